@@ -1,0 +1,5 @@
+"""``python -m taskflow``."""
+
+from taskflow.cli import main
+
+main(prog_name="taskflow")

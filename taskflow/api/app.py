@@ -1,0 +1,31 @@
+"""The Quart-Trio app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from quart_trio import QuartTrio
+
+from taskflow.api import problems
+from taskflow.api.health import health_routes
+from taskflow.api.tasks import task_routes
+from taskflow.settings import Settings
+from taskflow.store.base import TaskStore
+
+
+def create_app(store: TaskStore, settings: Settings, is_running: Callable[[], bool]) -> QuartTrio:
+    """Make the app. It owns nothing: whoever made the store closes it.
+
+    Args:
+        store: Where the tasks are.
+        settings: For the bounds.
+        is_running: Whether tasks are being run, for ``/readyz``.
+    """
+    app = QuartTrio("taskflow", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    problems.install(app)
+    app.register_blueprint(task_routes(store))
+    app.register_blueprint(health_routes(store, is_running))
+    return app

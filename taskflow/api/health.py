@@ -1,0 +1,30 @@
+"""Whether the service lives and is ready, for those who watch over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from quart import Blueprint, Response
+
+from taskflow.api.problems import store_in_time
+from taskflow.model.errors import StoreUnavailable
+from taskflow.store.base import TaskStore
+
+
+def health_routes(store: TaskStore, is_running: Callable[[], bool]) -> Blueprint:
+    """``/livez``: the process answers. ``/readyz``: it takes tasks and runs them."""
+    routes = Blueprint("health", __name__)
+
+    @routes.get("/livez")
+    async def livez() -> Response:
+        return Response("ok\n", content_type="text/plain; charset=utf-8")
+
+    @routes.get("/readyz")
+    async def readyz() -> Response:
+        if not is_running():
+            raise StoreUnavailable("the workers are not running")
+        with store_in_time():
+            await store.check()
+        return Response("ok\n", content_type="text/plain; charset=utf-8")
+
+    return routes

@@ -1,0 +1,76 @@
+"""The routes under ``/tasks``."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlencode
+
+import msgspec
+from quart import Blueprint, Response, request
+
+from taskflow.api.problems import store_in_time
+from taskflow.api.schemas import (
+    PageRequest,
+    cursor_of,
+    new_task_of,
+    page_request_of,
+    task_id_of,
+)
+from taskflow.model.errors import TaskNotFound, UnsupportedEncoding
+from taskflow.store.base import Page, TaskStore
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def task_routes(store: TaskStore) -> Blueprint:
+    """The routes, on this store."""
+    routes = Blueprint("tasks", __name__)
+
+    @routes.post("/tasks")
+    async def add() -> Response:
+        new_task = new_task_of(await _body())
+        with store_in_time():
+            [task] = await store.add([new_task])
+        return _json(task, status=201, location=f"/tasks/{task.id}")
+
+    @routes.get("/tasks")
+    async def page() -> Response:
+        asked = page_request_of(dict(request.args.lists()))
+        with store_in_time():
+            found = await store.page(limit=asked.limit, before=asked.before, status=asked.status)
+        return _json(found.tasks, link=_next_link(asked, found))
+
+    @routes.get("/tasks/<task_id>")
+    async def show(task_id: str) -> Response:
+        with store_in_time():
+            task = await store.get(task_id_of(task_id))
+        if task is None:
+            raise TaskNotFound
+        return _json(task)
+
+    return routes
+
+
+async def _body() -> bytes:
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedEncoding
+    body = await request.get_data(cache=False, as_text=False)
+    assert isinstance(body, bytes)
+    return body
+
+
+def _next_link(asked: PageRequest, found: Page) -> str | None:
+    if found.next_before is None:
+        return None
+    query = {"limit": asked.limit, "cursor": cursor_of(found.next_before)}
+    if asked.status is not None:
+        query["status"] = asked.status
+    return f'</tasks?{urlencode(query)}>; rel="next"'
+
+
+def _json(document: object, *, status: int = 200, **headers: str | None) -> Response:
+    response = Response(_ENCODER.encode(document), status=status, content_type="application/json")
+    for name, value in headers.items():
+        if value is not None:
+            response.headers[name.title()] = value
+    return response

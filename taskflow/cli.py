@@ -1,0 +1,79 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import click
+import msgspec
+import trio
+
+from taskflow import __version__, service, telemetry
+from taskflow.model.errors import SettingsError, expected_message
+from taskflow.settings import Settings
+from taskflow.telemetry import Event
+
+T = TypeVar("T")
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="taskflow")
+def main() -> None:
+    """A self-hosted HTTP task queue on PostgreSQL.
+
+    Settings are read from the environment and from .env in the working directory;
+    .env.example lists them all.
+
+    Exit status: 0 when all went well, 1 when something failed, 2 when a setting or an
+    argument cannot be used.
+    """
+
+
+@main.command()
+@click.option("--bind", metavar="ADDRESS:PORT", help="Where to listen, instead of TASKFLOW_BIND.")
+@click.option("--workers", type=click.IntRange(1, 1000), help="Instead of TASKFLOW_WORKERS.")
+def serve(bind: str | None, workers: int | None) -> None:
+    """Serve the HTTP API and run tasks, until SIGTERM or Ctrl+C.
+
+    The first signal ends it in order: fetches in flight may finish within their deadline.
+    A second one ends it at once; what was running will be run again.
+    """
+    _run(service.serve, bind=bind, workers=workers)
+
+
+@main.command()
+@click.option("--workers", type=click.IntRange(1, 1000), help="Instead of TASKFLOW_WORKERS.")
+def worker(workers: int | None) -> None:
+    """Run tasks without serving HTTP, until SIGTERM or Ctrl+C."""
+    _run(service.work, workers=workers)
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database up to date; serve and worker do so by themselves."""
+    migrated = _run(service.migrate)
+    if migrated is None:
+        click.echo("tasks in memory need no migration")
+        return
+    for step in migrated.applied:
+        click.echo(f"applied {step.version:04} {step.name}")
+    click.echo(f"{migrated.place} is up to date")
+
+
+def _run(command: Callable[[Settings], Awaitable[T]], **overrides: object) -> T:
+    """Run a command on the settings; errors that a person can mend become one line."""
+    try:
+        settings = service.configured_settings()
+        given = {name: value for name, value in overrides.items() if value is not None}
+        return trio.run(command, msgspec.structs.replace(settings, **given))
+    except Exception as error:  # noqa: BLE001 - the last place: told to a person, or logged
+        message = expected_message(error)
+        if message is None:
+            telemetry.emit(Event.CRASHED, error=error)
+            raise SystemExit(EXIT_FAILED) from None
+        click.echo(f"taskflow: {message}", err=True)
+        raise SystemExit(EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILED) from None

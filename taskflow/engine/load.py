@@ -1,0 +1,120 @@
+"""How much work a node has taken on, and how much more it should take."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+import trio
+
+from taskflow.bell import Bell
+
+# Work is claimed for so long ahead: enough to keep workers busy while the next claim is on
+# its way, short enough that other nodes get their share and a release is cheap.
+LOOKAHEAD_SECONDS: Final = 0.1
+_RATE_MEMORY_SECONDS: Final = 0.5
+
+
+class LoadStatistics(msgspec.Struct, frozen=True):
+    """What a node has in hand: claims held in all, of them waiting and running."""
+
+    held: int
+    waiting: int
+    running: int
+
+
+class Load:
+    """Counts a node's claims from the claim to the written outcome."""
+
+    def __init__(self, *, workers: int, queue_size: int) -> None:
+        self._workers = workers
+        self._queue_size = queue_size
+        # Outcomes that cannot be written yet count as held: so they are bounded too.
+        self.most_held: Final = workers + 2 * queue_size
+        self._held = 0
+        self._waiting = 0
+        self._running = 0
+        self._starts = _Rate(_RATE_MEMORY_SECONDS)
+        self._changed = Bell()
+
+    def __repr__(self) -> str:
+        return f"<Load: {self._running} running, {self._waiting} waiting, {self._held} held>"
+
+    def claimed(self, count: int) -> None:
+        """Tasks were claimed and wait for workers."""
+        self._held += count
+        self._waiting += count
+
+    def started(self) -> None:
+        """A worker took one that waited."""
+        self._waiting -= 1
+        self._running += 1
+        self._starts.count()
+        self._changed.ring()
+
+    def ended(self) -> None:
+        """A worker is done with one, whose outcome is now to be written."""
+        self._running -= 1
+        self._changed.ring()
+
+    def unstarted(self) -> None:
+        """One that waited will not be started, and is now to be released."""
+        self._waiting -= 1
+
+    def written(self, count: int) -> None:
+        """Outcomes were written; these claims are over."""
+        self._held -= count
+        self._changed.ring()
+
+    async def wait_for_change(self) -> None:
+        """Return once ``claim_limit`` may have changed."""
+        await self._changed.wait()
+
+    def claim_limit(self) -> int:
+        """How many tasks to claim now."""
+        return claim_limit(
+            idle=self._workers - self._running,
+            waiting=self._waiting,
+            ahead=min(self._queue_size, int(self._starts.per_second() * LOOKAHEAD_SECONDS)),
+            room=self.most_held - self._held,
+        )
+
+    def statistics(self) -> LoadStatistics:
+        """The counts of this moment."""
+        return LoadStatistics(held=self._held, waiting=self._waiting, running=self._running)
+
+
+def claim_limit(*, idle: int, waiting: int, ahead: int, room: int) -> int:
+    """How many tasks a node should claim now.
+
+    Args:
+        idle: Workers with nothing to do.
+        waiting: Tasks claimed already and not started.
+        ahead: Tasks that the workers will start soon.
+        room: How many more claims the node may hold.
+
+    Returns:
+        Enough for the idle and for what is ahead; 0 while more than half of what is ahead
+        still waits, so that a busy node claims many at once rather than one by one.
+    """
+    if waiting >= idle + math.ceil(ahead / 2) and waiting:
+        return 0
+    return max(0, min(idle + ahead - waiting, room))
+
+
+class _Rate:
+    """Events per second, as an average that forgets exponentially."""
+
+    def __init__(self, memory_seconds: float) -> None:
+        self._memory_seconds = memory_seconds
+        self._rate = 0.0
+        self._counted_at = trio.current_time()
+
+    def count(self) -> None:
+        self._rate = self.per_second() + 1.0 / self._memory_seconds
+        self._counted_at = trio.current_time()
+
+    def per_second(self) -> float:
+        age_seconds = trio.current_time() - self._counted_at
+        return self._rate * math.exp(-age_seconds / self._memory_seconds)

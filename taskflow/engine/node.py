@@ -1,0 +1,172 @@
+"""One life of a node: from its registration to its clean end, or to the loss of its lease.
+
+The nesting is the order of shutdown, inside out: first no more is claimed, then workers
+end, then outcomes are written, then the lease is given up.
+"""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from typing import Final
+
+import trio
+
+from taskflow.engine.dispatcher import dispatch, hand_back_unstarted
+from taskflow.engine.lease import keep_lease, rescue_from_the_dead
+from taskflow.engine.load import Load
+from taskflow.engine.outage import Outage, Pauses
+from taskflow.engine.settler import settle
+from taskflow.engine.worker import Attempt, work
+from taskflow.fetch.base import Fetcher
+from taskflow.model.errors import StoreUnavailable
+from taskflow.model.task import Claim
+from taskflow.settings import Settings
+from taskflow.store.base import TaskStore
+from taskflow.telemetry import Event, emit
+
+# After the last fetch has ended or was cut off: for its outcome to be written, and for the
+# node to be retired, when the store is slow to answer.
+WRITE_GRACE_SECONDS: Final = 0.75
+RETIRE_GRACE_SECONDS: Final = 0.25
+
+
+class Node:
+    """One life of a node. ``run`` may be called once; ``end_by`` at any time."""
+
+    def __init__(
+        self, *, name: str, store: TaskStore, fetcher: Fetcher, settings: Settings, outage: Outage
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._fetcher = fetcher
+        self._settings = settings
+        self._outage = outage
+        self.load: Final = Load(workers=settings.workers, queue_size=settings.queue_size)
+        self._registering = trio.CancelScope()
+        self._lease = trio.CancelScope()
+        self._intake = trio.CancelScope()
+        self._fetching = trio.CancelScope()
+        self._writing = trio.CancelScope()
+        self.is_registered: Final = trio.Event()
+
+    async def run(self) -> None:
+        """Register, run tasks, and retire when ended; return early if the lease is lost."""
+        node_id = None
+        with self._registering:
+            node_id = await self._register()
+        if node_id is None:
+            return
+        self.is_registered.set()
+        try:
+            with self._lease:
+                await self._run_as(node_id)
+        finally:
+            # Also after a fault: what the node held can be run by others at once.
+            if not self._lease.cancelled_caught:
+                with trio.move_on_after(RETIRE_GRACE_SECONDS, shield=True):
+                    await self._retire(node_id)
+        if self._lease.cancelled_caught:
+            emit(Event.LEASE_LOST, node=str(node_id))
+
+    def end_by(self, deadline: float) -> None:
+        """Claim no more from now on; fetches in flight may go on until the deadline.
+
+        May be called again to move the deadline forward, never back.
+
+        Args:
+            deadline: On Trio's clock, in seconds.
+        """
+        self._registering.cancel()
+        self._intake.cancel()
+        self._fetching.deadline = min(self._fetching.deadline, deadline)
+        self._writing.deadline = self._fetching.deadline + WRITE_GRACE_SECONDS
+
+    async def _register(self) -> uuid.UUID:
+        pauses = Pauses()
+        while True:
+            asked_at = trio.current_time()
+            try:
+                node_id = await self._store.register(self._name, self._settings.lease_seconds)
+            except StoreUnavailable as error:
+                self._outage.began(error)
+                await pauses.pause()
+            else:
+                self._outage.is_over()
+                self._lease.deadline = asked_at + self._settings.lease_seconds
+                return node_id
+
+    async def _run_as(self, node_id: uuid.UUID) -> None:
+        attempts_send, attempts = trio.open_memory_channel[Attempt](self.load.most_held)
+        # Open to the end, also when the settler is cut off: workers that are cut off at the
+        # same moment still hand their attempts on.
+        async with attempts, trio.open_nursery() as keeping:
+            self._start_keeping(keeping, node_id)
+            with self._writing:
+                async with trio.open_nursery() as settling:
+                    settling.start_soon(self._settle, attempts.clone())
+                    async with attempts_send:
+                        await self._run_workers(node_id, attempts_send)
+            keeping.cancel_scope.cancel()
+
+    async def _settle(self, attempts: trio.MemoryReceiveChannel[Attempt]) -> None:
+        await settle(attempts, store=self._store, load=self.load, outage=self._outage)
+
+    def _start_keeping(self, keeping: trio.Nursery, node_id: uuid.UUID) -> None:
+        settings = self._settings
+        keeping.start_soon(
+            partial(
+                keep_lease,
+                self._lease,
+                store=self._store,
+                node_id=node_id,
+                outage=self._outage,
+                lease_seconds=settings.lease_seconds,
+                heartbeat_seconds=settings.heartbeat_seconds,
+            )
+        )
+        keeping.start_soon(
+            partial(
+                rescue_from_the_dead,
+                store=self._store,
+                outage=self._outage,
+                max_rescues=settings.max_rescues,
+                heartbeat_seconds=settings.heartbeat_seconds,
+            )
+        )
+
+    async def _run_workers(
+        self, node_id: uuid.UUID, attempts: trio.MemorySendChannel[Attempt]
+    ) -> None:
+        claims_send, claims = trio.open_memory_channel[Claim](self.load.most_held)
+        with self._fetching:
+            async with trio.open_nursery() as working:
+                for _ in range(self._settings.workers):
+                    working.start_soon(
+                        partial(
+                            work,
+                            claims.clone(),
+                            attempts.clone(),
+                            fetcher=self._fetcher,
+                            load=self.load,
+                            fetch_timeout_seconds=self._settings.fetch_timeout_seconds,
+                        )
+                    )
+                async with claims:
+                    with self._intake:
+                        await dispatch(
+                            claims_send,
+                            store=self._store,
+                            node_id=node_id,
+                            load=self.load,
+                            outage=self._outage,
+                            poll_seconds=self._settings.poll_seconds,
+                        )
+                    hand_back_unstarted(claims, attempts, self.load)
+
+    async def _retire(self, node_id: uuid.UUID) -> None:
+        try:
+            await self._store.retire(node_id)
+        except StoreUnavailable as error:
+            # The lease will run out by itself.
+            self._outage.began(error)

@@ -1,0 +1,53 @@
+"""A worker: takes claims from a channel, fetches, hands outcomes on."""
+
+from __future__ import annotations
+
+import msgspec
+import trio
+
+from taskflow.engine.load import Load
+from taskflow.fetch.base import Fetcher, request_of
+from taskflow.model.outcome import ErrorType, Failed, Interrupted, Outcome
+from taskflow.model.task import Claim
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """A claim and how it went."""
+
+    claim: Claim
+    outcome: Outcome
+
+
+async def work(
+    claims: trio.MemoryReceiveChannel[Claim],
+    attempts: trio.MemorySendChannel[Attempt],
+    *,
+    fetcher: Fetcher,
+    load: Load,
+    fetch_timeout_seconds: float,
+) -> None:
+    """Run claims one after the other until there are no more to come.
+
+    When cancelled, the one being run is handed on as interrupted. The channel of attempts
+    has room for every claim that a node may hold, so handing on never waits.
+    """
+    async with claims, attempts:
+        async for claim in claims:
+            load.started()
+            outcome: Outcome = Interrupted()
+            try:
+                outcome = await _attempt(claim, fetcher, fetch_timeout_seconds)
+            finally:
+                load.ended()
+                attempts.send_nowait(Attempt(claim, outcome))
+
+
+async def _attempt(claim: Claim, fetcher: Fetcher, fetch_timeout_seconds: float) -> Outcome:
+    request = request_of(bytes(claim.payload))
+    if isinstance(request, Failed):
+        return request
+    with trio.move_on_after(fetch_timeout_seconds):
+        return await fetcher.fetch(request)
+    return Failed(
+        ErrorType.TIMEOUT, f"timeout: the fetch took longer than {fetch_timeout_seconds:g} s"
+    )

@@ -1,0 +1,97 @@
+"""How the bytes of a body are kept: as JSON, as text or as base64, judged by content."""
+
+from __future__ import annotations
+
+import base64
+import encodings.aliases
+import itertools
+import re
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_JSON_NESTING: Final = 500
+"""Deep enough for people, shallow enough for every parser that reads the result."""
+
+_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
+_JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STEPS: Final = bytes(1 if byte in b"[{" else 255 for byte in range(256))  # 255 is -1, signed
+_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+_BINARY: Final = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+"""What no text holds: the "binary data bytes" of the MIME Sniffing standard, section 3."""
+
+_CHARSET: Final = re.compile(r";\s*charset\s*=\s*[\"']?([A-Za-z0-9._:-]+)", re.IGNORECASE)
+_TEXT_CODECS: Final = frozenset(
+    (
+        *("ascii", "utf_8", "utf_16", "utf_16_le", "utf_16_be", "utf_32", "latin_1"),
+        *(f"iso8859_{part}" for part in range(2, 17)),
+        *(f"cp125{page}" for page in range(9)),
+        *("cp866", "cp874", "koi8_r", "koi8_u", "mac_roman", "mac_cyrillic", "tis_620"),
+        *("gb2312", "gbk", "gb18030", "big5", "big5hkscs"),
+        *("shift_jis", "cp932", "euc_jp", "iso2022_jp", "euc_kr", "cp949"),
+    )
+)
+"""Codecs that only ever make text. Python has more: some make unpaired surrogates, and looking
+an unknown name up leaves a trace in memory for good."""
+
+
+def kept_form(
+    body: bytes, content_type: str | None
+) -> tuple[msgspec.Raw | str, Literal["json", "text", "base64"]]:
+    """How a body is shown under ``result``, and the name of that form.
+
+    Strictly valid JSON is kept as it is, whatever its type says, as the Go program does. Then
+    text in the charset that the type says, or in UTF-8; an empty body is empty text. What is
+    left is base64.
+    """
+    utf8 = _decoded(body, "utf_8")
+    raw = _parsed(body) if utf8 is not None else None
+    if raw is not None:
+        return raw, "json"
+    for text in itertools.chain(_in_stated_charset(body, content_type), (utf8,)):
+        if text is not None and not _BINARY.search(text):
+            return text, "text"
+    return base64.b64encode(body).decode("ascii"), "base64"
+
+
+def _parsed(body: bytes) -> msgspec.Raw | None:
+    """The body if it is JSON that every reader takes; without the white space around it.
+
+    msgspec refuses byte order marks, ``NaN`` and unpaired surrogates; bytes that are not
+    UTF-8 it lets pass.
+    """
+    try:
+        raw = _JSON.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return raw if _nesting(body) <= MAX_JSON_NESTING else None
+
+
+def _nesting(body: bytes) -> int:
+    """How deep valid JSON is nested, or less than that if it cannot be too deep."""
+    opened = body.count(b"[") + body.count(b"{")
+    if opened <= MAX_JSON_NESTING:
+        return opened
+    brackets = b"".join(_JSON_STRING.split(body)).translate(_STEPS, _NOT_BRACKETS)
+    return max(itertools.accumulate(memoryview(brackets).cast("b")), default=0)
+
+
+def _in_stated_charset(body: bytes, content_type: str | None) -> Iterator[str | None]:
+    match = _CHARSET.search(content_type or "")
+    if match is None:
+        return
+    label = match[1].lower().replace("-", "_")
+    codec = encodings.aliases.aliases.get(label, label)
+    if codec in _TEXT_CODECS:
+        yield _decoded(body, codec)
+
+
+def _decoded(body: bytes, codec: str) -> str | None:
+    try:
+        return body.decode(codec)
+    except UnicodeError:
+        return None

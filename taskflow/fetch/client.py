@@ -1,0 +1,170 @@
+"""``HttpFetcher``: the seam in ``base`` done over the network."""
+
+from __future__ import annotations
+
+import contextlib
+import http
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from taskflow.fetch.base import Fetcher
+from taskflow.fetch.body import kept_form
+from taskflow.fetch.errors import ConnectionLost, FetchError, TooManyRedirects
+from taskflow.fetch.exchange import exchange
+from taskflow.fetch.hop import first_hop, is_error, is_redirect, next_hop
+from taskflow.fetch.resolver import SystemResolver
+from taskflow.fetch.transport import IdleConnections, Transport, allow_any
+from taskflow.model.outcome import ErrorType, Fetched, Response, failed
+from taskflow.telemetry import Event, emit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from taskflow.fetch.base import FetchRequest
+    from taskflow.fetch.connection import Connection
+    from taskflow.fetch.exchange import Answer
+    from taskflow.fetch.hop import Hop
+    from taskflow.fetch.resolver import Resolver
+    from taskflow.fetch.transport import Judge, Statistics
+    from taskflow.model.outcome import Outcome
+    from taskflow.settings import Settings
+
+MIN_IDLE_CONNECTIONS: Final = 32
+MAX_REASON_CHARACTERS: Final = 100
+
+_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
+
+
+@contextlib.asynccontextmanager
+async def open_fetcher(
+    settings: Settings,
+    *,
+    resolver: Resolver | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    judge: Judge = allow_any,
+) -> AsyncIterator[HttpFetcher]:
+    """A fetcher whose connections are closed at the end.
+
+    Args:
+        settings: Bounds of the fetch, threads of the resolver, number of workers.
+        resolver: What asks for addresses; the system if not given.
+        ssl_context: How https is done; the system's authorities if not given.
+        judge: Says which addresses may be connected to.
+    """
+    transport = Transport(
+        resolver=resolver or SystemResolver(settings.resolver_threads),
+        ssl_context=ssl_context or default_ssl_context(),
+        judge=judge,
+        idle=IdleConnections(
+            per_origin=settings.workers,
+            overall=max(MIN_IDLE_CONNECTIONS, 2 * settings.workers),
+        ),
+    )
+    try:
+        yield HttpFetcher(settings, transport)
+    finally:
+        transport.close()
+
+
+def default_ssl_context() -> ssl.SSLContext:
+    """TLS with the system's authorities, for HTTP/1.1."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class HttpFetcher(Fetcher):
+    """Fetches over HTTP/1.1. ``open_fetcher`` makes one.
+
+    Args:
+        settings: Bounds of the fetch.
+        transport: Its connections.
+    """
+
+    def __init__(self, settings: Settings, transport: Transport) -> None:
+        self._max_redirects = settings.max_redirects
+        self._max_body_bytes = settings.max_result_bytes
+        self._transport = transport
+
+    async def fetch(self, request: FetchRequest) -> Outcome:
+        """See ``Fetcher``. If it is cancelled, the connection in use is closed at once."""
+        started = trio.current_time()
+        try:
+            hop, answer = await self._follow(first_hop(request))
+            if is_error(answer.status):
+                return failed(ErrorType.HTTP_STATUS, f"http error: status: {_status_of(answer)}")
+            return Fetched(_response_of(hop, answer, started))
+        except FetchError as error:
+            return failed(error.error_type, str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the worker
+            emit(Event.FETCH_FAULT, error=error)
+            return failed(
+                ErrorType.INTERNAL, "internal error: a fault in TaskFlow; its log has the details"
+            )
+
+    def statistics(self) -> Statistics:
+        """How its connections stand."""
+        return self._transport.statistics()
+
+    async def _follow(self, hop: Hop) -> tuple[Hop, Answer]:
+        """The last request of a chain of redirects, and its answer."""
+        for _ in range(self._max_redirects + 1):
+            answer = await self._ask(hop)
+            if not is_redirect(answer.status, answer.location):
+                return hop, answer
+            assert answer.location is not None
+            hop = next_hop(hop, answer.status, answer.location)
+        raise TooManyRedirects(f"more than {self._max_redirects} in a row")
+
+    async def _ask(self, hop: Hop) -> Answer:
+        """Ask once; twice if a connection that had been kept turns out to be dead.
+
+        A server may close a kept connection in the moment in which it is used again; that is
+        no failure of the target (RFC 9112 section 9.3.1). What must not be sent twice goes
+        over a new connection from the start, where the question does not arise.
+        """
+        connection = await self._transport.acquire(hop.target, fresh=not hop.is_idempotent)
+        try:
+            return await self._ask_over(connection, hop)
+        except ConnectionLost:
+            if not connection.is_reused or connection.received:
+                raise
+        connection = await self._transport.acquire(hop.target, fresh=True)
+        return await self._ask_over(connection, hop)
+
+    async def _ask_over(self, connection: Connection, hop: Hop) -> Answer:
+        is_reusable = False
+        try:
+            answer = await exchange(connection, hop, max_body_bytes=self._max_body_bytes)
+            is_reusable = answer.is_reusable
+            return answer
+        finally:
+            self._transport.release(connection, is_reusable=is_reusable)
+
+
+def _response_of(hop: Hop, answer: Answer, started: float) -> Response:
+    content_type = answer.headers.get("content-type")
+    result, encoding = kept_form(answer.body, content_type)
+    return Response(
+        message="fetched",
+        result=result,
+        status=_status_of(answer),
+        status_code=answer.status,
+        headers=answer.headers,
+        content_type=content_type,
+        encoding=encoding,
+        url=hop.target.url,
+        elapsed_ms=round((trio.current_time() - started) * 1000, 3),
+        size=len(answer.body),
+    )
+
+
+def _status_of(answer: Answer) -> str:
+    """Code and phrase; the server's own phrase only for a code that has no other."""
+    phrase = _PHRASES.get(answer.status)
+    if phrase is None:
+        shown = answer.reason[:MAX_REASON_CHARACTERS]
+        phrase = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+    return f"{answer.status} {phrase}".rstrip()

@@ -1,0 +1,119 @@
+"""Connecting to one of several addresses, and TLS on top."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+    from taskflow.fetch.hostname import Address
+
+MAX_ADDRESSES: Final = 8
+"""How many addresses of a name are tried."""
+
+HEAD_START_SECONDS: Final = 0.25
+"""How long an address is tried before the next one is, too (RFC 8305 section 5)."""
+
+
+async def dial(addresses: Sequence[Address], port: int) -> trio.SocketStream:
+    """Connect to the first address that answers (a small RFC 8305).
+
+    Args:
+        addresses: At least one; exactly these are tried, the first ``MAX_ADDRESSES``.
+        port: Of all of them.
+
+    Raises:
+        OSError: None took the connection; it is what the first attempt met.
+    """
+    candidates = _interleaved(addresses)[:MAX_ADDRESSES]
+    if len(candidates) == 1:
+        return trio.SocketStream(await _connect(candidates[0], port))
+    return trio.SocketStream(await _Race(port).run(candidates))
+
+
+async def secure(
+    stream: trio.SocketStream, host: str, context: ssl.SSLContext
+) -> trio.SSLStream[trio.SocketStream]:
+    """Do the TLS handshake; the stream is closed if it fails.
+
+    Raises:
+        ssl.SSLError: It failed, or the certificate is not to be trusted for this host.
+        trio.BrokenResourceError: The same as trio wraps it, or the connection broke.
+    """
+    # https_compatible: many servers just close, and HTTP says itself where a body ends.
+    secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+    try:
+        await secured.do_handshake()
+    except BaseException:
+        stream.socket.close()
+        raise
+    return secured
+
+
+class _Race:
+    """Attempts that start one after the other; the first to connect ends the others."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._winner: trio.socket.SocketType | None = None
+        self._errors: dict[Address, OSError] = {}
+
+    async def run(self, candidates: Sequence[Address]) -> trio.socket.SocketType:
+        """Race, and return the socket that is connected."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for address in candidates:
+                    failed = trio.Event()
+                    nursery.start_soon(self._attempt, address, failed, nursery.cancel_scope)
+                    with trio.move_on_after(HEAD_START_SECONDS):
+                        await failed.wait()
+        except BaseException:
+            # Cancelled from outside in the moment in which an attempt had won.
+            if self._winner is not None:
+                self._winner.close()
+            raise
+        if self._winner is None:
+            raise self._errors[candidates[0]]
+        return self._winner
+
+    async def _attempt(
+        self, address: Address, failed: trio.Event, everyone: trio.CancelScope
+    ) -> None:
+        try:
+            connected = await _connect(address, self._port)
+        except OSError as error:
+            self._errors[address] = error
+            failed.set()
+            return
+        if self._winner is None:
+            self._winner = connected
+            everyone.cancel()
+        else:
+            # Two connected within one tick.
+            connected.close()
+
+
+async def _connect(address: Address, port: int) -> trio.socket.SocketType:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP version
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # SocketStream sets TCP_NODELAY.
+        await sock.connect((str(address), port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _interleaved(addresses: Sequence[Address]) -> list[Address]:
+    """Alternate the families, so that one that is broken costs one head start only."""
+    first = [a for a in addresses if a.version == addresses[0].version]
+    second = [a for a in addresses if a.version != addresses[0].version]
+    pairs = itertools.zip_longest(first, second)
+    return [address for pair in pairs for address in pair if address is not None]

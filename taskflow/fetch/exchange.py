@@ -1,0 +1,220 @@
+"""One request and its answer over one connection: asks' RequestProcessor, narrowed.
+
+asks 3.0.0 reads a 1xx as the answer, fails on header bytes that are not UTF-8, loses bodies
+that end with the connection, writes a wrong Host for IPv6, reads without bound and follows
+redirects wrongly (see docs/design.md). What is left of it here is the order of a request
+(``make_request``), how it is sent (``_send``) and how events are received (``_recv_event``);
+what it would parse or decide itself is overridden.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+import h11
+import msgspec
+import trio
+from asks.request_object import RequestProcessor
+
+from taskflow.fetch.decoding import decoder_for
+from taskflow.fetch.errors import BadAnswer, TooLarge, mapped_errors
+from taskflow.fetch.hop import is_error, is_redirect
+
+if TYPE_CHECKING:
+    from taskflow.fetch.connection import Connection
+    from taskflow.fetch.hop import Hop
+
+MAX_HEAD_BYTES: Final = 65_536
+MAX_INTERIM_ANSWERS: Final = 16
+"""How many 1xx may come before the answer."""
+
+MAX_DRAINED_BYTES: Final = 65_536
+MAX_DRAIN_SECONDS: Final = 0.5
+"""How much of a body that nobody wants is read, so that the connection can be used again."""
+
+CODING_SLACK_BYTES: Final = 65_536
+"""By how much a coded body may be longer than what it decodes to."""
+
+EVENTS_PER_TURN: Final = 16
+"""How many pieces are taken from what has come in before others get their turn."""
+
+_FRAMINGS: Final = frozenset(("content-length", "transfer-encoding"))
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came back.
+
+    Attributes:
+        status: The code, 200 to 999.
+        reason: The server's own phrase.
+        headers: By lower-case name; repeated fields are joined with a comma and a space,
+            ``set-cookie`` with a line feed (RFC 9110 section 5.3).
+        location: Where it redirects to, if it does.
+        body: Decoded; empty if it was not wanted.
+        is_reusable: Whether the connection may serve another request.
+    """
+
+    status: int
+    reason: str
+    headers: dict[str, str]
+    location: str | None
+    body: bytes
+    is_reusable: bool
+
+
+async def exchange(connection: Connection, hop: Hop, *, max_body_bytes: int) -> Answer:
+    """Send a request and receive its answer.
+
+    The connection must be closed afterwards unless the answer says that it is reusable.
+
+    Raises:
+        ConnectionLost: Not a byte of an answer came; ``connection.received`` is 0.
+        FetchError: There is an answer, but it cannot be taken.
+    """
+    with mapped_errors(hop.target.host_header):
+        try:
+            _, answer = await _Exchange(connection, hop, max_body_bytes).make_request()
+        except trio.BrokenResourceError as error:
+            if not connection.received:
+                raise
+            raise BadAnswer("the connection broke before the answer was complete") from error
+        assert isinstance(answer, Answer)
+        return answer
+
+
+class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
+    """asks with our target, our fields, our framing and our bounds."""
+
+    def __init__(self, connection: Connection, hop: Hop, max_body_bytes: int) -> None:
+        super().__init__(
+            None,  # a session is what we do without
+            hop.method,
+            "http://asks.invalid/",  # what urlparse makes of a URL must not matter
+            "80",
+            sock=connection,
+            data=hop.body or None,
+            headers={"Connection": "keep-alive"},  # or asks would close the connection
+        )
+        self._request = hop.as_h11()
+        self._max_body_bytes = max_body_bytes
+        self._events = 0
+
+    def _build_path(self) -> None:
+        self.path = "/"  # of the request that `_request_io` replaces
+
+    async def _request_io(
+        self, _request: h11.Request, body: h11.Data | None, _parser: h11.Connection
+    ) -> Answer:
+        parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        try:
+            await self._send(self._request, body, parser)
+        except trio.BrokenResourceError:
+            # A server may answer and close before it has read a body (RFC 9112 section 9.6).
+            if body is None:
+                raise
+        return await self._catch_response(parser)
+
+    async def _catch_response(self, parser: h11.Connection) -> Answer:
+        head = await self._receive_head(parser)
+        headers = _joined(head)
+        location = _location_of(head)
+        if is_redirect(head.status_code, location) or is_error(head.status_code):
+            body = b""
+            await self._drain(parser, headers)
+        else:
+            body = await self._receive_body(parser, headers)
+        return Answer(
+            status=head.status_code,
+            reason=head.reason.decode("latin-1"),
+            headers=headers,
+            location=location,
+            body=body,
+            is_reusable=_is_reusable(parser),
+        )
+
+    async def _receive_head(self, parser: h11.Connection) -> h11.Response:
+        for _ in range(MAX_INTERIM_ANSWERS + 1):
+            event = await self._recv_event(parser)
+            if isinstance(event, h11.Response):
+                return event
+            if not isinstance(event, h11.InformationalResponse):
+                raise BadAnswer("the connection ended before the answer was complete")
+        raise BadAnswer(f"more than {MAX_INTERIM_ANSWERS} interim answers (1xx) came")
+
+    async def _receive_body(self, parser: h11.Connection, headers: dict[str, str]) -> bytes:
+        body = bytearray()
+        data = await self._next_data(parser)
+        if data is None:
+            return b""
+        decoder = decoder_for(headers.get("content-encoding", ""))
+        if decoder is None:
+            self._check_length(int(headers.get("content-length", 0)))
+        coded = 0
+        while data is not None:
+            coded += len(data)
+            self._check_length(coded - CODING_SLACK_BYTES)
+            for piece in decoder.decode(data) if decoder else (data,):
+                body += piece
+                self._check_length(len(body))
+                await self._give_way()
+            data = await self._next_data(parser)
+        if decoder is not None:
+            decoder.finish()
+        return bytes(body)
+
+    async def _drain(self, parser: h11.Connection, headers: dict[str, str]) -> None:
+        """Read on to the end of a body that nobody wants, if that is near."""
+        if self.method != "HEAD" and not _FRAMINGS & headers.keys():
+            return  # it ends with the connection
+        left = MAX_DRAINED_BYTES
+        with (
+            trio.move_on_after(MAX_DRAIN_SECONDS),
+            # What is wrong with it does not matter; the connection will not be used again.
+            contextlib.suppress(h11.RemoteProtocolError, trio.BrokenResourceError),
+        ):
+            while left > 0 and (data := await self._next_data(parser)) is not None:
+                left -= len(data)
+                await self._give_way()
+
+    async def _next_data(self, parser: h11.Connection) -> bytes | None:
+        event = await self._recv_event(parser)
+        return bytes(event.data) if isinstance(event, h11.Data) else None
+
+    async def _give_way(self) -> None:
+        """Let others run now and then while there is no need to wait for the network."""
+        self._events += 1
+        if self._events % EVENTS_PER_TURN == 0:
+            await trio.lowlevel.checkpoint()
+
+    def _check_length(self, length: int) -> None:
+        if length > self._max_body_bytes:
+            raise TooLarge(f"the body is longer than {self._max_body_bytes} bytes")
+
+
+def _joined(head: h11.Response) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for name_bytes, value_bytes in head.headers:
+        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
+        if name in joined:
+            separator = "\n" if name == "set-cookie" else ", "
+            value = joined[name] + separator + value
+        joined[name] = value
+    return joined
+
+
+def _location_of(head: h11.Response) -> str | None:
+    """The first ``Location``; in UTF-8, as servers that do not encode it write it."""
+    for name, value in head.headers:
+        if name == b"location":
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return value.decode("latin-1")
+    return None
+
+
+def _is_reusable(parser: h11.Connection) -> bool:
+    """Whether both sides are done, would go on, and nothing came that nobody asked for."""
+    is_done = parser.our_state is h11.DONE and parser.their_state is h11.DONE
+    return is_done and parser.trailing_data == (b"", False)

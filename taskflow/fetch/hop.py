@@ -1,0 +1,144 @@
+"""One request on the way to an answer, and which one a redirect asks for next. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import h11
+import msgspec
+
+from taskflow import __version__
+from taskflow.fetch.errors import InvalidRequest, InvalidUrl
+from taskflow.fetch.target import Target, parse_target, resolve_location
+
+if TYPE_CHECKING:
+    from taskflow.fetch.base import FetchRequest
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+IDEMPOTENT_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
+"""RFC 9110 section 9.2.2."""
+
+_REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_DEFAULTS: Final = (
+    ("User-Agent", f"TaskFlow/{__version__}"),
+    ("Accept", "*/*"),
+    ("Accept-Encoding", "gzip, deflate"),
+)
+_MADE_HERE: Final = frozenset(
+    (
+        *("host", "connection", "content-length", "transfer-encoding", "keep-alive"),
+        *("proxy-connection", "te", "trailer", "upgrade", "expect"),
+    )
+)
+_ABOUT_THE_BODY: Final = frozenset(
+    ("content-type", "content-encoding", "content-language", "content-location")
+)
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """One request of a fetch.
+
+    Attributes:
+        target: Where it goes.
+        method: In upper case.
+        headers: The fields that the task asked for.
+        body: In bytes; empty if there is none.
+    """
+
+    target: Target
+    method: str
+    headers: Headers
+    body: bytes
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether to send it twice is to send it once."""
+        return self.method in IDEMPOTENT_METHODS
+
+    def as_h11(self) -> h11.Request:
+        """The request as it goes over the wire.
+
+        Raises:
+            InvalidRequest: The method or a field cannot be sent.
+        """
+        asked = {name.lower() for name, _ in self.headers}
+        fields = [("Host", self.target.host_header), ("Connection", "keep-alive")]
+        fields += [field for field in _DEFAULTS if field[0].lower() not in asked]
+        fields += self.headers
+        if self.body or self.method in ("POST", "PUT", "PATCH"):
+            fields.append(("Content-Length", str(len(self.body))))
+        try:
+            return h11.Request(
+                method=self.method, target=self.target.path_and_query, headers=fields
+            )
+        except (h11.LocalProtocolError, UnicodeError) as error:
+            raise InvalidRequest(f"the method or a header cannot be sent: {error}") from None
+
+
+def first_hop(request: FetchRequest) -> Hop:
+    """The request that a task asks for.
+
+    Raises:
+        InvalidUrl: It does not say where to.
+        InvalidRequest: It asks for what only the transport may say.
+    """
+    for name, _ in request.headers:
+        if name.lower() in _MADE_HERE:
+            raise InvalidRequest(f"the header {name} is made by TaskFlow; leave it out")
+    if request.method == "CONNECT":
+        raise InvalidRequest("the method CONNECT makes a tunnel, not a fetch")
+    return Hop(parse_target(request.url), request.method, request.headers, request.body)
+
+
+def is_redirect(status: int, location: str | None) -> bool:
+    """Whether an answer sends us elsewhere. Any other 3xx is an answer like another."""
+    return status in _REDIRECTS and location is not None
+
+
+def is_error(status: int) -> bool:
+    """Whether an answer makes the task fail."""
+    return status >= 400  # noqa: PLR2004 - RFC 9110 section 15.5
+
+
+def next_hop(hop: Hop, status: int, location: str) -> Hop:
+    """The request that a redirect asks for.
+
+    Raises:
+        InvalidUrl: It leads to what is not a URL that can be fetched.
+    """
+    try:
+        target = parse_target(resolve_location(hop.target, location))
+    except InvalidUrl as error:
+        raise InvalidUrl(f"redirected to {location[:200]!r}: {error.reason}") from None
+    method = _redirected_method(status, hop.method)
+    keeps_body = method == hop.method
+    return Hop(
+        target=target,
+        method=method,
+        headers=_redirected_headers(
+            hop.headers, is_same_origin=target.origin == hop.target.origin, keeps_body=keeps_body
+        ),
+        body=hop.body if keeps_body else b"",
+    )
+
+
+def _redirected_method(status: int, method: str) -> str:
+    """RFC 9110 section 15.4, where it leaves a choice as browsers do."""
+    becomes_get = (status == 303 and method != "HEAD") or (  # noqa: PLR2004 - See Other
+        status in (301, 302) and method == "POST"
+    )
+    return "GET" if becomes_get else method
+
+
+def _redirected_headers(headers: Headers, *, is_same_origin: bool, keeps_body: bool) -> Headers:
+    """What of the task's fields goes on.
+
+    Another origin gets none of them, credentials or not, but those that say what a body is.
+    Once dropped they stay so, also when the chain comes back.
+    """
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if (keeps_body if name.lower() in _ABOUT_THE_BODY else is_same_origin)
+    )

@@ -1,0 +1,103 @@
+"""Which hosts a URL may name: canonical IPv4, IPv6, and names that DNS can hold.
+
+Stricter than the URL standard where two readers could disagree: whatever could be read as
+an address by one resolver and as a name by another is refused, not interpreted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final, TypeAlias
+
+import idna
+
+from taskflow.fetch.errors import InvalidUrl
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_NAME_CHARACTERS: Final = 253
+"""RFC 1035 section 2.3.4, written without the trailing dot."""
+
+_LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
+_ENDS_IN_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.DOTALL)
+_OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_DOTTED_QUAD: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+_DOT_LOOKALIKES: Final = re.compile("[\u3002\uff0e\uff61]")
+
+
+def parse_host(text: str) -> tuple[str, Address | None]:
+    """Read the host of a URL that stands without brackets.
+
+    Returns:
+        The host in canonical ASCII, and the address if it is one. A trailing dot of a name
+        is dropped, so that a host has one spelling.
+
+    Raises:
+        InvalidUrl: It is neither a canonical IPv4 address nor a name.
+    """
+    if _DOTTED_QUAD.fullmatch(text):
+        return text, ipaddress.IPv4Address(text)
+    if _DOT_LOOKALIKES.search(text):
+        raise InvalidUrl("the host contains a character that only looks like a dot; write '.'")
+    name = ".".join(_parse_label(label) for label in text.removesuffix(".").split("."))
+    # The URL standard reads such a host as IPv4, in bases and lengths that differ by reader.
+    if _ENDS_IN_NUMBER.fullmatch(name):
+        raise InvalidUrl(
+            "a host that ends in a number must be an IPv4 address in four decimal parts, "
+            "such as 192.0.2.1"
+        )
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise InvalidUrl(f"the host is longer than {MAX_NAME_CHARACTERS} characters")
+    return name, None
+
+
+def parse_bracketed(text: str) -> tuple[str, Address]:
+    """Read what stands between brackets: an IPv6 address (RFC 3986 section 3.2.2).
+
+    Raises:
+        InvalidUrl: It is not an IPv6 address, or it has a zone.
+    """
+    if "%" in text:
+        raise InvalidUrl("an IPv6 address with a zone ('%') is not taken; write it without")
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        raise InvalidUrl(
+            "only an IPv6 address may stand in brackets, such as [2001:db8::1]"
+        ) from None
+    return str(address), address
+
+
+def _parse_label(label: str) -> str:
+    if not label.isascii():
+        return _parse_unicode_label(label)
+    label = label.lower()
+    if not label:
+        raise InvalidUrl("the host has an empty part; there is a dot too many, or no host")
+    if not _LABEL.fullmatch(label):
+        raise InvalidUrl(
+            "each part of a host may have up to 63 letters, digits, '-' and '_' and nothing else"
+        )
+    if label.startswith("xn--"):
+        _check_alabel(label)
+    return label
+
+
+def _parse_unicode_label(label: str) -> str:
+    """IDNA 2008 after the mapping of UTS 46, which lowers case and composes."""
+    try:
+        mapped = idna.uts46_remap(label)
+        # Circled, fullwidth and the like: it would be a disguise for another host.
+        if mapped.isascii() or "." in mapped:
+            raise InvalidUrl("the host is written in look-alike characters; write it in ASCII")
+        return idna.alabel(mapped).decode("ascii")
+    except UnicodeError as error:
+        raise InvalidUrl(f"the host is not a valid international name: {error}") from None
+
+
+def _check_alabel(label: str) -> None:
+    try:
+        idna.ulabel(label)
+    except UnicodeError as error:
+        raise InvalidUrl(f"the host is not a valid international name: {error}") from None

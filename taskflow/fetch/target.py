@@ -1,0 +1,196 @@
+"""The one reading of a URL: strict, pure, and the same for every part of the fetch.
+
+The grammar is RFC 3986's for http and https (RFC 9110 section 4.2), less all that two
+parsers are known to read differently. Nothing else in TaskFlow takes a URL apart.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from taskflow.fetch.errors import InvalidUrl
+from taskflow.fetch.hostname import Address, parse_bracketed, parse_host
+
+Scheme: TypeAlias = Literal["http", "https"]
+
+MAX_URL_CHARACTERS: Final = 8192
+"""RFC 9110 section 4.1 asks for at least 8000 to be supported."""
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+_FORBIDDEN_ASCII: Final = re.compile(r"[\x00-\x20\x7f\\]")
+_FORBIDDEN_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Zs", "Zl", "Zp"))
+_URL: Final = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_BRACKETED: Final = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
+_PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
+_NOT_IN_REQUEST_TARGET: Final = re.compile(
+    r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]+",
+)
+"""What is neither unreserved, sub-delims, ':', '@', '/', '?' nor an escape."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where a request goes.
+
+    Attributes:
+        scheme: In lower case.
+        host: A name in lower-case ASCII without a trailing dot, or the canonical text of an
+            IP address without brackets.
+        address: The address, if the host is one.
+        port: 1 to 65535.
+        path_and_query: What stands in the request line; ASCII, never empty.
+    """
+
+    scheme: Scheme
+    host: str
+    address: Address | None
+    port: int
+    path_and_query: str
+
+    @property
+    def is_default_port(self) -> bool:
+        """Whether the port may stay unsaid."""
+        return DEFAULT_PORTS[self.scheme] == self.port
+
+    @property
+    def host_header(self) -> str:
+        """The value of the Host field (RFC 9110 section 7.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.is_default_port else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port; equal for targets that may share a connection."""
+        return f"{self.scheme}://{self.host_header}"
+
+    @property
+    def url(self) -> str:
+        """The URL in its normal form, without a fragment."""
+        return self.origin + self.path_and_query
+
+
+def parse_target(url: str) -> Target:
+    """Read a URL.
+
+    Raises:
+        InvalidUrl: It is not an http or https URL in the strict sense of this module; says
+            what is wrong with it.
+    """
+    if len(url) > MAX_URL_CHARACTERS:
+        raise InvalidUrl(f"it is longer than {MAX_URL_CHARACTERS} characters")
+    _refuse_odd_characters(url)
+    match = _URL.match(url)
+    if match is None:
+        raise InvalidUrl(_complaint_about_scheme(url))
+    scheme_text, authority, rest = match.groups()
+    scheme: Scheme = "https" if scheme_text.lower() == "https" else "http"
+    host, address, port = _parse_authority(authority)
+    target = Target(
+        scheme=scheme,
+        host=host,
+        address=address,
+        port=port or DEFAULT_PORTS[scheme],
+        path_and_query=_encode(rest if rest.startswith("/") else f"/{rest}"),
+    )
+    if len(target.url) > MAX_URL_CHARACTERS:
+        raise InvalidUrl(f"it is longer than {MAX_URL_CHARACTERS} characters once it is encoded")
+    return target
+
+
+def resolve_location(target: Target, location: str) -> str:
+    """Which URL a ``Location`` field means (RFC 3986 section 5.2).
+
+    The answer is text that is still to be parsed, and may be refused then.
+
+    Args:
+        target: Where the answer with the field came from.
+        location: The value of the field.
+    """
+    location, _, _ = location.partition("#")
+    if _SCHEME.match(location):
+        return location
+    if location.startswith("//"):
+        return f"{target.scheme}:{location}"
+    base_path, _, _ = target.path_and_query.partition("?")
+    path, mark, query = location.partition("?")
+    if not path:
+        return target.origin + (base_path + location if mark else target.path_and_query)
+    if not path.startswith("/"):
+        path = base_path[: base_path.rindex("/") + 1] + path
+    return target.origin + _without_dot_segments(path) + mark + query
+
+
+def _refuse_odd_characters(url: str) -> None:
+    odd = _FORBIDDEN_ASCII.search(url)
+    character = odd[0] if odd else None
+    if character is None and not url.isascii():
+        character = next((c for c in url if unicodedata.category(c) in _FORBIDDEN_CATEGORIES), None)
+    if character is not None:
+        raise InvalidUrl(
+            f"it contains the character U+{ord(character):04X}, which must be percent-encoded "
+            "(or left out)"
+        )
+
+
+def _complaint_about_scheme(url: str) -> str:
+    match = _SCHEME.match(url)
+    if not url:
+        return "it is empty"
+    if match is None:
+        return "it has no scheme; write it in full, such as https://example.com/"
+    if match[1].lower() in DEFAULT_PORTS:
+        return "'://' must follow the scheme, as in https://example.com/"
+    return f"the scheme must be http or https, not {match[1][:20]}"
+
+
+def _parse_authority(authority: str) -> tuple[str, Address | None, int | None]:
+    if "@" in authority:
+        raise InvalidUrl("credentials in a URL are not taken; send an Authorization header instead")
+    if authority.startswith("["):
+        match = _BRACKETED.fullmatch(authority)
+        if match is None:
+            raise InvalidUrl("the brackets around an IPv6 address must enclose the whole host")
+        return *parse_bracketed(match[1]), _parse_port(match[2])
+    host, colon, port = authority.partition(":")
+    if not host:
+        raise InvalidUrl("it has no host; write it in full, such as https://example.com/")
+    return *parse_host(host), _parse_port(port if colon else None)
+
+
+def _parse_port(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not _PORT.fullmatch(text) or int(text) > 65535:  # noqa: PLR2004 - RFC 9293: 16 bits
+        raise InvalidUrl("the port must be a number from 1 to 65535")
+    return int(text)
+
+
+def _encode(path_and_query: str) -> str:
+    """Percent-encode what may not stand in a request line (RFC 3986 section 2.1).
+
+    An escape that is there stays as it is; a '%' that begins none becomes ``%25``.
+    """
+    return _NOT_IN_REQUEST_TARGET.sub(_encode_match, path_and_query)
+
+
+def _encode_match(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode())
+
+
+def _without_dot_segments(path: str) -> str:
+    """Resolve ``.`` and ``..`` of a path that begins with a slash (RFC 3986 section 5.2.4)."""
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)

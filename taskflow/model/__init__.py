@@ -1,0 +1,1 @@
+"""What a task is: plain values and pure rules, no I/O and no ``await``."""

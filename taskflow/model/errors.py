@@ -1,0 +1,117 @@
+"""Every exception that TaskFlow raises on purpose.
+
+The tree::
+
+    TaskFlowError
+    ├── SettingsError                 a setting that cannot be used
+    ├── CannotListen                  the address to serve on cannot be had
+    ├── StoreError
+    │   ├── StoreUnavailable     503  the store cannot be reached in time
+    │   ├── StoreUnusable             the store can be reached but not used as it is
+    │   └── LeaseLost                 this node's lease is over
+    ├── IllegalMove              409  the lifecycle table has no such move
+    └── RequestError             4xx  what a client sent cannot be taken
+        ├── BadRequest           400
+        ├── TaskNotFound         404
+        ├── BodyTooLarge         413
+        ├── UnsupportedEncoding  415
+        └── Unprocessable        422
+
+A class's docstring is its default message. ``status`` is the HTTP status that the
+API answers with; the classes without one never reach a client.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import ClassVar
+
+
+class TaskFlowError(Exception):
+    """TaskFlow could not do what was asked."""
+
+    status: ClassVar[int | None] = None
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.getdoc(type(self)) or type(self).__name__)
+
+
+class SettingsError(TaskFlowError):
+    """A setting cannot be used as it is."""
+
+
+class CannotListen(TaskFlowError):
+    """The address to serve on cannot be had."""
+
+
+class StoreError(TaskFlowError):
+    """The store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The task store cannot be reached at the moment; try again shortly."""
+
+    status = 503
+
+
+class StoreUnusable(StoreError):
+    """The task store can be reached but not be used as it is."""
+
+
+class LeaseLost(StoreError):
+    """This node's lease is over; what it held belongs to others now."""
+
+
+class IllegalMove(TaskFlowError):
+    """The task is in a state that does not allow this."""
+
+    status = 409
+
+
+class RequestError(TaskFlowError):
+    """The request cannot be taken."""
+
+    status = 400
+
+
+class BadRequest(RequestError):
+    """The request body is not what this route takes."""
+
+    status = 400
+
+
+class TaskNotFound(RequestError):
+    """There is no task with this id."""
+
+    status = 404
+
+
+class BodyTooLarge(RequestError):
+    """The request body is larger than this service takes."""
+
+    status = 413
+
+
+class UnsupportedEncoding(RequestError):
+    """The request body is compressed; send it as it is."""
+
+    status = 415
+
+
+class Unprocessable(RequestError):
+    """The request is well-formed but cannot be processed."""
+
+    status = 422
+
+
+def expected_message(error: BaseException) -> str | None:
+    """One line for a person if the error, or every one of a group, was raised on purpose.
+
+    Returns:
+        The line, or ``None`` if there is a fault of ours among them.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        messages = [expected_message(inner) for inner in error.exceptions]
+        known = dict.fromkeys(message for message in messages if message is not None)
+        return None if None in messages else "; ".join(known)
+    return str(error) if isinstance(error, TaskFlowError) else None

@@ -1,0 +1,95 @@
+"""What a task is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+from typing import Final
+
+import msgspec
+
+from taskflow.model.outcome import ErrorType
+
+DEFAULT_QUEUE: Final = "default"
+
+
+class TaskStatus(enum.StrEnum):
+    """Where a task stands; ``lifecycle`` says how it moves."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the task is at its end (it may still be retried by hand)."""
+        return self not in (TaskStatus.PENDING, TaskStatus.RUNNING)
+
+
+class NewTask(msgspec.Struct, frozen=True):
+    """A task as it is handed in.
+
+    Attributes:
+        payload: JSON text, kept to the byte.
+        queue: The queue it stands in.
+        priority: Higher is claimed first.
+        delay_seconds: How long from now, by the store's clock, until it may be claimed.
+        max_attempts: How many attempts may fail before the task does.
+    """
+
+    payload: msgspec.Raw
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    delay_seconds: float = 0.0
+    max_attempts: int = 1
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A task as it is kept and shown; the field order is the order of the JSON.
+
+    Attributes:
+        id: Made by the store; later tasks have greater ids.
+        payload: JSON text as it was sent.
+        status: Where it stands.
+        result: JSON text of the ``Response`` of a COMPLETED task.
+        error: Why the last attempt failed, for people.
+        error_type: The same for programs.
+        created_at: When it was stored.
+        run_at: When it may be claimed, at the earliest.
+        started_at: When the last attempt was claimed.
+        finished_at: When it came to its end, or ``None``.
+        queue: The queue it stands in.
+        priority: Higher is claimed first.
+        attempt: How many attempts counted so far, a running one included.
+        max_attempts: How many may fail before the task does.
+        rescues: How often its node died under it.
+    """
+
+    id: uuid.UUID
+    payload: msgspec.Raw
+    status: TaskStatus
+    result: msgspec.Raw | None = None
+    error: str | None = None
+    error_type: ErrorType | None = None
+    created_at: dt.datetime
+    run_at: dt.datetime
+    started_at: dt.datetime | None = None
+    finished_at: dt.datetime | None = None
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    attempt: int = 0
+    max_attempts: int = 1
+    rescues: int = 0
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The right to run a task once; the token proves it at every write."""
+
+    task_id: uuid.UUID
+    token: uuid.UUID
+    payload: msgspec.Raw
+    attempt: int
+    max_attempts: int

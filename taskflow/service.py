@@ -1,0 +1,226 @@
+"""The composition root: the only place that names concrete stores.
+
+``open_service`` is what all entry points share; its nesting, inside out, is the order of
+shutdown: the engine ends, connections of the fetcher close, the store closes, and at last
+the embedded PostgreSQL stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import trio
+from quart_trio import QuartTrio
+
+from taskflow import __version__, telemetry
+from taskflow.api.app import create_app
+from taskflow.engine.supervisor import Engine
+from taskflow.fetch.client import open_fetcher
+from taskflow.model.errors import SettingsError
+from taskflow.server import serve_http
+from taskflow.settings import Settings, load
+from taskflow.store.base import TaskStore
+from taskflow.store.embedded import default_data_dir, embedded_postgres
+from taskflow.store.memory import MemoryStore
+from taskflow.store.postgres import Migrated, migrate_database, open_postgres
+from taskflow.telemetry import Event
+
+MEMORY_URL: Final = "memory://"
+_POSTGRES_URLS: Final = ("postgresql://", "postgres://")
+
+
+class Shutdown:
+    """The wish to end: first in order, then, if it is repeated, at once."""
+
+    def __init__(self) -> None:
+        self.is_begun: Final = trio.Event()
+        self.is_hurried: Final = trio.Event()
+
+    def begin(self) -> None:
+        """End in order: what is in flight may finish within its deadline."""
+        if not self.is_begun.is_set():
+            telemetry.emit(Event.SHUTDOWN_BEGUN)
+            self.is_begun.set()
+
+    def hurry(self) -> None:
+        """End at once: what is in flight is released."""
+        if not self.is_hurried.is_set():
+            telemetry.emit(Event.SHUTDOWN_HURRIED)
+            self.is_hurried.set()
+
+
+def configured_settings() -> Settings:
+    """Read the settings, start logging by them, and warn of variables that look misspelt.
+
+    Raises:
+        SettingsError: A value cannot be used.
+    """
+    settings, warnings = load()
+    telemetry.configure(settings.log_level, settings.log_format)
+    for warning in warnings:
+        telemetry.emit(Event.SETTING_UNKNOWN, reason=warning)
+    return settings
+
+
+async def serve(
+    settings: Settings, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve HTTP and run tasks until a signal; the work of ``taskflow serve``.
+
+    Reports as started with the URLs it listens on.
+
+    Raises:
+        TaskFlowError: It could not start.
+        ExceptionGroup: A part of it failed; nothing is left running.
+    """
+    async with (
+        _shutdown_on_signals() as shutdown,
+        open_service(settings, shutdown) as service,
+        trio.open_nursery() as nursery,
+    ):
+        urls = await nursery.start(
+            partial(serve_http, service.app, settings, shutdown_trigger=shutdown.is_begun.wait)
+        )
+        for url in urls:
+            telemetry.emit(Event.LISTENING, url=url)
+        task_status.started(urls)
+    telemetry.emit(Event.STOPPED)
+
+
+async def work(
+    settings: Settings, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run tasks, without HTTP, until a signal; the work of ``taskflow worker``.
+
+    Raises:
+        TaskFlowError: It could not start.
+        ExceptionGroup: A part of it failed; nothing is left running.
+    """
+    async with _shutdown_on_signals() as shutdown, open_service(settings, shutdown):
+        task_status.started()
+        await shutdown.is_begun.wait()
+    telemetry.emit(Event.STOPPED)
+
+
+async def migrate(settings: Settings) -> Migrated | None:
+    """Bring the database up to date; ``None`` if the store is not a database.
+
+    Raises:
+        TaskFlowError: It could not be done.
+    """
+    async with _open_conninfo(settings) as conninfo:
+        if conninfo is None:
+            return None
+        return await migrate_database(conninfo, timeout_seconds=settings.database_timeout_seconds)
+
+
+class Service(NamedTuple):
+    """What runs: the ASGI app to serve, and when the engine behind it has ended."""
+
+    app: QuartTrio
+    engine_ended: trio.Event
+
+
+@contextlib.asynccontextmanager
+async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[Service]:
+    """Run tasks in the background, and yield what there is to serve.
+
+    At the end of the block everything ends in order. If the engine fails the block is
+    cancelled and the failure raised: an API without workers must not stay up.
+
+    Args:
+        settings: All of them.
+        shutdown: Begins the end of the engine when it is begun; begun at the end anyway.
+    """
+    telemetry.emit(Event.STARTING, version=__version__)
+    async with open_store(settings) as store, open_fetcher(settings) as fetcher:
+        engine = Engine(store=store, fetcher=fetcher, settings=settings)
+        app = create_app(store, settings, lambda: engine.statistics().is_running)
+        service = Service(app, trio.Event())
+
+        async def run_engine() -> None:
+            await engine.run()
+            service.engine_ended.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_in_order, engine, shutdown, settings)
+            async with trio.open_nursery() as running:
+                running.start_soon(run_engine)
+                yield service
+                shutdown.begin()
+            nursery.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[TaskStore]:
+    """The store that ``DATABASE_URL`` names.
+
+    Raises:
+        SettingsError: It names none.
+        StoreError: It cannot be reached, or not be used.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        conninfo = await stack.enter_async_context(_open_conninfo(settings))
+        store: TaskStore
+        if conninfo is None:
+            store = MemoryStore()
+        else:
+            store = await stack.enter_async_context(open_postgres(conninfo, settings))
+        statistics = store.statistics()
+        telemetry.emit(
+            Event.STORE_OPENED,
+            kind=statistics.kind,
+            place=statistics.place,
+            version=statistics.version,
+        )
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def _open_conninfo(settings: Settings) -> AsyncIterator[str | None]:
+    """Where the database is, started if it is our own; ``None`` for memory."""
+    url = settings.database_url
+    if url == MEMORY_URL:
+        yield None
+    elif url.startswith(_POSTGRES_URLS):
+        yield url
+    elif not url:
+        data_dir = Path(settings.data_dir) if settings.data_dir else default_data_dir()
+        async with embedded_postgres(data_dir) as server:
+            yield server.conninfo
+    else:
+        raise SettingsError(
+            "DATABASE_URL must be postgresql://..., or memory://, or empty for a PostgreSQL "
+            "that TaskFlow runs itself"
+        )
+
+
+async def _end_in_order(engine: Engine, shutdown: Shutdown, settings: Settings) -> None:
+    await shutdown.is_begun.wait()
+    engine.shut_down(drain_seconds=settings.drain_deadline_seconds)
+    await shutdown.is_hurried.wait()
+    engine.shut_down(drain_seconds=0.0)
+
+
+@contextlib.asynccontextmanager
+async def _shutdown_on_signals() -> AsyncIterator[Shutdown]:
+    """A shutdown that the first SIGTERM or SIGINT begins and the second one hurries."""
+    shutdown = Shutdown()
+
+    async def obey(*, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for _ in signals:
+                if shutdown.is_begun.is_set():
+                    shutdown.hurry()
+                shutdown.begin()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(obey)
+        yield shutdown
+        nursery.cancel_scope.cancel()

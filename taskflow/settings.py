@@ -1,0 +1,218 @@
+"""What an operator can set: one frozen object, validated at the edge.
+
+This is the only module that reads the environment. Every setting is a field of
+``Settings``: its type carries bounds and one line of meaning, from which ``.env.example``
+and the README's table are written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import dotenv
+import msgspec
+from msgspec import Meta
+
+from taskflow.model.errors import SettingsError
+
+PREFIX: Final = "TASKFLOW_"
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set, with its default. ``load`` reads it."""
+
+    database_url: Annotated[
+        str,
+        Meta(
+            description="Where tasks live: postgresql://... is your server, memory:// is gone "
+            "at exit, empty is a PostgreSQL that TaskFlow runs itself"
+        ),
+    ] = ""
+    data_dir: Annotated[
+        str,
+        Meta(
+            description="Where that PostgreSQL keeps its data; empty is taskflow in the user's "
+            "data directory (/var/lib/taskflow for root)"
+        ),
+    ] = ""
+    bind: Annotated[
+        str, Meta(min_length=1, description="Address and port to serve on, for `taskflow serve`")
+    ] = "127.0.0.1:8080"
+    workers: Annotated[
+        int, Meta(ge=1, le=1000, description="How many fetches may run at once in a process")
+    ] = 5
+    queue_size: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="How many claimed tasks may wait for a worker in a process, at most",
+        ),
+    ] = 100
+    fetch_timeout_seconds: Annotated[
+        Seconds, Meta(description="How long a fetch may take, redirects and body included")
+    ] = 5.0
+    drain_seconds: Annotated[
+        float | None,
+        Meta(
+            description="How long fetches in flight may go on at shutdown; empty is "
+            "the fetch timeout and one second"
+        ),
+    ] = None
+    max_redirects: Annotated[
+        int, Meta(ge=0, le=50, description="How many redirects are followed")
+    ] = 5
+    max_result_bytes: Annotated[
+        int, Meta(ge=1, le=64 * 2**20, description="How long a body may be to be kept, decoded")
+    ] = 2**20
+    max_body_bytes: Annotated[
+        int, Meta(ge=1, le=64 * 2**20, description="How long the body of a request may be")
+    ] = 2**20
+    poll_seconds: Annotated[
+        Seconds,
+        Meta(description="How often to look for work when no notification says there is some"),
+    ] = 2.0
+    heartbeat_seconds: Annotated[
+        Seconds, Meta(description="How often a node renews its lease and looks for dead nodes")
+    ] = 5.0
+    lease_seconds: Annotated[
+        Seconds, Meta(description="How long after its last heartbeat a node counts as dead")
+    ] = 20.0
+    max_rescues: Annotated[
+        int, Meta(ge=1, le=1000, description="A task whose node died this often ends FAILED")
+    ] = 5
+    database_connections: Annotated[
+        int,
+        Meta(ge=1, le=100, description="Connections to PostgreSQL in a process, two more aside"),
+    ] = 4
+    database_timeout_seconds: Annotated[
+        Seconds, Meta(description="How long PostgreSQL may take to connect or for a statement")
+    ] = 5.0
+    resolver_threads: Annotated[
+        int, Meta(ge=1, le=1000, description="How many names may be resolved at once in a process")
+    ] = 8
+    log_level: Annotated[LogLevel, Meta(description="The least level that is logged")] = "info"
+    log_format: Annotated[
+        Literal["auto", "console", "json"],
+        Meta(description="Log lines for people or for programs; auto is console on a terminal"),
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check what one field cannot say alone."""
+        if self.drain_seconds is not None and not 0 <= self.drain_seconds < math.inf:
+            raise SettingsError(f"{PREFIX}DRAIN_SECONDS must be 0 or more seconds")
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise SettingsError(
+                f"{PREFIX}LEASE_SECONDS must be at least twice {PREFIX}HEARTBEAT_SECONDS, "
+                "so that one late heartbeat does not end the lease"
+            )
+
+    def __repr__(self) -> str:
+        """Say which fields differ from their defaults, without the secrets."""
+        defaults = {field.name: field.default for field in msgspec.structs.fields(self)}
+        shown = [
+            f"{name}={'...' if name == 'database_url' else repr(value)}"
+            for name, value in msgspec.structs.asdict(self).items()
+            if value != defaults[name]
+        ]
+        return f"Settings({', '.join(shown)})"
+
+    @property
+    def drain_deadline_seconds(self) -> float:
+        """How long fetches in flight may go on at shutdown."""
+        if self.drain_seconds is None:
+            return self.fetch_timeout_seconds + 1.0
+        return self.drain_seconds
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting as an operator sees it."""
+
+    variable: str
+    field: str
+    default: str
+    meaning: str
+
+
+def catalogue() -> Iterator[Setting]:
+    """Every setting, in the order in which they are documented."""
+    hints = typing.get_type_hints(Settings, include_extras=True)
+    for field in msgspec.structs.fields(Settings):
+        *_, meaning = (m.description for m in hints[field.name].__metadata__ if m.description)
+        yield Setting(
+            variable=variable_of(field.name),
+            field=field.name,
+            default=_as_text(field.default),
+            meaning=meaning,
+        )
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a field."""
+    return "DATABASE_URL" if field == "database_url" else PREFIX + field.upper()
+
+
+def load(
+    environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None
+) -> tuple[Settings, list[str]]:
+    """Read the settings, and say what is odd about them.
+
+    Args:
+        environ: The environment; the process's own if not given.
+        dotenv_path: A file of defaults under it; ``.env`` in the working directory if not
+            given. It need not exist.
+
+    Returns:
+        The settings, and a line for each variable that looks misspelt.
+
+    Raises:
+        SettingsError: A value cannot be used; names the variable and what is allowed.
+    """
+    path = Path(".env") if dotenv_path is None else dotenv_path
+    found: dict[str, str | None] = {
+        **dotenv.dotenv_values(path),
+        **(os.environ if environ is None else environ),
+    }
+    settings = catalogue()
+    known = {setting.variable: setting.field for setting in settings}
+    hints = typing.get_type_hints(Settings, include_extras=True)
+    values = {
+        field: _parse(variable, text, hints[field])
+        for variable, field in known.items()
+        if (text := found.get(variable))
+    }
+    return Settings(**values), list(_misspelt(found, known))
+
+
+def _parse(variable: str, text: str, hint: Any) -> Any:
+    try:
+        return msgspec.convert(text.strip(), hint, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{variable}={text!r} cannot be used: {_allowed(str(error))}") from None
+
+
+def _allowed(complaint: str) -> str:
+    """Put msgspec's complaint into words for an operator."""
+    return complaint[:1].lower() + complaint[1:].replace("`", "")
+
+
+def _misspelt(found: Mapping[str, object], known: Mapping[str, str]) -> Iterator[str]:
+    for variable in sorted(found):
+        if variable.startswith(PREFIX) and variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"{variable} is not a setting of TaskFlow{hint}"
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,187 @@
+"""The seam between TaskFlow and the place where its tasks live: read this first.
+
+A store speaks the domain's verbs. Each verb is atomic, and each write that ends a claim
+carries the claim's token: it changes a task only while the task is RUNNING under just
+that token, and the verb returns the ids that it changed. So a late write of a node that
+was presumed dead changes nothing.
+
+The store's clock decides, never a node's. Every verb may raise ``StoreUnavailable`` when
+the store cannot be reached; then nothing is known about whether the write was done. None
+of them waits for ever by itself, but callers who promised an answer in time open a cancel
+scope of their own.
+"""
+
+from __future__ import annotations
+
+import abc
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+
+from taskflow.model.outcome import ErrorType
+from taskflow.model.task import Claim, NewTask, Task, TaskStatus
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What to write when a claim ends for good.
+
+    ``result`` is JSON text; COMPLETED endings have one, FAILED ones have an error.
+    """
+
+    task_id: uuid.UUID
+    token: uuid.UUID
+    status: TaskStatus
+    result: bytes | None = None
+    error: str | None = None
+    error_type: ErrorType | None = None
+
+
+class Retrial(msgspec.Struct, frozen=True):
+    """What to write when a claim failed and the task is to be run again."""
+
+    task_id: uuid.UUID
+    token: uuid.UUID
+    delay_seconds: float
+    error: str
+    error_type: ErrorType
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some tasks, newest first, and the id to ask from next (``None`` at the end)."""
+
+    tasks: list[Task]
+    next_before: uuid.UUID | None
+
+
+class Rescued(msgspec.Struct, frozen=True):
+    """The tasks taken from nodes that died: those to run again, those given up."""
+
+    pending: list[uuid.UUID]
+    poisoned: list[uuid.UUID]
+
+
+class StoreStatistics(msgspec.Struct, frozen=True):
+    """What a store would say of itself: what it is, where, and of which version."""
+
+    kind: str
+    place: str
+    version: str = ""
+
+
+class TaskStore(abc.ABC):
+    """Where tasks live. ``memory`` and ``postgres`` implement it."""
+
+    # Handing in and looking up
+
+    @abc.abstractmethod
+    async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        """Keep new tasks, all or none, and return them in order with their ids.
+
+        When this returns the tasks survive a crash of any process (where the store is
+        durable at all), and whoever waits for work has been woken.
+        """
+
+    @abc.abstractmethod
+    async def get(self, task_id: uuid.UUID) -> Task | None:
+        """The task, or ``None`` if there is none with this id."""
+
+    @abc.abstractmethod
+    async def page(
+        self, *, limit: int, before: uuid.UUID | None = None, status: TaskStatus | None = None
+    ) -> Page:
+        """A page of tasks, newest first, at the same cost however many there are.
+
+        Args:
+            limit: How many at most. Fewer come when their documents are large.
+            before: Only tasks older than this id (which need not exist any more).
+            status: Only tasks that stand there.
+        """
+
+    # Nodes: who runs tasks
+
+    @abc.abstractmethod
+    async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
+        """Make a node that may claim tasks until its lease ends, and return its id."""
+
+    @abc.abstractmethod
+    async def renew(self, node_id: uuid.UUID) -> None:
+        """Start the node's lease again from now.
+
+        Raises:
+            LeaseLost: It had ended already; the node must register anew.
+        """
+
+    @abc.abstractmethod
+    async def retire(self, node_id: uuid.UUID) -> None:
+        """Forget the node, and put what it still holds back as if never claimed."""
+
+    @abc.abstractmethod
+    async def rescue(self, *, limit: int, max_rescues: int) -> Rescued:
+        """Take up to ``limit`` RUNNING tasks from nodes whose lease is over.
+
+        They go back to PENDING with the attempt not counted, or end FAILED as poison when
+        it is the ``max_rescues``-th time.
+        """
+
+    # Running
+
+    @abc.abstractmethod
+    async def claim(self, node_id: uuid.UUID, *, limit: int) -> list[Claim]:
+        """Take up to ``limit`` due tasks: by priority, then ``run_at``, then id.
+
+        No task is claimed twice at once; nothing is claimed for a node whose lease is over.
+        """
+
+    @abc.abstractmethod
+    async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
+        """End claims for good, where still held."""
+
+    @abc.abstractmethod
+    async def retry(self, retrials: Sequence[Retrial]) -> set[uuid.UUID]:
+        """Put tasks back for another attempt later, where still held."""
+
+    @abc.abstractmethod
+    async def release(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
+        """Put tasks back as if they had never been claimed, where still held."""
+
+    # By hand
+
+    @abc.abstractmethod
+    async def cancel(self, task_id: uuid.UUID) -> Task | None:
+        """Call a PENDING or RUNNING task off; ``None`` if there is no such task.
+
+        Raises:
+            IllegalMove: It is at its end already.
+        """
+
+    @abc.abstractmethod
+    async def requeue(self, task_id: uuid.UUID) -> Task | None:
+        """Run a FAILED or CANCELED task again from the start; ``None`` if there is none.
+
+        Raises:
+            IllegalMove: It is not at such an end.
+        """
+
+    # Waiting and watching
+
+    @abc.abstractmethod
+    async def wait_for_work(self) -> None:
+        """Return when there may be something to claim that was not there before.
+
+        Returns at once if that happened since the last call. One task at a time may wait.
+        It is a hint: it may come for nothing, and may (rarely) not come at all, so callers
+        look by themselves from time to time.
+        """
+
+    @abc.abstractmethod
+    async def check(self) -> None:
+        """Return if the store answers.
+
+        Raises:
+            StoreUnavailable: It does not.
+        """
+
+    @abc.abstractmethod
+    def statistics(self) -> StoreStatistics:
+        """What the store would say of itself, without asking it."""

@@ -1,0 +1,121 @@
+"""Group commit: callers that come while a batch is being written share the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+import trio
+
+from taskflow.model.errors import StoreUnavailable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MAX_BATCH_ITEMS: Final = 1000
+
+
+class _Group(Generic[Item, Result]):
+    """What one caller handed in, and what came of it."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self.is_done = trio.Event()
+        self._results: list[Result] = []
+        self._error: Exception | None = None
+
+    def succeed(self, results: list[Result]) -> None:
+        self._results = results
+        self.is_done.set()
+
+    def fail(self, error: Exception) -> None:
+        self._error = error
+        self.is_done.set()
+
+    def unwrap(self) -> list[Result]:
+        if self._error is not None:
+            raise self._error
+        return self._results
+
+
+class GroupCommit(Generic[Item, Result]):
+    """Gathers what callers submit at the same time into batches, one write at a time.
+
+    A lone caller never waits for company: a batch is whatever has come by the time the
+    one before it is written. ``write`` takes items and returns their results in order.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Item]], Awaitable[list[Result]]]) -> None:
+        self._write = write
+        self._waiting: list[_Group[Item, Result]] = []
+        self._arrived = trio.Event()
+
+    async def submit(self, items: Sequence[Item]) -> list[Result]:
+        """Have the items written, and return their results in order.
+
+        A caller that is cancelled while its batch is being written does not stop the
+        batch, so its items may be written all the same.
+
+        Raises:
+            StoreUnavailable: As ``write`` does.
+        """
+        group = _Group[Item, Result](items)
+        self._waiting.append(group)
+        self._arrived.set()
+        try:
+            await group.is_done.wait()
+        except trio.Cancelled:
+            if group in self._waiting:
+                self._waiting.remove(group)
+            raise
+        return group.unwrap()
+
+    async def run(self) -> None:
+        """Write batches until cancelled; whoever still waits then is told so."""
+        try:
+            while True:
+                await self._arrived.wait()
+                await self._commit(self._take())
+        finally:
+            for group in self._waiting:
+                group.fail(StoreUnavailable("the task store is closing"))
+
+    def _take(self) -> list[_Group[Item, Result]]:
+        """The oldest groups, up to the bound; a larger group goes alone."""
+        taken, size = 0, 0
+        for group in self._waiting:
+            size += len(group.items)
+            if taken and size > MAX_BATCH_ITEMS:
+                break
+            taken += 1
+        groups, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        if not self._waiting:
+            self._arrived = trio.Event()
+        return groups
+
+    async def _commit(self, groups: list[_Group[Item, Result]]) -> None:
+        if not groups:
+            return
+        try:
+            results = await self._write([item for group in groups for item in group.items])
+        except StoreUnavailable as error:
+            for group in groups:
+                group.fail(StoreUnavailable(str(error)))
+        except Exception as error:  # noqa: BLE001 - handed to the caller whose items these are
+            await self._commit_apart(groups, error)
+        except BaseException:
+            for group in groups:
+                group.fail(StoreUnavailable("the task store is closing"))
+            raise
+        else:
+            for group in groups:
+                group.succeed(results[: len(group.items)])
+                results = results[len(group.items) :]
+
+    async def _commit_apart(self, groups: list[_Group[Item, Result]], error: Exception) -> None:
+        """One caller's items cannot be written: that must not be the others' loss."""
+        if len(groups) == 1:
+            groups[0].fail(error)
+            return
+        for group in groups:
+            await self._commit([group])

@@ -1,0 +1,93 @@
+"""Wake-ups from other nodes: LISTEN on a connection of its own.
+
+This is the one place where psycopg's asyncio connection is used, under trio-asyncio:
+waiting for a notification in a thread could not be cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import psycopg
+import psycopg.waiting
+import trio
+import trio_asyncio
+
+from taskflow.store.database import connection_options, one_line
+from taskflow.telemetry import Event, emit
+
+CHANNEL: Final = "taskflow_work"
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 10.0
+
+
+async def listen(
+    conninfo: str,
+    *,
+    sender: str,
+    timeout_seconds: float,
+    on_work: Callable[[], None],
+) -> None:
+    """Call ``on_work`` whenever another node says that there is work, until cancelled.
+
+    While the database cannot be reached it tries again with growing pauses. After each
+    connection ``on_work`` is called too, for what was said meanwhile.
+
+    Args:
+        conninfo: The database.
+        sender: What this node's own notifications carry; they are passed over.
+        timeout_seconds: How long connecting may take.
+        on_work: Must not block.
+    """
+    # trio-asyncio replaces this function of asyncio's when it is imported; psycopg, if that
+    # was imported earlier, still holds the one that knows nothing of Trio.
+    psycopg.waiting.get_running_loop = asyncio.get_running_loop  # type: ignore[attr-defined]
+    pause_seconds = _FIRST_PAUSE_SECONDS
+    was_lost = False
+
+    def connected() -> None:
+        nonlocal pause_seconds, was_lost
+        if was_lost:
+            emit(Event.LISTENER_BACK)
+        pause_seconds, was_lost = _FIRST_PAUSE_SECONDS, False
+        on_work()
+
+    while True:
+        try:
+            async with trio_asyncio.open_loop():
+                await trio_asyncio.aio_as_trio(_hear)(
+                    conninfo, sender, timeout_seconds, connected, on_work
+                )
+        except* psycopg.Error as group:
+            if not was_lost:
+                emit(Event.LISTENER_LOST, reason=one_line(_first(group)))
+            was_lost = True
+        await trio.sleep(pause_seconds)
+        pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+
+
+async def _hear(
+    conninfo: str,
+    sender: str,
+    timeout_seconds: float,
+    connected: Callable[[], None],
+    on_work: Callable[[], None],
+) -> None:
+    """Run in the asyncio loop: connect, listen, and report until the connection breaks."""
+    options: dict[str, Any] = connection_options(timeout_seconds)
+    async with await psycopg.AsyncConnection.connect(conninfo, **options) as connection:
+        await connection.execute(f"LISTEN {CHANNEL}")
+        connected()
+        async for notification in connection.notifies():
+            if notification.payload != sender:
+                on_work()
+
+
+def _first(group: BaseExceptionGroup[psycopg.Error]) -> psycopg.Error:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, psycopg.Error)
+    return error

@@ -1,0 +1,282 @@
+"""Tasks in memory: gone at exit. For trying out, and the model the tests compare with.
+
+Its clock is Trio's, so that tests on a virtual clock see time pass.
+"""
+
+from __future__ import annotations
+
+import bisect
+import datetime as dt
+import heapq
+import itertools
+import secrets
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+import trio
+
+from taskflow.bell import Bell
+from taskflow.model import lifecycle
+from taskflow.model.errors import LeaseLost
+from taskflow.model.lifecycle import Move
+from taskflow.model.outcome import ErrorType
+from taskflow.model.task import Claim, NewTask, Task, TaskStatus
+from taskflow.store.base import (
+    Ending,
+    Page,
+    Rescued,
+    Retrial,
+    StoreStatistics,
+    TaskStore,
+)
+
+_Write = TypeVar("_Write", Ending, Retrial, Claim)
+_SETTLING_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
+
+
+class _Node(msgspec.Struct):
+    lease_seconds: float
+    expires_at: float
+
+
+class _Hold(msgspec.Struct, frozen=True):
+    """Who runs a task, and by which token."""
+
+    node_id: uuid.UUID
+    token: uuid.UUID
+
+
+class MemoryStore(TaskStore):
+    """Tasks in memory. To be made and used inside one Trio run."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[uuid.UUID, Task] = {}
+        self._ids: list[uuid.UUID] = []  # in order, for new ids are greater than all before
+        self._holds: dict[uuid.UUID, _Hold] = {}
+        self._nodes: dict[uuid.UUID, _Node] = {}
+        # Entries may be out of date: whoever takes one looks whether it still holds.
+        self._due: list[tuple[int, dt.datetime, uuid.UUID]] = []
+        self._later: list[tuple[dt.datetime, uuid.UUID]] = []
+        self._work = Bell()
+        self._last_stamp = 0
+        self._epoch: Final = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=trio.current_time())
+
+    async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        await trio.lowlevel.checkpoint()
+        now = self._now()
+        added = [
+            Task(
+                id=self._new_id(),
+                payload=task.payload,
+                status=TaskStatus.PENDING,
+                created_at=now,
+                run_at=now + dt.timedelta(seconds=task.delay_seconds),
+                queue=task.queue,
+                priority=task.priority,
+                max_attempts=task.max_attempts,
+            )
+            for task in tasks
+        ]
+        for task in added:
+            self._ids.append(task.id)
+            self._put_back(task)
+        return added
+
+    async def get(self, task_id: uuid.UUID) -> Task | None:
+        await trio.lowlevel.checkpoint()
+        return self._tasks.get(task_id)
+
+    async def page(
+        self, *, limit: int, before: uuid.UUID | None = None, status: TaskStatus | None = None
+    ) -> Page:
+        await trio.lowlevel.checkpoint()
+        end = len(self._ids) if before is None else bisect.bisect_left(self._ids, before)
+        older = (self._tasks[self._ids[place]] for place in range(end - 1, -1, -1))
+        fitting = (task for task in older if status is None or task.status is status)
+        page = list(itertools.islice(fitting, limit))
+        return Page(page, next_before=page[-1].id if next(fitting, None) else None)
+
+    async def register(self, name: str, lease_seconds: float) -> uuid.UUID:  # noqa: ARG002 - not shown anywhere
+        await trio.lowlevel.checkpoint()
+        node_id = uuid.uuid4()
+        self._nodes[node_id] = _Node(lease_seconds, trio.current_time() + lease_seconds)
+        return node_id
+
+    async def renew(self, node_id: uuid.UUID) -> None:
+        await trio.lowlevel.checkpoint()
+        if not self._is_alive(node_id):
+            raise LeaseLost
+        node = self._nodes[node_id]
+        node.expires_at = trio.current_time() + node.lease_seconds
+
+    async def retire(self, node_id: uuid.UUID) -> None:
+        await trio.lowlevel.checkpoint()
+        self._nodes.pop(node_id, None)
+        for task_id in [i for i, hold in self._holds.items() if hold.node_id == node_id]:
+            self._move(task_id, Move.RELEASE, counted=-1)
+
+    async def rescue(self, *, limit: int, max_rescues: int) -> Rescued:
+        await trio.lowlevel.checkpoint()
+        lost = [i for i, hold in self._holds.items() if not self._is_alive(hold.node_id)][:limit]
+        rescued = Rescued(pending=[], poisoned=[])
+        for task_id in lost:
+            rescues = self._tasks[task_id].rescues + 1
+            if rescues < max_rescues:
+                self._move(task_id, Move.RESCUE, rescues=rescues, counted=-1)
+                rescued.pending.append(task_id)
+            else:
+                error = f"poison: its node died {rescues} times while running it"
+                self._move(
+                    task_id,
+                    Move.POISON,
+                    rescues=rescues,
+                    counted=-1,
+                    error=error,
+                    error_type=ErrorType.POISON,
+                )
+                rescued.poisoned.append(task_id)
+        return rescued
+
+    async def claim(self, node_id: uuid.UUID, *, limit: int) -> list[Claim]:
+        await trio.lowlevel.checkpoint()
+        if not self._is_alive(node_id):
+            return []
+        self._collect_due()
+        hold = _Hold(node_id, uuid.uuid4())
+        claims: list[Claim] = []
+        while self._due and len(claims) < limit:
+            *_, run_at, task_id = heapq.heappop(self._due)
+            if self._is_waiting(task_id, run_at):
+                self._holds[task_id] = hold
+                task = self._move(task_id, Move.CLAIM, started_at=self._now(), counted=1)
+                claims.append(
+                    Claim(task_id, hold.token, task.payload, task.attempt, task.max_attempts)
+                )
+        return claims
+
+    async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
+        await trio.lowlevel.checkpoint()
+        held = self._still_held(endings)
+        for ending in held:
+            self._move(
+                ending.task_id,
+                _SETTLING_MOVES[ending.status],
+                result=None if ending.result is None else msgspec.Raw(ending.result),
+                error=ending.error,
+                error_type=ending.error_type,
+            )
+        return {ending.task_id for ending in held}
+
+    async def retry(self, retrials: Sequence[Retrial]) -> set[uuid.UUID]:
+        await trio.lowlevel.checkpoint()
+        held = self._still_held(retrials)
+        for retrial in held:
+            self._move(
+                retrial.task_id,
+                Move.RETRY,
+                run_at=self._now() + dt.timedelta(seconds=retrial.delay_seconds),
+                error=retrial.error,
+                error_type=retrial.error_type,
+            )
+        return {retrial.task_id for retrial in held}
+
+    async def release(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
+        await trio.lowlevel.checkpoint()
+        held = self._still_held(claims)
+        for claim in held:
+            self._move(claim.task_id, Move.RELEASE, counted=-1)
+        return {claim.task_id for claim in held}
+
+    async def cancel(self, task_id: uuid.UUID) -> Task | None:
+        await trio.lowlevel.checkpoint()
+        return self._move(task_id, Move.CANCEL) if task_id in self._tasks else None
+
+    async def requeue(self, task_id: uuid.UUID) -> Task | None:
+        await trio.lowlevel.checkpoint()
+        if task_id not in self._tasks:
+            return None
+        return self._move(
+            task_id,
+            Move.REQUEUE,
+            run_at=self._now(),
+            started_at=None,
+            attempt=0,
+            rescues=0,
+            error=None,
+            error_type=None,
+        )
+
+    async def wait_for_work(self) -> None:
+        await self._work.wait()
+
+    async def check(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def statistics(self) -> StoreStatistics:
+        return StoreStatistics(kind="memory", place="this process")
+
+    def _move(self, task_id: uuid.UUID, move: Move, *, counted: int = 0, **changes: object) -> Task:
+        """Make a move of the lifecycle, with all that goes with it.
+
+        Args:
+            task_id: Whose.
+            move: Which.
+            counted: Added to the attempts.
+            changes: Other fields.
+        """
+        task = self._tasks[task_id]
+        status = lifecycle.target_of(task.status, move)
+        if status is not TaskStatus.RUNNING:
+            self._holds.pop(task_id, None)
+        changes = {
+            "status": status,
+            "attempt": task.attempt + counted,
+            "finished_at": self._now() if status.is_final else None,
+            **changes,
+        }
+        moved = msgspec.structs.replace(task, **changes)
+        if status is TaskStatus.PENDING:
+            self._put_back(moved)
+        else:
+            self._tasks[task_id] = moved
+        return moved
+
+    def _put_back(self, task: Task) -> None:
+        self._tasks[task.id] = task
+        heapq.heappush(self._later, (task.run_at, task.id))
+        self._work.ring()
+
+    def _collect_due(self) -> None:
+        now = self._now()
+        while self._later and self._later[0][0] <= now:
+            run_at, task_id = heapq.heappop(self._later)
+            if self._is_waiting(task_id, run_at):
+                heapq.heappush(self._due, (-self._tasks[task_id].priority, run_at, task_id))
+
+    def _is_waiting(self, task_id: uuid.UUID, run_at: dt.datetime) -> bool:
+        task = self._tasks[task_id]
+        return task.status is TaskStatus.PENDING and task.run_at == run_at
+
+    def _is_alive(self, node_id: uuid.UUID) -> bool:
+        node = self._nodes.get(node_id)
+        return node is not None and node.expires_at > trio.current_time()
+
+    def _still_held(self, writes: Iterable[_Write]) -> list[_Write]:
+        return [
+            write
+            for write in writes
+            if (hold := self._holds.get(write.task_id)) and hold.token == write.token
+        ]
+
+    def _now(self) -> dt.datetime:
+        return self._epoch + dt.timedelta(seconds=trio.current_time())
+
+    def _new_id(self) -> uuid.UUID:
+        """A UUIDv7 (RFC 9562) greater than all before: milliseconds and a counter of 12 bits."""
+        stamp = int(self._now().timestamp() * 1000) << 12
+        self._last_stamp = max(stamp, self._last_stamp + 1)
+        milliseconds, counter = divmod(self._last_stamp, 1 << 12)
+        number = milliseconds << 80 | 7 << 76 | counter << 64 | 2 << 62 | secrets.randbits(62)
+        return uuid.UUID(int=number)

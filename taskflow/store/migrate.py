@@ -1,0 +1,76 @@
+"""Brings a database to the schema that the code expects: numbered, forward only."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import Final, NamedTuple
+
+import psycopg
+
+from taskflow.model.errors import StoreUnusable
+from taskflow.telemetry import Event, emit
+
+# Any number will do, as long as nobody else uses it: "taskflow" in ASCII.
+_ADVISORY_LOCK: Final = 0x7461736B666C6F77
+
+_CREATE_LEDGER: Final = """
+CREATE TABLE IF NOT EXISTS taskflow_migrations (
+    version    integer     PRIMARY KEY,
+    name       text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+class Migration(NamedTuple):
+    """One step of the schema."""
+
+    version: int
+    name: str
+    sql: str
+
+
+def migrations() -> list[Migration]:
+    """All steps, in order."""
+    files = resources.files("taskflow.store").joinpath("migrations").iterdir()
+    return sorted(
+        Migration(int(match[1]), match[2], file.read_text("utf-8"))
+        for file in files
+        if (match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name))
+    )
+
+
+def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
+    """Apply what is missing, in one transaction, and return it.
+
+    Safe when several processes do it at once: the others wait for the first one's end.
+
+    Raises:
+        StoreUnusable: The database has steps that this code does not know.
+    """
+    steps = migrations()
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        connection.execute(_CREATE_LEDGER)
+        applied = {row[0] for row in connection.execute("SELECT version FROM taskflow_migrations")}
+        _refuse_unknown(applied, steps)
+        missing = [step for step in steps if step.version not in applied]
+        for step in missing:
+            connection.execute(step.sql)
+            connection.execute(
+                "INSERT INTO taskflow_migrations (version, name) VALUES (%s, %s)",
+                [step.version, step.name],
+            )
+    for step in missing:
+        emit(Event.MIGRATED, version=step.version, name=step.name)
+    return missing
+
+
+def _refuse_unknown(applied: set[object], steps: list[Migration]) -> None:
+    unknown = sorted(str(version) for version in applied - {step.version for step in steps})
+    if unknown:
+        raise StoreUnusable(
+            f"the database is newer than this TaskFlow (it has migration {', '.join(unknown)}): "
+            "install the version that made it, or a later one"
+        )

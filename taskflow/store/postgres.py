@@ -1,0 +1,317 @@
+"""Tasks in PostgreSQL: durable, and shared by any number of nodes.
+
+Every verb is one statement of ``queries.sql`` in one thread hop. Tasks that are handed in
+at the same time share a statement (``batching``), and so a commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from taskflow.bell import Bell
+from taskflow.model import lifecycle
+from taskflow.model.errors import LeaseLost, StoreUnavailable
+from taskflow.model.lifecycle import Move
+from taskflow.model.outcome import ErrorType
+from taskflow.model.task import Claim, NewTask, Task, TaskStatus
+from taskflow.settings import Settings
+from taskflow.store import queries
+from taskflow.store.base import (
+    Ending,
+    Page,
+    Rescued,
+    Retrial,
+    StoreStatistics,
+    TaskStore,
+)
+from taskflow.store.batching import GroupCommit
+from taskflow.store.database import Connection, Database, connect, mapped_errors, open_database
+from taskflow.store.listen import listen
+from taskflow.store.migrate import Migration, migrate
+
+# What GET /tasks may have to hold in memory for one page, documents only.
+PAGE_BUDGET_BYTES: Final = 16 * 2**20
+_GREATEST_ID: Final = uuid.UUID(int=2**128 - 1)
+
+
+class PostgresStore(TaskStore):
+    """Tasks in PostgreSQL. ``open_postgres`` makes one."""
+
+    def __init__(
+        self, database: Database, heartbeats: Database, *, place: str, version: str
+    ) -> None:
+        self._database = database
+        # Of their own: heartbeats must get through while everything else is busy.
+        self._heartbeats = heartbeats
+        self._statistics: Final = StoreStatistics("postgres", place, version)
+        self._sql = queries.load()
+        self._work = Bell()
+        self.sender: Final = uuid.uuid4().hex
+        self.additions: Final = GroupCommit[NewTask, Task](self._add)
+
+    async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        return await self.additions.submit(tasks)
+
+    async def get(self, task_id: uuid.UUID) -> Task | None:
+        return await self._database.run(lambda connection: self._read_one(connection, task_id))
+
+    async def page(
+        self, *, limit: int, before: uuid.UUID | None = None, status: TaskStatus | None = None
+    ) -> Page:
+        query = "page" if status is None else "page_by_status"
+        parameters = {
+            "limit": limit,
+            "before": before or _GREATEST_ID,
+            "status": status and status.value,
+            "budget_bytes": PAGE_BUDGET_BYTES,
+        }
+
+        def work(connection: Connection) -> Page:
+            [(ids, has_more)] = self._execute(connection, query, parameters)
+            tasks = self._read(connection, ids or [])
+            return Page(tasks, next_before=ids[-1] if has_more else None)
+
+        return await self._database.run(work)
+
+    async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
+        node_id = uuid.uuid4()
+        await self._run_heartbeat("register", id=node_id, name=name, lease_seconds=lease_seconds)
+        return node_id
+
+    async def renew(self, node_id: uuid.UUID) -> None:
+        if not await self._run_heartbeat("renew_if_alive", id=node_id):
+            raise LeaseLost
+
+    async def retire(self, node_id: uuid.UUID) -> None:
+        if await self._run_heartbeat("retire", id=node_id, sender=self.sender):
+            self._work.ring()
+
+    async def rescue(self, *, limit: int, max_rescues: int) -> Rescued:
+        rows = await self._run_heartbeat("rescue_if_dead", limit=limit, max_rescues=max_rescues)
+        await self._run_heartbeat("forget_dead_nodes")
+        if rows:
+            self._work.ring()
+        return Rescued(
+            pending=[task_id for task_id, is_poison in rows if not is_poison],
+            poisoned=[task_id for task_id, is_poison in rows if is_poison],
+        )
+
+    async def claim(self, node_id: uuid.UUID, *, limit: int) -> list[Claim]:
+        token = uuid.uuid4()
+        rows = await self._run("claim_if_alive", node_id=node_id, token=token, limit=limit)
+        in_order = sorted(rows, key=lambda row: (-row[4], row[5], row[0]))
+        return [
+            Claim(task_id, token, _raw(payload), attempt, max_attempts)
+            for task_id, payload, attempt, max_attempts, *_ in in_order
+        ]
+
+    async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
+        return await self._write(
+            "settle_if_held",
+            endings,
+            statuses=[ending.status.value for ending in endings],
+            results=[ending.result and ending.result.decode() for ending in endings],
+            errors=[ending.error for ending in endings],
+            error_types=[ending.error_type and ending.error_type.value for ending in endings],
+        )
+
+    async def retry(self, retrials: Sequence[Retrial]) -> set[uuid.UUID]:
+        return await self._write(
+            "retry_if_held",
+            retrials,
+            delays=[retrial.delay_seconds for retrial in retrials],
+            errors=[retrial.error for retrial in retrials],
+            error_types=[retrial.error_type.value for retrial in retrials],
+        )
+
+    async def release(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
+        released = await self._write("release_if_held", claims, sender=self.sender)
+        if released:
+            self._work.ring()
+        return released
+
+    async def cancel(self, task_id: uuid.UUID) -> Task | None:
+        return await self._move_by_hand("cancel_if_open", task_id, Move.CANCEL)
+
+    async def requeue(self, task_id: uuid.UUID) -> Task | None:
+        task = await self._move_by_hand("requeue_if_ended", task_id, Move.REQUEUE)
+        self._work.ring()
+        return task
+
+    async def wait_for_work(self) -> None:
+        await self._work.wait()
+
+    async def check(self) -> None:
+        await self._database.run(lambda connection: connection.execute("SELECT 1"))
+
+    def statistics(self) -> StoreStatistics:
+        return self._statistics
+
+    def ring(self) -> None:
+        """Wake whoever waits for work: another node said there is some."""
+        self._work.ring()
+
+    async def _add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        rows = await self._run(
+            "add",
+            payloads=[bytes(task.payload).decode() for task in tasks],
+            queues=[task.queue for task in tasks],
+            priorities=[task.priority for task in tasks],
+            delays=[task.delay_seconds for task in tasks],
+            attempts=[task.max_attempts for task in tasks],
+            sender=self.sender,
+        )
+        self._work.ring()
+        return [
+            Task(
+                id=task_id,
+                payload=task.payload,
+                status=TaskStatus.PENDING,
+                created_at=created_at,
+                run_at=run_at,
+                queue=task.queue,
+                priority=task.priority,
+                max_attempts=task.max_attempts,
+            )
+            for task, (task_id, created_at, run_at, _) in zip(tasks, rows, strict=True)
+        ]
+
+    async def _move_by_hand(self, query: str, task_id: uuid.UUID, move: Move) -> Task | None:
+        def work(connection: Connection) -> Task | None:
+            parameters = {"id": task_id, "sender": self.sender}
+            is_moved = bool(self._execute(connection, query, parameters))
+            task = self._read_one(connection, task_id)
+            if task and not is_moved:
+                lifecycle.target_of(task.status, move)
+                # It came into the right state just now: as good as not being in time.
+                raise StoreUnavailable
+            return task
+
+        return await self._database.run(work)
+
+    async def _write(
+        self, query: str, held: Sequence[Ending | Retrial | Claim], **columns: object
+    ) -> set[uuid.UUID]:
+        ids, tokens = [one.task_id for one in held], [one.token for one in held]
+        rows = await self._run(query, ids=ids, tokens=tokens, **columns)
+        return {row[0] for row in rows}
+
+    async def _run(self, query: str, **parameters: object) -> list[tuple[Any, ...]]:
+        return await self._database.run(
+            lambda connection: self._execute(connection, query, parameters)
+        )
+
+    async def _run_heartbeat(self, query: str, **parameters: object) -> list[tuple[Any, ...]]:
+        return await self._heartbeats.run(
+            lambda connection: self._execute(connection, query, parameters)
+        )
+
+    def _execute(
+        self, connection: Connection, query: str, parameters: Mapping[str, object]
+    ) -> list[tuple[Any, ...]]:
+        cursor = connection.execute(self._sql[query], parameters)
+        return cursor.fetchall() if cursor.description else []
+
+    def _read_one(self, connection: Connection, task_id: uuid.UUID) -> Task | None:
+        return next(iter(self._read(connection, [task_id])), None)
+
+    def _read(self, connection: Connection, ids: Sequence[uuid.UUID]) -> list[Task]:
+        return [_task(row) for row in self._execute(connection, "read", {"ids": ids})]
+
+
+@contextlib.asynccontextmanager
+async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[PostgresStore]:
+    """Migrate the database, and keep tasks in it until the block ends.
+
+    Args:
+        conninfo: A connection string or URL.
+        settings: For the bounds.
+
+    Raises:
+        StoreUnavailable: The database cannot be reached.
+        StoreUnusable: It can, but not with this address or this version of the code.
+    """
+    timeout_seconds = settings.database_timeout_seconds
+    migrated = await migrate_database(conninfo, timeout_seconds=timeout_seconds)
+    async with (
+        open_database(
+            conninfo, connections=settings.database_connections, timeout_seconds=timeout_seconds
+        ) as database,
+        open_database(conninfo, connections=1, timeout_seconds=timeout_seconds) as heartbeats,
+        trio.open_nursery() as nursery,
+    ):
+        store = PostgresStore(database, heartbeats, place=migrated.place, version=migrated.version)
+        nursery.start_soon(store.additions.run)
+        nursery.start_soon(
+            functools.partial(
+                listen,
+                conninfo,
+                sender=store.sender,
+                timeout_seconds=timeout_seconds,
+                on_work=store.ring,
+            )
+        )
+        yield store
+        nursery.cancel_scope.cancel()
+
+
+class Migrated(msgspec.Struct, frozen=True):
+    """A database that is up to date: where, of which version, and what was applied."""
+
+    place: str
+    version: str
+    applied: list[Migration]
+
+
+async def migrate_database(conninfo: str, *, timeout_seconds: float) -> Migrated:
+    """Apply the migrations that are missing.
+
+    Raises:
+        StoreUnavailable: The database cannot be reached.
+        StoreUnusable: It is newer than the code, or the address makes no sense.
+    """
+
+    def work() -> Migrated:
+        with mapped_errors(), connect(conninfo, timeout_seconds=timeout_seconds) as connection:
+            info = connection.info
+            return Migrated(
+                place=f"{info.host}:{info.port}/{info.dbname}",
+                version=info.parameter_status("server_version") or "unknown",
+                applied=migrate(connection),
+            )
+
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    (task_id, payload, status, result, error, error_type, *rest) = row
+    created_at, run_at, started_at, finished_at, queue, priority, *counts = rest
+    attempt, max_attempts, rescues = counts
+    return Task(
+        id=task_id,
+        payload=_raw(payload),
+        status=TaskStatus(status),
+        result=None if result is None else _raw(result),
+        error=error,
+        error_type=error_type and ErrorType(error_type),
+        created_at=created_at,
+        run_at=run_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        queue=queue,
+        priority=priority,
+        attempt=attempt,
+        max_attempts=max_attempts,
+        rescues=rescues,
+    )
+
+
+def _raw(text: str) -> msgspec.Raw:
+    return msgspec.Raw(text.encode())

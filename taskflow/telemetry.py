@@ -1,0 +1,84 @@
+"""What the service says of itself: events with fields, and how they are logged.
+
+Every event that is logged anywhere has its level and wording here.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sys
+from typing import Any, Final, Literal
+
+import structlog
+
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+class Event(enum.Enum):
+    """Everything that is logged: its level and its wording."""
+
+    SETTING_UNKNOWN = ("warning", "unknown setting")
+    STARTING = ("info", "taskflow starts")
+    POSTGRES_STARTED = ("info", "embedded PostgreSQL started")
+    POSTGRES_SHARED = ("info", "embedded PostgreSQL was running already")
+    POSTGRES_STOPPED = ("info", "embedded PostgreSQL stopped")
+    STORE_OPENED = ("info", "store opened")
+    MIGRATED = ("info", "migration applied")
+    WORKERS_STARTED = ("info", "workers started")
+    LISTENING = ("info", "listening")
+    SHUTDOWN_BEGUN = ("info", "shutting down")
+    SHUTDOWN_HURRIED = ("warning", "shutting down at once")
+    STOPPED = ("info", "stopped")
+    CRASHED = ("error", "crashed")
+    STORE_LOST = ("warning", "store unavailable")
+    STORE_BACK = ("info", "store available again")
+    LISTENER_LOST = ("warning", "notifications unavailable, polling")
+    LISTENER_BACK = ("info", "notifications available")
+    LEASE_LOST = ("error", "lease lost, own work stopped")
+    TASKS_RESCUED = ("warning", "tasks of dead nodes rescued")
+    TASK_ENDED = ("debug", "task ended")
+    TASK_RELEASED = ("debug", "task released")
+    TASK_WRITE_LATE = ("warning", "outcome came too late and was dropped")
+    TASK_WRITE_REFUSED = ("error", "outcome could not be stored")
+    FETCH_FAULT = ("error", "fault in the fetch")
+    REQUEST_FAULT = ("error", "fault in a request")
+    CONNECTION_FAULT = ("error", "fault in a connection, closed")
+
+
+def configure(level: str, log_format: Literal["auto", "console", "json"]) -> None:
+    """Send events to standard error from now on, as lines for people or as JSON."""
+    is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    renderers: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        if is_console or log_format == "auto"
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *renderers,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def emit(event: Event, *, error: BaseException | None = None, **fields: Any) -> None:
+    """Log an event.
+
+    Args:
+        event: What happened.
+        error: The exception whose traceback belongs to it, if it is a fault of ours.
+        fields: What else is known, by name.
+    """
+    level, wording = event.value
+    logger = structlog.get_logger()
+    getattr(logger, level)(wording, **fields, **({"exc_info": error} if error else {}))

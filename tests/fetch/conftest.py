@@ -1,0 +1,64 @@
+"""Fixtures: a fetcher over a fake resolver, and scripted servers."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import trio
+from tests.fetch.scripted import FakeResolver, ScriptedServer
+
+from taskflow.fetch.base import FetchRequest
+from taskflow.fetch.client import open_fetcher
+from taskflow.settings import Settings
+
+PATIENCE_SECONDS = 20
+
+
+@pytest.fixture
+def settings():
+    return Settings(max_result_bytes=100_000, max_redirects=3)
+
+
+@pytest.fixture
+def resolver():
+    return FakeResolver({"localhost": ["127.0.0.1"]})
+
+
+@pytest.fixture
+async def fetcher(settings, resolver):
+    async with open_fetcher(settings, resolver=resolver) as opened:
+        yield opened
+
+
+@pytest.fixture
+def fetch(fetcher):
+    """Fetch a URL, and fail the test if that does not come to an end."""
+
+    async def fetch_url(url, **kwargs):
+        with trio.fail_after(PATIENCE_SECONDS):
+            return await fetcher.fetch(FetchRequest(url, **kwargs))
+
+    return fetch_url
+
+
+@pytest.fixture
+def serve(nursery):
+    """Start a server; each argument is the script of one connection, the last repeats."""
+
+    async def start(*scripts, host="127.0.0.1", ssl_context=None):
+        server = ScriptedServer(scripts, ssl_context)
+        return await nursery.start(functools.partial(server.run, host))
+
+    return start
+
+
+@pytest.fixture
+def get(serve, fetch):
+    """Fetch from a server that plays this script once, by name so that Host shows."""
+
+    async def fetch_script(*script, **kwargs):
+        server = await serve(script)
+        return await fetch(f"http://localhost:{server.port}/", **kwargs)
+
+    return fetch_script

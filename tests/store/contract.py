@@ -1,0 +1,436 @@
+"""What every store has to keep. A store's own test file makes the store and inherits this."""
+
+from __future__ import annotations
+
+import uuid
+
+import msgspec
+import pytest
+import trio
+
+from taskflow.model.errors import IllegalMove, LeaseLost
+from taskflow.model.outcome import ErrorType
+from taskflow.model.task import Claim, NewTask, TaskStatus
+from taskflow.store.base import Ending, Rescued, Retrial, TaskStore
+
+
+def new_task(payload: str = '"http://example.com/"', **fields) -> NewTask:
+    return NewTask(msgspec.Raw(payload.encode()), **fields)
+
+
+def completed(claim: Claim, result: bytes = b'{"message":"done"}') -> Ending:
+    return Ending(claim.task_id, claim.token, TaskStatus.COMPLETED, result=result)
+
+
+def failed(claim: Claim, error_type: ErrorType = ErrorType.TIMEOUT) -> Ending:
+    return Ending(
+        claim.task_id, claim.token, TaskStatus.FAILED, error="it failed", error_type=error_type
+    )
+
+
+class StoreContract:
+    """The conformance suite."""
+
+    @pytest.fixture
+    async def node(self, store: TaskStore) -> uuid.UUID:
+        return await store.register("here", lease_seconds=30)
+
+    async def claim_one(self, store: TaskStore, node: uuid.UUID) -> Claim:
+        [claim] = await store.claim(node, limit=1)
+        return claim
+
+    async def claim_and_die(self, store: TaskStore, *, limit: int = 1) -> list[Claim]:
+        """Claims of a node that will not renew its lease."""
+        node = await store.register("dead", lease_seconds=1.0)
+        claims = await store.claim(node, limit=limit)
+        assert len(claims) == limit
+        return claims
+
+    async def rescued(self, store: TaskStore, *, limit: int = 10, max_rescues: int = 5) -> Rescued:
+        """The first rescue that finds anything."""
+        with trio.fail_after(10):
+            while True:
+                rescued = await store.rescue(limit=limit, max_rescues=max_rescues)
+                if rescued.pending or rescued.poisoned:
+                    return rescued
+                await trio.sleep(0.05)
+
+    async def status_of(self, store: TaskStore, task_id: uuid.UUID) -> TaskStatus:
+        task = await store.get(task_id)
+        assert task is not None
+        return task.status
+
+    # Handing in and looking up
+
+    async def test_added_task_is_given_back(self, store):
+        """What add returns is what get finds: PENDING, with nothing run yet."""
+        [added] = await store.add([new_task(priority=3, queue="mail", max_attempts=4)])
+        found = await store.get(added.id)
+        assert found == added
+        assert found.status is TaskStatus.PENDING
+        assert (found.priority, found.queue, found.max_attempts) == (3, "mail", 4)
+        assert (found.attempt, found.rescues) == (0, 0)
+        assert found.result is found.error is found.error_type is None
+        assert found.started_at is found.finished_at is None
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            '"\\u0000"',
+            '  {"a" :  [1.50, 1e400, -0.0]}',
+            '{"b": 1, "a": 2, "b": 3}',
+            "9" * 5000,
+            "[" * 500 + "]" * 500,
+            '"\\ud83d\\ude00 \\/ é \U0001f600"',
+            "12345",
+            '""',
+        ],
+    )
+    async def test_payload_is_kept_to_the_byte(self, store, payload):
+        """Numbers, escapes, spaces and the order of keys come back as they were sent."""
+        [added] = await store.add([new_task(payload)])
+        found = await store.get(added.id)
+        assert bytes(found.payload) == payload.encode()
+
+    async def test_many_keep_their_order(self, store, node):
+        """Tasks added together get growing ids in order, and are claimed in that order."""
+        added = await store.add([new_task(str(n)) for n in range(250)])
+        ids = [task.id for task in added]
+        assert ids == sorted(ids)
+        assert [int(bytes(task.payload)) for task in added] == list(range(250))
+        claims = await store.claim(node, limit=250)
+        assert [claim.task_id for claim in claims] == ids
+
+    async def test_concurrent_adds_each_get_their_own(self, store):
+        """Adds that may share a statement do not mix up their tasks."""
+        found = {}
+
+        async def add(n):
+            [one, two] = await store.add([new_task(str(n)), new_task(str(-n))])
+            found[n] = (one, two)
+
+        async with trio.open_nursery() as nursery:
+            for n in range(1, 40):
+                nursery.start_soon(add, n)
+        for n, (one, two) in found.items():
+            assert (bytes(one.payload), bytes(two.payload)) == (b"%d" % n, b"-%d" % n)
+            assert await store.get(one.id) == one
+        assert len({task.id for pair in found.values() for task in pair}) == 78
+
+    async def test_adding_nothing_is_fine(self, store):
+        """An empty add gives an empty answer."""
+        assert await store.add([]) == []
+
+    async def test_unknown_id_is_none(self, store):
+        """Looking up what is not there is no error."""
+        assert await store.get(uuid.uuid4()) is None
+
+    # Pages
+
+    async def test_pages_are_newest_first_and_complete(self, store):
+        """Following next_before gives every task once, the newest first."""
+        added = [(await store.add([new_task(str(n))]))[0] for n in range(7)]
+        seen, before = [], None
+        while True:
+            page = await store.page(limit=3, before=before)
+            seen += page.tasks
+            before = page.next_before
+            if before is None:
+                break
+        assert seen == added[::-1]
+
+    @pytest.mark.parametrize("count", [2, 3, 4])
+    async def test_the_last_page_says_so(self, store, count):
+        """There is a next page exactly if there are more tasks than the limit."""
+        await store.add([new_task() for _ in range(count)])
+        page = await store.page(limit=3)
+        assert len(page.tasks) == min(count, 3)
+        assert (page.next_before is not None) == (count > 3)
+
+    async def test_an_empty_page(self, store):
+        """No tasks make an empty page without a next one."""
+        page = await store.page(limit=3)
+        assert (page.tasks, page.next_before) == ([], None)
+
+    async def test_pages_by_status(self, store, node):
+        """Only tasks of the status are paged, and paging goes on from any id."""
+        added = await store.add([new_task(str(n)) for n in range(6)])
+        claims = await store.claim(node, limit=3)
+        await store.settle([completed(claim) for claim in claims])
+        page = await store.page(limit=2, status=TaskStatus.COMPLETED)
+        assert [task.id for task in page.tasks] == [added[2].id, added[1].id]
+        page = await store.page(limit=2, status=TaskStatus.COMPLETED, before=page.next_before)
+        assert [task.id for task in page.tasks] == [added[0].id]
+        assert page.next_before is None
+        pending = await store.page(limit=10, status=TaskStatus.PENDING)
+        assert [task.id for task in pending.tasks] == [task.id for task in added[:2:-1]]
+
+    # Claims
+
+    async def test_claim_runs_a_task(self, store, node):
+        """A claim carries the payload and a token; the task is RUNNING, the attempt counted."""
+        [added] = await store.add([new_task()])
+        claim = await self.claim_one(store, node)
+        assert (claim.task_id, claim.payload, claim.attempt) == (added.id, added.payload, 1)
+        running = await store.get(added.id)
+        assert (running.status, running.attempt) == (TaskStatus.RUNNING, 1)
+        assert running.started_at >= added.created_at
+
+    async def test_claim_order_is_priority_then_run_at_then_id(self, store, node):
+        """Higher priority first, then who was due first, then who came first."""
+        low, high, high_too, urgent = [
+            (await store.add([new_task(priority=priority)]))[0].id for priority in (-5, 7, 7, 100)
+        ]
+        claims = await store.claim(node, limit=10)
+        assert [claim.task_id for claim in claims] == [urgent, high, high_too, low]
+
+    async def test_nothing_is_claimed_twice(self, store, node):
+        """Claims at the same time share out the tasks."""
+        added = await store.add([new_task() for _ in range(60)])
+        other = await store.register("there", lease_seconds=30)
+        taken = []
+
+        async def take(by):
+            for _ in range(5):
+                taken.extend(await store.claim(by, limit=7))
+
+        async with trio.open_nursery() as nursery:
+            for by in (node, other, node, other):
+                nursery.start_soon(take, by)
+        assert sorted(claim.task_id for claim in taken) == [task.id for task in added]
+
+    async def test_a_task_for_later_is_not_claimed(self, store, node):
+        """What is not due stays PENDING."""
+        [added] = await store.add([new_task(delay_seconds=3600)])
+        assert await store.claim(node, limit=1) == []
+        assert await self.status_of(store, added.id) is TaskStatus.PENDING
+        assert (added.run_at - added.created_at).total_seconds() == 3600
+
+    async def test_no_claims_for_a_node_that_is_not_alive(self, store):
+        """A node that is unknown or retired gets nothing."""
+        await store.add([new_task()])
+        assert await store.claim(uuid.uuid4(), limit=1) == []
+        node = await store.register("gone", lease_seconds=30)
+        await store.retire(node)
+        assert await store.claim(node, limit=1) == []
+
+    # Ends
+
+    async def test_settling_completes(self, store, node):
+        """A result is kept to the byte, and the task is finished."""
+        [added] = await store.add([new_task()])
+        claim = await self.claim_one(store, node)
+        result = b'{"result": "\\u0000", "n": 1e400}'
+        assert await store.settle([completed(claim, result)]) == {added.id}
+        task = await store.get(added.id)
+        assert (task.status, bytes(task.result)) == (TaskStatus.COMPLETED, result)
+        assert task.finished_at >= task.started_at
+        assert task.error is task.error_type is None
+
+    async def test_settling_fails(self, store, node):
+        """An error is kept as text and as type."""
+        [added] = await store.add([new_task()])
+        claim = await self.claim_one(store, node)
+        assert await store.settle([failed(claim)]) == {added.id}
+        task = await store.get(added.id)
+        assert (task.status, task.error, task.error_type) == (
+            TaskStatus.FAILED,
+            "it failed",
+            ErrorType.TIMEOUT,
+        )
+        assert task.result is None
+
+    async def test_many_are_settled_at_once(self, store, node):
+        """One call settles successes and failures together."""
+        await store.add([new_task() for _ in range(9)])
+        claims = await store.claim(node, limit=9)
+        endings = [completed(c) if n % 2 else failed(c) for n, c in enumerate(claims)]
+        assert await store.settle(endings) == {claim.task_id for claim in claims}
+        for ending in endings:
+            assert await self.status_of(store, ending.task_id) is ending.status
+
+    async def test_there_is_exactly_one_end(self, store, node):
+        """Once settled, a later write with the same token changes nothing."""
+        [added] = await store.add([new_task()])
+        claim = await self.claim_one(store, node)
+        await store.settle([completed(claim)])
+        settled = await store.get(added.id)
+        assert await store.settle([failed(claim)]) == set()
+        assert await store.release([claim]) == set()
+        assert (
+            await store.retry([Retrial(claim.task_id, claim.token, 0, "e", ErrorType.DNS)]) == set()
+        )
+        assert await store.get(added.id) == settled
+
+    async def test_a_late_write_changes_nothing(self, store, node):
+        """The token of an earlier claim is worth nothing once the task was claimed anew."""
+        [added] = await store.add([new_task()])
+        late = await self.claim_one(store, node)
+        await store.release([late])
+        current = await self.claim_one(store, node)
+        assert current.token != late.token
+        assert await store.settle([completed(late)]) == set()
+        assert await store.release([late]) == set()
+        assert await self.status_of(store, added.id) is TaskStatus.RUNNING
+        assert await store.settle([completed(current)]) == {added.id}
+
+    async def test_one_that_is_lost_does_not_stop_the_others(self, store, node):
+        """Of several endings those still held are written."""
+        await store.add([new_task(), new_task()])
+        one, two = await store.claim(node, limit=2)
+        await store.cancel(one.task_id)
+        assert await store.settle([completed(one), completed(two)]) == {two.task_id}
+        assert await self.status_of(store, one.task_id) is TaskStatus.CANCELED
+
+    # Back to PENDING
+
+    async def test_release_does_not_count_the_attempt(self, store, node):
+        """A released task can be claimed at once, as the same attempt."""
+        [added] = await store.add([new_task()])
+        claim = await self.claim_one(store, node)
+        assert await store.release([claim]) == {added.id}
+        released = await store.get(added.id)
+        assert (released.status, released.attempt) == (TaskStatus.PENDING, 0)
+        assert (await self.claim_one(store, node)).attempt == 1
+
+    async def test_retry_counts_the_attempt_and_waits(self, store, node):
+        """A task to be retried is PENDING for later, with its last error to be seen."""
+        [added] = await store.add([new_task(max_attempts=2)])
+        claim = await self.claim_one(store, node)
+        retrial = Retrial(claim.task_id, claim.token, 3600.0, "no luck", ErrorType.DNS)
+        assert await store.retry([retrial]) == {added.id}
+        task = await store.get(added.id)
+        assert (task.status, task.attempt, task.error, task.error_type) == (
+            TaskStatus.PENDING,
+            1,
+            "no luck",
+            ErrorType.DNS,
+        )
+        assert (task.run_at - task.started_at).total_seconds() >= 3600
+        assert await store.claim(node, limit=1) == []
+
+    async def test_retry_at_once(self, store, node):
+        """Without a delay the next attempt can be claimed straight away."""
+        [_] = await store.add([new_task(max_attempts=2)])
+        claim = await self.claim_one(store, node)
+        await store.retry([Retrial(claim.task_id, claim.token, 0.0, "no luck", ErrorType.DNS)])
+        again = await self.claim_one(store, node)
+        assert again.attempt == 2
+
+    # Nodes
+
+    async def test_rescue_takes_from_dead_nodes(self, store, node):
+        """What a dead node held goes back to PENDING: a rescue, not an attempt."""
+        [added] = await store.add([new_task()])
+        [late] = await self.claim_and_die(store)
+        assert (await self.rescued(store)).pending == [added.id]
+        task = await store.get(added.id)
+        assert (task.status, task.attempt, task.rescues) == (TaskStatus.PENDING, 0, 1)
+        assert await store.settle([completed(late)]) == set()
+        assert (await self.claim_one(store, node)).task_id == added.id
+
+    async def test_rescue_leaves_the_living_alone(self, store, node):
+        """What a living node holds is not touched."""
+        await store.add([new_task()])
+        claim = await self.claim_one(store, node)
+        rescued = await store.rescue(limit=10, max_rescues=5)
+        assert (rescued.pending, rescued.poisoned) == ([], [])
+        assert await store.settle([completed(claim)]) == {claim.task_id}
+
+    async def test_rescue_is_bounded(self, store):
+        """A rescue takes no more than it was told."""
+        await store.add([new_task() for _ in range(5)])
+        await self.claim_and_die(store, limit=5)
+        assert len((await self.rescued(store, limit=3)).pending) == 3
+        assert len((await self.rescued(store, limit=3)).pending) == 2
+
+    async def test_poison_ends_failed(self, store):
+        """A task whose nodes died too often is given up."""
+        [added] = await store.add([new_task()])
+        for time in (1, 2):
+            await self.claim_and_die(store)
+            rescued = await self.rescued(store, max_rescues=2)
+            assert (added.id in rescued.poisoned) == (time == 2)
+        task = await store.get(added.id)
+        assert (task.status, task.error_type, task.rescues) == (
+            TaskStatus.FAILED,
+            ErrorType.POISON,
+            2,
+        )
+        assert task.error == "poison: its node died 2 times while running it"
+
+    async def test_a_lease_runs_out(self, store):
+        """A node that did not renew in time is dead: no claims, no renewal."""
+        await store.add([new_task(), new_task()])
+        node = await store.register("silent", lease_seconds=1.0)
+        await self.claim_one(store, node)
+        await self.rescued(store)
+        assert await store.claim(node, limit=1) == []
+        with pytest.raises(LeaseLost):
+            await store.renew(node)
+
+    async def test_retiring_puts_back_what_is_held(self, store, node):
+        """What a retired node still held is PENDING as if it had never been claimed."""
+        [added] = await store.add([new_task()])
+        await self.claim_one(store, node)
+        await store.retire(node)
+        task = await store.get(added.id)
+        assert (task.status, task.attempt, task.rescues) == (TaskStatus.PENDING, 0, 0)
+
+    async def test_renewing_keeps_a_node_alive(self, store, node):
+        """A node within its lease may renew it; one that was retired may not."""
+        await store.renew(node)
+        await store.retire(node)
+        with pytest.raises(LeaseLost):
+            await store.renew(node)
+
+    # By hand
+
+    async def test_cancel_pending_and_running(self, store, node):
+        """Both can be called off; then they are finished and held by nobody."""
+        pending, running = await store.add([new_task(priority=0), new_task(priority=1)])
+        claim = await self.claim_one(store, node)
+        assert claim.task_id == running.id
+        for task in (pending, running):
+            canceled = await store.cancel(task.id)
+            assert canceled.status is TaskStatus.CANCELED
+            assert canceled.finished_at is not None
+            assert await store.get(task.id) == canceled
+        assert await store.claim(node, limit=5) == []
+        assert await store.settle([completed(claim)]) == set()
+
+    async def test_cancel_comes_too_late(self, store, node):
+        """A task at its end cannot be called off."""
+        [added] = await store.add([new_task()])
+        await store.settle([completed(await self.claim_one(store, node))])
+        with pytest.raises(IllegalMove, match="cannot cancel a task that is COMPLETED"):
+            await store.cancel(added.id)
+        assert await store.cancel(uuid.uuid4()) is None
+
+    async def test_requeue_starts_from_the_beginning(self, store, node):
+        """A FAILED task can be run again; nothing of the first run counts."""
+        [added] = await store.add([new_task()])
+        await store.settle([failed(await self.claim_one(store, node))])
+        again = await store.requeue(added.id)
+        assert (again.status, again.attempt, again.rescues) == (TaskStatus.PENDING, 0, 0)
+        assert again.error is again.error_type is again.finished_at is again.started_at is None
+        await store.settle([completed(await self.claim_one(store, node))])
+        with pytest.raises(IllegalMove, match="cannot requeue a task that is COMPLETED"):
+            await store.requeue(added.id)
+        assert await store.requeue(uuid.uuid4()) is None
+
+    # Waiting
+
+    async def test_new_work_wakes_who_waits(self, store):
+        """A task handed in ends the wait for work; a wait after it returns too."""
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store.wait_for_work)
+                await store.add([new_task()])
+            await store.add([new_task()])
+            await store.wait_for_work()
+
+    async def test_check_and_statistics(self, store):
+        """A store that works says so, and what it is."""
+        await store.check()
+        assert store.statistics().kind in {"memory", "postgres"}
