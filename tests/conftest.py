@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
+import trio
+
+from taskflow.store.embedded import embedded_postgres
+from tests.folders import open_folder
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """Conninfo of a server: TASKFLOW_TEST_DATABASE_URL, or an embedded one for the session."""
     if url := os.environ.get("TASKFLOW_TEST_DATABASE_URL"):
         yield url
         return
-    pytest.skip("later")
+    with open_folder() as folder, EmbeddedInThread(folder / "data") as conninfo:
+        yield conninfo
 
 
 @pytest.fixture
@@ -27,3 +35,27 @@ def database_url(postgres_server: str) -> Iterator[str]:
         connection.execute(f'CREATE DATABASE "{name}"')
         yield psycopg.conninfo.make_conninfo(postgres_server, dbname=name)
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+class EmbeddedInThread:
+    """An embedded server for tests that each have a Trio run of their own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._started: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=trio.run, args=[self._run])
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        conninfo, self._token, self._stop = self._started.get(timeout=60)
+        return conninfo
+
+    def __exit__(self, *_: object) -> None:
+        self._token.run_sync_soon(self._stop.set)
+        self._thread.join()
+
+    async def _run(self) -> None:
+        stop = trio.Event()
+        async with embedded_postgres(self._data_dir) as server:
+            self._started.put((server.conninfo, trio.lowlevel.current_trio_token(), stop))
+            await stop.wait()

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from taskflow.model.errors import BadRequest, TaskNotFound, Unprocessable
-from taskflow.model.json_text import MAX_DEPTH, is_too_deep
+from taskflow.model.json_text import MAX_NESTING, is_too_deep
 from taskflow.model.task import NewTask, TaskStatus
 
 DEFAULT_PAGE: Final = 100
@@ -86,7 +86,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _refuse_depth() -> NoReturn:
-    raise Unprocessable(f"the payload is nested more than {MAX_DEPTH} levels deep; flatten it")
+    raise Unprocessable(f"the payload is nested more than {MAX_NESTING} levels deep; flatten it")
 
 
 class PageRequest(msgspec.Struct, frozen=True):

@@ -35,7 +35,8 @@ class Load:
         self._held = 0
         self._waiting = 0
         self._running = 0
-        self._starts = _Rate(_RATE_MEMORY_SECONDS)
+        # Of ends, not of starts: a burst of starts says nothing about when workers are free.
+        self._ends = _Rate(_RATE_MEMORY_SECONDS)
         self._changed = Bell()
 
     def __repr__(self) -> str:
@@ -50,12 +51,12 @@ class Load:
         """A worker took one that waited."""
         self._waiting -= 1
         self._running += 1
-        self._starts.count()
         self._changed.ring()
 
     def ended(self) -> None:
         """A worker is done with one, whose outcome is now to be written."""
         self._running -= 1
+        self._ends.count()
         self._changed.ring()
 
     def unstarted(self) -> None:
@@ -76,7 +77,7 @@ class Load:
         return claim_limit(
             idle=self._workers - self._running,
             waiting=self._waiting,
-            ahead=min(self._queue_size, int(self._starts.per_second() * LOOKAHEAD_SECONDS)),
+            ahead=min(self._queue_size, int(self._ends.per_second() * LOOKAHEAD_SECONDS)),
             room=self.most_held - self._held,
         )
 

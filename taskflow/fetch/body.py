@@ -6,20 +6,14 @@ import base64
 import encodings.aliases
 import itertools
 import re
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Iterator
+from typing import Final, Literal
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-MAX_JSON_NESTING: Final = 500
-"""Deep enough for people, shallow enough for every parser that reads the result."""
+from taskflow.model.json_text import is_too_deep
 
 _JSON: Final = msgspec.json.Decoder(msgspec.Raw)
-_JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_STEPS: Final = bytes(1 if byte in b"[{" else 255 for byte in range(256))  # 255 is -1, signed
-_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 _BINARY: Final = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 """What no text holds: the "binary data bytes" of the MIME Sniffing standard, section 3."""
@@ -68,16 +62,7 @@ def _parsed(body: bytes) -> msgspec.Raw | None:
         raw = _JSON.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
-    return raw if _nesting(body) <= MAX_JSON_NESTING else None
-
-
-def _nesting(body: bytes) -> int:
-    """How deep valid JSON is nested, or less than that if it cannot be too deep."""
-    opened = body.count(b"[") + body.count(b"{")
-    if opened <= MAX_JSON_NESTING:
-        return opened
-    brackets = b"".join(_JSON_STRING.split(body)).translate(_STEPS, _NOT_BRACKETS)
-    return max(itertools.accumulate(memoryview(brackets).cast("b")), default=0)
+    return None if is_too_deep(body) else raw
 
 
 def _in_stated_charset(body: bytes, content_type: str | None) -> Iterator[str | None]:

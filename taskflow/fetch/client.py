@@ -5,31 +5,22 @@ from __future__ import annotations
 import contextlib
 import http
 import ssl
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator
+from typing import Final
 
 import trio
 
-from taskflow.fetch.base import Fetcher
+from taskflow.fetch.base import Fetcher, FetchRequest
 from taskflow.fetch.body import kept_form
+from taskflow.fetch.connection import Connection
 from taskflow.fetch.errors import ConnectionLost, FetchError, TooManyRedirects
-from taskflow.fetch.exchange import exchange
-from taskflow.fetch.hop import first_hop, is_error, is_redirect, next_hop
-from taskflow.fetch.resolver import SystemResolver
-from taskflow.fetch.transport import IdleConnections, Transport, allow_any
-from taskflow.model.outcome import ErrorType, Fetched, Response, failed
+from taskflow.fetch.exchange import Answer, exchange
+from taskflow.fetch.hop import Hop, first_hop, is_error, is_redirect, next_hop
+from taskflow.fetch.resolver import Resolver, SystemResolver
+from taskflow.fetch.transport import IdleConnections, Judge, Statistics, Transport, allow_any
+from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed
+from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from taskflow.fetch.base import FetchRequest
-    from taskflow.fetch.connection import Connection
-    from taskflow.fetch.exchange import Answer
-    from taskflow.fetch.hop import Hop
-    from taskflow.fetch.resolver import Resolver
-    from taskflow.fetch.transport import Judge, Statistics
-    from taskflow.model.outcome import Outcome
-    from taskflow.settings import Settings
 
 MIN_IDLE_CONNECTIONS: Final = 32
 MAX_REASON_CHARACTERS: Final = 100

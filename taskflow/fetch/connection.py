@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 
 from taskflow.fetch.errors import ConnectionLost
-
-if TYPE_CHECKING:
-    from taskflow.fetch.target import Target
+from taskflow.fetch.target import Target
 
 RECEIVE_BYTES: Final = 65_536
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Iterator
+from typing import Final, Protocol
 
 from taskflow.fetch.errors import BadAnswer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PIECE_BYTES: Final = 65_536
 """How much comes out in one step; it takes about 100 us."""
@@ -41,7 +39,7 @@ def decoder_for(content_encoding: str) -> Decoder | None:
     """What undoes the codings of a ``Content-Encoding`` field; nothing if there are none.
 
     Raises:
-        BadAnswer: More than one, or one that was not asked for.
+        BadAnswer: More than one, or one that is not known here.
     """
     codings = [coding.strip().lower() for coding in content_encoding.split(",")]
     codings = [coding for coding in codings if coding not in ("", "identity")]
@@ -53,7 +51,7 @@ def decoder_for(content_encoding: str) -> Decoder | None:
         return GzipDecoder()
     if codings[0] == "deflate":
         return DeflateDecoder()
-    raise BadAnswer(f"the content coding {codings[0][:40]!r} is not one that was asked for")
+    raise BadAnswer(f"the content coding {codings[0][:40]!r} is neither gzip nor deflate")
 
 
 class GzipDecoder:

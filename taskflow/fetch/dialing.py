@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import socket
-from typing import TYPE_CHECKING, Final
+import ssl
+from collections.abc import Sequence
+from typing import Final
 
 import trio
 
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Sequence
-
-    from taskflow.fetch.hostname import Address
+from taskflow.fetch.hostname import Address
 
 MAX_ADDRESSES: Final = 8
 """How many addresses of a name are tried."""

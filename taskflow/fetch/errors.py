@@ -22,16 +22,14 @@ import contextlib
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator
+from typing import ClassVar
 
 import h11
 import trio
 
 from taskflow.model.errors import TaskFlowError
 from taskflow.model.outcome import ErrorType
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class FetchError(TaskFlowError):
@@ -45,28 +43,28 @@ class FetchError(TaskFlowError):
         self.reason = reason
 
 
-class InvalidUrl(FetchError):  # noqa: N818 - named for what is the matter
+class InvalidUrl(FetchError):
     """The text is not a URL that can be fetched."""
 
     error_type = ErrorType.INVALID_URL
     prefix = "invalid url"
 
 
-class InvalidRequest(FetchError):  # noqa: N818 - named for what is the matter
+class InvalidRequest(FetchError):
     """The method or a header field is not one that can be sent."""
 
     error_type = ErrorType.INVALID_URL
     prefix = "invalid request"
 
 
-class NameNotResolved(FetchError):  # noqa: N818 - named for what is the matter
+class NameNotResolved(FetchError):
     """The name has no address that can be found out."""
 
     error_type = ErrorType.DNS
     prefix = "dns error"
 
 
-class NotConnected(FetchError):  # noqa: N818 - named for what is the matter
+class NotConnected(FetchError):
     """No address took a connection."""
 
     error_type = ErrorType.CONNECT
@@ -77,28 +75,28 @@ class ConnectionLost(NotConnected):
     """The connection broke, or it ended before a byte of an answer came."""
 
 
-class TlsFailed(FetchError):  # noqa: N818 - named for what is the matter
+class TlsFailed(FetchError):
     """No connection that is encrypted and to be trusted could be made."""
 
     error_type = ErrorType.TLS
     prefix = "tls error"
 
 
-class BadAnswer(FetchError):  # noqa: N818 - named for what is the matter
+class BadAnswer(FetchError):
     """What came back is not HTTP that can be understood, or it broke off."""
 
     error_type = ErrorType.PROTOCOL
     prefix = "protocol error"
 
 
-class TooLarge(FetchError):  # noqa: N818 - named for what is the matter
+class TooLarge(FetchError):
     """The body is longer than is kept."""
 
     error_type = ErrorType.TOO_LARGE
     prefix = "too large"
 
 
-class TooManyRedirects(FetchError):  # noqa: N818 - named for what is the matter
+class TooManyRedirects(FetchError):
     """The chain of redirects is longer than is followed."""
 
     error_type = ErrorType.TOO_MANY_REDIRECTS

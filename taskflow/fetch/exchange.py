@@ -10,28 +10,27 @@ what it would parse or decide itself is overridden.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import h11
 import msgspec
 import trio
 from asks.request_object import RequestProcessor
 
+from taskflow.fetch.connection import Connection
 from taskflow.fetch.decoding import decoder_for
 from taskflow.fetch.errors import BadAnswer, TooLarge, mapped_errors
-from taskflow.fetch.hop import is_error, is_redirect
-
-if TYPE_CHECKING:
-    from taskflow.fetch.connection import Connection
-    from taskflow.fetch.hop import Hop
+from taskflow.fetch.hop import Hop, is_error, is_redirect
 
 MAX_HEAD_BYTES: Final = 65_536
 MAX_INTERIM_ANSWERS: Final = 16
 """How many 1xx may come before the answer."""
 
 MAX_DRAINED_BYTES: Final = 65_536
-MAX_DRAIN_SECONDS: Final = 0.5
 """How much of a body that nobody wants is read, so that the connection can be used again."""
+
+MAX_DRAIN_SECONDS: Final = 0.5
+"""How long that may take."""
 
 CODING_SLACK_BYTES: Final = 65_536
 """By how much a coded body may be longer than what it decodes to."""
@@ -130,7 +129,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             headers=headers,
             location=location,
             body=body,
-            is_reusable=_is_reusable(parser),
+            is_reusable=_is_reusable(parser, headers),
         )
 
     async def _receive_head(self, parser: h11.Connection) -> h11.Response:
@@ -148,7 +147,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         if data is None:
             return b""
         decoder = decoder_for(headers.get("content-encoding", ""))
-        if decoder is None:
+        if decoder is None and "transfer-encoding" not in headers:
             self._check_length(int(headers.get("content-length", 0)))
         coded = 0
         while data is not None:
@@ -214,7 +213,11 @@ def _location_of(head: h11.Response) -> str | None:
     return None
 
 
-def _is_reusable(parser: h11.Connection) -> bool:
-    """Whether both sides are done, would go on, and nothing came that nobody asked for."""
+def _is_reusable(parser: h11.Connection, headers: dict[str, str]) -> bool:
+    """Whether both sides are done, would go on, and nothing came that nobody asked for.
+
+    An answer that says twice how long it is may have been read differently by somebody on
+    the way (RFC 9112 section 6.3), so that what follows it cannot be relied on.
+    """
     is_done = parser.our_state is h11.DONE and parser.their_state is h11.DONE
-    return is_done and parser.trailing_data == (b"", False)
+    return is_done and parser.trailing_data == (b"", False) and not headers.keys() >= _FRAMINGS

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+import http
+from typing import Final, TypeAlias
 
 import h11
 import msgspec
 
 from taskflow import __version__
+from taskflow.fetch.base import FetchRequest
 from taskflow.fetch.errors import InvalidRequest, InvalidUrl
 from taskflow.fetch.target import Target, parse_target, resolve_location
-
-if TYPE_CHECKING:
-    from taskflow.fetch.base import FetchRequest
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 IDEMPOTENT_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 """RFC 9110 section 9.2.2."""
 
-_REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_REDIRECTS_OF_OLD: Final = frozenset((301, 302))
+_REDIRECTS: Final = _REDIRECTS_OF_OLD | {303, 307, 308}
 _DEFAULTS: Final = (
     ("User-Agent", f"TaskFlow/{__version__}"),
     ("Accept", "*/*"),
@@ -81,14 +81,17 @@ def first_hop(request: FetchRequest) -> Hop:
 
     Raises:
         InvalidUrl: It does not say where to.
-        InvalidRequest: It asks for what only the transport may say.
+        InvalidRequest: It cannot be sent, or says what only the transport may say.
     """
     for name, _ in request.headers:
         if name.lower() in _MADE_HERE:
             raise InvalidRequest(f"the header {name} is made by TaskFlow; leave it out")
     if request.method == "CONNECT":
         raise InvalidRequest("the method CONNECT makes a tunnel, not a fetch")
-    return Hop(parse_target(request.url), request.method, request.headers, request.body)
+    hop = Hop(parse_target(request.url), request.method, request.headers, request.body)
+    if request.headers or request.method != "GET":
+        hop.as_h11()  # what cannot be sent is refused before anything is connected to
+    return hop
 
 
 def is_redirect(status: int, location: str | None) -> bool:
@@ -111,11 +114,10 @@ def next_hop(hop: Hop, status: int, location: str) -> Hop:
         target = parse_target(resolve_location(hop.target, location))
     except InvalidUrl as error:
         raise InvalidUrl(f"redirected to {location[:200]!r}: {error.reason}") from None
-    method = _redirected_method(status, hop.method)
-    keeps_body = method == hop.method
+    keeps_body = not _becomes_get(status, hop.method)
     return Hop(
         target=target,
-        method=method,
+        method=hop.method if keeps_body else "GET",
         headers=_redirected_headers(
             hop.headers, is_same_origin=target.origin == hop.target.origin, keeps_body=keeps_body
         ),
@@ -123,12 +125,11 @@ def next_hop(hop: Hop, status: int, location: str) -> Hop:
     )
 
 
-def _redirected_method(status: int, method: str) -> str:
-    """RFC 9110 section 15.4, where it leaves a choice as browsers do."""
-    becomes_get = (status == 303 and method != "HEAD") or (  # noqa: PLR2004 - See Other
-        status in (301, 302) and method == "POST"
-    )
-    return "GET" if becomes_get else method
+def _becomes_get(status: int, method: str) -> bool:
+    """Whether a GET without a body follows (RFC 9110 section 15.4; what is free: as browsers)."""
+    if status == http.HTTPStatus.SEE_OTHER:
+        return method != "HEAD"
+    return status in _REDIRECTS_OF_OLD and method == "POST"
 
 
 def _redirected_headers(headers: Headers, *, is_same_origin: bool, keeps_body: bool) -> Headers:

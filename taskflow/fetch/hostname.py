@@ -38,6 +38,7 @@ def parse_host(text: str) -> tuple[str, Address | None]:
     """
     if _DOTTED_QUAD.fullmatch(text):
         return text, ipaddress.IPv4Address(text)
+    _check_length(text.removesuffix("."))  # before work is put into it
     if _DOT_LOOKALIKES.search(text):
         raise InvalidUrl("the host contains a character that only looks like a dot; write '.'")
     name = ".".join(_parse_label(label) for label in text.removesuffix(".").split("."))
@@ -47,8 +48,7 @@ def parse_host(text: str) -> tuple[str, Address | None]:
             "a host that ends in a number must be an IPv4 address in four decimal parts, "
             "such as 192.0.2.1"
         )
-    if len(name) > MAX_NAME_CHARACTERS:
-        raise InvalidUrl(f"the host is longer than {MAX_NAME_CHARACTERS} characters")
+    _check_length(name)
     return name, None
 
 
@@ -67,6 +67,11 @@ def parse_bracketed(text: str) -> tuple[str, Address]:
             "only an IPv6 address may stand in brackets, such as [2001:db8::1]"
         ) from None
     return str(address), address
+
+
+def _check_length(name: str) -> None:
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise InvalidUrl(f"the host is longer than {MAX_NAME_CHARACTERS} characters")
 
 
 def _parse_label(label: str) -> str:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import abc
 import ipaddress
 import socket
-from typing import TYPE_CHECKING
 
 import trio
 
 from taskflow.fetch.errors import NameNotResolved
-
-if TYPE_CHECKING:
-    from taskflow.fetch.hostname import Address
+from taskflow.fetch.hostname import Address
 
 
 class Resolver(abc.ABC):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 import trio
@@ -12,12 +13,8 @@ from taskflow.fetch.connection import Connection
 from taskflow.fetch.dialing import dial, secure
 from taskflow.fetch.errors import mapped_errors
 from taskflow.fetch.hostname import Address
+from taskflow.fetch.resolver import Resolver
 from taskflow.fetch.target import Target
-
-if TYPE_CHECKING:
-    import ssl
-
-    from taskflow.fetch.resolver import Resolver
 
 IDLE_SECONDS: Final = 30.0
 """How long a connection is kept for another request."""

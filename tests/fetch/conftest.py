@@ -5,14 +5,10 @@ from __future__ import annotations
 import functools
 
 import pytest
-import trio
-from tests.fetch.scripted import FakeResolver, ScriptedServer
 
-from taskflow.fetch.base import FetchRequest
 from taskflow.fetch.client import open_fetcher
 from taskflow.settings import Settings
-
-PATIENCE_SECONDS = 20
+from tests.fetch.scripted import FakeResolver, ScriptedServer, fetch_with
 
 
 @pytest.fixture
@@ -33,13 +29,8 @@ async def fetcher(settings, resolver):
 
 @pytest.fixture
 def fetch(fetcher):
-    """Fetch a URL, and fail the test if that does not come to an end."""
-
-    async def fetch_url(url, **kwargs):
-        with trio.fail_after(PATIENCE_SECONDS):
-            return await fetcher.fetch(FetchRequest(url, **kwargs))
-
-    return fetch_url
+    """Fetch a URL with the fetcher."""
+    return functools.partial(fetch_with, fetcher)
 
 
 @pytest.fixture

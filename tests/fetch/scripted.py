@@ -1,4 +1,4 @@
-"""A server that sends scripted bytes, and a resolver that answers from a table."""
+"""A server that sends scripted bytes, a resolver with a table, and assertions on outcomes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import enum
 import ipaddress
 import socket
 import ssl
+import struct
 from collections.abc import Sequence
 
 import trio
 
+from taskflow.fetch.base import Fetcher, FetchRequest
 from taskflow.fetch.resolver import Resolver
+from taskflow.model.outcome import Failed, Fetched, Outcome
+
+PATIENCE_SECONDS = 20
 
 
 class Then(enum.Enum):
@@ -18,8 +23,16 @@ class Then(enum.Enum):
 
     CLOSE = enum.auto()
     """Close the connection at once, without waiting for a request."""
+    DROP = enum.auto()
+    """Take a request and close the connection."""
+    RESET = enum.auto()
+    """Take a request and reset the connection."""
     HANG = enum.auto()
     """Take a request and say nothing for ever."""
+
+
+class Unasked(bytes):
+    """Sent without waiting for a request."""
 
 
 Step = bytes | Then
@@ -79,10 +92,19 @@ class ScriptedServer:
         for step in script:
             if step is Then.CLOSE:
                 return
+            if isinstance(step, Unasked):
+                await stream.send_all(step)
+                continue
             request = await self._receive_request(stream)
             if not request:
                 return
             self.requests.append(request)
+            if step is Then.DROP:
+                return
+            if step is Then.RESET:
+                linger = struct.pack("ii", 1, 0)
+                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                return
             if step is Then.HANG:
                 self.hanging.set()
                 continue
@@ -105,6 +127,12 @@ class ScriptedServer:
         return head + b"\r\n\r\n" + body
 
 
+async def fetch_with(fetcher: Fetcher, url: str, **kwargs) -> Outcome:
+    """Fetch a URL, and fail the test if that does not come to an end."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        return await fetcher.fetch(FetchRequest(url, **kwargs))
+
+
 def answer(body: bytes = b"", *fields: str, status: str = "200 OK") -> bytes:
     """A whole answer with a Content-Length."""
     head = "\r\n".join([f"HTTP/1.1 {status}", *fields, f"Content-Length: {len(body)}"])
@@ -124,3 +152,18 @@ class FakeResolver(Resolver):
         if name not in self.table:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return tuple(ipaddress.ip_address(text) for text in self.table[name])
+
+
+def response_of(outcome):
+    """The response, if it was fetched."""
+    assert isinstance(outcome, Fetched), outcome
+    return outcome.response
+
+
+def is_failure(outcome, error_type, *words):
+    """Whether it failed like that, with all these words in the error."""
+    assert isinstance(outcome, Failed), outcome
+    assert outcome.error_type is error_type, outcome
+    for word in words:
+        assert word in outcome.error, outcome
+    return True

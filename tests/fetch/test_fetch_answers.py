@@ -9,25 +9,12 @@ import zlib
 import msgspec
 import pytest
 import trio
-from tests.fetch.scripted import Then, answer
 
 from taskflow.fetch.exchange import MAX_INTERIM_ANSWERS
-from taskflow.model.outcome import ErrorType, Failed, Fetched
+from taskflow.model.outcome import ErrorType, Failed
+from tests.fetch.scripted import Then, answer, is_failure, response_of
 
 HELLO = answer(b'{"hello": "world"}', "Content-Type: application/json")
-
-
-def response_of(outcome):
-    assert isinstance(outcome, Fetched), outcome
-    return outcome.response
-
-
-def is_failure(outcome, error_type, *words):
-    assert isinstance(outcome, Failed), outcome
-    assert outcome.error_type is error_type, outcome
-    for word in words:
-        assert word in outcome.error, outcome
-    return True
 
 
 async def test_success(get):
@@ -94,11 +81,11 @@ async def test_post_without_body(serve, fetch):
     ],
 )
 async def test_request_that_cannot_be_sent(serve, fetch, method, headers):
-    """What would break the request's framing, or another's, is refused and not sent."""
+    """What would break the framing of requests is refused before anything is connected to."""
     server = await serve([HELLO])
     outcome = await fetch(f"http://localhost:{server.port}/", method=method, headers=headers)
     assert is_failure(outcome, ErrorType.INVALID_URL, "invalid request: ")
-    assert server.requests == []
+    assert server.connections == 0
 
 
 async def test_invalid_url(fetch):
@@ -340,12 +327,13 @@ async def test_too_large(get, fetcher, sent):
     assert (fetcher.statistics().idle, fetcher.statistics().in_use) == (0, 0)
 
 
-async def test_error_with_endless_body(serve, fetch, mock_clock):
+async def test_error_with_endless_body(serve, fetch, fetcher, monkeypatch):
     """The status of an error does not wait for a body that never ends."""
+    monkeypatch.setattr("taskflow.fetch.exchange.MAX_DRAIN_SECONDS", 0.01)
     server = await serve([b"HTTP/1.1 503 Busy\r\nContent-Length: 10\r\n\r\nx"])
-    mock_clock.rate = 1000
     outcome = await fetch(f"http://localhost:{server.port}/")
     assert is_failure(outcome, ErrorType.HTTP_STATUS, "503 Service Unavailable")
+    assert fetcher.statistics().idle == 0
 
 
 async def test_answer_before_body_was_read(nursery, fetch):

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskflow.fetch.body import MAX_JSON_NESTING, kept_form
+from taskflow.fetch.body import kept_form
+from taskflow.model.json_text import MAX_NESTING
 
 
 def kept(body, content_type=None):
@@ -28,7 +29,7 @@ def kept(body, content_type=None):
         b'"\\ud83d\\ude00"',
         '{"\u20ac": "\U0001f600"}'.encode(),
         b'{"a": 1, "a": 2}',
-        b"[" * MAX_JSON_NESTING + b"]" * MAX_JSON_NESTING,
+        b"[" * MAX_NESTING + b"]" * MAX_NESTING,
         b'["' + b"[" * 1000 + b'\\"]", [1]]',
     ],
 )
@@ -49,7 +50,7 @@ def test_json(body):
         b"[1,]",
         b"1 2",
         b'\xef\xbb\xbf{"a": 1}',
-        b"[" * (MAX_JSON_NESTING + 1) + b"]" * (MAX_JSON_NESTING + 1),
+        b"[" * (MAX_NESTING + 1) + b"]" * (MAX_NESTING + 1),
         b"[" * 100_000,
         b"[" * 100_000 + b"]" * 100_000,
     ],
@@ -97,7 +98,11 @@ def test_base64(body, content_type):
 
 
 JSONISH = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 

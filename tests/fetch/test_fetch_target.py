@@ -55,6 +55,24 @@ def test_corpus_refused(url):
 
 
 @pytest.mark.parametrize(
+    ("url", "location", "is_read"),
+    [
+        (json.loads(f'"{url}"'), json.loads(f'"{location}"'), verdict == "allow")
+        for row_id, url, kind, verdict, _, location, _ in CORPUS
+        if kind == "redirect" and (verdict == "allow" or row_id in {"U253", "U257", "U262"})
+    ],
+)
+def test_corpus_redirects(url, location, is_read):
+    """Redirects of the corpus that may be followed are read; those wrong by text are not."""
+    location = resolve_location(parse_target(url), location)
+    if is_read:
+        parse_target(location)
+    else:
+        with pytest.raises(InvalidUrl):
+            parse_target(location)
+
+
+@pytest.mark.parametrize(
     ("url", "normal"),
     [
         ("http://example.com", "http://example.com/"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -68,10 +70,15 @@ class LogFile:
         """The last line after ``offset`` that tells of a failure, without its prefix."""
         lines = os.pread(file, 2**20, offset).decode(errors="replace").splitlines()
         grave = [line for line in lines if any(word in line for word in _GRAVE)]
-        said = (grave or lines or ["it said nothing"])[-1]
+        said = (grave or lines or [self._why_silent()])[-1]
         for word in _GRAVE:
             said = said.rpartition(word)[2]
         return said.strip()
+
+    def _why_silent(self) -> str:
+        """On a full disk even the log stays empty."""
+        is_full = shutil.disk_usage(self.path.parent).free < self._KEPT_BYTES
+        return os.strerror(errno.ENOSPC) if is_full else "it said nothing"
 
 
 _GRAVE: Final = ("FATAL:", "PANIC:", "error:")

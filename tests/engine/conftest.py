@@ -1,0 +1,143 @@
+"""A store and a fetcher to run an engine on, under Trio's virtual clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+import trio
+
+from taskflow.engine.supervisor import Engine
+from taskflow.fetch.base import Fetcher, FetchRequest
+from taskflow.model.errors import StoreUnavailable
+from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed
+from taskflow.model.task import NewTask, Task
+from taskflow.settings import Settings
+from taskflow.store.memory import MemoryStore
+
+
+class ScriptedFetcher(Fetcher):
+    """Does what the URL says: ``http://target/SECONDS`` takes so long, ``/404`` fails."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[float, str]] = []
+        self.cut_off: Counter[str] = Counter()
+        self.running = 0
+        self.most_running = 0
+
+    async def fetch(self, request: FetchRequest) -> Outcome:
+        path = urlsplit(request.url).path.strip("/")
+        self.started.append((trio.current_time(), path))
+        self.running += 1
+        self.most_running = max(self.running, self.most_running)
+        try:
+            if path == "404":
+                return failed(ErrorType.HTTP_STATUS, "http error: status: 404 Not Found")
+            await trio.sleep(float(path))
+        except trio.Cancelled:
+            self.cut_off[path] += 1
+            raise
+        finally:
+            self.running -= 1
+        return Fetched(response())
+
+
+def response() -> Response:
+    return Response(
+        message="fetched",
+        result="hello",
+        status="200 OK",
+        status_code=200,
+        headers={},
+        content_type=None,
+        encoding="text",
+        url="http://target/",
+        elapsed_ms=1.0,
+        size=5,
+    )
+
+
+class FaultyStore(MemoryStore):
+    """A memory store that can be told to fail: ``faults[verb]`` is raised or awaited first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults = {}
+        self.calls: Counter[str] = Counter()
+
+    def go_away(self, *verbs: str) -> None:
+        for verb in verbs or ("claim", "settle", "release", "renew", "rescue", "register"):
+            self.faults[verb] = StoreUnavailable
+
+    def come_back(self) -> None:
+        self.faults.clear()
+
+    async def _call(self, verb: str, *args: object, **kwargs: object) -> object:
+        self.calls[verb] += 1
+        fault = self.faults.get(verb)
+        if isinstance(fault, type) and issubclass(fault, Exception):
+            await trio.lowlevel.checkpoint()
+            raise fault
+        if fault is not None:
+            await fault(*args)
+        return await getattr(super(), verb)(*args, **kwargs)
+
+    async def register(self, name, lease_seconds):
+        return await self._call("register", name, lease_seconds)
+
+    async def renew(self, node_id):
+        return await self._call("renew", node_id)
+
+    async def retire(self, node_id):
+        return await self._call("retire", node_id)
+
+    async def rescue(self, **kwargs):
+        return await self._call("rescue", **kwargs)
+
+    async def claim(self, node_id, **kwargs):
+        return await self._call("claim", node_id, **kwargs)
+
+    async def settle(self, endings):
+        return await self._call("settle", endings)
+
+    async def release(self, claims):
+        return await self._call("release", claims)
+
+
+class Bench:
+    """An engine with what it runs on."""
+
+    def __init__(self, **settings: object) -> None:
+        self.settings = Settings(**settings)
+        self.store = FaultyStore()
+        self.fetcher = ScriptedFetcher()
+        self.engine = self.new_engine()
+
+    def new_engine(self) -> Engine:
+        return Engine(store=self.store, fetcher=self.fetcher, settings=self.settings)
+
+    async def add(self, *paths: object) -> list[Task]:
+        tasks = [NewTask(msgspec.Raw(b'"http://target/%s"' % str(p).encode())) for p in paths]
+        return await self.store.add(tasks)
+
+    async def now(self, task: Task) -> Task:
+        found = await self.store.get(task.id)
+        assert found is not None
+        return found
+
+    async def statuses(self) -> Counter[str]:
+        page = await self.store.page(limit=10_000)
+        return Counter(task.status.value for task in page.tasks)
+
+    async def all_ended(self) -> None:
+        """Return when no task is open; on the virtual clock this costs no time."""
+        while set(await self.statuses()) & {"PENDING", "RUNNING"}:
+            await trio.sleep(0.01)
+
+
+@pytest.fixture
+def new_bench():
+    """What makes a bench. Tests that use it also take ``autojump_clock`` themselves."""
+    return Bench

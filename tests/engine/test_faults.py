@@ -1,0 +1,163 @@
+"""The store goes away, leases end, writes are refused: on the virtual clock."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from taskflow.model.outcome import ErrorType
+from taskflow.model.task import TaskStatus
+from taskflow.telemetry import Event
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """The events that the engine logs."""
+    seen: list[Event] = []
+    for module in ("outage", "lease", "node", "settler", "supervisor"):
+        monkeypatch.setattr(
+            f"taskflow.engine.{module}.emit",
+            lambda event, **fields: seen.append(event),
+            raising=False,
+        )
+    return seen
+
+
+async def test_outcomes_wait_for_the_store(autojump_clock, new_bench, nursery, events):
+    """Fetched while the store is away, written when it is back: nothing is fetched twice."""
+    bench = new_bench(workers=3)
+    await nursery.start(bench.engine.run)
+    await bench.add(2, 2, 2)
+    await trio.sleep(1)
+    bench.store.go_away()
+    await trio.sleep(10)
+    assert await bench.statuses() == {"RUNNING": 3}
+    assert not bench.engine.statistics().is_store_reachable
+    bench.store.come_back()
+    await bench.all_ended()
+    assert trio.current_time() < 14
+    assert await bench.statuses() == {"COMPLETED": 3}
+    assert len(bench.fetcher.started) == 3
+    assert events.count(Event.STORE_LOST) == 1
+    assert events.count(Event.STORE_BACK) == 1
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_an_outage_is_no_busy_loop(autojump_clock, new_bench, nursery, events):
+    """While the store is away it is asked every few seconds by each part, not more."""
+    bench = new_bench()
+    await nursery.start(bench.engine.run)
+    await trio.sleep(1)
+    bench.store.go_away()
+    bench.store.calls.clear()
+    await trio.sleep(15)
+    assert sum(bench.store.calls.values()) < 30
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_outcomes_are_bounded_while_the_store_is_away(
+    autojump_clock, new_bench, nursery, events
+):
+    """With nothing written no more is claimed than may be held."""
+    bench = new_bench(workers=2, queue_size=3)
+    await bench.add(*[0.01] * 100)
+    bench.store.go_away("settle")
+    await nursery.start(bench.engine.run)
+    await trio.sleep(10)
+    assert len(bench.fetcher.started) == 2 + 2 * 3
+    bench.store.come_back()
+    await bench.all_ended()
+    assert await bench.statuses() == {"COMPLETED": 100}
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_a_node_that_cannot_renew_stops_before_others_take_over(
+    autojump_clock, new_bench, nursery, events
+):
+    """Its fetches are cut off within the lease, and its late outcomes are not written."""
+    bench = new_bench(heartbeat_seconds=5.0, lease_seconds=20.0, fetch_timeout_seconds=1000.0)
+    [task] = await bench.add(500)
+    await nursery.start(bench.engine.run)
+    await trio.sleep(1)
+    bench.store.go_away("renew", "register", "rescue", "claim")
+    while not bench.fetcher.cut_off:
+        await trio.sleep(0.1)
+    assert trio.current_time() <= 20.1
+    bench.store.come_back()
+    await bench.all_ended()
+    done = await bench.now(task)
+    assert (done.status, done.attempt, done.rescues) == (TaskStatus.COMPLETED, 1, 1)
+    assert events.count(Event.LEASE_LOST) == 1
+    assert bench.store.calls["register"] >= 2
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_a_node_whose_lease_was_ended_starts_afresh(
+    autojump_clock, new_bench, nursery, events
+):
+    """When the store says the lease is over, own work stops at once and a new node begins."""
+    bench = new_bench(heartbeat_seconds=5.0, lease_seconds=20.0, fetch_timeout_seconds=1000.0)
+    [task] = await bench.add(60)
+    await nursery.start(bench.engine.run)
+    await trio.sleep(1)
+    bench.store._nodes.clear()
+    await bench.all_ended()
+    assert bench.fetcher.cut_off == {"60": 1}
+    done = await bench.now(task)
+    assert (done.status, done.rescues) == (TaskStatus.COMPLETED, 1)
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_renewals_keep_the_lease(autojump_clock, new_bench, nursery, events):
+    """A node that renews in time runs a fetch for many times its lease."""
+    bench = new_bench(heartbeat_seconds=5.0, lease_seconds=20.0, fetch_timeout_seconds=1000.0)
+    await bench.add(500)
+    await nursery.start(bench.engine.run)
+    await bench.all_ended()
+    assert await bench.statuses() == {"COMPLETED": 1}
+    assert Event.LEASE_LOST not in events
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_one_outcome_that_is_refused_does_not_stop_the_others(
+    autojump_clock, new_bench, nursery, events
+):
+    """A store that cannot take what is in one of many: that one FAILs, the rest is written."""
+    bench = new_bench(workers=8)
+    tasks = await bench.add(*[1] * 8)
+    unstorable = tasks[3].id
+
+    async def refuse(endings):
+        if any(ending.task_id == unstorable and ending.result for ending in endings):
+            raise ValueError("this cannot be stored")
+
+    bench.store.faults["settle"] = refuse
+    await nursery.start(bench.engine.run)
+    await bench.all_ended()
+    assert await bench.statuses() == {"COMPLETED": 7, "FAILED": 1}
+    failed = await bench.now(tasks[3])
+    assert failed.error_type is ErrorType.INTERNAL
+    assert events.count(Event.TASK_WRITE_REFUSED) == 1
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_a_canceled_task_is_not_completed(autojump_clock, new_bench, nursery, events):
+    """An outcome that comes after somebody called the task off is dropped, and said."""
+    bench = new_bench()
+    [task] = await bench.add(2)
+    await nursery.start(bench.engine.run)
+    await trio.sleep(1)
+    await bench.store.cancel(task.id)
+    await trio.sleep(3)
+    assert await bench.statuses() == {"CANCELED": 1}
+    assert events.count(Event.TASK_WRITE_LATE) == 1
+    bench.engine.shut_down(drain_seconds=0)
+
+
+@pytest.mark.parametrize("verb", ["claim", "renew", "rescue", "register"])
+async def test_a_fault_of_ours_ends_the_engine(autojump_clock, new_bench, events, verb):
+    """An exception that nobody foresaw is not swallowed: the engine raises it."""
+    bench = new_bench(heartbeat_seconds=1.0)
+    bench.store.faults[verb] = ZeroDivisionError
+    with pytest.RaisesGroup(ZeroDivisionError, allow_unwrapped=True, flatten_subgroups=True):
+        await bench.engine.run()

@@ -1,0 +1,106 @@
+"""https: who is trusted, and what is said if nobody is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ssl
+
+import pytest
+import trustme
+
+from taskflow.fetch.client import default_ssl_context, open_fetcher
+from taskflow.model.outcome import ErrorType
+from taskflow.settings import Settings
+from tests.fetch.scripted import Then, Unasked, answer, fetch_with, is_failure, response_of
+
+OK = answer(b'"secret"')
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+async def secure_fetcher(authority, resolver):
+    context = default_ssl_context()
+    authority.configure_trust(context)
+    resolver.table["wrong.example"] = ["127.0.0.1"]
+    async with open_fetcher(Settings(), resolver=resolver, ssl_context=context) as opened:
+        yield opened
+
+
+@pytest.fixture
+def serve_tls(serve):
+    async def start(certificate, *scripts):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        certificate.configure_cert(context)
+        return await serve(*scripts, ssl_context=context)
+
+    return start
+
+
+async def test_trusted(serve_tls, secure_fetcher, authority):
+    """A certificate of a trusted authority for the host is good, and the connection is kept."""
+    server = await serve_tls(authority.issue_cert("localhost"), [OK, OK])
+    for _ in range(2):
+        response = response_of(
+            await fetch_with(secure_fetcher, f"https://localhost:{server.port}/")
+        )
+        assert bytes(response.result) == b'"secret"'
+    assert server.connections == 1
+
+
+async def test_address(serve_tls, secure_fetcher, authority):
+    """A certificate may be for an address."""
+    server = await serve_tls(authority.issue_cert("127.0.0.1"), [OK])
+    response_of(await fetch_with(secure_fetcher, f"https://127.0.0.1:{server.port}/"))
+
+
+async def test_wrong_name(serve_tls, secure_fetcher, authority):
+    """A certificate for another host is not trusted, and no request is sent."""
+    server = await serve_tls(authority.issue_cert("localhost"), [OK])
+    outcome = await fetch_with(secure_fetcher, f"https://wrong.example:{server.port}/")
+    assert is_failure(outcome, ErrorType.TLS, "not trusted", "wrong.example")
+    assert server.requests == []
+    await server.all_closed.wait()
+
+
+async def test_unknown_authority(serve_tls, secure_fetcher):
+    """A certificate of an authority that is not known is not trusted."""
+    server = await serve_tls(trustme.CA().issue_cert("localhost"), [OK])
+    outcome = await fetch_with(secure_fetcher, f"https://localhost:{server.port}/")
+    assert is_failure(outcome, ErrorType.TLS, "tls error: ", "not trusted", "issuer")
+    assert server.requests == []
+
+
+async def test_expired(serve_tls, secure_fetcher, authority):
+    """A certificate that has run out is not trusted."""
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    certificate = authority.issue_cert("localhost", not_after=past)
+    server = await serve_tls(certificate, [OK])
+    outcome = await fetch_with(secure_fetcher, f"https://localhost:{server.port}/")
+    assert is_failure(outcome, ErrorType.TLS, "expired")
+
+
+async def test_default_trust(serve_tls, fetch, authority):
+    """Without a context of ours the system's authorities count, and not ours."""
+    server = await serve_tls(authority.issue_cert("localhost"), [OK])
+    outcome = await fetch(f"https://localhost:{server.port}/")
+    assert is_failure(outcome, ErrorType.TLS, "not trusted")
+
+
+async def test_no_tls_there(serve, secure_fetcher):
+    """A server that speaks plain HTTP on that port is named as the likely cause."""
+    server = await serve([Unasked(b"HTTP/1.1 400 Bad Request\r\n\r\n")])
+    outcome = await fetch_with(secure_fetcher, f"https://localhost:{server.port}/")
+    assert is_failure(outcome, ErrorType.TLS, "is there TLS on this port?")
+
+
+async def test_end_without_farewell(serve_tls, secure_fetcher, authority):
+    """A body that ends with a TLS connection is whole without a close_notify, as in browsers."""
+    script = [b"HTTP/1.1 200 OK\r\n\r\nto the end", Then.CLOSE]
+    server = await serve_tls(authority.issue_cert("localhost"), script)
+    outcome = await fetch_with(secure_fetcher, f"https://localhost:{server.port}/")
+    assert response_of(outcome).result == "to the end"
