@@ -8,10 +8,10 @@ and the README's table are written.
 from __future__ import annotations
 
 import difflib
-import math
 import os
+import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -61,10 +61,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Seconds, Meta(description="How long a fetch may take, redirects and body included")
     ] = 5.0
     drain_seconds: Annotated[
-        float | None,
+        Annotated[float, Meta(ge=0, le=86_400)] | None,
         Meta(
-            description="How long fetches in flight may go on at shutdown; empty is "
-            "the fetch timeout and one second"
+            description="How long fetches in flight may go on at shutdown; empty is the fetch "
+            "timeout and one second",
         ),
     ] = None
     max_redirects: Annotated[
@@ -107,8 +107,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what one field cannot say alone."""
-        if self.drain_seconds is not None and not 0 <= self.drain_seconds < math.inf:
-            raise SettingsError(f"{PREFIX}DRAIN_SECONDS must be 0 or more seconds")
         if self.lease_seconds < 2 * self.heartbeat_seconds:
             raise SettingsError(
                 f"{PREFIX}LEASE_SECONDS must be at least twice {PREFIX}HEARTBEAT_SECONDS, "
@@ -134,25 +132,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One setting as an operator sees it."""
+    """One setting as an operator sees it.
+
+    Attributes:
+        variable: Its name in the environment.
+        field: Its name in ``Settings``.
+        default: As it would be written in the environment; empty is what empty means.
+        meaning: One line.
+        allowed: What it may be, in words.
+    """
 
     variable: str
     field: str
     default: str
     meaning: str
+    allowed: str
 
 
-def catalogue() -> Iterator[Setting]:
+def catalogue() -> list[Setting]:
     """Every setting, in the order in which they are documented."""
-    hints = typing.get_type_hints(Settings, include_extras=True)
-    for field in msgspec.structs.fields(Settings):
-        *_, meaning = (m.description for m in hints[field.name].__metadata__ if m.description)
-        yield Setting(
+    return [
+        Setting(
             variable=variable_of(field.name),
             field=field.name,
             default=_as_text(field.default),
-            meaning=meaning,
+            meaning=" ".join(meta.description for meta in _metas(hint) if meta.description),
+            allowed=_allowed(hint),
         )
+        for field, hint in zip(msgspec.structs.fields(Settings), _hints().values(), strict=True)
+    ]
 
 
 def variable_of(field: str) -> str:
@@ -176,40 +184,70 @@ def load(
     Raises:
         SettingsError: A value cannot be used; names the variable and what is allowed.
     """
-    path = Path(".env") if dotenv_path is None else dotenv_path
-    found: dict[str, str | None] = {
-        **dotenv.dotenv_values(path),
+    found = {
+        **_read_dotenv(Path(".env") if dotenv_path is None else dotenv_path),
         **(os.environ if environ is None else environ),
     }
     settings = catalogue()
-    known = {setting.variable: setting.field for setting in settings}
-    hints = typing.get_type_hints(Settings, include_extras=True)
     values = {
-        field: _parse(variable, text, hints[field])
-        for variable, field in known.items()
-        if (text := found.get(variable))
+        setting.field: _parse(setting, text)
+        for setting in settings
+        if (text := (found.get(setting.variable) or "").strip())
     }
-    return Settings(**values), list(_misspelt(found, known))
+    return Settings(**values), list(_misspelt(found, [one.variable for one in settings]))
 
 
-def _parse(variable: str, text: str, hint: Any) -> Any:
+def _read_dotenv(path: Path) -> Mapping[str, str | None]:
     try:
-        return msgspec.convert(text.strip(), hint, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"{variable}={text!r} cannot be used: {_allowed(str(error))}") from None
+        return dotenv.dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
 
 
-def _allowed(complaint: str) -> str:
-    """Put msgspec's complaint into words for an operator."""
-    return complaint[:1].lower() + complaint[1:].replace("`", "")
+def _parse(setting: Setting, text: str) -> Any:
+    try:
+        return msgspec.convert(text, _hints()[setting.field], strict=False)
+    except msgspec.ValidationError:
+        raise SettingsError(
+            f"{setting.variable}={text!r} cannot be used: it must be {setting.allowed}"
+        ) from None
 
 
-def _misspelt(found: Mapping[str, object], known: Mapping[str, str]) -> Iterator[str]:
+def _misspelt(found: Iterable[str], known: Sequence[str]) -> Iterator[str]:
+    # Without the prefix, which would make all names look alike.
+    names = [variable.removeprefix(PREFIX) for variable in known]
     for variable in sorted(found):
         if variable.startswith(PREFIX) and variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
+            right = known[names.index(near[0])] if near else None
+            hint = f"; did you mean {right}?" if right else ""
             yield f"{variable} is not a setting of TaskFlow{hint}"
+
+
+def _hints() -> dict[str, Any]:
+    return typing.get_type_hints(Settings, include_extras=True)
+
+
+def _metas(hint: Any) -> list[Meta]:
+    return [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, Meta)]
+
+
+def _allowed(hint: Any) -> str:
+    """What a value may be, in words, read off its type."""
+    kind = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return _allowed(typing.get_args(kind)[0])
+    if typing.get_origin(kind) is Literal:
+        return f"one of {', '.join(typing.get_args(kind))}"
+    if kind is str:
+        return "text"
+    number = "a whole number" if kind is int else "a number"
+    for meta in _metas(hint):
+        if meta.gt is not None:
+            return f"{number} above {meta.gt:g} and up to {meta.le:g}"
+        if meta.ge is not None:
+            return f"{number} from {meta.ge:g} to {meta.le:.0f}"
+    return number
 
 
 def _as_text(value: object) -> str:

@@ -1,14 +1,348 @@
 """The PostgreSQL store keeps the contract, and what is its own."""
 
-import pytest
+from __future__ import annotations
 
+import contextlib
+import datetime as dt
+import re
+import uuid
+from importlib import resources
+
+import psycopg
+import pytest
+import trio
+
+from taskflow.model.errors import StoreUnavailable, StoreUnusable
+from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.postgres import open_postgres
-from tests.store.contract import StoreContract
+from taskflow.store import listen
+from taskflow.store.migrate import migrations
+from taskflow.store.postgres import migrate_database, open_postgres
+from taskflow.telemetry import Event
+from tests.store.contract import StoreContract, completed, new_task
+
+SETTINGS = Settings(database_timeout_seconds=2.0)
 
 
 class TestPostgresStore(StoreContract):
     @pytest.fixture
     async def store(self, database_url):
-        async with open_postgres(database_url, Settings()) as store:
+        async with open_postgres(database_url, SETTINGS) as store:
             yield store
+
+
+@pytest.fixture
+async def store(database_url):
+    async with open_postgres(database_url, SETTINGS) as store:
+        yield store
+
+
+@pytest.fixture
+def connection(database_url):
+    """A connection to the same database, beside the store's."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+# Batches
+
+
+async def test_concurrent_adds_share_statements(store, connection):
+    """A hundred callers at once make a few commits: their tasks have few transaction ids."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(store.add, [new_task()])
+    [(count, commits)] = connection.execute(
+        "SELECT count(*), count(DISTINCT xmin::text) FROM taskflow_tasks"
+    )
+    assert count == 100
+    assert commits <= 10
+
+
+async def test_a_payload_that_postgresql_refuses_is_its_callers_loss_alone(store):
+    """If one of many that share a statement cannot be stored, the others are."""
+    results = []
+
+    async def add(payload):
+        try:
+            results.extend(await store.add([new_task(payload)]))
+        except psycopg.DataError:
+            results.append(None)
+
+    async with trio.open_nursery() as nursery:
+        for n in range(10):
+            nursery.start_soon(add, "not json" if n == 5 else str(n))
+    assert results.count(None) == 1
+    assert len({task.id for task in results if task}) == 9
+
+
+# Wake-ups
+
+
+async def test_work_is_heard_by_other_nodes(database_url, store):
+    """What one node adds, releases, requeues or gives up wakes another one."""
+    async with open_postgres(database_url, SETTINGS) as other:
+        node = await store.register("here", lease_seconds=30)
+        with trio.fail_after(10):
+            await other.wait_for_work()  # rung once when the listener connects
+            [task] = await store.add([new_task()])
+            await other.wait_for_work()
+            [claim] = await store.claim(node, limit=1)
+            await store.release([claim])
+            await other.wait_for_work()
+            await store.cancel(task.id)
+            await store.requeue(task.id)
+            await other.wait_for_work()
+            await store.claim(node, limit=1)
+            await store.retire(node)
+            await other.wait_for_work()
+
+
+async def test_a_node_does_not_hear_itself(database_url, store, connection):
+    """Its own notifications come back to it and are passed over: it has been woken already."""
+    with trio.fail_after(10):
+        await store.wait_for_work()  # the listener has connected
+        await store.add([new_task()])
+        await store.wait_for_work()
+        heard = trio.Event()
+
+        async def wait():
+            await store.wait_for_work()
+            heard.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            # Notifications of one connection come in order: after this one the own is past.
+            connection.execute("SELECT pg_notify('taskflow_work', %s)", [store.sender])
+            await trio.sleep(0.1)
+            assert not heard.is_set()
+            connection.execute("SELECT pg_notify('taskflow_work', 'somebody')")
+            await heard.wait()
+
+
+async def test_the_listener_comes_back(store, connection, monkeypatch):
+    """When its connection is cut it says so once, connects again, and rings for what it missed."""
+    events: list[Event] = []
+    monkeypatch.setattr(listen, "emit", lambda event, **_: events.append(event))
+    with trio.fail_after(20):
+        await store.wait_for_work()
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE query LIKE 'LISTEN %' AND datname = current_database()"
+        )
+        await store.wait_for_work()
+        assert events == [Event.LISTENER_LOST, Event.LISTENER_BACK]
+        connection.execute("SELECT pg_notify('taskflow_work', 'somebody')")
+        await store.wait_for_work()
+
+
+# Outages
+
+
+async def test_cut_connections_are_replaced(store, connection):
+    """After all connections were cut the next calls get new ones, without an error."""
+    await store.add([new_task()])
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    [task] = await store.add([new_task()])
+    assert await store.get(task.id) == task
+    await store.check()
+
+
+async def test_a_statement_that_hangs_is_given_up(store, connection):
+    """Behind a lock that nobody lifts a call fails within its bound, and works afterwards."""
+    with connection.transaction():
+        connection.execute("LOCK TABLE taskflow_tasks")
+        began = trio.current_time()
+        for verb in (store.add([new_task()]), store.get(uuid.uuid4()), store.page(limit=1)):
+            with pytest.raises(StoreUnavailable):
+                await verb
+        assert trio.current_time() - began < 3 * SETTINGS.database_timeout_seconds + 2
+    assert await store.add([new_task()])
+
+
+async def test_calls_are_bounded_and_cancellable(store, connection):
+    """A caller that opens a scope gets out in time, whatever its thread still waits for."""
+    with connection.transaction():
+        connection.execute("LOCK TABLE taskflow_tasks")
+        began = trio.current_time()
+        with trio.move_on_after(0.2) as scope:
+            await store.get(uuid.uuid4())
+        assert scope.cancelled_caught
+        assert trio.current_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"host": "127.0.0.1", "port": "1"},
+        {"dbname": "no_such_database"},
+    ],
+)
+async def test_a_database_that_cannot_be_reached(database_url, change):
+    """It is unavailable, in one line that says what PostgreSQL says."""
+    conninfo = psycopg.conninfo.make_conninfo(database_url, **change)
+    with pytest.raises(StoreUnavailable, match=r"^PostgreSQL: .+") as caught:
+        await migrate_database(conninfo, timeout_seconds=2.0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://[bad", "postgresql://host/db?nonsense=1"])
+async def test_an_address_that_makes_no_sense(url):
+    """It is not worth trying again, and the message says which setting it is."""
+    with pytest.raises(StoreUnusable, match="DATABASE_URL cannot be used: "):
+        await migrate_database(url, timeout_seconds=2.0)
+
+
+# Migrations
+
+
+async def test_migrations_are_applied_once(database_url):
+    """The first call applies all, the second none; both say where and which version."""
+    first = await migrate_database(database_url, timeout_seconds=2.0)
+    assert [step.version for step in first.applied] == [step.version for step in migrations()]
+    second = await migrate_database(database_url, timeout_seconds=2.0)
+    assert second.applied == []
+    assert re.match(r"\d+", second.version)
+
+
+async def test_migrations_at_once(database_url):
+    """Eight processes that start together: one applies the steps, none fails."""
+    applied = []
+
+    async def one():
+        applied.append((await migrate_database(database_url, timeout_seconds=5.0)).applied)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(one)
+    assert sorted(map(len, applied)) == [0] * 7 + [len(migrations())]
+
+
+async def test_a_database_that_is_newer_than_the_code(store, database_url, connection):
+    """It is refused, in a line that says what to do."""
+    connection.execute("INSERT INTO taskflow_migrations (version, name) VALUES (9999, 'later')")
+    with pytest.raises(StoreUnusable, match=r"newer than this TaskFlow \(it has migration 9999\)"):
+        await migrate_database(database_url, timeout_seconds=2.0)
+
+
+# The schema repeats the law
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "status = 'DONE'",
+        "status = 'RUNNING'",
+        "claim_token = gen_random_uuid()",
+        "node_id = gen_random_uuid()",
+        "status = 'COMPLETED', finished_at = now()",
+        "status = 'COMPLETED', result = '1'",
+        "result = '1'",
+        "status = 'FAILED', finished_at = now()",
+        "status = 'FAILED', finished_at = now(), error = 'e'",
+        "status = 'CANCELED'",
+        "finished_at = now()",
+        "attempt = -1",
+        "rescues = -1",
+        "max_attempts = 0",
+    ],
+)
+async def test_a_state_against_the_law_is_refused(store, connection, change):
+    """The database itself refuses what no sequence of moves leads to."""
+    await store.add([new_task()])
+    with pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute(f"UPDATE taskflow_tasks SET {change}")
+
+
+async def test_nothing_is_lost_when_a_node_vanishes_while_it_claims(store, connection):
+    """A RUNNING task whose node has no row (any more) is rescued like any other."""
+    [task] = await store.add([new_task()])
+    node = await store.register("here", lease_seconds=30)
+    await store.claim(node, limit=1)
+    connection.execute("DELETE FROM taskflow_nodes")
+    rescued = await store.rescue(limit=10, max_rescues=5)
+    assert rescued.pending == [task.id]
+
+
+async def test_dead_nodes_are_forgotten_in_time(store, connection):
+    """The row of a node that died a while ago and holds nothing is removed; others stay."""
+    await store.register("alive", lease_seconds=30)
+    for name, seconds in (("just died", 1), ("long dead", 100)):
+        node = await store.register(name, lease_seconds=30)
+        connection.execute(
+            "UPDATE taskflow_nodes SET expires_at = now() - %s * interval '1 second' WHERE id = %s",
+            [seconds, node],
+        )
+    await store.rescue(limit=10, max_rescues=5)
+    names = {row[0] for row in connection.execute("SELECT name FROM taskflow_nodes")}
+    assert names == {"alive", "just died"}
+
+
+async def test_times_are_utc_whatever_the_server_says(database_url, connection):
+    """The server's time zone does not show."""
+    connection.execute(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = ''Asia/Tokyo''',"
+        " current_database()); END $$"
+    )
+    async with open_postgres(database_url, SETTINGS) as store:
+        [task] = await store.add([new_task()])
+        assert task.created_at.utcoffset() == dt.timedelta(0)
+
+
+async def test_a_page_is_bounded_by_bytes(store, connection, monkeypatch):
+    """Large documents make a shorter page with a next one; a single one always comes."""
+    monkeypatch.setattr("taskflow.store.postgres.PAGE_BUDGET_BYTES", 1000)
+    node = await store.register("here", lease_seconds=30)
+    added = await store.add([new_task() for _ in range(5)])
+    claims = await store.claim(node, limit=5)
+    await store.settle([completed(claim, b'"%s"' % (b"x" * 600)) for claim in claims])
+    seen, before, sizes = [], None, []
+    while True:
+        page = await store.page(limit=3, before=before, status=TaskStatus.COMPLETED)
+        sizes.append(len(page.tasks))
+        seen += [task.id for task in page.tasks]
+        before = page.next_before
+        if before is None:
+            break
+    assert seen == [task.id for task in reversed(added)]
+    assert sizes == [2, 2, 1]
+
+
+# Ids before PostgreSQL 18
+
+
+def test_own_ids_are_like_those_of_postgresql_18(connection):
+    """The function for older servers makes UUIDs of version 7 that grow with the clock."""
+    sql = resources.files("taskflow.store").joinpath("migrations/0001_tasks.sql").read_text("utf-8")
+    body = re.search(
+        r"ELSE\s+(CREATE FUNCTION taskflow_new_id.*?\$body\$.*?\$body\$;)", sql, re.DOTALL
+    )
+    connection.execute(body[1].replace("taskflow_new_id", "older_id"))
+    rows = connection.execute(
+        "SELECT older_id(), clock_timestamp() FROM generate_series(1, 2000)"
+    ).fetchall()
+    assert {one.version for one, _ in rows} == {7}
+    assert {one.variant for one, _ in rows} == {uuid.RFC_4122}
+    for one, now in rows:
+        made = dt.datetime.fromtimestamp((one.int >> 80) / 1000, dt.UTC)
+        assert abs((now - made).total_seconds()) < 0.1
+    stamps = [one.int >> 64 for one, _ in rows]
+    assert stamps == sorted(stamps)
+    assert len({one for one, _ in rows}) == 2000
+
+
+async def test_closing_is_quick_with_a_hanging_call(database_url, connection):
+    """Closing the store does not wait for a thread that waits for the database."""
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_postgres(database_url, SETTINGS))
+        await store.check()
+        with connection.transaction():
+            connection.execute("LOCK TABLE taskflow_tasks")
+            with trio.move_on_after(0.1):
+                await store.get(uuid.uuid4())
+            began = trio.current_time()
+            await stack.aclose()
+            assert trio.current_time() - began < 2

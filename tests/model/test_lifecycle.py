@@ -1,0 +1,84 @@
+"""The table of moves."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from taskflow.model.errors import IllegalMove
+from taskflow.model.lifecycle import (
+    TRANSITIONS,
+    Move,
+    allows,
+    diagram,
+    sources_of,
+    target_of,
+)
+from taskflow.model.task import TaskStatus
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_the_table_is_the_law():
+    """The moves that there are, written out once more by hand."""
+    assert {tuple(map(str, row)) for row in TRANSITIONS} == {
+        ("PENDING", "claim", "RUNNING"),
+        ("PENDING", "cancel", "CANCELED"),
+        ("RUNNING", "complete", "COMPLETED"),
+        ("RUNNING", "fail", "FAILED"),
+        ("RUNNING", "retry", "PENDING"),
+        ("RUNNING", "release", "PENDING"),
+        ("RUNNING", "rescue", "PENDING"),
+        ("RUNNING", "poison", "FAILED"),
+        ("RUNNING", "cancel", "CANCELED"),
+        ("FAILED", "requeue", "PENDING"),
+        ("CANCELED", "requeue", "PENDING"),
+    }
+
+
+@pytest.mark.parametrize(("status", "move"), list(itertools.product(TaskStatus, Move)))
+def test_every_pair_is_legal_or_refused(status, move):
+    """A legal move leads somewhere else; any other raises and says both names."""
+    if allows(status, move):
+        assert target_of(status, move) is not status
+        assert status in sources_of(move)
+    else:
+        with pytest.raises(IllegalMove, match=f"cannot {move} a task that is {status}"):
+            target_of(status, move)
+        assert status not in sources_of(move)
+
+
+def test_completed_is_for_ever():
+    """Nothing leads away from COMPLETED, and only by hand from the other ends."""
+    away = {(row.source, row.move) for row in TRANSITIONS if row.source.is_final}
+    assert {move for _, move in away} == {Move.REQUEUE}
+    assert TaskStatus.COMPLETED not in {source for source, _ in away}
+
+
+def test_every_task_can_come_to_an_end():
+    """From each status that is not final an end can be reached."""
+    for status in TaskStatus:
+        assert status.is_final or any(
+            row.target.is_final or row.target is TaskStatus.RUNNING
+            for row in TRANSITIONS
+            if row.source is status
+        )
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/design.md"])
+def test_the_docs_show_the_table(document):
+    """The diagram in the docs is the one that the table makes."""
+    assert f"```mermaid\n{diagram()}\n```" in (REPOSITORY / document).read_text()
+
+
+def test_the_database_knows_the_same_statuses():
+    """The CHECKs of the schema name all statuses and the final ones, as the model does."""
+    schema = REPOSITORY / "taskflow/store/migrations/0001_tasks.sql"
+    lists = [
+        set(re.findall(r"'(\w+)'", found))
+        for found in re.findall(r"status IN \(([^)]*)\)", schema.read_text())
+    ]
+    assert lists == [set(TaskStatus), {status for status in TaskStatus if status.is_final}]

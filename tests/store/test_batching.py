@@ -1,0 +1,150 @@
+"""Group commit, on the virtual clock."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from taskflow.model.errors import StoreUnavailable
+from taskflow.store.batching import MAX_BATCH_ITEMS, GroupCommit
+
+
+class Writer:
+    """Takes a second for each write, and refuses what it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.refused: dict[int, Exception] = {}
+
+    async def write(self, items):
+        self.batches.append(list(items))
+        await trio.sleep(1)
+        for item in items:
+            if item in self.refused:
+                raise self.refused[item]
+        return [item * 10 for item in items]
+
+
+@pytest.fixture
+def writer():
+    return Writer()
+
+
+@pytest.fixture
+async def commits(writer, nursery):
+    commits = GroupCommit(writer.write)
+    nursery.start_soon(commits.run)
+    return commits
+
+
+async def test_a_lone_caller_goes_at_once(autojump_clock, writer, commits):
+    """Nobody waits for company."""
+    assert await commits.submit([1, 2]) == [10, 20]
+    assert trio.current_time() == 1.0
+    assert writer.batches == [[1, 2]]
+
+
+async def test_who_comes_meanwhile_shares_the_next_batch(autojump_clock, writer, commits):
+    """Ten callers during a write are one batch after it, and each gets its own results."""
+    results = {}
+
+    async def submit(n):
+        results[n] = await commits.submit([n, -n])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit, 0)
+        await trio.sleep(0.5)
+        for n in range(1, 11):
+            nursery.start_soon(submit, n)
+    assert trio.current_time() == 2.0
+    assert [len(batch) for batch in writer.batches] == [2, 20]
+    assert results == {n: [10 * n, -10 * n] for n in range(11)}
+
+
+async def test_batches_are_bounded(autojump_clock, writer, commits):
+    """Groups that do not fit go into the next batch; one that is larger goes alone."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(commits.submit, [0])
+        await trio.sleep(0.5)
+        for _ in range(3):
+            nursery.start_soon(commits.submit, [1] * (MAX_BATCH_ITEMS // 2))
+        nursery.start_soon(commits.submit, [2] * (MAX_BATCH_ITEMS * 2))
+    assert sorted(len(batch) for batch in writer.batches[1:]) == [
+        MAX_BATCH_ITEMS // 2,
+        MAX_BATCH_ITEMS,
+        MAX_BATCH_ITEMS * 2,
+    ]
+
+
+async def test_unavailable_is_told_to_all(autojump_clock, writer, commits):
+    """Each caller of a failed batch gets an exception of its own; the next batch goes on."""
+    writer.refused[1] = StoreUnavailable("gone")
+    caught = []
+
+    async def submit(n):
+        try:
+            await commits.submit([n])
+        except StoreUnavailable as error:
+            caught.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit, 0)
+        await trio.sleep(0.5)
+        nursery.start_soon(submit, 1)
+        nursery.start_soon(submit, 2)
+    assert [str(error) for error in caught] == ["gone", "gone"]
+    assert caught[0] is not caught[1]
+    assert await commits.submit([3]) == [30]
+
+
+async def test_what_cannot_be_written_is_the_loss_of_its_caller_alone(
+    autojump_clock, writer, commits
+):
+    """The others of the batch are written apart from it."""
+    writer.refused[2] = ValueError("two is refused")
+    results = {}
+
+    async def submit(n):
+        try:
+            results[n] = await commits.submit([n])
+        except ValueError as error:
+            results[n] = str(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit, 0)
+        await trio.sleep(0.5)
+        for n in (1, 2, 3):
+            nursery.start_soon(submit, n)
+    assert results == {0: [0], 1: [10], 2: "two is refused", 3: [30]}
+
+
+async def test_a_caller_that_goes_before_its_turn_is_left_out(autojump_clock, writer, commits):
+    """Cancelled while waiting for a batch to be written, its items are not written later."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(commits.submit, [1])
+        await trio.sleep(0.5)
+        with trio.move_on_after(0.1):
+            await commits.submit([2])
+    await commits.submit([3])
+    assert writer.batches == [[1], [3]]
+
+
+async def test_closing_tells_who_still_waits(autojump_clock, writer):
+    """When the writing ends, callers are told instead of waiting for ever."""
+    commits = GroupCommit(writer.write)
+    caught = []
+
+    async def submit(n):
+        try:
+            await commits.submit([n])
+        except StoreUnavailable as error:
+            caught.append(str(error))
+
+    async with trio.open_nursery() as callers, trio.open_nursery() as writing:
+        writing.start_soon(commits.run)
+        callers.start_soon(submit, 1)
+        await trio.sleep(0.5)
+        callers.start_soon(submit, 2)
+        await trio.sleep(0.1)
+        writing.cancel_scope.cancel()
+    assert caught == ["the task store is closing"] * 2

@@ -1,0 +1,165 @@
+"""The rules of the layers, read off the imports of every module."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "taskflow"
+
+# Each may import itself and what its line names; ``docs/design.md`` has the picture.
+LAYERS = {
+    "bell": set(),
+    "model": set(),
+    "settings": {"model"},
+    "telemetry": set(),
+    "store.base": {"model"},
+    "fetch": {"model", "settings", "telemetry"},
+    "store": {"store.base", "model", "settings", "telemetry", "bell"},
+    "engine": {"store.base", "fetch", "model", "settings", "telemetry", "bell"},
+    "api": {"engine", "store.base", "fetch", "model", "settings", "telemetry"},
+    "server": {"model", "settings", "telemetry"},
+    "service": {"api", "engine", "fetch", "store", "store.base", "server"}
+    | {"model", "settings", "telemetry"},
+    "asgi": {"service", "server", "model", "settings", "telemetry"},
+    "cli": {"service", "model", "settings", "telemetry"},
+    "__main__": {"cli"},
+}
+
+# Where a package may be imported, and nowhere else.
+HOMES = {
+    "psycopg": ("store",),
+    "psycopg_pool": ("store",),
+    "trio_asyncio": ("store",),
+    "asyncio": ("store",),
+    "asks": ("fetch",),
+    "h11": ("fetch",),
+    "socket": ("fetch", "store.embedded"),
+    "quart": ("api", "asgi"),
+    "quart_trio": ("api", "asgi", "service"),
+    "hypercorn": ("server", "asgi"),
+    "click": ("cli",),
+    "structlog": ("telemetry",),
+    "dotenv": ("settings",),
+    "urllib": ("api",),
+}
+
+
+def modules() -> dict[str, ast.Module]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        found[name] = ast.parse(path.read_text("utf-8"))
+    return found
+
+
+MODULES = modules()
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(name: str) -> set[str]:
+    """The modules of TaskFlow that a module imports, without the package's name."""
+    found = set()
+    for imported in imports(MODULES[name]):
+        if imported.split(".")[0] == "taskflow":
+            path = imported.removeprefix("taskflow").strip(".")
+            while path not in MODULES:
+                path = path.rpartition(".")[0]
+            found.add(path)
+    return found - {""}
+
+
+def layer_of(module: str) -> str:
+    if module == "store.base":
+        return module
+    return module.split(".", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name])
+def test_imports_point_down_only(name):
+    """A module knows only the layers under its own."""
+    allowed = LAYERS[layer_of(name)] | {layer_of(name)}
+    if layer_of(name) == "store":
+        allowed.add("store.base")
+    up = {found for found in own_imports(name) if layer_of(found) not in allowed}
+    assert not up, f"taskflow.{name} must not know {sorted(up)}"
+
+
+def test_there_is_no_cycle():
+    """The modules can be put in an order in which each imports only earlier ones."""
+    graph = {name: own_imports(name) - {name} for name in MODULES}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+@pytest.mark.parametrize("package", HOMES)
+def test_a_package_is_imported_only_where_it_belongs(package):
+    """Each outside thing is behind one seam."""
+    guests = {
+        name
+        for name, tree in MODULES.items()
+        if any(imported.split(".")[0] == package for imported in imports(tree))
+    }
+    strangers = {
+        name for name in guests if not any(f"{name}.".startswith(f"{h}.") for h in HOMES[package])
+    }
+    assert not strangers, f"{package} is imported in {sorted(strangers)}"
+
+
+def test_the_environment_is_read_in_settings_only():
+    """Nobody else asks for os.environ or os.getenv."""
+    readers = {
+        name
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "environb"}
+    }
+    assert readers <= {"settings"}
+
+
+def test_the_model_does_not_wait():
+    """Model is the standard library and msgspec, with no await anywhere."""
+    for name, tree in MODULES.items():
+        if layer_of(name) != "model":
+            continue
+        waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+        assert not any(isinstance(node, waiting) for node in ast.walk(tree)), name
+        outside = {imported.split(".")[0] for imported in imports(tree)}
+        assert outside <= sys.stdlib_module_names | {"msgspec", "taskflow"}, name
+
+
+def test_importing_starts_nothing():
+    """Importing every module makes no thread, no child, no socket and no file."""
+    program = (
+        "import sys, threading, os\n"
+        f"import {', '.join('taskflow.' + n for n in MODULES if n not in ('', '__main__'))}\n"
+        "import psutil\n"
+        "me = psutil.Process()\n"
+        "mine = ('.py', '.pyc', '.so')\n"
+        "opened = [f.path for f in me.open_files() if not f.path.endswith(mine)]\n"
+        "print(threading.active_count(), me.children(), me.net_connections(), opened)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PACKAGE.parent,
+        env=dict(os.environ, TASKFLOW_WORKERS="not a number"),
+    )
+    assert told.stdout.strip() == "1 [] [] []"

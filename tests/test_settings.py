@@ -1,0 +1,124 @@
+"""What an operator can set, and how they are told what is wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from taskflow.model.errors import SettingsError
+from taskflow.settings import Settings, catalogue, load
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def read(tmp_path, environ=None, dotenv=""):
+    path = tmp_path / ".env"
+    path.write_text(dotenv)
+    return load(environ or {}, path)
+
+
+def test_defaults(tmp_path):
+    """Nothing set: the Go program's defaults, and nothing to warn of."""
+    settings, warnings = read(tmp_path)
+    assert settings == Settings()
+    assert (settings.workers, settings.queue_size, settings.bind) == (5, 100, "127.0.0.1:8080")
+    assert settings.fetch_timeout_seconds == 5
+    assert settings.drain_deadline_seconds == 6
+    assert warnings == []
+
+
+def test_environment_goes_before_dotenv(tmp_path):
+    """.env gives defaults; the environment overrides them."""
+    settings, _ = read(
+        tmp_path,
+        {"TASKFLOW_WORKERS": "7"},
+        "TASKFLOW_WORKERS=3\nTASKFLOW_DRAIN_SECONDS=2.5\nDATABASE_URL=memory://\n",
+    )
+    assert (settings.workers, settings.drain_seconds) == (7, 2.5)
+    assert settings.database_url == "memory://"
+
+
+def test_empty_is_the_default(tmp_path):
+    """An empty variable, as compose files leave them, is as good as none."""
+    settings, warnings = read(tmp_path, {"TASKFLOW_WORKERS": "", "TASKFLOW_DRAIN_SECONDS": " "})
+    assert settings == Settings()
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("TASKFLOW_WORKERS", "many", "a whole number from 1 to 1000"),
+        ("TASKFLOW_WORKERS", "0", "a whole number from 1 to 1000"),
+        ("TASKFLOW_WORKERS", "1001", "a whole number from 1 to 1000"),
+        ("TASKFLOW_WORKERS", "2.5", "a whole number from 1 to 1000"),
+        ("TASKFLOW_FETCH_TIMEOUT_SECONDS", "0", "a number above 0 and up to 86400"),
+        ("TASKFLOW_FETCH_TIMEOUT_SECONDS", "nan", "a number above 0 and up to 86400"),
+        ("TASKFLOW_FETCH_TIMEOUT_SECONDS", "inf", "a number above 0 and up to 86400"),
+        ("TASKFLOW_FETCH_TIMEOUT_SECONDS", "5s", "a number above 0 and up to 86400"),
+        ("TASKFLOW_DRAIN_SECONDS", "-1", "a number from 0 to 86400"),
+        ("TASKFLOW_MAX_BODY_BYTES", "1MiB", "a whole number from 1 to 67108864"),
+        ("TASKFLOW_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
+    ],
+)
+def test_a_value_that_cannot_be_used_stops_the_start(tmp_path, variable, value, allowed):
+    """The message names the variable, what it was and what it may be."""
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, {variable: value})
+    assert str(caught.value) == f"{variable}={value!r} cannot be used: it must be {allowed}"
+
+
+def test_a_lease_must_outlast_heartbeats(tmp_path):
+    """Values that are right alone but not together are refused too."""
+    with pytest.raises(SettingsError, match="TASKFLOW_LEASE_SECONDS must be at least twice"):
+        read(tmp_path, {"TASKFLOW_LEASE_SECONDS": "6", "TASKFLOW_HEARTBEAT_SECONDS": "5"})
+
+
+@pytest.mark.parametrize("place", ["environ", "dotenv"])
+def test_a_misspelt_name_is_warned_about(tmp_path, place):
+    """The nearest right name is said; other programs' variables are none of our business."""
+    if place == "environ":
+        _, warnings = read(tmp_path, {"TASKFLOW_WORKER": "3", "WORKRES": "3"})
+    else:
+        _, warnings = read(tmp_path, {}, "TASKFLOW_WORKER=3\nWORKRES=3\n")
+    assert warnings == [
+        "TASKFLOW_WORKER is not a setting of TaskFlow; did you mean TASKFLOW_WORKERS?"
+    ]
+    _, warnings = read(tmp_path, {"TASKFLOW_XYZZY": "1"})
+    assert warnings == ["TASKFLOW_XYZZY is not a setting of TaskFlow"]
+
+
+def test_repr_hides_the_password(tmp_path):
+    """What a log may show of the settings has no secret in it."""
+    settings, _ = read(
+        tmp_path, {"DATABASE_URL": "postgresql://me:secret@db/x", "TASKFLOW_WORKERS": "3"}
+    )
+    assert repr(settings) == "Settings(database_url=..., workers=3)"
+
+
+def test_env_example_lists_every_setting():
+    """Each with its one line of meaning and its default, in the same order, and nothing else."""
+    text = (REPOSITORY / ".env.example").read_text()
+    entries = re.findall(r"^# (.+)\n#(\w+)=(.*)$", text, re.MULTILINE)
+    assert entries == [
+        (setting.meaning, setting.variable, setting.default) for setting in catalogue()
+    ]
+
+
+def test_env_example_can_be_used_as_it_is(tmp_path):
+    """Copied to .env, with every line made active, it gives the defaults."""
+    text = (REPOSITORY / ".env.example").read_text()
+    active = re.sub(r"^#(\w+=)", r"\1", text, flags=re.MULTILINE)
+    settings, warnings = read(tmp_path, {}, active)
+    assert settings == Settings()
+    assert warnings == []
+
+
+def test_readme_lists_every_setting():
+    """The README's table has a row for each setting, with its default and meaning."""
+    text = (REPOSITORY / "README.md").read_text()
+    for setting in catalogue():
+        default = f"`{setting.default}`" if setting.default else ""
+        assert f"| `{setting.variable}` | {default} | {setting.meaning} |" in text
