@@ -1,0 +1,1 @@
+"""What TaskFlow costs, measured beside a reference in the same run."""
