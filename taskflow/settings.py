@@ -44,7 +44,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     bind: Annotated[
-        str, Meta(min_length=1, description="Address and port to serve on, for `taskflow serve`")
+        str,
+        Meta(
+            pattern=r"^((\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}|unix:[^\s]+)$",
+            title="an address and a port such as 127.0.0.1:8080 or [::1]:8080, or unix:/a/path",
+            description="Address and port to serve on, for `taskflow serve`",
+        ),
     ] = "127.0.0.1:8080"
     workers: Annotated[
         int, Meta(ge=1, le=1000, description="How many fetches may run at once in a process")
@@ -240,7 +245,7 @@ def _allowed(hint: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return f"one of {', '.join(typing.get_args(kind))}"
     if kind is str:
-        return "text"
+        return " or ".join(meta.title for meta in _metas(hint) if meta.title) or "text"
     number = "a whole number" if kind is int else "a number"
     for meta in _metas(hint):
         if meta.gt is not None:

@@ -53,6 +53,8 @@ class Event(enum.Enum):
 
 def configure(level: str, log_format: Literal["auto", "console", "json"]) -> None:
     """Send events to standard error from now on, as lines for people or as JSON."""
+    # Its pool logs every attempt to connect; what matters of that we say ourselves, once.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderers: list[Any] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]

@@ -10,6 +10,7 @@ import pytest
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings, catalogue, load
 
+ADDRESS = "an address and a port such as 127.0.0.1:8080 or [::1]:8080, or unix:/a/path"
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -60,6 +61,8 @@ def test_empty_is_the_default(tmp_path):
         ("TASKFLOW_FETCH_TIMEOUT_SECONDS", "5s", "a number above 0 and up to 86400"),
         ("TASKFLOW_DRAIN_SECONDS", "-1", "a number from 0 to 86400"),
         ("TASKFLOW_MAX_BODY_BYTES", "1MiB", "a whole number from 1 to 67108864"),
+        ("TASKFLOW_BIND", "8080", ADDRESS),
+        ("TASKFLOW_BIND", "::1:8080", ADDRESS),
         ("TASKFLOW_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
     ],
 )
@@ -122,3 +125,11 @@ def test_readme_lists_every_setting():
     for setting in catalogue():
         default = f"`{setting.default}`" if setting.default else ""
         assert f"| `{setting.variable}` | {default} | {setting.meaning} |" in text
+
+
+@pytest.mark.parametrize(
+    "bind", ["0.0.0.0:8080", "localhost:0", "[::1]:8080", "unix:/run/taskflow.sock"]
+)
+def test_addresses_that_can_be_bound(tmp_path, bind):
+    """IPv4, IPv6, a name, a socket in the file system."""
+    assert read(tmp_path, {"TASKFLOW_BIND": bind})[0].bind == bind

@@ -27,7 +27,7 @@ from taskflow.telemetry import Event, emit
 
 # After the last fetch has ended or was cut off: for its outcome to be written, and for the
 # node to be retired, when the store is slow to answer.
-WRITE_GRACE_SECONDS: Final = 0.75
+WRITE_GRACE_SECONDS: Final = 0.5
 RETIRE_GRACE_SECONDS: Final = 0.25
 
 

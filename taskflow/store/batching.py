@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -108,9 +109,9 @@ class GroupCommit(Generic[Item, Result]):
                 group.fail(StoreUnavailable("the task store is closing"))
             raise
         else:
+            in_order = iter(results)
             for group in groups:
-                group.succeed(results[: len(group.items)])
-                results = results[len(group.items) :]
+                group.succeed(list(itertools.islice(in_order, len(group.items))))
 
     async def _commit_apart(self, groups: list[_Group[Item, Result]], error: Exception) -> None:
         """One caller's items cannot be written: that must not be the others' loss."""

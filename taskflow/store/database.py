@@ -27,7 +27,7 @@ _UNAVAILABLE = (
     psycopg_pool.TooManyRequests,
 )
 
-_CLOSE_SECONDS: Final = 0.5
+_CLOSE_SECONDS: Final = 0.2
 
 
 class Database:

@@ -41,9 +41,9 @@ from taskflow.telemetry import Event
 __all__ = ["EmbeddedServer", "default_data_dir", "embedded_postgres"]
 
 START_SECONDS: Final = 30.0
-STOP_SECONDS: Final = 1.0
+STOP_SECONDS: Final = 0.5
 _ROOT_DATA_DIR: Final = Path("/var/lib/taskflow")
-_OVERRUN_SECONDS: Final = 0.5
+_OVERRUN_SECONDS: Final = 0.25
 
 
 class EmbeddedServer(msgspec.Struct, frozen=True):
