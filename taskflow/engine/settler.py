@@ -6,8 +6,9 @@ This is the one place that turns an outcome into a write.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
-from typing import assert_never
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import TypeVar, assert_never
 
 import msgspec
 import trio
@@ -20,6 +21,8 @@ from taskflow.model.outcome import ErrorType, Failed, Fetched, Interrupted
 from taskflow.model.task import Claim, TaskStatus
 from taskflow.store.base import Ending, TaskStore
 from taskflow.telemetry import Event, emit
+
+Held = TypeVar("Held", Ending, Claim)
 
 
 async def settle(
@@ -37,7 +40,7 @@ async def settle(
     async with attempts:
         async for first in attempts:
             batch = [first, *_at_hand(attempts)]
-            await _write_until_done(batch, store, outage)
+            await _write(batch, store, outage)
             load.written(len(batch))
 
 
@@ -49,20 +52,7 @@ def _at_hand(attempts: trio.MemoryReceiveChannel[Attempt]) -> Iterable[Attempt]:
             return
 
 
-async def _write_until_done(batch: Sequence[Attempt], store: TaskStore, outage: Outage) -> None:
-    pauses = Pauses()
-    while True:
-        try:
-            await _write(batch, store)
-        except StoreUnavailable as error:
-            outage.began(error)
-            await pauses.pause()
-        else:
-            outage.is_over()
-            return
-
-
-async def _write(batch: Sequence[Attempt], store: TaskStore) -> None:
+async def _write(batch: Sequence[Attempt], store: TaskStore, outage: Outage) -> None:
     endings: list[Ending] = []
     releases: list[Claim] = []
     for attempt in batch:
@@ -74,10 +64,26 @@ async def _write(batch: Sequence[Attempt], store: TaskStore) -> None:
             case _:
                 assert_never(attempt.outcome)
     # Releases first: other nodes may wait for these tasks.
-    if releases:
-        _report_late(releases, await store.release(releases))
-    if endings:
-        _report_late(endings, await _settle_apart_if_refused(endings, store))
+    await _write_until_done(store.release, releases, outage)
+    await _write_until_done(partial(_settle_apart_if_refused, store), endings, outage)
+
+
+async def _write_until_done(
+    write: Callable[[Sequence[Held]], Awaitable[set[uuid.UUID]]],
+    held: Sequence[Held],
+    outage: Outage,
+) -> None:
+    pauses = Pauses()
+    while held:
+        try:
+            written = await write(held)
+        except StoreUnavailable as error:
+            outage.began(error)
+            await pauses.pause()
+        else:
+            outage.is_over()
+            _report_late(held, written)
+            return
 
 
 def _ending(claim: Claim, outcome: Fetched | Failed) -> Ending:
@@ -94,7 +100,7 @@ def _ending(claim: Claim, outcome: Fetched | Failed) -> Ending:
     )
 
 
-async def _settle_apart_if_refused(endings: Sequence[Ending], store: TaskStore) -> set[uuid.UUID]:
+async def _settle_apart_if_refused(store: TaskStore, endings: Sequence[Ending]) -> set[uuid.UUID]:
     """Settle; if the store refuses what is in one of them, that must not be the others' loss."""
     try:
         return await store.settle(endings)
@@ -103,9 +109,8 @@ async def _settle_apart_if_refused(endings: Sequence[Ending], store: TaskStore) 
     except Exception as error:  # noqa: BLE001 - whatever it is, the tasks must come to an end
         if len(endings) > 1:
             middle = len(endings) // 2
-            return await _settle_apart_if_refused(
-                endings[:middle], store
-            ) | await _settle_apart_if_refused(endings[middle:], store)
+            first = await _settle_apart_if_refused(store, endings[:middle])
+            return first | await _settle_apart_if_refused(store, endings[middle:])
         [ending] = endings
         emit(Event.TASK_WRITE_REFUSED, error=error, task=str(ending.task_id))
         return await store.settle([_unstorable(ending)])
@@ -121,7 +126,7 @@ def _unstorable(ending: Ending) -> Ending:
     )
 
 
-def _report_late(writes: Sequence[Ending | Claim], written: set[uuid.UUID]) -> None:
-    for write in writes:
-        if write.task_id not in written:
-            emit(Event.TASK_WRITE_LATE, task=str(write.task_id))
+def _report_late(held: Sequence[Ending | Claim], written: set[uuid.UUID]) -> None:
+    for one in held:
+        if one.task_id not in written:
+            emit(Event.TASK_WRITE_LATE, task=str(one.task_id))
