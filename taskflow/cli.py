@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import click
-import msgspec
 import trio
 
 from taskflow import __version__, service, telemetry
 from taskflow.model.errors import SettingsError, expected_message
-from taskflow.settings import Settings
+from taskflow.settings import Settings, variable_of
 from taskflow.telemetry import Event
 
 T = TypeVar("T")
@@ -64,12 +63,18 @@ def migrate() -> None:
     click.echo(f"{migrated.place} is up to date")
 
 
-def _run(command: Callable[[Settings], Awaitable[T]], **overrides: object) -> T:
-    """Run a command on the settings; errors that a person can mend become one line."""
+def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:
+    """Run a command on the settings; errors that a person can mend become one line.
+
+    Args:
+        command: What to run.
+        options: Values for fields of the settings; ``None`` leaves what is set.
+    """
+    overrides = {
+        variable_of(field): str(value) for field, value in options.items() if value is not None
+    }
     try:
-        settings = service.configured_settings()
-        given = {name: value for name, value in overrides.items() if value is not None}
-        return trio.run(command, msgspec.structs.replace(settings, **given))
+        return trio.run(command, service.configured_settings(overrides))
     except Exception as error:  # noqa: BLE001 - the last place: told to a person, or logged
         message = expected_message(error)
         if message is None:

@@ -6,26 +6,33 @@ Two names in ``hypercorn.trio.run`` are replaced, at start-up and not at import:
   does not read its answer holds up the shutdown for ever (measured with Hypercorn 0.18,
   to which the project is pinned);
 - ``raise_shutdown``, because under the ``hypercorn`` command nothing else tells the app
-  that the shutdown has begun before all connections are closed.
+  that the shutdown has begun before all connections are closed, or lets it begin one.
 """
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
+import signal
 from collections.abc import Awaitable, Callable
+from multiprocessing.synchronize import SemLock
 from typing import Any, Final
 
 import hypercorn.logging
 import hypercorn.trio
 import hypercorn.trio.run
+import psutil
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.utils import raise_shutdown
+from hypercorn.utils import ShutdownError
 
 from taskflow import telemetry
 from taskflow.model.errors import CannotListen
 from taskflow.settings import Settings
+from taskflow.shutdown import Shutdown
 
 # Requests in flight may go on so long at shutdown, or as long as fetches may if that is less.
 LONGEST_GRACE_SECONDS: Final = 3.0
@@ -67,45 +74,85 @@ class ContainedServer(TCPServer):
                 raise
 
 
-def adopt_hypercorn(on_shutdown: Callable[[], None] | None = None) -> None:
-    """Have Hypercorn contain connections, and say when its shutdown begins.
+def adopt_hypercorn(shutdown: Shutdown, settings: Settings) -> None:
+    """Have Hypercorn contain connections, and begin its shutdown together with ours.
 
-    Args:
-        on_shutdown: Called once when Hypercorn starts to shut down.
+    Whichever of the two is told to end first tells the other.
     """
+    grace_seconds = min(LONGEST_GRACE_SECONDS, settings.drain_deadline_seconds + 0.5)
 
-    async def raise_shutdown_and_tell(trigger: Callable[..., Awaitable[None]]) -> None:
-        try:
-            await raise_shutdown(trigger)
-        finally:
-            if on_shutdown is not None:
-                on_shutdown()
+    def contained_server(app: Any, config: Config, *rest: Any) -> ContainedServer:
+        # The hypercorn command makes its own configuration; here it can be seen. It is read
+        # again when the shutdown begins.
+        config.graceful_timeout = min(config.graceful_timeout, grace_seconds)
+        return ContainedServer(app, config, *rest)
+
+    async def raise_shutdown_of_either(trigger: Callable[..., Awaitable[None]]) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def wait_for(begun: Callable[..., Awaitable[None]]) -> None:
+                await begun()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait_for, trigger)
+            nursery.start_soon(wait_for, shutdown.is_begun.wait)
+        shutdown.begin()
+        raise ShutdownError
 
     replaced: Any = hypercorn.trio.run
-    replaced.TCPServer = ContainedServer
-    replaced.raise_shutdown = raise_shutdown_and_tell
+    replaced.TCPServer = contained_server
+    replaced.raise_shutdown = raise_shutdown_of_either
+
+
+def fail_hypercorn() -> None:
+    """End a worker process of the ``hypercorn`` command, and the command with it, as failed.
+
+    Hypercorn 0.18 forgets that a worker failed and ends with 0 (the last line of ``run`` in
+    ``hypercorn/run.py`` that assigns ``exitcode``): supervisors would take that for a wish.
+    So its main process is ended by a signal; the other workers, which nobody would look
+    after any more, are told to end in order. Elsewhere this does nothing.
+    """
+    me: Any = multiprocessing.current_process()
+    main = multiprocessing.parent_process()
+    if main is None or getattr(me, "_target", None) is not hypercorn.trio.run.trio_worker:
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(main.pid)
+        for worker in process.children():
+            if worker.pid != me.pid:
+                worker.terminate()
+        _remove_semaphores(me._kwargs["shutdown_event"])  # noqa: SLF001 - there is no other way
+        process.send_signal(signal.SIGUSR1)
+    os._exit(1)
+
+
+def _remove_semaphores(event: Any) -> None:
+    """Do for Hypercorn's main process what it would do at its exit; else Python complains."""
+    for lock in (event._flag, *vars(event._cond).values()):  # noqa: SLF001 - as above
+        if semaphore := getattr(lock, "_semlock", None):
+            SemLock._cleanup(semaphore.name)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 async def serve_http(
     app: Any,
     settings: Settings,
+    shutdown: Shutdown,
     *,
-    shutdown_trigger: Callable[[], Awaitable[None]],
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the app on ``settings.bind`` until the trigger returns.
+    """Serve the app on ``settings.bind`` until the shutdown.
 
     Reports as started with the URLs it listens on.
 
     Raises:
         CannotListen: The address cannot be had.
     """
-    adopt_hypercorn()
+    adopt_hypercorn(shutdown, settings)
     try:
         await hypercorn.trio.serve(
             app,
             _config(settings),
-            shutdown_trigger=shutdown_trigger,
+            shutdown_trigger=shutdown.is_begun.wait,
             task_status=task_status,
             mode="asgi",
         )
@@ -118,7 +165,6 @@ def _config(settings: Settings) -> Config:
     config = Config()
     config.bind = [settings.bind]
     config.logger_class = _Log
-    config.graceful_timeout = min(LONGEST_GRACE_SECONDS, settings.drain_deadline_seconds + 0.5)
     config.include_server_header = False
     return config
 

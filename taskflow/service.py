@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import trio
 from quart_trio import QuartTrio
@@ -24,6 +24,7 @@ from taskflow.fetch.client import open_fetcher
 from taskflow.model.errors import SettingsError
 from taskflow.server import serve_http
 from taskflow.settings import Settings, load
+from taskflow.shutdown import Shutdown, shutdown_on_signals
 from taskflow.store.base import TaskStore
 from taskflow.store.embedded import default_data_dir, embedded_postgres
 from taskflow.store.memory import MemoryStore
@@ -34,33 +35,16 @@ MEMORY_URL: Final = "memory://"
 _POSTGRES_URLS: Final = ("postgresql://", "postgres://")
 
 
-class Shutdown:
-    """The wish to end: first in order, then, if it is repeated, at once."""
-
-    def __init__(self) -> None:
-        self.is_begun: Final = trio.Event()
-        self.is_hurried: Final = trio.Event()
-
-    def begin(self) -> None:
-        """End in order: what is in flight may finish within its deadline."""
-        if not self.is_begun.is_set():
-            telemetry.emit(Event.SHUTDOWN_BEGUN)
-            self.is_begun.set()
-
-    def hurry(self) -> None:
-        """End at once: what is in flight is released."""
-        if not self.is_hurried.is_set():
-            telemetry.emit(Event.SHUTDOWN_HURRIED)
-            self.is_hurried.set()
-
-
-def configured_settings() -> Settings:
+def configured_settings(overrides: Mapping[str, str] | None = None) -> Settings:
     """Read the settings, start logging by them, and warn of variables that look misspelt.
+
+    Args:
+        overrides: Variables that go before the environment, from the command line.
 
     Raises:
         SettingsError: A value cannot be used.
     """
-    settings, warnings = load()
+    settings, warnings = load(overrides=overrides)
     telemetry.configure(settings.log_level, settings.log_format)
     for warning in warnings:
         telemetry.emit(Event.SETTING_UNKNOWN, reason=warning)
@@ -79,13 +63,11 @@ async def serve(
         ExceptionGroup: A part of it failed; nothing is left running.
     """
     async with (
-        _shutdown_on_signals() as shutdown,
-        open_service(settings, shutdown) as service,
+        shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
+        open_service(settings, shutdown) as app,
         trio.open_nursery() as nursery,
     ):
-        urls = await nursery.start(
-            partial(serve_http, service.app, settings, shutdown_trigger=shutdown.is_begun.wait)
-        )
+        urls = await nursery.start(partial(serve_http, app, settings, shutdown))
         for url in urls:
             telemetry.emit(Event.LISTENING, url=url)
         task_status.started(urls)
@@ -101,7 +83,10 @@ async def work(
         TaskFlowError: It could not start.
         ExceptionGroup: A part of it failed; nothing is left running.
     """
-    async with _shutdown_on_signals() as shutdown, open_service(settings, shutdown):
+    async with (
+        shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
+        open_service(settings, shutdown),
+    ):
         task_status.started()
         await shutdown.is_begun.wait()
     telemetry.emit(Event.STOPPED)
@@ -119,16 +104,9 @@ async def migrate(settings: Settings) -> Migrated | None:
         return await migrate_database(conninfo, timeout_seconds=settings.database_timeout_seconds)
 
 
-class Service(NamedTuple):
-    """What runs: the ASGI app to serve, and when the engine behind it has ended."""
-
-    app: QuartTrio
-    engine_ended: trio.Event
-
-
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[Service]:
-    """Run tasks in the background, and yield what there is to serve.
+async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[QuartTrio]:
+    """Run tasks in the background, and yield the ASGI app to serve.
 
     At the end of the block everything ends in order. If the engine fails the block is
     cancelled and the failure raised: an API without workers must not stay up.
@@ -141,17 +119,11 @@ async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[
     async with open_store(settings) as store, open_fetcher(settings) as fetcher:
         engine = Engine(store=store, fetcher=fetcher, settings=settings)
         app = create_app(store, settings, lambda: engine.statistics().is_running)
-        service = Service(app, trio.Event())
-
-        async def run_engine() -> None:
-            await engine.run()
-            service.engine_ended.set()
-
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_in_order, engine, shutdown, settings)
             async with trio.open_nursery() as running:
-                running.start_soon(run_engine)
-                yield service
+                running.start_soon(engine.run)
+                yield app
                 shutdown.begin()
             nursery.cancel_scope.cancel()
 
@@ -205,22 +177,3 @@ async def _end_in_order(engine: Engine, shutdown: Shutdown, settings: Settings) 
     engine.shut_down(drain_seconds=settings.drain_deadline_seconds)
     await shutdown.is_hurried.wait()
     engine.shut_down(drain_seconds=0.0)
-
-
-@contextlib.asynccontextmanager
-async def _shutdown_on_signals() -> AsyncIterator[Shutdown]:
-    """A shutdown that the first SIGTERM or SIGINT begins and the second one hurries."""
-    shutdown = Shutdown()
-
-    async def obey(*, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            task_status.started()
-            async for _ in signals:
-                if shutdown.is_begun.is_set():
-                    shutdown.hurry()
-                shutdown.begin()
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(obey)
-        yield shutdown
-        nursery.cancel_scope.cancel()

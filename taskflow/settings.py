@@ -174,7 +174,9 @@ def variable_of(field: str) -> str:
 
 
 def load(
-    environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None
+    environ: Mapping[str, str] | None = None,
+    dotenv_path: Path | None = None,
+    overrides: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[str]]:
     """Read the settings, and say what is odd about them.
 
@@ -182,6 +184,7 @@ def load(
         environ: The environment; the process's own if not given.
         dotenv_path: A file of defaults under it; ``.env`` in the working directory if not
             given. It need not exist.
+        overrides: Variables that go before all others, from the command line.
 
     Returns:
         The settings, and a line for each variable that looks misspelt.
@@ -192,6 +195,7 @@ def load(
     found = {
         **_read_dotenv(Path(".env") if dotenv_path is None else dotenv_path),
         **(os.environ if environ is None else environ),
+        **(overrides or {}),
     }
     settings = catalogue()
     values = {

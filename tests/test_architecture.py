@@ -25,10 +25,11 @@ LAYERS = {
     "store": {"store.base", "model", "settings", "telemetry", "bell"},
     "engine": {"store.base", "fetch", "model", "settings", "telemetry", "bell"},
     "api": {"engine", "store.base", "fetch", "model", "settings", "telemetry"},
-    "server": {"model", "settings", "telemetry"},
-    "service": {"api", "engine", "fetch", "store", "store.base", "server"}
+    "shutdown": {"telemetry"},
+    "server": {"shutdown", "model", "settings", "telemetry"},
+    "service": {"api", "engine", "fetch", "store", "store.base", "server", "shutdown"}
     | {"model", "settings", "telemetry"},
-    "asgi": {"service", "server", "model", "settings", "telemetry"},
+    "asgi": {"service", "server", "shutdown", "model", "settings", "telemetry"},
     "cli": {"service", "model", "settings", "telemetry"},
     "__main__": {"cli"},
 }

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-import psutil  # type: ignore[import-untyped]  # it ships no types
+import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 

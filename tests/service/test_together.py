@@ -1,0 +1,112 @@
+"""Several processes on the same tasks: sharing, waking, and taking over from the killed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import psutil
+import pytest
+
+from tests.service.database import COMPLETED, Row, Tasks
+from tests.service.processes import running, wait_until
+
+
+def conninfo_of(data) -> str:
+    """How to look into an embedded server of a data folder that runs."""
+    return f"host={data}/socket user=taskflow dbname=taskflow"
+
+
+def postmaster_of(data) -> psutil.Process:
+    return psutil.Process(int((data / "pgdata" / "postmaster.pid").read_text().split()[0]))
+
+
+def test_the_embedded_postgresql_is_shared(tmp_path, shared_folder, target):
+    """serve, worker and two of Hypercorn's use one server; it stops with the last of them."""
+    data = shared_folder / "data"
+    settings = {"TASKFLOW_DATA_DIR": data}
+    with running("serve", tmp_path, **settings) as serve:
+        postmaster = postmaster_of(data)
+        with (
+            running("worker", tmp_path, **settings) as worker,
+            running("hypercorn-w2", tmp_path, **settings) as hypercorn,
+        ):
+            assert postmaster_of(data).pid == postmaster.pid
+            with Tasks(conninfo_of(data)) as tasks:
+                for service in (serve, hypercorn):
+                    tasks.wait_for(service.post(f"{target.url}/now"), COMPLETED)
+                assert tasks.nodes() == 4
+            assert serve.end().code == 0
+            assert hypercorn.end().code == 0
+            assert postmaster.is_running()
+            assert worker.end().code == 0
+            wait_until(lambda: not postmaster.is_running())
+
+
+@pytest.mark.parametrize("name", ["serve", "hypercorn-w2"])
+def test_what_kill_9_left_behind_is_taken_over(tmp_path, shared_folder, target, name):
+    """The server that nobody stopped is used by the next start, with yesterday's tasks.
+
+    The task that was running is run again once the lease of its node is over.
+    """
+    data = shared_folder / "data"
+    settings = {
+        "TASKFLOW_DATA_DIR": data,
+        "TASKFLOW_LEASE_SECONDS": 2,
+        "TASKFLOW_HEARTBEAT_SECONDS": 0.5,
+    }
+    with running(name, tmp_path, **settings) as service:
+        done = service.post(f"{target.url}/now")
+        with Tasks(conninfo_of(data)) as tasks:
+            tasks.wait_for(done, COMPLETED)
+        cut_off = service.post(f"{target.url}/held")
+        target.wait_for("/held")
+        postmaster = postmaster_of(data)
+        # Of Hypercorn's processes the workers: the main one has no part in the service.
+        for process in service.node_processes():
+            process.kill()
+        service.kill()
+    assert postmaster.is_running()
+    target.release()
+    with running("serve", tmp_path, **settings) as service:
+        assert "was running already" in service.log
+        assert postmaster_of(data).pid == postmaster.pid
+        with Tasks(conninfo_of(data)) as tasks:
+            assert tasks.row(done) == COMPLETED
+            tasks.wait_for(cut_off, Row("COMPLETED", attempt=1, rescues=1))
+        assert service.end().code == 0
+    wait_until(lambda: not postmaster.is_running())
+
+
+def test_a_new_task_wakes_other_processes(tmp_path, tasks, target):
+    """With this process's only worker busy, another's starts the task long before its poll."""
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_POLL_SECONDS": 60, "TASKFLOW_WORKERS": 1}
+    with running("serve", tmp_path, **settings) as serve:
+        held = serve.post(f"{target.url}/held")
+        target.wait_for("/held")
+        with running("worker", tmp_path, **settings) as worker:
+            tasks.wait_for(serve.post(f"{target.url}/now"), COMPLETED)
+            began = time.monotonic()
+            tasks.wait_for(serve.post(f"{target.url}/now"), COMPLETED)
+            assert time.monotonic() - began < 5
+            assert tasks.row(held).status == "RUNNING"
+            target.release()
+            tasks.wait_for(held, COMPLETED)
+            assert worker.end().code == 0
+        assert serve.end().code == 0
+
+
+def test_the_way_from_post_to_fetch_is_short(tmp_path, tasks, target):
+    """On an idle service the fetch starts within 20 ms of the POST, in the median."""
+    took = []
+    with running("serve", tmp_path, DATABASE_URL=tasks.url) as service:
+        for number in range(21):
+            path = f"/now?{number}"
+            began = time.monotonic()
+            task_id = service.post(f"{target.url}{path}")
+            [at] = target.wait_for(path)
+            took.append(at - began)
+            tasks.wait_for(task_id, COMPLETED)
+        assert service.end().code == 0
+    print(f"from POST to fetch: {statistics.median(took) * 1000:.1f} ms in the median")
+    assert statistics.median(took) < 0.020
