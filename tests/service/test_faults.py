@@ -15,14 +15,16 @@ UPGRADE = (
     b"GET /tasks HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+H2C = (
+    b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    b"Upgrade: h2c\r\nHTTP2-Settings: !!!\r\n\r\n"
+)
 HOSTILE = {
     # https://github.com/pgjones/hypercorn/issues/225
     "a websocket upgrade with a byte behind it": UPGRADE + b"\x81",
     "a websocket upgrade": UPGRADE,
-    "the preface of HTTP/2 with garbage behind it": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    + b"x" * 100,
-    "an upgrade to h2c": b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
-    b"Upgrade: h2c\r\nHTTP2-Settings: !!!\r\n\r\n",
+    "the preface of HTTP/2, then garbage": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"x" * 99,
+    "an upgrade to h2c": H2C,
     "no HTTP at all": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20,
 }
 
