@@ -16,7 +16,7 @@ from hypercorn.utils import LifespanFailureError
 
 from taskflow import telemetry
 from taskflow.model.errors import expected_message
-from taskflow.server import adopt_hypercorn, fail_hypercorn
+from taskflow.server import adopt_hypercorn, fail_hypercorn, shutdown_of_orphan
 from taskflow.service import configured_settings, open_service
 from taskflow.shutdown import shutdown_on_signals
 from taskflow.telemetry import Event
@@ -48,6 +48,7 @@ class HypercornApp:
             # are still draining when the first one is done. By default it would kill them.
             async with (
                 shutdown_on_signals(signal.SIGINT) as shutdown,
+                shutdown_of_orphan(shutdown),
                 open_service(settings, shutdown) as self._app,
             ):
                 adopt_hypercorn(shutdown, settings)

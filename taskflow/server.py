@@ -1,12 +1,14 @@
 """Hypercorn, made safe to run for long: the one place that knows its insides.
 
-Two names in ``hypercorn.trio.run`` are replaced, at start-up and not at import:
+Three of its names are replaced, at start-up and not at import:
 
-- ``TCPServer``, because one connection with an exception ends them all, and a client that
-  does not read its answer holds up the shutdown for ever (measured with Hypercorn 0.18,
-  to which the project is pinned);
-- ``raise_shutdown``, because under the ``hypercorn`` command nothing else tells the app
-  that the shutdown has begun before all connections are closed, or lets it begin one.
+- ``TCPServer`` in ``hypercorn.trio.run``, because one connection with an exception ends them
+  all, and a client that does not read its answer holds up the shutdown for ever (measured
+  with Hypercorn 0.18, to which the project is pinned);
+- ``raise_shutdown`` there, because under the ``hypercorn`` command nothing else tells the app
+  that the shutdown has begun before all connections are closed, or lets it begin one;
+- ``H11Protocol`` in ``hypercorn.protocol``, because on a plain connection whoever asks for
+  HTTP/2 would get it; only TLS is to agree on that.
 """
 
 from __future__ import annotations
@@ -15,19 +17,22 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from http import HTTPStatus
 from multiprocessing.synchronize import SemLock
 from typing import Any, Final
 
 import hypercorn.logging
+import hypercorn.protocol
 import hypercorn.trio
 import hypercorn.trio.run
 import psutil
 import trio
-from hypercorn.config import Config
+from hypercorn.config import Config, Sockets
 from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.utils import ShutdownError
+from hypercorn.utils import ShutdownError, wrap_app
 
 from taskflow import telemetry
 from taskflow.model.errors import CannotListen
@@ -74,6 +79,20 @@ class ContainedServer(TCPServer):
                 raise
 
 
+class Http1(H11Protocol):
+    """HTTP/1, and no way from there to HTTP/2."""
+
+    async def _check_protocol(self, event: Any) -> None:
+        """Pass over an offer to go on in HTTP/2, as a server may (RFC 9110, section 7.8)."""
+
+    async def _create_stream(self, request: Any) -> None:
+        if request.http_version.startswith(b"1."):
+            await super()._create_stream(request)
+            return
+        await self._send_error_response(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        await self.send(Closed())
+
+
 def adopt_hypercorn(shutdown: Shutdown, settings: Settings) -> None:
     """Have Hypercorn contain connections, and begin its shutdown together with ours.
 
@@ -99,9 +118,30 @@ def adopt_hypercorn(shutdown: Shutdown, settings: Settings) -> None:
         shutdown.begin()
         raise ShutdownError
 
-    replaced: Any = hypercorn.trio.run
-    replaced.TCPServer = contained_server
-    replaced.raise_shutdown = raise_shutdown_of_either
+    run: Any = hypercorn.trio.run
+    run.TCPServer = contained_server
+    run.raise_shutdown = raise_shutdown_of_either
+    protocol: Any = hypercorn.protocol
+    protocol.H11Protocol = Http1
+
+
+@contextlib.asynccontextmanager
+async def shutdown_of_orphan(shutdown: Shutdown) -> AsyncIterator[None]:
+    """Begin the shutdown, too, when Hypercorn's main process has died.
+
+    After a kill -9 of that one, its workers would serve for ever and keep the port, with
+    nobody to tell them to end.
+    """
+
+    async def wait_for_death() -> None:
+        if (main := multiprocessing.parent_process()) is not None:
+            await trio.lowlevel.wait_readable(main.sentinel)
+            shutdown.begin()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_for_death)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 def fail_hypercorn() -> None:
@@ -133,14 +173,36 @@ def _remove_semaphores(event: Any) -> None:
             SemLock._cleanup(semaphore.name)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
+@contextlib.contextmanager
+def bound_sockets(settings: Settings) -> Iterator[Sockets]:
+    """Listen on ``settings.bind``; clients wait until they are served.
+
+    Raises:
+        CannotListen: The address cannot be had.
+    """
+    config = _config(settings)
+    try:
+        sockets = config.create_sockets()
+        for listener in sockets.insecure_sockets:
+            listener.listen(config.backlog)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise CannotListen(f"cannot listen on {settings.bind}: {error}") from None
+    try:
+        yield sockets
+    finally:
+        for listener in sockets.insecure_sockets:
+            listener.close()
+
+
 async def serve_http(
     app: Any,
     settings: Settings,
     shutdown: Shutdown,
     *,
+    sockets: Sockets | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the app on ``settings.bind`` until the shutdown.
+    """Serve the app until the shutdown, on ``settings.bind`` unless there are sockets already.
 
     Reports as started with the URLs it listens on.
 
@@ -148,17 +210,15 @@ async def serve_http(
         CannotListen: The address cannot be had.
     """
     adopt_hypercorn(shutdown, settings)
-    try:
-        await hypercorn.trio.serve(
-            app,
-            _config(settings),
+    config = _config(settings)
+    with contextlib.ExitStack() as stack:
+        await hypercorn.trio.run.worker_serve(
+            wrap_app(app, config.wsgi_max_body_size, "asgi"),
+            config,
+            sockets=sockets or stack.enter_context(bound_sockets(settings)),
             shutdown_trigger=shutdown.is_begun.wait,
             task_status=task_status,
-            mode="asgi",
         )
-    except* OSError as group:
-        reason = _first_leaf(group)
-        raise CannotListen(f"cannot listen on {settings.bind}: {reason}") from None
 
 
 def _config(settings: Settings) -> Config:
@@ -177,10 +237,3 @@ class _Log(hypercorn.logging.Logger):
 
     async def info(self, message: str, *args: Any, **kwargs: Any) -> None:
         pass
-
-
-def _first_leaf(group: BaseExceptionGroup[OSError]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

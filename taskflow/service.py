@@ -22,9 +22,9 @@ from taskflow.api.app import create_app
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
 from taskflow.model.errors import SettingsError
-from taskflow.server import serve_http
+from taskflow.server import bound_sockets, serve_http
 from taskflow.settings import Settings, load
-from taskflow.shutdown import Shutdown, shutdown_on_signals
+from taskflow.shutdown import Shutdown, shutdown_on_signals, start_called_off
 from taskflow.store.base import TaskStore
 from taskflow.store.embedded import default_data_dir, embedded_postgres
 from taskflow.store.memory import MemoryStore
@@ -62,15 +62,21 @@ async def serve(
         TaskFlowError: It could not start.
         ExceptionGroup: A part of it failed; nothing is left running.
     """
-    async with (
-        shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
-        open_service(settings, shutdown) as app,
-        trio.open_nursery() as nursery,
-    ):
-        urls = await nursery.start(partial(serve_http, app, settings, shutdown))
-        for url in urls:
-            telemetry.emit(Event.LISTENING, url=url)
-        task_status.started(urls)
+    # Before all else: who cannot have the address must not run tasks either.
+    with bound_sockets(settings) as sockets:
+        async with (
+            shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
+            start_called_off(shutdown) as has_started,
+            open_service(settings, shutdown) as app,
+            trio.open_nursery() as nursery,
+        ):
+            has_started.set()
+            urls = await nursery.start(
+                partial(serve_http, app, settings, shutdown, sockets=sockets)
+            )
+            for url in urls:
+                telemetry.emit(Event.LISTENING, url=url)
+            task_status.started(urls)
     telemetry.emit(Event.STOPPED)
 
 
@@ -85,8 +91,10 @@ async def work(
     """
     async with (
         shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
+        start_called_off(shutdown) as has_started,
         open_service(settings, shutdown),
     ):
+        has_started.set()
         task_status.started()
         await shutdown.is_begun.wait()
     telemetry.emit(Event.STOPPED)

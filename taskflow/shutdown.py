@@ -54,3 +54,23 @@ async def shutdown_on_signals(*hurrying: signal.Signals) -> AsyncIterator[Shutdo
         await nursery.start(obey)
         yield shutdown
         nursery.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def start_called_off(shutdown: Shutdown) -> AsyncIterator[trio.Event]:
+    """Cancel the block if the shutdown begins before the event that is yielded is set.
+
+    Until then there is nothing to end in order, and a start may take long: a database that
+    does not answer, or an embedded one that recovers.
+    """
+    has_started = trio.Event()
+
+    async def call_off() -> None:
+        await shutdown.is_begun.wait()
+        if not has_started.is_set():
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call_off)
+        yield has_started
+        nursery.cancel_scope.cancel()

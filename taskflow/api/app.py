@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Final
 
 from quart_trio import QuartTrio
 
 from taskflow.api import problems
+from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
 from taskflow.api.tasks import task_routes
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
+
+BODY_SECONDS: Final = 30.0
 
 
 def create_app(store: TaskStore, settings: Settings, is_running: Callable[[], bool]) -> QuartTrio:
@@ -23,9 +27,12 @@ def create_app(store: TaskStore, settings: Settings, is_running: Callable[[], bo
     """
     app = QuartTrio("taskflow", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     problems.install(app)
     app.register_blueprint(task_routes(store))
     app.register_blueprint(health_routes(store, is_running))
+    edge: Any = Edge(app.asgi_app)
+    app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise
     return app

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from quart import Blueprint, Response
+from werkzeug.exceptions import ServiceUnavailable
 
 from taskflow.api.problems import store_in_time
-from taskflow.model.errors import StoreUnavailable
 from taskflow.store.base import TaskStore
 
 
@@ -22,7 +22,7 @@ def health_routes(store: TaskStore, is_running: Callable[[], bool]) -> Blueprint
     @routes.get("/readyz")
     async def readyz() -> Response:
         if not is_running():
-            raise StoreUnavailable("the workers are not running")
+            raise ServiceUnavailable("the workers are not running")
         with store_in_time():
             await store.check()
         return Response("ok\n", content_type="text/plain; charset=utf-8")

@@ -60,11 +60,11 @@ def _payload_of(body: bytes) -> msgspec.Raw | msgspec.UnsetType:
     try:
         return _ENVELOPE.decode(body).payload
     except msgspec.ValidationError:
-        raise BadRequest(f"the body is JSON but not an object; {_HOW}") from None
+        raise BadRequest(f"the body is not a JSON object; {_HOW}") from None
     except RecursionError:
         _refuse_depth()
     except msgspec.DecodeError as error:
-        if _is_json(body):
+        if _is_json(body.decode()):
             raise Unprocessable(
                 "the body has an unpaired surrogate escape (\\ud800 to \\udfff), which is no "
                 "character and cannot be stored; remove it"
@@ -72,13 +72,18 @@ def _payload_of(body: bytes) -> msgspec.Raw | msgspec.UnsetType:
         raise BadRequest(f"the body is not JSON ({error}); {_HOW}") from None
 
 
-def _is_json(body: bytes) -> bool:
-    """Whether the standard library's reader takes it, which is easy about surrogates."""
+def _is_json(text: str) -> bool:
+    """Whether the standard library's reader takes it, which is easy about surrogates.
+
+    It gets text, for of bytes it would also take UTF-16.
+    """
     try:
-        json.loads(body, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+    except RecursionError:
+        _refuse_depth()
+    except ValueError:
         return False
-    return not body.startswith(b"\xef\xbb\xbf")
+    return True
 
 
 def _refuse_constant(name: str) -> NoReturn:

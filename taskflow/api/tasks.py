@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from quart import Blueprint, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from taskflow.api.problems import store_in_time
 from taskflow.api.schemas import (
@@ -16,7 +17,7 @@ from taskflow.api.schemas import (
     page_request_of,
     task_id_of,
 )
-from taskflow.model.errors import TaskNotFound, UnsupportedEncoding
+from taskflow.model.errors import BodyTooLarge, TaskNotFound, UnsupportedEncoding
 from taskflow.store.base import Page, TaskStore
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -52,9 +53,15 @@ def task_routes(store: TaskStore) -> Blueprint:
 
 
 async def _body() -> bytes:
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+    encodings = ",".join(request.headers.getlist("Content-Encoding")).lower().split(",")
+    if any(encoding.strip() not in ("", "identity") for encoding in encodings):
         raise UnsupportedEncoding
-    body = await request.get_data(cache=False, as_text=False)
+    try:
+        body = await request.get_data(cache=False, as_text=False)
+    except RequestEntityTooLarge:
+        raise BodyTooLarge(
+            f"the body is larger than the {request.max_content_length} bytes that are taken here"
+        ) from None
     assert isinstance(body, bytes)
     return body
 

@@ -38,6 +38,9 @@ def test_an_engine_that_fails_ends_the_process(tmp_path, tasks, name):
     assert ended.code != 0
     assert "crashed" in ended.stderr
     assert 'column "run_at" does not exist' in ended.stderr
+    if name in {"serve", "worker"}:
+        assert ended.code == 1
+        assert "Traceback" in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["serve", "hypercorn"])

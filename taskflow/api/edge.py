@@ -1,0 +1,172 @@
+"""What stands between Hypercorn and Quart: requests that Quart would answer with a 500, or drop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
+
+import trio
+from quart import Response
+from werkzeug.exceptions import HTTPException, RequestHeaderFieldsTooLarge, RequestURITooLarge
+
+from taskflow.api import problems
+from taskflow.model.errors import BadRequest, RequestError
+
+Message: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+# How long a client may go on sending what nobody reads, after it has its answer.
+LINGER_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 1.0
+# Hypercorn's own bound of 16 KiB holds only for a head that comes in pieces.
+MAX_TARGET_BYTES: Final = 8 * 2**10
+MAX_FIELD_BYTES: Final = 8 * 2**10
+MAX_FIELDS_BYTES: Final = 16 * 2**10
+_NO_PATH: Final = " "  # Quart's own way to say that no route has it
+_ABSOLUTE: Final = re.compile(
+    rb"https?://[^/\[\]]*(\[[0-9a-f:.]+\](:[0-9]*)?)?(?=/|$)", re.IGNORECASE
+)
+
+
+class Edge:
+    """An ASGI app around Quart's."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve a request, or pass on what is none."""
+        if scope["type"] == "http":
+            await _Exchange(self._app, scope, receive, send).run()
+        elif scope["type"] == "websocket":
+            await _refuse_web_socket(send)
+        else:
+            await self._app(scope, receive, send)
+
+
+class _Exchange:
+    """One request and its answer.
+
+    Hypercorn closes a connection whose request was answered but not read to its end. A client
+    that is still sending would get a reset, and might never see the answer. So the end of the
+    answer waits, within bounds, for the end of the request.
+    """
+
+    def __init__(self, app: Any, scope: Message, receive: Receive, send: Send) -> None:
+        self._app = app
+        self._scope = scope
+        self._receive_next = receive
+        self._send_next = send
+        self._is_read = trio.Event()
+        self._is_answered = False
+
+    async def run(self) -> None:
+        try:
+            check_head(self._scope)
+        except (HTTPException, RequestError) as error:
+            await self._refuse(error)
+            return
+        scope = {**self._scope, "path": path_of(self._scope["raw_path"])}
+        try:
+            await self._app(scope, self._receive, self._send)
+        except Exception as error:
+            # Quart does not handle what goes wrong before it looks for a route.
+            if self._is_answered:
+                raise
+            await self._refuse(error)
+
+    async def _receive(self) -> Message:
+        message = await self._receive_next()
+        if not message.get("more_body", False):  # the last of the body, or a disconnect
+            self._is_read.set()
+        return message
+
+    async def _send(self, message: Message) -> None:
+        if is_last(message):
+            with trio.move_on_after(LINGER_SECONDS):
+                await self._is_read.wait()
+            await self._end(message)
+        else:
+            self._is_answered = True
+            await self._send_next(message)
+
+    async def _refuse(self, error: Exception) -> None:
+        """Answer without Quart; whatever comes after that on the connection is not trusted."""
+        response = await problems.answer(error)
+        if self._scope["http_version"].startswith("1"):
+            response.headers["Connection"] = "close"
+        start, body = await _messages_of(response)
+        await self._send_next({"type": "http.response.start", **start})
+        await self._send_next({"type": "http.response.body", **body, "more_body": True})
+        with trio.move_on_after(LINGER_SECONDS):
+            while not self._is_read.is_set():
+                await self._receive()
+        await self._end({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _end(self, message: Message) -> None:
+        """Send the last message, shielded.
+
+        Hypercorn tells the app of the end before it has closed a connection that is to be
+        closed, and Quart cancels the sender when it hears of it: the connection would stay.
+        """
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            await self._send_next(message)
+
+
+def is_last(message: Message) -> bool:
+    """Whether an answer ends with this message."""
+    return message["type"] == "http.response.body" and not message.get("more_body", False)
+
+
+def check_head(scope: Message) -> None:
+    """Refuse a head that is too long, or that two readers may understand in two ways.
+
+    Raises:
+        HTTPException: It is too long.
+        BadRequest: It says twice where the body ends (RFC 9112, section 6.1), or is no ASCII.
+    """
+    query: bytes = scope["query_string"]
+    if len(scope["raw_path"]) + len(query) > MAX_TARGET_BYTES:
+        raise RequestURITooLarge(f"the target is longer than {MAX_TARGET_BYTES} bytes")
+    if not query.isascii():
+        raise BadRequest("the query has bytes that are not ASCII; percent-encode them")
+    sizes = [len(name) + len(value) for name, value in scope["headers"]]
+    if max(sizes, default=0) > MAX_FIELD_BYTES or sum(sizes) > MAX_FIELDS_BYTES:
+        raise RequestHeaderFieldsTooLarge(
+            f"a header field is longer than {MAX_FIELD_BYTES} bytes, or all of them together "
+            f"are longer than {MAX_FIELDS_BYTES}"
+        )
+    names = {name for name, _ in scope["headers"]}  # in small letters, as ASGI has them
+    if names >= {b"content-length", b"transfer-encoding"}:
+        raise BadRequest("send Content-Length or Transfer-Encoding, not both")
+
+
+def path_of(target: bytes) -> str:
+    """The path of a request target without its query, in origin or absolute form (RFC 9112)."""
+    path = target if target.startswith(b"/") else _ABSOLUTE.sub(b"", target, count=1)
+    if target and not path:
+        return "/"
+    # Werkzeug would take any number of slashes at the start for one.
+    is_path = path.startswith(b"/") and not path.startswith(b"//")
+    return unquote(path.decode("latin-1")) if is_path else _NO_PATH
+
+
+async def _refuse_web_socket(send: Send) -> None:
+    """Answer the handshake; Quart's own way does not survive a ``Host`` that is none."""
+    response = await problems.answer(BadRequest("no path here takes a WebSocket"))
+    start, body = await _messages_of(response)
+    await send({"type": "websocket.http.response.start", **start})
+    await send({"type": "websocket.http.response.body", **body})
+
+
+async def _messages_of(response: Response) -> tuple[Message, Message]:
+    """What a response says, without the types of the messages that say it."""
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.headers
+    ]
+    start = {"status": response.status_code, "headers": headers}
+    return start, {"body": await response.get_data(as_text=False)}

@@ -1,0 +1,88 @@
+"""What the tests over HTTP share: servers on both stores, and a web server to fetch from."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from urllib.parse import quote, urlencode
+
+import psycopg
+import pytest
+import structlog.testing
+
+from taskflow.service import MEMORY_URL
+from taskflow.telemetry import Event
+from tests.api.live import LiveServer
+from tests.api.target import Target
+
+FAULTS = {Event.REQUEST_FAULT.value[1], Event.CONNECTION_FAULT.value[1], Event.CRASHED.value[1]}
+
+
+@pytest.fixture(scope="package")
+def target() -> Iterator[Target]:
+    """A web server to fetch from."""
+    with Target() as target:
+        yield target
+
+
+@pytest.fixture(scope="package")
+def memory_server() -> Iterator[LiveServer]:
+    """A server that keeps its tasks in memory, shared by the tests here."""
+    with LiveServer(database_url=MEMORY_URL) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def postgres_api(postgres_server: str) -> Iterator[LiveServer]:
+    """A server on a PostgreSQL database, shared by the tests here."""
+    with open_database(postgres_server) as url, LiveServer(database_url=url) as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def server(request: pytest.FixtureRequest) -> LiveServer:
+    """Each of the shared servers in turn."""
+    name = {"memory": "memory_server", "postgres": "postgres_api"}[request.param]
+    return request.getfixturevalue(name)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """``DATABASE_URL`` of each store in turn, without tasks."""
+    if request.param == "memory":
+        return MEMORY_URL
+    return request.getfixturevalue("database_uri")
+
+
+@pytest.fixture
+def database_uri(postgres_server: str) -> Iterator[str]:
+    """A new database as a URL, dropped at the end."""
+    with open_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def events() -> Iterator[list[dict[str, object]]]:
+    """What the servers log; a fault of theirs among it fails the test, unless it takes it out."""
+    with structlog.testing.capture_logs() as events:
+        yield events
+    assert [event for event in events if event["event"] in FAULTS] == []
+
+
+@contextlib.contextmanager
+def open_database(server: str) -> Iterator[str]:
+    """The URL of a new database on the server."""
+    name = f"taskflow_api_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        try:
+            yield "postgresql:///?" + url_query(server, name)
+        finally:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def url_query(conninfo: str, name: str) -> str:
+    """What is behind the question mark of the URL of a database on the server."""
+    parameters = psycopg.conninfo.conninfo_to_dict(conninfo) | {"dbname": name}
+    return urlencode(parameters, quote_via=quote)

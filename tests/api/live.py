@@ -1,0 +1,111 @@
+"""TaskFlow over real sockets, composed as ``taskflow serve`` does, in a thread of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import trio
+
+from taskflow.server import serve_http
+from taskflow.service import open_service
+from taskflow.settings import Settings
+from taskflow.shutdown import Shutdown
+from tests.api.client import Answer, Connection, ask
+
+START_SECONDS = 60.0
+END_SECONDS = 15.0
+
+
+class LiveServer:
+    """A server; ``with`` starts and stops it.
+
+    Args:
+        settings: Its settings, those of the tests aside.
+        configure: Called with its Quart app before it serves.
+    """
+
+    def __init__(
+        self, *, configure: Callable[[Any], None] = lambda app: None, **settings: object
+    ) -> None:
+        self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **settings)
+        self._configure = configure
+        self._started: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work)
+        self._stop: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> LiveServer:
+        self._thread.start()
+        started = self._started.get(timeout=START_SECONDS)
+        if isinstance(started, BaseException):
+            self._thread.join()
+            raise started
+        self.url, self._stop = started
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+        self._thread.join(END_SECONDS)
+        assert not self._thread.is_alive(), "the server did not end in time"
+
+    def connect(self) -> Connection:
+        return Connection(self.url)
+
+    def ask(self, method: str, target: str, body: bytes | None = None, headers=None) -> Answer:
+        """One request on a connection of its own."""
+        return ask(self.url, method, target, body, headers)
+
+    def post(self, body: bytes) -> Answer:
+        return self.ask("POST", "/tasks", body, {"content-type": "application/json"})
+
+    def add(self, payload: bytes) -> str:
+        """Hand a task in, and return its id."""
+        answer = self.post(b'{"payload": ' + payload + b"}")
+        assert answer.status == 201, answer
+        return answer.json["id"]
+
+    def show(self, task_id: str) -> dict[str, Any]:
+        answer = self.ask("GET", f"/tasks/{task_id}")
+        assert answer.status == 200, answer
+        return answer.json
+
+    def wait(self, task_id: str, seconds: float = 15.0) -> dict[str, Any]:
+        """The task at its end, looked for again and again for so long at most."""
+        with self.connect() as connection:
+            deadline = time.monotonic() + seconds
+            while True:
+                task = connection.ask("GET", f"/tasks/{task_id}").json
+                if task["status"] not in ("PENDING", "RUNNING"):
+                    return task
+                assert time.monotonic() < deadline, task
+                time.sleep(0.01)
+
+    def run(self, payload: bytes) -> dict[str, Any]:
+        """Hand a task in, and return it at its end."""
+        return self.wait(self.add(payload))
+
+    def check_serves(self) -> None:
+        """It still takes tasks and lists them."""
+        assert self.post(b'{"payload": 1}').status == 201
+        assert self.ask("GET", "/tasks?limit=5").status == 200
+
+    def _work(self) -> None:
+        try:
+            trio.run(self._run)
+        except BaseException as error:  # noqa: BLE001 - shown by the test that waits
+            self._started.put(error)
+
+    async def _run(self) -> None:
+        shutdown = Shutdown()
+        token = trio.lowlevel.current_trio_token()
+        async with (
+            open_service(self._settings, shutdown) as app,
+            trio.open_nursery() as nursery,
+        ):
+            self._configure(app)
+            [url] = await nursery.start(partial(serve_http, app, self._settings, shutdown))
+            self._started.put((url, partial(token.run_sync_soon, shutdown.hurry)))

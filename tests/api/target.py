@@ -1,0 +1,77 @@
+"""A web server for TaskFlow to fetch from: each path is an answer, and hits are counted."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+BIG = b'"' + b"x" * (2**20 - 2) + b'"'
+
+ANSWERS = {
+    "/json": (200, "application/json", b'{"b": 1.50, "a": [1e400, "\\u0000"]}'),
+    "/text": (200, "text/plain; charset=utf-8", "h\xe9llo".encode()),
+    "/binary": (200, "application/octet-stream", b"\x89PNG\x00\xff"),
+    "/nul": (200, "text/plain", b"a\x00b"),
+    "/surrogate": (200, "application/json", b'"\\ud800"'),
+    "/deep": (200, "application/json", b"[" * 5000 + b"]" * 5000),
+    "/big": (200, "application/json", BIG),
+    "/204": (204, None, b""),
+    "/404": (404, "text/plain", b"no such thing"),
+    "/500": (500, "text/plain", b"a\x00fault"),
+}
+
+
+class Target:
+    """The server, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.hits: Counter[str] = Counter()
+        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.01])
+
+    def __enter__(self) -> Target:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def wait_for(self, path: str, seconds: float = 10.0) -> bool:
+        """Whether the path is fetched within this time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.hits[path] > 0, seconds)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        target = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 10
+
+            def do_GET(self) -> None:
+                with target._changed:
+                    target.hits[self.path] += 1
+                    target._changed.notify_all()
+                path = "/text" if self.path.startswith("/once/") else self.path
+                status, content_type, body = ANSWERS[path]
+                self.send_response(status)
+                if content_type is not None:
+                    self.send_header("Content-Type", content_type)
+                if status != 204:
+                    self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    request_queue_size = 64
