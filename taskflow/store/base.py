@@ -16,11 +16,16 @@ from __future__ import annotations
 import abc
 import uuid
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Claim, NewTask, Task, TaskStatus
+
+# What a page may have to hold in memory, documents only. A page always has a task, if there
+# is one; further ones come while there is room.
+PAGE_BUDGET_BYTES: Final = 16 * 2**20
 
 
 class Ending(msgspec.Struct, frozen=True):

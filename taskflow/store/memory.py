@@ -8,7 +8,6 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 import heapq
-import itertools
 import secrets
 import uuid
 from collections.abc import Iterable, Sequence
@@ -24,6 +23,7 @@ from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Claim, NewTask, Task, TaskStatus
 from taskflow.store.base import (
+    PAGE_BUDGET_BYTES,
     Ending,
     Page,
     Rescued,
@@ -95,8 +95,14 @@ class MemoryStore(TaskStore):
         end = len(self._ids) if before is None else bisect.bisect_left(self._ids, before)
         older = (self._tasks[self._ids[place]] for place in range(end - 1, -1, -1))
         fitting = (task for task in older if status is None or task.status is status)
-        page = list(itertools.islice(fitting, limit))
-        return Page(page, next_before=page[-1].id if next(fitting, None) else None)
+        page: list[Task] = []
+        size_bytes = 0
+        for task in fitting:
+            if len(page) == limit or size_bytes >= PAGE_BUDGET_BYTES:
+                return Page(page, next_before=page[-1].id)
+            page.append(task)
+            size_bytes += len(bytes(task.payload)) + len(bytes(task.result or b""))
+        return Page(page, next_before=None)
 
     async def register(self, name: str, lease_seconds: float) -> uuid.UUID:  # noqa: ARG002 - not shown anywhere
         await trio.lowlevel.checkpoint()

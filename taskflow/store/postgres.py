@@ -24,6 +24,7 @@ from taskflow.model.task import Claim, NewTask, Task, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store import queries
 from taskflow.store.base import (
+    PAGE_BUDGET_BYTES,
     Ending,
     Page,
     Rescued,
@@ -36,8 +37,6 @@ from taskflow.store.database import Connection, Database, connect, mapped_errors
 from taskflow.store.listen import listen
 from taskflow.store.migrate import Migration, migrate
 
-# What GET /tasks may have to hold in memory for one page, documents only.
-PAGE_BUDGET_BYTES: Final = 16 * 2**20
 _GREATEST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 

@@ -43,11 +43,12 @@ SELECT array_agg(id ORDER BY id DESC), count(*) < max(found)
 FROM page WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s
 
 -- name: page_by_status
--- The same for the tasks of one status, on the index that leads with it.
+-- The same for the tasks of one status. Written as a range of the index on (status, id): for
+-- a common status the planner would walk the primary key and throw rows away.
 WITH newest AS (
     SELECT id, size_bytes FROM taskflow_tasks
-    WHERE status = %(status)s AND id < %(before)s
-    ORDER BY id DESC LIMIT %(limit)s + 1
+    WHERE (status, id) < (%(status)s, %(before)s::uuid) AND status >= %(status)s
+    ORDER BY status DESC, id DESC LIMIT %(limit)s + 1
 ), page AS (
     SELECT id, row_number() OVER later AS place, count(*) OVER () AS found,
            sum(size_bytes) OVER later - size_bytes AS bytes_before

@@ -165,6 +165,23 @@ class StoreContract:
         pending = await store.page(limit=10, status=TaskStatus.PENDING)
         assert [task.id for task in pending.tasks] == [task.id for task in added[:2:-1]]
 
+    async def test_a_page_is_bounded_by_bytes(self, store, node, monkeypatch):
+        """Large documents make a shorter page with a next one; a single one always comes."""
+        monkeypatch.setattr(f"{type(store).__module__}.PAGE_BUDGET_BYTES", 1000)
+        added = await store.add([new_task() for _ in range(5)])
+        claims = await store.claim(node, limit=5)
+        await store.settle([completed(claim, b'"%s"' % (b"x" * 600)) for claim in claims])
+        seen, before, sizes = [], None, []
+        while True:
+            page = await store.page(limit=3, before=before, status=TaskStatus.COMPLETED)
+            sizes.append(len(page.tasks))
+            seen += [task.id for task in page.tasks]
+            before = page.next_before
+            if before is None:
+                break
+        assert seen == [task.id for task in reversed(added)]
+        assert sizes == [2, 2, 1]
+
     # Claims
 
     async def test_claim_runs_a_task(self, store, node):

@@ -13,13 +13,12 @@ import pytest
 import trio
 
 from taskflow.model.errors import StoreUnavailable, StoreUnusable
-from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store import listen
 from taskflow.store.migrate import migrations
 from taskflow.store.postgres import migrate_database, open_postgres
 from taskflow.telemetry import Event
-from tests.store.contract import StoreContract, completed, new_task
+from tests.store.contract import StoreContract, new_task
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
 
@@ -290,25 +289,6 @@ async def test_times_are_utc_whatever_the_server_says(database_url, connection):
     async with open_postgres(database_url, SETTINGS) as store:
         [task] = await store.add([new_task()])
         assert task.created_at.utcoffset() == dt.timedelta(0)
-
-
-async def test_a_page_is_bounded_by_bytes(store, connection, monkeypatch):
-    """Large documents make a shorter page with a next one; a single one always comes."""
-    monkeypatch.setattr("taskflow.store.postgres.PAGE_BUDGET_BYTES", 1000)
-    node = await store.register("here", lease_seconds=30)
-    added = await store.add([new_task() for _ in range(5)])
-    claims = await store.claim(node, limit=5)
-    await store.settle([completed(claim, b'"%s"' % (b"x" * 600)) for claim in claims])
-    seen, before, sizes = [], None, []
-    while True:
-        page = await store.page(limit=3, before=before, status=TaskStatus.COMPLETED)
-        sizes.append(len(page.tasks))
-        seen += [task.id for task in page.tasks]
-        before = page.next_before
-        if before is None:
-            break
-    assert seen == [task.id for task in reversed(added)]
-    assert sizes == [2, 2, 1]
 
 
 # Ids before PostgreSQL 18
