@@ -22,6 +22,7 @@ from http import HTTPStatus
 from multiprocessing.synchronize import SemLock
 from typing import Any, Final
 
+import h11
 import hypercorn.logging
 import hypercorn.protocol
 import hypercorn.trio
@@ -80,17 +81,24 @@ class ContainedServer(TCPServer):
 
 
 class Http1(H11Protocol):
-    """HTTP/1, and no way from there to HTTP/2."""
+    """HTTP/1, and no way from there to HTTP/2 or WebSockets."""
 
     async def _check_protocol(self, event: Any) -> None:
-        """Pass over an offer to go on in HTTP/2, as a server may (RFC 9110, section 7.8)."""
+        """Pass over an offer to go on in HTTP/2."""
 
-    async def _create_stream(self, request: Any) -> None:
-        if request.http_version.startswith(b"1."):
-            await super()._create_stream(request)
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Answer in HTTP/1, whatever else is offered, as a server may (RFC 9110, section 7.8)."""
+        if not request.http_version.startswith(b"1."):
+            await self._send_error_response(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+            await self.send(Closed())
             return
-        await self._send_error_response(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-        await self.send(Closed())
+        plain = h11.Request(
+            method=request.method,
+            target=request.target,
+            headers=[field for field in request.headers if field[0] != b"upgrade"],
+            http_version=request.http_version,
+        )
+        await super()._create_stream(plain)
 
 
 def adopt_hypercorn(shutdown: Shutdown, settings: Settings) -> None:

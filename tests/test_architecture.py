@@ -41,7 +41,7 @@ HOMES = {
     "trio_asyncio": ("store",),
     "asyncio": ("store",),
     "asks": ("fetch",),
-    "h11": ("fetch",),
+    "h11": ("fetch", "server"),
     "socket": ("fetch", "store.embedded"),
     "quart": ("api", "asgi"),
     "quart_trio": ("api", "asgi", "service"),
