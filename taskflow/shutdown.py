@@ -22,15 +22,15 @@ class Shutdown:
     def begin(self) -> None:
         """End in order: what is in flight may finish within its deadline."""
         if not self.is_begun.is_set():
-            emit(Event.SHUTDOWN_BEGUN)
             self.is_begun.set()
+            emit(Event.SHUTDOWN_BEGUN)
 
     def hurry(self) -> None:
         """End at once: what is in flight is released."""
         self.begin()
         if not self.is_hurried.is_set():
-            emit(Event.SHUTDOWN_HURRIED)
             self.is_hurried.set()
+            emit(Event.SHUTDOWN_HURRIED)
 
 
 @contextlib.asynccontextmanager

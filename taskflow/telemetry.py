@@ -5,6 +5,7 @@ Every event that is logged anywhere has its level and wording here.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import sys
@@ -83,4 +84,6 @@ def emit(event: Event, *, error: BaseException | None = None, **fields: Any) -> 
     """
     level, wording = event.value
     logger = structlog.get_logger()
-    getattr(logger, level)(wording, **fields, **({"exc_info": error} if error else {}))
+    # A log that nobody reads any more (a closed pipe) must not end what it tells of.
+    with contextlib.suppress(OSError, ValueError):
+        getattr(logger, level)(wording, **fields, **({"exc_info": error} if error else {}))

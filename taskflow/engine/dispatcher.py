@@ -7,7 +7,7 @@ import uuid
 import trio
 
 from taskflow.engine.load import Load
-from taskflow.engine.outage import Outage, Pauses
+from taskflow.engine.outage import Outage
 from taskflow.engine.worker import Attempt
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import Interrupted
@@ -24,12 +24,13 @@ async def dispatch(
     outage: Outage,
     poll_seconds: float,
 ) -> None:
-    """Claim what the workers will start soon, until cancelled.
+    """Claim what the workers will start soon, until cancelled or until a claim fails.
 
     The channel has room for all that is ever claimed, so handing over never waits. A claim
-    that is cut off half-way may have been made all the same; retiring the node undoes it.
+    that was cut off, or whose answer was lost, may have been made all the same: the node
+    holds tasks that it does not know of. So it claims no more after that; retiring it puts
+    those tasks back, and another life of the node begins.
     """
-    pauses = Pauses()
     async with claims:
         while True:
             limit = load.claim_limit()
@@ -40,10 +41,8 @@ async def dispatch(
                 found = await store.claim(node_id, limit=limit)
             except StoreUnavailable as error:
                 outage.began(error)
-                await pauses.pause()
-                continue
+                return
             outage.is_over()
-            pauses.reset()
             load.claimed(len(found))
             for claim in found:
                 claims.send_nowait(claim)

@@ -32,7 +32,12 @@ RETIRE_GRACE_SECONDS: Final = 0.25
 
 
 class Node:
-    """One life of a node. ``run`` may be called once; ``end_by`` at any time."""
+    """One life of a node. ``run`` may be called once; ``end_by`` at any time.
+
+    Attributes:
+        load: What it has in hand.
+        is_claiming: Whether it takes tasks now.
+    """
 
     def __init__(
         self, *, name: str, store: TaskStore, fetcher: Fetcher, settings: Settings, outage: Outage
@@ -48,16 +53,18 @@ class Node:
         self._intake = trio.CancelScope()
         self._fetching = trio.CancelScope()
         self._writing = trio.CancelScope()
-        self.is_registered: Final = trio.Event()
+        self.is_claiming = False
 
     async def run(self) -> None:
-        """Register, run tasks, and retire when ended; return early if the lease is lost."""
+        """Register, run tasks, and retire when ended.
+
+        Returns early, for another life to begin, when a claim fails or the lease is lost.
+        """
         node_id = None
         with self._registering:
             node_id = await self._register()
         if node_id is None:
             return
-        self.is_registered.set()
         try:
             with self._lease:
                 await self._run_as(node_id)
@@ -154,6 +161,7 @@ class Node:
                     )
                 async with claims:
                     with self._intake:
+                        self.is_claiming = True
                         await dispatch(
                             claims_send,
                             store=self._store,
@@ -162,6 +170,7 @@ class Node:
                             outage=self._outage,
                             poll_seconds=self._settings.poll_seconds,
                         )
+                    self.is_claiming = False
                     hand_back_unstarted(claims, attempts, self.load)
 
     async def _retire(self, node_id: uuid.UUID) -> None:

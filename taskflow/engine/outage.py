@@ -47,7 +47,3 @@ class Pauses:
         """Wait, longer each time up to a bound."""
         await trio.sleep(self._seconds)
         self._seconds = min(self._seconds * 2, _LONGEST_PAUSE_SECONDS)
-
-    def reset(self) -> None:
-        """Start with a short one again."""
-        self._seconds = _FIRST_PAUSE_SECONDS

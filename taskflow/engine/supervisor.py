@@ -1,4 +1,4 @@
-"""The engine: a node, and another one when the first loses its lease."""
+"""The engine: a node, and another one when the first cannot go on."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Engine:
     def statistics(self) -> EngineStatistics:
         """What it is doing at this moment."""
         return EngineStatistics(
-            is_running=self._node is not None and self._end is None,
+            is_running=self._end is None and self._node is not None and self._node.is_claiming,
             is_store_reachable=not self._outage.is_on,
             load=self._node.load.statistics() if self._node else None,
         )

@@ -14,13 +14,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_BATCH_ITEMS: Final = 1000
+MAX_BATCH_BYTES: Final = 8 * 2**20
 
 
 class _Group(Generic[Item, Result]):
     """What one caller handed in, and what came of it."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[Item], size_bytes: int) -> None:
         self.items = items
+        self.size_bytes = size_bytes
         self.is_done = trio.Event()
         self._results: list[Result] = []
         self._error: Exception | None = None
@@ -43,11 +45,20 @@ class GroupCommit(Generic[Item, Result]):
     """Gathers what callers submit at the same time into batches, one write at a time.
 
     A lone caller never waits for company: a batch is whatever has come by the time the
-    one before it is written. ``write`` takes items and returns their results in order.
+    one before it is written.
+
+    Args:
+        write: Takes items and returns their results in order.
+        size_of: How large an item is in bytes.
     """
 
-    def __init__(self, write: Callable[[Sequence[Item]], Awaitable[list[Result]]]) -> None:
+    def __init__(
+        self,
+        write: Callable[[Sequence[Item]], Awaitable[list[Result]]],
+        size_of: Callable[[Item], int],
+    ) -> None:
         self._write = write
+        self._size_of = size_of
         self._waiting: list[_Group[Item, Result]] = []
         self._arrived = trio.Event()
 
@@ -60,7 +71,7 @@ class GroupCommit(Generic[Item, Result]):
         Raises:
             StoreUnavailable: As ``write`` does.
         """
-        group = _Group[Item, Result](items)
+        group = _Group[Item, Result](items, sum(map(self._size_of, items)))
         self._waiting.append(group)
         self._arrived.set()
         try:
@@ -82,11 +93,12 @@ class GroupCommit(Generic[Item, Result]):
                 group.fail(StoreUnavailable("the task store is closing"))
 
     def _take(self) -> list[_Group[Item, Result]]:
-        """The oldest groups, up to the bound; a larger group goes alone."""
-        taken, size = 0, 0
+        """The oldest groups, up to the bounds; a larger group goes alone."""
+        taken, count, size_bytes = 0, 0, 0
         for group in self._waiting:
-            size += len(group.items)
-            if taken and size > MAX_BATCH_ITEMS:
+            count += len(group.items)
+            size_bytes += group.size_bytes
+            if taken and (count > MAX_BATCH_ITEMS or size_bytes > MAX_BATCH_BYTES):
                 break
             taken += 1
         groups, self._waiting = self._waiting[:taken], self._waiting[taken:]

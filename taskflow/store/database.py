@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, TypeAlias, TypeVar
 
@@ -31,27 +32,51 @@ _CLOSE_SECONDS: Final = 0.2
 
 
 class Database:
-    """A bounded pool of connections, and a bounded number of threads that use them."""
+    """A bounded pool of connections, and a bounded number of threads that use them.
 
-    def __init__(self, pool: psycopg_pool.ConnectionPool[Connection], connections: int) -> None:
+    Args:
+        pool: Opened; closed by its owner.
+        connections: How many there may be.
+        call_seconds: How long a call may take in all, the wait for its turn included.
+    """
+
+    def __init__(
+        self,
+        pool: psycopg_pool.ConnectionPool[Connection],
+        *,
+        connections: int,
+        call_seconds: float,
+    ) -> None:
         self._pool = pool
         self._threads = trio.CapacityLimiter(connections)
+        self._call_seconds = call_seconds
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Call ``work`` with a connection in a thread, and return what it returns.
 
         Cancelling abandons the thread, which gives its connection back when the database
-        answers; until then it counts against the bound.
+        answers; until then it counts against the bound. If it has not begun with the work
+        by then it never will.
 
         Raises:
             StoreUnavailable: The database could not be reached or did not answer in time.
         """
-        return await trio.to_thread.run_sync(
-            functools.partial(self._call, work), abandon_on_cancel=True, limiter=self._threads
-        )
+        is_abandoned = threading.Event()
+        try:
+            with trio.move_on_after(self._call_seconds):
+                return await trio.to_thread.run_sync(
+                    functools.partial(self._call, work, is_abandoned),
+                    abandon_on_cancel=True,
+                    limiter=self._threads,
+                )
+        finally:
+            is_abandoned.set()
+        raise StoreUnavailable("PostgreSQL: there was no answer in time")
 
-    def _call(self, work: Callable[[Connection], T]) -> T:
+    def _call(self, work: Callable[[Connection], T], is_abandoned: threading.Event) -> T:
         with mapped_errors(), self._pool.connection() as connection:
+            if is_abandoned.is_set():
+                raise StoreUnavailable
             return work(connection)
 
 
@@ -82,7 +107,9 @@ async def open_database(
     )
     pool.open(wait=False)
     try:
-        yield Database(pool, connections)
+        # Getting a connection and the statement each have the timeout.
+        call_seconds = 2 * timeout_seconds + 1
+        yield Database(pool, connections=connections, call_seconds=call_seconds)
     finally:
         # In a thread and bounded: a thread of the pool may hang on a database that does not
         # answer; then it is left behind (they are daemons).

@@ -60,7 +60,7 @@ async def listen(
                 await trio_asyncio.aio_as_trio(_hear)(
                     conninfo, sender, timeout_seconds, connected, on_work
                 )
-        except* psycopg.Error as group:
+        except* (psycopg.Error, OSError) as group:
             if not was_lost:
                 emit(Event.LISTENER_LOST, reason=one_line(_first(group)))
             was_lost = True
@@ -85,9 +85,8 @@ async def _hear(
                 on_work()
 
 
-def _first(group: BaseExceptionGroup[psycopg.Error]) -> psycopg.Error:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
+def _first(group: ExceptionGroup[psycopg.Error | OSError]) -> Exception:
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, psycopg.Error)
     return error

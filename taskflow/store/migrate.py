@@ -51,6 +51,8 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
     """
     steps = migrations()
     with connection.transaction():
+        # Not for ever: another process may hang in the middle of its migration.
+        connection.execute("SELECT set_config('lock_timeout', '30s', true)")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
         connection.execute(_CREATE_LEDGER)
         applied = {row[0] for row in connection.execute("SELECT version FROM taskflow_migrations")}

@@ -53,7 +53,9 @@ class PostgresStore(TaskStore):
         self._sql = queries.load()
         self._work = Bell()
         self.sender: Final = uuid.uuid4().hex
-        self.additions: Final = GroupCommit[NewTask, Task](self._add)
+        self.additions: Final = GroupCommit[NewTask, Task](
+            self._add, size_of=lambda task: len(bytes(task.payload))
+        )
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         return await self.additions.submit(tasks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.telemetry import Event
@@ -138,6 +139,70 @@ async def test_one_outcome_that_is_refused_does_not_stop_the_others(
     failed = await bench.now(tasks[3])
     assert failed.error_type is ErrorType.INTERNAL
     assert events.count(Event.TASK_WRITE_REFUSED) == 1
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_what_is_too_much_at_once_is_written_in_portions(
+    autojump_clock, new_bench, nursery, events
+):
+    """A store that does not manage many outcomes in time gets fewer at a time, till it does."""
+    bench = new_bench(workers=64)
+    await bench.add(*[1] * 64)
+
+    async def manage_ten(endings):
+        if len(endings) > 10:
+            raise StoreUnavailable("statement timeout")
+
+    bench.store.faults["settle"] = manage_ten
+    await nursery.start(bench.engine.run)
+    await bench.all_ended()
+    assert await bench.statuses() == {"COMPLETED": 64}
+    assert trio.current_time() < 5
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_portions_are_bounded_in_bytes(
+    autojump_clock, new_bench, nursery, events, monkeypatch
+):
+    """Large results are not sent to the store all in one statement."""
+    monkeypatch.setattr("taskflow.engine.settler.MAX_PORTION_BYTES", 1000)
+    bench = new_bench(workers=30)
+    await bench.add(*[1] * 30)
+    sizes = []
+
+    async def weigh(endings):
+        sizes.append(sum(len(ending.result) for ending in endings))
+
+    bench.store.faults["settle"] = weigh
+    await nursery.start(bench.engine.run)
+    await bench.all_ended()
+    assert len(sizes) > 3
+    assert max(sizes) <= 1000
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_a_claim_whose_answer_was_lost_holds_nothing(
+    autojump_clock, new_bench, nursery, events
+):
+    """Tasks that were claimed although the claim failed are run, and soon: not after a lease."""
+    bench = new_bench()
+    claim = type(bench.store).claim
+    await nursery.start(bench.engine.run)
+    await trio.sleep(1)
+
+    async def claim_and_lose(node_id, **kwargs):
+        claims = await claim(bench.store, node_id, **kwargs)
+        if claims:
+            del bench.store.claim
+            raise StoreUnavailable("the connection broke")
+        return claims
+
+    bench.store.claim = claim_and_lose
+    [task] = await bench.add(1)
+    await bench.all_ended()
+    done = await bench.now(task)
+    assert (done.status, done.attempt, done.rescues) == (TaskStatus.COMPLETED, 1, 0)
+    assert trio.current_time() < 3
     bench.engine.shut_down(drain_seconds=0)
 
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from taskflow.model.errors import StoreUnavailable
-from taskflow.store.batching import MAX_BATCH_ITEMS, GroupCommit
+from taskflow.store.batching import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, GroupCommit
 
 
 class Writer:
@@ -32,7 +32,7 @@ def writer():
 
 @pytest.fixture
 async def commits(writer, nursery):
-    commits = GroupCommit(writer.write)
+    commits = GroupCommit(writer.write, size_of=abs)
     nursery.start_soon(commits.run)
     return commits
 
@@ -74,6 +74,17 @@ async def test_batches_are_bounded(autojump_clock, writer, commits):
         MAX_BATCH_ITEMS,
         MAX_BATCH_ITEMS * 2,
     ]
+
+
+async def test_batches_are_bounded_in_bytes(autojump_clock, writer, commits):
+    """Large items are spread over batches; one over the bound goes alone."""
+    half, whole = MAX_BATCH_BYTES // 2, MAX_BATCH_BYTES
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(commits.submit, [0])
+        await trio.sleep(0.5)
+        for size in (half, half, half, 2 * whole):
+            nursery.start_soon(commits.submit, [size])
+    assert sorted(sum(batch) for batch in writer.batches[1:]) == [half, whole, 2 * whole]
 
 
 async def test_unavailable_is_told_to_all(autojump_clock, writer, commits):
@@ -131,7 +142,7 @@ async def test_a_caller_that_goes_before_its_turn_is_left_out(autojump_clock, wr
 
 async def test_closing_tells_who_still_waits(autojump_clock, writer):
     """When the writing ends, callers are told instead of waiting for ever."""
-    commits = GroupCommit(writer.write)
+    commits = GroupCommit(writer.write, size_of=abs)
     caught = []
 
     async def submit(n):

@@ -1,0 +1,44 @@
+"""What the service says of itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from taskflow.telemetry import Event
+
+PROGRAM = """
+import sys
+from taskflow import telemetry
+telemetry.configure("info", "json")
+telemetry.emit(telemetry.Event.STARTING, version="1")
+sys.stdin.read()
+telemetry.emit(telemetry.Event.STOPPED)
+print("still here")
+"""
+
+
+def test_a_log_that_nobody_reads_ends_nothing():
+    """With the reader of standard error gone, what is logged is lost, and nothing else."""
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        text=True,
+    )
+    os.close(writer)
+    with os.fdopen(reader) as log:
+        assert "taskflow starts" in log.readline()
+    told, _ = process.communicate("")
+    assert told == "still here\n"
+    assert process.returncode == 0
+
+
+def test_every_event_has_a_level_and_a_wording():
+    """Levels are those that can be set; wordings tell events apart."""
+    levels = {event.value[0] for event in Event}
+    assert levels <= {"debug", "info", "warning", "error"}
+    assert len({event.value[1] for event in Event}) == len(Event)
