@@ -42,6 +42,8 @@ from taskflow.shutdown import Shutdown
 
 # Requests in flight may go on so long at shutdown, or as long as fetches may if that is less.
 LONGEST_GRACE_SECONDS: Final = 3.0
+# Hypercorn cuts the service off if it does not end: that is only for what cannot happen.
+SHUTDOWN_SLACK_SECONDS: Final = 5.0
 
 
 class ContainedServer(TCPServer):
@@ -108,10 +110,13 @@ def adopt_hypercorn(shutdown: Shutdown, settings: Settings) -> None:
     """
     grace_seconds = min(LONGEST_GRACE_SECONDS, settings.drain_deadline_seconds + 0.5)
 
+    shutdown_seconds = settings.drain_deadline_seconds + SHUTDOWN_SLACK_SECONDS
+
     def contained_server(app: Any, config: Config, *rest: Any) -> ContainedServer:
         # The hypercorn command makes its own configuration; here it can be seen. It is read
         # again when the shutdown begins.
         config.graceful_timeout = min(config.graceful_timeout, grace_seconds)
+        config.shutdown_timeout = max(config.shutdown_timeout, shutdown_seconds)
         return ContainedServer(app, config, *rest)
 
     async def raise_shutdown_of_either(trigger: Callable[..., Awaitable[None]]) -> None:

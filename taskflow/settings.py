@@ -103,7 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 5.0
     resolver_threads: Annotated[
         int, Meta(ge=1, le=1000, description="How many names may be resolved at once in a process")
-    ] = 8
+    ] = 64
     log_level: Annotated[LogLevel, Meta(description="The least level that is logged")] = "info"
     log_format: Annotated[
         Literal["auto", "console", "json"],
