@@ -141,7 +141,9 @@ def connect(conninfo: str, *, timeout_seconds: float) -> Connection:
         try:
             return psycopg.connect(conninfo, **connection_options(timeout_seconds))  # type: ignore[arg-type]
         except psycopg.ProgrammingError as error:
-            raise StoreUnusable(f"DATABASE_URL cannot be used: {one_line(error)}") from None
+            # libpq quotes what it could not read, and that may be a password.
+            reason = one_line(error).partition(': "')[0]
+            raise StoreUnusable(f"DATABASE_URL cannot be used: {reason}") from None
 
 
 @contextlib.contextmanager

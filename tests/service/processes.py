@@ -223,7 +223,9 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
         process.kill()
         for child in family:
             with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
+                # This one removes what the others leave in /dev/shm, and ends by itself.
+                if not any("resource_tracker" in part for part in child.cmdline()):
+                    child.kill()
     process.wait(PATIENCE_SECONDS)
 
 

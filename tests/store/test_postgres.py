@@ -188,11 +188,19 @@ async def test_a_database_that_cannot_be_reached(database_url, change):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["postgresql://[bad", "postgresql://host/db?nonsense=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@[bad",
+        "postgresql://me:se%cret@host/db",
+        "postgresql://me:secret@host/db?nonsense=1",
+    ],
+)
 async def test_an_address_that_makes_no_sense(url):
-    """It is not worth trying again, and the message says which setting it is."""
-    with pytest.raises(StoreUnusable, match="DATABASE_URL cannot be used: "):
+    """It is not worth trying again; the message says which setting, and not the password."""
+    with pytest.raises(StoreUnusable, match="DATABASE_URL cannot be used: ") as caught:
         await migrate_database(url, timeout_seconds=2.0)
+    assert "cret" not in str(caught.value)
 
 
 # Migrations
