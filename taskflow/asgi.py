@@ -17,7 +17,7 @@ from hypercorn.utils import LifespanFailureError
 from taskflow import telemetry
 from taskflow.model.errors import expected_message
 from taskflow.server import adopt_hypercorn, fail_hypercorn, shutdown_of_orphan
-from taskflow.service import configured_settings, open_service
+from taskflow.service import allow_many_files, configured_settings, open_service
 from taskflow.shutdown import shutdown_on_signals
 from taskflow.telemetry import Event
 
@@ -41,6 +41,7 @@ class HypercornApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        allow_many_files()
         is_started = False
         try:
             settings = configured_settings()

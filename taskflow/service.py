@@ -8,6 +8,7 @@ the embedded PostgreSQL stops.
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
@@ -31,6 +32,7 @@ from taskflow.store.memory import MemoryStore
 from taskflow.store.postgres import Migrated, migrate_database, open_postgres
 from taskflow.telemetry import Event
 
+MOST_FILES: Final = 65_536
 MEMORY_URL: Final = "memory://"
 _POSTGRES_URLS: Final = ("postgresql://", "postgres://")
 
@@ -49,6 +51,18 @@ def configured_settings(overrides: Mapping[str, str] | None = None) -> Settings:
     for warning in warnings:
         telemetry.emit(Event.SETTING_UNKNOWN, reason=warning)
     return settings
+
+
+def allow_many_files() -> None:
+    """Let this process have as many files open as it may: clients and targets are files.
+
+    The usual soft limit of 1024 is for programs that use ``select``.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def serve(

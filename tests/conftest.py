@@ -13,8 +13,12 @@ import psycopg
 import pytest
 import trio
 
+from taskflow.service import allow_many_files
 from taskflow.store.embedded import embedded_postgres
 from tests.folders import open_folder
+
+# Hundreds of clients and the server that they talk to are in one process here.
+allow_many_files()
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,11 @@ def health_routes(store: TaskStore, is_running: Callable[[], bool]) -> Blueprint
 
     @routes.get("/readyz")
     async def readyz() -> Response:
-        if not is_running():
-            raise ServiceUnavailable("the workers are not running")
+        # The store first: without it workers cannot run either, and that is the reason to tell.
         with store_in_time():
             await store.check()
+        if not is_running():
+            raise ServiceUnavailable("the workers are not running")
         return Response("ok\n", content_type="text/plain; charset=utf-8")
 
     return routes

@@ -133,8 +133,8 @@ class FaultyStore(MemoryStore):
 class TestErrors:
     TASK = "/tasks/01900000-0000-7000-8000-000000000000"
 
-    async def ask(self, error: BaseException, target: str = TASK, *, is_running: bool = True):
-        app = create_app(FaultyStore(error), Settings(), lambda: is_running)
+    async def ask(self, error: BaseException, target: str = TASK):
+        app = create_app(FaultyStore(error), Settings(), lambda: True)
         response = await app.test_client().get(target)
         return response, await response.get_json(force=True)
 
@@ -183,7 +183,9 @@ class TestErrors:
 
     async def test_ready_needs_workers(self):
         """And when nobody runs the tasks; /livez is not about that."""
-        response, problem = await self.ask(StoreUnavailable(), "/readyz", is_running=False)
+        app = create_app(MemoryStore(), Settings(), lambda: False)
+        response = await app.test_client().get("/readyz")
+        problem = await response.get_json(force=True)
         assert (response.status_code, response.content_type) == (503, PROBLEM)
         assert problem["detail"] == "the workers are not running"
         assert int(response.headers["Retry-After"]) > 0
