@@ -18,7 +18,7 @@ from taskflow.fetch.exchange import Answer, exchange
 from taskflow.fetch.hop import Hop, first_hop, is_error, is_redirect, next_hop
 from taskflow.fetch.resolver import Resolver, SystemResolver
 from taskflow.fetch.transport import IdleConnections, Judge, Statistics, Transport, allow_any
-from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed
+from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed, printable
 from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit
 
@@ -156,6 +156,5 @@ def _status_of(answer: Answer) -> str:
     """Code and phrase; the server's own phrase only for a code that has no other."""
     phrase = _PHRASES.get(answer.status)
     if phrase is None:
-        shown = answer.reason[:MAX_REASON_CHARACTERS]
-        phrase = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+        phrase = printable(answer.reason[:MAX_REASON_CHARACTERS])
     return f"{answer.status} {phrase}".rstrip()

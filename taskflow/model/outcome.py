@@ -87,11 +87,15 @@ class Interrupted(msgspec.Struct, frozen=True):
 Outcome: TypeAlias = Fetched | Failed | Interrupted
 
 
+def printable(text: str) -> str:
+    """Escape control characters and unpaired surrogates, for text that comes from strangers."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def failed(error_type: ErrorType, error: str) -> Failed:
     """Make a failure whose text is safe to store, to log and to show.
 
     Control characters and unpaired surrogates (which may come from a hostile target, and
     which PostgreSQL's ``text`` partly refuses) are escaped; the length is bounded.
     """
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in error)
-    return Failed(error_type, text[:MAX_ERROR_CHARACTERS])
+    return Failed(error_type, printable(error)[:MAX_ERROR_CHARACTERS])
