@@ -94,6 +94,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_rescues: Annotated[
         int, Meta(ge=1, le=1000, description="A task whose node died this often ends FAILED")
     ] = 5
+    max_attempts: Annotated[
+        int,
+        Meta(ge=1, le=100, description="How many attempts a task gets whose POST does not say"),
+    ] = 1
+    backoff_seconds: Annotated[
+        Seconds,
+        Meta(description="How long to wait before a second attempt, at most; doubled each time"),
+    ] = 1.0
+    max_backoff_seconds: Annotated[Seconds, Meta(description="What that doubling ends at")] = 600.0
+    max_retry_after_seconds: Annotated[
+        Seconds, Meta(description="How much of a target's Retry-After is honoured, at most")
+    ] = 3600.0
+    retention_seconds: Annotated[
+        Annotated[float, Meta(gt=0, le=10 * 365 * 86_400)] | None,
+        Meta(description="How long tasks are kept after their end; empty is for ever"),
+    ] = None
     database_connections: Annotated[
         int,
         Meta(ge=1, le=100, description="Connections to PostgreSQL in a process, two more aside"),

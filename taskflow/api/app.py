@@ -31,7 +31,7 @@ def create_app(store: TaskStore, settings: Settings, is_running: Callable[[], bo
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     problems.install(app)
-    app.register_blueprint(task_routes(store))
+    app.register_blueprint(task_routes(store, settings))
     app.register_blueprint(health_routes(store, is_running))
     edge: Any = Edge(app.asgi_app)
     app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 import uuid
@@ -14,7 +15,13 @@ import msgspec
 
 from taskflow.model.errors import BadRequest, TaskNotFound, Unprocessable
 from taskflow.model.json_text import MAX_NESTING, is_too_deep
-from taskflow.model.task import NewTask, TaskStatus
+from taskflow.model.task import (
+    GREATEST_PRIORITY,
+    LEAST_PRIORITY,
+    MOST_ATTEMPTS,
+    NewTask,
+    TaskStatus,
+)
 
 DEFAULT_PAGE: Final = 100
 LARGEST_PAGE: Final = 1000
@@ -24,29 +31,56 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 class _Envelope(msgspec.Struct):
     payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    max_attempts: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    priority: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
 
 
-def new_task_of(body: bytes) -> NewTask:
+def new_task_of(body: bytes, *, max_attempts: int) -> NewTask:
     """Read the body of ``POST /tasks``; the payload is kept to the byte.
+
+    Args:
+        body: JSON text.
+        max_attempts: For a task that does not say how many it gets.
 
     Raises:
         BadRequest: It is not a JSON object with a payload that is not null.
-        Unprocessable: It is, but cannot be stored unchanged.
+        Unprocessable: It is, but cannot be stored unchanged, or another field cannot be used.
     """
     if not body.strip():
         raise BadRequest(f"the body is empty; {_HOW}")
     _check_is_utf8(body)
-    payload = _payload_of(body)
+    envelope = _envelope_of(body)
+    payload = envelope.payload
     if isinstance(payload, msgspec.UnsetType):
         raise BadRequest(f"payload is missing; {_HOW}")
     if bytes(payload) == b"null":
         raise BadRequest(f"payload is null; {_HOW}")
     if is_too_deep(bytes(payload)):
         _refuse_depth()
-    return NewTask(payload.copy())
+    return NewTask(
+        payload.copy(),
+        max_attempts=_whole_number(
+            "max_attempts", envelope.max_attempts, 1, MOST_ATTEMPTS, default=max_attempts
+        ),
+        priority=_whole_number(
+            "priority", envelope.priority, LEAST_PRIORITY, GREATEST_PRIORITY, default=0
+        ),
+    )
+
+
+def _whole_number(
+    name: str, value: msgspec.Raw | msgspec.UnsetType, least: int, greatest: int, *, default: int
+) -> int:
+    if isinstance(value, msgspec.UnsetType):
+        return default
+    with contextlib.suppress(msgspec.DecodeError, msgspec.ValidationError):
+        number = msgspec.json.decode(value, type=int)
+        if least <= number <= greatest:
+            return number
+    raise Unprocessable(f"{name} must be a whole number from {least} to {greatest}")
 
 
 def _check_is_utf8(body: bytes) -> None:
@@ -56,9 +90,9 @@ def _check_is_utf8(body: bytes) -> None:
         raise BadRequest(f"the body is not UTF-8 (at byte {error.start}); {_HOW}") from None
 
 
-def _payload_of(body: bytes) -> msgspec.Raw | msgspec.UnsetType:
+def _envelope_of(body: bytes) -> _Envelope:
     try:
-        return _ENVELOPE.decode(body).payload
+        return _ENVELOPE.decode(body)
     except msgspec.ValidationError:
         raise BadRequest(f"the body is not a JSON object; {_HOW}") from None
     except RecursionError:

@@ -18,18 +18,19 @@ from taskflow.api.schemas import (
     task_id_of,
 )
 from taskflow.model.errors import BodyTooLarge, TaskNotFound, UnsupportedEncoding
+from taskflow.settings import Settings
 from taskflow.store.base import Page, TaskStore
 
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def task_routes(store: TaskStore) -> Blueprint:
+def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
     """The routes, on this store."""
     routes = Blueprint("tasks", __name__)
 
     @routes.post("/tasks")
     async def add() -> Response:
-        new_task = new_task_of(await _body())
+        new_task = new_task_of(await _body(), max_attempts=settings.max_attempts)
         with store_in_time():
             [task] = await store.add([new_task])
         return _json(task, status=201, location=f"/tasks/{task.id}")
@@ -48,6 +49,14 @@ def task_routes(store: TaskStore) -> Blueprint:
         if task is None:
             raise TaskNotFound
         return _json(task)
+
+    @routes.get("/tasks/<task_id>/attempts")
+    async def attempts(task_id: str) -> Response:
+        with store_in_time():
+            made = await store.attempts(task_id_of(task_id))
+        if made is None:
+            raise TaskNotFound
+        return _json(made)
 
     return routes
 

@@ -7,8 +7,10 @@ from typing import Final
 
 import trio
 
+from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage
 from taskflow.model.errors import LeaseLost, StoreUnavailable
+from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 from taskflow.telemetry import Event, emit
 
@@ -20,28 +22,34 @@ async def keep_lease(
     *,
     store: TaskStore,
     node_id: uuid.UUID,
+    load: Load,
     outage: Outage,
-    lease_seconds: float,
-    heartbeat_seconds: float,
+    settings: Settings,
 ) -> None:
-    """Renew the lease until cancelled; each renewal moves the scope's deadline forward.
+    """Renew the lease until it is lost; each renewal moves the scope's deadline forward.
 
     The deadline counts from before the renewal was asked for, so it never comes after the
     end of the lease by the store's clock: the node's work is cut off before its tasks can
-    be taken over.
+    be taken over. After each renewal the node puts back what it does not know that it holds;
+    ``load.doubts`` tells when that should not wait.
     """
     while True:
-        await trio.sleep(heartbeat_seconds)
+        with trio.move_on_after(settings.heartbeat_seconds):
+            await load.doubts.wait()
         asked_at = trio.current_time()
         try:
-            await store.renew(node_id)
+            renewed_at = await store.renew(node_id)
+            lease.deadline = asked_at + settings.lease_seconds
+            lost = await store.reconcile(node_id, load.tokens, before=renewed_at)
         except StoreUnavailable as error:
             outage.began(error)
         except LeaseLost:
             lease.cancel()
+            return
         else:
             outage.is_over()
-            lease.deadline = asked_at + lease_seconds
+            if lost:
+                emit(Event.CLAIMS_RECONCILED, tasks=lost)
 
 
 async def rescue_from_the_dead(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import msgspec
 import trio
 
 from taskflow.bell import Bell
+from taskflow.model.task import Claim
 
 # Work is claimed for so long ahead: enough to keep workers busy while the next claim is on
 # its way, short enough that other nodes get their share and a release is cheap.
@@ -25,7 +30,12 @@ class LoadStatistics(msgspec.Struct, frozen=True):
 
 
 class Load:
-    """Counts a node's claims from the claim to the written outcome."""
+    """Counts a node's claims from the claim to the written outcome.
+
+    Attributes:
+        most_held: How many there may be.
+        doubts: Rung when the node may hold tasks that it does not know of.
+    """
 
     def __init__(self, *, workers: int, queue_size: int) -> None:
         self._workers = workers
@@ -33,19 +43,37 @@ class Load:
         # Outcomes that cannot be written yet count as held: so they are bounded too.
         self.most_held: Final = workers + 2 * queue_size
         self._held = 0
+        # How many tasks are in hand by each token; one claim takes many tasks by one token.
+        self._tokens: Counter[uuid.UUID] = Counter()
         self._waiting = 0
         self._running = 0
         # Of ends, not of starts: a burst of starts says nothing about when workers are free.
         self._ends = _Rate(_RATE_MEMORY_SECONDS)
         self._changed = Bell()
+        self.doubts: Final = Bell()
 
     def __repr__(self) -> str:
         return f"<Load: {self._running} running, {self._waiting} waiting, {self._held} held>"
 
-    def claimed(self, count: int) -> None:
+    @property
+    def tokens(self) -> Collection[uuid.UUID]:
+        """By which tokens tasks are in hand, or are being claimed."""
+        return tuple(self._tokens)
+
+    @contextlib.contextmanager
+    def claiming(self, token: uuid.UUID) -> Iterator[None]:
+        """Count the token as in hand while the claim is made, whatever comes of it."""
+        self._tokens[token] += 1
+        try:
+            yield
+        finally:
+            self._let_go(token)
+
+    def claimed(self, claims: Sequence[Claim]) -> None:
         """Tasks were claimed and wait for workers."""
-        self._held += count
-        self._waiting += count
+        self._held += len(claims)
+        self._waiting += len(claims)
+        self._tokens.update(claim.token for claim in claims)
 
     def started(self) -> None:
         """A worker took one that waited."""
@@ -63,9 +91,11 @@ class Load:
         """One that waited will not be started, and is now to be released."""
         self._waiting -= 1
 
-    def written(self, count: int) -> None:
+    def written(self, claims: Sequence[Claim]) -> None:
         """Outcomes were written; these claims are over."""
-        self._held -= count
+        self._held -= len(claims)
+        for claim in claims:
+            self._let_go(claim.token)
         self._changed.ring()
 
     async def wait_for_change(self) -> None:
@@ -84,6 +114,11 @@ class Load:
     def statistics(self) -> LoadStatistics:
         """The counts of this moment."""
         return LoadStatistics(held=self._held, waiting=self._waiting, running=self._running)
+
+    def _let_go(self, token: uuid.UUID) -> None:
+        self._tokens[token] -= 1
+        if not self._tokens[token]:
+            del self._tokens[token]
 
 
 def claim_limit(*, idle: int, waiting: int, ahead: int, room: int) -> int:

@@ -1,7 +1,8 @@
 """One life of a node: from its registration to its clean end, or to the loss of its lease.
 
 The nesting is the order of shutdown, inside out: first no more is claimed, then workers
-end, then outcomes are written, then the lease is given up.
+end, then outcomes are written, then the node is retired. The lease bounds the workers alone:
+an outcome that was fetched in time is still worth writing, if nobody else has the task yet.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from taskflow.engine.dispatcher import dispatch, hand_back_unstarted
 from taskflow.engine.lease import keep_lease, rescue_from_the_dead
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
+from taskflow.engine.retention import delete_ended_tasks
 from taskflow.engine.settler import settle
 from taskflow.engine.worker import Attempt, work
 from taskflow.fetch.base import Fetcher
 from taskflow.model.errors import StoreUnavailable
+from taskflow.model.retry import RetryPolicy
 from taskflow.model.task import Claim
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
@@ -48,7 +51,13 @@ class Node:
         self._settings = settings
         self._outage = outage
         self.load: Final = Load(workers=settings.workers, queue_size=settings.queue_size)
+        self._policy = RetryPolicy(
+            first_seconds=settings.backoff_seconds,
+            longest_seconds=settings.max_backoff_seconds,
+            longest_retry_after_seconds=settings.max_retry_after_seconds,
+        )
         self._registering = trio.CancelScope()
+        self._retiring = trio.CancelScope()
         self._lease = trio.CancelScope()
         self._intake = trio.CancelScope()
         self._fetching = trio.CancelScope()
@@ -58,23 +67,25 @@ class Node:
     async def run(self) -> None:
         """Register, run tasks, and retire when ended.
 
-        Returns early, for another life to begin, when a claim fails or the lease is lost.
+        Returns early, for another life to begin, when the lease is lost: fetches are cut off,
+        outcomes wait until the store takes them or says that they come too late.
         """
         node_id = None
         with self._registering:
             node_id = await self._register()
         if node_id is None:
             return
+        is_retired = False
         try:
-            with self._lease:
-                await self._run_as(node_id)
+            await self._run_as(node_id)
+            if self._lease.cancelled_caught:
+                with self._retiring:
+                    is_retired = await self._retire_at_last(node_id)
         finally:
             # Also after a fault: what the node held can be run by others at once.
-            if not self._lease.cancelled_caught:
+            if not is_retired:
                 with trio.move_on_after(RETIRE_GRACE_SECONDS, shield=True):
                     await self._retire(node_id)
-        if self._lease.cancelled_caught:
-            emit(Event.LEASE_LOST, node=str(node_id))
 
     def end_by(self, deadline: float) -> None:
         """Claim no more from now on; fetches in flight may go on until the deadline.
@@ -85,6 +96,7 @@ class Node:
             deadline: On Trio's clock, in seconds.
         """
         self._registering.cancel()
+        self._retiring.cancel()
         self._intake.cancel()
         self._fetching.deadline = min(self._fetching.deadline, deadline)
         self._writing.deadline = self._fetching.deadline + WRITE_GRACE_SECONDS
@@ -113,11 +125,20 @@ class Node:
                 async with trio.open_nursery() as settling:
                     settling.start_soon(self._settle, attempts.clone())
                     async with attempts_send:
-                        await self._run_workers(node_id, attempts_send)
+                        with self._lease:
+                            await self._run_workers(node_id, attempts_send)
+                        if self._lease.cancelled_caught:
+                            emit(Event.LEASE_LOST, node=str(node_id))
             keeping.cancel_scope.cancel()
 
     async def _settle(self, attempts: trio.MemoryReceiveChannel[Attempt]) -> None:
-        await settle(attempts, store=self._store, load=self.load, outage=self._outage)
+        await settle(
+            attempts,
+            store=self._store,
+            load=self.load,
+            outage=self._outage,
+            policy=self._policy,
+        )
 
     def _start_keeping(self, keeping: trio.Nursery, node_id: uuid.UUID) -> None:
         settings = self._settings
@@ -127,9 +148,9 @@ class Node:
                 self._lease,
                 store=self._store,
                 node_id=node_id,
+                load=self.load,
                 outage=self._outage,
-                lease_seconds=settings.lease_seconds,
-                heartbeat_seconds=settings.heartbeat_seconds,
+                settings=settings,
             )
         )
         keeping.start_soon(
@@ -141,6 +162,15 @@ class Node:
                 heartbeat_seconds=settings.heartbeat_seconds,
             )
         )
+        if settings.retention_seconds is not None:
+            keeping.start_soon(
+                partial(
+                    delete_ended_tasks,
+                    store=self._store,
+                    outage=self._outage,
+                    retention_seconds=settings.retention_seconds,
+                )
+            )
 
     async def _run_workers(
         self, node_id: uuid.UUID, attempts: trio.MemorySendChannel[Attempt]
@@ -160,22 +190,34 @@ class Node:
                         )
                     )
                 async with claims:
-                    with self._intake:
-                        self.is_claiming = True
-                        await dispatch(
-                            claims_send,
-                            store=self._store,
-                            node_id=node_id,
-                            load=self.load,
-                            outage=self._outage,
-                            poll_seconds=self._settings.poll_seconds,
-                        )
-                    self.is_claiming = False
-                    hand_back_unstarted(claims, attempts, self.load)
+                    try:
+                        with self._intake:
+                            self.is_claiming = True
+                            await self._dispatch(claims_send, node_id)
+                    finally:
+                        self.is_claiming = False
+                        hand_back_unstarted(claims, attempts, self.load)
 
-    async def _retire(self, node_id: uuid.UUID) -> None:
+    async def _dispatch(self, claims: trio.MemorySendChannel[Claim], node_id: uuid.UUID) -> None:
+        await dispatch(
+            claims,
+            store=self._store,
+            node_id=node_id,
+            load=self.load,
+            outage=self._outage,
+            poll_seconds=self._settings.poll_seconds,
+        )
+
+    async def _retire_at_last(self, node_id: uuid.UUID) -> bool:
+        pauses = Pauses()
+        while not await self._retire(node_id):
+            await pauses.pause()
+        return True
+
+    async def _retire(self, node_id: uuid.UUID) -> bool:
         try:
             await self._store.retire(node_id)
         except StoreUnavailable as error:
-            # The lease will run out by itself.
             self._outage.began(error)
+            return False
+        return True

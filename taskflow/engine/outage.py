@@ -10,7 +10,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.telemetry import Event, emit
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
-_LONGEST_PAUSE_SECONDS: Final = 2.0
+_LONGEST_PAUSE_SECONDS: Final = 1.0
 
 
 class Outage:

@@ -5,6 +5,7 @@ This is the one place that turns an outcome into a write.
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -18,15 +19,16 @@ from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import ErrorType, Failed, Fetched, Interrupted
+from taskflow.model.retry import RetryPolicy, backoff_seconds, is_retryable
 from taskflow.model.task import Claim, TaskStatus
-from taskflow.store.base import Ending, TaskStore
+from taskflow.store.base import Ending, Release, Retrial, TaskStore
 from taskflow.telemetry import Event, emit
 
 # What one UPDATE carries: 50 results of 1 MiB took a second here, 200 more than the five that
 # a statement may take.
 MAX_PORTION_BYTES: Final = 8 * 2**20
 
-Held = TypeVar("Held", Ending, Claim)
+Held = TypeVar("Held", Ending, Retrial, Release)
 
 
 async def settle(
@@ -35,6 +37,7 @@ async def settle(
     store: TaskStore,
     load: Load,
     outage: Outage,
+    policy: RetryPolicy,
 ) -> None:
     """Write attempts as they come until there are no more to come.
 
@@ -44,8 +47,8 @@ async def settle(
     async with attempts:
         async for first in attempts:
             batch = [first, *_at_hand(attempts)]
-            await _write(batch, store, outage)
-            load.written(len(batch))
+            await _write(batch, store, outage, policy)
+            load.written([attempt.claim for attempt in batch])
 
 
 def _at_hand(attempts: trio.MemoryReceiveChannel[Attempt]) -> Iterable[Attempt]:
@@ -56,25 +59,25 @@ def _at_hand(attempts: trio.MemoryReceiveChannel[Attempt]) -> Iterable[Attempt]:
             return
 
 
-async def _write(batch: Sequence[Attempt], store: TaskStore, outage: Outage) -> None:
+async def _write(
+    batch: Sequence[Attempt], store: TaskStore, outage: Outage, policy: RetryPolicy
+) -> None:
+    writes = [_write_of(attempt, policy) for attempt in batch]
     # Releases first: other nodes may wait for these tasks.
-    releases = [one.claim for one in batch if isinstance(one.outcome, Interrupted)]
-    for claim in releases:
-        emit(Event.TASK_RELEASED, task=str(claim.task_id))
+    releases = [write for write in writes if isinstance(write, Release)]
     await _write_until_done(store.release, releases, outage)
+    retrials = [write for write in writes if isinstance(write, Retrial)]
+    await _write_until_done(store.retry, retrials, outage)
     settle_some = partial(_settle_apart_if_refused, store)
-    for endings in _portions(batch):
+    for endings in _portions([write for write in writes if isinstance(write, Ending)]):
         await _write_until_done(settle_some, endings, outage)
 
 
-def _portions(batch: Sequence[Attempt]) -> Iterator[list[Ending]]:
-    """The endings of a batch in portions that a statement can carry, made as they are needed."""
+def _portions(endings: Sequence[Ending]) -> Iterator[list[Ending]]:
+    """The endings in portions that a statement can carry."""
     portion: list[Ending] = []
     size_bytes = 0
-    for attempt in batch:
-        if isinstance(attempt.outcome, Interrupted):
-            continue
-        ending = _ending(attempt.claim, attempt.outcome)
+    for ending in endings:
         size_bytes += len(ending.result or b"")
         if portion and size_bytes > MAX_PORTION_BYTES:
             yield portion
@@ -106,30 +109,66 @@ async def _write_until_done(
             held = held[len(portion) :]
 
 
-def _ending(claim: Claim, outcome: Fetched | Failed) -> Ending:
-    emit(Event.TASK_ENDED, task=str(claim.task_id), outcome=type(outcome).__name__)
+def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Release:
+    """What is to be written: the law of a task as seen by who ran it."""
+    claim, outcome = attempt.claim, attempt.outcome
+    task = str(claim.task_id)
     match outcome:
-        case Fetched():
-            return _completed(claim, outcome)
+        case Interrupted():
+            emit(Event.TASK_RELEASED, task=task)
+            return Release(claim.task_id, claim.token, attempt.elapsed_ms)
+        case Failed() if claim.attempt < claim.max_attempts and is_retryable(outcome):
+            retrial = _retrial(attempt, outcome, policy)
+            emit(Event.TASK_RETRIED, task=task, after_seconds=round(retrial.delay_seconds, 3))
+            return retrial
         case Failed():
+            emit(Event.TASK_ENDED, task=task, outcome="Failed")
             return Ending(
                 claim.task_id,
                 claim.token,
                 TaskStatus.FAILED,
                 error=outcome.error,
                 error_type=outcome.error_type,
+                status_code=outcome.status_code,
+                elapsed_ms=attempt.elapsed_ms,
             )
+        case Fetched():
+            emit(Event.TASK_ENDED, task=task, outcome="Fetched")
+            return _completed(attempt, outcome)
         case _:
             assert_never(outcome)
 
 
-def _completed(claim: Claim, outcome: Fetched) -> Ending:
+def _retrial(attempt: Attempt, failure: Failed, policy: RetryPolicy) -> Retrial:
+    number = attempt.claim.attempt
+    # Not for secrets: it only keeps tasks that failed together from coming back together.
+    chance = random.random()  # noqa: S311
+    return Retrial(
+        attempt.claim.task_id,
+        attempt.claim.token,
+        backoff_seconds(policy, failure, attempt=number, chance=chance),
+        failure.error,
+        failure.error_type,
+        failure.status_code,
+        attempt.elapsed_ms,
+    )
+
+
+def _completed(attempt: Attempt, outcome: Fetched) -> Ending:
+    claim = attempt.claim
     try:
         result = msgspec.json.encode(outcome.response)
     except Exception as error:  # noqa: BLE001 - whatever it is, the task must come to an end
         emit(Event.TASK_WRITE_REFUSED, error=error, task=str(claim.task_id))
         return _unstorable(claim)
-    return Ending(claim.task_id, claim.token, TaskStatus.COMPLETED, result=result)
+    return Ending(
+        claim.task_id,
+        claim.token,
+        TaskStatus.COMPLETED,
+        result=result,
+        status_code=outcome.response.status_code,
+        elapsed_ms=attempt.elapsed_ms,
+    )
 
 
 async def _settle_apart_if_refused(store: TaskStore, endings: Sequence[Ending]) -> set[uuid.UUID]:
@@ -158,7 +197,7 @@ def _unstorable(held: Ending | Claim) -> Ending:
     )
 
 
-def _report_late(held: Sequence[Ending | Claim], written: set[uuid.UUID]) -> None:
+def _report_late(held: Sequence[Ending | Retrial | Release], written: set[uuid.UUID]) -> None:
     for one in held:
         if one.task_id not in written:
             emit(Event.TASK_WRITE_LATE, task=str(one.task_id))

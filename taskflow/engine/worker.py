@@ -12,10 +12,14 @@ from taskflow.model.task import Claim
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """A claim and how it went."""
+    """A claim and how it went.
+
+    ``elapsed_ms`` is how long its fetch took; ``None`` if it was never started.
+    """
 
     claim: Claim
     outcome: Outcome
+    elapsed_ms: float | None = None
 
 
 async def work(
@@ -34,12 +38,14 @@ async def work(
     async with claims, attempts:
         async for claim in claims:
             load.started()
+            began = trio.current_time()
             outcome: Outcome = Interrupted()
             try:
                 outcome = await _attempt(claim, fetcher, fetch_timeout_seconds)
             finally:
                 load.ended()
-                attempts.send_nowait(Attempt(claim, outcome))
+                elapsed_ms = round((trio.current_time() - began) * 1000, 3)
+                attempts.send_nowait(Attempt(claim, outcome, elapsed_ms))
 
 
 async def _attempt(claim: Claim, fetcher: Fetcher, fetch_timeout_seconds: float) -> Outcome:

@@ -17,8 +17,9 @@ from taskflow.fetch.errors import ConnectionLost, FetchError, TooManyRedirects
 from taskflow.fetch.exchange import Answer, exchange
 from taskflow.fetch.hop import Hop, first_hop, is_error, is_redirect, next_hop
 from taskflow.fetch.resolver import Resolver, SystemResolver
+from taskflow.fetch.retry_after import retry_after_seconds
 from taskflow.fetch.transport import IdleConnections, Judge, Statistics, Transport, allow_any
-from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed, printable
+from taskflow.model.outcome import ErrorType, Failed, Fetched, Outcome, Response, failed, printable
 from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit
 
@@ -85,7 +86,7 @@ class HttpFetcher(Fetcher):
         try:
             hop, answer = await self._follow(first_hop(request))
             if is_error(answer.status):
-                return failed(ErrorType.HTTP_STATUS, f"http error: status: {_status_of(answer)}")
+                return _failure_of(answer)
             return Fetched(_response_of(hop, answer, started))
         except FetchError as error:
             return failed(error.error_type, str(error))
@@ -149,6 +150,15 @@ def _response_of(hop: Hop, answer: Answer, started: float) -> Response:
         url=hop.target.url,
         elapsed_ms=round((trio.current_time() - started) * 1000, 3),
         size=len(answer.body),
+    )
+
+
+def _failure_of(answer: Answer) -> Failed:
+    return failed(
+        ErrorType.HTTP_STATUS,
+        f"http error: status: {_status_of(answer)}",
+        status_code=answer.status,
+        retry_after_seconds=retry_after_seconds(answer.headers),
     )
 
 

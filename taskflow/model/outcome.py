@@ -74,10 +74,19 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The attempt failed for a reason that is the task's own."""
+    """The attempt failed for a reason that is the task's own.
+
+    Attributes:
+        error_type: Why, for programs.
+        error: Why, for people.
+        status_code: What the target answered, if it answered.
+        retry_after_seconds: How long the target asked to be left alone, if it did.
+    """
 
     error_type: ErrorType
     error: str
+    status_code: int | None = None
+    retry_after_seconds: float | None = None
 
 
 class Interrupted(msgspec.Struct, frozen=True):
@@ -92,10 +101,17 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def failed(error_type: ErrorType, error: str) -> Failed:
+def failed(
+    error_type: ErrorType,
+    error: str,
+    *,
+    status_code: int | None = None,
+    retry_after_seconds: float | None = None,
+) -> Failed:
     """Make a failure whose text is safe to store, to log and to show.
 
     Control characters and unpaired surrogates (which may come from a hostile target, and
     which PostgreSQL's ``text`` partly refuses) are escaped; the length is bounded.
     """
-    return Failed(error_type, printable(error)[:MAX_ERROR_CHARACTERS])
+    text = printable(error)[:MAX_ERROR_CHARACTERS]
+    return Failed(error_type, text, status_code, retry_after_seconds)

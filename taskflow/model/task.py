@@ -12,6 +12,9 @@ import msgspec
 from taskflow.model.outcome import ErrorType
 
 DEFAULT_QUEUE: Final = "default"
+LEAST_PRIORITY: Final = -100
+GREATEST_PRIORITY: Final = 100
+MOST_ATTEMPTS: Final = 100
 
 
 class TaskStatus(enum.StrEnum):
@@ -83,6 +86,45 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     max_attempts: int = 1
     rescues: int = 0
+
+
+class AttemptStatus(enum.StrEnum):
+    """How an attempt stands, or how it went."""
+
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    INTERRUPTED = "INTERRUPTED"
+    """Cut off by a shutdown; it does not count, and the next one has the same number."""
+    LOST = "LOST"
+    """Its node died; it does not count, and the next one has the same number."""
+    CANCELED = "CANCELED"
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt as it is kept and shown; the field order is the order of the JSON.
+
+    Attributes:
+        number: Which attempt of the task it was, from 1.
+        status: How it went.
+        node: Which node ran it: host and process.
+        started_at: When it was claimed.
+        finished_at: When its outcome was written, or its loss noticed.
+        elapsed_ms: How long the fetch took, in milliseconds; ``None`` if nobody can say.
+        status_code: What the target answered, if it answered.
+        error: Why it failed, for people.
+        error_type: The same for programs.
+    """
+
+    number: int
+    status: AttemptStatus
+    node: str | None
+    started_at: dt.datetime
+    finished_at: dt.datetime | None = None
+    elapsed_ms: float | None = None
+    status_code: int | None = None
+    error: str | None = None
+    error_type: ErrorType | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -14,14 +14,15 @@ scope of their own.
 from __future__ import annotations
 
 import abc
+import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
 
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import Claim, NewTask, Task, TaskStatus
+from taskflow.model.task import AttemptRecord, Claim, NewTask, Task, TaskStatus
 
 # What a page may have to hold in memory, documents only. A page always has a task, if there
 # is one; further ones come while there is room.
@@ -32,6 +33,7 @@ class Ending(msgspec.Struct, frozen=True):
     """What to write when a claim ends for good.
 
     ``result`` is JSON text; COMPLETED endings have one, FAILED ones have an error.
+    ``elapsed_ms`` is how long the fetch took.
     """
 
     task_id: uuid.UUID
@@ -40,6 +42,8 @@ class Ending(msgspec.Struct, frozen=True):
     result: bytes | None = None
     error: str | None = None
     error_type: ErrorType | None = None
+    status_code: int | None = None
+    elapsed_ms: float | None = None
 
 
 class Retrial(msgspec.Struct, frozen=True):
@@ -50,6 +54,19 @@ class Retrial(msgspec.Struct, frozen=True):
     delay_seconds: float
     error: str
     error_type: ErrorType
+    status_code: int | None = None
+    elapsed_ms: float | None = None
+
+
+class Release(msgspec.Struct, frozen=True):
+    """What to write when a claim is given back.
+
+    ``elapsed_ms`` is how long its fetch ran until it was cut off; ``None`` if it never began.
+    """
+
+    task_id: uuid.UUID
+    token: uuid.UUID
+    elapsed_ms: float | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -92,6 +109,13 @@ class TaskStore(abc.ABC):
         """The task, or ``None`` if there is none with this id."""
 
     @abc.abstractmethod
+    async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
+        """The attempts at a task in order, one that runs included; ``None`` if there is no task.
+
+        Those that did not count (cut off by a shutdown, or their node died) are among them.
+        """
+
+    @abc.abstractmethod
     async def page(
         self, *, limit: int, before: uuid.UUID | None = None, status: TaskStatus | None = None
     ) -> Page:
@@ -110,11 +134,27 @@ class TaskStore(abc.ABC):
         """Make a node that may claim tasks until its lease ends, and return its id."""
 
     @abc.abstractmethod
-    async def renew(self, node_id: uuid.UUID) -> None:
-        """Start the node's lease again from now.
+    async def renew(self, node_id: uuid.UUID) -> dt.datetime:
+        """Start the node's lease again from now, and return when that was, by the store's clock.
 
         Raises:
             LeaseLost: It had ended already; the node must register anew.
+        """
+
+    @abc.abstractmethod
+    async def reconcile(
+        self, node_id: uuid.UUID, tokens: Collection[uuid.UUID], *, before: dt.datetime
+    ) -> int:
+        """Put back what the node holds by other tokens than these, and return how many it were.
+
+        A claim whose answer was lost may have been made all the same: the node knows nothing
+        of it, and nobody would rescue it while the node lives.
+
+        Args:
+            node_id: Who asks.
+            tokens: Of all claims that the node has in hand, and of those it is waiting for;
+                read after the renewal that ``before`` comes from.
+            before: Later claims are left alone.
         """
 
     @abc.abstractmethod
@@ -132,10 +172,19 @@ class TaskStore(abc.ABC):
     # Running
 
     @abc.abstractmethod
-    async def claim(self, node_id: uuid.UUID, *, limit: int) -> list[Claim]:
+    async def claim(
+        self, node_id: uuid.UUID, *, limit: int, by_age: int = 0, token: uuid.UUID | None = None
+    ) -> list[Claim]:
         """Take up to ``limit`` due tasks: by priority, then ``run_at``, then id.
 
         No task is claimed twice at once; nothing is claimed for a node whose lease is over.
+
+        Args:
+            node_id: For whom.
+            limit: How many at most.
+            by_age: How many of them go to the tasks that have been due for the longest,
+                whatever their priority.
+            token: What the claims carry; made up if not given.
         """
 
     @abc.abstractmethod
@@ -147,8 +196,11 @@ class TaskStore(abc.ABC):
         """Put tasks back for another attempt later, where still held."""
 
     @abc.abstractmethod
-    async def release(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
-        """Put tasks back as if they had never been claimed, where still held."""
+    async def release(self, releases: Sequence[Release]) -> set[uuid.UUID]:
+        """Put tasks back as if they had never been claimed, where still held.
+
+        Attempts that had begun are recorded as interrupted.
+        """
 
     # By hand
 
@@ -168,15 +220,25 @@ class TaskStore(abc.ABC):
             IllegalMove: It is not at such an end.
         """
 
+    @abc.abstractmethod
+    async def delete_ended(self, *, age_seconds: float, limit: int) -> int:
+        """Delete some tasks that ended so long ago, with their attempts; return how many.
+
+        Args:
+            age_seconds: How long their end must be past.
+            limit: How many at most of each final status. Fewer go when they are large.
+        """
+
     # Waiting and watching
 
     @abc.abstractmethod
     async def wait_for_work(self) -> None:
         """Return when there may be something to claim that was not there before.
 
-        Returns at once if that happened since the last call. One task at a time may wait.
-        It is a hint: it may come for nothing, and may (rarely) not come at all, so callers
-        look by themselves from time to time.
+        That is when tasks were handed in or put back, and when one becomes due. Returns at
+        once if that happened since the last call. One task at a time may wait. It is a hint:
+        it may come for nothing, and may (rarely) not come at all, so callers look by
+        themselves from time to time.
         """
 
     @abc.abstractmethod

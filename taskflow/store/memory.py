@@ -8,10 +8,11 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 import heapq
+import itertools
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -21,22 +22,24 @@ from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import Claim, NewTask, Task, TaskStatus
+from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, NewTask, Task, TaskStatus
 from taskflow.store.base import (
     PAGE_BUDGET_BYTES,
     Ending,
     Page,
+    Release,
     Rescued,
     Retrial,
     StoreStatistics,
     TaskStore,
 )
 
-_Write = TypeVar("_Write", Ending, Retrial, Claim)
+_Write = TypeVar("_Write", Ending, Retrial, Release)
 _SETTLING_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
 
 
 class _Node(msgspec.Struct):
+    name: str
     lease_seconds: float
     expires_at: float
 
@@ -45,6 +48,7 @@ class _Hold(msgspec.Struct, frozen=True):
     """Who runs a task, and by which token."""
 
     node_id: uuid.UUID
+    node: str
     token: uuid.UUID
 
 
@@ -55,9 +59,11 @@ class MemoryStore(TaskStore):
         self._tasks: dict[uuid.UUID, Task] = {}
         self._ids: list[uuid.UUID] = []  # in order, for new ids are greater than all before
         self._holds: dict[uuid.UUID, _Hold] = {}
+        self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
         self._nodes: dict[uuid.UUID, _Node] = {}
         # Entries may be out of date: whoever takes one looks whether it still holds.
         self._due: list[tuple[int, dt.datetime, uuid.UUID]] = []
+        self._due_by_age: list[tuple[dt.datetime, uuid.UUID]] = []
         self._later: list[tuple[dt.datetime, uuid.UUID]] = []
         self._work = Bell()
         self._last_stamp = 0
@@ -88,6 +94,16 @@ class MemoryStore(TaskStore):
         await trio.lowlevel.checkpoint()
         return self._tasks.get(task_id)
 
+    async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
+        await trio.lowlevel.checkpoint()
+        task = self._tasks.get(task_id)
+        if task is None:
+            return None
+        running = []
+        if task.status is TaskStatus.RUNNING:
+            running = [self._record(task, AttemptStatus.RUNNING, finished_at=None)]
+        return [*self._attempts.get(task_id, []), *running]
+
     async def page(
         self, *, limit: int, before: uuid.UUID | None = None, status: TaskStatus | None = None
     ) -> Page:
@@ -104,23 +120,40 @@ class MemoryStore(TaskStore):
             size_bytes += len(bytes(task.payload)) + len(bytes(task.result or b""))
         return Page(page, next_before=None)
 
-    async def register(self, name: str, lease_seconds: float) -> uuid.UUID:  # noqa: ARG002 - not shown anywhere
+    async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
         await trio.lowlevel.checkpoint()
         node_id = uuid.uuid4()
-        self._nodes[node_id] = _Node(lease_seconds, trio.current_time() + lease_seconds)
+        self._nodes[node_id] = _Node(name, lease_seconds, trio.current_time() + lease_seconds)
         return node_id
 
-    async def renew(self, node_id: uuid.UUID) -> None:
+    async def renew(self, node_id: uuid.UUID) -> dt.datetime:
         await trio.lowlevel.checkpoint()
         if not self._is_alive(node_id):
             raise LeaseLost
         node = self._nodes[node_id]
         node.expires_at = trio.current_time() + node.lease_seconds
+        return self._now()
+
+    async def reconcile(
+        self, node_id: uuid.UUID, tokens: Collection[uuid.UUID], *, before: dt.datetime
+    ) -> int:
+        await trio.lowlevel.checkpoint()
+        unknown = [
+            task_id
+            for task_id, hold in self._holds.items()
+            if hold.node_id == node_id
+            and hold.token not in tokens
+            and (self._tasks[task_id].started_at or before) < before
+        ]
+        for task_id in unknown:
+            self._move(task_id, Move.RELEASE, counted=-1)
+        return len(unknown)
 
     async def retire(self, node_id: uuid.UUID) -> None:
         await trio.lowlevel.checkpoint()
         self._nodes.pop(node_id, None)
         for task_id in [i for i, hold in self._holds.items() if hold.node_id == node_id]:
+            self._keep_attempt(task_id, AttemptStatus.INTERRUPTED)
             self._move(task_id, Move.RELEASE, counted=-1)
 
     async def rescue(self, *, limit: int, max_rescues: int) -> Rescued:
@@ -129,6 +162,7 @@ class MemoryStore(TaskStore):
         rescued = Rescued(pending=[], poisoned=[])
         for task_id in lost:
             rescues = self._tasks[task_id].rescues + 1
+            self._keep_attempt(task_id, AttemptStatus.LOST)
             if rescues < max_rescues:
                 self._move(task_id, Move.RESCUE, rescues=rescues, counted=-1)
                 rescued.pending.append(task_id)
@@ -145,30 +179,42 @@ class MemoryStore(TaskStore):
                 rescued.poisoned.append(task_id)
         return rescued
 
-    async def claim(self, node_id: uuid.UUID, *, limit: int) -> list[Claim]:
+    async def claim(
+        self, node_id: uuid.UUID, *, limit: int, by_age: int = 0, token: uuid.UUID | None = None
+    ) -> list[Claim]:
         await trio.lowlevel.checkpoint()
+        self._collect_due()
         if not self._is_alive(node_id):
             return []
-        self._collect_due()
-        hold = _Hold(node_id, uuid.uuid4())
-        claims: list[Claim] = []
-        while self._due and len(claims) < limit:
-            *_, run_at, task_id = heapq.heappop(self._due)
-            if self._is_waiting(task_id, run_at):
-                self._holds[task_id] = hold
-                task = self._move(task_id, Move.CLAIM, started_at=self._now(), counted=1)
-                claims.append(
-                    Claim(task_id, hold.token, task.payload, task.attempt, task.max_attempts)
-                )
-        return claims
+        hold = _Hold(node_id, self._nodes[node_id].name, token or uuid.uuid4())
+        taken: list[Task] = []
+        for waiting, most in ((self._by_age(), by_age), (self._by_urgency(), limit)):
+            # Held before the next one is looked for: a task may stand there twice.
+            for task in itertools.islice(waiting, min(most, limit - len(taken))):
+                self._hold(task, hold)
+                taken.append(task)
+        tasks = sorted(taken, key=lambda task: (-task.priority, task.run_at, task.id))
+        return [
+            Claim(task.id, hold.token, task.payload, task.attempt + 1, task.max_attempts)
+            for task in tasks
+        ]
 
     async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
         held = self._still_held(endings)
         for ending in held:
+            ended_at = self._keep_attempt(
+                ending.task_id,
+                AttemptStatus(ending.status.value),
+                error=ending.error,
+                error_type=ending.error_type,
+                status_code=ending.status_code,
+                elapsed_ms=ending.elapsed_ms,
+            )
             self._move(
                 ending.task_id,
                 _SETTLING_MOVES[ending.status],
+                finished_at=ended_at,
                 result=None if ending.result is None else msgspec.Raw(ending.result),
                 error=ending.error,
                 error_type=ending.error_type,
@@ -179,6 +225,14 @@ class MemoryStore(TaskStore):
         await trio.lowlevel.checkpoint()
         held = self._still_held(retrials)
         for retrial in held:
+            self._keep_attempt(
+                retrial.task_id,
+                AttemptStatus.FAILED,
+                error=retrial.error,
+                error_type=retrial.error_type,
+                status_code=retrial.status_code,
+                elapsed_ms=retrial.elapsed_ms,
+            )
             self._move(
                 retrial.task_id,
                 Move.RETRY,
@@ -188,16 +242,25 @@ class MemoryStore(TaskStore):
             )
         return {retrial.task_id for retrial in held}
 
-    async def release(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
+    async def release(self, releases: Sequence[Release]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
-        held = self._still_held(claims)
-        for claim in held:
-            self._move(claim.task_id, Move.RELEASE, counted=-1)
-        return {claim.task_id for claim in held}
+        held = self._still_held(releases)
+        for release in held:
+            if release.elapsed_ms is not None:
+                self._keep_attempt(
+                    release.task_id, AttemptStatus.INTERRUPTED, elapsed_ms=release.elapsed_ms
+                )
+            self._move(release.task_id, Move.RELEASE, counted=-1)
+        return {release.task_id for release in held}
 
     async def cancel(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
-        return self._move(task_id, Move.CANCEL) if task_id in self._tasks else None
+        task = self._tasks.get(task_id)
+        if task is None:
+            return None
+        if task.status is TaskStatus.RUNNING:
+            self._keep_attempt(task_id, AttemptStatus.CANCELED)
+        return self._move(task_id, Move.CANCEL)
 
     async def requeue(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
@@ -214,8 +277,22 @@ class MemoryStore(TaskStore):
             error_type=None,
         )
 
+    async def delete_ended(self, *, age_seconds: float, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        horizon = self._now() - dt.timedelta(seconds=age_seconds)
+        ended = (self._tasks[task_id] for task_id in self._ids)
+        old = [task for task in ended if task.finished_at and task.finished_at < horizon]
+        for task in old[:limit]:
+            del self._tasks[task.id]
+            del self._ids[bisect.bisect_left(self._ids, task.id)]
+            self._attempts.pop(task.id, None)
+        return len(old[:limit])
+
     async def wait_for_work(self) -> None:
-        await self._work.wait()
+        # What a claim found due stands there no more.
+        next_due = self._later[0][0] if self._later else dt.datetime.max.replace(tzinfo=dt.UTC)
+        with trio.move_on_after(max(0.0, (next_due - self._now()).total_seconds())):
+            await self._work.wait()
 
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -249,6 +326,29 @@ class MemoryStore(TaskStore):
             self._tasks[task_id] = moved
         return moved
 
+    def _hold(self, task: Task, hold: _Hold) -> None:
+        self._holds[task.id] = hold
+        self._move(task.id, Move.CLAIM, started_at=self._now(), counted=1)
+
+    def _keep_attempt(
+        self, task_id: uuid.UUID, status: AttemptStatus, **known: object
+    ) -> dt.datetime:
+        """Record that the attempt is over, and return when that was."""
+        now = self._now()
+        record = self._record(self._tasks[task_id], status, finished_at=now, **known)
+        self._attempts.setdefault(task_id, []).append(record)
+        return now
+
+    def _record(self, task: Task, status: AttemptStatus, **known: Any) -> AttemptRecord:
+        assert task.started_at is not None
+        return AttemptRecord(
+            number=task.attempt,
+            status=status,
+            node=self._holds[task.id].node,
+            started_at=task.started_at,
+            **known,
+        )
+
     def _put_back(self, task: Task) -> None:
         self._tasks[task.id] = task
         heapq.heappush(self._later, (task.run_at, task.id))
@@ -258,12 +358,26 @@ class MemoryStore(TaskStore):
         now = self._now()
         while self._later and self._later[0][0] <= now:
             run_at, task_id = heapq.heappop(self._later)
-            if self._is_waiting(task_id, run_at):
-                heapq.heappush(self._due, (-self._tasks[task_id].priority, run_at, task_id))
+            if task := self._waiting(task_id, run_at):
+                heapq.heappush(self._due, (-task.priority, run_at, task_id))
+                heapq.heappush(self._due_by_age, (run_at, task_id))
 
-    def _is_waiting(self, task_id: uuid.UUID, run_at: dt.datetime) -> bool:
-        task = self._tasks[task_id]
-        return task.status is TaskStatus.PENDING and task.run_at == run_at
+    def _by_urgency(self) -> Iterator[Task]:
+        while self._due:
+            *_, run_at, task_id = heapq.heappop(self._due)
+            if task := self._waiting(task_id, run_at):
+                yield task
+
+    def _by_age(self) -> Iterator[Task]:
+        while self._due_by_age:
+            run_at, task_id = heapq.heappop(self._due_by_age)
+            if task := self._waiting(task_id, run_at):
+                yield task
+
+    def _waiting(self, task_id: uuid.UUID, run_at: dt.datetime) -> Task | None:
+        task = self._tasks.get(task_id)
+        is_waiting = task and task.status is TaskStatus.PENDING and task.run_at == run_at
+        return task if is_waiting else None
 
     def _is_alive(self, node_id: uuid.UUID) -> bool:
         node = self._nodes.get(node_id)

@@ -7,9 +7,10 @@ at the same time share a statement (``batching``), and so a commit.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import functools
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,13 +21,14 @@ from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import Claim, NewTask, Task, TaskStatus
+from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, NewTask, Task, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store import queries
 from taskflow.store.base import (
     PAGE_BUDGET_BYTES,
     Ending,
     Page,
+    Release,
     Rescued,
     Retrial,
     StoreStatistics,
@@ -63,6 +65,15 @@ class PostgresStore(TaskStore):
     async def get(self, task_id: uuid.UUID) -> Task | None:
         return await self._database.run(lambda connection: self._read_one(connection, task_id))
 
+    async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
+        def work(connection: Connection) -> list[AttemptRecord] | None:
+            rows = self._execute(connection, "attempts", {"id": task_id})
+            # Without attempts there may be no task at all.
+            is_known = bool(rows) or self._read_one(connection, task_id) is not None
+            return [_attempt(row) for row in rows] if is_known else None
+
+        return await self._database.run(work)
+
     async def page(
         self, *, limit: int, before: uuid.UUID | None = None, status: TaskStatus | None = None
     ) -> Page:
@@ -86,9 +97,27 @@ class PostgresStore(TaskStore):
         await self._run_heartbeat("register", id=node_id, name=name, lease_seconds=lease_seconds)
         return node_id
 
-    async def renew(self, node_id: uuid.UUID) -> None:
-        if not await self._run_heartbeat("renew_if_alive", id=node_id):
+    async def renew(self, node_id: uuid.UUID) -> dt.datetime:
+        rows = await self._run_heartbeat("renew_if_alive", id=node_id)
+        if not rows:
             raise LeaseLost
+        [(renewed_at,)] = rows
+        assert isinstance(renewed_at, dt.datetime)
+        return renewed_at
+
+    async def reconcile(
+        self, node_id: uuid.UUID, tokens: Collection[uuid.UUID], *, before: dt.datetime
+    ) -> int:
+        rows = await self._run_heartbeat(
+            "release_if_unknown",
+            id=node_id,
+            tokens=list(tokens),
+            before=before,
+            sender=self.sender,
+        )
+        if rows:
+            self._work.ring()
+        return len(rows)
 
     async def retire(self, node_id: uuid.UUID) -> None:
         if await self._run_heartbeat("retire", id=node_id, sender=self.sender):
@@ -104,9 +133,13 @@ class PostgresStore(TaskStore):
             poisoned=[task_id for task_id, is_poison in rows if is_poison],
         )
 
-    async def claim(self, node_id: uuid.UUID, *, limit: int) -> list[Claim]:
-        token = uuid.uuid4()
-        rows = await self._run("claim_if_alive", node_id=node_id, token=token, limit=limit)
+    async def claim(
+        self, node_id: uuid.UUID, *, limit: int, by_age: int = 0, token: uuid.UUID | None = None
+    ) -> list[Claim]:
+        token = token or uuid.uuid4()
+        rows = await self._run(
+            "claim_if_alive", node_id=node_id, token=token, limit=limit, by_age=min(by_age, limit)
+        )
         in_order = sorted(rows, key=lambda row: (-row[4], row[5], row[0]))
         return [
             Claim(task_id, token, _raw(payload), attempt, max_attempts)
@@ -121,19 +154,31 @@ class PostgresStore(TaskStore):
             results=[ending.result and ending.result.decode() for ending in endings],
             errors=[ending.error for ending in endings],
             error_types=[ending.error_type and ending.error_type.value for ending in endings],
+            status_codes=[ending.status_code for ending in endings],
+            elapsed=[ending.elapsed_ms for ending in endings],
         )
 
     async def retry(self, retrials: Sequence[Retrial]) -> set[uuid.UUID]:
-        return await self._write(
+        retried = await self._write(
             "retry_if_held",
             retrials,
             delays=[retrial.delay_seconds for retrial in retrials],
             errors=[retrial.error for retrial in retrials],
             error_types=[retrial.error_type.value for retrial in retrials],
+            status_codes=[retrial.status_code for retrial in retrials],
+            elapsed=[retrial.elapsed_ms for retrial in retrials],
         )
+        # For whoever waits to look anew when the next task becomes due.
+        self._work.ring()
+        return retried
 
-    async def release(self, claims: Sequence[Claim]) -> set[uuid.UUID]:
-        released = await self._write("release_if_held", claims, sender=self.sender)
+    async def release(self, releases: Sequence[Release]) -> set[uuid.UUID]:
+        released = await self._write(
+            "release_if_held",
+            releases,
+            elapsed=[release.elapsed_ms for release in releases],
+            sender=self.sender,
+        )
         if released:
             self._work.ring()
         return released
@@ -146,8 +191,24 @@ class PostgresStore(TaskStore):
         self._work.ring()
         return task
 
+    async def delete_ended(self, *, age_seconds: float, limit: int) -> int:
+        deleted = 0
+        for status in (status for status in TaskStatus if status.is_final):
+            [(count,)] = await self._run(
+                "delete_if_ended_before",
+                status=status.value,
+                age_seconds=age_seconds,
+                limit=limit,
+                budget_bytes=PAGE_BUDGET_BYTES,
+            )
+            deleted += count
+        return deleted
+
     async def wait_for_work(self) -> None:
-        await self._work.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ring_when_due)
+            await self._work.wait()
+            nursery.cancel_scope.cancel()
 
     async def check(self) -> None:
         await self._database.run(lambda connection: connection.execute("SELECT 1"))
@@ -184,6 +245,14 @@ class PostgresStore(TaskStore):
             for task, (task_id, created_at, run_at, _) in zip(tasks, rows, strict=True)
         ]
 
+    async def _ring_when_due(self) -> None:
+        """Ring when the next task becomes due; callers look by themselves if it cannot be told."""
+        with contextlib.suppress(StoreUnavailable):
+            [(seconds,)] = await self._run("next_due")
+            if seconds is not None:
+                await trio.sleep(seconds)
+                self._work.ring()
+
     async def _move_by_hand(self, query: str, task_id: uuid.UUID, move: Move) -> Task | None:
         def work(connection: Connection) -> Task | None:
             parameters = {"id": task_id, "sender": self.sender}
@@ -198,7 +267,7 @@ class PostgresStore(TaskStore):
         return await self._database.run(work)
 
     async def _write(
-        self, query: str, held: Sequence[Ending | Retrial | Claim], **columns: object
+        self, query: str, held: Sequence[Ending | Retrial | Release], **columns: object
     ) -> set[uuid.UUID]:
         ids, tokens = [one.task_id for one in held], [one.token for one in held]
         rows = await self._run(query, ids=ids, tokens=tokens, **columns)
@@ -311,6 +380,21 @@ def _task(row: tuple[Any, ...]) -> Task:
         attempt=attempt,
         max_attempts=max_attempts,
         rescues=rescues,
+    )
+
+
+def _attempt(row: tuple[Any, ...]) -> AttemptRecord:
+    (number, status, node, started_at, finished_at, elapsed_ms, code, error, error_type) = row
+    return AttemptRecord(
+        number=number,
+        status=AttemptStatus(status),
+        node=node,
+        started_at=started_at,
+        finished_at=finished_at,
+        elapsed_ms=elapsed_ms,
+        status_code=code,
+        error=error,
+        error_type=error_type and ErrorType(error_type),
     )
 
 

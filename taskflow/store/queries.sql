@@ -66,16 +66,36 @@ VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lea
 UPDATE taskflow_nodes
 SET expires_at = now() + make_interval(secs => lease_seconds)
 WHERE id = %(id)s AND expires_at > now()
-RETURNING id
+RETURNING now()
 
 -- name: retire
--- What a claim that was cut off half-way may have taken is put back here.
-WITH retired AS (
+-- What a claim that was cut off half-way may have taken is put back here, and what could not
+-- be written any more.
+WITH held AS MATERIALIZED (
+    SELECT id, attempt, node, started_at FROM taskflow_tasks
+    WHERE status = 'RUNNING' AND node_id = %(id)s
+    FOR UPDATE
+), retired AS (
     DELETE FROM taskflow_nodes WHERE id = %(id)s
+), recorded AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
+    SELECT id, attempt, 'INTERRUPTED', node, started_at, now() FROM held
 ), released AS (
+    UPDATE taskflow_tasks AS t
+    SET status = 'PENDING', attempt = t.attempt - 1, node_id = NULL, claim_token = NULL
+    FROM held WHERE t.id = held.id
+    RETURNING t.id
+)
+SELECT id, pg_notify('taskflow_work', %(sender)s) FROM released
+
+-- name: release_if_unknown
+-- What the node holds and does not know of: claims whose answer was lost. Only those from
+-- before its last renewal, for later ones may be on their way to it.
+WITH released AS (
     UPDATE taskflow_tasks
     SET status = 'PENDING', attempt = attempt - 1, node_id = NULL, claim_token = NULL
-    WHERE status = 'RUNNING' AND node_id = %(id)s
+    WHERE status = 'RUNNING' AND node_id = %(id)s AND started_at < %(before)s
+      AND claim_token <> ALL (%(tokens)s::uuid[])
     RETURNING id
 )
 SELECT id, pg_notify('taskflow_work', %(sender)s) FROM released
@@ -83,12 +103,15 @@ SELECT id, pg_notify('taskflow_work', %(sender)s) FROM released
 -- name: rescue_if_dead
 -- A task is lost when its node's lease is over or its node is gone (claimed just before the
 -- node was forgotten). SKIP LOCKED: of several nodes that notice at once, each takes others.
-WITH lost AS (
-    SELECT t.id, t.rescues + 1 >= %(max_rescues)s AS is_poison
+WITH lost AS MATERIALIZED (
+    SELECT t.id, t.attempt, t.node, t.started_at, t.rescues + 1 >= %(max_rescues)s AS is_poison
     FROM taskflow_tasks AS t LEFT JOIN taskflow_nodes AS n ON n.id = t.node_id
     WHERE t.status = 'RUNNING' AND (n.id IS NULL OR n.expires_at <= now())
     LIMIT %(limit)s
     FOR UPDATE OF t SKIP LOCKED
+), recorded AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
+    SELECT id, attempt, 'LOST', node, started_at, now() FROM lost
 )
 UPDATE taskflow_tasks AS t
 SET status = CASE WHEN is_poison THEN 'FAILED' ELSE 'PENDING' END,
@@ -97,7 +120,7 @@ SET status = CASE WHEN is_poison THEN 'FAILED' ELSE 'PENDING' END,
             THEN format('poison: its node died %%s times while running it', rescues + 1)
             ELSE error END,
     finished_at = CASE WHEN is_poison THEN now() END,
-    attempt = attempt - 1, rescues = rescues + 1, node_id = NULL, claim_token = NULL
+    attempt = t.attempt - 1, rescues = rescues + 1, node_id = NULL, claim_token = NULL
 FROM lost WHERE t.id = lost.id
 RETURNING t.id, is_poison
 
@@ -110,68 +133,199 @@ WHERE expires_at < now() - interval '1 minute'
   )
 
 -- name: claim_if_alive
+-- By priority, then run_at, then id; but %(by_age)s of them go to those that have been due for
+-- the longest, whatever their priority.
+-- The priorities that are there are found first, by hops over the index: so tasks that are not
+-- due yet, however many, are never walked through.
 -- SKIP LOCKED: nodes that claim at once take different tasks and wait for nobody.
-WITH due AS (
+WITH RECURSIVE present (priority) AS (
+    (SELECT priority FROM taskflow_tasks WHERE status = 'PENDING' ORDER BY priority DESC LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT t.priority FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.priority < present.priority
+        ORDER BY t.priority DESC LIMIT 1
+    ) FROM present WHERE present.priority IS NOT NULL
+), alive AS MATERIALIZED (
+    SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
+), oldest AS MATERIALIZED (
+    SELECT one.id FROM present CROSS JOIN LATERAL (
+        SELECT t.id, t.run_at FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at <= now()
+        ORDER BY t.run_at, t.id LIMIT %(by_age)s
+    ) AS one
+    ORDER BY one.run_at, one.id LIMIT %(by_age)s
+), aged AS MATERIALIZED (
     SELECT id FROM taskflow_tasks
-    WHERE status = 'PENDING' AND run_at <= now()
-      AND EXISTS (SELECT FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now())
-    ORDER BY priority DESC, run_at, id
-    LIMIT %(limit)s
+    WHERE id IN (SELECT id FROM oldest) AND status = 'PENDING' AND EXISTS (SELECT FROM alive)
     FOR UPDATE SKIP LOCKED
+), urgent AS MATERIALIZED (
+    SELECT one.id FROM present CROSS JOIN LATERAL (
+        SELECT t.id FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at <= now()
+          AND t.id NOT IN (SELECT id FROM aged) AND EXISTS (SELECT FROM alive)
+        ORDER BY t.run_at, t.id LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    ) AS one
+    LIMIT %(limit)s - (SELECT count(*) FROM aged)
 )
 UPDATE taskflow_tasks AS t
-SET status = 'RUNNING', node_id = %(node_id)s, claim_token = %(token)s,
+SET status = 'RUNNING', node_id = %(node_id)s, node = alive.name, claim_token = %(token)s,
     started_at = now(), attempt = attempt + 1
-FROM due WHERE t.id = due.id
+FROM (SELECT id FROM aged UNION ALL SELECT id FROM urgent) AS due, alive
+WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.priority, t.run_at
+
+-- name: next_due
+-- In how many seconds the next task becomes due that is not due yet.
+WITH RECURSIVE present (priority) AS (
+    (SELECT priority FROM taskflow_tasks WHERE status = 'PENDING' ORDER BY priority DESC LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT t.priority FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.priority < present.priority
+        ORDER BY t.priority DESC LIMIT 1
+    ) FROM present WHERE present.priority IS NOT NULL
+)
+SELECT extract(epoch FROM min(one.run_at) - now())::float8
+FROM present CROSS JOIN LATERAL (
+    SELECT t.run_at FROM taskflow_tasks AS t
+    WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at > now()
+    ORDER BY t.run_at LIMIT 1
+) AS one
 
 -- name: settle_if_held
 UPDATE taskflow_tasks AS t
 SET status = e.status, result = e.result::json, error = e.error, error_type = e.error_type,
+    status_code = e.status_code, elapsed_ms = e.elapsed_ms,
     size_bytes = size_bytes + coalesce(octet_length(e.result), 0),
     finished_at = now(), node_id = NULL, claim_token = NULL
 FROM unnest(
     %(ids)s::uuid[], %(tokens)s::uuid[], %(statuses)s::text[], %(results)s::text[],
-    %(errors)s::text[], %(error_types)s::text[]
-) AS e (id, token, status, result, error, error_type)
+    %(errors)s::text[], %(error_types)s::text[], %(status_codes)s::smallint[],
+    %(elapsed)s::float8[]
+) AS e (id, token, status, result, error, error_type, status_code, elapsed_ms)
 WHERE t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
 RETURNING t.id
 
 -- name: retry_if_held
+WITH held AS MATERIALIZED (
+    SELECT t.id, t.attempt, t.node, t.started_at,
+           e.delay_seconds, e.error, e.error_type, e.status_code, e.elapsed_ms
+    FROM taskflow_tasks AS t JOIN unnest(
+        %(ids)s::uuid[], %(tokens)s::uuid[], %(delays)s::float8[], %(errors)s::text[],
+        %(error_types)s::text[], %(status_codes)s::smallint[], %(elapsed)s::float8[]
+    ) AS e (id, token, delay_seconds, error, error_type, status_code, elapsed_ms)
+    ON t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
+    FOR UPDATE OF t
+), recorded AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
+                                   error, error_type, status_code, elapsed_ms)
+    SELECT id, attempt, 'FAILED', node, started_at, now(),
+           error, error_type, status_code, elapsed_ms
+    FROM held
+)
 UPDATE taskflow_tasks AS t
-SET status = 'PENDING', run_at = now() + make_interval(secs => e.delay_seconds),
-    error = e.error, error_type = e.error_type, node_id = NULL, claim_token = NULL
-FROM unnest(
-    %(ids)s::uuid[], %(tokens)s::uuid[], %(delays)s::float8[], %(errors)s::text[],
-    %(error_types)s::text[]
-) AS e (id, token, delay_seconds, error, error_type)
-WHERE t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
+SET status = 'PENDING', run_at = now() + make_interval(secs => held.delay_seconds),
+    error = held.error, error_type = held.error_type, node_id = NULL, claim_token = NULL
+FROM held WHERE t.id = held.id
 RETURNING t.id
 
 -- name: release_if_held
--- As if never claimed; other nodes are told, for this one may be going away.
-WITH released AS (
+-- As if never claimed; other nodes are told, for this one may be going away. Those that had
+-- been started are recorded: their target may have been asked.
+WITH held AS MATERIALIZED (
+    SELECT t.id, t.attempt, t.node, t.started_at, e.elapsed_ms
+    FROM taskflow_tasks AS t JOIN unnest(
+        %(ids)s::uuid[], %(tokens)s::uuid[], %(elapsed)s::float8[]
+    ) AS e (id, token, elapsed_ms)
+    ON t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
+    FOR UPDATE OF t
+), recorded AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
+                                   elapsed_ms)
+    SELECT id, attempt, 'INTERRUPTED', node, started_at, now(), elapsed_ms
+    FROM held WHERE elapsed_ms IS NOT NULL
+), released AS (
     UPDATE taskflow_tasks AS t
-    SET status = 'PENDING', attempt = attempt - 1, node_id = NULL, claim_token = NULL
-    FROM unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS e (id, token)
-    WHERE t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
+    SET status = 'PENDING', attempt = t.attempt - 1, node_id = NULL, claim_token = NULL
+    FROM held WHERE t.id = held.id
     RETURNING t.id
 )
 SELECT id, pg_notify('taskflow_work', %(sender)s) FROM released
 
 -- name: cancel_if_open
-UPDATE taskflow_tasks
+WITH open AS MATERIALIZED (
+    SELECT id, status, attempt, node, started_at FROM taskflow_tasks
+    WHERE id = %(id)s AND status IN ('PENDING', 'RUNNING')
+    FOR UPDATE
+), recorded AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
+    SELECT id, attempt, 'CANCELED', node, started_at, now() FROM open WHERE status = 'RUNNING'
+)
+UPDATE taskflow_tasks AS t
 SET status = 'CANCELED', finished_at = now(), node_id = NULL, claim_token = NULL
-WHERE id = %(id)s AND status IN ('PENDING', 'RUNNING')
-RETURNING id
+FROM open WHERE t.id = open.id
+RETURNING t.id
 
 -- name: requeue_if_ended
--- From the start: nothing of the earlier runs counts any more.
-WITH requeued AS (
-    UPDATE taskflow_tasks
-    SET status = 'PENDING', run_at = now(), attempt = 0, rescues = 0, error = NULL,
-        error_type = NULL, started_at = NULL, finished_at = NULL
+-- From the start: nothing of the earlier runs counts any more, but their attempts are kept.
+WITH ended AS MATERIALIZED (
+    SELECT id, status, attempt, node, started_at, finished_at, error, error_type, status_code,
+           elapsed_ms
+    FROM taskflow_tasks
     WHERE id = %(id)s AND status IN ('FAILED', 'CANCELED')
-    RETURNING id
+    FOR UPDATE
+), recorded AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
+                                   error, error_type, status_code, elapsed_ms)
+    SELECT id, attempt, status, node, started_at, finished_at, error, error_type, status_code,
+           elapsed_ms
+    FROM ended WHERE status = 'FAILED' AND error_type <> 'poison' AND attempt > 0
+), requeued AS (
+    UPDATE taskflow_tasks AS t
+    SET status = 'PENDING', run_at = now(), attempt = 0, rescues = 0, error = NULL,
+        error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,
+        started_at = NULL, finished_at = NULL
+    FROM ended WHERE t.id = ended.id
+    RETURNING t.id
 )
 SELECT id, pg_notify('taskflow_work', %(sender)s) FROM requeued
+
+-- name: attempts
+-- The last attempt stands in the task's row until another move puts it with the others.
+SELECT number, status, node, started_at, finished_at, elapsed_ms, status_code, error, error_type
+FROM (
+    SELECT 0 AS place, id, number, status, node, started_at, finished_at, elapsed_ms,
+           status_code, error, error_type
+    FROM taskflow_attempts WHERE task_id = %(id)s
+    UNION ALL
+    SELECT 1, 0, attempt, status, node, started_at, finished_at, elapsed_ms, status_code,
+           error, error_type
+    FROM taskflow_tasks
+    WHERE id = %(id)s AND attempt > 0
+      AND (status = 'COMPLETED' OR status = 'FAILED' AND error_type <> 'poison')
+    UNION ALL
+    SELECT 1, 0, attempt, status, node, started_at, NULL, NULL, NULL, NULL, NULL
+    FROM taskflow_tasks WHERE id = %(id)s AND status = 'RUNNING'
+) AS a
+ORDER BY place, id
+
+-- name: delete_if_ended_before
+-- A few at a time, those first that were created first. Ids grow with the time of creation, and
+-- nothing ends before it was created: so the index on (status, id) finds them.
+WITH old AS (
+    SELECT id, size_bytes FROM taskflow_tasks
+    WHERE status = %(status)s
+      AND finished_at < now() - make_interval(secs => %(age_seconds)s)
+      AND id < taskflow_least_id(now() - make_interval(secs => %(age_seconds)s))
+    ORDER BY id LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), few AS (
+    SELECT id, sum(size_bytes) OVER (ORDER BY id) - size_bytes AS bytes_before FROM old
+), deleted AS (
+    DELETE FROM taskflow_tasks
+    WHERE id IN (SELECT id FROM few WHERE bytes_before < %(budget_bytes)s)
+    RETURNING id
+)
+SELECT count(*) FROM deleted

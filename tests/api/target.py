@@ -56,7 +56,7 @@ class Target:
                 with target._changed:
                     target.hits[self.path] += 1
                     target._changed.notify_all()
-                path = "/text" if self.path.startswith("/once/") else self.path
+                path = "/text" if self.path.startswith("/once/") else self.path.partition("?")[0]
                 status, content_type, body = ANSWERS[path]
                 self.send_response(status)
                 if content_type is not None:

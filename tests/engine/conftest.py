@@ -17,6 +17,8 @@ from taskflow.model.task import NewTask, Task
 from taskflow.settings import Settings
 from taskflow.store.memory import MemoryStore
 
+_VERBS = ("claim", "settle", "release", "retry", "renew", "rescue", "register", "retire")
+
 
 class ScriptedFetcher(Fetcher):
     """Does what the URL says: ``http://target/SECONDS`` takes so long, ``/404`` fails."""
@@ -68,7 +70,7 @@ class FaultyStore(MemoryStore):
         self.calls: Counter[str] = Counter()
 
     def go_away(self, *verbs: str) -> None:
-        for verb in verbs or ("claim", "settle", "release", "renew", "rescue", "register"):
+        for verb in verbs or _VERBS:
             self.faults[verb] = StoreUnavailable
 
     def come_back(self) -> None:
@@ -102,8 +104,14 @@ class FaultyStore(MemoryStore):
     async def settle(self, endings):
         return await self._call("settle", endings)
 
-    async def release(self, claims):
-        return await self._call("release", claims)
+    async def release(self, releases):
+        return await self._call("release", releases)
+
+    async def reconcile(self, node_id, tokens, **kwargs):
+        return await self._call("reconcile", node_id, tokens, **kwargs)
+
+    async def retry(self, retrials):
+        return await self._call("retry", retrials)
 
 
 class Bench:

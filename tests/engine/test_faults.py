@@ -75,19 +75,27 @@ async def test_outcomes_are_bounded_while_the_store_is_away(
 async def test_a_node_that_cannot_renew_stops_before_others_take_over(
     autojump_clock, new_bench, nursery, events
 ):
-    """Its fetches are cut off within the lease, and its late outcomes are not written."""
+    """Its fetches are cut off within the lease; it gives back what it held as soon as it can."""
     bench = new_bench(heartbeat_seconds=5.0, lease_seconds=20.0, fetch_timeout_seconds=1000.0)
     [task] = await bench.add(500)
     await nursery.start(bench.engine.run)
     await trio.sleep(1)
-    bench.store.go_away("renew", "register", "rescue", "claim")
+    bench.store.go_away()
     while not bench.fetcher.cut_off:
         await trio.sleep(0.1)
     assert trio.current_time() <= 20.1
+    await trio.sleep(30)
+    assert await bench.statuses() == {"RUNNING": 1}
     bench.store.come_back()
+    back_at = trio.current_time()
+    while (await bench.now(task)).rescues + bench.fetcher.running == 0:
+        await trio.sleep(0.01)
+    assert trio.current_time() - back_at < 2
     await bench.all_ended()
     done = await bench.now(task)
-    assert (done.status, done.attempt, done.rescues) == (TaskStatus.COMPLETED, 1, 1)
+    assert (done.status, done.attempt, done.rescues) == (TaskStatus.COMPLETED, 1, 0)
+    attempts = await bench.store.attempts(task.id)
+    assert [one.status for one in attempts] == ["INTERRUPTED", "COMPLETED"]
     assert events.count(Event.LEASE_LOST) == 1
     assert bench.store.calls["register"] >= 2
     bench.engine.shut_down(drain_seconds=0)
@@ -226,3 +234,64 @@ async def test_a_fault_of_ours_ends_the_engine(autojump_clock, new_bench, events
     bench.store.faults[verb] = ZeroDivisionError
     with pytest.RaisesGroup(ZeroDivisionError, allow_unwrapped=True, flatten_subgroups=True):
         await bench.engine.run()
+
+
+async def test_outcomes_outlive_the_lease(autojump_clock, new_bench, nursery, events):
+    """Fetched before an outage that is longer than the lease, written after it: once fetched."""
+    bench = new_bench(heartbeat_seconds=5.0, lease_seconds=20.0)
+    tasks = await bench.add(2, 2, 2)
+    await nursery.start(bench.engine.run)
+    await trio.sleep(1)
+    bench.store.go_away()
+    await trio.sleep(60)
+    bench.store.come_back()
+    await bench.all_ended()
+    assert await bench.statuses() == {"COMPLETED": 3}
+    assert len(bench.fetcher.started) == 3
+    assert [(await bench.now(task)).rescues for task in tasks] == [0, 0, 0]
+    await bench.add(1)
+    await bench.all_ended()
+    assert trio.current_time() < 70
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_a_shutdown_in_an_outage_waits_for_nothing(
+    autojump_clock, new_bench, nursery, events
+):
+    """Outcomes that cannot be written in time are left to a rescue: the end keeps its deadline."""
+    bench = new_bench()
+    await bench.add(2)
+    async with trio.open_nursery() as engine:
+        await engine.start(bench.engine.run)
+        await trio.sleep(1)
+        bench.store.go_away()
+        await trio.sleep(60)
+        began = trio.current_time()
+        bench.engine.shut_down(drain_seconds=6)
+    assert trio.current_time() - began < 8
+
+
+async def test_a_claim_under_way_at_shutdown_is_put_back_at_once(
+    autojump_clock, new_bench, nursery, events
+):
+    """What a slow claim takes after the shutdown began does not wait for the drain."""
+    bench = new_bench(drain_seconds=60.0, fetch_timeout_seconds=50.0)
+    claim_began = trio.Event()
+
+    async def slowly(*_):
+        if bench.fetcher.running:
+            claim_began.set()
+            await trio.sleep(0.2)
+
+    bench.store.faults["claim"] = slowly
+    await bench.add(40)
+    await nursery.start(bench.engine.run)
+    await trio.sleep(1)
+    [late] = await bench.add(1)
+    await claim_began.wait()
+    bench.engine.shut_down(drain_seconds=60)
+    await trio.sleep(0.3)
+    assert (await bench.now(late)).status is TaskStatus.PENDING
+    assert bench.store.calls["release"] == 1
+    assert len(bench.fetcher.started) == 1
+    assert await bench.store.attempts(late.id) == []

@@ -196,7 +196,7 @@ async def test_head(serve, fetch):
 async def test_http_error(get, status, error):
     """400 and above fail with code and phrase; a hostile phrase is made harmless."""
     outcome = await get(answer(b"no", status=status))
-    assert outcome == Failed(ErrorType.HTTP_STATUS, f"http error: status: {error}")
+    assert outcome == Failed(ErrorType.HTTP_STATUS, f"http error: status: {error}", int(error[:3]))
 
 
 async def test_hostile_phrase_of_success(get):

@@ -37,7 +37,7 @@ def test_an_engine_that_fails_ends_the_process(tmp_path, tasks, name):
         ended = service.wait_for_end(within=10)
     assert ended.code != 0
     assert "crashed" in ended.stderr
-    assert 'column "run_at" does not exist' in ended.stderr
+    assert "column t.run_at does not exist" in ended.stderr
     if name in {"serve", "worker"}:
         assert ended.code == 1
         assert "Traceback" in ended.stderr

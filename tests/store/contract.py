@@ -11,7 +11,7 @@ import trio
 from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Claim, NewTask, TaskStatus
-from taskflow.store.base import Ending, Rescued, Retrial, TaskStore
+from taskflow.store.base import Ending, Release, Rescued, Retrial, TaskStore
 
 
 def new_task(payload: str = '"http://example.com/"', **fields) -> NewTask:
@@ -26,6 +26,10 @@ def failed(claim: Claim, error_type: ErrorType = ErrorType.TIMEOUT) -> Ending:
     return Ending(
         claim.task_id, claim.token, TaskStatus.FAILED, error="it failed", error_type=error_type
     )
+
+
+def released(claim: Claim, elapsed_ms: float | None = None) -> Release:
+    return Release(claim.task_id, claim.token, elapsed_ms)
 
 
 class StoreContract:
@@ -273,7 +277,7 @@ class StoreContract:
         await store.settle([completed(claim)])
         settled = await store.get(added.id)
         assert await store.settle([failed(claim)]) == set()
-        assert await store.release([claim]) == set()
+        assert await store.release([released(claim)]) == set()
         assert (
             await store.retry([Retrial(claim.task_id, claim.token, 0, "e", ErrorType.DNS)]) == set()
         )
@@ -283,11 +287,11 @@ class StoreContract:
         """The token of an earlier claim is worth nothing once the task was claimed anew."""
         [added] = await store.add([new_task()])
         late = await self.claim_one(store, node)
-        await store.release([late])
+        await store.release([released(late)])
         current = await self.claim_one(store, node)
         assert current.token != late.token
         assert await store.settle([completed(late)]) == set()
-        assert await store.release([late]) == set()
+        assert await store.release([released(late)]) == set()
         assert await self.status_of(store, added.id) is TaskStatus.RUNNING
         assert await store.settle([completed(current)]) == {added.id}
 
@@ -305,9 +309,9 @@ class StoreContract:
         """A released task can be claimed at once, as the same attempt."""
         [added] = await store.add([new_task()])
         claim = await self.claim_one(store, node)
-        assert await store.release([claim]) == {added.id}
-        released = await store.get(added.id)
-        assert (released.status, released.attempt) == (TaskStatus.PENDING, 0)
+        assert await store.release([released(claim)]) == {added.id}
+        task = await store.get(added.id)
+        assert (task.status, task.attempt) == (TaskStatus.PENDING, 0)
         assert (await self.claim_one(store, node)).attempt == 1
 
     async def test_retry_counts_the_attempt_and_waits(self, store, node):
@@ -401,6 +405,145 @@ class StoreContract:
         with pytest.raises(LeaseLost):
             await store.renew(node)
 
+    async def test_what_a_node_does_not_know_of_is_put_back(self, store, node):
+        """Claims by unknown tokens from before the renewal are undone; all others are kept."""
+        added = await store.add([new_task() for _ in range(3)])
+        lost, known = await self.claim_one(store, node), await self.claim_one(store, node)
+        renewed_at = await store.renew(node)
+        later = await self.claim_one(store, node)
+        assert await store.reconcile(node, [known.token], before=renewed_at) == 1
+        statuses = [await self.status_of(store, task.id) for task in added]
+        assert statuses == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RUNNING]
+        assert await store.settle([completed(lost)]) == set()
+        assert await store.settle([completed(known), completed(later)]) == {
+            known.task_id,
+            later.task_id,
+        }
+        again = await self.claim_one(store, node)
+        assert (again.task_id, again.attempt) == (lost.task_id, 1)
+
+    # Fairness
+
+    async def test_some_claims_go_by_age(self, store, node):
+        """Who has been due for the longest gets its part, whatever its priority."""
+        ids = [
+            (await store.add([new_task(priority=priority)]))[0].id
+            for priority in (-5, 0, 7, 100, 100)
+        ]
+        claims = await store.claim(node, limit=3, by_age=1)
+        assert [claim.task_id for claim in claims] == [ids[3], ids[4], ids[0]]
+        claims = await store.claim(node, limit=1, by_age=1)
+        assert [claim.task_id for claim in claims] == [ids[1]]
+        claims = await store.claim(node, limit=5, by_age=5)
+        assert [claim.task_id for claim in claims] == [ids[2]]
+
+    async def test_tasks_put_back_keep_their_place(self, store, node):
+        """A task that was claimed and released is claimed once again, in its old turn."""
+        added = await store.add([new_task(str(n)) for n in range(4)])
+        for _ in range(3):
+            claims = await store.claim(node, limit=2, by_age=1)
+            assert [claim.task_id for claim in claims] == [task.id for task in added[:2]]
+            await store.release([released(claim) for claim in claims])
+        claims = await store.claim(node, limit=10, by_age=3)
+        assert [claim.task_id for claim in claims] == [task.id for task in added]
+
+    async def test_priorities_are_walked_in_order(self, store, node):
+        """Tasks that are not due do not stand in the way of those of lower priority."""
+        await store.add([new_task(priority=9, delay_seconds=3600) for _ in range(5)])
+        added = await store.add([new_task(priority=-n) for n in (3, 1, 2)])
+        claims = await store.claim(node, limit=2)
+        assert [claim.task_id for claim in claims] == [added[1].id, added[2].id]
+
+    # Attempts
+
+    async def test_attempts_are_kept(self, store, node):
+        """Each attempt's outcome in order: failed, cut off, lost, and the one that succeeded."""
+        [task] = await store.add([new_task(max_attempts=5)])
+        claim = await self.claim_one(store, node)
+        await store.retry(
+            [Retrial(claim.task_id, claim.token, 0, "no luck", ErrorType.HTTP_STATUS, 503, 12.5)]
+        )
+        await store.release([released(await self.claim_one(store, node))])
+        await store.release([released(await self.claim_one(store, node), elapsed_ms=3.0)])
+        await self.claim_and_die(store)
+        await self.rescued(store)
+        claim = await self.claim_one(store, node)
+        [*_, running] = await store.attempts(task.id)
+        assert (running.number, running.status, running.finished_at) == (2, "RUNNING", None)
+        ending = msgspec.structs.replace(completed(claim), status_code=200, elapsed_ms=7.5)
+        await store.settle([ending])
+        attempts = await store.attempts(task.id)
+        assert [(one.number, one.status, one.node) for one in attempts] == [
+            (1, "FAILED", "here"),
+            (2, "INTERRUPTED", "here"),
+            (2, "LOST", "dead"),
+            (2, "COMPLETED", "here"),
+        ]
+        first, cut_off, lost, last = attempts
+        assert (first.error, first.error_type) == ("no luck", ErrorType.HTTP_STATUS)
+        assert (first.status_code, first.elapsed_ms) == (503, 12.5)
+        assert (cut_off.elapsed_ms, lost.elapsed_ms, lost.error) == (3.0, None, None)
+        assert (last.status_code, last.elapsed_ms, last.error) == (200, 7.5, None)
+        assert all(one.started_at <= one.finished_at for one in attempts)
+
+    async def test_attempts_of_tasks_without_any(self, store):
+        """A task that never ran has none; an unknown one is told apart."""
+        [task] = await store.add([new_task()])
+        assert await store.attempts(task.id) == []
+        assert await store.attempts(uuid.uuid4()) is None
+
+    async def test_attempts_survive_moves_by_hand(self, store, node):
+        """What was called off or is run again keeps what was tried before."""
+        [task] = await store.add([new_task()])
+        await store.settle([failed(await self.claim_one(store, node))])
+        await store.requeue(task.id)
+        assert [one.status for one in await store.attempts(task.id)] == ["FAILED"]
+        await self.claim_one(store, node)
+        await store.cancel(task.id)
+        attempts = await store.attempts(task.id)
+        assert [(one.number, one.status) for one in attempts] == [(1, "FAILED"), (1, "CANCELED")]
+        await store.requeue(task.id)
+        await store.cancel(task.id)
+        assert await store.attempts(task.id) == attempts
+
+    async def test_poison_is_no_attempt(self, store):
+        """A task that was given up shows the nodes that died under it, and no more."""
+        [task] = await store.add([new_task()])
+        await self.claim_and_die(store)
+        await self.rescued(store, max_rescues=1)
+        assert [one.status for one in await store.attempts(task.id)] == ["LOST"]
+
+    # Retention
+
+    async def test_only_what_ended_long_ago_is_deleted(self, store, node):
+        """Open tasks and those that ended just now stay; attempts go with their tasks."""
+        ended, recent, running, pending = await store.add(
+            [new_task(max_attempts=2, priority=-n) for n in range(4)]
+        )
+        claim = await self.claim_one(store, node)
+        await store.retry([Retrial(claim.task_id, claim.token, 0.0, "no luck", ErrorType.DNS)])
+        await store.settle([completed(await self.claim_one(store, node))])
+        await trio.sleep(0.6)
+        await store.settle([failed(await self.claim_one(store, node))])
+        await self.claim_one(store, node)
+        assert await store.delete_ended(age_seconds=0.5, limit=10) == 1
+        assert await store.get(ended.id) is None
+        assert await store.attempts(ended.id) is None
+        for task in (recent, running, pending):
+            assert await store.get(task.id) is not None
+        page = await store.page(limit=10)
+        assert [task.id for task in page.tasks] == [pending.id, running.id, recent.id]
+        assert await store.delete_ended(age_seconds=0.5, limit=10) == 0
+
+    async def test_deleting_is_bounded(self, store, node):
+        """No more than was said goes at once."""
+        await store.add([new_task() for _ in range(5)])
+        claims = await store.claim(node, limit=5)
+        await store.settle([completed(claim) for claim in claims])
+        await trio.sleep(0.05)
+        counts = [await store.delete_ended(age_seconds=0.01, limit=2) for _ in range(4)]
+        assert counts == [2, 2, 1, 0]
+
     # By hand
 
     async def test_cancel_pending_and_running(self, store, node):
@@ -446,6 +589,36 @@ class StoreContract:
                 await store.add([new_task()])
             await store.add([new_task()])
             await store.wait_for_work()
+
+    async def test_what_becomes_due_wakes_who_waits(self, store, node):
+        """The wait for work ends when a task becomes due, and then it can be claimed."""
+        [added] = await store.add([new_task(delay_seconds=0.3)])
+        await store.wait_for_work()
+        assert await store.claim(node, limit=1) == []
+        with trio.fail_after(5):
+            while not (claims := await store.claim(node, limit=1)):
+                await store.wait_for_work()
+        assert claims[0].task_id == added.id
+
+    async def test_a_retry_wakes_who_waits_when_it_is_due(self, store, node):
+        """Also one who was waiting before the task was put back for later."""
+        await store.add([new_task(max_attempts=2)])
+        claim = await self.claim_one(store, node)
+        again = []
+
+        async def wait_and_claim():
+            while not again:
+                await store.wait_for_work()
+                again.extend(await store.claim(node, limit=1))
+
+        with trio.fail_after(1.5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait_and_claim)
+                await trio.sleep(0.1)
+                await store.retry(
+                    [Retrial(claim.task_id, claim.token, 0.3, "no luck", ErrorType.DNS)]
+                )
+        assert again[0].attempt == 2
 
     async def test_check_and_statistics(self, store):
         """A store that works says so, and what it is."""

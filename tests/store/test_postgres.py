@@ -18,7 +18,7 @@ from taskflow.store import listen
 from taskflow.store.migrate import migrations
 from taskflow.store.postgres import migrate_database, open_postgres
 from taskflow.telemetry import Event
-from tests.store.contract import StoreContract, new_task
+from tests.store.contract import StoreContract, new_task, released
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
 
@@ -87,7 +87,7 @@ async def test_work_is_heard_by_other_nodes(database_url, store):
             [task] = await store.add([new_task()])
             await other.wait_for_work()
             [claim] = await store.claim(node, limit=1)
-            await store.release([claim])
+            await store.release([released(claim)])
             await other.wait_for_work()
             await store.cancel(task.id)
             await store.requeue(task.id)

@@ -1,0 +1,36 @@
+"""Retention: tasks that ended long ago are deleted, a few at a time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from taskflow.engine.outage import Outage
+from taskflow.model.errors import StoreUnavailable
+from taskflow.store.base import TaskStore
+from taskflow.telemetry import Event, emit
+
+# Small enough for milliseconds, so that claims and pages never wait for it.
+_BATCH: Final = 500
+_LONGEST_PAUSE_SECONDS: Final = 60.0
+# Between batches, so that deleting a backlog leaves most of the store's time to others.
+_BETWEEN_SECONDS: Final = 0.1
+
+
+async def delete_ended_tasks(*, store: TaskStore, outage: Outage, retention_seconds: float) -> None:
+    """Delete tasks whose end is longer past than that, until cancelled.
+
+    Every node does so; they share the work, for each passes over what another one has in hand.
+    """
+    pause_seconds = min(retention_seconds, _LONGEST_PAUSE_SECONDS)
+    while True:
+        try:
+            deleted = await store.delete_ended(age_seconds=retention_seconds, limit=_BATCH)
+        except StoreUnavailable as error:
+            outage.began(error)
+            await trio.sleep(pause_seconds)
+            continue
+        if deleted:
+            emit(Event.TASKS_DELETED, tasks=deleted)
+        await trio.sleep(_BETWEEN_SECONDS if deleted else pause_seconds)

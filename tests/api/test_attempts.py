@@ -1,0 +1,115 @@
+"""Retries and attempts over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from datetime import datetime
+
+import pytest
+
+from tests.api.client import check_problem
+
+ATTEMPT_FIELDS = [
+    "number",
+    "status",
+    "node",
+    "started_at",
+    "finished_at",
+    "elapsed_ms",
+    "status_code",
+    "error",
+    "error_type",
+]
+
+
+def post(server, **fields):
+    return server.post(json.dumps(fields).encode())
+
+
+def attempts(server, task_id):
+    answer = server.ask("GET", f"/tasks/{task_id}/attempts")
+    assert answer.status == 200
+    return answer.json
+
+
+class TestFields:
+    @pytest.mark.parametrize("number", [1, 2, 100])
+    def test_max_attempts_are_taken(self, server, number):
+        """A task may say how many attempts it gets."""
+        answer = post(server, payload=1, max_attempts=number)
+        assert (answer.status, answer.json["max_attempts"]) == (201, number)
+
+    @pytest.mark.parametrize("number", [-100, 0, 7, 100])
+    def test_a_priority_is_taken(self, server, number):
+        """A task may say how urgent it is."""
+        answer = post(server, payload=1, priority=number)
+        assert (answer.status, answer.json["priority"]) == (201, number)
+
+    @pytest.mark.parametrize("value", [0, -1, 101, 1.5, "2", None, True, [], {}, 10**30])
+    def test_other_numbers_of_attempts_are_refused(self, server, value):
+        """The answer names the field and what it may be."""
+        answer = post(server, payload=1, max_attempts=value)
+        problem = check_problem(answer, 422)
+        assert problem["detail"] == "max_attempts must be a whole number from 1 to 100"
+
+    @pytest.mark.parametrize("value", [-101, 101, 0.5, "high", None, False])
+    def test_other_priorities_are_refused(self, server, value):
+        """The answer names the field and what it may be."""
+        answer = post(server, payload=1, priority=value)
+        problem = check_problem(answer, 422)
+        assert problem["detail"] == "priority must be a whole number from -100 to 100"
+
+
+class TestAttempts:
+    def test_one_that_succeeds(self, server, target):
+        """A task that went well at once has one attempt, with the answer's status."""
+        task = server.run(f'"{target.url}/json"'.encode())
+        [attempt] = attempts(server, task["id"])
+        assert list(attempt) == ATTEMPT_FIELDS
+        assert (attempt["number"], attempt["status"]) == (1, "COMPLETED")
+        assert (attempt["status_code"], attempt["error"], attempt["error_type"]) == (
+            200,
+            None,
+            None,
+        )
+        assert attempt["elapsed_ms"] > 0
+        assert (attempt["started_at"], attempt["finished_at"]) == (
+            task["started_at"],
+            task["finished_at"],
+        )
+        assert attempt["node"]
+
+    def test_one_that_is_tried_again(self, server, target):
+        """A 500 is tried again after a backoff; until then the task shows why it waits."""
+        path = f"{target.url}/500?{uuid.uuid4()}"
+        task_id = post(server, payload=path, max_attempts=2).json["id"]
+        while (waiting := server.show(task_id))["error"] is None:
+            time.sleep(0.01)
+        assert (waiting["status"], waiting["attempt"]) == ("PENDING", 1)
+        assert waiting["error"] == "http error: status: 500 Internal Server Error"
+        assert waiting["run_at"] > waiting["started_at"]
+        done = server.wait(task_id)
+        assert (done["status"], done["attempt"], done["max_attempts"]) == ("FAILED", 2, 2)
+        first, second = attempts(server, task_id)
+        assert (first["number"], first["status"], first["status_code"]) == (1, "FAILED", 500)
+        assert (second["number"], second["status"], second["status_code"]) == (2, "FAILED", 500)
+        pause = datetime.fromisoformat(second["started_at"]) - datetime.fromisoformat(
+            first["finished_at"]
+        )
+        assert 0.49 <= pause.total_seconds() < 2
+
+    def test_what_is_not_tried_again(self, server, target):
+        """A 404 and a payload that is no URL end at once, whatever attempts are left."""
+        for payload in (f"{target.url}/404", 12345):
+            task_id = post(server, payload=payload, max_attempts=9).json["id"]
+            assert server.wait(task_id)["attempt"] == 1
+            [attempt] = attempts(server, task_id)
+            assert attempt["status"] == "FAILED"
+
+    def test_none_yet(self, server):
+        """A task that waits has no attempts; an unknown one is not found."""
+        for unknown in (uuid.uuid4(), "nonsense"):
+            answer = server.ask("GET", f"/tasks/{unknown}/attempts")
+            check_problem(answer, 404)

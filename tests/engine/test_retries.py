@@ -1,0 +1,171 @@
+"""Failures that are tried again, priorities and due times: on the virtual clock."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import trio
+
+from taskflow.engine.dispatcher import TASKS_PER_TURN_BY_AGE, Turns
+from taskflow.model.outcome import ErrorType, Failed, Fetched
+from taskflow.model.task import NewTask, TaskStatus
+from tests.engine.conftest import response
+
+
+class Script:
+    """A fetcher that fails so many times, then succeeds."""
+
+    def __init__(self, *failures: Failed) -> None:
+        self.failures = list(failures)
+        self.started: list[float] = []
+
+    async def fetch(self, request):
+        self.started.append(trio.current_time())
+        await trio.sleep(0.25)
+        return self.failures.pop(0) if self.failures else Fetched(response())
+
+    @property
+    def pauses(self) -> list[float]:
+        return [b - a - 0.25 for a, b in zip(self.started, self.started[1:], strict=False)]
+
+
+BUSY = Failed(ErrorType.HTTP_STATUS, "busy", 503)
+
+
+async def run_one(bench, nursery, script, **fields):
+    bench.fetcher = script
+    bench.engine = bench.new_engine()
+    [task] = await bench.store.add([NewTask(msgspec.Raw(b'"http://target/"'), **fields)])
+    await nursery.start(bench.engine.run)
+    await bench.all_ended()
+    bench.engine.shut_down(drain_seconds=0)
+    return await bench.now(task), await bench.store.attempts(task.id)
+
+
+async def test_a_failure_is_tried_again(autojump_clock, new_bench, nursery):
+    """After a backoff that doubles, on the moment, until an attempt succeeds."""
+    script = Script(BUSY, BUSY, BUSY)
+    task, attempts = await run_one(new_bench(), nursery, script, max_attempts=5)
+    assert (task.status, task.attempt, task.error) == (TaskStatus.COMPLETED, 4, None)
+    assert [(one.number, one.status, one.status_code) for one in attempts] == [
+        (1, "FAILED", 503),
+        (2, "FAILED", 503),
+        (3, "FAILED", 503),
+        (4, "COMPLETED", 200),
+    ]
+    assert {one.elapsed_ms for one in attempts} == {250.0}
+    for pause, most in zip(script.pauses, (1, 2, 4), strict=True):
+        assert most / 2 - 0.01 <= pause <= most + 0.01
+
+
+async def test_while_it_waits_it_shows_why(autojump_clock, new_bench, nursery):
+    """A task between attempts is PENDING for later, with the last error and the counts."""
+    bench = new_bench(backoff_seconds=100.0)
+    bench.fetcher = Script(BUSY)
+    bench.engine = bench.new_engine()
+    [task] = await bench.store.add([NewTask(msgspec.Raw(b'"http://target/"'), max_attempts=2)])
+    await nursery.start(bench.engine.run)
+    await trio.sleep(1)
+    waiting = await bench.now(task)
+    assert (waiting.status, waiting.attempt, waiting.max_attempts) == (TaskStatus.PENDING, 1, 2)
+    assert (waiting.error, waiting.error_type) == ("busy", ErrorType.HTTP_STATUS)
+    assert 49 <= (waiting.run_at - waiting.created_at).total_seconds() <= 102
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_attempts_run_out(autojump_clock, new_bench, nursery):
+    """The last failure is the task's own; there are no more attempts than allowed."""
+    script = Script(*[BUSY] * 9)
+    task, attempts = await run_one(new_bench(), nursery, script, max_attempts=3)
+    assert (task.status, task.attempt, task.error) == (TaskStatus.FAILED, 3, "busy")
+    assert len(script.started) == len(attempts) == 3
+
+
+async def test_what_cannot_go_better_is_not_tried_again(autojump_clock, new_bench, nursery):
+    """A 404 ends the task whatever attempts are left."""
+    script = Script(Failed(ErrorType.HTTP_STATUS, "not there", 404))
+    task, attempts = await run_one(new_bench(), nursery, script, max_attempts=9)
+    assert (task.status, task.attempt, len(attempts)) == (TaskStatus.FAILED, 1, 1)
+
+
+async def test_a_target_that_asks_for_time_gets_it(autojump_clock, new_bench, nursery):
+    """Retry-After goes before a shorter backoff, up to its bound."""
+    bench = new_bench(max_retry_after_seconds=60.0)
+    script = Script(
+        msgspec.structs.replace(BUSY, retry_after_seconds=20.0),
+        msgspec.structs.replace(BUSY, retry_after_seconds=86_400.0),
+    )
+    await run_one(bench, nursery, script, max_attempts=3)
+    assert script.pauses == pytest.approx([20, 60], abs=0.01)
+
+
+async def test_an_interruption_is_no_attempt(autojump_clock, new_bench, nursery):
+    """A task with one attempt that a shutdown cut off is run again all the same."""
+    bench = new_bench(fetch_timeout_seconds=100.0)
+    [task] = await bench.add(30)
+    async with trio.open_nursery() as first:
+        await first.start(bench.engine.run)
+        await trio.sleep(10)
+        bench.engine.shut_down(drain_seconds=5)
+    second = bench.new_engine()
+    await nursery.start(second.run)
+    await bench.all_ended()
+    done = await bench.now(task)
+    assert (done.status, done.attempt, done.rescues) == (TaskStatus.COMPLETED, 1, 0)
+    attempts = await bench.store.attempts(task.id)
+    assert [(one.status, one.elapsed_ms) for one in attempts] == [
+        ("INTERRUPTED", 15_000.0),
+        ("COMPLETED", 30_000.0),
+    ]
+    second.shut_down(drain_seconds=0)
+
+
+async def test_a_flood_of_high_priority_does_not_starve_the_rest(
+    autojump_clock, new_bench, nursery
+):
+    """A tenth of the work goes to who has waited the longest."""
+    bench = new_bench(workers=1)
+    await bench.add(*["1"] * 20)
+    flood = [NewTask(msgspec.Raw(b'"http://target/1.0"'), priority=100) for _ in range(400)]
+    await bench.store.add(flood)
+    await nursery.start(bench.engine.run)
+    await trio.sleep(220)
+    paths = [path for _, path in bench.fetcher.started]
+    assert 18 <= paths.count("1") <= 22
+    bench.engine.shut_down(drain_seconds=0)
+
+
+def test_turns():
+    """Of ten tasks one goes by age, however they are claimed."""
+    for limit in (1, 3, 10, 37, 100):
+        turns, by_age = Turns(), 0
+        for _ in range(1000 // limit):
+            aged = turns.by_age(limit)
+            by_age += aged
+            turns.claimed(limit, by_age=aged)
+        claimed = 1000 // limit * limit
+        assert abs(by_age - claimed / TASKS_PER_TURN_BY_AGE) <= max(1, limit / 10 + 1)
+
+
+async def test_a_task_for_later_starts_on_time(autojump_clock, new_bench, nursery):
+    """It does not wait for the next poll."""
+    bench = new_bench(poll_seconds=60.0)
+    await nursery.start(bench.engine.run)
+    payload = msgspec.Raw(b'"http://target/0"')
+    await bench.store.add([NewTask(payload, delay_seconds=seconds) for seconds in (7.5, 3.25)])
+    await bench.all_ended()
+    assert [at for at, _ in bench.fetcher.started] == pytest.approx([3.25, 7.5], abs=0.001)
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_old_tasks_are_deleted(autojump_clock, new_bench, nursery):
+    """With a retention set, tasks go so long after their end; without one they stay."""
+    bench = new_bench(retention_seconds=100.0)
+    await nursery.start(bench.engine.run)
+    await bench.add(*[1] * 1200)
+    await bench.all_ended()
+    ended = trio.current_time()
+    while await bench.statuses():
+        await trio.sleep(0.1)
+    assert 40 < trio.current_time() - ended < 170
+    bench.engine.shut_down(drain_seconds=0)
