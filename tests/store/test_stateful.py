@@ -1,0 +1,424 @@
+"""Random sequences of moves on both stores at once, held against the lifecycle table.
+
+A model of the law, made from the table alone, says what each verb must do. Both stores get
+the same calls; any difference between them, or from the model, fails with the shortest
+sequence that shows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+import psycopg
+import pytest
+import trio
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from taskflow.model import lifecycle
+from taskflow.model.errors import IllegalMove, LeaseLost
+from taskflow.model.lifecycle import Move
+from taskflow.model.outcome import ErrorType
+from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
+from taskflow.settings import Settings
+from taskflow.store.base import Ending, Release, Retrial, TaskStore
+from taskflow.store.memory import MemoryStore
+from taskflow.store.postgres import PostgresStore, open_postgres
+
+LATER_SECONDS = 3600.0
+
+
+class Stores:
+    """Both stores, in a Trio run of its own thread; ``call`` asks both for the same."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+        self._ready: queue.SimpleQueue = queue.SimpleQueue()
+        self._thread = threading.Thread(target=trio.run, args=[self._run])
+
+    def __enter__(self) -> Stores:
+        self._thread.start()
+        self._token, self._stop, self.postgres = self._ready.get(timeout=30)
+        self.connection = psycopg.connect(self._url, autocommit=True)
+        self.clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+        self._token.run_sync_soon(self._stop.set)
+        self._thread.join()
+
+    def clear(self) -> None:
+        self.connection.execute("TRUNCATE taskflow_tasks, taskflow_nodes, taskflow_attempts")
+        self.memory = self._in_trio(_made, MemoryStore)
+
+    def call(self, verb: str, *arguments: dict[str, object]) -> list[object]:
+        """What memory and PostgreSQL answer, exceptions as values."""
+        stores = (self.memory, self.postgres)
+        return [
+            self._in_trio(_answer, store, verb, one)
+            for store, one in zip(stores, arguments, strict=True)
+        ]
+
+    def kill(self, memory_node: uuid.UUID, postgres_node: uuid.UUID) -> None:
+        """Let the lease of a node be over."""
+        if memory_node in self.memory._nodes:
+            self.memory._nodes[memory_node].expires_at = float("-inf")
+        self.connection.execute(
+            "UPDATE taskflow_nodes SET expires_at = now() - interval '1 second' WHERE id = %s",
+            [postgres_node],
+        )
+
+    def _in_trio(self, work, *args):
+        return trio.from_thread.run(work, *args, trio_token=self._token)
+
+    async def _run(self) -> None:
+        stop = trio.Event()
+        async with open_postgres(self._url, Settings()) as postgres:
+            self._ready.put((trio.lowlevel.current_trio_token(), stop, postgres))
+            await stop.wait()
+
+
+async def _made(make):
+    return make()
+
+
+async def _answer(store: TaskStore, verb: str, arguments: dict[str, object]) -> object:
+    try:
+        return await getattr(store, verb)(**arguments)
+    except (IllegalMove, LeaseLost) as error:
+        return type(error)
+
+
+@dataclass
+class Known:
+    """What the model knows of a task."""
+
+    number: int
+    priority: int
+    is_due: bool
+    turn: int
+    status: TaskStatus = TaskStatus.PENDING
+    attempt: int = 0
+    rescues: int = 0
+    error_type: str | None = None
+    hold: tuple[int, int] | None = None  # which claim, of which node
+    attempts: list[tuple[int, str]] = field(default_factory=list)
+
+    def move(self, move: Move) -> None:
+        self.status = lifecycle.target_of(self.status, move)
+        if self.status is not TaskStatus.RUNNING:
+            self.hold = None
+
+    def give_back(self, move: Move, ended: str | None) -> None:
+        if ended:
+            self.attempts.append((self.attempt, ended))
+        self.attempt -= 1
+        self.move(move)
+
+
+class Law(RuleBasedStateMachine):
+    """The model beside the stores."""
+
+    stores: Stores
+    seen: set[str]
+    nodes = Bundle("nodes")
+    tasks = Bundle("tasks")
+    claims = Bundle("claims")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stores.clear()
+        self.known: list[Known] = []
+        self.ids: list[tuple[uuid.UUID, uuid.UUID]] = []
+        self.alive: dict[int, bool] = {}
+        self.node_ids: list[tuple[uuid.UUID, uuid.UUID]] = []
+        self.made_claims: list[tuple[int, int, object, object]] = []
+        self.turns = itertools.count()
+
+    def both(self, verb: str, memory: dict, postgres: dict | None = None) -> list[object]:
+        return self.stores.call(verb, memory, memory if postgres is None else postgres)
+
+    def by_id(self, verb: str, task: int, **rest: object) -> list[object]:
+        memory_id, postgres_id = self.ids[task]
+        return self.both(verb, {"task_id": memory_id, **rest}, {"task_id": postgres_id, **rest})
+
+    def by_node(self, verb: str, node: int, memory=(), postgres=()) -> list[object]:
+        memory_id, postgres_id = self.node_ids[node]
+        return self.both(
+            verb, {"node_id": memory_id, **dict(memory)}, {"node_id": postgres_id, **dict(postgres)}
+        )
+
+    def numbers(self, answers: list[object]) -> list[set[int]]:
+        return [
+            {[ids[side] for ids in self.ids].index(task_id) for task_id in answer}
+            for side, answer in enumerate(answers)
+        ]
+
+    @initialize(target=tasks, priorities=st.lists(st.integers(-2, 2), min_size=4, max_size=4))
+    def begin_with_tasks(self, priorities):
+        return multiple(*[self.add_one(priority, is_due=True) for priority in priorities])
+
+    @initialize(target=nodes)
+    def begin_with_nodes(self):
+        return multiple(*[self.add_node() for _ in range(3)])
+
+    # Handing in
+
+    @rule(target=tasks, priority=st.integers(-2, 2), is_due=st.booleans())
+    def add(self, priority, is_due):
+        return self.add_one(priority, is_due=is_due)
+
+    def add_one(self, priority: int, *, is_due: bool) -> int:
+        new = NewTask(
+            msgspec.Raw(b"1"),
+            priority=priority,
+            delay_seconds=0.0 if is_due else LATER_SECONDS,
+            max_attempts=3,
+        )
+        [[in_memory], [in_postgres]] = self.both("add", {"tasks": [new]})
+        number = len(self.known)
+        self.ids.append((in_memory.id, in_postgres.id))
+        self.known.append(Known(number, priority, is_due, next(self.turns)))
+        return number
+
+    # Nodes
+
+    @rule(target=nodes)
+    def register(self):
+        return self.add_node()
+
+    def add_node(self) -> int:
+        ids = self.both("register", {"name": "node", "lease_seconds": 1000.0})
+        self.node_ids.append(tuple(ids))
+        self.alive[len(self.node_ids) - 1] = True
+        return len(self.node_ids) - 1
+
+    @rule(node=nodes)
+    def renew(self, node):
+        for answer in self.by_node("renew", node):
+            assert (answer is LeaseLost) == (not self.alive[node])
+
+    @rule(node=nodes, max_rescues=st.none() | st.integers(1, 3))
+    def die(self, node, max_rescues):
+        self.stores.kill(*self.node_ids[node])
+        self.alive[node] = False
+        if max_rescues:
+            self.rescue_all(max_rescues)
+
+    @rule(node=consumes(nodes))
+    def retire(self, node):
+        self.by_node("retire", node)
+        self.alive[node] = False
+        for task in self.known:
+            if task.hold and task.hold[1] == node:
+                task.give_back(Move.RELEASE, "INTERRUPTED")
+
+    @rule(max_rescues=st.integers(1, 3))
+    def rescue(self, max_rescues):
+        self.rescue_all(max_rescues)
+
+    def rescue_all(self, max_rescues: int) -> None:
+        answers = self.both("rescue", {"limit": 1000, "max_rescues": max_rescues})
+        pending, poisoned = set(), set()
+        for task in self.known:
+            if task.hold and not self.alive[task.hold[1]]:
+                task.rescues += 1
+                is_poison = task.rescues >= max_rescues
+                task.give_back(Move.POISON if is_poison else Move.RESCUE, "LOST")
+                task.error_type = "poison" if is_poison else task.error_type
+                (poisoned if is_poison else pending).add(task.number)
+        assert self.numbers([one.pending for one in answers]) == [pending] * 2
+        assert self.numbers([one.poisoned for one in answers]) == [poisoned] * 2
+
+    @rule(node=nodes, kept=st.sets(claims))
+    def reconcile(self, node, kept):
+        renewed = self.by_node("renew", node)
+        if not self.alive[node]:
+            return
+        tokens = [[self.made_claims[one][side].token for one in kept] for side in (2, 3)]
+        answers = self.by_node(
+            "reconcile",
+            node,
+            {"tokens": tokens[0], "before": renewed[0]},
+            {"tokens": tokens[1], "before": renewed[1]},
+        )
+        # One call's claims share a token, so what is kept is kept for all of them.
+        kept_calls = {self.made_claims[one][1] for one in kept}
+        lost = [
+            task
+            for task in self.known
+            if task.hold
+            and task.hold[1] == node
+            and self.made_claims[task.hold[0]][1] not in kept_calls
+        ]
+        for task in lost:
+            task.give_back(Move.RELEASE, None)
+        assert answers == [len(lost)] * 2
+
+    # Claims
+
+    @rule(target=claims, node=nodes, limit=st.integers(1, 4), by_age=st.integers(0, 2))
+    def claim(self, node, limit, by_age):
+        arguments = {"limit": limit, "by_age": by_age}
+        found = self.by_node("claim", node, arguments, arguments)
+        expected = self.expected_claims(limit, by_age) if self.alive[node] else []
+        for side, claims in enumerate(found):
+            in_order = [[ids[side] for ids in self.ids].index(one.task_id) for one in claims]
+            assert in_order == [task.number for task in expected]
+        call, made = len(self.made_claims), []
+        for task, in_memory, in_postgres in zip(expected, *found, strict=True):
+            made.append(len(self.made_claims))
+            self.made_claims.append((task.number, call, in_memory, in_postgres))
+            task.attempt += 1
+            task.move(Move.CLAIM)
+            task.hold = (made[-1], node)
+            assert in_memory.attempt == in_postgres.attempt == task.attempt
+        return multiple(*made)
+
+    def expected_claims(self, limit: int, by_age: int) -> list[Known]:
+        due = [task for task in self.known if task.is_due and task.status is TaskStatus.PENDING]
+        oldest = sorted(due, key=lambda task: task.turn)[: min(by_age, limit)]
+        rest = sorted(
+            (task for task in due if task not in oldest),
+            key=lambda task: (-task.priority, task.turn),
+        )
+        taken = oldest + rest[: limit - len(oldest)]
+        return sorted(taken, key=lambda task: (-task.priority, task.turn))
+
+    # Ends of claims, also of those that are over
+
+    def write(self, verb: str, name: str, chosen: int, make) -> Known | None:
+        """Make the write on both stores; the task if the claim is still held."""
+        number, _, in_memory, in_postgres = self.made_claims[chosen]
+        answers = self.both(verb, {name: [make(in_memory)]}, {name: [make(in_postgres)]})
+        task = self.known[number]
+        is_held = task.hold is not None and task.hold[0] == chosen
+        assert self.numbers(answers) == [{number} if is_held else set()] * 2
+        return task if is_held else None
+
+    @rule(chosen=claims, went_well=st.booleans())
+    def settle(self, chosen, went_well):
+        def ending(claim):
+            if went_well:
+                return Ending(claim.task_id, claim.token, TaskStatus.COMPLETED, result=b"1")
+            return Ending(
+                claim.task_id,
+                claim.token,
+                TaskStatus.FAILED,
+                error="e",
+                error_type=ErrorType.TIMEOUT,
+            )
+
+        if task := self.write("settle", "endings", chosen, ending):
+            task.move(Move.COMPLETE if went_well else Move.FAIL)
+            task.error_type = None if went_well else "timeout"
+            task.attempts.append((task.attempt, task.status.value))
+
+    @rule(chosen=claims, is_due=st.booleans())
+    def retry(self, chosen, is_due):
+        delay = 0.0 if is_due else LATER_SECONDS
+
+        def retrial(claim):
+            return Retrial(claim.task_id, claim.token, delay, "e", ErrorType.DNS)
+
+        if task := self.write("retry", "retrials", chosen, retrial):
+            task.attempts.append((task.attempt, "FAILED"))
+            task.move(Move.RETRY)
+            task.is_due, task.turn, task.error_type = is_due, next(self.turns), "dns"
+
+    @rule(chosen=claims, has_started=st.booleans())
+    def release(self, chosen, has_started):
+        def give_back(claim):
+            return Release(claim.task_id, claim.token, 1.0 if has_started else None)
+
+        if task := self.write("release", "releases", chosen, give_back):
+            task.give_back(Move.RELEASE, "INTERRUPTED" if has_started else None)
+
+    # By hand
+
+    @rule(number=tasks)
+    def cancel(self, number):
+        task, was = self.known[number], self.known[number].status
+        is_legal = lifecycle.allows(was, Move.CANCEL)
+        for answer in self.by_id("cancel", number):
+            assert (answer is IllegalMove) == (not is_legal)
+        if is_legal:
+            if was is TaskStatus.RUNNING:
+                task.attempts.append((task.attempt, "CANCELED"))
+            task.move(Move.CANCEL)
+
+    @rule(number=tasks)
+    def requeue(self, number):
+        task = self.known[number]
+        is_legal = lifecycle.allows(task.status, Move.REQUEUE)
+        for answer in self.by_id("requeue", number):
+            assert (answer is IllegalMove) == (not is_legal)
+        if is_legal:
+            task.move(Move.REQUEUE)
+            task.attempt = task.rescues = 0
+            task.error_type, task.is_due, task.turn = None, True, next(self.turns)
+
+    # What must hold after every step, and at the end
+
+    @invariant()
+    def stores_agree_with_the_law(self):
+        for page in self.both("page", {"limit": 1000}):
+            for task, shown in zip(reversed(self.known), page.tasks, strict=True):
+                assert (shown.status, shown.attempt, shown.rescues, shown.error_type) == (
+                    task.status,
+                    task.attempt,
+                    task.rescues,
+                    task.error_type,
+                )
+                assert (shown.finished_at is not None) == task.status.is_final
+                assert (shown.result is not None) == (task.status is TaskStatus.COMPLETED)
+
+    def teardown(self):
+        for task in self.known:
+            running = [(task.attempt, "RUNNING")] if task.hold else []
+            for attempts in self.by_id("attempts", task.number):
+                made = [(one.number, one.status.value) for one in attempts]
+                assert made == task.attempts + running
+                self.seen.update(status for _, status in made)
+
+
+@pytest.fixture
+def stores(database_url: str) -> Iterator[Stores]:
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(Stores(database_url))
+
+
+def test_both_stores_keep_the_law(stores: Stores) -> None:
+    """No sequence of verbs makes the stores differ from each other or from the table."""
+    assert isinstance(stores.postgres, PostgresStore)
+    seen: set[str] = set()
+    machine = type("LawOnBothStores", (Law,), {"stores": stores, "seen": seen})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    # The sequences got everywhere, or the test would prove little.
+    assert seen == set(AttemptStatus)
