@@ -123,7 +123,11 @@ async def migrate(settings: Settings) -> Migrated | None:
     async with _open_conninfo(settings) as conninfo:
         if conninfo is None:
             return None
-        return await migrate_database(conninfo, timeout_seconds=settings.database_timeout_seconds)
+        return await migrate_database(
+            conninfo,
+            timeout_seconds=settings.database_timeout_seconds,
+            pooler=settings.database_pooler,
+        )
 
 
 @contextlib.asynccontextmanager

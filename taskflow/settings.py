@@ -117,6 +117,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_timeout_seconds: Annotated[
         Seconds, Meta(description="How long PostgreSQL may take to connect or for a statement")
     ] = 5.0
+    database_pooler: Annotated[
+        Literal["none", "transaction"],
+        Meta(
+            description="transaction if DATABASE_URL leads through PgBouncer in transaction mode: "
+            "no prepared statements, and looking for work every TASKFLOW_POLL_SECONDS instead of "
+            "LISTEN"
+        ),
+    ] = "none"
     resolver_threads: Annotated[
         int, Meta(ge=1, le=1000, description="How many names may be resolved at once in a process")
     ] = 64

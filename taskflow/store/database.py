@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import functools
+import select
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import psycopg
 import psycopg_pool
 import trio
+from psycopg.adapt import AdaptersMap, Buffer
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo, ConnStatus
+from psycopg.types.datetime import TimestamptzLoader
 
 from taskflow.model.errors import StoreError, StoreUnavailable, StoreUnusable
+from taskflow.store.watchdog import Watchdog
 
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
+Pooler: TypeAlias = Literal["none", "transaction"]
 T = TypeVar("T")
 
 # What says "not now" rather than "not like this": SQLSTATE classes 08 (connection), 53
@@ -26,9 +35,32 @@ _UNAVAILABLE = (
     psycopg_pool.PoolTimeout,
     psycopg_pool.PoolClosed,
     psycopg_pool.TooManyRequests,
+    OSError,  # no file to spare for the watchdog
 )
 
+_WAIT_SECONDS: Final = 2.0
+_GRACE_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 0.2
+
+
+class Pool(psycopg_pool.ConnectionPool[Connection]):
+    """psycopg's pool, but one that forgets those who gave up waiting.
+
+    By itself it keeps them in its queue until a connection comes. Each of them holds on to the
+    frames of its call, with all that was to be written: a leak, in an outage. And with a bound
+    on those who wait the pool would refuse all before it tried to connect again, for good.
+    """
+
+    def getconn(self, timeout: float | None = None) -> Connection:
+        """Wait for a connection, and leave nothing behind if there is none in time."""
+        try:
+            return super().getconn(timeout)
+        except psycopg_pool.PoolTimeout:
+            with self._lock:
+                waiting = [one for one in self._waiting if one.error is None]
+                self._waiting.clear()
+                self._waiting.extend(waiting)
+            raise
 
 
 class Database:
@@ -36,18 +68,16 @@ class Database:
 
     Args:
         pool: Opened; closed by its owner.
+        watchdog: Run by its owner.
         connections: How many there may be.
         call_seconds: How long a call may take in all, the wait for its turn included.
     """
 
     def __init__(
-        self,
-        pool: psycopg_pool.ConnectionPool[Connection],
-        *,
-        connections: int,
-        call_seconds: float,
+        self, pool: Pool, watchdog: Watchdog, *, connections: int, call_seconds: float
     ) -> None:
         self._pool = pool
+        self._watchdog = watchdog
         self._threads = trio.CapacityLimiter(connections)
         self._call_seconds = call_seconds
 
@@ -55,8 +85,8 @@ class Database:
         """Call ``work`` with a connection in a thread, and return what it returns.
 
         Cancelling abandons the thread, which gives its connection back when the database
-        answers; until then it counts against the bound. If it has not begun with the work
-        by then it never will.
+        answers or the watchdog cuts it; until then it counts against the bound. If it has
+        not begun with the work by then it never will.
 
         Raises:
             StoreUnavailable: The database could not be reached or did not answer in time.
@@ -74,52 +104,119 @@ class Database:
         raise StoreUnavailable("PostgreSQL: there was no answer in time")
 
     def _call(self, work: Callable[[Connection], T], is_abandoned: threading.Event) -> T:
-        with mapped_errors(), self._pool.connection() as connection:
+        with mapped_errors(), self._connection() as connection:
             if is_abandoned.is_set():
                 raise StoreUnavailable
             return work(connection)
 
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """A connection of the pool's, under the watchdog's eyes."""
+        connection = self._take()
+        try:
+            with self._watchdog.watch(connection), connection:
+                yield connection
+        except psycopg.errors.ReadOnlySqlTransaction:
+            # The server is a standby now. The pool connects anew, which leads to the new
+            # primary if the address has several hosts.
+            connection.close()
+            raise
+        finally:
+            self._pool.putconn(connection)
+
+    def _take(self) -> Connection:
+        """The next connection that is not known to be lost; the pool replaces the others."""
+        deadline = time.monotonic() + self._pool.timeout
+        while True:
+            connection = self._pool.getconn(deadline - time.monotonic())
+            if not is_lost(connection):
+                return connection
+            connection.close()
+            self._pool.putconn(connection)
+
 
 @contextlib.asynccontextmanager
 async def open_database(
-    conninfo: str, *, connections: int, timeout_seconds: float
+    conninfo: str, *, connections: int, timeout_seconds: float, pooler: Pooler = "none"
 ) -> AsyncIterator[Database]:
-    """Open a pool of up to so many connections; no call takes much over the timeout.
+    """Open a pool of so many connections; no call takes much over the timeout.
 
-    Raises:
-        StoreUnavailable: The database could not be reached.
+    The database need not be there yet: calls fail until it is.
     """
-    pool = psycopg_pool.ConnectionPool(
+    hold_seconds = timeout_seconds + _GRACE_SECONDS  # the server's own timeout goes first
+    watchdog = Watchdog(hold_seconds)
+    pool = _pool(conninfo, connections=connections, timeout_seconds=timeout_seconds, pooler=pooler)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watchdog.run)
+        pool.open(wait=False)
+        try:
+            yield Database(
+                pool,
+                watchdog,
+                connections=connections,
+                call_seconds=pool.timeout + hold_seconds,
+            )
+        finally:
+            # In a thread and bounded: a thread of the pool may hang on a database that does
+            # not answer; then it is left behind (they are daemons).
+            with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await trio.to_thread.run_sync(pool.close, _CLOSE_SECONDS, abandon_on_cancel=True)
+            watchdog.cut_all()
+        nursery.cancel_scope.cancel()
+
+
+def _pool(conninfo: str, *, connections: int, timeout_seconds: float, pooler: Pooler) -> Pool:
+    return Pool(
         conninfo,
-        kwargs=connection_options(timeout_seconds),
-        configure=functools.partial(_configure, timeout_seconds=timeout_seconds),
-        check=psycopg_pool.ConnectionPool.check_connection,
-        min_size=1,
+        kwargs=connection_options(conninfo, timeout_seconds=timeout_seconds, pooler=pooler),
+        # Connections are set up by their first message and looked at by Database: a round
+        # trip in one of these would hang on a frozen path, where nothing watches it.
+        configure=None,
+        check=None,
+        reset=None,
+        # All from the start: a burst waits for no connecting, and there is no shrinking, so
+        # that max_idle means nothing.
+        min_size=connections,
         max_size=connections,
+        # By its owner, in the block that closes it.
         open=False,
-        timeout=timeout_seconds,
-        max_waiting=connections,
+        # A connection that is closed is closed, and then replaced.
+        close_returns=False,
+        # Connecting takes milliseconds. Who gets none in this time is told soon.
+        timeout=min(timeout_seconds, _WAIT_SECONDS),
+        # The limiter of threads is the bound; see also Pool.
+        max_waiting=0,
+        # Now and then anew, so that what a server process has piled up is let go.
         max_lifetime=3600.0,
-        max_idle=300.0,
-        # It tries again with growing pauses; after this long the next caller starts it anew.
-        reconnect_timeout=5.0,
+        # It tries again after 1, 2, 4 ... s. After this long it gives up, and the next caller
+        # starts it anew: so a database that is back is found within about a second.
+        reconnect_timeout=2.0,
+        # While one of them hangs in connecting the other may get through.
         num_workers=2,
     )
-    pool.open(wait=False)
-    try:
-        # Getting a connection and the statement each have the timeout.
-        call_seconds = 2 * timeout_seconds + 1
-        yield Database(pool, connections=connections, call_seconds=call_seconds)
-    finally:
-        # In a thread and bounded: a thread of the pool may hang on a database that does not
-        # answer; then it is left behind (they are daemons).
-        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
-            await trio.to_thread.run_sync(pool.close, _CLOSE_SECONDS, abandon_on_cancel=True)
 
 
-def connection_options(timeout_seconds: float) -> dict[str, object]:
-    """What every connection of ours is opened with."""
-    return {
+def is_lost(connection: Connection) -> bool:
+    """Whether an idle connection is broken, as far as can be told without a round trip.
+
+    A server says nothing unasked but that it is about to close the connection.
+    """
+    if connection.pgconn.status == ConnStatus.BAD:
+        return True
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def connection_options(
+    conninfo: str,
+    *,
+    timeout_seconds: float,
+    pooler: Pooler = "none",
+    has_statement_timeout: bool = True,
+) -> dict[str, object]:
+    """What a connection of ours to ``conninfo`` is opened with."""
+    options: dict[str, object] = {
         "autocommit": True,
         "application_name": "taskflow",
         "connect_timeout": max(2, round(timeout_seconds)),  # libpq takes no less than 2
@@ -128,10 +225,46 @@ def connection_options(timeout_seconds: float) -> dict[str, object]:
         "keepalives_count": 3,
         "tcp_user_timeout": round(timeout_seconds * 1000) * 2,
     }
+    if pooler == "transaction":
+        # The next transaction may be on another server connection: what was prepared or set
+        # is not there. PgBouncer refuses options of the start-up as well.
+        return options | {"prepare_threshold": None, "context": _utc_adapters()}
+    session = {"TimeZone": "UTC"}
+    if has_statement_timeout:
+        milliseconds = str(round(timeout_seconds * 1000))
+        session["statement_timeout"] = milliseconds
+        session["idle_in_transaction_session_timeout"] = milliseconds
+    return options | {"options": _session_options(conninfo, session)}
 
 
-def connect(conninfo: str, *, timeout_seconds: float) -> Connection:
-    """One connection of its own, in this thread.
+def _session_options(conninfo: str, settings: dict[str, str]) -> str:
+    """Settings for the first message to the server, and after them the operator's own."""
+    ours = [f"-c {name}={value}" for name, value in settings.items()]
+    theirs = conninfo_to_dict(conninfo).get("options") or _default_options()
+    return " ".join([*ours, str(theirs)]).strip()
+
+
+def _default_options() -> str:
+    """What libpq takes where an address names none: PGOPTIONS."""
+    values = [one.val for one in Conninfo.get_defaults() if one.keyword == b"options"]
+    return (values[0] or b"").decode()
+
+
+class _UtcLoader(TimestamptzLoader):
+    """Reads timestamps of a session that may have any time zone."""
+
+    def load(self, data: Buffer) -> dt.datetime:
+        return super().load(data).astimezone(dt.UTC)
+
+
+def _utc_adapters() -> AdaptersMap:
+    adapters = AdaptersMap(psycopg.adapters)
+    adapters.register_loader("timestamptz", _UtcLoader)
+    return adapters
+
+
+def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -> Connection:
+    """One connection of its own, in this thread, whose statements may take their time.
 
     Raises:
         StoreUnavailable: The database could not be reached.
@@ -139,7 +272,13 @@ def connect(conninfo: str, *, timeout_seconds: float) -> Connection:
     """
     with mapped_errors():
         try:
-            return psycopg.connect(conninfo, **connection_options(timeout_seconds))  # type: ignore[arg-type]
+            options = connection_options(
+                conninfo,
+                timeout_seconds=timeout_seconds,
+                pooler=pooler,
+                has_statement_timeout=False,
+            )
+            return psycopg.connect(conninfo, **options)  # type: ignore[arg-type]
         except psycopg.ProgrammingError as error:
             # libpq quotes what it could not read, and that may be a password.
             reason = one_line(error).partition(': "')[0]
@@ -160,13 +299,3 @@ def mapped_errors() -> Iterator[None]:
 def one_line(error: Exception) -> str:
     """The first line of what PostgreSQL says."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _configure(connection: Connection, *, timeout_seconds: float) -> None:
-    milliseconds = round(timeout_seconds * 1000)
-    connection.execute(
-        "SELECT set_config('TimeZone', 'UTC', false),"
-        " set_config('statement_timeout', %(ms)s, false),"
-        " set_config('idle_in_transaction_session_timeout', %(ms)s, false)",
-        {"ms": str(milliseconds)},
-    )

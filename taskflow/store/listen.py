@@ -20,7 +20,7 @@ from taskflow.telemetry import Event, emit
 
 CHANNEL: Final = "taskflow_work"
 _FIRST_PAUSE_SECONDS: Final = 0.5
-_LONGEST_PAUSE_SECONDS: Final = 10.0
+_LONGEST_PAUSE_SECONDS: Final = 2.0
 
 
 async def listen(
@@ -76,7 +76,7 @@ async def _hear(
     on_work: Callable[[], None],
 ) -> None:
     """Run in the asyncio loop: connect, listen, and report until the connection breaks."""
-    options: dict[str, Any] = connection_options(timeout_seconds)
+    options: dict[str, Any] = connection_options(conninfo, timeout_seconds=timeout_seconds)
     async with await psycopg.AsyncConnection.connect(conninfo, **options) as connection:
         await connection.execute(f"LISTEN {CHANNEL}")
         connected()

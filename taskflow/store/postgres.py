@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+import psycopg
 import trio
 
 from taskflow.bell import Bell
@@ -35,7 +36,14 @@ from taskflow.store.base import (
     TaskStore,
 )
 from taskflow.store.batching import GroupCommit
-from taskflow.store.database import Connection, Database, connect, mapped_errors, open_database
+from taskflow.store.database import (
+    Connection,
+    Database,
+    Pooler,
+    connect,
+    mapped_errors,
+    open_database,
+)
 from taskflow.store.listen import listen
 from taskflow.store.migrate import Migration, migrate
 
@@ -211,7 +219,15 @@ class PostgresStore(TaskStore):
             nursery.cancel_scope.cancel()
 
     async def check(self) -> None:
-        await self._database.run(lambda connection: connection.execute("SELECT 1"))
+        def work(connection: Connection) -> None:
+            [(is_in_recovery,)] = connection.execute("SELECT pg_is_in_recovery()")
+            if is_in_recovery:
+                # As a write would: so the connection is replaced, maybe by one to the primary.
+                raise psycopg.errors.ReadOnlySqlTransaction(
+                    "the server is in recovery and takes no writes"
+                )
+
+        await self._database.run(work)
 
     def statistics(self) -> StoreStatistics:
         return self._statistics
@@ -308,26 +324,28 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
         StoreUnavailable: The database cannot be reached.
         StoreUnusable: It can, but not with this address or this version of the code.
     """
-    timeout_seconds = settings.database_timeout_seconds
-    migrated = await migrate_database(conninfo, timeout_seconds=timeout_seconds)
+    timeout_seconds, pooler = settings.database_timeout_seconds, settings.database_pooler
+    migrated = await migrate_database(conninfo, timeout_seconds=timeout_seconds, pooler=pooler)
+    open_pool = functools.partial(
+        open_database, conninfo, timeout_seconds=timeout_seconds, pooler=pooler
+    )
     async with (
-        open_database(
-            conninfo, connections=settings.database_connections, timeout_seconds=timeout_seconds
-        ) as database,
-        open_database(conninfo, connections=1, timeout_seconds=timeout_seconds) as heartbeats,
+        open_pool(connections=settings.database_connections) as database,
+        open_pool(connections=1) as heartbeats,
         trio.open_nursery() as nursery,
     ):
         store = PostgresStore(database, heartbeats, place=migrated.place, version=migrated.version)
         nursery.start_soon(store.additions.run)
-        nursery.start_soon(
-            functools.partial(
-                listen,
-                conninfo,
-                sender=store.sender,
-                timeout_seconds=timeout_seconds,
-                on_work=store.ring,
+        if pooler == "none":  # LISTEN is for the server connection of a moment otherwise
+            nursery.start_soon(
+                functools.partial(
+                    listen,
+                    conninfo,
+                    sender=store.sender,
+                    timeout_seconds=timeout_seconds,
+                    on_work=store.ring,
+                )
             )
-        )
         yield store
         nursery.cancel_scope.cancel()
 
@@ -340,7 +358,9 @@ class Migrated(msgspec.Struct, frozen=True):
     applied: list[Migration]
 
 
-async def migrate_database(conninfo: str, *, timeout_seconds: float) -> Migrated:
+async def migrate_database(
+    conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none"
+) -> Migrated:
     """Apply the migrations that are missing.
 
     Raises:
@@ -349,7 +369,10 @@ async def migrate_database(conninfo: str, *, timeout_seconds: float) -> Migrated
     """
 
     def work() -> Migrated:
-        with mapped_errors(), connect(conninfo, timeout_seconds=timeout_seconds) as connection:
+        with (
+            mapped_errors(),
+            connect(conninfo, timeout_seconds=timeout_seconds, pooler=pooler) as connection,
+        ):
             info = connection.info
             return Migrated(
                 place=f"{info.host}:{info.port}/{info.dbname}",

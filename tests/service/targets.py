@@ -117,6 +117,10 @@ class Way(SocketServer):
     def freeze(self) -> None:
         self._is_frozen.set()
 
+    def thaw(self) -> None:
+        """Be a way again, but not for connections that something was lost on."""
+        self._is_frozen.clear()
+
     def __exit__(self, *exc: object) -> None:
         self._is_over.set()
         super().__exit__(*exc)

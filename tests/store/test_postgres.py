@@ -142,7 +142,7 @@ async def test_cut_connections_are_replaced(store, connection):
     """After all connections were cut the next calls get new ones, without an error."""
     await store.add([new_task()])
     connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     [task] = await store.add([new_task()])

@@ -1,0 +1,123 @@
+"""The PostgreSQL store keeps the contract through a PgBouncer in transaction mode as well."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import subprocess
+
+import psycopg
+import pytest
+import trio
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from taskflow.model.errors import StoreUnavailable
+from taskflow.settings import Settings
+from taskflow.store.embedded.account import account_for
+from taskflow.store.postgres import open_postgres
+from tests.folders import open_folder
+from tests.service.processes import wait_until
+from tests.store.contract import StoreContract, new_task
+
+SETTINGS = Settings(database_timeout_seconds=2.0, database_pooler="transaction")
+PORT = 6432  # only part of the socket's name
+
+CONFIGURATION = """
+[databases]
+* = {server}
+
+[pgbouncer]
+pool_mode = transaction
+auth_type = any
+listen_addr =
+listen_port = {port}
+unix_socket_dir = {folder}
+unix_socket_mode = 0777
+max_client_conn = 100
+default_pool_size = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def bouncer(postgres_server):
+    """How to reach a PgBouncer before the server, all but the database."""
+    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
+    if program is None:
+        pytest.skip("pgbouncer is not installed")
+    parts = conninfo_to_dict(postgres_server)
+    server = {name: parts[name] for name in ("host", "port", "user", "password") if name in parts}
+    with open_folder() as folder:
+        account = account_for(folder / "pgdata")  # as with PostgreSQL, root will not do
+        shutil.chown(folder, account.uid, account.gid)
+        path = folder / "pgbouncer.ini"
+        path.write_text(
+            CONFIGURATION.format(server=make_conninfo(**server), port=PORT, folder=folder)
+        )
+        path.chmod(0o644)
+        with subprocess.Popen([program, "--quiet", path], **account.process_arguments()) as process:
+            try:
+                wait_until((folder / f".s.PGSQL.{PORT}").exists)
+                yield {"host": str(folder), "port": PORT}
+            finally:
+                process.terminate()
+
+
+@pytest.fixture
+def bouncer_url(database_url, bouncer):
+    return make_conninfo(database_url, **bouncer)
+
+
+@pytest.fixture
+async def store(bouncer_url):
+    async with open_postgres(bouncer_url, SETTINGS) as store:
+        yield store
+
+
+@pytest.fixture
+def connection(database_url):
+    """A connection to the same database, past PgBouncer."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+class TestPostgresStoreThroughPgBouncer(StoreContract):
+    @pytest.fixture
+    async def store(self, bouncer_url):
+        async with open_postgres(bouncer_url, SETTINGS) as store:
+            yield store
+
+
+async def test_many_more_calls_than_server_connections(store):
+    """Statements that psycopg would prepare work on whichever server connection they meet."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            [task] = await store.add([new_task()])
+            for _ in range(10):
+                nursery.start_soon(store.get, task.id)
+    assert len((await store.page(limit=100)).tasks) == 20
+
+
+async def test_a_statement_that_hangs_is_given_up(store, connection):
+    """The watchdog is what bounds it here; afterwards all works."""
+    with connection.transaction():
+        connection.execute("LOCK TABLE taskflow_tasks")
+        began = trio.current_time()
+        with pytest.raises(StoreUnavailable):
+            await store.add([new_task()])
+        assert trio.current_time() - began < 2 * SETTINGS.database_timeout_seconds + 2
+    assert await store.add([new_task()])
+
+
+async def test_times_are_utc_whatever_the_server_says(bouncer_url, connection):
+    """The server's time zone does not show."""
+    connection.execute(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = ''Asia/Tokyo''',"
+        " current_database()); END $$"
+    )
+    async with open_postgres(bouncer_url, SETTINGS) as store:
+        [added] = await store.add([new_task()])
+        found = await store.get(added.id)
+        assert found == added
+        for task in (added, found):
+            assert task.created_at.utcoffset() == dt.timedelta(0)
+            assert abs(task.created_at - dt.datetime.now(dt.UTC)) < dt.timedelta(minutes=1)
