@@ -2,6 +2,8 @@
 # Everything that must pass, in an environment of its own, .venv-dev:
 #   ./run_tests.sh               format, lint, types, tests, and the smoke
 #   ./run_tests.sh -k name ...   only pytest, with these arguments
+#   ./run_tests.sh --chaos ...   the chaos suite in its long form: minutes of load a scenario
+#                                (--chaos-seed N, --chaos-rate TASKS_A_SECOND, --chaos-seconds S)
 #   ./run_tests.sh --smoke URL   only the smoke's six requests, sent to a server that runs
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
@@ -62,6 +64,9 @@ case ${1-} in
     step -m mypy
     step -m pytest
     step tests/smoke.py
+    ;;
+--chaos)
+    exec "$venv/bin/python" -m pytest tests/chaos -s "$@"
     ;;
 --smoke)
     exec "$venv/bin/python" tests/smoke.py "${2:?run_tests.sh: --smoke needs the URL of a server}"

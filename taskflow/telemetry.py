@@ -85,6 +85,9 @@ def emit(event: Event, *, error: BaseException | None = None, **fields: Any) -> 
         error: The exception whose traceback belongs to it, if it is a fault of ours.
         fields: What else is known, by name.
     """
+    # Every nursery on the way wraps a fault once more; what went wrong is inside.
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        [error] = error.exceptions
     level, wording = event.value
     logger = structlog.get_logger()
     # A log that nobody reads any more (a closed pipe) must not end what it tells of.

@@ -1,0 +1,72 @@
+"""What scenarios share: their form, and a stage with a database, nodes and a target."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.counting import CountingTarget
+from tests.chaos.fleet import Fleet
+from tests.chaos.postgres import Server
+from tests.chaos.scene import Scene
+from tests.chaos.shape import Shape, shape_of
+from tests.folders import open_folder
+from tests.service.database import url_of
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("chaos")
+    group.addoption("--chaos", action="store_true", help="the long form: minutes of load each")
+    group.addoption("--chaos-seed", type=int, help="repeat the randomness of an earlier run")
+    group.addoption("--chaos-rate", type=float, help="how many tasks a second are handed in")
+    group.addoption("--chaos-seconds", type=float, help="how long tasks are handed in")
+
+
+@pytest.fixture(scope="session")
+def shape(pytestconfig: pytest.Config) -> Shape:
+    """The form of this run. The options exist only where these tests are named to pytest."""
+    seed = pytestconfig.getoption("--chaos-seed", None)
+    return shape_of(
+        is_long=pytestconfig.getoption("--chaos", False),
+        seed=random.SystemRandom().randrange(10**6) if seed is None else seed,
+        rate=pytestconfig.getoption("--chaos-rate", None),
+        seconds=pytestconfig.getoption("--chaos-seconds", None),
+    )
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's user can reach too."""
+    with open_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def server(public_folder: Path) -> Iterator[Server]:
+    """The PostgreSQL of the scenario."""
+    with Server(public_folder / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def nodes_url(server: Server) -> str:
+    """Where the nodes find it."""
+    return url_of(server.conninfo)
+
+
+@pytest.fixture
+def odd_settings() -> Mapping[int, Mapping[str, object]]:
+    """Settings of single nodes; none, unless a module has its own."""
+    return {}
+
+
+@pytest.fixture
+def scene(request, tmp_path, shape, server, nodes_url, odd_settings) -> Iterator[Scene]:
+    """The whole stage, with three nodes at work."""
+    name = request.node.name.removeprefix("test_")
+    settings = {"DATABASE_URL": nodes_url, **shape.bounds}
+    with CountingTarget() as target, Fleet(tmp_path, settings, odd=odd_settings) as fleet:
+        yield Scene(name, shape, server, fleet, target)

@@ -1,0 +1,106 @@
+"""Clients that hand in tasks all the time, and remember what they were told."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import random
+import threading
+import time
+from collections import Counter
+
+from tests.chaos.fleet import Fleet
+from tests.chaos.shape import Shape
+from tests.service.processes import PATIENCE_SECONDS, wait_until
+
+CLIENTS = 64  # so many that those who wait for a node that hangs do not hold up the others
+ANSWER_SECONDS = 5.5  # 503 is promised within 5
+SHARE_MISSING, SHARE_SLOW = 0.04, 0.35
+
+
+class Load:
+    """Runs while its block is open, and at least as long as the shape says.
+
+    Attributes:
+        posted: The id of each key that was answered with a 201.
+        unknown: Keys of which nothing is known: their task may exist.
+        reasons: Why nothing is known: a 503, or what became of the connection.
+        odd: Answers that are neither a 201 nor a 503.
+    """
+
+    def __init__(self, shape: Shape, fleet: Fleet, target: str) -> None:
+        self.posted: dict[str, str] = {}
+        self.unknown: set[str] = set()
+        self.reasons: Counter[str] = Counter()
+        self.odd: Counter[int] = Counter()
+        self.began = self.ended = 0.0
+        self._shape, self._fleet, self._target = shape, fleet, target
+        self._is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=[n]) for n in range(CLIENTS)]
+
+    def __enter__(self) -> Load:
+        self.began = time.time()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.wait_for_share(1.0)
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(PATIENCE_SECONDS)
+        self.ended = time.time()
+
+    def wait_for_share(self, share: float) -> None:
+        """Wait until so much of the time is over."""
+        due = self.began + share * self._shape.seconds
+        wait_until(lambda: time.time() >= due, self._shape.seconds + PATIENCE_SECONDS)
+
+    def is_before_share(self, share: float) -> bool:
+        return time.time() < self.began + share * self._shape.seconds
+
+    def payload(self, rng: random.Random) -> tuple[str, bytes]:
+        """A new key, and the body of a request for its task."""
+        key, dice = f"{rng.getrandbits(64):016x}", rng.random()
+        path = f"/now/{key}"
+        if dice < SHARE_MISSING:
+            path = f"/missing/{key}"
+        elif dice < SHARE_MISSING + SHARE_SLOW:
+            path = f"/slow/{rng.randint(20, 300)}/{key}"
+        return key, json.dumps({"payload": self._target + path}).encode()
+
+    def _run(self, number: int) -> None:
+        rng, pause = self._shape.random(number), CLIENTS / self._shape.rate
+        due = time.monotonic() + rng.random() * pause
+        while not self._is_over.wait(max(0.0, due - time.monotonic())):
+            # What was missed is made up for, but not after a long wait.
+            due = max(due + rng.uniform(0.5, 1.5) * pause, time.monotonic() - 1.0)
+            self._post(rng)
+
+    def _post(self, rng: random.Random) -> None:
+        key, body = self.payload(rng)
+        self.unknown.add(key)
+        try:
+            status, said = self._ask(rng.randrange(self._fleet.size), body)
+        except (OSError, http.client.HTTPException) as error:
+            self.reasons[type(error).__name__] += 1
+            return
+        if status == 201:
+            self.posted[key] = json.loads(said)["id"]
+            self.unknown.discard(key)
+            return
+        self.reasons[str(status)] += 1
+        if status != 503:
+            self.odd[status] += 1
+
+    def _ask(self, place: int, body: bytes) -> tuple[int, bytes]:
+        url = self._fleet.url_of(place)
+        if url is None:
+            raise ConnectionRefusedError
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=ANSWER_SECONDS)
+        with contextlib.closing(connection):
+            connection.request("POST", "/tasks", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()

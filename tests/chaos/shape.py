@@ -1,0 +1,57 @@
+"""How long and how hard: the short form of every run, and the long one of ``--chaos``."""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+SHORT_BOUNDS = {
+    "TASKFLOW_HEARTBEAT_SECONDS": 0.5,
+    "TASKFLOW_LEASE_SECONDS": 2,
+    "TASKFLOW_POLL_SECONDS": 0.5,
+    "TASKFLOW_DATABASE_TIMEOUT_SECONDS": 2,
+    "TASKFLOW_WORKERS": 5,
+}
+LONG_BOUNDS = {"TASKFLOW_HEARTBEAT_SECONDS": 5, "TASKFLOW_LEASE_SECONDS": 20}
+SHORT_RATE, SHORT_SECONDS = 80.0, 6.0
+LONG_RATE, LONG_SECONDS = 80.0, 180.0
+
+
+class Shape(NamedTuple):
+    """What a run is like.
+
+    Attributes:
+        seed: Drives all that is random.
+        rate: How many tasks a second are handed in.
+        seconds: How long that goes on, at least.
+        settle_seconds: How long all may take to come to their end afterwards.
+        lease_seconds: How long after its last heartbeat a node counts as dead.
+        freeze_seconds: How long the path to the database is frozen.
+        bounds: The settings of every node.
+    """
+
+    seed: int
+    rate: float
+    seconds: float
+    settle_seconds: float
+    lease_seconds: float
+    freeze_seconds: float
+    bounds: dict[str, object]
+
+    def random(self, who: object) -> random.Random:
+        """The dice of one thread or scenario, which nobody else throws."""
+        return random.Random(f"{self.seed}-{who}")
+
+
+def shape_of(*, is_long: bool, seed: int, rate: float | None, seconds: float | None) -> Shape:
+    """The short form or the long one, with what was asked for otherwise."""
+    bounds: dict[str, object] = dict(LONG_BOUNDS if is_long else SHORT_BOUNDS)
+    return Shape(
+        seed=seed,
+        rate=rate or (LONG_RATE if is_long else SHORT_RATE),
+        seconds=seconds or (LONG_SECONDS if is_long else SHORT_SECONDS),
+        settle_seconds=120.0 if is_long else 20.0,
+        lease_seconds=float(bounds["TASKFLOW_LEASE_SECONDS"]),
+        freeze_seconds=30.0 if is_long else 4.0,
+        bounds=bounds,
+    )

@@ -1,0 +1,73 @@
+"""Somebody else holds all the connections that PostgreSQL allows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from unittest import mock
+
+import psycopg
+import pytest
+
+from taskflow.store.embedded import cluster
+from tests.chaos.postgres import Server
+from tests.service.database import Tasks
+from tests.service.processes import wait_until
+
+LIMIT = 320
+HELD_AT_LEAST = 300
+
+
+@pytest.fixture
+def server(public_folder) -> Iterator[Server]:
+    """One that allows a few more connections than are held."""
+    with (
+        mock.patch.object(cluster, "_MAX_CONNECTIONS", LIMIT),
+        Server(public_folder / "data") as running,
+    ):
+        yield running
+
+
+def take_all(conninfo: str, hoard: contextlib.ExitStack) -> int:
+    """Take connections until none is left, and say how many there were."""
+    for number in range(LIMIT):
+        try:
+            hoard.enter_context(contextlib.closing(psycopg.connect(conninfo)))
+        except psycopg.OperationalError as error:
+            assert "too many clients" in str(error)
+            return number
+    raise AssertionError("there is no limit")
+
+
+def ends(tasks: Tasks) -> int:
+    """How many tasks have come to their end."""
+    query = "SELECT count(*) FROM taskflow_tasks WHERE finished_at IS NOT NULL"
+    return tasks.execute(query).fetchone()[0]
+
+
+def see_to_start(scene, place: int) -> None:
+    """Do as a service manager does: start it again if it gave up for want of a connection."""
+    if ended := scene.fleet.ended_by_itself(place):
+        assert ended.code == 1
+        assert "too many clients" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        print("\nthe new node gave up at its start, and is started again")
+        scene.fleet.begin(place)
+    scene.fleet[place].wait_until_ready("serve")
+
+
+def test_all_connections_are_taken(scene):
+    """Nodes at work go on with those they have; a new one begins once some are let go."""
+    newcomer = scene.fleet.size
+    with scene.under_load() as load, scene.look() as tasks:
+        load.wait_for_share(0.2)
+        with contextlib.ExitStack() as hoard:
+            assert take_all(scene.server.conninfo, hoard) >= HELD_AT_LEAST
+            before = ends(tasks)
+            scene.fleet.begin(newcomer)
+            load.wait_for_share(0.8)
+            assert ends(tasks) > before
+        scene.harm_ended()
+        see_to_start(scene, newcomer)
+        wait_until(lambda: scene.held(tasks, newcomer))
+    scene.judge()

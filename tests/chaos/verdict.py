@@ -1,0 +1,105 @@
+"""What is held against a scenario once all is quiet: nothing lost, nothing contradicted."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import NamedTuple
+
+from tests.chaos.audit import Step, steps_of, unlawful
+from tests.chaos.counting import CountingTarget
+from tests.chaos.load import Load
+from tests.service.database import Tasks
+
+ROWS = "SELECT id::text, payload #>> '{}', status, error_type, rescues FROM taskflow_tasks"
+
+
+class Record(NamedTuple):
+    """A task as its row says at the end."""
+
+    task_id: str
+    url: str
+    status: str
+    error_type: str | None
+    rescues: int
+
+    @property
+    def key(self) -> str:
+        return self.url.rpartition("/")[2]
+
+
+class Verdict:
+    """All that is known at the end, put together."""
+
+    def __init__(self, tasks: Tasks, load: Load, target: CountingTarget) -> None:
+        self.records = [Record(*row) for row in tasks.execute(ROWS)]
+        self.steps = steps_of(tasks)
+        self.load, self.target = load, target
+        self.ends = sorted(s.at for steps in self.steps.values() for s in steps if s.is_end)
+
+    def lost(self) -> list[str]:
+        """Tasks that were promised with a 201 and are not there, or were never fetched."""
+        ids = {record.task_id for record in self.records}
+        return [
+            f"{key} {task_id}"
+            for key, task_id in self.load.posted.items()
+            if task_id not in ids or not self.target.asked.get(key)
+        ]
+
+    def contradictions(self) -> list[str]:
+        """What cannot be so."""
+        found = [f"{status} x{times} from a POST" for status, times in self.load.odd.items()]
+        keys = Counter(record.key for record in self.records)
+        found += [f"{key}: {times} tasks" for key, times in keys.items() if times > 1]
+        for record in self.records:
+            why = unlawful(self.steps[record.task_id]) or self._unexplained(record)
+            if why:
+                found.append(f"{why}: {record}, {self.steps[record.task_id]}")
+        return found
+
+    def open(self) -> int:
+        """How many tasks have not come to their end."""
+        return sum(record.status in ("PENDING", "RUNNING") for record in self.records)
+
+    def twice(self) -> list[str]:
+        """Keys that the target was asked for more than once."""
+        return [key for key, times in self.target.asked.items() if len(times) > 1]
+
+    def longest_gap(self) -> float:
+        """The longest time without an end while tasks were handed in."""
+        began, ended = self.load.began, self.load.ended
+        until = next((at for at in self.ends if at > ended), ended)
+        marks = [began, *(at for at in self.ends if began < at < until), until]
+        return max(b - a for a, b in itertools.pairwise(marks))
+
+    def first_end_after(self, at: float) -> float:
+        """How long after that moment the next task came to its end."""
+        return next((end - at for end in self.ends if end > at), float("inf"))
+
+    def taken_over(self, dead: str, held: list[str], at: float) -> float:
+        """How long after a node's death the last of its tasks was fetched by another."""
+        key_of = {record.task_id: record.key for record in self.records}
+        waits = [
+            self._next_fetch(key_of[task_id], claim.at) - at
+            for task_id in held
+            if (claim := _next_claim(self.steps[task_id], dead, at))
+        ]
+        return max(waits, default=0.0)
+
+    def _next_fetch(self, key: str, at: float) -> float:
+        return min((seen for seen in self.target.asked[key] if seen > at), default=float("inf"))
+
+    def _unexplained(self, record: Record) -> str | None:
+        answers = self.target.answered.get(record.key, set())
+        ended = {"COMPLETED": {200}, "FAILED": {404}}.get(record.status)
+        if answers != ended or record.error_type not in (None, "http_status"):
+            return f"an end that does not follow from the answers {answers}"
+        returns = [step.is_return for step in self.steps[record.task_id]].count(True)
+        if len(self.target.asked[record.key]) > 1 + returns or record.rescues > returns:
+            return "more fetches than claims"
+        return None
+
+
+def _next_claim(steps: list[Step], dead: str, at: float) -> Step | None:
+    claims = (s for s in steps if s.at > at and s.target == "RUNNING" and s.node_id != dead)
+    return next(claims, None)
