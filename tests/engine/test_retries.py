@@ -18,8 +18,10 @@ class Script:
     def __init__(self, *failures: Failed) -> None:
         self.failures = list(failures)
         self.started: list[float] = []
+        self.headers: list[dict[str, str]] = []
 
     async def fetch(self, request):
+        self.headers.append(dict(request.headers))
         self.started.append(trio.current_time())
         await trio.sleep(0.25)
         return self.failures.pop(0) if self.failures else Fetched(response())
@@ -56,6 +58,15 @@ async def test_a_failure_is_tried_again(autojump_clock, new_bench, nursery):
     assert {one.elapsed_ms for one in attempts} == {250.0}
     for pause, most in zip(script.pauses, (1, 2, 4), strict=True):
         assert most / 2 - 0.01 <= pause <= most + 0.01
+
+
+async def test_a_target_can_tell_repetitions_apart(autojump_clock, new_bench, nursery):
+    """Each request says which task it is of, and which attempt."""
+    script = Script(BUSY)
+    task, _ = await run_one(new_bench(), nursery, script, max_attempts=2)
+    assert script.headers == [
+        {"X-TaskFlow-Id": str(task.id), "X-TaskFlow-Attempt": number} for number in ("1", "2")
+    ]
 
 
 async def test_while_it_waits_it_shows_why(autojump_clock, new_bench, nursery):
