@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from typing import Final
 
+import h11
 import trio
 
 from taskflow.fetch.base import Fetcher, FetchRequest
@@ -117,19 +118,20 @@ class HttpFetcher(Fetcher):
         no failure of the target (RFC 9112 section 9.3.1). What must not be sent twice goes
         over a new connection from the start, where the question does not arise.
         """
+        request = hop.as_h11()  # what cannot be sent is refused before anything is connected to
         connection = await self._transport.acquire(hop.target, fresh=not hop.is_idempotent)
         try:
-            return await self._ask_over(connection, hop)
+            return await self._ask_over(connection, hop, request)
         except ConnectionLost:
             if not connection.is_reused or connection.received:
                 raise
         connection = await self._transport.acquire(hop.target, fresh=True)
-        return await self._ask_over(connection, hop)
+        return await self._ask_over(connection, hop, request)
 
-    async def _ask_over(self, connection: Connection, hop: Hop) -> Answer:
+    async def _ask_over(self, connection: Connection, hop: Hop, request: h11.Request) -> Answer:
         is_reusable = False
         try:
-            answer = await exchange(connection, hop, max_body_bytes=self._max_body_bytes)
+            answer = await exchange(connection, hop, request, max_body_bytes=self._max_body_bytes)
             is_reusable = answer.is_reusable
             return answer
         finally:

@@ -62,10 +62,18 @@ class Answer(msgspec.Struct, frozen=True):
     is_reusable: bool
 
 
-async def exchange(connection: Connection, hop: Hop, *, max_body_bytes: int) -> Answer:
+async def exchange(
+    connection: Connection, hop: Hop, request: h11.Request, *, max_body_bytes: int
+) -> Answer:
     """Send a request and receive its answer.
 
     The connection must be closed afterwards unless the answer says that it is reusable.
+
+    Args:
+        connection: To the hop's target.
+        hop: What is asked.
+        request: The same as it goes over the wire.
+        max_body_bytes: How long the answer's body may be, decoded.
 
     Raises:
         ConnectionLost: Not a byte of an answer came; ``connection.received`` is 0.
@@ -73,7 +81,7 @@ async def exchange(connection: Connection, hop: Hop, *, max_body_bytes: int) -> 
     """
     with mapped_errors(hop.target.host_header):
         try:
-            _, answer = await _Exchange(connection, hop, max_body_bytes).make_request()
+            _, answer = await _Exchange(connection, hop, request, max_body_bytes).make_request()
         except trio.BrokenResourceError as error:
             if not connection.received:
                 raise
@@ -85,7 +93,9 @@ async def exchange(connection: Connection, hop: Hop, *, max_body_bytes: int) -> 
 class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
     """asks with our target, our fields, our framing and our bounds."""
 
-    def __init__(self, connection: Connection, hop: Hop, max_body_bytes: int) -> None:
+    def __init__(
+        self, connection: Connection, hop: Hop, request: h11.Request, max_body_bytes: int
+    ) -> None:
         super().__init__(
             None,  # a session is what we do without
             hop.method,
@@ -95,7 +105,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             data=hop.body or None,
             headers={"Connection": "keep-alive"},  # or asks would close the connection
         )
-        self._request = hop.as_h11()
+        self._request = request
         self._max_body_bytes = max_body_bytes
         self._events = 0
 

@@ -81,17 +81,14 @@ def first_hop(request: FetchRequest) -> Hop:
 
     Raises:
         InvalidUrl: It does not say where to.
-        InvalidRequest: It cannot be sent, or says what only the transport may say.
+        InvalidRequest: It says what only the transport may say.
     """
     for name, _ in request.headers:
         if name.lower() in _MADE_HERE:
             raise InvalidRequest(f"the header {name} is made by TaskFlow; leave it out")
     if request.method == "CONNECT":
         raise InvalidRequest("the method CONNECT makes a tunnel, not a fetch")
-    hop = Hop(parse_target(request.url), request.method, request.headers, request.body)
-    if request.headers or request.method != "GET":
-        hop.as_h11()  # what cannot be sent is refused before anything is connected to
-    return hop
+    return Hop(parse_target(request.url), request.method, request.headers, request.body)
 
 
 def is_redirect(status: int, location: str | None) -> bool:

@@ -145,9 +145,19 @@ class PostgresStore(TaskStore):
         self, node_id: uuid.UUID, *, limit: int, by_age: int = 0, token: uuid.UUID | None = None
     ) -> list[Claim]:
         token = token or uuid.uuid4()
-        rows = await self._run(
-            "claim_if_alive", node_id=node_id, token=token, limit=limit, by_age=min(by_age, limit)
-        )
+        parameters = {"node_id": node_id, "token": token}
+
+        def work(connection: Connection) -> list[tuple[Any, ...]]:
+            rows: list[tuple[Any, ...]] = []
+            if most := min(by_age, limit):
+                aged = {**parameters, "limit": most}
+                rows += self._execute(connection, "claim_by_age_if_alive", aged)
+            if most := limit - len(rows):
+                urgent = {**parameters, "limit": most}
+                rows += self._execute(connection, "claim_if_alive", urgent)
+            return rows
+
+        rows = await self._database.run(work)
         in_order = sorted(rows, key=lambda row: (-row[4], row[5], row[0]))
         return [
             Claim(task_id, token, _raw(payload), attempt, max_attempts)

@@ -133,11 +133,38 @@ WHERE expires_at < now() - interval '1 minute'
   )
 
 -- name: claim_if_alive
--- By priority, then run_at, then id; but %(by_age)s of them go to those that have been due for
--- the longest, whatever their priority.
--- The priorities that are there are found first, by hops over the index: so tasks that are not
--- due yet, however many, are never walked through.
+-- By priority, then run_at, then id. The priorities that are there are found by hops over the
+-- index: so tasks that are not due yet, however many, are never walked through.
 -- SKIP LOCKED: nodes that claim at once take different tasks and wait for nobody.
+WITH RECURSIVE present (priority) AS (
+    (SELECT priority FROM taskflow_tasks WHERE status = 'PENDING' ORDER BY priority DESC LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT t.priority FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.priority < present.priority
+        ORDER BY t.priority DESC LIMIT 1
+    ) FROM present WHERE present.priority IS NOT NULL
+), alive AS MATERIALIZED (
+    SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
+), due AS MATERIALIZED (
+    SELECT one.id FROM present CROSS JOIN LATERAL (
+        SELECT t.id FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at <= now()
+          AND EXISTS (SELECT FROM alive)
+        ORDER BY t.run_at, t.id LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    ) AS one
+    LIMIT %(limit)s
+)
+UPDATE taskflow_tasks AS t
+SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
+    claim_token = %(token)s, started_at = now(), attempt = attempt + 1
+FROM due WHERE t.id = due.id
+RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.priority, t.run_at
+
+-- name: claim_by_age_if_alive
+-- Those that have been due for the longest, whatever their priority: of each priority the
+-- oldest, and of these the oldest.
 WITH RECURSIVE present (priority) AS (
     (SELECT priority FROM taskflow_tasks WHERE status = 'PENDING' ORDER BY priority DESC LIMIT 1)
     UNION ALL
@@ -152,28 +179,18 @@ WITH RECURSIVE present (priority) AS (
     SELECT one.id FROM present CROSS JOIN LATERAL (
         SELECT t.id, t.run_at FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at <= now()
-        ORDER BY t.run_at, t.id LIMIT %(by_age)s
+        ORDER BY t.run_at, t.id LIMIT %(limit)s
     ) AS one
-    ORDER BY one.run_at, one.id LIMIT %(by_age)s
-), aged AS MATERIALIZED (
+    ORDER BY one.run_at, one.id LIMIT %(limit)s
+), due AS MATERIALIZED (
     SELECT id FROM taskflow_tasks
     WHERE id IN (SELECT id FROM oldest) AND status = 'PENDING' AND EXISTS (SELECT FROM alive)
     FOR UPDATE SKIP LOCKED
-), urgent AS MATERIALIZED (
-    SELECT one.id FROM present CROSS JOIN LATERAL (
-        SELECT t.id FROM taskflow_tasks AS t
-        WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at <= now()
-          AND t.id NOT IN (SELECT id FROM aged) AND EXISTS (SELECT FROM alive)
-        ORDER BY t.run_at, t.id LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED
-    ) AS one
-    LIMIT %(limit)s - (SELECT count(*) FROM aged)
 )
 UPDATE taskflow_tasks AS t
-SET status = 'RUNNING', node_id = %(node_id)s, node = alive.name, claim_token = %(token)s,
-    started_at = now(), attempt = attempt + 1
-FROM (SELECT id FROM aged UNION ALL SELECT id FROM urgent) AS due, alive
-WHERE t.id = due.id
+SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
+    claim_token = %(token)s, started_at = now(), attempt = attempt + 1
+FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.priority, t.run_at
 
 -- name: next_due
