@@ -133,21 +133,13 @@ WHERE expires_at < now() - interval '1 minute'
   )
 
 -- name: claim_if_alive
--- By priority, then run_at, then id. The priorities that are there are found by hops over the
--- index: so tasks that are not due yet, however many, are never walked through.
+-- By priority, then run_at, then id. One priority after the other: so tasks that are not due
+-- yet, however many, are never walked through.
 -- SKIP LOCKED: nodes that claim at once take different tasks and wait for nobody.
-WITH RECURSIVE present (priority) AS (
-    (SELECT priority FROM taskflow_tasks WHERE status = 'PENDING' ORDER BY priority DESC LIMIT 1)
-    UNION ALL
-    SELECT (
-        SELECT t.priority FROM taskflow_tasks AS t
-        WHERE t.status = 'PENDING' AND t.priority < present.priority
-        ORDER BY t.priority DESC LIMIT 1
-    ) FROM present WHERE present.priority IS NOT NULL
-), alive AS MATERIALIZED (
+WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
 ), due AS MATERIALIZED (
-    SELECT one.id FROM present CROSS JOIN LATERAL (
+    SELECT one.id FROM taskflow_present_priorities AS present CROSS JOIN LATERAL (
         SELECT t.id FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at <= now()
           AND EXISTS (SELECT FROM alive)
@@ -165,18 +157,10 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.priority, t.run_at
 -- name: claim_by_age_if_alive
 -- Those that have been due for the longest, whatever their priority: of each priority the
 -- oldest, and of these the oldest.
-WITH RECURSIVE present (priority) AS (
-    (SELECT priority FROM taskflow_tasks WHERE status = 'PENDING' ORDER BY priority DESC LIMIT 1)
-    UNION ALL
-    SELECT (
-        SELECT t.priority FROM taskflow_tasks AS t
-        WHERE t.status = 'PENDING' AND t.priority < present.priority
-        ORDER BY t.priority DESC LIMIT 1
-    ) FROM present WHERE present.priority IS NOT NULL
-), alive AS MATERIALIZED (
+WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
 ), oldest AS MATERIALIZED (
-    SELECT one.id FROM present CROSS JOIN LATERAL (
+    SELECT one.id FROM taskflow_present_priorities AS present CROSS JOIN LATERAL (
         SELECT t.id, t.run_at FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at <= now()
         ORDER BY t.run_at, t.id LIMIT %(limit)s
@@ -195,17 +179,8 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.priority, t.run_at
 
 -- name: next_due
 -- In how many seconds the next task becomes due that is not due yet.
-WITH RECURSIVE present (priority) AS (
-    (SELECT priority FROM taskflow_tasks WHERE status = 'PENDING' ORDER BY priority DESC LIMIT 1)
-    UNION ALL
-    SELECT (
-        SELECT t.priority FROM taskflow_tasks AS t
-        WHERE t.status = 'PENDING' AND t.priority < present.priority
-        ORDER BY t.priority DESC LIMIT 1
-    ) FROM present WHERE present.priority IS NOT NULL
-)
 SELECT extract(epoch FROM min(one.run_at) - now())::float8
-FROM present CROSS JOIN LATERAL (
+FROM taskflow_present_priorities AS present CROSS JOIN LATERAL (
     SELECT t.run_at FROM taskflow_tasks AS t
     WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at > now()
     ORDER BY t.run_at LIMIT 1

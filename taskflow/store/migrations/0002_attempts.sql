@@ -33,3 +33,17 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0')
             || '7000' || '8000' || '000000000000')::uuid
 $$;
+
+-- The priorities of the tasks that wait, highest first, found by hops over the index of claims;
+-- a NULL ends them.
+CREATE VIEW taskflow_present_priorities AS
+WITH RECURSIVE present (priority) AS (
+    (SELECT priority FROM taskflow_tasks WHERE status = 'PENDING' ORDER BY priority DESC LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT t.priority FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.priority < present.priority
+        ORDER BY t.priority DESC LIMIT 1
+    ) FROM present WHERE present.priority IS NOT NULL
+)
+SELECT priority FROM present;
