@@ -26,20 +26,18 @@ _LONGEST_PAUSE_SECONDS: Final = 2.0
 async def listen(
     conninfo: str,
     *,
-    sender: str,
     timeout_seconds: float,
-    on_work: Callable[[], None],
+    on_work: Callable[[str], None],
 ) -> None:
-    """Call ``on_work`` whenever another node says that there is work, until cancelled.
+    """Call ``on_work`` whenever a node says that there is work, until cancelled.
 
     While the database cannot be reached it tries again with growing pauses. After each
-    connection ``on_work`` is called too, for what was said meanwhile.
+    connection ``on_work`` is called too, with nothing, for what was said meanwhile.
 
     Args:
         conninfo: The database.
-        sender: What this node's own notifications carry; they are passed over.
         timeout_seconds: How long connecting may take.
-        on_work: Must not block.
+        on_work: Gets what was said. Must not block.
     """
     # trio-asyncio replaces this function of asyncio's when it is imported; psycopg, if that
     # was imported earlier, still holds the one that knows nothing of Trio.
@@ -52,14 +50,12 @@ async def listen(
         if was_lost:
             emit(Event.LISTENER_BACK)
         pause_seconds, was_lost = _FIRST_PAUSE_SECONDS, False
-        on_work()
+        on_work("")
 
     while True:
         try:
             async with trio_asyncio.open_loop():
-                await trio_asyncio.aio_as_trio(_hear)(
-                    conninfo, sender, timeout_seconds, connected, on_work
-                )
+                await trio_asyncio.aio_as_trio(_hear)(conninfo, timeout_seconds, connected, on_work)
         except* (psycopg.Error, OSError) as group:
             if not was_lost:
                 emit(Event.LISTENER_LOST, reason=one_line(_first(group)))
@@ -70,10 +66,9 @@ async def listen(
 
 async def _hear(
     conninfo: str,
-    sender: str,
     timeout_seconds: float,
     connected: Callable[[], None],
-    on_work: Callable[[], None],
+    on_work: Callable[[str], None],
 ) -> None:
     """Run in the asyncio loop: connect, listen, and report until the connection breaks."""
     options: dict[str, Any] = connection_options(conninfo, timeout_seconds=timeout_seconds)
@@ -81,8 +76,7 @@ async def _hear(
         await connection.execute(f"LISTEN {CHANNEL}")
         connected()
         async for notification in connection.notifies():
-            if notification.payload != sender:
-                on_work()
+            on_work(notification.payload)
 
 
 def _first(group: ExceptionGroup[psycopg.Error | OSError]) -> Exception:

@@ -11,7 +11,7 @@ import datetime as dt
 import functools
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import psycopg
@@ -21,8 +21,7 @@ from taskflow.bell import Bell
 from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.model.lifecycle import Move
-from taskflow.model.outcome import ErrorType
-from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, NewTask, Task, TaskStatus
+from taskflow.model.task import AttemptRecord, Claim, NewTask, Task, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store import queries
 from taskflow.store.base import (
@@ -44,8 +43,10 @@ from taskflow.store.database import (
     mapped_errors,
     open_database,
 )
+from taskflow.store.frontier import Frontier, Look, parse
 from taskflow.store.listen import listen
 from taskflow.store.migrate import Migration, migrate
+from taskflow.store.rows import Row, attempt_of, raw, task_of
 
 _GREATEST_ID: Final = uuid.UUID(int=2**128 - 1)
 
@@ -62,6 +63,7 @@ class PostgresStore(TaskStore):
         self._statistics: Final = StoreStatistics("postgres", place, version)
         self._sql = queries.load()
         self._work = Bell()
+        self._frontier = Frontier()
         self.sender: Final = uuid.uuid4().hex
         self.additions: Final = GroupCommit[NewTask, Task](
             self._add, size_of=lambda task: len(bytes(task.payload))
@@ -78,7 +80,7 @@ class PostgresStore(TaskStore):
             rows = self._execute(connection, "attempts", {"id": task_id})
             # Without attempts there may be no task at all.
             is_known = bool(rows) or self._read_one(connection, task_id) is not None
-            return [_attempt(row) for row in rows] if is_known else None
+            return [attempt_of(row) for row in rows] if is_known else None
 
         return await self._database.run(work)
 
@@ -123,32 +125,37 @@ class PostgresStore(TaskStore):
             before=before,
             sender=self.sender,
         )
-        if rows:
-            self._work.ring()
+        self._announce(rows)
         return len(rows)
 
     async def retire(self, node_id: uuid.UUID) -> None:
-        if await self._run_heartbeat("retire", id=node_id, sender=self.sender):
-            self._work.ring()
+        self._announce(await self._run_heartbeat("retire", id=node_id, sender=self.sender))
 
     async def rescue(self, *, limit: int, max_rescues: int) -> Rescued:
         rows = await self._run_heartbeat("rescue_if_dead", limit=limit, max_rescues=max_rescues)
         await self._run_heartbeat("forget_dead_nodes")
-        if rows:
-            self._work.ring()
+        pending = [row for row in rows if not row[3]]
+        self._announce(pending)
         return Rescued(
-            pending=[task_id for task_id, is_poison in rows if not is_poison],
-            poisoned=[task_id for task_id, is_poison in rows if is_poison],
+            pending=[row[0] for row in pending], poisoned=[row[0] for row in rows if row[3]]
         )
 
     async def claim(
         self, node_id: uuid.UUID, *, limit: int, by_age: int = 0, token: uuid.UUID | None = None
     ) -> list[Claim]:
         token = token or uuid.uuid4()
-        parameters = {"node_id": node_id, "token": token}
 
-        def work(connection: Connection) -> list[tuple[Any, ...]]:
-            rows: list[tuple[Any, ...]] = []
+        def work(connection: Connection, look: Look) -> list[Row]:
+            if look.needs_survey:
+                look.surveyed(self._execute(connection, "survey", {}))
+            priorities, since = look.begin()
+            parameters = {
+                "node_id": node_id,
+                "token": token,
+                "priorities": priorities,
+                "since": since,
+            }
+            rows: list[Row] = []
             if most := min(by_age, limit):
                 aged = {**parameters, "limit": most}
                 rows += self._execute(connection, "claim_by_age_if_alive", aged)
@@ -157,15 +164,17 @@ class PostgresStore(TaskStore):
                 rows += self._execute(connection, "claim_if_alive", urgent)
             return rows
 
-        rows = await self._database.run(work)
+        with self._frontier.looking() as look:
+            rows = await self._database.run(lambda connection: work(connection, look))
+            look.claimed((row[4], row[5]) for row in rows)
         in_order = sorted(rows, key=lambda row: (-row[4], row[5], row[0]))
         return [
-            Claim(task_id, token, _raw(payload), attempt, max_attempts)
+            Claim(task_id, token, raw(payload), attempt, max_attempts)
             for task_id, payload, attempt, max_attempts, *_ in in_order
         ]
 
     async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
-        return await self._write(
+        rows = await self._write(
             "settle_if_held",
             endings,
             statuses=[ending.status.value for ending in endings],
@@ -175,9 +184,10 @@ class PostgresStore(TaskStore):
             status_codes=[ending.status_code for ending in endings],
             elapsed=[ending.elapsed_ms for ending in endings],
         )
+        return {row[0] for row in rows}
 
     async def retry(self, retrials: Sequence[Retrial]) -> set[uuid.UUID]:
-        retried = await self._write(
+        rows = await self._write(
             "retry_if_held",
             retrials,
             delays=[retrial.delay_seconds for retrial in retrials],
@@ -186,27 +196,26 @@ class PostgresStore(TaskStore):
             status_codes=[retrial.status_code for retrial in retrials],
             elapsed=[retrial.elapsed_ms for retrial in retrials],
         )
-        # For whoever waits to look anew when the next task becomes due.
-        self._work.ring()
-        return retried
+        self._announce(rows)
+        return {row[0] for row in rows}
 
     async def release(self, releases: Sequence[Release]) -> set[uuid.UUID]:
-        released = await self._write(
+        rows = await self._write(
             "release_if_held",
             releases,
             elapsed=[release.elapsed_ms for release in releases],
             sender=self.sender,
         )
-        if released:
-            self._work.ring()
-        return released
+        self._announce(rows)
+        return {row[0] for row in rows}
 
     async def cancel(self, task_id: uuid.UUID) -> Task | None:
-        return await self._move_by_hand("cancel_if_open", task_id, Move.CANCEL)
+        task, _ = await self._move_by_hand("cancel_if_open", task_id, Move.CANCEL)
+        return task
 
     async def requeue(self, task_id: uuid.UUID) -> Task | None:
-        task = await self._move_by_hand("requeue_if_ended", task_id, Move.REQUEUE)
-        self._work.ring()
+        task, rows = await self._move_by_hand("requeue_if_ended", task_id, Move.REQUEUE)
+        self._announce(rows)
         return task
 
     async def delete_ended(self, *, age_seconds: float, limit: int) -> int:
@@ -242,8 +251,15 @@ class PostgresStore(TaskStore):
     def statistics(self) -> StoreStatistics:
         return self._statistics
 
-    def ring(self) -> None:
-        """Wake whoever waits for work: another node said there is some."""
+    def hear(self, announcement: str) -> None:
+        """Somebody says that there is work; without a word if it is not known where."""
+        sender, places = parse(announcement)
+        if sender == self.sender:
+            return
+        if places:
+            self._frontier.announce(places)
+        else:
+            self._frontier.distrust()
         self._work.ring()
 
     async def _add(self, tasks: Sequence[NewTask]) -> list[Task]:
@@ -256,7 +272,7 @@ class PostgresStore(TaskStore):
             attempts=[task.max_attempts for task in tasks],
             sender=self.sender,
         )
-        self._work.ring()
+        self._announce(rows)
         return [
             Task(
                 id=task_id,
@@ -268,50 +284,57 @@ class PostgresStore(TaskStore):
                 priority=task.priority,
                 max_attempts=task.max_attempts,
             )
-            for task, (task_id, created_at, run_at, _) in zip(tasks, rows, strict=True)
+            for task, (task_id, _, run_at, created_at) in zip(tasks, rows, strict=True)
         ]
+
+    def _announce(self, rows: Sequence[Row]) -> None:
+        """Tasks are PENDING now: rows begin with their id, priority and ``run_at``."""
+        if rows:
+            self._frontier.announce((priority, run_at) for _, priority, run_at, *_ in rows)
+            self._work.ring()
 
     async def _ring_when_due(self) -> None:
         """Ring when the next task becomes due; callers look by themselves if it cannot be told."""
         with contextlib.suppress(StoreUnavailable):
-            [(seconds,)] = await self._run("next_due")
+            [(seconds,)] = await self._run("next_due", priorities=self._frontier.priorities())
             if seconds is not None:
                 await trio.sleep(seconds)
                 self._work.ring()
 
-    async def _move_by_hand(self, query: str, task_id: uuid.UUID, move: Move) -> Task | None:
-        def work(connection: Connection) -> Task | None:
+    async def _move_by_hand(
+        self, query: str, task_id: uuid.UUID, move: Move
+    ) -> tuple[Task | None, list[Row]]:
+        def work(connection: Connection) -> tuple[Task | None, list[Row]]:
             parameters = {"id": task_id, "sender": self.sender}
-            is_moved = bool(self._execute(connection, query, parameters))
+            rows = self._execute(connection, query, parameters)
             task = self._read_one(connection, task_id)
-            if task and not is_moved:
+            if task and not rows:
                 lifecycle.target_of(task.status, move)
                 # It came into the right state just now: as good as not being in time.
                 raise StoreUnavailable
-            return task
+            return task, rows
 
         return await self._database.run(work)
 
     async def _write(
         self, query: str, held: Sequence[Ending | Retrial | Release], **columns: object
-    ) -> set[uuid.UUID]:
+    ) -> list[Row]:
         ids, tokens = [one.task_id for one in held], [one.token for one in held]
-        rows = await self._run(query, ids=ids, tokens=tokens, **columns)
-        return {row[0] for row in rows}
+        return await self._run(query, ids=ids, tokens=tokens, **columns)
 
-    async def _run(self, query: str, **parameters: object) -> list[tuple[Any, ...]]:
+    async def _run(self, query: str, **parameters: object) -> list[Row]:
         return await self._database.run(
             lambda connection: self._execute(connection, query, parameters)
         )
 
-    async def _run_heartbeat(self, query: str, **parameters: object) -> list[tuple[Any, ...]]:
+    async def _run_heartbeat(self, query: str, **parameters: object) -> list[Row]:
         return await self._heartbeats.run(
             lambda connection: self._execute(connection, query, parameters)
         )
 
     def _execute(
         self, connection: Connection, query: str, parameters: Mapping[str, object]
-    ) -> list[tuple[Any, ...]]:
+    ) -> list[Row]:
         cursor = connection.execute(self._sql[query], parameters)
         return cursor.fetchall() if cursor.description else []
 
@@ -319,7 +342,7 @@ class PostgresStore(TaskStore):
         return next(iter(self._read(connection, [task_id])), None)
 
     def _read(self, connection: Connection, ids: Sequence[uuid.UUID]) -> list[Task]:
-        return [_task(row) for row in self._execute(connection, "read", {"ids": ids})]
+        return [task_of(row) for row in self._execute(connection, "read", {"ids": ids})]
 
 
 @contextlib.asynccontextmanager
@@ -351,9 +374,8 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
                 functools.partial(
                     listen,
                     conninfo,
-                    sender=store.sender,
                     timeout_seconds=timeout_seconds,
-                    on_work=store.ring,
+                    on_work=store.hear,
                 )
             )
         yield store
@@ -391,45 +413,3 @@ async def migrate_database(
             )
 
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
-
-
-def _task(row: tuple[Any, ...]) -> Task:
-    (task_id, payload, status, result, error, error_type, *rest) = row
-    created_at, run_at, started_at, finished_at, queue, priority, *counts = rest
-    attempt, max_attempts, rescues = counts
-    return Task(
-        id=task_id,
-        payload=_raw(payload),
-        status=TaskStatus(status),
-        result=None if result is None else _raw(result),
-        error=error,
-        error_type=error_type and ErrorType(error_type),
-        created_at=created_at,
-        run_at=run_at,
-        started_at=started_at,
-        finished_at=finished_at,
-        queue=queue,
-        priority=priority,
-        attempt=attempt,
-        max_attempts=max_attempts,
-        rescues=rescues,
-    )
-
-
-def _attempt(row: tuple[Any, ...]) -> AttemptRecord:
-    (number, status, node, started_at, finished_at, elapsed_ms, code, error, error_type) = row
-    return AttemptRecord(
-        number=number,
-        status=AttemptStatus(status),
-        node=node,
-        started_at=started_at,
-        finished_at=finished_at,
-        elapsed_ms=elapsed_ms,
-        status_code=code,
-        error=error,
-        error_type=error_type and ErrorType(error_type),
-    )
-
-
-def _raw(text: str) -> msgspec.Raw:
-    return msgspec.Raw(text.encode())

@@ -2,23 +2,21 @@
 -- which the statement changes anything. queries.py loads this file.
 
 -- name: add
--- Keep new tasks and wake other nodes, in one statement and so in one transaction. The
--- notification carries its sender, who needs no waking.
+-- Keep new tasks and wake other nodes, in one statement and so in one transaction.
 WITH handed_in AS MATERIALIZED (
-    SELECT taskflow_new_id() AS id, *
+    SELECT taskflow_new_id() AS id, *, now() + make_interval(secs => delay_seconds) AS run_at
     FROM unnest(
         %(payloads)s::text[], %(queues)s::text[], %(priorities)s::smallint[],
         %(delays)s::float8[], %(attempts)s::integer[]
     ) WITH ORDINALITY AS t (payload, queue, priority, delay_seconds, max_attempts, place)
 ), kept AS (
     INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts)
-    SELECT id, payload::json, octet_length(payload), queue, priority,
-           now() + make_interval(secs => delay_seconds), max_attempts
+    SELECT id, payload::json, octet_length(payload), queue, priority, run_at, max_attempts
     FROM handed_in ORDER BY place
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM handed_in
 )
-SELECT id, now(), now() + make_interval(secs => delay_seconds),
-       CASE WHEN place = 1 THEN pg_notify('taskflow_work', %(sender)s) END
-FROM handed_in ORDER BY place
+SELECT id, priority, run_at, now() FROM handed_in CROSS JOIN announced ORDER BY place
 
 -- name: read
 SELECT id, payload::text, status, result::text, error, error_type, created_at, run_at,
@@ -84,9 +82,11 @@ WITH held AS MATERIALIZED (
     UPDATE taskflow_tasks AS t
     SET status = 'PENDING', attempt = t.attempt - 1, node_id = NULL, claim_token = NULL
     FROM held WHERE t.id = held.id
-    RETURNING t.id
+    RETURNING t.id, t.priority, t.run_at
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM released
 )
-SELECT id, pg_notify('taskflow_work', %(sender)s) FROM released
+SELECT id, priority, run_at FROM released CROSS JOIN announced
 
 -- name: release_if_unknown
 -- What the node holds and does not know of: claims whose answer was lost. Only those from
@@ -96,9 +96,11 @@ WITH released AS (
     SET status = 'PENDING', attempt = attempt - 1, node_id = NULL, claim_token = NULL
     WHERE status = 'RUNNING' AND node_id = %(id)s AND started_at < %(before)s
       AND claim_token <> ALL (%(tokens)s::uuid[])
-    RETURNING id
+    RETURNING id, priority, run_at
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM released
 )
-SELECT id, pg_notify('taskflow_work', %(sender)s) FROM released
+SELECT id, priority, run_at FROM released CROSS JOIN announced
 
 -- name: rescue_if_dead
 -- A task is lost when its node's lease is over or its node is gone (claimed just before the
@@ -122,7 +124,7 @@ SET status = CASE WHEN is_poison THEN 'FAILED' ELSE 'PENDING' END,
     finished_at = CASE WHEN is_poison THEN now() END,
     attempt = t.attempt - 1, rescues = rescues + 1, node_id = NULL, claim_token = NULL
 FROM lost WHERE t.id = lost.id
-RETURNING t.id, is_poison
+RETURNING t.id, t.priority, t.run_at, is_poison
 
 -- name: forget_dead_nodes
 -- Kept for a minute after their end, for whoever looks; then only if they hold nothing.
@@ -132,17 +134,24 @@ WHERE expires_at < now() - interval '1 minute'
       SELECT FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id
   )
 
+-- name: survey
+-- The first place of each priority that has tasks: where claims may begin (see frontier.py).
+SELECT priority, run_at FROM taskflow_present_priorities
+
 -- name: claim_if_alive
--- By priority, then run_at, then id. One priority after the other: so tasks that are not due
--- yet, however many, are never walked through.
+-- By priority, then run_at, then id. One priority after the other, from a place before which
+-- nothing waits: so neither what was claimed before nor tasks that are not due yet, however
+-- many, are walked through.
 -- SKIP LOCKED: nodes that claim at once take different tasks and wait for nobody.
 WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
 ), due AS MATERIALIZED (
-    SELECT one.id FROM taskflow_present_priorities AS present CROSS JOIN LATERAL (
+    SELECT one.id
+    FROM unnest(%(priorities)s::smallint[], %(since)s::timestamptz[]) AS place (priority, since)
+    CROSS JOIN LATERAL (
         SELECT t.id FROM taskflow_tasks AS t
-        WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at <= now()
-          AND EXISTS (SELECT FROM alive)
+        WHERE t.status = 'PENDING' AND t.priority = place.priority
+          AND t.run_at BETWEEN place.since AND now() AND EXISTS (SELECT FROM alive)
         ORDER BY t.run_at, t.id LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     ) AS one
@@ -160,9 +169,12 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.priority, t.run_at
 WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
 ), oldest AS MATERIALIZED (
-    SELECT one.id FROM taskflow_present_priorities AS present CROSS JOIN LATERAL (
+    SELECT one.id
+    FROM unnest(%(priorities)s::smallint[], %(since)s::timestamptz[]) AS place (priority, since)
+    CROSS JOIN LATERAL (
         SELECT t.id, t.run_at FROM taskflow_tasks AS t
-        WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at <= now()
+        WHERE t.status = 'PENDING' AND t.priority = place.priority
+          AND t.run_at BETWEEN place.since AND now()
         ORDER BY t.run_at, t.id LIMIT %(limit)s
     ) AS one
     ORDER BY one.run_at, one.id LIMIT %(limit)s
@@ -180,9 +192,9 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.priority, t.run_at
 -- name: next_due
 -- In how many seconds the next task becomes due that is not due yet.
 SELECT extract(epoch FROM min(one.run_at) - now())::float8
-FROM taskflow_present_priorities AS present CROSS JOIN LATERAL (
+FROM unnest(%(priorities)s::smallint[]) AS known (priority) CROSS JOIN LATERAL (
     SELECT t.run_at FROM taskflow_tasks AS t
-    WHERE t.status = 'PENDING' AND t.priority = present.priority AND t.run_at > now()
+    WHERE t.status = 'PENDING' AND t.priority = known.priority AND t.run_at > now()
     ORDER BY t.run_at LIMIT 1
 ) AS one
 
@@ -221,7 +233,7 @@ UPDATE taskflow_tasks AS t
 SET status = 'PENDING', run_at = now() + make_interval(secs => held.delay_seconds),
     error = held.error, error_type = held.error_type, node_id = NULL, claim_token = NULL
 FROM held WHERE t.id = held.id
-RETURNING t.id
+RETURNING t.id, t.priority, t.run_at
 
 -- name: release_if_held
 -- As if never claimed; other nodes are told, for this one may be going away. Those that had
@@ -242,9 +254,11 @@ WITH held AS MATERIALIZED (
     UPDATE taskflow_tasks AS t
     SET status = 'PENDING', attempt = t.attempt - 1, node_id = NULL, claim_token = NULL
     FROM held WHERE t.id = held.id
-    RETURNING t.id
+    RETURNING t.id, t.priority, t.run_at
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM released
 )
-SELECT id, pg_notify('taskflow_work', %(sender)s) FROM released
+SELECT id, priority, run_at FROM released CROSS JOIN announced
 
 -- name: cancel_if_open
 WITH open AS MATERIALIZED (
@@ -280,9 +294,11 @@ WITH ended AS MATERIALIZED (
         error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,
         started_at = NULL, finished_at = NULL
     FROM ended WHERE t.id = ended.id
-    RETURNING t.id
+    RETURNING t.id, t.priority, t.run_at
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM requeued
 )
-SELECT id, pg_notify('taskflow_work', %(sender)s) FROM requeued
+SELECT id, priority, run_at FROM requeued CROSS JOIN announced
 
 -- name: attempts
 -- The last attempt stands in the task's row until another move puts it with the others.

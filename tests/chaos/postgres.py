@@ -35,6 +35,10 @@ class Server:
     def conninfo(self) -> str:
         return self._cluster.conninfo()
 
+    @property
+    def log_path(self) -> Path:
+        return self._cluster.log.path
+
     def start(self) -> float:
         """Have it answer, and say when it did."""
         self._cluster.start(Patience(START_SECONDS, is_cancellable=False))

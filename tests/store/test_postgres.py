@@ -15,6 +15,7 @@ import trio
 from taskflow.model.errors import StoreUnavailable, StoreUnusable
 from taskflow.settings import Settings
 from taskflow.store import listen
+from taskflow.store.frontier import SURVEY_SECONDS
 from taskflow.store.migrate import migrations
 from taskflow.store.postgres import migrate_database, open_postgres
 from taskflow.telemetry import Event
@@ -95,6 +96,59 @@ async def test_work_is_heard_by_other_nodes(database_url, store):
             await store.claim(node, limit=1)
             await store.retire(node)
             await other.wait_for_work()
+
+
+async def claim_soon(store, node) -> uuid.UUID:
+    """The next task that is found, without waiting longer than a wake-up takes."""
+    while True:
+        if claims := await store.claim(node, limit=1):
+            return claims[0].task_id
+        await store.wait_for_work()
+
+
+async def test_what_others_put_back_is_claimed_first(database_url, store):
+    """A node that is far ahead looks back as soon as another says that there is something."""
+    node = await store.register("here", lease_seconds=30)
+    async with open_postgres(database_url, SETTINGS) as other:
+        first, *_ = await store.add([new_task() for _ in range(10)])
+        there = await other.register("there", lease_seconds=30)
+        [claim] = await other.claim(there, limit=1)
+        assert claim.task_id == first.id
+        with trio.fail_after(10):
+            await store.wait_for_work()
+            await store.claim(node, limit=8)
+            await other.release([released(claim)])
+            await trio.sleep(0.1)  # the wake-up is under way
+            assert await claim_soon(store, node) == first.id
+
+
+async def test_a_priority_of_another_node_is_claimed_first(database_url, store):
+    """Also one that the node which claims has never heard of."""
+    node = await store.register("here", lease_seconds=30)
+    async with open_postgres(database_url, SETTINGS) as other:
+        await store.add([new_task() for _ in range(2)])
+        with trio.fail_after(10):
+            await claim_soon(store, node)
+            [urgent] = await other.add([new_task(priority=9)])
+            await trio.sleep(0.1)
+            assert await claim_soon(store, node) == urgent.id
+
+
+async def test_what_nobody_announced_is_found(store, connection):
+    """Tasks that come in past TaskFlow, or whose announcement was lost: within about a second."""
+    node = await store.register("here", lease_seconds=30)
+    await store.add([new_task()])
+    with trio.fail_after(10):
+        await claim_soon(store, node)
+        [[added]] = connection.execute(
+            "INSERT INTO taskflow_tasks (payload, size_bytes, run_at, priority)"
+            " VALUES ('1', 1, now() - interval '1 hour', -3) RETURNING id"
+        ).fetchall()
+        began_at = trio.current_time()
+        while not (claims := await store.claim(node, limit=1)):
+            await trio.sleep(0.05)
+    assert [claim.task_id for claim in claims] == [added]
+    assert trio.current_time() - began_at < 1.5 * SURVEY_SECONDS
 
 
 async def test_a_node_does_not_hear_itself(database_url, store, connection):
