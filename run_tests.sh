@@ -32,11 +32,27 @@ find_python() {
     fail 'needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)'
 }
 
+# A pooler and a clock for a few tests, unpacked without being installed (no root needed). Where
+# that cannot be done these tests are skipped, and say so. Libraries have other names elsewhere.
+unpack_tools() {
+    local apt=$PWD/$venv/apt package
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 0
+    mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$venv/debian"
+    apt_get() { apt-get -qq -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt" "$@"; }
+    apt_get update || return 0
+    for package in pgbouncer libevent-2.1-7{,t64} libc-ares2{,t64} libfaketime; do
+        (cd "$apt" && apt_get download "$package") || continue
+    done
+    for package in "$apt"/*.deb; do dpkg-deb -x "$package" "$venv/debian" || return 0; done
+    rm -r "$apt"
+}
+
 install() {
     "$1" -m venv --clear "$venv" &&
         printf '*\n' >"$venv/.gitignore" &&
         "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
             --no-deps --require-hashes -r "$lock" &&
+        unpack_tools &&
         cksum <"$lock" >"$venv/stamp"
 }
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
+from tests import debian
 from tests.service.processes import Running
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+FAKETIME = debian.find("usr/lib/*/faketime/libfaketime.so.1")
 ODD = 1
 
-pytestmark = pytest.mark.skipif(not FAKETIME.exists(), reason="libfaketime is not installed")
+pytestmark = pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
 
 
 @pytest.fixture
 def odd_settings() -> Mapping[int, Mapping[str, object]]:
     settings = {
-        "LD_PRELOAD": FAKETIME,
+        "LD_PRELOAD": FAKETIME[0],
         "FAKETIME": "+1h",
         "DONT_FAKE_MONOTONIC": 1,
         "FAKETIME_DONT_FAKE_MONOTONIC": 1,

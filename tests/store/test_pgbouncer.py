@@ -15,6 +15,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.settings import Settings
 from taskflow.store.embedded.account import account_for
 from taskflow.store.postgres import open_postgres
+from tests import debian
 from tests.folders import open_folder
 from tests.service.processes import wait_until
 from tests.store.contract import StoreContract, new_task
@@ -41,20 +42,31 @@ default_pool_size = 2
 @pytest.fixture(scope="module")
 def bouncer(postgres_server):
     """How to reach a PgBouncer before the server, all but the database."""
-    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
-    if program is None:
+    found = debian.find("usr/sbin/pgbouncer")
+    if not found:
         pytest.skip("pgbouncer is not installed")
     parts = conninfo_to_dict(postgres_server)
     server = {name: parts[name] for name in ("host", "port", "user", "password") if name in parts}
     with open_folder() as folder:
         account = account_for(folder / "pgdata")  # as with PostgreSQL, root will not do
         shutil.chown(folder, account.uid, account.gid)
+        # Where the user it runs as can reach them, too.
+        for file in [
+            *found,
+            *debian.find("usr/lib/*/libevent-2.1.so.7"),
+            *debian.find("usr/lib/*/libcares.so.2"),
+        ]:
+            shutil.copy(file, folder)
         path = folder / "pgbouncer.ini"
         path.write_text(
             CONFIGURATION.format(server=make_conninfo(**server), port=PORT, folder=folder)
         )
         path.chmod(0o644)
-        with subprocess.Popen([program, "--quiet", path], **account.process_arguments()) as process:
+        with subprocess.Popen(
+            [folder / "pgbouncer", "--quiet", path],
+            env={"LD_LIBRARY_PATH": str(folder)},
+            **account.process_arguments(),
+        ) as process:
             try:
                 wait_until((folder / f".s.PGSQL.{PORT}").exists)
                 yield {"host": str(folder), "port": PORT}
