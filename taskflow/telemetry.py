@@ -29,6 +29,8 @@ class Event(enum.Enum):
     POSTGRES_STARTED = ("info", "embedded PostgreSQL started")
     POSTGRES_SHARED = ("info", "embedded PostgreSQL was running already")
     POSTGRES_STOPPED = ("info", "embedded PostgreSQL stopped")
+    POSTGRES_ENDED = ("warning", "embedded PostgreSQL ended by itself, starting it again")
+    POSTGRES_FAILED = ("error", "embedded PostgreSQL does not start")
     STORE_OPENED = ("info", "store opened")
     MIGRATED = ("info", "migration applied")
     WORKERS_STARTED = ("info", "workers started")

@@ -19,10 +19,12 @@ import psycopg
 import pytest
 import trio
 
+from taskflow import telemetry
 from taskflow.model.errors import StoreUnusable
 from taskflow.store.embedded import EmbeddedServer, default_data_dir, embedded_postgres
 from taskflow.store.embedded.account import account_for
 from taskflow.store.embedded.binaries import Binaries, locate_binaries
+from taskflow.telemetry import Event
 from tests.folders import open_folder
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="about running as root")
@@ -72,6 +74,14 @@ def data_dir(new_dir, model) -> Path:
     """A data folder with data in it: in the table ``kept``."""
     subprocess.run(["cp", "-a", model, new_dir], check=True)
     return new_dir
+
+
+@pytest.fixture
+def events(monkeypatch) -> list[Event]:
+    """What is logged from now on."""
+    told: list[Event] = []
+    monkeypatch.setattr(telemetry, "emit", lambda event, **_: told.append(event))
+    return told
 
 
 def end_postmaster(pid_file: Path) -> None:
@@ -223,13 +233,46 @@ async def test_server_does_not_inherit_the_locks(data_dir):
 
 async def test_a_killed_server_is_started_again(data_dir):
     """After kill -9 of PostgreSQL itself the next start recovers what was committed."""
-    async with embedded_postgres(data_dir) as server:
-        execute(server.conninfo, "UPDATE kept SET answer = 43")
+    async with another_process(data_dir) as (process, server):
+        execute(server["conninfo"], "UPDATE kept SET answer = 43")
+        process.kill()
+        await process.wait()
         postmaster(data_dir).kill()
         async with embedded_postgres(data_dir) as again:
             assert not again.was_running
             assert execute(again.conninfo, "SELECT answer FROM kept") == [(43,)]
-            assert execute(server.conninfo, "SELECT answer FROM kept") == [(43,)]
+
+
+async def test_a_server_that_is_killed_while_used_comes_back(data_dir, events):
+    """Of its users one starts it again; also when it ends once more, though not at once then."""
+    async with embedded_postgres(data_dir) as server, embedded_postgres(data_dir):
+        for answer in (43, 44):
+            events.clear()
+            execute(server.conninfo, f"UPDATE kept SET answer = {answer}")
+            postmaster(data_dir).kill()
+            with trio.fail_after(20):
+                while len(events) < 4:
+                    await trio.sleep(0.02)
+            assert execute(server.conninfo, "SELECT answer FROM kept") == [(answer,)]
+            assert events[:2] == 2 * [Event.POSTGRES_ENDED]
+            assert set(events[2:]) == {Event.POSTGRES_STARTED, Event.POSTGRES_SHARED}
+    assert postmaster(data_dir) is None
+
+
+async def test_a_server_that_cannot_come_back_is_tried_again(data_dir, events):
+    """What stands in the way is logged; once it is out of the way the server starts."""
+    async with embedded_postgres(data_dir) as server:
+        events.clear()
+        control = data_dir / "pgdata" / "global" / "pg_control"
+        hidden = control.rename(control.with_suffix(".hidden"))
+        postmaster(data_dir).kill()
+        with trio.fail_after(20):
+            while Event.POSTGRES_FAILED not in events:
+                await trio.sleep(0.02)
+            hidden.rename(control)
+            while Event.POSTGRES_STARTED not in events:
+                await trio.sleep(0.02)
+        assert execute(server.conninfo, "SELECT answer FROM kept") == [(42,)]
 
 
 async def test_a_reused_process_number_does_not_fool_it(data_dir):

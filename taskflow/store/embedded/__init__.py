@@ -8,7 +8,8 @@ first starts it, the last stops it, and a ``kill -9`` of any of them does no har
 - starting and stopping happen under the *exclusive* lock on ``startstop.lock``;
 - whoever leaves, and then gets ``users.lock`` exclusively, was the last.
 
-A server that nobody was left to stop is simply used by the next process. In the folder::
+A server that nobody was left to stop is simply used by the next process, and one that ends
+while it is used is started again by one of its users. In the folder::
 
     users.lock startstop.lock  never removed: a lock on a removed file keeps nobody out
     pgdata/                    the data, of the user that PostgreSQL runs as
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -35,7 +37,7 @@ from taskflow.model.errors import StoreUnusable
 from taskflow.store.embedded.account import account_for, first_unreachable, make_folder
 from taskflow.store.embedded.binaries import Binaries
 from taskflow.store.embedded.cluster import Cluster
-from taskflow.store.embedded.process import Patience
+from taskflow.store.embedded.process import Patience, wait_for_exit
 from taskflow.telemetry import Event
 
 __all__ = ["EmbeddedServer", "default_data_dir", "embedded_postgres"]
@@ -44,6 +46,10 @@ START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 0.5
 _ROOT_DATA_DIR: Final = Path("/var/lib/taskflow")
 _OVERRUN_SECONDS: Final = 0.25
+# A server that ends again soon after its start is started again after growing pauses.
+_SOON_SECONDS: Final = 60.0
+_FIRST_PAUSE_SECONDS: Final = 1.0
+_LONGEST_PAUSE_SECONDS: Final = 30.0
 
 
 class EmbeddedServer(msgspec.Struct, frozen=True):
@@ -79,9 +85,11 @@ async def embedded_postgres(
 ) -> AsyncIterator[EmbeddedServer]:
     """Use the PostgreSQL server in ``data_dir``: start it, or share one that runs.
 
+    If it ends by itself meanwhile (killed, out of memory) it is started again.
+
     Args:
         data_dir: Its folder, made if missing.
-        start_seconds: How long it may take until the server answers.
+        start_seconds: How long it may take until the server answers, each time.
         stop_seconds: How long the last user waits at exit for the server to stop. After
             that it ends by itself; the next start waits for it.
         binaries: The programs; those of the installed package if not given.
@@ -95,7 +103,10 @@ async def embedded_postgres(
         _join, data_dir, start_seconds, binaries, limiter=limiter
     )
     try:
-        yield server
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_keep_running, seat, start_seconds, limiter)
+            yield server
+            nursery.cancel_scope.cancel()
     finally:
         with trio.move_on_after(stop_seconds + _OVERRUN_SECONDS, shield=True):
             await trio.to_thread.run_sync(
@@ -112,9 +123,10 @@ class Seat:
         self._startstop = _open_lock(cluster.data_dir / "startstop.lock")
         self._is_user = False
         self._version = "unknown"
+        self._process_number: int | None = None
 
     def take(self, patience: Patience) -> EmbeddedServer:
-        """Become a user of the server, and have it run."""
+        """Become a user of the server, and have it run. May be done again."""
         if not _lock(self._startstop, fcntl.LOCK_EX, patience):
             raise StoreUnusable(
                 f"another TaskFlow is still starting the PostgreSQL in {self._cluster.data_dir}; "
@@ -124,7 +136,7 @@ class Seat:
         fcntl.flock(self._users, fcntl.LOCK_SH)
         self._is_user = True
         try:
-            self._version, was_running = self._cluster.start(patience)
+            was_running = self._start(patience)
         finally:
             fcntl.flock(self._startstop, fcntl.LOCK_UN)
         return EmbeddedServer(
@@ -133,6 +145,20 @@ class Seat:
             version=self._version,
             was_running=was_running,
         )
+
+    def _start(self, patience: Patience) -> bool:
+        while True:
+            self._version, was_running = self._cluster.start(patience)
+            self._process_number = self._cluster.process_number()
+            if self._process_number is not None or self._cluster.is_alive():
+                return was_running
+
+    async def wait_for_end(self) -> None:
+        """Return when the server is gone, if it is one whose process can be seen."""
+        if self._process_number is None:
+            await trio.sleep_forever()
+        else:
+            await wait_for_exit(self._process_number)
 
     def leave(self, seconds: float) -> None:
         """Use the server no longer; stop it if nobody else does. Takes ``seconds`` at most."""
@@ -178,6 +204,31 @@ def _join(
             raise
     _tell(server)
     return seat, server
+
+
+async def _keep_running(seat: Seat, start_seconds: float, limiter: trio.CapacityLimiter) -> None:
+    """Start the server again whenever it ends, until cancelled."""
+    pause_seconds, started_at = 0.0, -math.inf
+    while True:
+        await seat.wait_for_end()
+        telemetry.emit(Event.POSTGRES_ENDED)
+        if trio.current_time() - started_at > _SOON_SECONDS:
+            pause_seconds = 0.0
+        while True:
+            await trio.sleep(pause_seconds)
+            pause_seconds = min(
+                max(2 * pause_seconds, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS
+            )
+            try:
+                server = await trio.to_thread.run_sync(
+                    seat.take, Patience(start_seconds), limiter=limiter
+                )
+            except StoreUnusable as error:
+                telemetry.emit(Event.POSTGRES_FAILED, reason=str(error))
+            else:
+                break
+        started_at = trio.current_time()
+        _tell(server)
 
 
 def _tell(server: EmbeddedServer) -> None:

@@ -113,6 +113,11 @@ class Cluster:
         """
         return self._postmaster() is not None or _is_listening(self._socket_folder())
 
+    def process_number(self) -> int | None:
+        """Of the server's first process; ``None`` if it runs in another container or not at all."""
+        postmaster = self._postmaster()
+        return None if postmaster is None else postmaster.pid
+
     def conninfo(self, database: str = DATABASE) -> str:
         """How to connect to it."""
         return make_conninfo(

@@ -49,6 +49,20 @@ class Patience:
         return True
 
 
+async def wait_for_exit(number: int) -> None:
+    """Return when the process of this number is gone, where the system can tell (Linux)."""
+    if not hasattr(os, "pidfd_open"):
+        await trio.sleep_forever()
+    try:
+        handle = os.pidfd_open(number)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(handle)
+    finally:
+        os.close(handle)
+
+
 class LogFile:
     """The file that PostgreSQL and its programs write to, and what is new in it."""
 
