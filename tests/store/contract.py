@@ -437,6 +437,17 @@ class StoreContract:
         claims = await store.claim(node, limit=5, by_age=5)
         assert [claim.task_id for claim in claims] == [ids[2]]
 
+    async def test_age_counts_from_when_a_task_is_due(self, store, node):
+        """Not from when it was handed in: one that is tried again has not waited since then."""
+        [early] = await store.add([new_task(max_attempts=2)])
+        claim = await self.claim_one(store, node)
+        [late] = await store.add([new_task(priority=-5)])
+        await store.retry([Retrial(claim.task_id, claim.token, 0, "no luck", ErrorType.DNS)])
+        claims = await store.claim(node, limit=1, by_age=1)
+        assert [claim.task_id for claim in claims] == [late.id]
+        claims = await store.claim(node, limit=1, by_age=1)
+        assert [claim.task_id for claim in claims] == [early.id]
+
     async def test_tasks_put_back_keep_their_place(self, store, node):
         """A task that was claimed and released is claimed once again, in its old turn."""
         added = await store.add([new_task(str(n)) for n in range(4)])
@@ -506,12 +517,16 @@ class StoreContract:
         await store.cancel(task.id)
         assert await store.attempts(task.id) == attempts
 
-    async def test_poison_is_no_attempt(self, store):
+    async def test_poison_is_no_attempt(self, store, node):
         """A task that was given up shows the nodes that died under it, and no more."""
-        [task] = await store.add([new_task()])
+        [task] = await store.add([new_task(max_attempts=2)])
+        claim = await self.claim_one(store, node)
+        await store.retry([Retrial(claim.task_id, claim.token, 0, "no luck", ErrorType.DNS)])
         await self.claim_and_die(store)
         await self.rescued(store, max_rescues=1)
-        assert [one.status for one in await store.attempts(task.id)] == ["LOST"]
+        assert [one.status for one in await store.attempts(task.id)] == ["FAILED", "LOST"]
+        await store.requeue(task.id)
+        assert [one.status for one in await store.attempts(task.id)] == ["FAILED", "LOST"]
 
     # Retention
 
