@@ -38,6 +38,9 @@ _UNAVAILABLE = (
     OSError,  # no file to spare for the watchdog
 )
 
+# Connecting takes milliseconds. One that hangs, on a path that froze meanwhile, is given up
+# soon, for the path may be free again. libpq takes no less.
+CONNECT_SECONDS: Final = 2
 _WAIT_SECONDS: Final = 2.0
 _GRACE_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 0.2
@@ -168,7 +171,8 @@ async def open_database(
 def _pool(conninfo: str, *, connections: int, timeout_seconds: float, pooler: Pooler) -> Pool:
     return Pool(
         conninfo,
-        kwargs=connection_options(conninfo, timeout_seconds=timeout_seconds, pooler=pooler),
+        kwargs=connection_options(conninfo, timeout_seconds=timeout_seconds, pooler=pooler)
+        | {"connect_timeout": CONNECT_SECONDS},
         # Connections are set up by their first message and looked at by Database: a round
         # trip in one of these would hang on a frozen path, where nothing watches it.
         configure=None,
@@ -182,7 +186,7 @@ def _pool(conninfo: str, *, connections: int, timeout_seconds: float, pooler: Po
         open=False,
         # A connection that is closed is closed, and then replaced.
         close_returns=False,
-        # Connecting takes milliseconds. Who gets none in this time is told soon.
+        # Who gets none in this time is told soon.
         timeout=min(timeout_seconds, _WAIT_SECONDS),
         # The limiter of threads is the bound; see also Pool.
         max_waiting=0,
@@ -219,7 +223,7 @@ def connection_options(
     options: dict[str, object] = {
         "autocommit": True,
         "application_name": "taskflow",
-        "connect_timeout": max(2, round(timeout_seconds)),  # libpq takes no less than 2
+        "connect_timeout": max(CONNECT_SECONDS, round(timeout_seconds)),
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
