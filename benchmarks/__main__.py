@@ -110,7 +110,7 @@ async def seconds_of(work: Callable[[], Awaitable[None]]) -> float:
 
 async def main(url: str, data_dir: Path, count: int) -> None:
     """Measure, and print a line each."""
-    base = Settings(data_dir=str(data_dir))
+    base = Settings(data_dir=str(data_dir), allow_networks=("127.0.0.0/8",))
     async with open_store(base) as store:
 
         async def adding() -> None:
@@ -118,7 +118,9 @@ async def main(url: str, data_dir: Path, count: int) -> None:
 
         say("add, 1000 at a time", f"{count / await seconds_of(adding):,.0f} tasks/s")
         for workers in (5, 100):
-            settings = Settings(workers=workers, queue_size=max(100, 2 * workers))
+            settings = msgspec.structs.replace(
+                base, workers=workers, queue_size=max(100, 2 * workers)
+            )
             bare = await bare_fetches(url, settings, count)
             # The tasks of the line above are worked off with those of this one.
             waiting = count if workers == base.workers else 0

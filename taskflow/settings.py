@@ -8,6 +8,7 @@ and the README's table are written.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import types
 import typing
@@ -23,6 +24,16 @@ from taskflow.model.errors import SettingsError
 
 PREFIX: Final = "TASKFLOW_"
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Hosts = tuple[
+    Annotated[
+        str,
+        Meta(
+            pattern=r"^(\*\.)?[A-Za-z0-9_:-]+(\.[A-Za-z0-9_-]+)*\.?$",
+            title="names such as api.example.com or *.example.com",
+        ),
+    ],
+    ...,
+]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -125,6 +136,50 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "LISTEN"
         ),
     ] = "none"
+    allow_networks: Annotated[
+        tuple[Annotated[str, Meta(title="networks such as 10.1.0.0/16 or ::1/128")], ...],
+        Meta(
+            description="Networks that tasks may be fetched from although they are not public; "
+            "link-local and metadata addresses only if they are named by themselves"
+        ),
+    ] = ()
+    allow_hosts: Annotated[
+        Hosts, Meta(description="Names that tasks may be fetched from although they lead inside")
+    ] = ()
+    deny_hosts: Annotated[Hosts, Meta(description="Hosts that tasks may not be fetched from")] = ()
+    allow_ports: Annotated[
+        tuple[
+            Annotated[
+                str,
+                Meta(
+                    pattern=r"^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$",
+                    title="ports and ranges such as 8000-8999",
+                ),
+            ],
+            ...,
+        ],
+        Meta(
+            description="Ports that tasks may be fetched from; empty is 80, 443, and those from "
+            "1024 up that belong to no well-known service that is no website"
+        ),
+    ] = ()
+    masked_headers: Annotated[
+        tuple[
+            Annotated[str, Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", title="header names")],
+            ...,
+        ],
+        Meta(description="Header fields of answers whose values are not kept, but masked"),
+    ] = (
+        "authorization",
+        "proxy-authorization",
+        "authentication-info",
+        "cookie",
+        "set-cookie",
+        "x-api-key",
+        "x-auth-token",
+        "x-csrf-token",
+        "x-amz-security-token",
+    )
     resolver_threads: Annotated[
         int, Meta(ge=1, le=1000, description="How many names may be resolved at once in a process")
     ] = 64
@@ -135,7 +190,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "auto"
 
     def __post_init__(self) -> None:
-        """Check what one field cannot say alone."""
+        """Check what the types cannot say."""
+        for network in self.allow_networks:
+            _check_network(network)
         if self.lease_seconds < 2 * self.heartbeat_seconds:
             raise SettingsError(
                 f"{PREFIX}LEASE_SECONDS must be at least twice {PREFIX}HEARTBEAT_SECONDS, "
@@ -237,9 +294,20 @@ def _read_dotenv(path: Path) -> Mapping[str, str | None]:
         raise SettingsError(f"{path} cannot be read: {error}") from None
 
 
-def _parse(setting: Setting, text: str) -> Any:
+def _check_network(text: str) -> None:
     try:
-        return msgspec.convert(text, _hints()[setting.field], strict=False)
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"{PREFIX}ALLOW_NETWORKS: {error}; write networks such as 10.1.0.0/16 or ::1/128"
+        ) from None
+
+
+def _parse(setting: Setting, text: str) -> Any:
+    hint = _hints()[setting.field]
+    value = [part.strip() for part in text.split(",")] if _item_of(hint) else text
+    try:
+        return msgspec.convert(value, hint, strict=False)
     except msgspec.ValidationError:
         raise SettingsError(
             f"{setting.variable}={text!r} cannot be used: it must be {setting.allowed}"
@@ -267,13 +335,21 @@ def _metas(hint: Any) -> list[Meta]:
 
 def _allowed(hint: Any) -> str:
     """What a value may be, in words, read off its type."""
+    if item := _item_of(hint):
+        return f"{_allowed(item)}, separated by commas"
     kind = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         return _allowed(typing.get_args(kind)[0])
     if typing.get_origin(kind) is Literal:
         return f"one of {', '.join(typing.get_args(kind))}"
-    if kind is str:
-        return " or ".join(meta.title for meta in _metas(hint) if meta.title) or "text"
+    return _allowed_text(hint) if kind is str else _allowed_number(kind, hint)
+
+
+def _allowed_text(hint: Any) -> str:
+    return " or ".join(meta.title for meta in _metas(hint) if meta.title) or "text"
+
+
+def _allowed_number(kind: Any, hint: Any) -> str:
     number = "a whole number" if kind is int else "a number"
     for meta in _metas(hint):
         if meta.gt is not None:
@@ -283,7 +359,15 @@ def _allowed(hint: Any) -> str:
     return number
 
 
+def _item_of(hint: Any) -> Any:
+    """What a list has items of; ``None`` if it is no list."""
+    kind = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+
+
 def _as_text(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, tuple):
+        return ",".join(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

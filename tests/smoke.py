@@ -4,7 +4,8 @@
     python tests/smoke.py URL    sends them to a server that runs
 
 The targets are those of an httpbin that is started on this machine, unless
-TASKFLOW_SMOKE_HTTPBIN holds the URL of one (which the server must be able to reach).
+TASKFLOW_SMOKE_HTTPBIN holds the URL of one. The server must be able to reach them, and be
+allowed to: TASKFLOW_ALLOW_NETWORKS=127.0.0.0/8,::1/128 opens this machine to it.
 """
 
 from __future__ import annotations
@@ -190,7 +191,12 @@ def local_server() -> Iterator[str]:
         # PostgreSQL runs as another user where this runs as root, and must reach its data.
         Path(folder).chmod(0o755)
         data = Path(folder, "data")
-        environ = {**os.environ, "DATABASE_URL": "", "TASKFLOW_DATA_DIR": str(data)}
+        environ = {
+            **os.environ,
+            "DATABASE_URL": "",
+            "TASKFLOW_DATA_DIR": str(data),
+            "TASKFLOW_ALLOW_NETWORKS": "127.0.0.0/8,::1/128",
+        }
         command += ["--bind", f"127.0.0.1:{port}"]
         with running("taskflow", command, f"{url}/readyz", environ) as process:
             yield url

@@ -14,12 +14,14 @@ import trio
 from taskflow.fetch.base import Fetcher, FetchRequest
 from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection import Connection
-from taskflow.fetch.errors import ConnectionLost, FetchError, TooManyRedirects
+from taskflow.fetch.errors import Blocked, ConnectionLost, FetchError, TooManyRedirects
 from taskflow.fetch.exchange import Answer, exchange
+from taskflow.fetch.guard import Guard
 from taskflow.fetch.hop import Hop, first_hop, is_error, is_redirect, next_hop
+from taskflow.fetch.masking import masked_headers
 from taskflow.fetch.resolver import Resolver, SystemResolver
 from taskflow.fetch.retry_after import retry_after_seconds
-from taskflow.fetch.transport import IdleConnections, Judge, Statistics, Transport, allow_any
+from taskflow.fetch.transport import IdleConnections, Statistics, Transport
 from taskflow.model.outcome import ErrorType, Failed, Fetched, Outcome, Response, failed, printable
 from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit
@@ -36,7 +38,6 @@ async def open_fetcher(
     *,
     resolver: Resolver | None = None,
     ssl_context: ssl.SSLContext | None = None,
-    judge: Judge = allow_any,
 ) -> AsyncIterator[HttpFetcher]:
     """A fetcher whose connections are closed at the end.
 
@@ -44,12 +45,14 @@ async def open_fetcher(
         settings: Bounds of the fetch, threads of the resolver, number of workers.
         resolver: What asks for addresses; the system if not given.
         ssl_context: How https is done; the system's authorities if not given.
-        judge: Says which addresses may be connected to.
+
+    Raises:
+        SettingsError: A rule of the guard makes no sense.
     """
     transport = Transport(
         resolver=resolver or SystemResolver(settings.resolver_threads),
         ssl_context=ssl_context or default_ssl_context(),
-        judge=judge,
+        guard=Guard(settings),
         idle=IdleConnections(
             per_origin=settings.workers,
             overall=max(MIN_IDLE_CONNECTIONS, 2 * settings.workers),
@@ -79,6 +82,7 @@ class HttpFetcher(Fetcher):
     def __init__(self, settings: Settings, transport: Transport) -> None:
         self._max_redirects = settings.max_redirects
         self._max_body_bytes = settings.max_result_bytes
+        self._masked_headers = frozenset(name.lower() for name in settings.masked_headers)
         self._transport = transport
 
     async def fetch(self, request: FetchRequest) -> Outcome:
@@ -88,7 +92,7 @@ class HttpFetcher(Fetcher):
             hop, answer = await self._follow(first_hop(request))
             if is_error(answer.status):
                 return _failure_of(answer)
-            return Fetched(_response_of(hop, answer, started))
+            return Fetched(self._response_of(hop, answer, started))
         except FetchError as error:
             return failed(error.error_type, str(error))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the worker
@@ -103,8 +107,13 @@ class HttpFetcher(Fetcher):
 
     async def _follow(self, hop: Hop) -> tuple[Hop, Answer]:
         """The last request of a chain of redirects, and its answer."""
-        for _ in range(self._max_redirects + 1):
-            answer = await self._ask(hop)
+        for number in range(self._max_redirects + 1):
+            try:
+                answer = await self._ask(hop)
+            except Blocked as error:
+                if number == 0:
+                    raise
+                raise Blocked(f"redirected to what is not fetched from: {error.reason}") from None
             if not is_redirect(answer.status, answer.location):
                 return hop, answer
             assert answer.location is not None
@@ -137,22 +146,21 @@ class HttpFetcher(Fetcher):
         finally:
             self._transport.release(connection, is_reusable=is_reusable)
 
-
-def _response_of(hop: Hop, answer: Answer, started: float) -> Response:
-    content_type = answer.headers.get("content-type")
-    result, encoding = kept_form(answer.body, content_type)
-    return Response(
-        message="fetched",
-        result=result,
-        status=_status_of(answer),
-        status_code=answer.status,
-        headers=answer.headers,
-        content_type=content_type,
-        encoding=encoding,
-        url=hop.target.url,
-        elapsed_ms=round((trio.current_time() - started) * 1000, 3),
-        size=len(answer.body),
-    )
+    def _response_of(self, hop: Hop, answer: Answer, started: float) -> Response:
+        content_type = answer.headers.get("content-type")
+        result, encoding = kept_form(answer.body, content_type)
+        return Response(
+            message="fetched",
+            result=result,
+            status=_status_of(answer),
+            status_code=answer.status,
+            headers=masked_headers(answer.headers, self._masked_headers),
+            content_type=content_type,
+            encoding=encoding,
+            url=hop.target.url,
+            elapsed_ms=round((trio.current_time() - started) * 1000, 3),
+            size=len(answer.body),
+        )
 
 
 def _failure_of(answer: Answer) -> Failed:

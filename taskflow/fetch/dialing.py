@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import socket
 import ssl
@@ -103,10 +104,21 @@ async def _connect(address: Address, port: int) -> trio.socket.SocketType:
     try:
         # SocketStream sets TCP_NODELAY.
         await sock.connect((str(address), port))
+        _check_peer(sock, address)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _check_peer(sock: trio.socket.SocketType, address: Address) -> None:
+    """Compare whom we are connected to with whom was judged.
+
+    A system may lead elsewhere: 0.0.0.0 is this machine to some.
+    """
+    peer = ipaddress.ip_address(sock.getpeername()[0].partition("%")[0])
+    if peer != address:
+        raise ConnectionAbortedError("the connection led to another address")
 
 
 def _interleaved(addresses: Sequence[Address]) -> list[Address]:

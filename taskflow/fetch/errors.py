@@ -5,6 +5,7 @@ The tree::
     FetchError
     ├── InvalidUrl         invalid_url
     ├── InvalidRequest     invalid_url         its method or a header cannot be sent
+    ├── Blocked            blocked
     ├── NameNotResolved    dns
     ├── NotConnected       connect
     │   └── ConnectionLost                     it broke, or ended before an answer
@@ -55,6 +56,13 @@ class InvalidRequest(FetchError):
 
     error_type = ErrorType.INVALID_URL
     prefix = "invalid request"
+
+
+class Blocked(FetchError):
+    """It is not to be fetched from; says by which rule, and which setting opens it."""
+
+    error_type = ErrorType.BLOCKED
+    prefix = "blocked"
 
 
 class NameNotResolved(FetchError):

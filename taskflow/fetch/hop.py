@@ -11,6 +11,7 @@ import msgspec
 from taskflow import __version__
 from taskflow.fetch.base import FetchRequest
 from taskflow.fetch.errors import InvalidRequest, InvalidUrl
+from taskflow.fetch.masking import masked_url
 from taskflow.fetch.target import Target, parse_target, resolve_location
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -110,7 +111,7 @@ def next_hop(hop: Hop, status: int, location: str) -> Hop:
     try:
         target = parse_target(resolve_location(hop.target, location))
     except InvalidUrl as error:
-        raise InvalidUrl(f"redirected to {location[:200]!r}: {error.reason}") from None
+        raise InvalidUrl(f"redirected to {masked_url(location)!r}: {error.reason}") from None
     keeps_body = not _becomes_get(status, hop.method)
     return Hop(
         target=target,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 import trio
@@ -12,19 +11,13 @@ import trio
 from taskflow.fetch.connection import Connection
 from taskflow.fetch.dialing import dial, secure
 from taskflow.fetch.errors import mapped_errors
+from taskflow.fetch.guard import Guard
 from taskflow.fetch.hostname import Address
 from taskflow.fetch.resolver import Resolver
 from taskflow.fetch.target import Target
 
 IDLE_SECONDS: Final = 30.0
 """How long a connection is kept for another request."""
-
-Judge: TypeAlias = Callable[[Target, tuple[Address, ...]], tuple[Address, ...]]
-"""Says which of a target's addresses may be connected to, or raises a ``FetchError``.
-
-It stands between the one look-up and the connection, so that what is connected to is what
-was judged, whatever the name resolves to a moment later.
-"""
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -41,11 +34,6 @@ class Statistics(msgspec.Struct, frozen=True):
     reused: int
     idle: int
     in_use: int
-
-
-def allow_any(_target: Target, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
-    """Judge nothing."""
-    return addresses
 
 
 class IdleConnections:
@@ -124,7 +112,7 @@ class Transport:
     Args:
         resolver: Finds the addresses of names.
         ssl_context: How https is done; for HTTP/1.1 only.
-        judge: Says which addresses may be connected to.
+        guard: Says where to connections may be made.
         idle: Keeps what may be used again.
     """
 
@@ -133,12 +121,12 @@ class Transport:
         *,
         resolver: Resolver,
         ssl_context: ssl.SSLContext,
-        judge: Judge,
+        guard: Guard,
         idle: IdleConnections,
     ) -> None:
         self._resolver = resolver
         self._ssl_context = ssl_context
-        self._judge = judge
+        self._guard = guard
         self._idle = idle
         self._in_use: set[Connection] = set()
         self._is_closed = False
@@ -153,8 +141,10 @@ class Transport:
             fresh: Whether it must be a new one.
 
         Raises:
-            FetchError: There is no address, no connection, or no trust.
+            FetchError: It is not to be fetched from, or there is no address, no connection,
+                or no trust.
         """
+        self._guard.admit(target)
         connection = None if fresh else self._idle.take(target.origin)
         if connection is None:
             connection = await self._open(target)
@@ -190,7 +180,10 @@ class Transport:
             connection.close()
 
     async def _open(self, target: Target) -> Connection:
-        addresses = self._judge(target, await self._find_addresses(target))
+        addresses = await self._find_addresses(target)
+        # Between the one look-up and the connection, so that what is connected to is what was
+        # judged, whatever the name resolves to a moment later.
+        self._guard.judge(target, addresses)
         with mapped_errors(f"{target.host_header}"):
             stream = await dial(addresses, target.port)
             if target.scheme == "https":

@@ -16,6 +16,7 @@ from taskflow.service import open_service
 from taskflow.settings import Settings
 from taskflow.shutdown import Shutdown
 from tests.api.client import Answer, Connection, ask
+from tests.loopback import OPEN
 
 START_SECONDS = 60.0
 END_SECONDS = 15.0
@@ -32,7 +33,7 @@ class LiveServer:
     def __init__(
         self, *, configure: Callable[[Any], None] = lambda app: None, **settings: object
     ) -> None:
-        self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **settings)
+        self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **OPEN, **settings)
         self._configure = configure
         self._started: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work)

@@ -9,11 +9,12 @@ import pytest
 from taskflow.fetch.client import open_fetcher
 from taskflow.settings import Settings
 from tests.fetch.scripted import FakeResolver, ScriptedServer, fetch_with
+from tests.loopback import OPEN
 
 
 @pytest.fixture
 def settings():
-    return Settings(max_result_bytes=100_000, max_redirects=3)
+    return Settings(**OPEN, max_result_bytes=100_000, max_redirects=3)
 
 
 @pytest.fixture

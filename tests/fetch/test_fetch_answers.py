@@ -10,9 +10,12 @@ import msgspec
 import pytest
 import trio
 
+from taskflow.fetch.client import open_fetcher
 from taskflow.fetch.exchange import MAX_INTERIM_ANSWERS
 from taskflow.model.outcome import ErrorType, Failed
-from tests.fetch.scripted import Then, answer, is_failure, response_of
+from taskflow.settings import Settings
+from tests.fetch.scripted import Then, answer, fetch_with, is_failure, response_of
+from tests.loopback import OPEN
 
 HELLO = answer(b'{"hello": "world"}', "Content-Type: application/json")
 
@@ -212,10 +215,14 @@ async def test_other_3xx(get):
     assert response_of(await get(answer(b"1", status="302 Found"))).status == "302 Found"
 
 
-async def test_field_bytes_and_cookies(get):
+async def test_field_bytes_and_cookies(serve, resolver):
     """Field bytes that are not UTF-8, and cookies that are none, are kept and harm nothing."""
     fields = ("X-Raw: caf\xe9", "Set-Cookie: =;;;=", "Set-Cookie: a", "X: 1", "X: 2", "x-empty:")
-    headers = response_of(await get(answer(b"1", *fields))).headers
+    server = await serve([answer(b"1", *fields)])
+    settings = Settings(**OPEN, masked_headers=())
+    async with open_fetcher(settings, resolver=resolver) as fetcher:
+        outcome = await fetch_with(fetcher, f"http://localhost:{server.port}/")
+    headers = response_of(outcome).headers
     assert headers["x-raw"] == "caf\xe9"
     assert headers["set-cookie"] == "=;;;=\na"
     assert (headers["x"], headers["x-empty"]) == ("1, 2", "")

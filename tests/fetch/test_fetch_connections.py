@@ -13,12 +13,13 @@ import trio.testing
 from taskflow.fetch import dialing
 from taskflow.fetch.base import FetchRequest
 from taskflow.fetch.client import MIN_IDLE_CONNECTIONS, open_fetcher
-from taskflow.fetch.errors import NameNotResolved, NotConnected
+from taskflow.fetch.errors import NameNotResolved
 from taskflow.fetch.resolver import SystemResolver
 from taskflow.fetch.transport import IDLE_SECONDS, Statistics
 from taskflow.model.outcome import ErrorType
 from taskflow.settings import Settings
 from tests.fetch.scripted import Then, answer, fetch_with, is_failure, response_of
+from tests.loopback import OPEN
 
 OK = answer(b"1")
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"
@@ -141,7 +142,7 @@ async def test_idle_bounds(serve, resolver):
     """Idle connections are bounded for an origin; the one that waited longest makes room."""
     server = await serve([OK, OK])
     url = f"http://localhost:{server.port}/"
-    async with open_fetcher(Settings(workers=2), resolver=resolver) as fetcher:
+    async with open_fetcher(Settings(**OPEN, workers=2), resolver=resolver) as fetcher:
         async with trio.open_nursery() as nursery:
             for _ in range(5):
                 nursery.start_soon(fetch_with, fetcher, url)
@@ -153,7 +154,7 @@ async def test_idle_bound_overall(serve, resolver):
     """Idle connections are bounded in all; the one that waited longest makes room."""
     resolver.table |= {f"h{n}.example": ["127.0.0.1"] for n in range(MIN_IDLE_CONNECTIONS + 3)}
     server = await serve([OK])
-    async with open_fetcher(Settings(), resolver=resolver) as fetcher:
+    async with open_fetcher(Settings(**OPEN), resolver=resolver) as fetcher:
         for n in range(MIN_IDLE_CONNECTIONS + 3):
             await fetch_with(fetcher, f"http://h{n}.example:{server.port}/")
         assert fetcher.statistics().idle == MIN_IDLE_CONNECTIONS
@@ -165,7 +166,7 @@ async def test_close_in_use(serve, resolver):
     server = await serve([Then.HANG])
     async with (
         trio.open_nursery() as nursery,
-        open_fetcher(Settings(), resolver=resolver) as fetcher,
+        open_fetcher(Settings(**OPEN), resolver=resolver) as fetcher,
     ):
         url = f"http://localhost:{server.port}/"
         nursery.start_soon(fetcher.fetch, FetchRequest(url))
@@ -177,7 +178,7 @@ async def test_close_in_use(serve, resolver):
 async def test_close(serve, resolver):
     """Leaving the fetcher closes what is idle."""
     server = await serve([OK])
-    async with open_fetcher(Settings(), resolver=resolver) as fetcher:
+    async with open_fetcher(Settings(**OPEN), resolver=resolver) as fetcher:
         await fetch_with(fetcher, f"http://localhost:{server.port}/")
         assert fetcher.statistics().idle == 1
     assert fetcher.statistics().idle == 0
@@ -225,30 +226,6 @@ async def test_unknown_name(fetch):
     outcome = await fetch("http://no.example:81/")
     assert outcome.error_type is ErrorType.DNS
     assert outcome.error == "dns error: no.example: Name or service not known"
-
-
-async def test_judge(serve, resolver):
-    """The judge sees every address once, literals too; only what it returns is connected to."""
-    server = await serve([OK, OK])
-    resolver.table["two.example"] = ["203.0.113.9", "127.0.0.1"]
-    seen = []
-
-    def only_loopback(target, addresses):
-        seen.append((target.host, [str(address) for address in addresses]))
-        return tuple(address for address in addresses if address.is_loopback)
-
-    def refuse(_target, _addresses):
-        raise NotConnected("judged")
-
-    async with open_fetcher(Settings(), resolver=resolver, judge=only_loopback) as fetcher:
-        for host in ("two.example", "127.0.0.1", "two.example"):
-            url = f"http://{host}:{server.port}/"
-            response_of(await fetch_with(fetcher, url))
-    assert seen == [("two.example", ["203.0.113.9", "127.0.0.1"]), ("127.0.0.1", ["127.0.0.1"])]
-    assert resolver.asked == ["two.example"]
-    async with open_fetcher(Settings(), resolver=resolver, judge=refuse) as fetcher:
-        outcome = await fetch_with(fetcher, "http://127.0.0.1/")
-        assert is_failure(outcome, ErrorType.CONNECT, "judged")
 
 
 def addresses(*texts):

@@ -12,6 +12,7 @@ from taskflow.fetch.client import default_ssl_context, open_fetcher
 from taskflow.model.outcome import ErrorType
 from taskflow.settings import Settings
 from tests.fetch.scripted import Then, Unasked, answer, fetch_with, is_failure, response_of
+from tests.loopback import OPEN
 
 OK = answer(b'"secret"')
 
@@ -26,7 +27,7 @@ async def secure_fetcher(authority, resolver):
     context = default_ssl_context()
     authority.configure_trust(context)
     resolver.table["wrong.example"] = ["127.0.0.1"]
-    async with open_fetcher(Settings(), resolver=resolver, ssl_context=context) as opened:
+    async with open_fetcher(Settings(**OPEN), resolver=resolver, ssl_context=context) as opened:
         yield opened
 
 

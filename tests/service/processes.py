@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
+from tests.loopback import OPEN_ENVIRON
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 40.0
 PATIENCE_SECONDS = 20.0
@@ -211,6 +213,7 @@ def clean_environ(**settings: object) -> dict[str, str]:
         **inherited,
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONWARNINGS": "always::ResourceWarning",
+        **OPEN_ENVIRON,
         **{name: str(value) for name, value in settings.items()},
     }
 

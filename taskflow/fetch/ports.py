@@ -1,0 +1,71 @@
+"""Which ports may be fetched from.
+
+Below 1024 only HTTP's own two. From there up all but those at which well-known services
+listen that do not speak HTTP, or that nobody should speak to on a stranger's behalf: a
+request may do harm even if its answer is never understood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from taskflow.model.errors import SettingsError
+
+_OPEN_BELOW_1024: Final = frozenset((80, 443))
+_FIRST_FREE: Final = 1024
+_LAST: Final = 65_535
+
+# By what listens there. The first line is what browsers refuse as well (WHATWG Fetch, "bad port").
+_CLOSED: Final = frozenset(
+    (
+        *(1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670)),
+        *(6679, 6697, 10080),
+        # Databases and search
+        *(1433, 1434, 1521, 1522, 2483, 2484, 3050, 3306, 33060, 5432, 5433, 5984, 6432, 6984),
+        *(7199, 7687, 8086, 8123, 8529, 9042, 9142, 9160, 9200, 9300),
+        *(26257, 27017, 27018, 27019, 28015, 29015),
+        # Caches, queues, logs
+        *(1883, 8883, 4222, 4369, 5222, 5269, 5671, 5672, 6379, 6380, 16379, 26379, 9092, 9093),
+        *(11211, 11214, 11215, 11300, 15672, 24224, 25672, 61613, 61616),
+        # Coordination, orchestration, machines
+        *(2181, 2375, 2376, 2377, 2379, 2380, 2888, 3888, 4194, 4243, 4646, 4647, 4648, 6443),
+        *(7946, 8200, 8201, 8300, 8301, 8302, 8500, 8501, 8502, 8600),
+        *(10248, 10249, 10250, 10255, 10256, 10257, 10259),
+        # Remote access, files, proxies, names
+        *(1080, 1194, 1701, 3128, 3260, 3268, 3269, 3389, 5353, 5355, 5900, 5901, 5902, 5903),
+        *(5985, 5986, 9050, 9051, 9418, 10050, 10051),
+    )
+)
+_RANGE: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+
+
+class Ports:
+    """A set of ports.
+
+    Args:
+        ranges: Such as ``8080`` or ``8000-8999``; the rule of this module if there is none.
+
+    Raises:
+        SettingsError: One of them is not a range of ports.
+    """
+
+    def __init__(self, ranges: Iterable[str]) -> None:
+        self._ranges = [_range_of(text) for text in ranges]
+
+    def __contains__(self, port: int) -> bool:
+        """Whether the port may be fetched from."""
+        if self._ranges:
+            return any(port in ports for ports in self._ranges)
+        return port in _OPEN_BELOW_1024 or (port >= _FIRST_FREE and port not in _CLOSED)
+
+
+def _range_of(text: str) -> range:
+    match = _RANGE.fullmatch(text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= first <= last <= _LAST:
+        raise SettingsError(
+            f"TASKFLOW_ALLOW_PORTS: {text!r} is neither a port nor a range such as 8000-8999"
+        )
+    return range(first, last + 1)

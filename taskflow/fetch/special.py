@@ -1,0 +1,149 @@
+"""Addresses that are not global unicast: what they are for, by IANA's registries.
+
+IPv4: every entry of the IPv4 Special-Purpose Address Registry (RFC 6890), those that IANA
+calls globally reachable included (AS112, AMT: no web server is there), multicast and the
+reserved rest. IPv6: only 2000::/3 is given out for global unicast (RFC 4291, section 2.4),
+so that is what is allowed, less its special blocks; all else is special. To both come the
+addresses at which clouds tell their machines secrets.
+
+``ipaddress.is_global`` will not do: by Python 3.11 6to4, the second NAT64 prefix, SRv6,
+site-local and multicast addresses are global.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final, TypeAlias
+
+import msgspec
+
+from taskflow.fetch.hostname import Address
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Special(msgspec.Struct, frozen=True):
+    """A block of addresses that are not global unicast.
+
+    Attributes:
+        network: The block.
+        meaning: What an address in it is, for people: "a loopback address".
+        is_sensitive: Whether it must be opened by name: a larger network that an operator
+            opens does not include it.
+        embeds_ipv4: Whether there is an IPv4 address in it, to which it may lead.
+    """
+
+    network: Network
+    meaning: str
+    is_sensitive: bool = False
+    embeds_ipv4: bool = False
+
+    def covers(self, network: Network) -> bool:
+        """Whether a network lies within this block."""
+        return (
+            network.version == self.network.version
+            and network.network_address in self.network
+            and network.broadcast_address in self.network
+        )
+
+
+def _block(network: str, meaning: str) -> Special:
+    return Special(ipaddress.ip_network(network), meaning)
+
+
+def _sensitive(network: str, meaning: str = "an address of a cloud's metadata") -> Special:
+    return Special(ipaddress.ip_network(network), meaning, is_sensitive=True)
+
+
+def _embedding(network: str) -> Special:
+    meaning = "an IPv6 address that stands for an IPv4 address"
+    return Special(ipaddress.ip_network(network), meaning, embeds_ipv4=True)
+
+
+# The first that fits counts, so single addresses stand before the blocks they are in.
+_IPV4: Final = (
+    _sensitive("168.63.129.16/32"),  # Azure
+    _sensitive("100.100.100.200/32"),  # Alibaba
+    _sensitive("192.0.0.192/32"),  # Oracle
+    _sensitive("169.254.0.0/16", "a link-local or metadata address"),  # RFC 3927
+    _block("0.0.0.0/8", "an address of 'this network'"),  # RFC 791
+    _block("10.0.0.0/8", "a private address"),  # RFC 1918
+    _block("100.64.0.0/10", "a carrier's shared address"),  # RFC 6598
+    _block("127.0.0.0/8", "a loopback address"),  # RFC 1122
+    _block("172.16.0.0/12", "a private address"),  # RFC 1918
+    _block("192.0.0.0/24", "reserved for protocols"),  # RFC 6890
+    _block("192.0.2.0/24", "for documentation only"),  # RFC 5737
+    _block("192.31.196.0/24", "a name server's of last resort (AS112)"),  # RFC 7535
+    _block("192.52.193.0/24", "a multicast relay's (AMT)"),  # RFC 7450
+    _block("192.88.99.0/24", "a 6to4 relay's"),  # RFC 7526
+    _block("192.168.0.0/16", "a private address"),  # RFC 1918
+    _block("192.175.48.0/24", "a name server's of last resort (AS112)"),  # RFC 7534
+    _block("198.18.0.0/15", "for benchmarks only"),  # RFC 2544
+    _block("198.51.100.0/24", "for documentation only"),  # RFC 5737
+    _block("203.0.113.0/24", "for documentation only"),  # RFC 5737
+    _block("224.0.0.0/4", "a multicast address"),  # RFC 5771
+    _block("240.0.0.0/4", "a reserved or broadcast address"),  # RFC 1112, RFC 919
+)
+
+_IPV6: Final = (
+    _sensitive("fd00:ec2::/32"),  # AWS
+    _sensitive("fd20:ce::254/128"),  # Google
+    _sensitive("fe80::/10", "a link-local address"),  # RFC 4291
+    _block("::1/128", "a loopback address"),  # RFC 4291
+    _block("::/128", "the unspecified address"),  # RFC 4291
+    _embedding("::ffff:0:0/96"),  # mapped, RFC 4291
+    _embedding("::ffff:0:0:0/96"),  # translated, RFC 2765
+    _embedding("::/96"),  # compatible, RFC 4291
+    _embedding("64:ff9b::/96"),  # NAT64, RFC 6052
+    _embedding("64:ff9b:1::/48"),  # local NAT64, RFC 8215
+    _embedding("2002::/16"),  # 6to4, RFC 3056
+    _embedding("2001::/32"),  # Teredo, RFC 4380
+    _block("2001::/23", "reserved for protocols"),  # RFC 2928
+    _block("2001:db8::/32", "for documentation only"),  # RFC 3849
+    _block("3fff::/20", "for documentation only"),  # RFC 9637
+    _block("2620:4f:8000::/48", "a name server's of last resort (AS112)"),  # RFC 7534
+    _block("100::/64", "a discard address"),  # RFC 6666
+    _block("fc00::/7", "a private address"),  # RFC 4193
+    _block("fec0::/10", "a site-local address"),  # RFC 3879
+    _block("ff00::/8", "a multicast address"),  # RFC 4291
+)
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+_NOT_GLOBAL: Final = _block("::/0", "not a global unicast address")
+# RFC 5214, section 6.1: the two middle words of an interface's identifier.
+_ISATAP: Final = frozenset((0x0000_5EFE, 0x0200_5EFE))
+_INSIDE_ISATAP: Final = _embedding("::/0")
+_LAST_32_BITS: Final = 0xFFFF_FFFF
+
+
+def special_of(address: Address) -> Special | None:
+    """The special block that an address is in; ``None`` if it is global unicast."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return next((block for block in _IPV4 if address in block.network), None)
+    for block in _IPV6:
+        if address in block.network:
+            return block
+    if address not in _GLOBAL_UNICAST:
+        return _NOT_GLOBAL
+    return _INSIDE_ISATAP if _is_isatap(address) else None
+
+
+def embedded_ipv4(address: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address leads to, if it is of a kind that does.
+
+    For RFC 8215's local prefix, where a network may place it elsewhere, it is read as with a
+    prefix of 96 bits.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    block = special_of(address)
+    if _is_isatap(address) or (block is not None and block.embeds_ipv4):
+        return ipaddress.IPv4Address(int(address) & _LAST_32_BITS)
+    return None
+
+
+def _is_isatap(address: ipaddress.IPv6Address) -> bool:
+    return (int(address) >> 32) & _LAST_32_BITS in _ISATAP
