@@ -72,7 +72,7 @@ class Running:
     def port(self) -> int:
         """Where it serves: as it was told to, or as it says itself."""
         if self._port is None:
-            [port] = re.findall(r"url=http://127\.0\.0\.1:(\d+)", self.log)
+            [port] = re.findall(r"url\W+http://127\.0\.0\.1:(\d+)", self.log)
             self._port = int(port)
         return self._port
 
