@@ -125,11 +125,16 @@ class Node:
                 async with trio.open_nursery() as settling:
                     settling.start_soon(self._settle, attempts.clone())
                     async with attempts_send:
-                        with self._lease:
-                            await self._run_workers(node_id, attempts_send)
-                        if self._lease.cancelled_caught:
-                            emit(Event.LEASE_LOST, node=str(node_id))
+                        await self._run_within_lease(node_id, attempts_send)
             keeping.cancel_scope.cancel()
+
+    async def _run_within_lease(
+        self, node_id: uuid.UUID, attempts: trio.MemorySendChannel[Attempt]
+    ) -> None:
+        with self._lease:
+            await self._run_workers(node_id, attempts)
+        if self._lease.cancelled_caught:
+            emit(Event.LEASE_LOST, node=str(node_id))
 
     async def _settle(self, attempts: trio.MemoryReceiveChannel[Attempt]) -> None:
         await settle(
@@ -178,25 +183,38 @@ class Node:
         claims_send, claims = trio.open_memory_channel[Claim](self.load.most_held)
         with self._fetching:
             async with trio.open_nursery() as working:
-                for _ in range(self._settings.workers):
-                    working.start_soon(
-                        partial(
-                            work,
-                            claims.clone(),
-                            attempts.clone(),
-                            fetcher=self._fetcher,
-                            load=self.load,
-                            fetch_timeout_seconds=self._settings.fetch_timeout_seconds,
-                        )
-                    )
+                self._start_workers(working, claims, attempts)
                 async with claims:
                     try:
-                        with self._intake:
-                            self.is_claiming = True
-                            await self._dispatch(claims_send, node_id)
+                        await self._take_in(claims_send, node_id)
                     finally:
-                        self.is_claiming = False
                         hand_back_unstarted(claims, attempts, self.load)
+
+    def _start_workers(
+        self,
+        working: trio.Nursery,
+        claims: trio.MemoryReceiveChannel[Claim],
+        attempts: trio.MemorySendChannel[Attempt],
+    ) -> None:
+        for _ in range(self._settings.workers):
+            working.start_soon(
+                partial(
+                    work,
+                    claims.clone(),
+                    attempts.clone(),
+                    fetcher=self._fetcher,
+                    load=self.load,
+                    fetch_timeout_seconds=self._settings.fetch_timeout_seconds,
+                )
+            )
+
+    async def _take_in(self, claims: trio.MemorySendChannel[Claim], node_id: uuid.UUID) -> None:
+        self.is_claiming = True
+        try:
+            with self._intake:
+                await self._dispatch(claims, node_id)
+        finally:
+            self.is_claiming = False
 
     async def _dispatch(self, claims: trio.MemorySendChannel[Claim], node_id: uuid.UUID) -> None:
         await dispatch(
