@@ -11,6 +11,9 @@ from taskflow.fetch.errors import BadAnswer
 PIECE_BYTES: Final = 65_536
 """How much comes out in one step; it takes about 100 us."""
 
+MAX_GZIP_MEMBERS: Final = 4_096
+"""How many members a gzip body may have; beginning one takes longer than its 20 bytes say."""
+
 _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 _ZLIB_WBITS: Final = zlib.MAX_WBITS
 _RAW_WBITS: Final = -zlib.MAX_WBITS
@@ -59,7 +62,7 @@ class GzipDecoder:
 
     def __init__(self) -> None:
         self._member: zlib._Decompress | None = None
-        self._has_ended = False
+        self._members = 0
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         """See ``Decoder``."""
@@ -71,7 +74,6 @@ class GzipDecoder:
             if self._member.eof:
                 data = self._member.unused_data
                 self._member = None
-                self._has_ended = True
             yield piece
 
     def finish(self) -> None:
@@ -80,9 +82,12 @@ class GzipDecoder:
             raise BadAnswer("the gzip body is cut short")
 
     def _begin_member(self, data: bytes) -> bytes:
-        if self._has_ended:
+        if self._members:
             data = data.lstrip(b"\0")
         if data:
+            self._members += 1
+            if self._members > MAX_GZIP_MEMBERS:
+                raise BadAnswer(f"the gzip body has more than {MAX_GZIP_MEMBERS} members")
             self._member = zlib.decompressobj(_GZIP_WBITS)
         return data
 

@@ -3,8 +3,8 @@
 asks 3.0.0 reads a 1xx as the answer, fails on header bytes that are not UTF-8, loses bodies
 that end with the connection, writes a wrong Host for IPv6, reads without bound and follows
 redirects wrongly (see docs/design.md). What is left of it here is the order of a request
-(``make_request``), how it is sent (``_send``) and how events are received (``_recv_event``);
-what it would parse or decide itself is overridden.
+(``make_request``) and how it is sent (``_send``); what it would receive, parse or decide itself
+is overridden.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from asks.request_object import RequestProcessor
 from taskflow.fetch.connection import Connection
 from taskflow.fetch.decoding import decoder_for
 from taskflow.fetch.errors import BadAnswer, TooLarge, mapped_errors
+from taskflow.fetch.heads import HeadCutter
 from taskflow.fetch.hop import Hop, is_error, is_redirect
 
-MAX_HEAD_BYTES: Final = 65_536
 MAX_INTERIM_ANSWERS: Final = 16
 """How many 1xx may come before the answer."""
 
@@ -34,6 +34,22 @@ MAX_DRAIN_SECONDS: Final = 0.5
 
 CODING_SLACK_BYTES: Final = 65_536
 """By how much a coded body may be longer than what it decodes to."""
+
+WIRE_FACTOR: Final = 8
+"""How many bytes may arrive for each of a coded body: what is no body is bounded, too."""
+
+MIN_CHUNKS: Final = 1_024
+LEAST_CHUNK_BYTES: Final = 64
+"""How many chunks are taken in any case, and how long they must be on the average beyond that.
+
+A chunk costs 10 us, however short it is: a mebibyte byte by byte costs 10 s.
+"""
+
+PARSED_BYTES: Final = 8_192
+"""How much the parser gets at once, and how long a chunk's line and the trailers may be.
+
+It takes trailers apart in one go, as it does heads: 16 KiB of them take 8 ms.
+"""
 
 EVENTS_PER_TURN: Final = 16
 """How many pieces are taken from what has come in before others get their turn."""
@@ -107,6 +123,8 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         )
         self._request = request
         self._max_body_bytes = max_body_bytes
+        self._unparsed = b""
+        self._chunks = 0
         self._events = 0
 
     def _build_path(self) -> None:
@@ -115,7 +133,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
     async def _request_io(
         self, _request: h11.Request, body: h11.Data | None, _parser: h11.Connection
     ) -> Answer:
-        parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=PARSED_BYTES)
         try:
             await self._send(self._request, body, parser)
         except trio.BrokenResourceError:
@@ -139,17 +157,26 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             headers=headers,
             location=location,
             body=body,
-            is_reusable=_is_reusable(parser, headers),
+            is_reusable=not self._unparsed and _is_reusable(parser, headers),
         )
 
     async def _receive_head(self, parser: h11.Connection) -> h11.Response:
+        heads = HeadCutter()
         for _ in range(MAX_INTERIM_ANSWERS + 1):
-            event = await self._recv_event(parser)
+            parser.receive_data(await self._receive_whole_head(heads))
+            event = parser.next_event()
             if isinstance(event, h11.Response):
+                self._unparsed = heads.rest()
                 return event
-            if not isinstance(event, h11.InformationalResponse):
-                raise BadAnswer("the connection ended before the answer was complete")
         raise BadAnswer(f"more than {MAX_INTERIM_ANSWERS} interim answers (1xx) came")
+
+    async def _receive_whole_head(self, heads: HeadCutter) -> bytes:
+        while (head := heads.next_head()) is None:
+            data = await self.sock.receive()
+            if not data:
+                raise BadAnswer("the connection ended before the answer was complete")
+            heads.feed(data)
+        return head
 
     async def _receive_body(self, parser: h11.Connection, headers: dict[str, str]) -> bytes:
         body = bytearray()
@@ -163,6 +190,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         while data is not None:
             coded += len(data)
             self._check_length(coded - CODING_SLACK_BYTES)
+            self._check_framing(coded)
             for piece in decoder.decode(data) if decoder else (data,):
                 body += piece
                 self._check_length(len(body))
@@ -188,7 +216,17 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
 
     async def _next_data(self, parser: h11.Connection) -> bytes | None:
         event = await self._recv_event(parser)
-        return bytes(event.data) if isinstance(event, h11.Data) else None
+        if not isinstance(event, h11.Data):
+            return None
+        self._chunks += event.chunk_start
+        return bytes(event.data)
+
+    async def _recv_event(self, parser: h11.Connection) -> object:
+        while (event := parser.next_event()) is h11.NEED_DATA:
+            data = self._unparsed or await self.sock.receive()
+            parser.receive_data(data[:PARSED_BYTES])
+            self._unparsed = data[PARSED_BYTES:]
+        return event
 
     async def _give_way(self) -> None:
         """Let others run now and then while there is no need to wait for the network."""
@@ -200,16 +238,23 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         if length > self._max_body_bytes:
             raise TooLarge(f"the body is longer than {self._max_body_bytes} bytes")
 
+    def _check_framing(self, coded: int) -> None:
+        """Bound what is no body: tiny chunks, and chunks with a kilobyte of extensions each."""
+        if self._chunks > MIN_CHUNKS + coded // LEAST_CHUNK_BYTES:
+            raise BadAnswer(f"the body comes in {self._chunks} chunks that are much too short")
+        most = WIRE_FACTOR * (self._max_body_bytes + CODING_SLACK_BYTES)
+        if self.sock.received > most:
+            raise TooLarge(f"the answer is longer than {most} bytes with its chunks' framing")
+
 
 def _joined(head: h11.Response) -> dict[str, str]:
-    joined: dict[str, str] = {}
-    for name_bytes, value_bytes in head.headers:
-        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
-        if name in joined:
-            separator = "\n" if name == "set-cookie" else ", "
-            value = joined[name] + separator + value
-        joined[name] = value
-    return joined
+    values: dict[str, list[str]] = {}
+    for name, value in head.headers:
+        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {
+        name: ("\n" if name == "set-cookie" else ", ").join(several)
+        for name, several in values.items()
+    }
 
 
 def _location_of(head: h11.Response) -> str | None:
