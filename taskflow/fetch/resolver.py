@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+import copy
 import ipaddress
+import itertools
+import math
 import socket
+from collections import Counter, OrderedDict
+from typing import Final, TypeAlias
 
+import msgspec
 import trio
 
 from taskflow.fetch.errors import NameNotResolved
 from taskflow.fetch.hostname import Address
+
+Answer: TypeAlias = tuple[Address, ...] | Exception
+
+DOMAINS_TO_FILL_ALL: Final = 4
+"""How many domains must hang before their names hold all threads."""
+
+BUSY_SECONDS: Final = 1.0
+"""How long a name waits for a thread."""
+
+HOPELESS_SECONDS: Final = 5.0
+"""A lookup that takes longer is not joined any more: whoever would is told so at once."""
+
+MAX_ADDRESSES: Final = 64
+"""How many addresses of a name are looked at; an answer may hold thousands."""
+
+RECALLED_SECONDS: Final = 300.0
+MAX_RECALLED: Final = 1024
+"""For how long, and for how many names, what was found is remembered for hard times."""
 
 
 class Resolver(abc.ABC):
@@ -25,35 +50,202 @@ class Resolver(abc.ABC):
         """
 
 
+class ResolverStatistics(msgspec.Struct, frozen=True):
+    """How the lookups of a ``SystemResolver`` stand.
+
+    Attributes:
+        under_way: Names that are being looked up, each of which holds a thread.
+        abandoned: Those of them that nobody waits for any more.
+        shared: How often somebody waited for a lookup that another had begun.
+        recalled: How often a name that was found before was not looked up for want of a thread.
+        refused: How often there was no thread, and no answer to be recalled.
+    """
+
+    under_way: int
+    abandoned: int
+    shared: int
+    recalled: int
+    refused: int
+
+
 class SystemResolver(Resolver):
     """Asks ``getaddrinfo``, which reads hosts files and resolv.conf as the system does.
 
-    Its threads have a limiter of their own: names that hang must not hold up the threads of
-    anything else. A lookup that is cancelled is abandoned, and its thread stays counted
-    until the system gives up on the name.
+    ``getaddrinfo`` cannot be cancelled: a lookup goes on in its thread after the last who
+    waited for it has left, until the system gives up (by default after 10 to 30 s). So that
+    names that hang cannot keep others from being looked up:
+
+    - A name is looked up once at a time; whoever else asks for it waits for the same answer,
+      and is told at once if that has been waited for too long already.
+    - The names under one domain (its last two labels: whoever owns it decides how long they
+      take) have a share of the threads only.
+    - Whoever gets no thread in ``BUSY_SECONDS`` is told what was found for the name some
+      minutes ago, or that it cannot be found out now, which is worth another attempt.
 
     Args:
         threads: How many names may be looked up at once.
     """
 
     def __init__(self, threads: int) -> None:
-        self._limiter = trio.CapacityLimiter(threads)
+        self._threads = threads
+        self._threads_of_a_domain = max(1, threads // DOMAINS_TO_FILL_ALL)
+        self._under_way: dict[str, _Lookup] = {}
+        self._domains: Counter[str] = Counter()
+        self._thread_came_back = trio.lowlevel.ParkingLot()
+        self._found = _Found()
+        self._shared = 0
+        self._recalled = 0
+        self._refused = 0
 
     async def resolve(self, name: str) -> tuple[Address, ...]:
         """See ``Resolver``."""
-        addresses = await trio.to_thread.run_sync(
-            _look_up, name, abandon_on_cancel=True, limiter=self._limiter
-        )
+        lookup = self._joined(name)
+        if lookup is None and await self._has_thread_for(name):
+            lookup = self._joined(name) or self._begin(name)
+        addresses = await lookup.answer() if lookup else self._recall(name)
         if not addresses:
             raise NameNotResolved(f"{name}: there is no address")
         return addresses
+
+    def statistics(self) -> ResolverStatistics:
+        """How its lookups stand."""
+        return ResolverStatistics(
+            under_way=len(self._under_way),
+            abandoned=sum(not lookup.waiting for lookup in self._under_way.values()),
+            shared=self._shared,
+            recalled=self._recalled,
+            refused=self._refused,
+        )
+
+    def _joined(self, name: str) -> _Lookup | None:
+        """The lookup of this name that is under way, if there is one to be hoped for."""
+        lookup = self._under_way.get(name)
+        if lookup is None:
+            return None
+        if trio.current_time() - lookup.began > HOPELESS_SECONDS:
+            raise NameNotResolved(f"{name}: it has been asked for, and there is no answer")
+        self._shared += 1
+        return lookup
+
+    async def _has_thread_for(self, name: str) -> bool:
+        """Wait until this name may be looked up, but not for long."""
+        with trio.move_on_after(BUSY_SECONDS):
+            while not self._has_room_for(name):
+                await self._thread_came_back.park()
+            return True
+        return False
+
+    def _has_room_for(self, name: str) -> bool:
+        return (
+            len(self._under_way) < self._threads
+            and self._domains[_domain_of(name)] < self._threads_of_a_domain
+        ) or name in self._under_way
+
+    def _begin(self, name: str) -> _Lookup:
+        lookup = _Lookup(name)
+        token = trio.lowlevel.current_trio_token()
+
+        def look_up() -> None:
+            answer = _look_up_or_error(name)
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._end, lookup, answer)
+
+        try:
+            trio.lowlevel.start_thread_soon(look_up, lambda _nothing: None, f"look up {name}")
+        except RuntimeError as error:
+            raise NameNotResolved(f"{name}: no thread can be started to ask for it") from error
+        self._under_way[name] = lookup
+        self._domains[_domain_of(name)] += 1
+        return lookup
+
+    def _end(self, lookup: _Lookup, answer: Answer) -> None:
+        del self._under_way[lookup.name]
+        self._domains[_domain_of(lookup.name)] -= 1
+        self._domains += Counter()  # drops what is zero
+        if isinstance(answer, tuple):
+            self._found.keep(lookup.name, answer)
+        lookup.end(answer)
+        self._thread_came_back.unpark_all()
+
+    def _recall(self, name: str) -> tuple[Address, ...]:
+        addresses = self._found.recall(name)
+        if addresses:
+            self._recalled += 1
+            return addresses
+        self._refused += 1
+        raise NameNotResolved(
+            f"{name}: too many names are being looked up that are not answered; try again later"
+        )
+
+
+class _Lookup:
+    """A name that is being looked up in a thread, for all who wait for it.
+
+    Attributes:
+        name: Which.
+        began: When.
+        waiting: How many wait for the answer.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.began = trio.current_time()
+        self.waiting = 0
+        self._ended = trio.Event()
+        self._answer: Answer = ()
+
+    async def answer(self) -> tuple[Address, ...]:
+        """Wait for the answer, or raise what the lookup raised."""
+        self.waiting += 1
+        try:
+            await self._ended.wait()
+        finally:
+            self.waiting -= 1
+        if isinstance(self._answer, Exception):
+            raise copy.copy(self._answer)  # each who waits puts a traceback of its own on it
+        return self._answer
+
+    def end(self, answer: Answer) -> None:
+        """Tell all who wait."""
+        self._answer = answer
+        self._ended.set()
+
+
+class _Found:
+    """What was found lately, for times in which nothing can be looked up."""
+
+    def __init__(self) -> None:
+        self._by_name: OrderedDict[str, tuple[float, tuple[Address, ...]]] = OrderedDict()
+
+    def keep(self, name: str, addresses: tuple[Address, ...]) -> None:
+        self._by_name[name] = (trio.current_time(), addresses)
+        self._by_name.move_to_end(name)
+        if len(self._by_name) > MAX_RECALLED:
+            self._by_name.popitem(last=False)
+
+    def recall(self, name: str) -> tuple[Address, ...]:
+        """What was found, unless that is too long ago; nothing then."""
+        at, addresses = self._by_name.get(name, (-math.inf, ()))
+        return addresses if trio.current_time() - at < RECALLED_SECONDS else ()
+
+
+def _domain_of(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
+
+
+def _look_up_or_error(name: str) -> Answer:
+    try:
+        return _look_up(name)
+    except Exception as error:  # noqa: BLE001 - it is raised where somebody waits for it
+        return error
 
 
 def _look_up(name: str) -> tuple[Address, ...]:
     # As bytes, or Python would run its own, older IDNA over a name that is ready.
     answers = socket.getaddrinfo(name.encode("ascii"), None, type=socket.SOCK_STREAM)
     found = (_address_of(family, str(sockaddr[0])) for family, _, _, _, sockaddr in answers)
-    return tuple(dict.fromkeys(address for address in found if address))
+    addresses = dict.fromkeys(address for address in found if address)
+    return tuple(itertools.islice(addresses, MAX_ADDRESSES))
 
 
 def _address_of(family: int, text: str) -> Address | None:
