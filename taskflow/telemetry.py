@@ -52,6 +52,7 @@ class Event(enum.Enum):
     TASK_RELEASED = ("debug", "task released")
     TASK_WRITE_LATE = ("warning", "outcome came too late and was dropped")
     TASK_WRITE_REFUSED = ("error", "outcome could not be stored")
+    FILES_USED_UP = ("error", "no file descriptors left, fetches are put off")
     FETCH_FAULT = ("error", "fault in the fetch")
     REQUEST_FAULT = ("error", "fault in a request")
     CONNECTION_FAULT = ("error", "fault in a connection, closed")

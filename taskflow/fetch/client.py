@@ -16,13 +16,23 @@ from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection import Connection
 from taskflow.fetch.errors import Blocked, ConnectionLost, FetchError, TooManyRedirects
 from taskflow.fetch.exchange import Answer, exchange
+from taskflow.fetch.files import WantOfFiles
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.hop import Hop, first_hop, is_error, is_redirect, next_hop
 from taskflow.fetch.masking import masked_headers
 from taskflow.fetch.resolver import Resolver, SystemResolver
 from taskflow.fetch.retry_after import retry_after_seconds
 from taskflow.fetch.transport import IdleConnections, Statistics, Transport
-from taskflow.model.outcome import ErrorType, Failed, Fetched, Outcome, Response, failed, printable
+from taskflow.model.outcome import (
+    ErrorType,
+    Failed,
+    Fetched,
+    Interrupted,
+    Outcome,
+    Response,
+    failed,
+    printable,
+)
 from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit
 
@@ -84,6 +94,7 @@ class HttpFetcher(Fetcher):
         self._max_body_bytes = settings.max_result_bytes
         self._masked_headers = frozenset(name.lower() for name in settings.masked_headers)
         self._transport = transport
+        self._want_of_files = WantOfFiles()
 
     async def fetch(self, request: FetchRequest) -> Outcome:
         """See ``Fetcher``. If it is cancelled, the connection in use is closed at once."""
@@ -94,6 +105,8 @@ class HttpFetcher(Fetcher):
                 return _failure_of(answer)
             return Fetched(self._response_of(hop, answer, started))
         except FetchError as error:
+            if await self._want_of_files.explains(error):
+                return Interrupted()  # the task is put back: others may fetch it, or we later
             return failed(error.error_type, str(error))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the worker
             emit(Event.FETCH_FAULT, error=error)
