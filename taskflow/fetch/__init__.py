@@ -10,6 +10,7 @@ From the bottom up::
     decoding, body      content codings undone within a bound; bytes as JSON, text or base64
     files               whose fault it is when no connection can be made
     hop                 one request on the way, and the one that a redirect asks for
+    turns               who has much to do lets others go on
     exchange            asks' RequestProcessor, narrowed
     client              HttpFetcher: all of this behind the seam in ``base``
 """

@@ -22,6 +22,7 @@ from taskflow.fetch.decoding import decoder_for
 from taskflow.fetch.errors import BadAnswer, TooLarge, mapped_errors
 from taskflow.fetch.heads import HeadCutter
 from taskflow.fetch.hop import Hop, is_error, is_redirect
+from taskflow.fetch.turns import wait_for_turn
 
 MAX_INTERIM_ANSWERS: Final = 16
 """How many 1xx may come before the answer."""
@@ -51,8 +52,11 @@ PARSED_BYTES: Final = 8_192
 It takes trailers apart in one go, as it does heads: 16 KiB of them take 8 ms.
 """
 
-EVENTS_PER_TURN: Final = 16
-"""How many pieces are taken from what has come in before others get their turn."""
+TURN_BYTES: Final = 262_144
+"""How much is taken from what has come in before others get their turn: half a millisecond."""
+
+EVENT_BYTES: Final = 4_096
+"""What an event costs beside its bytes, in bytes."""
 
 _FRAMINGS: Final = frozenset(("content-length", "transfer-encoding"))
 
@@ -125,7 +129,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         self._max_body_bytes = max_body_bytes
         self._unparsed = b""
         self._chunks = 0
-        self._events = 0
+        self._turn_bytes = 0
 
     def _build_path(self) -> None:
         self.path = "/"  # of the request that `_request_io` replaces
@@ -194,7 +198,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             for piece in decoder.decode(data) if decoder else (data,):
                 body += piece
                 self._check_length(len(body))
-                await self._give_way()
+                await self._give_way(len(piece))
             data = await self._next_data(parser)
         if decoder is not None:
             decoder.finish()
@@ -212,7 +216,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         ):
             while left > 0 and (data := await self._next_data(parser)) is not None:
                 left -= len(data)
-                await self._give_way()
+                await self._give_way(len(data))
 
     async def _next_data(self, parser: h11.Connection) -> bytes | None:
         event = await self._recv_event(parser)
@@ -228,11 +232,12 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             self._unparsed = data[PARSED_BYTES:]
         return event
 
-    async def _give_way(self) -> None:
+    async def _give_way(self, handled_bytes: int) -> None:
         """Let others run now and then while there is no need to wait for the network."""
-        self._events += 1
-        if self._events % EVENTS_PER_TURN == 0:
-            await trio.lowlevel.checkpoint()
+        self._turn_bytes += handled_bytes + EVENT_BYTES
+        if self._turn_bytes >= TURN_BYTES:
+            self._turn_bytes = 0
+            await wait_for_turn()
 
     def _check_length(self, length: int) -> None:
         if length > self._max_body_bytes:
