@@ -11,7 +11,7 @@ from taskflow.fetch.errors import BadAnswer
 PIECE_BYTES: Final = 65_536
 """How much comes out in one step; it takes about 100 us."""
 
-MAX_GZIP_MEMBERS: Final = 4_096
+MAX_GZIP_MEMBERS: Final = 1_024
 """How many members a gzip body may have; beginning one takes longer than its 20 bytes say."""
 
 _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS

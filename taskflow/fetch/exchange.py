@@ -36,7 +36,7 @@ MAX_DRAIN_SECONDS: Final = 0.5
 CODING_SLACK_BYTES: Final = 65_536
 """By how much a coded body may be longer than what it decodes to."""
 
-WIRE_FACTOR: Final = 8
+WIRE_FACTOR: Final = 2
 """How many bytes may arrive for each of a coded body: what is no body is bounded, too."""
 
 MIN_CHUNKS: Final = 1_024

@@ -1,8 +1,8 @@
 """Who has much to do takes turns with others who have, so that who has little need not wait.
 
 Trio runs whoever can go on, one after the other, before it looks at the network again. Were
-two hundred bodies decoded half a millisecond each in between, whoever asks the API would wait
-for a tenth of a second, again and again.
+two hundred bodies decoded for half a millisecond each in between, whoever asks the API would
+wait for a tenth of a second, again and again.
 """
 
 from __future__ import annotations

@@ -154,6 +154,7 @@ GZIP_NAMED_HEAD = b"\x1f\x8b\x08\x08" + b"\0" * 6  # a file name follows, up to 
 EMPTY_MEMBER = gzip.compress(b"", mtime=0)
 EXTENDED_CHUNK = b"64;" + b"x" * 4000 + b"\r\n" + b"y" * 100 + b"\r\n"
 HUGE = b"9" * 5000
+MANY_OBJECTS = b"[" + b'{"a":[]},' * 116_000 + b"1]"
 
 TIMEOUT, CONNECT, TLS = ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.TLS
 PROTOCOL, TOO_LARGE = ErrorType.PROTOCOL, ErrorType.TOO_LARGE
@@ -202,6 +203,7 @@ ATTACKS = [
     Attack("chunk-without-end", PROTOCOL, says(CHUNKED + b"2\r\nabcd\r\n0\r\n\r\n")),
     Attack("other-framing", PROTOCOL, says(OK + b"Transfer-Encoding: gzip\r\n\r\nx")),
     Attack("endless-error", ErrorType.HTTP_STATUS, floods(b"HTTP/1.1 500 X\r\n\r\n", b"x")),
+    Attack("many-objects", None, says_and_closes(OK + b"\r\n" + MANY_OBJECTS)),
     Attack("deep-json", None, says_and_closes(OK + b"\r\n" + b"[" * 2**20)),
     # Content-Length.
     Attack("length-too-long", PROTOCOL, says_and_closes(OK + BODY[:-2])),

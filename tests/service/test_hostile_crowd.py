@@ -19,15 +19,16 @@ from tests.service.processes import REPOSITORY, Running, clean_environ, running,
 
 CROWD = 216
 POSTING_THREADS = 8
-BOUND_SECONDS = 5.0
+ALL_BOUND_SECONDS = 5.0
+HEAVY_BOUND_SECONDS = 15.0  # what they end as must not hang on how fast the machine is
 SLACK_SECONDS = 2.0
 MEDIAN_SECONDS = 0.050
-GROWTH_BYTES = 200 * 2**20
+GROWTH_BYTES = CROWD * 2 * 2**20
 
 HEAVY = (
     *("gzip-bomb", "deflate-bomb", "endless-gzip", "gzip-of-nothings", "gzip-without-yield"),
     *("endless-chunks", "endless-small-chunks", "extended-chunks", "endless-body"),
-    *("many-fields", "many-trailers", "endless-trailers", "large-1xx", "deep-json"),
+    *("many-fields", "many-trailers", "endless-trailers", "large-1xx", "deep-json", "many-objects"),
 )
 """What costs work rather than time."""
 
@@ -65,10 +66,10 @@ class Watch:
         self.rss_before = self.rss_peak = self._process.memory_info().rss
 
     def look(self) -> None:
-        """Hand in a good task, ask for it and for the list."""
+        """Hand in a good task, ask for it and for the last one."""
         self.good.append(self._timed("POST", "/tasks", {"payload": self._good_url})["id"])
         self._timed("GET", f"/tasks/{self.good[-1]}")
-        self._timed("GET", "/tasks?limit=10")
+        self._timed("GET", "/tasks?limit=1")
         self.rss_peak = max(self.rss_peak, self._process.memory_info().rss)
 
     def _timed(self, method: str, path: str, body: object = None) -> Any:
@@ -87,12 +88,16 @@ class Watch:
         return self.rss_peak - self.rss_before
 
 
-@pytest.mark.parametrize("wanted", [None, HEAVY], ids=["all", "heavy"])
-def test_hostile_crowd(tmp_path, tasks, hostile, wanted):
+@pytest.mark.parametrize(
+    ("wanted", "bound_seconds"),
+    [(None, ALL_BOUND_SECONDS), (HEAVY, HEAVY_BOUND_SECONDS)],
+    ids=["all", "heavy"],
+)
+def test_hostile_crowd(tmp_path, tasks, hostile, wanted, bound_seconds):
     """Over 200 hostile tasks at once: each ends as it should, good ones run, the API answers."""
     attacks = [one for one in hostile.attacks if wanted is None or one["name"] in wanted]
     crowd = [attacks[n % len(attacks)] for n in range(CROWD)]
-    settings = {"TASKFLOW_WORKERS": 250, "TASKFLOW_FETCH_TIMEOUT_SECONDS": BOUND_SECONDS}
+    settings = {"TASKFLOW_WORKERS": 250, "TASKFLOW_FETCH_TIMEOUT_SECONDS": bound_seconds}
     with running("serve", tmp_path, DATABASE_URL=tasks.url, **settings) as service:
         watch = Watch(service, hostile.good_url)
         watch.look()
@@ -108,7 +113,7 @@ def test_hostile_crowd(tmp_path, tasks, hostile, wanted):
         report(watch, tasks)
         assert ends(tasks, expected) == expected
         assert ends(tasks, watch.good) == dict.fromkeys(watch.good)
-        assert longest_seconds(tasks) < BOUND_SECONDS + SLACK_SECONDS
+        assert longest_seconds(tasks) < bound_seconds + SLACK_SECONDS
         assert watch.median < MEDIAN_SECONDS
         assert watch.growth_bytes < GROWTH_BYTES
         assert service.end().code == 0
