@@ -12,8 +12,8 @@ import trio
 from taskflow.fetch.errors import FetchError, NameNotResolved, NotConnected, TlsFailed
 from taskflow.telemetry import Event, emit
 
-PAUSE_SECONDS: Final = 0.25
-"""How long a worker waits before it puts a task back, so that it does not turn in a circle."""
+PAUSE_SECONDS: Final = 1.0
+"""How long a worker waits before it puts a task back: each time is on record in the store."""
 
 SECONDS_BETWEEN_COMPLAINTS: Final = 10.0
 

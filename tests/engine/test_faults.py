@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from taskflow.model.errors import StoreUnavailable
-from taskflow.model.outcome import ErrorType
+from taskflow.model.outcome import ErrorType, Interrupted
 from taskflow.model.task import TaskStatus
 from taskflow.telemetry import Event
 
@@ -295,3 +295,24 @@ async def test_a_claim_under_way_at_shutdown_is_put_back_at_once(
     assert bench.store.calls["release"] == 1
     assert len(bench.fetcher.started) == 1
     assert await bench.store.attempts(late.id) == []
+
+
+async def test_a_fetch_that_was_put_off(autojump_clock, new_bench, nursery, monkeypatch):
+    """What could not be fetched for our own want is fetched later, and has lost no attempt."""
+    bench = new_bench()
+    fetch, put_off = bench.fetcher.fetch, []
+
+    async def fetch_later(request):
+        if len(put_off) == 3:
+            return await fetch(request)
+        put_off.append(trio.current_time())
+        await trio.sleep(0.25)
+        return Interrupted()
+
+    monkeypatch.setattr(bench.fetcher, "fetch", fetch_later)
+    await nursery.start(bench.engine.run)
+    [added] = await bench.add(0)
+    await bench.all_ended()
+    task = await bench.now(added)
+    assert (task.status, task.attempt, len(put_off)) == (TaskStatus.COMPLETED, 1, 3)
+    bench.engine.shut_down(drain_seconds=0)
