@@ -13,6 +13,7 @@ from taskflow.fetch.client import open_fetcher
 from taskflow.model.outcome import ErrorType, Interrupted
 from taskflow.settings import Settings
 from tests.fetch.scripted import answer, fetch_with, is_failure, response_of
+from tests.loopback import OPEN
 
 
 @contextlib.contextmanager
@@ -46,7 +47,7 @@ async def test_connecting(serve, fetch, capsys):
 
 async def test_resolving():
     """A name that cannot be looked up for want of files is not the target's failure either."""
-    async with open_fetcher(Settings()) as fetcher:
+    async with open_fetcher(Settings(**OPEN)) as fetcher:
         with no_files_left():
             assert await fetch_with(fetcher, "http://localhost/") == Interrupted()
 

@@ -17,6 +17,7 @@ from taskflow.fetch.hop import first_hop
 from taskflow.model.outcome import ErrorType, Failed, Fetched
 from taskflow.settings import Settings
 from tests.fetch.hostile import ATTACKS, HostileTarget
+from tests.loopback import OPEN
 
 BOUND_SECONDS = 1.0
 """Of the time for a fetch whose target only this ends; others get the time of a real one."""
@@ -36,7 +37,7 @@ async def fetcher(hostile):
     """As the service has it, but that it trusts the hostile target's authority."""
     context = default_ssl_context()
     hostile.authority.configure_trust(context)
-    async with open_fetcher(Settings(workers=1000), ssl_context=context) as opened:
+    async with open_fetcher(Settings(**OPEN, workers=1000), ssl_context=context) as opened:
         yield opened
 
 
