@@ -127,6 +127,13 @@ class TaskStore(abc.ABC):
             status: Only tasks that stand there.
         """
 
+    @abc.abstractmethod
+    async def count_pending(self, *, limit: int) -> int:
+        """How many tasks are PENDING, due or not; counted no further than ``limit``.
+
+        So it costs no more than that, however many there are.
+        """
+
     # Nodes: who runs tasks
 
     @abc.abstractmethod

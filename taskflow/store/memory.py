@@ -58,6 +58,7 @@ class MemoryStore(TaskStore):
     def __init__(self) -> None:
         self._tasks: dict[uuid.UUID, Task] = {}
         self._ids: list[uuid.UUID] = []  # in order, for new ids are greater than all before
+        self._pending: set[uuid.UUID] = set()
         self._holds: dict[uuid.UUID, _Hold] = {}
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
         self._nodes: dict[uuid.UUID, _Node] = {}
@@ -119,6 +120,10 @@ class MemoryStore(TaskStore):
             page.append(task)
             size_bytes += len(bytes(task.payload)) + len(bytes(task.result or b""))
         return Page(page, next_before=None)
+
+    async def count_pending(self, *, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        return min(len(self._pending), limit)
 
     async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
         await trio.lowlevel.checkpoint()
@@ -324,6 +329,7 @@ class MemoryStore(TaskStore):
             self._put_back(moved)
         else:
             self._tasks[task_id] = moved
+            self._pending.discard(task_id)
         return moved
 
     def _hold(self, task: Task, hold: _Hold) -> None:
@@ -351,6 +357,7 @@ class MemoryStore(TaskStore):
 
     def _put_back(self, task: Task) -> None:
         self._tasks[task.id] = task
+        self._pending.add(task.id)
         heapq.heappush(self._later, (task.run_at, task.id))
         self._work.ring()
 

@@ -102,6 +102,11 @@ class PostgresStore(TaskStore):
 
         return await self._database.run(work)
 
+    async def count_pending(self, *, limit: int) -> int:
+        [(count,)] = await self._run("count_pending", limit=limit)
+        assert isinstance(count, int)
+        return count
+
     async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
         node_id = uuid.uuid4()
         await self._run_heartbeat("register", id=node_id, name=name, lease_seconds=lease_seconds)

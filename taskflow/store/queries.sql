@@ -55,6 +55,14 @@ WITH newest AS (
 SELECT array_agg(id ORDER BY id DESC), count(*) < max(found)
 FROM page WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s
 
+-- name: count_pending
+-- In the order of the index of claims, which has nothing else in it: a planner that thinks that
+-- most tasks wait would otherwise read the table from its beginning.
+SELECT count(*) FROM (
+    SELECT FROM taskflow_tasks WHERE status = 'PENDING'
+    ORDER BY priority DESC, run_at, id LIMIT %(limit)s
+) AS waiting
+
 -- name: register
 INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at)
 VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lease_seconds)s))

@@ -186,6 +186,25 @@ class StoreContract:
         assert seen == [task.id for task in reversed(added)]
         assert sizes == [2, 2, 1]
 
+    # The backlog
+
+    async def test_what_waits_is_counted(self, store, node):
+        """PENDING tasks are, due or not; those that run or ended are not."""
+        assert await store.count_pending(limit=10) == 0
+        await store.add([new_task(), new_task(priority=5), new_task(delay_seconds=3600.0)])
+        assert await store.count_pending(limit=10) == 3
+        claim = await self.claim_one(store, node)
+        assert await store.count_pending(limit=10) == 2
+        await store.release([released(claim)])
+        assert await store.count_pending(limit=10) == 3
+        await store.settle([completed(await self.claim_one(store, node))])
+        assert await store.count_pending(limit=10) == 2
+
+    async def test_the_backlog_is_counted_no_further_than_asked(self, store):
+        """However much waits, a count costs what its limit says, and never gives more."""
+        await store.add([new_task() for _ in range(5)])
+        assert [await store.count_pending(limit=limit) for limit in (1, 4, 5, 6)] == [1, 4, 5, 5]
+
     # Claims
 
     async def test_claim_runs_a_task(self, store, node):
@@ -222,7 +241,7 @@ class StoreContract:
 
     async def test_a_task_for_later_is_not_claimed(self, store, node):
         """What is not due stays PENDING."""
-        [added] = await store.add([new_task(delay_seconds=3600)])
+        [added] = await store.add([new_task(delay_seconds=3600.0)])
         assert await store.claim(node, limit=1) == []
         assert await self.status_of(store, added.id) is TaskStatus.PENDING
         assert (added.run_at - added.created_at).total_seconds() == 3600
