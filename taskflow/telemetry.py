@@ -12,6 +12,7 @@ import sys
 from typing import Any, Final, Literal
 
 import structlog
+import structlog.tracebacks
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -19,6 +20,12 @@ _LEVELS: Final = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+
+# Without the variables of the frames, which structlog would show: keys and passwords pass through
+# them.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 class Event(enum.Enum):
@@ -66,7 +73,7 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
     renderers: list[Any] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
         if is_console or log_format == "auto"
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[

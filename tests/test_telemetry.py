@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 
+import pytest
+import structlog
+
+from taskflow import telemetry
 from taskflow.telemetry import Event
 
 PROGRAM = """
@@ -42,3 +47,24 @@ def test_every_event_has_a_level_and_a_wording():
     levels = {event.value[0] for event in Event}
     assert levels <= {"debug", "info", "warning", "error"}
     assert len({event.value[1] for event in Event}) == len(Event)
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_shows_no_variables(log_format, capsys):
+    """What a request carried stands in the frames of a fault: keys must not get into the log."""
+
+    def fail(_secret):
+        raise RuntimeError("something else")
+
+    secret = secrets.token_hex()
+    before = structlog.get_config()
+    telemetry.configure("info", log_format)
+    try:
+        fail(secret)
+    except RuntimeError as error:
+        telemetry.emit(Event.CRASHED, error=error)
+    finally:
+        structlog.configure(**before)
+    log = capsys.readouterr().err
+    assert "something else" in log
+    assert secret not in log
