@@ -1,6 +1,8 @@
 FROM python:3.13-slim
 
 # Without a DATABASE_URL TaskFlow runs a PostgreSQL of its own, with its data in the volume.
+# It listens on all addresses of the container, so it wants keys (-e TASKFLOW_API_KEYS=name:key)
+# or to be told that it needs none (-e TASKFLOW_ALLOW_ANONYMOUS=1); else it says so and ends.
 ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \

@@ -9,6 +9,7 @@ import click
 import trio
 
 from taskflow import __version__, service, telemetry
+from taskflow.api.keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
 from taskflow.model.errors import SettingsError, expected_message
 from taskflow.settings import Settings, variable_of
 from taskflow.telemetry import Event
@@ -63,6 +64,35 @@ def migrate() -> None:
     click.echo(f"{migrated.place} is up to date")
 
 
+@main.group()
+def key() -> None:
+    """Make API keys."""
+
+
+@key.command()
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(ROLE_NAMES),
+    default=str(DEFAULT_ROLE),
+    show_default=True,
+    help="What the key is good for; each role includes those before it.",
+)
+def new(name: str, role: str) -> None:
+    """Make a key for NAME and a line for the keys file.
+
+    The line goes to standard output, to be added to the file that TASKFLOW_API_KEYS_FILE
+    names (taskflow key new NAME >> FILE). The key is shown once, on standard error: the file
+    has only its hash.
+    """
+    try:
+        made, line = new_key(name, Role.named(role))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="NAME") from None
+    click.echo(f"the key of {name}, shown this once: {made}", err=True)
+    click.echo(line)
+
+
 def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:
     """Run a command on the settings; errors that a person can mend become one line.
 
@@ -82,4 +112,10 @@ def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:
             telemetry.emit(Event.CRASHED, error=error)
             raise SystemExit(EXIT_FAILED) from None
         click.echo(f"taskflow: {message}", err=True)
-        raise SystemExit(EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILED) from None
+        raise SystemExit(EXIT_USAGE if _is_of_settings(error) else EXIT_FAILED) from None
+
+
+def _is_of_settings(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_of_settings(inner) for inner in error.exceptions)
+    return isinstance(error, SettingsError)

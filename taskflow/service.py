@@ -20,6 +20,8 @@ from quart_trio import QuartTrio
 
 from taskflow import __version__, telemetry
 from taskflow.api.app import create_app
+from taskflow.api.hosts import is_loopback_bind
+from taskflow.api.keys import read_keys
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
 from taskflow.model.errors import SettingsError
@@ -76,6 +78,7 @@ async def serve(
         TaskFlowError: It could not start.
         ExceptionGroup: A part of it failed; nothing is left running.
     """
+    check_bind(settings)
     # Before all else: who cannot have the address must not run tasks either.
     with bound_sockets(settings) as sockets:
         async with (
@@ -92,6 +95,23 @@ async def serve(
                 telemetry.emit(Event.LISTENING, url=url)
             task_status.started(urls)
     telemetry.emit(Event.STOPPED)
+
+
+def check_bind(settings: Settings) -> None:
+    """Without keys, serve on the loopback only, unless the operator wants it otherwise.
+
+    Raises:
+        SettingsError: Others could reach the service.
+    """
+    if settings.has_keys or is_loopback_bind(settings.bind):
+        return
+    if not settings.allow_anonymous:
+        raise SettingsError(
+            f"without keys TaskFlow serves on the loopback address only, not on {settings.bind}: "
+            f"set TASKFLOW_API_KEYS or TASKFLOW_API_KEYS_FILE, or TASKFLOW_ALLOW_ANONYMOUS=1 if "
+            "whoever reaches it may use it"
+        )
+    telemetry.emit(Event.ANONYMOUS_ALLOWED, bind=settings.bind)
 
 
 async def work(
@@ -141,10 +161,11 @@ async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[
         settings: All of them.
         shutdown: Begins the end of the engine when it is begun; begun at the end anyway.
     """
+    keys = read_keys(settings)
     telemetry.emit(Event.STARTING, version=__version__)
     async with open_store(settings) as store, open_fetcher(settings) as fetcher:
         engine = Engine(store=store, fetcher=fetcher, settings=settings)
-        app = create_app(store, settings, lambda: engine.statistics().is_running)
+        app = create_app(store, settings, lambda: engine.statistics().is_running, keys)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_in_order, engine, shutdown, settings)
             async with trio.open_nursery() as running:

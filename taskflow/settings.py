@@ -34,6 +34,8 @@ Hosts = tuple[
     ],
     ...,
 ]
+# These are never shown.
+SECRETS: Final = frozenset({"database_url", "api_keys"})
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -62,6 +64,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Address and port to serve on, for `taskflow serve`",
         ),
     ] = "127.0.0.1:8080"
+    api_keys: Annotated[
+        str,
+        Meta(
+            description="Keys that clients must send, name:key or name:role:key, separated by "
+            "commas; a role is read, write or admin, and write if not given"
+        ),
+    ] = ""
+    api_keys_file: Annotated[
+        str,
+        Meta(
+            description="A file with further keys, a line each, as `taskflow key new NAME` makes it"
+        ),
+    ] = ""
+    allow_anonymous: Annotated[
+        bool,
+        Meta(description="1 to serve without keys, too, on addresses that others can reach"),
+    ] = False
     workers: Annotated[
         int, Meta(ge=1, le=1000, description="How many fetches may run at once in a process")
     ] = 5
@@ -203,11 +222,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Say which fields differ from their defaults, without the secrets."""
         defaults = {field.name: field.default for field in msgspec.structs.fields(self)}
         shown = [
-            f"{name}={'...' if name == 'database_url' else repr(value)}"
+            f"{name}={'...' if name in SECRETS else repr(value)}"
             for name, value in msgspec.structs.asdict(self).items()
             if value != defaults[name]
         ]
         return f"Settings({', '.join(shown)})"
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether clients must have a key."""
+        return bool(self.api_keys or self.api_keys_file)
 
     @property
     def drain_deadline_seconds(self) -> float:
@@ -342,6 +366,8 @@ def _allowed(hint: Any) -> str:
         return _allowed(typing.get_args(kind)[0])
     if typing.get_origin(kind) is Literal:
         return f"one of {', '.join(typing.get_args(kind))}"
+    if kind is bool:
+        return "1 or 0"
     return _allowed_text(hint) if kind is str else _allowed_number(kind, hint)
 
 
@@ -370,4 +396,6 @@ def _as_text(value: object) -> str:
         return ""
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, bool):
+        return str(int(value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -32,6 +32,10 @@ class Event(enum.Enum):
     """Everything that is logged: its level and its wording."""
 
     SETTING_UNKNOWN = ("warning", "unknown setting")
+    KEYS_READ = ("info", "keys in use")
+    KEY_SHORT = ("warning", "key is short and could be guessed; `taskflow key new` makes long ones")
+    KEYS_FILE_OPEN = ("warning", "every user of this machine can read the keys file")
+    ANONYMOUS_ALLOWED = ("warning", "no keys: whoever reaches this service may use it")
     STARTING = ("info", "taskflow starts")
     POSTGRES_STARTED = ("info", "embedded PostgreSQL started")
     POSTGRES_SHARED = ("info", "embedded PostgreSQL was running already")

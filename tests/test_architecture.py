@@ -30,7 +30,7 @@ LAYERS = {
     "service": {"api", "engine", "fetch", "store", "store.base", "server", "shutdown"}
     | {"model", "settings", "telemetry"},
     "asgi": {"service", "server", "shutdown", "model", "settings", "telemetry"},
-    "cli": {"service", "model", "settings", "telemetry"},
+    "cli": {"service", "api", "model", "settings", "telemetry"},
     "__main__": {"cli"},
 }
 

@@ -9,21 +9,30 @@ from quart_trio import QuartTrio
 
 from taskflow.api import problems
 from taskflow.api.edge import Edge
+from taskflow.api.gate import Gate
 from taskflow.api.health import health_routes
+from taskflow.api.keys import Keyring
 from taskflow.api.tasks import task_routes
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 
 BODY_SECONDS: Final = 30.0
+_NO_KEYS: Final = Keyring()
 
 
-def create_app(store: TaskStore, settings: Settings, is_running: Callable[[], bool]) -> QuartTrio:
+def create_app(
+    store: TaskStore,
+    settings: Settings,
+    is_running: Callable[[], bool],
+    keys: Keyring = _NO_KEYS,
+) -> QuartTrio:
     """Make the app. It owns nothing: whoever made the store closes it.
 
     Args:
         store: Where the tasks are.
         settings: For the bounds.
         is_running: Whether tasks are being run, for ``/readyz``.
+        keys: Who may use it; without any, whoever is on this machine.
     """
     app = QuartTrio("taskflow", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -33,6 +42,6 @@ def create_app(store: TaskStore, settings: Settings, is_running: Callable[[], bo
     problems.install(app)
     app.register_blueprint(task_routes(store, settings))
     app.register_blueprint(health_routes(store, is_running))
-    edge: Any = Edge(app.asgi_app)
+    edge: Any = Edge(app.asgi_app, Gate(settings, keys))
     app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise
     return app

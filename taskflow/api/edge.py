@@ -1,4 +1,8 @@
-"""What stands between Hypercorn and Quart: requests that Quart would answer with a 500, or drop."""
+"""What stands between Hypercorn and Quart.
+
+It refuses what Quart would answer with a 500, or drop, and what the rules of access do not
+let through, whatever its path; and it adds to every answer what browsers are to know.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ from quart import Response
 from werkzeug.exceptions import HTTPException, RequestHeaderFieldsTooLarge, RequestURITooLarge
 
 from taskflow.api import problems
+from taskflow.api.browser import defended
+from taskflow.api.gate import Gate
+from taskflow.api.head import head_of
 from taskflow.model.errors import BadRequest, RequestError
 
 Message: TypeAlias = dict[str, Any]
@@ -32,15 +39,21 @@ _ABSOLUTE: Final = re.compile(
 
 
 class Edge:
-    """An ASGI app around Quart's."""
+    """An ASGI app around Quart's.
 
-    def __init__(self, app: Any) -> None:
+    Args:
+        app: Quart's.
+        gate: Who and what is let through.
+    """
+
+    def __init__(self, app: Any, gate: Gate) -> None:
         self._app = app
+        self._gate = gate
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve a request, or pass on what is none."""
         if scope["type"] == "http":
-            await _Exchange(self._app, scope, receive, send).run()
+            await _Exchange(self._app, self._gate, scope, receive, send).run()
         elif scope["type"] == "websocket":
             await _refuse_web_socket(send)
         else:
@@ -55,11 +68,12 @@ class _Exchange:
     answer waits, within bounds, for the end of the request.
     """
 
-    def __init__(self, app: Any, scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(self, app: Any, gate: Gate, scope: Message, receive: Receive, send: Send) -> None:
         self._app = app
+        self._gate = gate
         self._scope = scope
         self._receive_next = receive
-        self._send_next = send
+        self._pass_on = send
         self._is_read = trio.Event()
         self._is_answered = False
 
@@ -67,16 +81,17 @@ class _Exchange:
         try:
             check_head(self._scope)
         except (HTTPException, RequestError) as error:
-            await self._refuse(error)
+            await self._refuse(error, closes=True)
             return
         scope = {**self._scope, "path": path_of(self._scope["raw_path"])}
         try:
+            self._gate.admit(head_of(scope, scope["path"]))
             await self._app(scope, self._receive, self._send)
         except Exception as error:
             # Quart does not handle what goes wrong before it looks for a route.
             if self._is_answered:
                 raise
-            await self._refuse(error)
+            await self._refuse(error, closes=not isinstance(error, RequestError))
 
     async def _receive(self) -> Message:
         message = await self._receive_next()
@@ -93,10 +108,15 @@ class _Exchange:
             self._is_answered = True
             await self._send_next(message)
 
-    async def _refuse(self, error: Exception) -> None:
-        """Answer without Quart; whatever comes after that on the connection is not trusted."""
+    async def _refuse(self, error: Exception, *, closes: bool) -> None:
+        """Answer without Quart.
+
+        Args:
+            error: Why.
+            closes: Whether what comes after that on the connection is not to be trusted.
+        """
         response = await problems.answer(error)
-        if self._scope["http_version"].startswith("1"):
+        if closes and self._scope["http_version"].startswith("1"):
             response.headers["Connection"] = "close"
         start, body = await _messages_of(response)
         await self._send_next({"type": "http.response.start", **start})
@@ -105,6 +125,11 @@ class _Exchange:
             while not self._is_read.is_set():
                 await self._receive()
         await self._end({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_next(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": defended(message["headers"])}
+        await self._pass_on(message)
 
     async def _end(self, message: Message) -> None:
         """Send the last message, shielded.
@@ -158,6 +183,7 @@ async def _refuse_web_socket(send: Send) -> None:
     """Answer the handshake; Quart's own way does not survive a ``Host`` that is none."""
     response = await problems.answer(BadRequest("no path here takes a WebSocket"))
     start, body = await _messages_of(response)
+    start["headers"] = defended(start["headers"])
     await send({"type": "websocket.http.response.start", **start})
     await send({"type": "websocket.http.response.body", **body})
 

@@ -12,10 +12,17 @@ import trio
 from quart import Quart, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestTimeout
 
-from taskflow.model.errors import StoreUnavailable, TaskFlowError, UnsupportedEncoding
+from taskflow.model.errors import (
+    Forbidden,
+    StoreUnavailable,
+    TaskFlowError,
+    Unauthorized,
+    UnsupportedEncoding,
+)
 from taskflow.telemetry import Event, emit
 
 MEDIA_TYPE: Final = "application/problem+json"
+REALM: Final = "taskflow"
 # Clients are promised five, of which a busy machine needs some.
 STORE_ANSWER_SECONDS: Final = 4.0
 _RETRY_AFTER_SECONDS: Final = 2
@@ -68,9 +75,27 @@ async def _on_our_error(error: TaskFlowError) -> Response:
     # What a database says of itself is for the log: it names hosts and users.
     shown = StoreUnavailable() if isinstance(error, StoreUnavailable) else error
     response = _problem(error.status, str(shown))
-    if isinstance(error, UnsupportedEncoding):
-        response.headers["Accept-Encoding"] = "identity"
+    response.headers.update(_fields_of(error))
     return response
+
+
+def _fields_of(error: TaskFlowError) -> dict[str, str]:
+    """What the answer to an error says in its head."""
+    if isinstance(error, UnsupportedEncoding):
+        return {"Accept-Encoding": "identity"}
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": _challenge(error.error, str(error))}
+    if isinstance(error, Forbidden) and error.scope:
+        challenge = _challenge("insufficient_scope", str(error))
+        return {"WWW-Authenticate": f'{challenge}, scope="{error.scope}"'}
+    return {}
+
+
+def _challenge(error: str | None, description: str) -> str:
+    """How to come in, or why not (RFC 6750, section 3)."""
+    if error is None:
+        return f'Bearer realm="{REALM}"'
+    return f'Bearer realm="{REALM}", error="{error}", error_description="{description}"'
 
 
 async def _on_http_error(error: HTTPException) -> Response:

@@ -12,10 +12,14 @@ The tree::
     ├── IllegalMove              409  the lifecycle table has no such move
     └── RequestError             4xx  what a client sent cannot be taken
         ├── BadRequest           400
+        ├── Unauthorized         401
+        ├── Forbidden            403
         ├── TaskNotFound         404
         ├── BodyTooLarge         413
         ├── UnsupportedEncoding  415
-        └── Unprocessable        422
+        ├── Misdirected          421
+        ├── Unprocessable        422
+        └── TooManyRequests      429
 
 A class's docstring is its default message. ``status`` is the HTTP status that the
 API answers with; the classes without one never reach a client.
@@ -80,6 +84,36 @@ class BadRequest(RequestError):
     status = 400
 
 
+class Unauthorized(RequestError):
+    """This needs a key.
+
+    Args:
+        message: What to do.
+        error: What is wrong with the key that was sent, in RFC 6750's words; ``None`` if none was.
+    """
+
+    status = 401
+
+    def __init__(self, message: str, *, error: str | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class Forbidden(RequestError):
+    """Who asks may not do this.
+
+    Args:
+        message: Why not.
+        scope: The role that it takes, if another key would do.
+    """
+
+    status = 403
+
+    def __init__(self, message: str, *, scope: str | None = None) -> None:
+        super().__init__(message)
+        self.scope = scope
+
+
 class TaskNotFound(RequestError):
     """There is no task with this id."""
 
@@ -98,10 +132,35 @@ class UnsupportedEncoding(RequestError):
     status = 415
 
 
+class Misdirected(RequestError):
+    """The request is for another service."""
+
+    status = 421
+
+
 class Unprocessable(RequestError):
     """The request is well-formed but cannot be processed."""
 
     status = 422
+
+
+class TooManyRequests(RequestError):
+    """There is too much to do at the moment.
+
+    Args:
+        message: What there is too much of.
+        policy: The limit, as ``RateLimit-Policy`` says it.
+        limit: What is left of it, as ``RateLimit`` says it.
+        retry_seconds: After how long to try again.
+    """
+
+    status = 429
+
+    def __init__(self, message: str, *, policy: str, limit: str, retry_seconds: int) -> None:
+        super().__init__(message)
+        self.policy = policy
+        self.limit = limit
+        self.retry_seconds = retry_seconds
 
 
 def expected_message(error: BaseException) -> str | None:

@@ -160,21 +160,26 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(name: str, folder: Path, **settings: object) -> Iterator[Running]:
+def running(
+    name: str, folder: Path, *, host: str = "127.0.0.1", **settings: object
+) -> Iterator[Running]:
     """Start an entry point on a free port of the loopback; it is gone at the end.
 
     Args:
         name: One of ``COMMANDS``.
         folder: Where its log goes and where it works.
+        host: The address that Hypercorn listens on.
         settings: Environment variables of its own.
     """
-    with started(name, folder, **settings) as service:
+    with started(name, folder, host=host, **settings) as service:
         service.wait_until_ready(name)
         yield service
 
 
 @contextlib.contextmanager
-def started(name: str, folder: Path, **settings: object) -> Iterator[Running]:
+def started(
+    name: str, folder: Path, *, host: str = "127.0.0.1", **settings: object
+) -> Iterator[Running]:
     """The same, without waiting until it is ready."""
     command, environ = list(COMMANDS[name]), clean_environ(**settings)
     log = folder / f"{name}-{time.monotonic_ns()}.log"
@@ -182,7 +187,7 @@ def started(name: str, folder: Path, **settings: object) -> Iterator[Running]:
         port = None
         if "hypercorn" in name:
             # It gets the socket, not a number that somebody else might take meanwhile.
-            listener.bind(("127.0.0.1", 0))
+            listener.bind((host, 0))
             port = listener.getsockname()[1]
             command += ["--bind", f"fd://{listener.fileno()}"]
         elif name == "serve":

@@ -1,0 +1,180 @@
+"""API keys: who may ask, and for what. Only their hashes are kept.
+
+A key is written ``name:key`` or ``name:role:key`` in ``TASKFLOW_API_KEYS``; the file that
+``TASKFLOW_API_KEYS_FILE`` names has a line for each, with the key's SHA-256 in its place.
+Keys are long and random, so a plain hash of them tells nothing, and a slow one would only
+slow down every request.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from taskflow.model.errors import SettingsError
+from taskflow.settings import Settings
+from taskflow.telemetry import Event, emit
+
+# So that whoever finds one, a person or a scanner of repositories, knows what it opens.
+KEY_PREFIX: Final = "taskflow_"
+KEY_BYTES: Final = 32
+# What is shorter than this may be guessed.
+SHORT_KEY: Final = 16
+_OTHERS_MAY_READ: Final = 0o004
+
+
+class Role(enum.IntEnum):
+    """What a key is good for; each includes those before it."""
+
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+
+    @classmethod
+    def named(cls, name: str) -> Role:
+        """The role of this name, in small letters."""
+        return cls[name.upper()]
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+DEFAULT_ROLE: Final = Role.WRITE
+ROLE_NAMES: Final = [str(role) for role in Role]
+
+_NAME: Final = r"[A-Za-z0-9._-]{1,64}"
+# What RFC 6750 lets a bearer token be.
+_TOKEN: Final = r"[A-Za-z0-9._~+/-]+=*"  # noqa: S105 - the shape of one
+_ENTRY: Final = f"(?P<name>{_NAME}):((?P<role>{'|'.join(ROLE_NAMES)}):)?"
+_PLAIN_ENTRY: Final = re.compile(f"{_ENTRY}(?P<key>{_TOKEN})")
+_HASHED_ENTRY: Final = re.compile(f"{_ENTRY}(?P<key>[0-9a-f]{{64}})")
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key that is known here, without the key itself."""
+
+    name: str
+    role: Role
+    digest: bytes
+
+    def __repr__(self) -> str:
+        return f"Key({self.name}, {self.role})"
+
+
+class Keyring:
+    """All keys that are known; without any, nobody is asked for one."""
+
+    def __init__(self, keys: Sequence[Key] = ()) -> None:
+        self._keys: Final = tuple(keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"Keyring({', '.join(f'{key.name}: {key.role}' for key in self._keys)})"
+
+    def find(self, presented: str) -> Key | None:
+        """The key that was presented, if it is known."""
+        digest = digest_of(presented)
+        found = None
+        # All of them, each in constant time: how long it takes tells nothing about any.
+        for key in self._keys:
+            if hmac.compare_digest(digest, key.digest):
+                found = key
+        return found
+
+
+def digest_of(key: str) -> bytes:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def new_key(name: str, role: Role) -> tuple[str, str]:
+    """A new key, and the line for the keys file that makes it known.
+
+    Raises:
+        ValueError: The name cannot be one.
+    """
+    if not re.fullmatch(_NAME, name):
+        raise ValueError("a name is 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+    key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    return key, f"{name}:{role}:{digest_of(key).hex()}"
+
+
+def read_keys(settings: Settings) -> Keyring:
+    """The keys that the settings name, and where they are odd, a warning.
+
+    Raises:
+        SettingsError: One cannot be used. It says which by its place, and shows none.
+    """
+    keys: list[Key] = []
+    for place, key in _written(settings):
+        if any(key.digest == other.digest for other in keys):
+            raise SettingsError(f"{place}: this key stands there twice")
+        keys.append(key)
+    if keys:
+        emit(Event.KEYS_READ, keys=", ".join(f"{key.name} ({key.role})" for key in keys))
+    return Keyring(keys)
+
+
+def _written(settings: Settings) -> Iterator[tuple[str, Key]]:
+    """Each key and the place where it stands."""
+    if settings.api_keys:
+        yield from _keys_of_setting(settings.api_keys)
+    if settings.api_keys_file:
+        yield from _keys_of_file(Path(settings.api_keys_file))
+
+
+def _keys_of_setting(text: str) -> Iterator[tuple[str, Key]]:
+    for number, entry in enumerate(text.split(","), start=1):
+        place = f"TASKFLOW_API_KEYS, entry {number}"
+        found = _matched(_PLAIN_ENTRY, entry, place, "name:key or name:role:key")
+        if len(found["key"]) < SHORT_KEY:
+            emit(Event.KEY_SHORT, name=found["name"])
+        yield place, _key(found, digest_of)
+
+
+def _keys_of_file(path: Path) -> Iterator[tuple[str, Key]]:
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+        is_open = bool(path.stat().st_mode & _OTHERS_MAY_READ)
+    except OSError as error:
+        raise SettingsError(
+            f"TASKFLOW_API_KEYS_FILE={str(path)!r} cannot be read: {error.strerror}"
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"TASKFLOW_API_KEYS_FILE={str(path)!r} is not UTF-8 text") from None
+    if is_open:
+        emit(Event.KEYS_FILE_OPEN, path=str(path))
+    entries = [
+        (f"{path}, line {number}", line)
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not entries:
+        raise SettingsError(f"{path} has no keys; `taskflow key new NAME` makes a line for it")
+    for place, line in entries:
+        found = _matched(
+            _HASHED_ENTRY, line, place, "name:role:hash, as `taskflow key new NAME` makes it"
+        )
+        yield place, _key(found, bytes.fromhex)
+
+
+def _matched(pattern: re.Pattern[str], text: str, place: str, shape: str) -> re.Match[str]:
+    found = pattern.fullmatch(text.strip())
+    if found is None:
+        raise SettingsError(f"{place}: must be {shape}; roles are {', '.join(ROLE_NAMES)}")
+    return found
+
+
+def _key(found: re.Match[str], digest: Callable[[str], bytes]) -> Key:
+    role = Role.named(found["role"]) if found["role"] else DEFAULT_ROLE
+    return Key(found["name"], role, digest(found["key"]))

@@ -1,0 +1,170 @@
+"""Who may do what, over HTTP: roles, refusals, and nothing from afar without keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskflow.api.access import Access
+from taskflow.api.head import Head
+from taskflow.api.keys import Keyring
+from taskflow.model.errors import Forbidden
+from taskflow.service import MEMORY_URL
+from tests.api.client import check_problem
+from tests.api.live import LiveServer
+
+KEYS = {role: f"key-that-may-{role}-and-no-more" for role in ("read", "write", "admin")}
+BODY = b'{"payload": 1}'
+ALL_PATHS = [
+    "/tasks",
+    "/tasks/x",
+    "/",
+    "/nothing",
+    "/metrics",
+    "/openapi.json",
+    "//tasks",
+    "/livez/",
+]
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """A server with a key for each role."""
+    api_keys = ",".join(f"{role}r:{role}:{key}" for role, key in KEYS.items())
+    with LiveServer(database_url=MEMORY_URL, api_keys=api_keys) as server:
+        yield server
+
+
+def bearing(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("target", ALL_PATHS)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+def test_no_key(guarded, method, target):
+    """401 whatever the path, also where nothing is, with how to come in and no error code."""
+    answer = guarded.ask(method, target, BODY if method in ("POST", "PUT") else None)
+    assert answer.status == 401
+    assert answer.header("www-authenticate") == 'Bearer realm="taskflow"'
+    if method != "HEAD":
+        check_problem(answer, 401, "key", "Authorization: Bearer")
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        "Bearer " + "x" * 40,
+        "Bearer",
+        "Bearer ",
+        f"Bearer {KEYS['read'][:-1]}",
+        f"Bearer {KEYS['read']}x",
+        f"Bearer {KEYS['read'].upper()}",
+        f"Bearer {KEYS['read']} {KEYS['read']}",
+        f"Bearer {KEYS['read']}, Bearer {KEYS['read']}",
+        "Bearer \xff\xfe",
+        f"Basic {KEYS['read']}",
+        KEYS["read"],
+        "",
+    ],
+)
+def test_a_key_that_is_none(guarded, credentials):
+    """401 with RFC 6750's word for it; what was sent is not said again."""
+    answer = guarded.ask("GET", "/tasks", headers={"authorization": credentials})
+    check_problem(answer, 401, "key")
+    assert 'error="invalid_token"' in answer.header("www-authenticate")
+    assert KEYS["read"] not in repr(answer)
+
+
+def test_two_keys_in_a_request(guarded):
+    """Which one is meant? Neither."""
+    with guarded.connect() as connection:
+        field = f"authorization: Bearer {KEYS['read']}\r\n".encode()
+        connection.send(b"GET /tasks HTTP/1.1\r\nhost: localhost\r\n" + field * 2 + b"\r\n")
+        check_problem(connection.read(), 401)
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "status"),
+    [
+        ("read", "GET", 200),
+        ("read", "HEAD", 200),
+        ("read", "POST", 403),
+        ("read", "DELETE", 403),
+        ("write", "GET", 200),
+        ("write", "POST", 201),
+        ("write", "DELETE", 405),
+        ("admin", "GET", 200),
+        ("admin", "POST", 201),
+    ],
+)
+def test_roles(guarded, role, method, status):
+    """Each includes those before it; what a route does not take it does not take from anybody."""
+    answer = guarded.ask(method, "/tasks", BODY if method == "POST" else None, bearing(KEYS[role]))
+    assert answer.status == status
+
+
+def test_too_small_a_role(guarded):
+    """403 says which role it takes, in words and in RFC 6750's."""
+    answer = guarded.ask("POST", "/tasks", BODY, bearing(KEYS["read"]))
+    check_problem(answer, 403, "role write", "has read")
+    challenge = answer.header("www-authenticate")
+    assert 'error="insufficient_scope"' in challenge
+    assert challenge.endswith('scope="write"')
+    check_problem(guarded.ask("POST", "/nothing", BODY, bearing(KEYS["read"])), 403)
+    check_problem(guarded.ask("GET", "/nothing", None, bearing(KEYS["read"])), 404)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
+def test_how_a_key_is_sent(guarded, scheme):
+    """The scheme is not particular about capitals (RFC 9110, section 11.1)."""
+    headers = {"authorization": f"{scheme} {KEYS['read']}"}
+    assert guarded.ask("GET", "/tasks", None, headers).status == 200
+
+
+def test_a_key_is_taken_from_the_head_only(guarded):
+    """Addresses end up in logs and histories."""
+    assert guarded.ask("GET", f"/tasks?access_token={KEYS['read']}").status == 401
+
+
+@pytest.mark.parametrize("target", ["/livez", "/readyz"])
+def test_what_watches_needs_no_key(guarded, target):
+    """Load balancers have none; these paths say nothing but whether it is well."""
+    assert guarded.ask("GET", target).body == b"ok\n"
+    assert guarded.ask("GET", target, None, bearing("nonsense")).status == 200
+
+
+def test_a_refused_body_does_not_end_the_connection(guarded):
+    """It is read to its end, so the next request on the connection is taken."""
+    with guarded.connect() as connection:
+        assert connection.ask("POST", "/tasks", BODY * 10_000).status == 401
+        assert connection.ask("POST", "/tasks", BODY, bearing(KEYS["write"])).status == 201
+
+
+def test_keys_are_not_logged(guarded, events):
+    """Neither those that are good nor those that are not."""
+    for key in (*KEYS.values(), "not-a-key-that-is-known"):
+        guarded.ask("POST", "/tasks", b"{", bearing(key))
+        assert key not in repr(events)
+
+
+def test_without_keys_nobody_is_asked_for_one(memory_server):
+    """On the loopback; a key that is sent all the same does no harm."""
+    assert memory_server.ask("GET", "/tasks?limit=1").status == 200
+    assert memory_server.ask("GET", "/tasks?limit=1", None, bearing("nonsense")).status == 200
+
+
+def head(server: str | None) -> Head:
+    return Head("GET", "/tasks", "http", server, "192.0.2.1", {})
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", None])
+def test_near(server):
+    """The loopback in all its forms, and sockets in the file system, need no keys."""
+    assert Access(Keyring(), allows_anonymous=False).caller_of(head(server)) is None
+
+
+@pytest.mark.parametrize("server", ["192.0.2.1", "0.0.0.0", "::", "fe80::1", "10.0.0.1", "db"])
+def test_far(server):
+    """Any other address is refused without keys, unless that is wanted."""
+    with pytest.raises(Forbidden, match="TASKFLOW_API_KEYS"):
+        Access(Keyring(), allows_anonymous=False).caller_of(head(server))
+    assert Access(Keyring(), allows_anonymous=True).caller_of(head(server)) is None
