@@ -81,6 +81,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="1 to serve without keys, too, on addresses that others can reach"),
     ] = False
+    allowed_hosts: Annotated[
+        str,
+        Meta(
+            pattern=r"^(\*|[^\s,:/*\[\]]+(\s*,\s*[^\s,:/*\[\]]+)*)$",
+            title="names without ports, separated by commas, or * for any",
+            description="Names that Host may have beside localhost and addresses; empty is any "
+            "with keys, and that of TASKFLOW_BIND without",
+        ),
+    ] = ""
+    cors_origins: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://[^\s,/*]+(\s*,\s*[A-Za-z][A-Za-z0-9+.-]*://[^\s,/*]+)*$",
+            title="origins such as https://app.example, separated by commas",
+            description="Origins whose pages may ask and read the answers, separated by commas",
+        ),
+    ] = ""
     workers: Annotated[
         int, Meta(ge=1, le=1000, description="How many fetches may run at once in a process")
     ] = 5
@@ -271,6 +288,11 @@ def catalogue() -> list[Setting]:
         )
         for field, hint in zip(msgspec.structs.fields(Settings), _hints().values(), strict=True)
     ]
+
+
+def parts_of(text: str) -> list[str]:
+    """What a setting lists, separated by commas."""
+    return [part.strip().lower() for part in text.split(",") if part.strip()]
 
 
 def variable_of(field: str) -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from taskflow.model.errors import SettingsError
-from taskflow.settings import Settings, catalogue, load
+from taskflow.settings import Settings, catalogue, load, parts_of
 
 ADDRESS = "an address and a port such as 127.0.0.1:8080 or [::1]:8080, or unix:/a/path"
+HOSTS = "names without ports, separated by commas, or * for any"
+ORIGINS = "origins such as https://app.example, separated by commas"
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -63,6 +65,12 @@ def test_empty_is_the_default(tmp_path):
         ("TASKFLOW_MAX_BODY_BYTES", "1MiB", "a whole number from 1 to 67108864"),
         ("TASKFLOW_BIND", "8080", ADDRESS),
         ("TASKFLOW_BIND", "::1:8080", ADDRESS),
+        ("TASKFLOW_ALLOW_ANONYMOUS", "perhaps", "1 or 0"),
+        ("TASKFLOW_ALLOWED_HOSTS", "example.com:80", HOSTS),
+        ("TASKFLOW_ALLOWED_HOSTS", "https://example.com", HOSTS),
+        ("TASKFLOW_CORS_ORIGINS", "*", ORIGINS),
+        ("TASKFLOW_CORS_ORIGINS", "https://app.example/", ORIGINS),
+        ("TASKFLOW_CORS_ORIGINS", "app.example", ORIGINS),
         ("TASKFLOW_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
     ],
 )
@@ -99,6 +107,20 @@ def test_repr_hides_the_password(tmp_path):
         tmp_path, {"DATABASE_URL": "postgresql://me:secret@db/x", "TASKFLOW_WORKERS": "3"}
     )
     assert repr(settings) == "Settings(database_url=..., workers=3)"
+
+
+def test_repr_hides_keys(tmp_path):
+    """So it is with keys; where their file is may be seen."""
+    settings, _ = read(
+        tmp_path, {"TASKFLOW_API_KEYS": "me:secret", "TASKFLOW_API_KEYS_FILE": "/etc/keys"}
+    )
+    assert repr(settings) == "Settings(api_keys=..., api_keys_file='/etc/keys')"
+
+
+def test_what_lists_is_parted_by_commas():
+    """Spaces and capitals do not matter, nor does a comma too many."""
+    assert parts_of(" Example.com ,b,") == ["example.com", "b"]
+    assert parts_of("") == []
 
 
 def test_env_example_lists_every_setting():

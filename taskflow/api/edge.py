@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -16,7 +17,7 @@ from quart import Response
 from werkzeug.exceptions import HTTPException, RequestHeaderFieldsTooLarge, RequestURITooLarge
 
 from taskflow.api import problems
-from taskflow.api.browser import defended
+from taskflow.api.browser import defended, preflight_fields
 from taskflow.api.gate import Gate
 from taskflow.api.head import head_of
 from taskflow.model.errors import BadRequest, RequestError
@@ -74,6 +75,9 @@ class _Exchange:
         self._scope = scope
         self._receive_next = receive
         self._pass_on = send
+        self._head = head_of(scope, path_of(scope["raw_path"]))
+        # What is said in the head of the answer, whoever makes it.
+        self._added = gate.cross_origin.fields_for(self._head)
         self._is_read = trio.Event()
         self._is_answered = False
 
@@ -83,15 +87,25 @@ class _Exchange:
         except (HTTPException, RequestError) as error:
             await self._refuse(error, closes=True)
             return
-        scope = {**self._scope, "path": path_of(self._scope["raw_path"])}
         try:
-            self._gate.admit(head_of(scope, scope["path"]))
+            self._gate.admit(self._head)
+        except RequestError as error:
+            await self._refuse(error, closes=False)
+            return
+        if self._gate.cross_origin.is_preflight(self._head):
+            await self._answer(_no_content(preflight_fields()))
+        else:
+            await self._serve()
+
+    async def _serve(self) -> None:
+        scope = {**self._scope, "path": self._head.path}
+        try:
             await self._app(scope, self._receive, self._send)
         except Exception as error:
             # Quart does not handle what goes wrong before it looks for a route.
             if self._is_answered:
                 raise
-            await self._refuse(error, closes=not isinstance(error, RequestError))
+            await self._refuse(error, closes=True)
 
     async def _receive(self) -> Message:
         message = await self._receive_next()
@@ -118,6 +132,10 @@ class _Exchange:
         response = await problems.answer(error)
         if closes and self._scope["http_version"].startswith("1"):
             response.headers["Connection"] = "close"
+        await self._answer(response)
+
+    async def _answer(self, response: Response) -> None:
+        """Send an answer that is not Quart's, and wait for the end of the request."""
         start, body = await _messages_of(response)
         await self._send_next({"type": "http.response.start", **start})
         await self._send_next({"type": "http.response.body", **body, "more_body": True})
@@ -128,7 +146,7 @@ class _Exchange:
 
     async def _send_next(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": defended(message["headers"])}
+            message = {**message, "headers": defended([*message["headers"], *self._added])}
         await self._pass_on(message)
 
     async def _end(self, message: Message) -> None:
@@ -186,6 +204,13 @@ async def _refuse_web_socket(send: Send) -> None:
     start["headers"] = defended(start["headers"])
     await send({"type": "websocket.http.response.start", **start})
     await send({"type": "websocket.http.response.body", **body})
+
+
+def _no_content(fields: dict[str, str]) -> Response:
+    response = Response(b"", HTTPStatus.NO_CONTENT, fields)
+    for name in ("Content-Length", "Content-Type"):  # there is nothing that they could be of
+        response.headers.pop(name, None)
+    return response
 
 
 async def _messages_of(response: Response) -> tuple[Message, Message]:

@@ -41,17 +41,15 @@ def head_of(scope: Mapping[str, Any], path: str) -> Head:
         scheme=scope.get("scheme", "http"),
         server=_address(scope.get("server")),
         client=_address(scope.get("client")),
-        fields=fields_of(scope),
+        fields=_fields(scope),
     )
 
 
-def fields_of(scope: Mapping[str, Any]) -> dict[str, str]:
-    """The header fields of an ASGI scope by name."""
-    fields: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip()
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    return fields
+def _fields(scope: Mapping[str, Any]) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1").strip())
+    return {name: ", ".join(several) for name, several in values.items()}
 
 
 def _address(place: tuple[str, int | None] | None) -> str | None:

@@ -33,6 +33,8 @@ class LiveServer:
     def __init__(
         self, *, configure: Callable[[Any], None] = lambda app: None, **settings: object
     ) -> None:
+        # Most tests care for no Host, and send any.
+        settings = {"allowed_hosts": "*", **settings}
         self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **OPEN, **settings)
         self._configure = configure
         self._started: queue.SimpleQueue[object] = queue.SimpleQueue()

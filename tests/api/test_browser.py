@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from taskflow.api.browser import CrossOrigin
+from taskflow.api.head import Head
+from taskflow.model.errors import Forbidden
 from taskflow.service import MEMORY_URL
-from tests.api.client import Answer
+from tests.api.client import Answer, check_problem
 from tests.api.live import LiveServer
 
 BODY = b'{"payload": 1}'
@@ -38,6 +41,7 @@ class TestDefences:
             ("PUT", "/tasks", BODY, 405),
             ("GET", "/tasks?" + "x" * 9_000, None, 414),
             ("GET", "*", None, 404),
+            ("DELETE", "/tasks", None, 405),
         ],
     )
     def test_every_answer(self, memory_server, method, target, body, status):
@@ -73,3 +77,146 @@ class TestDefences:
             answer = server.ask("GET", "/livez")
         assert answer.header("cache-control") == "max-age=60"
         assert answer.header("x-content-type-options") == "nosniff"
+
+
+APP = "https://app.example"
+CORS = "access-control-allow-origin"
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """A server whose answers pages of one origin may read, with a key."""
+    with LiveServer(
+        database_url=MEMORY_URL, cors_origins=f"https://other.example, {APP}", api_keys="me:" + KEY
+    ) as server:
+        yield server
+
+
+KEY = "a-key-of-somebody"
+BEARING = {"authorization": f"Bearer {KEY}"}
+
+
+def check_is_refused(answer: Answer) -> None:
+    check_problem(answer, 403, "TASKFLOW_CORS_ORIGINS")
+    assert answer.header(CORS) is None
+    check_defences(answer)
+
+
+class TestCrossSiteRequests:
+    @pytest.mark.parametrize("site", ["cross-site", "same-site", "", "nonsense", "none, none"])
+    @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+    @pytest.mark.parametrize("target", ["/tasks", "/nothing"])
+    def test_by_what_the_browser_says(self, memory_server, site, method, target):
+        """What a page of another site sends is refused, whatever it asks for."""
+        body = BODY if method == "POST" else None
+        headers = {"sec-fetch-site": site, "sec-fetch-mode": "no-cors"}
+        check_is_refused(memory_server.ask(method, target, body, headers))
+
+    @pytest.mark.parametrize(
+        "origin", ["null", "http://evil.example", "http://localhost", "http://127.0.0.1", "x", ""]
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_by_the_origin(self, memory_server, origin, method):
+        """So it is where a browser only says the page's origin; another port is another origin."""
+        body = BODY if method == "POST" else None
+        check_is_refused(memory_server.ask(method, "/tasks", body, {"origin": origin}))
+
+    def test_a_form_of_a_stranger(self, memory_server):
+        """The way in which any page could hand in tasks: a form that is sent as plain text."""
+        headers = {
+            "content-type": "text/plain",
+            "origin": "https://evil.example",
+            "sec-fetch-site": "cross-site",
+            "sec-fetch-mode": "navigate",
+            "sec-fetch-dest": "document",
+        }
+        check_is_refused(memory_server.ask("POST", "/tasks", BODY, headers))
+
+    def test_own_pages(self, memory_server):
+        """Pages of this service itself may ask, and what a person types in."""
+        for site in ("same-origin", "none"):
+            assert memory_server.ask("GET", "/tasks", None, {"sec-fetch-site": site}).status == 200
+        with memory_server.connect() as connection:
+            for scheme in ("http", "https"):
+                headers = {"origin": f"{scheme}://{connection.host}"}
+                assert connection.ask("POST", "/tasks", BODY, headers).status == 201
+
+    def test_a_link_is_followed(self, memory_server):
+        """From a chat or a wiki to a task; but not into a frame, and not as anything else."""
+        link = {
+            "sec-fetch-site": "cross-site",
+            "sec-fetch-mode": "navigate",
+            "sec-fetch-dest": "document",
+        }
+        assert memory_server.ask("GET", "/tasks?limit=1", None, link).status == 200
+        for dest in ("iframe", "image", "script", "empty"):
+            headers = {**link, "sec-fetch-dest": dest}
+            check_is_refused(memory_server.ask("GET", "/tasks", None, headers))
+
+    def test_tls_may_be_taken_off_but_not_put_on(self):
+        """What came encrypted did not come from a page that came in the clear."""
+        head = Head("POST", "/tasks", "https", None, None, {"origin": "http://x", "host": "x"})
+        with pytest.raises(Forbidden):
+            CrossOrigin([]).check(head)
+
+
+class TestSharing:
+    def test_nobody_may_read_by_default(self, memory_server):
+        """Without configured origins there is nothing of CORS in any answer."""
+        answer = memory_server.ask("GET", "/tasks?limit=1")
+        assert not [name for name, _ in answer.fields if name.startswith("access-control")]
+        assert answer.header("vary") is None
+        preflight = {"origin": APP, "access-control-request-method": "POST"}
+        check_is_refused(memory_server.ask("OPTIONS", "/tasks", None, preflight))
+
+    def test_a_preflight(self, shared):
+        """A browser asks without the key; it is told what the page may send."""
+        headers = {
+            "origin": APP,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "authorization,content-type",
+            "sec-fetch-site": "cross-site",
+            "sec-fetch-mode": "cors",
+        }
+        answer = shared.ask("OPTIONS", "/tasks", None, headers)
+        assert (answer.status, answer.body) == (204, b"")
+        assert answer.header(CORS) == APP
+        assert "POST" in answer.header("access-control-allow-methods")
+        assert "Authorization" in answer.header("access-control-allow-headers")
+        assert answer.header("access-control-allow-credentials") is None
+        assert answer.header("vary") == "Origin"
+        assert answer.header("content-length") is None
+        check_defences(answer)
+
+    @pytest.mark.parametrize(
+        ("method", "target", "body", "headers", "status"),
+        [
+            ("GET", "/tasks", None, BEARING, 200),
+            ("POST", "/tasks", BODY, BEARING, 201),
+            ("POST", "/tasks", b"{", BEARING, 400),
+            ("GET", "/nothing", None, BEARING, 404),
+            ("GET", "/tasks", None, {}, 401),
+        ],
+    )
+    def test_its_pages_may_read(self, shared, method, target, body, headers, status):
+        """Refusals, too: else nobody could find out what is wrong. Cookies are never welcome."""
+        headers = {"origin": APP, "sec-fetch-site": "cross-site", **headers}
+        answer = shared.ask(method, target, body, headers)
+        assert answer.status == status
+        assert answer.header(CORS) == APP
+        assert "Location" in answer.header("access-control-expose-headers")
+        assert answer.header("access-control-allow-credentials") is None
+        assert answer.header("vary") == "Origin"
+
+    @pytest.mark.parametrize(
+        "origin", ["https://app.example.evil", "http://app.example", "https://app.example:8443"]
+    )
+    def test_others_may_not(self, shared, origin):
+        """What only looks like a configured origin is another one."""
+        answer = shared.ask("GET", "/tasks", None, {"origin": origin, **BEARING})
+        check_is_refused(answer)
+        assert answer.header("vary") == "Origin"
+
+    def test_to_be_asked_is_no_way_around_keys(self, shared):
+        """OPTIONS that is no preflight needs a key as everything else does."""
+        assert shared.ask("OPTIONS", "/tasks", None, {"origin": APP}).status == 401

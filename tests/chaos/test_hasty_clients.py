@@ -12,7 +12,7 @@ RESET = struct.pack("ii", 1, 0)  # closing sends a reset
 def post_and_leave(scene, load) -> None:
     """Send all of a POST to some node and hang up: in order, or with a reset."""
     key, body = load.payload(scene.random)
-    head = f"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     head += "Content-Type: application/json\r\n\r\n"
     load.unknown.add(key)
     place = scene.random.randrange(scene.fleet.size)

@@ -12,11 +12,12 @@ from tests.service.processes import running
 SERVERS = ["serve", "hypercorn", "hypercorn-w2"]
 
 UPGRADE = (
-    b"GET /tasks HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    b"GET /tasks HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 H2C = (
-    b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
     b"Upgrade: h2c\r\nHTTP2-Settings: !!!\r\n\r\n"
 )
 HOSTILE = {
@@ -62,7 +63,7 @@ def test_one_connection_ends_no_other(tmp_path, tasks, target, name):
 
 def ask_for_life(connection: socket.socket) -> None:
     """Use a connection that is kept open once more."""
-    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answer = b""
     while b"ok\n" not in answer:
         received = connection.recv(1000)

@@ -12,7 +12,7 @@ from tests.service.processes import PATIENCE_SECONDS, running, wait_until
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 UPGRADE = (
-    b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
     b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
 )
 

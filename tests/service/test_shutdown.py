@@ -135,15 +135,15 @@ def test_clients_do_not_hold_it_up(tmp_path, tasks, name):
         make_large_results(tasks, count=60, size_bytes=200_000)
         deaf = [stack.enter_context(service.connect(receive_bytes=4096)) for _ in range(2)]
         for client in deaf:
-            client.sendall(b"GET /tasks HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"GET /tasks HTTP/1.1\r\nHost: localhost\r\n\r\n")
         idle, *halves = (stack.enter_context(service.connect()) for _ in range(4))
-        idle.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        idle.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert idle.recv(1000).startswith(b"HTTP/1.1 200")
         for client, part in zip(
             halves,
             [
-                b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Le",
-                b'POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"payload"',
+                b"POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Le",
+                b'POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"payload"',
                 b"",
             ],
             strict=True,
