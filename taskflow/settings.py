@@ -98,6 +98,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Origins whose pages may ask and read the answers, separated by commas",
         ),
     ] = ""
+    rate_limit: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000_000)] | None,
+        Meta(
+            description="How many POSTs a second each key (without keys, each address) may make "
+            "to a process; empty is any number"
+        ),
+    ] = None
+    rate_burst: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        Meta(
+            description="How many of them may come at once after a pause; empty is those of a "
+            "second"
+        ),
+    ] = None
+    max_pending: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        Meta(description="How many tasks may wait before POST is refused; empty is any number"),
+    ] = None
     workers: Annotated[
         int, Meta(ge=1, le=1000, description="How many fetches may run at once in a process")
     ] = 5
@@ -234,6 +252,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"{PREFIX}LEASE_SECONDS must be at least twice {PREFIX}HEARTBEAT_SECONDS, "
                 "so that one late heartbeat does not end the lease"
             )
+        if self.rate_burst is not None and self.rate_limit is None:
+            raise SettingsError(f"{PREFIX}RATE_BURST means nothing without {PREFIX}RATE_LIMIT")
 
     def __repr__(self) -> str:
         """Say which fields differ from their defaults, without the secrets."""

@@ -87,6 +87,12 @@ def test_a_lease_must_outlast_heartbeats(tmp_path):
         read(tmp_path, {"TASKFLOW_LEASE_SECONDS": "6", "TASKFLOW_HEARTBEAT_SECONDS": "5"})
 
 
+def test_a_burst_is_one_of_a_rate(tmp_path):
+    """Whoever sets it thinks that something is bounded."""
+    with pytest.raises(SettingsError, match="TASKFLOW_RATE_BURST means nothing without"):
+        read(tmp_path, {"TASKFLOW_RATE_BURST": "10"})
+
+
 @pytest.mark.parametrize("place", ["environ", "dotenv"])
 def test_a_misspelt_name_is_warned_about(tmp_path, place):
     """The nearest right name is said; other programs' variables are none of our business."""

@@ -88,7 +88,7 @@ class _Exchange:
             await self._refuse(error, closes=True)
             return
         try:
-            self._gate.admit(self._head)
+            self._added += self._gate.admit(self._head, trio.current_time())
         except RequestError as error:
             await self._refuse(error, closes=False)
             return

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from taskflow.api.access import OPEN_PATHS, Access
-from taskflow.api.browser import CrossOrigin
+from taskflow.api.browser import CrossOrigin, RawField
 from taskflow.api.head import Head
 from taskflow.api.hosts import allowed_hosts
 from taskflow.api.keys import Keyring
+from taskflow.api.rate_limit import client_name, rate_limiter
 from taskflow.settings import Settings, parts_of
 
 
@@ -21,17 +22,30 @@ class Gate:
         )
         self.cross_origin: Final = CrossOrigin(parts_of(settings.cors_origins))
         self._access: Final = Access(keys, allows_anonymous=settings.allow_anonymous)
+        self._limiter: Final = rate_limiter(settings)
 
-    def admit(self, head: Head) -> None:
-        """Let a request pass.
+    def admit(self, head: Head, now: float) -> list[RawField]:
+        """Let a request pass, and return what its answer is to say of limits.
+
+        Args:
+            head: Of the request.
+            now: In seconds, by a clock that only goes forward.
 
         Raises:
             RequestError: A rule does not.
         """
         if head.path in OPEN_PATHS:
-            return
+            return []
         self._hosts.check(head.fields.get("host", ""))
         self.cross_origin.check(head)
         # A browser asks without the key that the page's own request will have.
-        if not self.cross_origin.is_preflight(head):
-            self._access.caller_of(head)
+        if self.cross_origin.is_preflight(head):
+            return []
+        key_name = self._access.caller_of(head)
+        if self._limiter is None or head.method != "POST":
+            return []
+        limit = self._limiter.take(client_name(key_name, head.client), now)
+        return [
+            (b"ratelimit", limit.encode()),
+            (b"ratelimit-policy", self._limiter.rate.policy.encode()),
+        ]

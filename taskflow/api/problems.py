@@ -16,6 +16,7 @@ from taskflow.model.errors import (
     Forbidden,
     StoreUnavailable,
     TaskFlowError,
+    TooManyRequests,
     Unauthorized,
     UnsupportedEncoding,
 )
@@ -88,6 +89,12 @@ def _fields_of(error: TaskFlowError) -> dict[str, str]:
     if isinstance(error, Forbidden) and error.scope:
         challenge = _challenge("insufficient_scope", str(error))
         return {"WWW-Authenticate": f'{challenge}, scope="{error.scope}"'}
+    if isinstance(error, TooManyRequests):
+        return {
+            "Retry-After": str(error.retry_seconds),
+            "RateLimit": error.limit,
+            "RateLimit-Policy": error.policy,
+        }
     return {}
 
 

@@ -9,6 +9,7 @@ import msgspec
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from taskflow.api.backlog import Backlog
 from taskflow.api.problems import store_in_time
 from taskflow.api.schemas import (
     PageRequest,
@@ -27,11 +28,13 @@ _ENCODER: Final = msgspec.json.Encoder()
 def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
     """The routes, on this store."""
     routes = Blueprint("tasks", __name__)
+    backlog = Backlog(store, settings.max_pending)
 
     @routes.post("/tasks")
     async def add() -> Response:
         new_task = new_task_of(await _body(), max_attempts=settings.max_attempts)
         with store_in_time():
+            await backlog.admit()
             [task] = await store.add([new_task])
         return _json(task, status=201, location=f"/tasks/{task.id}")
 

@@ -1,0 +1,137 @@
+"""How often a client may hand in."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from taskflow.api.rate_limit import Rate, RateLimiter, TokenBucket, client_name, rate_limiter
+from taskflow.model.errors import TooManyRequests
+from taskflow.service import MEMORY_URL
+from taskflow.settings import Settings
+from tests.api.client import check_problem
+from tests.api.live import LiveServer
+
+BODY = b'{"payload": 1}'
+
+
+class TestTokenBucket:
+    def test_a_burst_and_no_more(self):
+        """It is full at first; then there is nothing until it has filled again."""
+        bucket = TokenBucket(Rate(2.0, 3), now=100.0)
+        assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
+        assert bucket.remaining == 0
+        assert not bucket.take(100.4)
+        assert bucket.take(100.5)
+
+    def test_it_fills_by_its_rate(self):
+        """Over a long time just so many are taken as the rate allows, and the burst at first."""
+        bucket = TokenBucket(Rate(5.0, 10), now=0.0)
+        taken = sum(bucket.take(now / 1000) for now in range(20_000))
+        assert taken == pytest.approx(10 + 5 * 20, abs=1)
+
+    def test_it_does_not_run_over(self):
+        """After a long pause there is a burst, however long the pause was."""
+        bucket = TokenBucket(Rate(1.0, 2), now=0.0)
+        assert [bucket.take(1e6) for _ in range(3)] == [True, True, False]
+
+    @pytest.mark.parametrize("rate", [Rate(0.3, 1), Rate(7.0, 3), Rate(1 / 3, 2), Rate(100.0, 100)])
+    @pytest.mark.parametrize("start", [0.0, 1e6 / 7])
+    def test_who_waits_as_told_gets_one(self, rate, start):
+        """When it is empty it says after how many whole seconds it is not any more."""
+        bucket = TokenBucket(rate, start)
+        while bucket.take(start):
+            pass
+        for _ in range(50):
+            start += bucket.seconds_to_next
+            assert bucket.take(start)
+            while bucket.take(start):
+                pass
+
+    def test_a_clock_that_goes_back(self):
+        """It cannot; if it did, nothing would be taken away for it."""
+        bucket = TokenBucket(Rate(1.0, 2), now=10.0)
+        assert bucket.take(5.0)
+        assert bucket.remaining == 1
+
+    @pytest.mark.parametrize(
+        ("rate", "policy"),
+        [
+            (Rate(1.0, 10), '"post";q=10;w=10'),
+            (Rate(0.4, 1), '"post";q=1;w=3'),
+            (Rate(100.0, 10), '"post";q=10;w=1'),
+        ],
+    )
+    def test_the_policy(self, rate, policy):
+        """So many in so many whole seconds, of which there must be one at least."""
+        assert rate.policy == policy
+
+
+class TestRateLimiter:
+    def test_each_client_has_its_own(self):
+        """What one has used up another still has."""
+        limiter = RateLimiter(Rate(1.0, 1))
+        assert limiter.take("a", 0.0) == '"post";r=0;t=1'
+        assert limiter.take("b", 0.0) == '"post";r=0;t=1'
+        with pytest.raises(TooManyRequests) as caught:
+            limiter.take("a", 0.0)
+        assert caught.value.retry_seconds == 1
+
+    def test_memory_is_bounded(self):
+        """However many clients there are; those that ask again and again are remembered."""
+        limiter = RateLimiter(Rate(1.0, 1), most=10)
+        for n in range(1000):
+            limiter.take(f"client {n}", 0.0)
+            if n:
+                with pytest.raises(TooManyRequests):
+                    limiter.take("client 0", 0.0)
+        assert len(limiter) == 10
+
+    def test_off_by_default(self):
+        """Nothing set, nothing limited; without a burst it is that of a second."""
+        assert rate_limiter(Settings()) is None
+        assert rate_limiter(Settings(rate_limit=2.5)).rate == Rate(2.5, 3)
+        assert rate_limiter(Settings(rate_limit=0.1)).rate == Rate(0.1, 1)
+        assert rate_limiter(Settings(rate_limit=2.5, rate_burst=9)).rate == Rate(2.5, 9)
+
+    def test_whose_bucket_it_is(self):
+        """The key's; else the address's, of IPv6 the network's, for one client has all of it."""
+        assert client_name("ci", "192.0.2.1") == "key ci"
+        assert client_name(None, "192.0.2.1") == "address 192.0.2.1"
+        assert client_name(None, "2001:db8::1") == client_name(None, "2001:db8::ffff:2")
+        assert client_name(None, "2001:db8::1") != client_name(None, "2001:db8:0:1::1")
+        assert client_name(None, None) == client_name(None, None) != client_name("None", None)
+
+
+def test_over_http():
+    """201 while there are tokens, with what is left; then 429, and when to come again."""
+    keys = "a:key-of-the-first-one,b:key-of-the-other-one"
+    with LiveServer(
+        database_url=MEMORY_URL, rate_limit=0.01, rate_burst=2, api_keys=keys
+    ) as server:
+        first = {"authorization": "Bearer key-of-the-first-one"}
+        with server.connect() as connection:
+            for left in (1, 0):
+                answer = connection.ask("POST", "/tasks", BODY, first)
+                assert answer.status == 201
+                assert re.fullmatch(rf'"post";r={left};t=\d+', answer.header("ratelimit"))
+                assert answer.header("ratelimit-policy") == '"post";q=2;w=200'
+            refused = connection.ask("POST", "/tasks", BODY, first)
+            check_problem(refused, 429, "0.01 a second", "try again in")
+            seconds = int(refused.header("retry-after"))
+            assert 90 <= seconds <= 100
+            assert refused.header("ratelimit") == f'"post";r=0;t={seconds}'
+            assert refused.header("ratelimit-policy") == '"post";q=2;w=200'
+            # Reading is free, and says nothing of it; so is what another key does.
+            reading = connection.ask("GET", "/tasks", None, first)
+            assert (reading.status, reading.header("ratelimit")) == (200, None)
+            other = {"authorization": "Bearer key-of-the-other-one"}
+            assert connection.ask("POST", "/tasks", BODY, other).status == 201
+        assert len(server.ask("GET", "/tasks", None, first).json) == 3
+
+
+def test_without_keys_it_goes_by_address():
+    """All from this machine share what there is; what is refused for another reason counts, too."""
+    with LiveServer(database_url=MEMORY_URL, rate_limit=0.01, rate_burst=2) as server:
+        assert [server.post(body).status for body in (b"{", BODY, BODY)] == [400, 201, 429]
