@@ -1,17 +1,20 @@
-"""What clients send, read strictly and named in their own terms."""
+"""What clients send, read strictly and named in their own terms.
+
+``/openapi.json`` shows the types here as they are: bounds come from ``Meta``, descriptions from
+the docstrings.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
-import contextlib
 import json
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, TypeAlias
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model.errors import BadRequest, TaskNotFound, Unprocessable
 from taskflow.model.json_text import MAX_NESTING, is_too_deep
@@ -20,6 +23,7 @@ from taskflow.model.task import (
     LEAST_PRIORITY,
     MOST_ATTEMPTS,
     NewTask,
+    Payload,
     TaskStatus,
 )
 
@@ -29,10 +33,37 @@ _HOW: Final = 'send a JSON object with a payload, such as {"payload": "https://e
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
+MaxAttempts: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_ATTEMPTS)]
+Priority: TypeAlias = Annotated[int, Meta(ge=LEAST_PRIORITY, le=GREATEST_PRIORITY)]
+Limit: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST_PAGE)]
+# Base64 of 16 bytes, whose last character has four bits that stand for nothing. The length says
+# what Python's $ does not: that no newline follows.
+Cursor: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{21}[AQgw]$", max_length=22)]
+
+
+class TaskRequest(msgspec.Struct):
+    """A task to be handed in; fields that are not named here are passed over.
+
+    Attributes:
+        payload: The URL to fetch. Any JSON but null is taken and kept to the byte, up to 500
+            levels deep and without unpaired surrogates; a task whose payload is no URL fails as
+            ``invalid_url``.
+        max_attempts: How many attempts may fail before the task does; if it is not given, as many
+            as the setting ``TASKFLOW_MAX_ATTEMPTS`` says.
+        priority: Higher is claimed first; 0 if it is not given.
+    """
+
+    payload: Payload
+    max_attempts: MaxAttempts | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+
+
 class _Envelope(msgspec.Struct):
-    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    max_attempts: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    priority: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """The same fields unread: the body is judged as a whole first, then field by field."""
+
+    payload: msgspec.Raw | UnsetType = UNSET
+    max_attempts: msgspec.Raw | UnsetType = UNSET
+    priority: msgspec.Raw | UnsetType = UNSET
 
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
@@ -54,7 +85,7 @@ def new_task_of(body: bytes, *, max_attempts: int) -> NewTask:
     _check_is_utf8(body)
     envelope = _envelope_of(body)
     payload = envelope.payload
-    if isinstance(payload, msgspec.UnsetType):
+    if isinstance(payload, UnsetType):
         raise BadRequest(f"payload is missing; {_HOW}")
     if bytes(payload) == b"null":
         raise BadRequest(f"payload is null; {_HOW}")
@@ -62,25 +93,27 @@ def new_task_of(body: bytes, *, max_attempts: int) -> NewTask:
         _refuse_depth()
     return NewTask(
         payload.copy(),
-        max_attempts=_whole_number(
-            "max_attempts", envelope.max_attempts, 1, MOST_ATTEMPTS, default=max_attempts
-        ),
-        priority=_whole_number(
-            "priority", envelope.priority, LEAST_PRIORITY, GREATEST_PRIORITY, default=0
-        ),
+        max_attempts=_given("max_attempts", envelope.max_attempts, MaxAttempts, max_attempts),
+        priority=_given("priority", envelope.priority, Priority, 0),
     )
 
 
-def _whole_number(
-    name: str, value: msgspec.Raw | msgspec.UnsetType, least: int, greatest: int, *, default: int
-) -> int:
-    if isinstance(value, msgspec.UnsetType):
-        return default
-    with contextlib.suppress(msgspec.DecodeError, msgspec.ValidationError):
-        number = msgspec.json.decode(value, type=int)
-        if least <= number <= greatest:
-            return number
-    raise Unprocessable(f"{name} must be a whole number from {least} to {greatest}")
+def _given(name: str, value: msgspec.Raw | UnsetType, kind: Any, default: int) -> int:
+    return default if isinstance(value, UnsetType) else _whole_number(name, bytes(value), kind)
+
+
+def _whole_number(name: str, text: bytes, kind: Any) -> int:
+    """Read a number by its type, an ``int`` with bounds; 2.0 is whole, as JSON Schema has it."""
+    try:
+        number = msgspec.json.decode(text)
+        is_whole = isinstance(number, float) and number.is_integer()
+        whole: int = msgspec.convert(int(number) if is_whole else number, kind)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        [bounds] = kind.__metadata__
+        raise Unprocessable(
+            f"{name} must be a whole number from {bounds.ge} to {bounds.le}"
+        ) from None
+    return whole
 
 
 def _check_is_utf8(body: bytes) -> None:
@@ -129,11 +162,25 @@ def _refuse_depth() -> NoReturn:
 
 
 class PageRequest(msgspec.Struct, frozen=True):
-    """The query of ``GET /tasks``."""
+    """The query of ``GET /tasks``.
 
-    limit: int
-    status: TaskStatus | None
-    before: uuid.UUID | None
+    Attributes:
+        limit: How many tasks to answer with, at most.
+        status: Only tasks that stand so; all if it is not given.
+        cursor: A place in the list, as the ``Link`` header gives it; the newest task if it is
+            not given.
+    """
+
+    limit: Limit = DEFAULT_PAGE
+    status: TaskStatus | None = None
+    cursor: Cursor | None = None
+
+    @property
+    def before(self) -> uuid.UUID | None:
+        """The task after which the page begins."""
+        if self.cursor is None:
+            return None
+        return uuid.UUID(bytes=base64.urlsafe_b64decode(f"{self.cursor}=="))
 
 
 def page_request_of(query: Mapping[str, Iterable[str]]) -> PageRequest:
@@ -142,22 +189,15 @@ def page_request_of(query: Mapping[str, Iterable[str]]) -> PageRequest:
     Raises:
         Unprocessable: A parameter cannot be used; names it and what is allowed.
     """
-    readers = {"limit": _limit_of, "status": _status_of, "cursor": _id_of_cursor}
-    values: dict[str, object] = {}
+    readers = {"limit": _limit_of, "status": _status_of, "cursor": _cursor_of}
+    values: dict[str, Any] = {}
     for name, (text, *more) in query.items():
         if name not in readers:
             raise Unprocessable(f"there is no parameter {name!r}; known are {', '.join(readers)}")
         if more:
             raise Unprocessable(f"{name} is given more than once")
         values[name] = readers[name](text)
-    return msgspec.convert(
-        {
-            "limit": values.get("limit", DEFAULT_PAGE),
-            "status": values.get("status"),
-            "before": values.get("cursor"),
-        },
-        PageRequest,
-    )
+    return PageRequest(**values)
 
 
 def task_id_of(text: str) -> uuid.UUID:
@@ -177,10 +217,8 @@ def cursor_of(task_id: uuid.UUID) -> str:
 
 
 def _limit_of(text: str) -> int:
-    limit = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise Unprocessable(f"limit must be a whole number from 1 to {LARGEST_PAGE}")
-    return limit
+    digits = text.lstrip("0") if re.fullmatch("[0-9]+", text) else ""
+    return _whole_number("limit", digits.encode(), Limit)
 
 
 def _status_of(text: str) -> TaskStatus:
@@ -190,13 +228,11 @@ def _status_of(text: str) -> TaskStatus:
         raise Unprocessable(f"status must be one of {', '.join(TaskStatus)}") from None
 
 
-def _id_of_cursor(text: str) -> uuid.UUID:
+def _cursor_of(text: str) -> str:
     try:
-        task_id = uuid.UUID(bytes=base64.b64decode(text + "==", altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError):
-        task_id = None
-    if task_id is None or cursor_of(task_id) != text:
+        cursor: str = msgspec.convert(text, Cursor)
+    except msgspec.ValidationError:
         raise Unprocessable(
             "cursor is not one that this service gave; follow the Link header with rel=next"
-        )
-    return task_id
+        ) from None
+    return cursor

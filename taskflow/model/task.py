@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import uuid
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from taskflow.model.outcome import ErrorType
 
@@ -15,6 +16,12 @@ DEFAULT_QUEUE: Final = "default"
 LEAST_PRIORITY: Final = -100
 GREATEST_PRIORITY: Final = 100
 MOST_ATTEMPTS: Final = 100
+# What readers of ``/openapi.json`` see of them; msgspec itself takes any JSON for ``Raw``.
+Payload: TypeAlias = Annotated[
+    msgspec.Raw,
+    Meta(extra_json_schema={"type": ["string", "number", "boolean", "object", "array"]}),
+]
+Moment: TypeAlias = Annotated[dt.datetime, Meta(tz=True)]
 
 
 class TaskStatus(enum.StrEnum):
@@ -72,15 +79,15 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: uuid.UUID
-    payload: msgspec.Raw
+    payload: Payload
     status: TaskStatus
     result: msgspec.Raw | None = None
     error: str | None = None
     error_type: ErrorType | None = None
-    created_at: dt.datetime
-    run_at: dt.datetime
-    started_at: dt.datetime | None = None
-    finished_at: dt.datetime | None = None
+    created_at: Moment
+    run_at: Moment
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
     queue: str = DEFAULT_QUEUE
     priority: int = 0
     attempt: int = 0
@@ -119,8 +126,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     status: AttemptStatus
     node: str | None
-    started_at: dt.datetime
-    finished_at: dt.datetime | None = None
+    started_at: Moment
+    finished_at: Moment | None = None
     elapsed_ms: float | None = None
     status_code: int | None = None
     error: str | None = None

@@ -35,19 +35,19 @@ def attempts(server, task_id):
 
 
 class TestFields:
-    @pytest.mark.parametrize("number", [1, 2, 100])
+    @pytest.mark.parametrize("number", [1, 2, 3.0, 100])
     def test_max_attempts_are_taken(self, server, number):
-        """A task may say how many attempts it gets."""
+        """A task may say how many attempts it gets; 3.0 is a whole number, as to JSON Schema."""
         answer = post(server, payload=1, max_attempts=number)
         assert (answer.status, answer.json["max_attempts"]) == (201, number)
 
-    @pytest.mark.parametrize("number", [-100, 0, 7, 100])
+    @pytest.mark.parametrize("number", [-100, -2.0, 0, 7, 100])
     def test_a_priority_is_taken(self, server, number):
         """A task may say how urgent it is."""
         answer = post(server, payload=1, priority=number)
         assert (answer.status, answer.json["priority"]) == (201, number)
 
-    @pytest.mark.parametrize("value", [0, -1, 101, 1.5, "2", None, True, [], {}, 10**30])
+    @pytest.mark.parametrize("value", [0, -1, 101, 1.5, "2", None, True, [], {}, 10**30, 1e30])
     def test_other_numbers_of_attempts_are_refused(self, server, value):
         """The answer names the field and what it may be."""
         answer = post(server, payload=1, max_attempts=value)
