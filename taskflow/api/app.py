@@ -12,6 +12,7 @@ from taskflow.api.edge import Edge
 from taskflow.api.gate import Gate
 from taskflow.api.health import health_routes
 from taskflow.api.keys import Keyring
+from taskflow.api.openapi import openapi_routes
 from taskflow.api.tasks import task_routes
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
@@ -42,6 +43,7 @@ def create_app(
     problems.install(app)
     app.register_blueprint(task_routes(store, settings))
     app.register_blueprint(health_routes(store, is_running))
+    app.register_blueprint(openapi_routes())
     edge: Any = Edge(app.asgi_app, Gate(settings, keys))
     app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise
     return app

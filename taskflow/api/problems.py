@@ -30,7 +30,14 @@ _RETRY_AFTER_SECONDS: Final = 2
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What went wrong: ``title`` says what kind, ``detail`` what in this case and what to do."""
+    """What went wrong (RFC 9457).
+
+    Attributes:
+        type: ``about:blank``: that the status says what kind it is.
+        title: The status in words.
+        status: The status of the answer.
+        detail: What is wrong in this case, and what to do.
+    """
 
     type: str
     title: str

@@ -25,7 +25,7 @@ Moment: TypeAlias = Annotated[dt.datetime, Meta(tz=True)]
 
 
 class TaskStatus(enum.StrEnum):
-    """Where a task stands; ``lifecycle`` says how it moves."""
+    """Where a task stands; the last three are ends, from which only a person moves it."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -62,9 +62,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: Made by the store; later tasks have greater ids.
-        payload: JSON text as it was sent.
+        payload: JSON as it was sent, to the byte.
         status: Where it stands.
-        result: JSON text of the ``Response`` of a COMPLETED task.
+        result: The ``Response`` of a COMPLETED task, as JSON.
         error: Why the last attempt failed, for people.
         error_type: The same for programs.
         created_at: When it was stored.

@@ -1,0 +1,61 @@
+"""Tasks as ``/openapi.json`` shows them, made of the types that are answered with."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Final
+
+import msgspec
+
+from taskflow.model.outcome import ErrorType, Response
+from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+
+TASK_ID: Final = uuid.UUID("01a20c58-b6fd-77bf-9328-1ccde011d8da")
+URL: Final = "https://example.com/"
+_CREATED: Final = dt.datetime(2026, 11, 24, 6, 57, 50, 332789, tzinfo=dt.UTC)
+_STARTED: Final = _CREATED + dt.timedelta(milliseconds=2)
+_FINISHED: Final = _STARTED + dt.timedelta(milliseconds=5)
+
+
+PENDING: Final = Task(
+    id=TASK_ID,
+    payload=msgspec.Raw(msgspec.json.encode(URL)),
+    status=TaskStatus.PENDING,
+    created_at=_CREATED,
+    run_at=_CREATED,
+)
+COMPLETED: Final = msgspec.structs.replace(
+    PENDING,
+    status=TaskStatus.COMPLETED,
+    result=msgspec.Raw(
+        msgspec.json.encode(
+            Response(
+                message="fetched",
+                result=msgspec.Raw(b'{"answer": 42}'),
+                status="200 OK",
+                status_code=200,
+                headers={"content-type": "application/json"},
+                content_type="application/json",
+                encoding="json",
+                url=URL,
+                elapsed_ms=4.769,
+                size=14,
+            )
+        )
+    ),
+    started_at=_STARTED,
+    finished_at=_FINISHED,
+    attempt=1,
+)
+ATTEMPT: Final = AttemptRecord(
+    number=1,
+    status=AttemptStatus.FAILED,
+    node="vm:11634",
+    started_at=_STARTED,
+    finished_at=_FINISHED,
+    elapsed_ms=4.502,
+    status_code=503,
+    error="http error: status: 503 Service Unavailable",
+    error_type=ErrorType.HTTP_STATUS,
+)

@@ -1,0 +1,249 @@
+"""``/openapi.json``: the API as an OpenAPI 3.1 document, made of the types that validate."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from quart import Blueprint, Response
+
+from taskflow import __version__
+from taskflow.api import problems
+from taskflow.api.operations import (
+    ANY_REQUEST,
+    OPERATIONS,
+    PROBLEMS,
+    Answer,
+    Operation,
+    Parameter,
+    ProblemText,
+)
+from taskflow.api.schemas import TaskRequest
+from taskflow.model import outcome
+from taskflow.model.task import AttemptRecord, Task
+
+Json: TypeAlias = dict[str, Any]
+
+_SENT: Final = (TaskRequest,)
+_SHOWN: Final = (Task, AttemptRecord, outcome.Response, problems.Problem)
+_SCHEMAS: Final = "#/components/schemas/{name}"
+
+
+def openapi_routes() -> Blueprint:
+    """``/openapi.json``, made once."""
+    routes = Blueprint("openapi", __name__)
+    text = msgspec.json.encode(document())
+
+    @routes.get("/openapi.json")
+    async def describe() -> Response:
+        return Response(text, content_type="application/json")
+
+    return routes
+
+
+def document() -> Json:
+    """The whole document."""
+    paths: dict[str, Json] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": _info(),
+        "tags": [
+            {"name": "tasks", "description": "Hand in URLs, read what became of them."},
+            {"name": "health", "description": "For those who watch over the service."},
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": _components(),
+            "responses": {
+                _name_of(status): _problem(status, text) for status, text in PROBLEMS.items()
+            },
+        },
+    }
+
+
+def _info() -> Json:
+    return {
+        "title": "TaskFlow",
+        "version": __version__,
+        "summary": "A self-hosted HTTP task queue.",
+        "description": "Hand in a URL and get an id back; TaskFlow fetches the URL in the "
+        "background and keeps the outcome. Errors are `application/problem+json` (RFC 9457). A "
+        "path that is not here answers with 404; a method that a path does not take with 405, and "
+        "with those that it takes in `Allow`. Where GET is taken, so is HEAD.",
+        "license": {"name": "MIT", "identifier": "MIT"},
+    }
+
+
+def _operation(operation: Operation) -> Json:
+    answered = sorted({*ANY_REQUEST, *operation.problems})
+    told: Json = {
+        "operationId": operation.name,
+        "tags": [operation.group],
+        "summary": operation.summary,
+        "description": operation.description,
+        "parameters": [
+            *(_parameter(one, "path") for one in operation.path_parameters),
+            *_query(operation),
+        ],
+        "responses": {
+            str(operation.answer.status.value): _answer(operation.answer),
+            **{
+                str(status.value): {"$ref": f"#/components/responses/{_name_of(status)}"}
+                for status in answered
+            },
+        },
+    }
+    if operation.body is not None:
+        told["requestBody"] = _body(operation)
+    return told
+
+
+def _query(operation: Operation) -> list[Json]:
+    """The parameters that are the fields of the query's type; all of them may be left out."""
+    if operation.query is None:
+        return []
+    _, meanings = _told_of(operation.query)
+    return [
+        _parameter(
+            Parameter(name, meanings[name], field.type, operation.query_examples[name]), "query"
+        )
+        | {"schema": _field_schema(field)}
+        for field in msgspec.structs.fields(operation.query)
+        for name in [field.encode_name]
+    ]
+
+
+def _field_schema(field: msgspec.structs.FieldInfo) -> Json:
+    """Of a field that may be left out: ``None`` says that it is, and cannot be written."""
+    schema = _schema(field.type)
+    if field.default is not None:
+        return schema | {"default": field.default}
+    [said] = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
+    return dict(said)
+
+
+def _body(operation: Operation) -> Json:
+    content = {
+        "schema": _schema(operation.body),
+        "examples": {
+            summary.replace(" ", "-").replace(",", ""): {"summary": summary, "value": value}
+            for summary, value in operation.body_examples.items()
+        },
+    }
+    return {"required": True, "content": {"application/json": content}}
+
+
+def _answer(answer: Answer) -> Json:
+    content = {"schema": _schema(answer.kind), "example": _plain(answer.example)}
+    told: Json = {
+        "description": answer.description,
+        "content": {answer.media_type: content},
+    }
+    if answer.fields:
+        told["headers"] = _head(answer.fields)
+    if answer.links:
+        told["links"] = {
+            name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
+            for name in answer.links
+        }
+    return told
+
+
+def _problem(status: HTTPStatus, text: ProblemText) -> Json:
+    example = problems.Problem("about:blank", status.phrase, status.value, text.detail)
+    content = {"schema": _schema(problems.Problem), "example": _plain(example)}
+    told: Json = {
+        "description": text.description,
+        "content": {problems.MEDIA_TYPE: content},
+    }
+    if text.fields:
+        told["headers"] = _head(text.fields)
+    return told
+
+
+def _name_of(status: HTTPStatus) -> str:
+    return f"Problem{status.value}"
+
+
+def _head(fields: Iterable[Parameter]) -> Json:
+    return {
+        field.name: {
+            "description": field.description,
+            "required": field.is_required,
+            "schema": _schema(field.kind),
+            "example": _plain(field.example),
+        }
+        for field in fields
+    }
+
+
+def _parameter(parameter: Parameter, place: str) -> Json:
+    return {
+        "name": parameter.name,
+        "in": place,
+        "description": parameter.description,
+        "required": parameter.is_required,
+        "schema": _schema(parameter.kind),
+        "example": _plain(parameter.example),
+    }
+
+
+def _schema(kind: Any) -> Json:
+    """Of a type, with named ones by reference."""
+    [schema], _ = msgspec.json.schema_components([kind], ref_template=_SCHEMAS)
+    return schema
+
+
+def _components() -> Json:
+    """The named types, with the meanings of their fields."""
+    _, components = msgspec.json.schema_components((*_SENT, *_SHOWN), ref_template=_SCHEMAS)
+    for schema in components.values():
+        schema["description"] = _prose(schema["description"])
+    for kind in (*_SENT, *_SHOWN):
+        _explain(components[kind.__name__], kind)
+    for kind in _SHOWN:
+        _make_whole(components[kind.__name__])
+    # To stores a result is text.
+    components["Task"]["properties"]["result"] |= {
+        "anyOf": [_schema(outcome.Response), {"type": "null"}]
+    }
+    return components
+
+
+def _explain(schema: Json, kind: type) -> None:
+    schema["description"], meanings = _told_of(kind)
+    for name, meaning in meanings.items():
+        schema["properties"][name]["description"] = meaning
+
+
+def _make_whole(schema: Json) -> None:
+    """What is shown has all its fields, with whatever value."""
+    schema["required"] = list(schema["properties"])
+    for field in schema["properties"].values():
+        field.pop("default", None)
+        if {} in field.get("anyOf", ()):  # any JSON, or something that is JSON too
+            del field["anyOf"]
+
+
+def _told_of(kind: type) -> tuple[str, dict[str, str]]:
+    """What a class says of itself and of its attributes in its docstring."""
+    text, _, attributes = (inspect.getdoc(kind) or "").partition("\n\nAttributes:\n")
+    # Each begins at an indentation of four; its further lines are indented by more.
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
+    return _prose(text), {name: _prose(meaning) for name, meaning in entries}
+
+
+def _prose(text: str) -> str:
+    """A docstring's text as Markdown, in the words of JSON."""
+    return re.sub(r"\s+", " ", text).replace("``None``", "null").replace("``", "`")
+
+
+def _plain(value: object) -> Any:
+    """A value as it looks when it was sent."""
+    return msgspec.json.decode(msgspec.json.encode(value))

@@ -1,0 +1,306 @@
+"""Every route as clients see it: what it takes and what it answers.
+
+A route that is added gets an ``Operation`` here, and an answer that any request can get a place
+in ``ANY_REQUEST``; ``openapi.py`` makes the document of it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+import msgspec
+
+from taskflow.api.examples import ATTEMPT, COMPLETED, PENDING, TASK_ID, URL
+from taskflow.api.schemas import PageRequest, TaskRequest, cursor_of
+from taskflow.model.task import AttemptRecord, Task, TaskStatus
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """Something in the path, the query or the head of an answer.
+
+    Attributes:
+        name: As it is written in a request.
+        description: One line for people.
+        kind: Its type.
+        example: A value of it.
+        is_required: Whether it is always there.
+    """
+
+    name: str
+    description: str
+    kind: Any
+    example: object
+    is_required: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a route answers if all is well.
+
+    Attributes:
+        status: Its code.
+        description: One line for people.
+        kind: The type of its body.
+        example: A body of it.
+        media_type: What the body is.
+        fields: Of its head.
+        links: Operations that take the ``id`` in it.
+    """
+
+    status: HTTPStatus = HTTPStatus.OK
+    description: str
+    kind: Any
+    example: object
+    media_type: str = "application/json"
+    fields: tuple[Parameter, ...] = ()
+    links: tuple[str, ...] = ()
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """A method of a path.
+
+    Attributes:
+        method: In small letters.
+        path: With the names of its parameters in braces.
+        name: For programs that make clients of the document; unique.
+        group: What it is listed under.
+        summary: A few words.
+        description: All of it.
+        answer: If all is well.
+        problems: The statuses of its other answers, those of any request aside.
+        path_parameters: All of those in the path.
+        query: The type of its query; parameters are its fields.
+        query_examples: A value for each of them.
+        body: The type of the body that it takes, if it takes one.
+        body_examples: Bodies, by what they show.
+    """
+
+    method: str
+    path: str
+    name: str
+    group: str
+    summary: str
+    description: str
+    answer: Answer
+    problems: tuple[HTTPStatus, ...] = ()
+    path_parameters: tuple[Parameter, ...] = ()
+    query: type[msgspec.Struct] | None = None
+    query_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
+    body: type[msgspec.Struct] | None = None
+    body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
+
+
+class ProblemText(msgspec.Struct, frozen=True):
+    """What is told of an answer that is a problem.
+
+    Attributes:
+        description: When it comes.
+        detail: Of an example.
+        fields: Of its head.
+    """
+
+    description: str
+    detail: str
+    fields: tuple[Parameter, ...] = ()
+
+
+# What stands before the routes answers so, whatever is asked for.
+ANY_REQUEST: Final = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+)
+
+PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
+    HTTPStatus.BAD_REQUEST: ProblemText(
+        "The request can be read in two ways, or its body is no JSON object with a `payload` "
+        "that is not null.",
+        'payload is missing; send a JSON object with a payload, such as {"payload": '
+        '"https://example.com/"}',
+    ),
+    HTTPStatus.NOT_FOUND: ProblemText(
+        "No task has this id, or it is no id at all.", "There is no task with this id."
+    ),
+    HTTPStatus.REQUEST_TIMEOUT: ProblemText(
+        "The body did not come within 30 s.",
+        "the body did not come in time; send it without long pauses",
+    ),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ProblemText(
+        "The body is larger than the setting `TASKFLOW_MAX_BODY_BYTES` says.",
+        "the body is larger than the 1048576 bytes that are taken here",
+    ),
+    HTTPStatus.REQUEST_URI_TOO_LONG: ProblemText(
+        "The request target is longer than 8 KiB.", "the target is longer than 8192 bytes"
+    ),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ProblemText(
+        "The body is compressed. Its media type does not matter: it is read as JSON.",
+        "The request body is compressed; send it as it is.",
+        (
+            Parameter(
+                "Accept-Encoding",
+                "What is taken.",
+                Literal["identity"],
+                "identity",
+                is_required=True,
+            ),
+        ),
+    ),
+    HTTPStatus.UNPROCESSABLE_ENTITY: ProblemText(
+        "The request is well-formed, but a field or parameter cannot be used, which is named "
+        "together with what is allowed; or the payload cannot be kept unchanged.",
+        "limit must be a whole number from 1 to 1000",
+    ),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: ProblemText(
+        "A header field is longer than 8 KiB, or all of them together are longer than 16 KiB.",
+        "a header field is longer than 8192 bytes, or all of them together are longer than 16384",
+    ),
+    HTTPStatus.INTERNAL_SERVER_ERROR: ProblemText(
+        "A fault in TaskFlow itself.", "a fault in TaskFlow itself; its log has the details"
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: ProblemText(
+        "The database does not answer, or tasks are not being run. Whether a task of such a POST "
+        "was kept is not known.",
+        "The task store cannot be reached at the moment; try again shortly.",
+        (Parameter("Retry-After", "In seconds.", int, 2, is_required=True),),
+    ),
+}
+
+_ID_IN_PATH: Final = Parameter(
+    "id", "The task's id, as its POST gave it.", uuid.UUID, TASK_ID, is_required=True
+)
+_HEALTHY: Final = "ok\n"
+
+OPERATIONS: Final = (
+    Operation(
+        method="post",
+        path="/tasks",
+        name="addTask",
+        group="tasks",
+        summary="Hand in a task",
+        description="Answers when the task is on disk, and never waits for a worker. From then "
+        "on the task comes to its end, whatever is killed.",
+        body=TaskRequest,
+        body_examples={
+            "a URL": {"payload": URL},
+            "tried again, and urgent": {"payload": URL, "max_attempts": 3, "priority": 10},
+        },
+        answer=Answer(
+            status=HTTPStatus.CREATED,
+            description="The task as it was stored.",
+            kind=Task,
+            example=PENDING,
+            fields=(
+                Parameter(
+                    "Location", "Where the task is.", str, f"/tasks/{TASK_ID}", is_required=True
+                ),
+            ),
+            links=("showTask", "listAttempts"),
+        ),
+        problems=(
+            HTTPStatus.REQUEST_TIMEOUT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/tasks",
+        name="listTasks",
+        group="tasks",
+        summary="List tasks, the newest first",
+        description="By pages. Each parameter may be given once; unknown ones are refused.",
+        query=PageRequest,
+        query_examples={
+            "limit": 20,
+            "status": TaskStatus.FAILED,
+            "cursor": cursor_of(TASK_ID),
+        },
+        answer=Answer(
+            description="A page; shorter than asked for if the tasks on it are large.",
+            kind=list[Task],
+            example=[COMPLETED],
+            fields=(
+                Parameter(
+                    "Link",
+                    "Leads to the next page, if there is one.",
+                    str,
+                    f'</tasks?limit=20&cursor={cursor_of(TASK_ID)}>; rel="next"',
+                ),
+            ),
+        ),
+        problems=(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="get",
+        path="/tasks/{id}",
+        name="showTask",
+        group="tasks",
+        summary="How a task stands",
+        description="With its result, or why it failed, once it is at its end.",
+        path_parameters=(_ID_IN_PATH,),
+        answer=Answer(description="The task.", kind=Task, example=COMPLETED),
+        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="get",
+        path="/tasks/{id}/attempts",
+        name="listAttempts",
+        group="tasks",
+        summary="How each attempt at a task went",
+        description="In the order in which they were made; a running one is the last.",
+        path_parameters=(_ID_IN_PATH,),
+        answer=Answer(
+            description="The attempts; none for a task that has not been run.",
+            kind=list[AttemptRecord],
+            example=[ATTEMPT],
+        ),
+        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="get",
+        path="/livez",
+        name="isAlive",
+        group="health",
+        summary="Whether the process lives",
+        description="200 while it can answer at all.",
+        answer=Answer(
+            description="It lives.",
+            kind=Literal["ok\n"],
+            example=_HEALTHY,
+            media_type="text/plain",
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/readyz",
+        name="isReady",
+        group="health",
+        summary="Whether it takes tasks and runs them",
+        description="Asks the database, and looks whether the workers are running.",
+        answer=Answer(
+            description="It does.",
+            kind=Literal["ok\n"],
+            example=_HEALTHY,
+            media_type="text/plain",
+        ),
+        problems=(HTTPStatus.SERVICE_UNAVAILABLE,),
+    ),
+    Operation(
+        method="get",
+        path="/openapi.json",
+        name="describe",
+        group="health",
+        summary="This document",
+        description="Made at the start from the types that requests are validated by.",
+        answer=Answer(
+            description="OpenAPI 3.1.",
+            kind=dict[str, Any],
+            example={"openapi": "3.1.0", "info": {"title": "TaskFlow", "version": "0.1.0"}},
+        ),
+    ),
+)

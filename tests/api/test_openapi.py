@@ -1,0 +1,189 @@
+"""``/openapi.json``: a valid document, of every route, that says what is really answered."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from schemathesis.specs.openapi.definitions import OPENAPI_31
+
+from taskflow import __version__
+from taskflow.api.app import create_app
+from taskflow.api.openapi import document
+from taskflow.api.schemas import TaskRequest, _Envelope
+from taskflow.settings import Settings
+from taskflow.store.memory import MemoryStore
+from tests.api.client import Answer
+
+DOCUMENT = document()
+OPERATIONS = {
+    (method, path): operation
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+}
+TWO_LENGTHS = {"content-length": "5", "transfer-encoding": "chunked"}
+PARAMETER_IN_PATH = re.compile(r"{(\w+)}")
+
+
+def resolved(part: dict) -> dict:
+    """A part of the document, or what it refers to."""
+    if "$ref" not in part:
+        return part
+    found: Any = DOCUMENT
+    for name in part["$ref"].removeprefix("#/").split("/"):
+        found = found[name]
+    return found
+
+
+def complaints(value: object, schema: dict) -> list[str]:
+    """What a schema of the document, formats included, has against a value."""
+    whole = {**schema, "components": DOCUMENT["components"]}
+    validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+    return [error.message for error in validator.iter_errors(value)]
+
+
+def parts(value: object) -> Iterator[dict]:
+    """Every object in the document."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            yield from parts(inner)
+
+
+def check(answer: Answer, method: str, path: str) -> None:
+    """The answer is one that the document has for the operation, with its head and its body."""
+    responses = OPERATIONS[method, path]["responses"]
+    told = resolved(responses[str(answer.status)])
+    [(media_type, content)] = told["content"].items()
+    sent_type = answer.header("content-type")
+    assert sent_type.partition(";")[0] == media_type
+    body = answer.json if media_type.endswith("json") else answer.body.decode()
+    assert complaints(body, content["schema"]) == []
+    for name, header in told.get("headers", {}).items():
+        text = answer.header(name)
+        assert text or not header["required"], name
+        if text is not None:
+            is_number = header["schema"].get("type") == "integer"
+            assert complaints(int(text) if is_number else text, header["schema"]) == []
+
+
+class TestDocument:
+    def test_it_is_served(self, server):
+        """As JSON, the same as the code makes it, with the version that runs."""
+        answer = server.ask("GET", "/openapi.json")
+        assert (answer.status, answer.header("content-type")) == (200, "application/json")
+        assert answer.json == json.loads(json.dumps(DOCUMENT))
+        assert answer.json["info"]["version"] == __version__
+
+    async def test_it_has_every_route_and_nothing_else(self):
+        """The methods and paths of the app, but for HEAD and OPTIONS, which come by themselves."""
+        app = create_app(MemoryStore(), Settings(), lambda: True)
+        routes = {
+            (method.lower(), re.sub(r"<(\w+)>", "{}", rule.rule))
+            for rule in app.url_map.iter_rules()
+            for method in rule.methods - {"HEAD", "OPTIONS"}
+        }
+        assert routes == {(m, PARAMETER_IN_PATH.sub("{}", path)) for m, path in OPERATIONS}
+
+    def test_it_is_valid(self):
+        """By the schema that the OpenAPI Initiative gives out; schemas by that of JSON Schema."""
+        jsonschema_rs.Draft202012Validator(OPENAPI_31).validate(DOCUMENT)
+        for part in parts(DOCUMENT):
+            if "schema" in part:
+                jsonschema_rs.meta.validate(part["schema"])
+        for schema in DOCUMENT["components"]["schemas"].values():
+            jsonschema_rs.meta.validate(schema)
+
+    def test_what_it_refers_to_is_there(self):
+        """References lead somewhere, links to operations, names are unique and none is unused."""
+        references = [part["$ref"] for part in parts(DOCUMENT) if "$ref" in part]
+        assert all(resolved({"$ref": reference}) for reference in references)
+        names = [operation["operationId"] for operation in OPERATIONS.values()]
+        assert len(set(names)) == len(names)
+        linked = [link for part in parts(DOCUMENT) for link in part.get("links", {}).values()]
+        assert {link["operationId"] for link in linked} <= set(names)
+        for kind, components in DOCUMENT["components"].items():
+            assert {f"#/components/{kind}/{name}" for name in components} <= set(references)
+
+    @pytest.mark.parametrize(("method", "path"), OPERATIONS)
+    def test_parameters_in_paths(self, method, path):
+        """Each name in braces is a required parameter in the path, and the other way round."""
+        told = [one for one in OPERATIONS[method, path]["parameters"] if one["in"] == "path"]
+        assert [one["name"] for one in told] == PARAMETER_IN_PATH.findall(path)
+        assert all(one["required"] for one in told)
+
+    def test_examples(self):
+        """Each example is valid by the schema that stands beside it."""
+        count = 0
+        for part in parts(DOCUMENT):
+            examples = [one["value"] for one in part.get("examples", {}).values()]
+            for example in [*examples, *([part["example"]] if "example" in part else [])]:
+                assert complaints(example, part["schema"]) == []
+                count += 1
+        assert count > 20
+
+    def test_everything_is_explained(self):
+        """Operations, parameters, answers, types and their fields have a description in prose."""
+        told = [part for part in parts(DOCUMENT) if "operationId" in part and "tags" in part]
+        told += [part for part in parts(DOCUMENT) if {"name", "in"} <= part.keys()]
+        told += DOCUMENT["components"]["responses"].values()
+        for schema in DOCUMENT["components"]["schemas"].values():
+            told += [schema, *schema.get("properties", {}).values()]
+        for part in told:
+            assert part.get("description", "").endswith("."), part
+            assert "``" not in part["description"]
+            assert "Attributes:" not in part["description"]
+
+    def test_what_is_read_is_what_is_told(self):
+        """The fields that are read of a body are those of the type that the document shows."""
+        assert _Envelope.__struct_fields__ == TaskRequest.__struct_fields__
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("path", ["/json", "/text", "/binary", "/deep", "/204", "/404", "/500"])
+    def test_tasks_at_their_end(self, server, target, path):
+        """Results and failures of each kind are as the document says, as are their attempts."""
+        url = json.dumps(target.url + path).encode()
+        answer = server.post(b'{"payload": ' + url + b', "max_attempts": 1}')
+        check(answer, "post", "/tasks")
+        task_id = answer.json["id"]
+        server.wait(task_id)
+        check(server.ask("GET", f"/tasks/{task_id}"), "get", "/tasks/{id}")
+        attempts = server.ask("GET", f"/tasks/{task_id}/attempts")
+        check(attempts, "get", "/tasks/{id}/attempts")
+        assert len(attempts.json) == 1
+        page = server.ask("GET", "/tasks?limit=2")
+        check(page, "get", "/tasks")
+
+    @pytest.mark.parametrize("path", ["/livez", "/readyz", "/openapi.json"])
+    def test_the_others(self, server, path):
+        """What takes no parameters answers as the document says."""
+        check(server.ask("GET", path), "get", path)
+
+    @pytest.mark.parametrize(
+        ("status", "method", "target", "body", "headers"),
+        [
+            (400, "POST", "/tasks", b"{}", {}),
+            (400, "GET", "/livez", b"0\r\n\r\n", TWO_LENGTHS),
+            (404, "GET", f"/tasks/{uuid.UUID(int=0)}", None, {}),
+            (404, "GET", "/tasks/x/attempts", None, {}),
+            (413, "POST", "/tasks", b" " * (2**20 + 1), {}),
+            (414, "GET", "/readyz?" + "x" * 9000, None, {}),
+            (415, "POST", "/tasks", b"", {"content-encoding": "gzip"}),
+            (422, "POST", "/tasks", b'{"payload": 1, "priority": 101}', {}),
+            (422, "GET", "/tasks?limit=0", None, {}),
+            (431, "GET", "/openapi.json", None, {"x": "x" * 9000}),
+        ],
+    )
+    def test_problems(self, server, status, method, target, body, headers):
+        """Each kind of refusal is among the answers that the document has for its operation."""
+        answer = server.ask(method, target, body, headers)
+        assert answer.status == status
+        path, _, _ = target.partition("?")
+        check(answer, method.lower(), re.sub("(?<=/tasks/)[^/]+", "{id}", path))
