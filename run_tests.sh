@@ -4,6 +4,8 @@
 #   ./run_tests.sh -k name ...   only pytest, with these arguments
 #   ./run_tests.sh --chaos ...   the chaos suite in its long form: minutes of load a scenario
 #                                (--chaos-seed N, --chaos-rate TASKS_A_SECOND, --chaos-seconds S)
+#   ./run_tests.sh --fuzz ...    fuzzes the API by its own document for minutes on each store
+#                                (--fuzz-examples N, --fuzz-seed N)
 #   ./run_tests.sh --smoke URL   only the smoke's six requests, sent to a server that runs
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
@@ -83,6 +85,9 @@ case ${1-} in
     ;;
 --chaos)
     exec "$venv/bin/python" -m pytest tests/chaos -s "$@"
+    ;;
+--fuzz)
+    exec "$venv/bin/python" -m pytest tests/fuzz -s "$@"
     ;;
 --smoke)
     exec "$venv/bin/python" tests/smoke.py "${2:?run_tests.sh: --smoke needs the URL of a server}"

@@ -6,10 +6,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
 import trio
+from quart_trio import QuartTrio
 
 from taskflow.server import serve_http
 from taskflow.service import open_service
@@ -28,15 +30,23 @@ class LiveServer:
     Args:
         settings: Its settings, those of the tests aside.
         configure: Called with its Quart app before it serves.
+        open_app: Makes the app, with all that runs behind it.
     """
 
     def __init__(
-        self, *, configure: Callable[[Any], None] = lambda app: None, **settings: object
+        self,
+        *,
+        configure: Callable[[Any], None] = lambda app: None,
+        open_app: Callable[
+            [Settings, Shutdown], AbstractAsyncContextManager[QuartTrio]
+        ] = open_service,
+        **settings: object,
     ) -> None:
         # Most tests care for no Host, and send any.
         settings = {"allowed_hosts": "*", **settings}
         self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **OPEN, **settings)
         self._configure = configure
+        self._open_app = open_app
         self._started: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work)
         self._stop: Callable[[], None] = lambda: None
@@ -106,7 +116,7 @@ class LiveServer:
         shutdown = Shutdown()
         token = trio.lowlevel.current_trio_token()
         async with (
-            open_service(self._settings, shutdown) as app,
+            self._open_app(self._settings, shutdown) as app,
             trio.open_nursery() as nursery,
         ):
             self._configure(app)

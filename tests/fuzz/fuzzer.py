@@ -1,0 +1,59 @@
+"""Schemathesis, as a process of its own that reads ``/openapi.json`` and then asks away."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+MODES = ("examples", "coverage", "fuzzing", "stateful")
+
+
+class Length(NamedTuple):
+    """How long a run is.
+
+    Attributes:
+        examples: How many requests of each kind an operation gets, at most.
+        seed: Drives all that is random. With ``None`` nothing is but what comes of the ids that
+            the server makes up, in chains of requests.
+    """
+
+    examples: int
+    seed: int | None = None
+
+
+class Report(NamedTuple):
+    """How a run ended: with 0 if nothing was found, and what it said."""
+
+    code: int
+    text: str
+
+    def count(self, pattern: str) -> int:
+        """The number that it gives of something."""
+        match = re.search(pattern, self.text)
+        assert match, f"{pattern} is not in {self.text}"
+        return int(match[1])
+
+
+def fuzz(url: str, length: Length, folder: Path, *, modes: tuple[str, ...] = MODES) -> Report:
+    """Fuzz the server at this address; files that are written on the way go to the folder."""
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)]
+    command += ["run", f"{url}/openapi.json", "--checks", "all", "--no-color"]
+    command += ["--phases", ",".join(modes), "--max-examples", str(length.examples)]
+    is_random = length.seed is not None
+    command += ["--seed", str(length.seed)] if is_random else ["--generation-deterministic"]
+    ended = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=folder,
+        # Whatever proxy the environment names is not for servers on this machine.
+        env={**os.environ, "NO_PROXY": "*", "no_proxy": "*"},
+    )
+    return Report(ended.returncode, ended.stdout)

@@ -1,0 +1,48 @@
+"""TaskFlow's HTTP over a store, with nothing that would fetch what strangers made up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import msgspec
+from quart_trio import QuartTrio
+
+from taskflow.api.app import create_app
+from taskflow.api.examples import COMPLETED
+from taskflow.model.outcome import ErrorType
+from taskflow.model.task import NewTask, TaskStatus
+from taskflow.service import open_store
+from taskflow.settings import Settings
+from taskflow.shutdown import Shutdown
+from taskflow.store.base import Ending, Retrial, TaskStore
+
+HOUR_SECONDS = 3600.0
+
+
+@contextlib.asynccontextmanager
+async def open_idle_app(settings: Settings, shutdown: Shutdown) -> AsyncIterator[QuartTrio]:
+    """The app that ``taskflow serve`` has, without an engine and without a fetcher."""
+    async with open_store(settings) as store:
+        await fill(store)
+        yield create_app(store, settings, lambda: True)
+
+
+async def fill(store: TaskStore) -> None:
+    """Keep a task of every status, as no worker will make them."""
+    node = await store.register("nobody", HOUR_SECONDS)
+    *_, called_off = await store.add([NewTask(msgspec.Raw(b'"a URL"'))] * 5)
+    done, failed, retried, _running = await store.claim(node, limit=4)
+    error, error_type = "connect error: refused", ErrorType.CONNECT
+    await store.settle(
+        [
+            Ending(done.task_id, done.token, TaskStatus.COMPLETED, result=bytes(COMPLETED.result)),
+            Ending(
+                failed.task_id, failed.token, TaskStatus.FAILED, error=error, error_type=error_type
+            ),
+        ]
+    )
+    await store.retry(
+        [Retrial(retried.task_id, retried.token, HOUR_SECONDS, error, error_type, elapsed_ms=1.5)]
+    )
+    await store.cancel(called_off.id)

@@ -1,0 +1,68 @@
+"""The API under requests made up from its own document: no fault, and no answer beside it."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskflow.api.openapi import document
+from taskflow.model.task import TaskStatus
+from taskflow.service import MEMORY_URL
+from tests.api.live import LiveServer
+from tests.fuzz.fuzzer import Length, fuzz
+from tests.fuzz.idle import open_idle_app
+
+
+def operations():
+    """Every method of every path in the document."""
+    return [method for methods in document()["paths"].values() for method in methods]
+
+
+def test_the_api_is_as_its_document_says(idle_server, length, tmp_path):
+    """Valid requests are taken, others refused, and every answer is one that is documented.
+
+    That is so for examples, for the edges of each schema, for random requests, and for chains of
+    them in which a task is handed in and then asked for.
+    """
+    report = fuzz(idle_server.url, length, tmp_path)
+    print(report.text)
+    assert report.code == 0
+    assert report.count("Operations: +(\\d+) selected") == len(operations())
+    assert report.count("API Links: +(\\d+) covered") > 0
+    idle_server.check_serves()
+
+
+def test_every_status_is_there_to_be_asked_for(idle_server):
+    """The lists and tasks that are fuzzed have results, errors and attempts in them."""
+    for status in TaskStatus:
+        answer = idle_server.ask("GET", f"/tasks?status={status}")
+        assert {task["status"] for task in answer.json} == {status}
+
+
+SPOILT = {
+    "no Location": (lambda answer: answer.headers.pop("Location"), "Missing required headers"),
+    "another media type": (
+        lambda answer: answer.headers.set("Content-Type", "text/html"),
+        "Undocumented Content-Type",
+    ),
+    "a status": (lambda answer: setattr(answer, "status_code", 418), "Undocumented HTTP status"),
+    "a fault": (lambda answer: setattr(answer, "status_code", 500), "Server error"),
+    "no fields": (lambda answer: answer.set_data(b"{}"), "Response violates schema"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "found"), SPOILT.values(), ids=SPOILT)
+def test_what_is_wrong_is_found(tmp_path, spoil, found):
+    """The fuzzing is not idle: a server whose answers to good POSTs are spoilt does not pass."""
+
+    def configure(app):
+        @app.after_request
+        async def spoilt(answer):
+            if answer.status_code == 201:
+                spoil(answer)
+            return answer
+
+    with LiveServer(database_url=MEMORY_URL, open_app=open_idle_app, configure=configure) as server:
+        report = fuzz(server.url, Length(examples=1), tmp_path, modes=("examples",))
+    print(report.text)
+    assert report.code == 1
+    assert found in report.text
