@@ -81,42 +81,48 @@ def _info() -> Json:
 
 
 def _operation(operation: Operation) -> Json:
-    answered = sorted({*ANY_REQUEST, *operation.problems})
     told: Json = {
         "operationId": operation.name,
         "tags": [operation.group],
         "summary": operation.summary,
         "description": operation.description,
-        "parameters": [
-            *(_parameter(one, "path") for one in operation.path_parameters),
-            *_query(operation),
-        ],
-        "responses": {
-            str(operation.answer.status.value): _answer(operation.answer),
-            **{
-                str(status.value): {"$ref": f"#/components/responses/{_name_of(status)}"}
-                for status in answered
-            },
-        },
+        "parameters": [*_path_parameters(operation), *_query(operation)],
+        "responses": _responses(operation),
     }
     if operation.body is not None:
         told["requestBody"] = _body(operation)
     return told
 
 
+def _path_parameters(operation: Operation) -> list[Json]:
+    return [
+        _parameter(one, "path", _schema(one.kind), is_required=True)
+        for one in operation.path_parameters
+    ]
+
+
 def _query(operation: Operation) -> list[Json]:
-    """The parameters that are the fields of the query's type; all of them may be left out."""
+    """The fields of the query's type; all of them may be left out."""
     if operation.query is None:
         return []
     _, meanings = _told_of(operation.query)
-    return [
-        _parameter(
-            Parameter(name, meanings[name], field.type, operation.query_examples[name]), "query"
-        )
-        | {"schema": _field_schema(field)}
-        for field in msgspec.structs.fields(operation.query)
-        for name in [field.encode_name]
-    ]
+    told = []
+    for field in msgspec.structs.fields(operation.query):
+        example = operation.query_examples[field.name]
+        parameter = Parameter(field.name, meanings[field.name], field.type, example)
+        told.append(_parameter(parameter, "query", _field_schema(field), is_required=False))
+    return told
+
+
+def _parameter(parameter: Parameter, place: str, schema: Json, *, is_required: bool) -> Json:
+    return {
+        "name": parameter.name,
+        "in": place,
+        "description": parameter.description,
+        "required": is_required,
+        "schema": schema,
+        "example": _plain(parameter.example),
+    }
 
 
 def _field_schema(field: msgspec.structs.FieldInfo) -> Json:
@@ -129,14 +135,20 @@ def _field_schema(field: msgspec.structs.FieldInfo) -> Json:
 
 
 def _body(operation: Operation) -> Json:
-    content = {
-        "schema": _schema(operation.body),
-        "examples": {
-            summary.replace(" ", "-").replace(",", ""): {"summary": summary, "value": value}
-            for summary, value in operation.body_examples.items()
-        },
+    examples = {name: {"value": value} for name, value in operation.body_examples.items()}
+    content = {"schema": _schema(operation.body), "examples": examples}
+    return {
+        "description": "JSON in UTF-8, whatever `Content-Type` says.",
+        "required": True,
+        "content": {"application/json": content},
     }
-    return {"required": True, "content": {"application/json": content}}
+
+
+def _responses(operation: Operation) -> Json:
+    told = {str(operation.answer.status.value): _answer(operation.answer)}
+    for status in sorted({*ANY_REQUEST, *operation.problems}):
+        told[str(status.value)] = {"$ref": f"#/components/responses/{_name_of(status)}"}
+    return told
 
 
 def _answer(answer: Answer) -> Json:
@@ -180,17 +192,6 @@ def _head(fields: Iterable[Parameter]) -> Json:
             "example": _plain(field.example),
         }
         for field in fields
-    }
-
-
-def _parameter(parameter: Parameter, place: str) -> Json:
-    return {
-        "name": parameter.name,
-        "in": place,
-        "description": parameter.description,
-        "required": parameter.is_required,
-        "schema": _schema(parameter.kind),
-        "example": _plain(parameter.example),
     }
 
 

@@ -26,7 +26,8 @@ class Parameter(msgspec.Struct, frozen=True):
         description: One line for people.
         kind: Its type.
         example: A value of it.
-        is_required: Whether it is always there.
+        is_required: Whether it is always there; of a head only, as a path has all and a query
+            needs none.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         query: The type of its query; parameters are its fields.
         query_examples: A value for each of them.
         body: The type of the body that it takes, if it takes one.
-        body_examples: Bodies, by what they show.
+        body_examples: Bodies, by short names.
     """
 
     method: str
@@ -168,9 +169,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     ),
 }
 
-_ID_IN_PATH: Final = Parameter(
-    "id", "The task's id, as its POST gave it.", uuid.UUID, TASK_ID, is_required=True
-)
+_ID_IN_PATH: Final = Parameter("id", "The task's id, as its POST gave it.", uuid.UUID, TASK_ID)
 _HEALTHY: Final = "ok\n"
 
 OPERATIONS: Final = (
@@ -184,8 +183,8 @@ OPERATIONS: Final = (
         "on the task comes to its end, whatever is killed.",
         body=TaskRequest,
         body_examples={
-            "a URL": {"payload": URL},
-            "tried again, and urgent": {"payload": URL, "max_attempts": 3, "priority": 10},
+            "once": {"payload": URL},
+            "urgent": {"payload": URL, "max_attempts": 3, "priority": 10},
         },
         answer=Answer(
             status=HTTPStatus.CREATED,

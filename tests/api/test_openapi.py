@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import uuid
@@ -16,9 +17,11 @@ from taskflow import __version__
 from taskflow.api.app import create_app
 from taskflow.api.openapi import document
 from taskflow.api.schemas import TaskRequest, _Envelope
+from taskflow.service import MEMORY_URL, open_store
 from taskflow.settings import Settings
 from taskflow.store.memory import MemoryStore
 from tests.api.client import Answer
+from tests.api.live import LiveServer
 
 DOCUMENT = document()
 OPERATIONS = {
@@ -71,6 +74,13 @@ def check(answer: Answer, method: str, path: str) -> None:
         if text is not None:
             is_number = header["schema"].get("type") == "integer"
             assert complaints(int(text) if is_number else text, header["schema"]) == []
+
+
+@contextlib.asynccontextmanager
+async def open_app_without_workers(settings, shutdown):
+    """An app that knows that nothing runs its tasks."""
+    async with open_store(settings) as store:
+        yield create_app(store, settings, lambda: False)
 
 
 class TestDocument:
@@ -187,3 +197,10 @@ class TestAnswers:
         assert answer.status == status
         path, _, _ = target.partition("?")
         check(answer, method.lower(), re.sub("(?<=/tasks/)[^/]+", "{id}", path))
+
+    def test_not_ready(self):
+        """503 says when to come back, as the document has it."""
+        with LiveServer(database_url=MEMORY_URL, open_app=open_app_without_workers) as server:
+            answer = server.ask("GET", "/readyz")
+            assert answer.status == 503
+            check(answer, "get", "/readyz")
