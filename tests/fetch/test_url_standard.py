@@ -1,0 +1,82 @@
+"""Our reading of a URL beside another one's: Ada's, a parser of the URL standard.
+
+Where both read a URL they must see the same host: what a browser, a proxy or a log takes a
+URL for is what TaskFlow judges and connects to. Ours refuses much that the standard allows.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ada_url
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from taskflow.fetch.errors import InvalidUrl
+from taskflow.fetch.target import DEFAULT_PORTS, Target, parse_target
+
+ROWS = [
+    line.split("\t")
+    for line in Path(__file__).with_name("data").joinpath("ssrf.tsv").read_text().splitlines()[1:]
+]
+HOSTS = st.one_of(
+    st.text(
+        st.sampled_from("aB1.-_:[]@%\\/?# \u3002\uff0e\uff11\u00df\u0130\u2100\u00ad"), max_size=16
+    ),
+    st.from_regex(r"[a-z0-9._-]{1,12}|[0-9a-fx.]{1,16}|\[[0-9a-f:.]{2,20}\]", fullmatch=True),
+    st.text(max_size=8),
+)
+PORTS = st.one_of(st.just(""), st.integers(-1, 70_000).map(":{}".format), st.just(":"))
+URLS = st.one_of(
+    st.builds(
+        "{}{}{}{}".format,
+        st.sampled_from(["http://", "HTTPS://", "http:/", "https:", "//"]),
+        HOSTS,
+        PORTS,
+        st.text(st.sampled_from("/ab?#@:%\\"), max_size=6),
+    ),
+    st.text(max_size=30),
+)
+
+
+def check(url: str) -> Target | None:
+    """What we read, after comparing it with what the standard reads; ``None`` if we refuse."""
+    try:
+        target = parse_target(url)
+    except InvalidUrl:
+        return None
+    if not url.isascii() and not ada_url.check_url(url):
+        return target  # letters of a Unicode that is newer than Ada's
+    other = ada_url.URL(url)
+    assert other.protocol == f"{target.scheme}:"
+    assert other.hostname.removesuffix(".").strip("[]") == target.host
+    assert int(other.port or DEFAULT_PORTS[target.scheme]) == target.port
+    assert not other.username
+    assert not other.password
+    return target
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row[0]) for row in ROWS])
+def test_corpus(row):
+    """All that we read of the corpus is read alike; what may be fetched is read by both."""
+    target = check(json.loads(f'"{row[1]}"'))
+    assert target is not None or row[3] == "refuse"
+
+
+@given(URLS)
+@settings(max_examples=1000)
+@example("http://a.example:80/")
+@example("http://\u00df.example/")
+@example("http://[::ffff:1.2.3.4]/")
+def test_any_string(url):
+    """We refuse it, or both see the same scheme, host and port."""
+    check(url)
+
+
+@given(URLS)
+def test_the_normal_form_is_read_alike(url):
+    """What we make of a URL is read as itself, by both."""
+    if target := check(url):
+        assert check(target.url) == target
