@@ -10,7 +10,8 @@ import pytest
 from tests import debian
 from tests.service.processes import Running
 
-FAKETIME = debian.find("usr/lib/*/faketime/libfaketime.so.1")
+# Of its two libraries the one for threads: the other has held a node up for seconds.
+FAKETIME = debian.find("usr/lib/*/faketime/libfaketimeMT.so.1")
 ODD = 1
 
 pytestmark = pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
@@ -45,9 +46,8 @@ def test_a_clock_is_an_hour_off(scene):
         assert is_alive, name
     scene.judge()
     # Whoever judged leases by its own clock would lose all of its own, or take all others'.
-    # One may go: libfaketime has been seen to hold a process up for a second or two.
+    # One may go where the machine is held up for the two seconds of a short lease.
     lost = [node.log.count("lease lost") for node in scene.fleet.everyone]
     print(f"\nleases lost by each node: {lost}")
-    assert lost[ODD] <= max(1, scene.shape.seconds / 30)
-    assert sum(lost) == lost[ODD]
+    assert max(lost) <= 1
     assert scene.fleet.end(ODD) == 0
