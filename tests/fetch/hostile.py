@@ -28,6 +28,7 @@ FLOOD_BYTES = 65_536
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNKED_ERROR = b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n"
 GZIP_CHUNKED = OK + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
 BODY = b"Content-Length: 5\r\n\r\nhello"
 
@@ -203,6 +204,7 @@ ATTACKS = [
     Attack("chunk-without-end", PROTOCOL, says(CHUNKED + b"2\r\nabcd\r\n0\r\n\r\n")),
     Attack("other-framing", PROTOCOL, says(OK + b"Transfer-Encoding: gzip\r\n\r\nx")),
     Attack("endless-error", ErrorType.HTTP_STATUS, floods(b"HTTP/1.1 500 X\r\n\r\n", b"x")),
+    Attack("error-in-small-chunks", ErrorType.HTTP_STATUS, floods(CHUNKED_ERROR, chunk(b"x"))),
     Attack("many-objects", None, says_and_closes(OK + b"\r\n" + MANY_OBJECTS)),
     Attack("deep-json", None, says_and_closes(OK + b"\r\n" + b"[" * 2**20)),
     # Content-Length.

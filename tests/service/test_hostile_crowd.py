@@ -28,7 +28,15 @@ GROWTH_BYTES = CROWD * 2 * 2**20
 HEAVY = (
     *("gzip-bomb", "deflate-bomb", "endless-gzip", "gzip-of-nothings", "gzip-without-yield"),
     *("endless-chunks", "endless-small-chunks", "extended-chunks", "endless-body"),
-    *("many-fields", "many-trailers", "endless-trailers", "large-1xx", "deep-json", "many-objects"),
+    *(
+        "many-fields",
+        "many-trailers",
+        "endless-trailers",
+        "large-1xx",
+        "deep-json",
+        "many-objects",
+        "error-in-small-chunks",
+    ),
 )
 """What costs work rather than time."""
 
