@@ -8,8 +8,13 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
+import math
+import os
+import select
+import stat
 import sys
-from typing import Any, Final, Literal
+import time
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 import structlog.tracebacks
@@ -67,10 +72,79 @@ class Event(enum.Enum):
     FETCH_FAULT = ("error", "fault in the fetch")
     REQUEST_FAULT = ("error", "fault in a request")
     CONNECTION_FAULT = ("error", "fault in a connection, closed")
+    CONNECTIONS_FULL = ("warning", "as many clients as may be, the next ones are turned away")
+    ACCEPT_FAILED = ("error", "new connections cannot be taken")
+    LINES_LOST = ("warning", "log lines lost, nobody was reading them")
+
+
+# How often those events are logged that may come in floods.
+SELDOM_SECONDS: Final = 10.0
+
+_said_at: dict[Event, float] = {}
+
+
+class PatientlessLog:
+    """Standard error, for lines that nobody waits for.
+
+    When its reader stops reading, a pipe is full after 64 KiB, and the next write would stop the
+    whole event loop. So a line is written only while there is room; of those that come meanwhile
+    the first is kept, for it may be half-written, and the others are dropped and counted.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._file = _without_waiting(number)
+        self._poll = select.poll()
+        self._poll.register(self._file, select.POLLOUT)
+        self._rest = b""
+        self._lost = 0
+
+    def write(self, line: str) -> None:
+        """Write a line, or drop it."""
+        self._write_rest()
+        if self._rest:
+            self._lost += 1
+            return
+        self._rest = line.encode("utf-8", "backslashreplace")
+        self._write_rest()
+
+    def flush(self) -> None:
+        """Do nothing: what could be written is."""
+
+    def take_lost(self) -> int:
+        """How many lines were dropped, once there is room to say so."""
+        self._write_rest()
+        if self._rest:
+            return 0
+        lost, self._lost = self._lost, 0
+        return lost
+
+    def _write_rest(self) -> None:
+        # Where there is room at all there is room for PIPE_BUF bytes (pipe(7)).
+        with contextlib.suppress(BlockingIOError):
+            while self._rest and self._poll.poll(0):
+                self._rest = self._rest[os.write(self._file, self._rest[: select.PIPE_BUF]) :]
+
+
+def _without_waiting(number: int) -> int:
+    """The same pipe opened anew, so that nobody who shares the old one feels it.
+
+    Another process may take the room between the look and the write; only then this matters.
+    """
+    if not stat.S_ISFIFO(os.fstat(number).st_mode):
+        return number
+    try:
+        return os.open(f"/proc/self/fd/{number}", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return number
+
+
+_log: PatientlessLog | None = None
 
 
 def configure(level: str, log_format: Literal["auto", "console", "json"]) -> None:
     """Send events to standard error from now on, as lines for people or as JSON."""
+    global _log  # noqa: PLW0603 - there is one standard error
+    _log = _log or PatientlessLog(sys.stderr.fileno())
     # Its pool logs every attempt to connect; what matters of that we say ourselves, once.
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
@@ -86,7 +160,7 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _log)),
         cache_logger_on_first_use=False,
     )
 
@@ -106,4 +180,14 @@ def emit(event: Event, *, error: BaseException | None = None, **fields: Any) -> 
     logger = structlog.get_logger()
     # A log that nobody reads any more (a closed pipe) must not end what it tells of.
     with contextlib.suppress(OSError, ValueError):
+        if _log is not None and (lost := _log.take_lost()):
+            emit(Event.LINES_LOST, lines=lost)
         getattr(logger, level)(wording, **fields, **({"exc_info": error} if error else {}))
+
+
+def emit_seldom(event: Event, **fields: Any) -> None:
+    """Log an event that may come in floods, unless it was logged just now."""
+    now = time.monotonic()
+    if now - _said_at.get(event, -math.inf) >= SELDOM_SECONDS:
+        _said_at[event] = now
+        emit(event, **fields)
