@@ -1,28 +1,31 @@
 """Hypercorn, made safe to run for long: the one place that knows its insides.
 
-Three of its names are replaced, at start-up and not at import:
+Three of its names are replaced, at start-up and not at import (``connection.py`` has what
+stands in for two of them):
 
 - ``TCPServer`` in ``hypercorn.trio.run``, because one connection with an exception ends them
   all, and a client that does not read its answer holds up the shutdown for ever (measured
   with Hypercorn 0.18, to which the project is pinned);
 - ``raise_shutdown`` there, because under the ``hypercorn`` command nothing else tells the app
   that the shutdown has begun before all connections are closed, or lets it begin one;
-- ``H11Protocol`` in ``hypercorn.protocol``, because on a plain connection whoever asks for
-  HTTP/2 would get it; only TLS is to agree on that.
+- ``H11Protocol`` in ``hypercorn.protocol``, because whoever asks for HTTP/2 or a WebSocket on a
+  plain connection would get it.
+
+Its options are set whoever made its configuration, so that the same bounds hold everywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from http import HTTPStatus
 from multiprocessing.synchronize import SemLock
 from typing import Any, Final
 
-import h11
 import hypercorn.logging
 import hypercorn.protocol
 import hypercorn.trio
@@ -30,94 +33,36 @@ import hypercorn.trio.run
 import psutil
 import trio
 from hypercorn.config import Config, Sockets
-from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.utils import ShutdownError, wrap_app
 
 from taskflow import telemetry
+from taskflow.connection import HEAD_SECONDS, Bounds, ContainedServer, Http1, Places
 from taskflow.model.errors import CannotListen
 from taskflow.settings import Settings
 from taskflow.shutdown import Shutdown
 
 # Requests in flight may go on so long at shutdown, or as long as fetches may if that is less.
 LONGEST_GRACE_SECONDS: Final = 3.0
+# A connection takes so many requests, and is closed in order.
+MOST_REQUESTS: Final = 1000
+# Of a head that comes in pieces; one that comes at once is measured in api/edge.py.
+MAX_HEAD_BYTES: Final = 16 * 2**10
 # Hypercorn cuts the service off if it does not end: that is only for what cannot happen.
 SHUTDOWN_SLACK_SECONDS: Final = 5.0
 
 
-class ContainedServer(TCPServer):
-    """One connection, whose faults are its own."""
-
-    async def run(self) -> None:
-        """Serve the connection to its end; never raise but ``Cancelled``."""
-        try:
-            await super().run()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends this connection alone
-            telemetry.emit(telemetry.Event.CONNECTION_FAULT, error=error)
-        except BaseExceptionGroup as group:
-            faults, rest = group.split(Exception)
-            if faults is not None:
-                telemetry.emit(telemetry.Event.CONNECTION_FAULT, error=faults)
-            if rest is not None:
-                raise rest from None
-        finally:
-            await trio.aclose_forcefully(self.stream)
-
-    async def protocol_send(self, event: Event) -> None:
-        """Send, but let a cancellation through: a client need not read.
-
-        What is cut off half-way leaves the connection unusable, so it is closed.
-        """
-        if not isinstance(event, RawData):
-            await super().protocol_send(event)
-            return
-        async with self.send_lock:
-            try:
-                await self.stream.send_all(event.data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                await self.protocol.handle(Closed())
-            except trio.Cancelled:
-                await trio.aclose_forcefully(self.stream)
-                raise
-
-
-class Http1(H11Protocol):
-    """HTTP/1, and no way from there to HTTP/2 or WebSockets."""
-
-    async def _check_protocol(self, event: Any) -> None:
-        """Pass over an offer to go on in HTTP/2."""
-
-    async def _create_stream(self, request: h11.Request) -> None:
-        """Answer in HTTP/1, whatever else is offered, as a server may (RFC 9110, section 7.8)."""
-        if not request.http_version.startswith(b"1."):
-            await self._send_error_response(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-            await self.send(Closed())
-            return
-        plain = h11.Request(
-            method=request.method,
-            target=request.target,
-            headers=[field for field in request.headers if field[0] != b"upgrade"],
-            http_version=request.http_version,
-        )
-        await super()._create_stream(plain)
-
-
 def adopt_hypercorn(shutdown: Shutdown, settings: Settings) -> None:
-    """Have Hypercorn contain connections, and begin its shutdown together with ours.
+    """Have Hypercorn contain and bound connections, and begin its shutdown together with ours.
 
     Whichever of the two is told to end first tells the other.
     """
-    grace_seconds = min(LONGEST_GRACE_SECONDS, settings.drain_deadline_seconds + 0.5)
-
-    shutdown_seconds = settings.drain_deadline_seconds + SHUTDOWN_SLACK_SECONDS
+    bounds = Bounds(Places(_most_connections(settings)), settings.request_seconds)
 
     def contained_server(app: Any, config: Config, *rest: Any) -> ContainedServer:
         # The hypercorn command makes its own configuration; here it can be seen. It is read
         # again when the shutdown begins.
-        config.graceful_timeout = min(config.graceful_timeout, grace_seconds)
-        config.shutdown_timeout = max(config.shutdown_timeout, shutdown_seconds)
-        return ContainedServer(app, config, *rest)
+        _configure(config, settings)
+        return ContainedServer(bounds, app, config, *rest)
 
     async def raise_shutdown_of_either(trigger: Callable[..., Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
@@ -136,6 +81,34 @@ def adopt_hypercorn(shutdown: Shutdown, settings: Settings) -> None:
     run.raise_shutdown = raise_shutdown_of_either
     protocol: Any = hypercorn.protocol
     protocol.H11Protocol = Http1
+    # In HTTP/2 a client could hold back its answers for ever by flow control.
+    Config.alpn_protocols = ["http/1.1"]
+    accepting = logging.getLogger("trio.serve_listeners")
+    accepting.handlers = [_AcceptLog()]
+    accepting.propagate = False
+
+
+def _configure(config: Config, settings: Settings) -> None:
+    """Set what Hypercorn has options for, whoever made the configuration."""
+    grace_seconds = min(LONGEST_GRACE_SECONDS, settings.drain_deadline_seconds + 0.5)
+    shutdown_seconds = settings.drain_deadline_seconds + SHUTDOWN_SLACK_SECONDS
+    config.graceful_timeout = min(config.graceful_timeout, grace_seconds)
+    config.shutdown_timeout = max(config.shutdown_timeout, shutdown_seconds)
+    config.keep_alive_timeout = settings.keep_alive_seconds
+    config.ssl_handshake_timeout = HEAD_SECONDS
+    config.keep_alive_max_requests = MOST_REQUESTS
+    config.h11_max_incomplete_size = MAX_HEAD_BYTES
+    config.include_server_header = False
+    if not isinstance(config.log, _Log):
+        config._log = _Log(config)  # noqa: SLF001 - it has made its own by now
+
+
+def _most_connections(settings: Settings) -> int:
+    """As many as are wanted, but fetches and the database need files too."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return settings.max_connections
+    return min(settings.max_connections, files // 2)
 
 
 @contextlib.asynccontextmanager
@@ -238,7 +211,7 @@ def _config(settings: Settings) -> Config:
     config = Config()
     config.bind = [settings.bind]
     config.logger_class = _Log
-    config.include_server_header = False
+    _configure(config, settings)
     return config
 
 
@@ -250,3 +223,10 @@ class _Log(hypercorn.logging.Logger):
 
     async def info(self, message: str, *args: Any, **kwargs: Any) -> None:
         pass
+
+
+class _AcceptLog(logging.Handler):
+    """What trio says ten times a second while there are no files left for new connections."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        telemetry.emit_seldom(telemetry.Event.ACCEPT_FAILED, reason=record.getMessage())

@@ -146,6 +146,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[
         int, Meta(ge=1, le=64 * 2**20, description="How long the body of a request may be")
     ] = 2**20
+    max_connections: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=65_536,
+            description="How many clients may be connected to a process at once (never more than "
+            "half of the files it may open); the next ones are answered 503",
+        ),
+    ] = 1000
+    keep_alive_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long a connection may be idle; behind a proxy a little longer than "
+            "the proxy keeps it"
+        ),
+    ] = 5.0
+    request_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long a client may take to send the body of a request, and again to "
+            "read the answer (a second more for each 64 KiB)"
+        ),
+    ] = 30.0
     poll_seconds: Annotated[
         Seconds,
         Meta(description="How often to look for work when no notification says there is some"),

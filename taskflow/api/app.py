@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from quart_trio import QuartTrio
 
@@ -17,7 +17,6 @@ from taskflow.api.tasks import task_routes
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 
-BODY_SECONDS: Final = 30.0
 _NO_KEYS: Final = Keyring()
 
 
@@ -37,7 +36,7 @@ def create_app(
     """
     app = QuartTrio("taskflow", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.config["BODY_TIMEOUT"] = BODY_SECONDS
+    app.config["BODY_TIMEOUT"] = settings.request_seconds
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     problems.install(app)

@@ -7,7 +7,7 @@ let through, whatever its path; and it adds to every answer what browsers are to
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
@@ -25,6 +25,7 @@ from taskflow.model.errors import BadRequest, RequestError
 Message: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 # How long a client may go on sending what nobody reads, after it has its answer.
 LINGER_SECONDS: Final = 5.0
@@ -33,6 +34,8 @@ CLOSE_SECONDS: Final = 1.0
 MAX_TARGET_BYTES: Final = 8 * 2**10
 MAX_FIELD_BYTES: Final = 8 * 2**10
 MAX_FIELDS_BYTES: Final = 16 * 2**10
+MAX_FIELDS: Final = 100
+_NO_WEB_SOCKET: Final = "no path here takes a WebSocket"
 _NO_PATH: Final = " "  # Quart's own way to say that no route has it
 _ABSOLUTE: Final = re.compile(
     rb"https?://[^/\[\]]*(\[[0-9a-f:.]+\](:[0-9]*)?)?(?=/|$)", re.IGNORECASE
@@ -169,22 +172,47 @@ def check_head(scope: Message) -> None:
 
     Raises:
         HTTPException: It is too long.
-        BadRequest: It says twice where the body ends (RFC 9112, section 6.1), or is no ASCII.
+        BadRequest: Its end or its meaning is in doubt.
     """
     query: bytes = scope["query_string"]
     if len(scope["raw_path"]) + len(query) > MAX_TARGET_BYTES:
         raise RequestURITooLarge(f"the target is longer than {MAX_TARGET_BYTES} bytes")
     if not query.isascii():
         raise BadRequest("the query has bytes that are not ASCII; percent-encode them")
-    sizes = [len(name) + len(value) for name, value in scope["headers"]]
+    check_fields(scope["headers"])
+    check_framing(scope)
+
+
+def check_fields(fields: Fields) -> None:
+    """Refuse fields that are too many or too long, or that ask for a WebSocket.
+
+    Raises:
+        HTTPException: There are too many, or they are too long.
+        BadRequest: They ask for a WebSocket.
+    """
+    sizes = [len(name) + len(value) for name, value in fields]
     if max(sizes, default=0) > MAX_FIELD_BYTES or sum(sizes) > MAX_FIELDS_BYTES:
         raise RequestHeaderFieldsTooLarge(
             f"a header field is longer than {MAX_FIELD_BYTES} bytes, or all of them together "
             f"are longer than {MAX_FIELDS_BYTES}"
         )
+    if len(sizes) > MAX_FIELDS:
+        raise RequestHeaderFieldsTooLarge(f"there are more than {MAX_FIELDS} header fields")
+    if any(name == b"upgrade" and b"websocket" in value.lower() for name, value in fields):
+        raise BadRequest(_NO_WEB_SOCKET)
+
+
+def check_framing(scope: Message) -> None:
+    """Refuse a head that says twice, or in a way older than chunks, where the body ends.
+
+    Raises:
+        BadRequest: It does (RFC 9112, section 6.1).
+    """
     names = {name for name, _ in scope["headers"]}  # in small letters, as ASGI has them
     if names >= {b"content-length", b"transfer-encoding"}:
         raise BadRequest("send Content-Length or Transfer-Encoding, not both")
+    if b"transfer-encoding" in names and scope["http_version"] == "1.0":
+        raise BadRequest("Transfer-Encoding is not for HTTP/1.0; send Content-Length")
 
 
 def path_of(target: bytes) -> str:
@@ -199,7 +227,7 @@ def path_of(target: bytes) -> str:
 
 async def _refuse_web_socket(send: Send) -> None:
     """Answer the handshake; Quart's own way does not survive a ``Host`` that is none."""
-    response = await problems.answer(BadRequest("no path here takes a WebSocket"))
+    response = await problems.answer(BadRequest(_NO_WEB_SOCKET))
     start, body = await _messages_of(response)
     start["headers"] = defended(start["headers"])
     await send({"type": "websocket.http.response.start", **start})

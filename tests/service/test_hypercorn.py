@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import signal
+import ssl
 
 import psutil
 import pytest
+import trustme
 
 from tests.service.database import COMPLETED
-from tests.service.processes import PATIENCE_SECONDS, running, wait_until
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-UPGRADE = (
-    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
-    b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
-)
+from tests.service.processes import COMMANDS, PATIENCE_SECONDS, running, started, wait_until
 
 
-@pytest.mark.parametrize("name", ["serve", "hypercorn"])
-def test_http2_is_for_tls(tmp_path, name):
-    """On a plain port its preface is refused, and the offer to upgrade is passed over."""
-    with running(name, tmp_path, DATABASE_URL="memory://") as service:
-        for request, status in ((PREFACE, b"505"), (UPGRADE, b"200")):
-            with service.connect() as client:
-                client.sendall(request)
-                assert client.recv(1000).startswith(b"HTTP/1.1 " + status)
+def test_tls_speaks_http_1_too(tmp_path, monkeypatch):
+    """HTTP/2 is not offered there either: a client would have bounds of its own making."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "pem")
+    tls = ["--certfile", str(tmp_path / "pem"), "--keyfile", str(tmp_path / "pem")]
+    monkeypatch.setitem(COMMANDS, "hypercorn-tls", [*COMMANDS["hypercorn"], *tls])
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with started("hypercorn-tls", tmp_path, DATABASE_URL="memory://") as service:
+        service.wait_for_log("workers started")
+        with context.wrap_socket(service.connect(), server_hostname="localhost") as client:
+            assert client.selected_alpn_protocol() == "http/1.1"
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
         assert service.end().code == 0
 
 

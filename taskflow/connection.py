@@ -1,0 +1,252 @@
+"""One client's connection: its faults are its own, and whatever it may take is bounded.
+
+Hypercorn's own classes, to which Hypercorn 0.18 gives one nursery for all connections, see to
+neither; ``server.py`` puts these in their places.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from http import HTTPStatus
+from itertools import chain
+from typing import Any, Final
+
+import h11
+import msgspec
+import trio
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+
+from taskflow import telemetry
+
+# A head may take so long from its first byte on, or from the beginning of the idle time on if
+# that is over earlier.
+HEAD_SECONDS: Final = 5.0
+# An answer may take a second more for each so many bytes.
+ANSWER_BYTES_PER_SECOND: Final = 64 * 2**10
+# Those who find no place are told so, a hundred at a time; the rest are only hung up on.
+MOST_TURNED_AWAY: Final = 100
+TURN_AWAY_SECONDS: Final = 1.0
+
+_DETAILS: Final = {
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "the head of the request is too long",
+    HTTPStatus.NOT_IMPLEMENTED: "chunked is the only transfer coding that is taken here",
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "HTTP/1.1 is spoken here",
+    HTTPStatus.SERVICE_UNAVAILABLE: "too many clients are connected; come again a little later",
+}
+_NO_HTTP: Final = "this cannot be read as HTTP/1.1"
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadBegun(Event):
+    """The first bytes of a request have come, or more of them."""
+
+
+class Places:
+    """Room for so many at once."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[bool]:
+        """Have a place for the block, if there is one."""
+        is_free = self._free > 0
+        self._free -= is_free
+        try:
+            yield is_free
+        finally:
+            self._free += is_free
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """What holds for all connections of a process together, or that Hypercorn has no option for.
+
+    Attributes:
+        places: For those who are served.
+        doorstep: For those who are told that there is no place.
+        answer_seconds: How long a client may take to read an answer, a long one aside.
+    """
+
+    places: Places
+    answer_seconds: float
+    doorstep: Places = dataclasses.field(default_factory=lambda: Places(MOST_TURNED_AWAY))
+
+
+class ContainedServer(TCPServer):
+    """One connection, whose faults are its own."""
+
+    def __init__(self, bounds: Bounds, *hypercorns: Any) -> None:
+        super().__init__(*hypercorns)
+        self._bounds = bounds
+        self._service = trio.CancelScope()
+        self._patience = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Serve the connection to its end; never raise but ``Cancelled``."""
+        try:
+            await self._serve_or_turn_away()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends this connection alone
+            telemetry.emit(telemetry.Event.CONNECTION_FAULT, error=error)
+        except BaseExceptionGroup as group:
+            faults, rest = group.split(Exception)
+            if faults is not None:
+                telemetry.emit(telemetry.Event.CONNECTION_FAULT, error=faults)
+            if rest is not None:
+                raise rest from None
+        finally:
+            await trio.aclose_forcefully(self.stream)
+
+    async def _serve_or_turn_away(self) -> None:
+        with self._bounds.places.one() as has_place:
+            if has_place:
+                # Hypercorn's own nursery lets a cancellation of itself out, to all connections.
+                with self._service:
+                    await super().run()
+                return
+        telemetry.emit_seldom(telemetry.Event.CONNECTIONS_FULL)
+        stream: Any = self.stream
+        with self._bounds.doorstep.one() as has_place:
+            # What TLS would cost is more than an answer is worth.
+            if has_place and isinstance(stream, trio.SocketStream):
+                await self._turn_away(stream)
+
+    async def _turn_away(self, stream: trio.SocketStream) -> None:
+        """Say why, and wait a moment for the client to take it: a reset would destroy it."""
+        with (
+            trio.move_on_after(TURN_AWAY_SECONDS),
+            contextlib.suppress(trio.BrokenResourceError),
+        ):
+            await stream.send_all(_NO_PLACE)
+            await stream.send_eof()
+            while await stream.receive_some(MAX_RECV):
+                pass
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send, for so long at most, and let a cancellation through: a client need not read."""
+        if isinstance(event, RawData):
+            await self._send(event.data)
+        elif isinstance(event, HeadBegun):
+            by = trio.current_time() + HEAD_SECONDS
+            self._patience.deadline = min(self._patience.deadline, by)
+        else:
+            await super().protocol_send(event)
+
+    async def _send(self, data: bytes) -> None:
+        """Send all of it, or give the connection up: what is cut off half-way leaves it useless."""
+        seconds = self._bounds.answer_seconds + len(data) / ANSWER_BYTES_PER_SECOND
+        async with self.send_lock:
+            try:
+                with trio.fail_after(seconds):
+                    await self.stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+                await self._give_up()
+            except trio.Cancelled:
+                await trio.aclose_forcefully(self.stream)
+                raise
+
+    async def _give_up(self) -> None:
+        """Close, and end all that is still at work for this client.
+
+        To tell the protocol would not do: with another request behind the one that was being
+        answered, Hypercorn's reader waits for an end of the answer that never comes.
+        """
+        await trio.aclose_forcefully(self.stream)
+        self._service.cancel()
+
+    async def _idle_timeout(self) -> None:
+        """Close when no request has come in time, or when the server ends."""
+        with trio.CancelScope() as self._patience:
+            self._patience.deadline = trio.current_time() + self.config.keep_alive_timeout
+            await self.context.terminated.wait()
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
+
+
+class LastRequest(h11.Connection):
+    """Passes over what comes after a request that was to be the last one.
+
+    Hypercorn would answer that with a 400, in place of the answer to the request before it.
+    """
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what came, unless nothing more is to come."""
+        if self.their_state is not h11.MUST_CLOSE:
+            super().receive_data(data)
+
+    def next_event(self) -> Any:
+        """What is next, if there can be anything."""
+        return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
+
+
+class Http1(H11Protocol):
+    """HTTP/1, and no way from there to HTTP/2 or WebSockets."""
+
+    def __init__(self, *hypercorns: Any) -> None:
+        super().__init__(*hypercorns)
+        self.connection = LastRequest(
+            h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
+        )
+
+    async def handle(self, event: Event) -> None:
+        """Take what came; bytes that are of no request yet begin one."""
+        if isinstance(event, RawData) and self.stream is None:
+            await self.send(HeadBegun())
+        await super().handle(event)
+
+    async def _check_protocol(self, event: Any) -> None:
+        """Pass over an offer to go on in HTTP/2."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Answer in HTTP/1, whatever else is offered, as a server may (RFC 9110, section 7.8)."""
+        if not request.http_version.startswith(b"1."):
+            await self._send_error_response(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+            await self.send(Closed())
+            return
+        # Hypercorn goes over to WebSockets if this field says so too. The app refuses them.
+        plain = h11.Request(
+            method=request.method,
+            target=request.target,
+            headers=[field for field in request.headers if field[0] != b"connection"],
+            http_version=request.http_version,
+        )
+        await super()._create_stream(plain)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        fields, body = refusal(status_code)
+        ours = self.config.response_headers("h11")
+        head = h11.Response(status_code=status_code, headers=list(chain(fields, ours)))
+        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+            await self._send_h11_event(event)
+
+
+def refusal(status_code: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The header fields and the body of an answer that closes the connection."""
+    status = HTTPStatus(status_code)
+    problem = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": _DETAILS.get(status, _NO_HTTP),
+    }
+    body = msgspec.json.encode(problem)
+    fields = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    return fields, body
+
+
+def _no_place() -> bytes:
+    fields, body = refusal(HTTPStatus.SERVICE_UNAVAILABLE)
+    fields.append((b"retry-after", b"2"))
+    head = b"".join(b"%b: %b\r\n" % field for field in fields)
+    return b"HTTP/1.1 503 Service Unavailable\r\n%b\r\n%b" % (head, body)
+
+
+_NO_PLACE: Final = _no_place()
