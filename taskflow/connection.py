@@ -27,8 +27,7 @@ from taskflow import telemetry
 HEAD_SECONDS: Final = 5.0
 # An answer may take a second more for each so many bytes.
 ANSWER_BYTES_PER_SECOND: Final = 64 * 2**10
-# Those who find no place are told so, a hundred at a time; the rest are only hung up on.
-MOST_TURNED_AWAY: Final = 100
+# How long those may take who are told that there is no place.
 TURN_AWAY_SECONDS: Final = 1.0
 
 _DETAILS: Final = {
@@ -68,13 +67,13 @@ class Bounds:
 
     Attributes:
         places: For those who are served.
-        doorstep: For those who are told that there is no place.
+        doorstep: For those who are told that there is no place; others are only hung up on.
         answer_seconds: How long a client may take to read an answer, a long one aside.
     """
 
     places: Places
+    doorstep: Places
     answer_seconds: float
-    doorstep: Places = dataclasses.field(default_factory=lambda: Places(MOST_TURNED_AWAY))
 
 
 class ContainedServer(TCPServer):
@@ -215,6 +214,12 @@ class Http1(H11Protocol):
             http_version=request.http_version,
         )
         await super()._create_stream(plain)
+
+    async def _maybe_recycle(self) -> None:
+        """Be ready for the next request, a part of which may have come already."""
+        await super()._maybe_recycle()
+        if self.connection.trailing_data[0]:
+            await self.send(HeadBegun())
 
     async def _send_error_response(self, status_code: int) -> None:
         fields, body = refusal(status_code)

@@ -56,7 +56,8 @@ def adopt_hypercorn(shutdown: Shutdown, settings: Settings) -> None:
 
     Whichever of the two is told to end first tells the other.
     """
-    bounds = Bounds(Places(_most_connections(settings)), settings.request_seconds)
+    most = _most_connections(settings)
+    bounds = Bounds(Places(most), Places(most // 4), settings.request_seconds)
 
     def contained_server(app: Any, config: Config, *rest: Any) -> ContainedServer:
         # The hypercorn command makes its own configuration; here it can be seen. It is read

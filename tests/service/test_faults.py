@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
+import os
+import resource
 import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.service import faulty
 from tests.service.database import COMPLETED
-from tests.service.processes import running
+from tests.service.processes import PATIENCE_SECONDS, REPOSITORY, running, wait_until
 
 SERVERS = ["serve", "hypercorn", "hypercorn-w2"]
 
@@ -59,6 +69,101 @@ def test_one_connection_ends_no_other(tmp_path, tasks, target, name):
             assert service.ask("GET", "/livez").status == 200, what
         tasks.wait_for(service.post(f"{target.url}/now"), COMPLETED)
         assert service.end().code == 0
+
+
+FAULTS = ["receive", "read", "send", "send response", "send data", "send endofmessage"]
+
+
+@pytest.mark.parametrize("name", ["serve", "hypercorn"])
+def test_a_fault_in_one_connection_ends_that_one(tmp_path, name):
+    """Wherever its handling fails, others that are connected go on, and the log has the fault."""
+    (tmp_path / "sitecustomize.py").write_bytes(Path(faulty.__file__).read_bytes())
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    settings = {"DATABASE_URL": "memory://", "PYTHONPATH": path}
+    with running(name, tmp_path, **settings) as service, service.connect() as other:
+        for where in [*FAULTS, *(f"group {where}" for where in FAULTS)]:
+            ask_for_life(other)
+            faults = service.log.count("fault in a ")
+            with service.connect() as client:
+                client.sendall(
+                    f"GET /livez HTTP/1.1\r\nHost: x\r\nX-Fault: {where}\r\n\r\n".encode()
+                )
+                with contextlib.suppress(ConnectionResetError):
+                    while client.recv(65536):
+                        pass
+            service.wait_for_log("fault in a ", times=faults + 1)
+        ask_for_life(other)
+        assert service.ask("GET", "/livez").status == 200
+        ended = service.end()
+    assert ended.code == 0
+
+
+@pytest.mark.parametrize("name", ["serve", "hypercorn"])
+def test_no_files_left(tmp_path, name):
+    """While new connections cannot be taken it rests, says so once, and then takes them."""
+    with running(name, tmp_path, DATABASE_URL="memory://") as service, service.connect() as other:
+        ask_for_life(other)
+        [process] = service.node_processes()
+        with no_files_left(process), service.connect() as client:
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            service.wait_for_log("new connections cannot be taken")
+            before = sum(process.cpu_times()[:2])
+            time.sleep(1.0)
+            assert sum(process.cpu_times()[:2]) - before < 0.3
+            ask_for_life(other)
+            assert service.log.count("new connections cannot be taken") == 1
+            client.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                client.recv(1000)
+            let_open_files(process)
+            client.settimeout(PATIENCE_SECONDS)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        ended = service.end()
+    assert ended.code == 0
+    assert "Traceback" not in ended.stderr
+
+
+@contextlib.contextmanager
+def no_files_left(process: psutil.Process) -> Iterator[None]:
+    """Let a process open no file that it has not open already."""
+    numbers = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    first_free = next(number for number in itertools.count() if number not in numbers)
+    let_open_files(process, first_free)
+    try:
+        yield
+    finally:
+        let_open_files(process)
+
+
+def let_open_files(process: psutil.Process, most: int | None = None) -> None:
+    _, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (most or hard, hard))
+
+
+@pytest.mark.parametrize("name", ["serve", "hypercorn"])
+def test_clients_leave_files_for_the_work(tmp_path, target, name):
+    """With 64 files and more clients than that, who never go, tasks are fetched all the same."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    settings = {"TASKFLOW_MAX_CONNECTIONS": 500, "TASKFLOW_KEEP_ALIVE_SECONDS": 60}
+    with (
+        running(name, tmp_path, DATABASE_URL="memory://", PYTHONPATH=path, **settings) as service,
+        contextlib.ExitStack() as stack,
+    ):
+        clients = [stack.enter_context(service.connect()) for _ in range(150)]
+        service.wait_for_log("turned away")
+        body = json.dumps({"payload": f"{target.url}/now"})
+        head = f"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        clients[0].sendall((head + body).encode())
+        assert clients[0].recv(1000).startswith(b"HTTP/1.1 201")
+        target.wait_for("/now")
+        stack.close()
+        wait_until(lambda: "COMPLETED" in json.dumps(service.ask("GET", "/tasks").body))
+        ended = service.end()
+    assert ended.code == 0
+    assert "Traceback" not in ended.stderr
 
 
 def ask_for_life(connection: socket.socket) -> None:
