@@ -219,6 +219,7 @@ class TestReaders:
         with service.connect(receive_bytes=4096) as client:
             began = time.monotonic()
             client.sendall(b"GET /tasks/%b HTTP/1.1\r\nHost: x\r\n\r\n" % task_id.encode())
+            assert client.recv(100)
             wait_until(lambda: is_cut(client, service))
             seconds = time.monotonic() - began
         assert REQUEST_SECONDS < seconds < REQUEST_SECONDS + 5 + SLACK_SECONDS
@@ -233,6 +234,7 @@ class TestReaders:
             for _ in range(CONNECTIONS):
                 client = stack.enter_context(service.connect(receive_bytes=4096))
                 client.sendall(show + post * 9)
+                assert client.recv(100)
             wait_until(lambda: not clients_of(service))
             newest = service.ask("GET", "/tasks?limit=1").body
         assert [task["id"] for task in newest] == [task_id]
