@@ -147,7 +147,8 @@ def fail_hypercorn() -> None:
         process = psutil.Process(main.pid)
         for worker in process.children():
             if worker.pid != me.pid:
-                worker.terminate()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.terminate()
         _remove_semaphores(me._kwargs["shutdown_event"])  # noqa: SLF001 - there is no other way
         process.send_signal(signal.SIGUSR1)
     os._exit(1)
@@ -157,7 +158,9 @@ def _remove_semaphores(event: Any) -> None:
     """Do for Hypercorn's main process what it would do at its exit; else Python complains."""
     for lock in (event._flag, *vars(event._cond).values()):  # noqa: SLF001 - as above
         if semaphore := getattr(lock, "_semlock", None):
-            SemLock._cleanup(semaphore.name)  # type: ignore[attr-defined]  # noqa: SLF001
+            # Another worker that fails at the same moment may have removed it.
+            with contextlib.suppress(FileNotFoundError):
+                SemLock._cleanup(semaphore.name)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 @contextlib.contextmanager
