@@ -21,6 +21,7 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from taskflow import telemetry
+from taskflow.api.browser import DEFENCES
 
 # A head may take so long from its first byte on, or from the beginning of the idle time on if
 # that is over earlier.
@@ -243,6 +244,7 @@ def refusal(status_code: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
         (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
+        *DEFENCES,
     ]
     return fields, body
 

@@ -82,22 +82,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="1 to serve without keys, too, on addresses that others can reach"),
     ] = False
     allowed_hosts: Annotated[
-        str,
+        tuple[
+            Annotated[
+                str,
+                Meta(
+                    pattern=r"^(\*|[^\s,:/*\[\]]+)$",
+                    title="names without ports, or * for any",
+                ),
+            ],
+            ...,
+        ],
         Meta(
-            pattern=r"^(\*|[^\s,:/*\[\]]+(\s*,\s*[^\s,:/*\[\]]+)*)$",
-            title="names without ports, separated by commas, or * for any",
             description="Names that Host may have beside localhost and addresses; empty is any "
             "with keys, and that of TASKFLOW_BIND without",
         ),
-    ] = ""
+    ] = ()
     cors_origins: Annotated[
-        str,
-        Meta(
-            pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://[^\s,/*]+(\s*,\s*[A-Za-z][A-Za-z0-9+.-]*://[^\s,/*]+)*$",
-            title="origins such as https://app.example, separated by commas",
-            description="Origins whose pages may ask and read the answers, separated by commas",
-        ),
-    ] = ""
+        tuple[
+            Annotated[
+                str,
+                Meta(
+                    pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://[^\s,/*]+$",
+                    title="origins such as https://app.example",
+                ),
+            ],
+            ...,
+        ],
+        Meta(description="Origins whose pages may ask and read the answers"),
+    ] = ()
     rate_limit: Annotated[
         Annotated[float, Meta(gt=0, le=1_000_000)] | None,
         Meta(
@@ -333,11 +345,6 @@ def catalogue() -> list[Setting]:
     ]
 
 
-def parts_of(text: str) -> list[str]:
-    """What a setting lists, separated by commas."""
-    return [part.strip().lower() for part in text.split(",") if part.strip()]
-
-
 def variable_of(field: str) -> str:
     """The environment variable of a field."""
     return "DATABASE_URL" if field == "database_url" else PREFIX + field.upper()
@@ -394,13 +401,17 @@ def _check_network(text: str) -> None:
 
 def _parse(setting: Setting, text: str) -> Any:
     hint = _hints()[setting.field]
-    value = [part.strip() for part in text.split(",")] if _item_of(hint) else text
+    value = _items_of(text) if _item_of(hint) else text
     try:
         return msgspec.convert(value, hint, strict=False)
     except msgspec.ValidationError:
         raise SettingsError(
             f"{setting.variable}={text!r} cannot be used: it must be {setting.allowed}"
         ) from None
+
+
+def _items_of(text: str) -> list[str]:
+    return [item for part in text.split(",") if (item := part.strip())]
 
 
 def _misspelt(found: Iterable[str], known: Sequence[str]) -> Iterator[str]:

@@ -26,7 +26,7 @@ LAYERS = {
     "engine": {"store.base", "fetch", "model", "settings", "telemetry", "bell"},
     "api": {"engine", "store.base", "fetch", "model", "settings", "telemetry"},
     "shutdown": {"telemetry"},
-    "connection": {"telemetry"},
+    "connection": {"api", "telemetry"},
     "server": {"connection", "shutdown", "model", "settings", "telemetry"},
     "service": {"api", "engine", "fetch", "store", "store.base", "server", "shutdown"}
     | {"model", "settings", "telemetry"},

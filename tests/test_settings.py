@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskflow.model.errors import SettingsError
-from taskflow.settings import Settings, catalogue, load, parts_of
+from taskflow.settings import Settings, catalogue, load
 
 ADDRESS = "an address and a port such as 127.0.0.1:8080 or [::1]:8080, or unix:/a/path"
 HOSTS = "names without ports, separated by commas, or * for any"
@@ -123,10 +123,31 @@ def test_repr_hides_keys(tmp_path):
     assert repr(settings) == "Settings(api_keys=..., api_keys_file='/etc/keys')"
 
 
-def test_what_lists_is_parted_by_commas():
-    """Spaces and capitals do not matter, nor does a comma too many."""
-    assert parts_of(" Example.com ,b,") == ["example.com", "b"]
-    assert parts_of("") == []
+def test_lists_are_parted_by_commas(tmp_path):
+    """Spaces do not matter, nor does a comma too many; each item must be right."""
+    settings, _ = read(tmp_path, {"TASKFLOW_ALLOW_HOSTS": " *.Example.com ,b,"})
+    assert settings.allow_hosts == ("*.Example.com", "b")
+    assert read(tmp_path, {"TASKFLOW_ALLOW_HOSTS": ""})[0].allow_hosts == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "complaint"),
+    [
+        ("ALLOW_HOSTS", "a b", "it must be names such as api.example.com or *.example.com"),
+        ("ALLOW_NETWORKS", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+        ("ALLOW_NETWORKS", "ten", "'ten' does not appear to be an IPv4 or IPv6 network"),
+        ("ALLOW_PORTS", "http", "it must be ports and ranges such as 8000-8999"),
+        ("CORS_ORIGINS", "app.example", "it must be origins such as https://app.example"),
+        ("ALLOWED_HOSTS", "a:80", "it must be names without ports, or * for any"),
+        ("MASKED_HEADERS", "a b", "it must be header names"),
+    ],
+)
+def test_lists_that_cannot_be_used(tmp_path, variable, text, complaint):
+    """The complaint names the variable and what its items may be."""
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, {f"TASKFLOW_{variable}": text})
+    assert f"TASKFLOW_{variable}" in str(caught.value)
+    assert complaint in str(caught.value)
 
 
 def test_env_example_lists_every_setting():

@@ -118,7 +118,7 @@ def test_every_event_has_a_level_and_a_wording():
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_traceback_shows_no_variables(log_format, capsys):
+def test_a_traceback_shows_no_variables(log_format, capfd):
     """What a request carried stands in the frames of a fault: keys must not get into the log."""
 
     def fail(_secret):
@@ -133,6 +133,6 @@ def test_a_traceback_shows_no_variables(log_format, capsys):
         telemetry.emit(Event.CRASHED, error=error)
     finally:
         structlog.configure(**before)
-    log = capsys.readouterr().err
+    log = capfd.readouterr().err
     assert "something else" in log
     assert secret not in log

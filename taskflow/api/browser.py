@@ -50,7 +50,7 @@ class CrossOrigin:
     """
 
     def __init__(self, origins: Collection[str]) -> None:
-        self._origins: Final = frozenset(origins)
+        self._origins: Final = frozenset(origin.lower() for origin in origins)
 
     def check(self, head: Head) -> None:
         """Let a request pass that no page of a stranger made.

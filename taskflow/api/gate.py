@@ -10,7 +10,7 @@ from taskflow.api.head import Head
 from taskflow.api.hosts import allowed_hosts
 from taskflow.api.keys import Keyring
 from taskflow.api.rate_limit import client_name, rate_limiter
-from taskflow.settings import Settings, parts_of
+from taskflow.settings import Settings
 
 
 class Gate:
@@ -18,9 +18,9 @@ class Gate:
 
     def __init__(self, settings: Settings, keys: Keyring) -> None:
         self._hosts: Final = allowed_hosts(
-            parts_of(settings.allowed_hosts), bind=settings.bind, has_keys=bool(keys)
+            settings.allowed_hosts, bind=settings.bind, has_keys=bool(keys)
         )
-        self.cross_origin: Final = CrossOrigin(parts_of(settings.cors_origins))
+        self.cross_origin: Final = CrossOrigin(settings.cors_origins)
         self._access: Final = Access(keys, allows_anonymous=settings.allow_anonymous)
         self._limiter: Final = rate_limiter(settings)
 

@@ -43,7 +43,7 @@ class LiveServer:
         **settings: object,
     ) -> None:
         # Most tests care for no Host, and send any.
-        settings = {"allowed_hosts": "*", **settings}
+        settings = {"allowed_hosts": ("*",), **settings}
         self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **OPEN, **settings)
         self._configure = configure
         self._open_app = open_app

@@ -87,7 +87,7 @@ CORS = "access-control-allow-origin"
 def shared():
     """A server whose answers pages of one origin may read, with a key."""
     with LiveServer(
-        database_url=MEMORY_URL, cors_origins=f"https://other.example, {APP}", api_keys="me:" + KEY
+        database_url=MEMORY_URL, cors_origins=("https://other.example", APP), api_keys="me:" + KEY
     ) as server:
         yield server
 

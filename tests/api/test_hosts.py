@@ -17,7 +17,7 @@ FOREIGN = ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0
 @pytest.fixture(scope="module")
 def laptop():
     """A server as it is without any settings."""
-    with LiveServer(database_url=MEMORY_URL, allowed_hosts="") as server:
+    with LiveServer(database_url=MEMORY_URL, allowed_hosts=()) as server:
         yield server
 
 
@@ -49,7 +49,7 @@ def test_nobody_leaves_it_out_but_old_clients(laptop):
 
 def test_names_that_are_set():
     """They are answered to beside our own, and no others."""
-    with LiveServer(database_url=MEMORY_URL, allowed_hosts="tasks.example , My-Box") as server:
+    with LiveServer(database_url=MEMORY_URL, allowed_hosts=("tasks.example", "My-Box")) as server:
         for host in ("tasks.example", "TASKS.example:443", "my-box", "localhost"):
             assert server.ask("GET", "/tasks", None, {"host": host}).status == 200
         assert server.ask("GET", "/tasks", None, {"host": "a.tasks.example"}).status == 421
@@ -59,9 +59,9 @@ def test_with_keys_any_will_do():
     """A page that points its name here has no key; so a container needs no list of names."""
     key = {"authorization": "Bearer a-key-of-somebody"}
     settings = {"database_url": MEMORY_URL, "api_keys": "me:a-key-of-somebody"}
-    with LiveServer(allowed_hosts="", **settings) as server:
+    with LiveServer(allowed_hosts=(), **settings) as server:
         assert server.ask("GET", "/tasks", None, {"host": "x", **key}).status == 200
-    with LiveServer(allowed_hosts="tasks.example", **settings) as server:
+    with LiveServer(allowed_hosts=("tasks.example",), **settings) as server:
         assert server.ask("GET", "/tasks", None, {"host": "x", **key}).status == 421
 
 

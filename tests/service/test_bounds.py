@@ -18,15 +18,15 @@ KEEP_ALIVE_SECONDS = 1.5
 # What a busy machine may add to a bound.
 SLACK_SECONDS = 4.0
 
-LIVE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
-POST = b"POST /tasks HTTP/1.1\r\nHost: x\r\n"
+LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /tasks HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 KEY = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 WEB_SOCKET = (
-    b"GET /tasks HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + KEY
+    b"GET /tasks HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + KEY
 )
 H2C = (
-    b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\n"
     b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
 )
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -98,6 +98,8 @@ def check_problem(answer: bytes, status: int, *words: str) -> None:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), answer
     assert b"application/problem+json" in head
+    assert b"x-content-type-options: nosniff" in head.lower()
+    assert b"\r\nserver:" not in head.lower()
     problem = json.loads(body)
     assert problem["status"] == status
     for word in words:
@@ -125,11 +127,11 @@ class TestHeads:
     @pytest.mark.parametrize(
         ("data", "status"),
         [
-            (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
-            (b"GET / HTTP/1.1\r\nHost: x\r\nx: " + b"a" * 9000 + b"\r\n\r\n", 431),
-            (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 100 + b"\r\n", 431),
-            (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 9000 + b"\r\n", 431),
-            (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 20_000, 431),
+            (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+            (b"GET / HTTP/1.1\r\nHost: localhost\r\nx: " + b"a" * 9000 + b"\r\n\r\n", 431),
+            (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 100 + b"\r\n", 431),
+            (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 9000 + b"\r\n", 431),
+            (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a: b\r\n" * 20_000, 431),
             (b"a" * 100_000, 431),
         ],
         ids=["target", "field", "101 fields", "9001 fields", "without end", "no line"],
@@ -141,7 +143,7 @@ class TestHeads:
     def test_too_long_in_pieces(self, service):
         """The same when it comes bit by bit: no more than 16 KiB are ever kept."""
         with service.connect() as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
             sent = 0
             with contextlib.suppress(ConnectionError):
                 while sent < 200_000:
@@ -153,7 +155,7 @@ class TestHeads:
 
     def test_a_slow_one_is_cut(self, service):
         """A byte now and then does not keep a head open."""
-        head = b"GET /livez HTTP/1.1\r\nHost: x\r\nx: " + b"a" * 10_000
+        head = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nx: " + b"a" * 10_000
         seconds = trickle(service, head, pause_seconds=0.05)
         assert KEEP_ALIVE_SECONDS - 0.5 < seconds < KEEP_ALIVE_SECONDS + SLACK_SECONDS
 
@@ -218,7 +220,7 @@ class TestReaders:
         task_id = service.post("x" * 300_000)
         with service.connect(receive_bytes=4096) as client:
             began = time.monotonic()
-            client.sendall(b"GET /tasks/%b HTTP/1.1\r\nHost: x\r\n\r\n" % task_id.encode())
+            client.sendall(b"GET /tasks/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % task_id.encode())
             assert client.recv(100)
             wait_until(lambda: is_cut(client, service))
             seconds = time.monotonic() - began
@@ -227,7 +229,7 @@ class TestReaders:
     def test_those_who_only_ask_are_cut(self, service):
         """Their places are free again, and nothing is done of what is behind that answer."""
         task_id = service.post("x" * 300_000)
-        show = b"GET /tasks/%b HTTP/1.1\r\nHost: x\r\n\r\n" % task_id.encode()
+        show = b"GET /tasks/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % task_id.encode()
         post = POST + b'Content-Length: 21\r\n\r\n{"payload": "behind"}'
         wait_until(lambda: not clients_of(service))
         with contextlib.ExitStack() as stack:
@@ -242,7 +244,7 @@ class TestReaders:
     def test_one_who_leaves_amid_answers(self, service):
         """A reset in the middle of an answer, with requests waiting, frees the place as well."""
         task_id = service.post("x" * 300_000)
-        request = b"GET /tasks/%b HTTP/1.1\r\nHost: x\r\n\r\n" % task_id.encode()
+        request = b"GET /tasks/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % task_id.encode()
         for _ in range(2 * CONNECTIONS):
             with service.connect(receive_bytes=4096) as client:
                 client.sendall(request * 9)

@@ -86,7 +86,7 @@ def test_a_fault_in_one_connection_ends_that_one(tmp_path, name):
             faults = service.log.count("fault in a ")
             with service.connect() as client:
                 client.sendall(
-                    f"GET /livez HTTP/1.1\r\nHost: x\r\nX-Fault: {where}\r\n\r\n".encode()
+                    f"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Fault: {where}\r\n\r\n".encode()
                 )
                 with contextlib.suppress(ConnectionResetError):
                     while client.recv(65536):
@@ -105,7 +105,7 @@ def test_no_files_left(tmp_path, name):
         ask_for_life(other)
         [process] = service.node_processes()
         with no_files_left(process), service.connect() as client:
-            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             service.wait_for_log("new connections cannot be taken")
             before = sum(process.cpu_times()[:2])
             time.sleep(1.0)
@@ -155,7 +155,7 @@ def test_clients_leave_files_for_the_work(tmp_path, target, name):
         clients = [stack.enter_context(service.connect()) for _ in range(150)]
         service.wait_for_log("turned away")
         body = json.dumps({"payload": f"{target.url}/now"})
-        head = f"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         clients[0].sendall((head + body).encode())
         assert clients[0].recv(1000).startswith(b"HTTP/1.1 201")
         target.wait_for("/now")

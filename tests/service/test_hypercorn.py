@@ -27,7 +27,7 @@ def test_tls_speaks_http_1_too(tmp_path, monkeypatch):
         service.wait_for_log("workers started")
         with context.wrap_socket(service.connect(), server_hostname="localhost") as client:
             assert client.selected_alpn_protocol() == "http/1.1"
-            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert client.recv(1000).startswith(b"HTTP/1.1 200")
         assert service.end().code == 0
 
