@@ -42,7 +42,7 @@ def create_app(
     problems.install(app)
     app.register_blueprint(task_routes(store, settings))
     app.register_blueprint(health_routes(store, is_running))
-    app.register_blueprint(openapi_routes())
+    app.register_blueprint(openapi_routes(has_keys=bool(keys)))
     edge: Any = Edge(app.asgi_app, Gate(settings, keys))
     app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise
     return app

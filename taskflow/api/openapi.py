@@ -14,7 +14,6 @@ from quart import Blueprint, Response
 from taskflow import __version__
 from taskflow.api import problems
 from taskflow.api.operations import (
-    ANY_REQUEST,
     OPERATIONS,
     PROBLEMS,
     Answer,
@@ -33,10 +32,10 @@ _SHOWN: Final = (Task, AttemptRecord, outcome.Response, problems.Problem)
 _SCHEMAS: Final = "#/components/schemas/{name}"
 
 
-def openapi_routes() -> Blueprint:
+def openapi_routes(*, has_keys: bool) -> Blueprint:
     """``/openapi.json``, made once."""
     routes = Blueprint("openapi", __name__)
-    text = msgspec.json.encode(document())
+    text = msgspec.json.encode(document(has_keys=has_keys))
 
     @routes.get("/openapi.json")
     async def describe() -> Response:
@@ -45,8 +44,8 @@ def openapi_routes() -> Blueprint:
     return routes
 
 
-def document() -> Json:
-    """The whole document."""
+def document(*, has_keys: bool) -> Json:
+    """The whole document, of a service that asks for keys or of one that does not."""
     paths: dict[str, Json] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
@@ -58,7 +57,15 @@ def document() -> Json:
             {"name": "health", "description": "For those who watch over the service."},
         ],
         "paths": paths,
+        "security": [{"key": []}] if has_keys else [],
         "components": {
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Made by `taskflow key new`.",
+                }
+            },
             "schemas": _components(),
             "responses": {
                 _name_of(status): _problem(status, text) for status, text in PROBLEMS.items()
@@ -89,6 +96,8 @@ def _operation(operation: Operation) -> Json:
         "parameters": [*_path_parameters(operation), *_query(operation)],
         "responses": _responses(operation),
     }
+    if operation.is_open:
+        told["security"] = []
     if operation.body is not None:
         told["requestBody"] = _body(operation)
     return told
@@ -146,7 +155,7 @@ def _body(operation: Operation) -> Json:
 
 def _responses(operation: Operation) -> Json:
     told = {str(operation.answer.status.value): _answer(operation.answer)}
-    for status in sorted({*ANY_REQUEST, *operation.problems}):
+    for status in operation.all_problems():
         told[str(status.value)] = {"$ref": f"#/components/responses/{_name_of(status)}"}
     return told
 

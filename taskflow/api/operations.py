@@ -76,6 +76,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         query_examples: A value for each of them.
         body: The type of the body that it takes, if it takes one.
         body_examples: Bodies, by short names.
+        is_open: Whether the rules of access do not hold for it: anybody may ask.
     """
 
     method: str
@@ -91,6 +92,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     query_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
     body: type[msgspec.Struct] | None = None
     body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
+    is_open: bool = False
+
+    def all_problems(self) -> list[HTTPStatus]:
+        """The statuses of all answers but the one if all is well."""
+        access = () if self.is_open else ACCESS
+        return sorted({*ANY_REQUEST, *access, *self.problems})
 
 
 class ProblemText(msgspec.Struct, frozen=True):
@@ -115,6 +122,14 @@ ANY_REQUEST: Final = (
     HTTPStatus.INTERNAL_SERVER_ERROR,
 )
 
+# What the rules of access answer.
+ACCESS: Final = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.MISDIRECTED_REQUEST,
+)
+_RETRY_AFTER: Final = Parameter("Retry-After", "In seconds.", int, 2, is_required=True)
+
 PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     HTTPStatus.BAD_REQUEST: ProblemText(
         "The request can be read in two ways, or its body is no JSON object with a `payload` "
@@ -122,11 +137,30 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         'payload is missing; send a JSON object with a payload, such as {"payload": '
         '"https://example.com/"}',
     ),
+    HTTPStatus.UNAUTHORIZED: ProblemText(
+        "This TaskFlow asks for a key, and the request has none, or one that it does not know.",
+        "a key is needed; send it as Authorization: Bearer KEY",
+        (
+            Parameter(
+                "WWW-Authenticate",
+                "What is asked for (RFC 6750).",
+                str,
+                'Bearer realm="taskflow"',
+                is_required=True,
+            ),
+        ),
+    ),
+    HTTPStatus.FORBIDDEN: ProblemText(
+        "The key's role does not suffice; or there are no keys and the request came from another "
+        "machine; or a page of another origin had a browser ask.",
+        "pages of another origin may not ask this service; TASKFLOW_CORS_ORIGINS names those "
+        "that may",
+    ),
     HTTPStatus.NOT_FOUND: ProblemText(
         "No task has this id, or it is no id at all.", "There is no task with this id."
     ),
     HTTPStatus.REQUEST_TIMEOUT: ProblemText(
-        "The body did not come within 30 s.",
+        "The body did not come within `TASKFLOW_REQUEST_SECONDS`.",
         "the body did not come in time; send it without long pauses",
     ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ProblemText(
@@ -149,13 +183,27 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
             ),
         ),
     ),
+    HTTPStatus.MISDIRECTED_REQUEST: ProblemText(
+        "`Host` names another service.",
+        "this service does not go by the name in Host; TASKFLOW_ALLOWED_HOSTS has its names",
+    ),
+    HTTPStatus.TOO_MANY_REQUESTS: ProblemText(
+        "The key's rate limit is used up, or as many tasks wait as may wait.",
+        "this key may make 10 requests a second; come again in 1 s",
+        (
+            _RETRY_AFTER,
+            Parameter("RateLimit", "What is left of the limit.", str, '"post";r=0;t=1'),
+            Parameter("RateLimit-Policy", "The limit.", str, '"post";q=10;w=1'),
+        ),
+    ),
     HTTPStatus.UNPROCESSABLE_ENTITY: ProblemText(
         "The request is well-formed, but a field or parameter cannot be used, which is named "
         "together with what is allowed; or the payload cannot be kept unchanged.",
         "limit must be a whole number from 1 to 1000",
     ),
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: ProblemText(
-        "A header field is longer than 8 KiB, or all of them together are longer than 16 KiB.",
+        "A header field is longer than 8 KiB, or all of them together are longer than 16 KiB or "
+        "more than 100.",
         "a header field is longer than 8192 bytes, or all of them together are longer than 16384",
     ),
     HTTPStatus.INTERNAL_SERVER_ERROR: ProblemText(
@@ -165,7 +213,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         "The database does not answer, or tasks are not being run. Whether a task of such a POST "
         "was kept is not known.",
         "The task store cannot be reached at the moment; try again shortly.",
-        (Parameter("Retry-After", "In seconds.", int, 2, is_required=True),),
+        (_RETRY_AFTER,),
     ),
 }
 
@@ -203,6 +251,7 @@ OPERATIONS: Final = (
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.TOO_MANY_REQUESTS,
             HTTPStatus.SERVICE_UNAVAILABLE,
         ),
     ),
@@ -267,6 +316,7 @@ OPERATIONS: Final = (
         group="health",
         summary="Whether the process lives",
         description="200 while it can answer at all.",
+        is_open=True,
         answer=Answer(
             description="It lives.",
             kind=Literal["ok\n"],
@@ -281,6 +331,7 @@ OPERATIONS: Final = (
         group="health",
         summary="Whether it takes tasks and runs them",
         description="Asks the database, and looks whether the workers are running.",
+        is_open=True,
         answer=Answer(
             description="It does.",
             kind=Literal["ok\n"],

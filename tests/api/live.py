@@ -31,6 +31,7 @@ class LiveServer:
         settings: Its settings, those of the tests aside.
         configure: Called with its Quart app before it serves.
         open_app: Makes the app, with all that runs behind it.
+        key: If given the server wants it, and ``ask`` sends it.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class LiveServer:
         open_app: Callable[
             [Settings, Shutdown], AbstractAsyncContextManager[QuartTrio]
         ] = open_service,
+        key: str | None = None,
         **settings: object,
     ) -> None:
         # Most tests care for no Host, and send any.
-        settings = {"allowed_hosts": ("*",), **settings}
+        settings = {"allowed_hosts": ("*",), "api_keys": f"tests:{key}" if key else "", **settings}
         self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **OPEN, **settings)
+        self._credentials = {"authorization": f"Bearer {key}"} if key else {}
         self._configure = configure
         self._open_app = open_app
         self._started: queue.SimpleQueue[object] = queue.SimpleQueue()
@@ -70,7 +73,7 @@ class LiveServer:
 
     def ask(self, method: str, target: str, body: bytes | None = None, headers=None) -> Answer:
         """One request on a connection of its own."""
-        return ask(self.url, method, target, body, headers)
+        return ask(self.url, method, target, body, {**self._credentials, **(headers or {})})
 
     def post(self, body: bytes) -> Answer:
         return self.ask("POST", "/tasks", body, {"content-type": "application/json"})

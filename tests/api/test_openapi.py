@@ -23,7 +23,7 @@ from taskflow.store.memory import MemoryStore
 from tests.api.client import Answer
 from tests.api.live import LiveServer
 
-DOCUMENT = document()
+DOCUMENT = document(has_keys=True)
 OPERATIONS = {
     (method, path): operation
     for path, operations in DOCUMENT["paths"].items()
@@ -88,7 +88,7 @@ class TestDocument:
         """As JSON, the same as the code makes it, with the version that runs."""
         answer = server.ask("GET", "/openapi.json")
         assert (answer.status, answer.header("content-type")) == (200, "application/json")
-        assert answer.json == json.loads(json.dumps(DOCUMENT))
+        assert answer.json == json.loads(json.dumps(document(has_keys=False)))
         assert answer.json["info"]["version"] == __version__
 
     async def test_it_has_every_route_and_nothing_else(self):
@@ -118,7 +118,8 @@ class TestDocument:
         assert len(set(names)) == len(names)
         linked = [link for part in parts(DOCUMENT) for link in part.get("links", {}).values()]
         assert {link["operationId"] for link in linked} <= set(names)
-        for kind, components in DOCUMENT["components"].items():
+        for kind in ("schemas", "responses"):
+            components = DOCUMENT["components"][kind]
             assert {f"#/components/{kind}/{name}" for name in components} <= set(references)
 
     @pytest.mark.parametrize(("method", "path"), OPERATIONS)

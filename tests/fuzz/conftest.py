@@ -11,7 +11,7 @@ import structlog.testing
 from taskflow.service import MEMORY_URL
 from tests.api.conftest import FAULTS, open_database
 from tests.api.live import LiveServer
-from tests.fuzz.fuzzer import Length
+from tests.fuzz.fuzzer import KEY, Length
 from tests.fuzz.idle import open_idle_app
 
 SHORT = Length(examples=30)
@@ -41,12 +41,12 @@ def length(pytestconfig: pytest.Config) -> Length:
 def idle_server(request: pytest.FixtureRequest) -> Iterator[LiveServer]:
     """A server on each store in turn that fetches nothing, and has a task of every status."""
     if request.param == "memory":
-        with LiveServer(database_url=MEMORY_URL, open_app=open_idle_app) as server:
+        with LiveServer(database_url=MEMORY_URL, open_app=open_idle_app, key=KEY) as server:
             yield server
     else:
         with (
             open_database(request.getfixturevalue("postgres_server")) as url,
-            LiveServer(database_url=url, open_app=open_idle_app) as server,
+            LiveServer(database_url=url, open_app=open_idle_app, key=KEY) as server,
         ):
             yield server
 

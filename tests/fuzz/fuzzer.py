@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+KEY = "the-key-of-the-fuzzer"
 MODES = ("examples", "coverage", "fuzzing", "stateful")
 
 
@@ -43,6 +44,7 @@ def fuzz(url: str, length: Length, folder: Path, *, modes: tuple[str, ...] = MOD
     """Fuzz the server at this address; files that are written on the way go to the folder."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)]
     command += ["run", f"{url}/openapi.json", "--checks", "all", "--no-color"]
+    command += ["--header", f"Authorization: Bearer {KEY}"]
     command += ["--phases", ",".join(modes), "--max-examples", str(length.examples)]
     is_random = length.seed is not None
     command += ["--seed", str(length.seed)] if is_random else ["--generation-deterministic"]

@@ -10,6 +10,7 @@ from quart_trio import QuartTrio
 
 from taskflow.api.app import create_app
 from taskflow.api.examples import COMPLETED
+from taskflow.api.keys import read_keys
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.service import open_store
@@ -25,7 +26,7 @@ async def open_idle_app(settings: Settings, shutdown: Shutdown) -> AsyncIterator
     """The app that ``taskflow serve`` has, without an engine and without a fetcher."""
     async with open_store(settings) as store:
         await fill(store)
-        yield create_app(store, settings, lambda: True)
+        yield create_app(store, settings, lambda: True, read_keys(settings))
 
 
 async def fill(store: TaskStore) -> None:
