@@ -11,7 +11,7 @@ from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings, catalogue, load
 
 ADDRESS = "an address and a port such as 127.0.0.1:8080 or [::1]:8080, or unix:/a/path"
-HOSTS = "names without ports, separated by commas, or * for any"
+HOSTS = "names without ports, or * for any, separated by commas"
 ORIGINS = "origins such as https://app.example, separated by commas"
 REPOSITORY = Path(__file__).parents[1]
 

@@ -16,6 +16,14 @@ from tests.chaos.shape import Shape, shape_of
 from tests.folders import open_folder
 from tests.service.database import url_of
 
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker("alone")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")

@@ -96,6 +96,7 @@ class Watch:
         return self.rss_peak - self.rss_before
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("wanted", "bound_seconds"),
     [(None, ALL_BOUND_SECONDS), (HEAVY, HEAVY_BOUND_SECONDS)],
