@@ -131,7 +131,7 @@ def test_the_environment_is_read_in_settings_only():
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "environb"}
     }
-    assert readers <= {"settings"}
+    assert readers <= {"settings.reading"}
 
 
 def test_the_model_does_not_wait():

@@ -1,22 +1,10 @@
-"""What an operator can set: one frozen object, validated at the edge.
-
-This is the only module that reads the environment. Every setting is a field of
-``Settings``: its type carries bounds and one line of meaning, from which ``.env.example``
-and the README's table are written.
-"""
+"""``Settings``: every setting is a field, whose type carries its bounds and its meaning."""
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import os
-import types
-import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-import dotenv
 import msgspec
 from msgspec import Meta
 
@@ -313,83 +301,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.drain_seconds
 
 
-class Setting(msgspec.Struct, frozen=True):
-    """One setting as an operator sees it.
-
-    Attributes:
-        variable: Its name in the environment.
-        field: Its name in ``Settings``.
-        default: As it would be written in the environment; empty is what empty means.
-        meaning: One line.
-        allowed: What it may be, in words.
-    """
-
-    variable: str
-    field: str
-    default: str
-    meaning: str
-    allowed: str
-
-
-def catalogue() -> list[Setting]:
-    """Every setting, in the order in which they are documented."""
-    return [
-        Setting(
-            variable=variable_of(field.name),
-            field=field.name,
-            default=_as_text(field.default),
-            meaning=" ".join(meta.description for meta in _metas(hint) if meta.description),
-            allowed=_allowed(hint),
-        )
-        for field, hint in zip(msgspec.structs.fields(Settings), _hints().values(), strict=True)
-    ]
-
-
-def variable_of(field: str) -> str:
-    """The environment variable of a field."""
-    return "DATABASE_URL" if field == "database_url" else PREFIX + field.upper()
-
-
-def load(
-    environ: Mapping[str, str] | None = None,
-    dotenv_path: Path | None = None,
-    overrides: Mapping[str, str] | None = None,
-) -> tuple[Settings, list[str]]:
-    """Read the settings, and say what is odd about them.
-
-    Args:
-        environ: The environment; the process's own if not given.
-        dotenv_path: A file of defaults under it; ``.env`` in the working directory if not
-            given. It need not exist.
-        overrides: Variables that go before all others, from the command line.
-
-    Returns:
-        The settings, and a line for each variable that looks misspelt.
-
-    Raises:
-        SettingsError: A value cannot be used; names the variable and what is allowed.
-    """
-    found = {
-        **_read_dotenv(Path(".env") if dotenv_path is None else dotenv_path),
-        **(os.environ if environ is None else environ),
-        **(overrides or {}),
-    }
-    settings = catalogue()
-    values = {
-        setting.field: _parse(setting, text)
-        for setting in settings
-        if (text := (found.get(setting.variable) or "").strip())
-    }
-    return Settings(**values), list(_misspelt(found, [one.variable for one in settings]))
-
-
-def _read_dotenv(path: Path) -> Mapping[str, str | None]:
-    try:
-        return dotenv.dotenv_values(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from None
-
-
 def _check_network(text: str) -> None:
     try:
         ipaddress.ip_network(text)
@@ -397,81 +308,3 @@ def _check_network(text: str) -> None:
         raise SettingsError(
             f"{PREFIX}ALLOW_NETWORKS: {error}; write networks such as 10.1.0.0/16 or ::1/128"
         ) from None
-
-
-def _parse(setting: Setting, text: str) -> Any:
-    hint = _hints()[setting.field]
-    value = _items_of(text) if _item_of(hint) else text
-    try:
-        return msgspec.convert(value, hint, strict=False)
-    except msgspec.ValidationError:
-        raise SettingsError(
-            f"{setting.variable}={text!r} cannot be used: it must be {setting.allowed}"
-        ) from None
-
-
-def _items_of(text: str) -> list[str]:
-    return [item for part in text.split(",") if (item := part.strip())]
-
-
-def _misspelt(found: Iterable[str], known: Sequence[str]) -> Iterator[str]:
-    # Without the prefix, which would make all names look alike.
-    names = [variable.removeprefix(PREFIX) for variable in known]
-    for variable in sorted(found):
-        if variable.startswith(PREFIX) and variable not in known:
-            near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
-            right = known[names.index(near[0])] if near else None
-            hint = f"; did you mean {right}?" if right else ""
-            yield f"{variable} is not a setting of TaskFlow{hint}"
-
-
-def _hints() -> dict[str, Any]:
-    return typing.get_type_hints(Settings, include_extras=True)
-
-
-def _metas(hint: Any) -> list[Meta]:
-    return [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, Meta)]
-
-
-def _allowed(hint: Any) -> str:
-    """What a value may be, in words, read off its type."""
-    if item := _item_of(hint):
-        return f"{_allowed(item)}, separated by commas"
-    kind = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        return _allowed(typing.get_args(kind)[0])
-    if typing.get_origin(kind) is Literal:
-        return f"one of {', '.join(typing.get_args(kind))}"
-    if kind is bool:
-        return "1 or 0"
-    return _allowed_text(hint) if kind is str else _allowed_number(kind, hint)
-
-
-def _allowed_text(hint: Any) -> str:
-    return " or ".join(meta.title for meta in _metas(hint) if meta.title) or "text"
-
-
-def _allowed_number(kind: Any, hint: Any) -> str:
-    number = "a whole number" if kind is int else "a number"
-    for meta in _metas(hint):
-        if meta.gt is not None:
-            return f"{number} above {meta.gt:g} and up to {meta.le:g}"
-        if meta.ge is not None:
-            return f"{number} from {meta.ge:g} to {meta.le:.0f}"
-    return number
-
-
-def _item_of(hint: Any) -> Any:
-    """What a list has items of; ``None`` if it is no list."""
-    kind = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
-    return typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
-
-
-def _as_text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        return ",".join(value)
-    if isinstance(value, bool):
-        return str(int(value))
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,12 @@
+"""What an operator can set: one frozen object, validated at the edge.
+
+This is the only package that reads the environment. Every setting is a field of ``Settings``
+(``fields.py``): its type carries bounds and one line of meaning, from which ``.env.example`` and
+the README's table are written.
+"""
+
+from taskflow.settings.catalogue import Setting, catalogue, variable_of
+from taskflow.settings.fields import Settings
+from taskflow.settings.reading import load
+
+__all__ = ["Setting", "Settings", "catalogue", "load", "variable_of"]
