@@ -9,7 +9,7 @@ import click
 import trio
 
 from taskflow import __version__, service, telemetry
-from taskflow.api.keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
+from taskflow.api.access.keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
 from taskflow.model.errors import SettingsError, expected_message
 from taskflow.settings import Settings, variable_of
 from taskflow.telemetry import Event

@@ -16,12 +16,12 @@ from typing import Any, Final
 import h11
 import msgspec
 import trio
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from taskflow import telemetry
-from taskflow.api.browser import DEFENCES
+from taskflow.api.access.browser import DEFENCES
 
 # A head may take so long from its first byte on, or from the beginning of the idle time on if
 # that is over earlier.
@@ -85,6 +85,7 @@ class ContainedServer(TCPServer):
         self._bounds = bounds
         self._service = trio.CancelScope()
         self._patience = trio.CancelScope()
+        self._has_left = False
 
     async def run(self) -> None:
         """Serve the connection to its end; never raise but ``Cancelled``."""
@@ -133,8 +134,20 @@ class ContainedServer(TCPServer):
         elif isinstance(event, HeadBegun):
             by = trio.current_time() + HEAD_SECONDS
             self._patience.deadline = min(self._patience.deadline, by)
+        elif isinstance(event, Updated) and self._has_left:
+            pass  # there is nobody to wait for
         else:
             await super().protocol_send(event)
+
+    async def _read_data(self) -> None:
+        """Read until the client leaves, and give its place back then.
+
+        One that leaves right after its answer is gone before Hypercorn is done with the request,
+        and would be waited for as an idle one.
+        """
+        await super()._read_data()
+        self._has_left = True
+        await self.idle_task.stop()
 
     async def _send(self, data: bytes) -> None:
         """Send all of it, or give the connection up: what is cut off half-way leaves it useless."""

@@ -19,9 +19,9 @@ import trio
 from quart_trio import QuartTrio
 
 from taskflow import __version__, telemetry
+from taskflow.api.access.hosts import is_loopback_bind
+from taskflow.api.access.keys import read_keys
 from taskflow.api.app import create_app
-from taskflow.api.hosts import is_loopback_bind
-from taskflow.api.keys import read_keys
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
 from taskflow.model.errors import SettingsError

@@ -8,11 +8,11 @@ from typing import Any, Final
 from quart_trio import QuartTrio
 
 from taskflow.api import problems
+from taskflow.api.access.gate import Gate
+from taskflow.api.access.keys import Keyring
+from taskflow.api.document.openapi import openapi_routes
 from taskflow.api.edge import Edge
-from taskflow.api.gate import Gate
 from taskflow.api.health import health_routes
-from taskflow.api.keys import Keyring
-from taskflow.api.openapi import openapi_routes
 from taskflow.api.tasks import task_routes
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore

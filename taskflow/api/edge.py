@@ -17,9 +17,9 @@ from quart import Response
 from werkzeug.exceptions import HTTPException, RequestHeaderFieldsTooLarge, RequestURITooLarge
 
 from taskflow.api import problems
-from taskflow.api.browser import defended, preflight_fields
-from taskflow.api.gate import Gate
-from taskflow.api.head import head_of
+from taskflow.api.access.browser import defended, preflight_fields
+from taskflow.api.access.gate import Gate
+from taskflow.api.access.head import head_of
 from taskflow.model.errors import BadRequest, RequestError
 
 Message: TypeAlias = dict[str, Any]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.api.access import Access
-from taskflow.api.head import Head
-from taskflow.api.keys import Keyring
+from taskflow.api.access.head import Head
+from taskflow.api.access.keys import Keyring
+from taskflow.api.access.roles import Access
 from taskflow.model.errors import Forbidden
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.api.browser import CrossOrigin
-from taskflow.api.head import Head
+from taskflow.api.access.browser import CrossOrigin
+from taskflow.api.access.head import Head
 from taskflow.model.errors import Forbidden
 from taskflow.service import MEMORY_URL
 from tests.api.client import Answer, check_problem

@@ -7,8 +7,12 @@ import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
+from taskflow.service import MEMORY_URL
+from tests.api.live import LiveServer
+
 CONNECTIONS = 50
 POSTS_EACH = 4
+PLACES = 20
 LINGER_NOT = struct.pack("ii", 1, 0)
 
 
@@ -58,3 +62,11 @@ def test_who_leaves_after_sending(server, target):
     for path, task_id in tasks.items():
         assert server.wait(task_id)["status"] == "COMPLETED"
         assert target.hits[path] == 1
+
+
+def test_who_leaves_gives_its_place_back():
+    """At once, also if the server is not done yet with the request that it just answered."""
+    with LiveServer(database_url=MEMORY_URL, max_connections=PLACES) as server:
+        server.add(b"1")
+        for _ in range(20 * PLACES):
+            assert server.ask("GET", "/tasks?limit=1").status == 200

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from taskflow import __version__
 from taskflow.api.app import create_app
-from taskflow.api.openapi import document
+from taskflow.api.document.openapi import document
 from taskflow.api.schemas import TaskRequest, _Envelope
 from taskflow.service import MEMORY_URL, open_store
 from taskflow.settings import Settings

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from taskflow.api.rate_limit import Rate, RateLimiter, TokenBucket, client_name, rate_limiter
+from taskflow.api.access.rate_limit import Rate, RateLimiter, TokenBucket, client_name, rate_limiter
 from taskflow.model.errors import TooManyRequests
 from taskflow.service import MEMORY_URL
 from taskflow.settings import Settings

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import msgspec
 from quart_trio import QuartTrio
 
+from taskflow.api.access.keys import read_keys
 from taskflow.api.app import create_app
-from taskflow.api.examples import COMPLETED
-from taskflow.api.keys import read_keys
+from taskflow.api.document.examples import COMPLETED
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.service import open_store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.api.openapi import document
+from taskflow.api.document.openapi import document
 from taskflow.model.task import TaskStatus
 from taskflow.service import MEMORY_URL
 from tests.api.live import LiveServer

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from taskflow.api.examples import ATTEMPT, COMPLETED, PENDING, TASK_ID, URL
+from taskflow.api.document.examples import ATTEMPT, COMPLETED, PENDING, TASK_ID, URL
 from taskflow.api.schemas import PageRequest, TaskRequest, cursor_of
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from taskflow.api.head import Head
-from taskflow.api.hosts import is_loopback
-from taskflow.api.keys import Keyring, Role
+from taskflow.api.access.head import Head
+from taskflow.api.access.hosts import is_loopback
+from taskflow.api.access.keys import Keyring, Role
 from taskflow.model.errors import Forbidden, Unauthorized
 
 # For those who watch over the service: load balancers have no key, and these say nothing.

@@ -13,7 +13,7 @@ from quart import Blueprint, Response
 
 from taskflow import __version__
 from taskflow.api import problems
-from taskflow.api.operations import (
+from taskflow.api.document.operations import (
     OPERATIONS,
     PROBLEMS,
     Answer,

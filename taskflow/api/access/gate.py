@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskflow.api.access import OPEN_PATHS, Access
-from taskflow.api.browser import CrossOrigin, RawField
-from taskflow.api.head import Head
-from taskflow.api.hosts import allowed_hosts
-from taskflow.api.keys import Keyring
-from taskflow.api.rate_limit import client_name, rate_limiter
+from taskflow.api.access.browser import CrossOrigin, RawField
+from taskflow.api.access.head import Head
+from taskflow.api.access.hosts import allowed_hosts
+from taskflow.api.access.keys import Keyring
+from taskflow.api.access.rate_limit import client_name, rate_limiter
+from taskflow.api.access.roles import OPEN_PATHS, Access
 from taskflow.settings import Settings
 
 

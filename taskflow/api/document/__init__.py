@@ -1,0 +1,1 @@
+"""``/openapi.json``: the API, described by the types that validate it."""
