@@ -20,7 +20,7 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
-from taskflow import telemetry
+from taskflow import linear_h11, telemetry  # noqa: F401 - the first for its effect
 from taskflow.api.access.browser import DEFENCES
 
 # A head may take so long from its first byte on, or from the beginning of the idle time on if

@@ -17,16 +17,17 @@ PACKAGE = Path(__file__).parents[1] / "taskflow"
 # Each may import itself and what its line names; ``docs/design.md`` has the picture.
 LAYERS = {
     "bell": set(),
+    "linear_h11": set(),
     "model": set(),
     "settings": {"model"},
     "telemetry": set(),
     "store.base": {"model"},
-    "fetch": {"model", "settings", "telemetry"},
+    "fetch": {"model", "settings", "telemetry", "linear_h11"},
     "store": {"store.base", "model", "settings", "telemetry", "bell"},
     "engine": {"store.base", "fetch", "model", "settings", "telemetry", "bell"},
     "api": {"engine", "store.base", "fetch", "model", "settings", "telemetry"},
     "shutdown": {"telemetry"},
-    "connection": {"api", "telemetry"},
+    "connection": {"api", "telemetry", "linear_h11"},
     "server": {"connection", "shutdown", "model", "settings", "telemetry"},
     "service": {"api", "engine", "fetch", "store", "store.base", "server", "shutdown"}
     | {"model", "settings", "telemetry"},
@@ -42,7 +43,7 @@ HOMES = {
     "trio_asyncio": ("store",),
     "asyncio": ("store",),
     "asks": ("fetch",),
-    "h11": ("fetch", "connection"),
+    "h11": ("fetch", "connection", "linear_h11"),
     "socket": ("fetch", "store.embedded"),
     "quart": ("api", "asgi"),
     "quart_trio": ("api", "asgi", "service"),

@@ -19,10 +19,11 @@ _BINARY: Final = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 """What no text holds: the "binary data bytes" of the MIME Sniffing standard, section 3."""
 
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*[\"']?([A-Za-z0-9._:-]+)", re.IGNORECASE)
+_NEVER_MADE: Final = 12  # there is no ISO 8859-12
 _TEXT_CODECS: Final = frozenset(
     (
         *("ascii", "utf_8", "utf_16", "utf_16_le", "utf_16_be", "utf_32", "latin_1"),
-        *(f"iso8859_{part}" for part in range(2, 17)),
+        *(f"iso8859_{part}" for part in range(2, 17) if part != _NEVER_MADE),
         *(f"cp125{page}" for page in range(9)),
         *("cp866", "cp874", "koi8_r", "koi8_u", "mac_roman", "mac_cyrillic", "tis_620"),
         *("gb2312", "gbk", "gb18030", "big5", "big5hkscs"),
@@ -78,5 +79,5 @@ def _in_stated_charset(body: bytes, content_type: str | None) -> Iterator[str | 
 def _decoded(body: bytes, codec: str) -> str | None:
     try:
         return body.decode(codec)
-    except UnicodeError:
+    except (UnicodeError, LookupError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Final, TypeAlias
 
 import trio
@@ -48,7 +49,23 @@ class Connection:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing has arrived that nobody asked for, an end included."""
-        return not self._socket.is_readable()
+        return not self._socket.is_readable() and not self._has_decrypted_more()
+
+    def _has_decrypted_more(self) -> bool:
+        """Whether TLS holds something back that came in one piece with the last answer.
+
+        It would be taken for the answer to the next request. What is read here is lost, and with
+        it the connection.
+        """
+        if not isinstance(self._stream, trio.SSLStream):
+            return False
+        try:
+            self._stream._ssl_object.read(1)  # noqa: SLF001 - trio has no way to look
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            pass
+        return True
 
     async def send(self, data: bytes) -> None:
         """Send all of it.

@@ -134,7 +134,9 @@ def mapped_errors(subject: str) -> Iterator[None]:
         words = os.strerror(error.errno) if error.errno else str(error)
         raise NotConnected(f"{subject}: {words}") from error
     except h11.RemoteProtocolError as error:
-        raise BadAnswer(f"{subject}: {error}") from error
+        # h11 quotes what it cannot read, which may be a secret.
+        complaint, _, _ = str(error).partition(": ")
+        raise BadAnswer(f"{subject}: {complaint}") from error
 
 
 def _words_of(error: ssl.SSLError) -> str:

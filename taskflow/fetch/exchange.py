@@ -17,6 +17,7 @@ import msgspec
 import trio
 from asks.request_object import RequestProcessor
 
+from taskflow import linear_h11  # noqa: F401 - for its effect
 from taskflow.fetch.connection import Connection
 from taskflow.fetch.decoding import decoder_for
 from taskflow.fetch.errors import BadAnswer, TooLarge, mapped_errors

@@ -5,8 +5,9 @@ internet could reach as well is fetched, unless the operator opens more:
 
 - *ports*: ``ports.py`` says which belong to services that are no targets;
 - *names*: an operator may deny some, and allow some to have any address;
-- *addresses*: ``special.py`` knows those that are not global unicast. Of a name *every*
-  address must be allowed: one that also leads inside is a trap, whichever is tried first.
+- *addresses*: ``special.py`` knows those that are not global unicast, ``own_addresses.py`` those
+  of this machine, behind which may be what only listens there. Of a name *every* address must be
+  allowed: one that also leads inside is a trap, whichever is tried first.
 
 ``transport.py`` asks before it looks a name up, asks again with the addresses that came
 back, connects to just these, and compares whom it is connected to.
@@ -15,31 +16,50 @@ back, connects to just these, and compares whom it is connected to.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
-from taskflow.fetch.errors import Blocked, NameNotResolved
-from taskflow.fetch.hostname import Address
+from taskflow.fetch.errors import Blocked, InvalidUrl, NameNotResolved
+from taskflow.fetch.hostname import Address, canonical_host
+from taskflow.fetch.own_addresses import is_own_address
 from taskflow.fetch.ports import Ports
-from taskflow.fetch.special import Special, embedded_ipv4, special_of
+from taskflow.fetch.special import Special, embedded_ipv4, own_block, special_of
 from taskflow.fetch.target import Target
+from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
 
 MAX_ADDRESSES: Final = 64
 """A name with more addresses is no service, but an attempt to make work."""
 
 
-class Hosts:
-    """A set of names: each by itself, or all under a suffix (``*.example.com``)."""
+class Hosts(Container[str]):
+    """A set of hosts: names, all names under a suffix (``*.example.com``), and addresses.
 
-    def __init__(self, patterns: Iterable[str]) -> None:
-        lowered = [pattern.lower().removesuffix(".") for pattern in patterns]
-        self._names = frozenset(one for one in lowered if not one.startswith("*."))
-        self._suffixes = tuple(one[1:] for one in lowered if one.startswith("*."))
+    Args:
+        patterns: As they are set.
+        variable: Where.
 
-    def __contains__(self, host: str) -> bool:
-        """Whether the name is one of them."""
-        return host in self._names or host.endswith(self._suffixes)
+    Raises:
+        SettingsError: One of them is no host.
+    """
+
+    def __init__(self, patterns: Iterable[str], variable: str) -> None:
+        self._hosts: set[str] = set()
+        self._suffixes: tuple[str, ...] = ()
+        for pattern in patterns:
+            under = pattern.startswith("*.")
+            try:
+                host = canonical_host(pattern.removeprefix("*."))
+            except InvalidUrl as error:
+                raise SettingsError(f"{variable}: {pattern!r} is no host: {error.reason}") from None
+            if under:
+                self._suffixes += (f".{host}",)
+            else:
+                self._hosts.add(host)
+
+    def __contains__(self, host: object) -> bool:
+        """Whether a name or an address, as ``Target.host`` has it, is one of them."""
+        return host in self._hosts or (isinstance(host, str) and host.endswith(self._suffixes))
 
 
 class Guard:
@@ -47,16 +67,21 @@ class Guard:
 
     Args:
         settings: What is open besides, and what is closed.
+        is_own: Whether an address is one of this machine's: what listens on it may be meant for
+            the inside only, whatever kind of address it is.
 
     Raises:
         SettingsError: A setting makes no sense.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, is_own: Callable[[Address], bool] = is_own_address
+    ) -> None:
         self._networks = [ipaddress.ip_network(text) for text in settings.allow_networks]
-        self._allow_hosts = Hosts(settings.allow_hosts)
-        self._deny_hosts = Hosts(settings.deny_hosts)
+        self._allow_hosts = Hosts(settings.allow_hosts, "TASKFLOW_ALLOW_HOSTS")
+        self._deny_hosts = Hosts(settings.deny_hosts, "TASKFLOW_DENY_HOSTS")
         self._ports = Ports(settings.allow_ports)
+        self._is_own = is_own
 
     def admit(self, target: Target) -> None:
         """Judge what the URL itself says, before any look-up.
@@ -64,13 +89,14 @@ class Guard:
         Raises:
             Blocked: Its host is denied, or its port is no target.
         """
-        if target.host in self._deny_hosts:
-            raise Blocked("the host is denied by TASKFLOW_DENY_HOSTS")
+        self._check_denied(target.host)
         if target.port not in self._ports:
             raise Blocked(f"port {target.port} is not fetched from; TASKFLOW_ALLOW_PORTS opens it")
-        if target.address is not None and not self._is_open(target.address, target.host):
-            special = special_of(target.address)
-            assert special is not None
+        if target.address is None:
+            return
+        self._check_denied_address(target.address)
+        special = self._special_of(target.address)
+        if special is not None and not self._is_open(target.address, special, target.host):
             raise Blocked(f"{target.host} is {special.meaning}; TASKFLOW_ALLOW_NETWORKS opens it")
 
     def judge(self, target: Target, addresses: Sequence[Address]) -> None:
@@ -85,36 +111,51 @@ class Guard:
             return
         if len(addresses) > MAX_ADDRESSES:
             raise NameNotResolved(f"{target.host}: it has more than {MAX_ADDRESSES} addresses")
-        if not all(self._is_open(address, target.host) for address in addresses):
-            raise Blocked(
-                f"{target.host} does not resolve to public addresses only; "
-                "TASKFLOW_ALLOW_HOSTS or TASKFLOW_ALLOW_NETWORKS opens it"
-            )
+        for address in addresses:
+            self._check_denied_address(address)
+            special = self._special_of(address)
+            if special is not None and not self._is_open(address, special, target.host):
+                raise Blocked(
+                    f"{target.host} does not resolve to public addresses only; "
+                    "TASKFLOW_ALLOW_HOSTS or TASKFLOW_ALLOW_NETWORKS opens it"
+                )
 
-    def _is_open(self, address: Address, host: str) -> bool:
+    def _check_denied(self, host: str) -> None:
+        if host in self._deny_hosts:
+            raise Blocked("the host is denied by TASKFLOW_DENY_HOSTS")
+
+    def _check_denied_address(self, address: Address) -> None:
+        for one in (address, *embedded_ipv4(address)):
+            self._check_denied(str(one))
+
+    def _special_of(self, address: Address) -> Special | None:
         special = special_of(address)
-        if special is None or self._is_open_network(address, special):
+        if special is None and self._is_own(address):
+            return own_block(address)
+        return special
+
+    def _is_open(self, address: Address, special: Special, host: str) -> bool:
+        """Whether the operator opened a special address, by its network or for this host."""
+        if self._is_open_network(address, special):
             return True
         return host in self._allow_hosts and not _must_be_named(address, special)
 
     def _is_open_network(self, address: Address, special: Special) -> bool:
         """Whether the operator opened it, and what it carries if it embeds another address."""
-        inside = embedded_ipv4(address)
-        if inside is not None and not self._is_open_inside(inside):
-            return False
-        return any(
-            address in network and (not special.is_sensitive or special.covers(network))
+        return all(self._is_open_inside(inside) for inside in embedded_ipv4(address)) and any(
+            address in network
+            and network.prefixlen >= special.least_prefix
+            and (not special.is_sensitive or special.covers(network))
             for network in self._networks
             if network.version == address.version
         )
 
     def _is_open_inside(self, address: ipaddress.IPv4Address) -> bool:
-        special = special_of(address)
+        special = self._special_of(address)
         return special is None or self._is_open_network(address, special)
 
 
 def _must_be_named(address: Address, special: Special) -> bool:
-    """Whether only its network opens it: link-local, metadata, and what leads there."""
-    inside = embedded_ipv4(address)
-    hidden = None if inside is None else special_of(inside)
-    return special.is_sensitive or (hidden is not None and hidden.is_sensitive)
+    """Whether only its network opens it: link-local, metadata, and what may lead there."""
+    inside = [special_of(one) for one in embedded_ipv4(address)]
+    return any(one is not None and one.is_sensitive for one in (special, *inside))

@@ -69,6 +69,20 @@ def parse_bracketed(text: str) -> tuple[str, Address]:
     return str(address), address
 
 
+def canonical_host(text: str) -> str:
+    """A host in the one spelling that it has in a ``Target``.
+
+    Args:
+        text: A name or an address, with brackets or without.
+
+    Raises:
+        InvalidUrl: It is neither.
+    """
+    bare = text.removeprefix("[").removesuffix("]")
+    host, _ = parse_bracketed(bare) if ":" in bare else parse_host(bare)
+    return host
+
+
 def _check_length(name: str) -> None:
     if len(name) > MAX_NAME_CHARACTERS:
         raise InvalidUrl(f"the host is longer than {MAX_NAME_CHARACTERS} characters")

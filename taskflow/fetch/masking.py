@@ -10,7 +10,8 @@ MASK: Final = "***"
 
 MAX_URL_CHARACTERS: Final = 200
 
-_USERINFO: Final = re.compile(r"(?<=//)[^/?#]*@")
+# However it is written: a URL that is not one is what errors are about.
+_USERINFO: Final = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?[/\\]*)[^/?#\\]*@")
 _AFTER_PATH: Final = re.compile(r"([?#]).*", re.DOTALL)
 
 
@@ -19,7 +20,7 @@ def masked_url(text: str) -> str:
 
     Signed links carry their secret in the query.
     """
-    without_userinfo = _USERINFO.sub(f"{MASK}@", text)
+    without_userinfo = _USERINFO.sub(rf"\1{MASK}@", text)
     return _AFTER_PATH.sub(rf"\1{MASK}", without_userinfo)[:MAX_URL_CHARACTERS]
 
 

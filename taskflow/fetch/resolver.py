@@ -10,6 +10,8 @@ import itertools
 import math
 import socket
 from collections import Counter, OrderedDict
+from collections.abc import Container
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
@@ -20,8 +22,13 @@ from taskflow.fetch.hostname import Address
 
 Answer: TypeAlias = tuple[Address, ...] | Exception
 
+HOSTS_FILE: Final = Path("/etc/hosts")
+
 DOMAINS_TO_FILL_ALL: Final = 4
 """How many domains must hang before their names hold all threads."""
+
+PARTS: Final = {2: 1, 3: 2}
+"""By number of labels, of what part of a domain's share the names under them may take."""
 
 BUSY_SECONDS: Final = 1.0
 """How long a name waits for a thread."""
@@ -30,10 +37,11 @@ HOPELESS_SECONDS: Final = 5.0
 """A lookup that takes longer is not joined any more: whoever would is told so at once."""
 
 MAX_ADDRESSES: Final = 64
-"""How many addresses of a name are looked at; an answer may hold thousands."""
+"""How many addresses a name may have: an answer may hold thousands."""
 
 RECALLED_SECONDS: Final = 300.0
 MAX_RECALLED: Final = 1024
+MAX_RECALLED_OF_A_DOMAIN: Final = 64
 """For how long, and for how many names, what was found is remembered for hard times."""
 
 
@@ -78,17 +86,23 @@ class SystemResolver(Resolver):
     - A name is looked up once at a time; whoever else asks for it waits for the same answer,
       and is told at once if that has been waited for too long already.
     - The names under one domain (its last two labels: whoever owns it decides how long they
-      take) have a share of the threads only.
+      take) have a share of the threads only, and those under its last three a part of that (under
+      a public suffix such as ``co.uk`` that is one owner).
     - Whoever gets no thread in ``BUSY_SECONDS`` is told what was found for the name some
       minutes ago, or that it cannot be found out now, which is worth another attempt.
 
     Args:
         threads: How many names may be looked up at once.
+        relative_names: Those that the search list of resolv.conf may complete. All others are
+            looked up as they stand.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, relative_names: Container[str] = ()) -> None:
         self._threads = threads
-        self._threads_of_a_domain = max(1, threads // DOMAINS_TO_FILL_ALL)
+        self._relative_names = relative_names
+        self._shares = {
+            labels: max(1, threads // DOMAINS_TO_FILL_ALL // part) for labels, part in PARTS.items()
+        }
         self._under_way: dict[str, _Lookup] = {}
         self._domains: Counter[str] = Counter()
         self._thread_came_back = trio.lowlevel.ParkingLot()
@@ -138,15 +152,18 @@ class SystemResolver(Resolver):
     def _has_room_for(self, name: str) -> bool:
         return (
             len(self._under_way) < self._threads
-            and self._domains[_domain_of(name)] < self._threads_of_a_domain
+            and all(
+                self._domains[_domain_of(name, labels)] < share
+                for labels, share in self._shares.items()
+            )
         ) or name in self._under_way
 
     def _begin(self, name: str) -> _Lookup:
-        lookup = _Lookup(name)
+        lookup, is_relative = _Lookup(name), name in self._relative_names
         token = trio.lowlevel.current_trio_token()
 
         def look_up() -> None:
-            answer = _look_up_or_error(name)
+            answer = _look_up_or_error(name, is_relative=is_relative)
             with contextlib.suppress(trio.RunFinishedError):
                 token.run_sync_soon(self._end, lookup, answer)
 
@@ -155,12 +172,12 @@ class SystemResolver(Resolver):
         except RuntimeError as error:
             raise NameNotResolved(f"{name}: no thread can be started to ask for it") from error
         self._under_way[name] = lookup
-        self._domains[_domain_of(name)] += 1
+        self._domains.update(_domains_of(name))
         return lookup
 
     def _end(self, lookup: _Lookup, answer: Answer) -> None:
         del self._under_way[lookup.name]
-        self._domains[_domain_of(lookup.name)] -= 1
+        self._domains.subtract(_domains_of(lookup.name))
         self._domains += Counter()  # drops what is zero
         if isinstance(answer, tuple):
             self._found.keep(lookup.name, answer)
@@ -216,12 +233,26 @@ class _Found:
 
     def __init__(self) -> None:
         self._by_name: OrderedDict[str, tuple[float, tuple[Address, ...]]] = OrderedDict()
+        # So that the names of one domain push out each other, and not those of others.
+        self._by_domain: dict[str, OrderedDict[str, None]] = {}
 
     def keep(self, name: str, addresses: tuple[Address, ...]) -> None:
         self._by_name[name] = (trio.current_time(), addresses)
         self._by_name.move_to_end(name)
+        siblings = self._by_domain.setdefault(_domain_of(name, 2), OrderedDict())
+        siblings[name] = None
+        siblings.move_to_end(name)
+        if len(siblings) > MAX_RECALLED_OF_A_DOMAIN:
+            self._forget(next(iter(siblings)))
         if len(self._by_name) > MAX_RECALLED:
-            self._by_name.popitem(last=False)
+            self._forget(next(iter(self._by_name)))
+
+    def _forget(self, name: str) -> None:
+        del self._by_name[name]
+        siblings = self._by_domain[_domain_of(name, 2)]
+        del siblings[name]
+        if not siblings:
+            del self._by_domain[_domain_of(name, 2)]
 
     def recall(self, name: str) -> tuple[Address, ...]:
         """What was found, unless that is too long ago; nothing then."""
@@ -229,23 +260,30 @@ class _Found:
         return addresses if trio.current_time() - at < RECALLED_SECONDS else ()
 
 
-def _domain_of(name: str) -> str:
-    return ".".join(name.split(".")[-2:])
+def _domains_of(name: str) -> set[str]:
+    return {_domain_of(name, labels) for labels in PARTS}
 
 
-def _look_up_or_error(name: str) -> Answer:
+def _domain_of(name: str, labels: int) -> str:
+    return ".".join(name.split(".")[-labels:])
+
+
+def _look_up_or_error(name: str, *, is_relative: bool) -> Answer:
     try:
-        return _look_up(name)
+        return _look_up(name, is_relative=is_relative)
     except Exception as error:  # noqa: BLE001 - it is raised where somebody waits for it
         return error
 
 
-def _look_up(name: str) -> tuple[Address, ...]:
-    # As bytes, or Python would run its own, older IDNA over a name that is ready.
-    answers = socket.getaddrinfo(name.encode("ascii"), None, type=socket.SOCK_STREAM)
+def _look_up(name: str, *, is_relative: bool) -> tuple[Address, ...]:
+    # The dot keeps the search list of resolv.conf out: it would make another name of this one,
+    # which nobody has judged. As bytes, or Python would run its own, older IDNA over a name that
+    # is ready.
+    asked = name if is_relative or name in names_of_hosts_file() else f"{name}."
+    answers = socket.getaddrinfo(asked.encode("ascii"), None, type=socket.SOCK_STREAM)
     found = (_address_of(family, str(sockaddr[0])) for family, _, _, _, sockaddr in answers)
     addresses = dict.fromkeys(address for address in found if address)
-    return tuple(itertools.islice(addresses, MAX_ADDRESSES))
+    return tuple(itertools.islice(addresses, MAX_ADDRESSES + 1))  # the guard sees if it is too many
 
 
 def _address_of(family: int, text: str) -> Address | None:
@@ -253,3 +291,12 @@ def _address_of(family: int, text: str) -> Address | None:
         return ipaddress.IPv4Address(text)
     # A zone would make it link-local, which no public name has.
     return ipaddress.IPv6Address(text) if family == socket.AF_INET6 and "%" not in text else None
+
+
+def names_of_hosts_file() -> set[str]:
+    """The names in it, in small letters: they are found there only if written without a dot."""
+    try:
+        lines = HOSTS_FILE.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {name.lower() for line in lines for name in line.partition("#")[0].split()[1:]}

@@ -31,12 +31,14 @@ class Special(msgspec.Struct, frozen=True):
         is_sensitive: Whether it must be opened by name: a larger network that an operator
             opens does not include it.
         embeds_ipv4: Whether there is an IPv4 address in it, to which it may lead.
+        least_prefix: How long the prefix of a network must be at least that opens it.
     """
 
     network: Network
     meaning: str
     is_sensitive: bool = False
     embeds_ipv4: bool = False
+    least_prefix: int = 0
 
     def covers(self, network: Network) -> bool:
         """Whether a network lies within this block."""
@@ -55,9 +57,11 @@ def _sensitive(network: str, meaning: str = "an address of a cloud's metadata") 
     return Special(ipaddress.ip_network(network), meaning, is_sensitive=True)
 
 
-def _embedding(network: str) -> Special:
+def _embedding(network: str, least_prefix: int = 0) -> Special:
     meaning = "an IPv6 address that stands for an IPv4 address"
-    return Special(ipaddress.ip_network(network), meaning, embeds_ipv4=True)
+    return Special(
+        ipaddress.ip_network(network), meaning, embeds_ipv4=True, least_prefix=least_prefix
+    )
 
 
 # The first that fits counts, so single addresses stand before the blocks they are in.
@@ -88,6 +92,8 @@ _IPV4: Final = (
 _IPV6: Final = (
     _sensitive("fd00:ec2::/32"),  # AWS
     _sensitive("fd20:ce::254/128"),  # Google
+    _sensitive("fd00:c1::a9fe:a9fe/128"),  # Oracle
+    _sensitive("fd00:42::42/128"),  # Scaleway
     _sensitive("fe80::/10", "a link-local address"),  # RFC 4291
     _block("::1/128", "a loopback address"),  # RFC 4291
     _block("::/128", "the unspecified address"),  # RFC 4291
@@ -95,7 +101,8 @@ _IPV6: Final = (
     _embedding("::ffff:0:0:0/96"),  # translated, RFC 2765
     _embedding("::/96"),  # compatible, RFC 4291
     _embedding("64:ff9b::/96"),  # NAT64, RFC 6052
-    _embedding("64:ff9b:1::/48"),  # local NAT64, RFC 8215
+    # Local NAT64, RFC 8215. With a shorter prefix the IPv4 address stands elsewhere (RFC 6052).
+    _embedding("64:ff9b:1::/48", least_prefix=96),
     _embedding("2002::/16"),  # 6to4, RFC 3056
     _embedding("2001::/32"),  # Teredo, RFC 4380
     _block("2001::/23", "reserved for protocols"),  # RFC 2928
@@ -127,22 +134,28 @@ def special_of(address: Address) -> Special | None:
     return _INSIDE_ISATAP if _is_isatap(address) else None
 
 
-def embedded_ipv4(address: Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to, if it is of a kind that does.
+def own_block(address: Address) -> Special:
+    """Of an address that is this machine's, though it may be global unicast."""
+    return _block(str(address), "an address of the machine that TaskFlow runs on")
 
-    For RFC 8215's local prefix, where a network may place it elsewhere, it is read as with a
-    prefix of 96 bits.
-    """
+
+def embedded_ipv4(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """The IPv4 addresses that an IPv6 address may lead to; none for most."""
     if isinstance(address, ipaddress.IPv4Address):
-        return None
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address.teredo is not None:
-        return address.teredo[1]
+        return ()
     block = special_of(address)
-    if _is_isatap(address) or (block is not None and block.embeds_ipv4):
-        return ipaddress.IPv4Address(int(address) & _LAST_32_BITS)
-    return None
+    found = []
+    if address.sixtofour is not None:
+        found.append(address.sixtofour)
+    elif address.teredo is not None:
+        found += address.teredo  # the server's, too
+    if _is_isatap(address) or (not found and block is not None and block.embeds_ipv4):
+        found.append(_last_32_bits(address))
+    return tuple(found)
+
+
+def _last_32_bits(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(address) & _LAST_32_BITS)
 
 
 def _is_isatap(address: ipaddress.IPv6Address) -> bool:

@@ -16,7 +16,7 @@ Hosts = tuple[
     Annotated[
         str,
         Meta(
-            pattern=r"^(\*\.)?[A-Za-z0-9_:-]+(\.[A-Za-z0-9_-]+)*\.?$",
+            pattern=r"^[^\s/@?#]+$",
             title="names such as api.example.com or *.example.com",
         ),
     ],

@@ -178,6 +178,9 @@ ATTACKS = [
     Attack("endless-phrase", PROTOCOL, floods(b"HTTP/1.1 200 ", b"K")),
     Attack("many-fields", PROTOCOL, says(OK + b"a:\r\n" * 15_000 + BODY)),
     Attack("many-cookies", PROTOCOL, says(OK + b"Set-Cookie: a=b\r\n" * 3_000 + BODY)),
+    Attack("blank-field", PROTOCOL, says(OK + b"X:" + b" " * 65_000 + b"\0\r\n" + BODY)),
+    Attack("blank-trailer", PROTOCOL, says(CHUNKED + b"0\r\nX:" + b" " * 8_000 + b"\x0b\r\n\r\n")),
+    Attack("blank-chunk", PROTOCOL, says(CHUNKED + b"1;" + b" " * 8_000 + b"\n\r\nx\r\n")),
     Attack("large-field", PROTOCOL, says(OK + b"X: " + b"y" * 2**20 + b"\r\n" + BODY)),
     Attack("endless-1xx", PROTOCOL, floods(b"", b"HTTP/1.1 103 Early\r\n\r\n")),
     Attack(

@@ -320,7 +320,7 @@ async def test_system_resolver(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     found = await SystemResolver(threads=1).resolve("two.example")
     assert found == addresses("2001:db8::1", "192.0.2.1")
-    assert asked == [(b"two.example", None)]
+    assert asked == [(b"two.example.", None)]
 
 
 async def test_system_resolver_finds_nothing(monkeypatch):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import ssl
 
 import pytest
+import trio
 import trustme
 
 from taskflow.fetch.client import default_ssl_context, open_fetcher
@@ -105,3 +107,56 @@ async def test_end_without_farewell(serve_tls, secure_fetcher, authority):
     server = await serve_tls(authority.issue_cert("localhost"), script)
     outcome = await fetch_with(secure_fetcher, f"https://localhost:{server.port}/")
     assert response_of(outcome).result == "to the end"
+
+
+class RecordServer:
+    """Answers each request with several TLS records in one piece of TCP."""
+
+    def __init__(self, context, *records):
+        self._context = context
+        self._records = records
+        self.connections = 0
+
+    async def run(self, *, task_status):
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        task_status.started(listener.socket.getsockname()[1])
+        await trio.serve_listeners(self._serve, [listener])
+
+    async def _serve(self, stream):
+        self.connections += 1
+        came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = self._context.wrap_bio(came, goes, server_side=True)
+
+        async def pump(work):
+            while True:
+                try:
+                    done = work()
+                except ssl.SSLWantReadError:
+                    done = None
+                if goes.pending:
+                    await stream.send_all(goes.read())
+                if done is not None:
+                    return done
+                came.write(await stream.receive_some())
+
+        with contextlib.suppress(ssl.SSLError, trio.BrokenResourceError):
+            await pump(lambda: tls.do_handshake() or True)
+            while await pump(lambda: tls.read(65_536)):
+                for record in self._records:
+                    tls.write(record)
+                await stream.send_all(goes.read())
+
+
+@pytest.mark.parametrize("unasked", [True, False])
+async def test_records_that_nobody_asked_for(nursery, secure_fetcher, authority, unasked):
+    """An answer behind the answer is not taken for that to the next request, of another task."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    records = [answer(b'"first"'), answer(b'"smuggled"')] if unasked else [answer(b'"first"')]
+    server = RecordServer(context, *records)
+    port = await nursery.start(server.run)
+    for _ in range(3):
+        response = response_of(await fetch_with(secure_fetcher, f"https://localhost:{port}/"))
+        assert bytes(response.result) == b'"first"'
+    assert server.connections == (3 if unasked else 1)
+    nursery.cancel_scope.cancel()

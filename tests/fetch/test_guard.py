@@ -7,9 +7,11 @@ import functools
 import ipaddress
 import json
 import re
+import socket
 from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
 import trio
 from hypothesis import example, given
@@ -20,9 +22,11 @@ from taskflow.fetch.base import FetchRequest
 from taskflow.fetch.client import default_ssl_context, open_fetcher
 from taskflow.fetch.dialing import dial
 from taskflow.fetch.errors import Blocked, InvalidUrl, NameNotResolved
-from taskflow.fetch.guard import MAX_ADDRESSES, Guard
+from taskflow.fetch.guard import MAX_ADDRESSES, Guard, Hosts
+from taskflow.fetch.own_addresses import is_own_address
 from taskflow.fetch.special import embedded_ipv4, special_of
 from taskflow.fetch.target import parse_target
+from taskflow.model.errors import SettingsError
 from taskflow.model.outcome import ErrorType, Fetched
 from taskflow.settings import Settings
 from tests.fetch.scripted import FakeResolver, answer, fetch_with, is_failure
@@ -108,24 +112,25 @@ def test_ipv6_is_global_unicast_only(address):
 @pytest.mark.parametrize(
     ("address", "inside"),
     [
+        ("2001:0:a01:203::f5fe:fdfc", "10.1.2.3 10.1.2.3"),
+        ("2002:808:808::5efe:a01:203", "8.8.8.8 10.1.2.3"),
         ("::ffff:10.1.2.3", "10.1.2.3"),
         ("::10.1.2.3", "10.1.2.3"),
         ("::ffff:0:10.1.2.3", "10.1.2.3"),
         ("64:ff9b::10.1.2.3", "10.1.2.3"),
         ("64:ff9b:1::10.1.2.3", "10.1.2.3"),
         ("2002:a01:203::1", "10.1.2.3"),
-        ("2001:0:5db8:d822::f5fe:fdfc", "10.1.2.3"),
+        ("2001:0:5db8:d822::f5fe:fdfc", "93.184.216.34 10.1.2.3"),
         ("2a00::5efe:10.1.2.3", "10.1.2.3"),
         ("2a00::200:5efe:10.1.2.3", "10.1.2.3"),
         ("fe80::5efe:10.1.2.3", "10.1.2.3"),
-        ("2a00::1", None),
-        ("10.1.2.3", None),
+        ("2a00::1", ""),
+        ("10.1.2.3", ""),
     ],
 )
 def test_embedded_addresses(address, inside):
-    """Every kind of IPv6 address that leads to an IPv4 address is known, and where it leads."""
-    found = embedded_ipv4(ipaddress.ip_address(address))
-    assert (found and str(found)) == inside
+    """Every kind of IPv6 address that leads to IPv4 addresses is known, and where it may lead."""
+    assert " ".join(map(str, embedded_ipv4(ipaddress.ip_address(address)))) == inside
     if inside and ":" in address:
         assert special_of(ipaddress.ip_address(address)) is not None
 
@@ -197,6 +202,8 @@ def test_hosts_open_names():
         ("100.100.100.200", "100.100.100.200/32"),
         ("192.0.0.192", "192.0.0.192/32"),
         ("fd00:ec2::254", "fd00:ec2::/32"),
+        ("fd00:c1::a9fe:a9fe", "fd00:c1::a9fe:a9fe/128"),
+        ("fd00:42::42", "fd00:42::42/128"),
         ("fe80::1", "fe80::/10"),
     ],
 )
@@ -220,6 +227,50 @@ def test_embedded_addresses_are_judged_too():
         complaint(f"http://[::ffff:{inside}]/", **opened)
     complaint("http://h/", "64:ff9b::169.254.169.254", allow_hosts=("h",))
     judge("http://[64:ff9b::10.0.0.1]/", allow_networks=("64:ff9b::/96", "10.0.0.0/8"))
+    complaint("http://[2002:808:808::5efe:a9fe:a9fe]/", allow_networks=("2002::/16",))
+
+
+def test_local_nat64_is_opened_by_long_prefixes():
+    """With a shorter one the address inside stands where this guard does not look."""
+    for network in ("64:ff9b:1::/48", "64:ff9b:1::/64"):
+        complaint("http://[64:ff9b:1:a9fe:a9:fe00:808:808]/", allow_networks=(network,))
+        complaint("http://[64:ff9b:1::808:808]/", allow_networks=(network,))
+    judge("http://[64:ff9b:1::808:808]/", allow_networks=("64:ff9b:1::/96",))
+    complaint("http://[64:ff9b:1::a9fe:a9fe]/", allow_networks=("64:ff9b:1::/96",))
+
+
+def test_own_addresses_are_closed():
+    """Also public ones: what listens there may be for the inside. Networks and hosts open them."""
+    own = ipaddress.ip_address(PUBLIC)
+
+    def judge_own(url, **settings):
+        guard, target = (
+            Guard(Settings(**settings), is_own=lambda one: one == own),
+            parse_target(url),
+        )
+        guard.admit(target)
+        guard.judge(target, [ipaddress.ip_address("8.8.8.8"), own])
+
+    for url in (f"http://{PUBLIC}/", "http://a.example/"):
+        with pytest.raises(Blocked):
+            judge_own(url)
+        judge_own(url, allow_networks=(f"{PUBLIC}/32",))
+    judge_own("http://a.example/", allow_hosts=("a.example",))
+    with pytest.raises(Blocked, match="the machine that TaskFlow runs on"):
+        judge_own(f"http://{PUBLIC}/")
+
+
+def test_own_addresses_are_known():
+    """Those that the system has, and no others."""
+    has_ipv6 = is_own_address(ipaddress.ip_address("::1"))
+    for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        for infos in psutil.net_if_addrs().values():
+            for info in infos:
+                if info.family == family and "%" not in info.address and info.address != host:
+                    expected = family == socket.AF_INET or has_ipv6
+                    assert is_own_address(ipaddress.ip_address(info.address)) == expected
+    for other in (PUBLIC, "8.8.8.8", "2606:4700::1111"):
+        assert not is_own_address(ipaddress.ip_address(other))
 
 
 def test_denied_hosts():
@@ -232,6 +283,34 @@ def test_denied_hosts():
     for host in ("evil.example", "EVIL.example.", "a.evil.example", "8.8.8.8"):
         assert "TASKFLOW_DENY_HOSTS" in complaint(f"http://{host}/", PUBLIC, **closed)
     judge("http://notevil.example/", PUBLIC, **closed)
+
+
+def test_denied_addresses():
+    """However they are written or reached: behind a name, or inside another address."""
+    closed = {
+        "deny_hosts": ("9.9.9.9", "2606:4700:0:0:0:0:0:1111"),
+        "allow_networks": ("64:ff9b::/96",),
+    }
+    for said in (
+        complaint("http://9.9.9.9/", **closed),
+        complaint("http://[2606:4700::1111]/", **closed),
+        complaint("http://a.example/", PUBLIC, "9.9.9.9", **closed),
+        complaint("http://[64:ff9b::9.9.9.9]/", **closed),
+        complaint("http://a.example/", "2606:4700::1111", **closed),
+    ):
+        assert "TASKFLOW_DENY_HOSTS" in said
+    judge("http://9.9.9.10/", **closed)
+
+
+def test_hosts_are_read_as_in_urls():
+    """In whatever spelling; what is no host is an error at the start."""
+    hosts = Hosts(["B\u00fccher.Example.", "[2001:DB8::0:1]", "*.\u00e4.example"], "X")
+    assert "xn--bcher-kva.example" in hosts
+    assert "2001:db8::1" in hosts
+    assert "a.xn--4ca.example" in hosts
+    for pattern in ("localhost:8080", "1.2.3", "a..b", "*.1", "*", ""):
+        with pytest.raises(SettingsError, match="X: "):
+            Hosts([pattern], "X")
 
 
 @pytest.mark.parametrize("port", [80, 443, 1024, 3000, 8000, 8080, 8443, 9000, 65535])

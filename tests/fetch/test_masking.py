@@ -22,6 +22,9 @@ SECRET = "s3cr3t"
         ("https://a.example/b#s3cr3t", "https://a.example/b#***"),
         ("https://ada:s3cr3t@a.example/b", "https://***@a.example/b"),
         ("//ada:s3cr3t@x@a.example/", "//***@a.example/"),
+        ("http:ada:s3cr3t@a.example/", "http:***@a.example/"),
+        ("http:\\\\ada:s3cr3t@a.example/", "http:\\\\***@a.example/"),
+        ("ada:s3cr3t@a.example/b@c", "ada:***@a.example/b@c"),
         ("/b?s3cr3t\n?", "/b?***"),
         ("ftp:s3cr3", "ftp:s3cr3"),
         ("/" + "x" * 1000, "/" + "x" * (MAX_URL_CHARACTERS - 1)),
@@ -39,6 +42,14 @@ async def test_errors_of_redirects(get, location):
     """The text of a failure does not hold the secret part of where it was sent."""
     outcome = await get(answer(b"", f"Location: {location}", status="302 Found"))
     assert is_failure(outcome, ErrorType.INVALID_URL, "redirected to ")
+    assert SECRET not in outcome.error
+
+
+@pytest.mark.parametrize("field", [f"Set-Cookie: id={SECRET}\0", f"Set-Cookie : id={SECRET}"])
+async def test_errors_of_fields(get, field):
+    """A field that cannot be read is not quoted: it may be one whose value is masked."""
+    outcome = await get(answer(b"1", field))
+    assert is_failure(outcome, ErrorType.PROTOCOL, "illegal header line")
     assert SECRET not in outcome.error
 
 

@@ -22,15 +22,20 @@ class FakeSystem:
     """Finds any name at once, but for those under ``hang.*``, until it gives up on them.
 
     Attributes:
-        asked: How often it was asked for each name.
+        asked: How often it was asked for each name, as it is without its final dot.
+        searched: Names that had none, so that the system's search list would complete them.
     """
 
     def __init__(self):
         self.asked = Counter()
+        self.searched = []
         self._lets_go = threading.Event()
 
     def getaddrinfo(self, name, *_args, **_kwargs):
         name = name.decode()
+        if not name.endswith("."):
+            self.searched.append(name)
+        name = name.removesuffix(".")
         self.asked[name] += 1
         if ".hang" in name:
             self._lets_go.wait(PATIENCE_SECONDS)
@@ -201,7 +206,7 @@ async def test_bounds(system, resolver, monkeypatch):
         await found(resolver, f"{n}.example")
     assert len(resolver._found._by_name) == 3
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: many)
-    assert len(await found(resolver, "many.example")) == resolving.MAX_ADDRESSES
+    assert len(await found(resolver, "many.example")) == resolving.MAX_ADDRESSES + 1
 
 
 async def test_no_thread_can_be_started(system, resolver, monkeypatch):
@@ -224,3 +229,35 @@ def test_run_that_ends(system, resolver):
 
     trio.run(look_up)
     system.give_up()
+
+
+async def test_no_search_list(system, tmp_path, monkeypatch):
+    """Names are looked up as they stand, but for those of the operator's and of the hosts file.
+
+    A search list would make ``wiki`` a name that nobody has judged.
+    """
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 LocalHost box # wiki\n\n::1 ip6-localhost")
+    monkeypatch.setattr(resolving, "HOSTS_FILE", hosts)
+    resolver = SystemResolver(THREADS, relative_names={"billing"})
+    for name in ("wiki", "github.example", "billing", "localhost", "box", "ip6-localhost"):
+        await found(resolver, name)
+    assert system.searched == ["billing", "localhost", "box", "ip6-localhost"]
+
+
+async def test_owners_under_a_public_suffix(system, resolver):
+    """One of them takes half of what all under the suffix may have."""
+    await leave_hanging(resolver, *(f"{n}.evil.hang.uk" for n in range(THREADS)))
+    assert resolver.statistics().under_way == 1
+    await leave_hanging(resolver, *(f"{n}.good.hang.uk" for n in range(THREADS)))
+    assert resolver.statistics().under_way == 2
+
+
+async def test_a_domain_pushes_out_its_own_names_only(system, resolver):
+    """What was found for others is remembered, however many names a wildcard has."""
+    await found(resolver, "known.example")
+    for n in range(resolving.MAX_RECALLED_OF_A_DOMAIN + 5):
+        await found(resolver, f"{n}.wild.test")
+    assert resolver._found.recall("known.example")
+    assert not resolver._found.recall("0.wild.test")
+    assert len(resolver._found._by_name) == resolving.MAX_RECALLED_OF_A_DOMAIN + 1

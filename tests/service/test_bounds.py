@@ -153,6 +153,23 @@ class TestHeads:
             assert sent < 100_000
             check_problem(read_to_end(client), 431)
 
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"GET / HTTP/1.1\r\nX:" + b" " * 65_000 + b"\0\r\n\r\n",
+            CHUNKED + b"0\r\nX:" + b" " * 60_000 + b"\0\r\n\r\n",
+            CHUNKED + b"1;" + b" " * 60_000 + b"\n\r\n",
+        ],
+        ids=["field", "trailer", "chunk"],
+    )
+    def test_one_of_blanks_costs_nothing(self, service, data):
+        """Reading it took seconds, in which nobody was served."""
+        began = time.monotonic()
+        answer_to(service, data)
+        with service.connect() as other:
+            ask_for_life(other)
+        assert time.monotonic() - began < 1.0
+
     def test_a_slow_one_is_cut(self, service):
         """A byte now and then does not keep a head open."""
         head = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nx: " + b"a" * 10_000
