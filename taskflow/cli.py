@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -89,8 +90,13 @@ def new(name: str, role: str) -> None:
         made, line = new_key(name, Role.named(role))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="NAME") from None
+    try:
+        # First: a key whose line was not kept would open nothing.
+        click.echo(line)
+        sys.stdout.flush()
+    except OSError as error:
+        raise click.ClickException(f"the line cannot be written: {error.strerror}") from None
     click.echo(f"the key of {name}, shown this once: {made}", err=True)
-    click.echo(line)
 
 
 def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:

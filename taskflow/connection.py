@@ -92,11 +92,11 @@ class ContainedServer(TCPServer):
         try:
             await self._serve_or_turn_away()
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends this connection alone
-            telemetry.emit(telemetry.Event.CONNECTION_FAULT, error=error)
+            telemetry.emit_seldom(telemetry.Event.CONNECTION_FAULT, error=error)
         except BaseExceptionGroup as group:
             faults, rest = group.split(Exception)
             if faults is not None:
-                telemetry.emit(telemetry.Event.CONNECTION_FAULT, error=faults)
+                telemetry.emit_seldom(telemetry.Event.CONNECTION_FAULT, error=faults)
             if rest is not None:
                 raise rest from None
         finally:
@@ -156,7 +156,12 @@ class ContainedServer(TCPServer):
             try:
                 with trio.fail_after(seconds):
                     await self.stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            except (
+                trio.BrokenResourceError,
+                trio.BusyResourceError,  # it is being closed just now
+                trio.ClosedResourceError,
+                trio.TooSlowError,
+            ):
                 await self._give_up()
             except trio.Cancelled:
                 await trio.aclose_forcefully(self.stream)

@@ -223,7 +223,7 @@ class _Log(hypercorn.logging.Logger):
     """Hypercorn's words as events of ours: faults only, the rest we say ourselves."""
 
     async def exception(self, message: str, *_args: Any, **_kwargs: Any) -> None:
-        telemetry.emit(telemetry.Event.REQUEST_FAULT, reason=message, exc_info=True)
+        telemetry.emit_seldom(telemetry.Event.REQUEST_FAULT, reason=message, exc_info=True)
 
     async def info(self, message: str, *args: Any, **kwargs: Any) -> None:
         pass

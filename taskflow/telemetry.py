@@ -149,7 +149,13 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderers: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                # With rich at hand it would show the variables of frames: keys are among them.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
         if is_console or log_format == "auto"
         else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )

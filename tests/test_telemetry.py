@@ -124,7 +124,7 @@ def test_a_traceback_shows_no_variables(log_format, capfd):
     def fail(_secret):
         raise RuntimeError("something else")
 
-    secret = secrets.token_hex()
+    secret = secrets.token_hex(6)
     before = structlog.get_config()
     telemetry.configure("info", log_format)
     try:

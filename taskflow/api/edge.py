@@ -38,7 +38,7 @@ MAX_FIELDS: Final = 100
 _NO_WEB_SOCKET: Final = "no path here takes a WebSocket"
 _NO_PATH: Final = " "  # Quart's own way to say that no route has it
 _ABSOLUTE: Final = re.compile(
-    rb"https?://[^/\[\]]*(\[[0-9a-f:.]+\](:[0-9]*)?)?(?=/|$)", re.IGNORECASE
+    rb"https?://(?P<authority>[^/\[\]]*(\[[0-9a-f:.]+\](:[0-9]*)?)?)(?=/|$)", re.IGNORECASE
 )
 
 
@@ -181,6 +181,7 @@ def check_head(scope: Message) -> None:
         raise BadRequest("the query has bytes that are not ASCII; percent-encode them")
     check_fields(scope["headers"])
     check_framing(scope)
+    check_authority(scope)
 
 
 def check_fields(fields: Fields) -> None:
@@ -215,14 +216,27 @@ def check_framing(scope: Message) -> None:
         raise BadRequest("Transfer-Encoding is not for HTTP/1.0; send Content-Length")
 
 
+def check_authority(scope: Message) -> None:
+    """Refuse a target in absolute form that names another server than ``Host`` does.
+
+    Raises:
+        BadRequest: It does, so that the rules for names would judge the wrong one.
+    """
+    target = _ABSOLUTE.match(scope["raw_path"])
+    hosts = [value.lower() for name, value in scope["headers"] if name == b"host"]
+    if target and target["authority"].lower() not in hosts:
+        raise BadRequest("the target and Host name two servers; send the same in both")
+
+
 def path_of(target: bytes) -> str:
     """The path of a request target without its query, in origin or absolute form (RFC 9112)."""
     path = target if target.startswith(b"/") else _ABSOLUTE.sub(b"", target, count=1)
     if target and not path:
         return "/"
+    decoded = unquote(path.decode("latin-1"))
     # Werkzeug would take any number of slashes at the start for one.
-    is_path = path.startswith(b"/") and not path.startswith(b"//")
-    return unquote(path.decode("latin-1")) if is_path else _NO_PATH
+    is_path = path.startswith(b"/") and not decoded.startswith("//")
+    return decoded if is_path else _NO_PATH
 
 
 async def _refuse_web_socket(send: Send) -> None:

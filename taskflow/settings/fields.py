@@ -11,6 +11,7 @@ from msgspec import Meta
 from taskflow.model.errors import SettingsError
 
 PREFIX: Final = "TASKFLOW_"
+_LAST_PORT: Final = 65_535
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Hosts = tuple[
     Annotated[
@@ -99,7 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Origins whose pages may ask and read the answers"),
     ] = ()
     rate_limit: Annotated[
-        Annotated[float, Meta(gt=0, le=1_000_000)] | None,
+        Annotated[float, Meta(ge=0.001, le=1_000_000)] | None,
         Meta(
             description="How many POSTs a second each key (without keys, each address) may make "
             "to a process; empty is any number"
@@ -263,13 +264,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[LogLevel, Meta(description="The least level that is logged")] = "info"
     log_format: Annotated[
         Literal["auto", "console", "json"],
-        Meta(description="Log lines for people or for programs; auto is console on a terminal"),
+        Meta(description="Log lines for people (console, auto) or for programs (json)"),
     ] = "auto"
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
         for network in self.allow_networks:
             _check_network(network)
+        _check_port(self.bind)
         if self.lease_seconds < 2 * self.heartbeat_seconds:
             raise SettingsError(
                 f"{PREFIX}LEASE_SECONDS must be at least twice {PREFIX}HEARTBEAT_SECONDS, "
@@ -299,6 +301,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.drain_seconds is None:
             return self.fetch_timeout_seconds + 1.0
         return self.drain_seconds
+
+
+def _check_port(bind: str) -> None:
+    port = bind.rpartition(":")[2]
+    if not bind.startswith("unix:") and int(port) > _LAST_PORT:
+        raise SettingsError(f"{PREFIX}BIND={bind!r} cannot be used: ports go up to {_LAST_PORT}")
 
 
 def _check_network(text: str) -> None:

@@ -97,13 +97,26 @@ def test_a_name_that_cannot_be_one(name):
 
 @pytest.mark.parametrize(
     "entry",
-    [SECRET, f":{SECRET}", "ci:", f"ci:{SECRET}:", f"ci:owner:{SECRET}", f"ci:{SECRET} x", "", " "],
+    [SECRET, f":{SECRET}", "ci:", f"ci:{SECRET}:", f"ci:owner:{SECRET}", f"ci:{SECRET} x"],
 )
 def test_an_entry_that_cannot_be_used(entry):
     """It is named by its place, with what it must be; the key in it is not shown."""
     why = refused(api_keys=f"first:{OTHER},{entry}")
     assert why.startswith("TASKFLOW_API_KEYS, entry 2: must be name:key or name:role:key")
     assert "read, write, admin" in why
+
+
+def test_a_comma_too_many():
+    """It is passed over; where nothing else is there, that is no way to have no keys."""
+    [key] = read_keys(Settings(api_keys=f" ,ci:{SECRET}, ,"))._keys
+    assert key.name == "ci"
+    assert refused(api_keys=" ,").startswith("TASKFLOW_API_KEYS has no keys")
+
+
+@pytest.mark.parametrize("entry", ["ci:read", "ci:write:admin"])
+def test_a_role_is_no_key(entry):
+    """Whoever forgot the key did not want everybody to guess it."""
+    assert "is a role" in refused(api_keys=entry)
 
 
 @pytest.mark.parametrize(

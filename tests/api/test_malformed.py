@@ -269,13 +269,31 @@ def test_many_on_one_connection(memory_server):
 
 
 @pytest.mark.parametrize(
-    "target", ["http://example.com/tasks", "HTTP://example.com:80/tasks", "https://x/tasks?limit=1"]
+    ("start", "host"),
+    [
+        ("http://example.com", "example.com"),
+        ("HTTP://Example.com:80", "example.com:80"),
+        ("https://x", "x"),
+        ("http://[::1]:8080", "[::1]:8080"),
+    ],
 )
-def test_the_absolute_form(memory_server, target):
-    """A target with scheme and host is taken, as a proxy sends it (RFC 9112, section 3.2.2)."""
-    assert memory_server.ask("GET", target).status == 200
-    check_problem(memory_server.ask("GET", target.replace("tasks", "x")), 404)
-    assert memory_server.ask("GET", "http://example.com").status == 404
+def test_the_absolute_form(memory_server, start, host):
+    """A target with scheme and host is taken, as a proxy sends it (RFC 9112, section 3.2.2).
+
+    If that is another host than ``Host`` says, nobody can tell which one is meant.
+    """
+    fields = {"host": host}
+    assert memory_server.ask("GET", f"{start}/tasks?limit=1", headers=fields).status == 200
+    check_problem(memory_server.ask("GET", f"{start}/x", headers=fields), 404)
+    assert memory_server.ask("GET", start, headers=fields).status == 404
+    other = memory_server.ask("GET", f"{start}/tasks", headers={"host": "localhost"})
+    check_problem(other, 400, "two servers")
+
+
+@pytest.mark.parametrize("target", ["//tasks", "/%2Ftasks", "/%2f%2Ftasks", "//livez"])
+def test_slashes_at_the_start(memory_server, target):
+    """However they are written, several are not taken for one."""
+    check_problem(memory_server.ask("GET", target), 404)
 
 
 def test_a_method_in_small_letters(memory_server):

@@ -101,6 +101,7 @@ class TestRateLimiter:
         assert client_name(None, "192.0.2.1") == "address 192.0.2.1"
         assert client_name(None, "2001:db8::1") == client_name(None, "2001:db8::ffff:2")
         assert client_name(None, "2001:db8::1") != client_name(None, "2001:db8:0:1::1")
+        assert client_name(None, "::ffff:192.0.2.1") == client_name(None, "192.0.2.1")
         assert client_name(None, None) == client_name(None, None) != client_name("None", None)
 
 

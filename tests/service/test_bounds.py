@@ -300,6 +300,26 @@ class TestMany:
             for client in clients:
                 ask_for_life(client)
 
+    def test_those_who_leave_give_their_place_back(self, service):
+        """At once: they are not waited for as idle ones, whenever they leave."""
+        wait_until(lambda: not clients_of(service))
+        for number in range(5 * CONNECTIONS):
+            with service.connect() as client:
+                if number % 2:
+                    ask_for_life(client)
+                    time.sleep(0.01)
+        with service.connect() as client:
+            ask_for_life(client)
+
+    def test_a_request_cut_short_is_no_fault(self, service):
+        """Who hangs up in the middle of a body leaves nothing in the log."""
+        for _ in range(50):
+            with service.connect() as client:
+                client.sendall(POST + b"Content-Length: 1000\r\n\r\n{")
+                client.shutdown(socket.SHUT_WR)
+                read_to_end(client)
+        assert "fault" not in service.log
+
     def test_far_over_the_bound(self, service):
         """Hundreds of clients at once end nothing, and are forgotten when they are gone."""
         clients = []

@@ -50,7 +50,7 @@ class CrossOrigin:
     """
 
     def __init__(self, origins: Collection[str]) -> None:
-        self._origins: Final = frozenset(origin.lower() for origin in origins)
+        self._origins: Final = frozenset(_as_browsers_say(origin) for origin in origins)
 
     def check(self, head: Head) -> None:
         """Let a request pass that no page of a stranger made.
@@ -98,6 +98,13 @@ def preflight_fields() -> dict[str, str]:
         "Access-Control-Allow-Headers": "Authorization, Content-Type",
         "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
     }
+
+
+def _as_browsers_say(origin: str) -> str:
+    """In small letters, and without the port that goes without saying."""
+    lowered = origin.lower()
+    default = {"http": ":80", "https": ":443"}.get(lowered.partition("://")[0])
+    return lowered.removesuffix(default) if default else lowered
 
 
 def _is_own(origin: str, head: Head) -> bool:

@@ -48,7 +48,7 @@ def head_of(scope: Mapping[str, Any], path: str) -> Head:
 def _fields(scope: Mapping[str, Any]) -> dict[str, str]:
     values: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
-        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1").strip())
+        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1").strip(" \t"))
     return {name: ", ".join(several) for name, several in values.items()}
 
 

@@ -26,7 +26,7 @@ class Hosts:
     """
 
     def __init__(self, names: Collection[str]) -> None:
-        self._names: Final = frozenset(name.lower() for name in names)
+        self._names: Final = frozenset(name.lower().rstrip(".") for name in names)
 
     def check(self, host: str) -> None:
         """Let a value of ``Host`` pass.

@@ -134,9 +134,14 @@ def _written(settings: Settings) -> Iterator[tuple[str, Key]]:
 
 
 def _keys_of_setting(text: str) -> Iterator[tuple[str, Key]]:
-    for number, entry in enumerate(text.split(","), start=1):
+    entries = [entry for entry in text.split(",") if entry.strip()]  # not of a comma too many
+    if not entries:
+        raise SettingsError("TASKFLOW_API_KEYS has no keys; it must be name:key or name:role:key")
+    for number, entry in enumerate(entries, start=1):
         place = f"TASKFLOW_API_KEYS, entry {number}"
         found = _matched(_PLAIN_ENTRY, entry, place, "name:key or name:role:key")
+        if found["key"] in ROLE_NAMES:
+            raise SettingsError(f"{place}: {found['key']} is a role; the key is missing behind it")
         if len(found["key"]) < SHORT_KEY:
             emit(Event.KEY_SHORT, name=found["name"])
         yield place, _key(found, digest_of)

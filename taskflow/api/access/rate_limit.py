@@ -143,6 +143,8 @@ def client_name(key_name: str | None, address: str | None) -> str:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return f"address {address}"
+    # As clients of IPv4 look to who listens for both.
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
     if parsed.version == 4:  # noqa: PLR2004 - of IP
         return f"address {parsed}"
     return f"network {ipaddress.ip_network((int(parsed), _CLIENT_PREFIX), strict=False)}"

@@ -120,6 +120,7 @@ ANY_REQUEST: Final = (
     HTTPStatus.REQUEST_URI_TOO_LONG,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
 )
 
 # What the rules of access answer.
@@ -139,7 +140,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     ),
     HTTPStatus.UNAUTHORIZED: ProblemText(
         "This TaskFlow asks for a key, and the request has none, or one that it does not know.",
-        "a key is needed; send it as Authorization: Bearer KEY",
+        "this needs a key; send Authorization: Bearer and a key that this service knows",
         (
             Parameter(
                 "WWW-Authenticate",
@@ -189,7 +190,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     ),
     HTTPStatus.TOO_MANY_REQUESTS: ProblemText(
         "The key's rate limit is used up, or as many tasks wait as may wait.",
-        "this key may make 10 requests a second; come again in 1 s",
+        "more than 10 a second are not taken from one client; try again in 1 s",
         (
             _RETRY_AFTER,
             Parameter("RateLimit", "What is left of the limit.", str, '"post";r=0;t=1'),
@@ -210,8 +211,8 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         "A fault in TaskFlow itself.", "a fault in TaskFlow itself; its log has the details"
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: ProblemText(
-        "The database does not answer, or tasks are not being run. Whether a task of such a POST "
-        "was kept is not known.",
+        "Too many clients are connected, the database does not answer, or tasks are not being run. "
+        "Whether a task of such a POST was kept is not known.",
         "The task store cannot be reached at the moment; try again shortly.",
         (_RETRY_AFTER,),
     ),
