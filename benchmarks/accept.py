@@ -1,0 +1,167 @@
+"""How fast tasks are taken: over HTTP, and through the store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import trio
+
+from benchmarks import peers, processes
+from benchmarks.clients import Load, Report, send
+from benchmarks.processes import Service
+from benchmarks.scene import FOR_EVER_MS, Scene
+from benchmarks.table import Figure
+from taskflow.model.task import NewTask
+from taskflow.settings import Settings
+from taskflow.store.postgres import open_postgres
+
+Server = Callable[[Scene], contextlib.AbstractContextManager[Service]]
+CONNECTIONS = (16, 64)
+
+
+@contextlib.contextmanager
+def taskflow_that_only_accepts(
+    scene: Scene, *, processes_: int = 1, hold_ms: int = FOR_EVER_MS
+) -> Iterator[Service]:
+    """TaskFlow whose five workers are busy with a target that takes so long."""
+    with (
+        scene.database() as database,
+        scene.taskflow(database, processes_=processes_, fetch_timeout_seconds=86_400) as service,
+    ):
+        database.fill(f"{scene.target}/{hold_ms}", 5 * processes_)
+        time.sleep(0.5)
+        yield service
+
+
+def posts(scene: Scene, server: Server, connections: int) -> Report:
+    """Send POSTs as fast as they are answered; payloads name a target that takes a second."""
+    with server(scene) as service:
+        report = send(
+            Load(
+                port=service.port,
+                url=f"{scene.target}/1000",
+                connections=connections,
+                seconds=scene.pick(quick=2.0, full=6.0),
+            )
+        )
+    assert not report.failures, f"{report.failures} POSTs were not taken"
+    return report
+
+
+def accept(scene: Scene) -> Iterator[Figure]:
+    """``POST /tasks`` beside routes that keep nothing, and beside FastAPI with a row a request."""
+    for connections in CONNECTIONS:
+        ours = posts(scene, taskflow_that_only_accepts, connections)
+        quart = posts(scene, lambda s: processes.reference(s.folder, "quart"), connections)
+        bare = posts(scene, lambda s: processes.reference(s.folder, "hypercorn"), connections)
+        what = f"POST, {connections} connections"
+        load = f"the client took {ours.cpu_share:.2f} of a core"
+        beside = Figure(
+            what=what,
+            value=ours.per_second,
+            unit="/s",
+            beside="bare Quart-Trio",
+            reference=quart.per_second,
+            at_least=0.75,
+            note=load,
+        )
+        yield beside
+        yield msgspec.structs.replace(
+            beside, beside="bare Hypercorn", reference=bare.per_second, at_least=None, note=""
+        )
+        yield from _times(what, ours, quart)
+        if scene.peers:
+            yield from _beside_fastapi(scene, connections, what, ours)
+
+
+def _times(what: str, ours: Report, quart: Report) -> Iterator[Figure]:
+    beside = "bare Quart-Trio"
+    yield Figure(
+        what=f"{what}, p50", value=ours.p50_ms, unit="ms", beside=beside, reference=quart.p50_ms
+    )
+    yield Figure(
+        what=f"{what}, p99",
+        value=ours.p99_ms,
+        unit="ms",
+        beside=beside,
+        reference=quart.p99_ms,
+        at_most=3.0,
+    )
+
+
+def _beside_fastapi(scene: Scene, connections: int, what: str, ours: Report) -> Iterator[Figure]:
+    theirs = posts(scene, peers.fastapi, connections)
+    beside = Figure(
+        what=what,
+        value=ours.per_second,
+        unit="/s",
+        beside="FastAPI, uvicorn, asyncpg",
+        reference=theirs.per_second,
+    )
+    yield beside
+    if connections == CONNECTIONS[-1]:
+        two = posts(scene, lambda s: taskflow_that_only_accepts(s, processes_=2), connections)
+        theirs = posts(scene, lambda s: peers.fastapi(s, processes_=2), connections)
+        yield msgspec.structs.replace(
+            beside,
+            what=f"{what}, two processes each",
+            value=two.per_second,
+            reference=theirs.per_second,
+        )
+
+
+def accept_slow(scene: Scene) -> Iterator[Figure]:
+    """The same while five workers take task after task to a target that takes a second."""
+    connections = CONNECTIONS[-1]
+    idle = posts(scene, taskflow_that_only_accepts, connections)
+    busy = posts(scene, lambda s: taskflow_that_only_accepts(s, hold_ms=1000), connections)
+    yield Figure(
+        what=f"POST, {connections} connections, targets of 1 s",
+        value=busy.per_second,
+        unit="/s",
+        beside="with workers that wait",
+        reference=idle.per_second,
+        at_least=0.9,
+    )
+
+
+def bulk(scene: Scene) -> Iterator[Figure]:
+    """Tasks handed to the store a thousand at a time, from one caller and from four."""
+    count = scene.pick(quick=20_000, full=200_000)
+    reference = peers.pgqueuer_adds(scene, count) if scene.peers else None
+    for callers in (1, 4):
+        with scene.database() as database:
+            per_second = trio.run(_add, database.url, scene.target, count, callers)
+        yield Figure(
+            what=f"store.add of 1,000, callers: {callers}",
+            value=per_second,
+            unit="tasks/s",
+        )
+        if reference:
+            yield Figure(
+                what=f"the same, callers: {callers}",
+                value=per_second,
+                unit="tasks/s",
+                beside="pgqueuer's enqueue of 1,000",
+                reference=reference,
+            )
+
+
+async def _add(url: str, target: str, count: int, callers: int) -> float:
+    task = NewTask(msgspec.Raw(json.dumps(target).encode()))
+
+    async def add(store: Any) -> None:
+        for _ in range(count // callers // 1000):
+            await store.add([task] * 1000)
+
+    async with open_postgres(url, Settings()) as store:
+        began = time.monotonic()
+        async with trio.open_nursery() as nursery:
+            for _ in range(callers):
+                nursery.start_soon(add, store)
+        return count / (time.monotonic() - began)

@@ -1,0 +1,164 @@
+"""The PostgreSQL that everything is measured on, and what is read off it past TaskFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, LiteralString
+from urllib.parse import quote, urlencode
+
+import psutil
+import psycopg
+import trio
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from taskflow.store.embedded import embedded_postgres
+
+_PATIENCE_SECONDS = 600.0
+_PAUSE_SECONDS = 0.05
+
+_FILL: LiteralString = """
+WITH kept AS (
+    INSERT INTO taskflow_tasks (payload, size_bytes, run_at)
+    SELECT to_json(%(url)s::text), 40, now() - interval '1 hour' + n * interval '1 millisecond'
+    FROM generate_series(1, %(count)s) AS n
+)
+SELECT pg_notify('taskflow_work', 'benchmarks')
+"""
+
+_FILL_FINISHED: LiteralString = """
+INSERT INTO taskflow_tasks (status, attempt, payload, result, size_bytes, run_at, started_at,
+                            finished_at, status_code, elapsed_ms, node)
+SELECT 'COMPLETED', 1, to_json(%(url)s::text), to_json(repeat('x', 300)), 340,
+       now() - interval '2 hours', now() - interval '1 hour', now() - interval '1 hour',
+       200, 1.5, 'benchmarks'
+FROM generate_series(1, %(count)s)
+"""
+
+
+@contextlib.contextmanager
+def embedded(folder: Path) -> Iterator[str]:
+    """The conninfo of an embedded server with the durability that it has by default.
+
+    It runs from a thread, so that whatever is measured may block this one.
+    """
+    said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    async def run() -> None:
+        stop = trio.Event()
+        async with embedded_postgres(folder / "data") as server:
+            said.put((server.conninfo, trio.lowlevel.current_trio_token(), stop))
+            await stop.wait()
+
+    thread = threading.Thread(target=trio.run, args=[run], daemon=True)
+    thread.start()
+    conninfo, token, stop = said.get(timeout=60)
+    try:
+        yield conninfo
+    finally:
+        token.run_sync_soon(stop.set)
+        thread.join()
+
+
+class Database:
+    """A database of its own. ``new_database`` makes one.
+
+    Attributes:
+        conninfo: What psycopg connects by.
+        url: The same as ``DATABASE_URL`` takes it.
+    """
+
+    def __init__(self, conninfo: str, connection: psycopg.Connection[Any]) -> None:
+        self.conninfo = conninfo
+        parts = conninfo_to_dict(conninfo)
+        self.url = f"postgresql:///{quote(str(parts.pop('dbname')))}?{urlencode(parts)}"
+        self._connection = connection
+
+    def ask(self, query: LiteralString, **parameters: object) -> Any:
+        """The first value of the first row."""
+        row = self._connection.execute(query, parameters).fetchone()
+        return row and row[0]
+
+    def do(self, statement: LiteralString) -> None:
+        """Run a statement that has no answer."""
+        self._connection.execute(statement)
+
+    def fill(self, url: str, count: int) -> None:
+        """Have so many tasks wait, all at once, and wake the nodes."""
+        self.ask(_FILL, url=url, count=count)
+
+    def fill_finished(self, url: str, count: int) -> None:
+        """Have so many tasks that ended."""
+        self._connection.execute(_FILL_FINISHED, {"url": url, "count": count})
+
+    def wait_until_worked_off(self, *, but: int = 0) -> None:
+        """Return when no more tasks than ``but`` are open."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while self._open_tasks(but + 1) > but:
+            assert time.monotonic() < deadline, "the tasks were not worked off"
+            time.sleep(_PAUSE_SECONDS)
+
+    def _open_tasks(self, limit: int) -> int:
+        count: int = self.ask(
+            "SELECT count(*) FROM (SELECT FROM taskflow_tasks"
+            " WHERE status IN ('PENDING', 'RUNNING') LIMIT %(limit)s) AS open",
+            limit=limit,
+        )
+        return count
+
+    def working_seconds(self) -> float:
+        """From the first claim to the last written end, by the database's clock."""
+        seconds: float = self.ask(
+            "SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8"
+            " FROM taskflow_tasks WHERE status = 'COMPLETED'"
+        )
+        return seconds
+
+    def completed(self) -> int:
+        """How many tasks came to a good end."""
+        count: int = self.ask("SELECT count(*) FROM taskflow_tasks WHERE status = 'COMPLETED'")
+        return count
+
+    def wal_bytes(self) -> int:
+        """How much WAL the server has written so far, in bytes."""
+        return int(self.ask("SELECT pg_current_wal_lsn() - '0/0'"))
+
+    def commits(self) -> int:
+        """How many transactions wrote anything so far.
+
+        By their ids: pg_stat_database is behind by up to 10 s for connections that idle.
+        """
+        return int(self.ask("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"))
+
+    def connections(self) -> int:
+        """How many connections others have to this database."""
+        count: int = self.ask(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return count
+
+    def server(self) -> psutil.Process:
+        """The server's first process."""
+        parent = psutil.Process(self._connection.info.backend_pid).parent()
+        assert parent is not None
+        return parent
+
+
+@contextlib.contextmanager
+def new_database(conninfo: str) -> Iterator[Database]:
+    """A new database on this server, dropped at the end."""
+    name = f"benchmarks_{uuid.uuid4().hex}"
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        own = make_conninfo(conninfo, dbname=name)
+        try:
+            with psycopg.connect(own, autocommit=True) as inside:
+                yield Database(own, inside)
+        finally:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[call-overload]

@@ -1,0 +1,61 @@
+"""What something cost: CPU of its processes and of PostgreSQL, WAL and commits."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import psutil
+
+from benchmarks.database import Database
+from benchmarks.processes import Service
+
+
+class Cost(msgspec.Struct):
+    """What was spent within a block of ``metered``; zero until it ends.
+
+    Attributes:
+        seconds: How long it took.
+        service: CPU seconds of the services.
+        postgres: CPU seconds of all of the server's processes.
+        wal_bytes: Of the whole server.
+        commits: Transactions that wrote, of the whole server.
+    """
+
+    seconds: float = 0.0
+    service: float = 0.0
+    postgres: float = 0.0
+    wal_bytes: int = 0
+    commits: int = 0
+
+
+@contextlib.contextmanager
+def metered(database: Database, services: Sequence[Service]) -> Iterator[Cost]:
+    """Read all meters before and after the block."""
+    cost = Cost()
+    before = _read(database, services)
+    yield cost
+    after = _read(database, services)
+    for field in Cost.__struct_fields__:
+        setattr(cost, field, getattr(after, field) - getattr(before, field))
+
+
+def _read(database: Database, services: Sequence[Service]) -> Cost:
+    return Cost(
+        seconds=time.monotonic(),
+        service=sum(cpu_seconds(service.process) for service in services),
+        postgres=cpu_seconds(database.server()),
+        wal_bytes=database.wal_bytes(),
+        commits=database.commits(),
+    )
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """CPU of a process, of its children, and of those that ended and were waited for."""
+    total = sum(process.cpu_times()[:4])
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += sum(child.cpu_times()[:4])
+    return float(total)

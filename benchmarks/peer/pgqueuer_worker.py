@@ -1,0 +1,60 @@
+"""pgqueuer: ``python pgqueuer_worker.py URL TARGET COUNT WORKERS`` prints two rates.
+
+They are jobs a second enqueued, a thousand at a time, and jobs a second worked off by one
+process that fetches the target with aiohttp; ``WORKERS`` may be 0, for the first alone.
+"""
+
+import asyncio
+import json
+import sys
+import time
+
+import aiohttp
+import asyncpg
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import Job
+from pgqueuer.queries import Queries
+from pgqueuer.types import QueueExecutionMode
+
+BATCH = 1000
+LEAST_BATCH = 10
+
+
+async def main(url: str, target: str, count: int, workers: int) -> None:
+    """Enqueue, and work off."""
+    connection = await asyncpg.connect(url)
+    driver = AsyncpgDriver(connection)
+    queries = Queries(driver)
+    await queries.install()
+    began = time.monotonic()
+    for _ in range(count // BATCH):
+        await queries.enqueue(["fetch"] * BATCH, [target.encode()] * BATCH, [0] * BATCH)
+    rates = {"added": count / (time.monotonic() - began)}
+    if workers:
+        rates["worked_off"] = count / await work_off(driver, count, workers)
+    print(json.dumps(rates))
+
+
+async def work_off(driver: AsyncpgDriver, count: int, workers: int) -> float:
+    """Seconds from the first fetch to the end of the queue."""
+    queue = PgQueuer(driver)
+    in_flight = asyncio.Semaphore(workers)
+    starts: list[float] = []
+    connector = aiohttp.TCPConnector(limit=workers)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        @queue.entrypoint("fetch")
+        async def fetch(job: Job) -> None:
+            async with in_flight:
+                starts.append(time.monotonic())
+                async with session.get((job.payload or b"").decode()) as answer:
+                    await answer.read()
+
+        await queue.run(batch_size=max(LEAST_BATCH, workers), mode=QueueExecutionMode.drain)
+    assert len(starts) == count, f"{len(starts)} of {count} jobs ran"
+    return time.monotonic() - starts[0]
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

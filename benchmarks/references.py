@@ -1,0 +1,106 @@
+"""What TaskFlow is measured beside: the same libraries without a queue.
+
+``python -m benchmarks.references NAME PORT`` serves ``POST /tasks`` on the loopback:
+
+- ``quart``: a bare Quart-Trio route that reads the body and answers 201,
+- ``hypercorn``: the same as a bare ASGI application, without Quart.
+
+``python -m benchmarks.references fetches URL WORKERS COUNT`` prints how many fetches a second
+as many tasks in a row as there are workers do over the project's transport, without a store.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from benchmarks.processes import REPOSITORY, clean_environ
+from taskflow.fetch.base import FetchRequest
+from taskflow.fetch.client import HttpFetcher, open_fetcher
+from taskflow.model.outcome import Fetched
+from taskflow.settings import Settings
+
+# As long as what TaskFlow says of a new task.
+DOCUMENT = b'{"id":"%s"}' % (b"x" * 400)
+
+
+def bare_fetches(url: str, *, workers: int, count: int) -> float:
+    """Fetches a second, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.references", "fetches", url]
+    said = subprocess.run(
+        [*command, str(workers), str(count)],
+        check=True,
+        capture_output=True,
+        cwd=REPOSITORY,
+        env=clean_environ({}),
+    ).stdout
+    return float(said)
+
+
+def quart_app() -> QuartTrio:
+    """A route that keeps nothing."""
+    app = QuartTrio("bare")
+
+    @app.post("/tasks")
+    async def add() -> Response:
+        await request.get_data(cache=False, as_text=False)
+        return Response(DOCUMENT, status=201, content_type="application/json")
+
+    return app
+
+
+async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+    """The same without Quart."""
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    while (await receive()).get("more_body"):
+        pass
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(DOCUMENT))]
+    await send({"type": "http.response.start", "status": 201, "headers": headers})
+    await send({"type": "http.response.body", "body": DOCUMENT})
+
+
+async def serve_bare(name: str, port: str) -> None:
+    """Serve one of the two with Hypercorn as it comes."""
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    app: Any = quart_app() if name == "quart" else asgi_app
+    await serve(app, config)
+
+
+async def fetch_all(url: str, workers: int, count: int) -> float:
+    """Fetches a second."""
+    settings = Settings(workers=workers, allow_networks=("127.0.0.0/8",), allow_ports=("1-65535",))
+    async with open_fetcher(settings) as fetcher:
+        began = time.monotonic()
+        async with trio.open_nursery() as nursery:
+            for _ in range(workers):
+                nursery.start_soon(_fetch_in_a_row, fetcher, url, count // workers)
+        return count // workers * workers / (time.monotonic() - began)
+
+
+async def _fetch_in_a_row(fetcher: HttpFetcher, url: str, count: int) -> None:
+    for _ in range(count):
+        outcome = await fetcher.fetch(FetchRequest(url))
+        assert isinstance(outcome, Fetched), outcome
+
+
+if __name__ == "__main__":
+    name, *arguments = sys.argv[1:]
+    if name == "fetches":
+        url, workers, count = arguments
+        print(trio.run(partial(fetch_all, url, int(workers), int(count))))
+    else:
+        trio.run(serve_bare, name, arguments[0])

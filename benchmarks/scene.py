@@ -1,0 +1,61 @@
+"""What every line of the table is measured with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks import processes
+from benchmarks.database import Database, new_database
+from benchmarks.processes import Service
+
+T = TypeVar("T")
+# So long that who waits for it is busy until the end of a run.
+FOR_EVER_MS = 3_600_000
+
+
+class Scene:
+    """The PostgreSQL server, the target, a folder, and how long things may take.
+
+    Args:
+        conninfo: Of the server.
+        target: The target's address.
+        folder: For logs and the like.
+        is_quick: Whether to measure briefly.
+        peers: The Python of the peers' environment, if they are to be measured.
+    """
+
+    def __init__(
+        self, conninfo: str, target: str, folder: Path, *, is_quick: bool, peers: Path | None
+    ) -> None:
+        self._conninfo = conninfo
+        self.target = target
+        self.folder = folder
+        self.is_quick = is_quick
+        self.peers = peers
+
+    def pick(self, *, quick: T, full: T) -> T:
+        """The value for this form of the run."""
+        return quick if self.is_quick else full
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[Database]:
+        """A database of its own, dropped at the end."""
+        with new_database(self._conninfo) as database:
+            yield database
+
+    @contextlib.contextmanager
+    def taskflow(
+        self, database: Database, *, processes_: int = 1, serves: bool = True, **settings: object
+    ) -> Iterator[Service]:
+        """TaskFlow on this database, with these settings; see ``processes.taskflow``."""
+        with processes.taskflow(
+            self.folder, database.url, processes=processes_, serves=serves, **settings
+        ) as service:
+            yield service
+
+    def hold_workers(self, database: Database, workers: int = 5) -> None:
+        """Give workers tasks that never end, so that POSTs are all there is to do."""
+        database.fill(f"{self.target}/{FOR_EVER_MS}", workers)

@@ -1,0 +1,163 @@
+"""How fast stored tasks are worked off, and how fast tasks are while others are taken."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import msgspec
+
+from benchmarks import peers
+from benchmarks.accept import posts, taskflow_that_only_accepts
+from benchmarks.clients import Load, send
+from benchmarks.meter import Cost, metered
+from benchmarks.references import bare_fetches
+from benchmarks.scene import Scene
+from benchmarks.table import Figure
+
+SLOW_MS = 100
+
+
+class Work(msgspec.Struct, frozen=True):
+    """How stored tasks were worked off: so many, so fast, at that cost."""
+
+    count: int
+    per_second: float
+    cost: Cost
+    connections: int
+
+
+def worked_off(
+    scene: Scene, count: int, *, workers: int = 5, nodes: int = 1, path: str = "/"
+) -> Work:
+    """Store so many tasks under nodes that wait, and see how long they take.
+
+    Counted from the first claim to the last written end, by the database's clock.
+    """
+    with scene.database() as database, contextlib.ExitStack() as stack:
+        services = [
+            stack.enter_context(scene.taskflow(database, serves=False, workers=workers))
+            for _ in range(nodes)
+        ]
+        with metered(database, services) as cost:
+            database.fill(scene.target + path, count)
+            database.wait_until_worked_off()
+        assert database.completed() == count
+        per_second = count / database.working_seconds()
+        return Work(count, per_second, cost, database.connections() // nodes)
+
+
+def work_off(scene: Scene) -> Iterator[Figure]:
+    """An instant target: what the queue itself takes, beside fetches without one."""
+    count = scene.pick(quick=3_000, full=20_000)
+    for workers, bar in ((5, 0.65), (20, None), (100, 0.65)):
+        ours = worked_off(scene, count, workers=workers)
+        bare = bare_fetches(f"{scene.target}/", workers=workers, count=count)
+        figure = Figure(
+            what=f"work off, {workers} workers",
+            value=ours.per_second,
+            unit="tasks/s",
+            beside="bare fetches, as many in flight",
+            reference=bare,
+            at_least=bar,
+        )
+        yield figure
+        if scene.peers and workers != 20:  # noqa: PLR2004
+            yield from _beside_peers(scene, workers, figure)
+
+
+def _beside_peers(scene: Scene, workers: int, ours: Figure) -> Iterator[Figure]:
+    for name, bar in (("pgqueuer", 2.5), ("procrastinate", 5.0)):
+        count = scene.pick(quick=1_000, full=10_000 if name == "pgqueuer" else 4_000)
+        theirs = peers.works_off(scene, name, count, workers)
+        few = workers == 5  # noqa: PLR2004
+        yield msgspec.structs.replace(
+            ours,
+            beside=f"{name} with aiohttp",
+            reference=theirs,
+            at_least=bar if few else {"pgqueuer": 1.0}.get(name),
+        )
+
+
+def two_nodes(scene: Scene) -> Iterator[Figure]:
+    """The same tasks worked off by one process and by two."""
+    count = scene.pick(quick=4_000, full=20_000)
+    one, two = (worked_off(scene, count, nodes=nodes) for nodes in (1, 2))
+    yield Figure(
+        what="work off, two processes of 5 workers",
+        value=two.per_second,
+        unit="tasks/s",
+        beside="one process",
+        reference=one.per_second,
+        at_least=1.6,
+    )
+
+
+def slow_targets(scene: Scene) -> Iterator[Figure]:
+    """Targets that take 100 ms, beside what as many workers can do at most."""
+    for workers in (5, 100, 500):
+        rounds = scene.pick(quick=15, full=60)
+        ours = worked_off(scene, workers * rounds, workers=workers, path=f"/{SLOW_MS}")
+        core = ours.cost.service / ours.cost.seconds
+        yield Figure(
+            what=f"targets of {SLOW_MS} ms, {workers} workers",
+            value=ours.per_second,
+            unit="tasks/s",
+            beside="workers / latency",
+            reference=workers * 1000 / SLOW_MS,
+            at_least=0.9,
+            note=f"{core:.2f} of a core; the bar holds until it is full",
+        )
+
+
+def both(scene: Scene) -> Iterator[Figure]:
+    """POST as fast as it goes while the same process works off: from first POST to last end."""
+    connections = 16
+    accepted = posts(scene, taskflow_that_only_accepts, connections).per_second
+    worked = worked_off(scene, scene.pick(quick=3_000, full=20_000)).per_second
+    predicted = 1 / (1 / accepted + 1 / worked)
+    one = end_to_end(scene, connections=connections)
+    figure = Figure(
+        what="POST and work off, one process",
+        value=one.per_second,
+        unit="tasks/s",
+        beside="what CPU shares predict",
+        reference=predicted,
+        at_least=0.8,
+    )
+    yield figure
+    two = end_to_end(scene, connections=connections, processes=2)
+    yield msgspec.structs.replace(
+        figure,
+        what="POST and work off, two processes",
+        value=two.per_second,
+        beside="one process",
+        reference=one.per_second,
+        at_least=1.5,
+    )
+
+
+def end_to_end(scene: Scene, *, connections: int, processes: int = 1) -> Work:
+    """POST for some seconds, and wait until all of it has been worked off."""
+    with (
+        scene.database() as database,
+        scene.taskflow(database, processes_=processes) as service,
+        metered(database, [service]) as cost,
+    ):
+        send(
+            Load(
+                port=service.port,
+                url=f"{scene.target}/",
+                connections=connections,
+                seconds=scene.pick(quick=2.0, full=8.0),
+                warm_up_seconds=0.0,
+            )
+        )
+        connected = database.connections() // processes
+        database.wait_until_worked_off()
+        count = database.completed()
+        seconds = database.ask(
+            "SELECT extract(epoch FROM max(finished_at) - min(created_at))::float8"
+            " FROM taskflow_tasks"
+        )
+    return Work(count, count / seconds, cost, connected)
