@@ -53,9 +53,9 @@ def fastapi(scene: Scene, *, processes_: int = 1) -> Iterator[Service]:
             yield service
 
 
-def works_off(scene: Scene, name: str, count: int, workers: int) -> float:
+def works_off(scene: Scene, name: str, count: int, workers: int, *options: str) -> float:
     """Jobs a second that a peer's worker process works off, with so many in flight."""
-    return _run(scene, name, count, workers)["worked_off"]
+    return _run(scene, name, count, workers, *options)["worked_off"]
 
 
 def pgqueuer_adds(scene: Scene, count: int) -> float:
@@ -63,12 +63,13 @@ def pgqueuer_adds(scene: Scene, count: int) -> float:
     return _run(scene, "pgqueuer", count, 0)["added"]
 
 
-def _run(scene: Scene, name: str, count: int, workers: int) -> dict[str, float]:
+def _run(scene: Scene, name: str, count: int, workers: int, *options: str) -> dict[str, float]:
     assert scene.peers is not None
     script = FOLDER / f"{name}_worker.py"
     with scene.database() as database:
+        arguments = [database.url, f"{scene.target}/", str(count), str(workers)]
         said = subprocess.run(
-            [scene.peers, script, database.url, f"{scene.target}/", str(count), str(workers)],
+            [scene.peers, script, *arguments, *options],
             check=True,
             stdout=subprocess.PIPE,
             env=clean_environ({}),

@@ -67,16 +67,16 @@ def work_off(scene: Scene) -> Iterator[Figure]:
 
 
 def _beside_peers(scene: Scene, workers: int, ours: Figure) -> Iterator[Figure]:
-    for name, bar in (("pgqueuer", 2.5), ("procrastinate", 5.0)):
+    few = workers == 5  # noqa: PLR2004
+    for name, options, bar in (
+        ("pgqueuer", (), 2.5 if few else 1.0),
+        ("pgqueuer", ("ahead",), None),
+        ("procrastinate", (), 5.0 if few else None),
+    ):
         count = scene.pick(quick=1_000, full=10_000 if name == "pgqueuer" else 4_000)
-        theirs = peers.works_off(scene, name, count, workers)
-        few = workers == 5  # noqa: PLR2004
-        yield msgspec.structs.replace(
-            ours,
-            beside=f"{name} with aiohttp",
-            reference=theirs,
-            at_least=bar if few else {"pgqueuer": 1.0}.get(name),
-        )
+        theirs = peers.works_off(scene, name, count, workers, *options)
+        beside = " ".join([name, *options, "with aiohttp"])
+        yield msgspec.structs.replace(ours, beside=beside, reference=theirs, at_least=bar)
 
 
 def two_nodes(scene: Scene) -> Iterator[Figure]:

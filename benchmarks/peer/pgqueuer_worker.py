@@ -1,7 +1,9 @@
 """pgqueuer: ``python pgqueuer_worker.py URL TARGET COUNT WORKERS`` prints two rates.
 
 They are jobs a second enqueued, a thousand at a time, and jobs a second worked off by one
-process that fetches the target with aiohttp; ``WORKERS`` may be 0, for the first alone.
+process that fetches the target with aiohttp; ``WORKERS`` may be 0, for the first alone. With a
+fifth argument, ``ahead``, any number of jobs is taken from the queue at once, of which so many
+are fetched: more is lost to others than by its own bound, under which fewer go into a batch.
 """
 
 import asyncio
@@ -21,7 +23,7 @@ BATCH = 1000
 LEAST_BATCH = 10
 
 
-async def main(url: str, target: str, count: int, workers: int) -> None:
+async def main(url: str, target: str, count: int, workers: int, *, ahead: bool) -> None:
     """Enqueue, and work off."""
     connection = await asyncpg.connect(url)
     driver = AsyncpgDriver(connection)
@@ -32,11 +34,11 @@ async def main(url: str, target: str, count: int, workers: int) -> None:
         await queries.enqueue(["fetch"] * BATCH, [target.encode()] * BATCH, [0] * BATCH)
     rates = {"added": count / (time.monotonic() - began)}
     if workers:
-        rates["worked_off"] = count / await work_off(driver, count, workers)
+        rates["worked_off"] = count / await work_off(driver, count, workers, ahead=ahead)
     print(json.dumps(rates))
 
 
-async def work_off(driver: AsyncpgDriver, count: int, workers: int) -> float:
+async def work_off(driver: AsyncpgDriver, count: int, workers: int, *, ahead: bool) -> float:
     """Seconds from the first fetch to the end of the queue."""
     queue = PgQueuer(driver)
     in_flight = asyncio.Semaphore(workers)
@@ -51,10 +53,16 @@ async def work_off(driver: AsyncpgDriver, count: int, workers: int) -> float:
                 async with session.get((job.payload or b"").decode()) as answer:
                     await answer.read()
 
-        await queue.run(batch_size=max(LEAST_BATCH, workers), mode=QueueExecutionMode.drain)
+        # Its own bound must be at least twice the batch.
+        await queue.run(
+            batch_size=max(LEAST_BATCH, workers) if ahead else max(1, workers // 2),
+            max_concurrent_tasks=None if ahead else workers,
+            mode=QueueExecutionMode.drain,
+        )
     assert len(starts) == count, f"{len(starts)} of {count} jobs ran"
     return time.monotonic() - starts[0]
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    url, target, count, workers, *more = sys.argv[1:]
+    asyncio.run(main(url, target, int(count), int(workers), ahead=more == ["ahead"]))

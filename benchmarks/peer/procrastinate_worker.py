@@ -18,7 +18,7 @@ BATCH = 1000
 
 async def main(url: str, target: str, count: int, workers: int) -> None:
     """Defer, and work off."""
-    logging.disable(logging.INFO)
+    logging.disable(logging.WARNING)
     app = procrastinate.App(
         connector=procrastinate.PsycopgConnector(
             conninfo=url, min_size=4, max_size=max(4, min(workers, 20))

@@ -1,0 +1,273 @@
+"""What a task costs, counted instead of timed: so it is the same on a busy machine.
+
+Where a bound is passed something does more than it did. If that is meant, and
+``python -m benchmarks`` says that it pays, the bound is what has to change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import itertools
+import logging
+import sys
+from collections import Counter
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+import psycopg
+import pytest
+import structlog
+import trio
+
+from taskflow.engine.supervisor import Engine
+from taskflow.fetch.client import open_fetcher
+from taskflow.model.task import NewTask, TaskStatus
+from taskflow.settings import Settings
+from taskflow.store.base import Ending
+from taskflow.store.postgres import open_postgres
+from tests.api.conftest import open_database
+from tests.loopback import OPEN
+
+SETTINGS = Settings(**OPEN)
+WARM_UP_TASKS = 2_000
+TASKS = 10_000
+CALLERS = 16
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+# About twice what is counted here (in brackets), for batches depend a little on who is quicker.
+MOST_STATEMENTS = {"add": 130, "claim": 80, "settle": 160, "other": 20}  # (63, 38, 77, 3)
+MOST_HOPS = 320  # (160)
+# Trio drops the deadlines that are over once there are a thousand of them: so many may be left.
+MOST_OBJECTS_LEFT = 3000  # (1,100; 1,300 after three times as many tasks)
+MOST_BLOCKS_LEFT = 6000  # (2,300; 2,800)
+
+WAITING = 100_000
+LIMIT = 100
+# A task is found in the index, locked, found again by its key and written: new versions of the
+# row and its entries in four indexes touch the most pages.
+MOST_ROWS = 3 * LIMIT  # (201)
+MOST_BUFFERS = 25 * LIMIT  # (1,667)
+FILL = """
+INSERT INTO taskflow_tasks (payload, size_bytes, run_at)
+SELECT to_json('http://127.0.0.1/'::text), 40, now() - interval '1 hour' + n * interval '1 ms'
+FROM generate_series(1, %(rows)s) AS n
+"""
+
+
+class Counts(NamedTuple):
+    """What 10,000 tasks took, from ``add`` to the written end, and what was left of them."""
+
+    statements: Counter[str]
+    hops: int
+    more_objects: int
+    more_blocks: int
+
+
+@contextlib.contextmanager
+def statements_told(tell):
+    """Tell of each statement that goes through psycopg's blocking cursors within the block."""
+    execute = psycopg.Cursor.execute
+
+    @functools.wraps(execute)
+    def noted(cursor, query, params=None, **options):
+        tell(query, params)
+        return execute(cursor, query, params, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psycopg.Cursor, "execute", noted)
+        yield
+
+
+@contextlib.contextmanager
+def hops_told(tell):
+    """Tell of each call in a thread of Trio's within the block."""
+    run_sync = trio.to_thread.run_sync
+
+    @functools.wraps(run_sync)
+    async def noted(work, *args, **options):
+        tell()
+        return await run_sync(work, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trio.to_thread, "run_sync", noted)
+        yield
+
+
+async def answer(stream):
+    """Answer each request head on this connection."""
+    received = b""
+    with contextlib.suppress(trio.BrokenResourceError):
+        while data := await stream.receive_some(65_536):
+            *heads, received = (received + data).split(b"\r\n\r\n")
+            if heads:
+                await stream.send_all(ANSWER * len(heads))
+
+
+async def run_tasks(store, url: str, count: int) -> None:
+    """Hand tasks in one by one, as so many clients would, and wait until all have ended."""
+    task = NewTask(msgspec.Raw(msgspec.json.encode(url)))
+
+    async def add():
+        for _ in range(count // CALLERS):
+            await store.add([task])
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(CALLERS):
+            nursery.start_soon(add)
+    for status in (TaskStatus.PENDING, TaskStatus.RUNNING):
+        while (await store.page(limit=1, status=status)).tasks:
+            await trio.sleep(0.05)
+
+
+def kind_of(statement: str) -> str:
+    """Which verb of the store's a statement belongs to, by what it does."""
+    for mark, kind in (
+        ("INSERT INTO taskflow_tasks", "add"),
+        ("claim_token = %(token)s", "claim"),
+        ("SET status = e.status", "settle"),
+    ):
+        if mark in statement:
+            return kind
+    return "other"
+
+
+def alive() -> tuple[int, int]:
+    """Objects that the collector knows, and blocks of memory that any object has."""
+    gc.collect()
+    return len(gc.get_objects()), sys.getallocatedblocks()
+
+
+async def counted(database_url: str) -> Counts:
+    async with (
+        open_postgres(database_url, SETTINGS) as store,
+        open_fetcher(SETTINGS) as fetcher,
+        trio.open_nursery() as nursery,
+    ):
+        engine = Engine(store=store, fetcher=fetcher, settings=SETTINGS)
+        nursery.start_soon(engine.run)
+        [listener] = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+        await run_tasks(store, url, WARM_UP_TASKS)
+        before = alive()
+        statements: Counter[str] = Counter()
+        hops = itertools.count()
+        with (
+            statements_told(lambda query, _: statements.update([kind_of(query)])),
+            hops_told(lambda: next(hops)),
+        ):
+            await run_tasks(store, url, TASKS)
+        after = alive()
+        nursery.cancel_scope.cancel()
+    more_objects, more_blocks = (now - then for now, then in zip(after, before, strict=True))
+    return Counts(statements, next(hops), more_objects, more_blocks)
+
+
+@pytest.fixture(scope="module")
+def counts(postgres_server) -> Counts:
+    """Of one run for all tests."""
+    with open_database(postgres_server) as url, log_as_by_default():
+        return trio.run(counted, url)
+
+
+@contextlib.contextmanager
+def log_as_by_default():
+    """Without a line for each task."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def test_statements_per_thousand_tasks(counts):
+    """Tasks that come or end at the same time share a statement, and so a commit."""
+    per_thousand = {kind: 1000 * n / TASKS for kind, n in counts.statements.items()}
+    assert {kind: n for kind, n in per_thousand.items() if n > MOST_STATEMENTS[kind]} == {}
+    assert per_thousand.keys() == MOST_STATEMENTS.keys(), "a statement is not known by its text"
+
+
+def test_thread_hops_per_thousand_tasks(counts):
+    """One for a batch, and none for a fetch from an address."""
+    assert 1000 * counts.hops / TASKS <= MOST_HOPS
+
+
+def test_nothing_is_left_of_tasks_that_ended(counts):
+    """After 10,000 tasks as much is alive as before them, but for what does not grow."""
+    assert counts.more_objects <= MOST_OBJECTS_LEFT
+    assert counts.more_blocks <= MOST_BLOCKS_LEFT
+
+
+@pytest.fixture(scope="module")
+def full_database(postgres_server):
+    """A database with 100,000 tasks that wait."""
+    with open_database(postgres_server) as url:
+        trio.run(migrated, url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(FILL, {"rows": WAITING})
+            connection.execute("VACUUM ANALYZE taskflow_tasks")
+        yield url
+
+
+async def migrated(url: str) -> None:
+    async with open_postgres(url, SETTINGS):
+        pass
+
+
+async def claim_statements(url: str) -> dict[str, list]:
+    """What the store sends for a first claim, and for one after 1,000 tasks were run."""
+    async with open_postgres(url, SETTINGS) as store:
+        node = await store.register("here", lease_seconds=600)
+        first = await claim_told(store, node)
+        for _ in range(1000 // LIMIT):
+            claims = await store.claim(node, limit=LIMIT)
+            await store.settle(
+                [Ending(one.task_id, one.token, TaskStatus.COMPLETED, b"1") for one in claims]
+            )
+        return {"first": first, "later": await claim_told(store, node)}
+
+
+async def claim_told(store, node) -> list:
+    sent = []
+    with statements_told(lambda *statement: sent.append(statement)):
+        await store.claim(node, limit=LIMIT)
+    return sent
+
+
+def explained(connection, query: str, parameters) -> dict:
+    with connection.transaction(force_rollback=True):
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}"
+        [[[plan]]] = connection.execute(explain, parameters)
+    return plan["Plan"]
+
+
+def nodes_of(plan: dict):
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes_of(inner)
+
+
+def test_a_claim_reads_what_it_takes(full_database):
+    """Among 100,000 waiting tasks a claim of 100 touches pages and rows by the hundred."""
+    statements = trio.run(claim_statements, full_database)
+    with psycopg.connect(full_database, autocommit=True) as connection:
+        for name, sent in statements.items():
+            plans = [explained(connection, *one) for one in sent]
+            assert sum(map(rows_of, plans)) <= MOST_ROWS, name
+            assert sum(map(buffers_of, plans)) <= MOST_BUFFERS, name
+
+
+def rows_of(plan: dict) -> int:
+    """How many rows of tasks are looked at, those that are thrown away included."""
+    return sum(
+        node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+        for node in nodes_of(plan)
+        if node.get("Relation Name") == "taskflow_tasks" and "Scan" in node["Node Type"]
+    )
+
+
+def buffers_of(plan: dict) -> int:
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
