@@ -16,7 +16,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accept, database, peers, processes, table, work_off
+from benchmarks import (
+    accept,
+    cost,
+    database,
+    latency,
+    memory,
+    peers,
+    processes,
+    scale,
+    start_stop,
+    table,
+    work_off,
+)
 from benchmarks.scene import Scene
 from benchmarks.table import Figure
 from taskflow import telemetry
@@ -29,8 +41,17 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "work_off": work_off.work_off,
     "two_nodes": work_off.two_nodes,
     "slow_targets": work_off.slow_targets,
+    "latency": latency.latency,
     "both": work_off.both,
+    "cost": cost.cost,
+    "start_stop": start_stop.start_stop,
+    "scale": scale.scale,
+    "memory": memory.memory,
+    "bloat": scale.bloat,
+    "scale_5m": scale.scale_5m,
 }
+# These take too long to be measured unasked.
+LONG = {"scale_5m"}
 PEERS_FOLDER = processes.REPOSITORY / ".venv-peers"
 
 
@@ -39,7 +60,7 @@ def main() -> None:
     arguments = parsed()
     telemetry.configure("warning", "console")
     allow_many_files()
-    lines = arguments.only or list(LINES)
+    lines = arguments.only or [line for line in LINES if line not in LONG]
     made = peers.environment(PEERS_FOLDER) if arguments.peers else None
     if made is None:
         print("without --peers: FastAPI, pgqueuer and Procrastinate are left out\n", flush=True)

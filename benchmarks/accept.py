@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -46,17 +47,23 @@ def posts(scene: Scene, server: Server, connections: int) -> Report:
                 port=service.port,
                 url=f"{scene.target}/1000",
                 connections=connections,
-                seconds=scene.pick(quick=2.0, full=6.0),
+                seconds=scene.pick(quick=1.5, full=6.0),
             )
         )
     assert not report.failures, f"{report.failures} POSTs were not taken"
     return report
 
 
+@functools.cache
+def accepted_posts(scene: Scene, connections: int) -> Report:
+    """Send them to TaskFlow, which has nothing else to do; once in a run."""
+    return posts(scene, taskflow_that_only_accepts, connections)
+
+
 def accept(scene: Scene) -> Iterator[Figure]:
     """``POST /tasks`` beside routes that keep nothing, and beside FastAPI with a row a request."""
     for connections in CONNECTIONS:
-        ours = posts(scene, taskflow_that_only_accepts, connections)
+        ours = accepted_posts(scene, connections)
         quart = posts(scene, lambda s: processes.reference(s.folder, "quart"), connections)
         bare = posts(scene, lambda s: processes.reference(s.folder, "hypercorn"), connections)
         what = f"POST, {connections} connections"

@@ -1,0 +1,57 @@
+"""How long a task waits: from the moment its POST goes out to the first byte at its target."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from benchmarks.clients import Load, percentile, send
+from benchmarks.processes import Service, get
+from benchmarks.scene import Scene
+from benchmarks.table import Figure
+
+IDLE_RATE = 25.0
+BUSY_RATE = 300.0
+_LAST_FETCHES_SECONDS = 1.0
+
+
+def latency(scene: Scene) -> Iterator[Figure]:
+    """Alone on an idle node, among 300 a second, and when another node has the idle workers."""
+    with scene.database() as database, scene.taskflow(database) as service:
+        idle = waits_ms(scene, service, IDLE_RATE)
+        busy = waits_ms(scene, service, BUSY_RATE)
+    yield Figure(what="idle, p50", value=percentile(idle, 0.5), unit="ms", at_most=2.5)
+    yield Figure(what="idle, p99", value=percentile(idle, 0.99), unit="ms", at_most=8.0)
+    yield Figure(what="at 300/s, p50", value=percentile(busy, 0.5), unit="ms")
+    yield Figure(what="at 300/s, p95", value=percentile(busy, 0.95), unit="ms", at_most=15.0)
+    with scene.database() as database, scene.taskflow(database, workers=1) as service:
+        # The one worker here is busy for ever; the node beside it is woken by NOTIFY.
+        scene.hold_workers(database, workers=1)
+        time.sleep(1.0)
+        with scene.taskflow(database, serves=False):
+            other = waits_ms(scene, service, IDLE_RATE)
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        more = percentile(other, share) - percentile(idle, share)
+        yield Figure(
+            what=f"on another node, {name}, more than idle here", value=more, unit="ms", at_most=6.0
+        )
+
+
+def waits_ms(scene: Scene, service: Service, rate: float) -> list[float]:
+    """How long each task of such a stream waited, in milliseconds."""
+    report = send(
+        Load(
+            port=service.port,
+            url=f"{scene.target}/at/{{}}",
+            connections=16,
+            seconds=scene.pick(quick=3.0, full=10.0),
+            rate=rate,
+        )
+    )
+    time.sleep(_LAST_FETCHES_SECONDS)
+    arrived_at = json.loads(get(urlsplit(scene.target).port or 0, "/arrivals"))
+    return [
+        (arrived_at[str(number)] - sent_at) * 1000 for number, sent_at in report.sent_at.items()
+    ]

@@ -1,0 +1,149 @@
+"""Whether it matters how many tasks there are, and how long somebody looks at them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+
+import msgspec
+import psycopg
+import trio
+
+from benchmarks.clients import percentile
+from benchmarks.database import Database
+from benchmarks.scene import Scene
+from benchmarks.table import Figure, number
+from taskflow.model.task import NewTask, TaskStatus
+from taskflow.settings import Settings
+from taskflow.store.base import Ending, TaskStore
+from taskflow.store.postgres import open_postgres
+
+BATCH = 10
+PAGE = 100
+COUNT_LIMIT = 1000
+LEASE_SECONDS = 3600.0
+
+Times = dict[str, list[float]]
+"""How long each call of a verb took, in milliseconds."""
+
+
+def scale(scene: Scene) -> Iterator[Figure]:
+    """The store's verbs among many waiting and as many finished tasks, beside an empty table."""
+    yield from _scale(scene, scene.pick(quick=100_000, full=1_000_000))
+
+
+def scale_5m(scene: Scene) -> Iterator[Figure]:
+    """The same among five million of each; takes minutes, so only when asked for by name."""
+    yield from _scale(scene, 5_000_000)
+
+
+def _scale(scene: Scene, rows: int) -> Iterator[Figure]:
+    calls = scene.pick(quick=100, full=300)
+    empty, full = (times_among(scene, count, calls) for count in (0, rows))
+    for verb, took in full.items():
+        yield Figure(
+            what=f"{verb}, p95, {rows:,} waiting and as many finished",
+            value=percentile(took, 0.95),
+            unit="ms",
+            beside="in an empty table",
+            reference=percentile(empty[verb], 0.95),
+            at_most=1.5,
+        )
+
+
+def times_among(scene: Scene, rows: int, calls: int) -> Times:
+    """Times of the verbs in a table with so many rows of either kind."""
+    with scene.database() as database:
+        trio.run(migrated, database)
+        if rows:
+            database.fill_finished(scene.target, rows)
+            database.fill(scene.target, rows)
+        # As autovacuum does in time, and so that nothing is written beside what is measured.
+        database.do("VACUUM ANALYZE taskflow_tasks")
+        database.do("CHECKPOINT")
+        return trio.run(partial(timed_verbs, database, scene.target, calls))
+
+
+async def migrated(database: Database) -> None:
+    """Have the tables."""
+    async with open_postgres(database.url, Settings()):
+        pass
+
+
+async def timed_verbs(database: Database, target: str, calls: int) -> Times:
+    """Call each verb so often."""
+    times: Times = defaultdict(list)
+    async with open_postgres(database.url, Settings()) as store:
+        node = await store.register("benchmarks", LEASE_SECONDS)
+        task = NewTask(msgspec.Raw(msgspec.json.encode(target)))
+        added = [one for _ in range(BATCH) for one in await store.add([task] * calls)]
+        for one in added[:calls]:
+            await _run_some(store, node, times)
+            with timing(times["GET one"]):
+                await store.get(one.id)
+            with timing(times[f"GET list of {PAGE}"]):
+                await store.page(limit=PAGE)
+            with timing(times[f"count to {COUNT_LIMIT}"]):
+                await store.count_pending(limit=COUNT_LIMIT)
+    return times
+
+
+async def _run_some(store: TaskStore, node: uuid.UUID, times: Times) -> None:
+    with timing(times[f"claim {BATCH}"]):
+        claims = await store.claim(node, limit=BATCH)
+    assert len(claims) == BATCH
+    result = b'{"ok": true}'
+    endings = [Ending(one.task_id, one.token, TaskStatus.COMPLETED, result) for one in claims]
+    with timing(times[f"settle {BATCH}"]):
+        await store.settle(endings)
+
+
+def bloat(scene: Scene) -> Iterator[Figure]:
+    """Claims under load while a transaction holds its snapshot, so that nothing is cleaned away."""
+    with scene.database() as database:
+        trio.run(migrated, database)
+        with psycopg.connect(database.conninfo) as holder:
+            holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            holder.execute("SELECT count(*) FROM taskflow_tasks")
+            took = trio.run(_claims_under_load, database, scene.pick(quick=5.0, full=60.0))
+            dead = database.ask(
+                "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'taskflow_tasks'"
+            )
+    part = len(took) // 5
+    yield Figure(
+        what="claim 100, p95, at the end",
+        value=percentile(took[-part:], 0.95),
+        unit="ms",
+        beside="at the beginning",
+        reference=percentile(took[:part], 0.95),
+        at_most=2.0,
+        note=f"{len(took) * 100:,} tasks run, {number(dead)} dead rows",
+    )
+
+
+async def _claims_under_load(database: Database, seconds: float) -> list[float]:
+    took: list[float] = []
+    async with open_postgres(database.url, Settings()) as store:
+        node = await store.register("benchmarks", LEASE_SECONDS)
+        task = NewTask(msgspec.Raw(b'"http://127.0.0.1/"'))
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await store.add([task] * 100)
+            with timing(took):
+                claims = await store.claim(node, limit=100)
+            await store.settle(
+                [Ending(one.task_id, one.token, TaskStatus.COMPLETED, b"1") for one in claims]
+            )
+    return took
+
+
+@contextlib.contextmanager
+def timing(took: list[float]) -> Iterator[None]:
+    """Note how long the block takes, in milliseconds."""
+    began = time.perf_counter()
+    yield
+    took.append((time.perf_counter() - began) * 1000)
