@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ def main() -> None:
     telemetry.configure("warning", "console")
     allow_many_files()
     lines = arguments.only or [line for line in LINES if line not in LONG]
-    made = peers.environment(PEERS_FOLDER) if arguments.peers else None
+    made = with_peers() if arguments.peers else None
     if made is None:
         print("without --peers: FastAPI, pgqueuer and Procrastinate are left out\n", flush=True)
     with (
@@ -80,6 +81,14 @@ def main() -> None:
         f"\n{report['seconds']:.0f} s; load average at the start "
         f"{report['machine']['load_average']:.2f} on {os.cpu_count()} cores"
     )
+
+
+def with_peers() -> Path:
+    """The Python of the peers' environment; ends the run if it cannot be made."""
+    try:
+        return peers.environment(PEERS_FOLDER)
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"benchmarks: {PEERS_FOLDER.name} cannot be made: {error}") from None
 
 
 def measured(scene: Scene, lines: list[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import trio
 from benchmarks import peers, processes
 from benchmarks.clients import Load, Report, send
 from benchmarks.processes import Service
+from benchmarks.references import pgbench_inserts
 from benchmarks.scene import FOR_EVER_MS, Scene
 from benchmarks.table import Figure
 from taskflow.model.task import NewTask
@@ -81,9 +82,20 @@ def accept(scene: Scene) -> Iterator[Figure]:
         yield msgspec.structs.replace(
             beside, beside="bare Hypercorn", reference=bare.per_second, at_least=None, note=""
         )
+        yield from _beside_pgbench(scene, connections, beside)
         yield from _times(what, ours, quart)
         if scene.peers:
             yield from _beside_fastapi(scene, connections, what, ours)
+
+
+def _beside_pgbench(scene: Scene, connections: int, ours: Figure) -> Iterator[Figure]:
+    seconds = scene.pick(quick=1.0, full=5.0)
+    with scene.database() as database:
+        rows = pgbench_inserts(database, connections=connections, seconds=seconds)
+    if rows is not None:
+        yield msgspec.structs.replace(
+            ours, beside="rows by pgbench", reference=rows, at_least=None, note=""
+        )
 
 
 def _times(what: str, ours: Report, quart: Report) -> Iterator[Figure]:

@@ -59,10 +59,19 @@ def embedded(folder: Path) -> Iterator[str]:
     thread.start()
     conninfo, token, stop = said.get(timeout=60)
     try:
+        check_durability(conninfo)
         yield conninfo
     finally:
         token.run_sync_soon(stop.set)
         thread.join()
+
+
+def check_durability(conninfo: str) -> None:
+    """See to it that a commit is on disk when it returns: figures without that mean nothing."""
+    with psycopg.connect(conninfo) as connection:
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
+            assert row == ("on",), f"{name} is {row}"
 
 
 class Database:

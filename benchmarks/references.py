@@ -11,6 +11,8 @@ as many tasks in a row as there are workers do over the project's transport, wit
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ from hypercorn.trio import serve
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from benchmarks.database import Database
 from benchmarks.processes import REPOSITORY, clean_environ
 from taskflow.fetch.base import FetchRequest
 from taskflow.fetch.client import HttpFetcher, open_fetcher
@@ -44,6 +47,20 @@ def bare_fetches(url: str, *, workers: int, count: int) -> float:
         env=clean_environ({}),
     ).stdout
     return float(said)
+
+
+def pgbench_inserts(database: Database, *, connections: int, seconds: float) -> float | None:
+    """Rows a second that as many connections insert, each a transaction; ``None`` without it."""
+    program = shutil.which("pgbench")
+    if program is None:
+        return None
+    database.do("CREATE TABLE rows (id bigserial PRIMARY KEY, payload json NOT NULL)")
+    script = b"INSERT INTO rows (payload) VALUES ('\"http://127.0.0.1/\"');"
+    command = [program, "-n", "-M", "prepared", "-f", "-", "-c", str(connections)]
+    command += ["-T", str(max(1, round(seconds))), database.conninfo]
+    said = subprocess.run(command, input=script, check=True, capture_output=True).stdout
+    [rate] = re.findall(rb"tps = ([0-9.]+)", said)
+    return float(rate)
 
 
 def quart_app() -> QuartTrio:
