@@ -164,10 +164,10 @@ def new_database(conninfo: str) -> Iterator[Database]:
     """A new database on this server, dropped at the end."""
     name = f"benchmarks_{uuid.uuid4().hex}"
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        connection.execute(f'CREATE DATABASE "{name}"')
         own = make_conninfo(conninfo, dbname=name)
         try:
             with psycopg.connect(own, autocommit=True) as inside:
                 yield Database(own, inside)
         finally:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[call-overload]
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

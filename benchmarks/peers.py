@@ -28,8 +28,8 @@ def environment(folder: Path) -> Path:
     wanted = REQUIREMENTS.read_text("utf-8")
     if not (stamp.is_file() and stamp.read_text("utf-8") == wanted):
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        command = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
-        subprocess.run([*command, "-r", REQUIREMENTS], check=True)
+        command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+        subprocess.run([*command, "-r", str(REQUIREMENTS)], check=True)
         (folder / ".gitignore").write_text("*\n", "utf-8")
         stamp.write_text(wanted, "utf-8")
     return python
