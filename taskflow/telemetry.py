@@ -147,7 +147,6 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
     _log = _log or PatientlessLog(sys.stderr.fileno())
     # Its pool logs every attempt to connect; what matters of that we say ourselves, once.
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
-    is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderers: list[Any] = (
         [
             structlog.dev.ConsoleRenderer(
@@ -156,7 +155,7 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]
-        if is_console or log_format == "auto"
+        if log_format != "json"
         else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(

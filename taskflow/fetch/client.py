@@ -17,7 +17,7 @@ from taskflow.fetch.connection import Connection
 from taskflow.fetch.errors import Blocked, ConnectionLost, FetchError, TooManyRedirects
 from taskflow.fetch.exchange import Answer, exchange
 from taskflow.fetch.files import WantOfFiles
-from taskflow.fetch.guard import Guard, Hosts
+from taskflow.fetch.guard import Guard
 from taskflow.fetch.hop import Hop, first_hop, is_error, is_redirect, next_hop
 from taskflow.fetch.masking import masked_headers
 from taskflow.fetch.resolver import Resolver, SystemResolver
@@ -59,10 +59,11 @@ async def open_fetcher(
     Raises:
         SettingsError: A rule of the guard makes no sense.
     """
+    guard = Guard(settings)
     transport = Transport(
-        resolver=resolver or _system_resolver(settings),
+        resolver=resolver or SystemResolver(settings.resolver_threads, guard.allow_hosts),
         ssl_context=ssl_context or default_ssl_context(),
-        guard=Guard(settings),
+        guard=guard,
         idle=IdleConnections(
             per_origin=settings.workers,
             overall=max(MIN_IDLE_CONNECTIONS, 2 * settings.workers),
@@ -72,12 +73,6 @@ async def open_fetcher(
         yield HttpFetcher(settings, transport)
     finally:
         transport.close()
-
-
-def _system_resolver(settings: Settings) -> SystemResolver:
-    return SystemResolver(
-        settings.resolver_threads, Hosts(settings.allow_hosts, "TASKFLOW_ALLOW_HOSTS")
-    )
 
 
 def default_ssl_context() -> ssl.SSLContext:

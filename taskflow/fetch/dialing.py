@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from taskflow.fetch.hostname import Address
+from taskflow.fetch.hostname import Address, family_of
 
 MAX_ADDRESSES: Final = 8
 """How many addresses of a name are tried."""
@@ -99,8 +99,7 @@ class _Race:
 
 
 async def _connect(address: Address, port: int) -> trio.socket.SocketType:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP version
-    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    sock = trio.socket.socket(family_of(address), socket.SOCK_STREAM)
     try:
         # SocketStream sets TCP_NODELAY.
         await sock.connect((str(address), port))

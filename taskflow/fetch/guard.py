@@ -70,6 +70,9 @@ class Guard:
         is_own: Whether an address is one of this machine's: what listens on it may be meant for
             the inside only, whatever kind of address it is.
 
+    Attributes:
+        allow_hosts: Those that an operator opened by name.
+
     Raises:
         SettingsError: A setting makes no sense.
     """
@@ -78,7 +81,7 @@ class Guard:
         self, settings: Settings, is_own: Callable[[Address], bool] = is_own_address
     ) -> None:
         self._networks = [ipaddress.ip_network(text) for text in settings.allow_networks]
-        self._allow_hosts = Hosts(settings.allow_hosts, "TASKFLOW_ALLOW_HOSTS")
+        self.allow_hosts: Final = Hosts(settings.allow_hosts, "TASKFLOW_ALLOW_HOSTS")
         self._deny_hosts = Hosts(settings.deny_hosts, "TASKFLOW_DENY_HOSTS")
         self._ports = Ports(settings.allow_ports)
         self._is_own = is_own
@@ -94,10 +97,8 @@ class Guard:
             raise Blocked(f"port {target.port} is not fetched from; TASKFLOW_ALLOW_PORTS opens it")
         if target.address is None:
             return
-        self._check_denied_address(target.address)
-        special = self._special_of(target.address)
-        if special is not None and not self._is_open(target.address, special, target.host):
-            raise Blocked(f"{target.host} is {special.meaning}; TASKFLOW_ALLOW_NETWORKS opens it")
+        if (closed := self._closed_block(target.address, target.host)) is not None:
+            raise Blocked(f"{target.host} is {closed.meaning}; TASKFLOW_ALLOW_NETWORKS opens it")
 
     def judge(self, target: Target, addresses: Sequence[Address]) -> None:
         """Judge all addresses of a target, which ``admit`` has let through.
@@ -112,9 +113,7 @@ class Guard:
         if len(addresses) > MAX_ADDRESSES:
             raise NameNotResolved(f"{target.host}: it has more than {MAX_ADDRESSES} addresses")
         for address in addresses:
-            self._check_denied_address(address)
-            special = self._special_of(address)
-            if special is not None and not self._is_open(address, special, target.host):
+            if self._closed_block(address, target.host) is not None:
                 raise Blocked(
                     f"{target.host} does not resolve to public addresses only; "
                     "TASKFLOW_ALLOW_HOSTS or TASKFLOW_ALLOW_NETWORKS opens it"
@@ -124,9 +123,17 @@ class Guard:
         if host in self._deny_hosts:
             raise Blocked("the host is denied by TASKFLOW_DENY_HOSTS")
 
-    def _check_denied_address(self, address: Address) -> None:
+    def _closed_block(self, address: Address, host: str) -> Special | None:
+        """The special block that keeps an address of this host closed; ``None`` if it is open.
+
+        Raises:
+            Blocked: It is denied, itself or what it embeds.
+        """
         for one in (address, *embedded_ipv4(address)):
             self._check_denied(str(one))
+        special = self._special_of(address)
+        is_open = special is None or self._is_open(address, special, host)
+        return None if is_open else special
 
     def _special_of(self, address: Address) -> Special | None:
         special = special_of(address)
@@ -138,7 +145,7 @@ class Guard:
         """Whether the operator opened a special address, by its network or for this host."""
         if self._is_open_network(address, special):
             return True
-        return host in self._allow_hosts and not _must_be_named(address, special)
+        return host in self.allow_hosts and not _must_be_named(address, special)
 
     def _is_open_network(self, address: Address, special: Special) -> bool:
         """Whether the operator opened it, and what it carries if it embeds another address."""

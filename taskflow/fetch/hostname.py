@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from typing import Final, TypeAlias
 
 import idna
@@ -67,6 +68,11 @@ def parse_bracketed(text: str) -> tuple[str, Address]:
             "only an IPv6 address may stand in brackets, such as [2001:db8::1]"
         ) from None
     return str(address), address
+
+
+def family_of(address: Address) -> socket.AddressFamily:
+    """The kind of socket that connects to an address."""
+    return socket.AF_INET if isinstance(address, ipaddress.IPv4Address) else socket.AF_INET6
 
 
 def canonical_host(text: str) -> str:

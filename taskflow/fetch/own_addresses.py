@@ -11,7 +11,7 @@ import ipaddress
 import socket
 from typing import Final
 
-from taskflow.fetch.hostname import Address
+from taskflow.fetch.hostname import Address, family_of
 
 # For documentation (RFC 5737, RFC 3849): nobody has them.
 _NOBODYS: Final = {
@@ -32,9 +32,8 @@ def _binds_to_any(version: int) -> bool:
 
 
 def _can_bind(address: Address) -> bool:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP version
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        with socket.socket(family_of(address), socket.SOCK_DGRAM) as probe:
             probe.bind((str(address), 0))
     except OSError:
         return False

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from taskflow.fetch.errors import NameNotResolved
+from taskflow.fetch.guard import MAX_ADDRESSES
 from taskflow.fetch.hostname import Address
 
 Answer: TypeAlias = tuple[Address, ...] | Exception
@@ -35,9 +36,6 @@ BUSY_SECONDS: Final = 1.0
 
 HOPELESS_SECONDS: Final = 5.0
 """A lookup that takes longer is not joined any more: whoever would is told so at once."""
-
-MAX_ADDRESSES: Final = 64
-"""How many addresses a name may have: an answer may hold thousands."""
 
 RECALLED_SECONDS: Final = 300.0
 MAX_RECALLED: Final = 1024

@@ -38,7 +38,7 @@ class Hosts:
             return
         name = name_of(host)
         # No browser leaves it out.
-        is_ours = not name or name in self._names or is_local_name(name) or _address(name)
+        is_ours = not name or name in self._names or is_local_name(name) or address_of(name)
         if not is_ours:
             raise Misdirected(
                 "this service does not go by the name in Host; TASKFLOW_ALLOWED_HOSTS has its names"
@@ -69,11 +69,8 @@ def is_local_name(name: str) -> bool:
 
 def is_loopback(name: str) -> bool:
     """Whether a name or an address can be reached from this machine only."""
-    address = _address(name)
-    if address is None:
-        return is_local_name(name)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    address = address_of(name)
+    return is_local_name(name) if address is None else address.is_loopback
 
 
 def is_loopback_bind(bind: str) -> bool:
@@ -81,8 +78,10 @@ def is_loopback_bind(bind: str) -> bool:
     return bind.startswith("unix:") or is_loopback(name_of(bind))
 
 
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a text is; one of IPv4 also as who listens for both kinds sees it."""
     try:
-        return ipaddress.ip_address(name)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from taskflow.api.access.hosts import address_of
 from taskflow.model.errors import TooManyRequests
 from taskflow.settings import Settings
 
@@ -139,12 +140,9 @@ def client_name(key_name: str | None, address: str | None) -> str:
     """
     if key_name is not None:
         return f"key {key_name}"
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
+    parsed = address_of(address or "")
+    if parsed is None:
         return f"address {address}"
-    # As clients of IPv4 look to who listens for both.
-    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
     if parsed.version == 4:  # noqa: PLR2004 - of IP
         return f"address {parsed}"
     return f"network {ipaddress.ip_network((int(parsed), _CLIENT_PREFIX), strict=False)}"
