@@ -13,6 +13,7 @@ from taskflow.api.access.keys import Keyring
 from taskflow.api.document.openapi import openapi_routes
 from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
+from taskflow.api.one_task import OneTaskConnection
 from taskflow.api.tasks import task_routes
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
@@ -35,6 +36,7 @@ def create_app(
         keys: Who may use it; without any, whoever is on this machine.
     """
     app = QuartTrio("taskflow", static_folder=None)
+    app.asgi_http_class = OneTaskConnection
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["BODY_TIMEOUT"] = settings.request_seconds
     app.url_map.merge_slashes = False
