@@ -14,6 +14,7 @@ import select
 import stat
 import sys
 import time
+import uuid
 from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
@@ -139,12 +140,14 @@ def _without_waiting(number: int) -> int:
 
 
 _log: PatientlessLog | None = None
+_least_level = logging.NOTSET
 
 
 def configure(level: str, log_format: Literal["auto", "console", "json"]) -> None:
     """Send events to standard error from now on, as lines for people or as JSON."""
-    global _log  # noqa: PLW0603 - there is one standard error
+    global _log, _least_level  # noqa: PLW0603 - there is one standard error
     _log = _log or PatientlessLog(sys.stderr.fileno())
+    _least_level = _LEVELS[level]
     # Its pool logs every attempt to connect; what matters of that we say ourselves, once.
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     renderers: list[Any] = (
@@ -178,16 +181,23 @@ def emit(event: Event, *, error: BaseException | None = None, **fields: Any) -> 
         error: The exception whose traceback belongs to it, if it is a fault of ours.
         fields: What else is known, by name.
     """
+    level, wording = event.value
+    if _LEVELS[level] < _least_level:  # first of all: most events are of every task
+        return
     # Every nursery on the way wraps a fault once more; what went wrong is inside.
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         [error] = error.exceptions
-    level, wording = event.value
     logger = structlog.get_logger()
     # A log that nobody reads any more (a closed pipe) must not end what it tells of.
     with contextlib.suppress(OSError, ValueError):
         if _log is not None and (lost := _log.take_lost()):
             emit(Event.LINES_LOST, lines=lost)
-        getattr(logger, level)(wording, **fields, **({"exc_info": error} if error else {}))
+        shown = {name: _shown(value) for name, value in fields.items()}
+        getattr(logger, level)(wording, **shown, **({"exc_info": error} if error else {}))
+
+
+def _shown(value: object) -> object:
+    return str(value) if isinstance(value, uuid.UUID) else value
 
 
 def emit_seldom(event: Event, **fields: Any) -> None:

@@ -112,7 +112,7 @@ async def _write_until_done(
 def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Release:
     """What is to be written: the law of a task as seen by who ran it."""
     claim, outcome = attempt.claim, attempt.outcome
-    task = str(claim.task_id)
+    task = claim.task_id
     match outcome:
         case Interrupted():
             emit(Event.TASK_RELEASED, task=task)
@@ -159,7 +159,7 @@ def _completed(attempt: Attempt, outcome: Fetched) -> Ending:
     try:
         result = msgspec.json.encode(outcome.response)
     except Exception as error:  # noqa: BLE001 - whatever it is, the task must come to an end
-        emit(Event.TASK_WRITE_REFUSED, error=error, task=str(claim.task_id))
+        emit(Event.TASK_WRITE_REFUSED, error=error, task=claim.task_id)
         return _unstorable(claim)
     return Ending(
         claim.task_id,
@@ -183,7 +183,7 @@ async def _settle_apart_if_refused(store: TaskStore, endings: Sequence[Ending]) 
             first = await _settle_apart_if_refused(store, endings[:middle])
             return first | await _settle_apart_if_refused(store, endings[middle:])
         [ending] = endings
-        emit(Event.TASK_WRITE_REFUSED, error=error, task=str(ending.task_id))
+        emit(Event.TASK_WRITE_REFUSED, error=error, task=ending.task_id)
         return await store.settle([_unstorable(ending)])
 
 
@@ -200,4 +200,4 @@ def _unstorable(held: Ending | Claim) -> Ending:
 def _report_late(held: Sequence[Ending | Retrial | Release], written: set[uuid.UUID]) -> None:
     for one in held:
         if one.task_id not in written:
-            emit(Event.TASK_WRITE_LATE, task=str(one.task_id))
+            emit(Event.TASK_WRITE_LATE, task=one.task_id)

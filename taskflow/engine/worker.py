@@ -6,7 +6,7 @@ import msgspec
 import trio
 
 from taskflow.engine.load import Load
-from taskflow.fetch.base import Fetcher, FetchRequest, request_of
+from taskflow.fetch.base import Fetcher, request_of
 from taskflow.model.outcome import ErrorType, Failed, Interrupted, Outcome
 from taskflow.model.task import Claim
 
@@ -49,17 +49,13 @@ async def work(
 
 
 async def _attempt(claim: Claim, fetcher: Fetcher, fetch_timeout_seconds: float) -> Outcome:
-    request = request_of(bytes(claim.payload))
+    # A task may be fetched twice; so targets can tell repetitions apart.
+    identity = (("X-TaskFlow-Id", str(claim.task_id)), ("X-TaskFlow-Attempt", str(claim.attempt)))
+    request = request_of(bytes(claim.payload), identity)
     if isinstance(request, Failed):
         return request
     with trio.move_on_after(fetch_timeout_seconds):
-        return await fetcher.fetch(_identified(request, claim))
+        return await fetcher.fetch(request)
     return Failed(
         ErrorType.TIMEOUT, f"timeout: the fetch took longer than {fetch_timeout_seconds:g} s"
     )
-
-
-def _identified(request: FetchRequest, claim: Claim) -> FetchRequest:
-    """The request with what lets a target tell repetitions apart: a task may be fetched twice."""
-    identity = (("X-TaskFlow-Id", str(claim.task_id)), ("X-TaskFlow-Attempt", str(claim.attempt)))
-    return msgspec.structs.replace(request, headers=request.headers + identity)

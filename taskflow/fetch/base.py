@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import Final
 
 import msgspec
 
@@ -25,6 +26,9 @@ class FetchRequest(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
+_URL: Final = msgspec.json.Decoder(str)
+
+
 class Fetcher(abc.ABC):
     """Fetches over the network. ``client.HttpFetcher`` does; tests may bring their own."""
 
@@ -37,10 +41,15 @@ class Fetcher(abc.ABC):
         """
 
 
-def request_of(payload: bytes) -> FetchRequest | Failed:
-    """What a task's payload (JSON text) asks for: a string is a URL to GET."""
+def request_of(payload: bytes, headers: tuple[tuple[str, str], ...] = ()) -> FetchRequest | Failed:
+    """What a task's payload (JSON text) asks for: a string is a URL to GET.
+
+    Args:
+        payload: The task's.
+        headers: Fields that the request is to have in any case.
+    """
     try:
-        return FetchRequest(url=msgspec.json.decode(payload, type=str))
+        return FetchRequest(_URL.decode(payload), headers=headers)
     except (msgspec.DecodeError, msgspec.ValidationError):
         return Failed(
             ErrorType.INVALID_URL, "invalid url: the payload must be a string that is a URL"

@@ -12,6 +12,7 @@ site-local and multicast addresses are global.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import Final, TypeAlias
 
@@ -122,6 +123,7 @@ _INSIDE_ISATAP: Final = _embedding("::/0")
 _LAST_32_BITS: Final = 0xFFFF_FFFF
 
 
+@functools.lru_cache(maxsize=4096)
 def special_of(address: Address) -> Special | None:
     """The special block that an address is in; ``None`` if it is global unicast."""
     if isinstance(address, ipaddress.IPv4Address):

@@ -6,6 +6,7 @@ parsers are known to read differently. Nothing else in TaskFlow takes a URL apar
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from typing import Final, Literal, TypeAlias
@@ -34,7 +35,7 @@ _NOT_IN_REQUEST_TARGET: Final = re.compile(
 """What is neither unreserved, sub-delims, ':', '@', '/', '?' nor an escape."""
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, dict=True):
     """Where a request goes.
 
     Attributes:
@@ -57,18 +58,18 @@ class Target(msgspec.Struct, frozen=True):
         """Whether the port may stay unsaid."""
         return DEFAULT_PORTS[self.scheme] == self.port
 
-    @property
+    @functools.cached_property
     def host_header(self) -> str:
         """The value of the Host field (RFC 9110 section 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.is_default_port else f"{host}:{self.port}"
 
-    @property
+    @functools.cached_property
     def origin(self) -> str:
         """Scheme, host and port; equal for targets that may share a connection."""
         return f"{self.scheme}://{self.host_header}"
 
-    @property
+    @functools.cached_property
     def url(self) -> str:
         """The URL in its normal form, without a fragment."""
         return self.origin + self.path_and_query
@@ -148,6 +149,7 @@ def _complaint_about_scheme(url: str) -> str:
     return f"the scheme must be http or https, not {match[1][:20]}"
 
 
+@functools.lru_cache(maxsize=1024)  # tasks go to the same few hosts again and again
 def _parse_authority(authority: str) -> tuple[str, Address | None, int | None]:
     if "@" in authority:
         raise InvalidUrl("credentials in a URL are not taken; send an Authorization header instead")
