@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
 import trio
@@ -15,7 +15,7 @@ from taskflow.engine.worker import Attempt
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import Interrupted
 from taskflow.model.task import Claim
-from taskflow.store.base import Release, TaskStore
+from taskflow.store.base import Release, Reservation, Taker, TaskStore
 
 # Of so many tasks one is chosen by how long it has been due: a flood of higher priority leaves
 # a tenth of the work to the rest, which therefore always comes to its turn.
@@ -39,70 +39,124 @@ class Turns:
         self._claimed += count - by_age * TASKS_PER_TURN_BY_AGE
 
 
-async def dispatch(
-    claims: trio.MemorySendChannel[Claim],
-    *,
-    store: TaskStore,
-    node_id: uuid.UUID,
-    load: Load,
-    outage: Outage,
-    poll_seconds: float,
-) -> None:
-    """Claim what the workers will start soon, until cancelled.
+class Dispatcher(Taker):
+    """Claims what the workers will start soon.
 
     The channel has room for all that is ever claimed, so handing over never waits. A claim
     whose answer was lost may have been made all the same: the node holds tasks that it does
     not know of. Once the store is back ``load.doubts`` is rung, and they are put back.
+
+    Args:
+        claims: Where workers take them; closed at the end.
+        store: Where the tasks are.
+        node_id: For whom.
+        load: What the node has in hand.
+        outage: Told whether the store can be reached.
+        poll_seconds: How long to wait for a word of new tasks before looking without one.
     """
-    turns, pauses, is_in_doubt = Turns(), Pauses(), False
-    async with claims:
+
+    def __init__(
+        self,
+        claims: trio.MemorySendChannel[Claim],
+        *,
+        store: TaskStore,
+        node_id: uuid.UUID,
+        load: Load,
+        outage: Outage,
+        poll_seconds: float,
+    ) -> None:
+        self._claims = claims
+        self._store = store
+        self._node_id = node_id
+        self._load = load
+        self._outage = outage
+        self._poll_seconds = poll_seconds
+        self._turns = Turns()
+        self._is_in_doubt = False
+        self._reservations = 0
+        self._reservation_ended = trio.Event()
+
+    async def run(self) -> None:
+        """Claim until cancelled."""
+        async with self._claims:
+            try:
+                await self._claim_as_needed()
+            finally:
+                with trio.move_on_after(CLAIM_GRACE_SECONDS, shield=True):
+                    await self._end_of_reservations()
+
+    @contextlib.contextmanager
+    def reserve(self, most: int) -> Iterator[Reservation]:
+        """Keep room for new tasks; see ``Taker``."""
+        count = min(most, self._load.claim_limit())
+        token = uuid.uuid4()
+        self._reservations += 1
+        try:
+            with self._load.claiming(token), self._load.reserved(count):
+                yield Reservation(self._node_id, token, count, self._hand_over)
+        except StoreUnavailable:
+            self._is_in_doubt = True
+            raise
+        finally:
+            self._reservations -= 1
+            self._reservation_ended.set()
+
+    async def _claim_as_needed(self) -> None:
+        pauses = Pauses()
         while True:
-            limit = load.claim_limit()
+            limit = self._load.claim_limit()
             if not limit:
-                await load.wait_for_change()
+                await self._load.wait_for_change()
                 continue
-            found = await _claim(claims, store, node_id, load, turns, outage)
+            found = await self._claim()
             if found is None:
-                is_in_doubt = True
+                self._is_in_doubt = True
                 await pauses.pause()
                 continue
-            if is_in_doubt:
-                load.doubts.ring()
-                pauses, is_in_doubt = Pauses(), False
+            pauses = Pauses()
+            if self._is_in_doubt:
+                self._is_in_doubt = False
+                self._load.doubts.ring()
             if found < limit:
-                with trio.move_on_after(poll_seconds):
-                    await store.wait_for_work()
+                with trio.move_on_after(self._poll_seconds):
+                    await self._store.wait_for_work(self)
 
-
-async def _claim(
-    claims: trio.MemorySendChannel[Claim],
-    store: TaskStore,
-    node_id: uuid.UUID,
-    load: Load,
-    turns: Turns,
-    outage: Outage,
-) -> int | None:
-    """Claim once, hand over what was found, and return how many; ``None`` if it is not known."""
-    limit = load.claim_limit()
-    token, by_age = uuid.uuid4(), turns.by_age(limit)
-    count = None
-    async with _finishing(CLAIM_GRACE_SECONDS) as is_late:
-        with load.claiming(token):
-            try:
-                found = await store.claim(node_id, limit=limit, by_age=by_age, token=token)
-                if is_late.is_set():
-                    await store.release([Release(claim.task_id, claim.token) for claim in found])
+    async def _claim(self) -> int | None:
+        """Claim once, hand over what was found, and say how many; ``None`` if it is not known."""
+        limit = self._load.claim_limit()
+        token, by_age = uuid.uuid4(), self._turns.by_age(limit)
+        count = None
+        async with _finishing(CLAIM_GRACE_SECONDS) as is_late:
+            with self._load.claiming(token):
+                try:
+                    found = await self._store.claim(
+                        self._node_id, limit=limit, by_age=by_age, token=token
+                    )
+                    if is_late.is_set():
+                        await self._store.release(
+                            [Release(claim.task_id, claim.token) for claim in found]
+                        )
+                        return None
+                except StoreUnavailable as error:
+                    self._outage.began(error)
                     return None
-            except StoreUnavailable as error:
-                outage.began(error)
-                return None
-            load.claimed(found)
-        outage.is_over()
-        count = len(found)
-        turns.claimed(count, by_age=by_age)
-        for claim in found:
-            claims.send_nowait(claim)
-    return count
+                self._hand_over(found)
+            self._outage.is_over()
+            count = len(found)
+            self._turns.claimed(count, by_age=by_age)
+        return count
+
+    def _hand_over(self, claims: Sequence[Claim]) -> None:
+        self._load.claimed(claims)
+        # After the end nobody takes them; the node is retired then, which puts them back.
+        with contextlib.suppress(trio.ClosedResourceError):
+            for claim in claims:
+                self._claims.send_nowait(claim)
+
+    async def _end_of_reservations(self) -> None:
+        while self._reservations:
+            await self._reservation_ended.wait()
+            self._reservation_ended = trio.Event()
 
 
 @contextlib.asynccontextmanager

@@ -69,6 +69,18 @@ class Load:
         finally:
             self._let_go(token)
 
+    @contextlib.contextmanager
+    def reserved(self, count: int) -> Iterator[None]:
+        """Count so many as claimed within the block: they are just being stored."""
+        self._held += count
+        self._waiting += count
+        try:
+            yield
+        finally:
+            self._held -= count
+            self._waiting -= count
+            self._changed.ring()
+
     def claimed(self, claims: Sequence[Claim]) -> None:
         """Tasks were claimed and wait for workers."""
         self._held += len(claims)

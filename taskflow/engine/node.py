@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from taskflow.engine.dispatcher import dispatch, hand_back_unstarted
+from taskflow.engine.dispatcher import Dispatcher, hand_back_unstarted
 from taskflow.engine.lease import keep_lease, rescue_from_the_dead
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
@@ -217,7 +217,7 @@ class Node:
             self.is_claiming = False
 
     async def _dispatch(self, claims: trio.MemorySendChannel[Claim], node_id: uuid.UUID) -> None:
-        await dispatch(
+        dispatcher = Dispatcher(
             claims,
             store=self._store,
             node_id=node_id,
@@ -225,6 +225,7 @@ class Node:
             outage=self._outage,
             poll_seconds=self._settings.poll_seconds,
         )
+        await dispatcher.run()
 
     async def _retire_at_last(self, node_id: uuid.UUID) -> bool:
         pauses = Pauses()

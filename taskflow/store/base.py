@@ -14,9 +14,10 @@ scope of their own.
 from __future__ import annotations
 
 import abc
+import contextlib
 import datetime as dt
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -91,6 +92,33 @@ class StoreStatistics(msgspec.Struct, frozen=True):
     version: str = ""
 
 
+class Reservation(msgspec.Struct, frozen=True):
+    """Room that a node keeps for tasks that are just being stored.
+
+    Attributes:
+        node_id: Whose.
+        token: What the claims carry.
+        count: For how many tasks.
+        hand_over: Takes the claims once they are made, in the order in which they are to run.
+    """
+
+    node_id: uuid.UUID
+    token: uuid.UUID
+    count: int
+    hand_over: Callable[[Sequence[Claim]], None]
+
+
+class Taker(abc.ABC):
+    """A node that waits for work, and would run new tasks at once."""
+
+    @abc.abstractmethod
+    def reserve(self, most: int) -> contextlib.AbstractContextManager[Reservation]:
+        """Keep room for up to so many tasks within the block.
+
+        If the block fails nobody knows whether the claims were made; the taker has to see to it.
+        """
+
+
 class TaskStore(abc.ABC):
     """Where tasks live. ``memory`` and ``postgres`` implement it."""
 
@@ -98,9 +126,10 @@ class TaskStore(abc.ABC):
 
     @abc.abstractmethod
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
-        """Keep new tasks, all or none, and return them in order with their ids.
+        """Keep new tasks, all or none, and return them in order with their ids, as PENDING.
 
-        When this returns the tasks survive a crash of any process (where the store is
+        A node that waits for work may have claimed them by then (see ``wait_for_work``). When
+        this returns the tasks survive a crash of any process (where the store is
         durable at all), and whoever waits for work has been woken.
         """
 
@@ -239,8 +268,11 @@ class TaskStore(abc.ABC):
     # Waiting and watching
 
     @abc.abstractmethod
-    async def wait_for_work(self) -> None:
+    async def wait_for_work(self, taker: Taker | None = None) -> None:
         """Return when there may be something to claim that was not there before.
+
+        Until then new tasks are claimed for the taker as they are stored, as far as it has room.
+        For these this does not return.
 
         That is when tasks were handed in or put back, and when one becomes due. Returns at
         once if that happened since the last call. One task at a time may wait. It is a hint:

@@ -31,8 +31,10 @@ from taskflow.store.base import (
     Rescued,
     Retrial,
     StoreStatistics,
+    Taker,
     TaskStore,
 )
+from taskflow.store.handover import Handover
 
 _Write = TypeVar("_Write", Ending, Retrial, Release)
 _SETTLING_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
@@ -67,6 +69,7 @@ class MemoryStore(TaskStore):
         self._due_by_age: list[tuple[dt.datetime, uuid.UUID]] = []
         self._later: list[tuple[dt.datetime, uuid.UUID]] = []
         self._work = Bell()
+        self._handover = Handover()
         self._last_stamp = 0
         self._epoch: Final = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=trio.current_time())
 
@@ -86,9 +89,19 @@ class MemoryStore(TaskStore):
             )
             for task in tasks
         ]
-        for task in added:
-            self._ids.append(task.id)
-            self._put_back(task)
+        with self._handover.reserved(tasks) as (reservation, places):
+            is_alive = self._is_alive(reservation.node_id)
+            claimed = []
+            for place, task in enumerate(added):
+                self._ids.append(task.id)
+                self._tasks[task.id] = task
+                if is_alive and place in places:
+                    claimed.append(task)
+                else:
+                    self._put_back(task)
+            if claimed:
+                held = self._hold(claimed, reservation.node_id, reservation.token)
+                reservation.hand_over(_claims(held, reservation.token))
         return added
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
@@ -191,18 +204,12 @@ class MemoryStore(TaskStore):
         self._collect_due()
         if not self._is_alive(node_id):
             return []
-        hold = _Hold(node_id, self._nodes[node_id].name, token or uuid.uuid4())
+        token = token or uuid.uuid4()
         taken: list[Task] = []
         for waiting, most in ((self._by_age(), by_age), (self._by_urgency(), limit)):
-            # Held before the next one is looked for: a task may stand there twice.
-            for task in itertools.islice(waiting, min(most, limit - len(taken))):
-                self._hold(task, hold)
-                taken.append(task)
-        tasks = sorted(taken, key=lambda task: (-task.priority, task.run_at, task.id))
-        return [
-            Claim(task.id, hold.token, task.payload, task.attempt + 1, task.max_attempts)
-            for task in tasks
-        ]
+            some = itertools.islice(waiting, min(most, limit - len(taken)))
+            taken += self._hold(some, node_id, token)
+        return _claims(taken, token)
 
     async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
@@ -293,10 +300,13 @@ class MemoryStore(TaskStore):
             self._attempts.pop(task.id, None)
         return len(old[:limit])
 
-    async def wait_for_work(self) -> None:
+    async def wait_for_work(self, taker: Taker | None = None) -> None:
         # What a claim found due stands there no more.
         next_due = self._later[0][0] if self._later else dt.datetime.max.replace(tzinfo=dt.UTC)
-        with trio.move_on_after(max(0.0, (next_due - self._now()).total_seconds())):
+        with (
+            self._handover.to(taker),
+            trio.move_on_after(max(0.0, (next_due - self._now()).total_seconds())),
+        ):
             await self._work.wait()
 
     async def check(self) -> None:
@@ -332,9 +342,13 @@ class MemoryStore(TaskStore):
             self._pending.discard(task_id)
         return moved
 
-    def _hold(self, task: Task, hold: _Hold) -> None:
-        self._holds[task.id] = hold
-        self._move(task.id, Move.CLAIM, started_at=self._now(), counted=1)
+    def _hold(self, tasks: Iterable[Task], node_id: uuid.UUID, token: uuid.UUID) -> list[Task]:
+        hold = _Hold(node_id, self._nodes[node_id].name, token)
+        held = []
+        for task in tasks:  # each before the next one is looked for: it may stand there twice
+            self._holds[task.id] = hold
+            held.append(self._move(task.id, Move.CLAIM, started_at=self._now(), counted=1))
+        return held
 
     def _keep_attempt(
         self, task_id: uuid.UUID, status: AttemptStatus, **known: object
@@ -407,3 +421,11 @@ class MemoryStore(TaskStore):
         milliseconds, counter = divmod(self._last_stamp, 1 << 12)
         number = milliseconds << 80 | 7 << 76 | counter << 64 | 2 << 62 | secrets.randbits(62)
         return uuid.UUID(int=number)
+
+
+def _claims(held: Iterable[Task], token: uuid.UUID) -> list[Claim]:
+    """In the order in which they are to run."""
+    in_order = sorted(held, key=lambda task: (-task.priority, task.run_at, task.id))
+    return [
+        Claim(task.id, token, task.payload, task.attempt, task.max_attempts) for task in in_order
+    ]

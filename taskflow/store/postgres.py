@@ -32,6 +32,7 @@ from taskflow.store.base import (
     Rescued,
     Retrial,
     StoreStatistics,
+    Taker,
     TaskStore,
 )
 from taskflow.store.batching import GroupCommit
@@ -44,6 +45,7 @@ from taskflow.store.database import (
     open_database,
 )
 from taskflow.store.frontier import Frontier, Look, parse
+from taskflow.store.handover import Handover
 from taskflow.store.listen import listen
 from taskflow.store.migrate import Migration, migrate
 from taskflow.store.rows import Row, attempt_of, raw, task_of
@@ -64,6 +66,7 @@ class PostgresStore(TaskStore):
         self._sql = queries.load()
         self._work = Bell()
         self._frontier = Frontier()
+        self._handover = Handover()
         self.sender: Final = uuid.uuid4().hex
         self.additions: Final = GroupCommit[NewTask, Task](
             self._add, size_of=lambda task: len(bytes(task.payload))
@@ -195,7 +198,7 @@ class PostgresStore(TaskStore):
         rows = await self._write(
             "retry_if_held",
             retrials,
-            delays=[retrial.delay_seconds for retrial in retrials],
+            delays=[float(retrial.delay_seconds) for retrial in retrials],
             errors=[retrial.error for retrial in retrials],
             error_types=[retrial.error_type.value for retrial in retrials],
             status_codes=[retrial.status_code for retrial in retrials],
@@ -236,7 +239,11 @@ class PostgresStore(TaskStore):
             deleted += count
         return deleted
 
-    async def wait_for_work(self) -> None:
+    async def wait_for_work(self, taker: Taker | None = None) -> None:
+        with self._handover.to(taker):
+            await self._wait_for_work()
+
+    async def _wait_for_work(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._ring_when_due)
             await self._work.wait()
@@ -268,16 +275,28 @@ class PostgresStore(TaskStore):
         self._work.ring()
 
     async def _add(self, tasks: Sequence[NewTask]) -> list[Task]:
-        rows = await self._run(
-            "add",
-            payloads=[bytes(task.payload).decode() for task in tasks],
-            queues=[task.queue for task in tasks],
-            priorities=[task.priority for task in tasks],
-            delays=[task.delay_seconds for task in tasks],
-            attempts=[task.max_attempts for task in tasks],
-            sender=self.sender,
-        )
-        self._announce(rows)
+        with self._handover.reserved(tasks) as (reservation, places):
+            rows = await self._run(
+                "add",
+                payloads=[bytes(task.payload).decode() for task in tasks],
+                queues=[task.queue for task in tasks],
+                priorities=[task.priority for task in tasks],
+                delays=[float(task.delay_seconds) for task in tasks],
+                attempts=[task.max_attempts for task in tasks],
+                claimed=[place in places for place in range(len(tasks))],
+                node_id=reservation.node_id,
+                token=reservation.token,
+                sender=self.sender,
+            )
+            claimed = [(row, task) for row, task in zip(rows, tasks, strict=True) if row[4]]
+            claimed.sort(key=lambda pair: -pair[1].priority)
+            reservation.hand_over(
+                [
+                    Claim(row[0], reservation.token, task.payload, 1, task.max_attempts)
+                    for row, task in claimed
+                ]
+            )
+        self._announce([row for row in rows if not row[4]])
         return [
             Task(
                 id=task_id,
@@ -289,7 +308,7 @@ class PostgresStore(TaskStore):
                 priority=task.priority,
                 max_attempts=task.max_attempts,
             )
-            for task, (task_id, _, run_at, created_at) in zip(tasks, rows, strict=True)
+            for task, (task_id, _, run_at, created_at, _) in zip(tasks, rows, strict=True)
         ]
 
     def _announce(self, rows: Sequence[Row]) -> None:

@@ -4,21 +4,33 @@
 -- element, which took seven times as long as all the rest of sending 16 results.
 
 -- name: add
--- Keep new tasks and wake other nodes, in one statement and so in one transaction.
-WITH handed_in AS MATERIALIZED (
-    SELECT taskflow_new_id() AS id, *, now() + make_interval(secs => delay_seconds) AS run_at
+-- Keep new tasks and wake other nodes, in one statement and so in one transaction. Those that are
+-- claimed as they are stored, by a node that is alive, are news to nobody.
+WITH alive AS MATERIALIZED (
+    SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
+), handed_in AS MATERIALIZED (
+    SELECT taskflow_new_id() AS id, t.*, now() + make_interval(secs => delay_seconds) AS run_at,
+           CASE WHEN is_wanted THEN (SELECT name FROM alive) END AS node
     FROM unnest(
         %(payloads)b::text[], %(queues)b::text[], %(priorities)b::smallint[],
-        %(delays)b::float8[], %(attempts)b::integer[]
-    ) WITH ORDINALITY AS t (payload, queue, priority, delay_seconds, max_attempts, place)
+        %(delays)b::float8[], %(attempts)b::integer[], %(claimed)b::boolean[]
+    ) WITH ORDINALITY
+        AS t (payload, queue, priority, delay_seconds, max_attempts, is_wanted, place)
 ), kept AS (
-    INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts)
-    SELECT id, payload::json, octet_length(payload), queue, priority, run_at, max_attempts
+    INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts,
+                                status, attempt, node_id, node, claim_token, started_at)
+    SELECT id, payload::json, octet_length(payload), queue, priority, run_at, max_attempts,
+           CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, (node IS NOT NULL)::integer,
+           CASE WHEN node IS NOT NULL THEN %(node_id)s::uuid END, node,
+           CASE WHEN node IS NOT NULL THEN %(token)s::uuid END,
+           CASE WHEN node IS NOT NULL THEN now() END
     FROM handed_in ORDER BY place
 ), announced AS MATERIALIZED (
-    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM handed_in
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
+    FROM handed_in WHERE node IS NULL
 )
-SELECT id, priority, run_at, now() FROM handed_in CROSS JOIN announced ORDER BY place
+SELECT id, priority, run_at, now(), node IS NOT NULL
+FROM handed_in CROSS JOIN announced ORDER BY place
 
 -- name: read
 SELECT id, payload::text, status, result::text, error, error_type, created_at, run_at,

@@ -62,11 +62,17 @@ def response() -> Response:
 
 
 class FaultyStore(MemoryStore):
-    """A memory store that can be told to fail: ``faults[verb]`` is raised or awaited first."""
+    """A memory store that can be told to fail: ``faults[verb]`` is raised or awaited first.
+
+    Attributes:
+        hands_over: Whether an idle node gets new tasks as they are stored. If not it claims them,
+            as it does with what another node was handed.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.faults = {}
+        self.hands_over = True
         self.calls: Counter[str] = Counter()
 
     def go_away(self, *verbs: str) -> None:
@@ -100,6 +106,9 @@ class FaultyStore(MemoryStore):
 
     async def claim(self, node_id, **kwargs):
         return await self._call("claim", node_id, **kwargs)
+
+    async def wait_for_work(self, taker=None):
+        await super().wait_for_work(taker if self.hands_over else None)
 
     async def settle(self, endings):
         return await self._call("settle", endings)

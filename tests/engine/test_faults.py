@@ -194,6 +194,7 @@ async def test_a_claim_whose_answer_was_lost_holds_nothing(
 ):
     """Tasks that were claimed although the claim failed are run, and soon: not after a lease."""
     bench = new_bench()
+    bench.store.hands_over = False
     claim = type(bench.store).claim
     await nursery.start(bench.engine.run)
     await trio.sleep(1)
@@ -276,6 +277,7 @@ async def test_a_claim_under_way_at_shutdown_is_put_back_at_once(
 ):
     """What a slow claim takes after the shutdown began does not wait for the drain."""
     bench = new_bench(drain_seconds=60.0, fetch_timeout_seconds=50.0)
+    bench.store.hands_over = False
     claim_began = trio.Event()
 
     async def slowly(*_):

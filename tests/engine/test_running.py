@@ -67,9 +67,11 @@ async def test_as_many_at_once_as_there_are_workers(autojump_clock, new_bench, n
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_new_work_starts_at_once(autojump_clock, new_bench, nursery):
-    """An idle engine does not wait for its poll when a task is handed in."""
+@pytest.mark.parametrize("is_handed_over", [True, False])
+async def test_new_work_starts_at_once(autojump_clock, new_bench, nursery, is_handed_over):
+    """An idle engine does not wait for its poll when a task is handed in, here or elsewhere."""
     bench = new_bench(poll_seconds=50.0)
+    bench.store.hands_over = is_handed_over
     await nursery.start(bench.engine.run)
     await trio.sleep(10)
     await bench.add(1)
@@ -81,6 +83,7 @@ async def test_new_work_starts_at_once(autojump_clock, new_bench, nursery):
 async def test_work_is_found_without_a_wake_up(autojump_clock, new_bench, nursery):
     """When a notification is lost the poll finds the task."""
     bench = new_bench(poll_seconds=2.0)
+    bench.store.hands_over = False
     await nursery.start(bench.engine.run)
     await trio.sleep(1)
     bench.store._work.ring = lambda: None  # type: ignore[method-assign]

@@ -133,6 +133,7 @@ async def test_a_store_that_hangs_does_not_hold_it_up(autojump_clock, new_bench,
 async def test_a_claim_cut_off_half_way_is_undone(autojump_clock, new_bench):
     """Tasks that were claimed while the engine was told to end do not stay RUNNING."""
     bench = new_bench()
+    bench.store.hands_over = False
 
     async with trio.open_nursery() as nursery:
         await nursery.start(bench.engine.run)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 import pytest
@@ -11,7 +13,7 @@ import trio
 from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Claim, NewTask, TaskStatus
-from taskflow.store.base import Ending, Release, Rescued, Retrial, TaskStore
+from taskflow.store.base import Ending, Release, Rescued, Reservation, Retrial, Taker, TaskStore
 
 
 def new_task(payload: str = '"http://example.com/"', **fields) -> NewTask:
@@ -30,6 +32,31 @@ def failed(claim: Claim, error_type: ErrorType = ErrorType.TIMEOUT) -> Ending:
 
 def released(claim: Claim, elapsed_ms: float | None = None) -> Release:
     return Release(claim.task_id, claim.token, elapsed_ms)
+
+
+class NodeTaker(Taker):
+    """A node with room for so many tasks."""
+
+    def __init__(self, node_id: uuid.UUID, room: int) -> None:
+        self.node_id = node_id
+        self.room = room
+        self.token = uuid.uuid4()
+        self.claims: list[Claim] = []
+        self.woken = trio.Event()
+
+    @property
+    def is_woken(self) -> bool:
+        return self.woken.is_set()
+
+    async def wait(self, store: TaskStore) -> None:
+        while True:
+            await store.wait_for_work(self)
+            self.woken.set()
+
+    @contextlib.contextmanager
+    def reserve(self, most: int) -> Iterator[Reservation]:
+        count = min(most, self.room)
+        yield Reservation(self.node_id, self.token, count, self.claims.extend)
 
 
 class StoreContract:
@@ -612,6 +639,94 @@ class StoreContract:
         with pytest.raises(IllegalMove, match="cannot requeue a task that is COMPLETED"):
             await store.requeue(added.id)
         assert await store.requeue(uuid.uuid4()) is None
+
+    # Handing over to who waits
+
+    async def quiet(self, taker: NodeTaker) -> None:
+        """Return when it was not woken for a while: a store may wake it once to begin with."""
+        is_woken = True
+        while is_woken:
+            taker.woken = trio.Event()
+            with trio.move_on_after(0.2) as patience:
+                await taker.woken.wait()
+            is_woken = not patience.cancelled_caught
+
+    @contextlib.asynccontextmanager
+    async def taker(self, store: TaskStore, node: uuid.UUID, room: int) -> AsyncIterator[NodeTaker]:
+        """A node that waits for work with room for so many; what it is left with is looked at."""
+        taker = NodeTaker(node, room)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(taker.wait, store)
+            await self.quiet(taker)
+            yield taker
+            nursery.cancel_scope.cancel()
+
+    async def test_who_waits_gets_new_tasks_as_they_are_stored(self, store, node):
+        """They are RUNNING for it by its token, and end as any other; nobody else is woken."""
+        async with self.taker(store, node, room=5) as taker:
+            [added] = await store.add([new_task(max_attempts=3)])
+            assert added.status is TaskStatus.PENDING
+            [claim] = taker.claims
+            assert (claim.task_id, claim.token) == (added.id, taker.token)
+            assert (bytes(claim.payload), claim.attempt, claim.max_attempts) == (
+                bytes(added.payload),
+                1,
+                3,
+            )
+            assert not taker.is_woken
+        stored = await store.get(added.id)
+        assert (stored.status, stored.attempt) == (TaskStatus.RUNNING, 1)
+        assert stored.started_at >= stored.created_at
+        [attempt] = await store.attempts(added.id)
+        assert attempt.node == "here"
+        assert await store.claim(node, limit=1) == []
+        assert await store.settle([completed(claim)]) == {added.id}
+
+    async def test_only_as_many_as_there_is_room_for(self, store, node):
+        """The most urgent of those that are due; the others wait, and whoever waits is woken."""
+        async with self.taker(store, node, room=2) as taker:
+            tasks = [new_task(str(n), priority=n % 3) for n in range(4)]
+            tasks.append(new_task('"later"', priority=9, delay_seconds=60))
+            added = await store.add(tasks)
+            assert [int(bytes(claim.payload)) for claim in taker.claims] == [2, 1]
+            await taker.woken.wait()
+        assert [await self.status_of(store, task.id) for task in added] == [
+            TaskStatus.PENDING,
+            TaskStatus.RUNNING,
+            TaskStatus.RUNNING,
+            TaskStatus.PENDING,
+            TaskStatus.PENDING,
+        ]
+        assert [claim.task_id for claim in await store.claim(node, limit=5)] == [
+            added[0].id,
+            added[3].id,
+        ]
+
+    async def test_nothing_is_handed_to_the_dead(self, store):
+        """A node whose lease is over gets nothing: the task waits for another one."""
+        dead = await store.register("dead", lease_seconds=0.05)
+        async with self.taker(store, dead, room=5) as taker:
+            await trio.sleep(0.2)
+            [added] = await store.add([new_task()])
+            await taker.woken.wait()
+            assert taker.claims == []
+        assert await self.status_of(store, added.id) is TaskStatus.PENDING
+
+    async def test_nothing_is_handed_to_who_waits_no_more(self, store, node):
+        """After the wait new tasks are there for whoever claims them."""
+        async with self.taker(store, node, room=5) as taker:
+            pass
+        [added] = await store.add([new_task()])
+        assert taker.claims == []
+        assert (await self.claim_one(store, node)).task_id == added.id
+
+    async def test_what_was_handed_over_is_rescued(self, store):
+        """It is held like any other: if the node dies it goes back."""
+        node = await store.register("dead", lease_seconds=0.4)
+        async with self.taker(store, node, room=5) as taker:
+            [added] = await store.add([new_task()])
+            assert len(taker.claims) == 1
+        assert (await self.rescued(store)).pending == [added.id]
 
     # Waiting
 

@@ -1,0 +1,46 @@
+"""Tasks that are claimed in the moment in which they are stored.
+
+A node that has idle workers and found nothing to claim would claim a new task a moment later:
+another statement, another commit, two more versions of the row, and two more milliseconds before
+the task runs. So while it waits for work, ``add`` stores new tasks as claimed by it, as many as it
+has room for. Whatever else waits goes first, for a node that has something to claim does not wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from taskflow.model.task import NewTask
+from taskflow.store.base import Reservation, Taker
+
+_NOBODY: Final = Reservation(uuid.UUID(int=0), uuid.UUID(int=0), 0, lambda _: None)
+
+
+class Handover:
+    """Who takes new tasks at this moment, if anybody does. Belongs to the Trio thread."""
+
+    def __init__(self) -> None:
+        self._taker: Taker | None = None
+
+    @contextlib.contextmanager
+    def to(self, taker: Taker | None) -> Iterator[None]:
+        """Hand new tasks over to this taker within the block."""
+        self._taker = taker
+        try:
+            yield
+        finally:
+            self._taker = None
+
+    @contextlib.contextmanager
+    def reserved(self, tasks: Sequence[NewTask]) -> Iterator[tuple[Reservation, set[int]]]:
+        """Have room for new tasks within the block: the room, and the places of the tasks in it."""
+        due = [place for place, task in enumerate(tasks) if task.delay_seconds <= 0]
+        if self._taker is None or not due:
+            yield _NOBODY, set()
+            return
+        with self._taker.reserve(len(due)) as reservation:
+            due.sort(key=lambda place: -tasks[place].priority)
+            yield reservation, set(due[: reservation.count])

@@ -1,0 +1,138 @@
+"""New tasks go to the idle workers of the node that stores them, without a claim."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+import trio
+
+from taskflow.model.errors import StoreUnavailable
+from taskflow.model.task import Claim, TaskStatus
+from taskflow.store.base import Reservation, Taker
+
+
+async def started(nursery, bench) -> None:
+    """The engine runs, and has found nothing to do."""
+    await nursery.start(bench.engine.run)
+    await trio.sleep(1)
+    bench.store.calls.clear()
+
+
+async def test_an_idle_node_needs_no_claim(autojump_clock, new_bench, nursery):
+    """A task runs at once, though the store is asked for nothing."""
+    bench = new_bench(poll_seconds=50.0)
+    await started(nursery, bench)
+    tasks = await bench.add(1, 1, 1)
+    await bench.all_ended()
+    assert [time for time, _ in bench.fetcher.started] == [1.0] * 3
+    assert bench.store.calls["claim"] == 0
+    assert [(await bench.now(task)).attempt for task in tasks] == [1, 1, 1]
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_busy_workers_get_nothing(autojump_clock, new_bench, nursery):
+    """What is more than the idle workers take is left to whoever is free."""
+    bench = new_bench(workers=5)
+    await started(nursery, bench)
+    await bench.add(*[5] * 3)
+    await bench.add(*[5] * 10)
+    await trio.sleep(1)
+    assert await bench.statuses() == {"RUNNING": 5, "PENDING": 8}
+    assert bench.fetcher.most_running == 5
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_a_crowd_of_new_tasks_is_bounded(autojump_clock, new_bench, nursery):
+    """However many come at once, no more are held than may be, and all of them run."""
+    bench = new_bench(workers=5, queue_size=10)
+    held = []
+
+    async def look(*_):
+        held.append(bench.engine.statistics().load.held)
+
+    bench.store.faults["settle"] = look
+    await started(nursery, bench)
+    async with trio.open_nursery() as clients:
+        for _ in range(50):
+            clients.start_soon(bench.add, *[0.01] * 20)
+    await bench.all_ended()
+    assert max(held) <= 5 + 2 * 10
+    assert await bench.statuses() == {"COMPLETED": 1000}
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_what_waits_goes_first(autojump_clock, new_bench, nursery):
+    """A new task does not overtake those that wait for a worker already."""
+    bench = new_bench(workers=1)
+    await started(nursery, bench)
+    await bench.add("1.1", "1.2", "1.3")
+    await trio.sleep(0.5)
+    await bench.add("1.4")
+    await bench.all_ended()
+    assert [path for _, path in bench.fetcher.started] == ["1.1", "1.2", "1.3", "1.4"]
+    bench.engine.shut_down(drain_seconds=0)
+
+
+class Answering(Taker):
+    """What is stored is held by the node; its answer goes elsewhere."""
+
+    def __init__(self, reservation: Reservation, hand_over) -> None:
+        self.reservation = msgspec.structs.replace(reservation, hand_over=hand_over)
+
+    @contextlib.contextmanager
+    def reserve(self, most: int) -> Iterator[Reservation]:
+        yield self.reservation
+
+
+@contextlib.contextmanager
+def answer_under_way(bench, hand_over) -> Iterator[Reservation]:
+    """Within the block the node waits for what was stored for it."""
+    handover = bench.store._handover
+    with handover._taker.reserve(2) as reservation, handover.to(Answering(reservation, hand_over)):
+        yield reservation
+
+
+async def test_a_task_whose_answer_was_lost_is_put_back_soon(autojump_clock, new_bench, nursery):
+    """Stored as claimed, but the node never hears of it: it runs, and not after a lease."""
+    bench = new_bench()
+    await started(nursery, bench)
+    with pytest.raises(StoreUnavailable), answer_under_way(bench, lambda _: None):
+        [task] = await bench.add(1)
+        assert (await bench.now(task)).status is TaskStatus.RUNNING
+        raise StoreUnavailable("the connection broke")
+    await bench.all_ended()
+    done = await bench.now(task)
+    assert (done.status, done.attempt, done.rescues) == (TaskStatus.COMPLETED, 1, 0)
+    assert trio.current_time() < 5
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_what_is_stored_while_the_shutdown_begins(autojump_clock, new_bench, nursery):
+    """The node waits for the answer that is under way, and does not leave the task behind."""
+    bench = new_bench(fetch_timeout_seconds=50.0)
+    await started(nursery, bench)
+    late: list[Claim] = []
+    with answer_under_way(bench, late.extend) as reservation:
+        short, long = await bench.add(1, 20)
+        bench.engine.shut_down(drain_seconds=6)
+        await trio.sleep(0.2)
+        reservation.hand_over(late)
+    await trio.sleep(7)
+    assert (await bench.now(short)).status is TaskStatus.COMPLETED
+    put_back = await bench.now(long)
+    assert (put_back.status, put_back.attempt, put_back.rescues) == (TaskStatus.PENDING, 0, 0)
+
+
+async def test_the_shutdown_does_not_wait_for_long(autojump_clock, new_bench):
+    """If the store hangs with the answer, the node goes, and what it holds is put back."""
+    bench = new_bench()
+    async with trio.open_nursery() as nursery:
+        await started(nursery, bench)
+        with answer_under_way(bench, lambda _: None):
+            [task] = await bench.add(1)
+            bench.engine.shut_down(drain_seconds=6)
+            await trio.sleep(1)
+            assert (await bench.now(task)).status is TaskStatus.PENDING
