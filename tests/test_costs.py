@@ -11,6 +11,7 @@ import functools
 import gc
 import itertools
 import logging
+import subprocess
 import sys
 from collections import Counter
 from functools import partial
@@ -199,6 +200,18 @@ def test_nothing_is_left_of_tasks_that_ended(counts):
     """After 10,000 tasks as much is alive as before them, but for what does not grow."""
     assert counts.more_objects <= MOST_OBJECTS_LEFT
     assert counts.more_blocks <= MOST_BLOCKS_LEFT
+
+
+def test_the_collector_passes_over_the_program():
+    """Once the service is up a full collection has next to nothing to look at."""
+    code = (
+        "import gc, taskflow.asgi as asgi; before = len(gc.get_objects());"
+        "asgi.pass_over_what_stays(); print(before, len(gc.get_objects()))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
+    before, after = map(int, said.split())
+    assert before > 50_000
+    assert after < 1_000
 
 
 @pytest.fixture(scope="module")
