@@ -16,7 +16,7 @@ def cost(scene: Scene) -> Iterator[Figure]:
         yield from _figures(
             f"store and work off, {workers} workers", worked_off(scene, count, workers=workers)
         )
-    yield from _figures("POST and work off", end_to_end(scene, connections=16))
+    yield from _figures("POST and work off", end_to_end(scene, connections=64))
 
 
 def _figures(what: str, work: Work) -> Iterator[Figure]:

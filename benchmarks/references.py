@@ -6,7 +6,8 @@
 - ``hypercorn``: the same as a bare ASGI application, without Quart.
 
 ``python -m benchmarks.references fetches URL WORKERS COUNT`` prints how many fetches a second
-as many tasks in a row as there are workers do over the project's transport, without a store.
+as many tasks in a row as there are workers do over the project's transport, without a store. They
+send what a worker would send, and are bounded in time as its fetches are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from functools import partial
 from typing import Any
 
@@ -32,6 +34,7 @@ from taskflow.fetch.client import HttpFetcher, open_fetcher
 from taskflow.model.outcome import Fetched
 from taskflow.settings import Settings
 
+FETCH_SECONDS = Settings().fetch_timeout_seconds
 # As long as what TaskFlow says of a new task.
 DOCUMENT = b'{"id":"%s"}' % (b"x" * 400)
 
@@ -109,8 +112,10 @@ async def fetch_all(url: str, workers: int, count: int) -> float:
 
 
 async def _fetch_in_a_row(fetcher: HttpFetcher, url: str, count: int) -> None:
+    identity = (("X-TaskFlow-Id", str(uuid.uuid4())), ("X-TaskFlow-Attempt", "1"))
     for _ in range(count):
-        outcome = await fetcher.fetch(FetchRequest(url))
+        with trio.fail_after(FETCH_SECONDS):
+            outcome = await fetcher.fetch(FetchRequest(url, headers=identity))
         assert isinstance(outcome, Fetched), outcome
 
 

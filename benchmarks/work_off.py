@@ -115,7 +115,8 @@ def slow_targets(scene: Scene) -> Iterator[Figure]:
 
 def both(scene: Scene) -> Iterator[Figure]:
     """POST as fast as it goes while the same process works off: from first POST to last end."""
-    connections = 16
+    # So many that two processes have enough each.
+    connections = 64
     accepted = accepted_posts(scene, connections).per_second
     worked = worked_off(scene, scene.pick(quick=3_000, full=20_000)).per_second
     predicted = 1 / (1 / accepted + 1 / worked)
