@@ -14,15 +14,10 @@ from typing import Any, Final, TypeAlias
 
 from hypercorn.utils import LifespanFailureError
 
-from taskflow import telemetry
+from taskflow import footprint, telemetry
 from taskflow.model.errors import expected_message
 from taskflow.server import adopt_hypercorn, fail_hypercorn, shutdown_of_orphan
-from taskflow.service import (
-    allow_many_files,
-    configured_settings,
-    open_service,
-    pass_over_what_stays,
-)
+from taskflow.service import allow_many_files, configured_settings, open_service
 from taskflow.shutdown import shutdown_on_signals
 from taskflow.telemetry import Event
 
@@ -58,7 +53,7 @@ class HypercornApp:
                 open_service(settings, shutdown) as self._app,
             ):
                 adopt_hypercorn(shutdown, settings)
-                pass_over_what_stays()
+                footprint.tune()
                 await send({"type": "lifespan.startup.complete"})
                 is_started = True
                 await receive()

@@ -21,6 +21,7 @@ LAYERS = {
     "model": set(),
     "settings": {"model"},
     "telemetry": set(),
+    "footprint": set(),
     "store.base": {"model"},
     "fetch": {"model", "settings", "telemetry", "linear_h11"},
     "store": {"store.base", "model", "settings", "telemetry", "bell"},
@@ -30,8 +31,8 @@ LAYERS = {
     "connection": {"api", "telemetry", "linear_h11"},
     "server": {"connection", "shutdown", "model", "settings", "telemetry"},
     "service": {"api", "engine", "fetch", "store", "store.base", "server", "shutdown"}
-    | {"model", "settings", "telemetry"},
-    "asgi": {"service", "server", "shutdown", "model", "settings", "telemetry"},
+    | {"model", "settings", "telemetry", "footprint"},
+    "asgi": {"service", "server", "shutdown", "model", "settings", "telemetry", "footprint"},
     "cli": {"service", "api", "model", "settings", "telemetry"},
     "__main__": {"cli"},
 }

@@ -27,7 +27,7 @@ from taskflow.telemetry import Event, emit
 
 # What one UPDATE carries: 50 results of 1 MiB took a second here, 200 more than the five that
 # a statement may take.
-MAX_PORTION_BYTES: Final = 8 * 2**20
+MAX_PORTION_BYTES: Final = 2 * 2**20
 
 # A busy node writes no oftener than that: a write of 40 attempts costs hardly more than one of 10.
 # By measurement a node with five workers does a twelfth more in all, with half the commits.
@@ -61,6 +61,7 @@ async def settle(
             began = trio.current_time()
             await _write(batch, store, outage, policy)
             load.written([attempt.claim for attempt in batch])
+            del first, batch  # all their results, while it waits for more
 
 
 def _at_hand(attempts: trio.MemoryReceiveChannel[Attempt]) -> Iterable[Attempt]:

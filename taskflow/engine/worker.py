@@ -37,15 +37,26 @@ async def work(
     """
     async with claims, attempts:
         async for claim in claims:
-            load.started()
-            began = trio.current_time()
-            outcome: Outcome = Interrupted()
-            try:
-                outcome = await _attempt(claim, fetcher, fetch_timeout_seconds)
-            finally:
-                load.ended()
-                elapsed_ms = round((trio.current_time() - began) * 1000, 3)
-                attempts.send_nowait(Attempt(claim, outcome, elapsed_ms))
+            await _run(claim, attempts, fetcher, load, fetch_timeout_seconds)
+
+
+async def _run(
+    claim: Claim,
+    attempts: trio.MemorySendChannel[Attempt],
+    fetcher: Fetcher,
+    load: Load,
+    fetch_timeout_seconds: float,
+) -> None:
+    """Run one. Its outcome is not kept here: a worker that waits would hold on to the last one."""
+    load.started()
+    began = trio.current_time()
+    outcome: Outcome = Interrupted()
+    try:
+        outcome = await _attempt(claim, fetcher, fetch_timeout_seconds)
+    finally:
+        load.ended()
+        elapsed_ms = round((trio.current_time() - began) * 1000, 3)
+        attempts.send_nowait(Attempt(claim, outcome, elapsed_ms))
 
 
 async def _attempt(claim: Claim, fetcher: Fetcher, fetch_timeout_seconds: float) -> Outcome:
