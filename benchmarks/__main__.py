@@ -50,9 +50,10 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "memory": memory.memory,
     "bloat": scale.bloat,
     "scale_5m": scale.scale_5m,
+    "bloat_10m": scale.bloat_10m,
 }
 # These take too long to be measured unasked.
-LONG = {"scale_5m"}
+LONG = {"scale_5m", "bloat_10m"}
 PEERS_FOLDER = processes.REPOSITORY / ".venv-peers"
 
 
@@ -61,7 +62,8 @@ def main() -> None:
     arguments = parsed()
     telemetry.configure("warning", "console")
     allow_many_files()
-    lines = arguments.only or [line for line in LINES if line not in LONG]
+    unasked = LINES if arguments.long else LINES.keys() - LONG
+    lines = arguments.only or [line for line in LINES if line in unasked]
     made = with_peers() if arguments.peers else None
     if made is None:
         print("without --peers: FastAPI, pgqueuer and Procrastinate are left out\n", flush=True)
@@ -109,6 +111,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under two minutes, and rough")
     parser.add_argument("--only", nargs="+", metavar="LINE", choices=LINES, help=", ".join(LINES))
+    parser.add_argument("--long", action="store_true", help=f"also {', '.join(sorted(LONG))}")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument(
         "--peers",
