@@ -39,8 +39,8 @@ CALLERS = 16
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 # About twice what is counted here (in brackets), for batches depend a little on who is quicker.
-MOST_STATEMENTS = {"add": 130, "claim": 80, "settle": 160, "other": 20}  # (63, 38, 77, 3)
-MOST_HOPS = 320  # (160)
+MOST_STATEMENTS = {"add": 130, "claim": 80, "settle": 60, "other": 20}  # (63, 38, 24, 3)
+MOST_HOPS = 240  # (110)
 # Trio drops the deadlines that are over once there are a thousand of them: so many may be left.
 MOST_OBJECTS_LEFT = 3000  # (1,100; 1,300 after three times as many tasks)
 MOST_BLOCKS_LEFT = 6000  # (2,300; 2,800)
