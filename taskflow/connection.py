@@ -311,7 +311,9 @@ class Http1(H11Protocol):
     async def _send_h11_event(self, event: Any) -> None:
         """Send what the event is on the wire; a head of a known length goes out with its body.
 
-        One packet rather than two, and one call of the system.
+        One packet rather than two, and one call of the system. Not so for refusals: that the second
+        packet cannot be sent tells of a client who has left, and ends the reading of the rest of
+        what it had sent.
         """
         try:
             data = self._held_back + (self.connection.send(event) or b"")
@@ -319,13 +321,10 @@ class Http1(H11Protocol):
             if self.connection.their_state != h11.ERROR:
                 raise
             return
-        is_head = isinstance(event, h11.Response) and self._has_length(event)
-        self._held_back = data if is_head else b""
-        if data and not is_head:
+        is_held = isinstance(event, h11.Response) and _goes_with_its_body(event)
+        self._held_back = data if is_held else b""
+        if data and not is_held:
             await self.send(RawData(data))
-
-    def _has_length(self, head: h11.Response) -> bool:
-        return any(name == b"content-length" for name, _ in head.headers)
 
     async def _maybe_recycle(self) -> None:
         """Be ready for the next request, a part of which may have come already."""
@@ -339,6 +338,11 @@ class Http1(H11Protocol):
         head = h11.Response(status_code=status_code, headers=list(chain(fields, ours)))
         for event in (head, h11.Data(data=body), h11.EndOfMessage()):
             await self._send_h11_event(event)
+
+
+def _goes_with_its_body(head: h11.Response) -> bool:
+    has_length = any(name == b"content-length" for name, _ in head.headers)
+    return has_length and head.status_code < HTTPStatus.BAD_REQUEST
 
 
 def refusal(status_code: int) -> tuple[list[tuple[bytes, bytes]], bytes]:

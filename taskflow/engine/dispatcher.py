@@ -148,8 +148,9 @@ class Dispatcher(Taker):
 
     def _hand_over(self, claims: Sequence[Claim]) -> None:
         self._load.claimed(claims)
-        # After the end nobody takes them; the node is retired then, which puts them back.
-        with contextlib.suppress(trio.ClosedResourceError):
+        # After the end nobody takes them; the node is retired then, which puts them back. This must
+        # not fail: the tasks are stored, and whoever handed them in is to be told so.
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             for claim in claims:
                 self._claims.send_nowait(claim)
 

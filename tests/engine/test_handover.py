@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 
 import msgspec
@@ -136,3 +137,16 @@ async def test_the_shutdown_does_not_wait_for_long(autojump_clock, new_bench):
             bench.engine.shut_down(drain_seconds=6)
             await trio.sleep(1)
             assert (await bench.now(task)).status is TaskStatus.PENDING
+
+
+async def test_who_is_gone_fails_nobody(autojump_clock, new_bench):
+    """An answer that comes after the end of the node is dropped: the tasks are stored anyway."""
+    bench = new_bench()
+    async with trio.open_nursery() as nursery:
+        await started(nursery, bench)
+        with bench.store._handover._taker.reserve(1) as reservation:
+            bench.engine.shut_down(drain_seconds=0)
+            await trio.sleep(3)
+            claim = Claim(uuid.uuid4(), reservation.token, msgspec.Raw(b'""'), 1, 1)
+            reservation.hand_over([claim])
+    assert bench.fetcher.started == []
