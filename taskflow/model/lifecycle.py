@@ -40,6 +40,8 @@ class Transition(NamedTuple):
     target: TaskStatus
 
 
+# A new task waits, unless a node that is idle claims it in the moment in which it is stored.
+BEGINNINGS: Final = {TaskStatus.PENDING: "add", TaskStatus.RUNNING: "add and claim"}
 TRANSITIONS: Final = (
     Transition(TaskStatus.PENDING, Move.CLAIM, TaskStatus.RUNNING),
     Transition(TaskStatus.PENDING, Move.CANCEL, TaskStatus.CANCELED),
@@ -81,7 +83,8 @@ def sources_of(move: Move) -> tuple[TaskStatus, ...]:
 
 def diagram() -> str:
     """The table as a Mermaid state diagram, as the docs show it."""
-    lines = ["stateDiagram-v2", "    [*] --> PENDING: add"]
+    lines = ["stateDiagram-v2"]
+    lines += [f"    [*] --> {status}: {how}" for status, how in BEGINNINGS.items()]
     lines += [f"    {row.source} --> {row.target}: {row.move}" for row in TRANSITIONS]
     lines += [f"    {status} --> [*]" for status in TaskStatus if status.is_final]
     return "\n".join(lines)

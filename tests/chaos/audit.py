@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from taskflow.model.lifecycle import TRANSITIONS
+from taskflow.model.lifecycle import BEGINNINGS, TRANSITIONS
 from taskflow.model.task import TaskStatus
 from tests.service.database import Tasks
 
@@ -26,7 +26,10 @@ $$;
 CREATE TRIGGER chaos_note AFTER INSERT OR UPDATE OF status ON taskflow_tasks
     FOR EACH ROW EXECUTE FUNCTION chaos_note();
 """
-LEGAL = {(None, TaskStatus.PENDING), *((row.source, row.target) for row in TRANSITIONS)}
+LEGAL = {
+    *((None, status) for status in BEGINNINGS),
+    *((row.source, row.target) for row in TRANSITIONS),
+}
 FINAL = {status for status in TaskStatus if status.is_final}
 
 
