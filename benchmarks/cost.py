@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks.accept import CONNECTIONS
 from benchmarks.scene import Scene
 from benchmarks.table import Figure
 from benchmarks.work_off import Work, end_to_end, worked_off
@@ -16,7 +17,7 @@ def cost(scene: Scene) -> Iterator[Figure]:
         yield from _figures(
             f"store and work off, {workers} workers", worked_off(scene, count, workers=workers)
         )
-    yield from _figures("POST and work off", end_to_end(scene, connections=64))
+    yield from _figures("POST and work off", end_to_end(scene, connections=CONNECTIONS[-1]))
 
 
 def _figures(what: str, work: Work) -> Iterator[Figure]:

@@ -29,6 +29,7 @@ from quart_trio import QuartTrio
 
 from benchmarks.database import Database
 from benchmarks.processes import REPOSITORY, clean_environ
+from taskflow.engine.worker import identity
 from taskflow.fetch.base import FetchRequest
 from taskflow.fetch.client import HttpFetcher, open_fetcher
 from taskflow.model.outcome import Fetched
@@ -112,10 +113,10 @@ async def fetch_all(url: str, workers: int, count: int) -> float:
 
 
 async def _fetch_in_a_row(fetcher: HttpFetcher, url: str, count: int) -> None:
-    identity = (("X-TaskFlow-Id", str(uuid.uuid4())), ("X-TaskFlow-Attempt", "1"))
+    request = FetchRequest(url, headers=identity(uuid.uuid4(), 1))
     for _ in range(count):
         with trio.fail_after(FETCH_SECONDS):
-            outcome = await fetcher.fetch(FetchRequest(url, headers=identity))
+            outcome = await fetcher.fetch(request)
         assert isinstance(outcome, Fetched), outcome
 
 

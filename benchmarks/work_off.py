@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from benchmarks import peers
-from benchmarks.accept import accepted_posts
+from benchmarks.accept import CONNECTIONS, accepted_posts
 from benchmarks.clients import Load, send
 from benchmarks.meter import Cost, metered
 from benchmarks.references import bare_fetches
@@ -115,8 +115,7 @@ def slow_targets(scene: Scene) -> Iterator[Figure]:
 
 def both(scene: Scene) -> Iterator[Figure]:
     """POST as fast as it goes while the same process works off: from first POST to last end."""
-    # So many that two processes have enough each.
-    connections = 64
+    connections = CONNECTIONS[-1]  # so many that two processes have enough each
     accepted = accepted_posts(scene, connections).per_second
     worked = worked_off(scene, scene.pick(quick=3_000, full=20_000)).per_second
     predicted = 1 / (1 / accepted + 1 / worked)

@@ -12,15 +12,14 @@ import math
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any, Final
 
 import h11
 import msgspec
 import trio
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.events import Request
-from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
-from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from taskflow import linear_h11, telemetry  # noqa: F401 - the first for its effect
@@ -84,7 +83,7 @@ class Patience:
     """How long a connection may stay without a request.
 
     Hypercorn starts a task for that after each request, and ends it with the next one. This has
-    the same verbs and one task in all: a fourth less of what an answer costs Trio.
+    the same verbs and one task in all: that was a tenth of a ``POST``, by a sampling profile.
 
     Args:
         seconds: From the end of a request on.
@@ -95,13 +94,12 @@ class Patience:
         self._seconds = seconds
         self._terminated = terminated
         self._scope = trio.CancelScope()
-        self._deadline = math.inf
         self._is_watched = False
 
     async def restart(self, task_group: Any, close: Callable[[], Awaitable[None]]) -> None:
         """Wait for a request from now on; ``close`` is called if none comes."""
         self._wait_until(trio.current_time() + self._seconds)
-        if not self._is_watched and math.isfinite(self._deadline):
+        if not self._is_watched and math.isfinite(self._scope.deadline):
             self._is_watched = True
             task_group.spawn(self._watch, close)
 
@@ -111,25 +109,25 @@ class Patience:
 
     def hurry(self, seconds: float) -> None:
         """What is waited for has begun, and must be complete soon."""
-        self._wait_until(min(self._deadline, trio.current_time() + seconds))
+        self._wait_until(min(self._scope.deadline, trio.current_time() + seconds))
 
     def end(self) -> None:
         """There is nobody to wait for any more, whatever else is said from now on."""
         self._wait_until(-math.inf)
 
     def _wait_until(self, deadline: float) -> None:
-        if self._deadline != -math.inf:
-            self._scope.deadline = self._deadline = deadline
+        if self._scope.deadline != -math.inf:
+            self._scope.deadline = deadline
 
     async def _watch(self, close: Callable[[], Awaitable[None]]) -> None:
         # Moved on in the moment in which it was over, it goes on.
-        while self._deadline > trio.current_time() and not self._terminated.is_set():
-            with trio.CancelScope(deadline=self._deadline) as self._scope:
+        while self._scope.deadline > trio.current_time() and not self._terminated.is_set():
+            with trio.CancelScope(deadline=self._scope.deadline) as self._scope:
                 await self._terminated.wait()
         self._is_watched = False
         # Hypercorn itself closes after an answer that is still being made when no more requests
         # are to be taken.
-        if math.isfinite(self._deadline):
+        if math.isfinite(self._scope.deadline):
             with trio.CancelScope(shield=True):
                 await close()
 
@@ -141,8 +139,7 @@ class ContainedServer(TCPServer):
         super().__init__(*hypercorns)
         self._bounds = bounds
         self._service = trio.CancelScope()
-        self._patience = Patience(self.config.keep_alive_timeout, self.context.terminated)
-        self.idle_task: Any = self._patience  # Hypercorn's own name for it
+        self.idle_task: Any = Patience(self.config.keep_alive_timeout, self.context.terminated)
 
     async def run(self) -> None:
         """Serve the connection to its end; never raise but ``Cancelled``."""
@@ -189,7 +186,7 @@ class ContainedServer(TCPServer):
         if isinstance(event, RawData):
             await self._send(event.data)
         elif isinstance(event, HeadBegun):
-            self._patience.hurry(HEAD_SECONDS)
+            self.idle_task.hurry(HEAD_SECONDS)
         else:
             await super().protocol_send(event)
 
@@ -199,15 +196,8 @@ class ContainedServer(TCPServer):
         One that leaves right after its answer is gone before Hypercorn is done with the request,
         and would be waited for as an idle one.
         """
-        data = b"?"
-        while data:
-            try:
-                data = bytes(await self.stream.receive_some(MAX_RECV))
-            except (trio.ClosedResourceError, trio.BrokenResourceError):
-                break
-            await self.protocol.handle(RawData(data))
-        await self.protocol.handle(Closed())
-        self._patience.end()
+        await super()._read_data()
+        self.idle_task.end()
 
     async def _send(self, data: bytes) -> None:
         """Send all of it, or give the connection up: what is cut off half-way leaves it useless."""
@@ -237,6 +227,7 @@ class ContainedServer(TCPServer):
         self._service.cancel()
 
     async def _idle_timeout(self) -> None:
+        """Close: it is ``Patience`` that waits."""
         await self._initiate_server_close()
 
 
@@ -278,35 +269,20 @@ class Http1(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         """Answer in HTTP/1, whatever else is offered, as a server may (RFC 9110, section 7.8).
 
-        Hypercorn would go over to WebSockets if it is asked for that. The app refuses them.
+        Hypercorn goes over to WebSockets if ``Connection`` says so too. The app refuses them.
         """
         if not request.http_version.startswith(b"1."):
             await self._send_error_response(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
             await self.send(Closed())
             return
-        self.stream = HTTPStream(
-            self.app,
-            self.config,
-            self.context,
-            self.task_group,
-            self.ssl,
-            self.client,
-            self.server,
-            self.stream_send,
-            STREAM_ID,
+        # An h11.Request would be validated a second time.
+        plain: Any = SimpleNamespace(
+            method=request.method,
+            target=request.target,
+            headers=[field for field in request.headers if field[0] != b"connection"],
+            http_version=request.http_version,
         )
-        await self.stream.handle(
-            Request(
-                stream_id=STREAM_ID,
-                headers=list(request.headers),
-                http_version=request.http_version.decode(),
-                method=request.method.decode("ascii").upper(),
-                raw_path=request.target,
-                state=self.connection_state,
-            )
-        )
-        self.keep_alive_requests += 1
-        await self.context.mark_request()
+        await super()._create_stream(plain)
 
     async def _send_h11_event(self, event: Any) -> None:
         """Send what the event is on the wire; a head of a known length goes out with its body.

@@ -167,7 +167,6 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _log)),
         cache_logger_on_first_use=False,
     )

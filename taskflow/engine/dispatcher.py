@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from taskflow.bell import Bell
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
@@ -74,7 +75,7 @@ class Dispatcher(Taker):
         self._turns = Turns()
         self._is_in_doubt = False
         self._reservations = 0
-        self._reservation_ended = trio.Event()
+        self._reservation_ended = Bell()
 
     async def run(self) -> None:
         """Claim until cancelled."""
@@ -99,7 +100,7 @@ class Dispatcher(Taker):
             raise
         finally:
             self._reservations -= 1
-            self._reservation_ended.set()
+            self._reservation_ended.ring()
 
     async def _claim_as_needed(self) -> None:
         pauses = Pauses()
@@ -108,7 +109,7 @@ class Dispatcher(Taker):
             if not limit:
                 await self._load.wait_for_change()
                 continue
-            found = await self._claim()
+            found = await self._claim(limit)
             if found is None:
                 self._is_in_doubt = True
                 await pauses.pause()
@@ -121,9 +122,8 @@ class Dispatcher(Taker):
                 with trio.move_on_after(self._poll_seconds):
                     await self._store.wait_for_work(self)
 
-    async def _claim(self) -> int | None:
+    async def _claim(self, limit: int) -> int | None:
         """Claim once, hand over what was found, and say how many; ``None`` if it is not known."""
-        limit = self._load.claim_limit()
         token, by_age = uuid.uuid4(), self._turns.by_age(limit)
         count = None
         async with _finishing(CLAIM_GRACE_SECONDS) as is_late:
@@ -157,7 +157,6 @@ class Dispatcher(Taker):
     async def _end_of_reservations(self) -> None:
         while self._reservations:
             await self._reservation_ended.wait()
-            self._reservation_ended = trio.Event()
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import msgspec
 import trio
 
@@ -60,9 +62,7 @@ async def _run(
 
 
 async def _attempt(claim: Claim, fetcher: Fetcher, fetch_timeout_seconds: float) -> Outcome:
-    # A task may be fetched twice; so targets can tell repetitions apart.
-    identity = (("X-TaskFlow-Id", str(claim.task_id)), ("X-TaskFlow-Attempt", str(claim.attempt)))
-    request = request_of(bytes(claim.payload), identity)
+    request = request_of(bytes(claim.payload), identity(claim.task_id, claim.attempt))
     if isinstance(request, Failed):
         return request
     with trio.move_on_after(fetch_timeout_seconds):
@@ -70,3 +70,8 @@ async def _attempt(claim: Claim, fetcher: Fetcher, fetch_timeout_seconds: float)
     return Failed(
         ErrorType.TIMEOUT, f"timeout: the fetch took longer than {fetch_timeout_seconds:g} s"
     )
+
+
+def identity(task_id: uuid.UUID, attempt: int) -> tuple[tuple[str, str], ...]:
+    """Fields by which a target can tell repetitions apart: a task may be fetched twice."""
+    return (("X-TaskFlow-Id", str(task_id)), ("X-TaskFlow-Attempt", str(attempt)))

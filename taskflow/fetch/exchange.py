@@ -120,7 +120,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         super().__init__(
             None,  # a session is what we do without
             hop.method,
-            "http://asks.invalid/",  # what urlparse makes of a URL must not matter
+            "http://asks.invalid/",  # read by what is overridden only
             "80",
             sock=connection,
         )

@@ -35,12 +35,15 @@ class Handover:
             self._taker = None
 
     @contextlib.contextmanager
-    def reserved(self, tasks: Sequence[NewTask]) -> Iterator[tuple[Reservation, set[int]]]:
-        """Have room for new tasks within the block: the room, and the places of the tasks in it."""
+    def reserved(self, tasks: Sequence[NewTask]) -> Iterator[tuple[Reservation, list[int]]]:
+        """Have room for new tasks within the block: the room, and which of them are to have it.
+
+        They are given by their places among the tasks, in the order in which they are to run.
+        """
         due = [place for place, task in enumerate(tasks) if task.delay_seconds <= 0]
         if self._taker is None or not due:
-            yield _NOBODY, set()
+            yield _NOBODY, []
             return
         with self._taker.reserve(len(due)) as reservation:
             due.sort(key=lambda place: -tasks[place].priority)
-            yield reservation, set(due[: reservation.count])
+            yield reservation, due[: reservation.count]

@@ -91,13 +91,11 @@ class MemoryStore(TaskStore):
         ]
         with self._handover.reserved(tasks) as (reservation, places):
             is_alive = self._is_alive(reservation.node_id)
-            claimed = []
-            for place, task in enumerate(added):
+            claimed = [added[place] for place in places if is_alive]
+            for task in added:
                 self._ids.append(task.id)
                 self._tasks[task.id] = task
-                if is_alive and place in places:
-                    claimed.append(task)
-                else:
+                if task not in claimed:
                     self._put_back(task)
             if claimed:
                 held = self._hold(claimed, reservation.node_id, reservation.token)

@@ -241,13 +241,10 @@ class PostgresStore(TaskStore):
 
     async def wait_for_work(self, taker: Taker | None = None) -> None:
         with self._handover.to(taker):
-            await self._wait_for_work()
-
-    async def _wait_for_work(self) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._ring_when_due)
-            await self._work.wait()
-            nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._ring_when_due)
+                await self._work.wait()
+                nursery.cancel_scope.cancel()
 
     async def check(self) -> None:
         def work(connection: Connection) -> None:
@@ -288,12 +285,11 @@ class PostgresStore(TaskStore):
                 token=reservation.token,
                 sender=self.sender,
             )
-            claimed = [(row, task) for row, task in zip(rows, tasks, strict=True) if row[4]]
-            claimed.sort(key=lambda pair: -pair[1].priority)
+            claimed = [(rows[place][0], tasks[place]) for place in places if rows[place][4]]
             reservation.hand_over(
                 [
-                    Claim(row[0], reservation.token, task.payload, 1, task.max_attempts)
-                    for row, task in claimed
+                    Claim(task_id, reservation.token, task.payload, 1, task.max_attempts)
+                    for task_id, task in claimed
                 ]
             )
         self._announce([row for row in rows if not row[4]])

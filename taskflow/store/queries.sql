@@ -6,24 +6,24 @@
 -- name: add
 -- Keep new tasks and wake other nodes, in one statement and so in one transaction. Those that are
 -- claimed as they are stored, by a node that is alive, are news to nobody.
-WITH alive AS MATERIALIZED (
-    SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
-), handed_in AS MATERIALIZED (
-    SELECT taskflow_new_id() AS id, t.*, now() + make_interval(secs => delay_seconds) AS run_at,
-           CASE WHEN is_wanted THEN (SELECT name FROM alive) END AS node
+WITH claim AS MATERIALIZED (
+    SELECT id AS node_id, name AS node, %(token)s::uuid AS claim_token, now() AS started_at
+    FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
+), numbered AS MATERIALIZED (
+    SELECT taskflow_new_id() AS id, *, now() + make_interval(secs => delay_seconds) AS run_at
     FROM unnest(
         %(payloads)b::text[], %(queues)b::text[], %(priorities)b::smallint[],
         %(delays)b::float8[], %(attempts)b::integer[], %(claimed)b::boolean[]
     ) WITH ORDINALITY
         AS t (payload, queue, priority, delay_seconds, max_attempts, is_wanted, place)
+), handed_in AS MATERIALIZED (
+    SELECT * FROM numbered LEFT JOIN claim ON is_wanted
 ), kept AS (
     INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts,
                                 status, attempt, node_id, node, claim_token, started_at)
     SELECT id, payload::json, octet_length(payload), queue, priority, run_at, max_attempts,
            CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, (node IS NOT NULL)::integer,
-           CASE WHEN node IS NOT NULL THEN %(node_id)s::uuid END, node,
-           CASE WHEN node IS NOT NULL THEN %(token)s::uuid END,
-           CASE WHEN node IS NOT NULL THEN now() END
+           node_id, node, claim_token, started_at
     FROM handed_in ORDER BY place
 ), announced AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
