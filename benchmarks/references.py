@@ -21,6 +21,7 @@ import uuid
 from functools import partial
 from typing import Any
 
+import msgspec
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
@@ -33,6 +34,7 @@ from taskflow.engine.worker import identity
 from taskflow.fetch.base import FetchRequest
 from taskflow.fetch.client import HttpFetcher, open_fetcher
 from taskflow.model.outcome import Fetched
+from taskflow.model.task import Claim
 from taskflow.settings import Settings
 
 FETCH_SECONDS = Settings().fetch_timeout_seconds
@@ -113,7 +115,9 @@ async def fetch_all(url: str, workers: int, count: int) -> float:
 
 
 async def _fetch_in_a_row(fetcher: HttpFetcher, url: str, count: int) -> None:
-    request = FetchRequest(url, headers=identity(uuid.uuid4(), 1))
+    request = FetchRequest(url)
+    claim = Claim(uuid.uuid4(), uuid.uuid4(), msgspec.Raw(), attempt=1, max_attempts=1)
+    request = msgspec.structs.replace(request, headers=identity(claim, request))
     for _ in range(count):
         with trio.fail_after(FETCH_SECONDS):
             outcome = await fetcher.fetch(request)

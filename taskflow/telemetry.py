@@ -64,6 +64,7 @@ class Event(enum.Enum):
     TASKS_RESCUED = ("warning", "tasks of dead nodes rescued")
     TASK_ENDED = ("debug", "task ended")
     TASK_RETRIED = ("debug", "attempt failed, another one later")
+    TASKS_EXPIRED = ("debug", "tasks expired")
     TASKS_DELETED = ("debug", "old tasks deleted")
     CLAIMS_RECONCILED = ("warning", "tasks put back whose claim was not answered")
     TASK_RELEASED = ("debug", "task released")

@@ -35,6 +35,9 @@ MAX_TARGET_BYTES: Final = 8 * 2**10
 MAX_FIELD_BYTES: Final = 8 * 2**10
 MAX_FIELDS_BYTES: Final = 16 * 2**10
 MAX_FIELDS: Final = 100
+CALLER: Final = "taskflow.caller"
+"""Where routes find in the scope whose key a request has."""
+
 _NO_WEB_SOCKET: Final = "no path here takes a WebSocket"
 _NO_PATH: Final = " "  # Quart's own way to say that no route has it
 _ABSOLUTE: Final = re.compile(
@@ -91,17 +94,18 @@ class _Exchange:
             await self._refuse(error, closes=True)
             return
         try:
-            self._added += self._gate.admit(self._head, trio.current_time())
+            admission = self._gate.admit(self._head, trio.current_time())
         except RequestError as error:
             await self._refuse(error, closes=False)
             return
+        self._added += admission.fields
         if self._gate.cross_origin.is_preflight(self._head):
             await self._answer(_no_content(preflight_fields()))
         else:
-            await self._serve()
+            await self._serve(admission.caller)
 
-    async def _serve(self) -> None:
-        scope = {**self._scope, "path": self._head.path}
+    async def _serve(self, caller: str | None) -> None:
+        scope = {**self._scope, "path": self._head.path, CALLER: caller}
         try:
             await self._app(scope, self._receive, self._send)
         except Exception as error:

@@ -9,15 +9,18 @@ from typing import Final
 
 import msgspec
 import trio
+from msgspec import UNSET, UnsetType
 from quart import Quart, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestTimeout
 
 from taskflow.model.errors import (
+    Fault,
     Forbidden,
     StoreUnavailable,
     TaskFlowError,
     TooManyRequests,
     Unauthorized,
+    Unprocessable,
     UnsupportedEncoding,
 )
 from taskflow.telemetry import Event, emit
@@ -37,12 +40,15 @@ class Problem(msgspec.Struct, frozen=True):
         title: The status in words.
         status: The status of the answer.
         detail: What is wrong in this case, and what to do.
+        errors: Each thing that is wrong with the document that was sent, with its place; there if
+            it is about fields of that.
     """
 
     type: str
     title: str
     status: int
     detail: str
+    errors: tuple[Fault, ...] | UnsetType = UNSET
 
 
 def install(app: Quart) -> None:
@@ -80,9 +86,7 @@ async def answer(error: Exception) -> Response:
 async def _on_our_error(error: TaskFlowError) -> Response:
     if error.status is None:
         return await _on_fault(error)
-    # What a database says of itself is for the log: it names hosts and users.
-    shown = StoreUnavailable() if isinstance(error, StoreUnavailable) else error
-    response = _problem(error.status, str(shown))
+    response = _told(problem_of(error))
     response.headers.update(_fields_of(error))
     return response
 
@@ -135,9 +139,26 @@ async def _on_fault(error: Exception) -> Response:
     )
 
 
+def problem_of(error: TaskFlowError) -> Problem:
+    """What an error that has a status says, as a document."""
+    # What a database says of itself is for the log: it names hosts and users.
+    shown = StoreUnavailable() if isinstance(error, StoreUnavailable) else error
+    faults = error.faults if isinstance(error, Unprocessable) else ()
+    return _document(error.status or HTTPStatus.INTERNAL_SERVER_ERROR, str(shown), faults)
+
+
+def _document(status: int, detail: str, faults: tuple[Fault, ...] = ()) -> Problem:
+    return Problem("about:blank", HTTPStatus(status).phrase, status, detail, faults or UNSET)
+
+
 def _problem(status: int, detail: str) -> Response:
-    problem = Problem("about:blank", HTTPStatus(status).phrase, status, detail)
-    response = Response(msgspec.json.encode(problem), status=status, content_type=MEDIA_TYPE)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    return _told(_document(status, detail))
+
+
+def _told(problem: Problem) -> Response:
+    response = Response(
+        msgspec.json.encode(problem), status=problem.status, content_type=MEDIA_TYPE
+    )
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     return response

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -10,17 +11,21 @@ from quart import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from taskflow.api.backlog import Backlog
+from taskflow.api.edge import CALLER
 from taskflow.api.problems import store_in_time
-from taskflow.api.schemas import (
-    PageRequest,
-    cursor_of,
-    new_task_of,
-    page_request_of,
-    task_id_of,
+from taskflow.api.reading.head import idempotency_key_of, trace_of
+from taskflow.api.reading.new_task import new_task_of
+from taskflow.api.reading.page import PageRequest, cursor_of, page_request_of, task_id_of
+from taskflow.model.errors import (
+    BodyTooLarge,
+    IdempotencyKeyReused,
+    TaskGone,
+    TaskNotFound,
+    UnsupportedEncoding,
 )
-from taskflow.model.errors import BodyTooLarge, TaskNotFound, UnsupportedEncoding
+from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.settings import Settings
-from taskflow.store.base import Page, TaskStore
+from taskflow.store.base import AddedOnce, Page, TaskStore
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -32,11 +37,20 @@ def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
 
     @routes.post("/tasks")
     async def add() -> Response:
-        new_task = new_task_of(await _body(), max_attempts=settings.max_attempts)
+        body = await _body()
+        head = request.headers
+        trace = trace_of(head.get("traceparent", ""), head.get("tracestate", ""))
+        new_task = new_task_of(body, max_attempts=settings.max_attempts, trace=trace)
+        key = idempotency_key_of(
+            head.getlist("Idempotency-Key"),
+            caller=cast("dict[str, Any]", request.scope).get(CALLER),
+            body=body,
+            seconds=settings.idempotency_seconds,
+        )
         with store_in_time():
             await backlog.admit()
-            [task] = await store.add([new_task])
-        return _json(task, status=201, location=f"/tasks/{task.id}")
+            added = await _added(store, [new_task], key)
+        return _handed_in(added.tasks[0], is_replay=added.is_replay)
 
     @routes.get("/tasks")
     async def page() -> Response:
@@ -62,6 +76,32 @@ def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
         return _json(made)
 
     return routes
+
+
+async def _added(
+    store: TaskStore, tasks: Sequence[NewTask], key: IdempotencyKey | None
+) -> AddedOnce:
+    """Keep the tasks, or find those that the same request made before.
+
+    Raises:
+        IdempotencyKeyReused: The key was for another request.
+        TaskGone: Some of these tasks were deleted since.
+    """
+    if key is None:
+        return AddedOnce(await store.add(tasks))
+    added = await store.add_once(tasks, key)
+    if not added.is_same:
+        raise IdempotencyKeyReused
+    if len(added.tasks) < len(tasks):
+        raise TaskGone
+    return added
+
+
+def _handed_in(task: Task, *, is_replay: bool) -> Response:
+    response = _json(task, status=200 if is_replay else 201, location=f"/tasks/{task.id}")
+    if is_replay:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
 
 
 async def _body() -> bytes:

@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from taskflow.engine.dispatcher import Dispatcher, hand_back_unstarted
+from taskflow.engine.expiry import expire_tasks
 from taskflow.engine.lease import keep_lease, rescue_from_the_dead
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
@@ -167,15 +168,22 @@ class Node:
                 heartbeat_seconds=settings.heartbeat_seconds,
             )
         )
-        if settings.retention_seconds is not None:
-            keeping.start_soon(
-                partial(
-                    delete_ended_tasks,
-                    store=self._store,
-                    outage=self._outage,
-                    retention_seconds=settings.retention_seconds,
-                )
+        keeping.start_soon(
+            partial(
+                expire_tasks,
+                store=self._store,
+                outage=self._outage,
+                poll_seconds=settings.poll_seconds,
             )
+        )
+        keeping.start_soon(
+            partial(
+                delete_ended_tasks,
+                store=self._store,
+                outage=self._outage,
+                retention_seconds=settings.retention_seconds,
+            )
+        )
 
     async def _run_workers(
         self, node_id: uuid.UUID, attempts: trio.MemorySendChannel[Attempt]

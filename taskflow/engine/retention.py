@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import trio
@@ -18,12 +19,20 @@ _LONGEST_PAUSE_SECONDS: Final = 60.0
 _BETWEEN_SECONDS: Final = 0.1
 
 
-async def delete_ended_tasks(*, store: TaskStore, outage: Outage, retention_seconds: float) -> None:
-    """Delete tasks whose end is longer past than that, until cancelled.
+async def delete_ended_tasks(
+    *, store: TaskStore, outage: Outage, retention_seconds: float | None
+) -> None:
+    """Delete tasks that were kept long enough, until cancelled.
 
     Every node does so; they share the work, for each passes over what another one has in hand.
+
+    Args:
+        store: Where they are.
+        outage: Told whether the store can be reached.
+        retention_seconds: How long those are kept that do not say so themselves; ``None`` is for
+            ever.
     """
-    pause_seconds = min(retention_seconds, _LONGEST_PAUSE_SECONDS)
+    pause_seconds = min(retention_seconds or math.inf, _LONGEST_PAUSE_SECONDS)
     while True:
         try:
             deleted = await store.delete_ended(age_seconds=retention_seconds, limit=_BATCH)

@@ -130,7 +130,7 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Relea
         case Interrupted():
             emit(Event.TASK_RELEASED, task=task)
             return Release(claim.task_id, claim.token, attempt.elapsed_ms)
-        case Failed() if claim.attempt < claim.max_attempts and is_retryable(outcome):
+        case Failed() if _has_another_try(claim, outcome):
             retrial = _retrial(attempt, outcome, policy)
             emit(Event.TASK_RETRIED, task=task, after_seconds=round(retrial.delay_seconds, 3))
             return retrial
@@ -152,14 +152,20 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Relea
             assert_never(outcome)
 
 
+def _has_another_try(claim: Claim, failure: Failed) -> bool:
+    return claim.attempt < claim.max_attempts and is_retryable(failure, claim.options)
+
+
 def _retrial(attempt: Attempt, failure: Failed, policy: RetryPolicy) -> Retrial:
-    number = attempt.claim.attempt
+    claim = attempt.claim
     # Not for secrets: it only keeps tasks that failed together from coming back together.
     chance = random.random()  # noqa: S311
     return Retrial(
-        attempt.claim.task_id,
-        attempt.claim.token,
-        backoff_seconds(policy, failure, attempt=number, chance=chance),
+        claim.task_id,
+        claim.token,
+        backoff_seconds(
+            policy, failure, attempt=claim.attempt, chance=chance, options=claim.options
+        ),
         failure.error,
         failure.error_type,
         failure.status_code,

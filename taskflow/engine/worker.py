@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
-
 import msgspec
 import trio
 
 from taskflow.engine.load import Load
-from taskflow.fetch.base import Fetcher, request_of
+from taskflow.fetch.base import Fetcher, FetchRequest, Headers, request_of
 from taskflow.model.outcome import ErrorType, Failed, Interrupted, Outcome
+from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS
 from taskflow.model.task import Claim
 
 
@@ -62,16 +61,28 @@ async def _run(
 
 
 async def _attempt(claim: Claim, fetcher: Fetcher, fetch_timeout_seconds: float) -> Outcome:
-    request = request_of(bytes(claim.payload), identity(claim.task_id, claim.attempt))
+    request = request_of(bytes(claim.payload), claim.options.success_on)
     if isinstance(request, Failed):
         return request
-    with trio.move_on_after(fetch_timeout_seconds):
+    request = msgspec.structs.replace(request, headers=request.headers + identity(claim, request))
+    seconds = request.timeout_seconds or fetch_timeout_seconds
+    with trio.move_on_after(seconds):
         return await fetcher.fetch(request)
-    return Failed(
-        ErrorType.TIMEOUT, f"timeout: the fetch took longer than {fetch_timeout_seconds:g} s"
-    )
+    return Failed(ErrorType.TIMEOUT, f"timeout: the fetch took longer than {seconds:g} s")
 
 
-def identity(task_id: uuid.UUID, attempt: int) -> tuple[tuple[str, str], ...]:
-    """Fields by which a target can tell repetitions apart: a task may be fetched twice."""
-    return (("X-TaskFlow-Id", str(task_id)), ("X-TaskFlow-Attempt", str(attempt)))
+def identity(claim: Claim, request: FetchRequest) -> Headers:
+    """Fields by which a target can tell whose request this is, and know it when it comes again.
+
+    A task may be fetched twice; what is not safe to repeat (RFC 9110 section 9.2.1) says so by a
+    key of its own, unless the task brought one. The trace is that of the POST (W3C Trace Context).
+    """
+    fields = [("X-TaskFlow-Id", str(claim.task_id)), ("X-TaskFlow-Attempt", str(claim.attempt))]
+    brought = {name.lower() for name, _ in request.headers}
+    if request.method not in SAFE_METHODS and IDEMPOTENCY_FIELD not in brought:
+        fields.append(("Idempotency-Key", str(claim.task_id)))
+    for name in ("traceparent", "tracestate"):
+        value = getattr(claim.options, name)
+        if value is not None and name not in brought:
+            fields.append((name, value))
+    return tuple(fields)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import abc
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
+from taskflow.model.options import SUCCESS, matches
 from taskflow.model.outcome import ErrorType, Failed, Outcome
+from taskflow.model.request import RequestPayload, content_of
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class FetchRequest(msgspec.Struct, frozen=True):
@@ -18,15 +22,25 @@ class FetchRequest(msgspec.Struct, frozen=True):
         method: An HTTP method in upper case.
         headers: Header fields beside those that the transport makes itself.
         body: The request body in bytes.
+        follows_redirects: Whether to go where a redirect leads.
+        success_on: Which statuses count as success.
+        timeout_seconds: How long it may take; ``None`` is as the settings say.
     """
 
     url: str
     method: str = "GET"
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
     body: bytes = b""
+    follows_redirects: bool = True
+    success_on: tuple[int | str, ...] = SUCCESS
+    timeout_seconds: float | None = None
+
+    def is_success(self, status: int) -> bool:
+        """Whether an answer with this status is what the task is after."""
+        return matches(status, self.success_on)
 
 
-_URL: Final = msgspec.json.Decoder(str)
+_PAYLOAD: Final = msgspec.json.Decoder(str | RequestPayload)
 
 
 class Fetcher(abc.ABC):
@@ -41,16 +55,40 @@ class Fetcher(abc.ABC):
         """
 
 
-def request_of(payload: bytes, headers: tuple[tuple[str, str], ...] = ()) -> FetchRequest | Failed:
+def request_of(
+    payload: bytes, success_on: tuple[int | str, ...] | None = None
+) -> FetchRequest | Failed:
     """What a task's payload (JSON text) asks for: a string is a URL to GET.
 
     Args:
         payload: The task's.
-        headers: Fields that the request is to have in any case.
+        success_on: Which statuses count as success, if the task says so.
     """
+    success_on = SUCCESS if success_on is None else success_on
     try:
-        return FetchRequest(_URL.decode(payload), headers=headers)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+        asked = _PAYLOAD.decode(payload)
+        if isinstance(asked, str):
+            return FetchRequest(asked, success_on=success_on)
+        return _whole_request(asked, success_on)
+    except ValueError:  # what msgspec raises, too
         return Failed(
-            ErrorType.INVALID_URL, "invalid url: the payload must be a string that is a URL"
+            ErrorType.INVALID_URL,
+            "invalid url: the payload must be a string that is a URL, or an object with one",
         )
+
+
+def _whole_request(asked: RequestPayload, success_on: tuple[int | str, ...]) -> FetchRequest:
+    body = None if isinstance(asked.body, msgspec.UnsetType) else bytes(asked.body)
+    content = content_of(body)
+    headers = tuple((asked.headers or {}).items())
+    if content.content_type and not any(name.lower() == "content-type" for name, _ in headers):
+        headers += (("Content-Type", content.content_type),)
+    return FetchRequest(
+        asked.url,
+        method=asked.method or ("GET" if body in (None, b"null") else "POST"),
+        headers=headers,
+        body=content.data,
+        follows_redirects=asked.follow_redirects is not False,
+        success_on=success_on,
+        timeout_seconds=asked.timeout,
+    )

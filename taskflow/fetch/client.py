@@ -18,7 +18,7 @@ from taskflow.fetch.errors import Blocked, ConnectionLost, FetchError, TooManyRe
 from taskflow.fetch.exchange import Answer, exchange
 from taskflow.fetch.files import WantOfFiles
 from taskflow.fetch.guard import Guard
-from taskflow.fetch.hop import Hop, first_hop, is_error, is_redirect, next_hop
+from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop
 from taskflow.fetch.masking import masked_headers
 from taskflow.fetch.resolver import Resolver, SystemResolver
 from taskflow.fetch.retry_after import retry_after_seconds
@@ -101,8 +101,8 @@ class HttpFetcher(Fetcher):
         """See ``Fetcher``. If it is cancelled, the connection in use is closed at once."""
         started = trio.current_time()
         try:
-            hop, answer = await self._follow(first_hop(request))
-            if is_error(answer.status):
+            hop, answer = await self._follow(request)
+            if not request.is_success(answer.status):
                 return _failure_of(answer)
             return Fetched(self._response_of(hop, answer, started))
         except FetchError as error:
@@ -119,22 +119,23 @@ class HttpFetcher(Fetcher):
         """How its connections stand."""
         return self._transport.statistics()
 
-    async def _follow(self, hop: Hop) -> tuple[Hop, Answer]:
+    async def _follow(self, request: FetchRequest) -> tuple[Hop, Answer]:
         """The last request of a chain of redirects, and its answer."""
+        hop = first_hop(request)
         for number in range(self._max_redirects + 1):
             try:
-                answer = await self._ask(hop)
+                answer = await self._ask(hop, request)
             except Blocked as error:
                 if number == 0:
                     raise
                 raise Blocked(f"redirected to what is not fetched from: {error.reason}") from None
-            if not is_redirect(answer.status, answer.location):
+            if not (request.follows_redirects and is_redirect(answer.status, answer.location)):
                 return hop, answer
             assert answer.location is not None
             hop = next_hop(hop, answer.status, answer.location)
         raise TooManyRedirects(f"more than {self._max_redirects} in a row")
 
-    async def _ask(self, hop: Hop) -> Answer:
+    async def _ask(self, hop: Hop, asked: FetchRequest) -> Answer:
         """Ask once; twice if a connection that had been kept turns out to be dead.
 
         A server may close a kept connection in the moment in which it is used again; that is
@@ -144,17 +145,25 @@ class HttpFetcher(Fetcher):
         request = hop.as_h11()  # what cannot be sent is refused before anything is connected to
         connection = await self._transport.acquire(hop.target, fresh=not hop.is_idempotent)
         try:
-            return await self._ask_over(connection, hop, request)
+            return await self._ask_over(connection, hop, request, asked)
         except ConnectionLost:
             if not connection.is_reused or connection.received:
                 raise
         connection = await self._transport.acquire(hop.target, fresh=True)
-        return await self._ask_over(connection, hop, request)
+        return await self._ask_over(connection, hop, request, asked)
 
-    async def _ask_over(self, connection: Connection, hop: Hop, request: h11.Request) -> Answer:
+    async def _ask_over(
+        self, connection: Connection, hop: Hop, request: h11.Request, asked: FetchRequest
+    ) -> Answer:
         is_reusable = False
         try:
-            answer = await exchange(connection, hop, request, max_body_bytes=self._max_body_bytes)
+            answer = await exchange(
+                connection,
+                hop,
+                request,
+                is_wanted=asked.is_success,
+                max_body_bytes=self._max_body_bytes,
+            )
             is_reusable = answer.is_reusable
             return answer
         finally:

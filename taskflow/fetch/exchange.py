@@ -9,6 +9,7 @@ redirects wrongly (see docs/design.md). What is left of it here is how a request
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 import h11
@@ -21,7 +22,7 @@ from taskflow.fetch.connection import Connection
 from taskflow.fetch.decoding import decoder_for
 from taskflow.fetch.errors import BadAnswer, TooLarge, mapped_errors
 from taskflow.fetch.heads import HeadCutter
-from taskflow.fetch.hop import Hop, is_error, is_redirect
+from taskflow.fetch.hop import Hop
 from taskflow.fetch.turns import wait_for_turn
 
 MAX_INTERIM_ANSWERS: Final = 16
@@ -86,7 +87,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 async def exchange(
-    connection: Connection, hop: Hop, request: h11.Request, *, max_body_bytes: int
+    connection: Connection,
+    hop: Hop,
+    request: h11.Request,
+    *,
+    is_wanted: Callable[[int], bool],
+    max_body_bytes: int,
 ) -> Answer:
     """Send a request and receive its answer.
 
@@ -96,6 +102,7 @@ async def exchange(
         connection: To the hop's target.
         hop: What is asked.
         request: The same as it goes over the wire.
+        is_wanted: Whether the body of an answer with this status is to be kept.
         max_body_bytes: How long the answer's body may be, decoded.
 
     Raises:
@@ -104,7 +111,8 @@ async def exchange(
     """
     with mapped_errors(hop.target.host_header):
         try:
-            return await _Exchange(connection, hop, request, max_body_bytes).make_request()
+            one = _Exchange(connection, hop, request, is_wanted, max_body_bytes)
+            return await one.make_request()
         except trio.BrokenResourceError as error:
             if not connection.received:
                 raise
@@ -115,7 +123,12 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
     """asks with our target, our fields, our framing and our bounds."""
 
     def __init__(
-        self, connection: Connection, hop: Hop, request: h11.Request, max_body_bytes: int
+        self,
+        connection: Connection,
+        hop: Hop,
+        request: h11.Request,
+        is_wanted: Callable[[int], bool],
+        max_body_bytes: int,
     ) -> None:
         super().__init__(
             None,  # a session is what we do without
@@ -126,6 +139,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         )
         self._request = request
         self._body = h11.Data(data=hop.body) if hop.body else None
+        self._is_wanted = is_wanted
         self._max_body_bytes = max_body_bytes
         self._unparsed = b""
         self._chunks = 0
@@ -148,17 +162,16 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
     async def _catch_response(self, parser: h11.Connection) -> Answer:
         head = await self._receive_head(parser)
         headers = _joined(head)
-        location = _location_of(head)
-        if is_redirect(head.status_code, location) or is_error(head.status_code):
+        if self._is_wanted(head.status_code):
+            body = await self._receive_body(parser, headers)
+        else:
             body = b""
             await self._drain(parser, headers)
-        else:
-            body = await self._receive_body(parser, headers)
         return Answer(
             status=head.status_code,
             reason=head.reason.decode("latin-1"),
             headers=headers,
-            location=location,
+            location=_location_of(head),
             body=body,
             is_reusable=not self._unparsed and _is_reusable(parser, headers),
         )

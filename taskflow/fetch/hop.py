@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import http
-from typing import Final, TypeAlias
+from typing import Final
 
 import h11
 import msgspec
 
 from taskflow import __version__
-from taskflow.fetch.base import FetchRequest
+from taskflow.fetch.base import FetchRequest, Headers
 from taskflow.fetch.errors import InvalidRequest, InvalidUrl
 from taskflow.fetch.masking import masked_url
 from taskflow.fetch.target import Target, parse_target, resolve_location
-
-Headers: TypeAlias = tuple[tuple[str, str], ...]
+from taskflow.model.request import HEADERS_OF_THE_CONNECTION, REFUSED_METHODS
 
 IDEMPOTENT_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 """RFC 9110 section 9.2.2."""
@@ -25,12 +24,6 @@ _DEFAULTS: Final = (
     ("User-Agent", f"TaskFlow/{__version__}"),
     ("Accept", "*/*"),
     ("Accept-Encoding", "gzip, deflate"),
-)
-_MADE_HERE: Final = frozenset(
-    (
-        *("host", "connection", "content-length", "transfer-encoding", "keep-alive"),
-        *("proxy-connection", "te", "trailer", "upgrade", "expect"),
-    )
 )
 _ABOUT_THE_BODY: Final = frozenset(
     ("content-type", "content-encoding", "content-language", "content-location")
@@ -85,21 +78,16 @@ def first_hop(request: FetchRequest) -> Hop:
         InvalidRequest: It says what only the transport may say.
     """
     for name, _ in request.headers:
-        if name.lower() in _MADE_HERE:
+        if name.lower() in HEADERS_OF_THE_CONNECTION:
             raise InvalidRequest(f"the header {name} is made by TaskFlow; leave it out")
-    if request.method == "CONNECT":
-        raise InvalidRequest("the method CONNECT makes a tunnel, not a fetch")
+    if request.method in REFUSED_METHODS:
+        raise InvalidRequest(f"the method {request.method} is not for fetching")
     return Hop(parse_target(request.url), request.method, request.headers, request.body)
 
 
 def is_redirect(status: int, location: str | None) -> bool:
     """Whether an answer sends us elsewhere. Any other 3xx is an answer like another."""
     return status in _REDIRECTS and location is not None
-
-
-def is_error(status: int) -> bool:
-    """Whether an answer makes the task fail."""
-    return status >= 400  # noqa: PLR2004 - RFC 9110 section 15.5
 
 
 def next_hop(hop: Hop, status: int, location: str) -> Hop:

@@ -15,10 +15,12 @@ The tree::
         ├── Unauthorized         401
         ├── Forbidden            403
         ├── TaskNotFound         404
+        ├── TaskGone             410
         ├── BodyTooLarge         413
         ├── UnsupportedEncoding  415
         ├── Misdirected          421
         ├── Unprocessable        422
+        │   └── IdempotencyKeyReused
         └── TooManyRequests      429
 
 A class's docstring is its default message. ``status`` is the HTTP status that the
@@ -28,7 +30,10 @@ API answers with; the classes without one never reach a client.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import ClassVar
+
+import msgspec
 
 
 class TaskFlowError(Exception):
@@ -120,6 +125,12 @@ class TaskNotFound(RequestError):
     status = 404
 
 
+class TaskGone(RequestError):
+    """This request made a task that was deleted since; make up a new Idempotency-Key."""
+
+    status = 410
+
+
 class BodyTooLarge(RequestError):
     """The request body is larger than this service takes."""
 
@@ -138,10 +149,38 @@ class Misdirected(RequestError):
     status = 421
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a document that was sent.
+
+    Attributes:
+        pointer: Where: a JSON pointer (RFC 6901) in its URI form.
+        detail: What is allowed there.
+    """
+
+    pointer: str
+    detail: str
+
+
 class Unprocessable(RequestError):
-    """The request is well-formed but cannot be processed."""
+    """The request is well-formed but cannot be processed.
+
+    Args:
+        message: Why, in one line.
+        faults: The same by places, if it is about a document.
+    """
 
     status = 422
+
+    def __init__(self, message: str, *, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class IdempotencyKeyReused(Unprocessable):
+    """Another request has come with this Idempotency-Key; make up a new key for a new request."""
+
+    def __init__(self) -> None:
+        super().__init__(inspect.getdoc(type(self)) or "")
 
 
 class TooManyRequests(RequestError):

@@ -26,6 +26,8 @@ class Move(enum.StrEnum):
     """Its node died; counted as a rescue, not as an attempt."""
     POISON = "poison"
     """Its node died once too often."""
+    EXPIRE = "expire"
+    """It was still waiting when its time was over."""
     CANCEL = "cancel"
     """Somebody called it off."""
     REQUEUE = "requeue"
@@ -44,6 +46,7 @@ class Transition(NamedTuple):
 BEGINNINGS: Final = {TaskStatus.PENDING: "add", TaskStatus.RUNNING: "add and claim"}
 TRANSITIONS: Final = (
     Transition(TaskStatus.PENDING, Move.CLAIM, TaskStatus.RUNNING),
+    Transition(TaskStatus.PENDING, Move.EXPIRE, TaskStatus.FAILED),
     Transition(TaskStatus.PENDING, Move.CANCEL, TaskStatus.CANCELED),
     Transition(TaskStatus.RUNNING, Move.COMPLETE, TaskStatus.COMPLETED),
     Transition(TaskStatus.RUNNING, Move.FAIL, TaskStatus.FAILED),

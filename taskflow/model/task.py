@@ -10,18 +10,36 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
 from taskflow.model.outcome import ErrorType
 
 DEFAULT_QUEUE: Final = "default"
 LEAST_PRIORITY: Final = -100
 GREATEST_PRIORITY: Final = 100
 MOST_ATTEMPTS: Final = 100
+MOST_TAGS: Final = 16
+LONGEST_AHEAD_SECONDS: Final = 31_622_400  # a year
+LONGEST_RETENTION_SECONDS: Final = 315_576_000  # ten of them
 # What readers of ``/openapi.json`` see of them; msgspec itself takes any JSON for ``Raw``.
 Payload: TypeAlias = Annotated[
     msgspec.Raw,
     Meta(extra_json_schema={"type": ["string", "number", "boolean", "object", "array"]}),
 ]
 Moment: TypeAlias = Annotated[dt.datetime, Meta(tz=True)]
+QueueName: TypeAlias = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)", max_length=64)
+]
+TagName: TypeAlias = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)", max_length=64)
+]
+# No control characters, which PostgreSQL partly refuses; whole numbers that every reader of JSON
+# can tell apart (RFC 8259, section 6).
+TagValue: TypeAlias = (
+    Annotated[str, Meta(pattern="^[^\x00-\x1f\x7f]*$(?!\n)", max_length=256)]
+    | Annotated[int, Meta(ge=-(2**53 - 1), le=2**53 - 1)]
+    | bool
+)
+Tags: TypeAlias = Annotated[dict[TagName, TagValue], Meta(max_length=MOST_TAGS)]
 
 
 class TaskStatus(enum.StrEnum):
@@ -48,6 +66,12 @@ class NewTask(msgspec.Struct, frozen=True):
         priority: Higher is claimed first.
         delay_seconds: How long from now, by the store's clock, until it may be claimed.
         max_attempts: How many attempts may fail before the task does.
+        run_at: When it may be claimed, in place of a delay; a past moment is now.
+        expires_at: From when on no attempt is begun.
+        retention_seconds: How long it is kept after its end; ``None`` is as the settings say.
+        tags: What it can be found by.
+        host: That of its URL, if it has one.
+        options: How it is to be run.
     """
 
     payload: msgspec.Raw
@@ -55,6 +79,46 @@ class NewTask(msgspec.Struct, frozen=True):
     priority: int = 0
     delay_seconds: float = 0.0
     max_attempts: int = 1
+    run_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
+    retention_seconds: float | None = None
+    tags: dict[str, TagValue] = {}
+    host: str | None = None
+    options: TaskOptions = NO_OPTIONS
+
+    def as_task(self, task_id: uuid.UUID, *, created_at: dt.datetime, run_at: dt.datetime) -> Task:
+        """The task that this is once it is stored."""
+        return Task(
+            id=task_id,
+            payload=self.payload,
+            status=TaskStatus.PENDING,
+            created_at=created_at,
+            run_at=run_at,
+            queue=self.queue,
+            priority=self.priority,
+            max_attempts=self.max_attempts,
+            backoff=self.options.backoff,
+            retry_on=self.options.retry_on,
+            success_on=self.options.success_on,
+            tags=self.tags,
+            expires_at=self.expires_at,
+            retention=self.retention_seconds,
+            callback_url=self.options.callback_url,
+        )
+
+
+class IdempotencyKey(msgspec.Struct, frozen=True):
+    """What makes a repeated request known (draft-ietf-httpapi-idempotency-key-header).
+
+    Attributes:
+        text: As its client made it up, with a mark of whose it is.
+        fingerprint: Of the whole request: another one must not come by the same key.
+        seconds: How long it is remembered.
+    """
+
+    text: str
+    fingerprint: bytes
+    seconds: float
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +140,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         attempt: How many attempts counted so far, a running one included.
         max_attempts: How many may fail before the task does.
         rescues: How often its node died under it.
+        tags: What it can be found by.
+        expires_at: From when on no attempt is begun.
+        backoff: How long it waits between attempts; ``None`` is as the settings say.
+        retry_on: Which statuses are worth another attempt; ``None`` is those that ask for it.
+        success_on: Which statuses count as success; ``None`` is 2xx.
+        retention: How long it is kept after its end, in seconds; ``None`` is as the settings say.
+        callback_url: Who is to be told of its end.
     """
 
     id: uuid.UUID
@@ -93,6 +164,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     max_attempts: int = 1
     rescues: int = 0
+    tags: dict[str, TagValue] = {}
+    expires_at: Moment | None = None
+    backoff: Backoff | Pauses | None = None
+    retry_on: StatusPatterns | None = None
+    success_on: StatusPatterns | None = None
+    retention: float | None = None
+    callback_url: str | None = None
 
 
 class AttemptStatus(enum.StrEnum):
@@ -142,3 +220,4 @@ class Claim(msgspec.Struct, frozen=True):
     payload: msgspec.Raw
     attempt: int
     max_attempts: int
+    options: TaskOptions = NO_OPTIONS

@@ -199,6 +199,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[float, Meta(gt=0, le=10 * 365 * 86_400)] | None,
         Meta(description="How long tasks are kept after their end; empty is for ever"),
     ] = None
+    idempotency_seconds: Annotated[
+        float,
+        Meta(gt=0, le=31_536_000, description="How long the Idempotency-Key of a POST is known"),
+    ] = 86_400.0
     database_connections: Annotated[
         int,
         Meta(ge=1, le=100, description="Connections to PostgreSQL in a process, two more aside"),

@@ -23,7 +23,9 @@ from typing import Final
 import msgspec
 
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import AttemptRecord, Claim, NewTask, Task, TaskStatus
+from taskflow.model.task import AttemptRecord, Claim, IdempotencyKey, NewTask, Task, TaskStatus
+
+EXPIRED: Final = "expired: it was still waiting at its expires_at"
 
 # What a page may have to hold in memory, documents only. A page always has a task, if there
 # is one; further ones come while there is room.
@@ -68,6 +70,21 @@ class Release(msgspec.Struct, frozen=True):
     task_id: uuid.UUID
     token: uuid.UUID
     elapsed_ms: float | None = None
+
+
+class AddedOnce(msgspec.Struct, frozen=True):
+    """What a request with an idempotency key came to.
+
+    Attributes:
+        tasks: Those that it made, or that the first one with this key made, as they stand now;
+            of these the ones that were deleted since are missing.
+        is_replay: Whether there was a first one.
+        is_same: Whether that one had the same fingerprint; the tasks are not told if not.
+    """
+
+    tasks: list[Task]
+    is_replay: bool = False
+    is_same: bool = True
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -131,6 +148,13 @@ class TaskStore(abc.ABC):
         A node that waits for work may have claimed them by then (see ``wait_for_work``). When
         this returns the tasks survive a crash of any process (where the store is
         durable at all), and whoever waits for work has been woken.
+        """
+
+    @abc.abstractmethod
+    async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
+        """Keep new tasks like ``add``, unless a request with this key has come before.
+
+        Of several at the same moment, on whatever nodes, one makes the tasks.
         """
 
     @abc.abstractmethod
@@ -256,13 +280,26 @@ class TaskStore(abc.ABC):
             IllegalMove: It is not at such an end.
         """
 
+    # By the clock
+
     @abc.abstractmethod
-    async def delete_ended(self, *, age_seconds: float, limit: int) -> int:
-        """Delete some tasks that ended so long ago, with their attempts; return how many.
+    async def expire(self, *, limit: int) -> int:
+        """End up to ``limit`` PENDING tasks whose time is over as FAILED; return how many."""
+
+    @abc.abstractmethod
+    async def seconds_to_expiry(self) -> float | None:
+        """How long until the next PENDING task expires; ``None`` if none will."""
+
+    @abc.abstractmethod
+    async def delete_ended(self, *, age_seconds: float | None, limit: int) -> int:
+        """Delete some tasks that were kept long enough, with their attempts; return how many.
+
+        Idempotency keys that are old enough are forgotten, too.
 
         Args:
-            age_seconds: How long their end must be past.
-            limit: How many at most of each final status. Fewer go when they are large.
+            age_seconds: How long the end of tasks that do not say so themselves must be past;
+                ``None`` if these are kept for ever.
+            limit: How many at most of each kind. Fewer go when they are large.
         """
 
     # Waiting and watching

@@ -22,9 +22,19 @@ from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, NewTask, Task, TaskStatus
+from taskflow.model.task import (
+    AttemptRecord,
+    AttemptStatus,
+    Claim,
+    IdempotencyKey,
+    NewTask,
+    Task,
+    TaskStatus,
+)
 from taskflow.store.base import (
+    EXPIRED,
     PAGE_BUDGET_BYTES,
+    AddedOnce,
     Ending,
     Page,
     Release,
@@ -54,12 +64,22 @@ class _Hold(msgspec.Struct, frozen=True):
     token: uuid.UUID
 
 
+class _KnownKey(msgspec.Struct, frozen=True):
+    """What a request with an idempotency key made."""
+
+    fingerprint: bytes
+    task_ids: list[uuid.UUID]
+    expires_at: float
+
+
 class MemoryStore(TaskStore):
     """Tasks in memory. To be made and used inside one Trio run."""
 
     def __init__(self) -> None:
         self._tasks: dict[uuid.UUID, Task] = {}
         self._ids: list[uuid.UUID] = []  # in order, for new ids are greater than all before
+        self._handed_in: dict[uuid.UUID, NewTask] = {}
+        self._keys: dict[str, _KnownKey] = {}
         self._pending: set[uuid.UUID] = set()
         self._holds: dict[uuid.UUID, _Hold] = {}
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
@@ -68,6 +88,7 @@ class MemoryStore(TaskStore):
         self._due: list[tuple[int, dt.datetime, uuid.UUID]] = []
         self._due_by_age: list[tuple[dt.datetime, uuid.UUID]] = []
         self._later: list[tuple[dt.datetime, uuid.UUID]] = []
+        self._expiring: list[tuple[dt.datetime, uuid.UUID]] = []
         self._work = Bell()
         self._handover = Handover()
         self._last_stamp = 0
@@ -75,32 +96,23 @@ class MemoryStore(TaskStore):
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await trio.lowlevel.checkpoint()
-        now = self._now()
-        added = [
-            Task(
-                id=self._new_id(),
-                payload=task.payload,
-                status=TaskStatus.PENDING,
-                created_at=now,
-                run_at=now + dt.timedelta(seconds=task.delay_seconds),
-                queue=task.queue,
-                priority=task.priority,
-                max_attempts=task.max_attempts,
+        return self._add(tasks)
+
+    async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
+        await trio.lowlevel.checkpoint()
+        known = self._keys.get(key.text)
+        if known is None or known.expires_at <= trio.current_time():
+            added = self._add(tasks)
+            self._keys[key.text] = _KnownKey(
+                key.fingerprint,
+                [task.id for task in added],
+                expires_at=trio.current_time() + key.seconds,
             )
-            for task in tasks
-        ]
-        with self._handover.reserved(tasks) as (reservation, places):
-            is_alive = self._is_alive(reservation.node_id)
-            claimed = [added[place] for place in places if is_alive]
-            for task in added:
-                self._ids.append(task.id)
-                self._tasks[task.id] = task
-                if task not in claimed:
-                    self._put_back(task)
-            if claimed:
-                held = self._hold(claimed, reservation.node_id, reservation.token)
-                reservation.hand_over(_claims(held, reservation.token))
-        return added
+            return AddedOnce(added)
+        if known.fingerprint != key.fingerprint:
+            return AddedOnce([], is_replay=True, is_same=False)
+        made = [self._tasks[task_id] for task_id in known.task_ids if task_id in self._tasks]
+        return AddedOnce(made, is_replay=True)
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
@@ -207,7 +219,7 @@ class MemoryStore(TaskStore):
         for waiting, most in ((self._by_age(), by_age), (self._by_urgency(), limit)):
             some = itertools.islice(waiting, min(most, limit - len(taken)))
             taken += self._hold(some, node_id, token)
-        return _claims(taken, token)
+        return self._claims(taken, token)
 
     async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
@@ -285,17 +297,45 @@ class MemoryStore(TaskStore):
             rescues=0,
             error=None,
             error_type=None,
+            expires_at=None,
         )
 
-    async def delete_ended(self, *, age_seconds: float, limit: int) -> int:
+    async def expire(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
-        horizon = self._now() - dt.timedelta(seconds=age_seconds)
-        ended = (self._tasks[task_id] for task_id in self._ids)
-        old = [task for task in ended if task.finished_at and task.finished_at < horizon]
+        count = 0
+        while count < limit and self._expiring and self._expiring[0][0] <= self._now():
+            expires_at, task_id = heapq.heappop(self._expiring)
+            if self._waits_until(task_id, expires_at):
+                self._move(task_id, Move.EXPIRE, error=EXPIRED, error_type=ErrorType.EXPIRED)
+                count += 1
+        return count
+
+    async def seconds_to_expiry(self) -> float | None:
+        await trio.lowlevel.checkpoint()
+        while self._expiring:
+            expires_at, task_id = self._expiring[0]
+            if self._waits_until(task_id, expires_at):
+                return (expires_at - self._now()).total_seconds()
+            heapq.heappop(self._expiring)
+        return None
+
+    async def delete_ended(self, *, age_seconds: float | None, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        now = self._now()
+        old = [
+            task
+            for task in self._tasks.values()
+            if task.finished_at is not None
+            and (seconds := age_seconds if task.retention is None else task.retention) is not None
+            and task.finished_at + dt.timedelta(seconds=seconds) <= now
+        ]
         for task in old[:limit]:
             del self._tasks[task.id]
+            del self._handed_in[task.id]
             del self._ids[bisect.bisect_left(self._ids, task.id)]
             self._attempts.pop(task.id, None)
+        for text in [k for k, key in self._keys.items() if key.expires_at <= trio.current_time()]:
+            del self._keys[text]
         return len(old[:limit])
 
     async def wait_for_work(self, taker: Taker | None = None) -> None:
@@ -312,6 +352,26 @@ class MemoryStore(TaskStore):
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(kind="memory", place="this process")
+
+    def _add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        now = self._now()
+        added = [
+            task.as_task(self._new_id(), created_at=now, run_at=_due_at(task, now))
+            for task in tasks
+        ]
+        with self._handover.reserved(tasks) as (reservation, places):
+            is_alive = self._is_alive(reservation.node_id)
+            claimed = [added[place] for place in places if is_alive]
+            for task, new_task in zip(added, tasks, strict=True):
+                self._ids.append(task.id)
+                self._tasks[task.id] = task
+                self._handed_in[task.id] = new_task
+                if task not in claimed:
+                    self._put_back(task)
+            if claimed:
+                held = self._hold(claimed, reservation.node_id, reservation.token)
+                reservation.hand_over(self._claims(held, reservation.token))
+        return added
 
     def _move(self, task_id: uuid.UUID, move: Move, *, counted: int = 0, **changes: object) -> Task:
         """Make a move of the lifecycle, with all that goes with it.
@@ -348,6 +408,21 @@ class MemoryStore(TaskStore):
             held.append(self._move(task.id, Move.CLAIM, started_at=self._now(), counted=1))
         return held
 
+    def _claims(self, held: Iterable[Task], token: uuid.UUID) -> list[Claim]:
+        """In the order in which they are to run."""
+        in_order = sorted(held, key=lambda task: (-task.priority, task.run_at, task.id))
+        return [
+            Claim(
+                task.id,
+                token,
+                task.payload,
+                task.attempt,
+                task.max_attempts,
+                self._handed_in[task.id].options,
+            )
+            for task in in_order
+        ]
+
     def _keep_attempt(
         self, task_id: uuid.UUID, status: AttemptStatus, **known: object
     ) -> dt.datetime:
@@ -371,6 +446,8 @@ class MemoryStore(TaskStore):
         self._tasks[task.id] = task
         self._pending.add(task.id)
         heapq.heappush(self._later, (task.run_at, task.id))
+        if task.expires_at is not None:
+            heapq.heappush(self._expiring, (task.expires_at, task.id))
         self._work.ring()
 
     def _collect_due(self) -> None:
@@ -396,7 +473,12 @@ class MemoryStore(TaskStore):
     def _waiting(self, task_id: uuid.UUID, run_at: dt.datetime) -> Task | None:
         task = self._tasks.get(task_id)
         is_waiting = task and task.status is TaskStatus.PENDING and task.run_at == run_at
-        return task if is_waiting else None
+        is_over = task and task.expires_at and task.expires_at <= self._now()
+        return task if is_waiting and not is_over else None
+
+    def _waits_until(self, task_id: uuid.UUID, expires_at: dt.datetime) -> bool:
+        task = self._tasks.get(task_id)
+        return bool(task and task.status is TaskStatus.PENDING and task.expires_at == expires_at)
 
     def _is_alive(self, node_id: uuid.UUID) -> bool:
         node = self._nodes.get(node_id)
@@ -421,9 +503,7 @@ class MemoryStore(TaskStore):
         return uuid.UUID(int=number)
 
 
-def _claims(held: Iterable[Task], token: uuid.UUID) -> list[Claim]:
-    """In the order in which they are to run."""
-    in_order = sorted(held, key=lambda task: (-task.priority, task.run_at, task.id))
-    return [
-        Claim(task.id, token, task.payload, task.attempt, task.max_attempts) for task in in_order
-    ]
+def _due_at(task: NewTask, now: dt.datetime) -> dt.datetime:
+    if task.run_at is not None:
+        return max(task.run_at, now)
+    return now + dt.timedelta(seconds=task.delay_seconds)

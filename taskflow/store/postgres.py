@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import itertools
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
@@ -21,11 +22,21 @@ from taskflow.bell import Bell
 from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.model.lifecycle import Move
-from taskflow.model.task import AttemptRecord, Claim, NewTask, Task, TaskStatus
+from taskflow.model.task import (
+    AttemptRecord,
+    Claim,
+    IdempotencyKey,
+    NewTask,
+    Task,
+    TaskStatus,
+)
 from taskflow.settings import Settings
 from taskflow.store import queries
+from taskflow.store.additions import Entry, parameters_of, size_of
 from taskflow.store.base import (
+    EXPIRED,
     PAGE_BUDGET_BYTES,
+    AddedOnce,
     Ending,
     Page,
     Release,
@@ -48,7 +59,9 @@ from taskflow.store.frontier import Frontier, Look, parse
 from taskflow.store.handover import Handover
 from taskflow.store.listen import listen
 from taskflow.store.migrate import Migration, migrate
-from taskflow.store.rows import Row, attempt_of, raw, task_of
+from taskflow.store.rows import Row, attempt_of, options_of, raw, task_of
+
+LARGE_ADDITION: Final = 100
 
 _GREATEST_ID: Final = uuid.UUID(int=2**128 - 1)
 
@@ -68,12 +81,19 @@ class PostgresStore(TaskStore):
         self._frontier = Frontier()
         self._handover = Handover()
         self.sender: Final = uuid.uuid4().hex
-        self.additions: Final = GroupCommit[NewTask, Task](
-            self._add, size_of=lambda task: len(bytes(task.payload))
-        )
+        self._requests = itertools.count()
+        self.additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
+        # Of many tasks at once, so that single ones need not wait for them.
+        self.large_additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
-        return await self.additions.submit(tasks)
+        return [task for task in await self._submit(tasks, None) if task is not None]
+
+    async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
+        added = await self._submit(tasks, key)
+        if None not in added:
+            return AddedOnce([task for task in added if task is not None])
+        return await self._database.run(lambda connection: self._known(connection, key))
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         return await self._database.run(lambda connection: self._read_one(connection, task_id))
@@ -174,11 +194,11 @@ class PostgresStore(TaskStore):
 
         with self._frontier.looking() as look:
             rows = await self._database.run(lambda connection: work(connection, look))
-            look.claimed((row[4], row[5]) for row in rows)
-        in_order = sorted(rows, key=lambda row: (-row[4], row[5], row[0]))
+            look.claimed((row[5], row[6]) for row in rows)
+        in_order = sorted(rows, key=lambda row: (-row[5], row[6], row[0]))
         return [
-            Claim(task_id, token, raw(payload), attempt, max_attempts)
-            for task_id, payload, attempt, max_attempts, *_ in in_order
+            Claim(task_id, token, raw(payload), attempt, max_attempts, options_of(options))
+            for task_id, payload, attempt, max_attempts, options, *_ in in_order
         ]
 
     async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
@@ -226,17 +246,27 @@ class PostgresStore(TaskStore):
         self._announce(rows)
         return task
 
-    async def delete_ended(self, *, age_seconds: float, limit: int) -> int:
-        deleted = 0
-        for status in (status for status in TaskStatus if status.is_final):
-            [(count,)] = await self._run(
-                "delete_if_ended_before",
-                status=status.value,
-                age_seconds=age_seconds,
-                limit=limit,
-                budget_bytes=PAGE_BUDGET_BYTES,
-            )
-            deleted += count
+    async def expire(self, *, limit: int) -> int:
+        return len(await self._run("expire_if_over", limit=limit, error=EXPIRED))
+
+    async def seconds_to_expiry(self) -> float | None:
+        rows = await self._run("next_expiry")
+        return rows[0][0] if rows else None
+
+    async def delete_ended(self, *, age_seconds: float | None, limit: int) -> int:
+        await self._run("forget_old_keys", limit=limit)
+        deleted: int
+        bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
+        [(deleted,)] = await self._run("delete_if_kept_long_enough", **bounds)
+        if age_seconds is not None:
+            for status in (status for status in TaskStatus if status.is_final):
+                [(count,)] = await self._run(
+                    "delete_if_ended_before",
+                    status=status.value,
+                    age_seconds=age_seconds,
+                    **bounds,
+                )
+                deleted += count
         return deleted
 
     async def wait_for_work(self, taker: Taker | None = None) -> None:
@@ -271,41 +301,48 @@ class PostgresStore(TaskStore):
             self._frontier.distrust()
         self._work.ring()
 
-    async def _add(self, tasks: Sequence[NewTask]) -> list[Task]:
+    async def _submit(
+        self, tasks: Sequence[NewTask], key: IdempotencyKey | None
+    ) -> list[Task | None]:
+        """Store tasks; ``None`` for each if their request is known already."""
+        request = next(self._requests)
+        entries = [Entry(task, key, request) for task in tasks]
+        many = len(entries) > LARGE_ADDITION
+        return await (self.large_additions if many else self.additions).submit(entries)
+
+    async def _add(self, entries: Sequence[Entry]) -> list[Task | None]:
+        tasks = [entry.task for entry in entries]
         with self._handover.reserved(tasks) as (reservation, places):
-            rows = await self._run(
+            found = await self._run(
                 "add",
-                payloads=[bytes(task.payload).decode() for task in tasks],
-                queues=[task.queue for task in tasks],
-                priorities=[task.priority for task in tasks],
-                delays=[float(task.delay_seconds) for task in tasks],
-                attempts=[task.max_attempts for task in tasks],
-                claimed=[place in places for place in range(len(tasks))],
                 node_id=reservation.node_id,
                 token=reservation.token,
                 sender=self.sender,
+                **parameters_of(entries, set(places)),
             )
-            claimed = [(rows[place][0], tasks[place]) for place in places if rows[place][4]]
+            rows = {place: row for place, *row in found}
             reservation.hand_over(
                 [
-                    Claim(task_id, reservation.token, task.payload, 1, task.max_attempts)
-                    for task_id, task in claimed
+                    _first_claim(rows[place][0], reservation.token, tasks[place])
+                    for place in places
+                    if place in rows and rows[place][-1]
                 ]
             )
-        self._announce([row for row in rows if not row[4]])
-        return [
-            Task(
-                id=task_id,
-                payload=task.payload,
-                status=TaskStatus.PENDING,
-                created_at=created_at,
-                run_at=run_at,
-                queue=task.queue,
-                priority=task.priority,
-                max_attempts=task.max_attempts,
-            )
-            for task, (task_id, _, run_at, created_at, _) in zip(tasks, rows, strict=True)
-        ]
+        self._announce([tuple(row) for row in rows.values() if not row[-1]])
+        added: list[Task | None] = [None] * len(tasks)
+        for place, (task_id, _, run_at, created_at, _) in rows.items():
+            added[place] = tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
+        return added
+
+    def _known(self, connection: Connection, key: IdempotencyKey) -> AddedOnce:
+        """What the request that came first with this key made."""
+        rows = self._execute(connection, "known_keys", {"keys": [key.text]})
+        if not rows:
+            raise StoreUnavailable  # forgotten just now: as good as not being in time
+        [(_, fingerprint, task_ids)] = rows
+        if fingerprint != key.fingerprint:
+            return AddedOnce([], is_replay=True, is_same=False)
+        return AddedOnce(self._read(connection, task_ids)[::-1], is_replay=True)
 
     def _announce(self, rows: Sequence[Row]) -> None:
         """Tasks are PENDING now: rows begin with their id, priority and ``run_at``."""
@@ -365,6 +402,10 @@ class PostgresStore(TaskStore):
         return [task_of(row) for row in self._execute(connection, "read", {"ids": ids})]
 
 
+def _first_claim(task_id: uuid.UUID, token: uuid.UUID, task: NewTask) -> Claim:
+    return Claim(task_id, token, task.payload, 1, task.max_attempts, task.options)
+
+
 @contextlib.asynccontextmanager
 async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[PostgresStore]:
     """Migrate the database, and keep tasks in it until the block ends.
@@ -389,6 +430,7 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
     ):
         store = PostgresStore(database, heartbeats, place=migrated.place, version=migrated.version)
         nursery.start_soon(store.additions.run)
+        nursery.start_soon(store.large_additions.run)
         if pooler == "none":  # LISTEN is for the server connection of a moment otherwise
             nursery.start_soon(
                 functools.partial(

@@ -5,36 +5,73 @@
 
 -- name: add
 -- Keep new tasks and wake other nodes, in one statement and so in one transaction. Those that are
--- claimed as they are stored, by a node that is alive, are news to nobody.
+-- claimed as they are stored, by a node that is alive, are news to nobody. What hardly any task
+-- has comes as JSON. A request whose key is known already adds nothing; of several at once the
+-- first one wins, and the keys are taken in one order everywhere, so that nobody waits in a circle.
 WITH claim AS MATERIALIZED (
     SELECT id AS node_id, name AS node, %(token)s::uuid AS claim_token, now() AS started_at
     FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
 ), numbered AS MATERIALIZED (
-    SELECT taskflow_new_id() AS id, *, now() + make_interval(secs => delay_seconds) AS run_at
+    SELECT taskflow_new_id() AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host,
+           t.is_wanted, t.place, extra.expires_at, extra.retention_seconds, extra.tags,
+           extra.options, extra.key, extra.fingerprint, extra.key_seconds, extra.request,
+           CASE WHEN extra.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
+           ELSE greatest(extra.run_at, now()) END AS run_at
     FROM unnest(
         %(payloads)b::text[], %(queues)b::text[], %(priorities)b::smallint[],
-        %(delays)b::float8[], %(attempts)b::integer[], %(claimed)b::boolean[]
+        %(delays)b::float8[], %(attempts)b::integer[], %(hosts)b::text[], %(extras)b::text[],
+        %(claimed)b::boolean[]
     ) WITH ORDINALITY
-        AS t (payload, queue, priority, delay_seconds, max_attempts, is_wanted, place)
+        AS t (payload, queue, priority, delay_seconds, max_attempts, host, extra, is_wanted, place)
+    LEFT JOIN LATERAL json_to_record(t.extra::json) AS extra (
+        run_at timestamptz, expires_at timestamptz, retention_seconds float8, tags json,
+        options json, key text, fingerprint text, key_seconds float8, request integer
+    ) ON t.extra IS NOT NULL
+), requests AS (
+    SELECT key, request, min(fingerprint) AS fingerprint, min(key_seconds) AS key_seconds,
+           array_agg(id ORDER BY place) AS task_ids
+    FROM numbered WHERE key IS NOT NULL GROUP BY key, request
+), keyed AS (
+    INSERT INTO taskflow_idempotency_keys AS known (key, fingerprint, task_ids, expires_at)
+    SELECT DISTINCT ON (key) key, decode(fingerprint, 'hex'), task_ids,
+           now() + make_interval(secs => key_seconds)
+    FROM requests ORDER BY key, request
+    ON CONFLICT (key) DO UPDATE
+    SET fingerprint = EXCLUDED.fingerprint, task_ids = EXCLUDED.task_ids,
+        expires_at = EXCLUDED.expires_at
+    WHERE known.expires_at <= now()
+    RETURNING task_ids
 ), handed_in AS MATERIALIZED (
     SELECT * FROM numbered LEFT JOIN claim ON is_wanted
+    WHERE key IS NULL OR id IN (SELECT unnest(task_ids) FROM keyed)
 ), kept AS (
     INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts,
+                                host, expires_at, retention_seconds, tags, options,
                                 status, attempt, node_id, node, claim_token, started_at)
-    SELECT id, payload::json, octet_length(payload), queue, priority, run_at, max_attempts,
+    SELECT id, payload::json, octet_length(concat(payload, tags, options)), queue, priority, run_at, max_attempts,
+           host, expires_at, retention_seconds, tags, options,
            CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, (node IS NOT NULL)::integer,
            node_id, node, claim_token, started_at
     FROM handed_in ORDER BY place
+), tagged AS (
+    INSERT INTO taskflow_tags (name, value, task_id)
+    SELECT tag.key, tag.value, handed_in.id
+    FROM handed_in CROSS JOIN LATERAL json_each_text(tags) AS tag
+    WHERE tags IS NOT NULL
 ), announced AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
     FROM handed_in WHERE node IS NULL
 )
-SELECT id, priority, run_at, now(), node IS NOT NULL
+SELECT place - 1, id, priority, run_at, now(), node IS NOT NULL
 FROM handed_in CROSS JOIN announced ORDER BY place
+
+-- name: known_keys
+SELECT key, fingerprint, task_ids FROM taskflow_idempotency_keys WHERE key = ANY (%(keys)b::text[])
 
 -- name: read
 SELECT id, payload::text, status, result::text, error, error_type, created_at, run_at,
-       started_at, finished_at, queue, priority, attempt, max_attempts, rescues
+       started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
+       expires_at, retention_seconds, options::text
 FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC
@@ -144,6 +181,7 @@ SET status = CASE WHEN is_poison THEN 'FAILED' ELSE 'PENDING' END,
             THEN format('poison: its node died %%s times while running it', rescues + 1)
             ELSE error END,
     finished_at = CASE WHEN is_poison THEN now() END,
+    delete_at = CASE WHEN is_poison THEN now() + make_interval(secs => retention_seconds) END,
     attempt = t.attempt - 1, rescues = rescues + 1, node_id = NULL, claim_token = NULL
 FROM lost WHERE t.id = lost.id
 RETURNING t.id, t.priority, t.run_at, is_poison
@@ -174,6 +212,7 @@ WITH alive AS MATERIALIZED (
         SELECT t.id FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.priority = place.priority
           AND t.run_at BETWEEN place.since AND now() AND EXISTS (SELECT FROM alive)
+          AND (t.expires_at IS NULL OR t.expires_at > now())
         ORDER BY t.run_at, t.id LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     ) AS one
@@ -183,7 +222,8 @@ UPDATE taskflow_tasks AS t
 SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
     claim_token = %(token)s, started_at = now(), attempt = attempt + 1
 FROM due WHERE t.id = due.id
-RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.priority, t.run_at
+RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
+          t.run_at
 
 -- name: claim_by_age_if_alive
 -- Those that have been due for the longest, whatever their priority: of each priority the
@@ -197,6 +237,7 @@ WITH alive AS MATERIALIZED (
         SELECT t.id, t.run_at FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.priority = place.priority
           AND t.run_at BETWEEN place.since AND now()
+          AND (t.expires_at IS NULL OR t.expires_at > now())
         ORDER BY t.run_at, t.id LIMIT %(limit)s
     ) AS one
     ORDER BY one.run_at, one.id LIMIT %(limit)s
@@ -209,7 +250,8 @@ UPDATE taskflow_tasks AS t
 SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
     claim_token = %(token)s, started_at = now(), attempt = attempt + 1
 FROM due WHERE t.id = due.id
-RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.priority, t.run_at
+RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
+          t.run_at
 
 -- name: next_due
 -- In how many seconds the next task becomes due that is not due yet.
@@ -225,7 +267,8 @@ UPDATE taskflow_tasks AS t
 SET status = e.status, result = e.result::json, error = e.error, error_type = e.error_type,
     status_code = e.status_code, elapsed_ms = e.elapsed_ms,
     size_bytes = size_bytes + coalesce(octet_length(e.result), 0),
-    finished_at = now(), node_id = NULL, claim_token = NULL
+    finished_at = now(), delete_at = now() + make_interval(secs => retention_seconds),
+    node_id = NULL, claim_token = NULL
 FROM unnest(
     %(ids)b::uuid[], %(tokens)b::uuid[], %(statuses)b::text[], %(results)b::text[],
     %(errors)b::text[], %(error_types)b::text[], %(status_codes)b::smallint[],
@@ -292,12 +335,15 @@ WITH open AS MATERIALIZED (
     SELECT id, attempt, 'CANCELED', node, started_at, now() FROM open WHERE status = 'RUNNING'
 )
 UPDATE taskflow_tasks AS t
-SET status = 'CANCELED', finished_at = now(), node_id = NULL, claim_token = NULL
+SET status = 'CANCELED', finished_at = now(),
+    delete_at = now() + make_interval(secs => retention_seconds),
+    node_id = NULL, claim_token = NULL
 FROM open WHERE t.id = open.id
 RETURNING t.id
 
 -- name: requeue_if_ended
--- From the start: nothing of the earlier runs counts any more, but their attempts are kept.
+-- From the start: nothing of the earlier runs counts any more, but their attempts are kept. Whoever
+-- wants it run again does not mind that it is late.
 WITH ended AS MATERIALIZED (
     SELECT id, status, attempt, node, started_at, finished_at, error, error_type, status_code,
            elapsed_ms
@@ -309,18 +355,38 @@ WITH ended AS MATERIALIZED (
                                    error, error_type, status_code, elapsed_ms)
     SELECT id, attempt, status, node, started_at, finished_at, error, error_type, status_code,
            elapsed_ms
-    FROM ended WHERE status = 'FAILED' AND error_type <> 'poison' AND attempt > 0
+    FROM ended
+    WHERE status = 'FAILED' AND error_type NOT IN ('poison', 'expired') AND attempt > 0
 ), requeued AS (
     UPDATE taskflow_tasks AS t
     SET status = 'PENDING', run_at = now(), attempt = 0, rescues = 0, error = NULL,
         error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,
-        started_at = NULL, finished_at = NULL
+        started_at = NULL, finished_at = NULL, expires_at = NULL, delete_at = NULL
     FROM ended WHERE t.id = ended.id
     RETURNING t.id, t.priority, t.run_at
 ), announced AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM requeued
 )
 SELECT id, priority, run_at FROM requeued CROSS JOIN announced
+
+-- name: expire_if_over
+-- SKIP LOCKED: what is being claimed at this moment has begun in time.
+WITH over AS MATERIALIZED (
+    SELECT id FROM taskflow_tasks
+    WHERE status = 'PENDING' AND expires_at <= now()
+    ORDER BY expires_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE taskflow_tasks AS t
+SET status = 'FAILED', error_type = 'expired', error = %(error)s, finished_at = now(),
+    delete_at = now() + make_interval(secs => retention_seconds)
+FROM over WHERE t.id = over.id
+RETURNING t.id
+
+-- name: next_expiry
+-- In how many seconds the next task that waits expires.
+SELECT extract(epoch FROM expires_at - now())::float8 FROM taskflow_tasks
+WHERE status = 'PENDING' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1
 
 -- name: attempts
 -- The last attempt stands in the task's row until another move puts it with the others.
@@ -334,7 +400,7 @@ FROM (
            error, error_type
     FROM taskflow_tasks
     WHERE id = %(id)s AND attempt > 0
-      AND (status = 'COMPLETED' OR status = 'FAILED' AND error_type <> 'poison')
+      AND (status = 'COMPLETED' OR status = 'FAILED' AND error_type NOT IN ('poison', 'expired'))
     UNION ALL
     SELECT 1, 0, attempt, status, node, started_at, NULL, NULL, NULL, NULL, NULL
     FROM taskflow_tasks WHERE id = %(id)s AND status = 'RUNNING'
@@ -346,7 +412,7 @@ ORDER BY place, id
 -- nothing ends before it was created: so the index on (status, id) finds them.
 WITH old AS (
     SELECT id, size_bytes FROM taskflow_tasks
-    WHERE status = %(status)s
+    WHERE status = %(status)s AND retention_seconds IS NULL
       AND finished_at < now() - make_interval(secs => %(age_seconds)s)
       AND id < taskflow_least_id(now() - make_interval(secs => %(age_seconds)s))
     ORDER BY id LIMIT %(limit)s
@@ -359,3 +425,27 @@ WITH old AS (
     RETURNING id
 )
 SELECT count(*) FROM deleted
+
+-- name: delete_if_kept_long_enough
+-- Those that say themselves how long they are kept.
+WITH old AS (
+    SELECT id, delete_at, size_bytes FROM taskflow_tasks
+    WHERE delete_at <= now()
+    ORDER BY delete_at, id LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), few AS (
+    SELECT id, sum(size_bytes) OVER (ORDER BY delete_at, id) - size_bytes AS bytes_before FROM old
+), deleted AS (
+    DELETE FROM taskflow_tasks
+    WHERE id IN (SELECT id FROM few WHERE bytes_before < %(budget_bytes)s)
+    RETURNING id
+)
+SELECT count(*) FROM deleted
+
+-- name: forget_old_keys
+DELETE FROM taskflow_idempotency_keys
+WHERE key IN (
+    SELECT key FROM taskflow_idempotency_keys
+    WHERE expires_at <= now() ORDER BY expires_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)

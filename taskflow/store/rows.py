@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.model.task import AttemptRecord, AttemptStatus, TagValue, Task, TaskStatus
 
 Row = tuple[Any, ...]
+
+_TAGS: Final = msgspec.json.Decoder(dict[str, TagValue])
+_OPTIONS: Final = msgspec.json.Decoder(TaskOptions)
 
 
 def task_of(row: Row) -> Task:
     """A row of ``read``."""
     (task_id, payload, status, result, error, error_type, *rest) = row
     created_at, run_at, started_at, finished_at, queue, priority, *counts = rest
-    attempt, max_attempts, rescues = counts
+    attempt, max_attempts, rescues, tags, expires_at, retention, options_text = counts
+    options = options_of(options_text)
     return Task(
         id=task_id,
         payload=raw(payload),
@@ -33,6 +38,13 @@ def task_of(row: Row) -> Task:
         attempt=attempt,
         max_attempts=max_attempts,
         rescues=rescues,
+        tags={} if tags is None else _TAGS.decode(tags),
+        expires_at=expires_at,
+        backoff=options.backoff,
+        retry_on=options.retry_on,
+        success_on=options.success_on,
+        retention=retention,
+        callback_url=options.callback_url,
     )
 
 
@@ -50,6 +62,11 @@ def attempt_of(row: Row) -> AttemptRecord:
         error=error,
         error_type=error_type and ErrorType(error_type),
     )
+
+
+def options_of(text: str | None) -> TaskOptions:
+    """How a task is to be run."""
+    return NO_OPTIONS if text is None else _OPTIONS.decode(text)
 
 
 def raw(text: str) -> msgspec.Raw:

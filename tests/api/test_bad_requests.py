@@ -19,8 +19,6 @@ ROWS = [json.loads(line) for line in CORPUS.read_text("utf-8").splitlines()]
 NOT_YET = {
     "B103": "there are no API keys yet",
     "B104": "there are no API keys yet",
-    "B108": "there is no Idempotency-Key yet",
-    "B109": "there is no Idempotency-Key yet",
 }
 
 
@@ -51,6 +49,8 @@ def raw_payload_sent(body: bytes) -> bytes:
 def test_row(server, row):
     """The right class of answer, never a fault, and what is taken is kept to the byte."""
     body = body_of(row)
+    if row["id"] == "B108":  # the key has come with another request before
+        assert server.ask("POST", "/tasks", body_of(ROWS[0]), row["headers"]).status in (200, 201)
     answer = server.ask(row["method"], row["path"], body, row["headers"])
     expected = "2xx" if row["id"] in NOT_YET else row["expected"]
     assert f"{answer.status // 100}xx" in expected.split("-or-"), answer

@@ -31,6 +31,13 @@ TASK_FIELDS = [
     "attempt",
     "max_attempts",
     "rescues",
+    "tags",
+    "expires_at",
+    "backoff",
+    "retry_on",
+    "success_on",
+    "retention",
+    "callback_url",
 ]
 RESULT_FIELDS = {
     "message": str,
@@ -164,9 +171,9 @@ class TestPost:
             "9" * 5000,
             "0." + "1" * 5000,
             "[" * 500 + "]" * 500,
-            '{"a":' * 500 + "1" + "}" * 500,
+            "[" + '{"a":' * 499 + "1" + "}" * 499 + "]",
             '"' + "[{" * 1000 + '"',
-            '{"b": 1, "a": 2, "b": 3}',
+            '[{"b": 1, "a": 2, "b": 3}]',
             '""',
             "false",
             "[ 1 ,\t2\r\n]",
@@ -288,7 +295,7 @@ class TestResults:
         assert moment(task["finished_at"])
 
     @pytest.mark.parametrize(
-        "payload", [b"12345", b"true", b"[]", b'{"url": 1}', b'""', b'"ftp://x/"', b'"\\u0000"']
+        "payload", [b"12345", b"true", b"[]", b'{"url": "a"}', b'""', b'"ftp://x/"', b'"\\u0000"']
     )
     def test_a_payload_that_is_no_url_fails_at_once(self, server, payload):
         """It is taken, as in the Go program, and then fails, and is not tried again."""

@@ -163,7 +163,7 @@ async def test_chunked(get):
     assert (response.result, response.size) == ("foo bar", 7)
 
 
-@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified", "205 Reset Content"])
+@pytest.mark.parametrize("status", ["204 No Content", "205 Reset Content"])
 async def test_no_body(serve, fetch, status):
     """An answer without a body is success with empty text; the connection is kept."""
     head = f"HTTP/1.1 {status}\r\n" + ("Content-Length: 0\r\n" if status[:3] == "205" else "")
@@ -210,9 +210,15 @@ async def test_hostile_phrase_of_success(get):
 
 
 async def test_other_3xx(get):
-    """A 3xx that leads nowhere is an answer like another."""
-    assert response_of(await get(answer(b"1", status="300 Multiple Choices"))).status_code == 300
-    assert response_of(await get(answer(b"1", status="302 Found"))).status == "302 Found"
+    """A 3xx that leads nowhere is no success, unless the task says so."""
+    for status in ("300 Multiple Choices", "302 Found", "304 Not Modified"):
+        outcome = await get(answer(b"", status=status))
+        assert (outcome.error_type, outcome.error) == (
+            ErrorType.HTTP_STATUS,
+            f"http error: status: {status}",
+        )
+    outcome = await get(answer(b"1", status="300 Multiple Choices"), success_on=("3xx",))
+    assert bytes(response_of(outcome).result) == b"1"
 
 
 async def test_field_bytes_and_cookies(serve, resolver):

@@ -26,6 +26,7 @@ def test_the_table_is_the_law():
     """The moves that there are, written out once more by hand."""
     assert {tuple(map(str, row)) for row in TRANSITIONS} == {
         ("PENDING", "claim", "RUNNING"),
+        ("PENDING", "expire", "FAILED"),
         ("PENDING", "cancel", "CANCELED"),
         ("RUNNING", "complete", "COMPLETED"),
         ("RUNNING", "fail", "FAILED"),

@@ -66,7 +66,9 @@ class Stores:
         self._thread.join()
 
     def clear(self) -> None:
-        self.connection.execute("TRUNCATE taskflow_tasks, taskflow_nodes, taskflow_attempts")
+        self.connection.execute(
+            "TRUNCATE taskflow_tasks, taskflow_nodes, taskflow_idempotency_keys CASCADE"
+        )
         self.memory = self._in_trio(_made, MemoryStore)
 
     def call(self, verb: str, *arguments: dict[str, object]) -> list[object]:

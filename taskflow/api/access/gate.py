@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from taskflow.api.access.browser import CrossOrigin, RawField
 from taskflow.api.access.head import Head
@@ -11,6 +12,18 @@ from taskflow.api.access.keys import Keyring
 from taskflow.api.access.rate_limit import client_name, rate_limiter
 from taskflow.api.access.roles import OPEN_PATHS, Access
 from taskflow.settings import Settings
+
+
+class Admission(NamedTuple):
+    """A request that may pass.
+
+    Attributes:
+        caller: The name of the key that it has; ``None`` where there are no keys.
+        fields: What its answer is to have in its head.
+    """
+
+    caller: str | None = None
+    fields: Sequence[RawField] = ()
 
 
 class Gate:
@@ -24,8 +37,8 @@ class Gate:
         self._access: Final = Access(keys, allows_anonymous=settings.allow_anonymous)
         self._limiter: Final = rate_limiter(settings)
 
-    def admit(self, head: Head, now: float) -> list[RawField]:
-        """Let a request pass, and return what its answer is to say of limits.
+    def admit(self, head: Head, now: float) -> Admission:
+        """Let a request pass, and say who it is of and what its answer is to say of limits.
 
         Args:
             head: Of the request.
@@ -35,17 +48,18 @@ class Gate:
             RequestError: A rule does not.
         """
         if head.path in OPEN_PATHS:
-            return []
+            return Admission()
         self._hosts.check(head.fields.get("host", ""))
         self.cross_origin.check(head)
         # A browser asks without the key that the page's own request will have.
         if self.cross_origin.is_preflight(head):
-            return []
+            return Admission()
         key_name = self._access.caller_of(head)
         if self._limiter is None or head.method != "POST":
-            return []
+            return Admission(key_name)
         limit = self._limiter.take(client_name(key_name, head.client), now)
-        return [
+        fields = [
             (b"ratelimit", limit.encode()),
             (b"ratelimit-policy", self._limiter.rate.policy.encode()),
         ]
+        return Admission(key_name, fields)

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 import msgspec
+from msgspec import UNSET
 from quart import Blueprint, Response
 
 from taskflow import __version__
@@ -21,14 +22,17 @@ from taskflow.api.document.operations import (
     Parameter,
     ProblemText,
 )
-from taskflow.api.schemas import TaskRequest
+from taskflow.api.reading.new_task import TaskRequest
 from taskflow.model import outcome
+from taskflow.model.errors import Fault
+from taskflow.model.options import Backoff
+from taskflow.model.request import RequestPayload
 from taskflow.model.task import AttemptRecord, Task
 
 Json: TypeAlias = dict[str, Any]
 
-_SENT: Final = (TaskRequest,)
-_SHOWN: Final = (Task, AttemptRecord, outcome.Response, problems.Problem)
+_SENT: Final = (TaskRequest, RequestPayload, Backoff)
+_SHOWN: Final = (Task, AttemptRecord, outcome.Response, problems.Problem, Fault)
 _SCHEMAS: Final = "#/components/schemas/{name}"
 
 
@@ -218,7 +222,8 @@ def _components() -> Json:
     for kind in (*_SENT, *_SHOWN):
         _explain(components[kind.__name__], kind)
     for kind in _SHOWN:
-        _make_whole(components[kind.__name__])
+        _make_whole(components[kind.__name__], kind)
+    _forbid_both(components["TaskRequest"], "run_at", "delay")
     # To stores a result is text.
     components["Task"]["properties"]["result"] |= {
         "anyOf": [_schema(outcome.Response), {"type": "null"}]
@@ -232,9 +237,17 @@ def _explain(schema: Json, kind: type) -> None:
         schema["properties"][name]["description"] = meaning
 
 
-def _make_whole(schema: Json) -> None:
-    """What is shown has all its fields, with whatever value."""
-    schema["required"] = list(schema["properties"])
+def _forbid_both(schema: Json, one: str, other: str) -> None:
+    """Two fields must not be given together; null is as if it was not given."""
+    properties = {name: {"not": {"type": "null"}} for name in (one, other)}
+    schema["not"] = {"required": [one, other], "properties": properties}
+
+
+def _make_whole(schema: Json, kind: type) -> None:
+    """What is shown has all its fields but those that can be unset, with whatever value."""
+    schema["required"] = [
+        field.encode_name for field in msgspec.structs.fields(kind) if field.default is not UNSET
+    ]
     for field in schema["properties"].values():
         field.pop("default", None)
         if {} in field.get("anyOf", ()):  # any JSON, or something that is JSON too

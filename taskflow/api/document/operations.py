@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from taskflow.api.document.examples import ATTEMPT, COMPLETED, PENDING, TASK_ID, URL
-from taskflow.api.schemas import PageRequest, TaskRequest, cursor_of
+from taskflow.api.reading.new_task import TaskRequest
+from taskflow.api.reading.page import PageRequest, cursor_of
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
 
 

@@ -1,0 +1,56 @@
+"""What is wrong with a request, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from taskflow.model.errors import Fault, Unprocessable
+
+_MOST_TOLD: Final = 100
+
+
+class Faults:
+    """Gathers what is wrong with the fields of a document, each with its place."""
+
+    def __init__(self) -> None:
+        self._found: list[Fault] = []
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._found)
+
+    def add(self, pointer: str, detail: str) -> None:
+        """Something is wrong at this place.
+
+        Args:
+            pointer: A JSON pointer (RFC 6901) without the ``#`` of its URI form.
+            detail: What is allowed there, naming the field.
+        """
+        self._found.append(Fault(f"#{pointer}", detail))
+
+    def extend(self, faults: Iterable[Fault], *, under: str) -> None:
+        """More is wrong under this place, as told from there."""
+        for fault in faults:
+            self.add(under + fault.pointer.removeprefix("#"), fault.detail)
+
+    def refuse(self) -> None:
+        """Refuse the document if anything is wrong with it.
+
+        Raises:
+            Unprocessable: It is.
+        """
+        if self._found:
+            raise Unprocessable(_summary(self._found), faults=self._found[:_MOST_TOLD])
+
+
+def token(name: object) -> str:
+    """A part of a JSON pointer."""
+    return "/" + str(name).replace("~", "~0").replace("/", "~1")
+
+
+def _summary(found: list[Fault]) -> str:
+    if len(found) == 1:
+        return found[0].detail
+    more = f"; and so on, {len(found)} in all" if len(found) > 3 else ""  # noqa: PLR2004
+    return "; ".join(fault.detail for fault in found[:3]) + more

@@ -1,0 +1,54 @@
+"""What the head of a ``POST`` may say of the tasks in it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from taskflow.model.errors import BadRequest
+from taskflow.model.task import IdempotencyKey
+
+LONGEST_KEY: Final = 255
+
+# RFC 9651's string, as the draft has it, or the same without quotes, as many clients send it.
+_KEY: Final = re.compile(r'"(?P<quoted>(?:[ !#-\[\]-~]|\\["\\])*)"|(?P<bare>[!#-~]+)')
+_TRACEPARENT: Final = re.compile(
+    "(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+_TRACESTATE: Final = re.compile("[ -~]{1,512}")
+
+
+def idempotency_key_of(
+    values: Sequence[str], *, caller: str | None, body: bytes, seconds: float
+) -> IdempotencyKey | None:
+    """Read ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header-07); ``None`` without.
+
+    Args:
+        values: Of all fields of that name.
+        caller: Who sends it: keys of others are others.
+        body: What is sent with it.
+        seconds: How long it is remembered.
+
+    Raises:
+        BadRequest: It is none, or too long.
+    """
+    if not values:
+        return None
+    match = _KEY.fullmatch(values[0]) if len(values) == 1 else None
+    key = match and (match["bare"] or re.sub(r"\\(.)", r"\1", match["quoted"] or ""))
+    if not key or len(key) > LONGEST_KEY:
+        raise BadRequest(
+            f"Idempotency-Key must be one text of 1 to {LONGEST_KEY} printable characters, such as "
+            "a new UUID for each new request"
+        )
+    # Neither can have a line feed, so no two of them can be put together to the same text.
+    return IdempotencyKey(f"{caller or ''}\n{key}", hashlib.sha256(body).digest(), seconds)
+
+
+def trace_of(parent: str, state: str) -> dict[str, str]:
+    """``traceparent`` and ``tracestate``, if they can be handed on; others are passed over."""
+    if not _TRACEPARENT.fullmatch(parent):
+        return {}
+    return {"traceparent": parent} | ({"tracestate": state} if _TRACESTATE.fullmatch(state) else {})

@@ -1,0 +1,76 @@
+"""The text of a body: what must be so before its fields are looked at."""
+
+from __future__ import annotations
+
+import json
+from typing import Final, NoReturn, TypeVar
+
+import msgspec
+
+from taskflow.model.errors import BadRequest, Unprocessable
+from taskflow.model.json_text import MAX_NESTING
+
+Document = TypeVar("Document")
+
+HOW: Final = 'send a JSON object with a payload, such as {"payload": "https://example.com/"}'
+
+
+def decoded(body: bytes, decoder: msgspec.json.Decoder[Document], *, how: str = HOW) -> Document:
+    """Read JSON text.
+
+    Args:
+        body: In UTF-8.
+        decoder: Of the type that it is to have.
+        how: What to send instead, for people.
+
+    Raises:
+        BadRequest: It is not JSON.
+        Unprocessable: It is, but cannot be kept unchanged.
+        msgspec.ValidationError: It has another type.
+    """
+    if not body.strip():
+        raise BadRequest(f"the body is empty; {how}")
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not UTF-8 (at byte {error.start}); {how}") from None
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        raise
+    except RecursionError:
+        refuse_depth()
+    except msgspec.DecodeError as error:
+        if _is_json(body.decode()):
+            raise Unprocessable(
+                "the body has an unpaired surrogate escape (\\ud800 to \\udfff), which is no "
+                "character and cannot be stored; remove it"
+            ) from None
+        raise BadRequest(f"the body is not JSON ({error}); {how}") from None
+
+
+def refuse_depth() -> NoReturn:
+    """Refuse what is nested too deep.
+
+    Raises:
+        Unprocessable: Always.
+    """
+    raise Unprocessable(f"the payload is nested more than {MAX_NESTING} levels deep; flatten it")
+
+
+def _is_json(text: str) -> bool:
+    """Whether the standard library's reader takes it, which is easy about surrogates.
+
+    It gets text, for of bytes it would also take UTF-16.
+    """
+    try:
+        json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+    except RecursionError:
+        refuse_depth()
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

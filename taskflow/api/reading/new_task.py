@@ -1,0 +1,322 @@
+"""What ``POST /tasks`` takes: a task, or many of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from taskflow.api.reading import rules
+from taskflow.api.reading.faults import Faults, token
+from taskflow.api.reading.json_text import HOW, decoded, refuse_depth
+from taskflow.api.reading.rules import PointInTime, Rule, seconds, whole_number
+from taskflow.fetch.errors import InvalidUrl
+from taskflow.fetch.target import parse_target
+from taskflow.model.errors import BadRequest
+from taskflow.model.json_text import is_too_deep
+from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
+from taskflow.model.request import (
+    HEADERS_MADE_HERE,
+    LONGEST_HEADER_BYTES,
+    MOST_HEADERS,
+    BodyError,
+    HeaderName,
+    HeaderValue,
+    Method,
+    RequestPayload,
+    Timeout,
+    content_of,
+)
+from taskflow.model.task import (
+    GREATEST_PRIORITY,
+    LEAST_PRIORITY,
+    LONGEST_AHEAD_SECONDS,
+    LONGEST_RETENTION_SECONDS,
+    MOST_ATTEMPTS,
+    Moment,
+    NewTask,
+    QueueName,
+    Tags,
+    Task,
+)
+
+MOST_TASKS: Final = 10_000
+"""How many a JSON array may have."""
+
+ALIKE: Final = 0.8
+"""From what ratio of difflib's on a name counts as another one misspelt."""
+
+AskedPayload: TypeAlias = Annotated[
+    msgspec.Raw,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"type": ["string", "number", "boolean", "array"]},
+                {"$ref": "#/components/schemas/RequestPayload"},
+            ]
+        }
+    ),
+]
+MaxAttempts: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_ATTEMPTS)]
+Priority: TypeAlias = Annotated[int, Meta(ge=LEAST_PRIORITY, le=GREATEST_PRIORITY)]
+Delay: TypeAlias = Annotated[float, Meta(ge=0, le=LONGEST_AHEAD_SECONDS)]
+Retention: TypeAlias = Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_SECONDS)]
+CallbackUrl: TypeAlias = Annotated[
+    str, Meta(pattern="^https?://[!-~]+$(?!\n)", min_length=8, max_length=8192)
+]
+
+
+class TaskRequest(msgspec.Struct):
+    """A task to be handed in; what may be null counts as not given if it is.
+
+    Other fields are passed over, so that a task that was read can be handed in again; but not
+    those that look like one of these misspelt.
+
+    Attributes:
+        payload: The URL to fetch, or a whole request. Any other JSON but null is taken, too, up to
+            500 levels deep and without unpaired surrogates, and kept to the byte; a task whose
+            payload is neither fails as ``invalid_url``.
+        max_attempts: How many attempts may fail before the task does; if it is not given, as many
+            as the setting ``TASKFLOW_MAX_ATTEMPTS`` says.
+        priority: Higher is claimed first; 0 if it is not given.
+        queue: The queue that it stands in; ``default`` if it is not given.
+        run_at: Not to be run before; a moment that is past is now. Not together with ``delay``.
+        delay: Not to be run before so many seconds from now.
+        expires_at: No attempt is begun from then on: a task that still waits fails as ``expired``.
+        backoff: How long to wait between attempts: an object, or each wait in seconds (the last
+            one is for all further attempts).
+        retry_on: Which statuses are worth another attempt: ``503`` or ``"5xx"``; 408, 425, 429 and
+            5xx if it is not given.
+        success_on: Which statuses count as success; ``2xx`` if it is not given.
+        tags: What it can be found by: names with text, whole numbers or booleans.
+        callback_url: Kept and shown; callbacks themselves come with a later version.
+        retention: How many seconds it is kept after its end; if it is not given, as long as the
+            setting ``TASKFLOW_RETENTION_SECONDS`` says.
+    """
+
+    payload: AskedPayload
+    max_attempts: MaxAttempts | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    queue: QueueName | UnsetType = UNSET
+    run_at: Moment | None = None
+    delay: Delay | None = None
+    expires_at: Moment | None = None
+    backoff: Backoff | Pauses | None = None
+    retry_on: StatusPatterns | None = None
+    success_on: StatusPatterns | None = None
+    tags: Tags | None = None
+    callback_url: CallbackUrl | None = None
+    retention: Retention | None = None
+
+
+_RULES: Final[Mapping[str, Rule]] = {
+    "max_attempts": whole_number(MaxAttempts),
+    "priority": whole_number(Priority),
+    "queue": Rule(QueueName, rules.NAME, may_be_null=False),
+    "run_at": PointInTime(Moment, rules.A_MOMENT),
+    "delay": seconds(Delay),
+    "expires_at": PointInTime(Moment, rules.A_MOMENT),
+    "backoff": Rule(Backoff | Pauses, rules.BACKOFF),
+    "retry_on": Rule(StatusPatterns, rules.STATUSES),
+    "success_on": Rule(StatusPatterns, rules.STATUSES),
+    "tags": Rule(Tags, rules.TAGS),
+    "callback_url": Rule(CallbackUrl, "an http or https URL of printable ASCII"),
+    "retention": seconds(Retention),
+}
+PASSED_OVER: Final = frozenset(Task.__struct_fields__) - _RULES.keys() - {"payload"}
+
+_PAYLOAD_RULES: Final[Mapping[str, Rule]] = {
+    "url": Rule(
+        Annotated[str, Meta(min_length=1, max_length=8192)], "text of 1 to 8192 characters"
+    ),
+    "method": Rule(Method, "a method in capitals such as POST; CONNECT and TRACE are not taken"),
+    "timeout": seconds(Timeout),
+    "follow_redirects": Rule(bool, "true or false"),
+}
+
+_Fields: TypeAlias = dict[str, msgspec.Raw]
+_FIELDS: Final = msgspec.json.Decoder(_Fields)
+_TEXT: Final = msgspec.json.Decoder(str)
+# The body is judged as a whole first, then field by field.
+_Envelope: Final = msgspec.defstruct(
+    "_Envelope",
+    [
+        (name, msgspec.Raw | UnsetType, UNSET)
+        for name in (*TaskRequest.__struct_fields__, *sorted(PASSED_OVER))
+    ],
+    forbid_unknown_fields=True,
+)
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_ENVELOPES: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def new_task_of(
+    body: bytes, *, max_attempts: int, trace: Mapping[str, str] | None = None
+) -> NewTask:
+    """Read one task; the payload is kept to the byte.
+
+    Args:
+        body: JSON text.
+        max_attempts: For a task that does not say how many it gets.
+        trace: The fields of the W3C Trace Context that came with it.
+
+    Raises:
+        BadRequest: It is not a JSON object with a payload that is not null.
+        Unprocessable: It is, but cannot be stored unchanged, or other fields cannot be used.
+    """
+    try:
+        envelope: Any = decoded(body, _ENVELOPE)
+    except msgspec.ValidationError:
+        envelope = _lenient(body)
+    payload = envelope.payload
+    if isinstance(payload, UnsetType):
+        raise BadRequest(f"payload is missing; {HOW}")
+    if bytes(payload) == b"null":
+        raise BadRequest(f"payload is null; {HOW}")
+    if is_too_deep(bytes(payload)):
+        refuse_depth()
+    faults = Faults()
+    host = _host_of(bytes(payload), faults)
+    given = {
+        name: rule.read(name, bytes(text), faults)
+        for name, rule in _RULES.items()
+        if (text := getattr(envelope, name)) is not UNSET
+    }
+    if given.get("run_at") is not None and given.get("delay") is not None:
+        faults.add("/delay", "delay must not be given together with run_at")
+    faults.refuse()
+    if not given and not trace:
+        return NewTask(payload.copy(), max_attempts=max_attempts, host=host)
+    return _new_task(payload.copy(), given, host, trace or {}, max_attempts)
+
+
+def _new_task(
+    payload: msgspec.Raw,
+    given: Mapping[str, Any],
+    host: str | None,
+    trace: Mapping[str, str],
+    max_attempts: int,
+) -> NewTask:
+    def value(name: str, default: Any = None) -> Any:
+        found = given.get(name)
+        return default if found is None else found
+
+    options = TaskOptions(
+        backoff=value("backoff"),
+        retry_on=value("retry_on"),
+        success_on=value("success_on"),
+        callback_url=value("callback_url"),
+        **trace,
+    )
+    return NewTask(
+        payload,
+        queue=value("queue", "default"),
+        priority=value("priority", 0),
+        delay_seconds=value("delay", 0.0),
+        max_attempts=value("max_attempts", max_attempts),
+        run_at=value("run_at"),
+        expires_at=value("expires_at"),
+        retention_seconds=value("retention"),
+        tags=value("tags", {}),
+        host=host,
+        options=NO_OPTIONS if options == NO_OPTIONS else options,
+    )
+
+
+def _lenient(body: bytes) -> Any:
+    """The same of a body with fields that are not known.
+
+    Raises:
+        BadRequest: It is no object at all.
+        Unprocessable: One of them looks like a known one that is misspelt.
+    """
+    try:
+        fields = _FIELDS.decode(body)
+    except msgspec.ValidationError:
+        raise BadRequest(f"the body is not a JSON object; {HOW}") from None
+    faults = Faults()
+    for name in fields.keys() - set(_Envelope.__struct_fields__):
+        for meant in difflib.get_close_matches(name, TaskRequest.__struct_fields__, 1, ALIKE):
+            faults.add(token(name), f"there is no field {name!r}; did you mean {meant}?")
+    faults.refuse()
+    return _Envelope(
+        **{name: fields[name] for name in _Envelope.__struct_fields__ if name in fields}
+    )
+
+
+def _host_of(payload: bytes, faults: Faults) -> str | None:
+    """The host that a payload leads to, and what is wrong with it if it is a whole request."""
+    if payload.startswith(b'"'):
+        url: Any = _TEXT.decode(payload)
+    elif payload.startswith(b"{"):
+        url = _check_request(payload, faults)
+    else:
+        return None
+    try:
+        return parse_target(url).host
+    except InvalidUrl:
+        return None  # the task will fail and say why
+
+
+def _check_request(payload: bytes, faults: Faults) -> str:
+    fields = _FIELDS.decode(payload)
+    if bytes(fields.get("url", b"null")) == b"null":
+        faults.add("/payload/url", "payload.url is missing: where to is the request to be sent?")
+    for name in fields.keys() - set(RequestPayload.__struct_fields__):
+        known = ", ".join(RequestPayload.__struct_fields__)
+        faults.add(f"/payload{token(name)}", f"payload has no field {name!r}; known are {known}")
+    given = {
+        name: rule.read(name, bytes(fields[name]), faults, under="/payload")
+        for name, rule in _PAYLOAD_RULES.items()
+        if name in fields
+    }
+    if "headers" in fields:
+        _check_headers(bytes(fields["headers"]), faults)
+    try:
+        content_of(bytes(fields["body"]) if "body" in fields else None)
+    except BodyError as error:
+        faults.add("/payload/body/base64", f"payload.{error}")
+    return given.get("url") or ""
+
+
+def _check_headers(text: bytes, faults: Faults) -> None:
+    if text == b"null":
+        return
+    try:
+        headers = msgspec.json.decode(text, type=_Fields)
+    except msgspec.ValidationError:
+        faults.add("/payload/headers", "payload.headers must be an object of names with text")
+        return
+    if len(headers) > MOST_HEADERS:
+        faults.add("/payload/headers", f"payload.headers must be {MOST_HEADERS} at most")
+    for name, value in headers.items():
+        where = f"/payload/headers{token(name)}"
+        if name.lower() in HEADERS_MADE_HERE:
+            faults.add(where, f"the header {name} is made by TaskFlow; leave it out")
+        elif not _is(name, HeaderName):
+            faults.add(where, f"{name!r} is not the name of a header")
+        elif not _is_json_of(bytes(value), HeaderValue):
+            faults.add(
+                where,
+                f"the header {name} must be printable ASCII without spaces around it, up to "
+                f"{LONGEST_HEADER_BYTES} bytes",
+            )
+
+
+def _is(value: object, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _is_json_of(text: bytes, kind: Any) -> bool:
+    try:
+        msgspec.json.decode(text, type=kind)
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Fields by rules: what each may be, as a type for programs and in words for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from taskflow.api.reading.faults import Faults, token
+from taskflow.model.options import LONGEST_BACKOFF_SECONDS, MOST_PAUSES, Backoff
+
+_FIRST_MOMENT: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
+_LAST_MOMENT: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
+
+
+class Rule(NamedTuple):
+    """What a field may be.
+
+    Attributes:
+        kind: Its type, with bounds.
+        expected: The same in words, after the name of the field and "must be".
+        may_be_null: Whether null stands for a field that is not given.
+    """
+
+    kind: Any
+    expected: str
+    may_be_null: bool = True
+
+    def read(self, name: str, text: bytes, faults: Faults, *, under: str = "") -> Any:
+        """The field's value; ``None`` if it is null or not allowed, which is noted then."""
+        if self.may_be_null and text == b"null":
+            return None
+        try:
+            return self.value_of(text)
+        except (msgspec.ValidationError, msgspec.DecodeError):
+            where = f"{under}{token(name)}"
+            label = ".".join([*where.split("/")[1:-1], name])
+            faults.add(where, f"{label} must be {self.expected}")
+            return None
+
+    def value_of(self, text: bytes) -> Any:
+        """Read JSON by the type."""
+        return msgspec.json.decode(text, type=self.kind)
+
+
+class WholeNumber(Rule):
+    """A number within bounds that is whole; so is 2.0, as JSON Schema has it."""
+
+    def value_of(self, text: bytes) -> Any:
+        """Read JSON by the type."""
+        number = msgspec.json.decode(text)
+        is_whole = isinstance(number, float) and number.is_integer()
+        return msgspec.convert(int(number) if is_whole else number, self.kind)
+
+
+class PointInTime(Rule):
+    """A date and time with a zone, kept in UTC."""
+
+    def value_of(self, text: bytes) -> Any:
+        """Read JSON by the type."""
+        moment: dt.datetime = msgspec.json.decode(text, type=self.kind)
+        try:
+            return moment.astimezone(dt.UTC)
+        except OverflowError:  # at either end of time, in another zone
+            return _FIRST_MOMENT if moment.year == 1 else _LAST_MOMENT
+
+
+def whole_number(kind: Any) -> WholeNumber:
+    """A rule for an ``int`` with bounds."""
+    [bounds] = kind.__metadata__
+    expected = f"a whole number from {bounds.ge} to {bounds.le}"
+    return WholeNumber(kind, expected, may_be_null=False)
+
+
+def seconds(kind: Any) -> Rule:
+    """A rule for a ``float`` with bounds."""
+    [bounds] = kind.__metadata__
+    return Rule(kind, f"a number of seconds from {bounds.ge} to {bounds.le}")
+
+
+NAME: Final = (
+    "1 to 64 letters, digits, dots, hyphens and underscores, the first a letter or a digit"
+)
+A_MOMENT: Final = "a date and time with a zone, such as 2026-11-24T06:57:50Z"
+STATUSES: Final = 'a list of up to 50 statuses, such as 503 or "5xx"'
+BACKOFF: Final = (
+    f"an object of {', '.join(Backoff.__struct_fields__[:-1])} and max, or a list of 1 to "
+    f"{MOST_PAUSES} waits; waits are seconds up to {LONGEST_BACKOFF_SECONDS}, factor is 1 to 100"
+)
+TAGS: Final = (
+    "an object of up to 16 names (as those of queues) with text of up to 256 characters, whole "
+    "numbers, true or false"
+)

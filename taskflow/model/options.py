@@ -1,0 +1,69 @@
+"""How a task wants to be run, where it wants something else than the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+LONGEST_BACKOFF_SECONDS: Final = 86_400
+MOST_PAUSES: Final = 100
+
+BackoffSeconds: TypeAlias = Annotated[float, Meta(ge=0, le=LONGEST_BACKOFF_SECONDS)]
+Pauses: TypeAlias = Annotated[
+    tuple[BackoffSeconds, ...], Meta(min_length=1, max_length=MOST_PAUSES)
+]
+# A status, or all of a hundred: 404, "5xx".
+StatusPattern: TypeAlias = (
+    Annotated[int, Meta(ge=100, le=999)] | Annotated[str, Meta(pattern="^[1-9]xx$(?!\n)")]
+)
+StatusPatterns: TypeAlias = Annotated[tuple[StatusPattern, ...], Meta(max_length=50)]
+
+SUCCESS: Final[tuple[int | str, ...]] = ("2xx",)
+
+
+class Backoff(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Pauses between attempts that grow by a factor, each drawn between half of it and all of it.
+
+    Attributes:
+        initial: Before the second attempt, in seconds; the setting ``TASKFLOW_BACKOFF_SECONDS``
+            if it is not given.
+        factor: By what each further one is longer; 2 if it is not given.
+        max: What they grow to, in seconds; the setting ``TASKFLOW_MAX_BACKOFF_SECONDS`` if it is
+            not given.
+    """
+
+    initial: BackoffSeconds | None = None
+    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    max: BackoffSeconds | None = None
+
+
+class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a task may say of how it is to be run; empty for nearly all.
+
+    Attributes:
+        backoff: How long to wait between attempts, or each wait by itself; the last one is for
+            all further attempts.
+        retry_on: Which statuses are worth another attempt; ``None`` for those that ask for it.
+        success_on: Which statuses count as success; ``None`` for 2xx.
+        callback_url: Who is to be told of its end.
+        traceparent: The W3C Trace Context of the request that handed it in.
+        tracestate: What goes with that.
+    """
+
+    backoff: Backoff | Pauses | None = None
+    retry_on: StatusPatterns | None = None
+    success_on: StatusPatterns | None = None
+    callback_url: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+NO_OPTIONS: Final = TaskOptions()
+
+
+def matches(status: int, patterns: Iterable[int | str]) -> bool:
+    """Whether a status is one of these."""
+    return any(pattern in (status, f"{status // 100}xx") for pattern in patterns)

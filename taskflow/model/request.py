@@ -1,0 +1,138 @@
+"""A whole request as a payload may describe it: what it may say, and what that means."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+LONGEST_TIMEOUT_SECONDS: Final = 3600
+MOST_HEADERS: Final = 64
+LONGEST_HEADER_BYTES: Final = 8 * 2**10
+
+# Hop-by-hop and framing fields are the connection's (RFC 9110 section 7.6.1) ...
+HEADERS_OF_THE_CONNECTION: Final = (
+    *("host", "connection", "content-length", "transfer-encoding", "keep-alive"),
+    *("proxy-connection", "te", "trailer", "upgrade", "http2-settings", "expect"),
+)
+# ... and these TaskFlow and its targets have to be able to rely on.
+HEADERS_MADE_HERE: Final = (
+    *HEADERS_OF_THE_CONNECTION,
+    *("proxy-authenticate", "proxy-authorization"),
+    *("accept-encoding", "x-taskflow-id", "x-taskflow-attempt"),
+)
+# A tunnel is no fetch, and TRACE shows what the request carried (RFC 9110 section 9.3.8).
+REFUSED_METHODS: Final = ("CONNECT", "TRACE")
+SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+IDEMPOTENCY_FIELD: Final = "idempotency-key"
+
+
+def _in_any_case(name: str) -> str:
+    """A pattern, for readers of JSON Schema know no flags."""
+    return "".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in name)
+
+
+_REFUSED_NAMES: Final = "|".join(map(_in_any_case, HEADERS_MADE_HERE))
+_BASE64: Final = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$(?!\n)"
+
+Method: TypeAlias = Annotated[
+    str,
+    Meta(pattern=f"^(?!({'|'.join(REFUSED_METHODS)})$)[A-Z][A-Z-]{{0,19}}$(?!\n)", max_length=20),
+]
+HeaderName: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=f"^(?!({_REFUSED_NAMES})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,128}}$(?!\n)",
+        max_length=128,
+    ),
+]
+HeaderValue: TypeAlias = Annotated[
+    str,
+    Meta(pattern="^([!-~]([\t !-~]*[!-~])?)?$(?!\n)", max_length=LONGEST_HEADER_BYTES),
+]
+Headers: TypeAlias = Annotated[dict[HeaderName, HeaderValue], Meta(max_length=MOST_HEADERS)]
+Timeout: TypeAlias = Annotated[float, Meta(ge=0.01, le=LONGEST_TIMEOUT_SECONDS)]
+Body: TypeAlias = Annotated[
+    msgspec.Raw,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"type": ["string", "number", "boolean", "array", "null"]},
+                {"type": "object", "not": {"required": ["base64"]}},
+                {"type": "object", "required": ["base64"], "minProperties": 2},
+                {
+                    "type": "object",
+                    "properties": {"base64": {"type": "string", "pattern": _BASE64}},
+                    "required": ["base64"],
+                    "maxProperties": 1,
+                },
+            ]
+        }
+    ),
+]
+
+
+class RequestPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request to be made, in place of a URL to be fetched; it has no other fields than these.
+
+    Attributes:
+        url: Where to, http or https.
+        method: In capitals; ``GET`` if it is not given, or ``POST`` if there is a body. Not
+            ``CONNECT`` or ``TRACE``.
+        headers: Header fields, by name. Those that belong to the connection or that TaskFlow makes
+            itself are refused.
+        body: Text is sent as it is, as ``text/plain`` in UTF-8; ``{"base64": "..."}`` is bytes; any
+            other JSON is sent as JSON, to the byte. ``Content-Type`` among the headers goes before
+            that. ``null`` is no body.
+        timeout: How long an attempt may take, in seconds; the setting
+            ``TASKFLOW_FETCH_TIMEOUT_SECONDS`` if it is not given.
+        follow_redirects: Whether to go where a redirect leads; true if it is not given.
+    """
+
+    url: Annotated[str, Meta(min_length=1, max_length=8192)]
+    method: Method | None = None
+    headers: Headers | None = None
+    body: Body | UnsetType = UNSET
+    timeout: Timeout | None = None
+    follow_redirects: bool | None = None
+
+
+class Content(msgspec.Struct, frozen=True):
+    """The body of a request, and the type that it has if no header says one."""
+
+    data: bytes
+    content_type: str | None
+
+
+class BodyError(ValueError):
+    """A body that cannot be sent, and why."""
+
+
+_NO_CONTENT: Final = Content(b"", None)
+
+
+def content_of(body: bytes | None) -> Content:
+    """What a body (JSON text) is on the wire; ``None`` if there is none.
+
+    Raises:
+        BodyError: It says that it is base64, and is not.
+    """
+    if body is None or body == b"null":
+        return _NO_CONTENT
+    if body.startswith(b'"'):
+        text: str = msgspec.json.decode(body)
+        return Content(text.encode(), "text/plain; charset=utf-8")
+    if body.startswith(b"{"):
+        fields: dict[str, msgspec.Raw] = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        if fields.keys() == {"base64"}:
+            return Content(_bytes_of(msgspec.json.decode(fields["base64"])), None)
+    return Content(body, "application/json")
+
+
+def _bytes_of(encoded: object) -> bytes:
+    if isinstance(encoded, str) and re.search(_BASE64, encoded):
+        return base64.b64decode(encoded)
+    raise BodyError("body.base64 must be base64 with padding (RFC 4648, section 4)")
