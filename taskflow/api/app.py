@@ -13,7 +13,7 @@ from taskflow.api.access.keys import Keyring
 from taskflow.api.document.openapi import openapi_routes
 from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
-from taskflow.api.one_task import OneTaskConnection
+from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
 from taskflow.api.tasks import task_routes
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
@@ -38,6 +38,7 @@ def create_app(
     app = QuartTrio("taskflow", static_folder=None)
     app.asgi_http_class = OneTaskConnection
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config[MAX_ARRAY_BYTES] = max(settings.max_array_bytes, settings.max_body_bytes)
     app.config["BODY_TIMEOUT"] = settings.request_seconds
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True

@@ -32,8 +32,8 @@ class Backlog:
         self._counted_at = -COUNT_SECONDS
         self._counting = trio.Lock()
 
-    async def admit(self) -> None:
-        """Let one more task in.
+    async def admit(self, count: int = 1) -> None:
+        """Let so many more tasks in, all or none.
 
         Nodes do not hear of each other's at once, so together they may take some more.
 
@@ -43,22 +43,22 @@ class Backlog:
         """
         if self._most is None:
             return
-        if self._is_stale(self._most):
+        if self._is_stale(self._most - count):
             async with self._counting:  # one counts for all who wait here
-                if self._is_stale(self._most):
+                if self._is_stale(self._most - count):
                     await self._count(self._most)
-        if self._waiting >= self._most:
+        if self._waiting + count > self._most:
             raise TooManyRequests(
                 f"{self._most} tasks are waiting already; try again in {RETRY_SECONDS} s",
                 policy=f'"{POLICY_NAME}";q={self._most}',
                 limit=f'"{POLICY_NAME}";r=0;t={RETRY_SECONDS}',
                 retry_seconds=RETRY_SECONDS,
             )
-        self._waiting += 1
+        self._waiting += count
 
-    def _is_stale(self, most: int) -> bool:
+    def _is_stale(self, room_below: int) -> bool:
         age_seconds = trio.current_time() - self._counted_at
-        return age_seconds >= (COUNT_SECONDS if self._waiting < most else RECOUNT_SECONDS)
+        return age_seconds >= (COUNT_SECONDS if self._waiting <= room_below else RECOUNT_SECONDS)
 
     async def _count(self, most: int) -> None:
         began = trio.current_time()

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, Final
 
 import trio
 from quart import Request
+from quart.wrappers.request import Body
 from quart_trio.asgi import TrioASGIHTTPConnection
+
+from taskflow.model.errors import BodyTooSlow, RequestError
+
+MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
+"""The name in Quart's configuration of how long a body that is a JSON array may be."""
+
+STREAM_TYPES: Final = frozenset({"application/x-ndjson", "application/ndjson"})
 
 
 class _Body(enum.Enum):
@@ -18,13 +27,46 @@ class _Body(enum.Enum):
     NEVER = enum.auto()  # its sender has left
 
 
+class Incoming:
+    """The body of a request as it comes: no more of it is read than is asked for.
+
+    Args:
+        receive: ASGI's.
+        seconds: How long each part of it may take.
+
+    Attributes:
+        is_complete: Whether all of it has come.
+        error: Why no more of it is read, if its sender is too slow.
+    """
+
+    def __init__(self, receive: Any, seconds: float) -> None:
+        self._receive = receive
+        self._seconds = seconds
+        self.is_complete = False
+        self.error: RequestError | None = None
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Its parts, to its end or until its sender leaves."""
+        while not self.is_complete:
+            with trio.move_on_after(self._seconds) as waiting:
+                message = await self._receive()
+            if waiting.cancelled_caught:
+                self.error = BodyTooSlow()
+                return
+            if message["type"] == "http.disconnect":
+                return
+            self.is_complete = not message.get("more_body", False)
+            yield message["body"]
+
+
 class OneTaskConnection(TrioASGIHTTPConnection):
     """Quart-Trio's connection, with no tasks of its own for a request that hands something in.
 
     Quart-Trio opens a nursery for every request: one task hears what the client sends and whether
     it has left, another one makes the answer. What is handed in is kept whether its sender still
     waits or not, so there the body is read first and then the answer made, one after the other:
-    a sixth less of what a ``POST`` costs.
+    a sixth less of what a ``POST`` costs. A stream is read while it is answered. Whoever wants to
+    wait for the end of its task gets the two tasks after all, so that leaving ends the waiting.
     """
 
     async def __call__(self, receive: Any, send: Any) -> None:
@@ -33,23 +75,35 @@ class OneTaskConnection(TrioASGIHTTPConnection):
             await super().__call__(receive, send)
             return
         request = self._create_request_from_scope(send)
-        body = await self._read(request, receive)
-        if body is _Body.WHOLE:
+        if request.mimetype in STREAM_TYPES:
+            stream: Any = Incoming(receive, self.app.config["BODY_TIMEOUT"])
+            request.body = stream
             await self._send_response(send, await self.app.handle_request(request))
-        elif body is _Body.REFUSED:  # to somebody who may still be sending
+            return
+        body = await self._read(request, receive)
+        if body is _Body.WHOLE and not _may_wait(request):
+            await self._send_response(send, await self.app.handle_request(request))
+        elif body is not _Body.NEVER:  # to somebody who may still be sending, or leave
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.handle_messages, nursery, request, receive)
                 nursery.start_soon(self.handle_request, nursery, request, send)
 
     async def _read(self, request: Request, receive: Any) -> _Body:
         """Read the body up to the bounds; the route then hears from Quart what is wrong with it."""
-        most, seconds = self.app.config["MAX_CONTENT_LENGTH"], self.app.config["BODY_TIMEOUT"]
+        config = self.app.config
         announced, read = request.content_length or 0, 0
-        with trio.move_on_after(seconds):
-            while max(announced, read) <= most:
+        most, most_in_array = config["MAX_CONTENT_LENGTH"], config[MAX_ARRAY_BYTES]
+        is_begun = False
+        with trio.move_on_after(config["BODY_TIMEOUT"]):
+            while read <= most and announced <= (most if is_begun else most_in_array):
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return _Body.NEVER
+                if not is_begun and (begin := message["body"].lstrip()):
+                    is_begun = True
+                    if begin.startswith(b"["):
+                        most = request.max_content_length = most_in_array
+                        request.body = Body(announced, most)
                 request.body.append(message["body"])
                 read += len(message["body"])
                 if not message.get("more_body", False):
@@ -57,3 +111,7 @@ class OneTaskConnection(TrioASGIHTTPConnection):
                     return _Body.WHOLE
         request.body_timeout = 0
         return _Body.REFUSED
+
+
+def _may_wait(request: Request) -> bool:
+    return "Prefer" in request.headers or b"wait" in request.query_string

@@ -1,4 +1,4 @@
-"""The routes under ``/tasks``."""
+"""The routes under ``/tasks`` that hand in and look up."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ import msgspec
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from taskflow.api.backlog import Backlog
 from taskflow.api.edge import CALLER
+from taskflow.api.intake import Intake
+from taskflow.api.one_task import STREAM_TYPES, Incoming
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.head import idempotency_key_of, trace_of
-from taskflow.api.reading.new_task import new_task_of
 from taskflow.api.reading.page import PageRequest, cursor_of, page_request_of, task_id_of
-from taskflow.model.errors import (
-    BodyTooLarge,
-    IdempotencyKeyReused,
-    TaskGone,
-    TaskNotFound,
-    UnsupportedEncoding,
-)
-from taskflow.model.task import IdempotencyKey, NewTask, Task
+from taskflow.api.reading.prefer import preferences_of
+from taskflow.model.errors import BodyTooLarge, TaskNotFound, Unprocessable, UnsupportedEncoding
+from taskflow.model.task import IdempotencyKey, Task
 from taskflow.settings import Settings
-from taskflow.store.base import AddedOnce, Page, TaskStore
+from taskflow.store.base import Page, TaskStore
+
+LINES: Final = "application/x-ndjson"
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -33,24 +30,21 @@ _ENCODER: Final = msgspec.json.Encoder()
 def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
     """The routes, on this store."""
     routes = Blueprint("tasks", __name__)
-    backlog = Backlog(store, settings.max_pending)
+    intake = Intake(store, settings)
 
     @routes.post("/tasks")
     async def add() -> Response:
+        _check_encoding()
+        if request.mimetype in STREAM_TYPES:
+            return _add_stream(intake)
         body = await _body()
-        head = request.headers
-        trace = trace_of(head.get("traceparent", ""), head.get("tracestate", ""))
-        new_task = new_task_of(body, max_attempts=settings.max_attempts, trace=trace)
-        key = idempotency_key_of(
-            head.getlist("Idempotency-Key"),
-            caller=cast("dict[str, Any]", request.scope).get(CALLER),
-            body=body,
-            seconds=settings.idempotency_seconds,
-        )
-        with store_in_time():
-            await backlog.admit()
-            added = await _added(store, [new_task], key)
-        return _handed_in(added.tasks[0], is_replay=added.is_replay)
+        key = _key_of(body, settings.idempotency_seconds)
+        if body.lstrip().startswith(b"["):
+            added = await intake.add(await intake.read_array(body, _trace()), key)
+            return _handed_in(added.tasks, is_replay=added.is_replay)
+        added = await intake.add([intake.read(body, _trace())], key)
+        [task] = added.tasks
+        return _handed_in(task, is_replay=added.is_replay, location=f"/tasks/{task.id}")
 
     @routes.get("/tasks")
     async def page() -> Response:
@@ -78,36 +72,29 @@ def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
     return routes
 
 
-async def _added(
-    store: TaskStore, tasks: Sequence[NewTask], key: IdempotencyKey | None
-) -> AddedOnce:
-    """Keep the tasks, or find those that the same request made before.
-
-    Raises:
-        IdempotencyKeyReused: The key was for another request.
-        TaskGone: Some of these tasks were deleted since.
-    """
-    if key is None:
-        return AddedOnce(await store.add(tasks))
-    added = await store.add_once(tasks, key)
-    if not added.is_same:
-        raise IdempotencyKeyReused
-    if len(added.tasks) < len(tasks):
-        raise TaskGone
-    return added
-
-
-def _handed_in(task: Task, *, is_replay: bool) -> Response:
-    response = _json(task, status=200 if is_replay else 201, location=f"/tasks/{task.id}")
-    if is_replay:
-        response.headers["Idempotent-Replayed"] = "true"
+def _add_stream(intake: Intake) -> Response:
+    """Begin to answer while the request is still coming."""
+    if "Idempotency-Key" in request.headers:
+        raise Unprocessable(
+            "Idempotency-Key is for a task or an array of them: a stream is kept as it comes, so "
+            "send the rest of one that broke off"
+        )
+    is_minimal = preferences_of(request.headers.getlist("Prefer")).get("return") == "minimal"
+    body = cast("Incoming", request.body)
+    told = intake.add_stream(body, _trace(), is_minimal=is_minimal)
+    response = Response(told, content_type=LINES)
+    if is_minimal:
+        response.headers["Preference-Applied"] = "return=minimal"
     return response
 
 
-async def _body() -> bytes:
+def _check_encoding() -> None:
     encodings = ",".join(request.headers.getlist("Content-Encoding")).lower().split(",")
     if any(encoding.strip() not in ("", "identity") for encoding in encodings):
         raise UnsupportedEncoding
+
+
+async def _body() -> bytes:
     try:
         body = await request.get_data(cache=False, as_text=False)
     except RequestEntityTooLarge:
@@ -116,6 +103,29 @@ async def _body() -> bytes:
         ) from None
     assert isinstance(body, bytes)
     return body
+
+
+def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:
+    return idempotency_key_of(
+        request.headers.getlist("Idempotency-Key"),
+        caller=cast("dict[str, Any]", request.scope).get(CALLER),
+        body=body,
+        seconds=seconds,
+    )
+
+
+def _trace() -> dict[str, str]:
+    head = request.headers
+    return trace_of(head.get("traceparent", ""), head.get("tracestate", ""))
+
+
+def _handed_in(
+    tasks: Task | Sequence[Task], *, is_replay: bool, location: str | None = None
+) -> Response:
+    response = _json(tasks, status=200 if is_replay else 201, location=location)
+    if is_replay:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
 
 
 def _next_link(asked: PageRequest, found: Page) -> str | None:

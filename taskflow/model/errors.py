@@ -15,6 +15,7 @@ The tree::
         ├── Unauthorized         401
         ├── Forbidden            403
         ├── TaskNotFound         404
+        ├── BodyTooSlow          408
         ├── TaskGone             410
         ├── BodyTooLarge         413
         ├── UnsupportedEncoding  415
@@ -123,6 +124,12 @@ class TaskNotFound(RequestError):
     """There is no task with this id."""
 
     status = 404
+
+
+class BodyTooSlow(RequestError):
+    """The body did not come in time; send it without long pauses."""
+
+    status = 408
 
 
 class TaskGone(RequestError):

@@ -145,8 +145,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=64 * 2**20, description="How long a body may be to be kept, decoded")
     ] = 2**20
     max_body_bytes: Annotated[
-        int, Meta(ge=1, le=64 * 2**20, description="How long the body of a request may be")
+        int,
+        Meta(
+            ge=1,
+            le=64 * 2**20,
+            description="How long the body of a request may be, or a line of a stream of tasks",
+        ),
     ] = 2**20
+    max_array_bytes: Annotated[
+        int,
+        Meta(ge=1, le=256 * 2**20, description="How long it may be if it is an array of tasks"),
+    ] = 16 * 2**20
     max_connections: Annotated[
         int,
         Meta(

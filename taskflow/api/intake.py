@@ -1,0 +1,244 @@
+"""How tasks get in: one, some at once, or a stream of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import trio
+
+from taskflow.api.backlog import Backlog
+from taskflow.api.one_task import Incoming
+from taskflow.api.problems import Problem, problem_of, store_in_time
+from taskflow.api.reading.faults import Faults, token
+from taskflow.api.reading.json_text import decoded
+from taskflow.api.reading.lines import TOO_LONG, Lines
+from taskflow.api.reading.new_task import MOST_TASKS, new_task_of
+from taskflow.model.errors import (
+    BadRequest,
+    BodyTooLarge,
+    IdempotencyKeyReused,
+    RequestError,
+    TaskFlowError,
+    TaskGone,
+    Unprocessable,
+)
+from taskflow.model.task import IdempotencyKey, NewTask
+from taskflow.settings import Settings
+from taskflow.store.base import AddedOnce, TaskStore
+
+# Between so many tasks that are read others get their turn: a millisecond or two.
+TURN_TASKS: Final = 100
+
+_ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_ENCODER: Final = msgspec.json.Encoder()
+_HOW_ARRAY: Final = 'send an array of tasks, such as [{"payload": "https://example.com/"}]'
+
+
+class Added(msgspec.Struct, frozen=True):
+    """What became of a line: the task that it made.
+
+    Attributes:
+        index: Which line it was, from 0; blank ones do not count.
+        id: The task's.
+    """
+
+    index: int
+    id: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """What became of a line: why it made no task.
+
+    Attributes:
+        index: Which line it was, from 0; blank ones do not count.
+        error: What is wrong with it, as if it had been sent by itself.
+    """
+
+    index: int
+    error: Problem
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The last line: the stream was read to its end, or why it was not.
+
+    Attributes:
+        added: How many tasks it made.
+        refused: How many lines made none.
+        error: Why it was not read on, if it was not; lines that have no answer may have made tasks
+            if the status of this is 503.
+    """
+
+    added: int
+    refused: int
+    error: Problem | None = None
+
+
+class Intake:
+    """Reads tasks and keeps them.
+
+    Args:
+        store: Where they are kept.
+        settings: For the bounds.
+    """
+
+    def __init__(self, store: TaskStore, settings: Settings) -> None:
+        self._store: Final = store
+        self._max_attempts: Final = settings.max_attempts
+        self._longest_line: Final = settings.max_body_bytes
+        self._backlog: Final = Backlog(store, settings.max_pending)
+
+    def read(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
+        """Read one task.
+
+        Raises:
+            RequestError: It cannot be taken.
+        """
+        return new_task_of(body, max_attempts=self._max_attempts, trace=trace)
+
+    async def read_array(self, body: bytes, trace: Mapping[str, str]) -> list[NewTask]:
+        """Read all tasks of a JSON array.
+
+        Raises:
+            BadRequest: It is no JSON.
+            Unprocessable: Some of them cannot be taken; says which, and why.
+        """
+        try:
+            array = decoded(body, _ARRAY, how=_HOW_ARRAY)
+        except msgspec.ValidationError:
+            raise BadRequest(f"the body is not a JSON array; {_HOW_ARRAY}") from None
+        if not 1 <= len(array) <= MOST_TASKS:
+            raise Unprocessable(
+                f"an array has 1 to {MOST_TASKS} tasks, not {len(array)}; send more of them as "
+                "application/x-ndjson, a line for each"
+            )
+        tasks: list[NewTask] = []
+        faults = Faults()
+        for index, raw in enumerate(array):
+            if index % TURN_TASKS == 0:
+                await trio.lowlevel.checkpoint()
+            try:
+                tasks.append(self.read(bytes(raw), trace))
+            except RequestError as error:
+                _note(faults, index, error)
+        faults.refuse()
+        return tasks
+
+    async def add(self, tasks: Sequence[NewTask], key: IdempotencyKey | None = None) -> AddedOnce:
+        """Keep tasks, all or none, or find those that the same request made before.
+
+        Raises:
+            TooManyRequests: Too many wait already.
+            IdempotencyKeyReused: The key was for another request.
+            TaskGone: Some of the tasks were deleted since.
+            StoreUnavailable: The store does not answer in time.
+        """
+        with store_in_time():
+            await self._backlog.admit(len(tasks))
+            if key is None:
+                return AddedOnce(await self._store.add(tasks))
+            added = await self._store.add_once(tasks, key)
+        if not added.is_same:
+            raise IdempotencyKeyReused
+        if len(added.tasks) < len(tasks):
+            raise TaskGone
+        return added
+
+    async def add_stream(
+        self, body: Incoming, trace: Mapping[str, str], *, is_minimal: bool
+    ) -> AsyncIterator[bytes]:
+        """Keep the tasks of a stream as they come, and tell what became of them, line by line.
+
+        No more is read while some are being stored or told, so that memory stays constant. What
+        was told to be kept is kept, whatever comes after it.
+
+        Args:
+            body: A line for each task.
+            trace: That of the request.
+            is_minimal: Whether to tell of those only that were not kept.
+        """
+        stream = _Stream(self, trace, is_minimal=is_minimal)
+        lines = Lines(self._longest_line)
+        async for data in body.parts():
+            yield await stream.take(lines.feed(data))
+            if stream.is_over:
+                break
+        if body.error is not None:
+            stream.give_up(body.error)
+        elif body.is_complete and not stream.is_over:
+            yield await stream.take(lines.finish())
+        yield stream.summary()
+
+    def read_line(self, line: bytes | None, trace: Mapping[str, str]) -> NewTask:
+        """Read the task of a line.
+
+        Raises:
+            RequestError: It cannot be taken.
+        """
+        if line is TOO_LONG:
+            raise BodyTooLarge(f"the line is longer than {self._longest_line} bytes")
+        return self.read(line, trace)
+
+
+class _Stream:
+    """A stream of tasks on its way in."""
+
+    def __init__(self, intake: Intake, trace: Mapping[str, str], *, is_minimal: bool) -> None:
+        self._intake = intake
+        self._trace = trace
+        self._is_minimal = is_minimal
+        self._index = 0
+        self._added = 0
+        self._refused = 0
+        self._error: Problem | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no sense in reading on."""
+        return self._error is not None
+
+    async def take(self, lines: Iterable[bytes | None]) -> bytes:
+        """Keep the tasks of these lines, and tell what became of each."""
+        told: dict[int, Added | Refused] = {}
+        tasks: dict[int, NewTask] = {}
+        for line in lines:
+            if self._index % TURN_TASKS == 0:
+                await trio.lowlevel.checkpoint()
+            try:
+                tasks[self._index] = self._intake.read_line(line, self._trace)
+            except RequestError as error:
+                told[self._index] = Refused(self._index, problem_of(error))
+            self._index += 1
+        self._refused += len(told)
+        if tasks:
+            told |= await self._add(tasks)
+        return _ENCODER.encode_lines([told[index] for index in sorted(told)])
+
+    def give_up(self, error: TaskFlowError) -> None:
+        """Read no more, for this reason."""
+        self._error = problem_of(error)
+
+    async def _add(self, tasks: Mapping[int, NewTask]) -> dict[int, Added]:
+        try:
+            added = await self._intake.add(list(tasks.values()))
+        except TaskFlowError as error:
+            self.give_up(error)
+            return {}
+        self._added += len(tasks)
+        if self._is_minimal:
+            return {}
+        pairs = zip(tasks, added.tasks, strict=True)
+        return {index: Added(index, str(task.id)) for index, task in pairs}
+
+    def summary(self) -> bytes:
+        """The last line."""
+        return _ENCODER.encode_lines([Summary(self._added, self._refused, self._error)])
+
+
+def _note(faults: Faults, index: int, error: RequestError) -> None:
+    found = error.faults if isinstance(error, Unprocessable) else ()
+    if found:
+        faults.extend(found, under=token(index))
+    else:
+        faults.add(token(index), f"[{index}]: {error}")
