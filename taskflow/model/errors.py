@@ -15,6 +15,7 @@ The tree::
         ├── Unauthorized         401
         ├── Forbidden            403
         ├── TaskNotFound         404
+        ├── ResultNotFound       404
         ├── BodyTooSlow          408
         ├── TaskGone             410
         ├── BodyTooLarge         413
@@ -136,6 +137,12 @@ class TaskGone(RequestError):
     """This request made a task that was deleted since; make up a new Idempotency-Key."""
 
     status = 410
+
+
+class ResultNotFound(RequestError):
+    """The task has no result; only a COMPLETED one has."""
+
+    status = 404
 
 
 class BodyTooLarge(RequestError):

@@ -159,7 +159,9 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         "that may",
     ),
     HTTPStatus.NOT_FOUND: ProblemText(
-        "No task has this id, or it is no id at all.", "There is no task with this id."
+        "No task has this id, or it is no id at all; or the task has no result that could be asked "
+        "for.",
+        "There is no task with this id.",
     ),
     HTTPStatus.REQUEST_TIMEOUT: ProblemText(
         "The body did not come within `TASKFLOW_REQUEST_SECONDS`.",
@@ -246,7 +248,7 @@ OPERATIONS: Final = (
                     "Location", "Where the task is.", str, f"/tasks/{TASK_ID}", is_required=True
                 ),
             ),
-            links=("showTask", "listAttempts"),
+            links=("showTask", "listAttempts", "showResult"),
         ),
         problems=(
             HTTPStatus.REQUEST_TIMEOUT,
@@ -308,6 +310,33 @@ OPERATIONS: Final = (
             description="The attempts; none for a task that has not been run.",
             kind=list[AttemptRecord],
             example=[ATTEMPT],
+        ),
+        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="get",
+        path="/tasks/{id}/result",
+        name="showResult",
+        group="tasks",
+        summary="What the target answered, as it answered it",
+        description="The body of a COMPLETED task: JSON to the byte, text in UTF-8, anything else "
+        "as the bytes that came. Its media type is the target's own if it can be trusted to be "
+        "one. It is to be saved, not shown: browsers run nothing in it.",
+        path_parameters=(_ID_IN_PATH,),
+        answer=Answer(
+            description="The body.",
+            kind=Any,
+            example={"answer": 42},
+            media_type="*/*",
+            fields=(
+                Parameter(
+                    "Content-Disposition",
+                    "A name to save it by.",
+                    str,
+                    f'attachment; filename="{TASK_ID}.json"',
+                    is_required=True,
+                ),
+            ),
         ),
         problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
     ),
