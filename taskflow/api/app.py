@@ -15,6 +15,7 @@ from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
 from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
 from taskflow.api.results import result_routes
+from taskflow.api.statistics import statistics_routes
 from taskflow.api.tasks import task_routes
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
@@ -46,6 +47,7 @@ def create_app(
     problems.install(app)
     app.register_blueprint(task_routes(store, settings))
     app.register_blueprint(result_routes(store))
+    app.register_blueprint(statistics_routes(store))
     app.register_blueprint(health_routes(store, is_running))
     app.register_blueprint(openapi_routes(has_keys=bool(keys)))
     edge: Any = Edge(app.asgi_app, Gate(settings, keys))

@@ -17,7 +17,7 @@ import msgspec
 from quart import Blueprint, Response
 
 from taskflow.api.problems import store_in_time
-from taskflow.api.schemas import task_id_of
+from taskflow.api.reading.page import task_id_of
 from taskflow.model.errors import ResultNotFound, TaskNotFound
 from taskflow.model.task import Task, TaskStatus
 from taskflow.store.base import TaskStore

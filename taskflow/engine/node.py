@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from taskflow.engine.counting import fold_counts
 from taskflow.engine.dispatcher import Dispatcher, hand_back_unstarted
 from taskflow.engine.expiry import expire_tasks
 from taskflow.engine.lease import keep_lease, rescue_from_the_dead
@@ -174,6 +175,14 @@ class Node:
                 store=self._store,
                 outage=self._outage,
                 poll_seconds=settings.poll_seconds,
+            )
+        )
+        keeping.start_soon(
+            partial(
+                fold_counts,
+                store=self._store,
+                outage=self._outage,
+                heartbeat_seconds=settings.heartbeat_seconds,
             )
         )
         keeping.start_soon(

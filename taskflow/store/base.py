@@ -23,6 +23,7 @@ from typing import Final
 import msgspec
 
 from taskflow.model.outcome import ErrorType
+from taskflow.model.statistics import TaskStatistics
 from taskflow.model.task import AttemptRecord, Claim, IdempotencyKey, NewTask, Task, TaskStatus
 
 EXPIRED: Final = "expired: it was still waiting at its expires_at"
@@ -185,6 +186,22 @@ class TaskStore(abc.ABC):
         """How many tasks are PENDING, due or not; counted no further than ``limit``.
 
         So it costs no more than that, however many there are.
+        """
+
+    @abc.abstractmethod
+    async def count(self, *, limit: int, queue: str | None = None) -> TaskStatistics:
+        """How tasks stand, at the same cost however many there are.
+
+        Args:
+            limit: How many queues to list at most.
+            queue: Only list this one, be there tasks in it or not. The total is that of all.
+        """
+
+    @abc.abstractmethod
+    async def fold_counts(self, *, limit: int) -> int:
+        """Put some of what changed into the counts, and return how many changes it were.
+
+        What ``count`` answers does not depend on it, but how long it takes does.
         """
 
     # Nodes: who runs tasks

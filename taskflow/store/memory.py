@@ -22,6 +22,7 @@ from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
+from taskflow.model.statistics import TaskStatistics, queue_of, total_of
 from taskflow.model.task import (
     AttemptRecord,
     AttemptStatus,
@@ -45,6 +46,7 @@ from taskflow.store.base import (
     TaskStore,
 )
 from taskflow.store.handover import Handover
+from taskflow.store.tally import Tally, summed
 
 _Write = TypeVar("_Write", Ending, Retrial, Release)
 _SETTLING_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
@@ -89,6 +91,8 @@ class MemoryStore(TaskStore):
         self._due_by_age: list[tuple[dt.datetime, uuid.UUID]] = []
         self._later: list[tuple[dt.datetime, uuid.UUID]] = []
         self._expiring: list[tuple[dt.datetime, uuid.UUID]] = []
+        self._waiting_in: dict[str, list[tuple[dt.datetime, uuid.UUID]]] = {}  # by queue
+        self._tally: Final = Tally()
         self._work = Bell()
         self._handover = Handover()
         self._last_stamp = 0
@@ -147,6 +151,31 @@ class MemoryStore(TaskStore):
     async def count_pending(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         return min(len(self._pending), limit)
+
+    async def count(self, *, limit: int, queue: str | None = None) -> TaskStatistics:
+        await trio.lowlevel.checkpoint()
+        now = self._now()
+        lines = self._tally.lines(now.timestamp())
+        oldest = {
+            name: (now - waiting[0][0]).total_seconds()
+            for name, waiting in self._waiting_in.items()
+            if waiting[0][0] <= now
+        }
+        names = sorted(lines) if queue is None else [queue]
+        return TaskStatistics(
+            queues=[
+                queue_of(name, lines.get(name, ()), oldest.get(name)) for name in names[:limit]
+            ],
+            total=total_of(
+                summed(itertools.chain.from_iterable(lines.values())),
+                max(oldest.values(), default=None),
+            ),
+            is_complete=len(names) <= limit,
+        )
+
+    async def fold_counts(self, *, limit: int) -> int:  # noqa: ARG002 - nothing is left to fold
+        await trio.lowlevel.checkpoint()
+        return 0
 
     async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
         await trio.lowlevel.checkpoint()
@@ -332,6 +361,7 @@ class MemoryStore(TaskStore):
         for task in old[:limit]:
             del self._tasks[task.id]
             del self._handed_in[task.id]
+            self._tally.left(task.queue, task.status)
             del self._ids[bisect.bisect_left(self._ids, task.id)]
             self._attempts.pop(task.id, None)
         for text in [k for k, key in self._keys.items() if key.expires_at <= trio.current_time()]:
@@ -366,6 +396,7 @@ class MemoryStore(TaskStore):
                 self._ids.append(task.id)
                 self._tasks[task.id] = task
                 self._handed_in[task.id] = new_task
+                self._tally.entered(task.queue, task.status, now.timestamp())
                 if task not in claimed:
                     self._put_back(task)
             if claimed:
@@ -393,11 +424,14 @@ class MemoryStore(TaskStore):
             **changes,
         }
         moved = msgspec.structs.replace(task, **changes)
+        self._tally.left(task.queue, task.status)
+        self._tally.entered(task.queue, status, self._now().timestamp())
         if status is TaskStatus.PENDING:
             self._put_back(moved)
         else:
             self._tasks[task_id] = moved
             self._pending.discard(task_id)
+            self._drop_out_of_date(task.queue)
         return moved
 
     def _hold(self, tasks: Iterable[Task], node_id: uuid.UUID, token: uuid.UUID) -> list[Task]:
@@ -448,7 +482,16 @@ class MemoryStore(TaskStore):
         heapq.heappush(self._later, (task.run_at, task.id))
         if task.expires_at is not None:
             heapq.heappush(self._expiring, (task.expires_at, task.id))
+        heapq.heappush(self._waiting_in.setdefault(task.queue, []), (task.run_at, task.id))
         self._work.ring()
+
+    def _drop_out_of_date(self, queue: str) -> None:
+        """So that the first one in the queue is one that waits, if any does."""
+        waiting = self._waiting_in.get(queue, [])
+        while waiting and not self._waiting(waiting[0][1], waiting[0][0]):
+            heapq.heappop(waiting)
+        if not waiting:
+            self._waiting_in.pop(queue, None)
 
     def _collect_due(self) -> None:
         now = self._now()

@@ -22,6 +22,13 @@ from taskflow.bell import Bell
 from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.model.lifecycle import Move
+from taskflow.model.statistics import (
+    KEPT_SECONDS,
+    Line,
+    TaskStatistics,
+    queue_of,
+    total_of,
+)
 from taskflow.model.task import (
     AttemptRecord,
     Claim,
@@ -59,7 +66,7 @@ from taskflow.store.frontier import Frontier, Look, parse
 from taskflow.store.handover import Handover
 from taskflow.store.listen import listen
 from taskflow.store.migrate import Migration, migrate
-from taskflow.store.rows import Row, attempt_of, options_of, raw, task_of
+from taskflow.store.rows import Row, attempt_of, line_of, options_of, raw, task_of
 
 LARGE_ADDITION: Final = 100
 
@@ -129,6 +136,39 @@ class PostgresStore(TaskStore):
         [(count,)] = await self._run("count_pending", limit=limit)
         assert isinstance(count, int)
         return count
+
+    async def count(self, *, limit: int, queue: str | None = None) -> TaskStatistics:
+        def work(connection: Connection) -> TaskStatistics:
+            lines: dict[str | None, list[Line]] = {} if queue is None else {queue: []}
+            for row in self._execute(connection, "count", {"limit": limit, "queue": queue}):
+                lines.setdefault(row[0], []).append(line_of(row))
+            in_all = lines.pop(None, [])
+            names = [name for name in lines if name is not None]
+            waiting = [
+                name
+                for name in names[:limit]
+                if any(line.status is TaskStatus.PENDING for line in lines[name])
+            ]
+            oldest: dict[str | None, float | None] = dict(
+                self._execute(connection, "oldest_waiting", {"queues": waiting})
+            )
+            return TaskStatistics(
+                queues=[queue_of(name, lines[name], oldest.get(name)) for name in names[:limit]],
+                total=total_of(in_all, oldest[None]),
+                is_complete=len(names) <= limit,
+            )
+
+        return await self._database.run(work)
+
+    async def fold_counts(self, *, limit: int) -> int:
+        def work(connection: Connection) -> int:
+            parameters = {"limit": limit, "kept_seconds": KEPT_SECONDS}
+            [(folded, queues, statuses)] = self._execute(connection, "fold_changes", parameters)
+            gone = {"queues": queues, "statuses": statuses, "kept_seconds": KEPT_SECONDS}
+            self._execute(connection, "forget_counts", gone)
+            return int(folded)
+
+        return await self._database.run(work)
 
     async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
         node_id = uuid.uuid4()

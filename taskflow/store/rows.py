@@ -8,6 +8,7 @@ import msgspec
 
 from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.outcome import ErrorType
+from taskflow.model.statistics import Line
 from taskflow.model.task import AttemptRecord, AttemptStatus, TagValue, Task, TaskStatus
 
 Row = tuple[Any, ...]
@@ -67,6 +68,12 @@ def attempt_of(row: Row) -> AttemptRecord:
 def options_of(text: str | None) -> TaskOptions:
     """How a task is to be run."""
     return NO_OPTIONS if text is None else _OPTIONS.decode(text)
+
+
+def line_of(row: Row) -> Line:
+    """A row of ``count``."""
+    (_, status, count, *entered) = row
+    return Line(TaskStatus(status), count, tuple(entered))
 
 
 def raw(text: str) -> msgspec.Raw:

@@ -175,7 +175,7 @@ class TestAnswers:
         page = server.ask("GET", "/tasks?limit=2")
         check(page, "get", "/tasks")
 
-    @pytest.mark.parametrize("path", ["/livez", "/readyz", "/openapi.json"])
+    @pytest.mark.parametrize("path", ["/stats", "/livez", "/readyz", "/openapi.json"])
     def test_the_others(self, server, path):
         """What takes no parameters answers as the document says."""
         check(server.ask("GET", path), "get", path)
@@ -193,6 +193,7 @@ class TestAnswers:
             (415, "POST", "/tasks", b"", {"content-encoding": "gzip"}),
             (422, "POST", "/tasks", b'{"payload": 1, "priority": 101}', {}),
             (422, "GET", "/tasks?limit=0", None, {}),
+            (422, "GET", "/stats?queue=", None, {}),
             (431, "GET", "/openapi.json", None, {"x": "x" * 9000}),
         ],
     )

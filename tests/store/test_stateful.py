@@ -12,6 +12,7 @@ import itertools
 import queue
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -36,6 +37,7 @@ from taskflow.model import lifecycle
 from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
+from taskflow.model.statistics import Ended
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base import Ending, Release, Retrial, TaskStore
@@ -43,6 +45,7 @@ from taskflow.store.memory import MemoryStore
 from taskflow.store.postgres import PostgresStore, open_postgres
 
 LATER_SECONDS = 3600.0
+QUEUES = ("default", "mail", "Z")
 
 
 class Stores:
@@ -67,7 +70,8 @@ class Stores:
 
     def clear(self) -> None:
         self.connection.execute(
-            "TRUNCATE taskflow_tasks, taskflow_nodes, taskflow_idempotency_keys CASCADE"
+            "TRUNCATE taskflow_tasks, taskflow_nodes, taskflow_endings, "
+            "taskflow_idempotency_keys CASCADE"
         )
         self.memory = self._in_trio(_made, MemoryStore)
 
@@ -117,17 +121,22 @@ class Known:
     priority: int
     is_due: bool
     turn: int
+    queue: str
     status: TaskStatus = TaskStatus.PENDING
     attempt: int = 0
     rescues: int = 0
     error_type: str | None = None
     hold: tuple[int, int] | None = None  # which claim, of which node
     attempts: list[tuple[int, str]] = field(default_factory=list)
+    ends: list[TaskStatus] = field(default_factory=list)
+    is_deleted: bool = False
 
     def move(self, move: Move) -> None:
         self.status = lifecycle.target_of(self.status, move)
         if self.status is not TaskStatus.RUNNING:
             self.hold = None
+        if self.status.is_final:
+            self.ends.append(self.status)
 
     def give_back(self, move: Move, ended: str | None) -> None:
         if ended:
@@ -184,13 +193,19 @@ class Law(RuleBasedStateMachine):
 
     # Handing in
 
-    @rule(target=tasks, priority=st.integers(-2, 2), is_due=st.booleans())
-    def add(self, priority, is_due):
-        return self.add_one(priority, is_due=is_due)
+    @rule(
+        target=tasks,
+        priority=st.integers(-2, 2),
+        is_due=st.booleans(),
+        queue=st.sampled_from(QUEUES),
+    )
+    def add(self, priority, is_due, queue):
+        return self.add_one(priority, is_due=is_due, queue=queue)
 
-    def add_one(self, priority: int, *, is_due: bool) -> int:
+    def add_one(self, priority: int, *, is_due: bool, queue: str = QUEUES[0]) -> int:
         new = NewTask(
             msgspec.Raw(b"1"),
+            queue=queue,
             priority=priority,
             delay_seconds=0.0 if is_due else LATER_SECONDS,
             max_attempts=3,
@@ -198,7 +213,7 @@ class Law(RuleBasedStateMachine):
         [[in_memory], [in_postgres]] = self.both("add", {"tasks": [new]})
         number = len(self.known)
         self.ids.append((in_memory.id, in_postgres.id))
-        self.known.append(Known(number, priority, is_due, next(self.turns)))
+        self.known.append(Known(number, priority, is_due, next(self.turns), queue))
         return number
 
     # Nodes
@@ -361,8 +376,9 @@ class Law(RuleBasedStateMachine):
         task, was = self.known[number], self.known[number].status
         is_legal = lifecycle.allows(was, Move.CANCEL)
         for answer in self.by_id("cancel", number):
-            assert (answer is IllegalMove) == (not is_legal)
-        if is_legal:
+            assert (answer is None) == task.is_deleted
+            assert (answer is IllegalMove) == (not is_legal and not task.is_deleted)
+        if is_legal and not task.is_deleted:
             if was is TaskStatus.RUNNING:
                 task.attempts.append((task.attempt, "CANCELED"))
             task.move(Move.CANCEL)
@@ -372,18 +388,58 @@ class Law(RuleBasedStateMachine):
         task = self.known[number]
         is_legal = lifecycle.allows(task.status, Move.REQUEUE)
         for answer in self.by_id("requeue", number):
-            assert (answer is IllegalMove) == (not is_legal)
-        if is_legal:
+            assert (answer is None) == task.is_deleted
+            assert (answer is IllegalMove) == (not is_legal and not task.is_deleted)
+        if is_legal and not task.is_deleted:
             task.move(Move.REQUEUE)
             task.attempt = task.rescues = 0
             task.error_type, task.is_due, task.turn = None, True, next(self.turns)
 
+    @rule()
+    def delete_ended(self):
+        ended = [task for task in self.kept() if task.status.is_final]
+        # A negative age: also what ended within this millisecond.
+        answers = self.both("delete_ended", {"age_seconds": -1.0, "limit": 1000})
+        assert answers == [len(ended)] * 2
+        for task in ended:
+            task.is_deleted = True
+
+    # The counts
+
+    @rule(limit=st.sampled_from([1, 2, 1000]))
+    def fold_counts(self, limit):
+        self.both("fold_counts", {"limit": limit})
+
+    @invariant()
+    def counts_are_right(self):
+        for told in self.both("count", {"limit": 1000}):
+            seen = {task.queue for task in self.known if task.ends or not task.is_deleted}
+            assert [one.queue for one in told.queues] == sorted(seen)
+            for one in told.queues:
+                self.check_counts(one, [task for task in self.known if task.queue == one.queue])
+            self.check_counts(told.total, self.known)
+            assert told.is_complete
+
+    def check_counts(self, told, tasks: list[Known]) -> None:
+        standing = Counter(task.status for task in tasks if not task.is_deleted)
+        assert told.counts == {status: standing[status] for status in TaskStatus}
+        ended = Counter(itertools.chain.from_iterable(task.ends for task in tasks))
+        # Each sequence takes less than a second, so that all of it lies within each window.
+        assert told.ended == {
+            status: Ended(*[ended[status]] * 3) for status in TaskStatus if status.is_final
+        }
+        is_waiting = any(task.is_due and task.status is TaskStatus.PENDING for task in tasks)
+        assert (told.oldest_waiting_seconds is not None) == is_waiting
+
     # What must hold after every step, and at the end
+
+    def kept(self) -> list[Known]:
+        return [task for task in self.known if not task.is_deleted]
 
     @invariant()
     def stores_agree_with_the_law(self):
         for page in self.both("page", {"limit": 1000}):
-            for task, shown in zip(reversed(self.known), page.tasks, strict=True):
+            for task, shown in zip(reversed(self.kept()), page.tasks, strict=True):
                 assert (shown.status, shown.attempt, shown.rescues, shown.error_type) == (
                     task.status,
                     task.attempt,
@@ -394,7 +450,7 @@ class Law(RuleBasedStateMachine):
                 assert (shown.result is not None) == (task.status is TaskStatus.COMPLETED)
 
     def teardown(self):
-        for task in self.known:
+        for task in self.kept():
             running = [(task.attempt, "RUNNING")] if task.hold else []
             for attempts in self.by_id("attempts", task.number):
                 made = [(one.number, one.status.value) for one in attempts]

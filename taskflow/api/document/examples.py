@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from taskflow.model.outcome import ErrorType, Response
-from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.model.statistics import Line, TaskStatistics, queue_of, total_of
+from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
 
 TASK_ID: Final = uuid.UUID("01a20c58-b6fd-77bf-9328-1ccde011d8da")
 URL: Final = "https://example.com/"
@@ -58,4 +59,15 @@ ATTEMPT: Final = AttemptRecord(
     status_code=503,
     error="http error: status: 503 Service Unavailable",
     error_type=ErrorType.HTTP_STATUS,
+)
+_LINES: Final = (
+    Line(TaskStatus.PENDING, 2, ()),
+    Line(TaskStatus.RUNNING, 5, ()),
+    Line(TaskStatus.COMPLETED, 1250, (60.0, 300.0, 1210.0)),
+    Line(TaskStatus.FAILED, 3, (0.0, 1.0, 2.0)),
+)
+STATISTICS: Final = TaskStatistics(
+    queues=[queue_of(DEFAULT_QUEUE, _LINES, 1.204)],
+    total=total_of(_LINES, 1.204),
+    is_complete=True,
 )

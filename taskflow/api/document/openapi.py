@@ -27,12 +27,21 @@ from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.options import Backoff
 from taskflow.model.request import RequestPayload
+from taskflow.model.statistics import (
+    Ended,
+    QueueStatistics,
+    TaskStatistics,
+    TotalStatistics,
+)
 from taskflow.model.task import AttemptRecord, Task
 
 Json: TypeAlias = dict[str, Any]
 
 _SENT: Final = (TaskRequest, RequestPayload, Backoff)
-_SHOWN: Final = (Task, AttemptRecord, outcome.Response, problems.Problem, Fault)
+_SHOWN: Final = (
+    *(Task, AttemptRecord, outcome.Response, problems.Problem, Fault),
+    *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
+)
 _SCHEMAS: Final = "#/components/schemas/{name}"
 
 

@@ -13,10 +13,19 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from taskflow.api.document.examples import ATTEMPT, COMPLETED, PENDING, TASK_ID, URL
+from taskflow.api.document.examples import (
+    ATTEMPT,
+    COMPLETED,
+    PENDING,
+    STATISTICS,
+    TASK_ID,
+    URL,
+)
 from taskflow.api.reading.new_task import TaskRequest
 from taskflow.api.reading.page import PageRequest, cursor_of
-from taskflow.model.task import AttemptRecord, Task, TaskStatus
+from taskflow.api.statistics import StatisticsRequest
+from taskflow.model.statistics import TaskStatistics
+from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, Task, TaskStatus
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -339,6 +348,23 @@ OPERATIONS: Final = (
             ),
         ),
         problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="get",
+        path="/stats",
+        name="showStatistics",
+        group="tasks",
+        summary="How many tasks stand how, wait, and end",
+        description="By queue and in all, at the same cost however many tasks there are. At most "
+        "1,000 queues are listed; any other is told of when `queue` names it.",
+        query=StatisticsRequest,
+        query_examples={"queue": DEFAULT_QUEUE},
+        answer=Answer(
+            description="The statistics of this moment.",
+            kind=TaskStatistics,
+            example=STATISTICS,
+        ),
+        problems=(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
     ),
     Operation(
         method="get",
