@@ -232,6 +232,123 @@ class StoreContract:
         await store.add([new_task() for _ in range(5)])
         assert [await store.count_pending(limit=limit) for limit in (1, 4, 5, 6)] == [1, 4, 5, 5]
 
+    # The counts
+
+    async def counts(self, store: TaskStore, queue: str = "default") -> dict[str, int]:
+        """Those of a queue that are not zero, the same before and after some is folded."""
+        before = await store.count(limit=10, queue=queue)
+        await store.fold_counts(limit=1)
+        after = await store.count(limit=10, queue=queue)
+        [one], [again] = before.queues, after.queues
+        assert (one.counts, one.ended, before.total.counts, before.total.ended) == (
+            again.counts,
+            again.ended,
+            after.total.counts,
+            after.total.ended,
+        )
+        return {status.value: count for status, count in one.counts.items() if count}
+
+    async def test_counts_follow_every_move(self, store, node):
+        """What is added, claimed, put back, ended, requeued and deleted is counted as it stands."""
+        added = await store.add([new_task(max_attempts=9) for _ in range(6)])
+        assert await self.counts(store) == {"PENDING": 6}
+        claims = await store.claim(node, limit=5)
+        assert await self.counts(store) == {"PENDING": 1, "RUNNING": 5}
+        await store.release([released(claims[0])])
+        retrial = Retrial(claims[1].task_id, claims[1].token, 60.0, "no luck", ErrorType.DNS)
+        await store.retry([retrial])
+        assert await self.counts(store) == {"PENDING": 3, "RUNNING": 3}
+        await store.settle([completed(claims[2]), failed(claims[3]), completed(claims[0])])
+        assert await self.counts(store) == {
+            "PENDING": 3,
+            "RUNNING": 1,
+            "COMPLETED": 1,
+            "FAILED": 1,
+        }
+        await store.cancel(added[5].id)
+        await store.cancel(claims[4].task_id)
+        await store.requeue(claims[3].task_id)
+        assert await self.counts(store) == {"PENDING": 3, "COMPLETED": 1, "CANCELED": 2}
+        assert await store.delete_ended(age_seconds=-1.0, limit=10) == 3
+        assert await self.counts(store) == {"PENDING": 3}
+        told = await store.count(limit=10)
+        assert {status.value: one.last_hour for status, one in told.total.ended.items()} == {
+            "COMPLETED": 1,
+            "FAILED": 1,
+            "CANCELED": 2,
+        }
+
+    async def test_what_nodes_leave_behind_is_counted(self, store, node):
+        """Tasks of a node that retires wait again, as do rescued ones; a poisoned one has ended."""
+        await store.add([new_task() for _ in range(3)])
+        await store.claim(node, limit=1)
+        await store.retire(node)
+        assert await self.counts(store) == {"PENDING": 3}
+        await self.claim_and_die(store, limit=2)
+        await self.rescued(store)
+        assert await self.counts(store) == {"PENDING": 3}
+        await self.claim_and_die(store)
+        await self.rescued(store, max_rescues=2)
+        assert await self.counts(store) == {"PENDING": 2, "FAILED": 1}
+        told = await store.count(limit=1)
+        assert told.total.ended[TaskStatus.FAILED].last_minute == 1
+
+    async def test_what_was_handed_over_is_counted_as_running(self, store, node):
+        """A task that is claimed as it is stored never waited."""
+        async with self.taker(store, node, room=2) as taker:
+            await store.add([new_task() for _ in range(3)])
+            assert len(taker.claims) == 2
+        assert await self.counts(store) == {"PENDING": 1, "RUNNING": 2}
+
+    async def test_counts_by_queue(self, store, node):
+        """Queues by name, as many as asked for; any by its name; the total is that of all."""
+        names = ["b", "a", "\xe9", "Z", "b"]
+        await store.add([new_task(queue=name) for name in names])
+        told = await store.count(limit=4)
+        assert [one.queue for one in told.queues] == ["Z", "a", "b", "\xe9"]
+        assert [one.counts[TaskStatus.PENDING] for one in told.queues] == [1, 1, 2, 1]
+        assert told.is_complete
+        few = await store.count(limit=3)
+        assert [one.queue for one in few.queues] == ["Z", "a", "b"]
+        assert not few.is_complete
+        assert few.total.counts[TaskStatus.PENDING] == 5
+        picked = await store.count(limit=1, queue="b")
+        assert [one.queue for one in picked.queues] == ["b"]
+        assert (picked.is_complete, picked.total.counts[TaskStatus.PENDING]) == (True, 5)
+        assert await self.counts(store, "unknown") == {}
+
+    async def test_nothing_to_count(self, store):
+        """An empty store lists no queue; its total has a zero for each status."""
+        told = await store.count(limit=10)
+        assert (told.queues, told.is_complete) == ([], True)
+        assert told.total.counts == dict.fromkeys(TaskStatus, 0)
+        assert set(told.total.ended) == {status for status in TaskStatus if status.is_final}
+        assert told.total.oldest_waiting_seconds is None
+
+    async def oldest(self, store: TaskStore) -> dict[str, float | None]:
+        told = await store.count(limit=10)
+        by_queue = {one.queue: one.oldest_waiting_seconds for one in told.queues}
+        return {**by_queue, "all": told.total.oldest_waiting_seconds}
+
+    async def test_how_long_the_oldest_waits(self, store, node):
+        """Since it became due, in its queue and of all; what is not due or runs does not wait."""
+        await store.add([new_task(queue="a", priority=-5)])
+        await trio.sleep(0.3)
+        await store.add([new_task(queue="b", priority=5)])
+        await store.add([new_task(queue="later", delay_seconds=60.0)])
+        oldest = await self.oldest(store)
+        assert oldest["later"] is None
+        assert 0.3 <= oldest["a"] == pytest.approx(oldest["all"], abs=0.25)
+        assert 0 <= oldest["b"] < oldest["a"]
+        [claim] = await store.claim(node, limit=1, by_age=1)
+        oldest = await self.oldest(store)
+        assert oldest["a"] is None
+        assert oldest["all"] == pytest.approx(oldest["b"], abs=0.25)
+        await store.claim(node, limit=1)
+        assert set((await self.oldest(store)).values()) == {None}
+        await store.release([released(claim)])  # it is due since it was
+        assert (await self.oldest(store))["a"] >= 0.3
+
     # Claims
 
     async def test_claim_runs_a_task(self, store, node):

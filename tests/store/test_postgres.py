@@ -6,6 +6,8 @@ import contextlib
 import datetime as dt
 import re
 import uuid
+from collections import Counter
+from functools import partial
 from importlib import resources
 
 import psycopg
@@ -13,13 +15,15 @@ import pytest
 import trio
 
 from taskflow.model.errors import StoreUnavailable, StoreUnusable
+from taskflow.model.statistics import Ended, shares
+from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store import listen
 from taskflow.store.frontier import SURVEY_SECONDS
 from taskflow.store.migrate import migrations
 from taskflow.store.postgres import migrate_database, open_postgres
 from taskflow.telemetry import Event
-from tests.store.contract import StoreContract, new_task, released
+from tests.store.contract import StoreContract, completed, failed, new_task, released
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
 
@@ -388,3 +392,150 @@ async def test_closing_is_quick_with_a_hanging_call(database_url, connection):
             began = trio.current_time()
             await stack.aclose()
             assert trio.current_time() - began < 2
+
+
+# The counts
+
+REAL_COUNT = "SELECT queue, status, count(*) FROM taskflow_tasks GROUP BY queue, status"
+
+
+async def told(store) -> dict[tuple[str, str], int]:
+    statistics = await store.count(limit=100)
+    return {
+        (one.queue, status.value): count
+        for one in statistics.queues
+        for status, count in one.counts.items()
+        if count
+    }
+
+
+def really(connection) -> dict[tuple[str, str], int]:
+    return {(queue, status): count for queue, status, count in connection.execute(REAL_COUNT)}
+
+
+async def test_nodes_that_fold_at_once(database_url, store, connection):
+    """While two nodes move tasks in many queues and both fold, no change is lost or taken twice."""
+    ended = Counter()
+
+    async def work(store, name):
+        node = await store.register(name, lease_seconds=60)
+        for n in range(30):
+            await store.add([new_task(queue=f"q{(n + m) % 7}", max_attempts=9) for m in range(9)])
+            claims = await store.claim(node, limit=9)
+            well = await store.settle([completed(claim) for claim in claims[::3]])
+            badly = await store.settle([failed(claim) for claim in claims[1::3]])
+            ended.update({"COMPLETED": len(well), "FAILED": len(badly)})
+            if n % 3 == 0:
+                await store.delete_ended(age_seconds=-1.0, limit=2)
+
+    async def fold(store):
+        while True:
+            await store.fold_counts(limit=5)
+
+    async with open_postgres(database_url, SETTINGS) as other:
+        async with trio.open_nursery() as folding:
+            for one in (store, other):
+                folding.start_soon(fold, one)
+            async with trio.open_nursery() as working:
+                for one, name in ((store, "here"), (other, "there")):
+                    working.start_soon(work, one, name)
+            folding.cancel_scope.cancel()
+        assert await told(store) == await told(other) == really(connection)
+        total = (await store.count(limit=1)).total
+        assert {status: one.last_hour for status, one in total.ended.items()} == {
+            "COMPLETED": ended["COMPLETED"],
+            "FAILED": ended["FAILED"],
+            "CANCELED": 0,
+        }
+        while await store.fold_counts(limit=1000):
+            pass
+        assert await told(store) == really(connection)
+        folded = connection.execute(
+            "SELECT queue, status, count FROM taskflow_counts WHERE count <> 0"
+        )
+        assert {(queue, status): count for queue, status, count in folded} == really(connection)
+
+
+async def test_counts_begin_with_the_tasks_that_are_there(database_url, store, connection):
+    """A migration counts what a node of the version before has written, and is still writing."""
+    await store.add([new_task(queue="before")])
+    undo = resources.files("tests.store").joinpath("undo_counts.sql").read_text("utf-8")
+    connection.execute(undo)
+    with psycopg.connect(database_url) as old, trio.fail_after(10):
+        old.execute(
+            "INSERT INTO taskflow_tasks (queue, payload, size_bytes) VALUES ('old', '1', 1)"
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(migrate_database, database_url, timeout_seconds=5.0))
+            while not is_waited_for(connection, old.info.backend_pid):
+                await trio.sleep(0.01)
+            old.commit()
+        old.execute(
+            "INSERT INTO taskflow_tasks (queue, payload, size_bytes) VALUES ('new', '1', 1)"
+        )
+        old.commit()
+    assert await told(store) == {(name, "PENDING"): 1 for name in ("before", "old", "new")}
+    assert really(connection) == await told(store)
+
+
+def is_waited_for(connection, pid: int) -> bool:
+    query = "SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    return bool(connection.execute(query, [pid]).fetchall())
+
+
+async def test_what_changes_nothing_is_not_noted(store, connection):
+    """Statements that leave every status as it was add no row; moving a queue moves the count."""
+    await store.add([new_task(queue="a"), new_task(queue="a")])
+    await store.fold_counts(limit=10)
+    connection.execute("UPDATE taskflow_tasks SET priority = 3")
+    connection.execute("UPDATE taskflow_tasks SET priority = 3 WHERE false")
+    connection.execute("DELETE FROM taskflow_tasks WHERE false")
+    assert await store.claim(await store.register("here", 1.0), limit=0) == []
+    assert connection.execute("SELECT * FROM taskflow_changes").fetchall() == []
+    connection.execute("UPDATE taskflow_tasks SET queue = 'b'")
+    assert await told(store) == {("b", "PENDING"): 2}
+    connection.execute("TRUNCATE taskflow_tasks CASCADE")
+    assert await told(store) == {}
+
+
+async def test_queues_that_are_gone_leave_nothing(store, connection):
+    """A count that is down to zero goes; endings go when they are long past."""
+    await store.add([new_task(queue=f"q{n}") for n in range(5)])
+    await store.fold_counts(limit=10)
+    node = await store.register("here", lease_seconds=30)
+    await store.settle([completed(claim) for claim in await store.claim(node, limit=5)])
+    await store.delete_ended(age_seconds=-1.0, limit=10)
+    await store.fold_counts(limit=100)
+    assert connection.execute("SELECT * FROM taskflow_counts").fetchall() == []
+    assert len((await store.count(limit=10)).queues) == 5  # one ended in each within the hour
+    connection.execute("UPDATE taskflow_endings SET minute = minute - interval '61 minutes'")
+    assert (await store.count(limit=10)).queues == []
+    connection.execute("UPDATE taskflow_endings SET minute = minute - interval '1 hour'")
+    await store.fold_counts(limit=100)
+    assert connection.execute("SELECT * FROM taskflow_endings").fetchall() == []
+
+
+@pytest.mark.parametrize("age", [0, 59, 60, 75, 119, 120, 301, 359, 3600, 3645, 3660, 9999])
+async def test_shares_are_those_of_the_model(store, connection, age):
+    """The database weighs a minute as the model says."""
+    [row] = connection.execute(
+        "SELECT taskflow_share(now() - make_interval(secs => %(age)s), '1 minute'),"
+        " taskflow_share(now() - make_interval(secs => %(age)s), '5 minutes'),"
+        " taskflow_share(now() - make_interval(secs => %(age)s), '1 hour')",
+        {"age": age},
+    )
+    assert row == pytest.approx(shares(age))
+
+
+async def test_endings_are_told_by_age(store, connection):
+    """Each is in the windows that reach back so far, and in no other."""
+    node = await store.register("here", lease_seconds=30)
+    await store.add([new_task() for _ in range(6)])
+    claims = await store.claim(node, limit=6)
+    for age, some in (("50 minutes", claims[:1]), ("4 minutes", claims[1:3])):
+        await store.settle([completed(claim) for claim in some])
+        connection.execute("UPDATE taskflow_changes SET at = at - %s::interval", [age])
+        await store.fold_counts(limit=1000)
+    await store.settle([completed(claim) for claim in claims[3:]])
+    [one] = (await store.count(limit=1)).queues
+    assert one.ended[TaskStatus.COMPLETED] == Ended(3, 5, 6)
