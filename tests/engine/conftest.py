@@ -17,7 +17,10 @@ from taskflow.model.task import NewTask, Task
 from taskflow.settings import Settings
 from taskflow.store.memory import MemoryStore
 
-_VERBS = ("claim", "settle", "release", "retry", "renew", "rescue", "register", "retire")
+_VERBS = (
+    *("claim", "settle", "release", "retry", "renew", "rescue", "register", "retire"),
+    "fold_counts",
+)
 
 
 class ScriptedFetcher(Fetcher):
@@ -103,6 +106,9 @@ class FaultyStore(MemoryStore):
 
     async def rescue(self, **kwargs):
         return await self._call("rescue", **kwargs)
+
+    async def fold_counts(self, **kwargs):
+        return await self._call("fold_counts", **kwargs)
 
     async def claim(self, node_id, **kwargs):
         return await self._call("claim", node_id, **kwargs)

@@ -1,0 +1,113 @@
+"""``/stats`` over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import msgspec
+import pytest
+
+from taskflow.api import statistics
+from taskflow.api.app import create_app
+from taskflow.model.task import NewTask
+from taskflow.service import open_store
+from tests.api.client import check_problem
+from tests.api.live import LiveServer
+
+STATUSES = ["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELED"]
+WINDOWS = ["last_minute", "last_5_minutes", "last_hour"]
+QUEUES = 3
+
+
+@contextlib.asynccontextmanager
+async def open_app_with_queues(settings, shutdown):
+    """An app whose store has a task in each of some queues, and nobody who runs them."""
+    async with open_store(settings) as store:
+        names = [f"queue {n}" for n in range(QUEUES)]
+        await store.add([NewTask(msgspec.Raw(b"1"), queue=name) for name in names])
+        yield create_app(store, settings, lambda: False)
+
+
+@pytest.fixture
+def queues_server(empty_url):
+    with LiveServer(database_url=empty_url, open_app=open_app_with_queues) as server:
+        yield server
+
+
+def stats(server, query=""):
+    answer = server.ask("GET", f"/stats{query}")
+    assert (answer.status, answer.header("content-type")) == (200, "application/json")
+    return answer.json
+
+
+def test_tasks_that_end_are_told_of(empty_url, target):
+    """At once: how they stand, that none waits, and how many came to which end."""
+    with LiveServer(database_url=empty_url) as server:
+        nothing = stats(server)
+        assert (nothing["queues"], nothing["is_complete"]) == ([], True)
+        for path in ("/json", "/text", "/404"):
+            server.run(json.dumps(target.url + path).encode())
+        told = stats(server)
+    [queue] = told["queues"]
+    assert list(queue) == ["queue", "counts", "oldest_waiting_seconds", "ended"]
+    assert queue["queue"] == "default"
+    assert list(queue["counts"]) == STATUSES
+    assert list(queue["counts"].values()) == [0, 0, 2, 1, 0]
+    assert queue["oldest_waiting_seconds"] is None
+    assert queue["ended"] == {
+        "COMPLETED": dict.fromkeys(WINDOWS, 2),
+        "FAILED": dict.fromkeys(WINDOWS, 1),
+        "CANCELED": dict.fromkeys(WINDOWS, 0),
+    }
+    assert told["total"] == {name: value for name, value in queue.items() if name != "queue"}
+
+
+def test_queues_are_listed_by_name(queues_server):
+    """All of them, with the age of what waits; the total is the sum."""
+    told = stats(queues_server)
+    assert [one["queue"] for one in told["queues"]] == ["queue 0", "queue 1", "queue 2"]
+    for one in (*told["queues"], told["total"]):
+        assert 0 <= one["oldest_waiting_seconds"] < 60
+    assert told["total"]["counts"]["PENDING"] == QUEUES
+    assert told["is_complete"]
+
+
+def test_no_more_queues_than_are_listed(queues_server, monkeypatch):
+    """The answer is bounded and says so; the total is of all, and any queue can be asked for."""
+    monkeypatch.setattr(statistics, "MOST_QUEUES", 2)
+    told = stats(queues_server)
+    assert [one["queue"] for one in told["queues"]] == ["queue 0", "queue 1"]
+    assert not told["is_complete"]
+    assert told["total"]["counts"]["PENDING"] == QUEUES
+    picked = stats(queues_server, "?queue=queue%202")
+    assert [one["queue"] for one in picked["queues"]] == ["queue 2"]
+    assert picked["is_complete"]
+
+
+def test_a_queue_without_tasks(server):
+    """Asked for by name it is told of, with nothing in it."""
+    [queue] = stats(server, "?queue=%F0%9F%98%80%0A")["queues"]
+    assert queue["queue"] == "\U0001f600\n"
+    assert set(queue["counts"].values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("queue=", "queue must be the name of a queue"),
+        ("queue=%00", "queue must be the name of a queue"),
+        ("queue=" + "x" * 256, "of 1 to 255 characters"),
+        ("queue=a&queue=a", "queue is given more than once"),
+        ("que=a", "there is no parameter 'que'; known is queue"),
+    ],
+)
+def test_queries_that_cannot_be_used(server, query, words):
+    """422 names the parameter and what is allowed."""
+    check_problem(server.ask("GET", f"/stats?{query}"), 422, words)
+
+
+def test_head(server):
+    """HEAD tells the same without the body."""
+    answer = server.ask("HEAD", "/stats")
+    assert (answer.status, answer.body) == (200, b"")
