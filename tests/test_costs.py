@@ -51,6 +51,9 @@ LIMIT = 100
 # row and its entries in four indexes touch the most pages.
 MOST_ROWS = 3 * LIMIT  # (201)
 MOST_BUFFERS = 25 * LIMIT  # (1,667)
+# The statistics look at the first waiting task of each queue and of each priority.
+MOST_ROWS_FOR_STATISTICS = 10  # (2)
+MOST_BUFFERS_FOR_STATISTICS = 100  # (18)
 FILL = """
 INSERT INTO taskflow_tasks (payload, size_bytes, run_at)
 SELECT to_json('http://127.0.0.1/'::text), 40, now() - interval '1 hour' + n * interval '1 ms'
@@ -271,6 +274,29 @@ def test_a_claim_reads_what_it_takes(full_database):
             plans = [explained(connection, *one) for one in sent]
             assert sum(map(rows_of, plans)) <= MOST_ROWS, name
             assert sum(map(buffers_of, plans)) <= MOST_BUFFERS, name
+
+
+async def count_statements(url: str) -> list:
+    """What the store sends for the statistics of all queues."""
+    sent: list = []
+    async with open_postgres(url, SETTINGS) as store:
+        while await store.fold_counts(limit=1000):
+            pass
+        with statements_told(lambda *statement: sent.append(statement)):
+            told = await store.count(limit=1000)
+    assert told.total.counts[TaskStatus.PENDING] >= 0.9 * WAITING
+    assert told.total.oldest_waiting_seconds is not None
+    return sent
+
+
+def test_statistics_read_no_more_for_more_tasks(full_database):
+    """Of 100,000 waiting tasks next to none is looked at to say how many wait and how long."""
+    sent = trio.run(count_statements, full_database)
+    with psycopg.connect(full_database, autocommit=True) as connection:
+        plans = [explained(connection, *one) for one in sent]
+    assert len(plans) == 2
+    assert sum(map(rows_of, plans)) <= MOST_ROWS_FOR_STATISTICS
+    assert sum(map(buffers_of, plans)) <= MOST_BUFFERS_FOR_STATISTICS
 
 
 def rows_of(plan: dict) -> int:

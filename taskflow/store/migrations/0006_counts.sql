@@ -38,9 +38,6 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT greatest(0, least(1, extract(epoch FROM minute + interval '1 minute' + so_much - now()) / 60))
 $$;
 
--- For how long the first task of a queue waits. (Of all queues the index of claims tells.)
-CREATE INDEX taskflow_tasks_waiting ON taskflow_tasks (queue, run_at) WHERE status = 'PENDING';
-
 -- One statement each, and of the rows two short columns: this runs with every write. What did
 -- not change its status or its queue is on both sides and adds up to nothing.
 CREATE FUNCTION taskflow_note_added() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -97,3 +94,6 @@ CREATE TRIGGER taskflow_emptied AFTER TRUNCATE ON taskflow_tasks
 
 INSERT INTO taskflow_counts (queue, status, count)
 SELECT queue, status, count(*) FROM taskflow_tasks GROUP BY queue, status;
+
+-- For how long the first task of a queue waits. (Of all queues the index of claims tells.)
+CREATE INDEX taskflow_tasks_waiting ON taskflow_tasks (queue, run_at) WHERE status = 'PENDING';
