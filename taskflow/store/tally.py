@@ -38,6 +38,8 @@ class Tally:
         entered: dict[_Kind, list[float]] = defaultdict(lambda: [0.0] * len(WINDOWS_SECONDS))
         for minute, endings in self._endings.items():
             of_bucket = shares(now - minute * BUCKET_SECONDS)
+            if not any(of_bucket):
+                continue
             for kind, count in endings.items():
                 for place, share in enumerate(of_bucket):
                     entered[kind][place] += share * count
