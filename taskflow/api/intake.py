@@ -160,10 +160,8 @@ class Intake:
         """
         stream = _Stream(self, trace, is_minimal=is_minimal)
         lines = Lines(self._longest_line)
-        async for data in body.parts():
-            yield await stream.take(lines.feed(data))
-            if stream.is_over:
-                break
+        while not stream.is_over and (part := await body.next_part()) is not None:
+            yield await stream.take(lines.feed(part))
         if body.error is not None:
             stream.give_up(body.error)
         elif body.is_complete and not stream.is_over:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import trio
@@ -45,18 +44,19 @@ class Incoming:
         self.is_complete = False
         self.error: RequestError | None = None
 
-    async def parts(self) -> AsyncIterator[bytes]:
-        """Its parts, to its end or until its sender leaves."""
-        while not self.is_complete:
-            with trio.move_on_after(self._seconds) as waiting:
-                message = await self._receive()
-            if waiting.cancelled_caught:
-                self.error = BodyTooSlow()
-                return
-            if message["type"] == "http.disconnect":
-                return
-            self.is_complete = not message.get("more_body", False)
-            yield message["body"]
+    async def next_part(self) -> bytes | None:
+        """What comes next; ``None`` at its end, or if its sender leaves or is too slow."""
+        if self.is_complete or self.error is not None:
+            return None
+        with trio.move_on_after(self._seconds) as waiting:
+            message = await self._receive()
+        if waiting.cancelled_caught:
+            self.error = BodyTooSlow()
+            return None
+        if message["type"] == "http.disconnect":
+            return None
+        self.is_complete = not message.get("more_body", False)
+        return bytes(message["body"])
 
 
 class OneTaskConnection(TrioASGIHTTPConnection):
@@ -94,6 +94,8 @@ class OneTaskConnection(TrioASGIHTTPConnection):
         announced, read = request.content_length or 0, 0
         most, most_in_array = config["MAX_CONTENT_LENGTH"], config[MAX_ARRAY_BYTES]
         is_begun = False
+        if announced > most_in_array:
+            request.max_content_length = most_in_array
         with trio.move_on_after(config["BODY_TIMEOUT"]):
             while read <= most and announced <= (most if is_begun else most_in_array):
                 message = await receive()

@@ -118,11 +118,15 @@ class Connection:
         assert status == 204, "a body of unknown length"
         return b""
 
-    def _chunks(self) -> Iterator[bytes]:
-        while size := int(self._read_line(), 16):
-            yield self._read_exactly(size)
-            self._read_line()
+    def read_chunk(self) -> bytes:
+        """The next chunk of a body in the chunked coding; empty at its end."""
+        chunk = self._read_exactly(int(self._read_line(), 16))
         self._read_line()
+        return chunk
+
+    def _chunks(self) -> Iterator[bytes]:
+        while chunk := self.read_chunk():
+            yield chunk
 
     def _read_exactly(self, size: int) -> bytes:
         data = self._reader.read(size)

@@ -186,8 +186,17 @@ class TestExpect:
     def test_too_large_a_body_expected(self, memory_server):
         """Whoever asks for leave for too much is told."""
         with memory_server.connect() as connection:
+            headers = {"host": "x", "expect": "100-continue", "content-length": str(2**25)}
+            connection.send(request_bytes("POST", "/tasks", None, headers))
+            check_problem(connection.read(), 413)
+
+    def test_too_large_a_task_expected(self, memory_server):
+        """What is too large for a task may still be an array: that is seen at its first byte."""
+        with memory_server.connect() as connection:
             headers = {"host": "x", "expect": "100-continue", "content-length": str(2 * LIMIT)}
             connection.send(request_bytes("POST", "/tasks", None, headers))
+            assert connection.read_raw_head()[0] == 100
+            connection.send(b"{")
             check_problem(connection.read(), 413)
 
 
