@@ -9,7 +9,7 @@ The tree::
     │   ├── StoreUnavailable     503  the store cannot be reached in time
     │   ├── StoreUnusable             the store can be reached but not used as it is
     │   └── LeaseLost                 this node's lease is over
-    ├── IllegalMove              409  the lifecycle table has no such move
+    ├── IllegalMove              409  the law of a task (lifecycle.py) does not allow it
     └── RequestError             4xx  what a client sent cannot be taken
         ├── BadRequest           400
         ├── Unauthorized         401

@@ -79,6 +79,16 @@ def target_of(status: TaskStatus, move: Move) -> TaskStatus:
         raise IllegalMove(f"cannot {move} a task that is {status}") from None
 
 
+def check_deletable(status: TaskStatus) -> None:
+    """Let a task be deleted that is at its end. That is no move: afterwards it stands nowhere.
+
+    Raises:
+        IllegalMove: It is not at its end.
+    """
+    if not status.is_final:
+        raise IllegalMove(f"cannot delete a task that is {status}; cancel it first")
+
+
 def sources_of(move: Move) -> tuple[TaskStatus, ...]:
     """The statuses from which the move is legal."""
     return tuple(row.source for row in TRANSITIONS if row.move is move)

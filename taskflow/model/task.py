@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import uuid
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -212,6 +212,13 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     error_type: ErrorType | None = None
 
 
+class ClaimKey(NamedTuple):
+    """What tells a claim from all others: of one task there may be several, one after the other."""
+
+    task_id: uuid.UUID
+    token: uuid.UUID
+
+
 class Claim(msgspec.Struct, frozen=True):
     """The right to run a task once; the token proves it at every write."""
 
@@ -221,3 +228,8 @@ class Claim(msgspec.Struct, frozen=True):
     attempt: int
     max_attempts: int
     options: TaskOptions = NO_OPTIONS
+
+    @property
+    def key(self) -> ClaimKey:
+        """What tells it from all others."""
+        return ClaimKey(self.task_id, self.token)

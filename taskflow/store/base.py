@@ -24,13 +24,23 @@ import msgspec
 
 from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import TaskStatistics
-from taskflow.model.task import AttemptRecord, Claim, IdempotencyKey, NewTask, Task, TaskStatus
+from taskflow.model.task import (
+    AttemptRecord,
+    Claim,
+    ClaimKey,
+    IdempotencyKey,
+    NewTask,
+    Task,
+    TaskStatus,
+)
 
 EXPIRED: Final = "expired: it was still waiting at its expires_at"
 
 # What a page may have to hold in memory, documents only. A page always has a task, if there
 # is one; further ones come while there is room.
 PAGE_BUDGET_BYTES: Final = 16 * 2**20
+# How many tasks are moved by hand in one call, at most.
+MOST_BY_HAND: Final = 1000
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -285,6 +295,8 @@ class TaskStore(abc.ABC):
     async def cancel(self, task_id: uuid.UUID) -> Task | None:
         """Call a PENDING or RUNNING task off; ``None`` if there is no such task.
 
+        The node that runs it, in whatever process, is told (see ``wait_for_cancellations``).
+
         Raises:
             IllegalMove: It is at its end already.
         """
@@ -296,6 +308,26 @@ class TaskStore(abc.ABC):
         Raises:
             IllegalMove: It is not at such an end.
         """
+
+    @abc.abstractmethod
+    async def delete(self, task_id: uuid.UUID) -> bool:
+        """Delete a task that is at its end, with its attempts; false if there is no such task.
+
+        Raises:
+            IllegalMove: It is not at its end.
+        """
+
+    @abc.abstractmethod
+    async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        """``cancel`` those of up to ``MOST_BY_HAND`` tasks that it may be done to; say which."""
+
+    @abc.abstractmethod
+    async def requeue_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        """``requeue`` those of up to ``MOST_BY_HAND`` tasks that it may be done to; say which."""
+
+    @abc.abstractmethod
+    async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        """``delete`` those of up to ``MOST_BY_HAND`` tasks that it may be done to; say which."""
 
     # By the clock
 
@@ -333,6 +365,18 @@ class TaskStore(abc.ABC):
         it may come for nothing, and may (rarely) not come at all, so callers look by
         themselves from time to time.
         """
+
+    @abc.abstractmethod
+    async def wait_for_cancellations(self, node_id: uuid.UUID) -> set[ClaimKey]:
+        """Return claims of this node whose tasks were canceled, as soon as there are any.
+
+        Nothing is missed between two calls, from ``register`` to ``retire``. One task at a time
+        may wait. It is a hint, too: it may not come at all, so a node asks ``taken_away`` as well.
+        """
+
+    @abc.abstractmethod
+    async def taken_away(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
+        """Which of these claims are over, because somebody canceled the task or took it."""
 
     @abc.abstractmethod
     async def check(self) -> None:

@@ -7,7 +7,7 @@ waiting for a notification in a thread could not be cancelled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import psycopg
@@ -18,7 +18,7 @@ import trio_asyncio
 from taskflow.store.database import connection_options, one_line
 from taskflow.telemetry import Event, emit
 
-CHANNEL: Final = "taskflow_work"
+WORK_CHANNEL: Final = "taskflow_work"
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 
@@ -27,17 +27,17 @@ async def listen(
     conninfo: str,
     *,
     timeout_seconds: float,
-    on_work: Callable[[str], None],
+    hearers: Mapping[str, Callable[[str], None]],
 ) -> None:
-    """Call ``on_work`` whenever a node says that there is work, until cancelled.
+    """Call a channel's hearer whenever a node says something there, until cancelled.
 
     While the database cannot be reached it tries again with growing pauses. After each
-    connection ``on_work`` is called too, with nothing, for what was said meanwhile.
+    connection all hearers are called too, with nothing, for what was said meanwhile.
 
     Args:
         conninfo: The database.
         timeout_seconds: How long connecting may take.
-        on_work: Gets what was said. Must not block.
+        hearers: By channel; they get what was said. Must not block.
     """
     # trio-asyncio replaces this function of asyncio's when it is imported; psycopg, if that
     # was imported earlier, still holds the one that knows nothing of Trio.
@@ -50,12 +50,13 @@ async def listen(
         if was_lost:
             emit(Event.LISTENER_BACK)
         pause_seconds, was_lost = _FIRST_PAUSE_SECONDS, False
-        on_work("")
+        for hear in hearers.values():
+            hear("")
 
     while True:
         try:
             async with trio_asyncio.open_loop():
-                await trio_asyncio.aio_as_trio(_hear)(conninfo, timeout_seconds, connected, on_work)
+                await trio_asyncio.aio_as_trio(_hear)(conninfo, timeout_seconds, connected, hearers)
         except* (psycopg.Error, OSError) as group:
             if not was_lost:
                 emit(Event.LISTENER_LOST, reason=one_line(_first(group)))
@@ -68,15 +69,15 @@ async def _hear(
     conninfo: str,
     timeout_seconds: float,
     connected: Callable[[], None],
-    on_work: Callable[[str], None],
+    hearers: Mapping[str, Callable[[str], None]],
 ) -> None:
     """Run in the asyncio loop: connect, listen, and report until the connection breaks."""
     options: dict[str, Any] = connection_options(conninfo, timeout_seconds=timeout_seconds)
     async with await psycopg.AsyncConnection.connect(conninfo, **options) as connection:
-        await connection.execute(f"LISTEN {CHANNEL}")
+        await connection.execute("; ".join(f"LISTEN {channel}" for channel in hearers))
         connected()
         async for notification in connection.notifies():
-            on_work(notification.payload)
+            hearers[notification.channel](notification.payload)
 
 
 def _first(group: ExceptionGroup[psycopg.Error | OSError]) -> Exception:

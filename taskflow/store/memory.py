@@ -27,6 +27,7 @@ from taskflow.model.task import (
     AttemptRecord,
     AttemptStatus,
     Claim,
+    ClaimKey,
     IdempotencyKey,
     NewTask,
     Task,
@@ -45,6 +46,7 @@ from taskflow.store.base import (
     Taker,
     TaskStore,
 )
+from taskflow.store.cancellations import Cancellations
 from taskflow.store.handover import Handover
 from taskflow.store.tally import Tally, summed
 
@@ -95,6 +97,7 @@ class MemoryStore(TaskStore):
         self._tally: Final = Tally()
         self._work = Bell()
         self._handover = Handover()
+        self._cancellations = Cancellations()
         self._last_stamp = 0
         self._epoch: Final = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=trio.current_time())
 
@@ -181,6 +184,7 @@ class MemoryStore(TaskStore):
         await trio.lowlevel.checkpoint()
         node_id = uuid.uuid4()
         self._nodes[node_id] = _Node(name, lease_seconds, trio.current_time() + lease_seconds)
+        self._cancellations.open_for(node_id)
         return node_id
 
     async def renew(self, node_id: uuid.UUID) -> dt.datetime:
@@ -209,6 +213,7 @@ class MemoryStore(TaskStore):
     async def retire(self, node_id: uuid.UUID) -> None:
         await trio.lowlevel.checkpoint()
         self._nodes.pop(node_id, None)
+        self._cancellations.close_for(node_id)
         for task_id in [i for i, hold in self._holds.items() if hold.node_id == node_id]:
             self._keep_attempt(task_id, AttemptStatus.INTERRUPTED)
             self._move(task_id, Move.RELEASE, counted=-1)
@@ -306,28 +311,41 @@ class MemoryStore(TaskStore):
 
     async def cancel(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
-        task = self._tasks.get(task_id)
-        if task is None:
-            return None
-        if task.status is TaskStatus.RUNNING:
-            self._keep_attempt(task_id, AttemptStatus.CANCELED)
-        return self._move(task_id, Move.CANCEL)
+        return self._cancel(task_id) if task_id in self._tasks else None
 
     async def requeue(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
-        if task_id not in self._tasks:
-            return None
-        return self._move(
-            task_id,
-            Move.REQUEUE,
-            run_at=self._now(),
-            started_at=None,
-            attempt=0,
-            rescues=0,
-            error=None,
-            error_type=None,
-            expires_at=None,
-        )
+        return self._requeue(task_id) if task_id in self._tasks else None
+
+    async def delete(self, task_id: uuid.UUID) -> bool:
+        await trio.lowlevel.checkpoint()
+        task = self._tasks.get(task_id)
+        if task is None:
+            return False
+        lifecycle.check_deletable(task.status)
+        self._delete(task_id)
+        return True
+
+    async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        await trio.lowlevel.checkpoint()
+        allowed = self._allowed(Move.CANCEL, task_ids)
+        for task_id in allowed:
+            self._cancel(task_id)
+        return allowed
+
+    async def requeue_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        await trio.lowlevel.checkpoint()
+        allowed = self._allowed(Move.REQUEUE, task_ids)
+        for task_id in sorted(allowed):  # the clock goes on: who came first is due first
+            self._requeue(task_id)
+        return allowed
+
+    async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        await trio.lowlevel.checkpoint()
+        ended = {task.id for task in self._found(task_ids) if task.status.is_final}
+        for task_id in ended:
+            self._delete(task_id)
+        return ended
 
     async def expire(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -359,11 +377,7 @@ class MemoryStore(TaskStore):
             and task.finished_at + dt.timedelta(seconds=seconds) <= now
         ]
         for task in old[:limit]:
-            del self._tasks[task.id]
-            del self._handed_in[task.id]
-            self._tally.left(task.queue, task.status)
-            del self._ids[bisect.bisect_left(self._ids, task.id)]
-            self._attempts.pop(task.id, None)
+            self._delete(task.id)
         for text in [k for k, key in self._keys.items() if key.expires_at <= trio.current_time()]:
             del self._keys[text]
         return len(old[:limit])
@@ -376,6 +390,13 @@ class MemoryStore(TaskStore):
             trio.move_on_after(max(0.0, (next_due - self._now()).total_seconds())),
         ):
             await self._work.wait()
+
+    async def wait_for_cancellations(self, node_id: uuid.UUID) -> set[ClaimKey]:
+        return await self._cancellations.wait(node_id)
+
+    async def taken_away(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
+        await trio.lowlevel.checkpoint()
+        return {key for key in claims if not self._is_held(key)}
 
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -403,6 +424,41 @@ class MemoryStore(TaskStore):
                 held = self._hold(claimed, reservation.node_id, reservation.token)
                 reservation.hand_over(self._claims(held, reservation.token))
         return added
+
+    def _found(self, task_ids: Iterable[uuid.UUID]) -> list[Task]:
+        return [self._tasks[task_id] for task_id in task_ids if task_id in self._tasks]
+
+    def _allowed(self, move: Move, task_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+        """Those of the tasks that the move may be made with."""
+        found = self._found(task_ids)
+        return {task.id for task in found if lifecycle.allows(task.status, move)}
+
+    def _cancel(self, task_id: uuid.UUID) -> Task:
+        hold = self._holds.get(task_id)
+        if hold is not None:
+            self._keep_attempt(task_id, AttemptStatus.CANCELED)
+            self._cancellations.tell(hold.node_id, ClaimKey(task_id, hold.token))
+        return self._move(task_id, Move.CANCEL)
+
+    def _requeue(self, task_id: uuid.UUID) -> Task:
+        return self._move(
+            task_id,
+            Move.REQUEUE,
+            run_at=self._now(),
+            started_at=None,
+            attempt=0,
+            rescues=0,
+            error=None,
+            error_type=None,
+            expires_at=None,
+        )
+
+    def _delete(self, task_id: uuid.UUID) -> None:
+        task = self._tasks.pop(task_id)
+        del self._handed_in[task_id]
+        self._tally.left(task.queue, task.status)
+        del self._ids[bisect.bisect_left(self._ids, task_id)]
+        self._attempts.pop(task_id, None)
 
     def _move(self, task_id: uuid.UUID, move: Move, *, counted: int = 0, **changes: object) -> Task:
         """Make a move of the lifecycle, with all that goes with it.
@@ -528,11 +584,11 @@ class MemoryStore(TaskStore):
         return node is not None and node.expires_at > trio.current_time()
 
     def _still_held(self, writes: Iterable[_Write]) -> list[_Write]:
-        return [
-            write
-            for write in writes
-            if (hold := self._holds.get(write.task_id)) and hold.token == write.token
-        ]
+        return [write for write in writes if self._is_held(ClaimKey(write.task_id, write.token))]
+
+    def _is_held(self, key: ClaimKey) -> bool:
+        hold = self._holds.get(key.task_id)
+        return hold is not None and hold.token == key.token
 
     def _now(self) -> dt.datetime:
         return self._epoch + dt.timedelta(seconds=trio.current_time())

@@ -32,13 +32,14 @@ from taskflow.model.statistics import (
 from taskflow.model.task import (
     AttemptRecord,
     Claim,
+    ClaimKey,
     IdempotencyKey,
     NewTask,
     Task,
     TaskStatus,
 )
 from taskflow.settings import Settings
-from taskflow.store import queries
+from taskflow.store import cancellations, queries
 from taskflow.store.additions import Entry, parameters_of, size_of
 from taskflow.store.base import (
     EXPIRED,
@@ -54,6 +55,7 @@ from taskflow.store.base import (
     TaskStore,
 )
 from taskflow.store.batching import GroupCommit
+from taskflow.store.cancellations import Cancellations
 from taskflow.store.database import (
     Connection,
     Database,
@@ -64,7 +66,7 @@ from taskflow.store.database import (
 )
 from taskflow.store.frontier import Frontier, Look, parse
 from taskflow.store.handover import Handover
-from taskflow.store.listen import listen
+from taskflow.store.listen import WORK_CHANNEL, listen
 from taskflow.store.migrate import Migration, migrate
 from taskflow.store.rows import Row, attempt_of, line_of, options_of, raw, task_of
 
@@ -87,6 +89,7 @@ class PostgresStore(TaskStore):
         self._work = Bell()
         self._frontier = Frontier()
         self._handover = Handover()
+        self.cancellations: Final = Cancellations()
         self.sender: Final = uuid.uuid4().hex
         self._requests = itertools.count()
         self.additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
@@ -173,6 +176,7 @@ class PostgresStore(TaskStore):
     async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
         node_id = uuid.uuid4()
         await self._run_heartbeat("register", id=node_id, name=name, lease_seconds=lease_seconds)
+        self.cancellations.open_for(node_id)
         return node_id
 
     async def renew(self, node_id: uuid.UUID) -> dt.datetime:
@@ -198,6 +202,7 @@ class PostgresStore(TaskStore):
 
     async def retire(self, node_id: uuid.UUID) -> None:
         self._announce(await self._run_heartbeat("retire", id=node_id, sender=self.sender))
+        self.cancellations.close_for(node_id)
 
     async def rescue(self, *, limit: int, max_rescues: int) -> Rescued:
         rows = await self._run_heartbeat("rescue_if_dead", limit=limit, max_rescues=max_rescues)
@@ -278,13 +283,39 @@ class PostgresStore(TaskStore):
         return {row[0] for row in rows}
 
     async def cancel(self, task_id: uuid.UUID) -> Task | None:
-        task, _ = await self._move_by_hand("cancel_if_open", task_id, Move.CANCEL)
+        task, rows = await self._move_by_hand("cancel_if_open", task_id, Move.CANCEL)
+        self._tell_canceled(rows)
         return task
 
     async def requeue(self, task_id: uuid.UUID) -> Task | None:
         task, rows = await self._move_by_hand("requeue_if_ended", task_id, Move.REQUEUE)
         self._announce(rows)
         return task
+
+    async def delete(self, task_id: uuid.UUID) -> bool:
+        def work(connection: Connection) -> bool:
+            rows = self._execute(connection, "delete_if_ended", {"ids": [task_id]})
+            task = None if rows else self._read_one(connection, task_id)
+            if task:
+                lifecycle.check_deletable(task.status)
+                raise StoreUnavailable  # as in _move_by_hand
+            return bool(rows)
+
+        return await self._database.run(work)
+
+    async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        rows = await self._run("cancel_if_open", ids=list(task_ids))
+        self._tell_canceled(rows)
+        return {row[0] for row in rows}
+
+    async def requeue_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        rows = await self._run("requeue_if_ended", ids=list(task_ids), sender=self.sender)
+        self._announce(rows)
+        return {row[0] for row in rows}
+
+    async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        rows = await self._run("delete_if_ended", ids=list(task_ids))
+        return {row[0] for row in rows}
 
     async def expire(self, *, limit: int) -> int:
         return len(await self._run("expire_if_over", limit=limit, error=EXPIRED))
@@ -315,6 +346,17 @@ class PostgresStore(TaskStore):
                 nursery.start_soon(self._ring_when_due)
                 await self._work.wait()
                 nursery.cancel_scope.cancel()
+
+    async def wait_for_cancellations(self, node_id: uuid.UUID) -> set[ClaimKey]:
+        return await self.cancellations.wait(node_id)
+
+    async def taken_away(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
+        rows = await self._run_heartbeat(
+            "taken_away",
+            ids=[key.task_id for key in claims],
+            tokens=[key.token for key in claims],
+        )
+        return {ClaimKey(*row) for row in rows}
 
     async def check(self) -> None:
         def work(connection: Connection) -> None:
@@ -390,6 +432,12 @@ class PostgresStore(TaskStore):
             self._frontier.announce((priority, run_at) for _, priority, run_at, *_ in rows)
             self._work.ring()
 
+    def _tell_canceled(self, rows: Sequence[Row]) -> None:
+        """Tasks were canceled; some of them ran. The notification comes here too, but later."""
+        for task_id, node_id, token in rows:
+            if node_id is not None:
+                self.cancellations.tell(node_id, ClaimKey(task_id, token))
+
     async def _ring_when_due(self) -> None:
         """Ring when the next task becomes due; callers look by themselves if it cannot be told."""
         with contextlib.suppress(StoreUnavailable):
@@ -402,7 +450,7 @@ class PostgresStore(TaskStore):
         self, query: str, task_id: uuid.UUID, move: Move
     ) -> tuple[Task | None, list[Row]]:
         def work(connection: Connection) -> tuple[Task | None, list[Row]]:
-            parameters = {"id": task_id, "sender": self.sender}
+            parameters = {"ids": [task_id], "sender": self.sender}
             rows = self._execute(connection, query, parameters)
             task = self._read_one(connection, task_id)
             if task and not rows:
@@ -477,7 +525,10 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
                     listen,
                     conninfo,
                     timeout_seconds=timeout_seconds,
-                    on_work=store.hear,
+                    hearers={
+                        WORK_CHANNEL: store.hear,
+                        cancellations.CHANNEL: store.cancellations.hear,
+                    },
                 )
             )
         yield store

@@ -411,20 +411,40 @@ WITH held AS MATERIALIZED (
 SELECT id, priority, run_at FROM released CROSS JOIN announced
 
 -- name: cancel_if_open
+-- The nodes that run them are told which claims were taken away (see cancellations.py): 111 bytes
+-- each, where a notification has room for 8,000. In the order of ids, as all that is done by hand
+-- to many tasks, so that two who do so at once wait for each other only one way.
 WITH open AS MATERIALIZED (
-    SELECT id, status, attempt, node, started_at FROM taskflow_tasks
-    WHERE id = %(id)s AND status IN ('PENDING', 'RUNNING')
-    FOR UPDATE
+    SELECT id, status, attempt, node, started_at, node_id, claim_token FROM taskflow_tasks
+    WHERE id = ANY (%(ids)b::uuid[]) AND status IN ('PENDING', 'RUNNING')
+    ORDER BY id FOR UPDATE
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
     SELECT id, attempt, 'CANCELED', node, started_at, now() FROM open WHERE status = 'RUNNING'
+), canceled AS (
+    UPDATE taskflow_tasks AS t
+    SET status = 'CANCELED', finished_at = now(),
+        delete_at = now() + make_interval(secs => retention_seconds),
+        node_id = NULL, claim_token = NULL
+    FROM open WHERE t.id = open.id
+    RETURNING t.id
+), portions AS (
+    SELECT string_agg(word, ' ') AS words FROM (
+        SELECT format('%%s:%%s:%%s', node_id, claim_token, id) AS word,
+               row_number() OVER () / 60 AS portion
+        FROM open WHERE status = 'RUNNING'
+    ) AS taken_away GROUP BY portion
+), told AS MATERIALIZED (
+    SELECT count(pg_notify('taskflow_canceled', words)) FROM portions
 )
-UPDATE taskflow_tasks AS t
-SET status = 'CANCELED', finished_at = now(),
-    delete_at = now() + make_interval(secs => retention_seconds),
-    node_id = NULL, claim_token = NULL
-FROM open WHERE t.id = open.id
-RETURNING t.id
+SELECT id, node_id, claim_token FROM canceled JOIN open USING (id) CROSS JOIN told
+
+-- name: taken_away
+SELECT id, token FROM unnest(%(ids)b::uuid[], %(tokens)b::uuid[]) AS claim (id, token)
+WHERE NOT EXISTS (
+    SELECT FROM taskflow_tasks AS t
+    WHERE t.id = claim.id AND t.status = 'RUNNING' AND t.claim_token = claim.token
+)
 
 -- name: requeue_if_ended
 -- From the start: nothing of the earlier runs counts any more, but their attempts are kept. Whoever
@@ -433,8 +453,8 @@ WITH ended AS MATERIALIZED (
     SELECT id, status, attempt, node, started_at, finished_at, error, error_type, status_code,
            elapsed_ms
     FROM taskflow_tasks
-    WHERE id = %(id)s AND status IN ('FAILED', 'CANCELED')
-    FOR UPDATE
+    WHERE id = ANY (%(ids)b::uuid[]) AND status IN ('FAILED', 'CANCELED')
+    ORDER BY id FOR UPDATE
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
                                    error, error_type, status_code, elapsed_ms)
@@ -472,6 +492,16 @@ RETURNING t.id
 -- In how many seconds the next task that waits expires.
 SELECT extract(epoch FROM expires_at - now())::float8 FROM taskflow_tasks
 WHERE status = 'PENDING' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1
+
+-- name: delete_if_ended
+-- Their attempts go with them.
+WITH ended AS MATERIALIZED (
+    SELECT id FROM taskflow_tasks
+    WHERE id = ANY (%(ids)b::uuid[]) AND status IN ('COMPLETED', 'FAILED', 'CANCELED')
+    ORDER BY id FOR UPDATE
+)
+DELETE FROM taskflow_tasks AS t USING ended WHERE t.id = ended.id
+RETURNING t.id
 
 -- name: attempts
 -- The last attempt stands in the task's row until another move puts it with the others.

@@ -13,6 +13,7 @@ from taskflow.model.lifecycle import (
     TRANSITIONS,
     Move,
     allows,
+    check_deletable,
     diagram,
     sources_of,
     target_of,
@@ -83,3 +84,13 @@ def test_the_database_knows_the_same_statuses():
         for found in re.findall(r"status IN \(([^)]*)\)", schema.read_text())
     ]
     assert lists == [set(TaskStatus), {status for status in TaskStatus if status.is_final}]
+
+
+@pytest.mark.parametrize("status", TaskStatus)
+def test_what_may_be_deleted(status):
+    """Tasks at their end; of others it is said what to do first."""
+    if status.is_final:
+        check_deletable(status)
+    else:
+        with pytest.raises(IllegalMove, match=f"that is {status}; cancel it first"):
+            check_deletable(status)

@@ -12,8 +12,17 @@ import trio
 
 from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import Claim, NewTask, TaskStatus
-from taskflow.store.base import Ending, Release, Rescued, Reservation, Retrial, Taker, TaskStore
+from taskflow.model.task import Claim, ClaimKey, NewTask, TaskStatus
+from taskflow.store.base import (
+    MOST_BY_HAND,
+    Ending,
+    Release,
+    Rescued,
+    Reservation,
+    Retrial,
+    Taker,
+    TaskStore,
+)
 
 
 def new_task(payload: str = '"http://example.com/"', **fields) -> NewTask:
@@ -756,6 +765,107 @@ class StoreContract:
         with pytest.raises(IllegalMove, match="cannot requeue a task that is COMPLETED"):
             await store.requeue(added.id)
         assert await store.requeue(uuid.uuid4()) is None
+
+    async def test_delete(self, store, node):
+        """What is at its end goes, with its attempts; what is not stays, and it is said why."""
+        ended, running, pending = await store.add([new_task(priority=-n) for n in range(3)])
+        await store.settle([failed(await self.claim_one(store, node))])
+        await store.requeue(ended.id)  # puts an attempt with the others
+        await store.cancel(ended.id)
+        await self.claim_one(store, node)
+        for task in (running, pending):
+            status = await self.status_of(store, task.id)
+            with pytest.raises(IllegalMove, match=f"that is {status}; cancel it first"):
+                await store.delete(task.id)
+        assert await store.delete(ended.id)
+        assert await store.get(ended.id) is None
+        assert await store.attempts(ended.id) is None
+        assert not await store.delete(ended.id)
+        page = await store.page(limit=10)
+        assert [task.id for task in page.tasks] == [pending.id, running.id]
+
+    async def test_many_are_moved_at_once(self, store, node):
+        """Those that the move is legal for, and only those; the others are passed over."""
+        tasks = await store.add([new_task(priority=-n) for n in range(5)])
+        done, broken, running, pending, canceled = ids = [task.id for task in tasks]
+        one, two, _ = await store.claim(node, limit=3)
+        await store.settle([completed(one), failed(two)])
+        await store.cancel(canceled)
+        asked = [*ids, uuid.uuid4(), ids[0]]
+        assert await store.cancel_many(asked) == {running, pending}
+        assert await store.cancel_many(asked) == set()
+        assert [one.status for one in await store.attempts(running)] == ["CANCELED"]
+        assert await store.requeue_many([*asked[1:], done]) == {broken, running, pending, canceled}
+        assert len(await store.claim(node, limit=10)) == 4
+        assert await store.delete_many(asked) == {done}
+        assert await store.cancel_many(ids[1:3]) == {broken, running}
+        assert await store.delete_many(asked) == {broken, running}
+        assert await store.delete_many([]) == await store.cancel_many([]) == set()
+        assert len((await store.page(limit=10)).tasks) == 2
+
+    async def test_what_is_requeued_together_wakes_who_waits(self, store, node):
+        """As what is requeued alone."""
+        added = await store.add([new_task(), new_task()])
+        await store.cancel_many([task.id for task in added])
+        assert await store.claim(node, limit=2) == []
+        async with self.taker(store, node, room=0) as taker:
+            await store.requeue_many([task.id for task in added])
+            with trio.fail_after(10):
+                await taker.woken.wait()
+        assert len(await store.claim(node, limit=2)) == 2
+
+    # Cancellations are told to who runs the tasks
+
+    async def heard(self, store: TaskStore, node: uuid.UUID, count: int) -> set[ClaimKey]:
+        keys: set[ClaimKey] = set()
+        with trio.fail_after(5):
+            while len(keys) < count:
+                keys |= await store.wait_for_cancellations(node)
+        return keys
+
+    async def test_a_node_hears_which_claims_were_canceled(self, store, node):
+        """Of those that ran, and of its own; what comes while nobody waits is kept."""
+        other = await store.register("there", lease_seconds=30)
+        await store.add([new_task(priority=-n) for n in range(5)])
+        first, second, third = await store.claim(node, limit=3)
+        [theirs] = await store.claim(other, limit=1)
+        page = await store.page(limit=10, status=TaskStatus.PENDING)
+        await store.cancel(first.task_id)
+        await store.cancel_many([second.task_id, theirs.task_id, page.tasks[0].id])
+        assert await self.heard(store, node, 2) == {first.key, second.key}
+        assert await self.heard(store, other, 1) == {theirs.key}
+        await store.cancel(third.task_id)
+        assert third.key in await self.heard(store, node, 1)
+
+    async def test_the_word_names_the_claim_and_not_the_task(self, store, node):
+        """Claimed again before the word of the first claim comes: the second is not meant."""
+        [task] = await store.add([new_task()])
+        first = await self.claim_one(store, node)
+        await store.cancel(task.id)
+        await store.requeue(task.id)
+        second = await self.claim_one(store, node)
+        assert second.task_id == first.task_id
+        assert await self.heard(store, node, 1) == {first.key}
+        assert await store.taken_away([first.key, second.key]) == {first.key}
+
+    async def test_a_thousand_are_told(self, store, node):
+        """As many as may be canceled in one call, whatever a single notification has room for."""
+        added = await store.add([new_task() for _ in range(MOST_BY_HAND)])
+        claims = await store.claim(node, limit=MOST_BY_HAND)
+        assert len(await store.cancel_many([task.id for task in added])) == MOST_BY_HAND
+        assert await self.heard(store, node, MOST_BY_HAND) == {claim.key for claim in claims}
+
+    async def test_a_node_may_ask_what_was_taken_away(self, store, node):
+        """Canceled, settled, put back: in each case the claim is over."""
+        await store.add([new_task() for _ in range(4)])
+        held, canceled, settled, put_back = await store.claim(node, limit=4)
+        keys = [claim.key for claim in (held, canceled, settled, put_back)]
+        assert await store.taken_away(keys) == set()
+        await store.cancel(canceled.task_id)
+        await store.settle([completed(settled)])
+        await store.release([released(put_back)])
+        assert await store.taken_away(keys) == set(keys[1:])
+        assert await store.taken_away([]) == set()
 
     # Handing over to who waits
 

@@ -193,6 +193,51 @@ async def test_the_listener_comes_back(store, connection, monkeypatch):
         await store.wait_for_work()
 
 
+# Cancellations
+
+
+@pytest.mark.parametrize("count", [1, 59, 60, 61, 1000])
+async def test_other_processes_are_told_of_cancellations(database_url, store, count):
+    """The one that runs the tasks hears of each of them, as soon as they are canceled."""
+    async with open_postgres(database_url, SETTINGS) as other:
+        await other.wait_for_work()  # the listener has connected
+        node = await other.register("there", lease_seconds=30)
+        added = await store.add([new_task() for _ in range(count + 1)])
+        claims = await other.claim(node, limit=count)
+        assert len(await store.cancel_many([task.id for task in added])) == count + 1
+        heard = set()
+        with trio.fail_after(5):
+            while len(heard) < count:
+                heard |= await other.wait_for_cancellations(node)
+        assert heard == {claim.key for claim in claims}
+
+
+async def test_nothing_is_told_of_tasks_that_wait(store, connection):
+    """Only of those that ran: a notification has its price."""
+    connection.execute("LISTEN taskflow_canceled")
+    node = await store.register("here", lease_seconds=30)
+    waiting, running = await store.add([new_task(), new_task(priority=1)])
+    [claim] = await store.claim(node, limit=1)
+    await store.cancel(waiting.id)
+    await store.cancel(running.id)
+    [told] = connection.notifies(timeout=1, stop_after=1)
+    assert told.payload == f"{node}:{claim.token}:{running.id}"
+
+
+async def test_others_may_say_anything(store, connection):
+    """Words that make no sense on the channel are passed over, those beside them are not."""
+    node = await store.register("here", lease_seconds=30)
+    [task] = await store.add([new_task()])
+    [claim] = await store.claim(node, limit=1)
+    await store.wait_for_work()  # the listener has connected
+    words = f"x {node}:{node} \u00e9:{node}:1 {uuid.uuid4()}:{claim.token}:{task.id} {'x:' * 9} "
+    with trio.fail_after(5):
+        connection.execute("SELECT pg_notify('taskflow_canceled', %s)", [words])
+        sense = f"{node}:{claim.token}:{task.id}"
+        connection.execute("SELECT pg_notify('taskflow_canceled', %s)", [words + sense])
+        assert await store.wait_for_cancellations(node) == {claim.key}
+
+
 # Outages
 
 

@@ -373,24 +373,78 @@ class Law(RuleBasedStateMachine):
 
     @rule(number=tasks)
     def cancel(self, number):
-        task, was = self.known[number], self.known[number].status
-        is_legal = lifecycle.allows(was, Move.CANCEL)
-        for answer in self.by_id("cancel", number):
-            assert (answer is None) == task.is_deleted
-            assert (answer is IllegalMove) == (not is_legal and not task.is_deleted)
-        if is_legal and not task.is_deleted:
-            if was is TaskStatus.RUNNING:
-                task.attempts.append((task.attempt, "CANCELED"))
-            task.move(Move.CANCEL)
+        if self.moved_by_hand("cancel", number, self.can_be_canceled):
+            self.canceled(self.known[number])
+
+    @rule(numbers=st.sets(tasks, max_size=3))
+    def cancel_many(self, numbers):
+        for task in self.many_moved_by_hand("cancel_many", numbers, self.can_be_canceled):
+            self.canceled(task)
 
     @rule(number=tasks)
     def requeue(self, number):
+        if self.moved_by_hand("requeue", number, self.can_be_requeued):
+            self.requeued([self.known[number]])
+
+    @rule(numbers=st.sets(tasks, max_size=3))
+    def requeue_many(self, numbers):
+        self.requeued(self.many_moved_by_hand("requeue_many", numbers, self.can_be_requeued))
+
+    @rule(number=tasks)
+    def delete(self, number):
+        self.check_attempts(self.known[number])
+        if self.moved_by_hand("delete", number, self.can_be_deleted):
+            self.deleted(self.known[number])
+
+    @rule(numbers=st.sets(tasks, max_size=3))
+    def delete_many(self, numbers):
+        for task in self.many_moved_by_hand("delete_many", numbers, self.can_be_deleted):
+            self.deleted(task)
+
+    def can_be_canceled(self, task: Known) -> bool:
+        return lifecycle.allows(task.status, Move.CANCEL)
+
+    def can_be_requeued(self, task: Known) -> bool:
+        return lifecycle.allows(task.status, Move.REQUEUE)
+
+    def can_be_deleted(self, task: Known) -> bool:
+        return task.status.is_final
+
+    def moved_by_hand(self, verb: str, number: int, is_legal) -> bool:
+        """Ask both stores, and say whether the move was made."""
         task = self.known[number]
-        is_legal = lifecycle.allows(task.status, Move.REQUEUE)
-        for answer in self.by_id("requeue", number):
-            assert (answer is None) == task.is_deleted
-            assert (answer is IllegalMove) == (not is_legal and not task.is_deleted)
-        if is_legal and not task.is_deleted:
+        answers = self.by_id(verb, number)
+        if task.is_deleted:
+            assert [bool(answer) for answer in answers] == [False, False]
+            return False
+        for answer in answers:
+            assert (answer is IllegalMove) == (not is_legal(task))
+            assert answer
+        return is_legal(task)
+
+    def many_moved_by_hand(self, verb: str, numbers: set[int], is_legal) -> list[Known]:
+        asked = [{"task_ids": [self.ids[number][side] for number in numbers]} for side in (0, 1)]
+        expected = {
+            number
+            for number in numbers
+            if is_legal(self.known[number]) and not self.known[number].is_deleted
+        }
+        assert self.numbers(self.both(verb, *asked)) == [expected] * 2
+        return [self.known[number] for number in sorted(expected)]
+
+    def canceled(self, task: Known) -> None:
+        if task.status is TaskStatus.RUNNING:
+            task.attempts.append((task.attempt, "CANCELED"))
+        task.move(Move.CANCEL)
+
+    def deleted(self, task: Known) -> None:
+        task.is_deleted = True
+        self.check_attempts(task)
+
+    def requeued(self, tasks: list[Known]) -> None:
+        # In the memory store, and in PostgreSQL, all of them become due in the same moment: then
+        # the older one goes first.
+        for task in tasks:
             task.move(Move.REQUEUE)
             task.attempt = task.rescues = 0
             task.error_type, task.is_due, task.turn = None, True, next(self.turns)
@@ -450,12 +504,19 @@ class Law(RuleBasedStateMachine):
                 assert (shown.result is not None) == (task.status is TaskStatus.COMPLETED)
 
     def teardown(self):
-        for task in self.kept():
-            running = [(task.attempt, "RUNNING")] if task.hold else []
-            for attempts in self.by_id("attempts", task.number):
-                made = [(one.number, one.status.value) for one in attempts]
-                assert made == task.attempts + running
-                self.seen.update(status for _, status in made)
+        for task in self.known:
+            self.check_attempts(task)
+
+    def check_attempts(self, task: Known) -> None:
+        answers = self.by_id("attempts", task.number)
+        if task.is_deleted:
+            assert answers == [None, None]
+            return
+        running = [(task.attempt, "RUNNING")] if task.hold else []
+        for attempts in answers:
+            made = [(one.number, one.status.value) for one in attempts]
+            assert made == task.attempts + running
+            self.seen.update(status for _, status in made)
 
 
 @pytest.fixture

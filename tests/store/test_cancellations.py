@@ -1,0 +1,57 @@
+"""Cancellations on their way to the nodes of a process."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+import trio
+
+from taskflow.model.task import ClaimKey
+from taskflow.store import cancellations
+from taskflow.store.cancellations import Cancellations, parse
+
+NODE, TASK, TOKEN = (uuid.UUID(int=n) for n in (1, 2, 3))
+SENSE = f"{NODE}:{TOKEN}:{TASK}"
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        ("", []),
+        (SENSE, [(NODE, ClaimKey(TASK, TOKEN))]),
+        (f"{SENSE} {SENSE}", [(NODE, ClaimKey(TASK, TOKEN))] * 2),
+        (f"x {SENSE} {SENSE}:{TASK} {NODE}:{TASK} ::", [(NODE, ClaimKey(TASK, TOKEN))]),
+    ],
+)
+def test_words_are_read(words, read):
+    """What makes sense is, whatever else is said beside it."""
+    assert list(parse(words)) == read
+
+
+async def test_only_nodes_of_this_process_are_told(autojump_clock):
+    """From the moment in which they are known until they are gone; nothing is kept for others."""
+    told = Cancellations()
+    told.hear(SENSE)
+    told.open_for(NODE)
+    with trio.move_on_after(1) as patience:
+        await told.wait(NODE)
+    assert patience.cancelled_caught
+    told.hear(SENSE)
+    assert await told.wait(NODE) == {ClaimKey(TASK, TOKEN)}
+    told.close_for(NODE)
+    told.close_for(NODE)
+    told.hear(SENSE)
+    assert told._mailboxes == {}
+
+
+async def test_what_nobody_hears_is_bounded(monkeypatch):
+    """A flood of words for a node that does not listen ends somewhere."""
+    monkeypatch.setattr(cancellations, "MOST_UNHEARD", 10)
+    told = Cancellations()
+    told.open_for(NODE)
+    for number in range(100):
+        told.tell(NODE, ClaimKey(uuid.UUID(int=number), TOKEN))
+    assert len(await told.wait(NODE)) == 10
+    told.tell(NODE, ClaimKey(TASK, TOKEN))
+    assert await told.wait(NODE) == {ClaimKey(TASK, TOKEN)}
