@@ -68,6 +68,7 @@ class Event(enum.Enum):
     TASKS_DELETED = ("debug", "old tasks deleted")
     CLAIMS_RECONCILED = ("warning", "tasks put back whose claim was not answered")
     TASK_RELEASED = ("debug", "task released")
+    TASK_CALLED_OFF = ("debug", "task called off")
     TASK_WRITE_LATE = ("warning", "outcome came too late and was dropped")
     TASK_WRITE_REFUSED = ("error", "outcome could not be stored")
     FILES_USED_UP = ("error", "no file descriptors left, fetches are put off")

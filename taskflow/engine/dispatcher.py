@@ -14,7 +14,7 @@ from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
 from taskflow.model.errors import StoreUnavailable
-from taskflow.model.outcome import Interrupted
+from taskflow.model.outcome import CalledOff, Interrupted
 from taskflow.model.task import Claim
 from taskflow.store.base import Release, Reservation, Taker, TaskStore
 
@@ -183,7 +183,7 @@ def hand_back_unstarted(
     attempts: trio.MemorySendChannel[Attempt],
     load: Load,
 ) -> None:
-    """Hand on as interrupted what no worker has taken yet.
+    """Hand on as interrupted, or called off, what no worker has taken yet.
 
     Closing the channel would drop it: these tasks would stay RUNNING until a rescue.
     """
@@ -193,4 +193,5 @@ def hand_back_unstarted(
         except (trio.WouldBlock, trio.EndOfChannel):
             return
         load.unstarted()
-        attempts.send_nowait(Attempt(claim, Interrupted()))
+        is_called_off = load.in_hand.is_called_off(claim.key)
+        attempts.send_nowait(Attempt(claim, CalledOff() if is_called_off else Interrupted()))

@@ -31,7 +31,8 @@ async def keep_lease(
     The deadline counts from before the renewal was asked for, so it never comes after the
     end of the lease by the store's clock: the node's work is cut off before its tasks can
     be taken over. After each renewal the node puts back what it does not know that it holds;
-    ``load.doubts`` tells when that should not wait.
+    ``load.doubts`` tells when that should not wait. And it calls off what it holds no more, for
+    the word of a cancellation may have been lost.
     """
     while True:
         with trio.move_on_after(settings.heartbeat_seconds):
@@ -41,6 +42,8 @@ async def keep_lease(
             renewed_at = await store.renew(node_id)
             lease.deadline = asked_at + settings.lease_seconds
             lost = await store.reconcile(node_id, load.tokens, before=renewed_at)
+            if keys := load.in_hand.keys:
+                load.in_hand.call_off(await store.taken_away(keys))
         except StoreUnavailable as error:
             outage.began(error)
         except LeaseLost:

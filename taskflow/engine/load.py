@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from taskflow.bell import Bell
+from taskflow.engine.cancellation import ClaimsInHand
 from taskflow.model.task import Claim
 
 # Work is claimed for so long ahead: enough to keep workers busy while the next claim is on
@@ -34,6 +35,7 @@ class Load:
 
     Attributes:
         most_held: How many there may be.
+        in_hand: Which they are.
         doubts: Rung when the node may hold tasks that it does not know of.
     """
 
@@ -43,6 +45,7 @@ class Load:
         # Outcomes that cannot be written yet count as held: so they are bounded too.
         self.most_held: Final = workers + 2 * queue_size
         self._held = 0
+        self.in_hand: Final = ClaimsInHand()
         # How many tasks are in hand by each token; one claim takes many tasks by one token.
         self._tokens: Counter[uuid.UUID] = Counter()
         self._waiting = 0
@@ -86,6 +89,7 @@ class Load:
         self._held += len(claims)
         self._waiting += len(claims)
         self._tokens.update(claim.token for claim in claims)
+        self.in_hand.take(claims)
 
     def started(self) -> None:
         """A worker took one that waited."""
@@ -106,6 +110,7 @@ class Load:
     def written(self, claims: Sequence[Claim]) -> None:
         """Outcomes were written; these claims are over."""
         self._held -= len(claims)
+        self.in_hand.let_go(claims)
         for claim in claims:
             self._let_go(claim.token)
         self._changed.ring()

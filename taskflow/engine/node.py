@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from taskflow.engine.cancellation import call_off_canceled
 from taskflow.engine.counting import fold_counts
 from taskflow.engine.dispatcher import Dispatcher, hand_back_unstarted
 from taskflow.engine.expiry import expire_tasks
@@ -149,6 +150,9 @@ class Node:
 
     def _start_keeping(self, keeping: trio.Nursery, node_id: uuid.UUID) -> None:
         settings = self._settings
+        keeping.start_soon(
+            partial(call_off_canceled, self.load.in_hand, store=self._store, node_id=node_id)
+        )
         keeping.start_soon(
             partial(
                 keep_lease,

@@ -15,13 +15,14 @@ from typing import Final, TypeVar, assert_never
 import msgspec
 import trio
 
+from taskflow.engine.cancellation import ClaimsInHand
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
 from taskflow.model.errors import StoreUnavailable
-from taskflow.model.outcome import ErrorType, Failed, Fetched, Interrupted
+from taskflow.model.outcome import CalledOff, ErrorType, Failed, Fetched, Interrupted
 from taskflow.model.retry import RetryPolicy, backoff_seconds, is_retryable
-from taskflow.model.task import Claim, TaskStatus
+from taskflow.model.task import Claim, ClaimKey, TaskStatus
 from taskflow.store.base import Ending, Release, Retrial, TaskStore
 from taskflow.telemetry import Event, emit
 
@@ -59,7 +60,7 @@ async def settle(
                 await trio.sleep_until(began + BUSY_PACE_SECONDS)
                 batch += _at_hand(attempts)
             began = trio.current_time()
-            await _write(batch, store, outage, policy)
+            await _write(batch, store, outage, policy, load.in_hand)
             load.written([attempt.claim for attempt in batch])
             del first, batch  # all their results, while it waits for more
 
@@ -73,17 +74,21 @@ def _at_hand(attempts: trio.MemoryReceiveChannel[Attempt]) -> Iterable[Attempt]:
 
 
 async def _write(
-    batch: Sequence[Attempt], store: TaskStore, outage: Outage, policy: RetryPolicy
+    batch: Sequence[Attempt],
+    store: TaskStore,
+    outage: Outage,
+    policy: RetryPolicy,
+    in_hand: ClaimsInHand,
 ) -> None:
     writes = [_write_of(attempt, policy) for attempt in batch]
     # Releases first: other nodes may wait for these tasks.
     releases = [write for write in writes if isinstance(write, Release)]
-    await _write_until_done(store.release, releases, outage)
+    await _write_until_done(store.release, releases, outage, in_hand)
     retrials = [write for write in writes if isinstance(write, Retrial)]
-    await _write_until_done(store.retry, retrials, outage)
+    await _write_until_done(store.retry, retrials, outage, in_hand)
     settle_some = partial(_settle_apart_if_refused, store)
     for endings in _portions([write for write in writes if isinstance(write, Ending)]):
-        await _write_until_done(settle_some, endings, outage)
+        await _write_until_done(settle_some, endings, outage, in_hand)
 
 
 def _portions(endings: Sequence[Ending]) -> Iterator[list[Ending]]:
@@ -104,6 +109,7 @@ async def _write_until_done(
     write: Callable[[Sequence[Held]], Awaitable[set[uuid.UUID]]],
     held: Sequence[Held],
     outage: Outage,
+    in_hand: ClaimsInHand,
 ) -> None:
     """Write all of it, in smaller portions if the store does not manage the larger ones in time."""
     pauses = Pauses()
@@ -118,15 +124,18 @@ async def _write_until_done(
             await pauses.pause()
         else:
             outage.is_over()
-            _report_late(portion, written)
+            _report_late(portion, written, in_hand)
             held = held[len(portion) :]
 
 
-def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Release:
-    """What is to be written: the law of a task as seen by who ran it."""
+def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Release | None:
+    """What is to be written, if anything is: the law of a task as seen by who ran it."""
     claim, outcome = attempt.claim, attempt.outcome
     task = claim.task_id
     match outcome:
+        case CalledOff():
+            emit(Event.TASK_CALLED_OFF, task=task)
+            return None
         case Interrupted():
             emit(Event.TASK_RELEASED, task=task)
             return Release(claim.task_id, claim.token, attempt.elapsed_ms)
@@ -216,7 +225,11 @@ def _unstorable(held: Ending | Claim) -> Ending:
     )
 
 
-def _report_late(held: Sequence[Ending | Retrial | Release], written: set[uuid.UUID]) -> None:
+def _report_late(
+    held: Sequence[Ending | Retrial | Release], written: set[uuid.UUID], in_hand: ClaimsInHand
+) -> None:
     for one in held:
         if one.task_id not in written:
-            emit(Event.TASK_WRITE_LATE, task=one.task_id)
+            is_called_off = in_hand.is_called_off(ClaimKey(one.task_id, one.token))
+            event = Event.TASK_CALLED_OFF if is_called_off else Event.TASK_WRITE_LATE
+            emit(event, task=one.task_id)

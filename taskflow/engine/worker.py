@@ -7,7 +7,7 @@ import trio
 
 from taskflow.engine.load import Load
 from taskflow.fetch.base import Fetcher, FetchRequest, Headers, request_of
-from taskflow.model.outcome import ErrorType, Failed, Interrupted, Outcome
+from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Outcome
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS
 from taskflow.model.task import Claim
 
@@ -33,7 +33,8 @@ async def work(
 ) -> None:
     """Run claims one after the other until there are no more to come.
 
-    When cancelled, the one being run is handed on as interrupted. The channel of attempts
+    When cancelled, the one being run is handed on as interrupted; one that is called off, by its
+    own scope, is handed on as such, and the next one is taken. The channel of attempts
     has room for every claim that a node may hold, so handing on never waits.
     """
     async with claims, attempts:
@@ -51,11 +52,18 @@ async def _run(
     """Run one. Its outcome is not kept here: a worker that waits would hold on to the last one."""
     load.started()
     began = trio.current_time()
+    scope = load.in_hand.scope_of(claim)
     outcome: Outcome = Interrupted()
     try:
-        outcome = await _attempt(claim, fetcher, fetch_timeout_seconds)
+        if not scope.cancel_called:
+            with scope:
+                outcome = await _attempt(claim, fetcher, fetch_timeout_seconds)
     finally:
         load.ended()
+        # Not only when the scope caught it: an outcome that came all the same, or was cut off by
+        # a shutdown in the same moment, is not to be written either.
+        if scope.cancel_called:
+            outcome = CalledOff()
         elapsed_ms = round((trio.current_time() - began) * 1000, 3)
         attempts.send_nowait(Attempt(claim, outcome, elapsed_ms))
 

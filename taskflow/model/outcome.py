@@ -95,7 +95,11 @@ class Interrupted(msgspec.Struct, frozen=True):
     """The attempt was cut off by this service, which is not the task's fault."""
 
 
-Outcome: TypeAlias = Fetched | Failed | Interrupted
+class CalledOff(msgspec.Struct, frozen=True):
+    """The claim was taken away meanwhile, by a cancel mostly: there is nothing to be written."""
+
+
+Outcome: TypeAlias = Fetched | Failed | Interrupted | CalledOff
 
 
 def printable(text: str) -> str:

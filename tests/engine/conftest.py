@@ -20,11 +20,15 @@ from taskflow.store.memory import MemoryStore
 _VERBS = (
     *("claim", "settle", "release", "retry", "renew", "rescue", "register", "retire"),
     "fold_counts",
+    *("cancel", "taken_away"),
 )
 
 
 class ScriptedFetcher(Fetcher):
-    """Does what the URL says: ``http://target/SECONDS`` takes so long, ``/404`` fails."""
+    """Does what the URL says: ``http://target/SECONDS`` takes so long, ``/404`` fails.
+
+    ``/deaf`` takes a second, also when it is cut off.
+    """
 
     def __init__(self) -> None:
         self.started: list[tuple[float, str]] = []
@@ -38,6 +42,10 @@ class ScriptedFetcher(Fetcher):
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         try:
+            if path == "deaf":  # what comes of it comes all the same
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(1)
+                return Fetched(response())
             if path == "404":
                 return failed(ErrorType.HTTP_STATUS, "http error: status: 404 Not Found")
             await trio.sleep(float(path))
@@ -127,6 +135,12 @@ class FaultyStore(MemoryStore):
 
     async def retry(self, retrials):
         return await self._call("retry", retrials)
+
+    async def cancel(self, task_id):
+        return await self._call("cancel", task_id)
+
+    async def taken_away(self, claims):
+        return await self._call("taken_away", claims)
 
 
 class Bench:

@@ -1,0 +1,312 @@
+"""Somebody cancels what a node has in hand, on the virtual clock."""
+
+from __future__ import annotations
+
+import pytest
+import structlog.testing
+import trio
+
+from taskflow.engine.load import LoadStatistics
+from taskflow.model.errors import StoreUnavailable
+from taskflow.model.task import TaskStatus
+from taskflow.telemetry import Event
+
+IDLE = LoadStatistics(held=0, waiting=0, running=0)
+
+
+@pytest.fixture
+def logs():
+    """What the engine logs."""
+    with structlog.testing.capture_logs() as logs:
+        yield logs
+
+
+def told(logs, event: Event) -> int:
+    return [one["event"] for one in logs].count(event.value[1])
+
+
+def check_quiet(logs, *, called_off: int) -> None:
+    """So many tasks were called off, and nobody was warned of anything."""
+    assert told(logs, Event.TASK_CALLED_OFF) == called_off
+    assert [one for one in logs if one["log_level"] in ("warning", "error")] == []
+
+
+async def attempts_at(bench, task) -> list[str]:
+    return [one.status.value for one in await bench.store.attempts(task.id)]
+
+
+async def test_one_that_runs_is_cut_off_at_once(autojump_clock, new_bench, nursery, logs):
+    """Its fetch ends in the same moment, and nothing is written for it."""
+    bench = new_bench(fetch_timeout_seconds=1000.0)
+    await nursery.start(bench.engine.run)
+    task, other = await bench.add(500, 20)
+    await trio.sleep(10)
+    canceled = await bench.store.cancel(task.id)
+    while bench.engine.statistics().load.held == 2:
+        await trio.lowlevel.checkpoint()
+    assert trio.current_time() == 10
+    assert bench.fetcher.cut_off == {"500": 1}
+    await bench.all_ended()
+    assert await bench.now(task) == canceled
+    assert await attempts_at(bench, task) == ["CANCELED"]
+    assert (await bench.now(other)).status is TaskStatus.COMPLETED
+    assert bench.store.calls["settle"] == 1
+    assert bench.store.calls["release"] == 0
+    await trio.sleep(0.1)
+    assert bench.engine.statistics().load == IDLE
+    check_quiet(logs, called_off=1)
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_its_worker_takes_the_next_one_at_once(autojump_clock, new_bench, nursery, logs):
+    """Who waited for the worker waits no more."""
+    bench = new_bench(workers=1, fetch_timeout_seconds=1000.0)
+    await nursery.start(bench.engine.run)
+    first, second = await bench.add(500, 5)
+    await trio.sleep(10)
+    await bench.store.cancel(first.id)
+    await bench.all_ended()
+    assert bench.fetcher.started == [(0.0, "500"), (10.0, "5")]
+    assert (await bench.now(second)).status is TaskStatus.COMPLETED
+    check_quiet(logs, called_off=1)
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def until_some_wait(bench) -> None:
+    """All workers run long tasks, and others have been claimed that none has started yet."""
+    await bench.add(*[0.001] * 2000, *[30] * 100)
+    while bench.fetcher.running < 2 or bench.fetcher.started[-1][1] != "30":
+        await trio.sleep(0.001)
+    assert bench.engine.statistics().load.waiting > 10
+
+
+async def cancel_all_that_run(bench) -> list:
+    page = await bench.store.page(limit=10_000, status=TaskStatus.RUNNING)
+    await bench.store.cancel_many([task.id for task in page.tasks])
+    return page.tasks
+
+
+async def test_one_that_waits_for_a_worker_is_never_fetched(
+    autojump_clock, new_bench, nursery, logs
+):
+    """Claimed but not started: the worker that comes to it drops it."""
+    bench = new_bench(workers=2, fetch_timeout_seconds=1000.0)
+    await nursery.start(bench.engine.run)
+    await until_some_wait(bench)
+    canceled = await cancel_all_that_run(bench)
+    await trio.sleep(2000)
+    assert await bench.statuses() == {"COMPLETED": 2100 - len(canceled), "CANCELED": len(canceled)}
+    assert len(bench.fetcher.started) == 2100 - len(canceled) + 2
+    assert bench.engine.statistics().load == IDLE
+    check_quiet(logs, called_off=len(canceled))
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_one_that_waits_for_a_worker_when_the_shutdown_begins(
+    autojump_clock, new_bench, logs
+):
+    """It is not put back: it has come to its end."""
+    bench = new_bench(workers=2, fetch_timeout_seconds=1000.0)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.engine.run)
+        await until_some_wait(bench)
+        canceled = await cancel_all_that_run(bench)
+        bench.engine.shut_down(drain_seconds=6)
+    statuses = await bench.statuses()
+    assert statuses["CANCELED"] == len(canceled)
+    assert statuses["PENDING"] == 100 - len(canceled)
+    check_quiet(logs, called_off=len(canceled))
+
+
+async def test_during_the_drain(autojump_clock, new_bench, logs):
+    """A fetch that may still finish is cut off too, and the end comes the sooner."""
+    bench = new_bench(fetch_timeout_seconds=1000.0)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.engine.run)
+        [task] = await bench.add(500)
+        await trio.sleep(1)
+        bench.engine.shut_down(drain_seconds=6)
+        await trio.sleep(2)
+        await bench.store.cancel(task.id)
+    assert trio.current_time() == 3
+    assert (await bench.now(task)).status is TaskStatus.CANCELED
+    assert await attempts_at(bench, task) == ["CANCELED"]
+    check_quiet(logs, called_off=1)
+
+
+@pytest.mark.parametrize("path", [500, "deaf"])
+async def test_in_the_moment_in_which_the_drain_is_over(autojump_clock, new_bench, logs, path):
+    """Both scopes are cancelled at once: the shutdown goes on, and nothing is put back."""
+    bench = new_bench(fetch_timeout_seconds=1000.0)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.engine.run)
+        [task] = await bench.add(path)
+        await trio.sleep(0.8)
+        await bench.store.cancel(task.id)
+        bench.engine.shut_down(drain_seconds=0)
+    assert trio.current_time() == (0.8 if path == 500 else 1.0)
+    assert await attempts_at(bench, task) == ["CANCELED"]
+    check_quiet(logs, called_off=1)
+
+
+async def test_cancelling_from_outside_passes(autojump_clock, new_bench):
+    """The scope of a task swallows no cancellation but its own."""
+    bench = new_bench(fetch_timeout_seconds=1000.0)
+    await bench.add(500, 500)
+    with trio.CancelScope() as outside:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(bench.engine.run)
+            await trio.sleep(1)
+            await bench.store.cancel_many(bench.store._ids[:1])
+            outside.cancel()
+    assert outside.cancelled_caught
+    assert trio.current_time() == 1
+    assert await bench.statuses() == {"PENDING": 1, "CANCELED": 1}
+
+
+async def test_an_outcome_that_comes_all_the_same(autojump_clock, new_bench, nursery, logs):
+    """A fetch that ends well although it was called off is not written, and no fault."""
+    bench = new_bench()
+    await nursery.start(bench.engine.run)
+    [task] = await bench.add("deaf")
+    await trio.sleep(0.5)
+    await bench.store.cancel(task.id)
+    await trio.sleep(2)
+    assert bench.store.calls["settle"] == 0
+    assert (await bench.now(task)).status is TaskStatus.CANCELED
+    assert bench.engine.statistics().load == IDLE
+    check_quiet(logs, called_off=1)
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_an_outcome_that_waits_for_the_store(autojump_clock, new_bench, nursery, logs):
+    """Fetched, and canceled before it could be written: it is dropped without a warning."""
+    bench = new_bench()
+    await nursery.start(bench.engine.run)
+    [task] = await bench.add(1)
+    bench.store.go_away("settle")
+    await trio.sleep(2)
+    await bench.store.cancel(task.id)
+    bench.store.come_back()
+    await trio.sleep(2)
+    assert (await bench.now(task)).status is TaskStatus.CANCELED
+    assert bench.engine.statistics().load == IDLE
+    assert told(logs, Event.TASK_CALLED_OFF) == 1
+    assert told(logs, Event.TASK_WRITE_LATE) == 0
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_the_store_is_away(autojump_clock, new_bench, nursery, logs):
+    """What could not be canceled runs on; later it can be, and the node knows at once."""
+    bench = new_bench(fetch_timeout_seconds=1000.0)
+    await nursery.start(bench.engine.run)
+    [task] = await bench.add(500)
+    await trio.sleep(1)
+    bench.store.go_away()
+    with pytest.raises(StoreUnavailable):
+        await bench.store.cancel(task.id)
+    await trio.sleep(8)
+    assert bench.fetcher.running == 1
+    bench.store.come_back()
+    await bench.store.cancel(task.id)
+    bench.store.go_away()
+    await trio.sleep(0.1)
+    # What needs no write needs no store.
+    assert bench.fetcher.cut_off == {"500": 1}
+    assert bench.engine.statistics().load == IDLE
+    assert told(logs, Event.TASK_WRITE_LATE) == 0
+    bench.engine.shut_down(drain_seconds=0)
+
+
+class Words:
+    """The cancellations of a store, held back on their way."""
+
+    def __init__(self, store) -> None:
+        self._tell = store._cancellations.tell
+        self.held_back: list[tuple] = []
+        store._cancellations.tell = lambda *words: self.held_back.append(words)
+
+    def arrive(self) -> None:
+        for words in self.held_back:
+            self._tell(*words)
+
+
+async def test_the_word_of_an_earlier_claim(autojump_clock, new_bench, nursery, logs):
+    """Canceled, run again and claimed anew before the node hears of the first: one goes on."""
+    bench = new_bench(heartbeat_seconds=100.0, lease_seconds=300.0, fetch_timeout_seconds=1000.0)
+    words = Words(bench.store)
+    await nursery.start(bench.engine.run)
+    [task] = await bench.add(30)
+    await trio.sleep(1)
+    await bench.store.cancel(task.id)
+    await bench.store.requeue(task.id)
+    await trio.sleep(1)
+    assert bench.fetcher.running == 2
+    words.arrive()
+    await trio.sleep(1)
+    assert bench.fetcher.running == 1
+    assert bench.fetcher.cut_off == {"30": 1}
+    await bench.all_ended()
+    assert (await bench.now(task)).status is TaskStatus.COMPLETED
+    assert await attempts_at(bench, task) == ["CANCELED", "COMPLETED"]
+    check_quiet(logs, called_off=1)
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_a_word_that_is_lost(autojump_clock, new_bench, nursery, logs):
+    """The node finds out by itself at its next heartbeat, and only then."""
+    bench = new_bench(heartbeat_seconds=5.0, fetch_timeout_seconds=1000.0)
+    Words(bench.store)
+    await nursery.start(bench.engine.run)
+    task, _ = await bench.add(500, 8)
+    await trio.sleep(1)
+    await bench.store.cancel(task.id)
+    await trio.sleep(3.9)
+    assert bench.fetcher.running == 2
+    await trio.sleep(0.2)
+    assert bench.fetcher.cut_off == {"500": 1}
+    await bench.all_ended()
+    assert await bench.statuses() == {"CANCELED": 1, "COMPLETED": 1}
+    await trio.sleep(0.1)
+    assert bench.engine.statistics().load == IDLE
+    check_quiet(logs, called_off=1)
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_an_idle_node_asks_for_nothing(autojump_clock, new_bench, nursery):
+    """With nothing in hand nothing can have been taken away."""
+    bench = new_bench(heartbeat_seconds=5.0)
+    await nursery.start(bench.engine.run)
+    await bench.add(1)
+    await trio.sleep(100)
+    assert bench.store.calls["taken_away"] == 0
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_what_ended_meanwhile_is_left_alone(autojump_clock, new_bench, nursery, logs):
+    """A heartbeat's answer that comes after a task's own end calls nothing off."""
+    bench = new_bench(heartbeat_seconds=5.0, fetch_timeout_seconds=60.0)
+
+    async def take_long(keys):
+        await trio.sleep(2)
+
+    bench.store.faults["taken_away"] = take_long
+    await nursery.start(bench.engine.run)
+    await bench.add(6, 8)
+    await bench.all_ended()
+    assert await bench.statuses() == {"COMPLETED": 2}
+    check_quiet(logs, called_off=0)
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_what_the_node_does_not_hold_is_forgotten(autojump_clock, new_bench, nursery, logs):
+    """A task that waits is canceled without a word; one that ended cannot be."""
+    bench = new_bench(workers=1)
+    await nursery.start(bench.engine.run)
+    first, second = await bench.add(1, 1)
+    await bench.store.cancel(second.id)
+    await bench.all_ended()
+    assert (await bench.now(first)).status is TaskStatus.COMPLETED
+    assert len(bench.fetcher.started) == 1
+    check_quiet(logs, called_off=0)
+    bench.engine.shut_down(drain_seconds=0)
