@@ -10,6 +10,7 @@ from quart_trio import QuartTrio
 from taskflow.api import problems
 from taskflow.api.access.gate import Gate
 from taskflow.api.access.keys import Keyring
+from taskflow.api.by_hand import by_hand_routes
 from taskflow.api.document.openapi import openapi_routes
 from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
@@ -48,6 +49,7 @@ def create_app(
     app.register_blueprint(task_routes(store, settings))
     app.register_blueprint(result_routes(store))
     app.register_blueprint(statistics_routes(store))
+    app.register_blueprint(by_hand_routes(store))
     app.register_blueprint(health_routes(store, is_running))
     app.register_blueprint(openapi_routes(has_keys=bool(keys)))
     edge: Any = Edge(app.asgi_app, Gate(settings, keys))

@@ -15,6 +15,7 @@ from taskflow.model.errors import BodyTooSlow, RequestError
 MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
 """The name in Quart's configuration of how long a body that is a JSON array may be."""
 
+STREAM_PATH: Final = "/tasks"
 STREAM_TYPES: Final = frozenset({"application/x-ndjson", "application/ndjson"})
 
 
@@ -75,7 +76,7 @@ class OneTaskConnection(TrioASGIHTTPConnection):
             await super().__call__(receive, send)
             return
         request = self._create_request_from_scope(send)
-        if request.mimetype in STREAM_TYPES:
+        if request.mimetype in STREAM_TYPES and self.scope["path"] == STREAM_PATH:
             stream: Any = Incoming(receive, self.app.config["BODY_TIMEOUT"])
             request.body = stream
             await self._send_response(send, await self.app.handle_request(request))

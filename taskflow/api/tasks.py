@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 import msgspec
 from quart import Blueprint, Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
 
+from taskflow.api.bodies import read_body
 from taskflow.api.edge import CALLER
 from taskflow.api.intake import Intake
 from taskflow.api.one_task import STREAM_TYPES, Incoming
@@ -17,7 +17,7 @@ from taskflow.api.problems import store_in_time
 from taskflow.api.reading.head import idempotency_key_of, trace_of
 from taskflow.api.reading.page import PageRequest, cursor_of, page_request_of, task_id_of
 from taskflow.api.reading.prefer import preferences_of
-from taskflow.model.errors import BodyTooLarge, TaskNotFound, Unprocessable, UnsupportedEncoding
+from taskflow.model.errors import TaskNotFound, Unprocessable, UnsupportedEncoding
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.settings import Settings
 from taskflow.store.base import Page, TaskStore
@@ -37,7 +37,7 @@ def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
         _check_encoding()
         if request.mimetype in STREAM_TYPES:
             return _add_stream(intake)
-        body = await _body()
+        body = await read_body()
         key = _key_of(body, settings.idempotency_seconds)
         if body.lstrip().startswith(b"["):
             added = await intake.add(await intake.read_array(body, _trace()), key)
@@ -92,17 +92,6 @@ def _check_encoding() -> None:
     encodings = ",".join(request.headers.getlist("Content-Encoding")).lower().split(",")
     if any(encoding.strip() not in ("", "identity") for encoding in encodings):
         raise UnsupportedEncoding
-
-
-async def _body() -> bytes:
-    try:
-        body = await request.get_data(cache=False, as_text=False)
-    except RequestEntityTooLarge:
-        raise BodyTooLarge(
-            f"the body is larger than the {request.max_content_length} bytes that are taken here"
-        ) from None
-    assert isinstance(body, bytes)
-    return body
 
 
 def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:

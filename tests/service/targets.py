@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -69,6 +70,7 @@ class Target(SocketServer):
         super().__init__(listener)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.seen: list[tuple[str, float]] = []
+        self.closed: list[tuple[str, float]] = []
         self._released = threading.Event()
 
     def __exit__(self, *exc: object) -> None:
@@ -88,6 +90,14 @@ class Target(SocketServer):
         wait_until(lambda: len(asked()) >= times)
         return asked()
 
+    def wait_for_close(self, path: str) -> float:
+        """Wait until a connection was closed on which this path was held back, and say when."""
+
+        def closed() -> list[float]:
+            return [at for asked_for, at in self.closed if asked_for == path]
+
+        return wait_until(closed)[0]
+
     def serve(self, connection: socket.socket) -> None:
         head = b""
         while data := connection.recv(65536):
@@ -98,9 +108,18 @@ class Target(SocketServer):
             path = head.split(b" ", 2)[1].decode()
             self.seen.append((path, at))
             if path.startswith("/held"):
-                self._released.wait()
+                self._hold(connection, path)
             connection.sendall(ANSWER)
             head = b""
+
+    def _hold(self, connection: socket.socket, path: str) -> None:
+        """Wait until released, and note when the other side closes meanwhile."""
+        poll = select.poll()
+        poll.register(connection, select.POLLRDHUP)
+        while not self._released.wait(0.002):
+            if poll.poll(0):
+                self.closed.append((path, time.perf_counter()))
+                self._released.wait()
 
 
 class Way(SocketServer):

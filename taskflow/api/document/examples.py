@@ -26,6 +26,9 @@ PENDING: Final = Task(
     created_at=_CREATED,
     run_at=_CREATED,
 )
+CANCELED: Final = msgspec.structs.replace(
+    PENDING, status=TaskStatus.CANCELED, started_at=_STARTED, finished_at=_FINISHED, attempt=1
+)
 COMPLETED: Final = msgspec.structs.replace(
     PENDING,
     status=TaskStatus.COMPLETED,

@@ -174,11 +174,10 @@ def _responses(operation: Operation) -> Json:
 
 
 def _answer(answer: Answer) -> Json:
-    content = {"schema": _schema(answer.kind), "example": _plain(answer.example)}
-    told: Json = {
-        "description": answer.description,
-        "content": {answer.media_type: content},
-    }
+    told: Json = {"description": answer.description}
+    if answer.kind is not None:
+        content = {"schema": _schema(answer.kind), "example": _plain(answer.example)}
+        told["content"] = {answer.media_type: content}
     if answer.fields:
         told["headers"] = _head(answer.fields)
     if answer.links:

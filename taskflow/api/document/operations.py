@@ -15,6 +15,7 @@ import msgspec
 
 from taskflow.api.document.examples import (
     ATTEMPT,
+    CANCELED,
     COMPLETED,
     PENDING,
     STATISTICS,
@@ -53,7 +54,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: Its code.
         description: One line for people.
-        kind: The type of its body.
+        kind: The type of its body; ``None`` if it has none.
         example: A body of it.
         media_type: What the body is.
         fields: Of its head.
@@ -62,8 +63,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     status: HTTPStatus = HTTPStatus.OK
     description: str
-    kind: Any
-    example: object
+    kind: Any = None
+    example: object = None
     media_type: str = "application/json"
     fields: tuple[Parameter, ...] = ()
     links: tuple[str, ...] = ()
@@ -176,6 +177,10 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         "The body did not come within `TASKFLOW_REQUEST_SECONDS`.",
         "the body did not come in time; send it without long pauses",
     ),
+    HTTPStatus.CONFLICT: ProblemText(
+        "The task stands so that this cannot be done to it.",
+        "cannot cancel a task that is COMPLETED",
+    ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ProblemText(
         "The body is larger than the setting `TASKFLOW_MAX_BODY_BYTES` says.",
         "the body is larger than the 1048576 bytes that are taken here",
@@ -232,6 +237,15 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
 
 _ID_IN_PATH: Final = Parameter("id", "The task's id, as its POST gave it.", uuid.UUID, TASK_ID)
 _HEALTHY: Final = "ok\n"
+# What a POST that asks for no body may be answered with.
+_BY_HAND: Final = (
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 
 OPERATIONS: Final = (
     Operation(
@@ -321,6 +335,41 @@ OPERATIONS: Final = (
             example=[ATTEMPT],
         ),
         problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="post",
+        path="/tasks/{id}/cancel",
+        name="cancelTask",
+        group="tasks",
+        summary="Call a task off",
+        description="One that is running is cut off, on whichever node, and never runs by itself "
+        "again. A body is passed over.",
+        path_parameters=(_ID_IN_PATH,),
+        answer=Answer(description="The task, CANCELED.", kind=Task, example=CANCELED),
+        problems=_BY_HAND,
+    ),
+    Operation(
+        method="post",
+        path="/tasks/{id}/retry",
+        name="retryTask",
+        group="tasks",
+        summary="Run a FAILED or CANCELED task again",
+        description="From the start, with all its attempts before it; those that were made stay "
+        "listed. A body is passed over.",
+        path_parameters=(_ID_IN_PATH,),
+        answer=Answer(description="The task, PENDING.", kind=Task, example=PENDING),
+        problems=_BY_HAND,
+    ),
+    Operation(
+        method="delete",
+        path="/tasks/{id}",
+        name="deleteTask",
+        group="tasks",
+        summary="Delete a task that is at its end",
+        description="With its attempts. One that is not at its end has to be canceled first.",
+        path_parameters=(_ID_IN_PATH,),
+        answer=Answer(status=HTTPStatus.NO_CONTENT, description="It is gone."),
+        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE),
     ),
     Operation(
         method="get",
