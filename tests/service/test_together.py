@@ -110,3 +110,44 @@ def test_the_way_from_post_to_fetch_is_short(tmp_path, tasks, target):
         assert service.end().code == 0
     print(f"from POST to fetch: {statistics.median(took) * 1000:.1f} ms in the median")
     assert statistics.median(took) < 0.020
+
+
+def test_a_cancel_reaches_the_node_that_runs_the_task(tmp_path, tasks, target):
+    """Asked of another process: the target sees its connection closed well within 100 ms."""
+    settings = {
+        "DATABASE_URL": tasks.url,
+        "TASKFLOW_WORKERS": 1,
+        "TASKFLOW_FETCH_TIMEOUT_SECONDS": 60,
+        "TASKFLOW_LOG_LEVEL": "debug",
+    }
+    took = []
+    with (
+        running("worker", tmp_path, **settings) as worker,
+        running("serve", tmp_path, **settings) as serve,
+    ):
+        busy = serve.post(f"{target.url}/held")
+        other = serve.post(f"{target.url}/held")
+        target.wait_for("/held", times=2)
+        # Of the two the one that the worker runs gives way to those that are timed.
+        name = f":{worker.process.pid}"
+        [(first,)] = tasks.execute(
+            "SELECT id::text FROM taskflow_tasks WHERE node LIKE %s", f"%{name}"
+        ).fetchall()
+        assert first in (busy, other)
+        assert serve.ask("POST", f"/tasks/{first}/cancel").status == 200
+        for number in range(11):
+            path = f"/held?{number}"
+            task_id = serve.post(f"{target.url}{path}")
+            target.wait_for(path)
+            began = time.perf_counter()
+            assert serve.ask("POST", f"/tasks/{task_id}/cancel").status == 200
+            took.append(target.wait_for_close(path) - began)
+            tasks.wait_for(task_id, Row("CANCELED", attempt=1, rescues=0))
+        assert worker.log.count("task called off") == 12
+        assert "called off" not in serve.log
+        for process in (worker, serve):
+            assert "warning" not in process.log
+        target.release()
+        assert worker.end().code == serve.end().code == 0
+    print(f"from cancel to close: {statistics.median(took) * 1000:.1f} ms in the median")
+    assert statistics.median(took) < 0.5
