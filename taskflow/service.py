@@ -22,6 +22,7 @@ from taskflow import __version__, footprint, telemetry
 from taskflow.api.access.hosts import is_loopback_bind
 from taskflow.api.access.keys import read_keys
 from taskflow.api.app import create_app
+from taskflow.api.live.feed import Feed
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
 from taskflow.model.errors import SettingsError
@@ -167,11 +168,13 @@ async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[
     telemetry.emit(Event.STARTING, version=__version__)
     async with open_store(settings) as store, open_fetcher(settings) as fetcher:
         engine = Engine(store=store, fetcher=fetcher, settings=settings)
-        app = create_app(store, settings, lambda: engine.statistics().is_running, keys)
+        feed = Feed(store, settings.poll_seconds)
+        app = create_app(store, settings, lambda: engine.statistics().is_running, keys, feed)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_in_order, engine, shutdown, settings)
+            nursery.start_soon(_end_in_order, engine, feed, shutdown, settings)
             async with trio.open_nursery() as running:
                 running.start_soon(engine.run)
+                running.start_soon(feed.run)
                 yield app
                 shutdown.begin()
             nursery.cancel_scope.cancel()
@@ -221,8 +224,9 @@ async def _open_conninfo(settings: Settings) -> AsyncIterator[str | None]:
         )
 
 
-async def _end_in_order(engine: Engine, shutdown: Shutdown, settings: Settings) -> None:
+async def _end_in_order(engine: Engine, feed: Feed, shutdown: Shutdown, settings: Settings) -> None:
     await shutdown.is_begun.wait()
+    feed.end()  # whoever waits is answered, and asks another node if need be
     engine.shut_down(drain_seconds=settings.drain_deadline_seconds)
     await shutdown.is_hurried.wait()
     engine.shut_down(drain_seconds=0.0)

@@ -14,6 +14,8 @@ from taskflow.api.by_hand import by_hand_routes
 from taskflow.api.document.openapi import openapi_routes
 from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
+from taskflow.api.live.events import event_routes
+from taskflow.api.live.feed import Feed
 from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
 from taskflow.api.results import result_routes
 from taskflow.api.statistics import statistics_routes
@@ -29,6 +31,7 @@ def create_app(
     settings: Settings,
     is_running: Callable[[], bool],
     keys: Keyring = _NO_KEYS,
+    feed: Feed | None = None,
 ) -> QuartTrio:
     """Make the app. It owns nothing: whoever made the store closes it.
 
@@ -37,6 +40,7 @@ def create_app(
         settings: For the bounds.
         is_running: Whether tasks are being run, for ``/readyz``.
         keys: Who may use it; without any, whoever is on this machine.
+        feed: What tells of events while it is run; without one nothing is told.
     """
     app = QuartTrio("taskflow", static_folder=None)
     app.asgi_http_class = OneTaskConnection
@@ -46,7 +50,9 @@ def create_app(
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     problems.install(app)
-    app.register_blueprint(task_routes(store, settings))
+    feed = feed or Feed(store, settings.poll_seconds)
+    app.register_blueprint(task_routes(store, settings, feed))
+    app.register_blueprint(event_routes(store, feed))
     app.register_blueprint(result_routes(store))
     app.register_blueprint(statistics_routes(store))
     app.register_blueprint(by_hand_routes(store))

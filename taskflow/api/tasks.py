@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 import msgspec
 from quart import Blueprint, Response, request
+from werkzeug.datastructures import ETags
 
 from taskflow.api.bodies import read_body
 from taskflow.api.edge import CALLER
 from taskflow.api.intake import Intake
+from taskflow.api.live.feed import Feed
+from taskflow.api.live.waiting import Patience, awaited, ended, is_known, tag_of
 from taskflow.api.one_task import STREAM_TYPES, Incoming
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.head import idempotency_key_of, trace_of
@@ -27,8 +33,8 @@ LINES: Final = "application/x-ndjson"
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
-    """The routes, on this store."""
+def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
+    """The routes, on this store and its feed."""
     routes = Blueprint("tasks", __name__)
     intake = Intake(store, settings)
 
@@ -37,6 +43,7 @@ def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
         _check_encoding()
         if request.mimetype in STREAM_TYPES:
             return _add_stream(intake)
+        patience = _patience()
         body = await read_body()
         key = _key_of(body, settings.idempotency_seconds)
         if body.lstrip().startswith(b"["):
@@ -44,7 +51,10 @@ def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
             return _handed_in(added.tasks, is_replay=added.is_replay)
         added = await intake.add([intake.read(body, _trace())], key)
         [task] = added.tasks
-        return _handed_in(task, is_replay=added.is_replay, location=f"/tasks/{task.id}")
+        if patience.seconds:
+            task = await ended(feed, task, patience.seconds)
+        response = _handed_in(task, is_replay=added.is_replay, location=f"/tasks/{task.id}")
+        return _with_preference(response, patience)
 
     @routes.get("/tasks")
     async def page() -> Response:
@@ -55,11 +65,11 @@ def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
 
     @routes.get("/tasks/<task_id>")
     async def show(task_id: str) -> Response:
-        with store_in_time():
-            task = await store.get(task_id_of(task_id))
-        if task is None:
-            raise TaskNotFound
-        return _json(task)
+        patience, known = _patience(), request.if_none_match
+        task = await _found(store, feed, task_id_of(task_id), patience, known)
+        response = _json(task)
+        response.set_etag(tag_of(_ENCODER.encode(task)))
+        return _with_preference(_unless_known(response, known), patience)
 
     @routes.get("/tasks/<task_id>/attempts")
     async def attempts(task_id: str) -> Response:
@@ -70,6 +80,52 @@ def task_routes(store: TaskStore, settings: Settings) -> Blueprint:
         return _json(made)
 
     return routes
+
+
+async def _found(
+    store: TaskStore, feed: Feed, task_id: uuid.UUID, patience: Patience, known: ETags
+) -> Task:
+    """The task, once there is news of it or the patience has come to an end.
+
+    Raises:
+        TaskNotFound: There is none.
+        StoreUnavailable: The store does not answer in time.
+    """
+    task = None
+    if patience.seconds:
+        task = await awaited(feed, task_id, patience.seconds, partial(_is_news, known))
+    if task is None:
+        with store_in_time():
+            task = await store.get(task_id)
+    if task is None:
+        raise TaskNotFound
+    return task
+
+
+def _patience() -> Patience:
+    return Patience(request.headers.getlist("Prefer"), request.args.getlist("wait"))
+
+
+def _is_news(known: ETags, task: Task) -> bool:
+    """Whether a task is what somebody waits for: another version, or else its end."""
+    return not is_known(known, _ENCODER.encode(task)) if known else task.status.is_final
+
+
+def _unless_known(response: Response, known: ETags) -> Response:
+    """304 without a body for who has it already (RFC 9110, section 15.4.5)."""
+    tag, _ = response.get_etag()
+    if tag is None or not known.contains_weak(tag):
+        return response
+    unchanged = Response(b"", status=HTTPStatus.NOT_MODIFIED)
+    unchanged.set_etag(tag)
+    del unchanged.headers["Content-Type"], unchanged.headers["Content-Length"]
+    return unchanged
+
+
+def _with_preference(response: Response, patience: Patience) -> Response:
+    if patience.applied is not None:
+        response.headers["Preference-Applied"] = patience.applied
+    return response
 
 
 def _add_stream(intake: Intake) -> Response:

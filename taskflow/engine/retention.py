@@ -1,4 +1,4 @@
-"""Retention: tasks that ended long ago are deleted, a few at a time."""
+"""Retention: tasks that ended long ago are deleted, and old events, a few at a time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from taskflow.telemetry import Event, emit
 
 # Small enough for milliseconds, so that claims and pages never wait for it.
 _BATCH: Final = 500
+_EVENT_BATCH: Final = 5000
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 # Between batches, so that deleting a backlog leaves most of the store's time to others.
 _BETWEEN_SECONDS: Final = 0.1
@@ -22,7 +23,7 @@ _BETWEEN_SECONDS: Final = 0.1
 async def delete_ended_tasks(
     *, store: TaskStore, outage: Outage, retention_seconds: float | None
 ) -> None:
-    """Delete tasks that were kept long enough, until cancelled.
+    """Delete tasks and events that were kept long enough, until cancelled.
 
     Every node does so; they share the work, for each passes over what another one has in hand.
 
@@ -36,10 +37,12 @@ async def delete_ended_tasks(
     while True:
         try:
             deleted = await store.delete_ended(age_seconds=retention_seconds, limit=_BATCH)
+            forgotten = await store.forget_events(limit=_EVENT_BATCH)
         except StoreUnavailable as error:
             outage.began(error)
             await trio.sleep(pause_seconds)
             continue
         if deleted:
             emit(Event.TASKS_DELETED, tasks=deleted)
-        await trio.sleep(_BETWEEN_SECONDS if deleted else pause_seconds)
+        has_more = deleted or forgotten == _EVENT_BATCH
+        await trio.sleep(_BETWEEN_SECONDS if has_more else pause_seconds)

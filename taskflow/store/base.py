@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
 from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import TaskStatistics
 from taskflow.model.task import (
@@ -35,6 +36,10 @@ from taskflow.model.task import (
 )
 
 EXPIRED: Final = "expired: it was still waiting at its expires_at"
+
+# Events are recorded so much longer than anybody asked for them, and kept for so long.
+RECORDED_SECONDS: Final = 600.0
+EVENTS_KEPT_SECONDS: Final = 330.0
 
 # What a page may have to hold in memory, documents only. A page always has a task, if there
 # is one; further ones come while there is room.
@@ -105,6 +110,13 @@ class Page(msgspec.Struct, frozen=True):
     next_before: uuid.UUID | None
 
 
+class EventPage(msgspec.Struct, frozen=True):
+    """Some events in order, and whether those that were asked for are all there still."""
+
+    events: list[TaskEvent]
+    is_complete: bool = True
+
+
 class Rescued(msgspec.Struct, frozen=True):
     """The tasks taken from nodes that died: those to run again, those given up."""
 
@@ -171,6 +183,10 @@ class TaskStore(abc.ABC):
     @abc.abstractmethod
     async def get(self, task_id: uuid.UUID) -> Task | None:
         """The task, or ``None`` if there is none with this id."""
+
+    @abc.abstractmethod
+    async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
+        """Those of the tasks that there are, in any order."""
 
     @abc.abstractmethod
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
@@ -377,6 +393,46 @@ class TaskStore(abc.ABC):
     @abc.abstractmethod
     async def taken_away(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
         """Which of these claims are over, because somebody canceled the task or took it."""
+
+    @abc.abstractmethod
+    async def record_events(self) -> int:
+        """Record what happens to tasks for ``RECORDED_SECONDS`` from now on, at least.
+
+        Returns:
+            A position in the order of events: whatever happens from now on is after it.
+        """
+
+    @abc.abstractmethod
+    async def events_after(
+        self,
+        position: int,
+        *,
+        limit: int,
+        until: int | None = None,
+        wanted: EventFilter = ALL_EVENTS,
+    ) -> EventPage:
+        """What happened after a position, in the order in which it did.
+
+        Events are kept for ``EVENTS_KEPT_SECONDS`` at least.
+
+        Args:
+            position: Whatever came up to there is passed over.
+            limit: How many at most.
+            until: Whatever comes after that is passed over.
+            wanted: Which of them.
+        """
+
+    @abc.abstractmethod
+    async def wait_for_events(self) -> None:
+        """Return when there may be events that were not there before.
+
+        Returns at once if that happened since the last call. One task at a time may wait. It is a
+        hint, as with ``wait_for_work``.
+        """
+
+    @abc.abstractmethod
+    async def forget_events(self, *, limit: int) -> int:
+        """Delete some events that were kept long enough, and return how many it were."""
 
     @abc.abstractmethod
     async def check(self) -> None:

@@ -19,6 +19,7 @@ from taskflow.store.database import connection_options, one_line
 from taskflow.telemetry import Event, emit
 
 WORK_CHANNEL: Final = "taskflow_work"
+EVENTS_CHANNEL: Final = "taskflow_events"
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 

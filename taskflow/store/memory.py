@@ -11,6 +11,7 @@ import heapq
 import itertools
 import secrets
 import uuid
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
@@ -20,6 +21,7 @@ import trio
 from taskflow.bell import Bell
 from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost
+from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import TaskStatistics, queue_of, total_of
@@ -34,10 +36,12 @@ from taskflow.model.task import (
     TaskStatus,
 )
 from taskflow.store.base import (
+    EVENTS_KEPT_SECONDS,
     EXPIRED,
     PAGE_BUDGET_BYTES,
     AddedOnce,
     Ending,
+    EventPage,
     Page,
     Release,
     Rescued,
@@ -49,6 +53,8 @@ from taskflow.store.base import (
 from taskflow.store.cancellations import Cancellations
 from taskflow.store.handover import Handover
 from taskflow.store.tally import Tally, summed
+
+MOST_EVENTS: Final = 100_000
 
 _Write = TypeVar("_Write", Ending, Retrial, Release)
 _SETTLING_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
@@ -96,6 +102,10 @@ class MemoryStore(TaskStore):
         self._waiting_in: dict[str, list[tuple[dt.datetime, uuid.UUID]]] = {}  # by queue
         self._tally: Final = Tally()
         self._work = Bell()
+        self._news = Bell()
+        # The last ones, without a gap.
+        self._events: deque[TaskEvent] = deque(maxlen=MOST_EVENTS)
+        self._last_event = 0
         self._handover = Handover()
         self._cancellations = Cancellations()
         self._last_stamp = 0
@@ -124,6 +134,10 @@ class MemoryStore(TaskStore):
     async def get(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
         return self._tasks.get(task_id)
+
+    async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
+        await trio.lowlevel.checkpoint()
+        return self._found(task_ids)
 
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         await trio.lowlevel.checkpoint()
@@ -398,6 +412,37 @@ class MemoryStore(TaskStore):
         await trio.lowlevel.checkpoint()
         return {key for key in claims if not self._is_held(key)}
 
+    async def record_events(self) -> int:
+        await trio.lowlevel.checkpoint()
+        return self._last_event
+
+    async def events_after(
+        self,
+        position: int,
+        *,
+        limit: int,
+        until: int | None = None,
+        wanted: EventFilter = ALL_EVENTS,
+    ) -> EventPage:
+        await trio.lowlevel.checkpoint()
+        forgotten = self._last_event - len(self._events)
+        last = self._last_event if until is None else until
+        later = itertools.islice(self._events, max(0, position - forgotten), None)
+        found = (event for event in later if event.id <= last and wanted.accepts(event))
+        return EventPage(list(itertools.islice(found, limit)), position >= forgotten)
+
+    async def wait_for_events(self) -> None:
+        await self._news.wait()
+
+    async def forget_events(self, *, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        horizon = self._now() - dt.timedelta(seconds=EVENTS_KEPT_SECONDS)
+        count = 0
+        while count < limit and self._events and self._events[0].at < horizon:
+            self._events.popleft()
+            count += 1
+        return count
+
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -417,6 +462,7 @@ class MemoryStore(TaskStore):
                 self._ids.append(task.id)
                 self._tasks[task.id] = task
                 self._handed_in[task.id] = new_task
+                self._record_event(task)
                 self._tally.entered(task.queue, task.status, now.timestamp())
                 if task not in claimed:
                     self._put_back(task)
@@ -488,7 +534,25 @@ class MemoryStore(TaskStore):
             self._tasks[task_id] = moved
             self._pending.discard(task_id)
             self._drop_out_of_date(task.queue)
+        self._record_event(moved)
         return moved
+
+    def _record_event(self, task: Task) -> None:
+        self._last_event += 1
+        self._events.append(
+            TaskEvent(
+                id=self._last_event,
+                task_id=task.id,
+                status=task.status,
+                queue=task.queue,
+                attempt=task.attempt,
+                at=self._now(),
+                error=task.error,
+                error_type=task.error_type,
+                tags=task.tags,
+            )
+        )
+        self._news.ring()
 
     def _hold(self, tasks: Iterable[Task], node_id: uuid.UUID, token: uuid.UUID) -> list[Task]:
         hold = _Hold(node_id, self._nodes[node_id].name, token)

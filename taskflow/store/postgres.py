@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import functools
 import itertools
+import math
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
@@ -21,6 +22,7 @@ import trio
 from taskflow.bell import Bell
 from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost, StoreUnavailable
+from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.lifecycle import Move
 from taskflow.model.statistics import (
     KEPT_SECONDS,
@@ -42,10 +44,13 @@ from taskflow.settings import Settings
 from taskflow.store import cancellations, queries
 from taskflow.store.additions import Entry, parameters_of, size_of
 from taskflow.store.base import (
+    EVENTS_KEPT_SECONDS,
     EXPIRED,
     PAGE_BUDGET_BYTES,
+    RECORDED_SECONDS,
     AddedOnce,
     Ending,
+    EventPage,
     Page,
     Release,
     Rescued,
@@ -66,12 +71,16 @@ from taskflow.store.database import (
 )
 from taskflow.store.frontier import Frontier, Look, parse
 from taskflow.store.handover import Handover
-from taskflow.store.listen import WORK_CHANNEL, listen
+from taskflow.store.listen import EVENTS_CHANNEL, WORK_CHANNEL, listen
 from taskflow.store.migrate import Migration, migrate
-from taskflow.store.rows import Row, attempt_of, line_of, options_of, raw, task_of
+from taskflow.store.rows import Row, attempt_of, event_of, line_of, options_of, raw, task_of
 
 LARGE_ADDITION: Final = 100
+# How often it is looked for events where notifications do not come through.
+EVENT_POLL_SECONDS: Final = 0.25
+_WRITERS_MAY_TAKE: Final = "SET LOCAL lock_timeout = '200ms'"
 
+_LAST_EVENT: Final = 2**63 - 1
 _GREATEST_ID: Final = uuid.UUID(int=2**128 - 1)
 
 
@@ -79,7 +88,13 @@ class PostgresStore(TaskStore):
     """Tasks in PostgreSQL. ``open_postgres`` makes one."""
 
     def __init__(
-        self, database: Database, heartbeats: Database, *, place: str, version: str
+        self,
+        database: Database,
+        heartbeats: Database,
+        *,
+        place: str,
+        version: str,
+        is_told: bool,
     ) -> None:
         self._database = database
         # Of their own: heartbeats must get through while everything else is busy.
@@ -87,6 +102,8 @@ class PostgresStore(TaskStore):
         self._statistics: Final = StoreStatistics("postgres", place, version)
         self._sql = queries.load()
         self._work = Bell()
+        self._events = Bell()
+        self._event_poll_seconds = math.inf if is_told else EVENT_POLL_SECONDS
         self._frontier = Frontier()
         self._handover = Handover()
         self.cancellations: Final = Cancellations()
@@ -107,6 +124,10 @@ class PostgresStore(TaskStore):
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         return await self._database.run(lambda connection: self._read_one(connection, task_id))
+
+    async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
+        ids = list(task_ids)
+        return await self._database.run(lambda connection: self._read(connection, ids))
 
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         def work(connection: Connection) -> list[AttemptRecord] | None:
@@ -358,6 +379,55 @@ class PostgresStore(TaskStore):
         )
         return {ClaimKey(*row) for row in rows}
 
+    async def record_events(self) -> int:
+        def work(connection: Connection) -> int:
+            bounds = {"seconds": RECORDED_SECONDS}
+            [(is_on, is_on_for_long)] = self._execute(connection, "are_events_recorded", bounds)
+            if not is_on:
+                self._wait_for_writers_and_record(connection, bounds)
+            elif not is_on_for_long:
+                self._execute(connection, "record_events", bounds)
+            [(position,)] = self._execute(connection, "last_event", {})
+            assert isinstance(position, int)
+            return position
+
+        return await self._database.run(work)
+
+    async def events_after(
+        self,
+        position: int,
+        *,
+        limit: int,
+        until: int | None = None,
+        wanted: EventFilter = ALL_EVENTS,
+    ) -> EventPage:
+        query = "events_after" if wanted == ALL_EVENTS else "wanted_events_after"
+        parameters = {
+            "position": position,
+            "until": _LAST_EVENT if until is None else until,
+            "limit": limit,
+            "task_id": wanted.task_id,
+            "queue": wanted.queue,
+            "tags": msgspec.json.encode(wanted.tags).decode(),
+        }
+
+        def work(connection: Connection) -> EventPage:
+            rows = self._execute(connection, query, parameters)
+            # Afterwards: what was forgotten meanwhile was read.
+            [(complete_after,)] = self._execute(connection, "events_complete_after", {})
+            return EventPage([event_of(row) for row in rows], position >= complete_after)
+
+        return await self._database.run(work)
+
+    async def wait_for_events(self) -> None:
+        with trio.move_on_after(self._event_poll_seconds):
+            await self._events.wait()
+
+    async def forget_events(self, *, limit: int) -> int:
+        [(count,)] = await self._run("forget_events", limit=limit, age_seconds=EVENTS_KEPT_SECONDS)
+        assert isinstance(count, int)
+        return count
+
     async def check(self) -> None:
         def work(connection: Connection) -> None:
             [(is_in_recovery,)] = connection.execute("SELECT pg_is_in_recovery()")
@@ -382,6 +452,10 @@ class PostgresStore(TaskStore):
         else:
             self._frontier.distrust()
         self._work.ring()
+
+    def hear_of_events(self, _: str) -> None:
+        """Somebody says that there are events."""
+        self._events.ring()
 
     async def _submit(
         self, tasks: Sequence[NewTask], key: IdempotencyKey | None
@@ -425,6 +499,16 @@ class PostgresStore(TaskStore):
         if fingerprint != key.fingerprint:
             return AddedOnce([], is_replay=True, is_same=False)
         return AddedOnce(self._read(connection, task_ids)[::-1], is_replay=True)
+
+    def _wait_for_writers_and_record(
+        self, connection: Connection, bounds: Mapping[str, object]
+    ) -> None:
+        with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction():
+            connection.execute(_WRITERS_MAY_TAKE)
+            self._execute(connection, "wait_for_writers", {})
+            self._execute(connection, "record_events", bounds)
+            return
+        self._execute(connection, "record_events", bounds)
 
     def _announce(self, rows: Sequence[Row]) -> None:
         """Tasks are PENDING now: rows begin with their id, priority and ``run_at``."""
@@ -516,7 +600,13 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
         open_pool(connections=1) as heartbeats,
         trio.open_nursery() as nursery,
     ):
-        store = PostgresStore(database, heartbeats, place=migrated.place, version=migrated.version)
+        store = PostgresStore(
+            database,
+            heartbeats,
+            place=migrated.place,
+            version=migrated.version,
+            is_told=pooler == "none",
+        )
         nursery.start_soon(store.additions.run)
         nursery.start_soon(store.large_additions.run)
         if pooler == "none":  # LISTEN is for the server connection of a moment otherwise
@@ -528,6 +618,7 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
                     hearers={
                         WORK_CHANNEL: store.hear,
                         cancellations.CHANNEL: store.cancellations.hear,
+                        EVENTS_CHANNEL: store.hear_of_events,
                     },
                 )
             )

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from taskflow.model.event import TaskEvent
 from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import Line
@@ -62,6 +63,22 @@ def attempt_of(row: Row) -> AttemptRecord:
         status_code=code,
         error=error,
         error_type=error_type and ErrorType(error_type),
+    )
+
+
+def event_of(row: Row) -> TaskEvent:
+    """A row of ``events_after``."""
+    (event_id, task_id, status, queue, attempt, at, error, error_type, tags) = row
+    return TaskEvent(
+        id=event_id,
+        task_id=task_id,
+        status=TaskStatus(status),
+        queue=queue,
+        attempt=attempt,
+        at=at,
+        error=error,
+        error_type=error_type and ErrorType(error_type),
+        tags={} if tags is None else _TAGS.decode(tags),
     )
 
 

@@ -1,0 +1,247 @@
+"""Server-sent events: what happens to tasks, as it happens."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+import trio
+from msgspec import Meta
+from quart import Blueprint, Response, request
+
+from taskflow.api.live.feed import BATCH, Feed, Watcher
+from taskflow.api.problems import store_in_time
+from taskflow.api.reading.page import task_id_of
+from taskflow.api.reading.rules import NAME
+from taskflow.model.errors import StoreUnavailable, TaskNotFound, Unprocessable
+from taskflow.model.event import EventFilter, TaskEvent
+from taskflow.model.task import MOST_TAGS, QueueName, Task, TaskStatus
+from taskflow.store.base import TaskStore
+
+MEDIA_TYPE: Final = "text/event-stream"
+HEARTBEAT_SECONDS: Final = 15.0
+RECONNECT_MILLISECONDS: Final = 1000
+
+_ENCODER: Final = msgspec.json.Encoder()
+_POSITION: Final = re.compile("[0-9]{1,18}")
+_BEGINNING: Final = f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
+_BEHIND: Final = (
+    "events came faster than they were read; connect again with Last-Event-ID to go on where this "
+    "ends"
+)
+_GAP: Final = (
+    "some of the events since Last-Event-ID are not kept any more; look at the tasks to see how "
+    "they stand"
+)
+
+TagText: TypeAlias = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}:[^\x00-\x1f\x7f]*$(?!\n)", max_length=321)
+]
+
+
+class EventsRequest(msgspec.Struct, frozen=True):
+    """The query of ``GET /events``.
+
+    Attributes:
+        queue: Only what happens in this queue.
+        tag: Only what happens to tasks with this tag, as ``name:value``; may be given for several
+            tags.
+    """
+
+    queue: QueueName | None = None
+    tag: TagText | None = None
+
+
+def event_routes(store: TaskStore, feed: Feed) -> Blueprint:
+    """The routes, on this store and its feed."""
+    routes = Blueprint("events", __name__)
+
+    @routes.get("/events")
+    async def watch() -> Response:
+        wanted = filter_of(dict(request.args.lists()))
+        after = _last_event_id()
+        return _streamed(_stream(store, feed, wanted, after))
+
+    @routes.get("/tasks/<task_id>/events")
+    async def watch_task(task_id: str) -> Response:
+        wanted = EventFilter(task_id=task_id_of(task_id))
+        after = _last_event_id()
+        with store_in_time():
+            task = await store.get(task_id_of(task_id))
+            if task is None:
+                raise TaskNotFound
+            if after is not None and task.status.is_final:
+                missed = await store.events_after(after, limit=1, wanted=wanted)
+                if missed.is_complete and not missed.events:
+                    return _no_more()
+        return _streamed(_stream(store, feed, wanted, after))
+
+    return routes
+
+
+def filter_of(query: Mapping[str, Sequence[str]]) -> EventFilter:
+    """Read the query of ``GET /events``.
+
+    Raises:
+        Unprocessable: A parameter cannot be used; names it and what is allowed.
+    """
+    for name, values in query.items():
+        if name not in EventsRequest.__struct_fields__:
+            raise Unprocessable(f"there is no parameter {name!r}; known are queue and tag")
+        if name == "queue" and len(values) > 1:
+            raise Unprocessable("queue is given more than once")
+    queue = None
+    for text in query.get("queue", ()):
+        queue = _converted(text, QueueName, f"queue must be {NAME}")
+    tags: dict[str, str] = {}
+    for text in query.get("tag", ()):
+        told = _converted(text, TagText, "tag must be name:value, such as customer:42")
+        name, _, value = told.partition(":")
+        if tags.setdefault(name, value) != value:
+            raise Unprocessable(f"a task has one value of the tag {name}, not two")
+    if len(tags) > MOST_TAGS:
+        raise Unprocessable(f"a task has {MOST_TAGS} tags at most")
+    return EventFilter(queue=queue, tags=tags)
+
+
+def _converted(text: str, kind: object, expected: str) -> str:
+    try:
+        converted: str = msgspec.convert(text, kind)
+    except msgspec.ValidationError:
+        raise Unprocessable(expected) from None
+    return converted
+
+
+def _last_event_id() -> int | None:
+    text = request.headers.get("Last-Event-ID", "")
+    if not text:
+        return None
+    if not _POSITION.fullmatch(text):
+        raise Unprocessable("Last-Event-ID must be the id of an event of this service")
+    return int(text)
+
+
+def _streamed(events: AsyncIterator[bytes]) -> Response:
+    response = Response(b"" if request.method == "HEAD" else events, content_type=MEDIA_TYPE)
+    response.timeout = None  # who does not read is dropped in its own way
+    return response
+
+
+def _no_more() -> Response:
+    """Tell a client that came back to do so no more: there is nothing to come."""
+    response = Response(b"", status=HTTPStatus.NO_CONTENT)
+    del response.headers["Content-Type"], response.headers["Content-Length"]
+    return response
+
+
+async def _stream(
+    store: TaskStore, feed: Feed, wanted: EventFilter, after: int | None
+) -> AsyncIterator[bytes]:
+    """Events as they are sent; of a single task up to its end, beginning with how it stands."""
+    yield _BEGINNING
+    async with feed.watching(wanted) as watcher:
+        story = _Story(store, watcher, wanted, after)
+        with contextlib.suppress(StoreUnavailable):  # who comes again finds what was missed
+            while not story.is_over:
+                yield await story.go_on()
+
+
+class _Story:
+    """What one stream tells, part by part."""
+
+    def __init__(
+        self, store: TaskStore, watcher: Watcher, wanted: EventFilter, after: int | None
+    ) -> None:
+        self._store = store
+        self._watcher = watcher
+        self._wanted = wanted
+        self._until = watcher.position
+        self._after = self._until if after is None else after
+        self._is_new = after is None
+        self._stands: tuple[TaskStatus, int] | None = None
+        self.is_over = False
+
+    async def go_on(self) -> bytes:
+        """What comes next, once it does."""
+        if self._after < self._until:
+            return await self._missed()
+        if self._is_new:
+            self._is_new = False
+            return await self._beginning()
+        with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
+            event = await self._watcher.next_event()
+        if waiting.cancelled_caught:
+            return await self._heartbeat()
+        return self._farewell() if event is None else self._tell(event)
+
+    async def _missed(self) -> bytes:
+        """What happened since the last event that the client has had."""
+        with store_in_time():
+            page = await self._store.events_after(
+                self._after, limit=BATCH, until=self._until, wanted=self._wanted
+            )
+        self._after = page.events[-1].id if len(page.events) == BATCH else self._until
+        told = [] if page.is_complete else [_special("reset", _GAP)]
+        self._is_new = self._is_new or not page.is_complete
+        return b"".join([*told, *map(self._tell, page.events)])
+
+    async def _beginning(self) -> bytes:
+        return _place(self._until) + await self._present()
+
+    async def _heartbeat(self) -> bytes:
+        """That the connection lives; and what was not told, against all expectations."""
+        return _place(self._watcher.position) + await self._present()
+
+    async def _present(self) -> bytes:
+        """How the task stands, if it is one and that was not told."""
+        if self._wanted.task_id is None:
+            return b""
+        with store_in_time():
+            task = await self._store.get(self._wanted.task_id)
+        if task is None:  # deleted
+            self.is_over = True
+            return b""
+        return self._tell(_event_of(task, self._watcher.position))
+
+    def _tell(self, event: TaskEvent) -> bytes:
+        if self._wanted.task_id is not None:
+            stands = (event.status, event.attempt)
+            if self.is_over or stands == self._stands:
+                return b""
+            self._stands, self.is_over = stands, event.status.is_final
+        return b"id: %d\ndata: %b\n\n" % (event.id, _ENCODER.encode(event))
+
+    def _farewell(self) -> bytes:
+        self.is_over = True
+        if self._watcher.has_gap:
+            return _special("reset", _GAP)
+        return _special("dropped", _BEHIND) if self._watcher.is_behind else b": goodbye\n\n"
+
+
+def _place(position: int) -> bytes:
+    """A sign of life that tells the client from where on to ask if it comes back."""
+    return b": heartbeat\nid: %d\n\n" % position
+
+
+def _special(name: str, detail: str) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _ENCODER.encode({"detail": detail}))
+
+
+def _event_of(task: Task, position: int) -> TaskEvent:
+    """How a task stands, as if it had just come to stand so."""
+    moments = {TaskStatus.PENDING: task.created_at, TaskStatus.RUNNING: task.started_at}
+    return TaskEvent(
+        id=position,
+        task_id=task.id,
+        status=task.status,
+        queue=task.queue,
+        attempt=task.attempt,
+        at=moments.get(task.status) or task.finished_at or task.created_at,
+        error=task.error,
+        error_type=task.error_type,
+        tags=task.tags,
+    )
