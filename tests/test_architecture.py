@@ -26,7 +26,7 @@ LAYERS = {
     "fetch": {"model", "settings", "telemetry", "linear_h11"},
     "store": {"store.base", "model", "settings", "telemetry", "bell"},
     "engine": {"store.base", "fetch", "model", "settings", "telemetry", "bell"},
-    "api": {"engine", "store.base", "fetch", "model", "settings", "telemetry"},
+    "api": {"engine", "store.base", "fetch", "model", "settings", "telemetry", "bell"},
     "shutdown": {"telemetry"},
     "connection": {"api", "telemetry", "linear_h11"},
     "server": {"connection", "shutdown", "model", "settings", "telemetry"},
