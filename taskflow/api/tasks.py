@@ -103,7 +103,7 @@ async def _found(
 
 
 def _patience() -> Patience:
-    return Patience(request.headers.getlist("Prefer"), request.args.getlist("wait"))
+    return Patience(request.headers.getlist("Prefer"), dict(request.args.lists()))
 
 
 def _is_news(known: ETags, task: Task) -> bool:

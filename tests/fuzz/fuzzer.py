@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+REPOSITORY = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 KEY = "the-key-of-the-fuzzer"
 MODES = ("examples", "coverage", "fuzzing", "stateful")
@@ -56,6 +57,6 @@ def fuzz(url: str, length: Length, folder: Path, *, modes: tuple[str, ...] = MOD
         check=False,
         cwd=folder,
         # Whatever proxy the environment names is not for servers on this machine.
-        env={**os.environ, "NO_PROXY": "*", "no_proxy": "*"},
+        env={**os.environ, "NO_PROXY": "*", "no_proxy": "*", "PYTHONPATH": str(REPOSITORY)},
     )
     return Report(ended.returncode, ended.stdout)

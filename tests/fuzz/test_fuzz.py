@@ -13,8 +13,9 @@ from tests.fuzz.idle import open_idle_app
 
 
 def operations():
-    """Every method of every path in the document."""
-    return [method for methods in document(has_keys=True)["paths"].values() for method in methods]
+    """Every method of every path in the document, but for streams that do not end."""
+    paths = document(has_keys=True)["paths"]
+    return [method for path in paths if not path.endswith("/events") for method in paths[path]]
 
 
 def test_the_api_is_as_its_document_says(idle_server, length, tmp_path):

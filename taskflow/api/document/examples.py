@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.event import TaskEvent
 from taskflow.model.outcome import ErrorType, Response
 from taskflow.model.statistics import Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
@@ -51,6 +52,14 @@ COMPLETED: Final = msgspec.structs.replace(
     started_at=_STARTED,
     finished_at=_FINISHED,
     attempt=1,
+)
+ENDED_EVENT: Final = TaskEvent(
+    id=7,
+    task_id=TASK_ID,
+    status=TaskStatus.COMPLETED,
+    queue="default",
+    attempt=1,
+    at=_FINISHED,
 )
 ATTEMPT: Final = AttemptRecord(
     number=1,

@@ -18,13 +18,16 @@ from taskflow.api.document.operations import (
     OPERATIONS,
     PROBLEMS,
     Answer,
+    Content,
     Operation,
     Parameter,
     ProblemText,
 )
+from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.reading.new_task import TaskRequest
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
+from taskflow.model.event import TaskEvent
 from taskflow.model.options import Backoff
 from taskflow.model.request import RequestPayload
 from taskflow.model.statistics import (
@@ -39,7 +42,8 @@ Json: TypeAlias = dict[str, Any]
 
 _SENT: Final = (TaskRequest, RequestPayload, Backoff)
 _SHOWN: Final = (
-    *(Task, AttemptRecord, outcome.Response, problems.Problem, Fault),
+    *(Task, TaskEvent, AttemptRecord, outcome.Response, problems.Problem, Fault),
+    *(Added, Refused, Summary),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
 )
 _SCHEMAS: Final = "#/components/schemas/{name}"
@@ -67,6 +71,7 @@ def document(*, has_keys: bool) -> Json:
         "info": _info(),
         "tags": [
             {"name": "tasks", "description": "Hand in URLs, read what became of them."},
+            {"name": "events", "description": "Watch tasks as they go."},
             {"name": "health", "description": "For those who watch over the service."},
         ],
         "paths": paths,
@@ -106,7 +111,11 @@ def _operation(operation: Operation) -> Json:
         "tags": [operation.group],
         "summary": operation.summary,
         "description": operation.description,
-        "parameters": [*_path_parameters(operation), *_query(operation)],
+        "parameters": [
+            *_path_parameters(operation),
+            *_query(operation),
+            *_fields(operation),
+        ],
         "responses": _responses(operation),
     }
     if operation.is_open:
@@ -136,6 +145,12 @@ def _query(operation: Operation) -> list[Json]:
     return told
 
 
+def _fields(operation: Operation) -> list[Json]:
+    return [
+        _parameter(one, "header", _schema(one.kind), is_required=False) for one in operation.fields
+    ]
+
+
 def _parameter(parameter: Parameter, place: str, schema: Json, *, is_required: bool) -> Json:
     return {
         "name": parameter.name,
@@ -162,12 +177,25 @@ def _body(operation: Operation) -> Json:
     return {
         "description": "JSON in UTF-8, whatever `Content-Type` says.",
         "required": True,
-        "content": {"application/json": content},
+        "content": {"application/json": content, **_also(operation.also_takes)},
+    }
+
+
+def _also(contents: Iterable[Content]) -> Json:
+    """Lines are told of by a line, as OpenAPI 3.2 does it; they are text to all others."""
+    return {
+        one.media_type: {
+            "schema": {"type": "string"},
+            "x-itemSchema": {"anyOf": [_schema(kind) for kind in one.kinds]},
+            "example": one.example,
+        }
+        for one in contents
     }
 
 
 def _responses(operation: Operation) -> Json:
-    told = {str(operation.answer.status.value): _answer(operation.answer)}
+    answers = (operation.answer, *operation.others)
+    told = {str(answer.status.value): _answer(answer) for answer in answers}
     for status in operation.all_problems():
         told[str(status.value)] = {"$ref": f"#/components/responses/{_name_of(status)}"}
     return told
@@ -175,9 +203,12 @@ def _responses(operation: Operation) -> Json:
 
 def _answer(answer: Answer) -> Json:
     told: Json = {"description": answer.description}
+    contents = _also(answer.also)
     if answer.kind is not None:
         content = {"schema": _schema(answer.kind), "example": _plain(answer.example)}
-        told["content"] = {answer.media_type: content}
+        contents = {answer.media_type: content, **contents}
+    if contents:
+        told["content"] = contents
     if answer.fields:
         told["headers"] = _head(answer.fields)
     if answer.links:

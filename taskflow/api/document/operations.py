@@ -17,14 +17,20 @@ from taskflow.api.document.examples import (
     ATTEMPT,
     CANCELED,
     COMPLETED,
+    ENDED_EVENT,
     PENDING,
     STATISTICS,
     TASK_ID,
     URL,
 )
-from taskflow.api.reading.new_task import TaskRequest
+from taskflow.api.intake import Added, Refused, Summary
+from taskflow.api.live.events import EventsRequest, LastEventId
+from taskflow.api.reading.head import IdempotencyKeyText
+from taskflow.api.reading.new_task import TaskRequest, TaskRequests
 from taskflow.api.reading.page import PageRequest, cursor_of
+from taskflow.api.reading.prefer import WaitRequest
 from taskflow.api.statistics import StatisticsRequest
+from taskflow.model.event import TaskEvent
 from taskflow.model.statistics import TaskStatistics
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, Task, TaskStatus
 
@@ -48,6 +54,20 @@ class Parameter(msgspec.Struct, frozen=True):
     is_required: bool = False
 
 
+class Content(msgspec.Struct, frozen=True):
+    """A body of lines or events, beside that which comes first.
+
+    Attributes:
+        media_type: What it is.
+        kinds: What each of them may be.
+        example: Some of them.
+    """
+
+    media_type: str
+    kinds: tuple[Any, ...]
+    example: str
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a route answers if all is well.
 
@@ -57,6 +77,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         kind: The type of its body; ``None`` if it has none.
         example: A body of it.
         media_type: What the body is.
+        also: What else it may be.
         fields: Of its head.
         links: Operations that take the ``id`` in it.
     """
@@ -66,6 +87,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     kind: Any = None
     example: object = None
     media_type: str = "application/json"
+    also: tuple[Content, ...] = ()
     fields: tuple[Parameter, ...] = ()
     links: tuple[str, ...] = ()
 
@@ -81,12 +103,15 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         summary: A few words.
         description: All of it.
         answer: If all is well.
+        others: What it may answer beside that if all is well.
         problems: The statuses of its other answers, those of any request aside.
         path_parameters: All of those in the path.
+        fields: Of the head of a request.
         query: The type of its query; parameters are its fields.
         query_examples: A value for each of them.
         body: The type of the body that it takes, if it takes one.
         body_examples: Bodies, by short names.
+        also_takes: Bodies of another media type.
         is_open: Whether the rules of access do not hold for it: anybody may ask.
     """
 
@@ -97,12 +122,15 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     description: str
     answer: Answer
+    others: tuple[Answer, ...] = ()
     problems: tuple[HTTPStatus, ...] = ()
     path_parameters: tuple[Parameter, ...] = ()
+    fields: tuple[Parameter, ...] = ()
     query: type[msgspec.Struct] | None = None
     query_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
-    body: type[msgspec.Struct] | None = None
+    body: Any = None
     body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
+    also_takes: tuple[Content, ...] = ()
     is_open: bool = False
 
     def all_problems(self) -> list[HTTPStatus]:
@@ -188,6 +216,11 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     HTTPStatus.REQUEST_URI_TOO_LONG: ProblemText(
         "The request target is longer than 8 KiB.", "the target is longer than 8192 bytes"
     ),
+    HTTPStatus.GONE: ProblemText(
+        "The same request came before with the same Idempotency-Key, and the task that it made was "
+        "deleted since.",
+        "This request made a task that was deleted since; make up a new Idempotency-Key.",
+    ),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ProblemText(
         "The body is compressed. Its media type does not matter: it is read as JSON.",
         "The request body is compressed; send it as it is.",
@@ -236,6 +269,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
 }
 
 _ID_IN_PATH: Final = Parameter("id", "The task's id, as its POST gave it.", uuid.UUID, TASK_ID)
+LINES: Final = "application/x-ndjson"
 _HEALTHY: Final = "ok\n"
 # What a POST that asks for no body may be answered with.
 _BY_HAND: Final = (
@@ -247,34 +281,122 @@ _BY_HAND: Final = (
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 
+IDEMPOTENCY_KEY: Final = Parameter(
+    "Idempotency-Key",
+    "Makes it safe to send the same request again: it is answered with what the first one made. "
+    "Any text, such as a new UUID for each new request.",
+    IdempotencyKeyText,
+    "8e03978e-40d5-43dd-bc93-6894a57f9324",
+)
+PREFER: Final = Parameter(
+    "Prefer",
+    "`wait=N` waits for the end of the task for up to N seconds, 60 at most; of a stream, "
+    "`return=minimal` tells only of lines that made no task (RFC 7240).",
+    str,
+    "wait=10",
+)
+PREFERENCE_APPLIED: Final = Parameter(
+    "Preference-Applied", "The preference that was followed.", str, "wait=10"
+)
+TRACEPARENT: Final = Parameter(
+    "traceparent",
+    "W3C Trace Context, handed on to the target; so is `tracestate`.",
+    str,
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+)
+ETAG: Final = Parameter(
+    "ETag", "Changes whenever the task does.", str, '"3a90c45b0beee913714a6bf7"', is_required=True
+)
+LAST_EVENT_ID: Final = Parameter(
+    "Last-Event-ID",
+    "The id of the last event that came, to go on after it; browsers send it by themselves.",
+    LastEventId,
+    "4711",
+)
+EVENTS: Final = Answer(
+    description="Each event is a `TaskEvent` as JSON, with its id. `: heartbeat` comes when "
+    "nothing else does. An event of the type `dropped` ends a stream that was read too slowly; "
+    "`reset` says that some events before it are not kept any more.",
+    also=(
+        Content(
+            "text/event-stream",
+            (TaskEvent,),
+            f"id: 7\ndata: {msgspec.json.encode(ENDED_EVENT).decode()}\n\n",
+        ),
+    ),
+)
+
 OPERATIONS: Final = (
     Operation(
         method="post",
         path="/tasks",
         name="addTask",
         group="tasks",
-        summary="Hand in a task",
-        description="Answers when the task is on disk, and never waits for a worker. From then "
-        "on the task comes to its end, whatever is killed.",
-        body=TaskRequest,
+        summary="Hand in a task, or many",
+        description="Answers when the task is on disk, and never waits for a worker unless it is "
+        "asked to. From then on the task comes to its end, whatever is killed. An array of tasks "
+        "is kept as a whole or not at all. A stream of them, one to a line, is kept as it comes, "
+        "and answered line by line meanwhile.",
+        fields=(IDEMPOTENCY_KEY, PREFER, TRACEPARENT),
+        query=WaitRequest,
+        query_examples={"wait": 10},
+        body=TaskRequest | TaskRequests,
         body_examples={
             "once": {"payload": URL},
             "urgent": {"payload": URL, "max_attempts": 3, "priority": 10},
+            "request": {
+                "payload": {"url": URL, "method": "PUT", "body": {"answer": 42}},
+                "queue": "mail",
+                "tags": {"customer": 42},
+                "delay": 60,
+                "backoff": [1, 10, 60],
+            },
+            "many": [{"payload": URL}, {"payload": f"{URL}?page=2"}],
         },
+        also_takes=(
+            Content(
+                LINES, (TaskRequest,), f'{{"payload": "{URL}"}}\n{{"payload": "{URL}?page=2"}}\n'
+            ),
+        ),
         answer=Answer(
             status=HTTPStatus.CREATED,
-            description="The task as it was stored.",
-            kind=Task,
+            description="The task as it was stored, or at its end if that was waited for; an array "
+            "of tasks for an array.",
+            kind=Task | list[Task],
             example=PENDING,
             fields=(
-                Parameter(
-                    "Location", "Where the task is.", str, f"/tasks/{TASK_ID}", is_required=True
-                ),
+                Parameter("Location", "Where the task is.", str, f"/tasks/{TASK_ID}"),
+                PREFERENCE_APPLIED,
             ),
             links=("showTask", "listAttempts", "showResult"),
         ),
+        others=(
+            Answer(
+                description="The same request came before with the same Idempotency-Key: the task "
+                "or tasks that it made. Or a stream: what became of each line, and a summary.",
+                kind=Task | list[Task],
+                example=COMPLETED,
+                also=(
+                    Content(
+                        LINES,
+                        (Added, Refused, Summary),
+                        f'{{"index":0,"id":"{TASK_ID}"}}\n{{"added":1,"refused":0,"error":null}}\n',
+                    ),
+                ),
+                fields=(
+                    Parameter(
+                        "Idempotent-Replayed",
+                        "That nothing was made.",
+                        Literal["true"],
+                        "true",
+                    ),
+                    PREFERENCE_APPLIED,
+                ),
+            ),
+        ),
         problems=(
             HTTPStatus.REQUEST_TIMEOUT,
+            HTTPStatus.GONE,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -316,10 +438,70 @@ OPERATIONS: Final = (
         name="showTask",
         group="tasks",
         summary="How a task stands",
-        description="With its result, or why it failed, once it is at its end.",
+        description="With its result, or why it failed, once it is at its end. With a wait: once "
+        "it is at its end, or once it stands otherwise than who asks knows by `If-None-Match`, and "
+        "after so many seconds in any case.",
         path_parameters=(_ID_IN_PATH,),
-        answer=Answer(description="The task.", kind=Task, example=COMPLETED),
-        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+        fields=(
+            PREFER,
+            Parameter("If-None-Match", "The `ETag` of what is known already.", str, '"3a90c45b"'),
+        ),
+        query=WaitRequest,
+        query_examples={"wait": 10},
+        answer=Answer(
+            description="The task.",
+            kind=Task,
+            example=COMPLETED,
+            fields=(ETAG, PREFERENCE_APPLIED),
+        ),
+        others=(
+            Answer(
+                status=HTTPStatus.NOT_MODIFIED,
+                description="It stands as it is known already.",
+                fields=(ETAG, PREFERENCE_APPLIED),
+            ),
+        ),
+        problems=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/tasks/{id}/events",
+        name="watchTask",
+        group="events",
+        summary="What happens to a task, as it happens",
+        description="Server-sent events, from how it stands now to its end.",
+        path_parameters=(_ID_IN_PATH,),
+        fields=(LAST_EVENT_ID,),
+        answer=EVENTS,
+        others=(
+            Answer(
+                status=HTTPStatus.NO_CONTENT,
+                description="It is at its end and nothing was missed: do not come back.",
+            ),
+        ),
+        problems=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/events",
+        name="watchTasks",
+        group="events",
+        summary="What happens to all tasks, as it happens",
+        description="Server-sent events, on whichever node they happen, in one order on all nodes. "
+        "Whoever comes back with `Last-Event-ID` within 5 minutes has missed none.",
+        fields=(LAST_EVENT_ID,),
+        query=EventsRequest,
+        query_examples={"queue": DEFAULT_QUEUE, "tag": "customer:42"},
+        answer=EVENTS,
+        problems=(HTTPStatus.UNPROCESSABLE_ENTITY,),
     ),
     Operation(
         method="get",

@@ -38,6 +38,7 @@ _GAP: Final = (
     "they stand"
 )
 
+LastEventId: TypeAlias = Annotated[str, Meta(pattern="^[0-9]{1,18}$(?!\n)", max_length=18)]
 TagText: TypeAlias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}:[^\x00-\x1f\x7f]*$(?!\n)", max_length=321)
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from werkzeug.datastructures import ETags
@@ -25,8 +25,11 @@ class Patience:
         applied: ``Preference-Applied`` (RFC 7240), if the wait was asked for by a preference.
     """
 
-    def __init__(self, preferred: Sequence[str], asked: Sequence[str]) -> None:
+    def __init__(self, preferred: Sequence[str], query: Mapping[str, Sequence[str]]) -> None:
         wish = preferred_wait(preferences_of(preferred))
+        if unknown := query.keys() - {"wait"}:
+            raise Unprocessable(f"there is no parameter {min(unknown)!r}; known is wait")
+        asked = query.get("wait", ())
         if len(asked) > 1:
             raise Unprocessable("wait is given more than once")
         self.seconds: Final = wait_of(asked[0]) if asked else wish or 0

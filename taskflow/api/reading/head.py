@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final, TypeAlias
+
+from msgspec import Meta
 
 from taskflow.model.errors import BadRequest
 from taskflow.model.task import IdempotencyKey
 
 LONGEST_KEY: Final = 255
+
+IdempotencyKeyText: TypeAlias = Annotated[
+    str, Meta(pattern="^[!#-\\[\\]-~]+$(?!\n)", min_length=1, max_length=LONGEST_KEY)
+]
 
 # RFC 9651's string, as the draft has it, or the same without quotes, as many clients send it.
 _KEY: Final = re.compile(r'"(?P<quoted>(?:[ !#-\[\]-~]|\\["\\])*)"|(?P<bare>[!#-~]+)')

@@ -112,6 +112,8 @@ class TaskRequest(msgspec.Struct):
     retention: Retention | None = None
 
 
+TaskRequests: TypeAlias = Annotated[list[TaskRequest], Meta(min_length=1, max_length=MOST_TASKS)]
+
 _RULES: Final[Mapping[str, Rule]] = {
     "max_attempts": whole_number(MaxAttempts),
     "priority": whole_number(Priority),

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta
 
 from taskflow.model.errors import Unprocessable
 
 LONGEST_WAIT_SECONDS: Final = 60
 
+WaitSeconds: TypeAlias = Annotated[int, Meta(ge=0, le=LONGEST_WAIT_SECONDS)]
+
 _WAIT: Final = re.compile("[0-9]{1,9}")
+
+
+class WaitRequest(msgspec.Struct, frozen=True):
+    """The query of what can wait for a task.
+
+    Attributes:
+        wait: For how many seconds the answer may wait for the end of the task, as `Prefer` says it
+            otherwise.
+    """
+
+    wait: WaitSeconds | None = None
 
 
 def preferences_of(values: Sequence[str]) -> dict[str, str]:
