@@ -161,7 +161,7 @@ def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:
 
 def _trace() -> dict[str, str]:
     head = request.headers
-    return trace_of(head.get("traceparent", ""), head.get("tracestate", ""))
+    return trace_of(head.getlist("traceparent"), head.getlist("tracestate"))
 
 
 def _handed_in(

@@ -8,7 +8,7 @@ import trio
 from taskflow.engine.load import Load
 from taskflow.fetch.base import Fetcher, FetchRequest, Headers, request_of
 from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Outcome
-from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS
+from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
 from taskflow.model.task import Claim
 
 
@@ -89,8 +89,7 @@ def identity(claim: Claim, request: FetchRequest) -> Headers:
     brought = {name.lower() for name, _ in request.headers}
     if request.method not in SAFE_METHODS and IDEMPOTENCY_FIELD not in brought:
         fields.append(("Idempotency-Key", str(claim.task_id)))
-    for name in ("traceparent", "tracestate"):
-        value = getattr(claim.options, name)
-        if value is not None and name not in brought:
-            fields.append((name, value))
+    if brought.isdisjoint(TRACE_FIELDS):  # a state belongs to its parent
+        trace = ((name, getattr(claim.options, name)) for name in TRACE_FIELDS)
+        fields += [(name, value) for name, value in trace if value is not None]
     return tuple(fields)

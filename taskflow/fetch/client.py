@@ -6,6 +6,7 @@ import contextlib
 import http
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
 import h11
@@ -129,7 +130,7 @@ class HttpFetcher(Fetcher):
                 if number == 0:
                     raise
                 raise Blocked(f"redirected to what is not fetched from: {error.reason}") from None
-            if not (request.follows_redirects and is_redirect(answer.status, answer.location)):
+            if not _is_followed(request, answer.status, answer.location):
                 return hop, answer
             assert answer.location is not None
             hop = next_hop(hop, answer.status, answer.location)
@@ -161,7 +162,7 @@ class HttpFetcher(Fetcher):
                 connection,
                 hop,
                 request,
-                is_wanted=asked.is_success,
+                is_wanted=partial(_is_kept, asked),
                 max_body_bytes=self._max_body_bytes,
             )
             is_reusable = answer.is_reusable
@@ -184,6 +185,15 @@ class HttpFetcher(Fetcher):
             elapsed_ms=round((trio.current_time() - started) * 1000, 3),
             size=len(answer.body),
         )
+
+
+def _is_followed(request: FetchRequest, status: int, location: str | None) -> bool:
+    return request.follows_redirects and is_redirect(status, location)
+
+
+def _is_kept(request: FetchRequest, status: int, location: str | None) -> bool:
+    """Whether the body of an answer is: of success, unless it leads on to another one."""
+    return request.is_success(status) and not _is_followed(request, status, location)
 
 
 def _failure_of(answer: Answer) -> Failed:

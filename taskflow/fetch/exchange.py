@@ -91,7 +91,7 @@ async def exchange(
     hop: Hop,
     request: h11.Request,
     *,
-    is_wanted: Callable[[int], bool],
+    is_wanted: Callable[[int, str | None], bool],
     max_body_bytes: int,
 ) -> Answer:
     """Send a request and receive its answer.
@@ -102,7 +102,7 @@ async def exchange(
         connection: To the hop's target.
         hop: What is asked.
         request: The same as it goes over the wire.
-        is_wanted: Whether the body of an answer with this status is to be kept.
+        is_wanted: Whether the body of an answer with this status and ``Location`` is to be kept.
         max_body_bytes: How long the answer's body may be, decoded.
 
     Raises:
@@ -127,7 +127,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         connection: Connection,
         hop: Hop,
         request: h11.Request,
-        is_wanted: Callable[[int], bool],
+        is_wanted: Callable[[int, str | None], bool],
         max_body_bytes: int,
     ) -> None:
         super().__init__(
@@ -162,7 +162,8 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
     async def _catch_response(self, parser: h11.Connection) -> Answer:
         head = await self._receive_head(parser)
         headers = _joined(head)
-        if self._is_wanted(head.status_code):
+        location = _location_of(head)
+        if self._is_wanted(head.status_code, location):
             body = await self._receive_body(parser, headers)
         else:
             body = b""
@@ -171,7 +172,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             status=head.status_code,
             reason=head.reason.decode("latin-1"),
             headers=headers,
-            location=_location_of(head),
+            location=location,
             body=body,
             is_reusable=not self._unparsed and _is_reusable(parser, headers),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -82,13 +83,7 @@ def parse_target(url: str) -> Target:
         InvalidUrl: It is not an http or https URL in the strict sense of this module; says
             what is wrong with it.
     """
-    if len(url) > MAX_URL_CHARACTERS:
-        raise InvalidUrl(f"it is longer than {MAX_URL_CHARACTERS} characters")
-    _refuse_odd_characters(url)
-    match = _URL.match(url)
-    if match is None:
-        raise InvalidUrl(_complaint_about_scheme(url))
-    scheme_text, authority, rest = match.groups()
+    scheme_text, authority, rest = _parts_of(url)
     scheme: Scheme = "https" if scheme_text.lower() == "https" else "http"
     host, address, port = _parse_authority(authority)
     target = Target(
@@ -101,6 +96,17 @@ def parse_target(url: str) -> Target:
     if len(target.url) > MAX_URL_CHARACTERS:
         raise InvalidUrl(f"it is longer than {MAX_URL_CHARACTERS} characters once it is encoded")
     return target
+
+
+def host_of(url: str) -> str:
+    """The host that a URL leads to, read as ``parse_target`` does, at half of what that costs.
+
+    Raises:
+        InvalidUrl: It leads to none. What stands after the host may still be refused.
+    """
+    _, authority, _ = _parts_of(url)
+    host, _, _ = _parse_authority(authority)
+    return host
 
 
 def resolve_location(target: Target, location: str) -> str:
@@ -124,6 +130,17 @@ def resolve_location(target: Target, location: str) -> str:
     if not path.startswith("/"):
         path = base_path[: base_path.rindex("/") + 1] + path
     return target.origin + _without_dot_segments(path) + mark + query
+
+
+def _parts_of(url: str) -> Sequence[str]:
+    """Scheme, authority and the rest."""
+    if len(url) > MAX_URL_CHARACTERS:
+        raise InvalidUrl(f"it is longer than {MAX_URL_CHARACTERS} characters")
+    _refuse_odd_characters(url)
+    match = _URL.match(url)
+    if match is None:
+        raise InvalidUrl(_complaint_about_scheme(url))
+    return match.groups()
 
 
 def _refuse_odd_characters(url: str) -> None:

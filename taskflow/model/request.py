@@ -28,6 +28,7 @@ HEADERS_MADE_HERE: Final = (
 REFUSED_METHODS: Final = ("CONNECT", "TRACE")
 SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 IDEMPOTENCY_FIELD: Final = "idempotency-key"
+TRACE_FIELDS: Final = ("traceparent", "tracestate")
 
 
 def _in_any_case(name: str) -> str:

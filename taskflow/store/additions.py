@@ -16,13 +16,11 @@ class Entry(msgspec.Struct, frozen=True):
 
     Attributes:
         task: The task.
-        key: That of the request, if it has one.
-        request: Its number, the same for all tasks of a request; earlier ones have lower ones.
+        extra: What hardly any task has, and the key of the request: JSON, if there is any.
     """
 
     task: NewTask
-    key: IdempotencyKey | None = None
-    request: int = 0
+    extra: str | None = None
 
 
 class _Extra(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,9 +40,34 @@ class _Extra(msgspec.Struct, frozen=True, omit_defaults=True):
 _NOTHING = _Extra()
 
 
+def entry_of(task: NewTask, key: IdempotencyKey | None, request: int) -> Entry:
+    """A new task of a request.
+
+    Args:
+        task: The task.
+        key: That of the request, if it has one.
+        request: Its number, the same for all tasks of a request; earlier ones have lower ones.
+    """
+    text, fingerprint, key_seconds = None, None, None
+    if key:
+        text, fingerprint, key_seconds = key.text, key.fingerprint.hex(), key.seconds
+    extra = _Extra(
+        run_at=task.run_at,
+        expires_at=task.expires_at,
+        retention_seconds=task.retention_seconds,
+        tags=task.tags or None,
+        options=None if task.options == NO_OPTIONS else task.options,
+        key=text,
+        fingerprint=fingerprint,
+        key_seconds=key_seconds,
+        request=request if key else None,
+    )
+    return Entry(task, None if extra == _NOTHING else msgspec.json.encode(extra).decode())
+
+
 def size_of(entry: Entry) -> int:
     """About how long it is on its way, in bytes."""
-    return len(bytes(entry.task.payload))
+    return len(bytes(entry.task.payload)) + len(entry.extra or "")
 
 
 def parameters_of(entries: Sequence[Entry], claimed: Collection[int]) -> dict[str, object]:
@@ -62,24 +85,6 @@ def parameters_of(entries: Sequence[Entry], claimed: Collection[int]) -> dict[st
         "delays": [float(task.delay_seconds) for task in tasks],
         "attempts": [task.max_attempts for task in tasks],
         "hosts": [task.host for task in tasks],
-        "extras": [_extra_text(entry) for entry in entries],
+        "extras": [entry.extra for entry in entries],
         "claimed": [place in claimed for place in range(len(tasks))],
     }
-
-
-def _extra_text(entry: Entry) -> str | None:
-    task, key = entry.task, entry.key
-    known = (key.text, key.fingerprint.hex(), key.seconds) if key else (None, None, None)
-    text, fingerprint, key_seconds = known
-    extra = _Extra(
-        run_at=task.run_at,
-        expires_at=task.expires_at,
-        retention_seconds=task.retention_seconds,
-        tags=task.tags or None,
-        options=None if task.options == NO_OPTIONS else task.options,
-        key=text,
-        fingerprint=fingerprint,
-        key_seconds=key_seconds,
-        request=entry.request if key else None,
-    )
-    return None if extra == _NOTHING else msgspec.json.encode(extra).decode()

@@ -359,13 +359,15 @@ class TaskStore(abc.ABC):
     async def delete_ended(self, *, age_seconds: float | None, limit: int) -> int:
         """Delete some tasks that were kept long enough, with their attempts; return how many.
 
-        Idempotency keys that are old enough are forgotten, too.
-
         Args:
             age_seconds: How long the end of tasks that do not say so themselves must be past;
                 ``None`` if these are kept for ever.
             limit: How many at most of each kind. Fewer go when they are large.
         """
+
+    @abc.abstractmethod
+    async def forget_keys(self, *, limit: int) -> int:
+        """Forget up to ``limit`` idempotency keys that are old enough; return how many."""
 
     # Waiting and watching
 

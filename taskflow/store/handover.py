@@ -40,10 +40,15 @@ class Handover:
 
         They are given by their places among the tasks, in the order in which they are to run.
         """
-        due = [place for place, task in enumerate(tasks) if task.delay_seconds <= 0]
+        due = [place for place, task in enumerate(tasks) if _is_due(task)]
         if self._taker is None or not due:
             yield _NOBODY, []
             return
         with self._taker.reserve(len(due)) as reservation:
             due.sort(key=lambda place: -tasks[place].priority)
             yield reservation, due[: reservation.count]
+
+
+def _is_due(task: NewTask) -> bool:
+    """Whether it may run at once. Where a point in time says so, the store's clock is to judge."""
+    return task.delay_seconds <= 0 and task.run_at is None and task.expires_at is None

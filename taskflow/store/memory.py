@@ -392,9 +392,15 @@ class MemoryStore(TaskStore):
         ]
         for task in old[:limit]:
             self._delete(task.id)
-        for text in [k for k, key in self._keys.items() if key.expires_at <= trio.current_time()]:
-            del self._keys[text]
         return len(old[:limit])
+
+    async def forget_keys(self, *, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        now = trio.current_time()
+        old = [text for text, key in self._keys.items() if key.expires_at <= now][:limit]
+        for text in old:
+            del self._keys[text]
+        return len(old)
 
     async def wait_for_work(self, taker: Taker | None = None) -> None:
         # What a claim found due stands there no more.

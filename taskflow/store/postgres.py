@@ -42,7 +42,7 @@ from taskflow.model.task import (
 )
 from taskflow.settings import Settings
 from taskflow.store import cancellations, queries
-from taskflow.store.additions import Entry, parameters_of, size_of
+from taskflow.store.additions import Entry, entry_of, parameters_of, size_of
 from taskflow.store.base import (
     EVENTS_KEPT_SECONDS,
     EXPIRED,
@@ -346,7 +346,6 @@ class PostgresStore(TaskStore):
         return rows[0][0] if rows else None
 
     async def delete_ended(self, *, age_seconds: float | None, limit: int) -> int:
-        await self._run("forget_old_keys", limit=limit)
         deleted: int
         bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
         [(deleted,)] = await self._run("delete_if_kept_long_enough", **bounds)
@@ -360,6 +359,9 @@ class PostgresStore(TaskStore):
                 )
                 deleted += count
         return deleted
+
+    async def forget_keys(self, *, limit: int) -> int:
+        return len(await self._run("forget_old_keys", limit=limit))
 
     async def wait_for_work(self, taker: Taker | None = None) -> None:
         with self._handover.to(taker):
@@ -462,7 +464,7 @@ class PostgresStore(TaskStore):
     ) -> list[Task | None]:
         """Store tasks; ``None`` for each if their request is known already."""
         request = next(self._requests)
-        entries = [Entry(task, key, request) for task in tasks]
+        entries = [entry_of(task, key, request) for task in tasks]
         many = len(entries) > LARGE_ADDITION
         return await (self.large_additions if many else self.additions).submit(entries)
 

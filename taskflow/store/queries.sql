@@ -25,7 +25,7 @@ WITH claim AS MATERIALIZED (
         AS t (payload, queue, priority, delay_seconds, max_attempts, host, extra, is_wanted, place)
     LEFT JOIN LATERAL json_to_record(t.extra::json) AS extra (
         run_at timestamptz, expires_at timestamptz, retention_seconds float8, tags json,
-        options json, key text, fingerprint text, key_seconds float8, request integer
+        options json, key text, fingerprint text, key_seconds float8, request bigint
     ) ON t.extra IS NOT NULL
 ), requests AS (
     SELECT key, request, min(fingerprint) AS fingerprint, min(key_seconds) AS key_seconds,
@@ -564,6 +564,7 @@ WHERE key IN (
     WHERE expires_at <= now() ORDER BY expires_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
+RETURNING key
 
 -- name: wait_for_writers
 -- Those who write at this moment may not know yet that events are recorded. They are done in a

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import schemathesis
 
 SECONDS = {str(seconds) for seconds in range(1, 61)}
@@ -9,13 +11,17 @@ SECONDS = {str(seconds) for seconds in range(1, 61)}
 
 @schemathesis.hook
 def before_call(context, case, kwargs) -> None:
-    """Leave out what would make requests wait, or repeat others.
+    """Leave out what makes requests wait, and give new ones new keys.
 
-    Nothing runs the tasks that are handed in, so whoever waited for one would wait in vain; and
-    the same key with another body is refused, however valid both are.
+    Nothing runs the tasks that are handed in, so whoever waited for one would wait in vain. Made
+    from the document alone, many different requests would come with the same key; keys that are
+    none stay as they are, to be refused.
     """
-    for name in ("Prefer", "Idempotency-Key"):
-        (case.headers or {}).pop(name, None)
+    headers = case.headers or {}
+    headers.pop("Prefer", None)
+    is_positive = case.meta is not None and case.meta.generation.mode.is_positive
+    if is_positive and "Idempotency-Key" in headers:
+        headers["Idempotency-Key"] = f'"{uuid.uuid4()}"'
     if str((case.query or {}).get("wait", "")) in SECONDS:
         case.query["wait"] = 0
 

@@ -6,10 +6,11 @@ import trio
 from taskflow.model.statistics import Ended
 from taskflow.model.task import TaskStatus
 from taskflow.store.memory import MemoryStore
-from tests.store.contract import StoreContract, completed, new_task
+from tests.store.contract import completed, new_task
+from tests.store.options_contract import OptionsContract
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(OptionsContract):
     @pytest.fixture
     async def store(self):
         return MemoryStore()

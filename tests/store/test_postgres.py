@@ -23,12 +23,13 @@ from taskflow.store.frontier import SURVEY_SECONDS
 from taskflow.store.migrate import migrations
 from taskflow.store.postgres import migrate_database, open_postgres
 from taskflow.telemetry import Event
-from tests.store.contract import StoreContract, completed, failed, new_task, released
+from tests.store.contract import completed, failed, new_task, released
+from tests.store.options_contract import OptionsContract
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
 
 
-class TestPostgresStore(StoreContract):
+class TestPostgresStore(OptionsContract):
     @pytest.fixture
     async def store(self, database_url):
         async with open_postgres(database_url, SETTINGS) as store:

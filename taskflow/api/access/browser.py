@@ -21,7 +21,12 @@ DEFENCES: Final[tuple[RawField, ...]] = (
 _READABLE: Final[tuple[RawField, ...]] = (
     (
         b"access-control-expose-headers",
-        b"Link, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate",
+        b", ".join(
+            (
+                *(b"Idempotent-Replayed", b"Link", b"Location"),
+                *(b"RateLimit", b"RateLimit-Policy", b"Retry-After", b"WWW-Authenticate"),
+            )
+        ),
     ),
 )
 PREFLIGHT_SECONDS: Final = 600
@@ -95,7 +100,8 @@ def preflight_fields() -> dict[str, str]:
     """What a page of a configured origin may send."""
     return {
         "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
-        "Access-Control-Allow-Headers": "Authorization, Content-Type",
+        "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, "
+        "traceparent, tracestate",
         "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
     }
 

@@ -53,8 +53,14 @@ def idempotency_key_of(
     return IdempotencyKey(f"{caller or ''}\n{key}", hashlib.sha256(body).digest(), seconds)
 
 
-def trace_of(parent: str, state: str) -> dict[str, str]:
-    """``traceparent`` and ``tracestate``, if they can be handed on; others are passed over."""
-    if not _TRACEPARENT.fullmatch(parent):
+def trace_of(parents: Sequence[str], states: Sequence[str]) -> dict[str, str]:
+    """``traceparent`` and ``tracestate``, if they can be handed on; others are passed over.
+
+    Args:
+        parents: The values of all fields of the first name. Of two nobody knows which to take.
+        states: Those of the other, which are one list.
+    """
+    if len(parents) != 1 or not _TRACEPARENT.fullmatch(parents[0]):
         return {}
-    return {"traceparent": parent} | ({"tracestate": state} if _TRACESTATE.fullmatch(state) else {})
+    trace, state = {"traceparent": parents[0]}, ",".join(states)
+    return trace | {"tracestate": state} if _TRACESTATE.fullmatch(state) else trace

@@ -55,7 +55,7 @@ def refuse_depth() -> NoReturn:
     Raises:
         Unprocessable: Always.
     """
-    raise Unprocessable(f"the payload is nested more than {MAX_NESTING} levels deep; flatten it")
+    raise Unprocessable(f"the body is nested more than {MAX_NESTING} levels deep; flatten it")
 
 
 def _is_json(text: str) -> bool:

@@ -12,6 +12,7 @@ from taskflow.model.options import LONGEST_BACKOFF_SECONDS, MOST_PAUSES, Backoff
 
 _FIRST_MOMENT: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 _LAST_MOMENT: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
+_MOST_PARTS: Final = 100
 
 
 class Rule(NamedTuple):
@@ -36,12 +37,42 @@ class Rule(NamedTuple):
         except (msgspec.ValidationError, msgspec.DecodeError):
             where = f"{under}{token(name)}"
             label = ".".join([*where.split("/")[1:-1], name])
-            faults.add(where, f"{label} must be {self.expected}")
+            for place in self._wrong_parts(text) or [""]:
+                faults.add(f"{where}{place}", f"{label} must be {self.expected}")
             return None
 
     def value_of(self, text: bytes) -> Any:
         """Read JSON by the type."""
         return msgspec.json.decode(text, type=self.kind)
+
+    def _wrong_parts(self, text: bytes) -> list[str]:
+        """Which parts of an object or a list are not allowed; none if that is not for parts.
+
+        A part is if the whole would not be allowed with nothing else in it.
+        """
+        try:
+            parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw] | list[msgspec.Raw])
+        except msgspec.ValidationError:
+            return []
+        if len(parts) > _MOST_PARTS:
+            return []
+        alone: dict[str | int, object]
+        if isinstance(parts, dict):
+            alone = {name: {name: part} for name, part in parts.items()}
+        else:
+            alone = {number: [part] for number, part in enumerate(parts)}
+        return [
+            token(place)
+            for place, one in alone.items()
+            if not self._is_allowed(msgspec.json.encode(one))
+        ]
+
+    def _is_allowed(self, text: bytes) -> bool:
+        try:
+            self.value_of(text)
+        except (msgspec.ValidationError, msgspec.DecodeError):
+            return False
+        return True
 
 
 class WholeNumber(Rule):
@@ -49,7 +80,7 @@ class WholeNumber(Rule):
 
     def value_of(self, text: bytes) -> Any:
         """Read JSON by the type."""
-        number = msgspec.json.decode(text)
+        number = msgspec.json.decode(text, type=int | float)
         is_whole = isinstance(number, float) and number.is_integer()
         return msgspec.convert(int(number) if is_whole else number, self.kind)
 
