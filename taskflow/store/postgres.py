@@ -117,10 +117,13 @@ class PostgresStore(TaskStore):
         return [task for task in await self._submit(tasks, None) if task is not None]
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
-        added = await self._submit(tasks, key)
-        if None not in added:
-            return AddedOnce([task for task in added if task is not None])
-        return await self._database.run(lambda connection: self._known(connection, key))
+        known = None
+        while known is None:  # again if the key was forgotten just now: the request is a new one
+            added = await self._submit(tasks, key)
+            if None not in added:
+                return AddedOnce([task for task in added if task is not None])
+            known = await self._database.run(lambda connection: self._known(connection, key))
+        return known
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         return await self._database.run(lambda connection: self._read_one(connection, task_id))
@@ -492,11 +495,11 @@ class PostgresStore(TaskStore):
             added[place] = tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
         return added
 
-    def _known(self, connection: Connection, key: IdempotencyKey) -> AddedOnce:
-        """What the request that came first with this key made."""
+    def _known(self, connection: Connection, key: IdempotencyKey) -> AddedOnce | None:
+        """What the request that came first with this key made; ``None`` if there is none."""
         rows = self._execute(connection, "known_keys", {"keys": [key.text]})
         if not rows:
-            raise StoreUnavailable  # forgotten just now: as good as not being in time
+            return None
         [(_, fingerprint, task_ids)] = rows
         if fingerprint != key.fingerprint:
             return AddedOnce([], is_replay=True, is_same=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 import re
 import uuid
 from collections import Counter
@@ -16,9 +17,10 @@ import trio
 
 from taskflow.model.errors import StoreUnavailable, StoreUnusable
 from taskflow.model.statistics import Ended, shares
-from taskflow.model.task import TaskStatus
+from taskflow.model.task import IdempotencyKey, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store import listen
+from taskflow.store.additions import entry_of, size_of
 from taskflow.store.frontier import SURVEY_SECONDS
 from taskflow.store.migrate import migrations
 from taskflow.store.postgres import migrate_database, open_postgres
@@ -585,3 +587,89 @@ async def test_endings_are_told_by_age(store, connection):
     await store.settle([completed(claim) for claim in claims[3:]])
     [one] = (await store.count(limit=1)).queues
     assert one.ended[TaskStatus.COMPLETED] == Ended(3, 5, 6)
+
+
+# Idempotency keys
+
+
+def keyed(text: str) -> IdempotencyKey:
+    return IdempotencyKey(text, b"x" * 32, seconds=3600.0)
+
+
+async def test_requests_are_numbered_without_end(store):
+    """Also after 2^31 of them, which a busy process has had within weeks."""
+    store._requests = itertools.count(2**31 - 1)
+    for text in ("last", "first"):
+        assert not (await store.add_once([new_task()], keyed(text))).is_replay
+        assert (await store.add_once([new_task()], keyed(text))).is_replay
+
+
+async def test_nobody_waits_in_a_circle(database_url, store):
+    """Two nodes that get the same keys at once, in opposite orders, make each task once.
+
+    Without one order in which all statements take their keys this is a deadlock, which
+    PostgreSQL ends after a second by refusing one of them.
+    """
+    texts = [f"key {n}" for n in range(300)]
+    made: list[uuid.UUID] = []
+
+    async def add(to, text):
+        added = await to.add_once([new_task()], keyed(text))
+        assert len(added.tasks) == 1
+        if not added.is_replay:
+            made.append(added.tasks[0].id)
+
+    async with open_postgres(database_url, SETTINGS) as other:
+        with trio.fail_after(30):
+            for turn in range(3):
+                async with trio.open_nursery() as nursery:
+                    for text, opposite in zip(texts, reversed(texts), strict=True):
+                        nursery.start_soon(add, store, f"{turn} {text}")
+                        nursery.start_soon(add, other, f"{turn} {opposite}")
+    assert len(made) == len(set(made)) == 3 * len(texts)
+
+
+async def test_keys_are_swept_beside_new_requests(database_url, store):
+    """Requests whose old keys are just being forgotten neither fail nor wait for it."""
+    soon_over = [IdempotencyKey(str(n), b"x" * 32, seconds=0.001) for n in range(50)]
+
+    async def sweep(to):
+        for _ in range(40):
+            await to.forget_keys(limit=20)
+
+    async def add():
+        for key in soon_over * 2:
+            assert len((await store.add_once([new_task()], key)).tasks) == 1
+
+    async with open_postgres(database_url, SETTINGS) as other:
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for to in (store, other):
+                    nursery.start_soon(sweep, to)
+                for _ in range(4):
+                    nursery.start_soon(add)
+
+
+async def test_tags_can_be_looked_up_and_go_with_their_task(store, connection):
+    """There is a row for each, by name, value and task."""
+    tags = {"team": "billing", "paid": True, "n": 7}
+    [task] = await store.add([new_task(tags=tags, retention_seconds=0.0)])
+    rows = connection.execute("SELECT name, value, task_id FROM taskflow_tags ORDER BY name")
+    assert rows.fetchall() == [
+        ("n", "7", task.id),
+        ("paid", "true", task.id),
+        ("team", "billing", task.id),
+    ]
+    await store.cancel(task.id)
+    await trio.sleep(0.02)
+    assert await store.delete_ended(age_seconds=None, limit=1) == 1
+    assert connection.execute("SELECT FROM taskflow_tags").rowcount == 0
+
+
+def test_all_that_a_task_says_counts_in_its_size():
+    """A statement is bounded by what it carries, not by the payloads in it."""
+    plain = size_of(entry_of(new_task(), None, 0))
+    assert plain == len('"http://example.com/"')
+    tags = {f"name{n}": "x" * 256 for n in range(16)}
+    assert size_of(entry_of(new_task(tags=tags), None, 0)) > plain + 16 * 256
+    assert size_of(entry_of(new_task(), keyed("k" * 255), 0)) > plain + 255
