@@ -630,20 +630,24 @@ class MemoryStore(TaskStore):
     def _by_urgency(self) -> Iterator[Task]:
         while self._due:
             *_, run_at, task_id = heapq.heappop(self._due)
-            if task := self._waiting(task_id, run_at):
+            if task := self._claimable(task_id, run_at):
                 yield task
 
     def _by_age(self) -> Iterator[Task]:
         while self._due_by_age:
             run_at, task_id = heapq.heappop(self._due_by_age)
-            if task := self._waiting(task_id, run_at):
+            if task := self._claimable(task_id, run_at):
                 yield task
+
+    def _claimable(self, task_id: uuid.UUID, run_at: dt.datetime) -> Task | None:
+        task = self._waiting(task_id, run_at)
+        is_over = task and task.expires_at and task.expires_at <= self._now()
+        return None if is_over else task
 
     def _waiting(self, task_id: uuid.UUID, run_at: dt.datetime) -> Task | None:
         task = self._tasks.get(task_id)
         is_waiting = task and task.status is TaskStatus.PENDING and task.run_at == run_at
-        is_over = task and task.expires_at and task.expires_at <= self._now()
-        return task if is_waiting and not is_over else None
+        return task if is_waiting else None
 
     def _waits_until(self, task_id: uuid.UUID, expires_at: dt.datetime) -> bool:
         task = self._tasks.get(task_id)

@@ -8,6 +8,8 @@ sequence that shows it.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import heapq
 import itertools
 import queue
 import threading
@@ -46,6 +48,9 @@ from taskflow.store.postgres import PostgresStore, open_postgres
 
 LATER_SECONDS = 3600.0
 QUEUES = ("default", "mail", "Z")
+NOW = dt.datetime.now(dt.UTC)
+OVER = NOW - dt.timedelta(hours=1)
+LATER = NOW + dt.timedelta(days=1)
 
 
 class Stores:
@@ -92,6 +97,15 @@ class Stores:
             [postgres_node],
         )
 
+    def let_expire(self, in_memory: uuid.UUID, in_postgres: uuid.UUID) -> None:
+        """Let the time of a task that has one be over."""
+        task = msgspec.structs.replace(self.memory._tasks[in_memory], expires_at=OVER)
+        self.memory._tasks[in_memory] = task
+        heapq.heappush(self.memory._expiring, (OVER, in_memory))
+        self.connection.execute(
+            "UPDATE taskflow_tasks SET expires_at = %s WHERE id = %s", [OVER, in_postgres]
+        )
+
     def _in_trio(self, work, *args):
         return trio.from_thread.run(work, *args, trio_token=self._token)
 
@@ -126,10 +140,16 @@ class Known:
     attempt: int = 0
     rescues: int = 0
     error_type: str | None = None
+    expires_at: dt.datetime | None = None
+    retention: float | None = None
+    is_deleted: bool = False
     hold: tuple[int, int] | None = None  # which claim, of which node
     attempts: list[tuple[int, str]] = field(default_factory=list)
     ends: list[TaskStatus] = field(default_factory=list)
-    is_deleted: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.expires_at == OVER
 
     def move(self, move: Move) -> None:
         self.status = lifecycle.target_of(self.status, move)
@@ -185,7 +205,9 @@ class Law(RuleBasedStateMachine):
 
     @initialize(target=tasks, priorities=st.lists(st.integers(-2, 2), min_size=4, max_size=4))
     def begin_with_tasks(self, priorities):
-        return multiple(*[self.add_one(priority, is_due=True) for priority in priorities])
+        return multiple(
+            *[self.add_one(priority, is_due=True, retention=0.0) for priority in priorities]
+        )
 
     @initialize(target=nodes)
     def begin_with_nodes(self):
@@ -198,22 +220,38 @@ class Law(RuleBasedStateMachine):
         priority=st.integers(-2, 2),
         is_due=st.booleans(),
         queue=st.sampled_from(QUEUES),
+        expires_at=st.sampled_from([None, LATER, OVER]),
+        retention=st.sampled_from([None, 0.0, LATER_SECONDS]),
     )
-    def add(self, priority, is_due, queue):
-        return self.add_one(priority, is_due=is_due, queue=queue)
+    def add(self, priority, is_due, queue, expires_at, retention):
+        return self.add_one(
+            priority, is_due=is_due, queue=queue, expires_at=expires_at, retention=retention
+        )
 
-    def add_one(self, priority: int, *, is_due: bool, queue: str = QUEUES[0]) -> int:
+    def add_one(
+        self,
+        priority: int,
+        *,
+        is_due: bool,
+        queue: str = QUEUES[0],
+        expires_at: dt.datetime | None = None,
+        retention: float | None = None,
+    ) -> int:
         new = NewTask(
             msgspec.Raw(b"1"),
             queue=queue,
             priority=priority,
             delay_seconds=0.0 if is_due else LATER_SECONDS,
             max_attempts=3,
+            expires_at=expires_at,
+            retention_seconds=retention,
         )
         [[in_memory], [in_postgres]] = self.both("add", {"tasks": [new]})
         number = len(self.known)
         self.ids.append((in_memory.id, in_postgres.id))
-        self.known.append(Known(number, priority, is_due, next(self.turns), queue))
+        known = Known(number, priority, is_due, next(self.turns), queue)
+        known.expires_at, known.retention = expires_at, retention
+        self.known.append(known)
         return number
 
     # Nodes
@@ -311,7 +349,11 @@ class Law(RuleBasedStateMachine):
         return multiple(*made)
 
     def expected_claims(self, limit: int, by_age: int) -> list[Known]:
-        due = [task for task in self.known if task.is_due and task.status is TaskStatus.PENDING]
+        due = [
+            task
+            for task in self.known
+            if task.is_due and task.status is TaskStatus.PENDING and not task.is_over
+        ]
         oldest = sorted(due, key=lambda task: task.turn)[: min(by_age, limit)]
         rest = sorted(
             (task for task in due if task not in oldest),
@@ -448,15 +490,46 @@ class Law(RuleBasedStateMachine):
             task.move(Move.REQUEUE)
             task.attempt = task.rescues = 0
             task.error_type, task.is_due, task.turn = None, True, next(self.turns)
+            task.expires_at = None
+
+    # By the clock
+
+    @rule(number=tasks)
+    def time_passes(self, number):
+        task = self.known[number]
+        if task.expires_at == LATER and not task.is_deleted:
+            self.stores.let_expire(*self.ids[number])
+            task.expires_at = OVER
 
     @rule()
-    def delete_ended(self):
-        ended = [task for task in self.kept() if task.status.is_final]
+    def expire(self):
+        over = [task for task in self.waiting() if task.is_over]
+        assert self.both("expire", {"limit": 1000}) == [len(over)] * 2
+        for task in over:
+            task.move(Move.EXPIRE)
+            task.error_type = "expired"
+            self.seen.add("expired")
+
+    @rule()
+    def ask_for_the_next_expiry(self):
+        moments = [task.expires_at for task in self.waiting() if task.expires_at]
+        for seconds in self.both("seconds_to_expiry", {}):
+            assert (seconds is None) == (not moments)
+            assert seconds is None or (seconds > 0) == (min(moments) == LATER)
+
+    def waiting(self) -> list[Known]:
+        return [task for task in self.known if task.status is TaskStatus.PENDING]
+
+    @rule(age_seconds=st.sampled_from([None, -1.0]))
+    def delete_ended(self, age_seconds):
         # A negative age: also what ended within this millisecond.
-        answers = self.both("delete_ended", {"age_seconds": -1.0, "limit": 1000})
-        assert answers == [len(ended)] * 2
-        for task in ended:
+        is_old = {0.0: True, None: age_seconds is not None, LATER_SECONDS: False}
+        old = [task for task in self.kept() if task.status.is_final and is_old[task.retention]]
+        answers = self.both("delete_ended", {"age_seconds": age_seconds, "limit": 1000})
+        assert answers == [len(old)] * 2
+        for task in old:
             task.is_deleted = True
+            self.seen.add("deleted")
 
     # The counts
 
@@ -482,7 +555,8 @@ class Law(RuleBasedStateMachine):
         assert told.ended == {
             status: Ended(*[ended[status]] * 3) for status in TaskStatus if status.is_final
         }
-        is_waiting = any(task.is_due and task.status is TaskStatus.PENDING for task in tasks)
+        waiting = [task for task in tasks if task.status is TaskStatus.PENDING]
+        is_waiting = any(task.is_due for task in waiting)
         assert (told.oldest_waiting_seconds is not None) == is_waiting
 
     # What must hold after every step, and at the end
@@ -500,6 +574,7 @@ class Law(RuleBasedStateMachine):
                     task.rescues,
                     task.error_type,
                 )
+                assert (shown.expires_at, shown.retention) == (task.expires_at, task.retention)
                 assert (shown.finished_at is not None) == task.status.is_final
                 assert (shown.result is not None) == (task.status is TaskStatus.COMPLETED)
 
@@ -542,4 +617,4 @@ def test_both_stores_keep_the_law(stores: Stores) -> None:
         ),
     )
     # The sequences got everywhere, or the test would prove little.
-    assert seen == set(AttemptStatus)
+    assert seen == {*AttemptStatus, "expired", "deleted"}
