@@ -206,7 +206,10 @@ class Law(RuleBasedStateMachine):
     @initialize(target=tasks, priorities=st.lists(st.integers(-2, 2), min_size=4, max_size=4))
     def begin_with_tasks(self, priorities):
         return multiple(
-            *[self.add_one(priority, is_due=True, retention=0.0) for priority in priorities]
+            *[
+                self.add_one(priority, is_due=True, expires_at=LATER, retention=0.0)
+                for priority in priorities
+            ]
         )
 
     @initialize(target=nodes)
