@@ -13,6 +13,8 @@ from taskflow.model.options import LONGEST_BACKOFF_SECONDS, MOST_PAUSES, Backoff
 _FIRST_MOMENT: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 _LAST_MOMENT: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 _MOST_PARTS: Final = 100
+FIELDS: Final = dict[str, msgspec.Raw]
+ITEMS: Final = list[msgspec.Raw]
 
 
 class Rule(NamedTuple):
@@ -22,11 +24,13 @@ class Rule(NamedTuple):
         kind: Its type, with bounds.
         expected: The same in words, after the name of the field and "must be".
         may_be_null: Whether null stands for a field that is not given.
+        parts: What to read it as to tell which of its parts are wrong, if it has any.
     """
 
     kind: Any
     expected: str
     may_be_null: bool = True
+    parts: Any = None
 
     def read(self, name: str, text: bytes, faults: Faults, *, under: str = "") -> Any:
         """The field's value; ``None`` if it is null or not allowed, which is noted then."""
@@ -46,12 +50,14 @@ class Rule(NamedTuple):
         return msgspec.json.decode(text, type=self.kind)
 
     def _wrong_parts(self, text: bytes) -> list[str]:
-        """Which parts of an object or a list are not allowed; none if that is not for parts.
+        """Which parts of an object or a list are not allowed; none if that is not their fault.
 
-        A part is if the whole would not be allowed with nothing else in it.
+        It is a part's if the whole would not be allowed with nothing else in it.
         """
+        if self.parts is None:
+            return []
         try:
-            parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw] | list[msgspec.Raw])
+            parts = msgspec.json.decode(text, type=self.parts)
         except msgspec.ValidationError:
             return []
         if len(parts) > _MOST_PARTS:

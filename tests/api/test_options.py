@@ -1,0 +1,354 @@
+"""What a POST may say beside the payload: what is taken and shown, and what is refused, where."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from typing import Any
+
+import pytest
+
+from taskflow.api.reading.new_task import MOST_COMPARED
+from tests.api.client import check_problem
+from tests.api.live import LiveServer
+
+URL = "http://127.0.0.1:9/"
+TOO_LONG = "9" * 5000  # digits, of more than Python reads
+FAR = "2999-12-31T23:59:59Z"
+SAID = (
+    *("queue", "priority", "max_attempts", "run_at", "expires_at", "backoff", "retry_on"),
+    *("success_on", "tags", "retention", "callback_url"),
+)
+LATER = {"delay": 3600}  # so that nothing runs it meanwhile
+NO_TEXT: list[Any] = [1, True, [], {}]
+NO_NUMBER: list[Any] = [True, "1", [], {}]
+
+
+def post(server: LiveServer, **fields: object):
+    return server.post(json.dumps({"payload": URL, **fields}).encode())
+
+
+def taken(server: LiveServer, **fields: object) -> dict[str, Any]:
+    """The task as the POST showed it, which is how it is shown later."""
+    answer = post(server, **fields)
+    assert answer.status == 201, answer
+    shown = server.show(answer.json["id"])
+    assert {name: shown[name] for name in SAID} == {name: answer.json[name] for name in SAID}
+    return answer.json
+
+
+def refused(server: LiveServer, **fields: object) -> dict[str, str]:
+    """What is wrong, by places; for each there are words with the name of the field."""
+    problem = check_problem(post(server, **fields), 422)
+    for error in problem["errors"]:
+        assert error.keys() == {"pointer", "detail"}
+    return {error["pointer"]: error["detail"] for error in problem["errors"]}
+
+
+def moment(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
+
+
+class TestTaken:
+    def test_nothing(self, server):
+        """What is not said is shown as it is kept: as the settings say, where they are asked."""
+        task = taken(server)
+        assert task["run_at"] == task["created_at"]
+        shown = {
+            "queue": "default",
+            "priority": 0,
+            "max_attempts": 1,
+            "tags": {},
+            "expires_at": None,
+            "backoff": None,
+            "retry_on": None,
+            "success_on": None,
+            "retention": None,
+            "callback_url": None,
+        }
+        assert {name: task[name] for name in shown} == shown
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("queue", "default"),
+            ("queue", "a"),
+            ("queue", "A.b_c-9" + "x" * 57),
+            ("priority", -100),
+            ("priority", 100),
+            ("max_attempts", 1),
+            ("max_attempts", 100),
+            ("expires_at", FAR),
+            ("expires_at", "2999-01-01T00:00:00.123456Z"),
+            ("backoff", {}),
+            ("backoff", {"initial": 0.0, "factor": 1.0, "max": 86400.0}),
+            ("backoff", {"factor": 100.0}),
+            ("backoff", [0.0]),
+            ("backoff", [1.5] * 100),
+            ("retry_on", []),
+            ("retry_on", [100, 999, "1xx", "9xx"]),
+            ("retry_on", [404] * 50),
+            ("success_on", [404, "2xx"]),
+            ("success_on", []),
+            ("tags", {}),
+            ("tags", {"a": "", "b": "x" * 256, "c": 2**53 - 1, "d": 1 - 2**53, "e": False}),
+            ("tags", {f"tag.{n}_-": n for n in range(16)}),
+            ("tags", {"x" * 64: 'é\U0001f600 /~"\\'}),
+            ("callback_url", "https://example.com/done?a=%20#b"),
+            ("callback_url", "http://a" + "a" * 8184),
+            ("retention", 0.0),
+            ("retention", 315_576_000.0),
+        ],
+    )
+    def test_each_field(self, server, name, value):
+        """It is shown as it was said, at once and later."""
+        assert taken(server, **LATER, **{name: value})[name] == value
+
+    @pytest.mark.parametrize("name", ["priority", "max_attempts"])
+    def test_whole_numbers(self, server, name):
+        """2.0 is one, as JSON has but one kind of numbers."""
+        body = '{"payload": "%s", "%s": %s, "delay": 9}'
+        for text in ("2", "2.0", "2e0", "0.2e1"):
+            assert server.post((body % (URL, name, text)).encode()).json[name] == 2
+
+    def test_a_delay(self, server):
+        """Counted from when the task is stored."""
+        for seconds in (0, 1.5, 31_622_400):
+            task = taken(server, delay=seconds)
+            waits = moment(task["run_at"]) - moment(task["created_at"])
+            assert waits == dt.timedelta(seconds=seconds)
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            (FAR, FAR),
+            ("2999-06-01T12:00:00+02:00", "2999-06-01T10:00:00Z"),
+            ("2999-06-01t12:00:00.5z", "2999-06-01T12:00:00.500000Z"),
+            ("9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.999999Z"),
+        ],
+    )
+    def test_a_moment(self, server, text, shown):
+        """In any zone, and at the end of time; shown in UTC."""
+        task = taken(server, run_at=text, expires_at=text)
+        assert moment(task["run_at"]) == moment(task["expires_at"]) == moment(shown)
+        assert task["run_at"].endswith("Z")
+
+    @pytest.mark.parametrize("text", ["1970-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59"])
+    def test_a_moment_that_is_past(self, server, text):
+        """To be run since then is to be run now."""
+        task = taken(server, run_at=text, queue="past")
+        assert task["run_at"] == task["created_at"]
+        assert server.wait(task["id"])["status"] == "FAILED"
+
+    def test_a_moment_to_come(self, server):
+        """A node that is idle does not take the task before."""
+        task_id = post(server, run_at=FAR).json["id"]
+        server.run(b'"x:"')
+        assert server.show(task_id)["status"] == "PENDING"
+
+    def test_what_is_over(self, server):
+        """A task that comes too late is taken, and fails without an attempt."""
+        answer = post(server, expires_at="2000-01-01T00:00:00Z")
+        assert answer.status == 201
+        task = server.wait(answer.json["id"])
+        assert (task["status"], task["error_type"]) == ("FAILED", "expired")
+        assert task["error"] == "expired: it was still waiting at its expires_at"
+        assert (task["attempt"], task["started_at"]) == (0, None)
+        assert server.ask("GET", f"/tasks/{task['id']}/attempts").json == []
+
+    def test_null(self, server):
+        """Where a task is shown with null it may be handed in with it."""
+        names = ("run_at", "delay", "expires_at", "backoff", "retry_on", "success_on", "tags")
+        task = taken(server, **dict.fromkeys((*names, "callback_url", "retention")))
+        assert task["tags"] == {}
+        assert task["backoff"] is task["retention"] is task["expires_at"] is None
+
+    def test_again_as_it_was_read(self, server):
+        """What was shown of a task, open or at its end, is a task that says the same."""
+        said: dict[str, Any] = {
+            "queue": "again",
+            "priority": 5,
+            "max_attempts": 2,
+            "expires_at": FAR,
+            "backoff": [0.5],
+            "retry_on": ["5xx"],
+            "success_on": [200],
+            "tags": {"a": 1},
+            "retention": 60.0,
+            "callback_url": "https://example.com/",
+        }
+        first = taken(server, **said, **LATER)
+        ended = server.run(b'"x:"')
+        for task in (first, ended):
+            body = server.ask("GET", f"/tasks/{task['id']}").body
+            answer = server.post(body)
+            assert answer.status == 201, answer
+            again = answer.json
+            assert again["id"] != task["id"]
+            assert {name: again[name] for name in said} == {name: task[name] for name in said}
+        assert first["run_at"] == server.post(json.dumps(first).encode()).json["run_at"]
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("name", "values", "words"),
+        [
+            (
+                "queue",
+                [*NO_TEXT, None, "", "-a", ".a", "a b", "a/b", "é", "a\n", "x" * 65],
+                "1 to 64",
+            ),
+            (
+                "priority",
+                [*NO_NUMBER, None, -101, 101, 0.5, TOO_LONG],
+                "a whole number from -100 to 100",
+            ),
+            (
+                "max_attempts",
+                [*NO_NUMBER, None, 0, 101, 1.5, 1e300],
+                "a whole number from 1 to 100",
+            ),
+            (
+                "run_at",
+                [*NO_TEXT, "", "now", "2026-11-24", "2026-11-24T06:57:50", "2026-13-01T00:00:00Z"],
+                "a date and time with a zone",
+            ),
+            (
+                "expires_at",
+                [*NO_TEXT, "2026-11-24T25:00:00Z", "10000-01-01T00:00:00Z"],
+                "a date and time with a zone",
+            ),
+            (
+                "delay",
+                [*NO_NUMBER, -0.001, 31_622_401, 1e300, TOO_LONG],
+                "a number of seconds from 0 to 31622400",
+            ),
+            (
+                "retention",
+                [*NO_NUMBER, -1, 315_576_001],
+                "a number of seconds from 0 to 315576000",
+            ),
+            (
+                "callback_url",
+                [*NO_TEXT, "", "a", "ftp://a.example/", "http://", "http://a b/", "http://é/"],
+                "an http or https URL",
+            ),
+            ("callback_url", ["http://a\n", "http://a" + "a" * 8185], "an http or https URL"),
+            ("retry_on", [503, "5xx", {}, {"a": 1}, [404] * 51], "a list of up to 50 statuses"),
+            ("success_on", [True, "2xx", {"a": 1}], "a list of up to 50 statuses"),
+            (
+                "backoff",
+                [1, True, "1", [], [1] * 101],
+                "an object of initial, factor and max, or a list of 1 to 100 waits",
+            ),
+            (
+                "tags",
+                [1, True, "a", [], ["a"], {f"a{n}": 1 for n in range(17)}],
+                "an object of up to 16 names",
+            ),
+        ],
+    )
+    def test_each_field(self, server, name, values, words):
+        """By its place, and with what is allowed there."""
+        for value in values:
+            text = value if value == TOO_LONG else json.dumps(value)
+            body = f'{{"payload": 1, "{name}": {text}}}'
+            problem = check_problem(server.post(body.encode()), 422, words)
+            [error] = problem["errors"]
+            assert error["pointer"] == f"#/{name}"
+            assert error["detail"].startswith(f"{name} must be ")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "places"),
+        [
+            ("tags", {"a/b": 1, "ok": 1, "~c": 1, "d": None, "": 1}, ["a~1b", "~0c", "d", ""]),
+            ("tags", {"a": "x" * 257, "b": 2**53, "c": 1.5, "d": [], "e": "\n", "f": 1}, "abcde"),
+            ("tags", {"team": {"name": "a"}}, ["team"]),
+            ("backoff", {"initial": -1, "factor": 0.5, "max": 1}, ["initial", "factor"]),
+            ("backoff", {"factor": None}, ["factor"]),
+            ("backoff", {"maximum": 1, "max": 86_401}, ["maximum", "max"]),
+            ("backoff", [1, -1, 86_401, "1"], "123"),
+            ("retry_on", [503, 99, "5xx", "5XX", "0xx", 1000, 404.5, None], "134567"),
+            ("success_on", ["20x", True, [], 200], "012"),
+        ],
+    )
+    def test_parts(self, server, name, value, places):
+        """What is wrong within a list or an object is told by its own place (RFC 6901)."""
+        assert list(refused(server, **{name: value})) == [f"#/{name}/{place}" for place in places]
+
+    def test_all_at_once(self, server):
+        """Those of the payload, too; and the first three in words."""
+        answer = post(server, priority=101, delay=-1, tags={"a b": 1}, queue="", backoff=[-1])
+        problem = check_problem(answer, 422, "priority must be", "and so on, 5 in all")
+        assert [error["pointer"] for error in problem["errors"]] == [
+            "#/priority",
+            "#/delay",
+            "#/tags/a b",
+            "#/queue",
+            "#/backoff/0",
+        ]
+
+    def test_a_moment_and_a_delay(self, server):
+        """There is one due time: the two are not taken together, but null is none."""
+        assert refused(server, run_at=FAR, delay=5) == {
+            "#/delay": "delay must not be given together with run_at"
+        }
+        assert taken(server, run_at=None, delay=5)
+        assert taken(server, run_at=FAR, delay=None)
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("priorty", "priority"),
+            ("Priority", "priority"),
+            ("max_attempt", "max_attempts"),
+            ("maxAttempts", "max_attempts"),
+            ("expire_at", "expires_at"),
+            ("retryon", "retry_on"),
+            ("call_back_url", "callback_url"),
+            ("tag", "tags"),
+            ("payloads", "payload"),
+        ],
+    )
+    def test_misspelt(self, server, name, meant):
+        """What looks like a field of ours must not be passed over as if it was a stranger's."""
+        found = refused(server, **{name: 1})
+        assert found == {f"#/{name}": f"there is no field {name!r}; did you mean {meant}?"}
+
+    def test_strangers(self, server):
+        """Fields that look like none of ours are passed over, whatever is in them."""
+        strangers = {"comment": "a", "x/y~z": [1], "": {}, "status": 7, "id": None, "attempt": "a"}
+        assert taken(server, **strangers)["priority"] == 0
+
+    def test_misspelt_among_others(self, server):
+        """Each has its place, and what else is wrong is told in the same answer."""
+        assert list(refused(server, priorty=1, stranger=1, tag={}, priority=999)) == [
+            "#/priorty",
+            "#/tag",
+            "#/priority",
+        ]
+
+    def test_very_many_strangers(self, server):
+        """Looking at their names must not keep the others waiting: few of them are looked at."""
+        names = [f"callbak_{n:05}" for n in range(50_000)]
+        body = json.dumps({"payload": 1, "delay": 9, **dict.fromkeys(names, 1)}).encode()
+        began = time.process_time()
+        assert server.post(body).status == 201
+        assert time.process_time() - began < 0.4
+        names = [f"stranger{n}" for n in range(MOST_COMPARED - 1)]
+        body = json.dumps({"payload": 1, **dict.fromkeys(names, 1), "priorty": 1}).encode()
+        assert server.post(body).status == 422
+
+    @pytest.mark.parametrize("name", ["priority", "tags", "backoff", "retry_on", "stranger"])
+    def test_however_deep(self, server, name):
+        """Nesting is no fault of ours at any depth, where the reader's stack ends included."""
+        with server.connect() as connection:
+            for depth in (2, 499, 501, *range(700, 1010), 100_000):
+                body = b'{"payload": 1, "delay": 9, "%b": %b%b}' % (
+                    name.encode(),
+                    b"[" * depth,
+                    b"]" * depth,
+                )
+                status = connection.ask("POST", "/tasks", body).status
+                assert status == 422 or (name, status) == ("stranger", 201), depth
