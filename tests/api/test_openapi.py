@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
+import psycopg
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
@@ -225,6 +226,54 @@ class TestAnswers:
         assert answer.status == status
         path, _, _ = target.partition("?")
         check(answer, method.lower(), re.sub("(?<=/tasks/)[^/]+", "{id}", path))
+
+    def test_a_key(self, server):
+        """The first task, its replays, and another request with its key."""
+        head = {"idempotency-key": f'"{uuid.uuid4()}"'}
+        for status, payload in ((201, 1), (200, 1), (422, 2)):
+            answer = server.ask("POST", "/tasks", b'{"payload": %d}' % payload, head)
+            assert answer.status == status
+            check(answer, "post", "/tasks")
+
+    def test_a_task_that_is_gone(self, database_uri):
+        """410 says that there was one."""
+        head = {"idempotency-key": "key"}
+        with LiveServer(database_url=database_uri) as server:
+            for status in (201, 410):
+                answer = server.ask("POST", "/tasks", b'{"payload": 1}', head)
+                assert answer.status == status
+                check(answer, "post", "/tasks")
+                with psycopg.connect(database_uri) as connection:
+                    connection.execute("DELETE FROM taskflow_tasks")
+
+    def test_faults(self, server):
+        """Each has a place and words."""
+        answer = server.post(b'{"payload": {"headers": {"a": 1}}, "priority": null, "tags": [1]}')
+        check(answer, "post", "/tasks")
+        assert len(answer.json["errors"]) == 4
+
+    def test_a_whole_task(self, server):
+        """With all that one may say it is as the document has it, to be sent and as shown."""
+        said = {
+            "payload": {"url": "x:", "headers": {"A": "b"}, "body": {"base64": "aGk="}},
+            "queue": "a",
+            "priority": -1,
+            "max_attempts": 2,
+            "delay": 0.5,
+            "expires_at": "2999-12-31T23:59:59Z",
+            "backoff": {"initial": 1, "factor": 2.5, "max": None},
+            "retry_on": [404, "5xx"],
+            "success_on": ["2xx"],
+            "tags": {"a": 1, "b": "c", "d": True},
+            "retention": 60,
+            "callback_url": "https://example.com/",
+        }
+        body = OPERATIONS["post", "/tasks"]["requestBody"]["content"]["application/json"]
+        assert complaints(said, body["schema"]) == []
+        answer = server.post(json.dumps(said).encode())
+        assert answer.status == 201
+        check(answer, "post", "/tasks")
+        check(server.ask("GET", f"/tasks/{answer.json['id']}"), "get", "/tasks/{id}")
 
     def test_not_ready(self):
         """503 says when to come back, as the document has it."""

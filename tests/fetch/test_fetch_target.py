@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.target import MAX_URL_CHARACTERS, parse_target, resolve_location
+from taskflow.fetch.target import MAX_URL_CHARACTERS, host_of, parse_target, resolve_location
 
 # The corpus: `id url kind verdict dns redirect source`, by tabs. `url` is the inside of a
 # JSON string. `verdict` is `allow` (a connection to a judged public address may be made) or
@@ -52,6 +52,21 @@ def test_corpus_refused(url):
     """Every URL of the corpus that is wrong by its text alone is refused by its text alone."""
     with pytest.raises(InvalidUrl):
         parse_target(url)
+
+
+@pytest.mark.parametrize("url", rows(lambda _id, _kind, _verdict: True))
+def test_the_host_alone(url):
+    """It is the one of the whole reading, and what has none is not read at all."""
+    try:
+        target = parse_target(url)
+    except InvalidUrl:
+        target = None
+    try:
+        host = host_of(url)
+    except InvalidUrl:
+        assert target is None
+    else:
+        assert target is None or host == target.host
 
 
 @pytest.mark.parametrize(
