@@ -356,10 +356,10 @@ class TestGet:
         )
         check_problem(server.ask("GET", f"/tasks/{text}"), 404)
 
-    def test_a_query_does_not_matter(self, server):
-        """What follows the question mark is for pages."""
+    def test_a_query_that_is_not_known(self, server):
+        """422 names the parameter, as with pages."""
         task_id = server.add(b"1")
-        assert server.ask("GET", f"/tasks/{task_id}?x=%ff&limit=0").status == 200
+        check_problem(server.ask("GET", f"/tasks/{task_id}?x=%ff"), 422, "x")
 
 
 class TestRoutes:

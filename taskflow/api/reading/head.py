@@ -14,8 +14,10 @@ from taskflow.model.task import IdempotencyKey
 
 LONGEST_KEY: Final = 255
 
+_CHARACTER: Final = r'[ !#-\[\]-~]|\\["\\]'
 IdempotencyKeyText: TypeAlias = Annotated[
-    str, Meta(pattern="^[!#-\\[\\]-~]+$(?!\n)", min_length=1, max_length=LONGEST_KEY)
+    str,
+    Meta(pattern=f'^([!#-~]{{1,{LONGEST_KEY}}}|"({_CHARACTER}){{1,{LONGEST_KEY}}}")$(?!\n)'),
 ]
 
 # RFC 9651's string, as the draft has it, or the same without quotes, as many clients send it.
