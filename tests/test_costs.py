@@ -25,6 +25,7 @@ import trio
 
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
+from taskflow.model.filter import TaskFilter
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base import Ending
@@ -122,7 +123,7 @@ async def run_tasks(store, url: str, count: int) -> None:
         for _ in range(CALLERS):
             nursery.start_soon(add)
     for status in (TaskStatus.PENDING, TaskStatus.RUNNING):
-        while (await store.page(limit=1, status=status)).tasks:
+        while (await store.page(limit=1, filter=TaskFilter(statuses=(status,)))).tasks:
             await trio.sleep(0.05)
 
 

@@ -24,6 +24,7 @@ from taskflow.api.reading.head import idempotency_key_of, trace_of
 from taskflow.api.reading.page import PageRequest, cursor_of, page_request_of, task_id_of
 from taskflow.api.reading.prefer import preferences_of
 from taskflow.model.errors import TaskNotFound, Unprocessable, UnsupportedEncoding
+from taskflow.model.filter import TaskFilter
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.settings import Settings
 from taskflow.store.base import Page, TaskStore
@@ -60,7 +61,11 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
     async def page() -> Response:
         asked = page_request_of(dict(request.args.lists()))
         with store_in_time():
-            found = await store.page(limit=asked.limit, before=asked.before, status=asked.status)
+            found = await store.page(
+                limit=asked.limit,
+                before=asked.before,
+                filter=TaskFilter(statuses=(asked.status,) if asked.status else ()),
+            )
         return _json(found.tasks, link=_next_link(asked, found))
 
     @routes.get("/tasks/<task_id>")

@@ -23,6 +23,7 @@ from typing import Final
 import msgspec
 
 from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
+from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import TaskStatistics
 from taskflow.model.task import (
@@ -44,6 +45,11 @@ EVENTS_KEPT_SECONDS: Final = 330.0
 # What a page may have to hold in memory, documents only. A page always has a task, if there
 # is one; further ones come while there is room.
 PAGE_BUDGET_BYTES: Final = 16 * 2**20
+# How many tasks are looked at for a page, about: those that a filter has hardly any of would be
+# looked for in vain for minutes otherwise.
+MOST_WALKED: Final = 50_000
+# Of a task: what can be large, and is left out of a page if nobody asks for it.
+LARGE_FIELDS: Final = frozenset(("payload", "result"))
 # How many tasks are moved by hand in one call, at most.
 MOST_BY_HAND: Final = 1000
 
@@ -104,7 +110,11 @@ class AddedOnce(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some tasks, newest first, and the id to ask from next (``None`` at the end)."""
+    """Some tasks, newest first, and the id to ask from next (``None`` at the end).
+
+    There may be fewer tasks than asked for, even none, and yet a next page: a page ends where
+    enough was walked through.
+    """
 
     tasks: list[Task]
     next_before: uuid.UUID | None
@@ -197,14 +207,22 @@ class TaskStore(abc.ABC):
 
     @abc.abstractmethod
     async def page(
-        self, *, limit: int, before: uuid.UUID | None = None, status: TaskStatus | None = None
+        self,
+        *,
+        limit: int,
+        before: uuid.UUID | None = None,
+        filter: TaskFilter = NO_FILTER,
+        without: Collection[str] = (),
     ) -> Page:
         """A page of tasks, newest first, at the same cost however many there are.
 
         Args:
-            limit: How many at most. Fewer come when their documents are large.
+            limit: How many at most. Fewer come when their documents are large, or when few of
+                those that were walked through are wanted.
             before: Only tasks older than this id (which need not exist any more).
-            status: Only tasks that stand there.
+            filter: Only these.
+            without: Large fields that are not asked for: what stands there then is nobody's
+                business, and does not make the page shorter.
         """
 
     @abc.abstractmethod

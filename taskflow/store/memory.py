@@ -22,6 +22,7 @@ from taskflow.bell import Bell
 from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost
 from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
+from taskflow.model.filter import NO_FILTER, TaskFilter, matches
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import TaskStatistics, queue_of, total_of
@@ -38,6 +39,7 @@ from taskflow.model.task import (
 from taskflow.store.base import (
     EVENTS_KEPT_SECONDS,
     EXPIRED,
+    MOST_WALKED,
     PAGE_BUDGET_BYTES,
     AddedOnce,
     Ending,
@@ -150,20 +152,31 @@ class MemoryStore(TaskStore):
         return [*self._attempts.get(task_id, []), *running]
 
     async def page(
-        self, *, limit: int, before: uuid.UUID | None = None, status: TaskStatus | None = None
+        self,
+        *,
+        limit: int,
+        before: uuid.UUID | None = None,
+        filter: TaskFilter = NO_FILTER,
+        without: Collection[str] = (),
     ) -> Page:
         await trio.lowlevel.checkpoint()
         end = len(self._ids) if before is None else bisect.bisect_left(self._ids, before)
-        older = (self._tasks[self._ids[place]] for place in range(end - 1, -1, -1))
-        fitting = (task for task in older if status is None or task.status is status)
+        start = max(end - MOST_WALKED, 0)
         page: list[Task] = []
         size_bytes = 0
-        for task in fitting:
+        for place in range(end - 1, start - 1, -1):
+            task = self._tasks[self._ids[place]]
+            if not matches(task, self._handed_in[task.id].host, filter):
+                continue
             if len(page) == limit or size_bytes >= PAGE_BUDGET_BYTES:
                 return Page(page, next_before=page[-1].id)
             page.append(task)
-            size_bytes += len(bytes(task.payload)) + len(bytes(task.result or b""))
-        return Page(page, next_before=None)
+            size_bytes += sum(
+                len(bytes(document))
+                for name, document in (("payload", task.payload), ("result", task.result))
+                if document is not None and name not in without
+            )
+        return Page(page, next_before=self._ids[start] if start else None)
 
     async def count_pending(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()

@@ -23,6 +23,7 @@ from taskflow.bell import Bell
 from taskflow.model import lifecycle
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.model.event import ALL_EVENTS, EventFilter
+from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.lifecycle import Move
 from taskflow.model.statistics import (
     KEPT_SECONDS,
@@ -46,6 +47,7 @@ from taskflow.store.additions import Entry, entry_of, parameters_of, size_of
 from taskflow.store.base import (
     EVENTS_KEPT_SECONDS,
     EXPIRED,
+    LARGE_FIELDS,
     PAGE_BUDGET_BYTES,
     RECORDED_SECONDS,
     AddedOnce,
@@ -69,6 +71,7 @@ from taskflow.store.database import (
     mapped_errors,
     open_database,
 )
+from taskflow.store.finding import Search, find
 from taskflow.store.frontier import Frontier, Look, parse
 from taskflow.store.handover import Handover
 from taskflow.store.listen import EVENTS_CHANNEL, WORK_CHANNEL, listen
@@ -81,7 +84,7 @@ EVENT_POLL_SECONDS: Final = 0.25
 _WRITERS_MAY_TAKE: Final = "SET LOCAL lock_timeout = '200ms'"
 
 _LAST_EVENT: Final = 2**63 - 1
-_GREATEST_ID: Final = uuid.UUID(int=2**128 - 1)
+_NO_BUDGET_BYTES: Final = 2**62
 
 
 class PostgresStore(TaskStore):
@@ -142,20 +145,21 @@ class PostgresStore(TaskStore):
         return await self._database.run(work)
 
     async def page(
-        self, *, limit: int, before: uuid.UUID | None = None, status: TaskStatus | None = None
+        self,
+        *,
+        limit: int,
+        before: uuid.UUID | None = None,
+        filter: TaskFilter = NO_FILTER,
+        without: Collection[str] = (),
     ) -> Page:
-        query = "page" if status is None else "page_by_status"
-        parameters = {
-            "limit": limit,
-            "before": before or _GREATEST_ID,
-            "status": status and status.value,
-            "budget_bytes": PAGE_BUDGET_BYTES,
-        }
+        read = {"has_" + name: name not in without for name in LARGE_FIELDS}
+        budget_bytes = PAGE_BUDGET_BYTES if any(read.values()) else _NO_BUDGET_BYTES
+        search = Search(filter, limit, before, budget_bytes)
 
         def work(connection: Connection) -> Page:
-            [(ids, has_more)] = self._execute(connection, query, parameters)
-            tasks = self._read(connection, ids or [])
-            return Page(tasks, next_before=ids[-1] if has_more else None)
+            found = find(connection, self._sql, search)
+            rows = self._execute(connection, "read_some", {"ids": found.ids, **read})
+            return Page([task_of(row) for row in rows], next_before=found.next_before)
 
         return await self._database.run(work)
 

@@ -76,6 +76,16 @@ FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC
 
+-- name: read_some
+-- The same without what is large, where nobody asks for it: it is not even unpacked then.
+SELECT id, CASE WHEN %(has_payload)s THEN payload::text ELSE 'null' END, status,
+       CASE WHEN %(has_result)s THEN result::text END, error, error_type, created_at, run_at,
+       started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
+       expires_at, retention_seconds, options::text
+FROM taskflow_tasks
+WHERE id = ANY (%(ids)b::uuid[])
+ORDER BY id DESC
+
 -- name: page
 -- Ids of a page by keyset, newest first, and whether there are more. The first always
 -- comes; then as many as fit the budget. One more is looked for than is given back.

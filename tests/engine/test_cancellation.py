@@ -8,6 +8,7 @@ import trio
 
 from taskflow.engine.load import LoadStatistics
 from taskflow.model.errors import StoreUnavailable
+from taskflow.model.filter import TaskFilter
 from taskflow.model.task import TaskStatus
 from taskflow.telemetry import Event
 
@@ -81,7 +82,7 @@ async def until_some_wait(bench) -> None:
 
 
 async def cancel_all_that_run(bench) -> list:
-    page = await bench.store.page(limit=10_000, status=TaskStatus.RUNNING)
+    page = await bench.store.page(limit=10_000, filter=TaskFilter(statuses=(TaskStatus.RUNNING,)))
     await bench.store.cancel_many([task.id for task in page.tasks])
     return page.tasks
 

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from taskflow.model.errors import IllegalMove, LeaseLost
+from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Claim, ClaimKey, NewTask, TaskStatus
 from taskflow.store.base import (
@@ -197,12 +198,14 @@ class StoreContract:
         added = await store.add([new_task(str(n)) for n in range(6)])
         claims = await store.claim(node, limit=3)
         await store.settle([completed(claim) for claim in claims])
-        page = await store.page(limit=2, status=TaskStatus.COMPLETED)
+        page = await store.page(limit=2, filter=TaskFilter(statuses=(TaskStatus.COMPLETED,)))
         assert [task.id for task in page.tasks] == [added[2].id, added[1].id]
-        page = await store.page(limit=2, status=TaskStatus.COMPLETED, before=page.next_before)
+        page = await store.page(
+            limit=2, filter=TaskFilter(statuses=(TaskStatus.COMPLETED,)), before=page.next_before
+        )
         assert [task.id for task in page.tasks] == [added[0].id]
         assert page.next_before is None
-        pending = await store.page(limit=10, status=TaskStatus.PENDING)
+        pending = await store.page(limit=10, filter=TaskFilter(statuses=(TaskStatus.PENDING,)))
         assert [task.id for task in pending.tasks] == [task.id for task in added[:2:-1]]
 
     async def test_a_page_is_bounded_by_bytes(self, store, node, monkeypatch):
@@ -213,7 +216,9 @@ class StoreContract:
         await store.settle([completed(claim, b'"%s"' % (b"x" * 600)) for claim in claims])
         seen, before, sizes = [], None, []
         while True:
-            page = await store.page(limit=3, before=before, status=TaskStatus.COMPLETED)
+            page = await store.page(
+                limit=3, before=before, filter=TaskFilter(statuses=(TaskStatus.COMPLETED,))
+            )
             sizes.append(len(page.tasks))
             seen += [task.id for task in page.tasks]
             before = page.next_before
@@ -829,7 +834,7 @@ class StoreContract:
         await store.add([new_task(priority=-n) for n in range(5)])
         first, second, third = await store.claim(node, limit=3)
         [theirs] = await store.claim(other, limit=1)
-        page = await store.page(limit=10, status=TaskStatus.PENDING)
+        page = await store.page(limit=10, filter=TaskFilter(statuses=(TaskStatus.PENDING,)))
         await store.cancel(first.task_id)
         await store.cancel_many([second.task_id, theirs.task_id, page.tasks[0].id])
         assert await self.heard(store, node, 2) == {first.key, second.key}
