@@ -16,6 +16,7 @@ from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
 from taskflow.api.live.events import event_routes
 from taskflow.api.live.feed import Feed
+from taskflow.api.many_by_hand import many_by_hand_routes
 from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
 from taskflow.api.results import result_routes
 from taskflow.api.statistics import statistics_routes
@@ -56,6 +57,7 @@ def create_app(
     app.register_blueprint(result_routes(store))
     app.register_blueprint(statistics_routes(store))
     app.register_blueprint(by_hand_routes(store))
+    app.register_blueprint(many_by_hand_routes(store))
     app.register_blueprint(health_routes(store, is_running))
     app.register_blueprint(openapi_routes(has_keys=bool(keys)))
     edge: Any = Edge(app.asgi_app, Gate(settings, keys))

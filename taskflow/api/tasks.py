@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -16,20 +16,26 @@ from werkzeug.datastructures import ETags
 from taskflow.api.bodies import read_body
 from taskflow.api.edge import CALLER
 from taskflow.api.intake import Intake
+from taskflow.api.listing import find_page, picked, stream_of
 from taskflow.api.live.feed import Feed
 from taskflow.api.live.waiting import Patience, awaited, ended, is_known, tag_of
 from taskflow.api.one_task import STREAM_TYPES, Incoming
 from taskflow.api.problems import store_in_time
+from taskflow.api.reading.accept import LINES, wants_lines
 from taskflow.api.reading.head import idempotency_key_of, trace_of
-from taskflow.api.reading.page import PageRequest, cursor_of, page_request_of, task_id_of
-from taskflow.api.reading.prefer import preferences_of
+from taskflow.api.reading.page import (
+    PageRequest,
+    ShowRequest,
+    cursor_of,
+    fields_of,
+    page_request_of,
+    task_id_of,
+)
+from taskflow.api.reading.prefer import WaitRequest, preferences_of
 from taskflow.model.errors import TaskNotFound, Unprocessable, UnsupportedEncoding
-from taskflow.model.filter import TaskFilter
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.settings import Settings
 from taskflow.store.base import Page, TaskStore
-
-LINES: Final = "application/x-ndjson"
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -59,21 +65,25 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
 
     @routes.get("/tasks")
     async def page() -> Response:
-        asked = page_request_of(dict(request.args.lists()))
-        with store_in_time():
-            found = await store.page(
-                limit=asked.limit,
-                before=asked.before,
-                filter=TaskFilter(statuses=(asked.status,) if asked.status else ()),
-            )
-        return _json(found.tasks, link=_next_link(asked, found))
+        is_stream = wants_lines(request.headers.getlist("Accept"))
+        asked = page_request_of(dict(request.args.lists()), is_stream=is_stream)
+        if is_stream:
+            return await stream_of(store, asked, has_body=request.method != "HEAD")
+        found = await find_page(store, asked)
+        return _json(
+            [picked(task, asked.fields) for task in found.tasks], link=_next_link(asked, found)
+        )
 
     @routes.get("/tasks/<task_id>")
     async def show(task_id: str) -> Response:
-        patience, known = _patience(), request.if_none_match
-        task = await _found(store, feed, task_id_of(task_id), patience, known)
-        response = _json(task)
-        response.set_etag(tag_of(_ENCODER.encode(task)))
+        patience, known = _patience(ShowRequest), request.if_none_match
+        fields = fields_of(request.args.getlist("fields"))
+        shown = partial(_shown, fields)
+        task = await _found(
+            store, feed, task_id_of(task_id), patience, partial(_is_news, known, shown)
+        )
+        response = Response(shown(task), content_type="application/json")
+        response.set_etag(tag_of(shown(task)))
         return _with_preference(_unless_known(response, known), patience)
 
     @routes.get("/tasks/<task_id>/attempts")
@@ -88,9 +98,13 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
 
 
 async def _found(
-    store: TaskStore, feed: Feed, task_id: uuid.UUID, patience: Patience, known: ETags
+    store: TaskStore,
+    feed: Feed,
+    task_id: uuid.UUID,
+    patience: Patience,
+    is_awaited: Callable[[Task], bool],
 ) -> Task:
-    """The task, once there is news of it or the patience has come to an end.
+    """The task, once it is as awaited or the patience has come to an end.
 
     Raises:
         TaskNotFound: There is none.
@@ -98,7 +112,7 @@ async def _found(
     """
     task = None
     if patience.seconds:
-        task = await awaited(feed, task_id, patience.seconds, partial(_is_news, known))
+        task = await awaited(feed, task_id, patience.seconds, is_awaited)
     if task is None:
         with store_in_time():
             task = await store.get(task_id)
@@ -107,13 +121,17 @@ async def _found(
     return task
 
 
-def _patience() -> Patience:
-    return Patience(request.headers.getlist("Prefer"), dict(request.args.lists()))
+def _patience(known: type[WaitRequest] = WaitRequest) -> Patience:
+    return Patience(request.headers.getlist("Prefer"), dict(request.args.lists()), known)
 
 
-def _is_news(known: ETags, task: Task) -> bool:
+def _shown(fields: Sequence[str] | None, task: Task) -> bytes:
+    return _ENCODER.encode(picked(task, fields))
+
+
+def _is_news(known: ETags, shown: Callable[[Task], bytes], task: Task) -> bool:
     """Whether a task is what somebody waits for: another version, or else its end."""
-    return not is_known(known, _ENCODER.encode(task)) if known else task.status.is_final
+    return not is_known(known, shown(task)) if known else task.status.is_final
 
 
 def _unless_known(response: Response, known: ETags) -> Response:
@@ -181,9 +199,13 @@ def _handed_in(
 def _next_link(asked: PageRequest, found: Page) -> str | None:
     if found.next_before is None:
         return None
-    query = {"limit": asked.limit, "cursor": cursor_of(found.next_before)}
-    if asked.status is not None:
-        query["status"] = asked.status
+    query = [("limit", str(asked.limit)), ("cursor", cursor_of(found.next_before))]
+    query += [
+        (name, text)
+        for name, texts in request.args.lists()
+        for text in texts
+        if name not in ("limit", "cursor")
+    ]
     return f'</tasks?{urlencode(query)}>; rel="next"'
 
 

@@ -9,6 +9,7 @@ The tree::
     │   ├── StoreUnavailable     503  the store cannot be reached in time
     │   ├── StoreUnusable             the store can be reached but not used as it is
     │   └── LeaseLost                 this node's lease is over
+    ├── PartlyDone           503  the store could be reached at first only
     ├── IllegalMove              409  the law of a task (lifecycle.py) does not allow it
     └── RequestError             4xx  what a client sent cannot be taken
         ├── BadRequest           400
@@ -71,6 +72,12 @@ class StoreUnusable(StoreError):
 
 class LeaseLost(StoreError):
     """This node's lease is over; what it held belongs to others now."""
+
+
+class PartlyDone(TaskFlowError):
+    """The task store could not be reached half-way: some of the tasks may be done; ask again."""
+
+    status = 503
 
 
 class IllegalMove(TaskFlowError):

@@ -68,8 +68,10 @@ def check(answer: Answer, method: str, path: str) -> None:
         assert (answer.body, answer.header("content-type")) == (b"", None)
         return
     sent_type = answer.header("content-type")
-    content = told["content"].get(sent_type.partition(";")[0]) or told["content"]["*/*"]
-    body = answer.json if sent_type.endswith("json") else answer.body.decode("latin-1")
+    media_type = sent_type.partition(";")[0]
+    content = told["content"].get(media_type) or told["content"]["*/*"]
+    is_json = media_type.endswith(("/json", "+json"))
+    body = answer.json if is_json else answer.body.decode("latin-1")
     assert complaints(body, content["schema"]) == []
     for name, header in told.get("headers", {}).items():
         text = answer.header(name)

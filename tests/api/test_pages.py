@@ -127,6 +127,13 @@ class TestParameters:
         problem = check_problem(server.ask("GET", f"/tasks?limit={limit}"), 422)
         assert problem["detail"].startswith("limit ")
 
+    @pytest.mark.parametrize("statuses", ["FAILED,PENDING", "RUNNING,FAILED,FAILED", "PENDING"])
+    def test_some_statuses(self, server, statuses):
+        """Any of those that are named, with commas between them."""
+        answer = server.ask("GET", f"/tasks?status={statuses}")
+        assert answer.status == 200
+        assert {task["status"] for task in answer.json} <= set(statuses.split(","))
+
     @pytest.mark.parametrize("status", list(TaskStatus))
     def test_statuses(self, server, status):
         """Each status there is."""
@@ -138,7 +145,14 @@ class TestParameters:
         "status",
         [
             *("", "failed", "Failed", "FAILED%20", "DONE", "%27%20OR%201%3D1", "%00", "%ff"),
-            *("FAILED&status=FAILED", "FAILED,PENDING", "%F0%9F%98%80", "0"),
+            *(
+                "FAILED&status=FAILED",
+                "FAILED,",
+                "FAILED,DONE",
+                "FAILED%2C%20PENDING",
+                "%F0%9F%98%80",
+                "0",
+            ),
         ],
         ids=lambda status: status or "nothing",
     )

@@ -22,8 +22,12 @@ from taskflow.api.document.operations import (
     Operation,
     Parameter,
     ProblemText,
+    TaskFields,
 )
 from taskflow.api.intake import Added, Refused, Summary
+from taskflow.api.listing import Broken
+from taskflow.api.many_by_hand import ManyMoved
+from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
@@ -40,10 +44,10 @@ from taskflow.model.task import AttemptRecord, Task
 
 Json: TypeAlias = dict[str, Any]
 
-_SENT: Final = (TaskRequest, RequestPayload, Backoff)
+_SENT: Final = (TaskRequest, RequestPayload, Backoff, ManyRequest)
 _SHOWN: Final = (
-    *(Task, TaskEvent, AttemptRecord, outcome.Response, problems.Problem, Fault),
-    *(Added, Refused, Summary),
+    *(Task, TaskFields, TaskEvent, AttemptRecord, outcome.Response, problems.Problem, Fault),
+    *(Added, Refused, Summary, ManyMoved, Broken),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
 )
 _SCHEMAS: Final = "#/components/schemas/{name}"
@@ -141,7 +145,10 @@ def _query(operation: Operation) -> list[Json]:
     for field in msgspec.structs.fields(operation.query):
         example = operation.query_examples[field.name]
         parameter = Parameter(field.name, meanings[field.name], field.type, example)
-        told.append(_parameter(parameter, "query", _field_schema(field), is_required=False))
+        schema = _field_schema(field)
+        told.append(_parameter(parameter, "query", schema, is_required=False))
+        if schema.get("type") == "array":
+            told[-1]["explode"] = field.name in operation.query_repeated
     return told
 
 
@@ -205,7 +212,7 @@ def _answer(answer: Answer) -> Json:
     told: Json = {"description": answer.description}
     contents = _also(answer.also)
     if answer.kind is not None:
-        content = {"schema": _schema(answer.kind), "example": _plain(answer.example)}
+        content = {"schema": _answer_schema(answer), "example": _plain(answer.example)}
         contents = {answer.media_type: content, **contents}
     if contents:
         told["content"] = contents
@@ -217,6 +224,12 @@ def _answer(answer: Answer) -> Json:
             for name in answer.links
         }
     return told
+
+
+def _answer_schema(answer: Answer) -> Json:
+    if answer.picked_kind is None:
+        return _schema(answer.kind)
+    return {"anyOf": [_schema(answer.kind), _schema(answer.picked_kind)]}
 
 
 def _problem(status: HTTPStatus, text: ProblemText) -> Json:
@@ -263,10 +276,11 @@ def _components() -> Json:
     for kind in _SHOWN:
         _make_whole(components[kind.__name__], kind)
     _forbid_both(components["TaskRequest"], "run_at", "delay")
-    # To stores a result is text.
-    components["Task"]["properties"]["result"] |= {
-        "anyOf": [_schema(outcome.Response), {"type": "null"}]
-    }
+    _demand_one(components["ManyRequest"], FILTERS, "all")
+    for name in ("Task", "TaskFields"):  # to stores a result is text
+        components[name]["properties"]["result"] |= {
+            "anyOf": [_schema(outcome.Response), {"type": "null"}]
+        }
     return components
 
 
@@ -280,6 +294,14 @@ def _forbid_both(schema: Json, one: str, other: str) -> None:
     """Two fields must not be given together; null is as if it was not given."""
     properties = {name: {"not": {"type": "null"}} for name in (one, other)}
     schema["not"] = {"required": [one, other], "properties": properties}
+
+
+def _demand_one(schema: Json, names: Iterable[str], flag: str) -> None:
+    """One of the fields must be given, or the flag be true."""
+    schema["anyOf"] = [
+        *({"required": [name]} for name in names),
+        {"required": [flag], "properties": {flag: {"const": True}}},
+    ]
 
 
 def _make_whole(schema: Json, kind: type) -> None:

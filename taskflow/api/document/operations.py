@@ -6,12 +6,14 @@ in ``ANY_REQUEST``; ``openapi.py`` makes the document of it.
 
 from __future__ import annotations
 
+import inspect
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from taskflow.api.document.examples import (
     ATTEMPT,
@@ -24,15 +26,34 @@ from taskflow.api.document.examples import (
     URL,
 )
 from taskflow.api.intake import Added, Refused, Summary
+from taskflow.api.listing import Broken
 from taskflow.api.live.events import EventsRequest, LastEventId
+from taskflow.api.many_by_hand import ManyMoved
+from taskflow.api.reading.accept import LINES
 from taskflow.api.reading.head import IdempotencyKeyText
+from taskflow.api.reading.many import ManyRequest
 from taskflow.api.reading.new_task import TaskRequest, TaskRequests
-from taskflow.api.reading.page import PageRequest, cursor_of
+from taskflow.api.reading.page import PageRequest, ShowRequest, cursor_of
 from taskflow.api.reading.prefer import WaitRequest
 from taskflow.api.statistics import StatisticsRequest
 from taskflow.model.event import TaskEvent
+from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import TaskStatistics
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, Task, TaskStatus
+
+
+def _some_fields() -> Any:
+    """A type for a task of which some fields are shown."""
+    _, _, attributes = (inspect.getdoc(Task) or "").partition("\n\nAttributes:\n")
+    fields = [(field.name, field.type | UnsetType, UNSET) for field in msgspec.structs.fields(Task)]
+    meaning = "Those fields of a task that ``fields`` names."
+    document = f"{meaning}\n\nAttributes:\n{attributes}"
+    return msgspec.defstruct(
+        "TaskFields", fields, namespace={"__doc__": document}, forbid_unknown_fields=True
+    )
+
+
+TaskFields: Final = _some_fields()
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -78,6 +99,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         example: A body of it.
         media_type: What the body is.
         also: What else it may be.
+        picked_kind: The type of its body if the request picks fields, if it can.
         fields: Of its head.
         links: Operations that take the ``id`` in it.
     """
@@ -88,6 +110,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     example: object = None
     media_type: str = "application/json"
     also: tuple[Content, ...] = ()
+    picked_kind: Any = None
     fields: tuple[Parameter, ...] = ()
     links: tuple[str, ...] = ()
 
@@ -109,6 +132,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         fields: Of the head of a request.
         query: The type of its query; parameters are its fields.
         query_examples: A value for each of them.
+        query_repeated: Which of those that are lists are given once for each value; the others
+            have commas between them.
         body: The type of the body that it takes, if it takes one.
         body_examples: Bodies, by short names.
         also_takes: Bodies of another media type.
@@ -128,6 +153,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[Parameter, ...] = ()
     query: type[msgspec.Struct] | None = None
     query_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
+    query_repeated: tuple[str, ...] = ()
     body: Any = None
     body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
     also_takes: tuple[Content, ...] = ()
@@ -269,7 +295,6 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
 }
 
 _ID_IN_PATH: Final = Parameter("id", "The task's id, as its POST gave it.", uuid.UUID, TASK_ID)
-LINES: Final = "application/x-ndjson"
 _HEALTHY: Final = "ok\n"
 # What a POST that asks for no body may be answered with.
 _BY_HAND: Final = (
@@ -323,6 +348,23 @@ EVENTS: Final = Answer(
             (TaskEvent,),
             f"id: 7\ndata: {msgspec.json.encode(ENDED_EVENT).decode()}\n\n",
         ),
+    ),
+)
+_MANY: Final = (
+    (
+        "cancel",
+        "Call many tasks off",
+        "Of all tasks that match, those that are PENDING or RUNNING.",
+    ),
+    (
+        "retry",
+        "Run many tasks again",
+        "Of all tasks that match, those that are FAILED or CANCELED, from the start.",
+    ),
+    (
+        "delete",
+        "Delete many tasks",
+        "Of all tasks that match, those that are at their end, with their attempts.",
     ),
 )
 
@@ -410,17 +452,41 @@ OPERATIONS: Final = (
         name="listTasks",
         group="tasks",
         summary="List tasks, the newest first",
-        description="By pages. Each parameter may be given once; unknown ones are refused.",
+        description="By pages, or with `Accept: application/x-ndjson` all that match, one after "
+        "the other as they are read. A task has to match all that is given; without a filter all "
+        "tasks do. A page costs no more however many tasks there are, so it may have fewer tasks "
+        "than the limit, even none, and still lead to a next one: `Link` says whether there is "
+        "one. Each parameter but `tag` may be given once; unknown ones are refused.",
         query=PageRequest,
         query_examples={
             "limit": 20,
-            "status": TaskStatus.FAILED,
+            "status": [TaskStatus.FAILED, TaskStatus.CANCELED],
+            "queue": DEFAULT_QUEUE,
+            "tag": ["color:red"],
+            "host": "example.com",
+            "error_type": ErrorType.TIMEOUT,
+            "created_after": COMPLETED.created_at,
+            "created_before": COMPLETED.created_at,
+            "finished_after": COMPLETED.created_at,
+            "finished_before": COMPLETED.created_at,
+            "url": "/invoices/",
+            "fields": ["id", "status"],
             "cursor": cursor_of(TASK_ID),
         },
+        query_repeated=("tag",),
         answer=Answer(
-            description="A page; shorter than asked for if the tasks on it are large.",
+            description="A page; or a stream, whose last line is an object with a problem as its "
+            "`error` if it breaks off.",
             kind=list[Task],
+            picked_kind=list[TaskFields],  # type: ignore[valid-type]  # made above
             example=[COMPLETED],
+            also=(
+                Content(
+                    LINES,
+                    (Task, TaskFields, Broken),
+                    f'{{"id":"{TASK_ID}","status":"COMPLETED"}}\n',
+                ),
+            ),
             fields=(
                 Parameter(
                     "Link",
@@ -431,6 +497,36 @@ OPERATIONS: Final = (
             ),
         ),
         problems=(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    *(
+        Operation(
+            method="post",
+            path=f"/tasks/{verb}",
+            name=f"{verb}Tasks",
+            group="tasks",
+            summary=summary,
+            description=f"{description} Those that come to another state meanwhile are passed "
+            "over, as are tasks that are handed in meanwhile. After 10 seconds it answers how far "
+            "it came: the same request again goes on. With `dry_run` they are only counted.",
+            body=ManyRequest,
+            body_examples={
+                "some": {"queue": DEFAULT_QUEUE, "host": "example.com", "dry_run": True},
+                "all": {"all": True},
+            },
+            answer=Answer(
+                description="How many it were.",
+                kind=ManyMoved,
+                example=ManyMoved(1250, is_complete=True, dry_run=False),
+            ),
+            problems=(
+                HTTPStatus.REQUEST_TIMEOUT,
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                HTTPStatus.TOO_MANY_REQUESTS,
+                HTTPStatus.SERVICE_UNAVAILABLE,
+            ),
+        )
+        for verb, summary, description in _MANY
     ),
     Operation(
         method="get",
@@ -446,11 +542,12 @@ OPERATIONS: Final = (
             PREFER,
             Parameter("If-None-Match", "The `ETag` of what is known already.", str, '"3a90c45b"'),
         ),
-        query=WaitRequest,
-        query_examples={"wait": 10},
+        query=ShowRequest,
+        query_examples={"fields": ["id", "status"], "wait": 10},
         answer=Answer(
             description="The task.",
             kind=Task,
+            picked_kind=TaskFields,
             example=COMPLETED,
             fields=(ETAG, PREFERENCE_APPLIED),
         ),
@@ -499,7 +596,8 @@ OPERATIONS: Final = (
         "Whoever comes back with `Last-Event-ID` within 5 minutes has missed none.",
         fields=(LAST_EVENT_ID,),
         query=EventsRequest,
-        query_examples={"queue": DEFAULT_QUEUE, "tag": "customer:42"},
+        query_examples={"queue": DEFAULT_QUEUE, "tag": ["customer:42"]},
+        query_repeated=("tag",),
         answer=EVENTS,
         problems=(HTTPStatus.UNPROCESSABLE_ENTITY,),
     ),

@@ -54,7 +54,7 @@ class EventsRequest(msgspec.Struct, frozen=True):
     """
 
     queue: QueueName | None = None
-    tag: TagText | None = None
+    tag: list[TagText] | None = None
 
 
 def event_routes(store: TaskStore, feed: Feed) -> Blueprint:

@@ -10,7 +10,7 @@ from typing import Final
 from werkzeug.datastructures import ETags
 
 from taskflow.api.live.feed import Feed
-from taskflow.api.reading.prefer import preferences_of, preferred_wait, wait_of
+from taskflow.api.reading.prefer import WaitRequest, preferences_of, preferred_wait, wait_of
 from taskflow.model.errors import Unprocessable
 from taskflow.model.task import Task
 
@@ -20,15 +20,28 @@ _TAG_BYTES: Final = 12
 class Patience:
     """For how long an answer may wait, and what it says of that.
 
+    Args:
+        preferred: The values of ``Prefer``.
+        query: All parameters of the request.
+        known: Those that there are.
+
     Attributes:
         seconds: How long; 0 if it may not.
         applied: ``Preference-Applied`` (RFC 7240), if the wait was asked for by a preference.
     """
 
-    def __init__(self, preferred: Sequence[str], query: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        preferred: Sequence[str],
+        query: Mapping[str, Sequence[str]],
+        known: type[WaitRequest] = WaitRequest,
+    ) -> None:
         wish = preferred_wait(preferences_of(preferred))
-        if unknown := query.keys() - {"wait"}:
-            raise Unprocessable(f"there is no parameter {min(unknown)!r}; known is wait")
+        names = known.__struct_fields__
+        if unknown := query.keys() - set(names):
+            raise Unprocessable(
+                f"there is no parameter {min(unknown)!r}; known is {', '.join(names)}"
+            )
         asked = query.get("wait", ())
         if len(asked) > 1:
             raise Unprocessable("wait is given more than once")
