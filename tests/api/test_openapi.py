@@ -70,7 +70,7 @@ def check(answer: Answer, method: str, path: str) -> None:
     sent_type = answer.header("content-type")
     media_type = sent_type.partition(";")[0]
     content = told["content"].get(media_type) or told["content"]["*/*"]
-    is_json = media_type.endswith(("/json", "+json"))
+    is_json = sent_type.endswith(("/json", "+json"))
     body = answer.json if is_json else answer.body.decode("latin-1")
     assert complaints(body, content["schema"]) == []
     for name, header in told.get("headers", {}).items():

@@ -1,0 +1,392 @@
+"""GET /tasks: what can be looked for, which fields are shown, and streams of all that match."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+import uuid
+from urllib.parse import quote, urlencode
+
+import psycopg
+import pytest
+
+from taskflow.api.listing import STREAM_PAGE
+from taskflow.api.reading.accept import wants_lines
+from taskflow.model.outcome import ErrorType
+from taskflow.model.task import Task
+from tests.api.client import check_problem
+from tests.api.live import LiveServer
+from tests.api.test_many import memory_mib
+from tests.test_costs import statements_told
+
+LINES = {"accept": "application/x-ndjson"}
+LATER = {"delay": 3600}
+
+
+@pytest.fixture
+def own_server(empty_url):
+    """A server of each kind without tasks in it."""
+    with LiveServer(database_url=empty_url) as server:
+        yield server
+
+
+def add(server, payload, **fields) -> str:
+    answer = server.post(json.dumps({"payload": payload, **LATER, **fields}).encode())
+    assert answer.status == 201, answer
+    return answer.json["id"]
+
+
+def found(server, *pairs, **query) -> list[str]:
+    """The ids of a page of what is asked for."""
+    answer = server.ask("GET", f"/tasks?{urlencode([*pairs, *query.items()])}")
+    assert answer.status == 200, answer
+    return [task["id"] for task in answer.json]
+
+
+def stream(server, query="", headers=LINES) -> list[dict]:
+    answer = server.ask("GET", f"/tasks?{query}", None, headers)
+    assert (answer.status, answer.header("content-type")) == (200, "application/x-ndjson"), answer
+    assert answer.body.count(b"\n") == len(answer.body.splitlines())
+    return [json.loads(line) for line in answer.body.splitlines()]
+
+
+class TestFilters:
+    def test_each(self, own_server):
+        """By queue, tags, host, error, text in the URL, and all of them together."""
+        server = own_server
+        one = add(server, "http://A.example:8080/Path?q=1", queue="mail", tags={"a": 1, "b": True})
+        two = add(server, {"url": "http://b.example/päth"}, tags={"a": "1", "b": "x y"})
+        three = add(server, "http://[::1]/", queue="mail", tags={"a": "one"})
+        failed = server.run(b"7")
+        assert found(server, queue="mail") == [three, one]
+        assert found(server, queue="default") == [failed["id"], two]
+        assert found(server, tag="a:1") == [two, one]
+        assert found(server, ("tag", "a:1"), ("tag", "b:true")) == [one]
+        assert found(server, ("tag", "a:1"), ("tag", "a:one")) == []
+        assert found(server, tag="b:x y") == [two]
+        assert found(server, host="a.example") == found(server, host="A.EXAMPLE.") == [one]
+        assert found(server, host="[::1]") == found(server, host="0::1") == [three]
+        assert found(server, host="a.example:8080") == []
+        assert found(server, error_type="invalid_url") == [failed["id"]]
+        assert found(server, url="/Path?q") == [one]
+        assert found(server, url="/path?q") == []
+        assert found(server, url="päth") == [two]
+        assert found(server, queue="mail", host="::1", status="PENDING,FAILED") == [three]
+        assert found(server, queue="mail", error_type="dns") == []
+
+    def test_moments(self, own_server):
+        """From a moment on, that moment included, and up to one, which is not."""
+        server = own_server
+        ids = [server.run(b"1")["id"] for _ in range(3)]
+        waiting = add(server, "http://x/")
+        tasks = [server.show(task_id) for task_id in [*ids, waiting]]
+        created = tasks[1]["created_at"]
+        assert found(server, created_after=created) == [waiting, ids[2], ids[1]]
+        assert found(server, created_before=created) == [ids[0]]
+        assert found(server, created_after=created, created_before=created) == []
+        finished = tasks[1]["finished_at"]
+        assert found(server, finished_after=finished) == [ids[2], ids[1]]
+        assert found(server, finished_before=finished) == [ids[0]]
+        assert found(server, finished_before="9999-12-31T23:59:59Z") == ids[::-1]
+        assert found(server, created_after="0001-01-01T00:00:00+23:59") == [waiting, *ids[::-1]]
+        in_another_zone = created.replace("Z", "+00:00")
+        assert found(server, created_before=in_another_zone) == [ids[0]]
+
+    def test_they_stay_in_the_link(self, own_server):
+        """Who follows the links sees all that match, and nothing else."""
+        text = 'a:1 & "2" <é>;,%'
+        ids = [
+            add(own_server, f"http://x/{n}", tags={"t": text[2:], "n": n % 2}) for n in range(10)
+        ]
+        query = [("tag", f"t:{text[2:]}"), ("tag", "n:1"), ("url", "x/"), ("fields", "id,tags")]
+        target, seen = f"/tasks?{urlencode([*query, ('limit', 2)])}", []
+        while target is not None:
+            answer = own_server.ask("GET", target)
+            assert [list(task) for task in answer.json] == [["id", "tags"]] * len(answer.json)
+            seen += [task["id"] for task in answer.json]
+            link = answer.header("link")
+            target = link and link.partition(">")[0].removeprefix("<")
+        assert seen == ids[::-2]
+
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        {
+            "queue": ["", "a b", "-", "é", "x" * 65, "a\n", "a\0"],
+            "tag": ["", "color", ":red", "a b:c", "a:\0", "a:b\n", "é:1", "a:" + "x" * 257],
+            "host": ["", "a b", "a/b", "x@y", "a?", "a#", "\0", "x" * 256, "a\\b"],
+            "error_type": ["", "nothing", "TIMEOUT", "timeout,dns", "null"],
+            "created_after": ["", "yesterday", "2026-11-24", "2026-11-24T06:57:50", "0", "1e9"],
+            "created_before": ["2026-13-01T00:00:00Z", "2026-11-24T06:57:50 01:00"],
+            "finished_after": ["null", "\0"],
+            "finished_before": ["NaN", "9999-12-31T23:59:60Z2"],
+            "url": ["", "a\nb", "\0", "\x7f"],
+            "fields": ["", "id,", "nothing", "ID", "id, status", "*", "\0"],
+        }.items(),
+    )
+    def test_bad_values(self, server, name, values):
+        """422, naming the parameter and what is allowed; twice is too often for all but tags."""
+        for value in values:
+            answer = server.ask("GET", f"/tasks?{urlencode({name: value})}")
+            problem = check_problem(answer, 422, "must be")
+            assert problem["detail"].startswith(f"{name} must be "), value
+        if name != "tag":
+            answer = server.ask("GET", f"/tasks?{name}=x&{name}=x")
+            check_problem(answer, 422, f"{name} is given more than once")
+
+    def test_sixteen_tags(self, server):
+        """As many as a task may have, and no more."""
+        for count, status in ((16, 200), (17, 422)):
+            query = "&".join(f"tag=t{n}:{n}" for n in range(count))
+            assert server.ask("GET", f"/tasks?{query}").status == status
+
+    def test_all_that_is_wrong_is_told(self, server):
+        """At once, each by its name."""
+        answer = server.ask("GET", "/tasks?limit=0&x=1&created_after=2026-11-24T06:57:50+01:00")
+        check_problem(answer, 422, "limit must", "'x'", "created_after must be a date", "%2B")
+
+    @pytest.mark.parametrize("error_type", list(ErrorType))
+    def test_error_types(self, server, error_type):
+        """Each that there is can be looked for."""
+        assert server.ask("GET", f"/tasks?error_type={error_type}").status == 200
+
+    @pytest.mark.parametrize("text", ["'; DROP TABLE x", "%", "_", "\\", "{}", "%(x)s", "é\ufffd"])
+    def test_texts_are_texts(self, server, text):
+        """Whatever they are to databases: they find themselves and nothing else."""
+        url = f"http://x/{uuid.uuid4()}/"
+        added = add(server, url + text, tags={"text": text})
+        add(server, url, tags={"text": "x"})
+        assert found(server, ("url", url + text)) == [added]
+        assert added in found(server, tag=f"text:{text}")
+
+
+class TestFields:
+    def test_in_a_list(self, server):
+        """Just these, in the order of the task, each as it is in the whole."""
+        task_id = server.run(b'{"url": "nothing"}')["id"]
+        [whole] = [task for task in server.ask("GET", "/tasks").json if task["id"] == task_id]
+        for fields in (["id"], ["id", "status", "error"], list(whole)):
+            answer = server.ask("GET", f"/tasks?fields={','.join(reversed(fields))},id")
+            [task] = [task for task in answer.json if task["id"] == task_id]
+            assert list(task.items()) == [(name, whole[name]) for name in whole if name in fields]
+
+    @pytest.mark.parametrize("field", Task.__struct_fields__)
+    def test_of_one_task(self, server, target, field):
+        """Each alone, of a task with a result."""
+        task = server.run(json.dumps(f"{target.url}/json").encode())
+        answer = server.ask("GET", f"/tasks/{task['id']}?fields={field}")
+        assert (answer.status, answer.json) == (200, {field: task[field]})
+
+    def test_bad_ones(self, server):
+        """422 for a field that there is not; other parameters are nobody's business."""
+        task_id = add(server, "http://x/")
+        for query in ("fields=nothing", "fields=", "fields=id&fields=id"):
+            check_problem(server.ask("GET", f"/tasks/{task_id}?{query}"), 422, "fields ")
+        assert server.ask("GET", f"/tasks/{task_id}?other=1").status == 200
+        check_problem(server.ask("GET", f"/tasks/{uuid.uuid4()}?fields=id"), 404)
+
+    def test_small_fields_of_large_tasks(self, own_server):
+        """A page without what is large is not shortened by it."""
+        for _ in range(20):
+            add(own_server, "x" * (2**20 - 100))
+        assert len(own_server.ask("GET", "/tasks").json) == 17
+        answer = own_server.ask("GET", "/tasks?fields=id,status")
+        assert (len(answer.json), answer.header("link")) == (20, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], False),
+        (["*/*"], False),
+        (["application/*"], False),
+        (["application/json"], False),
+        (["text/html, application/xhtml+xml, */*;q=0.8"], False),
+        (["application/x-ndjson"], True),
+        (["APPLICATION/X-NDJSON; charset=utf-8"], True),
+        (["application/ndjson"], True),
+        (["application/x-ndjson, */*"], True),
+        (["application/x-ndjson;q=0.5, */*;q=0.1"], True),
+        (["application/x-ndjson;q=0.5, */*"], False),
+        (["application/x-ndjson;q=0"], False),
+        (["application/x-ndjson;q=zero"], False),
+        (["application/x-ndjson, application/json"], False),
+        (["application/json;q=0.9", "application/x-ndjson"], True),
+        (["application/json", "application/x-ndjson;q=0.9"], False),
+    ],
+)
+def test_who_wants_lines(values, expected):
+    """Who names them, and does not like JSON better or as well."""
+    assert wants_lines(values) is expected
+
+
+class TestStream:
+    def test_all_that_match(self, own_server):
+        """Newest first, each once, whatever has come meanwhile, however many pages it are."""
+        count = 2 * STREAM_PAGE + 7
+        tasks = [{"payload": f"http://x/{n}", "queue": f"q{n % 2}", **LATER} for n in range(count)]
+        answer = own_server.ask("POST", "/tasks", json.dumps(tasks).encode())
+        ids = [task["id"] for task in answer.json]
+        assert [task["id"] for task in stream(own_server)] == ids[::-1]
+        assert stream(own_server) == own_server.ask("GET", "/tasks?limit=1000").json
+        some = stream(own_server, "queue=q1&fields=id")
+        assert some == [{"id": task_id} for task_id in ids[1::2][::-1]]
+        assert stream(own_server, "queue=none") == []
+        assert stream(own_server, "status=COMPLETED") == []
+
+    @pytest.mark.parametrize("limit", [1, STREAM_PAGE, STREAM_PAGE + 1, 1500, "0" * 30 + "9"])
+    def test_a_limit(self, memory_server, limit):
+        """As many as are asked for, also more than a page has."""
+        tasks = [{"payload": 1, **LATER}] * 1600
+        assert memory_server.ask("POST", "/tasks", json.dumps(tasks).encode()).status == 201
+        assert len(stream(memory_server, f"limit={limit}")) == int(limit)
+
+    @pytest.mark.parametrize("limit", ["0", "-1", "", "1.0", "9" * 30, "%EF%BC%91"])
+    def test_bad_limits(self, server, limit):
+        """422 as ever, before anything is streamed."""
+        answer = server.ask("GET", f"/tasks?limit={limit}", None, LINES)
+        check_problem(answer, 422, "limit must be a whole number from 1 on")
+
+    def test_a_line_is_a_line(self, own_server):
+        """Payloads are kept with the line ends in them, and are shown on one line all the same."""
+        own_server.post(
+            b'{"payload": {"url":\r\n "http://x/\\n",\n\n"body": "\\r\\n"}, "delay": 9}'
+        )
+        [task] = stream(own_server)
+        assert task["payload"] == {"url": "http://x/\n", "body": "\r\n"}
+
+    def test_from_a_cursor_on(self, own_server):
+        """A stream goes on where a page ended."""
+        ids = [add(own_server, n) for n in range(5)]
+        link = own_server.ask("GET", "/tasks?limit=2").header("link")
+        cursor = link.partition("cursor=")[2].partition(">")[0]
+        assert [task["id"] for task in stream(own_server, f"cursor={cursor}")] == ids[2::-1]
+
+    def test_head(self, server):
+        """The head alone, and the connection goes on."""
+        with server.connect() as connection:
+            for _ in range(2):
+                answer = connection.ask("HEAD", "/tasks", None, LINES)
+                assert (answer.status, answer.body) == (200, b"")
+                assert answer.header("content-type") == "application/x-ndjson"
+            assert connection.ask("GET", "/livez").status == 200
+
+    def test_large_tasks(self, own_server):
+        """Each page is bounded in bytes, and all of them come."""
+        ids = [add(own_server, "x" * (2**20 - 100)) for _ in range(20)]
+        assert [task["id"] for task in stream(own_server)] == ids[::-1]
+
+
+FILL = """
+INSERT INTO taskflow_tasks (payload, size_bytes, run_at, host)
+SELECT to_json('http://x/' || repeat('x', 400)), 411, now() + interval '1 hour', n || '.example'
+FROM generate_series(1, %s) AS n
+"""
+
+
+def fill(url: str, count: int) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(FILL, [count])
+        connection.execute("VACUUM ANALYZE taskflow_tasks")
+
+
+@contextlib.contextmanager
+def streaming(server, query=""):
+    """A connection on which a stream has begun, with little room for what nobody reads."""
+    with server.connect() as connection:
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head = f"GET /tasks?{query} HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n"
+        connection.send(head.encode())
+        assert connection.read_raw_head()[0] == 200
+        yield connection
+
+
+@contextlib.contextmanager
+def pages_counted():
+    """How many pages were read from the database up to now."""
+    statements = []
+    with statements_told(lambda query, params: statements.append("size_bytes" in str(query))):
+        yield lambda: sum(statements)
+
+
+def settled(count) -> int:
+    """The count once it has not changed for a while."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        before = count()
+        time.sleep(0.3)
+        if count() == before:
+            return before
+    raise AssertionError("it never ends")
+
+
+class TestLongStreams:
+    COUNT = 50_000
+
+    def test_constant_memory(self, database_uri):
+        """50,000 tasks, of 45 MB as JSON: the process does not grow with them."""
+        with LiveServer(database_url=database_uri) as server:
+            fill(database_uri, self.COUNT)
+            stream(server, "limit=1000")
+            grown_before, lines = memory_mib(), 0
+            with streaming(server) as connection:
+                while chunk := connection.read_chunk():
+                    lines += chunk.count(b"\n")
+            assert lines == self.COUNT
+            assert memory_mib() - grown_before < 15
+
+    def test_who_does_not_read_and_who_leaves(self, database_uri):
+        """No more is looked for than is taken, and nothing any more for who has left."""
+        with LiveServer(database_url=database_uri) as server:
+            fill(database_uri, self.COUNT)
+            with pages_counted() as count:
+                with streaming(server) as connection:
+                    connection.read_chunk()
+                    waited_at = settled(count)
+                    assert 0 < waited_at < self.COUNT / STREAM_PAGE / 2
+                assert settled(count) <= waited_at + 1
+            server.check_serves()
+
+    def test_who_leaves_while_nothing_is_found(self, database_uri):
+        """Also when there is nothing to be sent to them: the search ends in the middle."""
+        with LiveServer(database_url=database_uri) as server:
+            fill(database_uri, 4 * self.COUNT)
+            with pages_counted() as count:
+                with streaming(server, f"host=7.example&url={quote('x' * 100)}"):
+                    pass
+                assert settled(count) < 40
+            server.check_serves()
+
+    def test_the_database_goes_in_the_middle(self, database_uri, postgres_server):
+        """The last line says so, after whole ones: nobody takes it for the end."""
+        name = psycopg.conninfo.conninfo_to_dict(database_uri)["dbname"]
+        with LiveServer(database_url=database_uri) as server:
+            fill(database_uri, self.COUNT)
+            with streaming(server) as connection:
+                body = connection.read_chunk()
+                with psycopg.connect(postgres_server, autocommit=True) as other:
+                    other.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+                while chunk := connection.read_chunk():
+                    body += chunk
+            *tasks, last = [json.loads(line) for line in body.splitlines()]
+            assert 0 < len(tasks) < self.COUNT
+            assert all("id" in task for task in tasks)
+            assert list(last) == ["error"]
+            assert last["error"]["status"] == 503
+            check_problem(server.ask("GET", "/tasks", None, LINES), 503)
+
+    def test_tasks_that_come_meanwhile(self, memory_server):
+        """They are not shown, and none is shown twice."""
+        lines = b'{"payload": "' + b"x" * 300 + b'", "delay": 3600}\n'
+        headers = {"content-type": "application/x-ndjson"}
+        assert memory_server.ask("POST", "/tasks", lines * 20_000, headers).status == 200
+        with streaming(memory_server, "fields=id,payload") as connection:
+            body = connection.read_chunk()
+            late = memory_server.add(b'"late"')
+            while chunk := connection.read_chunk():
+                body += chunk
+        ids = [json.loads(line)["id"] for line in body.splitlines()]
+        assert len(ids) >= 20_000
+        assert ids == sorted(set(ids), reverse=True)
+        assert late not in ids
