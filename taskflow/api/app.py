@@ -16,7 +16,7 @@ from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
 from taskflow.api.live.events import event_routes
 from taskflow.api.live.feed import Feed
-from taskflow.api.many_by_hand import many_by_hand_routes
+from taskflow.api.many_by_hand import NoVerb, many_by_hand_routes
 from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
 from taskflow.api.results import result_routes
 from taskflow.api.statistics import statistics_routes
@@ -50,6 +50,7 @@ def create_app(
     app.config["BODY_TIMEOUT"] = settings.request_seconds
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
+    app.url_map.converters["default"] = NoVerb
     problems.install(app)
     feed = feed or Feed(store, settings.poll_seconds)
     app.register_blueprint(task_routes(store, settings, feed))

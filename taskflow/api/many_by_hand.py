@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 import trio
 from quart import Blueprint, Response
+from werkzeug.routing import BaseConverter
 
 from taskflow.api.bodies import read_body
 from taskflow.api.problems import store_in_time
@@ -24,6 +25,13 @@ BATCH: Final = 500
 MOST_SECONDS: Final = 10.0
 
 _MoveMany: TypeAlias = Callable[[Collection[uuid.UUID]], Awaitable[Collection[uuid.UUID]]]
+
+
+class NoVerb(BaseConverter):
+    """A part of a path, an id say, that is none of the verbs, which take only POST."""
+
+    regex = "(?!(?:cancel|retry|delete)$)[^/]+"
+    part_isolating = True
 
 
 class ManyMoved(msgspec.Struct, frozen=True):
