@@ -104,7 +104,6 @@ def full_table(postgres_server):
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(FILL, {"rows": ROWS})
             connection.execute("VACUUM ANALYZE taskflow_tasks, taskflow_tags")
-            print(connection.execute().fetchall())
             yield connection
 
 
