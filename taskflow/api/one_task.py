@@ -117,4 +117,4 @@ class OneTaskConnection(TrioASGIHTTPConnection):
 
 
 def _may_wait(request: Request) -> bool:
-    return "Prefer" in request.headers or b"wait" in request.query_string
+    return "Prefer" in request.headers or bool(request.query_string)

@@ -577,9 +577,9 @@ WHERE key IN (
 RETURNING key
 
 -- name: wait_for_writers
--- Those who write at this moment may not know yet that events are recorded. They are done in a
--- moment; if not, what they do may be missing.
-LOCK TABLE taskflow_tasks IN SHARE MODE
+-- Those who have looked whether events are recorded, and are about to commit. They are done in a
+-- moment; if not, what they do may be missing. Who comes later looks when this transaction is over.
+SELECT pg_advisory_xact_lock(8386658447506927982)
 
 -- name: are_events_recorded
 -- Whether they are, and whether for so long that nobody need say so again yet.
@@ -619,6 +619,7 @@ ORDER BY id LIMIT %(limit)s
 -- name: forget_events
 WITH old AS (
     SELECT id, at FROM taskflow_events ORDER BY id LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
 ), forgotten AS (
     DELETE FROM taskflow_events
     WHERE id IN (SELECT id FROM old WHERE at < now() - make_interval(secs => %(age_seconds)s))

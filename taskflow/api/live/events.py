@@ -29,6 +29,7 @@ RECONNECT_MILLISECONDS: Final = 1000
 _ENCODER: Final = msgspec.json.Encoder()
 _POSITION: Final = re.compile("[0-9]{1,18}")
 _BEGINNING: Final = f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
+_ALIVE: Final = b": heartbeat\n\n"
 _BEHIND: Final = (
     "events came faster than they were read; connect again with Last-Event-ID to go on where this "
     "ends"
@@ -144,11 +145,20 @@ async def _stream(
 ) -> AsyncIterator[bytes]:
     """Events as they are sent; of a single task up to its end, beginning with how it stands."""
     yield _BEGINNING
-    async with feed.watching(wanted) as watcher:
+    with feed.watching(wanted) as watcher:
+        while not await _has_begun(watcher):
+            yield _ALIVE
         story = _Story(store, watcher, wanted, after)
         with contextlib.suppress(StoreUnavailable):  # who comes again finds what was missed
             while not story.is_over:
                 yield await story.go_on()
+
+
+async def _has_begun(watcher: Watcher) -> bool:
+    """Whether it begins before the client wants to hear that the connection lives."""
+    with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
+        await watcher.begun()
+    return not waiting.cancelled_caught
 
 
 class _Story:
@@ -160,7 +170,7 @@ class _Story:
         self._store = store
         self._watcher = watcher
         self._wanted = wanted
-        self._until = watcher.position
+        self._until = watcher.start or 0
         self._after = self._until if after is None else after
         self._is_new = after is None
         self._stands: tuple[TaskStatus, int] | None = None
@@ -168,6 +178,8 @@ class _Story:
 
     async def go_on(self) -> bytes:
         """What comes next, once it does."""
+        if self._watcher.start is None:
+            return self._farewell()
         if self._after < self._until:
             return await self._missed()
         if self._is_new:
@@ -191,22 +203,37 @@ class _Story:
         return b"".join([*told, *map(self._tell, page.events)])
 
     async def _beginning(self) -> bytes:
-        return _place(self._until) + await self._present()
+        return _place(self._until) + await self._present(self._until)
 
     async def _heartbeat(self) -> bytes:
         """That the connection lives; and what was not told, against all expectations."""
-        return _place(self._watcher.position) + await self._present()
+        position, told = self._watcher.position, b""
+        with contextlib.suppress(StoreUnavailable):  # of which the connection does not die
+            told = await self._present(position, is_known=self._stands is None)
+        return _place(position) + told
 
-    async def _present(self) -> bytes:
-        """How the task stands, if it is one and that was not told."""
+    async def _present(self, position: int, *, is_known: bool = False) -> bytes:
+        """How the task stands, if it is one and neither was told that nor is about to be.
+
+        Args:
+            position: Up to where everything was told.
+            is_known: Whether the client was told by then how it stood, in another stream.
+        """
         if self._wanted.task_id is None:
             return b""
         with store_in_time():
             task = await self._store.get(self._wanted.task_id)
-        if task is None:  # deleted
-            self.is_over = True
-            return b""
-        return self._tell(_event_of(task, self._watcher.position))
+            if task is None:  # deleted
+                self.is_over = True
+                return b""
+            stands = (task.status, task.attempt)
+            if is_known and not task.status.is_final:
+                self._stands = stands
+            if self._stands == stands:
+                return b""
+            # What it went through meanwhile is told in its order.
+            later = await self._store.events_after(position, limit=1, wanted=self._wanted)
+        return b"" if later.events else self._tell(_event_of(task, position))
 
     def _tell(self, event: TaskEvent) -> bytes:
         if self._wanted.task_id is not None:
@@ -225,7 +252,7 @@ class _Story:
 
 def _place(position: int) -> bytes:
     """A sign of life that tells the client from where on to ask if it comes back."""
-    return b": heartbeat\nid: %d\n\n" % position
+    return _ALIVE[:-1] + b"id: %d\n\n" % position
 
 
 def _special(name: str, detail: str) -> bytes:

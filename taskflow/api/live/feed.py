@@ -11,7 +11,7 @@ import itertools
 import math
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
 import trio
@@ -38,7 +38,7 @@ class Watcher:
 
     Attributes:
         wanted: Which ones.
-        position: Up to where it was told of everything.
+        start: After which event it is told of them; ``None`` as long as it is not.
         is_behind: Whether it was dropped since it did not keep up.
         has_gap: Whether it was dropped since some events cannot be told any more.
     """
@@ -47,31 +47,46 @@ class Watcher:
         self.wanted: Final = wanted
         self._send, self._receive = trio.open_memory_channel[TaskEvent](MOST_UNREAD)
         self._begun = trio.Event()
-        self.position = 0
+        self._read_to = 0
+        self._told_to = 0
+        self.start: int | None = None
         self.is_behind = False
         self.has_gap = False
 
-    async def begun(self) -> int:
-        """The position from which on events come; waits until there is one."""
+    @property
+    def position(self) -> int:
+        """Up to where it has read all that it wants."""
+        is_anything_unread = self._receive.statistics().current_buffer_used > 0
+        return self._read_to if is_anything_unread else self._told_to
+
+    async def begun(self) -> None:
+        """Wait until there is a start, or there will be none."""
         await self._begun.wait()
-        return self.position
 
     async def next_event(self) -> TaskEvent | None:
         """The next one; ``None`` when no more will come."""
         try:
-            return await self._receive.receive()
+            event = await self._receive.receive()
         except trio.EndOfChannel:
             return None
+        self._read_to = event.id
+        return event
 
     def begin(self, position: int) -> None:
         """Events after this position will come."""
         if not self._begun.is_set():
-            self.position = position
+            self.start = self._read_to = self._told_to = position
             self._begun.set()
+
+    def told_to(self, position: int) -> None:
+        """All up to there was told."""
+        if self.start is not None:
+            self._told_to = position
 
     def tell(self, event: TaskEvent) -> None:
         """Something happened."""
-        if not self.wanted.accepts(event):
+        # What was being read when it came is before its start.
+        if self.start is None or not self.wanted.accepts(event):
             return
         try:
             self._send.send_nowait(event)
@@ -131,6 +146,7 @@ class Feed:
         self._watchers: defaultdict[uuid.UUID | None, set[Watcher]] = defaultdict(set)
         self._waiters: defaultdict[uuid.UUID, set[Waiter]] = defaultdict(set)
         self._unseen: set[uuid.UUID] = set()
+        self._at_once = BATCH
         self._joined = Bell()
         self._scope: Final = trio.CancelScope()
         self._is_over = False
@@ -150,13 +166,12 @@ class Feed:
         """Serve no longer."""
         self._scope.cancel()
 
-    @contextlib.asynccontextmanager
-    async def watching(self, wanted: EventFilter) -> AsyncIterator[Watcher]:
-        """Be told of these events within the block."""
+    @contextlib.contextmanager
+    def watching(self, wanted: EventFilter) -> Iterator[Watcher]:
+        """Be told of these events within the block, once that has begun."""
         watcher = Watcher(wanted)
         with _member(self._watchers, wanted.task_id, watcher):
             self._join()
-            await watcher.begun()
             yield watcher
 
     @contextlib.contextmanager
@@ -217,25 +232,33 @@ class Feed:
             if event.task_id in self._waiters:
                 self._unseen.add(event.task_id)
         for watcher in self._all_watchers():
-            watcher.position = page.events[-1].id if page.events else position
+            watcher.told_to(page.events[-1].id if page.events else position)
         return page
 
     def _end_with_a_gap(self) -> None:
         for watcher in self._all_watchers():
-            watcher.has_gap = True
-            watcher.end()
+            if watcher.start is not None:
+                watcher.has_gap = True
+                watcher.end()
         self._unseen |= self._waiters.keys()
 
     async def _look(self) -> None:
         """Look at the tasks that somebody waits for and that changed, or are new here."""
         self._unseen &= self._waiters.keys()
-        wanted = set(self._unseen)
-        if not wanted:
-            return
-        found = {task.id: task for task in await self._store.get_many(wanted)}
-        self._unseen -= wanted
-        for task_id in wanted:
-            for waiter in self._waiters.get(task_id, ()):
+        while wanted := set(itertools.islice(self._unseen, self._at_once)):
+            # Who comes while the store is looking may know more by then than it has seen.
+            waiters = [(task_id, waiter) for task_id in wanted for waiter in self._waiters[task_id]]
+            self._unseen -= wanted
+            try:
+                found = {task.id: task for task in await self._store.get_many(wanted)}
+            except StoreUnavailable:
+                self._unseen |= wanted
+                # They may be so large that not all of them come in time.
+                self._at_once = max(1, self._at_once // 2)
+                raise
+            self._at_once = min(BATCH, self._at_once * 2)
+            self._unseen &= self._waiters.keys()
+            for task_id, waiter in waiters:
                 waiter.see(found.get(task_id))
 
     async def _wait_for_news(self) -> None:

@@ -35,9 +35,18 @@ CREATE FUNCTION taskflow_begin_events() RETURNS void LANGUAGE sql AS $$
     SELECT pg_notify('taskflow_events', '');
 $$;
 
+-- Who begins the recording waits for those who looked before: they hold this lock together, from
+-- the look to their commit. A lock of the table would do as well, but wait for its vacuum.
+CREATE FUNCTION taskflow_are_events_recorded() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(8386658447506927982);
+    RETURN EXISTS (SELECT FROM taskflow_event_log WHERE recorded_until > now());
+END
+$$;
+
 CREATE FUNCTION taskflow_record_added() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM taskflow_event_log WHERE recorded_until > now())
+    IF taskflow_are_events_recorded()
        AND EXISTS (SELECT FROM after)
     THEN
         PERFORM taskflow_begin_events();
@@ -54,7 +63,7 @@ $$;
 
 CREATE FUNCTION taskflow_record_moved() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM taskflow_event_log WHERE recorded_until > now())
+    IF taskflow_are_events_recorded()
        AND EXISTS (SELECT FROM after JOIN before USING (id) WHERE after.status <> before.status)
     THEN
         PERFORM taskflow_begin_events();

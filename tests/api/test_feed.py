@@ -1,0 +1,631 @@
+"""The feed, on a store in memory and Trio's virtual clock: who waits, who watches, at what cost."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections import Counter
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from taskflow.api.live import feed as feeding
+from taskflow.api.live.events import _stream
+from taskflow.api.live.feed import BATCH, MOST_UNREAD, Feed
+from taskflow.api.live.waiting import awaited, ended
+from taskflow.model.errors import StoreUnavailable
+from taskflow.model.event import ALL_EVENTS, EventFilter
+from taskflow.model.task import TaskStatus
+from taskflow.store.memory import MemoryStore
+from tests.store.contract import completed, new_task
+
+POLL_SECONDS = 5.0
+VERBS = ("record_events", "events_after", "get_many", "get")
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
+class WatchedStore(MemoryStore):
+    """Counts what the feed asks for; a verb that has something to do first does that.
+
+    Attributes:
+        before: What to await before a verb's work is done.
+        after: What to await when it is done, before its caller is told.
+        asked: How many tasks were looked for, call by call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+        self.before: dict[str, object] = {}
+        self.after: dict[str, object] = {}
+        self.asked: list[int] = []
+
+    async def _call(self, verb, *args, **kwargs):
+        self.calls[verb] += 1
+        await self.before.get(verb, trio.lowlevel.checkpoint)()
+        found = await getattr(super(), verb)(*args, **kwargs)
+        await self.after.get(verb, trio.lowlevel.checkpoint)()
+        return found
+
+    async def record_events(self):
+        return await self._call("record_events")
+
+    async def events_after(self, position, **asked):
+        return await self._call("events_after", position, **asked)
+
+    async def get_many(self, task_ids):
+        self.asked.append(len(task_ids))
+        return await self._call("get_many", task_ids)
+
+    async def get(self, task_id):
+        return await self._call("get", task_id)
+
+    def tell(self, count: int) -> None:
+        """So many events of one more task."""
+        task = new_task().as_task(uuid.uuid4(), created_at=self._now(), run_at=self._now())
+        for _ in range(count):
+            self._record_event(task)
+
+
+class Scene:
+    """A feed that runs, on a store with a node."""
+
+    def __init__(self, nursery: trio.Nursery, store: WatchedStore, node: uuid.UUID) -> None:
+        self.nursery = nursery
+        self.store = store
+        self.node = node
+        self.feed = Feed(store, POLL_SECONDS)
+        self.ends: dict[uuid.UUID, list[TaskStatus | None]] = {}
+        nursery.start_soon(self.feed.run)
+
+    async def add(self, count: int = 1):
+        return await self.store.add([new_task() for _ in range(count)])
+
+    async def end(self, count: int) -> None:
+        """Run so many tasks to their end, in one batch."""
+        claims = await self.store.claim(self.node, limit=count)
+        assert len(claims) == count
+        await self.store.settle([completed(claim) for claim in claims])
+
+    async def wait(self, task_id: uuid.UUID, seconds: float = 60) -> None:
+        task = await awaited(self.feed, task_id, seconds, lambda task: task.status.is_final)
+        self.ends.setdefault(task_id, []).append(task and task.status)
+
+    def all_ended(self, count: int) -> bool:
+        told = [status for statuses in self.ends.values() for status in statuses]
+        return told == [TaskStatus.COMPLETED] * count
+
+    async def stream(self, wanted=ALL_EVENTS, after=None) -> list[bytes]:
+        return [part async for part in _stream(self.store, self.feed, wanted, after)]
+
+
+@pytest.fixture
+async def scene(nursery):
+    store = WatchedStore()
+    scene = Scene(nursery, store, await store.register("here", lease_seconds=1e6))
+    yield scene
+    scene.feed.end()
+    await wait_all_tasks_blocked()
+    assert not scene.feed._watchers
+    assert not scene.feed._waiters
+
+
+# Waiting
+
+
+async def test_many_wait_at_the_cost_of_one(scene):
+    """2,000 who wait for as many tasks: some calls for each batch of endings, and no more."""
+    tasks = await scene.add(2000)
+    for task in tasks:
+        scene.nursery.start_soon(scene.wait, task.id)
+    await wait_all_tasks_blocked()
+    scene.store.calls.clear()
+    scene.store.asked.clear()
+    for _ in range(4):
+        await scene.end(500)
+        await wait_all_tasks_blocked()
+    assert scene.all_ended(2000)
+    assert scene.store.calls["record_events"] == scene.store.calls["get"] == 0
+    assert scene.store.calls["get_many"] <= 8
+    assert scene.store.calls["events_after"] <= 12
+    assert sum(scene.store.asked) <= 4000
+
+
+async def test_many_wait_for_one_task(scene):
+    """It is read once for all of them."""
+    [task] = await scene.add()
+    for _ in range(2000):
+        scene.nursery.start_soon(scene.wait, task.id)
+    await wait_all_tasks_blocked()
+    scene.store.asked.clear()
+    await scene.end(1)
+    await wait_all_tasks_blocked()
+    assert scene.all_ended(2000)
+    assert set(scene.store.asked) == {1}
+    assert len(scene.store.asked) <= 2
+
+
+async def test_waiting_costs_nothing_while_nothing_happens(scene):
+    """One look at the events each time that it is polled, whoever waits."""
+    for task in await scene.add(100):
+        scene.nursery.start_soon(scene.wait, task.id, 50)
+    await wait_all_tasks_blocked()
+    scene.store.calls.clear()
+    await trio.sleep(40.5)
+    assert scene.store.calls == {"events_after": 8}
+
+
+async def test_nothing_is_asked_when_nobody_waits(scene):
+    """Neither before the first nor after the last one."""
+    tasks = await scene.add(10)
+    await scene.end(5)
+    await trio.sleep(100)
+    assert scene.store.calls == {}
+    await scene.wait(tasks[-1].id, 1)
+    await trio.sleep(POLL_SECONDS + 1)
+    scene.store.calls.clear()
+    await scene.end(5)
+    await trio.sleep(1000)
+    assert scene.store.calls == {}
+
+
+async def test_the_answer_comes_at_once(scene):
+    """For what has ended already, for what is not there, and as soon as it ends."""
+    first, second = await scene.add(2)
+    await scene.end(1)
+    began = trio.current_time()
+    await scene.wait(first.id)
+    await scene.wait(uuid.uuid4())
+    assert trio.current_time() - began < 0.001
+    assert list(scene.ends.values()) == [[TaskStatus.COMPLETED], [None]]
+    scene.nursery.start_soon(scene.wait, second.id)
+    await trio.sleep(17)
+    began = trio.current_time()
+    await scene.end(1)
+    await wait_all_tasks_blocked()
+    assert scene.ends[second.id] == [TaskStatus.COMPLETED]
+    assert trio.current_time() - began < 0.001
+
+
+async def test_whose_time_is_over_is_told_how_it_stands(scene):
+    """As it was seen last."""
+    [task] = await scene.add()
+    scene.nursery.start_soon(scene.wait, task.id, 10)
+    await trio.sleep(5)
+    await scene.store.claim(scene.node, limit=1)
+    await trio.sleep(6)
+    assert scene.ends[task.id] == [TaskStatus.RUNNING]
+
+
+@pytest.mark.parametrize("verb", ["record_events", "events_after", "get_many"])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_what_happens_while_the_feed_looks_is_not_missed(scene, verb, when):
+    """A task ends, and somebody comes for another one, at any moment of a look."""
+    tasks = await scene.add(3)
+
+    async def act():
+        del getattr(scene.store, when)[verb]
+        await scene.end(1)
+        scene.nursery.start_soon(scene.wait, tasks[1].id)
+        await wait_all_tasks_blocked()
+        await scene.end(1)
+
+    for task in tasks[::2]:
+        scene.nursery.start_soon(scene.wait, task.id)
+    getattr(scene.store, when)[verb] = act
+    await trio.sleep(0.1)
+    await scene.end(1)
+    await trio.sleep(0.1)
+    assert scene.all_ended(3)
+
+
+async def test_who_comes_while_its_task_is_looked_at_is_not_told_of_the_past(scene):
+    """What the store saw before somebody came is not what it waits for: not here yet, for one."""
+    [task] = await scene.add()
+    seen = []
+
+    async def come(task_id):
+        seen.append(await awaited(scene.feed, task_id, 30, lambda now: now.attempt == 0))
+
+    async def claim_and_come():
+        scene.store.after.clear()
+        await scene.store.claim(scene.node, limit=1)
+        scene.nursery.start_soon(come, task.id)
+        await wait_all_tasks_blocked()
+
+    scene.store.after["get_many"] = claim_and_come
+    await scene.wait(task.id, 1)
+    assert seen == []
+    await scene.store.retire(scene.node)
+    await wait_all_tasks_blocked()
+    assert [one.status for one in seen] == [TaskStatus.PENDING]
+
+
+@pytest.mark.parametrize("verb", ["record_events", "events_after", "get_many"])
+async def test_an_outage_loses_nothing_and_ends_nobody(scene, verb):
+    """Whichever verb it comes in, those who wait and those who watch have all when it is over."""
+    tasks = await scene.add(3)
+    if verb != "record_events":
+        scene.nursery.start_soon(scene.wait, tasks[0].id)
+        await wait_all_tasks_blocked()
+
+    async def fail():
+        raise StoreUnavailable
+
+    told = []
+
+    async def watch():
+        with scene.feed.watching(ALL_EVENTS) as watcher:
+            while event := await watcher.next_event():
+                told.append(event)
+
+    scene.store.before[verb] = fail
+    scene.nursery.start_soon(scene.wait, tasks[1].id)
+    scene.nursery.start_soon(watch)
+    await trio.sleep(1)
+    await scene.end(2)
+    await trio.sleep(20)
+    assert scene.ends == {}
+    del scene.store.before[verb]
+    if verb == "record_events":
+        scene.nursery.start_soon(scene.wait, tasks[0].id)
+    await trio.sleep(1)
+    assert scene.all_ended(2)
+    await scene.end(1)
+    await trio.sleep(0.1)
+    assert [event.status for event in told[-2:]] == [TaskStatus.RUNNING, TaskStatus.COMPLETED]
+    scene.feed.end()
+
+
+async def test_tasks_that_do_not_come_together_come_in_portions(scene):
+    """More than the store can read in its time: nobody waits for ever."""
+    scene.store._too_many = 100
+
+    async def fail_if_many():
+        if scene.store.asked[-1] > 100:
+            raise StoreUnavailable
+
+    scene.store.before["get_many"] = fail_if_many
+    tasks = await scene.add(1000)
+    await scene.end(1000)
+    for task in tasks:
+        scene.nursery.start_soon(scene.wait, task.id)
+    await trio.sleep(30)
+    assert scene.all_ended(1000)
+
+
+async def test_who_leaves_is_forgotten(scene):
+    """And the feed with the last of them."""
+    [task] = await scene.add()
+    with trio.move_on_after(1):
+        await scene.wait(task.id)
+    with trio.move_on_after(1), scene.feed.watching(ALL_EVENTS) as watcher:
+        await watcher.next_event()
+    assert not scene.feed._waiters
+    assert not scene.feed._watchers
+
+
+async def test_the_end_of_the_feed_lets_all_go(scene):
+    """Those who wait with what they know, and those who come later at once."""
+    [task] = await scene.add()
+    parts = []
+
+    async def stream(*args):
+        parts.append(await scene.stream(*args))
+
+    scene.nursery.start_soon(scene.wait, task.id)
+    scene.nursery.start_soon(stream)
+    scene.nursery.start_soon(stream, EventFilter(task.id))
+    await trio.sleep(1)
+    assert not parts
+    began = trio.current_time()
+    scene.feed.end()
+    await wait_all_tasks_blocked()
+    assert scene.ends[task.id] == [TaskStatus.PENDING]
+    assert [part[-1] for part in parts] == [b": goodbye\n\n"] * 2
+    await scene.wait(task.id)
+    assert await ended(scene.feed, task, 60) == task
+    assert trio.current_time() == began
+
+
+async def test_who_comes_to_a_feed_that_has_ended_is_told_of_no_place(scene):
+    """A place that is none would have a client begin anew elsewhere with all that was."""
+    scene.store.tell(5)
+    scene.feed.end()
+    await wait_all_tasks_blocked()
+    for wanted in (ALL_EVENTS, EventFilter(uuid.uuid4())):
+        for after in (None, 3):
+            assert b"id:" not in b"".join(await scene.stream(wanted, after))
+
+
+# Watching
+
+
+async def test_each_event_is_told_once(scene):
+    """To each of those who watch, however they come while others are told."""
+    told: dict[int, tuple[int, list[int]]] = {}
+
+    async def watch(number):
+        with scene.feed.watching(ALL_EVENTS) as watcher:
+            await watcher.begun()
+            told[number] = (watcher.start, [])
+            while event := await watcher.next_event():
+                told[number][1].append(event.id)
+
+    async def come():
+        scene.store.tell(2)
+        scene.nursery.start_soon(watch, len(told))
+        await trio.lowlevel.checkpoint()
+        scene.store.tell(1)
+
+    scene.nursery.start_soon(watch, 0)
+    await wait_all_tasks_blocked()
+    for verb in ("events_after", "record_events", "events_after"):
+        for when in (scene.store.before, scene.store.after):
+            when[verb] = come
+            scene.store.tell(1)
+            for _ in range(5):
+                await trio.lowlevel.checkpoint()
+            when.clear()
+            await wait_all_tasks_blocked()
+    assert len(told) > 4
+    last = scene.store._last_event
+    for start, ids in told.values():
+        assert ids == list(range(start + 1, last + 1))
+    scene.feed.end()
+
+
+async def test_who_does_not_keep_up_is_told_so(scene):
+    """What it had room for it can read still; it is told of no more, and others of all."""
+    with scene.feed.watching(ALL_EVENTS) as slow, scene.feed.watching(ALL_EVENTS) as quick:
+        await slow.begun()
+        count = 0
+        for _ in range(10):
+            scene.store.tell(MOST_UNREAD // 4)
+            await wait_all_tasks_blocked()
+            for _ in range(MOST_UNREAD // 4):
+                await quick.next_event()
+                count += 1
+        assert slow.is_behind
+        read = []
+        while event := await slow.next_event():
+            read.append(event.id)
+        assert read == list(range(slow.start + 1, slow.start + 1 + MOST_UNREAD))
+        assert slow.position == read[-1]
+        assert not quick.is_behind
+
+
+async def test_the_place_is_never_beyond_what_was_read(scene):
+    """Who breaks off there and comes again gets the rest."""
+    with scene.feed.watching(ALL_EVENTS) as watcher:
+        await watcher.begun()
+        scene.store.tell(3)
+        await wait_all_tasks_blocked()
+        assert watcher.position == watcher.start
+        for number in (1, 2, 3):
+            await watcher.next_event()
+            assert watcher.position == watcher.start + number
+    with scene.feed.watching(EventFilter(queue="other")) as watcher:
+        await watcher.begun()
+        scene.store.tell(3)
+        await wait_all_tasks_blocked()
+        assert watcher.position == watcher.start + 3
+
+
+async def test_what_cannot_be_told_any_more_is_a_gap(scene):
+    """The stream ends, and says so."""
+    parts = []
+
+    async def stream():
+        parts.extend(await scene.stream())
+
+    scene.nursery.start_soon(stream)
+    await trio.sleep(1)
+
+    async def forget():
+        scene.store.before.clear()
+        scene.store.tell(10)
+        scene.store._events.clear()
+
+    scene.store.before["events_after"] = forget
+    scene.store.tell(1)
+    await trio.sleep(1)
+    assert parts[-1].startswith(b"event: reset\ndata: {")
+
+
+async def test_batches_follow_each_other(scene):
+    """More events than come at once are all told, without waiting for more news."""
+    count = 3 * BATCH + 1
+    told = 0
+
+    async def watch():
+        nonlocal told
+        with scene.feed.watching(ALL_EVENTS) as watcher:
+            while await watcher.next_event():
+                told += 1
+
+    async def burst():
+        scene.store.before.clear()
+        scene.store.tell(count)
+
+    scene.nursery.start_soon(watch)
+    await wait_all_tasks_blocked()
+    scene.store.before["events_after"] = burst
+    await trio.sleep(POLL_SECONDS + 1)
+    assert told == count
+    scene.feed.end()
+
+
+async def test_recording_is_asked_for_again_and_again(scene):
+    """For as long as somebody watches."""
+    with trio.move_on_after(600), scene.feed.watching(ALL_EVENTS) as watcher:
+        await watcher.next_event()
+    assert 8 <= scene.store.calls["record_events"] <= 11
+
+
+# Streams
+
+
+def fields_of(parts: list[bytes], name: bytes) -> list[bytes]:
+    return [
+        line.removeprefix(name + b": ")
+        for part in parts
+        for line in part.splitlines()
+        if line.startswith(name + b": ")
+    ]
+
+
+async def test_a_stream_says_that_it_lives(scene):
+    """At its beginning, too, when there is no answer from the store; and goes on afterwards."""
+    parts = []
+
+    async def stream():
+        parts.extend(await scene.stream())
+
+    async def fail():
+        raise StoreUnavailable
+
+    async def read():
+        async for part in _stream(scene.store, scene.feed, ALL_EVENTS, None):
+            parts.append(part)
+
+    scene.store.before["record_events"] = fail
+    scene.nursery.start_soon(read)
+    await trio.sleep(40)
+    assert parts[1:] == [b": heartbeat\n\n"] * 2
+    scene.store.before.clear()
+    scene.store.tell(1)
+    await trio.sleep(40)
+    assert b"".join(parts).count(b": heartbeat\nid: 1\n\n") == 3
+    scene.feed.end()
+
+
+async def test_a_stream_of_a_task_survives_an_outage(scene):
+    """Its heartbeats go on, and so does its story."""
+    [task] = await scene.add()
+    parts = []
+
+    async def read():
+        async for part in _stream(scene.store, scene.feed, EventFilter(task.id), None):
+            parts.append(part)
+
+    async def fail():
+        raise StoreUnavailable
+
+    scene.nursery.start_soon(read)
+    await trio.sleep(1)
+    for verb in VERBS:
+        scene.store.before[verb] = fail
+    await trio.sleep(100)
+    assert len(parts) >= 7
+    scene.store.before.clear()
+    await scene.end(1)
+    await trio.sleep(1)
+    assert b'"RUNNING"' in parts[-2]
+    assert b'"COMPLETED"' in parts[-1]
+
+
+async def test_how_a_task_stands_is_told_in_its_order(scene):
+    """What happens while that is looked up is told once, and nothing from before after it."""
+    [task] = await scene.add()
+    node = await scene.store.register("other", lease_seconds=1e6)
+
+    async def move():
+        scene.store.before.pop("get")
+        for _ in range(2):
+            [claim] = await scene.store.claim(node, limit=1)
+            await scene.store.retry([_retrial(claim)])
+        await scene.store.claim(node, limit=1)
+        await wait_all_tasks_blocked()
+
+    parts = []
+
+    async def read():
+        async for part in _stream(scene.store, scene.feed, EventFilter(task.id), None):
+            parts.append(part)
+
+    scene.store.before["get"] = move
+    scene.nursery.start_soon(read)
+    await trio.sleep(1)
+    attempts = [part.partition(b'"attempt":')[2][:1] for part in parts if b"data:" in part]
+    assert attempts == [b"1", b"1", b"2", b"2", b"3"]
+    ids = [int(text) for text in fields_of(parts, b"id")]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids)
+    await scene.store.cancel(task.id)
+    await trio.sleep(1)
+    assert b'"CANCELED"' in parts[-1]
+
+
+def _retrial(claim):
+    from taskflow.model.outcome import ErrorType
+    from taskflow.store.base import Retrial
+
+    return Retrial(claim.task_id, claim.token, 0.0, "no", ErrorType.TIMEOUT)
+
+
+async def test_who_comes_back_is_not_told_again_how_the_task_stands(scene):
+    """It knows: nothing happened since. But the end is told in any case."""
+    [task] = await scene.add()
+    parts = []
+
+    async def read(after):
+        async for part in _stream(scene.store, scene.feed, EventFilter(task.id), after):
+            parts.append(part)
+
+    scene.nursery.start_soon(read, 1)
+    await trio.sleep(50)
+    assert b"data:" not in b"".join(parts)
+    await scene.end(1)
+    await trio.sleep(1)
+    assert b"".join(parts).count(b"data:") == 2
+
+
+async def test_who_comes_back_gets_all_that_it_missed(scene):
+    """From any place, however much it is, and then what follows, once."""
+    scene.store.tell(2 * BATCH + 10)
+    last = scene.store._last_event
+
+    for after in (0, 1, BATCH - 1, BATCH, last - BATCH, last - 1, last, last + 5):
+        parts = []
+
+        async def read(after=after, parts=parts):
+            async for part in _stream(scene.store, scene.feed, ALL_EVENTS, after):
+                parts.append(part)
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.sleep(0.1)
+            scene.store.tell(1)
+            await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
+        last = scene.store._last_event
+        ids = [int(text) for text in fields_of(parts, b"id")]
+        assert ids == list(range(min(after, last - 1) + 1, last + 1))
+
+
+async def test_who_comes_back_too_late_is_told_so(scene):
+    """First that there is a gap, then what is left, then how the task stands."""
+    [task] = await scene.add()
+    scene.store.tell(5)
+    for _ in range(3):
+        scene.store._events.popleft()
+    parts = []
+
+    async def read(wanted):
+        async for part in _stream(scene.store, scene.feed, wanted, 1):
+            parts.append(part)
+
+    with trio.move_on_after(1):
+        await read(ALL_EVENTS)
+    assert parts[1].startswith(b"event: reset\n")
+    assert fields_of(parts, b"id") == [b"4", b"5", b"6", b"6"]
+    parts.clear()
+    with trio.move_on_after(1):
+        await read(EventFilter(task.id))
+    assert parts[1].startswith(b"event: reset\n")
+    assert b'"PENDING"' in parts[2]
