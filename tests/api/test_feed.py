@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections import Counter
-from functools import partial
 
+import msgspec
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from taskflow.api.live import feed as feeding
 from taskflow.api.live.events import _stream
 from taskflow.api.live.feed import BATCH, MOST_UNREAD, Feed
 from taskflow.api.live.waiting import awaited, ended
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import ALL_EVENTS, EventFilter
+from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
+from taskflow.store.base import Retrial
 from taskflow.store.memory import MemoryStore
 from tests.store.contract import completed, new_task
 
 POLL_SECONDS = 5.0
 VERBS = ("record_events", "events_after", "get_many", "get")
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class WatchedStore(MemoryStore):
@@ -116,7 +114,7 @@ async def scene(nursery):
 # Waiting
 
 
-async def test_many_wait_at_the_cost_of_one(scene):
+async def test_many_wait_at_the_cost_of_one(scene, autojump_clock):
     """2,000 who wait for as many tasks: some calls for each batch of endings, and no more."""
     tasks = await scene.add(2000)
     for task in tasks:
@@ -134,7 +132,7 @@ async def test_many_wait_at_the_cost_of_one(scene):
     assert sum(scene.store.asked) <= 4000
 
 
-async def test_many_wait_for_one_task(scene):
+async def test_many_wait_for_one_task(scene, autojump_clock):
     """It is read once for all of them."""
     [task] = await scene.add()
     for _ in range(2000):
@@ -148,7 +146,7 @@ async def test_many_wait_for_one_task(scene):
     assert len(scene.store.asked) <= 2
 
 
-async def test_waiting_costs_nothing_while_nothing_happens(scene):
+async def test_waiting_costs_nothing_while_nothing_happens(scene, autojump_clock):
     """One look at the events each time that it is polled, whoever waits."""
     for task in await scene.add(100):
         scene.nursery.start_soon(scene.wait, task.id, 50)
@@ -158,7 +156,7 @@ async def test_waiting_costs_nothing_while_nothing_happens(scene):
     assert scene.store.calls == {"events_after": 8}
 
 
-async def test_nothing_is_asked_when_nobody_waits(scene):
+async def test_nothing_is_asked_when_nobody_waits(scene, autojump_clock):
     """Neither before the first nor after the last one."""
     tasks = await scene.add(10)
     await scene.end(5)
@@ -172,7 +170,7 @@ async def test_nothing_is_asked_when_nobody_waits(scene):
     assert scene.store.calls == {}
 
 
-async def test_the_answer_comes_at_once(scene):
+async def test_the_answer_comes_at_once(scene, autojump_clock):
     """For what has ended already, for what is not there, and as soon as it ends."""
     first, second = await scene.add(2)
     await scene.end(1)
@@ -190,7 +188,7 @@ async def test_the_answer_comes_at_once(scene):
     assert trio.current_time() - began < 0.001
 
 
-async def test_whose_time_is_over_is_told_how_it_stands(scene):
+async def test_whose_time_is_over_is_told_how_it_stands(scene, autojump_clock):
     """As it was seen last."""
     [task] = await scene.add()
     scene.nursery.start_soon(scene.wait, task.id, 10)
@@ -202,7 +200,7 @@ async def test_whose_time_is_over_is_told_how_it_stands(scene):
 
 @pytest.mark.parametrize("verb", ["record_events", "events_after", "get_many"])
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_what_happens_while_the_feed_looks_is_not_missed(scene, verb, when):
+async def test_what_happens_while_the_feed_looks_is_not_missed(scene, autojump_clock, verb, when):
     """A task ends, and somebody comes for another one, at any moment of a look."""
     tasks = await scene.add(3)
 
@@ -222,18 +220,18 @@ async def test_what_happens_while_the_feed_looks_is_not_missed(scene, verb, when
     assert scene.all_ended(3)
 
 
-async def test_who_comes_while_its_task_is_looked_at_is_not_told_of_the_past(scene):
+async def test_who_comes_while_its_task_is_looked_at_is_not_told_of_the_past(scene, autojump_clock):
     """What the store saw before somebody came is not what it waits for: not here yet, for one."""
     [task] = await scene.add()
     seen = []
 
-    async def come(task_id):
-        seen.append(await awaited(scene.feed, task_id, 30, lambda now: now.attempt == 0))
+    async def come():
+        seen.append(await awaited(scene.feed, task.id, 30, lambda now: now.attempt == 0))
 
     async def claim_and_come():
         scene.store.after.clear()
         await scene.store.claim(scene.node, limit=1)
-        scene.nursery.start_soon(come, task.id)
+        scene.nursery.start_soon(come)
         await wait_all_tasks_blocked()
 
     scene.store.after["get_many"] = claim_and_come
@@ -245,7 +243,7 @@ async def test_who_comes_while_its_task_is_looked_at_is_not_told_of_the_past(sce
 
 
 @pytest.mark.parametrize("verb", ["record_events", "events_after", "get_many"])
-async def test_an_outage_loses_nothing_and_ends_nobody(scene, verb):
+async def test_an_outage_loses_nothing_and_ends_nobody(scene, autojump_clock, verb):
     """Whichever verb it comes in, those who wait and those who watch have all when it is over."""
     tasks = await scene.add(3)
     if verb != "record_events":
@@ -259,8 +257,8 @@ async def test_an_outage_loses_nothing_and_ends_nobody(scene, verb):
 
     async def watch():
         with scene.feed.watching(ALL_EVENTS) as watcher:
-            while event := await watcher.next_event():
-                told.append(event)
+            while events := await watcher.next_events():
+                told.extend(events)
 
     scene.store.before[verb] = fail
     scene.nursery.start_soon(scene.wait, tasks[1].id)
@@ -280,9 +278,8 @@ async def test_an_outage_loses_nothing_and_ends_nobody(scene, verb):
     scene.feed.end()
 
 
-async def test_tasks_that_do_not_come_together_come_in_portions(scene):
+async def test_tasks_that_do_not_come_together_come_in_portions(scene, autojump_clock):
     """More than the store can read in its time: nobody waits for ever."""
-    scene.store._too_many = 100
 
     async def fail_if_many():
         if scene.store.asked[-1] > 100:
@@ -297,18 +294,18 @@ async def test_tasks_that_do_not_come_together_come_in_portions(scene):
     assert scene.all_ended(1000)
 
 
-async def test_who_leaves_is_forgotten(scene):
+async def test_who_leaves_is_forgotten(scene, autojump_clock):
     """And the feed with the last of them."""
     [task] = await scene.add()
     with trio.move_on_after(1):
         await scene.wait(task.id)
     with trio.move_on_after(1), scene.feed.watching(ALL_EVENTS) as watcher:
-        await watcher.next_event()
+        await watcher.next_events()
     assert not scene.feed._waiters
     assert not scene.feed._watchers
 
 
-async def test_the_end_of_the_feed_lets_all_go(scene):
+async def test_the_end_of_the_feed_lets_all_go(scene, autojump_clock):
     """Those who wait with what they know, and those who come later at once."""
     [task] = await scene.add()
     parts = []
@@ -331,7 +328,7 @@ async def test_the_end_of_the_feed_lets_all_go(scene):
     assert trio.current_time() == began
 
 
-async def test_who_comes_to_a_feed_that_has_ended_is_told_of_no_place(scene):
+async def test_who_comes_to_a_feed_that_has_ended_is_told_of_no_place(scene, autojump_clock):
     """A place that is none would have a client begin anew elsewhere with all that was."""
     scene.store.tell(5)
     scene.feed.end()
@@ -344,7 +341,7 @@ async def test_who_comes_to_a_feed_that_has_ended_is_told_of_no_place(scene):
 # Watching
 
 
-async def test_each_event_is_told_once(scene):
+async def test_each_event_is_told_once(scene, autojump_clock):
     """To each of those who watch, however they come while others are told."""
     told: dict[int, tuple[int, list[int]]] = {}
 
@@ -352,8 +349,8 @@ async def test_each_event_is_told_once(scene):
         with scene.feed.watching(ALL_EVENTS) as watcher:
             await watcher.begun()
             told[number] = (watcher.start, [])
-            while event := await watcher.next_event():
-                told[number][1].append(event.id)
+            while events := await watcher.next_events():
+                told[number][1].extend(event.id for event in events)
 
     async def come():
         scene.store.tell(2)
@@ -363,7 +360,7 @@ async def test_each_event_is_told_once(scene):
 
     scene.nursery.start_soon(watch, 0)
     await wait_all_tasks_blocked()
-    for verb in ("events_after", "record_events", "events_after"):
+    for verb in ["events_after"] * 10:
         for when in (scene.store.before, scene.store.after):
             when[verb] = come
             scene.store.tell(1)
@@ -378,36 +375,33 @@ async def test_each_event_is_told_once(scene):
     scene.feed.end()
 
 
-async def test_who_does_not_keep_up_is_told_so(scene):
+async def test_who_does_not_keep_up_is_told_so(scene, autojump_clock):
     """What it had room for it can read still; it is told of no more, and others of all."""
     with scene.feed.watching(ALL_EVENTS) as slow, scene.feed.watching(ALL_EVENTS) as quick:
         await slow.begun()
-        count = 0
         for _ in range(10):
             scene.store.tell(MOST_UNREAD // 4)
             await wait_all_tasks_blocked()
-            for _ in range(MOST_UNREAD // 4):
-                await quick.next_event()
-                count += 1
+            assert len(await quick.next_events()) == MOST_UNREAD // 4
         assert slow.is_behind
-        read = []
-        while event := await slow.next_event():
-            read.append(event.id)
+        read = [event.id for event in await slow.next_events()]
+        assert await slow.next_events() == []
         assert read == list(range(slow.start + 1, slow.start + 1 + MOST_UNREAD))
         assert slow.position == read[-1]
         assert not quick.is_behind
 
 
-async def test_the_place_is_never_beyond_what_was_read(scene):
+async def test_the_place_is_never_beyond_what_was_read(scene, autojump_clock):
     """Who breaks off there and comes again gets the rest."""
     with scene.feed.watching(ALL_EVENTS) as watcher:
         await watcher.begun()
-        scene.store.tell(3)
-        await wait_all_tasks_blocked()
-        assert watcher.position == watcher.start
-        for number in (1, 2, 3):
-            await watcher.next_event()
-            assert watcher.position == watcher.start + number
+        for count in (3, 1):
+            begun = watcher.position
+            scene.store.tell(count)
+            await wait_all_tasks_blocked()
+            assert watcher.position == begun
+            await watcher.next_events()
+            assert watcher.position == begun + count
     with scene.feed.watching(EventFilter(queue="other")) as watcher:
         await watcher.begun()
         scene.store.tell(3)
@@ -415,14 +409,14 @@ async def test_the_place_is_never_beyond_what_was_read(scene):
         assert watcher.position == watcher.start + 3
 
 
-async def test_what_cannot_be_told_any_more_is_a_gap(scene):
+async def test_what_cannot_be_told_any_more_is_a_gap(scene, autojump_clock):
     """The stream ends, and says so."""
     parts = []
 
-    async def stream():
+    async def read():
         parts.extend(await scene.stream())
 
-    scene.nursery.start_soon(stream)
+    scene.nursery.start_soon(read)
     await trio.sleep(1)
 
     async def forget():
@@ -436,7 +430,7 @@ async def test_what_cannot_be_told_any_more_is_a_gap(scene):
     assert parts[-1].startswith(b"event: reset\ndata: {")
 
 
-async def test_batches_follow_each_other(scene):
+async def test_batches_follow_each_other(scene, autojump_clock):
     """More events than come at once are all told, without waiting for more news."""
     count = 3 * BATCH + 1
     told = 0
@@ -444,8 +438,8 @@ async def test_batches_follow_each_other(scene):
     async def watch():
         nonlocal told
         with scene.feed.watching(ALL_EVENTS) as watcher:
-            while await watcher.next_event():
-                told += 1
+            while events := await watcher.next_events():
+                told += len(events)
 
     async def burst():
         scene.store.before.clear()
@@ -459,10 +453,10 @@ async def test_batches_follow_each_other(scene):
     scene.feed.end()
 
 
-async def test_recording_is_asked_for_again_and_again(scene):
+async def test_recording_is_asked_for_again_and_again(scene, autojump_clock):
     """For as long as somebody watches."""
     with trio.move_on_after(600), scene.feed.watching(ALL_EVENTS) as watcher:
-        await watcher.next_event()
+        await watcher.next_events()
     assert 8 <= scene.store.calls["record_events"] <= 11
 
 
@@ -478,12 +472,9 @@ def fields_of(parts: list[bytes], name: bytes) -> list[bytes]:
     ]
 
 
-async def test_a_stream_says_that_it_lives(scene):
+async def test_a_stream_says_that_it_lives(scene, autojump_clock):
     """At its beginning, too, when there is no answer from the store; and goes on afterwards."""
     parts = []
-
-    async def stream():
-        parts.extend(await scene.stream())
 
     async def fail():
         raise StoreUnavailable
@@ -503,7 +494,7 @@ async def test_a_stream_says_that_it_lives(scene):
     scene.feed.end()
 
 
-async def test_a_stream_of_a_task_survives_an_outage(scene):
+async def test_a_stream_of_a_task_survives_an_outage(scene, autojump_clock):
     """Its heartbeats go on, and so does its story."""
     [task] = await scene.add()
     parts = []
@@ -524,11 +515,10 @@ async def test_a_stream_of_a_task_survives_an_outage(scene):
     scene.store.before.clear()
     await scene.end(1)
     await trio.sleep(1)
-    assert b'"RUNNING"' in parts[-2]
-    assert b'"COMPLETED"' in parts[-1]
+    assert parts[-1].index(b'"RUNNING"') < parts[-1].index(b'"COMPLETED"')
 
 
-async def test_how_a_task_stands_is_told_in_its_order(scene):
+async def test_how_a_task_stands_is_told_in_its_order(scene, autojump_clock):
     """What happens while that is looked up is told once, and nothing from before after it."""
     [task] = await scene.add()
     node = await scene.store.register("other", lease_seconds=1e6)
@@ -550,8 +540,8 @@ async def test_how_a_task_stands_is_told_in_its_order(scene):
     scene.store.before["get"] = move
     scene.nursery.start_soon(read)
     await trio.sleep(1)
-    attempts = [part.partition(b'"attempt":')[2][:1] for part in parts if b"data:" in part]
-    assert attempts == [b"1", b"1", b"2", b"2", b"3"]
+    told = [msgspec.json.decode(text) for text in fields_of(parts, b"data")]
+    assert [event["attempt"] for event in told] == [1, 1, 2, 2, 3]
     ids = [int(text) for text in fields_of(parts, b"id")]
     assert ids == sorted(ids)
     assert len(set(ids)) == len(ids)
@@ -561,13 +551,10 @@ async def test_how_a_task_stands_is_told_in_its_order(scene):
 
 
 def _retrial(claim):
-    from taskflow.model.outcome import ErrorType
-    from taskflow.store.base import Retrial
-
     return Retrial(claim.task_id, claim.token, 0.0, "no", ErrorType.TIMEOUT)
 
 
-async def test_who_comes_back_is_not_told_again_how_the_task_stands(scene):
+async def test_who_comes_back_is_not_told_again_how_the_task_stands(scene, autojump_clock):
     """It knows: nothing happened since. But the end is told in any case."""
     [task] = await scene.add()
     parts = []
@@ -584,7 +571,7 @@ async def test_who_comes_back_is_not_told_again_how_the_task_stands(scene):
     assert b"".join(parts).count(b"data:") == 2
 
 
-async def test_who_comes_back_gets_all_that_it_missed(scene):
+async def test_who_comes_back_gets_all_that_it_missed(scene, autojump_clock):
     """From any place, however much it is, and then what follows, once."""
     scene.store.tell(2 * BATCH + 10)
     last = scene.store._last_event
@@ -608,7 +595,7 @@ async def test_who_comes_back_gets_all_that_it_missed(scene):
         assert ids == list(range(min(after, last - 1) + 1, last + 1))
 
 
-async def test_who_comes_back_too_late_is_told_so(scene):
+async def test_who_comes_back_too_late_is_told_so(scene, autojump_clock):
     """First that there is a gap, then what is left, then how the task stands."""
     [task] = await scene.add()
     scene.store.tell(5)

@@ -186,10 +186,10 @@ class _Story:
             self._is_new = False
             return await self._beginning()
         with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
-            event = await self._watcher.next_event()
+            events = await self._watcher.next_events()
         if waiting.cancelled_caught:
             return await self._heartbeat()
-        return self._farewell() if event is None else self._tell(event)
+        return b"".join(map(self._tell, events)) if events else self._farewell()
 
     async def _missed(self) -> bytes:
         """What happened since the last event that the client has had."""

@@ -63,14 +63,15 @@ class Watcher:
         """Wait until there is a start, or there will be none."""
         await self._begun.wait()
 
-    async def next_event(self) -> TaskEvent | None:
-        """The next one; ``None`` when no more will come."""
-        try:
-            event = await self._receive.receive()
-        except trio.EndOfChannel:
-            return None
-        self._read_to = event.id
-        return event
+    async def next_events(self) -> list[TaskEvent]:
+        """All that there are, as soon as there are any; none when no more will come."""
+        events = []
+        with contextlib.suppress(trio.EndOfChannel, trio.WouldBlock):
+            events.append(await self._receive.receive())
+            while True:
+                events.append(self._receive.receive_nowait())
+        self._read_to = events[-1].id if events else self._read_to
+        return events
 
     def begin(self, position: int) -> None:
         """Events after this position will come."""
@@ -80,7 +81,7 @@ class Watcher:
 
     def told_to(self, position: int) -> None:
         """All up to there was told."""
-        if self.start is not None:
+        if self.start is not None and not (self.is_behind or self.has_gap):
             self._told_to = position
 
     def tell(self, event: TaskEvent) -> None:
