@@ -115,7 +115,7 @@ class Connection:
             return b"".join(self._chunks())
         if "content-length" in known:
             return self._read_exactly(int(known["content-length"]))
-        assert status == 204, "a body of unknown length"
+        assert status in (204, 304), "a body of unknown length"
         return b""
 
     def read_chunk(self) -> bytes:
