@@ -128,15 +128,21 @@ def _last_event_id() -> int | None:
 
 
 def _streamed(events: AsyncIterator[bytes]) -> Response:
-    response = Response(b"" if request.method == "HEAD" else events, content_type=MEDIA_TYPE)
+    if request.method == "HEAD":
+        return _without(Response(b"", content_type=MEDIA_TYPE), "Content-Length")
+    response = Response(events, content_type=MEDIA_TYPE)
     response.timeout = None  # who does not read is dropped in its own way
     return response
 
 
 def _no_more() -> Response:
     """Tell a client that came back to do so no more: there is nothing to come."""
-    response = Response(b"", status=HTTPStatus.NO_CONTENT)
-    del response.headers["Content-Type"], response.headers["Content-Length"]
+    return _without(Response(b"", HTTPStatus.NO_CONTENT), "Content-Type", "Content-Length")
+
+
+def _without(response: Response, *names: str) -> Response:
+    for name in names:
+        del response.headers[name]
     return response
 
 

@@ -26,8 +26,11 @@ Key = TypeVar("Key")
 Member = TypeVar("Member")
 
 BATCH: Final = 1000
-# How many events a watcher may be behind.
-MOST_UNREAD: Final = 1000
+# How many events a watcher may be behind: a burst is no reason to drop one who reads. All watchers
+# have the same ones.
+MOST_UNREAD: Final = 5000
+# How many it reads at once.
+_PORTION: Final = 200
 # Recording goes on for ten times as long.
 _RENEWAL_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 0.5
@@ -64,11 +67,11 @@ class Watcher:
         await self._begun.wait()
 
     async def next_events(self) -> list[TaskEvent]:
-        """All that there are, as soon as there are any; none when no more will come."""
+        """The next ones, as soon as there are any; none when no more will come."""
         events = []
         with contextlib.suppress(trio.EndOfChannel, trio.WouldBlock):
             events.append(await self._receive.receive())
-            while True:
+            while len(events) < _PORTION:
                 events.append(self._receive.receive_nowait())
         self._read_to = events[-1].id if events else self._read_to
         return events
