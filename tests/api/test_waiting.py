@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from taskflow.api.live.feed import Feed
-from tests.api.client import check_problem
+from tests.api.client import check_problem, request_bytes
 from tests.api.live import LiveServer
 from tests.service.processes import wait_until
 from tests.service.targets import Target
@@ -288,8 +288,8 @@ class TestLeaving:
                     for _ in range(4):
                         connection = stack.enter_context(server.connect())
                         body = payload(f"{held.url}/held")
-                        head = f"POST /tasks?wait=60 HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
-                        connection.send(head.encode() + b"\r\n\r\n" + body)
+                        length = {"host": "x", "content-length": str(len(body))}
+                        connection.send(request_bytes("POST", "/tasks?wait=60", body, length))
                     wait_until(lambda: sum(map(len, feeds[0]._waiters.values())) == 4)
                 wait_until(lambda: not feeds[0]._waiters, 5)
             wait_until(lambda: server.ask("GET", "/livez").status == 200)

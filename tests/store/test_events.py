@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import sys
-import threading
 import uuid
-from functools import partial
 
 import psycopg
 import pytest
@@ -112,7 +110,7 @@ async def test_every_move_is_an_event(store, node, position):
     held = await claim()
     await store.retry([Retrial(held.task_id, held.token, 0.0, "no", ErrorType.TIMEOUT)])
     await store.release([released(await claim())])
-    [lost] = await claim_and_die(store)
+    await claim_and_die(store)
     assert (await rescued(store)).pending
     await claim()
     await store.cancel(task.id)
@@ -151,7 +149,7 @@ async def test_ends_that_nobody_asked_for_are_events(store, position):
 async def test_what_a_node_gives_back_are_events(store, node, position):
     """When it retires, and when it does not know what it holds."""
     await add(store)
-    [claim] = await store.claim(node, limit=1)
+    await store.claim(node, limit=1)
     renewed_at = await store.renew(node)
     assert await store.reconcile(node, [], before=renewed_at + dt.timedelta(hours=1)) == 1
     await store.claim(node, limit=1)
@@ -242,7 +240,8 @@ async def test_filters(store, position, wanted, expected):
 
 async def test_filter_by_task(store, node, position):
     """Of one task alone."""
-    first, second = await add(store), await add(store)
+    await add(store)
+    second = await add(store)
     await store.claim(node, limit=2)
     found = await events_of(store, position, wanted=EventFilter(task_id=second.id))
     assert [event.task_id for event in found] == [second.id] * 2
@@ -496,7 +495,7 @@ async def test_recording_that_begins_misses_nothing(database_url, connection):
             is_over = trio.Event()
             added: list[uuid.UUID] = []
 
-            async def write():
+            async def write(is_over=is_over, added=added):
                 while not is_over.is_set():
                     added.extend(task.id for task in await writer.add([new_task()]))
 

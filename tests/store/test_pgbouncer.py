@@ -11,14 +11,17 @@ import pytest
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from taskflow.api.live.feed import Feed
+from taskflow.api.live.waiting import ended
 from taskflow.model.errors import StoreUnavailable
+from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.embedded.account import account_for
 from taskflow.store.postgres import open_postgres
 from tests import debian
 from tests.folders import open_folder
 from tests.service.processes import wait_until
-from tests.store.contract import StoreContract, new_task
+from tests.store.contract import StoreContract, completed, new_task
 
 SETTINGS = Settings(database_timeout_seconds=2.0, database_pooler="transaction")
 PORT = 6432  # only part of the socket's name
@@ -146,3 +149,26 @@ async def test_a_cancel_elsewhere_is_found_by_asking(bouncer_url, store):
             await other.wait_for_cancellations(node)
         assert patience.cancelled_caught
         assert await other.taken_away([claim.key]) == {claim.key}
+
+
+async def test_who_waits_is_answered_though_nobody_listens(bouncer_url, store):
+    """Events are looked for several times a second: the end that another node made is seen."""
+    async with open_postgres(bouncer_url, SETTINGS) as other, trio.open_nursery() as nursery:
+        feed = Feed(store, poll_seconds=60.0)
+        nursery.start_soon(feed.run)
+        node = await other.register("there", lease_seconds=30)
+        for _ in range(3):
+            [task] = await store.add([new_task()])
+            async with trio.open_nursery() as waiting:
+
+                async def wait(task=task):
+                    seen = await ended(feed, task, 10.0)
+                    assert seen.status is TaskStatus.COMPLETED
+
+                waiting.start_soon(wait)
+                await trio.sleep(0.1)
+                claims = await other.claim(node, limit=1)
+                began = trio.current_time()
+                await other.settle([completed(claim) for claim in claims])
+            assert trio.current_time() - began < 1.5
+        feed.end()
