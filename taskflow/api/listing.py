@@ -24,7 +24,11 @@ _NO_LINE_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
 class Broken(msgspec.Struct, frozen=True):
-    """The last line of a stream that did not come to its end: why not."""
+    """The last line of a stream that did not come to its end.
+
+    Attributes:
+        error: Why not.
+    """
 
     error: Problem
 

@@ -63,6 +63,6 @@ def test_what_is_wrong_is_found(tmp_path, spoil, found):
             return answer
 
     with LiveServer(database_url=MEMORY_URL, open_app=open_idle_app, configure=configure) as server:
-        report = fuzz(server.url, Length(examples=1), tmp_path, modes=("examples",))
+        report = fuzz(server.url, Length(examples=1), tmp_path, modes=("examples", "stateful"))
     assert report.code == 1, report.text
     assert found in report.text, report.text
