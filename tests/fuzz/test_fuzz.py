@@ -40,7 +40,6 @@ def test_every_status_is_there_to_be_asked_for(idle_server):
 
 
 SPOILT = {
-    "no ETag": (lambda answer: answer.headers.pop("ETag", None), "Missing required headers"),
     "another media type": (
         lambda answer: answer.headers.set("Content-Type", "text/html"),
         "Undocumented Content-Type",
@@ -58,11 +57,11 @@ def test_what_is_wrong_is_found(tmp_path, spoil, found):
     def configure(app):
         @app.after_request
         async def spoilt(answer):
-            if answer.status_code == 201 or "ETag" in answer.headers:
+            if answer.status_code == 201:
                 spoil(answer)
             return answer
 
     with LiveServer(database_url=MEMORY_URL, open_app=open_idle_app, configure=configure) as server:
-        report = fuzz(server.url, Length(examples=1), tmp_path, modes=("examples", "stateful"))
+        report = fuzz(server.url, Length(examples=1), tmp_path, modes=("examples",))
     assert report.code == 1, report.text
     assert found in report.text, report.text

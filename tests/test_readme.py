@@ -1,0 +1,38 @@
+"""What the README says of the API is so."""
+
+from __future__ import annotations
+
+from tests.api.conftest import open_database
+from tests.readme import README, Session, examples, live, shape_of
+
+
+def test_the_examples_of_the_api(postgres_server):
+    """Each command of the chapter runs, and prints what the README says, in shape."""
+    lines = README.read_text("utf-8").splitlines()
+    with open_database(postgres_server) as url, live(url) as session:
+        different = [told for example in examples(lines) if (told := difference(session, example))]
+    assert different == []
+
+
+def difference(session: Session, example) -> str | None:
+    """What is printed, if that is not what the README says."""
+    output = session.run(example)
+    if shape_of(output) == shape_of(example.output):
+        return None
+    return "\n".join(["$ " + example.command, *output])
+
+
+def test_it_finds_differences():
+    """A missing field, another status and other words are differences; other ids are not."""
+    said = ['{"id":"01a20c58-b6fd-77bf-9328-1ccde011d8da","status":"PENDING","size":3,"ms":1.5}']
+    same = ['{"id":"01a20d1e-2a79-7000-94e9-546a72be57d8","status":"PENDING","size":3,"ms":2}']
+    assert shape_of(same) == shape_of(said)
+    for other in (
+        said[0].replace(',"ms":1.5', ""),
+        said[0].replace("PENDING", "FAILED"),
+        said[0].replace('"size":3', '"size":4'),
+        said[0].replace("1.5", '"1.5"'),
+    ):
+        assert shape_of([other]) != shape_of(said)
+    assert shape_of(["HTTP/1.1 201"]) != shape_of(["HTTP/1.1 200"])
+    assert shape_of(["etag: a", "x: 1"]) != shape_of(["etag: a"])
