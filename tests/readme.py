@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,17 +73,19 @@ def examples(lines: list[str]) -> Iterator[Example]:
 
 
 class Session:
-    """A service and an httpbin, and the commands that were run against them."""
+    """Nodes and an httpbin, and the commands that were run against them, on each node in turn."""
 
-    def __init__(self, service: str, httpbin: str, folder: str) -> None:
-        self._places = {SERVICE: service, HTTPBIN: httpbin}
+    def __init__(self, nodes: Sequence[str], httpbin: str, folder: str) -> None:
+        self._nodes = itertools.cycle(nodes)
+        self._httpbin = httpbin
         self._folder = folder
         self._ids: dict[str, str] = {}
 
     def run(self, example: Example) -> list[str]:
         """What the command prints now, with the README's names for both places."""
         command = example.command
-        for said, real in (*self._places.items(), *self._ids.items()):
+        places = {SERVICE: next(self._nodes), HTTPBIN: self._httpbin}
+        for said, real in (*places.items(), *self._ids.items()):
             command = command.replace(said, real)
         ended = subprocess.run(
             ["bash", "-c", command],
@@ -94,7 +97,7 @@ class Session:
             env={**os.environ, "NO_PROXY": "*", "no_proxy": "*"},
         )
         output = ended.stdout.replace("\r", "")
-        for said, real in self._places.items():
+        for said, real in places.items():
             output = output.replace(real, said)
         self._learn(example, output)
         for said, real in self._ids.items():
@@ -153,14 +156,14 @@ def _stable(text: str) -> str:
 
 
 @contextlib.contextmanager
-def live(database_url: str) -> Iterator[Session]:
-    """A service of its own, an httpbin beside it, and a folder to run commands in."""
-    with (
-        tempfile.TemporaryDirectory(prefix="taskflow-readme-") as folder,
-        local_httpbin() as httpbin,
-        LiveServer(database_url=database_url) as server,
-    ):
-        yield Session(server.url.removeprefix("http://"), httpbin.removeprefix("http://"), folder)
+def live(database_url: str, nodes: int = 1) -> Iterator[Session]:
+    """A service of so many nodes, an httpbin beside it, and a folder to run commands in."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="taskflow-readme-"))
+        httpbin = stack.enter_context(local_httpbin())
+        servers = [stack.enter_context(LiveServer(database_url=database_url)) for _ in range(nodes)]
+        places = [server.url.removeprefix("http://") for server in servers]
+        yield Session(places, httpbin.removeprefix("http://"), folder)
 
 
 def refresh() -> None:
