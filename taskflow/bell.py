@@ -15,6 +15,11 @@ class Bell:
         """Let the current wait, or else the next one, return."""
         self._rung.set()
 
+    @property
+    def is_rung(self) -> bool:
+        """Whether the next wait would return at once."""
+        return self._rung.is_set()
+
     async def wait(self) -> None:
         """Return once the bell was rung since the last wait."""
         await self._rung.wait()

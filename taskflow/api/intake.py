@@ -22,6 +22,7 @@ from taskflow.model.errors import (
     RequestError,
     TaskFlowError,
     TaskGone,
+    TooManyRequests,
     Unprocessable,
 )
 from taskflow.model.task import IdempotencyKey, NewTask
@@ -135,15 +136,25 @@ class Intake:
             StoreUnavailable: The store does not answer in time.
         """
         with store_in_time():
-            await self._backlog.admit(len(tasks))
             if key is None:
+                await self._backlog.admit(len(tasks))
                 return AddedOnce(await self._store.add(tasks))
-            added = await self._store.add_once(tasks, key)
+            added = await self._add_once(tasks, key)
         if not added.is_same:
             raise IdempotencyKeyReused
         if len(added.tasks) < len(tasks):
             raise TaskGone
         return added
+
+    async def _add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
+        """Keep tasks or find them; for those that are there already there need be no room."""
+        try:
+            await self._backlog.admit(len(tasks))
+        except TooManyRequests:
+            if (added := await self._store.added_by(key)) is None:
+                raise
+            return added
+        return await self._store.add_once(tasks, key)
 
     async def add_stream(
         self, body: Incoming, trace: Mapping[str, str], *, is_minimal: bool

@@ -191,6 +191,10 @@ class TaskStore(abc.ABC):
         """
 
     @abc.abstractmethod
+    async def added_by(self, key: IdempotencyKey) -> AddedOnce | None:
+        """What a request with this key has made before; ``None`` if none came."""
+
+    @abc.abstractmethod
     async def get(self, task_id: uuid.UUID) -> Task | None:
         """The task, or ``None`` if there is none with this id."""
 

@@ -119,19 +119,19 @@ class MemoryStore(TaskStore):
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
         await trio.lowlevel.checkpoint()
-        known = self._keys.get(key.text)
-        if known is None or known.expires_at <= trio.current_time():
-            added = self._add(tasks)
-            self._keys[key.text] = _KnownKey(
-                key.fingerprint,
-                [task.id for task in added],
-                expires_at=trio.current_time() + key.seconds,
-            )
-            return AddedOnce(added)
-        if known.fingerprint != key.fingerprint:
-            return AddedOnce([], is_replay=True, is_same=False)
-        made = [self._tasks[task_id] for task_id in known.task_ids if task_id in self._tasks]
-        return AddedOnce(made, is_replay=True)
+        if (known := self._known(key)) is not None:
+            return known
+        added = self._add(tasks)
+        self._keys[key.text] = _KnownKey(
+            key.fingerprint,
+            [task.id for task in added],
+            expires_at=trio.current_time() + key.seconds,
+        )
+        return AddedOnce(added)
+
+    async def added_by(self, key: IdempotencyKey) -> AddedOnce | None:
+        await trio.lowlevel.checkpoint()
+        return self._known(key)
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
@@ -416,6 +416,8 @@ class MemoryStore(TaskStore):
         return len(old)
 
     async def wait_for_work(self, taker: Taker | None = None) -> None:
+        if self._work.is_rung:
+            taker = None  # what waits already is not to be overtaken
         # What a claim found due stands there no more.
         next_due = self._later[0][0] if self._later else dt.datetime.max.replace(tzinfo=dt.UTC)
         with (
@@ -469,6 +471,15 @@ class MemoryStore(TaskStore):
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(kind="memory", place="this process")
+
+    def _known(self, key: IdempotencyKey) -> AddedOnce | None:
+        known = self._keys.get(key.text)
+        if known is None or known.expires_at <= trio.current_time():
+            return None
+        if known.fingerprint != key.fingerprint:
+            return AddedOnce([], is_replay=True, is_same=False)
+        made = [self._tasks[task_id] for task_id in known.task_ids if task_id in self._tasks]
+        return AddedOnce(made, is_replay=True)
 
     def _add(self, tasks: Sequence[NewTask]) -> list[Task]:
         now = self._now()

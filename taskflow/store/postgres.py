@@ -125,8 +125,11 @@ class PostgresStore(TaskStore):
             added = await self._submit(tasks, key)
             if None not in added:
                 return AddedOnce([task for task in added if task is not None])
-            known = await self._database.run(lambda connection: self._known(connection, key))
+            known = await self.added_by(key)
         return known
+
+    async def added_by(self, key: IdempotencyKey) -> AddedOnce | None:
+        return await self._database.run(lambda connection: self._known(connection, key))
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         return await self._database.run(lambda connection: self._read_one(connection, task_id))
@@ -371,6 +374,8 @@ class PostgresStore(TaskStore):
         return len(await self._run("forget_old_keys", limit=limit))
 
     async def wait_for_work(self, taker: Taker | None = None) -> None:
+        if self._work.is_rung:
+            taker = None  # what waits already is not to be overtaken
         with self._handover.to(taker):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._ring_when_due)

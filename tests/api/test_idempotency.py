@@ -57,6 +57,14 @@ class TestReplay:
             assert again.json == first.json
             assert again.header("location") == first.header("location")
 
+    def test_where_no_more_fit(self, empty_url, key):
+        """A full backlog refuses what is new, not what is there already."""
+        with LiveServer(database_url=empty_url, max_pending=1) as server:
+            assert post(server, key).status == 201
+            check_problem(post(server, f'"{uuid.uuid4()}"'), 429)
+            assert is_replay(post(server, key))
+            check_problem(post(server, key, OTHER), 422)
+
     def test_as_it_stands_now(self, server, key):
         """A task that has come to its end meanwhile is told with it."""
         body = b'{"payload": "x:"}'

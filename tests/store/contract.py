@@ -893,6 +893,18 @@ class StoreContract:
             yield taker
             nursery.cancel_scope.cancel()
 
+    async def test_nobody_waits_who_has_something_to_claim(self, store, node):
+        """A task that comes just when a node begins to wait does not overtake one that waits."""
+        async with self.taker(store, node, room=5):
+            pass
+        for _ in range(30):
+            await store.add([new_task()])
+            taker = NodeTaker(node, room=5)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store.wait_for_work, taker)
+                nursery.start_soon(store.add, [new_task()])
+            assert taker.claims == []
+
     async def test_who_waits_gets_new_tasks_as_they_are_stored(self, store, node):
         """They are RUNNING for it by its token, and end as any other; nobody else is woken."""
         async with self.taker(store, node, room=5) as taker:

@@ -23,7 +23,8 @@ _READABLE: Final[tuple[RawField, ...]] = (
         b"access-control-expose-headers",
         b", ".join(
             (
-                *(b"Idempotent-Replayed", b"Link", b"Location"),
+                *(b"Content-Disposition", b"ETag", b"Idempotent-Replayed", b"Link", b"Location"),
+                b"Preference-Applied",
                 *(b"RateLimit", b"RateLimit-Policy", b"Retry-After", b"WWW-Authenticate"),
             )
         ),
