@@ -39,6 +39,7 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "accept": accept.accept,
     "accept_slow": accept.accept_slow,
     "bulk": accept.bulk,
+    "bulk_http": accept.bulk_over_http,
     "work_off": work_off.work_off,
     "two_nodes": work_off.two_nodes,
     "slow_targets": work_off.slow_targets,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http
+import http.client
+import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -18,12 +21,15 @@ from benchmarks.processes import Service
 from benchmarks.references import pgbench_inserts
 from benchmarks.scene import FOR_EVER_MS, Scene
 from benchmarks.table import Figure
+from taskflow.api.reading.accept import LINES
+from taskflow.api.reading.new_task import MOST_TASKS
 from taskflow.model.task import NewTask
 from taskflow.settings import Settings
 from taskflow.store.postgres import open_postgres
 
 Server = Callable[[Scene], contextlib.AbstractContextManager[Service]]
 CONNECTIONS = (16, 64)
+LEAST_BULK_PER_SECOND = 25_000
 
 
 @contextlib.contextmanager
@@ -169,6 +175,45 @@ def bulk(scene: Scene) -> Iterator[Figure]:
                 beside="pgqueuer's enqueue of 1,000",
                 reference=reference,
             )
+
+
+def bulk_over_http(scene: Scene) -> Iterator[Figure]:
+    """Tasks handed in by arrays of 10,000, and by a stream of lines, over one connection."""
+    arrays = scene.pick(quick=2, full=20)
+    task = {"payload": scene.target}
+    array = json.dumps([task] * MOST_TASKS).encode()
+    lines = (json.dumps(task).encode() + b"\n") * 1000
+    count = arrays * MOST_TASKS
+    with taskflow_that_only_accepts(scene) as service:
+        client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+        began = time.monotonic()
+        for _ in range(arrays):
+            _ask(client, array, {})
+        yield Figure(
+            what=f"POST /tasks with arrays of {MOST_TASKS:,}",
+            value=count / (time.monotonic() - began),
+            unit="tasks/s",
+            at_least=LEAST_BULK_PER_SECOND,
+        )
+        began = time.monotonic()
+        stream = itertools.repeat(lines, count // 1000)
+        _ask(client, stream, {"Content-Type": LINES, "Prefer": "return=minimal"})
+        yield Figure(
+            what="POST /tasks with a stream of lines",
+            value=count / (time.monotonic() - began),
+            unit="tasks/s",
+            at_least=LEAST_BULK_PER_SECOND,
+        )
+
+
+def _ask(
+    client: http.client.HTTPConnection, body: bytes | Iterable[bytes], headers: dict[str, str]
+) -> None:
+    client.request("POST", "/tasks", body, headers)
+    answer = client.getresponse()
+    told = answer.read()
+    assert answer.status < http.HTTPStatus.BAD_REQUEST, told
+    assert b'"error":{' not in told
 
 
 async def _add(url: str, target: str, count: int, callers: int) -> float:
