@@ -161,7 +161,7 @@ def find(connection: Connection, sql: Mapping[str, str], search: Search) -> Foun
 
     Args:
         connection: Where to look.
-        sql: The statements of ``queries.sql``.
+        sql: The statements of ``queries``.
         search: What for.
     """
     wanted = search.wanted

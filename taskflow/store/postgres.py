@@ -1,6 +1,6 @@
 """Tasks in PostgreSQL: durable, and shared by any number of nodes.
 
-Every verb is one statement of ``queries.sql`` in one thread hop. Tasks that are handed in
+Every verb is one statement of ``queries`` in one thread hop. Tasks that are handed in
 at the same time share a statement (``batching``), and so a commit.
 """
 
@@ -549,8 +549,9 @@ class PostgresStore(TaskStore):
     ) -> tuple[Task | None, list[Row]]:
         def work(connection: Connection) -> tuple[Task | None, list[Row]]:
             parameters = {"ids": [task_id], "sender": self.sender}
-            rows = self._execute(connection, query, parameters)
-            task = self._read_one(connection, task_id)
+            with connection.transaction():  # so that it is read before anybody can move it on
+                rows = self._execute(connection, query, parameters)
+                task = self._read_one(connection, task_id)
             if task and not rows:
                 lifecycle.target_of(task.status, move)
                 # It came into the right state just now: as good as not being in time.

@@ -1,4 +1,4 @@
-"""What PostgreSQL gives back, as the values of the model. ``queries.sql`` has the columns."""
+"""What PostgreSQL gives back, as the values of the model. ``queries`` has the columns."""
 
 from __future__ import annotations
 

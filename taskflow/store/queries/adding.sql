@@ -1,0 +1,75 @@
+-- New tasks, and the requests that they came by.
+
+-- name: add
+-- Keep new tasks and wake other nodes, in one statement and so in one transaction. Those that are
+-- claimed as they are stored, by a node that is alive, are news to nobody. What hardly any task
+-- has comes as JSON. A request whose key is known already adds nothing; of several at once the
+-- first one wins, and the keys are taken in one order everywhere, so that nobody waits in a circle.
+WITH claim AS MATERIALIZED (
+    SELECT id AS node_id, name AS node, %(token)s::uuid AS claim_token, now() AS started_at
+    FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
+), numbered AS MATERIALIZED (
+    SELECT taskflow_new_id() AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host,
+           t.is_wanted, t.place, extra.expires_at, extra.retention_seconds, extra.tags,
+           extra.options, extra.key, extra.fingerprint, extra.key_seconds, extra.request,
+           CASE WHEN extra.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
+           ELSE greatest(extra.run_at, now()) END AS run_at
+    FROM unnest(
+        %(payloads)b::text[], %(queues)b::text[], %(priorities)b::smallint[],
+        %(delays)b::float8[], %(attempts)b::integer[], %(hosts)b::text[], %(extras)b::text[],
+        %(claimed)b::boolean[]
+    ) WITH ORDINALITY
+        AS t (payload, queue, priority, delay_seconds, max_attempts, host, extra, is_wanted, place)
+    LEFT JOIN LATERAL json_to_record(t.extra::json) AS extra (
+        run_at timestamptz, expires_at timestamptz, retention_seconds float8, tags json,
+        options json, key text, fingerprint text, key_seconds float8, request bigint
+    ) ON t.extra IS NOT NULL
+), requests AS (
+    SELECT key, request, min(fingerprint) AS fingerprint, min(key_seconds) AS key_seconds,
+           array_agg(id ORDER BY place) AS task_ids
+    FROM numbered WHERE key IS NOT NULL GROUP BY key, request
+), keyed AS (
+    INSERT INTO taskflow_idempotency_keys AS known (key, fingerprint, task_ids, expires_at)
+    SELECT DISTINCT ON (key) key, decode(fingerprint, 'hex'), task_ids,
+           now() + make_interval(secs => key_seconds)
+    FROM requests ORDER BY key, request
+    ON CONFLICT (key) DO UPDATE
+    SET fingerprint = EXCLUDED.fingerprint, task_ids = EXCLUDED.task_ids,
+        expires_at = EXCLUDED.expires_at
+    WHERE known.expires_at <= now()
+    RETURNING task_ids
+), handed_in AS MATERIALIZED (
+    SELECT * FROM numbered LEFT JOIN claim ON is_wanted
+    WHERE key IS NULL OR id IN (SELECT unnest(task_ids) FROM keyed)
+), kept AS (
+    INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts,
+                                host, expires_at, retention_seconds, tags, options,
+                                status, attempt, node_id, node, claim_token, started_at)
+    SELECT id, payload::json, octet_length(concat(payload, tags, options)), queue, priority, run_at, max_attempts,
+           host, expires_at, retention_seconds, tags, options,
+           CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, (node IS NOT NULL)::integer,
+           node_id, node, claim_token, started_at
+    FROM handed_in ORDER BY place
+), tagged AS (
+    INSERT INTO taskflow_tags (name, value, task_id)
+    SELECT tag.key, tag.value, handed_in.id
+    FROM handed_in CROSS JOIN LATERAL json_each_text(tags) AS tag
+    WHERE tags IS NOT NULL
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
+    FROM handed_in WHERE node IS NULL
+)
+SELECT place - 1, id, priority, run_at, now(), node IS NOT NULL
+FROM handed_in CROSS JOIN announced ORDER BY place
+
+-- name: known_keys
+SELECT key, fingerprint, task_ids FROM taskflow_idempotency_keys WHERE key = ANY (%(keys)b::text[])
+
+-- name: forget_old_keys
+DELETE FROM taskflow_idempotency_keys
+WHERE key IN (
+    SELECT key FROM taskflow_idempotency_keys
+    WHERE expires_at <= now() ORDER BY expires_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING key

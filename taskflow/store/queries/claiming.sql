@@ -1,0 +1,139 @@
+-- Claims, from the look for due tasks to their end.
+
+-- name: survey
+-- The first place of each priority that has tasks: where claims may begin (see frontier.py).
+SELECT priority, run_at FROM taskflow_present_priorities
+
+-- name: claim_if_alive
+-- By priority, then run_at, then id. One priority after the other, from a place before which
+-- nothing waits: so neither what was claimed before nor tasks that are not due yet, however
+-- many, are walked through.
+-- SKIP LOCKED: nodes that claim at once take different tasks and wait for nobody.
+WITH alive AS MATERIALIZED (
+    SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
+), due AS MATERIALIZED (
+    SELECT one.id
+    FROM unnest(%(priorities)b::smallint[], %(since)b::timestamptz[]) AS place (priority, since)
+    CROSS JOIN LATERAL (
+        SELECT t.id FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.priority = place.priority
+          AND t.run_at BETWEEN place.since AND now() AND EXISTS (SELECT FROM alive)
+          AND (t.expires_at IS NULL OR t.expires_at > now())
+        ORDER BY t.run_at, t.id LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    ) AS one
+    LIMIT %(limit)s
+)
+UPDATE taskflow_tasks AS t
+SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
+    claim_token = %(token)s, started_at = now(), attempt = attempt + 1
+FROM due WHERE t.id = due.id
+RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
+          t.run_at
+
+-- name: claim_by_age_if_alive
+-- Those that have been due for the longest, whatever their priority: of each priority the
+-- oldest, and of these the oldest.
+WITH alive AS MATERIALIZED (
+    SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
+), oldest AS MATERIALIZED (
+    SELECT one.id
+    FROM unnest(%(priorities)b::smallint[], %(since)b::timestamptz[]) AS place (priority, since)
+    CROSS JOIN LATERAL (
+        SELECT t.id, t.run_at FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.priority = place.priority
+          AND t.run_at BETWEEN place.since AND now()
+          AND (t.expires_at IS NULL OR t.expires_at > now())
+        ORDER BY t.run_at, t.id LIMIT %(limit)s
+    ) AS one
+    ORDER BY one.run_at, one.id LIMIT %(limit)s
+), due AS MATERIALIZED (
+    SELECT id FROM taskflow_tasks
+    WHERE id IN (SELECT id FROM oldest) AND status = 'PENDING' AND EXISTS (SELECT FROM alive)
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE taskflow_tasks AS t
+SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
+    claim_token = %(token)s, started_at = now(), attempt = attempt + 1
+FROM due WHERE t.id = due.id
+RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
+          t.run_at
+
+-- name: next_due
+-- In how many seconds the next task becomes due that is not due yet.
+SELECT extract(epoch FROM min(one.run_at) - now())::float8
+FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
+    SELECT t.run_at FROM taskflow_tasks AS t
+    WHERE t.status = 'PENDING' AND t.priority = known.priority AND t.run_at > now()
+    ORDER BY t.run_at LIMIT 1
+) AS one
+
+-- name: settle_if_held
+UPDATE taskflow_tasks AS t
+SET status = e.status, result = e.result::json, error = e.error, error_type = e.error_type,
+    status_code = e.status_code, elapsed_ms = e.elapsed_ms,
+    size_bytes = size_bytes + coalesce(octet_length(e.result), 0),
+    finished_at = now(), delete_at = now() + make_interval(secs => retention_seconds),
+    node_id = NULL, claim_token = NULL
+FROM unnest(
+    %(ids)b::uuid[], %(tokens)b::uuid[], %(statuses)b::text[], %(results)b::text[],
+    %(errors)b::text[], %(error_types)b::text[], %(status_codes)b::smallint[],
+    %(elapsed)b::float8[]
+) AS e (id, token, status, result, error, error_type, status_code, elapsed_ms)
+WHERE t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
+RETURNING t.id
+
+-- name: retry_if_held
+WITH held AS MATERIALIZED (
+    SELECT t.id, t.attempt, t.node, t.started_at,
+           e.delay_seconds, e.error, e.error_type, e.status_code, e.elapsed_ms
+    FROM taskflow_tasks AS t JOIN unnest(
+        %(ids)b::uuid[], %(tokens)b::uuid[], %(delays)b::float8[], %(errors)b::text[],
+        %(error_types)b::text[], %(status_codes)b::smallint[], %(elapsed)b::float8[]
+    ) AS e (id, token, delay_seconds, error, error_type, status_code, elapsed_ms)
+    ON t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
+    FOR UPDATE OF t
+), recorded AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
+                                   error, error_type, status_code, elapsed_ms)
+    SELECT id, attempt, 'FAILED', node, started_at, now(),
+           error, error_type, status_code, elapsed_ms
+    FROM held
+)
+UPDATE taskflow_tasks AS t
+SET status = 'PENDING', run_at = now() + make_interval(secs => held.delay_seconds),
+    error = held.error, error_type = held.error_type, node_id = NULL, claim_token = NULL
+FROM held WHERE t.id = held.id
+RETURNING t.id, t.priority, t.run_at
+
+-- name: release_if_held
+-- As if never claimed; other nodes are told, for this one may be going away. Those that had
+-- been started are recorded: their target may have been asked.
+WITH held AS MATERIALIZED (
+    SELECT t.id, t.attempt, t.node, t.started_at, e.elapsed_ms
+    FROM taskflow_tasks AS t JOIN unnest(
+        %(ids)b::uuid[], %(tokens)b::uuid[], %(elapsed)b::float8[]
+    ) AS e (id, token, elapsed_ms)
+    ON t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
+    FOR UPDATE OF t
+), recorded AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
+                                   elapsed_ms)
+    SELECT id, attempt, 'INTERRUPTED', node, started_at, now(), elapsed_ms
+    FROM held WHERE elapsed_ms IS NOT NULL
+), released AS (
+    UPDATE taskflow_tasks AS t
+    SET status = 'PENDING', attempt = t.attempt - 1, node_id = NULL, claim_token = NULL
+    FROM held WHERE t.id = held.id
+    RETURNING t.id, t.priority, t.run_at
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM released
+)
+SELECT id, priority, run_at FROM released CROSS JOIN announced
+
+-- name: taken_away
+SELECT id, token FROM unnest(%(ids)b::uuid[], %(tokens)b::uuid[]) AS claim (id, token)
+WHERE NOT EXISTS (
+    SELECT FROM taskflow_tasks AS t
+    WHERE t.id = claim.id AND t.status = 'RUNNING' AND t.claim_token = claim.token
+)

@@ -1,0 +1,56 @@
+-- Events, recorded while somebody watches.
+
+-- name: wait_for_writers
+-- Those who have looked whether events are recorded, and are about to commit. They are done in a
+-- moment; if not, what they do may be missing. Who comes later looks when this transaction is over.
+SELECT pg_advisory_xact_lock(8386658447506927982)
+
+-- name: are_events_recorded
+-- Whether they are, and whether for so long that nobody need say so again yet.
+SELECT recorded_until > now(), recorded_until > now() + make_interval(secs => %(seconds)s / 2)
+FROM taskflow_event_log
+
+-- name: record_events
+-- From the place where it is begun on, nothing is missing.
+UPDATE taskflow_event_log
+SET complete_after = CASE WHEN recorded_until > now() THEN complete_after
+        ELSE coalesce(pg_sequence_last_value('taskflow_events_id_seq'), 0) END,
+    recorded_until = now() + make_interval(secs => %(seconds)s)
+
+-- name: last_event
+SELECT greatest(coalesce(max(id), 0), (SELECT complete_after FROM taskflow_event_log))
+FROM taskflow_events
+
+-- name: events_complete_after
+SELECT complete_after FROM taskflow_event_log
+
+-- name: events_after
+SELECT id, task_id, status, queue, attempt, at, error, error_type, tags::text
+FROM taskflow_events WHERE id > %(position)s AND id <= %(until)s ORDER BY id LIMIT %(limit)s
+
+-- name: wanted_events_after
+-- Tags are compared as text.
+SELECT id, task_id, status, queue, attempt, at, error, error_type, tags::text
+FROM taskflow_events AS e WHERE id > %(position)s AND id <= %(until)s
+  AND (%(task_id)s::uuid IS NULL OR task_id = %(task_id)s)
+  AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+  AND NOT EXISTS (
+      SELECT FROM json_each_text(%(tags)s::json) AS tag
+      WHERE e.tags ->> tag.key IS DISTINCT FROM tag.value
+  )
+ORDER BY id LIMIT %(limit)s
+
+-- name: forget_events
+WITH old AS (
+    SELECT id, at FROM taskflow_events ORDER BY id LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), forgotten AS (
+    DELETE FROM taskflow_events
+    WHERE id IN (SELECT id FROM old WHERE at < now() - make_interval(secs => %(age_seconds)s))
+    RETURNING id
+), noted AS (
+    UPDATE taskflow_event_log
+    SET complete_after = greatest(complete_after, (SELECT max(id) FROM forgotten))
+    WHERE EXISTS (SELECT FROM forgotten)
+)
+SELECT count(*) FROM forgotten

@@ -1,0 +1,81 @@
+-- The lives of nodes, and what becomes of tasks whose node dies.
+
+-- name: register
+INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at)
+VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lease_seconds)s))
+
+-- name: renew_if_alive
+-- A node whose lease is over stays dead: others may have its tasks already.
+UPDATE taskflow_nodes
+SET expires_at = now() + make_interval(secs => lease_seconds)
+WHERE id = %(id)s AND expires_at > now()
+RETURNING now()
+
+-- name: retire
+-- What a claim that was cut off half-way may have taken is put back here, and what could not
+-- be written any more.
+WITH held AS MATERIALIZED (
+    SELECT id, attempt, node, started_at FROM taskflow_tasks
+    WHERE status = 'RUNNING' AND node_id = %(id)s
+    FOR UPDATE
+), retired AS (
+    DELETE FROM taskflow_nodes WHERE id = %(id)s
+), recorded AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
+    SELECT id, attempt, 'INTERRUPTED', node, started_at, now() FROM held
+), released AS (
+    UPDATE taskflow_tasks AS t
+    SET status = 'PENDING', attempt = t.attempt - 1, node_id = NULL, claim_token = NULL
+    FROM held WHERE t.id = held.id
+    RETURNING t.id, t.priority, t.run_at
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM released
+)
+SELECT id, priority, run_at FROM released CROSS JOIN announced
+
+-- name: release_if_unknown
+-- What the node holds and does not know of: claims whose answer was lost. Only those from
+-- before its last renewal, for later ones may be on their way to it.
+WITH released AS (
+    UPDATE taskflow_tasks
+    SET status = 'PENDING', attempt = attempt - 1, node_id = NULL, claim_token = NULL
+    WHERE status = 'RUNNING' AND node_id = %(id)s AND started_at < %(before)s
+      AND claim_token <> ALL (%(tokens)b::uuid[])
+    RETURNING id, priority, run_at
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM released
+)
+SELECT id, priority, run_at FROM released CROSS JOIN announced
+
+-- name: rescue_if_dead
+-- A task is lost when its node's lease is over or its node is gone (claimed just before the
+-- node was forgotten). SKIP LOCKED: of several nodes that notice at once, each takes others.
+WITH lost AS MATERIALIZED (
+    SELECT t.id, t.attempt, t.node, t.started_at, t.rescues + 1 >= %(max_rescues)s AS is_poison
+    FROM taskflow_tasks AS t LEFT JOIN taskflow_nodes AS n ON n.id = t.node_id
+    WHERE t.status = 'RUNNING' AND (n.id IS NULL OR n.expires_at <= now())
+    LIMIT %(limit)s
+    FOR UPDATE OF t SKIP LOCKED
+), recorded AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
+    SELECT id, attempt, 'LOST', node, started_at, now() FROM lost
+)
+UPDATE taskflow_tasks AS t
+SET status = CASE WHEN is_poison THEN 'FAILED' ELSE 'PENDING' END,
+    error_type = CASE WHEN is_poison THEN 'poison' ELSE error_type END,
+    error = CASE WHEN is_poison
+            THEN format('poison: its node died %%s times while running it', rescues + 1)
+            ELSE error END,
+    finished_at = CASE WHEN is_poison THEN now() END,
+    delete_at = CASE WHEN is_poison THEN now() + make_interval(secs => retention_seconds) END,
+    attempt = t.attempt - 1, rescues = rescues + 1, node_id = NULL, claim_token = NULL
+FROM lost WHERE t.id = lost.id
+RETURNING t.id, t.priority, t.run_at, is_poison
+
+-- name: forget_dead_nodes
+-- Kept for a minute after their end, for whoever looks; then only if they hold nothing.
+DELETE FROM taskflow_nodes AS n
+WHERE expires_at < now() - interval '1 minute'
+  AND NOT EXISTS (
+      SELECT FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id
+  )
