@@ -192,7 +192,7 @@ async def open_store(settings: Settings) -> AsyncIterator[TaskStore]:
         conninfo = await stack.enter_async_context(_open_conninfo(settings))
         store: TaskStore
         if conninfo is None:
-            store = MemoryStore()
+            store = MemoryStore(max_per_host=settings.max_per_host)
         else:
             store = await stack.enter_async_context(open_postgres(conninfo, settings))
         statistics = store.statistics()

@@ -71,6 +71,8 @@ class Event(enum.Enum):
     TASK_CALLED_OFF = ("debug", "task called off")
     TASK_WRITE_LATE = ("warning", "outcome came too late and was dropped")
     TASK_WRITE_REFUSED = ("error", "outcome could not be stored")
+    HOST_HELD = ("warning", "host fails again and again, left alone for a while")
+    HOST_FREED = ("info", "host is well again")
     FILES_USED_UP = ("error", "no file descriptors left, fetches are put off")
     FETCH_FAULT = ("error", "fault in the fetch")
     REQUEST_FAULT = ("error", "fault in a request")

@@ -54,9 +54,10 @@ class Dispatcher(Taker):
         load: What the node has in hand.
         outage: Told whether the store can be reached.
         poll_seconds: How long to wait for a word of new tasks before looking without one.
+        takes_new: Whether tasks may be claimed as they are stored.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that it is made of
         self,
         claims: trio.MemorySendChannel[Claim],
         *,
@@ -65,6 +66,7 @@ class Dispatcher(Taker):
         load: Load,
         outage: Outage,
         poll_seconds: float,
+        takes_new: bool = True,
     ) -> None:
         self._claims = claims
         self._store = store
@@ -72,6 +74,7 @@ class Dispatcher(Taker):
         self._load = load
         self._outage = outage
         self._poll_seconds = poll_seconds
+        self._taker = self if takes_new else None
         self._turns = Turns()
         self._is_in_doubt = False
         self._reservations = 0
@@ -120,7 +123,7 @@ class Dispatcher(Taker):
                 self._load.doubts.ring()
             if found < limit:
                 with trio.move_on_after(self._poll_seconds):
-                    await self._store.wait_for_work(self)
+                    await self._store.wait_for_work(self._taker)
 
     async def _claim(self, limit: int) -> int | None:
         """Claim once, hand over what was found, and say how many; ``None`` if it is not known."""
@@ -130,11 +133,18 @@ class Dispatcher(Taker):
             with self._load.claiming(token):
                 try:
                     found = await self._store.claim(
-                        self._node_id, limit=limit, by_age=by_age, token=token
+                        self._node_id,
+                        limit=limit,
+                        by_age=by_age,
+                        token=token,
+                        shares=self._load.shares(limit),
                     )
                     if is_late.is_set():
                         await self._store.release(
-                            [Release(claim.task_id, claim.token) for claim in found]
+                            [
+                                Release(claim.task_id, claim.token, makes_room=claim.is_limited)
+                                for claim in found
+                            ]
                         )
                         return None
                 except StoreUnavailable as error:
@@ -192,6 +202,6 @@ def hand_back_unstarted(
             claim = claims.receive_nowait()
         except (trio.WouldBlock, trio.EndOfChannel):
             return
-        load.unstarted()
+        load.unstarted(claim)
         is_called_off = load.in_hand.is_called_off(claim.key)
         attempts.send_nowait(Attempt(claim, CalledOff() if is_called_off else Interrupted()))

@@ -14,6 +14,7 @@ import trio
 
 from taskflow.bell import Bell
 from taskflow.engine.cancellation import ClaimsInHand
+from taskflow.model.choice import Shares
 from taskflow.model.task import Claim
 
 # Work is claimed for so long ahead: enough to keep workers busy while the next claim is on
@@ -48,6 +49,8 @@ class Load:
         self.in_hand: Final = ClaimsInHand()
         # How many tasks are in hand by each token; one claim takes many tasks by one token.
         self._tokens: Counter[uuid.UUID] = Counter()
+        # How many wait for a worker or run, by host.
+        self._at_host: Counter[str] = Counter()
         self._waiting = 0
         self._running = 0
         # Of ends, not of starts: a burst of starts says nothing about when workers are free.
@@ -89,6 +92,7 @@ class Load:
         self._held += len(claims)
         self._waiting += len(claims)
         self._tokens.update(claim.token for claim in claims)
+        self._at_host.update(claim.authority for claim in claims if claim.authority)
         self.in_hand.take(claims)
 
     def started(self) -> None:
@@ -97,15 +101,17 @@ class Load:
         self._running += 1
         self._changed.ring()
 
-    def ended(self) -> None:
+    def ended(self, claim: Claim) -> None:
         """A worker is done with one, whose outcome is now to be written."""
         self._running -= 1
+        self._left(claim.authority)
         self._ends.count()
         self._changed.ring()
 
-    def unstarted(self) -> None:
+    def unstarted(self, claim: Claim) -> None:
         """One that waited will not be started, and is now to be released."""
         self._waiting -= 1
+        self._left(claim.authority)
 
     def written(self, claims: Sequence[Claim]) -> None:
         """Outcomes were written; these claims are over."""
@@ -128,9 +134,18 @@ class Load:
             room=self.most_held - self._held,
         )
 
+    def shares(self, limit: int) -> Shares:
+        """What is in hand for each host, if so many more are to be claimed."""
+        return Shares(dict(self._at_host), self._running + self._waiting + limit)
+
     def statistics(self) -> LoadStatistics:
         """The counts of this moment."""
         return LoadStatistics(held=self._held, waiting=self._waiting, running=self._running)
+
+    def _left(self, host: str) -> None:
+        self._at_host[host] -= 1
+        if self._at_host[host] <= 0:
+            del self._at_host[host]
 
     def _let_go(self, token: uuid.UUID) -> None:
         self._tokens[token] -= 1

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from taskflow.engine.breaker import Breaker
 from taskflow.engine.cancellation import call_off_canceled
 from taskflow.engine.counting import fold_counts
 from taskflow.engine.dispatcher import Dispatcher, hand_back_unstarted
@@ -146,6 +147,12 @@ class Node:
             load=self.load,
             outage=self._outage,
             policy=self._policy,
+            breaker=Breaker(
+                store=self._store,
+                outage=self._outage,
+                failures=self._settings.breaker_failures,
+                longest_retry_after_seconds=self._settings.max_retry_after_seconds,
+            ),
         )
 
     def _start_keeping(self, keeping: trio.Nursery, node_id: uuid.UUID) -> None:
@@ -245,6 +252,7 @@ class Node:
             load=self.load,
             outage=self._outage,
             poll_seconds=self._settings.poll_seconds,
+            takes_new=self._settings.max_per_host is None,
         )
         await dispatcher.run()
 

@@ -38,6 +38,7 @@ async def delete_ended_tasks(
         try:
             deleted = await store.delete_ended(age_seconds=retention_seconds, limit=_BATCH)
             keys = await store.forget_keys(limit=_BATCH)
+            others = await store.queues.forget(limit=_BATCH)
             events = await store.forget_events(limit=_EVENT_BATCH)
         except StoreUnavailable as error:
             outage.began(error)
@@ -45,5 +46,5 @@ async def delete_ended_tasks(
             continue
         if deleted:
             emit(Event.TASKS_DELETED, tasks=deleted)
-        has_more = deleted or keys == _BATCH or events == _EVENT_BATCH
+        has_more = deleted or max(keys, others) >= _BATCH or events == _EVENT_BATCH
         await trio.sleep(_BETWEEN_SECONDS if has_more else pause_seconds)

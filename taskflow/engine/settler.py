@@ -15,6 +15,7 @@ from typing import Final, TypeVar, assert_never
 import msgspec
 import trio
 
+from taskflow.engine.breaker import Breaker
 from taskflow.engine.cancellation import ClaimsInHand
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
@@ -45,6 +46,7 @@ async def settle(
     load: Load,
     outage: Outage,
     policy: RetryPolicy,
+    breaker: Breaker,
 ) -> None:
     """Write attempts as they come until there are no more to come.
 
@@ -60,6 +62,7 @@ async def settle(
                 await trio.sleep_until(began + BUSY_PACE_SECONDS)
                 batch += _at_hand(attempts)
             began = trio.current_time()
+            await breaker.judge(batch)
             await _write(batch, store, outage, policy, load.in_hand)
             load.written([attempt.claim for attempt in batch])
             del first, batch  # all their results, while it waits for more
@@ -138,7 +141,7 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Relea
             return None
         case Interrupted():
             emit(Event.TASK_RELEASED, task=task)
-            return Release(claim.task_id, claim.token, attempt.elapsed_ms)
+            return Release(claim.task_id, claim.token, attempt.elapsed_ms, claim.is_limited)
         case Failed() if _has_another_try(claim, outcome):
             retrial = _retrial(attempt, outcome, policy)
             emit(Event.TASK_RETRIED, task=task, after_seconds=round(retrial.delay_seconds, 3))
@@ -153,6 +156,7 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Relea
                 error_type=outcome.error_type,
                 status_code=outcome.status_code,
                 elapsed_ms=attempt.elapsed_ms,
+                makes_room=claim.is_limited,
             )
         case Fetched():
             emit(Event.TASK_ENDED, task=task, outcome="Fetched")
@@ -179,6 +183,7 @@ def _retrial(attempt: Attempt, failure: Failed, policy: RetryPolicy) -> Retrial:
         failure.error_type,
         failure.status_code,
         attempt.elapsed_ms,
+        claim.is_limited,
     )
 
 
@@ -196,6 +201,7 @@ def _completed(attempt: Attempt, outcome: Fetched) -> Ending:
         result=result,
         status_code=outcome.response.status_code,
         elapsed_ms=attempt.elapsed_ms,
+        makes_room=claim.is_limited,
     )
 
 
@@ -222,6 +228,7 @@ def _unstorable(held: Ending | Claim) -> Ending:
         TaskStatus.FAILED,
         error="internal: the outcome could not be stored; the log has the details",
         error_type=ErrorType.INTERNAL,
+        makes_room=held.makes_room if isinstance(held, Ending) else held.is_limited,
     )
 
 

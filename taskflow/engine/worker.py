@@ -59,7 +59,7 @@ async def _run(
             with scope:
                 outcome = await _attempt(claim, fetcher, fetch_timeout_seconds)
     finally:
-        load.ended()
+        load.ended(claim)
         # Not only when the scope caught it: an outcome that came all the same, or was cut off by
         # a shutdown in the same moment, is not to be written either.
         if scope.cancel_called:

@@ -10,7 +10,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -84,7 +84,7 @@ def parse_target(url: str) -> Target:
             what is wrong with it.
     """
     scheme_text, authority, rest = _parts_of(url)
-    scheme: Scheme = "https" if scheme_text.lower() == "https" else "http"
+    scheme = _scheme_of(scheme_text)
     host, address, port = _parse_authority(authority)
     target = Target(
         scheme=scheme,
@@ -98,15 +98,29 @@ def parse_target(url: str) -> Target:
     return target
 
 
-def host_of(url: str) -> str:
-    """The host that a URL leads to, read as ``parse_target`` does, at half of what that costs.
+class Place(NamedTuple):
+    """Where a URL leads to.
+
+    Attributes:
+        host: As in ``Target``.
+        authority: The same with the port where that is not the scheme's own, as in ``Host``.
+    """
+
+    host: str
+    authority: str
+
+
+def place_of(url: str) -> Place:
+    """Where a URL leads to, read as ``parse_target`` does, at half of what that costs.
 
     Raises:
-        InvalidUrl: It leads to none. What stands after the host may still be refused.
+        InvalidUrl: It leads nowhere. What stands after the host may still be refused.
     """
-    _, authority, _ = _parts_of(url)
-    host, _, _ = _parse_authority(authority)
-    return host
+    scheme, authority, _ = _parts_of(url)
+    host, _, port = _parse_authority(authority)
+    text = f"[{host}]" if ":" in host else host
+    is_default = port is None or port == DEFAULT_PORTS[_scheme_of(scheme)]
+    return Place(host, text if is_default else f"{text}:{port}")
 
 
 def resolve_location(target: Target, location: str) -> str:
@@ -130,6 +144,10 @@ def resolve_location(target: Target, location: str) -> str:
     if not path.startswith("/"):
         path = base_path[: base_path.rindex("/") + 1] + path
     return target.origin + _without_dot_segments(path) + mark + query
+
+
+def _scheme_of(text: str) -> Scheme:
+    return "https" if text.lower() == "https" else "http"
 
 
 def _parts_of(url: str) -> Sequence[str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from taskflow.model.flow import Flow, Hold, Lane
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
 from taskflow.model.outcome import ErrorType
 
@@ -71,6 +72,7 @@ class NewTask(msgspec.Struct, frozen=True):
         retention_seconds: How long it is kept after its end; ``None`` is as the settings say.
         tags: What it can be found by.
         host: That of its URL, if it has one.
+        authority: The same with its port, unless that is the scheme's own; empty without a host.
         options: How it is to be run.
     """
 
@@ -84,6 +86,7 @@ class NewTask(msgspec.Struct, frozen=True):
     retention_seconds: float | None = None
     tags: dict[str, TagValue] = {}
     host: str | None = None
+    authority: str = ""
     options: TaskOptions = NO_OPTIONS
 
     def as_task(self, task_id: uuid.UUID, *, created_at: dt.datetime, run_at: dt.datetime) -> Task:
@@ -147,6 +150,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         success_on: Which statuses count as success; ``None`` is 2xx.
         retention: How long it is kept after its end, in seconds; ``None`` is as the settings say.
         callback_url: Who is to be told of its end.
+        waiting_for: What keeps it from starting although it is due, or ``None``.
     """
 
     id: uuid.UUID
@@ -171,6 +175,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     success_on: StatusPatterns | None = None
     retention: float | None = None
     callback_url: str | None = None
+    waiting_for: Hold | None = None
+
+    def explained(self, flow: Flow, lane: Lane, now: dt.datetime) -> Task:
+        """With what keeps it from starting, if anything does and it is due."""
+        if self.status is not TaskStatus.PENDING or self.run_at > now:
+            return self
+        return msgspec.structs.replace(self, waiting_for=flow.hold_of(lane))
 
 
 class AttemptStatus(enum.StrEnum):
@@ -220,7 +231,19 @@ class ClaimKey(NamedTuple):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to run a task once; the token proves it at every write."""
+    """The right to run a task once; the token proves it at every write.
+
+    Attributes:
+        task_id: Which task.
+        token: The proof.
+        payload: The task's.
+        attempt: The number of this one, from 1.
+        max_attempts: How many may fail.
+        options: How it is to be run.
+        authority: Where it goes: host and port; empty for nowhere.
+        is_limited: Whether others may wait for its end, for a limit keeps them from starting.
+        is_probe: Whether it shows if a host that failed is well again.
+    """
 
     task_id: uuid.UUID
     token: uuid.UUID
@@ -228,6 +251,9 @@ class Claim(msgspec.Struct, frozen=True):
     attempt: int
     max_attempts: int
     options: TaskOptions = NO_OPTIONS
+    authority: str = ""
+    is_limited: bool = False
+    is_probe: bool = False
 
     @property
     def key(self) -> ClaimKey:

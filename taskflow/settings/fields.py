@@ -128,6 +128,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="How many claimed tasks may wait for a worker in a process, at most",
         ),
     ] = 100
+    max_per_host: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        Meta(
+            description="How many fetches from one host (and port) may run at once, on all nodes "
+            "together; empty is no bound, and then a host gets its fair share of the workers"
+        ),
+    ] = None
+    breaker_failures: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="After so many failures in a row, of connections or with a 429 or 503, "
+            "a host is left alone for a while, then tried by one task at a time; 0 is never",
+        ),
+    ] = 20
     fetch_timeout_seconds: Annotated[
         Seconds, Meta(description="How long a fetch may take, redirects and body included")
     ] = 5.0

@@ -85,6 +85,7 @@ def parameters_of(entries: Sequence[Entry], claimed: Collection[int]) -> dict[st
         "delays": [float(task.delay_seconds) for task in tasks],
         "attempts": [task.max_attempts for task in tasks],
         "hosts": [task.host for task in tasks],
+        "authorities": [task.authority for task in tasks],
         "extras": [entry.extra for entry in entries],
         "claimed": [place in claimed for place in range(len(tasks))],
     }

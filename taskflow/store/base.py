@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.choice import Shares
 from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
 from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.outcome import ErrorType
@@ -35,6 +36,7 @@ from taskflow.model.task import (
     Task,
     TaskStatus,
 )
+from taskflow.store.queues.base import QueueStore
 
 EXPIRED: Final = "expired: it was still waiting at its expires_at"
 
@@ -58,7 +60,8 @@ class Ending(msgspec.Struct, frozen=True):
     """What to write when a claim ends for good.
 
     ``result`` is JSON text; COMPLETED endings have one, FAILED ones have an error.
-    ``elapsed_ms`` is how long the fetch took.
+    ``elapsed_ms`` is how long the fetch took. ``makes_room`` says that others may have waited for
+    it to end, as in ``Claim.is_limited``.
     """
 
     task_id: uuid.UUID
@@ -69,6 +72,7 @@ class Ending(msgspec.Struct, frozen=True):
     error_type: ErrorType | None = None
     status_code: int | None = None
     elapsed_ms: float | None = None
+    makes_room: bool = False
 
 
 class Retrial(msgspec.Struct, frozen=True):
@@ -81,6 +85,7 @@ class Retrial(msgspec.Struct, frozen=True):
     error_type: ErrorType
     status_code: int | None = None
     elapsed_ms: float | None = None
+    makes_room: bool = False
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -92,6 +97,7 @@ class Release(msgspec.Struct, frozen=True):
     task_id: uuid.UUID
     token: uuid.UUID
     elapsed_ms: float | None = None
+    makes_room: bool = False
 
 
 class AddedOnce(msgspec.Struct, frozen=True):
@@ -171,6 +177,11 @@ class Taker(abc.ABC):
 
 class TaskStore(abc.ABC):
     """Where tasks live. ``memory`` and ``postgres`` implement it."""
+
+    @property
+    @abc.abstractmethod
+    def queues(self) -> QueueStore:
+        """What keeps tasks waiting."""
 
     # Handing in and looking up
 
@@ -298,11 +309,19 @@ class TaskStore(abc.ABC):
 
     @abc.abstractmethod
     async def claim(
-        self, node_id: uuid.UUID, *, limit: int, by_age: int = 0, token: uuid.UUID | None = None
+        self,
+        node_id: uuid.UUID,
+        *,
+        limit: int,
+        by_age: int = 0,
+        token: uuid.UUID | None = None,
+        shares: Shares | None = None,
     ) -> list[Claim]:
-        """Take up to ``limit`` due tasks: by priority, then ``run_at``, then id.
+        """Take up to ``limit`` due tasks that may start: by priority, then ``run_at``, then id.
 
-        No task is claimed twice at once; nothing is claimed for a node whose lease is over.
+        No task is claimed twice at once; nothing is claimed for a node whose lease is over. What
+        is asked of queues holds over all nodes (see ``model.flow``). Tasks of hosts that have more
+        than their share come last (see ``model.choice``).
 
         Args:
             node_id: For whom.
@@ -310,6 +329,7 @@ class TaskStore(abc.ABC):
             by_age: How many of them go to the tasks that have been due for the longest,
                 whatever their priority.
             token: What the claims carry; made up if not given.
+            shares: What the node has in hand for each host; without them hosts need not share.
         """
 
     @abc.abstractmethod
@@ -400,7 +420,8 @@ class TaskStore(abc.ABC):
         Until then new tasks are claimed for the taker as they are stored, as far as it has room.
         For these this does not return.
 
-        That is when tasks were handed in or put back, and when one becomes due. Returns at
+        That is when tasks were handed in or put back, when one becomes due, and when one may start
+        that was kept waiting. Returns at
         once if that happened since the last call. One task at a time may wait. It is a hint:
         it may come for nothing, and may (rarely) not come at all, so callers look by
         themselves from time to time.

@@ -29,6 +29,9 @@ SURVEY_SHARE: Final = 0.05
 # ... and this is the end of it.
 LONGEST_PAUSE_SECONDS: Final = 30.0
 
+# What is announced where nothing is new, but more of what waits may start.
+ROOM: Final = "room"
+
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 Place = tuple[int, dt.datetime]

@@ -11,18 +11,20 @@ import heapq
 import itertools
 import secrets
 import uuid
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 import trio
 
 from taskflow.bell import Bell
 from taskflow.model import lifecycle
+from taskflow.model.choice import Candidate, Choice, Shares
 from taskflow.model.errors import LeaseLost
 from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
 from taskflow.model.filter import NO_FILTER, TaskFilter, matches
+from taskflow.model.flow import Flow, Lane
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import TaskStatistics, queue_of, total_of
@@ -54,12 +56,19 @@ from taskflow.store.base import (
 )
 from taskflow.store.cancellations import Cancellations
 from taskflow.store.handover import Handover
+from taskflow.store.queues.memory import MemoryQueues
 from taskflow.store.tally import Tally, summed
 
 MOST_EVENTS: Final = 100_000
 
 _Write = TypeVar("_Write", Ending, Retrial, Release)
 _SETTLING_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
+
+
+# By its negative priority, and when it is due.
+_Entry: TypeAlias = tuple[int, dt.datetime, uuid.UUID]
+# The first one of a lane.
+_Head: TypeAlias = tuple[_Entry, Lane]
 
 
 class _Node(msgspec.Struct):
@@ -87,7 +96,8 @@ class _KnownKey(msgspec.Struct, frozen=True):
 class MemoryStore(TaskStore):
     """Tasks in memory. To be made and used inside one Trio run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_per_host: int | None = None) -> None:
+        self._max_per_host = max_per_host
         self._tasks: dict[uuid.UUID, Task] = {}
         self._ids: list[uuid.UUID] = []  # in order, for new ids are greater than all before
         self._handed_in: dict[uuid.UUID, NewTask] = {}
@@ -97,13 +107,15 @@ class MemoryStore(TaskStore):
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
         self._nodes: dict[uuid.UUID, _Node] = {}
         # Entries may be out of date: whoever takes one looks whether it still holds.
-        self._due: list[tuple[int, dt.datetime, uuid.UUID]] = []
+        self._due: dict[Lane, list[_Entry]] = {}
         self._due_by_age: list[tuple[dt.datetime, uuid.UUID]] = []
         self._later: list[tuple[dt.datetime, uuid.UUID]] = []
         self._expiring: list[tuple[dt.datetime, uuid.UUID]] = []
         self._waiting_in: dict[str, list[tuple[dt.datetime, uuid.UUID]]] = {}  # by queue
         self._tally: Final = Tally()
         self._work = Bell()
+        self._queues: Final = MemoryQueues(self._now, self._work.ring)
+        self._next_start: dt.datetime | None = None
         self._news = Bell()
         # The last ones, without a gap.
         self._events: deque[TaskEvent] = deque(maxlen=MOST_EVENTS)
@@ -112,6 +124,10 @@ class MemoryStore(TaskStore):
         self._cancellations = Cancellations()
         self._last_stamp = 0
         self._epoch: Final = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=trio.current_time())
+
+    @property
+    def queues(self) -> MemoryQueues:
+        return self._queues
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await trio.lowlevel.checkpoint()
@@ -135,11 +151,11 @@ class MemoryStore(TaskStore):
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
-        return self._tasks.get(task_id)
+        return next(iter(self._explained(self._found([task_id]))), None)
 
     async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
         await trio.lowlevel.checkpoint()
-        return self._found(task_ids)
+        return self._explained(self._found(task_ids))
 
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         await trio.lowlevel.checkpoint()
@@ -169,14 +185,14 @@ class MemoryStore(TaskStore):
             if not matches(task, self._handed_in[task.id].host, filter):
                 continue
             if len(page) == limit or size_bytes >= PAGE_BUDGET_BYTES:
-                return Page(page, next_before=page[-1].id)
+                return Page(self._explained(page), next_before=page[-1].id)
             page.append(task)
             size_bytes += sum(
                 len(bytes(document))
                 for name, document in (("payload", task.payload), ("result", task.result))
                 if document is not None and name not in without
             )
-        return Page(page, next_before=self._ids[start] if start else None)
+        return Page(self._explained(page), next_before=self._ids[start] if start else None)
 
     async def count_pending(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -269,18 +285,28 @@ class MemoryStore(TaskStore):
         return rescued
 
     async def claim(
-        self, node_id: uuid.UUID, *, limit: int, by_age: int = 0, token: uuid.UUID | None = None
+        self,
+        node_id: uuid.UUID,
+        *,
+        limit: int,
+        by_age: int = 0,
+        token: uuid.UUID | None = None,
+        shares: Shares | None = None,
     ) -> list[Claim]:
         await trio.lowlevel.checkpoint()
         self._collect_due()
         if not self._is_alive(node_id):
             return []
+        flow = self._flow()
+        choice = Choice(limit, flow, shares)
+        self._offer_by_age(choice, by_age)
+        self._offer_in_order(choice, limit)
+        choice.fill()
+        self._queues.keep_paces(flow.paces)
+        self._next_start = choice.next_start()
         token = token or uuid.uuid4()
-        taken: list[Task] = []
-        for waiting, most in ((self._by_age(), by_age), (self._by_urgency(), limit)):
-            some = itertools.islice(waiting, min(most, limit - len(taken)))
-            taken += self._hold(some, node_id, token)
-        return self._claims(taken, token)
+        held = self._hold([self._tasks[task_id] for task_id in choice.chosen], node_id, token)
+        return self._claims(held, token, flow)
 
     async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
@@ -420,6 +446,7 @@ class MemoryStore(TaskStore):
             taker = None  # what waits already is not to be overtaken
         # What a claim found due stands there no more.
         next_due = self._later[0][0] if self._later else dt.datetime.max.replace(tzinfo=dt.UTC)
+        next_due = min(next_due, self._next_start or next_due)
         with (
             self._handover.to(taker),
             trio.move_on_after(max(0.0, (next_due - self._now()).total_seconds())),
@@ -489,7 +516,12 @@ class MemoryStore(TaskStore):
         ]
         with self._handover.reserved(tasks) as (reservation, places):
             is_alive = self._is_alive(reservation.node_id)
-            claimed = [added[place] for place in places if is_alive]
+            claimed = [
+                added[place]
+                for place in places
+                if is_alive
+                and self._queues.is_free(Lane(tasks[place].queue, tasks[place].authority))
+            ]
             for task, new_task in zip(added, tasks, strict=True):
                 self._ids.append(task.id)
                 self._tasks[task.id] = task
@@ -500,7 +532,7 @@ class MemoryStore(TaskStore):
                     self._put_back(task)
             if claimed:
                 held = self._hold(claimed, reservation.node_id, reservation.token)
-                reservation.hand_over(self._claims(held, reservation.token))
+                reservation.hand_over(self._claims(held, reservation.token, None))
         return added
 
     def _found(self, task_ids: Iterable[uuid.UUID]) -> list[Task]:
@@ -516,6 +548,7 @@ class MemoryStore(TaskStore):
         if hold is not None:
             self._keep_attempt(task_id, AttemptStatus.CANCELED)
             self._cancellations.tell(hold.node_id, ClaimKey(task_id, hold.token))
+            self._work.ring()  # there is room where it ran
         return self._move(task_id, Move.CANCEL)
 
     def _requeue(self, task_id: uuid.UUID) -> Task:
@@ -594,7 +627,7 @@ class MemoryStore(TaskStore):
             held.append(self._move(task.id, Move.CLAIM, started_at=self._now(), counted=1))
         return held
 
-    def _claims(self, held: Iterable[Task], token: uuid.UUID) -> list[Claim]:
+    def _claims(self, held: Iterable[Task], token: uuid.UUID, flow: Flow | None) -> list[Claim]:
         """In the order in which they are to run."""
         in_order = sorted(held, key=lambda task: (-task.priority, task.run_at, task.id))
         return [
@@ -605,6 +638,9 @@ class MemoryStore(TaskStore):
                 task.attempt,
                 task.max_attempts,
                 self._handed_in[task.id].options,
+                self._handed_in[task.id].authority,
+                is_limited=flow is not None and flow.is_limited(self._lane(task)),
+                is_probe=flow is not None and flow.is_probe(self._lane(task)),
             )
             for task in in_order
         ]
@@ -650,20 +686,66 @@ class MemoryStore(TaskStore):
         while self._later and self._later[0][0] <= now:
             run_at, task_id = heapq.heappop(self._later)
             if task := self._waiting(task_id, run_at):
-                heapq.heappush(self._due, (-task.priority, run_at, task_id))
+                waiting = self._due.setdefault(self._lane(task), [])
+                heapq.heappush(waiting, (-task.priority, run_at, task_id))
                 heapq.heappush(self._due_by_age, (run_at, task_id))
 
-    def _by_urgency(self) -> Iterator[Task]:
-        while self._due:
-            *_, run_at, task_id = heapq.heappop(self._due)
-            if task := self._claimable(task_id, run_at):
-                yield task
-
-    def _by_age(self) -> Iterator[Task]:
-        while self._due_by_age:
+    def _offer_by_age(self, choice: Choice, most: int) -> None:
+        waiting: list[Candidate] = []
+        while self._due_by_age and len(waiting) < 2 * most:
             run_at, task_id = heapq.heappop(self._due_by_age)
             if task := self._claimable(task_id, run_at):
-                yield task
+                waiting.append(self._candidate(task))
+        choice.offer(waiting, most=most)
+        for one in waiting:
+            if one.task_id not in choice.chosen:
+                heapq.heappush(self._due_by_age, (one.run_at, one.task_id))
+
+    def _offer_in_order(self, choice: Choice, limit: int) -> None:
+        """From lane to lane, in the order of tasks; of each lane no more than could matter."""
+        heads: list[_Head] = []
+        for lane in tuple(self._due):
+            self._push_head(heads, lane)
+        offered = Counter[Lane]()
+        not_chosen = []
+        while heads and choice.missing:
+            entry, lane = heapq.heappop(heads)
+            heapq.heappop(self._due[lane])
+            candidate = self._candidate(self._tasks[entry[2]])
+            choice.offer([candidate])
+            if candidate.task_id not in choice.chosen:
+                not_chosen.append((lane, entry))
+            offered[lane] += 1
+            if offered[lane] < 2 * limit and not choice.is_held(lane):
+                self._push_head(heads, lane)
+        for lane, entry in not_chosen:
+            heapq.heappush(self._due.setdefault(lane, []), entry)
+
+    def _push_head(self, heads: list[_Head], lane: Lane) -> None:
+        waiting = self._due[lane]
+        while waiting and not self._claimable(waiting[0][2], waiting[0][1]):
+            heapq.heappop(waiting)
+        if waiting:
+            heapq.heappush(heads, (waiting[0], lane))
+        else:
+            del self._due[lane]
+
+    def _candidate(self, task: Task) -> Candidate:
+        return Candidate(task.priority, task.run_at, task.id, self._lane(task))
+
+    def _lane(self, task: Task) -> Lane:
+        return Lane(task.queue, self._handed_in[task.id].authority)
+
+    def _flow(self) -> Flow:
+        running = Counter(self._lane(self._tasks[task_id]) for task_id in self._holds)
+        return Flow(self._queues.state(running), max_per_host=self._max_per_host)
+
+    def _explained(self, tasks: list[Task]) -> list[Task]:
+        """With what keeps those from starting that could by themselves."""
+        if self._max_per_host is None and self._queues.state({}).is_free:
+            return tasks
+        flow, now = self._flow(), self._now()
+        return [task.explained(flow, self._lane(task), now) for task in tasks]
 
     def _claimable(self, task_id: uuid.UUID, run_at: dt.datetime) -> Task | None:
         task = self._waiting(task_id, run_at)
@@ -684,6 +766,9 @@ class MemoryStore(TaskStore):
         return node is not None and node.expires_at > trio.current_time()
 
     def _still_held(self, writes: Iterable[_Write]) -> list[_Write]:
+        writes = list(writes)
+        if any(write.makes_room for write in writes):
+            self._work.ring()
         return [write for write in writes if self._is_held(ClaimKey(write.task_id, write.token))]
 
     def _is_held(self, key: ClaimKey) -> bool:

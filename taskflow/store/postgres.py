@@ -21,9 +21,11 @@ import trio
 
 from taskflow.bell import Bell
 from taskflow.model import lifecycle
+from taskflow.model.choice import Shares
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.flow import Flow, Lane
 from taskflow.model.lifecycle import Move
 from taskflow.model.statistics import (
     KEPT_SECONDS,
@@ -72,11 +74,13 @@ from taskflow.store.database import (
     open_database,
 )
 from taskflow.store.finding import Search, find
-from taskflow.store.frontier import Frontier, Look, parse
+from taskflow.store.frontier import ROOM, Frontier, Look, parse
 from taskflow.store.handover import Handover
 from taskflow.store.listen import EVENTS_CHANNEL, WORK_CHANNEL, listen
+from taskflow.store.look import Claimed, Looks, Wanted, claim_first, look_for_tasks, state_of
 from taskflow.store.migrate import Migration, migrate
-from taskflow.store.rows import Row, attempt_of, event_of, line_of, options_of, raw, task_of
+from taskflow.store.queues.postgres import PostgresQueues
+from taskflow.store.rows import Row, attempt_of, claim_of, event_of, line_of, task_of
 
 LARGE_ADDITION: Final = 100
 # How often it is looked for events where notifications do not come through.
@@ -98,6 +102,7 @@ class PostgresStore(TaskStore):
         place: str,
         version: str,
         is_told: bool,
+        max_per_host: int | None = None,
     ) -> None:
         self._database = database
         # Of their own: heartbeats must get through while everything else is busy.
@@ -108,13 +113,20 @@ class PostgresStore(TaskStore):
         self._events = Bell()
         self._event_poll_seconds = math.inf if is_told else EVENT_POLL_SECONDS
         self._frontier = Frontier()
+        self._looks = Looks(are_always_needed=max_per_host is not None)
+        self._max_per_host = max_per_host
         self._handover = Handover()
         self.cancellations: Final = Cancellations()
         self.sender: Final = uuid.uuid4().hex
         self._requests = itertools.count()
+        self._queues: Final = PostgresQueues(database, self._sql, self.sender, self._work.ring)
         self.additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
         # Of many tasks at once, so that single ones need not wait for them.
         self.large_additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
+
+    @property
+    def queues(self) -> PostgresQueues:
+        return self._queues
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         return [task for task in await self._submit(tasks, None) if task is not None]
@@ -162,7 +174,8 @@ class PostgresStore(TaskStore):
         def work(connection: Connection) -> Page:
             found = find(connection, self._sql, search)
             rows = self._execute(connection, "read_some", {"ids": found.ids, **read})
-            return Page([task_of(row) for row in rows], next_before=found.next_before)
+            tasks = self._explained(connection, [task_of(row) for row in rows])
+            return Page(tasks, next_before=found.next_before)
 
         return await self._database.run(work)
 
@@ -245,37 +258,26 @@ class PostgresStore(TaskStore):
         )
 
     async def claim(
-        self, node_id: uuid.UUID, *, limit: int, by_age: int = 0, token: uuid.UUID | None = None
+        self,
+        node_id: uuid.UUID,
+        *,
+        limit: int,
+        by_age: int = 0,
+        token: uuid.UUID | None = None,
+        shares: Shares | None = None,
     ) -> list[Claim]:
         token = token or uuid.uuid4()
-
-        def work(connection: Connection, look: Look) -> list[Row]:
-            if look.needs_survey:
-                look.surveyed(self._execute(connection, "survey", {}))
-            priorities, since = look.begin()
-            parameters = {
-                "node_id": node_id,
-                "token": token,
-                "priorities": priorities,
-                "since": since,
-            }
-            rows: list[Row] = []
-            if most := min(by_age, limit):
-                aged = {**parameters, "limit": most}
-                rows += self._execute(connection, "claim_by_age_if_alive", aged)
-            if most := limit - len(rows):
-                urgent = {**parameters, "limit": most}
-                rows += self._execute(connection, "claim_if_alive", urgent)
-            return rows
-
+        wanted = Wanted(node_id, token, limit, min(by_age, limit), shares, self._max_per_host)
         with self._frontier.looking() as look:
-            rows = await self._database.run(lambda connection: work(connection, look))
-            look.claimed((row[5], row[6]) for row in rows)
-        in_order = sorted(rows, key=lambda row: (-row[5], row[6], row[0]))
-        return [
-            Claim(task_id, token, raw(payload), attempt, max_attempts, options_of(options))
-            for task_id, payload, attempt, max_attempts, options, *_ in in_order
-        ]
+            claimed = await self._database.run(
+                lambda connection: self._claim(connection, look, wanted)
+            )
+            look.claimed(claimed.places)
+        if claimed.seen is not None and self._looks.saw(claimed.seen):
+            self._work.ring()
+        in_order = sorted(claimed.rows, key=lambda row: (-row[5], row[6], row[0]))
+        flow = claimed.seen.flow if claimed.seen is not None else None
+        return [claim_of(row, token, flow) for row in in_order]
 
     async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
         rows = await self._write(
@@ -461,7 +463,9 @@ class PostgresStore(TaskStore):
         sender, places = parse(announcement)
         if sender == self.sender:
             return
-        if places:
+        if announcement == f"{sender} {ROOM}":
+            pass  # nothing is new, but more of it may start
+        elif places:
             self._frontier.announce(places)
         else:
             self._frontier.distrust()
@@ -504,6 +508,21 @@ class PostgresStore(TaskStore):
             added[place] = tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
         return added
 
+    def _claim(self, connection: Connection, look: Look, wanted: Wanted) -> Claimed:
+        execute = functools.partial(self._execute, connection)
+        if look.needs_survey:
+            look.surveyed(execute("survey", {}))
+        first = Claimed([], [], None)
+        if not self._looks.are_needed:
+            first, is_enough = claim_first(execute, look, wanted)
+            if is_enough:
+                return first
+            look.claimed(first.places)
+            wanted = wanted.without(first.rows)
+        with connection.transaction():
+            seen = look_for_tasks(execute, look, wanted, self._looks.lane)
+        return Claimed(first.rows + seen.rows, seen.places, seen)
+
     def _known(self, connection: Connection, key: IdempotencyKey) -> AddedOnce | None:
         """What the request that came first with this key made; ``None`` if there is none."""
         rows = self._execute(connection, "known_keys", {"keys": [key.text]})
@@ -535,14 +554,15 @@ class PostgresStore(TaskStore):
         for task_id, node_id, token in rows:
             if node_id is not None:
                 self.cancellations.tell(node_id, ClaimKey(task_id, token))
+                self._work.ring()  # there is room where it ran
 
     async def _ring_when_due(self) -> None:
         """Ring when the next task becomes due; callers look by themselves if it cannot be told."""
         with contextlib.suppress(StoreUnavailable):
             [(seconds,)] = await self._run("next_due", priorities=self._frontier.priorities())
-            if seconds is not None:
-                await trio.sleep(seconds)
-                self._work.ring()
+            seconds = min(math.inf if seconds is None else seconds, self._looks.wait_seconds())
+            await trio.sleep(seconds)
+            self._work.ring()
 
     async def _move_by_hand(
         self, query: str, task_id: uuid.UUID, move: Move
@@ -563,8 +583,19 @@ class PostgresStore(TaskStore):
     async def _write(
         self, query: str, held: Sequence[Ending | Retrial | Release], **columns: object
     ) -> list[Row]:
-        ids, tokens = [one.task_id for one in held], [one.token for one in held]
-        return await self._run(query, ids=ids, tokens=tokens, **columns)
+        columns |= {"ids": [one.task_id for one in held], "tokens": [one.token for one in held]}
+        if not any(one.makes_room for one in held):
+            return await self._run(query, **columns)
+
+        def work(connection: Connection) -> list[Row]:
+            with connection.transaction():
+                rows = self._execute(connection, query, columns)
+                self._execute(connection, "make_room", {"sender": self.sender})
+            return rows
+
+        rows = await self._database.run(work)
+        self._work.ring()
+        return rows
 
     async def _run(self, query: str, **parameters: object) -> list[Row]:
         return await self._database.run(
@@ -582,11 +613,28 @@ class PostgresStore(TaskStore):
         cursor = connection.execute(self._sql[query], parameters)
         return cursor.fetchall() if cursor.description else []
 
+    def _explained(self, connection: Connection, tasks: list[Task]) -> list[Task]:
+        """With what keeps those from starting that could by themselves."""
+        ids = [task.id for task in tasks if task.status is TaskStatus.PENDING]
+        execute = functools.partial(self._execute, connection)
+        if not ids or not (self._max_per_host or execute("are_there_limits", {})[0][0]):
+            return tasks
+        lanes = {
+            task_id: Lane(queue, host) for task_id, queue, host in execute("lanes_of", {"ids": ids})
+        }
+        state = state_of(execute, set(lanes.values()), self._max_per_host)
+        flow = Flow(state, max_per_host=self._max_per_host)
+        return [
+            task.explained(flow, lanes[task.id], state.now) if task.id in lanes else task
+            for task in tasks
+        ]
+
     def _read_one(self, connection: Connection, task_id: uuid.UUID) -> Task | None:
         return next(iter(self._read(connection, [task_id])), None)
 
     def _read(self, connection: Connection, ids: Sequence[uuid.UUID]) -> list[Task]:
-        return [task_of(row) for row in self._execute(connection, "read", {"ids": ids})]
+        tasks = [task_of(row) for row in self._execute(connection, "read", {"ids": ids})]
+        return self._explained(connection, tasks)
 
 
 def _first_claim(task_id: uuid.UUID, token: uuid.UUID, task: NewTask) -> Claim:
@@ -621,6 +669,7 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
             place=migrated.place,
             version=migrated.version,
             is_told=pooler == "none",
+            max_per_host=settings.max_per_host,
         )
         nursery.start_soon(store.additions.run)
         nursery.start_soon(store.large_additions.run)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, Final
 
 import msgspec
 
 from taskflow.model.event import TaskEvent
+from taskflow.model.flow import Flow, Lane
 from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import Line
-from taskflow.model.task import AttemptRecord, AttemptStatus, TagValue, Task, TaskStatus
+from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, TagValue, Task, TaskStatus
 
 Row = tuple[Any, ...]
 
@@ -47,6 +49,23 @@ def task_of(row: Row) -> Task:
         success_on=options.success_on,
         retention=retention,
         callback_url=options.callback_url,
+    )
+
+
+def claim_of(row: Row, token: uuid.UUID, flow: Flow | None) -> Claim:
+    """A row of ``claim_if_alive``, or of ``take_if_alive`` and what it was decided by."""
+    task_id, payload, attempt, max_attempts, options, _, _, authority, queue = row
+    lane = Lane(queue, authority)
+    return Claim(
+        task_id,
+        token,
+        raw(payload),
+        attempt,
+        max_attempts,
+        options_of(options),
+        authority,
+        is_limited=flow is not None and flow.is_limited(lane),
+        is_probe=flow is not None and flow.is_probe(lane),
     )
 
 

@@ -171,7 +171,7 @@ async def test_a_task_for_later_starts_on_time(autojump_clock, new_bench, nurser
 
 async def test_old_tasks_are_deleted(autojump_clock, new_bench, nursery):
     """With a retention set, tasks go so long after their end; without one they stay."""
-    bench = new_bench(retention_seconds=100.0)
+    bench = new_bench(retention_seconds=100.0, workers=100)
     await nursery.start(bench.engine.run)
     await bench.add(*[1] * 1200)
     await bench.all_ended()

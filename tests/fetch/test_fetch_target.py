@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.target import MAX_URL_CHARACTERS, host_of, parse_target, resolve_location
+from taskflow.fetch.target import MAX_URL_CHARACTERS, parse_target, place_of, resolve_location
 
 # The corpus: `id url kind verdict dns redirect source`, by tabs. `url` is the inside of a
 # JSON string. `verdict` is `allow` (a connection to a judged public address may be made) or
@@ -62,11 +62,11 @@ def test_the_host_alone(url):
     except InvalidUrl:
         target = None
     try:
-        host = host_of(url)
+        place = place_of(url)
     except InvalidUrl:
         assert target is None
     else:
-        assert target is None or host == target.host
+        assert target is None or place == (target.host, target.host_header)
 
 
 @pytest.mark.parametrize(

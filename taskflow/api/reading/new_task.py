@@ -15,7 +15,7 @@ from taskflow.api.reading.faults import Faults, token
 from taskflow.api.reading.json_text import HOW, decoded, refuse_depth
 from taskflow.api.reading.rules import PointInTime, Rule, seconds, whole_number
 from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.target import host_of
+from taskflow.fetch.target import Place, place_of
 from taskflow.model.errors import BadRequest
 from taskflow.model.json_text import is_too_deep
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
@@ -118,6 +118,8 @@ class TaskRequest(msgspec.Struct):
 
 TaskRequests: TypeAlias = Annotated[list[TaskRequest], Meta(min_length=1, max_length=MOST_TASKS)]
 
+_NOWHERE: Final = Place("", "")
+
 _RULES: Final[Mapping[str, Rule]] = {
     "max_attempts": whole_number(MaxAttempts),
     "priority": whole_number(Priority),
@@ -174,20 +176,26 @@ def new_task_of(
     if text == b"null":
         raise BadRequest(f"payload is null; {HOW}")
     faults = Faults()
-    host = _host_of(text, faults)
+    place = _place_of(text, faults)
     given = _read_beside_payload(fields, faults) if fields else {}
     if given.get("run_at") is not None and given.get("delay") is not None:
         faults.add("/delay", "delay must not be given together with run_at")
     faults.refuse()
     if not (given or trace):
-        return NewTask(payload.copy(), max_attempts=max_attempts, host=host)
-    return _new_task(payload.copy(), given, host, trace or {}, max_attempts)
+        return _plain_task(payload.copy(), place, max_attempts)
+    return _new_task(payload.copy(), given, place, trace or {}, max_attempts)
+
+
+def _plain_task(payload: msgspec.Raw, place: Place, max_attempts: int) -> NewTask:
+    return NewTask(
+        payload, max_attempts=max_attempts, host=place.host or None, authority=place.authority
+    )
 
 
 def _new_task(
     payload: msgspec.Raw,
     given: Mapping[str, Any],
-    host: str | None,
+    place: Place,
     trace: Mapping[str, str],
     max_attempts: int,
 ) -> NewTask:
@@ -212,7 +220,8 @@ def _new_task(
         expires_at=value("expires_at"),
         retention_seconds=value("retention"),
         tags=value("tags", {}),
-        host=host,
+        host=place.host or None,
+        authority=place.authority,
         options=NO_OPTIONS if options == NO_OPTIONS else options,
     )
 
@@ -237,18 +246,18 @@ def _not_too_deep(field: msgspec.Raw) -> bytes:
     return text
 
 
-def _host_of(payload: bytes, faults: Faults) -> str | None:
-    """The host that a payload leads to, and what is wrong with it if it is a whole request."""
+def _place_of(payload: bytes, faults: Faults) -> Place:
+    """Where a payload leads to, and what is wrong with it if it is a whole request."""
     if payload.startswith(b'"'):
         url: Any = _TEXT.decode(payload)
     elif payload.startswith(b"{"):
         url = _check_request(payload, faults)
     else:
-        return None
+        return _NOWHERE
     try:
-        return host_of(url) if url else None
+        return place_of(url) if url else _NOWHERE
     except InvalidUrl:
-        return None  # the task will fail and say why
+        return _NOWHERE  # the task will fail and say why
 
 
 def _check_request(payload: bytes, faults: Faults) -> str:

@@ -2,24 +2,25 @@
 
 -- name: add
 -- Keep new tasks and wake other nodes, in one statement and so in one transaction. Those that are
--- claimed as they are stored, by a node that is alive, are news to nobody. What hardly any task
+-- claimed as they are stored, by a node that is alive, are news to nobody; where a limit or a
+-- failing host may keep them waiting, a look decides (see look.py). What hardly any task
 -- has comes as JSON. A request whose key is known already adds nothing; of several at once the
 -- first one wins, and the keys are taken in one order everywhere, so that nobody waits in a circle.
 WITH claim AS MATERIALIZED (
     SELECT id AS node_id, name AS node, %(token)s::uuid AS claim_token, now() AS started_at
     FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
 ), numbered AS MATERIALIZED (
-    SELECT taskflow_new_id() AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host,
+    SELECT taskflow_new_id() AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host, t.authority,
            t.is_wanted, t.place, extra.expires_at, extra.retention_seconds, extra.tags,
            extra.options, extra.key, extra.fingerprint, extra.key_seconds, extra.request,
            CASE WHEN extra.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
            ELSE greatest(extra.run_at, now()) END AS run_at
     FROM unnest(
         %(payloads)b::text[], %(queues)b::text[], %(priorities)b::smallint[],
-        %(delays)b::float8[], %(attempts)b::integer[], %(hosts)b::text[], %(extras)b::text[],
-        %(claimed)b::boolean[]
-    ) WITH ORDINALITY
-        AS t (payload, queue, priority, delay_seconds, max_attempts, host, extra, is_wanted, place)
+        %(delays)b::float8[], %(attempts)b::integer[], %(hosts)b::text[], %(authorities)b::text[],
+        %(extras)b::text[], %(claimed)b::boolean[]
+    ) WITH ORDINALITY AS t (payload, queue, priority, delay_seconds, max_attempts, host, authority,
+                            extra, is_wanted, place)
     LEFT JOIN LATERAL json_to_record(t.extra::json) AS extra (
         run_at timestamptz, expires_at timestamptz, retention_seconds float8, tags json,
         options json, key text, fingerprint text, key_seconds float8, request bigint
@@ -39,14 +40,18 @@ WITH claim AS MATERIALIZED (
     WHERE known.expires_at <= now()
     RETURNING task_ids
 ), handed_in AS MATERIALIZED (
-    SELECT * FROM numbered LEFT JOIN claim ON is_wanted
+    SELECT * FROM numbered LEFT JOIN claim ON is_wanted AND NOT EXISTS (
+        SELECT FROM taskflow_queues AS q WHERE q.name = numbered.queue AND q.is_limited
+    ) AND NOT EXISTS (
+        SELECT FROM taskflow_hosts AS h WHERE h.host = numbered.authority
+    )
     WHERE key IS NULL OR id IN (SELECT unnest(task_ids) FROM keyed)
 ), kept AS (
     INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts,
-                                host, expires_at, retention_seconds, tags, options,
-                                status, attempt, node_id, node, claim_token, started_at)
+                                host, authority, expires_at, retention_seconds, tags,
+                                options, status, attempt, node_id, node, claim_token, started_at)
     SELECT id, payload::json, octet_length(concat(payload, tags, options)), queue, priority, run_at, max_attempts,
-           host, expires_at, retention_seconds, tags, options,
+           host, authority, expires_at, retention_seconds, tags, options,
            CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, (node IS NOT NULL)::integer,
            node_id, node, claim_token, started_at
     FROM handed_in ORDER BY place

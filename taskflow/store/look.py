@@ -1,0 +1,336 @@
+"""A look for tasks that may start, where not just the first ones may.
+
+Claims take the first tasks that are due, in one statement. Where queues have limits, hosts fail, or
+a host has its share of the workers already, that will not do: then a node looks at more tasks than
+it takes, decides (see model/choice.py), and takes those. One node at a time, for what it may take
+depends on what all of them have taken.
+
+First it looks at the tasks in their order. If too few of them may start, and there are more behind,
+it looks from lane to lane: at some queues and hosts, and of each at the first tasks. A long queue
+for a host that is slow, or a queue that is paused, is so passed over at once, however long it is.
+The next look goes on at the lane where this one ended. With that the order of tasks is kept within
+a lane, and among those that are looked at together.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import uuid
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import trio
+
+from taskflow.model.choice import Candidate, Choice, Shares
+from taskflow.model.flow import (
+    Flow,
+    HostHold,
+    Lane,
+    QueueSettings,
+    State,
+    lane_pace,
+    queue_pace,
+)
+from taskflow.store.frontier import Look, Place
+from taskflow.store.rows import Row
+
+# Of the tasks in order so many are looked at for each that is wanted, and at least so many.
+_LOOKED_AT_EACH: Final = 4
+_LEAST_LOOKED_AT: Final = 100
+# So many lanes are looked at. Each takes some 10 us.
+LANES: Final = 200
+# So often it is looked at all lanes without finding any that may start, before one waits.
+_VAIN_TURNS: Final = 2
+_FIRST: Final = Lane("", "")
+
+_QUEUES: Final = msgspec.json.Decoder(dict[str, QueueSettings])
+_HOSTS: Final = msgspec.json.Decoder(dict[str, HostHold])
+_PACES: Final = msgspec.json.Decoder(dict[str, dt.datetime])
+
+Execute = Callable[[str, Mapping[str, object]], list[Row]]
+"""Run a statement by its name, with these parameters."""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a look is for.
+
+    Attributes:
+        node_id: For whom.
+        token: What the claims carry.
+        limit: How many at most.
+        by_age: How many of them go to those that are due for the longest.
+        shares: Those of the node.
+        max_per_host: How many tasks of a host may run at once.
+    """
+
+    node_id: uuid.UUID
+    token: uuid.UUID
+    limit: int
+    by_age: int
+    shares: Shares | None
+    max_per_host: int | None
+
+    def without(self, rows: Sequence[Row]) -> Wanted:
+        """What is wanted once these were taken of those that are due for the longest."""
+        shares = self.shares
+        if shares is not None:
+            in_hand = Counter(shares.in_hand)
+            in_hand.update(row[7] for row in rows)
+            shares = Shares(in_hand, shares.capacity)
+        return msgspec.structs.replace(
+            self,
+            limit=self.limit - len(rows),
+            by_age=max(0, self.by_age - len(rows)),
+            shares=shares,
+        )
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What a look has come to.
+
+    Attributes:
+        rows: What was taken.
+        flow: What it was decided by.
+        places: Up to where all tasks are taken.
+        lane: Where the next look goes on.
+        is_all: Whether there was nothing more to be looked at.
+        is_needed: Whether it was needed: claims would have done otherwise.
+        wait_seconds: How long until something may start that is held now; ``None`` if that
+            cannot be told.
+    """
+
+    rows: list[Row]
+    flow: Flow
+    places: list[Place]
+    lane: Lane
+    is_all: bool
+    is_needed: bool
+    wait_seconds: float | None
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """What a claim has come to.
+
+    Attributes:
+        rows: What was taken.
+        places: Up to where all tasks are taken.
+        seen: What a look has come to, if there was one.
+    """
+
+    rows: list[Row]
+    places: list[Place]
+    seen: Seen | None
+
+
+class Looks:
+    """What a store remembers from one look to the next.
+
+    Args:
+        are_always_needed: Whether claims alone never do.
+
+    Attributes:
+        are_needed: Whether it is of no use to try a claim without one first.
+        lane: Where the next one goes on.
+    """
+
+    def __init__(self, *, are_always_needed: bool) -> None:
+        self._are_always_needed = are_always_needed
+        self.are_needed = are_always_needed
+        self.lane = _FIRST
+        self._vain_turns = 0
+        self._next_start_at = math.inf
+
+    def saw(self, seen: Seen) -> bool:
+        """A look was had. Says whether another one, from where it ended, may find more at once."""
+        self.are_needed = self._are_always_needed or seen.is_needed
+        self.lane = seen.lane
+        wait_seconds = math.inf if seen.wait_seconds is None else seen.wait_seconds
+        self._next_start_at = trio.current_time() + wait_seconds
+        if seen.is_all:
+            self._vain_turns = 0
+            return False
+        if seen.rows:
+            self._vain_turns = 0
+        elif seen.lane == _FIRST:
+            self._vain_turns += 1
+        # The first turn may have begun in the middle, or before something came to its beginning.
+        is_over = self._vain_turns >= _VAIN_TURNS
+        if is_over:
+            self._vain_turns = 0
+        return not is_over
+
+    def wait_seconds(self) -> float:
+        """How long until something may start that is held now; infinite if nobody knows."""
+        return max(0.0, self._next_start_at - trio.current_time())
+
+
+def claim_first(execute: Execute, look: Look, wanted: Wanted) -> tuple[Claimed, bool]:
+    """Take the first tasks without a look, and say whether that does.
+
+    Each statement is a transaction by itself: what was taken is taken.
+    """
+    priorities, since = look.begin()
+    rooms = wanted.shares.rooms() if wanted.shares else {}
+    parameters = {
+        "node_id": wanted.node_id,
+        "token": wanted.token,
+        "priorities": priorities,
+        "since": since,
+        "hosts": list(rooms),
+        "rooms": list(rooms.values()),
+        "room": wanted.shares.room_of_others() if wanted.shares else wanted.limit,
+    }
+    rows: list[Row] = []
+    if wanted.by_age:
+        rows = execute("claim_by_age_if_alive", parameters | {"limit": wanted.by_age})
+    if most := wanted.limit - len(rows):
+        rows += execute("claim_if_alive", parameters | {"limit": most})
+    taken = [row for row in rows if row[0] is not None]
+    places = [(row[5], row[6]) for row in taken]
+    return Claimed(taken, places, None), len(taken) == len(rows)
+
+
+def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: Lane) -> Seen:
+    """Look, decide and take. To be run within a transaction.
+
+    Args:
+        execute: In the transaction.
+        look: Where tasks begin.
+        wanted: How many, and for whom.
+        lane: After which the lanes are looked at.
+    """
+    execute("lock_looks", {})
+    priorities, since = look.begin()
+    most = max(_LOOKED_AT_EACH * wanted.limit, _LEAST_LOOKED_AT)
+    bounds = {"priorities": priorities, "since": since, "limit": most}
+    in_order = _candidates(execute("due_in_order", bounds))
+    by_age: list[Candidate] = []
+    if wanted.by_age:
+        by_age = _candidates(execute("due_by_age", bounds | {"limit": 2 * wanted.by_age}))
+    decision = _decide(execute, wanted, by_age, in_order, [])
+    is_all, following = True, lane
+    if decision.choice.missing and len(in_order) == most:
+        rows = execute(
+            "due_by_lane",
+            {"queue": lane.queue, "host": lane.host, "lanes": LANES, "most": wanted.limit},
+        )
+        following = _following(rows)
+        is_all = lane == following == _FIRST
+        decision = _decide(execute, wanted, by_age, in_order, _candidates(rows))
+    decision.choice.fill()
+    return Seen(
+        rows=_take(execute, decision, wanted),
+        flow=decision.flow,
+        places=_places(in_order, decision.choice.chosen),
+        lane=following,
+        is_all=is_all or not decision.choice.missing,
+        is_needed=(
+            decision.choice.is_crowded
+            or not decision.state.is_free
+            or wanted.max_per_host is not None
+        ),
+        wait_seconds=_seconds_to_next_start(decision),
+    )
+
+
+class _Decision(NamedTuple):
+    state: State
+    flow: Flow
+    choice: Choice
+
+
+def state_of(execute: Execute, lanes: Collection[Lane], max_per_host: int | None) -> State:
+    """How things stand for these lanes.
+
+    Args:
+        execute: Best in the transaction of what follows from it.
+        lanes: Which.
+        max_per_host: How many tasks of a host may run at once, if that is limited.
+    """
+    queues = {lane.queue for lane in lanes}
+    [(now, settings, hosts, paces)] = execute(
+        "state",
+        {
+            "queues": list(queues),
+            "hosts": list({lane.host for lane in lanes}),
+            "paces": [*map(queue_pace, queues), *map(lane_pace, lanes)],
+        },
+    )
+    state = State(
+        now=now,
+        queues=_QUEUES.decode(settings) if settings else {},
+        hosts=_HOSTS.decode(hosts) if hosts else {},
+        paces=_PACES.decode(paces) if paces else {},
+    )
+    if max_per_host is None and not state.needs_counts:
+        return state
+    running = {Lane(queue, host): count for queue, host, count in execute("running", {})}
+    return msgspec.structs.replace(state, running=running)
+
+
+def _decide(
+    execute: Execute,
+    wanted: Wanted,
+    by_age: Sequence[Candidate],
+    in_order: Sequence[Candidate],
+    by_lane: Sequence[Candidate],
+) -> _Decision:
+    lanes = {one.lane for some in (by_age, in_order, by_lane) for one in some}
+    state = state_of(execute, lanes, wanted.max_per_host)
+    flow = Flow(state, max_per_host=wanted.max_per_host)
+    choice = Choice(wanted.limit, flow, wanted.shares)
+    choice.offer(by_age, most=wanted.by_age)
+    choice.offer(in_order)
+    choice.offer(sorted(by_lane, key=lambda one: one.order))
+    return _Decision(state, flow, choice)
+
+
+def _candidates(rows: Iterable[Row]) -> list[Candidate]:
+    """Of rows of priority, ``run_at``, id, queue and host; without an id there is none."""
+    return [
+        Candidate(priority, run_at, task_id, Lane(queue, host))
+        for priority, run_at, task_id, queue, host in rows
+        if task_id is not None
+    ]
+
+
+def _following(rows: Sequence[Row]) -> Lane:
+    """After which lane the next look goes on: from the beginning if this one came to the end."""
+    lanes = {Lane(queue, host) for *_, queue, host in rows}
+    return max(lanes) if len(lanes) == LANES else _FIRST
+
+
+def _take(execute: Execute, decision: _Decision, wanted: Wanted) -> list[Row]:
+    chosen, paces = decision.choice.chosen, decision.flow.paces
+    if not chosen:
+        return []
+    return execute(
+        "take_if_alive",
+        {
+            "node_id": wanted.node_id,
+            "token": wanted.token,
+            "ids": list(chosen),
+            "keys": list(paces),
+            "next_ats": list(paces.values()),
+        },
+    )
+
+
+def _places(in_order: Iterable[Candidate], chosen: Collection[uuid.UUID]) -> list[Place]:
+    """Those before the first task that was passed over, of each priority."""
+    passed_over: set[int] = set()
+    places = []
+    for one in in_order:
+        if one.task_id not in chosen:
+            passed_over.add(one.priority)
+        elif one.priority not in passed_over:
+            places.append((one.priority, one.run_at))
+    return places
+
+
+def _seconds_to_next_start(decision: _Decision) -> float | None:
+    start = decision.choice.next_start()
+    return None if start is None else max(0.0, (start - decision.state.now).total_seconds())

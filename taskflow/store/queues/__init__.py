@@ -1,0 +1,1 @@
+"""What keeps tasks waiting: what is asked of queues, and hosts that fail."""

@@ -1,0 +1,116 @@
+"""What keeps tasks waiting, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from taskflow.model.flow import HostHold, QueueSettings
+from taskflow.store.database import Connection, Database
+from taskflow.store.queues.base import FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS, QueueStore
+from taskflow.store.rows import Row
+
+_SETTINGS: Final = msgspec.json.Decoder(QueueSettings)
+
+
+class PostgresQueues(QueueStore):
+    """A part of ``PostgresStore``.
+
+    Args:
+        database: Where.
+        sql: The statements of ``queries``.
+        sender: As whom this store tells other nodes.
+        make_room: Tells this node that tasks may start that could not before.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        sql: Mapping[str, str],
+        sender: str,
+        make_room: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._sql = sql
+        self._sender = sender
+        self._make_room = make_room
+
+    async def put(self, name: str, settings: QueueSettings) -> bool:
+        def work(connection: Connection) -> bool:
+            with connection.transaction():
+                return self._put(connection, name, settings)
+
+        is_new = await self._database.run(work)
+        self._make_room()
+        return is_new
+
+    async def set_paused(self, name: str, *, is_paused: bool) -> QueueSettings:
+        def work(connection: Connection) -> QueueSettings:
+            with connection.transaction():
+                [(text,)] = self._execute(connection, "lock_queue", {"name": name})
+                settings = msgspec.structs.replace(_SETTINGS.decode(text), paused=is_paused)
+                self._put(connection, name, settings)
+            return settings
+
+        settings = await self._database.run(work)
+        self._make_room()
+        return settings
+
+    async def get(self, name: str) -> QueueSettings | None:
+        rows = await self._run("read_queues", name=name, limit=1)
+        return _SETTINGS.decode(rows[0][1]) if rows else None
+
+    async def first(self, limit: int) -> Mapping[str, QueueSettings]:
+        rows = await self._run("read_queues", name=None, limit=limit)
+        return {name: _SETTINGS.decode(text) for name, text in rows}
+
+    async def hold_host(self, host: str, *, why: str, asked_seconds: float | None) -> None:
+        await self._run(
+            "hold_host",
+            host=host,
+            why=why,
+            asked_seconds=asked_seconds,
+            first_seconds=FIRST_HOLD_SECONDS,
+            longest_seconds=LONGEST_HOLD_SECONDS,
+        )
+
+    async def free_host(self, host: str) -> None:
+        if await self._run("free_host", host=host, sender=self._sender):
+            self._make_room()
+
+    async def held_hosts(self, limit: int) -> Mapping[str, HostHold]:
+        rows = await self._run("read_hosts", limit=limit)
+        return {host: HostHold(until, why) for host, until, why in rows}
+
+    async def forget(self, *, limit: int) -> int:
+        def work(connection: Connection) -> int:
+            return sum(
+                connection.execute(self._sql[name], {"limit": limit}).rowcount
+                for name in ("forget_paces", "forget_hosts")
+            )
+
+        return await self._database.run(work)
+
+    def _put(self, connection: Connection, name: str, settings: QueueSettings) -> bool:
+        parameters = {
+            "name": name,
+            "settings": msgspec.json.encode(settings).decode(),
+            "paused": settings.paused,
+            "is_limited": settings.is_limited,
+        }
+        [(is_new,)] = self._execute(connection, "put_queue", parameters)
+        self._execute(connection, "make_room", {"sender": self._sender})
+        return bool(is_new)
+
+    async def _run(self, query: str, **parameters: object) -> list[Row]:
+        return await self._database.run(
+            lambda connection: self._execute(connection, query, parameters)
+        )
+
+    def _execute(
+        self, connection: Connection, query: str, parameters: Mapping[str, object]
+    ) -> list[Row]:
+        cursor = connection.execute(self._sql[query], parameters)
+        return cursor.fetchall() if cursor.description else []
