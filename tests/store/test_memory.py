@@ -7,10 +7,10 @@ from taskflow.model.statistics import Ended
 from taskflow.model.task import TaskStatus
 from taskflow.store.memory import MemoryStore
 from tests.store.contract import completed, new_task
-from tests.store.options_contract import OptionsContract
+from tests.store.flow_contract import FlowContract
 
 
-class TestMemoryStore(OptionsContract):
+class TestMemoryStore(FlowContract):
     @pytest.fixture
     async def store(self):
         return MemoryStore()

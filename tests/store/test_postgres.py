@@ -26,12 +26,12 @@ from taskflow.store.migrate import migrations
 from taskflow.store.postgres import migrate_database, open_postgres
 from taskflow.telemetry import Event
 from tests.store.contract import completed, failed, new_task, released
-from tests.store.options_contract import OptionsContract
+from tests.store.flow_contract import FlowContract
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
 
 
-class TestPostgresStore(OptionsContract):
+class TestPostgresStore(FlowContract):
     @pytest.fixture
     async def store(self, database_url):
         async with open_postgres(database_url, SETTINGS) as store:
