@@ -18,6 +18,7 @@ from taskflow.api.live.events import event_routes
 from taskflow.api.live.feed import Feed
 from taskflow.api.many_by_hand import NoVerb, many_by_hand_routes
 from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
+from taskflow.api.queues import queue_routes
 from taskflow.api.results import result_routes
 from taskflow.api.statistics import statistics_routes
 from taskflow.api.tasks import task_routes
@@ -57,6 +58,7 @@ def create_app(
     app.register_blueprint(event_routes(store, feed))
     app.register_blueprint(result_routes(store))
     app.register_blueprint(statistics_routes(store))
+    app.register_blueprint(queue_routes(store))
     app.register_blueprint(by_hand_routes(store))
     app.register_blueprint(many_by_hand_routes(store))
     app.register_blueprint(health_routes(store, is_running))

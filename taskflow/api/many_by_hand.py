@@ -49,7 +49,7 @@ class ManyMoved(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-class _Verb(NamedTuple):
+class Verb(NamedTuple):
     """What can be done to many tasks: from which statuses on, and how."""
 
     statuses: tuple[TaskStatus, ...]
@@ -61,12 +61,12 @@ def many_by_hand_routes(store: TaskStore) -> Blueprint:
     routes = Blueprint("many_by_hand", __name__)
     ends = tuple(status for status in TaskStatus if status.is_final)
     verbs = {
-        "cancel": _Verb(sources_of(Move.CANCEL), store.cancel_many),
-        "retry": _Verb(sources_of(Move.REQUEUE), store.requeue_many),
-        "delete": _Verb(ends, store.delete_many),
+        "cancel": Verb(sources_of(Move.CANCEL), store.cancel_many),
+        "retry": Verb(sources_of(Move.REQUEUE), store.requeue_many),
+        "delete": Verb(ends, store.delete_many),
     }
 
-    def add(name: str, verb: _Verb) -> None:
+    def add(name: str, verb: Verb) -> None:
         @routes.post(f"/tasks/{name}", endpoint=name)
         async def move() -> Response:
             moved = await move_many(store, verb, many_of(await read_body()))
@@ -77,7 +77,7 @@ def many_by_hand_routes(store: TaskStore) -> Blueprint:
     return routes
 
 
-async def move_many(store: TaskStore, verb: _Verb, many: Many) -> ManyMoved:
+async def move_many(store: TaskStore, verb: Verb, many: Many) -> ManyMoved:
     """Move those of the tasks that are there now, a batch after the other.
 
     Raises:
@@ -115,7 +115,7 @@ async def _next_batch(
     return [task.id for task in page.tasks], page.next_before
 
 
-async def _moved(verb: _Verb, ids: list[uuid.UUID]) -> Collection[uuid.UUID]:
+async def _moved(verb: Verb, ids: list[uuid.UUID]) -> Collection[uuid.UUID]:
     """Those that could be moved: what came to another state meanwhile is passed over."""
     with store_in_time():
         return await verb.move(ids) if ids else ()

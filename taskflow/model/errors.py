@@ -17,6 +17,7 @@ The tree::
         ├── Forbidden            403
         ├── TaskNotFound         404
         ├── ResultNotFound       404
+        ├── QueueNotFound        404
         ├── BodyTooSlow          408
         ├── TaskGone             410
         ├── BodyTooLarge         413
@@ -130,6 +131,12 @@ class Forbidden(RequestError):
 
 class TaskNotFound(RequestError):
     """There is no task with this id."""
+
+    status = 404
+
+
+class QueueNotFound(RequestError):
+    """There is no queue of this name: it has no tasks, and nothing was ever asked of it."""
 
     status = 404
 

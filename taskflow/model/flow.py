@@ -10,31 +10,30 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 MOST_STARTS_PER_SECOND: Final = 100_000
 MOST_CONCURRENCY: Final = 1_000_000
-# Without a burst of its own a rate lets through what came together in this time: claims are made
-# for many tasks at once, and a rate that allowed but one each time would stay far below itself.
-_DEFAULT_BURST_SECONDS: Final = 0.1
+PerSecond: TypeAlias = Annotated[float, Meta(gt=0, le=MOST_STARTS_PER_SECOND)]
+Burst: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_STARTS_PER_SECOND)]
+MaxConcurrency: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_CONCURRENCY)]
 
 
-class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Rate(msgspec.Struct, frozen=True):
     """How many tasks may be started.
 
     Attributes:
         per_second: So many in the long run.
-        burst: So many at once after a pause; a tenth of a second's worth if it is not given.
+        burst: So many at once after a pause.
     """
 
-    per_second: Annotated[float, Meta(gt=0, le=MOST_STARTS_PER_SECOND)]
-    burst: Annotated[int, Meta(ge=1, le=MOST_STARTS_PER_SECOND)] | None = None
+    per_second: PerSecond
+    burst: Burst = 1
 
     @property
     def spacing(self) -> dt.timedelta:
@@ -44,11 +43,10 @@ class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     @property
     def slack(self) -> dt.timedelta:
         """So much too early a start may be."""
-        burst = self.burst or max(1, math.floor(self.per_second * _DEFAULT_BURST_SECONDS))
-        return (burst - 1) * self.spacing
+        return (self.burst - 1) * self.spacing
 
 
-class HostLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class HostLimits(msgspec.Struct, frozen=True):
     """What holds for each host by itself: its name, and its port where the URL gives one.
 
     Attributes:
@@ -56,14 +54,14 @@ class HostLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         rate: How many may be started.
     """
 
-    max_concurrency: Annotated[int, Meta(ge=1, le=MOST_CONCURRENCY)] | None = None
+    max_concurrency: MaxConcurrency | None = None
     rate: Rate | None = None
 
 
 _NO_LIMITS: Final = HostLimits()
 
 
-class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an operator asks of a queue.
 
     Attributes:
@@ -74,7 +72,7 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     """
 
     paused: bool = False
-    max_concurrency: Annotated[int, Meta(ge=1, le=MOST_CONCURRENCY)] | None = None
+    max_concurrency: MaxConcurrency | None = None
     rate: Rate | None = None
     per_host: HostLimits | None = None
 

@@ -8,7 +8,9 @@ from typing import Final
 
 import msgspec
 
+from taskflow.api.queues import Queue
 from taskflow.model.event import TaskEvent
+from taskflow.model.flow import HostLimits, Rate
 from taskflow.model.outcome import ErrorType, Response
 from taskflow.model.statistics import Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
@@ -77,6 +79,16 @@ _LINES: Final = (
     Line(TaskStatus.RUNNING, 5, ()),
     Line(TaskStatus.COMPLETED, 1250, (60.0, 300.0, 1210.0)),
     Line(TaskStatus.FAILED, 3, (0.0, 1.0, 2.0)),
+)
+QUEUE: Final = Queue(
+    name="mail",
+    paused=False,
+    max_concurrency=10,
+    rate=Rate(5.0, 10),
+    per_host=HostLimits(max_concurrency=2),
+    counts=queue_of("mail", _LINES, 1.204).counts,
+    oldest_waiting_seconds=1.204,
+    ended=queue_of("mail", _LINES, 1.204).ended,
 )
 STATISTICS: Final = TaskStatistics(
     queues=[queue_of(DEFAULT_QUEUE, _LINES, 1.204)],

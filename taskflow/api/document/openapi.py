@@ -27,11 +27,14 @@ from taskflow.api.document.operations import (
 from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
 from taskflow.api.many_by_hand import ManyMoved
+from taskflow.api.queues import Queue
 from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
+from taskflow.api.reading.queue import HostLimitsRequest, QueueRequest, RateRequest
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
+from taskflow.model.flow import Hold, HostLimits, Rate
 from taskflow.model.options import Backoff
 from taskflow.model.request import RequestPayload
 from taskflow.model.statistics import (
@@ -44,10 +47,19 @@ from taskflow.model.task import AttemptRecord, Task
 
 Json: TypeAlias = dict[str, Any]
 
-_SENT: Final = (TaskRequest, RequestPayload, Backoff, ManyRequest)
+_SENT: Final = (
+    TaskRequest,
+    RequestPayload,
+    Backoff,
+    ManyRequest,
+    QueueRequest,
+    HostLimitsRequest,
+    RateRequest,
+)
 _SHOWN: Final = (
     *(Task, TaskFields, TaskEvent, AttemptRecord, outcome.Response, problems.Problem, Fault),
     *(Added, Refused, Summary, ManyMoved, Broken),
+    *(Queue, HostLimits, Rate, Hold),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
 )
 _SCHEMAS: Final = "#/components/schemas/{name}"
@@ -75,6 +87,7 @@ def document(*, has_keys: bool) -> Json:
         "info": _info(),
         "tags": [
             {"name": "tasks", "description": "Hand in URLs, read what became of them."},
+            {"name": "queues", "description": "Pace what goes out."},
             {"name": "events", "description": "Watch tasks as they go."},
             {"name": "health", "description": "For those who watch over the service."},
         ],

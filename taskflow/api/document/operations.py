@@ -21,6 +21,7 @@ from taskflow.api.document.examples import (
     COMPLETED,
     ENDED_EVENT,
     PENDING,
+    QUEUE,
     STATISTICS,
     TASK_ID,
     URL,
@@ -29,17 +30,19 @@ from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
 from taskflow.api.live.events import EventsRequest, LastEventId
 from taskflow.api.many_by_hand import ManyMoved
+from taskflow.api.queues import Queue
 from taskflow.api.reading.accept import LINES
 from taskflow.api.reading.head import IdempotencyKeyText
 from taskflow.api.reading.many import ManyRequest
 from taskflow.api.reading.new_task import TaskRequest, TaskRequests
 from taskflow.api.reading.page import PageRequest, ShowRequest, cursor_of
 from taskflow.api.reading.prefer import WaitRequest
+from taskflow.api.reading.queue import QueueRequest
 from taskflow.api.statistics import StatisticsRequest
 from taskflow.model.event import TaskEvent
 from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import TaskStatistics
-from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, Task, TaskStatus
+from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, QueueName, Task, TaskStatus
 
 
 def _some_fields() -> Any:
@@ -224,7 +227,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     ),
     HTTPStatus.NOT_FOUND: ProblemText(
         "No task has this id, or it is no id at all; or the task has no result that could be asked "
-        "for.",
+        "for; or there is no queue of this name.",
         "There is no task with this id.",
     ),
     HTTPStatus.REQUEST_TIMEOUT: ProblemText(
@@ -295,6 +298,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
 }
 
 _ID_IN_PATH: Final = Parameter("id", "The task's id, as its POST gave it.", uuid.UUID, TASK_ID)
+_QUEUE_IN_PATH: Final = Parameter("name", "The name of the queue.", QueueName, "mail")
 _HEALTHY: Final = "ok\n"
 # What a POST that asks for no body may be answered with.
 _BY_HAND: Final = (
@@ -366,6 +370,12 @@ _MANY: Final = (
         "Delete many tasks",
         "Of all tasks that match, those that are at their end, with their attempts.",
     ),
+)
+
+_QUEUE_VERBS: Final = (
+    ("pause", "Start nothing more of a queue", "What runs goes on; what else is asked stays."),
+    ("resume", "Start tasks of a queue again", "Those that wait, in their order."),
+    ("purge", "Call off what waits in a queue", "All of it that is PENDING becomes CANCELED."),
 )
 
 OPERATIONS: Final = (
@@ -677,6 +687,88 @@ OPERATIONS: Final = (
             ),
         ),
         problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="get",
+        path="/queues",
+        name="listQueues",
+        group="queues",
+        summary="All queues, by name",
+        description="Those of which anything was asked, and those that have tasks or had one that "
+        "ended within the hour; the first 1,000. Any other is shown when it is asked for by name.",
+        answer=Answer(description="The queues.", kind=list[Queue], example=[QUEUE]),
+        problems=(HTTPStatus.SERVICE_UNAVAILABLE,),
+    ),
+    Operation(
+        method="get",
+        path="/queues/{name}",
+        name="showQueue",
+        group="queues",
+        summary="What is asked of a queue, and how it stands",
+        description="A queue is there once a task was handed in to it or anything was asked of it.",
+        path_parameters=(_QUEUE_IN_PATH,),
+        answer=Answer(description="The queue.", kind=Queue, example=QUEUE),
+        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="put",
+        path="/queues/{name}",
+        name="putQueue",
+        group="queues",
+        summary="Pause a queue, or limit it",
+        description="In place of all that was asked of it before. It holds from the answer on for "
+        "whatever starts, over all nodes together; what runs already goes on.",
+        path_parameters=(_QUEUE_IN_PATH,),
+        body=QueueRequest,
+        body_examples={
+            "limited": {"max_concurrency": 10, "rate": 5, "per_host": {"max_concurrency": 2}},
+            "in bursts": {"rate": {"per_second": 0.5, "burst": 10}},
+            "paused": {"paused": True},
+            "free": {},
+        },
+        answer=Answer(description="The queue.", kind=Queue, example=QUEUE),
+        others=(
+            Answer(
+                status=HTTPStatus.CREATED,
+                description="The queue, of which nothing was asked before.",
+                kind=Queue,
+                example=QUEUE,
+            ),
+        ),
+        problems=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.REQUEST_TIMEOUT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.TOO_MANY_REQUESTS,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+    ),
+    *(
+        Operation(
+            method="post",
+            path=f"/queues/{{name}}/{verb}",
+            name=f"{verb}Queue",
+            group="queues",
+            summary=summary,
+            description=f"{description} A body is passed over.",
+            path_parameters=(_QUEUE_IN_PATH,),
+            answer=Answer(description="The queue.", kind=Queue, example=QUEUE)
+            if verb != "purge"
+            else Answer(
+                description="How many tasks were canceled.",
+                kind=ManyMoved,
+                example=ManyMoved(1250, is_complete=True, dry_run=False),
+            ),
+            problems=(
+                HTTPStatus.NOT_FOUND,
+                HTTPStatus.REQUEST_TIMEOUT,
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                HTTPStatus.TOO_MANY_REQUESTS,
+                HTTPStatus.SERVICE_UNAVAILABLE,
+            ),
+        )
+        for verb, summary, description in _QUEUE_VERBS
     ),
     Operation(
         method="get",

@@ -1,0 +1,132 @@
+"""The routes under ``/queues``: how queues stand, and what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from quart import Blueprint, Response
+
+from taskflow.api.bodies import read_body
+from taskflow.api.many_by_hand import Verb, move_many
+from taskflow.api.problems import store_in_time
+from taskflow.api.reading.many import Many
+from taskflow.api.reading.queue import queue_name_of, queue_settings_of
+from taskflow.model.errors import QueueNotFound
+from taskflow.model.filter import TaskFilter
+from taskflow.model.flow import NO_SETTINGS, HostLimits, QueueSettings, Rate
+from taskflow.model.statistics import Ended, QueueStatistics, queue_of
+from taskflow.model.task import TaskStatus
+from taskflow.store.base import TaskStore
+
+MOST_QUEUES: Final = 1000
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue: what is asked of it, and how it stands.
+
+    Attributes:
+        name: Its name.
+        paused: Whether nothing of it is started.
+        max_concurrency: How many of its tasks may run at once, on all nodes together.
+        rate: How many of its tasks may be started.
+        per_host: The same for its tasks of each host.
+        counts: How many of its tasks stand how, for each status.
+        oldest_waiting_seconds: For how long its oldest PENDING task has been due; ``None`` if none
+            is.
+        ended: How many of its tasks came to which end.
+    """
+
+    name: str
+    paused: bool
+    max_concurrency: int | None
+    rate: Rate | None
+    per_host: HostLimits | None
+    counts: Mapping[TaskStatus, int]
+    oldest_waiting_seconds: float | None
+    ended: Mapping[TaskStatus, Ended]
+
+
+def queue_routes(store: TaskStore) -> Blueprint:
+    """The routes, on this store. Where they ask for no body, one that is sent is passed over."""
+    routes = Blueprint("queues", __name__)
+
+    @routes.get("/queues")
+    async def list_all() -> Response:
+        with store_in_time():
+            settings = await store.queues.first(MOST_QUEUES)
+            counted = await store.count(limit=MOST_QUEUES)
+        standing = {one.queue: one for one in counted.queues}
+        names = sorted(settings.keys() | standing.keys())[:MOST_QUEUES]
+        return _json([_shown(name, settings.get(name), standing.get(name)) for name in names])
+
+    @routes.get("/queues/<string:name>")
+    async def show(name: str) -> Response:
+        return _json(await _found(store, queue_name_of(name)))
+
+    @routes.put("/queues/<string:name>")
+    async def put(name: str) -> Response:
+        name, settings = queue_name_of(name), queue_settings_of(await read_body())
+        with store_in_time():
+            is_new = await store.queues.put(name, settings)
+        return _json(await _found(store, name), status=201 if is_new else 200)
+
+    @routes.post("/queues/<string:name>/pause")
+    async def pause(name: str) -> Response:
+        return await _with_pause(store, name, is_paused=True)
+
+    @routes.post("/queues/<string:name>/resume")
+    async def resume(name: str) -> Response:
+        return await _with_pause(store, name, is_paused=False)
+
+    @routes.post("/queues/<string:name>/purge")
+    async def purge(name: str) -> Response:
+        await read_body()
+        waiting = Verb((TaskStatus.PENDING,), store.cancel_many)
+        wanted = TaskFilter(queue=queue_name_of(name))
+        return _json(await move_many(store, waiting, Many(wanted, is_dry_run=False)))
+
+    return routes
+
+
+async def _with_pause(store: TaskStore, name: str, *, is_paused: bool) -> Response:
+    await read_body()
+    name = queue_name_of(name)
+    with store_in_time():
+        await store.queues.set_paused(name, is_paused=is_paused)
+    return _json(await _found(store, name))
+
+
+async def _found(store: TaskStore, name: str) -> Queue:
+    """The queue.
+
+    Raises:
+        QueueNotFound: Nothing was ever asked of it, and it has no tasks.
+    """
+    with store_in_time():
+        settings = await store.queues.get(name)
+        [standing] = (await store.count(limit=1, queue=name)).queues
+    if settings is None and not any(standing.counts.values()):
+        raise QueueNotFound
+    return _shown(name, settings, standing)
+
+
+def _shown(name: str, settings: QueueSettings | None, standing: QueueStatistics | None) -> Queue:
+    settings = settings or NO_SETTINGS
+    standing = standing or queue_of(name, (), None)
+    return Queue(
+        name=name,
+        paused=settings.paused,
+        max_concurrency=settings.max_concurrency,
+        rate=settings.rate,
+        per_host=settings.per_host,
+        counts=standing.counts,
+        oldest_waiting_seconds=standing.oldest_waiting_seconds,
+        ended=standing.ended,
+    )
+
+
+def _json(document: object, *, status: int = HTTPStatus.OK) -> Response:
+    return Response(msgspec.json.encode(document), status=status, content_type="application/json")
