@@ -1,0 +1,131 @@
+"""Hosts that fail in a row are left alone, then tried: on the virtual clock."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from taskflow.model.outcome import ErrorType, Failed, Fetched
+from taskflow.model.task import NewTask
+from tests.engine.conftest import response
+
+REFUSED = Failed(ErrorType.CONNECT, "refused")
+BUSY = Failed(ErrorType.HTTP_STATUS, "busy", 503)
+TIMED_OUT = Failed(ErrorType.TIMEOUT, "slow")
+NOT_FOUND = Failed(ErrorType.HTTP_STATUS, "not found", 404)
+WELL = Fetched(response())
+HOST = "target.example:81"
+
+
+class Script:
+    """A fetcher whose attempts end so, one after the other, each after 0.01 s; then all well."""
+
+    def __init__(self, *outcomes) -> None:
+        self.outcomes = list(outcomes)
+        self.started: list[float] = []
+
+    async def fetch(self, request):
+        self.started.append(trio.current_time())
+        await trio.sleep(0.01)
+        return self.outcomes.pop(0) if self.outcomes else WELL
+
+
+@pytest.fixture
+def run(new_bench, nursery):
+    async def run(count, *outcomes, **settings):
+        """Run so many tasks of one host by one worker; say when each began."""
+        bench = new_bench(workers=1, breaker_failures=3, **settings)
+        bench.fetcher = script = Script(*outcomes)
+        bench.engine = bench.new_engine()
+        task = NewTask(msgspec.Raw(b'"http://target/"'), host="target.example", authority=HOST)
+        await bench.store.add([task] * count)
+        await nursery.start(bench.engine.run)
+        await bench.all_ended()
+        held = await bench.store.queues.held_hosts(10)
+        bench.engine.shut_down(drain_seconds=0)
+        return script.started, held
+
+    return run
+
+
+def pauses(started: list[float]) -> list[float]:
+    """Those that are longer than what it takes to take the next one."""
+    between = itertools.pairwise(started)
+    return [round(pause, 1) for pause in (b - a for a, b in between) if pause > 0.2]
+
+
+async def test_a_host_is_left_alone_longer_each_time(autojump_clock, run):
+    """A second after three failures, then twice as long after each that follows, up to a minute.
+
+    What was claimed already when the third one failed, one task here, still goes there.
+    """
+    started, held = await run(12, *[REFUSED] * 11)
+    assert pauses(started) == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert held == {}
+
+
+async def test_the_first_answer_ends_it(autojump_clock, run):
+    """Whatever it says: the host is there."""
+    started, _ = await run(30, REFUSED, BUSY, REFUSED, NOT_FOUND)
+    assert pauses(started) == [1.0]
+
+
+async def test_only_failures_in_a_row_count(autojump_clock, run):
+    """One answer in between, and they are counted anew."""
+    started, _ = await run(8, REFUSED, REFUSED, NOT_FOUND, REFUSED, REFUSED, WELL, REFUSED)
+    assert pauses(started) == []
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [TIMED_OUT, NOT_FOUND, Failed(ErrorType.BLOCKED, "no"), Failed(ErrorType.TOO_LARGE, "big")],
+)
+async def test_other_failures_do_not_count(autojump_clock, run, failure):
+    """A host that is slow has its share; what is wrong with tasks is not the host's fault."""
+    started, _ = await run(8, *[failure] * 8)
+    assert pauses(started) == []
+
+
+async def test_one_that_is_tried_has_to_answer_in_time(autojump_clock, run):
+    """Else the pauses go on."""
+    started, _ = await run(6, *[REFUSED] * 4, TIMED_OUT, WELL)
+    assert pauses(started) == [1.0, 2.0]
+
+
+async def test_a_host_is_left_alone_as_long_as_it_asks(autojump_clock, run):
+    """``Retry-After`` counts, up to its bound."""
+    asking = msgspec.structs.replace(BUSY, retry_after_seconds=30.0)
+    asking_much = msgspec.structs.replace(BUSY, retry_after_seconds=9999.0)
+    started, _ = await run(6, *[asking] * 4, asking_much, WELL, max_retry_after_seconds=100.0)
+    assert pauses(started) == [30.0, 100.0]
+
+
+async def test_it_can_be_turned_off(autojump_clock, new_bench, nursery):
+    """With 0 every task is tried."""
+    bench = new_bench(workers=1, breaker_failures=0)
+    bench.fetcher = script = Script(*[REFUSED] * 9)
+    bench.engine = bench.new_engine()
+    await bench.store.add([NewTask(msgspec.Raw(b'"http://target/"'), authority=HOST)] * 9)
+    await nursery.start(bench.engine.run)
+    await bench.all_ended()
+    bench.engine.shut_down(drain_seconds=0)
+    assert pauses(script.started) == []
+
+
+async def test_the_bound_for_all_hosts(autojump_clock, new_bench, nursery):
+    """``max_per_host`` holds whatever the queue, also for tasks that come while nodes are idle."""
+    bench = new_bench(workers=10, max_per_host=2)
+    bench.store._max_per_host = 2
+    await nursery.start(bench.engine.run)
+    await trio.testing.wait_all_tasks_blocked()
+    for number in range(9):
+        task = NewTask(msgspec.Raw(b'"http://target/1"'), queue=f"q{number % 3}", authority=HOST)
+        await bench.store.add([task])
+    await bench.all_ended()
+    assert bench.fetcher.most_running == 2
+    assert trio.current_time() == pytest.approx(5, abs=0.2)
+    bench.engine.shut_down(drain_seconds=0)
