@@ -17,6 +17,7 @@ REFUSED = Failed(ErrorType.CONNECT, "refused")
 BUSY = Failed(ErrorType.HTTP_STATUS, "busy", 503)
 TIMED_OUT = Failed(ErrorType.TIMEOUT, "slow")
 NOT_FOUND = Failed(ErrorType.HTTP_STATUS, "not found", 404)
+ASKING = [msgspec.structs.replace(BUSY, retry_after_seconds=seconds) for seconds in (30.0, 9999.0)]
 WELL = Fetched(response())
 # So long that nothing is claimed ahead.
 TAKES_SECONDS = 0.5
@@ -24,14 +25,22 @@ HOST = "target.example:81"
 
 
 class Script:
-    """A fetcher whose attempts end so, one after the other, each after a while; then all well."""
+    """A fetcher whose attempts end so, one after the other, each after a while; then all well.
+
+    One may be claimed between the end of the third failure and its judgement: it fails too, and is
+    not looked at.
+    """
 
     def __init__(self, *outcomes) -> None:
         self.outcomes = list(outcomes)
         self.started: list[float] = []
+        self.holds = all(one in (REFUSED, BUSY, *ASKING) for one in outcomes[:3])
 
     async def fetch(self, request):
-        self.started.append(trio.current_time())
+        now = trio.current_time()
+        if self.holds and len(self.started) == 3 and now - self.started[2] < 2 * TAKES_SECONDS:
+            return REFUSED
+        self.started.append(now)
         await trio.sleep(TAKES_SECONDS)
         return self.outcomes.pop(0) if self.outcomes else WELL
 
@@ -46,7 +55,7 @@ def run(new_bench, nursery):
         task = NewTask(msgspec.Raw(b'"http://target/"'), host="target.example", authority=HOST)
         await bench.store.add([task] * count)
         await nursery.start(bench.engine.run)
-        while len(script.started) < count:
+        while len(script.started) < count - 1:
             await trio.sleep(0.25)
         await bench.all_ended()
         held = await bench.store.queues.held_hosts(10)
@@ -100,8 +109,7 @@ async def test_one_that_is_tried_has_to_answer_in_time(autojump_clock, run):
 
 async def test_a_host_is_left_alone_as_long_as_it_asks(autojump_clock, run):
     """``Retry-After`` counts, up to its bound."""
-    asking = msgspec.structs.replace(BUSY, retry_after_seconds=30.0)
-    asking_much = msgspec.structs.replace(BUSY, retry_after_seconds=9999.0)
+    asking, asking_much = ASKING
     started, _ = await run(6, *[asking] * 3, asking_much, WELL, max_retry_after_seconds=100.0)
     assert pauses(started) == [30.0, 100.0]
 
