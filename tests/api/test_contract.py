@@ -38,6 +38,7 @@ TASK_FIELDS = [
     "success_on",
     "retention",
     "callback_url",
+    "waiting_for",
 ]
 RESULT_FIELDS = {
     "message": str,

@@ -246,7 +246,7 @@ async def test_what_others_do_meanwhile():
     """A task that was called off by another is passed over; what came later is left alone."""
     store = RacedStore()
     added = await store.add([new_task(queue="mail") for _ in range(5)])
-    verb = many_by_hand._Verb(("PENDING", "RUNNING"), store.cancel_many)
+    verb = many_by_hand.Verb(("PENDING", "RUNNING"), store.cancel_many)
     many = many_by_hand.many_of(b'{"queue": "mail"}')
     told = await many_by_hand.move_many(store, verb, many)
     assert (told.count, told.is_complete) == (4, True)
