@@ -1,3 +1,128 @@
-"""TaskFlow: a self-hosted HTTP task queue on PostgreSQL, written on Trio."""
+"""TaskFlow: a self-hosted HTTP task queue on PostgreSQL, written on Trio.
+
+For those who hand tasks in from Python::
+
+    Client, BlockingClient       over HTTP: on Trio, or blocking
+    enqueue, enqueue_many        in a transaction of their own, by psycopg
+    Submission                   a task among others, with its options
+    Task, Result, TaskEvent      what they get to see
+    ClientError, ...             what can be the matter: taskflow.client.errors has the tree
+
+Each is imported when it is first asked for, so that the service stays free of its clients, and a
+client of what it does not use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from taskflow.client.blocking.client import BlockingClient
+    from taskflow.client.errors import (
+        BadRequest,
+        ClientError,
+        Conflict,
+        EventsMissed,
+        Forbidden,
+        Gone,
+        NotEnded,
+        NotFound,
+        Problem,
+        Refused,
+        ServerFault,
+        TaskCanceled,
+        TaskFailed,
+        TooLarge,
+        TooMany,
+        Unauthorized,
+        Unavailable,
+        UnexpectedAnswer,
+        Unprocessable,
+        Unreachable,
+        Unsuccessful,
+    )
+    from taskflow.client.on_trio.client import Client
+    from taskflow.client.options import Options, Submission
+    from taskflow.client.portions import Submitted
+    from taskflow.client.task import Result, Task
+    from taskflow.enqueuing import enqueue, enqueue_many
+    from taskflow.model.errors import Fault, StoreUnusable
+    from taskflow.model.event import TaskEvent
+    from taskflow.model.options import Backoff
+    from taskflow.model.outcome import ErrorType
+    from taskflow.model.task import AttemptRecord, TaskStatus
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AttemptRecord",
+    "Backoff",
+    "BadRequest",
+    "BlockingClient",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "ErrorType",
+    "EventsMissed",
+    "Fault",
+    "Forbidden",
+    "Gone",
+    "NotEnded",
+    "NotFound",
+    "Options",
+    "Problem",
+    "Refused",
+    "Result",
+    "ServerFault",
+    "StoreUnusable",
+    "Submission",
+    "Submitted",
+    "Task",
+    "TaskCanceled",
+    "TaskEvent",
+    "TaskFailed",
+    "TaskStatus",
+    "TooLarge",
+    "TooMany",
+    "Unauthorized",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unprocessable",
+    "Unreachable",
+    "Unsuccessful",
+    "__version__",
+    "enqueue",
+    "enqueue_many",
+]
+
+_HOMES: Final = {
+    "AttemptRecord": "model.task",
+    "Backoff": "model.options",
+    "BlockingClient": "client.blocking.client",
+    "Client": "client.on_trio.client",
+    "ErrorType": "model.outcome",
+    "Fault": "model.errors",
+    "Options": "client.options",
+    "Result": "client.task",
+    "StoreUnusable": "model.errors",
+    "Submission": "client.options",
+    "Submitted": "client.portions",
+    "Task": "client.task",
+    "TaskEvent": "model.event",
+    "TaskStatus": "model.task",
+    "enqueue": "enqueuing",
+    "enqueue_many": "enqueuing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'client.errors')}")
+    value = globals()[name] = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

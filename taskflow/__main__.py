@@ -1,5 +1,21 @@
 """``python -m taskflow``."""
 
-from taskflow.cli import main
+from __future__ import annotations
 
-main(prog_name="taskflow")
+
+def main() -> None:
+    """Run the command line, or say what is to be installed first."""
+    try:
+        from taskflow import cli  # noqa: PLC0415 - it wants what the client does without
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "taskflow":
+            raise
+        raise SystemExit(
+            f"taskflow: the service is not installed (there is no {error.name}): "
+            "pip install 'taskflow[server]'"
+        ) from None
+    cli.main(prog_name="taskflow")
+
+
+if __name__ == "__main__":
+    main()

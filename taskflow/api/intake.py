@@ -11,7 +11,7 @@ import trio
 from taskflow.api.backlog import Backlog
 from taskflow.api.one_task import Incoming
 from taskflow.api.problems import Problem, problem_of, store_in_time
-from taskflow.api.reading.faults import Faults, token
+from taskflow.api.reading.faults import Faults
 from taskflow.api.reading.json_text import decoded
 from taskflow.api.reading.lines import TOO_LONG, Lines
 from taskflow.api.reading.new_task import MOST_TASKS, new_task_of
@@ -122,7 +122,7 @@ class Intake:
             try:
                 tasks.append(self.read(bytes(raw), trace))
             except RequestError as error:
-                _note(faults, index, error)
+                faults.note(index, error)
         faults.refuse()
         return tasks
 
@@ -243,11 +243,3 @@ class _Stream:
     def summary(self) -> bytes:
         """The last line."""
         return _ENCODER.encode_lines([Summary(self._added, self._refused, self._error)])
-
-
-def _note(faults: Faults, index: int, error: RequestError) -> None:
-    found = error.faults if isinstance(error, Unprocessable) else ()
-    if found:
-        faults.extend(found, under=token(index))
-    else:
-        faults.add(token(index), f"[{index}]: {error}")

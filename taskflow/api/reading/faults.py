@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from taskflow.model.errors import Fault, Unprocessable
+from taskflow.model.errors import Fault, RequestError, Unprocessable
 
 _MOST_TOLD: Final = 100
 
@@ -33,6 +33,14 @@ class Faults:
         """More is wrong under this place, as told from there."""
         for fault in faults:
             self.add(under + fault.pointer.removeprefix("#"), fault.detail)
+
+    def note(self, index: int, error: RequestError) -> None:
+        """A task of an array cannot be taken, as told of it alone."""
+        found = error.faults if isinstance(error, Unprocessable) else ()
+        if found:
+            self.extend(found, under=token(index))
+        else:
+            self.add(token(index), f"[{index}]: {error}")
 
     def refuse(self) -> None:
         """Refuse the document if anything is wrong with it.

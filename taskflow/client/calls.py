@@ -1,0 +1,202 @@
+"""A request and its answer, without the connection between them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import msgspec
+
+from taskflow.client.errors import UnexpectedAnswer, Unreachable
+from taskflow.client.filters import Filters, query_of, tag_query
+from taskflow.model.task import TagValue
+
+T = TypeVar("T")
+
+LONGEST_WAIT_SECONDS: Final = 60
+"""For how long the service lets an answer wait."""
+
+_NEXT: Final = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
+# Nothing has been sent of these.
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request.
+
+    Attributes:
+        method: In capitals.
+        path: Below the address of the service.
+        query: The parameters.
+        headers: Further fields.
+        body: What is sent with it.
+        is_repeatable: Whether doing it twice is as good as doing it once.
+        wait_seconds: For how long the answer may wait, where it is asked to.
+    """
+
+    method: str
+    path: str
+    query: Sequence[tuple[str, str]] = ()
+    headers: Mapping[str, str] = {}
+    body: bytes | None = None
+    is_repeatable: bool = True
+    wait_seconds: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer.
+
+    Attributes:
+        status_code: What it says it is.
+        headers: By name in small letters.
+        body: All of it.
+    """
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def read(self, kind: type[T]) -> T:
+        """The body, by its type.
+
+        Raises:
+            UnexpectedAnswer: It is something else.
+        """
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UnexpectedAnswer(f"the answer is not one of TaskFlow's: {error}") from None
+
+    @property
+    def next_page(self) -> list[tuple[str, str]] | None:
+        """The query of the next page, if there may be one."""
+        link = _NEXT.search(self.headers.get("link", ""))
+        return parse_qsl(urlsplit(link[1]).query, keep_blank_values=True) if link else None
+
+
+def base_url_of(url: str) -> str:
+    """Where the service is, to be followed by a path.
+
+    Raises:
+        ValueError: It is no address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{url!r} is not the address of a service, such as http://127.0.0.1:8080")
+    return url.rstrip("/")
+
+
+def credentials(api_key: str | None) -> dict[str, str]:
+    """How a key is sent.
+
+    Raises:
+        ValueError: It cannot be sent.
+    """
+    if api_key is None:
+        return {}
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key or not api_key:
+        raise ValueError("api_key must be printable ASCII without spaces")
+    return {"Authorization": f"Bearer {api_key}"}
+
+
+def submission(body: bytes, key: str | None, wait_seconds: float | None = None) -> Call:
+    """A request that hands something in; it has a key, so it can be repeated.
+
+    Raises:
+        ValueError: The key cannot be sent.
+    """
+    wait = whole_wait(wait_seconds or 0.0)
+    return Call(
+        "POST",
+        "/tasks",
+        query=[("wait", str(wait))] if wait else [],
+        headers={
+            "Content-Type": "application/json",
+            "Idempotency-Key": str(uuid.uuid4()) if key is None else _quoted(key),
+        },
+        body=body,
+        wait_seconds=wait,
+    )
+
+
+def _quoted(key: str) -> str:
+    """A key as a string of RFC 9651, as the draft of Idempotency-Key has it."""
+    if not key or not key.isascii() or not key.isprintable():
+        raise ValueError("idempotency_key must be printable ASCII, such as a UUID")
+    return '"' + key.replace("\\", r"\\").replace('"', r"\"") + '"'
+
+
+def whole_wait(seconds: float) -> int:
+    """For how long to ask the service to wait: whole seconds, and no more than it does."""
+    return min(LONGEST_WAIT_SECONDS, math.ceil(seconds))
+
+
+def of_task(
+    method: str, task_id: uuid.UUID | str, what: str = "", *, is_repeatable: bool = True
+) -> Call:
+    """A request about a task.
+
+    Raises:
+        ValueError: It is not the id of a task.
+    """
+    known = task_id if isinstance(task_id, uuid.UUID) else uuid.UUID(task_id)
+    return Call(method, f"/tasks/{known}{what}", is_repeatable=is_repeatable)
+
+
+def waiting(call: Call, seconds: int) -> Call:
+    """The same request, with an answer that may wait for so long."""
+    return msgspec.structs.replace(call, query=[("wait", str(seconds))], wait_seconds=seconds)
+
+
+def page(limit: int, filters: Filters) -> Call:
+    """A request for tasks."""
+    return Call("GET", "/tasks", query=[("limit", str(limit)), *query_of(filters)])
+
+
+def events(
+    task_id: uuid.UUID | str | None, queue: str | None, tags: Mapping[str, TagValue]
+) -> Call:
+    """A request for events, of one task or of some.
+
+    Raises:
+        ValueError: Both are asked for.
+    """
+    query = ([] if queue is None else [("queue", queue)]) + tag_query(tags)
+    if task_id is None:
+        return Call("GET", "/events", query=query, headers={"Accept": "text/event-stream"})
+    if query:
+        raise ValueError("a task's events are all of one queue and of the same tags: give its id")
+    call = of_task("GET", task_id, "/events")
+    return msgspec.structs.replace(call, headers={"Accept": "text/event-stream"})
+
+
+def resuming(call: Call, position: int | None) -> Call:
+    """A request for events that goes on after one of them."""
+    if position is None:
+        return call
+    return msgspec.structs.replace(call, headers={**call.headers, "Last-Event-ID": str(position)})
+
+
+@contextlib.contextmanager
+def mapped_errors() -> Iterator[None]:
+    """Turn httpx's errors into ours.
+
+    Raises:
+        Unreachable: There was no connection, or it broke.
+        UnexpectedAnswer: What came is not what an HTTP server says.
+    """
+    try:
+        yield
+    except httpx.DecodingError as error:
+        raise UnexpectedAnswer(f"the answer cannot be read: {error}") from error
+    except httpx.TransportError as error:
+        said = str(error) or type(error).__name__
+        raise Unreachable(
+            f"TaskFlow does not answer: {said}", is_sent=not isinstance(error, _NOT_SENT)
+        ) from error

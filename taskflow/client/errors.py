@@ -1,0 +1,219 @@
+"""What those who call TaskFlow from Python may have to deal with.
+
+The tree::
+
+    ClientError
+    ├── Unreachable              no answer came; what was asked may have been done
+    ├── UnexpectedAnswer         somebody answered, but not as TaskFlow does
+    ├── NotEnded                 a task that was waited for has not ended in time (a TimeoutError)
+    ├── EventsMissed             some events are not kept any more
+    ├── Unsuccessful             a task ended without a result
+    │   ├── TaskFailed
+    │   └── TaskCanceled
+    └── Problem                  what TaskFlow answers (RFC 9457)
+        ├── Refused         4xx  it will not do as it was asked
+        │   ├── BadRequest       400
+        │   ├── Unauthorized     401
+        │   ├── Forbidden        403
+        │   ├── NotFound         404
+        │   ├── Conflict         409
+        │   ├── Gone             410
+        │   ├── TooLarge         413
+        │   ├── Unprocessable    422
+        │   └── TooMany          429
+        └── ServerFault     5xx  it cannot
+            └── Unavailable      503
+
+``enqueue`` raises ``Unprocessable`` and ``Gone`` as well, as the service would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from taskflow.model.errors import Fault, TaskFlowError
+from taskflow.model.task import Task
+
+
+class ClientError(TaskFlowError):
+    """A call of TaskFlow did not come to what was asked for."""
+
+
+class Unreachable(ClientError):
+    """No answer came.
+
+    Args:
+        message: Why not.
+        is_sent: Whether what was asked for may have been done all the same.
+    """
+
+    def __init__(self, message: str, *, is_sent: bool) -> None:
+        super().__init__(message)
+        self.is_sent = is_sent
+
+
+class UnexpectedAnswer(ClientError):
+    """Somebody answered, but not as TaskFlow does."""
+
+
+class NotEnded(ClientError, TimeoutError):
+    """A task has not ended in time.
+
+    Args:
+        task: It, as it was seen last; ``None`` if not even that was told in time.
+    """
+
+    def __init__(self, task: Task | None) -> None:
+        standing = f"the task is still {task.status}" if task else "there was no answer in time"
+        super().__init__(standing)
+        self.task = task
+
+
+class EventsMissed(ClientError):
+    """Some events are not kept any more; look at the tasks to see how they stand."""
+
+
+class Unsuccessful(ClientError):
+    """A task ended without a result.
+
+    Args:
+        task: It, at its end.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(f"the task is {task.status}" + (f": {task.error}" if task.error else ""))
+        self.task = task
+
+
+class TaskFailed(Unsuccessful):
+    """A task FAILED; its ``error`` and ``error_type`` say why."""
+
+
+class TaskCanceled(Unsuccessful):
+    """A task was CANCELED."""
+
+
+class Problem(ClientError):
+    """TaskFlow did not do as it was asked.
+
+    Args:
+        detail: Why not, and what to do.
+        status_code: The status of its answer.
+        faults: Each thing that is wrong with what was sent, with its place.
+        retry_after_seconds: For how long it asks to be left alone, if it does.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status_code: int,
+        faults: Sequence[Fault] = (),
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status_code = status_code
+        self.faults = tuple(faults)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Refused(Problem):
+    """TaskFlow will not do as it was asked."""
+
+
+class BadRequest(Refused):
+    """What was sent is not what is taken there."""
+
+
+class Unauthorized(Refused):
+    """A key is needed, or another one."""
+
+
+class Forbidden(Refused):
+    """Who asks may not do this."""
+
+
+class NotFound(Refused):
+    """There is no such task."""
+
+
+class Conflict(Refused):
+    """The task's state does not allow this."""
+
+
+class Gone(Refused):
+    """The task that the same request made has been deleted since."""
+
+
+class TooLarge(Refused):
+    """What was sent is larger than is taken."""
+
+
+class Unprocessable(Refused):
+    """What was sent cannot be used; ``faults`` says why, place by place."""
+
+
+class TooMany(Refused):
+    """There is too much to do at the moment."""
+
+
+class ServerFault(Problem):
+    """TaskFlow cannot do as it was asked."""
+
+
+class Unavailable(ServerFault):
+    """TaskFlow's store cannot be reached at the moment."""
+
+
+_BY_STATUS: Final[Mapping[int, type[Problem]]] = {
+    HTTPStatus.BAD_REQUEST: BadRequest,
+    HTTPStatus.UNAUTHORIZED: Unauthorized,
+    HTTPStatus.FORBIDDEN: Forbidden,
+    HTTPStatus.NOT_FOUND: NotFound,
+    HTTPStatus.CONFLICT: Conflict,
+    HTTPStatus.GONE: Gone,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: TooLarge,
+    HTTPStatus.UNPROCESSABLE_ENTITY: Unprocessable,
+    HTTPStatus.TOO_MANY_REQUESTS: TooMany,
+    HTTPStatus.SERVICE_UNAVAILABLE: Unavailable,
+}
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """What is looked at of ``application/problem+json``."""
+
+    detail: str
+    errors: tuple[Fault, ...] = ()
+
+
+_DOCUMENT: Final = msgspec.json.Decoder(_Document)
+
+
+def problem_of(status_code: int, headers: Mapping[str, str], body: bytes) -> Problem | None:
+    """What an answer says is the matter; ``None`` if nothing is.
+
+    Args:
+        status_code: The status of the answer.
+        headers: By name in small letters.
+        body: All of it.
+    """
+    if status_code < HTTPStatus.BAD_REQUEST:
+        return None
+    is_fault = status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    kind = _BY_STATUS.get(status_code, ServerFault if is_fault else Refused)
+    try:
+        document = _DOCUMENT.decode(body)
+    except msgspec.DecodeError:  # of a proxy between
+        document = _Document(f"the answer was {status_code}, without a word why")
+    after = headers.get("retry-after", "")
+    return kind(
+        document.detail,
+        status_code=status_code,
+        faults=document.errors,
+        retry_after_seconds=float(after) if after.isdecimal() else None,
+    )

@@ -1,0 +1,81 @@
+"""What may be said of a task that is handed in, and how it is written down."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypedDict, Unpack
+
+import msgspec
+
+from taskflow.model.options import Backoff
+from taskflow.model.task import TagValue
+
+
+class Options(TypedDict, total=False):
+    """How a task is to be run; what is missing or ``None`` is as the service has it.
+
+    Attributes:
+        queue: The queue that it stands in.
+        priority: -100 to 100; higher is claimed first.
+        run_at: Not to be run before; with a time zone.
+        delay: Not to be run before so many seconds from now.
+        expires_at: No attempt is begun from then on; with a time zone.
+        max_attempts: How many attempts may fail before the task does.
+        backoff: How long to wait between attempts, or each wait in seconds.
+        retry_on: Which statuses are worth another attempt: ``503`` or ``"5xx"``.
+        success_on: Which statuses count as success.
+        tags: What it can be found by.
+        callback_url: Who is to be told of its end.
+        retention: How many seconds it is kept after its end.
+    """
+
+    queue: str | None
+    priority: int | None
+    run_at: dt.datetime | None
+    delay: float | None
+    expires_at: dt.datetime | None
+    max_attempts: int | None
+    backoff: Backoff | Sequence[float] | None
+    retry_on: Sequence[int | str] | None
+    success_on: Sequence[int | str] | None
+    tags: Mapping[str, TagValue] | None
+    callback_url: str | None
+    retention: float | None
+
+
+KNOWN: Final = frozenset(Options.__annotations__)
+
+
+class Submission:
+    """A task among others that are handed in together.
+
+    Args:
+        payload: A URL, or a whole request as an object; any other JSON but null is taken too.
+        options: How it is to be run.
+
+    Raises:
+        TypeError: There is no such option, or the payload cannot be written as JSON.
+    """
+
+    def __init__(self, payload: Any, **options: Unpack[Options]) -> None:
+        self.document = document_of(payload, options)
+
+
+def document_of(payload: Any, options: Options) -> bytes:
+    """The JSON of a task.
+
+    Raises:
+        TypeError: There is no such option, or a value cannot be written as JSON.
+    """
+    if unknown := options.keys() - KNOWN:
+        raise TypeError(
+            f"there is no option {min(unknown)!r}; known are {', '.join(sorted(KNOWN))}"
+        )
+    given = {name: value for name, value in options.items() if value is not None}
+    return msgspec.json.encode({"payload": payload, **given})
+
+
+def document_of_item(item: Any) -> bytes:
+    """The JSON of one of many: a ``Submission``, or a payload alone."""
+    return item.document if isinstance(item, Submission) else document_of(item, {})

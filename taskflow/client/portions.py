@@ -1,0 +1,123 @@
+"""Many tasks on their way in, by portions that are kept as a whole or not at all.
+
+The service takes streams, too. But of a stream that broke off nobody knows what was kept, and
+httpx sends all of a request before it reads any of the answer, while the service reads no more
+than it can answer. A portion has a key: it can be sent again.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from taskflow.client.calls import Call, submission
+from taskflow.client.errors import BadRequest, Refused, TooLarge, Unprocessable
+from taskflow.client.options import document_of_item
+from taskflow.client.task import Task
+from taskflow.model.errors import Fault
+
+PORTION_TASKS: Final = 500
+PORTION_BYTES: Final = 256 * 2**10
+
+_PLACE: Final = re.compile(r"#/([0-9]+)(.*)", re.DOTALL)
+_OF_ONE: Final = (BadRequest, TooLarge, Unprocessable)
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """What became of one of many: there is either a task or an error.
+
+    Attributes:
+        index: Which one it was, from 0.
+        task: The task that it made.
+        error: Why it made none.
+    """
+
+    index: int
+    task: Task | None = None
+    error: Refused | None = None
+
+
+class Portion:
+    """Some of many.
+
+    Args:
+        documents: The JSON of each, with its index.
+    """
+
+    def __init__(self, documents: Iterable[tuple[int, bytes]] = ()) -> None:
+        self._documents = list(documents)
+        self._size = sum(len(document) for _, document in self._documents)
+        self._key = str(uuid.uuid4())
+
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self._documents)
+
+    def add(self, index: int, item: Any) -> None:
+        """One more.
+
+        Raises:
+            TypeError: It cannot be written as JSON.
+        """
+        document = document_of_item(item)
+        self._documents.append((index, document))
+        self._size += len(document)
+
+    def is_full(self, most: int) -> bool:
+        """Whether it is enough for one request."""
+        return len(self) >= most or self._size >= PORTION_BYTES
+
+    def call(self) -> Call:
+        """The request that hands them in; the same one however often it is made."""
+        documents = b",".join(document for _, document in self._documents)
+        return submission(b"[%b]" % documents, self._key)
+
+    def told(self, tasks: Iterable[Task]) -> list[Submitted]:
+        """All of them were kept."""
+        return [
+            Submitted(index, task=task)
+            for (index, _), task in zip(self._documents, tasks, strict=True)
+        ]
+
+    def sorted_out(self, error: Refused) -> tuple[list[Submitted], list[Portion]]:
+        """What of it is at fault, and the rest, to be tried again.
+
+        Raises:
+            Refused: Nothing of it is.
+        """
+        if len(self) == 1 and isinstance(error, _OF_ONE):
+            [(index, _)] = self._documents
+            faults = [fault for found in _by_place(error).values() for fault in found]
+            return [Submitted(index, error=_alone(error, faults or list(error.faults)))], []
+        if isinstance(error, TooLarge):
+            half = len(self) // 2
+            return [], [Portion(self._documents[:half]), Portion(self._documents[half:])]
+        faulty = _by_place(error)
+        if not faulty:
+            raise error
+        refused = [
+            Submitted(index, error=_alone(error, faulty[place]))
+            for place, (index, _) in enumerate(self._documents)
+            if place in faulty
+        ]
+        rest = [one for place, one in enumerate(self._documents) if place not in faulty]
+        return refused, [Portion(rest)] if rest else []
+
+
+def _by_place(error: Refused) -> dict[int, list[Fault]]:
+    """What is wrong with each of an array, told as if it had come by itself."""
+    found: dict[int, list[Fault]] = {}
+    for fault in error.faults:
+        if match := _PLACE.fullmatch(fault.pointer):
+            detail = fault.detail.removeprefix(f"[{match[1]}]: ")
+            found.setdefault(int(match[1]), []).append(Fault(f"#{match[2]}", detail))
+    return found
+
+
+def _alone(error: Refused, faults: list[Fault]) -> Refused:
+    detail = "; ".join(fault.detail for fault in faults) or error.detail
+    return type(error)(detail, status_code=error.status_code, faults=faults)

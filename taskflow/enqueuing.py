@@ -1,0 +1,194 @@
+"""Tasks handed in by somebody else's transaction: they exist if and only if that commits."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Unpack, overload
+
+from taskflow.api.reading.faults import Faults
+from taskflow.api.reading.head import LONGEST_KEY
+from taskflow.api.reading.new_task import MOST_TASKS, new_task_of
+from taskflow.client.errors import Gone, Unprocessable
+from taskflow.client.options import Options, document_of, document_of_item
+from taskflow.client.task import Task, shown
+from taskflow.model import errors
+from taskflow.model import task as kept
+from taskflow.model.errors import RequestError, TaskGone
+from taskflow.model.task import IdempotencyKey, NewTask
+
+if TYPE_CHECKING:
+    import psycopg
+
+IDEMPOTENCY_SECONDS: Final = 86_400.0
+MAX_ATTEMPTS: Final = 1
+
+
+@overload
+def enqueue(
+    connection: psycopg.Connection[Any],
+    payload: Any,
+    *,
+    idempotency_key: str | None = None,
+    **options: Unpack[Options],
+) -> Task: ...
+
+
+@overload
+def enqueue(
+    connection: psycopg.AsyncConnection[Any],
+    payload: Any,
+    *,
+    idempotency_key: str | None = None,
+    **options: Unpack[Options],
+) -> Awaitable[Task]: ...
+
+
+def enqueue(
+    connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any],
+    payload: Any,
+    *,
+    idempotency_key: str | None = None,
+    **options: Unpack[Options],
+) -> Task | Awaitable[Task]:
+    """Hand a task in as a part of the transaction that the connection is in.
+
+    It exists, for the service and for others, if and only if that commits, and runs then. Without
+    a transaction (``autocommit``) it does so at once. To be awaited with an ``AsyncConnection``.
+
+    Args:
+        connection: To the service's database, by a role that may write TaskFlow's tables.
+        payload: The URL to fetch, or a whole request as an object.
+        idempotency_key: What makes it known if it is enqueued again, for a day; those of the API's
+            anonymous clients are the same ones.
+        options: How it is to be run. ``max_attempts`` is 1 if it is not given: the service's
+            setting is not known here.
+
+    Returns:
+        The task, PENDING, though nobody else can see it yet; the first one, as it stands now, if
+        the key is known already.
+
+    Raises:
+        Unprocessable: It cannot be used; ``faults`` tells all that is wrong. The transaction is
+            as it was.
+        Gone: The key is known, and its task was deleted since.
+        StoreUnusable: The tables are missing or too old, and the transaction has failed; says what
+            to do.
+        psycopg.Error: All else that can be the matter with a statement.
+    """
+    document = document_of(payload, options)
+    with _told():
+        task = new_task_of(document, max_attempts=MAX_ATTEMPTS)
+    added = _add(connection, [task], _key_of(idempotency_key, document))
+    return added[0] if isinstance(added, list) else _first(added)
+
+
+@overload
+def enqueue_many(
+    connection: psycopg.Connection[Any],
+    items: Iterable[Any],
+    *,
+    idempotency_key: str | None = None,
+) -> list[Task]: ...
+
+
+@overload
+def enqueue_many(
+    connection: psycopg.AsyncConnection[Any],
+    items: Iterable[Any],
+    *,
+    idempotency_key: str | None = None,
+) -> Awaitable[list[Task]]: ...
+
+
+def enqueue_many(
+    connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any],
+    items: Iterable[Any],
+    *,
+    idempotency_key: str | None = None,
+) -> list[Task] | Awaitable[list[Task]]:
+    """Hand some tasks in like ``enqueue``, all or none.
+
+    Args:
+        connection: As for ``enqueue``.
+        items: Payloads, or a ``Submission`` for each that is to have options; with a key up to
+            10,000 of them.
+        idempotency_key: As for ``enqueue``, of all together.
+
+    Raises:
+        Unprocessable: Some cannot be used; ``faults`` tells which, and all that is wrong.
+        Gone: The key is known, and some of its tasks were deleted since.
+        StoreUnusable: As for ``enqueue``.
+        psycopg.Error: As for ``enqueue``.
+    """
+    documents = [document_of_item(item) for item in items]
+    key = _key_of(idempotency_key, b"[%b]" % b",".join(documents))
+    if key and len(documents) > MOST_TASKS:
+        raise _unprocessable(f"with a key up to {MOST_TASKS} tasks are taken, not {len(documents)}")
+    with _told():
+        tasks = _read_all(documents)
+    return _add(connection, tasks, key)
+
+
+def _add(
+    connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any],
+    tasks: Sequence[NewTask],
+    key: IdempotencyKey | None,
+) -> list[Task] | Awaitable[list[Task]]:
+    # Who has a connection has psycopg; who only imports this need not have it.
+    from taskflow.store import guest  # noqa: PLC0415
+
+    with _told():
+        added = guest.add(connection, tasks, key)
+    return list(map(shown, added)) if isinstance(added, list) else _awaited(added)
+
+
+async def _awaited(added: Awaitable[list[kept.Task]]) -> list[Task]:
+    with _told():
+        return list(map(shown, await added))
+
+
+async def _first(tasks: Awaitable[list[Task]]) -> Task:
+    return (await tasks)[0]
+
+
+def _read_all(documents: Sequence[bytes]) -> list[NewTask]:
+    tasks: list[NewTask] = []
+    faults = Faults()
+    for index, document in enumerate(documents):
+        try:
+            tasks.append(new_task_of(document, max_attempts=MAX_ATTEMPTS))
+        except RequestError as error:
+            faults.note(index, error)
+    faults.refuse()
+    return tasks
+
+
+def _key_of(text: str | None, document: bytes) -> IdempotencyKey | None:
+    """The key as the API has it of a client without a name."""
+    if text is None:
+        return None
+    if not (1 <= len(text) <= LONGEST_KEY and text.isascii() and text.isprintable()):
+        raise _unprocessable(
+            f"idempotency_key must be 1 to {LONGEST_KEY} printable ASCII characters"
+        )
+    return IdempotencyKey(f"\n{text}", hashlib.sha256(document).digest(), IDEMPOTENCY_SECONDS)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say what the service would answer as the client says it."""
+    try:
+        yield
+    except TaskGone as error:
+        raise Gone(str(error), status_code=HTTPStatus.GONE) from None
+    except errors.Unprocessable as error:
+        raise _unprocessable(str(error), error.faults) from None
+    except RequestError as error:
+        raise _unprocessable(str(error)) from None
+
+
+def _unprocessable(detail: str, faults: Sequence[errors.Fault] = ()) -> Unprocessable:
+    return Unprocessable(detail, status_code=HTTPStatus.UNPROCESSABLE_ENTITY, faults=faults)
