@@ -61,8 +61,9 @@ def enqueue(
     Args:
         connection: To the service's database, by a role that may write TaskFlow's tables.
         payload: The URL to fetch, or a whole request as an object.
-        idempotency_key: What makes it known if it is enqueued again, for a day; those of the API's
-            anonymous clients are the same ones.
+        idempotency_key: What makes it known if it is enqueued again, for a day. Who enqueues with
+            the same key meanwhile waits for the end of this transaction. The keys of the API are
+            others.
         options: How it is to be run. ``max_attempts`` is 1 if it is not given: the service's
             setting is not known here.
 
@@ -167,14 +168,18 @@ def _read_all(documents: Sequence[bytes]) -> list[NewTask]:
 
 
 def _key_of(text: str | None, document: bytes) -> IdempotencyKey | None:
-    """The key as the API has it of a client without a name."""
+    """A key that no client of the API has.
+
+    Whoever asks by a key that is being stored waits for that transaction's end; of the service's
+    clients so would all whose tasks share a statement with it.
+    """
     if text is None:
         return None
     if not (1 <= len(text) <= LONGEST_KEY and text.isascii() and text.isprintable()):
         raise _unprocessable(
             f"idempotency_key must be 1 to {LONGEST_KEY} printable ASCII characters"
         )
-    return IdempotencyKey(f"\n{text}", hashlib.sha256(document).digest(), IDEMPOTENCY_SECONDS)
+    return IdempotencyKey(f"\n\n{text}", hashlib.sha256(document).digest(), IDEMPOTENCY_SECONDS)
 
 
 @contextlib.contextmanager

@@ -164,6 +164,12 @@ class EventStream(Stream[TaskEvent]):
         self._incoming: Incoming | None = None
         self._is_over = False
 
+    def __enter__(self) -> Self:
+        """Connect: what happens from here on is told."""
+        while not (self._ready or self._is_over) and self._parser.position is None:
+            self._more()
+        return self
+
     @property
     def position(self) -> int | None:
         """What to go on after, another time; right when all that was told is dealt with."""

@@ -248,8 +248,9 @@ class Client:
     ) -> EventStream:
         """What happens to tasks, as it happens: to one up to its end, or to some without end.
 
-        A connection that breaks is made again, and nothing is missed by that. Leaving a stream
-        before its end wants ``aclose``, or a block: ``async with client.iter_events() as events``.
+        A connection that breaks is made again, and nothing is missed by that. It begins when the
+        first event is asked for, or with a block: ``async with client.iter_events() as events``.
+        Who leaves before the end wants a block too, or ``aclose``.
 
         Args:
             task_id: Of which task; begins with how it stands.
