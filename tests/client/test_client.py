@@ -1,0 +1,411 @@
+"""The client on Trio against services on both stores, over real sockets."""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+import uuid
+
+import pytest
+import trio
+
+from taskflow import (
+    AttemptRecord,
+    BadRequest,
+    Client,
+    Conflict,
+    Forbidden,
+    Gone,
+    NotEnded,
+    NotFound,
+    Refused,
+    ServerFault,
+    Submission,
+    TaskCanceled,
+    TaskFailed,
+    TaskStatus,
+    TooLarge,
+    TooMany,
+    Unauthorized,
+    UnexpectedAnswer,
+    Unprocessable,
+    Unreachable,
+)
+from tests.api.live import LiveServer
+from tests.client.proxy import Proxy
+from tests.service.targets import SocketServer
+from tests.service.targets import Target as HeldTarget
+
+SOON_SECONDS = 15.0
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def service(request):
+    """Each of the shared services in turn."""
+    name = {"memory": "memory_server", "postgres": "postgres_api"}[request.param]
+    return request.getfixturevalue(name)
+
+
+@pytest.fixture
+async def client(service):
+    async with Client(service.url) as client:
+        yield client
+
+
+@pytest.fixture
+def held():
+    """A web server that keeps those waiting who ask for ``/held``."""
+    with HeldTarget() as target:
+        yield target
+
+
+class Always(SocketServer):
+    """Whoever asks gets this."""
+
+    def __init__(self, answer: bytes) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        super().__init__(listener)
+        self._answer = answer
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def serve(self, connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(self._answer)
+
+
+class TestVerbs:
+    async def test_a_task_from_its_submission_to_its_result(self, client, target):
+        task = await client.submit(target.url + "/json", tags={"kind": "a"}, queue="q-1")
+        assert task.status is TaskStatus.PENDING
+        task = await client.wait(task.id, SOON_SECONDS)
+        assert (task.status, task.queue, task.tags) == (TaskStatus.COMPLETED, "q-1", {"kind": "a"})
+        result = task.raise_for_failure()
+        assert (result.status_code, result.encoding) == (200, "json")
+        assert result.json() == {"b": 1.5, "a": [float("inf"), "\x00"]}
+        assert result.content == b'{"b": 1.50, "a": [1e400, "\\u0000"]}'
+        assert await client.get(str(task.id)) == task
+        [attempt] = await client.attempts(task.id)
+        assert isinstance(attempt, AttemptRecord)
+        assert attempt.status_code == 200
+
+    async def test_results_that_are_no_json(self, client, target):
+        text = await client.submit(target.url + "/text", wait_seconds=10)
+        assert text.raise_for_failure().text == "h\xe9llo"
+        with pytest.raises(ValueError, match="Expecting value"):
+            text.raise_for_failure().json()
+        binary = await client.submit(target.url + "/binary", wait_seconds=10)
+        assert binary.raise_for_failure().content == b"\x89PNG\x00\xff"
+        assert "PNG" in binary.raise_for_failure().text
+
+    async def test_failures_are_told_and_raised(self, client, target):
+        failed = await client.submit(target.url + "/404", wait_seconds=9.5)
+        with pytest.raises(TaskFailed, match="404 Not Found") as raised:
+            failed.raise_for_failure()
+        assert raised.value.task.error_type == "http_status"
+        again = await client.wait((await client.retry(failed.id)).id, SOON_SECONDS)
+        assert again.status is TaskStatus.FAILED
+        later = await client.submit(target.url, delay=3600)
+        with pytest.raises(NotEnded):
+            later.raise_for_failure()
+        with pytest.raises(TaskCanceled):
+            (await client.cancel(later.id)).raise_for_failure()
+        with pytest.raises(Conflict, match="CANCELED"):
+            await client.cancel(later.id)
+        await client.delete(later.id)
+        with pytest.raises(NotFound):
+            await client.get(later.id)
+
+    async def test_waiting_ends_in_time(self, client, target):
+        task = await client.submit(target.url, delay=3600)
+        began = trio.current_time()
+        with pytest.raises(TimeoutError) as raised:
+            await client.wait(task.id, 0.3)
+        assert 0.25 < trio.current_time() - began < 5
+        assert isinstance(raised.value, NotEnded)
+        await client.cancel(task.id)
+        assert (await client.wait(task.id)).status is TaskStatus.CANCELED
+        with pytest.raises(NotFound):
+            await client.wait(uuid.UUID(int=7), SOON_SECONDS)
+
+    async def test_some_are_all_or_none(self, client):
+        tasks = await client.submit_all(["no url", Submission("no url", priority=3)])
+        assert [task.priority for task in tasks] == [0, 3]
+        with pytest.raises(Unprocessable) as refused:
+            await client.submit_all(["no url", Submission("no url", priority=1000)])
+        assert [fault.pointer for fault in refused.value.faults] == ["#/1/priority"]
+
+    async def test_many_and_what_became_of_each(self, client):
+        async def items():
+            for number in range(25):
+                await trio.lowlevel.checkpoint()
+                yield (
+                    None if number % 10 == 7 else Submission("x", queue="?" * (number == 9) or "m")
+                )
+
+        told = [one async for one in client.submit_many(items(), at_once=10)]
+        assert [one.index for one in told] == list(range(25))
+        refused = {one.index: one.error for one in told if one.task is None}
+        assert list(refused) == [7, 9, 17]
+        assert [fault.pointer for fault in refused[9].faults] == ["#/queue"]
+        assert str(refused[7]).startswith("payload is null")
+        ids = {one.task.id for one in told if one.task}
+        assert ids == {task.id async for task in client.iter_tasks(queue="m", page=7)}
+        assert [one async for one in client.submit_many([])] == []
+
+    async def test_tasks_are_found(self, client):
+        mark = uuid.uuid4().hex
+        begun = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+        made = await client.submit_all(
+            [
+                Submission(f"https://h-{mark}.example/{n}", delay=3600, tags={"m": mark, "n": n})
+                for n in range(5)
+            ]
+        )
+        newest_first = [task.id for task in reversed(made)]
+        found = await client.list_tasks(tags={"m": mark})
+        assert [task.id for task in found] == newest_first
+        assert [t.id for t in await client.list_tasks(limit=2, host=f"h-{mark}.example")] == (
+            newest_first[:2]
+        )
+        assert [t.tags["n"] for t in await client.list_tasks(tags={"m": mark, "n": 3})] == [3]
+        assert await client.list_tasks(tags={"m": mark}, status=["FAILED", "CANCELED"]) == []
+        narrow = client.iter_tasks(
+            page=2, status="PENDING", url=mark, created_after=begun, queue="default"
+        )
+        assert [task.id async for task in narrow] == newest_first
+        with pytest.raises(TypeError, match="no filter 'tag'"):
+            client.iter_tasks(tag="x")
+
+    async def test_how_tasks_stand(self, client):
+        queue = f"stats-{uuid.uuid4().hex}"
+        await client.submit("x", queue=queue, delay=3600)
+        [told] = (await client.stats(queue)).queues
+        assert told.counts[TaskStatus.PENDING] == 1
+        assert (await client.stats()).total.counts[TaskStatus.PENDING] >= 1
+
+    async def test_options_that_there_are_not(self, client):
+        with pytest.raises(TypeError, match="no option 'prio'"):
+            await client.submit("x", prio=1)
+        with pytest.raises(ValueError, match="badly formed"):
+            await client.get("../livez")
+        with pytest.raises(ValueError, match="idempotency_key"):
+            await client.submit("x", idempotency_key="\r\n")
+
+    async def test_keys_of_any_printable_text(self, client):
+        key = f'order "4711" \\ {uuid.uuid4()}'
+        first = await client.submit("x", delay=60, idempotency_key=key)
+        assert (await client.submit("x", delay=60, idempotency_key=key)).id == first.id
+        with pytest.raises(Unprocessable, match="Idempotency-Key"):
+            await client.submit("y", idempotency_key=key)
+        await client.cancel(first.id)
+        await client.delete(first.id)
+        with pytest.raises(Gone):
+            await client.submit("x", delay=60, idempotency_key=key)
+
+
+class TestEvents:
+    async def test_of_a_task_up_to_its_end(self, client, held):
+        task = await client.submit(held.url + "/held")
+        async with client.iter_events(task.id) as events:
+            first = await anext(events)
+            held.release()
+            told = [first.status, *[event.status async for event in events]]
+        assert told[-2:] == [TaskStatus.RUNNING, TaskStatus.COMPLETED]
+        # Once more: how it stands, and that is all.
+        assert [e.status async for e in client.iter_events(task.id)] == [TaskStatus.COMPLETED]
+
+    async def test_of_some_and_left_early(self, client):
+        """Leaving it leaves nothing behind: no warning, and others go on."""
+        mark = uuid.uuid4().hex
+        async with client.iter_events(tags={"m": mark}) as events:
+            task = await client.submit("x", tags={"m": mark}, queue="here")
+            await client.submit("x")
+            async for event in events:
+                assert event.task_id == task.id
+                break
+        async with client.iter_events(queue="here", after=event.id) as events:
+            later = [await anext(events), await anext(events)]
+        assert [event.status for event in later] == [TaskStatus.RUNNING, TaskStatus.FAILED]
+        with pytest.raises(ValueError, match="give its id"):
+            client.iter_events(task.id, queue="here")
+        with pytest.raises(NotFound):
+            await anext(client.iter_events(uuid.UUID(int=7)))
+
+    async def test_a_cut_misses_nothing(self, service):
+        mark = uuid.uuid4().hex
+        with Proxy(service.url) as proxy:
+            async with (
+                Client(service.url) as direct,
+                Client(proxy.url) as client,
+                client.iter_events(tags={"m": mark}) as events,
+            ):
+                made = [await direct.submit("x", tags={"m": mark})]
+                told = [await anext(events)]
+                proxy.cut()
+                made += [await direct.submit("x", tags={"m": mark}) for _ in range(3)]
+                with trio.fail_after(SOON_SECONDS):
+                    told += [await anext(events) for _ in range(11)]
+                assert events.position == told[-1].id
+            assert proxy.connections == 2
+        assert [event.id for event in told] == sorted({event.id for event in told})
+        for task in made:
+            statuses = [event.status for event in told if event.task_id == task.id]
+            assert statuses == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.FAILED]
+
+
+class TestTrouble:
+    async def test_a_lost_answer_makes_no_second_task(self, service):
+        queue = f"lost-{uuid.uuid4().hex}"
+        with Proxy(service.url) as proxy:
+            proxy.answers_lost = 2
+            async with Client(proxy.url) as client:
+                task = await client.submit("x", queue=queue, delay=3600)
+                proxy.answers_lost = 1
+                many = client.submit_many([Submission("x", queue=queue, delay=3600)] * 5)
+                told = [one.task.id async for one in many]
+                found = await client.list_tasks(queue=queue)
+        assert {one.id for one in found} == {task.id, *told}
+        assert len(found) == 6
+
+    async def test_what_would_be_done_twice_is_not_asked_again(self, service):
+        with Proxy(service.url) as proxy:
+            async with Client(proxy.url) as client:
+                task = await client.submit("x", delay=3600)
+                proxy.answers_lost = 1
+                with pytest.raises(Unreachable) as raised:
+                    await client.cancel(task.id)
+                assert raised.value.is_sent
+                assert (await client.get(task.id)).status is TaskStatus.CANCELED
+
+    async def test_waiting_goes_on_over_a_cut(self, service, held):
+        with Proxy(service.url) as proxy:
+            async with Client(proxy.url) as client, trio.open_nursery() as nursery:
+                task = await client.submit(held.url + "/held")
+
+                @nursery.start_soon
+                async def end_it():
+                    await trio.to_thread.run_sync(held.wait_for, "/held")
+                    proxy.cut()
+                    await trio.sleep(0.2)
+                    held.release()
+
+                ended = await client.wait(task.id, SOON_SECONDS)
+        assert ended.status is TaskStatus.COMPLETED
+
+    async def test_a_stream_of_many_goes_on_after_an_outage(self, service):
+        """Going on with the same stream hands nothing in twice, and leaves nothing out."""
+        queue = f"outage-{uuid.uuid4().hex}"
+        with Proxy(service.url) as proxy:
+            async with Client(proxy.url, timeout_seconds=0.3) as client:
+                many = client.submit_many(
+                    [Submission("x", queue=queue, delay=3600)] * 10, at_once=5
+                )
+                told = [await anext(many) for _ in range(5)]
+                proxy.answers_lost = 1000
+                with pytest.raises(Unreachable):
+                    await anext(many)
+                proxy.answers_lost = 0
+                told += [one async for one in many]
+                found = [task.id async for task in client.iter_tasks(queue=queue)]
+        assert [one.index for one in told] == list(range(10))
+        assert {one.task.id for one in told} == set(found)
+        assert len(found) == 10
+
+    async def test_nobody_there(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        async with Client(f"http://127.0.0.1:{port}", timeout_seconds=0.3) as client:
+            with pytest.raises(Unreachable) as raised:
+                await client.submit("x")
+            assert not raised.value.is_sent
+            with pytest.raises(Unreachable):
+                await client.wait(uuid.uuid4(), 0.1)
+
+    @pytest.mark.parametrize(
+        ("answer", "error"),
+        [
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", UnexpectedAnswer),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", UnexpectedAnswer),
+            (b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", UnexpectedAnswer),
+            (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>", ServerFault),
+            (b"HTTP/1.1 451 No\r\nContent-Length: 0\r\n\r\n", Refused),
+            (b"* BYE\r\n\r\n", Unreachable),
+        ],
+    )
+    async def test_somebody_else_there(self, answer, error):
+        with Always(answer) as other:
+            async with Client(other.url, timeout_seconds=0.3) as client:
+                with pytest.raises(error) as raised:
+                    await client.get(uuid.UUID(int=7))
+            assert type(raised.value) is error
+
+    async def test_cancelling_closes_the_connection(self, service):
+        """And the client goes on."""
+        with Proxy(service.url) as proxy:
+            async with Client(proxy.url) as client:
+                task = await client.submit("x", delay=3600)
+                with trio.move_on_after(0.1):
+                    await client.wait(task.id)
+                async with client.iter_events(task.id) as events:
+                    await anext(events)
+                    with trio.move_on_after(0.1):
+                        await anext(events)
+                    assert proxy.connections == 2
+                assert (await client.cancel(task.id)).status is TaskStatus.CANCELED
+            assert proxy.connections == 3
+
+
+class TestErrors:
+    async def test_by_what_the_service_says(self, target):
+        with LiveServer(
+            database_url="memory://",
+            api_keys="r:read:readkey123456789012345,w:write:writekey12345678901234",
+            max_body_bytes=300,
+            max_array_bytes=700,
+            rate_limit=1.0,
+            rate_burst=30,
+        ) as server:
+            async with Client(server.url) as nobody:
+                with pytest.raises(Unauthorized):
+                    await nobody.get(uuid.UUID(int=7))
+            async with Client(server.url, api_key="readkey123456789012345") as reader:
+                assert await reader.list_tasks() == []
+                with pytest.raises(Forbidden):
+                    await reader.submit("x")
+            async with Client(server.url, api_key="writekey12345678901234") as writer:
+                with pytest.raises(TooLarge):
+                    await writer.submit("x" * 1000)
+                with pytest.raises(BadRequest):
+                    await writer.submit(None)
+                # Too large together: halves of it are tried.
+                items = ["x" * 100] * 9 + ["y" * 800] + ["z"]
+                told = [one async for one in writer.submit_many(items)]
+                assert [one.index for one in told if one.task is None] == [9]
+                assert isinstance(told[9].error, TooLarge)
+            async with Client(
+                server.url, api_key="writekey12345678901234", timeout_seconds=0.2
+            ) as hasty:
+                with pytest.raises(TooMany) as raised:
+                    for _ in range(40):
+                        await hasty.submit("x")
+                assert raised.value.retry_after_seconds >= 1
+
+    async def test_addresses_and_keys_that_cannot_be(self):
+        for url in ("localhost:8080", "ftp://x", "http://", "http://x/?a=b"):
+            with pytest.raises(ValueError, match="not the address"):
+                Client(url)
+        for key in ("", "a b", "\xe9", "a\n"):
+            with pytest.raises(ValueError, match="api_key"):
+                Client(api_key=key)
+
+
+async def test_from_the_environment(monkeypatch, service):
+    from taskflow.model.errors import SettingsError
+
+    monkeypatch.delenv("TASKFLOW_URL", raising=False)
+    with pytest.raises(SettingsError, match="TASKFLOW_URL"):
+        Client.from_environment()
+    monkeypatch.setenv("TASKFLOW_URL", service.url + "/")
+    monkeypatch.setenv("TASKFLOW_API_KEY", "anything")
+    async with Client.from_environment() as client:
+        assert (await client.submit("x")).status is TaskStatus.PENDING

@@ -1,0 +1,153 @@
+"""What each way to install TaskFlow brings, and what is said where something is not there.
+
+An installation is a folder that leads to the packages it would have, and to nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from taskflow.service import MEMORY_URL
+from tests.api.live import LiveServer
+from tests.folders import open_folder
+
+REPOSITORY = Path(__file__).parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+BASE = PROJECT["dependencies"]
+SERVER = BASE + PROJECT["optional-dependencies"]["server"]
+
+PROGRAM = """
+import sys
+import taskflow, trio
+from taskflow import BlockingClient, Client, Unprocessable, enqueue, enqueue_many
+
+def no_connection():
+    try:
+        enqueue(None, "x")
+    except ModuleNotFoundError as error:
+        return error.name
+
+with BlockingClient(sys.argv[1]) as client:
+    print(client.wait(client.submit("no url").id).error_type)
+
+async def main():
+    async with Client(sys.argv[1]) as client:
+        task = await client.submit("no url")
+        async with client.iter_events(task.id) as events:
+            return [event.status async for event in events][-1]
+
+print(trio.run(main), no_connection())
+foreign = ("quart", "asks", "psycopg", "click", "structlog", "dotenv", "anyio._backends._trio")
+print([name for name in foreign if name in sys.modules])
+"""
+
+
+def closure(requirements: Iterable[str]) -> set[str]:
+    """The names of all distributions that come with these requirements, here."""
+    found: set[tuple[str, str]] = set()
+    waiting = [Requirement(text) for text in requirements]
+    while waiting:
+        wanted = waiting.pop()
+        for extra in ("", *wanted.extras):
+            if (wanted.name.lower(), extra) in found:
+                continue
+            found.add((wanted.name.lower(), extra))
+            for text in distribution(wanted.name).requires or []:
+                inner = Requirement(text)
+                if inner.marker is None or inner.marker.evaluate({"extra": extra}):
+                    waiting.append(inner)
+    return {name for name, _ in found}
+
+
+def install(names: Iterable[str], folder: Path) -> dict[str, str]:
+    """Make an installation, and return the environment to start Python in it."""
+    for place in places(names):
+        link = folder / place.name
+        if not link.exists():
+            link.symlink_to(place)
+    (folder / "taskflow").symlink_to(REPOSITORY / "taskflow")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TASKFLOW_") and name != "DATABASE_URL"
+    }
+    return {**kept, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def places(names: Iterable[str]) -> Iterator[Path]:
+    for name in names:
+        found = distribution(name)
+        tops = {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}
+        yield from (Path(found.locate_file(top)).resolve() for top in tops)
+
+
+def run(environ, folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run Python without the packages of this environment."""
+    return subprocess.run(
+        [sys.executable, "-S", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        env={**environ, **more},
+        cwd=folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> tuple[dict[str, str], Path]:
+    """``pip install taskflow``."""
+    folder = tmp_path_factory.mktemp("alone")
+    return install(closure(BASE), folder), folder
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> tuple[dict[str, str], Path]:
+    """``pip install taskflow[server]``."""
+    folder = tmp_path_factory.mktemp("server")
+    return install(closure(SERVER), folder), folder
+
+
+def test_alone_it_brings_little():
+    assert {Requirement(text).name for text in BASE} == {"httpx", "msgspec", "trio"}
+    assert not {"asks", "quart", "psycopg", "click"} & closure(BASE)
+    assert (REPOSITORY / "taskflow" / "py.typed").exists()
+
+
+def test_alone_it_has_the_clients_and_enqueue(alone):
+    """The clients work; ``enqueue`` is there for those who have psycopg."""
+    with LiveServer(database_url=MEMORY_URL) as server:
+        ended = run(*alone, "-c", PROGRAM, server.url)
+    assert (ended.stdout.splitlines(), ended.stderr) == (
+        ["invalid_url", "FAILED psycopg", "[]"],
+        "",
+    )
+
+
+def test_alone_the_command_says_what_is_missing(alone):
+    ended = run(*alone, "-m", "taskflow", "serve")
+    assert ended.returncode != 0
+    [line] = ended.stderr.splitlines()
+    assert line.endswith("pip install 'taskflow[server]'")
+
+
+def test_without_the_embedded_database_it_says_so(served):
+    """In one line; with a database of one's own nothing is missing."""
+    with open_folder() as data:
+        quiet = {"TASKFLOW_LOG_LEVEL": "error", "TASKFLOW_DATA_DIR": str(data / "data")}
+        ended = run(*served, "-m", "taskflow", "serve", **quiet)
+    assert ended.returncode != 0
+    [line] = ended.stderr.splitlines()
+    assert "pip install 'taskflow[embedded]'" in line
+    assert "DATABASE_URL" in line
+    ended = run(*served, "-m", "taskflow", "migrate", DATABASE_URL=MEMORY_URL)
+    assert (ended.returncode, ended.stderr) == (0, "")
