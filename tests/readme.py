@@ -72,6 +72,11 @@ def examples(lines: list[str]) -> Iterator[Example]:
         yield Example("\n".join(command), lines[first:last], first, last)
 
 
+def python_blocks(lines: list[str]) -> list[str]:
+    """Every example in Python."""
+    return re.findall(r"^```python\n(.*?)^```$", "\n".join(lines), re.MULTILINE | re.DOTALL)
+
+
 class Session:
     """Nodes and an httpbin, and the commands that were run against them, on each node in turn."""
 
@@ -80,6 +85,10 @@ class Session:
         self._httpbin = httpbin
         self._folder = folder
         self._ids: dict[str, str] = {}
+
+    def translated(self, text: str) -> str:
+        """The same with the real places."""
+        return text.replace(SERVICE, next(self._nodes)).replace(HTTPBIN, self._httpbin)
 
     def run(self, example: Example) -> list[str]:
         """What the command prints now, with the README's names for both places."""

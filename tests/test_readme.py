@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.api.conftest import open_database
-from tests.readme import README, Session, examples, live, shape_of
+from tests.readme import README, Session, examples, live, python_blocks, shape_of
+
+LOGGED = re.compile(r"\d{4}-\d\d-\d\dT|\d{4}-\d\d-\d\d ")  # by the services, in this very process
 
 
 def test_the_examples_of_the_api(postgres_server):
@@ -39,3 +43,18 @@ def test_it_finds_differences():
         assert shape_of([other]) != shape_of(said)
     assert shape_of(["HTTP/1.1 201"]) != shape_of(["HTTP/1.1 200"])
     assert shape_of(["etag: a", "x: 1"]) != shape_of(["etag: a"])
+
+
+def test_the_examples_in_python(postgres_server, capsys):
+    """They run, one after the other, and print what is said beside each ``print``."""
+    lines = README.read_text("utf-8").splitlines()
+    with open_database(postgres_server) as url, live(url, nodes=2) as session:
+        names: dict[str, object] = {}
+        for block in python_blocks(lines):
+            comments = re.findall(r"^\s*print\(.*\)  # (.*)$", block, re.MULTILINE)
+            said = [line for comment in comments for line in re.split(r", (?=#)", comment)]
+            program = session.translated(block).replace("postgresql://localhost/tasks", url)
+            capsys.readouterr()
+            exec(compile(program, str(README), "exec"), names)
+            printed = capsys.readouterr().out.splitlines()
+            assert [line for line in printed if not LOGGED.match(line)] == said
