@@ -19,8 +19,7 @@ class Proxy:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._target = (parts.hostname, parts.port)
+        self.turn_to(url)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._threads: list[threading.Thread] = []
@@ -39,6 +38,11 @@ class Proxy:
         self.cut()
         for thread in self._threads:
             thread.join()
+
+    def turn_to(self, url: str) -> None:
+        """Further connections lead to this service."""
+        parts = urlsplit(url)
+        self._target = (parts.hostname, parts.port)
 
     def cut(self) -> None:
         """Cut all connections that there are."""
