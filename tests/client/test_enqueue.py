@@ -21,6 +21,7 @@ from taskflow import enqueue_many as enqueue_many_untyped
 from taskflow.api.reading.new_task import TaskRequest
 from taskflow.client.options import KNOWN
 from tests.api.conftest import open_database
+from tests.api.live import LiveServer
 
 enqueue: Any = enqueue_untyped
 enqueue_many: Any = enqueue_many_untyped
@@ -135,6 +136,22 @@ class TestTransactions:
         assert seen.index((other.id, TaskStatus.COMPLETED)) < seen.index(
             (late.id, TaskStatus.PENDING)
         )
+
+    def test_watchers_are_told_of_what_has_an_old_view(self, postgres_server):
+        """A transaction that cannot see that somebody began to watch meanwhile."""
+        with (
+            open_database(postgres_server) as url,
+            LiveServer(database_url=url) as server,
+            BlockingClient(server.url) as client,
+            psycopg.connect(url) as connection,
+        ):
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.execute("SELECT FROM taskflow_event_log")
+            with client.iter_events() as told:
+                task = enqueue(connection, "no url")
+                connection.commit()
+                statuses = [event.status for event in told_up_to(told, task.id)]
+        assert statuses == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.FAILED]
 
 
 def told_up_to(events, task_id):
