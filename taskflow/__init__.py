@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from taskflow.client.on_trio.client import Client
     from taskflow.client.options import Options, Submission
     from taskflow.client.portions import Submitted
-    from taskflow.client.task import Result, Task
+    from taskflow.client.task import Moved, Result, Task
     from taskflow.enqueuing import enqueue, enqueue_many
     from taskflow.model.errors import Fault, StoreUnusable
     from taskflow.model.event import TaskEvent
@@ -68,6 +68,7 @@ __all__ = [
     "Fault",
     "Forbidden",
     "Gone",
+    "Moved",
     "NotEnded",
     "NotFound",
     "Options",
@@ -103,6 +104,7 @@ _HOMES: Final = {
     "Client": "client.on_trio.client",
     "ErrorType": "model.outcome",
     "Fault": "model.errors",
+    "Moved": "client.task",
     "Options": "client.options",
     "Result": "client.task",
     "StoreUnusable": "model.errors",

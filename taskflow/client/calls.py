@@ -154,6 +154,21 @@ def waiting(call: Call, seconds: int) -> Call:
     return msgspec.structs.replace(call, query=[("wait", str(seconds))], wait_seconds=seconds)
 
 
+def by_hand(
+    verb: str, filters: Filters, *, everything: bool, dry_run: bool, is_repeatable: bool
+) -> Call:
+    """A request to move all tasks of a filter."""
+    query_of(filters)  # which knows the filters
+    body = {**filters, **({"all": True} if everything else {}), "dry_run": dry_run}
+    return Call(
+        "POST",
+        f"/tasks/{verb}",
+        headers={"Content-Type": "application/json"},
+        body=msgspec.json.encode(body),
+        is_repeatable=is_repeatable,
+    )
+
+
 def page(limit: int, filters: Filters) -> Call:
     """A request for tasks."""
     return Call("GET", "/tasks", query=[("limit", str(limit)), *query_of(filters)])

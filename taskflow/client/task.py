@@ -82,6 +82,20 @@ class Task(kept.Task, frozen=True, kw_only=True):
         return self.result
 
 
+class Moved(msgspec.Struct, frozen=True):
+    """What was done to many tasks.
+
+    Attributes:
+        count: To how many; of a dry run, to how many it would be.
+        is_complete: Whether these are all; if not, there was no more time, so ask again.
+        dry_run: Whether they were only counted.
+    """
+
+    count: int
+    is_complete: bool
+    dry_run: bool
+
+
 def shown(task: kept.Task) -> Task:
     """A task that is just kept, as it is shown."""
     return msgspec.convert(msgspec.structs.asdict(task), Task, from_attributes=True)

@@ -183,6 +183,23 @@ class TestVerbs:
         assert told.counts[TaskStatus.PENDING] == 1
         assert (await client.stats()).total.counts[TaskStatus.PENDING] >= 1
 
+    async def test_many_are_moved_by_a_filter(self, client):
+        queue = f"many-{uuid.uuid4().hex}"
+        await client.submit_all([Submission("no url", queue=queue, delay=3600)] * 3)
+        dry = await client.cancel_many(queue=queue, status=["PENDING", "RUNNING"], dry_run=True)
+        assert (dry.count, dry.is_complete, dry.dry_run) == (3, True, True)
+        soon = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+        moved = await client.cancel_many(queue=queue, created_before=soon)
+        assert (moved.count, moved.dry_run) == (3, False)
+        assert (await client.retry_many(queue=queue, tags={"a": 1})).count == 0
+        assert (await client.retry_many(queue=queue, status="CANCELED")).count == 3
+        assert (await client.cancel_many(queue=queue)).count <= 3
+        for task in await client.list_tasks(queue=queue):
+            await client.wait(task.id, SOON_SECONDS)
+        assert (await client.delete_many(queue=queue)).count == 3
+        with pytest.raises(Unprocessable, match="all tasks"):
+            await client.delete_many()
+
     async def test_options_that_there_are_not(self, client):
         with pytest.raises(TypeError, match="no option 'prio'"):
             await client.submit("x", prio=1)

@@ -20,7 +20,7 @@ from taskflow.client.errors import NotEnded, Unreachable
 from taskflow.client.filters import Filters
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.portions import PORTION_TASKS
-from taskflow.client.task import Task
+from taskflow.client.task import Moved, Task
 from taskflow.model.statistics import TaskStatistics
 from taskflow.model.task import AttemptRecord, TagValue
 
@@ -216,6 +216,39 @@ class BlockingClient:
             NotFound: There is none with this id.
         """
         self._transport.ask(calls.of_task("DELETE", task_id, is_repeatable=False))
+
+    def cancel_many(
+        self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
+    ) -> Moved:
+        """Call off all tasks that match and have not ended.
+
+        Args:
+            everything: Says that all tasks are meant, where no filter says which.
+            dry_run: Only count them.
+            filters: Which.
+        """
+        call = calls.by_hand(
+            "cancel", filters, everything=everything, dry_run=dry_run, is_repeatable=True
+        )
+        return (self._transport.ask(call)).read(Moved)
+
+    def retry_many(
+        self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
+    ) -> Moved:
+        """Run all tasks again that match and FAILED or were CANCELED; see ``cancel_many``."""
+        call = calls.by_hand(
+            "retry", filters, everything=everything, dry_run=dry_run, is_repeatable=dry_run
+        )
+        return (self._transport.ask(call)).read(Moved)
+
+    def delete_many(
+        self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
+    ) -> Moved:
+        """Delete all tasks that match and are at their end; see ``cancel_many``."""
+        call = calls.by_hand(
+            "delete", filters, everything=everything, dry_run=dry_run, is_repeatable=True
+        )
+        return (self._transport.ask(call)).read(Moved)
 
     def list_tasks(self, *, limit: int = PAGE_TASKS, **filters: Unpack[Filters]) -> list[Task]:
         """Up to so many tasks, newest first."""
