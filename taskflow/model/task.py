@@ -104,6 +104,7 @@ class NewTask(msgspec.Struct, frozen=True):
             expires_at=self.expires_at,
             retention=self.retention_seconds,
             callback_url=self.options.callback_url,
+            callback_of=self.options.callback_of,
         )
 
 
@@ -147,6 +148,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         success_on: Which statuses count as success; ``None`` is 2xx.
         retention: How long it is kept after its end, in seconds; ``None`` is as the settings say.
         callback_url: Who is to be told of its end.
+        callback_id: The task by which its last end is told, once it came to one.
+        callback_of: Of a callback: the task whose end it tells.
     """
 
     id: uuid.UUID
@@ -171,6 +174,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     success_on: StatusPatterns | None = None
     retention: float | None = None
     callback_url: str | None = None
+    callback_id: uuid.UUID | None = None
+    callback_of: uuid.UUID | None = None
 
 
 class AttemptStatus(enum.StrEnum):
