@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import msgspec
 import psycopg
 import pytest
 import trio
 
 from taskflow.settings import Settings
+from taskflow.store import postgres
 from taskflow.store.postgres import open_postgres
 from tests.store.callbacks_contract import OPTIONS, told
 from tests.store.contract import completed, new_task
@@ -105,3 +108,50 @@ async def test_ends_of_many_at_once_in_any_order(store):
     assert sum(map(len, canceled)) == 60
     page = await store.page(limit=200)
     assert sorted(t.callback_of for t in page.tasks if t.callback_of) == ids
+
+
+@pytest.fixture
+def small_budget(monkeypatch):
+    """Two tasks of ``large`` fill it."""
+    monkeypatch.setattr(postgres, "COPIED_BUDGET_BYTES", 15_000)
+
+
+def large(**fields):
+    return told(payload='"' + "x" * 10_000 + '"', **fields)
+
+
+def commits(connection) -> int:
+    """By how many statements tasks were ended."""
+    query = "SELECT count(DISTINCT xmin::text) FROM taskflow_tasks WHERE finished_at IS NOT NULL"
+    [(count,)] = connection.execute(query)
+    return count
+
+
+async def test_many_large_cancels_go_by_portions(store, connection, small_budget):
+    """So that each is done in time; all of them are, and those that tell nobody go together."""
+    tasks = await store.add([large() for _ in range(5)])
+    tasks += await store.add([new_task(payload='"' + "x" * 10_000 + '"') for _ in range(5)])
+    over = await store.add([new_task()])
+    await store.cancel(over[0].id)
+    ids = [task.id for task in tasks]
+    assert await store.cancel_many([over[0].id, *ids]) == set(ids)
+    assert commits(connection) == 1 + 3
+    [(count,)] = connection.execute("SELECT count(*) FROM taskflow_tasks WHERE queue = 'callbacks'")
+    assert count == 5
+
+
+async def test_large_tasks_expire_by_portions(store, small_budget):
+    """The next ones go with the next call."""
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
+    await store.add([large(expires_at=past) for _ in range(5)])
+    assert [await store.expire(limit=100) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_large_tasks_are_rescued_by_portions(store, connection, small_budget):
+    """Likewise, whether they are put back or end as poison."""
+    await store.add([large() for _ in range(5)])
+    node = await store.register("dead", lease_seconds=60)
+    assert len(await store.claim(node, limit=5)) == 5
+    connection.execute("DELETE FROM taskflow_nodes")
+    rescued = [await store.rescue(limit=100, max_rescues=1) for _ in range(4)]
+    assert [len(one.poisoned) for one in rescued] == [2, 2, 1, 0]
