@@ -13,6 +13,7 @@ from standardwebhooks import WebhookVerificationError
 from taskflow.model.signing import new_secret
 from taskflow.service import MEMORY_URL
 from tests.api.live import LiveServer
+from tests.api.test_openapi import OPERATIONS, complaints
 from tests.loopback import SECRET
 from tests.receiver import Receiver
 
@@ -58,6 +59,21 @@ def test_a_receiver_gets_the_task_as_it_is_shown(server, target, receiver):
     assert (callback["queue"], callback["callback_of"]) == ("callbacks", task["id"])
     assert callback["callback_id"] is callback["callback_url"] is None
     assert len(receiver.wait_for(f"/a?b=1&{server.url}")) == 1
+
+
+def test_it_is_as_documented(server, target, receiver):
+    """What is sent is what the document says, head and body."""
+    path = f"/documented?{server.url}"
+    run(server, target, f"{receiver.url}{path}")
+    [received] = receiver.wait_for(path)
+    callback = OPERATIONS["post", "/tasks"]["callbacks"]["ended"]
+    told = callback["{$request.body#/callback_url}"]["post"]
+    schema = told["requestBody"]["content"]["application/json"]["schema"]
+    assert complaints(received.task, schema) == []
+    for field in told["parameters"]:
+        sent = received.headers[field["name"]]
+        is_number = field["schema"]["type"] == "integer"
+        assert complaints(int(sent) if is_number else sent, field["schema"]) == []
 
 
 def test_whatever_was_changed_does_not_verify(server, target, receiver):
