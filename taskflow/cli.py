@@ -12,6 +12,7 @@ import trio
 from taskflow import __version__, service, telemetry
 from taskflow.api.access.keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
 from taskflow.model.errors import SettingsError, expected_message
+from taskflow.model.signing import new_secret
 from taskflow.settings import Settings, variable_of
 from taskflow.telemetry import Event
 
@@ -97,6 +98,21 @@ def new(name: str, role: str) -> None:
     except OSError as error:
         raise click.ClickException(f"the line cannot be written: {error.strerror}") from None
     click.echo(f"the key of {name}, shown this once: {made}", err=True)
+
+
+@main.group()
+def secret() -> None:
+    """Make secrets for callbacks."""
+
+
+@secret.command("new")
+def new_one() -> None:
+    """Make a secret that callbacks are signed with.
+
+    It goes to standard output, to be set as TASKFLOW_WEBHOOK_SECRETS or added to the file that
+    TASKFLOW_WEBHOOK_SECRETS_FILE names, and to be given to those who receive callbacks.
+    """
+    click.echo(new_secret())
 
 
 def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:

@@ -65,7 +65,8 @@ def enqueue(
             the same key meanwhile waits for the end of this transaction. The keys of the API are
             others.
         options: How it is to be run. ``max_attempts`` is 1 if it is not given: the service's
-            setting is not known here.
+            setting is not known here. Nor is it known whether its nodes have secrets to sign
+            callbacks with: without any a ``callback_url`` is taken and the callback fails.
 
     Returns:
         The task, PENDING, though nobody else can see it yet; the first one, as it stands now, if
@@ -81,7 +82,7 @@ def enqueue(
     """
     document = document_of(payload, options)
     with _told():
-        task = new_task_of(document, max_attempts=MAX_ATTEMPTS)
+        task = new_task_of(document, max_attempts=MAX_ATTEMPTS, can_sign=True)
     added = _add(connection, [task], _key_of(idempotency_key, document))
     return added[0] if isinstance(added, list) else _first(added)
 
@@ -160,7 +161,7 @@ def _read_all(documents: Sequence[bytes]) -> list[NewTask]:
     faults = Faults()
     for index, document in enumerate(documents):
         try:
-            tasks.append(new_task_of(document, max_attempts=MAX_ATTEMPTS))
+            tasks.append(new_task_of(document, max_attempts=MAX_ATTEMPTS, can_sign=True))
         except RequestError as error:
             faults.note(index, error)
     faults.refuse()

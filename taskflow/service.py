@@ -23,6 +23,7 @@ from taskflow.api.access.hosts import is_loopback_bind
 from taskflow.api.access.keys import read_keys
 from taskflow.api.app import create_app
 from taskflow.api.live.feed import Feed
+from taskflow.engine.secrets import read_signer
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
 from taskflow.model.errors import SettingsError
@@ -165,9 +166,10 @@ async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[
         shutdown: Begins the end of the engine when it is begun; begun at the end anyway.
     """
     keys = read_keys(settings)
+    signer = read_signer(settings)
     telemetry.emit(Event.STARTING, version=__version__)
     async with open_store(settings) as store, open_fetcher(settings) as fetcher:
-        engine = Engine(store=store, fetcher=fetcher, settings=settings)
+        engine = Engine(store=store, fetcher=fetcher, settings=settings, signer=signer)
         feed = Feed(store, settings.poll_seconds)
         app = create_app(store, settings, lambda: engine.statistics().is_running, keys, feed)
         async with trio.open_nursery() as nursery:

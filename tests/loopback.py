@@ -13,3 +13,6 @@ OPEN_ENVIRON: Final = {
     "TASKFLOW_ALLOW_NETWORKS": ",".join(NETWORKS),
     "TASKFLOW_ALLOW_PORTS": "1-65535",
 }
+
+SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+"""What callbacks are signed with: that of the examples of the Standard Webhooks."""

@@ -36,6 +36,7 @@ VOLATILE = (
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"\w{3}, \d\d \w{3} \d{4} [\d:]+ GMT"), "DATE"),
     (re.compile(r"[0-9a-f]{24}"), "TAG"),
+    (re.compile(r"v1,[A-Za-z0-9+/]{43}="), "SIGNATURE"),
     (re.compile(r"cursor=[\w-]+"), "CURSOR"),
     (re.compile(r"\d+"), "N"),
 )

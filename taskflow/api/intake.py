@@ -87,6 +87,7 @@ class Intake:
     def __init__(self, store: TaskStore, settings: Settings) -> None:
         self._store: Final = store
         self._max_attempts: Final = settings.max_attempts
+        self._can_sign: Final = settings.has_webhook_secrets
         self._longest_line: Final = settings.max_body_bytes
         self._backlog: Final = Backlog(store, settings.max_pending)
 
@@ -96,7 +97,9 @@ class Intake:
         Raises:
             RequestError: It cannot be taken.
         """
-        return new_task_of(body, max_attempts=self._max_attempts, trace=trace)
+        return new_task_of(
+            body, max_attempts=self._max_attempts, can_sign=self._can_sign, trace=trace
+        )
 
     async def read_array(self, body: bytes, trace: Mapping[str, str]) -> list[NewTask]:
         """Read all tasks of a JSON array.

@@ -27,6 +27,7 @@ from taskflow.engine.worker import Attempt, work
 from taskflow.fetch.base import Fetcher
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.retry import RetryPolicy
+from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.model.task import Claim
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
@@ -47,13 +48,21 @@ class Node:
     """
 
     def __init__(
-        self, *, name: str, store: TaskStore, fetcher: Fetcher, settings: Settings, outage: Outage
+        self,
+        *,
+        name: str,
+        store: TaskStore,
+        fetcher: Fetcher,
+        settings: Settings,
+        outage: Outage,
+        signer: Signer = NO_SIGNER,
     ) -> None:
         self._name = name
         self._store = store
         self._fetcher = fetcher
         self._settings = settings
         self._outage = outage
+        self._signer = signer
         self.load: Final = Load(workers=settings.workers, queue_size=settings.queue_size)
         self._policy = RetryPolicy(
             first_seconds=settings.backoff_seconds,
@@ -233,6 +242,7 @@ class Node:
                     fetcher=self._fetcher,
                     load=self.load,
                     fetch_timeout_seconds=self._settings.fetch_timeout_seconds,
+                    signer=self._signer,
                 )
             )
 

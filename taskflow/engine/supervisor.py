@@ -12,6 +12,7 @@ from taskflow.engine.load import LoadStatistics
 from taskflow.engine.node import Node
 from taskflow.engine.outage import Outage
 from taskflow.fetch.base import Fetcher
+from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 from taskflow.telemetry import Event, emit
@@ -32,12 +33,21 @@ class Engine:
         store: Where the tasks are.
         fetcher: What runs them.
         settings: For the bounds.
+        signer: What signs callbacks.
     """
 
-    def __init__(self, *, store: TaskStore, fetcher: Fetcher, settings: Settings) -> None:
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        fetcher: Fetcher,
+        settings: Settings,
+        signer: Signer = NO_SIGNER,
+    ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._settings = settings
+        self._signer = signer
         self._outage = Outage()
         self._node: Node | None = None
         self._end: float | None = None
@@ -83,4 +93,5 @@ class Engine:
             fetcher=self._fetcher,
             settings=self._settings,
             outage=self._outage,
+            signer=self._signer,
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
 import msgspec
 import trio
 
@@ -9,7 +12,14 @@ from taskflow.engine.load import Load
 from taskflow.fetch.base import Fetcher, FetchRequest, Headers, request_of
 from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Outcome
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
+from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.model.task import Claim
+from taskflow.telemetry import Event, emit_seldom
+
+_UNSIGNED: Final = Failed(
+    ErrorType.INTERNAL,
+    "internal: this node has no TASKFLOW_WEBHOOK_SECRETS to sign the callback with",
+)
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -30,6 +40,7 @@ async def work(
     fetcher: Fetcher,
     load: Load,
     fetch_timeout_seconds: float,
+    signer: Signer = NO_SIGNER,
 ) -> None:
     """Run claims one after the other until there are no more to come.
 
@@ -39,7 +50,7 @@ async def work(
     """
     async with claims, attempts:
         async for claim in claims:
-            await _run(claim, attempts, fetcher, load, fetch_timeout_seconds)
+            await _run(claim, attempts, fetcher, load, fetch_timeout_seconds, signer)
 
 
 async def _run(
@@ -48,6 +59,7 @@ async def _run(
     fetcher: Fetcher,
     load: Load,
     fetch_timeout_seconds: float,
+    signer: Signer,
 ) -> None:
     """Run one. Its outcome is not kept here: a worker that waits would hold on to the last one."""
     load.started()
@@ -57,7 +69,7 @@ async def _run(
     try:
         if not scope.cancel_called:
             with scope:
-                outcome = await _attempt(claim, fetcher, fetch_timeout_seconds)
+                outcome = await _attempt(claim, fetcher, fetch_timeout_seconds, signer)
     finally:
         load.ended(claim)
         # Not only when the scope caught it: an outcome that came all the same, or was cut off by
@@ -68,11 +80,21 @@ async def _run(
         attempts.send_nowait(Attempt(claim, outcome, elapsed_ms))
 
 
-async def _attempt(claim: Claim, fetcher: Fetcher, fetch_timeout_seconds: float) -> Outcome:
+async def _attempt(
+    claim: Claim, fetcher: Fetcher, fetch_timeout_seconds: float, signer: Signer
+) -> Outcome:
     request = request_of(bytes(claim.payload), claim.options.success_on)
     if isinstance(request, Failed):
         return request
-    request = msgspec.structs.replace(request, headers=request.headers + identity(claim, request))
+    headers = request.headers + identity(claim, request)
+    if claim.options.callback_of is not None:
+        if not signer:
+            emit_seldom(Event.CALLBACK_UNSIGNED)
+            return _UNSIGNED
+        # Anew for each attempt: what was signed long ago is not taken any more.
+        timestamp = int(time.time())
+        headers += signer.headers(str(claim.task_id), request.body, timestamp=timestamp)
+    request = msgspec.structs.replace(request, headers=headers)
     seconds = request.timeout_seconds or fetch_timeout_seconds
     with trio.move_on_after(seconds):
         return await fetcher.fetch(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from typing import Annotated, Final, TypeAlias
 
@@ -51,6 +52,9 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         callback_url: Who is to be told of its end.
         traceparent: The W3C Trace Context of the request that handed it in.
         tracestate: What goes with that.
+        callback_host: The host of ``callback_url``.
+        callback_authority: The same with its port, unless that is the scheme's own.
+        callback_of: Of a callback: whose end it tells. Never from outside.
     """
 
     backoff: Backoff | Pauses | None = None
@@ -59,6 +63,9 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     callback_url: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    callback_host: str | None = None
+    callback_authority: str | None = None
+    callback_of: uuid.UUID | None = None
 
 
 NO_OPTIONS: Final = TaskOptions()

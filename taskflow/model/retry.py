@@ -10,6 +10,12 @@ from taskflow.model.options import NO_OPTIONS, Backoff, TaskOptions, matches
 from taskflow.model.outcome import ErrorType, Failed
 
 _RETRYABLE: Final = frozenset({ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.DNS})
+# A callback is to arrive, whatever is the matter with its receiver for a while.
+_RETRYABLE_OF_CALLBACKS: Final = _RETRYABLE | {
+    *(ErrorType.TLS, ErrorType.PROTOCOL, ErrorType.INTERNAL)
+}
+# By which a receiver says that it wants no more (Standard Webhooks, "Delivery").
+_GONE: Final = 410
 # What asks to come back (RFC 9110 sections 15.5.9 and 15.6, RFC 8470, RFC 6585).
 _RETRYABLE_STATUSES: Final = (408, 425, 429, "5xx")
 _NO_BACKOFF: Final = Backoff()
@@ -32,10 +38,11 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 def is_retryable(failure: Failed, options: TaskOptions = NO_OPTIONS) -> bool:
     """Whether another attempt may go better: a passing fault of the target or the network."""
     status = failure.status_code
+    is_callback = options.callback_of is not None
     if failure.error_type is ErrorType.HTTP_STATUS and status is not None:
         statuses = _RETRYABLE_STATUSES if options.retry_on is None else options.retry_on
-        return matches(status, statuses)
-    return failure.error_type in _RETRYABLE
+        return matches(status, statuses) and not (is_callback and status == _GONE)
+    return failure.error_type in (_RETRYABLE_OF_CALLBACKS if is_callback else _RETRYABLE)
 
 
 def backoff_seconds(

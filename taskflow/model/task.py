@@ -107,6 +107,7 @@ class NewTask(msgspec.Struct, frozen=True):
             expires_at=self.expires_at,
             retention=self.retention_seconds,
             callback_url=self.options.callback_url,
+            callback_of=self.options.callback_of,
         )
 
 
@@ -150,6 +151,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         success_on: Which statuses count as success; ``None`` is 2xx.
         retention: How long it is kept after its end, in seconds; ``None`` is as the settings say.
         callback_url: Who is to be told of its end.
+        callback_id: The task by which its last end is told, once it came to one.
+        callback_of: Of a callback: the task whose end it tells.
         waiting_for: What keeps it from starting although it is due, or ``None``.
     """
 
@@ -175,6 +178,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     success_on: StatusPatterns | None = None
     retention: float | None = None
     callback_url: str | None = None
+    callback_id: uuid.UUID | None = None
+    callback_of: uuid.UUID | None = None
     waiting_for: Hold | None = None
 
     def explained(self, flow: Flow, lane: Lane, now: dt.datetime) -> Task:

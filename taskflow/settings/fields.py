@@ -24,7 +24,7 @@ Hosts = tuple[
     ...,
 ]
 # These are never shown.
-SECRETS: Final = frozenset({"database_url", "api_keys"})
+SECRETS: Final = frozenset({"database_url", "api_keys", "webhook_secrets"})
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -65,6 +65,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="A file with further keys, a line each, as `taskflow key new NAME` makes it"
         ),
+    ] = ""
+    webhook_secrets: Annotated[
+        str,
+        Meta(
+            description="Secrets that callbacks are signed with, as `taskflow secret new` makes "
+            "them, separated by commas: two while one takes the other's place; the same on all "
+            "nodes. Without any no callback_url is taken"
+        ),
+    ] = ""
+    webhook_secrets_file: Annotated[
+        str, Meta(description="A file with further secrets for callbacks, a line each")
     ] = ""
     allow_anonymous: Annotated[
         bool,
@@ -323,6 +334,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def has_keys(self) -> bool:
         """Whether clients must have a key."""
         return bool(self.api_keys or self.api_keys_file)
+
+    @property
+    def has_webhook_secrets(self) -> bool:
+        """Whether callbacks can be signed."""
+        return bool(self.webhook_secrets or self.webhook_secrets_file)
 
     @property
     def drain_deadline_seconds(self) -> float:

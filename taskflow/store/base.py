@@ -176,7 +176,11 @@ class Taker(abc.ABC):
 
 
 class TaskStore(abc.ABC):
-    """Where tasks live. ``memory`` and ``postgres`` implement it."""
+    """Where tasks live. ``memory`` and ``postgres`` implement it.
+
+    Whichever verb ends a task whose end is to be told makes the task that tells of it, too, both or
+    neither (see ``model.callback``).
+    """
 
     @property
     @abc.abstractmethod

@@ -20,6 +20,7 @@ import trio
 
 from taskflow.bell import Bell
 from taskflow.model import lifecycle
+from taskflow.model.callback import callback_of
 from taskflow.model.choice import Candidate, Choice, Shares
 from taskflow.model.errors import LeaseLost
 from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
@@ -523,17 +524,34 @@ class MemoryStore(TaskStore):
                 and self._queues.is_free(Lane(tasks[place].queue, tasks[place].authority))
             ]
             for task, new_task in zip(added, tasks, strict=True):
-                self._ids.append(task.id)
-                self._tasks[task.id] = task
-                self._handed_in[task.id] = new_task
-                self._record_event(task)
-                self._tally.entered(task.queue, task.status, now.timestamp())
+                self._enter(task, new_task)
                 if task not in claimed:
                     self._put_back(task)
             if claimed:
                 held = self._hold(claimed, reservation.node_id, reservation.token)
                 reservation.hand_over(self._claims(held, reservation.token, None))
         return added
+
+    def _enter(self, task: Task, new_task: NewTask) -> None:
+        self._ids.append(task.id)
+        self._tasks[task.id] = task
+        self._handed_in[task.id] = new_task
+        self._record_event(task)
+        self._tally.entered(task.queue, task.status, task.created_at.timestamp())
+
+    def _call_back(self, ended: Task) -> Task:
+        """Tell of its end whoever wants to be told; the task as it stands then."""
+        options = self._handed_in[ended.id].options
+        if options.callback_url is None:
+            return ended
+        callback_id = self._new_id()
+        ended = msgspec.structs.replace(ended, callback_id=callback_id)
+        new_task = callback_of(ended, options.callback_url, options)
+        now = self._now()
+        callback = new_task.as_task(callback_id, created_at=now, run_at=now)
+        self._enter(callback, new_task)
+        self._put_back(callback)
+        return ended
 
     def _found(self, task_ids: Iterable[uuid.UUID]) -> list[Task]:
         return [self._tasks[task_id] for task_id in task_ids if task_id in self._tasks]
@@ -591,6 +609,8 @@ class MemoryStore(TaskStore):
             **changes,
         }
         moved = msgspec.structs.replace(task, **changes)
+        if status.is_final:
+            moved = self._call_back(moved)
         self._tally.left(task.queue, task.status)
         self._tally.entered(task.queue, status, self._now().timestamp())
         if status is TaskStatus.PENDING:

@@ -83,6 +83,8 @@ from taskflow.store.queues.postgres import PostgresQueues
 from taskflow.store.rows import Row, attempt_of, claim_of, event_of, line_of, task_of
 
 LARGE_ADDITION: Final = 100
+# How much of tasks that end is copied into their callbacks by a statement.
+COPIED_BUDGET_BYTES: Final = 8 * 2**20
 # How often it is looked for events where notifications do not come through.
 EVENT_POLL_SECONDS: Final = 0.25
 _WRITERS_MAY_TAKE: Final = "SET LOCAL lock_timeout = '200ms'"
@@ -249,7 +251,12 @@ class PostgresStore(TaskStore):
         self.cancellations.close_for(node_id)
 
     async def rescue(self, *, limit: int, max_rescues: int) -> Rescued:
-        rows = await self._run_heartbeat("rescue_if_dead", limit=limit, max_rescues=max_rescues)
+        rows = await self._run_heartbeat(
+            "rescue_if_dead",
+            limit=limit,
+            max_rescues=max_rescues,
+            budget_bytes=COPIED_BUDGET_BYTES,
+        )
         await self._run_heartbeat("forget_dead_nodes")
         pending = [row for row in rows if not row[3]]
         self._announce(pending)
@@ -337,9 +344,17 @@ class PostgresStore(TaskStore):
         return await self._database.run(work)
 
     async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        rows = await self._run("cancel_if_open", ids=list(task_ids))
-        self._tell_canceled(rows)
-        return {row[0] for row in rows}
+        canceled: set[uuid.UUID] = set()
+        remaining = list(task_ids)
+        while remaining:
+            bounds = {"budget_bytes": COPIED_BUDGET_BYTES}
+            rows = await self._run("cancel_if_open", ids=remaining, **bounds)
+            self._tell_canceled(rows)
+            portion = {row[0] for row in rows}
+            canceled |= portion
+            # Those that are left did not fit, or are not to be canceled.
+            remaining = [task_id for task_id in remaining if portion and task_id not in portion]
+        return canceled
 
     async def requeue_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
         rows = await self._run("requeue_if_ended", ids=list(task_ids), sender=self.sender)
@@ -351,7 +366,8 @@ class PostgresStore(TaskStore):
         return {row[0] for row in rows}
 
     async def expire(self, *, limit: int) -> int:
-        return len(await self._run("expire_if_over", limit=limit, error=EXPIRED))
+        bounds = {"limit": limit, "budget_bytes": COPIED_BUDGET_BYTES}
+        return len(await self._run("expire_if_over", error=EXPIRED, **bounds))
 
     async def seconds_to_expiry(self) -> float | None:
         rows = await self._run("next_expiry")
@@ -568,7 +584,11 @@ class PostgresStore(TaskStore):
         self, query: str, task_id: uuid.UUID, move: Move
     ) -> tuple[Task | None, list[Row]]:
         def work(connection: Connection) -> tuple[Task | None, list[Row]]:
-            parameters = {"ids": [task_id], "sender": self.sender}
+            parameters = {
+                "ids": [task_id],
+                "sender": self.sender,
+                "budget_bytes": COPIED_BUDGET_BYTES,
+            }
             with connection.transaction():  # so that it is read before anybody can move it on
                 rows = self._execute(connection, query, parameters)
                 task = self._read_one(connection, task_id)

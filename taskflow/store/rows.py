@@ -24,7 +24,8 @@ def task_of(row: Row) -> Task:
     """A row of ``read``."""
     (task_id, payload, status, result, error, error_type, *rest) = row
     created_at, run_at, started_at, finished_at, queue, priority, *counts = rest
-    attempt, max_attempts, rescues, tags, expires_at, retention, options_text = counts
+    attempt, max_attempts, rescues, tags, expires_at, *said = counts
+    retention, options_text, callback_id = said
     options = options_of(options_text)
     return Task(
         id=task_id,
@@ -49,6 +50,8 @@ def task_of(row: Row) -> Task:
         success_on=options.success_on,
         retention=retention,
         callback_url=options.callback_url,
+        callback_id=callback_id,
+        callback_of=options.callback_of,
     )
 
 

@@ -18,7 +18,7 @@ from taskflow.service import open_service
 from taskflow.settings import Settings
 from taskflow.shutdown import Shutdown
 from tests.api.client import Answer, Connection, ask
-from tests.loopback import OPEN
+from tests.loopback import OPEN, SECRET
 
 START_SECONDS = 60.0
 END_SECONDS = 15.0
@@ -45,7 +45,12 @@ class LiveServer:
         **settings: object,
     ) -> None:
         # Most tests care for no Host, and send any.
-        settings = {"allowed_hosts": ("*",), "api_keys": f"tests:{key}" if key else "", **settings}
+        settings = {
+            "allowed_hosts": ("*",),
+            "api_keys": f"tests:{key}" if key else "",
+            "webhook_secrets": SECRET,
+            **settings,
+        }
         self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **OPEN, **settings)
         self._credentials = {"authorization": f"Bearer {key}"} if key else {}
         self._configure = configure

@@ -38,6 +38,8 @@ TASK_FIELDS = [
     "success_on",
     "retention",
     "callback_url",
+    "callback_id",
+    "callback_of",
     "waiting_for",
 ]
 RESULT_FIELDS = {

@@ -267,7 +267,7 @@ class TestAnswers:
             "success_on": ["2xx"],
             "tags": {"a": 1, "b": "c", "d": True},
             "retention": 60,
-            "callback_url": "https://example.com/",
+            "callback_url": "http://127.0.0.1:9/",
         }
         body = OPERATIONS["post", "/tasks"]["requestBody"]["content"]["application/json"]
         assert complaints(said, body["schema"]) == []

@@ -66,6 +66,8 @@ class TestTaken:
             "success_on": None,
             "retention": None,
             "callback_url": None,
+            "callback_id": None,
+            "callback_of": None,
         }
         assert {name: task[name] for name in shown} == shown
 

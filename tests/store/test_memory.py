@@ -6,11 +6,12 @@ import trio
 from taskflow.model.statistics import Ended
 from taskflow.model.task import TaskStatus
 from taskflow.store.memory import MemoryStore
+from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, new_task
 from tests.store.flow_contract import FlowContract
 
 
-class TestMemoryStore(FlowContract):
+class TestMemoryStore(FlowContract, CallbacksContract):
     @pytest.fixture
     async def store(self):
         return MemoryStore()

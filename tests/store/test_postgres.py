@@ -25,13 +25,14 @@ from taskflow.store.frontier import SURVEY_SECONDS
 from taskflow.store.migrate import migrations
 from taskflow.store.postgres import migrate_database, open_postgres
 from taskflow.telemetry import Event
+from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, failed, new_task, released
 from tests.store.flow_contract import FlowContract
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
 
 
-class TestPostgresStore(FlowContract):
+class TestPostgresStore(FlowContract, CallbacksContract):
     @pytest.fixture
     async def store(self, database_url):
         async with open_postgres(database_url, SETTINGS) as store:

@@ -16,6 +16,7 @@ from taskflow.model.statistics import Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
 
 TASK_ID: Final = uuid.UUID("01a20c58-b6fd-77bf-9328-1ccde011d8da")
+CALLBACK_ID: Final = uuid.UUID("01a20c58-b704-7d1c-8a0e-5d1f6c3b9e42")
 URL: Final = "https://example.com/"
 _CREATED: Final = dt.datetime(2026, 11, 24, 6, 57, 50, 332789, tzinfo=dt.UTC)
 _STARTED: Final = _CREATED + dt.timedelta(milliseconds=2)
@@ -54,6 +55,9 @@ COMPLETED: Final = msgspec.structs.replace(
     started_at=_STARTED,
     finished_at=_FINISHED,
     attempt=1,
+)
+TOLD: Final = msgspec.structs.replace(
+    COMPLETED, callback_url="https://shop.example/done", callback_id=CALLBACK_ID
 )
 ENDED_EVENT: Final = TaskEvent(
     id=7,

@@ -18,6 +18,7 @@ from taskflow.api.document.operations import (
     OPERATIONS,
     PROBLEMS,
     Answer,
+    Callback,
     Content,
     Operation,
     Parameter,
@@ -139,7 +140,28 @@ def _operation(operation: Operation) -> Json:
         told["security"] = []
     if operation.body is not None:
         told["requestBody"] = _body(operation)
+    if operation.callback is not None:
+        told["callbacks"] = _callbacks(operation.callback)
     return told
+
+
+def _callbacks(callback: Callback) -> Json:
+    content = {"schema": _schema(callback.kind), "example": _plain(callback.example)}
+    post = {
+        "summary": "A task came to its end",
+        "description": callback.description,
+        "security": [],
+        "parameters": [
+            _parameter(one, "header", _schema(one.kind), is_required=one.is_required)
+            for one in callback.fields
+        ],
+        "requestBody": {"required": True, "content": {"application/json": content}},
+        "responses": {
+            "2XX": {"description": "It was received."},
+            "410": {"description": "It is not wanted, and not sent again."},
+        },
+    }
+    return {callback.name: {callback.address: {"post": post}}}
 
 
 def _path_parameters(operation: Operation) -> list[Json]:

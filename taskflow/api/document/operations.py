@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from taskflow.api.document.examples import (
     ATTEMPT,
+    CALLBACK_ID,
     CANCELED,
     COMPLETED,
     ENDED_EVENT,
@@ -24,6 +25,7 @@ from taskflow.api.document.examples import (
     QUEUE,
     STATISTICS,
     TASK_ID,
+    TOLD,
     URL,
 )
 from taskflow.api.intake import Added, Refused, Summary
@@ -118,6 +120,26 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[str, ...] = ()
 
 
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``POST`` that TaskFlow makes to an address that it was given.
+
+    Attributes:
+        name: For programs.
+        address: Where that is, as a runtime expression of OpenAPI.
+        description: When it comes, and what its answers mean.
+        kind: The type of its body.
+        example: A body of it.
+        fields: Of its head.
+    """
+
+    name: str
+    address: str
+    description: str
+    kind: Any
+    example: object
+    fields: tuple[Parameter, ...]
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """A method of a path.
 
@@ -141,6 +163,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         body_examples: Bodies, by short names.
         also_takes: Bodies of another media type.
         is_open: Whether the rules of access do not hold for it: anybody may ask.
+        callback: What is sent later to an address that it was given, if anything is.
     """
 
     method: str
@@ -161,6 +184,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
     also_takes: tuple[Content, ...] = ()
     is_open: bool = False
+    callback: Callback | None = None
 
     def all_problems(self) -> list[HTTPStatus]:
         """The statuses of all answers but the one if all is well."""
@@ -454,6 +478,38 @@ OPERATIONS: Final = (
             HTTPStatus.UNPROCESSABLE_ENTITY,
             HTTPStatus.TOO_MANY_REQUESTS,
             HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+        callback=Callback(
+            name="ended",
+            address="{$request.body#/callback_url}",
+            description="The task at its end, signed as the Standard Webhooks say. Any 2xx will "
+            "do, 410 is final, and after any other answer it is sent again, up to ten times. "
+            "Redirects are not followed.",
+            kind=Task,
+            example=TOLD,
+            fields=(
+                Parameter(
+                    "webhook-id",
+                    "The id of the callback, the same whenever it is sent again.",
+                    uuid.UUID,
+                    CALLBACK_ID,
+                    is_required=True,
+                ),
+                Parameter(
+                    "webhook-timestamp",
+                    "When it was sent, in seconds since 1970.",
+                    int,
+                    1_795_503_470,
+                    is_required=True,
+                ),
+                Parameter(
+                    "webhook-signature",
+                    "`v1,` and HMAC-SHA256 in base64, for each secret, with spaces between them.",
+                    str,
+                    "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+                    is_required=True,
+                ),
+            ),
         ),
     ),
     Operation(

@@ -96,7 +96,9 @@ class TaskRequest(msgspec.Struct):
             5xx if it is not given.
         success_on: Which statuses count as success; ``2xx`` if it is not given.
         tags: What it can be found by: names with text, whole numbers or booleans.
-        callback_url: Kept and shown; callbacks themselves come with a later version.
+        callback_url: Where the task is sent to when it comes to its end: a ``POST`` signed as the
+            Standard Webhooks say, which is a task of its own with its own attempts. Only where
+            the setting ``TASKFLOW_WEBHOOK_SECRETS`` says what to sign with.
         retention: How many seconds it is kept after its end; if it is not given, as long as the
             setting ``TASKFLOW_RETENTION_SECONDS`` says.
     """
@@ -145,6 +147,11 @@ _PAYLOAD_RULES: Final[Mapping[str, Rule]] = {
     "follow_redirects": Rule(bool, "true or false"),
 }
 
+_NO_SECRETS: Final = (
+    "callback_url cannot be used: there is no secret to sign callbacks with; set "
+    "TASKFLOW_WEBHOOK_SECRETS to what `taskflow secret new` prints"
+)
+
 _Fields: TypeAlias = dict[str, msgspec.Raw]
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
 _TEXT: Final = msgspec.json.Decoder(str)
@@ -152,13 +159,14 @@ _ENVELOPES: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def new_task_of(
-    body: bytes, *, max_attempts: int, trace: Mapping[str, str] | None = None
+    body: bytes, *, max_attempts: int, can_sign: bool, trace: Mapping[str, str] | None = None
 ) -> NewTask:
     """Read one task; the payload is kept to the byte.
 
     Args:
         body: JSON text.
         max_attempts: For a task that does not say how many it gets.
+        can_sign: Whether there are secrets to sign callbacks with.
         trace: The fields of the W3C Trace Context that came with it.
 
     Raises:
@@ -180,6 +188,8 @@ def new_task_of(
     given = _read_beside_payload(fields, faults) if fields else {}
     if given.get("run_at") is not None and given.get("delay") is not None:
         faults.add("/delay", "delay must not be given together with run_at")
+    if given.get("callback_url") is not None and not can_sign:
+        faults.add("/callback_url", _NO_SECRETS)
     faults.refuse()
     if not (given or trace):
         return _plain_task(payload.copy(), place, max_attempts)
@@ -203,12 +213,17 @@ def _new_task(
         found = given.get(name)
         return default if found is None else found
 
+    callback_url = value("callback_url")
+    callback_place = _place_in(callback_url) if callback_url else _NOWHERE
     options = TaskOptions(
         backoff=value("backoff"),
         retry_on=value("retry_on"),
         success_on=value("success_on"),
-        callback_url=value("callback_url"),
-        **trace,
+        callback_url=callback_url,
+        callback_host=callback_place.host or None,
+        callback_authority=callback_place.authority or None,
+        traceparent=trace.get("traceparent"),
+        tracestate=trace.get("tracestate"),
     )
     return NewTask(
         payload,
@@ -254,8 +269,12 @@ def _place_of(payload: bytes, faults: Faults) -> Place:
         url = _check_request(payload, faults)
     else:
         return _NOWHERE
+    return _place_in(url) if url else _NOWHERE
+
+
+def _place_in(url: str) -> Place:
     try:
-        return place_of(url) if url else _NOWHERE
+        return place_of(url)
     except InvalidUrl:
         return _NOWHERE  # the task will fail and say why
 

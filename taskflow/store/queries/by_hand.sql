@@ -3,11 +3,18 @@
 -- name: cancel_if_open
 -- The nodes that run them are told which claims were taken away (see cancellations.py): 111 bytes
 -- each, where a notification has room for 8,000. In the order of ids, as all that is done by hand
--- to many tasks, so that two who do so at once wait for each other only one way.
-WITH open AS MATERIALIZED (
-    SELECT id, status, attempt, node, started_at, node_id, claim_token FROM taskflow_tasks
+-- to many tasks, so that two who do so at once wait for each other only one way. Those whose end is
+-- to be told are copied into their callbacks: no more of them at once than fit the budget.
+WITH locked AS MATERIALIZED (
+    SELECT id, status, attempt, node, started_at, node_id, claim_token,
+           CASE WHEN options ->> 'callback_url' IS NULL THEN 0 ELSE size_bytes END AS copied_bytes
+    FROM taskflow_tasks
     WHERE id = ANY (%(ids)b::uuid[]) AND status IN ('PENDING', 'RUNNING')
     ORDER BY id FOR UPDATE
+), portion AS (
+    SELECT *, sum(copied_bytes) OVER (ORDER BY id) - copied_bytes AS bytes_before FROM locked
+), open AS MATERIALIZED (
+    SELECT * FROM portion WHERE bytes_before < %(budget_bytes)s
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
     SELECT id, attempt, 'CANCELED', node, started_at, now() FROM open WHERE status = 'RUNNING'

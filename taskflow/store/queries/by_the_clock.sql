@@ -1,12 +1,20 @@
 -- What time does to tasks.
 
 -- name: expire_if_over
--- SKIP LOCKED: what is being claimed at this moment has begun in time.
-WITH over AS MATERIALIZED (
-    SELECT id FROM taskflow_tasks
+-- SKIP LOCKED: what is being claimed at this moment has begun in time. As for cancels, no more than
+-- fit the budget.
+WITH locked AS MATERIALIZED (
+    SELECT id, expires_at,
+           CASE WHEN options ->> 'callback_url' IS NULL THEN 0 ELSE size_bytes END AS copied_bytes
+    FROM taskflow_tasks
     WHERE status = 'PENDING' AND expires_at <= now()
     ORDER BY expires_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
+), portion AS (
+    SELECT id, sum(copied_bytes) OVER (ORDER BY expires_at, id) - copied_bytes AS bytes_before
+    FROM locked
+), over AS MATERIALIZED (
+    SELECT id FROM portion WHERE bytes_before < %(budget_bytes)s
 )
 UPDATE taskflow_tasks AS t
 SET status = 'FAILED', error_type = 'expired', error = %(error)s, finished_at = now(),

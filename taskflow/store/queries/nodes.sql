@@ -49,13 +49,19 @@ SELECT id, priority, run_at FROM released CROSS JOIN announced
 
 -- name: rescue_if_dead
 -- A task is lost when its node's lease is over or its node is gone (claimed just before the
--- node was forgotten). SKIP LOCKED: of several nodes that notice at once, each takes others.
-WITH lost AS MATERIALIZED (
-    SELECT t.id, t.attempt, t.node, t.started_at, t.rescues + 1 >= %(max_rescues)s AS is_poison
+-- node was forgotten). SKIP LOCKED: of several nodes that notice at once, each takes others. As
+-- for cancels, no more than fit the budget.
+WITH locked AS MATERIALIZED (
+    SELECT t.id, t.attempt, t.node, t.started_at, t.rescues + 1 >= %(max_rescues)s AS is_poison,
+           CASE WHEN t.options ->> 'callback_url' IS NULL THEN 0 ELSE t.size_bytes END AS copied_bytes
     FROM taskflow_tasks AS t LEFT JOIN taskflow_nodes AS n ON n.id = t.node_id
     WHERE t.status = 'RUNNING' AND (n.id IS NULL OR n.expires_at <= now())
     LIMIT %(limit)s
     FOR UPDATE OF t SKIP LOCKED
+), portion AS (
+    SELECT *, sum(copied_bytes) OVER (ORDER BY id) - copied_bytes AS bytes_before FROM locked
+), lost AS MATERIALIZED (
+    SELECT * FROM portion WHERE bytes_before < %(budget_bytes)s
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
     SELECT id, attempt, 'LOST', node, started_at, now() FROM lost

@@ -1,0 +1,152 @@
+"""Callbacks as the engine runs them, on the virtual clock."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import msgspec
+import pytest
+import trio
+from standardwebhooks import Webhook
+from structlog.testing import capture_logs
+
+from taskflow.engine.supervisor import Engine
+from taskflow.fetch.base import Fetcher
+from taskflow.model.callback import PAUSES_SECONDS
+from taskflow.model.options import TaskOptions
+from taskflow.model.outcome import ErrorType, Failed, Fetched
+from taskflow.model.signing import Signer, new_secret, secret_of
+from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
+from taskflow.telemetry import Event
+from tests.engine.conftest import response
+from tests.loopback import SECRET
+
+DAYS = {"heartbeat_seconds": 40_000.0, "lease_seconds": 86_400.0, "poll_seconds": 86_400.0}
+OTHER = new_secret()
+
+
+class Receiver(Fetcher):
+    """Answers each callback with the next of these statuses, and any other request with 200."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = iter(statuses)
+        self.requests = []
+        self.at = []
+
+    async def fetch(self, request):
+        await trio.lowlevel.checkpoint()
+        if request.url == "http://target/":
+            return Fetched(response())
+        self.requests.append(request)
+        self.at.append(trio.current_time())
+        status = next(self.statuses)
+        if request.is_success(status):
+            return Fetched(response())
+        return Failed(ErrorType.HTTP_STATUS, f"http error: status: {status}", status)
+
+    def verified(self, secret=SECRET):
+        return [
+            Webhook(secret).verify(request.body, dict(request.headers)) for request in self.requests
+        ]
+
+    def fields(self, name):
+        return [dict(request.headers)[name] for request in self.requests]
+
+
+async def run_one(bench, nursery, receiver, *secrets):
+    """A task that is to be told of, and what tells of it, when neither will be run any more."""
+    engine = Engine(
+        store=bench.store,
+        fetcher=receiver,
+        settings=bench.settings,
+        signer=Signer([secret_of(secret) for secret in secrets]),
+    )
+    options = TaskOptions(callback_url="https://shop.example/done")
+    [task] = await bench.store.add([NewTask(msgspec.Raw(b'"http://target/"'), options=options)])
+    await nursery.start(engine.run)
+    while set(await bench.statuses()) & {"PENDING", "RUNNING"}:
+        await trio.sleep(1000)
+    engine.shut_down(drain_seconds=0)
+    ended = await bench.now(task)
+    return ended, await bench.store.get(ended.callback_id)
+
+
+async def test_a_callback_is_tried_for_days(autojump_clock, new_bench, nursery):
+    """At the waits that the standard advises, whatever is wrong; signed anew, by the same id."""
+    receiver = Receiver(500, 404, 302, 400, 401, 503, 429, 409, 502, 204)
+    task, callback = await run_one(new_bench(**DAYS), nursery, receiver, SECRET)
+    assert (callback.status, callback.attempt) == (TaskStatus.COMPLETED, 10)
+    assert set(receiver.fields("webhook-id")) == {str(callback.id)}
+    assert receiver.fields("X-TaskFlow-Attempt") == [str(n) for n in range(1, 11)]
+    assert receiver.verified() == [msgspec.to_builtins(msgspec.json.decode(shown(task)))] * 10
+    assert {request.body for request in receiver.requests} == {shown(task)}
+    waits = [later - before for before, later in itertools.pairwise(receiver.at)]
+    assert waits == pytest.approx(PAUSES_SECONDS, abs=0.05)
+
+
+def shown(task) -> bytes:
+    return msgspec.json.encode(task)
+
+
+async def test_a_callback_that_nobody_takes_fails(autojump_clock, new_bench, nursery):
+    """After the last attempt; its parent stays as it ended, and it is not told of itself."""
+    bench = new_bench(**DAYS)
+    task, callback = await run_one(bench, nursery, Receiver(*[500] * 10), SECRET)
+    assert (callback.status, callback.attempt) == (TaskStatus.FAILED, 10)
+    assert task.status is TaskStatus.COMPLETED
+    assert len((await bench.store.page(limit=9)).tasks) == 2
+
+
+async def test_a_receiver_that_is_gone(autojump_clock, new_bench, nursery):
+    """410 is the end of it."""
+    _, callback = await run_one(new_bench(**DAYS), nursery, Receiver(500, 410), SECRET)
+    assert (callback.status, callback.attempt) == (TaskStatus.FAILED, 2)
+    assert callback.error == "http error: status: 410"
+
+
+async def test_either_of_two_secrets_verifies(autojump_clock, new_bench, nursery):
+    """While one takes the other's place; no third one does."""
+    receiver = Receiver(200)
+    await run_one(new_bench(**DAYS), nursery, receiver, SECRET, OTHER)
+    assert receiver.verified(SECRET) == receiver.verified(OTHER)
+    with pytest.raises(Exception, match="No matching signature"):
+        receiver.verified(new_secret())
+
+
+async def test_each_attempt_is_signed_anew(autojump_clock, new_bench, nursery, monkeypatch):
+    """Receivers refuse what was signed minutes ago."""
+    clock = iter([1_700_000_000.9, 1_700_000_005.1])
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    receiver = Receiver(500, 200)
+    await run_one(new_bench(**DAYS), nursery, receiver, SECRET)
+    assert receiver.fields("webhook-timestamp") == ["1700000000", "1700000005"]
+    assert len(set(receiver.fields("webhook-signature"))) == 2
+
+
+async def test_without_a_secret_nothing_is_sent(autojump_clock, new_bench, nursery):
+    """A node that cannot sign says so, and leaves the callback for later, or to another one."""
+    receiver = Receiver()
+    bench = new_bench(**DAYS)
+    with capture_logs() as logs:
+        _, callback = await run_one(bench, nursery, receiver)
+    assert receiver.requests == []
+    assert (callback.status, callback.error_type) == (TaskStatus.FAILED, ErrorType.INTERNAL)
+    assert "TASKFLOW_WEBHOOK_SECRETS" in callback.error
+    attempts = await bench.store.attempts(callback.id)
+    assert [one.status for one in attempts] == [AttemptStatus.FAILED] * 10
+    assert Event.CALLBACK_UNSIGNED.value[1] in [entry["event"] for entry in logs]
+
+
+async def test_other_tasks_are_not_signed(autojump_clock, new_bench, nursery):
+    """Nothing but a callback is, in whichever queue it stands and whatever it says it is."""
+    receiver = Receiver(200, 200)
+    bench = new_bench(**DAYS)
+    payload = b'{"url": "http://else/", "method": "POST", "body": {"id": 1}}'
+    await bench.store.add([NewTask(msgspec.Raw(payload), queue="callbacks")])
+    await run_one(bench, nursery, receiver, SECRET)
+    signed = {
+        request.url: any(name.startswith("webhook-") for name, _ in request.headers)
+        for request in receiver.requests
+    }
+    assert signed == {"http://else/": False, "https://shop.example/done": True}

@@ -1,0 +1,107 @@
+"""Secrets for callbacks: where they are written, and how an operator hears of faults."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+from standardwebhooks import Webhook
+from structlog.testing import capture_logs
+
+from taskflow.cli import main
+from taskflow.engine.secrets import read_signer
+from taskflow.model.errors import SettingsError
+from taskflow.model.signing import Signer, new_secret, secret_of
+from taskflow.settings import Settings
+from taskflow.telemetry import Event
+from tests.loopback import SECRET
+
+OTHER = new_secret()
+
+
+def signed(signer: Signer):
+    return signer.headers("m", b"{}", timestamp=1)
+
+
+def file_of(tmp_path, text: str, mode: int = 0o600) -> str:
+    path = tmp_path / "secrets"
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def refused(**settings) -> str:
+    """Why secrets cannot be used, in one line; whatever it is, no secret is in it."""
+    with pytest.raises(SettingsError) as caught:
+        read_signer(Settings(**settings))
+    assert SECRET[6:] not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_secrets_in_both_places(tmp_path):
+    """Those of the environment first; comments, empty lines and the ends of lines do not matter."""
+    path = file_of(tmp_path, f"\ufeff# for callbacks\r\n\n  {OTHER}\r\n")
+    with capture_logs() as logs:
+        signer = read_signer(Settings(webhook_secrets=f" {SECRET} ,", webhook_secrets_file=path))
+    assert signed(signer) == signed(Signer([secret_of(SECRET), secret_of(OTHER)]))
+    assert logs == [{"event": Event.SECRETS_READ.value[1], "secrets": 2, "log_level": "info"}]
+
+
+def test_no_secrets():
+    """Nothing is set, nothing is signed, nothing is said."""
+    with capture_logs() as logs:
+        assert not read_signer(Settings())
+    assert logs == []
+
+
+@pytest.mark.parametrize("entry", [SECRET[6:], SECRET + "=", "whsec_c2hvcnQ=", "whsec_"])
+def test_an_entry_that_cannot_be_used(tmp_path, entry):
+    """It is named by its place."""
+    why = refused(webhook_secrets=f"{OTHER},{entry}")
+    assert why.startswith("TASKFLOW_WEBHOOK_SECRETS, entry 2: must be whsec_ and 24 to 64 bytes")
+    path = file_of(tmp_path, f"#\n{entry}\n")
+    assert refused(webhook_secrets_file=path).startswith(f"{path}, line 2: must be whsec_")
+
+
+def test_a_secret_that_stands_there_twice(tmp_path):
+    """That is no rotation."""
+    path = file_of(tmp_path, SECRET)
+    why = refused(webhook_secrets=SECRET, webhook_secrets_file=path)
+    assert why == f"{path}, line 1: this secret stands there twice"
+
+
+def test_places_without_secrets(tmp_path):
+    """They were meant to have some."""
+    assert "has none" in refused(webhook_secrets=" , ")
+    assert "has no secrets" in refused(webhook_secrets_file=file_of(tmp_path, "# none\n"))
+    assert "cannot be read: No such file" in refused(webhook_secrets_file=str(tmp_path / "x"))
+    (tmp_path / "latin").write_bytes(b"\xe9")
+    assert "is not UTF-8" in refused(webhook_secrets_file=str(tmp_path / "latin"))
+
+
+def test_a_file_that_all_can_read(tmp_path):
+    """It is warned of."""
+    path = file_of(tmp_path, SECRET, mode=0o644)
+    with capture_logs() as logs:
+        read_signer(Settings(webhook_secrets_file=path))
+    assert logs[0] == {
+        "event": Event.SECRETS_FILE_OPEN.value[1],
+        "path": path,
+        "log_level": "warning",
+    }
+
+
+def test_settings_do_not_show_secrets():
+    """However they are shown."""
+    settings = Settings(webhook_secrets=SECRET)
+    assert SECRET[6:] not in f"{settings!r} {settings}"
+    assert settings.has_webhook_secrets
+
+
+def test_the_command_that_makes_one():
+    """It prints a secret, which the receivers' package takes, and nothing else."""
+    made = CliRunner().invoke(main, ["secret", "new"])
+    assert (made.exit_code, made.stderr) == (0, "")
+    [secret] = made.stdout.splitlines()
+    assert len(read_signer(Settings(webhook_secrets=secret))) == 1
+    Webhook(secret)
