@@ -176,7 +176,7 @@ async def test_old_tasks_are_deleted(autojump_clock, new_bench, nursery):
     await bench.add(*[1] * 1200)
     await bench.all_ended()
     ended = trio.current_time()
-    while await bench.statuses():
+    while bench.store._tasks:
         await trio.sleep(0.1)
     assert 40 < trio.current_time() - ended < 170
     bench.engine.shut_down(drain_seconds=0)
