@@ -611,7 +611,7 @@ def test_both_stores_keep_the_law(stores: Stores) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=300,
+            max_examples=200,
             stateful_step_count=40,
             deadline=None,
             # The same sequences each time: whether they get everywhere must not be luck.
