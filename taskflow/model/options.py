@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import Annotated, Final, TypeAlias
 
@@ -51,6 +52,10 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         callback_url: Who is to be told of its end.
         traceparent: The W3C Trace Context of the request that handed it in.
         tracestate: What goes with that.
+        schedule: The schedule that made it. This and what follows nobody can hand in.
+        scheduled_at: The time of that schedule that it is for.
+        if_none_match: The entity tag that its fetch is conditional on.
+        if_modified_since: The date that its fetch is conditional on.
     """
 
     backoff: Backoff | Pauses | None = None
@@ -59,6 +64,15 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     callback_url: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    schedule: str | None = None
+    scheduled_at: dt.datetime | None = None
+    if_none_match: str | None = None
+    if_modified_since: str | None = None
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether an answer that nothing has changed is one to be had."""
+        return self.if_none_match is not None or self.if_modified_since is not None
 
 
 NO_OPTIONS: Final = TaskOptions()

@@ -104,6 +104,8 @@ class NewTask(msgspec.Struct, frozen=True):
             expires_at=self.expires_at,
             retention=self.retention_seconds,
             callback_url=self.options.callback_url,
+            schedule=self.options.schedule,
+            scheduled_at=self.options.scheduled_at,
         )
 
 
@@ -147,6 +149,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         success_on: Which statuses count as success; ``None`` is 2xx.
         retention: How long it is kept after its end, in seconds; ``None`` is as the settings say.
         callback_url: Who is to be told of its end.
+        schedule: The schedule that made it, if one did.
+        scheduled_at: The time of that schedule that it is for; ``None`` if it was run by hand.
     """
 
     id: uuid.UUID
@@ -171,6 +175,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     success_on: StatusPatterns | None = None
     retention: float | None = None
     callback_url: str | None = None
+    schedule: str | None = None
+    scheduled_at: Moment | None = None
 
 
 class AttemptStatus(enum.StrEnum):

@@ -35,6 +35,7 @@ from taskflow.model.task import (
     Task,
     TaskStatus,
 )
+from taskflow.store.schedules.base import ScheduleStore
 
 EXPIRED: Final = "expired: it was still waiting at its expires_at"
 
@@ -171,6 +172,11 @@ class Taker(abc.ABC):
 
 class TaskStore(abc.ABC):
     """Where tasks live. ``memory`` and ``postgres`` implement it."""
+
+    @property
+    @abc.abstractmethod
+    def schedules(self) -> ScheduleStore:
+        """The schedules that live there, too."""
 
     # Handing in and looking up
 

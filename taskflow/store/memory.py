@@ -54,6 +54,7 @@ from taskflow.store.base import (
 )
 from taskflow.store.cancellations import Cancellations
 from taskflow.store.handover import Handover
+from taskflow.store.schedules.memory import MemorySchedules
 from taskflow.store.tally import Tally, summed
 
 MOST_EVENTS: Final = 100_000
@@ -112,6 +113,13 @@ class MemoryStore(TaskStore):
         self._cancellations = Cancellations()
         self._last_stamp = 0
         self._epoch: Final = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=trio.current_time())
+        self._schedules: Final = MemorySchedules(
+            add=self._add, find=self._as_handed_in, now=self._now
+        )
+
+    @property
+    def schedules(self) -> MemorySchedules:
+        return self._schedules
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await trio.lowlevel.checkpoint()
@@ -502,6 +510,10 @@ class MemoryStore(TaskStore):
                 held = self._hold(claimed, reservation.node_id, reservation.token)
                 reservation.hand_over(self._claims(held, reservation.token))
         return added
+
+    def _as_handed_in(self, task_id: uuid.UUID) -> tuple[Task, NewTask] | None:
+        task = self._tasks.get(task_id)
+        return None if task is None else (task, self._handed_in[task_id])
 
     def _found(self, task_ids: Iterable[uuid.UUID]) -> list[Task]:
         return [self._tasks[task_id] for task_id in task_ids if task_id in self._tasks]

@@ -47,6 +47,8 @@ def task_of(row: Row) -> Task:
         success_on=options.success_on,
         retention=retention,
         callback_url=options.callback_url,
+        schedule=options.schedule,
+        scheduled_at=options.scheduled_at,
     )
 
 

@@ -200,7 +200,8 @@ def _new_task(
         retry_on=value("retry_on"),
         success_on=value("success_on"),
         callback_url=value("callback_url"),
-        **trace,
+        traceparent=trace.get("traceparent"),
+        tracestate=trace.get("tracestate"),
     )
     return NewTask(
         payload,
