@@ -18,6 +18,7 @@ import itertools
 import re
 import uuid
 import zoneinfo
+from collections import deque
 from collections.abc import Iterator
 from typing import Annotated, Final, TypeAlias
 
@@ -52,8 +53,7 @@ _NAMED: Final = {
 _NOT_IN_CRON: Final = re.compile(r"[^0-9A-Za-z*/,#-]")
 # These are no places: what a machine takes for its own, and zones that count leap seconds.
 _NO_ZONES: Final = ("localtime", "right/")
-# A clock is put back by no more: behind this no time of an expression is before one in front of it.
-_LONGEST_OVERLAP: Final = dt.timedelta(hours=4)
+_GROWTH: Final = 4
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
@@ -336,9 +336,7 @@ def next_time(timing: Timing, *, anchor_at: dt.datetime, after: dt.datetime) -> 
         return _of_every(
             timing.every, anchor_at, max(0, _steps(timing.every, anchor_at, after) + 1)
         )
-    zone = _zone(timing.timezone)
-    times = _of_cron(timing, after.astimezone(zone), is_back=False)
-    return next((at for at in times if at > after), None)
+    return next(_of_cron(timing, after), None)
 
 
 def last_times(
@@ -355,22 +353,36 @@ def last_times(
         numbers = range(max(0, last - limit + 1), last + 1)
         times = (_of_every(timing.every, anchor_at, number) for number in numbers)
         return [at for at in times if since <= at]
-    zone = _zone(timing.timezone)
-    # From beyond: where clocks are put back, a time that is past may be ahead by the clock.
-    backwards = _of_cron(timing, (until + _LONGEST_OVERLAP).astimezone(zone), is_back=True)
-    within = itertools.takewhile(lambda at: at >= since, (at for at in backwards if at <= until))
-    return list(itertools.islice(within, limit))[::-1]
+    return _last_of_cron(timing, since - _MICROSECOND, until, limit)
 
 
-def _of_cron(timing: Timing, start: dt.datetime, *, is_back: bool) -> Iterator[dt.datetime]:
-    """The times of an expression from a moment on, that not included, each once."""
+def _last_of_cron(
+    timing: Timing, after: dt.datetime, until: dt.datetime, limit: int
+) -> list[dt.datetime]:
+    """The last times after a moment and up to another one.
+
+    They are looked for forwards, in windows that grow: backwards cronsim passes over more of them
+    where clocks are put by half an hour.
+    """
+    window = dt.timedelta(minutes=limit)
+    while True:
+        start = max(after, until - window)
+        found = deque(itertools.takewhile(lambda at: at <= until, _of_cron(timing, start)), limit)
+        if len(found) == limit or start == after:
+            return list(found)
+        window *= _GROWTH
+
+
+def _of_cron(timing: Timing, after: dt.datetime) -> Iterator[dt.datetime]:
+    """The times of an expression after a moment, in UTC, each once."""
     assert timing.cron is not None
-    last = None
-    for at in CronSim(timing.cron, start, reverse=is_back):
-        moment = at.astimezone(dt.UTC)
-        if moment != last:
+    last = after
+    for at in CronSim(timing.cron, after.astimezone(_zone(timing.timezone))):
+        # Where clocks were put back, some that are ahead by the clock are past; and all that are
+        # skipped where they go forward come together.
+        if (moment := at.astimezone(dt.UTC)) > last:
             yield moment
-        last = moment
+            last = moment
 
 
 def _steps(every: float, anchor_at: dt.datetime, moment: dt.datetime) -> int:
