@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, TypeAlias
@@ -53,7 +54,10 @@ def _template() -> Any:
         for field in msgspec.structs.fields(TaskRequest)
         if field.name not in _SINGLE_MOMENTS
     ]
-    return msgspec.defstruct("TaskTemplate", fields, namespace={"__doc__": TaskRequest.__doc__})
+    told = inspect.getdoc(TaskRequest) or ""
+    for name in _SINGLE_MOMENTS:
+        told = re.sub(rf"^    {name}: .*\n(?: {{5,}}.*\n)*", "", told, flags=re.MULTILINE)
+    return msgspec.defstruct("TaskTemplate", fields, namespace={"__doc__": told})
 
 
 TaskTemplate: Final = _template()
