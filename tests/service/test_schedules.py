@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import psycopg
-import pytest
-
 from tests.service.processes import running, wait_until
 
 SCHEDULES = 40
 
 
-@pytest.fixture
-def connection(database_url):
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
-def test_each_time_is_fired_once_through_a_kill(tmp_path, database_url, target, connection):
+def test_each_time_is_fired_once_through_a_kill(tmp_path, tasks, target):
     """No time is lost and none is fired twice, whoever dies in the midst of it."""
 
     def fired() -> int:
-        [(count,)] = connection.execute("SELECT count(*) FROM taskflow_firings").fetchall()
+        [(count,)] = tasks.execute("SELECT count(*) FROM taskflow_firings").fetchall()
         return count
 
-    settings = {"DATABASE_URL": database_url, "TASKFLOW_LEASE_SECONDS": 2}
     with (
-        running("serve", tmp_path, **settings) as doomed,
-        running("serve", tmp_path, **settings) as other,
+        running("serve", tmp_path, DATABASE_URL=tasks.url) as doomed,
+        running("serve", tmp_path, DATABASE_URL=tasks.url) as other,
     ):
         # None waits for the other ones, so that there is something to share at any moment.
         for number in range(SCHEDULES):
@@ -40,7 +30,7 @@ def test_each_time_is_fired_once_through_a_kill(tmp_path, database_url, target, 
         wait_until(lambda: fired() > seen + 2 * SCHEDULES)
         assert other.end().code == 0
     # From the first time to the next one there are as many seconds as there were firings.
-    rows = connection.execute(
+    rows = tasks.execute(
         "SELECT count(*), count(DISTINCT at), count(DISTINCT task_id), count(t.id),"
         " extract(epoch FROM next_at - anchor_at)::float8 - 1"
         " FROM taskflow_schedules JOIN taskflow_firings AS f ON f.schedule = name"
@@ -49,5 +39,5 @@ def test_each_time_is_fired_once_through_a_kill(tmp_path, database_url, target, 
     assert len(rows) == SCHEDULES
     for row in rows:
         assert set(row) == {row[0]}, row
-    [(tasks,)] = connection.execute("SELECT count(*) FROM taskflow_tasks").fetchall()
-    assert tasks == fired()
+    [(made,)] = tasks.execute("SELECT count(*) FROM taskflow_tasks").fetchall()
+    assert made == fired()
