@@ -16,6 +16,7 @@ from taskflow.api.problems import store_in_time
 from taskflow.api.reading.schedule import (
     SchedulesRequest,
     known_name_of,
+    must_be_new,
     name_of,
     schedule_of,
     schedules_request_of,
@@ -45,7 +46,7 @@ def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
         )
         with store_in_time():
             kept, is_new = await schedules.put(
-                definition, must_be_new=request.if_none_match.star_tag
+                definition, must_be_new=must_be_new(request.headers.getlist("If-None-Match"))
             )
         if not is_new:
             return _json(kept)

@@ -18,7 +18,7 @@ from taskflow.store.base import TaskStore
 from taskflow.store.schedules.base import ScheduleStore
 from taskflow.telemetry import Event, emit
 
-BATCH: Final = 500
+BATCH: Final = 1000
 # That the database's clock was put forward, or that a change was told to nobody, is seen after so
 # long.
 LONGEST_SLEEP_SECONDS: Final = 30.0

@@ -336,7 +336,7 @@ def next_time(timing: Timing, *, anchor_at: dt.datetime, after: dt.datetime) -> 
         return _of_every(
             timing.every, anchor_at, max(0, _steps(timing.every, anchor_at, after) + 1)
         )
-    return next(_of_cron(timing, after), None)
+    return _next_of_cron(timing, after)
 
 
 def last_times(
@@ -371,6 +371,12 @@ def _last_of_cron(
         if len(found) == limit or start == after:
             return list(found)
         window *= _GROWTH
+
+
+# Of many schedules that are due in the same moment, many have the same expression.
+@functools.lru_cache(maxsize=1024)
+def _next_of_cron(timing: Timing, after: dt.datetime) -> dt.datetime | None:
+    return next(_of_cron(timing, after), None)
 
 
 def _of_cron(timing: Timing, after: dt.datetime) -> Iterator[dt.datetime]:

@@ -79,6 +79,8 @@ class TestMade:
         assert put(server, name, HOUR, head).status == 201
         check_problem(put(server, name, {**HOUR, "every": 5}, head), 412, "If-None-Match")
         assert server.ask("GET", f"/schedules/{name}").json["every"] == 3600.0
+        for tags in ('"1"', "", "*, *"):
+            check_problem(put(server, name, HOUR, {"if-none-match": tags}), 422, "If-None-Match")
 
     def test_what_was_read_can_be_handed_in(self, server, name):
         """Also what only TaskFlow says of it; the times stay."""

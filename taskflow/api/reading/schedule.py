@@ -207,6 +207,19 @@ def is_name(text: str) -> bool:
     return True
 
 
+def must_be_new(conditions: Sequence[str]) -> bool:
+    """Read ``If-None-Match`` (RFC 9110, section 13.1.2): whether one that is there is to stay.
+
+    Raises:
+        Unprocessable: It names entity tags, which schedules have none of.
+    """
+    if conditions and [text.strip() for text in conditions] != ["*"]:
+        raise Unprocessable(
+            "If-None-Match must be * here, which leaves a schedule alone, or be away"
+        )
+    return bool(conditions)
+
+
 def schedules_request_of(query: Mapping[str, Sequence[str]]) -> SchedulesRequest:
     """Read the query of ``GET /schedules``.
 

@@ -18,11 +18,11 @@ CREATE TABLE taskflow_schedules (
 );
 CREATE INDEX taskflow_schedules_due ON taskflow_schedules (next_at) WHERE next_at IS NOT NULL;
 
--- A time is fired once: this row decides it, whichever node comes first and whatever clocks do.
+-- A time is fired once, whichever node comes first and whatever clocks do: no second row can be.
 CREATE TABLE taskflow_firings (
     schedule text COLLATE "C" NOT NULL REFERENCES taskflow_schedules ON DELETE CASCADE,
     at       timestamptz NOT NULL,
-    task_id  uuid,
+    task_id  uuid        NOT NULL,
     fired_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (schedule, at)
 );

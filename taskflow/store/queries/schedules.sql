@@ -82,17 +82,15 @@ SELECT id, status, options::text, size_bytes FROM taskflow_tasks WHERE id = ANY 
 SELECT id, result::text FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[]) AND result IS NOT NULL
 
--- name: fire_if_not_fired
-INSERT INTO taskflow_firings (schedule, at)
-SELECT * FROM unnest(%(names)b::text[], %(ats)b::timestamptz[])
-ON CONFLICT DO NOTHING
-RETURNING schedule, at
+-- name: fired_already
+-- Whoever asks holds the schedules, so that nobody else fires them meanwhile.
+SELECT f.schedule, f.at
+FROM unnest(%(names)b::text[], %(ats)b::timestamptz[]) AS t (schedule, at)
+JOIN taskflow_firings AS f ON f.schedule = t.schedule AND f.at = t.at
 
--- name: link_firings
-UPDATE taskflow_firings AS f SET task_id = t.task_id
-FROM unnest(%(names)b::text[], %(ats)b::timestamptz[], %(task_ids)b::uuid[])
-    AS t (schedule, at, task_id)
-WHERE f.schedule = t.schedule AND f.at = t.at
+-- name: record_firings
+INSERT INTO taskflow_firings (schedule, at, task_id)
+SELECT * FROM unnest(%(names)b::text[], %(ats)b::timestamptz[], %(task_ids)b::uuid[])
 
 -- name: move_schedules_on
 UPDATE taskflow_schedules AS s

@@ -1,9 +1,9 @@
 """Schedules in PostgreSQL, beside the tasks.
 
 Schedules that are due are fired in one transaction: they are locked, their times are told in
-Python, a row for each time decides that it was not fired before, the tasks are made by the
-statement that makes all tasks, and the schedules are moved on. A node that is killed in the midst
-of it has done nothing.
+Python, those that have a row of their own were fired before, of the others the tasks are made by
+the statement that makes all tasks, and the schedules are moved on. A node that is killed in the
+midst of it has done nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import datetime as dt
 import math
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 import trio
@@ -188,37 +188,41 @@ class PostgresSchedules(ScheduleStore):
             return Fired(), []
         [(now,)] = self._execute(connection, "clock")
         firings, refused = _firings(held, now)
-        fresh = self._record(connection, firings)
+        old = self._fired_already(connection, firings)
         validators = self._validators(connection, [firing.schedule for firing in firings])
         wanted = [
             (firing, at, new_task(firing.schedule.definition, at, validators.get(firing.name)))
             for firing in firings
             for at in firing.due.times
-            if (firing.name, at) in fresh
+            if (firing.name, at) not in old
         ]
         tasks = self._tasks.insert(connection, [task for *_, task in wanted]) if wanted else []
-        self._link(connection, [(f.name, at) for f, at, _ in wanted], tasks)
+        self._record(connection, [(firing.name, at) for firing, at, _ in wanted], tasks)
         made: dict[str, list[Task]] = {}
         for (firing, *_), task in zip(wanted, tasks, strict=True):
             made.setdefault(firing.name, []).append(task)
         self._move_on(connection, (_moved_on(one, made.get(one.name, []), now) for one in firings))
         return Fired(len(held), len(tasks), refused), tasks
 
-    def _record(self, connection: Connection, firings: Iterable[_Firing]) -> set[tuple[str, Any]]:
-        """Note that these times are fired, and say which of them were not before."""
+    def _fired_already(
+        self, connection: Connection, firings: Iterable[_Firing]
+    ) -> set[tuple[str, dt.datetime]]:
+        """Those of the times that were fired before."""
         times = [(firing.name, at) for firing in firings for at in firing.due.times]
         names, ats = [name for name, _ in times], [at for _, at in times]
-        return set(self._execute(connection, "fire_if_not_fired", names=names, ats=ats))
+        rows = self._execute(connection, "fired_already", names=names, ats=ats)
+        return {(name, at) for name, at in rows}
 
-    def _link(
+    def _record(
         self,
         connection: Connection,
         times: Sequence[tuple[str, dt.datetime]],
         tasks: Sequence[Task],
     ) -> None:
+        """Note that these times are fired."""
         self._execute(
             connection,
-            "link_firings",
+            "record_firings",
             names=[name for name, _ in times],
             ats=[at for _, at in times],
             task_ids=[task.id for task in tasks],
