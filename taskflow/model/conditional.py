@@ -18,8 +18,9 @@ CONDITIONAL_METHODS: Final = ("GET", "HEAD")
 """Others answer 412 in place of 304 (RFC 9110, section 13.1.2)."""
 CONDITIONAL_FIELDS: Final = ("if-none-match", "if-modified-since")
 
-# RFC 9110, section 8.8.3, without the bytes that no header of ours has.
-_ETAG: Final = re.compile(r'(W/)?"[!#-~]*"')
+# RFC 9110, section 8.8.3, without the bytes that no header of ours has; or without its quotes, as
+# some targets send it, but then neither several of them nor the one that stands for all.
+_ETAG: Final = re.compile(r'(W/)?"[!#-~]*"|(?!\*$)[!#-+\--~]+')
 _DATE: Final = re.compile(r"[ -~]+")
 
 

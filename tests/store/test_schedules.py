@@ -16,6 +16,7 @@ from taskflow.model.schedule import Missed, Timing
 from taskflow.settings import Settings
 from taskflow.store.memory import MemoryStore
 from taskflow.store.postgres import open_postgres
+from taskflow.store.schedules import postgres
 from taskflow.store.schedules.base import FIRINGS_KEPT_SECONDS
 from tests.store.contract import new_task
 from tests.store.schedules_contract import SchedulesContract, definition
@@ -45,13 +46,13 @@ class TestMemorySchedules(SchedulesContract):
     async def node(self, store):
         return await store.register("here", lease_seconds=30)
 
-    async def set_next_at(self, store, next_at):
+    async def set_next_at(self, store, name, next_at):
         kept = store.schedules._schedules
-        kept["one"] = msgspec.structs.replace(kept["one"], next_at=next_at)
+        kept[name] = msgspec.structs.replace(kept[name], next_at=next_at)
 
     async def test_old_firings_are_forgotten(self, store, autojump_clock):
         """Days later, a few at a time."""
-        await self.soon_due(store, *"abc")
+        await self.put_due(store, *"abc")
         await self.fire(store)
         assert await store.schedules.forget_firings(limit=10) == 0
         await trio.sleep(FIRINGS_KEPT_SECONDS + 1)
@@ -63,12 +64,19 @@ class TestPostgresSchedules(SchedulesContract):
     async def node(self, store):
         return await store.register("here", lease_seconds=30)
 
-    async def set_next_at(self, store, next_at):
+    async def set_next_at(self, store, name, next_at):
         await store._database.run(
             lambda connection: connection.execute(
-                "UPDATE taskflow_schedules SET next_at = %s WHERE name = 'one'", [next_at]
+                "UPDATE taskflow_schedules SET next_at = %s WHERE name = %s", [next_at, name]
             )
         )
+
+
+@pytest.fixture
+def small_bounds(monkeypatch):
+    """A thousandth of what is read and written at once otherwise, and less."""
+    monkeypatch.setattr(postgres, "MAX_BATCH_BYTES", 2**16)
+    monkeypatch.setattr(postgres, "PAGE_BUDGET_BYTES", 2**17)
 
 
 async def put_overdue(store, connection, count: int, *, times: int, **fields) -> None:
@@ -122,9 +130,9 @@ async def test_what_another_node_fires_is_passed_over(store, connection):
     assert (await store.schedules.fire_due(limit=9)).tasks == 1
 
 
-async def test_large_templates_go_in_several_statements(store, connection):
-    """No statement carries much more than eight MiB of payloads, nor memory two."""
-    template = new_task('"%s"' % ("x" * 2**20))
+async def test_large_templates_go_in_several_statements(store, connection, small_bounds):
+    """No statement carries much more of payloads than the bound."""
+    template = new_task('"%s"' % ("x" * 2**13))
     await put_overdue(store, connection, 3, times=7, template=template)
     made = []
     while (await store.schedules.seconds_to_next()) <= 0:
@@ -133,9 +141,9 @@ async def test_large_templates_go_in_several_statements(store, connection):
     assert connection.execute("SELECT count(*) FROM taskflow_firings").fetchone() == (21,)
 
 
-async def test_a_schedule_with_many_large_times_is_fired_in_parts(store, connection):
+async def test_a_schedule_with_many_large_times_is_fired_in_parts(store, connection, small_bounds):
     """The oldest first, so that none is lost in between."""
-    template = new_task('"%s"' % ("x" * 2**20))
+    template = new_task('"%s"' % ("x" * 2**13))
     await put_overdue(store, connection, 1, times=20, template=template)
     made = []
     while (await store.schedules.seconds_to_next()) <= 0:
@@ -190,9 +198,9 @@ async def test_old_firings_are_forgotten(store, connection):
     assert len((await store.schedules.page(limit=9)).schedules) == 3
 
 
-async def test_a_page_has_room_for_large_ones(store):
-    """One always comes; then as many as fit sixteen MiB."""
-    template = new_task('"%s"' % ("x" * (5 * 2**20)))
+async def test_a_page_has_room_for_large_ones(store, small_bounds):
+    """One always comes; then as many as fit."""
+    template = new_task('"%s"' % ("x" * (5 * 2**13)))
     for name in "abcdef":
         await store.schedules.put(definition(name, template=template))
     names, after = [], None
