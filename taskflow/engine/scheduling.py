@@ -8,6 +8,7 @@ another one has in hand, and the store sees to it that no time is fired twice.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 import trio
@@ -39,26 +40,30 @@ async def fire_schedules(*, store: TaskStore, outage: Outage, poll_seconds: floa
         poll_seconds: How long to leave it alone if it cannot.
     """
     schedules = store.schedules
+    told: Mapping[str, str] = {}
     while True:
         try:
-            is_refused = await _fire_all_due(schedules)
+            refused = await _fire_all_due(schedules)
             seconds = await schedules.seconds_to_next()
         except StoreUnavailable as error:
             outage.began(error)
             await trio.sleep(poll_seconds)
             continue
-        with trio.move_on_after(_sleep_seconds(seconds, is_refused=is_refused)):
+        for name in refused.keys() - told.keys():
+            emit(Event.SCHEDULE_FAULT, schedule=name, reason=refused[name])
+        told = refused
+        with trio.move_on_after(_sleep_seconds(seconds, is_refused=bool(refused))):
             await schedules.wait_for_change()
 
 
-async def _fire_all_due(schedules: ScheduleStore) -> bool:
-    """Fire until nothing is due that others have not in hand; true if some cannot be fired here."""
+async def _fire_all_due(schedules: ScheduleStore) -> Mapping[str, str]:
+    """Fire until nothing is due but what others have in hand, and what is refused: that is told."""
     while True:
         fired = await schedules.fire_due(limit=BATCH)
         if fired.tasks:
             emit(Event.SCHEDULES_FIRED, schedules=fired.schedules, tasks=fired.tasks)
         if fired.refused or not fired.schedules:
-            return bool(fired.refused)
+            return fired.refused
 
 
 def _sleep_seconds(seconds: float | None, *, is_refused: bool) -> float:

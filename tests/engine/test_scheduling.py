@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 import pytest
+import structlog.testing
 import trio
 
 from taskflow.engine.outage import Outage
@@ -36,7 +37,7 @@ class CountingSchedules(MemorySchedules):
         super().__init__(add=store._add, find=store._as_handed_in, now=store._now)
         self.looks = 0
         self.is_away = False
-        self.refused: tuple[str, ...] = ()
+        self.refused: dict[str, str] = {}
 
     async def fire_due(self, *, limit):
         self.looks += 1
@@ -153,13 +154,15 @@ async def test_while_the_store_is_away(autojump_clock, bench, nursery):
 
 
 async def test_what_cannot_be_told_here_is_left_to_others(autojump_clock, bench, nursery):
-    """It stays due, and is looked at once a second."""
-    bench.schedules.refused = ("one",)
+    """It stays due, and is looked at once a second; the log has it once."""
+    bench.schedules.refused = {"one": "no such zone"}
     nursery.start_soon(
         partial(fire_schedules, store=bench.store, outage=Outage(), poll_seconds=2.0)
     )
-    await trio.sleep(10)
+    with structlog.testing.capture_logs() as events:
+        await trio.sleep(10)
     assert 9 <= bench.schedules.looks <= 11
+    assert [(one["schedule"], one["reason"]) for one in events] == [("one", "no such zone")]
 
 
 async def test_a_task_that_failed_does_not_stop_a_schedule(autojump_clock, bench, nursery):

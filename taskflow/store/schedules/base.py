@@ -7,6 +7,7 @@ open whether a write was done.
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -31,12 +32,13 @@ class Fired(msgspec.Struct, frozen=True):
     Attributes:
         schedules: How many were looked at.
         tasks: How many tasks they made.
-        refused: Names of those whose times cannot be told here; they are left to other nodes.
+        refused: Those whose times cannot be told here, by name, and why not; they are left to other
+            nodes.
     """
 
     schedules: int = 0
     tasks: int = 0
-    refused: tuple[str, ...] = ()
+    refused: Mapping[str, str] = {}
 
 
 class ScheduleStore(abc.ABC):

@@ -41,7 +41,6 @@ from taskflow.store.schedules.base import (
     SchedulePage,
     ScheduleStore,
 )
-from taskflow.telemetry import Event, emit
 
 CHANNEL: Final = "taskflow_schedules"
 # How often it is looked for changes where notifications do not come through.
@@ -284,10 +283,10 @@ class PostgresSchedules(ScheduleStore):
 
 def _firings(
     held: Iterable[KeptSchedule], now: dt.datetime
-) -> tuple[list[_Firing], tuple[str, ...]]:
+) -> tuple[list[_Firing], dict[str, str]]:
     """What is to be done about them, as far as a statement can carry it; and who is refused."""
     firings: list[_Firing] = []
-    refused: list[str] = []
+    refused: dict[str, str] = {}
     count, size_bytes = 0, 0
     for schedule in held:
         size = len(bytes(schedule.definition.template.payload)) + 1
@@ -297,13 +296,12 @@ def _firings(
         try:
             firing = _Firing(schedule, due(schedule, now, most=max(1, most)))
         except Exception as error:  # noqa: BLE001 - a zone that only others know, say
-            emit(Event.SCHEDULE_FAULT, error=error, schedule=schedule.definition.name)
-            refused.append(schedule.definition.name)
+            refused[schedule.definition.name] = repr(error)
             continue
         firings.append(firing)
         count += len(firing.due.times)
         size_bytes += len(firing.due.times) * size
-    return firings, tuple(refused)
+    return firings, refused
 
 
 def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> KeptSchedule:
