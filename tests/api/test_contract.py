@@ -38,6 +38,8 @@ TASK_FIELDS = [
     "success_on",
     "retention",
     "callback_url",
+    "schedule",
+    "scheduled_at",
 ]
 RESULT_FIELDS = {
     "message": str,
