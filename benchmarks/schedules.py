@@ -92,7 +92,7 @@ def _lateness_ms(database: Database, count: int) -> list[float]:
 def _idle(scene: Scene, count: int) -> Iterator[Figure]:
     """Beside the same service without schedules."""
     spent = []
-    seconds = scene.pick(quick=10.0, full=60.0)
+    seconds = scene.pick(quick=10.0, full=30.0)
     for number in (0, count):
         with scene.database() as database, scene.taskflow(database) as service:
             fill(scene, database, number, ahead_seconds=3600.0)

@@ -374,7 +374,7 @@ def _last_of_cron(
 
 
 # Of many schedules that are due in the same moment, many have the same expression.
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=4096)
 def _next_of_cron(timing: Timing, after: dt.datetime) -> dt.datetime | None:
     return next(_of_cron(timing, after), None)
 
