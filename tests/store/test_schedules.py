@@ -51,7 +51,7 @@ class TestMemorySchedules(SchedulesContract):
         kept[name] = msgspec.structs.replace(kept[name], next_at=next_at)
 
     async def test_old_firings_are_forgotten(self, store, autojump_clock):
-        """Days later, a few at a time."""
+        """A day later, a few at a time."""
         await self.put_due(store, *"abc")
         await self.fire(store)
         assert await store.schedules.forget_firings(limit=10) == 0
@@ -186,7 +186,7 @@ async def test_changes_are_heard_by_other_nodes(database_url, store):
 
 
 async def test_old_firings_are_forgotten(store, connection):
-    """Days later, a few at a time; the schedules stay."""
+    """A day later, a few at a time; the schedules stay."""
     await put_overdue(store, connection, 3, times=1)
     await store.schedules.fire_due(limit=9)
     assert await store.schedules.forget_firings(limit=10) == 0
