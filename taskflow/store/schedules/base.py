@@ -15,8 +15,8 @@ import msgspec
 from taskflow.model.schedule import Schedule, ScheduleDefinition
 from taskflow.model.task import Task
 
-# How long it is kept for which times of a schedule tasks were made: clocks are put back by less, and
-# a schedule of every second is deleted with no more of them than one statement manages.
+# How long it is kept for which times of a schedule tasks were made: clocks are put back by less,
+# and a schedule of every second is deleted with no more of them than one statement manages.
 FIRINGS_KEPT_SECONDS: Final = 86_400.0
 
 
