@@ -68,6 +68,8 @@ class Event(enum.Enum):
     TASK_RETRIED = ("debug", "attempt failed, another one later")
     TASKS_EXPIRED = ("debug", "tasks expired")
     TASKS_DELETED = ("debug", "old tasks deleted")
+    SCHEDULES_FIRED = ("debug", "schedules fired")
+    SCHEDULE_FAULT = ("error", "times of a schedule cannot be told here, left to other nodes")
     CLAIMS_RECONCILED = ("warning", "tasks put back whose claim was not answered")
     TASK_RELEASED = ("debug", "task released")
     TASK_CALLED_OFF = ("debug", "task called off")

@@ -20,6 +20,7 @@ from taskflow.api.many_by_hand import NoVerb, many_by_hand_routes
 from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
 from taskflow.api.queues import queue_routes
 from taskflow.api.results import result_routes
+from taskflow.api.schedules import schedule_routes
 from taskflow.api.statistics import statistics_routes
 from taskflow.api.tasks import task_routes
 from taskflow.settings import Settings
@@ -61,6 +62,7 @@ def create_app(
     app.register_blueprint(queue_routes(store))
     app.register_blueprint(by_hand_routes(store))
     app.register_blueprint(many_by_hand_routes(store))
+    app.register_blueprint(schedule_routes(store, settings))
     app.register_blueprint(health_routes(store, is_running))
     app.register_blueprint(openapi_routes(has_keys=bool(keys)))
     edge: Any = Edge(app.asgi_app, Gate(settings, keys))

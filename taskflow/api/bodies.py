@@ -5,7 +5,18 @@ from __future__ import annotations
 from quart import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from taskflow.model.errors import BodyTooLarge
+from taskflow.model.errors import BodyTooLarge, UnsupportedEncoding
+
+
+def check_encoding() -> None:
+    """See that the body of the request is as it is.
+
+    Raises:
+        UnsupportedEncoding: It is compressed.
+    """
+    encodings = ",".join(request.headers.getlist("Content-Encoding")).lower().split(",")
+    if any(encoding.strip() not in ("", "identity") for encoding in encodings):
+        raise UnsupportedEncoding
 
 
 async def read_body() -> bytes:

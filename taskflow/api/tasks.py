@@ -13,7 +13,7 @@ import msgspec
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import ETags
 
-from taskflow.api.bodies import read_body
+from taskflow.api.bodies import check_encoding, read_body
 from taskflow.api.edge import CALLER
 from taskflow.api.intake import Intake
 from taskflow.api.listing import find_page, picked, stream_of
@@ -32,7 +32,7 @@ from taskflow.api.reading.page import (
     task_id_of,
 )
 from taskflow.api.reading.prefer import WaitRequest, preferences_of
-from taskflow.model.errors import TaskNotFound, Unprocessable, UnsupportedEncoding
+from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.settings import Settings
 from taskflow.store.base import Page, TaskStore
@@ -47,7 +47,7 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
 
     @routes.post("/tasks")
     async def add() -> Response:
-        _check_encoding()
+        check_encoding()
         if request.mimetype in STREAM_TYPES:
             return _add_stream(intake)
         patience = _patience()
@@ -165,12 +165,6 @@ def _add_stream(intake: Intake) -> Response:
     if is_minimal:
         response.headers["Preference-Applied"] = "return=minimal"
     return response
-
-
-def _check_encoding() -> None:
-    encodings = ",".join(request.headers.getlist("Content-Encoding")).lower().split(",")
-    if any(encoding.strip() not in ("", "identity") for encoding in encodings):
-        raise UnsupportedEncoding
 
 
 def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:

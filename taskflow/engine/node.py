@@ -22,6 +22,7 @@ from taskflow.engine.lease import keep_lease, rescue_from_the_dead
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.retention import delete_ended_tasks
+from taskflow.engine.scheduling import fire_schedules
 from taskflow.engine.settler import settle
 from taskflow.engine.worker import Attempt, work
 from taskflow.fetch.base import Fetcher
@@ -203,6 +204,14 @@ class Node:
                 store=self._store,
                 outage=self._outage,
                 heartbeat_seconds=settings.heartbeat_seconds,
+            )
+        )
+        keeping.start_soon(
+            partial(
+                fire_schedules,
+                store=self._store,
+                outage=self._outage,
+                poll_seconds=settings.poll_seconds,
             )
         )
         keeping.start_soon(

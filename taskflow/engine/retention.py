@@ -1,4 +1,4 @@
-"""Retention: tasks that ended long ago go, a few at a time, and old events and keys."""
+"""Retention: tasks that ended long ago go, a few at a time, and old events, keys and firings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BETWEEN_SECONDS: Final = 0.1
 async def delete_ended_tasks(
     *, store: TaskStore, outage: Outage, retention_seconds: float | None
 ) -> None:
-    """Delete tasks that were kept long enough, and forget old events and keys, until cancelled.
+    """Delete tasks that were kept long enough, and forget what else is old, until cancelled.
 
     Every node does so; they share the work, for each passes over what another one has in hand.
 
@@ -40,11 +40,12 @@ async def delete_ended_tasks(
             keys = await store.forget_keys(limit=_BATCH)
             others = await store.queues.forget(limit=_BATCH)
             events = await store.forget_events(limit=_EVENT_BATCH)
+            firings = await store.schedules.forget_firings(limit=_EVENT_BATCH)
         except StoreUnavailable as error:
             outage.began(error)
             await trio.sleep(pause_seconds)
             continue
         if deleted:
             emit(Event.TASKS_DELETED, tasks=deleted)
-        has_more = deleted or max(keys, others) >= _BATCH or events == _EVENT_BATCH
+        has_more = deleted or max(keys, others) >= _BATCH or max(events, firings) == _EVENT_BATCH
         await trio.sleep(_BETWEEN_SECONDS if has_more else pause_seconds)

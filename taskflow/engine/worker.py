@@ -10,6 +10,7 @@ import trio
 
 from taskflow.engine.load import Load
 from taskflow.fetch.base import Fetcher, FetchRequest, Headers, request_of
+from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Outcome
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
 from taskflow.model.signing import NO_SIGNER, Signer
@@ -86,7 +87,7 @@ async def _attempt(
     request = request_of(bytes(claim.payload), claim.options.success_on)
     if isinstance(request, Failed):
         return request
-    headers = request.headers + identity(claim, request)
+    headers = request.headers + identity(claim, request) + conditions(claim.options)
     if claim.options.callback_of is not None:
         if not signer:
             emit_seldom(Event.CALLBACK_UNSIGNED)
@@ -94,11 +95,22 @@ async def _attempt(
         # Anew for each attempt: what was signed long ago is not taken any more.
         timestamp = int(time.time())
         headers += signer.headers(str(claim.task_id), request.body, timestamp=timestamp)
-    request = msgspec.structs.replace(request, headers=headers)
+    request = msgspec.structs.replace(
+        request, headers=headers, is_conditional=claim.options.is_conditional
+    )
     seconds = request.timeout_seconds or fetch_timeout_seconds
     with trio.move_on_after(seconds):
         return await fetcher.fetch(request)
     return Failed(ErrorType.TIMEOUT, f"timeout: the fetch took longer than {seconds:g} s")
+
+
+def conditions(options: TaskOptions) -> Headers:
+    """Fields that ask for an answer only if it is another one (RFC 9110, section 13.1)."""
+    fields = (
+        ("If-None-Match", options.if_none_match),
+        ("If-Modified-Since", options.if_modified_since),
+    )
+    return tuple((name, value) for name, value in fields if value is not None)
 
 
 def identity(claim: Claim, request: FetchRequest) -> Headers:

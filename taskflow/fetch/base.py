@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from taskflow.model.conditional import NOT_MODIFIED
 from taskflow.model.options import SUCCESS, matches
 from taskflow.model.outcome import ErrorType, Failed, Outcome
 from taskflow.model.request import RequestPayload, content_of
@@ -25,6 +26,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
         follows_redirects: Whether to go where a redirect leads.
         success_on: Which statuses count as success.
         timeout_seconds: How long it may take; ``None`` is as the settings say.
+        is_conditional: Whether TaskFlow made it conditional, so that 304 is an answer, too.
     """
 
     url: str
@@ -34,10 +36,15 @@ class FetchRequest(msgspec.Struct, frozen=True):
     follows_redirects: bool = True
     success_on: tuple[int | str, ...] = SUCCESS
     timeout_seconds: float | None = None
+    is_conditional: bool = False
 
     def is_success(self, status: int) -> bool:
         """Whether an answer with this status is what the task is after."""
-        return matches(status, self.success_on)
+        return matches(status, self.success_on) or self.is_not_modified(status)
+
+    def is_not_modified(self, status: int) -> bool:
+        """Whether an answer with this status says that nothing has changed."""
+        return self.is_conditional and status == NOT_MODIFIED
 
 
 _PAYLOAD: Final = msgspec.json.Decoder(str | RequestPayload)

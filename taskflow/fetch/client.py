@@ -11,6 +11,7 @@ from typing import Final
 
 import h11
 import trio
+from msgspec import UNSET
 
 from taskflow.fetch.base import Fetcher, FetchRequest
 from taskflow.fetch.body import kept_form
@@ -105,7 +106,7 @@ class HttpFetcher(Fetcher):
             hop, answer = await self._follow(request)
             if not request.is_success(answer.status):
                 return _failure_of(answer)
-            return Fetched(self._response_of(hop, answer, started))
+            return Fetched(self._response_of(request, hop, answer, started))
         except FetchError as error:
             if await self._want_of_files.explains(error):
                 return Interrupted()  # the task is put back: others may fetch it, or we later
@@ -170,7 +171,9 @@ class HttpFetcher(Fetcher):
         finally:
             self._transport.release(connection, is_reusable=is_reusable)
 
-    def _response_of(self, hop: Hop, answer: Answer, started: float) -> Response:
+    def _response_of(
+        self, request: FetchRequest, hop: Hop, answer: Answer, started: float
+    ) -> Response:
         content_type = answer.headers.get("content-type")
         result, encoding = kept_form(answer.body, content_type)
         return Response(
@@ -184,6 +187,7 @@ class HttpFetcher(Fetcher):
             url=hop.target.url,
             elapsed_ms=round((trio.current_time() - started) * 1000, 3),
             size=len(answer.body),
+            not_modified=request.is_not_modified(answer.status) or UNSET,
         )
 
 

@@ -1,6 +1,6 @@
 """Callbacks: how the end of a task is told, by a task of its own.
 
-The database makes them by itself, in the transaction of the end (migration 0007); this is the same
+The database makes them by itself, in the transaction of the end (migration 0008); this is the same
 for tasks in memory, and what both have to be like.
 """
 

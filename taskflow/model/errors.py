@@ -18,8 +18,10 @@ The tree::
         ├── TaskNotFound         404
         ├── ResultNotFound       404
         ├── QueueNotFound        404
+        ├── ScheduleNotFound     404
         ├── BodyTooSlow          408
         ├── TaskGone             410
+        ├── ScheduleExists       412
         ├── BodyTooLarge         413
         ├── UnsupportedEncoding  415
         ├── Misdirected          421
@@ -157,6 +159,18 @@ class ResultNotFound(RequestError):
     """The task has no result; only a COMPLETED one has."""
 
     status = 404
+
+
+class ScheduleNotFound(RequestError):
+    """There is no schedule with this name."""
+
+    status = 404
+
+
+class ScheduleExists(RequestError):
+    """There is a schedule with this name; without If-None-Match it would be replaced."""
+
+    status = 412
 
 
 class BodyTooLarge(RequestError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Iterable
 from typing import Annotated, Final, TypeAlias
@@ -55,6 +56,10 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         callback_host: The host of ``callback_url``.
         callback_authority: The same with its port, unless that is the scheme's own.
         callback_of: Of a callback: whose end it tells. Never from outside.
+        schedule: The schedule that made it. This and what follows nobody can hand in.
+        scheduled_at: The time of that schedule that it is for.
+        if_none_match: The entity tag that its fetch is conditional on.
+        if_modified_since: The date that its fetch is conditional on.
     """
 
     backoff: Backoff | Pauses | None = None
@@ -66,6 +71,15 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     callback_host: str | None = None
     callback_authority: str | None = None
     callback_of: uuid.UUID | None = None
+    schedule: str | None = None
+    scheduled_at: dt.datetime | None = None
+    if_none_match: str | None = None
+    if_modified_since: str | None = None
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether an answer that nothing has changed is one to be had."""
+        return self.if_none_match is not None or self.if_modified_since is not None
 
 
 NO_OPTIONS: Final = TaskOptions()

@@ -6,6 +6,7 @@ import enum
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 MAX_ERROR_CHARACTERS: Final = 1000
 
@@ -55,6 +56,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         url: Where the answer came from, after redirects.
         elapsed_ms: From the start of the fetch to the end of the body, in milliseconds.
         size: Length of the decoded body in bytes.
+        not_modified: There, and true, if a conditional fetch found that nothing has changed.
     """
 
     message: str
@@ -67,6 +69,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     elapsed_ms: float
     size: int
+    not_modified: Literal[True] | UnsetType = UNSET
 
 
 class Fetched(msgspec.Struct, frozen=True):

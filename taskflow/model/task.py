@@ -108,6 +108,8 @@ class NewTask(msgspec.Struct, frozen=True):
             retention=self.retention_seconds,
             callback_url=self.options.callback_url,
             callback_of=self.options.callback_of,
+            schedule=self.options.schedule,
+            scheduled_at=self.options.scheduled_at,
         )
 
 
@@ -153,6 +155,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         callback_url: Who is to be told of its end.
         callback_id: The task by which its last end is told, once it came to one.
         callback_of: Of a callback: the task whose end it tells.
+        schedule: The schedule that made it, if one did.
+        scheduled_at: The time of that schedule that it is for; ``None`` if it was run by hand.
         waiting_for: What keeps it from starting although it is due, or ``None``.
     """
 
@@ -180,6 +184,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     callback_url: str | None = None
     callback_id: uuid.UUID | None = None
     callback_of: uuid.UUID | None = None
+    schedule: str | None = None
+    scheduled_at: Moment | None = None
     waiting_for: Hold | None = None
 
     def explained(self, flow: Flow, lane: Lane, now: dt.datetime) -> Task:

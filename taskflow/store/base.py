@@ -37,6 +37,7 @@ from taskflow.model.task import (
     TaskStatus,
 )
 from taskflow.store.queues.base import QueueStore
+from taskflow.store.schedules.base import ScheduleStore
 
 EXPIRED: Final = "expired: it was still waiting at its expires_at"
 
@@ -186,6 +187,11 @@ class TaskStore(abc.ABC):
     @abc.abstractmethod
     def queues(self) -> QueueStore:
         """What keeps tasks waiting."""
+
+    @property
+    @abc.abstractmethod
+    def schedules(self) -> ScheduleStore:
+        """The schedules that live there, too."""
 
     # Handing in and looking up
 

@@ -34,7 +34,7 @@ Steps: TypeAlias = Generator[tuple[str, Mapping[str, object]], list[Row], list[T
 STATEMENT_TASKS: Final = 1000
 
 _NOBODY: Final = uuid.UUID(int=0)
-# What is added is told to those who watch at the commit, not before: see migration 0011.
+# What is added is told to those who watch at the commit, not before: see migration 0010.
 _COMMIT_LATER: Final = "SELECT set_config('taskflow.commits_later', 'on', true)"
 _SCHEMA_ERRORS: Final = (
     psycopg.errors.UndefinedTable,

@@ -58,6 +58,7 @@ from taskflow.store.base import (
 from taskflow.store.cancellations import Cancellations
 from taskflow.store.handover import Handover
 from taskflow.store.queues.memory import MemoryQueues
+from taskflow.store.schedules.memory import MemorySchedules
 from taskflow.store.tally import Tally, summed
 
 MOST_EVENTS: Final = 100_000
@@ -125,6 +126,13 @@ class MemoryStore(TaskStore):
         self._cancellations = Cancellations()
         self._last_stamp = 0
         self._epoch: Final = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=trio.current_time())
+        self._schedules: Final = MemorySchedules(
+            add=self._add, find=self._as_handed_in, now=self._now
+        )
+
+    @property
+    def schedules(self) -> MemorySchedules:
+        return self._schedules
 
     @property
     def queues(self) -> MemoryQueues:
@@ -552,6 +560,10 @@ class MemoryStore(TaskStore):
         self._enter(callback, new_task)
         self._put_back(callback)
         return ended
+
+    def _as_handed_in(self, task_id: uuid.UUID) -> tuple[Task, NewTask] | None:
+        task = self._tasks.get(task_id)
+        return None if task is None else (task, self._handed_in[task_id])
 
     def _found(self, task_ids: Iterable[uuid.UUID]) -> list[Task]:
         return [self._tasks[task_id] for task_id in task_ids if task_id in self._tasks]

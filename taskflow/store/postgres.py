@@ -81,6 +81,8 @@ from taskflow.store.look import Claimed, Looks, Wanted, claim_first, look_for_ta
 from taskflow.store.migrate import Migration, migrate
 from taskflow.store.queues.postgres import PostgresQueues
 from taskflow.store.rows import Row, attempt_of, claim_of, event_of, line_of, task_of
+from taskflow.store.schedules import postgres as schedules
+from taskflow.store.schedules.postgres import PostgresSchedules
 
 LARGE_ADDITION: Final = 100
 # How much of tasks that end is copied into their callbacks by a statement.
@@ -91,6 +93,7 @@ _WRITERS_MAY_TAKE: Final = "SET LOCAL lock_timeout = '200ms'"
 
 _LAST_EVENT: Final = 2**63 - 1
 _NO_BUDGET_BYTES: Final = 2**62
+_NOBODY: Final = uuid.UUID(int=0)
 
 
 class PostgresStore(TaskStore):
@@ -125,6 +128,11 @@ class PostgresStore(TaskStore):
         self.additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
         # Of many tasks at once, so that single ones need not wait for them.
         self.large_additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
+        self._schedules: Final = PostgresSchedules(database, self._sql, self, is_told=is_told)
+
+    @property
+    def schedules(self) -> PostgresSchedules:
+        return self._schedules
 
     @property
     def queues(self) -> PostgresQueues:
@@ -539,6 +547,20 @@ class PostgresStore(TaskStore):
             seen = look_for_tasks(execute, look, wanted, self._looks.lane)
         return Claimed(first.rows + seen.rows, seen.places, seen)
 
+    def insert(self, connection: Connection, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store tasks in the transaction that is open, for whoever claims them."""
+        parameters = {"node_id": _NOBODY, "token": _NOBODY, "sender": self.sender}
+        entries = [entry_of(task, None, 0) for task in tasks]
+        rows = self._execute(connection, "add", {**parameters, **parameters_of(entries, ())})
+        return [
+            tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
+            for place, task_id, _, run_at, created_at, _ in rows
+        ]
+
+    def announce_added(self, tasks: Sequence[Task]) -> None:
+        """Tasks were stored by ``insert``, and are committed now."""
+        self._announce([(task.id, task.priority, task.run_at) for task in tasks])
+
     def _known(self, connection: Connection, key: IdempotencyKey) -> AddedOnce | None:
         """What the request that came first with this key made; ``None`` if there is none."""
         rows = self._execute(connection, "known_keys", {"keys": [key.text]})
@@ -703,6 +725,7 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
                         WORK_CHANNEL: store.hear,
                         cancellations.CHANNEL: store.cancellations.hear,
                         EVENTS_CHANNEL: store.hear_of_events,
+                        schedules.CHANNEL: store.schedules.hear,
                     },
                 )
             )

@@ -52,6 +52,8 @@ def task_of(row: Row) -> Task:
         callback_url=options.callback_url,
         callback_id=callback_id,
         callback_of=options.callback_of,
+        schedule=options.schedule,
+        scheduled_at=options.scheduled_at,
     )
 
 

@@ -40,6 +40,8 @@ TASK_FIELDS = [
     "callback_url",
     "callback_id",
     "callback_of",
+    "schedule",
+    "scheduled_at",
     "waiting_for",
 ]
 RESULT_FIELDS = {

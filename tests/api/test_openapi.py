@@ -100,7 +100,7 @@ class TestDocument:
         """The methods and paths of the app, but for HEAD and OPTIONS, which come by themselves."""
         app = create_app(MemoryStore(), Settings(), lambda: True)
         routes = {
-            (method.lower(), re.sub(r"<[^>]+>", "{}", rule.rule))
+            (method.lower(), re.sub(r"<(?:\w+:)?\w+>", "{}", rule.rule))
             for rule in app.url_map.iter_rules()
             for method in rule.methods - {"HEAD", "OPTIONS"}
         }

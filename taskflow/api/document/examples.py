@@ -12,6 +12,7 @@ from taskflow.api.queues import Queue
 from taskflow.model.event import TaskEvent
 from taskflow.model.flow import HostLimits, Rate
 from taskflow.model.outcome import ErrorType, Response
+from taskflow.model.schedule import Missed, Schedule
 from taskflow.model.statistics import Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
 
@@ -66,6 +67,16 @@ ENDED_EVENT: Final = TaskEvent(
     queue="default",
     attempt=1,
     at=_FINISHED,
+)
+SCHEDULE: Final = Schedule(
+    name="reports",
+    cron="30 6 * * MON-FRI",
+    timezone="Europe/Berlin",
+    task=msgspec.Raw(msgspec.json.encode({"payload": URL})),
+    missed=Missed.ONCE,
+    created_at=_CREATED,
+    updated_at=_CREATED,
+    next_at=dt.datetime(2026, 11, 25, 5, 30, tzinfo=dt.UTC),
 )
 ATTEMPT: Final = AttemptRecord(
     number=1,

@@ -32,12 +32,14 @@ from taskflow.api.queues import Queue
 from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
 from taskflow.api.reading.queue import HostLimitsRequest, QueueRequest, RateRequest
+from taskflow.api.reading.schedule import ScheduleRequest, TaskTemplate
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
 from taskflow.model.flow import Hold, HostLimits, Rate
 from taskflow.model.options import Backoff
 from taskflow.model.request import RequestPayload
+from taskflow.model.schedule import Schedule
 from taskflow.model.statistics import (
     Ended,
     QueueStatistics,
@@ -49,17 +51,13 @@ from taskflow.model.task import AttemptRecord, Task
 Json: TypeAlias = dict[str, Any]
 
 _SENT: Final = (
-    TaskRequest,
-    RequestPayload,
-    Backoff,
-    ManyRequest,
-    QueueRequest,
-    HostLimitsRequest,
-    RateRequest,
+    *(TaskRequest, RequestPayload, Backoff, ManyRequest),
+    *(QueueRequest, HostLimitsRequest, RateRequest),
+    *(TaskTemplate, ScheduleRequest),
 )
 _SHOWN: Final = (
     *(Task, TaskFields, TaskEvent, AttemptRecord, outcome.Response, problems.Problem, Fault),
-    *(Added, Refused, Summary, ManyMoved, Broken),
+    *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
     *(Queue, HostLimits, Rate, Hold),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
 )
@@ -89,6 +87,7 @@ def document(*, has_keys: bool) -> Json:
         "tags": [
             {"name": "tasks", "description": "Hand in URLs, read what became of them."},
             {"name": "queues", "description": "Pace what goes out."},
+            {"name": "schedules", "description": "Have tasks handed in by the clock."},
             {"name": "events", "description": "Watch tasks as they go."},
             {"name": "health", "description": "For those who watch over the service."},
         ],
@@ -312,6 +311,11 @@ def _components() -> Json:
         _make_whole(components[kind.__name__], kind)
     _forbid_both(components["TaskRequest"], "run_at", "delay")
     _demand_one(components["ManyRequest"], FILTERS, "all")
+    _forbid_both(components["ScheduleRequest"], "cron", "start_at")
+    components["ScheduleRequest"]["oneOf"] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+        for name in ("cron", "every")
+    ]
     for name in ("Task", "TaskFields"):  # to stores a result is text
         components[name]["properties"]["result"] |= {
             "anyOf": [_schema(outcome.Response), {"type": "null"}]

@@ -23,6 +23,7 @@ from taskflow.api.document.examples import (
     ENDED_EVENT,
     PENDING,
     QUEUE,
+    SCHEDULE,
     STATISTICS,
     TASK_ID,
     TOLD,
@@ -40,9 +41,11 @@ from taskflow.api.reading.new_task import TaskRequest, TaskRequests
 from taskflow.api.reading.page import PageRequest, ShowRequest, cursor_of
 from taskflow.api.reading.prefer import WaitRequest
 from taskflow.api.reading.queue import QueueRequest
+from taskflow.api.reading.schedule import ScheduleRequest, SchedulesRequest
 from taskflow.api.statistics import StatisticsRequest
 from taskflow.model.event import TaskEvent
 from taskflow.model.outcome import ErrorType
+from taskflow.model.schedule import Schedule, ScheduleName
 from taskflow.model.statistics import TaskStatistics
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, QueueName, Task, TaskStatus
 
@@ -251,7 +254,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     ),
     HTTPStatus.NOT_FOUND: ProblemText(
         "No task has this id, or it is no id at all; or the task has no result that could be asked "
-        "for; or there is no queue of this name.",
+        "for; or no queue or schedule has this name.",
         "There is no task with this id.",
     ),
     HTTPStatus.REQUEST_TIMEOUT: ProblemText(
@@ -261,6 +264,10 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     HTTPStatus.CONFLICT: ProblemText(
         "The task stands so that this cannot be done to it.",
         "cannot cancel a task that is COMPLETED",
+    ),
+    HTTPStatus.PRECONDITION_FAILED: ProblemText(
+        "There is a schedule with this name, and `If-None-Match: *` says not to replace it.",
+        "There is a schedule with this name; without If-None-Match it would be replaced.",
     ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ProblemText(
         "The body is larger than the setting `TASKFLOW_MAX_BODY_BYTES` says.",
@@ -323,6 +330,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
 
 _ID_IN_PATH: Final = Parameter("id", "The task's id, as its POST gave it.", uuid.UUID, TASK_ID)
 _QUEUE_IN_PATH: Final = Parameter("name", "The name of the queue.", QueueName, "mail")
+_NAME_IN_PATH: Final = Parameter("name", "What the schedule goes by.", ScheduleName, SCHEDULE.name)
 _HEALTHY: Final = "ok\n"
 # What a POST that asks for no body may be answered with.
 _BY_HAND: Final = (
@@ -842,6 +850,114 @@ OPERATIONS: Final = (
             example=STATISTICS,
         ),
         problems=(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="put",
+        path="/schedules/{name}",
+        name="putSchedule",
+        group="schedules",
+        summary="Make or replace a schedule",
+        description="All of it is put in the place of what was there. A schedule that is handed in "
+        "again with the same times keeps them, also those it has not dealt with yet.",
+        path_parameters=(_NAME_IN_PATH,),
+        fields=(Parameter("If-None-Match", "`*` does not replace one.", Literal["*"], "*"),),
+        body=ScheduleRequest,
+        body_examples={
+            "cron": {
+                "cron": SCHEDULE.cron,
+                "timezone": SCHEDULE.timezone,
+                "task": {"payload": URL},
+            },
+            "every": {"every": 300, "missed": "skip", "task": {"payload": URL, "queue": "mail"}},
+            "conditional": {"every": 60, "conditional": True, "task": {"payload": URL}},
+        },
+        answer=Answer(description="The schedule.", kind=Schedule, example=SCHEDULE),
+        others=(
+            Answer(
+                status=HTTPStatus.CREATED,
+                description="The schedule, which is new.",
+                kind=Schedule,
+                example=SCHEDULE,
+                fields=(Parameter("Location", "Where it is.", str, f"/schedules/{SCHEDULE.name}"),),
+            ),
+        ),
+        problems=(
+            HTTPStatus.REQUEST_TIMEOUT,
+            HTTPStatus.PRECONDITION_FAILED,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/schedules",
+        name="listSchedules",
+        group="schedules",
+        summary="List schedules by name",
+        description="By pages; `Link` says whether there is a next one.",
+        query=SchedulesRequest,
+        query_examples={"limit": 20, "cursor": SCHEDULE.name},
+        answer=Answer(
+            description="A page.",
+            kind=list[Schedule],
+            example=[SCHEDULE],
+            fields=(
+                Parameter(
+                    "Link",
+                    "Leads to the next page, if there is one.",
+                    str,
+                    f'</schedules?limit=20&cursor={SCHEDULE.name}>; rel="next"',
+                ),
+            ),
+        ),
+        problems=(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="get",
+        path="/schedules/{name}",
+        name="showSchedule",
+        group="schedules",
+        summary="How a schedule stands",
+        description="What it is, when it is due next, and what it did last.",
+        path_parameters=(_NAME_IN_PATH,),
+        answer=Answer(description="The schedule.", kind=Schedule, example=SCHEDULE),
+        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="delete",
+        path="/schedules/{name}",
+        name="deleteSchedule",
+        group="schedules",
+        summary="Delete a schedule",
+        description="The tasks that it made stay.",
+        path_parameters=(_NAME_IN_PATH,),
+        answer=Answer(status=HTTPStatus.NO_CONTENT, description="It is gone."),
+        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="post",
+        path="/schedules/{name}/run",
+        name="runSchedule",
+        group="schedules",
+        summary="Make a task of a schedule now",
+        description="Paused or not; its times stay as they are. A body is passed over.",
+        path_parameters=(_NAME_IN_PATH,),
+        answer=Answer(
+            status=HTTPStatus.CREATED,
+            description="The task.",
+            kind=Task,
+            example=msgspec.structs.replace(PENDING, schedule=SCHEDULE.name),
+            fields=(Parameter("Location", "Where the task is.", str, f"/tasks/{TASK_ID}"),),
+        ),
+        problems=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.REQUEST_TIMEOUT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.TOO_MANY_REQUESTS,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
     ),
     Operation(
         method="get",

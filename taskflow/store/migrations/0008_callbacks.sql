@@ -54,6 +54,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         ',"callback_url":', coalesce((task.options -> 'callback_url')::text, 'null'),
         ',"callback_id":"', task.callback_id, '"',
         ',"callback_of":null',
+        ',"schedule":', coalesce((task.options -> 'schedule')::text, 'null'),
+        ',"scheduled_at":', coalesce((task.options -> 'scheduled_at')::text, 'null'),
         ',"waiting_for":null}'
     )
 $$;

@@ -1,0 +1,107 @@
+"""The routes under ``/schedules``."""
+
+from __future__ import annotations
+
+import datetime as dt
+from http import HTTPStatus
+from typing import Final, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+from quart import Blueprint, Response, request
+
+from taskflow.api.backlog import Backlog
+from taskflow.api.bodies import check_encoding, read_body
+from taskflow.api.problems import store_in_time
+from taskflow.api.reading.schedule import (
+    SchedulesRequest,
+    known_name_of,
+    must_be_new,
+    name_of,
+    schedule_of,
+    schedules_request_of,
+)
+from taskflow.model.errors import ScheduleNotFound
+from taskflow.settings import Settings
+from taskflow.store.base import TaskStore
+
+T = TypeVar("T")
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
+    """The routes, on this store."""
+    routes = Blueprint("schedules", __name__)
+    schedules = store.schedules
+    backlog = Backlog(store, settings.max_pending)
+
+    @routes.put("/schedules/<string:name>")
+    async def put(name: str) -> Response:
+        check_encoding()
+        definition = schedule_of(
+            await read_body(),
+            name=name_of(name),
+            max_attempts=settings.max_attempts,
+            can_sign=settings.has_webhook_secrets,
+            now=dt.datetime.now(dt.UTC),
+        )
+        with store_in_time():
+            kept, is_new = await schedules.put(
+                definition, must_be_new=must_be_new(request.headers.getlist("If-None-Match"))
+            )
+        if not is_new:
+            return _json(kept)
+        response = _json(kept, HTTPStatus.CREATED)
+        response.headers["Location"] = f"/schedules/{name}"
+        return response
+
+    @routes.get("/schedules")
+    async def page() -> Response:
+        asked = schedules_request_of(dict(request.args.lists()))
+        with store_in_time():
+            found = await schedules.page(limit=asked.limit, after=asked.cursor)
+        response = _json(found.schedules)
+        if found.next_after is not None:
+            response.headers["Link"] = _link(asked, found.next_after)
+        return response
+
+    @routes.get("/schedules/<string:name>")
+    async def show(name: str) -> Response:
+        with store_in_time():
+            return _json(_found(await schedules.get(known_name_of(name))))
+
+    @routes.delete("/schedules/<string:name>")
+    async def delete(name: str) -> Response:
+        with store_in_time():
+            _found(await schedules.delete(known_name_of(name)) or None)
+        # As in by_hand: a 204 has no fields about a body.
+        response = Response(b"", status=HTTPStatus.NO_CONTENT)
+        del response.headers["Content-Type"], response.headers["Content-Length"]
+        return response
+
+    @routes.post("/schedules/<string:name>/run")
+    async def run(name: str) -> Response:
+        await read_body()
+        with store_in_time():
+            await backlog.admit(1)
+            task = _found(await schedules.run_now(known_name_of(name)))
+        response = _json(task, HTTPStatus.CREATED)
+        response.headers["Location"] = f"/tasks/{task.id}"
+        return response
+
+    return routes
+
+
+def _found(one: T | None) -> T:
+    if one is None:
+        raise ScheduleNotFound
+    return one
+
+
+def _link(asked: SchedulesRequest, after: str) -> str:
+    query = urlencode({"limit": asked.limit, "cursor": after})
+    return f'</schedules?{query}>; rel="next"'
+
+
+def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(_ENCODER.encode(document), status=status, content_type="application/json")

@@ -1,0 +1,118 @@
+-- Schedules: what people do with them, and what the clock does.
+
+-- name: clock
+SELECT now()
+
+-- name: schedule
+SELECT s.definition::text, s.anchor_at, s.next_at, s.created_at, s.updated_at, s.last_fired_at,
+       s.last_task_id, s.compared, t.status
+FROM taskflow_schedules AS s LEFT JOIN taskflow_tasks AS t ON t.id = s.last_task_id
+WHERE s.name = %(name)s
+
+-- name: hold_schedule
+SELECT definition::text, anchor_at, next_at, created_at, updated_at, last_fired_at, last_task_id,
+       compared
+FROM taskflow_schedules WHERE name = %(name)s FOR UPDATE
+
+-- name: schedules_after
+-- A page by names. The first always comes; then as many as fit the budget. One more is looked for
+-- than is given back.
+WITH next AS (
+    SELECT * FROM taskflow_schedules WHERE name > %(after)s ORDER BY name LIMIT %(limit)s + 1
+), page AS (
+    SELECT *, row_number() OVER later AS place, count(*) OVER () AS found,
+           sum(size_bytes) OVER later - size_bytes AS bytes_before
+    FROM next WINDOW later AS (ORDER BY name)
+)
+SELECT p.definition::text, p.anchor_at, p.next_at, p.created_at, p.updated_at, p.last_fired_at,
+       p.last_task_id, p.compared, t.status, p.found
+FROM page AS p LEFT JOIN taskflow_tasks AS t ON t.id = p.last_task_id
+WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s ORDER BY p.name
+
+-- name: add_schedule_if_new
+WITH added AS (
+    INSERT INTO taskflow_schedules (name, definition, size_bytes, anchor_at, next_at, created_at,
+                                    updated_at)
+    VALUES (%(name)s, %(definition)s::text::json, octet_length(%(definition)s::text), %(anchor_at)s,
+            %(next_at)s, %(created_at)s, %(updated_at)s)
+    ON CONFLICT (name) DO NOTHING
+    RETURNING name, next_at
+), told AS MATERIALIZED (
+    SELECT pg_notify('taskflow_schedules', '') FROM added WHERE next_at IS NOT NULL
+)
+SELECT name FROM added LEFT JOIN told ON true
+
+-- name: replace_schedule
+WITH replaced AS (
+    UPDATE taskflow_schedules
+    SET definition = %(definition)s::text::json, size_bytes = octet_length(%(definition)s::text),
+        anchor_at = %(anchor_at)s, next_at = %(next_at)s, updated_at = %(updated_at)s,
+        compared = %(compared)b::uuid[]
+    WHERE name = %(name)s
+    RETURNING name, next_at
+), told AS MATERIALIZED (
+    SELECT pg_notify('taskflow_schedules', '') FROM replaced WHERE next_at IS NOT NULL
+)
+SELECT name FROM replaced LEFT JOIN told ON true
+
+-- name: delete_schedule
+DELETE FROM taskflow_schedules WHERE name = %(name)s RETURNING name
+
+-- name: hold_due_schedules
+-- All is read off the rows that are locked: what stands there elsewhere in the statement may be of
+-- before another node fired them.
+WITH due AS MATERIALIZED (
+    SELECT name, definition, size_bytes, anchor_at, next_at, created_at, updated_at,
+           last_fired_at, last_task_id, compared
+    FROM taskflow_schedules
+    WHERE next_at <= now() ORDER BY next_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), few AS (
+    SELECT *, sum(size_bytes) OVER (ORDER BY next_at, name) - size_bytes AS bytes_before FROM due
+)
+SELECT definition::text, anchor_at, next_at, created_at, updated_at, last_fired_at, last_task_id,
+       compared
+FROM few WHERE bytes_before < %(budget_bytes)s ORDER BY next_at, name
+
+-- name: last_tasks
+SELECT id, status, options::text, size_bytes FROM taskflow_tasks WHERE id = ANY (%(ids)b::uuid[])
+
+-- name: results
+-- Not what is wanted of them by ->: that fails on escapes such as \u0000 anywhere in a result.
+SELECT id, result::text FROM taskflow_tasks
+WHERE id = ANY (%(ids)b::uuid[]) AND result IS NOT NULL
+
+-- name: fired_already
+-- Whoever asks holds the schedules, so that nobody else fires them meanwhile.
+SELECT f.schedule, f.at
+FROM unnest(%(names)b::text[], %(ats)b::timestamptz[]) AS t (schedule, at)
+JOIN taskflow_firings AS f ON f.schedule = t.schedule AND f.at = t.at
+
+-- name: record_firings
+INSERT INTO taskflow_firings (schedule, at, task_id)
+SELECT * FROM unnest(%(names)b::text[], %(ats)b::timestamptz[], %(task_ids)b::uuid[])
+
+-- name: move_schedules_on
+UPDATE taskflow_schedules AS s
+SET next_at = t.next_at, last_fired_at = t.last_fired_at, last_task_id = t.last_task_id
+FROM unnest(%(names)b::text[], %(next_ats)b::timestamptz[], %(last_fired_ats)b::timestamptz[],
+            %(last_task_ids)b::uuid[]) AS t (name, next_at, last_fired_at, last_task_id)
+WHERE s.name = t.name
+
+-- name: compare_with
+UPDATE taskflow_schedules SET compared = %(compared)b::uuid[] WHERE name = %(name)s
+
+-- name: next_firing
+-- In how many seconds the next schedule is due.
+SELECT extract(epoch FROM next_at - now())::float8 FROM taskflow_schedules
+WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1
+
+-- name: forget_firings
+WITH old AS (
+    SELECT schedule, at FROM taskflow_firings
+    WHERE fired_at < now() - make_interval(secs => %(age_seconds)s)
+    ORDER BY fired_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM taskflow_firings AS f USING old WHERE f.schedule = old.schedule AND f.at = old.at
+RETURNING f.schedule

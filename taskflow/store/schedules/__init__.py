@@ -1,0 +1,1 @@
+"""Schedules in a store: ``base`` says what they can do."""

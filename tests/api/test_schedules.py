@@ -1,0 +1,405 @@
+"""Schedules over HTTP: made, read, run, and refused with all that is wrong; conditional fetches."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.api.client import check_problem
+from tests.service.processes import wait_until
+
+URL = "http://127.0.0.1:9/"
+SHOWN = [
+    *("name", "cron", "every", "start_at", "timezone", "task", "missed", "conditional", "paused"),
+    *("created_at", "updated_at", "next_at", "last_fired_at", "last_task_id", "last_status"),
+]
+HOUR = {"every": 3600, "task": {"payload": URL}}
+
+
+@pytest.fixture
+def name():
+    """A name that no other test has."""
+    return f"s-{uuid.uuid4()}"
+
+
+def put(server, name: str, body: object, headers=None):
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return server.ask("PUT", f"/schedules/{name}", text, headers)
+
+
+def made(server, name: str, body: object) -> dict:
+    answer = put(server, name, body)
+    assert answer.status in (200, 201), answer
+    return answer.json
+
+
+def faults(answer) -> dict[str, str]:
+    """What is wrong, by places."""
+    problem = check_problem(answer, 422)
+    return {fault["pointer"]: fault["detail"] for fault in problem["errors"]}
+
+
+def moment(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
+
+
+class TestMade:
+    def test_a_schedule(self, server, name):
+        """201 with where it is; then it is shown as it was answered, and its task to the byte."""
+        template = b'{ "payload":"%s", "delay": 1e0 , "x": null }' % URL.encode()
+        body = b'{"cron": "30 6 * * MON-FRI", "timezone": "Europe/Berlin", "task": %s}' % template
+        answer = put(server, name, body)
+        assert answer.status == 201
+        assert answer.header("location") == f"/schedules/{name}"
+        assert list(answer.json) == SHOWN
+        assert template in answer.body
+        schedule = answer.json
+        assert (schedule["missed"], schedule["conditional"], schedule["paused"]) == (
+            *("once", False, False),
+        )
+        assert moment(schedule["next_at"]) > moment(schedule["created_at"])
+        assert server.ask("GET", f"/schedules/{name}").json == schedule
+
+    def test_replaced_whole(self, server, name):
+        """200; what is not said is not kept."""
+        made(server, name, {**HOUR, "missed": "all", "conditional": True})
+        answer = put(server, name, HOUR)
+        assert answer.status == 200
+        assert answer.header("location") is None
+        assert (answer.json["missed"], answer.json["conditional"]) == ("once", False)
+
+    def test_only_if_it_is_new(self, server, name):
+        """With If-None-Match one that is there is left alone (RFC 9110, section 13.1.2)."""
+        head = {"if-none-match": "*"}
+        assert put(server, name, HOUR, head).status == 201
+        check_problem(put(server, name, {**HOUR, "every": 5}, head), 412, "If-None-Match")
+        assert server.ask("GET", f"/schedules/{name}").json["every"] == 3600.0
+        for tags in ('"1"', "", "*, *"):
+            check_problem(put(server, name, HOUR, {"if-none-match": tags}), 422, "If-None-Match")
+
+    def test_what_was_read_can_be_handed_in(self, server, name):
+        """Also what only TaskFlow says of it; the times stay."""
+        schedule = made(server, name, HOUR)
+        again = made(server, name, schedule)
+        assert again == {**schedule, "updated_at": again["updated_at"]}
+
+    def test_a_start(self, server, name):
+        """The first of the times, and where the others are counted from."""
+        ahead = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
+        schedule = made(server, name, {**HOUR, "start_at": ahead.isoformat()})
+        assert moment(schedule["next_at"]) == moment(schedule["start_at"]) == ahead
+
+    def test_paused(self, server, name):
+        """It has no next time, until it is resumed."""
+        assert made(server, name, {**HOUR, "paused": True})["next_at"] is None
+        assert made(server, name, HOUR)["next_at"] is not None
+
+    def test_deleted(self, server, name):
+        """204, and then there is none."""
+        made(server, name, HOUR)
+        answer = server.ask("DELETE", f"/schedules/{name}")
+        assert (answer.status, answer.body) == (204, b"")
+        for method, path in (
+            ("DELETE", f"/schedules/{name}"),
+            ("GET", f"/schedules/{name}"),
+            ("POST", f"/schedules/{name}/run"),
+            ("GET", "/schedules/%20"),
+        ):
+            check_problem(server.ask(method, path), 404, "schedule")
+
+    @pytest.mark.parametrize("verb", ["cancel", "run", "retry"])
+    def test_verbs_are_names_like_others(self, server, verb):
+        """They stand where no name can."""
+        made(server, verb, HOUR)
+        assert server.ask("GET", f"/schedules/{verb}").json["name"] == verb
+        assert server.ask("POST", f"/schedules/{verb}/run").status == 201
+        assert server.ask("DELETE", f"/schedules/{verb}").status == 204
+
+    def test_pages(self, server):
+        """By name, led on by Link to the end."""
+        mark = uuid.uuid4().hex[:8]
+        names = sorted(f"zz-{mark}-{letter}" for letter in "aB-0_.")
+        for one in names:
+            made(server, one, HOUR)
+        found, path = [], f"/schedules?limit=4&cursor=zz-{mark}-"
+        while path:
+            answer = server.ask("GET", path)
+            assert answer.status == 200
+            found += [schedule["name"] for schedule in answer.json]
+            link = answer.header("link")
+            path = link and link[1:].partition(">")[0]
+            assert not link or link.endswith('rel="next"')
+        assert found == names
+        for one in names:
+            server.ask("DELETE", f"/schedules/{one}")
+
+
+class TestFired:
+    def test_a_time(self, server, target, name):
+        """Its task is run, and says of which schedule it is and for which time."""
+        start_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.4)
+        body = {**HOUR, "start_at": start_at.isoformat(), "task": {"payload": f"{target.url}/json"}}
+        made(server, name, body)
+        schedule = wait_until(lambda: self.fired(server, name), 5)
+        task = server.wait(schedule["last_task_id"])
+        assert (task["status"], task["schedule"]) == ("COMPLETED", name)
+        assert moment(task["scheduled_at"]) == start_at
+        assert list(task)[-3:-1] == ["schedule", "scheduled_at"]
+        assert moment(schedule["next_at"]) == start_at + dt.timedelta(hours=1)
+        shown = server.ask("GET", f"/schedules/{name}").json
+        assert shown["last_status"] == "COMPLETED"
+        assert 0 <= (moment(shown["last_fired_at"]) - start_at).total_seconds() < 3
+
+    @staticmethod
+    def fired(server, name: str) -> dict | None:
+        schedule = server.ask("GET", f"/schedules/{name}").json
+        return schedule if schedule["last_task_id"] else None
+
+    def test_run_by_hand(self, server, target, name):
+        """201 and the task; a body is passed over; the times stay, and a paused one runs, too."""
+        template = {"payload": f"{target.url}/json", "delay": 0.01, "tags": {"a": 1}}
+        schedule = made(server, name, {**HOUR, "task": template})
+        answer = server.ask("POST", f"/schedules/{name}/run", b"whatever")
+        assert answer.status == 201
+        assert answer.header("location") == f"/tasks/{answer.json['id']}"
+        assert (answer.json["schedule"], answer.json["scheduled_at"]) == (name, None)
+        task = server.wait(answer.json["id"])
+        assert (task["status"], task["tags"]) == ("COMPLETED", {"a": 1})
+        shown = server.ask("GET", f"/schedules/{name}").json
+        assert (shown["next_at"], shown["last_task_id"]) == (schedule["next_at"], task["id"])
+        made(server, name, {**HOUR, "paused": True})
+        assert server.ask("POST", f"/schedules/{name}/run").status == 201
+
+    def test_nobody_else_makes_such_a_task(self, server, name):
+        """Who says so in a POST is not believed; a task that was read can be handed in again."""
+        body = {"payload": URL, "schedule": name, "scheduled_at": "2026-11-24T06:57:50Z"}
+        answer = server.post(json.dumps(body).encode())
+        assert answer.status == 201
+        assert (answer.json["schedule"], answer.json["scheduled_at"]) == (None, None)
+
+
+class TestRefused:
+    def test_all_at_once(self, server, name):
+        """Each fault with its place, those of the task under /task."""
+        body = {
+            "cron": "61 * * * *",
+            "timezone": "Europe/Utopia",
+            "missed": "never",
+            "pasued": True,
+            "name": "other",
+            "start_at": "tomorrow",
+            "task": {"payload": {"url": URL, "mehtod": "GET"}, "priority": 1000},
+        }
+        found = faults(put(server, name, body))
+        assert set(found) == {
+            *("#/cron", "#/timezone", "#/missed", "#/pasued", "#/name", "#/start_at"),
+            *("#/task/payload/mehtod", "#/task/priority"),
+        }
+        assert "minute" in found["#/cron"]
+        assert "Europe/Berlin" in found["#/timezone"]
+        assert "skip, once, all" in found["#/missed"]
+        assert "did you mean paused?" in found["#/pasued"]
+        check_problem(server.ask("GET", f"/schedules/{name}"), 404)
+
+    @pytest.mark.parametrize(
+        ("body", "pointer", "word"),
+        [
+            ({"task": {"payload": URL}}, "#", "either cron or every"),
+            ({**HOUR, "cron": None, "every": None}, "#", "either cron or every"),
+            ({**HOUR, "cron": "* * * * *"}, "#/every", "together with cron"),
+            ({**HOUR, "every": 0.5}, "#/every", "from 1 to"),
+            ({**HOUR, "every": 1e9}, "#/every", "from 1 to"),
+            ({**HOUR, "every": "60"}, "#/every", "from 1 to"),
+            ({**HOUR, "paused": "no"}, "#/paused", "true or false"),
+            ({"cron": "0 0 30 2 *", "task": {"payload": 1}}, "#/cron", "day of the month"),
+            ({"cron": "0 0 LW * */7", "task": {"payload": 1}}, "#/cron", "never comes"),
+            ({"cron": "* * * * * *", "task": {"payload": 1}}, "#/cron", "five fields"),
+            ({"cron": "*" * 300, "task": {"payload": 1}}, "#/cron", "five fields"),
+            (
+                {"cron": "* * * * *", "start_at": "2027-01-01T00:00:00Z", "task": {"payload": 1}},
+                "#/start_at",
+                "every",
+            ),
+            ({"every": 60}, "#/task", "task is missing"),
+            ({"every": 60, "task": URL}, "#/task", "an object"),
+            ({"every": 60, "task": {}}, "#/task", "payload is missing"),
+            ({"every": 60, "task": {"payload": None}}, "#/task", "payload is null"),
+            (
+                {"every": 60, "task": {"payload": URL, "run_at": "2027-01-01T00:00:00Z"}},
+                "#/task/run_at",
+                "single moment",
+            ),
+            (
+                {"every": 60, "task": {"payload": URL, "expires_at": "2027-01-01T00:00:00Z"}},
+                "#/task/expires_at",
+                "single moment",
+            ),
+            (
+                {
+                    "every": 60,
+                    "conditional": True,
+                    "task": {"payload": {"url": URL, "body": "x"}},
+                },
+                "#/conditional",
+                "GET and HEAD",
+            ),
+            (
+                {
+                    "every": 60,
+                    "conditional": True,
+                    "task": {"payload": {"url": URL, "headers": {"if-None-match": '"1"'}}},
+                },
+                "#/task/payload/headers/if-None-match",
+                "leave it out",
+            ),
+        ],
+    )
+    def test_what_cannot_be(self, server, name, body, pointer, word):
+        """Is refused at its place, in words that say what would be taken."""
+        found = faults(put(server, name, body))
+        assert list(found) == [pointer]
+        assert word in found[pointer]
+
+    @pytest.mark.parametrize("body", [b"", b"[]", b"1", b"{", b"\xff", b'"x"'])
+    def test_what_is_no_object(self, server, name, body):
+        """400, as for a task."""
+        check_problem(put(server, name, body), 400, "cron")
+
+    def test_a_name_that_is_none(self, server):
+        """422 for one that is to be made."""
+        for name in ("-a", "a%20b", "a" * 65, "%C3%A9"):
+            check_problem(put(server, name, HOUR), 422, "letters, digits")
+
+    @pytest.mark.parametrize(
+        ("query", "word"),
+        [
+            ("limit=0", "from 1 to 1000"),
+            ("limit=1001", "from 1 to 1000"),
+            ("limit=x", "from 1 to 1000"),
+            ("cursor=%20", "cursor"),
+            ("limit=1&limit=2", "more than once"),
+            ("nane=x", "no parameter"),
+        ],
+    )
+    def test_queries(self, server, query, word):
+        """Parameters are named, with what is taken."""
+        check_problem(server.ask("GET", f"/schedules?{query}"), 422, word)
+
+    def test_a_compressed_body(self, server, name):
+        """415, as for a task."""
+        check_problem(put(server, name, HOUR, {"content-encoding": "gzip"}), 415)
+
+
+class Versions(ThreadingHTTPServer):
+    """A web server whose page has a version; it keeps what it was asked by."""
+
+    daemon_threads = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Page)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/"
+        self.version: str | None = '"1"'
+        self.date = "Thu, 26 Nov 2026 10:00:00 GMT"
+        self.repeats = True
+        self.asked: list[tuple[str | None, str | None]] = []
+        self._thread = threading.Thread(target=self.serve_forever, args=[0.01])
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class _Page(BaseHTTPRequestHandler):
+    server: Versions
+    timeout = 10
+
+    def do_GET(self) -> None:
+        asked = self.headers["If-None-Match"], self.headers["If-Modified-Since"]
+        self.server.asked.append(asked)
+        version = self.server.version
+        is_known = version is not None and asked[0] == version
+        self.send_response(304 if is_known else 200)
+        if version and (self.server.repeats or not is_known):
+            self.send_header("ETag", version)
+            self.send_header("Last-Modified", self.server.date)
+        if not is_known:
+            self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"" if is_known else b"hello")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class TestConditional:
+    @pytest.fixture
+    def page(self):
+        with Versions() as page:
+            yield page
+
+    def run(self, server, name: str) -> dict:
+        answer = server.ask("POST", f"/schedules/{name}/run")
+        assert answer.status == 201
+        return server.wait(answer.json["id"])
+
+    @pytest.mark.parametrize("repeats", [True, False])
+    def test_what_has_not_changed(self, server, page, name, repeats):
+        """COMPLETED with not_modified, again and again, until it changes."""
+        page.repeats = repeats
+        made(server, name, {**HOUR, "conditional": True, "task": {"payload": page.url}})
+        first = self.run(server, name)
+        assert first["result"]["result"] == "hello"
+        assert "not_modified" not in first["result"]
+        for _ in range(3):
+            task = self.run(server, name)
+            assert (task["status"], task["error"]) == ("COMPLETED", None)
+            assert task["result"]["not_modified"] is True
+            assert (task["result"]["status_code"], task["result"]["size"]) == (304, 0)
+        page.version = '"2"'
+        changed = self.run(server, name)
+        assert changed["result"]["result"] == "hello"
+        assert "not_modified" not in changed["result"]
+        assert self.run(server, name)["result"]["not_modified"] is True
+        date = page.date
+        assert page.asked == [
+            (None, None),
+            *[('"1"', date)] * 4,
+            ('"2"', date),
+        ]
+
+    def test_a_target_that_says_nothing_of_versions(self, server, page, name):
+        """Is asked for all of it each time."""
+        page.version = None
+        made(server, name, {**HOUR, "conditional": True, "task": {"payload": page.url}})
+        for _ in range(2):
+            assert self.run(server, name)["result"]["result"] == "hello"
+        assert page.asked == [(None, None)] * 2
+
+    def test_one_that_is_not_conditional(self, server, page, name):
+        """Asks for all of it; and an answer of 304 that nobody asked for is a failure."""
+        made(server, name, {**HOUR, "task": {"payload": page.url}})
+        for _ in range(2):
+            assert self.run(server, name)["status"] == "COMPLETED"
+        assert page.asked == [(None, None)] * 2
+        headers = {"If-None-Match": '"1"'}
+        template = {"payload": {"url": page.url, "headers": headers}}
+        made(server, name, {**HOUR, "task": template})
+        task = self.run(server, name)
+        assert (task["status"], task["error_type"]) == ("FAILED", "http_status")
+
+    def test_with_statuses_of_its_own(self, server, page, name):
+        """304 is success all the same, for it was asked for."""
+        template = {"payload": {"url": page.url}, "success_on": [200]}
+        made(server, name, {**HOUR, "conditional": True, "task": template})
+        self.run(server, name)
+        assert self.run(server, name)["result"]["not_modified"] is True

@@ -1,0 +1,185 @@
+"""Schedules that are fired by an engine: on the virtual clock."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+import pytest
+import structlog.testing
+import trio
+
+from taskflow.engine.outage import Outage
+from taskflow.engine.scheduling import LONGEST_SLEEP_SECONDS, fire_schedules
+from taskflow.engine.worker import conditions
+from taskflow.model.errors import StoreUnavailable
+from taskflow.model.options import TaskOptions
+from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
+from taskflow.model.task import NewTask, TaskStatus
+from taskflow.store.schedules.base import Fired
+from taskflow.store.schedules.memory import MemorySchedules
+
+PERIOD = 600.0
+
+
+def definition(name: str = "one", *, path: str = "0", **fields) -> ScheduleDefinition:
+    payload = msgspec.Raw(b'"http://target/%s"' % path.encode())
+    timing = {key: fields.pop(key) for key in ("cron", "every", "timezone") if key in fields}
+    return ScheduleDefinition(
+        name=name, timing=Timing(**timing), task=payload, template=NewTask(payload), **fields
+    )
+
+
+class CountingSchedules(MemorySchedules):
+    """Tells how often it was looked at, and fails when told to."""
+
+    def __init__(self, store) -> None:
+        super().__init__(add=store._add, find=store._as_handed_in, now=store._now)
+        self.looks = 0
+        self.is_away = False
+        self.refused: dict[str, str] = {}
+
+    async def fire_due(self, *, limit):
+        self.looks += 1
+        if self.is_away:
+            await trio.lowlevel.checkpoint()
+            raise StoreUnavailable
+        fired = await super().fire_due(limit=limit)
+        return Fired(fired.schedules, fired.tasks, self.refused)
+
+    async def seconds_to_next(self):
+        seconds = await super().seconds_to_next()
+        return -1.0 if self.refused else seconds
+
+
+@pytest.fixture
+async def bench(autojump_clock, new_bench):
+    bench = new_bench()
+    bench.schedules = bench.store._schedules = CountingSchedules(bench.store)
+    return bench
+
+
+async def test_each_time_runs_a_task(autojump_clock, bench, nursery):
+    """On the moment, one period after the other."""
+    nursery.start_soon(bench.engine.run)
+    await bench.schedules.put(definition(every=PERIOD))
+    began = trio.current_time()
+    await trio.sleep(3.5 * PERIOD)
+    started = [at - began for at, _ in bench.fetcher.started]
+    assert started == pytest.approx([PERIOD, 2 * PERIOD, 3 * PERIOD], abs=0.01)
+    assert await bench.statuses() == {"COMPLETED": 3}
+    tasks = (await bench.store.page(limit=9)).tasks
+    assert {task.schedule for task in tasks} == {"one"}
+    gaps = {task.scheduled_at.replace(microsecond=0) for task in tasks}
+    assert len(gaps) == 3
+
+
+async def test_cron_goes_by_the_minute(autojump_clock, bench, nursery):
+    """Each time is a whole minute, by the clock of its zone."""
+    nursery.start_soon(bench.engine.run)
+    await bench.schedules.put(definition(cron="*/20 * * * *", timezone="Asia/Kathmandu"))
+    await trio.sleep(3600)
+    tasks = (await bench.store.page(limit=99)).tasks
+    assert len(tasks) == 3
+    # A quarter of an hour off all others: 5:45 before UTC.
+    assert {task.scheduled_at.minute for task in tasks} == {15, 35, 55}
+    assert {task.scheduled_at.second for task in tasks} == {0}
+
+
+async def test_nothing_is_looked_for_between_times(autojump_clock, bench, nursery):
+    """A thousand schedules are one sleep; only the clock is trusted no longer than so long."""
+    for number in range(1000):
+        await bench.schedules.put(definition(f"s{number}", every=PERIOD))
+    nursery.start_soon(
+        partial(fire_schedules, store=bench.store, outage=Outage(), poll_seconds=2.0)
+    )
+    await trio.sleep(0.5 * PERIOD)
+    assert bench.schedules.looks <= 0.5 * PERIOD / LONGEST_SLEEP_SECONDS + 3
+    await trio.sleep(0.6 * PERIOD)
+    assert sum((await bench.statuses()).values()) == 1000
+
+
+async def test_a_change_wakes_it_up(autojump_clock, bench, nursery):
+    """What is due earlier than anything before is fired in time; so is what was put off."""
+    nursery.start_soon(bench.engine.run)
+    await bench.schedules.put(definition(every=PERIOD))
+    await trio.sleep(1)
+    await bench.schedules.put(definition("two", every=5.0))
+    began = trio.current_time()
+    await trio.sleep(5.5)
+    assert [at - began for at, _ in bench.fetcher.started] == pytest.approx([5.0], abs=0.01)
+    await bench.schedules.put(definition("two", every=5.0, paused=True))
+    await trio.sleep(100)
+    assert len(bench.fetcher.started) == 1
+
+
+async def test_several_nodes_fire_each_time_once(autojump_clock, bench, nursery):
+    """On one store; and a node that ends leaves the times to come to the others."""
+    second = bench.new_engine()
+    nursery.start_soon(bench.engine.run)
+    nursery.start_soon(second.run)
+    for number in range(20):
+        await bench.schedules.put(definition(f"s{number}", every=10.0))
+    await trio.sleep(30.5)
+    bench.engine.shut_down(drain_seconds=0.0)
+    await trio.sleep(30)
+    tasks = (await bench.store.page(limit=999)).tasks
+    assert len(tasks) == 20 * 6
+    assert len({(task.schedule, task.scheduled_at) for task in tasks}) == 20 * 6
+
+
+@pytest.mark.parametrize(("missed", "count"), [("skip", 0), ("once", 1), ("all", 5)])
+async def test_after_a_standstill(autojump_clock, bench, nursery, missed, count):
+    """What came to pass while no engine ran is done as the schedule says."""
+    await bench.schedules.put(definition(every=PERIOD, missed=Missed(missed)))
+    await trio.sleep(5.5 * PERIOD)
+    nursery.start_soon(bench.engine.run)
+    await trio.sleep(60)
+    assert len(bench.fetcher.started) == count
+    await trio.sleep(0.5 * PERIOD)
+    assert len(bench.fetcher.started) == count + 1
+
+
+async def test_while_the_store_is_away(autojump_clock, bench, nursery):
+    """It is asked now and then, and afterwards what is due is fired."""
+    nursery.start_soon(bench.engine.run)
+    await bench.schedules.put(definition(every=10.0))
+    await trio.sleep(5)
+    bench.schedules.is_away, looks = True, bench.schedules.looks
+    await trio.sleep(20)
+    assert bench.schedules.looks - looks <= 20 / bench.settings.poll_seconds + 1
+    bench.schedules.is_away = False
+    await trio.sleep(3)
+    assert len(bench.fetcher.started) == 2
+
+
+async def test_what_cannot_be_told_here_is_left_to_others(autojump_clock, bench, nursery):
+    """It stays due, and is looked at once a second; the log has it once."""
+    bench.schedules.refused = {"one": "no such zone"}
+    nursery.start_soon(
+        partial(fire_schedules, store=bench.store, outage=Outage(), poll_seconds=2.0)
+    )
+    with structlog.testing.capture_logs() as events:
+        await trio.sleep(10)
+    assert 9 <= bench.schedules.looks <= 11
+    assert [(one["schedule"], one["reason"]) for one in events] == [("one", "no such zone")]
+
+
+async def test_a_task_that_failed_does_not_stop_a_schedule(autojump_clock, bench, nursery):
+    """The next time makes the next task."""
+    nursery.start_soon(bench.engine.run)
+    await bench.schedules.put(definition(every=10.0, path="404"))
+    await trio.sleep(25)
+    assert await bench.statuses() == {"FAILED": 2}
+    assert (await bench.schedules.get("one")).last_status is TaskStatus.FAILED
+
+
+def test_fields_of_a_conditional_fetch():
+    """Those that are known, and no others (RFC 9110, section 13.1)."""
+    assert conditions(TaskOptions()) == ()
+    options = TaskOptions(if_none_match='W/"1"', if_modified_since="Thu, 26 Nov 2026 10:00:00 GMT")
+    assert conditions(options) == (
+        ("If-None-Match", 'W/"1"'),
+        ("If-Modified-Since", "Thu, 26 Nov 2026 10:00:00 GMT"),
+    )
+    assert conditions(TaskOptions(if_none_match='"1"')) == (("If-None-Match", '"1"'),)

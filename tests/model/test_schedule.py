@@ -1,0 +1,400 @@
+"""When schedules are due: compared with what clocks on walls show, minute by minute."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import zoneinfo
+
+import msgspec
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from taskflow.model.schedule import (
+    GRACE_SECONDS,
+    KeptSchedule,
+    Missed,
+    ScheduleDefinition,
+    Timing,
+    TimingError,
+    check,
+    due,
+    is_zone,
+    last_times,
+    next_time,
+    placed,
+)
+from taskflow.model.task import NewTask
+
+NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)
+MINUTE = dt.timedelta(minutes=1)
+BERLIN = "Europe/Berlin"
+# Clocks go forward at 2:00 to 3:00, and back at 3:00 to 2:00.
+GAP = dt.date(2027, 3, 28)
+OVERLAP = dt.date(2027, 10, 31)
+
+
+def utc(*parts: int) -> dt.datetime:
+    return dt.datetime(*parts, tzinfo=dt.UTC)
+
+
+def definition(missed: Missed = Missed.ONCE, **timing) -> ScheduleDefinition:
+    payload = msgspec.Raw(b"1")
+    return ScheduleDefinition(
+        name="one",
+        timing=Timing(**timing),
+        task=payload,
+        template=NewTask(payload),
+        missed=missed,
+    )
+
+
+def times(timing: Timing, since: dt.datetime, until: dt.datetime) -> list[dt.datetime]:
+    """All after a moment, one after the other."""
+    found, at = [], since
+    while (at := next_time(timing, anchor_at=since, after=at)) is not None and at <= until:
+        found.append(at)
+    return found
+
+
+def in_berlin(cron: str, day: dt.date) -> list[str]:
+    """The times of a day by the clock there, with how far that is from UTC."""
+    zone = zoneinfo.ZoneInfo(BERLIN)
+    midnight = dt.datetime.combine(day, dt.time(), tzinfo=zone)
+    since = midnight.astimezone(dt.UTC) - MINUTE
+    end = (midnight + dt.timedelta(days=1)).astimezone(dt.UTC) - MINUTE
+    found = times(Timing(cron=cron, timezone=BERLIN), since, end)
+    return [at.astimezone(zone).strftime("%H:%M%z")[:8] for at in found]
+
+
+class TestDaylightSaving:
+    @pytest.mark.parametrize(
+        ("cron", "expected"),
+        [
+            ("30 2 * * *", ["03:00+02"]),
+            ("0,30 2 * * *", ["03:00+02"]),
+            ("30 1,2,3 * * *", ["01:30+01", "03:00+02", "03:30+02"]),
+            ("0 3 * * *", ["03:00+02"]),
+            ("*/30 2 * * *", []),
+            ("30 * * * *", ["00:30+01", "01:30+01", *(f"{h:02}:30+02" for h in range(3, 24))]),
+        ],
+    )
+    def test_clocks_go_forward(self, cron, expected):
+        """What names a time of day that is skipped comes after the gap; what has a * does not."""
+        assert in_berlin(cron, GAP) == expected
+
+    @pytest.mark.parametrize(
+        ("cron", "expected"),
+        [
+            ("30 2 * * *", ["02:30+02"]),
+            ("30 1,2,3 * * *", ["01:30+02", "02:30+02", "03:30+01"]),
+            ("*/30 2 * * *", ["02:00+02", "02:30+02", "02:00+01", "02:30+01"]),
+            ("0 * * * *", ["00:00+02", "01:00+02", "02:00+02"]),
+        ],
+    )
+    def test_clocks_go_back(self, cron, expected):
+        """What names a time of day comes once, the first time; what has a * comes both times."""
+        assert in_berlin(cron, OVERLAP)[: len(expected)] == expected
+        hours = [text[:2] for text in in_berlin(cron, OVERLAP)]
+        assert hours.count("02") == sum(text.startswith("02") for text in in_berlin(cron, OVERLAP))
+
+    def test_every_does_not_know_of_clocks(self):
+        """Its times are as far apart on such a day as on any other."""
+        timing = Timing(every=3600.0, timezone=BERLIN)
+        found = times(timing, utc(2027, 3, 27, 23), utc(2027, 3, 28, 23))
+        assert len(found) == 24
+        assert {b - a for a, b in itertools.pairwise(found)} == {dt.timedelta(hours=1)}
+
+    def test_what_is_past_in_the_second_pass_of_an_hour(self):
+        """A schedule that is looked at there finds no time that is past, whichever way it looks."""
+        timing = Timing(cron="30 2 * * *", timezone=BERLIN)
+        in_second_pass = utc(2027, 10, 31, 1, 10)  # 2:10 by the clock, for the second time
+        assert next_time(timing, anchor_at=NOW, after=in_second_pass) == utc(2027, 11, 1, 1, 30)
+        assert last_times(timing, anchor_at=NOW, since=NOW, until=in_second_pass, limit=2) == [
+            utc(2027, 10, 30, 0, 30),
+            utc(2027, 10, 31, 0, 30),
+        ]
+
+
+# Berlin; half an hour in place of one; clocks that go forward at midnight; an hour earlier than
+# midnight twice; none at all.
+LORD_HOWE = "Australia/Lord_Howe"
+ZONES = [BERLIN, LORD_HOWE, "America/Santiago", "Atlantic/Azores", "Asia/Kolkata"]
+CHANGES = {
+    BERLIN: [utc(2027, 3, 28, 1), utc(2027, 10, 31, 1)],
+    LORD_HOWE: [utc(2027, 4, 3, 15), utc(2027, 10, 2, 15, 30)],
+    "America/Santiago": [utc(2027, 4, 4, 3), utc(2027, 9, 5, 4)],
+    "Atlantic/Azores": [utc(2027, 3, 28, 1), utc(2027, 10, 31, 1)],
+    "Asia/Kolkata": [utc(2027, 1, 1)],
+}
+field = {
+    "minute": st.sampled_from(["0", "30", "15,45", "0-10", "59", "*/20", "*", "7/15"]),
+    "hour": st.sampled_from(["0", "1", "2", "1,2,3", "23", "0-4", "*/2", "*", "3/6"]),
+    "day": st.sampled_from(["*", "*", "*", "1-31", "L", "28", "*/2"]),
+    "weekday": st.sampled_from(["*", "*", "0", "SUN,MON", "1-5"]),
+}
+
+
+def members(text: str, least: int, greatest: int) -> set[int]:
+    """The numbers that a field stands for."""
+    found: set[int] = set()
+    for part in text.split(","):
+        span, _, step = part.partition("/")
+        if span == "*":
+            first, last = least, greatest
+        else:
+            low, _, high = span.partition("-")
+            first = int(low)
+            last = int(high) if high else (greatest if step else first)
+        found.update(range(first, last + 1, int(step or 1)))
+    return found
+
+
+def on_the_wall(cron: str, zone_name: str, since: dt.datetime, until: dt.datetime):
+    """The times of an expression as ``man 8 cron`` of Debian has them, by looking each minute."""
+    minute, hour, day, _, weekday = cron.split()
+    zone = zoneinfo.ZoneInfo(zone_name)
+    minutes, hours = members(minute, 0, 59), members(hour, 0, 23)
+    weekdays = members(weekday.replace("SUN", "0").replace("MON", "1"), 0, 6)
+    days = set() if day == "L" else members(day, 1, 31)
+    is_either = not (day.startswith("*") or weekday.startswith("*"))
+
+    def is_wanted(wall: dt.datetime) -> bool:
+        last = (wall.replace(day=1) + dt.timedelta(days=32)).replace(day=1) - dt.timedelta(days=1)
+        is_day = wall.day == last.day if day == "L" else wall.day in days
+        is_weekday = wall.isoweekday() % 7 in weekdays
+        is_right_day = is_day or is_weekday if is_either else is_day and is_weekday
+        return is_right_day and wall.hour in hours and wall.minute in minutes
+
+    found = set()
+    if minute.startswith("*") or hour.startswith("*"):
+        at = since
+        while (at := at + MINUTE) <= until:
+            if is_wanted(at.astimezone(zone).replace(tzinfo=None)):
+                found.add(at)
+        return sorted(found)
+    wall = (since.astimezone(zone).replace(tzinfo=None)) - dt.timedelta(hours=3)
+    while wall < until.astimezone(zone).replace(tzinfo=None) + dt.timedelta(hours=3):
+        if is_wanted(wall):
+            shown = wall
+            # One that the clock does not show comes with the first one after it that it does.
+            while (
+                shown.replace(tzinfo=zone).astimezone(dt.UTC).astimezone(zone).replace(tzinfo=None)
+                != shown
+            ):
+                shown += MINUTE
+            found.add(shown.replace(tzinfo=zone).astimezone(dt.UTC))
+        wall += MINUTE
+    return sorted(at for at in found if since < at <= until)
+
+
+crons = st.builds(
+    "{} {} {} * {}".format, field["minute"], field["hour"], field["day"], field["weekday"]
+)
+
+
+@given(cron=crons, zone=st.sampled_from(ZONES), change=st.integers(0, 1), shift=st.integers(0, 600))
+@example(cron="15 2 * * *", zone=LORD_HOWE, change=1, shift=0)
+@example(cron="30 2 * * *", zone=BERLIN, change=1, shift=30)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_times_are_those_that_clocks_show(cron, zone, change, shift):
+    """Around the changes of clocks in all kinds of zones, from wherever it is looked."""
+    # There cronsim 2.8 passes over some times with a *, for it goes on by whole hours.
+    assume(zone != LORD_HOWE or not any(part.startswith("*") for part in cron.split()[:2]))
+    at = CHANGES[zone][change % len(CHANGES[zone])]
+    since, until = at - dt.timedelta(hours=9, minutes=shift), at + dt.timedelta(hours=20)
+    timing = Timing(cron=cron, timezone=zone)
+    expected = on_the_wall(cron, zone, since, until)
+    assert times(timing, since, until) == expected
+    back = last_times(timing, anchor_at=since, since=since + MINUTE, until=until, limit=10_000)
+    assert back == [at for at in expected if at >= since + MINUTE]
+    middle = at + dt.timedelta(minutes=shift % 90 - 30)
+    until_then = [at for at in expected if since + MINUTE <= at <= middle]
+    assert (
+        last_times(timing, anchor_at=since, since=since + MINUTE, until=middle, limit=3)
+        == until_then[-3:]
+    )
+    if later := [at for at in expected if at > middle]:
+        assert next_time(timing, anchor_at=since, after=middle) == later[0]
+
+
+@given(
+    every=st.floats(1, 1e6),
+    after_seconds=st.floats(-1e7, 1e8),
+    count=st.integers(1, 50),
+)
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_every_never_drifts(every, after_seconds, count):
+    """Each time is a whole number of distances from the first one, to the microsecond."""
+    timing = Timing(every=every)
+    after = NOW + dt.timedelta(seconds=after_seconds)
+    following = next_time(timing, anchor_at=NOW, after=after)
+    step = dt.timedelta(microseconds=round(every * 1e6))
+    assert following > after
+    assert following >= NOW
+    assert (following - NOW) % step == dt.timedelta()
+    assert following == NOW or following - step <= after
+    until = following + step * (count - 1)
+    found = last_times(timing, anchor_at=NOW, since=following, until=until, limit=1000)
+    assert found == [following + step * number for number in range(count)]
+
+
+class TestExpressions:
+    @pytest.mark.parametrize(
+        ("cron", "word"),
+        [
+            ("60 * * * *", "minute"),
+            ("* 24 * * *", "hour"),
+            ("* * 0 * *", "day of the month"),
+            ("* * * 13 *", "month"),
+            ("* * * * 8", "day of the week"),
+            ("* * * * FOO", "day of the week"),
+            ("*/0 * * * *", "minute"),
+            ("5-1 * * * *", "minute"),
+            ("* * * *", "five fields"),
+            ("0 * * * * *", "five fields"),
+            ("@daily", "five fields"),
+            ("", "five fields"),
+            ("٣ * * * *", "five fields"),
+            ("0 0 30 2 *", "day"),
+            ("0 0 31 4,6 *", "day"),
+            ("0 0 LW * */7", "never comes"),
+        ],
+    )
+    def test_what_cannot_be(self, cron, word):
+        """Is told, with the field that it is about."""
+        with pytest.raises(TimingError, match=word) as caught:
+            check(Timing(cron=cron), NOW)
+        assert caught.value.field == "cron"
+
+    @pytest.mark.parametrize(
+        ("cron", "expected"),
+        [
+            ("0 0 29 2 *", utc(2028, 2, 29)),
+            ("0 0 L * *", utc(2026, 11, 30)),
+            ("0 0 LW 1 *", utc(2027, 1, 29)),
+            ("0 0 * * 5L", utc(2026, 12, 25)),
+            ("0 0 * * 1#2", utc(2026, 12, 14)),
+            ("0 0 1 jan *", utc(2027, 1, 1)),
+            ("0 0 13 * FRI", utc(2026, 12, 4)),
+            ("0 0 1-7 * */7", utc(2026, 12, 6)),
+            ("0  0 1 1  7", utc(2027, 1, 1)),
+        ],
+    )
+    def test_what_can(self, cron, expected):
+        """Names, the last days of months, and days by their number among their like."""
+        timing = Timing(cron=cron)
+        check(timing, NOW)
+        assert next_time(timing, anchor_at=NOW, after=NOW) == expected
+
+    @given(st.text("0123456789*/,-#LW MONJAN", max_size=30))
+    @settings(max_examples=200, deadline=None, derandomize=True)
+    def test_whatever_is_sent(self, cron):
+        """There is a next time, or it is said what is wrong."""
+        timing = Timing(cron=cron)
+        try:
+            check(timing, NOW)
+        except TimingError:
+            return
+        assert next_time(timing, anchor_at=NOW, after=NOW) > NOW
+
+    @pytest.mark.parametrize(
+        "name",
+        ["Europe/Utopia", "Europe", "../UTC", "localtime", "right/UTC", "tzdata.zi", "", "a" * 300],
+    )
+    def test_what_is_no_zone(self, name):
+        """Nor a folder of zones, nor a clock that counts leap seconds, nor this machine's."""
+        assert not is_zone(name)
+        with pytest.raises(TimingError):
+            check(Timing(cron="* * * * *", timezone=name), NOW)
+
+    def test_seconds_of_the_day_do_not_matter(self):
+        """A time is the first moment of its minute."""
+        timing = Timing(cron="0 12 * * *")
+        before = NOW - dt.timedelta(microseconds=1)
+        assert next_time(timing, anchor_at=NOW, after=before) == NOW
+        assert next_time(timing, anchor_at=NOW, after=NOW) == NOW + dt.timedelta(days=1)
+
+
+class TestWhatIsMissed:
+    def late(self, missed: Missed, seconds: float, **timing) -> tuple[list[float], float]:
+        """How late those are that are fired now, and in how many seconds the next one comes.
+
+        The schedule was not looked at for so long.
+        """
+        kept = placed(definition(missed, **timing), None, NOW - dt.timedelta(seconds=seconds))
+        found = due(kept, NOW)
+        return (
+            [(NOW - at).total_seconds() for at in found.times],
+            (found.next_at - NOW).total_seconds(),
+        )
+
+    @pytest.mark.parametrize("missed", Missed)
+    def test_what_is_in_time_is_fired(self, missed):
+        """Up to a minute late, each of the times."""
+        assert self.late(missed, 50.0, every=20.0) == ([30.0, 10.0], 10.0)
+        assert self.late(missed, GRACE_SECONDS + 30.0, every=30.0)[0] == [60.0, 30.0, 0.0]
+
+    def test_skip(self):
+        """What is later than that is passed over."""
+        assert self.late(Missed.SKIP, 500.0, every=100.0) == ([0.0], 100.0)
+        assert self.late(Missed.SKIP, 590.0, every=100.0) == ([], 10.0)
+        assert self.late(Missed.SKIP, 7200.0, every=86_400.0) == ([], 79_200.0)
+
+    def test_once(self):
+        """The last one stands for all, or one that is due in time."""
+        assert self.late(Missed.ONCE, 590.0, every=100.0) == ([90.0], 10.0)
+        assert self.late(Missed.ONCE, 500.0, every=100.0) == ([0.0], 100.0)
+
+    def test_all(self):
+        """Each, but no more than a hundred."""
+        assert self.late(Missed.ALL, 590.0, every=100.0)[0] == [490.0, 390.0, 290.0, 190.0, 90.0]
+        fired, ahead = self.late(Missed.ALL, 1e8 - 10.0, every=1000.0)
+        assert fired == [990.0 + 1000.0 * number for number in range(99, -1, -1)]
+        assert ahead == 10.0
+
+    def test_all_by_an_expression(self):
+        """A year of minutes is not walked through."""
+        fired, ahead = self.late(Missed.ALL, 365 * 86_400.0, cron="* * * * *")
+        assert fired == [60.0 * number for number in range(99, -1, -1)]
+        assert ahead == 60.0
+
+    def test_what_is_left_comes_next(self):
+        """Of more than are wanted at once the oldest are fired."""
+        kept = placed(definition(Missed.ALL, every=100.0), None, NOW - dt.timedelta(seconds=590))
+        found = due(kept, NOW, most=2)
+        assert [(NOW - at).total_seconds() for at in found.times] == [490.0, 390.0]
+        assert found.next_at == NOW - dt.timedelta(seconds=290)
+
+    def test_what_is_not_due(self):
+        """Nothing is fired before its time."""
+        kept = placed(definition(every=100.0), None, NOW)
+        assert due(kept, NOW + dt.timedelta(seconds=99.9)).times == ()
+        assert due(msgspec.structs.replace(kept, next_at=None), NOW).times == ()
+
+
+class TestHandedInAgain:
+    def kept(self, ago_seconds: float = 50.0, **timing) -> KeptSchedule:
+        return placed(definition(**timing), None, NOW - dt.timedelta(seconds=ago_seconds))
+
+    def test_the_same_times_stay(self):
+        """Also those that were not fired yet."""
+        before = self.kept(250.0, every=100.0)
+        after = placed(definition(Missed.ALL, every=100.0), before, NOW)
+        assert (after.next_at, after.anchor_at) == (before.next_at, before.anchor_at)
+
+    def test_other_times_begin_anew(self):
+        """From now on, whatever was left of the old ones."""
+        before = self.kept(250.0, every=100.0)
+        after = placed(definition(every=100.5), before, NOW)
+        assert (after.next_at, after.anchor_at) == (NOW + dt.timedelta(seconds=100.5), NOW)
+        after = placed(definition(cron="* * * * *"), before, NOW)
+        assert after.next_at == NOW + MINUTE
+
+    def test_a_start_ahead_is_the_first_time(self):
+        """And one that is past only says where the times are."""
+        ahead, past = NOW + dt.timedelta(days=3), NOW - dt.timedelta(seconds=250)
+        assert placed(definition(every=100.0, start_at=ahead), None, NOW).next_at == ahead
+        kept = placed(definition(every=100.0, start_at=past), None, NOW)
+        assert kept.next_at == NOW + dt.timedelta(seconds=50)

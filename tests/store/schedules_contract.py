@@ -1,0 +1,353 @@
+"""What every store has to keep of schedules. A store's own test file inherits this."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from taskflow.model.errors import ScheduleExists
+from taskflow.model.options import TaskOptions
+from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
+from taskflow.model.task import Claim, TaskStatus
+from taskflow.store.base import TaskStore
+from tests.store.contract import completed, failed, new_task
+
+TEMPLATE = '{ "payload":  "http://example.com/\\u0000" }'
+
+
+def definition(name: str = "one", *, every: float | None = 3600.0, **fields) -> ScheduleDefinition:
+    timing = fields.pop("timing", None) or Timing(
+        every=every, start_at=fields.pop("start_at", None)
+    )
+    fields.setdefault("template", new_task(tags={"a": 1}, max_attempts=3, queue="mail"))
+    return ScheduleDefinition(
+        name=name, timing=timing, task=msgspec.Raw(TEMPLATE.encode()), **fields
+    )
+
+
+def answer(headers: dict[str, str], **more) -> bytes:
+    """The result of a task, with an escape that PostgreSQL's ``->>`` stumbles over."""
+    return msgspec.json.encode({"result": "\x00", "headers": headers, **more})
+
+
+class SchedulesContract:
+    """The conformance suite."""
+
+    async def clock(self, store: TaskStore) -> dt.datetime:
+        """The time by the store's clock."""
+        [task] = await store.add([new_task(delay_seconds=9999.0)])
+        await store.cancel(task.id)
+        await store.delete(task.id)
+        return task.created_at
+
+    async def put_due(self, store: TaskStore, *names: str, **fields) -> None:
+        """Schedules whose first time came a few seconds ago."""
+        start_at = await self.clock(store) - dt.timedelta(seconds=10)
+        for name in names:
+            await store.schedules.put(definition(name, start_at=start_at, **fields))
+            await self.set_next_at(store, name, start_at)
+
+    async def fire(self, store: TaskStore) -> list:
+        """Fire all that is due, and return the tasks in the order of their times."""
+        while (await store.schedules.fire_due(limit=100)).schedules:
+            pass
+        tasks = (await store.page(limit=1000)).tasks
+        return sorted((t for t in tasks if t.scheduled_at), key=lambda t: (t.scheduled_at, t.id))
+
+    async def end(self, store, node, result: bytes | None) -> Claim:
+        """Run the one task that waits; it fails without a result."""
+        [claim] = await store.claim(node, limit=2)
+        ending = failed(claim) if result is None else completed(claim, result)
+        assert await store.settle([ending]) == {claim.task_id}
+        return claim
+
+    # By hand
+
+    async def test_a_schedule_is_given_back(self, store):
+        """What put returns is what get and pages find, its template to the byte."""
+        zone = Timing(cron="30 6 * * MON-FRI", timezone="Europe/Berlin")
+        put, is_new = await store.schedules.put(
+            definition("it.s_A-1", timing=zone, missed=Missed.ALL, conditional=True)
+        )
+        assert is_new
+        assert bytes(put.task) == TEMPLATE.encode()
+        assert (put.cron, put.every, put.timezone) == ("30 6 * * MON-FRI", None, "Europe/Berlin")
+        assert (put.missed, put.conditional, put.paused) == (Missed.ALL, True, False)
+        assert put.created_at == put.updated_at < put.next_at
+        assert put.last_fired_at is put.last_task_id is put.last_status is None
+        assert await store.schedules.get("it.s_A-1") == put
+        assert (await store.schedules.page(limit=1)).schedules == [put]
+        assert await store.schedules.get("other") is None
+
+    async def test_a_schedule_is_replaced_whole(self, store):
+        """The later one counts; only when it was made stays."""
+        first, _ = await store.schedules.put(definition(missed=Missed.ALL))
+        second, is_new = await store.schedules.put(definition(every=60.0))
+        assert not is_new
+        assert (second.missed, second.every) == (Missed.ONCE, 60.0)
+        assert second.created_at == first.created_at < second.updated_at
+        with pytest.raises(ScheduleExists):
+            await store.schedules.put(definition(every=5.0), must_be_new=True)
+        assert await store.schedules.get("one") == second
+        assert (await store.schedules.put(definition("two"), must_be_new=True))[1]
+
+    async def test_of_many_that_make_it_one_is_the_first(self, store):
+        """Put at the same moment, one schedule is made, and once."""
+        made = []
+
+        async def put():
+            made.append((await store.schedules.put(definition()))[1])
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(put)
+        assert made.count(True) == 1
+
+    async def test_pages_by_name(self, store):
+        """Byte by byte, to the end."""
+        names = ["B", "a", "a-", "a.b", "a0", "a_", "b", "z"]
+        for name in reversed(names):
+            await store.schedules.put(definition(name))
+        found, after = [], None
+        while True:
+            page = await store.schedules.page(limit=3, after=after)
+            assert len(page.schedules) <= 3
+            found += [schedule.name for schedule in page.schedules]
+            after = page.next_after
+            if after is None:
+                break
+        assert found == sorted(names)
+        assert (await store.schedules.page(limit=8)).next_after is None
+
+    async def test_a_schedule_is_deleted(self, store):
+        """With its firings, not with its tasks."""
+        await self.put_due(store, "one")
+        [task] = await self.fire(store)
+        assert await store.schedules.delete("one")
+        assert not await store.schedules.delete("one")
+        assert await store.schedules.get("one") is None
+        assert await store.get(task.id) is not None
+        assert await store.schedules.seconds_to_next() is None
+
+    # By the clock
+
+    async def test_a_time_makes_a_task(self, store, node):
+        """Like a POST of the template; it says which schedule and which time it is of."""
+        options = TaskOptions(success_on=(404,))
+        await self.put_due(store, "one", template=new_task(tags={"a": 1}, options=options))
+        before = await store.schedules.get("one")
+        fired = await store.schedules.fire_due(limit=10)
+        assert (fired.schedules, fired.tasks) == (1, 1)
+        [task] = (await store.page(limit=10)).tasks
+        assert (task.schedule, task.scheduled_at) == ("one", before.next_at)
+        assert (task.status, task.tags, task.success_on) == (TaskStatus.PENDING, {"a": 1}, (404,))
+        after = await store.schedules.get("one")
+        assert after.next_at == before.next_at + dt.timedelta(hours=1)
+        assert (after.last_task_id, after.last_status) == (task.id, TaskStatus.PENDING)
+        assert after.last_fired_at >= before.next_at
+        assert await store.schedules.fire_due(limit=10) == msgspec.structs.replace(
+            fired, schedules=0, tasks=0
+        )
+        [claim] = await store.claim(node, limit=10)
+        assert claim.task_id == task.id
+        await store.cancel(task.id)
+        assert (await store.schedules.get("one")).last_status is TaskStatus.CANCELED
+
+    async def test_those_that_are_due_first_are_fired_first(self, store):
+        """As many as are asked for, and the others after them."""
+        await self.put_due(store, "late")
+        await self.put_due(store, "later")
+        await store.schedules.put(definition("not-yet"))
+        assert (await store.schedules.fire_due(limit=1)).tasks == 1
+        assert [task.schedule for task in (await store.page(limit=9)).tasks] == ["late"]
+        assert [task.schedule for task in await self.fire(store)] == ["late", "later"]
+
+    async def down_for(
+        self, store: TaskStore, missed: Missed, *, every: float, times: int
+    ) -> list[dt.datetime]:
+        """The times of a schedule that nobody has looked at for so many of them.
+
+        It is half a distance since the last one.
+        """
+        start_at = await self.clock(store) - dt.timedelta(seconds=every * (times - 0.5))
+        await store.schedules.put(definition(every=every, start_at=start_at, missed=missed))
+        await self.set_next_at(store, "one", start_at)
+        return [start_at + dt.timedelta(seconds=every * number) for number in range(times)]
+
+    @pytest.mark.parametrize(
+        ("missed", "fired"),
+        [
+            (Missed.SKIP, slice(0)),
+            (Missed.ONCE, slice(999, 1000)),
+            (Missed.ALL, slice(900, 1000)),
+        ],
+    )
+    async def test_times_that_were_missed(self, store, missed, fired):
+        """None is fired, or the last one, or each up to a hundred; then it goes on as ever."""
+        times = await self.down_for(store, missed, every=1000.0, times=1000)
+        assert [task.scheduled_at for task in await self.fire(store)] == times[fired]
+        kept = await store.schedules.get("one")
+        assert kept.next_at == times[-1] + dt.timedelta(seconds=1000)
+        assert 400 < await store.schedules.seconds_to_next() <= 500
+
+    @pytest.mark.parametrize(("missed", "count"), [("skip", 3), ("once", 3), ("all", 10)])
+    async def test_times_that_are_less_than_a_minute_late(self, store, missed, count):
+        """Are not missed: each is fired."""
+        times = await self.down_for(store, Missed(missed), every=20.0, times=10)
+        assert [task.scheduled_at for task in await self.fire(store)] == times[-count:]
+
+    async def test_a_time_is_fired_once_whatever_clocks_do(self, store):
+        """A schedule that comes past a time again does not make a second task."""
+        await self.put_due(store, "one")
+        [task] = await self.fire(store)
+        start_at = task.scheduled_at
+        await self.set_next_at(store, "one", start_at)
+        assert await self.fire(store) == [task]
+        assert (await store.schedules.get("one")).next_at == start_at + dt.timedelta(hours=1)
+
+    async def test_how_long_until_the_next(self, store):
+        """That of all that are not paused; less than nothing when one is due."""
+        assert await store.schedules.seconds_to_next() is None
+        await store.schedules.put(definition("paused", every=1.0, paused=True))
+        assert await store.schedules.seconds_to_next() is None
+        await store.schedules.put(definition("two", every=7200.0))
+        await store.schedules.put(definition("one", every=3600.0))
+        assert 3590 < await store.schedules.seconds_to_next() <= 3600
+        await self.put_due(store, "due")
+        assert await store.schedules.seconds_to_next() <= 0
+
+    async def test_changes_are_told(self, store):
+        """Who waits hears of each, and of one that came before it waited."""
+        with trio.fail_after(10):
+            await store.schedules.put(definition())
+            await store.schedules.wait_for_change()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store.schedules.wait_for_change)
+                await trio.testing.wait_all_tasks_blocked()
+                await store.schedules.put(definition(every=60.0))
+
+    async def test_a_paused_one_lets_its_times_pass(self, store):
+        """Also those that it had not fired yet; resumed it goes on with the next one."""
+        await self.put_due(store, "one", missed=Missed.ALL)
+        start_at = (await store.schedules.get("one")).start_at
+        timing = Timing(every=3600.0, start_at=start_at)
+        paused, _ = await store.schedules.put(definition(timing=timing, paused=True))
+        assert paused.next_at is None
+        assert await self.fire(store) == []
+        resumed, _ = await store.schedules.put(definition(timing=timing))
+        assert resumed.next_at == start_at + dt.timedelta(hours=1)
+
+    async def test_the_same_times_again_are_kept(self, store):
+        """Who hands it in at each start does not put off what it is to do."""
+        first, _ = await store.schedules.put(definition())
+        again, _ = await store.schedules.put(definition(missed=Missed.ALL))
+        assert again.next_at == first.next_at
+        other, _ = await store.schedules.put(definition(every=3600.5))
+        assert other.next_at > first.next_at
+        await self.put_due(store, "due")
+        due = await store.schedules.get("due")
+        await store.schedules.put(definition("due", start_at=due.start_at, missed=Missed.SKIP))
+        assert [task.scheduled_at for task in await self.fire(store)] == [due.next_at]
+
+    async def test_run_now(self, store):
+        """Makes a task for no time, of a paused one as well; the times stay."""
+        put, _ = await store.schedules.put(definition(paused=True))
+        task = await store.schedules.run_now("one")
+        assert (task.schedule, task.scheduled_at) == ("one", None)
+        assert (task.queue, task.max_attempts, task.tags) == ("mail", 3, {"a": 1})
+        assert await store.get(task.id) == task
+        after = await store.schedules.get("one")
+        assert (after.next_at, after.last_task_id) == (put.next_at, task.id)
+        assert after.last_fired_at is not None
+        assert await store.schedules.run_now("two") is None
+
+    async def test_what_is_made_wakes_who_waits_for_work(self, store):
+        """By the clock and by hand."""
+        await self.put_due(store, "one")
+        with trio.fail_after(10):
+            for act in (store.schedules.run_now, lambda _: store.schedules.fire_due(limit=1)):
+                with trio.move_on_after(0.3):  # what rang before, the listener's start say
+                    while True:
+                        await store.wait_for_work()
+                await act("one")
+                await store.wait_for_work()
+
+    # Conditional ones
+
+    async def test_a_conditional_one_asks_by_its_last_answer(self, store, node):
+        """Of one that was COMPLETED; a 304 hands on what it was asked by."""
+        await store.schedules.put(definition(conditional=True))
+
+        async def options_and_end(result: bytes | None) -> TaskOptions:
+            task = await store.schedules.run_now("one")
+            claim = await self.end(store, node, result)
+            assert claim.task_id == task.id
+            return claim.options
+
+        def asked(options):
+            return options.if_none_match, options.if_modified_since
+
+        date = "Thu, 26 Nov 2026 10:00:00 GMT"
+        first = answer({"etag": 'W/"1"', "last-modified": date})
+        assert asked(await options_and_end(first)) == (None, None)
+        assert asked(await options_and_end(None)) == ('W/"1"', date)
+        assert asked(await options_and_end(answer({}, not_modified=True))) == ('W/"1"', date)
+        assert asked(await options_and_end(answer({"etag": '"2"'}, not_modified=True))) == (
+            'W/"1"',
+            date,
+        )
+        assert asked(await options_and_end(answer({"etag": "bare"}))) == ('"2"', date)
+        for no_tag in ("no tag", "*", '"a", "b"', "a,b", "é", '"' + "x" * 9000 + '"'):
+            assert asked(await options_and_end(answer({"etag": no_tag}))) in (
+                *[("bare", None), (None, None)],
+            )
+        assert asked(await options_and_end(answer({}))) == (None, None)
+
+    async def test_a_result_that_is_gone_is_not_compared_with(self, store, node):
+        """Nor is the one before it: what has changed since is not known."""
+        await store.schedules.put(definition(conditional=True))
+        tasks = []
+        for etag in ('"1"', '"2"'):
+            tasks.append(await store.schedules.run_now("one"))
+            await self.end(store, node, answer({"etag": etag}))
+        await store.delete(tasks[-1].id)
+        await store.schedules.run_now("one")
+        [claim] = await store.claim(node, limit=1)
+        assert not claim.options.is_conditional
+
+    async def test_the_clock_fires_conditional_ones_alike(self, store, node):
+        """Each with its own last answer."""
+        await store.schedules.put(definition("plain"))
+        await self.put_due(store, "a", "b", conditional=True)
+        for name in ("a", "b", "plain"):
+            await store.schedules.run_now(name)
+            await self.end(store, node, answer({"etag": f'"{name}"'}))
+        await self.fire(store)
+        claims = await store.claim(node, limit=9)
+        asked = {claim.options.schedule: claim.options.if_none_match for claim in claims}
+        assert asked == {"a": '"a"', "b": '"b"'}
+
+    async def test_another_payload_has_nothing_to_be_compared_with(self, store, node):
+        """An entity tag is one of a URL; what else is changed does not matter."""
+        await store.schedules.put(definition(conditional=True))
+        await store.schedules.run_now("one")
+        await self.end(store, node, answer({"etag": '"1"'}))
+        await store.schedules.put(definition(every=60.0, conditional=True))
+        await store.schedules.run_now("one")
+        [claim] = await store.claim(node, limit=1)
+        assert claim.options.if_none_match == '"1"'
+        other = new_task('"http://example.com/other"')
+        await store.schedules.put(definition(conditional=True, template=other))
+        await store.schedules.run_now("one")
+        [claim] = await store.claim(node, limit=1)
+        assert not claim.options.is_conditional
+
+    # What a store's own test file provides
+
+    async def set_next_at(self, store: TaskStore, name: str, next_at: dt.datetime) -> None:
+        """Let this be the first time that a schedule has not dealt with."""
+        raise NotImplementedError
