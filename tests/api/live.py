@@ -14,7 +14,7 @@ import trio
 from quart_trio import QuartTrio
 
 from taskflow.server import serve_http
-from taskflow.service import open_service
+from taskflow.service import MEMORY_URL, open_service
 from taskflow.settings import Settings
 from taskflow.shutdown import Shutdown
 from tests.api.client import Answer, Connection, ask
@@ -58,6 +58,11 @@ class LiveServer:
         self._started: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work)
         self._stop: Callable[[], None] = lambda: None
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether its tasks are gone when it ends."""
+        return self._settings.database_url == MEMORY_URL
 
     def __enter__(self) -> LiveServer:
         self._thread.start()

@@ -27,6 +27,11 @@ class Length(NamedTuple):
     examples: int
     seed: int | None = None
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it is the long form."""
+        return self.seed is not None
+
 
 class Report(NamedTuple):
     """How a run ended: with 0 if nothing was found, and what it said."""

@@ -8,8 +8,10 @@ from taskflow.api.document.openapi import document
 from taskflow.model.task import TaskStatus
 from taskflow.service import MEMORY_URL
 from tests.api.live import LiveServer
-from tests.fuzz.fuzzer import Length, fuzz
+from tests.fuzz.fuzzer import MODES, Length, fuzz
 from tests.fuzz.idle import open_idle_app
+
+SHORT_MODES = tuple(mode for mode in MODES if mode != "coverage")
 
 
 def operations():
@@ -22,13 +24,16 @@ def test_the_api_is_as_its_document_says(idle_server, length, tmp_path):
     """Valid requests are taken, others refused, and every answer is one that is documented.
 
     That is so for examples, for the edges of each schema, for random requests, and for chains of
-    them in which a task is handed in and then asked for.
+    them in which a task is handed in and then asked for. The edges of schemas are the same on every
+    store: the short form tries them on one.
     """
-    report = fuzz(idle_server.url, length, tmp_path)
+    modes = MODES if length.is_long or idle_server.is_in_memory else SHORT_MODES
+    report = fuzz(idle_server.url, length, tmp_path, modes=modes)
     print(report.text)
     assert report.code == 0
     assert report.count("Operations: +(\\d+) selected") == len(operations())
-    assert report.count("API Links: +(\\d+) covered") > 0
+    if length.is_long:  # which chains come of it is chance
+        assert report.count("API Links: +(\\d+) covered") > 0
     idle_server.check_serves()
 
 
