@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, LiteralString
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import psutil
 import psycopg
@@ -24,9 +24,16 @@ _PAUSE_SECONDS = 0.05
 
 _FILL: LiteralString = """
 WITH kept AS (
-    INSERT INTO taskflow_tasks (payload, size_bytes, run_at)
-    SELECT to_json(%(url)s::text), 40, now() - interval '1 hour' + n * interval '1 millisecond'
-    FROM generate_series(1, %(count)s) AS n
+    INSERT INTO taskflow_tasks (payload, size_bytes, run_at, host, authority)
+    SELECT to_json(replace(%(url)s, '127.0.0.1', host)), 40,
+           now() - interval '1 hour' + n * interval '1 millisecond',
+           host, replace(%(authority)s, '127.0.0.1', host)
+    FROM generate_series(0, %(count)s - 1) AS n, LATERAL (
+        SELECT CASE WHEN %(in_turn)s THEN n %% %(hosts)s ELSE n * %(hosts)s / %(count)s END
+               AS number
+    ) AS one, LATERAL (
+        SELECT '127.0.' || number / 250 || '.' || number %% 250 + 1 AS host
+    ) AS named
 )
 SELECT pg_notify('taskflow_work', 'benchmarks')
 """
@@ -97,9 +104,10 @@ class Database:
         """Run a statement that has no answer."""
         self._connection.execute(statement)
 
-    def fill(self, url: str, count: int) -> None:
-        """Have so many tasks wait, all at once, and wake the nodes."""
-        self.ask(_FILL, url=url, count=count)
+    def fill(self, url: str, count: int, *, hosts: int = 1, in_turn: bool = True) -> None:
+        """Have so many tasks wait, all at once and for so many hosts; wake the nodes."""
+        parameters = {"url": url, "count": count, "hosts": hosts, "in_turn": in_turn}
+        self.ask(_FILL, authority=urlsplit(url).netloc, **parameters)
 
     def fill_finished(self, url: str, count: int) -> None:
         """Have so many tasks that ended."""

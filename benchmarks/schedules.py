@@ -35,6 +35,14 @@ WITH kept AS (
 SELECT pg_notify('taskflow_schedules', '')
 """
 
+_QUEUES: Final[LiteralString] = """
+WITH kept AS (
+    INSERT INTO taskflow_queues (name, settings, paused, is_limited)
+    SELECT 'q' || n, '{"max_concurrency": 9}', false, true FROM generate_series(1, %(count)s) AS n
+)
+SELECT 1
+"""
+
 
 def schedules(scene: Scene) -> Iterator[Figure]:
     """On two nodes; the tasks are run meanwhile."""
@@ -90,12 +98,13 @@ def _lateness_ms(database: Database, count: int) -> list[float]:
 
 
 def _idle(scene: Scene, count: int) -> Iterator[Figure]:
-    """Beside the same service without schedules."""
+    """Beside the same service without any."""
     spent = []
     seconds = scene.pick(quick=10.0, full=30.0)
     for number in (0, count):
         with scene.database() as database, scene.taskflow(database) as service:
             fill(scene, database, number, ahead_seconds=3600.0)
+            database.ask(_QUEUES, count=number // 10)
             time.sleep(_SETTLE_SECONDS)
             with metered(database, [service]) as cost:
                 time.sleep(seconds)
@@ -103,7 +112,7 @@ def _idle(scene: Scene, count: int) -> Iterator[Figure]:
     without, with_many = spent
     for name in ("service", "postgres"):
         yield Figure(
-            what=f"idle with {count:,} schedules: CPU of {name}",
+            what=f"idle with {count:,} schedules, {count // 10:,} limited queues: CPU of {name}",
             value=getattr(with_many, name) / seconds * 1000,
             unit="ms/s",
             beside="without any",

@@ -126,6 +126,6 @@ def send_large(client: socket.socket, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
+    with socket.create_server(("0.0.0.0", 0), backlog=1024) as listening:  # noqa: S104 - as many hosts
         print(listening.getsockname()[1], flush=True)
         Target(listening).run()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 
+from taskflow.model.signing import Signer, secret_of
 from tests.api.conftest import open_database
+from tests.loopback import SECRET
 from tests.readme import README, Session, examples, live, python_blocks, shape_of
 
 LOGGED = re.compile(r"\d{4}-\d\d-\d\dT|\d{4}-\d\d-\d\d ")  # by the services, in this very process
@@ -45,11 +48,18 @@ def test_it_finds_differences():
     assert shape_of(["etag: a", "x: 1"]) != shape_of(["etag: a"])
 
 
+def received() -> dict[str, object]:
+    """What the receiver of a callback has."""
+    body = b'{"status": "COMPLETED"}'
+    fields = Signer([secret_of(SECRET)]).headers("id", body, timestamp=int(time.time()))
+    return {"secret": SECRET, "headers": dict(fields), "body": body}
+
+
 def test_the_examples_in_python(postgres_server, capsys):
     """They run, one after the other, and print what is said beside each ``print``."""
     lines = README.read_text("utf-8").splitlines()
     with open_database(postgres_server) as url, live(url, nodes=2) as session:
-        names: dict[str, object] = {}
+        names: dict[str, object] = received()
         for block in python_blocks(lines):
             comments = re.findall(r"^\s*print\(.*\)  # (.*)$", block, re.MULTILINE)
             said = [line for comment in comments for line in re.split(r", (?=#)", comment)]
