@@ -54,6 +54,13 @@ class Shares(msgspec.Struct, frozen=True):
             for host, count in self.in_hand.items()
         }
 
+    def is_tight(self, limit: int) -> bool:
+        """Whether a claim of so many, in their order, could give a host more than its share.
+
+        A host may end up with more than that by a claim that is small, but not with all.
+        """
+        return limit * 2 >= self.capacity or any(room <= 0 for room in self.rooms().values())
+
     def room_of_others(self) -> int:
         """The same for all others."""
         return self._share(sum(map(self._is_large, self.in_hand.values())))
@@ -88,11 +95,6 @@ class Choice:
     def missing(self) -> int:
         """How many more it would take."""
         return self._limit - len(self.chosen)
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether a host had more than its share among what was offered."""
-        return bool(self._set_aside)
 
     def next_start(self) -> dt.datetime | None:
         """When something that is held now may start at the earliest, if that is known."""

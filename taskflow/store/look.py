@@ -1,9 +1,9 @@
 """A look for tasks that may start, where not just the first ones may.
 
 Claims take the first tasks that are due, in one statement. Where queues have limits, hosts fail, or
-a host has its share of the workers already, that will not do: then a node looks at more tasks than
-it takes, decides (see model/choice.py), and takes those. One node at a time, for what it may take
-depends on what all of them have taken.
+a host could get more than its share of the workers, that will not do: then a node looks at more
+tasks than it takes, decides (see model/choice.py), and takes those. One node at a time, for what it
+may take depends on what all of them have taken.
 
 First it looks at the tasks in their order. If too few of them may start, and there are more behind,
 it looks from lane to lane: at some queues and hosts, and of each at the first tasks. A long queue
@@ -17,7 +17,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import uuid
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -38,13 +37,17 @@ from taskflow.store.frontier import Look, Place
 from taskflow.store.rows import Row
 
 # Of the tasks in order so many are looked at for each that is wanted, and at least so many.
-_LOOKED_AT_EACH: Final = 4
-_LEAST_LOOKED_AT: Final = 100
+_LOOKED_AT_EACH: Final = 2
+_LEAST_LOOKED_AT: Final = 50
 # So many lanes are looked at. Each takes some 10 us.
 LANES: Final = 200
+_FEW_LANES: Final = 5
 # So often it is looked at all lanes without finding any that may start, before one waits.
 _VAIN_TURNS: Final = 2
 _FIRST: Final = Lane("", "")
+# Where all tasks went to one host, nobody looks for others so soon again. Where its tasks take
+# longer than that, each claim looks.
+_ALONE_SECONDS: Final = 0.25
 
 _QUEUES: Final = msgspec.json.Decoder(dict[str, QueueSettings])
 _HOSTS: Final = msgspec.json.Decoder(dict[str, HostHold])
@@ -73,20 +76,6 @@ class Wanted(msgspec.Struct, frozen=True):
     shares: Shares | None
     max_per_host: int | None
 
-    def without(self, rows: Sequence[Row]) -> Wanted:
-        """What is wanted once these were taken of those that are due for the longest."""
-        shares = self.shares
-        if shares is not None:
-            in_hand = Counter(shares.in_hand)
-            in_hand.update(row[7] for row in rows)
-            shares = Shares(in_hand, shares.capacity)
-        return msgspec.structs.replace(
-            self,
-            limit=self.limit - len(rows),
-            by_age=max(0, self.by_age - len(rows)),
-            shares=shares,
-        )
-
 
 class Seen(msgspec.Struct, frozen=True):
     """What a look has come to.
@@ -97,7 +86,7 @@ class Seen(msgspec.Struct, frozen=True):
         places: Up to where all tasks are taken.
         lane: Where the next look goes on.
         is_all: Whether there was nothing more to be looked at.
-        is_needed: Whether it was needed: claims would have done otherwise.
+        is_needed: Whether the next claim needs one too, whatever is in hand.
         wait_seconds: How long until something may start that is held now; ``None`` if that
             cannot be told.
     """
@@ -118,11 +107,13 @@ class Claimed(msgspec.Struct, frozen=True):
         rows: What was taken.
         places: Up to where all tasks are taken.
         seen: What a look has come to, if there was one.
+        is_alone: Whether there were tasks of one host alone, so that it need not share.
     """
 
     rows: list[Row]
     places: list[Place]
     seen: Seen | None
+    is_alone: bool = False
 
 
 class Looks:
@@ -132,7 +123,7 @@ class Looks:
         are_always_needed: Whether claims alone never do.
 
     Attributes:
-        are_needed: Whether it is of no use to try a claim without one first.
+        are_needed: Whether there is something that a claim alone would not see to.
         lane: Where the next one goes on.
     """
 
@@ -142,9 +133,20 @@ class Looks:
         self.lane = _FIRST
         self._vain_turns = 0
         self._next_start_at = math.inf
+        self._alone_until = -math.inf
 
-    def saw(self, seen: Seen) -> bool:
-        """A look was had. Says whether another one, from where it ended, may find more at once."""
+    @property
+    def may_crowd(self) -> bool:
+        """Whether a host may have more than its share: it was alone just now."""
+        return trio.current_time() < self._alone_until
+
+    def saw(self, claimed: Claimed) -> bool:
+        """Tasks were claimed. Says whether a look, from where this one ended, may find more."""
+        if claimed.is_alone:
+            self._alone_until = trio.current_time() + _ALONE_SECONDS
+        return claimed.seen is not None and self._has_more(claimed.seen)
+
+    def _has_more(self, seen: Seen) -> bool:
         self.are_needed = self._are_always_needed or seen.is_needed
         self.lane = seen.lane
         wait_seconds = math.inf if seen.wait_seconds is None else seen.wait_seconds
@@ -167,30 +169,32 @@ class Looks:
         return max(0.0, self._next_start_at - trio.current_time())
 
 
-def claim_first(execute: Execute, look: Look, wanted: Wanted) -> tuple[Claimed, bool]:
-    """Take the first tasks without a look, and say whether that does.
+def is_one_host_alone(execute: Execute) -> bool:
+    """Whether all tasks that wait go to one host, if that can be told by a few of the lanes."""
+    hosts = [host for (host,) in execute("first_hosts", {"lanes": _FEW_LANES})]
+    return len(hosts) < _FEW_LANES and len(set(hosts)) <= 1
+
+
+def claim_first(execute: Execute, look: Look, wanted: Wanted, *, is_alone: bool) -> Claimed | None:
+    """Take the first tasks without a look; ``None`` if there are limits, and so one is needed.
 
     Each statement is a transaction by itself: what was taken is taken.
     """
     priorities, since = look.begin()
-    rooms = wanted.shares.rooms() if wanted.shares else {}
     parameters = {
         "node_id": wanted.node_id,
         "token": wanted.token,
         "priorities": priorities,
         "since": since,
-        "hosts": list(rooms),
-        "rooms": list(rooms.values()),
-        "room": wanted.shares.room_of_others() if wanted.shares else wanted.limit,
     }
     rows: list[Row] = []
     if wanted.by_age:
         rows = execute("claim_by_age_if_alive", parameters | {"limit": wanted.by_age})
     if most := wanted.limit - len(rows):
         rows += execute("claim_if_alive", parameters | {"limit": most})
-    taken = [row for row in rows if row[0] is not None]
-    places = [(row[5], row[6]) for row in taken]
-    return Claimed(taken, places, None), len(taken) == len(rows)
+    if not rows and execute("are_there_limits", {})[0][0]:
+        return None
+    return Claimed(rows, [(row[5], row[6]) for row in rows], None, is_alone)
 
 
 def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: Lane) -> Seen:
@@ -227,11 +231,7 @@ def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: Lane) -> 
         places=_places(in_order, decision.choice.chosen),
         lane=following,
         is_all=is_all or not decision.choice.missing,
-        is_needed=(
-            decision.choice.is_crowded
-            or not decision.state.is_free
-            or wanted.max_per_host is not None
-        ),
+        is_needed=not decision.state.is_free or wanted.max_per_host is not None,
         wait_seconds=_seconds_to_next_start(decision),
     )
 

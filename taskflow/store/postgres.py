@@ -77,7 +77,15 @@ from taskflow.store.finding import Search, find
 from taskflow.store.frontier import ROOM, Frontier, Look, parse
 from taskflow.store.handover import Handover
 from taskflow.store.listen import EVENTS_CHANNEL, WORK_CHANNEL, listen
-from taskflow.store.look import Claimed, Looks, Wanted, claim_first, look_for_tasks, state_of
+from taskflow.store.look import (
+    Claimed,
+    Looks,
+    Wanted,
+    claim_first,
+    is_one_host_alone,
+    look_for_tasks,
+    state_of,
+)
 from taskflow.store.migrate import Migration, migrate
 from taskflow.store.queues.postgres import PostgresQueues
 from taskflow.store.rows import Row, attempt_of, claim_of, event_of, line_of, task_of
@@ -282,13 +290,14 @@ class PostgresStore(TaskStore):
         shares: Shares | None = None,
     ) -> list[Claim]:
         token = token or uuid.uuid4()
+        is_tight = shares is not None and shares.is_tight(limit) and not self._looks.may_crowd
         wanted = Wanted(node_id, token, limit, min(by_age, limit), shares, self._max_per_host)
         with self._frontier.looking() as look:
             claimed = await self._database.run(
-                lambda connection: self._claim(connection, look, wanted)
+                lambda connection: self._claim(connection, look, wanted, is_tight=is_tight)
             )
             look.claimed(claimed.places)
-        if claimed.seen is not None and self._looks.saw(claimed.seen):
+        if self._looks.saw(claimed):
             self._work.ring()
         in_order = sorted(claimed.rows, key=lambda row: (-row[5], row[6], row[0]))
         flow = claimed.seen.flow if claimed.seen is not None else None
@@ -532,20 +541,20 @@ class PostgresStore(TaskStore):
             added[place] = tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
         return added
 
-    def _claim(self, connection: Connection, look: Look, wanted: Wanted) -> Claimed:
+    def _claim(
+        self, connection: Connection, look: Look, wanted: Wanted, *, is_tight: bool
+    ) -> Claimed:
         execute = functools.partial(self._execute, connection)
         if look.needs_survey:
             look.surveyed(execute("survey", {}))
-        first = Claimed([], [], None)
-        if not self._looks.are_needed:
-            first, is_enough = claim_first(execute, look, wanted)
-            if is_enough:
-                return first
-            look.claimed(first.places)
-            wanted = wanted.without(first.rows)
+        is_alone = is_tight and is_one_host_alone(execute)
+        if not self._looks.are_needed and (is_alone or not is_tight):
+            claimed = claim_first(execute, look, wanted, is_alone=is_alone)
+            if claimed is not None:
+                return claimed
         with connection.transaction():
             seen = look_for_tasks(execute, look, wanted, self._looks.lane)
-        return Claimed(first.rows + seen.rows, seen.places, seen)
+        return Claimed(seen.rows, seen.places, seen)
 
     def insert(self, connection: Connection, tasks: Sequence[NewTask]) -> list[Task]:
         """Store tasks in the transaction that is open, for whoever claims them."""

@@ -9,77 +9,52 @@ SELECT priority, run_at FROM taskflow_present_priorities
 -- nothing waits: so neither what was claimed before nor tasks that are not due yet, however
 -- many, are walked through.
 -- SKIP LOCKED: nodes that claim at once take different tasks and wait for nobody.
--- Where a limit, or that a host has its share already, may be a reason to take others than the first
--- ones, it takes none and says so, by a row without an id: that needs a look (see look.py).
+-- None where there are limits: then a look decides (see look.py).
 WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
-), limits AS MATERIALIZED (
-    SELECT EXISTS (SELECT FROM taskflow_queues WHERE is_limited)
-           OR EXISTS (SELECT FROM taskflow_hosts) AS are_there
+      AND NOT EXISTS (SELECT FROM taskflow_queues WHERE is_limited)
+      AND NOT EXISTS (SELECT FROM taskflow_hosts)
 ), due AS MATERIALIZED (
-    SELECT one.id, one.authority
+    SELECT one.id
     FROM unnest(%(priorities)b::smallint[], %(since)b::timestamptz[]) AS place (priority, since)
     CROSS JOIN LATERAL (
-        SELECT t.id, t.authority FROM taskflow_tasks AS t
+        SELECT t.id FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.priority = place.priority
           AND t.run_at BETWEEN place.since AND now() AND EXISTS (SELECT FROM alive)
           AND (t.expires_at IS NULL OR t.expires_at > now())
-          AND NOT (SELECT are_there FROM limits)
         ORDER BY t.run_at, t.id LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     ) AS one
     LIMIT %(limit)s
-), look AS MATERIALIZED (
-    SELECT (SELECT are_there FROM limits) OR EXISTS (
-        SELECT FROM due
-        LEFT JOIN unnest(%(hosts)b::text[], %(rooms)b::integer[]) AS known (host, room)
-            ON known.host = due.authority COLLATE "C"
-        WHERE due.authority <> ''
-        GROUP BY due.authority, known.room
-        HAVING count(*) > coalesce(known.room, %(room)s)
-    ) AS is_needed
-), claimed AS (
-    UPDATE taskflow_tasks AS t
-    SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
-        claim_token = %(token)s, started_at = now(), attempt = attempt + 1
-    FROM due WHERE t.id = due.id AND NOT (SELECT is_needed FROM look)
-    RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
-              t.run_at, t.authority, t.queue
 )
-SELECT * FROM claimed
-UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM look WHERE is_needed
+UPDATE taskflow_tasks AS t
+SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
+    claim_token = %(token)s, started_at = now(), attempt = attempt + 1
+FROM due WHERE t.id = due.id
+RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
+          t.run_at, t.authority, t.queue
 
 -- name: claim_by_age_if_alive
 -- Those that have been due for the longest, whatever their priority: of each priority the
--- oldest, and of these the oldest. Only those before the first that is beyond its host's share, so
--- that up to the last one all are taken.
+-- oldest, and of these the oldest.
 WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
       AND NOT EXISTS (SELECT FROM taskflow_queues WHERE is_limited)
       AND NOT EXISTS (SELECT FROM taskflow_hosts)
 ), oldest AS MATERIALIZED (
-    SELECT one.id, one.run_at,
-           row_number() OVER (PARTITION BY one.authority ORDER BY one.run_at, one.id) AS place,
-           CASE WHEN one.authority <> '' THEN coalesce(known.room, %(room)s) END AS room
+    SELECT one.id
     FROM unnest(%(priorities)b::smallint[], %(since)b::timestamptz[]) AS place (priority, since)
     CROSS JOIN LATERAL (
-        SELECT t.id, t.run_at, t.authority FROM taskflow_tasks AS t
+        SELECT t.id, t.run_at FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.priority = place.priority
           AND t.run_at BETWEEN place.since AND now()
           AND (t.expires_at IS NULL OR t.expires_at > now())
         ORDER BY t.run_at, t.id LIMIT %(limit)s
     ) AS one
-    LEFT JOIN unnest(%(hosts)b::text[], %(rooms)b::integer[]) AS known (host, room)
-        ON known.host = one.authority COLLATE "C"
     ORDER BY one.run_at, one.id LIMIT %(limit)s
-), within AS (
-    SELECT id, bool_and(room IS NULL OR place <= room) OVER (ORDER BY run_at, id) AS is_within
-    FROM oldest
 ), due AS MATERIALIZED (
     SELECT id FROM taskflow_tasks
-    WHERE id IN (SELECT id FROM within WHERE is_within)
-      AND status = 'PENDING' AND EXISTS (SELECT FROM alive)
+    WHERE id IN (SELECT id FROM oldest) AND status = 'PENDING' AND EXISTS (SELECT FROM alive)
     FOR UPDATE SKIP LOCKED
 )
 UPDATE taskflow_tasks AS t

@@ -73,6 +73,26 @@ FROM lane LEFT JOIN LATERAL (
 ) AS one ON NOT lane.is_paused
 ORDER BY lane.place
 
+-- name: first_hosts
+-- Where the tasks of the first few lanes go.
+WITH RECURSIVE lane (queue, host, place) AS (
+    (
+        SELECT t.queue COLLATE "C", t.authority, 1 FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING'
+        ORDER BY t.queue COLLATE "C", t.authority LIMIT 1
+    )
+    UNION ALL
+    SELECT next.queue, next.authority, lane.place + 1
+    FROM lane CROSS JOIN LATERAL (
+        SELECT t.queue COLLATE "C" AS queue, t.authority FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING'
+          AND (t.queue COLLATE "C", t.authority) > (lane.queue, lane.host)
+        ORDER BY t.queue COLLATE "C", t.authority LIMIT 1
+    ) AS next
+    WHERE lane.place < %(lanes)s
+)
+SELECT host FROM lane
+
 -- name: state
 -- What is asked of these queues, and how these hosts and paces stand; and how many tasks run in
 -- each lane, if anybody wants to know.
