@@ -135,8 +135,12 @@ class Load:
         )
 
     def shares(self, limit: int) -> Shares:
-        """What is in hand for each host, if so many more are to be claimed."""
-        return Shares(dict(self._at_host), self._running + self._waiting + limit)
+        """What is in hand for each host, if so many more are to be claimed.
+
+        What is claimed ahead is no place that could be shared: only workers are.
+        """
+        capacity = min(self._workers, self._running + self._waiting + limit)
+        return Shares(dict(self._at_host), capacity)
 
     def statistics(self) -> LoadStatistics:
         """The counts of this moment."""

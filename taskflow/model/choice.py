@@ -40,7 +40,7 @@ class Shares(msgspec.Struct, frozen=True):
 
     Attributes:
         in_hand: How many tasks run or wait for a worker, by host.
-        capacity: How many it will have, if it gets all that it claims.
+        capacity: How many can run at once, or are to if it gets all that it claims.
     """
 
     in_hand: Mapping[str, int]
@@ -88,6 +88,7 @@ class Choice:
         self._rooms = shares.rooms() if shares else {}
         self._room_of_others = shares.room_of_others() if shares else limit
         self._set_aside: dict[uuid.UUID, Candidate] = {}
+        self._filled: list[uuid.UUID] = []
         self._holds: dict[Lane, Hold] = {}
         self.chosen: Final[dict[uuid.UUID, Candidate]] = {}
 
@@ -95,6 +96,15 @@ class Choice:
     def missing(self) -> int:
         """How many more it would take."""
         return self._limit - len(self.chosen)
+
+    def in_order(self) -> list[uuid.UUID]:
+        """What was chosen, in the order in which it is to run: what is beyond a share comes last.
+
+        Else that would get the workers all the same.
+        """
+        within = [one for one in self.chosen.values() if one.task_id not in self._filled]
+        within.sort(key=lambda one: one.order)
+        return [*(one.task_id for one in within), *self._filled]
 
     def next_start(self) -> dt.datetime | None:
         """When something that is held now may start at the earliest, if that is known."""
@@ -133,6 +143,7 @@ class Choice:
                 return
             if self._may_start(waiting[place].lane):
                 self._take(waiting[place])
+                self._filled.append(waiting[place].task_id)
 
     def _may_start(self, lane: Lane) -> bool:
         # What is held stays held until the end of the look: starting others frees nothing.

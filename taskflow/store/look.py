@@ -81,7 +81,7 @@ class Seen(msgspec.Struct, frozen=True):
     """What a look has come to.
 
     Attributes:
-        rows: What was taken.
+        rows: What was taken, in the order in which it is to run.
         flow: What it was decided by.
         places: Up to where all tasks are taken.
         lane: Where the next look goes on.
@@ -104,7 +104,7 @@ class Claimed(msgspec.Struct, frozen=True):
     """What a claim has come to.
 
     Attributes:
-        rows: What was taken.
+        rows: What was taken, in the order in which it is to run.
         places: Up to where all tasks are taken.
         seen: What a look has come to, if there was one.
         is_alone: Whether there were tasks of one host alone, so that it need not share.
@@ -194,7 +194,8 @@ def claim_first(execute: Execute, look: Look, wanted: Wanted, *, is_alone: bool)
         rows += execute("claim_if_alive", parameters | {"limit": most})
     if not rows and execute("are_there_limits", {})[0][0]:
         return None
-    return Claimed(rows, [(row[5], row[6]) for row in rows], None, is_alone)
+    in_order = sorted(rows, key=lambda row: (-row[5], row[6], row[0]))
+    return Claimed(in_order, [(row[5], row[6]) for row in rows], None, is_alone)
 
 
 def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: Lane) -> Seen:
@@ -307,7 +308,7 @@ def _take(execute: Execute, decision: _Decision, wanted: Wanted) -> list[Row]:
     chosen, paces = decision.choice.chosen, decision.flow.paces
     if not chosen:
         return []
-    return execute(
+    rows = execute(
         "take_if_alive",
         {
             "node_id": wanted.node_id,
@@ -317,6 +318,8 @@ def _take(execute: Execute, decision: _Decision, wanted: Wanted) -> list[Row]:
             "next_ats": list(paces.values()),
         },
     )
+    places = {task_id: place for place, task_id in enumerate(decision.choice.in_order())}
+    return sorted(rows, key=lambda row: places[row[0]])
 
 
 def _places(in_order: Iterable[Candidate], chosen: Collection[uuid.UUID]) -> list[Place]:

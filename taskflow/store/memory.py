@@ -314,7 +314,7 @@ class MemoryStore(TaskStore):
         self._queues.keep_paces(flow.paces)
         self._next_start = choice.next_start()
         token = token or uuid.uuid4()
-        held = self._hold([self._tasks[task_id] for task_id in choice.chosen], node_id, token)
+        held = self._hold([self._tasks[task_id] for task_id in choice.in_order()], node_id, token)
         return self._claims(held, token, flow)
 
     async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
@@ -536,6 +536,7 @@ class MemoryStore(TaskStore):
                 if task not in claimed:
                     self._put_back(task)
             if claimed:
+                claimed.sort(key=lambda task: (-task.priority, task.run_at, task.id))
                 held = self._hold(claimed, reservation.node_id, reservation.token)
                 reservation.hand_over(self._claims(held, reservation.token, None))
         return added
@@ -660,8 +661,6 @@ class MemoryStore(TaskStore):
         return held
 
     def _claims(self, held: Iterable[Task], token: uuid.UUID, flow: Flow | None) -> list[Claim]:
-        """In the order in which they are to run."""
-        in_order = sorted(held, key=lambda task: (-task.priority, task.run_at, task.id))
         return [
             Claim(
                 task.id,
@@ -674,7 +673,7 @@ class MemoryStore(TaskStore):
                 is_limited=flow is not None and flow.is_limited(self._lane(task)),
                 is_probe=flow is not None and flow.is_probe(self._lane(task)),
             )
-            for task in in_order
+            for task in held
         ]
 
     def _keep_attempt(

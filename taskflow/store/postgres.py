@@ -299,9 +299,8 @@ class PostgresStore(TaskStore):
             look.claimed(claimed.places)
         if self._looks.saw(claimed):
             self._work.ring()
-        in_order = sorted(claimed.rows, key=lambda row: (-row[5], row[6], row[0]))
         flow = claimed.seen.flow if claimed.seen is not None else None
-        return [claim_of(row, token, flow) for row in in_order]
+        return [claim_of(row, token, flow) for row in claimed.rows]
 
     async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
         rows = await self._write(

@@ -252,6 +252,13 @@ class FlowContract(OptionsContract):
         [claim] = await store.claim(node, limit=1, shares=shares)
         assert claim.task_id == added[0].id
 
+    async def test_what_is_beyond_a_share_runs_last(self, store, node):
+        """A claim of both is handed out so: else the workers would be taken all the same."""
+        await store.add([at(SLOW) for _ in range(6)])
+        await store.add([at(OTHER) for _ in range(2)])
+        claims = await store.claim(node, limit=6, shares=Shares({SLOW: 4}, capacity=5))
+        assert [claim.authority for claim in claims] == [OTHER] * 2 + [SLOW] * 4
+
     async def test_alone_a_host_has_all(self, store, node):
         """And in order."""
         tasks = await store.add([at(SLOW) for _ in range(5)])
