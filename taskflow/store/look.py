@@ -41,6 +41,8 @@ _LOOKED_AT_EACH: Final = 2
 _LEAST_LOOKED_AT: Final = 50
 # So many lanes are looked at. Each takes some 10 us.
 LANES: Final = 200
+# So many tasks of all of them, for a thread's time.
+_MOST_ROWS: Final = 2000
 _FEW_LANES: Final = 5
 # So often it is looked at all lanes without finding any that may start, before one waits.
 _VAIN_TURNS: Final = 2
@@ -220,7 +222,13 @@ def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: Lane) -> 
     if decision.choice.missing and len(in_order) == most:
         rows = execute(
             "due_by_lane",
-            {"queue": lane.queue, "host": lane.host, "lanes": LANES, "most": wanted.limit},
+            {
+                "queue": lane.queue,
+                "host": lane.host,
+                "lanes": LANES,
+                "most": wanted.limit,
+                "rows": _MOST_ROWS,
+            },
         )
         following = _following(rows)
         is_all = lane == following == _FIRST
@@ -301,7 +309,8 @@ def _candidates(rows: Iterable[Row]) -> list[Candidate]:
 def _following(rows: Sequence[Row]) -> Lane:
     """After which lane the next look goes on: from the beginning if this one came to the end."""
     lanes = {Lane(queue, host) for *_, queue, host in rows}
-    return max(lanes) if len(lanes) == LANES else _FIRST
+    has_more = len(lanes) == LANES or len(rows) == _MOST_ROWS
+    return max(lanes) if has_more else _FIRST
 
 
 def _take(execute: Execute, decision: _Decision, wanted: Wanted) -> list[Row]:

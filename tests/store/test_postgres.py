@@ -16,10 +16,11 @@ import pytest
 import trio
 
 from taskflow.model.errors import StoreUnavailable, StoreUnusable
+from taskflow.model.flow import HoldReason, HostLimits, QueueSettings, Rate
 from taskflow.model.statistics import Ended, shares
 from taskflow.model.task import IdempotencyKey, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store import listen
+from taskflow.store import listen, look
 from taskflow.store.additions import entry_of, size_of
 from taskflow.store.frontier import SURVEY_SECONDS
 from taskflow.store.migrate import migrations
@@ -50,6 +51,50 @@ def connection(database_url):
     """A connection to the same database, beside the store's."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
+
+
+# Limits
+
+
+async def test_the_bound_for_all_hosts(database_url):
+    """Whatever is asked of queues, no more than that of a host run at once."""
+    async with open_postgres(database_url, Settings(max_per_host=1)) as store:
+        node = await store.register("here", lease_seconds=30)
+        hosts = ("a.example", "b.example", "a.example")
+        added = await store.add([new_task(authority=host, queue=host) for host in hosts])
+        claims = await store.claim(node, limit=10)
+        assert sorted(claim.task_id for claim in claims) == [task.id for task in added[:2]]
+        held = await store.get(added[2].id)
+        assert held.waiting_for.reason is HoldReason.HOST_CONCURRENCY
+        assert all(claim.is_limited for claim in claims)
+
+
+async def test_a_look_goes_round_all_lanes(database_url, monkeypatch):
+    """However many there are that may not start, those that may are found, by and by."""
+    monkeypatch.setattr(look, "LANES", 5)
+    monkeypatch.setattr(look, "_MOST_ROWS", 7)
+    async with open_postgres(database_url, SETTINGS) as store:
+        node = await store.register("here", lease_seconds=30)
+        settings = QueueSettings(per_host=HostLimits(rate=Rate(0.001)))
+        await store.queues.put("default", settings)
+        hosts = [f"{number:02}.example" for number in range(40)]
+        await store.add([new_task(authority=host) for host in hosts for _ in range(3)])
+        claimed: list[str] = []
+        with trio.fail_after(20):
+            while len(claimed) < len(hosts):
+                found = await store.claim(node, limit=2)
+                claimed += [claim.authority for claim in found]
+                if len(found) < 2:
+                    await store.wait_for_work()
+        assert sorted(claimed) == hosts
+        # When nothing more may start it is not looked for all the time.
+        looks = 0
+        with trio.move_on_after(0.5):
+            while True:
+                assert await store.claim(node, limit=2) == []
+                looks += 1
+                await store.wait_for_work()
+        assert looks < 30
 
 
 # Batches

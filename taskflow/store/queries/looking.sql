@@ -36,7 +36,8 @@ ORDER BY one.run_at, one.id LIMIT %(limit)s
 -- name: due_by_lane
 -- From one lane to the next, of a paused queue only the first, and of each the first tasks. Lanes
 -- in which nothing is due are told too: from the last one on the next look goes on. What is not due
--- yet is walked over, but not for ever.
+-- yet is walked over, but not for ever. In the order of lanes without being sorted, so that no more
+-- lanes are walked than are told: what is lateral can only be joined to one after the other.
 WITH RECURSIVE lane (queue, host, is_paused, place) AS (
     (
         SELECT t.queue COLLATE "C", t.authority,
@@ -71,7 +72,7 @@ FROM lane LEFT JOIN LATERAL (
     WHERE first.run_at <= now() AND (first.expires_at IS NULL OR first.expires_at > now())
     LIMIT %(most)s
 ) AS one ON NOT lane.is_paused
-ORDER BY lane.place
+LIMIT %(rows)s
 
 -- name: first_hosts
 -- Where the tasks of the first few lanes go.
