@@ -17,6 +17,15 @@ from taskflow.service import allow_many_files
 from taskflow.store.embedded import embedded_postgres
 from tests.folders import open_folder
 
+# Begun first, so that nobody waits for one of them at the end.
+LONG = ("tests/fuzz/", "tests/store/test_stateful.py", "tests/test_costs.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 # Hundreds of clients and the server that they talk to are in one process here.
 allow_many_files()
 

@@ -174,7 +174,7 @@ class TestSlowReaders:
             ) as server,
             server.connect() as connection,
         ):
-            [task] = server.ask("GET", "/tasks?status=COMPLETED&limit=1").json
+            [task] = server.ask("GET", "/tasks?status=COMPLETED&limit=1&fields=id").json
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
             target = f"/tasks/{task['id']}/result"
             connection.send(f"GET {target} HTTP/1.1\r\nHost: {connection.host}\r\n\r\n".encode())
