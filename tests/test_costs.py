@@ -39,7 +39,7 @@ TASKS = 10_000
 CALLERS = 16
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
-# Twice what is counted on a machine that is slow and busy (98, 98, 99, 43; alone 63, 38, 24, 3), for
+# Twice what is counted on a machine that is slow and busy (98, 98, 99, 43; alone 63, 38, 24, 3):
 # batches are smaller there. One for each task would be a thousand.
 MOST_STATEMENTS = {"add": 200, "claim": 160, "settle": 150, "other": 90}
 MOST_HOPS = 480  # (110 to 226)
