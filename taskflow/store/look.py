@@ -146,7 +146,10 @@ class Looks:
         """Tasks were claimed. Says whether a look, from where this one ended, may find more."""
         if claimed.is_alone:
             self._alone_until = trio.current_time() + _ALONE_SECONDS
-        return claimed.seen is not None and self._has_more(claimed.seen)
+        if claimed.seen is None:
+            self._next_start_at = math.inf  # nothing is held where no look was needed
+            return False
+        return self._has_more(claimed.seen)
 
     def _has_more(self, seen: Seen) -> bool:
         self.are_needed = self._are_always_needed or seen.is_needed

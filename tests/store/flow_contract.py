@@ -157,6 +157,20 @@ class FlowContract(OptionsContract):
             assert len(claims) == 1
         assert 0.4 < trio.current_time() - began < 2
 
+    async def test_nobody_wakes_for_a_limit_that_is_gone(self, store, node):
+        """When it was over, whoever waits for work waits in peace."""
+        await store.queues.put("mail", QueueSettings(rate=Rate(per_second=8)))
+        await store.add([new_task(queue="mail") for _ in range(2)])
+        assert len(await store.claim(node, limit=10)) == 1
+        await store.queues.put("mail", QueueSettings())
+        assert len(await store.claim(node, limit=10)) == 1
+        assert await store.claim(node, limit=10) == []
+        await store.wait_for_work()  # the change
+        await trio.sleep(0.2)
+        with trio.move_on_after(0.3) as waiting:
+            await store.wait_for_work()
+        assert waiting.cancelled_caught
+
     async def test_a_rate_holds_for_each_host(self, store, node):
         """By itself, and within a queue alone."""
         slow = QueueSettings(per_host=HostLimits(rate=Rate(per_second=0.01)))
