@@ -80,7 +80,7 @@ case ${1-} in
     step -m ruff format --check .
     step -m ruff check .
     step -m mypy
-    step -m pytest -m 'not alone' --numprocesses 2 --dist loadfile
+    step -m pytest -m 'not alone' --numprocesses 2 --dist loadfile --no-loadscope-reorder
     step -m pytest -m alone
     step tests/smoke.py
     ;;
