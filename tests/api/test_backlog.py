@@ -14,6 +14,7 @@ from taskflow.model.task import NewTask
 from taskflow.store.memory import MemoryStore
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
+from tests.service.processes import wait_until
 
 
 class CountingStore(MemoryStore):
@@ -103,8 +104,9 @@ def test_over_http(empty_url, silent_url):
     """429 on both stores while too many wait, and when to come again; the rest goes on."""
     held = b'{"payload": "%b"}' % silent_url.encode()
     with LiveServer(database_url=empty_url, max_pending=3, workers=1, queue_size=1) as server:
-        statuses = [server.post(held).status for _ in range(8)]
-        assert statuses[:3] == [201] * 3
+        first = server.post(held).json["id"]
+        wait_until(lambda: server.show(first)["status"] == "RUNNING")
+        assert [server.post(held).status for _ in range(3)] == [201] * 3
         refused = server.post(held)
         check_problem(refused, 429, "3 tasks are waiting")
         assert int(refused.header("retry-after")) > 0

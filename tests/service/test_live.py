@@ -136,7 +136,7 @@ def test_the_answer_comes_soon_after_the_fetch(tmp_path, tasks, target):
             took.append(answered - at)
         assert service.end().code == 0
     print(f"from fetch to answer: {statistics.median(took) * 1000:.1f} ms in the median")
-    assert statistics.median(took) < 0.020
+    assert statistics.median(took) < 0.060  # 3 ms on a machine that does nothing else
 
 
 def test_a_hypercorn_of_two_waits_too(tmp_path, tasks, target):
