@@ -546,11 +546,12 @@ class PostgresStore(TaskStore):
         execute = functools.partial(self._execute, connection)
         if look.needs_survey:
             look.surveyed(execute("survey", {}))
-        is_alone = is_tight and is_one_host_alone(execute)
-        if not self._looks.are_needed and (is_alone or not is_tight):
-            claimed = claim_first(execute, look, wanted, is_alone=is_alone)
-            if claimed is not None:
-                return claimed
+        if not self._looks.are_needed:
+            is_alone = is_tight and is_one_host_alone(execute)
+            if is_alone or not is_tight:
+                claimed = claim_first(execute, look, wanted, is_alone=is_alone)
+                if claimed is not None:
+                    return claimed
         with connection.transaction():
             seen = look_for_tasks(execute, look, wanted, self._looks.lane)
         return Claimed(seen.rows, seen.places, seen)

@@ -95,8 +95,7 @@ WITH RECURSIVE lane (queue, host, place) AS (
 SELECT host FROM lane
 
 -- name: state
--- What is asked of these queues, and how these hosts and paces stand; and how many tasks run in
--- each lane, if anybody wants to know.
+-- What is asked of these queues, and how these hosts and paces stand.
 SELECT now(),
        (SELECT json_object_agg(name, settings)::text FROM taskflow_queues
         WHERE name = ANY (%(queues)b::text[]) AND is_limited),
@@ -106,6 +105,7 @@ SELECT now(),
         WHERE key = ANY (%(paces)b::text[]) AND next_at > now())
 
 -- name: running
+-- How many tasks run in each lane, on all nodes.
 SELECT queue, authority, count(*) FROM taskflow_tasks WHERE status = 'RUNNING'
 GROUP BY queue, authority
 
