@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
-import msgspec
 from quart import Blueprint, Response
 
+from taskflow.api.answers import as_json, no_content
 from taskflow.api.bodies import read_body
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.page import task_id_of
@@ -36,11 +34,7 @@ def by_hand_routes(store: TaskStore) -> Blueprint:
         with store_in_time():
             if not await store.delete(task_id_of(task_id)):
                 raise TaskNotFound
-        # An empty body and not none, which Quart would send by asyncio's means; and a 204 has no
-        # fields about one (RFC 9110, section 8.6).
-        response = Response(b"", status=HTTPStatus.NO_CONTENT)
-        del response.headers["Content-Type"], response.headers["Content-Length"]
-        return response
+        return no_content()
 
     return routes
 
@@ -48,4 +42,4 @@ def by_hand_routes(store: TaskStore) -> Blueprint:
 def _shown(task: Task | None) -> Response:
     if task is None:
         raise TaskNotFound
-    return Response(msgspec.json.encode(task), content_type="application/json")
+    return as_json(task)

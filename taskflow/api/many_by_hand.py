@@ -11,6 +11,7 @@ import trio
 from quart import Blueprint, Response
 from werkzeug.routing import BaseConverter
 
+from taskflow.api.answers import as_json
 from taskflow.api.bodies import read_body
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.many import Many, many_of
@@ -70,7 +71,7 @@ def many_by_hand_routes(store: TaskStore) -> Blueprint:
         @routes.post(f"/tasks/{name}", endpoint=name)
         async def move() -> Response:
             moved = await move_many(store, verb, many_of(await read_body()))
-            return Response(msgspec.json.encode(moved), content_type="application/json")
+            return as_json(moved)
 
     for name, verb in verbs.items():
         add(name, verb)

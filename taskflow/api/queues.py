@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Final
 
 import msgspec
 from quart import Blueprint, Response
 
+from taskflow.api.answers import as_json
 from taskflow.api.bodies import read_body
 from taskflow.api.many_by_hand import Verb, move_many
 from taskflow.api.problems import store_in_time
@@ -60,18 +60,18 @@ def queue_routes(store: TaskStore) -> Blueprint:
             counted = await store.count(limit=MOST_QUEUES)
         standing = {one.queue: one for one in counted.queues}
         names = sorted(settings.keys() | standing.keys())[:MOST_QUEUES]
-        return _json([_shown(name, settings.get(name), standing.get(name)) for name in names])
+        return as_json([_shown(name, settings.get(name), standing.get(name)) for name in names])
 
     @routes.get("/queues/<string:name>")
     async def show(name: str) -> Response:
-        return _json(await _found(store, queue_name_of(name)))
+        return as_json(await _found(store, queue_name_of(name)))
 
     @routes.put("/queues/<string:name>")
     async def put(name: str) -> Response:
         name, settings = queue_name_of(name), queue_settings_of(await read_body())
         with store_in_time():
             is_new = await store.queues.put(name, settings)
-        return _json(await _found(store, name), status=201 if is_new else 200)
+        return as_json(await _found(store, name), status=201 if is_new else 200)
 
     @routes.post("/queues/<string:name>/pause")
     async def pause(name: str) -> Response:
@@ -86,7 +86,7 @@ def queue_routes(store: TaskStore) -> Blueprint:
         await read_body()
         waiting = Verb((TaskStatus.PENDING,), store.cancel_many)
         wanted = TaskFilter(queue=queue_name_of(name))
-        return _json(await move_many(store, waiting, Many(wanted, is_dry_run=False)))
+        return as_json(await move_many(store, waiting, Many(wanted, is_dry_run=False)))
 
     return routes
 
@@ -96,7 +96,7 @@ async def _with_pause(store: TaskStore, name: str, *, is_paused: bool) -> Respon
     name = queue_name_of(name)
     with store_in_time():
         await store.queues.set_paused(name, is_paused=is_paused)
-    return _json(await _found(store, name))
+    return as_json(await _found(store, name))
 
 
 async def _found(store: TaskStore, name: str) -> Queue:
@@ -126,7 +126,3 @@ def _shown(name: str, settings: QueueSettings | None, standing: QueueStatistics 
         oldest_waiting_seconds=standing.oldest_waiting_seconds,
         ended=standing.ended,
     )
-
-
-def _json(document: object, *, status: int = HTTPStatus.OK) -> Response:
-    return Response(msgspec.json.encode(document), status=status, content_type="application/json")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import TypeVar
 from urllib.parse import urlencode
 
-import msgspec
 from quart import Blueprint, Response, request
 
+from taskflow.api.answers import as_json, no_content
 from taskflow.api.backlog import Backlog
 from taskflow.api.bodies import check_encoding, read_body
 from taskflow.api.problems import store_in_time
@@ -26,7 +26,6 @@ from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 
 T = TypeVar("T")
-_ENCODER: Final = msgspec.json.Encoder()
 
 
 def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
@@ -50,34 +49,28 @@ def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
                 definition, must_be_new=must_be_new(request.headers.getlist("If-None-Match"))
             )
         if not is_new:
-            return _json(kept)
-        response = _json(kept, HTTPStatus.CREATED)
-        response.headers["Location"] = f"/schedules/{name}"
-        return response
+            return as_json(kept)
+        return as_json(kept, status=HTTPStatus.CREATED, location=f"/schedules/{name}")
 
     @routes.get("/schedules")
     async def page() -> Response:
         asked = schedules_request_of(dict(request.args.lists()))
         with store_in_time():
             found = await schedules.page(limit=asked.limit, after=asked.cursor)
-        response = _json(found.schedules)
-        if found.next_after is not None:
-            response.headers["Link"] = _link(asked, found.next_after)
-        return response
+        following = found.next_after
+        link = None if following is None else _link(asked, following)
+        return as_json(found.schedules, link=link)
 
     @routes.get("/schedules/<string:name>")
     async def show(name: str) -> Response:
         with store_in_time():
-            return _json(_found(await schedules.get(known_name_of(name))))
+            return as_json(_found(await schedules.get(known_name_of(name))))
 
     @routes.delete("/schedules/<string:name>")
     async def delete(name: str) -> Response:
         with store_in_time():
             _found(await schedules.delete(known_name_of(name)) or None)
-        # As in by_hand: a 204 has no fields about a body.
-        response = Response(b"", status=HTTPStatus.NO_CONTENT)
-        del response.headers["Content-Type"], response.headers["Content-Length"]
-        return response
+        return no_content()
 
     @routes.post("/schedules/<string:name>/run")
     async def run(name: str) -> Response:
@@ -85,9 +78,7 @@ def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
         with store_in_time():
             await backlog.admit(1)
             task = _found(await schedules.run_now(known_name_of(name)))
-        response = _json(task, HTTPStatus.CREATED)
-        response.headers["Location"] = f"/tasks/{task.id}"
-        return response
+        return as_json(task, status=HTTPStatus.CREATED, location=f"/tasks/{task.id}")
 
     return routes
 
@@ -101,7 +92,3 @@ def _found(one: T | None) -> T:
 def _link(asked: SchedulesRequest, after: str) -> str:
     query = urlencode({"limit": asked.limit, "cursor": after})
     return f'</schedules?{query}>; rel="next"'
-
-
-def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(_ENCODER.encode(document), status=status, content_type="application/json")

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
+from taskflow.api.answers import as_json
 from taskflow.api.problems import store_in_time
 from taskflow.model.errors import Unprocessable
 from taskflow.store.base import TaskStore
@@ -42,7 +43,7 @@ def statistics_routes(store: TaskStore) -> Blueprint:
         asked = statistics_request_of(dict(request.args.lists()))
         with store_in_time():
             statistics = await store.count(limit=MOST_QUEUES, queue=asked.queue)
-        return Response(msgspec.json.encode(statistics), content_type="application/json")
+        return as_json(statistics)
 
     return routes
 

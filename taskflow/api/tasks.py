@@ -13,6 +13,7 @@ import msgspec
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import ETags
 
+from taskflow.api.answers import as_json
 from taskflow.api.bodies import check_encoding, read_body
 from taskflow.api.edge import CALLER
 from taskflow.api.intake import Intake
@@ -70,7 +71,7 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
         if is_stream:
             return await stream_of(store, asked, has_body=request.method != "HEAD")
         found = await find_page(store, asked)
-        return _json(
+        return as_json(
             [picked(task, asked.fields) for task in found.tasks], link=_next_link(asked, found)
         )
 
@@ -92,7 +93,7 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
             made = await store.attempts(task_id_of(task_id))
         if made is None:
             raise TaskNotFound
-        return _json(made)
+        return as_json(made)
 
     return routes
 
@@ -184,7 +185,7 @@ def _trace() -> dict[str, str]:
 def _handed_in(
     tasks: Task | Sequence[Task], *, is_replay: bool, location: str | None = None
 ) -> Response:
-    response = _json(tasks, status=200 if is_replay else 201, location=location)
+    response = as_json(tasks, status=200 if is_replay else 201, location=location)
     if is_replay:
         response.headers["Idempotent-Replayed"] = "true"
     return response
@@ -201,11 +202,3 @@ def _next_link(asked: PageRequest, found: Page) -> str | None:
         if name not in ("limit", "cursor")
     ]
     return f'</tasks?{urlencode(query)}>; rel="next"'
-
-
-def _json(document: object, *, status: int = 200, **headers: str | None) -> Response:
-    response = Response(_ENCODER.encode(document), status=status, content_type="application/json")
-    for name, value in headers.items():
-        if value is not None:
-            response.headers[name.title()] = value
-    return response

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from http import HTTPStatus
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -13,6 +12,7 @@ import trio
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
+from taskflow.api.answers import no_content
 from taskflow.api.live.feed import BATCH, Feed, Watcher
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.page import task_id_of
@@ -129,7 +129,9 @@ def _last_event_id() -> int | None:
 
 def _streamed(events: AsyncIterator[bytes]) -> Response:
     if request.method == "HEAD":
-        return _without(Response(b"", content_type=MEDIA_TYPE), "Content-Length")
+        response = Response(b"", content_type=MEDIA_TYPE)
+        del response.headers["Content-Length"]
+        return response
     response = Response(events, content_type=MEDIA_TYPE)
     response.timeout = None  # who does not read is dropped in its own way
     return response
@@ -137,13 +139,7 @@ def _streamed(events: AsyncIterator[bytes]) -> Response:
 
 def _no_more() -> Response:
     """Tell a client that came back to do so no more: there is nothing to come."""
-    return _without(Response(b"", HTTPStatus.NO_CONTENT), "Content-Type", "Content-Length")
-
-
-def _without(response: Response, *names: str) -> Response:
-    for name in names:
-        del response.headers[name]
-    return response
+    return no_content()
 
 
 async def _stream(

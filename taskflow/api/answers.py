@@ -1,0 +1,36 @@
+"""Answers as most routes give them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from quart import Response
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def as_json(
+    document: object,
+    *,
+    status: int = HTTPStatus.OK,
+    link: str | None = None,
+    location: str | None = None,
+) -> Response:
+    """A document, with these fields in its head where they are given."""
+    response = Response(_ENCODER.encode(document), status=status, content_type="application/json")
+    for name, value in (("Link", link), ("Location", location)):
+        if value is not None:
+            response.headers[name] = value
+    return response
+
+
+def no_content() -> Response:
+    """204, which has no fields about a body (RFC 9110, section 8.6).
+
+    The body is empty and not none, which Quart would send by asyncio's means.
+    """
+    response = Response(b"", status=HTTPStatus.NO_CONTENT)
+    del response.headers["Content-Type"], response.headers["Content-Length"]
+    return response
