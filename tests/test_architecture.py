@@ -52,6 +52,8 @@ LAYERS = {
 # What all know of stores.
 SEAM = {
     "store.base",
+    "store.monitoring",
+    "store.monitoring.base",
     "store.queues",
     "store.queues.base",
     "store.schedules",

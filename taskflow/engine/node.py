@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from taskflow import __version__
 from taskflow.engine.breaker import Breaker
 from taskflow.engine.cancellation import call_off_canceled
 from taskflow.engine.counting import fold_counts
@@ -120,7 +121,12 @@ class Node:
         while True:
             asked_at = trio.current_time()
             try:
-                node_id = await self._store.register(self._name, self._settings.lease_seconds)
+                node_id = await self._store.register(
+                    self._name,
+                    self._settings.lease_seconds,
+                    version=__version__,
+                    workers=self._settings.workers,
+                )
             except StoreUnavailable as error:
                 self._outage.began(error)
                 await pauses.pause()

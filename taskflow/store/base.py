@@ -36,6 +36,7 @@ from taskflow.model.task import (
     Task,
     TaskStatus,
 )
+from taskflow.store.monitoring.base import MonitoringStore
 from taskflow.store.queues.base import QueueStore
 from taskflow.store.schedules.base import ScheduleStore
 
@@ -193,6 +194,11 @@ class TaskStore(abc.ABC):
     def schedules(self) -> ScheduleStore:
         """The schedules that live there, too."""
 
+    @property
+    @abc.abstractmethod
+    def monitoring(self) -> MonitoringStore:
+        """How nodes, hosts and endings stand."""
+
     # Handing in and looking up
 
     @abc.abstractmethod
@@ -276,8 +282,17 @@ class TaskStore(abc.ABC):
     # Nodes: who runs tasks
 
     @abc.abstractmethod
-    async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
-        """Make a node that may claim tasks until its lease ends, and return its id."""
+    async def register(
+        self, name: str, lease_seconds: float, *, version: str = "", workers: int = 1
+    ) -> uuid.UUID:
+        """Make a node that may claim tasks until its lease ends, and return its id.
+
+        Args:
+            name: Its host and process.
+            lease_seconds: How long a lease is.
+            version: The version of TaskFlow that it runs.
+            workers: How many tasks it runs at once.
+        """
 
     @abc.abstractmethod
     async def renew(self, node_id: uuid.UUID) -> dt.datetime:

@@ -27,6 +27,7 @@ from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
 from taskflow.model.filter import NO_FILTER, TaskFilter, matches
 from taskflow.model.flow import Flow, Lane
 from taskflow.model.lifecycle import Move
+from taskflow.model.monitoring import FetchedTask
 from taskflow.model.outcome import ErrorType
 from taskflow.model.statistics import TaskStatistics, queue_of, total_of
 from taskflow.model.task import (
@@ -57,6 +58,7 @@ from taskflow.store.base import (
 )
 from taskflow.store.cancellations import Cancellations
 from taskflow.store.handover import Handover
+from taskflow.store.monitoring.memory import InHand, MemoryMonitoring, MemoryNode
 from taskflow.store.queues.memory import MemoryQueues
 from taskflow.store.schedules.memory import MemorySchedules
 from taskflow.store.tally import Tally, summed
@@ -71,12 +73,6 @@ _SETTLING_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED
 _Entry: TypeAlias = tuple[int, dt.datetime, uuid.UUID]
 # The first one of a lane.
 _Head: TypeAlias = tuple[_Entry, Lane]
-
-
-class _Node(msgspec.Struct):
-    name: str
-    lease_seconds: float
-    expires_at: float
 
 
 class _Hold(msgspec.Struct, frozen=True):
@@ -107,7 +103,7 @@ class MemoryStore(TaskStore):
         self._pending: set[uuid.UUID] = set()
         self._holds: dict[uuid.UUID, _Hold] = {}
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
-        self._nodes: dict[uuid.UUID, _Node] = {}
+        self._nodes: dict[uuid.UUID, MemoryNode] = {}
         # Entries may be out of date: whoever takes one looks whether it still holds.
         self._due: dict[Lane, list[_Entry]] = {}
         self._due_by_age: list[tuple[dt.datetime, uuid.UUID]] = []
@@ -129,6 +125,14 @@ class MemoryStore(TaskStore):
         self._schedules: Final = MemorySchedules(
             add=self._add, find=self._as_handed_in, now=self._now
         )
+        self._monitoring: Final = MemoryMonitoring(
+            nodes=self._nodes,
+            in_hand=self._in_hand,
+            fetched=self._fetched,
+            queues=self._queues,
+            tally=self._tally,
+            now=self._now,
+        )
 
     @property
     def schedules(self) -> MemorySchedules:
@@ -137,6 +141,10 @@ class MemoryStore(TaskStore):
     @property
     def queues(self) -> MemoryQueues:
         return self._queues
+
+    @property
+    def monitoring(self) -> MemoryMonitoring:
+        return self._monitoring
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await trio.lowlevel.checkpoint()
@@ -232,10 +240,15 @@ class MemoryStore(TaskStore):
         await trio.lowlevel.checkpoint()
         return 0
 
-    async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
+    async def register(
+        self, name: str, lease_seconds: float, *, version: str = "", workers: int = 1
+    ) -> uuid.UUID:
         await trio.lowlevel.checkpoint()
         node_id = uuid.uuid4()
-        self._nodes[node_id] = _Node(name, lease_seconds, trio.current_time() + lease_seconds)
+        expires_at = trio.current_time() + lease_seconds
+        self._nodes[node_id] = MemoryNode(
+            name, lease_seconds, expires_at, self._now(), version, workers
+        )
         self._cancellations.open_for(node_id)
         return node_id
 
@@ -763,6 +776,21 @@ class MemoryStore(TaskStore):
 
     def _candidate(self, task: Task) -> Candidate:
         return Candidate(task.priority, task.run_at, task.id, self._lane(task))
+
+    def _in_hand(self) -> Iterable[InHand]:
+        for task_id, hold in self._holds.items():
+            started_at = self._tasks[task_id].started_at
+            assert started_at is not None
+            yield InHand(hold.node_id, self._handed_in[task_id].authority, started_at)
+
+    def _fetched(self) -> Iterable[FetchedTask]:
+        for task_id in reversed(self._ids):
+            status = self._tasks[task_id].status
+            if status in _SETTLING_MOVES and (attempts := self._attempts.get(task_id)):
+                elapsed_ms = attempts[-1].elapsed_ms
+                if elapsed_ms is not None:
+                    host = self._handed_in[task_id].authority
+                    yield FetchedTask(host, status is TaskStatus.FAILED, elapsed_ms)
 
     def _lane(self, task: Task) -> Lane:
         return Lane(task.queue, self._handed_in[task.id].authority)

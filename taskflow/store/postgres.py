@@ -87,6 +87,7 @@ from taskflow.store.look import (
     state_of,
 )
 from taskflow.store.migrate import Migration, migrate
+from taskflow.store.monitoring.postgres import PostgresMonitoring
 from taskflow.store.queues.postgres import PostgresQueues
 from taskflow.store.rows import Row, attempt_of, claim_of, event_of, line_of, task_of
 from taskflow.store.schedules import postgres as schedules
@@ -136,6 +137,7 @@ class PostgresStore(TaskStore):
         self.additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
         # Of many tasks at once, so that single ones need not wait for them.
         self.large_additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
+        self._monitoring: Final = PostgresMonitoring(database, self._sql)
         self._schedules: Final = PostgresSchedules(database, self._sql, self, is_told=is_told)
 
     @property
@@ -145,6 +147,10 @@ class PostgresStore(TaskStore):
     @property
     def queues(self) -> PostgresQueues:
         return self._queues
+
+    @property
+    def monitoring(self) -> PostgresMonitoring:
+        return self._monitoring
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         return [task for task in await self._submit(tasks, None) if task is not None]
@@ -235,9 +241,18 @@ class PostgresStore(TaskStore):
 
         return await self._database.run(work)
 
-    async def register(self, name: str, lease_seconds: float) -> uuid.UUID:
+    async def register(
+        self, name: str, lease_seconds: float, *, version: str = "", workers: int = 1
+    ) -> uuid.UUID:
         node_id = uuid.uuid4()
-        await self._run_heartbeat("register", id=node_id, name=name, lease_seconds=lease_seconds)
+        await self._run_heartbeat(
+            "register",
+            id=node_id,
+            name=name,
+            lease_seconds=lease_seconds,
+            version=version,
+            workers=workers,
+        )
         self.cancellations.open_for(node_id)
         return node_id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
@@ -50,6 +51,16 @@ class Tally:
             if not line.is_blank:
                 lines[queue].append(line)
         return dict(lines)
+
+    def by_minute(self, queue: str | None) -> dict[tuple[dt.datetime, TaskStatus], int]:
+        """How many came to which end in which minute, in a queue or in all."""
+        counts: Counter[tuple[dt.datetime, TaskStatus]] = Counter()
+        for minute, endings in self._endings.items():
+            at = dt.datetime.fromtimestamp(minute * BUCKET_SECONDS, dt.UTC)
+            for (name, status), count in endings.items():
+                if queue in (None, name):
+                    counts[at, status] += count
+        return counts
 
 
 def summed(lines: Iterable[Line]) -> list[Line]:

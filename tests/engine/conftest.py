@@ -103,8 +103,8 @@ class FaultyStore(MemoryStore):
             await fault(*args)
         return await getattr(super(), verb)(*args, **kwargs)
 
-    async def register(self, name, lease_seconds):
-        return await self._call("register", name, lease_seconds)
+    async def register(self, name, lease_seconds, **about):
+        return await self._call("register", name, lease_seconds, **about)
 
     async def renew(self, node_id):
         return await self._call("renew", node_id)

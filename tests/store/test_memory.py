@@ -9,9 +9,10 @@ from taskflow.store.memory import MemoryStore
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, new_task
 from tests.store.flow_contract import FlowContract
+from tests.store.monitoring_contract import MonitoringContract
 
 
-class TestMemoryStore(FlowContract, CallbacksContract):
+class TestMemoryStore(FlowContract, CallbacksContract, MonitoringContract):
     @pytest.fixture
     async def store(self):
         return MemoryStore()

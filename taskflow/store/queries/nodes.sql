@@ -1,8 +1,9 @@
 -- The lives of nodes, and what becomes of tasks whose node dies.
 
 -- name: register
-INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at)
-VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lease_seconds)s))
+INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, version, workers)
+VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lease_seconds)s),
+        nullif(%(version)s, ''), %(workers)s)
 
 -- name: renew_if_alive
 -- A node whose lease is over stays dead: others may have its tasks already.

@@ -1,0 +1,140 @@
+"""What every store has to tell those who keep TaskFlow running."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import uuid
+
+import msgspec
+import pytest
+import trio
+
+from taskflow.model.monitoring import HISTORY_MINUTES
+from taskflow.model.task import TaskStatus
+from taskflow.store.base import TaskStore
+from tests.store.contract import StoreContract, completed, failed
+from tests.store.flow_contract import at
+
+FAST, SLOW, LONG = "fast.example", "slow.example:8080", "long.example"
+
+
+class MonitoringContract(StoreContract):
+    """The conformance suite, this part of it included."""
+
+    async def run_one(
+        self, store: TaskStore, node: uuid.UUID, host: str, elapsed_ms: float, *, ending=completed
+    ) -> None:
+        await store.add([at(host, queue=host)])
+        claim = await self.claim_one(store, node)
+        ending = msgspec.structs.replace(ending(claim), elapsed_ms=elapsed_ms)
+        assert await store.settle([ending]) == {claim.task_id}
+
+    # Nodes
+
+    async def test_nodes_tell_who_they_are_and_what_they_hold(self, store, node):
+        """By name, with their heartbeats, and for how long they have had what they run."""
+        await store.register("a", lease_seconds=60, version="1.2.3", workers=7)
+        await store.add([at(FAST), at(FAST), at(FAST)])
+        await store.claim(node, limit=2)
+        busy_since = await store.renew(node)
+        first, here = await store.monitoring.nodes(10)
+        assert (first.name, first.version, first.workers, first.running) == ("a", "1.2.3", 7, 0)
+        assert first.longest_running_seconds is None
+        assert first.expires_at - first.renewed_at == dt.timedelta(seconds=60)
+        assert (here.id, here.name, here.version, here.running) == (node, "here", None, 2)
+        assert abs(here.renewed_at - busy_since) < dt.timedelta(milliseconds=100)
+        assert here.started_at <= here.renewed_at
+        assert 0 <= here.longest_running_seconds < 10
+        assert first.alive
+        assert here.alive
+
+    async def test_dead_nodes_are_told_as_such(self, store):
+        """What they hold, too, until it is taken from them."""
+        node = await store.register("dead", lease_seconds=0.2)
+        await store.add([at(FAST)])
+        await store.claim(node, limit=1)
+        with trio.fail_after(10):
+            while (found := (await store.monitoring.nodes(10))[0]).alive:
+                await trio.sleep(0.05)
+        assert found.running == 1
+        await self.rescued(store)
+        [found] = await store.monitoring.nodes(10)
+        assert found.running == 0
+
+    async def test_retired_nodes_are_not_told(self, store, node):
+        await store.retire(node)
+        assert await store.monitoring.nodes(10) == []
+
+    async def test_no_more_nodes_than_asked_for(self, store):
+        for name in "cab":
+            await store.register(name, lease_seconds=30)
+        assert [one.name for one in await store.monitoring.nodes(2)] == ["a", "b"]
+
+    # Hosts
+
+    async def test_slow_hosts_come_first(self, store, node):
+        """By what their newest tasks took in the middle, or by how long one has been running."""
+        for elapsed_ms in (10, 30, 20):
+            await self.run_one(store, node, FAST, elapsed_ms)
+        await self.run_one(store, node, SLOW, 4000, ending=failed)
+        fast, slow = sorted(await store.monitoring.hosts(10), key=lambda one: one.host)
+        assert [one.host for one in await store.monitoring.hosts(10)] == [SLOW, FAST]
+        assert (fast.fetched, fast.failed, fast.median_ms, fast.slowest_ms) == (3, 0, 20, 30)
+        assert (slow.fetched, slow.failed, slow.median_ms, slow.slowest_ms) == (1, 1, 4000, 4000)
+        assert (slow.running, slow.longest_running_seconds, slow.held) == (0, None, None)
+        assert [one.host for one in await store.monitoring.hosts(1)] == [SLOW]
+
+    async def test_what_runs_is_told_by_host(self, store, node):
+        """Hosts that nothing was fetched from yet, too."""
+        await store.add([at(LONG), at(LONG), at("")])
+        await store.claim(node, limit=3)
+        [found] = await store.monitoring.hosts(10)
+        assert (found.host, found.fetched, found.median_ms, found.running) == (LONG, 0, None, 2)
+        assert 0 <= found.longest_running_seconds < 10
+
+    async def test_hosts_that_are_held_back_come_before_all(self, store, node):
+        await self.run_one(store, node, SLOW, 4000)
+        await store.queues.hold_host(FAST, why="503", asked_seconds=60)
+        first, second = await store.monitoring.hosts(10)
+        assert (first.host, first.fetched, first.held.why) == (FAST, 0, "503")
+        assert (second.host, second.held) == (SLOW, None)
+
+    async def test_what_was_never_fetched_says_nothing_of_its_host(self, store):
+        [task] = await store.add([at(FAST)])
+        await store.cancel(task.id)
+        assert await store.monitoring.hosts(10) == []
+
+    # Endings
+
+    async def test_every_minute_is_told(self, store):
+        """Also where nothing ended; the last one is under way."""
+        minutes = await store.monitoring.history()
+        assert len(minutes) == HISTORY_MINUTES
+        times = [minute.at for minute in minutes]
+        assert {b - a for a, b in itertools.pairwise(times)} == {dt.timedelta(minutes=1)}
+        assert abs(times[-1] - dt.datetime.now(dt.UTC)) < dt.timedelta(minutes=2)
+        assert all(not any(minute.ended.values()) for minute in minutes)
+
+    @pytest.mark.parametrize("is_folded", [False, True], ids=["as noted", "folded"])
+    async def test_endings_are_told_by_the_minute(self, store, node, is_folded):
+        """Of all queues or of one, folded or not."""
+        await self.run_one(store, node, FAST, 1)
+        await self.run_one(store, node, FAST, 1, ending=failed)
+        await self.run_one(store, node, SLOW, 1, ending=failed)
+        [task] = await store.add([at(FAST, queue=FAST)])
+        await store.cancel(task.id)
+        if is_folded:
+            await store.fold_counts(limit=1000)
+
+        async def ended(queue: str | None = None) -> list[int]:
+            last = (await store.monitoring.history(queue))[-2:]  # a minute may just have begun
+            return [
+                sum(minute.ended[status] for minute in last)
+                for status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELED)
+            ]
+
+        assert await ended() == [1, 2, 1]
+        assert await ended(FAST) == [1, 1, 1]
+        assert await ended(SLOW) == [0, 1, 0]
+        assert await ended("unknown") == [0, 0, 0]
