@@ -45,7 +45,8 @@ class Sessions:
             return None
         # A key that was taken out, or replaced under the same name, ends its sessions.
         return next(
-            (key for key in self._keys if (key.name, _fingerprint(key)) == (name, fingerprint)), None
+            (key for key in self._keys if (key.name, _fingerprint(key)) == (name, fingerprint)),
+            None,
         )
 
 

@@ -131,7 +131,9 @@ def _lines(field: str, text: str) -> list[tuple[str, str]]:
     for line in filter(None, map(str.strip, text.splitlines())):
         name, colon, value = line.partition(":")
         if not colon:
-            raise FormError(field, f"each line must be a name, a colon and a value; {line!r} is not")
+            raise FormError(
+                field, f"each line must be a name, a colon and a value; {line!r} is not"
+            )
         pairs.append((name.strip(), value.strip()))
     return pairs
 

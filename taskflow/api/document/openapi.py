@@ -22,6 +22,7 @@ from taskflow.api.document.operations.task_fields import TaskFields
 from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
 from taskflow.api.many_by_hand import ManyMoved
+from taskflow.api.monitoring import History
 from taskflow.api.queues import Queue
 from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
@@ -30,7 +31,8 @@ from taskflow.api.reading.schedule import ScheduleRequest, TaskTemplate
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
-from taskflow.model.flow import Hold, HostLimits, Rate
+from taskflow.model.flow import Hold, HostHold, HostLimits, Rate
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
 from taskflow.model.options import Backoff
 from taskflow.model.request import RequestPayload
 from taskflow.model.schedule import Schedule
@@ -54,6 +56,7 @@ _SHOWN: Final = (
     *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
     *(Queue, HostLimits, Rate, Hold),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
+    *(History, Minute, NodeRecord, HostRecord, HostHold),
 )
 _SCHEMAS: Final = "#/components/schemas/{name}"
 
@@ -83,6 +86,7 @@ def document(*, has_keys: bool) -> Json:
             {"name": "queues", "description": "Pace what goes out."},
             {"name": "schedules", "description": "Have tasks handed in by the clock."},
             {"name": "events", "description": "Watch tasks as they go."},
+            {"name": "monitoring", "description": "See who runs tasks, and how that goes."},
             {"name": "health", "description": "For those who watch over the service."},
         ],
         "paths": paths,
