@@ -295,3 +295,11 @@ def test_a_stream_tells_of_a_task_up_to_its_end(server, target):
     told = [event for event in events if event.startswith("event: region\ndata: ")]
     assert "COMPLETED" in json.loads(told[-1].partition("data: ")[2])
     assert events[-2] == "event: end\ndata: {}"
+
+
+def test_a_form_with_too_many_fields(memory_server):
+    body = "&".join(f"a{number}=b" for number in range(100)).encode()
+    for path in ("/ui/submit", "/ui/sign-in"):
+        answer = memory_server.ask("POST", path, body)
+        assert answer.status == 400
+        assert b"at most 50 fields" in answer.body

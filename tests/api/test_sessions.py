@@ -118,7 +118,11 @@ class TestSigningIn:
         assert b"not known" in answer.body
 
     @pytest.mark.parametrize(
-        "wanted", ["https://evil.example/", "//evil.example", "/\\evil", "/uix", "/tasks", "", "ui"]
+        "wanted",
+        [
+            *("https://evil.example/", "//evil.example", "/\\evil", "/uix", "/tasks", "", "ui"),
+            *("/ui?a\r\nSet-Cookie: b=c", "/ui/\xe9"),
+        ],
     )
     def test_it_leads_to_our_own_pages_only(self, guarded, wanted):
         assert sign_in(guarded, wanted=wanted).header("location") == "/ui"
