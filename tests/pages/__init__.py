@@ -10,6 +10,7 @@ not. It does so, and says what a block needs, by comments that are not seen when
     <!-- stays: NAME -->                   before a command that goes on, in a terminal of its own
     <!-- ctrl-c: WORDS -->                 before a command that is ended once it has printed them
     <!-- until: so -->                     before commands that a reader repeats until it is so
+    <!-- shows: NAME -->                   before what the terminal of that name shows by then
     <!-- program: NAME -->                 before a block that is passed over where it is missing
     <!-- stop: NAME -->                    by itself: Ctrl+C in the terminal of that name
     <!-- see: URL | WORDS | ... -->        by itself: what to open in a browser, and what is there

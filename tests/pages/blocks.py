@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
-OF_BLOCKS = {"not run", "run by", "file", "stays", "ctrl-c", "until", "program"}
+OF_BLOCKS = {"not run", "run by", "file", "stays", "ctrl-c", "until", "program", "shows"}
 STEPS = {"stop", "see"}
 OF_PAGES = {"needs"}
 

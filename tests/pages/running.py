@@ -18,7 +18,7 @@ from tests.pages import REPOSITORY, name_of
 from tests.pages.blocks import Block, Example, Step, examples, needs_of, parts_of
 from tests.pages.place import Place, open_place
 from tests.pages.reading import READERS
-from tests.pages.shapes import are_alike, is_begun
+from tests.pages.shapes import ELLIPSIS, are_alike, is_begun
 from tests.pages.terminals import Terminals, open_terminals
 
 RUN = {"console", "python"}
@@ -93,6 +93,8 @@ class Reader:
             elif name := part.notes.get("file"):
                 yield from _check(part)
                 self._save(name, part.text)
+            elif name := part.notes.get("shows"):
+                yield from self._shows(name, part)
             elif part.language == "console":
                 yield from self._console(part)
             elif part.language == "python":
@@ -113,8 +115,11 @@ class Reader:
             time.sleep(PAUSE_SECONDS)
 
     def _seen(self, url: str) -> str:
-        with urllib.request.urlopen(self._place.real(url), timeout=10) as answer:
-            return self._place.said(answer.read().decode())
+        try:
+            with urllib.request.urlopen(self._place.real(url), timeout=10) as answer:
+                return self._place.said(answer.read().decode())
+        except OSError as error:
+            return str(error)
 
     def _save(self, name: str, text: str) -> None:
         file = self._place.checkout / name
@@ -129,6 +134,14 @@ class Reader:
                 first = block.first + example.first
                 last = block.first + example.last
                 yield Difference(f"$ {example.command}", printed, first, last, block.indent)
+
+    def _shows(self, name: str, block: Block) -> Iterator[Difference]:
+        """These lines are in that terminal, or come to be within the time."""
+        printed = self._terminals.look(name, [ELLIPSIS, *block.lines])
+        if not is_begun([ELLIPSIS, *block.lines], printed.splitlines()):
+            last = block.first + len(block.lines)
+            tail = printed.splitlines()[-len(block.lines) :]
+            yield Difference(f"in the terminal of {name}", tail, block.first, last, block.indent)
 
     def _printed(self, example: Example, notes: dict[str, str]) -> list[str]:
         if name := notes.get("stays"):

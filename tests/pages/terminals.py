@@ -73,6 +73,12 @@ class Terminals:
         self._wait(running, lambda text: is_begun(output, text.splitlines()))
         return self._said(running)
 
+    def look(self, name: str, output: list[str]) -> str:
+        """What this terminal shows, once it begins with all this."""
+        running = self._running[name]
+        self._wait(running, lambda text: is_begun(output, text.splitlines()))
+        return self._said(running)
+
     def interrupt_after(self, command: str, words: str) -> str:
         """Run it, press Ctrl+C when it has printed these words, and see it to its end."""
         running = self._running["interrupted"] = self._begin(
