@@ -34,11 +34,13 @@ class Load:
     Attributes:
         ids: Of each key that was taken: the id of its task.
         failures: What no node would take, and why.
+        detours: How many POSTs were refused or cut off, and went to another node.
     """
 
     def __init__(self, urls: Callable[[], list[str]], target: str, receiver: str) -> None:
         self.ids: dict[str, str] = {}
         self.failures: list[str] = []
+        self.detours = 0
         self._urls, self._target, self._receiver = urls, target, receiver
         self._is_over = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=[n]) for n in range(CLIENTS)]
@@ -78,6 +80,7 @@ class Load:
         for status, said in itertools.islice(self._tries(key, body, number), MOST_TRIES):
             if status in (200, 201):
                 self.ids[key] = json.loads(said)["id"]
+                self.detours += bool(told)
                 return
             told.append(f"{status} {said!r}")
             if status not in (0, 503):
