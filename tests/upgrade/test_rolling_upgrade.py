@@ -159,3 +159,22 @@ def test_the_version_before_does_not_start_any_more(tmp_path, tasks, before):
         assert "Traceback" not in ended.stderr
         assert schema_version(tasks) == migrations()[-1].version
         assert node.ask("GET", "/readyz").status == 200
+
+
+def test_a_migration_does_not_hold_up_nodes_for_long(tmp_path, tasks, before):
+    """Where a backup holds its locks it gives way, well within a lease, and says what it wants."""
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_LEASE_SECONDS": 20}
+    with running("serve", tmp_path, **settings, **before) as node:
+        with tasks.transaction():
+            tasks.execute("LOCK TABLE taskflow_nodes, taskflow_tasks IN ACCESS SHARE MODE")
+            with started("serve", tmp_path, **settings) as early:
+                ended = early.wait_for_end()
+            task_id = node.post("no url")
+        assert (ended.code, "Traceback" in ended.stderr) == (1, False)
+        [line] = [line for line in ended.stderr.splitlines() if line.startswith("taskflow: ")]
+        assert "waits for a transaction of somebody else's (a backup?)" in line
+        assert schema_version(tasks) == old.schema_version()
+        wait_until(lambda: tasks.row(task_id).status == "FAILED")
+        with running("serve", tmp_path, **settings):
+            assert schema_version(tasks) == migrations()[-1].version
+        assert "lease" not in node.log
