@@ -120,6 +120,8 @@ def test_a_page_of_its_own_may_ask(url):
     for origin in (f"http://{NAME}:8443", f"https://{NAME}:8443"):
         answer = ask(url, "POST", "/tasks", b'{"payload": 1}', host | {"origin": origin})
         assert answer.status == 201
+    page = ask(url, "GET", "/ui", None, {"host": f"{NAME}:8443"})
+    assert (page.status, b"<!doctype html>" in page.body.lower()) == (200, True)
     foreign = host | {"origin": "https://elsewhere.example"}
     check_problem(ask(url, "POST", "/tasks", b'{"payload": 1}', foreign), 403)
     check_problem(ask(url, "GET", "/tasks", None, {"host": "rebound.example"}), 421)
