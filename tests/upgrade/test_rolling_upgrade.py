@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tests.chaos.fleet import Fleet
 from tests.loopback import SECRET
 from tests.receiver import Receiver
 from tests.service.database import Tasks
-from tests.service.processes import running, started, wait_until
+from tests.service.processes import clean_environ, running, started, wait_until
 from tests.upgrade import old
 from tests.upgrade.load import Load
 from tests.upgrade.target import MoodyTarget
@@ -22,6 +24,11 @@ SCHEDULES = ("first", "second", "third")
 SOME = 5
 FETCHES = {"moody": 2}  # of a task of each kind; of the others one
 ENDED = "SELECT FROM taskflow_tasks WHERE status = 'COMPLETED' AND node LIKE %s"
+ENQUEUE = """
+import sys, psycopg, taskflow
+with psycopg.connect(sys.argv[1]) as connection:
+    print(taskflow.enqueue(connection, "no url").id)
+"""
 FIRINGS = """
     SELECT schedule, count(*), count(DISTINCT f.task_id), count(t.id),
            extract(epoch FROM max(at) - min(at))::int + 1
@@ -159,6 +166,29 @@ def test_the_version_before_does_not_start_any_more(tmp_path, tasks, before):
         assert "Traceback" not in ended.stderr
         assert schema_version(tasks) == migrations()[-1].version
         assert node.ask("GET", "/readyz").status == 200
+
+
+def test_what_is_of_the_version_before_goes_on(tmp_path, tasks, before):
+    """A node that loses its lease begins anew, and programs hand tasks in by their transactions."""
+    quick = {"TASKFLOW_HEARTBEAT_SECONDS": 0.2, "TASKFLOW_LEASE_SECONDS": 2}
+    with running("serve", tmp_path, DATABASE_URL=tasks.url, **quick, **before) as node:
+        run_python(tmp_path, "-m", "taskflow", "migrate", DATABASE_URL=tasks.url)
+        assert schema_version(tasks) == migrations()[-1].version
+        [(first,)] = tasks.execute("UPDATE taskflow_nodes SET expires_at = now() RETURNING id")
+        query = "SELECT FROM taskflow_nodes WHERE id <> %s AND expires_at > now()"
+        wait_until(lambda: tasks.execute(query, first).rowcount)
+        task_id = run_python(tmp_path, "-c", ENQUEUE, tasks.url, **before)
+        wait_until(lambda: tasks.row(task_id).status == "FAILED")
+        assert node.ask("GET", f"/tasks/{task_id}").body["error_type"] == "invalid_url"
+
+
+def run_python(folder: Path, *arguments: str, **settings: object) -> str:
+    command = [sys.executable, *arguments]
+    environ = clean_environ(**settings)
+    ended = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environ, cwd=folder
+    )
+    return ended.stdout.strip()
 
 
 def test_a_migration_does_not_hold_up_nodes_for_long(tmp_path, tasks, before):
