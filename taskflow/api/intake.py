@@ -31,6 +31,7 @@ from taskflow.store.base import AddedOnce, TaskStore
 
 # Between so many tasks that are read others get their turn: a millisecond or two.
 TURN_TASKS: Final = 100
+HELD_BYTES: Final = 64 * 2**10
 
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ENCODER: Final = msgspec.json.Encoder()
@@ -170,17 +171,23 @@ class Intake:
         Args:
             body: A line for each task.
             trace: That of the request.
-            is_minimal: Whether to tell of those only that were not kept.
+            is_minimal: Whether to tell of those only that were not kept; that is told at the end,
+                unless it is a lot. Some proxies send nothing more of a request whose answer has
+                begun.
         """
         stream = _Stream(self, trace, is_minimal=is_minimal)
         lines = Lines(self._longest_line)
+        told = b""
         while not stream.is_over and (part := await body.next_part()) is not None:
-            yield await stream.take(lines.feed(part))
+            told += await stream.take(lines.feed(part))
+            if len(told) > (HELD_BYTES if is_minimal else 0):
+                yield told
+                told = b""
         if body.error is not None:
             stream.give_up(body.error)
         elif body.is_complete and not stream.is_over:
-            yield await stream.take(lines.finish())
-        yield stream.summary()
+            told += await stream.take(lines.finish())
+        yield told + stream.summary()
 
     def read_line(self, line: bytes | None, trace: Mapping[str, str]) -> NewTask:
         """Read the task of a line.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -14,7 +14,7 @@ from quart import Blueprint, Response, request
 from werkzeug.datastructures import ETags
 
 from taskflow.api.access.roles import CALLER, Caller
-from taskflow.api.answers import as_json
+from taskflow.api.answers import AS_IT_COMES, as_json
 from taskflow.api.bodies import check_encoding, read_body
 from taskflow.api.intake import Intake
 from taskflow.api.listing import find_page, picked, stream_of
@@ -50,7 +50,7 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
     async def add() -> Response:
         check_encoding()
         if request.mimetype in STREAM_TYPES:
-            return _add_stream(intake)
+            return await _add_stream(intake)
         patience = _patience()
         body = await read_body()
         key = _key_of(body, settings.idempotency_seconds)
@@ -152,7 +152,7 @@ def _with_preference(response: Response, patience: Patience) -> Response:
     return response
 
 
-def _add_stream(intake: Intake) -> Response:
+async def _add_stream(intake: Intake) -> Response:
     """Begin to answer while the request is still coming."""
     if "Idempotency-Key" in request.headers:
         raise Unprocessable(
@@ -162,10 +162,23 @@ def _add_stream(intake: Intake) -> Response:
     is_minimal = preferences_of(request.headers.getlist("Prefer")).get("return") == "minimal"
     body = cast("Incoming", request.body)
     told = intake.add_stream(body, _trace(), is_minimal=is_minimal)
-    response = Response(told, content_type=LINES)
-    if is_minimal:
-        response.headers["Preference-Applied"] = "return=minimal"
+    if not is_minimal:
+        return Response(told, content_type=LINES, headers=AS_IT_COMES)
+    response = Response(await _begun(told), content_type=LINES, headers=AS_IT_COMES)
+    response.headers["Preference-Applied"] = "return=minimal"
     return response
+
+
+async def _begun(told: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same, once there is something to tell: the answer's head does not go out before."""
+    first = await anext(told)
+
+    async def all_of_it() -> AsyncIterator[bytes]:
+        yield first
+        async for more in told:
+            yield more
+
+    return all_of_it()
 
 
 def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:

@@ -9,7 +9,7 @@ import msgspec
 
 from taskflow.api.document.examples import ENDED_EVENT
 from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parameters import ID_IN_PATH
+from taskflow.api.document.operations.parameters import ID_IN_PATH, X_ACCEL_BUFFERING
 from taskflow.api.document.operations.parts import Answer, Content, Parameter
 from taskflow.api.live.events import EventsRequest, LastEventId
 from taskflow.model.event import TaskEvent
@@ -32,6 +32,7 @@ EVENTS: Final = Answer(
             f"id: 7\ndata: {msgspec.json.encode(ENDED_EVENT).decode()}\n\n",
         ),
     ),
+    fields=(msgspec.structs.replace(X_ACCEL_BUFFERING, is_required=True),),
 )
 
 EVENT_STREAMS: Final = (

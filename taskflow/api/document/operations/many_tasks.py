@@ -7,6 +7,7 @@ from typing import Final
 
 from taskflow.api.document.examples import COMPLETED, TASK_ID
 from taskflow.api.document.operations.operation import Operation
+from taskflow.api.document.operations.parameters import X_ACCEL_BUFFERING
 from taskflow.api.document.operations.parts import Answer, Content, Parameter
 from taskflow.api.document.operations.task_fields import TaskFields
 from taskflow.api.listing import Broken
@@ -84,6 +85,7 @@ MANY_TASKS: Final = (
                     str,
                     f'</tasks?limit=20&cursor={cursor_of(TASK_ID)}>; rel="next"',
                 ),
+                X_ACCEL_BUFFERING,
             ),
         ),
         problems=(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),

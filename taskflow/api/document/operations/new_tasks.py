@@ -8,7 +8,11 @@ from typing import Final, Literal
 
 from taskflow.api.document.examples import CALLBACK_ID, COMPLETED, PENDING, TASK_ID, TOLD, URL
 from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parameters import PREFER, PREFERENCE_APPLIED
+from taskflow.api.document.operations.parameters import (
+    PREFER,
+    PREFERENCE_APPLIED,
+    X_ACCEL_BUFFERING,
+)
 from taskflow.api.document.operations.parts import Answer, Callback, Content, Parameter
 from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.reading.accept import LINES
@@ -96,6 +100,7 @@ NEW_TASKS: Final = (
                         "true",
                     ),
                     PREFERENCE_APPLIED,
+                    X_ACCEL_BUFFERING,
                 ),
             ),
         ),
