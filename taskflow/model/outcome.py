@@ -12,34 +12,40 @@ MAX_ERROR_CHARACTERS: Final = 1000
 
 
 class ErrorType(enum.StrEnum):
-    """Why a task FAILED: a closed set, documented in the README."""
+    """Why a task FAILED: a closed set.
+
+    Attributes:
+        TIMEOUT: The whole fetch took longer than its ``timeout``, or
+            ``TASKFLOW_FETCH_TIMEOUT_SECONDS``.
+        DNS: The name did not resolve to an address.
+        CONNECT: No connection could be made, or it broke before an answer came.
+        TLS: The TLS handshake failed, or the certificate is not to be trusted.
+        HTTP_STATUS: The target answered with a status that does not count as success.
+        INVALID_URL: The payload has no URL that can be fetched, or its request cannot be sent.
+        BLOCKED: The host or port is one that TaskFlow does not fetch from; the error says which
+            setting opens it.
+        TOO_LARGE: The body is longer than ``TASKFLOW_MAX_RESULT_BYTES``.
+        TOO_MANY_REDIRECTS: There were more redirects than ``TASKFLOW_MAX_REDIRECTS``.
+        PROTOCOL: The answer is not HTTP that can be understood, or it broke off.
+        EXPIRED: It was still waiting at its ``expires_at``.
+        POISON: The task's nodes died under it ``TASKFLOW_MAX_RESCUES`` times.
+        INTERNAL: A fault in TaskFlow, or a callback on a node without
+            ``TASKFLOW_WEBHOOK_SECRETS``; the log has the details.
+    """
 
     TIMEOUT = "timeout"
-    """The whole fetch took longer than the bound."""
     DNS = "dns"
-    """The name did not resolve to an address."""
     CONNECT = "connect"
-    """No connection could be made, or it broke before an answer came."""
     TLS = "tls"
-    """The TLS handshake failed, or the certificate is not to be trusted."""
     HTTP_STATUS = "http_status"
-    """The target answered with a status that does not count as success."""
     INVALID_URL = "invalid_url"
-    """The payload is not a URL that can be fetched."""
     BLOCKED = "blocked"
-    """The address or port is one that this service does not fetch from."""
     TOO_LARGE = "too_large"
-    """The body is longer than is kept."""
     TOO_MANY_REDIRECTS = "too_many_redirects"
-    """The chain of redirects is longer than is followed."""
     PROTOCOL = "protocol"
-    """The answer is not HTTP that can be understood."""
     EXPIRED = "expired"
-    """It was still waiting when its time was over."""
     POISON = "poison"
-    """The task's nodes died under it too often."""
     INTERNAL = "internal"
-    """A fault in TaskFlow itself; the log has the details."""
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):

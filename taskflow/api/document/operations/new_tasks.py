@@ -7,8 +7,9 @@ from http import HTTPStatus
 from typing import Final, Literal
 
 from taskflow.api.document.examples import CALLBACK_ID, COMPLETED, PENDING, TASK_ID, TOLD, URL
+from taskflow.api.document.operations.headers import PREFERENCE_APPLIED
 from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parameters import PREFER, PREFERENCE_APPLIED
+from taskflow.api.document.operations.parameters import PREFER
 from taskflow.api.document.operations.parts import Answer, Callback, Content, Parameter
 from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.reading.accept import LINES
@@ -29,6 +30,10 @@ TRACEPARENT: Final = Parameter(
     "W3C Trace Context, handed on to the target; so is `tracestate`.",
     str,
     "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+)
+
+_LOCATION: Final = Parameter(
+    "Location", "Where the task is, if it is one.", str, f"/tasks/{TASK_ID}"
 )
 
 NEW_TASKS: Final = (
@@ -70,7 +75,7 @@ NEW_TASKS: Final = (
             kind=Task | list[Task],
             example=PENDING,
             fields=(
-                Parameter("Location", "Where the task is.", str, f"/tasks/{TASK_ID}"),
+                _LOCATION,
                 PREFERENCE_APPLIED,
             ),
             links=("showTask", "listAttempts", "showResult"),
@@ -95,6 +100,7 @@ NEW_TASKS: Final = (
                         Literal["true"],
                         "true",
                     ),
+                    _LOCATION,
                     PREFERENCE_APPLIED,
                 ),
             ),

@@ -16,6 +16,3 @@ PREFER: Final = Parameter(
     str,
     "wait=10",
 )
-PREFERENCE_APPLIED: Final = Parameter(
-    "Preference-Applied", "The preference that was followed.", str, "wait=10"
-)
