@@ -41,6 +41,7 @@ TAGS: Final = [
     {"name": "events", "description": "Watch tasks as they go."},
     {"name": "queues", "description": "Pace what goes out."},
     {"name": "schedules", "description": "Have tasks handed in by the clock."},
+    {"name": "monitoring", "description": "See who runs tasks, and how that goes."},
     {"name": "health", "description": "For those who watch over the service."},
 ]
 KEY: Final = {

@@ -16,6 +16,7 @@ from taskflow.api.document.operations.task_fields import TaskFields
 from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
 from taskflow.api.many_by_hand import ManyMoved
+from taskflow.api.monitoring import History
 from taskflow.api.queues import Queue
 from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
@@ -24,7 +25,8 @@ from taskflow.api.reading.schedule import ScheduleRequest, TaskTemplate
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
-from taskflow.model.flow import Hold, HoldReason, HostLimits, Rate
+from taskflow.model.flow import Hold, HoldReason, HostHold, HostLimits, Rate
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
 from taskflow.model.options import Backoff
 from taskflow.model.outcome import ErrorType
 from taskflow.model.request import RequestPayload
@@ -49,6 +51,7 @@ _SHOWN: Final = (
     *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
     *(Queue, HostLimits, Rate, Hold),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
+    *(History, Minute, NodeRecord, HostRecord, HostHold),
 )
 _ENUMS: Final = (TaskStatus, AttemptStatus, ErrorType, HoldReason, Missed)
 _SCHEMAS: Final = "#/components/schemas/{name}"
