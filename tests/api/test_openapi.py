@@ -17,6 +17,7 @@ from taskflow import __version__
 from taskflow.api.app import create_app
 from taskflow.api.document.openapi import document
 from taskflow.api.reading.new_task import _RULES, TaskRequest
+from taskflow.model.errors import TaskFlowError
 from taskflow.service import MEMORY_URL, open_store
 from taskflow.settings import Settings
 from taskflow.store.memory import MemoryStore
@@ -119,6 +120,16 @@ class TestDocument:
             assert part.get("description", "").endswith("."), part
             assert "``" not in part["description"]
             assert "Attributes:" not in part["description"]
+
+    def test_every_error_of_ours_is_told_of(self):
+        """Each status that an exception of ours has is among the problems."""
+        kinds = [TaskFlowError]
+        for kind in kinds:  # grows as it goes
+            kinds += kind.__subclasses__()
+        statuses = {kind.status for kind in kinds} - {None}
+        told = {int(name.removeprefix("Problem")) for name in DOCUMENT["components"]["responses"]}
+        assert len(statuses) > 10
+        assert statuses <= told
 
     def test_each_value_is_explained(self):
         """Enumerations say what each of their values means, in their description, too."""

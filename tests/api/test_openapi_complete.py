@@ -8,6 +8,7 @@ there that can be.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from tests.api.documented import (
     DOCUMENT,
     FRAMING,
     OPERATIONS,
+    PARAMETER_IN_PATH,
     check,
     check_head,
     check_response,
@@ -190,6 +192,45 @@ def test_bodies(world, method, path, kind, name):
         told = OPERATIONS[method, path]["responses"][str(answer.status)]["content"][LINES]
         assert answer.header("content-type").partition(";")[0] == LINES
         assert told["x-itemSchema"]
+
+
+NOBODY = str(uuid.UUID(int=0))
+# What is wrong with requests: the query, the body and the head.
+WRONG: dict[str, tuple[str, bytes | None, dict[str, str]]] = {
+    "no key": ("", None, {"authorization": ""}),
+    "another origin": ("", None, {"origin": "https://else.example"}),
+    "no JSON": ("", b"{", {}),
+    "another JSON": ("", b"[1]", {}),
+    "no body": ("", b"", {}),
+    "a large body": ("", b" " * (2**20 + 1), {}),
+    "a compressed body": ("", b"{}", {"content-encoding": "gzip"}),
+    "another coding": ("", b"", {"transfer-encoding": "gzip"}),
+    "two lengths": ("", b"0\r\n\r\n", {"content-length": "5", "transfer-encoding": "chunked"}),
+    "a long target": (f"?{'x' * 9000}", None, {}),
+    "a long field": ("", None, {"x": "x" * 9000}),
+    "an unknown parameter": ("?unknown=1", None, {}),
+    "no number": ("?limit=x&wait=x", None, {}),
+    "a preference": ("", None, {"prefer": "wait=x"}),
+    "an event": ("", None, {"last-event-id": "x"}),
+    "a key of idempotency": ("", b"{}", {"idempotency-key": '"'}),
+    "a condition": ("", b"{}", {"if-none-match": "x"}),
+}
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["found", "not found"])
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_whatever_is_wrong(world, method, path, found):
+    """Nothing is answered that the operation does not have among its answers."""
+    for wrong, (query, body, head) in WRONG.items():
+        place = world.place(method, path) if found else PARAMETER_IN_PATH.sub(NOBODY, path)
+        fields = {"origin": ORIGIN, **head}
+        if is_stream(method, path):
+            answer = world.look(place + query, fields)
+            told = OPERATIONS[method, path]["responses"]
+            assert str(answer.status) in told, wrong
+            check_head(answer, resolved(told[str(answer.status)]))
+        else:
+            check(world.server.ask(method.upper(), place + query, body, fields), method, path)
 
 
 @pytest.mark.parametrize("path", DOCUMENT["paths"])

@@ -74,7 +74,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         "The request can be read in two ways, or its body is no JSON object with a `payload` "
         "that is not null.",
         {
-            "no payload": Said(_NO_PAYLOAD, (Fault("#/payload", _NO_PAYLOAD),)),
+            "no payload": Said(_NO_PAYLOAD),
             "no JSON": Said(
                 "the body is not JSON (Input data was truncated); send a JSON object with a "
                 'payload, such as {"payload": "https://example.com/"}'
@@ -142,7 +142,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         "The task stands so that this cannot be done to it.",
         {
             "cancel": Said("cannot cancel a task that is COMPLETED"),
-            "delete": Said("cannot delete a task that is PENDING"),
+            "delete": Said("cannot delete a task that is PENDING; cancel it first"),
         },
     ),
     HTTPStatus.GONE: ProblemText(
