@@ -58,17 +58,14 @@ _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 class Missed(enum.StrEnum):
-    """What is done about times that nobody fired when they came.
-
-    Attributes:
-        SKIP: Nothing.
-        ONCE: The last one is fired, for all of them; if a later time is due as well, that does.
-        ALL: Each is fired; of more than a hundred the last hundred.
-    """
+    """What is done about times that nobody fired when they came."""
 
     SKIP = "skip"
+    """Nothing."""
     ONCE = "once"
+    """The last one is fired, for all of them; if a later time is due as well, that does."""
     ALL = "all"
+    """Each is fired; of more than a hundred the last hundred."""
 
 
 class TimingError(ValueError):

@@ -43,6 +43,7 @@ TAGS: Final = [
     {"name": "schedules", "description": "Have tasks handed in by the clock."},
     {"name": "monitoring", "description": "See who runs tasks, and how that goes."},
     {"name": "health", "description": "For those who watch over the service."},
+    {"name": "document", "description": "What all this is, for programs and for people."},
 ]
 KEY: Final = {
     "type": "http",

@@ -46,6 +46,7 @@ def document(*, has_keys: bool) -> Json:
         "info": INFO,
         "servers": [{"url": "/", "description": "The service that this document comes from."}],
         "tags": TAGS,
+        "externalDocs": {"url": "/docs", "description": "This document as a page."},
         "paths": paths,
         "security": [{"key": []}] if has_keys else [],
         "components": {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import enum
+import functools
 import inspect
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
@@ -54,6 +57,7 @@ _SHOWN: Final = (
     *(History, Minute, NodeRecord, HostRecord, HostHold),
 )
 _ENUMS: Final = (TaskStatus, AttemptStatus, ErrorType, HoldReason, Missed)
+_PARAGRAPH: Final = "\n\n"
 _SCHEMAS: Final = "#/components/schemas/{name}"
 
 
@@ -96,15 +100,28 @@ def _explain(schema: Json, kind: type) -> None:
 
 def _values(kind: type[enum.StrEnum]) -> Json:
     """The values of an enumeration in their order, with what each of them means."""
-    text, meanings = told_of(kind)
+    text, meanings = inspect.getdoc(kind) or "", _meanings_of(kind)
     told = {value.value: meanings[value.name] for value in kind}
     listed = "".join(f"\n- `{value}`: {meaning}" for value, meaning in told.items())
     return {
         "type": "string",
         "enum": list(told),
-        "description": f"{text}\n{listed}",
+        "description": f"{_prose(text.partition(_PARAGRAPH)[0])}\n{listed}",
         "x-enumDescriptions": told,
     }
+
+
+@functools.cache
+def _meanings_of(kind: type[enum.StrEnum]) -> dict[str, str]:
+    """What each member means: the first paragraph of what stands below it in the source."""
+    [definition] = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    meanings = {}
+    for member, below in itertools.pairwise(definition.body):
+        match member, below:
+            case ast.Assign(targets=[ast.Name(name)]), ast.Expr(ast.Constant(str(text))):
+                meanings[name] = _prose(inspect.cleandoc(text).partition(_PARAGRAPH)[0])
+    return meanings
 
 
 def _forbid_both(schema: Json, one: str, other: str) -> None:
