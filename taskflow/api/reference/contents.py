@@ -53,13 +53,23 @@ class Body(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer if all is well, or one of a kind of problem."""
+    """An answer if all is well, or those of a status that are problems.
+
+    Attributes:
+        status: Its code.
+        phrase: The same in words.
+        description: When it comes.
+        bodies: What it says.
+        fields: Of its head, less those that all have.
+        details: What problems say, by short names.
+    """
 
     status: int
     phrase: str
     description: str
     bodies: list[Body]
     fields: list[Row]
+    details: list[tuple[str, str]]
 
 
 class Callback(NamedTuple):
@@ -181,6 +191,7 @@ class Contents:
                 for name, head in told["headers"].items()
                 if name not in common
             ],
+            details=_details(told),
         )
 
     def _resolved(self, part: Json) -> Json:
@@ -189,6 +200,11 @@ class Contents:
         _, _, kind, name = part["$ref"].split("/")
         found: Json = self._components[kind][name]
         return found
+
+
+def _details(told: Json) -> list[tuple[str, str]]:
+    examples = told.get("content", {}).get("application/problem+json", {}).get("examples", {})
+    return [(name, example["value"]["detail"]) for name, example in examples.items()]
 
 
 def _callback(name: str, told: Json) -> Callback:

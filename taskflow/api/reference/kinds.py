@@ -12,6 +12,9 @@ Schema: TypeAlias = dict[str, Any]
 
 # What no reader needs to know of a pattern: that a line end does not count as an end of the text.
 _NO_LINE_END: Final = "(?!\n)"
+# More values than these are shown when they are asked for.
+_FEW: Final = 5
+_NULL: Final = {"type": "null"}
 _FORMATS: Final = {"date-time": "date and time", "uuid": "UUID"}
 
 
@@ -25,8 +28,8 @@ def kind_of(schema: Schema) -> Markup:
 
 def limits_of(schema: Schema) -> list[str]:
     """What a value is bounded by, each bound in a few words; patterns as they are."""
-    said = next((one for one in schema.get("anyOf", ()) if one != {"type": "null"}), schema)
-    return [*_range(said), *_lengths(said), *_pattern(said)]
+    said = next((one for one in schema.get("anyOf", ()) if one != _NULL), schema)
+    return [*_range(said), *_lengths(said), *_pattern(said), *_default(schema)]
 
 
 def _named(schema: Schema) -> Markup:
@@ -40,14 +43,18 @@ def anchor_of(name: str) -> str:
 
 
 def _one_of(schema: Schema) -> Markup:
-    kinds = [kind_of(one) for one in schema["anyOf"] if one != {"type": "null"}]
-    if len(kinds) < len(schema["anyOf"]):
-        kinds.append(Markup("null"))
-    return Markup(" or ").join(dict.fromkeys(kinds))
+    # From the simple to the composed, and what says that there is none at the end.
+    kinds = sorted(schema["anyOf"], key=lambda one: (one == _NULL, one.get("type") == "array"))
+    return Markup(" or ").join(dict.fromkeys(kind_of(one) for one in kinds))
 
 
 def _listed(schema: Schema) -> Markup:
-    return Markup(" or ").join(_code(value) for value in schema["enum"])
+    values = [_code(value) for value in schema["enum"]]
+    if len(values) <= _FEW:
+        return Markup(" or ").join(values)
+    return Markup("<details><summary>one of {}</summary>{}</details>").format(
+        len(values), Markup(", ").join(values)
+    )
 
 
 def _constant(schema: Schema) -> Markup:
@@ -106,10 +113,15 @@ def _lengths(schema: Schema) -> Iterator[str]:
         if schema.get(most) is not None:
             yield f"at most {_number(schema[most])} {unit}"
         elif schema.get(least):
-            yield f"at least {_number(schema[least])} {unit}"
+            yield f"at least {_number(schema[least])} {unit}" if schema[least] > 1 else "not empty"
 
 
 def _pattern(schema: Schema) -> Iterator[str]:
     if "pattern" in schema:
         pattern = schema["pattern"].replace(_NO_LINE_END, "").encode("unicode_escape").decode()
         yield f"`{pattern.replace(chr(92) * 2, chr(92))}`"
+
+
+def _default(schema: Schema) -> Iterator[str]:
+    if schema.get("default") is not None:
+        yield f"default: `{msgspec.json.encode(schema['default']).decode()}`"
