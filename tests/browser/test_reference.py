@@ -13,10 +13,22 @@ WIDE = {"width": 1280, "height": 900}
 NARROW = {"width": 400, "height": 800}
 
 
+@pytest.fixture
+def read(visit, service):
+    """Opens the page, and waits until it looks as it does."""
+
+    def open_page(**options):
+        page = visit(service, "/docs", **{"viewport": WIDE, **options})
+        page.wait_for_load_state("load")
+        return page
+
+    return open_page
+
+
 @pytest.mark.parametrize("is_scripted", [True, False], ids=["scripts", "no scripts"])
-def test_it_is_read(visit, service, is_scripted):
+def test_it_is_read(read, is_scripted):
     """From the contents to an operation, and from there to a type; scripts make no difference."""
-    page = visit(service, "/docs", viewport=WIDE, java_script_enabled=is_scripted)
+    page = read(java_script_enabled=is_scripted)
     contents = page.get_by_role("navigation", name="Contents").first
     contents.get_by_role("link", name="POST /tasks", exact=True).click()
     assert page.url.endswith("#addTask")
@@ -30,9 +42,9 @@ def test_it_is_read(visit, service, is_scripted):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_stands_out_in_both_schemes(visit, service, scheme):
+def test_it_stands_out_in_both_schemes(read, scheme):
     """The ground is light in one and dark in the other, and the text is not."""
-    page = visit(service, "/docs", viewport=WIDE, color_scheme=scheme)
+    page = read(color_scheme=scheme)
     ground, text = page.evaluate(
         """() => ['backgroundColor', 'color'].map((name) => getComputedStyle(document.body)[name]
         .match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0))"""
@@ -41,9 +53,9 @@ def test_it_stands_out_in_both_schemes(visit, service, scheme):
     assert abs(ground - text) > 450
 
 
-def test_it_is_fine_on_a_telephone(visit, service):
+def test_it_is_fine_on_a_telephone(read):
     """Nothing has to be scrolled sideways, with all examples open; the contents unfold."""
-    page = visit(service, "/docs", viewport=NARROW)
+    page = read(viewport=NARROW)
     expect(page.get_by_role("navigation", name="Contents")).to_have_count(0)
     page.locator("summary", has_text="Contents").click()
     expect(page.get_by_role("navigation", name="Contents")).to_be_visible()
@@ -57,9 +69,9 @@ def test_it_is_fine_on_a_telephone(visit, service):
     assert too_wide == []
 
 
-def test_with_the_keyboard_alone(visit, service):
+def test_with_the_keyboard_alone(read):
     """The first key leads past the menu, the next into the contents; examples open with Enter."""
-    page = visit(service, "/docs", viewport=WIDE)
+    page = read()
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
     page.keyboard.press("Enter")
@@ -71,9 +83,9 @@ def test_with_the_keyboard_alone(visit, service):
     expect(page.get_by_text('"priority": 10').first).to_be_visible()
 
 
-def test_screen_readers_are_told_what_all_is(visit, service):
+def test_screen_readers_are_told_what_all_is(read):
     """Headings are in order; tables have captions, articles names, and nothing is without one."""
-    page = visit(service, "/docs", viewport=WIDE)
+    page = read()
     levels = page.evaluate(
         "() => [...document.querySelectorAll('h1, h2, h3, h4')].map((one) => +one.tagName[1])"
     )

@@ -8,8 +8,9 @@ import functools
 import inspect
 import itertools
 import re
+import sys
 from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET
@@ -77,6 +78,7 @@ def schemas() -> Json:
     for kind in _ENUMS:
         components[kind.__name__] |= _values(kind)
     for kind in _SHOWN:
+        _name_keys(components[kind.__name__], kind)
         _make_whole(components[kind.__name__], kind)
     _forbid_both(components["TaskRequest"], "run_at", "delay")
     _demand_one(components["ManyRequest"], FILTERS, "all")
@@ -114,8 +116,13 @@ def _values(kind: type[enum.StrEnum]) -> Json:
 @functools.cache
 def _meanings_of(kind: type[enum.StrEnum]) -> dict[str, str]:
     """What each member means: the first paragraph of what stands below it in the source."""
-    [definition] = ast.parse(inspect.getsource(kind)).body
-    assert isinstance(definition, ast.ClassDef)
+    # To have a class's own source found takes longer than to read all of its module.
+    module = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
+    [definition] = (
+        node
+        for node in module.body
+        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+    )
     meanings = {}
     for member, below in itertools.pairwise(definition.body):
         match member, below:
@@ -136,6 +143,14 @@ def _demand_one(schema: Json, names: Iterable[str], flag: str) -> None:
         *({"required": [name]} for name in names),
         {"required": [flag], "properties": {flag: {"const": True}}},
     ]
+
+
+def _name_keys(schema: Json, kind: type) -> None:
+    """What has a value for each of some names says which names these are."""
+    for field in msgspec.structs.fields(kind):
+        told = schema["properties"][field.encode_name]
+        if "additionalProperties" in told and issubclass(key := get_args(field.type)[0], enum.Enum):
+            told["propertyNames"] = schema_of(key)
 
 
 def _make_whole(schema: Json, kind: type) -> None:

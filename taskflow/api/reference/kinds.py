@@ -74,7 +74,11 @@ def _typed(schema: Schema) -> Markup:
         listed = Markup("array of ({})") if " or " in item else Markup("array of {}")
         return listed.format(item)
     if kinds == "object" and isinstance(schema.get("additionalProperties"), dict):
-        return Markup("object of {} by name").format(kind_of(schema["additionalProperties"]))
+        names = schema.get("propertyNames", {})
+        return Markup("object of {} by {}").format(
+            kind_of(schema["additionalProperties"]),
+            kind_of(names) if "$ref" in names else "name",
+        )
     if "format" in schema:
         return escape(_FORMATS.get(schema["format"], schema["format"]))
     return escape(kinds)

@@ -27,11 +27,17 @@ IDEMPOTENCY_KEY: Final = Parameter(
 )
 TRACEPARENT: Final = Parameter(
     "traceparent",
-    "W3C Trace Context, handed on to the target; so is `tracestate`.",
+    "W3C Trace Context, handed on to the target.",
     str,
     "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
 
+TRACESTATE: Final = Parameter(
+    "tracestate",
+    "The same of those who made the trace; handed on with `traceparent`.",
+    str,
+    "congo=t61rcWkgMzE",
+)
 _LOCATION: Final = Parameter(
     "Location", "Where the task is, if it is one.", str, f"/tasks/{TASK_ID}"
 )
@@ -47,7 +53,7 @@ NEW_TASKS: Final = (
         "asked to. From then on the task comes to its end, whatever is killed. An array of tasks "
         "is kept as a whole or not at all. A stream of them, one to a line, is kept as it comes, "
         "and answered line by line meanwhile.",
-        fields=(IDEMPOTENCY_KEY, PREFER, TRACEPARENT),
+        fields=(IDEMPOTENCY_KEY, PREFER, TRACEPARENT, TRACESTATE),
         query=WaitRequest,
         query_examples={"wait": 10},
         body=TaskRequest | TaskRequests,
