@@ -30,7 +30,7 @@ from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
 from taskflow.model.flow import Hold, HoldReason, HostHold, HostLimits, Rate
-from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.options import Backoff
 from taskflow.model.outcome import ErrorType
 from taskflow.model.request import RequestPayload
@@ -55,7 +55,7 @@ _SHOWN: Final = (
     *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
     *(Queue, HostLimits, Rate, Hold),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
-    *(History, Minute, NodeRecord, HostRecord, HostHold),
+    *(History, Minute, NodeRecord, RunningTask, HostRecord, HostHold),
 )
 _ENUMS: Final = (TaskStatus, AttemptStatus, ErrorType, HoldReason, Missed)
 _PARAGRAPH: Final = "\n\n"
