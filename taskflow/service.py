@@ -173,6 +173,7 @@ async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[
         feed = Feed(store, settings.poll_seconds)
         app = create_app(store, settings, lambda: engine.statistics().is_running, keys, feed)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(telemetry.tell_repeats)
             nursery.start_soon(_end_in_order, engine, feed, shutdown, settings)
             async with trio.open_nursery() as running:
                 running.start_soon(engine.run)

@@ -154,7 +154,7 @@ class Node:
         with self._lease:
             await self._run_workers(node_id, attempts)
         if self._lease.cancelled_caught:
-            emit(Event.LEASE_LOST, node=str(node_id))
+            emit(Event.LEASE_LOST)
 
     async def _settle(self, attempts: trio.MemoryReceiveChannel[Attempt]) -> None:
         await settle(

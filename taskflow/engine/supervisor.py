@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-
 import msgspec
 import trio
 
@@ -15,7 +12,7 @@ from taskflow.fetch.base import Fetcher
 from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
-from taskflow.telemetry import Event, emit
+from taskflow.telemetry import Event, emit, node_name
 
 
 class EngineStatistics(msgspec.Struct, frozen=True):
@@ -88,7 +85,7 @@ class Engine:
     def _new_node(self) -> Node:
         emit(Event.WORKERS_STARTED, workers=self._settings.workers)
         return Node(
-            name=f"{platform.node()}:{os.getpid()}",
+            name=node_name(),
             store=self._store,
             fetcher=self._fetcher,
             settings=self._settings,

@@ -15,7 +15,7 @@ from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Ou
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
 from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.model.task import Claim
-from taskflow.telemetry import Event, emit_seldom
+from taskflow.telemetry import Event, about_task, emit_seldom
 
 _UNSIGNED: Final = Failed(
     ErrorType.INTERNAL,
@@ -64,6 +64,7 @@ async def _run(
 ) -> None:
     """Run one. Its outcome is not kept here: a worker that waits would hold on to the last one."""
     load.started()
+    about_task(claim.task_id, claim.attempt)
     began = trio.current_time()
     scope = load.in_hand.scope_of(claim)
     outcome: Outcome = Interrupted()

@@ -304,7 +304,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[LogLevel, Meta(description="The least level that is logged")] = "info"
     log_format: Annotated[
         Literal["auto", "console", "json"],
-        Meta(description="Log lines for people (console, auto) or for programs (json)"),
+        Meta(
+            description="Log lines for people (console) or for programs (json); auto is for people "
+            "on a terminal, and json elsewhere"
+        ),
     ] = "auto"
 
     def __post_init__(self) -> None:
