@@ -71,6 +71,13 @@ class MonitoringContract(StoreContract):
             await store.register(name, lease_seconds=30)
         assert [one.name for one in await store.monitoring.nodes(2)] == ["a", "b"]
 
+    async def test_secrets_are_shared(self, store):
+        """By their names, and made once."""
+        first, same, other = [await store.shared_secret(name) for name in ("a", "a", "b")]
+        assert first == same
+        assert first != other
+        assert len(first) == len(other) == 32
+
     # Hosts
 
     async def test_slow_hosts_come_first(self, store, node):

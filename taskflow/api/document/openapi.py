@@ -14,20 +14,15 @@ from quart import Blueprint, Response
 
 from taskflow import __version__
 from taskflow.api import problems
-from taskflow.api.document.operations import (
-    OPERATIONS,
-    PROBLEMS,
-    Answer,
-    Callback,
-    Content,
-    Operation,
-    Parameter,
-    ProblemText,
-    TaskFields,
-)
+from taskflow.api.document.operations import OPERATIONS
+from taskflow.api.document.operations.operation import Operation
+from taskflow.api.document.operations.parts import Answer, Callback, Content, Parameter
+from taskflow.api.document.operations.problems import PROBLEMS, ProblemText
+from taskflow.api.document.operations.task_fields import TaskFields
 from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
 from taskflow.api.many_by_hand import ManyMoved
+from taskflow.api.monitoring import History
 from taskflow.api.queues import Queue
 from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
@@ -36,7 +31,8 @@ from taskflow.api.reading.schedule import ScheduleRequest, TaskTemplate
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
-from taskflow.model.flow import Hold, HostLimits, Rate
+from taskflow.model.flow import Hold, HostHold, HostLimits, Rate
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
 from taskflow.model.options import Backoff
 from taskflow.model.request import RequestPayload
 from taskflow.model.schedule import Schedule
@@ -60,6 +56,7 @@ _SHOWN: Final = (
     *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
     *(Queue, HostLimits, Rate, Hold),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
+    *(History, Minute, NodeRecord, HostRecord, HostHold),
 )
 _SCHEMAS: Final = "#/components/schemas/{name}"
 
@@ -89,6 +86,7 @@ def document(*, has_keys: bool) -> Json:
             {"name": "queues", "description": "Pace what goes out."},
             {"name": "schedules", "description": "Have tasks handed in by the clock."},
             {"name": "events", "description": "Watch tasks as they go."},
+            {"name": "monitoring", "description": "See who runs tasks, and how that goes."},
             {"name": "health", "description": "For those who watch over the service."},
         ],
         "paths": paths,
