@@ -84,14 +84,17 @@ async def _write(
     in_hand: ClaimsInHand,
 ) -> None:
     writes = [_write_of(attempt, policy) for attempt in batch]
+    late: set[uuid.UUID] = set()
     # Releases first: other nodes may wait for these tasks.
     releases = [write for write in writes if isinstance(write, Release)]
-    await _write_until_done(store.release, releases, outage, in_hand)
+    late |= await _write_until_done(store.release, releases, outage, in_hand)
     retrials = [write for write in writes if isinstance(write, Retrial)]
-    await _write_until_done(store.retry, retrials, outage, in_hand)
+    late |= await _write_until_done(store.retry, retrials, outage, in_hand)
     settle_some = partial(_settle_apart_if_refused, store, in_hand)
     for endings in _portions([write for write in writes if isinstance(write, Ending)]):
-        await _write_until_done(settle_some, endings, outage, in_hand)
+        late |= await _write_until_done(settle_some, endings, outage, in_hand)
+    for attempt, write in zip(batch, writes, strict=True):
+        attempt.trace.settled(write, is_late=attempt.claim.task_id in late)
 
 
 def _portions(endings: Sequence[Ending]) -> Iterator[list[Ending]]:
@@ -113,9 +116,14 @@ async def _write_until_done(
     held: Sequence[Held],
     outage: Outage,
     in_hand: ClaimsInHand,
-) -> None:
-    """Write all of it, in smaller portions if the store does not manage the larger ones in time."""
+) -> set[uuid.UUID]:
+    """Write all of it, in smaller portions if the store does not manage the larger ones in time.
+
+    Returns:
+        The tasks of those that came too late.
+    """
     pauses = Pauses()
+    late: set[uuid.UUID] = set()
     size = len(held)
     while held:
         portion = held[:size]
@@ -128,7 +136,9 @@ async def _write_until_done(
         else:
             outage.is_over()
             _report_late(portion, written, in_hand)
+            late |= {one.task_id for one in portion} - written
             held = held[len(portion) :]
+    return late
 
 
 def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Release | None:

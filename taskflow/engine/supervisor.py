@@ -13,6 +13,7 @@ from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 from taskflow.telemetry import Event, emit, node_name
+from taskflow.tracing import NO_TRACING, Tracing
 
 
 class EngineStatistics(msgspec.Struct, frozen=True):
@@ -31,6 +32,7 @@ class Engine:
         fetcher: What runs them.
         settings: For the bounds.
         signer: What signs callbacks.
+        tracing: Where spans go.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class Engine:
         fetcher: Fetcher,
         settings: Settings,
         signer: Signer = NO_SIGNER,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._settings = settings
         self._signer = signer
+        self._tracing = tracing
         self._outage = Outage()
         self._node: Node | None = None
         self._end: float | None = None
@@ -91,4 +95,5 @@ class Engine:
             settings=self._settings,
             outage=self._outage,
             signer=self._signer,
+            tracing=self._tracing,
         )

@@ -310,6 +310,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "auto"
 
+    traces: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="Whether spans are sent to an OpenTelemetry collector; auto is on if the "
+            "environment has OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_TRACES_EXPORTER (docs/tracing.md)"
+        ),
+    ] = "auto"
+
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
         for network in self.allow_networks:
@@ -342,6 +350,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def has_webhook_secrets(self) -> bool:
         """Whether callbacks can be signed."""
         return bool(self.webhook_secrets or self.webhook_secrets_file)
+
+    @property
+    def is_tracing(self) -> bool:
+        """Whether spans are wanted; ``load`` has put ``on`` in the place of ``auto`` by then."""
+        return self.traces == "on"
 
     @property
     def drain_deadline_seconds(self) -> float:

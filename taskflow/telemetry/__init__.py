@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import sys
+import threading
 import uuid
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
@@ -98,12 +99,15 @@ class Event(enum.Enum):
     CONNECTION_FAULT = ("error", "fault in a connection, closed")
     CONNECTIONS_FULL = ("warning", "as many clients as may be, the next ones are turned away")
     ACCEPT_FAILED = ("error", "new connections cannot be taken")
+    TRACING = ("info", "traces are sent")
+    SPANS_LOST = ("warning", "spans cannot be sent")
     LIBRARY_SAID = ("warning", "a library complains")
     LINES_LOST = ("warning", "log lines lost, nobody was reading them")
 
 
 _log: PatientlessLog | None = None
 _least_level = logging.NOTSET
+_writing: Final = threading.RLock()  # some libraries have threads
 _repeats: Final = Repeats[tuple[Event, type | None]]()
 # Which task the Trio task at hand is about.
 _subject: Final = ContextVar[Mapping[str, object]]("subject", default=MappingProxyType({}))
@@ -233,7 +237,7 @@ def _emit(event: Event, error: BaseException | None, fields: dict[str, Any], mos
 
 def _write(event: Event, **fields: Any) -> None:
     # A log that nobody reads any more (a closed pipe) must not end what it tells of.
-    with contextlib.suppress(OSError, ValueError):
+    with _writing, contextlib.suppress(OSError, ValueError):
         if _log is not None and (lost := _log.take_lost()):
             _write(Event.LINES_LOST, lines=lost)
         shown = {name: _shown(value) for name, value in fields.items()}

@@ -43,7 +43,7 @@ class Repeats(Generic[Key]):
 
     def take_unsaid(self) -> list[tuple[Key, int]]:
         """What was not said since the last time, and how often."""
-        unsaid = [(key, count.unsaid) for key, count in self._counts.items() if count.unsaid]
+        unsaid = [(key, count.unsaid) for key, count in [*self._counts.items()] if count.unsaid]
         for key, _ in unsaid:
             self._counts[key].unsaid = 0
         return unsaid

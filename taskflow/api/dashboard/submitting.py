@@ -14,6 +14,7 @@ from taskflow.api.dashboard.pages import page, see
 from taskflow.api.intake import Intake
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.page import task_id_of
+from taskflow.api.traced import adding
 from taskflow.model.errors import RequestError, TooManyRequests, Unprocessable
 from taskflow.store.base import TaskStore
 
@@ -38,7 +39,9 @@ def add_routes(routes: Blueprint, store: TaskStore, intake: Intake) -> None:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
         filled = {name: value for name, value in pairs if name in FIELDS}
         try:
-            added = await intake.add([intake.read(document_of(filled), {})])
+            with adding() as trace:
+                added = await intake.add([intake.read(document_of(filled), trace.fields)])
+                trace.added(added.tasks)
         except FormError as error:
             return await _again(filled, {error.field: str(error)})
         except Unprocessable as error:
