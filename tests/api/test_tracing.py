@@ -24,7 +24,7 @@ from tests.api.live import LiveServer
 from tests.api.recorder import Recorder
 from tests.api.test_requests import received
 from tests.receiver import Receiver
-from tests.service.processes import wait_until
+from tests.service.processes import REPOSITORY, wait_until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -61,7 +61,10 @@ def spans(monkeypatch):
     """What a server exports that is started after this."""
     spans = Spans()
     monkeypatch.setattr(otel, "start", partial(otel.start, spans.processor))
-    return spans
+    yield spans
+    document = (REPOSITORY / "docs" / "tracing.md").read_text("utf-8")
+    told = {name for span in spans.all for name in span.attributes}
+    assert [name for name in told if f"`{name}`" not in document] == []
 
 
 @pytest.fixture

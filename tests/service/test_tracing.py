@@ -10,7 +10,7 @@ import timeit
 
 from taskflow.tracing import NO_TRACING
 from tests.collector import Collector
-from tests.service.processes import REPOSITORY, clean_environ, running, started, wait_until
+from tests.service.processes import clean_environ, running, wait_until
 from tests.service.test_shutdown import check_is_clean
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -131,23 +131,6 @@ def test_a_collector_that_hangs(tmp_path, target):
     """It takes what it is sent and never answers."""
     with Collector(is_silent=True) as collector:
         check_goes_on(tmp_path, target, collector.url, is_asked=collector.is_asked.is_set)
-
-
-def test_without_the_extra(tmp_path):
-    """Who asks for traces and has not installed what makes them is told so, in a line."""
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['opentelemetry'] = None\n")
-    settings = {
-        "DATABASE_URL": "memory://",
-        "PYTHONPATH": f"{tmp_path}:{REPOSITORY}",
-        "OTEL_TRACES_EXPORTER": "otlp",
-    }
-    with started("worker", tmp_path, **settings) as service:
-        ended = service.wait_for_end()
-    assert ended.code == 2
-    [line] = [line for line in ended.stderr.splitlines() if line.startswith("taskflow: ")]
-    assert "pip install 'taskflow[otel]'" in line
-    assert "TASKFLOW_TRACES=off" in line
-    assert "Traceback" not in ended.stderr
 
 
 PROGRAM = """
