@@ -37,6 +37,7 @@ T = TypeVar("T")
 MOST_CLAIMS: Final = 10_000
 SERVER_FAULTS: Final = 500
 
+_LOGGER: Final = "opentelemetry"
 _METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
 )
@@ -64,11 +65,6 @@ def start(processor: SpanProcessor | None = None) -> OtelTracing:
     return OtelTracing(provider, ids)
 
 
-def hush() -> None:
-    """Let what goes on after the end say nothing."""
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
-
-
 class _Log(logging.Handler):
     """What OpenTelemetry complains of: that a collector cannot be reached, mostly."""
 
@@ -77,7 +73,7 @@ class _Log(logging.Handler):
 
 
 def _listen() -> None:
-    logger = logging.getLogger("opentelemetry")
+    logger = logging.getLogger(_LOGGER)
     logger.handlers, logger.propagate = [_Log(logging.WARNING)], False
     logger.setLevel(logging.WARNING)
     # It would say for each span that its queue is full; that nothing can be sent is said anyway.
@@ -123,6 +119,10 @@ class OtelTracing(Tracing):
     def close(self) -> None:
         """Send what is left; blocks for as long as that takes."""
         self._provider.shutdown()
+
+    def hush(self) -> None:
+        """Let what goes on after the end say nothing."""
+        logging.getLogger(_LOGGER).setLevel(logging.CRITICAL + 1)
 
     def request(
         self, method: str, path: str, scheme: str, fields: Mapping[str, str]

@@ -10,7 +10,7 @@ import timeit
 
 from taskflow.tracing import NO_TRACING
 from tests.collector import Collector
-from tests.service.processes import clean_environ, running, wait_until
+from tests.service.processes import clean_environ, running, started, wait_until
 from tests.service.test_shutdown import check_is_clean
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -182,3 +182,19 @@ def test_what_it_costs_when_off():
 
     seconds = min(timeit.repeat(run_task, number=1000, repeat=20)) / 1000
     assert seconds < 1e-6
+
+
+def test_settings_that_opentelemetry_refuses(tmp_path):
+    """They end the start with a line, too."""
+    settings = {
+        "DATABASE_URL": "memory://",
+        "TASKFLOW_TRACES": "on",
+        "OTEL_BSP_MAX_QUEUE_SIZE": 10,
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": 100,
+    }
+    with started("worker", tmp_path, **settings) as service:
+        ended = service.wait_for_end()
+    assert ended.code == 2
+    [line] = [line for line in ended.stderr.splitlines() if line.startswith("taskflow: ")]
+    assert "max_export_batch_size must be less than or equal to max_queue_size" in line
+    assert "Traceback" not in ended.stderr
