@@ -49,6 +49,19 @@ unpack_tools() {
     rm -r "$apt"
 }
 
+# A real browser for the tests of the dashboard: of too many parts to be unpacked here, so it is
+# installed where that may be done.
+have_browser() {
+    command -v chromium >/dev/null && return 0
+    if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+        printf 'taskflow: installing chromium\n' >&2
+        DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null 2>&1 || true
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium \
+            >/dev/null 2>&1 && return 0
+    fi
+    printf 'taskflow: no chromium, and it cannot be installed: tests of the dashboard are skipped\n' >&2
+}
+
 install() {
     "$1" -m venv --clear "$venv" &&
         printf '*\n' >"$venv/.gitignore" &&
@@ -80,6 +93,7 @@ case ${1-} in
     step -m ruff format --check .
     step -m ruff check .
     step -m mypy
+    have_browser
     step -m pytest -m 'not alone' --numprocesses 2 --dist loadfile --no-loadscope-reorder
     step -m pytest -m alone
     step tests/smoke.py

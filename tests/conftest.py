@@ -23,6 +23,11 @@ from tests.folders import open_folder
 LONG = ("tests/fuzz/", "tests/store/test_stateful.py", "tests/test_costs.py")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what writes the pictures of the docs anew."""
+    parser.addoption("--screenshots", action="store_true", help="write docs/images")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskflow.model.errors import SettingsError
-from taskflow.settings import Settings, catalogue, load
+from taskflow.settings import Settings, load
 
 ADDRESS = "an address and a port such as 127.0.0.1:8080 or [::1]:8080, or unix:/a/path"
 HOSTS = "names without ports, or * for any, separated by commas"
@@ -198,15 +198,6 @@ def test_lists_that_cannot_be_used(tmp_path, variable, text, complaint):
     assert complaint in str(caught.value)
 
 
-def test_env_example_lists_every_setting():
-    """Each with its one line of meaning and its default, in the same order, and nothing else."""
-    text = (REPOSITORY / ".env.example").read_text()
-    entries = re.findall(r"^# (.+)\n#(\w+)=(.*)$", text, re.MULTILINE)
-    assert entries == [
-        (setting.meaning, setting.variable, setting.default) for setting in catalogue()
-    ]
-
-
 def test_env_example_can_be_used_as_it_is(tmp_path):
     """Copied to .env, with every line made active, it gives the defaults."""
     text = (REPOSITORY / ".env.example").read_text()
@@ -214,14 +205,6 @@ def test_env_example_can_be_used_as_it_is(tmp_path):
     settings, warnings = read(tmp_path, {}, active)
     assert settings == Settings()
     assert warnings == []
-
-
-def test_readme_lists_every_setting():
-    """The README's table has a row for each setting, with its default and meaning."""
-    text = (REPOSITORY / "README.md").read_text()
-    for setting in catalogue():
-        default = f"`{setting.default}`" if setting.default else ""
-        assert f"| `{setting.variable}` | {default} | {setting.meaning} |" in text
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ import trio
 
 from taskflow import telemetry
 from taskflow.telemetry import Event, repeats
-from tests.log_events import DOCUMENT, table
 
 PROGRAM = """
 import sys
@@ -206,11 +205,6 @@ def test_json_is_in_order(capfd):
     assert moment.utcoffset() == dt.timedelta(0)
     assert (line["node"], line["attempt"]) == (telemetry.node_name(), 2)
     assert line["exception"][0]["exc_value"] == "oh\ndear"
-
-
-def test_the_documented_events_are_those_of_the_code():
-    """docs/logging.md has a row for each event, as ``python -m tests.log_events`` writes it."""
-    assert table() in DOCUMENT.read_text("utf-8")
 
 
 def test_every_event_has_a_level_and_a_wording():

@@ -38,9 +38,9 @@ class Sessions:
 
     def key_of(self, cookies: str) -> Key | None:
         """By which key who sends these cookies signed in; ``None`` if by none, or not any more."""
-        value = parse_cookie(cookies).get(COOKIE)
         try:
-            name, fingerprint = self._signer.loads(value or "", max_age=LONGEST_SECONDS)
+            value = parse_cookie(cookies).get(COOKIE, "")
+            name, fingerprint = self._signer.loads(value, max_age=LONGEST_SECONDS)
         except (BadData, ValueError):
             return None
         # A key that was taken out, or replaced under the same name, ends its sessions.

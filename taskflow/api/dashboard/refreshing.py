@@ -25,7 +25,7 @@ _BEGINNING: Final = b"retry: 2000\n\n"
 _HEARTBEAT: Final = b": heartbeat\n\n"
 _END: Final = b"event: end\ndata: {}\n\n"
 
-# What a template is made with; ``None`` once there is nothing more to come after it.
+# Gets what a template is made with.
 Look: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 
 

@@ -32,7 +32,7 @@ from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
 from taskflow.model.flow import Hold, HostHold, HostLimits, Rate
-from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.options import Backoff
 from taskflow.model.request import RequestPayload
 from taskflow.model.schedule import Schedule
@@ -56,7 +56,7 @@ _SHOWN: Final = (
     *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
     *(Queue, HostLimits, Rate, Hold),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
-    *(History, Minute, NodeRecord, HostRecord, HostHold),
+    *(History, Minute, NodeRecord, RunningTask, HostRecord, HostHold),
 )
 _SCHEMAS: Final = "#/components/schemas/{name}"
 

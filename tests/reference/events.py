@@ -1,42 +1,46 @@
-"""The table of events in docs/logging.md, read off the code.
-
-``python -m tests.log_events`` writes it there.
-"""
+"""docs/reference/events.md, from the events in ``taskflow/telemetry`` and the calls that log."""
 
 from __future__ import annotations
 
 import ast
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import taskflow
 from taskflow.telemetry import Event
+from tests.reference.markdown import code, table
+from tests.reference.markdown import page as page_of
 
-REPOSITORY = Path(__file__).parents[1]
-DOCUMENT = REPOSITORY / "docs" / "logging.md"
-HEAD = "| event | level | fields |\n| --- | --- | --- |\n"
+INTRODUCTION = """\
+For whoever reads the log, or has a program read it. Every event that is logged is one of these, in
+these words; every line also has `timestamp`, `level` and `node`. [Logging](../logging.md) says what
+the levels and fields mean, and how often an event is logged."""
+
+PACKAGE = Path(taskflow.__file__).parent
 # What is not named where they are logged: the exception, and whose attempt it is.
 ALIASES = {"error": "exception"}
-ABOUT_ATTEMPTS = {Event.FETCH_FAULT, Event.FILES_USED_UP, Event.CALLBACK_UNSIGNED}
+ABOUT_ATTEMPTS = (Event.FETCH_FAULT, Event.FILES_USED_UP, Event.CALLBACK_UNSIGNED)
 
 
-def table() -> str:
-    """A row for each event, in the order of the code."""
+def page() -> str:
+    """The reference."""
     fields = fields_of_events()
     for event in ABOUT_ATTEMPTS:
         fields[event] = ["task", "attempt", *fields[event]]
-    rows = (
-        f"| {event.wording} | {event.level} | {', '.join(f'`{f}`' for f in fields[event])} |\n"
-        for event in Event
+    rows = ((event.wording, event.level, ", ".join(map(code, fields[event]))) for event in Event)
+    return page_of(
+        "Events of the log",
+        "taskflow/telemetry/__init__.py",
+        INTRODUCTION,
+        table(["event", "level", "fields"], rows),
     )
-    return HEAD + "".join(rows)
 
 
 def fields_of_events() -> defaultdict[Event, list[str]]:
     """What each event says beside its wording, by the calls that log it."""
     fields: defaultdict[Event, list[str]] = defaultdict(list)
-    for path in sorted((REPOSITORY / "taskflow").rglob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         for function in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 for call in calls(function):
@@ -64,14 +68,3 @@ def events_in(tree: ast.AST) -> list[Event]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in Event.__members__
     ]
-
-
-def refresh() -> None:
-    """Write the table into the document."""
-    text = DOCUMENT.read_text("utf-8")
-    rows = re.compile(re.escape(HEAD) + r"(\|.*\n)*")
-    DOCUMENT.write_text(rows.sub(lambda _: table(), text), "utf-8")
-
-
-if __name__ == "__main__":
-    refresh()
