@@ -93,6 +93,7 @@ class Place:
             "CURL_HOME": str(self._folder),
             "NO_PROXY": "*",
             "no_proxy": "*",
+            "TASKFLOW_LOG_FORMAT": "console",  # as on a reader's terminal
             "TASKFLOW_DATA_DIR": str(self.data),
             "TASKFLOW_BIND": f"127.0.0.1:{self._port(SERVICE)}",
             "TASKFLOW_ALLOW_PORTS": OPEN_ENVIRON["TASKFLOW_ALLOW_PORTS"],

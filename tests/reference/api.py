@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -34,15 +35,22 @@ def page() -> str:
     groups = [_group(whole, tag) for tag in whole["tags"]]
     types = [_type(name, schema) for name, schema in whole["components"]["schemas"].items()]
     introduction = INTRODUCTION.format(any_request=any_request)
-    return page_of("The API", SOURCE, introduction, *groups, "## Types", *types)
+    everywhere = _of_every_answer(whole)
+    rows = (
+        (code(name), whole["components"]["headers"][name]["description"])
+        for name in whole["components"]["headers"]
+        if name in everywhere
+    )
+    fields = table(["any answer may have", "meaning"], rows)
+    return page_of("The API", SOURCE, introduction, fields, *groups, "## Types", *types)
 
 
 def problems_page() -> str:
     """The reference of the problems."""
     whole = document(has_keys=True)
     schema = whole["components"]["schemas"]["Problem"]
-    found = {name: one for name, one in _responses(whole).items() if _example(one)}
-    parts = [_problem(found[name]) for name in sorted(found)]
+    found = {name: one for name, one in _responses(whole).items() if _examples(one)}
+    parts = [_problem(whole, found[name]) for name in sorted(found)]
     fields = table(["field", "what it is", "meaning"], _without_links(schema))
     return page_of("Problems", SOURCE, OF_PROBLEMS, fields, *parts)
 
@@ -63,12 +71,12 @@ def _operation(whole: Schema, method: str, path: str, operation: Schema) -> str:
         f"{operation['summary']}. {operation['description']}",
     ]
     if parameters := operation.get("parameters"):
-        rows = (_parameter(one) for one in parameters)
+        rows = (_parameter(_resolved(whole, one)) for one in parameters)
         parts.append(table(["parameter", "in", "what it may be", "meaning"], rows))
     if body := operation.get("requestBody"):
         parts.append("\n".join(_contents("Takes", body)))
     answers = [
-        _answer(status, one)
+        _answer(whole, status, one)
         for status, one in operation["responses"].items()
         if int(status) < ERROR
     ]
@@ -87,14 +95,33 @@ def _contents(word: str, holder: Schema) -> Iterator[str]:
         yield f"- {word} `{media}`: {kind_of(content.get('schema', {}))}"
 
 
-def _answer(status: str, response: Schema) -> str:
-    fields = "".join(
-        f"\n  - `{name}`: {field.get('description', '')}"
-        for name, field in response.get("headers", {}).items()
-    )
+def _answer(whole: Schema, status: str, response: Schema) -> str:
+    fields = "".join(f"\n  {line}" for line in _own_fields(whole, response))
     kinds = [kind_of(one.get("schema", {})) for one in response.get("content", {}).values()]
     what = f" ({'; '.join(dict.fromkeys(kinds))})" if kinds else ""
     return f"- **{status}** {response['description']}{what}{fields}"
+
+
+def _own_fields(whole: Schema, response: Schema) -> list[str]:
+    """The header fields of an answer that not all of them have."""
+    fields = response.get("headers", {})
+    return [
+        f"- `{name}`: {_resolved(whole, field).get('description', '')}"
+        for name, field in fields.items()
+        if name not in _of_every_answer(whole)
+    ]
+
+
+def _of_every_answer(whole: Schema) -> set[str]:
+    return set.intersection(*(set(one.get("headers", {})) for one in _responses(whole).values()))
+
+
+def _resolved(whole: Schema, found: Schema) -> Schema:
+    """What a reference within the document leads to; what is no reference, as it is."""
+    if "$ref" not in found:
+        return found
+    _, *way = found["$ref"].split("/")
+    return functools.reduce(lambda place, name: place[name], way, whole)
 
 
 def _problems_of(whole: Schema, operation: Schema) -> str:
@@ -132,24 +159,26 @@ def _responses(whole: Schema) -> dict[str, Any]:
     return whole["components"]["responses"]
 
 
-def _example(response: Schema) -> Any:
-    return response.get("content", {}).get("application/problem+json", {}).get("example")
+def _examples(response: Schema) -> dict[str, Any]:
+    """Bodies of a problem, by when they come."""
+    content = response.get("content", {}).get("application/problem+json", {})
+    if "example" in content:
+        return {"": content["example"]}
+    return {name: one["value"] for name, one in content.get("examples", {}).items()}
 
 
-def _problem(response: Schema) -> str:
-    example = _example(response)
-    status = example["status"]
-    fields = [
-        f"- `{name}`: {field['description']}" for name, field in response.get("headers", {}).items()
-    ]
-    return "\n\n".join(
-        [
-            f"## {status} {HTTPStatus(status).phrase}",
-            response["description"],
-            *(["\n".join(fields)] if fields else []),
-            f"```json\n{json.dumps(example, ensure_ascii=False, indent=2)}\n```",
-        ]
-    )
+def _problem(whole: Schema, response: Schema) -> str:
+    examples = _examples(response)
+    first = next(iter(examples.values()))
+    status = first["status"]
+    fields = _own_fields(whole, response)
+    parts = [f"## {status} {HTTPStatus(status).phrase}", response["description"]]
+    if fields:
+        parts.append("\n".join(fields))
+    if len(examples) > 1:
+        rows = ((name, one["detail"]) for name, one in examples.items())
+        parts.append(table(["such as", "`detail`"], rows))
+    return "\n\n".join([*parts, f"```json\n{json.dumps(first, ensure_ascii=False, indent=2)}\n```"])
 
 
 def _without_links(schema: Schema) -> Iterator[tuple[str, str, str]]:
