@@ -8,6 +8,7 @@ from tests.api.conftest import open_database
 from tests.pages import REPOSITORY, all_pages, name_of
 from tests.pages.blocks import Block, blocks_of, examples, parts_of
 from tests.pages.links import anchors, dead_links
+from tests.pages.names import unknown_names
 from tests.pages.running import fault_of, run_page
 from tests.pages.shapes import are_alike, is_begun, shape_of
 
@@ -37,6 +38,26 @@ def test_what_a_page_says(page, postgres_server):
 def test_links_lead_somewhere(page):
     """Those to files and headings of the repository."""
     assert dead_links(page) == []
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_what_a_page_names_is_there(page):
+    """Settings, tests, and files of the repository."""
+    assert unknown_names(page) == []
+
+
+def test_names_of_nothing(tmp_path):
+    """A setting, a test, a file and a folder that there are not, beside some that there are."""
+    page = tmp_path / "page.md"
+    nothing = [
+        "TASKFLOW_NO" + "THING",
+        "test_of_no" + "thing_at_all",
+        "fetch/nothing.py",
+        "tests/none/",
+    ]
+    there = ["TASKFLOW_BIND", "test_names_of_nothing", "fetch/guard.py", "tests/pages/", "./run.sh"]
+    page.write_text(" ".join(f"`{name}`" for name in [*nothing, *there]), "utf-8")
+    assert unknown_names(page) == sorted(nothing)
 
 
 def test_it_finds_differences():
