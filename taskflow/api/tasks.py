@@ -23,7 +23,7 @@ from taskflow.api.live.waiting import Patience, awaited, ended, is_known, tag_of
 from taskflow.api.one_task import STREAM_TYPES, Incoming
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.accept import LINES, wants_lines
-from taskflow.api.reading.head import idempotency_key_of, trace_of
+from taskflow.api.reading.head import idempotency_key_of
 from taskflow.api.reading.page import (
     PageRequest,
     ShowRequest,
@@ -33,10 +33,11 @@ from taskflow.api.reading.page import (
     task_id_of,
 )
 from taskflow.api.reading.prefer import WaitRequest, preferences_of
+from taskflow.api.traced import adding
 from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.settings import Settings
-from taskflow.store.base import Page, TaskStore
+from taskflow.store.base import AddedOnce, Page, TaskStore
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -54,10 +55,9 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
         patience = _patience()
         body = await read_body()
         key = _key_of(body, settings.idempotency_seconds)
-        if body.lstrip().startswith(b"["):
-            added = await intake.add(await intake.read_array(body, _trace()), key)
+        added = await _keep(intake, body, key)
+        if _is_array(body):
             return _handed_in(added.tasks, is_replay=added.is_replay)
-        added = await intake.add([intake.read(body, _trace())], key)
         [task] = added.tasks
         if patience.seconds:
             task = await ended(feed, task, patience.seconds)
@@ -96,6 +96,21 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
         return as_json(made)
 
     return routes
+
+
+async def _keep(intake: Intake, body: bytes, key: IdempotencyKey | None) -> AddedOnce:
+    with adding() as trace:
+        if _is_array(body):
+            tasks = await intake.read_array(body, trace.fields)
+        else:
+            tasks = [intake.read(body, trace.fields)]
+        added = await intake.add(tasks, key)
+        trace.added(added.tasks)
+    return added
+
+
+def _is_array(body: bytes) -> bool:
+    return body.lstrip().startswith(b"[")
 
 
 async def _found(
@@ -161,7 +176,7 @@ async def _add_stream(intake: Intake) -> Response:
         )
     is_minimal = preferences_of(request.headers.getlist("Prefer")).get("return") == "minimal"
     body = cast("Incoming", request.body)
-    told = intake.add_stream(body, _trace(), is_minimal=is_minimal)
+    told = intake.add_stream(body, adding(), is_minimal=is_minimal)
     if not is_minimal:
         return Response(told, content_type=LINES, headers=AS_IT_COMES)
     response = Response(await _begun(told), content_type=LINES, headers=AS_IT_COMES)
@@ -189,11 +204,6 @@ def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:
         body=body,
         seconds=seconds,
     )
-
-
-def _trace() -> dict[str, str]:
-    head = request.headers
-    return trace_of(head.getlist("traceparent"), head.getlist("tracestate"))
 
 
 def _handed_in(

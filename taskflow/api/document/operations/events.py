@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from taskflow.api.document.examples import ENDED_EVENT
+from taskflow.api.document.operations.headers import X_ACCEL_BUFFERING
 from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parameters import ID_IN_PATH, X_ACCEL_BUFFERING
+from taskflow.api.document.operations.parameters import ID_IN_PATH
 from taskflow.api.document.operations.parts import Answer, Content, Parameter
 from taskflow.api.live.events import EventsRequest, LastEventId
 from taskflow.model.event import TaskEvent

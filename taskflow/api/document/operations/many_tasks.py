@@ -6,8 +6,8 @@ from http import HTTPStatus
 from typing import Final
 
 from taskflow.api.document.examples import COMPLETED, TASK_ID
+from taskflow.api.document.operations.headers import X_ACCEL_BUFFERING
 from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parameters import X_ACCEL_BUFFERING
 from taskflow.api.document.operations.parts import Answer, Content, Parameter
 from taskflow.api.document.operations.task_fields import TaskFields
 from taskflow.api.listing import Broken

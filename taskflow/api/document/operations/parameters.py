@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Final, Literal
+from typing import Final
 
 from taskflow.api.document.examples import TASK_ID
 from taskflow.api.document.operations.parts import Parameter
@@ -15,13 +15,4 @@ PREFER: Final = Parameter(
     "`return=minimal` tells only of lines that made no task, at its end (RFC 7240).",
     str,
     "wait=10",
-)
-PREFERENCE_APPLIED: Final = Parameter(
-    "Preference-Applied", "The preference that was followed.", str, "wait=10"
-)
-X_ACCEL_BUFFERING: Final = Parameter(
-    "X-Accel-Buffering",
-    "Of a stream: proxies that know it hold nothing back.",
-    Literal["no"],
-    "no",
 )
