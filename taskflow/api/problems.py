@@ -23,7 +23,7 @@ from taskflow.model.errors import (
     Unprocessable,
     UnsupportedEncoding,
 )
-from taskflow.telemetry import Event, emit
+from taskflow.telemetry import Event, emit_seldom
 
 MEDIA_TYPE: Final = "application/problem+json"
 REALM: Final = "taskflow"
@@ -133,7 +133,7 @@ async def _on_http_error(error: HTTPException) -> Response:
 
 
 async def _on_fault(error: Exception) -> Response:
-    emit(Event.REQUEST_FAULT, error=error)
+    emit_seldom(Event.REQUEST_FAULT, error=error)
     return _problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in TaskFlow itself; its log has the details"
     )

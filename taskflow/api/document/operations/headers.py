@@ -71,6 +71,12 @@ ETAG: Final = Parameter(
 PREFERENCE_APPLIED: Final = Parameter(
     "Preference-Applied", "The preference that was followed.", str, "wait=10"
 )
+X_ACCEL_BUFFERING: Final = Parameter(
+    "X-Accel-Buffering",
+    "Of a stream: proxies that know it hold nothing back.",
+    Literal["no"],
+    "no",
+)
 RETRY_AFTER: Final = Parameter(
     "Retry-After", "After how many seconds to try again.", int, 2, is_required=True
 )

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Final, Literal
 
 from taskflow.api.document.examples import CALLBACK_ID, COMPLETED, PENDING, TASK_ID, TOLD, URL
-from taskflow.api.document.operations.headers import PREFERENCE_APPLIED
+from taskflow.api.document.operations.headers import PREFERENCE_APPLIED, X_ACCEL_BUFFERING
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parameters import PREFER
 from taskflow.api.document.operations.parts import Answer, Callback, Content, Parameter
@@ -108,6 +108,7 @@ NEW_TASKS: Final = (
                     ),
                     _LOCATION,
                     PREFERENCE_APPLIED,
+                    X_ACCEL_BUFFERING,
                 ),
             ),
         ),
