@@ -177,28 +177,33 @@ async def test_whose_task_it_is(autojump_clock):
     assert about == {(str(uuid.UUID(int=n)), n) for n in range(1, 4)} | {(None, None)}
 
 
-def test_libraries_are_heard(capfd):
+@pytest.fixture
+def configure(monkeypatch):
+    """``telemetry.configure``, of which nothing is left for other tests."""
+    before, handlers = structlog.get_config(), list(logging.getLogger().handlers)
+    for name in ("_least_level", "_log"):
+        monkeypatch.setattr(telemetry, name, getattr(telemetry, name))
+    yield telemetry.configure
+    structlog.configure(**before)
+    logging.getLogger().handlers[:] = handlers
+
+
+def test_libraries_are_heard(configure, capfd):
     """What a library logs is a line like ours, and does not flood the log either."""
-    before = structlog.get_config()
-    telemetry.configure("info", "json")
-    try:
-        for number in range(100):
-            logging.getLogger("some.library").warning("number %d\nand more", number)
-            logging.getLogger("some.library").info("of no interest")
-    finally:
-        structlog.configure(**before)
+    configure("info", "json")
+    for number in range(100):
+        logging.getLogger("some.library").warning("number %d\nand more", number)
+        logging.getLogger("some.library").info("of no interest")
     [line] = map(json.loads, capfd.readouterr().err.splitlines())
     assert line["event"] == "a library complains"
     assert (line["library"], line["reason"]) == ("some.library", "number 0\nand more")
 
 
-def test_json_is_in_order(capfd):
+def test_json_is_in_order(configure, capfd):
     """When, how bad and what stand first; a traceback is in the same line."""
-    before = structlog.get_config()
-    telemetry.configure("info", "json")
+    configure("info", "json")
     error = RuntimeError("oh\ndear")
     telemetry.emit(Event.TASK_WRITE_REFUSED, error=error, task=uuid.UUID(int=1), attempt=2)
-    structlog.configure(**before)
     [line] = map(json.loads, capfd.readouterr().err.splitlines())
     assert list(line) == ["timestamp", "level", "event", "task", "attempt", "node", "exception"]
     moment = dt.datetime.fromisoformat(line["timestamp"])
@@ -215,21 +220,18 @@ def test_every_event_has_a_level_and_a_wording():
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_traceback_shows_no_variables(log_format, capfd):
+def test_a_traceback_shows_no_variables(configure, log_format, capfd):
     """What a request carried stands in the frames of a fault: keys must not get into the log."""
 
     def fail(_secret):
         raise RuntimeError("something else")
 
     secret = secrets.token_hex(6)
-    before = structlog.get_config()
-    telemetry.configure("info", log_format)
+    configure("info", log_format)
     try:
         fail(secret)
     except RuntimeError as error:
         telemetry.emit(Event.CRASHED, error=error)
-    finally:
-        structlog.configure(**before)
     log = capfd.readouterr().err
     assert "something else" in log
     assert secret not in log
