@@ -16,7 +16,8 @@ from tests.pages.reading import READERS
 from tests.pages.running import fault_of, run_page
 from tests.pages.shapes import are_alike, is_begun, shape_of
 
-LINKED = [*all_pages(), *(REPOSITORY / name for name in ("CHANGELOG.md", "SECURITY.md"))]
+OTHERS = ("CHANGELOG.md", "SECURITY.md", "benchmarks/RESULTS.md", "tests/upgrade/README.md")
+LINKED = [*all_pages(), *(REPOSITORY / name for name in OTHERS)]
 
 
 @pytest.mark.parametrize("page", all_pages(), ids=name_of)
