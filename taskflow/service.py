@@ -27,7 +27,9 @@ from taskflow.api.live.feed import Feed
 from taskflow.engine.secrets import read_signer
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
+from taskflow.metrics import Metrics
 from taskflow.model.errors import SettingsError
+from taskflow.sampling import sampler_of
 from taskflow.server import bound_sockets, serve_http
 from taskflow.settings import Settings, load
 from taskflow.shutdown import Shutdown, shutdown_on_signals, start_called_off
@@ -156,7 +158,9 @@ async def migrate(settings: Settings) -> Migrated | None:
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[QuartTrio]:
+async def open_service(
+    settings: Settings, shutdown: Shutdown, metrics: Metrics | None = None
+) -> AsyncIterator[QuartTrio]:
     """Run tasks in the background, and yield the ASGI app to serve.
 
     At the end of the block everything ends in order. If the engine fails the block is
@@ -165,16 +169,30 @@ async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[
     Args:
         settings: All of them.
         shutdown: Begins the end of the engine when it is begun; begun at the end anyway.
+        metrics: What is told of all that happens.
     """
     keys = read_keys(settings)
     signer = read_signer(settings)
     telemetry.emit(Event.STARTING, version=__version__)
-    async with open_store(settings) as store, open_fetcher(settings) as fetcher:
-        engine = Engine(store=store, fetcher=fetcher, settings=settings, signer=signer)
+    metrics = metrics or Metrics()
+    async with (
+        open_store(settings) as store,
+        open_fetcher(settings, metrics=metrics) as fetcher,
+    ):
+        engine = Engine(
+            store=store, fetcher=fetcher, settings=settings, signer=signer, metrics=metrics
+        )
+        metrics.samplers.append(sampler_of(engine, store, fetcher, settings))
         feed = Feed(store, settings.poll_seconds)
         sessions = Sessions(keys, await store.shared_secret("sessions")) if keys else None
         app = create_app(
-            store, settings, lambda: engine.statistics().is_running, keys, feed, sessions
+            store,
+            settings,
+            lambda: engine.statistics().is_running,
+            keys,
+            feed,
+            sessions,
+            metrics=metrics,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_in_order, engine, feed, shutdown, settings)

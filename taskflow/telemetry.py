@@ -84,6 +84,7 @@ class Event(enum.Enum):
     CONNECTION_FAULT = ("error", "fault in a connection, closed")
     CONNECTIONS_FULL = ("warning", "as many clients as may be, the next ones are turned away")
     ACCEPT_FAILED = ("error", "new connections cannot be taken")
+    METRICS_APART = ("warning", "metrics of this process only, those of its siblings are not told")
     LINES_LOST = ("warning", "log lines lost, nobody was reading them")
 
 

@@ -27,6 +27,7 @@ from taskflow.engine.scheduling import fire_schedules
 from taskflow.engine.settler import settle
 from taskflow.engine.worker import Attempt, work
 from taskflow.fetch.base import Fetcher
+from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.retry import RetryPolicy
 from taskflow.model.signing import NO_SIGNER, Signer
@@ -49,7 +50,7 @@ class Node:
         is_claiming: Whether it takes tasks now.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that it is made of
         self,
         *,
         name: str,
@@ -57,6 +58,7 @@ class Node:
         fetcher: Fetcher,
         settings: Settings,
         outage: Outage,
+        metrics: Metrics,
         signer: Signer = NO_SIGNER,
     ) -> None:
         self._name = name
@@ -64,6 +66,7 @@ class Node:
         self._fetcher = fetcher
         self._settings = settings
         self._outage = outage
+        self._metrics = metrics
         self._signer = signer
         self.load: Final = Load(workers=settings.workers, queue_size=settings.queue_size)
         self._policy = RetryPolicy(
@@ -154,6 +157,7 @@ class Node:
         with self._lease:
             await self._run_workers(node_id, attempts)
         if self._lease.cancelled_caught:
+            self._metrics.lease_lost()
             emit(Event.LEASE_LOST, node=str(node_id))
 
     async def _settle(self, attempts: trio.MemoryReceiveChannel[Attempt]) -> None:
@@ -168,7 +172,9 @@ class Node:
                 outage=self._outage,
                 failures=self._settings.breaker_failures,
                 longest_retry_after_seconds=self._settings.max_retry_after_seconds,
+                metrics=self._metrics,
             ),
+            metrics=self._metrics,
         )
 
     def _start_keeping(self, keeping: trio.Nursery, node_id: uuid.UUID) -> None:
@@ -194,6 +200,7 @@ class Node:
                 outage=self._outage,
                 max_rescues=settings.max_rescues,
                 heartbeat_seconds=settings.heartbeat_seconds,
+                metrics=self._metrics,
             )
         )
         keeping.start_soon(
@@ -277,6 +284,7 @@ class Node:
             load=self.load,
             outage=self._outage,
             poll_seconds=self._settings.poll_seconds,
+            metrics=self._metrics,
             takes_new=self._settings.max_per_host is None,
         )
         await dispatcher.run()

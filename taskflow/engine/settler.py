@@ -15,11 +15,13 @@ from typing import Final, TypeVar, assert_never
 import msgspec
 import trio
 
+from taskflow.engine.accounting import Write, tell_of
 from taskflow.engine.breaker import Breaker
 from taskflow.engine.cancellation import ClaimsInHand
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
+from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import CalledOff, ErrorType, Failed, Fetched, Interrupted
 from taskflow.model.retry import RetryPolicy, backoff_seconds, is_retryable
@@ -39,7 +41,7 @@ MANY_ATTEMPTS: Final = 8
 Held = TypeVar("Held", Ending, Retrial, Release)
 
 
-async def settle(
+async def settle(  # noqa: PLR0913 - all that has a say in it
     attempts: trio.MemoryReceiveChannel[Attempt],
     *,
     store: TaskStore,
@@ -47,6 +49,7 @@ async def settle(
     outage: Outage,
     policy: RetryPolicy,
     breaker: Breaker,
+    metrics: Metrics,
 ) -> None:
     """Write attempts as they come until there are no more to come.
 
@@ -63,9 +66,11 @@ async def settle(
                 batch += _at_hand(attempts)
             began = trio.current_time()
             await breaker.judge(batch)
-            await _write(batch, store, outage, policy, load.in_hand)
+            writes = [_write_of(attempt, policy) for attempt in batch]
+            await _write(writes, store, outage, load.in_hand, metrics)
+            tell_of(batch, writes, load, metrics)
             load.written([attempt.claim for attempt in batch])
-            del first, batch  # all their results, while it waits for more
+            del first, batch, writes  # all their results, while it waits for more
 
 
 def _at_hand(attempts: trio.MemoryReceiveChannel[Attempt]) -> Iterable[Attempt]:
@@ -77,21 +82,20 @@ def _at_hand(attempts: trio.MemoryReceiveChannel[Attempt]) -> Iterable[Attempt]:
 
 
 async def _write(
-    batch: Sequence[Attempt],
+    writes: Sequence[Write],
     store: TaskStore,
     outage: Outage,
-    policy: RetryPolicy,
     in_hand: ClaimsInHand,
+    metrics: Metrics,
 ) -> None:
-    writes = [_write_of(attempt, policy) for attempt in batch]
     # Releases first: other nodes may wait for these tasks.
     releases = [write for write in writes if isinstance(write, Release)]
-    await _write_until_done(store.release, releases, outage, in_hand)
+    await _write_until_done(store.release, releases, outage, in_hand, metrics)
     retrials = [write for write in writes if isinstance(write, Retrial)]
-    await _write_until_done(store.retry, retrials, outage, in_hand)
+    await _write_until_done(store.retry, retrials, outage, in_hand, metrics)
     settle_some = partial(_settle_apart_if_refused, store)
     for endings in _portions([write for write in writes if isinstance(write, Ending)]):
-        await _write_until_done(settle_some, endings, outage, in_hand)
+        await _write_until_done(settle_some, endings, outage, in_hand, metrics)
 
 
 def _portions(endings: Sequence[Ending]) -> Iterator[list[Ending]]:
@@ -113,6 +117,7 @@ async def _write_until_done(
     held: Sequence[Held],
     outage: Outage,
     in_hand: ClaimsInHand,
+    metrics: Metrics,
 ) -> None:
     """Write all of it, in smaller portions if the store does not manage the larger ones in time."""
     pauses = Pauses()
@@ -127,11 +132,11 @@ async def _write_until_done(
             await pauses.pause()
         else:
             outage.is_over()
-            _report_late(portion, written, in_hand)
+            _report_late(portion, written, in_hand, metrics)
             held = held[len(portion) :]
 
 
-def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Release | None:
+def _write_of(attempt: Attempt, policy: RetryPolicy) -> Write:
     """What is to be written, if anything is: the law of a task as seen by who ran it."""
     claim, outcome = attempt.claim, attempt.outcome
     task = claim.task_id
@@ -233,10 +238,14 @@ def _unstorable(held: Ending | Claim) -> Ending:
 
 
 def _report_late(
-    held: Sequence[Ending | Retrial | Release], written: set[uuid.UUID], in_hand: ClaimsInHand
+    held: Sequence[Ending | Retrial | Release],
+    written: set[uuid.UUID],
+    in_hand: ClaimsInHand,
+    metrics: Metrics,
 ) -> None:
     for one in held:
         if one.task_id not in written:
             is_called_off = in_hand.is_called_off(ClaimKey(one.task_id, one.token))
+            metrics.dropped(is_called_off=is_called_off)
             event = Event.TASK_CALLED_OFF if is_called_off else Event.TASK_WRITE_LATE
             emit(event, task=one.task_id)

@@ -26,11 +26,13 @@ _UNSIGNED: Final = Failed(
 class Attempt(msgspec.Struct, frozen=True):
     """A claim and how it went.
 
-    ``elapsed_ms`` is how long its fetch took; ``None`` if it was never started.
+    ``ended_at`` is when that was, on Trio's clock; ``elapsed_ms`` is how long its fetch took, and
+    ``None`` if it was never started.
     """
 
     claim: Claim
     outcome: Outcome
+    ended_at: float
     elapsed_ms: float | None = None
 
 
@@ -77,8 +79,9 @@ async def _run(
         # a shutdown in the same moment, is not to be written either.
         if scope.cancel_called:
             outcome = CalledOff()
-        elapsed_ms = round((trio.current_time() - began) * 1000, 3)
-        attempts.send_nowait(Attempt(claim, outcome, elapsed_ms))
+        ended_at = trio.current_time()
+        elapsed_ms = round((ended_at - began) * 1000, 3)
+        attempts.send_nowait(Attempt(claim, outcome, ended_at, elapsed_ms))
 
 
 async def _attempt(
