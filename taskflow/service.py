@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 from quart_trio import QuartTrio
 
@@ -22,7 +23,7 @@ from taskflow import __version__, footprint, telemetry
 from taskflow.api.access.hosts import is_loopback_bind
 from taskflow.api.access.keys import read_keys
 from taskflow.api.access.sessions import Sessions
-from taskflow.api.app import create_app
+from taskflow.api.app import create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
 from taskflow.engine.secrets import read_signer
 from taskflow.engine.supervisor import Engine
@@ -83,13 +84,19 @@ async def serve(
         TaskFlowError: It could not start.
         ExceptionGroup: A part of it failed; nothing is left running.
     """
+    await _serve(settings, task_status, has_api=True)
+
+
+async def _serve(
+    settings: Settings, task_status: trio.TaskStatus[list[str]], *, has_api: bool
+) -> None:
     check_bind(settings)
     # Before all else: who cannot have the address must not run tasks either.
     with bound_sockets(settings) as sockets:
         async with (
             shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
             start_called_off(shutdown) as has_started,
-            open_service(settings, shutdown) as app,
+            open_service(settings, shutdown, has_api=has_api) as app,
             trio.open_nursery() as nursery,
         ):
             has_started.set()
@@ -121,14 +128,20 @@ def check_bind(settings: Settings) -> None:
 
 
 async def work(
-    settings: Settings, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    settings: Settings, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Run tasks, without HTTP, until a signal; the work of ``taskflow worker``.
+    """Run tasks until a signal, and serve no HTTP but ``/metrics``, if that is wanted.
+
+    The work of ``taskflow worker``. Reports as started with the URLs it listens on.
 
     Raises:
         TaskFlowError: It could not start.
         ExceptionGroup: A part of it failed; nothing is left running.
     """
+    if settings.metrics_bind:
+        place = msgspec.structs.replace(settings, bind=settings.metrics_bind)
+        await _serve(place, task_status, has_api=False)
+        return
     async with (
         shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
         start_called_off(shutdown) as has_started,
@@ -136,7 +149,7 @@ async def work(
     ):
         has_started.set()
         footprint.tune()
-        task_status.started()
+        task_status.started([])
         await shutdown.is_begun.wait()
     telemetry.emit(Event.STOPPED)
 
@@ -159,7 +172,11 @@ async def migrate(settings: Settings) -> Migrated | None:
 
 @contextlib.asynccontextmanager
 async def open_service(
-    settings: Settings, shutdown: Shutdown, metrics: Metrics | None = None
+    settings: Settings,
+    shutdown: Shutdown,
+    metrics: Metrics | None = None,
+    *,
+    has_api: bool = True,
 ) -> AsyncIterator[QuartTrio]:
     """Run tasks in the background, and yield the ASGI app to serve.
 
@@ -170,6 +187,7 @@ async def open_service(
         settings: All of them.
         shutdown: Begins the end of the engine when it is begun; begun at the end anyway.
         metrics: What is told of all that happens.
+        has_api: Whether the app is the API; if not it has ``/metrics`` alone.
     """
     keys = read_keys(settings)
     signer = read_signer(settings)
@@ -184,16 +202,19 @@ async def open_service(
         )
         metrics.samplers.append(sampler_of(engine, store, fetcher, settings))
         feed = Feed(store, settings.poll_seconds)
-        sessions = Sessions(keys, await store.shared_secret("sessions")) if keys else None
-        app = create_app(
-            store,
-            settings,
-            lambda: engine.statistics().is_running,
-            keys,
-            feed,
-            sessions,
-            metrics=metrics,
-        )
+        if has_api:
+            sessions = Sessions(keys, await store.shared_secret("sessions")) if keys else None
+            app = create_app(
+                store,
+                settings,
+                lambda: engine.statistics().is_running,
+                keys,
+                feed,
+                sessions,
+                metrics=metrics,
+            )
+        else:
+            app = create_metrics_app(store, settings, keys, metrics)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_in_order, engine, feed, shutdown, settings)
             async with trio.open_nursery() as running:

@@ -55,15 +55,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
         sessions: How people sign in to the dashboard, where there are keys.
         metrics: What is counted, and told by ``/metrics``.
     """
-    app = QuartTrio("taskflow", static_folder=None)
-    app.asgi_http_class = OneTaskConnection
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.config[MAX_ARRAY_BYTES] = max(settings.max_array_bytes, settings.max_body_bytes)
-    app.config["BODY_TIMEOUT"] = settings.request_seconds
-    app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = True
-    app.url_map.converters["default"] = NoVerb
-    problems.install(app)
+    app = _bare_app(settings)
     feed = feed or Feed(store, settings.poll_seconds)
     metrics = metrics or Metrics()
     app.register_blueprint(task_routes(store, settings, feed, metrics))
@@ -79,7 +71,35 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     app.register_blueprint(openapi_routes(has_keys=bool(keys)))
     app.register_blueprint(metrics_routes(store, metrics))
     app.register_blueprint(dashboard_routes(store, settings, feed, sessions, metrics))
-    count_requests(app, metrics)
-    edge: Any = Edge(app.asgi_app, Gate(settings, keys, sessions), metrics)
-    app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise
+    _guard(app, Gate(settings, keys, sessions), metrics)
     return app
+
+
+def create_metrics_app(
+    store: TaskStore, settings: Settings, keys: Keyring, metrics: Metrics
+) -> QuartTrio:
+    """Make an app that has nothing but ``/metrics``, by the same rules; see ``create_app``."""
+    app = _bare_app(settings)
+    app.register_blueprint(metrics_routes(store, metrics))
+    _guard(app, Gate(settings, keys), metrics)
+    return app
+
+
+def _bare_app(settings: Settings) -> QuartTrio:
+    app = QuartTrio("taskflow", static_folder=None)
+    app.asgi_http_class = OneTaskConnection
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config[MAX_ARRAY_BYTES] = max(settings.max_array_bytes, settings.max_body_bytes)
+    app.config["BODY_TIMEOUT"] = settings.request_seconds
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.url_map.converters["default"] = NoVerb
+    problems.install(app)
+    return app
+
+
+def _guard(app: QuartTrio, gate: Gate, metrics: Metrics) -> None:
+    """Put the edge around an app that has all its routes."""
+    count_requests(app, metrics)
+    edge: Any = Edge(app.asgi_app, gate, metrics)
+    app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import tempfile
+from collections.abc import Mapping
 
 import pytest
+import structlog.testing
 
+from taskflow import asgi
+from taskflow.metrics import Metrics
+from taskflow.metrics.exposition import expose
+from taskflow.telemetry import Event
 from tests.metrics.scrape import Scrape, promtool
 from tests.service.database import COMPLETED, Row
-from tests.service.processes import PATIENCE_SECONDS, Running, running, wait_until
+from tests.service.processes import PATIENCE_SECONDS, Running, running, started, wait_until
 
 ATTEMPTS = "taskflow_attempts_total"
+KEY = "a-key-for-prometheus-to-read-with"
+NO_HEADERS: Mapping[str, str] = {}
 
 
-def scrape(service: Running) -> Scrape:
-    answer = service.ask("GET", "/metrics")
+def scrape(service: Running, headers: Mapping[str, str] = NO_HEADERS) -> Scrape:
+    answer = service.ask("GET", "/metrics", headers=headers)
     assert answer.status == 200
     return Scrape(answer.body.decode())
 
@@ -151,6 +161,60 @@ def test_two_processes_of_hypercorn_are_told_together(tmp_path, tasks, target):
         assert len(list(folder.glob("taskflow-metrics-*/*"))) == 2
         assert service.end().code == 0
     assert list(folder.glob("taskflow-metrics-*")) == []
+
+
+def test_a_worker_tells_of_itself(tmp_path, tasks, target):
+    """On an address of its own, and has nothing else there; by the same rules of access."""
+    settings = {
+        "DATABASE_URL": tasks.url,
+        "TASKFLOW_METRICS_BIND": "127.0.0.1:0",
+        "TASKFLOW_API_KEYS": f"prometheus:read:{KEY}",
+    }
+    bearing = {"Authorization": f"Bearer {KEY}"}
+    with (
+        running("serve", tmp_path, DATABASE_URL=tasks.url, TASKFLOW_WORKERS=1) as serve,
+        running("worker", tmp_path, **settings) as worker,
+    ):
+        serve.post(f"{target.url}/held")
+        target.wait_for("/held")
+        serve.post(f"{target.url}/held?other")
+        target.wait_for("/held?other")
+        assert worker.ask("GET", "/metrics").status == 401
+        told = wait_until(
+            lambda: (one := scrape(worker, bearing)).value("taskflow_engines_running") and one
+        )
+        in_hand = "taskflow_claims_in_hand"
+        assert told.value(in_hand, state="running") == 2 - scrape(serve).value(
+            in_hand, state="running"
+        )
+        for path in ("/tasks", "/livez", "/readyz", "/", "/openapi.json", "/ui"):
+            assert worker.ask("GET", path, headers=bearing).status == 404
+        assert worker.ask("POST", "/metrics", {}, headers=bearing).status == 403
+        target.release()
+        assert worker.end().code == serve.end().code == 0
+
+
+def test_a_worker_tells_strangers_nothing(tmp_path, tasks):
+    """Without keys it does not start on an address that others reach."""
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_METRICS_BIND": "0.0.0.0:0"}
+    with started("worker", tmp_path, **settings) as worker:
+        ended = worker.wait_for_end()
+    assert ended.code == 2
+    assert "on the loopback address only, not on 0.0.0.0:0" in ended.stderr
+
+
+async def test_without_a_folder_a_process_tells_of_itself(monkeypatch, tmp_path):
+    """It serves all the same, and the log says what is missing."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(asgi, "hypercorn_main", os.getpid)
+    metrics = Metrics()
+    with structlog.testing.capture_logs() as events:
+        async with asgi._sharing(metrics) as share_metrics:
+            share_metrics()
+            metrics.accepted(1)
+    assert [event["event"] for event in events] == [Event.METRICS_APART.value[1]]
+    told = Scrape(expose(metrics.board, (), "").body.decode())
+    assert told.value("taskflow_accepted_tasks_total") == 1
 
 
 @pytest.mark.parametrize("whom", ["worker", "main"])
