@@ -53,18 +53,15 @@ def shared(board: Board, main_pid: int, is_over: Callable[[], bool]) -> Iterator
             yield
     finally:
         with contextlib.suppress(OSError), _locked(folder, fcntl.LOCK_EX):
-            if is_over() and not any(_is_held(path) for path in folder.glob(f"*{_SUFFIX}")):
+            if is_over() and not any(map(_is_held, folder.glob(f"*{_SUFFIX}"))):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _mapped(board: Board, folder: Path, name: str) -> Iterator[None]:
     size = len(board.cells) * 8
-    own = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    own = _new_file(folder / name, size)
     try:
-        fcntl.flock(own, fcntl.LOCK_EX)
-        # All of it now: on a disk that is full a write to the map would end the process.
-        os.posix_fallocate(own, 0, size)
         with mmap.mmap(own, size) as memory, _doubles(memory) as cells:
             private = array("d", board.cells)
             cells[:] = private
@@ -76,6 +73,19 @@ def _mapped(board: Board, folder: Path, name: str) -> Iterator[None]:
                 board.cells, board.others = array("d", cells), lambda: ()
     finally:
         os.close(own)
+
+
+def _new_file(path: Path, size_bytes: int) -> int:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # All of it now: on a disk that is full a write to the map would end the process.
+        os.posix_fallocate(file, 0, size_bytes)
+    except OSError:
+        os.close(file)
+        path.unlink(missing_ok=True)
+        raise
+    return file
 
 
 def _others(board: Board, folder: Path, own: str) -> list[Row]:
@@ -152,11 +162,16 @@ def _open_folder(path: Path) -> Path:
     """Make the folder, or see that the one there is ours alone: anybody may write beside it."""
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    found = path.lstat()
-    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if not is_ours or stat.S_IMODE(found.st_mode) & 0o077:
+    if not _is_ours(path):
         raise PermissionError(f"{path} is somebody else's")
     return path
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a folder of this user's that nobody else can enter: what is in it is ours."""
+    found = path.lstat()
+    is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    return is_own and not stat.S_IMODE(found.st_mode) & 0o077
 
 
 def _remove_abandoned() -> None:
@@ -166,7 +181,7 @@ def _remove_abandoned() -> None:
         if known is None or str(_started(int(known["pid"]))) == known["started"]:
             continue
         with contextlib.suppress(OSError):
-            if not any(_is_held(file) for file in path.glob(f"*{_SUFFIX}")):
+            if _is_ours(path) and not any(map(_is_held, path.glob(f"*{_SUFFIX}"))):
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -165,11 +166,36 @@ def test_what_others_left_behind_is_removed(folder, start):
     gone = folder / f"taskflow-metrics-{os.getuid()}-1-1"
     gone.mkdir(mode=0o700)
     (gone / "old.cells").write_bytes(b"")
-    somebody_elses = folder / f"taskflow-metrics-{os.getuid()}-not-ours"
-    somebody_elses.mkdir()
+    other_name = folder / f"taskflow-metrics-{os.getuid()}-not-ours"
+    other_name.mkdir()
     with sharing():
         assert not gone.exists()
-        assert somebody_elses.exists()
+        assert other_name.exists()
+
+
+def test_a_trap_is_not_stepped_into(folder):
+    """Who opens a pipe waits for its writer; a link leads elsewhere. Anybody may lay them out."""
+    trap = folder / f"taskflow-metrics-{os.getuid()}-1-1"
+    trap.mkdir(mode=0o755)
+    os.mkfifo(trap / "trap.cells")
+    link = folder / f"taskflow-metrics-{os.getuid()}-1-2"
+    link.symlink_to(trap)
+    with sharing() as metrics:
+        assert look(metrics) == (0, 0, 1)
+        assert link.is_symlink()
+        assert (trap / "trap.cells").exists()
+
+
+def test_a_disk_that_is_full(folder, monkeypatch):
+    """It is found out at the start, and nothing is left of the attempt."""
+
+    def no_room(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    with pytest.raises(OSError, match="no space"), sharing():
+        pass
+    assert list(folder.iterdir()) == []
 
 
 def test_a_folder_of_somebody_else_is_not_used(folder):

@@ -23,7 +23,10 @@ PROCESSES = """\
 
 Counters and histograms begin at zero with the process, gauges say how it stands. Of several
 processes take the sum. Those of one Hypercorn (`-w 2`) are told together, whichever of them
-answers: counters of all, also of processes that have died since; gauges of those that live."""
+answers: counters of all, also of processes that have died since; gauges of those that live.
+
+All series are there from the start but those of HTTP: these come with the first request to a route,
+and with the first answer of a status."""
 
 STORE = """\
 ## Of the store
