@@ -25,6 +25,7 @@ from taskflow.api.access.keys import read_keys
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.app import create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
+from taskflow.api.traced import trace_requests
 from taskflow.engine.secrets import read_signer
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
@@ -39,6 +40,7 @@ from taskflow.store.embedded import default_data_dir, embedded_postgres
 from taskflow.store.memory import MemoryStore
 from taskflow.store.postgres import Migrated, migrate_database, open_postgres
 from taskflow.telemetry import Event
+from taskflow.tracing import open_tracing
 
 MOST_FILES: Final = 65_536
 MEMORY_URL: Final = "memory://"
@@ -194,11 +196,17 @@ async def open_service(
     telemetry.emit(Event.STARTING, version=__version__)
     metrics = metrics or Metrics()
     async with (
+        open_tracing(settings) as tracing,
         open_store(settings) as store,
         open_fetcher(settings, metrics=metrics) as fetcher,
     ):
         engine = Engine(
-            store=store, fetcher=fetcher, settings=settings, signer=signer, metrics=metrics
+            store=store,
+            fetcher=fetcher,
+            settings=settings,
+            signer=signer,
+            metrics=metrics,
+            tracing=tracing,
         )
         metrics.samplers.append(sampler_of(engine, store, fetcher, settings))
         feed = Feed(store, settings.poll_seconds)
@@ -213,9 +221,11 @@ async def open_service(
                 sessions,
                 metrics=metrics,
             )
+            trace_requests(app, tracing)
         else:
             app = create_metrics_app(store, settings, keys, metrics)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(telemetry.tell_repeats)
             nursery.start_soon(_end_in_order, engine, feed, shutdown, settings)
             async with trio.open_nursery() as running:
                 running.start_soon(engine.run)

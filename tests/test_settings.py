@@ -107,6 +107,54 @@ def test_a_misspelt_name_is_warned_about(tmp_path, place):
     assert warnings == ["TASKFLOW_XYZZY is not a setting of TaskFlow"]
 
 
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_tracing"),
+    [
+        ({}, False),
+        (ENDPOINT, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector/v1/traces"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", **ENDPOINT}, False),
+        ({"OTEL_SDK_DISABLED": "true", **ENDPOINT}, False),
+        ({"OTEL_SERVICE_NAME": "tasks"}, False),
+        ({"TASKFLOW_TRACES": "off", **ENDPOINT}, False),
+        ({"TASKFLOW_TRACES": "on"}, True),
+        ({"TASKFLOW_TRACES": "off", "OTEL_TRACES_EXPORTER": "zipkin"}, False),
+    ],
+)
+def test_traces_are_asked_for(tmp_path, environ, is_tracing):
+    """By OpenTelemetry's own variables, or by ours, which goes before them."""
+    settings, warnings = read(tmp_path, environ)
+    assert settings.is_tracing is is_tracing
+    assert warnings == []
+
+
+def test_dotenv_asks_for_no_traces(tmp_path):
+    """OpenTelemetry would not find there where to send them."""
+    assert not read(tmp_path, {}, "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318")[0].is_tracing
+
+
+@pytest.mark.parametrize(
+    ("environ", "allowed"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "otlp"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", **ENDPOINT}, "http/protobuf"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc", **ENDPOINT}, "http/protobuf"),
+    ],
+)
+def test_traces_that_cannot_be_sent(tmp_path, environ, allowed):
+    """The message names the variable, what it was, what it may be, and how to do without."""
+    [(variable, value), *_] = environ.items()
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, environ)
+    assert str(caught.value) == (
+        f"{variable}={value!r} cannot be used: it must be {allowed}; or set TASKFLOW_TRACES=off"
+    )
+
+
 def test_repr_hides_the_password(tmp_path):
     """What a log may show of the settings has no secret in it."""
     settings, _ = read(

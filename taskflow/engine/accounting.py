@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Container, Sequence
 
 import trio
 
@@ -17,18 +18,25 @@ Write = Ending | Retrial | Release | None
 
 
 def tell_of(
-    attempts: Sequence[Attempt], writes: Sequence[Write], load: Load, metrics: Metrics
+    attempts: Sequence[Attempt],
+    writes: Sequence[Write],
+    late: Container[uuid.UUID],
+    load: Load,
+    metrics: Metrics,
 ) -> None:
     """Tell how attempts went.
 
     Args:
         attempts: Whose outcomes are written; their claims are in hand still.
         writes: What was written of each.
+        late: The tasks of which it was not, for the claim was over.
         load: Knows when they were claimed.
         metrics: What is told.
     """
     now = trio.current_time()
     for attempt, write in zip(attempts, writes, strict=True):
+        if attempt.claim.task_id in late:
+            metrics.dropped(is_called_off=load.in_hand.is_called_off(attempt.claim.key))
         end = end_of(attempt, write)
         error_type = write.error_type if isinstance(write, Retrial | Ending) else None
         metrics.ended(end, error_type or "")

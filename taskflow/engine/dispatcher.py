@@ -19,6 +19,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import CalledOff, Interrupted
 from taskflow.model.task import Claim
 from taskflow.store.base import Release, Reservation, Taker, TaskStore
+from taskflow.tracing import NO_TRACING, Tracing
 
 # Of so many tasks one is chosen by how long it has been due: a flood of higher priority leaves
 # a tenth of the work to the rest, which therefore always comes to its turn.
@@ -57,6 +58,7 @@ class Dispatcher(Taker):
         outage: Told whether the store can be reached.
         poll_seconds: How long to wait for a word of new tasks before looking without one.
         metrics: What is told of claims.
+        tracing: Told when tasks are claimed.
         takes_new: Whether tasks may be claimed as they are stored.
     """
 
@@ -70,6 +72,7 @@ class Dispatcher(Taker):
         outage: Outage,
         poll_seconds: float,
         metrics: Metrics,
+        tracing: Tracing = NO_TRACING,
         takes_new: bool = True,
     ) -> None:
         self._claims = claims
@@ -79,6 +82,7 @@ class Dispatcher(Taker):
         self._outage = outage
         self._poll_seconds = poll_seconds
         self._metrics = metrics
+        self._tracing = tracing
         self._taker = self if takes_new else None
         self._turns = Turns()
         self._is_in_doubt = False
@@ -99,6 +103,7 @@ class Dispatcher(Taker):
         """Keep room for new tasks; see ``Taker``."""
         count = min(most, self._load.claim_limit())
         token = uuid.uuid4()
+        self._tracing.claiming(token)
         self._reservations += 1
         try:
             with self._load.claiming(token), self._load.reserved(count):
@@ -136,6 +141,7 @@ class Dispatcher(Taker):
         """Claim once, hand over what was found, and say how many; ``None`` if it is not known."""
         token, by_age = uuid.uuid4(), self._turns.by_age(limit)
         count = None
+        self._tracing.claiming(token)
         async with _finishing(CLAIM_GRACE_SECONDS) as is_late:
             with self._load.claiming(token):
                 try:
@@ -166,6 +172,7 @@ class Dispatcher(Taker):
     def _hand_over(self, claims: Sequence[Claim], *, is_handover: bool) -> None:
         self._load.claimed(claims)
         self._metrics.claimed(len(claims), is_handover=is_handover)
+        self._tracing.claimed(claims)
         # After the end nobody takes them; the node is retired then, which puts them back. This must
         # not fail: the tasks are stored, and whoever handed them in is to be told so.
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):

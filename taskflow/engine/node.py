@@ -35,6 +35,7 @@ from taskflow.model.task import Claim
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 from taskflow.telemetry import Event, emit
+from taskflow.tracing import NO_TRACING, Tracing
 
 # After the last fetch has ended or was cut off: for its outcome to be written, and for the
 # node to be retired, when the store is slow to answer.
@@ -60,6 +61,7 @@ class Node:
         outage: Outage,
         metrics: Metrics,
         signer: Signer = NO_SIGNER,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._name = name
         self._store = store
@@ -68,6 +70,7 @@ class Node:
         self._outage = outage
         self._metrics = metrics
         self._signer = signer
+        self._tracing = tracing
         self.load: Final = Load(workers=settings.workers, queue_size=settings.queue_size)
         self._policy = RetryPolicy(
             first_seconds=settings.backoff_seconds,
@@ -158,7 +161,7 @@ class Node:
             await self._run_workers(node_id, attempts)
         if self._lease.cancelled_caught:
             self._metrics.lease_lost()
-            emit(Event.LEASE_LOST, node=str(node_id))
+            emit(Event.LEASE_LOST)
 
     async def _settle(self, attempts: trio.MemoryReceiveChannel[Attempt]) -> None:
         await settle(
@@ -265,6 +268,7 @@ class Node:
                     load=self.load,
                     fetch_timeout_seconds=self._settings.fetch_timeout_seconds,
                     signer=self._signer,
+                    tracing=self._tracing,
                 )
             )
 
@@ -285,6 +289,7 @@ class Node:
             outage=self._outage,
             poll_seconds=self._settings.poll_seconds,
             metrics=self._metrics,
+            tracing=self._tracing,
             takes_new=self._settings.max_per_host is None,
         )
         await dispatcher.run()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-
 import msgspec
 import trio
 
@@ -16,7 +13,8 @@ from taskflow.metrics import Metrics
 from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
-from taskflow.telemetry import Event, emit
+from taskflow.telemetry import Event, emit, node_name
+from taskflow.tracing import NO_TRACING, Tracing
 
 
 class EngineStatistics(msgspec.Struct, frozen=True):
@@ -37,6 +35,7 @@ class Engine:
         settings: For the bounds.
         signer: What signs callbacks.
         metrics: What is told of what happens.
+        tracing: Where spans go.
     """
 
     def __init__(
@@ -47,12 +46,14 @@ class Engine:
         settings: Settings,
         signer: Signer = NO_SIGNER,
         metrics: Metrics | None = None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._settings = settings
         self._signer = signer
         self._metrics = metrics or Metrics()
+        self._tracing = tracing
         self._outage = Outage(self._metrics)
         self._node: Node | None = None
         self._end: float | None = None
@@ -94,11 +95,12 @@ class Engine:
     def _new_node(self) -> Node:
         emit(Event.WORKERS_STARTED, workers=self._settings.workers)
         return Node(
-            name=f"{platform.node()}:{os.getpid()}",
+            name=node_name(),
             store=self._store,
             fetcher=self._fetcher,
             settings=self._settings,
             outage=self._outage,
             metrics=self._metrics,
             signer=self._signer,
+            tracing=self._tracing,
         )

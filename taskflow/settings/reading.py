@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dotenv
 import msgspec
@@ -14,6 +14,14 @@ import msgspec
 from taskflow.model.errors import SettingsError
 from taskflow.settings.catalogue import Setting, catalogue, hints, item_of
 from taskflow.settings.fields import PREFIX, Settings
+
+_OTEL_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_OTEL_ALLOWED: Final = {
+    "OTEL_TRACES_EXPORTER": "otlp",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+}
+_OTEL: Final = (*_OTEL_ENDPOINTS, *_OTEL_ALLOWED, "OTEL_SDK_DISABLED")
 
 
 def load(
@@ -35,9 +43,10 @@ def load(
     Raises:
         SettingsError: A value cannot be used; names the variable and what is allowed.
     """
+    environ = os.environ if environ is None else environ
     found = {
         **_read_dotenv(Path(".env") if dotenv_path is None else dotenv_path),
-        **(os.environ if environ is None else environ),
+        **environ,
         **(overrides or {}),
     }
     settings = catalogue()
@@ -46,7 +55,35 @@ def load(
         for setting in settings
         if (text := (found.get(setting.variable) or "").strip())
     }
-    return Settings(**values), list(_misspelt(found, [one.variable for one in settings]))
+    return _with_traces(Settings(**values), environ), list(
+        _misspelt(found, [one.variable for one in settings])
+    )
+
+
+def _with_traces(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Traces as the standard variables of OpenTelemetry want them.
+
+    Those of the environment alone: its own code reads them there, and not in ``.env``.
+    """
+    said = {name: environ.get(name, "").strip() for name in _OTEL}
+    if settings.traces == "auto" and _asks_for_traces(said):
+        settings = msgspec.structs.replace(settings, traces="on")
+    if settings.is_tracing:
+        for name, allowed in _OTEL_ALLOWED.items():
+            if said[name] not in ("", allowed):
+                raise SettingsError(
+                    f"{name}={said[name]!r} cannot be used: it must be {allowed}; or set "
+                    f"{PREFIX}TRACES=off"
+                )
+    return settings
+
+
+def _asks_for_traces(said: Mapping[str, str]) -> bool:
+    if said["OTEL_SDK_DISABLED"].lower() == "true":
+        return False
+    if exporter := said["OTEL_TRACES_EXPORTER"]:
+        return exporter != "none"
+    return any(said[name] for name in _OTEL_ENDPOINTS)
 
 
 def _read_dotenv(path: Path) -> Mapping[str, str | None]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reference import errors, metrics, settings
+from tests.reference import errors, events, metrics, settings
 
 REPOSITORY = Path(__file__).parents[2]
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings.page,
     "docs/reference/errors.md": errors.page,
+    "docs/reference/events.md": events.page,
     "docs/reference/metrics.md": metrics.page,
     ".env.example": settings.example,
 }

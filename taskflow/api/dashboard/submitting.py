@@ -19,6 +19,7 @@ from taskflow.api.dashboard.pages import page, see
 from taskflow.api.intake import Intake
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.page import task_id_of
+from taskflow.api.traced import adding
 from taskflow.model.errors import RequestError, TooManyRequests, Unprocessable
 from taskflow.store.base import TaskStore
 
@@ -39,7 +40,9 @@ def add_routes(routes: Blueprint, store: TaskStore, intake: Intake) -> None:
     async def submit() -> Response:
         filled = filled_in(await read_body())
         try:
-            added = await intake.add([intake.read(document_of(filled), {})])
+            with adding() as trace:
+                added = await intake.add([intake.read(document_of(filled), trace.fields)])
+                trace.added(added.tasks)
         except FormError as error:
             return await _again(filled, {error.field: str(error)})
         except Unprocessable as error:

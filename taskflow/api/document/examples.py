@@ -11,7 +11,7 @@ import msgspec
 from taskflow.api.queues import Queue
 from taskflow.model.event import TaskEvent
 from taskflow.model.flow import HostHold, HostLimits, Rate
-from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.outcome import ErrorType, Response
 from taskflow.model.schedule import Missed, Schedule
 from taskflow.model.statistics import Line, TaskStatistics, queue_of, total_of
@@ -127,6 +127,10 @@ NODE: Final = NodeRecord(
     alive=True,
     running=2,
     longest_running_seconds=1.25,
+    longest_running=[
+        RunningTask(id=TASK_ID, host="example.com", seconds=1.25),
+        RunningTask(id=CALLBACK_ID, host="example.net", seconds=0.31),
+    ],
 )
 HOST: Final = HostRecord(
     host="example.com",

@@ -8,17 +8,26 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
-import math
 import os
-import select
-import stat
+import platform
 import sys
-import time
+import threading
 import uuid
+from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 import structlog.tracebacks
+import trio
+
+from taskflow.telemetry import repeats
+from taskflow.telemetry.patientless import PatientlessLog
+from taskflow.telemetry.repeats import MOST_IN_A_PERIOD, Repeats
+
+# Fields that stand before the others of their line.
+_FIRST: Final = ("timestamp", "level", "event", "task", "attempt")
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -37,6 +46,11 @@ _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
 class Event(enum.Enum):
     """Everything that is logged: its level and its wording."""
 
+    def __init__(self, level: str, wording: str) -> None:
+        self.level: Final = level
+        self.wording: Final = wording
+        self.number: Final = _LEVELS[level]
+
     SETTING_UNKNOWN = ("warning", "unknown setting")
     KEYS_READ = ("info", "keys in use")
     KEY_SHORT = ("warning", "key is short and could be guessed; `taskflow key new` makes long ones")
@@ -48,6 +62,7 @@ class Event(enum.Enum):
     POSTGRES_STARTED = ("info", "embedded PostgreSQL started")
     POSTGRES_SHARED = ("info", "embedded PostgreSQL was running already")
     POSTGRES_STOPPED = ("info", "embedded PostgreSQL stopped")
+    POSTGRES_STOPS = ("info", "embedded PostgreSQL is still stopping, and ends by itself")
     POSTGRES_ENDED = ("warning", "embedded PostgreSQL ended by itself, starting it again")
     POSTGRES_FAILED = ("error", "embedded PostgreSQL does not start")
     STORE_OPENED = ("info", "store opened")
@@ -85,133 +100,150 @@ class Event(enum.Enum):
     CONNECTIONS_FULL = ("warning", "as many clients as may be, the next ones are turned away")
     ACCEPT_FAILED = ("error", "new connections cannot be taken")
     METRICS_APART = ("warning", "metrics of this process only, those of its siblings are not told")
+    TRACING = ("info", "traces are sent")
+    SPANS_LOST = ("warning", "spans cannot be sent")
+    LIBRARY_SAID = ("warning", "a library complains")
     LINES_LOST = ("warning", "log lines lost, nobody was reading them")
-
-
-# How often those events are logged that may come in floods.
-SELDOM_SECONDS: Final = 10.0
-
-_said_at: dict[Event, float] = {}
-
-
-class PatientlessLog:
-    """Standard error, for lines that nobody waits for.
-
-    When its reader stops reading, a pipe is full after 64 KiB, and the next write would stop the
-    whole event loop. So a line is written only while there is room; of those that come meanwhile
-    the first is kept, for it may be half-written, and the others are dropped and counted.
-    """
-
-    def __init__(self, number: int) -> None:
-        self._file = _without_waiting(number)
-        self._poll = select.poll()
-        self._poll.register(self._file, select.POLLOUT)
-        self._rest = b""
-        self._lost = 0
-
-    def write(self, line: str) -> None:
-        """Write a line, or drop it."""
-        self._write_rest()
-        if self._rest:
-            self._lost += 1
-            return
-        self._rest = line.encode("utf-8", "backslashreplace")
-        self._write_rest()
-
-    def flush(self) -> None:
-        """Do nothing: what could be written is."""
-
-    def take_lost(self) -> int:
-        """How many lines were dropped, once there is room to say so."""
-        self._write_rest()
-        if self._rest:
-            return 0
-        lost, self._lost = self._lost, 0
-        return lost
-
-    def _write_rest(self) -> None:
-        # Where there is room at all there is room for PIPE_BUF bytes (pipe(7)).
-        with contextlib.suppress(BlockingIOError):
-            while self._rest and self._poll.poll(0):
-                self._rest = self._rest[os.write(self._file, self._rest[: select.PIPE_BUF]) :]
-
-
-def _without_waiting(number: int) -> int:
-    """The same pipe opened anew, so that nobody who shares the old one feels it.
-
-    Another process may take the room between the look and the write; only then this matters.
-    """
-    if not stat.S_ISFIFO(os.fstat(number).st_mode):
-        return number
-    try:
-        return os.open(f"/proc/self/fd/{number}", os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:
-        return number
 
 
 _log: PatientlessLog | None = None
 _least_level = logging.NOTSET
+_writing: Final = threading.RLock()  # some libraries have threads
+_repeats: Final = Repeats[tuple[Event, type | None]]()
+# Which task the Trio task at hand is about.
+_subject: Final = ContextVar[Mapping[str, object]]("subject", default=MappingProxyType({}))
+
+
+def node_name() -> str:
+    """What this process is called in logs, attempts and lists of nodes: host and process."""
+    return f"{platform.node()}:{os.getpid()}"
 
 
 def configure(level: str, log_format: Literal["auto", "console", "json"]) -> None:
-    """Send events to standard error from now on, as lines for people or as JSON."""
+    """Send events to standard error from now on, as lines for people or as JSON.
+
+    Args:
+        level: The least that is logged.
+        log_format: ``auto`` is for people on a terminal, and JSON elsewhere.
+    """
     global _log, _least_level  # noqa: PLW0603 - there is one standard error
     _log = _log or PatientlessLog(sys.stderr.fileno())
     _least_level = _LEVELS[level]
-    # Its pool logs every attempt to connect; what matters of that we say ourselves, once.
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
-    renderers: list[Any] = (
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                # With rich at hand it would show the variables of frames: keys are among them.
-                exception_formatter=structlog.dev.plain_traceback,
-            )
-        ]
-        if log_format != "json"
-        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
-    )
+    _listen_to_libraries()
+    is_for_people = sys.stderr.isatty() if log_format == "auto" else log_format == "console"
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *renderers,
+            _add_node,
+            *(_for_people() if is_for_people else _for_programs()),
         ],
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _log)),
         cache_logger_on_first_use=False,
     )
 
 
+def _for_people() -> list[Any]:
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            sort_keys=False,
+            # With rich at hand it would show the variables of frames: keys are among them.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    ]
+
+
+def _for_programs() -> list[Any]:
+    return [_TRACEBACKS, _in_order, structlog.processors.JSONRenderer()]
+
+
+def _add_node(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> Any:
+    return {**fields, "node": node_name()}
+
+
+def _in_order(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> Any:
+    first = {name: fields[name] for name in _FIRST if name in fields}
+    return {**first, **fields}
+
+
+class _LibraryLog(logging.Handler):
+    """What libraries complain of, as events of ours: a line that is no JSON helps nobody."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        emit_seldom(Event.LIBRARY_SAID, library=record.name, reason=record.getMessage())
+
+
+def _listen_to_libraries() -> None:
+    # Its pool logs every attempt to connect; what matters of that we say ourselves, once.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+    root = logging.getLogger()
+    if not any(isinstance(handler, _LibraryLog) for handler in root.handlers):
+        root.addHandler(_LibraryLog(logging.WARNING))
+
+
+def about_task(task: uuid.UUID, attempt: int) -> None:
+    """Name this attempt in what is logged from now on in the Trio task at hand."""
+    _subject.set({"task": task, "attempt": attempt})
+
+
 def emit(event: Event, *, error: BaseException | None = None, **fields: Any) -> None:
-    """Log an event.
+    """Log an event, unless it was logged very often just now; then it is counted.
 
     Args:
         event: What happened.
         error: The exception whose traceback belongs to it, if it is a fault of ours.
         fields: What else is known, by name.
     """
-    level, wording = event.value
-    if _LEVELS[level] < _least_level:  # first of all: most events are of every task
-        return
+    if event.number >= _least_level:  # first of all: most events are of every task
+        _emit(event, error, fields, MOST_IN_A_PERIOD)
+
+
+def emit_seldom(event: Event, *, error: BaseException | None = None, **fields: Any) -> None:
+    """Log an event that may come in floods, unless it was logged just now; then it is counted.
+
+    Args:
+        event: What happened.
+        error: The exception whose traceback belongs to it; those of other types are other events.
+        fields: What else is known, by name.
+    """
+    if event.number >= _least_level:
+        _emit(event, error, fields, 1)
+
+
+async def tell_repeats() -> None:
+    """Say now and then, until cancelled and then once more, what came too often to be logged."""
+    try:
+        while True:
+            await trio.sleep(repeats.PERIOD_SECONDS)
+            _tell_repeats()
+    finally:
+        _tell_repeats()
+
+
+def _tell_repeats() -> None:
+    for (event, _), times in _repeats.take_unsaid():
+        _write(event, repeats=times)
+
+
+def _emit(event: Event, error: BaseException | None, fields: dict[str, Any], most: int) -> None:
     # Every nursery on the way wraps a fault once more; what went wrong is inside.
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         [error] = error.exceptions
-    logger = structlog.get_logger()
+    # Whoever asks for debugging asks for a line a task.
+    if event.number == logging.DEBUG or _repeats.admit((event, type(error)), most):
+        exception = {"exc_info": error} if error else {}
+        _write(event, **{**_subject.get(), **fields, **exception})
+
+
+def _write(event: Event, **fields: Any) -> None:
     # A log that nobody reads any more (a closed pipe) must not end what it tells of.
-    with contextlib.suppress(OSError, ValueError):
+    with _writing, contextlib.suppress(OSError, ValueError):
         if _log is not None and (lost := _log.take_lost()):
-            emit(Event.LINES_LOST, lines=lost)
+            _write(Event.LINES_LOST, lines=lost)
         shown = {name: _shown(value) for name, value in fields.items()}
-        getattr(logger, level)(wording, **shown, **({"exc_info": error} if error else {}))
+        getattr(structlog.get_logger(), event.level)(event.wording, **shown)
 
 
 def _shown(value: object) -> object:
     return str(value) if isinstance(value, uuid.UUID) else value
-
-
-def emit_seldom(event: Event, **fields: Any) -> None:
-    """Log an event that may come in floods, unless it was logged just now."""
-    now = time.monotonic()
-    if now - _said_at.get(event, -math.inf) >= SELDOM_SECONDS:
-        _said_at[event] = now
-        emit(event, **fields)
