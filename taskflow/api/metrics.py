@@ -51,7 +51,7 @@ def count_requests(app: Quart, metrics: Metrics) -> None:
 
     @app.url_value_preprocessor
     def note_route(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
-        if request.url_rule is not None:
+        if request.url_rule is not None and request.url_rule.rule in names:
             scope: Any = request.scope
             scope[ROUTE] = names[request.url_rule.rule]
 

@@ -176,3 +176,16 @@ def test_the_newer_format(server):
     answer = server.ask("GET", "/metrics", headers={"accept": accept})
     assert answer.header("content-type").startswith("application/openmetrics-text")
     assert answer.body.endswith(b"# EOF\n")
+
+
+def test_a_route_that_came_later():
+    """It is served, and told of under none: its place would have had to be known before."""
+
+    def add_route(app):
+        @app.get("/late")
+        async def late():
+            return "here"
+
+    with LiveServer(database_url=MEMORY_URL, configure=add_route) as server:
+        assert server.ask("GET", "/late").body == b"here"
+        assert scrape(server).value("taskflow_http_requests_total", route="none", code="200") == 1
