@@ -10,6 +10,7 @@ from typing import Annotated, Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from taskflow.model import flow
 from taskflow.model.flow import Flow, Hold, Lane
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
 from taskflow.model.outcome import ErrorType
@@ -26,7 +27,7 @@ Payload: TypeAlias = Annotated[
     msgspec.Raw,
     Meta(extra_json_schema={"type": ["string", "number", "boolean", "object", "array"]}),
 ]
-Moment: TypeAlias = Annotated[dt.datetime, Meta(tz=True)]
+Moment: TypeAlias = flow.Moment
 QueueName: TypeAlias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)", max_length=64)
 ]

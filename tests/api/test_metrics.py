@@ -16,6 +16,7 @@ from taskflow.store.memory import MemoryStore
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 from tests.metrics.scrape import Scrape, promtool
+from tests.service.processes import wait_until
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 KEYS = "reader:read:a-key-that-may-read-only,writer:a-key-that-may-write-too"
@@ -117,9 +118,8 @@ def test_pools_and_listener(database_uri):
         told = scrape(server)
         assert told.sum("taskflow_database_connections", pool="work") == 3
         assert told.sum("taskflow_database_connections", pool="heartbeats") == 1
-        assert told.sum("taskflow_database_calls_waiting") == 0
-        listeners = told.nonzero("taskflow_listeners", "state")
-        assert sum(listeners.values()) == 1
+        wait_until(lambda: scrape(server).sum("taskflow_database_calls_waiting") == 0)
+        wait_until(lambda: scrape(server).value("taskflow_listeners", state="connected") == 1)
         assert told.value("taskflow_workers") == 5
         assert told.value("taskflow_claims_in_hand_limit") == 205
 

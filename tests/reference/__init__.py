@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reference import errors, events, metrics, settings
+from tests.reference import api, cli, errors, events, metrics, settings
 
 REPOSITORY = Path(__file__).parents[2]
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings.page,
+    "docs/reference/api.md": api.page,
+    "docs/reference/problems.md": api.problems_page,
+    "docs/reference/cli.md": cli.page,
     "docs/reference/errors.md": errors.page,
     "docs/reference/events.md": events.page,
     "docs/reference/metrics.md": metrics.page,

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import timeit
 
+import pytest
+
 from taskflow.tracing import NO_TRACING
 from tests.collector import Collector
 from tests.service.processes import clean_environ, running, started, wait_until
@@ -69,7 +71,8 @@ def test_a_trace_goes_through_two_processes(tmp_path, tasks, target):
     }
 
 
-def test_what_is_left_is_sent_at_the_end(tmp_path, target):
+@pytest.mark.parametrize("name", ["serve", "hypercorn"])
+def test_what_is_left_is_sent_at_the_end(tmp_path, target, name):
     """Spans that wait for their turn to be sent are sent when the process ends."""
     with Collector() as collector:
         settings = {
@@ -78,7 +81,7 @@ def test_what_is_left_is_sent_at_the_end(tmp_path, target):
             "OTEL_BSP_SCHEDULE_DELAY": 60_000,
             "OTEL_SERVICE_NAME": "queue of the shop",
         }
-        with running("serve", tmp_path, **settings) as service:
+        with running(name, tmp_path, **settings) as service:
             service.post(f"{target.url}/now")
             service.wait_for_log("traces are sent")
             target.wait_for("/now")
