@@ -50,7 +50,10 @@ def serve(bind: str | None, workers: int | None) -> None:
 @main.command()
 @click.option("--workers", type=click.IntRange(1, 1000), help="Instead of TASKFLOW_WORKERS.")
 def worker(workers: int | None) -> None:
-    """Run tasks without serving HTTP, until SIGTERM or Ctrl+C."""
+    """Run tasks without serving the HTTP API, until SIGTERM or Ctrl+C.
+
+    With TASKFLOW_METRICS_BIND it serves /metrics there, and only that.
+    """
     _run(service.work, workers=workers)
 
 

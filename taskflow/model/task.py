@@ -264,6 +264,7 @@ class Claim(msgspec.Struct, frozen=True):
         authority: Where it goes: host and port; empty for nowhere.
         is_limited: Whether others may wait for its end, for a limit keeps them from starting.
         is_probe: Whether it shows if a host that failed is well again.
+        waited_seconds: How long the task had been due, by the store's clock.
     """
 
     task_id: uuid.UUID
@@ -275,6 +276,7 @@ class Claim(msgspec.Struct, frozen=True):
     authority: str = ""
     is_limited: bool = False
     is_probe: bool = False
+    waited_seconds: float = 0.0
 
     @property
     def key(self) -> ClaimKey:
