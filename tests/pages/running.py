@@ -153,15 +153,15 @@ class Reader:
         elif words := notes.get("ctrl-c"):
             printed = self._terminals.interrupt_after(example.command, words)
         else:
-            printed = self._run(example, is_repeated="until" in notes)
+            printed = self._run(example, notes)
         self._place.learn("\n".join(example.output), printed)
         return self._place.said(printed).splitlines()
 
-    def _run(self, example: Example, *, is_repeated: bool) -> str:
+    def _run(self, example: Example, notes: dict[str, str]) -> str:
         deadline = time.monotonic() + UNTIL_SECONDS
         while True:
-            printed = self._terminals.run(example.command)
-            is_last = not is_repeated or time.monotonic() > deadline
+            printed = self._terminals.run(example.command, notes.get("terminal"))
+            is_last = "until" not in notes or time.monotonic() > deadline
             if is_last or are_alike(example.output, printed.splitlines()):
                 return printed
             time.sleep(PAUSE_SECONDS)
