@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from tests.pages.place import Place
 from tests.pages.shapes import is_begun
 
 COMMAND_SECONDS = 60.0
+STYLE = re.compile(r"\x1b\[[\d;]*m")
 PAUSE_SECONDS = 0.05
 # What a terminal keeps from one command to the next.
 KEEPING = """
@@ -155,7 +157,8 @@ def open_terminals(place: Place) -> Iterator[Terminals]:
 
 
 def _text(printed: str) -> str:
-    return printed.replace("\r", "")
+    """What one reads of it: no bold letters, no returns of the carriage."""
+    return STYLE.sub("", printed).replace("\r", "")
 
 
 def _signal(running: Running, number: int) -> None:
