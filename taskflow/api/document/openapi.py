@@ -28,7 +28,6 @@ from taskflow.api.document.operations import (
 from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
 from taskflow.api.many_by_hand import ManyMoved
-from taskflow.api.queues import Queue
 from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
 from taskflow.api.reading.queue import HostLimitsRequest, QueueRequest, RateRequest
@@ -38,8 +37,9 @@ from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
 from taskflow.model.flow import Hold, HostLimits, Rate
 from taskflow.model.options import Backoff
+from taskflow.model.queue import Queue
 from taskflow.model.request import RequestPayload
-from taskflow.model.schedule import Schedule
+from taskflow.model.shown_schedule import Schedule
 from taskflow.model.statistics import (
     Ended,
     QueueStatistics,

@@ -33,7 +33,6 @@ from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
 from taskflow.api.live.events import EventsRequest, LastEventId
 from taskflow.api.many_by_hand import ManyMoved
-from taskflow.api.queues import Queue
 from taskflow.api.reading.accept import LINES
 from taskflow.api.reading.head import IdempotencyKeyText
 from taskflow.api.reading.many import ManyRequest
@@ -45,7 +44,8 @@ from taskflow.api.reading.schedule import ScheduleRequest, SchedulesRequest
 from taskflow.api.statistics import StatisticsRequest
 from taskflow.model.event import TaskEvent
 from taskflow.model.outcome import ErrorType
-from taskflow.model.schedule import Schedule, ScheduleName
+from taskflow.model.queue import Queue
+from taskflow.model.shown_schedule import Schedule, ScheduleName
 from taskflow.model.statistics import TaskStatistics
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, QueueName, Task, TaskStatus
 
