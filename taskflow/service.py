@@ -21,6 +21,7 @@ from quart_trio import QuartTrio
 from taskflow import __version__, footprint, telemetry
 from taskflow.api.access.hosts import is_loopback_bind
 from taskflow.api.access.keys import read_keys
+from taskflow.api.access.sessions import Sessions
 from taskflow.api.app import create_app
 from taskflow.api.live.feed import Feed
 from taskflow.engine.secrets import read_signer
@@ -171,7 +172,10 @@ async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[
     async with open_store(settings) as store, open_fetcher(settings) as fetcher:
         engine = Engine(store=store, fetcher=fetcher, settings=settings, signer=signer)
         feed = Feed(store, settings.poll_seconds)
-        app = create_app(store, settings, lambda: engine.statistics().is_running, keys, feed)
+        sessions = Sessions(keys, await store.shared_secret("sessions")) if keys else None
+        app = create_app(
+            store, settings, lambda: engine.statistics().is_running, keys, feed, sessions
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_in_order, engine, feed, shutdown, settings)
             async with trio.open_nursery() as running:

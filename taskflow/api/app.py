@@ -10,13 +10,16 @@ from quart_trio import QuartTrio
 from taskflow.api import problems
 from taskflow.api.access.gate import Gate
 from taskflow.api.access.keys import Keyring
+from taskflow.api.access.sessions import Sessions
 from taskflow.api.by_hand import by_hand_routes
+from taskflow.api.dashboard.routes import dashboard_routes
 from taskflow.api.document.openapi import openapi_routes
 from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
 from taskflow.api.live.events import event_routes
 from taskflow.api.live.feed import Feed
 from taskflow.api.many_by_hand import NoVerb, many_by_hand_routes
+from taskflow.api.monitoring import monitoring_routes
 from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
 from taskflow.api.queues import queue_routes
 from taskflow.api.results import result_routes
@@ -35,6 +38,7 @@ def create_app(
     is_running: Callable[[], bool],
     keys: Keyring = _NO_KEYS,
     feed: Feed | None = None,
+    sessions: Sessions | None = None,
 ) -> QuartTrio:
     """Make the app. It owns nothing: whoever made the store closes it.
 
@@ -44,6 +48,7 @@ def create_app(
         is_running: Whether tasks are being run, for ``/readyz``.
         keys: Who may use it; without any, whoever is on this machine.
         feed: What tells of events while it is run; without one nothing is told.
+        sessions: How people sign in to the dashboard, where there are keys.
     """
     app = QuartTrio("taskflow", static_folder=None)
     app.asgi_http_class = OneTaskConnection
@@ -59,12 +64,14 @@ def create_app(
     app.register_blueprint(event_routes(store, feed))
     app.register_blueprint(result_routes(store))
     app.register_blueprint(statistics_routes(store))
+    app.register_blueprint(monitoring_routes(store))
     app.register_blueprint(queue_routes(store))
     app.register_blueprint(by_hand_routes(store))
     app.register_blueprint(many_by_hand_routes(store))
     app.register_blueprint(schedule_routes(store, settings))
     app.register_blueprint(health_routes(store, is_running))
     app.register_blueprint(openapi_routes(has_keys=bool(keys)))
-    edge: Any = Edge(app.asgi_app, Gate(settings, keys))
+    app.register_blueprint(dashboard_routes(store, settings, feed, sessions))
+    edge: Any = Edge(app.asgi_app, Gate(settings, keys, sessions))
     app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise
     return app

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 import trio
 from quart import Response
@@ -19,8 +19,9 @@ from werkzeug.exceptions import HTTPException, RequestHeaderFieldsTooLarge, Requ
 from taskflow.api import problems
 from taskflow.api.access.browser import defended, preflight_fields
 from taskflow.api.access.gate import Gate
-from taskflow.api.access.head import head_of
-from taskflow.model.errors import BadRequest, RequestError
+from taskflow.api.access.head import Head, head_of
+from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, Caller, is_page
+from taskflow.model.errors import BadRequest, RequestError, Unauthorized
 
 Message: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -35,8 +36,6 @@ MAX_TARGET_BYTES: Final = 8 * 2**10
 MAX_FIELD_BYTES: Final = 8 * 2**10
 MAX_FIELDS_BYTES: Final = 16 * 2**10
 MAX_FIELDS: Final = 100
-CALLER: Final = "taskflow.caller"
-"""Where routes find in the scope whose key a request has."""
 
 _NO_WEB_SOCKET: Final = "no path here takes a WebSocket"
 _NO_PATH: Final = " "  # Quart's own way to say that no route has it
@@ -95,6 +94,12 @@ class _Exchange:
             return
         try:
             admission = self._gate.admit(self._head, trio.current_time())
+        except Unauthorized as error:
+            if is_page(self._head.path) and not _is_stream(self._head):
+                await self._answer(_sign_in_first(self._scope))
+            else:
+                await self._refuse(error, closes=False)
+            return
         except RequestError as error:
             await self._refuse(error, closes=False)
             return
@@ -104,7 +109,7 @@ class _Exchange:
         else:
             await self._serve(admission.caller)
 
-    async def _serve(self, caller: str | None) -> None:
+    async def _serve(self, caller: Caller) -> None:
         scope = {**self._scope, "path": self._head.path, CALLER: caller}
         try:
             await self._app(scope, self._receive, self._send)
@@ -250,6 +255,20 @@ async def _refuse_web_socket(send: Send) -> None:
     start["headers"] = defended(start["headers"])
     await send({"type": "websocket.http.response.start", **start})
     await send({"type": "websocket.http.response.body", **body})
+
+
+def _is_stream(head: Head) -> bool:
+    """Whether a script of ours asks, which does not follow a redirect to a page."""
+    return "text/event-stream" in head.fields.get("accept", "")
+
+
+def _sign_in_first(scope: Message) -> Response:
+    """Have a person sign in, and then see what they wanted to see."""
+    wanted = scope["raw_path"].decode("latin-1")
+    if query := scope["query_string"].decode("latin-1"):
+        wanted += f"?{query}"
+    where = f"?{urlencode({'next': wanted})}" if scope["method"] == "GET" else ""
+    return Response(b"", HTTPStatus.SEE_OTHER, {"Location": SIGN_IN_PATH + where})
 
 
 def _no_content(fields: dict[str, str]) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -60,12 +60,6 @@ class Verb(NamedTuple):
 def many_by_hand_routes(store: TaskStore) -> Blueprint:
     """The routes, on this store."""
     routes = Blueprint("many_by_hand", __name__)
-    ends = tuple(status for status in TaskStatus if status.is_final)
-    verbs = {
-        "cancel": Verb(sources_of(Move.CANCEL), store.cancel_many),
-        "retry": Verb(sources_of(Move.REQUEUE), store.requeue_many),
-        "delete": Verb(ends, store.delete_many),
-    }
 
     def add(name: str, verb: Verb) -> None:
         @routes.post(f"/tasks/{name}", endpoint=name)
@@ -73,9 +67,19 @@ def many_by_hand_routes(store: TaskStore) -> Blueprint:
             moved = await move_many(store, verb, many_of(await read_body()))
             return as_json(moved)
 
-    for name, verb in verbs.items():
+    for name, verb in verbs_of(store).items():
         add(name, verb)
     return routes
+
+
+def verbs_of(store: TaskStore) -> Mapping[str, Verb]:
+    """What can be done to many tasks, by the words that people use."""
+    ends = tuple(status for status in TaskStatus if status.is_final)
+    return {
+        "cancel": Verb(sources_of(Move.CANCEL), store.cancel_many),
+        "retry": Verb(sources_of(Move.REQUEUE), store.requeue_many),
+        "delete": Verb(ends, store.delete_many),
+    }
 
 
 async def move_many(store: TaskStore, verb: Verb, many: Many) -> ManyMoved:

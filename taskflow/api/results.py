@@ -62,12 +62,12 @@ class _Kept(msgspec.Struct, frozen=True):
 
 _KEPT: Final = msgspec.json.Decoder(_Kept)
 _TEXT: Final = msgspec.json.Decoder(str)
+_EXTENSIONS: Final = MimeTypes()  # Python's own table, the same on every machine
 
 
 def result_routes(store: TaskStore) -> Blueprint:
     """The route, on this store."""
     routes = Blueprint("results", __name__)
-    extensions = MimeTypes()  # Python's own table, the same on every machine
 
     @routes.get("/tasks/<task_id>/result")
     async def result(task_id: str) -> Response:
@@ -75,12 +75,21 @@ def result_routes(store: TaskStore) -> Blueprint:
             task = await store.get(task_id_of(task_id))
         if task is None:
             raise TaskNotFound
-        kept = _kept_of(task)
-        media_type = media_type_of(kept.content_type, kept.encoding)
-        extension = extensions.guess_extension(media_type.partition(";")[0].strip())
-        return _attachment(_body_of(kept), media_type, f"{task.id}{extension or ''}")
+        return attachment_of(task)
 
     return routes
+
+
+def attachment_of(task: Task) -> Response:
+    """The body that a task's target answered with, to be saved.
+
+    Raises:
+        ResultNotFound: The task has none.
+    """
+    kept = _kept_of(task)
+    media_type = media_type_of(kept.content_type, kept.encoding)
+    extension = _EXTENSIONS.guess_extension(media_type.partition(";")[0].strip())
+    return _attachment(_body_of(kept), media_type, f"{task.id}{extension or ''}")
 
 
 def media_type_of(sent: str | None, encoding: Encoding) -> str:

@@ -13,9 +13,9 @@ import msgspec
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import ETags
 
+from taskflow.api.access.roles import CALLER, Caller
 from taskflow.api.answers import as_json
 from taskflow.api.bodies import check_encoding, read_body
-from taskflow.api.edge import CALLER
 from taskflow.api.intake import Intake
 from taskflow.api.listing import find_page, picked, stream_of
 from taskflow.api.live.feed import Feed
@@ -169,9 +169,10 @@ def _add_stream(intake: Intake) -> Response:
 
 
 def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:
+    caller: Caller | None = cast("dict[str, Any]", request.scope).get(CALLER)
     return idempotency_key_of(
         request.headers.getlist("Idempotency-Key"),
-        caller=cast("dict[str, Any]", request.scope).get(CALLER),
+        caller=caller.name if caller else None,
         body=body,
         seconds=seconds,
     )

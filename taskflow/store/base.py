@@ -46,6 +46,8 @@ EXPIRED: Final = "expired: it was still waiting at its expires_at"
 RECORDED_SECONDS: Final = 600.0
 EVENTS_KEPT_SECONDS: Final = 330.0
 
+SECRET_BYTES: Final = 32
+
 # What a page may have to hold in memory, documents only. A page always has a task, if there
 # is one; further ones come while there is room.
 PAGE_BUDGET_BYTES: Final = 16 * 2**20
@@ -503,6 +505,10 @@ class TaskStore(abc.ABC):
     @abc.abstractmethod
     async def forget_events(self, *, limit: int) -> int:
         """Delete some events that were kept long enough, and return how many it were."""
+
+    @abc.abstractmethod
+    async def shared_secret(self, name: str) -> bytes:
+        """Random bytes that all nodes share by this name, made when they are first asked for."""
 
     @abc.abstractmethod
     async def check(self) -> None:

@@ -45,6 +45,7 @@ from taskflow.store.base import (
     EXPIRED,
     MOST_WALKED,
     PAGE_BUDGET_BYTES,
+    SECRET_BYTES,
     AddedOnce,
     Ending,
     EventPage,
@@ -100,6 +101,7 @@ class MemoryStore(TaskStore):
         self._ids: list[uuid.UUID] = []  # in order, for new ids are greater than all before
         self._handed_in: dict[uuid.UUID, NewTask] = {}
         self._keys: dict[str, _KnownKey] = {}
+        self._secrets: dict[str, bytes] = {}
         self._pending: set[uuid.UUID] = set()
         self._holds: dict[uuid.UUID, _Hold] = {}
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
@@ -514,6 +516,10 @@ class MemoryStore(TaskStore):
             self._events.popleft()
             count += 1
         return count
+
+    async def shared_secret(self, name: str) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self._secrets.setdefault(name, secrets.token_bytes(SECRET_BYTES))
 
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()

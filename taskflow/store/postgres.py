@@ -11,6 +11,7 @@ import datetime as dt
 import functools
 import itertools
 import math
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
@@ -52,6 +53,7 @@ from taskflow.store.base import (
     LARGE_FIELDS,
     PAGE_BUDGET_BYTES,
     RECORDED_SECONDS,
+    SECRET_BYTES,
     AddedOnce,
     Ending,
     EventPage,
@@ -490,6 +492,12 @@ class PostgresStore(TaskStore):
         [(count,)] = await self._run("forget_events", limit=limit, age_seconds=EVENTS_KEPT_SECONDS)
         assert isinstance(count, int)
         return count
+
+    async def shared_secret(self, name: str) -> bytes:
+        made = secrets.token_bytes(SECRET_BYTES)
+        rows = await self._run("share_secret", name=name, value=made)
+        # None if another node made it just now: it is there when one asks again.
+        return bytes(rows[0][0]) if rows else await self.shared_secret(name)
 
     async def check(self) -> None:
         def work(connection: Connection) -> None:

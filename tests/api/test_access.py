@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from taskflow.api.access.head import Head
-from taskflow.api.access.keys import Keyring
-from taskflow.api.access.roles import Access
+from taskflow.api.access.keys import Keyring, Role
+from taskflow.api.access.roles import Access, Caller
 from taskflow.model.errors import Forbidden
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
@@ -14,6 +14,7 @@ from tests.api.live import LiveServer
 
 KEYS = {role: f"key-that-may-{role}-and-no-more" for role in ("read", "write", "admin")}
 BODY = b'{"payload": 1}'
+EVERYBODY = Caller(None, Role.ADMIN)
 ALL_PATHS = [
     "/tasks",
     "/tasks/x",
@@ -159,7 +160,7 @@ def head(server: str | None) -> Head:
 @pytest.mark.parametrize("server", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", None])
 def test_near(server):
     """The loopback in all its forms, and sockets in the file system, need no keys."""
-    assert Access(Keyring(), allows_anonymous=False).caller_of(head(server)) is None
+    assert Access(Keyring(), allows_anonymous=False).caller_of(head(server)) == EVERYBODY
 
 
 @pytest.mark.parametrize("server", ["192.0.2.1", "0.0.0.0", "::", "fe80::1", "10.0.0.1", "db"])
@@ -167,4 +168,4 @@ def test_far(server):
     """Any other address is refused without keys, unless that is wanted."""
     with pytest.raises(Forbidden, match="TASKFLOW_API_KEYS"):
         Access(Keyring(), allows_anonymous=False).caller_of(head(server))
-    assert Access(Keyring(), allows_anonymous=True).caller_of(head(server)) is None
+    assert Access(Keyring(), allows_anonymous=True).caller_of(head(server)) == EVERYBODY

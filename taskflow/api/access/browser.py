@@ -67,7 +67,7 @@ class CrossOrigin:
         origin = head.fields.get("origin")
         if origin in self._origins:
             return
-        if origin is not None and not _is_own(origin, head):
+        if origin is not None and not is_own(origin, head):
             raise Forbidden(f"pages of another origin may not ask this service; {_HOW}")
         site = head.fields.get("sec-fetch-site", "none")
         # A link may lead here: its page learns nothing of what its visitor then sees.
@@ -114,7 +114,7 @@ def _as_browsers_say(origin: str) -> str:
     return lowered.removesuffix(default) if default else lowered
 
 
-def _is_own(origin: str, head: Head) -> bool:
+def is_own(origin: str, head: Head) -> bool:
     """Whether it is the origin that the request itself went to.
 
     A proxy may have taken off TLS, so ``https`` may have become ``http``; not the other way.

@@ -10,31 +10,37 @@ from taskflow.api.access.head import Head
 from taskflow.api.access.hosts import allowed_hosts
 from taskflow.api.access.keys import Keyring
 from taskflow.api.access.rate_limit import client_name, rate_limiter
-from taskflow.api.access.roles import OPEN_PATHS, Access
+from taskflow.api.access.roles import OPEN_PATHS, Access, Caller
+from taskflow.api.access.sessions import Sessions
 from taskflow.settings import Settings
+
+
+_NOBODY: Final = Caller(None, None)
 
 
 class Admission(NamedTuple):
     """A request that may pass.
 
     Attributes:
-        caller: The name of the key that it has; ``None`` where there are no keys.
+        caller: Who asks.
         fields: What its answer is to have in its head.
     """
 
-    caller: str | None = None
+    caller: Caller = _NOBODY
     fields: Sequence[RawField] = ()
 
 
 class Gate:
-    """All rules, by the settings."""
+    """All rules, by the settings, the keys, and the sessions of those who signed in with one."""
 
-    def __init__(self, settings: Settings, keys: Keyring) -> None:
+    def __init__(
+        self, settings: Settings, keys: Keyring, sessions: Sessions | None = None
+    ) -> None:
         self._hosts: Final = allowed_hosts(
             settings.allowed_hosts, bind=settings.bind, has_keys=bool(keys)
         )
         self.cross_origin: Final = CrossOrigin(settings.cors_origins)
-        self._access: Final = Access(keys, allows_anonymous=settings.allow_anonymous)
+        self._access: Final = Access(keys, sessions, allows_anonymous=settings.allow_anonymous)
         self._limiter: Final = rate_limiter(settings)
 
     def admit(self, head: Head, now: float) -> Admission:
@@ -54,12 +60,12 @@ class Gate:
         # A browser asks without the key that the page's own request will have.
         if self.cross_origin.is_preflight(head):
             return Admission()
-        key_name = self._access.caller_of(head)
+        caller = self._access.caller_of(head)
         if self._limiter is None or head.method != "POST":
-            return Admission(key_name)
-        limit = self._limiter.take(client_name(key_name, head.client), now)
+            return Admission(caller)
+        limit = self._limiter.take(client_name(caller.name, head.client), now)
         fields = [
             (b"ratelimit", limit.encode()),
             (b"ratelimit-policy", self._limiter.rate.policy.encode()),
         ]
-        return Admission(key_name, fields)
+        return Admission(caller, fields)

@@ -78,6 +78,9 @@ class Keyring:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._keys)
+
     def __repr__(self) -> str:
         return f"Keyring({', '.join(f'{key.name}: {key.role}' for key in self._keys)})"
 

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
+from taskflow.api.access.browser import is_own
 from taskflow.api.access.head import Head
 from taskflow.api.access.hosts import is_loopback
-from taskflow.api.access.keys import Keyring, Role
+from taskflow.api.access.keys import Key, Keyring, Role
+from taskflow.api.access.sessions import PATH, Sessions
 from taskflow.model.errors import Forbidden, Unauthorized
+
+CALLER: Final = "taskflow.caller"
+"""Where routes find in the scope of a request who asks: a ``Caller``."""
 
 # For those who watch over the service: load balancers have no key, and these say nothing.
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz"})
+# How one signs in, and what these pages are made of.
+SIGN_IN_PATH: Final = f"{PATH}/sign-in"
+ASSETS_PATH: Final = f"{PATH}/assets/"
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BEARER: Final = re.compile(r"bearer +(?P<key>[A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 _HOW: Final = "send Authorization: Bearer and a key that this service knows"
+
+
+class Caller(NamedTuple):
+    """Who asks.
+
+    Attributes:
+        name: That of the key; ``None`` where there are no keys, or none is asked for.
+        role: What may be done; ``None`` if no more than is open to all.
+    """
+
+    name: str | None
+    role: Role | None
 
 
 class Access:
@@ -22,15 +42,19 @@ class Access:
 
     Args:
         keys: Without any, who reaches the service on the loopback may do everything.
+        sessions: How people in browsers are known.
         allows_anonymous: Without keys, everybody else may, too.
     """
 
-    def __init__(self, keys: Keyring, *, allows_anonymous: bool) -> None:
+    def __init__(
+        self, keys: Keyring, sessions: Sessions | None = None, *, allows_anonymous: bool
+    ) -> None:
         self._keys: Final = keys
+        self._sessions: Final = sessions
         self._allows_anonymous: Final = allows_anonymous
 
-    def caller_of(self, head: Head) -> str | None:
-        """The name that who asks goes by; ``None`` where there are no keys.
+    def caller_of(self, head: Head) -> Caller:
+        """Who asks, and what for they are good.
 
         Raises:
             Unauthorized: There is no key, or one that is not known.
@@ -38,17 +62,42 @@ class Access:
         """
         if not self._keys:
             self._check_is_near(head)
-            return None
-        key = self._keys.find(_key_in(head))
-        if key is None:
-            raise Unauthorized(f"this key is not known here; {_HOW}", error="invalid_token")
+            return Caller(None, Role.ADMIN)
+        if is_open_page(head.path):
+            return Caller(None, None)
+        key = self._key_of_session(head) or self._key_of_bearer(head)
         needed = role_for(head.method)
         if key.role < needed:
             raise Forbidden(
                 f"{head.method} needs a key with the role {needed}; this one has {key.role}",
                 scope=str(needed),
             )
-        return key.name
+        return Caller(key.name, key.role)
+
+    def _key_of_session(self, head: Head) -> Key | None:
+        """By which key a person signed in who asks for a page, or does something there.
+
+        Raises:
+            Forbidden: Something is to be done, and it is not certain that a page of ours asks.
+        """
+        if self._sessions is None or not is_page(head.path) or "authorization" in head.fields:
+            return None
+        key = self._sessions.key_of(head.fields.get("cookie", ""))
+        # Browsers name the origin of whatever is no mere reading (Fetch standard, section 3.2).
+        if key and head.method not in _READING and not is_own(head.fields.get("origin", ""), head):
+            raise Forbidden("a session is for this service's own pages only")
+        return key
+
+    def _key_of_bearer(self, head: Head) -> Key:
+        """The key that is known.
+
+        Raises:
+            Unauthorized: There is none.
+        """
+        key = self._keys.find(_key_in(head))
+        if key is None:
+            raise Unauthorized(f"this key is not known here; {_HOW}", error="invalid_token")
+        return key
 
     def _check_is_near(self, head: Head) -> None:
         if self._allows_anonymous or head.server is None or is_loopback(head.server):
@@ -57,6 +106,16 @@ class Access:
             "without keys this service answers on the loopback address only; set "
             "TASKFLOW_API_KEYS or TASKFLOW_API_KEYS_FILE, or TASKFLOW_ALLOW_ANONYMOUS=1"
         )
+
+
+def is_page(path: str) -> bool:
+    """Whether it is of the dashboard."""
+    return path == PATH or path.startswith(f"{PATH}/")
+
+
+def is_open_page(path: str) -> bool:
+    """Whether it is one that those need who have not signed in yet."""
+    return path == SIGN_IN_PATH or path.startswith(ASSETS_PATH)
 
 
 def role_for(method: str) -> Role:

@@ -14,17 +14,11 @@ from quart import Blueprint, Response
 
 from taskflow import __version__
 from taskflow.api import problems
-from taskflow.api.document.operations import (
-    OPERATIONS,
-    PROBLEMS,
-    Answer,
-    Callback,
-    Content,
-    Operation,
-    Parameter,
-    ProblemText,
-    TaskFields,
-)
+from taskflow.api.document.operations import OPERATIONS
+from taskflow.api.document.operations.operation import Operation
+from taskflow.api.document.operations.parts import Answer, Callback, Content, Parameter
+from taskflow.api.document.operations.problems import PROBLEMS, ProblemText
+from taskflow.api.document.operations.task_fields import TaskFields
 from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
 from taskflow.api.many_by_hand import ManyMoved

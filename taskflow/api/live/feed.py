@@ -153,7 +153,7 @@ class Feed:
         self._at_once = BATCH
         self._joined = Bell()
         self._scope: Final = trio.CancelScope()
-        self._is_over = False
+        self._over: Final = trio.Event()
 
     async def run(self) -> None:
         """Serve until ``end``; then whoever waits or watches is let go."""
@@ -163,12 +163,16 @@ class Feed:
                     await self._joined.wait()
                     await self._serve()
             finally:
-                self._is_over = True
+                self._over.set()
                 self._let_go()
 
     def end(self) -> None:
         """Serve no longer."""
         self._scope.cancel()
+
+    async def wait_until_over(self) -> None:
+        """Return when nobody is served any more, for the shutdown has begun."""
+        await self._over.wait()
 
     @contextlib.contextmanager
     def watching(self, wanted: EventFilter) -> Iterator[Watcher]:
@@ -189,7 +193,7 @@ class Feed:
 
     def _join(self) -> None:
         self._joined.ring()
-        if self._is_over:
+        if self._over.is_set():
             self._let_go()
 
     def _let_go(self) -> None:

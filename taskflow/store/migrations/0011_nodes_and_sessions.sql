@@ -4,3 +4,9 @@
 ALTER TABLE taskflow_nodes
     ADD COLUMN version text,
     ADD COLUMN workers integer CHECK (workers >= 1);
+
+-- What all nodes share and nobody else knows: sessions in browsers are signed with it.
+CREATE TABLE taskflow_secrets (
+    name  text  PRIMARY KEY,
+    value bytea NOT NULL
+);

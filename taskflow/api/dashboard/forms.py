@@ -1,0 +1,150 @@
+"""A form for a task, and the document that ``POST /tasks`` takes: one made of the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from taskflow.api.dashboard.showing import payload_of
+from taskflow.model.errors import Fault
+from taskflow.model.task import Task
+
+# By the field of the form, where a fault in the document is shown.
+_PLACES: Final[Mapping[str, str]] = {
+    "url": "#/payload",
+    "method": "#/payload/method",
+    "headers": "#/payload/headers",
+    "body": "#/payload/body",
+    "timeout": "#/payload/timeout",
+    "queue": "#/queue",
+    "priority": "#/priority",
+    "delay": "#/delay",
+    "max_attempts": "#/max_attempts",
+    "tags": "#/tags",
+    "callback_url": "#/callback_url",
+}
+_NUMBERS: Final = ("priority", "delay", "max_attempts")
+FIELDS: Final = tuple(_PLACES)
+
+
+class FormError(ValueError):
+    """A field that cannot be read.
+
+    Args:
+        field: Which.
+        message: What it must be.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def document_of(form: Mapping[str, str]) -> bytes:
+    """The document of what was filled in.
+
+    Raises:
+        FormError: A field cannot be read; whether a value can be used is not looked at.
+    """
+    filled = {name: form[name].strip() for name in FIELDS if form.get(name, "").strip()}
+    if "url" not in filled:
+        raise FormError("url", "where is the request to go? Such as https://example.com/")
+    document: dict[str, Any] = {"payload": _payload(filled)}
+    document |= {name: filled[name] for name in ("queue", "callback_url") if name in filled}
+    document |= {name: _number(name, filled[name]) for name in _NUMBERS if name in filled}
+    if "tags" in filled:
+        document["tags"] = {
+            name: _tag_value(value) for name, value in _lines("tags", filled["tags"])
+        }
+    return msgspec.json.encode(document)
+
+
+def faults_by_field(faults: Iterable[Fault]) -> dict[str, str]:
+    """What is wrong, by the field of the form where it is shown."""
+    told: dict[str, str] = {}
+    for fault in faults:
+        within = [name for name, place in _PLACES.items() if fault.pointer.startswith(place)]
+        name = max(within, key=lambda name: len(_PLACES[name]), default="url")
+        told[name] = f"{told[name]}; {fault.detail}" if name in told else fault.detail
+    return told
+
+
+def form_of(task: Task) -> dict[str, str]:
+    """A form filled in with what a task is to do."""
+    payload = payload_of(task)
+    body = payload.get("body")
+    told = {
+        "url": payload.get("url"),
+        "method": payload.get("method"),
+        "headers": _told(payload.get("headers") or {}),
+        "body": None if body is None else _text_of(bytes(body)),
+        "timeout": payload.get("timeout"),
+        "queue": task.queue,
+        "priority": task.priority or None,
+        "max_attempts": task.max_attempts,
+        "tags": _told(task.tags),
+        "callback_url": task.callback_url,
+    }
+    return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def _payload(filled: Mapping[str, str]) -> str | dict[str, Any]:
+    request: dict[str, Any] = {"url": filled["url"]}
+    if "headers" in filled:
+        request["headers"] = dict(_lines("headers", filled["headers"]))
+    if "body" in filled:
+        request["body"] = _body(filled["body"])
+    if "timeout" in filled:
+        request["timeout"] = _number("timeout", filled["timeout"])
+    method = filled.get("method", "GET")
+    if method != ("POST" if "body" in filled else "GET"):
+        request["method"] = method
+    return request if len(request) > 1 else filled["url"]
+
+
+def _body(text: str) -> Any:
+    """JSON as it is; anything else as text."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return text
+    return msgspec.Raw(text.encode())
+
+
+def _text_of(body: bytes) -> str:
+    return msgspec.json.decode(body) if body.startswith(b'"') else body.decode("utf-8", "replace")
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise FormError(name, "this must be a number") from None
+    return int(number) if number.is_integer() else number
+
+
+def _lines(field: str, text: str) -> list[tuple[str, str]]:
+    pairs = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise FormError(field, f"each line must be a name, a colon and a value; {line!r} is not")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
+
+
+def _tag_value(text: str) -> str | int | bool:
+    if text in ("true", "false"):
+        return text == "true"
+    is_number = text.lstrip("-").isdecimal() and text.isascii()
+    return int(text) if is_number and str(int(text)) == text else text
+
+
+def _told(pairs: Mapping[str, Any]) -> str:
+    return "\n".join(
+        f"{name}: {str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in pairs.items()
+    )

@@ -1,0 +1,136 @@
+"""Tasks by what they are, and what can be done to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from quart import Blueprint, Response, request
+
+from taskflow.api.access.sessions import PATH
+from taskflow.api.bodies import read_body
+from taskflow.api.dashboard.pages import page, viewer
+from taskflow.api.dashboard.refreshing import by_the_clock
+from taskflow.api.live.feed import Feed
+from taskflow.api.many_by_hand import ManyMoved, Verb, move_many, verbs_of
+from taskflow.api.problems import store_in_time
+from taskflow.api.reading.many import Many
+from taskflow.api.reading.page import PageRequest, cursor_of, page_request_of
+from taskflow.model.errors import TaskNotFound, Unprocessable
+from taskflow.model.outcome import ErrorType
+from taskflow.model.task import TaskStatus
+from taskflow.store.base import TaskStore
+
+LIMIT: Final = 50
+_OTHER_PARAMETERS: Final = frozenset({"cursor", "limit", "fields"})
+_WORDS: Final = {"cancel": "canceled", "retry": "run again", "delete": "deleted"}
+
+
+def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
+    """The list, its stream, and what can be done to all tasks that match."""
+    verbs = verbs_of(store)
+
+    @routes.get(f"{PATH}/tasks")
+    async def tasks() -> Response:
+        given = _given()
+        try:
+            asked = _asked(given)
+        except Unprocessable as error:
+            return await page("tasks.html", status=422, **_form(given), error=str(error), tasks=[])
+        return await page("tasks.html", **_form(given), **await _look(store, given, asked))
+
+    @routes.get(f"{PATH}/tasks/live")
+    async def tasks_live() -> Response:
+        given, who = _given(), viewer()
+        asked = _asked(given)
+
+        async def look() -> dict[str, Any]:
+            return {**_form(given), **await _look(store, given, asked), "viewer": who}
+
+        return by_the_clock(feed, "tasks_region.html", look)
+
+    @routes.get(f"{PATH}/many/<string:name>")
+    async def count_many(name: str) -> Response:
+        moved = await _move(store, _verb(verbs, name), is_dry_run=True)
+        return await page("many.html", **_many(name), counted=moved)
+
+    @routes.post(f"{PATH}/many/<string:name>")
+    async def do_many(name: str) -> Response:
+        await read_body()
+        moved = await _move(store, _verb(verbs, name), is_dry_run=False)
+        return await page("many.html", **_many(name), moved=moved)
+
+
+def _given() -> dict[str, list[str]]:
+    """What is asked for; a form sends also what was left empty."""
+    filled = {
+        name: [text.strip() for text in texts if text.strip()]
+        for name, texts in request.args.lists()
+    }
+    return {name: texts for name, texts in filled.items() if texts}
+
+
+def _asked(given: Mapping[str, list[str]]) -> PageRequest:
+    """The same, read as strictly as by ``GET /tasks``.
+
+    Raises:
+        Unprocessable: Parameters cannot be used.
+    """
+    several = {**given, "status": [",".join(given["status"])]} if "status" in given else given
+    return page_request_of({"limit": [str(LIMIT)], **several})
+
+
+async def _look(
+    store: TaskStore, given: Mapping[str, list[str]], asked: PageRequest
+) -> dict[str, Any]:
+    with store_in_time():
+        found = await store.page(
+            limit=asked.limit, before=asked.before, filter=asked.filter, without={"result"}
+        )
+    following = found.next_before
+    following_query = None
+    if following is not None:
+        following_query = _query({**given, "cursor": [cursor_of(following)]})
+    return {"tasks": found.tasks, "following": following_query, "is_first": asked.cursor is None}
+
+
+def _form(given: Mapping[str, list[str]]) -> dict[str, Any]:
+    filters = _filters(given)
+    return {
+        "given": {name: ", ".join(texts) for name, texts in given.items()},
+        "statuses": list(TaskStatus),
+        "error_types": list(ErrorType),
+        "query": _query(filters),
+        "is_filtered": bool(filters),
+        "has_more": bool(filters.keys() - {"status", "queue", "url"}),
+    }
+
+
+def _filters(given: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {name: texts for name, texts in given.items() if name not in _OTHER_PARAMETERS}
+
+
+def _query(given: Mapping[str, list[str]]) -> str:
+    return urlencode([(name, text) for name, texts in given.items() for text in texts])
+
+
+def _verb(verbs: Mapping[str, Verb], name: str) -> Verb:
+    if name not in verbs:
+        raise TaskNotFound("there is nothing of this name to be done to tasks")
+    return verbs[name]
+
+
+def _many(name: str) -> dict[str, Any]:
+    filters = _filters(_given())
+    return {
+        "verb": name,
+        "done": _WORDS[name],
+        "filters": [(key, text) for key, texts in filters.items() for text in texts],
+        "query": _query(filters),
+    }
+
+
+async def _move(store: TaskStore, verb: Verb, *, is_dry_run: bool) -> ManyMoved:
+    wanted = _asked(_filters(_given())).filter
+    return await move_many(store, verb, Many(wanted, is_dry_run=is_dry_run))

@@ -1,0 +1,62 @@
+"""All routes of the dashboard."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from quart import Blueprint, Response, request
+from werkzeug.exceptions import NotFound
+
+from taskflow.api.access.sessions import PATH, Sessions
+from taskflow.api.dashboard import listing, overview, pages, signing_in, submitting, task
+from taskflow.api.dashboard.assets import Assets
+from taskflow.api.intake import Intake
+from taskflow.api.live.feed import Feed
+from taskflow.api.problems import problem_of
+from taskflow.model.errors import StoreUnavailable, TaskFlowError
+from taskflow.settings import Settings
+from taskflow.store.base import TaskStore
+
+
+def dashboard_routes(
+    store: TaskStore, settings: Settings, feed: Feed, sessions: Sessions | None
+) -> Blueprint:
+    """The routes, on this store and its feed.
+
+    Args:
+        store: Where the tasks are.
+        settings: For the bounds of what is handed in.
+        feed: Keeps pages up to date.
+        sessions: How one signs in; ``None`` where there are no keys.
+    """
+    routes = Blueprint("dashboard", __name__, template_folder="templates")
+    assets = Assets()
+    pages.install(routes, assets)
+    assets.add_routes(routes)
+    overview.add_routes(routes, store, feed)
+    listing.add_routes(routes, store, feed)
+    task.add_routes(routes, store, feed)
+    submitting.add_routes(routes, store, Intake(store, settings))
+    signing_in.add_routes(routes, sessions)
+
+    @routes.get("/")
+    async def front_door() -> Response:
+        if "text/html" not in request.headers.get("Accept", ""):
+            raise NotFound
+        return pages.see(PATH)
+
+    @routes.get(f"{PATH}/<path:_>")
+    async def nothing(_: str) -> Response:
+        return await pages.page(
+            "error.html", status=HTTPStatus.NOT_FOUND, message="There is nothing at this address."
+        )
+
+    @routes.errorhandler(TaskFlowError)
+    async def refused(error: TaskFlowError) -> Response:
+        problem = problem_of(error)
+        is_outage = isinstance(error, StoreUnavailable)
+        return await pages.page(
+            "error.html", status=problem.status, message=problem.detail, is_outage=is_outage
+        )
+
+    return routes

@@ -1,0 +1,163 @@
+"""Values as people read them. What comes from strangers is made visible, never let do anything."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import shlex
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from taskflow.model.task import Task
+
+MOST_SHOWN_BYTES: Final = 64 * 2**10
+LONGEST_LINE: Final = 120
+_UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
+_SIZES: Final = ("bytes", "KiB", "MiB", "GiB")
+# What has no shape, or turns the order in which other characters are shown (UAX 9).
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_OPTIONS: Final = ("queue", "priority", "max_attempts", "backoff", "retry_on", "success_on")
+_MORE_OPTIONS: Final = ("tags", "retention", "callback_url")
+
+
+def visible(text: str) -> str:
+    """Text in which characters that are not seen are written out, line ends and tabs aside."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        f"\\u{{{ord(c):x}}}" if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c
+        for c in text.replace("\r\n", "\n")
+    )
+
+
+def count(number: float) -> str:
+    """A whole number, with marks between the thousands."""
+    return f"{number:,.0f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of one; small ones are told from none."""
+    if share is None:
+        return "–"
+    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"  # noqa: PLR2004 - a tenth
+
+
+def seconds(value: float | None) -> str:
+    """How long something takes, by its two greatest units."""
+    if value is None:
+        return "–"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:  # noqa: PLR2004 - a minute
+        return f"{value:.1f} s"
+    left = math.floor(value)
+    parts = []
+    for unit, size in _UNITS:
+        number, left = divmod(left, size)
+        parts.append(f"{number} {unit}" if number else "")
+    parts.append(f"{left} s" if left else "")
+    return " ".join([part for part in parts if part][:2])
+
+
+def milliseconds(value: float | None) -> str:
+    """The same of milliseconds."""
+    return "–" if value is None else seconds(value / 1000)
+
+
+def size(number: int) -> str:
+    """How many bytes something has."""
+    value, unit = float(number), _SIZES[0]
+    for unit in _SIZES:  # noqa: B007 - the last one counts
+        if value < 1024:  # noqa: PLR2004 - the next unit
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == _SIZES[0] else f"{value:.1f} {unit}"
+
+
+def moment(value: dt.datetime | None) -> str:
+    """A point in time, to the second."""
+    return "–" if value is None else f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def iso(value: dt.datetime) -> str:
+    """A point in time for programs."""
+    return value.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def pretty(document: bytes) -> str:
+    """JSON over several lines, with numbers as they were."""
+    return msgspec.json.format(document, indent=2).decode("utf-8", "replace")
+
+
+def beginning(text: str) -> tuple[str, bool]:
+    """As much of a text as is shown, and whether that is not all."""
+    return text[:MOST_SHOWN_BYTES], len(text) > MOST_SHOWN_BYTES
+
+
+def payload_of(task: Task) -> dict[str, Any]:
+    """What a task is to do: a request, though it be only a URL, or whatever else it is."""
+    document = bytes(task.payload)
+    if document.startswith(b"{"):
+        fields: dict[str, msgspec.Raw] = msgspec.json.decode(document, type=dict[str, msgspec.Raw])
+        read = {name: msgspec.json.decode(value) for name, value in fields.items() if name != "body"}
+        method = read.get("method") or ("POST" if _has_body(fields) else "GET")
+        return {**read, "method": method, "body": fields.get("body")}
+    if document.startswith(b'"'):
+        return {"url": msgspec.json.decode(document), "method": "GET"}
+    return {"url": document.decode("utf-8", "replace"), "method": ""}
+
+
+def target(task: Task) -> str:
+    """What a task fetches, on one line."""
+    payload = payload_of(task)
+    method = payload["method"]
+    url = visible(str(payload.get("url") or "")).replace("\n", " ")
+    return url if method in ("", "GET") else f"{method} {url}"
+
+
+def short(text: str, longest: int = LONGEST_LINE) -> str:
+    """The beginning of a text."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def curl_of_task(task: Task, url: str) -> str:
+    """A command that hands the same task in again.
+
+    Args:
+        task: Which.
+        url: Where this service is.
+    """
+    told = {
+        name: value
+        for name in (*_OPTIONS, *_MORE_OPTIONS)
+        if (value := getattr(task, name)) not in (None, {}, 0)
+    }
+    document = msgspec.json.encode({"payload": task.payload, **told}).decode()
+    return f"curl {shlex.quote(url + '/tasks')} --json {shlex.quote(document)}"
+
+
+def curl_of_request(task: Task) -> str:
+    """A command that makes the request of a task, about as TaskFlow does."""
+    payload = payload_of(task)
+    words = ["curl", "--include", "--request", str(payload["method"] or "GET")]
+    for name, value in _headers_of(payload).items():
+        words += ["--header", f"{name}: {value}"]
+    if payload.get("body") is not None:
+        words += ["--data-raw", _text_of(bytes(payload["body"]))]
+    words.append(str(payload.get("url") or ""))
+    return " ".join(map(shlex.quote, words))
+
+
+def _headers_of(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    return payload.get("headers") or {}
+
+
+def _has_body(fields: Mapping[str, msgspec.Raw]) -> bool:
+    return "body" in fields and bytes(fields["body"]) != b"null"
+
+
+def _text_of(body: bytes) -> str:
+    return msgspec.json.decode(body) if body.startswith(b'"') else body.decode("utf-8", "replace")

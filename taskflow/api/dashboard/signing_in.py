@@ -1,0 +1,61 @@
+"""Signing in and out, where there are keys."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+from quart import Blueprint, Response, request
+
+from taskflow.api.access.roles import SIGN_IN_PATH, is_page
+from taskflow.api.access.sessions import COOKIE, LONGEST_SECONDS, PATH, Sessions
+from taskflow.api.bodies import read_body
+from taskflow.api.dashboard.pages import page, see
+
+
+def add_routes(routes: Blueprint, sessions: Sessions | None) -> None:
+    """The page and its form; without keys whoever comes there is let in."""
+
+    @routes.get(SIGN_IN_PATH)
+    async def sign_in() -> Response:
+        if sessions is None:
+            return see(PATH)
+        return await page("sign_in.html", next=_next_of(request.args.get("next", "")))
+
+    @routes.post(SIGN_IN_PATH)
+    async def signed_in() -> Response:
+        form = parse_qs((await read_body()).decode("utf-8", "replace"), max_num_fields=10)
+        wanted = _next_of(form.get("next", [""])[0])
+        if sessions is None:
+            return see(PATH)
+        value = sessions.begin(form.get("key", [""])[0].strip())
+        if value is None:
+            return await page("sign_in.html", status=403, next=wanted, error=True)
+        response = see(wanted)
+        response.set_cookie(
+            COOKIE,
+            value,
+            max_age=LONGEST_SECONDS,
+            path=PATH,
+            secure=_is_by_tls(),
+            httponly=True,
+            samesite="Lax",  # who follows a link to a task from a chat is known still
+        )
+        return response
+
+    @routes.post(f"{PATH}/sign-out")
+    async def sign_out() -> Response:
+        await read_body()
+        response = see(SIGN_IN_PATH if sessions else PATH)
+        response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Lax")
+        return response
+
+
+def _next_of(address: str) -> str:
+    """Where to go then: a page of ours, whatever was asked for."""
+    path = address.partition("?")[0]
+    return address if is_page(path) and path.isprintable() and "\\" not in path else PATH
+
+
+def _is_by_tls() -> bool:
+    """Whether the browser speaks TLS, be it to a proxy in front of this service."""
+    return request.scheme == "https" or request.headers.get("Origin", "").startswith("https://")

@@ -1,0 +1,88 @@
+// Keeps the region of a page up to date, and offers to copy what is there to be copied.
+"use strict";
+
+const region = document.getElementById("region");
+const state = document.getElementById("live-state");
+
+function say(text, kind) {
+  state.hidden = false;
+  state.textContent = text;
+  state.dataset.kind = kind;
+}
+
+// What a person has opened, marked or is about to press stays so.
+function replace(html) {
+  const open = [...region.querySelectorAll("details[open][id]")].map((one) => one.id);
+  const active = document.activeElement;
+  const focused = region.contains(active) ? pathOf(active) : null;
+  const selection = document.getSelection();
+  if (!selection.isCollapsed && region.contains(selection.anchorNode)) return false;
+  region.innerHTML = html;
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  if (focused !== null) elementAt(focused)?.focus({ preventScroll: true });
+  decorate();
+  return true;
+}
+
+function pathOf(element) {
+  const path = [];
+  for (let one = element; one !== region; one = one.parentElement) {
+    path.unshift([...one.parentElement.children].indexOf(one));
+  }
+  return path;
+}
+
+function elementAt(path) {
+  return path.reduce((one, place) => one?.children[place], region);
+}
+
+function decorate() {
+  for (const text of region.querySelectorAll("pre.copy")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "quiet";
+    button.textContent = "Copy";
+    button.addEventListener("click", () => copy(text, button));
+    text.before(button);
+  }
+  for (const time of document.querySelectorAll("time")) {
+    time.title = new Date(time.dateTime).toLocaleString();
+  }
+}
+
+async function copy(text, button) {
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = "Copied";
+  } catch {
+    // Where the page may not write to the clipboard, a person does with one key.
+    document.getSelection().selectAllChildren(text);
+    button.textContent = "Marked: press Ctrl+C";
+  }
+}
+
+function follow(address) {
+  const source = new EventSource(address);
+  let waiting = null;
+  const show = () => {
+    if (waiting !== null && replace(waiting)) waiting = null;
+  };
+  source.addEventListener("open", () => say("live", "on"));
+  source.addEventListener("region", (event) => {
+    waiting = JSON.parse(event.data);
+    show();
+  });
+  document.addEventListener("selectionchange", show);
+  source.addEventListener("end", () => {
+    source.close();
+    state.hidden = true;
+  });
+  source.addEventListener("error", () => {
+    say(source.readyState === EventSource.CLOSED ? "not live: load the page again" : "connecting", "off");
+  });
+}
+
+if (region) {
+  decorate();
+  if (region.dataset.live) follow(region.dataset.live);
+}

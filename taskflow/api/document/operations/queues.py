@@ -1,0 +1,106 @@
+"""Queues: what is asked of them, and how they stand."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from taskflow.api.document.examples import QUEUE
+from taskflow.api.document.operations.operation import Operation
+from taskflow.api.document.operations.parts import Answer, Parameter
+from taskflow.api.many_by_hand import ManyMoved
+from taskflow.api.reading.queue import QueueRequest
+from taskflow.model.queue import Queue
+from taskflow.model.task import QueueName
+
+_QUEUE_IN_PATH: Final = Parameter("name", "The name of the queue.", QueueName, "mail")
+_QUEUE_VERBS: Final = (
+    ("pause", "Start nothing more of a queue", "What runs goes on; what else is asked stays."),
+    ("resume", "Start tasks of a queue again", "Those that wait, in their order."),
+    ("purge", "Call off what waits in a queue", "All of it that is PENDING becomes CANCELED."),
+)
+
+QUEUES: Final = (
+    Operation(
+        method="get",
+        path="/queues",
+        name="listQueues",
+        group="queues",
+        summary="All queues, by name",
+        description="Those of which anything was asked, and those that have tasks or had one that "
+        "ended within the hour; the first 1,000. Any other is shown when it is asked for by name.",
+        answer=Answer(description="The queues.", kind=list[Queue], example=[QUEUE]),
+        problems=(HTTPStatus.SERVICE_UNAVAILABLE,),
+    ),
+    Operation(
+        method="get",
+        path="/queues/{name}",
+        name="showQueue",
+        group="queues",
+        summary="What is asked of a queue, and how it stands",
+        description="A queue is there once a task was handed in to it or anything was asked of it.",
+        path_parameters=(_QUEUE_IN_PATH,),
+        answer=Answer(description="The queue.", kind=Queue, example=QUEUE),
+        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    ),
+    Operation(
+        method="put",
+        path="/queues/{name}",
+        name="putQueue",
+        group="queues",
+        summary="Pause a queue, or limit it",
+        description="In place of all that was asked of it before. It holds from the answer on for "
+        "whatever starts, over all nodes together; what runs already goes on.",
+        path_parameters=(_QUEUE_IN_PATH,),
+        body=QueueRequest,
+        body_examples={
+            "limited": {"max_concurrency": 10, "rate": 5, "per_host": {"max_concurrency": 2}},
+            "in bursts": {"rate": {"per_second": 0.5, "burst": 10}},
+            "paused": {"paused": True},
+            "free": {},
+        },
+        answer=Answer(description="The queue.", kind=Queue, example=QUEUE),
+        others=(
+            Answer(
+                status=HTTPStatus.CREATED,
+                description="The queue, of which nothing was asked before.",
+                kind=Queue,
+                example=QUEUE,
+            ),
+        ),
+        problems=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.REQUEST_TIMEOUT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.TOO_MANY_REQUESTS,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+    ),
+    *(
+        Operation(
+            method="post",
+            path=f"/queues/{{name}}/{verb}",
+            name=f"{verb}Queue",
+            group="queues",
+            summary=summary,
+            description=f"{description} A body is passed over.",
+            path_parameters=(_QUEUE_IN_PATH,),
+            answer=Answer(description="The queue.", kind=Queue, example=QUEUE)
+            if verb != "purge"
+            else Answer(
+                description="How many tasks were canceled.",
+                kind=ManyMoved,
+                example=ManyMoved(1250, is_complete=True, dry_run=False),
+            ),
+            problems=(
+                HTTPStatus.NOT_FOUND,
+                HTTPStatus.REQUEST_TIMEOUT,
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                HTTPStatus.TOO_MANY_REQUESTS,
+                HTTPStatus.SERVICE_UNAVAILABLE,
+            ),
+        )
+        for verb, summary, description in _QUEUE_VERBS
+    ),
+)
