@@ -13,6 +13,7 @@ MODULES = (
     "transport.py",
     "streams.py",
     "by_hand.py",
+    "monitoring.py",
     "queues.py",
     "schedules.py",
     "client.py",

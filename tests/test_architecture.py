@@ -45,7 +45,11 @@ LAYERS = {
     "service": {"api", "engine", "fetch", "store", "store.base", "server", "shutdown"}
     | {"model", "settings", "telemetry", "footprint"},
     "asgi": {"service", "server", "shutdown", "model", "settings", "telemetry", "footprint"},
-    "cli": {"service", "api", "model", "settings", "telemetry"},
+    # Each command is imported when it is called for, by name: so the list of them knows none.
+    "cli": set(),
+    "cli.remote": {"cli", "client", "model"},
+    "cli.local": {"cli", "client", "service", "api", "engine", "fetch", "store", "store.base"}
+    | {"model", "settings", "telemetry"},
     "__main__": {"cli"},
 }
 
@@ -73,9 +77,10 @@ HOMES = {
     "quart_trio": ("api", "asgi", "service"),
     "hypercorn": ("connection", "server", "asgi"),
     "click": ("cli",),
+    "rich": ("cli",),
     "cronsim": ("model.schedule",),
     "structlog": ("telemetry",),
-    "dotenv": ("settings",),
+    "dotenv": ("settings", "cli.remote.service"),
     "urllib": ("api", "client"),
     "httpx": ("client",),
 }
@@ -117,8 +122,9 @@ def own_imports(name: str) -> set[str]:
 def layer_of(module: str) -> str:
     if module in SEAM:
         return "store.base"
-    if f"{module}.".startswith("api.reading."):
-        return "api.reading"
+    for layer in ("api.reading", "cli.remote", "cli.local"):
+        if f"{module}.".startswith(f"{layer}."):
+            return layer
     return module.split(".", maxsplit=1)[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import ipaddress
 import math
 import re
 import uuid
@@ -110,6 +111,14 @@ def base_url_of(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{url!r} is not the address of a service, such as http://127.0.0.1:8080")
     return url.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a service at this address is on this machine."""
+    host = urlsplit(url).hostname or ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def credentials(api_key: str | None) -> dict[str, str]:

@@ -159,6 +159,17 @@ class TestExportsThatBreakOff:
                     await anext(lines)
 
 
+class TestMonitoring:
+    async def test_nodes_hosts_and_history(self, client, target):
+        await client.submit(target.url + "/json", wait_seconds=10)
+        [node] = await client.nodes()
+        assert (node.alive, node.version) == (True, __version__)
+        assert target.url.removeprefix("http://") in [one.host for one in await client.hosts()]
+        minutes = await client.history()
+        assert len(minutes) == 60
+        assert len(await client.history("never-heard-of")) == 60
+
+
 class TestWhoAnswers:
     async def test_taskflow(self, client):
         service = await client.check()

@@ -14,7 +14,6 @@ from taskflow.api.access.roles import OPEN_PATHS, Access, Caller
 from taskflow.api.access.sessions import Sessions
 from taskflow.settings import Settings
 
-
 _NOBODY: Final = Caller(None, None)
 
 

@@ -14,6 +14,7 @@ import httpx
 
 from taskflow.client import calls
 from taskflow.client.blocking.by_hand import ByHand
+from taskflow.client.blocking.monitoring import Monitoring
 from taskflow.client.blocking.queues import Queues
 from taskflow.client.blocking.schedules import Schedules
 from taskflow.client.blocking.streams import EventStream, LineStream, SubmittedStream, TaskStream
@@ -23,8 +24,7 @@ from taskflow.client.errors import NotEnded, Unreachable
 from taskflow.client.filters import Filters
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.portions import PORTION_TASKS
-from taskflow.client.task import Download, Service, Task
-from taskflow.model.statistics import TaskStatistics
+from taskflow.client.task import Download, Task
 from taskflow.model.task import AttemptRecord, TagValue
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -34,7 +34,7 @@ PAGE_TASKS: Final = 100
 _PAUSE_SECONDS: Final = 0.25
 
 
-class BlockingClient(ByHand):
+class BlockingClient(ByHand, Monitoring):
     """A client of one service, for as many threads at once as there are.
 
     What passes (no connection, a 503, a 429) is tried again within ``timeout_seconds``, if
@@ -258,21 +258,6 @@ class BlockingClient(ByHand):
         """
         answer = self._transport.ask(calls.of_task("GET", task_id, "/result"))
         return Download(answer.headers.get("content-type", ""), answer.body)
-
-    def check(self) -> Service:
-        """What answers there, if it is well: it takes tasks and runs them.
-
-        Raises:
-            ServerFault: It is not.
-            Unauthorized: It wants a key, or another one.
-        """
-        self._transport.ask(calls.Call("GET", "/readyz"))
-        return calls.service_of(self._transport.ask(calls.Call("GET", "/openapi.json")))
-
-    def stats(self, queue: str | None = None) -> TaskStatistics:
-        """How tasks stand, by queue and in all; of one queue if it is given."""
-        query = [] if queue is None else [("queue", queue)]
-        return (self._transport.ask(calls.Call("GET", "/stats", query))).read(TaskStatistics)
 
     def iter_events(
         self,

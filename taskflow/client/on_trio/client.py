@@ -15,14 +15,14 @@ from taskflow.client.environment import address_of
 from taskflow.client.errors import NotEnded, Unreachable
 from taskflow.client.filters import Filters
 from taskflow.client.on_trio.by_hand import ByHand
+from taskflow.client.on_trio.monitoring import Monitoring
 from taskflow.client.on_trio.queues import Queues
 from taskflow.client.on_trio.schedules import Schedules
 from taskflow.client.on_trio.streams import EventStream, LineStream, SubmittedStream, TaskStream
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.portions import PORTION_TASKS
-from taskflow.client.task import Download, Service, Task
-from taskflow.model.statistics import TaskStatistics
+from taskflow.client.task import Download, Task
 from taskflow.model.task import AttemptRecord, TagValue
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -32,7 +32,7 @@ PAGE_TASKS: Final = 100
 _PAUSE_SECONDS: Final = 0.25
 
 
-class Client(ByHand):
+class Client(ByHand, Monitoring):
     """A client of one service, for as many tasks of Trio at once as there are.
 
     What passes (no connection, a 503, a 429) is tried again within ``timeout_seconds``, if
@@ -260,21 +260,6 @@ class Client(ByHand):
         """
         answer = await self._transport.ask(calls.of_task("GET", task_id, "/result"))
         return Download(answer.headers.get("content-type", ""), answer.body)
-
-    async def check(self) -> Service:
-        """What answers there, if it is well: it takes tasks and runs them.
-
-        Raises:
-            ServerFault: It is not.
-            Unauthorized: It wants a key, or another one.
-        """
-        await self._transport.ask(calls.Call("GET", "/readyz"))
-        return calls.service_of(await self._transport.ask(calls.Call("GET", "/openapi.json")))
-
-    async def stats(self, queue: str | None = None) -> TaskStatistics:
-        """How tasks stand, by queue and in all; of one queue if it is given."""
-        query = [] if queue is None else [("queue", queue)]
-        return (await self._transport.ask(calls.Call("GET", "/stats", query))).read(TaskStatistics)
 
     def iter_events(
         self,
