@@ -48,7 +48,18 @@ LAYERS = {
     # Each command is imported when it is called for, by name: so the list of them knows none.
     "cli": set(),
     "cli.remote": {"cli", "client", "model"},
-    "cli.local": {"cli", "client", "service", "api", "engine", "fetch", "store", "store.base"}
+    "cli.local": {
+        "cli",
+        "cli.remote",
+        "client",
+        "service",
+        "server",
+        "api",
+        "engine",
+        "fetch",
+        "store",
+        "store.base",
+    }
     | {"model", "settings", "telemetry"},
     "__main__": {"cli"},
 }
@@ -72,7 +83,7 @@ HOMES = {
     "asyncio": ("store",),
     "asks": ("fetch",),
     "h11": ("fetch", "connection", "linear_h11"),
-    "socket": ("fetch", "store.embedded"),
+    "socket": ("fetch", "store.embedded", "cli.local.checks.guard"),
     "quart": ("api", "asgi"),
     "quart_trio": ("api", "asgi", "service"),
     "hypercorn": ("connection", "server", "asgi"),
@@ -80,7 +91,7 @@ HOMES = {
     "rich": ("cli",),
     "cronsim": ("model.schedule",),
     "structlog": ("telemetry",),
-    "dotenv": ("settings", "cli.remote.service"),
+    "dotenv": ("settings", "cli.remote.address"),
     "urllib": ("api", "client"),
     "httpx": ("client",),
 }

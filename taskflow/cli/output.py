@@ -6,40 +6,15 @@ What came from a service is made safe here, on its way out, whatever it is.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 from rich.console import Console, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from taskflow.cli.columns import STYLES, Column, lines_of
 from taskflow.cli.text import safe, safe_json
-
-STYLES: Final[Mapping[str, str]] = {
-    "COMPLETED": "green",
-    "FAILED": "red",
-    "RUNNING": "cyan",
-    "CANCELED": "dim",
-    "LOST": "red",
-    "ok": "green",
-    "warning": "yellow",
-    "failed": "bold red",
-}
-
-
-class Column(NamedTuple):
-    """A column of a table.
-
-    Attributes:
-        title: Its head.
-        is_number: Whether it stands at the right.
-        may_shrink: Whether what does not fit is cut off; the others keep their width.
-    """
-
-    title: str
-    is_number: bool = False
-    may_shrink: bool = False
 
 
 def is_terminal() -> bool:
@@ -75,33 +50,15 @@ def flush() -> None:
 def table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
     """A table that fits the terminal; elsewhere a line for each row, with tabs and no head."""
     if is_terminal():
-        console().print(table_of(columns, rows))
+        draw(table_of(columns, rows))
         return
     for row in rows:
         line(*("" if cell is None else cell for cell in row))
 
 
-def table_of(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> Table:
+def table_of(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> Text:
     """The same to be drawn."""
-    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(
-            Text(column.title),
-            justify="right" if column.is_number else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=8 if column.may_shrink else None,
-            ratio=None,
-        )
-    for row in rows:
-        made.add_row(*(cell_of(cell) for cell in row))
-    return made
-
-
-def cell_of(value: object) -> Text:
-    """A value in a table: its text and nothing else, in the colour of what it says."""
-    text = "-" if value is None else safe(str(value))
-    return Text(text, style=STYLES.get(text, ""))
+    return Text("\n").join(lines_of(columns, rows, console().width))
 
 
 def pairs(values: Iterable[tuple[str, object]]) -> None:

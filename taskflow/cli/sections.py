@@ -30,6 +30,18 @@ class Entry(NamedTuple):
     summary: str
 
 
+class _Ended(Exception):
+    """A command ended by what click would deal with in ways of its own.
+
+    Args:
+        error: That.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
 class Sections(click.Group):
     """Commands by section, in their order.
 
@@ -75,6 +87,15 @@ class Sections(click.Group):
         ]
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command, and let what it printed be seen."""
+        try:
+            ended = super().invoke(ctx)
+            sys.stdout.flush()
+        except (KeyboardInterrupt, OSError) as error:
+            raise _Ended(error) from None
+        return ended
+
     def main(  # type: ignore[override]  # it never returns
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
@@ -94,7 +115,8 @@ class Sections(click.Group):
         said = list(sys.argv[1:] if args is None else args) or ["--help"]
         try:
             ended = super().main(said, prog_name, standalone_mode=False, **extra)
-            sys.stdout.flush()
-        except (click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
+        except (click.ClickException, click.Abort) as error:
             end_by(error)
+        except _Ended as ended_by:
+            end_by(ended_by.error)
         raise SystemExit(ended if isinstance(ended, int) else 0)

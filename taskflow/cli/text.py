@@ -57,23 +57,25 @@ def moment(value: dt.datetime | None) -> str:
     return "-" if value is None else value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def ago(value: dt.datetime, now: dt.datetime) -> str:
+def ago(value: dt.datetime, now: dt.datetime, *, units: int = 2) -> str:
     """How long ago it was, or in what time it will be."""
     seconds = (now - value).total_seconds()
-    return f"in {duration(-seconds)}" if seconds < -1 else f"{duration(max(0.0, seconds))} ago"
+    if seconds < -1:
+        return f"in {duration(-seconds, units=units)}"
+    return f"{duration(max(0.0, seconds), units=units)} ago"
 
 
-def duration(seconds: float) -> str:
-    """A time by its two largest units."""
+def duration(seconds: float, *, units: int = 2) -> str:
+    """A time by its largest units."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     left = round(seconds)
     parts = []
-    for size, unit in _UNITS:
-        count, left = divmod(left, size)
+    for whole, unit in _UNITS:
+        count, left = divmod(left, whole)
         if count:
             parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
+    return " ".join(parts[:units])
 
 
 def size(count: float) -> str:

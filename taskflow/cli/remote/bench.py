@@ -10,8 +10,9 @@ import trio
 
 from taskflow.cli import output
 from taskflow.cli.ending import ExitStatus, Failure
+from taskflow.cli.remote.address import address_for
 from taskflow.cli.remote.measuring import Measured, Measuring
-from taskflow.cli.remote.service import address_for, ask, service_options
+from taskflow.cli.remote.service import ask, service_options
 from taskflow.cli.remote.target import serve_target
 from taskflow.cli.remote.values import DURATION
 from taskflow.cli.text import duration

@@ -79,7 +79,7 @@ class HandingIn:
         with meter(reader.size) as self._meter:
             async with trio.open_nursery() as nursery:
                 self._start_waiting(client, nursery)
-                async for batch in reader.batches():
+                while batch := await reader.next_batch():
                     await self._hand_in_batch(client, batch, options)
                 self._end_waiting()
         return self._status()
@@ -108,12 +108,12 @@ class HandingIn:
         output.flush()
 
     async def _tell(self, one: Submitted, number: int, what: str) -> None:
+        if what == "line":
+            self._last_line = number
         if one.task is None:
             self._tell_refused(what, number, one.error)
         else:
             await self._tell_added(one.task)
-        if what == "line":
-            self._last_line = number
 
     def _tell_refused(self, what: str, number: int, error: BaseException | None) -> None:
         self._refused += 1

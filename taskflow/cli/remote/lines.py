@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -52,6 +51,9 @@ class LineReader:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._file: int | None = 0 if path == STANDARD_INPUT else None
+        self._is_over = False
+        self._bytes_read = 0
         self._number = 0
         self._rest = b""
 
@@ -62,23 +64,25 @@ class LineReader:
             return None
         return Path(self._path).stat().st_size
 
-    async def batches(self) -> AsyncIterator[Batch]:
-        """All lines, as they come.
+    async def next_batch(self) -> Batch | None:
+        """What came next; ``None`` at the end.
 
         Raises:
-            Failure: They cannot be read, or one of them has no end.
+            Failure: It cannot be read, or a line has no end.
         """
+        if self._is_over:
+            return None
         try:
-            file = 0 if self._path == STANDARD_INPUT else os.open(self._path, os.O_RDONLY)
-            read = 0
-            while chunk := await _read(file):
-                read += len(chunk)
-                yield Batch(self._lines(chunk), read)
-            yield Batch(self._lines(b"\n"), read)
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDONLY)
+            chunk = await _read(self._file)
         except OSError as error:
             raise Failure(
                 f"{self._path} cannot be read: {error.strerror}", ExitStatus.USAGE
             ) from None
+        self._bytes_read += len(chunk)
+        self._is_over = not chunk
+        return Batch(self._lines(chunk or b"\n"), self._bytes_read)
 
     def _lines(self, chunk: bytes) -> list[Line]:
         *whole, self._rest = (self._rest + chunk).split(b"\n")

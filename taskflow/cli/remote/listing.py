@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Final
 import click
 
 from taskflow.cli import output
+from taskflow.cli.columns import Column
 from taskflow.cli.ending import ExitStatus, Failure
-from taskflow.cli.output import Column
 from taskflow.cli.remote.filters import filter_options, filters_of
 from taskflow.cli.remote.service import ask, service_options
 from taskflow.cli.text import ago, safe_json
@@ -27,9 +27,9 @@ FIELDS: Final = ("queue", "attempt", "max_attempts", "error_type", "error", "wai
 _COLUMNS: Final = (
     Column("ID"),
     Column("STATUS"),
-    Column("QUEUE", may_shrink=True),
+    Column("QUEUE", may_shrink=True, may_go=True),
     Column("CREATED"),
-    Column("ATTEMPT"),
+    Column("ATTEMPT", may_go=True),
     Column("URL", may_shrink=True),
     Column("ERROR", may_shrink=True),
 )
@@ -81,7 +81,7 @@ def rows_of(tasks: Iterable[Task], *, is_for_people: bool) -> Iterator[tuple[obj
             task.id,
             task.status,
             task.queue,
-            ago(task.created_at, now) if is_for_people else task.created_at.isoformat(),
+            ago(task.created_at, now, units=1) if is_for_people else task.created_at.isoformat(),
             f"{task.attempt}/{task.max_attempts}",
             url_of(task.payload) or bytes(task.payload[:200]).decode("utf-8", "replace"),
             why,

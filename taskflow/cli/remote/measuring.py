@@ -141,7 +141,8 @@ class Measuring:
             await trio.sleep(_LOOK_SECONDS)
 
     async def _left(self, client: Client) -> int:
-        counts = (await client.stats(self._queue)).total.counts
+        [standing] = (await client.stats(self._queue)).queues
+        counts = standing.counts
         return sum(count for status, count in counts.items() if not status.is_final)
 
     async def _measured(self, client: Client, accept_seconds: float) -> Measured:

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from taskflow.cli import output
-from taskflow.cli.output import Column
+from taskflow.cli.columns import Column
 from taskflow.cli.remote.service import ask, service_options
 from taskflow.cli.text import ago, duration, moment
 from taskflow.model.monitoring import HostRecord, NodeRecord
@@ -21,7 +21,7 @@ _NODES: Final = (
     Column("WORKERS", is_number=True),
     Column("RUNNING", is_number=True),
     Column("LONGEST", is_number=True),
-    Column("STARTED"),
+    Column("STARTED", may_go=True),
     Column("HEARTBEAT"),
 )
 _HOSTS: Final = (

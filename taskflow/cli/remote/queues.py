@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from taskflow.cli import output
-from taskflow.cli.output import Column
+from taskflow.cli.columns import Column
 from taskflow.cli.remote.by_hand import confirm
 from taskflow.cli.remote.service import ask, service_options
 from taskflow.cli.text import duration

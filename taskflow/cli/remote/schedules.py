@@ -10,8 +10,8 @@ from typing import Any, Final
 import click
 
 from taskflow.cli import output
+from taskflow.cli.columns import Column
 from taskflow.cli.ending import ExitStatus, Failure
-from taskflow.cli.output import Column
 from taskflow.cli.remote.service import ask, service_options
 from taskflow.cli.remote.task_options import (
     options_of,
@@ -27,10 +27,10 @@ from taskflow.model.shown_schedule import Missed, Schedule
 
 _COLUMNS: Final = (
     Column("SCHEDULE", may_shrink=True),
-    Column("WHEN"),
+    Column("WHEN", may_shrink=True),
     Column("STATE"),
     Column("NEXT"),
-    Column("LAST"),
+    Column("LAST", may_go=True),
     Column("STATUS"),
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, a schedule a line.")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 import trio
 
-from taskflow.cli.ending import ExitStatus, Failure, complain
+from taskflow.cli.ending import ExitStatus, Failure
+from taskflow.cli.remote.address import address_for
 from taskflow.client import errors
-from taskflow.client.environment import Address, address_of
-from taskflow.client.on_trio.client import DEFAULT_URL, Client
-from taskflow.model.errors import SettingsError
+from taskflow.client.environment import Address
+from taskflow.client.on_trio.client import Client
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,19 +77,6 @@ def ask(
         raise _first_of(error, address) from None
 
 
-def address_for(service_url: str | None) -> Address:
-    """Where the service is: as it was said, as TASKFLOW_URL says, or where it is by itself.
-
-    Raises:
-        Failure: What .env says cannot be read.
-    """
-    try:
-        found = address_of(defaults={"TASKFLOW_URL": DEFAULT_URL, **_dotenv()})
-    except SettingsError as error:
-        raise Failure(str(error), ExitStatus.USAGE) from None
-    return found if service_url is None else found._replace(url=service_url)
-
-
 def failure_of(error: errors.ClientError, address: Address | None = None) -> Failure:
     """What a person is told of an error, and the status that goes with it."""
     status = next(
@@ -108,31 +94,22 @@ def failure_of(error: errors.ClientError, address: Address | None = None) -> Fai
     return Failure(message, status)
 
 
-def _dotenv() -> Mapping[str, str]:
-    """What .env in the working directory says, as far as it concerns a client."""
-    path = Path(".env")
-    if not path.is_file():
-        return {}
-    try:
-        import dotenv  # noqa: PLC0415 - where there is no .env it need not be there either
-    except ModuleNotFoundError:
-        complain(".env is not read: there is no python-dotenv")
-        return {}
-    try:
-        found = dotenv.dotenv_values(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f".env cannot be read: {error}", ExitStatus.USAGE) from None
-    return {name: value for name, value in found.items() if value}
-
-
 def _first_of(error: BaseException, address: Address) -> BaseException:
     """What counts of an error, which nurseries may have wrapped or put beside others."""
     leaves = list(_leaves(error))
-    for kind in (KeyboardInterrupt, BrokenPipeError, Failure, errors.ClientError):
+    for kind in (KeyboardInterrupt, BrokenPipeError, Failure, errors.ClientError, ValueError):
         for leaf in leaves:
             if isinstance(leaf, kind):
-                return failure_of(leaf, address) if isinstance(leaf, errors.ClientError) else leaf
+                return _told(leaf, address)
     return leaves[0]
+
+
+def _told(error: BaseException, address: Address) -> BaseException:
+    if isinstance(error, errors.ClientError):
+        return failure_of(error, address)
+    if isinstance(error, ValueError):  # by which the client says that an argument cannot be
+        return Failure(str(error), ExitStatus.USAGE)
+    return error
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from taskflow.cli import output
-from taskflow.cli.output import Column
+from taskflow.cli.columns import STYLES, Column
 from taskflow.cli.remote.service import ask, service_options
 from taskflow.cli.text import ago, duration, moment, safe, size
 from taskflow.client.on_trio.client import Client
@@ -28,7 +28,7 @@ _COLUMNS: Final = (
     Column("STARTED"),
     Column("TOOK", is_number=True),
     Column("ANSWER", is_number=True),
-    Column("NODE"),
+    Column("NODE", may_shrink=True, may_go=True),
     Column("ERROR", may_shrink=True),
 )
 
@@ -92,7 +92,7 @@ def event_line(event: TaskEvent) -> Any:
     """What happened, in a line."""
     from rich.text import Text  # noqa: PLC0415 - nothing else here draws by itself
 
-    status = (str(event.status), output.STYLES.get(event.status, ""))
+    status = (str(event.status), STYLES.get(event.status, ""))
     error = safe(f"  {event.error}") if event.error else ""
     return Text.assemble(
         f"{moment(event.at)}  ",

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from taskflow.cli import output
-from taskflow.cli.output import Column
+from taskflow.cli.columns import Column
 from taskflow.cli.remote.service import ask, failure_of, service_options
 from taskflow.cli.remote.values import DURATION
 from taskflow.cli.text import duration
@@ -26,9 +26,9 @@ from taskflow.model.task import TaskStatus
 _COLUMNS: Final = (
     Column("QUEUE", may_shrink=True),
     *(Column(str(status), is_number=True) for status in TaskStatus),
-    Column("OLDEST WAITS", is_number=True),
-    Column("COMPLETED/MIN", is_number=True),
-    Column("FAILED/MIN", is_number=True),
+    Column("OLDEST WAITS", is_number=True, may_go=True),
+    Column("COMPLETED/MIN", is_number=True, may_go=True),
+    Column("FAILED/MIN", is_number=True, may_go=True),
 )
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _TOTAL: Final = "all"
@@ -73,7 +73,12 @@ def stats_command(
             return
         while True:
             seen = await client.stats(queue)
-            _print(seen, as_json=as_json, is_one_of_many=watch)
+            if as_json:
+                output.json_line(seen)
+            elif watch:
+                output.line(*_look_of(seen, queue))
+            else:
+                output.table(_COLUMNS, rows_of(seen, queue))
             if not watch:
                 return
             output.flush()
@@ -82,14 +87,10 @@ def stats_command(
     ask(service_url, timeout_seconds, work)
 
 
-def _print(seen: TaskStatistics, *, as_json: bool, is_one_of_many: bool) -> None:
-    if as_json:
-        output.json_line(seen)
-    elif is_one_of_many:
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        output.line(now, *(cell for cell in row_of(_TOTAL, seen.total)[1:6]), *_lately(seen.total))
-    else:
-        output.table(_COLUMNS, rows_of(seen))
+def _look_of(seen: TaskStatistics, queue: str | None) -> tuple[object, ...]:
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    one = seen.total if queue is None else seen.queues[0]
+    return (now, *(one.counts.get(status, 0) for status in TaskStatus), *_lately(one))
 
 
 async def _draw(client: Client, queue: str | None, interval: float) -> None:
@@ -99,7 +100,7 @@ async def _draw(client: Client, queue: str | None, interval: float) -> None:
         while True:
             try:
                 drawn = [
-                    output.table_of(_COLUMNS, rows_of(await client.stats(queue))),
+                    output.table_of(_COLUMNS, rows_of(await client.stats(queue), queue)),
                     hour_of(await client.history(queue)),
                 ]
                 note = Text("Ctrl+C ends it", "dim")
@@ -111,11 +112,12 @@ async def _draw(client: Client, queue: str | None, interval: float) -> None:
             await trio.sleep(interval)
 
 
-def rows_of(seen: TaskStatistics) -> Iterator[tuple[object, ...]]:
-    """The row of each queue, and of all together."""
+def rows_of(seen: TaskStatistics, queue: str | None) -> Iterator[tuple[object, ...]]:
+    """The row of each queue, and of all together unless one alone was asked for."""
     for one in seen.queues:
         yield row_of(one.queue, one)
-    yield row_of(_TOTAL, seen.total)
+    if queue is None:
+        yield row_of(_TOTAL, seen.total)
 
 
 def row_of(name: str, one: QueueStatistics | TotalStatistics) -> tuple[object, ...]:
