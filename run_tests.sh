@@ -34,19 +34,32 @@ find_python() {
     fail 'needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)'
 }
 
-# A pooler and a clock for a few tests, unpacked without being installed (no root needed). Where
-# that cannot be done these tests are skipped, and say so. Libraries have other names elsewhere.
+# A pooler, a clock and a proxy for a few tests, unpacked without being installed (no root needed).
+# Where that cannot be done these tests are skipped, and say so. Libraries have other names elsewhere.
 unpack_tools() {
     local apt=$PWD/$venv/apt package
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 0
     mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$venv/debian"
     apt_get() { apt-get -qq -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt" "$@"; }
     apt_get update || return 0
-    for package in pgbouncer libevent-2.1-7{,t64} libc-ares2{,t64} libfaketime; do
+    for package in pgbouncer libevent-2.1-7{,t64} libc-ares2{,t64} libfaketime nginx libpcre2-8-0; do
         (cd "$apt" && apt_get download "$package") || continue
     done
     for package in "$apt"/*.deb; do dpkg-deb -x "$package" "$venv/debian" || return 0; done
     rm -r "$apt"
+}
+
+# A real browser for the tests of the dashboard: of too many parts to be unpacked here, so it is
+# installed where that may be done.
+have_browser() {
+    command -v chromium >/dev/null && return 0
+    if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+        printf 'taskflow: installing chromium\n' >&2
+        DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null 2>&1 || true
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium \
+            >/dev/null 2>&1 && return 0
+    fi
+    printf 'taskflow: no chromium, and it cannot be installed: tests of the dashboard are skipped\n' >&2
 }
 
 install() {
@@ -80,6 +93,7 @@ case ${1-} in
     step -m ruff format --check .
     step -m ruff check .
     step -m mypy
+    have_browser
     step -m pytest -m 'not alone' --numprocesses 2 --dist loadfile --no-loadscope-reorder
     step -m pytest -m alone
     step tests/smoke.py

@@ -22,6 +22,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from multiprocessing.synchronize import SemLock
 from typing import Any, Final
@@ -223,7 +224,7 @@ class _Log(hypercorn.logging.Logger):
     """Hypercorn's words as events of ours: faults only, the rest we say ourselves."""
 
     async def exception(self, message: str, *_args: Any, **_kwargs: Any) -> None:
-        telemetry.emit_seldom(telemetry.Event.REQUEST_FAULT, reason=message, exc_info=True)
+        telemetry.emit_seldom(telemetry.Event.REQUEST_FAULT, error=sys.exception(), reason=message)
 
     async def info(self, message: str, *args: Any, **kwargs: Any) -> None:
         pass

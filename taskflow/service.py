@@ -24,6 +24,7 @@ from taskflow.api.access.keys import read_keys
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.app import create_app
 from taskflow.api.live.feed import Feed
+from taskflow.api.traced import trace_requests
 from taskflow.engine.secrets import read_signer
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
@@ -36,6 +37,7 @@ from taskflow.store.embedded import default_data_dir, embedded_postgres
 from taskflow.store.memory import MemoryStore
 from taskflow.store.postgres import Migrated, migrate_database, open_postgres
 from taskflow.telemetry import Event
+from taskflow.tracing import open_tracing
 
 MOST_FILES: Final = 65_536
 MEMORY_URL: Final = "memory://"
@@ -174,14 +176,22 @@ async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[
     keys = read_keys(settings)
     signer = read_signer(settings)
     telemetry.emit(Event.STARTING, version=__version__)
-    async with open_store(settings) as store, open_fetcher(settings) as fetcher:
-        engine = Engine(store=store, fetcher=fetcher, settings=settings, signer=signer)
+    async with (
+        open_tracing(settings) as tracing,
+        open_store(settings) as store,
+        open_fetcher(settings) as fetcher,
+    ):
+        engine = Engine(
+            store=store, fetcher=fetcher, settings=settings, signer=signer, tracing=tracing
+        )
         feed = Feed(store, settings.poll_seconds)
         sessions = Sessions(keys, await store.shared_secret("sessions")) if keys else None
         app = create_app(
             store, settings, lambda: engine.statistics().is_running, keys, feed, sessions
         )
+        trace_requests(app, tracing)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(telemetry.tell_repeats)
             nursery.start_soon(_end_in_order, engine, feed, shutdown, settings)
             async with trio.open_nursery() as running:
                 running.start_soon(engine.run)

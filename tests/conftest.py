@@ -13,12 +13,19 @@ import psycopg
 import pytest
 import trio
 
+from taskflow import telemetry
 from taskflow.service import allow_many_files
 from taskflow.store.embedded import embedded_postgres
+from taskflow.telemetry.repeats import Repeats
 from tests.folders import open_folder
 
 # Begun first, so that nobody waits for one of them at the end.
 LONG = ("tests/fuzz/", "tests/store/test_stateful.py", "tests/test_costs.py")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what writes the pictures of the docs anew."""
+    parser.addoption("--screenshots", action="store_true", help="write docs/images")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,3 +79,9 @@ class EmbeddedInThread:
         async with embedded_postgres(self._data_dir) as server:
             self._started.put((server.conninfo, trio.lowlevel.current_trio_token(), stop))
             await stop.wait()
+
+
+@pytest.fixture(autouse=True)
+def said_by_others_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test logged does not keep this one from logging it."""
+    monkeypatch.setattr(telemetry, "_repeats", Repeats())

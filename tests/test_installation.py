@@ -151,3 +151,13 @@ def test_without_the_embedded_database_it_says_so(served):
     assert "DATABASE_URL" in line
     ended = run(*served, "-m", "taskflow", "migrate", DATABASE_URL=MEMORY_URL)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_without_opentelemetry_it_says_so(served):
+    """Whoever asks for traces without the extra is told so in one line, and how to go on."""
+    asked = {"DATABASE_URL": MEMORY_URL, "OTEL_TRACES_EXPORTER": "otlp"}
+    ended = run(*served, "-m", "taskflow", "worker", **asked, TASKFLOW_LOG_LEVEL="error")
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert "pip install 'taskflow[otel]'" in line
+    assert "TASKFLOW_TRACES=off" in line

@@ -8,7 +8,7 @@ import time
 from taskflow.model.signing import Signer, secret_of
 from tests.api.conftest import open_database
 from tests.loopback import SECRET
-from tests.readme import README, Session, examples, live, python_blocks, shape_of
+from tests.readme import PYTHON, README, Session, examples, live, python_blocks, shape_of
 
 LOGGED = re.compile(r"\d{4}-\d\d-\d\dT|\d{4}-\d\d-\d\d ")  # by the services, in this very process
 
@@ -57,14 +57,14 @@ def received() -> dict[str, object]:
 
 def test_the_examples_in_python(postgres_server, capsys):
     """They run, one after the other, and print what is said beside each ``print``."""
-    lines = README.read_text("utf-8").splitlines()
+    lines = PYTHON.read_text("utf-8").splitlines()
     with open_database(postgres_server) as url, live(url, nodes=2) as session:
         names: dict[str, object] = received()
-        for block in python_blocks(lines):
+        for block in python_blocks(README.read_text("utf-8").splitlines() + lines):
             comments = re.findall(r"^\s*print\(.*\)  # (.*)$", block, re.MULTILINE)
             said = [line for comment in comments for line in re.split(r", (?=#)", comment)]
             program = session.translated(block).replace("postgresql://localhost/tasks", url)
             capsys.readouterr()
-            exec(compile(program, str(README), "exec"), names)
+            exec(compile(program, str(PYTHON), "exec"), names)
             printed = capsys.readouterr().out.splitlines()
             assert [line for line in printed if not LOGGED.match(line)] == said

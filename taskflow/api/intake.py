@@ -28,9 +28,11 @@ from taskflow.model.errors import (
 from taskflow.model.task import IdempotencyKey, NewTask
 from taskflow.settings import Settings
 from taskflow.store.base import AddedOnce, TaskStore
+from taskflow.tracing import AddTrace
 
 # Between so many tasks that are read others get their turn: a millisecond or two.
 TURN_TASKS: Final = 100
+HELD_BYTES: Final = 64 * 2**10
 
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ENCODER: Final = msgspec.json.Encoder()
@@ -160,7 +162,7 @@ class Intake:
         return await self._store.add_once(tasks, key)
 
     async def add_stream(
-        self, body: Incoming, trace: Mapping[str, str], *, is_minimal: bool
+        self, body: Incoming, trace: AddTrace, *, is_minimal: bool
     ) -> AsyncIterator[bytes]:
         """Keep the tasks of a stream as they come, and tell what became of them, line by line.
 
@@ -169,18 +171,25 @@ class Intake:
 
         Args:
             body: A line for each task.
-            trace: That of the request.
-            is_minimal: Whether to tell of those only that were not kept.
+            trace: Ended with the stream.
+            is_minimal: Whether to tell of those only that were not kept; that is told at the end,
+                unless it is a lot. Some proxies send nothing more of a request whose answer has
+                begun.
         """
-        stream = _Stream(self, trace, is_minimal=is_minimal)
+        stream = _Stream(self, trace.fields, is_minimal=is_minimal)
         lines = Lines(self._longest_line)
-        while not stream.is_over and (part := await body.next_part()) is not None:
-            yield await stream.take(lines.feed(part))
-        if body.error is not None:
-            stream.give_up(body.error)
-        elif body.is_complete and not stream.is_over:
-            yield await stream.take(lines.finish())
-        yield stream.summary()
+        told = b""
+        with trace:
+            while not stream.is_over and (part := await body.next_part()) is not None:
+                told += await stream.take(lines.feed(part))
+                if len(told) > (HELD_BYTES if is_minimal else 0):
+                    yield told
+                    told = b""
+            if body.error is not None:
+                stream.give_up(body.error)
+            elif body.is_complete and not stream.is_over:
+                told += await stream.take(lines.finish())
+            yield told + stream.summary()
 
     def read_line(self, line: bytes | None, trace: Mapping[str, str]) -> NewTask:
         """Read the task of a line.

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from quart import Response
 
+from taskflow.api.answers import AS_IT_COMES
 from taskflow.api.problems import Problem, problem_of, store_in_time
 from taskflow.api.reading.accept import LINES
 from taskflow.api.reading.page import PageRequest
@@ -55,7 +56,7 @@ async def stream_of(store: TaskStore, asked: PageRequest, *, has_body: bool) -> 
         has_body: Whether there is anybody to read it: nothing is looked for otherwise.
     """
     body = _lines(store, asked, await _next_page(store, asked)) if has_body else b""
-    response = Response(body, content_type=LINES)
+    response = Response(body, content_type=LINES, headers=AS_IT_COMES)
     if not has_body:
         del response.headers["Content-Length"]
     # Quart's bound is for the whole answer, however long; a client that does not read is given

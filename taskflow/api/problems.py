@@ -23,7 +23,7 @@ from taskflow.model.errors import (
     Unprocessable,
     UnsupportedEncoding,
 )
-from taskflow.telemetry import Event, emit
+from taskflow.telemetry import Event, emit_seldom
 
 MEDIA_TYPE: Final = "application/problem+json"
 REALM: Final = "taskflow"
@@ -133,7 +133,7 @@ async def _on_http_error(error: HTTPException) -> Response:
 
 
 async def _on_fault(error: Exception) -> Response:
-    emit(Event.REQUEST_FAULT, error=error)
+    emit_seldom(Event.REQUEST_FAULT, error=error)
     return _problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in TaskFlow itself; its log has the details"
     )
@@ -144,15 +144,16 @@ def problem_of(error: TaskFlowError) -> Problem:
     # What a database says of itself is for the log: it names hosts and users.
     shown = StoreUnavailable() if isinstance(error, StoreUnavailable) else error
     faults = error.faults if isinstance(error, Unprocessable) else ()
-    return _document(error.status or HTTPStatus.INTERNAL_SERVER_ERROR, str(shown), faults)
+    return document(error.status or HTTPStatus.INTERNAL_SERVER_ERROR, str(shown), faults)
 
 
-def _document(status: int, detail: str, faults: tuple[Fault, ...] = ()) -> Problem:
+def document(status: int, detail: str, faults: tuple[Fault, ...] = ()) -> Problem:
+    """A problem of a status."""
     return Problem("about:blank", HTTPStatus(status).phrase, status, detail, faults or UNSET)
 
 
 def _problem(status: int, detail: str) -> Response:
-    return _told(_document(status, detail))
+    return _told(document(status, detail))
 
 
 def _told(problem: Problem) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -14,7 +14,7 @@ from quart import Blueprint, Response, request
 from werkzeug.datastructures import ETags
 
 from taskflow.api.access.roles import CALLER, Caller
-from taskflow.api.answers import as_json
+from taskflow.api.answers import AS_IT_COMES, as_json
 from taskflow.api.bodies import check_encoding, read_body
 from taskflow.api.intake import Intake
 from taskflow.api.listing import find_page, picked, stream_of
@@ -23,7 +23,7 @@ from taskflow.api.live.waiting import Patience, awaited, ended, is_known, tag_of
 from taskflow.api.one_task import STREAM_TYPES, Incoming
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.accept import LINES, wants_lines
-from taskflow.api.reading.head import idempotency_key_of, trace_of
+from taskflow.api.reading.head import idempotency_key_of
 from taskflow.api.reading.page import (
     PageRequest,
     ShowRequest,
@@ -33,10 +33,11 @@ from taskflow.api.reading.page import (
     task_id_of,
 )
 from taskflow.api.reading.prefer import WaitRequest, preferences_of
+from taskflow.api.traced import adding
 from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.settings import Settings
-from taskflow.store.base import Page, TaskStore
+from taskflow.store.base import AddedOnce, Page, TaskStore
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -50,14 +51,13 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
     async def add() -> Response:
         check_encoding()
         if request.mimetype in STREAM_TYPES:
-            return _add_stream(intake)
+            return await _add_stream(intake)
         patience = _patience()
         body = await read_body()
         key = _key_of(body, settings.idempotency_seconds)
-        if body.lstrip().startswith(b"["):
-            added = await intake.add(await intake.read_array(body, _trace()), key)
+        added = await _keep(intake, body, key)
+        if _is_array(body):
             return _handed_in(added.tasks, is_replay=added.is_replay)
-        added = await intake.add([intake.read(body, _trace())], key)
         [task] = added.tasks
         if patience.seconds:
             task = await ended(feed, task, patience.seconds)
@@ -96,6 +96,21 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
         return as_json(made)
 
     return routes
+
+
+async def _keep(intake: Intake, body: bytes, key: IdempotencyKey | None) -> AddedOnce:
+    with adding() as trace:
+        if _is_array(body):
+            tasks = await intake.read_array(body, trace.fields)
+        else:
+            tasks = [intake.read(body, trace.fields)]
+        added = await intake.add(tasks, key)
+        trace.added(added.tasks)
+    return added
+
+
+def _is_array(body: bytes) -> bool:
+    return body.lstrip().startswith(b"[")
 
 
 async def _found(
@@ -152,7 +167,7 @@ def _with_preference(response: Response, patience: Patience) -> Response:
     return response
 
 
-def _add_stream(intake: Intake) -> Response:
+async def _add_stream(intake: Intake) -> Response:
     """Begin to answer while the request is still coming."""
     if "Idempotency-Key" in request.headers:
         raise Unprocessable(
@@ -161,11 +176,24 @@ def _add_stream(intake: Intake) -> Response:
         )
     is_minimal = preferences_of(request.headers.getlist("Prefer")).get("return") == "minimal"
     body = cast("Incoming", request.body)
-    told = intake.add_stream(body, _trace(), is_minimal=is_minimal)
-    response = Response(told, content_type=LINES)
-    if is_minimal:
-        response.headers["Preference-Applied"] = "return=minimal"
+    told = intake.add_stream(body, adding(), is_minimal=is_minimal)
+    if not is_minimal:
+        return Response(told, content_type=LINES, headers=AS_IT_COMES)
+    response = Response(await _begun(told), content_type=LINES, headers=AS_IT_COMES)
+    response.headers["Preference-Applied"] = "return=minimal"
     return response
+
+
+async def _begun(told: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same, once there is something to tell: the answer's head does not go out before."""
+    first = await anext(told)
+
+    async def all_of_it() -> AsyncIterator[bytes]:
+        yield first
+        async for more in told:
+            yield more
+
+    return all_of_it()
 
 
 def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:
@@ -176,11 +204,6 @@ def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:
         body=body,
         seconds=seconds,
     )
-
-
-def _trace() -> dict[str, str]:
-    head = request.headers
-    return trace_of(head.getlist("traceparent"), head.getlist("tracestate"))
 
 
 def _handed_in(

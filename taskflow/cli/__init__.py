@@ -75,7 +75,7 @@ main = Sections(
             "stats": Entry(f"{_REMOTE}.stats", "Show how many tasks stand how."),
             "nodes": Entry(f"{_REMOTE}.nodes", "List the processes that run tasks."),
             "hosts": Entry(f"{_REMOTE}.nodes", "Show how the hosts do that are fetched from."),
-            "bench": Entry(f"{_REMOTE}.bench", "Measure how fast the service is."),
+            "bench": Entry(f"{_REMOTE}.bench", "Measure how fast tasks are taken and worked off."),
         },
         "Set up": {
             "doctor": Entry(f"{_LOCAL}.doctor", "Check the set-up, and say what to do."),

@@ -21,7 +21,6 @@ STYLES: Final[Mapping[str, str]] = {
     "failed": "bold red",
 }
 _GAP: Final = 2
-_LEAST: Final = 8
 
 
 class Column(NamedTuple):
@@ -31,13 +30,16 @@ class Column(NamedTuple):
         title: Its head.
         is_number: Whether it stands at the right.
         may_shrink: Whether what does not fit is cut off.
-        may_go: Whether it is left out where the terminal is too narrow for all.
+        least: How wide it is at least where it may shrink.
+        goes: Where the terminal is too narrow for all, those go first that have most of this;
+            those that have none stay.
     """
 
     title: str
     is_number: bool = False
     may_shrink: bool = False
-    may_go: bool = False
+    least: int = 8
+    goes: int = 0
 
 
 def cell_of(value: object) -> Text:
@@ -70,14 +72,13 @@ def fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> dic
         width: How wide all may be together.
     """
     least = {
-        n: min(size, _LEAST) if columns[n].may_shrink else size for n, size in enumerate(natural)
+        n: min(size, columns[n].least) if columns[n].may_shrink else size
+        for n, size in enumerate(natural)
     }
-    for n in reversed(range(len(columns))):
-        if sum(least.values()) + _GAP * (len(least) - 1) <= width:
-            break
-        if columns[n].may_go:
-            del least[n]
-    spare = width - sum(least.values()) - _GAP * (len(least) - 1)
+    leaving = sorted((n for n in least if columns[n].goes), key=lambda n: columns[n].goes)
+    while leaving and _total(least) > width:
+        del least[leaving.pop()]
+    spare = width - _total(least)
     # Those that want least first, so that none gets more than it wants.
     waiting = sorted(least, key=lambda n: natural[n] - least[n])
     while waiting:
@@ -87,6 +88,10 @@ def fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> dic
         least[n] += more
         spare -= more
     return least
+
+
+def _total(widths: Mapping[int, int]) -> int:
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
 
 
 def _line(columns: Sequence[Column], row: Sequence[Text], widths: Mapping[int, int]) -> Text:

@@ -22,6 +22,7 @@ class ClaimsInHand:
 
     def __init__(self) -> None:
         self._scopes: dict[ClaimKey, trio.CancelScope] = {}
+        self._numbers: dict[ClaimKey, int] = {}
 
     @property
     def keys(self) -> Collection[ClaimKey]:
@@ -30,12 +31,18 @@ class ClaimsInHand:
 
     def take(self, claims: Sequence[Claim]) -> None:
         """They were made."""
-        self._scopes |= {claim.key: trio.CancelScope() for claim in claims}
+        for claim in claims:
+            self._scopes[claim.key] = trio.CancelScope()
+            self._numbers[claim.key] = claim.attempt
 
     def let_go(self, claims: Sequence[Claim]) -> None:
         """Their outcomes were written."""
         for claim in claims:
-            del self._scopes[claim.key]
+            del self._scopes[claim.key], self._numbers[claim.key]
+
+    def attempt_of(self, key: ClaimKey) -> int:
+        """Which attempt of its task it is, from 1."""
+        return self._numbers[key]
 
     def scope_of(self, claim: Claim) -> trio.CancelScope:
         """What its fetch is to run in. Cancelled already if it was called off before."""

@@ -17,6 +17,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import CalledOff, Interrupted
 from taskflow.model.task import Claim
 from taskflow.store.base import Release, Reservation, Taker, TaskStore
+from taskflow.tracing import NO_TRACING, Tracing
 
 # Of so many tasks one is chosen by how long it has been due: a flood of higher priority leaves
 # a tenth of the work to the rest, which therefore always comes to its turn.
@@ -54,6 +55,7 @@ class Dispatcher(Taker):
         load: What the node has in hand.
         outage: Told whether the store can be reached.
         poll_seconds: How long to wait for a word of new tasks before looking without one.
+        tracing: Told when tasks are claimed.
         takes_new: Whether tasks may be claimed as they are stored.
     """
 
@@ -66,6 +68,7 @@ class Dispatcher(Taker):
         load: Load,
         outage: Outage,
         poll_seconds: float,
+        tracing: Tracing = NO_TRACING,
         takes_new: bool = True,
     ) -> None:
         self._claims = claims
@@ -74,6 +77,7 @@ class Dispatcher(Taker):
         self._load = load
         self._outage = outage
         self._poll_seconds = poll_seconds
+        self._tracing = tracing
         self._taker = self if takes_new else None
         self._turns = Turns()
         self._is_in_doubt = False
@@ -94,6 +98,7 @@ class Dispatcher(Taker):
         """Keep room for new tasks; see ``Taker``."""
         count = min(most, self._load.claim_limit())
         token = uuid.uuid4()
+        self._tracing.claiming(token)
         self._reservations += 1
         try:
             with self._load.claiming(token), self._load.reserved(count):
@@ -129,6 +134,7 @@ class Dispatcher(Taker):
         """Claim once, hand over what was found, and say how many; ``None`` if it is not known."""
         token, by_age = uuid.uuid4(), self._turns.by_age(limit)
         count = None
+        self._tracing.claiming(token)
         async with _finishing(CLAIM_GRACE_SECONDS) as is_late:
             with self._load.claiming(token):
                 try:
@@ -158,6 +164,7 @@ class Dispatcher(Taker):
 
     def _hand_over(self, claims: Sequence[Claim]) -> None:
         self._load.claimed(claims)
+        self._tracing.claimed(claims)
         # After the end nobody takes them; the node is retired then, which puts them back. This must
         # not fail: the tasks are stored, and whoever handed them in is to be told so.
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):

@@ -34,6 +34,7 @@ from taskflow.model.task import Claim
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 from taskflow.telemetry import Event, emit
+from taskflow.tracing import NO_TRACING, Tracing
 
 # After the last fetch has ended or was cut off: for its outcome to be written, and for the
 # node to be retired, when the store is slow to answer.
@@ -49,7 +50,7 @@ class Node:
         is_claiming: Whether it takes tasks now.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that it is made of
         self,
         *,
         name: str,
@@ -58,6 +59,7 @@ class Node:
         settings: Settings,
         outage: Outage,
         signer: Signer = NO_SIGNER,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._name = name
         self._store = store
@@ -65,6 +67,7 @@ class Node:
         self._settings = settings
         self._outage = outage
         self._signer = signer
+        self._tracing = tracing
         self.load: Final = Load(workers=settings.workers, queue_size=settings.queue_size)
         self._policy = RetryPolicy(
             first_seconds=settings.backoff_seconds,
@@ -154,7 +157,7 @@ class Node:
         with self._lease:
             await self._run_workers(node_id, attempts)
         if self._lease.cancelled_caught:
-            emit(Event.LEASE_LOST, node=str(node_id))
+            emit(Event.LEASE_LOST)
 
     async def _settle(self, attempts: trio.MemoryReceiveChannel[Attempt]) -> None:
         await settle(
@@ -258,6 +261,7 @@ class Node:
                     load=self.load,
                     fetch_timeout_seconds=self._settings.fetch_timeout_seconds,
                     signer=self._signer,
+                    tracing=self._tracing,
                 )
             )
 
@@ -277,6 +281,7 @@ class Node:
             load=self.load,
             outage=self._outage,
             poll_seconds=self._settings.poll_seconds,
+            tracing=self._tracing,
             takes_new=self._settings.max_per_host is None,
         )
         await dispatcher.run()

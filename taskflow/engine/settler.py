@@ -84,14 +84,17 @@ async def _write(
     in_hand: ClaimsInHand,
 ) -> None:
     writes = [_write_of(attempt, policy) for attempt in batch]
+    late: set[uuid.UUID] = set()
     # Releases first: other nodes may wait for these tasks.
     releases = [write for write in writes if isinstance(write, Release)]
-    await _write_until_done(store.release, releases, outage, in_hand)
+    late |= await _write_until_done(store.release, releases, outage, in_hand)
     retrials = [write for write in writes if isinstance(write, Retrial)]
-    await _write_until_done(store.retry, retrials, outage, in_hand)
-    settle_some = partial(_settle_apart_if_refused, store)
+    late |= await _write_until_done(store.retry, retrials, outage, in_hand)
+    settle_some = partial(_settle_apart_if_refused, store, in_hand)
     for endings in _portions([write for write in writes if isinstance(write, Ending)]):
-        await _write_until_done(settle_some, endings, outage, in_hand)
+        late |= await _write_until_done(settle_some, endings, outage, in_hand)
+    for attempt, write in zip(batch, writes, strict=True):
+        attempt.trace.settled(write, is_late=attempt.claim.task_id in late)
 
 
 def _portions(endings: Sequence[Ending]) -> Iterator[list[Ending]]:
@@ -113,9 +116,14 @@ async def _write_until_done(
     held: Sequence[Held],
     outage: Outage,
     in_hand: ClaimsInHand,
-) -> None:
-    """Write all of it, in smaller portions if the store does not manage the larger ones in time."""
+) -> set[uuid.UUID]:
+    """Write all of it, in smaller portions if the store does not manage the larger ones in time.
+
+    Returns:
+        The tasks of those that came too late.
+    """
     pauses = Pauses()
+    late: set[uuid.UUID] = set()
     size = len(held)
     while held:
         portion = held[:size]
@@ -128,26 +136,35 @@ async def _write_until_done(
         else:
             outage.is_over()
             _report_late(portion, written, in_hand)
+            late |= {one.task_id for one in portion} - written
             held = held[len(portion) :]
+    return late
 
 
 def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Release | None:
     """What is to be written, if anything is: the law of a task as seen by who ran it."""
     claim, outcome = attempt.claim, attempt.outcome
-    task = claim.task_id
+    task, number = claim.task_id, claim.attempt
     match outcome:
         case CalledOff():
-            emit(Event.TASK_CALLED_OFF, task=task)
+            emit(Event.TASK_CALLED_OFF, task=task, attempt=number)
             return None
         case Interrupted():
-            emit(Event.TASK_RELEASED, task=task)
+            emit(Event.TASK_RELEASED, task=task, attempt=number)
             return Release(claim.task_id, claim.token, attempt.elapsed_ms, claim.is_limited)
         case Failed() if _has_another_try(claim, outcome):
             retrial = _retrial(attempt, outcome, policy)
-            emit(Event.TASK_RETRIED, task=task, after_seconds=round(retrial.delay_seconds, 3))
+            after_seconds = round(retrial.delay_seconds, 3)
+            emit(Event.TASK_RETRIED, task=task, attempt=number, after_seconds=after_seconds)
             return retrial
         case Failed():
-            emit(Event.TASK_ENDED, task=task, outcome="Failed")
+            emit(
+                Event.TASK_ENDED,
+                task=task,
+                attempt=number,
+                outcome="Failed",
+                error_type=outcome.error_type,
+            )
             return Ending(
                 claim.task_id,
                 claim.token,
@@ -159,7 +176,7 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Relea
                 makes_room=claim.is_limited,
             )
         case Fetched():
-            emit(Event.TASK_ENDED, task=task, outcome="Fetched")
+            emit(Event.TASK_ENDED, task=task, attempt=number, outcome="Fetched")
             return _completed(attempt, outcome)
         case _:
             assert_never(outcome)
@@ -192,7 +209,7 @@ def _completed(attempt: Attempt, outcome: Fetched) -> Ending:
     try:
         result = msgspec.json.encode(outcome.response)
     except Exception as error:  # noqa: BLE001 - whatever it is, the task must come to an end
-        emit(Event.TASK_WRITE_REFUSED, error=error, task=claim.task_id)
+        emit(Event.TASK_WRITE_REFUSED, error=error, task=claim.task_id, attempt=claim.attempt)
         return _unstorable(claim)
     return Ending(
         claim.task_id,
@@ -205,7 +222,9 @@ def _completed(attempt: Attempt, outcome: Fetched) -> Ending:
     )
 
 
-async def _settle_apart_if_refused(store: TaskStore, endings: Sequence[Ending]) -> set[uuid.UUID]:
+async def _settle_apart_if_refused(
+    store: TaskStore, in_hand: ClaimsInHand, endings: Sequence[Ending]
+) -> set[uuid.UUID]:
     """Settle; if the store refuses what is in one of them, that must not be the others' loss."""
     try:
         return await store.settle(endings)
@@ -214,10 +233,11 @@ async def _settle_apart_if_refused(store: TaskStore, endings: Sequence[Ending]) 
     except Exception as error:  # noqa: BLE001 - whatever it is, the tasks must come to an end
         if len(endings) > 1:
             middle = len(endings) // 2
-            first = await _settle_apart_if_refused(store, endings[:middle])
-            return first | await _settle_apart_if_refused(store, endings[middle:])
+            first = await _settle_apart_if_refused(store, in_hand, endings[:middle])
+            return first | await _settle_apart_if_refused(store, in_hand, endings[middle:])
         [ending] = endings
-        emit(Event.TASK_WRITE_REFUSED, error=error, task=ending.task_id)
+        number = in_hand.attempt_of(ClaimKey(ending.task_id, ending.token))
+        emit(Event.TASK_WRITE_REFUSED, error=error, task=ending.task_id, attempt=number)
         return await store.settle([_unstorable(ending)])
 
 
@@ -237,6 +257,8 @@ def _report_late(
 ) -> None:
     for one in held:
         if one.task_id not in written:
-            is_called_off = in_hand.is_called_off(ClaimKey(one.task_id, one.token))
-            event = Event.TASK_CALLED_OFF if is_called_off else Event.TASK_WRITE_LATE
-            emit(event, task=one.task_id)
+            key = ClaimKey(one.task_id, one.token)
+            event = Event.TASK_WRITE_LATE
+            if in_hand.is_called_off(key):
+                event = Event.TASK_CALLED_OFF
+            emit(event, task=one.task_id, attempt=in_hand.attempt_of(key))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-
 import msgspec
 import trio
 
@@ -15,7 +12,8 @@ from taskflow.fetch.base import Fetcher
 from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
-from taskflow.telemetry import Event, emit
+from taskflow.telemetry import Event, emit, node_name
+from taskflow.tracing import NO_TRACING, Tracing
 
 
 class EngineStatistics(msgspec.Struct, frozen=True):
@@ -34,6 +32,7 @@ class Engine:
         fetcher: What runs them.
         settings: For the bounds.
         signer: What signs callbacks.
+        tracing: Where spans go.
     """
 
     def __init__(
@@ -43,11 +42,13 @@ class Engine:
         fetcher: Fetcher,
         settings: Settings,
         signer: Signer = NO_SIGNER,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._settings = settings
         self._signer = signer
+        self._tracing = tracing
         self._outage = Outage()
         self._node: Node | None = None
         self._end: float | None = None
@@ -88,10 +89,11 @@ class Engine:
     def _new_node(self) -> Node:
         emit(Event.WORKERS_STARTED, workers=self._settings.workers)
         return Node(
-            name=f"{platform.node()}:{os.getpid()}",
+            name=node_name(),
             store=self._store,
             fetcher=self._fetcher,
             settings=self._settings,
             outage=self._outage,
             signer=self._signer,
+            tracing=self._tracing,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -15,7 +16,8 @@ from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Ou
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
 from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.model.task import Claim
-from taskflow.telemetry import Event, emit_seldom
+from taskflow.telemetry import Event, about_task, emit_seldom
+from taskflow.tracing import NO_TRACE, NO_TRACING, AttemptTrace, Tracing
 
 _UNSIGNED: Final = Failed(
     ErrorType.INTERNAL,
@@ -26,15 +28,17 @@ _UNSIGNED: Final = Failed(
 class Attempt(msgspec.Struct, frozen=True):
     """A claim and how it went.
 
-    ``elapsed_ms`` is how long its fetch took; ``None`` if it was never started.
+    ``elapsed_ms`` is how long its fetch took; ``None`` if it was never started. ``trace`` is told
+    when the outcome was written.
     """
 
     claim: Claim
     outcome: Outcome
     elapsed_ms: float | None = None
+    trace: AttemptTrace = NO_TRACE
 
 
-async def work(
+async def work(  # noqa: PLR0913 - what a worker works with
     claims: trio.MemoryReceiveChannel[Claim],
     attempts: trio.MemorySendChannel[Attempt],
     *,
@@ -42,6 +46,7 @@ async def work(
     load: Load,
     fetch_timeout_seconds: float,
     signer: Signer = NO_SIGNER,
+    tracing: Tracing = NO_TRACING,
 ) -> None:
     """Run claims one after the other until there are no more to come.
 
@@ -51,11 +56,13 @@ async def work(
     """
     async with claims, attempts:
         async for claim in claims:
-            await _run(claim, attempts, fetcher, load, fetch_timeout_seconds, signer)
+            trace = tracing.attempt(claim)
+            await _run(claim, trace, attempts, fetcher, load, fetch_timeout_seconds, signer)
 
 
-async def _run(
+async def _run(  # noqa: PLR0913, PLR0917 - what a worker works with
     claim: Claim,
+    trace: AttemptTrace,
     attempts: trio.MemorySendChannel[Attempt],
     fetcher: Fetcher,
     load: Load,
@@ -64,13 +71,14 @@ async def _run(
 ) -> None:
     """Run one. Its outcome is not kept here: a worker that waits would hold on to the last one."""
     load.started()
+    about_task(claim.task_id, claim.attempt)
     began = trio.current_time()
     scope = load.in_hand.scope_of(claim)
     outcome: Outcome = Interrupted()
     try:
         if not scope.cancel_called:
             with scope:
-                outcome = await _attempt(claim, fetcher, fetch_timeout_seconds, signer)
+                outcome = await _attempt(claim, trace, fetcher, fetch_timeout_seconds, signer)
     finally:
         load.ended(claim)
         # Not only when the scope caught it: an outcome that came all the same, or was cut off by
@@ -78,16 +86,22 @@ async def _run(
         if scope.cancel_called:
             outcome = CalledOff()
         elapsed_ms = round((trio.current_time() - began) * 1000, 3)
-        attempts.send_nowait(Attempt(claim, outcome, elapsed_ms))
+        trace.fetched(outcome)
+        attempts.send_nowait(Attempt(claim, outcome, elapsed_ms, trace))
 
 
 async def _attempt(
-    claim: Claim, fetcher: Fetcher, fetch_timeout_seconds: float, signer: Signer
+    claim: Claim,
+    trace: AttemptTrace,
+    fetcher: Fetcher,
+    fetch_timeout_seconds: float,
+    signer: Signer,
 ) -> Outcome:
     request = request_of(bytes(claim.payload), claim.options.success_on)
     if isinstance(request, Failed):
         return request
-    headers = request.headers + identity(claim, request) + conditions(claim.options)
+    fields = trace.fetching(request)
+    headers = request.headers + identity(claim, request, fields) + conditions(claim.options)
     if claim.options.callback_of is not None:
         if not signer:
             emit_seldom(Event.CALLBACK_UNSIGNED)
@@ -113,17 +127,21 @@ def conditions(options: TaskOptions) -> Headers:
     return tuple((name, value) for name, value in fields if value is not None)
 
 
-def identity(claim: Claim, request: FetchRequest) -> Headers:
+def identity(
+    claim: Claim, request: FetchRequest, trace: Mapping[str, str] | None = None
+) -> Headers:
     """Fields by which a target can tell whose request this is, and know it when it comes again.
 
     A task may be fetched twice; what is not safe to repeat (RFC 9110 section 9.2.1) says so by a
-    key of its own, unless the task brought one. The trace is that of the POST (W3C Trace Context).
+    key of its own, unless the task brought one. The trace is that of the POST (W3C Trace Context),
+    if no other is given.
     """
     fields = [("X-TaskFlow-Id", str(claim.task_id)), ("X-TaskFlow-Attempt", str(claim.attempt))]
     brought = {name.lower() for name, _ in request.headers}
     if request.method not in SAFE_METHODS and IDEMPOTENCY_FIELD not in brought:
         fields.append(("Idempotency-Key", str(claim.task_id)))
     if brought.isdisjoint(TRACE_FIELDS):  # a state belongs to its parent
-        trace = ((name, getattr(claim.options, name)) for name in TRACE_FIELDS)
-        fields += [(name, value) for name, value in trace if value is not None]
+        kept = {name: getattr(claim.options, name) for name in TRACE_FIELDS}
+        trace = kept if trace is None else trace
+        fields += [(name, value) for name, value in trace.items() if value is not None]
     return tuple(fields)

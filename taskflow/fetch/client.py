@@ -18,7 +18,7 @@ from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection import Connection
 from taskflow.fetch.errors import Blocked, ConnectionLost, FetchError, TooManyRedirects
 from taskflow.fetch.exchange import Answer, exchange
-from taskflow.fetch.files import WantOfFiles
+from taskflow.fetch.files import want_of_files_explains
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop
 from taskflow.fetch.masking import masked_headers
@@ -36,7 +36,7 @@ from taskflow.model.outcome import (
     printable,
 )
 from taskflow.settings import Settings
-from taskflow.telemetry import Event, emit
+from taskflow.telemetry import Event, emit_seldom
 
 MIN_IDLE_CONNECTIONS: Final = 32
 MAX_REASON_CHARACTERS: Final = 100
@@ -97,7 +97,6 @@ class HttpFetcher(Fetcher):
         self._max_body_bytes = settings.max_result_bytes
         self._masked_headers = frozenset(name.lower() for name in settings.masked_headers)
         self._transport = transport
-        self._want_of_files = WantOfFiles()
 
     async def fetch(self, request: FetchRequest) -> Outcome:
         """See ``Fetcher``. If it is cancelled, the connection in use is closed at once."""
@@ -108,11 +107,11 @@ class HttpFetcher(Fetcher):
                 return _failure_of(answer)
             return Fetched(self._response_of(request, hop, answer, started))
         except FetchError as error:
-            if await self._want_of_files.explains(error):
+            if await want_of_files_explains(error):
                 return Interrupted()  # the task is put back: others may fetch it, or we later
             return failed(error.error_type, str(error))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the worker
-            emit(Event.FETCH_FAULT, error=error)
+            emit_seldom(Event.FETCH_FAULT, error=error)
             return failed(
                 ErrorType.INTERNAL, "internal error: a fault in TaskFlow; its log has the details"
             )

@@ -113,11 +113,17 @@ class HoldReason(enum.StrEnum):
     """Why a task that is due does not start."""
 
     QUEUE_PAUSED = "queue_paused"
+    """Its queue is paused."""
     QUEUE_CONCURRENCY = "queue_concurrency"
+    """As many tasks of its queue run as may."""
     QUEUE_RATE = "queue_rate"
+    """As many tasks of its queue were started lately as may be."""
     HOST_CONCURRENCY = "host_concurrency"
+    """As many tasks of its queue run for its host as may."""
     HOST_RATE = "host_rate"
+    """As many tasks of its queue were started for its host lately as may be."""
     HOST_FAILING = "host_failing"
+    """Its host failed again and again, and is left alone for a while."""
 
 
 class Hold(msgspec.Struct, frozen=True):

@@ -16,10 +16,27 @@ from taskflow.model.task import Moment, TaskStatus
 HISTORY_MINUTES: Final = 60
 """How far back endings are told by the minute, the one that is under way included."""
 
+LISTED_TASKS: Final = 5
+"""How many of the tasks that a node runs are listed."""
+
 SAMPLED_TASKS: Final = 1000
 """Of how many tasks, the newest that were fetched, it is told how hosts do."""
 
 _MINUTE: Final = dt.timedelta(minutes=1)
+
+
+class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that a node has in hand.
+
+    Attributes:
+        id: The task's.
+        host: Where it goes, with the port unless that is the scheme's own; empty for nowhere.
+        seconds: For how long the node has had it.
+    """
+
+    id: uuid.UUID
+    host: str
+    seconds: float
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +53,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
         alive: Whether it is; tasks of one that is not are run by others.
         running: How many tasks it has in hand.
         longest_running_seconds: For how long it has had the first of them; ``None`` without any.
+        longest_running: Those that it has had for the longest, five at most.
     """
 
     id: uuid.UUID
@@ -48,6 +66,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     alive: bool
     running: int
     longest_running_seconds: float | None
+    longest_running: list[RunningTask]
 
 
 class HostRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,34 +12,78 @@ MAX_ERROR_CHARACTERS: Final = 1000
 
 
 class ErrorType(enum.StrEnum):
-    """Why a task FAILED: a closed set, documented in the README."""
+    """Why a task FAILED: a closed set.
+
+    The first paragraph below each says what it means, the second what to do about it;
+    docs/reference/errors.md is written from both.
+    """
 
     TIMEOUT = "timeout"
-    """The whole fetch took longer than the bound."""
+    """The whole fetch took longer than its ``timeout``, or ``TASKFLOW_FETCH_TIMEOUT_SECONDS``.
+
+    Give the task a longer ``timeout``, or have the target answer at once and do the work later.
+    """
     DNS = "dns"
-    """The name did not resolve to an address."""
+    """The name did not resolve to an address.
+
+    Look at the name as it stands: it is not completed by the system's search list.
+    """
     CONNECT = "connect"
-    """No connection could be made, or it broke before an answer came."""
+    """No connection could be made, or it broke before an answer came.
+
+    See whether the target listens, and whether this machine may go there.
+    """
     TLS = "tls"
-    """The TLS handshake failed, or the certificate is not to be trusted."""
+    """The TLS handshake failed, or the certificate is not to be trusted.
+
+    Mend the target's certificate; for an authority of your own set ``SSL_CERT_FILE``.
+    """
     HTTP_STATUS = "http_status"
-    """The target answered with a status that does not count as success."""
+    """The target answered with a status that does not count as success.
+
+    The error has the status. ``success_on`` says what else is a success, ``retry_on`` what is
+    worth another attempt.
+    """
     INVALID_URL = "invalid_url"
-    """The payload is not a URL that can be fetched."""
+    """The payload has no URL that can be fetched, or its request cannot be sent.
+
+    Mend the payload: a URL is http or https, and has no credentials in it.
+    """
     BLOCKED = "blocked"
-    """The address or port is one that this service does not fetch from."""
+    """The host or port is one that TaskFlow does not fetch from.
+
+    The error says which setting opens it.
+    """
     TOO_LARGE = "too_large"
-    """The body is longer than is kept."""
+    """The body is longer than ``TASKFLOW_MAX_RESULT_BYTES``.
+
+    Have the target answer with less, or raise the bound.
+    """
     TOO_MANY_REDIRECTS = "too_many_redirects"
-    """The chain of redirects is longer than is followed."""
+    """There were more redirects than ``TASKFLOW_MAX_REDIRECTS``.
+
+    Use the URL that they lead to, if they lead anywhere.
+    """
     PROTOCOL = "protocol"
-    """The answer is not HTTP that can be understood."""
+    """The answer is not HTTP that can be understood, or it broke off.
+
+    See what the target sends: ``curl -v`` shows it.
+    """
     EXPIRED = "expired"
-    """It was still waiting when its time was over."""
+    """It was still waiting at its ``expires_at``.
+
+    ``waiting_for`` says what tasks wait for; more workers or looser limits get through sooner.
+    """
     POISON = "poison"
-    """The task's nodes died under it too often."""
+    """The task's nodes died under it ``TASKFLOW_MAX_RESCUES`` times.
+
+    See in the nodes' logs what killed them; then run it again by hand.
+    """
     INTERNAL = "internal"
-    """A fault in TaskFlow itself; the log has the details."""
+    """A fault in TaskFlow, or a callback on a node without ``TASKFLOW_WEBHOOK_SECRETS``.
+
+    The log of the node that ran it has the details.
+    """
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):

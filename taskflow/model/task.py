@@ -47,10 +47,15 @@ class TaskStatus(enum.StrEnum):
     """Where a task stands; the last three are ends, from which only a person moves it."""
 
     PENDING = "PENDING"
+    """It waits: to be due, for a worker, or for another attempt."""
     RUNNING = "RUNNING"
+    """A worker has it."""
     COMPLETED = "COMPLETED"
+    """The target answered, and the answer counts as success."""
     FAILED = "FAILED"
+    """It failed for good; ``error_type`` says why."""
     CANCELED = "CANCELED"
+    """Somebody called it off."""
 
     @property
     def is_final(self) -> bool:
@@ -199,13 +204,17 @@ class AttemptStatus(enum.StrEnum):
     """How an attempt stands, or how it went."""
 
     RUNNING = "RUNNING"
+    """It is under way."""
     COMPLETED = "COMPLETED"
+    """The target answered, and the answer counts as success."""
     FAILED = "FAILED"
+    """It counts; if another one is left, that comes after a pause."""
     INTERRUPTED = "INTERRUPTED"
     """Cut off by a shutdown; it does not count, and the next one has the same number."""
     LOST = "LOST"
     """Its node died; it does not count, and the next one has the same number."""
     CANCELED = "CANCELED"
+    """Cut off, as somebody called the task off."""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):

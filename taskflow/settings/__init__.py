@@ -2,7 +2,7 @@
 
 This is the only package that reads the environment. Every setting is a field of ``Settings``
 (``fields.py``): its type carries bounds and one line of meaning, from which ``.env.example`` and
-the README's table are written.
+docs/reference/settings.md are written (``python -m tests.reference``).
 """
 
 from taskflow.settings.catalogue import Setting, catalogue, variable_of

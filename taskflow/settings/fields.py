@@ -304,7 +304,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[LogLevel, Meta(description="The least level that is logged")] = "info"
     log_format: Annotated[
         Literal["auto", "console", "json"],
-        Meta(description="Log lines for people (console, auto) or for programs (json)"),
+        Meta(
+            description="Log lines for people (console) or for programs (json); auto is for people "
+            "on a terminal, and json elsewhere"
+        ),
+    ] = "auto"
+
+    traces: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="Whether spans are sent to an OpenTelemetry collector; auto is on if the "
+            "environment has OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_TRACES_EXPORTER (docs/tracing.md)"
+        ),
     ] = "auto"
 
     def __post_init__(self) -> None:
@@ -339,6 +350,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def has_webhook_secrets(self) -> bool:
         """Whether callbacks can be signed."""
         return bool(self.webhook_secrets or self.webhook_secrets_file)
+
+    @property
+    def is_tracing(self) -> bool:
+        """Whether spans are wanted; ``load`` has put ``on`` in the place of ``auto`` by then."""
+        return self.traces == "on"
 
     @property
     def drain_deadline_seconds(self) -> float:

@@ -17,6 +17,13 @@ from taskflow.settings.fields import PREFIX, Settings
 
 # What clients and the command line read; one .env may be for both.
 _OF_CLIENTS: Final = ("TASKFLOW_URL", "TASKFLOW_API_KEY")
+_OTEL_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_OTEL_ALLOWED: Final = {
+    "OTEL_TRACES_EXPORTER": "otlp",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+}
+_OTEL: Final = (*_OTEL_ENDPOINTS, *_OTEL_ALLOWED, "OTEL_SDK_DISABLED")
 
 
 class Examined(NamedTuple):
@@ -64,28 +71,63 @@ def examine(
     overrides: Mapping[str, str] | None = None,
 ) -> Examined:
     """The same, with all that cannot be used; the arguments are those of ``load``."""
+    environ = os.environ if environ is None else environ
     faults: list[str] = []
     found: dict[str, str | None] = {}
     try:
         found |= _read_dotenv(Path(".env") if dotenv_path is None else dotenv_path)
     except SettingsError as error:
         faults.append(str(error))
-    found |= {**(os.environ if environ is None else environ), **(overrides or {})}
+    found |= {**environ, **(overrides or {})}
     known = catalogue()
-    values: dict[str, Any] = {}
+    values = _values(known, found, faults)
+    settings = None
+    try:
+        settings = _with_traces(Settings(**values), environ)
+    except SettingsError as error:
+        faults.append(str(error))
+    misspelt = list(_misspelt(found, [one.variable for one in known]))
+    return Examined(None if faults else settings, faults, misspelt)
+
+
+def _values(
+    known: Sequence[Setting], found: Mapping[str, str | None], faults: list[str]
+) -> dict[str, Any]:
+    """The values by field, without those that cannot be used, which are added to the faults."""
+    values = {}
     for setting in known:
         if text := (found.get(setting.variable) or "").strip():
             try:
                 values[setting.field] = _parse(setting, text)
             except SettingsError as error:
                 faults.append(str(error))
-    settings = None
-    try:
-        settings = Settings(**values)
-    except SettingsError as error:
-        faults.append(str(error))
-    misspelt = list(_misspelt(found, [one.variable for one in known]))
-    return Examined(None if faults else settings, faults, misspelt)
+    return values
+
+
+def _with_traces(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Traces as the standard variables of OpenTelemetry want them.
+
+    Those of the environment alone: its own code reads them there, and not in ``.env``.
+    """
+    said = {name: environ.get(name, "").strip() for name in _OTEL}
+    if settings.traces == "auto" and _asks_for_traces(said):
+        settings = msgspec.structs.replace(settings, traces="on")
+    if settings.is_tracing:
+        for name, allowed in _OTEL_ALLOWED.items():
+            if said[name] not in ("", allowed):
+                raise SettingsError(
+                    f"{name}={said[name]!r} cannot be used: it must be {allowed}; or set "
+                    f"{PREFIX}TRACES=off"
+                )
+    return settings
+
+
+def _asks_for_traces(said: Mapping[str, str]) -> bool:
+    if said["OTEL_SDK_DISABLED"].lower() == "true":
+        return False
+    if exporter := said["OTEL_TRACES_EXPORTER"]:
+        return exporter != "none"
+    return any(said[name] for name in _OTEL_ENDPOINTS)
 
 
 def _read_dotenv(path: Path) -> Mapping[str, str | None]:
@@ -114,7 +156,7 @@ def _misspelt(found: Iterable[str], known: Sequence[str]) -> Iterator[str]:
     # Without the prefix, which would make all names look alike.
     names = [variable.removeprefix(PREFIX) for variable in known]
     for variable in sorted(found):
-        if variable.startswith(PREFIX) and variable not in known and variable not in _OF_CLIENTS:
+        if variable.startswith(PREFIX) and variable not in (*known, *_OF_CLIENTS):
             near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
             right = known[names.index(near[0])] if near else None
             hint = f"; did you mean {right}?" if right else ""

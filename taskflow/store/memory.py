@@ -787,7 +787,7 @@ class MemoryStore(TaskStore):
         for task_id, hold in self._holds.items():
             started_at = self._tasks[task_id].started_at
             assert started_at is not None
-            yield InHand(hold.node_id, self._handed_in[task_id].authority, started_at)
+            yield InHand(task_id, hold.node_id, self._handed_in[task_id].authority, started_at)
 
     def _fetched(self) -> Iterable[FetchedTask]:
         for task_id in reversed(self._ids):

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import psycopg
 
-from taskflow.model.errors import StoreUnusable
+from taskflow.model.errors import StoreUnavailable, StoreUnusable
 from taskflow.telemetry import Event, emit
 
 # Any number will do, as long as nobody else uses it: "taskflow" in ASCII.
@@ -48,6 +48,7 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
 
     Raises:
         StoreUnusable: The database has steps that this code does not know.
+        StoreUnavailable: Somebody holds locks that a step needs; nothing is changed.
     """
     steps = migrations()
     with connection.transaction():
@@ -58,15 +59,27 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
         applied = {row[0] for row in connection.execute("SELECT version FROM taskflow_migrations")}
         _refuse_unknown(applied, steps)
         missing = [step for step in steps if step.version not in applied]
+        # All nodes wait behind a step that waits for its locks: not as long as their leases.
+        connection.execute("SELECT set_config('lock_timeout', '3s', true)")
         for step in missing:
-            connection.execute(step.sql)
-            connection.execute(
-                "INSERT INTO taskflow_migrations (version, name) VALUES (%s, %s)",
-                [step.version, step.name],
-            )
+            _apply(step, connection)
     for step in missing:
         emit(Event.MIGRATED, version=step.version, name=step.name)
     return missing
+
+
+def _apply(step: Migration, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    try:
+        connection.execute(step.sql)
+    except psycopg.errors.LockNotAvailable:
+        raise StoreUnavailable(
+            f"migration {step.version} {step.name} waits for a transaction of somebody else's (a "
+            "backup?): start TaskFlow again when that has ended"
+        ) from None
+    connection.execute(
+        "INSERT INTO taskflow_migrations (version, name) VALUES (%s, %s)",
+        [step.version, step.name],
+    )
 
 
 def _refuse_unknown(applied: set[object], steps: list[Migration]) -> None:

@@ -495,9 +495,9 @@ class PostgresStore(TaskStore):
 
     async def shared_secret(self, name: str) -> bytes:
         made = secrets.token_bytes(SECRET_BYTES)
-        rows = await self._run("share_secret", name=name, value=made)
-        # None if another node made it just now: it is there when one asks again.
-        return bytes(rows[0][0]) if rows else await self.shared_secret(name)
+        while True:  # another node may make it just now: it is there when one asks again
+            for (value,) in await self._run("share_secret", name=name, value=made):
+                return bytes(value)
 
     async def check(self) -> None:
         def work(connection: Connection) -> None:

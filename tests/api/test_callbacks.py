@@ -17,7 +17,7 @@ from tests.api.test_openapi import OPERATIONS, complaints
 from tests.loopback import SECRET
 from tests.receiver import Receiver
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "api-by-example.md"
 OTHER = new_secret()
 
 
@@ -195,10 +195,10 @@ def test_a_large_task_is_told(server, target, receiver):
     assert received.verified() == task
 
 
-def test_the_example_of_the_readme(server, target, receiver):
-    """The lines that the README has for receivers verify a callback, and refuse another."""
+def test_the_example_of_the_docs(server, target, receiver):
+    """The lines that the docs have for receivers verify a callback, and refuse another."""
     [lines] = re.findall(
-        r"```python\n(.*?standardwebhooks.*?)```", README.read_text("utf-8"), re.DOTALL
+        r"```python\n(.*?standardwebhooks.*?)```", PAGE.read_text("utf-8"), re.DOTALL
     )
     task = run(server, target, f"{receiver.url}/readme?{server.url}")
     [received] = receiver.wait_for(f"/readme?{server.url}")

@@ -125,6 +125,28 @@ class TestStream:
         bad, summary = [json.loads(line) for line in answer.body.splitlines()]
         assert (bad["index"], summary["added"], summary["refused"]) == (1, 2, 1)
 
+    def test_the_answer_can_wait_for_the_end(self, server):
+        """With ``return=minimal`` it begins when all is read, unless there is much to tell.
+
+        Some proxies hand on no more of a request whose answer has begun.
+        """
+        with server.connect() as connection:
+            head = f"POST /tasks HTTP/1.1\r\nhost: {connection.host}\r\nprefer: return=minimal\r\n"
+            fields = "content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+            connection.send((head + fields).encode() + in_chunks(b"{}\n", 99)[:-5])
+            connection.socket.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                connection.socket.recv(1)
+            connection.socket.settimeout(15)
+            connection.send(in_chunks(b'{"payload": 1, "delay": 9}\n' + b"{}\n" * 1000, 9999)[:-5])
+            status, _ = connection.read_raw_head()
+            first = connection.read_chunk().splitlines()
+            connection.send(b"0\r\n\r\n")
+            while chunk := connection.read_chunk():
+                summary = json.loads(chunk.splitlines()[-1])
+        assert (status, json.loads(first[1])["index"]) == (200, 2)
+        assert summary == {"added": 1, "refused": 1001, "error": None}
+
     def test_a_line_that_is_too_long(self, server):
         """It is refused, and the next one is read as ever."""
         body = b'{"payload": "' + b"x" * 2**20 + b'"}\n{"payload": 1, "delay": 9}\n'

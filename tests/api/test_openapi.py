@@ -6,10 +6,9 @@ import contextlib
 import json
 import re
 import uuid
-from collections.abc import Iterator
-from typing import Any
 
 import jsonschema_rs
+import openapi_spec_validator
 import psycopg
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
@@ -18,67 +17,22 @@ from taskflow import __version__
 from taskflow.api.app import create_app
 from taskflow.api.document.openapi import document
 from taskflow.api.reading.new_task import _RULES, TaskRequest
+from taskflow.model.errors import TaskFlowError
 from taskflow.service import MEMORY_URL, open_store
 from taskflow.settings import Settings
 from taskflow.store.memory import MemoryStore
-from tests.api.client import Answer
+from tests.api.documented import (
+    DOCUMENT,
+    OPERATIONS,
+    PARAMETER_IN_PATH,
+    check,
+    complaints,
+    parts,
+    resolved,
+)
 from tests.api.live import LiveServer
 
-DOCUMENT = document(has_keys=True)
-OPERATIONS = {
-    (method, path): operation
-    for path, operations in DOCUMENT["paths"].items()
-    for method, operation in operations.items()
-}
 TWO_LENGTHS = {"content-length": "5", "transfer-encoding": "chunked"}
-PARAMETER_IN_PATH = re.compile(r"{(\w+)}")
-
-
-def resolved(part: dict) -> dict:
-    """A part of the document, or what it refers to."""
-    if "$ref" not in part:
-        return part
-    found: Any = DOCUMENT
-    for name in part["$ref"].removeprefix("#/").split("/"):
-        found = found[name]
-    return found
-
-
-def complaints(value: object, schema: dict) -> list[str]:
-    """What a schema of the document, formats included, has against a value."""
-    whole = {**schema, "components": DOCUMENT["components"]}
-    validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
-    return [error.message for error in validator.iter_errors(value)]
-
-
-def parts(value: object) -> Iterator[dict]:
-    """Every object in the document."""
-    if isinstance(value, dict):
-        yield value
-    for inner in value.values() if isinstance(value, dict) else value:
-        if isinstance(inner, dict | list):
-            yield from parts(inner)
-
-
-def check(answer: Answer, method: str, path: str) -> None:
-    """The answer is one that the document has for the operation, with its head and its body."""
-    responses = OPERATIONS[method, path]["responses"]
-    told = resolved(responses[str(answer.status)])
-    if "content" not in told:
-        assert (answer.body, answer.header("content-type")) == (b"", None)
-        return
-    sent_type = answer.header("content-type")
-    media_type = sent_type.partition(";")[0]
-    content = told["content"].get(media_type) or told["content"]["*/*"]
-    is_json = sent_type.endswith(("/json", "+json"))
-    body = answer.json if is_json else answer.body.decode("latin-1")
-    assert complaints(body, content["schema"]) == []
-    for name, header in told.get("headers", {}).items():
-        text = answer.header(name)
-        assert text or not header["required"], name
-        if text is not None:
-            is_number = header["schema"].get("type") == "integer"
-            assert complaints(int(text) if is_number else text, header["schema"]) == []
 
 
 @contextlib.asynccontextmanager
@@ -103,12 +57,17 @@ class TestDocument:
             (method.lower(), re.sub(r"<(?:\w+:)?\w+>", "{}", rule.rule))
             for rule in app.url_map.iter_rules()
             for method in rule.methods - {"HEAD", "OPTIONS"}
+            # What is for people is no part of the API.
+            if rule.rule != "/" and not rule.rule.startswith("/ui")
         }
         assert routes == {(m, PARAMETER_IN_PATH.sub("{}", path)) for m, path in OPERATIONS}
 
     def test_it_is_valid(self):
         """By the schema that the OpenAPI Initiative gives out; schemas by that of JSON Schema."""
-        jsonschema_rs.Draft202012Validator(OPENAPI_31).validate(DOCUMENT)
+        for has_keys in (True, False):
+            told = document(has_keys=has_keys)
+            jsonschema_rs.Draft202012Validator(OPENAPI_31).validate(told)
+            openapi_spec_validator.OpenAPIV31SpecValidator(told).validate()
         for part in parts(DOCUMENT):
             if "schema" in part:
                 jsonschema_rs.meta.validate(part["schema"])
@@ -123,9 +82,13 @@ class TestDocument:
         assert len(set(names)) == len(names)
         linked = [link for part in parts(DOCUMENT) for link in part.get("links", {}).values()]
         assert {link["operationId"] for link in linked} <= set(names)
-        for kind in ("schemas", "responses"):
-            components = DOCUMENT["components"][kind]
-            assert {f"#/components/{kind}/{name}" for name in components} <= set(references)
+        told = {
+            f"#/components/{kind}/{name}"
+            for kind in ("schemas", "responses", "headers")
+            for name in DOCUMENT["components"][kind]
+        }
+        # A method that a path does not take is no operation.
+        assert told - set(references) == {"#/components/responses/Problem405"}
 
     @pytest.mark.parametrize(("method", "path"), OPERATIONS)
     def test_parameters_in_paths(self, method, path):
@@ -149,12 +112,37 @@ class TestDocument:
         told = [part for part in parts(DOCUMENT) if "operationId" in part and "tags" in part]
         told += [part for part in parts(DOCUMENT) if {"name", "in"} <= part.keys()]
         told += DOCUMENT["components"]["responses"].values()
+        answers = [part for part in parts(DOCUMENT) if {"description", "headers"} <= part.keys()]
+        told += [header for answer in answers for header in answer["headers"].values()]
+        told = [resolved(part) for part in told]
         for schema in DOCUMENT["components"]["schemas"].values():
             told += [schema, *schema.get("properties", {}).values()]
         for part in told:
             assert part.get("description", "").endswith("."), part
             assert "``" not in part["description"]
             assert "Attributes:" not in part["description"]
+
+    def test_every_error_of_ours_is_told_of(self):
+        """Each status that an exception of ours has is among the problems."""
+        kinds = [TaskFlowError]
+        for kind in kinds:  # grows as it goes
+            kinds += kind.__subclasses__()
+        statuses = {kind.status for kind in kinds} - {None}
+        told = {int(name.removeprefix("Problem")) for name in DOCUMENT["components"]["responses"]}
+        assert len(statuses) > 10
+        assert statuses <= told
+
+    def test_each_value_is_explained(self):
+        """Enumerations say what each of their values means, in their description, too."""
+        schemas = DOCUMENT["components"]["schemas"]
+        enums = [schema for schema in schemas.values() if "enum" in schema]
+        assert len(enums) >= 5
+        for schema in enums:
+            meanings = schema["x-enumDescriptions"]
+            assert list(meanings) == schema["enum"]
+            for value, meaning in meanings.items():
+                assert f"- `{value}`: {meaning}" in schema["description"]
+                assert meaning.endswith(".")
 
     def test_what_is_read_is_what_is_told(self):
         """The fields that are read of a body are those of the type that the document shows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -39,6 +40,10 @@ class Tasks:
     def execute(self, query: str, *parameters: object) -> psycopg.Cursor:
         """Run any statement."""
         return self._connection.execute(query, parameters)
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """What is run in the block is one transaction."""
+        return self._connection.transaction()
 
     def row(self, task_id: str) -> Row:
         """How the task stands."""

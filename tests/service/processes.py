@@ -218,6 +218,7 @@ def clean_environ(**settings: object) -> dict[str, str]:
         **inherited,
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONWARNINGS": "always::ResourceWarning",
+        "TASKFLOW_LOG_FORMAT": "console",  # with tracebacks as everybody knows them
         **OPEN_ENVIRON,
         **{name: str(value) for name, value in settings.items()},
     }

@@ -36,16 +36,20 @@ class MonitoringContract(StoreContract):
         """By name, with their heartbeats, and for how long they have had what they run."""
         await store.register("a", lease_seconds=60, version="1.2.3", workers=7)
         await store.add([at(FAST), at(FAST), at(FAST)])
-        await store.claim(node, limit=2)
+        claims = await store.claim(node, limit=2)
         busy_since = await store.renew(node)
         first, here = await store.monitoring.nodes(10)
         assert (first.name, first.version, first.workers, first.running) == ("a", "1.2.3", 7, 0)
-        assert first.longest_running_seconds is None
+        assert (first.longest_running_seconds, first.longest_running) == (None, [])
         assert first.expires_at - first.renewed_at == dt.timedelta(seconds=60)
         assert (here.id, here.name, here.version, here.running) == (node, "here", None, 2)
         assert abs(here.renewed_at - busy_since) < dt.timedelta(milliseconds=100)
         assert here.started_at <= here.renewed_at
         assert 0 <= here.longest_running_seconds < 10
+        assert [(one.id, one.host) for one in here.longest_running] == [
+            (claim.task_id, FAST) for claim in claims
+        ]
+        assert here.longest_running[0].seconds == here.longest_running_seconds
         assert first.alive
         assert here.alive
 
@@ -70,6 +74,13 @@ class MonitoringContract(StoreContract):
         for name in "cab":
             await store.register(name, lease_seconds=30)
         assert [one.name for one in await store.monitoring.nodes(2)] == ["a", "b"]
+
+    async def test_secrets_are_shared(self, store):
+        """By their names, and made once."""
+        first, same, other = [await store.shared_secret(name) for name in ("a", "a", "b")]
+        assert first == same
+        assert first != other
+        assert len(first) == len(other) == 32
 
     # Hosts
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import trio
 
-from taskflow.model.monitoring import HISTORY_MINUTES, SAMPLED_TASKS
+from taskflow.model.monitoring import HISTORY_MINUTES, LISTED_TASKS, SAMPLED_TASKS
 from taskflow.settings import Settings
 from taskflow.store import queries
 from taskflow.store.monitoring.base import MOST_RUNNING
@@ -38,14 +38,14 @@ NODE = "01900000-0000-4000-8000-000000000000"
 
 # A row is one page of the table and one of the index at most; a scan of the table takes 8,000.
 MOST_BUFFERS = {
-    "list_nodes": 2 * RUNNING + 50,
+    "list_nodes": 4 * RUNNING + 50,
     "newest_fetched": 4 * SAMPLED_TASKS + 50,
     "running_by_host": 2 * RUNNING + 50,
     "hosts_held": 10,
     "endings_by_minute": 50,
 }
 PARAMETERS = {
-    "list_nodes": {"limit": 1000},
+    "list_nodes": {"limit": 1000, "tasks": LISTED_TASKS},
     "newest_fetched": {"limit": SAMPLED_TASKS},
     "running_by_host": {"limit": MOST_RUNNING},
     "hosts_held": {"limit": 100},

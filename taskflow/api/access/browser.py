@@ -18,17 +18,12 @@ DEFENCES: Final[tuple[RawField, ...]] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 # What a page may read of an answer beside its body.
-_READABLE: Final[tuple[RawField, ...]] = (
+READABLE: Final = ", ".join(
     (
-        b"access-control-expose-headers",
-        b", ".join(
-            (
-                *(b"Content-Disposition", b"ETag", b"Idempotent-Replayed", b"Link", b"Location"),
-                b"Preference-Applied",
-                *(b"RateLimit", b"RateLimit-Policy", b"Retry-After", b"WWW-Authenticate"),
-            )
-        ),
-    ),
+        *("Content-Disposition", "ETag", "Idempotent-Replayed", "Link", "Location"),
+        "Preference-Applied",
+        *("RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate"),
+    )
 )
 PREFLIGHT_SECONDS: Final = 600
 # Of the same site is not enough: all that listens on this machine is of one site.
@@ -93,7 +88,10 @@ class CrossOrigin:
         said = [(b"vary", b"Origin")]
         if (origin := head.fields.get("origin")) in self._origins:
             assert origin is not None
-            said += [(b"access-control-allow-origin", origin.encode("latin-1")), *_READABLE]
+            said += [
+                (b"access-control-allow-origin", origin.encode("latin-1")),
+                (b"access-control-expose-headers", READABLE.encode()),
+            ]
         return said
 
 

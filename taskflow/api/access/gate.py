@@ -32,9 +32,7 @@ class Admission(NamedTuple):
 class Gate:
     """All rules, by the settings, the keys, and the sessions of those who signed in with one."""
 
-    def __init__(
-        self, settings: Settings, keys: Keyring, sessions: Sessions | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, keys: Keyring, sessions: Sessions | None = None) -> None:
         self._hosts: Final = allowed_hosts(
             settings.allowed_hosts, bind=settings.bind, has_keys=bool(keys)
         )

@@ -20,6 +20,8 @@ OPEN_PATHS: Final = frozenset({"/livez", "/readyz"})
 # How one signs in, and what these pages are made of.
 SIGN_IN_PATH: Final = f"{PATH}/sign-in"
 ASSETS_PATH: Final = f"{PATH}/assets/"
+# The description of the API for people; there is another way to it for those who have signed in.
+REFERENCE_PATH: Final = "/docs"
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BEARER: Final = re.compile(r"bearer +(?P<key>[A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 _HOW: Final = "send Authorization: Bearer and a key that this service knows"
@@ -63,7 +65,7 @@ class Access:
         if not self._keys:
             self._check_is_near(head)
             return Caller(None, Role.ADMIN)
-        if is_open_page(head.path):
+        if is_open_page(head.path) or _is_without_key(head):
             return Caller(None, None)
         key = self._key_of_session(head) or self._key_of_bearer(head)
         needed = role_for(head.method)
@@ -116,6 +118,11 @@ def is_page(path: str) -> bool:
 def is_open_page(path: str) -> bool:
     """Whether it is one that those need who have not signed in yet."""
     return path == SIGN_IN_PATH or path.startswith(ASSETS_PATH)
+
+
+def _is_without_key(head: Head) -> bool:
+    """Whether somebody without a key wants to read of the API: led to where people sign in."""
+    return head.path == REFERENCE_PATH and "authorization" not in head.fields
 
 
 def role_for(method: str) -> Role:

@@ -38,14 +38,15 @@ class Sessions:
 
     def key_of(self, cookies: str) -> Key | None:
         """By which key who sends these cookies signed in; ``None`` if by none, or not any more."""
-        value = parse_cookie(cookies).get(COOKIE)
         try:
-            name, fingerprint = self._signer.loads(value or "", max_age=LONGEST_SECONDS)
+            value = parse_cookie(cookies).get(COOKIE, "")
+            name, fingerprint = self._signer.loads(value, max_age=LONGEST_SECONDS)
         except (BadData, ValueError):
             return None
         # A key that was taken out, or replaced under the same name, ends its sessions.
         return next(
-            (key for key in self._keys if (key.name, _fingerprint(key)) == (name, fingerprint)), None
+            (key for key in self._keys if (key.name, _fingerprint(key)) == (name, fingerprint)),
+            None,
         )
 
 

@@ -109,9 +109,7 @@ def _kind_of(attempt: AttemptRecord) -> str:
     return "canceled" if attempt.status in lost else attempt.status.lower()
 
 
-def _column(
-    place: int, columns: int, y: float, height: float
-) -> tuple[float, float, float, float]:
+def _column(place: int, columns: int, y: float, height: float) -> tuple[float, float, float, float]:
     width = WIDTH / columns
     return round(place * width, 1), round(y, 1), round(width - _GAP, 1), round(height, 1)
 
@@ -120,5 +118,5 @@ def _round_up(number: int) -> int:
     """The next number that has one digit and noughts."""
     if number <= 1:
         return 1
-    unit = 10 ** math.floor(math.log10(number))
+    unit: int = 10 ** (len(str(number)) - 1)
     return math.ceil(number / unit) * unit

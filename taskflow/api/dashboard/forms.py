@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from taskflow.api.dashboard.showing import payload_of
-from taskflow.model.errors import Fault
+from taskflow.model.errors import BadRequest, Fault
 from taskflow.model.task import Task
 
 # By the field of the form, where a fault in the document is shown.
@@ -28,6 +29,22 @@ _PLACES: Final[Mapping[str, str]] = {
 }
 _NUMBERS: Final = ("priority", "delay", "max_attempts")
 FIELDS: Final = tuple(_PLACES)
+_MOST_FIELDS: Final = 50
+
+
+def filled_in(body: bytes) -> dict[str, str]:
+    """What a browser sends of a form.
+
+    Raises:
+        BadRequest: No form here has so many fields.
+    """
+    try:
+        pairs = parse_qsl(
+            body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+        )
+    except ValueError:
+        raise BadRequest(f"a form has at most {_MOST_FIELDS} fields") from None
+    return dict(pairs)
 
 
 class FormError(ValueError):
@@ -131,7 +148,9 @@ def _lines(field: str, text: str) -> list[tuple[str, str]]:
     for line in filter(None, map(str.strip, text.splitlines())):
         name, colon, value = line.partition(":")
         if not colon:
-            raise FormError(field, f"each line must be a name, a colon and a value; {line!r} is not")
+            raise FormError(
+                field, f"each line must be a name, a colon and a value; {line!r} is not"
+            )
         pairs.append((name.strip(), value.strip()))
     return pairs
 

@@ -27,10 +27,12 @@ class Viewer(NamedTuple):
 
     Attributes:
         name: That of the key they signed in with; ``None`` where there are no keys.
+        may_read: Whether they are known, where keys are asked for.
         may_write: Whether they may do anything but look.
     """
 
     name: str | None
+    may_read: bool
     may_write: bool
 
 
@@ -56,7 +58,8 @@ def viewer() -> Viewer:
     """Who makes the request."""
     scope = cast("Mapping[str, Any]", request.scope)
     caller: Caller = scope.get(CALLER) or Caller(None, Role.ADMIN)
-    return Viewer(caller.name, caller.role is not None and caller.role >= Role.WRITE)
+    role = caller.role
+    return Viewer(caller.name, role is not None, role is not None and role >= Role.WRITE)
 
 
 def environment() -> Environment:

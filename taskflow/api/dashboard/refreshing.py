@@ -14,6 +14,7 @@ import msgspec
 import trio
 from quart import Response
 
+from taskflow.api.answers import AS_IT_COMES
 from taskflow.api.dashboard.pages import environment
 from taskflow.api.live.feed import Feed
 from taskflow.model.errors import StoreUnavailable
@@ -25,7 +26,7 @@ _BEGINNING: Final = b"retry: 2000\n\n"
 _HEARTBEAT: Final = b": heartbeat\n\n"
 _END: Final = b"event: end\ndata: {}\n\n"
 
-# What a template is made with; ``None`` once there is nothing more to come after it.
+# Gets what a template is made with.
 Look: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
@@ -99,6 +100,6 @@ async def _by_events(feed: Feed, wanted: EventFilter, region: _Region) -> AsyncI
 
 
 def _stream(events: AsyncIterator[bytes]) -> Response:
-    response = Response(events, content_type="text/event-stream")
+    response = Response(events, content_type="text/event-stream", headers=AS_IT_COMES)
     response.timeout = None
     return response

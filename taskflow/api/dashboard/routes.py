@@ -39,9 +39,11 @@ def dashboard_routes(
     submitting.add_routes(routes, store, Intake(store, settings))
     signing_in.add_routes(routes, sessions)
 
-    @routes.get("/")
+    @routes.route("/", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def front_door() -> Response:
-        if "text/html" not in request.headers.get("Accept", ""):
+        is_person = "text/html" in request.headers.get("Accept", "")
+        # Werkzeug takes more for this path than it is.
+        if not is_person or request.method != "GET" or request.scope["path"] != "/":
             raise NotFound
         return pages.see(PATH)
 

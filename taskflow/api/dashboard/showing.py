@@ -15,6 +15,7 @@ from taskflow.model.task import Task
 
 MOST_SHOWN_BYTES: Final = 64 * 2**10
 LONGEST_LINE: Final = 120
+NOTHING: Final = "\N{EN DASH}"
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 _SIZES: Final = ("bytes", "KiB", "MiB", "GiB")
 # What has no shape, or turns the order in which other characters are shown (UAX 9).
@@ -41,14 +42,14 @@ def count(number: float) -> str:
 def percent(share: float | None) -> str:
     """A share of one; small ones are told from none."""
     if share is None:
-        return "–"
+        return NOTHING
     return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"  # noqa: PLR2004 - a tenth
 
 
 def seconds(value: float | None) -> str:
     """How long something takes, by its two greatest units."""
     if value is None:
-        return "–"
+        return NOTHING
     if value < 1:
         return f"{value * 1000:.0f} ms"
     if value < 60:  # noqa: PLR2004 - a minute
@@ -64,7 +65,7 @@ def seconds(value: float | None) -> str:
 
 def milliseconds(value: float | None) -> str:
     """The same of milliseconds."""
-    return "–" if value is None else seconds(value / 1000)
+    return NOTHING if value is None else seconds(value / 1000)
 
 
 def size(number: int) -> str:
@@ -79,7 +80,7 @@ def size(number: int) -> str:
 
 def moment(value: dt.datetime | None) -> str:
     """A point in time, to the second."""
-    return "–" if value is None else f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}"
+    return NOTHING if value is None else f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def iso(value: dt.datetime) -> str:
@@ -102,7 +103,9 @@ def payload_of(task: Task) -> dict[str, Any]:
     document = bytes(task.payload)
     if document.startswith(b"{"):
         fields: dict[str, msgspec.Raw] = msgspec.json.decode(document, type=dict[str, msgspec.Raw])
-        read = {name: msgspec.json.decode(value) for name, value in fields.items() if name != "body"}
+        read = {
+            name: msgspec.json.decode(value) for name, value in fields.items() if name != "body"
+        }
         method = read.get("method") or ("POST" if _has_body(fields) else "GET")
         return {**read, "method": method, "body": fields.get("body")}
     if document.startswith(b'"'):

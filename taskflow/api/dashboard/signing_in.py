@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
-
 from quart import Blueprint, Response, request
 
 from taskflow.api.access.roles import SIGN_IN_PATH, is_page
 from taskflow.api.access.sessions import COOKIE, LONGEST_SECONDS, PATH, Sessions
 from taskflow.api.bodies import read_body
+from taskflow.api.dashboard.forms import filled_in
 from taskflow.api.dashboard.pages import page, see
 
 
@@ -23,11 +22,11 @@ def add_routes(routes: Blueprint, sessions: Sessions | None) -> None:
 
     @routes.post(SIGN_IN_PATH)
     async def signed_in() -> Response:
-        form = parse_qs((await read_body()).decode("utf-8", "replace"), max_num_fields=10)
-        wanted = _next_of(form.get("next", [""])[0])
+        form = filled_in(await read_body())
+        wanted = _next_of(form.get("next", ""))
         if sessions is None:
             return see(PATH)
-        value = sessions.begin(form.get("key", [""])[0].strip())
+        value = sessions.begin(form.get("key", "").strip())
         if value is None:
             return await page("sign_in.html", status=403, next=wanted, error=True)
         response = see(wanted)
@@ -52,8 +51,8 @@ def add_routes(routes: Blueprint, sessions: Sessions | None) -> None:
 
 def _next_of(address: str) -> str:
     """Where to go then: a page of ours, whatever was asked for."""
-    path = address.partition("?")[0]
-    return address if is_page(path) and path.isprintable() and "\\" not in path else PATH
+    is_line = address.isascii() and address.isprintable()
+    return address if is_line and is_page(address.partition("?")[0]) else PATH
 
 
 def _is_by_tls() -> bool:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from urllib.parse import parse_qsl
 
 from quart import Blueprint, Response, request
 
 from taskflow.api.access.sessions import PATH
 from taskflow.api.bodies import read_body
-from taskflow.api.dashboard.forms import FIELDS, FormError, document_of, faults_by_field, form_of
+from taskflow.api.dashboard.forms import (
+    FormError,
+    document_of,
+    faults_by_field,
+    filled_in,
+    form_of,
+)
 from taskflow.api.dashboard.pages import page, see
 from taskflow.api.intake import Intake
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.page import task_id_of
+from taskflow.api.traced import adding
 from taskflow.model.errors import RequestError, TooManyRequests, Unprocessable
 from taskflow.store.base import TaskStore
-
-_MOST_FIELDS = 2 * len(FIELDS)
 
 
 def add_routes(routes: Blueprint, store: TaskStore, intake: Intake) -> None:
@@ -34,11 +38,11 @@ def add_routes(routes: Blueprint, store: TaskStore, intake: Intake) -> None:
 
     @routes.post(f"{PATH}/submit")
     async def submit() -> Response:
-        text = (await read_body()).decode("utf-8", "replace")
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
-        filled = {name: value for name, value in pairs if name in FIELDS}
+        filled = filled_in(await read_body())
         try:
-            added = await intake.add([intake.read(document_of(filled), {})])
+            with adding() as trace:
+                added = await intake.add([intake.read(document_of(filled), trace.fields)])
+                trace.added(added.tasks)
         except FormError as error:
             return await _again(filled, {error.field: str(error)})
         except Unprocessable as error:

@@ -89,9 +89,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
         return see(f"{PATH}/tasks")
 
 
-async def _moved(
-    task_id: str, move: Callable[[uuid.UUID], Awaitable[Task | None]]
-) -> Response:
+async def _moved(task_id: str, move: Callable[[uuid.UUID], Awaitable[Task | None]]) -> Response:
     await read_body()
     try:
         with store_in_time():
@@ -122,9 +120,7 @@ async def _look(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
         "task": task,
         "payload": payload,
         "sent": None if sent is None else _shown(showing.pretty(bytes(sent))),
-        "attempts": list(
-            zip(attempts, charts.timeline(task, attempts, time.time()), strict=True)
-        ),
+        "attempts": list(zip(attempts, charts.timeline(task, attempts, time.time()), strict=True)),
         "result": result,
         "body": _body_of(result) if result else None,
         "curl_of_task": showing.curl_of_task(task, url),

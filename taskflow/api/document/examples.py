@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from taskflow.model.event import TaskEvent
-from taskflow.model.flow import HostLimits, Rate
+from taskflow.model.flow import HostHold, HostLimits, Rate
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.outcome import ErrorType, Response
 from taskflow.model.queue import Queue
 from taskflow.model.shown_schedule import Missed, Schedule
@@ -109,4 +110,35 @@ STATISTICS: Final = TaskStatistics(
     queues=[queue_of(DEFAULT_QUEUE, _LINES, 1.204)],
     total=total_of(_LINES, 1.204),
     is_complete=True,
+)
+
+MINUTE: Final = Minute(
+    at=_CREATED.replace(second=0, microsecond=0),
+    ended={TaskStatus.COMPLETED: 1250, TaskStatus.FAILED: 3, TaskStatus.CANCELED: 0},
+)
+NODE: Final = NodeRecord(
+    id=uuid.UUID("5f0c8b1e-9a47-4c1d-8f4e-2f3e1d0c9b8a"),
+    name="worker-1:4711",
+    version="0.1.0",
+    workers=5,
+    started_at=_CREATED,
+    renewed_at=_STARTED,
+    expires_at=_STARTED + dt.timedelta(seconds=15),
+    alive=True,
+    running=2,
+    longest_running_seconds=1.25,
+    longest_running=[
+        RunningTask(id=TASK_ID, host="example.com", seconds=1.25),
+        RunningTask(id=CALLBACK_ID, host="example.net", seconds=0.31),
+    ],
+)
+HOST: Final = HostRecord(
+    host="example.com",
+    fetched=250,
+    failed=20,
+    median_ms=84.2,
+    slowest_ms=4987.1,
+    running=1,
+    longest_running_seconds=0.31,
+    held=HostHold(until=_FINISHED, why="http error: status: 503 Service Unavailable"),
 )

@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
 
 import msgspec
-from msgspec import UNSET
 from quart import Blueprint, Response
 
-from taskflow import __version__
 from taskflow.api import problems
+from taskflow.api.access.roles import role_for
+from taskflow.api.document.about import INFO, KEY, TAGS
 from taskflow.api.document.operations import OPERATIONS
+from taskflow.api.document.operations.headers import (
+    ON_ANSWERS_TO_POST,
+    ON_EVERY_ANSWER,
+    SHARED,
+)
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parts import Answer, Callback, Content, Parameter
 from taskflow.api.document.operations.problems import PROBLEMS, ProblemText
-from taskflow.api.document.operations.task_fields import TaskFields
-from taskflow.api.intake import Added, Refused, Summary
-from taskflow.api.listing import Broken
-from taskflow.api.many_by_hand import ManyMoved
-from taskflow.api.reading.many import FILTERS, ManyRequest
-from taskflow.api.reading.new_task import TaskRequest
-from taskflow.api.reading.queue import HostLimitsRequest, QueueRequest, RateRequest
-from taskflow.api.reading.schedule import ScheduleRequest, TaskTemplate
-from taskflow.model import outcome
-from taskflow.model.errors import Fault
-from taskflow.model.event import TaskEvent
-from taskflow.model.flow import Hold, HostLimits, Rate
-from taskflow.model.options import Backoff
-from taskflow.model.queue import Queue
-from taskflow.model.request import RequestPayload
-from taskflow.model.shown_schedule import Schedule
-from taskflow.model.statistics import (
-    Ended,
-    QueueStatistics,
-    TaskStatistics,
-    TotalStatistics,
-)
-from taskflow.model.task import AttemptRecord, Task
-
-Json: TypeAlias = dict[str, Any]
-
-_SENT: Final = (
-    *(TaskRequest, RequestPayload, Backoff, ManyRequest),
-    *(QueueRequest, HostLimitsRequest, RateRequest),
-    *(TaskTemplate, ScheduleRequest),
-)
-_SHOWN: Final = (
-    *(Task, TaskFields, TaskEvent, AttemptRecord, outcome.Response, problems.Problem, Fault),
-    *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
-    *(Queue, HostLimits, Rate, Hold),
-    *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
-)
-_SCHEMAS: Final = "#/components/schemas/{name}"
+from taskflow.api.document.schemas import Json, plain, schema_of, schemas, told_of
 
 
 def openapi_routes(*, has_keys: bool) -> Blueprint:
@@ -74,28 +39,20 @@ def document(*, has_keys: bool) -> Json:
     """The whole document, of a service that asks for keys or of one that does not."""
     paths: dict[str, Json] = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+        told = _operation(operation, has_keys=has_keys)
+        paths.setdefault(operation.path, {})[operation.method] = told
     return {
         "openapi": "3.1.0",
-        "info": _info(),
-        "tags": [
-            {"name": "tasks", "description": "Hand in URLs, read what became of them."},
-            {"name": "queues", "description": "Pace what goes out."},
-            {"name": "schedules", "description": "Have tasks handed in by the clock."},
-            {"name": "events", "description": "Watch tasks as they go."},
-            {"name": "health", "description": "For those who watch over the service."},
-        ],
+        "info": INFO,
+        "servers": [{"url": "/", "description": "The service that this document comes from."}],
+        "tags": TAGS,
+        "externalDocs": {"url": "/docs", "description": "This document as a page."},
         "paths": paths,
         "security": [{"key": []}] if has_keys else [],
         "components": {
-            "securitySchemes": {
-                "key": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "Made by `taskflow key new`.",
-                }
-            },
-            "schemas": _components(),
+            "securitySchemes": {"key": KEY},
+            "schemas": schemas(),
+            "headers": {field.name: _header(field) for field in SHARED},
             "responses": {
                 _name_of(status): _problem(status, text) for status, text in PROBLEMS.items()
             },
@@ -103,20 +60,7 @@ def document(*, has_keys: bool) -> Json:
     }
 
 
-def _info() -> Json:
-    return {
-        "title": "TaskFlow",
-        "version": __version__,
-        "summary": "A self-hosted HTTP task queue.",
-        "description": "Hand in a URL and get an id back; TaskFlow fetches the URL in the "
-        "background and keeps the outcome. Errors are `application/problem+json` (RFC 9457). A "
-        "path that is not here answers with 404; a method that a path does not take with 405, and "
-        "with those that it takes in `Allow`. Where GET is taken, so is HEAD.",
-        "license": {"name": "MIT", "identifier": "MIT"},
-    }
-
-
-def _operation(operation: Operation) -> Json:
+def _operation(operation: Operation, *, has_keys: bool) -> Json:
     told: Json = {
         "operationId": operation.name,
         "tags": [operation.group],
@@ -131,6 +75,8 @@ def _operation(operation: Operation) -> Json:
     }
     if operation.is_open:
         told["security"] = []
+    elif has_keys:
+        told["security"] = [{"key": [str(role_for(operation.method.upper()))]}]
     if operation.body is not None:
         told["requestBody"] = _body(operation)
     if operation.callback is not None:
@@ -139,13 +85,13 @@ def _operation(operation: Operation) -> Json:
 
 
 def _callbacks(callback: Callback) -> Json:
-    content = {"schema": _schema(callback.kind), "example": _plain(callback.example)}
+    content = {"schema": schema_of(callback.kind), "example": plain(callback.example)}
     post = {
         "summary": "A task came to its end",
         "description": callback.description,
         "security": [],
         "parameters": [
-            _parameter(one, "header", _schema(one.kind), is_required=one.is_required)
+            _parameter(one, "header", schema_of(one.kind), is_required=one.is_required)
             for one in callback.fields
         ],
         "requestBody": {"required": True, "content": {"application/json": content}},
@@ -159,7 +105,7 @@ def _callbacks(callback: Callback) -> Json:
 
 def _path_parameters(operation: Operation) -> list[Json]:
     return [
-        _parameter(one, "path", _schema(one.kind), is_required=True)
+        _parameter(one, "path", schema_of(one.kind), is_required=True)
         for one in operation.path_parameters
     ]
 
@@ -168,7 +114,7 @@ def _query(operation: Operation) -> list[Json]:
     """The fields of the query's type; all of them may be left out."""
     if operation.query is None:
         return []
-    _, meanings = _told_of(operation.query)
+    _, meanings = told_of(operation.query)
     told = []
     for field in msgspec.structs.fields(operation.query):
         example = operation.query_examples[field.name]
@@ -182,7 +128,8 @@ def _query(operation: Operation) -> list[Json]:
 
 def _fields(operation: Operation) -> list[Json]:
     return [
-        _parameter(one, "header", _schema(one.kind), is_required=False) for one in operation.fields
+        _parameter(one, "header", schema_of(one.kind), is_required=False)
+        for one in operation.fields
     ]
 
 
@@ -193,13 +140,13 @@ def _parameter(parameter: Parameter, place: str, schema: Json, *, is_required: b
         "description": parameter.description,
         "required": is_required,
         "schema": schema,
-        "example": _plain(parameter.example),
+        "example": plain(parameter.example),
     }
 
 
 def _field_schema(field: msgspec.structs.FieldInfo) -> Json:
     """Of a field that may be left out: ``None`` says that it is, and cannot be written."""
-    schema = _schema(field.type)
+    schema = schema_of(field.type)
     if field.default is not None:
         return schema | {"default": field.default}
     [said] = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
@@ -208,7 +155,7 @@ def _field_schema(field: msgspec.structs.FieldInfo) -> Json:
 
 def _body(operation: Operation) -> Json:
     examples = {name: {"value": value} for name, value in operation.body_examples.items()}
-    content = {"schema": _schema(operation.body), "examples": examples}
+    content = {"schema": schema_of(operation.body), "examples": examples}
     return {
         "description": "JSON in UTF-8, whatever `Content-Type` says.",
         "required": True,
@@ -221,7 +168,7 @@ def _also(contents: Iterable[Content]) -> Json:
     return {
         one.media_type: {
             "schema": {"type": "string"},
-            "x-itemSchema": {"anyOf": [_schema(kind) for kind in one.kinds]},
+            "x-itemSchema": {"anyOf": [schema_of(kind) for kind in one.kinds]},
             "example": one.example,
         }
         for one in contents
@@ -230,22 +177,22 @@ def _also(contents: Iterable[Content]) -> Json:
 
 def _responses(operation: Operation) -> Json:
     answers = (operation.answer, *operation.others)
-    told = {str(answer.status.value): _answer(answer) for answer in answers}
+    always = (*ON_EVERY_ANSWER, *(ON_ANSWERS_TO_POST if operation.method == "post" else ()))
+    told = {str(answer.status.value): _answer(answer, always) for answer in answers}
     for status in operation.all_problems():
         told[str(status.value)] = {"$ref": f"#/components/responses/{_name_of(status)}"}
     return told
 
 
-def _answer(answer: Answer) -> Json:
+def _answer(answer: Answer, always: Iterable[Parameter]) -> Json:
     told: Json = {"description": answer.description}
     contents = _also(answer.also)
     if answer.kind is not None:
-        content = {"schema": _answer_schema(answer), "example": _plain(answer.example)}
+        content = {"schema": _answer_schema(answer), "example": plain(answer.example)}
         contents = {answer.media_type: content, **contents}
     if contents:
         told["content"] = contents
-    if answer.fields:
-        told["headers"] = _head(answer.fields)
+    told["headers"] = _head((*answer.fields, *always))
     if answer.links:
         told["links"] = {
             name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
@@ -256,20 +203,21 @@ def _answer(answer: Answer) -> Json:
 
 def _answer_schema(answer: Answer) -> Json:
     if answer.picked_kind is None:
-        return _schema(answer.kind)
-    return {"anyOf": [_schema(answer.kind), _schema(answer.picked_kind)]}
+        return schema_of(answer.kind)
+    return {"anyOf": [schema_of(answer.kind), schema_of(answer.picked_kind)]}
 
 
 def _problem(status: HTTPStatus, text: ProblemText) -> Json:
-    example = problems.Problem("about:blank", status.phrase, status.value, text.detail)
-    content = {"schema": _schema(problems.Problem), "example": _plain(example)}
-    told: Json = {
+    examples = {
+        name: {"value": plain(problems.document(status, said.detail, said.errors))}
+        for name, said in text.examples.items()
+    }
+    content = {"schema": schema_of(problems.Problem), "examples": examples}
+    return {
         "description": text.description,
         "content": {problems.MEDIA_TYPE: content},
+        "headers": _head((*text.fields, *ON_EVERY_ANSWER, *ON_ANSWERS_TO_POST)),
     }
-    if text.fields:
-        told["headers"] = _head(text.fields)
-    return told
 
 
 def _name_of(status: HTTPStatus) -> str:
@@ -277,90 +225,19 @@ def _name_of(status: HTTPStatus) -> str:
 
 
 def _head(fields: Iterable[Parameter]) -> Json:
+    """Fields of the head of an answer; those that are shared by reference."""
     return {
-        field.name: {
-            "description": field.description,
-            "required": field.is_required,
-            "schema": _schema(field.kind),
-            "example": _plain(field.example),
-        }
+        field.name: {"$ref": f"#/components/headers/{field.name}"}
+        if field in SHARED
+        else _header(field)
         for field in fields
     }
 
 
-def _schema(kind: Any) -> Json:
-    """Of a type, with named ones by reference."""
-    [schema], _ = msgspec.json.schema_components([kind], ref_template=_SCHEMAS)
-    return schema
-
-
-def _components() -> Json:
-    """The named types, with the meanings of their fields."""
-    _, components = msgspec.json.schema_components((*_SENT, *_SHOWN), ref_template=_SCHEMAS)
-    for schema in components.values():
-        schema["description"] = _prose(schema["description"])
-    for kind in (*_SENT, *_SHOWN):
-        _explain(components[kind.__name__], kind)
-    for kind in _SHOWN:
-        _make_whole(components[kind.__name__], kind)
-    _forbid_both(components["TaskRequest"], "run_at", "delay")
-    _demand_one(components["ManyRequest"], FILTERS, "all")
-    _forbid_both(components["ScheduleRequest"], "cron", "start_at")
-    components["ScheduleRequest"]["oneOf"] = [
-        {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
-        for name in ("cron", "every")
-    ]
-    for name in ("Task", "TaskFields"):  # to stores a result is text
-        components[name]["properties"]["result"] |= {
-            "anyOf": [_schema(outcome.Response), {"type": "null"}]
-        }
-    return components
-
-
-def _explain(schema: Json, kind: type) -> None:
-    schema["description"], meanings = _told_of(kind)
-    for name, meaning in meanings.items():
-        schema["properties"][name]["description"] = meaning
-
-
-def _forbid_both(schema: Json, one: str, other: str) -> None:
-    """Two fields must not be given together; null is as if it was not given."""
-    properties = {name: {"not": {"type": "null"}} for name in (one, other)}
-    schema["not"] = {"required": [one, other], "properties": properties}
-
-
-def _demand_one(schema: Json, names: Iterable[str], flag: str) -> None:
-    """One of the fields must be given, or the flag be true."""
-    schema["anyOf"] = [
-        *({"required": [name]} for name in names),
-        {"required": [flag], "properties": {flag: {"const": True}}},
-    ]
-
-
-def _make_whole(schema: Json, kind: type) -> None:
-    """What is shown has all its fields but those that can be unset, with whatever value."""
-    schema["required"] = [
-        field.encode_name for field in msgspec.structs.fields(kind) if field.default is not UNSET
-    ]
-    for field in schema["properties"].values():
-        field.pop("default", None)
-        if {} in field.get("anyOf", ()):  # any JSON, or something that is JSON too
-            del field["anyOf"]
-
-
-def _told_of(kind: type) -> tuple[str, dict[str, str]]:
-    """What a class says of itself and of its attributes in its docstring."""
-    text, _, attributes = (inspect.getdoc(kind) or "").partition("\n\nAttributes:\n")
-    # Each begins at an indentation of four; its further lines are indented by more.
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
-    return _prose(text), {name: _prose(meaning) for name, meaning in entries}
-
-
-def _prose(text: str) -> str:
-    """A docstring's text as Markdown, in the words of JSON."""
-    return re.sub(r"\s+", " ", text).replace("``None``", "null").replace("``", "`")
-
-
-def _plain(value: object) -> Any:
-    """A value as it looks when it was sent."""
-    return msgspec.json.decode(msgspec.json.encode(value))
+def _header(field: Parameter) -> Json:
+    return {
+        "description": field.description,
+        "required": field.is_required,
+        "schema": schema_of(field.kind),
+        "example": plain(field.example),
+    }

@@ -12,7 +12,7 @@ import trio
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
-from taskflow.api.answers import no_content
+from taskflow.api.answers import AS_IT_COMES, no_content
 from taskflow.api.live.feed import BATCH, Feed, Watcher
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.page import task_id_of
@@ -129,10 +129,10 @@ def _last_event_id() -> int | None:
 
 def _streamed(events: AsyncIterator[bytes]) -> Response:
     if request.method == "HEAD":
-        response = Response(b"", content_type=MEDIA_TYPE)
+        response = Response(b"", content_type=MEDIA_TYPE, headers=AS_IT_COMES)
         del response.headers["Content-Length"]
         return response
-    response = Response(events, content_type=MEDIA_TYPE)
+    response = Response(events, content_type=MEDIA_TYPE, headers=AS_IT_COMES)
     response.timeout = None  # who does not read is dropped in its own way
     return response
 

@@ -27,11 +27,11 @@ FIELDS: Final = ("queue", "attempt", "max_attempts", "error_type", "error", "wai
 _COLUMNS: Final = (
     Column("ID"),
     Column("STATUS"),
-    Column("QUEUE", may_shrink=True, may_go=True),
+    Column("QUEUE", may_shrink=True, goes=2),
     Column("CREATED"),
-    Column("ATTEMPT", may_go=True),
-    Column("URL", may_shrink=True),
-    Column("ERROR", may_shrink=True),
+    Column("ATTEMPT", goes=3),
+    Column("URL", may_shrink=True, least=16),
+    Column("ERROR", may_shrink=True, least=12, goes=1),
 )
 
 

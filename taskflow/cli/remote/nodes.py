@@ -21,7 +21,7 @@ _NODES: Final = (
     Column("WORKERS", is_number=True),
     Column("RUNNING", is_number=True),
     Column("LONGEST", is_number=True),
-    Column("STARTED", may_go=True),
+    Column("STARTED", goes=1),
     Column("HEARTBEAT"),
 )
 _HOSTS: Final = (

@@ -30,7 +30,7 @@ _COLUMNS: Final = (
     Column("WHEN", may_shrink=True),
     Column("STATE"),
     Column("NEXT"),
-    Column("LAST", may_go=True),
+    Column("LAST", goes=1),
     Column("STATUS"),
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, a schedule a line.")

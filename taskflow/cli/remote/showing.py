@@ -28,7 +28,7 @@ _COLUMNS: Final = (
     Column("STARTED"),
     Column("TOOK", is_number=True),
     Column("ANSWER", is_number=True),
-    Column("NODE", may_shrink=True, may_go=True),
+    Column("NODE", may_shrink=True, goes=1),
     Column("ERROR", may_shrink=True),
 )
 

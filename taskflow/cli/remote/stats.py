@@ -26,9 +26,9 @@ from taskflow.model.task import TaskStatus
 _COLUMNS: Final = (
     Column("QUEUE", may_shrink=True),
     *(Column(str(status), is_number=True) for status in TaskStatus),
-    Column("OLDEST WAITS", is_number=True, may_go=True),
-    Column("COMPLETED/MIN", is_number=True, may_go=True),
-    Column("FAILED/MIN", is_number=True, may_go=True),
+    Column("OLDEST WAITS", is_number=True, goes=1),
+    Column("COMPLETED/MIN", is_number=True, goes=1),
+    Column("FAILED/MIN", is_number=True, goes=1),
 )
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _TOTAL: Final = "all"

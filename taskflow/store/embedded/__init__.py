@@ -26,7 +26,7 @@ import math
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import platformdirs
@@ -179,9 +179,10 @@ class Seat:
 
     def _stop(self, patience: Patience) -> None:
         # If that takes too long it goes on by itself, and the next start waits for it.
-        late: dict[str, Any] = {} if self._cluster.stop(patience) else {"still_closing": True}
+        is_closed = self._cluster.stop(patience)
         data = str(self._cluster.data_dir)
-        telemetry.emit(Event.POSTGRES_STOPPED, data=data, version=self._version, **late)
+        event = Event.POSTGRES_STOPPED if is_closed else Event.POSTGRES_STOPS
+        telemetry.emit(event, data=data, version=self._version)
 
 
 def _join(

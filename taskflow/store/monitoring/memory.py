@@ -12,11 +12,13 @@ import msgspec
 import trio
 
 from taskflow.model.monitoring import (
+    LISTED_TASKS,
     SAMPLED_TASKS,
     FetchedTask,
     HostRecord,
     Minute,
     NodeRecord,
+    RunningTask,
     RunningTasks,
     hosts_of,
     minutes_of,
@@ -40,6 +42,7 @@ class MemoryNode(msgspec.Struct):
 class InHand(msgspec.Struct, frozen=True):
     """A task that runs: under which node, where it goes, and since when."""
 
+    task_id: uuid.UUID
     node_id: uuid.UUID
     host: str
     started_at: dt.datetime
@@ -86,7 +89,7 @@ class MemoryMonitoring(MonitoringStore):
         for one in self._in_hand():
             by_host.setdefault(one.host, []).append(one)
         running = {
-            host: RunningTasks(len(ones), self._longest(ones) or 0.0)
+            host: RunningTasks(len(ones), max(map(self._seconds, ones)))
             for host, ones in by_host.items()
         }
         return hosts_of(fetched, running, held, limit=limit)
@@ -98,8 +101,8 @@ class MemoryMonitoring(MonitoringStore):
     def _node_of(self, node_id: uuid.UUID, node: MemoryNode) -> NodeRecord:
         seconds_left = node.expires_at - trio.current_time()
         expires_at = self._now() + dt.timedelta(seconds=seconds_left)
-        running = [one for one in self._in_hand() if one.node_id == node_id]
-        longest = self._longest(running)
+        held = [one for one in self._in_hand() if one.node_id == node_id]
+        longest = sorted(held, key=lambda one: (one.started_at, one.task_id))[:LISTED_TASKS]
         return NodeRecord(
             id=node_id,
             name=node.name,
@@ -109,10 +112,13 @@ class MemoryMonitoring(MonitoringStore):
             renewed_at=expires_at - dt.timedelta(seconds=node.lease_seconds),
             expires_at=expires_at,
             alive=seconds_left > 0,
-            running=len(running),
-            longest_running_seconds=None if longest is None else round(longest, 3),
+            running=len(held),
+            longest_running_seconds=self._seconds(longest[0]) if longest else None,
+            longest_running=[
+                RunningTask(id=one.task_id, host=one.host, seconds=self._seconds(one))
+                for one in longest
+            ],
         )
 
-    def _longest(self, running: Iterable[InHand]) -> float | None:
-        first = min((one.started_at for one in running), default=None)
-        return None if first is None else (self._now() - first).total_seconds()
+    def _seconds(self, one: InHand) -> float:
+        return round((self._now() - one.started_at).total_seconds(), 3)

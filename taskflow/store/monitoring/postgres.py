@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
+
+import msgspec
 
 from taskflow.model.flow import HostHold
 from taskflow.model.monitoring import (
     HISTORY_MINUTES,
+    LISTED_TASKS,
     SAMPLED_TASKS,
     FetchedTask,
     HostRecord,
     Minute,
     NodeRecord,
+    RunningTask,
     RunningTasks,
     hosts_of,
     minutes_of,
@@ -20,6 +25,8 @@ from taskflow.model.task import TaskStatus
 from taskflow.store.database import Connection, Database
 from taskflow.store.monitoring.base import MOST_RUNNING, MonitoringStore
 from taskflow.store.rows import Row
+
+_RUNNING_TASK: Final = msgspec.json.Decoder(RunningTask)
 
 
 class PostgresMonitoring(MonitoringStore):
@@ -36,7 +43,9 @@ class PostgresMonitoring(MonitoringStore):
 
     async def nodes(self, limit: int) -> list[NodeRecord]:
         rows = await self._database.run(
-            lambda connection: self._execute(connection, "list_nodes", {"limit": limit})
+            lambda connection: self._execute(
+                connection, "list_nodes", {"limit": limit, "tasks": LISTED_TASKS}
+            )
         )
         return [_node_of(row) for row in rows]
 
@@ -75,7 +84,8 @@ class PostgresMonitoring(MonitoringStore):
 
 
 def _node_of(row: Row) -> NodeRecord:
-    node_id, name, version, workers, started, renewed, expires, is_alive, running, longest = row
+    node_id, name, version, workers, started, renewed, expires, is_alive, running, texts = row
+    longest = [_RUNNING_TASK.decode(text) for text in texts]
     return NodeRecord(
         id=node_id,
         name=name,
@@ -86,5 +96,6 @@ def _node_of(row: Row) -> NodeRecord:
         expires_at=expires,
         alive=is_alive,
         running=running,
-        longest_running_seconds=longest and round(longest, 3),
+        longest_running_seconds=longest[0].seconds if longest else None,
+        longest_running=longest,
     )

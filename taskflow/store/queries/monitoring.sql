@@ -4,11 +4,14 @@
 -- What a node has in hand is bounded, and has an index of its own.
 SELECT n.id, n.name, n.version, n.workers, n.started_at,
        n.expires_at - make_interval(secs => n.lease_seconds), n.expires_at, n.expires_at > now(),
-       held.count, extract(epoch FROM now() - held.first)::float8
-FROM taskflow_nodes AS n CROSS JOIN LATERAL (
-    SELECT count(*) AS count, min(t.started_at) AS first FROM taskflow_tasks AS t
-    WHERE t.status = 'RUNNING' AND t.node_id = n.id
-) AS held
+       (SELECT count(*) FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id),
+       ARRAY(
+           SELECT json_build_object('id', t.id, 'host', t.authority, 'seconds',
+                                    round(extract(epoch FROM now() - t.started_at), 3))
+           FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id
+           ORDER BY t.started_at, t.id LIMIT %(tasks)s
+       )::text[]
+FROM taskflow_nodes AS n
 ORDER BY n.name COLLATE "C", n.started_at LIMIT %(limit)s
 
 -- name: newest_fetched

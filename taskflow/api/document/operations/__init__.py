@@ -12,6 +12,7 @@ from typing import Final
 from taskflow.api.document.operations.events import EVENT_STREAMS
 from taskflow.api.document.operations.health import HEALTH
 from taskflow.api.document.operations.many_tasks import MANY_TASKS
+from taskflow.api.document.operations.monitoring import MONITORING
 from taskflow.api.document.operations.new_tasks import NEW_TASKS
 from taskflow.api.document.operations.one_task import ONE_TASK, SHOW_TASK
 from taskflow.api.document.operations.queues import QUEUES
@@ -26,6 +27,7 @@ OPERATIONS: Final = (
     *ONE_TASK,
     *QUEUES,
     *STATISTICS_OF_TASKS,
+    *MONITORING,
     *SCHEDULES,
     *HEALTH,
 )

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from taskflow.api.document.examples import ENDED_EVENT
+from taskflow.api.document.operations.headers import X_ACCEL_BUFFERING
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parameters import ID_IN_PATH
 from taskflow.api.document.operations.parts import Answer, Content, Parameter
@@ -32,6 +33,7 @@ EVENTS: Final = Answer(
             f"id: 7\ndata: {msgspec.json.encode(ENDED_EVENT).decode()}\n\n",
         ),
     ),
+    fields=(msgspec.structs.replace(X_ACCEL_BUFFERING, is_required=True),),
 )
 
 EVENT_STREAMS: Final = (

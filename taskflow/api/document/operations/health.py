@@ -6,17 +6,12 @@ from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parts import Answer
+from taskflow.api.document.operations.parts import Answer, Parameter
 
 _HEALTHY: Final = "ok\n"
-# What a POST that asks for no body may be answered with.
-_BY_HAND: Final = (
-    HTTPStatus.NOT_FOUND,
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.SERVICE_UNAVAILABLE,
+
+_REFERRER_POLICY: Final = Parameter(
+    "Referrer-Policy", "Nobody else is told of this page.", str, "same-origin", is_required=True
 )
 
 HEALTH: Final = (
@@ -55,13 +50,43 @@ HEALTH: Final = (
         method="get",
         path="/openapi.json",
         name="describe",
-        group="health",
+        group="document",
         summary="This document",
         description="Made at the start from the types that requests are validated by.",
         answer=Answer(
             description="OpenAPI 3.1.",
             kind=dict[str, Any],
             example={"openapi": "3.1.0", "info": {"title": "TaskFlow", "version": "0.1.0"}},
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/docs",
+        name="readDocument",
+        group="document",
+        summary="This document as a page",
+        description="For people, in a browser; it needs no scripts. Who comes without a key where "
+        "keys are asked for is led to the same page for those who have signed in.",
+        answer=Answer(
+            description="The page.",
+            kind=str,
+            example="<!doctype html>\n<title>API · TaskFlow</title>\n",
+            media_type="text/html",
+            fields=(_REFERRER_POLICY,),
+        ),
+        others=(
+            Answer(
+                status=HTTPStatus.SEE_OTHER,
+                description="There is no key: to be signed in with first.",
+                kind=str,
+                example="",
+                media_type="text/html",
+                fields=(
+                    Parameter(
+                        "Location", "Where people read it.", str, "/ui/docs", is_required=True
+                    ),
+                ),
+            ),
         ),
     ),
 )

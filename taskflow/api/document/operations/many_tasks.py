@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from taskflow.api.document.examples import COMPLETED, TASK_ID
+from taskflow.api.document.operations.headers import X_ACCEL_BUFFERING
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parts import Answer, Content, Parameter
 from taskflow.api.document.operations.task_fields import TaskFields
@@ -84,6 +85,7 @@ MANY_TASKS: Final = (
                     str,
                     f'</tasks?limit=20&cursor={cursor_of(TASK_ID)}>; rel="next"',
                 ),
+                X_ACCEL_BUFFERING,
             ),
         ),
         problems=(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),

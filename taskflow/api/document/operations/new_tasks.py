@@ -7,8 +7,9 @@ from http import HTTPStatus
 from typing import Final, Literal
 
 from taskflow.api.document.examples import CALLBACK_ID, COMPLETED, PENDING, TASK_ID, TOLD, URL
+from taskflow.api.document.operations.headers import PREFERENCE_APPLIED, X_ACCEL_BUFFERING
 from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parameters import PREFER, PREFERENCE_APPLIED
+from taskflow.api.document.operations.parameters import PREFER
 from taskflow.api.document.operations.parts import Answer, Callback, Content, Parameter
 from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.reading.accept import LINES
@@ -26,9 +27,19 @@ IDEMPOTENCY_KEY: Final = Parameter(
 )
 TRACEPARENT: Final = Parameter(
     "traceparent",
-    "W3C Trace Context, handed on to the target; so is `tracestate`.",
+    "W3C Trace Context, handed on to the target.",
     str,
     "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+)
+
+TRACESTATE: Final = Parameter(
+    "tracestate",
+    "The same of those who made the trace; handed on with `traceparent`.",
+    str,
+    "congo=t61rcWkgMzE",
+)
+_LOCATION: Final = Parameter(
+    "Location", "Where the task is, if it is one.", str, f"/tasks/{TASK_ID}"
 )
 
 NEW_TASKS: Final = (
@@ -42,7 +53,7 @@ NEW_TASKS: Final = (
         "asked to. From then on the task comes to its end, whatever is killed. An array of tasks "
         "is kept as a whole or not at all. A stream of them, one to a line, is kept as it comes, "
         "and answered line by line meanwhile.",
-        fields=(IDEMPOTENCY_KEY, PREFER, TRACEPARENT),
+        fields=(IDEMPOTENCY_KEY, PREFER, TRACEPARENT, TRACESTATE),
         query=WaitRequest,
         query_examples={"wait": 10},
         body=TaskRequest | TaskRequests,
@@ -70,7 +81,7 @@ NEW_TASKS: Final = (
             kind=Task | list[Task],
             example=PENDING,
             fields=(
-                Parameter("Location", "Where the task is.", str, f"/tasks/{TASK_ID}"),
+                _LOCATION,
                 PREFERENCE_APPLIED,
             ),
             links=("showTask", "listAttempts", "showResult"),
@@ -95,7 +106,9 @@ NEW_TASKS: Final = (
                         Literal["true"],
                         "true",
                     ),
+                    _LOCATION,
                     PREFERENCE_APPLIED,
+                    X_ACCEL_BUFFERING,
                 ),
             ),
         ),

@@ -6,8 +6,9 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from taskflow.api.document.examples import ATTEMPT, CANCELED, COMPLETED, PENDING, TASK_ID
+from taskflow.api.document.operations.headers import ETAG, PREFERENCE_APPLIED
 from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parameters import ID_IN_PATH, PREFER, PREFERENCE_APPLIED
+from taskflow.api.document.operations.parameters import ID_IN_PATH, PREFER
 from taskflow.api.document.operations.parts import Answer, Parameter
 from taskflow.api.document.operations.task_fields import TaskFields
 from taskflow.api.reading.page import ShowRequest
@@ -21,9 +22,6 @@ _BY_HAND: Final = (
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
-)
-ETAG: Final = Parameter(
-    "ETag", "Changes whenever the task does.", str, '"3a90c45b0beee913714a6bf7"', is_required=True
 )
 
 SHOW_TASK: Final = Operation(

@@ -12,10 +12,7 @@ ID_IN_PATH: Final = Parameter("id", "The task's id, as its POST gave it.", uuid.
 PREFER: Final = Parameter(
     "Prefer",
     "`wait=N` waits for the end of the task for up to N seconds, 60 at most; of a stream, "
-    "`return=minimal` tells only of lines that made no task (RFC 7240).",
+    "`return=minimal` tells only of lines that made no task, at its end (RFC 7240).",
     str,
     "wait=10",
-)
-PREFERENCE_APPLIED: Final = Parameter(
-    "Preference-Applied", "The preference that was followed.", str, "wait=10"
 )

@@ -11,20 +11,34 @@ from typing import Final, Literal
 
 import msgspec
 
+from taskflow.api.document.operations.headers import ALLOW, RETRY_AFTER, WWW_AUTHENTICATE
 from taskflow.api.document.operations.parts import Parameter
+from taskflow.model.errors import Fault
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What an answer says that is a problem.
+
+    Attributes:
+        detail: What is wrong.
+        errors: The same by places, if it is about a document that was sent.
+    """
+
+    detail: str
+    errors: tuple[Fault, ...] = ()
 
 
 class ProblemText(msgspec.Struct, frozen=True):
-    """What is told of an answer that is a problem.
+    """What is told of answers of a status that are problems.
 
     Attributes:
-        description: When it comes.
-        detail: Of an example.
-        fields: Of its head.
+        description: When they come.
+        examples: What they say, by short names; each is said in a test to who asks for it.
+        fields: Of their heads.
     """
 
     description: str
-    detail: str
+    examples: Mapping[str, Said]
     fields: tuple[Parameter, ...] = ()
 
 
@@ -34,7 +48,9 @@ ANY_REQUEST: Final = (
     HTTPStatus.REQUEST_URI_TOO_LONG,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.NOT_IMPLEMENTED,
     HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
 )
 
 # What the rules of access answer.
@@ -43,66 +59,120 @@ ACCESS: Final = (
     HTTPStatus.FORBIDDEN,
     HTTPStatus.MISDIRECTED_REQUEST,
 )
-_RETRY_AFTER: Final = Parameter("Retry-After", "In seconds.", int, 2, is_required=True)
+
+# What no operation answers, as it is about methods that are none.
+NO_OPERATION: Final = (HTTPStatus.METHOD_NOT_ALLOWED,)
+
+_NO_PAYLOAD: Final = (
+    'payload is missing; send a JSON object with a payload, such as {"payload": '
+    '"https://example.com/"}'
+)
+_PRIORITY: Final = "priority must be a whole number from -100 to 100"
 
 PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     HTTPStatus.BAD_REQUEST: ProblemText(
         "The request can be read in two ways, or its body is no JSON object with a `payload` "
         "that is not null.",
-        'payload is missing; send a JSON object with a payload, such as {"payload": '
-        '"https://example.com/"}',
+        {
+            "no payload": Said(_NO_PAYLOAD),
+            "no JSON": Said(
+                "the body is not JSON (Input data was truncated); send a JSON object with a "
+                'payload, such as {"payload": "https://example.com/"}'
+            ),
+            "two lengths": Said("send Content-Length or Transfer-Encoding, not both"),
+        },
     ),
     HTTPStatus.UNAUTHORIZED: ProblemText(
         "This TaskFlow asks for a key, and the request has none, or one that it does not know.",
-        "this needs a key; send Authorization: Bearer and a key that this service knows",
-        (
-            Parameter(
-                "WWW-Authenticate",
-                "What is asked for (RFC 6750).",
-                str,
-                'Bearer realm="taskflow"',
-                is_required=True,
+        {
+            "no key": Said(
+                "this needs a key; send Authorization: Bearer and a key that this service knows"
             ),
-        ),
+            "unknown key": Said(
+                "this key is not known here; send Authorization: Bearer and a key that this "
+                "service knows"
+            ),
+        },
+        (WWW_AUTHENTICATE,),
     ),
     HTTPStatus.FORBIDDEN: ProblemText(
         "The key's role does not suffice; or there are no keys and the request came from another "
         "machine; or a page of another origin had a browser ask.",
-        "pages of another origin may not ask this service; TASKFLOW_CORS_ORIGINS names those "
-        "that may",
+        {
+            "role": Said("POST needs a key with the role write; this one has read"),
+            "origin": Said(
+                "pages of another origin may not ask this service; TASKFLOW_CORS_ORIGINS names "
+                "those that may"
+            ),
+        },
+        (
+            Parameter(
+                "WWW-Authenticate",
+                "The role that it takes, if it is for want of one (RFC 6750).",
+                str,
+                'Bearer realm="taskflow", error="insufficient_scope", error_description="POST '
+                'needs a key with the role write; this one has read", scope="write"',
+            ),
+        ),
     ),
     HTTPStatus.NOT_FOUND: ProblemText(
         "No task has this id, or it is no id at all; or the task has no result that could be asked "
         "for; or no queue or schedule has this name.",
-        "There is no task with this id.",
+        {
+            "no task": Said("There is no task with this id."),
+            "no result": Said("the task is PENDING and has no result; ask again when it has ended"),
+            "no queue": Said(
+                "There is no queue of this name: it has no tasks, and nothing was ever asked of it."
+            ),
+            "no schedule": Said("There is no schedule with this name."),
+        },
+    ),
+    HTTPStatus.METHOD_NOT_ALLOWED: ProblemText(
+        "The path does not take the method.",
+        {
+            "PUT": Said("this path does not take the method; it takes GET, HEAD, OPTIONS, POST"),
+        },
+        (ALLOW,),
     ),
     HTTPStatus.REQUEST_TIMEOUT: ProblemText(
         "The body did not come within `TASKFLOW_REQUEST_SECONDS`.",
-        "the body did not come in time; send it without long pauses",
+        {"slow body": Said("the body did not come in time; send it without long pauses")},
     ),
     HTTPStatus.CONFLICT: ProblemText(
         "The task stands so that this cannot be done to it.",
-        "cannot cancel a task that is COMPLETED",
-    ),
-    HTTPStatus.PRECONDITION_FAILED: ProblemText(
-        "There is a schedule with this name, and `If-None-Match: *` says not to replace it.",
-        "There is a schedule with this name; without If-None-Match it would be replaced.",
-    ),
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ProblemText(
-        "The body is larger than the setting `TASKFLOW_MAX_BODY_BYTES` says.",
-        "the body is larger than the 1048576 bytes that are taken here",
-    ),
-    HTTPStatus.REQUEST_URI_TOO_LONG: ProblemText(
-        "The request target is longer than 8 KiB.", "the target is longer than 8192 bytes"
+        {
+            "cancel": Said("cannot cancel a task that is COMPLETED"),
+            "delete": Said("cannot delete a task that is PENDING; cancel it first"),
+        },
     ),
     HTTPStatus.GONE: ProblemText(
         "The same request came before with the same Idempotency-Key, and the task that it made was "
         "deleted since.",
-        "This request made a task that was deleted since; make up a new Idempotency-Key.",
+        {
+            "deleted": Said(
+                "This request made a task that was deleted since; make up a new Idempotency-Key."
+            )
+        },
+    ),
+    HTTPStatus.PRECONDITION_FAILED: ProblemText(
+        "There is a schedule with this name, and `If-None-Match: *` says not to replace it.",
+        {
+            "exists": Said(
+                "There is a schedule with this name; without If-None-Match it would be replaced."
+            )
+        },
+    ),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ProblemText(
+        "The body is larger than the setting `TASKFLOW_MAX_BODY_BYTES` says.",
+        {"too large": Said("the body is larger than the 1048576 bytes that are taken here")},
+    ),
+    HTTPStatus.REQUEST_URI_TOO_LONG: ProblemText(
+        "The request target is longer than 8 KiB.",
+        {"too long": Said("the target is longer than 8192 bytes")},
     ),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ProblemText(
         "The body is compressed. Its media type does not matter: it is read as JSON.",
-        "The request body is compressed; send it as it is.",
+        {"compressed": Said("The request body is compressed; send it as it is.")},
         (
             Parameter(
                 "Accept-Encoding",
@@ -115,34 +185,63 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     ),
     HTTPStatus.MISDIRECTED_REQUEST: ProblemText(
         "`Host` names another service.",
-        "this service does not go by the name in Host; TASKFLOW_ALLOWED_HOSTS has its names",
-    ),
-    HTTPStatus.TOO_MANY_REQUESTS: ProblemText(
-        "The key's rate limit is used up, or as many tasks wait as may wait.",
-        "more than 10 a second are not taken from one client; try again in 1 s",
-        (
-            _RETRY_AFTER,
-            Parameter("RateLimit", "What is left of the limit.", str, '"post";r=0;t=1'),
-            Parameter("RateLimit-Policy", "The limit.", str, '"post";q=10;w=1'),
-        ),
+        {
+            "another name": Said(
+                "this service does not go by the name in Host; TASKFLOW_ALLOWED_HOSTS has its names"
+            )
+        },
     ),
     HTTPStatus.UNPROCESSABLE_ENTITY: ProblemText(
         "The request is well-formed, but a field or parameter cannot be used, which is named "
         "together with what is allowed; or the payload cannot be kept unchanged.",
-        "limit must be a whole number from 1 to 1000",
+        {
+            "parameter": Said("limit must be a whole number from 1 to 1000"),
+            "field": Said(_PRIORITY, (Fault("#/priority", _PRIORITY),)),
+            "another request": Said(
+                "Another request has come with this Idempotency-Key; make up a new key for a new "
+                "request."
+            ),
+        },
+    ),
+    HTTPStatus.TOO_MANY_REQUESTS: ProblemText(
+        "The key's rate limit is used up, or as many tasks wait as may wait.",
+        {
+            "rate": Said("more than 1 a second are not taken from one client; try again in 1 s"),
+            "backlog": Said("1 tasks are waiting already; try again in 2 s"),
+        },
+        (RETRY_AFTER,),
     ),
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: ProblemText(
         "A header field is longer than 8 KiB, or all of them together are longer than 16 KiB or "
         "more than 100.",
-        "a header field is longer than 8192 bytes, or all of them together are longer than 16384",
+        {
+            "too long": Said(
+                "a header field is longer than 8192 bytes, or all of them together are longer "
+                "than 16384"
+            ),
+            "too many": Said("there are more than 100 header fields"),
+        },
     ),
     HTTPStatus.INTERNAL_SERVER_ERROR: ProblemText(
-        "A fault in TaskFlow itself.", "a fault in TaskFlow itself; its log has the details"
+        "A fault in TaskFlow itself.",
+        {"fault": Said("a fault in TaskFlow itself; its log has the details")},
+    ),
+    HTTPStatus.NOT_IMPLEMENTED: ProblemText(
+        "The body comes in a transfer coding that is not known here.",
+        {"coding": Said("chunked is the only transfer coding that is taken here")},
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: ProblemText(
         "Too many clients are connected, the database does not answer, or tasks are not being run. "
         "Whether a task of such a POST was kept is not known.",
-        "The task store cannot be reached at the moment; try again shortly.",
-        (_RETRY_AFTER,),
+        {
+            "store": Said("The task store cannot be reached at the moment; try again shortly."),
+            "workers": Said("the workers are not running"),
+            "clients": Said("too many clients are connected; come again a little later"),
+        },
+        (RETRY_AFTER,),
+    ),
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: ProblemText(
+        "The request is in a version of HTTP other than 1.",
+        {"version": Said("HTTP/1.1 is spoken here")},
     ),
 }

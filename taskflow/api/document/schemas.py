@@ -1,0 +1,182 @@
+"""The named types of the document: ``components/schemas``, made of the types that validate."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import functools
+import inspect
+import itertools
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias, get_args
+
+import msgspec
+from msgspec import UNSET
+
+from taskflow.api import problems
+from taskflow.api.document.operations.task_fields import TaskFields
+from taskflow.api.intake import Added, Refused, Summary
+from taskflow.api.listing import Broken
+from taskflow.api.many_by_hand import ManyMoved
+from taskflow.api.monitoring import History
+from taskflow.api.reading.many import FILTERS, ManyRequest
+from taskflow.api.reading.new_task import TaskRequest
+from taskflow.api.reading.queue import HostLimitsRequest, QueueRequest, RateRequest
+from taskflow.api.reading.schedule import ScheduleRequest, TaskTemplate
+from taskflow.model import outcome
+from taskflow.model.errors import Fault
+from taskflow.model.event import TaskEvent
+from taskflow.model.flow import Hold, HoldReason, HostHold, HostLimits, Rate
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
+from taskflow.model.options import Backoff
+from taskflow.model.outcome import ErrorType
+from taskflow.model.queue import Queue
+from taskflow.model.request import RequestPayload
+from taskflow.model.shown_schedule import Missed, Schedule
+from taskflow.model.statistics import (
+    Ended,
+    QueueStatistics,
+    TaskStatistics,
+    TotalStatistics,
+)
+from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+
+Json: TypeAlias = dict[str, Any]
+
+_SENT: Final = (
+    *(TaskRequest, RequestPayload, Backoff, ManyRequest),
+    *(QueueRequest, HostLimitsRequest, RateRequest),
+    *(TaskTemplate, ScheduleRequest),
+)
+_SHOWN: Final = (
+    *(Task, TaskFields, TaskEvent, AttemptRecord, outcome.Response, problems.Problem, Fault),
+    *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
+    *(Queue, HostLimits, Rate, Hold),
+    *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
+    *(History, Minute, NodeRecord, RunningTask, HostRecord, HostHold),
+)
+_ENUMS: Final = (TaskStatus, AttemptStatus, ErrorType, HoldReason, Missed)
+_PARAGRAPH: Final = "\n\n"
+_SCHEMAS: Final = "#/components/schemas/{name}"
+
+
+def schema_of(kind: Any) -> Json:
+    """Of a type, with named ones by reference."""
+    [schema], _ = msgspec.json.schema_components([kind], ref_template=_SCHEMAS)
+    return schema
+
+
+def schemas() -> Json:
+    """The named types, with the meanings of their fields."""
+    _, components = msgspec.json.schema_components((*_SENT, *_SHOWN), ref_template=_SCHEMAS)
+    for schema in components.values():
+        schema["description"] = _prose(schema["description"])
+    for kind in (*_SENT, *_SHOWN):
+        _explain(components[kind.__name__], kind)
+    for kind in _ENUMS:
+        components[kind.__name__] |= _values(kind)
+    for kind in _SHOWN:
+        _name_keys(components[kind.__name__], kind)
+        _make_whole(components[kind.__name__], kind)
+    _forbid_both(components["TaskRequest"], "run_at", "delay")
+    _demand_one(components["ManyRequest"], FILTERS, "all")
+    _forbid_both(components["ScheduleRequest"], "cron", "start_at")
+    components["ScheduleRequest"]["oneOf"] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+        for name in ("cron", "every")
+    ]
+    for name in ("Task", "TaskFields"):  # to stores a result is text
+        components[name]["properties"]["result"] |= {
+            "anyOf": [schema_of(outcome.Response), {"type": "null"}]
+        }
+    return components
+
+
+def _explain(schema: Json, kind: type) -> None:
+    schema["description"], meanings = told_of(kind)
+    for name, meaning in meanings.items():
+        schema["properties"][name]["description"] = meaning
+
+
+def _values(kind: type[enum.StrEnum]) -> Json:
+    """The values of an enumeration in their order, with what each of them means."""
+    text, meanings = inspect.getdoc(kind) or "", _meanings_of(kind)
+    told = {value.value: meanings[value.name] for value in kind}
+    listed = "".join(f"\n- `{value}`: {meaning}" for value, meaning in told.items())
+    return {
+        "type": "string",
+        "enum": list(told),
+        "description": f"{_prose(text.partition(_PARAGRAPH)[0])}\n{listed}",
+        "x-enumDescriptions": told,
+    }
+
+
+@functools.cache
+def _meanings_of(kind: type[enum.StrEnum]) -> dict[str, str]:
+    """What each member means: the first paragraph of what stands below it in the source."""
+    # To have a class's own source found takes longer than to read all of its module.
+    module = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
+    [definition] = (
+        node
+        for node in module.body
+        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+    )
+    meanings = {}
+    for member, below in itertools.pairwise(definition.body):
+        match member, below:
+            case ast.Assign(targets=[ast.Name(name)]), ast.Expr(ast.Constant(str(text))):
+                meanings[name] = _prose(inspect.cleandoc(text).partition(_PARAGRAPH)[0])
+    return meanings
+
+
+def _forbid_both(schema: Json, one: str, other: str) -> None:
+    """Two fields must not be given together; null is as if it was not given."""
+    properties = {name: {"not": {"type": "null"}} for name in (one, other)}
+    schema["not"] = {"required": [one, other], "properties": properties}
+
+
+def _demand_one(schema: Json, names: Iterable[str], flag: str) -> None:
+    """One of the fields must be given, or the flag be true."""
+    schema["anyOf"] = [
+        *({"required": [name]} for name in names),
+        {"required": [flag], "properties": {flag: {"const": True}}},
+    ]
+
+
+def _name_keys(schema: Json, kind: type) -> None:
+    """What has a value for each of some names says which names these are."""
+    for field in msgspec.structs.fields(kind):
+        told = schema["properties"][field.encode_name]
+        if "additionalProperties" in told and issubclass(key := get_args(field.type)[0], enum.Enum):
+            told["propertyNames"] = schema_of(key)
+
+
+def _make_whole(schema: Json, kind: type) -> None:
+    """What is shown has all its fields but those that can be unset, with whatever value."""
+    schema["required"] = [
+        field.encode_name for field in msgspec.structs.fields(kind) if field.default is not UNSET
+    ]
+    for field in schema["properties"].values():
+        field.pop("default", None)
+        if {} in field.get("anyOf", ()):  # any JSON, or something that is JSON too
+            del field["anyOf"]
+
+
+def told_of(kind: type) -> tuple[str, dict[str, str]]:
+    """What a class says of itself and of its attributes in its docstring."""
+    text, _, attributes = (inspect.getdoc(kind) or "").partition("\n\nAttributes:\n")
+    # Each begins at an indentation of four; its further lines are indented by more.
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
+    return _prose(text), {name: _prose(meaning) for name, meaning in entries}
+
+
+def _prose(text: str) -> str:
+    """A docstring's text as Markdown, in the words of JSON."""
+    return re.sub(r"\s+", " ", text).replace("``None``", "null").replace("``", "`")
+
+
+def plain(value: object) -> Any:
+    """A value as it looks when it was sent."""
+    return msgspec.json.decode(msgspec.json.encode(value))

@@ -1,0 +1,131 @@
+"""Schemas in a few words: what a value is, with links to the types that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from markupsafe import Markup, escape
+
+Schema: TypeAlias = dict[str, Any]
+
+# What no reader needs to know of a pattern: that a line end does not count as an end of the text.
+_NO_LINE_END: Final = "(?!\n)"
+# More values than these are shown when they are asked for.
+_FEW: Final = 5
+_NULL: Final = {"type": "null"}
+_FORMATS: Final = {"date-time": "date and time", "uuid": "UUID"}
+
+
+def kind_of(schema: Schema) -> Markup:
+    """What kind of value a schema allows."""
+    for key, said in _KINDS.items():
+        if key in schema:
+            return said(schema)
+    return Markup("any JSON")
+
+
+def limits_of(schema: Schema) -> list[str]:
+    """What a value is bounded by, each bound in a few words; patterns as they are."""
+    said = next((one for one in schema.get("anyOf", ()) if one != _NULL), schema)
+    return [*_range(said), *_lengths(said), *_pattern(said), *_default(schema)]
+
+
+def _named(schema: Schema) -> Markup:
+    name = schema["$ref"].rpartition("/")[2]
+    return Markup('<a href="#{0}">{1}</a>').format(anchor_of(name), name)
+
+
+def anchor_of(name: str) -> str:
+    """Where the page tells of a type."""
+    return f"type-{name}"
+
+
+def _one_of(schema: Schema) -> Markup:
+    # From the simple to the composed, and what says that there is none at the end.
+    kinds = sorted(schema["anyOf"], key=lambda one: (one == _NULL, one.get("type") == "array"))
+    return Markup(" or ").join(dict.fromkeys(kind_of(one) for one in kinds))
+
+
+def _listed(schema: Schema) -> Markup:
+    values = [_code(value) for value in schema["enum"]]
+    if len(values) <= _FEW:
+        return Markup(" or ").join(values)
+    return Markup("<details><summary>one of {}</summary>{}</details>").format(
+        len(values), Markup(", ").join(values)
+    )
+
+
+def _constant(schema: Schema) -> Markup:
+    return _code(schema["const"])
+
+
+def _code(value: object) -> Markup:
+    return Markup("<code>{}</code>").format(msgspec.json.encode(value).decode())
+
+
+def _typed(schema: Schema) -> Markup:
+    kinds = schema["type"]
+    if isinstance(kinds, list):
+        return Markup(" or ").join(kinds)
+    if kinds == "array":
+        item = kind_of(schema.get("items", {}))
+        listed = Markup("array of ({})") if " or " in item else Markup("array of {}")
+        return listed.format(item)
+    if kinds == "object" and isinstance(schema.get("additionalProperties"), dict):
+        names = schema.get("propertyNames", {})
+        return Markup("object of {} by {}").format(
+            kind_of(schema["additionalProperties"]),
+            kind_of(names) if "$ref" in names else "name",
+        )
+    if "format" in schema:
+        return escape(_FORMATS.get(schema["format"], schema["format"]))
+    return escape(kinds)
+
+
+_KINDS: Final[dict[str, Callable[[Schema], Markup]]] = {
+    "$ref": _named,
+    "anyOf": _one_of,
+    "enum": _listed,
+    "const": _constant,
+    "type": _typed,
+}
+
+
+def _range(schema: Schema) -> Iterator[str]:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        yield f"{_number(low)} to {_number(high)}"
+    elif low is not None:
+        yield f"at least {_number(low)}"
+    elif high is not None:
+        above = "above 0, " if schema.get("exclusiveMinimum") == 0 else ""
+        yield f"{above}at most {_number(high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}"
+
+
+def _lengths(schema: Schema) -> Iterator[str]:
+    for unit, least, most in (
+        ("characters", "minLength", "maxLength"),
+        ("items", "minItems", "maxItems"),
+        ("fields", "minProperties", "maxProperties"),
+    ):
+        if schema.get(most) is not None:
+            yield f"at most {_number(schema[most])} {unit}"
+        elif schema.get(least):
+            yield f"at least {_number(schema[least])} {unit}" if schema[least] > 1 else "not empty"
+
+
+def _pattern(schema: Schema) -> Iterator[str]:
+    if "pattern" in schema:
+        pattern = schema["pattern"].replace(_NO_LINE_END, "").encode("unicode_escape").decode()
+        yield f"`{pattern.replace(chr(92) * 2, chr(92))}`"
+
+
+def _default(schema: Schema) -> Iterator[str]:
+    if schema.get("default") is not None:
+        yield f"default: `{msgspec.json.encode(schema['default']).decode()}`"

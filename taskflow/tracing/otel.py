@@ -1,0 +1,349 @@
+"""Traces by OpenTelemetry: the one place that knows it.
+
+Names of attributes follow its semantic conventions for HTTP and for messaging where those have one;
+the others begin with ``taskflow.``. Nothing is registered globally, and nothing is current.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from taskflow import __version__
+from taskflow.fetch.base import FetchRequest
+from taskflow.fetch.masking import masked_url
+from taskflow.model.outcome import CalledOff, ErrorType, Failed, Fetched, Outcome, printable
+from taskflow.model.task import Claim, Task
+from taskflow.store.base import Ending, Release, Retrial
+from taskflow.telemetry import Event, emit_seldom, node_name
+from taskflow.tracing.base import AddTrace, AttemptTrace, RequestTrace, Tracing
+
+T = TypeVar("T")
+
+# Of so many claims it is remembered when they were made: more than a node has in hand.
+MOST_CLAIMS: Final = 10_000
+SERVER_FAULTS: Final = 500
+
+_LOGGER: Final = "opentelemetry"
+_METHODS: Final = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
+)
+_WIRE: Final = TraceContextTextMapPropagator()
+
+
+def start(processor: SpanProcessor | None = None) -> OtelTracing:
+    """Begin to trace, as the variables ``OTEL_*`` say.
+
+    Args:
+        processor: What takes spans; one that sends them to a collector if not given.
+    """
+    _listen()
+    resource = Resource.create(
+        {
+            "service.name": "taskflow",
+            "service.version": __version__,
+            "service.instance.id": node_name(),
+        }
+    ).merge(OTELResourceDetector().detect())
+    ids = _Ids()
+    # Without its own handler at exit, which waits for a collector for as long as that likes.
+    provider = TracerProvider(resource=resource, id_generator=ids, shutdown_on_exit=False)
+    provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))
+    return OtelTracing(provider, ids)
+
+
+class _Log(logging.Handler):
+    """What OpenTelemetry complains of: that a collector cannot be reached, mostly."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        emit_seldom(Event.SPANS_LOST, reason=record.getMessage())
+
+
+def _listen() -> None:
+    logger = logging.getLogger(_LOGGER)
+    logger.handlers, logger.propagate = [_Log(logging.WARNING)], False
+    logger.setLevel(logging.WARNING)
+    # It would say for each span that its queue is full; that nothing can be sent is said anyway.
+    logging.getLogger("opentelemetry.sdk._shared_internal").setLevel(logging.ERROR)
+
+
+class _Ids(RandomIdGenerator):
+    """Random ids, but that the next trace may be given one."""
+
+    def __init__(self) -> None:
+        self.next_trace: int | None = None
+
+    def generate_trace_id(self) -> int:
+        trace, self.next_trace = self.next_trace, None
+        return trace or super().generate_trace_id()
+
+
+class _Asked(NamedTuple):
+    """When a claim was asked for and answered, and how many tasks it took."""
+
+    began: int
+    ended: int
+    tasks: int
+
+
+class OtelTracing(Tracing):
+    """Spans. ``start`` makes one.
+
+    Args:
+        provider: Where they go.
+        ids: What makes its ids.
+    """
+
+    is_on = True
+
+    def __init__(self, provider: TracerProvider, ids: _Ids) -> None:
+        self._provider = provider
+        self._ids = ids
+        self._tracer = provider.get_tracer("taskflow", __version__)
+        self._asking: dict[uuid.UUID, int] = {}
+        self._claims: dict[uuid.UUID, _Asked] = {}
+
+    def close(self) -> None:
+        """Send what is left; blocks for as long as that takes."""
+        self._provider.shutdown()
+
+    def hush(self) -> None:
+        """Let what goes on after the end say nothing."""
+        logging.getLogger(_LOGGER).setLevel(logging.CRITICAL + 1)
+
+    def request(
+        self, method: str, path: str, scheme: str, fields: Mapping[str, str]
+    ) -> RequestTrace:
+        """See ``Tracing``."""
+        attributes = {**_method(method), "url.path": printable(path), "url.scheme": scheme}
+        name = attributes["http.request.method"]
+        span = self._tracer.start_span(
+            name if name != "_OTHER" else "HTTP",
+            _WIRE.extract(fields, Context()),
+            SpanKind.SERVER,
+            attributes,
+        )
+        return _Request(self._tracer, span)
+
+    def claiming(self, token: uuid.UUID) -> None:
+        """See ``Tracing``."""
+        _remember(self._asking, token, time.time_ns())
+
+    def claimed(self, claims: Sequence[Claim]) -> None:
+        """See ``Tracing``."""
+        if claims:
+            token, now = claims[0].token, time.time_ns()
+            began = self._asking.pop(token, now)
+            _remember(self._claims, token, _Asked(began, now, len(claims)))
+
+    def attempt(self, claim: Claim) -> AttemptTrace:
+        """See ``Tracing``."""
+        asked = self._claims.get(claim.token)
+        span = self._tracer.start_span(
+            "process",
+            self._parent_of(claim),
+            SpanKind.CONSUMER,
+            {
+                "messaging.system": "taskflow",
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.message.id": str(claim.task_id),
+                "taskflow.attempt": claim.attempt,
+                "taskflow.max_attempts": claim.max_attempts,
+            },
+            start_time=asked.began if asked else None,
+        )
+        if asked:
+            self._trace_claim(span, asked)
+        return _Attempt(self._tracer, span, claim)
+
+    def _parent_of(self, claim: Claim) -> Context:
+        """The span that handed the task in; without one the attempts have a trace of their own."""
+        context = _WIRE.extract(_fields_kept(claim), Context())
+        if not context:
+            digest = hashlib.blake2b(claim.task_id.bytes, digest_size=16).digest()
+            self._ids.next_trace = int.from_bytes(digest)
+        return context
+
+    def _trace_claim(self, span: Span, asked: _Asked) -> None:
+        claim = self._tracer.start_span(
+            "claim",
+            set_span_in_context(span, Context()),
+            attributes={"messaging.batch.message_count": asked.tasks},
+            start_time=asked.began,
+        )
+        claim.end(asked.ended)
+
+
+class _Request(RequestTrace):
+    def __init__(self, tracer: Tracer, span: Span) -> None:
+        self._tracer = tracer
+        self._span = span
+        self._method = getattr(span, "name", "")
+
+    def found(self, route: str) -> None:
+        self._span.set_attribute("http.route", route)
+        self._span.update_name(f"{self._method} {route}")
+
+    def adding(self) -> AddTrace:
+        attributes = {
+            "messaging.system": "taskflow",
+            "messaging.operation.name": "add",
+            "messaging.operation.type": "send",
+        }
+        context = set_span_in_context(self._span, Context())
+        return _Add(self._tracer.start_span("add", context, SpanKind.PRODUCER, attributes))
+
+    def answered(self, status: int) -> None:
+        self._span.set_attribute("http.response.status_code", status)
+        if status >= SERVER_FAULTS:
+            self._span.set_attribute("error.type", str(status))
+            self._span.set_status(StatusCode.ERROR)
+
+    def failed(self, error: BaseException) -> None:
+        _fail(self._span, type(error).__qualname__)
+
+    def end(self) -> None:
+        self._span.end()
+
+
+class _Add(AddTrace):
+    def __init__(self, span: Span) -> None:
+        super().__init__(_fields_of(span))
+        self._span = span
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, Exception):
+            _fail(self._span, type(error).__qualname__)
+        self._span.end()
+
+    def added(self, tasks: Sequence[Task]) -> None:
+        self._span.set_attribute("messaging.batch.message_count", len(tasks))
+        queues = {task.queue for task in tasks}
+        if len(queues) == 1:
+            self._span.set_attribute("messaging.destination.name", queues.pop())
+        if len(tasks) == 1:
+            self._span.set_attribute("messaging.message.id", str(tasks[0].id))
+
+
+class _Attempt(AttemptTrace):
+    def __init__(self, tracer: Tracer, span: Span, claim: Claim) -> None:
+        self._tracer = tracer
+        self._span = span
+        self._claim = claim
+        self._fetch: Span | None = None
+        self._settle: Span | None = None
+
+    def fetching(self, request: FetchRequest) -> Mapping[str, str]:
+        attributes = {**_method(request.method), "url.full": printable(masked_url(request.url))}
+        self._fetch = self._child(
+            attributes["http.request.method"].replace("_OTHER", "HTTP"), SpanKind.CLIENT, attributes
+        )
+        self._fetch.set_attributes(_server(self._claim.authority, request.url))
+        if self._claim.attempt > 1:
+            self._fetch.set_attribute("http.request.resend_count", self._claim.attempt - 1)
+        return _fields_of(self._fetch)
+
+    def fetched(self, outcome: Outcome) -> None:
+        if self._fetch is not None:
+            _tell_fetch(self._fetch, outcome)
+            self._fetch.end()
+        if isinstance(outcome, Failed):
+            _fail(self._span, str(outcome.error_type), outcome.error)
+        self._settle = self._child("settle", SpanKind.INTERNAL, {})
+
+    def settled(self, write: Ending | Retrial | Release | None, *, is_late: bool) -> None:
+        move = _move_of(write)
+        if self._settle is not None:
+            self._settle.set_attribute("taskflow.move", move)
+            if is_late:
+                _fail(self._settle, "late", "somebody else had the task by then")
+            self._settle.end()
+        self._span.set_attribute("taskflow.move", "none" if is_late else move)
+        if isinstance(write, Retrial):
+            self._span.set_attribute("taskflow.retry_seconds", write.delay_seconds)
+        self._span.end()
+
+    def _child(self, name: str, kind: SpanKind, attributes: Mapping[str, str]) -> Span:
+        return self._tracer.start_span(
+            name, set_span_in_context(self._span, Context()), kind, attributes
+        )
+
+
+def _tell_fetch(span: Span, outcome: Outcome) -> None:
+    match outcome:
+        case Fetched(response):
+            span.set_attribute("http.response.status_code", response.status_code)
+            span.set_attribute("http.response.body.size", response.size)
+        case Failed(error_type, error, status):
+            if status is not None:
+                span.set_attribute("http.response.status_code", status)
+            is_of_status = error_type is ErrorType.HTTP_STATUS
+            _fail(span, str(status if is_of_status else error_type), error)
+        case _:
+            span.add_event("called off" if isinstance(outcome, CalledOff) else "interrupted")
+
+
+def _move_of(write: Ending | Retrial | Release | None) -> str:
+    """As in ``model/lifecycle.py``."""
+    match write:
+        case Ending():
+            return "complete" if write.result is not None else "fail"
+        case Retrial():
+            return "retry"
+        case Release():
+            return "release"
+        case None:
+            return "none"
+
+
+def _fail(span: Span, error_type: str, error: str | None = None) -> None:
+    span.set_attribute("error.type", error_type)
+    span.set_status(StatusCode.ERROR, error)
+
+
+def _method(method: str) -> dict[str, str]:
+    if method in _METHODS:
+        return {"http.request.method": method}
+    return {"http.request.method": "_OTHER", "http.request.method_original": printable(method)}
+
+
+def _server(authority: str, url: str) -> Mapping[str, str | int]:
+    """Where a fetch goes; nothing if it goes nowhere."""
+    if not authority:
+        return {}
+    host, _, port = authority.rpartition(":")
+    if not port.isdigit():  # none, or the end of an address in brackets
+        host, port = authority, "443" if url.lower().startswith("https:") else "80"
+    return {"server.address": host.strip("[]"), "server.port": int(port)}
+
+
+def _fields_kept(claim: Claim) -> dict[str, str]:
+    options = claim.options
+    kept = {"traceparent": options.traceparent, "tracestate": options.tracestate}
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _fields_of(span: Span) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    _WIRE.inject(fields, set_span_in_context(span, Context()))
+    return fields
+
+
+def _remember(known: dict[uuid.UUID, T], token: uuid.UUID, value: T) -> None:
+    known[token] = value
+    if len(known) > MOST_CLAIMS:
+        del known[next(iter(known))]

@@ -1,0 +1,305 @@
+"""The dashboard, as far as it takes no browser: values, shapes, forms, heads and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import subprocess
+import time
+import uuid
+
+import msgspec
+import pytest
+
+from taskflow.api.dashboard import charts, showing
+from taskflow.api.dashboard.forms import FormError, document_of, faults_by_field, form_of
+from taskflow.api.dashboard.pages import POLICY
+from taskflow.api.reading.new_task import new_task_of
+from taskflow.model.errors import Unprocessable
+from taskflow.model.monitoring import Minute
+from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.service import MEMORY_URL
+from tests.api.live import LiveServer
+
+NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)
+COMPLETED, FAILED, CANCELED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELED
+
+
+def task_of(payload: object, **fields) -> Task:
+    raw = msgspec.Raw(json.dumps(payload).encode())
+    return Task(
+        id=uuid.UUID(int=7), payload=raw, status=COMPLETED, created_at=NOW, run_at=NOW, **fields
+    )
+
+
+class TestShowing:
+    @pytest.mark.parametrize(
+        ("value", "shown"),
+        [
+            (None, showing.NOTHING),
+            (0.0042, "4 ms"),
+            (1.26, "1.3 s"),
+            (61, "1 min 1 s"),
+            (3600, "1 h"),
+            (90_061, "1 d 1 h"),
+        ],
+    )
+    def test_seconds(self, value, shown):
+        assert showing.seconds(value) == shown
+
+    @pytest.mark.parametrize(
+        ("value", "shown"), [(None, showing.NOTHING), (0, "0%"), (0.004, "0.4%"), (0.5, "50%")]
+    )
+    def test_percent(self, value, shown):
+        assert showing.percent(value) == shown
+
+    @pytest.mark.parametrize(
+        ("value", "shown"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB")]
+    )
+    def test_size(self, value, shown):
+        assert showing.size(value) == shown
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("plain", "plain"),
+            ("h\xe9llo \u4e16\U0001f600", "h\xe9llo \u4e16\U0001f600"),
+            ("a\nb\tc\r\n", "a\nb\tc\n"),
+            ("\x1b[31m", "\\u{1b}[31m"),
+            ("a\u202eb", "a\\u{202e}b"),
+            ("a\u2028b\u200d\ufeff", "a\\u{2028}b\\u{200d}\\u{feff}"),
+            ("\ud800", "\\u{d800}"),
+        ],
+    )
+    def test_nothing_is_hidden(self, text, shown):
+        """What has no shape, or turns the order, is written out."""
+        assert showing.visible(text) == shown
+
+    def test_json_is_pretty_with_its_numbers(self):
+        assert showing.pretty(b'{"a":1.50,"b":[1e400]}') == (
+            '{\n  "a": 1.50,\n  "b": [\n    1e400\n  ]\n}'
+        )
+
+    @pytest.mark.parametrize(
+        ("payload", "shown"),
+        [
+            ("http://a/", "http://a/"),
+            ({"url": "http://a/"}, "http://a/"),
+            ({"url": "http://a/", "body": None}, "http://a/"),
+            ({"url": "http://a/", "body": 1}, "POST http://a/"),
+            ({"url": "http://a/", "method": "PUT"}, "PUT http://a/"),
+            (12345, "12345"),
+            ([1], "[1]"),
+        ],
+    )
+    def test_target(self, payload, shown):
+        assert showing.target(task_of(payload)) == shown
+
+    def test_commands_survive_a_shell(self):
+        """Word for word, whatever is in them."""
+        evil = "'; echo $(id) `id` \"\n"
+        task = task_of({"url": f"http://a/{evil}", "headers": {"X": "y'"}, "body": evil})
+        for command in (showing.curl_of_request(task), showing.curl_of_task(task, "http://b")):
+            script = f"curl() {{ printf '%s\\0' \"$@\"; }}; {command}"
+            words = subprocess.run(
+                ["bash", "-c", script], capture_output=True, text=True, check=True
+            ).stdout.split("\0")
+            assert "uid=" not in " ".join(words)
+            assert any(evil in word or json.dumps(evil) in word for word in words)
+
+
+class TestCharts:
+    def minutes(self, *ended: tuple[int, int, int]) -> list[Minute]:
+        return [
+            Minute(at=NOW, ended=dict(zip((COMPLETED, FAILED, CANCELED), counts, strict=True)))
+            for counts in ended
+        ]
+
+    def test_bars_stand_on_each_other(self):
+        """And fill the chart at its upper edge."""
+        chart = charts.throughput(self.minutes((150, 50, 0), (0, 0, 0)))
+        assert chart.top == 200
+        below, above = chart.parts
+        assert (below.kind, below.y, below.height) == ("completed", 30.0, 90.0)
+        assert (above.kind, above.y, above.height) == ("failed", 0.0, 30.0)
+        assert "150 completed, 50 failed, 0 canceled" in chart.summary
+
+    @pytest.mark.parametrize(("most", "top"), [(0, 1), (1, 1), (9, 9), (11, 20), (301, 400)])
+    def test_the_upper_edge_is_a_round_number(self, most, top):
+        assert charts.throughput(self.minutes((most, 0, 0))).top == top
+
+    def test_failures_are_shares(self):
+        """Of what was run to an end; a minute without has none."""
+        minutes = self.minutes((3, 1, 9), (0, 0, 5), (2, 0, 0))
+        [part] = charts.failures(minutes).parts
+        assert (part.x, part.height) == (0.0, 30.0)
+        assert charts.failure_rate(minutes) == 1 / 6
+        assert charts.failure_rate(minutes[1:2]) is None
+
+    def test_attempts_lie_between_the_beginning_and_the_end(self):
+        def attempt(start, end, status=AttemptStatus.FAILED):
+            return AttemptRecord(
+                number=1,
+                status=status,
+                node=None,
+                started_at=NOW + dt.timedelta(seconds=start),
+                finished_at=None if end is None else NOW + dt.timedelta(seconds=end),
+            )
+
+        spans = charts.timeline(
+            task_of("x"),
+            [attempt(0, 2), attempt(5, 6), attempt(8, None, AttemptStatus.RUNNING)],
+            NOW.timestamp() + 10,
+        )
+        assert [(span.kind, span.x, span.width) for span in spans] == [
+            ("failed", 0.0, 200.0),
+            ("failed", 500.0, 100.0),
+            ("running", 800.0, 200.0),
+        ]
+        [span] = charts.timeline(task_of("x"), [attempt(0, 0)], NOW.timestamp())
+        assert 0 <= span.x <= span.x + span.width <= charts.LINE
+
+
+class TestForms:
+    @pytest.mark.parametrize(
+        ("form", "document"),
+        [
+            ({"url": " http://a/ "}, {"payload": "http://a/"}),
+            ({"url": "http://a/", "method": "GET", "body": ""}, {"payload": "http://a/"}),
+            (
+                {"url": "http://a/", "method": "PUT", "headers": "X: 1\r\nY:  a:b\n\n"},
+                {
+                    "payload": {
+                        "url": "http://a/",
+                        "headers": {"X": "1", "Y": "a:b"},
+                        "method": "PUT",
+                    }
+                },
+            ),
+            (
+                {"url": "http://a/", "body": "text", "timeout": "2.5", "delay": "60"},
+                {"payload": {"url": "http://a/", "body": "text", "timeout": 2.5}, "delay": 60},
+            ),
+            (
+                {"url": "http://a/", "tags": "a: 1\nb: true\nc: 01\nd: x"},
+                {"payload": "http://a/", "tags": {"a": 1, "b": True, "c": "01", "d": "x"}},
+            ),
+        ],
+    )
+    def test_documents(self, form, document):
+        made = json.loads(document_of(form))
+        if isinstance(made["payload"], dict) and made["payload"].get("method") == "GET":
+            del made["payload"]["method"]  # said where a body would make it another one
+        assert made == document
+
+    def test_json_is_kept_to_the_letter(self):
+        assert b'"body":{"a": 1.50}' in document_of({"url": "http://a/", "body": '{"a": 1.50}'})
+
+    @pytest.mark.parametrize(
+        ("form", "field"),
+        [
+            ({}, "url"),
+            ({"url": "x", "priority": "high"}, "priority"),
+            ({"url": "x", "headers": "no colon"}, "headers"),
+            ({"url": "x", "tags": "none"}, "tags"),
+        ],
+    )
+    def test_what_cannot_be_read_is_told(self, form, field):
+        with pytest.raises(FormError) as told:
+            document_of(form)
+        assert told.value.field == field
+
+    def test_faults_are_told_beside_their_fields(self):
+        form = {
+            "url": "http://a/",
+            "method": "get",
+            "headers": "Host: b\nContent-Length: 1",
+            "priority": "1000",
+        }
+        with pytest.raises(Unprocessable) as told:
+            new_task_of(document_of(form), max_attempts=1, can_sign=False)
+        faults = faults_by_field(told.value.faults)
+        assert faults.keys() == {"method", "headers", "priority"}
+        assert "Host" in faults["headers"]
+        assert "Content-Length" in faults["headers"]
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            "http://a/",
+            {"url": "http://a/", "method": "PUT", "headers": {"X": "1"}, "body": {"a": [1]}},
+            {"url": "http://a/", "body": "text"},
+            {"url": "http://a/", "method": "DELETE", "timeout": 2.5},
+        ],
+    )
+    def test_there_and_back(self, payload):
+        """A task makes a form that makes the same task."""
+        task = task_of(payload, tags={"a": 1, "b": True, "c": "x"}, queue="mail", priority=5)
+        document = json.loads(document_of(form_of(task)))
+        assert document.pop("max_attempts") == 1
+        assert document == {
+            "payload": payload,
+            "tags": task.tags,
+            "queue": "mail",
+            "priority": 5,
+        }
+
+
+PAGES = ["/ui", "/ui/tasks", "/ui/submit", "/ui/many/cancel", "/ui/tasks/x", "/ui/nothing"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_nothing_runs_but_what_is_ours(memory_server, path):
+    """By the head of every page; and in the page there is nothing inline."""
+    answer = memory_server.ask("GET", path)
+    assert answer.header("content-security-policy") == POLICY
+    assert "unsafe" not in POLICY
+    assert answer.header("x-content-type-options") == "nosniff"
+    assert answer.header("cache-control") == "no-store"
+    text = answer.body.decode()
+    assert " style=" not in text
+    assert " onclick=" not in text
+    assert "<script>" not in text
+
+
+def test_the_front_door(memory_server):
+    """People are led to the dashboard, programs are told that there is nothing."""
+    person = memory_server.ask("GET", "/", headers={"accept": "text/html,*/*"})
+    assert (person.status, person.header("location")) == (303, "/ui")
+    assert memory_server.ask("GET", "/").status == 404
+
+
+def test_many_asks_for_the_verb(memory_server):
+    assert memory_server.ask("GET", "/ui/many/explode").status == 404
+
+
+def test_open_pages_do_not_hold_up_the_end():
+    """Streams end when the shutdown begins."""
+    with contextlib.ExitStack() as connections, LiveServer(database_url=MEMORY_URL) as server:
+        for path in ("/ui/live", "/ui/tasks/live"):
+            connection = connections.enter_context(server.connect())
+            connection.send(f"GET {path} HTTP/1.1\r\nHost: {connection.host}\r\n\r\n".encode())
+            assert connection.socket.recv(4096).startswith(b"HTTP/1.1 200")
+        began_at = time.monotonic()
+    assert time.monotonic() - began_at < 2.5
+
+
+def test_a_stream_tells_of_a_task_up_to_its_end(server, target):
+    """The region as JSON text, and at last that nothing more will come."""
+    task_id = server.add(json.dumps(f"{target.url}/json").encode())
+    server.wait(task_id)
+    answer = server.ask("GET", f"/ui/tasks/{task_id}/live")
+    assert answer.header("content-type") == "text/event-stream"
+    events = answer.body.decode().split("\n\n")
+    told = [event for event in events if event.startswith("event: region\ndata: ")]
+    assert "COMPLETED" in json.loads(told[-1].partition("data: ")[2])
+    assert events[-2] == "event: end\ndata: {}"
+
+
+def test_a_form_with_too_many_fields(memory_server):
+    body = "&".join(f"a{number}=b" for number in range(100)).encode()
+    for path in ("/ui/submit", "/ui/sign-in"):
+        answer = memory_server.ask("POST", path, body)
+        assert answer.status == 400
+        assert b"at most 50 fields" in answer.body

@@ -1,0 +1,262 @@
+"""``/openapi.json`` against a running service: nothing that it takes or answers is left out.
+
+Every operation is asked for, with each parameter and each body that is an example in the
+document, by a page of another origin and under a limit of rate, so that all fields of heads are
+there that can be.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+
+from taskflow.api.document.examples import URL
+from tests.api.client import Answer
+from tests.api.conftest import open_database
+from tests.api.documented import (
+    DOCUMENT,
+    FRAMING,
+    OPERATIONS,
+    PARAMETER_IN_PATH,
+    check,
+    check_head,
+    check_response,
+    resolved,
+)
+from tests.api.live import LiveServer
+from tests.api.target import Target
+
+KEY = "the-key-of-the-completeness"
+ORIGIN = "https://app.example"
+PATIENCE = {"prefer": "wait=10"}
+JSON = "application/json"
+LINES = "application/x-ndjson"
+# What has to be so that an operation on one task can be carried out; others take what has ended.
+STANDING = {"cancelTask": "PENDING", "retryTask": "CANCELED"}
+
+
+class World(NamedTuple):
+    """A service, and a web server that it fetches from."""
+
+    server: LiveServer
+    target: Target
+
+    def ask(self, method: str, target: str, body: object = None, head=None) -> Answer:
+        """A request of a page of another origin; what would go to the internet stays here."""
+        sent = body if body is None or isinstance(body, str) else json.dumps(body)
+        data = sent and sent.replace(URL, f"{self.target.url}/json").encode()
+        return self.server.ask(method.upper(), target, data, {"origin": ORIGIN, **(head or {})})
+
+    def look(self, target: str, head=None) -> Answer:
+        """The beginning of the answer to a GET that may go on without end."""
+        with self.server.connect() as connection:
+            fields = {"authorization": f"Bearer {KEY}", "origin": ORIGIN, **(head or {})}
+            lines = [f"{name}: {value}" for name, value in {"host": "x", **fields}.items()]
+            connection.send("\r\n".join([f"GET {target} HTTP/1.1", *lines, "", ""]).encode())
+            return Answer(*connection.read_raw_head(), b"")
+
+    def task(self, standing: str = "COMPLETED") -> str:
+        """The id of a new task that stands so."""
+        made: dict[str, Any] = {"payload": URL}
+        head = PATIENCE if standing == "COMPLETED" else {}
+        if standing != "COMPLETED":
+            made["delay"] = 3600
+        task = self.ask("post", "/tasks", made, head).json
+        if standing == "CANCELED":
+            task = self.ask("post", f"/tasks/{task['id']}/cancel").json
+        assert task["status"] == standing, task
+        return task["id"]
+
+    def place(self, method: str, path: str) -> str:
+        """The path of an operation, leading to something that it can be carried out on."""
+        name = OPERATIONS[method, path]["operationId"]
+        if "{id}" in path:
+            return path.replace("{id}", self.task(STANDING.get(name, "COMPLETED")))
+        if "{name}" not in path:
+            return path
+        [told] = [one for one in OPERATIONS[method, path]["parameters"] if one["in"] == "path"]
+        whole = path.partition("}")[0] + "}"  # of what the operation is done to
+        named = whole.replace("{name}", told["example"])
+        assert self.ask("put", named, first_body("put", whole)).status in (200, 201)
+        return path.replace("{name}", told["example"])
+
+
+@pytest.fixture(scope="module")
+def world(postgres_server: str, target: Target) -> Iterator[World]:
+    """A service that has a key, a limit of rate, and an origin whose pages may ask."""
+    with (
+        open_database(postgres_server) as url,
+        LiveServer(
+            database_url=url, key=KEY, cors_origins=(ORIGIN,), rate_limit=1e4, rate_burst=10**4
+        ) as server,
+    ):
+        yield World(server, target)
+
+
+def first_body(method: str, path: str) -> object:
+    """A body that the operation takes, if it takes any."""
+    return next((body for kind, _, body in bodies(method, path) if kind == JSON), None)
+
+
+def bodies(method: str, path: str) -> Iterator[tuple[str, str, object]]:
+    """The examples of bodies: media type, name and value."""
+    content = OPERATIONS[method, path].get("requestBody", {}).get("content", {})
+    for kind, told in content.items():
+        for name, example in told.get("examples", {}).items():
+            yield kind, name, example["value"]
+        if "example" in told:
+            yield kind, "lines", told["example"]
+
+
+def good(method: str, path: str) -> set[int]:
+    """The statuses of an operation's answers that are no problems."""
+    return {int(status) for status in OPERATIONS[method, path]["responses"] if status < "400"}
+
+
+def is_stream(method: str, path: str) -> bool:
+    content = OPERATIONS[method, path]["responses"].get("200", {}).get("content", {})
+    return "text/event-stream" in content
+
+
+def carry_out(world: World, method: str, path: str, query: str = "", head=None) -> Answer:
+    """Ask for an operation, with a body that it takes, and see that all is well and as told."""
+    place = world.place(method, path) + query
+    if is_stream(method, path):
+        answer = world.look(place, head)
+        check_head(answer, resolved(OPERATIONS[method, path]["responses"][str(answer.status)]))
+    else:
+        answer = world.ask(method, place, first_body(method, path), head)
+        check(answer, method, path)
+    assert answer.status in good(method, path), answer
+    return answer
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_operations(world, method, path):
+    """Each can be carried out, and its answer has no field in its head that is not told of."""
+    answer = carry_out(world, method, path)
+    if OPERATIONS[method, path].get("security") != []:
+        assert answer.header("access-control-allow-origin") == ORIGIN
+        assert (answer.header("ratelimit") is None) == (method != "post")
+
+
+PARAMETERS = [
+    (method, path, one["name"])
+    for (method, path), operation in OPERATIONS.items()
+    for one in operation["parameters"]
+    if one["in"] != "path"
+]
+
+
+@pytest.mark.parametrize(("method", "path", "name"), PARAMETERS)
+def test_parameters(world, method, path, name):
+    """The example of each is taken."""
+    [told] = [one for one in OPERATIONS[method, path]["parameters"] if one["name"] == name]
+    example = told["example"]
+    if told["in"] == "header":
+        head = {name: str(example)}
+        if head == {"If-None-Match": "*"}:  # only if there is none yet
+            answer = world.ask(
+                method, f"{path.partition('{')[0]}new", first_body(method, path), head
+            )
+            assert answer.status == 201
+        else:
+            carry_out(world, method, path, head=head)
+        return
+    values = example if isinstance(example, list) else [example]
+    texts = values if told.get("explode") else [",".join(str(value) for value in values)]
+    query = "&".join(f"{name}={quote(str(text), safe=',')}" for text in texts)
+    carry_out(world, method, path, f"?{query}")
+
+
+BODIES = [
+    (method, path, kind, name)
+    for method, path in OPERATIONS
+    for kind, name, _ in bodies(method, path)
+]
+
+
+@pytest.mark.parametrize(("method", "path", "kind", "name"), BODIES)
+def test_bodies(world, method, path, kind, name):
+    """The example of each is taken, and answered as told."""
+    [body] = [value for k, n, value in bodies(method, path) if (k, n) == (kind, name)]
+    answer = world.ask(method, world.place(method, path), body, {"content-type": kind})
+    assert answer.status in good(method, path), answer
+    check(answer, method, path)
+    if kind == LINES:
+        told = OPERATIONS[method, path]["responses"][str(answer.status)]["content"][LINES]
+        assert answer.header("content-type").partition(";")[0] == LINES
+        assert told["x-itemSchema"]
+
+
+NOBODY = str(uuid.UUID(int=0))
+# What is wrong with requests: the query, the body and the head.
+WRONG: dict[str, tuple[str, bytes | None, dict[str, str]]] = {
+    "no key": ("", None, {"authorization": ""}),
+    "another origin": ("", None, {"origin": "https://else.example"}),
+    "no JSON": ("", b"{", {}),
+    "another JSON": ("", b"[1]", {}),
+    "no body": ("", b"", {}),
+    "a large body": ("", b" " * (2**20 + 1), {}),
+    "a compressed body": ("", b"{}", {"content-encoding": "gzip"}),
+    "another coding": ("", b"", {"transfer-encoding": "gzip"}),
+    "two lengths": ("", b"0\r\n\r\n", {"content-length": "5", "transfer-encoding": "chunked"}),
+    "a long target": (f"?{'x' * 9000}", None, {}),
+    "a long field": ("", None, {"x": "x" * 9000}),
+    "an unknown parameter": ("?unknown=1", None, {}),
+    "no number": ("?limit=x&wait=x", None, {}),
+    "a preference": ("", None, {"prefer": "wait=x"}),
+    "an event": ("", None, {"last-event-id": "x"}),
+    "a key of idempotency": ("", b"{}", {"idempotency-key": '"'}),
+    "a condition": ("", b"{}", {"if-none-match": "x"}),
+}
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["found", "not found"])
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_whatever_is_wrong(world, method, path, found):
+    """Nothing is answered that the operation does not have among its answers."""
+    for wrong, (query, body, head) in WRONG.items():
+        place = world.place(method, path) if found else PARAMETER_IN_PATH.sub(NOBODY, path)
+        fields = {"origin": ORIGIN, **head}
+        if is_stream(method, path):
+            answer = world.look(place + query, fields)
+            told = OPERATIONS[method, path]["responses"]
+            assert str(answer.status) in told, wrong
+            check_head(answer, resolved(told[str(answer.status)]))
+        else:
+            check(world.server.ask(method.upper(), place + query, body, fields), method, path)
+
+
+@pytest.mark.parametrize("path", DOCUMENT["paths"])
+def test_methods_that_come_by_themselves(world, path):
+    """OPTIONS names just those that are told of; HEAD answers as GET does, less the body."""
+    told = {method.upper() for method in DOCUMENT["paths"][path]}
+    place = world.place(next(iter(DOCUMENT["paths"][path])), path)
+    answer = world.ask("OPTIONS", place)
+    allowed = {"OPTIONS", "HEAD"} | told if "GET" in told else {"OPTIONS"} | told
+    assert (answer.status, answer.body) == (200, b"")
+    assert set(answer.header("allow").split(", ")) == allowed
+    if "GET" not in told:
+        return
+    shown = world.look(place)
+    head = world.ask("HEAD", place)
+    assert head.status == shown.status
+    assert {name for name, _ in head.fields} - FRAMING == {n for n, _ in shown.fields} - FRAMING
+    assert head.header("content-type") == shown.header("content-type")
+
+
+@pytest.mark.parametrize("path", DOCUMENT["paths"])
+def test_methods_that_are_none(world, path):
+    """405, as the document has it, with those that the path takes."""
+    told = {method.upper() for method in DOCUMENT["paths"][path]}
+    missing = ({"GET", "POST", "PUT", "DELETE", "PATCH"} - told).pop()
+    answer = world.ask(missing, world.place(next(iter(DOCUMENT["paths"][path])), path))
+    assert answer.status == 405
+    check_response(answer, DOCUMENT["components"]["responses"]["Problem405"])
+    assert told <= set(answer.header("allow").split(", "))

@@ -1,0 +1,213 @@
+"""Problems in ``/openapi.json``: what its examples say is what is said to who runs into them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from taskflow.api import edge
+from taskflow.api.app import create_app
+from taskflow.service import MEMORY_URL, open_store
+from taskflow.telemetry import Event
+from tests.api.client import Answer
+from tests.api.conftest import open_database
+from tests.api.documented import DOCUMENT, check_response
+from tests.api.live import LiveServer
+
+PROBLEMS = DOCUMENT["components"]["responses"]
+EXAMPLES = {
+    (name.removeprefix("Problem"), short): example["value"]
+    for name, told in PROBLEMS.items()
+    for short, example in told["content"]["application/problem+json"]["examples"].items()
+}
+TASK = json.dumps({"payload": 1}).encode()
+WAITING = json.dumps({"payload": 1, "delay": 3600}).encode()
+NOBODY = str(uuid.UUID(int=0))
+# Of so many, one may be told that there is none left.
+PLACES = 10
+KEYS = {"api_keys": "reader:read:a-key-that-reads"}
+
+
+def serving(**settings: Any) -> LiveServer:
+    return LiveServer(**{"database_url": MEMORY_URL, **settings})
+
+
+def asked(*request: Any, **settings: Any) -> Callable[..., Answer]:
+    """Ask a server that has these settings."""
+
+    def ask(_: pytest.FixtureRequest) -> Answer:
+        with serving(**settings) as server:
+            return server.ask(*request)
+
+    return ask
+
+
+def followed(first: tuple, then: Callable[[Answer], tuple], **settings: Any):
+    """Ask for one thing, and then for another that depends on how it was answered."""
+
+    def ask(_: pytest.FixtureRequest) -> Answer:
+        with serving(**settings) as server:
+            return server.ask(*then(server.ask(*first)))
+
+    return ask
+
+
+def done_to(verb: str, body: bytes, *, method: str = "POST"):
+    """Move a task that was handed in, and waited for, by hand."""
+    path = f"/{verb}" if verb else ""
+    return followed(
+        ("POST", "/tasks?wait=0" if b"delay" in body else "/tasks", body),
+        lambda answer: (method, f"/tasks/{answer.json['id']}{path}"),
+    )
+
+
+def deleted_since(_: pytest.FixtureRequest) -> Answer:
+    head = {"idempotency-key": "one"}
+    with serving() as server:
+        task = server.ask("POST", "/tasks", WAITING, head).json["id"]
+        server.ask("POST", f"/tasks/{task}/cancel")
+        assert server.ask("DELETE", f"/tasks/{task}").status == 204
+        return server.ask("POST", "/tasks", WAITING, head)
+
+
+def canceled_at_its_end(request: pytest.FixtureRequest) -> Answer:
+    target = request.getfixturevalue("target")
+    with serving() as server:
+        task = server.run(json.dumps(f"{target.url}/json").encode())
+        return server.ask("POST", f"/tasks/{task['id']}/cancel")
+
+
+def half_a_body(_: pytest.FixtureRequest) -> Answer:
+    with serving(request_seconds=0.2) as server, server.connect() as connection:
+        connection.send(b"POST /tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{")
+        return connection.read()
+
+
+def another_version(_: pytest.FixtureRequest) -> Answer:
+    with serving() as server, server.connect() as connection:
+        connection.send(b"GET /tasks HTTP/2.0\r\nhost: x\r\n\r\n")
+        return connection.read()
+
+
+def a_fault(request: pytest.FixtureRequest) -> Answer:
+    def configure(app: Any) -> None:
+        @app.before_request
+        async def fail() -> None:
+            raise ZeroDivisionError
+
+    with serving(configure=configure) as server:
+        answer = server.ask("GET", "/tasks")
+    events = request.getfixturevalue("events")
+    fault = Event.REQUEST_FAULT.value[1]
+    assert [event["event"] for event in events].count(fault) == 1
+    events[:] = [event for event in events if event["event"] != fault]
+    return answer
+
+
+def no_database(request: pytest.FixtureRequest) -> Answer:
+    server = request.getfixturevalue("postgres_server")
+    with open_database(server) as url, LiveServer(database_url=url) as service:
+        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        return service.ask("POST", "/tasks", TASK)
+
+
+def no_workers(_: pytest.FixtureRequest) -> Answer:
+    @contextlib.asynccontextmanager
+    async def open_app(settings, shutdown):
+        async with open_store(settings) as store:
+            yield create_app(store, settings, lambda: False)
+
+    with serving(open_app=open_app) as server:
+        return server.ask("GET", "/readyz")
+
+
+def no_place(_: pytest.FixtureRequest) -> Answer:
+    with serving(max_connections=PLACES) as server, contextlib.ExitStack() as stack:
+        for _ in range(PLACES):
+            client = stack.enter_context(server.connect())
+            assert client.ask("GET", "/livez").status == 200
+        return stack.enter_context(server.connect()).read()
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
+    ("400", "no payload"): asked("POST", "/tasks", b"{}"),
+    ("400", "no JSON"): asked("POST", "/tasks", b'{"payload":'),
+    ("400", "two lengths"): asked(
+        *("GET", "/livez", b"0\r\n\r\n"),
+        {"content-length": "5", "transfer-encoding": "chunked"},
+    ),
+    ("401", "no key"): asked("GET", "/tasks", **KEYS),
+    ("401", "unknown key"): asked("GET", "/tasks", None, bearer("not-this-one"), **KEYS),
+    ("403", "role"): asked("POST", "/tasks", TASK, bearer("a-key-that-reads"), **KEYS),
+    ("403", "origin"): asked("GET", "/tasks", None, {"origin": "https://else.example"}),
+    ("404", "no task"): asked("GET", f"/tasks/{NOBODY}"),
+    ("404", "no result"): done_to("result", WAITING, method="GET"),
+    ("404", "no queue"): asked("GET", "/queues/none"),
+    ("404", "no schedule"): asked("GET", "/schedules/none"),
+    ("405", "PUT"): asked("PUT", "/tasks", b"{}"),
+    ("408", "slow body"): half_a_body,
+    ("409", "cancel"): canceled_at_its_end,
+    ("409", "delete"): done_to("", WAITING, method="DELETE"),
+    ("410", "deleted"): deleted_since,
+    ("412", "exists"): followed(
+        ("PUT", "/schedules/a", b'{"every": 3600, "task": {"payload": 1}}'),
+        lambda _: (
+            *("PUT", "/schedules/a", b'{"every": 60, "task": {"payload": 1}}'),
+            {"if-none-match": "*"},
+        ),
+    ),
+    ("413", "too large"): asked("POST", "/tasks", b" " * (2**20 + 1)),
+    ("414", "too long"): asked("GET", f"/tasks?{'x' * edge.MAX_TARGET_BYTES}"),
+    ("415", "compressed"): asked("POST", "/tasks", TASK, {"content-encoding": "gzip"}),
+    ("421", "another name"): asked(
+        "GET", "/tasks", None, {"host": "else.example"}, allowed_hosts=("this.example",)
+    ),
+    ("422", "parameter"): asked("GET", "/tasks?limit=0"),
+    ("422", "field"): asked("POST", "/tasks", b'{"payload": 1, "priority": 101}'),
+    ("422", "another request"): followed(
+        ("POST", "/tasks", TASK, {"idempotency-key": "one"}),
+        lambda _: ("POST", "/tasks", WAITING, {"idempotency-key": "one"}),
+    ),
+    ("429", "rate"): followed(
+        ("POST", "/tasks", TASK), lambda _: ("POST", "/tasks", TASK), rate_limit=1.0
+    ),
+    ("429", "backlog"): followed(
+        ("POST", "/tasks", WAITING), lambda _: ("POST", "/tasks", TASK), max_pending=1
+    ),
+    ("431", "too long"): asked("GET", "/tasks", None, {"x": "x" * edge.MAX_FIELD_BYTES}),
+    ("431", "too many"): asked(
+        "GET", "/tasks", None, {f"x{number}": "" for number in range(edge.MAX_FIELDS)}
+    ),
+    ("500", "fault"): a_fault,
+    ("501", "coding"): asked("POST", "/tasks", b"", {"transfer-encoding": "gzip"}),
+    ("503", "store"): no_database,
+    ("503", "workers"): no_workers,
+    ("503", "clients"): no_place,
+    ("505", "version"): another_version,
+}
+
+
+@pytest.mark.parametrize(("status", "name"), EXAMPLES)
+def test_examples_are_what_is_said(request, status, name):
+    """Each example of a problem, to the letter, with a head that is as told."""
+    answer = PROVOKED[status, name](request)
+    assert answer.json == EXAMPLES[status, name]
+    assert answer.status == int(status)
+    check_response(answer, PROBLEMS[f"Problem{status}"])
+
+
+def test_nothing_is_provoked_that_is_not_told():
+    """What is tried here is in the document."""
+    assert PROVOKED.keys() == EXAMPLES.keys()

@@ -1,0 +1,190 @@
+"""Sessions in browsers: what a cookie opens, for how long, and for whom it does not."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import quote
+
+import pytest
+
+from taskflow.api.access.keys import Key, Keyring, Role, digest_of
+from taskflow.api.access.sessions import COOKIE, LONGEST_SECONDS, Sessions
+from taskflow.service import MEMORY_URL
+from tests.api.client import check_problem
+from tests.api.live import LiveServer
+
+KEYS = {role: f"key-that-may-{role}-and-no-more" for role in ("read", "write")}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    keys = ",".join(f"{role}er:{role}:{key}" for role, key in KEYS.items())
+    with LiveServer(database_url=MEMORY_URL, api_keys=keys) as server:
+        yield server
+
+
+def own(server, **fields):
+    """The head of a request of a page of ours."""
+    return {"origin": server.url, "sec-fetch-site": "same-origin", **fields}
+
+
+def sign_in(server, role: str = "write", wanted: str = "", **fields):
+    body = f"key={KEYS[role]}&next={quote(wanted)}".encode()
+    return server.ask("POST", "/ui/sign-in", body, {**own(server), **FORM, **fields})
+
+
+def cookie_of(answer) -> dict[str, str]:
+    value, *_ = answer.header("set-cookie").split(";")
+    return {"cookie": value}
+
+
+def ring(name: str = "ada", key: str = KEYS["write"]) -> Keyring:
+    return Keyring([Key(name, Role.WRITE, digest_of(key))])
+
+
+class TestSessions:
+    def test_a_session_is_known_on_all_nodes(self):
+        """Those that share the secret, and no others."""
+        value = Sessions(ring(), b"secret").begin(KEYS["write"])
+        assert Sessions(ring(), b"secret").key_of(f"{COOKIE}={value}").name == "ada"
+        assert Sessions(ring(), b"another").key_of(f"{COOKIE}={value}") is None
+
+    @pytest.mark.parametrize("keys", [Keyring(), ring("eve"), ring(key=KEYS["read"])])
+    def test_it_ends_with_its_key(self, keys):
+        """Also if another one has its name since."""
+        value = Sessions(ring(), b"secret").begin(KEYS["write"])
+        assert Sessions(keys, b"secret").key_of(f"{COOKIE}={value}") is None
+
+    def test_it_ends_by_itself(self, monkeypatch):
+        sessions = Sessions(ring(), b"secret")
+        cookie = f"{COOKIE}={sessions.begin(KEYS['write'])}"
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + LONGEST_SECONDS - 1)
+        assert sessions.key_of(cookie) is not None
+        monkeypatch.setattr(time, "time", lambda: now + LONGEST_SECONDS + 2)
+        assert sessions.key_of(cookie) is None
+
+    @pytest.mark.parametrize("text", ["", "x", "a.b.c", "WyJhIl0.aaaa.bbbb", "\xff", "=", ";;"])
+    def test_what_is_none_is_none(self, text):
+        assert Sessions(ring(), b"secret").key_of(f"{COOKIE}={text}") is None
+        assert Sessions(ring(), b"secret").key_of(text) is None
+
+    def test_a_key_that_is_not_known_begins_none(self):
+        assert Sessions(ring(), b"secret").begin("no-such-key") is None
+
+
+class TestSigningIn:
+    def test_pages_lead_to_it(self, guarded):
+        """With what was wanted; but scripts and programs are told."""
+        answer = guarded.ask("GET", "/ui/tasks?queue=a%20b")
+        assert (answer.status, answer.body) == (303, b"")
+        assert answer.header("location") == "/ui/sign-in?next=%2Fui%2Ftasks%3Fqueue%3Da%2520b"
+        stream = guarded.ask("GET", "/ui/live", headers={"accept": "text/event-stream"})
+        check_problem(stream, 401, "needs a key")
+
+    def test_what_it_is_made_of_is_open(self, guarded):
+        """And of nothing else."""
+        page = guarded.ask("GET", "/ui/sign-in")
+        assert page.status == 200
+        [address] = [
+            part.partition('"')[0]
+            for part in page.body.decode().split('href="')
+            if "taskflow.css" in part.partition('"')[0]
+        ]
+        style = guarded.ask("GET", address)
+        assert (style.status, style.header("content-type")) == (200, "text/css; charset=utf-8")
+        assert "immutable" in style.header("cache-control")
+        assert guarded.ask("GET", "/ui/assets/../keys").status in (303, 404)
+        assert guarded.ask("GET", "/ui/assets/nothing").status == 404
+
+    def test_the_cookie(self, guarded):
+        """Scripts do not see it, other sites do not send it, and only pages get it."""
+        answer = sign_in(guarded, wanted="/ui/tasks?status=FAILED")
+        assert (answer.status, answer.header("location")) == (303, "/ui/tasks?status=FAILED")
+        told = answer.header("set-cookie")
+        for part in ("HttpOnly", "SameSite=Lax", "Path=/ui", f"Max-Age={LONGEST_SECONDS}"):
+            assert part in told
+        assert "Secure" not in told
+
+    def test_it_is_for_tls_only_where_there_is_tls(self, guarded):
+        """Also if a proxy takes it off."""
+        host = guarded.url.partition("://")[2]
+        assert "Secure" in sign_in(guarded, origin=f"https://{host}").header("set-cookie")
+
+    def test_a_wrong_key(self, guarded):
+        answer = guarded.ask("POST", "/ui/sign-in", b"key=wrong", {**own(guarded), **FORM})
+        assert (answer.status, answer.header("set-cookie")) == (403, None)
+        assert b"not known" in answer.body
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            *("https://evil.example/", "//evil.example", "/\\evil", "/uix", "/tasks", "", "ui"),
+            *("/ui?a\r\nSet-Cookie: b=c", "/ui/\xe9"),
+        ],
+    )
+    def test_it_leads_to_our_own_pages_only(self, guarded, wanted):
+        assert sign_in(guarded, wanted=wanted).header("location") == "/ui"
+
+    @pytest.mark.parametrize("fields", [{"origin": "http://evil.example"}, {"origin": "null"}])
+    def test_no_other_page_can_sign_somebody_in(self, guarded, fields):
+        assert sign_in(guarded, **fields).status == 403
+
+
+class TestSession:
+    def test_it_opens_pages_and_nothing_else(self, guarded):
+        """The API wants its key."""
+        cookie = cookie_of(sign_in(guarded))
+        assert guarded.ask("GET", "/ui", headers=cookie).status == 200
+        assert guarded.ask("GET", "/tasks", headers=cookie).status == 401
+        assert guarded.ask("GET", "/uix", headers=cookie).status == 401
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {},
+            {"origin": "http://evil.example"},
+            {"origin": "null"},
+            {"sec-fetch-site": "same-origin"},
+            {"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:1"},
+        ],
+    )
+    def test_only_our_own_pages_can_use_it(self, guarded, fields):
+        """Whatever a page of a stranger has a browser send."""
+        cookie = cookie_of(sign_in(guarded))
+        answer = guarded.ask("POST", "/ui/submit", b"url=no+url", {**cookie, **FORM, **fields})
+        assert answer.status == 403
+
+    def test_our_own_can(self, guarded):
+        fields = {**cookie_of(sign_in(guarded)), **own(guarded), **FORM}
+        answer = guarded.ask("POST", "/ui/submit", b"url=no+url", fields)
+        assert answer.status == 303
+        assert answer.header("location").startswith("/ui/tasks/")
+
+    def test_roles_are_honoured(self, guarded):
+        fields = {**cookie_of(sign_in(guarded, "read")), **own(guarded), **FORM}
+        assert guarded.ask("GET", "/ui", headers=fields).status == 200
+        answer = guarded.ask("POST", "/ui/submit", b"url=no+url", fields)
+        check_problem(answer, 403, "needs a key with the role write")
+
+    def test_configured_origins_cannot_use_it(self):
+        """They may ask the API, by a key."""
+        friend = "http://friend.example"
+        keys = f"ada:write:{KEYS['write']}"
+        with LiveServer(database_url=MEMORY_URL, api_keys=keys, cors_origins=(friend,)) as server:
+            cookie = cookie_of(sign_in(server))
+            fields = {**cookie, **FORM, "origin": friend}
+            assert server.ask("POST", "/ui/submit", b"url=no+url", fields).status == 403
+
+    def test_sign_out(self, guarded):
+        fields = {**cookie_of(sign_in(guarded)), **own(guarded)}
+        answer = guarded.ask("POST", "/ui/sign-out", b"", fields)
+        assert (answer.status, answer.header("location")) == (303, "/ui/sign-in")
+        assert "Max-Age=0" in answer.header("set-cookie")
+
+
+def test_without_keys_nobody_signs_in(memory_server):
+    """Whoever reaches the service is let in."""
+    assert memory_server.ask("GET", "/ui/sign-in").header("location") == "/ui"
+    assert memory_server.ask("GET", "/ui").status == 200

@@ -1,0 +1,94 @@
+"""A real Chromium, and services for it to look at."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.api.conftest import open_database
+from tests.api.live import LiveServer
+from tests.browser.target import SlowTarget
+
+KEYS = {role: f"key-that-may-{role}-and-no-more" for role in ("read", "write")}
+PATIENCE_MILLISECONDS = 10_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's, without a window."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("there is no chromium on this machine: apt-get install chromium")
+    # Playwright wants asyncio's own loop, in place of which trio-asyncio has put another.
+    policy = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+    try:
+        with sync_playwright() as playwright:
+            # As root, as in most containers, Chromium has no sandbox.
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            yield browser
+            browser.close()
+    finally:
+        asyncio.set_event_loop_policy(policy)
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[SlowTarget]:
+    with SlowTarget() as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def service(postgres_server: str) -> Iterator[LiveServer]:
+    """A service without keys, on PostgreSQL."""
+    with open_database(postgres_server) as url, LiveServer(database_url=url) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def guarded(postgres_server: str) -> Iterator[LiveServer]:
+    """A service with a key that may look and one that may do."""
+    keys = ",".join(f"{role}er:{role}:{key}" for role, key in KEYS.items())
+    with (
+        open_database(postgres_server) as url,
+        LiveServer(database_url=url, api_keys=keys) as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens pages; fails the test if one complains, or asks anybody but its service."""
+    opened: list[tuple[BrowserContext, list[str], list[str]]] = []
+
+    def open_page(server: LiveServer, path: str = "/ui", **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
+        context.set_default_timeout(PATIENCE_MILLISECONDS)
+        page = context.new_page()
+        complaints: list[str] = []
+        strangers: list[str] = []
+        opened.append((context, complaints, strangers))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.on(
+            "console",
+            lambda said: said.type in ("error", "warning") and complaints.append(said.text),
+        )
+        page.on(
+            "request",
+            lambda asked: asked.url.startswith(server.url) or strangers.append(asked.url),
+        )
+        page.goto(server.url + path, wait_until="domcontentloaded")
+        return page
+
+    yield open_page
+    for context, complaints, strangers in opened:
+        context.close()
+        # That a page was refused by its status is said there, too; tests look at that themselves.
+        told = [text for text in complaints if "the server responded with a status" not in text]
+        assert (told, strangers) == ([], [])

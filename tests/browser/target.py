@@ -1,0 +1,73 @@
+"""A web server for pages to tell of: slow answers that a test lets go, and hostile ones."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
+HOSTILE_JSON = (
+    b'{"<script>document.title=\'taken\'</script>": "</pre><img src=x onerror=alert(1)>"}'
+)
+ORDER = b'{"order": 4711, "total": 12.50, "items": [{"name": "tea", "count": 2}]}'
+
+
+class SlowTarget:
+    """``/held`` answers when ``release`` is called, ``/hostile`` as no friend would."""
+
+    def __init__(self) -> None:
+        self._released = threading.Event()
+        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self.authority = f"127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"http://{self.authority}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.01])
+
+    def __enter__(self) -> SlowTarget:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def hold(self) -> None:
+        self._released.clear()
+
+    def release(self) -> None:
+        self._released.set()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        target = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 10
+
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                if path == "/held":
+                    target._released.wait(10)
+                status = 503 if path == "/down" else 200
+                body = HOSTILE_JSON if path == "/hostile" else ORDER
+                self.send_response(status, HOSTILE if path == "/hostile" else None)
+                self.send_header("Content-Type", "application/json")
+                if path == "/hostile":
+                    self.send_header("X-Said", HOSTILE)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.do_GET()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    request_queue_size = 64

@@ -1,0 +1,327 @@
+"""The dashboard as a person meets it: in a real browser, on a real service."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.target import HOSTILE
+
+PAGES = ("/ui", "/ui/tasks", "/ui/submit", "/ui/many/cancel?queue=nobody", "/ui/nothing")
+
+
+def submitted(server, payload, **options) -> str:
+    answer = server.post(json.dumps({"payload": payload, **options}).encode())
+    assert answer.status == 201, answer
+    return answer.json["id"]
+
+
+def mark(page) -> None:
+    """So that it can be told whether it was loaded again since."""
+    page.evaluate("window.isTheSame = true")
+
+
+def check_is_the_same(page) -> None:
+    assert page.evaluate("window.isTheSame === true")
+
+
+def status(page, text):
+    return page.locator(".head .status", has_text=text)
+
+
+def test_submit_and_watch_it_end(visit, service, target):
+    """By the form; the page of the task says that it ended, without being loaded again."""
+    target.hold()
+    page = visit(service, "/ui")
+    page.get_by_role("link", name="Submit", exact=True).click()
+    page.get_by_label("URL").fill(f"{target.url}/held")
+    page.get_by_text("How it is to be run").click()
+    page.get_by_label("Tags").fill("customer: 42\nvip: true")
+    page.get_by_role("button", name="Submit").click()
+    expect(status(page, "RUNNING")).to_be_visible()
+    mark(page)
+    target.release()
+    expect(status(page, "COMPLETED")).to_be_visible()
+    expect(page.get_by_label("Body of the response")).to_contain_text('"total": 12.50')
+    expect(page.get_by_role("link", name="customer: 42")).to_be_visible()
+    expect(page.locator("#live-state")).to_be_hidden()
+    check_is_the_same(page)
+
+
+def test_a_form_that_is_wrong_says_so_beside_the_field(visit, service):
+    """All of it is still there, and nothing was handed in."""
+    page = visit(service, "/ui/submit")
+    page.get_by_label("URL").fill("http://127.0.0.1/")
+    page.get_by_text("How it is to be run").click()
+    page.get_by_label("Priority").fill("1000")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("alert")).to_contain_text("-100 to 100")
+    field = page.get_by_label("Priority")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_value("1000")
+    expect(page.locator("#priority-hint")).to_contain_text("from -100 to 100")
+    expect(page.get_by_label("URL")).to_have_value("http://127.0.0.1/")
+
+
+def test_filter(visit, service, target):
+    """By status and queue; a link leads to the next page, and back to the newest."""
+    for _ in range(55):
+        submitted(service, "no url", queue="filtered")
+    one = submitted(service, f"{target.url}/", queue="filtered")
+    service.wait(one)
+    page = visit(service, "/ui/tasks")
+    page.get_by_label("Status").select_option("FAILED")
+    page.get_by_label("Queue").fill("filtered")
+    page.get_by_role("button", name="Filter").click()
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(50)
+    expect(page.get_by_text(target.authority)).to_have_count(0)
+    page.get_by_role("link", name="Older").click()
+    expect(rows).to_have_count(5)
+    page.get_by_role("link", name="Newest").click()
+    expect(rows).to_have_count(50)
+    page.get_by_label("Status").select_option("COMPLETED")
+    page.get_by_role("button", name="Filter").click()
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text(target.authority)
+
+
+def test_a_bad_filter_says_what_is_allowed(visit, service):
+    page = visit(service, "/ui/tasks?created_after=yesterday")
+    expect(page.get_by_role("alert")).to_contain_text("created_after must be")
+    expect(page.get_by_label("Handed in since")).to_have_value("yesterday")
+
+
+def test_the_list_lives(visit, service, target):
+    """What is handed in appears; what is opened, marked or focused stays."""
+    submitted(service, f"{target.url}/", queue="living")
+    page = visit(service, "/ui/tasks?queue=living")
+    expect(page.locator("#live-state")).to_have_text("live")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    mark(page)
+    link = page.locator("tbody a").first
+    link.focus()
+    service.wait(submitted(service, "no url", queue="living"))
+    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("tbody tr").first).to_contain_text("FAILED")
+    assert page.evaluate("document.activeElement.closest('tbody') !== null")
+    check_is_the_same(page)
+
+
+def test_cancel_a_running_one(visit, service, target):
+    """Its page shows it at once, and offers to run it again."""
+    target.hold()
+    task_id = submitted(service, f"{target.url}/held")
+    page = visit(service, f"/ui/tasks/{task_id}")
+    expect(status(page, "RUNNING")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(status(page, "CANCELED")).to_be_visible()
+    assert service.show(task_id)["status"] == "CANCELED"
+    target.release()
+    page.get_by_role("button", name="Run again").click()
+    expect(status(page, "COMPLETED")).to_be_visible()
+    expect(page.locator(".attempts li")).to_have_count(2)
+
+
+def test_delete_one(visit, service):
+    """In two steps."""
+    task_id = submitted(service, "no url")
+    service.wait(task_id)
+    page = visit(service, f"/ui/tasks/{task_id}")
+    page.get_by_text("Delete…").click()
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    assert service.ask("GET", f"/tasks/{task_id}").status == 404
+    page = visit(service, f"/ui/tasks/{task_id}")
+    expect(page.get_by_role("alert")).to_contain_text("no task with this id")
+
+
+def test_many_are_counted_first(visit, service):
+    """Nothing is done before the number was seen."""
+    ids = [submitted(service, "no url", queue="many") for _ in range(7)]
+    for task_id in ids:
+        service.wait(task_id)
+    page = visit(service, "/ui/tasks?queue=many")
+    page.get_by_role("link", name="Delete…").click()
+    expect(page.get_by_text("7 tasks would be deleted")).to_be_visible()
+    assert service.ask("GET", f"/tasks/{ids[0]}").status == 200
+    page.get_by_role("button", name="Delete 7 tasks").click()
+    expect(page.get_by_role("status").last).to_contain_text("7 tasks deleted")
+    assert service.ask("GET", f"/tasks/{ids[0]}").status == 404
+    page.get_by_role("link", name="Back to the tasks").click()
+    expect(page.get_by_text("No task matches.")).to_be_visible()
+
+
+def test_a_queue_is_paused_and_resumed(visit, service):
+    """From the overview."""
+    submitted(service, "no url", queue="halted")
+    page = visit(service)
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="halted", exact=True))
+    row.get_by_role("button", name="Pause").click()
+    expect(row.get_by_text("paused")).to_be_visible()
+    assert service.ask("GET", "/queues/halted").json["paused"] is True
+    row.get_by_role("button", name="Resume").click()
+    expect(row.get_by_text("paused")).to_be_hidden()
+
+
+def test_a_schedule_is_run(visit, service, target):
+    """From the overview, where its next time is."""
+    body = {"cron": "0 3 * * *", "task": {"payload": f"{target.url}/"}}
+    assert service.ask("PUT", "/schedules/nightly", json.dumps(body).encode()).status == 201
+    page = visit(service)
+    row = page.get_by_role("row").filter(has_text="nightly")
+    expect(row).to_contain_text("03:00:00")
+    row.get_by_role("button", name="Run now").click()
+    expect(status(page, "COMPLETED")).to_be_visible()
+    expect(page.locator(".facts").first).to_contain_text("nightly")
+
+
+def test_a_task_is_copied(visit, service, target):
+    """Into the form, with all that it was; and as a command."""
+    payload = {
+        "url": f"{target.url}/x",
+        "method": "PUT",
+        "headers": {"X-Shop": "7"},
+        "body": {"a": 1.50},
+    }
+    task_id = submitted(service, payload, queue="copied", tags={"customer": 42})
+    service.wait(task_id)
+    page = visit(service, f"/ui/tasks/{task_id}")
+    page.get_by_text("As curl").click()
+    expect(page.get_by_label("The request as a curl command")).to_contain_text(
+        "--header 'X-Shop: 7'"
+    )
+    page.get_by_role("link", name="Copy to a new task").click()
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator(".head .status")).to_be_visible()
+    copy = service.wait(page.url.rpartition("/")[2])
+    assert copy["id"] != task_id
+    assert (copy["queue"], copy["tags"]) == ("copied", {"customer": 42})
+    assert {**copy["payload"]} == payload
+
+
+def test_a_hostile_task_is_text(visit, service, target):
+    """Markup in its URL, headers, body, answer and error is seen and never done."""
+    query = "?q=<script>document.title='taken'</script>"
+    payload = {
+        "url": f"{target.url}/hostile{query}",
+        "method": "POST",
+        "headers": {"X-Evil": HOSTILE},
+        "body": HOSTILE,
+    }
+    fine = submitted(service, payload, tags={"evil": HOSTILE}, queue="hostile")
+    bad = submitted(service, HOSTILE, queue="hostile")
+    hidden = submitted(service, "http://a/\u202egnp.exe\u0007", queue="hostile")
+    for task_id in (fine, bad, hidden):
+        service.wait(task_id)
+    page = visit(service, f"/ui/tasks/{fine}")
+    expect(page.get_by_role("heading").first).to_contain_text("<script>document.title")
+    expect(page.get_by_text("onerror=").first).to_be_visible()
+    page.get_by_text("header fields").click()
+    expect(page.locator("#headers")).to_contain_text("<img src=x onerror")
+    expect(page.get_by_label("Body of the request")).to_contain_text("<script>")
+    for path in (f"/ui/tasks/{bad}", f"/ui/tasks/{hidden}", "/ui/tasks?queue=hostile", "/ui"):
+        page.goto(service.url + path, wait_until="domcontentloaded")
+        assert page.locator("main script, main img").count() == 0
+        assert "taken" not in page.title()
+    page.goto(f"{service.url}/ui/tasks/{hidden}", wait_until="domcontentloaded")
+    expect(page.get_by_role("heading").first).to_contain_text("\\u{202e}gnp.exe\\u{7}")
+    page.goto(f"{service.url}/ui/tasks?queue=<script>", wait_until="domcontentloaded")
+    expect(page.get_by_role("alert")).to_contain_text("queue must be")
+
+
+def test_it_can_be_read_without_scripts(visit, service, target):
+    """And tasks can be handed in and called off."""
+    page = visit(service, "/ui/submit", java_script_enabled=False)
+    page.get_by_label("URL").fill(f"{target.url}/")
+    page.get_by_role("button", name="Submit").click()
+    service.wait(page.url.rpartition("/")[2])
+    page.reload()
+    assert page.locator(".head .status").inner_text() == "COMPLETED"
+    page.goto(f"{service.url}/ui")
+    assert "Throughput" in page.inner_text("main")
+    page.goto(f"{service.url}/ui/tasks")
+    assert page.locator("tbody tr").count() > 0
+
+
+def test_with_the_keyboard_alone(visit, service, target):
+    """The first key leads past the menu; a task is handed in without a mouse."""
+    page = visit(service, "/ui/submit")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("URL")).to_be_focused()
+    page.keyboard.type(f"{target.url}/")
+    page.keyboard.press("Enter")
+    expect(status(page, "COMPLETED")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_it_is_fine_on_a_telephone(visit, service, path):
+    """Nothing has to be scrolled sideways."""
+    page = visit(service, path, viewport={"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_a_task_with_long_words_is_fine_on_a_telephone(visit, service):
+    task_id = submitted(service, "x" * 3000, tags={"a": "y" * 250}, queue="q" * 60)
+    service.wait(task_id)
+    for path in (f"/ui/tasks/{task_id}", "/ui/tasks", "/ui"):
+        page = visit(service, path, viewport={"width": 400, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_screen_readers_are_told_what_all_is(visit, service, path):
+    """Fields have labels, buttons and links names, tables heads; headings have an order."""
+    page = visit(service, path)
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll('input:not([type=hidden]), select, textarea')]
+        .filter((field) => !field.labels.length).map((field) => field.outerHTML)"""
+    )
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('a, button, th')]
+        .filter((one) => !one.textContent.trim()).map((one) => one.outerHTML)"""
+    )
+    levels = page.evaluate(
+        "() => [...document.querySelectorAll('h1, h2, h3')].map((one) => Number(one.tagName[1]))"
+    )
+    assert (unnamed, nameless) == ([], [])
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert page.get_attribute("html", "lang") == "en"
+    assert page.locator("main").count() == 1
+    assert page.locator("svg[role=img]:not([aria-labelledby])").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out(visit, service, scheme):
+    """By the contrast that WCAG 2.2 asks for (section 1.4.3), in both schemes."""
+    service.wait(submitted(service, "no url"))
+    page = visit(service, "/ui/tasks", color_scheme=scheme)
+    worst = page.evaluate(
+        """() => {
+        const light = (text) => {
+            const linear = (c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+            const parts = text.match(/[\\d.]+/g).slice(0, 3).map((c) => linear(c / 255));
+            return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+        };
+        const ground = (one) => {
+            for (; one; one = one.parentElement) {
+                const color = getComputedStyle(one).backgroundColor;
+                if (!color.endsWith(', 0)')) return color;
+            }
+        };
+        let worst = 21;
+        for (const one of document.querySelectorAll('body *')) {
+            if (![...one.childNodes].some((c) => c.nodeType === 3 && c.data.trim())) continue;
+            const [a, b] = [light(getComputedStyle(one).color), light(ground(one))];
+            worst = Math.min(worst, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
+        }
+        return worst;
+        }"""
+    )
+    assert worst >= 4.5

@@ -1,0 +1,210 @@
+"""From one schema version to the next while work goes on: nothing is lost, late or done twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskflow.store.migrate import migrations
+from tests.chaos import audit
+from tests.chaos.fleet import Fleet
+from tests.loopback import SECRET
+from tests.receiver import Receiver
+from tests.service.database import Tasks
+from tests.service.processes import clean_environ, running, started, wait_until
+from tests.upgrade import old
+from tests.upgrade.load import Load
+from tests.upgrade.target import MoodyTarget
+
+SCHEDULES = ("first", "second", "third")
+SOME = 5
+FETCHES = {"moody": 2}  # of a task of each kind; of the others one
+ENDED = "SELECT FROM taskflow_tasks WHERE status = 'COMPLETED' AND node LIKE %s"
+ENQUEUE = """
+import sys, psycopg, taskflow
+with psycopg.connect(sys.argv[1]) as connection:
+    print(taskflow.enqueue(connection, "no url").id)
+"""
+FIRINGS = """
+    SELECT schedule, count(*), count(DISTINCT f.task_id), count(t.id),
+           extract(epoch FROM max(at) - min(at))::int + 1
+    FROM taskflow_firings AS f
+    LEFT JOIN taskflow_tasks AS t ON t.id = f.task_id AND t.status = 'COMPLETED'
+    GROUP BY schedule ORDER BY schedule
+"""
+
+
+@pytest.fixture
+def tasks(database_url) -> Iterator[Tasks]:
+    with Tasks(database_url) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory) -> dict[str, Path]:
+    """What a node of the version before is started with."""
+    return {"PYTHONPATH": old.unpacked(tmp_path_factory.mktemp("before"))}
+
+
+def schema_version(tasks: Tasks) -> int:
+    [(version,)] = tasks.execute("SELECT max(version) FROM taskflow_migrations").fetchall()
+    return version
+
+
+def test_a_rolling_upgrade_is_not_noticed(tmp_path, tasks, before):
+    """Two old nodes are replaced one by one, after a new one has migrated beside them."""
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_WEBHOOK_SECRETS": SECRET}
+    old_ones = {0: before, 1: before}
+    with (
+        MoodyTarget() as target,
+        Receiver() as receiver,
+        Fleet(tmp_path, settings, size=2, odd=old_ones) as fleet,
+    ):
+        up = [0, 1]
+        audit.install(tasks)
+        assert schema_version(tasks) == old.schema_version()
+        put_schedules(fleet, target.url)
+
+        def urls() -> list[str]:
+            return [url for place in up if (url := fleet.url_of(place))]
+
+        load = Load(urls, target.url, receiver.url)
+        with load:
+            wait_for_work(tasks, fleet, up)
+            fleet.start(2)
+            assert schema_version(tasks) == migrations()[-1].version
+            up.append(2)
+            # For a while there are both, on the new schema, and all work.
+            wait_for_work(tasks, fleet, up)
+            old_ones.clear()
+            for place in (0, 1):
+                assert fleet.end(place) == 0  # not told before: clients are refused, and go on
+                fleet.start(place)
+                wait_for_work(tasks, fleet, up)
+        pause_schedules(fleet)
+        wait_until(lambda: is_quiet(tasks))
+        check_load(tasks, load, target, receiver)
+        check_schedules(tasks, target)
+        assert (fleet.gone(), fleet.tracebacks()) == ([], 0)
+        print(
+            f"{len(load.ids)} tasks and their callbacks, {load.detours} POSTs went to another node"
+        )
+
+
+def put_schedules(fleet: Fleet, target: str) -> None:
+    for name in SCHEDULES:
+        task = {"payload": f"{target}/now/{name}"}
+        body = {"every": 1, "missed": "all", "task": task}
+        assert fleet[0].ask("PUT", f"/schedules/{name}", body).status == 201
+
+
+def pause_schedules(fleet: Fleet) -> None:
+    for name in SCHEDULES:
+        schedule = fleet[0].ask("GET", f"/schedules/{name}").body
+        kept = {field: schedule[field] for field in ("every", "missed", "task")}
+        answer = fleet[0].ask("PUT", f"/schedules/{name}", {**kept, "paused": True})
+        assert answer.status == 200
+
+
+def wait_for_work(tasks: Tasks, fleet: Fleet, places: list[int]) -> None:
+    """Wait until each of these nodes has brought some more tasks to their end."""
+
+    def ended(place: int) -> int:
+        return tasks.execute(ENDED, f"%:{fleet[place].process.pid}").rowcount
+
+    wanted = {place: ended(place) + SOME for place in places}
+    wait_until(lambda: all(ended(place) >= count for place, count in wanted.items()))
+
+
+def is_quiet(tasks: Tasks) -> bool:
+    query = "SELECT FROM taskflow_tasks WHERE status IN ('PENDING', 'RUNNING') LIMIT 1"
+    return not tasks.execute(query).rowcount
+
+
+def check_load(tasks: Tasks, load: Load, target: MoodyTarget, receiver: Receiver) -> None:
+    """No POST failed, and each task has had one end, after as many fetches as it takes."""
+    assert load.failures == []
+    rows = tasks.execute("SELECT id::text, status, rescues FROM taskflow_tasks").fetchall()
+    standing = {task_id: (status, rescues) for task_id, status, rescues in rows}
+    steps = audit.steps_of(tasks)
+    for key, task_id in load.ids.items():
+        assert standing[task_id] == ("COMPLETED", 0), key
+        assert audit.unlawful(steps[task_id]) is None, steps[task_id]
+        assert len(target.asked[key]) == FETCHES.get(key.partition("-")[0], 1), key
+    told = [one.path.removeprefix("/") for one in receiver.received]
+    assert sorted(told) == sorted(load.of("told"))
+    for one in receiver.received:
+        assert one.verified()["id"] == load.ids[one.path.removeprefix("/")]
+    callbacks = len(told)
+    firings = sum(len(target.asked[name]) for name in SCHEDULES)
+    assert len(rows) == len(load.ids) + callbacks + firings
+
+
+def check_schedules(tasks: Tasks, target: MoodyTarget) -> None:
+    """From the first time to the last there are as many seconds as firings, tasks and fetches."""
+    rows = tasks.execute(FIRINGS).fetchall()
+    assert [name for name, *_ in rows] == sorted(SCHEDULES)
+    for name, count, *others in rows:
+        assert others == [count] * 3, (name, count, others)
+        assert len(target.asked[name]) == count
+
+
+def test_the_version_before_does_not_start_any_more(tmp_path, tasks, before):
+    """It says in one line that the database is newer; it changes nothing, and new ones go on."""
+    assert old.schema_version() < migrations()[-1].version
+    with running("serve", tmp_path, DATABASE_URL=tasks.url) as node:
+        with started("serve", tmp_path, DATABASE_URL=tasks.url, **before) as late:
+            ended = late.wait_for_end()
+        [line] = [line for line in ended.stderr.splitlines() if line.startswith("taskflow: ")]
+        assert ended.code == 1
+        assert "newer than this TaskFlow" in line
+        assert "install the version that made it, or a later one" in line
+        assert "Traceback" not in ended.stderr
+        assert schema_version(tasks) == migrations()[-1].version
+        assert node.ask("GET", "/readyz").status == 200
+
+
+def test_what_is_of_the_version_before_goes_on(tmp_path, tasks, before):
+    """A node that loses its lease begins anew, and programs hand tasks in by their transactions."""
+    quick = {"TASKFLOW_HEARTBEAT_SECONDS": 0.2, "TASKFLOW_LEASE_SECONDS": 2}
+    with running("serve", tmp_path, DATABASE_URL=tasks.url, **quick, **before) as node:
+        run_python(tmp_path, "-m", "taskflow", "migrate", DATABASE_URL=tasks.url)
+        assert schema_version(tasks) == migrations()[-1].version
+        [(first,)] = tasks.execute("UPDATE taskflow_nodes SET expires_at = now() RETURNING id")
+        query = "SELECT FROM taskflow_nodes WHERE id <> %s AND expires_at > now()"
+        wait_until(lambda: tasks.execute(query, first).rowcount)
+        task_id = run_python(tmp_path, "-c", ENQUEUE, tasks.url, **before)
+        wait_until(lambda: tasks.row(task_id).status == "FAILED")
+        assert node.ask("GET", f"/tasks/{task_id}").body["error_type"] == "invalid_url"
+
+
+def run_python(folder: Path, *arguments: str, **settings: object) -> str:
+    command = [sys.executable, *arguments]
+    environ = clean_environ(**settings)
+    ended = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environ, cwd=folder
+    )
+    return ended.stdout.strip()
+
+
+def test_a_migration_does_not_hold_up_nodes_for_long(tmp_path, tasks, before):
+    """Where a backup holds its locks it gives way, well within a lease, and says what it wants."""
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_LEASE_SECONDS": 20}
+    with running("serve", tmp_path, **settings, **before) as node:
+        with tasks.transaction():
+            tasks.execute("LOCK TABLE taskflow_nodes, taskflow_tasks IN ACCESS SHARE MODE")
+            with started("serve", tmp_path, **settings) as early:
+                ended = early.wait_for_end()
+            task_id = node.post("no url")
+        assert (ended.code, "Traceback" in ended.stderr) == (1, False)
+        [line] = [line for line in ended.stderr.splitlines() if line.startswith("taskflow: ")]
+        assert "waits for a transaction of somebody else's (a backup?)" in line
+        assert schema_version(tasks) == old.schema_version()
+        wait_until(lambda: tasks.row(task_id).status == "FAILED")
+        with running("serve", tmp_path, **settings):
+            assert schema_version(tasks) == migrations()[-1].version
+        assert "lease" not in node.log
