@@ -71,7 +71,8 @@ def end_by(error: BaseException) -> NoReturn:
         raise SystemExit(status) from None
     if isinstance(error, OSError):
         leave_output()
-        complain(f"cannot write: {error.strerror or error}")
+        where = f": {error.filename}" if error.filename else ""
+        complain(f"{error.strerror or error}{where}")
         raise SystemExit(ExitStatus.FAILED) from None
     raise SystemExit(ExitStatus.INTERRUPTED) from None
 

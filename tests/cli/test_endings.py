@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import socket
 import subprocess
 import sys
 
@@ -10,7 +12,7 @@ import click
 import pytest
 
 from taskflow.cli import main
-from tests.cli.command import PROGRAM, CommandLine
+from tests.cli.command import PATIENCE_SECONDS, PROGRAM, CommandLine, interrupt
 from tests.cli.conftest import KEY
 from tests.service.processes import REPOSITORY
 
@@ -73,6 +75,23 @@ def test_a_key_that_is_not_known(_folder, command, locked_server):
     ended = cli.run(*command)
     assert (ended.code, ended.out) == (5, "")
     assert ended.complaint.endswith("(the key in TASKFLOW_API_KEY)")
+
+
+@pytest.mark.parametrize("command", REMOTE, ids=names)
+def test_interrupted_while_there_is_no_answer(_folder, command):
+    """Somebody takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE_SECONDS)
+        cli = CommandLine(_folder, url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with cli.started(*command) as process:
+            connection, _ = silent.accept()
+            with connection:
+                ended = interrupt(process)
+    assert (ended.code, ended.out) == (130, "")
+    if command[0] == "submit":
+        assert ended.complaint == "interrupted: 0 handed in"
+    else:
+        assert ended.err == ""
 
 
 def test_no_key_and_the_right_one(tmp_path, locked_server):
@@ -138,6 +157,39 @@ def commands(group: click.Command, *path: str):
 
 
 ALL = dict(commands(main))
+
+
+EXAMPLE = re.compile(r"(?:\$ +| +)(?:\(.*; )?(?:[a-z]+ .*\| |[A-Z_]+=\S+ )?(taskflow .*)")
+
+
+def examples(text: str):
+    """The commands in a text, as a shell would take them apart."""
+    for line in re.sub(r" \\\n +", " ", text).splitlines():
+        if found := EXAMPLE.fullmatch(re.sub(r"\$\(.*?\)", ID, line)):
+            for part in re.split(r" \| ", found[1].rstrip(")")):
+                words = shlex.split(re.split(r" >>? |;|  +#", part)[0])
+                if words[0] == "taskflow":
+                    yield words[1:]
+
+
+def parsed(words: list[str]) -> None:
+    """See that a command line can be used, without running it."""
+    command, ctx = main, click.Context(main, info_name="taskflow")
+    while isinstance(command, click.Group) and words:
+        name, command, words = command.resolve_command(ctx, words)
+        ctx = click.Context(command, info_name=name, parent=ctx)
+    command.parse_args(ctx, words)
+
+
+@pytest.mark.parametrize("path", [*ALL, ("docs",)], ids=names)
+def test_examples_can_be_used(path):
+    """Those of the help, and those of the page."""
+    page = (REPOSITORY / "docs/cli.md").read_text("utf-8")
+    found = list(examples(page if path == ("docs",) else ALL[path].help))
+    assert found
+    for words in found:
+        if "--help" not in words:
+            parsed(words)
 
 
 @pytest.mark.parametrize("path", ALL, ids=names)
