@@ -158,7 +158,7 @@ class TestDatabase:
 
     def test_a_pooler_that_is(self, tmp_path, bouncer, database_url):  # noqa: F811
         name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
-        url = url_of(psycopg.conninfo.make_conninfo(bouncer, dbname=name))
+        url = url_of(psycopg.conninfo.make_conninfo(**bouncer, dbname=name))
         code, found = doctor(tmp_path, DATABASE_URL=url)
         assert code == 1
         assert "TASKFLOW_DATABASE_POOLER=transaction" in found["database"][0]["advice"]

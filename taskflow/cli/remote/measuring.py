@@ -113,7 +113,8 @@ class Measuring:
 
     async def _try(self, client: Client, url: str) -> None:
         """See that there is something to be measured."""
-        task = await client.submit(url, queue=self._queue, wait_seconds=TRIAL_SECONDS)
+        handed_in = await client.submit(url, queue=self._queue)
+        task = await client.wait(handed_in.id, TRIAL_SECONDS)
         await client.delete_many(queue=self._queue)
         if task.status is TaskStatus.COMPLETED:
             return
