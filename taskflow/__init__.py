@@ -6,6 +6,7 @@ For those who hand tasks in from Python::
     enqueue, enqueue_many        in a transaction of their own, by psycopg
     Submission                   a task among others, with its options
     Task, Result, TaskEvent      what they get to see
+    Queue, Schedule, Rate, ...   how queues and schedules are told of, and what is asked of them
     ClientError, ...             what can be the matter: taskflow.client.errors has the tree
 
 Each is imported when it is first asked for, so that the service stays free of its clients, and a
@@ -45,12 +46,15 @@ if TYPE_CHECKING:
     from taskflow.client.on_trio.client import Client
     from taskflow.client.options import Options, Submission
     from taskflow.client.portions import Submitted
-    from taskflow.client.task import Moved, Result, Task
+    from taskflow.client.task import Download, Moved, Result, Service, Task
     from taskflow.enqueuing import enqueue, enqueue_many
     from taskflow.model.errors import Fault, StoreUnusable
     from taskflow.model.event import TaskEvent
+    from taskflow.model.flow import HostLimits, Rate
     from taskflow.model.options import Backoff
     from taskflow.model.outcome import ErrorType
+    from taskflow.model.queue import Queue
+    from taskflow.model.shown_schedule import Missed, Schedule
     from taskflow.model.task import AttemptRecord, TaskStatus
 
 __version__ = "0.1.0"
@@ -63,19 +67,26 @@ __all__ = [
     "Client",
     "ClientError",
     "Conflict",
+    "Download",
     "ErrorType",
     "EventsMissed",
     "Fault",
     "Forbidden",
     "Gone",
+    "HostLimits",
+    "Missed",
     "Moved",
     "NotEnded",
     "NotFound",
     "Options",
     "Problem",
+    "Queue",
+    "Rate",
     "Refused",
     "Result",
+    "Schedule",
     "ServerFault",
+    "Service",
     "StoreUnusable",
     "Submission",
     "Submitted",
@@ -102,11 +113,18 @@ _HOMES: Final = {
     "Backoff": "model.options",
     "BlockingClient": "client.blocking.client",
     "Client": "client.on_trio.client",
+    "Download": "client.task",
     "ErrorType": "model.outcome",
     "Fault": "model.errors",
+    "HostLimits": "model.flow",
+    "Missed": "model.shown_schedule",
     "Moved": "client.task",
     "Options": "client.options",
+    "Queue": "model.queue",
+    "Rate": "model.flow",
     "Result": "client.task",
+    "Schedule": "model.shown_schedule",
+    "Service": "client.task",
     "StoreUnusable": "model.errors",
     "Submission": "client.options",
     "Submitted": "client.portions",

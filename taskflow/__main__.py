@@ -6,7 +6,10 @@ from __future__ import annotations
 def main() -> None:
     """Run the command line, or say what is to be installed first."""
     try:
-        from taskflow import cli  # noqa: PLC0415 - it wants what the client does without
+        # Here, for it wants what the client does without; and each command imports its own.
+        from taskflow import cli  # noqa: PLC0415
+
+        cli.main(prog_name="taskflow")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "taskflow":
             raise
@@ -14,7 +17,6 @@ def main() -> None:
             f"taskflow: the service is not installed (there is no {error.name}): "
             "pip install 'taskflow[server]'"
         ) from None
-    cli.main(prog_name="taskflow")
 
 
 if __name__ == "__main__":

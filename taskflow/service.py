@@ -112,6 +112,11 @@ async def _serve(
     telemetry.emit(Event.STOPPED)
 
 
+def is_postgres_url(url: str) -> bool:
+    """Whether DATABASE_URL leads to a server of the operator's."""
+    return url.startswith(_POSTGRES_URLS)
+
+
 def check_bind(settings: Settings) -> None:
     """Without keys, serve on the loopback only, unless the operator wants it otherwise.
 
@@ -266,7 +271,7 @@ async def _open_conninfo(settings: Settings) -> AsyncIterator[str | None]:
     url = settings.database_url
     if url == MEMORY_URL:
         yield None
-    elif url.startswith(_POSTGRES_URLS):
+    elif is_postgres_url(url):
         yield url
     elif not url:
         data_dir = Path(settings.data_dir) if settings.data_dir else default_data_dir()

@@ -9,7 +9,15 @@ from pathlib import Path
 
 CLIENT = Path(__file__).parents[1] / "taskflow" / "client"
 SOURCE, WRITTEN = CLIENT / "on_trio", CLIENT / "blocking"
-MODULES = ("transport.py", "streams.py", "client.py")
+MODULES = (
+    "transport.py",
+    "streams.py",
+    "by_hand.py",
+    "monitoring.py",
+    "queues.py",
+    "schedules.py",
+    "client.py",
+)
 NOTE = "# Written by `python -m tests.blocking` from taskflow/client/on_trio/{}: change that.\n\n"
 
 # In this order; each is a regular expression and what stands in its place.

@@ -68,7 +68,22 @@ LAYERS = {
         "telemetry",
         "footprint",
     },
-    "cli": {"service", "api", "model", "settings", "telemetry"},
+    # Each command is imported when it is called for, by name: so the list of them knows none.
+    "cli": set(),
+    "cli.remote": {"cli", "client", "model"},
+    "cli.local": {
+        "cli",
+        "cli.remote",
+        "client",
+        "service",
+        "server",
+        "api",
+        "engine",
+        "fetch",
+        "store",
+        "store.base",
+    }
+    | {"model", "settings", "telemetry"},
     "__main__": {"cli"},
 }
 
@@ -91,16 +106,17 @@ HOMES = {
     "asyncio": ("store",),
     "asks": ("fetch",),
     "h11": ("fetch", "connection", "linear_h11"),
-    "socket": ("fetch", "store.embedded"),
+    "socket": ("fetch", "store.embedded", "cli.local.checks.guard"),
     "quart": ("api", "asgi"),
     "quart_trio": ("api", "asgi", "service"),
     "hypercorn": ("connection", "server", "asgi"),
     "click": ("cli",),
     "prometheus_client": ("metrics",),
+    "rich": ("cli",),
     "cronsim": ("model.schedule",),
     "structlog": ("telemetry",),
     "opentelemetry": ("tracing.otel",),
-    "dotenv": ("settings",),
+    "dotenv": ("settings", "cli.remote.address"),
     "urllib": ("api", "client"),
     "httpx": ("client",),
 }
@@ -142,8 +158,9 @@ def own_imports(name: str) -> set[str]:
 def layer_of(module: str) -> str:
     if module in SEAM:
         return "store.base"
-    if f"{module}.".startswith("api.reading."):
-        return "api.reading"
+    for layer in ("api.reading", "cli.remote", "cli.local"):
+        if f"{module}.".startswith(f"{layer}."):
+            return layer
     return module.split(".", maxsplit=1)[0]
 
 

@@ -140,6 +140,23 @@ def test_alone_the_command_says_what_is_missing(alone):
     assert line.endswith("pip install 'taskflow[server]'")
 
 
+def test_with_click_and_rich_it_has_the_commands_over_http(tmp_path):
+    """No more is needed to ask a service than these two; for the rest it says what is missing."""
+    asking = install(closure([*BASE, "click", "rich"]), tmp_path), tmp_path
+    with LiveServer(database_url=MEMORY_URL) as server:
+        for command in (["submit", "no url"], ["list"], ["schedules"], ["stats"], ["queues"]):
+            ended = run(*asking, "-m", "taskflow", *command, TASKFLOW_URL=server.url)
+            assert (ended.returncode, ended.stderr) == (0, "")
+    for command in ("serve", "doctor", "key"):
+        ended = run(*asking, "-m", "taskflow", command)
+        assert ended.returncode == 1
+        [line] = ended.stderr.splitlines()
+        assert line.endswith("pip install 'taskflow[server]'")
+    (tmp_path / ".env").write_text("TASKFLOW_API_KEY=x\n")
+    told = run(*asking, "-m", "taskflow", "list", "--timeout", "0.1", TASKFLOW_URL="http://[::1]:1")
+    assert "taskflow: .env is not read: there is no python-dotenv" in told.stderr.splitlines()
+
+
 def test_without_the_embedded_database_it_says_so(served):
     """In one line; with a database of one's own nothing is missing."""
     with open_folder() as data:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskflow.model.errors import SettingsError
-from taskflow.settings import Settings, load
+from taskflow.settings import Settings, examine, load
 
 ADDRESS = "an address and a port such as 127.0.0.1:8080 or [::1]:8080, or unix:/a/path"
 HOSTS = "names without ports, or * for any, separated by commas"
@@ -223,3 +223,21 @@ def test_addresses_that_cannot_be_bound(tmp_path, bind):
         with pytest.raises(SettingsError, match=variable):
             read(tmp_path, {variable: bind})
     assert read(tmp_path, {"TASKFLOW_METRICS_BIND": ""})[0].metrics_bind == ""
+
+
+def test_what_clients_read_is_not_misspelt(tmp_path):
+    """One .env may be for the service and for those who ask it."""
+    _, warnings = read(tmp_path, {"TASKFLOW_URL": "http://x"}, "TASKFLOW_API_KEY=k\n")
+    assert warnings == []
+
+
+def test_all_that_cannot_be_used_is_told(tmp_path):
+    """By ``examine``; ``load`` stops at the first."""
+    bad = {"TASKFLOW_WORKERS": "x", "TASKFLOW_RATE_BURST": "3", "TASKFLOW_POLL_SECONDS": "-1"}
+    examined = examine(bad, tmp_path / "no.env")
+    assert examined.settings is None
+    assert [fault.partition("=")[0].split()[0] for fault in examined.faults] == [
+        "TASKFLOW_WORKERS",
+        "TASKFLOW_POLL_SECONDS",
+        "TASKFLOW_RATE_BURST",
+    ]

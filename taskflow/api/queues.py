@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
-import msgspec
 from quart import Blueprint, Response
 
 from taskflow.api.answers import as_json
@@ -16,37 +14,13 @@ from taskflow.api.reading.many import Many
 from taskflow.api.reading.queue import queue_name_of, queue_settings_of
 from taskflow.model.errors import QueueNotFound
 from taskflow.model.filter import TaskFilter
-from taskflow.model.flow import NO_SETTINGS, HostLimits, QueueSettings, Rate
-from taskflow.model.statistics import Ended, QueueStatistics, queue_of
+from taskflow.model.flow import NO_SETTINGS, QueueSettings
+from taskflow.model.queue import Queue
+from taskflow.model.statistics import QueueStatistics, queue_of
 from taskflow.model.task import TaskStatus
 from taskflow.store.base import TaskStore
 
 MOST_QUEUES: Final = 1000
-
-
-class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue: what is asked of it, and how it stands.
-
-    Attributes:
-        name: Its name.
-        paused: Whether nothing of it is started.
-        max_concurrency: How many of its tasks may run at once, on all nodes together.
-        rate: How many of its tasks may be started.
-        per_host: The same for its tasks of each host.
-        counts: How many of its tasks stand how, for each status.
-        oldest_waiting_seconds: For how long its oldest PENDING task has been due; ``None`` if none
-            is.
-        ended: How many of its tasks came to which end.
-    """
-
-    name: str
-    paused: bool
-    max_concurrency: int | None
-    rate: Rate | None
-    per_host: HostLimits | None
-    counts: Mapping[TaskStatus, int]
-    oldest_waiting_seconds: float | None
-    ended: Mapping[TaskStatus, Ended]
 
 
 def queue_routes(store: TaskStore) -> Blueprint:

@@ -8,7 +8,7 @@ home in programs that have nothing else of the service. From the bottom up::
     options, filters     what may be said of a task, and how tasks are looked for
     calls, retrying      a request, an answer; whether and when to ask again
     portions, sse        many tasks on their way in, events on their way out
-    on_trio              the client: transport, streams, client
+    on_trio              the client: transport, streams, by_hand, queues, schedules, client
     blocking             the same, written by ``python -m tests.blocking``
     environment          where the service is, by TASKFLOW_URL and TASKFLOW_API_KEY
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import ipaddress
 import math
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx
 import msgspec
 
 from taskflow.client.errors import UnexpectedAnswer, Unreachable
 from taskflow.client.filters import Filters, query_of, tag_query
+from taskflow.client.task import Service
 from taskflow.model.task import TagValue
 
 T = TypeVar("T")
@@ -22,6 +26,15 @@ T = TypeVar("T")
 LONGEST_WAIT_SECONDS: Final = 60
 """For how long the service lets an answer wait."""
 
+NEEDED_FIELDS: Final = ("id", "payload", "status", "created_at", "run_at")
+"""What no task is without."""
+
+TITLE: Final = "TaskFlow"
+"""By this name the service is known."""
+
+_JSON: Final = {"Content-Type": "application/json"}
+# Read as they come, so not compressed by whoever is between.
+_LINES: Final = {"Accept": "application/x-ndjson", "Accept-Encoding": "identity"}
 _NEXT: Final = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 # Nothing has been sent of these.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -73,6 +86,14 @@ class Answer(msgspec.Struct, frozen=True):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UnexpectedAnswer(f"the answer is not one of TaskFlow's: {error}") from None
 
+    def read_all(self, kind: type[T]) -> list[T]:
+        """The body, of which each element is so.
+
+        Raises:
+            UnexpectedAnswer: It is something else.
+        """
+        return self.read(list[kind])  # type: ignore[valid-type]  # known when it runs
+
     @property
     def next_page(self) -> list[tuple[str, str]] | None:
         """The query of the next page, if there may be one."""
@@ -90,6 +111,14 @@ def base_url_of(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{url!r} is not the address of a service, such as http://127.0.0.1:8080")
     return url.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a service at this address is on this machine."""
+    host = urlsplit(url).hostname or ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def credentials(api_key: str | None) -> dict[str, str]:
@@ -169,9 +198,78 @@ def by_hand(
     )
 
 
-def page(limit: int, filters: Filters) -> Call:
+def page(limit: int, filters: Filters, fields: Sequence[str] | None = None) -> Call:
     """A request for tasks."""
-    return Call("GET", "/tasks", query=[("limit", str(limit)), *query_of(filters)])
+    return Call("GET", "/tasks", query=_query(limit, filters, fields))
+
+
+def lines(limit: int | None, filters: Filters, fields: Sequence[str] | None) -> Call:
+    """A request for tasks, a line each."""
+    query = _query(limit, filters, fields)
+    return Call("GET", "/tasks", query=query, headers=_LINES)
+
+
+def _query(
+    limit: int | None, filters: Filters, fields: Sequence[str] | None
+) -> list[tuple[str, str]]:
+    query = [] if limit is None else [("limit", str(limit))]
+    query += query_of(filters)
+    return query if fields is None else [*query, ("fields", ",".join(fields))]
+
+
+def of_queue(method: str, name: str, what: str = "", body: bytes | None = None) -> Call:
+    """A request about a queue."""
+    return Call(method, f"/queues/{_segment(name)}{what}", headers=_JSON, body=body)
+
+
+def of_schedule(
+    method: str,
+    name: str,
+    what: str = "",
+    body: bytes | None = None,
+    *,
+    is_repeatable: bool = True,
+    must_be_new: bool = False,
+) -> Call:
+    """A request about a schedule."""
+    return Call(
+        method,
+        f"/schedules/{_segment(name)}{what}",
+        headers={**_JSON, **({"If-None-Match": "*"} if must_be_new else {})},
+        body=body,
+        is_repeatable=is_repeatable and not must_be_new,
+    )
+
+
+def _segment(name: str) -> str:
+    """A name as a part of a path; it has no dots alone, which would lead elsewhere."""
+    if name.strip(".") == "":
+        raise ValueError(f"{name!r} is no name")
+    return quote(name, safe="")
+
+
+class _Info(msgspec.Struct, frozen=True):
+    title: str
+    version: str
+
+
+class _Document(msgspec.Struct, frozen=True):
+    info: _Info
+
+
+def service_of(answer: Answer) -> Service:
+    """What the document of an API says of who answers.
+
+    Raises:
+        UnexpectedAnswer: It is not TaskFlow.
+    """
+    info = answer.read(_Document).info
+    if info.title != TITLE:
+        raise UnexpectedAnswer(f"the answer is of {info.title!r}, which is not TaskFlow")
+    date = answer.headers.get("date", "")
+    with contextlib.suppress(ValueError):
+        return Service(info.version, parsedate_to_datetime(date).astimezone(dt.UTC))
+    return Service(info.version, None)
 
 
 def events(

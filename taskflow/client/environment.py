@@ -20,16 +20,23 @@ class Address(NamedTuple):
     api_key: str | None
 
 
-def address_of(environ: Mapping[str, str] | None = None) -> Address:
+def address_of(
+    environ: Mapping[str, str] | None = None, defaults: Mapping[str, str | None] | None = None
+) -> Address:
     """Read TASKFLOW_URL and TASKFLOW_API_KEY.
 
     Args:
         environ: The environment; the process's own if not given.
+        defaults: What stands for what is not set there.
 
     Raises:
         SettingsError: TASKFLOW_URL is not set.
     """
     found = os.environ if environ is None else environ
-    if not (url := found.get("TASKFLOW_URL", "").strip()):
+
+    def value_of(variable: str) -> str:
+        return found.get(variable, "").strip() or ((defaults or {}).get(variable) or "").strip()
+
+    if not (url := value_of("TASKFLOW_URL")):
         raise SettingsError("TASKFLOW_URL is not set: where is TaskFlow to be found?")
-    return Address(url, found.get("TASKFLOW_API_KEY", "").strip() or None)
+    return Address(url, value_of("TASKFLOW_API_KEY") or None)

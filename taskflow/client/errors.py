@@ -139,7 +139,7 @@ class Forbidden(Refused):
 
 
 class NotFound(Refused):
-    """There is no such task."""
+    """There is no such task, queue or schedule."""
 
 
 class Conflict(Refused):
@@ -217,3 +217,25 @@ def problem_of(status_code: int, headers: Mapping[str, str], body: bytes) -> Pro
         faults=document.errors,
         retry_after_seconds=float(after) if after.isdecimal() else None,
     )
+
+
+class _Error(msgspec.Struct, frozen=True):
+    status: int
+    detail: str
+
+
+class _Broken(msgspec.Struct, frozen=True):
+    error: _Error
+
+
+_BREAK: Final = b'{"error":{'
+_BROKEN: Final = msgspec.json.Decoder(_Broken)
+
+
+def broken_off(line: bytes) -> ClientError | None:
+    """What the last line of many says is the matter; ``None`` of one that is a task's."""
+    if not line.startswith(_BREAK):  # of a task that is text
+        return None
+    error = _BROKEN.decode(line).error
+    kind = _BY_STATUS.get(error.status, ServerFault)
+    return kind(error.detail, status_code=error.status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, Self, TypedDict, Unpack
 
 import msgspec
 
@@ -45,6 +45,7 @@ class Options(TypedDict, total=False):
 
 
 KNOWN: Final = frozenset(Options.__annotations__)
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Submission:
@@ -60,6 +61,28 @@ class Submission:
 
     def __init__(self, payload: Any, **options: Unpack[Options]) -> None:
         self.document = document_of(payload, options)
+
+    @classmethod
+    def from_json(cls, document: bytes | str, **options: Unpack[Options]) -> Self:
+        """A task that is written down already, as ``POST /tasks`` takes it.
+
+        Args:
+            document: A JSON object with a payload.
+            options: How it is to be run where it does not say itself.
+
+        Raises:
+            ValueError: It is no JSON object.
+            TypeError: There is no such option.
+        """
+        try:
+            said = _OBJECT.decode(document)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ValueError(f"this is no JSON object: {error}") from None
+        one = cls.__new__(cls)
+        defaults = _OBJECT.decode(document_of(None, options))
+        del defaults["payload"]
+        one.document = msgspec.json.encode({**defaults, **said})
+        return one
 
 
 def document_of(payload: Any, options: Options) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 from typing import Any
 
@@ -94,6 +95,30 @@ class Moved(msgspec.Struct, frozen=True):
     count: int
     is_complete: bool
     dry_run: bool
+
+
+class Download(msgspec.Struct, frozen=True):
+    """What a target answered, as it is saved.
+
+    Attributes:
+        content_type: What it is, as the target said if that can be believed.
+        content: The body in bytes.
+    """
+
+    content_type: str
+    content: bytes
+
+
+class Service(msgspec.Struct, frozen=True):
+    """Who answers.
+
+    Attributes:
+        version: Which version of TaskFlow it is.
+        date: What its clock said, to the second; ``None`` if it did not say.
+    """
+
+    version: str
+    date: dt.datetime | None
 
 
 def shown(task: kept.Task) -> Task:

@@ -12,7 +12,6 @@ cron has them (``man 8 cron``, "Daylight Saving Time and other time changes"):
 from __future__ import annotations
 
 import datetime as dt
-import enum
 import functools
 import itertools
 import re
@@ -20,14 +19,14 @@ import uuid
 import zoneinfo
 from collections import deque
 from collections.abc import Iterator
-from typing import Annotated, Final, TypeAlias
+from typing import Final
 
 import msgspec
 from cronsim import CronSim, CronSimError
-from msgspec import Meta
 
 from taskflow.model.conditional import Validators
-from taskflow.model.task import Moment, NewTask, QueueName, TaskStatus
+from taskflow.model.shown_schedule import Missed, Schedule
+from taskflow.model.task import NewTask, TaskStatus
 
 SHORTEST_EVERY_SECONDS: Final = 1
 LONGEST_EVERY_SECONDS: Final = 31_622_400  # a year
@@ -38,9 +37,6 @@ GRACE_SECONDS: Final = 60
 MOST_AT_ONCE: Final = 100
 # So many of its last tasks are looked at for what a conditional one is to be compared with.
 MOST_COMPARED: Final = 20
-
-ScheduleName: TypeAlias = QueueName
-TimeZone: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_+/-]{0,63}$(?!\n)")]
 
 _FIELDS: Final = 5
 _NAMED: Final = {
@@ -55,17 +51,6 @@ _NOT_IN_CRON: Final = re.compile(r"[^0-9A-Za-z*/,#-]")
 _NO_ZONES: Final = ("localtime", "right/")
 _GROWTH: Final = 4
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
-
-
-class Missed(enum.StrEnum):
-    """What is done about times that nobody fired when they came."""
-
-    SKIP = "skip"
-    """Nothing."""
-    ONCE = "once"
-    """The last one is fired, for all of them; if a later time is due as well, that does."""
-    ALL = "all"
-    """Each is fired; of more than a hundred the last hundred."""
 
 
 class TimingError(ValueError):
@@ -170,44 +155,6 @@ class KeptSchedule(msgspec.Struct, frozen=True, kw_only=True):
             last_task_id=self.last_task_id,
             last_status=last_status,
         )
-
-
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule as it is shown; the field order is the order of the JSON.
-
-    Attributes:
-        name: What it goes by.
-        cron: The expression by which it is due, if it is by one.
-        every: The seconds between its times, if it is by these.
-        start_at: From where ``every`` counts, if that was given.
-        timezone: Whose clock ``cron`` goes by.
-        task: The template of its tasks, as it was sent.
-        missed: What is done about times that were missed.
-        conditional: Whether its fetches are conditional on what the last one answered.
-        paused: Whether its times pass by.
-        created_at: When it was made.
-        updated_at: When it was last handed in.
-        next_at: When it is due next; ``None`` if it is paused.
-        last_fired_at: When it last made a task.
-        last_task_id: That task.
-        last_status: Where that stands; ``None`` if it was deleted.
-    """
-
-    name: str
-    cron: str | None = None
-    every: float | None = None
-    start_at: Moment | None = None
-    timezone: str = "UTC"
-    task: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
-    missed: Missed = Missed.ONCE
-    conditional: bool = False
-    paused: bool = False
-    created_at: Moment
-    updated_at: Moment
-    next_at: Moment | None = None
-    last_fired_at: Moment | None = None
-    last_task_id: uuid.UUID | None = None
-    last_status: TaskStatus | None = None
 
 
 class Due(msgspec.Struct, frozen=True):

@@ -7,6 +7,6 @@ docs/reference/settings.md are written (``python -m tests.reference``).
 
 from taskflow.settings.catalogue import Setting, catalogue, variable_of
 from taskflow.settings.fields import Settings
-from taskflow.settings.reading import load
+from taskflow.settings.reading import Examined, examine, load
 
-__all__ = ["Setting", "Settings", "catalogue", "load", "variable_of"]
+__all__ = ["Examined", "Setting", "Settings", "catalogue", "examine", "load", "variable_of"]

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import dotenv
 import msgspec
@@ -15,6 +15,8 @@ from taskflow.model.errors import SettingsError
 from taskflow.settings.catalogue import Setting, catalogue, hints, item_of
 from taskflow.settings.fields import PREFIX, Settings
 
+# What clients and the command line read; one .env may be for both.
+_OF_CLIENTS: Final = ("TASKFLOW_URL", "TASKFLOW_API_KEY")
 _OTEL_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _OTEL_ALLOWED: Final = {
     "OTEL_TRACES_EXPORTER": "otlp",
@@ -22,6 +24,20 @@ _OTEL_ALLOWED: Final = {
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
 }
 _OTEL: Final = (*_OTEL_ENDPOINTS, *_OTEL_ALLOWED, "OTEL_SDK_DISABLED")
+
+
+class Examined(NamedTuple):
+    """What the environment and ``.env`` say, whether it can be used or not.
+
+    Attributes:
+        settings: The settings; ``None`` if something cannot be used.
+        faults: A line for each value that cannot be used.
+        warnings: A line for each variable that looks misspelt.
+    """
+
+    settings: Settings | None
+    faults: list[str]
+    warnings: list[str]
 
 
 def load(
@@ -43,21 +59,49 @@ def load(
     Raises:
         SettingsError: A value cannot be used; names the variable and what is allowed.
     """
+    examined = examine(environ, dotenv_path, overrides)
+    if examined.settings is None:
+        raise SettingsError(examined.faults[0])
+    return examined.settings, examined.warnings
+
+
+def examine(
+    environ: Mapping[str, str] | None = None,
+    dotenv_path: Path | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> Examined:
+    """The same, with all that cannot be used; the arguments are those of ``load``."""
     environ = os.environ if environ is None else environ
-    found = {
-        **_read_dotenv(Path(".env") if dotenv_path is None else dotenv_path),
-        **environ,
-        **(overrides or {}),
-    }
-    settings = catalogue()
-    values = {
-        setting.field: _parse(setting, text)
-        for setting in settings
-        if (text := (found.get(setting.variable) or "").strip())
-    }
-    return _with_traces(Settings(**values), environ), list(
-        _misspelt(found, [one.variable for one in settings])
-    )
+    faults: list[str] = []
+    found: dict[str, str | None] = {}
+    try:
+        found |= _read_dotenv(Path(".env") if dotenv_path is None else dotenv_path)
+    except SettingsError as error:
+        faults.append(str(error))
+    found |= {**environ, **(overrides or {})}
+    known = catalogue()
+    values = _values(known, found, faults)
+    settings = None
+    try:
+        settings = _with_traces(Settings(**values), environ)
+    except SettingsError as error:
+        faults.append(str(error))
+    misspelt = list(_misspelt(found, [one.variable for one in known]))
+    return Examined(None if faults else settings, faults, misspelt)
+
+
+def _values(
+    known: Sequence[Setting], found: Mapping[str, str | None], faults: list[str]
+) -> dict[str, Any]:
+    """The values by field, without those that cannot be used, which are added to the faults."""
+    values = {}
+    for setting in known:
+        if text := (found.get(setting.variable) or "").strip():
+            try:
+                values[setting.field] = _parse(setting, text)
+            except SettingsError as error:
+                faults.append(str(error))
+    return values
 
 
 def _with_traces(settings: Settings, environ: Mapping[str, str]) -> Settings:
@@ -112,7 +156,7 @@ def _misspelt(found: Iterable[str], known: Sequence[str]) -> Iterator[str]:
     # Without the prefix, which would make all names look alike.
     names = [variable.removeprefix(PREFIX) for variable in known]
     for variable in sorted(found):
-        if variable.startswith(PREFIX) and variable not in known:
+        if variable.startswith(PREFIX) and variable not in (*known, *_OF_CLIENTS):
             near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
             right = known[names.index(near[0])] if near else None
             hint = f"; did you mean {right}?" if right else ""

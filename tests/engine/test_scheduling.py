@@ -14,7 +14,8 @@ from taskflow.engine.scheduling import LONGEST_SLEEP_SECONDS, fire_schedules
 from taskflow.engine.worker import conditions
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.options import TaskOptions
-from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
+from taskflow.model.schedule import ScheduleDefinition, Timing
+from taskflow.model.shown_schedule import Missed
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.store.schedules.base import Fired
 from taskflow.store.schedules.memory import MemorySchedules

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from taskflow.model.schedule import (
     GRACE_SECONDS,
     KeptSchedule,
-    Missed,
     ScheduleDefinition,
     Timing,
     TimingError,
@@ -25,6 +24,7 @@ from taskflow.model.schedule import (
     next_time,
     placed,
 )
+from taskflow.model.shown_schedule import Missed
 from taskflow.model.task import NewTask
 
 NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 import trio
 
-from taskflow.model.schedule import Missed, Timing
+from taskflow.model.schedule import Timing
+from taskflow.model.shown_schedule import Missed
 from taskflow.settings import Settings
 from taskflow.store.memory import MemoryStore
 from taskflow.store.postgres import open_postgres

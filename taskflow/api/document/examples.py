@@ -8,12 +8,12 @@ from typing import Final
 
 import msgspec
 
-from taskflow.api.queues import Queue
 from taskflow.model.event import TaskEvent
 from taskflow.model.flow import HostHold, HostLimits, Rate
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.outcome import ErrorType, Response
-from taskflow.model.schedule import Missed, Schedule
+from taskflow.model.queue import Queue
+from taskflow.model.shown_schedule import Missed, Schedule
 from taskflow.model.statistics import Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
 

@@ -21,7 +21,6 @@ from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
 from taskflow.api.many_by_hand import ManyMoved
 from taskflow.api.monitoring import History
-from taskflow.api.queues import Queue
 from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
 from taskflow.api.reading.queue import HostLimitsRequest, QueueRequest, RateRequest
@@ -33,8 +32,9 @@ from taskflow.model.flow import Hold, HoldReason, HostHold, HostLimits, Rate
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.options import Backoff
 from taskflow.model.outcome import ErrorType
+from taskflow.model.queue import Queue
 from taskflow.model.request import RequestPayload
-from taskflow.model.schedule import Missed, Schedule
+from taskflow.model.shown_schedule import Missed, Schedule
 from taskflow.model.statistics import (
     Ended,
     QueueStatistics,

@@ -24,15 +24,12 @@ from taskflow.model.request import RequestPayload
 from taskflow.model.schedule import (
     LONGEST_EVERY_SECONDS,
     SHORTEST_EVERY_SECONDS,
-    Missed,
-    Schedule,
     ScheduleDefinition,
-    ScheduleName,
-    TimeZone,
     Timing,
     TimingError,
     check,
 )
+from taskflow.model.shown_schedule import Missed, Schedule, ScheduleName, TimeZone
 from taskflow.model.task import Moment, NewTask
 
 HOW: Final = (

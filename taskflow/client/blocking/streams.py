@@ -23,11 +23,13 @@ from taskflow.client.errors import (
     Refused,
     UnexpectedAnswer,
     Unreachable,
+    broken_off,
 )
 from taskflow.client.portions import PORTION_TASKS, Portion, Submitted
 from taskflow.client.sse import Message, Parser
 from taskflow.client.task import Task
 from taskflow.model.event import TaskEvent
+from taskflow.model.shown_schedule import Schedule
 
 T = TypeVar("T")
 
@@ -68,7 +70,32 @@ class Stream(abc.ABC, Generic[T]):
         """Get some more ready, or find out that there are none for now; false at the end."""
 
 
-class TaskStream(Stream[Task]):
+class PageStream(Stream[T]):
+    """What comes page by page.
+
+    Args:
+        transport: Where it is.
+        call: The request for the first page.
+        kind: What there is.
+    """
+
+    def __init__(self, transport: Transport, call: Call, kind: type[T]) -> None:
+        super().__init__()
+        self._transport = transport
+        self._next: Call | None = call
+        self._kind = kind
+
+    def _more(self) -> bool:
+        if self._next is None:
+            return False
+        answer = self._transport.ask(self._next)
+        self._ready.extend(answer.read_all(self._kind))
+        query = answer.next_page
+        self._next = None if query is None else msgspec.structs.replace(self._next, query=query)
+        return True
+
+
+class TaskStream(PageStream[Task]):
     """Tasks, newest first, page by page.
 
     Args:
@@ -77,17 +104,55 @@ class TaskStream(Stream[Task]):
     """
 
     def __init__(self, transport: Transport, call: Call) -> None:
+        super().__init__(transport, call, Task)
+
+
+class ScheduleStream(PageStream[Schedule]):
+    """Schedules by name, page by page.
+
+    Args:
+        transport: Where they are.
+        call: The request for the first page.
+    """
+
+    def __init__(self, transport: Transport, call: Call) -> None:
+        super().__init__(transport, call, Schedule)
+
+
+class LineStream(Stream[bytes]):
+    """The lines of one long answer, each JSON and without its end.
+
+    Args:
+        transport: Where they come from.
+        call: The request for them.
+    """
+
+    def __init__(self, transport: Transport, call: Call) -> None:
         super().__init__()
         self._transport = transport
-        self._next: Call | None = call
+        self._call = call
+        self._incoming: Incoming | None = None
+        self._rest = b""
+        self._is_over = False
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._is_over = True
+        if self._incoming is not None:
+            incoming, self._incoming = self._incoming, None
+            incoming.close()
 
     def _more(self) -> bool:
-        if self._next is None:
+        if self._is_over:
             return False
-        answer = self._transport.ask(self._next)
-        self._ready.extend(answer.read(list[Task]))
-        query = answer.next_page
-        self._next = None if query is None else msgspec.structs.replace(self._next, query=query)
+        if self._incoming is None:
+            self._incoming = self._transport.open(self._call)
+        chunk = self._incoming.next()
+        if chunk is None:
+            self.close()
+            return False
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self._ready.extend(broken_off(line) or line for line in lines)
         return True
 
 

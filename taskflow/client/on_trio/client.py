@@ -14,12 +14,15 @@ from taskflow.client import calls
 from taskflow.client.environment import address_of
 from taskflow.client.errors import NotEnded, Unreachable
 from taskflow.client.filters import Filters
-from taskflow.client.on_trio.streams import EventStream, SubmittedStream, TaskStream
+from taskflow.client.on_trio.by_hand import ByHand
+from taskflow.client.on_trio.monitoring import Monitoring
+from taskflow.client.on_trio.queues import Queues
+from taskflow.client.on_trio.schedules import Schedules
+from taskflow.client.on_trio.streams import EventStream, LineStream, SubmittedStream, TaskStream
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.portions import PORTION_TASKS
-from taskflow.client.task import Moved, Task
-from taskflow.model.statistics import TaskStatistics
+from taskflow.client.task import Download, Task
 from taskflow.model.task import AttemptRecord, TagValue
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -29,7 +32,7 @@ PAGE_TASKS: Final = 100
 _PAUSE_SECONDS: Final = 0.25
 
 
-class Client:
+class Client(ByHand, Monitoring):
     """A client of one service, for as many tasks of Trio at once as there are.
 
     What passes (no connection, a 503, a 429) is tried again within ``timeout_seconds``, if
@@ -44,6 +47,10 @@ class Client:
             on top.
         transport: What makes the connections, in place of httpx's own: for certificates, proxies
             or sockets of your own.
+
+    Attributes:
+        queues: Its queues: how they stand, and what is asked of them.
+        schedules: Its schedules.
 
     Raises:
         ValueError: The address or the key cannot be used.
@@ -64,6 +71,8 @@ class Client:
             transport=transport,
         )
         self._transport = Transport(http, timeout_seconds=timeout_seconds)
+        self.queues: Final = Queues(self._transport)
+        self.schedules: Final = Schedules(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
@@ -190,86 +199,67 @@ class Client:
         call = calls.of_task("GET", task_id, "/attempts")
         return (await self._transport.ask(call)).read(list[AttemptRecord])
 
-    async def cancel(self, task_id: uuid.UUID | str) -> Task:
-        """Call a task off that has not ended.
-
-        Raises:
-            Conflict: It is at its end.
-            NotFound: There is none with this id.
-        """
-        call = calls.of_task("POST", task_id, "/cancel", is_repeatable=False)
-        return (await self._transport.ask(call)).read(Task)
-
-    async def retry(self, task_id: uuid.UUID | str) -> Task:
-        """Run a task again that FAILED or was CANCELED.
-
-        Raises:
-            Conflict: It stands otherwise.
-            NotFound: There is none with this id.
-        """
-        call = calls.of_task("POST", task_id, "/retry", is_repeatable=False)
-        return (await self._transport.ask(call)).read(Task)
-
-    async def delete(self, task_id: uuid.UUID | str) -> None:
-        """Delete a task that is at its end.
-
-        Raises:
-            Conflict: It is not at its end.
-            NotFound: There is none with this id.
-        """
-        await self._transport.ask(calls.of_task("DELETE", task_id, is_repeatable=False))
-
-    async def cancel_many(
-        self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
-    ) -> Moved:
-        """Call off all tasks that match and have not ended.
+    async def list_tasks(
+        self,
+        *,
+        limit: int = PAGE_TASKS,
+        fields: Iterable[str] | None = None,
+        **filters: Unpack[Filters],
+    ) -> list[Task]:
+        """Up to so many tasks, newest first.
 
         Args:
-            everything: Says that all tasks are meant, where no filter says which.
-            dry_run: Only count them.
+            limit: How many at most.
+            fields: What is wanted of each, beside what no task is without (``id``, ``payload``,
+                ``status``, ``created_at`` and ``run_at``); what is not asked for is as if it had
+                not been set. All if not given.
             filters: Which.
         """
-        call = calls.by_hand(
-            "cancel", filters, everything=everything, dry_run=dry_run, is_repeatable=True
-        )
-        return (await self._transport.ask(call)).read(Moved)
-
-    async def retry_many(
-        self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
-    ) -> Moved:
-        """Run all tasks again that match and FAILED or were CANCELED; see ``cancel_many``."""
-        call = calls.by_hand(
-            "retry", filters, everything=everything, dry_run=dry_run, is_repeatable=dry_run
-        )
-        return (await self._transport.ask(call)).read(Moved)
-
-    async def delete_many(
-        self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
-    ) -> Moved:
-        """Delete all tasks that match and are at their end; see ``cancel_many``."""
-        call = calls.by_hand(
-            "delete", filters, everything=everything, dry_run=dry_run, is_repeatable=True
-        )
-        return (await self._transport.ask(call)).read(Moved)
-
-    async def list_tasks(
-        self, *, limit: int = PAGE_TASKS, **filters: Unpack[Filters]
-    ) -> list[Task]:
-        """Up to so many tasks, newest first."""
         found: list[Task] = []
-        stream = TaskStream(self._transport, calls.page(min(limit, 1000), filters))
+        stream = self.iter_tasks(page=min(limit, 1000), fields=fields, **filters)
         while len(found) < limit and (task := await anext(stream, None)) is not None:
             found.append(task)
         return found
 
-    def iter_tasks(self, *, page: int = PAGE_TASKS, **filters: Unpack[Filters]) -> TaskStream:
-        """All tasks, newest first, so many of them with each request."""
-        return TaskStream(self._transport, calls.page(page, filters))
+    def iter_tasks(
+        self,
+        *,
+        page: int = PAGE_TASKS,
+        fields: Iterable[str] | None = None,
+        **filters: Unpack[Filters],
+    ) -> TaskStream:
+        """All tasks, newest first, so many of them with each request; see ``list_tasks``."""
+        wanted = None if fields is None else list(dict.fromkeys((*calls.NEEDED_FIELDS, *fields)))
+        return TaskStream(self._transport, calls.page(page, filters, wanted))
 
-    async def stats(self, queue: str | None = None) -> TaskStatistics:
-        """How tasks stand, by queue and in all; of one queue if it is given."""
-        query = [] if queue is None else [("queue", queue)]
-        return (await self._transport.ask(calls.Call("GET", "/stats", query))).read(TaskStatistics)
+    def export(
+        self,
+        *,
+        limit: int | None = None,
+        fields: Iterable[str] | None = None,
+        **filters: Unpack[Filters],
+    ) -> LineStream:
+        """All tasks, newest first, each as the JSON that the service shows, without a line end.
+
+        They come in one answer, which is read as they are asked for. Who leaves before the end
+        wants a block, or ``aclose``.
+
+        Args:
+            limit: How many at most; all if not given.
+            fields: What is wanted of each; all if not given.
+            filters: Which.
+        """
+        wanted = None if fields is None else list(fields)
+        return LineStream(self._transport, calls.lines(limit, filters, wanted))
+
+    async def download(self, task_id: uuid.UUID | str) -> Download:
+        """What a task's target answered, in bytes.
+
+        Raises:
+            NotFound: There is no task with this id, or it has no result.
+        """
+        answer = await self._transport.ask(calls.of_task("GET", task_id, "/result"))
+        return Download(answer.headers.get("content-type", ""), answer.body)
 
     def iter_events(
         self,

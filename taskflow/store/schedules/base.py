@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.schedule import Schedule, ScheduleDefinition
+from taskflow.model.schedule import ScheduleDefinition
+from taskflow.model.shown_schedule import Schedule
 from taskflow.model.task import Task
 
 # How long it is kept for which times of a schedule tasks were made: clocks are put back by less,

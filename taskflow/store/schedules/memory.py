@@ -13,14 +13,8 @@ import trio
 from taskflow.bell import Bell
 from taskflow.model.conditional import Validators, compared_with, validators_of
 from taskflow.model.errors import ScheduleExists
-from taskflow.model.schedule import (
-    KeptSchedule,
-    Schedule,
-    ScheduleDefinition,
-    due,
-    new_task,
-    placed,
-)
+from taskflow.model.schedule import KeptSchedule, ScheduleDefinition, due, new_task, placed
+from taskflow.model.shown_schedule import Schedule
 from taskflow.model.task import NewTask, Task
 from taskflow.store.schedules.base import (
     FIRINGS_KEPT_SECONDS,

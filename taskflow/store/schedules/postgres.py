@@ -24,12 +24,12 @@ from taskflow.model.schedule import (
     MOST_AT_ONCE,
     Due,
     KeptSchedule,
-    Schedule,
     ScheduleDefinition,
     due,
     new_task,
     placed,
 )
+from taskflow.model.shown_schedule import Schedule
 from taskflow.model.task import NewTask, Task, TaskStatus
 from taskflow.store.base import PAGE_BUDGET_BYTES
 from taskflow.store.batching import MAX_BATCH_BYTES, MAX_BATCH_ITEMS

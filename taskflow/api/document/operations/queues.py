@@ -9,8 +9,8 @@ from taskflow.api.document.examples import QUEUE
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parts import Answer, Parameter
 from taskflow.api.many_by_hand import ManyMoved
-from taskflow.api.queues import Queue
 from taskflow.api.reading.queue import QueueRequest
+from taskflow.model.queue import Queue
 from taskflow.model.task import QueueName
 
 _QUEUE_IN_PATH: Final = Parameter("name", "The name of the queue.", QueueName, "mail")

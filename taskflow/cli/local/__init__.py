@@ -1,0 +1,1 @@
+"""What runs the service, and looks at what it stands on."""

@@ -1,0 +1,73 @@
+"""``taskflow key new`` and ``taskflow secret new``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from taskflow.api.access.keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
+from taskflow.cli.ending import Failure
+from taskflow.model.signing import new_secret
+
+
+@click.group("key")
+def key_command() -> None:
+    r"""Make API keys.
+
+    \b
+      (umask 077; taskflow key new ci >> keys)
+    """
+
+
+@key_command.command("new")
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(ROLE_NAMES),
+    default=str(DEFAULT_ROLE),
+    show_default=True,
+    help="What the key is good for; each role includes those before it.",
+)
+def _new_key(name: str, role: str) -> None:
+    r"""Make a key for NAME and a line for the keys file.
+
+    The line goes to standard output, to be added to the file that TASKFLOW_API_KEYS_FILE
+    names. The key is shown once, on standard error: the file has only its hash.
+
+    \b
+      (umask 077; taskflow key new ci --role write >> keys)
+    """
+    try:
+        made, line = new_key(name, Role.named(role))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="NAME") from None
+    try:
+        # First: a key whose line was not kept would open nothing.
+        click.echo(line)
+        sys.stdout.flush()
+    except OSError as error:
+        raise Failure(f"the line cannot be written: {error.strerror}") from None
+    click.echo(f"the key of {name}, shown this once: {made}", err=True)
+
+
+@click.group("secret")
+def secret_command() -> None:
+    r"""Make secrets for callbacks.
+
+    \b
+      (umask 077; taskflow secret new >> secrets)
+    """
+
+
+@secret_command.command("new")
+def _new_secret() -> None:
+    r"""Make a secret that callbacks are signed with.
+
+    It goes to standard output, to be set as TASKFLOW_WEBHOOK_SECRETS or added to the file that
+    TASKFLOW_WEBHOOK_SECRETS_FILE names, and to be given to those who receive callbacks.
+
+    \b
+      (umask 077; taskflow secret new >> secrets)
+    """
+    click.echo(new_secret())

@@ -1,0 +1,233 @@
+"""``taskflow queues``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Final
+
+import click
+
+from taskflow.cli import output
+from taskflow.cli.columns import Column
+from taskflow.cli.remote.by_hand import confirm
+from taskflow.cli.remote.service import ask, service_options
+from taskflow.cli.text import duration
+from taskflow.client.on_trio.client import Client
+from taskflow.model.flow import HostLimits, Rate
+from taskflow.model.queue import Queue
+from taskflow.model.task import TaskStatus
+
+_COLUMNS: Final = (
+    Column("QUEUE", may_shrink=True),
+    Column("STATE"),
+    Column("PENDING", is_number=True),
+    Column("RUNNING", is_number=True),
+    Column("OLDEST WAITS", is_number=True),
+    Column("LIMITS", may_shrink=True),
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, a queue a line.")
+
+
+@click.group("queues", invoke_without_command=True)
+@click.pass_context
+def queues_command(ctx: click.Context) -> None:
+    r"""Show, limit, pause and purge queues; by itself it lists them.
+
+    \b
+      taskflow queues
+      taskflow queues pause mail
+      taskflow queues put mail --max-concurrency 10 --rate 5 --burst 10
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(_list_queues)
+
+
+@queues_command.command("list")
+@_as_json
+@service_options
+def _list_queues(*, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
+    r"""List the queues that have tasks, or of which something is asked.
+
+    \b
+      taskflow queues list --json
+    """
+    queues = ask(service_url, timeout_seconds, lambda client: client.queues.all())
+    if as_json:
+        for queue in queues:
+            output.json_line(queue)
+        return
+    output.table(_COLUMNS, rows_of(queues))
+
+
+@queues_command.command("show")
+@click.argument("name")
+@_as_json
+@service_options
+def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
+    r"""Show a queue: how it stands, and what is asked of it.
+
+    \b
+      taskflow queues show mail
+    """
+    queue = ask(service_url, timeout_seconds, lambda client: client.queues.get(name))
+    _print(queue, as_json=as_json)
+
+
+@queues_command.command("put")
+@click.argument("name")
+@click.option("--paused", is_flag=True, help="Nothing of it is to be started.")
+@click.option("--max-concurrency", type=int, help="How many of its tasks may run at once.")
+@click.option("--rate", type=float, help="How many of its tasks may be started a second.")
+@click.option("--burst", type=int, help="How many of them at once, after a pause.")
+@click.option("--host-max-concurrency", type=int, help="How many of each host may run at once.")
+@click.option("--host-rate", type=float, help="How many of each host may be started a second.")
+@click.option("--host-burst", type=int, help="How many of each host at once, after a pause.")
+@_as_json
+@service_options
+def _put(  # noqa: PLR0913 - each is an option
+    *,
+    name: str,
+    paused: bool,
+    max_concurrency: int | None,
+    rate: float | None,
+    burst: int | None,
+    host_max_concurrency: int | None,
+    host_rate: float | None,
+    host_burst: int | None,
+    as_json: bool,
+    service_url: str | None,
+    timeout_seconds: float,
+) -> None:
+    r"""Ask this of a queue from now on, and nothing else: what is not given is not asked any more.
+
+    It holds on all nodes together.
+
+    \b
+      taskflow queues put mail --max-concurrency 10 --rate 5 --burst 10
+      taskflow queues put crawl --host-max-concurrency 2 --host-rate 1
+      taskflow queues put mail                  # no limits any more
+    """
+    of_host = _rate_of(host_rate, host_burst, "--host-burst")
+    has_host_limits = host_max_concurrency is not None or of_host is not None
+    wanted = _rate_of(rate, burst, "--burst")
+    queue = ask(
+        service_url,
+        timeout_seconds,
+        lambda client: client.queues.put(
+            name,
+            paused=paused,
+            max_concurrency=max_concurrency,
+            rate=wanted,
+            per_host=HostLimits(host_max_concurrency, of_host) if has_host_limits else None,
+        ),
+    )
+    _print(queue, as_json=as_json)
+
+
+def _rate_of(rate: float | None, burst: int | None, option: str) -> Rate | None:
+    """A rate; its burst is that of a tenth of a second if it is not given, as in the API."""
+    if rate is None:
+        if burst is not None:
+            raise click.UsageError(f"{option} wants a rate")
+        return None
+    return Rate(rate, max(1, int(rate / 10)) if burst is None else burst)
+
+
+def _verb(
+    name: str, ask_for: Callable[[Client, str], Awaitable[Queue]], text: str
+) -> click.Command:
+    """A command that only names a queue."""
+
+    @queues_command.command(name, help=text)
+    @click.argument("name")
+    @_as_json
+    @service_options
+    def command(
+        *, name: str, as_json: bool, service_url: str | None, timeout_seconds: float
+    ) -> None:
+        queue = ask(service_url, timeout_seconds, lambda client: ask_for(client, name))
+        _print(queue, as_json=as_json)
+
+    return command
+
+
+_verb(
+    "pause",
+    lambda client, name: client.queues.pause(name),
+    "Start nothing more of a queue.\n\n\b\n  taskflow queues pause mail",
+)
+_verb(
+    "resume",
+    lambda client, name: client.queues.resume(name),
+    "Start a queue's tasks again.\n\n\b\n  taskflow queues resume mail",
+)
+
+
+@queues_command.command("purge")
+@click.argument("name")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@service_options
+def _purge(*, name: str, yes: bool, service_url: str | None, timeout_seconds: float) -> None:
+    r"""Call off all tasks of a queue that wait.
+
+    \b
+      taskflow queues purge mail --yes
+    """
+
+    async def work(client: Client) -> None:
+        if not yes:
+            waiting = (await client.queues.get(name)).counts.get(TaskStatus.PENDING, 0)
+            confirm(f"cancel {waiting} tasks?")
+        count, is_complete = 0, False
+        while not is_complete:
+            moved = await client.queues.purge(name)
+            count, is_complete = count + moved.count, moved.is_complete
+        output.line(count)
+
+    ask(service_url, timeout_seconds, work)
+
+
+def rows_of(queues: Iterable[Queue]) -> Iterator[tuple[object, ...]]:
+    """The row of each."""
+    for queue in queues:
+        oldest = queue.oldest_waiting_seconds
+        yield (
+            queue.name,
+            "paused" if queue.paused else "open",
+            queue.counts.get(TaskStatus.PENDING, 0),
+            queue.counts.get(TaskStatus.RUNNING, 0),
+            None if oldest is None else duration(oldest),
+            ", ".join(limits_of(queue)) or None,
+        )
+
+
+def limits_of(queue: Queue) -> Iterator[str]:
+    """What is asked of it, in words."""
+    if queue.max_concurrency is not None:
+        yield f"{queue.max_concurrency} at once"
+    if queue.rate:
+        yield _rate_text(queue.rate)
+    if queue.per_host and queue.per_host.max_concurrency is not None:
+        yield f"{queue.per_host.max_concurrency} at once of a host"
+    if queue.per_host and queue.per_host.rate:
+        yield f"{_rate_text(queue.per_host.rate)} of a host"
+
+
+def _rate_text(rate: Rate) -> str:
+    return f"{rate.per_second:g}/s (burst {rate.burst})"
+
+
+def _print(queue: Queue, *, as_json: bool) -> None:
+    if as_json:
+        output.json_line(queue)
+        return
+    oldest = queue.oldest_waiting_seconds
+    output.pairs(
+        [
+            ("queue", queue.name),
+            ("state", "paused" if queue.paused else "open"),
+            ("limits", ", ".join(limits_of(queue)) or "none"),
+            *((str(status), queue.counts.get(status, 0)) for status in TaskStatus),
+            ("oldest waits", None if oldest is None else duration(oldest)),
+        ]
+    )

@@ -1,0 +1,105 @@
+"""Schedules: made, looked at, run by hand, deleted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final
+
+import msgspec
+
+from taskflow.client import calls
+from taskflow.client.on_trio.streams import ScheduleStream
+from taskflow.client.on_trio.transport import Transport
+from taskflow.client.options import document_of_item
+from taskflow.client.task import Task
+from taskflow.model.shown_schedule import Missed, Schedule
+
+_PAGE: Final = 100
+
+
+class Schedules:
+    """The schedules of a service.
+
+    Args:
+        transport: Where they are.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def iter(self, *, page: int = _PAGE) -> ScheduleStream:
+        """All of them by name, so many with each request."""
+        return ScheduleStream(
+            self._transport, calls.Call("GET", "/schedules", query=[("limit", str(page))])
+        )
+
+    async def get(self, name: str) -> Schedule:
+        """One of them.
+
+        Raises:
+            NotFound: There is none of this name.
+        """
+        return (await self._transport.ask(calls.of_schedule("GET", name))).read(Schedule)
+
+    async def put(  # noqa: PLR0913 - each is a word of its own
+        self,
+        name: str,
+        task: Any,
+        *,
+        cron: str | None = None,
+        every: float | None = None,
+        start_at: dt.datetime | None = None,
+        timezone: str | None = None,
+        missed: Missed | str | None = None,
+        conditional: bool = False,
+        paused: bool = False,
+        must_be_new: bool = False,
+    ) -> Schedule:
+        """Make a schedule, or put it in the place of the one of this name.
+
+        Args:
+            name: What it goes by.
+            task: What it hands in: a payload, or a ``Submission`` with options.
+            cron: When, as five fields; or
+            every: when, as a distance in seconds.
+            start_at: From where ``every`` counts; with a time zone.
+            timezone: Whose clock ``cron`` goes by, such as ``Europe/Berlin``.
+            missed: What is done about times at which no node was there.
+            conditional: Whether to ask the target only for something new.
+            paused: Whether its times pass by.
+            must_be_new: Whether to leave it alone if there is one.
+
+        Raises:
+            Unprocessable: It cannot be; ``faults`` says why.
+            Refused: With ``must_be_new``: there is one.
+        """
+        said = {
+            "cron": cron,
+            "every": every,
+            "start_at": start_at,
+            "timezone": timezone,
+            "missed": missed,
+            "conditional": conditional,
+            "paused": paused,
+        }
+        given = {name: value for name, value in said.items() if value is not None}
+        body = msgspec.json.encode({"task": msgspec.Raw(document_of_item(task)), **given})
+        call = calls.of_schedule("PUT", name, body=body, must_be_new=must_be_new)
+        return (await self._transport.ask(call)).read(Schedule)
+
+    async def delete(self, name: str) -> None:
+        """Make an end of it; its tasks stay.
+
+        Raises:
+            NotFound: There is none of this name.
+        """
+        await self._transport.ask(calls.of_schedule("DELETE", name, is_repeatable=False))
+
+    async def run(self, name: str) -> Task:
+        """Hand in its task now; its times stay as they are.
+
+        Raises:
+            NotFound: There is none of this name.
+        """
+        call = calls.of_schedule("POST", name, "/run", is_repeatable=False)
+        return (await self._transport.ask(call)).read(Task)

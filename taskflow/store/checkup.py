@@ -1,0 +1,124 @@
+"""A look at a database, to see whether it is fit for TaskFlow. Nothing is changed by it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import trio
+
+from taskflow.model.errors import StoreUnavailable
+from taskflow.store import queries
+from taskflow.store.database import Connection, Pooler, connect, mapped_errors
+from taskflow.store.migrate import migrations
+
+
+class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How a database is.
+
+    Attributes:
+        place: Where it is, without what is secret.
+        version: PostgreSQL's, such as ``18.4``.
+        is_standby: Whether it takes no writes.
+        is_durable: Whether what is committed outlives a crash of the machine.
+        has_pooler: Whether something between shares its connections out.
+        clock_ahead_seconds: How far its clock is ahead of this machine's.
+        clock_error_seconds: By how much that may be wrong.
+        pending: Migrations that are not applied yet, by number.
+        unknown: Migrations that this version does not know.
+        connections: How many it allows.
+        connections_in_use: How many there are.
+        longest_transaction_seconds: How long the longest transaction has been open; ``None`` if
+            none is, or if its user may not see them.
+        size_bytes: How much there is in it.
+        nodes: How many nodes live; ``None`` if there are no tables yet.
+    """
+
+    place: str
+    version: str
+    is_standby: bool
+    is_durable: bool
+    has_pooler: bool
+    clock_ahead_seconds: float
+    clock_error_seconds: float
+    pending: tuple[int, ...]
+    unknown: tuple[int, ...]
+    connections: int
+    connections_in_use: int
+    longest_transaction_seconds: float | None
+    size_bytes: int
+    nodes: int | None
+
+
+async def examine_database(
+    conninfo: str, *, timeout_seconds: float, pooler: Pooler
+) -> DatabaseReport:
+    """Look at it, on a connection of its own.
+
+    Args:
+        conninfo: Where it is.
+        timeout_seconds: How long it may take to connect, and again to answer.
+        pooler: What the settings say is between.
+
+    Raises:
+        StoreUnavailable: It cannot be reached, or does not answer in time.
+        StoreUnusable: Its address makes no sense.
+    """
+    with trio.move_on_after(2 * timeout_seconds + 1):
+        return await trio.to_thread.run_sync(
+            _examine, conninfo, timeout_seconds, pooler, abandon_on_cancel=True
+        )
+    raise StoreUnavailable("PostgreSQL: there was no answer in time")
+
+
+def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseReport:
+    with (
+        mapped_errors(),
+        connect(conninfo, timeout_seconds=timeout_seconds, pooler=pooler) as connection,
+        connection.transaction(),
+    ):
+        connection.execute("SET TRANSACTION READ ONLY")
+        connection.execute(f"SET LOCAL statement_timeout = {math.ceil(timeout_seconds * 1000)}")
+        return _report(connection, queries.load())
+
+
+def _report(connection: Connection, sql: Any) -> DatabaseReport:
+    connection.execute("SELECT")  # the first statement takes longer than the way there and back
+    asked_at = dt.datetime.now(dt.UTC)
+    [row] = connection.execute(sql["examine_server"]).fetchall()
+    answered_at = dt.datetime.now(dt.UTC)
+    now, process, is_standby, most, in_use, size, longest, is_durable, has_ledger, has_nodes = row
+    halfway = asked_at + (answered_at - asked_at) / 2
+    applied = _numbers(connection, sql["applied_migrations"]) if has_ledger else []
+    known = [step.version for step in migrations()]
+    nodes = _numbers(connection, sql["count_living_nodes"]) if has_nodes else [None]
+    values: dict[str, Any] = {
+        "place": _place_of(connection),
+        "version": "{}.{}".format(*divmod(connection.info.server_version, 10_000)),
+        "is_standby": is_standby,
+        "is_durable": is_durable,
+        # One that shares connections out makes up the number by which a call is cancelled.
+        "has_pooler": process != connection.info.backend_pid,
+        "clock_ahead_seconds": (now - halfway).total_seconds(),  # type: ignore[operator]
+        "clock_error_seconds": (answered_at - asked_at).total_seconds() / 2,
+        "pending": tuple(version for version in known if version not in applied),
+        "unknown": tuple(version for version in applied if version not in known),
+        "connections": most,
+        "connections_in_use": in_use,
+        "longest_transaction_seconds": longest,
+        "size_bytes": size,
+        "nodes": nodes[0],
+    }
+    return DatabaseReport(**values)
+
+
+def _numbers(connection: Connection, statement: str) -> Sequence[Any]:
+    return [number for (number,) in connection.execute(statement)]
+
+
+def _place_of(connection: Connection) -> str:
+    info = connection.info
+    return f"{info.host}:{info.port}/{info.dbname}"

@@ -1,0 +1,183 @@
+"""Commands as people and programs start them: real processes, with pipes or on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.service.processes import clean_environ
+
+PATIENCE_SECONDS = 30.0
+PROGRAM = [sys.executable, "-m", "taskflow"]
+DRAWING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Ended(NamedTuple):
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells of each line."""
+        return [line.split("\t") for line in self.lines]
+
+    @property
+    def documents(self) -> list[Any]:
+        return [json.loads(line) for line in self.lines]
+
+    @property
+    def complaint(self) -> str:
+        """The one line that it said on standard error."""
+        [line] = self.err.splitlines()
+        assert line.startswith("taskflow: "), line
+        return line.removeprefix("taskflow: ")
+
+
+class CommandLine:
+    """Starts commands in a folder, for a service."""
+
+    def __init__(self, folder: Path, *, url: str | None, **environ: str) -> None:
+        self.folder = folder
+        self.environ = clean_environ(**environ)
+        self.environ.pop("PYTHONUNBUFFERED", None)  # so that what is to be seen is flushed
+        if url is not None:
+            self.environ["TASKFLOW_URL"] = url
+
+    def run(self, *arguments: object, said: str | bytes = b"", **environ: str) -> Ended:
+        """Run a command to its end, with this on its standard input."""
+        ended = subprocess.run(
+            [*PROGRAM, *map(str, arguments)],
+            input=said.encode() if isinstance(said, str) else said,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+            cwd=self.folder,
+            env={**self.environ, **environ},
+        )
+        out, err = ended.stdout.decode(), ended.stderr.decode()
+        assert "Traceback" not in err, err
+        return Ended(ended.returncode, out, err)
+
+    def ok(self, *arguments: object, **options: Any) -> Ended:
+        """Run a command that is to go well, and to say nothing on standard error."""
+        ended = self.run(*arguments, **options)
+        assert (ended.code, ended.err) == (0, ""), ended
+        return ended
+
+    @contextlib.contextmanager
+    def started(self, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a command with pipes; it is gone at the end."""
+        process = subprocess.Popen(
+            [*PROGRAM, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env=self.environ,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    @contextlib.contextmanager
+    def terminal(self, *arguments: object, columns: int = 100) -> Iterator[Terminal]:
+        """Start a command on a terminal of its own; it is gone at the end."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        process = subprocess.Popen(
+            [*PROGRAM, *map(str, arguments)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=self.folder,
+            env={**self.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - Ctrl+C
+        )
+        os.close(theirs)
+        try:
+            yield Terminal(process, ours)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
+
+
+class Terminal:
+    """A command on a terminal."""
+
+    def __init__(self, process: subprocess.Popen[bytes], file: int) -> None:
+        self.process = process
+        self._file = file
+        self.raw = ""
+
+    @property
+    def text(self) -> str:
+        """What it has printed so far, without what only draws."""
+        return DRAWING.sub("", self.raw).replace("\r", "")
+
+    def wait_for(self, text: str) -> None:
+        """Read until this was printed."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while text not in self.text:
+            assert time.monotonic() < deadline, self.raw
+            assert self._read(0.05) or self.process.poll() is None or text in self.text, self.raw
+
+    def type(self, text: str) -> None:
+        os.write(self._file, text.encode())
+
+    def interrupt(self) -> int:
+        """Press Ctrl+C, and return the exit status."""
+        self.type("\x03")
+        return self.end()
+
+    def end(self) -> int:
+        """Read to the end, and return the exit status."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._read(0.05) or self.process.poll() is None:
+            assert time.monotonic() < deadline, self.raw
+        return self.process.wait()
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self._file], [], [], seconds)[0]:
+            return False
+        try:
+            data = os.read(self._file, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self.raw += data.decode(errors="replace")
+        return bool(data)
+
+
+def interrupt(process: subprocess.Popen[bytes]) -> Ended:
+    """Send SIGINT, and say how it ended."""
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert b"Traceback" not in err, err
+    return Ended(process.returncode, out.decode(), err.decode())

@@ -1,0 +1,86 @@
+"""``taskflow cancel``, ``retry`` and ``delete``."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from tests.cli.test_finding import hand_in
+
+NOBODYS = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue of the test's own."""
+    return f"q-{uuid.uuid4().hex}"
+
+
+class TestById:
+    def test_all_three(self, cli_of_each, service):
+        ids = [hand_in(service, payload="x", delay=3600) for _ in range(2)]
+        assert cli_of_each.ok("cancel", *ids).rows == [[one, "CANCELED"] for one in ids]
+        assert cli_of_each.ok("retry", ids[0]).rows == [[ids[0], "PENDING"]]
+        service.wait(ids[0])
+        assert cli_of_each.ok("delete", *ids).rows == [[one, "deleted"] for one in ids]
+        assert cli_of_each.run("show", ids[0]).code == 4
+
+    def test_one_that_cannot_be_keeps_nobody_from_it(self, cli, memory_server):
+        ended, waiting = (hand_in(memory_server, payload="x", delay=d) for d in (0, 3600))
+        memory_server.wait(ended)
+        told = cli.run("cancel", NOBODYS, ended, waiting)
+        assert told.code == 4
+        assert told.rows == [[waiting, "CANCELED"]]
+        assert told.err.splitlines() == [
+            f"taskflow: {NOBODYS}: There is no task with this id.",
+            f"taskflow: {ended}: cannot cancel a task that is FAILED",
+        ]
+        assert cli.run("cancel", ended).code == 1
+
+
+class TestByFilter:
+    def test_with_yes(self, cli_of_each, service, queue):
+        for _ in range(3):
+            hand_in(service, payload="x", delay=3600, queue=queue)
+        assert cli_of_each.ok("cancel", "--queue", queue, "--dry-run").out == "3\n"
+        assert cli_of_each.ok("cancel", "--queue", queue, "--yes").out == "3\n"
+        assert cli_of_each.ok("cancel", "--queue", queue, "--yes").out == "0\n"
+        assert cli_of_each.ok("delete", "--queue", queue, "--status", "CANCELED", "-y").out == "3\n"
+        assert cli_of_each.ok("list", "--queue", queue).out == ""
+
+    def test_nobody_to_ask(self, cli, memory_server, queue):
+        hand_in(memory_server, payload="x", delay=3600, queue=queue)
+        ended = cli.run("cancel", "--queue", queue)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.complaint == "cancel 1 tasks? Say --yes, as there is no terminal to ask at"
+        assert cli.ok("list", "--queue", queue, "--status", "PENDING").out
+
+    @pytest.mark.parametrize(
+        ("typed", "code", "left"), [("y\n", 0, 0), ("n\n", 1, 1), ("\n", 1, 1)]
+    )
+    def test_asked_on_a_terminal(self, cli, memory_server, queue, typed, code, left):
+        hand_in(memory_server, payload="x", delay=3600, queue=queue)
+        with cli.terminal("cancel", "--queue", queue) as terminal:
+            terminal.wait_for("cancel 1 tasks? [y/N]")
+            terminal.type(typed)
+            assert terminal.end() == code
+        assert len(cli.ok("list", "--queue", queue, "--status", "PENDING").rows) == code
+
+    def test_interrupted_when_asked(self, cli, memory_server, queue):
+        hand_in(memory_server, payload="x", delay=3600, queue=queue)
+        with cli.terminal("cancel", "--queue", queue) as terminal:
+            terminal.wait_for("[y/N]")
+            assert terminal.interrupt() == 130
+        assert cli.ok("list", "--queue", queue, "--status", "PENDING").out
+
+    def test_all_must_be_said(self, cli):
+        for command in (("cancel",), ("delete", "--yes")):
+            ended = cli.run(*command)
+            assert ended.code == 2
+            assert ended.complaint.startswith(
+                "say which tasks: by their ids, by filters, or by --all"
+            )
+        assert cli.run("cancel", "--all", "--queue", "x").code == 2
+        assert cli.run("cancel", NOBODYS, "--queue", "x").code == 2
+        assert int(cli.ok("retry", "--all", "--dry-run").out) >= 0

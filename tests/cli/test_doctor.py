@@ -1,0 +1,266 @@
+"""``taskflow doctor``."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import psycopg
+import pytest
+
+from taskflow import __version__
+from taskflow.settings import Settings
+from taskflow.store.checkup import DatabaseReport, examine_database
+from taskflow.store.embedded.finding import find_server
+from tests.api.live import LiveServer
+from tests.cli.command import CommandLine
+from tests.cli.conftest import KEY
+from tests.folders import open_folder
+from tests.service.database import url_of
+from tests.service.processes import running
+from tests.store.test_pgbouncer import bouncer  # noqa: F401 - a fixture
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def doctor(folder, *arguments, url=None, **environ) -> tuple[int, dict[str, list[dict]]]:
+    """What it finds, by what it looked at; nothing that the tests open is open."""
+    environ = {
+        "DATABASE_URL": "memory://",
+        "TASKFLOW_BIND": "127.0.0.1:0",
+        "TASKFLOW_ALLOW_NETWORKS": "",
+        "TASKFLOW_ALLOW_PORTS": "",
+        **environ,
+    }
+    ended = CommandLine(folder, url=url).run("doctor", "--json", *arguments, **environ)
+    assert ended.err == ""
+    found: dict[str, list[dict]] = {}
+    for finding in ended.documents:
+        found.setdefault(finding["check"], []).append(finding)
+    has_failed = any(f["state"] == "failed" for findings in found.values() for f in findings)
+    assert ended.code == int(has_failed)
+    return ended.code, found
+
+
+def states(findings: list[dict]) -> list[str]:
+    return [finding["state"] for finding in findings]
+
+
+class TestHere:
+    def test_all_is_well(self, tmp_path):
+        code, found = doctor(tmp_path)
+        assert code == 0
+        assert states(found.pop("database")) == ["warning"]  # in memory
+        assert all(states(findings) == ["ok"] for findings in found.values()), found
+        assert found.keys() >= {"settings", "python", "packages", "keys", "guard", "port"}
+
+    def test_every_setting_that_cannot_be_used(self, tmp_path):
+        bad = {"TASKFLOW_WORKERS": "x", "TASKFLOW_LOG_LEVEL": "loud", "TASKFLOW_WORKRES": "3"}
+        code, found = doctor(tmp_path, **bad, TASKFLOW_HEARTBEAT_SECONDS="15")
+        assert code == 1
+        told = [finding["detail"] for finding in found["settings"]]
+        assert [line.partition("=")[0] for line in told[:2]] == [
+            "TASKFLOW_WORKERS",
+            "TASKFLOW_LOG_LEVEL",
+        ]
+        assert told[2].startswith("TASKFLOW_LEASE_SECONDS must be at least twice")
+        assert "did you mean TASKFLOW_WORKERS?" in told[3]
+        assert states(found["settings"]) == ["failed"] * 3 + ["warning"]
+
+    def test_settings_that_make_little_sense(self, tmp_path):
+        odd = {"TASKFLOW_DRAIN_SECONDS": "1", "TASKFLOW_RETENTION_SECONDS": "60"}
+        _, found = doctor(tmp_path, **odd)
+        assert states(found["settings"]) == ["ok", "warning", "warning"]
+
+    def test_keys_and_secrets(self, tmp_path):
+        (tmp_path / "keys").write_text("ci:write:nonsense\n")
+        (tmp_path / "keys").chmod(0o644)
+        (tmp_path / ".env").write_text(f"TASKFLOW_WEBHOOK_SECRETS={SECRET}\n")
+        (tmp_path / ".env").chmod(0o600)
+        code, found = doctor(tmp_path, TASKFLOW_API_KEYS_FILE="keys")
+        assert (code, states(found["keys"]), states(found["callbacks"])) == (1, ["failed"], ["ok"])
+        assert states(found["files"]) == ["ok", "warning"]
+        assert "chmod 600 keys" in found["files"][1]["advice"]
+        _, found = doctor(tmp_path, TASKFLOW_API_KEYS="ci:short")
+        assert states(found["keys"]) == ["warning"]
+        _, found = doctor(tmp_path, TASKFLOW_BIND="0.0.0.0:0")
+        assert states(found["keys"]) == ["failed"]
+        _, found = doctor(tmp_path, TASKFLOW_BIND="0.0.0.0:0", TASKFLOW_ALLOW_ANONYMOUS="1")
+        assert states(found["keys"]) == ["warning"]
+
+    def test_no_secret_is_shown(self, tmp_path):
+        environ = {
+            "TASKFLOW_API_KEYS": f"ci:{KEY}",
+            "TASKFLOW_API_KEY": KEY,
+            "TASKFLOW_WEBHOOK_SECRETS": SECRET,
+            "DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/tasks",
+        }
+        cli = CommandLine(tmp_path, url="http://127.0.0.1:1")
+        for arguments in (["doctor"], ["doctor", "--json"]):
+            ended = cli.run(*arguments, **environ)
+            assert ended.code == 1
+            for secret in (KEY, SECRET[6:], "hunter2"):
+                assert secret not in ended.out + ended.err
+        broken = cli.run("doctor", **{**environ, "DATABASE_URL": "postgresql://me:hunter2@[x/y"})
+        assert "hunter2" not in broken.out + broken.err
+
+    def test_what_is_open(self, tmp_path):
+        _, found = doctor(tmp_path, TASKFLOW_ALLOW_NETWORKS="127.0.0.0/8,169.254.169.254/32")
+        assert states(found["guard"]) == ["warning", "warning", "ok"]
+        code, found = doctor(tmp_path, TASKFLOW_DENY_HOSTS="exa_mple..com")
+        assert (code, states(found["guard"])) == (1, ["failed"])
+
+    def test_who_has_the_port(self, tmp_path, memory_server):
+        # Hypercorn leaves the socket to the garbage collector, which Python would mention.
+        quiet = {"PYTHONWARNINGS": ""}
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            bind = f"127.0.0.1:{other.getsockname()[1]}"
+            code, found = doctor(tmp_path, TASKFLOW_BIND=bind, **quiet)
+        assert (code, states(found["port"])) == (1, ["failed"])
+        bind = memory_server.url.removeprefix("http://")
+        _, found = doctor(tmp_path, TASKFLOW_BIND=bind, **quiet)
+        assert f"TaskFlow {__version__} is running there" in found["port"][0]["detail"]
+
+    def test_files_that_may_be_open(self, tmp_path):
+        _, found = doctor(tmp_path, TASKFLOW_MAX_CONNECTIONS="65536")
+        assert states(found["open files"]) == ["warning"]
+
+    def test_lines_for_people(self, tmp_path):
+        with CommandLine(tmp_path, url=None, DATABASE_URL="mysql://x").terminal("doctor") as shown:
+            assert shown.end() == 1
+        [line] = [line for line in shown.text.splitlines() if " database " in line]
+        assert line.startswith("failed")
+        assert line.endswith("-> write postgresql://..., or memory://, or leave it empty")
+
+
+class TestDatabase:
+    def test_from_an_empty_one_to_one_in_use(self, tmp_path, database_url):
+        url = url_of(database_url)
+        code, found = doctor(tmp_path, DATABASE_URL=url)
+        assert (code, states(found["migrations"])) == (0, ["warning"])
+        with psycopg.connect(database_url) as connection:
+            assert connection.execute("SELECT to_regclass('taskflow_tasks')").fetchone() == (None,)
+        with LiveServer(database_url=url):
+            code, found = doctor(tmp_path, DATABASE_URL=url)
+        assert code == 0
+        for check in ("database", "migrations", "clock", "connections", "pooler"):
+            assert states(found[check]) == ["ok"], found
+        assert "1 nodes are alive" in found["connections"][0]["detail"]
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("INSERT INTO taskflow_migrations (version, name) VALUES (9999, 'x')")
+        code, found = doctor(tmp_path, DATABASE_URL=url)
+        assert (code, states(found["migrations"])) == (1, ["failed"])
+
+    def test_a_pooler_that_is_not_there(self, tmp_path, database_url):
+        url = url_of(database_url)
+        _, found = doctor(tmp_path, DATABASE_URL=url, TASKFLOW_DATABASE_POOLER="transaction")
+        assert states(found["pooler"]) == ["warning"]
+
+    def test_a_pooler_that_is(self, tmp_path, bouncer, database_url):  # noqa: F811
+        name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+        url = url_of(psycopg.conninfo.make_conninfo(**bouncer, dbname=name))
+        code, found = doctor(tmp_path, DATABASE_URL=url)
+        assert code == 1
+        assert "TASKFLOW_DATABASE_POOLER=transaction" in found["database"][0]["advice"]
+        code, found = doctor(tmp_path, DATABASE_URL=url, TASKFLOW_DATABASE_POOLER="transaction")
+        assert (code, states(found["pooler"])) == (0, ["ok"])
+
+    def test_one_that_is_not_there(self, tmp_path):
+        code, found = doctor(tmp_path, DATABASE_URL="postgresql://127.0.0.1:1/tasks")
+        assert (code, states(found["database"])) == (1, ["failed"])
+
+    def test_our_own_before_it_is_made_and_while_it_runs(self, tmp_path):
+        """It is not made, not started and not stopped by that."""
+        with open_folder() as folder:
+            data = folder / "data"
+            own = {"DATABASE_URL": "", "TASKFLOW_DATA_DIR": str(data)}
+            _, found = doctor(tmp_path, **own)
+            assert "makes one in" in found["database"][0]["detail"]
+            assert not data.exists()
+            with running("worker", tmp_path, **own):
+                code, found = doctor(tmp_path, **own)
+                assert code == 0
+                assert "PostgreSQL 18" in found["database"][0]["detail"]
+                assert states(found["migrations"]) == ["ok"]
+            server = find_server(data)
+            assert server.has_data
+            before = sorted(data.iterdir())
+            doctor(tmp_path, **own)
+            assert sorted(data.iterdir()) == before
+
+    async def test_a_long_transaction_is_seen(self, database_url):
+        with psycopg.connect(database_url) as connection:
+            connection.execute("SELECT")
+            report = await examine_database(database_url, timeout_seconds=5.0, pooler="none")
+        assert report.longest_transaction_seconds > 0
+        assert abs(report.clock_ahead_seconds) < 5
+
+    @pytest.mark.parametrize(
+        ("changed", "check", "state"),
+        [
+            ({"is_standby": True}, "database", "failed"),
+            ({"version": "13.9"}, "database", "failed"),
+            ({"is_durable": False}, "durability", "warning"),
+            ({"clock_ahead_seconds": -90.0}, "clock", "warning"),
+            ({"connections_in_use": 99}, "connections", "warning"),
+            ({"has_pooler": True}, "pooler", "failed"),
+            ({"longest_transaction_seconds": 4000.0}, "transactions", "warning"),
+        ],
+    )
+    def test_what_is_told_of_it(self, changed, check, state):
+        """What no server of the tests is like."""
+        import msgspec
+
+        from taskflow.cli.local.checks.database import findings_of
+
+        report = DatabaseReport(
+            place="x",
+            version="18.4",
+            is_standby=False,
+            is_durable=True,
+            has_pooler=False,
+            clock_ahead_seconds=0.01,
+            clock_error_seconds=0.01,
+            pending=(),
+            unknown=(),
+            connections=100,
+            connections_in_use=5,
+            longest_transaction_seconds=None,
+            size_bytes=7,
+            nodes=1,
+        )
+        assert {one.state for one in findings_of(report, Settings())} == {"ok"}
+        changed_report = msgspec.structs.replace(report, **changed)
+        told = {one.check: one.state for one in findings_of(changed_report, Settings())}
+        assert told[check] == state
+
+
+class TestService:
+    def test_one_that_is_well(self, tmp_path, memory_server):
+        code, found = doctor(tmp_path, url=memory_server.url)
+        assert code == 0
+        for check in ("service", "key", "service clock", "nodes"):
+            assert states(found[check]) == ["ok"]
+
+    def test_its_key(self, tmp_path, locked_server):
+        code, found = doctor(tmp_path, "--url", locked_server.url)
+        assert (code, states(found["service"])) == (1, ["failed"])
+        assert "TASKFLOW_API_KEY" in found["service"][0]["advice"]
+        code, found = doctor(tmp_path, "--url", locked_server.url, TASKFLOW_API_KEY=KEY)
+        assert (code, states(found["service"])) == (0, ["ok"])
+
+    def test_one_that_is_not_there_or_none(self, tmp_path):
+        code, found = doctor(tmp_path, url="http://127.0.0.1:1")
+        assert (code, states(found["service"])) == (1, ["failed"])
+        code, found = doctor(tmp_path, url="nonsense")
+        assert (code, states(found["service"])) == (1, ["failed"])
+
+    def test_no_nodes(self):
+        from taskflow.cli.local.checks.remote import _of_nodes
+
+        assert _of_nodes([]).state == "failed"
+
+
+def test_json_is_a_finding_a_line(tmp_path):
+    ended = CommandLine(tmp_path, url=None).run("doctor", "--json", DATABASE_URL="memory://")
+    assert list(json.loads(ended.lines[0])) == ["check", "state", "detail", "advice"]

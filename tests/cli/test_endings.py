@@ -1,0 +1,333 @@
+"""Errors are one line and have their exit status, in every command; and what help there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import socket
+import subprocess
+import sys
+
+import click
+import pytest
+
+from taskflow.cli import main
+from tests.cli.command import PATIENCE_SECONDS, PROGRAM, CommandLine, interrupt
+from tests.cli.conftest import KEY
+from tests.service.processes import REPOSITORY
+
+ID = "00000000-0000-0000-0000-000000000000"
+# Every command that asks the service, with what it takes at least.
+REMOTE = [
+    ("submit", "http://x.invalid/"),
+    ("list",),
+    ("list", "--json"),
+    ("show", ID),
+    ("show", ID, "--watch"),
+    ("cancel", ID),
+    ("retry", ID),
+    ("delete", ID),
+    ("delete", "--all", "--yes"),
+    ("export",),
+    ("queues",),
+    ("queues", "list"),
+    ("queues", "show", "x"),
+    ("queues", "put", "x"),
+    ("queues", "pause", "x"),
+    ("queues", "resume", "x"),
+    ("queues", "purge", "x", "--yes"),
+    ("schedules",),
+    ("schedules", "list"),
+    ("schedules", "show", "x"),
+    ("schedules", "put", "x", "http://x.invalid/", "--every", "60"),
+    ("schedules", "delete", "x"),
+    ("schedules", "run", "x"),
+    ("stats",),
+    ("stats", "--watch"),
+    ("nodes",),
+    ("hosts",),
+    ("bench", "-n", "1"),
+]
+WITHOUT_TIMEOUT = {("queues",), ("schedules",)}
+
+
+def names(command) -> str:
+    return " ".join(command)
+
+
+@pytest.fixture(scope="module")
+def _folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("endings")
+
+
+@pytest.mark.parametrize("command", REMOTE, ids=names)
+def test_nobody_there(_folder, command):
+    cli = CommandLine(_folder, url="http://127.0.0.1:1")
+    options = () if command in WITHOUT_TIMEOUT else ("--timeout", "0.1")
+    ended = cli.run(*command, *options)
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.complaint.startswith("http://127.0.0.1:1: TaskFlow does not answer: ")
+
+
+@pytest.mark.parametrize("command", REMOTE, ids=names)
+def test_a_key_that_is_not_known(_folder, command, locked_server):
+    cli = CommandLine(_folder, url=locked_server.url, TASKFLOW_API_KEY="w" * 32)
+    ended = cli.run(*command)
+    assert (ended.code, ended.out) == (5, "")
+    assert ended.complaint.endswith("(the key in TASKFLOW_API_KEY)")
+
+
+@pytest.mark.parametrize("command", REMOTE, ids=names)
+def test_interrupted_while_there_is_no_answer(_folder, command):
+    """Somebody takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE_SECONDS)
+        cli = CommandLine(_folder, url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with cli.started(*command) as process:
+            connection, _ = silent.accept()
+            with connection:
+                ended = interrupt(process)
+    assert (ended.code, ended.out) == (130, "")
+    if command[0] == "submit":
+        assert ended.complaint == "interrupted: 0 handed in"
+    else:
+        assert ended.err == ""
+
+
+def test_no_key_and_the_right_one(tmp_path, locked_server):
+    """From the environment, or from .env; which the environment goes before."""
+    cli = CommandLine(tmp_path, url=locked_server.url)
+    assert cli.run("list").complaint.endswith("(no key in TASKFLOW_API_KEY)")
+    cli.ok("list", TASKFLOW_API_KEY=KEY)
+    (tmp_path / ".env").write_text(f"TASKFLOW_API_KEY={KEY}\nTASKFLOW_URL=http://127.0.0.1:1\n")
+    cli.ok("list")
+    elsewhere = CommandLine(tmp_path, url=None)
+    assert elsewhere.run("list", "--timeout", "0.1").code == 3
+    elsewhere.ok("list", "--url", locked_server.url)
+    assert cli.run("list", TASKFLOW_API_KEY="a b").code == 2
+
+
+def test_the_service_is_looked_for_on_this_machine(tmp_path):
+    ended = CommandLine(tmp_path, url=None).run("list", "--timeout", "0.1")
+    assert ended.code in (0, 3)  # somebody may have one there
+    if ended.code:
+        assert ended.complaint.startswith("http://127.0.0.1:8080: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (["lost"], "No such command 'lost'."),
+        (["list", "--colour"], "No such option"),
+        (["list", "--status", "LOST"], "Invalid value for '--status'"),
+        (["list", "--since", "yesterday"], "Invalid value for '--since'"),
+        (["list", "--tag", "x"], "Invalid value for '--tag'"),
+        (["list", "--tag", "x=1", "--tag", "x=2"], "--tag has a name twice"),
+        (["submit"], "give URLs, or a file by -f, or - for standard input"),
+        (["submit", "-f", "x", "http://x/"], "give URLs, or a file"),
+        (["submit", "-f", "x", "-d", "y"], "what requests say stands in the lines"),
+        (["submit", "-f", "x", "--idempotency-key", "y"], "--idempotency-key is for URLs"),
+        (["submit", "x", "-H", "nonsense"], "Invalid value for '--header'"),
+        (["submit", "x", "-d", "@none"], "--data: none cannot be read"),
+        (["submit", "x", "--idempotency-key", "\xe9"], "idempotency_key must be printable ASCII"),
+        (["show"], "Missing argument 'ID'."),
+        (["show", ID, "-r", "-a"], "--result stands alone"),
+        (["list", "--url", "nonsense"], "'nonsense' is not the address of a service"),
+        (["completion", "tcsh"], "Invalid value for"),
+        (["key", "new", "a b"], "Invalid value for NAME"),
+        (["serve", "--workers", "0"], "Invalid value for '--workers'"),
+        (["queues", "lost"], "No such command 'lost'."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_arguments_that_cannot_be_used(cli, command, complaint):
+    ended = cli.run(*command)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.complaint.startswith(complaint)
+
+
+def commands(group: click.Command, *path: str):
+    """Every command, with what it is called by."""
+    if isinstance(group, click.Group):
+        ctx = click.Context(group)
+        for name in group.list_commands(ctx):
+            yield from commands(group.get_command(ctx, name), *path, name)
+    if path:
+        yield path, group
+
+
+ALL = dict(commands(main))
+
+
+EXAMPLE = re.compile(r"(?:\$ +| +)(?:\(.*; )?(?:[a-z]+ .*\| |[A-Z_]+=\S+ )?(taskflow .*)")
+
+
+def examples(text: str):
+    """The commands in a text, as a shell would take them apart."""
+    for line in re.sub(r" \\\n +", " ", text).splitlines():
+        if found := EXAMPLE.fullmatch(re.sub(r"\$\(.*?\)", ID, line)):
+            for part in re.split(r" \| ", found[1].rstrip(")")):
+                words = shlex.split(re.split(r" >>? |;|  +#", part)[0])
+                if words[0] == "taskflow":
+                    yield words[1:]
+
+
+def parsed(words: list[str]) -> None:
+    """See that a command line can be used, without running it."""
+    command, ctx = main, click.Context(main, info_name="taskflow")
+    while isinstance(command, click.Group) and words:
+        name, command, words = command.resolve_command(ctx, words)
+        ctx = click.Context(command, info_name=name, parent=ctx)
+    command.parse_args(ctx, words)
+
+
+@pytest.mark.parametrize("path", [*ALL, ("docs",)], ids=names)
+def test_examples_can_be_used(path):
+    """Those of the help, and those of the page."""
+    page = (REPOSITORY / "docs/cli.md").read_text("utf-8")
+    found = list(examples(page if path == ("docs",) else ALL[path].help))
+    assert found
+    for words in found:
+        if "--help" not in words:
+            parsed(words)
+
+
+@pytest.mark.parametrize("path", ALL, ids=names)
+def test_every_command_has_an_example(path):
+    command = ALL[path]
+    with click.Context(command, info_name=names(path)) as ctx:
+        shown = command.get_help(ctx)
+    if path[0] == "completion":
+        path = ("completion", "bash")
+    assert f"taskflow {names(path)}" in shown
+
+
+def test_every_command_that_asks_is_tested():
+    """Those above are all there are."""
+    for path, command in ALL.items():
+        if any(option.name == "service_url" for option in command.params):
+            assert any(one[: len(path)] == path for one in REMOTE), path
+
+
+def test_the_help(cli):
+    told = cli.ok("--help")
+    assert cli.ok("-h").out == cli.ok().out == told.out
+    for title in ("Service:", "Tasks:", "Operate:", "Set up:", "Exit status:"):
+        assert title in told.out
+    for (name, *rest), command in ALL.items():
+        if not rest:
+            [summary] = re.findall(rf"^  {name} +(.*)$", told.out, re.MULTILINE)
+            with click.Context(command):
+                assert command.help.startswith(summary.rstrip(".")), name
+
+
+def test_the_documents_have_the_exit_statuses(cli):
+    """The help and docs/cli.md say what is so."""
+    from taskflow.cli.ending import ExitStatus
+
+    document = (REPOSITORY / "docs/cli.md").read_text("utf-8")
+    told = cli.ok("--help").out
+    for status in ExitStatus:
+        assert f"| {int(status)} |" in document
+        if status is not ExitStatus.PIPE_CLOSED:
+            assert re.search(rf"^    {int(status)}  ", told, re.MULTILINE)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(cli, shell):
+    assert "_TASKFLOW_COMPLETE" in cli.ok("completion", shell).out
+
+
+def test_bash_completes_by_the_script(cli):
+    """In a real bash, with a command of this name on the path."""
+    (cli.folder / "taskflow").write_text(f'#!/bin/sh\nexec {" ".join(PROGRAM)} "$@"\n')
+    (cli.folder / "taskflow").chmod(0o755)
+    script = """
+        eval "$(taskflow completion bash)"
+        complete_as() {
+            COMPREPLY=() COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+            _taskflow_completion taskflow
+            echo "${COMPREPLY[@]}"
+        }
+        complete_as taskflow s
+        complete_as taskflow queues p
+        complete_as taskflow list --st
+    """
+    said = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        cwd=cli.folder,
+        env={**cli.environ, "PATH": f"{cli.folder}:{cli.environ['PATH']}"},
+    )
+    assert said.stderr == ""
+    first, second, third = said.stdout.splitlines()
+    assert set(first.split()) == {"serve", "submit", "show", "schedules", "stats", "secret"}
+    assert set(second.split()) == {"put", "pause", "purge"}
+    assert third == "--status"
+
+
+IMPORTED = """
+import sys
+sys.argv[1:] = {arguments!r}
+from taskflow.cli import main
+try:
+    main(prog_name="taskflow")
+except SystemExit:
+    pass
+found = {{name.partition(".")[0] for name in sys.modules}}
+print(sorted(found & set({packages!r})), file=sys.stderr)
+"""
+SERVICE = ("quart", "hypercorn", "asks", "psycopg", "structlog", "trio_asyncio", "cronsim")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "packages"),
+    [
+        (["--help"], [*SERVICE, "httpx", "trio", "rich", "msgspec"]),
+        (["completion", "bash"], [*SERVICE, "httpx", "trio", "rich", "msgspec"]),
+        (["list"], SERVICE),
+        (["bench", "-n", "1"], SERVICE),
+        (["schedules"], SERVICE),
+        (["stats"], SERVICE),
+        (["serve", "--help"], ["httpx"]),
+    ],
+    ids=str,
+)
+def test_what_is_not_imported(cli, arguments, packages):
+    """The list of commands costs nothing, and who only asks need not have the service."""
+    program = IMPORTED.format(arguments=arguments, packages=packages)
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        cwd=cli.folder,
+        env=cli.environ,
+    )
+    assert ended.stderr.splitlines()[-1] == "[]"
+
+
+def test_the_help_takes_no_time(cli):
+    """By the processor's time, which other processes do not take from it."""
+    import resource
+
+    def seconds_of(*arguments) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cli.ok(*arguments)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+
+    assert min(seconds_of("--help") for _ in range(3)) < 0.3
+    assert min(seconds_of("list") for _ in range(3)) < 1.0
+
+
+def test_a_terminal_that_only_knows_ascii(cli, memory_server):
+    from tests.cli.test_finding import hand_in
+
+    hand_in(memory_server, payload="http://x.invalid/\u65e5\u672c", queue="ascii", delay=3600)
+    ended = cli.ok("list", "--queue", "ascii", PYTHONIOENCODING="ascii")
+    assert "\\u65e5\\u672c" in ended.out

@@ -1,0 +1,225 @@
+"""``taskflow list``, ``export`` and ``show``."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from tests.service.targets import Target as HeldTarget
+
+HOSTILE = "http://x.invalid/\x1b[31m[red]\u202e\x9b\x07"
+
+
+@pytest.fixture
+def held():
+    """A web server that keeps those waiting who ask for ``/held``."""
+    with HeldTarget() as target:
+        yield target
+
+
+def hand_in(server, **fields) -> str:
+    answer = server.post(json.dumps(fields).encode())
+    assert answer.status == 201, answer
+    return answer.json["id"]
+
+
+class TestList:
+    def test_rows_for_programs(self, cli_of_each, service, target):
+        first = hand_in(service, payload=target.url + "/json", queue="rows", tags={"a": 1})
+        second = hand_in(service, payload={"url": target.url + "/404"}, queue="rows")
+        service.wait(first)
+        service.wait(second)
+        rows = cli_of_each.ok("list", "--queue", "rows").rows
+        assert [row[0] for row in rows] == [second, first]
+        assert rows[1][1:3] == ["COMPLETED", "rows"]
+        assert rows[0][4:] == ["1/1", target.url + "/404", "http error: status: 404 Not Found"]
+        assert cli_of_each.ok("list", "--queue", "rows", "-n", "1").rows == rows[:1]
+
+    def test_filters(self, cli, memory_server, target):
+        wanted = hand_in(
+            memory_server, payload=target.url + "/404?f", queue="filtered", tags={"a": 1}
+        )
+        hand_in(memory_server, payload=target.url + "/f", queue="filtered", delay=3600)
+        memory_server.wait(wanted)
+        for filters in (
+            ("--status", "failed", "--status", "COMPLETED"),
+            ("--tag", "a=1"),
+            ("--error-type", "http_status"),
+            ("--url-contains", "404?f"),
+            ("--finished-after", "1h"),
+        ):
+            rows = cli.ok("list", "--queue", "filtered", *filters).rows
+            assert [row[0] for row in rows] == [wanted], filters
+        for filters in (("--created-before", "1h"), ("--host", "other.invalid"), ("--since", "0s")):
+            assert cli.ok("list", "--queue", "filtered", *filters).out == "", filters
+        both = cli.ok("list", "--queue", "filtered", "--since", "2020-01-01", "--host", "127.0.0.1")
+        assert len(both.rows) == 2
+
+    def test_json(self, cli, memory_server):
+        task_id = hand_in(memory_server, payload={"url": HOSTILE}, queue="as-json", delay=3600)
+        [document] = cli.ok("list", "--queue", "as-json", "--json").documents
+        assert document == memory_server.show(task_id)
+
+    @pytest.mark.parametrize("columns", [80, 110, 500])
+    def test_columns_fit_the_terminal(self, cli, memory_server, columns):
+        url, queue = "http://x.invalid/" + "y" * 300, f"wide-{columns}"
+        task_id = hand_in(memory_server, payload=url, queue=queue, delay=3600)
+        with cli.terminal("list", "--queue", queue, columns=columns) as terminal:
+            assert terminal.end() == 0
+        head, row = terminal.text.splitlines()
+        assert ("QUEUE" in head) == (columns > 80)
+        assert head.split()[:2] == ["ID", "STATUS"]
+        assert row.split()[:2] == [task_id, "PENDING"]
+        assert len(row) <= columns
+        assert (url in row) == (columns == 500)
+        assert ("\N{HORIZONTAL ELLIPSIS}" in row) == (columns < 500)
+
+    def test_hostile_text_does_not_act(self, cli, memory_server):
+        """Neither on a terminal nor where the output may end up on one later."""
+        task_id = hand_in(memory_server, payload=HOSTILE, queue="hostile", delay=3600)
+        request = {"url": HOSTILE, "headers": {"X": "y"}}
+        asked = hand_in(memory_server, payload=request, queue="hostile", delay=3600)
+        for command in (
+            ("list", "--queue", "hostile"),
+            ("list", "--queue", "hostile", "--json"),
+            ("export", "--queue", "hostile"),
+            ("show", task_id),
+            ("show", asked),
+            ("show", asked, "--json"),
+        ):
+            with cli.terminal(*command, columns=300) as terminal:
+                assert terminal.end() == 0
+            for shown in (terminal.raw, cli.ok(*command).out):
+                assert "\x1b[31m[red]" not in shown
+                assert "[red]" in shown
+                assert not {"\u202e", "\x9b", "\x07"} & set(shown), command
+
+
+class TestExport:
+    def test_to_a_file_and_to_a_pipe(self, cli_of_each, service):
+        ids = [hand_in(service, payload=f"x{n}", queue="out", delay=3600) for n in range(250)]
+        lines = cli_of_each.ok("export", "--queue", "out", "--fields", "id,payload").documents
+        assert [line["id"] for line in lines] == ids[::-1]
+        assert list(lines[0]) == ["id", "payload"]
+        ended = cli_of_each.run("export", "--queue", "out", "-o", "out.ndjson")
+        assert (ended.code, ended.err) == (0, "out.ndjson: 250 tasks\n")
+        written = (cli_of_each.folder / "out.ndjson").read_text().splitlines()
+        assert [json.loads(line)["id"] for line in written] == ids[::-1]
+        assert len(cli_of_each.ok("export", "--queue", "out", "-n", "7").lines) == 7
+
+    def test_no_such_field(self, cli):
+        ended = cli.run("export", "--fields", "id,colour")
+        assert ended.code == 2
+        assert ended.complaint.startswith("fields must be one of id, payload")
+
+    def test_a_file_that_cannot_be_written(self, cli):
+        ended = cli.run("export", "-o", "no/such/folder")
+        assert ended.code == 1
+        assert ended.complaint == "no/such/folder cannot be written: No such file or directory"
+
+    def test_a_reader_that_leaves(self, cli, memory_server):
+        for n in range(40):
+            hand_in(memory_server, payload="x" * 50_000, queue="large", delay=3600 + n)
+        with cli.started("export", "--queue", "large") as process:
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.wait(30) == 141
+            assert process.stderr.read() == b""
+
+    def test_a_disk_that_is_full(self, cli, memory_server):
+        hand_in(memory_server, payload="x", queue="full", delay=3600)
+        ended = cli.run("export", "--queue", "full", "-o", "/dev/full")
+        assert (ended.code, ended.complaint) == (
+            1,
+            "/dev/full cannot be written: No space left on device",
+        )
+
+
+class TestShow:
+    def test_a_page(self, cli_of_each, service, target):
+        task_id = hand_in(
+            service, payload={"url": target.url + "/json"}, tags={"customer": 42}, priority=3
+        )
+        service.wait(task_id)
+        page = dict(line.split("  ", 1) for line in cli_of_each.ok("show", task_id).lines)
+        page = {name.strip(): value.strip() for name, value in page.items()}
+        assert (page["id"], page["status"]) == (task_id, "COMPLETED")
+        assert page["payload"] == f'{{"url":"{target.url}/json"}}'
+        assert page["result"].startswith("200 OK, application/json")
+        assert (page["tags"], page["priority"], page["attempt"]) == ("customer=42", "3", "1 of 1")
+        assert "ago" in page["ended"]
+
+    def test_attempts(self, cli, memory_server, target):
+        task_id = hand_in(memory_server, payload=target.url + "/404")
+        memory_server.wait(task_id)
+        rows = cli.ok("show", task_id, "--attempts").rows
+        assert rows[-1][:2] == ["1", "FAILED"]
+        assert rows[-1][4] == "404"
+        [task, attempt] = cli.ok("show", task_id, "--attempts", "--json").documents
+        assert (task["id"], attempt["number"]) == (task_id, 1)
+
+    def test_a_result_as_it_came(self, cli, memory_server, target):
+        task_id = hand_in(memory_server, payload=target.url + "/binary")
+        memory_server.wait(task_id)
+        import subprocess
+
+        from tests.cli.command import PROGRAM
+
+        saved = subprocess.run(
+            [*PROGRAM, "show", task_id, "--result"],
+            capture_output=True,
+            check=True,
+            timeout=30,
+            env=cli.environ,
+        )
+        assert saved.stdout == b"\x89PNG\x00\xff"
+        with cli.terminal("show", task_id, "--result") as terminal:
+            assert terminal.end() == 0
+        assert terminal.text == "\N{REPLACEMENT CHARACTER}PNG\\x00\N{REPLACEMENT CHARACTER}\n"
+
+    def test_watching_it_to_its_end(self, cli_of_each, service, held):
+        task_id = hand_in(service, payload=held.url + "/held")
+        held.wait_for("/held")
+        with cli_of_each.started("show", task_id, "--watch") as process:
+            first = process.stdout.readline().decode()
+            assert "RUNNING" in first
+            held.release()
+            rest = process.stdout.read().decode()
+            assert process.wait(20) == 0
+        assert "COMPLETED" in rest.splitlines()[0]
+        assert f"id       {task_id}" in rest
+        events = cli_of_each.ok("show", task_id, "--watch", "--json").documents
+        assert [event["status"] for event in events] == ["COMPLETED"]
+
+    def test_no_result_yet(self, cli, memory_server):
+        task_id = hand_in(memory_server, payload="x", delay=3600)
+        ended = cli.run("show", task_id, "--result")
+        assert (ended.code, ended.out) == (4, "")
+        assert "has no result" in ended.complaint
+
+    def test_no_such_task(self, cli):
+        ended = cli.run("show", "00000000-0000-0000-0000-000000000000")
+        assert (ended.code, ended.complaint) == (4, "There is no task with this id.")
+        ended = cli.run("show", "nonsense")
+        assert ended.code == 2
+        assert "nonsense" in ended.complaint
+
+
+def test_gzip_of_an_export_is_whole(cli, memory_server):
+    """As the help says it can be used: through a shell's pipe."""
+    import subprocess
+    import sys
+
+    hand_in(memory_server, payload="x", queue="zipped", delay=3600)
+    said = subprocess.run(
+        f"{sys.executable} -m taskflow export --queue zipped | gzip",
+        shell=True,
+        capture_output=True,
+        check=True,
+        timeout=30,
+        env=cli.environ,
+        cwd=cli.folder,
+    )
+    assert json.loads(gzip.decompress(said.stdout))["queue"] == "zipped"

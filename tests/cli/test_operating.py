@@ -1,0 +1,173 @@
+"""``taskflow queues``, ``schedules``, ``stats``, ``nodes``, ``hosts`` and ``bench``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from taskflow import __version__
+from tests.api.live import LiveServer
+from tests.cli.command import CommandLine, interrupt
+from tests.cli.test_finding import hand_in
+
+
+class TestQueues:
+    def test_what_is_asked_of_them(self, cli_of_each, service):
+        put = cli_of_each.ok(
+            *("queues", "put", "asked", "--max-concurrency", 3, "--rate", 5, "--burst", 10),
+            *("--host-max-concurrency", 2, "--host-rate", 50, "--json"),
+        ).documents
+        assert put[0]["rate"] == {"per_second": 5.0, "burst": 10}
+        assert put[0]["per_host"]["rate"] == {"per_second": 50.0, "burst": 5}
+        assert "paused" in cli_of_each.ok("queues", "pause", "asked").out
+        hand_in(service, payload="x", queue="asked")
+        [row] = [row for row in cli_of_each.ok("queues").rows if row[0] == "asked"]
+        assert row[1:4] == ["paused", "1", "0"]
+        assert row[5] == (
+            "3 at once, 5/s (burst 10), 2 at once of a host, 50/s (burst 5) of a host"
+        )
+        assert cli_of_each.ok("queues", "purge", "asked", "--yes").out == "1\n"
+        assert "open" in cli_of_each.ok("queues", "resume", "asked").out
+        cli_of_each.ok("queues", "put", "asked")
+        assert "limits     none" in cli_of_each.ok("queues", "show", "asked").out
+
+    def test_what_cannot_be(self, cli):
+        assert cli.run("queues", "show", "never-heard-of").code == 4
+        assert cli.run("queues", "put", "x", "--rate", "-1").code == 2
+        assert cli.run("queues", "put", "x", "--burst", "3").complaint.startswith("--burst wants")
+        assert cli.run("queues", "put", "..").code == 2
+        ended = cli.run("queues", "purge", "never-heard-of")
+        assert (ended.code, ended.out) == (4, "")
+        cli.ok("queues", "pause", "kept")
+        assert cli.run("queues", "purge", "kept").code == 2
+
+    def test_the_burst_that_is_not_given_is_that_of_the_api(self, cli, memory_server):
+        for rate in (0.5, 5, 25, 99.9, 1000):
+            [ours] = cli.ok("queues", "put", "burst", "--rate", rate, "--json").documents
+            body = json.dumps({"rate": rate}).encode()
+            theirs = memory_server.ask("PUT", "/queues/burst", body).json
+            assert ours["rate"] == theirs["rate"]
+
+
+class TestSchedules:
+    def test_from_its_making_to_its_end(self, cli_of_each, service):
+        cron = "30 6 * * MON-FRI"
+        put = ("schedules", "put", "reports", "http://x.invalid/", "--cron", cron)
+        made = cli_of_each.ok(*put, "--timezone", "Europe/Berlin", "--queue", "mail", "--json")
+        assert made.documents[0]["task"] == {"payload": "http://x.invalid/", "queue": "mail"}
+        [row] = cli_of_each.ok("schedules").rows
+        assert row[:3] == ["reports", f"{cron} Europe/Berlin", "open"]
+        [task_id] = cli_of_each.ok("schedules", "run", "reports").lines
+        assert service.show(task_id)["schedule"] == "reports"
+        service.wait(task_id)
+        assert "FAILED" in cli_of_each.ok("schedules", "show", "reports").out
+        assert cli_of_each.run(*put, "--new").code == 1
+        (cli_of_each.folder / "task.json").write_text('{"payload": {"url": "http://y.invalid/"}}')
+        cli_of_each.ok(
+            "schedules", "put", "reports", "-f", "task.json", "--every", "90", "--paused"
+        )
+        assert "every 1 min 30 s" in cli_of_each.ok("schedules", "show", "reports").out
+        assert cli_of_each.ok("schedules", "delete", "reports").rows == [["reports", "deleted"]]
+        assert cli_of_each.run("schedules", "delete", "reports").code == 4
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["x", "http://x/", "--cron", "61 * * * *"], "cron has a minute that cannot be"),
+            (["x", "http://x/"], "say when: by --cron or by --every"),
+            (["x", "--every", "5"], "give a URL, or a task by --file"),
+            (["x", "-f", "none.json", "--every", "5"], "none.json cannot be read"),
+            (["x", "http://x/", "--every", "soon"], "Invalid value for '--every': 'soon' is no"),
+        ],
+    )
+    def test_what_cannot_be(self, cli, arguments, complaint):
+        ended = cli.run("schedules", "put", *arguments)
+        assert ended.code == 2
+        assert ended.complaint.startswith(complaint)
+
+
+class TestStats:
+    def test_a_table(self, cli_of_each, service):
+        hand_in(service, payload="x", delay=3600, queue="counted")
+        rows = {row[0]: row[1:] for row in cli_of_each.ok("stats").rows}
+        assert rows["counted"][:5] == ["1", "0", "0", "0", "0"]
+        assert int(rows["all"][0]) >= 1
+        assert [row[0] for row in cli_of_each.ok("stats", "--queue", "counted").rows] == ["counted"]
+        [document] = cli_of_each.ok("stats", "--json").documents
+        assert document["is_complete"]
+
+    def test_watched_by_a_program(self, cli):
+        with cli.started("stats", "--watch", "--interval", "0.05") as process:
+            looks = [process.stdout.readline().decode().split("\t") for _ in range(3)]
+            ended = interrupt(process)
+        assert all(len(look) == 8 for look in looks)
+        assert (ended.code, ended.err) == (130, "")
+        with cli.started("stats", "-w", "--interval", "0.05", "--json") as process:
+            assert "queues" in json.loads(process.stdout.readline())
+
+    def test_watched_on_a_terminal(self, cli, memory_server):
+        with cli.terminal("stats", "--watch", "--interval", "0.05") as terminal:
+            terminal.wait_for("Ctrl+C ends it")
+            assert "ended in the last hour" in terminal.text
+            hand_in(memory_server, payload="x", delay=3600, queue="seen-live")
+            terminal.wait_for("seen-live")
+            assert terminal.interrupt() == 130
+        assert "Traceback" not in terminal.text
+
+
+class TestNodesAndHosts:
+    def test_both(self, cli_of_each, service, target):
+        task_id = hand_in(service, payload=target.url + "/json")
+        service.wait(task_id)
+        [row] = cli_of_each.ok("nodes").rows
+        assert row[1:3] == ["alive", __version__]
+        assert cli_of_each.ok("nodes", "--json").documents[0]["alive"]
+        hosts = [row[0] for row in cli_of_each.ok("hosts").rows]
+        assert target.url.removeprefix("http://") in hosts
+        assert cli_of_each.ok("hosts", "--json").documents
+
+
+class TestBench:
+    def test_it_measures_and_leaves_nothing(self, cli_of_each):
+        [told] = cli_of_each.ok("bench", "-n", 50, "-c", 4, "--json").documents
+        assert (told["accepted"], told["completed"], told["other_ends"]) == (50, 50, {})
+        assert told["accepted_per_second"] > 0
+        for times in (told["post_ms"], told["start_ms"], told["end_ms"]):
+            assert 0 <= times["p50"] <= times["p95"] <= times["p99"] <= times["most"]
+        assert (
+            cli_of_each.ok("list", "--url-contains", "http://127.0.0.1", "-n", 1000).out.count(
+                "bench-"
+            )
+            == 0
+        )
+        said = cli_of_each.ok("bench", "-n", 5).out
+        assert "5 taken, 5 COMPLETED" in said
+
+    def test_a_service_that_does_not_fetch_from_here(self, tmp_path):
+        with LiveServer(database_url="memory://", deny_hosts=("127.0.0.1",)) as server:
+            ended = CommandLine(tmp_path, url=server.url).run("bench", "-n", 5)
+        assert ended.code == 1
+        assert "start it with TASKFLOW_ALLOW_NETWORKS=127.0.0.0/8" in ended.complaint
+
+    def test_a_service_elsewhere_is_left_alone(self, tmp_path):
+        cli = CommandLine(tmp_path, url="http://taskflow.example")
+        ended = cli.run("bench")
+        assert ended.code == 2
+        assert "say --yes-load-it" in ended.complaint
+        assert "give a --target" in cli.run("bench", "--yes-load-it").complaint
+
+    def test_not_all_in_time(self, cli, target):
+        """What is over the time is called off and deleted."""
+        ended = cli.run(
+            *("bench", "-n", 100_000, "-c", 2, "--seconds", "0.3", "--target", target.url + "/json")
+        )
+        assert ended.code == 1
+        assert ended.complaint == "not all tasks ended within 300 ms"
+        assert "bench-" not in cli.ok("list", "-n", 1000).out
+
+    def test_interrupted(self, cli):
+        with cli.terminal("bench", "-n", "100000") as terminal:
+            terminal.wait_for("handed in")
+            assert terminal.interrupt() == 130
+        assert "bench-" not in cli.ok("list", "-n", 1000).out

@@ -1,0 +1,207 @@
+"""``taskflow submit``."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.cli.command import CommandLine, interrupt
+from tests.service.processes import running
+from tests.service.targets import Target as HeldTarget
+
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@pytest.fixture
+def held():
+    """A web server that keeps those waiting who ask for ``/held``."""
+    with HeldTarget() as target:
+        yield target
+
+
+class TestUrls:
+    def test_ids_and_ends(self, cli_of_each, target, service):
+        ids = cli_of_each.ok("submit", target.url + "/json", target.url + "/404").lines
+        assert len(ids) == 2
+        assert all(ID.fullmatch(one) for one in ids)
+        assert service.wait(ids[0])["status"] == "COMPLETED"
+        ended = cli_of_each.run("submit", target.url + "/json", target.url + "/404", "--wait")
+        assert ended.code == 1
+        assert sorted(row[1:3] for row in ended.rows) == [
+            ["COMPLETED", "200"],
+            ["FAILED", "http_status"],
+        ]
+        assert cli_of_each.ok("submit", target.url + "/json", "-w").rows[0][1] == "COMPLETED"
+
+    def test_all_that_may_be_said(self, cli, target, memory_server):
+        [task] = cli.ok(
+            *("submit", target.url + "/x", "--json", "--queue", "said", "--priority", 7),
+            *("--delay", "2h", "--max-attempts", 3, "--tag", "customer=42", "--tag", "paid=true"),
+            *("--tag", "name=a=b", "--callback-url", target.url, "--retention", "7d"),
+            *("-X", "put", "-H", "X-Shop: 7", "-d", '{"a": 1.50}', "--fetch-timeout", "20s"),
+        ).documents
+        shown = memory_server.show(task["id"])
+        assert shown["payload"] == {
+            "url": target.url + "/x",
+            "method": "PUT",
+            "headers": {"X-Shop": "7"},
+            "body": {"a": 1.5},
+            "timeout": 20.0,
+        }
+        assert (shown["queue"], shown["priority"], shown["max_attempts"]) == ("said", 7, 3)
+        assert shown["tags"] == {"customer": 42, "paid": True, "name": "a=b"}
+        assert (shown["callback_url"], shown["retention"]) == (target.url, 604_800)
+        assert shown["run_at"] > shown["created_at"]
+
+    def test_bodies(self, cli, target, memory_server):
+        (cli.folder / "body.txt").write_text("from a file")
+        for data, body in (
+            ("plain", "plain"),
+            ("{not json", "{not json"),
+            ("@body.txt", "from a file"),
+        ):
+            [task_id] = cli.ok("submit", target.url, "-d", data).lines
+            assert memory_server.show(task_id)["payload"]["body"] == body
+        [task_id] = cli.ok("submit", target.url, "-d", "[1]", "-H", "Content-Type: text/x").lines
+        assert memory_server.show(task_id)["payload"]["body"] == "[1]"
+
+    def test_the_same_command_twice(self, cli, target):
+        command = ("submit", target.url, target.url, "--idempotency-key", "order-4711")
+        assert cli.ok(*command).lines == cli.ok(*command).lines
+
+    def test_one_that_is_refused(self, cli, target):
+        ended = cli.run("submit", target.url, "--priority", 1000)
+        assert ended.code == 1
+        assert ended.complaint == "URL 1: priority must be a whole number from -100 to 100"
+
+
+class TestLines:
+    def test_a_file(self, cli_of_each, target):
+        (cli_of_each.folder / "urls.txt").write_text(
+            f"{target.url}/json\n\n# no comment\r\n"
+            f'{{"payload": "{target.url}/text", "queue": "own", "priority": 3}}\r\n'
+            '{"payload": null}\n{nonsense\n' + target.url + "/json"  # and no line end
+        )
+        ended = cli_of_each.run("submit", "-f", "urls.txt", "--queue", "all", "--json")
+        assert ended.code == 1
+        assert [(task["queue"], task["priority"]) for task in ended.documents] == [
+            ("all", 0),
+            ("own", 3),
+            ("all", 0),
+        ]
+        refused = ended.err.splitlines()
+        assert [line.partition(": ")[2][:7] for line in refused] == ["line 6:", "line 5:"]
+
+    def test_a_pipe_that_is_slow_is_not_waited_for(self, cli, memory_server):
+        with cli.started("submit", "-") as process:
+            for text in (b"http://a.invalid/\nhttp://b.invalid/\n", b"http://c.invalid/\n"):
+                process.stdin.write(text)
+                process.stdin.flush()
+                for _ in text.splitlines():
+                    assert memory_server.show(process.stdout.readline().decode().strip())
+            process.stdin.close()
+            assert process.wait(20) == 0
+
+    def test_many(self, cli, memory_server):
+        """More than are sent in one request, and more than are read at once."""
+        lines = "".join(f"http://many.invalid/{'x' * 40}{n}\n" for n in range(6000))
+        ended = cli.ok("submit", "-", "--queue", "many", "--delay", "1d", said=lines)
+        assert len(set(ended.lines)) == 6000
+        [row] = cli.ok("stats", "--queue", "many").rows
+        assert row[:3] == ["many", "6000", "0"]
+
+    def test_waiting_for_many(self, cli_of_each, target):
+        lines = f"{target.url}/json\n" * 300
+        ended = cli_of_each.ok("submit", "-", "--wait", said=lines)
+        assert [row[1:3] for row in ended.rows] == [["COMPLETED", "200"]] * 300
+        assert len({row[0] for row in ended.rows}) == 300
+
+    def test_what_was_exported_can_be_handed_in_again(self, cli, target):
+        cli.ok("submit", target.url, "--queue", "exported", "--delay", "1d", "--tag", "a=b")
+        exported = cli.ok("export", "--queue", "exported", "--fields", "payload,queue,tags").out
+        [task] = cli.ok("submit", "-", "--json", said=exported).documents
+        assert (task["payload"], task["queue"], task["tags"]) == (
+            target.url,
+            "exported",
+            {"a": "b"},
+        )
+
+    def test_lines_that_are_no_text(self, cli):
+        ended = cli.run("submit", "-", said=b"\xff\xfe\n")
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.complaint.startswith("line 1: ")
+
+    def test_a_file_that_is_not_there(self, cli):
+        ended = cli.run("submit", "-f", "no-such-file")
+        assert (ended.code, ended.complaint) == (
+            2,
+            "no-such-file cannot be read: No such file or directory",
+        )
+
+
+class TestOnATerminal:
+    def test_a_bar_and_ids_above_it(self, cli):
+        (cli.folder / "urls.txt").write_text("http://a.invalid/\n" * 30)
+        with cli.terminal("submit", "-f", "urls.txt", "--delay", "1d") as terminal:
+            assert terminal.end() == 0
+        assert "30 handed in" in terminal.text
+        assert len(set(ID.findall(terminal.text))) > 0
+        assert len({match[0] for match in ID.finditer(terminal.text)}) == 30
+
+    def test_hostile_errors_do_not_act(self, cli):
+        line = '{"payload": "x", "\\u001b[31m\\u202equeue": 1, "queeu": "y"}\n'
+        (cli.folder / "urls.txt").write_text(line)
+        with cli.terminal("submit", "-f", "urls.txt") as terminal:
+            terminal.end()
+        assert "\x1b[31m" not in terminal.raw.replace("\x1b[31m╸", "")
+        assert "\u202e" not in terminal.raw
+
+
+class TestInterrupted:
+    def test_it_says_how_many_were_handed_in(self, cli):
+        with cli.started("submit", "-") as process:
+            process.stdin.write(b"http://a.invalid/\n" * 3)
+            process.stdin.flush()
+            for _ in range(3):
+                process.stdout.readline()
+            ended = interrupt(process)
+        assert ended.code == 130
+        assert ended.complaint == "interrupted: 3 handed in, all up to line 3 is dealt with"
+
+    def test_while_it_waits(self, cli, held):
+        with cli.started("submit", held.url + "/held", "--wait") as process:
+            held.wait_for("/held")
+            ended = interrupt(process)
+        assert (ended.code, ended.complaint) == (130, "interrupted: 1 handed in, 0 ended")
+
+    def test_by_the_key_on_a_terminal(self, cli, held):
+        with cli.terminal("submit", held.url + "/held", "--wait") as terminal:
+            terminal.wait_for("1 handed in")
+            assert terminal.interrupt() == 130
+        assert "interrupted: 1 handed in" in terminal.text
+
+
+def test_a_reader_that_leaves(cli):
+    """As ``| head -n 1`` does: no complaint, and it does not go on for ever."""
+    (cli.folder / "urls.txt").write_text("http://a.invalid/\n" * 20_000)
+    with cli.started("submit", "-f", "urls.txt", "--delay", "1d") as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == 141
+        assert process.stderr.read() == b""
+
+
+def test_a_service_that_goes_away_meanwhile(tmp_path):
+    """It says how far it came."""
+    with running("serve", tmp_path, DATABASE_URL="memory://") as service:
+        cli = CommandLine(tmp_path, url=service.url)
+        with cli.started("submit", "-", "--timeout", "0.5") as process:
+            process.stdin.write(b"http://a.invalid/\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            service.kill()
+            process.stdin.write(b"http://a.invalid/\n")
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert err.decode().splitlines()[-1].endswith("(1 handed in, all up to line 1 is dealt with)")

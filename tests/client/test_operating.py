@@ -1,0 +1,230 @@
+"""Queues, schedules, exports and results, by the client on Trio against both stores."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import socket
+
+import pytest
+
+from taskflow import (
+    BlockingClient,
+    Client,
+    NotFound,
+    Refused,
+    ServerFault,
+    Submission,
+    Unauthorized,
+    UnexpectedAnswer,
+    Unprocessable,
+    Unreachable,
+    __version__,
+)
+from taskflow.model.flow import HostLimits, Rate
+from taskflow.model.task import TaskStatus
+from tests.api.live import LiveServer
+from tests.client.test_client import Always
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def service(request):
+    """Each of the shared services in turn."""
+    name = {"memory": "memory_server", "postgres": "postgres_api"}[request.param]
+    return request.getfixturevalue(name)
+
+
+@pytest.fixture
+async def client(service):
+    async with Client(service.url) as client:
+        yield client
+
+
+class TestQueues:
+    async def test_what_is_asked_of_them(self, client):
+        made = await client.queues.put(
+            "asked",
+            max_concurrency=3,
+            rate=Rate(5.0, 10),
+            per_host=HostLimits(2, Rate(1.0, 1)),
+        )
+        assert (made.max_concurrency, made.rate, made.paused) == (3, Rate(5.0, 10), False)
+        assert made.per_host == HostLimits(2, Rate(1.0, 1))
+        assert (await client.queues.pause("asked")).paused
+        assert (await client.queues.get("asked")).paused
+        await client.submit("x", queue="asked")
+        assert (await client.queues.purge("asked")).count == 1
+        assert not (await client.queues.resume("asked")).paused
+        assert "asked" in [queue.name for queue in await client.queues.all()]
+        nothing = await client.queues.put("asked")
+        assert (nothing.rate, nothing.per_host, nothing.max_concurrency) == (None, None, None)
+
+    async def test_what_cannot_be(self, client):
+        with pytest.raises(NotFound):
+            await client.queues.get("never-heard-of")
+        for name in ("a/b", "a?b=c", "a b", "\xe9"):
+            with pytest.raises(NotFound):
+                await client.queues.get(name)
+        for name in ("", "..", "."):
+            with pytest.raises(ValueError, match="is no name"):
+                await client.queues.pause(name)
+        with pytest.raises(Unprocessable, match="rate must be"):
+            await client.queues.put("asked", rate=-1.0)
+
+
+class TestSchedules:
+    async def test_from_its_making_to_its_end(self, client):
+        task = Submission("http://x.invalid/", queue="by-schedule", tags={"a": 1})
+        made = await client.schedules.put(
+            "reports", task, cron="30 6 * * MON-FRI", timezone="Europe/Berlin", missed="skip"
+        )
+        assert (made.cron, made.timezone, made.missed) == (
+            "30 6 * * MON-FRI",
+            "Europe/Berlin",
+            "skip",
+        )
+        assert made.next_at is not None
+        assert await client.schedules.get("reports") == made
+        ran = await client.schedules.run("reports")
+        assert (ran.schedule, ran.queue, ran.tags) == ("reports", "by-schedule", {"a": 1})
+        with pytest.raises(Refused, match="replaced"):
+            await client.schedules.put("reports", "x", every=60, must_be_new=True)
+        other = await client.schedules.put("reports", "x", every=60, paused=True)
+        assert (other.every, other.cron, other.next_at) == (60, None, None)
+        await client.schedules.delete("reports")
+        with pytest.raises(NotFound):
+            await client.schedules.delete("reports")
+
+    async def test_all_of_them_by_pages(self, client):
+        names = [f"many-{n}" for n in range(5)]
+        for name in names:
+            await client.schedules.put(name, "x", every=3600)
+        found = [one.name async for one in client.schedules.iter(page=2)]
+        assert [name for name in found if name.startswith("many-")] == names
+        for name in names:
+            await client.schedules.delete(name)
+
+    async def test_times_that_cannot_be(self, client):
+        with pytest.raises(Unprocessable, match="cron has a minute that cannot be"):
+            await client.schedules.put("no", "x", cron="61 * * * *")
+
+
+class TestFinding:
+    async def test_some_fields_only(self, client, target):
+        task = await client.submit(target.url + "/json", queue="some", wait_seconds=10)
+        [found] = await client.list_tasks(queue="some", fields=["attempt"])
+        assert (found.id, found.status, found.attempt) == (task.id, TaskStatus.COMPLETED, 1)
+        assert found.result is None
+        assert found.queue == "default"
+
+    async def test_an_export(self, client):
+        payload = '{\n"url": "http://x.invalid/",\n"body": "a\\nb"}'
+        await client.submit_all([json.loads(payload)] * 7)
+        document = f'{{"payload": {payload}, "queue": "exported"}}'
+        one = Submission.from_json(document)
+        told = [submitted async for submitted in client.submit_many([one] * 250)]
+        assert all(submitted.task for submitted in told)
+        lines = [line async for line in client.export(queue="exported")]
+        assert len(lines) == 250
+        assert all(json.loads(line)["queue"] == "exported" for line in lines)
+        async with client.export(queue="exported", fields=["queue", "status"], limit=3) as some:
+            assert [list(json.loads(line)) async for line in some] == [["status", "queue"]] * 3
+        async with client.export(queue="exported") as left_early:
+            await anext(left_early)
+
+    async def test_a_result_to_be_saved(self, client, target):
+        task = await client.submit(target.url + "/binary", wait_seconds=10)
+        saved = await client.download(task.id)
+        assert saved.content == b"\x89PNG\x00\xff"
+        later = await client.submit(target.url, delay=3600)
+        with pytest.raises(NotFound, match="no result"):
+            await client.download(later.id)
+
+
+class TestExportsThatBreakOff:
+    async def test_with_a_word_why(self):
+        body = b'{"id":"a"}\n{"error":{"status":503,"detail":"gone"}}\n'
+        with Always(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body) as other:
+            async with Client(other.url) as client, client.export() as lines:
+                assert await anext(lines) == b'{"id":"a"}'
+                with pytest.raises(ServerFault, match="gone"):
+                    await anext(lines)
+
+    async def test_without(self):
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n"
+        with Always(head + b'{"id":"a"}\n{"i') as other:
+            async with Client(other.url) as client, client.export() as lines:
+                assert await anext(lines) == b'{"id":"a"}'
+                with pytest.raises(Unreachable):
+                    await anext(lines)
+
+
+class TestMonitoring:
+    async def test_nodes_hosts_and_history(self, client, target):
+        await client.submit(target.url + "/json", wait_seconds=10)
+        [node] = await client.nodes()
+        assert (node.alive, node.version) == (True, __version__)
+        assert target.url.removeprefix("http://") in [one.host for one in await client.hosts()]
+        minutes = await client.history()
+        assert len(minutes) == 60
+        assert len(await client.history("never-heard-of")) == 60
+
+
+class TestWhoAnswers:
+    async def test_taskflow(self, client):
+        service = await client.check()
+        assert service.version == __version__
+        assert abs((service.date - dt.datetime.now(dt.UTC)).total_seconds()) < 60
+
+    async def test_somebody_else(self):
+        body = b'{"info": {"title": "Pets", "version": "1"}}'
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        with Always(answer) as other:
+            async with Client(other.url) as client:
+                with pytest.raises(UnexpectedAnswer, match="Pets"):
+                    await client.check()
+
+    async def test_one_that_wants_a_key(self):
+        with LiveServer(database_url="memory://", key="k" * 32) as server:
+            async with Client(server.url) as client:
+                with pytest.raises(Unauthorized):
+                    await client.check()
+            async with Client(server.url, api_key="k" * 32) as client:
+                assert (await client.check()).version == __version__
+
+    async def test_nobody(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        async with Client(f"http://127.0.0.1:{port}", timeout_seconds=0.2) as client:
+            with pytest.raises(Unreachable):
+                await client.check()
+
+
+class TestSubmissionsThatAreWritten:
+    async def test_what_they_say_goes_before_options(self, client):
+        written = Submission.from_json('{"payload": 1.50, "priority": 3}', priority=7, queue="w")
+        assert json.loads(written.document)["priority"] == 3
+        assert b"1.50" in written.document
+        [task] = await client.submit_all([written])
+        assert (task.priority, task.queue) == (3, "w")
+
+    @pytest.mark.parametrize("text", ["[1]", "nonsense", "", "7", b"\xff", "[" * 100_000])
+    def test_what_is_none(self, text):
+        with pytest.raises(ValueError, match="no JSON object"):
+            Submission.from_json(text)
+
+    def test_options_that_are_none(self):
+        with pytest.raises(TypeError, match="no option"):
+            Submission.from_json("{}", colour="red")
+
+
+def test_blocking(memory_server):
+    with BlockingClient(memory_server.url) as client:
+        assert client.queues.pause("blocked").paused
+        assert client.schedules.put("b", "x", every=60).every == 60
+        assert "b" in [one.name for one in client.schedules.iter()]
+        client.schedules.delete("b")
+        client.submit("x", queue="blocked", delay=3600)
+        with client.export(queue="blocked", fields=["queue"]) as lines:
+            assert list(lines) == [b'{"queue":"blocked"}']
+        assert client.check().version == __version__
