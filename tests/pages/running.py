@@ -8,7 +8,6 @@ import io
 import re
 import shutil
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from tests.pages.place import Place, open_place
 from tests.pages.reading import READERS
 from tests.pages.shapes import ELLIPSIS, are_alike, is_begun
 from tests.pages.terminals import Terminals, open_terminals
+from tests.smoke import DIRECT
 
 RUN = {"console", "python"}
 REASON_WORDS = 3
@@ -120,7 +120,7 @@ class Reader:
 
     def _seen(self, url: str) -> str:
         try:
-            with urllib.request.urlopen(self._place.real(url), timeout=10) as answer:
+            with DIRECT.open(self._place.real(url), timeout=10) as answer:
                 return self._place.said(answer.read().decode())
         except OSError as error:
             return str(error)
