@@ -202,6 +202,12 @@ def test_every_command_has_an_example(path):
     assert f"taskflow {names(path)}" in shown
 
 
+def test_no_option_takes_a_key():
+    """Command lines are seen by other users of the machine."""
+    names = {name for command in ALL.values() for option in command.params for name in option.opts}
+    assert {name for name in names if "key" in name} == {"--idempotency-key"}
+
+
 def test_every_command_that_asks_is_tested():
     """Those above are all there are."""
     for path, command in ALL.items():
