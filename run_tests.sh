@@ -34,15 +34,17 @@ find_python() {
     fail 'needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)'
 }
 
-# A pooler, a clock and a proxy for a few tests, unpacked without being installed (no root needed).
-# Where that cannot be done these tests are skipped, and say so. Libraries have other names elsewhere.
+# Tools for a few tests (a pooler, a clock, a proxy, promtool), unpacked without being installed: no
+# root is needed. Where that cannot be done these tests are skipped, and say so. Libraries have
+# other names elsewhere.
 unpack_tools() {
     local apt=$PWD/$venv/apt package
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 0
     mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$venv/debian"
     apt_get() { apt-get -qq -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt" "$@"; }
     apt_get update || return 0
-    for package in pgbouncer libevent-2.1-7{,t64} libc-ares2{,t64} libfaketime nginx libpcre2-8-0; do
+    for package in pgbouncer libevent-2.1-7{,t64} libc-ares2{,t64} libfaketime nginx libpcre2-8-0 \
+        prometheus; do
         (cd "$apt" && apt_get download "$package") || continue
     done
     for package in "$apt"/*.deb; do dpkg-deb -x "$package" "$venv/debian" || return 0; done

@@ -7,16 +7,26 @@ shutdown is complete.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
+import trio
 from hypercorn.utils import LifespanFailureError
 
 from taskflow import footprint, telemetry
+from taskflow.metrics import Metrics
+from taskflow.metrics.sharing import shared
 from taskflow.model.errors import expected_message
-from taskflow.server import adopt_hypercorn, fail_hypercorn, shutdown_of_orphan
+from taskflow.server import (
+    adopt_hypercorn,
+    fail_hypercorn,
+    hypercorn_main,
+    is_hypercorn_ending,
+    shutdown_of_orphan,
+)
 from taskflow.service import allow_many_files, configured_settings, open_service
 from taskflow.shutdown import shutdown_on_signals
 from taskflow.telemetry import Event
@@ -44,14 +54,16 @@ class HypercornApp:
         allow_many_files()
         is_started = False
         try:
-            settings = configured_settings()
+            settings, metrics = configured_settings(), Metrics()
             # SIGTERM hurries nobody here: Hypercorn's main process sends it to workers that
             # are still draining when the first one is done. By default it would kill them.
             async with (
                 shutdown_on_signals(signal.SIGINT) as shutdown,
                 shutdown_of_orphan(shutdown),
-                open_service(settings, shutdown) as self._app,
+                _sharing(metrics) as share_metrics,
+                open_service(settings, shutdown, metrics) as self._app,
             ):
+                share_metrics()
                 adopt_hypercorn(shutdown, settings)
                 footprint.tune()
                 await send({"type": "lifespan.startup.complete"})
@@ -69,6 +81,30 @@ class HypercornApp:
 
 
 app: Final = HypercornApp()
+
+
+@contextlib.asynccontextmanager
+async def _sharing(metrics: Metrics) -> AsyncIterator[Callable[[], None]]:
+    """Have these metrics told together with those of Hypercorn's other processes.
+
+    Yields what begins that, to be called once the service is there: only then is it known what it
+    counts. It ends after the service has, which counts to its end.
+    """
+    async with trio.open_nursery() as nursery:
+        with contextlib.ExitStack() as stack:
+
+            def begin() -> None:
+                if (main := hypercorn_main()) is None:
+                    return
+                try:
+                    stack.enter_context(shared(metrics.board, main, is_hypercorn_ending))
+                except OSError as error:
+                    telemetry.emit(Event.METRICS_APART, reason=str(error))
+                else:
+                    nursery.start_soon(metrics.keep_current)
+
+            yield begin
+            nursery.cancel_scope.cancel()
 
 
 async def _refuse_start(error: Exception, send: Send) -> None:

@@ -132,6 +132,21 @@ async def shutdown_of_orphan(shutdown: Shutdown) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
+def hypercorn_main() -> int | None:
+    """The process that started this one and others to serve together; ``None`` if none did."""
+    main = multiprocessing.parent_process()
+    return None if main is None else main.pid
+
+
+def is_hypercorn_ending() -> bool:
+    """Whether the main process starts no others, for it is ending or has died."""
+    main, me = multiprocessing.parent_process(), multiprocessing.current_process()
+    if main is None or not main.is_alive():
+        return True
+    ending = getattr(me, "_kwargs", {}).get("shutdown_event")
+    return ending is not None and bool(ending.is_set())
+
+
 def fail_hypercorn() -> None:
     """End a worker process of the ``hypercorn`` command, and the command with it, as failed.
 

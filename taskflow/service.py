@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 from quart_trio import QuartTrio
 
@@ -22,13 +23,15 @@ from taskflow import __version__, footprint, telemetry
 from taskflow.api.access.hosts import is_loopback_bind
 from taskflow.api.access.keys import read_keys
 from taskflow.api.access.sessions import Sessions
-from taskflow.api.app import create_app
+from taskflow.api.app import create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
 from taskflow.api.traced import trace_requests
 from taskflow.engine.secrets import read_signer
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
+from taskflow.metrics import Metrics
 from taskflow.model.errors import SettingsError
+from taskflow.sampling import sampler_of
 from taskflow.server import bound_sockets, serve_http
 from taskflow.settings import Settings, load
 from taskflow.shutdown import Shutdown, shutdown_on_signals, start_called_off
@@ -83,13 +86,19 @@ async def serve(
         TaskFlowError: It could not start.
         ExceptionGroup: A part of it failed; nothing is left running.
     """
+    await _serve(settings, task_status, has_api=True)
+
+
+async def _serve(
+    settings: Settings, task_status: trio.TaskStatus[list[str]], *, has_api: bool
+) -> None:
     check_bind(settings)
     # Before all else: who cannot have the address must not run tasks either.
     with bound_sockets(settings) as sockets:
         async with (
             shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
             start_called_off(shutdown) as has_started,
-            open_service(settings, shutdown) as app,
+            open_service(settings, shutdown, has_api=has_api) as app,
             trio.open_nursery() as nursery,
         ):
             has_started.set()
@@ -126,14 +135,20 @@ def check_bind(settings: Settings) -> None:
 
 
 async def work(
-    settings: Settings, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    settings: Settings, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Run tasks, without HTTP, until a signal; the work of ``taskflow worker``.
+    """Run tasks until a signal, and serve no HTTP but ``/metrics``, if that is wanted.
+
+    The work of ``taskflow worker``. Reports as started with the URLs it listens on.
 
     Raises:
         TaskFlowError: It could not start.
         ExceptionGroup: A part of it failed; nothing is left running.
     """
+    if settings.metrics_bind:
+        place = msgspec.structs.replace(settings, bind=settings.metrics_bind)
+        await _serve(place, task_status, has_api=False)
+        return
     async with (
         shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
         start_called_off(shutdown) as has_started,
@@ -141,7 +156,7 @@ async def work(
     ):
         has_started.set()
         footprint.tune()
-        task_status.started()
+        task_status.started([])
         await shutdown.is_begun.wait()
     telemetry.emit(Event.STOPPED)
 
@@ -163,7 +178,13 @@ async def migrate(settings: Settings) -> Migrated | None:
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[QuartTrio]:
+async def open_service(
+    settings: Settings,
+    shutdown: Shutdown,
+    metrics: Metrics | None = None,
+    *,
+    has_api: bool = True,
+) -> AsyncIterator[QuartTrio]:
     """Run tasks in the background, and yield the ASGI app to serve.
 
     At the end of the block everything ends in order. If the engine fails the block is
@@ -172,24 +193,42 @@ async def open_service(settings: Settings, shutdown: Shutdown) -> AsyncIterator[
     Args:
         settings: All of them.
         shutdown: Begins the end of the engine when it is begun; begun at the end anyway.
+        metrics: What is told of all that happens.
+        has_api: Whether the app is the API; if not it has ``/metrics`` alone.
     """
     keys = read_keys(settings)
     signer = read_signer(settings)
     telemetry.emit(Event.STARTING, version=__version__)
+    metrics = metrics or Metrics()
     async with (
         open_tracing(settings) as tracing,
         open_store(settings) as store,
-        open_fetcher(settings) as fetcher,
+        open_fetcher(settings, metrics=metrics) as fetcher,
     ):
         engine = Engine(
-            store=store, fetcher=fetcher, settings=settings, signer=signer, tracing=tracing
+            store=store,
+            fetcher=fetcher,
+            settings=settings,
+            signer=signer,
+            metrics=metrics,
+            tracing=tracing,
         )
+        metrics.samplers.append(sampler_of(engine, store, fetcher, settings))
         feed = Feed(store, settings.poll_seconds)
-        sessions = Sessions(keys, await store.shared_secret("sessions")) if keys else None
-        app = create_app(
-            store, settings, lambda: engine.statistics().is_running, keys, feed, sessions
-        )
-        trace_requests(app, tracing)
+        if has_api:
+            sessions = Sessions(keys, await store.shared_secret("sessions")) if keys else None
+            app = create_app(
+                store,
+                settings,
+                lambda: engine.statistics().is_running,
+                keys,
+                feed,
+                sessions,
+                metrics=metrics,
+            )
+            trace_requests(app, tracing)
+        else:
+            app = create_metrics_app(store, settings, keys, metrics)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(telemetry.tell_repeats)
             nursery.start_soon(_end_in_order, engine, feed, shutdown, settings)

@@ -213,6 +213,16 @@ def test_env_example_can_be_used_as_it_is(tmp_path):
 def test_addresses_that_can_be_bound(tmp_path, bind):
     """IPv4, IPv6, a name, a socket in the file system."""
     assert read(tmp_path, {"TASKFLOW_BIND": bind})[0].bind == bind
+    assert read(tmp_path, {"TASKFLOW_METRICS_BIND": bind})[0].metrics_bind == bind
+
+
+@pytest.mark.parametrize("bind", ["8081", "127.0.0.1", "localhost:65536", "http://localhost:8081"])
+def test_addresses_that_cannot_be_bound(tmp_path, bind):
+    """Each is refused with the name of its setting; for the metrics none at all will do."""
+    for variable in ("TASKFLOW_BIND", "TASKFLOW_METRICS_BIND"):
+        with pytest.raises(SettingsError, match=variable):
+            read(tmp_path, {variable: bind})
+    assert read(tmp_path, {"TASKFLOW_METRICS_BIND": ""})[0].metrics_bind == ""
 
 
 def test_what_clients_read_is_not_misspelt(tmp_path):

@@ -21,6 +21,8 @@ from taskflow.api.access.browser import defended, preflight_fields
 from taskflow.api.access.gate import Gate
 from taskflow.api.access.head import Head, head_of
 from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, Caller, is_page
+from taskflow.metrics import Metrics
+from taskflow.metrics.catalogue import NO_ROUTE
 from taskflow.model.errors import BadRequest, RequestError, Unauthorized
 
 Message: TypeAlias = dict[str, Any]
@@ -36,6 +38,8 @@ MAX_TARGET_BYTES: Final = 8 * 2**10
 MAX_FIELD_BYTES: Final = 8 * 2**10
 MAX_FIELDS_BYTES: Final = 16 * 2**10
 MAX_FIELDS: Final = 100
+ROUTE: Final = "taskflow.route"
+"""Where the edge finds in the scope which route a request went to."""
 
 _NO_WEB_SOCKET: Final = "no path here takes a WebSocket"
 _NO_PATH: Final = " "  # Quart's own way to say that no route has it
@@ -50,16 +54,22 @@ class Edge:
     Args:
         app: Quart's.
         gate: Who and what is let through.
+        metrics: What is told of answers.
     """
 
-    def __init__(self, app: Any, gate: Gate) -> None:
+    def __init__(self, app: Any, gate: Gate, metrics: Metrics) -> None:
         self._app = app
         self._gate = gate
+        self._metrics = metrics
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve a request, or pass on what is none."""
         if scope["type"] == "http":
-            await _Exchange(self._app, self._gate, scope, receive, send).run()
+            self._metrics.in_flight.add()
+            try:
+                await _Exchange(self._app, self._gate, self._metrics, scope, receive, send).run()
+            finally:
+                self._metrics.in_flight.add(amount=-1)
         elif scope["type"] == "websocket":
             await _refuse_web_socket(send)
         else:
@@ -74,9 +84,19 @@ class _Exchange:
     answer waits, within bounds, for the end of the request.
     """
 
-    def __init__(self, app: Any, gate: Gate, scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        app: Any,
+        gate: Gate,
+        metrics: Metrics,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self._began = trio.current_time()
         self._app = app
         self._gate = gate
+        self._metrics = metrics
         self._scope = scope
         self._receive_next = receive
         self._pass_on = send
@@ -110,9 +130,9 @@ class _Exchange:
             await self._serve(admission.caller)
 
     async def _serve(self, caller: Caller) -> None:
-        scope = {**self._scope, "path": self._head.path, CALLER: caller}
+        self._scope = {**self._scope, "path": self._head.path, CALLER: caller}
         try:
-            await self._app(scope, self._receive, self._send)
+            await self._app(self._scope, self._receive, self._send)
         except Exception as error:
             # Quart does not handle what goes wrong before it looks for a route.
             if self._is_answered:
@@ -158,6 +178,12 @@ class _Exchange:
 
     async def _send_next(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self._metrics.answered(
+                self._head.method,
+                self._scope.get(ROUTE, NO_ROUTE),
+                message["status"],
+                trio.current_time() - self._began,
+            )
             message = {**message, "headers": defended([*message["headers"], *self._added])}
         await self._pass_on(message)
 

@@ -15,6 +15,7 @@ from taskflow.api.reading.faults import Faults
 from taskflow.api.reading.json_text import decoded
 from taskflow.api.reading.lines import TOO_LONG, Lines
 from taskflow.api.reading.new_task import MOST_TASKS, new_task_of
+from taskflow.metrics import Metrics
 from taskflow.model.errors import (
     BadRequest,
     BodyTooLarge,
@@ -84,10 +85,12 @@ class Intake:
     Args:
         store: Where they are kept.
         settings: For the bounds.
+        metrics: What is told of new tasks.
     """
 
-    def __init__(self, store: TaskStore, settings: Settings) -> None:
+    def __init__(self, store: TaskStore, settings: Settings, metrics: Metrics) -> None:
         self._store: Final = store
+        self._metrics: Final = metrics
         self._max_attempts: Final = settings.max_attempts
         self._can_sign: Final = settings.has_webhook_secrets
         self._longest_line: Final = settings.max_body_bytes
@@ -143,12 +146,16 @@ class Intake:
         with store_in_time():
             if key is None:
                 await self._backlog.admit(len(tasks))
-                return AddedOnce(await self._store.add(tasks))
+                added = AddedOnce(await self._store.add(tasks))
+                self._metrics.accepted(len(tasks))
+                return added
             added = await self._add_once(tasks, key)
         if not added.is_same:
             raise IdempotencyKeyReused
         if len(added.tasks) < len(tasks):
             raise TaskGone
+        if not added.is_replay:
+            self._metrics.accepted(len(tasks))
         return added
 
     async def _add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:

@@ -34,6 +34,7 @@ from taskflow.api.reading.page import (
 )
 from taskflow.api.reading.prefer import WaitRequest, preferences_of
 from taskflow.api.traced import adding
+from taskflow.metrics import Metrics
 from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.settings import Settings
@@ -42,10 +43,10 @@ from taskflow.store.base import AddedOnce, Page, TaskStore
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def task_routes(store: TaskStore, settings: Settings, feed: Feed) -> Blueprint:
+def task_routes(store: TaskStore, settings: Settings, feed: Feed, metrics: Metrics) -> Blueprint:
     """The routes, on this store and its feed."""
     routes = Blueprint("tasks", __name__)
-    intake = Intake(store, settings)
+    intake = Intake(store, settings, metrics)
 
     @routes.post("/tasks")
     async def add() -> Response:

@@ -12,6 +12,7 @@ from typing import Final
 
 from taskflow.engine.outage import Outage
 from taskflow.engine.worker import Attempt
+from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import ErrorType, Failed, Fetched
 from taskflow.store.base import TaskStore
@@ -34,6 +35,7 @@ class Breaker:
         outage: Told whether the store can be reached.
         failures: After how many in a row; 0 is never.
         longest_retry_after_seconds: How much of a ``Retry-After`` is honoured.
+        metrics: What is told of hosts that are held back and freed.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Breaker:
         outage: Outage,
         failures: int,
         longest_retry_after_seconds: float,
+        metrics: Metrics,
     ) -> None:
         self._queues = store.queues
         self._outage = outage
         self._most = failures
         self._longest_retry_after_seconds = longest_retry_after_seconds
+        self._metrics = metrics
         self._in_a_row: dict[str, int] = {}
 
     async def judge(self, attempts: Iterable[Attempt]) -> None:
@@ -77,6 +81,7 @@ class Breaker:
             self._in_a_row.pop(host, None)
             if claim.is_probe:
                 await self._queues.free_host(host)
+                self._metrics.host_freed()
                 emit(Event.HOST_FREED, host=host)
 
     def _count(self, host: str, count: int) -> None:
@@ -89,6 +94,7 @@ class Breaker:
         if asked_seconds is not None:
             asked_seconds = min(asked_seconds, self._longest_retry_after_seconds)
         await self._queues.hold_host(host, why=failure.error, asked_seconds=asked_seconds)
+        self._metrics.host_held()
         emit(Event.HOST_HELD, host=host, reason=failure.error)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -13,6 +14,7 @@ from taskflow.bell import Bell
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
+from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import CalledOff, Interrupted
 from taskflow.model.task import Claim
@@ -55,6 +57,7 @@ class Dispatcher(Taker):
         load: What the node has in hand.
         outage: Told whether the store can be reached.
         poll_seconds: How long to wait for a word of new tasks before looking without one.
+        metrics: What is told of claims.
         tracing: Told when tasks are claimed.
         takes_new: Whether tasks may be claimed as they are stored.
     """
@@ -68,6 +71,7 @@ class Dispatcher(Taker):
         load: Load,
         outage: Outage,
         poll_seconds: float,
+        metrics: Metrics,
         tracing: Tracing = NO_TRACING,
         takes_new: bool = True,
     ) -> None:
@@ -77,6 +81,7 @@ class Dispatcher(Taker):
         self._load = load
         self._outage = outage
         self._poll_seconds = poll_seconds
+        self._metrics = metrics
         self._tracing = tracing
         self._taker = self if takes_new else None
         self._turns = Turns()
@@ -102,7 +107,9 @@ class Dispatcher(Taker):
         self._reservations += 1
         try:
             with self._load.claiming(token), self._load.reserved(count):
-                yield Reservation(self._node_id, token, count, self._hand_over)
+                yield Reservation(
+                    self._node_id, token, count, partial(self._hand_over, is_handover=True)
+                )
         except StoreUnavailable:
             self._is_in_doubt = True
             raise
@@ -156,14 +163,15 @@ class Dispatcher(Taker):
                 except StoreUnavailable as error:
                     self._outage.began(error)
                     return None
-                self._hand_over(found)
+                self._hand_over(found, is_handover=False)
             self._outage.is_over()
             count = len(found)
             self._turns.claimed(count, by_age=by_age)
         return count
 
-    def _hand_over(self, claims: Sequence[Claim]) -> None:
+    def _hand_over(self, claims: Sequence[Claim], *, is_handover: bool) -> None:
         self._load.claimed(claims)
+        self._metrics.claimed(len(claims), is_handover=is_handover)
         self._tracing.claimed(claims)
         # After the end nobody takes them; the node is retired then, which puts them back. This must
         # not fail: the tasks are stored, and whoever handed them in is to be told so.
@@ -211,4 +219,5 @@ def hand_back_unstarted(
             return
         load.unstarted(claim)
         is_called_off = load.in_hand.is_called_off(claim.key)
-        attempts.send_nowait(Attempt(claim, CalledOff() if is_called_off else Interrupted()))
+        outcome = CalledOff() if is_called_off else Interrupted()
+        attempts.send_nowait(Attempt(claim, outcome, trio.current_time()))

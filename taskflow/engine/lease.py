@@ -9,6 +9,7 @@ import trio
 
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage
+from taskflow.metrics import Metrics
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
@@ -56,7 +57,12 @@ async def keep_lease(
 
 
 async def rescue_from_the_dead(
-    *, store: TaskStore, outage: Outage, max_rescues: int, heartbeat_seconds: float
+    *,
+    store: TaskStore,
+    outage: Outage,
+    max_rescues: int,
+    heartbeat_seconds: float,
+    metrics: Metrics,
 ) -> None:
     """Take tasks from dead nodes now and then, until cancelled."""
     while True:
@@ -68,6 +74,7 @@ async def rescue_from_the_dead(
             continue
         pending, poisoned = len(rescued.pending), len(rescued.poisoned)
         if pending or poisoned:
+            metrics.rescued(pending=pending, poisoned=poisoned)
             emit(Event.TASKS_RESCUED, pending=pending, poisoned=poisoned)
         if pending + poisoned < _RESCUE_BATCH:
             await trio.sleep(heartbeat_seconds)

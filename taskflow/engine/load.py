@@ -49,6 +49,7 @@ class Load:
         self.in_hand: Final = ClaimsInHand()
         # How many tasks are in hand by each token; one claim takes many tasks by one token.
         self._tokens: Counter[uuid.UUID] = Counter()
+        self._claimed_at: dict[uuid.UUID, float] = {}
         # How many wait for a worker or run, by host.
         self._at_host: Counter[str] = Counter()
         self._waiting = 0
@@ -92,6 +93,8 @@ class Load:
         self._held += len(claims)
         self._waiting += len(claims)
         self._tokens.update(claim.token for claim in claims)
+        now = trio.current_time()
+        self._claimed_at.update((claim.token, now) for claim in claims)
         self._at_host.update(claim.authority for claim in claims if claim.authority)
         self.in_hand.take(claims)
 
@@ -134,6 +137,10 @@ class Load:
             room=self.most_held - self._held,
         )
 
+    def claimed_at(self, claim: Claim) -> float:
+        """When a claim in hand was made, on Trio's clock."""
+        return self._claimed_at[claim.token]
+
     def shares(self, limit: int) -> Shares:
         """What is in hand for each host, if so many more are to be claimed.
 
@@ -155,6 +162,7 @@ class Load:
         self._tokens[token] -= 1
         if not self._tokens[token]:
             del self._tokens[token]
+            self._claimed_at.pop(token, None)
 
 
 def claim_limit(*, idle: int, waiting: int, ahead: int, room: int) -> int:

@@ -27,6 +27,7 @@ from taskflow.engine.scheduling import fire_schedules
 from taskflow.engine.settler import settle
 from taskflow.engine.worker import Attempt, work
 from taskflow.fetch.base import Fetcher
+from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.retry import RetryPolicy
 from taskflow.model.signing import NO_SIGNER, Signer
@@ -58,6 +59,7 @@ class Node:
         fetcher: Fetcher,
         settings: Settings,
         outage: Outage,
+        metrics: Metrics,
         signer: Signer = NO_SIGNER,
         tracing: Tracing = NO_TRACING,
     ) -> None:
@@ -66,6 +68,7 @@ class Node:
         self._fetcher = fetcher
         self._settings = settings
         self._outage = outage
+        self._metrics = metrics
         self._signer = signer
         self._tracing = tracing
         self.load: Final = Load(workers=settings.workers, queue_size=settings.queue_size)
@@ -157,6 +160,7 @@ class Node:
         with self._lease:
             await self._run_workers(node_id, attempts)
         if self._lease.cancelled_caught:
+            self._metrics.lease_lost()
             emit(Event.LEASE_LOST)
 
     async def _settle(self, attempts: trio.MemoryReceiveChannel[Attempt]) -> None:
@@ -171,7 +175,9 @@ class Node:
                 outage=self._outage,
                 failures=self._settings.breaker_failures,
                 longest_retry_after_seconds=self._settings.max_retry_after_seconds,
+                metrics=self._metrics,
             ),
+            metrics=self._metrics,
         )
 
     def _start_keeping(self, keeping: trio.Nursery, node_id: uuid.UUID) -> None:
@@ -197,6 +203,7 @@ class Node:
                 outage=self._outage,
                 max_rescues=settings.max_rescues,
                 heartbeat_seconds=settings.heartbeat_seconds,
+                metrics=self._metrics,
             )
         )
         keeping.start_soon(
@@ -281,6 +288,7 @@ class Node:
             load=self.load,
             outage=self._outage,
             poll_seconds=self._settings.poll_seconds,
+            metrics=self._metrics,
             tracing=self._tracing,
             takes_new=self._settings.max_per_host is None,
         )

@@ -6,6 +6,7 @@ from typing import Final
 
 import trio
 
+from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.telemetry import Event, emit
 
@@ -14,10 +15,15 @@ _LONGEST_PAUSE_SECONDS: Final = 1.0
 
 
 class Outage:
-    """Whether the store is out of reach, as all parts of a node see it together."""
+    """Whether the store is out of reach, as all parts of a node see it together.
 
-    def __init__(self) -> None:
+    Args:
+        metrics: What is told of outages.
+    """
+
+    def __init__(self, metrics: Metrics | None = None) -> None:
         self._since: float | None = None
+        self._metrics = metrics or Metrics()
 
     @property
     def is_on(self) -> bool:
@@ -28,6 +34,7 @@ class Outage:
         """A part found the store out of reach; only the first one is logged."""
         if self._since is None:
             self._since = trio.current_time()
+            self._metrics.store_lost()
             emit(Event.STORE_LOST, reason=str(error))
 
     def is_over(self) -> None:

@@ -15,11 +15,13 @@ from typing import Final, TypeVar, assert_never
 import msgspec
 import trio
 
+from taskflow.engine.accounting import Write, tell_of
 from taskflow.engine.breaker import Breaker
 from taskflow.engine.cancellation import ClaimsInHand
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
+from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import CalledOff, ErrorType, Failed, Fetched, Interrupted
 from taskflow.model.retry import RetryPolicy, backoff_seconds, is_retryable
@@ -39,7 +41,7 @@ MANY_ATTEMPTS: Final = 8
 Held = TypeVar("Held", Ending, Retrial, Release)
 
 
-async def settle(
+async def settle(  # noqa: PLR0913 - all that has a say in it
     attempts: trio.MemoryReceiveChannel[Attempt],
     *,
     store: TaskStore,
@@ -47,6 +49,7 @@ async def settle(
     outage: Outage,
     policy: RetryPolicy,
     breaker: Breaker,
+    metrics: Metrics,
 ) -> None:
     """Write attempts as they come until there are no more to come.
 
@@ -63,9 +66,11 @@ async def settle(
                 batch += _at_hand(attempts)
             began = trio.current_time()
             await breaker.judge(batch)
-            await _write(batch, store, outage, policy, load.in_hand)
+            writes = [_write_of(attempt, policy) for attempt in batch]
+            late = await _write(writes, store, outage, load.in_hand)
+            _tell(batch, writes, late, load, metrics)
             load.written([attempt.claim for attempt in batch])
-            del first, batch  # all their results, while it waits for more
+            del first, batch, writes  # all their results, while it waits for more
 
 
 def _at_hand(attempts: trio.MemoryReceiveChannel[Attempt]) -> Iterable[Attempt]:
@@ -77,13 +82,12 @@ def _at_hand(attempts: trio.MemoryReceiveChannel[Attempt]) -> Iterable[Attempt]:
 
 
 async def _write(
-    batch: Sequence[Attempt],
+    writes: Sequence[Write],
     store: TaskStore,
     outage: Outage,
-    policy: RetryPolicy,
     in_hand: ClaimsInHand,
-) -> None:
-    writes = [_write_of(attempt, policy) for attempt in batch]
+) -> set[uuid.UUID]:
+    """Write all of them; return the tasks of those that came too late."""
     late: set[uuid.UUID] = set()
     # Releases first: other nodes may wait for these tasks.
     releases = [write for write in writes if isinstance(write, Release)]
@@ -93,8 +97,19 @@ async def _write(
     settle_some = partial(_settle_apart_if_refused, store, in_hand)
     for endings in _portions([write for write in writes if isinstance(write, Ending)]):
         late |= await _write_until_done(settle_some, endings, outage, in_hand)
+    return late
+
+
+def _tell(
+    batch: Sequence[Attempt],
+    writes: Sequence[Write],
+    late: set[uuid.UUID],
+    load: Load,
+    metrics: Metrics,
+) -> None:
     for attempt, write in zip(batch, writes, strict=True):
         attempt.trace.settled(write, is_late=attempt.claim.task_id in late)
+    tell_of(batch, writes, late, load, metrics)
 
 
 def _portions(endings: Sequence[Ending]) -> Iterator[list[Ending]]:
@@ -141,7 +156,7 @@ async def _write_until_done(
     return late
 
 
-def _write_of(attempt: Attempt, policy: RetryPolicy) -> Ending | Retrial | Release | None:
+def _write_of(attempt: Attempt, policy: RetryPolicy) -> Write:
     """What is to be written, if anything is: the law of a task as seen by who ran it."""
     claim, outcome = attempt.claim, attempt.outcome
     task, number = claim.task_id, claim.attempt

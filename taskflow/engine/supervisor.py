@@ -9,6 +9,7 @@ from taskflow.engine.load import LoadStatistics
 from taskflow.engine.node import Node
 from taskflow.engine.outage import Outage
 from taskflow.fetch.base import Fetcher
+from taskflow.metrics import Metrics
 from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
@@ -17,11 +18,12 @@ from taskflow.tracing import NO_TRACING, Tracing
 
 
 class EngineStatistics(msgspec.Struct, frozen=True):
-    """What the engine would say of itself."""
+    """What the engine would say of itself; ``most_held`` is how many claims it may hold."""
 
     is_running: bool
     is_store_reachable: bool
     load: LoadStatistics | None
+    most_held: int
 
 
 class Engine:
@@ -32,6 +34,7 @@ class Engine:
         fetcher: What runs them.
         settings: For the bounds.
         signer: What signs callbacks.
+        metrics: What is told of what happens.
         tracing: Where spans go.
     """
 
@@ -42,14 +45,16 @@ class Engine:
         fetcher: Fetcher,
         settings: Settings,
         signer: Signer = NO_SIGNER,
+        metrics: Metrics | None = None,
         tracing: Tracing = NO_TRACING,
     ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._settings = settings
         self._signer = signer
+        self._metrics = metrics or Metrics()
         self._tracing = tracing
-        self._outage = Outage()
+        self._outage = Outage(self._metrics)
         self._node: Node | None = None
         self._end: float | None = None
 
@@ -84,6 +89,7 @@ class Engine:
             is_running=self._end is None and self._node is not None and self._node.is_claiming,
             is_store_reachable=not self._outage.is_on,
             load=self._node.load.statistics() if self._node else None,
+            most_held=self._node.load.most_held if self._node else 0,
         )
 
     def _new_node(self) -> Node:
@@ -94,6 +100,7 @@ class Engine:
             fetcher=self._fetcher,
             settings=self._settings,
             outage=self._outage,
+            metrics=self._metrics,
             signer=self._signer,
             tracing=self._tracing,
         )

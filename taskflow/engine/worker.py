@@ -28,12 +28,13 @@ _UNSIGNED: Final = Failed(
 class Attempt(msgspec.Struct, frozen=True):
     """A claim and how it went.
 
-    ``elapsed_ms`` is how long its fetch took; ``None`` if it was never started. ``trace`` is told
-    when the outcome was written.
+    ``ended_at`` is when that was, on Trio's clock; ``elapsed_ms`` is how long its fetch took, and
+    ``None`` if it was never started. ``trace`` is told when the outcome was written.
     """
 
     claim: Claim
     outcome: Outcome
+    ended_at: float
     elapsed_ms: float | None = None
     trace: AttemptTrace = NO_TRACE
 
@@ -85,9 +86,10 @@ async def _run(  # noqa: PLR0913, PLR0917 - what a worker works with
         # a shutdown in the same moment, is not to be written either.
         if scope.cancel_called:
             outcome = CalledOff()
-        elapsed_ms = round((trio.current_time() - began) * 1000, 3)
+        ended_at = trio.current_time()
+        elapsed_ms = round((ended_at - began) * 1000, 3)
         trace.fetched(outcome)
-        attempts.send_nowait(Attempt(claim, outcome, elapsed_ms, trace))
+        attempts.send_nowait(Attempt(claim, outcome, ended_at, elapsed_ms, trace))
 
 
 async def _attempt(

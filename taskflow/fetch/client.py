@@ -25,6 +25,7 @@ from taskflow.fetch.masking import masked_headers
 from taskflow.fetch.resolver import Resolver, SystemResolver
 from taskflow.fetch.retry_after import retry_after_seconds
 from taskflow.fetch.transport import IdleConnections, Statistics, Transport
+from taskflow.metrics import Metrics
 from taskflow.model.outcome import (
     ErrorType,
     Failed,
@@ -50,6 +51,7 @@ async def open_fetcher(
     *,
     resolver: Resolver | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[HttpFetcher]:
     """A fetcher whose connections are closed at the end.
 
@@ -57,6 +59,7 @@ async def open_fetcher(
         settings: Bounds of the fetch, threads of the resolver, number of workers.
         resolver: What asks for addresses; the system if not given.
         ssl_context: How https is done; the system's authorities if not given.
+        metrics: What is told of refusals.
 
     Raises:
         SettingsError: A rule of the guard makes no sense.
@@ -72,7 +75,7 @@ async def open_fetcher(
         ),
     )
     try:
-        yield HttpFetcher(settings, transport)
+        yield HttpFetcher(settings, transport, metrics)
     finally:
         transport.close()
 
@@ -90,13 +93,17 @@ class HttpFetcher(Fetcher):
     Args:
         settings: Bounds of the fetch.
         transport: Its connections.
+        metrics: What is told of refusals.
     """
 
-    def __init__(self, settings: Settings, transport: Transport) -> None:
+    def __init__(
+        self, settings: Settings, transport: Transport, metrics: Metrics | None = None
+    ) -> None:
         self._max_redirects = settings.max_redirects
         self._max_body_bytes = settings.max_result_bytes
         self._masked_headers = frozenset(name.lower() for name in settings.masked_headers)
         self._transport = transport
+        self._metrics = metrics or Metrics()
 
     async def fetch(self, request: FetchRequest) -> Outcome:
         """See ``Fetcher``. If it is cancelled, the connection in use is closed at once."""
@@ -107,6 +114,8 @@ class HttpFetcher(Fetcher):
                 return _failure_of(answer)
             return Fetched(self._response_of(request, hop, answer, started))
         except FetchError as error:
+            if isinstance(error, Blocked):
+                self._metrics.refused(error.rule)
             if await want_of_files_explains(error):
                 return Interrupted()  # the task is put back: others may fetch it, or we later
             return failed(error.error_type, str(error))
@@ -129,7 +138,9 @@ class HttpFetcher(Fetcher):
             except Blocked as error:
                 if number == 0:
                     raise
-                raise Blocked(f"redirected to what is not fetched from: {error.reason}") from None
+                raise Blocked(
+                    f"redirected to what is not fetched from: {error.reason}", error.rule
+                ) from None
             if not _is_followed(request, answer.status, answer.location):
                 return hop, answer
             assert answer.location is not None

@@ -30,7 +30,7 @@ import h11
 import trio
 
 from taskflow.model.errors import TaskFlowError
-from taskflow.model.outcome import ErrorType
+from taskflow.model.outcome import ErrorType, Refusal
 
 
 class FetchError(TaskFlowError):
@@ -59,10 +59,19 @@ class InvalidRequest(FetchError):
 
 
 class Blocked(FetchError):
-    """It is not to be fetched from; says by which rule, and which setting opens it."""
+    """It is not to be fetched from; says by which rule, and which setting opens it.
+
+    Args:
+        reason: The rule and the setting, for people.
+        rule: The rule, for programs.
+    """
 
     error_type = ErrorType.BLOCKED
     prefix = "blocked"
+
+    def __init__(self, reason: str, rule: Refusal) -> None:
+        super().__init__(reason)
+        self.rule = rule
 
 
 class NameNotResolved(FetchError):

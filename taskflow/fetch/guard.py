@@ -26,6 +26,7 @@ from taskflow.fetch.ports import Ports
 from taskflow.fetch.special import Special, embedded_ipv4, own_block, special_of
 from taskflow.fetch.target import Target
 from taskflow.model.errors import SettingsError
+from taskflow.model.outcome import Refusal
 from taskflow.settings import Settings
 
 MAX_ADDRESSES: Final = 64
@@ -94,11 +95,17 @@ class Guard:
         """
         self._check_denied(target.host)
         if target.port not in self._ports:
-            raise Blocked(f"port {target.port} is not fetched from; TASKFLOW_ALLOW_PORTS opens it")
+            raise Blocked(
+                f"port {target.port} is not fetched from; TASKFLOW_ALLOW_PORTS opens it",
+                Refusal.PORT,
+            )
         if target.address is None:
             return
         if (closed := self._closed_block(target.address, target.host)) is not None:
-            raise Blocked(f"{target.host} is {closed.meaning}; TASKFLOW_ALLOW_NETWORKS opens it")
+            raise Blocked(
+                f"{target.host} is {closed.meaning}; TASKFLOW_ALLOW_NETWORKS opens it",
+                Refusal.ADDRESS,
+            )
 
     def judge(self, target: Target, addresses: Sequence[Address]) -> None:
         """Judge all addresses of a target, which ``admit`` has let through.
@@ -116,12 +123,13 @@ class Guard:
             if self._closed_block(address, target.host) is not None:
                 raise Blocked(
                     f"{target.host} does not resolve to public addresses only; "
-                    "TASKFLOW_ALLOW_HOSTS or TASKFLOW_ALLOW_NETWORKS opens it"
+                    "TASKFLOW_ALLOW_HOSTS or TASKFLOW_ALLOW_NETWORKS opens it",
+                    Refusal.RESOLVED_ADDRESS,
                 )
 
     def _check_denied(self, host: str) -> None:
         if host in self._deny_hosts:
-            raise Blocked("the host is denied by TASKFLOW_DENY_HOSTS")
+            raise Blocked("the host is denied by TASKFLOW_DENY_HOSTS", Refusal.DENIED_HOST)
 
     def _closed_block(self, address: Address, host: str) -> Special | None:
         """The special block that keeps an address of this host closed; ``None`` if it is open.

@@ -19,6 +19,7 @@ from msgspec import Meta
 
 MOST_STARTS_PER_SECOND: Final = 100_000
 MOST_CONCURRENCY: Final = 1_000_000
+Moment: TypeAlias = Annotated[dt.datetime, Meta(tz=True)]
 PerSecond: TypeAlias = Annotated[float, Meta(gt=0, le=MOST_STARTS_PER_SECOND)]
 Burst: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_STARTS_PER_SECOND)]
 MaxConcurrency: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_CONCURRENCY)]
@@ -105,7 +106,7 @@ class HostHold(msgspec.Struct, frozen=True):
         why: What it failed with, for people.
     """
 
-    until: dt.datetime
+    until: Moment
     why: str
 
 
@@ -137,7 +138,7 @@ class Hold(msgspec.Struct, frozen=True):
 
     reason: HoldReason
     detail: str
-    until: dt.datetime | None = None
+    until: Moment | None = None
 
 
 class State(msgspec.Struct, frozen=True):

@@ -86,6 +86,19 @@ class ErrorType(enum.StrEnum):
     """
 
 
+class Refusal(enum.StrEnum):
+    """By which rule of the guard a fetch was refused."""
+
+    DENIED_HOST = "denied_host"
+    """An operator denied the host."""
+    PORT = "port"
+    """The port belongs to a service that is no target."""
+    ADDRESS = "address"
+    """The URL has an address that is not public."""
+    RESOLVED_ADDRESS = "resolved_address"
+    """The name in the URL has an address that is not public."""
+
+
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     """What a target answered, as it is shown under ``result``.
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from taskflow.model import flow
 from taskflow.model.flow import Flow, Hold, Lane
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
 from taskflow.model.outcome import ErrorType
@@ -26,7 +27,7 @@ Payload: TypeAlias = Annotated[
     msgspec.Raw,
     Meta(extra_json_schema={"type": ["string", "number", "boolean", "object", "array"]}),
 ]
-Moment: TypeAlias = Annotated[dt.datetime, Meta(tz=True)]
+Moment: TypeAlias = flow.Moment
 QueueName: TypeAlias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)", max_length=64)
 ]
@@ -263,6 +264,7 @@ class Claim(msgspec.Struct, frozen=True):
         authority: Where it goes: host and port; empty for nowhere.
         is_limited: Whether others may wait for its end, for a limit keeps them from starting.
         is_probe: Whether it shows if a host that failed is well again.
+        waited_seconds: How long the task had been due, by the store's clock.
     """
 
     task_id: uuid.UUID
@@ -274,6 +276,7 @@ class Claim(msgspec.Struct, frozen=True):
     authority: str = ""
     is_limited: bool = False
     is_probe: bool = False
+    waited_seconds: float = 0.0
 
     @property
     def key(self) -> ClaimKey:

@@ -53,6 +53,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Address and port to serve on, for `taskflow serve`",
         ),
     ] = "127.0.0.1:8080"
+    metrics_bind: Annotated[
+        str,
+        Meta(
+            pattern=r"^(|(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}|unix:[^\s]+)$",
+            title="an address and a port such as 127.0.0.1:8081 or [::1]:8081, or unix:/a/path",
+            description="Address and port to serve `/metrics` on, for `taskflow worker`, by the "
+            "same rules of access; empty is nowhere",
+        ),
+    ] = ""
     api_keys: Annotated[
         str,
         Meta(
@@ -322,7 +331,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Check what the types cannot say."""
         for network in self.allow_networks:
             _check_network(network)
-        _check_port(self.bind)
+        _check_port("BIND", self.bind)
+        if self.metrics_bind:
+            _check_port("METRICS_BIND", self.metrics_bind)
         if self.lease_seconds < 2 * self.heartbeat_seconds:
             raise SettingsError(
                 f"{PREFIX}LEASE_SECONDS must be at least twice {PREFIX}HEARTBEAT_SECONDS, "
@@ -364,10 +375,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.drain_seconds
 
 
-def _check_port(bind: str) -> None:
+def _check_port(name: str, bind: str) -> None:
     port = bind.rpartition(":")[2]
     if not bind.startswith("unix:") and int(port) > _LAST_PORT:
-        raise SettingsError(f"{PREFIX}BIND={bind!r} cannot be used: ports go up to {_LAST_PORT}")
+        raise SettingsError(f"{PREFIX}{name}={bind!r} cannot be used: ports go up to {_LAST_PORT}")
 
 
 def _check_network(text: str) -> None:

@@ -144,12 +144,31 @@ class Rescued(msgspec.Struct, frozen=True):
     poisoned: list[uuid.UUID]
 
 
+class PoolStatistics(msgspec.Struct, frozen=True):
+    """How a pool of connections stands: in use and free, and how many calls wait for one."""
+
+    name: str
+    used: int
+    free: int
+    waiting: int
+
+
 class StoreStatistics(msgspec.Struct, frozen=True):
-    """What a store would say of itself: what it is, where, and of which version."""
+    """What a store would say of itself.
+
+    Attributes:
+        kind: What it is.
+        place: Where it is.
+        version: Which one it is.
+        pools: Its connections.
+        is_listening: Whether it hears other nodes; ``None`` if it does not mean to.
+    """
 
     kind: str
     place: str
     version: str = ""
+    pools: tuple[PoolStatistics, ...] = ()
+    is_listening: bool | None = None
 
 
 class Reservation(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from psycopg.pq import Conninfo, ConnStatus
 from psycopg.types.datetime import TimestamptzLoader
 
 from taskflow.model.errors import StoreError, StoreUnavailable, StoreUnusable
+from taskflow.store.base import PoolStatistics
 from taskflow.store.watchdog import Watchdog
 
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
@@ -83,6 +84,19 @@ class Database:
         self._watchdog = watchdog
         self._threads = trio.CapacityLimiter(connections)
         self._call_seconds = call_seconds
+
+    def statistics(self, name: str) -> PoolStatistics:
+        """How its connections stand, under a name for them.
+
+        Calls that were given up count as long as their threads hang.
+        """
+        now = self._threads.statistics()
+        return PoolStatistics(
+            name,
+            used=now.borrowed_tokens,
+            free=int(now.total_tokens) - now.borrowed_tokens,
+            waiting=now.tasks_waiting,
+        )
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Call ``work`` with a connection in a thread, and return what it returns.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import psycopg
 import psycopg.waiting
@@ -24,11 +24,19 @@ _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 
 
+class Tell(Protocol):
+    """Takes the word whether somebody listens."""
+
+    def __call__(self, *, is_listening: bool) -> None:
+        """Take it."""
+
+
 async def listen(
     conninfo: str,
     *,
     timeout_seconds: float,
     hearers: Mapping[str, Callable[[str], None]],
+    tell: Tell,
 ) -> None:
     """Call a channel's hearer whenever a node says something there, until cancelled.
 
@@ -39,6 +47,7 @@ async def listen(
         conninfo: The database.
         timeout_seconds: How long connecting may take.
         hearers: By channel; they get what was said. Must not block.
+        tell: Told whether it listens, when that changes.
     """
     # trio-asyncio replaces this function of asyncio's when it is imported; psycopg, if that
     # was imported earlier, still holds the one that knows nothing of Trio.
@@ -51,6 +60,7 @@ async def listen(
         if was_lost:
             emit(Event.LISTENER_BACK)
         pause_seconds, was_lost = _FIRST_PAUSE_SECONDS, False
+        tell(is_listening=True)
         for hear in hearers.values():
             hear("")
 
@@ -62,6 +72,7 @@ async def listen(
             if not was_lost:
                 emit(Event.LISTENER_LOST, reason=one_line(_first(group)))
             was_lost = True
+        tell(is_listening=False)
         await trio.sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 

@@ -691,6 +691,7 @@ class MemoryStore(TaskStore):
                 self._handed_in[task.id].authority,
                 is_limited=flow is not None and flow.is_limited(self._lane(task)),
                 is_probe=flow is not None and flow.is_probe(self._lane(task)),
+                waited_seconds=(self._now() - task.run_at).total_seconds(),
             )
             for task in held
         ]

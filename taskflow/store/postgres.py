@@ -124,6 +124,7 @@ class PostgresStore(TaskStore):
         # Of their own: heartbeats must get through while everything else is busy.
         self._heartbeats = heartbeats
         self._statistics: Final = StoreStatistics("postgres", place, version)
+        self._is_listening: bool | None = False if is_told else None
         self._sql = queries.load()
         self._work = Bell()
         self._events = Bell()
@@ -511,7 +512,14 @@ class PostgresStore(TaskStore):
         await self._database.run(work)
 
     def statistics(self) -> StoreStatistics:
-        return self._statistics
+        pools = (self._database.statistics("work"), self._heartbeats.statistics("heartbeats"))
+        return msgspec.structs.replace(
+            self._statistics, pools=pools, is_listening=self._is_listening
+        )
+
+    def hears(self, *, is_listening: bool) -> None:
+        """The listener found a connection, or lost it."""
+        self._is_listening = is_listening
 
     def hear(self, announcement: str) -> None:
         """Somebody says that there is work; without a word if it is not known where."""
@@ -759,6 +767,7 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
                         EVENTS_CHANNEL: store.hear_of_events,
                         schedules.CHANNEL: store.schedules.hear,
                     },
+                    tell=store.hears,
                 )
             )
         yield store

@@ -59,7 +59,7 @@ def task_of(row: Row) -> Task:
 
 def claim_of(row: Row, token: uuid.UUID, flow: Flow | None) -> Claim:
     """A row of ``claim_if_alive``, or of ``take_if_alive`` and what it was decided by."""
-    task_id, payload, attempt, max_attempts, options, _, _, authority, queue = row
+    task_id, payload, attempt, max_attempts, options, _, _, authority, queue, waited = row
     lane = Lane(queue, authority)
     return Claim(
         task_id,
@@ -71,6 +71,7 @@ def claim_of(row: Row, token: uuid.UUID, flow: Flow | None) -> Claim:
         authority,
         is_limited=flow is not None and flow.is_limited(lane),
         is_probe=flow is not None and flow.is_probe(lane),
+        waited_seconds=waited,
     )
 
 

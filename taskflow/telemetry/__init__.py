@@ -99,6 +99,7 @@ class Event(enum.Enum):
     CONNECTION_FAULT = ("error", "fault in a connection, closed")
     CONNECTIONS_FULL = ("warning", "as many clients as may be, the next ones are turned away")
     ACCEPT_FAILED = ("error", "new connections cannot be taken")
+    METRICS_APART = ("warning", "metrics of this process only, those of its siblings are not told")
     TRACING = ("info", "traces are sent")
     SPANS_LOST = ("warning", "spans cannot be sent")
     LIBRARY_SAID = ("warning", "a library complains")

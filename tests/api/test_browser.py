@@ -183,7 +183,8 @@ class TestSharing:
         assert answer.header(CORS) == APP
         assert "POST" in answer.header("access-control-allow-methods")
         allowed = answer.header("access-control-allow-headers").split(", ")
-        assert {"Authorization", "Content-Type", "Idempotency-Key", "traceparent"} <= set(allowed)
+        wanted = {"Authorization", "Content-Type", "Idempotency-Key", "traceparent"}
+        assert wanted | {"If-None-Match", "Last-Event-ID", "Prefer"} <= set(allowed)
         assert answer.header("access-control-allow-credentials") is None
         assert answer.header("vary") == "Origin"
         assert answer.header("content-length") is None

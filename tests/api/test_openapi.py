@@ -80,6 +80,9 @@ class TestDocument:
         assert all(resolved({"$ref": reference}) for reference in references)
         names = [operation["operationId"] for operation in OPERATIONS.values()]
         assert len(set(names)) == len(names)
+        used = {tag for operation in OPERATIONS.values() for tag in operation["tags"]}
+        assert used == {tag["name"] for tag in DOCUMENT["tags"]}
+        assert ("get", DOCUMENT["externalDocs"]["url"]) in OPERATIONS
         linked = [link for part in parts(DOCUMENT) for link in part.get("links", {}).values()]
         assert {link["operationId"] for link in linked} <= set(names)
         told = {
@@ -131,6 +134,19 @@ class TestDocument:
         told = {int(name.removeprefix("Problem")) for name in DOCUMENT["components"]["responses"]}
         assert len(statuses) > 10
         assert statuses <= told
+
+    def test_moments(self):
+        """Each is told of as one."""
+        moments = [
+            (name, field, told)
+            for name, schema in DOCUMENT["components"]["schemas"].items()
+            for field, told in schema.get("properties", {}).items()
+            if field.endswith(("_at", "_after", "_before")) or field in ("at", "until")
+        ]
+        assert len(moments) > 20
+        for name, field, told in moments:
+            formats = {kind.get("format") for kind in told.get("anyOf", [told])}
+            assert "date-time" in formats, (name, field)
 
     def test_each_value_is_explained(self):
         """Enumerations say what each of their values means, in their description, too."""

@@ -32,6 +32,7 @@ from tests.api.live import LiveServer
 from tests.api.target import Target
 
 KEY = "the-key-of-the-completeness"
+READER = "the-key-that-only-reads"
 ORIGIN = "https://app.example"
 PATIENCE = {"prefer": "wait=10"}
 JSON = "application/json"
@@ -52,12 +53,14 @@ class World(NamedTuple):
         data = sent and sent.replace(URL, f"{self.target.url}/json").encode()
         return self.server.ask(method.upper(), target, data, {"origin": ORIGIN, **(head or {})})
 
-    def look(self, target: str, head=None) -> Answer:
-        """The beginning of the answer to a GET that may go on without end."""
+    def look(self, target: str, head=None, *, method: str = "get") -> Answer:
+        """The beginning of an answer that may go on without end."""
         with self.server.connect() as connection:
             fields = {"authorization": f"Bearer {KEY}", "origin": ORIGIN, **(head or {})}
             lines = [f"{name}: {value}" for name, value in {"host": "x", **fields}.items()]
-            connection.send("\r\n".join([f"GET {target} HTTP/1.1", *lines, "", ""]).encode())
+            connection.send(
+                "\r\n".join([f"{method.upper()} {target} HTTP/1.1", *lines, "", ""]).encode()
+            )
             return Answer(*connection.read_raw_head(), b"")
 
     def task(self, standing: str = "COMPLETED") -> str:
@@ -92,7 +95,12 @@ def world(postgres_server: str, target: Target) -> Iterator[World]:
     with (
         open_database(postgres_server) as url,
         LiveServer(
-            database_url=url, key=KEY, cors_origins=(ORIGIN,), rate_limit=1e4, rate_burst=10**4
+            database_url=url,
+            key=KEY,
+            api_keys=f"tests:{KEY},reader:read:{READER}",
+            cors_origins=(ORIGIN,),
+            rate_limit=1e4,
+            rate_burst=10**4,
         ) as server,
     ):
         yield World(server, target)
@@ -192,6 +200,16 @@ def test_bodies(world, method, path, kind, name):
         told = OPERATIONS[method, path]["responses"][str(answer.status)]["content"][LINES]
         assert answer.header("content-type").partition(";")[0] == LINES
         assert told["x-itemSchema"]
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_roles(world, method, path):
+    """A key that may only read is refused just where the document asks for another role."""
+    security = OPERATIONS[method, path]["security"]
+    place = PARAMETER_IN_PATH.sub(NOBODY, path)
+    answer = world.look(place, {"authorization": f"Bearer {READER}"}, method=method)
+    assert security in ([], [{"key": ["read"]}], [{"key": ["write"]}])
+    assert (answer.status == 403) == (security == [{"key": ["write"]}])
 
 
 NOBODY = str(uuid.UUID(int=0))

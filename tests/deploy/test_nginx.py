@@ -11,6 +11,7 @@ import pytest
 
 from taskflow.api.live.events import HEARTBEAT_SECONDS
 from taskflow.api.reading.prefer import LONGEST_WAIT_SECONDS
+from taskflow.server import MOST_REQUESTS
 from taskflow.settings import Settings
 from tests.api.client import Connection, ask, check_problem, in_chunks
 from tests.api.conftest import open_database
@@ -150,6 +151,7 @@ def test_a_node_that_is_gone_is_passed_over(server, tmp_path):
 
 def test_times_fit():
     """Connections are closed by nginx before TaskFlow does, and no answer that waits is cut."""
-    times = dict(re.findall(r"^ *(\w+) +(\d+)s;$", SHOWN.read_text("utf-8"), re.MULTILINE))
+    times = dict(re.findall(r"^ *(\w+) +(\d+)s?;$", SHOWN.read_text("utf-8"), re.MULTILINE))
     assert int(times["keepalive_timeout"]) < Settings().keep_alive_seconds
+    assert int(times["keepalive_requests"]) < MOST_REQUESTS
     assert int(times["proxy_read_timeout"]) > max(HEARTBEAT_SECONDS, LONGEST_WAIT_SECONDS)

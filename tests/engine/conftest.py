@@ -11,6 +11,7 @@ import trio
 
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.base import Fetcher, FetchRequest
+from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed
 from taskflow.model.task import NewTask, Task
@@ -150,10 +151,16 @@ class Bench:
         self.settings = Settings(**settings)
         self.store = FaultyStore()
         self.fetcher = ScriptedFetcher()
+        self.metrics = Metrics()
         self.engine = self.new_engine()
 
     def new_engine(self) -> Engine:
-        return Engine(store=self.store, fetcher=self.fetcher, settings=self.settings)
+        return Engine(
+            store=self.store,
+            fetcher=self.fetcher,
+            settings=self.settings,
+            metrics=self.metrics,
+        )
 
     async def add(self, *paths: object) -> list[Task]:
         tasks = [NewTask(msgspec.Raw(b'"http://target/%s"' % str(p).encode())) for p in paths]

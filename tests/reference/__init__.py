@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reference import errors, events, settings
+from tests.reference import api, cli, errors, events, metrics, settings
 
 REPOSITORY = Path(__file__).parents[2]
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings.page,
+    "docs/reference/api.md": api.page,
+    "docs/reference/problems.md": api.problems_page,
+    "docs/reference/cli.md": cli.page,
     "docs/reference/errors.md": errors.page,
     "docs/reference/events.md": events.page,
+    "docs/reference/metrics.md": metrics.page,
     ".env.example": settings.example,
 }
 """Each written file, by its path in the repository, and what makes its text."""

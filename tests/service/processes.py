@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import psutil
@@ -92,13 +93,20 @@ class Running:
         if name != "worker":
             assert self.ask("GET", "/livez").status == 200
 
-    def ask(self, method: str, path: str, body: object = None) -> Answer:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Answer:
         """Ask over a connection of its own."""
         with contextlib.closing(
             http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         ) as connection:
             text = None if body is None else json.dumps(body)
-            connection.request(method, path, text, {"Content-Type": "application/json"})
+            fields = {"Content-Type": "application/json", **headers}
+            connection.request(method, path, text, fields)
             answer = connection.getresponse()
             said = answer.read()
             is_json = "json" in (answer.headers["Content-Type"] or "")

@@ -100,7 +100,7 @@ def preflight_fields() -> dict[str, str]:
     return {
         "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
         "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, "
-        "traceparent, tracestate",
+        "If-None-Match, Last-Event-ID, Prefer, traceparent, tracestate",
         "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
     }
 

@@ -13,13 +13,18 @@ from taskflow.api.dashboard.assets import Assets
 from taskflow.api.intake import Intake
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import problem_of
+from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable, TaskFlowError
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 
 
 def dashboard_routes(
-    store: TaskStore, settings: Settings, feed: Feed, sessions: Sessions | None
+    store: TaskStore,
+    settings: Settings,
+    feed: Feed,
+    sessions: Sessions | None,
+    metrics: Metrics,
 ) -> Blueprint:
     """The routes, on this store and its feed.
 
@@ -28,6 +33,7 @@ def dashboard_routes(
         settings: For the bounds of what is handed in.
         feed: Keeps pages up to date.
         sessions: How one signs in; ``None`` where there are no keys.
+        metrics: What is told of new tasks.
     """
     routes = Blueprint("dashboard", __name__, template_folder="templates")
     assets = Assets()
@@ -36,7 +42,7 @@ def dashboard_routes(
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
     task.add_routes(routes, store, feed)
-    submitting.add_routes(routes, store, Intake(store, settings))
+    submitting.add_routes(routes, store, Intake(store, settings, metrics))
     signing_in.add_routes(routes, sessions)
 
     @routes.route("/", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])

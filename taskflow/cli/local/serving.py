@@ -36,7 +36,9 @@ def serve_command(bind: str | None, workers: int | None) -> None:
 @click.command("worker")
 @click.option("--workers", type=click.IntRange(1, 1000), help="Instead of TASKFLOW_WORKERS.")
 def worker_command(workers: int | None) -> None:
-    r"""Run tasks without serving HTTP, until SIGTERM or Ctrl+C.
+    r"""Run tasks without serving the HTTP API, until SIGTERM or Ctrl+C.
+
+    With TASKFLOW_METRICS_BIND it serves /metrics there, and only that.
 
     \b
       DATABASE_URL=postgresql://db.example/tasks taskflow worker --workers 50

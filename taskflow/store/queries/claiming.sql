@@ -32,7 +32,7 @@ SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
     claim_token = %(token)s, started_at = now(), attempt = attempt + 1
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
-          t.run_at, t.authority, t.queue
+          t.run_at, t.authority, t.queue, extract(epoch FROM now() - t.run_at)::float8
 
 -- name: claim_by_age_if_alive
 -- Those that have been due for the longest, whatever their priority: of each priority the
@@ -62,7 +62,7 @@ SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
     claim_token = %(token)s, started_at = now(), attempt = attempt + 1
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
-          t.run_at, t.authority, t.queue
+          t.run_at, t.authority, t.queue, extract(epoch FROM now() - t.run_at)::float8
 
 -- name: next_due
 -- In how many seconds the next task becomes due that is not due yet.

@@ -128,7 +128,7 @@ SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
     claim_token = %(token)s, started_at = clock_timestamp(), attempt = attempt + 1
 FROM chosen WHERE t.id = chosen.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
-          t.run_at, t.authority, t.queue
+          t.run_at, t.authority, t.queue, extract(epoch FROM clock_timestamp() - t.run_at)::float8
 
 -- name: forget_paces
 DELETE FROM taskflow_paces WHERE key IN (

@@ -51,4 +51,21 @@ MONITORING: Final = (
         answer=Answer(description="The hosts.", kind=list[HostRecord], example=[HOST]),
         problems=(HTTPStatus.SERVICE_UNAVAILABLE,),
     ),
+    Operation(
+        method="get",
+        path="/metrics",
+        name="showMetrics",
+        group="monitoring",
+        summary="What Prometheus is told",
+        description="In Prometheus' text format, or as OpenMetrics if `Accept` names that. "
+        "`docs/reference/metrics.md` has all metrics. It answers without the store, too, and says "
+        "so by `taskflow_store_up`.",
+        answer=Answer(
+            description="The metrics.",
+            kind=str,
+            example="# HELP taskflow_store_up Whether the store answered this scrape in time.\n"
+            "# TYPE taskflow_store_up gauge\ntaskflow_store_up 1.0\n",
+            media_type="text/plain",
+        ),
+    ),
 )

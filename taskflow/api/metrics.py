@@ -1,0 +1,113 @@
+"""``/metrics``: what Prometheus is told."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import trio
+from quart import Blueprint, Quart, Response, request
+
+from taskflow.api.edge import ROUTE
+from taskflow.api.problems import store_in_time
+from taskflow.api.statistics import MOST_QUEUES
+from taskflow.metrics import Metrics, catalogue
+from taskflow.metrics.catalogue import Labels
+from taskflow.metrics.exposition import Exposition, Reading, expose
+from taskflow.model.errors import StoreUnavailable
+from taskflow.model.flow import HostHold
+from taskflow.model.statistics import TaskStatistics
+from taskflow.model.task import TaskStatus
+from taskflow.store.base import TaskStore
+
+MOST_HELD_HOSTS: Final = 1000
+_PARAMETER: Final = re.compile(r"<(?:[^:<>]+:)?(\w+)>")
+
+
+def metrics_routes(store: TaskStore, metrics: Metrics) -> Blueprint:
+    """The route, on this store and what was counted."""
+    routes = Blueprint("metrics", __name__)
+
+    @routes.get("/metrics")
+    async def show() -> Response:
+        readings = await _read(store)
+        metrics.sample()
+        accept = request.headers.get("Accept", "")
+        # With a thousand queues that is long enough to keep others waiting.
+        told: Exposition = await trio.to_thread.run_sync(expose, metrics.board, readings, accept)
+        return Response(told.body, content_type=told.content_type)
+
+    return routes
+
+
+def count_requests(app: Quart, metrics: Metrics) -> None:
+    """Have requests counted by their route; once the app has all of them."""
+    names = {rule.rule: _PARAMETER.sub(r"{\1}", rule.rule) for rule in app.url_map.iter_rules()}
+    metrics.declare_routes(
+        (names[rule.rule], rule.methods or ()) for rule in app.url_map.iter_rules()
+    )
+
+    @app.url_value_preprocessor
+    def note_route(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
+        if request.url_rule is not None and request.url_rule.rule in names:
+            scope: Any = request.scope
+            scope[ROUTE] = names[request.url_rule.rule]
+
+
+async def _read(store: TaskStore) -> list[Reading]:
+    """What the store says, as far as it does so in time."""
+    began = trio.current_time()
+    readings: list[Reading] = []
+    try:
+        with store_in_time():
+            statistics = await store.count(limit=MOST_QUEUES)
+            held = await store.queues.held_hosts(MOST_HELD_HOSTS)
+        readings = [*_readings_of(statistics), _reading_of_hosts(held)]
+    except StoreUnavailable:
+        pass  # the log says so where work is done; here the metric does
+    seconds = trio.current_time() - began
+    return [
+        Reading(catalogue.STORE_UP, {(): float(bool(readings))}),
+        Reading(catalogue.STORE_SECONDS, {(): seconds}),
+        *readings,
+    ]
+
+
+def _readings_of(statistics: TaskStatistics) -> Iterator[Reading]:
+    queues = statistics.queues
+    yield Reading(
+        catalogue.TASKS,
+        {
+            (queue.queue, status): float(count)
+            for queue in queues
+            for status, count in queue.counts.items()
+        },
+    )
+    listed = [queue.counts for queue in queues]
+    yield Reading(catalogue.TASKS_UNLISTED, dict(_unlisted(statistics.total.counts, listed)))
+    yield Reading(
+        catalogue.OLDEST_WAITING,
+        {(queue.queue,): queue.oldest_waiting_seconds or 0.0 for queue in queues},
+    )
+    yield Reading(
+        catalogue.OLDEST_WAITING_OF_ALL, {(): statistics.total.oldest_waiting_seconds or 0.0}
+    )
+
+
+def _unlisted(
+    total: Mapping[TaskStatus, int], listed: Iterable[Mapping[TaskStatus, int]]
+) -> Iterator[tuple[Labels, float]]:
+    counts = list(listed)
+    for status, count in total.items():
+        yield (status,), float(count - sum(one[status] for one in counts))
+
+
+def _reading_of_hosts(held: Mapping[str, HostHold]) -> Reading:
+    now = dt.datetime.now(dt.UTC)
+    count_open = sum(hold.until > now for hold in held.values())
+    return Reading(
+        catalogue.BREAKER_HOSTS,
+        {("open",): float(count_open), ("half_open",): float(len(held) - count_open)},
+    )

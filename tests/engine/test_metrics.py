@@ -1,0 +1,157 @@
+"""What the engine tells its metrics, on the virtual clock: ends of claims, waits, mishaps."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from taskflow.metrics.exposition import expose
+from taskflow.model.outcome import ErrorType, Failed, Fetched
+from taskflow.model.task import NewTask
+from tests.engine.conftest import response
+from tests.metrics.scrape import Scrape
+
+HOST = "target.example:81"
+
+
+def scrape(bench) -> Scrape:
+    return Scrape(expose(bench.metrics.board, (), "").body.decode())
+
+
+def ends(bench) -> dict[str, float]:
+    return scrape(bench).nonzero("taskflow_attempts_total", "outcome")
+
+
+async def test_a_shutdown_puts_back(autojump_clock, new_bench):
+    """What was begun is interrupted, what waits in the channel unstarted; neither is a fetch."""
+    bench = new_bench(workers=1, queue_size=10, fetch_timeout_seconds=100.0)
+    await bench.add(*[0.01] * 20, *[50] * 20)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.engine.run)
+        while "50" not in [path for _, path in bench.fetcher.started]:
+            await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked()
+        in_hand = bench.engine.statistics().load
+        bench.engine.shut_down(drain_seconds=0)
+    assert in_hand.waiting > 0
+    assert ends(bench) == {"completed": 20, "interrupted": 1, "unstarted": in_hand.waiting}
+    told = scrape(bench)
+    assert told.value("taskflow_fetch_seconds_count") == 20
+    assert told.value("taskflow_task_wait_seconds_count") == 21
+    assert told.value("taskflow_settle_seconds_count") == 20
+
+
+async def test_a_wait_is_from_when_a_task_is_due(autojump_clock, new_bench, nursery):
+    """Not from when it was handed in; with its time in the channel; of a retry from its time."""
+    bench = new_bench(workers=1, poll_seconds=1000.0)
+    later = NewTask(msgspec.Raw(b'"http://target/1"'), delay_seconds=100.0)
+    await nursery.start(bench.engine.run)
+    await bench.store.add([later])
+    await bench.add(3, 3)
+    await bench.all_ended()
+    bench.engine.shut_down(drain_seconds=0)
+    told = scrape(bench)
+    assert told.value("taskflow_task_wait_seconds_count") == 3
+    assert told.value("taskflow_task_wait_seconds_sum") == pytest.approx(3.0, abs=0.1)
+    assert told.value("taskflow_fetch_seconds_sum") == pytest.approx(7.0, abs=0.1)
+
+
+async def test_the_time_to_write_is_told(autojump_clock, new_bench, nursery):
+    """An outage among it, which is counted as one however many parts find out."""
+    bench = new_bench(workers=2)
+    await nursery.start(bench.engine.run)
+    await bench.add(2, 2)
+    await trio.sleep(1)
+    bench.store.go_away()
+    await trio.sleep(31)
+    bench.store.come_back()
+    await bench.all_ended()
+    await trio.sleep(1)
+    bench.engine.shut_down(drain_seconds=0)
+    told = scrape(bench)
+    assert told.value("taskflow_store_outages_total") == 1
+    assert told.value("taskflow_settle_seconds_count") == 2
+    assert told.value("taskflow_settle_seconds_sum") == pytest.approx(60.0, abs=3)
+
+
+async def test_a_lease_that_is_lost(autojump_clock, new_bench, nursery):
+    """Once for each time that a node has to stop its own work."""
+    bench = new_bench(heartbeat_seconds=5.0, lease_seconds=20.0, fetch_timeout_seconds=1000.0)
+    await nursery.start(bench.engine.run)
+    await bench.add(100)
+    await trio.sleep(1)
+    bench.store._nodes.clear()  # another process says that it is over
+    await bench.all_ended()
+    bench.engine.shut_down(drain_seconds=0)
+    assert scrape(bench).value("taskflow_leases_lost_total") == 1
+
+
+@pytest.mark.parametrize(("most", "fate"), [(1, "poison"), (2, "pending")])
+async def test_rescues(autojump_clock, new_bench, nursery, most, fate):
+    """Tasks of a node that died: to be run again, or given up when that was once too often."""
+    bench = new_bench(max_rescues=most)
+    dead = await bench.store.register("dead", 0.5)
+    await bench.add(1, 1, 1)
+    await bench.store.claim(dead, limit=3)
+    await trio.sleep(1)
+    await nursery.start(bench.engine.run)
+    await bench.all_ended()
+    bench.engine.shut_down(drain_seconds=0)
+    assert scrape(bench).nonzero("taskflow_rescued_tasks_total", "fate") == {fate: 3}
+
+
+async def test_an_outcome_that_comes_too_late(autojump_clock, new_bench, nursery):
+    """The task was taken from a node that was presumed dead; what that one writes is dropped."""
+    bench = new_bench(workers=1)
+    await nursery.start(bench.engine.run)
+    await bench.add(1)
+    await trio.sleep(0.5)
+    bench.store._nodes.clear()
+    await bench.store.rescue(limit=1, max_rescues=5)
+    await bench.all_ended()
+    bench.engine.shut_down(drain_seconds=0)
+    assert scrape(bench).nonzero("taskflow_outcomes_dropped_total", "reason") == {"late": 1}
+
+
+class Failing:
+    """A fetcher whose first attempts find nobody."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    async def fetch(self, request):
+        self.times -= 1
+        return Failed(ErrorType.CONNECT, "refused") if self.times >= 0 else Fetched(response())
+
+
+async def test_the_breaker(autojump_clock, new_bench, nursery):
+    """Opened by the last of the failures, and by each that follows; closed by an answer."""
+    bench = new_bench(workers=1, breaker_failures=3)
+    bench.fetcher = Failing(4)
+    bench.engine = bench.new_engine()
+    task = NewTask(msgspec.Raw(b'"http://target/"'), host="target.example", authority=HOST)
+    for _ in range(3):
+        await bench.store.add([task])
+    await nursery.start(bench.engine.run)
+    await bench.all_ended()
+    await bench.store.add([task] * 2)
+    await bench.all_ended()
+    bench.engine.shut_down(drain_seconds=0)
+    moves = scrape(bench).nonzero("taskflow_breaker_moves_total", "move")
+    assert moves == {"opened": 2, "closed": 1}
+    assert ends(bench) == {"failed": 4, "completed": 1}
+
+
+async def test_claims_by_their_way(autojump_clock, new_bench, nursery):
+    """Handed over to a node that waits as they are stored, or claimed."""
+    bench = new_bench(workers=3)
+    await bench.add(1, 1)
+    await nursery.start(bench.engine.run)
+    await bench.all_ended()
+    await bench.add(1, 1, 1)
+    await bench.all_ended()
+    bench.engine.shut_down(drain_seconds=0)
+    ways = scrape(bench).nonzero("taskflow_claimed_tasks_total", "way")
+    assert ways == {"claim": 2, "handover": 3}

@@ -1,0 +1,137 @@
+"""What is counted is what is told, in both formats."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from taskflow import __version__
+from taskflow.metrics import Metrics
+from taskflow.metrics.catalogue import CATALOGUE, FETCH, TASKS, AttemptEnd, Kind
+from taskflow.metrics.exposition import Reading, expose
+from taskflow.model.outcome import Refusal
+from tests.metrics.scrape import Scrape, promtool
+
+ROUTES = [("/tasks", ("GET", "POST")), ("/tasks/{task_id}", ("GET",))]
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    metrics = Metrics()
+    metrics.declare_routes(ROUTES)
+    return metrics
+
+
+def scrape(metrics: Metrics, *readings: Reading) -> Scrape:
+    return Scrape(expose(metrics.board, readings, "").body.decode())
+
+
+def test_everything_is_there_from_the_start(metrics):
+    """What was never counted is zero, so that rates can be told from the first time on."""
+    told = scrape(metrics)
+    for family in CATALOGUE:
+        if family.series is None or "store" in family.name or family.is_of_store:
+            continue  # known to a running service, or read when it is asked
+        name = family.name + ("_count" if family.kind is Kind.HISTOGRAM else "")
+        assert len(list(told.samples(name))) == len(family.series), name
+    assert told.sum("taskflow_attempts_total") == 0
+    assert len(list(told.samples("taskflow_attempts_total"))) == 4 + 2 * 13
+    assert told.value("taskflow_processes") == 1
+    assert told.value("taskflow_build_info", version=__version__) == 1
+    assert told.sum("taskflow_http_requests_total") == 0
+
+
+def test_counters(metrics):
+    """Each event is told once, under its labels."""
+    metrics.accepted(3)
+    metrics.claimed(2, is_handover=True)
+    metrics.claimed(5, is_handover=False)
+    metrics.ended(AttemptEnd.COMPLETED)
+    metrics.ended(AttemptEnd.FAILED, "dns")
+    metrics.dropped(is_called_off=False)
+    metrics.refused(Refusal.PORT)
+    metrics.host_held()
+    metrics.host_freed()
+    metrics.rescued(pending=4, poisoned=1)
+    metrics.lease_lost()
+    metrics.store_lost()
+    told = scrape(metrics)
+    assert told.value("taskflow_accepted_tasks_total") == 3
+    assert told.nonzero("taskflow_claimed_tasks_total", "way") == {"handover": 2, "claim": 5}
+    assert told.nonzero("taskflow_attempts_total", "outcome") == {"completed": 1, "failed": 1}
+    assert told.nonzero("taskflow_attempts_total", "error_type") == {"": 1, "dns": 1}
+    assert told.nonzero("taskflow_outcomes_dropped_total", "reason") == {"late": 1}
+    assert told.nonzero("taskflow_guard_refusals_total", "rule") == {"port": 1}
+    assert told.nonzero("taskflow_breaker_moves_total", "move") == {"opened": 1, "closed": 1}
+    assert told.nonzero("taskflow_rescued_tasks_total", "fate") == {"pending": 4, "poison": 1}
+    assert told.value("taskflow_leases_lost_total") == 1
+    assert told.value("taskflow_store_outages_total") == 1
+
+
+def test_a_histogram(metrics):
+    """Buckets hold what is no longer than their bound, and all that is in those before them."""
+    for seconds in (0.001, 0.0011, 0.2, 1000.0, -0.5):
+        metrics.fetched(seconds)
+    told = scrape(metrics)
+    buckets = {
+        float(sample.labels["le"]): sample.value
+        for sample in told.samples("taskflow_fetch_seconds_bucket")
+    }
+    assert list(buckets) == [*FETCH.buckets, math.inf]
+    assert buckets[0.001] == 2  # one that seems to have ended before it began took no time
+    assert buckets[0.0025] == 3
+    assert buckets[0.1] == 3
+    assert buckets[0.25] == 4
+    assert buckets[300.0] == 4
+    assert buckets[math.inf] == told.value("taskflow_fetch_seconds_count") == 5
+    assert told.value("taskflow_fetch_seconds_sum") == pytest.approx(1000.2021)
+
+
+def test_requests_are_told_by_their_route(metrics):
+    """And by no other: what nobody has declared comes under none and other."""
+    metrics.answered("GET", "/tasks", 200, 0.1)
+    metrics.answered("GET", "/tasks", 503, 0.1)
+    metrics.answered("GET", "none", 404, 0.1)
+    metrics.answered("BREW", "/pot", 418, 0.1)
+    metrics.answered("GET", "/tasks", 999, 0.1)
+    told = scrape(metrics)
+    seen = {
+        (s.labels["method"], s.labels["route"], s.labels["code"]): s.value
+        for s in told.samples("taskflow_http_requests_total")
+    }
+    assert seen == {
+        ("GET", "/tasks", "200"): 1,
+        ("GET", "/tasks", "503"): 1,
+        ("GET", "/tasks", "other"): 1,
+        ("GET", "none", "404"): 1,
+        ("other", "none", "418"): 1,
+    }
+    counts = {
+        (s.labels["method"], s.labels["route"]): s.value
+        for s in told.samples("taskflow_http_request_seconds_count")
+    }
+    assert counts == {("GET", "/tasks"): 3, ("GET", "none"): 1, ("other", "none"): 1}
+
+
+def test_what_clients_made_up_is_told_safely(metrics):
+    """A queue may have any name."""
+    name = 'a "queue"\\ of\nlines, ü'
+    told = scrape(metrics, Reading(TASKS, {(name, "PENDING"): 7.0}))
+    assert told.value("taskflow_tasks", queue=name, status="PENDING") == 7
+
+
+def test_open_metrics(metrics):
+    """The newer format, for who asks for it."""
+    metrics.ended(AttemptEnd.COMPLETED)
+    told = expose(metrics.board, (), "application/openmetrics-text; version=1.0.0")
+    assert told.content_type.startswith("application/openmetrics-text; version=1.0.0")
+    families = {f.name: f for f in text_string_to_metric_families(told.body.decode())}
+    assert sum(s.value for s in families["taskflow_attempts"].samples) == 1
+
+
+def test_promtool_is_content(metrics):
+    """It knows more of conventions than a parser."""
+    metrics.answered("GET", "/tasks", 200, 0.1)
+    assert promtool("check", "metrics", given=scrape(metrics).text) == ""

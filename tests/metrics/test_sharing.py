@@ -1,0 +1,216 @@
+"""Processes that are told of together, with real ones that end in every way."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskflow.metrics import Metrics
+from taskflow.metrics.exposition import expose
+from taskflow.metrics.sharing import shared
+from tests.metrics.scrape import Scrape
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ACCEPTED, WORKERS, PROCESSES = (
+    "taskflow_accepted_tasks_total",
+    "taskflow_workers",
+    "taskflow_processes",
+)
+
+
+class Sibling:
+    """A process beside this one. ``siblings`` starts it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._hear()
+
+    def accept(self, count: int) -> None:
+        """Count so many tasks there, and return when that is done."""
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        self._hear()
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        assert self.process.wait(10) == 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def _hear(self) -> None:
+        assert self.process.stdout.readline() == "ok\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Where the files are, for this test alone."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def start(folder):
+    """Starts siblings, which are gone at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> Sibling:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.metrics.sibling", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=REPOSITORY,
+                env={**os.environ, "TMPDIR": str(folder)},
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return Sibling(process)
+
+        yield start
+
+
+@contextlib.contextmanager
+def sharing(is_over=lambda: True) -> Iterator[Metrics]:
+    metrics = Metrics()
+    metrics.declare_routes([("/tasks", ("GET",))])
+    with shared(metrics.board, os.getpid(), is_over):
+        yield metrics
+
+
+def look(metrics: Metrics) -> tuple[float, float, float]:
+    """What is accepted, how many workers there are, and of how many processes that is."""
+    told = Scrape(expose(metrics.board, (), "").body.decode())
+    return told.value(ACCEPTED), told.value(WORKERS), told.value(PROCESSES)
+
+
+def files_in(folder: Path) -> int:
+    return len(list(folder.glob("*/*.cells")))
+
+
+def test_all_are_told_of_by_each(folder, start):
+    """Counters and gauges are those of all processes, at once."""
+    with sharing() as metrics:
+        first, second = start(), start()
+        first.accept(2)
+        second.accept(3)
+        metrics.accepted(10)
+        metrics.workers.put(1)
+        assert look(metrics) == (15, 11, 3)
+
+
+def test_what_the_dead_have_counted_stays(folder, start):
+    """After a kill -9, too; how they stood does not."""
+    with sharing() as metrics:
+        first, second = start(), start()
+        first.accept(2)
+        second.accept(3)
+        assert look(metrics) == (5, 10, 3)
+        first.kill()
+        assert look(metrics) == (5, 5, 2)
+        second.end()
+        assert look(metrics) == (5, 0, 1)
+
+
+def test_who_starts_takes_over_from_the_dead(folder, start):
+    """Nothing is counted twice or lost, and files do not pile up."""
+    with sharing() as metrics:
+        metrics.accepted(100)
+        for number in range(5):
+            sibling = start()
+            sibling.accept(1)
+            assert look(metrics) == (101 + number, 5, 2)
+            assert files_in(folder) == 2
+            sibling.kill()
+            assert look(metrics) == (101 + number, 0, 1)
+        assert files_in(folder) == 2
+
+
+def test_what_was_counted_alone_is_kept(folder):
+    """Before, while and after it is shared."""
+    metrics = Metrics()
+    metrics.accepted(1)
+    with shared(metrics.board, os.getpid(), lambda: True):
+        metrics.accepted(1)
+        assert look(metrics)[0] == 2
+    metrics.accepted(1)
+    assert look(metrics)[0] == 3
+
+
+def test_the_last_one_cleans_up(folder, start):
+    """If the main process is ending; while it lives others may come."""
+    with sharing(is_over=lambda: True):
+        sibling = start()
+        sibling.accept(1)
+    assert files_in(folder) == 2, "somebody is still there"
+    sibling.end()
+    with sharing(is_over=lambda: False) as metrics:
+        assert look(metrics) == (1, 0, 1)
+    assert files_in(folder) == 1
+    with sharing(is_over=lambda: True) as metrics:
+        assert look(metrics) == (1, 0, 1)
+    assert list(folder.iterdir()) == []
+
+
+def test_what_others_left_behind_is_removed(folder, start):
+    """A folder whose main process is gone, unless somebody is in it still."""
+    gone = folder / f"taskflow-metrics-{os.getuid()}-1-1"
+    gone.mkdir(mode=0o700)
+    (gone / "old.cells").write_bytes(b"")
+    other_name = folder / f"taskflow-metrics-{os.getuid()}-not-ours"
+    other_name.mkdir()
+    with sharing():
+        assert not gone.exists()
+        assert other_name.exists()
+
+
+def test_a_trap_is_not_stepped_into(folder):
+    """Who opens a pipe waits for its writer; a link leads elsewhere. Anybody may lay them out."""
+    trap = folder / f"taskflow-metrics-{os.getuid()}-1-1"
+    trap.mkdir(mode=0o755)
+    os.mkfifo(trap / "trap.cells")
+    link = folder / f"taskflow-metrics-{os.getuid()}-1-2"
+    link.symlink_to(trap)
+    with sharing() as metrics:
+        assert look(metrics) == (0, 0, 1)
+        assert link.is_symlink()
+        assert (trap / "trap.cells").exists()
+
+
+def test_a_disk_that_is_full(folder, monkeypatch):
+    """It is found out at the start, and nothing is left of the attempt."""
+
+    def no_room(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    with pytest.raises(OSError, match="no space"), sharing():
+        pass
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_of_somebody_else_is_not_used(folder):
+    """Anybody may make a folder of that name before us, and read or change what is in it."""
+    with sharing(is_over=lambda: False):
+        [path] = folder.iterdir()
+    path.chmod(0o755)
+    with pytest.raises(PermissionError, match="somebody else"), sharing():
+        pass
+
+
+def test_another_version_is_not_mixed_in(folder):
+    """Whose places are others is not told of together with this one."""
+    other = Metrics()
+    other.declare_routes([("/other", ("GET",))])
+    other.accepted(1)
+    with shared(other.board, os.getpid(), lambda: False), sharing() as metrics:
+        assert look(metrics) == (0, 0, 1)

@@ -1,0 +1,123 @@
+"""What the documentation says is so: its blocks are run, its links lead somewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.conftest import open_database
+from tests.pages import REPOSITORY, all_pages, name_of
+from tests.pages.blocks import Block, blocks_of, examples, parts_of
+from tests.pages.links import anchors, dead_links
+from tests.pages.names import unknown_names
+from tests.pages.running import fault_of, run_page
+from tests.pages.shapes import are_alike, is_begun, shape_of
+
+LINKED = [*all_pages(), *(REPOSITORY / name for name in ("CHANGELOG.md", "SECURITY.md"))]
+
+
+@pytest.mark.parametrize("page", all_pages(), ids=name_of)
+def test_every_block_is_run_or_excused(page):
+    """By its language, or by what the page says of it."""
+    blocks = blocks_of(page.read_text("utf-8").splitlines())
+    faults = [f"line {block.first}: {fault}" for block in blocks if (fault := fault_of(block))]
+    assert faults == []
+
+
+@pytest.mark.parametrize("page", all_pages(), ids=name_of)
+def test_what_a_page_says(page, postgres_server):
+    """Each command prints what the page says, in shape.
+
+    Where a page needs a service it is two nodes on one PostgreSQL that are asked in turn, so what
+    the one was told is asked of the other.
+    """
+    with open_database(postgres_server) as url:
+        assert [str(one) for one in run_page(page, url)] == []
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_links_lead_somewhere(page):
+    """Those to files and headings of the repository."""
+    assert dead_links(page) == []
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_what_a_page_names_is_there(page):
+    """Settings, tests, and files of the repository."""
+    assert unknown_names(page) == []
+
+
+def test_names_of_nothing(tmp_path):
+    """A setting, a test, a file and a folder that there are not, beside some that there are."""
+    page = tmp_path / "page.md"
+    nothing = [
+        "TASKFLOW_NO" + "THING",
+        "test_of_no" + "thing_at_all",
+        "fetch/nothing.py",
+        "tests/none/",
+    ]
+    there = ["TASKFLOW_BIND", "test_names_of_nothing", "fetch/guard.py", "tests/pages/", "./run.sh"]
+    page.write_text(" ".join(f"`{name}`" for name in [*nothing, *there]), "utf-8")
+    assert unknown_names(page) == sorted(nothing)
+
+
+def test_it_finds_differences():
+    """A missing field, another status and other words are differences; other ids are not."""
+    said = ['{"id":"01a20c58-b6fd-77bf-9328-1ccde011d8da","status":"PENDING","size":3,"ms":1.5}']
+    same = ['{"id":"01a20d1e-2a79-7000-94e9-546a72be57d8","status":"PENDING","size":3,"ms":2}']
+    assert shape_of(same) == shape_of(said)
+    for other in (
+        said[0].replace(',"ms":1.5', ""),
+        said[0].replace("PENDING", "FAILED"),
+        said[0].replace('"size":3', '"size":4'),
+        said[0].replace("1.5", '"1.5"'),
+    ):
+        assert shape_of([other]) != shape_of(said)
+    assert shape_of(["HTTP/1.1 201"]) != shape_of(["HTTP/1.1 200"])
+    assert shape_of(["etag: a", "x: 1"]) != shape_of(["etag: a"])
+
+
+def test_lines_that_are_left_out():
+    """They may be any; those beside them must be there, in their order."""
+    assert are_alike(["a", "...", "d"], ["a", "b", "c", "d"])
+    assert are_alike(["a", "...", "b"], ["a", "b", "a", "b"])
+    assert not are_alike(["a", "...", "d"], ["a", "b"])
+    assert not are_alike(["a", "...", "d"], ["a", "d", "e"])
+    assert not are_alike(["...", "b", "...", "a"], ["a", "b"])
+    assert is_begun(["a", "...", "c"], ["a", "b", "c", "d"])
+    assert not is_begun(["a", "...", "c"], ["a", "b"])
+
+
+def test_blocks_are_found():
+    """With what is said of each, also where they are indented; and each command of a console."""
+    page = [
+        *("<!-- file: x.py -->", "```python", "a = 1", "```", "", "1. so", "   ```console"),
+        *("   $ a \\", "       b", "   c", "   $ d", "   ```", "<!-- stop: x -->"),
+    ]
+    saved, console, stop = parts_of(page)
+    assert saved == Block("python", ["a = 1"], 2, {"file": "x.py"})
+    assert [(one.command, one.output) for one in examples(console)] == [
+        ("a \\\n    b", ["c"]),
+        ("d", []),
+    ]
+    assert (stop.kind, stop.text) == ("stop", "x")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["```python", "a"],
+        ["<!-- ends: x -->"],
+        ["<!-- not run: because -->", "text", "```", "```"],
+    ],
+)
+def test_pages_that_say_nonsense(lines):
+    """A block without an end, a comment that means nothing, one that is about no block."""
+    with pytest.raises(ValueError, match=r"line \d"):
+        parts_of(lines)
+
+
+def test_headings_as_they_are_linked(tmp_path):
+    """The way GitHub makes them."""
+    page = tmp_path / "page.md"
+    page.write_text("# What's *this*?\n## A `b` c\n## A `b` c\n```\n# no heading\n```\n", "utf-8")
+    assert anchors(page) == {"whats-this", "a-b-c", "a-b-c-1"}
