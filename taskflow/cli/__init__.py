@@ -57,7 +57,7 @@ main = Sections(
     sections={
         "Service": {
             "serve": Entry(f"{_LOCAL}.serving", "Serve the HTTP API and run tasks."),
-            "worker": Entry(f"{_LOCAL}.serving", "Run tasks without serving HTTP."),
+            "worker": Entry(f"{_LOCAL}.serving", "Run tasks without serving the HTTP API."),
             "migrate": Entry(f"{_LOCAL}.serving", "Bring the database up to date."),
         },
         "Tasks": {

@@ -41,7 +41,7 @@ _WAITING: Final[tuple[Callable[[Settings], Awaitable[Iterator[Finding]]], ...]] 
 @click.option("--json", "as_json", is_flag=True, help="Each finding as JSON, one a line.")
 @click.option("--url", metavar="URL", help="A service to look at, instead of TASKFLOW_URL.")
 def doctor_command(*, as_json: bool, url: str | None) -> int:
-    r"""Check the set-up, and say what to do.
+    """Check the set-up, and say what to do.
 
     It looks at the settings, the files that they name, keys and secrets, packages, the guard, the
     resolver, the port, the database, its clock and connections, and, where TASKFLOW_URL is set, at
