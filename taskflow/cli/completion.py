@@ -13,7 +13,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion_command(ctx: click.Context, shell: str) -> None:
-    r"""Print a script for completion.
+    """Print a script for completion.
 
     It is for the shell to read at its start:
 

@@ -106,21 +106,31 @@ class CommandLine:
                     pipe.close()
 
     @contextlib.contextmanager
-    def terminal(self, *arguments: object, columns: int = 100) -> Iterator[Terminal]:
-        """Start a command on a terminal of its own; it is gone at the end."""
+    def terminal(
+        self, *arguments: object, columns: int = 100, into: Path | None = None
+    ) -> Iterator[Terminal]:
+        """Start a command on a terminal of its own; it is gone at the end.
+
+        Args:
+            arguments: The command.
+            columns: How wide the terminal is.
+            into: A file for its standard output, as a shell's ``>`` has it.
+        """
         ours, theirs = pty.openpty()
+        out = theirs if into is None else os.open(into, os.O_WRONLY | os.O_CREAT, 0o600)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         process = subprocess.Popen(
             [*PROGRAM, *map(str, arguments)],
             stdin=theirs,
-            stdout=theirs,
+            stdout=out,
             stderr=theirs,
             cwd=self.folder,
             env={**self.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - Ctrl+C
         )
-        os.close(theirs)
+        for file in {theirs, out}:
+            os.close(file)
         try:
             yield Terminal(process, ours)
         finally:

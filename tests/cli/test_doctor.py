@@ -67,6 +67,12 @@ class TestHere:
         assert "did you mean TASKFLOW_WORKERS?" in told[3]
         assert states(found["settings"]) == ["failed"] * 3 + ["warning"]
 
+    def test_a_dotenv_that_cannot_be_read(self, tmp_path):
+        (tmp_path / ".env").write_bytes(b"\xff\xfe")
+        code, found = doctor(tmp_path)
+        assert (code, states(found["settings"])) == (1, ["failed"])
+        assert found["settings"][0]["detail"].startswith(".env cannot be read")
+
     def test_settings_that_make_little_sense(self, tmp_path):
         odd = {"TASKFLOW_DRAIN_SECONDS": "1", "TASKFLOW_RETENTION_SECONDS": "60"}
         _, found = doctor(tmp_path, **odd)

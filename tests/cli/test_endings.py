@@ -199,7 +199,16 @@ def test_every_command_has_an_example(path):
         shown = command.get_help(ctx)
     if path[0] == "completion":
         path = ("completion", "bash")
-    assert f"taskflow {names(path)}" in shown
+    assert re.search(
+        rf"^ +(\(.*; |[a-z]+ .*\| |[A-Z_]+=\S+ )?taskflow {names(path)}", shown, re.MULTILINE
+    )
+    assert "\\b" not in shown
+
+
+def test_no_option_takes_a_key():
+    """Command lines are seen by other users of the machine."""
+    names = {name for command in ALL.values() for option in command.params for name in option.opts}
+    assert {name for name in names if "key" in name} == {"--idempotency-key"}
 
 
 def test_every_command_that_asks_is_tested():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 
 import pytest
 
@@ -111,6 +113,20 @@ class TestLines:
         [row] = cli.ok("stats", "--queue", "many").rows
         assert row[:3] == ["many", "6000", "0"]
 
+    def test_memory_does_not_grow_with_them(self, cli):
+        """Sixty times as many lines take no more of it."""
+        most_kib = []
+        for count in (1_000, 60_000):
+            (cli.folder / "urls.txt").write_text("http://memory.invalid/\n" * count)
+            command = ("submit", "-f", "urls.txt", "--delay", "1d", "--queue", "memory")
+            with cli.started(*command) as process:
+                threading.Thread(target=process.stdout.read).start()
+                _, code, used = os.wait4(process.pid, 0)
+                process.returncode = code
+            assert code == 0
+            most_kib.append(used.ru_maxrss)
+        assert most_kib[1] < most_kib[0] + 16 * 2**10
+
     def test_waiting_for_many(self, cli_of_each, target):
         lines = f"{target.url}/json\n" * 300
         ended = cli_of_each.ok("submit", "-", "--wait", said=lines)
@@ -148,6 +164,17 @@ class TestOnATerminal:
         assert "30 handed in" in terminal.text
         assert len(set(ID.findall(terminal.text))) > 0
         assert len({match[0] for match in ID.finditer(terminal.text)}) == 30
+
+    def test_ids_into_a_file_and_the_bar_on_the_terminal(self, cli):
+        (cli.folder / "urls.txt").write_text("http://a.invalid/\n" * 30)
+        ids = cli.folder / "ids.txt"
+        with cli.terminal("submit", "-f", "urls.txt", "--delay", "1d", into=ids) as terminal:
+            assert terminal.end() == 0
+        assert "30 handed in" in terminal.text
+        assert not ID.search(terminal.text)
+        written = ids.read_text().splitlines()
+        assert len(written) == 30
+        assert all(ID.fullmatch(line) for line in written)
 
     def test_hostile_errors_do_not_act(self, cli):
         line = '{"payload": "x", "\\u001b[31m\\u202equeue": 1, "queeu": "y"}\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final
 
@@ -12,7 +13,7 @@ from rich.text import Text
 from taskflow import telemetry
 from taskflow.cli import output
 from taskflow.cli.columns import STYLES
-from taskflow.cli.ending import ExitStatus
+from taskflow.cli.ending import ExitStatus, Failure
 from taskflow.cli.local.checks.database import database_findings
 from taskflow.cli.local.checks.finding import Finding, State, failed
 from taskflow.cli.local.checks.guard import guard_findings, resolver_findings
@@ -40,7 +41,7 @@ _WAITING: Final[tuple[Callable[[Settings], Awaitable[Iterator[Finding]]], ...]] 
 @click.option("--json", "as_json", is_flag=True, help="Each finding as JSON, one a line.")
 @click.option("--url", metavar="URL", help="A service to look at, instead of TASKFLOW_URL.")
 def doctor_command(*, as_json: bool, url: str | None) -> int:
-    r"""Check the set-up, and say what to do.
+    """Check the set-up, and say what to do.
 
     It looks at the settings, the files that they name, keys and secrets, packages, the guard, the
     resolver, the port, the database, its clock and connections, and, where TASKFLOW_URL is set, at
@@ -52,7 +53,9 @@ def doctor_command(*, as_json: bool, url: str | None) -> int:
       taskflow doctor --url https://taskflow.example --json
     """
     telemetry.configure("error", "console")  # what else is odd it says itself
-    address = named_address(url)
+    address = None
+    with contextlib.suppress(Failure):  # .env cannot be read, as is told of the settings
+        address = named_address(url)
 
     async def work() -> bool:
         has_failed = False

@@ -13,7 +13,7 @@ from taskflow.model.signing import new_secret
 
 @click.group("key")
 def key_command() -> None:
-    r"""Make API keys.
+    """Make API keys.
 
     \b
       (umask 077; taskflow key new ci >> keys)
@@ -30,7 +30,7 @@ def key_command() -> None:
     help="What the key is good for; each role includes those before it.",
 )
 def _new_key(name: str, role: str) -> None:
-    r"""Make a key for NAME and a line for the keys file.
+    """Make a key for NAME and a line for the keys file.
 
     The line goes to standard output, to be added to the file that TASKFLOW_API_KEYS_FILE
     names. The key is shown once, on standard error: the file has only its hash.
@@ -53,7 +53,7 @@ def _new_key(name: str, role: str) -> None:
 
 @click.group("secret")
 def secret_command() -> None:
-    r"""Make secrets for callbacks.
+    """Make secrets for callbacks.
 
     \b
       (umask 077; taskflow secret new >> secrets)
@@ -62,7 +62,7 @@ def secret_command() -> None:
 
 @secret_command.command("new")
 def _new_secret() -> None:
-    r"""Make a secret that callbacks are signed with.
+    """Make a secret that callbacks are signed with.
 
     It goes to standard output, to be set as TASKFLOW_WEBHOOK_SECRETS or added to the file that
     TASKFLOW_WEBHOOK_SECRETS_FILE names, and to be given to those who receive callbacks.

@@ -21,7 +21,7 @@ T = TypeVar("T")
 @click.option("--bind", metavar="ADDRESS:PORT", help="Where to listen, instead of TASKFLOW_BIND.")
 @click.option("--workers", type=click.IntRange(1, 1000), help="Instead of TASKFLOW_WORKERS.")
 def serve_command(bind: str | None, workers: int | None) -> None:
-    r"""Serve the HTTP API and run tasks, until SIGTERM or Ctrl+C.
+    """Serve the HTTP API and run tasks, until SIGTERM or Ctrl+C.
 
     The first signal ends it in order: fetches in flight may finish within their deadline.
     A second one ends it at once; what was running will be run again.
@@ -36,7 +36,7 @@ def serve_command(bind: str | None, workers: int | None) -> None:
 @click.command("worker")
 @click.option("--workers", type=click.IntRange(1, 1000), help="Instead of TASKFLOW_WORKERS.")
 def worker_command(workers: int | None) -> None:
-    r"""Run tasks without serving the HTTP API, until SIGTERM or Ctrl+C.
+    """Run tasks without serving the HTTP API, until SIGTERM or Ctrl+C.
 
     With TASKFLOW_METRICS_BIND it serves /metrics there, and only that.
 
@@ -48,7 +48,7 @@ def worker_command(workers: int | None) -> None:
 
 @click.command("migrate")
 def migrate_command() -> None:
-    r"""Bring the database up to date; serve and worker do so by themselves.
+    """Bring the database up to date; serve and worker do so by themselves.
 
     \b
       DATABASE_URL=postgresql://db.example/tasks taskflow migrate

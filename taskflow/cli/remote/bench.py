@@ -65,7 +65,7 @@ def bench_command(  # noqa: PLR0913 - each is an option
     service_url: str | None,
     timeout_seconds: float,
 ) -> None:
-    r"""Measure how fast tasks are taken and worked off.
+    """Measure how fast tasks are taken and worked off.
 
     It hands tasks in, in a queue of their own, and waits until they are worked off, which begins
     while more are handed in; then it deletes them. They fetch from a small server that this command

@@ -148,7 +148,7 @@ def confirm(question: str) -> None:
 
 cancel_command: Final = _command(
     CANCEL,
-    r"""Call tasks off: those with these ids, or all that match and have not ended.
+    """Call tasks off: those with these ids, or all that match and have not ended.
 
     By filters the tasks are counted first, and you are asked.
 
@@ -159,7 +159,7 @@ cancel_command: Final = _command(
 )
 retry_command: Final = _command(
     RETRY,
-    r"""Run tasks again that FAILED or were CANCELED: those with these ids, or all that match.
+    """Run tasks again that FAILED or were CANCELED: those with these ids, or all that match.
 
     By filters the tasks are counted first, and you are asked.
 
@@ -170,7 +170,7 @@ retry_command: Final = _command(
 )
 delete_command: Final = _command(
     DELETE,
-    r"""Delete tasks that are at their end: those with these ids, or all that match.
+    """Delete tasks that are at their end: those with these ids, or all that match.
 
     By filters the tasks are counted first, and you are asked.
 

@@ -50,7 +50,7 @@ _COLUMNS: Final = (
 def list_command(
     *, limit: int, as_json: bool, service_url: str | None, timeout_seconds: float, **filters: Any
 ) -> None:
-    r"""List tasks, newest first.
+    """List tasks, newest first.
 
     On a terminal the columns are cut to fit it. Elsewhere each task is a line of id, status, queue,
     creation, attempts, URL and error, with tabs between them.
@@ -109,7 +109,7 @@ def export_command(
     timeout_seconds: float,
     **filters: Any,
 ) -> None:
-    r"""Write all tasks that match as NDJSON: a JSON object a line, newest first.
+    """Write all tasks that match as NDJSON: a JSON object a line, newest first.
 
     They are written as they come, however many there are. Exit status 0 means that all are there.
 

@@ -39,7 +39,7 @@ _HOSTS: Final = (
 @click.option("--json", "as_json", is_flag=True, help="As JSON, a node a line.")
 @service_options
 def nodes_command(*, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
-    r"""List the processes that run tasks, and those that died lately.
+    """List the processes that run tasks, and those that died lately.
 
     \b
       taskflow nodes
@@ -56,7 +56,7 @@ def nodes_command(*, as_json: bool, service_url: str | None, timeout_seconds: fl
 @click.option("--json", "as_json", is_flag=True, help="As JSON, a host a line.")
 @service_options
 def hosts_command(*, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
-    r"""Show how the hosts do that are fetched from: those first that need a look.
+    """Show how the hosts do that are fetched from: those first that need a look.
 
     They are told by the newest tasks that were fetched, and by what runs.
 

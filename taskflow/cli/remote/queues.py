@@ -31,7 +31,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, a queu
 @click.group("queues", invoke_without_command=True)
 @click.pass_context
 def queues_command(ctx: click.Context) -> None:
-    r"""Show, limit, pause and purge queues; by itself it lists them.
+    """Show, limit, pause and purge queues; by itself it lists them.
 
     \b
       taskflow queues
@@ -46,7 +46,7 @@ def queues_command(ctx: click.Context) -> None:
 @_as_json
 @service_options
 def _list_queues(*, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
-    r"""List the queues that have tasks, or of which something is asked.
+    """List the queues that have tasks, or of which something is asked.
 
     \b
       taskflow queues list --json
@@ -64,7 +64,7 @@ def _list_queues(*, as_json: bool, service_url: str | None, timeout_seconds: flo
 @_as_json
 @service_options
 def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
-    r"""Show a queue: how it stands, and what is asked of it.
+    """Show a queue: how it stands, and what is asked of it.
 
     \b
       taskflow queues show mail
@@ -98,7 +98,7 @@ def _put(  # noqa: PLR0913 - each is an option
     service_url: str | None,
     timeout_seconds: float,
 ) -> None:
-    r"""Ask this of a queue from now on, and nothing else: what is not given is not asked any more.
+    """Ask this of a queue from now on, and nothing else: what is not given is not asked any more.
 
     It holds on all nodes together.
 
@@ -168,7 +168,7 @@ _verb(
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @service_options
 def _purge(*, name: str, yes: bool, service_url: str | None, timeout_seconds: float) -> None:
-    r"""Call off all tasks of a queue that wait.
+    """Call off all tasks of a queue that wait.
 
     \b
       taskflow queues purge mail --yes

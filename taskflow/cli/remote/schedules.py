@@ -39,7 +39,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, a sche
 @click.group("schedules", invoke_without_command=True)
 @click.pass_context
 def schedules_command(ctx: click.Context) -> None:
-    r"""Make, show, run and delete schedules; by itself it lists them.
+    """Make, show, run and delete schedules; by itself it lists them.
 
     \b
       taskflow schedules
@@ -54,7 +54,7 @@ def schedules_command(ctx: click.Context) -> None:
 @_as_json
 @service_options
 def _list_schedules(*, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
-    r"""List all schedules by name.
+    """List all schedules by name.
 
     \b
       taskflow schedules list --json
@@ -76,7 +76,7 @@ def _list_schedules(*, as_json: bool, service_url: str | None, timeout_seconds: 
 @_as_json
 @service_options
 def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
-    r"""Show a schedule.
+    """Show a schedule.
 
     \b
       taskflow schedules show reports
@@ -123,11 +123,10 @@ def _put(  # noqa: PLR0913 - each is an option
     timeout_seconds: float,
     **said: Any,
 ) -> None:
-    r"""Make a schedule, or put it in the place of the one of this name.
+    """Make a schedule, or put it in the place of the one of this name.
 
     \b
-      taskflow schedules put reports https://example.com/reports \
-          --cron '30 6 * * MON-FRI' --timezone Europe/Berlin --queue mail
+      taskflow schedules put reports https://example.com/ --cron '30 6 * * 1-5' --queue mail
       taskflow schedules put feed https://example.com/feed --every 5m --conditional
     """
     if (target is None) == (path is None):
@@ -171,7 +170,7 @@ def _task_of(target: str | None, path: Path | None, said: dict[str, Any]) -> Sub
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @service_options
 def _delete(*, names: tuple[str, ...], service_url: str | None, timeout_seconds: float) -> None:
-    r"""Delete schedules; the tasks that they made stay.
+    """Delete schedules; the tasks that they made stay.
 
     \b
       taskflow schedules delete reports
@@ -190,9 +189,10 @@ def _delete(*, names: tuple[str, ...], service_url: str | None, timeout_seconds:
 @click.option("--json", "as_json", is_flag=True, help="The task as JSON.")
 @service_options
 def _run(*, name: str, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
-    r"""Hand in a schedule's task now, and print its id; the times stay as they are.
+    """Hand in a schedule's task now, and print its id; the times stay as they are.
 
     \b
+      taskflow schedules run reports
       taskflow show --watch $(taskflow schedules run reports)
     """
     task = ask(service_url, timeout_seconds, lambda client: client.schedules.run(name))

@@ -50,7 +50,7 @@ def show_command(  # noqa: PLR0913 - each is an option
     service_url: str | None,
     timeout_seconds: float,
 ) -> None:
-    r"""Show a task, its attempts or its result.
+    """Show a task, its attempts or its result.
 
     \b
       taskflow show 01a20c58-b6fd-77bf-9328-1ccde011d8da

@@ -44,7 +44,7 @@ def submit_command(  # noqa: PLR0913 - each is an option
     timeout_seconds: float,
     **said: Any,
 ) -> int:
-    r"""Hand in URLs, or lines of a file or a pipe.
+    """Hand in URLs, or lines of a file or a pipe.
 
     A line is a URL, or a JSON object with a payload, as POST /tasks takes it; what it says goes
     before the options. Empty lines and lines that begin with # are passed over. Lines are handed in
