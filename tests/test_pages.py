@@ -159,6 +159,15 @@ def test_what_cannot_be_read(language, text):
         READERS[language](text)
 
 
+def test_terminals(tmp_path):
+    """A command prints for a terminal where the page says so, and else for none."""
+    page = tmp_path / "page.md"
+    command = "$ if [ -t 1 ]; then echo $COLUMNS; else echo none; fi"
+    blocks = ["```console", command, "none", "```", "<!-- terminal: 77 -->"]
+    page.write_text("\n".join([*blocks, "```console", command, "77", "```"]), "utf-8")
+    assert run_page(page, None) == []
+
+
 def test_headings_as_they_are_linked(tmp_path):
     """The way GitHub makes them."""
     page = tmp_path / "page.md"

@@ -9,6 +9,7 @@ not. It does so, and says what a block needs, by comments that are not seen when
     <!-- file: NAME -->                    before one that a reader saves by this name
     <!-- stays: NAME -->                   before a command that goes on, in a terminal of its own
     <!-- ctrl-c: WORDS -->                 before a command that is ended once it has printed them
+    <!-- terminal: 110 -->                 before commands that print for a terminal so wide
     <!-- until: so -->                     before commands that a reader repeats until it is so
     <!-- shows: NAME -->                   before what the terminal of that name shows by then
     <!-- program: NAME -->                 before a block that is passed over where it is missing

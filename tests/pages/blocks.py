@@ -6,7 +6,17 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
-OF_BLOCKS = {"not run", "run by", "file", "stays", "ctrl-c", "until", "program", "shows"}
+OF_BLOCKS = {
+    "not run",
+    "run by",
+    "file",
+    "stays",
+    "ctrl-c",
+    "until",
+    "program",
+    "shows",
+    "terminal",
+}
 STEPS = {"stop", "see"}
 OF_PAGES = {"needs"}
 

@@ -8,7 +8,6 @@ import io
 import re
 import shutil
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from tests.pages.place import Place, open_place
 from tests.pages.reading import READERS
 from tests.pages.shapes import ELLIPSIS, are_alike, is_begun
 from tests.pages.terminals import Terminals, open_terminals
+from tests.smoke import DIRECT
 
 RUN = {"console", "python"}
 REASON_WORDS = 3
@@ -120,7 +120,7 @@ class Reader:
 
     def _seen(self, url: str) -> str:
         try:
-            with urllib.request.urlopen(self._place.real(url), timeout=10) as answer:
+            with DIRECT.open(self._place.real(url), timeout=10) as answer:
                 return self._place.said(answer.read().decode())
         except OSError as error:
             return str(error)
@@ -153,15 +153,15 @@ class Reader:
         elif words := notes.get("ctrl-c"):
             printed = self._terminals.interrupt_after(example.command, words)
         else:
-            printed = self._run(example, is_repeated="until" in notes)
+            printed = self._run(example, notes)
         self._place.learn("\n".join(example.output), printed)
         return self._place.said(printed).splitlines()
 
-    def _run(self, example: Example, *, is_repeated: bool) -> str:
+    def _run(self, example: Example, notes: dict[str, str]) -> str:
         deadline = time.monotonic() + UNTIL_SECONDS
         while True:
-            printed = self._terminals.run(example.command)
-            is_last = not is_repeated or time.monotonic() > deadline
+            printed = self._terminals.run(example.command, notes.get("terminal"))
+            is_last = "until" not in notes or time.monotonic() > deadline
             if is_last or are_alike(example.output, printed.splitlines()):
                 return printed
             time.sleep(PAUSE_SECONDS)

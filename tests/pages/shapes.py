@@ -29,6 +29,7 @@ VOLATILE = (
     (re.compile(r"v1,[A-Za-z0-9+/]{43}="), "SIGNATURE"),
     (re.compile(r"cursor=[\w-]+"), "CURSOR"),
     (re.compile(r"(?<!\w)[\w-]+:\d+(?=\s|$)"), "NODE"),
+    (re.compile(r"\S*…"), "…"),  # what a table had no room for
     (re.compile(r"\d+"), "N"),
     (re.compile(r" {2,}"), "  "),
 )

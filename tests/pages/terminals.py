@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
 import signal
 import subprocess
 import time
@@ -15,6 +17,7 @@ from tests.pages.place import Place
 from tests.pages.shapes import is_begun
 
 COMMAND_SECONDS = 60.0
+STYLE = re.compile(r"\x1b\[[\d;]*m")
 PAUSE_SECONDS = 0.05
 # What a terminal keeps from one command to the next.
 KEEPING = """
@@ -23,6 +26,7 @@ if [ -f "$STATE" ]; then . "$STATE"; fi
 status=$?; export -p >"$STATE"; echo "cd $(printf %q "$PWD")" >>"$STATE"; exit $status
 """
 
+ON_TERMINAL = "NO_COLOR=1 COLUMNS={columns} script --quiet --return --command {command} /dev/null"
 GOING_ON = """
 if [ -f "$STATE" ]; then . "$STATE"; fi
 {command}
@@ -52,9 +56,17 @@ class Terminals:
         self._running: dict[str, Running] = {}
         self._begun = 0
 
-    def run(self, command: str) -> str:
-        """What the command prints, on whichever of its two outputs."""
-        running = self._begin(KEEPING.format(command=self._place.real(command)))
+    def run(self, command: str, columns: str | None = None) -> str:
+        """What the command prints, on whichever of its two outputs.
+
+        Args:
+            command: Lines of bash.
+            columns: How wide the terminal is that it prints on; if not given, it is none.
+        """
+        command = self._place.real(command)
+        if columns:
+            command = ON_TERMINAL.format(columns=columns, command=shlex.quote(command))
+        running = self._begin(KEEPING.format(command=command))
         try:
             running.process.wait(COMMAND_SECONDS)
         except subprocess.TimeoutExpired:
@@ -145,7 +157,8 @@ def open_terminals(place: Place) -> Iterator[Terminals]:
 
 
 def _text(printed: str) -> str:
-    return printed.replace("\r", "")
+    """What one reads of it: no bold letters, no returns of the carriage."""
+    return STYLE.sub("", printed).replace("\r", "")
 
 
 def _signal(running: Running, number: int) -> None:

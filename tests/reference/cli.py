@@ -12,6 +12,8 @@ from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
 
 NAME = "taskflow"
+# By which click is told not to wrap a paragraph.
+MARKS = ("\b", "\\b")
 
 
 def page() -> str:
@@ -72,7 +74,7 @@ def _prose(text: str) -> str:
 
 
 def _paragraph(text: str) -> str:
-    if not text.startswith("\b"):
+    if not text.startswith(MARKS):
         return " ".join(text.split())
-    lines = text.removeprefix("\b").strip("\n")
+    lines = text.removeprefix(MARKS[0]).removeprefix(MARKS[1]).strip("\n")
     return f"<!-- not run: a part of the help text -->\n```text\n{lines}\n```"
