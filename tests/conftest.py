@@ -20,7 +20,7 @@ from taskflow.telemetry.repeats import Repeats
 from tests.folders import open_folder
 
 # Begun first, so that nobody waits for one of them at the end.
-LONG = ("tests/fuzz/", "tests/store/test_stateful.py", "tests/test_costs.py")
+LONG = ("tests/test_pages.py", "tests/fuzz/", "tests/store/test_stateful.py", "tests/test_costs.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import configparser
+
 import pytest
+import yaml
 
 from tests.api.conftest import open_database
 from tests.pages import REPOSITORY, all_pages, name_of
 from tests.pages.blocks import Block, blocks_of, examples, parts_of
 from tests.pages.links import anchors, dead_links
 from tests.pages.names import unknown_names
+from tests.pages.reading import READERS
 from tests.pages.running import fault_of, run_page
 from tests.pages.shapes import are_alike, is_begun, shape_of
 
-LINKED = [*all_pages(), *(REPOSITORY / name for name in ("CHANGELOG.md", "SECURITY.md"))]
+OTHERS = ("CHANGELOG.md", "SECURITY.md", "benchmarks/RESULTS.md", "tests/upgrade/README.md")
+LINKED = [*all_pages(), *(REPOSITORY / name for name in OTHERS)]
 
 
 @pytest.mark.parametrize("page", all_pages(), ids=name_of)
@@ -114,6 +119,44 @@ def test_pages_that_say_nonsense(lines):
     """A block without an end, a comment that means nothing, one that is about no block."""
     with pytest.raises(ValueError, match=r"line \d"):
         parts_of(lines)
+
+
+@pytest.mark.parametrize(
+    ("language", "notes", "is_well"),
+    [
+        ("console", {}, True),
+        ("python", {}, True),
+        ("yaml", {}, True),
+        ("", {}, False),
+        ("cobol", {}, False),
+        ("cobol", {"not run": "there is no such machine here"}, True),
+        ("cobol", {"not run": "docker"}, False),
+        ("cobol", {"run by": "tests/test_pages.py"}, True),
+        ("cobol", {"run by": "tests/test_nothing.py"}, False),
+    ],
+)
+def test_excuses(language, notes, is_well):
+    """A block is run by its language, or there is a reason, or a test that there is."""
+    assert (fault_of(Block(language, ["x"], 1, notes)) is None) == is_well
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("json", "{"),
+        ("yaml", "a: [b"),
+        ("toml", "a ="),
+        ("ini", "a = b"),
+        ("env", "TASKFLOW_BEND=1"),
+        ("sh", "if true"),
+        ("go", "func a() {"),
+        ("mermaid", "drawing\n  a"),
+    ],
+)
+def test_what_cannot_be_read(language, text):
+    """Each reader finds what is wrong with a block."""
+    with pytest.raises((ValueError, yaml.YAMLError, configparser.Error)):
+        READERS[language](text)
 
 
 def test_headings_as_they_are_linked(tmp_path):

@@ -15,6 +15,10 @@ SECRET = re.compile(r"whsec_[A-Za-z0-9+/=]{20,}")
 EXACT = {"status", "status_code", "priority", "attempt", "max_attempts", "number", "index", "count"}
 EXACT |= {"added", "refused", "size"}
 VOLATILE = (
+    # Python has called these otherwise from 3.13 on.
+    (re.compile("Unprocessable Content"), "Unprocessable Entity"),
+    (re.compile("Content Too Large"), "Request Entity Too Large"),
+    (re.compile("(?<!Request-)URI Too Long"), "Request-URI Too Long"),
     (ID, "ID"),
     (KEY, "KEY"),
     (SECRET, "SECRET"),

@@ -25,6 +25,12 @@ type `application/problem+json` (RFC 9457); `detail` says what is wrong in this 
 do."""
 
 ERROR = 400
+# Python has called these otherwise from 3.13 on.
+PHRASES = {
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Long",
+    422: "Unprocessable Entity",
+}
 SOURCE = "taskflow/api/document"
 
 
@@ -140,8 +146,12 @@ def _of_any_request(whole: Schema) -> set[str]:
 
 
 def _link_to_problem(status: str) -> str:
-    phrase = HTTPStatus(int(status)).phrase
-    return f"[{status}](problems.md#{status}-{phrase.lower().replace(' ', '-')})"
+    return f"[{status}](problems.md#{status}-{_phrase(int(status)).lower().replace(' ', '-')})"
+
+
+def _phrase(status: int) -> str:
+    """The status in words, whichever version of Python says so."""
+    return PHRASES.get(status, HTTPStatus(status).phrase)
 
 
 def _type(name: str, schema: Schema) -> str:
@@ -171,8 +181,9 @@ def _problem(whole: Schema, response: Schema) -> str:
     examples = _examples(response)
     first = next(iter(examples.values()))
     status = first["status"]
+    first |= {"title": _phrase(status)}
     fields = _own_fields(whole, response)
-    parts = [f"## {status} {HTTPStatus(status).phrase}", response["description"]]
+    parts = [f"## {status} {_phrase(status)}", response["description"]]
     if fields:
         parts.append("\n".join(fields))
     if len(examples) > 1:
