@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import select
 import sys
 from typing import NoReturn
 
@@ -59,6 +60,8 @@ def end_by(error: BaseException) -> NoReturn:
     if isinstance(error, BrokenPipeError):
         leave_output()
         raise SystemExit(ExitStatus.PIPE_CLOSED) from None
+    if isinstance(error, KeyboardInterrupt) and not select.select([], [sys.stdout], [], 0)[1]:
+        leave_output()  # nobody reads, and who pressed Ctrl+C does not want to wait for it
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     if isinstance(error, click.UsageError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 
 import pytest
 
+from tests.service.processes import wait_until
 from tests.service.targets import Target as HeldTarget
 
 HOSTILE = "http://x.invalid/\x1b[31m[red]\u202e\x9b\x07"
@@ -127,6 +129,21 @@ class TestExport:
             process.stdout.close()
             assert process.wait(30) == 141
             assert process.stderr.read() == b""
+
+    def test_interrupted_while_nobody_reads(self, cli, memory_server):
+        """The first Ctrl+C waits for the reader, the second one does not."""
+        for n in range(40):
+            hand_in(memory_server, payload="x" * 50_000, queue="unread", delay=3600 + n)
+        with cli.started("export", "--queue", "unread") as process:
+            process.stdout.read(1)
+
+            def is_over() -> bool:
+                process.send_signal(signal.SIGINT)
+                return process.poll() is not None
+
+            wait_until(is_over)
+            # The last of them may come when Python is about to leave.
+            assert process.returncode in (130, -signal.SIGINT)
 
     def test_a_disk_that_is_full(self, cli, memory_server):
         hand_in(memory_server, payload="x", queue="full", delay=3600)

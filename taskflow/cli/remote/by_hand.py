@@ -12,6 +12,7 @@ import click
 from taskflow.cli import output
 from taskflow.cli.ending import ExitStatus, Failure, complain
 from taskflow.cli.remote.filters import filter_options, filters_of
+from taskflow.cli.remote.interrupting import interrupted_at_once
 from taskflow.cli.remote.service import ask, failure_of, service_options
 from taskflow.client.errors import Conflict, NotFound
 from taskflow.client.filters import Filters
@@ -142,7 +143,9 @@ def confirm(question: str) -> None:
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Failure(f"{question} Say --yes, as there is no terminal to ask at", ExitStatus.USAGE)
-    if not click.confirm(question, err=True):
+    with interrupted_at_once():
+        is_wanted = click.confirm(question, err=True)
+    if not is_wanted:
         raise Failure("nothing was done")
 
 

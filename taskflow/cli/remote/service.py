@@ -10,6 +10,7 @@ import trio
 
 from taskflow.cli.ending import ExitStatus, Failure
 from taskflow.cli.remote.address import address_for
+from taskflow.cli.remote.interrupting import interruptible
 from taskflow.client import errors
 from taskflow.client.environment import Address
 from taskflow.client.on_trio.client import Client
@@ -72,7 +73,7 @@ def ask(
             return await work(client)
 
     try:
-        return trio.run(with_client)
+        return trio.run(interruptible, with_client)
     except BaseException as error:  # noqa: BLE001 - the last place: told to a person, or raised
         raise _first_of(error, address) from None
 
