@@ -162,9 +162,15 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._file, text.encode())
 
-    def interrupt(self) -> int:
-        """Press Ctrl+C, and return the exit status."""
+    def interrupt(self, again_seconds: float | None = None) -> int:
+        """Press Ctrl+C, again after so long if nothing came of it, and return the exit status."""
         self.type("\x03")
+        if again_seconds is not None:
+            deadline = time.monotonic() + again_seconds
+            while self.process.poll() is None and time.monotonic() < deadline:
+                self._read(0.05)
+            if self.process.poll() is None:
+                self.type("\x03")
         return self.end()
 
     def end(self) -> int:
