@@ -308,6 +308,14 @@ def test_open_pages_do_not_hold_up_the_end():
     assert time.monotonic() - began_at < 2.5
 
 
+@pytest.mark.parametrize("path", ["/ui/live", "/ui/tasks/live"])
+def test_a_stream_of_which_only_the_head_is_asked_for(memory_server, path):
+    """It is answered at once, and the connection is good for another request."""
+    with memory_server.connect() as connection:
+        assert connection.ask("HEAD", path).header("content-type") == "text/event-stream"
+        assert connection.ask("GET", "/livez").status == 200
+
+
 def test_a_stream_tells_of_a_task_up_to_its_end(server, target):
     """The region as JSON text, and at last that nothing more will come."""
     task_id = server.add(json.dumps(f"{target.url}/json").encode())
