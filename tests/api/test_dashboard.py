@@ -350,3 +350,14 @@ def test_a_form_with_what_is_too_much(memory_server, field, text, status):
     """It is refused, or taken for text; never a fault."""
     body = urlencode({"url": "http://127.0.0.1:1/", field: text}).encode()
     assert memory_server.ask("POST", "/ui/submit", body).status == status
+
+
+def test_a_page_stays_small(memory_server):
+    """Whatever is in a task: what is hidden is written out, which makes it eight times as long."""
+    hidden = "\u202e" * 300_000
+    for payload in (f"http://127.0.0.1:1/{hidden}", {"url": "http://127.0.0.1:1/", "body": hidden}):
+        document = json.dumps(payload, ensure_ascii=False).encode()
+        answer = memory_server.ask("GET", f"/ui/tasks/{memory_server.add(document)}")
+        assert answer.status == 200
+        assert len(answer.body) < 1_000_000
+        assert answer.body.count(b"It is too long for a command.") == 2
