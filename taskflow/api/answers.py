@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
-from quart import Response
+from quart import Response, request
+
+EVENTS: Final = "text/event-stream"
 
 _ENCODER: Final = msgspec.json.Encoder()
 AS_IT_COMES: Final = {"X-Accel-Buffering": "no"}
@@ -25,6 +28,17 @@ def as_json(
     for name, value in (("Link", link), ("Location", location)):
         if value is not None:
             response.headers[name] = value
+    return response
+
+
+def as_events(events: AsyncIterator[bytes]) -> Response:
+    """Server-sent events, as they come; to who asks for the head only, that and an end."""
+    if request.method == "HEAD":
+        response = Response(b"", content_type=EVENTS, headers=AS_IT_COMES)
+        del response.headers["Content-Length"]
+        return response
+    response = Response(events, content_type=EVENTS, headers=AS_IT_COMES)
+    response.timeout = None  # who does not read is dropped in its own way
     return response
 
 

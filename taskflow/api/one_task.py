@@ -10,6 +10,7 @@ from quart import Request
 from quart.wrappers.request import Body
 from quart_trio.asgi import TrioASGIHTTPConnection
 
+from taskflow.api.access.roles import CALLER, Caller, is_page
 from taskflow.model.errors import BodyTooSlow, RequestError
 
 MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
@@ -17,6 +18,9 @@ MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
 
 STREAM_PATH: Final = "/tasks"
 STREAM_TYPES: Final = frozenset({"application/x-ndjson", "application/ndjson"})
+
+# Of who has no key, where keys are wanted: room for the form in which one is sent.
+MOST_BYTES_OF_ANYBODY: Final = 32 * 2**10
 
 
 class _Body(enum.Enum):
@@ -93,8 +97,11 @@ class OneTaskConnection(TrioASGIHTTPConnection):
         """Read the body up to the bounds; the route then hears from Quart what is wrong with it."""
         config = self.app.config
         announced, read = request.content_length or 0, 0
-        most, most_in_array = config["MAX_CONTENT_LENGTH"], config[MAX_ARRAY_BYTES]
+        most, most_in_array = self._bounds()
         is_begun = False
+        if most < config["MAX_CONTENT_LENGTH"]:
+            request.max_content_length = most
+            request.body = Body(announced, most)
         if announced > most_in_array:
             request.max_content_length = most_in_array
         with trio.move_on_after(config["BODY_TIMEOUT"]):
@@ -114,6 +121,16 @@ class OneTaskConnection(TrioASGIHTTPConnection):
                     return _Body.WHOLE
         request.body_timeout = 0
         return _Body.REFUSED
+
+    def _bounds(self) -> tuple[int, int]:
+        """How long the body may be, and how long if it is an array."""
+        config = self.app.config
+        most: int = config["MAX_CONTENT_LENGTH"]
+        scope: Any = self.scope
+        caller: Caller | None = scope.get(CALLER)
+        if caller is not None and caller.role is None:
+            return min(most, MOST_BYTES_OF_ANYBODY), min(most, MOST_BYTES_OF_ANYBODY)
+        return most, most if is_page(scope["path"]) else config[MAX_ARRAY_BYTES]
 
 
 def _may_wait(request: Request) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -48,10 +48,17 @@ def expose(board: Board, readings: Iterable[Reading], accept: str) -> Exposition
         readings: What was read just now.
         accept: The request's ``Accept``: OpenMetrics, or the older text if it is not named.
     """
-    encode, content_type = choose_encoder(accept)
+    encode, content_type = _encoder_for(accept)
     registry = CollectorRegistry()
     registry.register(_Once([*_counted(board), *map(_metric_of, readings), _build()]))
     return Exposition(encode(registry), content_type)
+
+
+def _encoder_for(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is no number is compared with numbers
+        return choose_encoder("")
 
 
 class _Once(Collector):

@@ -89,8 +89,11 @@ def _new_file(path: Path, size_bytes: int) -> int:
 
 
 def _others(board: Board, folder: Path, own: str) -> list[Row]:
-    with _locked(folder, fcntl.LOCK_SH):
-        return [row for path in _files(board, folder, own) if (row := _read(board, path))]
+    try:
+        with _locked(folder, fcntl.LOCK_SH):
+            return [row for path in _files(board, folder, own) if (row := _read(board, path))]
+    except FileNotFoundError:
+        return []  # whoever cleans the temporary directory took the folder
 
 
 def _take_over(board: Board, folder: Path, own: str) -> None:

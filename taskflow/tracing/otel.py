@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ _LOGGER: Final = "opentelemetry"
 _METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
 )
+_QUERY: Final = re.compile(r"\?[^\s'\"()]+")
 _WIRE: Final = TraceContextTextMapPropagator()
 
 
@@ -69,7 +71,8 @@ class _Log(logging.Handler):
     """What OpenTelemetry complains of: that a collector cannot be reached, mostly."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        emit_seldom(Event.SPANS_LOST, reason=record.getMessage())
+        # The address may have a key in its query.
+        emit_seldom(Event.SPANS_LOST, reason=_QUERY.sub("?***", record.getMessage()))
 
 
 def _listen() -> None:

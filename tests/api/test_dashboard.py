@@ -8,6 +8,7 @@ import json
 import subprocess
 import time
 import uuid
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -80,6 +81,28 @@ class TestShowing:
         assert showing.pretty(b'{"a":1.50,"b":[1e400]}') == (
             '{\n  "a": 1.50,\n  "b": [\n    1e400\n  ]\n}'
         )
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            b"[]",
+            b' {"a" : [ ], "b\\"" : { }, "c,:[]{}" : [[1, -2.5e10], {"d": "\\\\", "e": null}]} ',
+            b'["a \\"b\\" [c]", true, {"\xc3\xa9": [{}, []]}]',
+        ],
+    )
+    def test_json_is_laid_out_as_usual(self, document):
+        assert showing.pretty(document).encode() == msgspec.json.format(document, indent=2)
+
+    def test_json_deep_in_brackets_is_not_laid_out_to_its_end(self):
+        """A megabyte of it would be half a gigabyte of indentation."""
+        document = b"[" * 450 + b",".join([b"1"] * 500_000) + b"]" * 450
+        shown = showing.pretty(document)
+        assert showing.MOST_SHOWN_BYTES < len(shown) < 2 * showing.MOST_SHOWN_BYTES
+
+    def test_an_address_is_no_option_of_curl(self):
+        """Whoever pastes the command does what the task did, and nothing to their own files."""
+        command = showing.curl_of_request(task_of("--output=.profile"))
+        assert command.endswith(" --url --output=.profile")
 
     @pytest.mark.parametrize(
         ("payload", "shown"),
@@ -285,6 +308,14 @@ def test_open_pages_do_not_hold_up_the_end():
     assert time.monotonic() - began_at < 2.5
 
 
+@pytest.mark.parametrize("path", ["/ui/live", "/ui/tasks/live"])
+def test_a_stream_of_which_only_the_head_is_asked_for(memory_server, path):
+    """It is answered at once, and the connection is good for another request."""
+    with memory_server.connect() as connection:
+        assert connection.ask("HEAD", path).header("content-type") == "text/event-stream"
+        assert connection.ask("GET", "/livez").status == 200
+
+
 def test_a_stream_tells_of_a_task_up_to_its_end(server, target):
     """The region as JSON text, and at last that nothing more will come."""
     task_id = server.add(json.dumps(f"{target.url}/json").encode())
@@ -303,3 +334,30 @@ def test_a_form_with_too_many_fields(memory_server):
         answer = memory_server.ask("POST", path, body)
         assert answer.status == 400
         assert b"at most 50 fields" in answer.body
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "status"),
+    [
+        ("body", "[" * 3000 + "]" * 3000, 422),
+        ("body", "[" * 100_000, 422),
+        ("body", "NaN", 303),
+        ("tags", "order: " + "9" * 5000, 422),
+        ("tags", "order: " + "9" * 30, 303),
+    ],
+)
+def test_a_form_with_what_is_too_much(memory_server, field, text, status):
+    """It is refused, or taken for text; never a fault."""
+    body = urlencode({"url": "http://127.0.0.1:1/", field: text}).encode()
+    assert memory_server.ask("POST", "/ui/submit", body).status == status
+
+
+def test_a_page_stays_small(memory_server):
+    """Whatever is in a task: what is hidden is written out, which makes it eight times as long."""
+    hidden = "\u202e" * 300_000
+    for payload in (f"http://127.0.0.1:1/{hidden}", {"url": "http://127.0.0.1:1/", "body": hidden}):
+        document = json.dumps(payload, ensure_ascii=False).encode()
+        answer = memory_server.ask("GET", f"/ui/tasks/{memory_server.add(document)}")
+        assert answer.status == 200
+        assert len(answer.body) < 1_000_000
+        assert answer.body.count(b"It is too long for a command.") == 2

@@ -178,6 +178,14 @@ def test_the_newer_format(server):
     assert answer.body.endswith(b"# EOF\n")
 
 
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+def test_a_format_whose_version_is_no_number(server, kind):
+    """Who asks for it gets the plain one."""
+    answer = server.ask("GET", "/metrics", headers={"accept": f"{kind}; version=1.x.y"})
+    assert answer.status == 200
+    assert answer.header("content-type").startswith("text/plain; version=0.0.4")
+
+
 def test_a_route_that_came_later():
     """It is served, and told of under none: its place would have had to be known before."""
 

@@ -188,3 +188,26 @@ def test_without_keys_nobody_signs_in(memory_server):
     """Whoever reaches the service is let in."""
     assert memory_server.ask("GET", "/ui/sign-in").header("location") == "/ui"
     assert memory_server.ask("GET", "/ui").status == 200
+
+
+@pytest.mark.parametrize("path", ["/ui/sign-in", "/docs"])
+@pytest.mark.parametrize("begin", [b"key=", b"["])
+def test_of_who_has_no_key_little_is_read(guarded, path, begin):
+    """An array of tasks may be long, and a form takes a hundred times its length to be read."""
+    answer = guarded.ask("POST", path, begin + b"%41" * 20_000, FORM)
+    assert answer.status == (413 if path == "/ui/sign-in" else 405)
+
+
+def test_a_form_is_no_array(guarded):
+    """However it begins: arrays may be longer than anything else."""
+    cookie = cookie_of(sign_in(guarded))
+    answer = guarded.ask(
+        "POST", "/ui/submit", b"[" + b"a" * 2 * 2**20, {**own(guarded), **FORM, **cookie}
+    )
+    assert answer.status == 413
+
+
+def test_a_long_way_back_is_no_hindrance(guarded):
+    """The form has room for the longest address that is taken."""
+    wanted = "/ui/tasks?url=" + "%C3%A9" * 1000
+    assert sign_in(guarded, wanted=wanted).header("location") == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections import Counter
 from functools import partial
@@ -384,3 +385,13 @@ def test_claims_are_forgotten(monkeypatch):
         tracing.claimed([claim])
     assert len(tracing._asking) <= 10
     assert len(tracing._claims) == 10
+
+
+def test_a_key_in_the_address_of_the_collector_is_not_logged(monkeypatch):
+    """OpenTelemetry repeats the address when it cannot be reached."""
+    said = []
+    monkeypatch.setattr(otel, "emit_seldom", lambda _, reason: said.append(reason))
+    otel.start(Spans().processor)
+    complaint = "retries exceeded with url: /v1/traces?key=hunter2&a=b (Caused by %s)"
+    logging.getLogger("opentelemetry.exporter").warning(complaint, "that")
+    assert said == ["retries exceeded with url: /v1/traces?*** (Caused by that)"]

@@ -101,7 +101,7 @@ class TestHere:
             "TASKFLOW_WEBHOOK_SECRETS": SECRET,
             "DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/tasks",
         }
-        cli = CommandLine(tmp_path, url="http://127.0.0.1:1")
+        cli = CommandLine(tmp_path, url="http://me:hunter2@127.0.0.1:1")
         for arguments in (["doctor"], ["doctor", "--json"]):
             ended = cli.run(*arguments, **environ)
             assert ended.code == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -214,3 +215,13 @@ def test_another_version_is_not_mixed_in(folder):
     other.accepted(1)
     with shared(other.board, os.getpid(), lambda: False), sharing() as metrics:
         assert look(metrics) == (0, 0, 1)
+
+
+def test_a_folder_that_was_cleaned_away(folder):
+    """As some do with what is old in the temporary directory: a process tells of itself."""
+    with sharing() as metrics:
+        for path in folder.iterdir():
+            shutil.rmtree(path)
+        metrics.accepted(2)
+        metrics.workers.put(1)
+        assert look(metrics) == (2, 1, 1)

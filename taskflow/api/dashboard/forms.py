@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -30,6 +30,8 @@ _PLACES: Final[Mapping[str, str]] = {
 _NUMBERS: Final = ("priority", "delay", "max_attempts")
 FIELDS: Final = tuple(_PLACES)
 _MOST_FIELDS: Final = 50
+# As numbers are written; what has more digits than any that is taken is text.
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 def filled_in(body: bytes) -> dict[str, str]:
@@ -125,9 +127,11 @@ def _payload(filled: Mapping[str, str]) -> str | dict[str, Any]:
 def _body(text: str) -> Any:
     """JSON as it is; anything else as text."""
     try:
-        json.loads(text)
-    except ValueError:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError:
         return text
+    except RecursionError:  # whoever reads the document says that it is too deep
+        pass
     return msgspec.Raw(text.encode())
 
 
@@ -158,8 +162,7 @@ def _lines(field: str, text: str) -> list[tuple[str, str]]:
 def _tag_value(text: str) -> str | int | bool:
     if text in ("true", "false"):
         return text == "true"
-    is_number = text.lstrip("-").isdecimal() and text.isascii()
-    return int(text) if is_number and str(int(text)) == text else text
+    return int(text) if _INTEGER.fullmatch(text) else text
 
 
 def _told(pairs: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import msgspec
 import trio
 from quart import Response
 
-from taskflow.api.answers import AS_IT_COMES
+from taskflow.api.answers import as_events
 from taskflow.api.dashboard.pages import environment
 from taskflow.api.live.feed import Feed
 from taskflow.model.errors import StoreUnavailable
@@ -38,12 +38,12 @@ def by_the_clock(feed: Feed, template: str, look: Look) -> Response:
         template: Of the region.
         look: Gets what it shows.
     """
-    return _stream(_by_the_clock(feed, _Region(template, look)))
+    return as_events(_by_the_clock(feed, _Region(template, look)))
 
 
 def by_events(feed: Feed, wanted: EventFilter, template: str, look: Look) -> Response:
     """Send a region whenever something happened, until ``is_final`` is among what it shows."""
-    return _stream(_by_events(feed, wanted, _Region(template, look)))
+    return as_events(_by_events(feed, wanted, _Region(template, look)))
 
 
 class _Region:
@@ -97,9 +97,3 @@ async def _by_events(feed: Feed, wanted: EventFilter, region: _Region) -> AsyncI
             yield (await region.news()) or (_HEARTBEAT if waiting.cancelled_caught else b"")
     if region.is_final:
         yield _END
-
-
-def _stream(events: AsyncIterator[bytes]) -> Response:
-    response = Response(events, content_type="text/event-stream", headers=AS_IT_COMES)
-    response.timeout = None
-    return response

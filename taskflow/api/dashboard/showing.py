@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import shlex
 import unicodedata
 from collections.abc import Mapping
@@ -15,11 +16,17 @@ from taskflow.model.task import Task
 
 MOST_SHOWN_BYTES: Final = 64 * 2**10
 LONGEST_LINE: Final = 120
+LONGEST_TARGET: Final = 1000
 NOTHING: Final = "\N{EN DASH}"
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 _SIZES: Final = ("bytes", "KiB", "MiB", "GiB")
 # What has no shape, or turns the order in which other characters are shown (UAX 9).
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_JSON_TOKEN: Final = re.compile(
+    r'"[^"\\]*(?:\\.[^"\\]*)*"|(?P<empty>[\[{])\s*[\]}]|(?P<opening>[\[{])|(?P<closing>[\]}])'
+    r'|[,:]|[^\s,:\[\]{}"]+'
+)
+_SPACED: Final = {":": ": "}
 _OPTIONS: Final = ("queue", "priority", "max_attempts", "backoff", "retry_on", "success_on")
 _MORE_OPTIONS: Final = ("tags", "retention", "callback_url")
 
@@ -89,8 +96,26 @@ def iso(value: dt.datetime) -> str:
 
 
 def pretty(document: bytes) -> str:
-    """JSON over several lines, with numbers as they were."""
-    return msgspec.json.format(document, indent=2).decode("utf-8", "replace")
+    """JSON over several lines, with numbers as they were, up to where no more of it is shown.
+
+    Deep in brackets each value has a line that is long by its indentation alone: all of it could
+    take a thousand times the room of what a stranger sent.
+    """
+    lines, depth, room = [""], 0, MOST_SHOWN_BYTES
+    for token in _JSON_TOKEN.finditer(document.decode("utf-8", "replace")):
+        text, empty = token.group(), token["empty"]
+        if token["closing"]:
+            depth -= 1
+            lines.append("  " * depth)
+        lines[-1] += "[]" if empty == "[" else "{}" if empty else _SPACED.get(text, text)
+        if token["opening"]:
+            depth += 1
+        if token["opening"] or text == ",":
+            room -= len(lines[-1]) + 1
+            lines.append("  " * depth)
+        if room < 0:
+            break
+    return "\n".join(lines)
 
 
 def beginning(text: str) -> tuple[str, bool]:
@@ -117,7 +142,8 @@ def target(task: Task) -> str:
     """What a task fetches, on one line."""
     payload = payload_of(task)
     method = payload["method"]
-    url = visible(str(payload.get("url") or "")).replace("\n", " ")
+    # Only as much as a line has room for: what is hidden in a megabyte takes long to find.
+    url = visible(str(payload.get("url") or "")[:LONGEST_TARGET]).replace("\n", " ")
     return url if method in ("", "GET") else f"{method} {url}"
 
 
@@ -150,7 +176,8 @@ def curl_of_request(task: Task) -> str:
         words += ["--header", f"{name}: {value}"]
     if payload.get("body") is not None:
         words += ["--data-raw", _text_of(bytes(payload["body"]))]
-    words.append(str(payload.get("url") or ""))
+    # By its name, so that one which begins with a dash is no option.
+    words += ["--url", str(payload.get("url") or "")]
     return " ".join(map(shlex.quote, words))
 
 

@@ -123,8 +123,8 @@ async def _look(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
         "attempts": list(zip(attempts, charts.timeline(task, attempts, time.time()), strict=True)),
         "result": result,
         "body": _body_of(result) if result else None,
-        "curl_of_task": showing.curl_of_task(task, url),
-        "curl_of_request": showing.curl_of_request(task),
+        "curl_of_task": _for_a_shell(showing.curl_of_task(task, url)),
+        "curl_of_request": _for_a_shell(showing.curl_of_request(task)),
         "may_cancel": not task.status.is_final,
         "may_retry": task.status in (TaskStatus.FAILED, TaskStatus.CANCELED),
         "is_final": task.status.is_final,
@@ -142,6 +142,11 @@ def _body_of(result: _Result) -> _Body:
 def _shown(text: str) -> _Body:
     shown, is_cut = showing.beginning(text)
     return _Body(showing.visible(shown), is_cut)
+
+
+def _for_a_shell(command: str) -> str | None:
+    """The command, unless it is longer than any is typed: Linux takes no word of 128 KiB."""
+    return command if len(command) <= showing.MOST_SHOWN_BYTES else None
 
 
 def _own_url() -> str:

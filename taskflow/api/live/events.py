@@ -12,7 +12,7 @@ import trio
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
-from taskflow.api.answers import AS_IT_COMES, no_content
+from taskflow.api.answers import as_events, no_content
 from taskflow.api.live.feed import BATCH, Feed, Watcher
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.page import task_id_of
@@ -22,7 +22,6 @@ from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.model.task import MOST_TAGS, QueueName, Task, TaskStatus
 from taskflow.store.base import TaskStore
 
-MEDIA_TYPE: Final = "text/event-stream"
 HEARTBEAT_SECONDS: Final = 15.0
 RECONNECT_MILLISECONDS: Final = 1000
 
@@ -66,7 +65,7 @@ def event_routes(store: TaskStore, feed: Feed) -> Blueprint:
     async def watch() -> Response:
         wanted = filter_of(dict(request.args.lists()))
         after = _last_event_id()
-        return _streamed(_stream(store, feed, wanted, after))
+        return as_events(_stream(store, feed, wanted, after))
 
     @routes.get("/tasks/<task_id>/events")
     async def watch_task(task_id: str) -> Response:
@@ -80,7 +79,7 @@ def event_routes(store: TaskStore, feed: Feed) -> Blueprint:
                 missed = await store.events_after(after, limit=1, wanted=wanted)
                 if missed.is_complete and not missed.events:
                     return _no_more()
-        return _streamed(_stream(store, feed, wanted, after))
+        return as_events(_stream(store, feed, wanted, after))
 
     return routes
 
@@ -125,16 +124,6 @@ def _last_event_id() -> int | None:
     if not _POSITION.fullmatch(text):
         raise Unprocessable("Last-Event-ID must be the id of an event of this service")
     return int(text)
-
-
-def _streamed(events: AsyncIterator[bytes]) -> Response:
-    if request.method == "HEAD":
-        response = Response(b"", content_type=MEDIA_TYPE, headers=AS_IT_COMES)
-        del response.headers["Content-Length"]
-        return response
-    response = Response(events, content_type=MEDIA_TYPE, headers=AS_IT_COMES)
-    response.timeout = None  # who does not read is dropped in its own way
-    return response
 
 
 def _no_more() -> Response:

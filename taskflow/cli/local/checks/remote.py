@@ -13,6 +13,7 @@ from taskflow.client.environment import Address
 from taskflow.client.errors import ClientError, Forbidden, ServerFault, Unauthorized, Unreachable
 from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Service
+from taskflow.fetch.masking import masked_url
 from taskflow.model.monitoring import NodeRecord
 
 MOST_SKEW_SECONDS: Final = 5.0
@@ -37,7 +38,7 @@ async def service_findings(address: Address | None) -> Iterator[Finding]:
 
 
 def _trouble(error: ClientError, address: Address) -> Finding:
-    told = f"{address.url}: {error}"
+    told = f"{masked_url(address.url)}: {error}"
     if isinstance(error, (Unauthorized, Forbidden)):
         return failed("service", told, "set TASKFLOW_API_KEY to a key that is known there")
     if isinstance(error, ServerFault):
@@ -48,7 +49,7 @@ def _trouble(error: ClientError, address: Address) -> Finding:
 
 
 def _of_service(service: Service, address: Address) -> Iterator[Finding]:
-    told = f"{address.url}: TaskFlow {service.version}, ready"
+    told = f"{masked_url(address.url)}: TaskFlow {service.version}, ready"
     if service.version == __version__:
         yield ok("service", told)
     else:
