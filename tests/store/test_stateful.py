@@ -393,6 +393,7 @@ class Law(RuleBasedStateMachine):
             task.move(Move.COMPLETE if went_well else Move.FAIL)
             task.error_type = None if went_well else "timeout"
             task.attempts.append((task.attempt, task.status.value))
+            self.check_attempts(task)  # before it may be deleted
 
     @rule(chosen=claims, is_due=st.booleans())
     def retry(self, chosen, is_due):
