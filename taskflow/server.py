@@ -192,7 +192,8 @@ def bound_sockets(settings: Settings) -> Iterator[Sockets]:
         for listener in sockets.insecure_sockets:
             listener.listen(config.backlog)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise CannotListen(f"cannot listen on {settings.bind}: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise CannotListen(f"cannot listen on {settings.bind}: {reason}") from None
     try:
         yield sockets
     finally:

@@ -15,7 +15,7 @@ _SHELLS = ("bash", "zsh", "fish")
 def completion_command(ctx: click.Context, shell: str) -> None:
     """Print a script for completion.
 
-    It is for the shell to read at its start:
+    Your shell reads it when it starts:
 
     \b
       taskflow completion bash >> ~/.bashrc

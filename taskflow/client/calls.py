@@ -309,7 +309,7 @@ def mapped_errors() -> Iterator[None]:
     except httpx.DecodingError as error:
         raise UnexpectedAnswer(f"the answer cannot be read: {error}") from error
     except httpx.TransportError as error:
-        said = str(error) or type(error).__name__
+        said = str(error).rstrip(".") or type(error).__name__
         raise Unreachable(
             f"TaskFlow does not answer: {said}", is_sent=not isinstance(error, _NOT_SENT)
         ) from error

@@ -77,7 +77,7 @@ class Submission:
         try:
             said = _OBJECT.decode(document)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"this is no JSON object: {error}") from None
+            raise ValueError(f"this is not a JSON object: {error}") from None
         one = cls.__new__(cls)
         defaults = _OBJECT.decode(document_of(None, options))
         del defaults["payload"]

@@ -28,6 +28,8 @@ _FORBIDDEN_ASCII: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _FORBIDDEN_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Zs", "Zl", "Zp"))
 _URL: Final = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+# What looks like a scheme is a host if a port follows.
+_HOST_AND_PORT: Final = re.compile(r"[A-Za-z0-9.-]+:\d+([/?#]|$)")
 _BRACKETED: Final = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _NOT_IN_REQUEST_TARGET: Final = re.compile(
@@ -177,7 +179,7 @@ def _complaint_about_scheme(url: str) -> str:
     match = _SCHEME.match(url)
     if not url:
         return "it is empty"
-    if match is None:
+    if match is None or _HOST_AND_PORT.match(url):
         return "it has no scheme; write it in full, such as https://example.com/"
     if match[1].lower() in DEFAULT_PORTS:
         return "'://' must follow the scheme, as in https://example.com/"

@@ -61,7 +61,9 @@ def load(
     """
     examined = examine(environ, dotenv_path, overrides)
     if examined.settings is None:
-        raise SettingsError(examined.faults[0])
+        first, *others = examined.faults
+        more = f" (and {len(others)} more: `taskflow doctor` names all)" if others else ""
+        raise SettingsError(f"{first}{more}")
     return examined.settings, examined.warnings
 
 

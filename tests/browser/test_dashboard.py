@@ -37,7 +37,7 @@ def test_submit_and_watch_it_end(visit, service, target):
     page = visit(service, "/ui")
     page.get_by_role("link", name="Submit", exact=True).click()
     page.get_by_label("URL").fill(f"{target.url}/held")
-    page.get_by_text("How it is to be run").click()
+    page.get_by_text("How to run it").click()
     page.get_by_label("Tags").fill("customer: 42\nvip: true")
     page.get_by_role("button", name="Submit").click()
     expect(status(page, "RUNNING")).to_be_visible()
@@ -54,7 +54,7 @@ def test_a_form_that_is_wrong_says_so_beside_the_field(visit, service):
     """All of it is still there, and nothing was handed in."""
     page = visit(service, "/ui/submit")
     page.get_by_label("URL").fill("http://127.0.0.1/")
-    page.get_by_text("How it is to be run").click()
+    page.get_by_text("How to run it").click()
     page.get_by_label("Priority").fill("1000")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("alert")).to_contain_text("-100 to 100")

@@ -85,8 +85,14 @@ class TestHere:
         (tmp_path / ".env").chmod(0o600)
         code, found = doctor(tmp_path, TASKFLOW_API_KEYS_FILE="keys")
         assert (code, states(found["keys"]), states(found["callbacks"])) == (1, ["failed"], ["ok"])
-        assert states(found["files"]) == ["ok", "warning"]
-        assert "chmod 600 keys" in found["files"][1]["advice"]
+        assert states(found["files"]) == ["warning", "ok"]
+        assert "chmod 600 keys" in found["files"][0]["advice"]
+        (tmp_path / ".env").chmod(0o644)
+        _, found = doctor(tmp_path)
+        assert "chmod 600 .env" in found["files"][0]["advice"]
+        (tmp_path / ".env").write_text("TASKFLOW_WEBHOOK_SECRETS_FILE=\nTASKFLOW_WORKERS=2\n")
+        _, found = doctor(tmp_path)
+        assert "files" not in found  # nothing in it has to be kept from others
         _, found = doctor(tmp_path, TASKFLOW_API_KEYS="ci:short")
         assert states(found["keys"]) == ["warning"]
         _, found = doctor(tmp_path, TASKFLOW_BIND="0.0.0.0:0")
@@ -151,7 +157,7 @@ class TestDatabase:
         assert code == 0
         for check in ("database", "migrations", "clock", "connections", "pooler"):
             assert states(found[check]) == ["ok"], found
-        assert "1 nodes are alive" in found["connections"][0]["detail"]
+        assert "; 1 node is alive" in found["connections"][0]["detail"]
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute("INSERT INTO taskflow_migrations (version, name) VALUES (9999, 'x')")
         code, found = doctor(tmp_path, DATABASE_URL=url)

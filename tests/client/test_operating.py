@@ -210,7 +210,7 @@ class TestSubmissionsThatAreWritten:
 
     @pytest.mark.parametrize("text", ["[1]", "nonsense", "", "7", b"\xff", "[" * 100_000])
     def test_what_is_none(self, text):
-        with pytest.raises(ValueError, match="no JSON object"):
+        with pytest.raises(ValueError, match="not a JSON object"):
             Submission.from_json(text)
 
     def test_options_that_are_none(self):

@@ -132,6 +132,8 @@ def test_parts():
     [
         ("", "empty"),
         ("example.com", "no scheme"),
+        ("localhost:8081/hello", "no scheme"),
+        ("tel:0049-1", "must be http or https, not tel"),
         ("ftp://example.com/", "must be http or https, not ftp"),
         ("http:/example.com/", "'://' must follow"),
         ("http:///", "no host"),

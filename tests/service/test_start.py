@@ -96,14 +96,17 @@ def test_an_address_that_makes_no_sense(tmp_path):
 
 
 def test_a_port_that_is_taken(tmp_path):
-    """The address and the reason are said."""
+    """The address and the reason are said, and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         bind = f"127.0.0.1:{other.getsockname()[1]}"
         # Hypercorn leaves the socket to the garbage collector, which Python would mention.
         ended = start(
             "serve", tmp_path, "--bind", bind, DATABASE_URL="memory://", PYTHONWARNINGS=""
         )
-    assert complaint_of(ended) == f"cannot listen on {bind}: [Errno 98] Address already in use"
+    assert complaint_of(ended) == (
+        f"cannot listen on {bind}: Address already in use; stop what listens there, or choose "
+        "another address: TASKFLOW_BIND"
+    )
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)

@@ -27,7 +27,7 @@ def key_command() -> None:
     type=click.Choice(ROLE_NAMES),
     default=str(DEFAULT_ROLE),
     show_default=True,
-    help="What the key is good for; each role includes those before it.",
+    help="What the key may do; each role includes those before it.",
 )
 def _new_key(name: str, role: str) -> None:
     """Make a key for NAME and a line for the keys file.

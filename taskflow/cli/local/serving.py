@@ -10,7 +10,7 @@ import trio
 
 from taskflow import service, telemetry
 from taskflow.cli.ending import ExitStatus, Failure
-from taskflow.model.errors import SettingsError, expected_message
+from taskflow.model.errors import CannotListen, SettingsError, expected_message
 from taskflow.settings import Settings, variable_of
 from taskflow.telemetry import Event
 
@@ -84,6 +84,8 @@ def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:
         if message is None:
             telemetry.emit(Event.CRASHED, error=error)
             raise SystemExit(ExitStatus.FAILED) from None
+        if isinstance(error, CannotListen):
+            message += "; stop what listens there, or choose another address: TASKFLOW_BIND"
         is_setting = _is_of_settings(error)
         raise Failure(message, ExitStatus.USAGE if is_setting else ExitStatus.FAILED) from None
 

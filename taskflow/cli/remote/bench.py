@@ -68,9 +68,9 @@ def bench_command(  # noqa: PLR0913 - each is an option
     """Measure how fast tasks are taken and worked off.
 
     It hands tasks in, in a queue of their own, and waits until they are worked off, which begins
-    while more are handed in; then it deletes them. They fetch from a small server that this command
-    runs on the loopback address; the service has to be started with
-    TASKFLOW_ALLOW_NETWORKS=127.0.0.0/8 for that. All of them share the machine.
+    while more are handed in; then it deletes them. Statistics show their queue for an hour. They
+    fetch from a small server that this command runs on the loopback address; the service has to be
+    started with TASKFLOW_ALLOW_NETWORKS=127.0.0.0/8 for that. All of them share the machine.
 
     \b
       taskflow bench

@@ -56,7 +56,7 @@ def _command(verb: Verb, text: str) -> click.Command:
     @click.command(verb.name, help=text)
     @click.argument("ids", metavar="[ID]...", nargs=-1, type=click.UUID)
     @filter_options
-    @click.option("--all", "everything", is_flag=True, help="All tasks are meant, by no filter.")
+    @click.option("--all", "everything", is_flag=True, help="All tasks: no filter is needed.")
     @click.option("--dry-run", is_flag=True, help="Only count them.")
     @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
     @service_options
@@ -151,7 +151,7 @@ def confirm(question: str) -> None:
 
 cancel_command: Final = _command(
     CANCEL,
-    """Call tasks off: those with these ids, or all that match and have not ended.
+    """Cancel tasks: those with these ids, or all that match and have not ended.
 
     By filters the tasks are counted first, and you are asked.
 
@@ -173,7 +173,7 @@ retry_command: Final = _command(
 )
 delete_command: Final = _command(
     DELETE,
-    """Delete tasks that are at their end: those with these ids, or all that match.
+    """Delete tasks that have ended: those with these ids, or all that match.
 
     By filters the tasks are counted first, and you are asked.
 

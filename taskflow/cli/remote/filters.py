@@ -54,7 +54,7 @@ _OPTIONS: Final = (
         "--status",
         type=click.Choice([str(status) for status in TaskStatus], case_sensitive=False),
         multiple=True,
-        help="That stand so; may be given again.",
+        help="With this status; may be given again.",
     ),
     click.option("--queue", metavar="NAME", help="In this queue."),
     click.option(
@@ -67,7 +67,7 @@ _OPTIONS: Final = (
         metavar="TYPE",
         help="That failed for this reason, such as timeout or http_status.",
     ),
-    click.option("--url-contains", metavar="TEXT", help="Whose URL has this text in it."),
+    click.option("--url-contains", metavar="TEXT", help="Whose URL contains this text."),
     click.option(
         "--since",
         "--created-after",

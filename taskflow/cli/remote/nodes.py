@@ -56,9 +56,9 @@ def nodes_command(*, as_json: bool, service_url: str | None, timeout_seconds: fl
 @click.option("--json", "as_json", is_flag=True, help="As JSON, a host a line.")
 @service_options
 def hosts_command(*, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
-    """Show how the hosts do that are fetched from: those first that need a look.
+    """Show how the hosts that tasks call are doing, those in trouble first.
 
-    They are told by the newest tasks that were fetched, and by what runs.
+    It is worked out from the tasks that were fetched last, and from what is running.
 
     \b
       taskflow hosts

@@ -46,7 +46,7 @@ def queues_command(ctx: click.Context) -> None:
 @_as_json
 @service_options
 def _list_queues(*, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
-    """List the queues that have tasks, or of which something is asked.
+    """List the queues that have tasks, limits or a pause.
 
     \b
       taskflow queues list --json
@@ -64,7 +64,7 @@ def _list_queues(*, as_json: bool, service_url: str | None, timeout_seconds: flo
 @_as_json
 @service_options
 def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
-    """Show a queue: how it stands, and what is asked of it.
+    """Show a queue: its state, limits and tasks.
 
     \b
       taskflow queues show mail
@@ -75,13 +75,15 @@ def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds:
 
 @queues_command.command("put")
 @click.argument("name")
-@click.option("--paused", is_flag=True, help="Nothing of it is to be started.")
+@click.option("--paused", is_flag=True, help="Start none of its tasks.")
 @click.option("--max-concurrency", type=int, help="How many of its tasks may run at once.")
 @click.option("--rate", type=float, help="How many of its tasks may be started a second.")
-@click.option("--burst", type=int, help="How many of them at once, after a pause.")
+@click.option("--burst", type=int, help="How many may start at once after a lull.")
 @click.option("--host-max-concurrency", type=int, help="How many of each host may run at once.")
 @click.option("--host-rate", type=float, help="How many of each host may be started a second.")
-@click.option("--host-burst", type=int, help="How many of each host at once, after a pause.")
+@click.option(
+    "--host-burst", type=int, help="How many of each host may start at once after a lull."
+)
 @_as_json
 @service_options
 def _put(  # noqa: PLR0913 - each is an option
@@ -98,9 +100,9 @@ def _put(  # noqa: PLR0913 - each is an option
     service_url: str | None,
     timeout_seconds: float,
 ) -> None:
-    """Ask this of a queue from now on, and nothing else: what is not given is not asked any more.
+    """Set the limits and the pause of a queue: those that are not given are lifted.
 
-    It holds on all nodes together.
+    They hold for all nodes together.
 
     \b
       taskflow queues put mail --max-concurrency 10 --rate 5 --burst 10
@@ -154,7 +156,7 @@ def _verb(
 _verb(
     "pause",
     lambda client, name: client.queues.pause(name),
-    "Start nothing more of a queue.\n\n\b\n  taskflow queues pause mail",
+    "Start no more tasks of a queue.\n\n\b\n  taskflow queues pause mail",
 )
 _verb(
     "resume",
@@ -168,7 +170,7 @@ _verb(
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @service_options
 def _purge(*, name: str, yes: bool, service_url: str | None, timeout_seconds: float) -> None:
-    """Call off all tasks of a queue that wait.
+    """Cancel all waiting tasks of a queue.
 
     \b
       taskflow queues purge mail --yes

@@ -90,17 +90,17 @@ def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds:
 @click.argument("target", metavar="[URL]", required=False)
 @click.option("--file", "-f", "path", type=Path, help="A task as POST /tasks takes it, as JSON.")
 @click.option("--cron", help="When: minute, hour, day of the month, month, day of the week.")
-@click.option("--every", type=DURATION, help="When: as a distance, such as 90, 15m or 1d.")
-@click.option("--start-at", type=FUTURE, help="From where --every counts.")
+@click.option("--every", type=DURATION, help="When: an interval, such as 90, 15m or 1d.")
+@click.option("--start-at", type=FUTURE, help="The moment that --every counts from.")
 @click.option("--timezone", metavar="NAME", help="Whose clock --cron goes by: Europe/Berlin.")
 @click.option(
     "--missed",
     type=click.Choice([str(one) for one in Missed]),
-    help="What is done about times at which no node was there.",
+    help="What to do about times at which no node was up.",
 )
-@click.option("--conditional", is_flag=True, help="Ask the target only for something new.")
-@click.option("--paused", is_flag=True, help="Let its times pass by.")
-@click.option("--new", "must_be_new", is_flag=True, help="Leave it alone if there is one.")
+@click.option("--conditional", is_flag=True, help="Fetch only what has changed since last time.")
+@click.option("--paused", is_flag=True, help="Make no tasks for the time being.")
+@click.option("--new", "must_be_new", is_flag=True, help="Change nothing if it exists already.")
 @template_options
 @request_options
 @_as_json
@@ -123,7 +123,7 @@ def _put(  # noqa: PLR0913 - each is an option
     timeout_seconds: float,
     **said: Any,
 ) -> None:
-    """Make a schedule, or put it in the place of the one of this name.
+    """Make a schedule, or replace the one of this name.
 
     \b
       taskflow schedules put reports https://example.com/ --cron '30 6 * * 1-5' --queue mail

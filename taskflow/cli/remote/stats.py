@@ -55,7 +55,7 @@ def stats_command(
     service_url: str | None,
     timeout_seconds: float,
 ) -> None:
-    """Show how many tasks stand how, by queue, and how many ended in the last minute.
+    """Count tasks by queue and status, and those that ended in the last minute.
 
     With --watch a terminal has a table that stays up to date; elsewhere each look is a line of the
     time, how many tasks are PENDING, RUNNING, COMPLETED, FAILED and CANCELED, and how many were

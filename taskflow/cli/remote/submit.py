@@ -29,7 +29,9 @@ from taskflow.client.options import Submission
 )
 @click.option("--wait", "-w", is_flag=True, help="Wait for all of them, and tell how they ended.")
 @click.option("--json", "as_json", is_flag=True, help="Each task as JSON, one a line.")
-@click.option("--idempotency-key", metavar="KEY", help="Makes the same command known; for URLs.")
+@click.option(
+    "--idempotency-key", metavar="KEY", help="Given again, makes no second task; for URLs."
+)
 @task_options
 @request_options
 @service_options

@@ -96,17 +96,15 @@ def _text_of(data: str) -> str:
 
 
 _OPTIONS: Final = (
-    click.option("--queue", metavar="NAME", help="The queue that it stands in."),
+    click.option("--queue", metavar="NAME", help="The queue to put it in."),
     click.option("--priority", type=int, help="-100 to 100; higher goes first."),
-    click.option("--delay", type=DURATION, help="Not to be run before so long from now: 90, 15m."),
-    click.option("--run-at", type=FUTURE, help="Not to be run before."),
-    click.option("--expires-at", type=FUTURE, help="No attempt is begun from then on."),
-    click.option("--max-attempts", type=int, help="How many attempts may fail."),
-    click.option(
-        "--tag", type=TAG, multiple=True, help="What it can be found by; may be given again."
-    ),
-    click.option("--callback-url", metavar="URL", help="Who is to be told of its end."),
-    click.option("--retention", type=DURATION, help="How long it is kept after its end."),
+    click.option("--delay", type=DURATION, help="How long to wait before it is run: 90, 15m."),
+    click.option("--run-at", type=FUTURE, help="When to run it at the earliest."),
+    click.option("--expires-at", type=FUTURE, help="When to give up: no attempt begins later."),
+    click.option("--max-attempts", type=int, help="How many attempts to make at most."),
+    click.option("--tag", type=TAG, multiple=True, help="A tag to find it by; may be given again."),
+    click.option("--callback-url", metavar="URL", help="The URL to tell when it has ended."),
+    click.option("--retention", type=DURATION, help="How long to keep it after its end."),
 )
 _REQUEST: Final = (
     click.option("--method", "-X", metavar="METHOD", help="GET if not given; POST with --data."),
@@ -114,7 +112,7 @@ _REQUEST: Final = (
         "--header", "-H", type=HEADER_FIELD, multiple=True, help="A field; may be given again."
     ),
     click.option(
-        "--data", "-d", metavar="TEXT", help="The body; @FILE reads it, and JSON is sent as that."
+        "--data", "-d", metavar="TEXT", help="The body, or @FILE to read it; JSON is sent as JSON."
     ),
     click.option("--fetch-timeout", type=DURATION, help="How long the fetch may take."),
 )

@@ -37,7 +37,7 @@ class Duration(Kind):
         if isinstance(value, float | int):
             return float(value)
         if not (match := _DURATION.fullmatch(value.strip())):
-            self.fail(f"{value!r} is no duration such as 90, 90s, 15m, 2h or 7d", param, ctx)
+            self.fail(f"{value!r} is not a duration such as 90, 90s, 15m, 2h or 7d", param, ctx)
         return float(match[1]) * _UNITS[match[2] or "s"]
 
 
@@ -53,7 +53,7 @@ class Future(Kind):
         try:
             return dt.datetime.fromisoformat(value).astimezone(dt.UTC)
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no moment such as 2026-11-27T12:00:00Z", param, ctx)
+            self.fail(f"{value!r} is not a moment such as 2026-11-27T12:00:00Z", param, ctx)
 
 
 class Past(Kind):
@@ -72,7 +72,7 @@ class Past(Kind):
         try:
             return dt.datetime.fromisoformat(value).astimezone(dt.UTC)
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no moment such as 2026-11-27T12:00:00Z or 2h", param, ctx)
+            self.fail(f"{value!r} is not a moment such as 2026-11-27T12:00:00Z or 2h", param, ctx)
 
 
 class Tag(Kind):
@@ -86,7 +86,7 @@ class Tag(Kind):
             return value
         name, sign, text = value.partition("=")
         if not sign or not name:
-            self.fail(f"{value!r} is no tag such as customer=42", param, ctx)
+            self.fail(f"{value!r} is not a tag such as customer=42", param, ctx)
         if text in ("true", "false") or _WHOLE.fullmatch(text):
             return name, msgspec.json.decode(text, type=int | bool)
         return name, text
@@ -103,7 +103,7 @@ class HeaderField(Kind):
             return value
         name, colon, text = value.partition(":")
         if not colon or not name.strip():
-            self.fail(f"{value!r} is no header field such as 'Accept: text/html'", param, ctx)
+            self.fail(f"{value!r} is not a header field such as 'Accept: text/html'", param, ctx)
         return name.strip(), text.strip()
 
 

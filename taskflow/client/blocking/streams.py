@@ -288,7 +288,7 @@ class EventStream(Stream[TaskEvent]):
             try:
                 event = _EVENT.decode(message.data)
             except msgspec.DecodeError as error:
-                raise UnexpectedAnswer(f"this is no event: {error}") from None
+                raise UnexpectedAnswer(f"this is not an event: {error}") from None
             self._ready.append(event)
             return self._is_of_task and event.status.is_final
         return False

@@ -33,7 +33,9 @@ async def database_findings(settings: Settings) -> Iterator[Finding]:
         return iter(await _of_embedded(settings))
     if not is_postgres_url(url):
         advice = "write postgresql://..., or memory://, or leave it empty"
-        return iter([failed("database", "DATABASE_URL is no address of a PostgreSQL", advice)])
+        return iter(
+            [failed("database", "DATABASE_URL is not the address of a PostgreSQL database", advice)]
+        )
     return iter(await _of_server(url, settings))
 
 
@@ -137,7 +139,8 @@ def _connections(report: DatabaseReport, settings: Settings) -> Finding:
         f"so there is room for {max(0, left // each)} more"
     )
     if report.nodes is not None:
-        told += f"; {report.nodes} nodes are alive"
+        alive = "1 node is" if report.nodes == 1 else f"{report.nodes} nodes are"
+        told += f"; {alive} alive"
     if left < each and not report.has_pooler:
         return warning(
             "connections", told, "raise max_connections, or set TASKFLOW_DATABASE_CONNECTIONS lower"

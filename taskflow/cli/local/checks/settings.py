@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,17 @@ from taskflow.api.access.keys import SHORT_KEY, read_keys
 from taskflow.cli.local.checks.finding import Finding, failed, ok, warning
 from taskflow.engine.secrets import read_signer
 from taskflow.model.errors import SettingsError
-from taskflow.settings import Examined, Settings
+from taskflow.settings import Examined, Settings, variable_of
+from taskflow.settings.fields import SECRETS
 
 _OTHERS: Final = 0o077
+# A line of .env that sets something which others must not read.
+_SECRET_LINE: Final = re.compile(
+    r"^\s*(export\s+)?(TASKFLOW_API_KEY|"
+    + "|".join(variable_of(field) for field in sorted(SECRETS))
+    + r")\s*=\s*\S",
+    re.MULTILINE,
+)
 _WEEK_SECONDS: Final = 604_800
 
 
@@ -58,9 +67,12 @@ def access_findings(settings: Settings) -> Iterator[Finding]:
     """Keys, secrets, and who may see the files that they are in."""
     yield from _read("keys", lambda: _keys(settings))
     yield from _read("callbacks", lambda: _secrets(settings))
-    for path in (Path(".env"), settings.api_keys_file, settings.webhook_secrets_file):
+    for path in (settings.api_keys_file, settings.webhook_secrets_file):
         if path and Path(path).exists():
             yield _privacy_of(Path(path))
+    dotenv = Path(".env")
+    if dotenv.exists() and _SECRET_LINE.search(dotenv.read_text("utf-8")):
+        yield _privacy_of(dotenv)
 
 
 def _read(check: str, look: Callable[[], Finding]) -> Iterator[Finding]:
