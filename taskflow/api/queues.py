@@ -77,7 +77,7 @@ async def _found(store: TaskStore, name: str) -> Queue:
     """The queue.
 
     Raises:
-        QueueNotFound: Nothing was ever asked of it, and it has no tasks.
+        QueueNotFound: It has no tasks and no settings.
     """
     with store_in_time():
         settings = await store.queues.get(name)

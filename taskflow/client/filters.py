@@ -16,7 +16,7 @@ class Filters(TypedDict, total=False):
     """Which tasks are meant; all that is given must hold.
 
     Attributes:
-        status: They stand so, at one status or one of several.
+        status: Their status is this, or one of several.
         queue: They stand in this queue.
         tags: They have all of these.
         host: Their URL has this host.

@@ -71,7 +71,7 @@ class Submission:
             options: How it is to be run where it does not say itself.
 
         Raises:
-            ValueError: It is no JSON object.
+            ValueError: It is not a JSON object.
             TypeError: There is no such option.
         """
         try:

@@ -138,7 +138,7 @@ class TaskNotFound(RequestError):
 
 
 class QueueNotFound(RequestError):
-    """There is no queue of this name: it has no tasks, and nothing was ever asked of it."""
+    """There is no queue of this name: it has no tasks and no settings."""
 
     status = 404
 

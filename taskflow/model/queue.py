@@ -20,7 +20,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
         max_concurrency: How many of its tasks may run at once, on all nodes together.
         rate: How many of its tasks may be started.
         per_host: The same for its tasks of each host.
-        counts: How many of its tasks stand how, for each status.
+        counts: How many of its tasks have each status.
         oldest_waiting_seconds: For how long its oldest PENDING task has been due; ``None`` if none
             is.
         ended: How many of its tasks came to which end.

@@ -92,7 +92,7 @@ class ScheduleDefinition(msgspec.Struct, frozen=True, kw_only=True):
         template: The same as it was understood.
         missed: What is done about times that were missed.
         conditional: Whether its fetches are conditional on what the last one answered.
-        paused: Whether its times pass by.
+        paused: Whether it makes no tasks for now.
     """
 
     name: str

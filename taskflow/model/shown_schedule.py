@@ -41,7 +41,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         task: The template of its tasks, as it was sent.
         missed: What is done about times that were missed.
         conditional: Whether its fetches are conditional on what the last one answered.
-        paused: Whether its times pass by.
+        paused: Whether it makes no tasks for now.
         created_at: When it was made.
         updated_at: When it was last handed in.
         next_at: When it is due next; ``None`` if it is paused.

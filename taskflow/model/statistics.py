@@ -1,4 +1,4 @@
-"""How many tasks stand how, how long they wait, and how many end."""
+"""How many tasks have each status, how long they wait, and how many end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         queue: Its name.
-        counts: How many of its tasks stand how, for each status.
+        counts: How many of its tasks have each status.
         oldest_waiting_seconds: For how long its oldest PENDING task has been due; ``None`` if none
             is.
         ended: How many of its tasks came to which end.
@@ -55,7 +55,7 @@ class TotalStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """How all queues stand together, those included that are not listed.
 
     Attributes:
-        counts: How many tasks stand how, for each status.
+        counts: How many tasks have each status.
         oldest_waiting_seconds: For how long the oldest PENDING task has been due; ``None`` if none
             is.
         ended: How many tasks came to which end.

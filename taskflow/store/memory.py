@@ -791,7 +791,7 @@ class MemoryStore(TaskStore):
             yield InHand(task_id, hold.node_id, self._handed_in[task_id].authority, started_at)
 
     def _fetched(self) -> Iterable[FetchedTask]:
-        for task_id in reversed(self._ids):
+        for task_id in itertools.islice(reversed(self._ids), MOST_WALKED):
             status = self._tasks[task_id].status
             if status in _SETTLING_MOVES and (attempts := self._attempts.get(task_id)):
                 elapsed_ms = attempts[-1].elapsed_ms

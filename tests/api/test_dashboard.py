@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from taskflow.api.dashboard import charts, showing
+from taskflow.api.dashboard import charts, refreshing, showing
 from taskflow.api.dashboard.forms import FormError, document_of, faults_by_field, form_of
 from taskflow.api.dashboard.pages import POLICY
 from taskflow.api.reading.new_task import new_task_of
@@ -361,3 +361,21 @@ def test_a_page_stays_small(memory_server):
         assert answer.status == 200
         assert len(answer.body) < 1_000_000
         assert answer.body.count(b"It is too long for a command.") == 2
+
+
+@pytest.mark.parametrize("path", ["/ui/live", "/ui/tasks/live"])
+def test_a_stream_ends_for_who_looks_to_be_asked_anew(memory_server, monkeypatch, path):
+    """The browser comes again by itself, as long as it may."""
+    monkeypatch.setattr(refreshing, "LONGEST_SECONDS", 0.5)
+    answer = memory_server.ask("GET", path)
+    assert answer.status == 200
+    assert answer.body.count(b"event: region") >= 1
+    assert b"event: end" not in answer.body
+
+
+def test_the_first_queues_are_said_to_be_the_first():
+    """Also if nothing but settings is known of the others."""
+    with LiveServer(database_url=MEMORY_URL) as server:
+        for number in range(101):
+            assert server.ask("PUT", f"/queues/q{number}", b"{}").status == 201
+        assert b"the first 100 by name" in server.ask("GET", "/ui").body

@@ -71,13 +71,13 @@ async def _set_paused(store: TaskStore, name: str, *, is_paused: bool) -> Respon
 async def _look(store: TaskStore) -> dict[str, Any]:
     with store_in_time():
         counted = await store.count(limit=MOST_QUEUES)
-        settings = await store.queues.first(MOST_QUEUES)
+        settings = await store.queues.first(MOST_QUEUES + 1)
         minutes = await store.monitoring.history()
         nodes = await store.monitoring.nodes(MOST_NODES)
         hosts = await store.monitoring.hosts(MOST_HOSTS)
         schedules = await store.schedules.page(limit=MOST_SCHEDULES)
     standing = {one.queue: one for one in counted.queues}
-    names = sorted(settings.keys() | standing.keys())[:MOST_QUEUES]
+    names = sorted(settings.keys() | standing.keys())
     ended = {
         status: sum(minute.ended[status] for minute in minutes)
         for status in TaskStatus
@@ -92,9 +92,9 @@ async def _look(store: TaskStore) -> dict[str, Any]:
         "failures": charts.failures(minutes),
         "queues": [
             (standing.get(name) or queue_of(name, (), None), settings.get(name, NO_SETTINGS))
-            for name in names
+            for name in names[:MOST_QUEUES]
         ],
-        "are_queues_all": counted.is_complete,
+        "are_queues_all": counted.is_complete and len(names) <= MOST_QUEUES,
         "nodes": nodes,
         "hosts": hosts,
         "schedules": schedules.schedules,

@@ -22,6 +22,8 @@ from taskflow.model.event import EventFilter
 
 REFRESH_SECONDS: Final = 2.0
 HEARTBEAT_SECONDS: Final = 15.0
+# Then the browser comes again by itself, and it is asked anew who looks: sessions and keys end.
+LONGEST_SECONDS: Final = 600.0
 _BEGINNING: Final = b"retry: 2000\n\n"
 _HEARTBEAT: Final = b": heartbeat\n\n"
 _END: Final = b"event: end\ndata: {}\n\n"
@@ -72,8 +74,8 @@ class _Region:
 
 async def _by_the_clock(feed: Feed, region: _Region) -> AsyncIterator[bytes]:
     yield _BEGINNING
-    heard_at = trio.current_time()
-    while True:
+    began_at = heard_at = trio.current_time()
+    while trio.current_time() - began_at < LONGEST_SECONDS:
         if event := await region.news():
             yield event
             heard_at = trio.current_time()
@@ -87,10 +89,13 @@ async def _by_the_clock(feed: Feed, region: _Region) -> AsyncIterator[bytes]:
 
 async def _by_events(feed: Feed, wanted: EventFilter, region: _Region) -> AsyncIterator[bytes]:
     yield _BEGINNING
+    began_at = trio.current_time()
     with feed.watching(wanted) as watcher:
         await watcher.begun()
         yield await region.news()
         while not region.is_final and watcher.start is not None:
+            if trio.current_time() - began_at >= LONGEST_SECONDS:
+                return
             with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
                 if not await watcher.next_events():
                     return  # the browser comes again, here or to another node

@@ -35,7 +35,7 @@ class ManyRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Which tasks something is to be done to; either a filter or ``all`` has to be there.
 
     Attributes:
-        status: Only tasks that stand so, one status or several.
+        status: Only tasks with this status, or one of several.
         queue: Only tasks of this queue.
         tags: Only tasks that have all of these.
         host: Only tasks whose URL has this host.
@@ -88,7 +88,7 @@ def many_of(body: bytes) -> Many:
     """Read which tasks are meant.
 
     Raises:
-        BadRequest: It is no JSON object.
+        BadRequest: It is not a JSON object.
         Unprocessable: Fields cannot be used, or it does not say which tasks.
     """
     try:

@@ -58,7 +58,7 @@ class PageRequest(msgspec.Struct, frozen=True):
     Attributes:
         limit: How many tasks to answer with, at most. Of a stream of lines there may be any
             number, and all of them come if it is not given.
-        status: Only tasks that stand so: one, or several with commas between them.
+        status: Only tasks with this status, or one of several with commas between them.
         queue: Only tasks of this queue.
         tag: Only tasks with this tag, as its name, a colon and its value; if it is given several
             times, with all of them.

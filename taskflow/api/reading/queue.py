@@ -106,7 +106,7 @@ def queue_settings_of(body: bytes) -> QueueSettings:
     """Read what is asked of a queue.
 
     Raises:
-        BadRequest: It is no JSON object.
+        BadRequest: It is not a JSON object.
         Unprocessable: Fields cannot be used.
     """
     try:

@@ -81,7 +81,7 @@ class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
         conditional: Whether to ask the target for another answer than that of its last COMPLETED
             task only: if there is none a task is COMPLETED with ``not_modified``. For GET and
             HEAD.
-        paused: Whether its times pass by.
+        paused: Whether it makes no tasks for now.
     """
 
     task: TaskTemplate  # type: ignore[valid-type]  # made above
@@ -138,7 +138,7 @@ def schedule_of(
         now: From when on there have to be times.
 
     Raises:
-        BadRequest: It is no JSON object.
+        BadRequest: It is not a JSON object.
         Unprocessable: Fields cannot be used; names each and what is allowed.
     """
     try:

@@ -29,7 +29,7 @@ class Queues:
         """One of them.
 
         Raises:
-            NotFound: It has no tasks, and nothing was ever asked of it.
+            NotFound: It has no tasks and no settings.
         """
         return (await self._transport.ask(calls.of_queue("GET", name))).read(Queue)
 

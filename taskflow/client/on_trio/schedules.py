@@ -66,7 +66,7 @@ class Schedules:
             timezone: Whose clock ``cron`` goes by, such as ``Europe/Berlin``.
             missed: What is done about times at which no node was there.
             conditional: Whether to ask the target only for something new.
-            paused: Whether its times pass by.
+            paused: Whether it makes no tasks for now.
             must_be_new: Whether to leave it alone if there is one.
 
         Raises:

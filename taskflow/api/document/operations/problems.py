@@ -71,7 +71,7 @@ _PRIORITY: Final = "priority must be a whole number from -100 to 100"
 
 PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
     HTTPStatus.BAD_REQUEST: ProblemText(
-        "The request can be read in two ways, or its body is no JSON object with a `payload` "
+        "The request can be read in two ways, or its body is not a JSON object with a `payload` "
         "that is not null.",
         {
             "no payload": Said(_NO_PAYLOAD),
@@ -121,9 +121,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         {
             "no task": Said("There is no task with this id."),
             "no result": Said("the task is PENDING and has no result; ask again when it has ended"),
-            "no queue": Said(
-                "There is no queue of this name: it has no tasks, and nothing was ever asked of it."
-            ),
+            "no queue": Said("There is no queue of this name: it has no tasks and no settings."),
             "no schedule": Said("There is no schedule with this name."),
         },
     ),
@@ -139,7 +137,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         {"slow body": Said("the body did not come in time; send it without long pauses")},
     ),
     HTTPStatus.CONFLICT: ProblemText(
-        "The task stands so that this cannot be done to it.",
+        "The status of the task does not allow this.",
         {
             "cancel": Said("cannot cancel a task that is COMPLETED"),
             "delete": Said("cannot delete a task that is PENDING; cancel it first"),

@@ -18,7 +18,7 @@ STATISTICS_OF_TASKS: Final = (
         path="/stats",
         name="showStatistics",
         group="tasks",
-        summary="How many tasks stand how, wait, and end",
+        summary="How many tasks wait, run and end",
         description="By queue and in all, at the same cost however many tasks there are. At most "
         "1,000 queues are listed; any other is told of when `queue` names it.",
         query=StatisticsRequest,
