@@ -318,11 +318,11 @@ def resident_mib() -> float:
 
 
 def settled(count) -> int:
-    """The count once it has not changed for a while."""
+    """The count once it has not changed for as long as a page never takes."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         before = count()
-        time.sleep(0.3)
+        time.sleep(1.0)
         if count() == before:
             return before
     raise AssertionError("it never ends")
