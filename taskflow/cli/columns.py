@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.text import Text
 
 from taskflow.cli.text import safe
@@ -31,7 +31,6 @@ class Column(NamedTuple):
         is_number: Whether it stands at the right.
         may_shrink: Whether what does not fit is cut off.
         least: How wide it is at least where it may shrink.
-        keeps_end: Whether what does not fit is left out of the middle: addresses differ at the end.
         goes: Where the terminal is too narrow for all, those go first that have most of this;
             those that have none stay.
     """
@@ -40,7 +39,6 @@ class Column(NamedTuple):
     is_number: bool = False
     may_shrink: bool = False
     least: int = 8
-    keeps_end: bool = False
     goes: int = 0
 
 
@@ -96,20 +94,10 @@ def _total(widths: Mapping[int, int]) -> int:
     return sum(widths.values()) + _GAP * (len(widths) - 1)
 
 
-def _without_middle(cell: Text, size: int) -> Text:
-    """A text with its beginning and more of its end, where it is wider than so many cells."""
-    text = cell.plain
-    if cell_len(text) <= size:
-        return cell.copy()
-    head = size // 3
-    tail = set_cell_size(text[::-1], max(0, size - head - 1))[::-1]
-    return Text(f"{set_cell_size(text, head)}\N{HORIZONTAL ELLIPSIS}{tail}", style=cell.style)
-
-
 def _line(columns: Sequence[Column], row: Sequence[Text], widths: Mapping[int, int]) -> Text:
     cells = []
     for n, size in widths.items():
-        cell = _without_middle(row[n], size) if columns[n].keeps_end else row[n].copy()
+        cell = row[n].copy()
         cell.truncate(size, overflow="ellipsis")
         cell.align("right" if columns[n].is_number else "left", size)
         cells.append(cell)

@@ -30,7 +30,7 @@ _COLUMNS: Final = (
     Column("QUEUE", may_shrink=True, goes=2),
     Column("CREATED"),
     Column("ATTEMPT", goes=3),
-    Column("URL", may_shrink=True, least=16, keeps_end=True),
+    Column("URL", may_shrink=True, least=16),
     Column("ERROR", may_shrink=True, least=12, goes=1),
 )
 
