@@ -194,6 +194,8 @@ class Terminal:
 def interrupt(process: subprocess.Popen[bytes]) -> Ended:
     """Send SIGINT, and say how it ended."""
     process.send_signal(signal.SIGINT)
+    # First: its standard input is closed below, and who sees that before the signal ends well.
+    process.wait(PATIENCE_SECONDS)
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert b"Traceback" not in err, err
     return Ended(process.returncode, out.decode(), err.decode())
