@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from taskflow.api.dashboard.showing import payload_of
+from taskflow.api.dashboard.showing import body_text, payload_of
 from taskflow.model.errors import BadRequest, Fault
 from taskflow.model.task import Task
 
@@ -99,7 +99,7 @@ def form_of(task: Task) -> dict[str, str]:
         "url": payload.get("url"),
         "method": payload.get("method"),
         "headers": _told(payload.get("headers") or {}),
-        "body": None if body is None else _text_of(bytes(body)),
+        "body": None if body is None else body_text(bytes(body)),
         "timeout": payload.get("timeout"),
         "queue": task.queue,
         "priority": task.priority or None,
@@ -133,10 +133,6 @@ def _body(text: str) -> Any:
     except RecursionError:  # whoever reads the document says that it is too deep
         pass
     return msgspec.Raw(text.encode())
-
-
-def _text_of(body: bytes) -> str:
-    return msgspec.json.decode(body) if body.startswith(b'"') else body.decode("utf-8", "replace")
 
 
 def _number(name: str, text: str) -> float:

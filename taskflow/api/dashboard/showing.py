@@ -175,7 +175,7 @@ def curl_of_request(task: Task) -> str:
     for name, value in _headers_of(payload).items():
         words += ["--header", f"{name}: {value}"]
     if payload.get("body") is not None:
-        words += ["--data-raw", _text_of(bytes(payload["body"]))]
+        words += ["--data-raw", body_text(bytes(payload["body"]))]
     # By its name, so that one which begins with a dash is no option.
     words += ["--url", str(payload.get("url") or "")]
     return " ".join(map(shlex.quote, words))
@@ -189,5 +189,6 @@ def _has_body(fields: Mapping[str, msgspec.Raw]) -> bool:
     return "body" in fields and bytes(fields["body"]) != b"null"
 
 
-def _text_of(body: bytes) -> str:
+def body_text(body: bytes) -> str:
+    """The body of a request (JSON text) as it is sent: text without its quotes, else as it is."""
     return msgspec.json.decode(body) if body.startswith(b'"') else body.decode("utf-8", "replace")
