@@ -21,7 +21,7 @@ class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
         queue: The queue that the task stands in.
         attempt: How many attempts counted by then, a running one included.
         at: When that was.
-        error: Why the last attempt failed, for people.
+        error: Why the last attempt failed, for people; empty if none did.
         error_type: The same for programs.
         tags: The task's.
     """
@@ -32,7 +32,7 @@ class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     attempt: int
     at: Moment
-    error: str | None = None
+    error: str = ""
     error_type: ErrorType | None = None
     tags: dict[str, TagValue] = {}
 

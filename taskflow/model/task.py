@@ -141,7 +141,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         payload: JSON as it was sent, to the byte.
         status: Where it stands.
         result: The ``Response`` of a COMPLETED task, as JSON.
-        error: Why the last attempt failed, for people.
+        error: Why the last attempt failed, for people; empty if none did.
         error_type: The same for programs.
         created_at: When it was stored.
         run_at: When it may be claimed, at the earliest.
@@ -170,7 +170,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     payload: Payload
     status: TaskStatus
     result: msgspec.Raw | None = None
-    error: str | None = None
+    error: str = ""
     error_type: ErrorType | None = None
     created_at: Moment
     run_at: Moment
@@ -229,7 +229,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
         finished_at: When its outcome was written, or its loss noticed.
         elapsed_ms: How long the fetch took, in milliseconds; ``None`` if nobody can say.
         status_code: What the target answered, if it answered.
-        error: Why it failed, for people.
+        error: Why it failed, for people; empty if it did not.
         error_type: The same for programs.
     """
 
@@ -240,7 +240,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: Moment | None = None
     elapsed_ms: float | None = None
     status_code: int | None = None
-    error: str | None = None
+    error: str = ""
     error_type: ErrorType | None = None
 
 

@@ -339,7 +339,7 @@ class MemoryStore(TaskStore):
             ended_at = self._keep_attempt(
                 ending.task_id,
                 AttemptStatus(ending.status.value),
-                error=ending.error,
+                error=ending.error or "",
                 error_type=ending.error_type,
                 status_code=ending.status_code,
                 elapsed_ms=ending.elapsed_ms,
@@ -349,7 +349,7 @@ class MemoryStore(TaskStore):
                 _SETTLING_MOVES[ending.status],
                 finished_at=ended_at,
                 result=None if ending.result is None else msgspec.Raw(ending.result),
-                error=ending.error,
+                error=ending.error or "",
                 error_type=ending.error_type,
             )
         return {ending.task_id for ending in held}
@@ -609,7 +609,7 @@ class MemoryStore(TaskStore):
             started_at=None,
             attempt=0,
             rescues=0,
-            error=None,
+            error="",
             error_type=None,
             expires_at=None,
         )

@@ -32,7 +32,7 @@ def task_of(row: Row) -> Task:
         payload=raw(payload),
         status=TaskStatus(status),
         result=None if result is None else raw(result),
-        error=error,
+        error=error or "",
         error_type=error_type and ErrorType(error_type),
         created_at=created_at,
         run_at=run_at,
@@ -86,7 +86,7 @@ def attempt_of(row: Row) -> AttemptRecord:
         finished_at=finished_at,
         elapsed_ms=elapsed_ms,
         status_code=code,
-        error=error,
+        error=error or "",
         error_type=error_type and ErrorType(error_type),
     )
 
@@ -101,7 +101,7 @@ def event_of(row: Row) -> TaskEvent:
         queue=queue,
         attempt=attempt,
         at=at,
-        error=error,
+        error=error or "",
         error_type=error_type and ErrorType(error_type),
         tags={} if tags is None else _TAGS.decode(tags),
     )

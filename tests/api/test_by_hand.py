@@ -101,7 +101,7 @@ class TestRetry:
         """It runs again from the start; what was tried before stays listed."""
         task = server.run(b"1")
         again = moved(server, "retry", task["id"])
-        assert (again["status"], again["attempt"], again["error"]) == ("PENDING", 0, None)
+        assert (again["status"], again["attempt"], again["error"]) == ("PENDING", 0, "")
         done = server.wait(task["id"])
         assert (done["status"], done["attempt"]) == ("FAILED", 1)
         assert attempts(server, task["id"]) == ["FAILED", "FAILED"]

@@ -76,8 +76,9 @@ class TestPost:
         assert task["payload"] == "http://example.invalid/"
         assert (task["status"], task["queue"], task["priority"]) == ("PENDING", "default", 0)
         assert (task["attempt"], task["max_attempts"], task["rescues"]) == (0, 1, 0)
-        nothing_yet = ("result", "error", "error_type", "started_at", "finished_at")
+        nothing_yet = ("result", "error_type", "started_at", "finished_at")
         assert {task[name] for name in nothing_yet} == {None}
+        assert task["error"] == ""
         assert moment(task["created_at"]) <= moment(task["run_at"])
         assert abs(dt.datetime.now(dt.UTC) - moment(task["created_at"])).total_seconds() < 60
 
@@ -232,7 +233,7 @@ class TestResults:
     def test_json(self, server, target):
         """A JSON body is shown as it was sent, among the fields of the result."""
         task = server.run(json.dumps(f"{target.url}/json").encode())
-        assert (task["status"], task["error"], task["error_type"]) == ("COMPLETED", None, None)
+        assert (task["status"], task["error"], task["error_type"]) == ("COMPLETED", "", None)
         result = task["result"]
         assert list(result) == list(RESULT_FIELDS)
         assert result["result"] == {"b": 1.5, "a": [float("inf"), "\0"]}
@@ -243,6 +244,21 @@ class TestResults:
         assert result["message"]
         raw = server.ask("GET", f"/tasks/{task['id']}").body
         assert b'"result":{"b": 1.50, "a": [1e400, "\\u0000"]}' in raw
+
+    def test_no_error_is_an_empty_text_wherever_a_task_is_shown(self, server, target):
+        """Lists, selections of fields, exports and attempts agree with the task itself."""
+        task_id = server.run(json.dumps(f"{target.url}/json").encode())["id"]
+        lines = {"accept": "application/x-ndjson"}
+        exported = server.ask("GET", "/tasks?fields=id,error", None, lines).body.splitlines()
+        shown = [
+            *server.ask("GET", "/tasks?limit=1000").json,
+            *server.ask("GET", "/tasks?limit=1000&fields=id,error").json,
+            *map(json.loads, exported),
+        ]
+        assert [task["error"] for task in shown if task.get("id") == task_id] == [""] * 3
+        assert server.ask("GET", f"/tasks/{task_id}?fields=error").json == {"error": ""}
+        [attempt] = server.ask("GET", f"/tasks/{task_id}/attempts").json
+        assert (attempt["error"], attempt["error_type"]) == ("", None)
 
     def test_field_types(self, server, target):
         """Each field of a result has the type that is documented."""

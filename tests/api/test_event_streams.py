@@ -95,7 +95,7 @@ class TestOneTask:
             assert message.last_event_id == str(event["id"])
             assert (event["task_id"], event["queue"]) == (task_id, "mail")
             assert event["tags"] == {"customer": 42}
-            assert event["error"] is event["error_type"] is None
+            assert (event["error"], event["error_type"]) == ("", None)
         assert first.json["at"] == task["started_at"]
         answer = own.ask("GET", path, None, {"last-event-id": last.last_event_id})
         assert (answer.status, answer.body) == (204, b"")

@@ -517,7 +517,7 @@ class TestSuccess:
         url = f"{recorder.url}{path}?body=gone&status="
         task = posted(server, {"url": url + "404"}, success_on=[404, "5xx"])
         result = task["result"]
-        assert (task["status"], task["error"]) == ("COMPLETED", None)
+        assert (task["status"], task["error"]) == ("COMPLETED", "")
         assert (result["status"], result["result"]) == ("404 Not Found", "gone")
         task = posted(server, {"url": url + "200"}, success_on=[404, "5xx"])
         assert (task["error_type"], task["result"]) == ("http_status", None)

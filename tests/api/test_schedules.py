@@ -362,7 +362,7 @@ class TestConditional:
         assert "not_modified" not in first["result"]
         for _ in range(3):
             task = self.run(server, name)
-            assert (task["status"], task["error"]) == ("COMPLETED", None)
+            assert (task["status"], task["error"]) == ("COMPLETED", "")
             assert task["result"]["not_modified"] is True
             assert (task["result"]["status_code"], task["result"]["size"]) == (304, 0)
         page.version = '"2"'

@@ -48,7 +48,7 @@ async def test_a_failure_is_tried_again(autojump_clock, new_bench, nursery):
     """After a backoff that doubles, on the moment, until an attempt succeeds."""
     script = Script(BUSY, BUSY, BUSY)
     task, attempts = await run_one(new_bench(), nursery, script, max_attempts=5)
-    assert (task.status, task.attempt, task.error) == (TaskStatus.COMPLETED, 4, None)
+    assert (task.status, task.attempt, task.error) == (TaskStatus.COMPLETED, 4, "")
     assert [(one.number, one.status, one.status_code) for one in attempts] == [
         (1, "FAILED", 503),
         (2, "FAILED", 503),

@@ -111,7 +111,8 @@ class StoreContract:
         assert found.status is TaskStatus.PENDING
         assert (found.priority, found.queue, found.max_attempts) == (3, "mail", 4)
         assert (found.attempt, found.rescues) == (0, 0)
-        assert found.result is found.error is found.error_type is None
+        assert found.result is found.error_type is None
+        assert found.error == ""
         assert found.started_at is found.finished_at is None
 
     @pytest.mark.parametrize(
@@ -423,7 +424,7 @@ class StoreContract:
         task = await store.get(added.id)
         assert (task.status, bytes(task.result)) == (TaskStatus.COMPLETED, result)
         assert task.finished_at >= task.started_at
-        assert task.error is task.error_type is None
+        assert (task.error, task.error_type) == ("", None)
 
     async def test_settling_fails(self, store, node):
         """An error is kept as text and as type."""
@@ -670,8 +671,8 @@ class StoreContract:
         first, cut_off, lost, last = attempts
         assert (first.error, first.error_type) == ("no luck", ErrorType.HTTP_STATUS)
         assert (first.status_code, first.elapsed_ms) == (503, 12.5)
-        assert (cut_off.elapsed_ms, lost.elapsed_ms, lost.error) == (3.0, None, None)
-        assert (last.status_code, last.elapsed_ms, last.error) == (200, 7.5, None)
+        assert (cut_off.elapsed_ms, lost.elapsed_ms, lost.error) == (3.0, None, "")
+        assert (last.status_code, last.elapsed_ms, last.error) == (200, 7.5, "")
         assert all(one.started_at <= one.finished_at for one in attempts)
 
     async def test_attempts_of_tasks_without_any(self, store):
@@ -765,7 +766,8 @@ class StoreContract:
         await store.settle([failed(await self.claim_one(store, node))])
         again = await store.requeue(added.id)
         assert (again.status, again.attempt, again.rescues) == (TaskStatus.PENDING, 0, 0)
-        assert again.error is again.error_type is again.finished_at is again.started_at is None
+        assert again.error == ""
+        assert again.error_type is again.finished_at is again.started_at is None
         await store.settle([completed(await self.claim_one(store, node))])
         with pytest.raises(IllegalMove, match="cannot requeue a task that is COMPLETED"):
             await store.requeue(added.id)

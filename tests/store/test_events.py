@@ -95,7 +95,8 @@ async def test_an_event_says_what_the_task_does(store, node, position):
     moments = (task.created_at, ended.started_at, ended.finished_at)
     for event, moment in zip((first, second, third), moments, strict=True):
         assert abs(event.at - moment) < dt.timedelta(milliseconds=50)
-    assert first.error is second.error is first.error_type is second.error_type is None
+    assert first.error == second.error == ""
+    assert first.error_type is second.error_type is None
     assert (third.error, third.error_type) == (ended.error, ErrorType.TIMEOUT)
 
 

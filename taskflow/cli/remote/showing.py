@@ -138,7 +138,7 @@ def attempt_rows(attempts: Sequence[AttemptRecord]) -> Iterator[tuple[object, ..
             took,
             one.status_code,
             one.node,
-            one.error,
+            one.error or None,
         )
 
 
