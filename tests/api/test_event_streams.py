@@ -198,6 +198,56 @@ class TestAll:
         headers = {"last-event-id": place.encode().decode("latin-1")}
         check_problem(server.ask("GET", path, None, headers), 422, "Last-Event-ID")
 
+    @pytest.mark.parametrize(
+        "name", ["lastEventId", "lastEventID", "last_event_id", "Last-Event-ID"]
+    )
+    @pytest.mark.parametrize("kind", ["all", "task"])
+    def test_a_place_in_the_query(self, own, kind, name):
+        """What polyfills of EventSource send when they connect again means the header."""
+        with open_stream(own.url, "/events") as stream:
+            stream.begin()
+            task_id = add(own, "no")
+            messages = stream.take(3)
+        path = "/events" if kind == "all" else f"/tasks/{task_id}/events"
+        with open_stream(own.url, f"{path}?{name}={messages[0].last_event_id}") as again:
+            assert told(again.take(2)) == told(messages[1:])
+
+    @pytest.mark.parametrize("kind", ["all", "task"])
+    def test_the_header_takes_precedence(self, own, kind):
+        """Of a header and a query that differ; an empty one is none."""
+        with open_stream(own.url, "/events") as stream:
+            stream.begin()
+            task_id = add(own, "no")
+            first, second, third = stream.take(3)
+        path = "/events" if kind == "all" else f"/tasks/{task_id}/events"
+        query = f"{path}?lastEventId={first.last_event_id}"
+        with open_stream(own.url, query, after=second.last_event_id) as again:
+            assert told(again.take(1)) == told([third])
+        with open_stream(own.url, query, headers={"last-event-id": ""}) as again:
+            assert told(again.take(2)) == told([second, third])
+
+    def test_no_more_events_after_a_place_in_the_query(self, own):
+        """204, which ends a polyfill's attempts, as after the header."""
+        with open_stream(own.url, "/events") as stream:
+            stream.begin()
+            task_id = add(own, "no")
+            last = stream.take(3)[-1]
+        answer = own.ask("GET", f"/tasks/{task_id}/events?lastEventId={last.last_event_id}")
+        assert (answer.status, answer.body) == (204, b"")
+
+    @pytest.mark.parametrize("place", ["x", "-1", "1.5", "9" * 19, "1,2", "0x1", "%D9%A1", "1%0A"])
+    @pytest.mark.parametrize("path", ["/events", f"/tasks/{UNKNOWN}/events"])
+    def test_an_invalid_place_in_the_query(self, server, path, place):
+        """The same error as for the header; two positions are one too many."""
+        check_problem(server.ask("GET", f"{path}?lastEventId={place}"), 422, "lastEventId must be")
+        twice = f"{path}?lastEventId=1&last_event_id=1"
+        check_problem(server.ask("GET", twice), 422, "lastEventId is given more than once")
+
+    def test_an_unknown_parameter_of_a_task(self, server):
+        """A misspelt name is not passed over."""
+        answer = server.ask("GET", f"/tasks/{UNKNOWN}/events?lastEvent=1")
+        check_problem(answer, 422, "there is no parameter 'lastEvent'; known: lastEventId")
+
     def test_other_methods(self, server, target):
         """HEAD says what comes, and none of it; 405 for others."""
         task_id = server.run(f'"{target.url}/json"'.encode())["id"]

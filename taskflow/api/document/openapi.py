@@ -117,12 +117,13 @@ def _query(operation: Operation) -> list[Json]:
     _, meanings = told_of(operation.query)
     told = []
     for field in msgspec.structs.fields(operation.query):
-        example = operation.query_examples[field.name]
-        parameter = Parameter(field.name, meanings[field.name], field.type, example)
+        name = field.encode_name
+        example = operation.query_examples[name]
+        parameter = Parameter(name, meanings[name], field.type, example)
         schema = _field_schema(field)
         told.append(_parameter(parameter, "query", schema, is_required=False))
         if schema.get("type") == "array":
-            told[-1]["explode"] = field.name in operation.query_repeated
+            told[-1]["explode"] = name in operation.query_repeated
     return told
 
 

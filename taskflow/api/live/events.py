@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Annotated, Final, TypeAlias
+from collections.abc import AsyncIterator
+from typing import Final
 
 import msgspec
 import trio
-from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from taskflow.api.answers import as_events, no_content
 from taskflow.api.live.feed import BATCH, Feed, Watcher
 from taskflow.api.problems import store_in_time
+from taskflow.api.reading.events import filter_of, position_of, refuse_unknown_of_task
 from taskflow.api.reading.page import task_id_of
-from taskflow.api.reading.rules import NAME
-from taskflow.model.errors import StoreUnavailable, TaskNotFound, Unprocessable
+from taskflow.model.errors import StoreUnavailable, TaskNotFound
 from taskflow.model.event import EventFilter, TaskEvent
-from taskflow.model.task import MOST_TAGS, QueueName, Task, TaskStatus
+from taskflow.model.task import Task, TaskStatus
 from taskflow.store.base import TaskStore
 
 HEARTBEAT_SECONDS: Final = 15.0
 RECONNECT_MILLISECONDS: Final = 1000
 
 _ENCODER: Final = msgspec.json.Encoder()
-_POSITION: Final = re.compile("[0-9]{1,18}")
 _BEGINNING: Final = f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
 _ALIVE: Final = b": heartbeat\n\n"
 _BEHIND: Final = (
@@ -38,24 +35,6 @@ _GAP: Final = (
     "they stand"
 )
 
-LastEventId: TypeAlias = Annotated[str, Meta(pattern="^[0-9]{1,18}$(?!\n)", max_length=18)]
-TagText: TypeAlias = Annotated[
-    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}:[^\x00-\x1f\x7f]*$(?!\n)", max_length=321)
-]
-
-
-class EventsRequest(msgspec.Struct, frozen=True):
-    """The query of ``GET /events``.
-
-    Attributes:
-        queue: Only what happens in this queue.
-        tag: Only what happens to tasks with this tag, as ``name:value``; may be given for several
-            tags.
-    """
-
-    queue: QueueName | None = None
-    tag: list[TagText] | None = None
-
 
 def event_routes(store: TaskStore, feed: Feed) -> Blueprint:
     """The routes, on this store and its feed."""
@@ -63,14 +42,15 @@ def event_routes(store: TaskStore, feed: Feed) -> Blueprint:
 
     @routes.get("/events")
     async def watch() -> Response:
-        wanted = filter_of(dict(request.args.lists()))
-        after = _last_event_id()
+        query = dict(request.args.lists())
+        wanted, after = filter_of(query), _position_in(query)
         return as_events(_stream(store, feed, wanted, after))
 
     @routes.get("/tasks/<task_id>/events")
     async def watch_task(task_id: str) -> Response:
-        wanted = EventFilter(task_id=task_id_of(task_id))
-        after = _last_event_id()
+        query = dict(request.args.lists())
+        refuse_unknown_of_task(query)
+        wanted, after = EventFilter(task_id=task_id_of(task_id)), _position_in(query)
         with store_in_time():
             task = await store.get(task_id_of(task_id))
             if task is None:
@@ -84,46 +64,8 @@ def event_routes(store: TaskStore, feed: Feed) -> Blueprint:
     return routes
 
 
-def filter_of(query: Mapping[str, Sequence[str]]) -> EventFilter:
-    """Read the query of ``GET /events``.
-
-    Raises:
-        Unprocessable: A parameter cannot be used; names it and what is allowed.
-    """
-    for name, values in query.items():
-        if name not in EventsRequest.__struct_fields__:
-            raise Unprocessable(f"there is no parameter {name!r}; known are queue and tag")
-        if name == "queue" and len(values) > 1:
-            raise Unprocessable("queue is given more than once")
-    queue = None
-    for text in query.get("queue", ()):
-        queue = _converted(text, QueueName, f"queue must be {NAME}")
-    tags: dict[str, str] = {}
-    for text in query.get("tag", ()):
-        told = _converted(text, TagText, "tag must be name:value, such as customer:42")
-        name, _, value = told.partition(":")
-        if tags.setdefault(name, value) != value:
-            raise Unprocessable(f"a task has one value of the tag {name}, not two")
-    if len(tags) > MOST_TAGS:
-        raise Unprocessable(f"a task has {MOST_TAGS} tags at most")
-    return EventFilter(queue=queue, tags=tags)
-
-
-def _converted(text: str, kind: object, expected: str) -> str:
-    try:
-        converted: str = msgspec.convert(text, kind)
-    except msgspec.ValidationError:
-        raise Unprocessable(expected) from None
-    return converted
-
-
-def _last_event_id() -> int | None:
-    text = request.headers.get("Last-Event-ID", "")
-    if not text:
-        return None
-    if not _POSITION.fullmatch(text):
-        raise Unprocessable("Last-Event-ID must be the id of an event of this service")
-    return int(text)
+def _position_in(query: dict[str, list[str]]) -> int | None:
+    return position_of(request.headers.get("Last-Event-ID", ""), query)
 
 
 def _no_more() -> Response:

@@ -12,7 +12,7 @@ from taskflow.api.document.operations.headers import X_ACCEL_BUFFERING
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parameters import ID_IN_PATH
 from taskflow.api.document.operations.parts import Answer, Content, Parameter
-from taskflow.api.live.events import EventsRequest, LastEventId
+from taskflow.api.reading.events import EventsRequest, LastEventId, TaskEventsRequest
 from taskflow.model.event import TaskEvent
 from taskflow.model.task import DEFAULT_QUEUE
 
@@ -46,6 +46,8 @@ EVENT_STREAMS: Final = (
         description="Server-sent events, from how it stands now to its end.",
         path_parameters=(ID_IN_PATH,),
         fields=(LAST_EVENT_ID,),
+        query=TaskEventsRequest,
+        query_examples={"lastEventId": "4711"},
         answer=EVENTS,
         others=(
             Answer(
@@ -69,7 +71,7 @@ EVENT_STREAMS: Final = (
         "Whoever comes back with `Last-Event-ID` within 5 minutes has missed none.",
         fields=(LAST_EVENT_ID,),
         query=EventsRequest,
-        query_examples={"queue": DEFAULT_QUEUE, "tag": ["customer:42"]},
+        query_examples={"queue": DEFAULT_QUEUE, "tag": ["customer:42"], "lastEventId": "4711"},
         query_repeated=("tag",),
         answer=EVENTS,
         problems=(HTTPStatus.UNPROCESSABLE_ENTITY,),
