@@ -48,7 +48,7 @@ _WAY_ON: Final = {
     TaskStatus.PENDING: "ask again when it has ended",
     TaskStatus.RUNNING: "ask again when it has ended",
     TaskStatus.FAILED: "GET /tasks/{id} says why",
-    TaskStatus.CANCELED: "it was called off",
+    TaskStatus.CANCELED: "it was canceled",
 }
 
 

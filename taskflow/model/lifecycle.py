@@ -30,8 +30,13 @@ class Move(enum.StrEnum):
     """It was still waiting when its time was over."""
     CANCEL = "cancel"
     """Somebody called it off."""
-    REQUEUE = "requeue"
-    """Somebody wants it run again from the start."""
+    REQUEUE = "manual retry"
+    """A client retries it: it runs again from the start."""
+
+    @property
+    def verb(self) -> str:
+        """What the API calls it; errors use this word."""
+        return "retry" if self is Move.REQUEUE else self.value
 
 
 class Transition(NamedTuple):
@@ -76,7 +81,15 @@ def target_of(status: TaskStatus, move: Move) -> TaskStatus:
     try:
         return _TARGETS[status, move]
     except KeyError:
-        raise IllegalMove(f"cannot {move} a task that is {status}") from None
+        raise IllegalMove(_refusal(status, move)) from None
+
+
+def _refusal(status: TaskStatus, move: Move) -> str:
+    text = f"cannot {move.verb} a task that is {status}"
+    if move is not Move.REQUEUE:
+        return text
+    way_on = "submit it again as a new task" if status.is_final else "cancel it first"
+    return f"{text}; {way_on}"
 
 
 def check_deletable(status: TaskStatus) -> None:

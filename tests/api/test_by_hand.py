@@ -198,3 +198,49 @@ class TestRequests:
                 for method, path in ROUTES:
                     answer = server.ask(method, f"/tasks/{UNKNOWN}{path}", None, credentials)
                     assert answer.status == status
+
+
+class TestWords:
+    """Errors use the words of the API: the verb of the request and the statuses of tasks."""
+
+    REQUESTS = (
+        ("cancel", "POST", "/cancel"),
+        ("retry", "POST", "/retry"),
+        ("delete", "DELETE", ""),
+    )
+    INTERNAL = ("requeue", "settle", "release", "lease", "claim", "manual", "_")
+
+    @pytest.fixture
+    def tasks(self, busy, held, target) -> dict[str, str]:
+        """A task of each status."""
+        ids = {
+            "COMPLETED": busy.run(f'"{target.url}/json"'.encode())["id"],
+            "FAILED": busy.run(b"1")["id"],
+            "RUNNING": add(busy, f"{held.url}/held"),
+        }
+        held.wait_for("/held")
+        later = b'{"payload": "no", "delay": 3600}'
+        ids |= {
+            name: busy.ask("POST", "/tasks", later).json["id"] for name in ("CANCELED", "PENDING")
+        }
+        moved(busy, "cancel", ids["CANCELED"])
+        return ids
+
+    @pytest.mark.parametrize(("verb", "method", "suffix"), REQUESTS)
+    def test_every_verb_and_status(self, busy, tasks, verb, method, suffix):
+        """A refusal begins with the verb that was asked for, and names the status."""
+        for status, task_id in tasks.items():
+            answer = busy.ask(method, f"/tasks/{task_id}{suffix}")
+            if answer.status < 400:
+                continue
+            check_problem(answer, 409, f"cannot {verb} a task that is {status}")
+            detail = answer.json["detail"]
+            assert not any(word in detail for word in self.INTERNAL), detail
+
+    def test_results(self, busy, tasks):
+        """What is said in place of a result."""
+        for status in tasks.keys() - {"COMPLETED"}:
+            answer = busy.ask("GET", f"/tasks/{tasks[status]}/result")
+            check_problem(answer, 404, f"the task is {status} and has no result")
+            detail = answer.json["detail"]
+            assert not any(word in detail for word in self.INTERNAL), detail

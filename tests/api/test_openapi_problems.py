@@ -76,11 +76,16 @@ def deleted_since(_: pytest.FixtureRequest) -> Answer:
         return server.ask("POST", "/tasks", WAITING, head)
 
 
-def canceled_at_its_end(request: pytest.FixtureRequest) -> Answer:
-    target = request.getfixturevalue("target")
-    with serving() as server:
-        task = server.run(json.dumps(f"{target.url}/json").encode())
-        return server.ask("POST", f"/tasks/{task['id']}/cancel")
+def done_at_its_end(verb: str) -> Callable[..., Answer]:
+    """Request this of a COMPLETED task."""
+
+    def ask(request: pytest.FixtureRequest) -> Answer:
+        target = request.getfixturevalue("target")
+        with serving() as server:
+            task = server.run(json.dumps(f"{target.url}/json").encode())
+            return server.ask("POST", f"/tasks/{task['id']}/{verb}")
+
+    return ask
 
 
 def half_a_body(_: pytest.FixtureRequest) -> Answer:
@@ -158,7 +163,8 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("404", "no schedule"): asked("GET", "/schedules/none"),
     ("405", "PUT"): asked("PUT", "/tasks", b"{}"),
     ("408", "slow body"): half_a_body,
-    ("409", "cancel"): canceled_at_its_end,
+    ("409", "cancel"): done_at_its_end("cancel"),
+    ("409", "retry"): done_at_its_end("retry"),
     ("409", "delete"): done_to("", WAITING, method="DELETE"),
     ("410", "deleted"): deleted_since,
     ("412", "exists"): followed(

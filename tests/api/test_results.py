@@ -147,7 +147,7 @@ class TestWithout:
             "PENDING": "ask again when it has ended",
             "RUNNING": "ask again when it has ended",
             "FAILED": "GET /tasks/{id} says why",
-            "CANCELED": "it was called off",
+            "CANCELED": "it was canceled",
         }
         assert {task["status"] for task in tasks} == set(words)
         for task in tasks:

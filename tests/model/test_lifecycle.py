@@ -36,8 +36,8 @@ def test_the_table_is_the_law():
         ("RUNNING", "rescue", "PENDING"),
         ("RUNNING", "poison", "FAILED"),
         ("RUNNING", "cancel", "CANCELED"),
-        ("FAILED", "requeue", "PENDING"),
-        ("CANCELED", "requeue", "PENDING"),
+        ("FAILED", "manual retry", "PENDING"),
+        ("CANCELED", "manual retry", "PENDING"),
     }
 
 
@@ -48,7 +48,7 @@ def test_every_pair_is_legal_or_refused(status, move):
         assert target_of(status, move) is not status
         assert status in sources_of(move)
     else:
-        with pytest.raises(IllegalMove, match=f"cannot {move} a task that is {status}"):
+        with pytest.raises(IllegalMove, match=f"cannot {move.verb} a task that is {status}"):
             target_of(status, move)
         assert status not in sources_of(move)
 
@@ -68,6 +68,20 @@ def test_every_task_can_come_to_an_end():
             for row in TRANSITIONS
             if row.source is status
         )
+
+
+API_VERBS = {Move.CANCEL: "cancel", Move.REQUEUE: "retry"}
+INTERNAL_WORDS = ("requeue", "manual", "release", "settle", "rescue", "_")
+
+
+@pytest.mark.parametrize(("status", "move"), list(itertools.product(TaskStatus, API_VERBS)))
+def test_errors_use_the_words_of_the_api(status, move):
+    """A client that calls /retry is not told that its task cannot be "requeued"."""
+    if allows(status, move):
+        return
+    with pytest.raises(IllegalMove, match=f"^cannot {API_VERBS[move]} a task that is ") as raised:
+        target_of(status, move)
+    assert not any(word in str(raised.value) for word in INTERNAL_WORDS)
 
 
 @pytest.mark.parametrize("document", ["docs/api-by-example.md", "docs/design.md"])

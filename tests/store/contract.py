@@ -769,7 +769,7 @@ class StoreContract:
         assert again.error == ""
         assert again.error_type is again.finished_at is again.started_at is None
         await store.settle([completed(await self.claim_one(store, node))])
-        with pytest.raises(IllegalMove, match="cannot requeue a task that is COMPLETED"):
+        with pytest.raises(IllegalMove, match="cannot retry a task that is COMPLETED"):
             await store.requeue(added.id)
         assert await store.requeue(uuid.uuid4()) is None
 

@@ -24,7 +24,7 @@ from taskflow.store.base import TaskStore
 
 LIMIT: Final = 50
 _OTHER_PARAMETERS: Final = frozenset({"cursor", "limit", "fields"})
-_WORDS: Final = {"cancel": "canceled", "retry": "run again", "delete": "deleted"}
+_WORDS: Final = {"cancel": "canceled", "retry": "retried", "delete": "deleted"}
 
 
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:

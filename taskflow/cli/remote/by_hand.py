@@ -46,7 +46,7 @@ class Verb(NamedTuple):
 
 
 CANCEL: Final = Verb("cancel", "canceled", Client.cancel, lambda client: client.cancel_many)
-RETRY: Final = Verb("retry", "to be run again", Client.retry, lambda client: client.retry_many)
+RETRY: Final = Verb("retry", "retried", Client.retry, lambda client: client.retry_many)
 DELETE: Final = Verb("delete", "deleted", Client.delete, lambda client: client.delete_many)
 
 

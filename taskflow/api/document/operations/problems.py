@@ -140,6 +140,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         "The status of the task does not allow this.",
         {
             "cancel": Said("cannot cancel a task that is COMPLETED"),
+            "retry": Said("cannot retry a task that is COMPLETED; submit it again as a new task"),
             "delete": Said("cannot delete a task that is PENDING; cancel it first"),
         },
     ),
