@@ -6,10 +6,11 @@ from quart import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from taskflow.model.errors import BodyTooLarge, UnsupportedEncoding
+from taskflow.model.text_format import BYTE_ORDER_MARK
 
 
 def check_encoding() -> None:
-    """See that the body of the request is as it is.
+    """Reject a compressed body.
 
     Raises:
         UnsupportedEncoding: It is compressed.
@@ -17,6 +18,19 @@ def check_encoding() -> None:
     encodings = ",".join(request.headers.getlist("Content-Encoding")).lower().split(",")
     if any(encoding.strip() not in ("", "identity") for encoding in encodings):
         raise UnsupportedEncoding
+
+
+async def read_json() -> bytes:
+    """Return the body of a request as JSON text, without a byte order mark.
+
+    What ``Content-Type`` says is ignored: JSON has no charset but UTF-8 (RFC 8259, section 11).
+
+    Raises:
+        BodyTooLarge: It exceeds the limit.
+        UnsupportedEncoding: It is compressed.
+    """
+    check_encoding()
+    return (await read_body()).removeprefix(BYTE_ORDER_MARK)
 
 
 async def read_body() -> bytes:

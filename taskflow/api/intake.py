@@ -27,6 +27,7 @@ from taskflow.model.errors import (
     Unprocessable,
 )
 from taskflow.model.task import IdempotencyKey, NewTask
+from taskflow.model.text_format import foreign_format_of
 from taskflow.settings import Settings
 from taskflow.store.base import AddedOnce, TaskStore
 from taskflow.tracing import AddTrace
@@ -188,6 +189,8 @@ class Intake:
         told = b""
         with trace:
             while not stream.is_over and (part := await body.next_part()) is not None:
+                if stream.is_foreign(part):
+                    break
                 told += await stream.take(lines.feed(part))
                 if len(told) > (HELD_BYTES if is_minimal else 0):
                     yield told
@@ -216,6 +219,7 @@ class _Stream:
         self._intake = intake
         self._trace = trace
         self._is_minimal = is_minimal
+        self._has_begun = False
         self._index = 0
         self._added = 0
         self._refused = 0
@@ -242,6 +246,13 @@ class _Stream:
         if tasks:
             told |= await self._add(tasks)
         return _ENCODER.encode_lines([told[index] for index in sorted(told)])
+
+    def is_foreign(self, part: bytes) -> bool:
+        """Return whether the stream begins as something other than UTF-8 text; end it then."""
+        if not self._has_begun and (kind := foreign_format_of(part)):
+            self.give_up(BadRequest(f"the body is not JSON but {kind.name}; send UTF-8"))
+        self._has_begun |= bool(part)
+        return self.is_over
 
     def give_up(self, error: TaskFlowError) -> None:
         """Read no more, for this reason."""

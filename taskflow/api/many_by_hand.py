@@ -12,7 +12,7 @@ from quart import Blueprint, Response
 from werkzeug.routing import BaseConverter
 
 from taskflow.api.answers import as_json
-from taskflow.api.bodies import read_body
+from taskflow.api.bodies import read_json
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.many import Many, many_of
 from taskflow.model.errors import PartlyDone, StoreUnavailable
@@ -64,7 +64,7 @@ def many_by_hand_routes(store: TaskStore) -> Blueprint:
     def add(name: str, verb: Verb) -> None:
         @routes.post(f"/tasks/{name}", endpoint=name)
         async def move() -> Response:
-            moved = await move_many(store, verb, many_of(await read_body()))
+            moved = await move_many(store, verb, many_of(await read_json()))
             return as_json(moved)
 
     for name, verb in verbs_of(store).items():

@@ -11,13 +11,14 @@ from quart.wrappers.request import Body
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from taskflow.api.access.roles import CALLER, Caller, is_page
+from taskflow.api.reading.accept import LINE_TYPES
 from taskflow.model.errors import BodyTooSlow, RequestError
+from taskflow.model.text_format import BYTE_ORDER_MARK
 
 MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
 """The name in Quart's configuration of how long a body that is a JSON array may be."""
 
 STREAM_PATH: Final = "/tasks"
-STREAM_TYPES: Final = frozenset({"application/x-ndjson", "application/ndjson"})
 
 # Of who has no key, where keys are wanted: room for the form in which one is sent.
 MOST_BYTES_OF_ANYBODY: Final = 32 * 2**10
@@ -80,7 +81,7 @@ class OneTaskConnection(TrioASGIHTTPConnection):
             await super().__call__(receive, send)
             return
         request = self._create_request_from_scope(send)
-        if request.mimetype in STREAM_TYPES and self.scope["path"] == STREAM_PATH:
+        if request.mimetype in LINE_TYPES and self.scope["path"] == STREAM_PATH:
             stream: Any = Incoming(receive, self.app.config["BODY_TIMEOUT"])
             request.body = stream
             await self._send_response(send, await self.app.handle_request(request))
@@ -98,7 +99,7 @@ class OneTaskConnection(TrioASGIHTTPConnection):
         config = self.app.config
         announced, read = request.content_length or 0, 0
         most, most_in_array = self._bounds()
-        is_begun = False
+        opening, is_begun = b"", False
         if most < config["MAX_CONTENT_LENGTH"]:
             request.max_content_length = most
             request.body = Body(announced, most)
@@ -109,9 +110,10 @@ class OneTaskConnection(TrioASGIHTTPConnection):
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return _Body.NEVER
-                if not is_begun and (begin := message["body"].lstrip()):
-                    is_begun = True
-                    if begin.startswith(b"["):
+                if not is_begun:
+                    opening = (opening + message["body"]).removeprefix(BYTE_ORDER_MARK).lstrip()
+                    is_begun = not BYTE_ORDER_MARK.startswith(opening)
+                    if opening.startswith(b"["):
                         most = request.max_content_length = most_in_array
                         request.body = Body(announced, most)
                 request.body.append(message["body"])

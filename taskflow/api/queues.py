@@ -7,7 +7,7 @@ from typing import Final
 from quart import Blueprint, Response
 
 from taskflow.api.answers import as_json
-from taskflow.api.bodies import read_body
+from taskflow.api.bodies import read_body, read_json
 from taskflow.api.many_by_hand import Verb, move_many
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.many import Many
@@ -42,7 +42,7 @@ def queue_routes(store: TaskStore) -> Blueprint:
 
     @routes.put("/queues/<string:name>")
     async def put(name: str) -> Response:
-        name, settings = queue_name_of(name), queue_settings_of(await read_body())
+        name, settings = queue_name_of(name), queue_settings_of(await read_json())
         with store_in_time():
             is_new = await store.queues.put(name, settings)
         return as_json(await _found(store, name), status=201 if is_new else 200)

@@ -11,7 +11,7 @@ from quart import Blueprint, Response, request
 
 from taskflow.api.answers import as_json, no_content
 from taskflow.api.backlog import Backlog
-from taskflow.api.bodies import check_encoding, read_body
+from taskflow.api.bodies import read_body, read_json
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.schedule import (
     SchedulesRequest,
@@ -36,9 +36,8 @@ def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
 
     @routes.put("/schedules/<string:name>")
     async def put(name: str) -> Response:
-        check_encoding()
         definition = schedule_of(
-            await read_body(),
+            await read_json(),
             name=name_of(name),
             max_attempts=settings.max_attempts,
             can_sign=settings.has_webhook_secrets,

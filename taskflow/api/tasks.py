@@ -15,14 +15,14 @@ from werkzeug.datastructures import ETags
 
 from taskflow.api.access.roles import CALLER, Caller
 from taskflow.api.answers import AS_IT_COMES, as_json
-from taskflow.api.bodies import check_encoding, read_body
+from taskflow.api.bodies import check_encoding, read_json
 from taskflow.api.intake import Intake
 from taskflow.api.listing import find_page, picked, stream_of
 from taskflow.api.live.feed import Feed
 from taskflow.api.live.waiting import Patience, awaited, ended, is_known, tag_of
-from taskflow.api.one_task import STREAM_TYPES, Incoming
+from taskflow.api.one_task import Incoming
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.accept import LINES, wants_lines
+from taskflow.api.reading.accept import LINE_TYPES, LINES, wants_lines
 from taskflow.api.reading.head import idempotency_key_of
 from taskflow.api.reading.page import (
     PageRequest,
@@ -50,11 +50,11 @@ def task_routes(store: TaskStore, settings: Settings, feed: Feed, metrics: Metri
 
     @routes.post("/tasks")
     async def add() -> Response:
-        check_encoding()
-        if request.mimetype in STREAM_TYPES:
+        if request.mimetype in LINE_TYPES:
+            check_encoding()
             return await _add_stream(intake)
         patience = _patience()
-        body = await read_body()
+        body = await read_json()
         key = _key_of(body, settings.idempotency_seconds)
         added = await _keep(intake, body, key)
         if _is_array(body):

@@ -10,6 +10,7 @@ import msgspec
 
 from taskflow.model.options import Backoff
 from taskflow.model.task import TagValue
+from taskflow.model.text_format import BYTE_ORDER_MARK, foreign_format_of
 
 
 class Options(TypedDict, total=False):
@@ -74,15 +75,23 @@ class Submission:
             ValueError: It is not a JSON object.
             TypeError: There is no such option.
         """
+        text = _without_mark(document)
         try:
-            said = _OBJECT.decode(document)
+            said = _OBJECT.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"this is not a JSON object: {error}") from None
+            kind = foreign_format_of(text)
+            what = f"this is {kind.name}" if kind else f"this is not a JSON object: {error}"
+            raise ValueError(what) from None
         one = cls.__new__(cls)
         defaults = _OBJECT.decode(document_of(None, options))
         del defaults["payload"]
         one.document = msgspec.json.encode({**defaults, **said})
         return one
+
+
+def _without_mark(document: bytes | str) -> bytes:
+    data = document.encode() if isinstance(document, str) else bytes(document)
+    return data.removeprefix(BYTE_ORDER_MARK)
 
 
 def document_of(payload: Any, options: Options) -> bytes:

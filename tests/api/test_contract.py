@@ -126,7 +126,6 @@ class TestPost:
             (b'{"payload": -Infinity}', "the body is not JSON"),
             (b'{"payload": "a\nb"}', "the body is not JSON"),
             (b'{"payload": 1}\x00', "the body is not JSON"),
-            (b'\xef\xbb\xbf{"payload": 1}', "the body is not JSON"),
             ('{"payload": 1}'.encode("utf-16-be"), "the body is not JSON"),
             ('{"payload": 1}'.encode("utf-16-le"), "the body is not JSON"),
             ('{"payload": 1}'.encode("utf-32-be"), "the body is not JSON"),

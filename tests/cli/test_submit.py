@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import threading
@@ -143,10 +144,64 @@ class TestLines:
             {"a": "b"},
         )
 
-    def test_lines_that_are_no_text(self, cli):
-        ended = cli.run("submit", "-", said=b"\xff\xfe\n")
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+    def test_utf_16(self, cli, encoding):
+        """One error, and no task, for a file and for a pipe."""
+        text = "http://a.invalid/\r\n" * 3
+        (cli.folder / "some urls.txt").write_bytes(text.encode(encoding))
+        ended = cli.run("submit", "-f", "some urls.txt")
+        assert (ended.code, ended.out) == (2, "")
+        name = encoding.upper()[:6]
+        assert ended.complaint.startswith(f"some urls.txt is {name} text; convert it first: iconv")
+        assert ended.complaint.endswith("-t UTF-8 'some urls.txt' | taskflow submit -")
+        piped = cli.run("submit", "-", said=text.encode(encoding))
+        assert (piped.code, piped.out) == (2, "")
+        assert piped.complaint.startswith(f"standard input is {name} text; ")
+
+    @pytest.mark.parametrize(
+        ("data", "told"),
+        [
+            (gzip.compress(b"http://a.invalid/"), " is gzip data; convert it first: zcat urls.txt"),
+            (b"PK\x03\x04" + bytes(50), " is a zip archive or an Excel workbook; save it as"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(50), " is an Excel workbook; save it"),
+            (
+                "http://a.invalid/\nhttp://é.invalid/".encode("latin-1"),
+                ", line 2: this is not UTF-8",
+            ),
+            (b"http://a.invalid/\nhttp://b.invalid/\x00\n", ", line 2: this is not UTF-8 text (b"),
+            (b"\n\n\xc3", ", line 3: this is not UTF-8 text (byte 0xc3)"),
+        ],
+    )
+    def test_what_is_no_text(self, cli, data, told):
+        """One error, and no task of what came before in the same piece."""
+        (cli.folder / "urls.txt").write_bytes(data)
+        ended = cli.run("submit", "-f", "urls.txt")
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.complaint.startswith(f"urls.txt{told}")
+        assert "\n" not in ended.complaint
+
+    def test_a_byte_order_mark(self, cli, memory_server):
+        """It is no part of the first line, whatever that is, and however it comes."""
+        mark = b"\xef\xbb\xbf"
+        for line in (b"http://a.invalid/", b'{"payload": "http://a.invalid/"}', b"# none"):
+            data = mark + line + b"\r\nhttp://a.invalid/\r\n"
+            (cli.folder / "urls.txt").write_bytes(data)
+            ids = cli.ok("submit", "-f", "urls.txt", "--delay", "1d").lines
+            assert len(ids) == 2 - line.startswith(b"#")
+            assert {memory_server.show(one)["payload"] for one in ids} == {"http://a.invalid/"}
+        with cli.started("submit", "-", "--delay", "1d") as process:
+            for piece in (mark, b"http://a.invalid/\n"):
+                process.stdin.write(piece)
+                process.stdin.flush()
+            assert memory_server.show(process.stdout.readline().decode().strip())
+            process.stdin.close()
+            assert process.wait(20) == 0
+
+    def test_control_characters(self, cli):
+        """Lines that end with a carriage return alone are not one task."""
+        ended = cli.run("submit", "-", said=b"http://a.invalid/\rhttp://b.invalid/\r")
         assert (ended.code, ended.out) == (1, "")
-        assert ended.complaint.startswith("line 1: ")
+        assert ended.complaint.startswith("line 1: this has control characters in it")
 
     def test_a_file_that_is_not_there(self, cli):
         ended = cli.run("submit", "-f", "no-such-file")

@@ -8,6 +8,13 @@ from typing import Final
 
 JSON: Final = "application/json"
 LINES: Final = "application/x-ndjson"
+LINE_TYPES: Final = frozenset(
+    f"{group}/{prefix}{name}"
+    for group in ("application", "text")
+    for prefix in ("", "x-")
+    for name in ("ndjson", "jsonl", "jsonlines", "json-lines", "ldjson")
+)
+"""Media types of JSON that is a line for each document; none of them is registered."""
 
 _QUALITY: Final = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
@@ -18,7 +25,7 @@ def wants_lines(values: Sequence[str]) -> bool:
     Ranges such as ``*/*``, and whatever else stands there, mean JSON.
     """
     wanted = _qualities_of(values)
-    lines = max(wanted.get(LINES, 0.0), wanted.get("application/ndjson", 0.0))
+    lines = max(wanted.get(name, 0.0) for name in LINE_TYPES)
     named = wanted.get(JSON)
     if named is not None:
         return lines > named

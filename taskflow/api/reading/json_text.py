@@ -9,6 +9,7 @@ import msgspec
 
 from taskflow.model.errors import BadRequest, Unprocessable
 from taskflow.model.json_text import MAX_NESTING
+from taskflow.model.text_format import foreign_format_of
 
 Document = TypeVar("Document")
 
@@ -33,7 +34,9 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[Document], *, how: str = 
     try:
         body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadRequest(f"the body is not UTF-8 (at byte {error.start}); {how}") from None
+        kind = foreign_format_of(body)
+        what = f"but {kind.name}" if kind else f"(at byte {error.start})"
+        raise BadRequest(f"the body is not UTF-8 {what}; send UTF-8: {how}") from None
     try:
         return decoder.decode(body)
     except msgspec.ValidationError:
@@ -46,6 +49,8 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[Document], *, how: str = 
                 "the body has an unpaired surrogate escape (\\ud800 to \\udfff), which is no "
                 "character and cannot be stored; remove it"
             ) from None
+        if kind := foreign_format_of(body):
+            raise BadRequest(f"the body is not JSON but {kind.name}; send UTF-8: {how}") from None
         raise BadRequest(f"the body is not JSON ({error}); {how}") from None
 
 

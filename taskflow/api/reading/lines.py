@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from taskflow.model.text_format import BYTE_ORDER_MARK
+
 TOO_LONG: Final = None
 """Stands for a line that is longer than is taken; it was passed over to its end."""
 
@@ -22,7 +24,10 @@ class Lines:
         self._is_too_long = False
 
     def feed(self, data: bytes) -> Iterator[bytes | None]:
-        """Take what came, and give the lines that are complete; blank ones are passed over."""
+        """Take what came, and give the lines that are complete; blank ones are passed over.
+
+        A byte order mark before a line is ignored: files that have one may have been concatenated.
+        """
         *complete, begun = data.split(b"\n")
         for piece in complete:
             self._append(piece)
@@ -31,9 +36,9 @@ class Lines:
 
     def finish(self) -> Iterator[bytes | None]:
         """The line that has been begun, which is over."""
-        line, is_too_long = bytes(self._begun).strip(b" \t\r"), self._is_too_long
+        line = bytes(self._begun).removeprefix(BYTE_ORDER_MARK).strip(b" \t\r")
+        is_too_long, self._is_too_long = self._is_too_long, False
         self._begun.clear()
-        self._is_too_long = False
         if is_too_long:
             yield TOO_LONG
         elif line:

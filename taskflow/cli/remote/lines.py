@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
+import shlex
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -10,12 +13,15 @@ import trio
 
 from taskflow.cli.ending import ExitStatus, Failure
 from taskflow.client.options import Options, Submission
+from taskflow.model.text_format import BYTE_ORDER_MARK, foreign_format_of
 
 CHUNK_BYTES: Final = 128 * 2**10
 LONGEST_LINE_BYTES: Final = 64 * 2**20
 """As long as the service takes at most."""
 
 STANDARD_INPUT: Final = "-"
+
+_CONTROL_CHARACTER: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Line(NamedTuple):
@@ -56,6 +62,8 @@ class LineReader:
         self._bytes_read = 0
         self._number = 0
         self._rest = b""
+        self._name = "standard input" if path == STANDARD_INPUT else path
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
 
     @property
     def size(self) -> int | None:
@@ -68,7 +76,7 @@ class LineReader:
         """What came next; ``None`` at the end.
 
         Raises:
-            Failure: It cannot be read, or a line has no end.
+            Failure: It cannot be read, is not UTF-8 text, or a line has no end.
         """
         if self._is_over:
             return None
@@ -78,17 +86,45 @@ class LineReader:
             chunk = await _read(self._file)
         except OSError as error:
             raise Failure(
-                f"{self._path} cannot be read: {error.strerror}", ExitStatus.USAGE
+                f"{self._name} cannot be read: {error.strerror}", ExitStatus.USAGE
             ) from None
+        is_first, self._is_over = self._bytes_read == 0, not chunk
         self._bytes_read += len(chunk)
-        self._is_over = not chunk
-        return Batch(self._lines(chunk or b"\n"), self._bytes_read)
+        if is_first:
+            self._check_format(chunk)
+            chunk = chunk.removeprefix(BYTE_ORDER_MARK)
+        self._check_text(chunk)
+        return Batch(self._lines(b"\n" if self._is_over else chunk), self._bytes_read)
+
+    def _check_format(self, beginning: bytes) -> None:
+        if (kind := foreign_format_of(beginning)) is None:
+            return
+        advice = "save it as UTF-8 text first, a URL or a JSON object a line"
+        if kind.remedy:
+            file = "" if self._path == STANDARD_INPUT else f" {shlex.quote(self._path)}"
+            advice = f"convert it first: {kind.remedy}{file} | taskflow submit -"
+        raise Failure(f"{self._name} is {kind.name}; {advice}", ExitStatus.USAGE)
+
+    def _check_text(self, chunk: bytes) -> None:
+        """Reject what is not UTF-8 before any line of the chunk is sent."""
+        try:
+            self._utf8.decode(chunk, final=self._is_over)
+            place = chunk.find(b"\x00")
+        except UnicodeDecodeError as error:
+            chunk, place = bytes(error.object), error.start
+        if place >= 0:
+            number = self._number + 1 + chunk.count(b"\n", 0, place)
+            raise Failure(
+                f"{self._name}, line {number}: this is not UTF-8 text (byte 0x{chunk[place]:02x}); "
+                "convert the file to UTF-8 first, such as by iconv -f WINDOWS-1252 -t UTF-8",
+                ExitStatus.USAGE,
+            )
 
     def _lines(self, chunk: bytes) -> list[Line]:
         *whole, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > LONGEST_LINE_BYTES:
             raise Failure(
-                f"{self._path}, line {self._number + len(whole) + 1}: this line is too long",
+                f"{self._name}, line {self._number + len(whole) + 1}: this line is too long",
                 ExitStatus.USAGE,
             )
         found = []
@@ -107,6 +143,8 @@ def submission_of(line: Line, options: Options) -> Submission:
     """
     if line.text.startswith(b"{"):
         return Submission.from_json(line.text, **options)
+    if _CONTROL_CHARACTER.search(line.text):
+        raise ValueError("this has control characters in it, and is no URL or JSON object")
     return Submission(line.text.decode(), **options)
 
 

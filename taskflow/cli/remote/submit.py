@@ -48,10 +48,10 @@ def submit_command(  # noqa: PLR0913 - each is an option
 ) -> int:
     """Hand in URLs, or lines of a file or a pipe.
 
-    A line is a URL, or a JSON object with a payload, as POST /tasks takes it; what it says goes
-    before the options. Empty lines and lines that begin with # are passed over. Lines are handed in
-    as they come, however many. Those that are refused are told by their number, and hold nobody
-    up.
+    A line is a URL, or a JSON object with a payload, as POST /tasks takes it, in UTF-8; what it
+    says goes before the options. Empty lines and lines that begin with # are passed over. Lines are
+    handed in as they come, however many. Those that are refused are told by their number, and hold
+    nobody up.
 
     The ids go to standard output, one a line. With --wait each task has a line when it has ended:
     id, status, the answer's status or the kind of error, and the error. Exit status 0 then means

@@ -170,7 +170,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         {"too long": Said("the target is longer than 8192 bytes")},
     ),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ProblemText(
-        "The body is compressed. Its media type does not matter: it is read as JSON.",
+        "The body is compressed. Its media type does not matter: it is read as JSON in UTF-8.",
         {"compressed": Said("The request body is compressed; send it as it is.")},
         (
             Parameter(
