@@ -58,6 +58,7 @@ class _Kept(msgspec.Struct, frozen=True):
     result: msgspec.Raw
     content_type: str | None
     encoding: Encoding
+    content_encoding: str | None = None
 
 
 _KEPT: Final = msgspec.json.Decoder(_Kept)
@@ -83,11 +84,14 @@ def result_routes(store: TaskStore) -> Blueprint:
 def attachment_of(task: Task) -> Response:
     """The body that a task's target answered with, to be saved.
 
+    If it is still compressed, it goes out as octets: no client has to be able to undo that.
+
     Raises:
         ResultNotFound: The task has none.
     """
     kept = _kept_of(task)
-    media_type = media_type_of(kept.content_type, kept.encoding)
+    is_coded = kept.encoding == "base64" and kept.content_encoding is not None
+    media_type = media_type_of(None if is_coded else kept.content_type, kept.encoding)
     extension = _EXTENSIONS.guess_extension(media_type.partition(";")[0].strip())
     return _attachment(_body_of(kept), media_type, f"{task.id}{extension or ''}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from functools import partial
 from typing import Final
 
@@ -35,6 +35,7 @@ from taskflow.model.outcome import (
     Response,
     failed,
     printable,
+    shortened,
 )
 from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit_seldom
@@ -141,10 +142,9 @@ class HttpFetcher(Fetcher):
                 raise Blocked(
                     f"redirected to what is not fetched from: {error.reason}", error.rule
                 ) from None
-            if not _is_followed(request, answer.status, answer.location):
+            if not _is_followed(request, answer.status, answer.locations):
                 return hop, answer
-            assert answer.location is not None
-            hop = next_hop(hop, answer.status, answer.location)
+            hop = next_hop(hop, answer.status, answer.locations)
         raise TooManyRedirects(f"more than {self._max_redirects} in a row")
 
     async def _ask(self, hop: Hop, asked: FetchRequest) -> Answer:
@@ -185,7 +185,7 @@ class HttpFetcher(Fetcher):
         self, request: FetchRequest, hop: Hop, answer: Answer, started: float
     ) -> Response:
         content_type = answer.headers.get("content-type")
-        result, encoding = kept_form(answer.body, content_type)
+        result, encoding = kept_form(answer.body.data, content_type)
         return Response(
             message="fetched",
             result=result,
@@ -196,18 +196,20 @@ class HttpFetcher(Fetcher):
             encoding=encoding,
             url=hop.target.url,
             elapsed_ms=round((trio.current_time() - started) * 1000, 3),
-            size=len(answer.body),
+            size=len(answer.body.data),
             not_modified=request.is_not_modified(answer.status) or UNSET,
+            content_encoding=answer.body.content_encoding or UNSET,
+            dropped_bytes=answer.body.dropped_bytes or UNSET,
         )
 
 
-def _is_followed(request: FetchRequest, status: int, location: str | None) -> bool:
-    return request.follows_redirects and is_redirect(status, location)
+def _is_followed(request: FetchRequest, status: int, locations: Collection[str]) -> bool:
+    return request.follows_redirects and is_redirect(status, locations)
 
 
-def _is_kept(request: FetchRequest, status: int, location: str | None) -> bool:
+def _is_kept(request: FetchRequest, status: int, locations: Collection[str]) -> bool:
     """Whether the body of an answer is: of success, unless it leads on to another one."""
-    return request.is_success(status) and not _is_followed(request, status, location)
+    return request.is_success(status) and not _is_followed(request, status, locations)
 
 
 def _failure_of(answer: Answer) -> Failed:
@@ -223,5 +225,5 @@ def _status_of(answer: Answer) -> str:
     """Code and phrase; the server's own phrase only for a code that has no other."""
     phrase = _PHRASES.get(answer.status)
     if phrase is None:
-        phrase = printable(answer.reason[:MAX_REASON_CHARACTERS])
+        phrase = printable(shortened(answer.reason, MAX_REASON_CHARACTERS))
     return f"{answer.status} {phrase}".rstrip()

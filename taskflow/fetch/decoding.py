@@ -1,15 +1,18 @@
-"""Undoing a content coding in small pieces, so that a bomb is noticed while it goes off."""
+"""Undoing content codings in small pieces, so that a bomb is noticed while it goes off."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
-from taskflow.fetch.errors import BadAnswer
+from taskflow.fetch.errors import BadAnswer, TooLarge
 
 PIECE_BYTES: Final = 65_536
 """How much comes out in one step; it takes about 100 us."""
+
+MAX_CODINGS: Final = 4
+"""Maximum number of codings that are undone; a body with more is kept as it came."""
 
 MAX_GZIP_MEMBERS: Final = 1_024
 """How many members a gzip body may have; beginning one takes longer than its 20 bytes say."""
@@ -17,11 +20,25 @@ MAX_GZIP_MEMBERS: Final = 1_024
 _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 _ZLIB_WBITS: Final = zlib.MAX_WBITS
 _RAW_WBITS: Final = -zlib.MAX_WBITS
-_GZIP_NAMES: Final = ("gzip", "x-gzip")
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_GZIP_NAMES: Final = frozenset(("gzip", "x-gzip"))
+_KNOWN: Final = _GZIP_NAMES | {"deflate"}
+_NO_CODINGS: Final = frozenset(
+    ("none", "binary", "7bit", "8bit", "aws-chunked", "utf-8", "utf8", "us-ascii", "iso-8859-1")
+)
+"""What servers write into the field although it is no coding. A coding beside it can be undone."""
 
 
 class Decoder(Protocol):
-    """Undoes one content coding of one body."""
+    """Undoes the content codings of one body.
+
+    Attributes:
+        dropped_bytes: Number of bytes after the end of the coded data, which are dropped.
+    """
+
+    @property
+    def dropped_bytes(self) -> int:
+        """See the attributes."""
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         """Take some of the coded body, and give what it decodes to in bounded pieces.
@@ -38,37 +55,139 @@ class Decoder(Protocol):
         """
 
 
-def decoder_for(content_encoding: str) -> Decoder | None:
-    """What undoes the codings of a ``Content-Encoding`` field; nothing if there are none.
+def decoder_for(content_encoding: str, max_bytes: int = 2**20) -> Decoder | None:
+    """Return what undoes the codings of a ``Content-Encoding`` field, if any can be undone.
 
-    Raises:
-        BadAnswer: More than one, or one that is not known here.
+    Args:
+        content_encoding: The value of the field.
+        max_bytes: Maximum size of what is still coded once one of several codings is undone.
     """
-    codings = [coding.strip().lower() for coding in content_encoding.split(",")]
-    codings = [coding for coding in codings if coding not in ("", "identity")]
-    if not codings:
-        return None
+    _, last = _split(content_encoding)
+    codings = [name for name in reversed(last) if name in _KNOWN]
     if len(codings) > 1:
-        raise BadAnswer("the body has more than one content coding, which is not taken")
-    if codings[0] in _GZIP_NAMES:
-        return GzipDecoder()
-    if codings[0] == "deflate":
-        return DeflateDecoder()
-    raise BadAnswer(f"the content coding {codings[0][:40]!r} is neither gzip nor deflate")
+        return LayeredDecoder(codings, max_bytes)
+    return _decoder_of(codings[0]) if codings else None
+
+
+def codings_left(content_encoding: str) -> str | None:
+    """Return the names in a ``Content-Encoding`` field that ``decoder_for`` does not undo."""
+    first, last = _split(content_encoding)
+    return ", ".join(first + [name for name in last if name not in _KNOWN]) or None
+
+
+def _split(content_encoding: str) -> tuple[list[str], list[str]]:
+    """Split the names at the last coding that cannot be undone: it hides those before it."""
+    names = [name.strip().lower() for name in content_encoding.split(",")]
+    names = [name for name in names if name not in ("", "identity")]
+    start = len(names)
+    while start and names[start - 1] in _KNOWN | _NO_CODINGS:
+        start -= 1
+    if sum(name in _KNOWN for name in names[start:]) > MAX_CODINGS:
+        start = len(names)
+    return names[:start], names[start:]
+
+
+def _decoder_of(coding: str) -> Decoder:
+    return GzipDecoder() if coding in _GZIP_NAMES else DeflateDecoder()
+
+
+class LayeredDecoder:
+    """Several codings, one after the other; each layer is held to the bound of the body.
+
+    Args:
+        codings: Their names; the one that was applied last comes first.
+        max_bytes: Maximum size of what comes out of all layers but the last.
+    """
+
+    def __init__(self, codings: Sequence[str], max_bytes: int) -> None:
+        first, *others = codings
+        self._layers = [_decoder_of(first)]
+        self._layers += [
+            MaybeGzipDecoder() if coding in _GZIP_NAMES else DeflateDecoder() for coding in others
+        ]
+        self._left_bytes = [max_bytes] * (len(codings) - 1)
+
+    @property
+    def dropped_bytes(self) -> int:
+        """See ``Decoder``."""
+        return sum(layer.dropped_bytes for layer in self._layers)
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        """See ``Decoder``."""
+        return self._decode(data, 0)
+
+    def finish(self) -> None:
+        """See ``Decoder``."""
+        for layer in self._layers:
+            layer.finish()
+
+    def _decode(self, data: bytes, number: int) -> Iterator[bytes]:
+        pieces = self._layers[number].decode(data)
+        if number == len(self._left_bytes):
+            yield from pieces
+            return
+        for piece in pieces:
+            self._left_bytes[number] -= len(piece)
+            if self._left_bytes[number] < 0:
+                raise TooLarge("the body is too long after one of its codings has been undone")
+            yield from self._decode(piece, number + 1)
+
+
+class MaybeGzipDecoder:
+    """gzip, unless the data does not begin like it.
+
+    Where a field names gzip twice, two servers may have named what only one of them did.
+    """
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._gzip: GzipDecoder | None = None
+        self._is_plain = False
+
+    @property
+    def dropped_bytes(self) -> int:
+        """See ``Decoder``."""
+        return self._gzip.dropped_bytes if self._gzip else 0
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        """See ``Decoder``."""
+        if self._gzip is None and not self._is_plain:
+            self._head = data = self._head + data
+            if len(data) < len(_GZIP_MAGIC):
+                return
+            self._is_plain = not data.startswith(_GZIP_MAGIC)
+            self._gzip = None if self._is_plain else GzipDecoder()
+        if self._gzip is None:
+            yield data
+        else:
+            yield from self._gzip.decode(data)
+
+    def finish(self) -> None:
+        """See ``Decoder``."""
+        if self._gzip is not None:
+            self._gzip.finish()
+        elif len(self._head) == 1:
+            raise BadAnswer("the gzip body is cut short")
 
 
 class GzipDecoder:
-    """One or more members of gzip (RFC 1952 section 2.2), zero padding allowed."""
+    """One or more members of gzip (RFC 1952 section 2.2); what follows them is dropped."""
 
     def __init__(self) -> None:
+        self.dropped_bytes = 0
         self._member: zlib._Decompress | None = None
         self._members = 0
+        self._is_over = False
+        self._head = b""
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         """See ``Decoder``."""
         while data:
+            if self._is_over:
+                self.dropped_bytes += len(data)
+                return
             if self._member is None:
-                data = self._begin_member(data)
+                data = self._begin_member(self._head + data)
                 continue
             piece, data = _step(self._member, data, "gzip")
             if self._member.eof:
@@ -80,11 +199,17 @@ class GzipDecoder:
         """See ``Decoder``."""
         if self._member is not None:
             raise BadAnswer("the gzip body is cut short")
+        self.dropped_bytes += len(self._head)
 
     def _begin_member(self, data: bytes) -> bytes:
+        self._head = b""
         if self._members:
             data = data.lstrip(b"\0")
-        if data:
+            if data == _GZIP_MAGIC[:1]:
+                self._head = data
+                return b""
+            self._is_over = bool(data) and not data.startswith(_GZIP_MAGIC)
+        if data and not self._is_over:
             self._members += 1
             if self._members > MAX_GZIP_MEMBERS:
                 raise BadAnswer(f"the gzip body has more than {MAX_GZIP_MEMBERS} members")
@@ -93,9 +218,13 @@ class GzipDecoder:
 
 
 class DeflateDecoder:
-    """zlib's format, as RFC 9110 section 8.4.1.2 says, or bare deflate, as some servers send."""
+    """zlib's format, as RFC 9110 section 8.4.1.2 says, or bare deflate, as some servers send.
+
+    What follows its end is dropped.
+    """
 
     def __init__(self) -> None:
+        self.dropped_bytes = 0
         self._head = b""
         self._stream: zlib._Decompress | None = None
 
@@ -110,7 +239,8 @@ class DeflateDecoder:
             self._head = b""
         while data:
             if self._stream.eof:
-                raise BadAnswer("the deflate body goes on after its end")
+                self.dropped_bytes += len(data)
+                return
             piece, data = _step(self._stream, data, "deflate")
             data = data or self._stream.unused_data
             yield piece

@@ -21,16 +21,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import h11
 import trio
 
 from taskflow.model.errors import TaskFlowError
 from taskflow.model.outcome import ErrorType, Refusal
+
+_QUOTED_BYTES: Final = re.compile(r""":? *(?:bytearray\()?b['"].*""", re.DOTALL)
+"""Where a message begins to quote bytes. Nothing else of interest follows them."""
 
 
 class FetchError(TaskFlowError):
@@ -143,9 +147,12 @@ def mapped_errors(subject: str) -> Iterator[None]:
         words = os.strerror(error.errno) if error.errno else str(error)
         raise NotConnected(f"{subject}: {words}") from error
     except h11.RemoteProtocolError as error:
-        # h11 quotes what it cannot read, which may be a secret.
-        complaint, _, _ = str(error).partition(": ")
-        raise BadAnswer(f"{subject}: {complaint}") from error
+        raise BadAnswer(f"{subject}: {complaint_of(error)}") from error
+
+
+def complaint_of(error: h11.ProtocolError) -> str:
+    """Return h11's message without the bytes that it quotes, which may hold a secret."""
+    return _QUOTED_BYTES.sub("", str(error))
 
 
 def _words_of(error: ssl.SSLError) -> str:

@@ -9,7 +9,7 @@ redirects wrongly (see docs/design.md). What is left of it here is how a request
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import h11
@@ -19,7 +19,7 @@ from asks.request_object import RequestProcessor
 
 from taskflow import linear_h11  # noqa: F401 - for its effect
 from taskflow.fetch.connection import Connection
-from taskflow.fetch.decoding import decoder_for
+from taskflow.fetch.decoding import codings_left, decoder_for
 from taskflow.fetch.errors import BadAnswer, TooLarge, mapped_errors
 from taskflow.fetch.heads import HeadCutter
 from taskflow.fetch.hop import Hop
@@ -65,6 +65,20 @@ EVENT_BYTES: Final = 4_096
 _FRAMINGS: Final = frozenset(("content-length", "transfer-encoding"))
 
 
+class Body(msgspec.Struct, frozen=True):
+    """The body of a response.
+
+    Attributes:
+        data: With its content codings undone, as far as they are known.
+        content_encoding: The names in ``Content-Encoding`` that were not undone, if any.
+        dropped_bytes: Number of bytes after the end of the coded data; they are not in ``data``.
+    """
+
+    data: bytes = b""
+    content_encoding: str | None = None
+    dropped_bytes: int = 0
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What came back.
 
@@ -73,16 +87,16 @@ class Answer(msgspec.Struct, frozen=True):
         reason: The server's own phrase.
         headers: By lower-case name; repeated fields are joined with a comma and a space,
             ``set-cookie`` with a line feed (RFC 9110 section 5.3).
-        location: Where it redirects to, if it does.
-        body: Decoded; empty if it was not wanted.
+        locations: The values of its ``Location`` fields, each once, without empty ones.
+        body: Empty if it was not wanted.
         is_reusable: Whether the connection may serve another request.
     """
 
     status: int
     reason: str
     headers: dict[str, str]
-    location: str | None
-    body: bytes
+    locations: tuple[str, ...]
+    body: Body
     is_reusable: bool
 
 
@@ -91,7 +105,7 @@ async def exchange(
     hop: Hop,
     request: h11.Request,
     *,
-    is_wanted: Callable[[int, str | None], bool],
+    is_wanted: Callable[[int, Collection[str]], bool],
     max_body_bytes: int,
 ) -> Answer:
     """Send a request and receive its answer.
@@ -102,7 +116,8 @@ async def exchange(
         connection: To the hop's target.
         hop: What is asked.
         request: The same as it goes over the wire.
-        is_wanted: Whether the body of an answer with this status and ``Location`` is to be kept.
+        is_wanted: Whether the body of an answer with this status and these values of ``Location``
+            is to be kept.
         max_body_bytes: How long the answer's body may be, decoded.
 
     Raises:
@@ -127,7 +142,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         connection: Connection,
         hop: Hop,
         request: h11.Request,
-        is_wanted: Callable[[int, str | None], bool],
+        is_wanted: Callable[[int, Collection[str]], bool],
         max_body_bytes: int,
     ) -> None:
         super().__init__(
@@ -162,17 +177,17 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
     async def _catch_response(self, parser: h11.Connection) -> Answer:
         head = await self._receive_head(parser)
         headers = _joined(head)
-        location = _location_of(head)
-        if self._is_wanted(head.status_code, location):
+        locations = _locations_of(head)
+        if self._is_wanted(head.status_code, locations):
             body = await self._receive_body(parser, headers)
         else:
-            body = b""
+            body = Body()
             await self._drain(parser, headers)
         return Answer(
             status=head.status_code,
             reason=head.reason.decode("latin-1"),
             headers=headers,
-            location=location,
+            locations=locations,
             body=body,
             is_reusable=not self._unparsed and _is_reusable(parser, headers),
         )
@@ -195,12 +210,13 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             heads.feed(data)
         return head
 
-    async def _receive_body(self, parser: h11.Connection, headers: dict[str, str]) -> bytes:
+    async def _receive_body(self, parser: h11.Connection, headers: dict[str, str]) -> Body:
         body = bytearray()
         data = await self._next_data(parser)
         if data is None:
-            return b""
-        decoder = decoder_for(headers.get("content-encoding", ""))
+            return Body()
+        codings = headers.get("content-encoding", "")
+        decoder = decoder_for(codings, self._max_body_bytes + CODING_SLACK_BYTES)
         if decoder is None and "transfer-encoding" not in headers:
             self._check_length(int(headers.get("content-length", 0)))
         coded = 0
@@ -213,9 +229,10 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
                 self._check_length(len(body))
                 await self._give_way(len(piece))
             data = await self._next_data(parser)
-        if decoder is not None:
-            decoder.finish()
-        return bytes(body)
+        if decoder is None:
+            return Body(bytes(body), codings_left(codings))
+        decoder.finish()
+        return Body(bytes(body), codings_left(codings), decoder.dropped_bytes)
 
     async def _drain(self, parser: h11.Connection, headers: dict[str, str]) -> None:
         """Read on to the end of a body that nobody wants, if that is near."""
@@ -277,15 +294,10 @@ def _joined(head: h11.Response) -> dict[str, str]:
     }
 
 
-def _location_of(head: h11.Response) -> str | None:
-    """The first ``Location``; in UTF-8, as servers that do not encode it write it."""
-    for name, value in head.headers:
-        if name == b"location":
-            try:
-                return value.decode()
-            except UnicodeDecodeError:
-                return value.decode("latin-1")
-    return None
+def _locations_of(head: h11.Response) -> tuple[str, ...]:
+    """The values of ``Location``; in UTF-8, other bytes as ``surrogateescape`` decodes them."""
+    values = [value for name, value in head.headers if name == b"location" and value]
+    return tuple(value.decode("utf-8", "surrogateescape") for value in dict.fromkeys(values))
 
 
 def _is_reusable(parser: h11.Connection, headers: dict[str, str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+from collections.abc import Collection
 from typing import Final
 
 import h11
@@ -10,9 +11,9 @@ import msgspec
 
 from taskflow import __version__
 from taskflow.fetch.base import FetchRequest, Headers
-from taskflow.fetch.errors import InvalidRequest, InvalidUrl
+from taskflow.fetch.errors import BadAnswer, InvalidRequest, InvalidUrl, complaint_of
 from taskflow.fetch.masking import masked_url
-from taskflow.fetch.target import Target, parse_target, resolve_location
+from taskflow.fetch.target import Target, parse_location, parse_target
 from taskflow.model.request import HEADERS_OF_THE_CONNECTION, REFUSED_METHODS
 
 IDEMPOTENT_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
@@ -66,8 +67,12 @@ class Hop(msgspec.Struct, frozen=True):
             return h11.Request(
                 method=self.method, target=self.target.path_and_query, headers=fields
             )
-        except (h11.LocalProtocolError, UnicodeError) as error:
-            raise InvalidRequest(f"the method or a header cannot be sent: {error}") from None
+        except h11.LocalProtocolError as error:
+            raise InvalidRequest(
+                f"the method or a header cannot be sent: {complaint_of(error)}"
+            ) from None
+        except UnicodeError:
+            raise InvalidRequest("the method or a header is not ASCII text") from None
 
 
 def first_hop(request: FetchRequest) -> Hop:
@@ -85,19 +90,25 @@ def first_hop(request: FetchRequest) -> Hop:
     return Hop(parse_target(request.url), request.method, request.headers, request.body)
 
 
-def is_redirect(status: int, location: str | None) -> bool:
+def is_redirect(status: int, locations: Collection[str]) -> bool:
     """Whether an answer sends us elsewhere. Any other 3xx is an answer like another."""
-    return status in _REDIRECTS and location is not None
+    return status in _REDIRECTS and bool(locations)
 
 
-def next_hop(hop: Hop, status: int, location: str) -> Hop:
+def next_hop(hop: Hop, status: int, locations: Collection[str]) -> Hop:
     """The request that a redirect asks for.
 
     Raises:
         InvalidUrl: It leads to what is not a URL that can be fetched.
+        BadAnswer: It leads to several places.
     """
+    if len(locations) > 1:
+        raise BadAnswer(
+            f"{hop.target.host_header}: the redirect has several Location fields that differ"
+        )
+    [location] = locations
     try:
-        target = parse_target(resolve_location(hop.target, location))
+        target = parse_location(hop.target, location)
     except InvalidUrl as error:
         raise InvalidUrl(f"redirected to {masked_url(location)!r}: {error.reason}") from None
     keeps_body = not _becomes_get(status, hop.method)

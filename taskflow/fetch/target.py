@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from taskflow.fetch.errors import InvalidUrl
 from taskflow.fetch.hostname import Address, parse_bracketed, parse_host
+from taskflow.model.outcome import shortened
 
 Scheme: TypeAlias = Literal["http", "https"]
 
@@ -36,6 +37,18 @@ _NOT_IN_REQUEST_TARGET: Final = re.compile(
     r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]+",
 )
 """What is neither unreserved, sub-delims, ':', '@', '/', '?' nor an escape."""
+
+# Control characters, line separators, direction marks and unpaired surrogates stay as they are, to
+# be refused. U+DC80 to U+DCFF stand for raw bytes (PEP 383).
+_NOT_ASCII: Final = (
+    r"[^\x00-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udc7f\udd00-\udfff]"
+)
+_ENCODED_IN_PATH: Final = re.compile(rf"""[ "<>^`{{}}]|{_NOT_ASCII}""")
+_ENCODED_IN_QUERY: Final = re.compile(rf"""[ "<>']|{_NOT_ASCII}""")
+"""The path and special-query percent-encode sets of the URL standard (section 1.3)."""
+
+_ESCAPED_DOT: Final = re.compile("%2e", re.IGNORECASE)
+_SLASHES: Final = re.compile(r"(?:https?:)?//(?!/)", re.IGNORECASE)
 
 
 class Target(msgspec.Struct, frozen=True, dict=True):
@@ -85,6 +98,23 @@ def parse_target(url: str) -> Target:
         InvalidUrl: It is not an http or https URL in the strict sense of this module; says
             what is wrong with it.
     """
+    return _target_of(url, _encode)
+
+
+def parse_location(base: Target, location: str) -> Target:
+    """Read a ``Location`` field as browsers do, and hold it to the rules for URLs.
+
+    Args:
+        base: Where the response with the field came from.
+        location: The value of the field; raw bytes as ``surrogateescape`` decodes them.
+
+    Raises:
+        InvalidUrl: It is not an http or https URL in the strict sense of this module.
+    """
+    return _target_of(resolve_location(base, location), lambda encoded: encoded)
+
+
+def _target_of(url: str, encode: Callable[[str], str]) -> Target:
     scheme_text, authority, rest = _parts_of(url)
     scheme = _scheme_of(scheme_text)
     host, address, port = _parse_authority(authority)
@@ -93,7 +123,7 @@ def parse_target(url: str) -> Target:
         host=host,
         address=address,
         port=port or DEFAULT_PORTS[scheme],
-        path_and_query=_encode(rest if rest.startswith("/") else f"/{rest}"),
+        path_and_query=encode(rest if rest.startswith("/") else f"/{rest}"),
     )
     if len(target.url) > MAX_URL_CHARACTERS:
         raise InvalidUrl(f"it is longer than {MAX_URL_CHARACTERS} characters once it is encoded")
@@ -126,26 +156,38 @@ def place_of(url: str) -> Place:
 
 
 def resolve_location(target: Target, location: str) -> str:
-    """Which URL a ``Location`` field means (RFC 3986 section 5.2).
+    """Return the URL that a ``Location`` field means, as the URL standard reads it.
 
-    The answer is text that is still to be parsed, and may be refused then.
+    The path and the query are percent-encoded. What stays is still to be parsed, and may be
+    refused then: the authority, backslashes, control characters.
 
     Args:
-        target: Where the answer with the field came from.
+        target: Where the response with the field came from.
         location: The value of the field.
     """
-    location, _, _ = location.partition("#")
+    location, _, _ = location.strip(" \t").partition("#")
+    before_query, mark, query = location.partition("?")
+    mark += _ENCODED_IN_QUERY.sub(_encode_match, query)
+    if match := _SLASHES.match(before_query):
+        authority, slash, path = before_query[match.end() :].partition("/")
+        scheme = target.scheme if match[0] == "//" else match[0].lower()[:-3]
+        return f"{scheme}://{authority}{_resolved_path('/', slash + path)}{mark}"
     if _SCHEME.match(location):
         return location
     if location.startswith("//"):
         return f"{target.scheme}:{location}"
     base_path, _, _ = target.path_and_query.partition("?")
-    path, mark, query = location.partition("?")
-    if not path:
-        return target.origin + (base_path + location if mark else target.path_and_query)
-    if not path.startswith("/"):
+    if not before_query:
+        return target.origin + (base_path + mark if mark else target.path_and_query)
+    return target.origin + _resolved_path(base_path, before_query) + mark
+
+
+def _resolved_path(base_path: str, path: str) -> str:
+    """Return an encoded path without dot segments; nothing for nothing."""
+    if path and not path.startswith("/"):
+        base_path = _without_dot_segments(base_path)
         path = base_path[: base_path.rindex("/") + 1] + path
-    return target.origin + _without_dot_segments(path) + mark + query
+    return _without_dot_segments(_ENCODED_IN_PATH.sub(_encode_match, path)) if path else ""
 
 
 def _scheme_of(text: str) -> Scheme:
@@ -183,7 +225,7 @@ def _complaint_about_scheme(url: str) -> str:
         return "it has no scheme; write it in full, such as https://example.com/"
     if match[1].lower() in DEFAULT_PORTS:
         return "'://' must follow the scheme, as in https://example.com/"
-    return f"the scheme must be http or https, not {match[1][:20]}"
+    return f"the scheme must be http or https, not {shortened(match[1], 20)}"
 
 
 @functools.lru_cache(maxsize=1024)  # tasks go to the same few hosts again and again
@@ -218,18 +260,18 @@ def _encode(path_and_query: str) -> str:
 
 
 def _encode_match(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match[0].encode())
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
 
 
 def _without_dot_segments(path: str) -> str:
-    """Resolve ``.`` and ``..`` of a path that begins with a slash (RFC 3986 section 5.2.4)."""
+    """Resolve ``.`` and ``..``, escaped or not, of a path that begins with a slash."""
     kept: list[str] = []
-    segments = path.split("/")[1:]
-    for segment in segments:
-        if segment == "..":
+    for segment in path.split("/")[1:]:
+        plain = _ESCAPED_DOT.sub(".", segment)
+        if plain == "..":
             del kept[-1:]
-        elif segment != ".":
+        elif plain != ".":
             kept.append(segment)
-    if segments[-1] in (".", ".."):
+    if plain in (".", ".."):
         kept.append("")
     return "/" + "/".join(kept)

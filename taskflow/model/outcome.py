@@ -114,6 +114,10 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         elapsed_ms: From the start of the fetch to the end of the body, in milliseconds.
         size: Length of the decoded body in bytes.
         not_modified: There, and true, if a conditional fetch found that nothing has changed.
+        content_encoding: There if the body is kept as it came, for these names in its
+            ``Content-Encoding`` are none that TaskFlow can undo.
+        dropped_bytes: There if bytes followed the end of the compressed data: how many. They are
+            not kept.
     """
 
     message: str
@@ -127,6 +131,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_ms: float
     size: int
     not_modified: Literal[True] | UnsetType = UNSET
+    content_encoding: str | UnsetType = UNSET
+    dropped_bytes: int | UnsetType = UNSET
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -167,6 +173,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def shortened(text: str, limit: int) -> str:
+    """Return the text, cut to this many characters with an ellipsis that shows it."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 def failed(
     error_type: ErrorType,
     error: str,
@@ -179,5 +190,5 @@ def failed(
     Control characters and unpaired surrogates (which may come from a hostile target, and
     which PostgreSQL's ``text`` partly refuses) are escaped; the length is bounded.
     """
-    text = printable(error)[:MAX_ERROR_CHARACTERS]
+    text = shortened(printable(error), MAX_ERROR_CHARACTERS)
     return Failed(error_type, text, status_code, retry_after_seconds)

@@ -27,10 +27,14 @@ ANSWERS = {
     "/overlong": (200, "text/" + "x" * 300, b"<b>"),
     "/foreign": (200, "text/h\xe9ml", b"<b>"),
     "/parts": (200, "Multipart/x-mixed-replace; boundary=b", b"--b\r\n\r\n<b>\r\n--b--"),
+    "/br": (200, "text/html", b"\x0b\x02\x80<b>\x03\xff"),
+    "/utf-8": (200, "text/html", b"<b>"),
     "/204": (204, None, b""),
     "/404": (404, "text/plain", b"no such thing"),
     "/500": (500, "text/plain", b"a\x00fault"),
 }
+
+CODINGS = {"/br": "br", "/utf-8": "utf-8"}
 
 
 class Target:
@@ -72,6 +76,8 @@ class Target:
                 self.send_response(status)
                 if content_type is not None:
                     self.send_header("Content-Type", content_type)
+                if path in CODINGS:
+                    self.send_header("Content-Encoding", CODINGS[path])
                 if status != 204:
                     self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -49,6 +49,9 @@ class TestBodies:
             ("/204", b"", "text/plain; charset=utf-8", ".txt"),
             ("/svg", sent("/svg"), "image/svg+xml; charset=utf-8", ".svg"),
             ("/big", BIG, "application/json", ".json"),
+            # Still compressed: no browser can show it.
+            ("/br", sent("/br"), "application/octet-stream", ".bin"),
+            ("/utf-8", sent("/utf-8"), "text/html; charset=utf-8", ".html"),
         ],
     )
     def test_it_is_what_the_target_sent(self, server, target, path, body, media_type, extension):

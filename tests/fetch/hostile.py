@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import gzip
+import itertools
 import json
 import socket
 import ssl
@@ -153,6 +154,11 @@ def zeros_compressed() -> bytes:
 GZIP_HEAD = gzip.compress(b"", mtime=0)[:10]
 GZIP_NAMED_HEAD = b"\x1f\x8b\x08\x08" + b"\0" * 6  # a file name follows, up to a NUL
 EMPTY_MEMBER = gzip.compress(b"", mtime=0)
+NESTED = list(itertools.accumulate([b"[1]", *[gzip.compress] * 5], lambda data, pack: pack(data)))
+NESTED_BOMB = list(
+    itertools.accumulate([b"\0" * 2**26, *[gzip.compress] * 5], lambda data, pack: pack(data))
+)
+NESTED_CUT = gzip.compress(NESTED[1][:-1])
 EXTENDED_CHUNK = b"64;" + b"x" * 4000 + b"\r\n" + b"y" * 100 + b"\r\n"
 HUGE = b"9" * 5000
 MANY_OBJECTS = b"[" + b'{"a":[]},' * 116_000 + b"1]"
@@ -245,13 +251,23 @@ ATTACKS = [
     Attack("gzip-of-nothings", PROTOCOL, floods(GZIP_CHUNKED, chunk(EMPTY_MEMBER * 3_000))),
     Attack("gzip-garbage", PROTOCOL, says(framed(b"not gzip", b"Content-Encoding: gzip"))),
     Attack("gzip-cut-short", PROTOCOL, says(framed(EMPTY_MEMBER[:-1], b"Content-Encoding: gzip"))),
-    Attack("nested-coding", PROTOCOL, says(framed(EMPTY_MEMBER, b"Content-Encoding: gzip, gzip"))),
+    Attack("nested-coding", None, says(framed(NESTED[2], b"Content-Encoding: gzip, gzip"))),
+    Attack("nested-coding-apart", None, says(framed(NESTED[2], *[b"Content-Encoding: gzip"] * 2))),
     Attack(
-        "nested-coding-apart",
-        PROTOCOL,
-        says(framed(EMPTY_MEMBER, *[b"Content-Encoding: gzip"] * 2)),
+        "nested-bomb", TOO_LARGE, says(framed(NESTED_BOMB[4], *[b"Content-Encoding: gzip"] * 4))
     ),
-    Attack("unknown-coding", PROTOCOL, says(framed(b"x", b"Content-Encoding: br"))),
+    Attack(
+        "nested-bomb-within",
+        TOO_LARGE,
+        says(framed(NESTED_BOMB[1], b"Content-Encoding: gzip,gzip")),
+    ),
+    Attack("nested-too-deep", None, says(framed(NESTED_BOMB[5], *[b"Content-Encoding: gzip"] * 5))),
+    Attack("nested-cut-short", PROTOCOL, says(framed(NESTED_CUT, b"Content-Encoding: gzip,gzip"))),
+    Attack("unknown-coding", None, says(framed(b"x", b"Content-Encoding: br"))),
+    Attack("gzip-and-junk", None, says(framed(NESTED[1] + b"junk", b"Content-Encoding: gzip"))),
+    Attack(
+        "gzip-and-endless-junk", TOO_LARGE, floods(GZIP_CHUNKED + chunk(NESTED[1]), chunk(HUGE))
+    ),
     # Early ends.
     Attack("close-before-head", CONNECT, says_and_closes()),
     Attack("reset-before-head", CONNECT, says_and_resets()),

@@ -256,6 +256,42 @@ async def test_not_http(get, sent):
     assert is_failure(await get(sent, Then.CLOSE), ErrorType.PROTOCOL, "protocol error: ")
 
 
+COMPLAINT_ABOUT_LENGTH = (
+    "peer closed connection without sending complete message body (received 5 bytes, expected 10)"
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "complaint"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "Only Transfer-Encoding: chunked is supported",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+            COMPLAINT_ABOUT_LENGTH,
+        ),
+        (b"HTTP/1.1 200 OK\r\nBad Name: secret: x\r\n\r\n", "illegal header line"),
+        (b"HTTP/1.1 2x0 b'secret: x\r\n\r\n", "illegal status line"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx: secret",
+            "malformed chunk footer",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsecret\r\n",
+            "illegal chunk header",
+        ),
+        (b"HTTP/1.1 200 OK\r\nX: y\r\nX\0: secret: x\r\n\r\n", "illegal header line"),
+    ],
+)
+async def test_whole_complaint(serve, fetch, sent, complaint):
+    """The error says all that h11 says, but for the bytes that it quotes."""
+    server = await serve([sent, Then.CLOSE])
+    outcome = await fetch(f"http://localhost:{server.port}/")
+    assert outcome.error == f"protocol error: localhost:{server.port}: {complaint}"
+
+
 async def test_huge_head(get):
     """A head of a mebibyte is not read to its end."""
     head = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2**20 + b"\r\nContent-Length: 0\r\n\r\n"
@@ -273,6 +309,12 @@ RAW_DEFLATE = zlib.compressobj(wbits=-15)
         ("X-GZip", GZIPPED),
         ("identity, gzip", GZIPPED),
         ("gzip", gzip.compress(b"[1,", mtime=0) + gzip.compress(b" 2]", mtime=0) + b"\0\0"),
+        ("gzip, gzip", gzip.compress(GZIPPED)),
+        ("gzip, x-gzip,GZIP", gzip.compress(gzip.compress(GZIPPED))),
+        ("deflate, gzip", gzip.compress(zlib.compress(b"[1, 2]"))),
+        ("gzip, deflate", zlib.compress(GZIPPED)),
+        ("gzip, gzip", GZIPPED),
+        ("gzip, gzip, gzip", gzip.compress(GZIPPED)),
         ("deflate", zlib.compress(b"[1, 2]")),
         ("deflate", RAW_DEFLATE.compress(b"[1, 2]") + RAW_DEFLATE.flush()),
         ("identity", b"[1, 2]"),
@@ -298,19 +340,109 @@ async def test_content_coding(get, coding, coded, is_dribbled):
     [
         ("gzip", GZIPPED[:-3], "cut short"),
         ("gzip", b"not gzip", "damaged"),
-        ("gzip", GZIPPED + b"garbage", "damaged"),
+        ("gzip", GZIPPED[:-8] + b"\0" * 8, "damaged"),
+        ("gzip", GZIPPED + GZIPPED[:-3], "cut short"),
+        ("gzip, gzip", gzip.compress(GZIPPED[:-3]), "cut short"),
+        ("gzip, gzip", gzip.compress(GZIPPED)[:-3], "cut short"),
         ("deflate", zlib.compress(b"x")[:-1], "cut short"),
         ("deflate", b"x", "cut short"),
-        ("deflate", zlib.compress(b"x") + b"y", "after its end"),
         ("deflate", b"\xff\xff\xff", "damaged"),
-        ("br", b"x", "'br'"),
-        ("gzip, gzip", b"x", "more than one"),
+        ("gzip, gzip", b"junk", "damaged"),
     ],
 )
 async def test_bad_content_coding(get, coding, coded, complaint):
     """A coding that cannot be undone is a protocol failure that says which."""
     outcome = await get(answer(coded, f"Content-Encoding: {coding}"))
     assert is_failure(outcome, ErrorType.PROTOCOL, complaint)
+
+
+@pytest.mark.parametrize(
+    ("coding", "left"),
+    [
+        ("utf-8", "utf-8"),
+        ("UTF8", "utf8"),
+        ("none", "none"),
+        ("binary", "binary"),
+        ("8bit", "8bit"),
+        ("aws-chunked", "aws-chunked"),
+        ("identity, none", "none"),
+        ("br", "br"),
+        ("zstd", "zstd"),
+        ("compress", "compress"),
+        ("\xff" + "x" * 200, "\xff" + "x" * 200),
+        ("gzip;q=1", "gzip;q=1"),
+        ("gzip, br", "gzip, br"),
+        (", ".join(["gzip"] * 5), ", ".join(["gzip"] * 5)),
+    ],
+)
+async def test_unknown_content_coding(get, coding, left):
+    """A body whose coding is unknown is kept as it came, and the result says so."""
+    for body, encoding in ((b"[1, 2]", "json"), (b"text", "text"), (b"\xff\0", "base64")):
+        response = response_of(await get(answer(body, f"Content-Encoding: {coding}")))
+        assert (response.encoding, response.size) == (encoding, len(body))
+        assert response.content_encoding == left
+    response = response_of(await get(answer(b"", f"Content-Encoding: {coding}")))
+    assert (response.size, response.content_encoding) == (0, msgspec.UNSET)
+
+
+@pytest.mark.parametrize(
+    ("coding", "coded", "left"),
+    [
+        ("gzip, utf-8", GZIPPED, "utf-8"),
+        ("aws-chunked, gzip", GZIPPED, "aws-chunked"),
+        ("br, gzip", GZIPPED, "br"),
+        ("br, utf-8, deflate", zlib.compress(b"[1, 2]"), "br, utf-8"),
+    ],
+)
+async def test_codings_beside_unknown_ones(get, coding, coded, left):
+    """What can be undone is, and the result names the rest."""
+    response = response_of(await get(answer(coded, f"Content-Encoding: {coding}")))
+    assert (bytes(response.result), response.content_encoding) == (b"[1, 2]", left)
+
+
+@pytest.mark.parametrize(
+    ("coding", "coded", "dropped"),
+    [
+        ("gzip", GZIPPED + b"junk", 4),
+        ("gzip", GZIPPED + b"\0\0junk\0", 5),
+        ("gzip", GZIPPED + b"\x1f", 1),
+        ("gzip", GZIPPED + b"\x1fx", 2),
+        ("gzip", gzip.compress(b"[1,") + gzip.compress(b" 2]") + b"x" * 70_000, 70_000),
+        ("deflate", zlib.compress(b"[1, 2]") + b"junk", 4),
+        ("gzip, gzip", gzip.compress(GZIPPED + b"ab") + b"cd", 4),
+    ],
+)
+@pytest.mark.parametrize("is_dribbled", [False, True])
+async def test_junk_after_the_coded_body(get, coding, coded, dropped, is_dribbled):
+    """Bytes after the end of compressed data are dropped, and the result says how many."""
+    fields = (f"Content-Encoding: {coding}",)
+    sent = answer(coded, *fields)
+    if is_dribbled:
+        pieces = [coded[start : start + 70] for start in range(0, len(coded), 70)]
+        if len(coded) < 70:
+            pieces = [bytes([byte]) for byte in coded]
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        head = f"HTTP/1.1 200 OK\r\n{fields[0]}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sent = head.encode() + chunks + b"0\r\n\r\n"
+    response = response_of(await get(sent))
+    assert (bytes(response.result), response.dropped_bytes) == (b"[1, 2]", dropped)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "gzip, gzip", "br"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "HTTP/1.1 204 No Content\r\nContent-Encoding: {}\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Encoding: {}\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Encoding: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\nContent-Encoding: {}\r\nContent-Length: 9\r\n\r\n",
+    ],
+)
+async def test_coding_of_nothing(get, coding, sent):
+    """An empty body is taken, whatever its coding is said to be."""
+    outcome = await get(sent.format(coding).encode(), success_on=("2xx", 304))
+    response = response_of(outcome)
+    assert (response.result, response.content_encoding) == ("", msgspec.UNSET)
 
 
 async def test_as_large_as_is_kept(get):

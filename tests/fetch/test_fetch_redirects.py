@@ -62,11 +62,40 @@ async def test_method_and_body(serve, fetch, status, method, then):
 
 async def test_one_connection(serve, fetch):
     """The small body of a redirect is read away, so that the connection serves the next."""
-    server = await serve([redirect("a"), redirect("b"), redirect(""), DONE])
+    server = await serve([redirect("a"), redirect("b"), redirect("#top"), DONE])
     response_of(await fetch(f"http://localhost:{server.port}/x/"))
     assert server.connections == 1
     paths = [head.split(" ")[1] for head in server.heads]
     assert paths == ["/x/", "/x/a", "/x/b", "/x/b"]
+
+
+@pytest.mark.parametrize("fields", [(), ("Location:",), ("Location: ",), ("Location: \t ",)])
+@pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "308 Permanent Redirect"])
+async def test_no_location(get, fields, status):
+    """A redirect whose Location is missing or empty is the final response."""
+    outcome = await get(answer(b'"here"', *fields, status=status))
+    assert is_failure(outcome, ErrorType.HTTP_STATUS, f"http error: status: {status}")
+    response = response_of(
+        await get(answer(b'"here"', *fields, status=status), success_on=("3xx",))
+    )
+    assert (bytes(response.result), response.status) == (b'"here"', status)
+
+
+async def test_locations_that_differ(serve, fetch):
+    """Several Locations are followed if they are the same, and else refused."""
+    same = answer(b"", "Location: /a", "Location: /a", "Location:", status="302 Found")
+    server = await serve([same, DONE])
+    response_of(await fetch(f"http://localhost:{server.port}/"))
+    assert server.heads[1].startswith("GET /a ")
+    differing = answer(b"", "Location: /a", "Location: /b", status="302 Found")
+    server = await serve([differing, DONE])
+    outcome = await fetch(f"http://localhost:{server.port}/")
+    assert is_failure(outcome, ErrorType.PROTOCOL, "several Location fields that differ")
+    assert len(server.requests) == 1
+    server = await serve([differing])
+    url = f"http://localhost:{server.port}/"
+    outcome = await fetch(url, follows_redirects=False, success_on=(302,))
+    assert response_of(outcome).status_code == 302
 
 
 async def test_large_body_of_redirect(serve, fetch):
@@ -129,20 +158,45 @@ async def test_other_origin_drops_fields(serve, fetch):
         ("//[::1", "brackets"),
         ("/\\evil.example", "U+005C"),
         ("/\x1b[2J", "U+001B"),
-        ("/a b", "U+0020"),
+        ("/\t/x", "U+0009"),
+        ("/\u202etxt", "U+202E"),
+        ("http://a b/", "U+0020"),
+        ("http://a\\@b/", "U+005C"),
+        ("http:x", "'://' must follow"),
+        ("///x", "no host"),
+        ("http:///x", "no host"),
         ("http://:80/", "no host"),
     ],
 )
 async def test_bad_location(get, location, complaint):
     """A redirect to what cannot be fetched says that it was one, in harmless text."""
-    outcome = await get(redirect(location))
+    outcome = await get(redirect(location.encode().decode("latin-1")))
     assert is_failure(outcome, ErrorType.INVALID_URL, "invalid url: redirected to ", complaint)
     assert outcome.error.isprintable()
 
 
-@pytest.mark.parametrize("location", ["/caf\u00e9".encode(), "/caf\u00e9".encode("latin-1")])
-async def test_location_in_raw_bytes(serve, fetch, location):
-    """A Location that is not encoded is read as UTF-8, else as ISO-8859-1."""
+@pytest.mark.parametrize(
+    ("location", "asked"),
+    [
+        (b"/a b", "/a%20b"),
+        (b" /a b ", "/a%20b"),
+        (b"a b/c?d e#f g", "/x/a%20b/c?d%20e"),
+        (b"?q=a b", "/x/y?q=a%20b"),
+        (b'/"<>`{}^', "/%22%3C%3E%60%7B%7D%5E"),
+        (b"/?\"<>'", "/?%22%3C%3E%27"),
+        (b"/|[]'%zz%20%", "/|[]'%zz%20%"),
+        (b"/?`{}|^[]\x7e", "/?`{}|^[]~"),
+        (b"/a/../b/%2e%2E/./c", "/c"),
+        (b"../../..", "/"),
+        ("/caf\u00e9?\u65e5".encode(), "/caf%C3%A9?%E6%97%A5"),
+        ("/\U0001f468\u200d\U0001f467\u00a0".encode(), "/%F0%9F%91%A8%E2%80%8D%F0%9F%91%A7%C2%A0"),
+        (b"/caf\xe9?\x85", "/caf%E9?%85"),
+        (b"/caf\xe9\xc3\xa9", "/caf%E9%C3%A9"),
+    ],
+)
+async def test_location_is_encoded(serve, fetch, location, asked):
+    """Browsers ask for the same, also when a Location holds what no URL may."""
     server = await serve([redirect(location.decode("latin-1")), DONE])
-    response_of(await fetch(f"http://localhost:{server.port}/"))
-    assert server.heads[1].startswith("GET /caf%C3%A9 ")
+    response = response_of(await fetch(f"http://localhost:{server.port}/x/y?z"))
+    assert server.heads[1].startswith(f"GET {asked} HTTP/1.1\r\n")
+    assert response.url == f"http://localhost:{server.port}{asked}"

@@ -7,6 +7,7 @@ URL for is what TaskFlow judges and connects to. Ours refuses much that the stan
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import ada_url
@@ -15,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.target import DEFAULT_PORTS, Target, parse_target
+from taskflow.fetch.target import DEFAULT_PORTS, Target, parse_location, parse_target
 
 ROWS = [
     line.split("\t")
@@ -80,3 +81,43 @@ def test_the_normal_form_is_read_alike(url):
     """What we make of a URL is read as itself, by both."""
     if target := check(url):
         assert check(target.url) == target
+
+
+BASES = st.sampled_from(["http://h/", "https://h:8443/a/b;c?d=e", "http://h/a//b/?"])
+LOCATIONS = st.one_of(
+    st.text(st.sampled_from("/ab.?#@:% '\"<>`{}|^[]~&+;=\u00e9\u65e5\u200d\u00a0"), max_size=12),
+    st.text(max_size=12),
+    st.lists(st.sampled_from(["..", ".", "%2e", ".%2E", "", "a b", "?", "#"])).map("/".join),
+    st.tuples(st.sampled_from(["//h2/", "http://h2", "HTTPS://h2:1234/"]), st.text(max_size=9)).map(
+        "".join
+    ),
+)
+
+
+@given(BASES, LOCATIONS)
+@settings(max_examples=2000)
+@example("http://h/a/b", "/a b")
+@example("http://h/a/b", "?a'b")
+@example("http://h/a/b", "//h2?a b")
+def test_any_location(base, location):
+    """We refuse a Location, or ask for just what the standard asks for."""
+    try:
+        target = parse_location(parse_target(base), location)
+    except InvalidUrl:
+        return
+    assert target.url == ada_url.URL(location, base).href.partition("#")[0]
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row[0]) for row in ROWS])
+def test_corpus_as_locations(row):
+    """What is refused as a URL for its text is refused as a Location, spaces in paths apart."""
+    url = json.loads(f'"{row[1]}"')
+    try:
+        target = parse_location(parse_target("http://redir.test/"), url)
+    except InvalidUrl:
+        assert row[3] == "refuse"
+        return
+    if re.match("[A-Za-z]+:", url.strip(" \t")):
+        assert parse_target(url.strip(" \t")).host == target.host
+    else:
+        assert target.host == "redir.test"
