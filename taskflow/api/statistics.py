@@ -11,7 +11,9 @@ from quart import Blueprint, Response, request
 
 from taskflow.api.answers import as_json
 from taskflow.api.problems import store_in_time
+from taskflow.api.reading.unknown import unknown_parameters
 from taskflow.model.errors import Unprocessable
+from taskflow.model.vocabulary import Vocabulary
 from taskflow.store.base import TaskStore
 
 MOST_QUEUES: Final = 1000
@@ -48,17 +50,19 @@ def statistics_routes(store: TaskStore) -> Blueprint:
     return routes
 
 
+_NAMES: Final = Vocabulary(StatisticsRequest.__struct_fields__)
+
+
 def statistics_request_of(query: Mapping[str, Sequence[str]]) -> StatisticsRequest:
     """Read the query of ``GET /stats``.
 
     Raises:
         Unprocessable: A parameter cannot be used; names it and what is allowed.
     """
-    for name, values in query.items():
-        if name != "queue":
-            raise Unprocessable(f"there is no parameter {name!r}; known is queue")
-        if len(values) > 1:
-            raise Unprocessable("queue is given more than once")
+    if unknown := unknown_parameters(query, _NAMES):
+        raise Unprocessable("; ".join(unknown))
+    if len(query.get("queue", ())) > 1:
+        raise Unprocessable("queue is given more than once")
     try:
         return msgspec.convert(
             {name: value for name, [value] in query.items()}, type=StatisticsRequest

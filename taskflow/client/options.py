@@ -11,6 +11,7 @@ import msgspec
 from taskflow.model.options import Backoff
 from taskflow.model.task import TagValue
 from taskflow.model.text_format import BYTE_ORDER_MARK, foreign_format_of
+from taskflow.model.vocabulary import Vocabulary
 
 
 class Options(TypedDict, total=False):
@@ -46,6 +47,7 @@ class Options(TypedDict, total=False):
 
 
 KNOWN: Final = frozenset(Options.__annotations__)
+_NAMES: Final = Vocabulary(sorted(KNOWN))
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -101,9 +103,8 @@ def document_of(payload: Any, options: Options) -> bytes:
         TypeError: There is no such option, or a value cannot be written as JSON.
     """
     if unknown := options.keys() - KNOWN:
-        raise TypeError(
-            f"there is no option {min(unknown)!r}; known are {', '.join(sorted(KNOWN))}"
-        )
+        name = min(unknown)
+        raise TypeError(f"there is no option {name!r}; {_NAMES.advice(name)}")
     given = {name: value for name, value in options.items() if value is not None}
     return msgspec.json.encode({"payload": payload, **given})
 

@@ -246,7 +246,7 @@ class TestAll:
     def test_an_unknown_parameter_of_a_task(self, server):
         """A misspelt name is not passed over."""
         answer = server.ask("GET", f"/tasks/{UNKNOWN}/events?lastEvent=1")
-        check_problem(answer, 422, "there is no parameter 'lastEvent'; known: lastEventId")
+        check_problem(answer, 422, "no parameter 'lastEvent'; did you mean lastEventId?")
 
     def test_other_methods(self, server, target):
         """HEAD says what comes, and none of it; 405 for others."""

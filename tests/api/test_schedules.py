@@ -51,7 +51,7 @@ def moment(text: str) -> dt.datetime:
 class TestMade:
     def test_a_schedule(self, server, name):
         """201 with where it is; then it is shown as it was answered, and its task to the byte."""
-        template = b'{ "payload":"%s", "delay": 1e0 , "x": null }' % URL.encode()
+        template = b'{ "payload":"%s", "delay": 1e0 , "id": null }' % URL.encode()
         body = b'{"cron": "30 6 * * MON-FRI", "timezone": "Europe/Berlin", "task": %s}' % template
         answer = put(server, name, body)
         assert answer.status == 201

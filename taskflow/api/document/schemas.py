@@ -21,6 +21,7 @@ from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
 from taskflow.api.many_by_hand import ManyMoved
 from taskflow.api.monitoring import History
+from taskflow.api.reading import new_task, schedule
 from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
 from taskflow.api.reading.queue import HostLimitsRequest, QueueRequest, RateRequest
@@ -80,6 +81,9 @@ def schemas() -> Json:
     for kind in _SHOWN:
         _name_keys(components[kind.__name__], kind)
         _make_whole(components[kind.__name__], kind)
+    for name in ("TaskRequest", "TaskTemplate"):
+        _ignore(components[name], new_task.PASSED_OVER)
+    _ignore(components["ScheduleRequest"], schedule.PASSED_OVER)
     _forbid_both(components["TaskRequest"], "run_at", "delay")
     _demand_one(components["ManyRequest"], FILTERS, "all")
     _forbid_both(components["ScheduleRequest"], "cron", "start_at")
@@ -129,6 +133,11 @@ def _meanings_of(kind: type[enum.StrEnum]) -> dict[str, str]:
             case ast.Assign(targets=[ast.Name(name)]), ast.Expr(ast.Constant(str(text))):
                 meanings[name] = _prose(inspect.cleandoc(text).partition(_PARAGRAPH)[0])
     return meanings
+
+
+def _ignore(schema: Json, names: Iterable[str]) -> None:
+    """What is shown may be sent back: these fields are accepted, whatever they are."""
+    schema["patternProperties"] = {f"^({'|'.join(sorted(names))})$": True}
 
 
 def _forbid_both(schema: Json, one: str, other: str) -> None:

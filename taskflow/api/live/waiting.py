@@ -11,8 +11,10 @@ from werkzeug.datastructures import ETags
 
 from taskflow.api.live.feed import Feed
 from taskflow.api.reading.prefer import WaitRequest, preferences_of, preferred_wait, wait_of
+from taskflow.api.reading.unknown import unknown_parameters
 from taskflow.model.errors import Unprocessable
 from taskflow.model.task import Task
+from taskflow.model.vocabulary import Vocabulary
 
 _TAG_BYTES: Final = 12
 
@@ -38,10 +40,8 @@ class Patience:
     ) -> None:
         wish = preferred_wait(preferences_of(preferred))
         names = known.__struct_fields__
-        if unknown := query.keys() - set(names):
-            raise Unprocessable(
-                f"there is no parameter {min(unknown)!r}; known is {', '.join(names)}"
-            )
+        if unknown := unknown_parameters(query, Vocabulary(names)):
+            raise Unprocessable("; ".join(unknown))
         asked = query.get("wait", ())
         if len(asked) > 1:
             raise Unprocessable("wait is given more than once")

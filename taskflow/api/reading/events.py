@@ -10,9 +10,11 @@ import msgspec
 from msgspec import Meta
 
 from taskflow.api.reading.rules import NAME
+from taskflow.api.reading.unknown import unknown_parameters
 from taskflow.model.errors import Unprocessable
 from taskflow.model.event import EventFilter
 from taskflow.model.task import MOST_TAGS, QueueName
+from taskflow.model.vocabulary import Vocabulary
 
 _POSITION: Final = re.compile("[0-9]{1,18}")
 _IN_QUERY: Final = "lastEventId"
@@ -108,9 +110,9 @@ def _is_position(name: str) -> bool:
 
 def _refuse_unknown(query: Mapping[str, Sequence[str]], kind: type[msgspec.Struct]) -> None:
     known = [field.encode_name for field in msgspec.structs.fields(kind)]
-    for name in query:
-        if name not in known and not _is_position(name):
-            raise Unprocessable(f"there is no parameter {name!r}; known: {', '.join(known)}")
+    names = (name for name in query if not _is_position(name))
+    if unknown := unknown_parameters(names, Vocabulary(known)):
+        raise Unprocessable("; ".join(unknown))
 
 
 def _tags_of(texts: Sequence[str]) -> dict[str, str]:

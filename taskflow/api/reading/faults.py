@@ -7,7 +7,8 @@ from typing import Final
 
 from taskflow.model.errors import Fault, RequestError, Unprocessable
 
-_MOST_TOLD: Final = 100
+MAX_FAULTS: Final = 100
+"""How many validation errors are collected; further ones are counted."""
 
 
 class Faults:
@@ -15,10 +16,16 @@ class Faults:
 
     def __init__(self) -> None:
         self._found: list[Fault] = []
+        self._count = 0
 
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self._found)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more are collected, so that there is no need to go on looking."""
+        return self._count >= MAX_FAULTS
 
     def add(self, pointer: str, detail: str) -> None:
         """Something is wrong at this place.
@@ -27,7 +34,9 @@ class Faults:
             pointer: A JSON pointer (RFC 6901) without the ``#`` of its URI form.
             detail: What is allowed there, naming the field.
         """
-        self._found.append(Fault(f"#{pointer}", detail))
+        if not self.is_full:
+            self._found.append(Fault(f"#{pointer}", detail))
+        self._count += 1
 
     def extend(self, faults: Iterable[Fault], *, under: str) -> None:
         """More is wrong under this place, as told from there."""
@@ -49,7 +58,7 @@ class Faults:
             Unprocessable: It is.
         """
         if self._found:
-            raise Unprocessable(_summary(self._found), faults=self._found[:_MOST_TOLD])
+            raise Unprocessable(_summary(self._found, self._count), faults=self._found)
 
 
 def token(name: object) -> str:
@@ -57,8 +66,9 @@ def token(name: object) -> str:
     return "/" + str(name).replace("~", "~0").replace("/", "~1")
 
 
-def _summary(found: list[Fault]) -> str:
+def _summary(found: list[Fault], count: int) -> str:
     if len(found) == 1:
         return found[0].detail
-    more = f"; and so on, {len(found)} in all" if len(found) > 3 else ""  # noqa: PLR2004
+    how_many = f"{count} in all" if count < MAX_FAULTS else f"{MAX_FAULTS} or more"
+    more = f"; and so on, {how_many}" if count > 3 else ""  # noqa: PLR2004
     return "; ".join(fault.detail for fault in found[:3]) + more

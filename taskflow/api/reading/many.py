@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
@@ -10,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskflow.api.reading import rules
-from taskflow.api.reading.faults import Faults, token
+from taskflow.api.reading.faults import Faults
 from taskflow.api.reading.filters import (
     A_STATUS,
     TEXT_RULES,
@@ -21,12 +20,13 @@ from taskflow.api.reading.filters import (
     filter_of,
 )
 from taskflow.api.reading.json_text import decoded
-from taskflow.api.reading.new_task import ALIKE
 from taskflow.api.reading.rules import Rule
+from taskflow.api.reading.unknown import note_unknown
 from taskflow.model.errors import BadRequest
 from taskflow.model.filter import TaskFilter, tag_text
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Moment, QueueName, TaskStatus
+from taskflow.model.vocabulary import Vocabulary
 
 HOW: Final = 'send a JSON object with a filter, such as {"queue": "mail"}, or {"all": true}'
 
@@ -79,6 +79,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "dry_run": Rule(bool, "true or false", may_be_null=False),
 }
 FILTERS: Final = tuple(name for name in _RULES if name not in ("all", "dry_run"))
+_NAMES: Final = Vocabulary(_RULES)
 
 _Fields: TypeAlias = dict[str, msgspec.Raw]
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
@@ -96,8 +97,7 @@ def many_of(body: bytes) -> Many:
     except msgspec.ValidationError:
         raise BadRequest(f"the body is not a JSON object; {HOW}") from None
     faults = Faults()
-    for name in fields.keys() - _RULES.keys():
-        faults.add(token(name), _unknown(name))
+    note_unknown(fields, _NAMES, faults)
     given = {
         name: rule.read(name, bytes(fields[name]), faults)
         for name, rule in _RULES.items()
@@ -121,9 +121,3 @@ def _filter_of(given: Mapping[str, Any]) -> TaskFilter:
         statuses=(status,) if isinstance(status, TaskStatus) else status,
         tags=tuple((name, tag_text(value)) for name, value in tags.items()),
     )
-
-
-def _unknown(name: str) -> str:
-    for meant in difflib.get_close_matches(name, _RULES, 1, ALIKE):
-        return f"there is no field {name!r}; did you mean {meant}?"
-    return f"there is no field {name!r}; known are {', '.join(_RULES)}"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, NoReturn, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -14,6 +12,7 @@ from taskflow.api.reading import rules
 from taskflow.api.reading.faults import Faults, token
 from taskflow.api.reading.json_text import HOW, decoded, refuse_depth
 from taskflow.api.reading.rules import PointInTime, Rule, seconds, whole_number
+from taskflow.api.reading.unknown import example_of, note_unknown
 from taskflow.fetch.errors import InvalidUrl
 from taskflow.fetch.target import Place, place_of
 from taskflow.model.errors import BadRequest
@@ -43,15 +42,10 @@ from taskflow.model.task import (
     Tags,
     Task,
 )
+from taskflow.model.vocabulary import Vocabulary
 
 MOST_TASKS: Final = 10_000
 """How many a JSON array may have."""
-
-ALIKE: Final = 0.8
-"""From what ratio of difflib's on a name counts as another one misspelt."""
-
-MOST_COMPARED: Final = 100
-"""How many unknown names are looked at for that: each takes 15 us."""
 
 AskedPayload: TypeAlias = Annotated[
     msgspec.Raw,
@@ -73,11 +67,11 @@ CallbackUrl: TypeAlias = Annotated[
 ]
 
 
-class TaskRequest(msgspec.Struct):
+class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A task to be handed in; what may be null counts as not given if it is.
 
-    Other fields are passed over, so that a task that was read can be handed in again; but not
-    those that look like one of these misspelt.
+    What only TaskFlow can say of a task is ignored, so that one that was read can be submitted
+    again. A field that does not exist is rejected.
 
     Attributes:
         payload: The URL to fetch, or a whole request. Any other JSON but null is taken, too, up to
@@ -120,6 +114,7 @@ class TaskRequest(msgspec.Struct):
 
 TaskRequests: TypeAlias = Annotated[list[TaskRequest], Meta(min_length=1, max_length=MOST_TASKS)]
 
+_NULL: Final = msgspec.Raw(b"null")
 _NOWHERE: Final = Place("", "")
 
 _RULES: Final[Mapping[str, Rule]] = {
@@ -129,13 +124,30 @@ _RULES: Final[Mapping[str, Rule]] = {
     "run_at": PointInTime(Moment, rules.A_MOMENT),
     "delay": seconds(Delay),
     "expires_at": PointInTime(Moment, rules.A_MOMENT),
-    "backoff": Rule(Backoff | Pauses, rules.BACKOFF, parts=rules.FIELDS | rules.ITEMS),
+    "backoff": Rule(
+        Backoff | Pauses,
+        rules.BACKOFF,
+        parts=rules.FIELDS | rules.ITEMS,
+        names=Vocabulary(Backoff.__struct_fields__),
+    ),
     "retry_on": Rule(StatusPatterns, rules.STATUSES, parts=rules.ITEMS),
     "success_on": Rule(StatusPatterns, rules.STATUSES, parts=rules.ITEMS),
     "tags": Rule(Tags, rules.TAGS, parts=rules.FIELDS),
     "callback_url": Rule(CallbackUrl, "an http or https URL of printable ASCII"),
     "retention": seconds(Retention),
 }
+_PAYLOAD_FIELDS: Final = RequestPayload.__struct_fields__
+_SCHEDULE_FIELDS: Final = ("cron", "every", "timezone")
+TASK_NAMES: Final = Vocabulary(
+    TaskRequest.__struct_fields__,
+    [
+        (_PAYLOAD_FIELDS, "{} goes inside payload"),
+        (_SCHEDULE_FIELDS, "{} is for PUT /schedules/NAME, beside a task"),
+    ],
+)
+PAYLOAD_NAMES: Final = Vocabulary(
+    _PAYLOAD_FIELDS, [(TaskRequest.__struct_fields__, "{} goes beside payload, not inside it")]
+)
 PASSED_OVER: Final = frozenset(Task.__struct_fields__) - _RULES.keys() - {"payload"}
 
 _PAYLOAD_RULES: Final[Mapping[str, Rule]] = {
@@ -177,13 +189,13 @@ def new_task_of(
         fields = decoded(body, _FIELDS)
     except msgspec.ValidationError:
         raise BadRequest(f"the body is not a JSON object; {HOW}") from None
-    payload = fields.pop("payload", None)
-    if payload is None:
-        raise BadRequest(f"payload is missing; {HOW}")
+    payload = fields.pop("payload", _NULL)
     text = _not_too_deep(payload)
-    if text == b"null":
-        raise BadRequest(f"payload is null; {HOW}")
     faults = Faults()
+    if fields:
+        _note_unknown(fields, text, faults)
+    if text == b"null":
+        _refuse_without_payload(fields, faults, is_null=payload is not _NULL)
     place = _place_of(text, faults)
     given = _read_beside_payload(fields, faults) if fields else {}
     if given.get("run_at") is not None and given.get("delay") is not None:
@@ -243,15 +255,27 @@ def _new_task(
 
 def _read_beside_payload(fields: _Fields, faults: Faults) -> dict[str, Any]:
     """What the other fields say, as far as they are known."""
-    unknown = (name for name in fields if name not in _RULES and name not in PASSED_OVER)
-    for name in itertools.islice(unknown, MOST_COMPARED):
-        for meant in difflib.get_close_matches(name, TaskRequest.__struct_fields__, 1, ALIKE):
-            faults.add(token(name), f"there is no field {name!r}; did you mean {meant}?")
     return {
         name: _RULES[name].read(name, _not_too_deep(fields[name]), faults)
         for name in fields
         if name in _RULES
     }
+
+
+def _note_unknown(fields: _Fields, payload: bytes, faults: Faults) -> None:
+    note_unknown(fields, TASK_NAMES, faults, ignored=PASSED_OVER)
+    if payload.startswith(b'"') and not fields.keys().isdisjoint(_PAYLOAD_FIELDS):
+        example = example_of({**fields, "url": payload}, _PAYLOAD_FIELDS)
+        faults.add("/payload", f"a whole request is an object: send {example}")
+
+
+def _refuse_without_payload(fields: _Fields, faults: Faults, *, is_null: bool) -> NoReturn:
+    what = f"payload is {'null' if is_null else 'missing'}"
+    if not faults:
+        raise BadRequest(f"{what}; {HOW}")
+    faults.add("/payload", f"{what}; send {example_of(fields, _PAYLOAD_FIELDS)}")
+    faults.refuse()
+    raise AssertionError
 
 
 def _not_too_deep(field: msgspec.Raw) -> bytes:
@@ -283,9 +307,7 @@ def _check_request(payload: bytes, faults: Faults) -> str:
     fields = _FIELDS.decode(payload)
     if bytes(fields.get("url", b"null")) == b"null":
         faults.add("/payload/url", "payload.url is missing: where to is the request to be sent?")
-    known = ", ".join(RequestPayload.__struct_fields__)
-    for name in (name for name in fields if name not in RequestPayload.__struct_fields__):
-        faults.add(f"/payload{token(name)}", f"payload has no field {name!r}; known are {known}")
+    note_unknown(fields, PAYLOAD_NAMES, faults, under="/payload")
     given = {
         name: rule.read(name, bytes(fields[name]), faults, under="/payload")
         for name, rule in _PAYLOAD_RULES.items()

@@ -23,10 +23,12 @@ from taskflow.api.reading.filters import (
 )
 from taskflow.api.reading.prefer import WaitRequest
 from taskflow.api.reading.rules import PointInTime, Rule, whole_number
+from taskflow.api.reading.unknown import unknown_parameters
 from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import MOST_TAGS, Moment, QueueName, Task, TaskStatus
+from taskflow.model.vocabulary import Vocabulary
 
 DEFAULT_PAGE: Final = 100
 LARGEST_PAGE: Final = 1000
@@ -134,8 +136,10 @@ def page_request_of(query: Mapping[str, Sequence[str]], *, is_stream: bool = Fal
         Unprocessable: Parameters cannot be used; names each and what is allowed.
     """
     values: dict[str, Any] = {"limit": NO_LIMIT} if is_stream else {}
-    wrong: list[str] = []
+    wrong = unknown_parameters(query, _NAMES)
     for name, texts in query.items():
+        if name not in _READERS:
+            continue
         try:
             values[name] = _value_of(name, texts, is_stream=is_stream)
         except Unprocessable as error:
@@ -171,8 +175,6 @@ def cursor_of(task_id: uuid.UUID) -> str:
 
 
 def _value_of(name: str, texts: Sequence[str], *, is_stream: bool) -> Any:
-    if name not in _READERS:
-        raise Unprocessable(f"there is no parameter {name!r}; known are {', '.join(_READERS)}")
     if name == "tag":
         return _tags_of(texts)
     if len(texts) > 1:
@@ -250,3 +252,4 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     **{name: partial(_text_of, name, rule) for name, rule in TEXT_RULES.items()},
     "fields": _fields_of,
 }
+_NAMES: Final = Vocabulary(_READERS)

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskflow.api.reading import rules
-from taskflow.api.reading.faults import Faults, token
+from taskflow.api.reading.faults import Faults
 from taskflow.api.reading.json_text import decoded
 from taskflow.api.reading.rules import Rule, whole_number
+from taskflow.api.reading.unknown import note_unknown
 from taskflow.model.errors import BadRequest, QueueNotFound
 from taskflow.model.flow import (
     MOST_STARTS_PER_SECOND,
@@ -24,6 +25,7 @@ from taskflow.model.flow import (
     Rate,
 )
 from taskflow.model.task import QueueName
+from taskflow.model.vocabulary import Vocabulary
 
 HOW: Final = 'send a JSON object such as {"max_concurrency": 10}, or {} to ask nothing of it'
 
@@ -85,8 +87,10 @@ _RULES: Final[Mapping[str, Rule]] = {
         HostLimitsRequest,
         "an object of max_concurrency and rate, as for the queue",
         parts=rules.FIELDS,
+        names=Vocabulary(HostLimitsRequest.__struct_fields__),
     ),
 }
+_NAMES: Final = Vocabulary(_RULES)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -114,8 +118,7 @@ def queue_settings_of(body: bytes) -> QueueSettings:
     except msgspec.ValidationError:
         raise BadRequest(f"the body is not a JSON object; {HOW}") from None
     faults = Faults()
-    for name in fields.keys() - _RULES.keys():
-        faults.add(token(name), f"there is no field {name!r}; known are {', '.join(_RULES)}")
+    note_unknown(fields, _NAMES, faults)
     given = {
         name: rule.read(name, bytes(fields[name]), faults)
         for name, rule in _RULES.items()

@@ -9,6 +9,7 @@ import msgspec
 
 from taskflow.api.reading.faults import Faults, token
 from taskflow.model.options import LONGEST_BACKOFF_SECONDS, MOST_PAUSES, Backoff
+from taskflow.model.vocabulary import Vocabulary, shown_name
 
 _FIRST_MOMENT: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 _LAST_MOMENT: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
@@ -25,12 +26,14 @@ class Rule(NamedTuple):
         expected: The same in words, after the name of the field and "must be".
         may_be_null: Whether null stands for a field that is not given.
         parts: What to read it as to tell which of its parts are wrong, if it has any.
+        names: Those of its fields, if it may be an object of some.
     """
 
     kind: Any
     expected: str
     may_be_null: bool = True
     parts: Any = None
+    names: Vocabulary | None = None
 
     def read(self, name: str, text: bytes, faults: Faults, *, under: str = "") -> Any:
         """The field's value; ``None`` if it is null or not allowed, which is noted then."""
@@ -42,12 +45,19 @@ class Rule(NamedTuple):
             where = f"{under}{token(name)}"
             label = ".".join([*where.split("/")[1:-1], name])
             for place in self._wrong_parts(text) or [""]:
-                faults.add(f"{where}{place}", f"{label} must be {self.expected}")
+                advice = self._advice(place.removeprefix("/"))
+                faults.add(f"{where}{place}", f"{label} must be {self.expected}{advice}")
             return None
 
     def value_of(self, text: bytes) -> Any:
         """Read JSON by the type."""
         return msgspec.json.decode(text, type=self.kind)
+
+    def _advice(self, name: str) -> str:
+        """Return what to do about a field of it that does not exist."""
+        if not name or self.names is None or name.isdigit() or name in self.names:
+            return ""
+        return f"; it has no field {shown_name(name)}; {self.names.advice(name)}"
 
     def _wrong_parts(self, text: bytes) -> list[str]:
         """Which parts of an object or a list are not allowed; none if that is not their fault.

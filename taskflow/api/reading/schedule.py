@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
@@ -15,9 +14,10 @@ from msgspec import UNSET, Meta
 from taskflow.api.reading import rules
 from taskflow.api.reading.faults import Faults, token
 from taskflow.api.reading.json_text import decoded
-from taskflow.api.reading.new_task import ALIKE, TaskRequest, new_task_of
+from taskflow.api.reading.new_task import TaskRequest, new_task_of
 from taskflow.api.reading.page import DEFAULT_PAGE, Limit
 from taskflow.api.reading.rules import PointInTime, Rule, seconds, whole_number
+from taskflow.api.reading.unknown import note_unknown, unknown_parameters
 from taskflow.model.conditional import CONDITIONAL_FIELDS, CONDITIONAL_METHODS
 from taskflow.model.errors import BadRequest, RequestError, ScheduleNotFound, Unprocessable
 from taskflow.model.request import RequestPayload
@@ -31,6 +31,7 @@ from taskflow.model.schedule import (
 )
 from taskflow.model.shown_schedule import Missed, Schedule, ScheduleName, TimeZone
 from taskflow.model.task import Moment, NewTask
+from taskflow.model.vocabulary import Vocabulary
 
 HOW: Final = (
     'send a JSON object with times and a task, such as {"cron": "30 6 * * MON-FRI", "task": '
@@ -54,7 +55,9 @@ def _template() -> Any:
     told = inspect.getdoc(TaskRequest) or ""
     for name in _SINGLE_MOMENTS:
         told = re.sub(rf"^    {name}: .*\n(?: {{5,}}.*\n)*", "", told, flags=re.MULTILINE)
-    return msgspec.defstruct("TaskTemplate", fields, namespace={"__doc__": told})
+    return msgspec.defstruct(
+        "TaskTemplate", fields, namespace={"__doc__": told}, forbid_unknown_fields=True
+    )
 
 
 TaskTemplate: Final = _template()
@@ -119,6 +122,14 @@ _RULES: Final[Mapping[str, Rule]] = {
 }
 KNOWN: Final = ("task", *_RULES)
 PASSED_OVER: Final = frozenset(Schedule.__struct_fields__) - set(KNOWN)
+_NAMES: Final = Vocabulary(
+    KNOWN,
+    [
+        (TaskRequest.__struct_fields__, "{} goes inside task"),
+        (RequestPayload.__struct_fields__, "{} goes inside task.payload"),
+    ],
+)
+_QUERY: Final = Vocabulary(SchedulesRequest.__struct_fields__)
 _LIMIT: Final = whole_number(Limit)
 
 _Fields: TypeAlias = dict[str, msgspec.Raw]
@@ -146,8 +157,7 @@ def schedule_of(
     except msgspec.ValidationError:
         raise BadRequest(f"the body is not a JSON object; {HOW}") from None
     faults = Faults()
-    for unknown in fields.keys() - set(KNOWN) - PASSED_OVER:
-        faults.add(token(unknown), _unknown(unknown))
+    note_unknown(fields, _NAMES, faults, ignored=PASSED_OVER)
     given = {
         field: rule.read(field, bytes(fields[field]), faults)
         for field, rule in _RULES.items()
@@ -227,11 +237,7 @@ def schedules_request_of(query: Mapping[str, Sequence[str]]) -> SchedulesRequest
         Unprocessable: Parameters cannot be used; names each and what is allowed.
     """
     known = SchedulesRequest.__struct_fields__
-    wrong = [
-        f"there is no parameter {name!r}; known are {', '.join(known)}"
-        for name in query
-        if name not in known
-    ]
+    wrong = unknown_parameters(query, _QUERY)
     wrong += [f"{name} is given more than once" for name in known if len(query.get(name, ())) > 1]
     limit, cursor = query.get("limit", ["100"])[0], query.get("cursor", [None])[0]
     if not _is_limit(limit):
@@ -253,12 +259,6 @@ def _is_limit(text: str) -> bool:
     except msgspec.ValidationError:
         return False
     return True
-
-
-def _unknown(name: str) -> str:
-    for meant in difflib.get_close_matches(name, KNOWN, 1, ALIKE):
-        return f"there is no field {name!r}; did you mean {meant}?"
-    return f"there is no field {name!r}; known are {', '.join(KNOWN)}"
 
 
 def _timing_of(

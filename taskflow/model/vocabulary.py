@@ -1,0 +1,110 @@
+"""Names that do not exist: what was probably meant, and where that goes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+MAX_COMPARED_CHARACTERS: Final = 64
+MIN_LIKENESS: Final = 0.8
+"""The ratio of difflib's from which a name counts as another one misspelt."""
+
+# What other task queues, HTTP clients and people call it, by what it is called here.
+_OTHER_NAMES: Final[Mapping[str, str]] = {
+    "payload": "request task job message",
+    "delay": "delay_seconds delay_secs delay_ms delay_in_seconds countdown defer wait_seconds",
+    "run_at": "schedule_at scheduled_for scheduled_time schedule_time eta execute_at not_before "
+    "run_after start_after at available_at",
+    "expires_at": "expires expiry expiration expires_in expire_after deadline valid_until",
+    "callback_url": "callback webhook webhook_url hook notify notify_url on_complete",
+    "max_attempts": "retries max_retries max_retry retry retry_limit retry_count tries max_tries "
+    "attempts num_retries",
+    "backoff": "retry_delay retry_backoff retry_interval backoff_seconds",
+    "retention": "keep keep_for result_ttl retention_seconds",
+    "queue": "queue_name topic channel",
+    "priority": "prio importance",
+    "tags": "labels metadata meta attributes",
+    "url": "uri href link target target_url endpoint",
+    "method": "verb http_method request_method",
+    "headers": "http_headers request_headers",
+    "body": "data json content form request_body",
+    "timeout": "timeout_seconds timeout_ms request_timeout fetch_timeout",
+    "follow_redirects": "redirect redirects allow_redirects",
+    "max_concurrency": "concurrency parallelism max_parallel max_running",
+    "rate": "rate_limit rps",
+    "paused": "pause is_paused disabled",
+    "every": "interval interval_seconds period",
+    "timezone": "tz zone",
+    "cron": "crontab cron_expression expression",
+    "status": "state",
+    "tag": "label tags",
+    "created_after": "since",
+    "created_before": "until",
+    "limit": "per_page page_size size count",
+    "cursor": "page offset after before",
+    "dry_run": "dry preview",
+}
+_MEANT_BY: Final = {
+    other: name for name, others in _OTHER_NAMES.items() for other in others.split()
+}
+_KEY_HEADER: Final = "the key is sent as the header Idempotency-Key"
+_ADVICE: Final[Mapping[str, str]] = {
+    "idempotency_key": _KEY_HEADER,
+    "dedup_key": _KEY_HEADER,
+    "unique_key": _KEY_HEADER,
+    "ttl": "use expires_at (not started from then on) or retention (how long it is kept)",
+}
+_WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+class Vocabulary:
+    """The names that a document or a query may have.
+
+    Args:
+        names: The names, in the order in which people are told of them.
+        elsewhere: Names that belong into another place, and how to say which.
+    """
+
+    def __init__(
+        self, names: Iterable[str], elsewhere: Iterable[tuple[Iterable[str], str]] = ()
+    ) -> None:
+        self._names = tuple(names)
+        self._elsewhere = [(frozenset(others), advice) for others, advice in elsewhere]
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is such a name."""
+        return name in self._names
+
+    def advice(self, name: str) -> str:
+        """Return what to do about a name that does not exist."""
+        if len(name) > MAX_COMPARED_CHARACTERS:
+            return self.listed
+        plain = _WORD_START.sub("_", name).replace("-", "_").lower()
+        candidates = [one for one in (plain, _MEANT_BY.get(plain)) if one]
+        for one in candidates:
+            if one in self._names:
+                return f"did you mean {one}?"
+        for others, advice in self._elsewhere:
+            for one in candidates:
+                if one in others:
+                    return advice.format(one)
+        return _ADVICE.get(plain) or self._nearest(name)
+
+    def _nearest(self, name: str) -> str:
+        for meant in difflib.get_close_matches(name, self._names, 1, MIN_LIKENESS):
+            return f"did you mean {meant}?"
+        return self.listed
+
+    @property
+    def listed(self) -> str:
+        """All names, for people."""
+        return f"known {'is' if len(self._names) == 1 else 'are'} {', '.join(self._names)}"
+
+
+def shown_name(name: str) -> str:
+    """Return a name in quotes for a message; a long one is cut."""
+    if len(name) <= MAX_COMPARED_CHARACTERS:
+        return repr(name)
+    return f"{name[:MAX_COMPARED_CHARACTERS]!r}..."
