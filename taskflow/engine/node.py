@@ -32,6 +32,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.retry import RetryPolicy
 from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.model.task import Claim
+from taskflow.model.zones import zone_database
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 from taskflow.telemetry import Event, emit
@@ -132,6 +133,7 @@ class Node:
                     self._settings.lease_seconds,
                     version=__version__,
                     workers=self._settings.workers,
+                    tz_version=zone_database().version,
                 )
             except StoreUnavailable as error:
                 self._outage.began(error)

@@ -47,6 +47,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
         name: Its host and process, as attempts name it.
         version: The version of TaskFlow that it runs; ``None`` of one that is too old to say so.
         workers: How many tasks it runs at once; ``None`` likewise.
+        tz_version: The version of the time zone database that it uses for schedules, such as
+            ``2026f``; ``None`` if it is not known.
         started_at: When it began.
         renewed_at: Its last heartbeat.
         expires_at: Until when its lease is good.
@@ -60,6 +62,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str | None
     workers: int | None
+    tz_version: str | None = None
     started_at: Moment
     renewed_at: Moment
     expires_at: Moment

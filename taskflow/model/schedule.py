@@ -14,9 +14,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import itertools
-import re
 import uuid
-import zoneinfo
 from collections import deque
 from collections.abc import Iterator
 from typing import Final
@@ -25,8 +23,10 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from taskflow.model.conditional import Validators
+from taskflow.model.cron import CronError, normalized
 from taskflow.model.shown_schedule import Missed, Schedule
 from taskflow.model.task import NewTask, TaskStatus
+from taskflow.model.zones import is_zone, zone
 
 SHORTEST_EVERY_SECONDS: Final = 1
 LONGEST_EVERY_SECONDS: Final = 31_622_400  # a year
@@ -38,7 +38,6 @@ MOST_AT_ONCE: Final = 100
 # So many of its last tasks are looked at for what a conditional one is to be compared with.
 MOST_COMPARED: Final = 20
 
-_FIELDS: Final = 5
 _NAMED: Final = {
     "minute": "minute",
     "hour": "hour",
@@ -46,9 +45,6 @@ _NAMED: Final = {
     "month": "month",
     "day-of-week": "day of the week",
 }
-_NOT_IN_CRON: Final = re.compile(r"[^0-9A-Za-z*/,#-]")
-# These are no places: what a machine takes for its own, and zones that count leap seconds.
-_NO_ZONES: Final = ("localtime", "right/")
 _GROWTH: Final = 4
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
@@ -70,7 +66,7 @@ class Timing(msgspec.Struct, frozen=True):
     """When a schedule is due; either ``cron`` or ``every`` is there.
 
     Attributes:
-        cron: An expression of five fields.
+        cron: An expression of five fields, as it was written.
         every: A distance in seconds.
         start_at: One of the times of ``every``, and the first one; when it was made if not given.
         timezone: Whose clock ``cron`` goes by: a name of the IANA's.
@@ -182,30 +178,15 @@ def check(timing: Timing, now: dt.datetime) -> None:
         )
     if timing.cron is None:
         return
-    if _NOT_IN_CRON.search(timing.cron.replace(" ", "")) or len(timing.cron.split()) != _FIELDS:
-        raise TimingError(
-            "cron",
-            "cron must have five fields with spaces between them, such as 30 6 * * MON-FRI: "
-            "minute, hour, day of the month, month, day of the week",
-        )
     try:
         is_ever = next_time(timing, anchor_at=now, after=now) is not None
+    except CronError as error:
+        raise TimingError("cron", str(error)) from None
     except CronSimError as error:
         name = _NAMED.get(str(error).removeprefix("Bad "), "a field")
         raise TimingError("cron", f"cron has a {name} that cannot be") from None
     if not is_ever:
         raise TimingError("cron", "cron names a day that never comes")
-
-
-def is_zone(name: str) -> bool:
-    """Whether there is a time zone of this name."""
-    if name.startswith(_NO_ZONES):
-        return False
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # a folder of zones is an OSError
-        return False
-    return True
 
 
 def placed(
@@ -330,7 +311,7 @@ def _of_cron(timing: Timing, after: dt.datetime) -> Iterator[dt.datetime]:
     """The times of an expression after a moment, in UTC, each once."""
     assert timing.cron is not None
     last = after
-    for at in CronSim(timing.cron, after.astimezone(_zone(timing.timezone))):
+    for at in CronSim(normalized(timing.cron), after.astimezone(zone(timing.timezone))):
         # Where clocks were put back, some that are ahead by the clock are past; and all that are
         # skipped where they go forward come together.
         if (moment := at.astimezone(dt.UTC)) > last:
@@ -365,6 +346,3 @@ def new_task(
         if_modified_since=validators and validators.last_modified,
     )
     return msgspec.structs.replace(definition.template, options=options)
-
-
-_zone = functools.cache(zoneinfo.ZoneInfo)

@@ -304,7 +304,13 @@ class TaskStore(abc.ABC):
 
     @abc.abstractmethod
     async def register(
-        self, name: str, lease_seconds: float, *, version: str = "", workers: int = 1
+        self,
+        name: str,
+        lease_seconds: float,
+        *,
+        version: str = "",
+        workers: int = 1,
+        tz_version: str | None = None,
     ) -> uuid.UUID:
         """Make a node that may claim tasks until its lease ends, and return its id.
 
@@ -313,6 +319,7 @@ class TaskStore(abc.ABC):
             lease_seconds: How long a lease is.
             version: The version of TaskFlow that it runs.
             workers: How many tasks it runs at once.
+            tz_version: The version of its time zone database, if known.
         """
 
     @abc.abstractmethod

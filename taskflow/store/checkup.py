@@ -35,6 +35,7 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
             none is, or if its user may not see them.
         size_bytes: How much there is in it.
         nodes: How many nodes live; ``None`` if there are no tables yet.
+        tz_versions: The versions of their time zone databases, as far as they say.
     """
 
     place: str
@@ -51,6 +52,7 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
     longest_transaction_seconds: float | None
     size_bytes: int
     nodes: int | None
+    tz_versions: tuple[str, ...] = ()
 
 
 async def examine_database(
@@ -94,7 +96,7 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
     halfway = asked_at + (answered_at - asked_at) / 2
     applied = _numbers(connection, sql["applied_migrations"]) if has_ledger else []
     known = [step.version for step in migrations()]
-    nodes = _numbers(connection, sql["count_living_nodes"]) if has_nodes else [None]
+    nodes, zones = _nodes(connection, sql) if has_nodes else (None, ())
     values: dict[str, Any] = {
         "place": _place_of(connection),
         "version": "{}.{}".format(*divmod(connection.info.server_version, 10_000)),
@@ -110,9 +112,15 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
         "connections_in_use": in_use,
         "longest_transaction_seconds": longest,
         "size_bytes": size,
-        "nodes": nodes[0],
+        "nodes": nodes,
+        "tz_versions": tuple(sorted(zones)),
     }
     return DatabaseReport(**values)
+
+
+def _nodes(connection: Connection, sql: Any) -> tuple[Any, Sequence[str]]:
+    [(count, versions)] = connection.execute(sql["living_nodes"]).fetchall()
+    return count, versions or ()  # type: ignore[return-value]  # as the statement has it
 
 
 def _numbers(connection: Connection, statement: str) -> Sequence[Any]:

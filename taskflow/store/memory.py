@@ -243,13 +243,19 @@ class MemoryStore(TaskStore):
         return 0
 
     async def register(
-        self, name: str, lease_seconds: float, *, version: str = "", workers: int = 1
+        self,
+        name: str,
+        lease_seconds: float,
+        *,
+        version: str = "",
+        workers: int = 1,
+        tz_version: str | None = None,
     ) -> uuid.UUID:
         await trio.lowlevel.checkpoint()
         node_id = uuid.uuid4()
         expires_at = trio.current_time() + lease_seconds
         self._nodes[node_id] = MemoryNode(
-            name, lease_seconds, expires_at, self._now(), version, workers
+            name, lease_seconds, expires_at, self._now(), version, workers, tz_version
         )
         self._cancellations.open_for(node_id)
         return node_id

@@ -245,7 +245,13 @@ class PostgresStore(TaskStore):
         return await self._database.run(work)
 
     async def register(
-        self, name: str, lease_seconds: float, *, version: str = "", workers: int = 1
+        self,
+        name: str,
+        lease_seconds: float,
+        *,
+        version: str = "",
+        workers: int = 1,
+        tz_version: str | None = None,
     ) -> uuid.UUID:
         node_id = uuid.uuid4()
         await self._run_heartbeat(
@@ -255,6 +261,7 @@ class PostgresStore(TaskStore):
             lease_seconds=lease_seconds,
             version=version,
             workers=workers,
+            tz_version=tz_version,
         )
         self.cancellations.open_for(node_id)
         return node_id

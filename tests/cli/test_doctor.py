@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 
@@ -217,6 +218,7 @@ class TestDatabase:
             ({"connections_in_use": 99}, "connections", "warning"),
             ({"has_pooler": True}, "pooler", "failed"),
             ({"longest_transaction_seconds": 4000.0}, "transactions", "warning"),
+            ({"tz_versions": ("2024a",)}, "time zones", "warning"),
         ],
     )
     def test_what_is_told_of_it(self, changed, check, state):
@@ -247,7 +249,52 @@ class TestDatabase:
         assert told[check] == state
 
 
+def test_the_time_zone_database(tmp_path):
+    """Which one is used, and the version of the other one."""
+    (tmp_path / "tzdata.zi").write_text("# version 1999a\n")
+    _, found = doctor(tmp_path, PYTHONTZPATH=str(tmp_path))
+    [told] = found["time zones"]
+    assert told["state"] == "ok"
+    assert told["detail"].startswith("the package tzdata 2")
+    assert told["detail"].endswith(" is used; the system's 1999a")
+    (tmp_path / "tzdata.zi").write_text("# version 2099a\n")
+    _, found = doctor(tmp_path, PYTHONTZPATH=str(tmp_path))
+    assert found["time zones"][0]["detail"].startswith("the system's 2099a is used; the package")
+
+
+def test_nodes_with_different_time_zones(tmp_path, database_url):
+    """The database knows the versions of its nodes, also while it awaits the migration."""
+    url = url_of(database_url)
+    assert CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=url).code == 0
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, tz_version)"
+            " VALUES (gen_random_uuid(), 'other', 60, now() + interval '1 hour', '1999a')"
+        )
+        code, found = doctor(tmp_path, DATABASE_URL=url)
+        assert (code, states(found["time zones"])) == (0, ["ok", "warning"])
+        assert "nodes use different versions (1999a, 2" in found["time zones"][1]["detail"]
+        assert "tzdata" in found["time zones"][1]["advice"]
+        connection.execute("ALTER TABLE taskflow_nodes DROP COLUMN tz_version")
+        code, found = doctor(tmp_path, DATABASE_URL=url)
+        assert (code, states(found["time zones"])) == (0, ["ok"])
+        assert "; 1 node is alive" in found["connections"][0]["detail"]
+
+
 class TestService:
+    def test_nodes_with_different_time_zones(self, tmp_path):
+        """A service that is asked over HTTP tells the versions of its nodes, too."""
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(open_folder())
+            own = {"DATABASE_URL": "", "TASKFLOW_DATA_DIR": str(folder / "data")}
+            (tmp_path / "tzdata.zi").write_text("# version 2099a\n")
+            server = stack.enter_context(running("serve", tmp_path, **own))
+            newer = {**own, "PYTHONTZPATH": str(tmp_path)}
+            stack.enter_context(running("worker", tmp_path, **newer))
+            _, found = doctor(tmp_path, url=f"http://127.0.0.1:{server.port}")
+            assert states(found["time zones"]) == ["ok", "warning"]
+            assert ", 2099a)" in found["time zones"][1]["detail"]
+
     def test_one_that_is_well(self, tmp_path, memory_server):
         code, found = doctor(tmp_path, url=memory_server.url)
         assert code == 0

@@ -34,12 +34,13 @@ class MonitoringContract(StoreContract):
 
     async def test_nodes_tell_who_they_are_and_what_they_hold(self, store, node):
         """By name, with their heartbeats, and for how long they have had what they run."""
-        await store.register("a", lease_seconds=60, version="1.2.3", workers=7)
+        await store.register("a", lease_seconds=60, version="1.2.3", workers=7, tz_version="2026f")
         await store.add([at(FAST), at(FAST), at(FAST)])
         claims = await store.claim(node, limit=2)
         busy_since = await store.renew(node)
         first, here = await store.monitoring.nodes(10)
         assert (first.name, first.version, first.workers, first.running) == ("a", "1.2.3", 7, 0)
+        assert (first.tz_version, here.tz_version) == ("2026f", None)
         assert (first.longest_running_seconds, first.longest_running) == (None, [])
         assert first.expires_at - first.renewed_at == dt.timedelta(seconds=60)
         assert (here.id, here.name, here.version, here.running) == (node, "here", None, 2)

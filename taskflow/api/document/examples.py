@@ -121,6 +121,7 @@ NODE: Final = NodeRecord(
     name="worker-1:4711",
     version="0.1.0",
     workers=5,
+    tz_version="2026f",
     started_at=_CREATED,
     renewed_at=_STARTED,
     expires_at=_STARTED + dt.timedelta(seconds=15),

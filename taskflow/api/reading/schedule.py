@@ -74,7 +74,9 @@ class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
             and ``expires_at``, which are single moments.
         cron: Five fields: minute, hour, day of the month, month, day of the week. Beside numbers,
             names, lists, ranges and steps it takes ``L``, the last day of the month, ``LW``, its
-            last working day, ``5L``, its last Friday, and ``1#2``, its second Monday.
+            last working day, ``5L``, its last Friday, and ``1#2``, its second Monday. A range of
+            days or months may pass the end of the week or year (``FRI-MON``, ``NOV-FEB``), and
+            ``?`` stands for any day.
         every: Seconds from one time to the next, always the same.
         start_at: The first of the times of ``every``, from which the others are counted; as long
             after it was made as any other if it is not given.

@@ -20,6 +20,7 @@ from taskflow.cli.local.checks.guard import guard_findings, resolver_findings
 from taskflow.cli.local.checks.machine import file_findings, port_findings, version_findings
 from taskflow.cli.local.checks.remote import service_findings
 from taskflow.cli.local.checks.settings import access_findings, settings_findings
+from taskflow.cli.local.checks.zones import zone_findings
 from taskflow.cli.remote.address import named_address
 from taskflow.cli.text import safe
 from taskflow.client.environment import Address
@@ -43,10 +44,10 @@ _WAITING: Final[tuple[Callable[[Settings], Awaitable[Iterator[Finding]]], ...]] 
 def doctor_command(*, as_json: bool, url: str | None) -> int:
     """Check the set-up, and say what to do.
 
-    It looks at the settings, the files that they name, keys and secrets, packages, the guard, the
-    resolver, the port, the database, its clock and connections, and, where TASKFLOW_URL is set, at
-    the service there. It starts and changes nothing, and shows no secrets. Exit status 0 means that
-    nothing failed.
+    It looks at the settings, the files that they name, keys and secrets, packages, the time zone
+    database, the guard, the resolver, the port, the database, its clock and connections, and,
+    where TASKFLOW_URL is set, at the service there. It starts and changes nothing, and shows no
+    secrets. Exit status 0 means that nothing failed.
 
     \b
       taskflow doctor
@@ -70,7 +71,7 @@ def doctor_command(*, as_json: bool, url: str | None) -> int:
 
 async def _findings(address: Address | None) -> AsyncIterator[Finding]:
     examined = examine()
-    for finding in [*settings_findings(examined), *version_findings()]:
+    for finding in [*settings_findings(examined), *version_findings(), *zone_findings()]:
         yield finding
     if examined.settings is not None:
         for look in _PLAIN:

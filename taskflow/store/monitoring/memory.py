@@ -37,6 +37,7 @@ class MemoryNode(msgspec.Struct):
     started_at: dt.datetime
     version: str
     workers: int
+    tz_version: str | None = None
 
 
 class InHand(msgspec.Struct, frozen=True):
@@ -108,6 +109,7 @@ class MemoryMonitoring(MonitoringStore):
             name=node.name,
             version=node.version or None,
             workers=node.workers or None,
+            tz_version=node.tz_version,
             started_at=node.started_at,
             renewed_at=expires_at - dt.timedelta(seconds=node.lease_seconds),
             expires_at=expires_at,

@@ -84,13 +84,14 @@ class PostgresMonitoring(MonitoringStore):
 
 
 def _node_of(row: Row) -> NodeRecord:
-    node_id, name, version, workers, started, renewed, expires, is_alive, running, texts = row
+    node_id, name, version, workers, started, renewed, expires, is_alive, running, texts, tz = row
     longest = [_RUNNING_TASK.decode(text) for text in texts]
     return NodeRecord(
         id=node_id,
         name=name,
         version=version,
         workers=workers,
+        tz_version=tz,
         started_at=started,
         renewed_at=renewed,
         expires_at=expires,

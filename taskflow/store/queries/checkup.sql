@@ -17,5 +17,9 @@ SELECT clock_timestamp(), pg_backend_pid(), pg_is_in_recovery(),
 -- name: applied_migrations
 SELECT version FROM taskflow_migrations ORDER BY version
 
--- name: count_living_nodes
-SELECT count(*) FROM taskflow_nodes WHERE expires_at > now()
+-- name: living_nodes
+-- How many, and the versions of their time zone databases; the column is not there before
+-- migration 0013.
+SELECT count(*),
+       array_remove(array_agg(DISTINCT to_jsonb(n) ->> 'tz_version'), NULL)
+FROM taskflow_nodes AS n WHERE expires_at > now()

@@ -10,7 +10,8 @@ SELECT n.id, n.name, n.version, n.workers, n.started_at,
                                     round(extract(epoch FROM now() - t.started_at), 3))
            FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id
            ORDER BY t.started_at, t.id LIMIT %(tasks)s
-       )::text[]
+       )::text[],
+       n.tz_version
 FROM taskflow_nodes AS n
 ORDER BY n.name COLLATE "C", n.started_at LIMIT %(limit)s
 

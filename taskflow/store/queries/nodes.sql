@@ -1,9 +1,9 @@
 -- The lives of nodes, and what becomes of tasks whose node dies.
 
 -- name: register
-INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, version, workers)
+INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, version, workers, tz_version)
 VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lease_seconds)s),
-        nullif(%(version)s, ''), %(workers)s)
+        nullif(%(version)s, ''), %(workers)s, %(tz_version)s)
 
 -- name: renew_if_alive
 -- A node whose lease is over stays dead: others may have its tasks already.

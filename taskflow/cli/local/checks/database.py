@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from taskflow.cli.local.checks.finding import Finding, failed, ok, warning
+from taskflow.cli.local.checks.zones import difference
 from taskflow.cli.text import duration, size
 from taskflow.model.errors import StoreError
+from taskflow.model.zones import zone_database
 from taskflow.service import MEMORY_URL, is_postgres_url
 from taskflow.settings import Settings
 from taskflow.store.checkup import DatabaseReport, examine_database
@@ -92,6 +94,7 @@ def findings_of(report: DatabaseReport, settings: Settings) -> Iterator[Finding]
     yield _clock(report)
     yield _connections(report, settings)
     yield _pooler(report, settings)
+    yield from difference([*report.tz_versions, zone_database().version])
     longest = report.longest_transaction_seconds
     if longest is not None and longest > LONG_TRANSACTION_SECONDS:
         yield warning(

@@ -8,6 +8,7 @@ from typing import Final
 
 from taskflow import __version__
 from taskflow.cli.local.checks.finding import Finding, failed, ok, warning
+from taskflow.cli.local.checks.zones import difference
 from taskflow.cli.text import duration
 from taskflow.client.environment import Address
 from taskflow.client.errors import ClientError, Forbidden, ServerFault, Unauthorized, Unreachable
@@ -34,7 +35,8 @@ async def service_findings(address: Address | None) -> Iterator[Finding]:
             nodes = await client.nodes()
         except ClientError as error:
             return iter([_trouble(error, address)])
-    return iter([*_of_service(service, address), _of_nodes(nodes)])
+    zones = difference(node.tz_version for node in nodes if node.alive)
+    return iter([*_of_service(service, address), _of_nodes(nodes), *zones])
 
 
 def _trouble(error: ClientError, address: Address) -> Finding:
