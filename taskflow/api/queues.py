@@ -11,10 +11,10 @@ from taskflow.api.bodies import read_body, read_json
 from taskflow.api.many_by_hand import Verb, move_many
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.many import Many
-from taskflow.api.reading.queue import queue_name_of, queue_settings_of
+from taskflow.api.reading.queue import patch_of, queue_name_of, replacement_of
 from taskflow.model.errors import QueueNotFound
 from taskflow.model.filter import TaskFilter
-from taskflow.model.flow import NO_SETTINGS, QueueSettings
+from taskflow.model.flow import NO_SETTINGS, QueueChange, QueueSettings
 from taskflow.model.queue import Queue
 from taskflow.model.statistics import QueueStatistics, queue_of
 from taskflow.model.task import TaskStatus
@@ -42,10 +42,11 @@ def queue_routes(store: TaskStore) -> Blueprint:
 
     @routes.put("/queues/<string:name>")
     async def put(name: str) -> Response:
-        name, settings = queue_name_of(name), queue_settings_of(await read_json())
-        with store_in_time():
-            is_new = await store.queues.put(name, settings)
-        return as_json(await _found(store, name), status=201 if is_new else 200)
+        return await _changed(store, queue_name_of(name), replacement_of(await read_json()))
+
+    @routes.patch("/queues/<string:name>")
+    async def patch(name: str) -> Response:
+        return await _changed(store, queue_name_of(name), patch_of(await read_json()))
 
     @routes.post("/queues/<string:name>/pause")
     async def pause(name: str) -> Response:
@@ -63,6 +64,12 @@ def queue_routes(store: TaskStore) -> Blueprint:
         return as_json(await move_many(store, waiting, Many(wanted, is_dry_run=False)))
 
     return routes
+
+
+async def _changed(store: TaskStore, name: str, change: QueueChange) -> Response:
+    with store_in_time():
+        changed = await store.queues.change(name, change)
+    return as_json(await _found(store, name), status=201 if changed.is_new else 200)
 
 
 async def _with_pause(store: TaskStore, name: str, *, is_paused: bool) -> Response:

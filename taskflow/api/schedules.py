@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -18,9 +17,9 @@ from taskflow.api.reading.schedule import (
     known_name_of,
     must_be_new,
     name_of,
-    schedule_of,
     schedules_request_of,
 )
+from taskflow.api.reading.schedule_changes import Reading, patch_of, replacement_of
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
@@ -36,20 +35,21 @@ def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
 
     @routes.put("/schedules/<string:name>")
     async def put(name: str) -> Response:
-        definition = schedule_of(
-            await read_json(),
-            name=name_of(name),
-            max_attempts=settings.max_attempts,
-            can_sign=settings.has_webhook_secrets,
-            now=dt.datetime.now(dt.UTC),
-        )
+        reading = _reading(name_of(name), settings)
+        is_to_be_new = must_be_new(request.headers.getlist("If-None-Match"))
+        change = replacement_of(await read_json(), reading, must_be_new=is_to_be_new)
         with store_in_time():
-            kept, is_new = await schedules.put(
-                definition, must_be_new=must_be_new(request.headers.getlist("If-None-Match"))
-            )
+            kept, is_new = await schedules.change(name, change)
         if not is_new:
             return as_json(kept)
         return as_json(kept, status=HTTPStatus.CREATED, location=f"/schedules/{name}")
+
+    @routes.patch("/schedules/<string:name>")
+    async def patch(name: str) -> Response:
+        change = patch_of(await read_json(), _reading(known_name_of(name), settings))
+        with store_in_time():
+            changed, _ = await schedules.change(name, change)
+        return as_json(changed)
 
     @routes.get("/schedules")
     async def page() -> Response:
@@ -80,6 +80,10 @@ def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
         return as_json(task, status=HTTPStatus.CREATED, location=f"/tasks/{task.id}")
 
     return routes
+
+
+def _reading(name: str, settings: Settings) -> Reading:
+    return Reading(name, settings.max_attempts, settings.has_webhook_secrets)
 
 
 def _found(one: T | None) -> T:

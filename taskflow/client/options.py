@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self, TypedDict, Unpack
 
 import msgspec
+from msgspec import UNSET
 
 from taskflow.model.options import Backoff
 from taskflow.model.task import TagValue
@@ -112,3 +113,18 @@ def document_of(payload: Any, options: Options) -> bytes:
 def document_of_item(item: Any) -> bytes:
     """The JSON of one of many: a ``Submission``, or a payload alone."""
     return item.document if isinstance(item, Submission) else document_of(item, {})
+
+
+def change_of(item: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch of a task.
+
+    Args:
+        item: A ``Submission``, or a payload alone; ``UNSET`` if neither changes.
+        options: Changes of its options; ``None`` removes one.
+    """
+    said = (
+        {}
+        if item is UNSET
+        else msgspec.json.decode(document_of_item(item), type=dict[str, msgspec.Raw])
+    )
+    return {**said, **options}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -89,6 +89,8 @@ class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 NO_SETTINGS: Final = QueueSettings()
+QueueChange: TypeAlias = Callable[[QueueSettings], QueueSettings]
+"""Returns the new settings of a queue, given its settings now."""
 
 
 class Lane(NamedTuple):

@@ -16,8 +16,8 @@ import functools
 import itertools
 import uuid
 from collections import deque
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
 
 import msgspec
 from cronsim import CronSim, CronSimError
@@ -98,6 +98,10 @@ class ScheduleDefinition(msgspec.Struct, frozen=True, kw_only=True):
     missed: Missed = Missed.ONCE
     conditional: bool = False
     paused: bool = False
+
+
+ScheduleChange: TypeAlias = Callable[[ScheduleDefinition | None], ScheduleDefinition]
+"""Returns the new definition of a schedule, given its definition now, if it exists."""
 
 
 class KeptSchedule(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,6 +36,7 @@ READER = "the-key-that-only-reads"
 ORIGIN = "https://app.example"
 PATIENCE = {"prefer": "wait=10"}
 JSON = "application/json"
+JSON_TYPES = (JSON, "application/merge-patch+json")
 LINES = "application/x-ndjson"
 # What has to be so that an operation on one task can be carried out; others take what has ended.
 STANDING = {"cancelTask": "PENDING", "retryTask": "CANCELED"}
@@ -108,7 +109,7 @@ def world(postgres_server: str, target: Target) -> Iterator[World]:
 
 def first_body(method: str, path: str) -> object:
     """A body that the operation takes, if it takes any."""
-    return next((body for kind, _, body in bodies(method, path) if kind == JSON), None)
+    return next((body for kind, _, body in bodies(method, path) if kind in JSON_TYPES), None)
 
 
 def bodies(method: str, path: str) -> Iterator[tuple[str, str, object]]:

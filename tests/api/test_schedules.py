@@ -97,7 +97,8 @@ class TestMade:
     def test_paused(self, server, name):
         """It has no next time, until it is resumed."""
         assert made(server, name, {**HOUR, "paused": True})["next_at"] is None
-        assert made(server, name, HOUR)["next_at"] is not None
+        assert made(server, name, HOUR)["next_at"] is None  # which does not say otherwise
+        assert made(server, name, {**HOUR, "paused": False})["next_at"] is not None
 
     def test_deleted(self, server, name):
         """204, and then there is none."""

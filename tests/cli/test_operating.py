@@ -29,13 +29,38 @@ class TestQueues:
         )
         assert cli_of_each.ok("queues", "purge", "asked", "--yes").out == "1\n"
         assert "open" in cli_of_each.ok("queues", "resume", "asked").out
-        cli_of_each.ok("queues", "put", "asked")
+        cli_of_each.ok("queues", "put", "asked", "--no-limits")
         assert "limits     none" in cli_of_each.ok("queues", "show", "asked").out
+
+    def test_only_what_is_named_changes(self, cli_of_each):
+        """A pause and other limits stay; none removes one limit."""
+        put = ("queues", "put", "kept", "--json")
+        cli_of_each.ok(*put, "--max-concurrency", 3, "--rate", 50, "--burst", 10, "--paused")
+        cli_of_each.ok(*put, "--host-max-concurrency", 2)
+        [changed] = cli_of_each.ok(*put, "--rate", 5).documents
+        assert (changed["paused"], changed["max_concurrency"]) == (True, 3)
+        assert changed["rate"] == {"per_second": 5.0, "burst": 10}
+        [changed] = cli_of_each.ok(*put, "--host-rate", 1, "--rate", "none").documents
+        assert changed["rate"] is None
+        assert changed["per_host"] == {
+            "max_concurrency": 2,
+            "rate": {"per_second": 1.0, "burst": 1},
+        }
+        [changed] = cli_of_each.ok(*put, "--no-limits", "--rate", 7).documents
+        assert (changed["rate"], changed["per_host"]) == ({"per_second": 7.0, "burst": 1}, None)
+        assert (changed["paused"], changed["max_concurrency"]) == (True, None)
+        [changed] = cli_of_each.ok(*put, "--resumed").documents
+        assert (changed["paused"], changed["rate"]["per_second"]) == (False, 7.0)
 
     def test_what_cannot_be(self, cli):
         assert cli.run("queues", "show", "never-heard-of").code == 4
         assert cli.run("queues", "put", "x", "--rate", "-1").code == 2
-        assert cli.run("queues", "put", "x", "--burst", "3").complaint.startswith("--burst wants")
+        assert "rate must be" in cli.run("queues", "put", "x", "--burst", "3").complaint
+        both = cli.run("queues", "put", "x", "--rate", "none", "--burst", "3")
+        assert both.complaint.startswith("--burst needs a rate")
+        assert (
+            "neither a number nor none" in cli.run("queues", "put", "x", "--rate", "no").complaint
+        )
         assert cli.run("queues", "put", "..").code == 2
         ended = cli.run("queues", "purge", "never-heard-of")
         assert (ended.code, ended.out) == (4, "")
@@ -44,7 +69,9 @@ class TestQueues:
 
     def test_the_burst_that_is_not_given_is_that_of_the_api(self, cli, memory_server):
         for rate in (0.5, 5, 25, 99.9, 1000):
-            [ours] = cli.ok("queues", "put", "burst", "--rate", rate, "--json").documents
+            [ours] = cli.ok(
+                "queues", "put", "burst", "--no-limits", "--rate", rate, "--json"
+            ).documents
             body = json.dumps({"rate": rate}).encode()
             theirs = memory_server.ask("PUT", "/queues/burst", body).json
             assert ours["rate"] == theirs["rate"]
@@ -70,6 +97,29 @@ class TestSchedules:
         assert "every 1 min 30 s" in cli_of_each.ok("schedules", "show", "reports").out
         assert cli_of_each.ok("schedules", "delete", "reports").rows == [["reports", "deleted"]]
         assert cli_of_each.run("schedules", "delete", "reports").code == 4
+
+    def test_only_what_is_named_changes(self, cli_of_each):
+        """The pause and the options of the task stay; one way to be due replaces the other."""
+        put = ("schedules", "put", "kept", "--json")
+        when = ("--cron", "30 6 * * *", "--timezone", "Europe/Berlin", "--missed", "skip")
+        cli_of_each.ok(*put, "http://x.invalid/", *when, "--paused", "--queue", "mail")
+        [changed] = cli_of_each.ok(*put, "--cron", "0 7 * * *").documents
+        assert (changed["paused"], changed["cron"], changed["missed"]) == (
+            True,
+            "0 7 * * *",
+            "skip",
+        )
+        assert changed["task"] == {"payload": "http://x.invalid/", "queue": "mail"}
+        [changed] = cli_of_each.ok(*put, "http://y.invalid/", "--priority", 5).documents
+        assert changed["task"] == {"payload": "http://y.invalid/", "queue": "mail", "priority": 5}
+        [changed] = cli_of_each.ok(*put, "--every", 90, "--queue", "other").documents
+        assert (changed["every"], changed["cron"], changed["paused"]) == (90.0, None, True)
+        assert changed["task"]["queue"] == "other"
+        [changed] = cli_of_each.ok(*put, "--resumed").documents
+        assert (changed["paused"], changed["every"]) == (False, 90.0)
+        assert cli_of_each.run("schedules", "put", "kept").complaint.startswith("say what to")
+        lone = cli_of_each.run("schedules", "put", "kept", "--method", "PUT").complaint
+        assert lone.startswith("--method, --header, --data and --fetch-timeout need the URL")
 
     @pytest.mark.parametrize(
         ("arguments", "complaint"),

@@ -73,6 +73,39 @@ class FlowContract(OptionsContract):
         assert await store.queues.set_paused("mail", is_paused=False) == limited
         assert await store.queues.set_paused("new", is_paused=True) == PAUSED
 
+    async def test_concurrent_changes_are_all_kept(self, store):
+        """Each is applied to what the one before left, also to a queue without settings."""
+
+        def more(settings):
+            return msgspec.structs.replace(
+                settings, max_concurrency=(settings.max_concurrency or 0) + 1
+            )
+
+        made = []
+
+        async def change():
+            made.append((await store.queues.change("mail", more)).is_new)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(change)
+        assert made.count(True) == 1
+        assert await store.queues.get("mail") == QueueSettings(max_concurrency=10)
+
+    async def test_a_change_that_fails_changes_nothing(self, store):
+        """Neither a queue with settings nor one without."""
+        limited = QueueSettings(max_concurrency=3)
+        await store.queues.put("mail", limited)
+
+        def fail(_):
+            raise LookupError
+
+        for name in ("mail", "other"):
+            with pytest.raises(LookupError):
+                await store.queues.change(name, fail)
+        assert await store.queues.get("mail") == limited
+        assert await store.queues.get("other") is None
+
     async def test_a_paused_queue_is_passed_over(self, store, node):
         """Its tasks wait and say why; those of others do not wait behind them, however many."""
         await store.queues.put("mail", PAUSED)

@@ -91,10 +91,35 @@ class SchedulesContract:
         assert not is_new
         assert (second.missed, second.every) == (Missed.ONCE, 60.0)
         assert second.created_at == first.created_at < second.updated_at
-        with pytest.raises(ScheduleExists):
-            await store.schedules.put(definition(every=5.0), must_be_new=True)
-        assert await store.schedules.get("one") == second
-        assert (await store.schedules.put(definition("two"), must_be_new=True))[1]
+
+    async def test_a_change_that_fails_changes_nothing(self, store):
+        """Neither a schedule that exists nor one that does not."""
+        kept, _ = await store.schedules.put(definition())
+
+        def fail(_):
+            raise ScheduleExists
+
+        for name in ("one", "two"):
+            with pytest.raises(ScheduleExists):
+                await store.schedules.change(name, fail)
+        assert await store.schedules.get("one") == kept
+        assert await store.schedules.get("two") is None
+
+    async def test_concurrent_changes_are_all_kept(self, store):
+        """Each is applied to what the one before left."""
+        await store.schedules.put(definition(every=1.0))
+
+        def longer(before):
+            timing = Timing(every=before.timing.every + 1)
+            return msgspec.structs.replace(before, timing=timing)
+
+        async def change():
+            await store.schedules.change("one", longer)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(change)
+        assert (await store.schedules.get("one")).every == 11.0
 
     async def test_of_many_that_make_it_one_is_the_first(self, store):
         """Put at the same moment, one schedule is made, and once."""

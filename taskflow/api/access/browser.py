@@ -98,7 +98,7 @@ class CrossOrigin:
 def preflight_fields() -> dict[str, str]:
     """What a page of a configured origin may send."""
     return {
-        "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
         "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, "
         "If-None-Match, Last-Event-ID, Prefer, traceparent, tracestate",
         "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),

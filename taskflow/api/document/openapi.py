@@ -160,7 +160,7 @@ def _body(operation: Operation) -> Json:
     return {
         "description": "JSON in UTF-8, whatever `Content-Type` says.",
         "required": True,
-        "content": {"application/json": content, **_also(operation.also_takes)},
+        "content": {operation.body_type: content, **_also(operation.also_takes)},
     }
 
 

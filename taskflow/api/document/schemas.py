@@ -24,8 +24,15 @@ from taskflow.api.monitoring import History
 from taskflow.api.reading import new_task, schedule
 from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
-from taskflow.api.reading.queue import HostLimitsRequest, QueueRequest, RateRequest
-from taskflow.api.reading.schedule import ScheduleRequest, TaskTemplate
+from taskflow.api.reading.queue import (
+    HostLimitsPatch,
+    HostLimitsRequest,
+    QueuePatch,
+    QueueRequest,
+    RatePatch,
+    RateRequest,
+)
+from taskflow.api.reading.schedule import SchedulePatch, ScheduleRequest, TaskTemplate
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
@@ -48,8 +55,8 @@ Json: TypeAlias = dict[str, Any]
 
 _SENT: Final = (
     *(TaskRequest, RequestPayload, Backoff, ManyRequest),
-    *(QueueRequest, HostLimitsRequest, RateRequest),
-    *(TaskTemplate, ScheduleRequest),
+    *(QueueRequest, HostLimitsRequest, RateRequest, QueuePatch, HostLimitsPatch, RatePatch),
+    *(TaskTemplate, ScheduleRequest, SchedulePatch),
 )
 _SHOWN: Final = (
     *(Task, TaskFields, TaskEvent, AttemptRecord, outcome.Response, problems.Problem, Fault),

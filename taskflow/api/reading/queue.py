@@ -1,4 +1,4 @@
-"""What ``PUT /queues/{name}`` takes: what is asked of a queue."""
+"""The settings of a queue, as ``PUT`` and ``PATCH /queues/{name}`` accept them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from taskflow.api.reading import rules
 from taskflow.api.reading.faults import Faults
 from taskflow.api.reading.json_text import decoded
+from taskflow.api.reading.merge_patch import patch_fields_of, patched
 from taskflow.api.reading.rules import Rule, whole_number
 from taskflow.api.reading.unknown import note_unknown
 from taskflow.model.errors import BadRequest, QueueNotFound
@@ -21,6 +22,7 @@ from taskflow.model.flow import (
     HostLimits,
     MaxConcurrency,
     PerSecond,
+    QueueChange,
     QueueSettings,
     Rate,
 )
@@ -59,10 +61,11 @@ class HostLimitsRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What is to be asked of a queue from now on; what is not given is not asked any more.
+    """The settings of a queue. In a ``PUT`` a limit that is not given is lifted.
 
     Attributes:
-        paused: Whether nothing of it is to be started.
+        paused: Whether none of its tasks may be started. If it is not given, that stays as it is,
+            also in a ``PUT``.
         max_concurrency: How many of its tasks may run at once, on all nodes together.
         rate: How many of its tasks may be started a second; or an object of that and how many at
             once.
@@ -73,6 +76,47 @@ class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
     max_concurrency: MaxConcurrency | None = None
     rate: PerSecond | RateRequest | None = None
     per_host: HostLimitsRequest | None = None
+
+
+class RatePatch(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of a rate; a part that is not given stays as it is.
+
+    Attributes:
+        per_second: How many tasks may be started a second in the long run.
+        burst: How many tasks may be started at once after a pause.
+    """
+
+    per_second: PerSecond | UnsetType = UNSET
+    burst: Burst | UnsetType | None = UNSET
+
+
+class HostLimitsPatch(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of the limits of each host; one that is not given stays as it is.
+
+    Attributes:
+        max_concurrency: How many tasks of a host may run at once; null removes the limit.
+        rate: How many may be started a second, or a change of parts of that; null removes it.
+    """
+
+    max_concurrency: MaxConcurrency | UnsetType | None = UNSET
+    rate: PerSecond | RatePatch | UnsetType | None = UNSET
+
+
+class QueuePatch(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of the settings of a queue; a setting that is not given stays as it is.
+
+    Attributes:
+        paused: Whether none of its tasks may be started; null resumes it.
+        max_concurrency: How many of its tasks may run at once; null removes the limit.
+        rate: How many of its tasks may be started a second, or a change of parts of that; null
+            removes the limit.
+        per_host: A change of the limits of each host; null removes them.
+    """
+
+    paused: bool | UnsetType | None = UNSET
+    max_concurrency: MaxConcurrency | UnsetType | None = UNSET
+    rate: PerSecond | RatePatch | UnsetType | None = UNSET
+    per_host: HostLimitsPatch | UnsetType | None = UNSET
 
 
 _A_RATE: Final = (
@@ -106,8 +150,8 @@ def queue_name_of(text: str) -> str:
         raise QueueNotFound(f"a queue's name is {rules.NAME}") from None
 
 
-def queue_settings_of(body: bytes) -> QueueSettings:
-    """Read what is asked of a queue.
+def replacement_of(body: bytes) -> QueueChange:
+    """Read new settings of a queue. If they do not say ``paused``, that stays as it is.
 
     Raises:
         BadRequest: It is not a JSON object.
@@ -117,6 +161,30 @@ def queue_settings_of(body: bytes) -> QueueSettings:
         fields = decoded(body, _FIELDS, how=HOW)
     except msgspec.ValidationError:
         raise BadRequest(f"the body is not a JSON object; {HOW}") from None
+    settings = _settings_in(fields)
+    if "paused" in fields:
+        return lambda _: settings
+    return lambda before: msgspec.structs.replace(settings, paused=before.paused)
+
+
+def patch_of(body: bytes) -> QueueChange:
+    """Read a JSON merge patch of the settings of a queue.
+
+    The change raises ``Unprocessable`` if the settings cannot be so.
+
+    Raises:
+        BadRequest: It is not a JSON object.
+        Unprocessable: It cannot be kept unchanged.
+    """
+    patch = patch_fields_of(body, how=HOW)
+
+    def change(before: QueueSettings) -> QueueSettings:
+        return _settings_in(patched(_FIELDS.decode(msgspec.json.encode(before)), patch))
+
+    return change
+
+
+def _settings_in(fields: Mapping[str, msgspec.Raw]) -> QueueSettings:
     faults = Faults()
     note_unknown(fields, _NAMES, faults)
     given = {

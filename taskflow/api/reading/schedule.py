@@ -1,4 +1,4 @@
-"""What ``PUT /schedules/{name}`` takes, and ``GET /schedules``."""
+"""What ``PUT /schedules/{name}`` and ``GET /schedules`` accept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.api.reading import rules
 from taskflow.api.reading.faults import Faults, token
@@ -86,7 +86,8 @@ class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
         conditional: Whether to ask the target for another answer than that of its last COMPLETED
             task only: if there is none a task is COMPLETED with ``not_modified``. For GET and
             HEAD.
-        paused: Whether it makes no tasks for now.
+        paused: Whether it makes no tasks for now. If it is not given, that stays as it is; a new
+            schedule is not paused.
     """
 
     task: TaskTemplate  # type: ignore[valid-type]  # made above
@@ -97,6 +98,31 @@ class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
     missed: Missed | None = None
     conditional: bool | None = None
     paused: bool | None = None
+
+
+class SchedulePatch(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of a schedule. A field that is not given stays as it is; null removes it.
+
+    Attributes:
+        task: A change of the template of its tasks, in the same way.
+        cron: Five fields, as in a ``PUT``. From ``every`` to ``cron`` is
+            ``{"every": null, "cron": "0 7 * * *"}``.
+        every: Seconds from one time to the next.
+        start_at: The first of the times of ``every``.
+        timezone: Whose clock ``cron`` goes by; null for ``UTC``.
+        missed: What is done about times at which no node was there; null for ``once``.
+        conditional: Whether its fetches are conditional on what the last one answered.
+        paused: Whether it makes no tasks for now; null resumes it.
+    """
+
+    task: dict[str, Any] | UnsetType = UNSET
+    cron: Cron | UnsetType | None = UNSET
+    every: Every | UnsetType | None = UNSET
+    start_at: Moment | UnsetType | None = UNSET
+    timezone: ZoneName | UnsetType | None = UNSET
+    missed: Missed | UnsetType | None = UNSET
+    conditional: bool | UnsetType | None = UNSET
+    paused: bool | UnsetType | None = UNSET
 
 
 class SchedulesRequest(msgspec.Struct, frozen=True):
@@ -186,6 +212,11 @@ def schedule_of(
         conditional=is_conditional,
         paused=bool(given.get("paused")),
     )
+
+
+def says_paused(body: bytes) -> bool:
+    """Whether a schedule that can be read says if it is paused."""
+    return bytes(_FIELDS.decode(body).get("paused", b"null")) != b"null"
 
 
 def name_of(text: str) -> str:

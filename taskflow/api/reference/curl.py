@@ -30,8 +30,9 @@ def curl_of(method: str, path: str, told: dict[str, Any], *, needs_key: bool) ->
         parts.append(_KEY)
     body = _first_body(told)
     if body is not None:
-        parts.append("-H 'Content-Type: application/json'")
-        parts.append(f"-d {shlex.quote(body)}")
+        media_type, text = body
+        parts.append(f"-H 'Content-Type: {media_type}'")
+        parts.append(f"-d {shlex.quote(text)}")
     if method not in ("get", "post") or (method == "post" and body is None):
         parts[0] = parts[0].replace("curl", f"curl -X {method.upper()}", 1)
     return " \\\n  ".join(parts)
@@ -44,9 +45,9 @@ def _options(told: dict[str, Any]) -> str:
     return " -OJ" if "*/*" in kinds else ""
 
 
-def _first_body(told: dict[str, Any]) -> str | None:
-    content = told.get("requestBody", {}).get("content", {}).get("application/json")
-    if content is None:
-        return None
-    first = next(iter(content["examples"].values()))
-    return msgspec.json.encode(first["value"]).decode()
+def _first_body(told: dict[str, Any]) -> tuple[str, str] | None:
+    """The first body, with its media type."""
+    for media_type, content in told.get("requestBody", {}).get("content", {}).items():
+        for example in content.get("examples", {}).values():
+            return media_type, msgspec.json.encode(example["value"]).decode()
+    return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import click
 
@@ -11,9 +11,10 @@ from taskflow.cli import output
 from taskflow.cli.columns import Column
 from taskflow.cli.remote.by_hand import confirm
 from taskflow.cli.remote.service import ask, service_options
+from taskflow.cli.remote.values import LIMIT, NO_LIMIT, WHOLE_LIMIT
 from taskflow.cli.text import duration
 from taskflow.client.on_trio.client import Client
-from taskflow.model.flow import HostLimits, Rate
+from taskflow.model.flow import Rate
 from taskflow.model.queue import Queue
 from taskflow.model.task import TaskStatus
 
@@ -75,64 +76,80 @@ def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds:
 
 @queues_command.command("put")
 @click.argument("name")
-@click.option("--paused", is_flag=True, help="Start none of its tasks.")
-@click.option("--max-concurrency", type=int, help="How many of its tasks may run at once.")
-@click.option("--rate", type=float, help="How many of its tasks may be started a second.")
-@click.option("--burst", type=int, help="How many may start at once after a lull.")
-@click.option("--host-max-concurrency", type=int, help="How many of each host may run at once.")
-@click.option("--host-rate", type=float, help="How many of each host may be started a second.")
+@click.option("--paused/--resumed", default=None, help="Start none of its tasks, or start them.")
+@click.option("--max-concurrency", type=WHOLE_LIMIT, help="How many of its tasks may run at once.")
+@click.option("--rate", type=LIMIT, help="How many of its tasks may be started a second.")
+@click.option("--burst", type=WHOLE_LIMIT, help="How many may start at once after a lull.")
 @click.option(
-    "--host-burst", type=int, help="How many of each host may start at once after a lull."
+    "--host-max-concurrency", type=WHOLE_LIMIT, help="How many of each host may run at once."
 )
+@click.option("--host-rate", type=LIMIT, help="How many of each host may be started a second.")
+@click.option(
+    "--host-burst", type=WHOLE_LIMIT, help="How many of each host may start at once after a lull."
+)
+@click.option("--no-limits", is_flag=True, help="Remove all limits that are not given.")
 @_as_json
 @service_options
-def _put(  # noqa: PLR0913 - each is an option
+def _put(
     *,
     name: str,
-    paused: bool,
-    max_concurrency: int | None,
-    rate: float | None,
-    burst: int | None,
-    host_max_concurrency: int | None,
-    host_rate: float | None,
-    host_burst: int | None,
+    paused: bool | None,
+    no_limits: bool,
     as_json: bool,
     service_url: str | None,
     timeout_seconds: float,
+    **limits: float | str | None,
 ) -> None:
-    """Set the limits and the pause of a queue: those that are not given are lifted.
+    """Change the limits or the pause of a queue; what is not given stays as it is.
 
-    They hold for all nodes together.
+    The limits hold for all nodes together; none removes one.
 
     \b
       taskflow queues put mail --max-concurrency 10 --rate 5 --burst 10
       taskflow queues put crawl --host-max-concurrency 2 --host-rate 1
-      taskflow queues put mail                  # no limits any more
+      taskflow queues put mail --rate none
+      taskflow queues put mail --no-limits
     """
-    of_host = _rate_of(host_rate, host_burst, "--host-burst")
-    has_host_limits = host_max_concurrency is not None or of_host is not None
-    wanted = _rate_of(rate, burst, "--burst")
-    queue = ask(
-        service_url,
-        timeout_seconds,
-        lambda client: client.queues.put(
-            name,
-            paused=paused,
-            max_concurrency=max_concurrency,
-            rate=wanted,
-            per_host=HostLimits(host_max_concurrency, of_host) if has_host_limits else None,
-        ),
-    )
+    if no_limits:
+        limits = {name: NO_LIMIT if value is None else value for name, value in limits.items()}
+    change = change_of(limits)
+    if paused is not None:
+        change["paused"] = paused
+    queue = ask(service_url, timeout_seconds, lambda client: client.queues.update(name, **change))
     _print(queue, as_json=as_json)
 
 
-def _rate_of(rate: float | None, burst: int | None, option: str) -> Rate | None:
-    """A rate; its burst is that of a tenth of a second if it is not given, as in the API."""
-    if rate is None:
-        if burst is not None:
-            raise click.UsageError(f"{option} wants a rate")
-        return None
-    return Rate(rate, max(1, int(rate / 10)) if burst is None else burst)
+def change_of(limits: Mapping[str, float | str | None]) -> dict[str, Any]:
+    """What the options change of a queue, as a merge patch."""
+    change = _part(limits, "max_concurrency") | _rate_change(limits, "rate", "burst")
+    of_host = _part(limits, "host_max_concurrency") | _rate_change(
+        limits, "host_rate", "host_burst"
+    )
+    of_host = {name.removeprefix("host_"): value for name, value in of_host.items()}
+    return change | {"per_host": of_host} if of_host else change
+
+
+def _rate_change(limits: Mapping[str, float | str | None], rate: str, burst: str) -> dict[str, Any]:
+    """A rate and its burst, each of which may be changed without the other."""
+    per_second, bursts = _part(limits, rate), _part(limits, burst)
+    if per_second.get(rate, 0) is None:
+        if bursts.get(burst) is not None:
+            raise click.UsageError(f"--{burst.replace('_', '-')} needs a rate")
+        return per_second
+    parts = {}
+    if rate in per_second:
+        parts["per_second"] = per_second[rate]
+    if burst in bursts:
+        parts["burst"] = bursts[burst]
+    return {rate: parts} if parts else {}
+
+
+def _part(limits: Mapping[str, float | str | None], name: str) -> dict[str, Any]:
+    """An option as a member of a patch; none if it was not given."""
+    value = limits[name]
+    if value is None:
+        return {}
+    return {name: None if value == NO_LIMIT else value}
 
 
 def _verb(

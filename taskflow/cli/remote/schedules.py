@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from msgspec import UNSET, UnsetType
 
 from taskflow.cli import output
 from taskflow.cli.columns import Column
 from taskflow.cli.ending import ExitStatus, Failure
 from taskflow.cli.remote.service import ask, service_options
 from taskflow.cli.remote.task_options import (
+    REQUEST_NAMES,
     options_of,
     payload_of,
     request_options,
@@ -21,6 +24,7 @@ from taskflow.cli.remote.task_options import (
 )
 from taskflow.cli.remote.values import DURATION, FUTURE
 from taskflow.cli.text import ago, duration, moment
+from taskflow.client.errors import NotFound
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Submission
 from taskflow.model.shown_schedule import Missed, Schedule
@@ -33,6 +37,11 @@ _COLUMNS: Final = (
     Column("LAST", goes=1),
     Column("STATUS"),
 )
+# Of the two ways to be due, one takes the place of the other.
+_WITHOUT: Final[Mapping[str | None, dict[str, None]]] = {
+    "cron": {"every": None, "start_at": None},
+    "every": {"cron": None},
+}
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, a schedule a line.")
 
 
@@ -98,8 +107,14 @@ def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds:
     type=click.Choice([str(one) for one in Missed]),
     help="What to do about times at which no node was up.",
 )
-@click.option("--conditional", is_flag=True, help="Fetch only what has changed since last time.")
-@click.option("--paused", is_flag=True, help="Make no tasks for the time being.")
+@click.option(
+    "--conditional/--unconditional",
+    default=None,
+    help="Fetch only what has changed since last time.",
+)
+@click.option(
+    "--paused/--resumed", default=None, help="Make no tasks for the time being, or make them again."
+)
 @click.option("--new", "must_be_new", is_flag=True, help="Change nothing if it exists already.")
 @template_options
 @request_options
@@ -115,49 +130,79 @@ def _put(  # noqa: PLR0913 - each is an option
     start_at: dt.datetime | None,
     timezone: str | None,
     missed: str | None,
-    conditional: bool,
-    paused: bool,
+    conditional: bool | None,
+    paused: bool | None,
     must_be_new: bool,
     as_json: bool,
     service_url: str | None,
     timeout_seconds: float,
     **said: Any,
 ) -> None:
-    """Make a schedule, or replace the one of this name.
+    """Make a schedule, or change the one of this name: what is not given stays as it is.
 
     \b
       taskflow schedules put reports https://example.com/ --cron '30 6 * * 1-5' --queue mail
       taskflow schedules put feed https://example.com/feed --every 5m --conditional
+      taskflow schedules put feed --every 10m
     """
-    if (target is None) == (path is None):
-        raise click.UsageError("give a URL, or a task by --file")
-    if (cron is None) == (every is None):
-        raise click.UsageError("say when: by --cron or by --every")
+    if target is not None and path is not None:
+        raise click.UsageError("give a URL, or a task by --file, not both")
+    if cron is not None and every is not None:
+        raise click.UsageError("say when by --cron or by --every, not by both")
+    said_of_times = {
+        "cron": cron,
+        "every": every,
+        "start_at": start_at,
+        "timezone": timezone,
+        "missed": missed,
+        "conditional": conditional,
+        "paused": paused,
+    }
+    given = {name: value for name, value in said_of_times.items() if value is not None}
     task = _task_of(target, path, said)
-    schedule = ask(
-        service_url,
-        timeout_seconds,
-        lambda client: client.schedules.put(
-            name,
-            task,
-            cron=cron,
-            every=every,
-            start_at=start_at,
-            timezone=timezone,
-            missed=missed,
-            conditional=conditional,
-            paused=paused,
-            must_be_new=must_be_new,
-        ),
-    )
-    _print(schedule, as_json=as_json)
+    options = {} if isinstance(task, Submission) else _options_alone(said)
+    if task is UNSET and not given and not options:
+        raise click.UsageError("say what to change, such as --every 10m")
+
+    async def work(client: Client) -> Schedule:
+        if not must_be_new:
+            with contextlib.suppress(NotFound):
+                changed: dict[str, Any] = {**_WITHOUT.get(_way_of(given), {}), **given}
+                return await client.schedules.update(name, task, options=options, **changed)
+        return await _make(client, name, task, given)
+
+    _print(ask(service_url, timeout_seconds, work), as_json=as_json)
 
 
-def _task_of(target: str | None, path: Path | None, said: dict[str, Any]) -> Submission:
+async def _make(
+    client: Client, name: str, task: Submission | UnsetType, given: Mapping[str, Any]
+) -> Schedule:
+    """Make a schedule that does not exist yet."""
+    if task is UNSET:
+        raise click.UsageError(f"give a URL, or a task by --file: {name} does not exist yet")
+    if _way_of(given) is None:
+        raise click.UsageError(f"say when: by --cron or by --every; {name} does not exist yet")
+    return await client.schedules.put(name, task, must_be_new=True, **given)
+
+
+def _way_of(given: Mapping[str, object]) -> str | None:
+    """By what a schedule is said to be due."""
+    return next((way for way in _WITHOUT if way in given), None)
+
+
+def _options_alone(said: dict[str, Any]) -> dict[str, Any]:
+    """Options of the task of a schedule whose URL stays."""
+    if any(said[name] for name in REQUEST_NAMES):
+        raise click.UsageError("--method, --header, --data and --fetch-timeout need the URL")
+    return dict(options_of(said))
+
+
+def _task_of(target: str | None, path: Path | None, said: dict[str, Any]) -> Submission | UnsetType:
     options = options_of(said)
     if target is not None:
         return Submission(payload_of(target, said), **options)
-    assert path is not None
+    if path is None:
+        return UNSET
     try:
         return Submission.from_json(path.read_bytes(), **options)
     except OSError as error:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 else:
     _ParamType = click.ParamType
 
+NO_LIMIT: Final = "none"
 _UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|min|m|h|d|w)?")
 _WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -107,7 +108,32 @@ class HeaderField(Kind):
         return name.strip(), text.strip()
 
 
+class Limit(Kind):
+    """A number, or ``none`` for no limit.
+
+    Args:
+        kind: The type of the number.
+    """
+
+    def __init__(self, kind: type[int | float]) -> None:
+        self.name = "integer|none" if kind is int else "number|none"
+        self._kind = kind
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
+        """Read it; ``NO_LIMIT`` of no limit, as ``None`` is an option that was not given."""
+        if isinstance(value, int | float):
+            return value
+        if value == NO_LIMIT:
+            return NO_LIMIT
+        try:
+            return self._kind(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor {NO_LIMIT}", param, ctx)
+
+
 DURATION: Final = Duration()
+WHOLE_LIMIT: Final = Limit(int)
+LIMIT: Final = Limit(float)
 FUTURE: Final = Future()
 PAST: Final = Past()
 TAG: Final = Tag()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from taskflow.client import calls
 from taskflow.client.on_trio.transport import Transport
@@ -37,16 +41,16 @@ class Queues:
         self,
         name: str,
         *,
-        paused: bool = False,
+        paused: bool | None = None,
         max_concurrency: int | None = None,
         rate: Rate | float | None = None,
         per_host: HostLimits | None = None,
     ) -> Queue:
-        """Ask this of a queue from now on, and nothing else.
+        """Replace the limits of a queue; those that are not given are lifted.
 
         Args:
             name: Which.
-            paused: Whether nothing of it is to be started.
+            paused: Whether none of its tasks may be started; ``None`` leaves that as it is.
             max_concurrency: How many of its tasks may run at once, on all nodes together.
             rate: How many of its tasks may be started a second; or that, and how many at once.
             per_host: The same for its tasks of each host.
@@ -55,12 +59,47 @@ class Queues:
             Unprocessable: It cannot be asked.
         """
         wanted = {
+            "paused": UNSET if paused is None else paused,
+            "max_concurrency": max_concurrency,
+            "rate": rate,
+            "per_host": per_host,
+        }
+        given = {name: value for name, value in wanted.items() if value is not UNSET}
+        call = calls.of_queue("PUT", name, body=msgspec.json.encode(given))
+        return (await self._transport.ask(call)).read(Queue)
+
+    async def update(
+        self,
+        name: str,
+        *,
+        paused: bool | UnsetType = UNSET,
+        max_concurrency: int | UnsetType | None = UNSET,
+        rate: Rate | Mapping[str, float | None] | float | UnsetType | None = UNSET,
+        per_host: HostLimits | Mapping[str, Any] | UnsetType | None = UNSET,
+    ) -> Queue:
+        """Change some settings of a queue; those that are not given stay as they are.
+
+        Args:
+            name: Which.
+            paused: Whether none of its tasks may be started.
+            max_concurrency: How many of its tasks may run at once, on all nodes together; ``None``
+                removes the limit.
+            rate: How many of its tasks may be started a second; a mapping, such as
+                ``{"burst": 10}``, changes a part of that, ``None`` removes the limit.
+            per_host: The limits of each host; a mapping, such as ``{"max_concurrency": 2}``,
+                changes some of them, ``None`` removes them.
+
+        Raises:
+            Unprocessable: The settings cannot be so.
+        """
+        wanted = {
             "paused": paused,
             "max_concurrency": max_concurrency,
             "rate": rate,
             "per_host": per_host,
         }
-        call = calls.of_queue("PUT", name, body=msgspec.json.encode(wanted))
+        given = {name: value for name, value in wanted.items() if value is not UNSET}
+        call = calls.of_queue("PATCH", name, body=msgspec.json.encode(given))
         return (await self._transport.ask(call)).read(Queue)
 
     async def pause(self, name: str) -> Queue:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from taskflow.client import calls
 from taskflow.client.on_trio.streams import ScheduleStream
 from taskflow.client.on_trio.transport import Transport
-from taskflow.client.options import document_of_item
+from taskflow.client.options import change_of, document_of_item
 from taskflow.client.task import Task
 from taskflow.model.shown_schedule import Missed, Schedule
 
@@ -52,7 +54,7 @@ class Schedules:
         timezone: str | None = None,
         missed: Missed | str | None = None,
         conditional: bool = False,
-        paused: bool = False,
+        paused: bool | None = None,
         must_be_new: bool = False,
     ) -> Schedule:
         """Make a schedule, or put it in the place of the one of this name.
@@ -66,7 +68,7 @@ class Schedules:
             timezone: Whose clock ``cron`` goes by, such as ``Europe/Berlin``.
             missed: What is done about times at which no node was there.
             conditional: Whether to ask the target only for something new.
-            paused: Whether it makes no tasks for now.
+            paused: Whether it makes no tasks for now; ``None`` leaves that as it is.
             must_be_new: Whether to leave it alone if there is one.
 
         Raises:
@@ -85,6 +87,53 @@ class Schedules:
         given = {name: value for name, value in said.items() if value is not None}
         body = msgspec.json.encode({"task": msgspec.Raw(document_of_item(task)), **given})
         call = calls.of_schedule("PUT", name, body=body, must_be_new=must_be_new)
+        return (await self._transport.ask(call)).read(Schedule)
+
+    async def update(  # noqa: PLR0913 - each is a word of its own
+        self,
+        name: str,
+        task: Any = UNSET,
+        *,
+        cron: str | UnsetType | None = UNSET,
+        every: float | UnsetType | None = UNSET,
+        start_at: dt.datetime | UnsetType | None = UNSET,
+        timezone: str | UnsetType | None = UNSET,
+        missed: Missed | str | UnsetType | None = UNSET,
+        conditional: bool | UnsetType = UNSET,
+        paused: bool | UnsetType = UNSET,
+        options: Mapping[str, Any] | None = None,
+    ) -> Schedule:
+        """Change some of a schedule; what is not given stays as it is, ``None`` removes it.
+
+        Args:
+            name: Which.
+            task: What it hands in: a payload, or a ``Submission``, of which the options are
+                changed, too.
+            cron: When, as five fields. Of a schedule with ``every`` that has to be ``None`` then.
+            every: When, as a distance in seconds; with ``cron=None`` of a schedule with ``cron``.
+            start_at: From where ``every`` counts; with a time zone.
+            timezone: Whose clock ``cron`` goes by.
+            missed: What is done about times at which no node was there.
+            conditional: Whether to ask the target only for something new.
+            paused: Whether it makes no tasks for now.
+            options: Options of its tasks, such as ``{"queue": "mail"}``; ``None`` removes one.
+
+        Raises:
+            NotFound: There is none of this name.
+            Unprocessable: It cannot be changed so; ``faults`` says why.
+        """
+        said = {
+            "task": change_of(task, options or {}) or UNSET,
+            "cron": cron,
+            "every": every,
+            "start_at": start_at,
+            "timezone": timezone,
+            "missed": missed,
+            "conditional": conditional,
+            "paused": paused,
+        }
+        given = {name: value for name, value in said.items() if value is not UNSET}
+        call = calls.of_schedule("PATCH", name, body=msgspec.json.encode(given))
         return (await self._transport.ask(call)).read(Schedule)
 
     async def delete(self, name: str) -> None:

@@ -6,14 +6,13 @@ VALUES (%(name)s, %(settings)s::json, %(paused)s, %(is_limited)s)
 ON CONFLICT (name) DO UPDATE
 SET settings = excluded.settings, paused = excluded.paused, is_limited = excluded.is_limited,
     updated_at = now()
-RETURNING xmax = 0
 
 -- name: lock_queue
 -- So that of two changes at once neither is lost.
 INSERT INTO taskflow_queues AS q (name, settings, paused, is_limited)
 VALUES (%(name)s, '{}', false, false)
 ON CONFLICT (name) DO UPDATE SET name = q.name
-RETURNING settings::text
+RETURNING settings::text, xmax = 0
 
 -- name: make_room
 SELECT taskflow_make_room(%(sender)s)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-from taskflow.model.flow import HostHold, QueueSettings
+import msgspec
+
+from taskflow.model.flow import HostHold, QueueChange, QueueSettings
 
 # A host that failed is left alone for so long at first, and twice as long each further time.
 FIRST_HOLD_SECONDS: Final = 1.0
 LONGEST_HOLD_SECONDS: Final = 60.0
+
+
+class Changed(NamedTuple):
+    """The settings of a queue after a change, and whether it had none before."""
+
+    settings: QueueSettings
+    is_new: bool
 
 
 class QueueStore(abc.ABC):
@@ -20,12 +29,24 @@ class QueueStore(abc.ABC):
     """
 
     @abc.abstractmethod
-    async def put(self, name: str, settings: QueueSettings) -> bool:
-        """Ask this of a queue from now on, in place of what was asked; whether nothing was."""
+    async def change(self, name: str, change: QueueChange) -> Changed:
+        """Change the settings of a queue; concurrent changes are applied one after the other.
 
-    @abc.abstractmethod
+        Args:
+            name: The queue.
+            change: A pure function; if it raises, nothing is changed. May run in another thread.
+        """
+
+    async def put(self, name: str, settings: QueueSettings) -> bool:
+        """Replace the settings of a queue; return whether it had none."""
+        return (await self.change(name, lambda _: settings)).is_new
+
     async def set_paused(self, name: str, *, is_paused: bool) -> QueueSettings:
-        """Pause or resume a queue, and return what is asked of it now."""
+        """Pause or resume a queue, and return its settings."""
+        changed = await self.change(
+            name, lambda settings: msgspec.structs.replace(settings, paused=is_paused)
+        )
+        return changed.settings
 
     @abc.abstractmethod
     async def get(self, name: str) -> QueueSettings | None:

@@ -7,11 +7,15 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import msgspec
 import trio
 
-from taskflow.model.flow import NO_SETTINGS, HostHold, Lane, QueueSettings, State
-from taskflow.store.queues.base import FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS, QueueStore
+from taskflow.model.flow import NO_SETTINGS, HostHold, Lane, QueueChange, QueueSettings, State
+from taskflow.store.queues.base import (
+    FIRST_HOLD_SECONDS,
+    LONGEST_HOLD_SECONDS,
+    Changed,
+    QueueStore,
+)
 
 _MOST_TIMES: Final = 30
 
@@ -32,17 +36,12 @@ class MemoryQueues(QueueStore):
         self._times: dict[str, int] = {}
         self._paces: dict[str, dt.datetime] = {}
 
-    async def put(self, name: str, settings: QueueSettings) -> bool:
+    async def change(self, name: str, change: QueueChange) -> Changed:
         await trio.lowlevel.checkpoint()
         is_new = name not in self._settings
-        self._settings[name] = settings
+        settings = self._settings[name] = change(self._settings.get(name, NO_SETTINGS))
         self._make_room()
-        return is_new
-
-    async def set_paused(self, name: str, *, is_paused: bool) -> QueueSettings:
-        settings = self._settings.get(name, NO_SETTINGS)
-        await self.put(name, msgspec.structs.replace(settings, paused=is_paused))
-        return self._settings[name]
+        return Changed(settings, is_new)
 
     async def get(self, name: str) -> QueueSettings | None:
         await trio.lowlevel.checkpoint()

@@ -7,9 +7,14 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.flow import HostHold, QueueSettings
+from taskflow.model.flow import HostHold, QueueChange, QueueSettings
 from taskflow.store.database import Connection, Database
-from taskflow.store.queues.base import FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS, QueueStore
+from taskflow.store.queues.base import (
+    FIRST_HOLD_SECONDS,
+    LONGEST_HOLD_SECONDS,
+    Changed,
+    QueueStore,
+)
 from taskflow.store.rows import Row
 
 _SETTINGS: Final = msgspec.json.Decoder(QueueSettings)
@@ -37,26 +42,17 @@ class PostgresQueues(QueueStore):
         self._sender = sender
         self._make_room = make_room
 
-    async def put(self, name: str, settings: QueueSettings) -> bool:
-        def work(connection: Connection) -> bool:
+    async def change(self, name: str, change: QueueChange) -> Changed:
+        def work(connection: Connection) -> Changed:
             with connection.transaction():
-                return self._put(connection, name, settings)
-
-        is_new = await self._database.run(work)
-        self._make_room()
-        return is_new
-
-    async def set_paused(self, name: str, *, is_paused: bool) -> QueueSettings:
-        def work(connection: Connection) -> QueueSettings:
-            with connection.transaction():
-                [(text,)] = self._execute(connection, "lock_queue", {"name": name})
-                settings = msgspec.structs.replace(_SETTINGS.decode(text), paused=is_paused)
+                [(text, is_new)] = self._execute(connection, "lock_queue", {"name": name})
+                settings = change(_SETTINGS.decode(text))
                 self._put(connection, name, settings)
-            return settings
+            return Changed(settings, bool(is_new))
 
-        settings = await self._database.run(work)
+        changed = await self._database.run(work)
         self._make_room()
-        return settings
+        return changed
 
     async def get(self, name: str) -> QueueSettings | None:
         rows = await self._run("read_queues", name=name, limit=1)
@@ -93,16 +89,15 @@ class PostgresQueues(QueueStore):
 
         return await self._database.run(work)
 
-    def _put(self, connection: Connection, name: str, settings: QueueSettings) -> bool:
+    def _put(self, connection: Connection, name: str, settings: QueueSettings) -> None:
         parameters = {
             "name": name,
             "settings": msgspec.json.encode(settings).decode(),
             "paused": settings.paused,
             "is_limited": settings.is_limited,
         }
-        [(is_new,)] = self._execute(connection, "put_queue", parameters)
+        self._execute(connection, "put_queue", parameters)
         self._execute(connection, "make_room", {"sender": self._sender})
-        return bool(is_new)
 
     async def _run(self, query: str, **parameters: object) -> list[Row]:
         return await self._database.run(

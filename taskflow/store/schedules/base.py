@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.schedule import ScheduleDefinition
+from taskflow.model.schedule import ScheduleChange, ScheduleDefinition
 from taskflow.model.shown_schedule import Schedule
 from taskflow.model.task import Task
 
@@ -49,23 +49,23 @@ class ScheduleStore(abc.ABC):
     # By hand
 
     @abc.abstractmethod
-    async def put(
-        self, definition: ScheduleDefinition, *, must_be_new: bool = False
-    ) -> tuple[Schedule, bool]:
-        """Make a schedule, or replace the one with its name.
+    async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
+        """Make or change a schedule; concurrent changes are applied one after the other.
 
-        Whoever waits for changes, on whatever node, is told.
+        Whoever waits for changes, on whatever node, is notified.
 
         Args:
-            definition: All of it.
-            must_be_new: Whether to leave one that is there alone.
+            name: The schedule.
+            change: A pure function; if it raises, nothing is changed. May run in another thread,
+                and more than once.
 
         Returns:
             The schedule, and whether it is new.
-
-        Raises:
-            ScheduleExists: It was to be new.
         """
+
+    async def put(self, definition: ScheduleDefinition) -> tuple[Schedule, bool]:
+        """Make a schedule, or replace the one with its name."""
+        return await self.change(definition.name, lambda _: definition)
 
     @abc.abstractmethod
     async def get(self, name: str) -> Schedule | None:

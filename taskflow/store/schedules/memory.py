@@ -12,8 +12,7 @@ import trio
 
 from taskflow.bell import Bell
 from taskflow.model.conditional import Validators, compared_with, validators_of
-from taskflow.model.errors import ScheduleExists
-from taskflow.model.schedule import KeptSchedule, ScheduleDefinition, due, new_task, placed
+from taskflow.model.schedule import KeptSchedule, ScheduleChange, due, new_task, placed
 from taskflow.model.shown_schedule import Schedule
 from taskflow.model.task import NewTask, Task
 from taskflow.store.schedules.base import (
@@ -48,15 +47,11 @@ class MemorySchedules(ScheduleStore):
         self._firings: dict[tuple[str, dt.datetime], dt.datetime] = {}
         self._change = Bell()
 
-    async def put(
-        self, definition: ScheduleDefinition, *, must_be_new: bool = False
-    ) -> tuple[Schedule, bool]:
+    async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
         await trio.lowlevel.checkpoint()
-        before = self._schedules.get(definition.name)
-        if before is not None and must_be_new:
-            raise ScheduleExists
-        kept = placed(definition, before, self._now())
-        self._schedules[definition.name] = kept
+        before = self._schedules.get(name)
+        kept = placed(change(before.definition if before else None), before, self._now())
+        self._schedules[name] = kept
         self._change.ring()
         return self._shown(kept), before is None
 

@@ -19,11 +19,11 @@ import trio
 
 from taskflow.bell import Bell
 from taskflow.model.conditional import Validators, compared_with, validators_of
-from taskflow.model.errors import ScheduleExists
 from taskflow.model.schedule import (
     MOST_AT_ONCE,
     Due,
     KeptSchedule,
+    ScheduleChange,
     ScheduleDefinition,
     due,
     new_task,
@@ -89,13 +89,11 @@ class PostgresSchedules(ScheduleStore):
         self._change = Bell()
         self._poll_seconds = math.inf if is_told else POLL_SECONDS
 
-    async def put(
-        self, definition: ScheduleDefinition, *, must_be_new: bool = False
-    ) -> tuple[Schedule, bool]:
+    async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
         def work(connection: Connection) -> tuple[Schedule, bool]:
             kept = None
             while kept is None:  # again if it was made or deleted by somebody else just now
-                kept, is_new = self._put(connection, definition, must_be_new=must_be_new)
+                kept, is_new = self._apply(connection, name, change)
             return kept.as_shown(self._last_status(connection, kept)), is_new
 
         return await self._database.run(work)
@@ -157,20 +155,19 @@ class PostgresSchedules(ScheduleStore):
         """Somebody says that a schedule has other times now."""
         self._change.ring()
 
-    def _put(
-        self, connection: Connection, definition: ScheduleDefinition, *, must_be_new: bool
+    def _apply(
+        self, connection: Connection, name: str, change: ScheduleChange
     ) -> tuple[KeptSchedule | None, bool]:
         with connection.transaction():
             [(now,)] = self._execute(connection, "clock")
-            rows = self._execute(connection, "hold_schedule", name=definition.name)
-            if rows and must_be_new:
-                raise ScheduleExists
-            kept = placed(definition, _kept(rows[0]) if rows else None, now)
+            rows = self._execute(connection, "hold_schedule", name=name)
+            before = _kept(rows[0]) if rows else None
+            kept = placed(change(before.definition if before else None), before, now)
             written = self._execute(
                 connection,
                 "replace_schedule" if rows else "add_schedule_if_new",
-                name=definition.name,
-                definition=msgspec.json.encode(definition).decode(),
+                name=name,
+                definition=msgspec.json.encode(kept.definition).decode(),
                 anchor_at=kept.anchor_at,
                 next_at=kept.next_at,
                 created_at=kept.created_at,

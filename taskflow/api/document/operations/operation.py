@@ -32,6 +32,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         query_repeated: Which of those that are lists are given once for each value; the others
             have commas between them.
         body: The type of the body that it takes, if it takes one.
+        body_type: The media type of the body.
         body_examples: Bodies, by short names.
         also_takes: Bodies of another media type.
         is_open: Whether the rules of access do not hold for it: anybody may ask.
@@ -53,6 +54,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     query_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
     query_repeated: tuple[str, ...] = ()
     body: Any = None
+    body_type: str = "application/json"
     body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
     also_takes: tuple[Content, ...] = ()
     is_open: bool = False

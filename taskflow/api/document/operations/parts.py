@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class Parameter(msgspec.Struct, frozen=True):

@@ -7,9 +7,9 @@ from typing import Final
 
 from taskflow.api.document.examples import QUEUE
 from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parts import Answer, Parameter
+from taskflow.api.document.operations.parts import MERGE_PATCH, Answer, Parameter
 from taskflow.api.many_by_hand import ManyMoved
-from taskflow.api.reading.queue import QueueRequest
+from taskflow.api.reading.queue import QueuePatch, QueueRequest
 from taskflow.model.queue import Queue
 from taskflow.model.task import QueueName
 
@@ -18,6 +18,21 @@ _QUEUE_VERBS: Final = (
     ("pause", "Start nothing more of a queue", "What runs goes on; what else is asked stays."),
     ("resume", "Start tasks of a queue again", "Those that wait, in their order."),
     ("purge", "Call off what waits in a queue", "All of it that is PENDING becomes CANCELED."),
+)
+
+_NEW_QUEUE: Final = Answer(
+    status=HTTPStatus.CREATED,
+    description="The queue, which had no settings before.",
+    kind=Queue,
+    example=QUEUE,
+)
+_PROBLEMS_OF_CHANGES: Final = (
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
 )
 
 QUEUES: Final = (
@@ -48,8 +63,9 @@ QUEUES: Final = (
         path="/queues/{name}",
         name="putQueue",
         group="queues",
-        summary="Pause a queue, or limit it",
-        description="In place of all that was asked of it before. It holds from the answer on for "
+        summary="Replace the limits of a queue",
+        description="A limit that is not given is lifted; `PATCH` changes one alone. A queue that "
+        "is paused stays so unless `paused` says otherwise. The limits hold from the answer on for "
         "whatever starts, over all nodes together; what runs already goes on.",
         path_parameters=(_QUEUE_IN_PATH,),
         body=QueueRequest,
@@ -60,22 +76,29 @@ QUEUES: Final = (
             "free": {},
         },
         answer=Answer(description="The queue.", kind=Queue, example=QUEUE),
-        others=(
-            Answer(
-                status=HTTPStatus.CREATED,
-                description="The queue, of which nothing was asked before.",
-                kind=Queue,
-                example=QUEUE,
-            ),
-        ),
-        problems=(
-            HTTPStatus.NOT_FOUND,
-            HTTPStatus.REQUEST_TIMEOUT,
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-        ),
+        others=(_NEW_QUEUE,),
+        problems=_PROBLEMS_OF_CHANGES,
+    ),
+    Operation(
+        method="patch",
+        path="/queues/{name}",
+        name="patchQueue",
+        group="queues",
+        summary="Change some settings of a queue",
+        description="A JSON merge patch (RFC 7396): a setting that is not given stays as it is, "
+        "null removes a limit. Of concurrent changes of different settings none is lost.",
+        path_parameters=(_QUEUE_IN_PATH,),
+        body=QueuePatch,
+        body_type=MERGE_PATCH,
+        body_examples={
+            "one limit": {"rate": 5},
+            "a limit removed": {"max_concurrency": None},
+            "a limit of each host": {"per_host": {"max_concurrency": 2}},
+            "paused": {"paused": True},
+        },
+        answer=Answer(description="The queue.", kind=Queue, example=QUEUE),
+        others=(_NEW_QUEUE,),
+        problems=_PROBLEMS_OF_CHANGES,
     ),
     *(
         Operation(

@@ -9,8 +9,8 @@ import msgspec
 
 from taskflow.api.document.examples import PENDING, SCHEDULE, TASK_ID, URL
 from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parts import Answer, Parameter
-from taskflow.api.reading.schedule import ScheduleRequest, SchedulesRequest
+from taskflow.api.document.operations.parts import MERGE_PATCH, Answer, Parameter
+from taskflow.api.reading.schedule import SchedulePatch, ScheduleRequest, SchedulesRequest
 from taskflow.model.shown_schedule import Schedule, ScheduleName
 from taskflow.model.task import Task
 
@@ -23,8 +23,9 @@ SCHEDULES: Final = (
         name="putSchedule",
         group="schedules",
         summary="Make or replace a schedule",
-        description="All of it is put in the place of what was there. A schedule that is handed in "
-        "again with the same times keeps them, also those it has not dealt with yet.",
+        description="All of it is replaced but for `paused`, which stays as it is if it is not "
+        "given; `PATCH` changes some of it. A schedule that is sent again with the same times "
+        "keeps them, also those it has not dealt with yet.",
         path_parameters=(_NAME_IN_PATH,),
         fields=(Parameter("If-None-Match", "`*` does not replace one.", Literal["*"], "*"),),
         body=ScheduleRequest,
@@ -50,6 +51,33 @@ SCHEDULES: Final = (
         problems=(
             HTTPStatus.REQUEST_TIMEOUT,
             HTTPStatus.PRECONDITION_FAILED,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+    ),
+    Operation(
+        method="patch",
+        path="/schedules/{name}",
+        name="patchSchedule",
+        group="schedules",
+        summary="Change some of a schedule",
+        description="A JSON merge patch (RFC 7396): a field that is not given stays as it is, null "
+        "removes it. Of concurrent changes of different fields none is lost.",
+        path_parameters=(_NAME_IN_PATH,),
+        body=SchedulePatch,
+        body_type=MERGE_PATCH,
+        body_examples={
+            "other times": {"cron": "0 7 * * *"},
+            "from cron to every": {"cron": None, "every": 300},
+            "the task": {"task": {"queue": "mail"}},
+            "paused": {"paused": True},
+        },
+        answer=Answer(description="The schedule.", kind=Schedule, example=SCHEDULE),
+        problems=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.REQUEST_TIMEOUT,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
