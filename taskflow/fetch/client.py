@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http
 import ssl
 from collections.abc import AsyncIterator, Collection
 from functools import partial
@@ -37,13 +36,12 @@ from taskflow.model.outcome import (
     printable,
     shortened,
 )
+from taskflow.model.reason_phrase import reason_phrase
 from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit_seldom
 
 MIN_IDLE_CONNECTIONS: Final = 32
 MAX_REASON_CHARACTERS: Final = 100
-
-_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 @contextlib.asynccontextmanager
@@ -223,7 +221,7 @@ def _failure_of(answer: Answer) -> Failed:
 
 def _status_of(answer: Answer) -> str:
     """Code and phrase; the server's own phrase only for a code that has no other."""
-    phrase = _PHRASES.get(answer.status)
-    if phrase is None:
-        phrase = printable(shortened(answer.reason, MAX_REASON_CHARACTERS))
+    phrase = reason_phrase(answer.status) or printable(
+        shortened(answer.reason, MAX_REASON_CHARACTERS)
+    )
     return f"{answer.status} {phrase}".rstrip()

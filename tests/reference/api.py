@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Any
 
 from taskflow.api.document.openapi import document
+from taskflow.model.reason_phrase import reason_phrase
 from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
 from tests.reference.schemas import Schema, fields_of, kind_of, link_to, meaning_of
@@ -25,12 +25,6 @@ type `application/problem+json` (RFC 9457); `detail` says what is wrong in this 
 do."""
 
 ERROR = 400
-# Python has called these otherwise from 3.13 on.
-PHRASES = {
-    413: "Request Entity Too Large",
-    414: "Request-URI Too Long",
-    422: "Unprocessable Entity",
-}
 SOURCE = "taskflow/api/document"
 
 
@@ -146,12 +140,9 @@ def _of_any_request(whole: Schema) -> set[str]:
 
 
 def _link_to_problem(status: str) -> str:
-    return f"[{status}](problems.md#{status}-{_phrase(int(status)).lower().replace(' ', '-')})"
-
-
-def _phrase(status: int) -> str:
-    """The status in words, whichever version of Python says so."""
-    return PHRASES.get(status, HTTPStatus(status).phrase)
+    return (
+        f"[{status}](problems.md#{status}-{reason_phrase(int(status)).lower().replace(' ', '-')})"
+    )
 
 
 def _type(name: str, schema: Schema) -> str:
@@ -181,9 +172,9 @@ def _problem(whole: Schema, response: Schema) -> str:
     examples = _examples(response)
     first = next(iter(examples.values()))
     status = first["status"]
-    first |= {"title": _phrase(status)}
+    first |= {"title": reason_phrase(status)}
     fields = _own_fields(whole, response)
-    parts = [f"## {status} {_phrase(status)}", response["description"]]
+    parts = [f"## {status} {reason_phrase(status)}", response["description"]]
     if fields:
         parts.append("\n".join(fields))
     if len(examples) > 1:

@@ -10,7 +10,7 @@ import itertools
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET
@@ -162,11 +162,13 @@ def _demand_one(schema: Json, names: Iterable[str], flag: str) -> None:
 
 
 def _name_keys(schema: Json, kind: type) -> None:
-    """What has a value for each of some names says which names these are."""
-    for field in msgspec.structs.fields(kind):
-        told = schema["properties"][field.encode_name]
-        if "additionalProperties" in told and issubclass(key := get_args(field.type)[0], enum.Enum):
-            told["propertyNames"] = schema_of(key)
+    """List the names that an object may have where they are the values of an enumeration."""
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, msgspec.inspect.StructType)
+    for field in info.fields:
+        match field.type:
+            case msgspec.inspect.DictType(key_type=msgspec.inspect.EnumType(cls=names)):
+                schema["properties"][field.encode_name]["propertyNames"] = schema_of(names)
 
 
 def _make_whole(schema: Json, kind: type) -> None:

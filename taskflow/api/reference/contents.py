@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -11,6 +10,7 @@ from markupsafe import Markup
 
 from taskflow.api.reference.curl import curl_of
 from taskflow.api.reference.kinds import kind_of, limits_of
+from taskflow.model.reason_phrase import reason_phrase
 
 Json: TypeAlias = dict[str, Any]
 
@@ -183,7 +183,7 @@ class Contents:
         common = {row.name for row in self.heads}
         return Reply(
             status=int(status),
-            phrase=HTTPStatus(int(status)).phrase,
+            phrase=reason_phrase(int(status)),
             description=told["description"],
             bodies=_bodies(told),
             fields=[
