@@ -24,6 +24,7 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from taskflow import linear_h11, telemetry  # noqa: F401 - the first for its effect
 from taskflow.api.access.browser import DEFENCES
+from taskflow.api.problems import MEDIA_TYPE, document_for
 
 # A head may take so long from its first byte on, or from the beginning of the idle time on if
 # that is over earlier.
@@ -324,15 +325,9 @@ def _goes_with_its_body(head: h11.Response) -> bool:
 def refusal(status_code: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """The header fields and the body of an answer that closes the connection."""
     status = HTTPStatus(status_code)
-    problem = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
-        "detail": _DETAILS.get(status, _NO_HTTP),
-    }
-    body = msgspec.json.encode(problem)
+    body = msgspec.json.encode(document_for(status, _DETAILS.get(status, _NO_HTTP)))
     fields = [
-        (b"content-type", b"application/problem+json"),
+        (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
         *DEFENCES,

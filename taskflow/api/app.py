@@ -23,6 +23,7 @@ from taskflow.api.many_by_hand import NoVerb, many_by_hand_routes
 from taskflow.api.metrics import count_requests, metrics_routes
 from taskflow.api.monitoring import monitoring_routes
 from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
+from taskflow.api.problem_pages import problem_routes
 from taskflow.api.queues import queue_routes
 from taskflow.api.reference.routes import reference_routes
 from taskflow.api.results import result_routes
@@ -72,6 +73,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     app.register_blueprint(health_routes(store, is_running))
     app.register_blueprint(openapi_routes(has_keys=bool(keys)))
     app.register_blueprint(reference_routes(partial(document, has_keys=bool(keys))))
+    app.register_blueprint(problem_routes())
     app.register_blueprint(metrics_routes(store, metrics))
     app.register_blueprint(dashboard_routes(store, settings, feed, sessions, metrics))
     _guard(app, Gate(settings, keys, sessions), metrics)

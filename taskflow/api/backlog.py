@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from taskflow.model.errors import TooManyRequests
+from taskflow.model.errors import BacklogFull
 from taskflow.store.base import TaskStore
 
 POLICY_NAME: Final = "pending"
@@ -38,7 +38,7 @@ class Backlog:
         Nodes do not hear of each other's at once, so together they may take some more.
 
         Raises:
-            TooManyRequests: Too many wait already.
+            BacklogFull: Too many wait already.
             StoreUnavailable: They cannot be counted.
         """
         if self._most is None:
@@ -48,7 +48,7 @@ class Backlog:
                 if self._is_stale(self._most - count):
                     await self._count(self._most)
         if self._waiting + count > self._most:
-            raise TooManyRequests(
+            raise BacklogFull(
                 f"{self._most} tasks are waiting already; try again in {RETRY_SECONDS} s",
                 policy=f'"{POLICY_NAME}";q={self._most}',
                 limit=f'"{POLICY_NAME}";r=0;t={RETRY_SECONDS}',

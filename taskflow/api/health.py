@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from quart import Blueprint, Response
-from werkzeug.exceptions import ServiceUnavailable
 
 from taskflow.api.problems import store_in_time
+from taskflow.model.errors import NotRunning
+from taskflow.model.problem_types import WORKERS_NOT_RUNNING
 from taskflow.store.base import TaskStore
 
 
@@ -25,7 +26,7 @@ def health_routes(store: TaskStore, is_running: Callable[[], bool]) -> Blueprint
         with store_in_time():
             await store.check()
         if not is_running():
-            raise ServiceUnavailable("the workers are not running")
+            raise NotRunning(WORKERS_NOT_RUNNING.example)
         return Response("ok\n", content_type="text/plain; charset=utf-8")
 
     return routes

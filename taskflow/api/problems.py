@@ -23,6 +23,7 @@ from taskflow.model.errors import (
     Unprocessable,
     UnsupportedEncoding,
 )
+from taskflow.model.problem_types import INTERNAL_ERROR, ProblemType, type_for
 from taskflow.telemetry import Event, emit_seldom
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -36,8 +37,8 @@ class Problem(msgspec.Struct, frozen=True):
     """What went wrong (RFC 9457).
 
     Attributes:
-        type: ``about:blank``: that the status says what kind it is.
-        title: The status in words.
+        type: What kind it is, for programs: a reference to a page of this service that explains it.
+        title: The same in a few words.
         status: The status of the answer.
         detail: What is wrong in this case, and what to do.
         errors: Each thing that is wrong with the document that was sent, with its place; there if
@@ -144,16 +145,21 @@ def problem_of(error: TaskFlowError) -> Problem:
     # What a database says of itself is for the log: it names hosts and users.
     shown = StoreUnavailable() if isinstance(error, StoreUnavailable) else error
     faults = error.faults if isinstance(error, Unprocessable) else ()
-    return document(error.status or HTTPStatus.INTERNAL_SERVER_ERROR, str(shown), faults)
+    return document(error.problem or INTERNAL_ERROR, str(shown), faults)
 
 
-def document(status: int, detail: str, faults: tuple[Fault, ...] = ()) -> Problem:
-    """A problem of a status."""
-    return Problem("about:blank", HTTPStatus(status).phrase, status, detail, faults or UNSET)
+def document(kind: ProblemType, detail: str, faults: tuple[Fault, ...] = ()) -> Problem:
+    """A problem of a kind."""
+    return Problem(kind.type, kind.title, kind.status, detail, faults or UNSET)
+
+
+def document_for(status: int, detail: str) -> Problem:
+    """A problem that a library found, of which it says only a status."""
+    return msgspec.structs.replace(document(type_for(status), detail), status=status)
 
 
 def _problem(status: int, detail: str) -> Response:
-    return _told(document(status, detail))
+    return _told(document_for(status, detail))
 
 
 def _told(problem: Problem) -> Response:

@@ -102,6 +102,8 @@ class Problem(ClientError):
 
     Args:
         detail: Why not, and what to do.
+        kind: What is the attribute ``type``: the kind of problem, such as
+            ``/problems/backlog-full``; ``about:blank`` if the answer does not say it.
         status_code: The status of its answer.
         faults: Each thing that is wrong with what was sent, with its place.
         retry_after_seconds: For how long it asks to be left alone, if it does.
@@ -112,11 +114,13 @@ class Problem(ClientError):
         detail: str,
         *,
         status_code: int,
+        kind: str = "about:blank",
         faults: Sequence[Fault] = (),
         retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.type = kind
         self.status_code = status_code
         self.faults = tuple(faults)
         self.retry_after_seconds = retry_after_seconds
@@ -188,6 +192,7 @@ class _Document(msgspec.Struct, frozen=True):
     """What is looked at of ``application/problem+json``."""
 
     detail: str
+    type: str = "about:blank"
     errors: tuple[Fault, ...] = ()
 
 
@@ -213,6 +218,7 @@ def problem_of(status_code: int, headers: Mapping[str, str], body: bytes) -> Pro
     after = headers.get("retry-after", "")
     return kind(
         document.detail,
+        kind=document.type,
         status_code=status_code,
         faults=document.errors,
         retry_after_seconds=float(after) if after.isdecimal() else None,
@@ -222,6 +228,7 @@ def problem_of(status_code: int, headers: Mapping[str, str], body: bytes) -> Pro
 class _Error(msgspec.Struct, frozen=True):
     status: int
     detail: str
+    type: str = "about:blank"
 
 
 class _Broken(msgspec.Struct, frozen=True):
@@ -238,4 +245,4 @@ def broken_off(line: bytes) -> ClientError | None:
         return None
     error = _BROKEN.decode(line).error
     kind = _BY_STATUS.get(error.status, ServerFault)
-    return kind(error.detail, status_code=error.status)
+    return kind(error.detail, status_code=error.status, kind=error.type)

@@ -10,6 +10,7 @@ The tree::
     │   ├── StoreUnusable             the store can be reached but not used as it is
     │   └── LeaseLost                 this node's lease is over
     ├── PartlyDone           503  the store could be reached at first only
+    ├── NotRunning           503  tasks are accepted but not run
     ├── IllegalMove              409  the law of a task (lifecycle.py) does not allow it
     └── RequestError             4xx  what a client sent cannot be taken
         ├── BadRequest           400
@@ -28,9 +29,11 @@ The tree::
         ├── Unprocessable        422
         │   └── IdempotencyKeyReused
         └── TooManyRequests      429
+            ├── RateLimited
+            └── BacklogFull
 
-A class's docstring is its default message. ``status`` is the HTTP status that the
-API answers with; the classes without one never reach a client.
+A class's docstring is its default message. ``problem`` is what the API
+answers with, and its status; the classes without one never reach a client.
 """
 
 from __future__ import annotations
@@ -41,14 +44,22 @@ from typing import ClassVar
 
 import msgspec
 
+from taskflow.model import problem_types as types
+from taskflow.model.problem_types import ProblemType
+
 
 class TaskFlowError(Exception):
     """TaskFlow could not do what was asked."""
 
-    status: ClassVar[int | None] = None
+    problem: ClassVar[ProblemType | None] = None
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or inspect.getdoc(type(self)) or type(self).__name__)
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status of the answer."""
+        return None if self.problem is None else self.problem.status
 
 
 class SettingsError(TaskFlowError):
@@ -66,7 +77,7 @@ class StoreError(TaskFlowError):
 class StoreUnavailable(StoreError):
     """The task store cannot be reached at the moment; try again shortly."""
 
-    status = 503
+    problem = types.STORE_UNAVAILABLE
 
 
 class StoreUnusable(StoreError):
@@ -80,25 +91,31 @@ class LeaseLost(StoreError):
 class PartlyDone(TaskFlowError):
     """The task store could not be reached half-way: some of the tasks may be done; ask again."""
 
-    status = 503
+    problem = types.PARTLY_DONE
+
+
+class NotRunning(TaskFlowError):
+    """The workers are not running."""
+
+    problem = types.WORKERS_NOT_RUNNING
 
 
 class IllegalMove(TaskFlowError):
     """The task is in a state that does not allow this."""
 
-    status = 409
+    problem = types.STATUS_CONFLICT
 
 
 class RequestError(TaskFlowError):
     """The request cannot be taken."""
 
-    status = 400
+    problem = types.INVALID_REQUEST
 
 
 class BadRequest(RequestError):
     """The request body is not what this route takes."""
 
-    status = 400
+    problem = types.INVALID_REQUEST
 
 
 class Unauthorized(RequestError):
@@ -109,7 +126,7 @@ class Unauthorized(RequestError):
         error: What is wrong with the key that was sent, in RFC 6750's words; ``None`` if none was.
     """
 
-    status = 401
+    problem = types.UNAUTHORIZED
 
     def __init__(self, message: str, *, error: str | None = None) -> None:
         super().__init__(message)
@@ -124,7 +141,7 @@ class Forbidden(RequestError):
         scope: The role that it takes, if another key would do.
     """
 
-    status = 403
+    problem = types.FORBIDDEN
 
     def __init__(self, message: str, *, scope: str | None = None) -> None:
         super().__init__(message)
@@ -134,61 +151,61 @@ class Forbidden(RequestError):
 class TaskNotFound(RequestError):
     """There is no task with this id."""
 
-    status = 404
+    problem = types.TASK_NOT_FOUND
 
 
 class QueueNotFound(RequestError):
     """There is no queue of this name: it has no tasks and no settings."""
 
-    status = 404
+    problem = types.QUEUE_NOT_FOUND
 
 
 class BodyTooSlow(RequestError):
     """The body did not come in time; send it without long pauses."""
 
-    status = 408
+    problem = types.REQUEST_TIMEOUT
 
 
 class TaskGone(RequestError):
     """This request made a task that was deleted since; make up a new Idempotency-Key."""
 
-    status = 410
+    problem = types.TASK_DELETED
 
 
 class ResultNotFound(RequestError):
     """The task has no result; only a COMPLETED one has."""
 
-    status = 404
+    problem = types.RESULT_NOT_FOUND
 
 
 class ScheduleNotFound(RequestError):
     """There is no schedule with this name."""
 
-    status = 404
+    problem = types.SCHEDULE_NOT_FOUND
 
 
 class ScheduleExists(RequestError):
     """There is a schedule with this name; without If-None-Match it would be replaced."""
 
-    status = 412
+    problem = types.SCHEDULE_EXISTS
 
 
 class BodyTooLarge(RequestError):
     """The request body is larger than this service takes."""
 
-    status = 413
+    problem = types.BODY_TOO_LARGE
 
 
 class UnsupportedEncoding(RequestError):
     """The request body is compressed; send it as it is."""
 
-    status = 415
+    problem = types.UNSUPPORTED_ENCODING
 
 
 class Misdirected(RequestError):
     """The request is for another service."""
 
-    status = 421
+    problem = types.MISDIRECTED
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -211,7 +228,7 @@ class Unprocessable(RequestError):
         faults: The same by places, if it is about a document.
     """
 
-    status = 422
+    problem = types.VALIDATION_ERROR
 
     def __init__(self, message: str, *, faults: Sequence[Fault] = ()) -> None:
         super().__init__(message)
@@ -220,6 +237,8 @@ class Unprocessable(RequestError):
 
 class IdempotencyKeyReused(Unprocessable):
     """Another request has come with this Idempotency-Key; make up a new key for a new request."""
+
+    problem = types.IDEMPOTENCY_KEY_REUSED
 
     def __init__(self) -> None:
         super().__init__(inspect.getdoc(type(self)) or "")
@@ -235,13 +254,23 @@ class TooManyRequests(RequestError):
         retry_seconds: After how long to try again.
     """
 
-    status = 429
+    problem = types.RATE_LIMITED
 
     def __init__(self, message: str, *, policy: str, limit: str, retry_seconds: int) -> None:
         super().__init__(message)
         self.policy = policy
         self.limit = limit
         self.retry_seconds = retry_seconds
+
+
+class RateLimited(TooManyRequests):
+    """A client has sent too many requests."""
+
+
+class BacklogFull(TooManyRequests):
+    """Too many tasks are pending."""
+
+    problem = types.BACKLOG_FULL
 
 
 def expected_message(error: BaseException) -> str | None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
+from taskflow.model.problem_types import PROBLEM_TYPES
+
 PATIENCE_SECONDS = 15.0
 PROBLEM = "application/problem+json"
 
@@ -176,7 +178,8 @@ def check_problem(answer: Answer, status: int, *words: str) -> dict[str, Any]:
     problem = answer.json
     assert list(problem)[:4] == ["type", "title", "status", "detail"]
     assert list(problem)[4:] in ([], ["errors"])
-    assert problem["type"] == "about:blank"
+    kind = PROBLEM_TYPES[problem["type"].removeprefix("/problems/")]
+    assert (problem["type"], problem["title"]) == (kind.type, kind.title)
     assert problem["status"] == status
     assert problem["title"]
     for word in words:

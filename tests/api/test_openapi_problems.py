@@ -157,6 +157,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("401", "unknown key"): asked("GET", "/tasks", None, bearer("not-this-one"), **KEYS),
     ("403", "role"): asked("POST", "/tasks", TASK, bearer("a-key-that-reads"), **KEYS),
     ("403", "origin"): asked("GET", "/tasks", None, {"origin": "https://else.example"}),
+    ("404", "no path"): asked("GET", "/nowhere"),
     ("404", "no task"): asked("GET", f"/tasks/{NOBODY}"),
     ("404", "no result"): done_to("result", WAITING, method="GET"),
     ("404", "no queue"): asked("GET", "/queues/none"),

@@ -109,8 +109,9 @@ class TestVerbs:
             later.raise_for_failure()
         with pytest.raises(TaskCanceled):
             (await client.cancel(later.id)).raise_for_failure()
-        with pytest.raises(Conflict, match="CANCELED"):
+        with pytest.raises(Conflict, match="CANCELED") as refused:
             await client.cancel(later.id)
+        assert refused.value.type == "/problems/status-conflict"
         await client.delete(later.id)
         with pytest.raises(NotFound):
             await client.get(later.id)

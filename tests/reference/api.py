@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskflow.api.document.openapi import document
+from taskflow.model.problem_types import PROBLEM_TYPES
 from taskflow.model.reason_phrase import reason_phrase
 from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
@@ -20,9 +21,15 @@ For whoever writes a client: every route, what it takes and what it answers. It 
 problems {any_request}; [Problems](problems.md) tells what these and all others mean."""
 
 OF_PROBLEMS = """\
-For whoever's request was refused. Every answer that is no success is a JSON object of the media
-type `application/problem+json` (RFC 9457); `detail` says what is wrong in this case, and what to
-do."""
+This page lists the errors of the API. Every answer that is no success is a JSON object of the media
+type `application/problem+json` (RFC 9457): `type` says what kind of problem it is, for programs,
+and `detail` what is wrong in this case and what to do."""
+
+OF_TYPES = """\
+## Types
+
+The name of a type does not change. The service answers `GET` of it with this explanation, as HTML
+or JSON, with and without a key; `/problems` lists all."""
 
 ERROR = 400
 SOURCE = "taskflow/api/document"
@@ -52,7 +59,11 @@ def problems_page() -> str:
     found = {name: one for name, one in _responses(whole).items() if _examples(one)}
     parts = [_problem(whole, found[name]) for name in sorted(found)]
     fields = table(["field", "what it is", "meaning"], _without_links(schema))
-    return page_of("Problems", SOURCE, OF_PROBLEMS, fields, *parts)
+    rows = (
+        (code(one.type), str(one.status), one.meaning, one.action) for one in PROBLEM_TYPES.values()
+    )
+    types = table(["`type`", "status", "meaning", "what to do"], rows)
+    return page_of("Problems", SOURCE, OF_PROBLEMS, fields, OF_TYPES, types, *parts)
 
 
 def _group(whole: Schema, tag: Schema) -> str:
@@ -172,14 +183,13 @@ def _problem(whole: Schema, response: Schema) -> str:
     examples = _examples(response)
     first = next(iter(examples.values()))
     status = first["status"]
-    first |= {"title": reason_phrase(status)}
     fields = _own_fields(whole, response)
     parts = [f"## {status} {reason_phrase(status)}", response["description"]]
     if fields:
         parts.append("\n".join(fields))
     if len(examples) > 1:
-        rows = ((name, one["detail"]) for name, one in examples.items())
-        parts.append(table(["such as", "`detail`"], rows))
+        rows = ((name, code(one["type"]), one["detail"]) for name, one in examples.items())
+        parts.append(table(["such as", "`type`", "`detail`"], rows))
     return "\n\n".join([*parts, f"```json\n{json.dumps(first, ensure_ascii=False, indent=2)}\n```"])
 
 

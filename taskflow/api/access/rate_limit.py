@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from taskflow.api.access.hosts import address_of
-from taskflow.model.errors import TooManyRequests
+from taskflow.model.errors import RateLimited
 from taskflow.settings import Settings
 
 POLICY_NAME: Final = "post"
@@ -100,13 +100,13 @@ class RateLimiter:
         """Take a token of a client's, and return what is left as ``RateLimit`` says it.
 
         Raises:
-            TooManyRequests: There is none.
+            RateLimited: There is none.
         """
         bucket = self._bucket_of(client, now)
         is_taken = bucket.take(now)
         limit = f'"{POLICY_NAME}";r={bucket.remaining};t={bucket.seconds_to_next}'
         if not is_taken:
-            raise TooManyRequests(
+            raise RateLimited(
                 f"more than {self.rate.per_second:g} a second are not taken from one client; "
                 f"try again in {bucket.seconds_to_next} s",
                 policy=self.rate.policy,

@@ -11,6 +11,7 @@ from taskflow.api.access.hosts import is_loopback
 from taskflow.api.access.keys import Key, Keyring, Role
 from taskflow.api.access.sessions import PATH, Sessions
 from taskflow.model.errors import Forbidden, Unauthorized
+from taskflow.model.problem_types import PATH as PROBLEMS_PATH
 
 CALLER: Final = "taskflow.caller"
 """Where routes find in the scope of a request who asks: a ``Caller``."""
@@ -65,7 +66,7 @@ class Access:
         if not self._keys:
             self._check_is_near(head)
             return Caller(None, Role.ADMIN)
-        if is_open_page(head.path) or _is_without_key(head):
+        if is_open_page(head.path) or _is_without_key(head) or _is_problem_page(head):
             return Caller(None, None)
         key = self._key_of_session(head) or self._key_of_bearer(head)
         needed = role_for(head.method)
@@ -123,6 +124,13 @@ def is_open_page(path: str) -> bool:
 def _is_without_key(head: Head) -> bool:
     """Whether somebody without a key wants to read of the API: led to where people sign in."""
     return head.path == REFERENCE_PATH and "authorization" not in head.fields
+
+
+def _is_problem_page(head: Head) -> bool:
+    """Whether it is an explanation of a problem: also clients without a key have problems."""
+    return head.method in _READING and (
+        head.path == PROBLEMS_PATH or head.path.startswith(f"{PROBLEMS_PATH}/")
+    )
 
 
 def role_for(method: str) -> Role:

@@ -14,8 +14,9 @@ as `Authorization: Bearer ...`. A key has a role: `read` is enough for GET and H
 the rest, and `admin` includes both. What an operation needs stands with its security requirement.
 
 **Problems.** Whatever goes wrong is answered as `application/problem+json` (RFC 9457), with what is
-wrong and what to do in `detail`. A path that is not here answers with 404; a method that a path
-does not take with 405, and with those that it takes in `Allow`.
+wrong and what to do in `detail`. `type` says which kind of problem it is, such as
+`/problems/backlog-full`; the service explains it at that path. A path that is not here answers with
+404; a method that a path does not take with 405, and with those that it takes in `Allow`.
 
 **HEAD and OPTIONS.** Where GET is taken, so is HEAD, which answers with the same head and no body.
 OPTIONS names in `Allow` what a path takes; that of a browser which asks for a page of another

@@ -53,9 +53,7 @@ def document(*, has_keys: bool) -> Json:
             "securitySchemes": {"key": KEY},
             "schemas": schemas(),
             "headers": {field.name: _header(field) for field in SHARED},
-            "responses": {
-                _name_of(status): _problem(status, text) for status, text in PROBLEMS.items()
-            },
+            "responses": {_name_of(status): _problem(text) for status, text in PROBLEMS.items()},
         },
     }
 
@@ -208,9 +206,9 @@ def _answer_schema(answer: Answer) -> Json:
     return {"anyOf": [schema_of(answer.kind), schema_of(answer.picked_kind)]}
 
 
-def _problem(status: HTTPStatus, text: ProblemText) -> Json:
+def _problem(text: ProblemText) -> Json:
     examples = {
-        name: {"value": plain(problems.document(status, said.detail, said.errors))}
+        name: {"value": plain(problems.document(said.kind, said.detail, said.errors))}
         for name, said in text.examples.items()
     }
     content = {"schema": schema_of(problems.Problem), "examples": examples}
