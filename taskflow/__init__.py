@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+DISTRIBUTION: Final = "taskflow-http"
+"""The name that pip knows this package by: ``taskflow`` on PyPI is another project."""
+
 __all__ = [
     "AttemptRecord",
     "Backoff",
@@ -134,6 +137,11 @@ _HOMES: Final = {
     "enqueue": "enqueuing",
     "enqueue_many": "enqueuing",
 }
+
+
+def install_command(extra: str) -> str:
+    """Return what to run to install an extra."""
+    return f"pip install '{DISTRIBUTION}[{extra}]' (in a checkout: pip install '.[{extra}]')"
 
 
 def __getattr__(name: str) -> Any:

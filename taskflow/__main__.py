@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from taskflow import install_command
+
 
 def main() -> None:
     """Run the command line, or say what is to be installed first."""
@@ -15,7 +17,7 @@ def main() -> None:
             raise
         raise SystemExit(
             f"taskflow: the service is not installed (there is no {error.name}): "
-            "pip install 'taskflow[server]'"
+            f"run {install_command('server')}"
         ) from None
 
 

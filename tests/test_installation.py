@@ -6,6 +6,7 @@ An installation is a folder that leads to the packages it would have, and to not
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from taskflow import DISTRIBUTION, __version__, install_command
 from taskflow.service import MEMORY_URL
 from tests.api.live import LiveServer
 from tests.folders import open_folder
@@ -24,6 +26,15 @@ REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 BASE = PROJECT["dependencies"]
 SERVER = BASE + PROJECT["optional-dependencies"]["server"]
+
+# Each way to name the distribution ``taskflow`` to an installer, with or without extra and version.
+NAMED = r"(?<![\w./@-])taskflow(?![\w/:-]|\.\w)"
+FOREIGN = re.compile(
+    rf"\b(?:pip[\d.]*|pipx|uv|poetry|pdm)\b[^\n#]*\b(?:install|add|download|wheel|run)\b[^\n`#]*{NAMED}"
+    rf"|{NAMED}(?:\[(?:server|embedded|otel)|\s*(?:[=~<>!]=|===)\s*\d)",
+    re.IGNORECASE,
+)
+WRITTEN = {".py", ".md", ".toml", ".sh", ".yaml", ".yml", ".html", ".txt", ".service", ".lock", ""}
 
 PROGRAM = """
 import sys
@@ -105,14 +116,14 @@ def run(environ, folder: Path, *command: str, **more: str) -> subprocess.Complet
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> tuple[dict[str, str], Path]:
-    """``pip install taskflow``."""
+    """Without extras."""
     folder = tmp_path_factory.mktemp("alone")
     return install(closure(BASE), folder), folder
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory) -> tuple[dict[str, str], Path]:
-    """``pip install taskflow[server]``."""
+    """With the extra ``server``."""
     folder = tmp_path_factory.mktemp("server")
     return install(closure(SERVER), folder), folder
 
@@ -137,7 +148,7 @@ def test_alone_the_command_says_what_is_missing(alone):
     ended = run(*alone, "-m", "taskflow", "serve")
     assert ended.returncode != 0
     [line] = ended.stderr.splitlines()
-    assert line.endswith("pip install 'taskflow[server]'")
+    assert line.endswith(f"run {install_command('server')}")
 
 
 def test_with_click_and_rich_it_has_the_commands_over_http(tmp_path):
@@ -151,7 +162,7 @@ def test_with_click_and_rich_it_has_the_commands_over_http(tmp_path):
         ended = run(*asking, "-m", "taskflow", command)
         assert ended.returncode == 1
         [line] = ended.stderr.splitlines()
-        assert line.endswith("pip install 'taskflow[server]'")
+        assert line.endswith(f"run {install_command('server')}")
     (tmp_path / ".env").write_text("TASKFLOW_API_KEY=x\n")
     told = run(*asking, "-m", "taskflow", "list", "--timeout", "0.1", TASKFLOW_URL="http://[::1]:1")
     assert "taskflow: .env is not read: there is no python-dotenv" in told.stderr.splitlines()
@@ -164,7 +175,7 @@ def test_without_the_embedded_database_it_says_so(served):
         ended = run(*served, "-m", "taskflow", "serve", **quiet)
     assert ended.returncode != 0
     [line] = ended.stderr.splitlines()
-    assert "pip install 'taskflow[embedded]'" in line
+    assert f"run {install_command('embedded')}, or" in line
     assert "DATABASE_URL" in line
     ended = run(*served, "-m", "taskflow", "migrate", DATABASE_URL=MEMORY_URL)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -176,5 +187,51 @@ def test_without_opentelemetry_it_says_so(served):
     ended = run(*served, "-m", "taskflow", "worker", **asked, TASKFLOW_LOG_LEVEL="error")
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
-    assert "pip install 'taskflow[otel]'" in line
+    assert f"run {install_command('otel')}, or" in line
     assert "TASKFLOW_TRACES=off" in line
+
+
+def test_the_distribution_is_not_the_other_project():
+    """The project's name is the one that messages say, and ours."""
+    assert PROJECT["name"] == DISTRIBUTION
+    assert PROJECT["version"] == __version__
+    assert DISTRIBUTION in install_command("server")
+    assert set(PROJECT["scripts"]) == {"taskflow"}
+
+
+def test_nobody_is_told_to_install_the_other_project():
+    """In no file, in whatever way it is written."""
+    texts = {path: path.read_text("utf-8") for path in written()}
+    assert len(texts) > 400
+    assert [(str(path), said.group()) for path, text in texts.items() for said in told(text)] == []
+
+
+def told(text: str) -> Iterator[re.Match[str]]:
+    return FOREIGN.finditer(text)
+
+
+def written() -> Iterator[Path]:
+    """The files of the repository that people write, but for this one."""
+    for folder, folders, names in os.walk(REPOSITORY):
+        folders[:] = [name for name in folders if not name.startswith(".") or name == ".ci"]
+        folders[:] = [name for name in folders if name not in ("dist", "__pycache__")]
+        paths = (Path(folder, name) for name in names)
+        yield from (path for path in paths if path.suffix in WRITTEN and path != Path(__file__))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_foreign"),
+    [
+        ("pip install taskflow", True),
+        ("pip3 install -U 'taskflow[server,otel]'", True),
+        ('python -m pip install "TaskFlow>=0.1"', True),
+        ("uv add taskflow", True),
+        ("uv pip install --no-deps taskflow==6.5", True),
+        ("the service is `taskflow[server]`", True),
+        ("pip install 'taskflow-http[server]'", False),
+        ("pip install dist/taskflow_http-0.1.0-py3-none-any.whl", False),
+        ("pip install --prefix /opt/taskflow .", False),
+    ],
+)
+def test_how_the_other_project_would_be_named(text, is_foreign):
+    assert any(told(text)) == is_foreign

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from taskflow import install_command
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit
@@ -45,7 +46,7 @@ def _start() -> OtelTracing:
     except ModuleNotFoundError:
         raise SettingsError(
             "traces are asked for (TASKFLOW_TRACES=on or OTEL_*), and OpenTelemetry is not "
-            "installed: pip install 'taskflow[otel]', or set TASKFLOW_TRACES=off"
+            f"installed: run {install_command('otel')}, or set TASKFLOW_TRACES=off"
         ) from None
     try:
         return otel.start()

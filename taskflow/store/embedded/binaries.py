@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from taskflow import install_command
 from taskflow.model.errors import StoreUnusable
 from taskflow.store.embedded.account import Account, first_unreachable
 
@@ -68,8 +69,8 @@ def locate_binaries() -> Binaries:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise StoreUnusable(
-            f"the package {_PACKAGE} is not installed; pip install 'taskflow[embedded]', or "
-            f"{_WAY_OUT}"
+            f"the package {_PACKAGE} is not installed: run {install_command('embedded')}, "
+            f"or {_WAY_OUT}"
         )
     package = Path(spec.submodule_search_locations[0]).resolve()
     release = importlib.metadata.version(_PACKAGE)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from taskflow import __version__
+from taskflow import DISTRIBUTION, __version__, install_command
 from taskflow.cli.local.checks.finding import Finding, failed, ok, warning
 from taskflow.client.errors import ClientError, Problem
 from taskflow.client.on_trio.client import Client
@@ -40,7 +40,7 @@ def version_findings() -> Iterator[Finding]:
     ]
     if missing or wrong:
         said = [*(f"there is no {name}" for name in missing), *wrong]
-        yield failed("packages", "; ".join(said), "pip install 'taskflow[server]'")
+        yield failed("packages", "; ".join(said), f"run {install_command('server')}")
     else:
         yield ok("packages", ", ".join(f"{name} {version}" for name, version in installed.items()))
 
@@ -55,7 +55,7 @@ def _version_of(name: str) -> str | None:
 def _pins() -> list[tuple[str, str]]:
     """Packages whose insides are replaced or subclassed, each at one version."""
     try:
-        wanted = importlib.metadata.requires("taskflow") or []
+        wanted = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:  # run from its sources
         return []
     return [(match[1], match[2]) for text in wanted if (match := _PIN.match(text))]
