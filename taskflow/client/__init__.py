@@ -11,6 +11,7 @@ home in programs that have nothing else of the service. From the bottom up::
     on_trio              the client: transport, streams, by_hand, queues, schedules, client
     blocking             the same, written by ``python -m tests.blocking``
     environment          where the service is, by TASKFLOW_URL and TASKFLOW_API_KEY
+    proxies, connecting  through which proxy it is reached, and which certificates are trusted
 
 Nothing above ``on_trio`` waits for anything; in it and in ``blocking`` is ``native.py`` what the
 two cannot share.

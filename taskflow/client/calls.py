@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import ipaddress
 import math
 import re
 import uuid
@@ -69,11 +68,13 @@ class Answer(msgspec.Struct, frozen=True):
         status_code: What it says it is.
         headers: By name in small letters.
         body: All of it.
+        via: Names the proxy that it came through, if there is one.
     """
 
     status_code: int
     headers: Mapping[str, str]
     body: bytes
+    via: str = ""
 
     def read(self, kind: type[T]) -> T:
         """The body, by its type.
@@ -84,7 +85,9 @@ class Answer(msgspec.Struct, frozen=True):
         try:
             return msgspec.json.decode(self.body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UnexpectedAnswer(f"the answer is not one of TaskFlow's: {error}") from None
+            raise UnexpectedAnswer(
+                f"the answer{self.via} is not one of TaskFlow's: {error}"
+            ) from None
 
     def read_all(self, kind: type[T]) -> list[T]:
         """The body, of which each element is so.
@@ -111,14 +114,6 @@ def base_url_of(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{url!r} is not the address of a service, such as http://127.0.0.1:8080")
     return url.rstrip("/")
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a service at this address is on this machine."""
-    host = urlsplit(url).hostname or ""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def credentials(api_key: str | None) -> dict[str, str]:
@@ -265,7 +260,9 @@ def service_of(answer: Answer) -> Service:
     """
     info = answer.read(_Document).info
     if info.title != TITLE:
-        raise UnexpectedAnswer(f"the answer is of {info.title!r}, which is not TaskFlow")
+        raise UnexpectedAnswer(
+            f"the answer{answer.via} is of {info.title!r}, which is not TaskFlow"
+        )
     date = answer.headers.get("date", "")
     with contextlib.suppress(ValueError):
         return Service(info.version, parsedate_to_datetime(date).astimezone(dt.UTC))
@@ -297,8 +294,11 @@ def resuming(call: Call, position: int | None) -> Call:
 
 
 @contextlib.contextmanager
-def mapped_errors() -> Iterator[None]:
+def mapped_errors(via: str = "") -> Iterator[None]:
     """Turn httpx's errors into ours.
+
+    Args:
+        via: Names the proxy that is asked, if there is one.
 
     Raises:
         Unreachable: There was no connection, or it broke.
@@ -307,9 +307,9 @@ def mapped_errors() -> Iterator[None]:
     try:
         yield
     except httpx.DecodingError as error:
-        raise UnexpectedAnswer(f"the answer cannot be read: {error}") from error
+        raise UnexpectedAnswer(f"the answer{via} cannot be read: {error}") from error
     except httpx.TransportError as error:
         said = str(error).rstrip(".") or type(error).__name__
         raise Unreachable(
-            f"TaskFlow does not answer: {said}", is_sent=not isinstance(error, _NOT_SENT)
+            f"TaskFlow does not answer{via}: {said}", is_sent=not isinstance(error, _NOT_SENT)
         ) from error

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from taskflow.model.errors import SettingsError
+from taskflow.client.errors import InvalidEnvironment
 
 
 class Address(NamedTuple):
@@ -18,6 +18,11 @@ class Address(NamedTuple):
 
     url: str
     api_key: str | None
+
+
+def variables() -> Mapping[str, str]:
+    """Return the environment of this process."""
+    return os.environ
 
 
 def address_of(
@@ -30,13 +35,13 @@ def address_of(
         defaults: What stands for what is not set there.
 
     Raises:
-        SettingsError: TASKFLOW_URL is not set.
+        InvalidEnvironment: TASKFLOW_URL is not set.
     """
-    found = os.environ if environ is None else environ
+    found = variables() if environ is None else environ
 
     def value_of(variable: str) -> str:
         return found.get(variable, "").strip() or ((defaults or {}).get(variable) or "").strip()
 
     if not (url := value_of("TASKFLOW_URL")):
-        raise SettingsError("TASKFLOW_URL is not set: where is TaskFlow to be found?")
+        raise InvalidEnvironment("TASKFLOW_URL is not set: where is TaskFlow to be found?")
     return Address(url, value_of("TASKFLOW_API_KEY") or None)

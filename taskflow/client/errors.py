@@ -3,6 +3,8 @@
 The tree::
 
     ClientError
+    ├── InvalidArgument          a call was made with it (a ValueError and a TypeError, too)
+    ├── InvalidEnvironment       a variable of the environment cannot be used
     ├── Unreachable              no answer came; what was asked may have been done
     ├── UnexpectedAnswer         somebody answered, but not as TaskFlow does
     ├── NotEnded                 a task that was waited for has not ended in time (a TimeoutError)
@@ -35,12 +37,23 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.errors import Fault, TaskFlowError
+from taskflow.model.errors import Fault, SettingsError, TaskFlowError
 from taskflow.model.task import Task
 
 
 class ClientError(TaskFlowError):
     """A call of TaskFlow did not come to what was asked for."""
+
+
+class InvalidArgument(ClientError, ValueError, TypeError):
+    """An argument cannot be used; nothing was sent.
+
+    It is what Python itself raises for values and types, too, so that either can be caught.
+    """
+
+
+class InvalidEnvironment(ClientError, SettingsError):
+    """A variable of the environment cannot be used; nothing was sent."""
 
 
 class Unreachable(ClientError):
@@ -199,13 +212,16 @@ class _Document(msgspec.Struct, frozen=True):
 _DOCUMENT: Final = msgspec.json.Decoder(_Document)
 
 
-def problem_of(status_code: int, headers: Mapping[str, str], body: bytes) -> Problem | None:
+def problem_of(
+    status_code: int, headers: Mapping[str, str], body: bytes, via: str = ""
+) -> Problem | None:
     """What an answer says is the matter; ``None`` if nothing is.
 
     Args:
         status_code: The status of the answer.
         headers: By name in small letters.
         body: All of it.
+        via: Names the proxy that the answer came through, if there is one.
     """
     if status_code < HTTPStatus.BAD_REQUEST:
         return None
@@ -214,7 +230,7 @@ def problem_of(status_code: int, headers: Mapping[str, str], body: bytes) -> Pro
     try:
         document = _DOCUMENT.decode(body)
     except msgspec.DecodeError:  # of a proxy between
-        document = _Document(f"the answer was {status_code}, without a word why")
+        document = _Document(f"the answer{via} was {status_code}, without a word why")
     after = headers.get("retry-after", "")
     return kind(
         document.detail,

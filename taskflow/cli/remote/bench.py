@@ -16,8 +16,8 @@ from taskflow.cli.remote.service import ask, service_options
 from taskflow.cli.remote.target import serve_target
 from taskflow.cli.remote.values import DURATION
 from taskflow.cli.text import duration
-from taskflow.client.calls import is_loopback
 from taskflow.client.on_trio.client import Client
+from taskflow.client.proxies import is_loopback
 
 MOST_TASKS: Final = 100_000
 

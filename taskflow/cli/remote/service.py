@@ -22,6 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT_SECONDS: Final = 5.0
 
 _STATUSES: Final[Mapping[type[errors.ClientError], ExitStatus]] = {
+    errors.InvalidArgument: ExitStatus.USAGE,
+    errors.InvalidEnvironment: ExitStatus.USAGE,
     errors.Unreachable: ExitStatus.UNREACHABLE,
     errors.UnexpectedAnswer: ExitStatus.UNREACHABLE,
     errors.Unavailable: ExitStatus.UNREACHABLE,
@@ -65,10 +67,7 @@ def ask(
     address = address_for(service_url)
 
     async def with_client() -> T:
-        try:
-            client = Client(address.url, api_key=address.api_key, timeout_seconds=timeout_seconds)
-        except ValueError as error:
-            raise Failure(str(error), ExitStatus.USAGE) from None
+        client = Client(address.url, api_key=address.api_key, timeout_seconds=timeout_seconds)
         async with client:
             return await work(client)
 

@@ -19,6 +19,7 @@ from taskflow.client.blocking.queues import Queues
 from taskflow.client.blocking.schedules import Schedules
 from taskflow.client.blocking.streams import EventStream, LineStream, SubmittedStream, TaskStream
 from taskflow.client.blocking.transport import Transport
+from taskflow.client.connecting import route_to
 from taskflow.client.environment import address_of
 from taskflow.client.errors import NotEnded, Unreachable
 from taskflow.client.filters import Filters
@@ -48,7 +49,9 @@ class BlockingClient(ByHand, Monitoring):
         timeout_seconds: For how long a request is tried. One that waits for a task gets its time
             on top.
         transport: What makes the connections, in place of httpx's own: for certificates, proxies
-            or sockets of your own.
+            or sockets of your own. Without it ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and
+            ``NO_PROXY`` name the proxy (never for loopback addresses), and ``SSL_CERT_FILE`` or
+            ``SSL_CERT_DIR`` the certificates to trust.
 
     Attributes:
         queues: Its queues: how they stand, and what is asked of them.
@@ -66,13 +69,10 @@ class BlockingClient(ByHand, Monitoring):
         timeout_seconds: float = TIMEOUT_SECONDS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        http = httpx.Client(
-            base_url=calls.base_url_of(url),
-            headers=calls.credentials(api_key),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-            transport=transport,
-        )
-        self._transport = Transport(http, timeout_seconds=timeout_seconds)
+        base_url, headers = calls.base_url_of(url), calls.credentials(api_key)
+        route = route_to(base_url, transport)
+        http = httpx.Client(base_url=base_url, headers=headers, **route.options)
+        self._transport = Transport(http, timeout_seconds=timeout_seconds, via=route.via)
         self.queues: Final = Queues(self._transport)
         self.schedules: Final = Schedules(self._transport)
 

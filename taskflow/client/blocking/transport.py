@@ -29,10 +29,12 @@ class Transport:
     Args:
         http: Its connections; closed with this.
         timeout_seconds: For how long a request is tried.
+        via: For errors: names the proxy that is asked, if there is one.
     """
 
-    def __init__(self, http: httpx.Client, *, timeout_seconds: float) -> None:
+    def __init__(self, http: httpx.Client, *, timeout_seconds: float, via: str = "") -> None:
         self._http = http
+        self._via = via
         self._timeout_seconds = timeout_seconds
         self._incoming: set[Incoming] = set()
 
@@ -79,21 +81,28 @@ class Transport:
     def _asked(self, call: Call, seconds: float) -> Answer:
         step = httpx.Timeout(min(seconds, STEP_SECONDS))
         step.read = min(seconds, STEP_SECONDS + call.wait_seconds)
-        with mapped_errors():
+        with mapped_errors(self._via):
             response = self._http.send(self._request(call, step))
-        return _checked(Answer(response.status_code, response.headers, response.content))
+        return self._checked(response)
 
     def _opened(self, call: Call, seconds: float) -> Incoming:
         step = httpx.Timeout(min(seconds, STEP_SECONDS))
         step.read = SILENCE_SECONDS
-        with mapped_errors():
+        with mapped_errors(self._via):
             response = self._http.send(self._request(call, step), stream=True)
             if response.is_error:
                 response.read()
-                _checked(Answer(response.status_code, response.headers, response.content))
-        incoming = Incoming(response, self._incoming.discard)
+                self._checked(response)
+        incoming = Incoming(response, self._incoming.discard, via=self._via)
         self._incoming.add(incoming)
         return incoming
+
+    def _checked(self, response: httpx.Response) -> Answer:
+        """The answer, if it is none that raises."""
+        answer = Answer(response.status_code, response.headers, response.content, self._via)
+        if problem := problem_of(answer.status_code, answer.headers, answer.body, self._via):
+            raise problem
+        return answer
 
     def _request(self, call: Call, step: httpx.Timeout) -> httpx.Request:
         return self._http.build_request(
@@ -113,7 +122,10 @@ class Incoming:
         status_code: What it says it is.
     """
 
-    def __init__(self, response: httpx.Response, forget: Callable[[Incoming], None]) -> None:
+    def __init__(
+        self, response: httpx.Response, forget: Callable[[Incoming], None], *, via: str
+    ) -> None:
+        self._via = via
         self.status_code: Final = response.status_code
         self._response = response
         self._chunks: Iterator[bytes] = response.iter_raw()
@@ -125,7 +137,7 @@ class Incoming:
         Raises:
             Unreachable: The connection broke, or nothing has come for too long.
         """
-        with mapped_errors():
+        with mapped_errors(self._via):
             return next(self._chunks, None)
 
     def close(self) -> None:
@@ -135,10 +147,3 @@ class Incoming:
             end(self._chunks)
         finally:
             self._response.close()
-
-
-def _checked(answer: Answer) -> Answer:
-    """The answer, if it is none that raises."""
-    if problem := problem_of(answer.status_code, answer.headers, answer.body):
-        raise problem
-    return answer

@@ -11,7 +11,14 @@ from taskflow.cli.local.checks.finding import Finding, failed, ok, warning
 from taskflow.cli.local.checks.zones import difference
 from taskflow.cli.text import duration
 from taskflow.client.environment import Address
-from taskflow.client.errors import ClientError, Forbidden, ServerFault, Unauthorized, Unreachable
+from taskflow.client.errors import (
+    ClientError,
+    Forbidden,
+    InvalidEnvironment,
+    ServerFault,
+    Unauthorized,
+    Unreachable,
+)
 from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Service
 from taskflow.fetch.masking import masked_url
@@ -27,6 +34,8 @@ async def service_findings(address: Address | None) -> Iterator[Finding]:
         return iter([ok("service", "TASKFLOW_URL is not set, so none is asked")])
     try:
         client = Client(address.url, api_key=address.api_key, timeout_seconds=_TIMEOUT_SECONDS)
+    except InvalidEnvironment as error:
+        return iter([failed("service", str(error))])
     except ValueError as error:
         return iter([failed("service", str(error), "correct TASKFLOW_URL or TASKFLOW_API_KEY")])
     async with client:
