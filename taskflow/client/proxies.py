@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
-import socket
 from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -155,7 +154,14 @@ def _address_of(host: str) -> _Address | None:
         address = ipaddress.ip_address(host)
         mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
         return mapped or address
-    if host[:1].isdigit() and host.isascii():
-        with contextlib.suppress(OSError):
-            return ipaddress.IPv4Address(socket.inet_aton(host))
+    return _old_form_of(host) if host[:1].isdigit() and host.isascii() else None
+
+
+def _old_form_of(host: str) -> _Address | None:
+    """An IPv4 address with fewer than four numbers, of which the last fills the rest."""
+    with contextlib.suppress(ValueError):
+        *first, last = [int(number, 0) for number in host.split(".")]
+        if all(number <= 0xFF for number in first):  # noqa: PLR2004 - a byte
+            high = int.from_bytes(bytes([*first, 0, 0, 0, 0][:4]), "big")
+            return ipaddress.IPv4Address(high + last)
     return None
