@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import re
+import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -17,6 +20,7 @@ from tests.pages.running import fault_of, run_page
 from tests.pages.shapes import are_alike, is_begun, shape_of
 
 OTHERS = ("CHANGELOG.md", "SECURITY.md", "benchmarks/RESULTS.md", "tests/upgrade/README.md")
+HELP = sorted((REPOSITORY / "taskflow" / "cli").rglob("*.py"))
 LINKED = [*all_pages(), *(REPOSITORY / name for name in OTHERS)]
 
 
@@ -49,6 +53,25 @@ def test_links_lead_somewhere(page):
 def test_what_a_page_names_is_there(page):
     """Settings, tests, and files of the repository."""
     assert unknown_names(page) == []
+
+
+def test_files_with_keys_are_ignored_by_git(tmp_path):
+    """Those that pages and help texts write into the folder in which a reader is."""
+    if shutil.which("git") is None:
+        pytest.skip("there is no git")
+    names = {name for path in (*all_pages(), *HELP) for name in key_files(path.read_text("utf-8"))}
+    assert {"keys", "prometheus-key", "secret", "secrets", "webhook-secrets"} <= names
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    shutil.copy(REPOSITORY / ".gitignore", tmp_path)
+    command = ["git", "-C", tmp_path, "check-ignore", *names, ".env"]
+    ignored = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert set(ignored) == {*names, ".env"}
+
+
+def key_files(text: str) -> list[str]:
+    """The relative paths that keys and secrets are redirected to."""
+    commands = re.findall(r"\b(?:secret|key) new\b[^\n`|]*", text)
+    return [name for command in commands for name in re.findall(r"> *([\w.-][\w./-]*)", command)]
 
 
 def test_names_of_nothing(tmp_path):
