@@ -19,7 +19,8 @@ LAYERS = {
     "bell": set(),
     "linear_h11": set(),
     "model": set(),
-    "settings": {"model"},
+    "env_file": {"model"},
+    "settings": {"env_file", "model"},
     "telemetry": set(),
     "footprint": set(),
     "metrics": {"model"},
@@ -70,7 +71,7 @@ LAYERS = {
     },
     # Each command is imported when it is called for, by name: so the list of them knows none.
     "cli": set(),
-    "cli.remote": {"cli", "client", "model"},
+    "cli.remote": {"cli", "client", "env_file", "model"},
     "cli.local": {
         "cli",
         "cli.remote",
@@ -116,7 +117,7 @@ HOMES = {
     "cronsim": ("model.schedule",),
     "structlog": ("telemetry",),
     "opentelemetry": ("tracing.otel",),
-    "dotenv": ("settings", "cli.remote.address"),
+    "dotenv": ("env_file",),
     "urllib": ("api", "client"),
     "httpx": ("client",),
 }

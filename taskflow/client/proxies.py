@@ -161,7 +161,7 @@ def _old_form_of(host: str) -> _Address | None:
     """An IPv4 address with fewer than four numbers, of which the last fills the rest."""
     with contextlib.suppress(ValueError):
         *first, last = [int(number, 0) for number in host.split(".")]
-        if all(number <= 0xFF for number in first):  # noqa: PLR2004 - a byte
+        if len(first) <= 3 and all(number <= 0xFF for number in first):  # noqa: PLR2004 - a byte
             high = int.from_bytes(bytes([*first, 0, 0, 0, 0][:4]), "big")
             return ipaddress.IPv4Address(high + last)
     return None

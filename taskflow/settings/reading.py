@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import dotenv
 import msgspec
 
+from taskflow.env_file import read_env_file
 from taskflow.model.errors import SettingsError
 from taskflow.settings.catalogue import Setting, catalogue, hints, item_of
 from taskflow.settings.fields import PREFIX, Settings
@@ -77,7 +77,7 @@ def examine(
     faults: list[str] = []
     found: dict[str, str | None] = {}
     try:
-        found |= _read_dotenv(Path(".env") if dotenv_path is None else dotenv_path)
+        found |= read_env_file(Path(".env") if dotenv_path is None else dotenv_path)
     except SettingsError as error:
         faults.append(str(error))
     found |= {**environ, **(overrides or {})}
@@ -130,13 +130,6 @@ def _asks_for_traces(said: Mapping[str, str]) -> bool:
     if exporter := said["OTEL_TRACES_EXPORTER"]:
         return exporter != "none"
     return any(said[name] for name in _OTEL_ENDPOINTS)
-
-
-def _read_dotenv(path: Path) -> Mapping[str, str | None]:
-    try:
-        return dotenv.dotenv_values(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from None
 
 
 def _parse(setting: Setting, text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,15 +39,16 @@ def named_address(service_url: str | None) -> Address | None:
 def _dotenv() -> Mapping[str, str]:
     """What .env in the working directory says, as far as it concerns a client."""
     path = Path(".env")
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     try:
-        import dotenv  # noqa: PLC0415 - where there is no .env it need not be there either
+        # Where there is no .env, python-dotenv need not be there either.
+        from taskflow.env_file import read_env_file  # noqa: PLC0415
     except ModuleNotFoundError:
         complain(".env is not read: there is no python-dotenv")
         return {}
     try:
-        found = dotenv.dotenv_values(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f".env cannot be read: {error}", ExitStatus.USAGE) from None
+        found = read_env_file(path)
+    except SettingsError as error:
+        raise Failure(str(error), ExitStatus.USAGE) from None
     return {name: value for name, value in found.items() if value}

@@ -71,7 +71,7 @@ def access_findings(settings: Settings) -> Iterator[Finding]:
         if path and Path(path).exists():
             yield _privacy_of(Path(path))
     dotenv = Path(".env")
-    if dotenv.exists() and _SECRET_LINE.search(dotenv.read_text("utf-8")):
+    if dotenv.is_file() and _SECRET_LINE.search(dotenv.read_text("utf-8")):
         yield _privacy_of(dotenv)
 
 
