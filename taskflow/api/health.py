@@ -26,7 +26,7 @@ def health_routes(store: TaskStore, is_running: Callable[[], bool]) -> Blueprint
         with store_in_time():
             await store.check()
         if not is_running():
-            raise NotRunning(WORKERS_NOT_RUNNING.example)
+            raise NotRunning(WORKERS_NOT_RUNNING.example_detail)
         return Response("ok\n", content_type="text/plain; charset=utf-8")
 
     return routes

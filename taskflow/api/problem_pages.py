@@ -49,4 +49,6 @@ async def _shown(what: ProblemType | list[ProblemType], title: str) -> Response:
 
 def _example_of(kind: ProblemType) -> str:
     """An answer of this kind."""
-    return msgspec.json.format(msgspec.json.encode(document(kind, kind.example)), indent=2).decode()
+    return msgspec.json.format(
+        msgspec.json.encode(document(kind, kind.example_detail)), indent=2
+    ).decode()

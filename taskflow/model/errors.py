@@ -52,14 +52,14 @@ class TaskFlowError(Exception):
     """TaskFlow could not do what was asked."""
 
     problem: ClassVar[ProblemType | None] = None
+    status: ClassVar[int | None] = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.status = None if cls.problem is None else cls.problem.status
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or inspect.getdoc(type(self)) or type(self).__name__)
-
-    @property
-    def status(self) -> int | None:
-        """The HTTP status of the answer."""
-        return None if self.problem is None else self.problem.status
 
 
 class SettingsError(TaskFlowError):

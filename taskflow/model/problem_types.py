@@ -25,7 +25,7 @@ class ProblemType(msgspec.Struct, frozen=True, kw_only=True):
         status: The status of the answers.
         meaning: When it comes.
         action: What to do about it.
-        example: The ``detail`` of such an answer.
+        example_detail: The ``detail`` of such an answer.
     """
 
     type: str
@@ -33,7 +33,7 @@ class ProblemType(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     meaning: str
     action: str
-    example: str
+    example_detail: str
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ def _declare(
         status=status.value,
         meaning=meaning,
         action=action,
-        example=example,
+        example_detail=example,
     )
     return PROBLEM_TYPES.setdefault(name, declared)
 

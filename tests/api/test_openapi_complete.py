@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from taskflow.api.document.examples import URL
+from taskflow.model.problem_types import TASK_NOT_FOUND
 from tests.api.client import Answer
 from tests.api.conftest import open_database
 from tests.api.documented import (
@@ -82,7 +83,7 @@ class World(NamedTuple):
         if "{id}" in path:
             return path.replace("{id}", self.task(STANDING.get(name, "COMPLETED")))
         if "{name}" not in path:
-            return path
+            return path.replace("{type}", TASK_NOT_FOUND.name)
         [told] = [one for one in OPERATIONS[method, path]["parameters"] if one["in"] == "path"]
         whole = path.partition("}")[0] + "}"  # of what the operation is done to
         named = whole.replace("{name}", told["example"])

@@ -49,7 +49,7 @@ def test_each_has_a_page(memory, name):
         "status": kind.status,
         "meaning": kind.meaning,
         "action": kind.action,
-        "example": kind.example,
+        "example_detail": kind.example_detail,
     }
     page = memory.ask("GET", kind.type, None, HTML)
     assert page.header("content-type") == "text/html; charset=utf-8"

@@ -33,9 +33,18 @@ _HOW: Final = "TASKFLOW_CORS_ORIGINS names those that may"
 
 def defended(fields: Iterable[RawField]) -> list[RawField]:
     """The header fields of an answer, with the defences that it has not."""
-    kept = list(fields)
+    kept = _with_one_vary(list(fields))
     names = {name.lower() for name, _ in kept}
     return [*kept, *(field for field in DEFENCES if field[0] not in names)]
+
+
+def _with_one_vary(fields: list[RawField]) -> list[RawField]:
+    """The same with all that an answer varies by in one field."""
+    values = [value for name, value in fields if name.lower() == b"vary"]
+    if len(values) <= 1:
+        return fields
+    others = [field for field in fields if field[0].lower() != b"vary"]
+    return [*others, (b"vary", b", ".join(values))]
 
 
 class CrossOrigin:

@@ -40,6 +40,7 @@ from taskflow.model.flow import Hold, HoldReason, HostHold, HostLimits, Rate
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.options import Backoff
 from taskflow.model.outcome import ErrorType
+from taskflow.model.problem_types import ProblemType
 from taskflow.model.queue import Queue
 from taskflow.model.request import RequestPayload
 from taskflow.model.shown_schedule import Missed, Schedule
@@ -60,6 +61,7 @@ _SENT: Final = (
 )
 _SHOWN: Final = (
     *(Task, TaskFields, TaskEvent, AttemptRecord, outcome.Response, problems.Problem, Fault),
+    ProblemType,
     *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
     *(Queue, HostLimits, Rate, Hold),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),

@@ -131,7 +131,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         "No task has this id, or it is no id at all; or the task has no result that could be asked "
         "for; or no queue or schedule has this name.",
         {
-            "no path": Said(types.NOT_FOUND, types.NOT_FOUND.example),
+            "no path": Said(types.NOT_FOUND, types.NOT_FOUND.example_detail),
             "no task": Said(types.TASK_NOT_FOUND, "There is no task with this id."),
             "no result": Said(
                 types.RESULT_NOT_FOUND,
@@ -229,7 +229,7 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         {
             "another name": Said(
                 types.MISDIRECTED,
-                types.MISDIRECTED.example,
+                types.MISDIRECTED.example_detail,
             )
         },
     ),
