@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from taskflow.model.event import TaskEvent
     from taskflow.model.flow import HostLimits, Rate
     from taskflow.model.options import Backoff
-    from taskflow.model.outcome import ErrorType
+    from taskflow.model.outcome import ErrorType, KeptResponse
     from taskflow.model.queue import Queue
     from taskflow.model.shown_schedule import Missed, Schedule
     from taskflow.model.task import AttemptRecord, TaskStatus
@@ -81,6 +81,7 @@ __all__ = [
     "HostLimits",
     "InvalidArgument",
     "InvalidEnvironment",
+    "KeptResponse",
     "Missed",
     "Moved",
     "NotEnded",
@@ -124,6 +125,7 @@ _HOMES: Final = {
     "ErrorType": "model.outcome",
     "Fault": "model.errors",
     "HostLimits": "model.flow",
+    "KeptResponse": "model.outcome",
     "Missed": "model.shown_schedule",
     "Moved": "client.task",
     "Options": "client.options",

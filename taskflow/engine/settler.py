@@ -39,6 +39,7 @@ BUSY_PACE_SECONDS: Final = 0.01
 MANY_ATTEMPTS: Final = 8
 
 Held = TypeVar("Held", Ending, Retrial, Release)
+Outcomes = TypeVar("Outcomes", Ending, Retrial)
 
 
 async def settle(  # noqa: PLR0913 - all that has a say in it
@@ -92,8 +93,8 @@ async def _write(
     # Releases first: other nodes may wait for these tasks.
     releases = [write for write in writes if isinstance(write, Release)]
     late |= await _write_until_done(store.release, releases, outage, in_hand)
-    retrials = [write for write in writes if isinstance(write, Retrial)]
-    late |= await _write_until_done(store.retry, retrials, outage, in_hand)
+    for retrials in _portions([write for write in writes if isinstance(write, Retrial)]):
+        late |= await _write_until_done(store.retry, retrials, outage, in_hand)
     settle_some = partial(_settle_apart_if_refused, store, in_hand)
     for endings in _portions([write for write in writes if isinstance(write, Ending)]):
         late |= await _write_until_done(settle_some, endings, outage, in_hand)
@@ -112,18 +113,23 @@ def _tell(
     tell_of(batch, writes, late, load, metrics)
 
 
-def _portions(endings: Sequence[Ending]) -> Iterator[list[Ending]]:
-    """The endings in portions that a statement can carry."""
-    portion: list[Ending] = []
+def _portions(writes: Sequence[Outcomes]) -> Iterator[list[Outcomes]]:
+    """Outcomes in portions that a statement can carry."""
+    portion: list[Outcomes] = []
     size_bytes = 0
-    for ending in endings:
-        size_bytes += len(ending.result or b"")
+    for write in writes:
+        size_bytes += _size_of(write)
         if portion and size_bytes > MAX_PORTION_BYTES:
             yield portion
-            portion, size_bytes = [], len(ending.result or b"")
-        portion.append(ending)
+            portion, size_bytes = [], _size_of(write)
+        portion.append(write)
     if portion:
         yield portion
+
+
+def _size_of(write: Ending | Retrial) -> int:
+    result = write.result if isinstance(write, Ending) else None
+    return len(result or b"") + len(write.response or b"")
 
 
 async def _write_until_done(
@@ -189,6 +195,7 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Write:
                 status_code=outcome.status_code,
                 elapsed_ms=attempt.elapsed_ms,
                 makes_room=claim.is_limited,
+                response=_response_of(outcome),
             )
         case Fetched():
             emit(Event.TASK_ENDED, task=task, attempt=number, outcome="Fetched")
@@ -216,7 +223,12 @@ def _retrial(attempt: Attempt, failure: Failed, policy: RetryPolicy) -> Retrial:
         failure.status_code,
         attempt.elapsed_ms,
         claim.is_limited,
+        _response_of(failure),
     )
+
+
+def _response_of(failure: Failed) -> bytes | None:
+    return None if failure.response is None else msgspec.json.encode(failure.response)
 
 
 def _completed(attempt: Attempt, outcome: Fetched) -> Ending:

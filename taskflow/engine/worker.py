@@ -11,6 +11,7 @@ import trio
 
 from taskflow.engine.load import Load
 from taskflow.fetch.base import Fetcher, FetchRequest, Headers, request_of
+from taskflow.fetch.recording import Recorder
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Outcome
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
@@ -111,13 +112,18 @@ async def _attempt(
         # Anew for each attempt: what was signed long ago is not taken any more.
         timestamp = int(time.time())
         headers += signer.headers(str(claim.task_id), request.body, timestamp=timestamp)
+    recorder = Recorder()
     request = msgspec.structs.replace(
-        request, headers=headers, is_conditional=claim.options.is_conditional
+        request,
+        headers=headers,
+        is_conditional=claim.options.is_conditional,
+        recorder=recorder,
     )
     seconds = request.timeout_seconds or fetch_timeout_seconds
     with trio.move_on_after(seconds):
-        return await fetcher.fetch(request)
-    return Failed(ErrorType.TIMEOUT, f"timeout: the fetch took longer than {seconds:g} s")
+        return recorder.added_to(await fetcher.fetch(request))
+    timeout = Failed(ErrorType.TIMEOUT, f"timeout: the fetch took longer than {seconds:g} s")
+    return recorder.added_to(timeout)
 
 
 def conditions(options: TaskOptions) -> Headers:

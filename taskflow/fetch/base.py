@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from taskflow.fetch.recording import Recorder
 from taskflow.model.conditional import NOT_MODIFIED
 from taskflow.model.options import SUCCESS, matches
 from taskflow.model.outcome import ErrorType, Failed, Outcome
@@ -27,6 +28,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
         success_on: Which statuses count as success.
         timeout_seconds: How long it may take; ``None`` is as the settings say.
         is_conditional: Whether TaskFlow made it conditional, so that 304 is an answer, too.
+        recorder: Remembers the last response, which a failed attempt shows.
     """
 
     url: str
@@ -37,6 +39,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
     success_on: tuple[int | str, ...] = SUCCESS
     timeout_seconds: float | None = None
     is_conditional: bool = False
+    recorder: Recorder | None = None
 
     def is_success(self, status: int) -> bool:
         """Whether an answer with this status is what the task is after."""

@@ -19,6 +19,7 @@ _BINARY: Final = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 """What no text holds: the "binary data bytes" of the MIME Sniffing standard, section 3."""
 
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*[\"']?([A-Za-z0-9._:-]+)", re.IGNORECASE)
+MAX_CHARACTER_BYTES: Final = 4
 _NEVER_MADE: Final = 12  # there is no ISO 8859-12
 _TEXT_CODECS: Final = frozenset(
     (
@@ -50,6 +51,17 @@ def kept_form(
     for text in itertools.chain(_in_stated_charset(body, content_type), (utf8,)):
         if text is not None and not _BINARY.search(text):
             return text, "text"
+    return base64.b64encode(body).decode("ascii"), "base64"
+
+
+def kept_beginning(body: bytes, content_type: str | None) -> tuple[str, Literal["text", "base64"]]:
+    """The same for a body whose end is missing: a character that was cut is left out."""
+    for end in range(len(body), max(-1, len(body) - MAX_CHARACTER_BYTES), -1):
+        form, encoding = kept_form(body[:end], content_type)
+        if encoding == "json":
+            return body[:end].decode(), "text"
+        if encoding == "text" and isinstance(form, str):
+            return form, "text"
     return base64.b64encode(body).decode("ascii"), "base64"
 
 

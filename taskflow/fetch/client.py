@@ -12,15 +12,17 @@ import h11
 import trio
 from msgspec import UNSET
 
+from taskflow.fetch.answer import Answer, Bounds, Head, Want
 from taskflow.fetch.base import Fetcher, FetchRequest
 from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection import Connection
 from taskflow.fetch.errors import Blocked, ConnectionLost, FetchError, TooManyRedirects
-from taskflow.fetch.exchange import Answer, exchange
+from taskflow.fetch.exchange import exchange
 from taskflow.fetch.files import want_of_files_explains
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop
 from taskflow.fetch.masking import masked_headers
+from taskflow.fetch.recording import Keeping, Recording, status_text
 from taskflow.fetch.resolver import Resolver, SystemResolver
 from taskflow.fetch.retry_after import retry_after_seconds
 from taskflow.fetch.transport import IdleConnections, Statistics, Transport
@@ -33,15 +35,11 @@ from taskflow.model.outcome import (
     Outcome,
     Response,
     failed,
-    printable,
-    shortened,
 )
-from taskflow.model.reason_phrase import reason_phrase
 from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit_seldom
 
 MIN_IDLE_CONNECTIONS: Final = 32
-MAX_REASON_CHARACTERS: Final = 100
 
 
 @contextlib.asynccontextmanager
@@ -99,8 +97,9 @@ class HttpFetcher(Fetcher):
         self, settings: Settings, transport: Transport, metrics: Metrics | None = None
     ) -> None:
         self._max_redirects = settings.max_redirects
-        self._max_body_bytes = settings.max_result_bytes
+        self._bounds = Bounds(settings.max_result_bytes, settings.failed_body_bytes)
         self._masked_headers = frozenset(name.lower() for name in settings.masked_headers)
+        self._keeping = Keeping(self._masked_headers, settings.failed_body_bytes)
         self._transport = transport
         self._metrics = metrics or Metrics()
 
@@ -111,6 +110,8 @@ class HttpFetcher(Fetcher):
             hop, answer = await self._follow(request)
             if not request.is_success(answer.status):
                 return _failure_of(answer)
+            if request.recorder is not None:
+                request.recorder.last = None  # it may hold a large body
             return Fetched(self._response_of(request, hop, answer, started))
         except FetchError as error:
             if isinstance(error, Blocked):
@@ -171,13 +172,27 @@ class HttpFetcher(Fetcher):
                 connection,
                 hop,
                 request,
-                is_wanted=partial(_is_kept, asked),
-                max_body_bytes=self._max_body_bytes,
+                plan=partial(self._plan, asked, hop),
+                bounds=self._bounds,
             )
             is_reusable = answer.is_reusable
+            if asked.recorder is not None and asked.recorder.last is not None:
+                asked.recorder.last.is_whole = answer.is_whole
             return answer
         finally:
             self._transport.release(connection, is_reusable=is_reusable)
+
+    def _plan(self, asked: FetchRequest, hop: Hop, head: Head, body: bytearray) -> Want:
+        """Decide what is wanted of a body, and record what came for a failed attempt to show."""
+        if asked.recorder is not None:
+            asked.recorder.last = Recording(
+                hop.target.url, head.status, head.reason, head.headers, body, self._keeping
+            )
+        if _is_followed(asked, head.status, head.locations):
+            return Want.NOTHING
+        if asked.is_success(head.status):
+            return Want.WHOLE
+        return Want.NOTHING if asked.recorder is None else Want.BEGINNING
 
     def _response_of(
         self, request: FetchRequest, hop: Hop, answer: Answer, started: float
@@ -187,7 +202,7 @@ class HttpFetcher(Fetcher):
         return Response(
             message="fetched",
             result=result,
-            status=_status_of(answer),
+            status=status_text(answer.status, answer.reason),
             status_code=answer.status,
             headers=masked_headers(answer.headers, self._masked_headers),
             content_type=content_type,
@@ -205,23 +220,10 @@ def _is_followed(request: FetchRequest, status: int, locations: Collection[str])
     return request.follows_redirects and is_redirect(status, locations)
 
 
-def _is_kept(request: FetchRequest, status: int, locations: Collection[str]) -> bool:
-    """Whether the body of an answer is: of success, unless it leads on to another one."""
-    return request.is_success(status) and not _is_followed(request, status, locations)
-
-
 def _failure_of(answer: Answer) -> Failed:
     return failed(
         ErrorType.HTTP_STATUS,
-        f"http error: status: {_status_of(answer)}",
+        f"http error: status: {status_text(answer.status, answer.reason)}",
         status_code=answer.status,
         retry_after_seconds=retry_after_seconds(answer.headers),
     )
-
-
-def _status_of(answer: Answer) -> str:
-    """Code and phrase; the server's own phrase only for a code that has no other."""
-    phrase = reason_phrase(answer.status) or printable(
-        shortened(answer.reason, MAX_REASON_CHARACTERS)
-    )
-    return f"{answer.status} {phrase}".rstrip()

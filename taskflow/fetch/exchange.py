@@ -9,33 +9,39 @@ redirects wrongly (see docs/design.md). What is left of it here is how a request
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
 from typing import Final
 
 import h11
-import msgspec
 import trio
 from asks.request_object import RequestProcessor
 
 from taskflow import linear_h11  # noqa: F401 - for its effect
+from taskflow.fetch.answer import FRAMINGS, Answer, Body, Bounds, Head, Plan, Want, head_of
 from taskflow.fetch.connection import Connection
 from taskflow.fetch.decoding import codings_left, decoder_for
 from taskflow.fetch.errors import BadAnswer, TooLarge, mapped_errors
 from taskflow.fetch.heads import HeadCutter
 from taskflow.fetch.hop import Hop
+from taskflow.fetch.recording import Beginning
 from taskflow.fetch.turns import wait_for_turn
 
 MAX_INTERIM_ANSWERS: Final = 16
 """How many 1xx may come before the answer."""
 
 MAX_DRAINED_BYTES: Final = 65_536
-"""How much of a body that nobody wants is read, so that the connection can be used again."""
+"""How much of a body that nobody wants is read, so that the connection can be used again.
+
+It is also how much is read for the beginning of a body, coded.
+"""
 
 MAX_DRAINED_CHUNKS: Final = 64
 """In how many chunks."""
 
 MAX_DRAIN_SECONDS: Final = 0.5
 """How long that may take."""
+
+MAX_BEGINNING_SECONDS: Final = 2.0
+"""How long the beginning of a body may take that is kept of a failed attempt."""
 
 CODING_SLACK_BYTES: Final = 65_536
 """By how much a coded body may be longer than what it decodes to."""
@@ -62,51 +68,14 @@ TURN_BYTES: Final = 262_144
 EVENT_BYTES: Final = 4_096
 """What an event costs beside its bytes, in bytes."""
 
-_FRAMINGS: Final = frozenset(("content-length", "transfer-encoding"))
-
-
-class Body(msgspec.Struct, frozen=True):
-    """The body of a response.
-
-    Attributes:
-        data: With its content codings undone, as far as they are known.
-        content_encoding: The names in ``Content-Encoding`` that were not undone, if any.
-        dropped_bytes: Number of bytes after the end of the coded data; they are not in ``data``.
-    """
-
-    data: bytes = b""
-    content_encoding: str | None = None
-    dropped_bytes: int = 0
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What came back.
-
-    Attributes:
-        status: The code, 200 to 999.
-        reason: The server's own phrase.
-        headers: By lower-case name; repeated fields are joined with a comma and a space,
-            ``set-cookie`` with a line feed (RFC 9110 section 5.3).
-        locations: The values of its ``Location`` fields, each once, without empty ones.
-        body: Empty if it was not wanted.
-        is_reusable: Whether the connection may serve another request.
-    """
-
-    status: int
-    reason: str
-    headers: dict[str, str]
-    locations: tuple[str, ...]
-    body: Body
-    is_reusable: bool
-
 
 async def exchange(
     connection: Connection,
     hop: Hop,
     request: h11.Request,
     *,
-    is_wanted: Callable[[int, Collection[str]], bool],
-    max_body_bytes: int,
+    plan: Plan,
+    bounds: Bounds,
 ) -> Answer:
     """Send a request and receive its answer.
 
@@ -116,9 +85,8 @@ async def exchange(
         connection: To the hop's target.
         hop: What is asked.
         request: The same as it goes over the wire.
-        is_wanted: Whether the body of an answer with this status and these values of ``Location``
-            is to be kept.
-        max_body_bytes: How long the answer's body may be, decoded.
+        plan: What is wanted of the body.
+        bounds: How long it may be.
 
     Raises:
         ConnectionLost: Not a byte of an answer came; ``connection.received`` is 0.
@@ -126,7 +94,7 @@ async def exchange(
     """
     with mapped_errors(hop.target.host_header):
         try:
-            one = _Exchange(connection, hop, request, is_wanted, max_body_bytes)
+            one = _Exchange(connection, hop, request, plan, bounds)
             return await one.make_request()
         except trio.BrokenResourceError as error:
             if not connection.received:
@@ -142,8 +110,8 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         connection: Connection,
         hop: Hop,
         request: h11.Request,
-        is_wanted: Callable[[int, Collection[str]], bool],
-        max_body_bytes: int,
+        plan: Plan,
+        bounds: Bounds,
     ) -> None:
         super().__init__(
             None,  # a session is what we do without
@@ -154,8 +122,9 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         )
         self._request = request
         self._body = h11.Data(data=hop.body) if hop.body else None
-        self._is_wanted = is_wanted
-        self._max_body_bytes = max_body_bytes
+        self._plan = plan
+        self._max_body_bytes = bounds.max_body_bytes
+        self._max_beginning_bytes = bounds.max_beginning_bytes
         self._unparsed = b""
         self._chunks = 0
         self._turn_bytes = 0
@@ -176,30 +145,33 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
 
     async def _catch_response(self, parser: h11.Connection) -> Answer:
         head = await self._receive_head(parser)
-        headers = _joined(head)
-        locations = _locations_of(head)
-        if self._is_wanted(head.status_code, locations):
-            body = await self._receive_body(parser, headers)
+        data = bytearray()
+        want = self._plan(head, data)
+        if want is Want.WHOLE:
+            body, is_whole = await self._receive_body(parser, head.headers, data), True
         else:
+            most = self._max_beginning_bytes if want is Want.BEGINNING else 0
             body = Body()
-            await self._drain(parser, headers)
+            beginning = Beginning(data, head.headers.get("content-encoding", ""), most)
+            is_whole = await self._drain(parser, head.headers, beginning)
         return Answer(
-            status=head.status_code,
-            reason=head.reason.decode("latin-1"),
-            headers=headers,
-            locations=locations,
+            status=head.status,
+            reason=head.reason,
+            headers=head.headers,
+            locations=head.locations,
             body=body,
-            is_reusable=not self._unparsed and _is_reusable(parser, headers),
+            is_whole=is_whole,
+            is_reusable=not self._unparsed and _is_reusable(parser, head.headers),
         )
 
-    async def _receive_head(self, parser: h11.Connection) -> h11.Response:
+    async def _receive_head(self, parser: h11.Connection) -> Head:
         heads = HeadCutter()
         for _ in range(MAX_INTERIM_ANSWERS + 1):
             parser.receive_data(await self._receive_whole_head(heads))
             event = parser.next_event()
             if isinstance(event, h11.Response):
                 self._unparsed = heads.rest()
-                return event
+                return head_of(event)
         raise BadAnswer(f"more than {MAX_INTERIM_ANSWERS} interim answers (1xx) came")
 
     async def _receive_whole_head(self, heads: HeadCutter) -> bytes:
@@ -210,45 +182,64 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             heads.feed(data)
         return head
 
-    async def _receive_body(self, parser: h11.Connection, headers: dict[str, str]) -> Body:
-        body = bytearray()
+    async def _receive_body(
+        self, parser: h11.Connection, headers: dict[str, str], body: bytearray
+    ) -> Body:
         data = await self._next_data(parser)
         if data is None:
             return Body()
         codings = headers.get("content-encoding", "")
         decoder = decoder_for(codings, self._max_body_bytes + CODING_SLACK_BYTES)
         if decoder is None and "transfer-encoding" not in headers:
-            self._check_length(int(headers.get("content-length", 0)))
+            announced = int(headers.get("content-length", 0))
+            body += data if announced > self._max_body_bytes else b""
+            self._check_length(announced)
         coded = 0
         while data is not None:
             coded += len(data)
             self._check_length(coded - CODING_SLACK_BYTES)
             self._check_framing(coded)
-            for piece in decoder.decode(data) if decoder else (data,):
-                body += piece
-                self._check_length(len(body))
-                await self._give_way(len(piece))
+            try:
+                for piece in decoder.decode(data) if decoder else (data,):
+                    body += piece
+                    self._check_length(len(body))
+                    await self._give_way(len(piece))
+            except BadAnswer:
+                body += b"" if body else data  # a failed attempt shows it
+                raise
             data = await self._next_data(parser)
         if decoder is None:
             return Body(bytes(body), codings_left(codings))
         decoder.finish()
         return Body(bytes(body), codings_left(codings), decoder.dropped_bytes)
 
-    async def _drain(self, parser: h11.Connection, headers: dict[str, str]) -> None:
-        """Read on to the end of a body that nobody wants, if that is near."""
-        if self.method != "HEAD" and not _FRAMINGS & headers.keys():
-            return  # it ends with the connection
+    async def _drain(
+        self, parser: h11.Connection, headers: dict[str, str], beginning: Beginning
+    ) -> bool:
+        """Collect the beginning of a body, and read on to its end if that is near.
+
+        Returns:
+            Whether the whole body came and was collected.
+        """
+        is_framed = self.method == "HEAD" or bool(FRAMINGS & headers.keys())
         left = MAX_DRAINED_BYTES
         with (
-            trio.move_on_after(MAX_DRAIN_SECONDS),
+            trio.move_on_after(_seconds_for(beginning)) as scope,
             # What is wrong with it does not matter; the connection will not be used again.
             contextlib.suppress(h11.RemoteProtocolError, trio.BrokenResourceError),
         ):
-            while left > 0 and (data := await self._next_data(parser)) is not None:
-                if self._chunks > MAX_DRAINED_CHUNKS:
-                    return
+            # One that is not framed ends with the connection, which is of no more use then.
+            while left > 0 and (is_framed or not beginning.is_full):
+                data = await self._next_data(parser)
+                if data is None:
+                    return beginning.is_whole()
+                beginning.add(data)
+                if self._chunks > (MAX_DRAINED_CHUNKS if beginning.is_full else MIN_CHUNKS):
+                    return False
                 left -= len(data)
+                scope.deadline = min(scope.deadline, trio.current_time() + _seconds_for(beginning))
                 await self._give_way(len(data))
+        return False
 
     async def _next_data(self, parser: h11.Connection) -> bytes | None:
         event = await self._recv_event(parser)
@@ -284,20 +275,8 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             raise TooLarge(f"the answer is longer than {most} bytes with its chunks' framing")
 
 
-def _joined(head: h11.Response) -> dict[str, str]:
-    values: dict[str, list[str]] = {}
-    for name, value in head.headers:
-        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-    return {
-        name: ("\n" if name == "set-cookie" else ", ").join(several)
-        for name, several in values.items()
-    }
-
-
-def _locations_of(head: h11.Response) -> tuple[str, ...]:
-    """The values of ``Location``; in UTF-8, other bytes as ``surrogateescape`` decodes them."""
-    values = [value for name, value in head.headers if name == b"location" and value]
-    return tuple(value.decode("utf-8", "surrogateescape") for value in dict.fromkeys(values))
+def _seconds_for(beginning: Beginning) -> float:
+    return MAX_DRAIN_SECONDS if beginning.is_full else MAX_BEGINNING_SECONDS
 
 
 def _is_reusable(parser: h11.Connection, headers: dict[str, str]) -> bool:
@@ -307,4 +286,4 @@ def _is_reusable(parser: h11.Connection, headers: dict[str, str]) -> bool:
     the way (RFC 9112 section 6.3), so that what follows it cannot be relied on.
     """
     is_done = parser.our_state is h11.DONE and parser.their_state is h11.DONE
-    return is_done and parser.trailing_data == (b"", False) and not headers.keys() >= _FRAMINGS
+    return is_done and parser.trailing_data == (b"", False) and not headers.keys() >= FRAMINGS

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 MAX_ERROR_CHARACTERS: Final = 1000
 
@@ -135,6 +135,52 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     dropped_bytes: int | UnsetType = UNSET
 
 
+class KeptResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """The last response that a failed attempt received, as far as it is kept.
+
+    Attributes:
+        status: Code and phrase, such as ``500 Internal Server Error``.
+        status_code: The code alone.
+        headers: By lower-case name, at most 16 KiB; repeated fields are joined as RFC 9110
+            section 5.3 says.
+        content_type: The media type as it was sent, or ``None``.
+        body: The beginning of the body: JSON as it was sent, else text, else base64.
+        encoding: How ``body`` holds it.
+        url: Where the response came from, after redirects.
+        size: How many bytes of the body are kept.
+        truncated: Whether the body was longer, or its end is missing.
+    """
+
+    status: str
+    status_code: int
+    headers: dict[str, str]
+    content_type: str | None
+    body: Annotated[msgspec.Raw, Meta(extra_json_schema={"title": "any JSON"})]
+    encoding: Literal["json", "text", "base64"]
+    url: str
+    size: int
+    truncated: bool
+
+    @property
+    def text(self) -> str:
+        """The body as text: JSON to the byte, base64 as it is."""
+        if self.encoding == "json":
+            return bytes(self.body).decode()
+        text: str = msgspec.json.decode(self.body)
+        return text
+
+
+_RESPONSE: Final = msgspec.json.Decoder(KeptResponse)
+
+
+def response_of(text: str | bytes | None) -> KeptResponse | UnsetType:
+    """Read the response of an attempt, if there is one that can be read."""
+    try:
+        return UNSET if text is None else _RESPONSE.decode(text)
+    except msgspec.DecodeError:  # another version's, or an edited row: the attempt is shown anyway
+        return UNSET
+
+
 class Fetched(msgspec.Struct, frozen=True):
     """The target answered, and the answer counts as success."""
 
@@ -149,12 +195,14 @@ class Failed(msgspec.Struct, frozen=True):
         error: Why, for people.
         status_code: What the target answered, if it answered.
         retry_after_seconds: How long the target asked to be left alone, if it did.
+        response: The last response that came, if one did. Only for people: it decides nothing.
     """
 
     error_type: ErrorType
     error: str
     status_code: int | None = None
     retry_after_seconds: float | None = None
+    response: KeptResponse | None = None
 
 
 class Interrupted(msgspec.Struct, frozen=True):

@@ -8,12 +8,12 @@ import uuid
 from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model import flow
 from taskflow.model.flow import Flow, Hold, Lane
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
-from taskflow.model.outcome import ErrorType
+from taskflow.model.outcome import ErrorType, KeptResponse
 
 DEFAULT_QUEUE: Final = "default"
 LEAST_PRIORITY: Final = -100
@@ -231,6 +231,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
         status_code: What the target answered, if it answered.
         error: Why it failed, for people; empty if it did not.
         error_type: The same for programs.
+        response: The last response of a FAILED attempt, if one came and it is among the last
+            100 attempts: status, headers and the beginning of the body.
     """
 
     number: int
@@ -242,6 +244,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     status_code: int | None = None
     error: str = ""
     error_type: ErrorType | None = None
+    response: KeptResponse | UnsetType = UNSET
 
 
 class ClaimKey(NamedTuple):

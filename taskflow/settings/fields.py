@@ -180,6 +180,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_result_bytes: Annotated[
         int, Meta(ge=1, le=64 * 2**20, description="How long a body may be to be kept, decoded")
     ] = 2**20
+    failed_body_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65_536,
+            description="Maximum number of bytes that are kept of the body of a response to a "
+            "failed attempt; 0 keeps status and headers only",
+        ),
+    ] = 16_384
     max_body_bytes: Annotated[
         int,
         Meta(

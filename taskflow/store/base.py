@@ -48,6 +48,9 @@ EVENTS_KEPT_SECONDS: Final = 330.0
 
 SECRET_BYTES: Final = 32
 
+# Of how many attempts at a task the responses are read at once: together they may have 10 MiB.
+MAX_RESPONSES: Final = 100
+
 # What a page may have to hold in memory, documents only. A page always has a task, if there
 # is one; further ones come while there is room.
 PAGE_BUDGET_BYTES: Final = 16 * 2**20
@@ -65,7 +68,8 @@ class Ending(msgspec.Struct, frozen=True):
 
     ``result`` is JSON text; COMPLETED endings have one, FAILED ones have an error.
     ``elapsed_ms`` is how long the fetch took. ``makes_room`` says that others may have waited for
-    it to end, as in ``Claim.is_limited``.
+    it to end, as in ``Claim.is_limited``. ``response`` is a ``KeptResponse`` as JSON text; only
+    FAILED endings have one.
     """
 
     task_id: uuid.UUID
@@ -77,10 +81,14 @@ class Ending(msgspec.Struct, frozen=True):
     status_code: int | None = None
     elapsed_ms: float | None = None
     makes_room: bool = False
+    response: bytes | None = None
 
 
 class Retrial(msgspec.Struct, frozen=True):
-    """What to write when a claim failed and the task is to be run again."""
+    """What to write when a claim failed and the task is to be run again.
+
+    ``response`` is a ``KeptResponse`` as JSON text.
+    """
 
     task_id: uuid.UUID
     token: uuid.UUID
@@ -90,6 +98,7 @@ class Retrial(msgspec.Struct, frozen=True):
     status_code: int | None = None
     elapsed_ms: float | None = None
     makes_room: bool = False
+    response: bytes | None = None
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -253,6 +262,8 @@ class TaskStore(abc.ABC):
     @abc.abstractmethod
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         """The attempts at a task in order, one that runs included; ``None`` if there is no task.
+
+        The last ``MAX_RESPONSES`` have the response that they ended with.
 
         Those that did not count (cut off by a shutdown, or their node died) are among them.
         """

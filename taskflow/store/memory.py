@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 import trio
+from msgspec import UNSET
 
 from taskflow.bell import Bell
 from taskflow.model import lifecycle
@@ -28,7 +29,7 @@ from taskflow.model.filter import NO_FILTER, TaskFilter, matches
 from taskflow.model.flow import Flow, Lane
 from taskflow.model.lifecycle import Move
 from taskflow.model.monitoring import FetchedTask
-from taskflow.model.outcome import ErrorType
+from taskflow.model.outcome import ErrorType, response_of
 from taskflow.model.statistics import TaskStatistics, queue_of, total_of
 from taskflow.model.task import (
     AttemptRecord,
@@ -43,6 +44,7 @@ from taskflow.model.task import (
 from taskflow.store.base import (
     EVENTS_KEPT_SECONDS,
     EXPIRED,
+    MAX_RESPONSES,
     MOST_WALKED,
     PAGE_BUDGET_BYTES,
     SECRET_BYTES,
@@ -184,7 +186,9 @@ class MemoryStore(TaskStore):
         running = []
         if task.status is TaskStatus.RUNNING:
             running = [self._record(task, AttemptStatus.RUNNING, finished_at=None)]
-        return [*self._attempts.get(task_id, []), *running]
+        made = [*self._attempts.get(task_id, []), *running]
+        older, last = made[:-MAX_RESPONSES], made[-MAX_RESPONSES:]
+        return [*(msgspec.structs.replace(one, response=UNSET) for one in older), *last]
 
     async def page(
         self,
@@ -349,6 +353,7 @@ class MemoryStore(TaskStore):
                 error_type=ending.error_type,
                 status_code=ending.status_code,
                 elapsed_ms=ending.elapsed_ms,
+                response=response_of(ending.response),
             )
             self._move(
                 ending.task_id,
@@ -371,6 +376,7 @@ class MemoryStore(TaskStore):
                 error_type=retrial.error_type,
                 status_code=retrial.status_code,
                 elapsed_ms=retrial.elapsed_ms,
+                response=response_of(retrial.response),
             )
             self._move(
                 retrial.task_id,

@@ -51,6 +51,7 @@ from taskflow.store.base import (
     EVENTS_KEPT_SECONDS,
     EXPIRED,
     LARGE_FIELDS,
+    MAX_RESPONSES,
     PAGE_BUDGET_BYTES,
     RECORDED_SECONDS,
     SECRET_BYTES,
@@ -179,7 +180,8 @@ class PostgresStore(TaskStore):
 
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         def work(connection: Connection) -> list[AttemptRecord] | None:
-            rows = self._execute(connection, "attempts", {"id": task_id})
+            asked = {"id": task_id, "max_responses": MAX_RESPONSES}
+            rows = self._execute(connection, "attempts", asked)
             # Without attempts there may be no task at all.
             is_known = bool(rows) or self._read_one(connection, task_id) is not None
             return [attempt_of(row) for row in rows] if is_known else None
@@ -332,7 +334,10 @@ class PostgresStore(TaskStore):
             "settle_if_held",
             endings,
             statuses=[ending.status.value for ending in endings],
-            results=[ending.result and ending.result.decode() for ending in endings],
+            results=[
+                None if (text := ending.result or ending.response) is None else text.decode()
+                for ending in endings
+            ],
             errors=[ending.error for ending in endings],
             error_types=[ending.error_type and ending.error_type.value for ending in endings],
             status_codes=[ending.status_code for ending in endings],
@@ -349,6 +354,7 @@ class PostgresStore(TaskStore):
             error_types=[retrial.error_type.value for retrial in retrials],
             status_codes=[retrial.status_code for retrial in retrials],
             elapsed=[retrial.elapsed_ms for retrial in retrials],
+            responses=[retrial.response and retrial.response.decode() for retrial in retrials],
         )
         self._announce(rows)
         return {row[0] for row in rows}

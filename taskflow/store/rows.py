@@ -10,7 +10,7 @@ import msgspec
 from taskflow.model.event import TaskEvent
 from taskflow.model.flow import Flow, Lane
 from taskflow.model.options import NO_OPTIONS, TaskOptions
-from taskflow.model.outcome import ErrorType
+from taskflow.model.outcome import ErrorType, response_of
 from taskflow.model.statistics import Line
 from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, TagValue, Task, TaskStatus
 
@@ -77,7 +77,8 @@ def claim_of(row: Row, token: uuid.UUID, flow: Flow | None) -> Claim:
 
 def attempt_of(row: Row) -> AttemptRecord:
     """A row of ``attempts``."""
-    (number, status, node, started_at, finished_at, elapsed_ms, code, error, error_type) = row
+    (number, status, node, started_at, finished_at, elapsed_ms, code, error, *said) = row
+    error_type, response = said
     return AttemptRecord(
         number=number,
         status=AttemptStatus(status),
@@ -88,6 +89,7 @@ def attempt_of(row: Row) -> AttemptRecord:
         status_code=code,
         error=error or "",
         error_type=error_type and ErrorType(error_type),
+        response=response_of(response),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import uuid
@@ -107,6 +108,43 @@ class TestAttempts:
             assert server.wait(task_id)["attempt"] == 1
             [attempt] = attempts(server, task_id)
             assert attempt["status"] == "FAILED"
+
+    def test_the_response_is_kept(self, server, target):
+        """Each failed attempt shows what was answered; the task, as before, has no result."""
+        path = f"{target.url}/404"
+        task_id = post(server, payload=path, max_attempts=2, retry_on=[404], backoff=[0.01]).json[
+            "id"
+        ]
+        done = server.wait(task_id)
+        assert (done["status"], done["result"], done["error_type"]) == (
+            "FAILED",
+            None,
+            "http_status",
+        )
+        made = attempts(server, task_id)
+        assert [list(one) for one in made] == [[*ATTEMPT_FIELDS, "response"]] * 2
+        for attempt in made:
+            response = attempt["response"]
+            assert (response["status"], response["status_code"]) == ("404 Not Found", 404)
+            assert (response["body"], response["encoding"]) == ("no such thing", "text")
+            assert (response["size"], response["truncated"]) == (13, False)
+            assert (response["url"], response["content_type"]) == (path, "text/plain")
+            assert response["headers"]["content-type"] == "text/plain"
+
+    def test_a_binary_response(self, server, target):
+        """What is no text is kept as results are, in base64."""
+        task_id = post(server, payload=f"{target.url}/500").json["id"]
+        server.wait(task_id)
+        [attempt] = attempts(server, task_id)
+        assert attempt["response"]["encoding"] == "base64"
+        assert base64.b64decode(attempt["response"]["body"]) == b"a\x00fault"
+
+    def test_no_response(self, server):
+        """An attempt without a response has none."""
+        task_id = post(server, payload="http://127.0.0.1:1/").json["id"]
+        server.wait(task_id)
+        [attempt] = attempts(server, task_id)
+        assert list(attempt) == ATTEMPT_FIELDS
 
     def test_none_yet(self, server):
         """A task that waits has no attempts; an unknown one is not found."""

@@ -363,6 +363,24 @@ def test_a_page_stays_small(memory_server):
         assert answer.body.count(b"It is too long for a command.") == 2
 
 
+def test_a_failed_attempt_shows_the_response(memory_server, target):
+    """Status, header and body, made safe."""
+    task_id = memory_server.run(json.dumps(target.url + "/404").encode())["id"]
+    page = memory_server.ask("GET", f"/ui/tasks/{task_id}").body.decode()
+    assert '<details id="response-1">' in page
+    assert f"404 Not Found · 13 bytes · text/plain · from {target.url}/404" in page
+    assert "<dt>content-type<dd>text/plain" in page
+    assert 'aria-label="Body of the response to attempt 1">no such thing</pre>' in page
+
+
+def test_a_failed_attempt_shows_no_bytes(memory_server, target):
+    """A body that is no text is not shown."""
+    task_id = memory_server.run(json.dumps(target.url + "/500").encode())["id"]
+    page = memory_server.ask("GET", f"/ui/tasks/{task_id}").body.decode()
+    assert "500 Internal Server Error" in page
+    assert "The body is no text." in page
+
+
 @pytest.mark.parametrize("path", ["/ui/live", "/ui/tasks/live"])
 def test_a_stream_ends_for_who_looks_to_be_asked_anew(memory_server, monkeypatch, path):
     """The browser comes again by itself, as long as it may."""

@@ -177,6 +177,22 @@ class TestShow:
         [task, attempt] = cli.ok("show", task_id, "--attempts", "--json").documents
         assert (task["id"], attempt["number"]) == (task_id, 1)
 
+    def test_the_response_of_a_failed_attempt(self, cli, memory_server, target):
+        """Status, header and body are shown, of a failed task also without ``--attempts``."""
+        task_id = hand_in(memory_server, payload=target.url + "/404")
+        memory_server.wait(task_id)
+        for options in ([], ["--attempts"]):
+            lines = cli.ok("show", task_id, *options).lines
+            about = lines.index(
+                f"response to attempt 1: 404 Not Found, text/plain, 13 B, from {target.url}/404"
+            )
+            assert "  content-type: text/plain" in lines[about:]
+            assert "  no such thing" in lines[about:]
+        [_, attempt] = cli.ok("show", task_id, "--attempts", "--json").documents
+        assert attempt["response"]["body"] == "no such thing"
+        [task] = cli.ok("show", task_id, "--json").documents
+        assert task["result"] is None
+
     def test_a_result_as_it_came(self, cli, memory_server, target):
         task_id = hand_in(memory_server, payload=target.url + "/binary")
         memory_server.wait(task_id)

@@ -11,6 +11,7 @@ import trio
 
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.base import Fetcher, FetchRequest
+from taskflow.fetch.recording import Keeping, Recording
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed
@@ -28,8 +29,11 @@ _VERBS = (
 class ScriptedFetcher(Fetcher):
     """Does what the URL says: ``http://target/SECONDS`` takes so long, ``/404`` fails.
 
-    ``/deaf`` takes a second, also when it is cut off.
+    ``/deaf`` takes a second, also when it is cut off. With ``response_bytes`` a response has begun
+    to come in, with a body of that size.
     """
+
+    response_bytes = 0
 
     def __init__(self) -> None:
         self.started: list[tuple[float, str]] = []
@@ -42,6 +46,10 @@ class ScriptedFetcher(Fetcher):
         self.started.append((trio.current_time(), path))
         self.running += 1
         self.most_running = max(self.running, self.most_running)
+        if self.response_bytes and request.recorder is not None:
+            body = bytearray(b"x" * self.response_bytes)
+            keeping = Keeping((), self.response_bytes)
+            request.recorder.last = Recording(request.url, 200, "OK", {}, body, keeping)
         try:
             if path == "deaf":  # what comes of it comes all the same
                 with trio.CancelScope(shield=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import trio
 
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import ErrorType, Interrupted
-from taskflow.model.task import TaskStatus
+from taskflow.model.task import NewTask, TaskStatus
 from taskflow.telemetry import Event
 
 
@@ -185,6 +186,30 @@ async def test_portions_are_bounded_in_bytes(
     await nursery.start(bench.engine.run)
     await bench.all_ended()
     assert len(sizes) > 3
+    assert max(sizes) <= 1000
+    bench.engine.shut_down(drain_seconds=0)
+
+
+@pytest.mark.parametrize("is_final", [True, False])
+async def test_responses_of_failures_count_as_bytes(
+    autojump_clock, new_bench, nursery, monkeypatch, is_final
+):
+    """What failed attempts keep is written in bounded portions, too."""
+    monkeypatch.setattr("taskflow.engine.settler.MAX_PORTION_BYTES", 1000)
+    bench = new_bench(workers=30, fetch_timeout_seconds=1.0)
+    bench.fetcher.response_bytes = 100
+    task = NewTask(msgspec.Raw(b'"http://target/60"'), max_attempts=1 if is_final else 2)
+    await bench.store.add([task] * 30)
+    sizes = []
+
+    async def weigh(writes):
+        sizes.append(sum(len(write.response) for write in writes))
+
+    bench.store.faults["settle" if is_final else "retry"] = weigh
+    await nursery.start(bench.engine.run)
+    await bench.all_ended()
+    assert await bench.statuses() == {"FAILED": 30}
+    assert len(sizes) >= 10
     assert max(sizes) <= 1000
     bench.engine.shut_down(drain_seconds=0)
 

@@ -40,6 +40,19 @@ async def test_a_fetch_is_bounded(autojump_clock, new_bench, nursery):
     bench.engine.shut_down(drain_seconds=0)
 
 
+async def test_a_timeout_keeps_what_came(autojump_clock, new_bench, nursery):
+    """An attempt that was cut off shows the response as far as it had come."""
+    bench = new_bench(fetch_timeout_seconds=5.0)
+    bench.fetcher.response_bytes = 4
+    await nursery.start(bench.engine.run)
+    [task] = await bench.add(60)
+    await bench.all_ended()
+    [attempt] = await bench.store.attempts(task.id)
+    assert attempt.error_type is ErrorType.TIMEOUT
+    assert (attempt.response.text, attempt.response.truncated) == ("xxxx", True)
+    bench.engine.shut_down(drain_seconds=0)
+
+
 @pytest.mark.parametrize("payload", ["12345", "true", "{}", '["http://target/0"]'])
 async def test_a_payload_that_is_no_url_fails_unfetched(
     autojump_clock, new_bench, nursery, payload

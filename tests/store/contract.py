@@ -12,7 +12,7 @@ import trio
 
 from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.filter import TaskFilter
-from taskflow.model.outcome import ErrorType
+from taskflow.model.outcome import ErrorType, KeptResponse
 from taskflow.model.task import Claim, ClaimKey, NewTask, TaskStatus
 from taskflow.store.base import (
     MOST_BY_HAND,
@@ -37,6 +37,23 @@ def completed(claim: Claim, result: bytes = b'{"message":"done"}') -> Ending:
 def failed(claim: Claim, error_type: ErrorType = ErrorType.TIMEOUT) -> Ending:
     return Ending(
         claim.task_id, claim.token, TaskStatus.FAILED, error="it failed", error_type=error_type
+    )
+
+
+def response(body: bytes) -> bytes:
+    """A response as a failed attempt keeps it."""
+    return msgspec.json.encode(
+        KeptResponse(
+            status="500 Internal Server Error",
+            status_code=500,
+            headers={"x-a": "b"},
+            content_type=None,
+            body=msgspec.Raw(body),
+            encoding="json",
+            url="http://example.com/",
+            size=len(body),
+            truncated=False,
+        )
     )
 
 
@@ -674,6 +691,49 @@ class StoreContract:
         assert (cut_off.elapsed_ms, lost.elapsed_ms, lost.error) == (3.0, None, "")
         assert (last.status_code, last.elapsed_ms, last.error) == (200, 7.5, "")
         assert all(one.started_at <= one.finished_at for one in attempts)
+
+    async def test_responses_of_failed_attempts(self, store, node):
+        """A failed attempt keeps the response that it ended with, also after a manual retry."""
+        [task] = await store.add([new_task(max_attempts=2)])
+        claim = await self.claim_one(store, node)
+        retrial = Retrial(claim.task_id, claim.token, 0, "no luck", ErrorType.HTTP_STATUS)
+        await store.retry([msgspec.structs.replace(retrial, response=response(b'{"n": 1.50}'))])
+        waiting = await store.get(task.id)
+        claim = await self.claim_one(store, node)
+        [_, running] = await store.attempts(task.id)
+        assert running.response is msgspec.UNSET
+        ended = msgspec.structs.replace(failed(claim), response=response(b'"\\u0000"'))
+        await store.settle([ended])
+        made = await store.attempts(task.id)
+        assert [bytes(one.response.body) for one in made] == [b'{"n": 1.50}', b'"\\u0000"']
+        shown = await store.get(task.id)
+        assert (waiting.result, shown.result, shown.error) == (None, None, "it failed")
+        await store.requeue(task.id)
+        assert await store.attempts(task.id) == made
+        await store.settle([failed(await self.claim_one(store, node))])
+        assert [bool(one.response) for one in await store.attempts(task.id)] == [True, True, False]
+        await store.requeue(task.id)
+        await store.settle([completed(await self.claim_one(store, node))])
+        [*before, last] = await store.attempts(task.id)
+        assert [bool(one.response) for one in before] == [True, True, False]
+        assert last.response is msgspec.UNSET
+        assert (await store.get(task.id)).result is not None
+
+    async def test_responses_are_bounded_in_number(self, store, node, monkeypatch):
+        """Of many attempts the last ones have their responses."""
+        for module in ("memory", "postgres"):
+            monkeypatch.setattr(f"taskflow.store.{module}.MAX_RESPONSES", 2)
+        [task] = await store.add([new_task()])
+        for number in range(4):
+            ended = failed(await self.claim_one(store, node))
+            await store.settle([msgspec.structs.replace(ended, response=response(b"%d" % number))])
+            if number < 3:
+                await store.requeue(task.id)
+        made = await store.attempts(task.id)
+        assert [one.response and bytes(one.response.body) for one in made] == [
+            *(msgspec.UNSET, msgspec.UNSET),
+            *(b"2", b"3"),
+        ]
 
     async def test_attempts_of_tasks_without_any(self, store):
         """A task that never ran has none; an unknown one is told apart."""

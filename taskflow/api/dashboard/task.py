@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -21,8 +21,11 @@ from taskflow.api.reading.page import task_id_of
 from taskflow.api.results import attachment_of
 from taskflow.model.errors import IllegalMove, TaskNotFound
 from taskflow.model.event import EventFilter
-from taskflow.model.task import Task, TaskStatus
+from taskflow.model.outcome import KeptResponse
+from taskflow.model.task import AttemptRecord, Task, TaskStatus
 from taskflow.store.base import TaskStore
+
+MAX_RESPONSES: Final = 5
 
 _TASK: Final = f"{PATH}/tasks/<task_id>"
 
@@ -120,7 +123,14 @@ async def _look(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
         "task": task,
         "payload": payload,
         "sent": None if sent is None else _shown(showing.pretty(bytes(sent))),
-        "attempts": list(zip(attempts, charts.timeline(task, attempts, time.time()), strict=True)),
+        "attempts": list(
+            zip(
+                attempts,
+                charts.timeline(task, attempts, time.time()),
+                _bodies_of_failures(attempts),
+                strict=True,
+            )
+        ),
         "result": result,
         "body": _body_of(result) if result else None,
         "curl_of_task": _for_a_shell(showing.curl_of_task(task, url)),
@@ -137,6 +147,19 @@ def _body_of(result: _Result) -> _Body:
         return _shown(showing.pretty(document))
     text = msgspec.json.decode(document)
     return _shown(text if isinstance(text, str) else "")
+
+
+def _bodies_of_failures(attempts: Sequence[AttemptRecord]) -> list[_Body | None]:
+    """What was answered to attempts that failed, of the last ones: a page has to stay small."""
+    responses = [attempt.response or None for attempt in attempts]
+    bodies = [response and _body_of_failure(response) for response in responses[-MAX_RESPONSES:]]
+    return [None] * (len(attempts) - len(bodies)) + bodies
+
+
+def _body_of_failure(response: KeptResponse) -> _Body:
+    if response.encoding == "json":
+        return _shown(showing.pretty(bytes(response.body)))
+    return _shown("" if response.encoding == "base64" else response.text)
 
 
 def _shown(text: str) -> _Body:

@@ -11,7 +11,7 @@ import msgspec
 from taskflow.model.event import TaskEvent
 from taskflow.model.flow import HostHold, HostLimits, Rate
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
-from taskflow.model.outcome import ErrorType, Response
+from taskflow.model.outcome import ErrorType, KeptResponse, Response
 from taskflow.model.queue import Queue
 from taskflow.model.shown_schedule import Missed, Schedule
 from taskflow.model.statistics import Line, TaskStatistics, queue_of, total_of
@@ -89,6 +89,17 @@ ATTEMPT: Final = AttemptRecord(
     status_code=503,
     error="http error: status: 503 Service Unavailable",
     error_type=ErrorType.HTTP_STATUS,
+    response=KeptResponse(
+        status="503 Service Unavailable",
+        status_code=503,
+        headers={"content-type": "text/plain", "retry-after": "30"},
+        content_type="text/plain",
+        body=msgspec.Raw(b'"overloaded"'),
+        encoding="text",
+        url=URL,
+        size=10,
+        truncated=False,
+    ),
 )
 _LINES: Final = (
     Line(TaskStatus.PENDING, 2, ()),

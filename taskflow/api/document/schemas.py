@@ -60,8 +60,8 @@ _SENT: Final = (
     *(TaskTemplate, ScheduleRequest, SchedulePatch),
 )
 _SHOWN: Final = (
-    *(Task, TaskFields, TaskEvent, AttemptRecord, outcome.Response, problems.Problem, Fault),
-    ProblemType,
+    *(Task, TaskFields, TaskEvent, AttemptRecord, outcome.Response, outcome.KeptResponse),
+    *(problems.Problem, ProblemType, Fault),
     *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
     *(Queue, HostLimits, Rate, Hold),
     *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),

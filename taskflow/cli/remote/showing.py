@@ -19,7 +19,8 @@ from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Download, Task
 from taskflow.model.event import TaskEvent
 from taskflow.model.filter import tag_text
-from taskflow.model.task import AttemptRecord
+from taskflow.model.outcome import KeptResponse
+from taskflow.model.task import AttemptRecord, TaskStatus
 
 SHOWN_PAYLOAD_CHARACTERS: Final = 1000
 _COLUMNS: Final = (
@@ -66,7 +67,9 @@ def show_command(  # noqa: PLR0913 - each is an option
         write_result(asking(lambda client: client.download(task_id)))
         return
     task = asking(lambda client: client.get(task_id))
-    made = asking(lambda client: client.attempts(task_id)) if attempts else []
+    wants_response = task.status is TaskStatus.FAILED and not as_json
+    is_asked = attempts or wants_response
+    made = asking(lambda client: client.attempts(task_id)) if is_asked else []
     if as_json:
         if not watch:
             output.json_line(task)
@@ -74,6 +77,7 @@ def show_command(  # noqa: PLR0913 - each is an option
             output.json_line(attempt)
         return
     output.pairs(page_of(task, dt.datetime.now(dt.UTC)))
+    _write_responses(made if attempts else made[-1:], is_short=not attempts)
     if attempts:
         output.line()
         output.table(_COLUMNS, attempt_rows(made))
@@ -142,6 +146,29 @@ def attempt_rows(attempts: Sequence[AttemptRecord]) -> Iterator[tuple[object, ..
         )
 
 
+def _write_responses(made: Sequence[AttemptRecord], *, is_short: bool) -> None:
+    """Write what was answered to attempts that failed; of one alone, the beginning."""
+    for one in made:
+        if not one.response:
+            continue
+        output.line()
+        output.line(f"response to attempt {one.number}: {_summary_of(one.response)}")
+        for name, value in one.response.headers.items():
+            output.line(f"  {name}: {value}")
+        text = one.response.text
+        if text:
+            output.line()
+        for row in (_shortened(text) if is_short else text).splitlines():
+            output.line(f"  {row}")
+
+
+def _summary_of(response: KeptResponse) -> str:
+    kind = response.content_type or "no content type"
+    form = " in base64" if response.encoding == "base64" else ""
+    cut = "the first " if response.truncated else ""
+    return f"{response.status}, {kind}, {cut}{size(response.size)}{form}, from {response.url}"
+
+
 def write_result(saved: Download) -> None:
     """Write a body as it came; on a terminal only what cannot act on it."""
     if output.is_terminal():
@@ -167,9 +194,12 @@ def _payload_of(task: Task) -> str:
         text: str = msgspec.json.decode(task.payload)
     else:
         text = msgspec.json.format(bytes(task.payload), indent=-1).decode("utf-8", "replace")
-    return (
-        text if len(text) <= SHOWN_PAYLOAD_CHARACTERS else f"{text[:SHOWN_PAYLOAD_CHARACTERS]}..."
-    )
+    return _shortened(text)
+
+
+def _shortened(text: str) -> str:
+    limit = SHOWN_PAYLOAD_CHARACTERS
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def _result_of(task: Task) -> str | None:

@@ -41,22 +41,23 @@ SELECT id, node_id, claim_token FROM canceled JOIN open USING (id) CROSS JOIN to
 -- wants it run again does not mind that it is late.
 WITH ended AS MATERIALIZED (
     SELECT id, status, attempt, node, started_at, finished_at, error, error_type, status_code,
-           elapsed_ms
+           elapsed_ms, response
     FROM taskflow_tasks
     WHERE id = ANY (%(ids)b::uuid[]) AND status IN ('FAILED', 'CANCELED')
     ORDER BY id FOR UPDATE
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
-                                   error, error_type, status_code, elapsed_ms)
+                                   error, error_type, status_code, elapsed_ms, response)
     SELECT id, attempt, status, node, started_at, finished_at, error, error_type, status_code,
-           elapsed_ms
+           elapsed_ms, response
     FROM ended
     WHERE status = 'FAILED' AND error_type NOT IN ('poison', 'expired') AND attempt > 0
 ), requeued AS (
     UPDATE taskflow_tasks AS t
     SET status = 'PENDING', run_at = now(), attempt = 0, rescues = 0, error = NULL,
         error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,
-        started_at = NULL, finished_at = NULL, expires_at = NULL, delete_at = NULL
+        started_at = NULL, finished_at = NULL, expires_at = NULL, delete_at = NULL,
+        response = NULL
     FROM ended WHERE t.id = ended.id
     RETURNING t.id, t.priority, t.run_at
 ), announced AS MATERIALIZED (

@@ -74,10 +74,14 @@ FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
 ) AS one
 
 -- name: settle_if_held
+-- The results of FAILED tasks are the responses that they ended with: they need no array of their own.
 UPDATE taskflow_tasks AS t
-SET status = e.status, result = e.result::json, error = e.error, error_type = e.error_type,
+SET status = e.status, error = e.error, error_type = e.error_type,
+    result = CASE WHEN e.status = 'COMPLETED' THEN e.result::json END,
+    response = CASE WHEN e.status = 'FAILED' THEN e.result::json END,
     status_code = e.status_code, elapsed_ms = e.elapsed_ms,
-    size_bytes = size_bytes + coalesce(octet_length(e.result), 0),
+    size_bytes = size_bytes
+        + CASE WHEN e.status = 'COMPLETED' THEN coalesce(octet_length(e.result), 0) ELSE 0 END,
     finished_at = now(), delete_at = now() + make_interval(secs => retention_seconds),
     node_id = NULL, claim_token = NULL
 FROM unnest(
@@ -91,18 +95,19 @@ RETURNING t.id
 -- name: retry_if_held
 WITH held AS MATERIALIZED (
     SELECT t.id, t.attempt, t.node, t.started_at,
-           e.delay_seconds, e.error, e.error_type, e.status_code, e.elapsed_ms
+           e.delay_seconds, e.error, e.error_type, e.status_code, e.elapsed_ms, e.response
     FROM taskflow_tasks AS t JOIN unnest(
         %(ids)b::uuid[], %(tokens)b::uuid[], %(delays)b::float8[], %(errors)b::text[],
-        %(error_types)b::text[], %(status_codes)b::smallint[], %(elapsed)b::float8[]
-    ) AS e (id, token, delay_seconds, error, error_type, status_code, elapsed_ms)
+        %(error_types)b::text[], %(status_codes)b::smallint[], %(elapsed)b::float8[],
+        %(responses)b::text[]
+    ) AS e (id, token, delay_seconds, error, error_type, status_code, elapsed_ms, response)
     ON t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
     FOR UPDATE OF t
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
-                                   error, error_type, status_code, elapsed_ms)
+                                   error, error_type, status_code, elapsed_ms, response)
     SELECT id, attempt, 'FAILED', node, started_at, now(),
-           error, error_type, status_code, elapsed_ms
+           error, error_type, status_code, elapsed_ms, response::json
     FROM held
 )
 UPDATE taskflow_tasks AS t

@@ -49,20 +49,23 @@ SELECT array_agg(id ORDER BY id DESC), count(*) < max(found)
 FROM page WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s
 
 -- name: attempts
--- The last attempt stands in the task's row until another move puts it with the others.
-SELECT number, status, node, started_at, finished_at, elapsed_ms, status_code, error, error_type
+-- The last attempt stands in the task's row until another move puts it with the others. Responses
+-- are read of the last ones only, for each may have 100 KiB.
+SELECT number, status, node, started_at, finished_at, elapsed_ms, status_code, error, error_type,
+       CASE WHEN row_number() OVER (ORDER BY place DESC, id DESC) <= %(max_responses)s
+            THEN response::text END
 FROM (
     SELECT 0 AS place, id, number, status, node, started_at, finished_at, elapsed_ms,
-           status_code, error, error_type
+           status_code, error, error_type, response
     FROM taskflow_attempts WHERE task_id = %(id)s
     UNION ALL
     SELECT 1, 0, attempt, status, node, started_at, finished_at, elapsed_ms, status_code,
-           error, error_type
+           error, error_type, CASE WHEN status = 'FAILED' THEN response END
     FROM taskflow_tasks
     WHERE id = %(id)s AND attempt > 0
       AND (status = 'COMPLETED' OR status = 'FAILED' AND error_type NOT IN ('poison', 'expired'))
     UNION ALL
-    SELECT 1, 0, attempt, status, node, started_at, NULL, NULL, NULL, NULL, NULL
+    SELECT 1, 0, attempt, status, node, started_at, NULL, NULL, NULL, NULL, NULL, NULL
     FROM taskflow_tasks WHERE id = %(id)s AND status = 'RUNNING'
 ) AS a
 ORDER BY place, id

@@ -68,7 +68,9 @@ ONE_TASK: Final = (
         name="listAttempts",
         group="tasks",
         summary="How each attempt at a task went",
-        description="In the order in which they were made; a running one is the last.",
+        description="In the order in which they were made; a running one is the last. A failed "
+        "one has the last `response` that came: status, headers and the beginning of the body "
+        "(`TASKFLOW_FAILED_BODY_BYTES`). Callbacks and events do not have it.",
         path_parameters=(ID_IN_PATH,),
         answer=Answer(
             description="The attempts; none for a task that has not been run.",

@@ -1,0 +1,159 @@
+"""The last response of a fetch, kept for a failed attempt to show."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import msgspec
+
+from taskflow.fetch.body import kept_beginning, kept_form
+from taskflow.fetch.decoding import decoder_for
+from taskflow.fetch.errors import FetchError
+from taskflow.fetch.masking import masked_headers
+from taskflow.model.outcome import Failed, KeptResponse, Outcome, printable, shortened
+from taskflow.model.reason_phrase import reason_phrase
+from taskflow.telemetry import Event, emit_seldom
+
+MAX_KEPT_HEADER_BYTES: Final = 16_384
+"""Maximum size of the header that is kept; fields beyond it are left out."""
+
+MAX_REASON_CHARACTERS: Final = 100
+
+
+class Keeping(msgspec.Struct, frozen=True):
+    """What is kept of a response.
+
+    Attributes:
+        masked_headers: Lower-case names of the fields whose values are not.
+        max_body_bytes: Maximum size of the beginning of the body that is.
+    """
+
+    masked_headers: Collection[str]
+    max_body_bytes: int
+
+
+class Recording(msgspec.Struct):
+    """A response, while it is being received.
+
+    Attributes:
+        url: Where it came from.
+        status_code: Its status.
+        reason: The server's own phrase.
+        headers: By lower-case name.
+        body: What has come so far; ``exchange`` adds to it.
+        keeping: What is kept of it.
+        is_whole: Whether the whole body came.
+    """
+
+    url: str
+    status_code: int
+    reason: str
+    headers: dict[str, str]
+    body: bytearray
+    keeping: Keeping
+    is_whole: bool = False
+
+    def kept(self) -> KeptResponse:
+        """Return what a failed attempt shows."""
+        data = bytes(self.body[: self.keeping.max_body_bytes])
+        is_truncated = not self.is_whole or len(self.body) > len(data)
+        content_type = self.headers.get("content-type")
+        form = kept_beginning if is_truncated else kept_form
+        text, encoding = form(data, content_type)
+        body = text if isinstance(text, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(text))
+        if len(bytes(body)) > 2 * len(data) + 2:  # escapes: up to six bytes for one
+            body, encoding = msgspec.Raw(b'"' + base64.b64encode(data) + b'"'), "base64"
+        return KeptResponse(
+            status=status_text(self.status_code, self.reason),
+            status_code=self.status_code,
+            headers=masked_headers(_first_of(self.headers), self.keeping.masked_headers),
+            content_type=content_type and shortened(content_type, MAX_KEPT_HEADER_BYTES),
+            body=body,
+            encoding=encoding,
+            url=self.url,
+            size=len(data),
+            truncated=is_truncated,
+        )
+
+
+class Recorder:
+    """Remembers the last response of a fetch while it runs.
+
+    Callers pass one in ``FetchRequest.recorder``. It has a response also when the fetch failed
+    later, or was cut off by its timeout.
+    """
+
+    def __init__(self) -> None:
+        self.last: Recording | None = None
+
+    def added_to(self, outcome: Outcome) -> Outcome:
+        """Return the outcome, with the response if it is a failure and there was one."""
+        if not isinstance(outcome, Failed) or self.last is None:
+            return outcome
+        try:
+            return msgspec.structs.replace(outcome, response=self.last.kept())
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the worker
+            emit_seldom(Event.FETCH_FAULT, error=error)
+            return outcome
+
+
+class Beginning:
+    """Collects the beginning of a body, with its content codings undone where that is possible.
+
+    Args:
+        body: Where it is put.
+        content_encoding: The value of ``Content-Encoding``.
+        max_bytes: Maximum size of what is collected. One byte more is, to show that there is more.
+    """
+
+    def __init__(self, body: bytearray, content_encoding: str, max_bytes: int) -> None:
+        self._body = body
+        self._decoder = decoder_for(content_encoding) if max_bytes else None
+        self._limit = max_bytes + 1 if max_bytes else 0
+        self._is_damaged = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is collected."""
+        return len(self._body) >= self._limit or self._is_damaged
+
+    def add(self, data: bytes) -> None:
+        """Take some of the body as it came."""
+        if self.is_full:
+            return
+        room = self._limit - len(self._body)
+        try:
+            for piece in self._decoder.decode(data) if self._decoder else (data,):
+                self._body += piece[:room]
+                room -= len(piece)
+                if room <= 0:
+                    return
+        except FetchError:
+            self._is_damaged = True
+            self._body += b"" if self._body else data[: self._limit]
+
+    def is_whole(self) -> bool:
+        """Return whether the whole body was collected, once no more of it comes."""
+        try:
+            if self._decoder is not None:
+                self._decoder.finish()
+        except FetchError:
+            return False
+        return bool(self._limit) and not self._is_damaged
+
+
+def status_text(status_code: int, reason: str) -> str:
+    """Code and phrase; the server's own phrase only for a code that has no other."""
+    phrase = reason_phrase(status_code) or printable(shortened(reason, MAX_REASON_CHARACTERS))
+    return f"{status_code} {phrase}".rstrip()
+
+
+def _first_of(headers: Mapping[str, str]) -> dict[str, str]:
+    kept, room = {}, MAX_KEPT_HEADER_BYTES
+    for name, value in headers.items():
+        room -= len(name) + len(value)
+        if room >= 0:
+            kept[name] = value
+    return kept
