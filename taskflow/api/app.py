@@ -13,6 +13,7 @@ from taskflow.api.access.gate import Gate
 from taskflow.api.access.keys import Keyring
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.by_hand import by_hand_routes
+from taskflow.api.compression import Compressing
 from taskflow.api.dashboard.routes import dashboard_routes
 from taskflow.api.document.openapi import document, openapi_routes
 from taskflow.api.edge import Edge
@@ -106,5 +107,5 @@ def _bare_app(settings: Settings) -> QuartTrio:
 def _guard(app: QuartTrio, gate: Gate, metrics: Metrics) -> None:
     """Put the edge around an app that has all its routes."""
     count_requests(app, metrics)
-    edge: Any = Edge(app.asgi_app, gate, metrics)
+    edge: Any = Edge(Compressing(app.asgi_app), gate, metrics)
     app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import httpx
 
-from taskflow.client.blocking.native import end
+from taskflow.client.blocking.native import chunks_of, end
 from taskflow.client.calls import Answer, Call, mapped_errors
 from taskflow.client.errors import Problem, Unreachable, problem_of
 from taskflow.client.retrying import STEP_SECONDS, pause_seconds
@@ -128,7 +128,7 @@ class Incoming:
         self._via = via
         self.status_code: Final = response.status_code
         self._response = response
-        self._chunks: Iterator[bytes] = response.iter_raw()
+        self._chunks: Iterator[bytes] = chunks_of(response)
         self._forget = partial(forget, self)
 
     def next(self) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Generic, TypeVar
 
+import httpx
 import trio
 
 T = TypeVar("T")
@@ -13,6 +14,11 @@ T = TypeVar("T")
 def iterator_of(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     """One after the other, whatever they come from."""
     return aiter(items) if isinstance(items, AsyncIterable) else _Iterated(iter(items))
+
+
+def chunks_of(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body of an answer as it comes, without its content coding."""
+    return response.aiter_bytes()
 
 
 async def end(chunks: AsyncIterator[bytes]) -> None:

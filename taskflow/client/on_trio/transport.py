@@ -12,7 +12,7 @@ import trio
 
 from taskflow.client.calls import Answer, Call, mapped_errors
 from taskflow.client.errors import Problem, Unreachable, problem_of
-from taskflow.client.on_trio.native import end
+from taskflow.client.on_trio.native import chunks_of, end
 from taskflow.client.retrying import STEP_SECONDS, pause_seconds
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ class Incoming:
         self._via = via
         self.status_code: Final = response.status_code
         self._response = response
-        self._chunks: AsyncIterator[bytes] = response.aiter_raw()
+        self._chunks: AsyncIterator[bytes] = chunks_of(response)
         self._forget = partial(forget, self)
 
     async def next(self) -> bytes | None:

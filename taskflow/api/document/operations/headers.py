@@ -32,8 +32,14 @@ ON_EVERY_ANSWER: Final = (
         is_required=True,
     ),
     Parameter(
+        "Content-Encoding",
+        "The body is compressed: it is 1 KiB or more, and `Accept-Encoding` has gzip.",
+        Literal["gzip"],
+        "gzip",
+    ),
+    Parameter(
         "Vary",
-        "There where `TASKFLOW_CORS_ORIGINS` names origins: caches keep their answers apart.",
+        "The header fields of the request that the answer depends on, for caches.",
         str,
         "Origin",
     ),

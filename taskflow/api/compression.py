@@ -1,0 +1,173 @@
+"""Answers are compressed for clients that accept gzip.
+
+What is not compressed: what is small; event streams, of which each event is small and each watcher
+would hold a compressor; what is compressed already; and the pages of the dashboard, which show both
+what a link to them says and what a stranger must not learn (BREACH). docs/security.md has more.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import zlib
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+import trio
+
+from taskflow.api.access.roles import ASSETS_PATH, is_page
+
+Message: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+RawFields: TypeAlias = list[tuple[bytes, bytes]]
+
+MIN_BYTES: Final = 1024
+# Higher levels take twice the time and more for a tenth less.
+LEVEL: Final = 3
+# What is compressed between two checkpoints: about half a millisecond.
+PIECE_BYTES: Final = 64 * 2**10
+
+_GZIP: Final = zlib.MAX_WBITS | 16
+_COMPRESSIBLE: Final = re.compile(
+    rb"text/(?!event-stream)|application/(json|javascript|xml|x-ndjson|problem\+json)\b"
+    rb"|(application|image)/[^;]+\+(json|xml)\b",
+    re.IGNORECASE,
+)
+_NO_BODY: Final = frozenset(
+    {HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED}
+)
+_WEIGHT: Final = re.compile(r"\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*", re.IGNORECASE)
+
+
+class Compressing:
+    """An ASGI app around another one.
+
+    Args:
+        app: Whose answers are compressed.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve a request, or pass on what is none; a client that does not ask pays nothing."""
+        if scope["type"] == "http" and (asked := _accepted_encodings(scope)) is not None:
+            send = _Answer(scope, send, accepts_gzip=accepts_gzip(asked)).send
+        await self._app(scope, receive, send)
+
+
+@functools.lru_cache(maxsize=256)
+def accepts_gzip(field: str) -> bool:
+    """Whether ``Accept-Encoding`` (RFC 9110, section 12.5.3) prefers gzip to no coding."""
+    weights = {
+        coding.strip().lower(): _weight_of(weight)
+        for coding, _, weight in (part.partition(";") for part in field.split(","))
+    }
+    gzip = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
+    return gzip > 0 and gzip >= weights.get("identity", 0.0)
+
+
+def _weight_of(parameter: str) -> float:
+    if not parameter.strip():
+        return 1.0
+    match = _WEIGHT.fullmatch(parameter)
+    return min(1.0, float(match[1])) if match else 0.0
+
+
+def _accepted_encodings(scope: Message) -> str | None:
+    values = [value for name, value in scope["headers"] if name == b"accept-encoding"]
+    return b",".join(values).decode("latin-1") if values else None
+
+
+class _Answer:
+    """One answer on its way."""
+
+    def __init__(self, scope: Message, send: Send, *, accepts_gzip: bool) -> None:
+        self._pass_on = send
+        self._accepts_gzip = accepts_gzip
+        self._is_head = scope["method"] == "HEAD"
+        self._may_compress = not is_page(scope["path"]) or scope["path"].startswith(ASSETS_PATH)
+        self._compressor: Any = None
+        # The head of an answer of known length, until the length is known that it has compressed.
+        self._start: Message | None = None
+        self._held: list[bytes] = []
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._send_start(message)
+        elif self._compressor is None or message["type"] != "http.response.body":
+            await self._pass_on(message)
+        elif self._start is None:
+            await self._send_part(message)
+        else:
+            await self._send_whole(message)
+
+    async def _send_start(self, message: Message) -> None:
+        fields: RawFields = list(message["headers"])
+        head = dict(fields)
+        if self._accepts_gzip and self._may_compress and b"etag" in head:
+            # Of two codings of one answer; also in a 304, which stands for either.
+            fields = _replaced(fields, b"etag", b"W/" + head[b"etag"].removeprefix(b"W/"))
+        length = head.get(b"content-length")
+        if not self._is_eligible(message["status"], head, length):
+            await self._pass_on({**message, "headers": fields})
+            return
+        fields.append((b"vary", b"Accept-Encoding"))
+        if not self._accepts_gzip:
+            await self._pass_on({**message, "headers": fields})
+            return
+        fields = _replaced(fields, b"content-length", None)
+        start = {**message, "headers": [*fields, (b"content-encoding", b"gzip")]}
+        if not self._is_head:
+            self._compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
+            if length is not None:
+                self._start = start
+                return
+        await self._pass_on(start)
+
+    def _is_eligible(self, status: int, head: dict[bytes, bytes], length: bytes | None) -> bool:
+        return (
+            self._may_compress
+            and status not in _NO_BODY
+            and b"content-encoding" not in head
+            and (length is None or int(length) >= MIN_BYTES)
+            and _COMPRESSIBLE.match(head.get(b"content-type", b"")) is not None
+        )
+
+    async def _send_part(self, message: Message) -> None:
+        """A part of a stream, so that all of it can be read at once."""
+        has_more = message.get("more_body", False)
+        parts = await self._compressed([message.get("body", b"")])
+        parts.append(self._compressor.flush(zlib.Z_SYNC_FLUSH if has_more else zlib.Z_FINISH))
+        await self._pass_on({**message, "body": b"".join(parts)})
+
+    async def _send_whole(self, message: Message) -> None:
+        """An answer of known length, at its end."""
+        self._held.append(message.get("body", b""))
+        if message.get("more_body", False):
+            return
+        assert self._start is not None
+        parts = [*await self._compressed(self._held), self._compressor.flush()]
+        body = b"".join(parts)
+        length = (b"content-length", b"%d" % len(body))
+        await self._pass_on({**self._start, "headers": [*self._start["headers"], length]})
+        await self._pass_on({**message, "body": body, "more_body": True})
+        await self._pass_on({**message, "body": b"", "more_body": False})
+
+    async def _compressed(self, bodies: Iterable[bytes]) -> list[bytes]:
+        """Compress piece by piece, so that others go on meanwhile."""
+        parts = []
+        for body in bodies:
+            for begin in range(0, len(body), PIECE_BYTES):
+                if begin:
+                    await trio.lowlevel.checkpoint()
+                parts.append(self._compressor.compress(body[begin : begin + PIECE_BYTES]))
+        return parts
+
+
+def _replaced(fields: RawFields, name: bytes, value: bytes | None) -> RawFields:
+    """Fields with another value of one; ``None`` leaves it out."""
+    others = [field for field in fields if field[0] != name]
+    return others if value is None else [*others, (name, value)]
