@@ -1,51 +1,9 @@
 #!/usr/bin/env bash
-# Serves TaskFlow; at the first start it sets up .venv from requirements.lock.
+# Serves TaskFlow; the first start sets up .venv from requirements.lock.
 #   ./run.sh [options of `taskflow serve`]
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+. tools/environment.sh
 
-venv=.venv
-lock=requirements.lock
-
-fail() {
-    printf 'taskflow: %s\n' "$1" >&2
-    exit 1
-}
-
-# The stamp is written last: an installation that was interrupted has none.
-is_ready() {
-    [[ -x $venv/bin/python && -f $venv/stamp && $(<"$venv/stamp") == "$(cksum <"$lock")" ]]
-}
-
-find_python() {
-    local python
-    for python in python3.13 python3.12 python3.11 python3.14 python3 python; do
-        if "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            printf '%s' "$python"
-            return
-        fi
-    done
-    fail 'needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)'
-}
-
-install() {
-    "$1" -m venv --clear "$venv" &&
-        printf '*\n' >"$venv/.gitignore" &&
-        "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
-            --require-hashes -r "$lock" &&
-        cksum <"$lock" >"$venv/stamp"
-}
-
-if ! is_ready; then
-    # Two first starts at once take turns, where there is a flock; the folder is the lock.
-    exec 9<.
-    if command -v flock >/dev/null; then flock 9; fi
-    if ! is_ready; then
-        python=$(find_python)
-        printf 'taskflow: setting up %s with %s\n' "$venv" "$("$python" --version)" >&2
-        output=$(install "$python" 2>&1) || fail "could not set up $venv: $output"
-    fi
-    exec 9<&-
-fi
-
-exec "$venv/bin/python" -m taskflow serve "$@"
+set_up_environment .venv requirements.lock
+exec .venv/bin/python -m taskflow serve "$@"

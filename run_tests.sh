@@ -2,6 +2,7 @@
 # Everything that must pass, in an environment of its own, .venv-dev:
 #   ./run_tests.sh               format, lint, types, tests, and the smoke
 #   ./run_tests.sh -k name ...   only pytest, with these arguments
+#   ./run_tests.sh --pythons ... the same tests on each supported Python that this machine has
 #   ./run_tests.sh --chaos ...   the chaos suite in its long form: minutes of load a scenario
 #                                (--chaos-seed N, --chaos-rate TASKS_A_SECOND, --chaos-seconds S)
 #   ./run_tests.sh --fuzz ...    fuzzes the API by its own document for minutes on each store
@@ -10,29 +11,10 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
+. tools/environment.sh
+
 venv=.venv-dev
 lock=requirements-dev.lock
-
-fail() {
-    printf 'taskflow: %s\n' "$1" >&2
-    exit 1
-}
-
-# The stamp is written last: an installation that was interrupted has none.
-is_ready() {
-    [[ -x $venv/bin/python && -f $venv/stamp && $(<"$venv/stamp") == "$(cksum <"$lock")" ]]
-}
-
-find_python() {
-    local python
-    for python in python3.13 python3.12 python3.11 python3.14 python3 python; do
-        if "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            printf '%s' "$python"
-            return
-        fi
-    done
-    fail 'needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)'
-}
 
 # Tools for a few tests (a pooler, a clock, a proxy, promtool), unpacked without being installed: no
 # root is needed. Where that cannot be done these tests are skipped, and say so. Libraries have
@@ -64,31 +46,61 @@ have_browser() {
     printf 'taskflow: no chromium, and it cannot be installed: tests of the dashboard are skipped\n' >&2
 }
 
-install() {
-    "$1" -m venv --clear "$venv" &&
-        printf '*\n' >"$venv/.gitignore" &&
-        "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
-            --no-deps --require-hashes -r "$lock" &&
-        unpack_tools &&
-        cksum <"$lock" >"$venv/stamp"
+# The start of the service on each other supported Python of this machine: POST, COMPLETED, SIGTERM.
+check_other_pythons() {
+    local version python
+    for version in "${supported_pythons[@]}"; do
+        is_python "$version" "$venv/bin/python" && continue
+        if ! python=$(find_python "$version"); then
+            printf '\n== Python %s: not on this machine, not checked\n' "$version"
+            continue
+        fi
+        set_up_environment ".venv-$version" requirements.lock "$python"
+        step tests/smoke.py --start ".venv-$version/bin/python"
+    done
 }
 
-if ! is_ready; then
-    # Two first starts at once take turns, where there is a flock; the folder is the lock.
-    exec 9<.
-    if command -v flock >/dev/null; then flock 9; fi
-    if ! is_ready; then
-        python=$(find_python)
-        printf 'taskflow: setting up %s with %s\n' "$venv" "$("$python" --version)" >&2
-        output=$(install "$python" 2>&1) || fail "could not set up $venv: $output"
+# The whole suite on each supported Python of this machine.
+test_all_pythons() {
+    local version python failed=() tested=() missing=()
+    for version in "${supported_pythons[@]}"; do
+        if ! python=$(find_python "$version"); then
+            missing+=("$version")
+            continue
+        fi
+        venv=.venv-dev
+        if ! is_python "$version" "$venv/bin/python"; then
+            venv=.venv-dev-$version
+            set_up_environment "$venv" "$lock" "$python" link_tools
+        fi
+        tested+=("$version")
+        run_pytest "$@" || failed+=("$version")
+    done
+    printf '\ntested on: %s\nnot on this machine: %s\nfailed on: %s\n' \
+        "${tested[*]:-none}" "${missing[*]:-none}" "${failed[*]:-none}"
+    [[ ${#tested[@]} -gt 0 && ${#failed[@]} -eq 0 ]]
+}
+
+link_tools() {
+    ln -s ../.venv-dev/debian "$venv/debian"
+}
+
+# run_pytest [ARGUMENTS]: all tests, two at a time and then those that run alone; or those of the arguments.
+run_pytest() {
+    if [[ $# -gt 0 ]]; then
+        step -m pytest "$@"
+        return
     fi
-    exec 9<&-
-fi
+    step -m pytest -m 'not alone' --numprocesses 2 --dist loadfile --no-loadscope-reorder &&
+        step -m pytest -m alone
+}
 
 step() {
     printf '\n== %s\n' "$*"
     "$venv/bin/python" "$@"
 }
+
+set_up_environment "$venv" "$lock" "" unpack_tools
 
 case ${1-} in
 '')
@@ -96,9 +108,13 @@ case ${1-} in
     step -m ruff check .
     step -m mypy
     have_browser
-    step -m pytest -m 'not alone' --numprocesses 2 --dist loadfile --no-loadscope-reorder
-    step -m pytest -m alone
+    check_other_pythons
+    run_pytest
     step tests/smoke.py
+    ;;
+--pythons)
+    have_browser
+    test_all_pythons "${@:2}"
     ;;
 --chaos)
     exec "$venv/bin/python" -m pytest tests/chaos -s "$@"

@@ -2,6 +2,8 @@
 
     python tests/smoke.py        starts a server with a PostgreSQL of its own, and stops it
     python tests/smoke.py URL    sends them to a server that runs
+    python tests/smoke.py --start PYTHON
+                                 starts a server with this Python, runs one task, and stops it
 
 The targets are those of an httpbin that is started on this machine, unless
 TASKFLOW_SMOKE_HTTPBIN holds the URL of one. The server must be able to reach them, and be
@@ -101,6 +103,8 @@ def six_requests(httpbin: str) -> list[Request]:
 
 def main() -> int:
     """Send them, say what came of each, and return the exit status."""
+    if sys.argv[1:2] == ["--start"]:
+        return check_start(sys.argv[2])
     if shutil.which("curl") is None:
         raise SmokeError("curl is not installed")
     with contextlib.ExitStack() as stack:
@@ -112,6 +116,19 @@ def main() -> int:
         follow(requests, f"{server.rstrip('/')}/tasks")
         show(requests, time.monotonic() - began)
     return 0 if all(request.is_as_expected for request in requests) else 1
+
+
+def check_start(python: str) -> int:
+    """Start a server with this Python, run a task to its end, and read the OpenAPI document."""
+    with local_httpbin() as httpbin, local_server(python) as server:
+        body = json.dumps({"payload": f"{httpbin}/status/200"}).encode()
+        request = urllib.request.Request(f"{server}/tasks", body)
+        with DIRECT.open(request, timeout=10) as answer:
+            task_id = json.load(answer)["id"]
+        task = read(f"{server}/tasks/{task_id}?wait=30")
+        document = read(f"{server}/openapi.json")
+    click.echo(f"smoke: {python}: {task['status']}, OpenAPI {document['openapi']}")
+    return 0 if task["status"] == "COMPLETED" else 1
 
 
 def send(requests: list[Request], url: str) -> None:
@@ -144,9 +161,9 @@ def follow(requests: list[Request], url: str) -> None:
 
 
 def read(url: str) -> dict[str, Any]:
-    """The task at this URL."""
+    """The task, or the document, at this URL."""
     try:
-        with DIRECT.open(url, timeout=10) as answer:
+        with DIRECT.open(url, timeout=60) as answer:
             return json.load(answer)
     except OSError as error:
         raise SmokeError(f"GET {url}: {error}") from None
@@ -182,10 +199,10 @@ def local_httpbin() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def local_server() -> Iterator[str]:
+def local_server(python: str = sys.executable) -> Iterator[str]:
     """A TaskFlow under Hypercorn, with a data folder of its own; it must end in order."""
     port = free_port()
-    command = [sys.executable, "-m", "hypercorn", "-k", "trio", "taskflow.asgi:app"]
+    command = [python, "-m", "hypercorn", "-k", "trio", "taskflow.asgi:app"]
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="taskflow-smoke-") as folder:
         # PostgreSQL runs as another user where this runs as root, and must reach its data.

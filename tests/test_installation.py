@@ -18,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from taskflow import DISTRIBUTION, __version__, install_command
+from taskflow.cli.local.checks.machine import TESTED_PYTHONS
 from taskflow.service import MEMORY_URL
 from tests.api.live import LiveServer
 from tests.folders import open_folder
@@ -35,6 +36,15 @@ FOREIGN = re.compile(
     re.IGNORECASE,
 )
 WRITTEN = {".py", ".md", ".toml", ".sh", ".yaml", ".yml", ".html", ".txt", ".service", ".lock", ""}
+
+NO_PYTHON = "taskflow: needs Python 3.11 to 3.13 with venv (Debian: apt-get install python3-venv)"
+
+# Says that it is this version to the script that asks.
+FAKE_PYTHON = """\
+#!/bin/sh
+case "$2" in *"!= '{version}'"*) exit 0;; esac
+exit 1
+"""
 
 PROGRAM = """
 import sys
@@ -235,3 +245,45 @@ def written() -> Iterator[Path]:
 )
 def test_how_the_other_project_would_be_named(text, is_foreign):
     assert any(told(text)) == is_foreign
+
+
+def test_all_places_name_the_same_pythons():
+    """The scripts set up only versions that are tested, and that is what users read."""
+    script = (REPOSITORY / "tools" / "environment.sh").read_text("utf-8")
+    [listed] = re.findall(r"supported_pythons=\((.*)\)", script)
+    tested = sorted(listed.split())
+    classifiers = [re.fullmatch(r".* :: Python :: (3\.\d+)", one) for one in PROJECT["classifiers"]]
+    assert [match[1] for match in classifiers if match] == tested == list(TESTED_PYTHONS)
+    for page in ("README.md", "docs/tutorial.md", "CONTRIBUTING.md"):
+        text = (REPOSITORY / page).read_text("utf-8")
+        assert f"Python {', '.join(tested[:-1])} or {tested[-1]}" in text
+    dockerfile = (REPOSITORY / "Dockerfile").read_text("utf-8")
+    assert set(re.findall(r"FROM python:([\d.]+)-", dockerfile)) <= set(tested)
+
+
+@pytest.mark.parametrize(
+    ("pythons", "found"),
+    [
+        (("3.14", "3.12"), "python3.12"),
+        (("3.14", "3.11", "3.13"), "python3.13"),
+        (("3.14",), None),
+        ((), None),
+    ],
+)
+def test_run_sh_takes_only_a_python_that_is_tested(tmp_path, pythons, found):
+    """The newest in the PATH that is tested; without any, one line names the tested ones."""
+    for version in pythons:
+        command = tmp_path / f"python{version}"
+        command.write_text(FAKE_PYTHON.format(version=version))
+        command.chmod(0o755)
+    # Other places than the PATH are those of this machine.
+    script = 'find_python() { python_in_path "$1"; }; default_python'
+    ended = subprocess.run(
+        ["/bin/bash", "-c", f". '{REPOSITORY}/tools/environment.sh'; {script}"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.returncode) == ((found, 0) if found else ("", 1))
+    assert ended.stderr.splitlines() == ([] if found else [NO_PYTHON])

@@ -18,7 +18,7 @@ from taskflow.server import bound_sockets
 from taskflow.service import MOST_FILES
 from taskflow.settings import Settings
 
-OLDEST_PYTHON: Final = (3, 11)
+TESTED_PYTHONS: Final = ("3.11", "3.12", "3.13")
 _PACKAGES: Final = ("trio", "asks", "h11", "hypercorn", "quart-trio", "psycopg", "trio-asyncio")
 _PIN: Final = re.compile(r"([A-Za-z0-9._-]+)\s*==\s*([^\s;,]+)")
 _ANSWER_SECONDS: Final = 2.0
@@ -27,8 +27,9 @@ _ANSWER_SECONDS: Final = 2.0
 def version_findings() -> Iterator[Finding]:
     """Python, TaskFlow and what it is pinned to."""
     python = "{}.{}.{}".format(*sys.version_info[:3])
-    if sys.version_info[:2] < OLDEST_PYTHON:
-        yield failed("python", python, "install Python 3.11 or newer")
+    if "{}.{}".format(*sys.version_info) not in TESTED_PYTHONS:
+        advice = f"use one that is: {', '.join(TESTED_PYTHONS)}"
+        yield warning("python", f"{python}, on which TaskFlow is not tested", advice)
     else:
         yield ok("python", f"{python}, TaskFlow {__version__}")
     installed = {name: _version_of(name) for name in _PACKAGES}
