@@ -31,6 +31,7 @@ from taskflow.engine.supervisor import Engine
 from taskflow.fetch.client import open_fetcher
 from taskflow.metrics import Metrics
 from taskflow.model.errors import SettingsError
+from taskflow.model.masking import Masking
 from taskflow.sampling import sampler_of
 from taskflow.server import bound_sockets, serve_http
 from taskflow.settings import Settings, load
@@ -252,7 +253,9 @@ async def open_store(settings: Settings) -> AsyncIterator[TaskStore]:
         conninfo = await stack.enter_async_context(_open_conninfo(settings))
         store: TaskStore
         if conninfo is None:
-            store = MemoryStore(max_per_host=settings.max_per_host)
+            store = MemoryStore(
+                max_per_host=settings.max_per_host, masking=Masking(settings.masked_headers)
+            )
         else:
             store = await stack.enter_async_context(open_postgres(conninfo, settings))
         statistics = store.statistics()

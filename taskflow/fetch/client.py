@@ -21,12 +21,12 @@ from taskflow.fetch.exchange import exchange
 from taskflow.fetch.files import want_of_files_explains
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop
-from taskflow.fetch.masking import masked_headers
 from taskflow.fetch.recording import Keeping, Recording, status_text
 from taskflow.fetch.resolver import Resolver, SystemResolver
 from taskflow.fetch.retry_after import retry_after_seconds
 from taskflow.fetch.transport import IdleConnections, Statistics, Transport
 from taskflow.metrics import Metrics
+from taskflow.model.masking import Masking
 from taskflow.model.outcome import (
     ErrorType,
     Failed,
@@ -98,8 +98,8 @@ class HttpFetcher(Fetcher):
     ) -> None:
         self._max_redirects = settings.max_redirects
         self._bounds = Bounds(settings.max_result_bytes, settings.failed_body_bytes)
-        self._masked_headers = frozenset(name.lower() for name in settings.masked_headers)
-        self._keeping = Keeping(self._masked_headers, settings.failed_body_bytes)
+        self._masking = Masking(settings.masked_headers)
+        self._keeping = Keeping(self._masking, settings.failed_body_bytes)
         self._transport = transport
         self._metrics = metrics or Metrics()
 
@@ -204,10 +204,10 @@ class HttpFetcher(Fetcher):
             result=result,
             status=status_text(answer.status, answer.reason),
             status_code=answer.status,
-            headers=masked_headers(answer.headers, self._masked_headers),
+            headers=self._masking.headers(answer.headers),
             content_type=content_type,
             encoding=encoding,
-            url=hop.target.url,
+            url=self._masking.url(hop.target.url),
             elapsed_ms=round((trio.current_time() - started) * 1000, 3),
             size=len(answer.body.data),
             not_modified=request.is_not_modified(answer.status) or UNSET,

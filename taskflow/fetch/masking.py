@@ -1,12 +1,11 @@
-"""Hides what may be secret in what is kept and shown."""
+"""Masks URLs in the texts of errors, in which the whole query is left out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
 from typing import Final
 
-MASK: Final = "***"
+from taskflow.model.masking import MASK
 
 MAX_URL_CHARACTERS: Final = 200
 
@@ -22,8 +21,3 @@ def masked_url(text: str) -> str:
     """
     without_userinfo = _USERINFO.sub(rf"\1{MASK}@", text)
     return _AFTER_PATH.sub(rf"\1{MASK}", without_userinfo)[:MAX_URL_CHARACTERS]
-
-
-def masked_headers(headers: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
-    """Header fields, those of these lower-case names without their values."""
-    return {name: MASK if name.lower() in names else value for name, value in headers.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from taskflow.fetch.body import kept_beginning, kept_form
 from taskflow.fetch.decoding import decoder_for
 from taskflow.fetch.errors import FetchError
-from taskflow.fetch.masking import masked_headers
+from taskflow.model.masking import Masking
 from taskflow.model.outcome import Failed, KeptResponse, Outcome, printable, shortened
 from taskflow.model.reason_phrase import reason_phrase
 from taskflow.telemetry import Event, emit_seldom
@@ -26,11 +26,11 @@ class Keeping(msgspec.Struct, frozen=True):
     """What is kept of a response.
 
     Attributes:
-        masked_headers: Lower-case names of the fields whose values are not.
+        masking: What is masked in it.
         max_body_bytes: Maximum size of the beginning of the body that is.
     """
 
-    masked_headers: Collection[str]
+    masking: Masking
     max_body_bytes: int
 
 
@@ -68,11 +68,11 @@ class Recording(msgspec.Struct):
         return KeptResponse(
             status=status_text(self.status_code, self.reason),
             status_code=self.status_code,
-            headers=masked_headers(_first_of(self.headers), self.keeping.masked_headers),
+            headers=self.keeping.masking.headers(_first_of(self.headers)),
             content_type=content_type and shortened(content_type, MAX_KEPT_HEADER_BYTES),
             body=body,
             encoding=encoding,
-            url=self.url,
+            url=self.keeping.masking.url(self.url),
             size=len(data),
             truncated=is_truncated,
         )

@@ -304,7 +304,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             Annotated[str, Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", title="header names")],
             ...,
         ],
-        Meta(description="Header fields of answers whose values are not kept, but masked"),
+        Meta(
+            description="Headers and query parameters whose values are masked, beside those named "
+            "like credentials"
+        ),
     ] = (
         "authorization",
         "proxy-authorization",

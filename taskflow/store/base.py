@@ -256,6 +256,14 @@ class TaskStore(abc.ABC):
         """The task, or ``None`` if there is none with this id."""
 
     @abc.abstractmethod
+    async def submitted(self, task_id: uuid.UUID) -> Task | None:
+        """The task with its credentials, from which this service makes another one.
+
+        Nothing of it may be shown: tasks and schedules that the other verbs return are as they
+        are shown, with their credentials masked (``model/masking.py``).
+        """
+
+    @abc.abstractmethod
     async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
         """Those of the tasks that there are, in any order."""
 

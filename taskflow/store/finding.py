@@ -17,6 +17,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from taskflow.model.filter import TaskFilter
+from taskflow.model.masking import (
+    MASKING,
+    PARAMETER_MASK,
+    USERINFO,
+    USERINFO_AT_START,
+    USERINFO_MASK,
+    Masking,
+)
 from taskflow.model.task import DEFAULT_QUEUE
 from taskflow.store.base import MOST_WALKED
 from taskflow.store.database import Connection
@@ -107,21 +115,29 @@ FROM near
 """
 _ALL: Final = "SELECT id, size_bytes, fits FROM walked"
 # PostgreSQL's text has no NUL, and to read JSON with one escaped in it, anywhere, is an error. No
-# URL that is looked for has control characters, so another one stands in for it.
+# URL that is looked for has control characters, so another one stands in for it. URLs are searched
+# as they are shown, or a search would find out what is masked.
 _URL: Final = r"""
     SELECT id, size_bytes, CASE WHEN fits THEN (
-        SELECT CASE json_typeof(readable.payload)
-               WHEN 'string' THEN position(%(url)s IN readable.payload #>> '{}') > 0
-               WHEN 'object' THEN json_typeof(readable.payload -> 'url') = 'string'
-                                  AND position(%(url)s IN readable.payload ->> 'url') > 0
-               END
+        SELECT position(%(url)s IN CASE WHEN named.url ~ '[?@#;&%%]' THEN regexp_replace(
+            regexp_replace(
+                regexp_replace(named.url, %(userinfo)s, %(userinfo_mask)s, 'gi'),
+                %(userinfo_at_start)s, %(userinfo_mask)s, 'i'
+            ), %(parameters)s, %(parameter_mask)s, 'gi'
+        ) ELSE named.url END) > 0
         FROM (
             SELECT CASE WHEN position('\u0000' IN t.payload::text) = 0 THEN t.payload
                    ELSE regexp_replace(
                        t.payload::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1\\u0001', 'g'
                    )::json END AS payload
             FROM taskflow_tasks AS t WHERE t.id = measured.id OFFSET 0
-        ) AS readable
+        ) AS readable CROSS JOIN LATERAL (
+            SELECT CASE json_typeof(readable.payload)
+                   WHEN 'string' THEN readable.payload #>> '{}'
+                   WHEN 'object' THEN CASE WHEN json_typeof(readable.payload -> 'url') = 'string'
+                                      THEN readable.payload ->> 'url' END
+                   END AS url OFFSET 0
+        ) AS named
     ) END AS fits
     FROM (
         SELECT id, size_bytes, fits,
@@ -148,12 +164,14 @@ class Search(msgspec.Struct, frozen=True):
         limit: How many at most.
         before: Only ids less than this one.
         budget_bytes: How large their documents may be; the last one may go beyond.
+        masking: What is masked in their URLs.
     """
 
     wanted: TaskFilter
     limit: int
     before: uuid.UUID | None
     budget_bytes: int
+    masking: Masking = MASKING
 
 
 def find(connection: Connection, sql: Mapping[str, str], search: Search) -> Found:
@@ -220,6 +238,11 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "error_type": wanted.error_type and wanted.error_type.value,
         "url": wanted.url,
         "window_bytes": WINDOW_BYTES,
+        "userinfo": USERINFO,
+        "userinfo_at_start": USERINFO_AT_START,
+        "userinfo_mask": USERINFO_MASK,
+        "parameters": search.masking.parameters,
+        "parameter_mask": PARAMETER_MASK,
     }
 
 

@@ -28,6 +28,7 @@ from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
 from taskflow.model.filter import NO_FILTER, TaskFilter, matches
 from taskflow.model.flow import Flow, Lane
 from taskflow.model.lifecycle import Move
+from taskflow.model.masking import MASKING, Masking
 from taskflow.model.monitoring import FetchedTask
 from taskflow.model.outcome import ErrorType, response_of
 from taskflow.model.statistics import TaskStatistics, queue_of, total_of
@@ -97,7 +98,8 @@ class _KnownKey(msgspec.Struct, frozen=True):
 class MemoryStore(TaskStore):
     """Tasks in memory. To be made and used inside one Trio run."""
 
-    def __init__(self, *, max_per_host: int | None = None) -> None:
+    def __init__(self, *, max_per_host: int | None = None, masking: Masking = MASKING) -> None:
+        self._masking: Final = masking
         self._max_per_host = max_per_host
         self._tasks: dict[uuid.UUID, Task] = {}
         self._ids: list[uuid.UUID] = []  # in order, for new ids are greater than all before
@@ -127,7 +129,7 @@ class MemoryStore(TaskStore):
         self._last_stamp = 0
         self._epoch: Final = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=trio.current_time())
         self._schedules: Final = MemorySchedules(
-            add=self._add, find=self._as_handed_in, now=self._now
+            add=self._add, find=self._as_handed_in, now=self._now, masking=masking
         )
         self._monitoring: Final = MemoryMonitoring(
             nodes=self._nodes,
@@ -152,7 +154,7 @@ class MemoryStore(TaskStore):
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await trio.lowlevel.checkpoint()
-        return self._add(tasks)
+        return self._shown(self._add(tasks))
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
         await trio.lowlevel.checkpoint()
@@ -164,7 +166,7 @@ class MemoryStore(TaskStore):
             [task.id for task in added],
             expires_at=trio.current_time() + key.seconds,
         )
-        return AddedOnce(added)
+        return AddedOnce(self._shown(added))
 
     async def added_by(self, key: IdempotencyKey) -> AddedOnce | None:
         await trio.lowlevel.checkpoint()
@@ -172,11 +174,15 @@ class MemoryStore(TaskStore):
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
-        return next(iter(self._explained(self._found([task_id]))), None)
+        return next(iter(self._shown(self._found([task_id]))), None)
+
+    async def submitted(self, task_id: uuid.UUID) -> Task | None:
+        await trio.lowlevel.checkpoint()
+        return self._tasks.get(task_id)
 
     async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
         await trio.lowlevel.checkpoint()
-        return self._explained(self._found(task_ids))
+        return self._shown(self._found(task_ids))
 
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         await trio.lowlevel.checkpoint()
@@ -205,17 +211,18 @@ class MemoryStore(TaskStore):
         size_bytes = 0
         for place in range(end - 1, start - 1, -1):
             task = self._tasks[self._ids[place]]
-            if not matches(task, self._handed_in[task.id].host, filter):
+            shown = task if filter.url is None else self._masking.task(task)
+            if not matches(shown, self._handed_in[task.id].host, filter):
                 continue
             if len(page) == limit or size_bytes >= PAGE_BUDGET_BYTES:
-                return Page(self._explained(page), next_before=page[-1].id)
+                return Page(self._shown(page), next_before=page[-1].id)
             page.append(task)
             size_bytes += sum(
                 len(bytes(document))
                 for name, document in (("payload", task.payload), ("result", task.result))
                 if document is not None and name not in without
             )
-        return Page(self._explained(page), next_before=self._ids[start] if start else None)
+        return Page(self._shown(page), next_before=self._ids[start] if start else None)
 
     async def count_pending(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -400,11 +407,11 @@ class MemoryStore(TaskStore):
 
     async def cancel(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
-        return self._cancel(task_id) if task_id in self._tasks else None
+        return self._masking.task(self._cancel(task_id)) if task_id in self._tasks else None
 
     async def requeue(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
-        return self._requeue(task_id) if task_id in self._tasks else None
+        return self._masking.task(self._requeue(task_id)) if task_id in self._tasks else None
 
     async def delete(self, task_id: uuid.UUID) -> bool:
         await trio.lowlevel.checkpoint()
@@ -546,7 +553,7 @@ class MemoryStore(TaskStore):
         if known.fingerprint != key.fingerprint:
             return AddedOnce([], is_replay=True, is_same=False)
         made = [self._tasks[task_id] for task_id in known.task_ids if task_id in self._tasks]
-        return AddedOnce(made, is_replay=True)
+        return AddedOnce(self._shown(made), is_replay=True)
 
     def _add(self, tasks: Sequence[NewTask]) -> list[Task]:
         now = self._now()
@@ -692,7 +699,7 @@ class MemoryStore(TaskStore):
         return held
 
     def _claims(self, held: Iterable[Task], token: uuid.UUID, flow: Flow | None) -> list[Claim]:
-        return [
+        claims = (
             Claim(
                 task.id,
                 token,
@@ -706,7 +713,8 @@ class MemoryStore(TaskStore):
                 waited_seconds=(self._now() - task.run_at).total_seconds(),
             )
             for task in held
-        ]
+        )
+        return [self._masking.claim(claim) for claim in claims]
 
     def _keep_attempt(
         self, task_id: uuid.UUID, status: AttemptStatus, **known: object
@@ -817,6 +825,9 @@ class MemoryStore(TaskStore):
     def _flow(self) -> Flow:
         running = Counter(self._lane(self._tasks[task_id]) for task_id in self._holds)
         return Flow(self._queues.state(running), max_per_host=self._max_per_host)
+
+    def _shown(self, tasks: list[Task]) -> list[Task]:
+        return [self._masking.task(task) for task in self._explained(tasks)]
 
     def _explained(self, tasks: list[Task]) -> list[Task]:
         """With what keeps those from starting that could by themselves."""

@@ -13,7 +13,7 @@ import itertools
 import math
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -28,6 +28,7 @@ from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.flow import Flow, Lane
 from taskflow.model.lifecycle import Move
+from taskflow.model.masking import Masking
 from taskflow.model.statistics import (
     KEPT_SECONDS,
     Line,
@@ -119,8 +120,9 @@ class PostgresStore(TaskStore):
         place: str,
         version: str,
         is_told: bool,
-        max_per_host: int | None = None,
+        settings: Settings,
     ) -> None:
+        self._masking: Final = Masking(settings.masked_headers)
         self._database = database
         # Of their own: heartbeats must get through while everything else is busy.
         self._heartbeats = heartbeats
@@ -130,6 +132,7 @@ class PostgresStore(TaskStore):
         self._work = Bell()
         self._events = Bell()
         self._event_poll_seconds = math.inf if is_told else EVENT_POLL_SECONDS
+        max_per_host = settings.max_per_host
         self._frontier = Frontier()
         self._looks = Looks(are_always_needed=max_per_host is not None)
         self._max_per_host = max_per_host
@@ -142,7 +145,9 @@ class PostgresStore(TaskStore):
         # Of many tasks at once, so that single ones need not wait for them.
         self.large_additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
         self._monitoring: Final = PostgresMonitoring(database, self._sql)
-        self._schedules: Final = PostgresSchedules(database, self._sql, self, is_told=is_told)
+        self._schedules: Final = PostgresSchedules(
+            database, self._sql, self, is_told=is_told, masking=self._masking
+        )
 
     @property
     def schedules(self) -> PostgresSchedules:
@@ -174,6 +179,13 @@ class PostgresStore(TaskStore):
     async def get(self, task_id: uuid.UUID) -> Task | None:
         return await self._database.run(lambda connection: self._read_one(connection, task_id))
 
+    async def submitted(self, task_id: uuid.UUID) -> Task | None:
+        def work(connection: Connection) -> Task | None:
+            rows = self._execute(connection, "read", {"ids": [task_id]})
+            return task_of(rows[0]) if rows else None
+
+        return await self._database.run(work)
+
     async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
         ids = list(task_ids)
         return await self._database.run(lambda connection: self._read(connection, ids))
@@ -198,13 +210,13 @@ class PostgresStore(TaskStore):
     ) -> Page:
         read = {"has_" + name: name not in without for name in LARGE_FIELDS}
         budget_bytes = PAGE_BUDGET_BYTES if any(read.values()) else _NO_BUDGET_BYTES
-        search = Search(filter, limit, before, budget_bytes)
+        search = Search(filter, limit, before, budget_bytes, self._masking)
 
         def work(connection: Connection) -> Page:
             found = find(connection, self._sql, search)
             rows = self._execute(connection, "read_some", {"ids": found.ids, **read})
             tasks = self._explained(connection, [task_of(row) for row in rows])
-            return Page(tasks, next_before=found.next_before)
+            return Page(self._shown(tasks), next_before=found.next_before)
 
         return await self._database.run(work)
 
@@ -327,7 +339,7 @@ class PostgresStore(TaskStore):
         if self._looks.saw(claimed):
             self._work.ring()
         flow = claimed.seen.flow if claimed.seen is not None else None
-        return [claim_of(row, token, flow) for row in claimed.rows]
+        return [self._masking.claim(claim_of(row, token, flow)) for row in claimed.rows]
 
     async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
         rows = await self._write(
@@ -581,7 +593,8 @@ class PostgresStore(TaskStore):
         self._announce([tuple(row) for row in rows.values() if not row[-1]])
         added: list[Task | None] = [None] * len(tasks)
         for place, (task_id, _, run_at, created_at, _) in rows.items():
-            added[place] = tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
+            task = tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
+            added[place] = self._masking.task(task)
         return added
 
     def _claim(
@@ -729,7 +742,10 @@ class PostgresStore(TaskStore):
 
     def _read(self, connection: Connection, ids: Sequence[uuid.UUID]) -> list[Task]:
         tasks = [task_of(row) for row in self._execute(connection, "read", {"ids": ids})]
-        return self._explained(connection, tasks)
+        return self._shown(self._explained(connection, tasks))
+
+    def _shown(self, tasks: Iterable[Task]) -> list[Task]:
+        return [self._masking.task(task) for task in tasks]
 
 
 def _first_claim(task_id: uuid.UUID, token: uuid.UUID, task: NewTask) -> Claim:
@@ -764,7 +780,7 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
             place=migrated.place,
             version=migrated.version,
             is_told=pooler == "none",
-            max_per_host=settings.max_per_host,
+            settings=settings,
         )
         nursery.start_soon(store.additions.run)
         nursery.start_soon(store.large_additions.run)

@@ -14,6 +14,7 @@ from taskflow.fetch.base import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
+from taskflow.model.masking import Masking
 from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed
 from taskflow.model.task import NewTask, Task
 from taskflow.settings import Settings
@@ -48,7 +49,7 @@ class ScriptedFetcher(Fetcher):
         self.most_running = max(self.running, self.most_running)
         if self.response_bytes and request.recorder is not None:
             body = bytearray(b"x" * self.response_bytes)
-            keeping = Keeping((), self.response_bytes)
+            keeping = Keeping(Masking(), self.response_bytes)
             request.recorder.last = Recording(request.url, 200, "OK", {}, body, keeping)
         try:
             if path == "deaf":  # what comes of it comes all the same

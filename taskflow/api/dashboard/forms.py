@@ -10,7 +10,10 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from taskflow.api.dashboard.showing import body_text, payload_of
+from taskflow.fetch.errors import InvalidUrl
+from taskflow.fetch.target import parse_target
 from taskflow.model.errors import BadRequest, Fault
+from taskflow.model.masking import MASK, Masking
 from taskflow.model.task import Task
 
 # By the field of the form, where a fault in the document is shown.
@@ -108,6 +111,49 @@ def form_of(task: Task) -> dict[str, str]:
         "callback_url": task.callback_url,
     }
     return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def unmasked(
+    form: Mapping[str, str], original: Mapping[str, str], masking: Masking
+) -> dict[str, str]:
+    """A form with the values that are masked in it as they are in the task that was copied.
+
+    Only as long as its URL leads to the same origin: otherwise whoever may submit tasks could
+    have the credentials of others sent to a server of their own.
+
+    Args:
+        form: As it was sent.
+        original: That of the task that was copied, with its credentials.
+        masking: What is masked.
+    """
+    filled = dict(form)
+    for name in ("url", "callback_url"):
+        if _is_same_origin(form.get(name), original.get(name)):
+            filled[name] = masking.unmasked_url(form[name].strip(), original[name])
+    if _is_same_origin(form.get("url"), original.get("url")):
+        known = {
+            name.lower(): value for name, value in _lines("headers", original.get("headers", ""))
+        }
+        filled["headers"] = "\n".join(
+            f"{name}: {_unmasked_value(value, known.get(name.lower(), ''), masking)}"
+            for name, value in _lines("headers", form.get("headers", ""))
+        )
+    return filled
+
+
+def _unmasked_value(value: str, original: str, masking: Masking) -> str:
+    if value == MASK and original:
+        return original
+    return masking.unmasked_url(value, original)
+
+
+def _is_same_origin(url: str | None, original: str | None) -> bool:
+    if not url or not original:
+        return False
+    try:
+        return parse_target(url.strip()).origin == parse_target(original).origin
+    except InvalidUrl:
+        return False
 
 
 def _payload(filled: Mapping[str, str]) -> str | dict[str, Any]:

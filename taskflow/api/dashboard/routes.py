@@ -15,6 +15,7 @@ from taskflow.api.live.feed import Feed
 from taskflow.api.problems import problem_of
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable, TaskFlowError
+from taskflow.model.masking import Masking
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 
@@ -42,7 +43,9 @@ def dashboard_routes(
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
     task.add_routes(routes, store, feed)
-    submitting.add_routes(routes, store, Intake(store, settings, metrics))
+    submitting.add_routes(
+        routes, store, Intake(store, settings, metrics), Masking(settings.masked_headers)
+    )
     signing_in.add_routes(routes, sessions)
 
     @routes.route("/", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])

@@ -17,6 +17,7 @@ from taskflow.fetch.errors import InvalidUrl
 from taskflow.fetch.target import Place, place_of
 from taskflow.model.errors import BadRequest
 from taskflow.model.json_text import is_too_deep
+from taskflow.model.masking import MASK, MASKING
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
 from taskflow.model.request import (
     HEADERS_MADE_HERE,
@@ -164,6 +165,10 @@ _NO_SECRETS: Final = (
     "TASKFLOW_WEBHOOK_SECRETS to what `taskflow secret new` prints"
 )
 
+_MASK: Final = MASK.encode()
+_WAS_MASKED: Final = (
+    f"has {MASK} in place of a credential that was masked when it was shown; send the real value"
+)
 _Fields: TypeAlias = dict[str, msgspec.Raw]
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
 _TEXT: Final = msgspec.json.Decoder(str)
@@ -198,6 +203,8 @@ def new_task_of(
         _refuse_without_payload(fields, faults, is_null=payload is not _NULL)
     place = _place_of(text, faults)
     given = _read_beside_payload(fields, faults) if fields else {}
+    if _MASK in body:
+        _refuse_masked(text, given.get("callback_url"), faults)
     if given.get("run_at") is not None and given.get("delay") is not None:
         faults.add("/delay", "delay must not be given together with run_at")
     if given.get("callback_url") is not None and not can_sign:
@@ -344,6 +351,25 @@ def _check_headers(text: bytes, faults: Faults) -> None:
                 f"the header {name} must be printable ASCII without spaces around it, up to "
                 f"{LONGEST_HEADER_BYTES} bytes",
             )
+
+
+def _refuse_masked(payload: bytes, callback_url: str | None, faults: Faults) -> None:
+    """A task that was shown, and is submitted again, has masks in place of its credentials."""
+    if callback_url is not None and MASKING.is_masked(callback_url):
+        faults.add("/callback_url", f"callback_url {_WAS_MASKED}")
+    where = "/payload"
+    url: Any = None
+    headers: Any = None
+    if payload.startswith(b'"'):
+        url = _TEXT.decode(payload)
+    elif payload.startswith(b"{"):
+        fields = msgspec.json.decode(payload, type=dict[str, Any])
+        where, url, headers = "/payload/url", fields.get("url"), fields.get("headers")
+    if isinstance(url, str) and MASKING.is_masked(url):
+        faults.add(where, f"the URL {_WAS_MASKED}")
+    for name, value in headers.items() if isinstance(headers, dict) else ():
+        if value == MASK or (isinstance(value, str) and MASKING.is_masked(value)):
+            faults.add(f"/payload/headers{token(name)}", f"the header {name} {_WAS_MASKED}")
 
 
 def _is(value: object, kind: Any) -> bool:

@@ -12,6 +12,7 @@ import trio
 
 from taskflow.bell import Bell
 from taskflow.model.conditional import Validators, compared_with, validators_of
+from taskflow.model.masking import Masking
 from taskflow.model.schedule import KeptSchedule, ScheduleChange, due, new_task, placed
 from taskflow.model.shown_schedule import Schedule
 from taskflow.model.task import NewTask, Task
@@ -30,6 +31,7 @@ class MemorySchedules(ScheduleStore):
         add: Keeps new tasks.
         find: The task with this id, and as it was handed in.
         now: The clock.
+        masking: What is masked in what is shown.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class MemorySchedules(ScheduleStore):
         add: Callable[[Sequence[NewTask]], list[Task]],
         find: Callable[[uuid.UUID], tuple[Task, NewTask] | None],
         now: Callable[[], dt.datetime],
+        masking: Masking,
     ) -> None:
         self._add = add
         self._find = find
         self._now = now
+        self._masking = masking
         self._schedules: dict[str, KeptSchedule] = {}
         # With when that was.
         self._firings: dict[tuple[str, dt.datetime], dt.datetime] = {}
@@ -79,7 +83,7 @@ class MemorySchedules(ScheduleStore):
             return None
         [task] = self._add([new_task(kept.definition, None, self._validators(kept))])
         self._schedules[name] = kept.with_task(task.id, self._now())
-        return task
+        return self._masking.task(task)
 
     async def fire_due(self, *, limit: int) -> Fired:
         await trio.lowlevel.checkpoint()
@@ -124,7 +128,7 @@ class MemorySchedules(ScheduleStore):
 
     def _shown(self, kept: KeptSchedule) -> Schedule:
         found = kept.last_task_id and self._find(kept.last_task_id)
-        return kept.as_shown(found[0].status if found else None)
+        return self._masking.schedule(kept.as_shown(found[0].status if found else None))
 
     def _validators(self, kept: KeptSchedule) -> Validators | None:
         found = {task_id: self._find(task_id) for task_id in kept.compared}

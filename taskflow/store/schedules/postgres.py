@@ -19,6 +19,7 @@ import trio
 
 from taskflow.bell import Bell
 from taskflow.model.conditional import Validators, compared_with, validators_of
+from taskflow.model.masking import Masking
 from taskflow.model.schedule import (
     MOST_AT_ONCE,
     Due,
@@ -78,11 +79,19 @@ class PostgresSchedules(ScheduleStore):
         sql: The statements.
         tasks: Stores their tasks.
         is_told: Whether notifications come through.
+        masking: What is masked in what is shown.
     """
 
     def __init__(
-        self, database: Database, sql: Mapping[str, str], tasks: TaskWriter, *, is_told: bool
+        self,
+        database: Database,
+        sql: Mapping[str, str],
+        tasks: TaskWriter,
+        *,
+        is_told: bool,
+        masking: Masking,
     ) -> None:
+        self._masking = masking
         self._database = database
         self._sql = sql
         self._tasks = tasks
@@ -94,18 +103,19 @@ class PostgresSchedules(ScheduleStore):
             kept = None
             while kept is None:  # again if it was made or deleted by somebody else just now
                 kept, is_new = self._apply(connection, name, change)
-            return kept.as_shown(self._last_status(connection, kept)), is_new
+            shown = kept.as_shown(self._last_status(connection, kept))
+            return self._masking.schedule(shown), is_new
 
         return await self._database.run(work)
 
     async def get(self, name: str) -> Schedule | None:
         rows = await self._run("schedule", name=name)
-        return _shown(rows[0]) if rows else None
+        return self._masking.schedule(_shown(rows[0])) if rows else None
 
     async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:
         bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
         rows = await self._run("schedules_after", after=after or "", **bounds)
-        some = [_shown(row[:-1]) for row in rows]
+        some = [self._masking.schedule(_shown(row[:-1])) for row in rows]
         has_more = bool(rows) and rows[0][-1] > len(rows)
         return SchedulePage(some, some[-1].name if has_more else None)
 
@@ -128,7 +138,7 @@ class PostgresSchedules(ScheduleStore):
         task = await self._database.run(work)
         if task is not None:
             self._tasks.announce_added([task])
-        return task
+        return task and self._masking.task(task)
 
     async def fire_due(self, *, limit: int) -> Fired:
         def work(connection: Connection) -> tuple[Fired, list[Task]]:

@@ -1,0 +1,260 @@
+"""The rule by which credentials are masked wherever a task is shown or sent on.
+
+A task is stored as it was submitted, because its request needs all of it. What leaves the store to
+be shown is masked: values of headers named like credentials, the userinfo of URLs, and values of
+query parameters named like credentials. Text in which nothing is masked stays as it is to the byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from taskflow.model.shown_schedule import Schedule
+from taskflow.model.task import Claim, Task
+
+MASK: Final = "***"
+
+_SEPARATOR: Final = "(?:[?&;#]|%3F|%26|%3B|%23)"
+_EQUALS: Final = r"(?:\[\]|%5B%5D)?(?:=|%3D)"
+# Neither a separator nor an equals sign, so the search takes linear time.
+_NAME: Final = "(?:[^?&;#=%]|%(?!3F|26|3B|23|3D))*"
+_CONTAINED: Final = (
+    *("token", "secret", "passw", "passphrase", "passcode", "credential", "signature"),
+    *("session", "jwt", "bearer", "hmac", "api-key", "api_key", "apikey"),
+)
+_WORDS: Final = ("sig", "sign", "pwd", "pass", "pw", "sid", "otp")
+_OTHER_KEYS: Final = ("idempotency", "surrogate", "cache", "sort", "partition", "websocket")
+
+# Python and PostgreSQL read these patterns alike. An authority begins with two slashes, or at the
+# start of the text.
+USERINFO: Final = (
+    "((?:[/\\\\]|%2F|%5C){2})(?:[^/?#\\\\%]|%(?!2F|5C|3F|23|40))*(?:@|%40)"
+    "(?:(?:[^/?#\\\\@%]|%(?!2F|5C|3F|23|40))*(?:@|%40))*"
+)
+USERINFO_AT_START: Final = r"^(\s*(?:https?:)?)[^/?#\\%]*@"
+USERINFO_MASK: Final = rf"\1{MASK}@"
+PARAMETER_MASK: Final = rf"\1{MASK}"
+# Text without any of these has nothing to mask; in JSON, an escape may stand for one of them.
+_MARKS: Final = ("?", "@", "#", ";", "&", "%")
+_MARKS_IN_JSON: Final = (*(mark.encode() for mark in _MARKS), b"\\", b'"headers"')
+_FIELD: Final = re.compile(rb'[\s,{]*"([^"\\]*)"\s*:\s*')
+
+_Mask: TypeAlias = Callable[[msgspec.Raw], msgspec.Raw]
+
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANY_HEADERS: Final = msgspec.json.Decoder(dict[str, Any])
+_TEXT: Final = msgspec.json.Decoder(str)
+_RESULT_URL: Final = b',"url":"'
+_LONGEST_RESULT_TAIL: Final = 64 * 2**10
+
+
+class Masking:
+    """What is masked.
+
+    Args:
+        names: Headers and query parameters to mask beside those named like credentials.
+    """
+
+    def __init__(self, names: Collection[str] = ()) -> None:
+        named = _names_like(names)
+        self.parameters: Final = f"({_SEPARATOR}(?={named}){_NAME}{_EQUALS})[^&#]*"
+        self._parameters = re.compile(self.parameters, re.IGNORECASE)
+        self._name = re.compile(named, re.IGNORECASE)
+
+    def is_credential(self, name: str) -> bool:
+        """Return whether a header of this name carries a credential."""
+        return self._name.match(f"{name}=") is not None
+
+    def url(self, text: str) -> str:
+        """Return a URL, or what was submitted as one, with its credentials masked."""
+        if not any(mark in text for mark in _MARKS):
+            return text
+        for pattern in _USERINFO_PATTERNS:
+            text = pattern.sub(USERINFO_MASK, text)
+        return self._parameters.sub(PARAMETER_MASK, text)
+
+    def headers(self, headers: Mapping[str, Any]) -> dict[str, Any]:
+        """Return headers with credentials masked, also those in URLs in their values."""
+        return {
+            name: MASK if self.is_credential(name) else self._value(value)
+            for name, value in headers.items()
+        }
+
+    def payload(self, payload: msgspec.Raw, *, is_callback: bool = False) -> msgspec.Raw:
+        """Return a payload (JSON text) as it is shown.
+
+        Args:
+            payload: As it was submitted.
+            is_callback: Whether its body is a task, of which the same is masked.
+        """
+        text = bytes(payload)
+        if not any(mark in text for mark in _MARKS_IN_JSON):
+            return payload
+        if text.lstrip().startswith(b'"'):
+            return self._url_in(payload)
+        masks: dict[str, _Mask] = {"url": self._url_in, "headers": self._headers_in}
+        if is_callback:
+            masks["body"] = self.document
+        return _replaced_if_read(payload, masks)
+
+    def document(self, document: msgspec.Raw) -> msgspec.Raw:
+        """Return a task, or the template of one, as it is shown (JSON text)."""
+        masks: dict[str, _Mask] = {
+            "payload": self.payload,
+            "callback_url": self._url_in,
+            "result": self.result,
+        }
+        return _replaced_if_read(document, masks)
+
+    def result(self, result: msgspec.Raw) -> msgspec.Raw:
+        """Return a result with the credentials in its URL masked.
+
+        Results are stored so; those of versions before this rule were not. Nothing but
+        numbers follows the URL.
+        """
+        text = bytes(result)
+        tail = text[-_LONGEST_RESULT_TAIL:]
+        start = tail.rfind(_RESULT_URL)
+        end = tail.find(b'"', start + len(_RESULT_URL))
+        if start < 0 or end < 0:
+            return result
+        begin = start + len(_RESULT_URL) - 1
+        url = tail[begin : end + 1]
+        masked = bytes(self._url_in(msgspec.Raw(url)))
+        if masked == url:
+            return result
+        return msgspec.Raw(text[: len(text) - len(tail) + begin] + masked + tail[end + 1 :])
+
+    def task(self, task: Task) -> Task:
+        """Return a task as it is shown; the same one if nothing is masked."""
+        payload = self.payload(task.payload, is_callback=task.callback_of is not None)
+        result = task.result and self.result(task.result)
+        callback_url = task.callback_url and self.url(task.callback_url)
+        if payload is task.payload and result is task.result and callback_url == task.callback_url:
+            return task
+        return msgspec.structs.replace(
+            task, payload=payload, result=result, callback_url=callback_url
+        )
+
+    def schedule(self, schedule: Schedule) -> Schedule:
+        """Return a schedule as it is shown."""
+        return msgspec.structs.replace(schedule, task=self.document(schedule.task))
+
+    def claim(self, claim: Claim) -> Claim:
+        """Return a claim as it is run: a callback sends its task as that is shown."""
+        if claim.options.callback_of is None:
+            return claim
+        payload = _replaced_if_read(claim.payload, {"body": self.document})
+        return msgspec.structs.replace(claim, payload=payload)
+
+    def unmasked_url(self, text: str, original: str) -> str:
+        """Return a URL with the values that are masked in it as they are in another one."""
+        if text == self.url(original):
+            return original
+        known: dict[str, list[str]] = {}
+        for found in self._parameters.finditer(original):
+            known.setdefault(found[1][1:], []).append(found[0])
+
+        def original_of(found: re.Match[str]) -> str:
+            values = known.get(found[1][1:])
+            if not values or found[0] != found[1] + MASK:
+                return found[0]
+            return found[1][:1] + values.pop(0)[1:]
+
+        return self._parameters.sub(original_of, text)
+
+    def is_masked(self, url: str) -> bool:
+        """Return whether a URL has a masked value in place of a credential."""
+        if MASK not in url:
+            return False
+        is_parameter = (found[0] == found[1] + MASK for found in self._parameters.finditer(url))
+        return any(is_parameter) or re.search(rf"(^|[/\\:]){re.escape(MASK)}@", url) is not None
+
+    def _value(self, value: Any) -> Any:
+        return self.url(value) if isinstance(value, str) else value
+
+    def _url_in(self, text: msgspec.Raw) -> msgspec.Raw:
+        """A URL as JSON text."""
+        url = _text_of(text)
+        masked = None if url is None else self.url(url)
+        return text if masked in (None, url) else msgspec.Raw(msgspec.json.encode(masked))
+
+    def _headers_in(self, text: msgspec.Raw) -> msgspec.Raw:
+        """Headers as JSON text."""
+        if not bytes(text).startswith(b"{"):
+            return text
+        headers = _ANY_HEADERS.decode(text)
+        masked = self.headers(headers)
+        return text if masked == headers else msgspec.Raw(msgspec.json.encode(masked))
+
+
+def _names_like(names: Collection[str]) -> str:
+    """The pattern of a name and its equals sign, as Python and PostgreSQL read it."""
+    contained = "|".join(map(_escapable, _CONTAINED))
+    auth = f"{_escapable('auth')}(?!or(?!i[sz])|enticate)"
+    words = "|".join(map(_escapable, _WORDS))
+    others = "|".join(_OTHER_KEYS)
+    key = _escapable("key")
+    exact = "|".join(re.escape(name) for name in names)
+    return (
+        f"(?:{_NAME}(?:{contained}|{auth})"
+        f"|(?:{_NAME}[-_. ])?(?:{words}){_EQUALS}"
+        f"|cookie{_EQUALS}"
+        f"|(?!{_NAME}(?:{others})[-_]?key){_NAME}{key}{_EQUALS}"
+        + (f"|(?:{exact}){_EQUALS}" if names else "")
+        + ")"
+    )
+
+
+def _escapable(word: str) -> str:
+    """A pattern of a word in which characters may be percent-encoded."""
+    return "".join(f"(?:{c}|%{ord(c):02x}|%{ord(c.upper()):02x})" for c in word)
+
+
+def _text_of(text: msgspec.Raw) -> str | None:
+    try:
+        return _TEXT.decode(text)
+    except msgspec.DecodeError:  # no text, or none that can be read
+        return None
+
+
+def _replaced_if_read(document: msgspec.Raw, masks: Mapping[str, _Mask]) -> msgspec.Raw:
+    """The same as ``_replaced``; what cannot be read is no request, and is sent nowhere."""
+    try:
+        return _replaced(document, masks)
+    except (msgspec.DecodeError, RecursionError):
+        return document
+
+
+def _replaced(document: msgspec.Raw, masks: Mapping[str, _Mask]) -> msgspec.Raw:
+    """A JSON object whose fields went through these; the same text if none changed."""
+    text = bytes(document)
+    if not text.lstrip().startswith(b"{"):
+        return document
+    fields = _OBJECT.decode(text)
+    shown = {name: masks[name](value) if name in masks else value for name, value in fields.items()}
+    # Of a name that stands there twice only the last value was looked at.
+    if all(shown[name] is value for name, value in fields.items()) and _is_all(text, fields):
+        return document
+    return msgspec.Raw(msgspec.json.encode(shown))
+
+
+def _is_all(text: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether a JSON object has these fields in this order, and no others."""
+    place = 0
+    for name, value in fields.items():
+        key = _FIELD.match(text, place)
+        if key is None or key[1] != name.encode() or not text.startswith(bytes(value), key.end()):
+            return False
+        place = key.end() + len(bytes(value))
+    return text[place:].strip() in (b"}", b"{}")
+
+
+_USERINFO_PATTERNS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE) for pattern in (USERINFO, USERINFO_AT_START)
+)
+MASKING: Final = Masking()
