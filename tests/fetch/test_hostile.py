@@ -7,6 +7,7 @@ import statistics
 import time
 import tracemalloc
 
+import msgspec
 import pytest
 import trio
 
@@ -14,6 +15,7 @@ from taskflow.fetch.base import FetchRequest
 from taskflow.fetch.client import default_ssl_context, open_fetcher
 from taskflow.fetch.decoding import decoder_for
 from taskflow.fetch.hop import first_hop
+from taskflow.fetch.recording import Recorder
 from taskflow.model.outcome import ErrorType, Failed, Fetched
 from taskflow.settings import Settings
 from tests.fetch.hostile import ATTACKS, HostileTarget
@@ -26,6 +28,7 @@ SLACK_SECONDS = 0.5
 QUICK_SECONDS = 3.0
 PATIENCE_SECONDS = 20.0
 MEMORY_BYTES = 4 * 2**20
+MAX_KEPT_BYTES = 100_000
 
 
 @pytest.fixture
@@ -44,9 +47,10 @@ async def fetcher(hostile):
 
 async def attempt(fetcher, url, seconds):
     """As a worker does it."""
+    recorder = Recorder()
     with trio.move_on_after(seconds):
-        return await fetcher.fetch(FetchRequest(url))
-    return Failed(ErrorType.TIMEOUT, "timeout")
+        return recorder.added_to(await fetcher.fetch(FetchRequest(url, recorder=recorder)))
+    return recorder.added_to(Failed(ErrorType.TIMEOUT, "timeout"))
 
 
 def ended_as(outcome):
@@ -86,6 +90,7 @@ async def test_attack(hostile, fetcher, attack):
         outcome = await attempt(fetcher, hostile.url(attack), bound)
     print(f"{attack.name}: {cost.seconds * 1000:.0f} ms, {cost.peak_bytes / 2**20:.2f} MiB")
     assert ended_as(outcome) == attack.ends_as, outcome
+    assert len(msgspec.json.encode(outcome)) < MAX_KEPT_BYTES or attack.ends_as is None
     assert cost.seconds < (bound + SLACK_SECONDS if attack.lasts else QUICK_SECONDS)
     assert cost.peak_bytes < MEMORY_BYTES
     assert fetcher.statistics().in_use == 0
