@@ -88,7 +88,7 @@ class _Answer:
         self._pass_on = send
         self._accepts_gzip = accepts_gzip
         self._is_head = scope["method"] == "HEAD"
-        self._may_compress = not is_page(scope["path"]) or scope["path"].startswith(ASSETS_PATH)
+        self._path: str = scope["path"]
         self._compressor: Any = None
         # The head of an answer of known length, until the length is known that it has compressed.
         self._start: Message | None = None
@@ -105,12 +105,15 @@ class _Answer:
             await self._send_whole(message)
 
     async def _send_start(self, message: Message) -> None:
+        head = dict(message["headers"])
+        length = head.get(b"content-length")
+        if b"etag" not in head and length is not None and int(length) < MIN_BYTES:
+            await self._pass_on(message)
+            return
         fields: RawFields = list(message["headers"])
-        head = dict(fields)
-        if self._accepts_gzip and self._may_compress and b"etag" in head:
+        if self._accepts_gzip and self._may_compress() and b"etag" in head:
             # Of two codings of one answer; also in a 304, which stands for either.
             fields = _replaced(fields, b"etag", b"W/" + head[b"etag"].removeprefix(b"W/"))
-        length = head.get(b"content-length")
         if not self._is_eligible(message["status"], head, length):
             await self._pass_on({**message, "headers": fields})
             return
@@ -127,9 +130,12 @@ class _Answer:
                 return
         await self._pass_on(start)
 
+    def _may_compress(self) -> bool:
+        return not is_page(self._path) or self._path.startswith(ASSETS_PATH)
+
     def _is_eligible(self, status: int, head: dict[bytes, bytes], length: bytes | None) -> bool:
         return (
-            self._may_compress
+            self._may_compress()
             and status not in _NO_BODY
             and b"content-encoding" not in head
             and (length is None or int(length) >= MIN_BYTES)
