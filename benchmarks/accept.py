@@ -22,7 +22,7 @@ from benchmarks.references import pgbench_inserts
 from benchmarks.scene import FOR_EVER_MS, Scene
 from benchmarks.table import Figure
 from taskflow.api.reading.accept import LINES
-from taskflow.api.reading.new_task import MOST_TASKS
+from taskflow.api.reading.array import MAX_TASKS
 from taskflow.model.task import NewTask
 from taskflow.settings import Settings
 from taskflow.store.postgres import open_postgres
@@ -181,16 +181,16 @@ def bulk_over_http(scene: Scene) -> Iterator[Figure]:
     """Tasks handed in by arrays of 10,000, and by a stream of lines, over one connection."""
     arrays = scene.pick(quick=2, full=20)
     task = {"payload": scene.target}
-    array = json.dumps([task] * MOST_TASKS).encode()
+    array = json.dumps([task] * MAX_TASKS).encode()
     lines = (json.dumps(task).encode() + b"\n") * 1000
-    count = arrays * MOST_TASKS
+    count = arrays * MAX_TASKS
     with taskflow_that_only_accepts(scene) as service:
         client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
         began = time.monotonic()
         for _ in range(arrays):
             _ask(client, array, {})
         yield Figure(
-            what=f"POST /tasks with arrays of {MOST_TASKS:,}",
+            what=f"POST /tasks with arrays of {MAX_TASKS:,}",
             value=count / (time.monotonic() - began),
             unit="tasks/s",
             at_least=LEAST_BULK_PER_SECOND,

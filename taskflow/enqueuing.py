@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Unpack, overload
 
+from taskflow.api.reading.array import MAX_TASKS
 from taskflow.api.reading.faults import Faults
 from taskflow.api.reading.head import LONGEST_KEY
-from taskflow.api.reading.new_task import MOST_TASKS, new_task_of
+from taskflow.api.reading.new_task import new_task_of
 from taskflow.client.errors import Gone, Unprocessable
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.task import Task, shown
@@ -127,8 +128,8 @@ def enqueue_many(
     """
     documents = [document_of_item(item) for item in items]
     key = _key_of(idempotency_key, b"[%b]" % b",".join(documents))
-    if key and len(documents) > MOST_TASKS:
-        raise _unprocessable(f"with a key up to {MOST_TASKS} tasks are taken, not {len(documents)}")
+    if key and len(documents) > MAX_TASKS:
+        raise _unprocessable(f"with a key up to {MAX_TASKS} tasks are taken, not {len(documents)}")
     with _told():
         tasks = _read_all(documents)
     return _add(connection, tasks, key)
@@ -164,6 +165,8 @@ def _read_all(documents: Sequence[bytes]) -> list[NewTask]:
             tasks.append(new_task_of(document, max_attempts=MAX_ATTEMPTS, can_sign=True))
         except RequestError as error:
             faults.note(index, error)
+        if faults.is_full:
+            break
     faults.refuse()
     return tasks
 

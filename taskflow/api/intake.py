@@ -11,10 +11,11 @@ import trio
 from taskflow.api.backlog import Backlog
 from taskflow.api.one_task import Incoming
 from taskflow.api.problems import Problem, problem_of, store_in_time
+from taskflow.api.reading.array import elements_of
 from taskflow.api.reading.faults import Faults
-from taskflow.api.reading.json_text import decoded
 from taskflow.api.reading.lines import TOO_LONG, Lines
-from taskflow.api.reading.new_task import MOST_TASKS, new_task_of
+from taskflow.api.reading.new_task import new_task_of
+from taskflow.api.yielding import Turns
 from taskflow.metrics import Metrics
 from taskflow.model.errors import (
     BadRequest,
@@ -24,7 +25,6 @@ from taskflow.model.errors import (
     TaskFlowError,
     TaskGone,
     TooManyRequests,
-    Unprocessable,
 )
 from taskflow.model.task import IdempotencyKey, NewTask
 from taskflow.model.text_format import foreign_format_of
@@ -32,13 +32,9 @@ from taskflow.settings import Settings
 from taskflow.store.base import AddedOnce, TaskStore
 from taskflow.tracing import AddTrace
 
-# Between so many tasks that are read others get their turn: a millisecond or two.
-TURN_TASKS: Final = 100
 HELD_BYTES: Final = 64 * 2**10
 
-_ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ENCODER: Final = msgspec.json.Encoder()
-_HOW_ARRAY: Final = 'send an array of tasks, such as [{"payload": "https://example.com/"}]'
 
 
 class Added(msgspec.Struct, frozen=True):
@@ -114,26 +110,31 @@ class Intake:
             BadRequest: It is no JSON.
             Unprocessable: Some of them cannot be taken; says which, and why.
         """
-        try:
-            array = decoded(body, _ARRAY, how=_HOW_ARRAY)
-        except msgspec.ValidationError:
-            raise BadRequest(f"the body is not a JSON array; {_HOW_ARRAY}") from None
-        if not 1 <= len(array) <= MOST_TASKS:
-            raise Unprocessable(
-                f"an array has 1 to {MOST_TASKS} tasks, not {len(array)}; send more of them as "
-                "application/x-ndjson, a line for each"
-            )
+        await trio.lowlevel.checkpoint()
+        elements = elements_of(body)
         tasks: list[NewTask] = []
-        faults = Faults()
-        for index, raw in enumerate(array):
-            if index % TURN_TASKS == 0:
-                await trio.lowlevel.checkpoint()
+        faults, turns = Faults(), Turns()
+        for index, element in enumerate(elements):
+            text = bytes(element)
+            await turns.after(len(text))
             try:
-                tasks.append(self.read(bytes(raw), trace))
+                tasks.append(self._read_element(text, trace))
             except RequestError as error:
                 faults.note(index, error)
+            if faults.is_full:
+                break
         faults.refuse()
         return tasks
+
+    def _read_element(self, text: bytes, trace: Mapping[str, str]) -> NewTask:
+        """Read a task of an array, which is held to the bound of a single body.
+
+        Raises:
+            RequestError: It cannot be taken.
+        """
+        if len(text) > self._longest_line:
+            raise BodyTooLarge(f"the task is longer than {self._longest_line} bytes")
+        return self.read(text, trace)
 
     async def add(self, tasks: Sequence[NewTask], key: IdempotencyKey | None = None) -> AddedOnce:
         """Keep tasks, all or none, or find those that the same request made before.
@@ -219,6 +220,7 @@ class _Stream:
         self._intake = intake
         self._trace = trace
         self._is_minimal = is_minimal
+        self._turns = Turns()
         self._has_begun = False
         self._index = 0
         self._added = 0
@@ -235,8 +237,7 @@ class _Stream:
         told: dict[int, Added | Refused] = {}
         tasks: dict[int, NewTask] = {}
         for line in lines:
-            if self._index % TURN_TASKS == 0:
-                await trio.lowlevel.checkpoint()
+            await self._turns.after(len(line or b""))
             try:
                 tasks[self._index] = self._intake.read_line(line, self._trace)
             except RequestError as error:

@@ -33,6 +33,7 @@ _PLACES: Final[Mapping[str, str]] = {
 _NUMBERS: Final = ("priority", "delay", "max_attempts")
 FIELDS: Final = tuple(_PLACES)
 _MOST_FIELDS: Final = 50
+_MAX_LINES: Final = 200
 # As numbers are written; what has more digits than any that is taken is text.
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
@@ -191,7 +192,10 @@ def _number(name: str, text: str) -> float:
 
 def _lines(field: str, text: str) -> list[tuple[str, str]]:
     pairs = []
-    for line in filter(None, map(str.strip, text.splitlines())):
+    lines = text.splitlines()
+    if len(lines) > _MAX_LINES:
+        raise FormError(field, f"these must be at most {_MAX_LINES} lines")
+    for line in filter(None, map(str.strip, lines)):
         name, colon, value = line.partition(":")
         if not colon:
             raise FormError(

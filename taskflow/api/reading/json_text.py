@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Final, NoReturn, TypeVar
 
 import msgspec
@@ -10,6 +11,14 @@ import msgspec
 from taskflow.model.errors import BadRequest, Unprocessable
 from taskflow.model.json_text import MAX_NESTING
 from taskflow.model.text_format import foreign_format_of
+
+MAX_READ_TWICE_BYTES: Final = 256 * 2**10
+"""How long a body may be to be read again by the standard library, which takes much longer."""
+
+# What msgspec says of an unpaired surrogate; at the end of a text, that it was truncated.
+_SURROGATE_COMPLAINTS: Final = ("surrogate", "unexpected end of hex escape")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_END_BYTES: Final = 16
 
 Document = TypeVar("Document")
 
@@ -44,7 +53,7 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[Document], *, how: str = 
     except RecursionError:
         refuse_depth()
     except msgspec.DecodeError as error:
-        if _is_json(body.decode()):
+        if _has_unpaired_surrogate(body, str(error)):
             raise Unprocessable(
                 "the body has an unpaired surrogate escape (\\ud800 to \\udfff), which is no "
                 "character and cannot be stored; remove it"
@@ -61,6 +70,15 @@ def refuse_depth() -> NoReturn:
         Unprocessable: Always.
     """
     raise Unprocessable(f"the body is nested more than {MAX_NESTING} levels deep; flatten it")
+
+
+def _has_unpaired_surrogate(body: bytes, complaint: str) -> bool:
+    """Return whether that is all that is wrong with it; of a large body, whether it is a part."""
+    if len(body) <= MAX_READ_TWICE_BYTES:
+        return _is_json(body.decode())
+    if "truncated" in complaint:
+        return _SURROGATE.search(body, len(body) - _END_BYTES) is not None
+    return any(words in complaint for words in _SURROGATE_COMPLAINTS)
 
 
 def _is_json(text: str) -> bool:

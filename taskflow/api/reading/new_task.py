@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.api.reading import rules
+from taskflow.api.reading.array import MAX_TASKS
 from taskflow.api.reading.faults import Faults, token
 from taskflow.api.reading.json_text import HOW, decoded, refuse_depth
 from taskflow.api.reading.rules import PointInTime, Rule, seconds, whole_number
@@ -44,9 +45,6 @@ from taskflow.model.task import (
     Task,
 )
 from taskflow.model.vocabulary import Vocabulary
-
-MOST_TASKS: Final = 10_000
-"""How many a JSON array may have."""
 
 AskedPayload: TypeAlias = Annotated[
     msgspec.Raw,
@@ -113,7 +111,7 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
     retention: Retention | None = None
 
 
-TaskRequests: TypeAlias = Annotated[list[TaskRequest], Meta(min_length=1, max_length=MOST_TASKS)]
+TaskRequests: TypeAlias = Annotated[list[TaskRequest], Meta(min_length=1, max_length=MAX_TASKS)]
 
 _NULL: Final = msgspec.Raw(b"null")
 _NOWHERE: Final = Place("", "")
@@ -339,6 +337,7 @@ def _check_headers(text: bytes, faults: Faults) -> None:
         return
     if len(headers) > MOST_HEADERS:
         faults.add("/payload/headers", f"payload.headers must be {MOST_HEADERS} at most")
+        return
     for name, value in headers.items():
         where = f"/payload/headers{token(name)}"
         if name.lower() in HEADERS_MADE_HERE:

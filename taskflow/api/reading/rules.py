@@ -14,6 +14,9 @@ from taskflow.model.vocabulary import Vocabulary, shown_name
 _FIRST_MOMENT: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 _LAST_MOMENT: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 _MOST_PARTS: Final = 100
+MAX_UNCOUNTED_BYTES: Final = 4 * 2**10
+"""From what length of a value on its parts are counted before they are validated."""
+
 FIELDS: Final = dict[str, msgspec.Raw]
 ITEMS: Final = list[msgspec.Raw]
 
@@ -39,11 +42,16 @@ class Rule(NamedTuple):
         """The field's value; ``None`` if it is null or not allowed, which is noted then."""
         if self.may_be_null and text == b"null":
             return None
+        if len(text) > MAX_UNCOUNTED_BYTES and self._has_too_many_parts(text):
+            faults.add(
+                f"{under}{token(name)}", f"{self._label(name, under)} must be {self.expected}"
+            )
+            return None
         try:
             return self.value_of(text)
         except (msgspec.ValidationError, msgspec.DecodeError):
             where = f"{under}{token(name)}"
-            label = ".".join([*where.split("/")[1:-1], name])
+            label = self._label(name, under)
             for place in self._wrong_parts(text) or [""]:
                 advice = self._advice(place.removeprefix("/"))
                 faults.add(f"{where}{place}", f"{label} must be {self.expected}{advice}")
@@ -52,6 +60,20 @@ class Rule(NamedTuple):
     def value_of(self, text: bytes) -> Any:
         """Read JSON by the type."""
         return msgspec.json.decode(text, type=self.kind)
+
+    @staticmethod
+    def _label(name: str, under: str) -> str:
+        return ".".join([*under.split("/")[1:], name])
+
+    def _has_too_many_parts(self, text: bytes) -> bool:
+        """Return whether it has more parts than any value may have, before each is validated."""
+        kind = self.parts or (FIELDS if text.startswith(b"{") else None)
+        if kind is None:
+            return False
+        try:
+            return len(msgspec.json.decode(text, type=kind)) > _MOST_PARTS
+        except msgspec.ValidationError:
+            return False
 
     def _advice(self, name: str) -> str:
         """Return what to do about a field of it that does not exist."""

@@ -1,0 +1,140 @@
+"""No request holds the event loop for long: the worst that each route permits is sent to it.
+
+What is measured is CPU time between two checkpoints, in units of a calibration loop; so neither
+the machine's speed nor what else it does decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+import trio
+from quart import Quart
+
+from taskflow.service import MEMORY_URL
+from tests.api.documented import OPERATIONS
+from tests.api.holds import Holds, unit_seconds
+from tests.api.live import LiveServer
+from tests.api.worst import (
+    DOCUMENTS,
+    TASKS,
+    Asked,
+    bodies_by_hand,
+    bodies_of,
+    heads,
+    queries,
+    target_of,
+)
+
+# A bare POST takes one to two units in all. An array of 10,000 tasks on the store in memory takes
+# the most, 130 (it is added as a whole or not at all); all else is below 90.
+MAX_UNITS = 200
+TRIES = 3
+_WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
+PLACES = {"<string:name>": "worst", "<task_id>": "{id}", "<uuid:task_id>": "{id}"}
+
+
+class Measured(NamedTuple):
+    """A server whose event loop is watched."""
+
+    server: LiveServer
+    holds: Holds
+    rules: list[tuple[str, str]]
+
+    def check(self, asked: Asked) -> None:
+        """It is answered without a fault, and holds the event loop for no longer than it may."""
+        measured = []
+        while not measured or (measured[-1] > MAX_UNITS and len(measured) < TRIES):
+            measured.append(self._units(asked))
+        assert measured[-1] <= MAX_UNITS, (asked.name, measured, self.holds.task_name)
+
+    def _units(self, asked: Asked) -> float:
+        self.holds.longest_seconds = 0.0
+        head = {"origin": self.server.url} if asked.target.startswith("/ui") else {}
+        with self.server.connect() as connection:
+            head = {"host": connection.host, "connection": "close", **head, **asked.head}
+            answer = connection.ask(asked.method, asked.target, asked.body, head)
+        assert answer.status != 500, answer  # 503: the store has too much to do
+        return self.holds.longest_seconds / unit_seconds()
+
+
+@contextlib.contextmanager
+def measuring(url: str) -> Iterator[Measured]:
+    """A server on this store that is measured."""
+    holds: list[Holds] = []
+    rules: list[tuple[str, str]] = []
+
+    def configure(app: Quart) -> None:  # in the thread of the event loop
+        holds.append(Holds())
+        trio.lowlevel.add_instrument(holds[0])
+        for rule in app.url_map.iter_rules():
+            rules.extend((method, rule.rule) for method in rule.methods - _WITHOUT_BODY)
+
+    with LiveServer(database_url=url, configure=configure) as server:
+        try:
+            yield Measured(server, holds[0], rules)
+        finally:
+            holds[0].close()
+
+
+@pytest.fixture(scope="module")
+def measured() -> Iterator[Measured]:
+    """A server on the store in memory, where all of the work is done by the event loop."""
+    with measuring(MEMORY_URL) as measured:
+        yield measured
+
+
+@pytest.mark.parametrize(
+    "asked", [one for one in bodies_by_hand() if "tasks" in one.name], ids=lambda asked: asked.name
+)
+def test_on_postgres(database_uri, asked):
+    """What makes very many tasks is held to the same bound where they go into a database."""
+    with measuring(database_uri) as measured:
+        measured.check(asked)
+
+
+def test_arrays_streams_and_forms(measured):
+    """What is made of many things: the number of them is bounded, or others get their turns."""
+    for asked in bodies_by_hand():
+        measured.check(asked)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=" ".join)
+def test_every_field(measured, method, path):
+    """Each field of each operation's body, in all ways in which it can be large."""
+    for asked in bodies_of(method, path, OPERATIONS[method, path]):
+        measured.check(asked)
+
+
+def test_every_route(measured):
+    """Each route that may have a body, in the document or not, with bodies of all kinds."""
+    assert len(measured.rules) > 20
+    for method, rule in measured.rules:
+        target = rule
+        for place, value in PLACES.items():
+            target = target.replace(place, value)
+        assert "<" not in target, f"{rule}: say in PLACES what stands there"
+        for name, body in DOCUMENTS.items():
+            measured.check(Asked(f"{method} {rule}, {name}", method, target_of(target), body))
+
+
+def test_queries_and_heads():
+    """Each parameter and each field of a head, as long as it may be.
+
+    Reading them is measured, not the search: the store in memory goes over 10,000 tasks at a time.
+    """
+    with measuring(MEMORY_URL) as measured:
+        for asked in (*queries(), *heads()):
+            if "/events" not in asked.target:  # these may be answered without end
+                measured.check(asked)
+
+
+def test_it_measures(measured):
+    """What does not yield is found: a loop of a thousand units is one step."""
+    measured.holds.longest_seconds = 0.0
+    assert measured.server.ask("GET", "/livez").status == 200
+    assert 0 < measured.holds.longest_seconds / unit_seconds() < MAX_UNITS
+    assert len(TASKS["objects"]) > 15 * 2**20

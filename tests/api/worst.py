@@ -1,0 +1,195 @@
+"""The worst bodies and queries that are permitted, made of the API's document and by hand."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from tests.api.documented import DOCUMENT, OPERATIONS, resolved
+
+MIB = 2**20
+ARRAY_BYTES = 16 * MIB - 100
+BODY_BYTES = MIB - 2_000  # what is beside the value comes on top
+QUERY_BYTES = 7_500
+FIELD_BYTES = 7_500
+MAX_DEPTH = 3
+MARK = "the value"
+TASK = b'{"payload": "http://a.invalid/", "delay": 86400}'
+LINES = {"content-type": "application/x-ndjson"}
+ID = "01a220d4-565b-7000-8a07-693ef5e562bf"
+
+
+class Asked(NamedTuple):
+    """A request."""
+
+    name: str
+    method: str
+    target: str
+    body: bytes | None = None
+    head: Mapping[str, str] = MappingProxyType({})
+
+
+def members(value: bytes, size: int = BODY_BYTES, *, name: bytes = b"%x") -> bytes:
+    """An object of as many members with names of their own as there is room for."""
+    count = size // (len(value) + len(name % 0xFFFFF) + 4)
+    return b"{%b}" % b",".join(b'"%b":%b' % (name % n, value) for n in range(count))
+
+
+def repeated(item: bytes, size: int = BODY_BYTES) -> bytes:
+    """An array of one item again and again."""
+    return b"[%b]" % b",".join([item] * (size // (len(item) + 1)))
+
+
+VALUES = {
+    "members": members(b"1"),
+    "texts": members(b'"a"'),
+    "same member": b"{%b}" % b",".join([b'"a":"a"'] * (BODY_BYTES // 8)),
+    "numbers": repeated(b"1"),
+    "bad items": repeated(b'"-"'),
+    "lists": repeated(b"[]"),
+    "text": b'"%b"' % (b"a" * BODY_BYTES),
+    "escapes": b'"%b"' % (rb"\u0041" * (BODY_BYTES // 6)),
+    "digits": b"9" * BODY_BYTES,
+}
+DOCUMENTS = {
+    "members": members(b"1"),
+    "long names": members(b"1", name=b"%058x"),
+    "misspelt": members(b"1", name=b"dela%x"),
+    "lists": repeated(b"[]"),
+    "not JSON": repeated(b"[]")[:-1],
+    "a surrogate": repeated(b"[]")[:-1] + rb',"\ud800"]',
+    "deep": b"[" * BODY_BYTES,
+    "white space": b" " * BODY_BYTES + b"1",
+    "not UTF-8": "é".encode() * (BODY_BYTES // 2) + b"\xff",
+    "a form": b"a=%41&" * (BODY_BYTES // 6),
+}
+TASKS = {
+    "tasks": repeated(TASK, 10_000 * (len(TASK) + 1)),
+    "large tasks": repeated(TASK.replace(b"invalid/", b"invalid/" + b"a" * 1500), ARRAY_BYTES),
+    "one that is too large": b"[%b]" % members(b"1", ARRAY_BYTES),
+    "as large as one may be": b"[%b]"
+    % b",".join(
+        [b'{"payload": {"url": "http://a.invalid/", "headers": %b}}' % members(b'"a"')] * 15
+    ),
+    "bodies": b"[%b]"
+    % b",".join([b'{"payload": {"url": "http://a.invalid/", "body": %b}}' % members(b"1")] * 15),
+    "misspelt": repeated(
+        b'{"payload": 1, %b}' % members(b"1", 1500, name=b"dela%x")[1:-1], ARRAY_BYTES
+    ),
+    "numbers": repeated(b"1", ARRAY_BYTES),
+    "objects": repeated(b"{}", ARRAY_BYTES),
+    "not JSON": repeated(b"{}", ARRAY_BYTES)[:-1],
+    "a surrogate": repeated(b"{}", ARRAY_BYTES)[:-10] + rb',"\ud800"]',
+    "one surrogate": rb'["%b\ud800"]' % (b"a" * (ARRAY_BYTES - 20)),
+    "characters": '["{}"]'.format("é" * (ARRAY_BYTES // 2 - 10)).encode(),
+    "deep": b"[" * ARRAY_BYTES,
+}
+STREAMS = {
+    "tasks": (TASK + b"\n") * 8_000,
+    "blank lines": b"\n" * (2 * MIB),
+    "a long line": b'{"payload": "%b"}' % (b"a" * ARRAY_BYTES),
+    "large lines": (TASK[:-1] + b', "tags": %b}\n' % members(b"1")) * 10,
+}
+FORM = {
+    "tags": b"url=http://a.invalid/&delay=86400&tags=" + b"a:1%0A" * (BODY_BYTES // 6),
+    "headers": b"url=http://a.invalid/&delay=86400&headers=" + b"a%3Ab%0A" * (BODY_BYTES // 8),
+    "body": b"url=http://a.invalid/&delay=86400&body=" + b"[" * BODY_BYTES,
+    "number": b"url=http://a.invalid/&delay=" + b"9" * BODY_BYTES,
+}
+FIELDS = {
+    "accept": "a/b;q=0.5,",
+    "prefer": "wait=a,",
+    "if-none-match": '"a",',
+    "idempotency-key": "a",
+    "cookie": "a=b; ",
+    "content-type": "a/b;a=b",
+    "traceparent": "00-",
+    "tracestate": "a=b,",
+    "last-event-id": "9",
+    "origin": "http://a",
+    "authorization": "Bearer a",
+}
+
+
+def bodies_by_hand() -> Iterator[Asked]:
+    """Arrays, streams and forms."""
+    for name, body in TASKS.items():
+        yield Asked(f"an array, {name}", "POST", "/tasks", body)
+    for name, body in STREAMS.items():
+        yield Asked(f"a stream, {name}", "POST", "/tasks", body, LINES)
+    for name, body in FORM.items():
+        yield Asked(f"a form, {name}", "POST", "/ui/submit", body)
+
+
+def bodies_of(method: str, path: str, operation: dict) -> Iterator[Asked]:
+    """Bodies for an operation: each of its fields as large as can be, in all ways."""
+    content = operation.get("requestBody", {}).get("content", {})
+    told = content.get("application/json")
+    if told is None:
+        return
+    examples = [one["value"] for one in told["examples"].values()]
+    example = next(one for one in examples if isinstance(one, dict))
+    for place in places(told["schema"]):
+        for name, value in VALUES.items():
+            where = f"{method} {path} {'.'.join(place)}, {name}"
+            yield Asked(where, method.upper(), target_of(path), filled(example, place, value))
+
+
+def target_of(path: str) -> str:
+    """A path with something in its places."""
+    return path.replace("{id}", ID).replace("{task_id}", ID).replace("{name}", "worst")
+
+
+def places(schema: dict, depth: int = 0) -> Iterator[tuple[str, ...]]:
+    """The paths of all fields that an object may have."""
+    schema = resolved(schema)
+    for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        if "properties" not in schema:
+            yield from places(one, depth)
+    for name, inner in schema.get("properties", {}).items():
+        yield (name,)
+        if depth < MAX_DEPTH:
+            yield from ((name, *more) for more in places(inner, depth + 1))
+
+
+def filled(example: dict, place: Iterable[str], value: bytes) -> bytes:
+    """An example with this value in a place."""
+    document: dict[str, Any] = copy.deepcopy(example)
+    *above, last = place
+    inner = document
+    for name in above:
+        if not isinstance(inner.get(name), dict):
+            inner[name] = {"url": "http://a.invalid/"} if name == "payload" else {}
+        inner = inner[name]
+    inner[last] = MARK
+    return json.dumps(document).encode().replace(json.dumps(MARK).encode(), value)
+
+
+def queries() -> Iterator[Asked]:
+    """Every parameter of every ``GET`` as long as can be, and very many of them."""
+    for (method, path), operation in OPERATIONS.items():
+        if method != "get":
+            continue
+        target = target_of(path)
+        many = "&".join(f"{n:x}={n:x}" for n in range(QUERY_BYTES // 8))
+        yield Asked(f"{path}, many parameters", "GET", f"{target}?{many}")
+        for one in map(resolved, operation.get("parameters", ())):
+            if one["in"] == "query":
+                for text in ("a", "9", ",", "a:b,", "%C3%A9"):
+                    value = text * (QUERY_BYTES // len(text))
+                    named = f"{path}, {one['name']} of {text}"
+                    yield Asked(named, "GET", f"{target}?{one['name']}={value}")
+
+
+def heads() -> Iterator[Asked]:
+    """Every field of a head that means something, as long as can be."""
+    for name, text in FIELDS.items():
+        value = text * (FIELD_BYTES // len(text))
+        for method, target, body in (("GET", f"/tasks/{ID}", None), ("POST", "/tasks", TASK)):
+            yield Asked(f"{method} with {name}", method, target, body, {name: value})
+
+
+assert DOCUMENT
