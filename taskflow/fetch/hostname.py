@@ -67,7 +67,18 @@ def parse_bracketed(text: str) -> tuple[str, Address]:
         raise InvalidUrl(
             "only an IPv6 address may stand in brackets, such as [2001:db8::1]"
         ) from None
-    return str(address), address
+    return _canonical_ipv6(address), address
+
+
+def _canonical_ipv6(address: ipaddress.IPv6Address) -> str:
+    """Return the text of an address by the URL standard, the same on every version of Python.
+
+    From Python 3.13 on, ``str`` writes IPv4-mapped addresses with a dotted quad.
+    """
+    if (mapped := address.ipv4_mapped) is None:
+        return str(address)
+    high, low = divmod(int(mapped), 1 << 16)
+    return f"::ffff:{high:x}:{low:x}"
 
 
 def family_of(address: Address) -> socket.AddressFamily:
