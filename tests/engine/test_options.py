@@ -290,7 +290,7 @@ class TestTheRequest:
         await bench.all_ended()
         assert [(await bench.now(task)).error for task in tasks] == [
             "timeout: the fetch took longer than 2.5 s",
-            None,
+            "",
             "timeout: the fetch took longer than 30 s",
             "timeout: the fetch took longer than 10 s",
         ]

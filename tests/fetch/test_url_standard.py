@@ -99,13 +99,16 @@ LOCATIONS = st.one_of(
 @example("http://h/a/b", "/a b")
 @example("http://h/a/b", "?a'b")
 @example("http://h/a/b", "//h2?a b")
+@example("http://h/", "HTTP://A.")
 def test_any_location(base, location):
     """We refuse a Location, or ask for just what the standard asks for."""
     try:
         target = parse_location(parse_target(base), location)
     except InvalidUrl:
         return
-    assert target.url == ada_url.URL(location, base).href.partition("#")[0]
+    other = ada_url.URL(location, base)
+    other.hostname = other.hostname.removesuffix(".")  # a host has one spelling here
+    assert target.url == other.href.partition("#")[0]
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row[0]) for row in ROWS])
