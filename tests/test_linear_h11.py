@@ -64,9 +64,9 @@ def test_chunks_and_trailers_of_blanks_take_no_time(body):
 
 
 def refuse_quickly(connection: h11.Connection, data: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     connection.receive_data(data)
     with pytest.raises(h11.RemoteProtocolError):
         while connection.next_event() is not h11.NEED_DATA:
             pass
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0  # of this thread's own work, whatever else runs
