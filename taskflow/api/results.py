@@ -89,11 +89,15 @@ def attachment_of(task: Task) -> Response:
     Raises:
         ResultNotFound: The task has none.
     """
-    kept = _kept_of(task)
+    try:
+        kept = _kept_of(task)
+        body = _body_of(kept)
+    except ValueError as error:  # no version of TaskFlow kept it like that
+        raise ResultNotFound(f"the result in the database cannot be read: {error}") from None
     is_coded = kept.encoding == "base64" and kept.content_encoding is not None
     media_type = media_type_of(None if is_coded else kept.content_type, kept.encoding)
     extension = _EXTENSIONS.guess_extension(media_type.partition(";")[0].strip())
-    return _attachment(_body_of(kept), media_type, f"{task.id}{extension or ''}")
+    return _attachment(body, media_type, f"{task.id}{extension or ''}")
 
 
 def media_type_of(sent: str | None, encoding: Encoding) -> str:

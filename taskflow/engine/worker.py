@@ -13,7 +13,7 @@ from taskflow.engine.load import Load
 from taskflow.fetch.base import Fetcher, FetchRequest, Headers, request_of
 from taskflow.fetch.recording import Recorder
 from taskflow.model.options import TaskOptions
-from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Outcome
+from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Outcome, failed
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
 from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.model.task import Claim
@@ -100,6 +100,8 @@ async def _attempt(
     fetch_timeout_seconds: float,
     signer: Signer,
 ) -> Outcome:
+    if claim.fault:
+        return failed(ErrorType.INTERNAL, f"internal: {claim.fault}")
     request = request_of(bytes(claim.payload), claim.options.success_on)
     if isinstance(request, Failed):
         return request

@@ -10,7 +10,7 @@ import msgspec
 from taskflow.fetch.recording import Recorder
 from taskflow.model.conditional import NOT_MODIFIED
 from taskflow.model.options import SUCCESS, matches
-from taskflow.model.outcome import ErrorType, Failed, Outcome
+from taskflow.model.outcome import ErrorType, Failed, Outcome, failed
 from taskflow.model.request import RequestPayload, content_of
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -51,6 +51,10 @@ class FetchRequest(msgspec.Struct, frozen=True):
 
 
 _PAYLOAD: Final = msgspec.json.Decoder(str | RequestPayload)
+# Numbers of any size.
+_ANY_JSON: Final = msgspec.json.Decoder(float_hook=str)
+# What msgspec raises is a ValueError; the other is for what is nested too deep.
+_UNREADABLE: Final = (ValueError, RecursionError)
 
 
 class Fetcher(abc.ABC):
@@ -80,11 +84,20 @@ def request_of(
         if isinstance(asked, str):
             return FetchRequest(asked, success_on=success_on)
         return _whole_request(asked, success_on)
-    except ValueError:  # what msgspec raises, too
-        return Failed(
-            ErrorType.INVALID_URL,
-            "invalid url: the payload must be a string that is a URL, or an object with one",
-        )
+    except _UNREADABLE:
+        return _failure_of(payload)
+
+
+def _failure_of(payload: bytes) -> Failed:
+    """Why no request can be made of a payload; one that no client could submit is a fault."""
+    try:
+        _ANY_JSON.decode(payload)
+    except _UNREADABLE as error:
+        return failed(ErrorType.INTERNAL, f"internal: the payload cannot be read: {error}")
+    return Failed(
+        ErrorType.INVALID_URL,
+        "invalid url: the payload must be a string that is a URL, or an object with one",
+    )
 
 
 def _whole_request(asked: RequestPayload, success_on: tuple[int | str, ...]) -> FetchRequest:

@@ -177,7 +177,10 @@ def response_of(text: str | bytes | None) -> KeptResponse | UnsetType:
     """Read the response of an attempt, if there is one that can be read."""
     try:
         return UNSET if text is None else _RESPONSE.decode(text)
-    except msgspec.DecodeError:  # another version's, or an edited row: the attempt is shown anyway
+    except (
+        ValueError,
+        RecursionError,
+    ):  # another version's, or an edited row: the attempt is shown anyway
         return UNSET
 
 

@@ -268,6 +268,7 @@ class Claim(msgspec.Struct, frozen=True):
         is_limited: Whether others may wait for its end, for a limit keeps them from starting.
         is_probe: Whether it shows if a host that failed is well again.
         waited_seconds: How long the task had been due, by the store's clock.
+        fault: Why the task cannot be run, if it cannot even be read.
     """
 
     task_id: uuid.UUID
@@ -280,6 +281,7 @@ class Claim(msgspec.Struct, frozen=True):
     is_limited: bool = False
     is_probe: bool = False
     waited_seconds: float = 0.0
+    fault: str = ""
 
     @property
     def key(self) -> ClaimKey:

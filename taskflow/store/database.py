@@ -21,6 +21,7 @@ from psycopg.types.datetime import TimestamptzLoader
 
 from taskflow.model.errors import StoreError, StoreUnavailable, StoreUnusable
 from taskflow.store.base import PoolStatistics
+from taskflow.store.cursor import TolerantCursor
 from taskflow.store.watchdog import Watchdog
 
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
@@ -37,6 +38,15 @@ _UNAVAILABLE = (
     psycopg_pool.PoolClosed,
     psycopg_pool.TooManyRequests,
     OSError,  # no file to spare for the watchdog
+)
+
+# What says "not like this": a value, or what a trigger of somebody else's raises.
+REFUSED: Final = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.InternalError,
+    psycopg.NotSupportedError,
+    psycopg.ProgrammingError,
 )
 
 # Connecting takes milliseconds. One that hangs, on a path that froze meanwhile, is given up
@@ -186,7 +196,7 @@ def _pool(conninfo: str, *, connections: int, timeout_seconds: float, pooler: Po
     return Pool(
         conninfo,
         kwargs=connection_options(conninfo, timeout_seconds=timeout_seconds, pooler=pooler)
-        | {"connect_timeout": CONNECT_SECONDS},
+        | {"connect_timeout": CONNECT_SECONDS, "cursor_factory": TolerantCursor},
         # Connections are set up by their first message and looked at by Database: a round
         # trip in one of these would hang on a frozen path, where nothing watches it.
         configure=None,

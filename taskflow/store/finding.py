@@ -114,9 +114,9 @@ SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(most)s],
 FROM near
 """
 _ALL: Final = "SELECT id, size_bytes, fits FROM walked"
-# PostgreSQL's text has no NUL, and to read JSON with one escaped in it, anywhere, is an error. No
-# URL that is looked for has control characters, so another one stands in for it. URLs are searched
-# as they are shown, or a search would find out what is masked.
+# PostgreSQL's text has no NUL and no half of a character, and to read JSON with one escaped in it,
+# anywhere, is an error. No URL that is looked for has such: something else stands in for it. URLs
+# are searched as they are shown, or a search would find out what is masked.
 _URL: Final = r"""
     SELECT id, size_bytes, CASE WHEN fits THEN (
         SELECT position(%(url)s IN CASE WHEN named.url ~ '[?@#;&%%]' THEN regexp_replace(
@@ -126,9 +126,12 @@ _URL: Final = r"""
             ), %(parameters)s, %(parameter_mask)s, 'gi'
         ) ELSE named.url END) > 0
         FROM (
-            SELECT CASE WHEN position('\u0000' IN t.payload::text) = 0 THEN t.payload
+            SELECT CASE WHEN position('\u0000' IN t.payload::text) = 0
+                         AND position('\ud' IN lower(t.payload::text)) = 0 THEN t.payload
                    ELSE regexp_replace(
-                       t.payload::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1\\u0001', 'g'
+                       t.payload::text, '(?<!\\)((?:\\\\)*)\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}'
+                       '(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u)'
+                       '[dD][c-fC-F][0-9a-fA-F]{2})', '\1\\u0001', 'g'
                    )::json END AS payload
             FROM taskflow_tasks AS t WHERE t.id = measured.id OFFSET 0
         ) AS readable CROSS JOIN LATERAL (

@@ -22,6 +22,8 @@ from typing import Final
 
 import trio
 
+from taskflow.store.cursor import EARLIEST
+
 # What a survey finds is at most so late when an announcement was lost ...
 SURVEY_SECONDS: Final = 1.0
 # ... unless surveys take long: then so much of the time may go to them at most, about ...
@@ -50,6 +52,11 @@ class Look:
         """The priorities to look at, highest first, and from when on at each."""
         priorities = sorted(self._since, reverse=True)
         return priorities, [self._since[priority] for priority in priorities]
+
+    def bounds(self) -> tuple[list[int], list[dt.datetime | None]]:
+        """The same for a statement: ``None`` is from the beginning."""
+        priorities, since = self.begin()
+        return priorities, [None if at <= EARLIEST else at for at in since]
 
     def surveyed(self, places: Iterable[Place]) -> None:
         """These are the first places of all priorities that have tasks."""

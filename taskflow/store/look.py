@@ -35,6 +35,7 @@ from taskflow.model.flow import (
 )
 from taskflow.store.frontier import Look, Place
 from taskflow.store.rows import Row
+from taskflow.store.salvage import UNREADABLE, fields_of, readable_part
 
 # Of the tasks in order so many are looked at for each that is wanted, and at least so many.
 _LOOKED_AT_EACH: Final = 2
@@ -185,7 +186,7 @@ def claim_first(execute: Execute, look: Look, wanted: Wanted, *, is_alone: bool)
 
     Each statement is a transaction by itself: what was taken is taken.
     """
-    priorities, since = look.begin()
+    priorities, since = look.bounds()
     parameters = {
         "node_id": wanted.node_id,
         "token": wanted.token,
@@ -213,7 +214,7 @@ def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: Lane) -> 
         lane: After which the lanes are looked at.
     """
     execute("lock_looks", {})
-    priorities, since = look.begin()
+    priorities, since = look.bounds()
     most = max(_LOOKED_AT_EACH * wanted.limit, _LEAST_LOOKED_AT)
     bounds = {"priorities": priorities, "since": since, "limit": most}
     in_order = _candidates(execute("due_in_order", bounds))
@@ -273,7 +274,7 @@ def state_of(execute: Execute, lanes: Collection[Lane], max_per_host: int | None
     )
     state = State(
         now=now,
-        queues=_QUEUES.decode(settings) if settings else {},
+        queues=_settings_of(settings) if settings else {},
         hosts=_HOSTS.decode(hosts) if hosts else {},
         paces=_PACES.decode(paces) if paces else {},
     )
@@ -281,6 +282,14 @@ def state_of(execute: Execute, lanes: Collection[Lane], max_per_host: int | None
         return state
     running = {Lane(queue, host): count for queue, host, count in execute("running", {})}
     return msgspec.structs.replace(state, running=running)
+
+
+def _settings_of(text: str) -> dict[str, QueueSettings]:
+    """By queue, what is asked of it."""
+    try:
+        return _QUEUES.decode(text)
+    except UNREADABLE:
+        return {name: readable_part(one, QueueSettings) for name, one in fields_of(text).items()}
 
 
 def _decide(

@@ -74,6 +74,10 @@ class LiveServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._started.empty():  # it crashed meanwhile
+            crash = self._started.get()
+            assert isinstance(crash, BaseException)
+            raise crash
         self._stop()
         self._thread.join(END_SECONDS)
         assert not self._thread.is_alive(), "the server did not end in time"

@@ -122,7 +122,7 @@ def large(**fields):
 
 def commits(connection) -> int:
     """By how many statements tasks were ended."""
-    query = "SELECT count(DISTINCT xmin::text) FROM taskflow_tasks WHERE finished_at IS NOT NULL"
+    query = "SELECT count(DISTINCT finished_at) FROM taskflow_tasks"  # when each began
     [(count,)] = connection.execute(query)
     return count
 

@@ -126,13 +126,21 @@ def beginning(text: str) -> tuple[str, bool]:
 def payload_of(task: Task) -> dict[str, Any]:
     """What a task is to do: a request, though it be only a URL, or whatever else it is."""
     document = bytes(task.payload)
+    try:
+        return _request_of(document)
+    except (ValueError, RecursionError):  # no version of TaskFlow kept it like that
+        return {"url": document.decode("utf-8", "replace"), "method": ""}
+
+
+def _request_of(document: bytes) -> dict[str, Any]:
     if document.startswith(b"{"):
         fields: dict[str, msgspec.Raw] = msgspec.json.decode(document, type=dict[str, msgspec.Raw])
         read = {
             name: msgspec.json.decode(value) for name, value in fields.items() if name != "body"
         }
         method = read.get("method") or ("POST" if _has_body(fields) else "GET")
-        return {**read, "method": method, "body": fields.get("body")}
+        headers = _headers_of(read)
+        return {**read, "method": method, "headers": headers, "body": fields.get("body")}
     if document.startswith(b'"'):
         return {"url": msgspec.json.decode(document), "method": "GET"}
     return {"url": document.decode("utf-8", "replace"), "method": ""}
@@ -182,7 +190,8 @@ def curl_of_request(task: Task) -> str:
 
 
 def _headers_of(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    return payload.get("headers") or {}
+    headers = payload.get("headers")
+    return headers if isinstance(headers, dict) else {}
 
 
 def _has_body(fields: Mapping[str, msgspec.Raw]) -> bool:

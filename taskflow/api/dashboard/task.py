@@ -117,7 +117,7 @@ async def _look(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
     with store_in_time():
         attempts = await store.attempts(task_id) or []
     payload = showing.payload_of(task)
-    result = _RESULT.decode(task.result) if task.result is not None else None
+    result = None if task.result is None else _result_of(task.result)
     sent = payload.get("body")
     return {
         "task": task,
@@ -139,6 +139,13 @@ async def _look(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
         "may_retry": task.status in (TaskStatus.FAILED, TaskStatus.CANCELED),
         "is_final": task.status.is_final,
     }
+
+
+def _result_of(document: msgspec.Raw) -> _Result | None:
+    try:
+        return _RESULT.decode(document)
+    except ValueError:  # no version of TaskFlow kept it like that
+        return None
 
 
 def _body_of(result: _Result) -> _Body:

@@ -7,7 +7,7 @@
 -- to be told are copied into their callbacks: no more of them at once than fit the budget.
 WITH locked AS MATERIALIZED (
     SELECT id, status, attempt, node, started_at, node_id, claim_token,
-           CASE WHEN options ->> 'callback_url' IS NULL THEN 0 ELSE size_bytes END AS copied_bytes
+           CASE WHEN taskflow_field(options, 'callback_url') IS NULL THEN 0 ELSE size_bytes END AS copied_bytes
     FROM taskflow_tasks
     WHERE id = ANY (%(ids)b::uuid[]) AND status IN ('PENDING', 'RUNNING')
     ORDER BY id FOR UPDATE
@@ -17,11 +17,11 @@ WITH locked AS MATERIALIZED (
     SELECT * FROM portion WHERE bytes_before < %(budget_bytes)s
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
-    SELECT id, attempt, 'CANCELED', node, started_at, now() FROM open WHERE status = 'RUNNING'
+    SELECT id, greatest(attempt, 1), 'CANCELED', node, coalesce(started_at, now()), now() FROM open WHERE status = 'RUNNING'
 ), canceled AS (
     UPDATE taskflow_tasks AS t
     SET status = 'CANCELED', finished_at = now(),
-        delete_at = now() + make_interval(secs => retention_seconds),
+        delete_at = taskflow_delete_at(retention_seconds),
         node_id = NULL, claim_token = NULL
     FROM open WHERE t.id = open.id
     RETURNING t.id
@@ -48,8 +48,8 @@ WITH ended AS MATERIALIZED (
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
                                    error, error_type, status_code, elapsed_ms, response)
-    SELECT id, attempt, status, node, started_at, finished_at, error, error_type, status_code,
-           elapsed_ms, response
+    SELECT id, attempt, status, node, coalesce(started_at, finished_at), finished_at, error,
+           error_type, status_code, elapsed_ms, response
     FROM ended
     WHERE status = 'FAILED' AND error_type NOT IN ('poison', 'expired') AND attempt > 0
 ), requeued AS (

@@ -5,7 +5,7 @@
 -- fit the budget.
 WITH locked AS MATERIALIZED (
     SELECT id, expires_at,
-           CASE WHEN options ->> 'callback_url' IS NULL THEN 0 ELSE size_bytes END AS copied_bytes
+           CASE WHEN taskflow_field(options, 'callback_url') IS NULL THEN 0 ELSE size_bytes END AS copied_bytes
     FROM taskflow_tasks
     WHERE status = 'PENDING' AND expires_at <= now()
     ORDER BY expires_at LIMIT %(limit)s
@@ -18,13 +18,13 @@ WITH locked AS MATERIALIZED (
 )
 UPDATE taskflow_tasks AS t
 SET status = 'FAILED', error_type = 'expired', error = %(error)s, finished_at = now(),
-    delete_at = now() + make_interval(secs => retention_seconds)
+    delete_at = taskflow_delete_at(retention_seconds)
 FROM over WHERE t.id = over.id
 RETURNING t.id
 
 -- name: next_expiry
 -- In how many seconds the next task that waits expires.
-SELECT extract(epoch FROM expires_at - now())::float8 FROM taskflow_tasks
+SELECT extract(epoch FROM taskflow_bounded(expires_at) - now())::float8 FROM taskflow_tasks
 WHERE status = 'PENDING' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1
 
 -- name: delete_if_ended_before
@@ -50,7 +50,7 @@ SELECT count(*) FROM deleted
 -- Those that say themselves how long they are kept.
 WITH old AS (
     SELECT id, delete_at, size_bytes FROM taskflow_tasks
-    WHERE delete_at <= now()
+    WHERE delete_at <= now() AND finished_at IS NOT NULL
     ORDER BY delete_at, id LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ), few AS (

@@ -20,7 +20,7 @@ WITH alive AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT t.id FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.priority = place.priority
-          AND t.run_at BETWEEN place.since AND now() AND EXISTS (SELECT FROM alive)
+          AND t.run_at BETWEEN coalesce(place.since, '-infinity') AND now() AND EXISTS (SELECT FROM alive)
           AND (t.expires_at IS NULL OR t.expires_at > now())
         ORDER BY t.run_at, t.id LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
@@ -29,10 +29,11 @@ WITH alive AS MATERIALIZED (
 )
 UPDATE taskflow_tasks AS t
 SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
-    claim_token = %(token)s, started_at = now(), attempt = attempt + 1
+    claim_token = %(token)s, started_at = now(), attempt = least(attempt, 2147483646) + 1
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
-          t.run_at, t.authority, t.queue, extract(epoch FROM now() - t.run_at)::float8
+          t.run_at, t.authority, t.queue,
+          extract(epoch FROM now() - taskflow_bounded(t.run_at))::float8, t.tags::text
 
 -- name: claim_by_age_if_alive
 -- Those that have been due for the longest, whatever their priority: of each priority the
@@ -47,7 +48,7 @@ WITH alive AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT t.id, t.run_at FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.priority = place.priority
-          AND t.run_at BETWEEN place.since AND now()
+          AND t.run_at BETWEEN coalesce(place.since, '-infinity') AND now()
           AND (t.expires_at IS NULL OR t.expires_at > now())
         ORDER BY t.run_at, t.id LIMIT %(limit)s
     ) AS one
@@ -59,14 +60,15 @@ WITH alive AS MATERIALIZED (
 )
 UPDATE taskflow_tasks AS t
 SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
-    claim_token = %(token)s, started_at = now(), attempt = attempt + 1
+    claim_token = %(token)s, started_at = now(), attempt = least(attempt, 2147483646) + 1
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
-          t.run_at, t.authority, t.queue, extract(epoch FROM now() - t.run_at)::float8
+          t.run_at, t.authority, t.queue,
+          extract(epoch FROM now() - taskflow_bounded(t.run_at))::float8, t.tags::text
 
 -- name: next_due
 -- In how many seconds the next task becomes due that is not due yet.
-SELECT extract(epoch FROM min(one.run_at) - now())::float8
+SELECT extract(epoch FROM taskflow_bounded(min(one.run_at)) - now())::float8
 FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
     SELECT t.run_at FROM taskflow_tasks AS t
     WHERE t.status = 'PENDING' AND t.priority = known.priority AND t.run_at > now()
@@ -80,9 +82,9 @@ SET status = e.status, error = e.error, error_type = e.error_type,
     result = CASE WHEN e.status = 'COMPLETED' THEN e.result::json END,
     response = CASE WHEN e.status = 'FAILED' THEN e.result::json END,
     status_code = e.status_code, elapsed_ms = e.elapsed_ms,
-    size_bytes = size_bytes
-        + CASE WHEN e.status = 'COMPLETED' THEN coalesce(octet_length(e.result), 0) ELSE 0 END,
-    finished_at = now(), delete_at = now() + make_interval(secs => retention_seconds),
+    size_bytes = least(2147483647, size_bytes::bigint
+        + CASE WHEN e.status = 'COMPLETED' THEN coalesce(octet_length(e.result), 0) ELSE 0 END),
+    finished_at = now(), delete_at = taskflow_delete_at(retention_seconds),
     node_id = NULL, claim_token = NULL
 FROM unnest(
     %(ids)b::uuid[], %(tokens)b::uuid[], %(statuses)b::text[], %(results)b::text[],
@@ -106,7 +108,7 @@ WITH held AS MATERIALIZED (
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
                                    error, error_type, status_code, elapsed_ms, response)
-    SELECT id, attempt, 'FAILED', node, started_at, now(),
+    SELECT id, greatest(attempt, 1), 'FAILED', node, coalesce(started_at, now()), now(),
            error, error_type, status_code, elapsed_ms, response::json
     FROM held
 )
@@ -129,11 +131,12 @@ WITH held AS MATERIALIZED (
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
                                    elapsed_ms)
-    SELECT id, attempt, 'INTERRUPTED', node, started_at, now(), elapsed_ms
+    SELECT id, greatest(attempt, 1), 'INTERRUPTED', node, coalesce(started_at, now()), now(),
+           elapsed_ms
     FROM held WHERE elapsed_ms IS NOT NULL
 ), released AS (
     UPDATE taskflow_tasks AS t
-    SET status = 'PENDING', attempt = t.attempt - 1, node_id = NULL, claim_token = NULL
+    SET status = 'PENDING', attempt = greatest(t.attempt - 1, 0), node_id = NULL, claim_token = NULL
     FROM held WHERE t.id = held.id
     RETURNING t.id, t.priority, t.run_at
 ), announced AS MATERIALIZED (

@@ -18,17 +18,17 @@ WITH taken AS MATERIALIZED (
     RETURNING queue, status, date_trunc('minute', at) AS minute, change
 ), counted AS (
     INSERT INTO taskflow_counts AS c (queue, status, count)
-    SELECT queue, status, sum(change) FROM taken
+    SELECT queue, status, least(greatest(sum(change), -9e18), 9e18)::bigint FROM taken
     GROUP BY queue, status HAVING sum(change) <> 0 ORDER BY queue, status
-    ON CONFLICT (queue, status) DO UPDATE SET count = c.count + excluded.count
+    ON CONFLICT (queue, status) DO UPDATE SET count = least(greatest(c.count::numeric + excluded.count, -9e18), 9e18)
     RETURNING queue, status, count
 ), ended AS (
     INSERT INTO taskflow_endings AS e (minute, queue, status, count)
-    SELECT minute, queue, status, sum(change) FROM taken
+    SELECT minute, queue, status, least(sum(change), 9e18)::bigint FROM taken
     WHERE change > 0 AND status IN ('COMPLETED', 'FAILED', 'CANCELED')
       AND minute >= now() - make_interval(secs => %(kept_seconds)s)
     GROUP BY minute, queue, status ORDER BY minute, queue, status
-    ON CONFLICT (minute, queue, status) DO UPDATE SET count = e.count + excluded.count
+    ON CONFLICT (minute, queue, status) DO UPDATE SET count = least(greatest(e.count::numeric + excluded.count, -9e18), 9e18)
 )
 SELECT (SELECT count(*) FROM taken),
        coalesce(array_agg(queue), '{}'), coalesce(array_agg(status), '{}')
@@ -59,18 +59,20 @@ WITH parts AS (
     SELECT queue, status, count, 0 AS ended, NULL::timestamptz AS minute FROM taskflow_counts
     UNION ALL
     SELECT queue, status, 0, count, minute FROM taskflow_endings
-    WHERE minute > now() - interval '61 minutes'
+    WHERE minute > now() - interval '61 minutes' AND minute <= now()
     UNION ALL
     SELECT queue, status, change,
            CASE WHEN status IN ('COMPLETED', 'FAILED', 'CANCELED') THEN greatest(change, 0) END,
-           date_trunc('minute', at)
+           date_trunc('minute', least(greatest(at, now() - interval '1 day'), now()))
     FROM taskflow_changes
 ), summed AS MATERIALIZED (
-    SELECT queue, status, sum(count)::bigint AS count,
+    SELECT queue, status, least(greatest(sum(count), -9e18), 9e18)::bigint AS count,
            coalesce(sum(ended * taskflow_share(minute, '1 minute')), 0) AS in_minute,
            coalesce(sum(ended * taskflow_share(minute, '5 minutes')), 0) AS in_5_minutes,
            coalesce(sum(ended * taskflow_share(minute, '1 hour')), 0) AS in_hour
-    FROM parts GROUP BY GROUPING SETS ((queue, status), (status))
+    FROM parts
+    WHERE status IN ('PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELED')
+    GROUP BY GROUPING SETS ((queue, status), (status))
 ), listed AS (
     SELECT queue FROM summed
     WHERE queue = coalesce(%(queue)s, queue) AND (count <> 0 OR in_hour > 0)
@@ -82,7 +84,7 @@ ORDER BY queue COLLATE "C"
 
 -- name: oldest_waiting
 -- Since how many seconds ago the first task of each queue has been due, and that of all.
-SELECT asked.queue, extract(epoch FROM now() - first.run_at)::float8
+SELECT asked.queue, extract(epoch FROM now() - taskflow_bounded(first.run_at))::float8
 FROM unnest(%(queues)b::text[]) AS asked (queue) CROSS JOIN LATERAL (
     SELECT t.run_at FROM taskflow_tasks AS t
     WHERE t.status = 'PENDING' AND t.queue = asked.queue
@@ -90,5 +92,5 @@ FROM unnest(%(queues)b::text[]) AS asked (queue) CROSS JOIN LATERAL (
 ) AS first
 WHERE first.run_at <= now()
 UNION ALL
-SELECT NULL, extract(epoch FROM now() - min(run_at))::float8
+SELECT NULL, extract(epoch FROM now() - taskflow_bounded(min(run_at)))::float8
 FROM taskflow_present_priorities WHERE run_at <= now()

@@ -15,7 +15,7 @@ FROM unnest(%(priorities)b::smallint[], %(since)b::timestamptz[]) AS place (prio
 CROSS JOIN LATERAL (
     SELECT t.priority, t.run_at, t.id, t.queue, t.authority FROM taskflow_tasks AS t
     WHERE t.status = 'PENDING' AND t.priority = place.priority
-      AND t.run_at BETWEEN place.since AND now()
+      AND t.run_at BETWEEN coalesce(place.since, '-infinity') AND now()
       AND (t.expires_at IS NULL OR t.expires_at > now())
     ORDER BY t.run_at, t.id LIMIT %(limit)s
 ) AS one
@@ -27,7 +27,7 @@ FROM unnest(%(priorities)b::smallint[], %(since)b::timestamptz[]) AS place (prio
 CROSS JOIN LATERAL (
     SELECT t.priority, t.run_at, t.id, t.queue, t.authority FROM taskflow_tasks AS t
     WHERE t.status = 'PENDING' AND t.priority = place.priority
-      AND t.run_at BETWEEN place.since AND now()
+      AND t.run_at BETWEEN coalesce(place.since, '-infinity') AND now()
       AND (t.expires_at IS NULL OR t.expires_at > now())
     ORDER BY t.run_at, t.id LIMIT %(limit)s
 ) AS one
@@ -99,9 +99,10 @@ SELECT host FROM lane
 SELECT now(),
        (SELECT json_object_agg(name, settings)::text FROM taskflow_queues
         WHERE name = ANY (%(queues)b::text[]) AND is_limited),
-       (SELECT json_object_agg(host, json_build_object('until', held_until, 'why', why))::text
+       (SELECT json_object_agg(host, json_build_object('until', taskflow_bounded(held_until),
+                                                        'why', why))::text
         FROM taskflow_hosts WHERE host = ANY (%(hosts)b::text[])),
-       (SELECT json_object_agg(key, next_at)::text FROM taskflow_paces
+       (SELECT json_object_agg(key, taskflow_bounded(next_at))::text FROM taskflow_paces
         WHERE key = ANY (%(paces)b::text[]) AND next_at > now())
 
 -- name: running
@@ -125,10 +126,11 @@ WITH alive AS MATERIALIZED (
 )
 UPDATE taskflow_tasks AS t
 SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
-    claim_token = %(token)s, started_at = clock_timestamp(), attempt = attempt + 1
+    claim_token = %(token)s, started_at = clock_timestamp(), attempt = least(attempt, 2147483646) + 1
 FROM chosen WHERE t.id = chosen.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
-          t.run_at, t.authority, t.queue, extract(epoch FROM clock_timestamp() - t.run_at)::float8
+          t.run_at, t.authority, t.queue,
+          extract(epoch FROM clock_timestamp() - taskflow_bounded(t.run_at))::float8, t.tags::text
 
 -- name: forget_paces
 DELETE FROM taskflow_paces WHERE key IN (

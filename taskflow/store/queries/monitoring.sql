@@ -3,11 +3,13 @@
 -- name: list_nodes
 -- What a node has in hand is bounded, and has an index of its own.
 SELECT n.id, n.name, n.version, n.workers, n.started_at,
-       n.expires_at - make_interval(secs => n.lease_seconds), n.expires_at, n.expires_at > now(),
+       taskflow_bounded(n.expires_at) - make_interval(secs => least(n.lease_seconds, 1e9)),
+       n.expires_at, n.expires_at > now(),
        (SELECT count(*) FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id),
        ARRAY(
            SELECT json_build_object('id', t.id, 'host', t.authority, 'seconds',
-                                    round(extract(epoch FROM now() - t.started_at), 3))
+                                    round(extract(epoch FROM now()
+                                     - coalesce(taskflow_bounded(t.started_at), now())), 3))
            FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id
            ORDER BY t.started_at, t.id LIMIT %(tasks)s
        )::text[],
@@ -25,10 +27,11 @@ SELECT authority, status = 'FAILED', elapsed_ms FROM (
      WHERE status = 'FAILED' ORDER BY id DESC LIMIT %(limit)s)
     ORDER BY id DESC LIMIT %(limit)s
 ) AS newest
-WHERE elapsed_ms IS NOT NULL
+WHERE elapsed_ms BETWEEN 0 AND 1e15
 
 -- name: running_by_host
-SELECT authority, count(*), extract(epoch FROM now() - min(started_at))::float8 FROM (
+SELECT authority, count(*),
+       extract(epoch FROM now() - coalesce(taskflow_bounded(min(started_at)), now()))::float8 FROM (
     SELECT authority, started_at FROM taskflow_tasks WHERE status = 'RUNNING' LIMIT %(limit)s
 ) AS running
 GROUP BY authority
@@ -42,12 +45,13 @@ SELECT host, held_until, why FROM taskflow_hosts ORDER BY held_until DESC, host 
 WITH ended AS (
     SELECT minute, status, count FROM taskflow_endings
     WHERE minute > now() - make_interval(mins => %(minutes)s)
+      AND status IN ('COMPLETED', 'FAILED', 'CANCELED')
       AND queue = coalesce(%(queue)s, queue)
     UNION ALL
     SELECT date_trunc('minute', at), status, change FROM taskflow_changes
     WHERE change > 0 AND status IN ('COMPLETED', 'FAILED', 'CANCELED')
       AND queue = coalesce(%(queue)s, queue)
 )
-SELECT now(), minute, status, sum(count)::bigint
+SELECT now(), minute, status, least(greatest(sum(count), -9e18), 9e18)::bigint
 FROM (SELECT) AS always LEFT JOIN ended ON true
 GROUP BY minute, status

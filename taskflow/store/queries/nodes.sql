@@ -23,10 +23,10 @@ WITH held AS MATERIALIZED (
     DELETE FROM taskflow_nodes WHERE id = %(id)s
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
-    SELECT id, attempt, 'INTERRUPTED', node, started_at, now() FROM held
+    SELECT id, greatest(attempt, 1), 'INTERRUPTED', node, coalesce(started_at, now()), now() FROM held
 ), released AS (
     UPDATE taskflow_tasks AS t
-    SET status = 'PENDING', attempt = t.attempt - 1, node_id = NULL, claim_token = NULL
+    SET status = 'PENDING', attempt = greatest(t.attempt - 1, 0), node_id = NULL, claim_token = NULL
     FROM held WHERE t.id = held.id
     RETURNING t.id, t.priority, t.run_at
 ), announced AS MATERIALIZED (
@@ -39,7 +39,7 @@ SELECT id, priority, run_at FROM released CROSS JOIN announced
 -- before its last renewal, for later ones may be on their way to it.
 WITH released AS (
     UPDATE taskflow_tasks
-    SET status = 'PENDING', attempt = attempt - 1, node_id = NULL, claim_token = NULL
+    SET status = 'PENDING', attempt = greatest(attempt - 1, 0), node_id = NULL, claim_token = NULL
     WHERE status = 'RUNNING' AND node_id = %(id)s AND started_at < %(before)s
       AND claim_token <> ALL (%(tokens)b::uuid[])
     RETURNING id, priority, run_at
@@ -53,8 +53,8 @@ SELECT id, priority, run_at FROM released CROSS JOIN announced
 -- node was forgotten). SKIP LOCKED: of several nodes that notice at once, each takes others. As
 -- for cancels, no more than fit the budget.
 WITH locked AS MATERIALIZED (
-    SELECT t.id, t.attempt, t.node, t.started_at, t.rescues + 1 >= %(max_rescues)s AS is_poison,
-           CASE WHEN t.options ->> 'callback_url' IS NULL THEN 0 ELSE t.size_bytes END AS copied_bytes
+    SELECT t.id, t.attempt, t.node, t.started_at, t.rescues >= %(max_rescues)s - 1 AS is_poison,
+           CASE WHEN taskflow_field(t.options, 'callback_url') IS NULL THEN 0 ELSE t.size_bytes END AS copied_bytes
     FROM taskflow_tasks AS t LEFT JOIN taskflow_nodes AS n ON n.id = t.node_id
     WHERE t.status = 'RUNNING' AND (n.id IS NULL OR n.expires_at <= now())
     LIMIT %(limit)s
@@ -65,17 +65,17 @@ WITH locked AS MATERIALIZED (
     SELECT * FROM portion WHERE bytes_before < %(budget_bytes)s
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
-    SELECT id, attempt, 'LOST', node, started_at, now() FROM lost
+    SELECT id, greatest(attempt, 1), 'LOST', node, coalesce(started_at, now()), now() FROM lost
 )
 UPDATE taskflow_tasks AS t
 SET status = CASE WHEN is_poison THEN 'FAILED' ELSE 'PENDING' END,
     error_type = CASE WHEN is_poison THEN 'poison' ELSE error_type END,
     error = CASE WHEN is_poison
-            THEN format('poison: its node died %%s times while running it', rescues + 1)
+            THEN format('poison: its node died %%s times while running it', rescues::bigint + 1)
             ELSE error END,
     finished_at = CASE WHEN is_poison THEN now() END,
-    delete_at = CASE WHEN is_poison THEN now() + make_interval(secs => retention_seconds) END,
-    attempt = t.attempt - 1, rescues = rescues + 1, node_id = NULL, claim_token = NULL
+    delete_at = CASE WHEN is_poison THEN taskflow_delete_at(retention_seconds) END,
+    attempt = greatest(t.attempt - 1, 0), rescues = least(rescues, 2147483646) + 1, node_id = NULL, claim_token = NULL
 FROM lost WHERE t.id = lost.id
 RETURNING t.id, t.priority, t.run_at, is_poison
 

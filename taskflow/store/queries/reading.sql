@@ -59,13 +59,15 @@ FROM (
            status_code, error, error_type, response
     FROM taskflow_attempts WHERE task_id = %(id)s
     UNION ALL
-    SELECT 1, 0, attempt, status, node, started_at, finished_at, elapsed_ms, status_code,
+    SELECT 1, 0, attempt, status, node, coalesce(started_at, finished_at), finished_at,
+           elapsed_ms, status_code,
            error, error_type, CASE WHEN status = 'FAILED' THEN response END
     FROM taskflow_tasks
     WHERE id = %(id)s AND attempt > 0
       AND (status = 'COMPLETED' OR status = 'FAILED' AND error_type NOT IN ('poison', 'expired'))
     UNION ALL
-    SELECT 1, 0, attempt, status, node, started_at, NULL, NULL, NULL, NULL, NULL, NULL
+    SELECT 1, 0, attempt, status, node, coalesce(started_at, created_at), NULL, NULL, NULL,
+           NULL, NULL, NULL
     FROM taskflow_tasks WHERE id = %(id)s AND status = 'RUNNING'
 ) AS a
 ORDER BY place, id

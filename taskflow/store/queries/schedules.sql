@@ -4,14 +4,14 @@
 SELECT now()
 
 -- name: schedule
-SELECT s.definition::text, s.anchor_at, s.next_at, s.created_at, s.updated_at, s.last_fired_at,
+SELECT s.name, s.definition::text, s.anchor_at, s.next_at, s.created_at, s.updated_at, s.last_fired_at,
        s.last_task_id, s.compared, t.status
 FROM taskflow_schedules AS s LEFT JOIN taskflow_tasks AS t ON t.id = s.last_task_id
 WHERE s.name = %(name)s
 
 -- name: hold_schedule
-SELECT definition::text, anchor_at, next_at, created_at, updated_at, last_fired_at, last_task_id,
-       compared
+SELECT name, definition::text, anchor_at, next_at, created_at, updated_at, last_fired_at,
+       last_task_id, compared
 FROM taskflow_schedules WHERE name = %(name)s FOR UPDATE
 
 -- name: schedules_after
@@ -24,7 +24,7 @@ WITH next AS (
            sum(size_bytes) OVER later - size_bytes AS bytes_before
     FROM next WINDOW later AS (ORDER BY name)
 )
-SELECT p.definition::text, p.anchor_at, p.next_at, p.created_at, p.updated_at, p.last_fired_at,
+SELECT p.name, p.definition::text, p.anchor_at, p.next_at, p.created_at, p.updated_at, p.last_fired_at,
        p.last_task_id, p.compared, t.status, p.found
 FROM page AS p LEFT JOIN taskflow_tasks AS t ON t.id = p.last_task_id
 WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s ORDER BY p.name
@@ -70,8 +70,8 @@ WITH due AS MATERIALIZED (
 ), few AS (
     SELECT *, sum(size_bytes) OVER (ORDER BY next_at, name) - size_bytes AS bytes_before FROM due
 )
-SELECT definition::text, anchor_at, next_at, created_at, updated_at, last_fired_at, last_task_id,
-       compared
+SELECT name, definition::text, anchor_at, next_at, created_at, updated_at, last_fired_at,
+       last_task_id, compared
 FROM few WHERE bytes_before < %(budget_bytes)s ORDER BY next_at, name
 
 -- name: last_tasks
@@ -104,7 +104,7 @@ UPDATE taskflow_schedules SET compared = %(compared)b::uuid[] WHERE name = %(nam
 
 -- name: next_firing
 -- In how many seconds the next schedule is due.
-SELECT extract(epoch FROM next_at - now())::float8 FROM taskflow_schedules
+SELECT extract(epoch FROM taskflow_bounded(next_at) - now())::float8 FROM taskflow_schedules
 WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1
 
 -- name: forget_firings

@@ -16,6 +16,7 @@ from taskflow.store.queues.base import (
     QueueStore,
 )
 from taskflow.store.rows import Row
+from taskflow.store.salvage import UNREADABLE, readable_part
 
 _SETTINGS: Final = msgspec.json.Decoder(QueueSettings)
 
@@ -46,7 +47,7 @@ class PostgresQueues(QueueStore):
         def work(connection: Connection) -> Changed:
             with connection.transaction():
                 [(text, is_new)] = self._execute(connection, "lock_queue", {"name": name})
-                settings = change(_SETTINGS.decode(text))
+                settings = change(_settings_of(text))
                 self._put(connection, name, settings)
             return Changed(settings, bool(is_new))
 
@@ -56,11 +57,11 @@ class PostgresQueues(QueueStore):
 
     async def get(self, name: str) -> QueueSettings | None:
         rows = await self._run("read_queues", name=name, limit=1)
-        return _SETTINGS.decode(rows[0][1]) if rows else None
+        return _settings_of(rows[0][1]) if rows else None
 
     async def first(self, limit: int) -> Mapping[str, QueueSettings]:
         rows = await self._run("read_queues", name=None, limit=limit)
-        return {name: _SETTINGS.decode(text) for name, text in rows}
+        return {name: _settings_of(text) for name, text in rows}
 
     async def hold_host(self, host: str, *, why: str, asked_seconds: float | None) -> None:
         await self._run(
@@ -109,3 +110,11 @@ class PostgresQueues(QueueStore):
     ) -> list[Row]:
         cursor = connection.execute(self._sql[query], parameters)
         return cursor.fetchall() if cursor.description else []
+
+
+def _settings_of(text: str) -> QueueSettings:
+    """What is asked of a queue; what of that cannot be read is asked of none."""
+    try:
+        return _SETTINGS.decode(text)
+    except UNREADABLE:
+        return readable_part(text, QueueSettings)

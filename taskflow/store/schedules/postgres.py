@@ -19,13 +19,16 @@ import trio
 
 from taskflow.bell import Bell
 from taskflow.model.conditional import Validators, compared_with, validators_of
+from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.masking import Masking
+from taskflow.model.outcome import printable
 from taskflow.model.schedule import (
     MOST_AT_ONCE,
     Due,
     KeptSchedule,
     ScheduleChange,
     ScheduleDefinition,
+    Timing,
     due,
     new_task,
     placed,
@@ -34,8 +37,9 @@ from taskflow.model.shown_schedule import Schedule
 from taskflow.model.task import NewTask, Task, TaskStatus
 from taskflow.store.base import PAGE_BUDGET_BYTES
 from taskflow.store.batching import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
-from taskflow.store.database import Connection, Database
-from taskflow.store.rows import Row, options_of
+from taskflow.store.database import REFUSED, Connection, Database, one_line
+from taskflow.store.rows import Row, readable_options_of
+from taskflow.store.salvage import UNREADABLE, fields_of, readable_part
 from taskflow.store.schedules.base import (
     FIRINGS_KEPT_SECONDS,
     Fired,
@@ -48,6 +52,7 @@ CHANNEL: Final = "taskflow_schedules"
 POLL_SECONDS: Final = 2.0
 
 _DEFINITION: Final = msgspec.json.Decoder(ScheduleDefinition)
+_NOTHING: Final = msgspec.Raw(b"{}")
 
 
 class TaskWriter(Protocol):
@@ -124,16 +129,11 @@ class PostgresSchedules(ScheduleStore):
 
     async def run_now(self, name: str) -> Task | None:
         def work(connection: Connection) -> Task | None:
-            with connection.transaction():
-                rows = self._execute(connection, "hold_schedule", name=name)
-                if not rows:
-                    return None
-                kept = _kept(rows[0])
-                validators = self._validators(connection, [kept])
-                wanted = new_task(kept.definition, None, validators.get(name))
-                [task] = self._tasks.insert(connection, [wanted])
-                self._move_on(connection, [kept.with_task(task.id, task.created_at)])
-                return task
+            try:
+                with connection.transaction():
+                    return self._run_now(connection, name)
+            except REFUSED as error:
+                raise ScheduleNotFound(_unreadable(name, one_line(error))) from error
 
         task = await self._database.run(work)
         if task is not None:
@@ -142,8 +142,10 @@ class PostgresSchedules(ScheduleStore):
 
     async def fire_due(self, *, limit: int) -> Fired:
         def work(connection: Connection) -> tuple[Fired, list[Task]]:
-            with connection.transaction():
+            try:
                 return self._fire(connection, limit)
+            except REFUSED:
+                return self._fire_apart(connection, limit)
 
         fired, tasks = await self._database.run(work)
         self._tasks.announce_added(tasks)
@@ -171,7 +173,7 @@ class PostgresSchedules(ScheduleStore):
         with connection.transaction():
             [(now,)] = self._execute(connection, "clock")
             rows = self._execute(connection, "hold_schedule", name=name)
-            before = _kept(rows[0]) if rows else None
+            before = _kept_or_none(rows[0]) if rows else None
             kept = placed(change(before.definition if before else None), before, now)
             written = self._execute(
                 connection,
@@ -186,12 +188,53 @@ class PostgresSchedules(ScheduleStore):
             )
             return kept if written else None, not rows
 
-    def _fire(self, connection: Connection, limit: int) -> tuple[Fired, list[Task]]:
-        """Fire some within a transaction."""
+    def _run_now(self, connection: Connection, name: str) -> Task | None:
+        rows = self._execute(connection, "hold_schedule", name=name)
+        if not rows:
+            return None
+        kept = _readable(rows[0])
+        validators = self._validators(connection, [kept])
+        wanted = new_task(kept.definition, None, validators.get(name))
+        [task] = self._tasks.insert(connection, [wanted])
+        self._move_on(connection, [kept.with_task(task.id, task.created_at)])
+        return task
+
+    def _fire_apart(self, connection: Connection, limit: int) -> tuple[Fired, list[Task]]:
+        """Fire one after the other: what PostgreSQL refuses of one is not the others' loss."""
+        with connection.transaction():
+            names = [row[0] for row in self._hold_due(connection, limit, None)]
+        count, refused, tasks = 0, dict[str, str](), list[Task]()
+        for name in names:
+            try:
+                fired, made = self._fire(connection, 1, name)
+            except REFUSED as error:
+                refused[name] = one_line(error)
+                continue
+            count += fired.schedules
+            refused.update(fired.refused)
+            tasks += made
+        return Fired(count, len(tasks), refused), tasks
+
+    def _hold_due(self, connection: Connection, limit: int, name: str | None) -> list[Row]:
+        if name is not None:
+            return self._execute(connection, "hold_schedule", name=name)
         bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
-        held = [_kept(row) for row in self._execute(connection, "hold_due_schedules", **bounds)]
-        if not held:
-            return Fired(), []
+        return self._execute(connection, "hold_due_schedules", **bounds)
+
+    def _fire(
+        self, connection: Connection, limit: int, name: str | None = None
+    ) -> tuple[Fired, list[Task]]:
+        """Fire some, or the one of this name, in a transaction."""
+        with connection.transaction():
+            held, unreadable = _read_all(self._hold_due(connection, limit, name))
+            if not held:
+                return Fired(len(unreadable), refused=unreadable), []
+            fired, tasks = self._fire_held(connection, held)
+            return msgspec.structs.replace(fired, refused={**fired.refused, **unreadable}), tasks
+
+    def _fire_held(
+        self, connection: Connection, held: Sequence[KeptSchedule]
+    ) -> tuple[Fired, list[Task]]:
         [(now,)] = self._execute(connection, "clock")
         firings, refused = _firings(held, now)
         old = self._fired_already(connection, firings)
@@ -267,7 +310,7 @@ class PostgresSchedules(ScheduleStore):
         self, connection: Connection, tasks: Sequence[Row]
     ) -> dict[uuid.UUID | None, Validators | None]:
         """Those in the results of tasks (rows of ``last_tasks``), a few of them at a time."""
-        options = {row[0]: options_of(row[2]) for row in tasks}
+        options = {row[0]: readable_options_of(row[2]) for row in tasks}
         validators: dict[uuid.UUID | None, Validators | None] = {}
         for ids in _portions(tasks):
             for task_id, result in self._execute(connection, "results", ids=ids):
@@ -301,7 +344,7 @@ def _firings(
         if firings and most < 1:
             break
         try:
-            firing = _Firing(schedule, due(schedule, now, most=max(1, most)))
+            firing = _Firing(schedule, _due(schedule, now, most=max(1, most)))
         except Exception as error:  # noqa: BLE001 - a zone that only others know, say
             refused[schedule.definition.name] = repr(error)
             continue
@@ -311,6 +354,14 @@ def _firings(
     return firings, refused
 
 
+def _due(schedule: KeptSchedule, now: dt.datetime, *, most: int) -> Due:
+    """What is to be done; times that do not go on would be due for ever."""
+    told = due(schedule, now, most=most)
+    if not told.times and told.next_at is not None and told.next_at <= now:
+        raise ValueError(f"its next time is {told.next_at}, which is over")
+    return told
+
+
 def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> KeptSchedule:
     moved = msgspec.structs.replace(firing.schedule, next_at=firing.due.next_at)
     for task in tasks:
@@ -318,25 +369,75 @@ def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> KeptS
     return moved
 
 
+def _read_all(rows: Iterable[Row]) -> tuple[list[KeptSchedule], dict[str, str]]:
+    """Schedules that can be read, and by name why others cannot."""
+    kept: list[KeptSchedule] = []
+    unreadable: dict[str, str] = {}
+    for row in rows:
+        try:
+            kept.append(_kept(row))
+        except UNREADABLE as error:
+            unreadable[row[0]] = f"its row in the database cannot be read: {error}"
+    return kept, unreadable
+
+
+def _kept_or_none(row: Row) -> KeptSchedule | None:
+    return next(iter(_read_all([row])[0]), None)
+
+
+def _readable(row: Row) -> KeptSchedule:
+    kept, unreadable = _read_all([row])
+    for name, reason in unreadable.items():
+        raise ScheduleNotFound(_unreadable(name, reason))
+    return kept[0]
+
+
+def _unreadable(name: str, reason: str) -> str:
+    return f"schedule {name} cannot be run: {printable(reason)}; put it again"
+
+
 def _kept(row: Row) -> KeptSchedule:
     """A row of ``hold_schedule``."""
-    definition, anchor_at, next_at, created_at, updated_at, fired_at, task_id, compared = row
+    return _kept_as(row, _DEFINITION.decode(row[1]))
+
+
+def _kept_as(row: Row, definition: ScheduleDefinition) -> KeptSchedule:
+    name, _, anchor_at, next_at, created_at, updated_at, fired_at, task_id, compared = row
+    if definition.name != name:  # by which its row is found
+        definition = msgspec.structs.replace(definition, name=name)
     return KeptSchedule(
-        definition=_DEFINITION.decode(definition),
+        definition=definition,
         anchor_at=anchor_at,
         next_at=next_at,
         created_at=created_at,
         updated_at=updated_at,
         last_fired_at=fired_at,
         last_task_id=task_id,
-        compared=tuple(compared),
+        compared=tuple(one for one in compared if isinstance(one, uuid.UUID)),
     )
 
 
 def _shown(row: Row) -> Schedule:
     """A row of ``schedule``."""
     *kept, status = row
-    return _kept(tuple(kept)).as_shown(status and TaskStatus(status))
+    try:
+        schedule = _kept(tuple(kept))
+    except UNREADABLE:
+        schedule = _kept_as(tuple(kept), _readable_definition(kept[0], kept[1]))
+    return schedule.as_shown(status and TaskStatus(status))
+
+
+def _readable_definition(name: str, text: str) -> ScheduleDefinition:
+    """As much of a definition as can be read, to be shown."""
+    members = fields_of(text)
+    return readable_part(
+        text,
+        ScheduleDefinition,
+        name=name,
+        timing=readable_part(members.get("timing", _NOTHING), Timing),
+        task=members.get("task", _NOTHING),
+        template=NewTask(_NOTHING),
+    )
 
 
 def _portions(tasks: Iterable[Row]) -> Iterator[list[uuid.UUID]]:

@@ -1,0 +1,192 @@
+"""One bad row never stops a node, a list, an export, a count or a page, whatever it holds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.api.hostile_rows import GOOD, KNOWN, columns, insert_all, is_data
+from tests.api.live import LiveServer
+from tests.api.sse import EventStream, open_stream
+from tests.cli.command import CommandLine
+
+PATIENCE_SECONDS = 60.0
+LINES = {"accept": "application/x-ndjson"}
+PAGES = (
+    *("/readyz", "/tasks?limit=1000", "/tasks?limit=3", "/tasks?limit=1000&fields=id,status"),
+    *(f"/tasks?status={status}" for status in ("PENDING", "RUNNING", "COMPLETED", "FAILED")),
+    *("/tasks?url=zzzz", "/tasks?url=127.0.0.1", "/tasks?host=127.0.0.1", "/tasks?tag=a:b"),
+    *("/tasks?queue=odd", "/tasks?error_type=internal", "/tasks?tag=a:b&url=z"),
+    *("/tasks?created_after=2020-01-01T00:00:00Z", "/tasks?finished_before=2090-01-01T00:00:00Z"),
+    *("/stats", "/stats/history", "/stats/history?queue=odd", "/queues", "/queues/odd"),
+    *("/queues/default", "/schedules", "/schedules/odd", "/schedules?limit=1", "/nodes", "/hosts"),
+    *("/metrics", "/ui", "/ui/tasks", "/ui/tasks?status=FAILED", "/ui/tasks?url=z", "/ui/submit"),
+    *(f"/tasks/{KNOWN}{part}" for part in ("", "/attempts", "/result")),
+    f"/ui/tasks/{KNOWN}",
+)
+OF_ONE = (
+    *("/tasks/{}", "/tasks/{}/attempts", "/tasks/{}/result"),
+    *("/ui/tasks/{}", "/ui/tasks/{}/result", "/ui/submit?from={}"),
+)
+OPEN = """
+    SELECT status, attempt, error, options::text, payload::text FROM taskflow_tasks
+    WHERE status = 'RUNNING' OR status = 'PENDING' AND run_at <= now() LIMIT 5
+"""
+NOTIFY = """
+    SELECT pg_notify(channel, '')
+    FROM unnest('{taskflow_work,taskflow_schedules,taskflow_events}'::text[]) AS channel
+"""
+
+
+@pytest.fixture
+def server(database_uri) -> Iterator[LiveServer]:
+    settings = {"backoff_seconds": 0.001, "max_backoff_seconds": 0.001, "retention_seconds": 1e6}
+    with LiveServer(database_url=database_uri, workers=20, **settings) as server:
+        yield server
+
+
+@pytest.fixture
+def database(database_uri, server) -> Iterator[psycopg.Connection]:
+    """A connection to the server's database, beside it."""
+    with psycopg.connect(database_uri, autocommit=True) as connection:
+        yield connection
+
+
+def wait_for_none_open(database: psycopg.Connection) -> None:
+    """All that is due has been run: the node lives, and nothing is claimed again and again."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while left := database.execute(OPEN).fetchall():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def add_known(database: psycopg.Connection) -> None:
+    """A task and a schedule to which other rows may belong."""
+    good = GOOD["taskflow_tasks"][8]
+    database.execute(
+        f"INSERT INTO taskflow_tasks (id, {', '.join(good)}) VALUES (%s{', %s' * len(good)})",
+        [KNOWN, *good.values()],
+    )
+    definition = {"name": "known", "timing": {"every": 1e6}, "task": 1, "template": {"payload": 1}}
+    database.execute(
+        "INSERT INTO taskflow_schedules (name, definition, size_bytes, anchor_at, created_at,"
+        " updated_at) VALUES ('known', %s, 9, now(), now(), now())",
+        [json.dumps(definition)],
+    )
+
+
+def clear(database: psycopg.Connection) -> None:
+    """Take out all rows, those of the server's own node aside."""
+    for table in GOOD:
+        mine = "WHERE version = '9.9' OR version IS NULL" if table == "taskflow_nodes" else ""
+        database.execute(f"DELETE FROM {table} {mine}")
+
+
+def check_all_is_shown(server: LiveServer) -> None:
+    for path in PAGES:
+        answer = server.ask("GET", path)
+        assert answer.status in (200, 404), (path, answer)
+    exported = server.ask("GET", "/tasks", None, LINES)
+    assert exported.status == 200
+    assert all("id" in json.loads(line) for line in exported.body.splitlines())
+
+
+def check_by_hand(server: LiveServer, ids: list[str]) -> None:
+    """What people may look at and do, with one of them and with all."""
+    for task_id in ids:
+        with server.connect() as connection:
+            for path in OF_ONE:
+                answer = connection.ask("GET", path.format(task_id))
+                assert answer.status < 500, (path, answer)
+    for action in ("cancel", "retry", "delete"):
+        for task_id in ids[::5]:
+            method, path = ("DELETE", "") if action == "delete" else ("POST", f"/{action}")
+            answer = server.ask(method, f"/tasks/{task_id}{path}")
+            assert answer.status < 500, (action, answer)
+        body = json.dumps({"all": True}).encode()
+        answer = server.ask("POST", f"/tasks/{action}", body, {"content-type": "application/json"})
+        assert answer.status == 200, (action, answer)
+
+
+def check_goes_on(server: LiveServer, streams: tuple[EventStream, ...]) -> None:
+    """A task that is added now is run, and those who watch are told."""
+    good = server.add(b'"no url", "tags": {"a": "b"}')
+    assert server.wait(good, PATIENCE_SECONDS)["error_type"] == "invalid_url"
+    for stream in streams:
+        told = (one.json for one in stream)
+        assert any((one.get("task_id"), one.get("status")) == (good, "FAILED") for one in told)
+
+
+@pytest.mark.parametrize("table", GOOD)
+def test_a_bad_row_stops_nothing(server, database, table):
+    """For each column all that the schema permits: work goes on, and all is shown."""
+    with (
+        open_stream(server.url, "/events?tag=a:b") as tagged,
+        open_stream(server.url, "/events") as every,
+    ):
+        for stream in (tagged, every):
+            stream.begin()
+        for of_table, column, kind in columns(database):
+            if of_table != table or not is_data(table, column):
+                continue
+            add_known(database)
+            insert_all(database, table, column, kind)
+            database.execute(NOTIFY)
+            check_all_is_shown(server)
+            check_goes_on(server, (tagged, every))
+            wait_for_none_open(database)
+            check_all_is_shown(server)
+            if table == "taskflow_tasks":
+                query = "SELECT id::text FROM taskflow_tasks ORDER BY id"
+                ids = [row[0] for row in database.execute(query).fetchall()]
+                check_by_hand(server, ids[:: max(1, len(ids) // 20)])
+            clear(database)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("options", '{"retry_on": "never"}', "its row in the database cannot be read"),
+        ("options", "5", "its row in the database cannot be read"),
+        ("options", r'{"callback_url": "http://x/\u0000", "backoff": 1}', "cannot be read"),
+        ("tags", "[1, 2]", "its row in the database cannot be read"),
+        ("payload", r'"http://127.0.0.1:9/\ud800"', "the payload cannot be read"),
+        ("payload", "[" * 1500 + "]" * 1500, "the payload cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_fails(server, database, tmp_path, column, value, reason):
+    """It ends FAILED, says why, and is shown with what can be read; its neighbors are run."""
+    row = {"payload": '"no url"', "size_bytes": "8", "queue": "odd", column: value}
+    statement = (
+        f"INSERT INTO taskflow_tasks ({', '.join(row)})"
+        f" VALUES ({', '.join(['%s'] * len(row))}) RETURNING id::text"
+    )
+    [(task_id,)] = database.execute(statement, list(row.values())).fetchall()
+    good = server.add(b'"no url"')
+    assert server.wait(good)["error_type"] == "invalid_url"
+    task = server.wait(task_id)
+    assert (task["status"], task["error_type"], task["queue"]) == ("FAILED", "internal", "odd")
+    assert reason in task["error"]
+    run = CommandLine(tmp_path, url=server.url)
+    assert {row[0] for row in run.ok("list").rows} == {task_id, good}
+    assert "internal" in run.ok("show", task_id).out
+
+
+def test_a_callback_that_cannot_be_made_is_not_the_others_loss(server, database):
+    """Of tasks that end in one statement each ends, and each other one has its callback."""
+    odd = 'odd\\"\x01'
+    for queue, retention in (("a", None), (odd, "Infinity"), ("b", "NaN"), ("c", "5")):
+        database.execute(
+            "INSERT INTO taskflow_tasks (payload, size_bytes, queue, retention_seconds, options,"
+            " run_at) VALUES ('1', 1, %s, %s, %s, '2100-01-01')",
+            [queue, retention, GOOD["taskflow_tasks"][3]["options"]],
+        )
+    body = json.dumps({"all": True}).encode()
+    answer = server.ask("POST", "/tasks/cancel", body, {"content-type": "application/json"})
+    assert answer.json["count"] == 4
+    query = "SELECT count(callback_id) FROM taskflow_tasks WHERE status = 'CANCELED'"
+    assert database.execute(query).fetchall() == [(4,)]
