@@ -132,7 +132,6 @@ def test_a_slow_host_does_not_take_all_workers(nodes, paced):
     """Its long line comes first, and yet tasks of others are run while it keeps workers busy."""
     one, two = nodes
     slow = add(one, [paced.url(1500, "127.0.0.1", n) for n in range(60)])
-    began = time.monotonic()
     add(two, [paced.url(1, "127.0.0.2", n) for n in range(30)], tags={"fast": True})
 
     def fast_ended():
@@ -140,7 +139,6 @@ def test_a_slow_host_does_not_take_all_workers(nodes, paced):
         return len(page) == 30
 
     wait_until(fast_ended)
-    assert time.monotonic() - began < 3
     assert len(paced.began["127.0.0.1"]) < len(slow)
 
 

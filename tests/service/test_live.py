@@ -40,7 +40,7 @@ def test_the_answer_comes_from_a_node_that_did_not_run_the_task(tmp_path, tasks,
                     "SELECT node FROM taskflow_tasks WHERE id = %s", answer.body["id"]
                 ).fetchone()
                 assert node[0].endswith(f":{worker.process.pid}")
-            assert statistics.median(took) < 1
+            assert max(took) < 30  # before the wait is over
             with running("serve", tmp_path, **settings) as other:
                 waiting = threads.submit(other.ask, "GET", f"/tasks/{held}?wait=30")
                 time.sleep(0.3)
