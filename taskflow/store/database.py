@@ -94,6 +94,7 @@ class Database:
         self._watchdog = watchdog
         self._threads = trio.CapacityLimiter(connections)
         self._call_seconds = call_seconds
+        self.connections: Final = connections
 
     def statistics(self, name: str) -> PoolStatistics:
         """How its connections stand, under a name for them.

@@ -104,6 +104,8 @@ COPIED_BUDGET_BYTES: Final = 8 * 2**20
 EVENT_POLL_SECONDS: Final = 0.25
 _WRITERS_MAY_TAKE: Final = "SET LOCAL lock_timeout = '200ms'"
 
+MAX_WAITING_SEARCHES: Final = 50
+
 _LAST_EVENT: Final = 2**63 - 1
 _NO_BUDGET_BYTES: Final = 2**62
 _NOBODY: Final = uuid.UUID(int=0)
@@ -134,6 +136,8 @@ class PostgresStore(TaskStore):
         self._event_poll_seconds = math.inf if is_told else EVENT_POLL_SECONDS
         max_per_host = settings.max_per_host
         self._frontier = Frontier()
+        # Searches may take long: they leave connections to submissions, claims and settles.
+        self._searches = trio.CapacityLimiter(max(1, database.connections // 2))
         self._looks = Looks(are_always_needed=max_per_host is not None)
         self._max_per_host = max_per_host
         self._handover = Handover()
@@ -218,7 +222,12 @@ class PostgresStore(TaskStore):
             tasks = self._explained(connection, [task_of(row) for row in rows])
             return Page(self._shown(tasks), next_before=found.next_before)
 
-        return await self._database.run(work)
+        if filter == TaskFilter(statuses=filter.statuses[:1]):  # an index has the page
+            return await self._database.run(work)
+        if self._searches.statistics().tasks_waiting >= MAX_WAITING_SEARCHES:
+            raise StoreUnavailable("too many searches at once; try again shortly")
+        async with self._searches:
+            return await self._database.run(work)
 
     async def count_pending(self, *, limit: int) -> int:
         [(count,)] = await self._run("count_pending", limit=limit)

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import itertools
 import re
+import threading
 import uuid
 from collections import Counter
 from functools import partial
@@ -14,14 +15,17 @@ from importlib import resources
 import psycopg
 import pytest
 import trio
+import trio.testing
 
 from taskflow.model.errors import StoreUnavailable, StoreUnusable
+from taskflow.model.filter import TaskFilter
 from taskflow.model.flow import HoldReason, HostLimits, QueueSettings, Rate
 from taskflow.model.statistics import Ended, shares
 from taskflow.model.task import IdempotencyKey, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store import listen, look
+from taskflow.store import listen, look, postgres
 from taskflow.store.additions import entry_of, size_of
+from taskflow.store.finding import Found
 from taskflow.store.frontier import SURVEY_SECONDS
 from taskflow.store.migrate import migrations
 from taskflow.store.postgres import migrate_database, open_postgres
@@ -720,3 +724,34 @@ def test_all_that_a_task_says_counts_in_its_size():
     tags = {f"name{n}": "x" * 256 for n in range(16)}
     assert size_of(entry_of(new_task(tags=tags), None, 0)) > plain + 16 * 256
     assert size_of(entry_of(new_task(), keyed("k" * 255), 0)) > plain + 255
+
+
+async def test_searches_leave_connections_to_others(store, monkeypatch):
+    """However many searches are under way, tasks are added; too many searches are rejected."""
+    is_over = threading.Event()
+
+    def search(*_):
+        is_over.wait(9)
+        return Found([], None)
+
+    monkeypatch.setattr(postgres, "find", search)
+    rejected = []
+
+    async def look():
+        try:
+            await store.page(limit=1, filter=TaskFilter(url="zzzz"))
+        except StoreUnavailable as error:
+            rejected.append(error)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(postgres.MAX_WAITING_SEARCHES + 10):
+                nursery.start_soon(look)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            with trio.fail_after(5):
+                [task] = await store.add([new_task()])
+                assert await store.get(task.id) is not None
+            is_over.set()
+    finally:
+        is_over.set()
+    assert len(rejected) == 8
