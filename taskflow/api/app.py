@@ -77,7 +77,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     app.register_blueprint(problem_routes())
     app.register_blueprint(metrics_routes(store, metrics))
     app.register_blueprint(dashboard_routes(store, settings, feed, sessions, metrics))
-    _guard(app, Gate(settings, keys, sessions), metrics)
+    _guard(app, Gate(settings, keys, sessions, store), metrics)
     return app
 
 

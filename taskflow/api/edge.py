@@ -23,7 +23,7 @@ from taskflow.api.access.head import Head, head_of
 from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, Caller, is_page
 from taskflow.metrics import Metrics
 from taskflow.metrics.catalogue import NO_ROUTE
-from taskflow.model.errors import BadRequest, RequestError, Unauthorized
+from taskflow.model.errors import BadRequest, RequestError, StoreUnavailable, Unauthorized
 
 Message: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -114,13 +114,14 @@ class _Exchange:
             return
         try:
             admission = self._gate.admit(self._head, trio.current_time())
+            await self._check_session(admission.caller.session)
         except Unauthorized as error:
             if is_page(self._head.path) and not _is_stream(self._head):
                 await self._answer(_sign_in_first(self._scope))
             else:
                 await self._refuse(error, closes=False)
             return
-        except RequestError as error:
+        except (RequestError, StoreUnavailable) as error:
             await self._refuse(error, closes=False)
             return
         self._added += admission.fields
@@ -128,6 +129,20 @@ class _Exchange:
             await self._answer(_no_content(preflight_fields()))
         else:
             await self._serve(admission.caller)
+
+    async def _check_session(self, session_id: str | None) -> None:
+        """Refuse a session that was signed out of, on whichever node.
+
+        Raises:
+            Unauthorized: It was.
+            StoreUnavailable: It is not known.
+        """
+        ended = self._gate.ended_sessions
+        if session_id is None or ended is None:
+            return
+        with problems.store_in_time():
+            if await ended.is_session_ended(session_id):
+                raise Unauthorized("this session was signed out of; sign in again")
 
     async def _serve(self, caller: Caller) -> None:
         self._scope = {**self._scope, "path": self._head.path, CALLER: caller}

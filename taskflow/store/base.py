@@ -556,6 +556,19 @@ class TaskStore(abc.ABC):
         """Random bytes that all nodes share by this name, made when they are first asked for."""
 
     @abc.abstractmethod
+    async def end_session(self, session_id: str, *, seconds: float) -> None:
+        """End a session of the dashboard on all nodes, and forget those that ended long ago.
+
+        Args:
+            session_id: Which.
+            seconds: Time to remember it: the longest that its cookie could still be valid.
+        """
+
+    @abc.abstractmethod
+    async def is_session_ended(self, session_id: str) -> bool:
+        """Return whether a session was ended by ``end_session``."""
+
+    @abc.abstractmethod
     async def check(self) -> None:
         """Return if the store answers.
 

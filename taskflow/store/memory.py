@@ -106,6 +106,7 @@ class MemoryStore(TaskStore):
         self._handed_in: dict[uuid.UUID, NewTask] = {}
         self._keys: dict[str, _KnownKey] = {}
         self._secrets: dict[str, bytes] = {}
+        self._ended_sessions: dict[str, float] = {}
         self._pending: set[uuid.UUID] = set()
         self._holds: dict[uuid.UUID, _Hold] = {}
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
@@ -539,6 +540,16 @@ class MemoryStore(TaskStore):
     async def shared_secret(self, name: str) -> bytes:
         await trio.lowlevel.checkpoint()
         return self._secrets.setdefault(name, secrets.token_bytes(SECRET_BYTES))
+
+    async def end_session(self, session_id: str, *, seconds: float) -> None:
+        await trio.lowlevel.checkpoint()
+        now = trio.current_time()
+        kept = {one: until for one, until in self._ended_sessions.items() if until > now}
+        self._ended_sessions = {**kept, session_id: now + seconds}
+
+    async def is_session_ended(self, session_id: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        return session_id in self._ended_sessions
 
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -534,6 +534,12 @@ class PostgresStore(TaskStore):
             for (value,) in await self._run("share_secret", name=name, value=made):
                 return bytes(value)
 
+    async def end_session(self, session_id: str, *, seconds: float) -> None:
+        await self._run("end_session", id=session_id, seconds=seconds)
+
+    async def is_session_ended(self, session_id: str) -> bool:
+        return bool(await self._run("ended_session", id=session_id))
+
     async def check(self) -> None:
         def work(connection: Connection) -> None:
             [(is_in_recovery,)] = connection.execute("SELECT pg_is_in_recovery()")

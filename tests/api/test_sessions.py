@@ -183,6 +183,43 @@ class TestSession:
         assert (answer.status, answer.header("location")) == (303, "/ui/sign-in")
         assert "Max-Age=0" in answer.header("set-cookie")
 
+    @pytest.mark.parametrize("role", ["read", "write"])
+    def test_signing_out_ends_a_copied_cookie(self, guarded, role):
+        """With any role; the session of another browser goes on, and a stranger ends none."""
+        mine, other = (cookie_of(sign_in(guarded, role)) for _ in range(2))
+        assert guarded.ask("POST", "/ui/sign-out", b"", mine).status == 403
+        assert guarded.ask("GET", "/ui", headers=mine).status == 200
+        answer = guarded.ask("POST", "/ui/sign-out", b"", {**mine, **own(guarded)})
+        assert (answer.status, answer.header("location")) == (303, "/ui/sign-in")
+        answer = guarded.ask("GET", "/ui", headers=mine)
+        assert (answer.status, answer.header("location")) == (303, "/ui/sign-in?next=%2Fui")
+        stream = guarded.ask("GET", "/ui/live", headers={**mine, "accept": "text/event-stream"})
+        check_problem(stream, 401, "signed out")
+        assert guarded.ask("POST", "/ui/sign-out", b"", {**mine, **own(guarded)}).status == 303
+        assert guarded.ask("GET", "/ui", headers=other).status == 200
+
+    def test_signing_out_ends_it_on_all_nodes(self, database_uri):
+        """At once, and on nodes that start later."""
+        fields = {"database_url": database_uri, "api_keys": f"ada:read:{KEYS['read']}"}
+        with LiveServer(**fields) as one, LiveServer(**fields) as two:
+            cookie = cookie_of(sign_in(one, "read"))
+            assert two.ask("GET", "/ui", headers=cookie).status == 200
+            assert one.ask("POST", "/ui/sign-out", b"", {**cookie, **own(one)}).status == 303
+            assert two.ask("GET", "/ui", headers=cookie).status == 303
+        with LiveServer(**fields) as three:
+            assert three.ask("GET", "/ui", headers=cookie).status == 303
+
+    def test_signing_out_ends_open_streams(self, guarded):
+        """A page that is kept up to date shows nothing new after that."""
+        cookie = cookie_of(sign_in(guarded))
+        with guarded.connect() as connection:
+            head = f"GET /ui/live HTTP/1.1\r\nHost: {connection.host}\r\nCookie: "
+            connection.send(f"{head}{cookie['cookie']}\r\n\r\n".encode())
+            assert connection.read_raw_head()[0] == 200
+            guarded.ask("POST", "/ui/sign-out", b"", {**cookie, **own(guarded)})
+            while connection.read_chunk():
+                pass
+
 
 def test_without_keys_nobody_signs_in(memory_server):
     """Whoever reaches the service is let in."""

@@ -11,7 +11,7 @@ from taskflow.api.access.hosts import allowed_hosts
 from taskflow.api.access.keys import Keyring
 from taskflow.api.access.rate_limit import client_name, rate_limiter
 from taskflow.api.access.roles import OPEN_PATHS, Access, Caller
-from taskflow.api.access.sessions import Sessions
+from taskflow.api.access.sessions import EndedSessions, Sessions
 from taskflow.settings import Settings
 
 _NOBODY: Final = Caller(None, None)
@@ -32,7 +32,14 @@ class Admission(NamedTuple):
 class Gate:
     """All rules, by the settings, the keys, and the sessions of those who signed in with one."""
 
-    def __init__(self, settings: Settings, keys: Keyring, sessions: Sessions | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        keys: Keyring,
+        sessions: Sessions | None = None,
+        ended_sessions: EndedSessions | None = None,
+    ) -> None:
+        self.ended_sessions: Final = ended_sessions
         self._hosts: Final = allowed_hosts(
             settings.allowed_hosts, bind=settings.bind, has_keys=bool(keys)
         )

@@ -9,7 +9,7 @@ from taskflow.api.access.browser import is_own
 from taskflow.api.access.head import Head
 from taskflow.api.access.hosts import is_loopback
 from taskflow.api.access.keys import Key, Keyring, Role
-from taskflow.api.access.sessions import PATH, Sessions
+from taskflow.api.access.sessions import PATH, Session, Sessions
 from taskflow.model.errors import Forbidden, Unauthorized
 from taskflow.model.problem_types import PATH as PROBLEMS_PATH
 
@@ -20,6 +20,7 @@ CALLER: Final = "taskflow.caller"
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz"})
 # How one signs in, and what these pages are made of.
 SIGN_IN_PATH: Final = f"{PATH}/sign-in"
+SIGN_OUT_PATH: Final = f"{PATH}/sign-out"
 ASSETS_PATH: Final = f"{PATH}/assets/"
 # The description of the API for people; there is another way to it for those who have signed in.
 REFERENCE_PATH: Final = "/docs"
@@ -34,10 +35,12 @@ class Caller(NamedTuple):
     Attributes:
         name: That of the key; ``None`` where there are no keys, or none is asked for.
         role: What may be done; ``None`` if no more than is open to all.
+        session: The id of the session, of a person who signed in to the dashboard.
     """
 
     name: str | None
     role: Role | None
+    session: str | None = None
 
 
 class Access:
@@ -68,28 +71,31 @@ class Access:
             return Caller(None, Role.ADMIN)
         if is_open_page(head.path) or _is_without_key(head) or _is_problem_page(head):
             return Caller(None, None)
-        key = self._key_of_session(head) or self._key_of_bearer(head)
-        needed = role_for(head.method)
+        session = self._session_of(head)
+        key = session.key if session else self._key_of_bearer(head)
+        # Signing out is not a write: it is for everyone who signed in.
+        needed = Role.READ if head.path == SIGN_OUT_PATH else role_for(head.method)
         if key.role < needed:
             raise Forbidden(
                 f"{head.method} needs a key with the role {needed}; this one has {key.role}",
                 scope=str(needed),
             )
-        return Caller(key.name, key.role)
+        return Caller(key.name, key.role, session.id if session else None)
 
-    def _key_of_session(self, head: Head) -> Key | None:
-        """By which key a person signed in who asks for a page, or does something there.
+    def _session_of(self, head: Head) -> Session | None:
+        """The session of a person who asks for a page, or does something there.
 
         Raises:
             Forbidden: Something is to be done, and it is not certain that a page of ours asks.
         """
         if self._sessions is None or not is_page(head.path) or "authorization" in head.fields:
             return None
-        key = self._sessions.key_of(head.fields.get("cookie", ""))
+        session = self._sessions.session_of(head.fields.get("cookie", ""))
         # Browsers name the origin of whatever is no mere reading (Fetch standard, section 3.2).
-        if key and head.method not in _READING and not is_own(head.fields.get("origin", ""), head):
+        is_foreign = not is_own(head.fields.get("origin", ""), head)
+        if session and head.method not in _READING and is_foreign:
             raise Forbidden("a session is for this service's own pages only")
-        return key
+        return session
 
     def _key_of_bearer(self, head: Head) -> Key:
         """The key that is known.

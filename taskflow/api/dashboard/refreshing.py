@@ -12,8 +12,10 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 import trio
-from quart import Response
+from quart import Response, request
 
+from taskflow.api.access.roles import CALLER, Caller
+from taskflow.api.access.sessions import EndedSessions
 from taskflow.api.answers import as_events
 from taskflow.api.dashboard.pages import environment
 from taskflow.api.live.feed import Feed
@@ -40,22 +42,36 @@ def by_the_clock(feed: Feed, template: str, look: Look) -> Response:
         template: Of the region.
         look: Gets what it shows.
     """
-    return as_events(_by_the_clock(feed, _Region(template, look)))
+    return as_events(_by_the_clock(feed, _Region(template, look, feed.ended_sessions)))
 
 
 def by_events(feed: Feed, wanted: EventFilter, template: str, look: Look) -> Response:
     """Send a region whenever something happened, until ``is_final`` is among what it shows."""
-    return as_events(_by_events(feed, wanted, _Region(template, look)))
+    return as_events(_by_events(feed, wanted, _Region(template, look, feed.ended_sessions)))
 
 
 class _Region:
     """The part of a page that is sent."""
 
-    def __init__(self, template: str, look: Look) -> None:
+    def __init__(self, template: str, look: Look, ended: EndedSessions) -> None:
+        scope: Any = request.scope
+        caller: Caller | None = scope.get(CALLER)
+        session = caller and caller.session
         self._template = environment().get_template(template)
         self._look = look
         self._sent = b""
+        self._session = session
+        self._ended = ended
         self.is_final = False
+
+    async def is_over(self) -> bool:
+        """Return whether the person who sees it has signed out since."""
+        if self._session is None:
+            return False
+        try:
+            return await self._ended.is_session_ended(self._session)
+        except StoreUnavailable:
+            return False  # nothing new is shown then
 
     async def news(self) -> bytes:
         """The region as an event; nothing if it is as it was sent, or cannot be told now."""
@@ -76,6 +92,8 @@ async def _by_the_clock(feed: Feed, region: _Region) -> AsyncIterator[bytes]:
     yield _BEGINNING
     began_at = heard_at = trio.current_time()
     while trio.current_time() - began_at < LONGEST_SECONDS:
+        if await region.is_over():
+            return
         if event := await region.news():
             yield event
             heard_at = trio.current_time()
@@ -99,6 +117,8 @@ async def _by_events(feed: Feed, wanted: EventFilter, region: _Region) -> AsyncI
             with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
                 if not await watcher.next_events():
                     return  # the browser comes again, here or to another node
+            if await region.is_over():
+                return
             yield (await region.news()) or (_HEARTBEAT if waiting.cancelled_caught else b"")
     if region.is_final:
         yield _END

@@ -46,7 +46,7 @@ def dashboard_routes(
     submitting.add_routes(
         routes, store, Intake(store, settings, metrics), Masking(settings.masked_headers)
     )
-    signing_in.add_routes(routes, sessions)
+    signing_in.add_routes(routes, sessions, store)
 
     @routes.route("/", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def front_door() -> Response:

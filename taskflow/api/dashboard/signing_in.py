@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, cast
+
 from quart import Blueprint, Response, request
 
-from taskflow.api.access.roles import SIGN_IN_PATH, is_page
-from taskflow.api.access.sessions import COOKIE, LONGEST_SECONDS, PATH, Sessions
+from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, SIGN_OUT_PATH, Caller, is_page
+from taskflow.api.access.sessions import COOKIE, LONGEST_SECONDS, PATH, EndedSessions, Sessions
 from taskflow.api.bodies import read_body
 from taskflow.api.dashboard.forms import filled_in
 from taskflow.api.dashboard.pages import page, see
+from taskflow.api.problems import store_in_time
 
 
-def add_routes(routes: Blueprint, sessions: Sessions | None) -> None:
+def add_routes(routes: Blueprint, sessions: Sessions | None, ended: EndedSessions) -> None:
     """The page and its form; without keys whoever comes there is let in."""
 
     @routes.get(SIGN_IN_PATH)
@@ -41,9 +45,13 @@ def add_routes(routes: Blueprint, sessions: Sessions | None) -> None:
         )
         return response
 
-    @routes.post(f"{PATH}/sign-out")
+    @routes.post(SIGN_OUT_PATH)
     async def sign_out() -> Response:
         await read_body()
+        caller: Caller = cast("Mapping[str, Any]", request.scope)[CALLER]
+        if caller.session is not None:
+            with store_in_time():
+                await ended.end_session(caller.session, seconds=LONGEST_SECONDS)
         response = see(SIGN_IN_PATH if sessions else PATH)
         response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Lax")
         return response

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from taskflow.api.access.sessions import EndedSessions
 from taskflow.bell import Bell
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import EventFilter, TaskEvent
@@ -145,6 +146,8 @@ class Feed:
 
     def __init__(self, store: TaskStore, poll_seconds: float) -> None:
         self._store: Final = store
+        # Streams of people who sign out end, too.
+        self.ended_sessions: Final[EndedSessions] = store
         self._poll_seconds: Final = poll_seconds
         # By the task that they watch; with None those who watch many.
         self._watchers: defaultdict[uuid.UUID | None, set[Watcher]] = defaultdict(set)

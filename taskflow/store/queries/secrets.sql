@@ -1,4 +1,4 @@
--- What all nodes share and nobody else knows.
+-- What all nodes share and nobody else knows, and the sessions that were signed out of.
 
 -- name: share_secret
 -- The first node that asks makes it.
@@ -8,3 +8,14 @@ WITH made AS (
     RETURNING value
 )
 SELECT value FROM made UNION ALL SELECT value FROM taskflow_secrets WHERE name = %(name)s
+
+-- name: end_session
+WITH forgotten AS (
+    DELETE FROM taskflow_ended_sessions WHERE forgotten_at <= now()
+)
+INSERT INTO taskflow_ended_sessions (id, forgotten_at)
+VALUES (%(id)s, now() + make_interval(secs => %(seconds)s))
+ON CONFLICT (id) DO NOTHING
+
+-- name: ended_session
+SELECT id FROM taskflow_ended_sessions WHERE id = %(id)s
