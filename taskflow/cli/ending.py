@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
+import errno
 import os
 import select
 import sys
@@ -62,8 +62,10 @@ def end_by(error: BaseException) -> NoReturn:
         raise SystemExit(ExitStatus.PIPE_CLOSED) from None
     if isinstance(error, KeyboardInterrupt) and not select.select([], [sys.stdout], [], 0)[1]:
         leave_output()  # nobody reads, and who pressed Ctrl+C does not want to wait for it
-    with contextlib.suppress(OSError):
+    try:
         sys.stdout.flush()
+    except OSError:
+        leave_output()  # Python would try again at its end
     if isinstance(error, click.UsageError):
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         complain(f"{' '.join(error.format_message().split())}{hint}")
@@ -75,7 +77,8 @@ def end_by(error: BaseException) -> NoReturn:
     if isinstance(error, OSError):
         leave_output()
         where = f": {error.filename}" if error.filename else ""
-        complain(f"{error.strerror or error}{where}")
+        is_closed = error.errno == errno.EBADF and not error.filename
+        complain("standard output is closed" if is_closed else f"{error.strerror or error}{where}")
         raise SystemExit(ExitStatus.FAILED) from None
     raise SystemExit(ExitStatus.INTERRUPTED) from None
 

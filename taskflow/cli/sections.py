@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from taskflow.cli.ending import end_by
+from taskflow.cli.streams import ensure_standard_streams
 
 
 class Entry(NamedTuple):
@@ -109,13 +110,14 @@ class Sections(click.Group):
         Raises:
             SystemExit: Always.
         """
+        ensure_standard_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # whatever the terminal's coding is
                 stream.reconfigure(errors="backslashreplace")
         said = list(sys.argv[1:] if args is None else args) or ["--help"]
         try:
             ended = super().main(said, prog_name, standalone_mode=False, **extra)
-        except (click.ClickException, click.Abort) as error:
+        except (click.ClickException, click.Abort, OSError) as error:
             end_by(error)
         except _Ended as ended_by:
             end_by(ended_by.error)

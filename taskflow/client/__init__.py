@@ -5,6 +5,7 @@ home in programs that have nothing else of the service. From the bottom up::
 
     errors               what can be the matter, and how an answer says so
     task                 a task as it is shown, with what can be done with its result
+    arguments            what cannot be used is one kind of error
     options, filters     what may be said of a task, and how tasks are looked for
     calls, retrying      a request, an answer; whether and when to ask again
     portions, sse        many tasks on their way in, events on their way out

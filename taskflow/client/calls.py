@@ -15,7 +15,9 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import httpx
 import msgspec
 
-from taskflow.client.errors import UnexpectedAnswer, Unreachable
+from taskflow.client import arguments
+from taskflow.client.arguments import checked_arguments, json_of, shown
+from taskflow.client.errors import InvalidArgument, UnexpectedAnswer, Unreachable
 from taskflow.client.filters import Filters, query_of, tag_query
 from taskflow.client.task import Service
 from taskflow.model.task import TagValue
@@ -34,6 +36,7 @@ TITLE: Final = "TaskFlow"
 _JSON: Final = {"Content-Type": "application/json"}
 # Read as they come, so not compressed by whoever is between.
 _LINES: Final = {"Accept": "application/x-ndjson", "Accept-Encoding": "identity"}
+_USERINFO: Final = re.compile(r"//[^/?#]*@")
 _NEXT: Final = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 # Nothing has been sent of these.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -108,34 +111,54 @@ def base_url_of(url: str) -> str:
     """Where the service is, to be followed by a path.
 
     Raises:
-        ValueError: It is no address.
+        InvalidArgument: It is no address.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"{url!r} is not the address of a service, such as http://127.0.0.1:8080")
+    if not _is_address(url):
+        seen = shown(shown_url(url) if isinstance(url, str) else url)
+        raise InvalidArgument(
+            f"{seen} is not the address of a service, such as http://127.0.0.1:8080"
+        )
     return url.rstrip("/")
+
+
+def _is_address(url: object) -> bool:
+    if not isinstance(url, str) or not url.isprintable() or " " in url or "\\" in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        return bool(is_whole and not parts.query and not parts.fragment and httpx.URL(url).host)
+    except (ValueError, httpx.InvalidURL):  # also of names that cannot be international ones
+        return False
+
+
+def shown_url(url: str) -> str:
+    """An address for errors, without user and password."""
+    return _USERINFO.sub("//", url, count=1)
 
 
 def credentials(api_key: str | None) -> dict[str, str]:
     """How a key is sent.
 
     Raises:
-        ValueError: It cannot be sent.
+        InvalidArgument: It cannot be sent.
     """
     if api_key is None:
         return {}
-    if not api_key.isascii() or not api_key.isprintable() or " " in api_key or not api_key:
-        raise ValueError("api_key must be printable ASCII without spaces")
+    is_key = isinstance(api_key, str) and api_key.isascii() and api_key.isprintable()
+    if not is_key or " " in api_key or not api_key:
+        raise InvalidArgument("api_key must be printable ASCII without spaces")
     return {"Authorization": f"Bearer {api_key}"}
 
 
+@checked_arguments()
 def submission(body: bytes, key: str | None, wait_seconds: float | None = None) -> Call:
     """A request that hands something in; it has a key, so it can be repeated.
 
     Raises:
-        ValueError: The key cannot be sent.
+        InvalidArgument: The key cannot be sent.
     """
-    wait = whole_wait(wait_seconds or 0.0)
+    wait = 0 if wait_seconds is None else whole_wait(wait_seconds)
     return Call(
         "POST",
         "/tasks",
@@ -151,14 +174,15 @@ def submission(body: bytes, key: str | None, wait_seconds: float | None = None) 
 
 def _quoted(key: str) -> str:
     """A key as a string of RFC 9651, as the draft of Idempotency-Key has it."""
-    if not key or not key.isascii() or not key.isprintable():
-        raise ValueError("idempotency_key must be printable ASCII, such as a UUID")
+    if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
+        raise InvalidArgument("idempotency_key must be printable ASCII, such as a UUID")
     return '"' + key.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def whole_wait(seconds: float) -> int:
     """For how long to ask the service to wait: whole seconds, and no more than it does."""
-    return min(LONGEST_WAIT_SECONDS, math.ceil(seconds))
+    wanted = arguments.seconds("wait_seconds", seconds)
+    return math.ceil(min(LONGEST_WAIT_SECONDS, wanted))
 
 
 def of_task(
@@ -167,9 +191,12 @@ def of_task(
     """A request about a task.
 
     Raises:
-        ValueError: It is not the id of a task.
+        InvalidArgument: It is not the id of a task.
     """
-    known = task_id if isinstance(task_id, uuid.UUID) else uuid.UUID(task_id)
+    try:
+        known = task_id if isinstance(task_id, uuid.UUID) else uuid.UUID(task_id)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidArgument(f"{shown(task_id)} is not the id of a task: {error}") from None
     return Call(method, f"/tasks/{known}{what}", is_repeatable=is_repeatable)
 
 
@@ -178,6 +205,7 @@ def waiting(call: Call, seconds: int) -> Call:
     return msgspec.structs.replace(call, query=[("wait", str(seconds))], wait_seconds=seconds)
 
 
+@checked_arguments()
 def by_hand(
     verb: str, filters: Filters, *, everything: bool, dry_run: bool, is_repeatable: bool
 ) -> Call:
@@ -188,16 +216,18 @@ def by_hand(
         "POST",
         f"/tasks/{verb}",
         headers={"Content-Type": "application/json"},
-        body=msgspec.json.encode(body),
+        body=json_of(body),
         is_repeatable=is_repeatable,
     )
 
 
+@checked_arguments()
 def page(limit: int, filters: Filters, fields: Sequence[str] | None = None) -> Call:
     """A request for tasks."""
     return Call("GET", "/tasks", query=_query(limit, filters, fields))
 
 
+@checked_arguments()
 def lines(limit: int | None, filters: Filters, fields: Sequence[str] | None) -> Call:
     """A request for tasks, a line each."""
     query = _query(limit, filters, fields)
@@ -212,11 +242,13 @@ def _query(
     return query if fields is None else [*query, ("fields", ",".join(fields))]
 
 
+@checked_arguments()
 def of_queue(method: str, name: str, what: str = "", body: bytes | None = None) -> Call:
     """A request about a queue."""
     return Call(method, f"/queues/{_segment(name)}{what}", headers=_JSON, body=body)
 
 
+@checked_arguments()
 def of_schedule(
     method: str,
     name: str,
@@ -238,8 +270,8 @@ def of_schedule(
 
 def _segment(name: str) -> str:
     """A name as a part of a path; it has no dots alone, which would lead elsewhere."""
-    if name.strip(".") == "":
-        raise ValueError(f"{name!r} is no name")
+    if arguments.text("name", name).strip(".") == "":
+        raise InvalidArgument(f"{name!r} is no name")
     return quote(name, safe="")
 
 
@@ -269,19 +301,26 @@ def service_of(answer: Answer) -> Service:
     return Service(info.version, None)
 
 
+def of_queue_only(queue: str | None) -> list[tuple[str, str]]:
+    """The parameter that asks about one queue; nothing for all."""
+    return [] if queue is None else [("queue", arguments.text("queue", queue))]
+
+
 def events(
     task_id: uuid.UUID | str | None, queue: str | None, tags: Mapping[str, TagValue]
 ) -> Call:
     """A request for events, of one task or of some.
 
     Raises:
-        ValueError: Both are asked for.
+        InvalidArgument: Both are asked for.
     """
-    query = ([] if queue is None else [("queue", queue)]) + tag_query(tags)
+    query = of_queue_only(queue) + tag_query(tags)
     if task_id is None:
         return Call("GET", "/events", query=query, headers={"Accept": "text/event-stream"})
     if query:
-        raise ValueError("a task's events are all of one queue and of the same tags: give its id")
+        raise InvalidArgument(
+            "a task's events are all of one queue and of the same tags: give its id"
+        )
     call = of_task("GET", task_id, "/events")
     return msgspec.structs.replace(call, headers={"Accept": "text/event-stream"})
 

@@ -8,6 +8,8 @@ from typing import Any, Final, TypedDict
 
 import msgspec
 
+from taskflow.client.arguments import checked_arguments, shown, text, texts_of
+from taskflow.client.errors import InvalidArgument
 from taskflow.model.filter import tag_text
 from taskflow.model.task import TagValue
 
@@ -43,11 +45,12 @@ class Filters(TypedDict, total=False):
 KNOWN: Final = frozenset(Filters.__annotations__)
 
 
+@checked_arguments()
 def query_of(filters: Filters) -> list[tuple[str, str]]:
     """The same as parameters of a query.
 
     Raises:
-        TypeError: There is no such filter.
+        InvalidArgument: There is no such filter, or a value of one cannot be used.
     """
     if unknown := filters.keys() - KNOWN:
         raise TypeError(
@@ -56,8 +59,15 @@ def query_of(filters: Filters) -> list[tuple[str, str]]:
     return list(_parameters(filters))
 
 
+@checked_arguments()
 def tag_query(tags: Mapping[str, TagValue]) -> list[tuple[str, str]]:
-    """Tags as parameters of a query."""
+    """Tags as parameters of a query.
+
+    Raises:
+        InvalidArgument: They are not tags.
+    """
+    if not isinstance(tags, Mapping):
+        raise InvalidArgument(f"tags must be a mapping, not {shown(tags)}")
     return [("tag", f"{name}:{tag_text(value)}") for name, value in tags.items()]
 
 
@@ -66,8 +76,8 @@ def _parameters(filters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if name == "tags":
             yield from tag_query(value)
         elif isinstance(value, str):
-            yield name, value
+            yield name, text(name, value)
         elif isinstance(value, dt.datetime):
             yield name, msgspec.json.decode(msgspec.json.encode(value), type=str)
         else:
-            yield name, ",".join(value)
+            yield name, ",".join(texts_of(name, value))

@@ -9,6 +9,7 @@ from typing import Any, Final, Self, TypedDict, Unpack
 import msgspec
 from msgspec import UNSET
 
+from taskflow.client.arguments import checked_arguments, json_of
 from taskflow.model.options import Backoff
 from taskflow.model.task import TagValue
 from taskflow.model.text_format import BYTE_ORDER_MARK, foreign_format_of
@@ -60,13 +61,14 @@ class Submission:
         options: How it is to be run.
 
     Raises:
-        TypeError: There is no such option, or the payload cannot be written as JSON.
+        InvalidArgument: There is no such option, or the payload cannot be written as JSON.
     """
 
     def __init__(self, payload: Any, **options: Unpack[Options]) -> None:
         self.document = document_of(payload, options)
 
     @classmethod
+    @checked_arguments()
     def from_json(cls, document: bytes | str, **options: Unpack[Options]) -> Self:
         """A task that is written down already, as ``POST /tasks`` takes it.
 
@@ -75,8 +77,7 @@ class Submission:
             options: How it is to be run where it does not say itself.
 
         Raises:
-            ValueError: It is not a JSON object.
-            TypeError: There is no such option.
+            InvalidArgument: It is not a JSON object, or there is no such option.
         """
         text = _without_mark(document)
         try:
@@ -88,7 +89,7 @@ class Submission:
         one = cls.__new__(cls)
         defaults = _OBJECT.decode(document_of(None, options))
         del defaults["payload"]
-        one.document = msgspec.json.encode({**defaults, **said})
+        one.document = json_of({**defaults, **said})
         return one
 
 
@@ -97,17 +98,18 @@ def _without_mark(document: bytes | str) -> bytes:
     return data.removeprefix(BYTE_ORDER_MARK)
 
 
+@checked_arguments()
 def document_of(payload: Any, options: Options) -> bytes:
     """The JSON of a task.
 
     Raises:
-        TypeError: There is no such option, or a value cannot be written as JSON.
+        InvalidArgument: There is no such option, or a value cannot be written as JSON.
     """
     if unknown := options.keys() - KNOWN:
         name = min(unknown)
         raise TypeError(f"there is no option {name!r}; {_NAMES.advice(name)}")
     given = {name: value for name, value in options.items() if value is not None}
-    return msgspec.json.encode({"payload": payload, **given})
+    return json_of({"payload": payload, **given})
 
 
 def document_of_item(item: Any) -> bytes:
@@ -115,6 +117,7 @@ def document_of_item(item: Any) -> bytes:
     return item.document if isinstance(item, Submission) else document_of(item, {})
 
 
+@checked_arguments()
 def change_of(item: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON merge patch of a task.
 

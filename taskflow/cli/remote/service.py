@@ -12,6 +12,7 @@ from taskflow.cli.ending import ExitStatus, Failure
 from taskflow.cli.remote.address import address_for
 from taskflow.cli.remote.interrupting import interruptible
 from taskflow.client import errors
+from taskflow.client.calls import shown_url
 from taskflow.client.environment import Address
 from taskflow.client.on_trio.client import Client
 
@@ -85,7 +86,7 @@ def failure_of(error: errors.ClientError, address: Address | None = None) -> Fai
     )
     message = " ".join(str(error).split())
     if address and status is ExitStatus.UNREACHABLE:
-        message = f"{address.url}: {message}"
+        message = f"{shown_url(address.url)}: {message}"
     if address and isinstance(error, errors.Unreachable):
         message += "; is `taskflow serve` running there? (TASKFLOW_URL or --url says where)"
     if address and status is ExitStatus.NO_ACCESS:

@@ -35,12 +35,12 @@ class Monitoring:
 
     def stats(self, queue: str | None = None) -> TaskStatistics:
         """How tasks stand, by queue and in all; of one queue if it is given."""
-        query = [] if queue is None else [("queue", queue)]
+        query = calls.of_queue_only(queue)
         return (self._transport.ask(Call("GET", "/stats", query))).read(TaskStatistics)
 
     def history(self, queue: str | None = None) -> list[Minute]:
         """What ended in each minute of the last hour, the oldest first; the last is under way."""
-        query = [] if queue is None else [("queue", queue)]
+        query = calls.of_queue_only(queue)
         answer = self._transport.ask(Call("GET", "/stats/history", query))
         return answer.read(_History).minutes
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskflow.client import calls
+from taskflow.client.arguments import json_of
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.task import Moved
 from taskflow.model.flow import HostLimits, Rate
@@ -67,7 +67,7 @@ class Queues:
             "per_host": per_host,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
-        call = calls.of_queue("PUT", name, body=msgspec.json.encode(given))
+        call = calls.of_queue("PUT", name, body=json_of(given))
         return (self._transport.ask(call)).read(Queue)
 
     def update(
@@ -101,7 +101,7 @@ class Queues:
             "per_host": per_host,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
-        call = calls.of_queue("PATCH", name, body=msgspec.json.encode(given))
+        call = calls.of_queue("PATCH", name, body=json_of(given))
         return (self._transport.ask(call)).read(Queue)
 
     def pause(self, name: str) -> Queue:

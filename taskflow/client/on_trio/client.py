@@ -10,7 +10,7 @@ from typing import Any, Final, Self, Unpack
 import httpx
 import trio
 
-from taskflow.client import calls
+from taskflow.client import arguments, calls
 from taskflow.client.connecting import route_to
 from taskflow.client.environment import address_of
 from taskflow.client.errors import NotEnded, Unreachable
@@ -56,7 +56,8 @@ class Client(ByHand, Monitoring):
         schedules: Its schedules.
 
     Raises:
-        ValueError: The address or the key cannot be used.
+        InvalidArgument: The address, the key or the time cannot be used.
+        InvalidEnvironment: A variable that names a proxy or certificates cannot be used.
     """
 
     def __init__(
@@ -67,10 +68,11 @@ class Client(ByHand, Monitoring):
         timeout_seconds: float = TIMEOUT_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        tried = arguments.seconds("timeout_seconds", timeout_seconds, may_be_zero=False)
         base_url, headers = calls.base_url_of(url), calls.credentials(api_key)
         route = route_to(base_url, transport)
         http = httpx.AsyncClient(base_url=base_url, headers=headers, **route.options)
-        self._transport = Transport(http, timeout_seconds=timeout_seconds, via=route.via)
+        self._transport = Transport(http, timeout_seconds=tried, via=route.via)
         self.queues: Final = Queues(self._transport)
         self.schedules: Final = Schedules(self._transport)
 
@@ -79,8 +81,8 @@ class Client(ByHand, Monitoring):
         """A client of the service at TASKFLOW_URL, with the key TASKFLOW_API_KEY if that is set.
 
         Raises:
-            SettingsError: TASKFLOW_URL is not set.
-            ValueError: One of them cannot be used.
+            InvalidEnvironment: TASKFLOW_URL is not set.
+            InvalidArgument: One of them cannot be used.
         """
         address = address_of()
         return cls(address.url, api_key=address.api_key, timeout_seconds=timeout_seconds)
@@ -134,7 +136,7 @@ class Client(ByHand, Monitoring):
         Raises:
             Unprocessable: Some cannot be used; ``faults`` tells which, and all that is wrong.
         """
-        documents = b",".join(map(document_of_item, items))
+        documents = b",".join(map(document_of_item, arguments.items_of("items", items)))
         call = calls.submission(b"[%b]" % documents, idempotency_key)
         return (await self._transport.ask(call)).read(list[Task])
 
@@ -151,7 +153,9 @@ class Client(ByHand, Monitoring):
             items: Payloads, or a ``Submission`` for each that is to have options.
             at_once: How many go in one request, 500 at most; fewer where they come slowly.
         """
-        return SubmittedStream(self._transport, items, at_once=at_once)
+        most = arguments.whole_number("at_once", at_once, minimum=1)
+        wanted = arguments.items_of("items", items)
+        return SubmittedStream(self._transport, wanted, at_once=most)
 
     async def get(self, task_id: uuid.UUID | str) -> Task:
         """The task as it stands.
@@ -173,7 +177,8 @@ class Client(ByHand, Monitoring):
             NotFound: There is none with this id, or not any more.
         """
         wanted = calls.of_task("GET", task_id)
-        deadline = trio.current_time() + (math.inf if timeout_seconds is None else timeout_seconds)
+        given = math.inf if timeout_seconds is None else timeout_seconds
+        deadline = trio.current_time() + arguments.seconds("timeout_seconds", given)
         task = None
         while (left := deadline - (asked_at := trio.current_time())) > 0:
             seconds = calls.whole_wait(min(left, calls.LONGEST_WAIT_SECONDS))
@@ -216,7 +221,8 @@ class Client(ByHand, Monitoring):
             filters: Which.
         """
         found: list[Task] = []
-        stream = self.iter_tasks(page=min(limit, 1000), fields=fields, **filters)
+        limit = arguments.whole_number("limit", limit, minimum=0)
+        stream = self.iter_tasks(page=min(limit, 1000) or 1, fields=fields, **filters)
         while len(found) < limit and (task := await anext(stream, None)) is not None:
             found.append(task)
         return found
@@ -229,8 +235,10 @@ class Client(ByHand, Monitoring):
         **filters: Unpack[Filters],
     ) -> TaskStream:
         """All tasks, newest first, so many of them with each request; see ``list_tasks``."""
-        wanted = None if fields is None else list(dict.fromkeys((*calls.NEEDED_FIELDS, *fields)))
-        return TaskStream(self._transport, calls.page(page, filters, wanted))
+        size = arguments.whole_number("page", page, minimum=1)
+        named = None if fields is None else arguments.texts_of("fields", fields)
+        wanted = None if named is None else [*dict.fromkeys((*calls.NEEDED_FIELDS, *named))]
+        return TaskStream(self._transport, calls.page(size, filters, wanted))
 
     def export(
         self,
@@ -249,8 +257,9 @@ class Client(ByHand, Monitoring):
             fields: What is wanted of each; all if not given.
             filters: Which.
         """
-        wanted = None if fields is None else list(fields)
-        return LineStream(self._transport, calls.lines(limit, filters, wanted))
+        most = None if limit is None else arguments.whole_number("limit", limit, minimum=0)
+        wanted = None if fields is None else arguments.texts_of("fields", fields)
+        return LineStream(self._transport, calls.lines(most, filters, wanted))
 
     async def download(self, task_id: uuid.UUID | str) -> Download:
         """What a task's target answered, in bytes.
@@ -285,5 +294,6 @@ class Client(ByHand, Monitoring):
             EventsMissed: Some of them are not kept any more; going on with the stream tells the
                 next ones.
         """
-        call = calls.events(task_id, queue, tags or {})
-        return EventStream(self._transport, call, after=after, is_of_task=task_id is not None)
+        call = calls.events(task_id, queue, {} if tags is None else tags)
+        place = None if after is None else arguments.whole_number("after", after, minimum=0)
+        return EventStream(self._transport, call, after=place, is_of_task=task_id is not None)

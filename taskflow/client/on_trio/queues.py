@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskflow.client import calls
+from taskflow.client.arguments import json_of
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.task import Moved
 from taskflow.model.flow import HostLimits, Rate
@@ -65,7 +65,7 @@ class Queues:
             "per_host": per_host,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
-        call = calls.of_queue("PUT", name, body=msgspec.json.encode(given))
+        call = calls.of_queue("PUT", name, body=json_of(given))
         return (await self._transport.ask(call)).read(Queue)
 
     async def update(
@@ -99,7 +99,7 @@ class Queues:
             "per_host": per_host,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
-        call = calls.of_queue("PATCH", name, body=msgspec.json.encode(given))
+        call = calls.of_queue("PATCH", name, body=json_of(given))
         return (await self._transport.ask(call)).read(Queue)
 
     async def pause(self, name: str) -> Queue:

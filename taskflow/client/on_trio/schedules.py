@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskflow.client import calls
+from taskflow.client.arguments import json_of, whole_number
 from taskflow.client.on_trio.streams import ScheduleStream
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.options import change_of, document_of_item
@@ -32,7 +33,10 @@ class Schedules:
     def iter(self, *, page: int = _PAGE) -> ScheduleStream:
         """All of them by name, so many with each request."""
         return ScheduleStream(
-            self._transport, calls.Call("GET", "/schedules", query=[("limit", str(page))])
+            self._transport,
+            calls.Call(
+                "GET", "/schedules", query=[("limit", str(whole_number("page", page, minimum=1)))]
+            ),
         )
 
     async def get(self, name: str) -> Schedule:
@@ -85,7 +89,7 @@ class Schedules:
             "paused": paused,
         }
         given = {name: value for name, value in said.items() if value is not None}
-        body = msgspec.json.encode({"task": msgspec.Raw(document_of_item(task)), **given})
+        body = json_of({"task": msgspec.Raw(document_of_item(task)), **given})
         call = calls.of_schedule("PUT", name, body=body, must_be_new=must_be_new)
         return (await self._transport.ask(call)).read(Schedule)
 
@@ -133,7 +137,7 @@ class Schedules:
             "paused": paused,
         }
         given = {name: value for name, value in said.items() if value is not UNSET}
-        call = calls.of_schedule("PATCH", name, body=msgspec.json.encode(given))
+        call = calls.of_schedule("PATCH", name, body=json_of(given))
         return (await self._transport.ask(call)).read(Schedule)
 
     async def delete(self, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import httpx
 import trio
 
+from taskflow.client.arguments import checked_arguments
 from taskflow.client.calls import Answer, Call, mapped_errors
 from taskflow.client.errors import Problem, Unreachable, problem_of
 from taskflow.client.on_trio.native import chunks_of, end
@@ -104,6 +105,7 @@ class Transport:
             raise problem
         return answer
 
+    @checked_arguments()
     def _request(self, call: Call, step: httpx.Timeout) -> httpx.Request:
         return self._http.build_request(
             call.method,

@@ -1,0 +1,88 @@
+"""Standard streams that are closed or full, and other odd surroundings of a command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.command import PROGRAM
+from tests.service.processes import clean_environ
+
+CLOSED = "standard output is closed"
+NOWHERE = "http://127.0.0.1:1"
+
+
+def shell(folder, command, **environ):
+    """Run a command by a shell, and return its exit status and the lines on standard error."""
+    done = subprocess.run(
+        ["bash", "-c", f"{' '.join(PROGRAM)} {command}"],
+        cwd=folder,
+        env={**clean_environ(), "DATABASE_URL": "memory://", "TASKFLOW_URL": NOWHERE, **environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("list --timeout 0.1 >&-", 3, "does not answer"),
+        ("--help >&-", 1, CLOSED),
+        ("--version >&-", 1, CLOSED),
+        ("completion bash >&-", 1, CLOSED),
+        ("migrate >&- <&-", 1, CLOSED),
+        ("doctor >&-", 1, CLOSED),
+        ("key new ci >&-", 1, "cannot be written"),
+        ("--nope >&-", 2, "--nope"),
+        ("--help >/dev/full", 1, "No space left"),
+        ("migrate >/dev/full", 1, "No space left"),
+        ("doctor >/dev/full", 1, "No space left"),
+        ("submit -f - <&-", 2, "standard input cannot be read"),
+        ("submit -f - <&- >&-", 2, "standard input cannot be read"),
+        ("list --queue $'\\xff'", 2, "queue must be text"),
+        ("submit $'http://x/\\xff'", 2, "surrogates not allowed"),
+        ("list --timeout nan", 2, "seconds"),
+        ("list --url http://me:hunter2@127.0.0.1:1 --timeout 0.1", 3, "http://127.0.0.1:1: "),
+        ("list --url ftp://x", 2, "not the address"),
+    ],
+)
+def test_one_line(tmp_path, command, code, words):
+    """Each is one line that says why, with its exit status."""
+    assert sys.executable in PROGRAM
+    status, said = shell(tmp_path, command)
+    assert status == code, said
+    [line] = said
+    assert words in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("command", ["list --timeout 0.1 2>&-", "list --timeout 0.1 >&- 2>&- <&-"])
+def test_nobody_to_tell(tmp_path, command):
+    """Without standard error there is the exit status."""
+    assert shell(tmp_path, command) == (3, [])
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
+        {"TERM": "dumb", "COLUMNS": "1"},
+        {"NO_COLOR": "1", "HOME": ""},
+        {"TASKFLOW_API_KEY": "a\nb"},
+        {"TASKFLOW_API_KEY": "\u017c\u00f3\u0142w"},
+        {"SSL_CERT_FILE": "/nope", "TASKFLOW_URL": "https://127.0.0.1:1"},
+        {"TASKFLOW_URL": "http://127.0.0.1:99999"},
+    ],
+)
+def test_odd_surroundings(tmp_path, environ):
+    """One line, whatever the environment is like."""
+    status, said = shell(tmp_path, "list --timeout 0.1", **environ)
+    assert status in (2, 3)
+    assert len(said) == 1
