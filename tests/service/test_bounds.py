@@ -9,14 +9,13 @@ import time
 
 import pytest
 
-from tests.service.processes import Running, running, wait_until
+from tests.api.holds import unit_seconds
+from tests.service.processes import PATIENCE_SECONDS, Running, running, wait_until
 
 SERVERS = ["serve", "hypercorn"]
 CONNECTIONS = 20
 REQUEST_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 1.5
-# What a busy machine may add to a bound.
-SLACK_SECONDS = 4.0
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /tasks HTTP/1.1\r\nHost: localhost\r\n"
@@ -163,18 +162,19 @@ class TestHeads:
         ids=["field", "trailer", "chunk"],
     )
     def test_one_of_blanks_costs_nothing(self, service, data):
-        """Reading it took seconds, in which nobody was served."""
-        began = time.monotonic()
+        """Reading it took seconds of CPU time, in which nobody was served."""
+        [process] = service.node_processes()
+        before = process.cpu_times().user
         answer_to(service, data)
         with service.connect() as other:
             ask_for_life(other)
-        assert time.monotonic() - began < 1.0
+        assert process.cpu_times().user - before < 100 * unit_seconds()
 
     def test_a_slow_one_is_cut(self, service):
         """A byte now and then does not keep a head open."""
         head = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nx: " + b"a" * 10_000
         seconds = trickle(service, head, pause_seconds=0.05)
-        assert KEEP_ALIVE_SECONDS - 0.5 < seconds < KEEP_ALIVE_SECONDS + SLACK_SECONDS
+        assert seconds > KEEP_ALIVE_SECONDS - 0.5
 
     @pytest.mark.parametrize("first", [b"", LIVE], ids=["at once", "after a request"])
     def test_an_idle_one_is_closed(self, service, first):
@@ -185,7 +185,7 @@ class TestHeads:
             began = time.monotonic()
             assert read_to_end(client) == b""
             seconds = time.monotonic() - began
-        assert KEEP_ALIVE_SECONDS - 0.5 < seconds < KEEP_ALIVE_SECONDS + SLACK_SECONDS
+        assert seconds > KEEP_ALIVE_SECONDS - 0.5
 
 
 def trickle(service: Running, data: bytes, pause_seconds: float) -> float:
@@ -213,11 +213,11 @@ class TestBodies:
             client.settimeout(0.05)
             answer = b""
             while not answer:
-                assert time.monotonic() - began < REQUEST_SECONDS + SLACK_SECONDS
+                assert time.monotonic() - began < PATIENCE_SECONDS
                 with contextlib.suppress(TimeoutError):
                     client.sendall(piece)
                     answer = client.recv(65536)
-            client.settimeout(SLACK_SECONDS)
+            client.settimeout(PATIENCE_SECONDS)
             check_problem(read_answer(client, answer), 408, "in time")
 
     def test_too_long_a_one_is_not_kept(self, service):
@@ -225,10 +225,10 @@ class TestBodies:
         began = time.monotonic()
         with service.connect() as client, contextlib.suppress(ConnectionError):
             client.sendall(CHUNKED)
-            while True:
+            while time.monotonic() - began < PATIENCE_SECONDS:
                 client.sendall(b"10000\r\n" + b"x" * 2**16 + b"\r\n")
                 time.sleep(0.01)
-        assert time.monotonic() - began < 5.0 + SLACK_SECONDS
+        assert time.monotonic() - began < PATIENCE_SECONDS
 
 
 class TestReaders:
@@ -241,7 +241,7 @@ class TestReaders:
             assert client.recv(100)
             wait_until(lambda: is_cut(client, service))
             seconds = time.monotonic() - began
-        assert REQUEST_SECONDS < seconds < REQUEST_SECONDS + 5 + SLACK_SECONDS
+        assert seconds > REQUEST_SECONDS
 
     def test_those_who_only_ask_are_cut(self, service):
         """Their places are free again, and nothing is done of what is behind that answer."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
-import time
 
 import psycopg
 
 from taskflow import BlockingClient, TaskStatus, enqueue
 from tests.client.proxy import Proxy
-from tests.service.processes import clean_environ, running
+from tests.service.processes import HOURS_SECONDS, clean_environ, running
 
 UNFINISHED = """
 import sys, psycopg, taskflow
@@ -23,7 +21,7 @@ sys.stdin.read()
 
 def test_another_process_runs_what_was_enqueued(tmp_path, tasks, target):
     """As soon as it is committed; of a process that is killed before there is nothing."""
-    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_POLL_SECONDS": 60}
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_POLL_SECONDS": HOURS_SECONDS}
     with (
         running("worker", tmp_path, **settings),
         psycopg.connect(tasks.url) as connection,
@@ -35,15 +33,11 @@ def test_another_process_runs_what_was_enqueued(tmp_path, tasks, target):
         ) as killed,
     ):
         lost = killed.stdout.readline().decode().strip()
-        took = []
         for number in range(7):
             enqueue(connection, f"{target.url}/now?{number}")
-            began = time.monotonic()
             connection.commit()
             target.wait_for(f"/now?{number}")
-            took.append(time.monotonic() - began)
         killed.kill()
-        assert statistics.median(took) < 60  # not by the poll
     assert len(lost) == 36
     found = tasks.execute("SELECT count(*) FROM taskflow_tasks WHERE id = %s", lost).fetchone()
     assert found == (0,)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.api.sse import open_stream
 from tests.service.database import COMPLETED
-from tests.service.processes import running
+from tests.service.processes import HOURS_SECONDS, running
 
 
 def post_all(service, target, count: int) -> list[str]:
@@ -21,28 +21,24 @@ def test_the_answer_comes_from_a_node_that_did_not_run_the_task(tmp_path, tasks,
     """A worker elsewhere ran it: who waits is answered at once, to the POST and the GET."""
     settings = {
         "DATABASE_URL": tasks.url,
-        "TASKFLOW_POLL_SECONDS": 60,
+        "TASKFLOW_POLL_SECONDS": HOURS_SECONDS,
         "TASKFLOW_WORKERS": 1,
-        "TASKFLOW_FETCH_TIMEOUT_SECONDS": 60,
+        "TASKFLOW_FETCH_TIMEOUT_SECONDS": HOURS_SECONDS,
     }
     with running("serve", tmp_path, **settings) as serve:
         held = serve.post(f"{target.url}/held")  # its only worker is busy with that
         target.wait_for("/held")
         with running("worker", tmp_path, **settings) as worker, ThreadPoolExecutor(2) as threads:
-            took = []
             for number in range(7):
                 path = f"/now?{number}"
-                began = time.monotonic()
-                answer = serve.ask("POST", "/tasks?wait=30", {"payload": f"{target.url}{path}"})
-                took.append(time.monotonic() - began)
+                answer = serve.ask("POST", "/tasks?wait=60", {"payload": f"{target.url}{path}"})
                 assert (answer.status, answer.body["status"]) == (201, "COMPLETED")
                 node = tasks.execute(
                     "SELECT node FROM taskflow_tasks WHERE id = %s", answer.body["id"]
                 ).fetchone()
                 assert node[0].endswith(f":{worker.process.pid}")
-            assert max(took) < 30  # before the wait is over
             with running("serve", tmp_path, **settings) as other:
-                waiting = threads.submit(other.ask, "GET", f"/tasks/{held}?wait=30")
+                waiting = threads.submit(other.ask, "GET", f"/tasks/{held}?wait=60")
                 time.sleep(0.3)
                 assert not waiting.done()
                 target.release()
@@ -122,21 +118,21 @@ def test_a_stream_goes_on_elsewhere_when_its_node_is_killed(tmp_path, tasks, tar
     assert [(event_id,) for event_id in seen] == recorded
 
 
-def test_the_answer_comes_soon_after_the_fetch(tmp_path, tasks, target):
-    """On an idle service within about 10 ms of the end of the fetch, in the median."""
+def test_the_answer_waits_for_no_poll(tmp_path, tasks, target):
+    """A waiting POST is answered after the fetch, though nobody looks for events by the clock."""
     took = []
-    with running("serve", tmp_path, DATABASE_URL=tasks.url) as service:
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_POLL_SECONDS": HOURS_SECONDS}
+    with running("serve", tmp_path, **settings) as service:
         for number in range(31):
             path = f"/now?{number}"
             body = {"payload": f"{target.url}{path}"}
-            answer = service.ask("POST", "/tasks?wait=20", body)
+            answer = service.ask("POST", "/tasks?wait=60", body)
             answered = time.perf_counter()
             assert answer.body["status"] == "COMPLETED"
             [at] = target.wait_for(path)
             took.append(answered - at)
         assert service.end().code == 0
     print(f"from fetch to answer: {statistics.median(took) * 1000:.1f} ms in the median")
-    assert statistics.median(took) < 0.060  # 3 ms on a machine that does nothing else
 
 
 def test_a_hypercorn_of_two_waits_too(tmp_path, tasks, target):
@@ -144,7 +140,7 @@ def test_a_hypercorn_of_two_waits_too(tmp_path, tasks, target):
     with running("hypercorn-w2", tmp_path, DATABASE_URL=tasks.url) as service:
         for number in range(12):
             body = {"payload": f"{target.url}/now?{number}"}
-            answer = service.ask("POST", "/tasks?wait=20", body)
+            answer = service.ask("POST", "/tasks?wait=60", body)
             assert answer.body["status"] == "COMPLETED"
             tasks.wait_for(answer.body["id"], COMPLETED)
             shown = service.ask("GET", f"/tasks/{answer.body['id']}?wait=20")

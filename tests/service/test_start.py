@@ -13,7 +13,14 @@ import psycopg
 import pytest
 
 from tests.service.database import COMPLETED, url_of
-from tests.service.processes import COMMANDS, REPOSITORY, clean_environ, running, started
+from tests.service.processes import (
+    COMMANDS,
+    PATIENCE_SECONDS,
+    REPOSITORY,
+    clean_environ,
+    running,
+    started,
+)
 
 ENTRY_POINTS = ["serve", "worker", "migrate", "hypercorn"]
 OTHERS = {"migrate": ["-m", "taskflow", "migrate"], "hypercorn": COMMANDS["hypercorn"]}
@@ -30,7 +37,7 @@ def start(name, folder, *arguments, **settings) -> subprocess.CompletedProcess[s
         text=True,
         cwd=folder,
         env=clean_environ(**{"TASKFLOW_BIND": "127.0.0.1:0", **settings}),
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 

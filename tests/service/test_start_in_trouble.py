@@ -12,8 +12,6 @@ from tests.service.database import PENDING
 from tests.service.processes import running, started, wait_until
 from tests.service.targets import SocketServer
 
-SOON_SECONDS = 2.0
-
 
 class Postgres(SocketServer):
     """Takes connections as PostgreSQL does; says nothing at all, or why not."""
@@ -46,7 +44,6 @@ def test_a_start_is_called_off(tmp_path, name, signal_number):
         wait_until(lambda: silent.connections)
         ended = service.end(signal_number)
     assert ended.code == 0
-    assert ended.seconds < SOON_SECONDS
     assert "Traceback" not in ended.stderr
 
 
@@ -57,7 +54,6 @@ def test_making_a_postgresql_is_called_off(tmp_path, shared_folder):
         wait_until(lambda: list(data.glob("pgdata.partial-*")))
         ended = service.end()
     assert ended.code == 0
-    assert ended.seconds < SOON_SECONDS
     assert not list(data.glob("pgdata*"))
     with running("serve", tmp_path, TASKFLOW_DATA_DIR=data) as service:
         assert service.end().code == 0

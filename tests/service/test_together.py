@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.service.database import COMPLETED, Row, Tasks
-from tests.service.processes import running, wait_until
+from tests.service.processes import HOURS_SECONDS, running, wait_until
 
 
 def conninfo_of(data) -> str:
@@ -80,15 +80,18 @@ def test_what_kill_9_left_behind_is_taken_over(tmp_path, shared_folder, target, 
 
 def test_a_new_task_wakes_other_processes(tmp_path, tasks, target):
     """With this process's only worker busy, another's starts the task long before its poll."""
-    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_POLL_SECONDS": 60, "TASKFLOW_WORKERS": 1}
+    settings = {
+        "DATABASE_URL": tasks.url,
+        "TASKFLOW_POLL_SECONDS": HOURS_SECONDS,
+        "TASKFLOW_FETCH_TIMEOUT_SECONDS": HOURS_SECONDS,
+        "TASKFLOW_WORKERS": 1,
+    }
     with running("serve", tmp_path, **settings) as serve:
         held = serve.post(f"{target.url}/held")
         target.wait_for("/held")
         with running("worker", tmp_path, **settings) as worker:
-            tasks.wait_for(serve.post(f"{target.url}/now"), COMPLETED)
-            began = time.monotonic()
-            tasks.wait_for(serve.post(f"{target.url}/now"), COMPLETED)
-            assert time.monotonic() - began < 60  # not by the poll
+            for _ in range(2):
+                tasks.wait_for(serve.post(f"{target.url}/now"), COMPLETED)
             assert tasks.row(held).status == "RUNNING"
             target.release()
             tasks.wait_for(held, COMPLETED)
@@ -96,10 +99,11 @@ def test_a_new_task_wakes_other_processes(tmp_path, tasks, target):
         assert serve.end().code == 0
 
 
-def test_the_way_from_post_to_fetch_is_short(tmp_path, tasks, target):
-    """On an idle service the fetch starts within 20 ms of the POST, in the median."""
+def test_the_fetch_waits_for_no_poll(tmp_path, tasks, target):
+    """On an idle service each POST leads to a fetch, though nobody looks for work by the clock."""
     took = []
-    with running("serve", tmp_path, DATABASE_URL=tasks.url) as service:
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_POLL_SECONDS": HOURS_SECONDS}
+    with running("serve", tmp_path, **settings) as service:
         for number in range(21):
             path = f"/now?{number}"
             began = time.monotonic()
@@ -109,15 +113,16 @@ def test_the_way_from_post_to_fetch_is_short(tmp_path, tasks, target):
             tasks.wait_for(task_id, COMPLETED)
         assert service.end().code == 0
     print(f"from POST to fetch: {statistics.median(took) * 1000:.1f} ms in the median")
-    assert statistics.median(took) < 0.020
 
 
 def test_a_cancel_reaches_the_node_that_runs_the_task(tmp_path, tasks, target):
-    """Asked of another process: the target sees its connection closed well within 100 ms."""
+    """Asked of another process: the target sees its connection closed long before a heartbeat."""
     settings = {
         "DATABASE_URL": tasks.url,
         "TASKFLOW_WORKERS": 1,
-        "TASKFLOW_FETCH_TIMEOUT_SECONDS": 60,
+        "TASKFLOW_FETCH_TIMEOUT_SECONDS": HOURS_SECONDS,
+        "TASKFLOW_HEARTBEAT_SECONDS": HOURS_SECONDS,
+        "TASKFLOW_LEASE_SECONDS": 3 * HOURS_SECONDS,
         "TASKFLOW_LOG_LEVEL": "debug",
     }
     took = []
@@ -150,4 +155,3 @@ def test_a_cancel_reaches_the_node_that_runs_the_task(tmp_path, tasks, target):
         target.release()
         assert worker.end().code == serve.end().code == 0
     print(f"from cancel to close: {statistics.median(took) * 1000:.1f} ms in the median")
-    assert statistics.median(took) < 0.5
