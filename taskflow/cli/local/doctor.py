@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Final
 
 import click
@@ -60,16 +60,17 @@ def doctor_command(*, as_json: bool, url: str | None) -> int:
 
     async def work() -> bool:
         has_failed = False
-        async for finding in _findings(address):
-            has_failed |= finding.state is State.FAILED
-            output.json_line(finding) if as_json else _print(finding)
-            output.flush()
+        async with contextlib.aclosing(_findings(address)) as findings:
+            async for finding in findings:
+                has_failed |= finding.state is State.FAILED
+                output.json_line(finding) if as_json else _print(finding)
+                output.flush()
         return has_failed
 
     return ExitStatus.FAILED if trio.run(work) else ExitStatus.OK
 
 
-async def _findings(address: Address | None) -> AsyncIterator[Finding]:
+async def _findings(address: Address | None) -> AsyncGenerator[Finding]:
     examined = examine()
     for finding in [*settings_findings(examined), *version_findings(), *zone_findings()]:
         yield finding
