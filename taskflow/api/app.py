@@ -15,7 +15,7 @@ from taskflow.api.access.sessions import Sessions
 from taskflow.api.by_hand import by_hand_routes
 from taskflow.api.compression import Compressing
 from taskflow.api.dashboard.routes import dashboard_routes
-from taskflow.api.document.openapi import document, openapi_routes
+from taskflow.api.document.openapi import DocumentSource, document, openapi_routes
 from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
 from taskflow.api.live.events import event_routes
@@ -72,8 +72,9 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     app.register_blueprint(many_by_hand_routes(store))
     app.register_blueprint(schedule_routes(store, settings))
     app.register_blueprint(health_routes(store, is_running))
-    app.register_blueprint(openapi_routes(has_keys=bool(keys)))
-    app.register_blueprint(reference_routes(partial(document, has_keys=bool(keys))))
+    source = DocumentSource(partial(document, has_keys=bool(keys)))
+    app.register_blueprint(openapi_routes(source))
+    app.register_blueprint(reference_routes(source))
     app.register_blueprint(problem_routes())
     app.register_blueprint(metrics_routes(store, metrics))
     app.register_blueprint(dashboard_routes(store, settings, feed, sessions, metrics))

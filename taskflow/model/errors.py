@@ -11,6 +11,7 @@ The tree::
     │   └── LeaseLost                 this node's lease is over
     ├── PartlyDone           503  the store could be reached at first only
     ├── NotRunning           503  tasks are accepted but not run
+    ├── NoDocument           500  the description of the API cannot be built
     ├── IllegalMove              409  the law of a task (lifecycle.py) does not allow it
     └── RequestError             4xx  what a client sent cannot be taken
         ├── BadRequest           400
@@ -98,6 +99,12 @@ class NotRunning(TaskFlowError):
     """The workers are not running."""
 
     problem = types.WORKERS_NOT_RUNNING
+
+
+class NoDocument(TaskFlowError):
+    """The description of the API cannot be built; the log has the reason, and tasks run on."""
+
+    problem = types.INTERNAL_ERROR
 
 
 class IllegalMove(TaskFlowError):

@@ -96,6 +96,7 @@ class Event(enum.Enum):
     CALLBACK_UNSIGNED = ("error", "no TASKFLOW_WEBHOOK_SECRETS on this node, callbacks are put off")
     FETCH_FAULT = ("error", "fault in the fetch")
     REQUEST_FAULT = ("error", "fault in a request")
+    DOCUMENT_FAULT = ("error", "the OpenAPI document cannot be built")
     CONNECTION_FAULT = ("error", "fault in a connection, closed")
     CONNECTIONS_FULL = ("warning", "as many clients as may be, the next ones are turned away")
     ACCEPT_FAILED = ("error", "new connections cannot be taken")

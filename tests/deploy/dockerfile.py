@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -96,7 +97,8 @@ def stages() -> list[Stage]:
 def contained(stage: Stage, folder: Path, settings: Mapping[str, str]) -> Iterator[Running]:
     """Run what the image runs, as its user, where nothing can be written but its volume.
 
-    Python and the packages are those of this environment. Skips the test where that cannot be.
+    Python is the version that the image has, if ``run_tests.sh`` has found it on this machine, and
+    the packages are those of the lock. Skips the test where that cannot be.
     """
     if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv"))):
         pytest.skip("only root can make a place where nothing can be written")
@@ -134,4 +136,15 @@ def contained(stage: Stage, folder: Path, settings: Mapping[str, str]) -> Iterat
 
 def in_this_environment(command: list[str]) -> list[str]:
     assert command[0] == "python"
-    return [sys.executable, *command[1:]]
+    return [image_python(), *command[1:]]
+
+
+@functools.cache
+def image_python() -> str:
+    """The Python of the version that the Dockerfile names, or that of this environment."""
+    [version] = {re.match(r"python:([0-9.]+)-", one.all("FROM")[0])[1] for one in stages()}
+    other = REPOSITORY / f".venv-{version}" / "bin" / "python"
+    if version != "{}.{}".format(*sys.version_info) and other.exists():
+        return str(other)
+    print(f"the image has Python {version}, this is Python {sys.version}")
+    return sys.executable

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from markupsafe import Markup
 from quart import Blueprint, Response, request
@@ -12,6 +11,7 @@ from quart import Blueprint, Response, request
 from taskflow.api.access.roles import REFERENCE_PATH
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard.pages import environment, page, see, viewer
+from taskflow.api.document.openapi import DocumentSource
 from taskflow.api.reference import prose
 from taskflow.api.reference.contents import Contents
 from taskflow.api.reference.curl import ADDRESS
@@ -22,7 +22,7 @@ SIGNED_IN_PATH: Final = f"{PATH}/docs"
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]-]+")
 
 
-def reference_routes(make_document: Callable[[], dict[str, Any]]) -> Blueprint:
+def reference_routes(source: DocumentSource) -> Blueprint:
     """``/docs``, made of the document when it is first asked for, and kept."""
     routes = Blueprint("reference", __name__, template_folder="templates")
     made: list[Markup] = []
@@ -35,7 +35,7 @@ def reference_routes(make_document: Callable[[], dict[str, Any]]) -> Blueprint:
     @routes.get(SIGNED_IN_PATH)
     async def shown() -> Response:
         if not made:
-            made.append(await _render(Contents(make_document())))
+            made.append(await _render(Contents(await source.get())))
         text = Markup(made[0].replace(ADDRESS, _address()))  # noqa: S704 - the page's own text
         return await page("reference.html", text=text)
 
