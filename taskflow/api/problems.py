@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from taskflow.model.errors import (
     Fault,
     Forbidden,
+    StoreRefusesTasks,
     StoreUnavailable,
     TaskFlowError,
     TooManyRequests,
@@ -142,8 +143,10 @@ async def _on_fault(error: Exception) -> Response:
 
 def problem_of(error: TaskFlowError) -> Problem:
     """What an error that has a status says, as a document."""
-    # What a database says of itself is for the log: it names hosts and users.
-    shown = StoreUnavailable() if isinstance(error, StoreUnavailable) else error
+    # What a database says of itself is for the log: it names hosts and users. Why it takes no
+    # writes names neither.
+    is_secret = isinstance(error, StoreUnavailable) and not isinstance(error, StoreRefusesTasks)
+    shown = StoreUnavailable() if is_secret else error
     faults = error.faults if isinstance(error, Unprocessable) else ()
     return document(error.problem or INTERNAL_ERROR, str(shown), faults)
 

@@ -7,6 +7,7 @@ The tree::
     ├── CannotListen                  the address to serve on cannot be had
     ├── StoreError
     │   ├── StoreUnavailable     503  the store cannot be reached in time
+    │   │   └── StoreRefusesTasks     it can, and takes no new tasks
     │   ├── StoreUnusable             the store can be reached but not used as it is
     │   └── LeaseLost                 this node's lease is over
     ├── PartlyDone           503  the store could be reached at first only
@@ -79,6 +80,10 @@ class StoreUnavailable(StoreError):
     """The task store cannot be reached at the moment; try again shortly."""
 
     problem = types.STORE_UNAVAILABLE
+
+
+class StoreRefusesTasks(StoreUnavailable):
+    """The task store can be reached but takes no new tasks at the moment."""
 
 
 class StoreUnusable(StoreError):

@@ -13,6 +13,14 @@ import trio
 from taskflow.model.errors import StoreUnavailable
 from taskflow.store import queries
 from taskflow.store.database import Connection, Pooler, connect, mapped_errors
+from taskflow.store.fitness import (
+    Unfit,
+    place_of,
+    unfit_for_migration,
+    unfit_for_start,
+    unfit_for_work,
+    unfit_for_writes,
+)
 from taskflow.store.migrate import migrations
 
 
@@ -36,6 +44,8 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
         size_bytes: How much there is in it.
         nodes: How many nodes live; ``None`` if there are no tables yet.
         tz_versions: The versions of their time zone databases, as far as they say.
+        is_synchronous: Whether a commit is on disk before it is answered.
+        unfit: What TaskFlow cannot work with.
     """
 
     place: str
@@ -53,6 +63,8 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     nodes: int | None
     tz_versions: tuple[str, ...] = ()
+    is_synchronous: bool = True
+    unfit: tuple[Unfit, ...] = ()
 
 
 async def examine_database(
@@ -84,7 +96,15 @@ def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseR
     ):
         connection.execute("SET TRANSACTION READ ONLY")
         connection.execute(f"SET LOCAL statement_timeout = {math.ceil(timeout_seconds * 1000)}")
-        return _report(connection, queries.load())
+        place = place_of(connection)
+        unfit = [*unfit_for_start(connection, place, has_pooler=pooler == "transaction")]
+        report = _report(connection, queries.load())
+        if place.schemas:
+            unfit += unfit_for_migration(connection, place, report.pending)
+            if not report.pending:
+                unfit += unfit_for_writes(connection, place)
+            unfit += unfit_for_work(connection, place)
+        return msgspec.structs.replace(report, unfit=tuple(unfit))
 
 
 def _report(connection: Connection, sql: Any) -> DatabaseReport:
@@ -92,7 +112,8 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
     asked_at = dt.datetime.now(dt.UTC)
     [row] = connection.execute(sql["examine_server"]).fetchall()
     answered_at = dt.datetime.now(dt.UTC)
-    now, process, is_standby, most, in_use, size, longest, is_durable, has_ledger, has_nodes = row
+    now, process, is_standby, most, in_use, size, longest, *rest = row
+    is_durable, is_synchronous, has_ledger, has_nodes = rest
     halfway = asked_at + (answered_at - asked_at) / 2
     applied = _numbers(connection, sql["applied_migrations"]) if has_ledger else []
     known = [step.version for step in migrations()]
@@ -102,6 +123,7 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
         "version": "{}.{}".format(*divmod(connection.info.server_version, 10_000)),
         "is_standby": is_standby,
         "is_durable": is_durable,
+        "is_synchronous": is_synchronous,
         # One that shares connections out makes up the number by which a call is cancelled.
         "has_pooler": process != connection.info.backend_pid,
         "clock_ahead_seconds": (now - halfway).total_seconds(),  # type: ignore[operator]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.adapt import Buffer, Transformer
-from psycopg.types.datetime import TimestamptzLoader
+from psycopg.types.datetime import TimestamptzBinaryLoader, TimestamptzLoader
 
 # A year or more within what Python has, so that time zones and pauses can be added.
 EARLIEST: Final = dt.datetime(2, 1, 1, tzinfo=dt.UTC)
@@ -31,6 +31,16 @@ class _BoundedLoader(TimestamptzLoader):
             return EARLIEST if text.startswith(b"-") or text.endswith(b"BC") else LATEST
 
 
+class _BoundedBinaryLoader(TimestamptzBinaryLoader):
+    """The same in the binary format: microseconds since 2000, with a sign."""
+
+    def load(self, data: Buffer) -> dt.datetime:
+        try:
+            return super().load(data).astimezone(dt.UTC)
+        except _NOT_LOADED:
+            return EARLIEST if bytes(data)[0] & 0x80 else LATEST
+
+
 class TolerantCursor(psycopg.Cursor[tuple[Any, ...]]):
     """A cursor whose rows can always be read."""
 
@@ -46,6 +56,7 @@ class TolerantCursor(psycopg.Cursor[tuple[Any, ...]]):
         assert result is not None
         context = psycopg.Cursor(self.connection)
         context.adapters.register_loader("timestamptz", _BoundedLoader)
+        context.adapters.register_loader("timestamptz", _BoundedBinaryLoader)
         transformer = Transformer(context)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)

@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import functools
+import math
 import select
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import psycopg
 import psycopg_pool
 import trio
-from psycopg.adapt import AdaptersMap, Buffer
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Conninfo, ConnStatus
-from psycopg.types.datetime import TimestamptzLoader
+from psycopg.pq import ConnStatus
 
-from taskflow.model.errors import StoreError, StoreUnavailable, StoreUnusable
+from taskflow.model.errors import (
+    StoreError,
+    StoreRefusesTasks,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from taskflow.store.base import PoolStatistics
-from taskflow.store.cursor import TolerantCursor
+from taskflow.store.fitness import advised
+from taskflow.store.session import (
+    ENCODING,
+    OwnConnection,
+    PooledConnection,
+    startup_options,
+    utc_adapters,
+)
 from taskflow.store.watchdog import Watchdog
 
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
 Pooler: TypeAlias = Literal["none", "transaction"]
 T = TypeVar("T")
 
+_CLASSES: Final = {"none": OwnConnection, "transaction": PooledConnection}
+
 # What says "not now" rather than "not like this": SQLSTATE classes 08 (connection), 53
-# (resources), 57 (operator intervention), 58 (system), and read-only after a failover.
+# (resources), 57 (operator intervention), 58 (system), and what a REVOKE or a DROP took away and a
+# GRANT or a restore may bring back.
 _UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
-    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
     psycopg_pool.PoolTimeout,
     psycopg_pool.PoolClosed,
     psycopg_pool.TooManyRequests,
@@ -55,9 +70,10 @@ CONNECT_SECONDS: Final = 2
 _WAIT_SECONDS: Final = 2.0
 _GRACE_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 0.2
+_CLOSE_IDLE_SECONDS: Final = 1.0  # no more often, while all writes are refused
 
 
-class Pool(psycopg_pool.ConnectionPool[Connection]):
+class Pool(psycopg_pool.ConnectionPool[OwnConnection]):
     """psycopg's pool, but one that forgets those who gave up waiting.
 
     By itself it keeps them in its queue until a connection comes. Each of them holds on to the
@@ -65,7 +81,7 @@ class Pool(psycopg_pool.ConnectionPool[Connection]):
     on those who wait the pool would refuse all before it tried to connect again, for good.
     """
 
-    def getconn(self, timeout: float | None = None) -> Connection:
+    def getconn(self, timeout: float | None = None) -> OwnConnection:
         """Wait for a connection, and leave nothing behind if there is none in time."""
         try:
             return super().getconn(timeout)
@@ -75,6 +91,13 @@ class Pool(psycopg_pool.ConnectionPool[Connection]):
                 self._waiting.clear()
                 self._waiting.extend(waiting)
             raise
+
+    def close_idle(self) -> None:
+        """Close the connections that nobody uses; each is replaced when its turn comes."""
+        with self._lock:
+            idle = list(self._pool)
+        for connection in idle:
+            connection.close()
 
 
 class Database:
@@ -95,6 +118,7 @@ class Database:
         self._threads = trio.CapacityLimiter(connections)
         self._call_seconds = call_seconds
         self.connections: Final = connections
+        self._closed_idle_at = -math.inf
 
     def statistics(self, name: str) -> PoolStatistics:
         """How its connections stand, under a name for them.
@@ -135,24 +159,35 @@ class Database:
         with mapped_errors(), self._connection() as connection:
             if is_abandoned.is_set():
                 raise StoreUnavailable
-            return work(connection)
+            connection.pin()
+            result = work(connection)
+            connection.commits.check()
+            return result
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[Connection]:
+    def _connection(self) -> Iterator[OwnConnection]:
         """A connection of the pool's, under the watchdog's eyes."""
         connection = self._take()
         try:
             with self._watchdog.watch(connection), connection:
                 yield connection
         except psycopg.errors.ReadOnlySqlTransaction:
-            # The server is a standby now. The pool connects anew, which leads to the new
-            # primary if the address has several hosts.
+            # The server is a standby now, or its owner wants no writes. The pool connects anew,
+            # which leads to the new primary if the address has several hosts, and to a session
+            # of its own where writes are allowed again. The others are no better.
             connection.close()
+            self._close_idle_seldom()
             raise
         finally:
             self._pool.putconn(connection)
 
-    def _take(self) -> Connection:
+    def _close_idle_seldom(self) -> None:
+        now = time.monotonic()
+        if now - self._closed_idle_at >= _CLOSE_IDLE_SECONDS:
+            self._closed_idle_at = now
+            self._pool.close_idle()
+
+    def _take(self) -> OwnConnection:
         """The next connection that is not known to be lost; the pool replaces the others."""
         deadline = time.monotonic() + self._pool.timeout
         while True:
@@ -165,7 +200,12 @@ class Database:
 
 @contextlib.asynccontextmanager
 async def open_database(
-    conninfo: str, *, connections: int, timeout_seconds: float, pooler: Pooler = "none"
+    conninfo: str,
+    *,
+    connections: int,
+    timeout_seconds: float,
+    pooler: Pooler = "none",
+    schemas: Sequence[str] | None = None,
 ) -> AsyncIterator[Database]:
     """Open a pool of so many connections; no call takes much over the timeout.
 
@@ -173,7 +213,12 @@ async def open_database(
     """
     hold_seconds = timeout_seconds + _GRACE_SECONDS  # the server's own timeout goes first
     watchdog = Watchdog(hold_seconds)
-    pool = _pool(conninfo, connections=connections, timeout_seconds=timeout_seconds, pooler=pooler)
+    options = connection_options(
+        conninfo, timeout_seconds=timeout_seconds, pooler=pooler, schemas=schemas
+    )
+    pool = _pool(
+        conninfo, options, pooler=pooler, connections=connections, timeout_seconds=timeout_seconds
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watchdog.run)
         pool.open(wait=False)
@@ -193,11 +238,18 @@ async def open_database(
         nursery.cancel_scope.cancel()
 
 
-def _pool(conninfo: str, *, connections: int, timeout_seconds: float, pooler: Pooler) -> Pool:
+def _pool(
+    conninfo: str,
+    options: dict[str, object],
+    *,
+    pooler: Pooler,
+    connections: int,
+    timeout_seconds: float,
+) -> Pool:
     return Pool(
         conninfo,
-        kwargs=connection_options(conninfo, timeout_seconds=timeout_seconds, pooler=pooler)
-        | {"connect_timeout": CONNECT_SECONDS, "cursor_factory": TolerantCursor},
+        connection_class=_CLASSES[pooler],
+        kwargs=options | {"connect_timeout": CONNECT_SECONDS},
         # Connections are set up by their first message and looked at by Database: a round
         # trip in one of these would hang on a frozen path, where nothing watches it.
         configure=None,
@@ -243,11 +295,21 @@ def connection_options(
     timeout_seconds: float,
     pooler: Pooler = "none",
     has_statement_timeout: bool = True,
+    schemas: Sequence[str] | None = None,
 ) -> dict[str, object]:
-    """What a connection of ours to ``conninfo`` is opened with."""
+    """What a connection of ours to ``conninfo`` is opened with; see ``session``.
+
+    Args:
+        conninfo: Where it leads.
+        timeout_seconds: For connecting and for each statement.
+        pooler: What is between.
+        has_statement_timeout: Whether the server bounds statements.
+        schemas: Where names are looked up; as the role has it if there are none.
+    """
     options: dict[str, object] = {
         "autocommit": True,
         "application_name": "taskflow",
+        "client_encoding": ENCODING,
         "connect_timeout": max(CONNECT_SECONDS, round(timeout_seconds)),
         "keepalives_idle": 10,
         "keepalives_interval": 5,
@@ -257,42 +319,17 @@ def connection_options(
     if pooler == "transaction":
         # The next transaction may be on another server connection: what was prepared or set
         # is not there. PgBouncer refuses options of the start-up as well.
-        return options | {"prepare_threshold": None, "context": _utc_adapters()}
-    session = {"TimeZone": "UTC"}
+        return options | {"prepare_threshold": None, "context": utc_adapters()}
+    bounds = {}
     if has_statement_timeout:
         milliseconds = str(round(timeout_seconds * 1000))
-        session["statement_timeout"] = milliseconds
-        session["idle_in_transaction_session_timeout"] = milliseconds
-    return options | {"options": _session_options(conninfo, session)}
+        bounds = dict.fromkeys(
+            ("statement_timeout", "idle_in_transaction_session_timeout"), milliseconds
+        )
+    return options | {"options": startup_options(conninfo, bounds, schemas)}
 
 
-def _session_options(conninfo: str, settings: dict[str, str]) -> str:
-    """Settings for the first message to the server, and after them the operator's own."""
-    ours = [f"-c {name}={value}" for name, value in settings.items()]
-    theirs = conninfo_to_dict(conninfo).get("options") or _default_options()
-    return " ".join([*ours, str(theirs)]).strip()
-
-
-def _default_options() -> str:
-    """What libpq takes where an address names none: PGOPTIONS."""
-    values = [one.val for one in Conninfo.get_defaults() if one.keyword == b"options"]
-    return (values[0] or b"").decode()
-
-
-class _UtcLoader(TimestamptzLoader):
-    """Reads timestamps of a session that may have any time zone."""
-
-    def load(self, data: Buffer) -> dt.datetime:
-        return super().load(data).astimezone(dt.UTC)
-
-
-def _utc_adapters() -> AdaptersMap:
-    adapters = AdaptersMap(psycopg.adapters)
-    adapters.register_loader("timestamptz", _UtcLoader)
-    return adapters
-
-
-def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -> Connection:
+def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -> OwnConnection:
     """One connection of its own, in this thread, whose statements may take their time.
 
     Raises:
@@ -307,11 +344,15 @@ def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -
                 pooler=pooler,
                 has_statement_timeout=False,
             )
-            return psycopg.connect(conninfo, **options)  # type: ignore[arg-type]
+            connection = _CLASSES[pooler].connect(conninfo, **options)  # type: ignore[arg-type]
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(f"PostgreSQL: {advised(one_line(error))}") from error
         except psycopg.ProgrammingError as error:
             # libpq quotes what it could not read, and that may be a password.
             reason = one_line(error).partition(': "')[0]
             raise StoreUnusable(f"DATABASE_URL cannot be used: {reason}") from None
+        connection.pin()
+        return connection
 
 
 @contextlib.contextmanager
@@ -321,6 +362,8 @@ def mapped_errors() -> Iterator[None]:
         yield
     except StoreError:
         raise
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise StoreRefusesTasks(f"PostgreSQL: {one_line(error)}") from error
     except _UNAVAILABLE as error:
         raise StoreUnavailable(f"PostgreSQL: {one_line(error)}") from error
 

@@ -10,19 +10,20 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
-from psycopg.types.datetime import TimestamptzLoader
-from psycopg.types.uuid import UUIDLoader
+from psycopg.types.uuid import UUIDBinaryLoader
 
 from taskflow.model.errors import IdempotencyKeyReused, StoreUnusable, TaskGone
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.store import queries
 from taskflow.store.additions import entry_of, parameters_of
 from taskflow.store.rows import Row, task_of
+from taskflow.store.session import ENCODING, CommitWatch, UtcBinaryLoader
 
 Connection: TypeAlias = psycopg.Connection[Any]
 AsyncConnection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -35,11 +36,22 @@ STATEMENT_TASKS: Final = 1000
 
 _NOBODY: Final = uuid.UUID(int=0)
 # What is added is told to those who watch at the commit, not before: see migration 0010.
-_COMMIT_LATER: Final = "SELECT set_config('taskflow.commits_later', 'on', true)"
+# With it comes what the other statements depend on, and no other setting of the session.
+_COMMIT_LATER: Final = (
+    "SELECT set_config('taskflow.commits_later', 'on', true), "
+    "current_setting('session_replication_role'), current_setting('transaction_read_only')"
+)
 _SCHEMA_ERRORS: Final = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedFunction,
     psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
+_ENCODINGS: Final = MappingProxyType(
+    {
+        "server_encoding": "use a database made by `createdb -E UTF8 -T template0 NAME`",
+        "client_encoding": "SET client_encoding TO 'UTF8' on this connection",
+    }
 )
 _WAY_OUT: Final = (
     "run `taskflow migrate` with the DATABASE_URL of this database, or set its search_path to the "
@@ -73,16 +85,21 @@ def add(
 def _steps(
     connection: Connection | AsyncConnection, tasks: Sequence[NewTask], key: IdempotencyKey | None
 ) -> Steps:
-    is_idle = connection.info.transaction_status == TransactionStatus.IDLE
-    is_one = key is not None or (connection.autocommit and is_idle)
+    _refuse_encodings(connection)
+    is_one = key is not None or (connection.autocommit and _is_idle(connection))
     # In one statement where nothing else makes them all or none.
     return _add(tasks, key, len(tasks) or 1 if is_one else STATEMENT_TASKS)
+
+
+def _is_idle(connection: Connection | AsyncConnection) -> bool:
+    """True outside of a transaction."""
+    return connection.info.transaction_status == TransactionStatus.IDLE
 
 
 def _run(connection: Connection, steps: Steps) -> list[Task]:
     cursor = _with_own_types(psycopg.Cursor(connection, row_factory=tuple_row))
     rows: Any = None
-    with _mapped_errors(), cursor:
+    with _mapped_errors(), _commit_watched(connection), cursor:
         while True:
             try:
                 statement, parameters = steps.send(rows)
@@ -96,7 +113,7 @@ def _run(connection: Connection, steps: Steps) -> list[Task]:
 async def _run_async(connection: AsyncConnection, steps: Steps) -> list[Task]:
     cursor = _with_own_types(psycopg.AsyncCursor(connection, row_factory=tuple_row))
     rows: Any = None
-    with _mapped_errors():
+    with _mapped_errors(), _commit_watched(connection):
         async with cursor:
             while True:
                 try:
@@ -111,7 +128,8 @@ async def _run_async(connection: AsyncConnection, steps: Steps) -> list[Task]:
 def _add(tasks: Sequence[NewTask], key: IdempotencyKey | None, at_once: int) -> Steps:
     added: list[Task] = []
     for begin in range(0, len(tasks), at_once):
-        yield _COMMIT_LATER, {}
+        [(_, replication_role, read_only)] = yield _COMMIT_LATER, {}
+        _refuse_session(replication_role, read_only)
         added += yield from _add_at_once(tasks[begin : begin + at_once], key)
     return added
 
@@ -139,10 +157,49 @@ def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
 
 
 def _with_own_types(cursor: AnyCursor) -> AnyCursor:
-    """The cursor, reading what comes back as psycopg does by itself."""
-    cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
-    cursor.adapters.register_loader("uuid", UUIDLoader)
+    """The cursor, reading what comes back in the binary format, as psycopg does by itself.
+
+    So neither loaders of the caller's nor DateStyle, IntervalStyle or bytea_output matter.
+    """
+    cursor.format = Format.BINARY
+    cursor.adapters.register_loader("timestamptz", UtcBinaryLoader)
+    cursor.adapters.register_loader("uuid", UUIDBinaryLoader)
     return cursor
+
+
+def _refuse_encodings(connection: Connection | AsyncConnection) -> None:
+    for name in ("server_encoding", "client_encoding"):
+        value = connection.info.parameter_status(name)
+        if value != ENCODING:
+            raise StoreUnusable(f"{name} is {value}, and TaskFlow needs UTF8: {_ENCODINGS[name]}")
+
+
+def _refuse_session(replication_role: str, read_only: str) -> None:
+    if replication_role == "replica":
+        raise StoreUnusable(
+            "session_replication_role is replica, with which TaskFlow's triggers do not run: "
+            "SET session_replication_role = origin"
+        )
+    if read_only == "on":
+        raise StoreUnusable(
+            "transaction_read_only is on (or default_transaction_read_only, or this is a standby): "
+            "begin a transaction READ WRITE on the primary"
+        )
+
+
+@contextlib.contextmanager
+def _commit_watched(connection: Connection | AsyncConnection) -> Iterator[None]:
+    """Without a transaction of the caller's, treat a commit that a standby may lack as unknown."""
+    if not (connection.autocommit and _is_idle(connection)):
+        yield
+        return
+    commits = CommitWatch()
+    connection.add_notice_handler(commits.hear)
+    try:
+        yield
+    finally:
+        connection.remove_notice_handler(commits.hear)
+    commits.check()
 
 
 @contextlib.contextmanager
@@ -154,4 +211,9 @@ def _mapped_errors() -> Iterator[None]:
         said = error.diag.message_primary
         raise StoreUnusable(
             f"TaskFlow's tables are not there, or of another version ({said}): {_WAY_OUT}"
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StoreUnusable(
+            f"PostgreSQL: {error.diag.message_primary}: GRANT SELECT, INSERT, UPDATE, DELETE ON "
+            "ALL TABLES and USAGE ON ALL SEQUENCES IN SCHEMA of TaskFlow's tables to this role"
         ) from error

@@ -9,13 +9,15 @@ from typing import Final, NamedTuple
 import psycopg
 
 from taskflow.model.errors import StoreUnavailable, StoreUnusable
+from taskflow.store.fitness import place_of, refuse_unfit, unfit_for_migration
+from taskflow.store.session import search_path_of
 from taskflow.telemetry import Event, emit
 
 # Any number will do, as long as nobody else uses it: "taskflow" in ASCII.
 _ADVISORY_LOCK: Final = 0x7461736B666C6F77
 
 _CREATE_LEDGER: Final = """
-CREATE TABLE IF NOT EXISTS taskflow_migrations (
+CREATE TABLE taskflow_migrations (
     version    integer     PRIMARY KEY,
     name       text        NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
@@ -47,7 +49,8 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
     Safe when several processes do it at once: the others wait for the first one's end.
 
     Raises:
-        StoreUnusable: The database has steps that this code does not know.
+        StoreUnusable: The database has steps that this code does not know, or the role may not do
+            what they need.
         StoreUnavailable: Somebody holds locks that a step needs; nothing is changed.
     """
     steps = migrations()
@@ -55,12 +58,18 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
         # Not for ever: another process may hang in the middle of its migration.
         connection.execute("SELECT set_config('lock_timeout', '30s', true)")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
-        connection.execute(_CREATE_LEDGER)
-        applied = {row[0] for row in connection.execute("SELECT version FROM taskflow_migrations")}
+        place = place_of(connection)  # under the lock: another process may have made the tables
+        applied = _applied(connection, has_ledger=place.home is not None)
         _refuse_unknown(applied, steps)
         missing = [step for step in steps if step.version not in applied]
+        pending = [step.version for step in missing]
+        refuse_unfit(unfit_for_migration(connection, place, pending))
+        path = search_path_of(place.path())
+        connection.execute("SELECT set_config('search_path', %s, true)", [path])
         # All nodes wait behind a step that waits for its locks: not as long as their leases.
         connection.execute("SELECT set_config('lock_timeout', '3s', true)")
+        if place.home is None:
+            connection.execute(_CREATE_LEDGER)
         for step in missing:
             _apply(step, connection)
     for step in missing:
@@ -68,9 +77,31 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
     return missing
 
 
+def _applied(
+    connection: psycopg.Connection[tuple[object, ...]], *, has_ledger: bool
+) -> set[object]:
+    if not has_ledger:
+        return set()
+    try:
+        rows = connection.execute("SELECT version FROM taskflow_migrations").fetchall()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _not_permitted(error) from None
+    return {version for (version,) in rows}
+
+
+def _not_permitted(error: psycopg.Error) -> StoreUnusable:
+    return StoreUnusable(
+        f"PostgreSQL: {error.diag.message_primary}: run `taskflow migrate` with the role that owns "
+        "TaskFlow's tables, and GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES and USAGE ON "
+        "ALL SEQUENCES IN SCHEMA of the tables to the role in DATABASE_URL"
+    )
+
+
 def _apply(step: Migration, connection: psycopg.Connection[tuple[object, ...]]) -> None:
     try:
-        connection.execute(step.sql)
+        psycopg.Cursor(connection).execute(step.sql)  # as text: several statements
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _not_permitted(error) from None
     except psycopg.errors.LockNotAvailable:
         raise StoreUnavailable(
             f"migration {step.version} {step.name} waits for a transaction of somebody else's (a "

@@ -75,9 +75,17 @@ from taskflow.store.database import (
     Pooler,
     connect,
     mapped_errors,
+    one_line,
     open_database,
 )
 from taskflow.store.finding import Search, find
+from taskflow.store.fitness import (
+    place_of,
+    refusal_of,
+    refuse_unfit,
+    unfit_for_start,
+    unfit_for_work,
+)
 from taskflow.store.frontier import ROOM, Frontier, Look, parse
 from taskflow.store.handover import Handover
 from taskflow.store.listen import EVENTS_CHANNEL, WORK_CHANNEL, listen
@@ -96,6 +104,7 @@ from taskflow.store.queues.postgres import PostgresQueues
 from taskflow.store.rows import Row, attempt_of, claim_of, event_of, line_of, task_of
 from taskflow.store.schedules import postgres as schedules
 from taskflow.store.schedules.postgres import PostgresSchedules
+from taskflow.store.session import OwnConnection
 
 LARGE_ADDITION: Final = 100
 # How much of tasks that end is copied into their callbacks by a statement.
@@ -144,6 +153,7 @@ class PostgresStore(TaskStore):
         self.cancellations: Final = Cancellations()
         self.sender: Final = uuid.uuid4().hex
         self._requests = itertools.count()
+        self._is_refused = False  # new tasks, the last time
         self._queues: Final = PostgresQueues(database, self._sql, self.sender, self._work.ring)
         self.additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
         # Of many tasks at once, so that single ones need not wait for them.
@@ -541,15 +551,19 @@ class PostgresStore(TaskStore):
         return bool(await self._run("ended_session", id=session_id))
 
     async def check(self) -> None:
-        def work(connection: Connection) -> None:
-            [(is_in_recovery,)] = connection.execute("SELECT pg_is_in_recovery()")
-            if is_in_recovery:
-                # As a write would: so the connection is replaced, maybe by one to the primary.
-                raise psycopg.errors.ReadOnlySqlTransaction(
-                    "the server is in recovery and takes no writes"
-                )
+        await self._database.run(self._check)
+        self._is_refused = False
 
-        await self._database.run(work)
+    def _check(self, connection: Connection) -> None:
+        refusal = refusal_of(connection)
+        if refusal is not None:
+            raise refusal
+        if self._is_refused:  # does a write work again? It is taken back
+            try:
+                with connection.transaction(force_rollback=True):
+                    self.insert(connection, [NewTask(payload=msgspec.Raw(b'""'))])
+            except psycopg.Error as error:
+                raise StoreUnavailable(f"PostgreSQL: {one_line(error)}") from error
 
     def statistics(self) -> StoreStatistics:
         pools = (self._database.statistics("work"), self._heartbeats.statistics("heartbeats"))
@@ -590,8 +604,7 @@ class PostgresStore(TaskStore):
     async def _add(self, entries: Sequence[Entry]) -> list[Task | None]:
         tasks = [entry.task for entry in entries]
         with self._handover.reserved(tasks) as (reservation, places):
-            found = await self._run(
-                "add",
+            found = await self._run_add(
                 node_id=reservation.node_id,
                 token=reservation.token,
                 sender=self.sender,
@@ -611,6 +624,16 @@ class PostgresStore(TaskStore):
             task = tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
             added[place] = self._masking.task(task)
         return added
+
+    async def _run_add(self, **parameters: object) -> list[Row]:
+        """Add tasks, and remember for ``check`` if the database refuses them."""
+        try:
+            rows = await self._run("add", **parameters)
+        except (StoreUnavailable, psycopg.Error):
+            self._is_refused = True
+            raise
+        self._is_refused = False
+        return rows
 
     def _claim(
         self, connection: Connection, look: Look, wanted: Wanted, *, is_tight: bool
@@ -782,7 +805,11 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
     timeout_seconds, pooler = settings.database_timeout_seconds, settings.database_pooler
     migrated = await migrate_database(conninfo, timeout_seconds=timeout_seconds, pooler=pooler)
     open_pool = functools.partial(
-        open_database, conninfo, timeout_seconds=timeout_seconds, pooler=pooler
+        open_database,
+        conninfo,
+        timeout_seconds=timeout_seconds,
+        pooler=pooler,
+        schemas=migrated.schemas,
     )
     async with (
         open_pool(connections=settings.database_connections) as database,
@@ -819,11 +846,19 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
 
 
 class Migrated(msgspec.Struct, frozen=True):
-    """A database that is up to date: where, of which version, and what was applied."""
+    """A database that is up to date.
+
+    Attributes:
+        place: Where.
+        version: PostgreSQL's.
+        applied: What was applied just now.
+        schemas: Where names are looked up, that of the tables first.
+    """
 
     place: str
     version: str
     applied: list[Migration]
+    schemas: list[str]
 
 
 async def migrate_database(
@@ -833,7 +868,8 @@ async def migrate_database(
 
     Raises:
         StoreUnavailable: The database cannot be reached.
-        StoreUnusable: It is newer than the code, or the address makes no sense.
+        StoreUnusable: It is newer than the code, the address makes no sense, or something in it
+            cannot be worked with; says what to run.
     """
 
     def work() -> Migrated:
@@ -841,11 +877,22 @@ async def migrate_database(
             mapped_errors(),
             connect(conninfo, timeout_seconds=timeout_seconds, pooler=pooler) as connection,
         ):
-            info = connection.info
+            applied, info = _migrated(connection, pooler), connection.info
+            place = place_of(connection)
+            refuse_unfit(unfit_for_work(connection, place))
             return Migrated(
                 place=f"{info.host}:{info.port}/{info.dbname}",
                 version=info.parameter_status("server_version") or "unknown",
-                applied=migrate(connection),
+                applied=applied,
+                schemas=place.path(),
             )
 
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+def _migrated(connection: OwnConnection, pooler: Pooler) -> list[Migration]:
+    place = place_of(connection)
+    refuse_unfit(unfit_for_start(connection, place, has_pooler=pooler == "transaction"))
+    applied = migrate(connection)
+    connection.commits.check()
+    return applied

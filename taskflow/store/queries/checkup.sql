@@ -11,8 +11,9 @@ SELECT clock_timestamp(), pg_backend_pid(), pg_is_in_recovery(),
         WHERE datname = current_database() AND pid <> pg_backend_pid()
           AND backend_type = 'client backend'),
        current_setting('fsync') = 'on',
-       to_regclass('taskflow_migrations') IS NOT NULL,
-       to_regclass('taskflow_nodes') IS NOT NULL
+       current_setting('synchronous_commit') <> 'off',
+       coalesce(has_table_privilege(to_regclass('taskflow_migrations')::oid, 'SELECT'), false),
+       coalesce(has_table_privilege(to_regclass('taskflow_nodes')::oid, 'SELECT'), false)
 
 -- name: applied_migrations
 SELECT version FROM taskflow_migrations ORDER BY version
@@ -23,3 +24,56 @@ SELECT version FROM taskflow_migrations ORDER BY version
 SELECT count(*),
        array_remove(array_agg(DISTINCT to_jsonb(n) ->> 'tz_version'), NULL)
 FROM taskflow_nodes AS n WHERE expires_at > now()
+
+-- name: find_place
+-- Where names are looked up, and where TaskFlow's tables are.
+SELECT current_user::text, current_database()::text, current_setting('search_path'),
+       array_remove(current_schemas(false)::text[], 'pg_temp'),
+       (SELECT n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = to_regclass('taskflow_migrations')),
+       ARRAY(SELECT n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE c.relname = 'taskflow_migrations' ORDER BY 1)
+
+-- name: may_create
+SELECT has_schema_privilege(%(schema)s::text, 'CREATE')
+
+-- name: is_read_only
+SELECT current_setting('default_transaction_read_only') = 'on'
+
+-- name: read_settings
+SELECT name, setting FROM pg_settings WHERE name = ANY (%(names)s::text[])
+
+-- name: missing_privileges
+-- Of the tables and sequences beside the one of tasks, what this role may not do with them.
+SELECT string_agg(format('%%s on %%s', missing.privileges, c.relname), ', ' ORDER BY c.relname)
+FROM pg_class AS home JOIN pg_class AS c ON c.relnamespace = home.relnamespace
+CROSS JOIN LATERAL (
+    SELECT string_agg(p, ' and ') AS privileges
+    FROM unnest(CASE
+        WHEN c.relkind = 'S' THEN ARRAY['USAGE']
+        WHEN c.relname = 'taskflow_migrations' THEN ARRAY['SELECT']
+        ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] END) AS p
+    WHERE NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, p)
+              ELSE has_table_privilege(c.oid, p) END
+) AS missing
+WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind IN ('r', 'S')
+  AND c.relname LIKE 'taskflow\_%%' AND missing.privileges IS NOT NULL
+
+-- name: refusal
+-- Why a new task would be refused, of what is known without a write.
+SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+       to_regclass('taskflow_tasks') IS NULL, (
+SELECT string_agg(format('%%s on %%s', missing.privileges, c.relname), ', ' ORDER BY c.relname)
+FROM pg_class AS home JOIN pg_class AS c ON c.relnamespace = home.relnamespace
+CROSS JOIN LATERAL (
+    SELECT string_agg(p, ' and ') AS privileges
+    FROM unnest(CASE
+        WHEN c.relkind = 'S' THEN ARRAY['USAGE']
+        WHEN c.relname = 'taskflow_migrations' THEN ARRAY['SELECT']
+        ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] END) AS p
+    WHERE NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, p)
+              ELSE has_table_privilege(c.oid, p) END
+) AS missing
+WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind IN ('r', 'S')
+  AND c.relname LIKE 'taskflow\_%%' AND missing.privileges IS NOT NULL
+)

@@ -90,6 +90,13 @@ def findings_of(report: DatabaseReport, settings: Settings) -> Iterator[Finding]
         yield warning(
             "durability", "fsync is off: a crash of the machine loses tasks", "set fsync = on"
         )
+    if not report.is_synchronous:
+        yield warning(
+            "durability",
+            "synchronous_commit is off: a crash of the server loses the last tasks",
+            "set synchronous_commit = on for this role and database",
+        )
+    yield from (failed(unfit.check, unfit.detail, unfit.advice) for unfit in report.unfit)
     yield _migrations(report)
     yield _clock(report)
     yield _connections(report, settings)

@@ -1,0 +1,371 @@
+"""Settings of a role, a database or the environment change nothing, or are one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+import uuid
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from taskflow import enqueue
+from taskflow.model.errors import StoreUnavailable, TaskFlowError
+from taskflow.settings import Settings
+from taskflow.store.postgres import open_postgres
+from tests.service.database import url_of
+from tests.service.processes import clean_environ, running, wait_until
+from tests.store.contract import new_task
+
+SETTINGS = Settings(database_timeout_seconds=5.0)
+HARMLESS = {
+    "client_encoding": ["LATIN1", "SQL_ASCII"],
+    "datestyle": ["SQL, DMY", "German", "Postgres"],
+    "intervalstyle": ["iso_8601"],
+    "timezone": ["Asia/Kolkata"],
+    "bytea_output": ["escape"],
+    "extra_float_digits": ["-15"],
+    "default_transaction_isolation": ["serializable", "repeatable read"],
+    "default_transaction_deferrable": ["on"],
+    "client_min_messages": ["error", "debug5"],
+    "array_nulls": ["off"],
+    "transform_null_equals": ["on"],
+    "standard_conforming_strings": ["off"],
+    "quote_all_identifiers": ["on"],
+    "statement_timeout": ["1ms"],
+    "lock_timeout": ["1ms"],
+    "idle_session_timeout": ["1ms"],
+    "row_security": ["off"],
+    "enable_indexscan": ["off"],
+    "xmloption": ["document"],
+}
+MATRIX = [(name, value) for name, values in HARMLESS.items() for value in values]
+# Those of a caller's connection; the others are theirs.
+CALLERS = {
+    "client_encoding": ["LATIN1", "SQL_ASCII"],
+    "session_replication_role": ["replica"],
+    "default_transaction_read_only": ["on"],
+    "search_path": ["", "missing"],
+}
+
+
+@pytest.fixture
+def admin(database_url):
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def role(database_url, admin):
+    """A role of its own that owns the schema, and how it connects."""
+    name = f"r_{uuid.uuid4().hex[:12]}"
+    admin.execute(f"CREATE ROLE {name} LOGIN")
+    admin.execute(f"ALTER SCHEMA public OWNER TO {name}")
+    yield name
+    admin.execute(f"ALTER SCHEMA public OWNER TO {admin.info.user}")
+    admin.execute(f"DROP OWNED BY {name} CASCADE")
+    admin.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def role_url(database_url, role):
+    return make_conninfo(database_url, user=role)
+
+
+def alter(admin, role, name, value):
+    admin.execute(
+        psycopg.sql.SQL("ALTER ROLE {} SET {} = {}").format(
+            psycopg.sql.Identifier(role), psycopg.sql.Identifier(name), psycopg.sql.Literal(value)
+        )
+    )
+
+
+def migrate(folder, url, **environ) -> subprocess.CompletedProcess[str]:
+    return run_command("migrate", folder, url, **environ)
+
+
+def run_command(name, folder, url, **environ) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "taskflow", name],
+        cwd=folder,
+        env=clean_environ(DATABASE_URL=url_of(url), **environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def use(conninfo) -> None:
+    """What a node does: add, find, claim, settle."""
+    async with open_postgres(conninfo, SETTINGS) as store:
+        await store.check()
+        [task] = await store.add([new_task(tags={"żółw": "日本"})])
+        assert await store.get(task.id) == task
+        node = await store.register("there", lease_seconds=30)
+        [claim] = await store.claim(node, limit=1)
+        assert claim.task_id == task.id
+        await store.renew(node)
+        assert await store.shared_secret("one") == await store.shared_secret("one")
+
+
+@pytest.mark.parametrize(("name", "value"), MATRIX)
+async def test_settings_of_the_role_do_not_matter(admin, role, role_url, name, value):
+    """What they set is pinned by the first message of each connection."""
+    alter(admin, role, name, value)
+    await use(role_url)
+    with psycopg.connect(role_url) as connection:
+        if name in CALLERS:
+            with pytest.raises(TaskFlowError, match=name):
+                enqueue(connection, "http://127.0.0.1/")
+        elif name not in {"statement_timeout", "idle_session_timeout"}:
+            task = enqueue(connection, "http://127.0.0.1/ż", tags={"a": "żółw"})
+            assert task.created_at.utcoffset().total_seconds() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PGCLIENTENCODING", "SQL_ASCII"),
+        ("PGDATESTYLE", "German"),
+        ("PGTZ", "Asia/Tokyo"),
+        ("PGOPTIONS", "-c datestyle=German -c default_transaction_isolation=serializable"),
+    ],
+)
+async def test_the_environment_does_not_matter(database_url, monkeypatch, name, value):
+    """Nor do the variables that libpq reads, two of which it sends after all options."""
+    monkeypatch.setenv(name, value)
+    await use(database_url)
+
+
+@pytest.mark.parametrize(("name", "values"), CALLERS.items())
+@pytest.mark.parametrize("is_in_transaction", [True, False])
+async def test_what_a_caller_must_not_set(database_url, name, values, is_in_transaction):
+    """Enqueue names the setting; the tasks of the caller are as they were."""
+    await use(database_url)
+    for value in values:
+        with psycopg.connect(database_url, autocommit=not is_in_transaction) as connection:
+            connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+            connection.commit()
+            with pytest.raises(TaskFlowError, match=name):
+                enqueue(connection, "http://127.0.0.1/")
+
+
+class TestAtTheStart:
+    """One line that says what to run, and no traceback."""
+
+    def check(self, folder, url, *words):
+        for name in ("migrate", "serve", "worker"):
+            ended = run_command(name, folder, url, TASKFLOW_BIND="127.0.0.1:0")
+            assert ended.returncode == 1
+            assert "crashed" not in ended.stderr
+            assert "Traceback" not in ended.stderr
+            [line] = [one for one in ended.stderr.splitlines() if one.startswith("taskflow: ")]
+            for word in words:
+                assert word in line
+        ended = run_command("doctor", folder, url, TASKFLOW_BIND="127.0.0.1:0")
+        assert ended.returncode == 1
+        said = " ".join(ended.stdout.split())
+        for word in words:
+            assert word in said
+
+    @pytest.mark.parametrize("value", ["", "missing"])
+    def test_no_schema(self, tmp_path, admin, role, role_url, value):
+        alter(admin, role, "search_path", value)
+        self.check(tmp_path, role_url, "search_path", "run CREATE SCHEMA")
+
+    def test_no_create(self, tmp_path, admin, role, role_url):
+        admin.execute(f"ALTER SCHEMA public OWNER TO {admin.info.user}")
+        admin.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        self.check(tmp_path, role_url, "GRANT USAGE, CREATE ON SCHEMA")
+
+    def test_no_usage(self, tmp_path, admin, role, role_url):
+        admin.execute(f"ALTER SCHEMA public OWNER TO {admin.info.user}")
+        admin.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        self.check(tmp_path, role_url, "GRANT USAGE ON SCHEMA")
+
+    def test_only_select(self, tmp_path, database_url, admin, role, role_url):
+        assert migrate(tmp_path, database_url).returncode == 0
+        admin.execute(f"ALTER SCHEMA public OWNER TO {admin.info.user}")
+        admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+        self.check(tmp_path, role_url, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES")
+
+    def test_no_table(self, tmp_path, database_url, admin, role, role_url):
+        assert migrate(tmp_path, database_url).returncode == 0
+        admin.execute(f"ALTER SCHEMA public OWNER TO {admin.info.user}")
+        self.check(tmp_path, role_url, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES")
+
+    def test_no_connect(self, tmp_path, admin, role, role_url):
+        database = conninfo_to_dict(role_url)["dbname"]
+        admin.execute(f'REVOKE CONNECT ON DATABASE "{database}" FROM PUBLIC')
+        self.check(tmp_path, role_url, "GRANT CONNECT ON DATABASE")
+
+    def test_no_role(self, tmp_path, database_url):
+        self.check(tmp_path, make_conninfo(database_url, user="nobody_here"), "run `createuser")
+
+    def test_no_database(self, tmp_path, database_url):
+        url = make_conninfo(database_url, dbname="nowhere")
+        self.check(tmp_path, url, "run `createdb")
+
+    @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+    def test_another_encoding(self, tmp_path, admin, database_url, encoding):
+        name = f"other_{uuid.uuid4().hex[:12]}"
+        admin.execute(
+            f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 "
+            "LOCALE_PROVIDER libc LOCALE 'C'"
+        )
+        try:
+            url = make_conninfo(database_url, dbname=name)
+            self.check(tmp_path, url, encoding, "createdb -E UTF8")
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def test_read_only(self, tmp_path, admin, role, role_url):
+        alter(admin, role, "default_transaction_read_only", "on")
+        self.check(tmp_path, role_url, "RESET default_transaction_read_only")
+
+
+def test_a_role_that_may_only_write_is_enough(tmp_path, database_url, admin, role, role_url):
+    """Once the tables are there no right to create is needed."""
+    assert migrate(tmp_path, database_url).returncode == 0
+    admin.execute(f"ALTER SCHEMA public OWNER TO {admin.info.user}")
+    admin.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    admin.execute(
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}; "
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}"
+    )
+    assert migrate(tmp_path, role_url).returncode == 0
+
+
+async def test_tables_stay_where_they_are(database_url, admin, role, role_url):
+    """A schema that comes first on the path later does not hide the tables."""
+    await use(role_url)
+    admin.execute(f"CREATE SCHEMA {role} AUTHORIZATION {role}")
+    async with open_postgres(role_url, SETTINGS) as store:
+        assert len((await store.page(limit=10)).tasks) == 1
+    query = "SELECT count(*) FROM pg_class WHERE relname = 'taskflow_tasks'"
+    assert admin.execute(query).fetchone() == (1,)
+
+
+class TestReadiness:
+    """/readyz is 503 whenever a POST would be, and both recover without a restart."""
+
+    @pytest.fixture
+    def service(self, tmp_path, role_url):
+        with running("serve", tmp_path, DATABASE_URL=url_of(role_url)) as service:
+            yield service
+
+    @pytest.mark.parametrize("setting", ["default_transaction_read_only"])
+    def test_read_only(self, service, admin, role, setting):
+        self.check_red_and_back(
+            service,
+            lambda: (alter(admin, role, setting, "on"), self.cut(admin, role)),
+            lambda: admin.execute(f"ALTER ROLE {role} RESET {setting}"),
+            setting,
+        )
+
+    @pytest.mark.parametrize("table", ["taskflow_tasks", "taskflow_changes"])
+    def test_revoked(self, service, admin, role, table):
+        self.check_red_and_back(
+            service,
+            lambda: admin.execute(f"REVOKE INSERT ON {table} FROM {role}"),
+            lambda: admin.execute(f"GRANT INSERT ON {table} TO {role}"),
+            "INSERT",
+        )
+
+    def test_dropped(self, service, admin):
+        self.check_red_and_back(
+            service,
+            lambda: admin.execute("ALTER TABLE taskflow_tasks RENAME TO away"),
+            lambda: admin.execute("ALTER TABLE away RENAME TO taskflow_tasks"),
+            "tables",
+        )
+
+    def test_what_only_a_write_shows(self, service, admin):
+        """A full disk, a trigger, a quota: what the last POST met is tried again, taken back."""
+        admin.execute(
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = '53100'; END $$"
+        )
+        assert service.ask("GET", "/readyz").status == 200
+        admin.execute(
+            "CREATE TRIGGER full_disk BEFORE INSERT ON taskflow_tasks EXECUTE FUNCTION full_disk()"
+        )
+        assert self.post(service) == 503
+        assert service.ask("GET", "/readyz").status == 503
+        admin.execute("DROP TRIGGER full_disk ON taskflow_tasks")
+        assert service.ask("GET", "/readyz").status == 200
+        assert self.post(service) == 201
+        [(count,)] = admin.execute("SELECT count(*) FROM taskflow_tasks").fetchall()
+        assert count == 1
+
+    def check_red_and_back(self, service, spoil, mend, word):
+        assert self.post(service) == 201
+        assert service.ask("GET", "/readyz").status == 200
+        spoil()
+        answer = service.ask("GET", "/readyz")
+        assert answer.status == 503
+        assert word in answer.body["detail"]
+        assert self.post(service) == 503
+        mend()
+        wait_until(lambda: service.ask("GET", "/readyz").status == 200)
+        assert self.post(service) == 201
+        assert "crashed" not in service.log
+
+    def post(self, service) -> int:
+        return service.ask("POST", "/tasks", {"payload": "http://127.0.0.1:9/"}).status
+
+    def cut(self, admin, role):
+        admin.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s",
+            [role],
+        )
+
+
+class TestSynchronousStandby:
+    """A commit whose wait for the standby was canceled is unknown, like a lost answer."""
+
+    @pytest.fixture
+    def waiting(self, admin, database_url):
+        """Commits of the store wait for a standby that does not exist."""
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        admin.execute("SET synchronous_commit = local")
+        admin.execute("SELECT pg_reload_conf()")
+        with contextlib.ExitStack() as stack:
+            stack.callback(admin.execute, "SELECT pg_reload_conf()")
+            stack.callback(admin.execute, "ALTER SYSTEM RESET synchronous_standby_names")
+            yield
+
+    def end_wait(self, database_url, function):
+        query = (
+            f"SELECT {function}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' "
+            "AND datname = current_database()"
+        )
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            wait_until(lambda: connection.execute(query).rowcount)
+
+    @pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
+    async def test_the_store(self, database_url, request, function):
+        async with open_postgres(database_url, SETTINGS) as store:
+            await store.check()
+            request.getfixturevalue("waiting")
+            thread = threading.Thread(target=self.end_wait, args=[database_url, function])
+            thread.start()
+            with pytest.raises(StoreUnavailable):
+                await store.add([new_task()])
+            thread.join()
+
+    def test_enqueue(self, database_url, tmp_path, request):
+        assert migrate(tmp_path, database_url).returncode == 0
+        request.getfixturevalue("waiting")
+        thread = threading.Thread(target=self.end_wait, args=[database_url, "pg_cancel_backend"])
+        thread.start()
+        with (
+            psycopg.connect(database_url, autocommit=True) as connection,
+            pytest.raises(StoreUnavailable, match="replicated"),
+        ):
+            enqueue(connection, "http://127.0.0.1/")
+        thread.join()
