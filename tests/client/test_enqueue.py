@@ -216,10 +216,10 @@ class TestTheConnection:
         with pytest.raises(TypeError, match="a connection of psycopg 3"):
             enqueue(object(), "no url")
 
-    def test_other_errors_are_psycopgs_own(self, node):
+    def test_a_read_only_transaction_is_named(self, node):
         with psycopg.connect(node.database_url) as connection:
             connection.execute("SET TRANSACTION READ ONLY")
-            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            with pytest.raises(StoreUnusable):
                 enqueue(connection, "no url")
 
 
