@@ -144,6 +144,19 @@ def test_alone_it_brings_little():
     assert (REPOSITORY / "taskflow" / "py.typed").exists()
 
 
+def test_packages_whose_internals_are_used_have_the_tested_version():
+    """What pip installs without the lock is what the tests ran with."""
+    exact = {
+        requirement.name: str(requirement.specifier).removeprefix("==")
+        for requirement in map(Requirement, SERVER)
+        if "==" in str(requirement.specifier)
+    }
+    assert set(exact) == {"asks", "h11", "hypercorn", "quart", "quart-trio"}
+    lock = (REPOSITORY / "requirements.lock").read_text("utf-8")
+    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE))
+    assert {name: locked[name] for name in exact} == exact
+
+
 def test_alone_it_has_the_clients_and_enqueue(alone):
     """The clients work; ``enqueue`` is there for those who have psycopg."""
     with LiveServer(database_url=MEMORY_URL) as server:

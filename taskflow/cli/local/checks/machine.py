@@ -19,7 +19,16 @@ from taskflow.service import MOST_FILES
 from taskflow.settings import Settings
 
 TESTED_PYTHONS: Final = ("3.11", "3.12", "3.13")
-_PACKAGES: Final = ("trio", "asks", "h11", "hypercorn", "quart-trio", "psycopg", "trio-asyncio")
+_PACKAGES: Final = (
+    "trio",
+    "asks",
+    "h11",
+    "hypercorn",
+    "quart",
+    "quart-trio",
+    "psycopg",
+    "trio-asyncio",
+)
 _PIN: Final = re.compile(r"([A-Za-z0-9._-]+)\s*==\s*([^\s;,]+)")
 _ANSWER_SECONDS: Final = 2.0
 
@@ -35,9 +44,9 @@ def version_findings() -> Iterator[Finding]:
     installed = {name: _version_of(name) for name in _PACKAGES}
     missing = [name for name, version in installed.items() if version is None]
     wrong = [
-        f"{name} is {installed[name]} and must be {wanted}"
+        f"{name} is {found} and must be {wanted}"
         for name, wanted in _pins()
-        if installed.get(name) not in (None, wanted)
+        if (found := _version_of(name)) not in (None, wanted)
     ]
     if missing or wrong:
         said = [*(f"there is no {name}" for name in missing), *wrong]
