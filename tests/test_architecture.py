@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "taskflow"
 LAYERS = {
     "bell": set(),
     "linear_h11": set(),
+    "yielding": set(),
     "model": set(),
     "env_file": {"model"},
     "settings": {"env_file", "model"},
@@ -26,7 +27,7 @@ LAYERS = {
     "metrics": {"model"},
     "store.base": {"model"},
     "fetch": {"metrics", "model", "settings", "telemetry", "linear_h11"},
-    "store": {"store.base", "model", "settings", "telemetry", "bell"},
+    "store": {"store.base", "model", "settings", "telemetry", "bell", "yielding"},
     "tracing": {"store.base", "fetch", "model", "settings", "telemetry"},
     "engine": {
         "store.base",
@@ -53,6 +54,7 @@ LAYERS = {
         "telemetry",
         "tracing",
         "bell",
+        "yielding",
     },
     "shutdown": {"telemetry"},
     "connection": {"api", "telemetry", "linear_h11"},

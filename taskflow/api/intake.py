@@ -15,7 +15,6 @@ from taskflow.api.reading.array import elements_of
 from taskflow.api.reading.faults import Faults
 from taskflow.api.reading.lines import TOO_LONG, Lines
 from taskflow.api.reading.new_task import new_task_of
-from taskflow.api.yielding import Turns
 from taskflow.metrics import Metrics
 from taskflow.model.errors import (
     BadRequest,
@@ -31,6 +30,7 @@ from taskflow.model.text_format import foreign_format_of
 from taskflow.settings import Settings
 from taskflow.store.base import AddedOnce, TaskStore
 from taskflow.tracing import AddTrace
+from taskflow.yielding import Turns
 
 HELD_BYTES: Final = 64 * 2**10
 

@@ -12,7 +12,7 @@ import itertools
 import secrets
 import uuid
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
@@ -66,8 +66,12 @@ from taskflow.store.monitoring.memory import InHand, MemoryMonitoring, MemoryNod
 from taskflow.store.queues.memory import MemoryQueues
 from taskflow.store.schedules.memory import MemorySchedules
 from taskflow.store.tally import Tally, summed
+from taskflow.yielding import Turns
 
 MOST_EVENTS: Final = 100_000
+WALKED_AT_ONCE: Final = 1000
+MAX_DROPPED: Final = 8
+"""How many entries that are out of date a move drops; it makes one at most."""
 
 _Write = TypeVar("_Write", Ending, Retrial, Release)
 _SETTLING_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
@@ -85,6 +89,20 @@ class _Hold(msgspec.Struct, frozen=True):
     node_id: uuid.UUID
     node: str
     token: uuid.UUID
+
+
+class _Addition(msgspec.Struct, frozen=True):
+    """New tasks that are ready to be stored in one step.
+
+    Attributes:
+        tasks: Their ids are one after the other in the order of ids.
+        submitted: What each was made from.
+        shown: Each as it is shown.
+    """
+
+    tasks: Sequence[Task]
+    submitted: Sequence[NewTask]
+    shown: list[Task]
 
 
 class _KnownKey(msgspec.Struct, frozen=True):
@@ -155,27 +173,34 @@ class MemoryStore(TaskStore):
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await trio.lowlevel.checkpoint()
-        return self._shown(self._add(tasks))
+        addition = await self._prepared(tasks)
+        self._store(addition)
+        return addition.shown
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
         await trio.lowlevel.checkpoint()
-        if (known := self._known(key)) is not None:
-            return known
-        added = self._add(tasks)
+        if (known := self._known(key)) is None:
+            addition = await self._prepared(tasks)
+            known = self._known(key)  # the same request may have come meanwhile
+        if known is not None:
+            return AddedOnce(await self._shown(known.tasks), known.is_replay, known.is_same)
+        self._store(addition)
         self._keys[key.text] = _KnownKey(
             key.fingerprint,
-            [task.id for task in added],
+            [task.id for task in addition.tasks],
             expires_at=trio.current_time() + key.seconds,
         )
-        return AddedOnce(self._shown(added))
+        return AddedOnce(addition.shown)
 
     async def added_by(self, key: IdempotencyKey) -> AddedOnce | None:
         await trio.lowlevel.checkpoint()
-        return self._known(key)
+        if (known := self._known(key)) is None:
+            return None
+        return AddedOnce(await self._shown(known.tasks), known.is_replay, known.is_same)
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
-        return next(iter(self._shown(self._found([task_id]))), None)
+        return next(iter(await self._shown(self._found([task_id]))), None)
 
     async def submitted(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
@@ -183,7 +208,7 @@ class MemoryStore(TaskStore):
 
     async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
         await trio.lowlevel.checkpoint()
-        return self._shown(self._found(task_ids))
+        return await self._shown(self._found(task_ids))
 
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         await trio.lowlevel.checkpoint()
@@ -206,24 +231,19 @@ class MemoryStore(TaskStore):
         without: Collection[str] = (),
     ) -> Page:
         await trio.lowlevel.checkpoint()
-        end = len(self._ids) if before is None else bisect.bisect_left(self._ids, before)
-        start = max(end - MOST_WALKED, 0)
         page: list[Task] = []
-        size_bytes = 0
-        for place in range(end - 1, start - 1, -1):
-            task = self._tasks[self._ids[place]]
+        size_bytes, turns, last = 0, Turns(), None
+        for task in self._newest_first(before, MOST_WALKED):
+            last = task.id
             shown = task if filter.url is None else self._masking.task(task)
-            if not matches(shown, self._handed_in[task.id].host, filter):
-                continue
-            if len(page) == limit or size_bytes >= PAGE_BUDGET_BYTES:
-                return Page(self._shown(page), next_before=page[-1].id)
-            page.append(task)
-            size_bytes += sum(
-                len(bytes(document))
-                for name, document in (("payload", task.payload), ("result", task.result))
-                if document is not None and name not in without
-            )
-        return Page(self._shown(page), next_before=self._ids[start] if start else None)
+            if matches(shown, self._handed_in[task.id].host, filter):
+                if len(page) == limit or size_bytes >= PAGE_BUDGET_BYTES:
+                    return Page(await self._shown(page), next_before=page[-1].id)
+                page.append(task)
+                size_bytes += _size_of(task, without)
+            await turns.after(0 if filter.url is None else len(bytes(task.payload)))
+        has_more = last is not None and bisect.bisect_left(self._ids, last) > 0
+        return Page(await self._shown(page), next_before=last if has_more else None)
 
     async def count_pending(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -231,12 +251,11 @@ class MemoryStore(TaskStore):
 
     async def count(self, *, limit: int, queue: str | None = None) -> TaskStatistics:
         await trio.lowlevel.checkpoint()
+        first = await self._first_waiting()
         now = self._now()
         lines = self._tally.lines(now.timestamp())
         oldest = {
-            name: (now - waiting[0][0]).total_seconds()
-            for name, waiting in self._waiting_in.items()
-            if waiting[0][0] <= now
+            name: (now - run_at).total_seconds() for name, run_at in first.items() if run_at <= now
         }
         names = sorted(lines) if queue is None else [queue]
         return TaskStatistics(
@@ -336,7 +355,7 @@ class MemoryStore(TaskStore):
         shares: Shares | None = None,
     ) -> list[Claim]:
         await trio.lowlevel.checkpoint()
-        self._collect_due()
+        await self._collect_due()
         if not self._is_alive(node_id):
             return []
         flow = self._flow()
@@ -466,16 +485,15 @@ class MemoryStore(TaskStore):
     async def delete_ended(self, *, age_seconds: float | None, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         now = self._now()
-        old = [
-            task
-            for task in self._tasks.values()
-            if task.finished_at is not None
-            and (seconds := age_seconds if task.retention is None else task.retention) is not None
-            and task.finished_at + dt.timedelta(seconds=seconds) <= now
-        ]
-        for task in old[:limit]:
-            self._delete(task.id)
-        return len(old[:limit])
+        deleted, turns = 0, Turns()
+        for task_id in tuple(self._ids):
+            if (task := self._tasks.get(task_id)) and _is_over(task, age_seconds, now):
+                self._delete(task_id)
+                deleted += 1
+            if deleted == limit:
+                break
+            await turns.after(0)
+        return deleted
 
     async def forget_keys(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -564,38 +582,60 @@ class MemoryStore(TaskStore):
         if known.fingerprint != key.fingerprint:
             return AddedOnce([], is_replay=True, is_same=False)
         made = [self._tasks[task_id] for task_id in known.task_ids if task_id in self._tasks]
-        return AddedOnce(self._shown(made), is_replay=True)
+        return AddedOnce(made, is_replay=True)
 
     def _add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store a few tasks at once."""
         now = self._now()
-        added = [
-            task.as_task(self._new_id(), created_at=now, run_at=_due_at(task, now))
-            for task in tasks
-        ]
-        with self._handover.reserved(tasks) as (reservation, places):
-            is_alive = self._is_alive(reservation.node_id)
-            claimed = [
-                added[place]
-                for place in places
-                if is_alive
-                and self._queues.is_free(Lane(tasks[place].queue, tasks[place].authority))
-            ]
-            for task, new_task in zip(added, tasks, strict=True):
-                self._enter(task, new_task)
-                if task not in claimed:
-                    self._put_back(task)
-            if claimed:
-                claimed.sort(key=lambda task: (-task.priority, task.run_at, task.id))
-                held = self._hold(claimed, reservation.node_id, reservation.token)
-                reservation.hand_over(self._claims(held, reservation.token, None))
+        ids = self._new_ids(len(tasks))
+        added = [_task_of(task, task_id, now) for task, task_id in zip(tasks, ids, strict=True)]
+        self._store(_Addition(added, tasks, added))
         return added
 
-    def _enter(self, task: Task, new_task: NewTask) -> None:
-        self._ids.append(task.id)
-        self._tasks[task.id] = task
-        self._handed_in[task.id] = new_task
-        self._record_event(task)
-        self._tally.entered(task.queue, task.status, task.created_at.timestamp())
+    async def _prepared(self, tasks: Sequence[NewTask]) -> _Addition:
+        """Do all that can be done before the tasks are there, so that storing them is one step."""
+        now, turns = self._now(), Turns()
+        added, shown = [], []
+        flow = self._flow_if_any()
+        for task, task_id in zip(tasks, self._new_ids(len(tasks)), strict=True):
+            await turns.after(len(bytes(task.payload)))
+            added.append(_task_of(task, task_id, now))
+            shown.append(self._masking.task(added[-1]))
+            if flow is not None:
+                lane = Lane(task.queue, task.authority)
+                shown[-1] = shown[-1].explained(flow, lane, now)
+        return _Addition(added, tasks, shown)
+
+    def _store(self, addition: _Addition) -> None:
+        tasks, submitted = addition.tasks, addition.submitted
+        with self._handover.reserved(submitted) as (reservation, places):
+            claimed = {}
+            if self._is_alive(reservation.node_id):
+                claimed = {
+                    tasks[place].id: tasks[place]
+                    for place in places
+                    if self._queues.is_free(
+                        Lane(submitted[place].queue, submitted[place].authority)
+                    )
+                }
+            self._enter(tasks, submitted)
+            self._put_back([task for task in tasks if task.id not in claimed])
+            if claimed:
+                first = sorted(
+                    claimed.values(), key=lambda task: (-task.priority, task.run_at, task.id)
+                )
+                held = self._hold(first, reservation.node_id, reservation.token)
+                reservation.hand_over(self._claims(held, reservation.token, None))
+
+    def _enter(self, tasks: Sequence[Task], submitted: Sequence[NewTask]) -> None:
+        """Have new tasks, whose ids are one after the other."""
+        ids = [task.id for task in tasks]
+        place = bisect.bisect_left(self._ids, ids[0]) if ids else 0
+        self._ids[place:place] = ids  # at the end, unless others came while these were prepared
+        self._tasks.update(zip(ids, tasks, strict=True))
+        self._handed_in.update(zip(ids, submitted, strict=True))
+        self._record_events(tasks)
+        self._tally.added(tasks)
 
     def _call_back(self, ended: Task) -> Task:
         """Tell of its end whoever wants to be told; the task as it stands then."""
@@ -607,8 +647,8 @@ class MemoryStore(TaskStore):
         new_task = callback_of(ended, options.callback_url, options)
         now = self._now()
         callback = new_task.as_task(callback_id, created_at=now, run_at=now)
-        self._enter(callback, new_task)
-        self._put_back(callback)
+        self._enter([callback], [new_task])
+        self._put_back([callback])
         return ended
 
     def _as_handed_in(self, task_id: uuid.UUID) -> tuple[Task, NewTask] | None:
@@ -676,29 +716,31 @@ class MemoryStore(TaskStore):
         self._tally.left(task.queue, task.status)
         self._tally.entered(task.queue, status, self._now().timestamp())
         if status is TaskStatus.PENDING:
-            self._put_back(moved)
+            self._put_back([moved])
         else:
             self._tasks[task_id] = moved
             self._pending.discard(task_id)
             self._drop_out_of_date(task.queue)
-        self._record_event(moved)
+        self._record_events([moved])
         return moved
 
-    def _record_event(self, task: Task) -> None:
-        self._last_event += 1
-        self._events.append(
+    def _record_events(self, tasks: Sequence[Task]) -> None:
+        now, first = self._now(), self._last_event + 1
+        self._events.extend(
             TaskEvent(
-                id=self._last_event,
+                id=event_id,
                 task_id=task.id,
                 status=task.status,
                 queue=task.queue,
                 attempt=task.attempt,
-                at=self._now(),
+                at=now,
                 error=task.error,
                 error_type=task.error_type,
                 tags=task.tags,
             )
+            for event_id, task in enumerate(tasks, first)
         )
+        self._last_event += len(tasks)
         self._news.ring()
 
     def _hold(self, tasks: Iterable[Task], node_id: uuid.UUID, token: uuid.UUID) -> list[Task]:
@@ -746,31 +788,57 @@ class MemoryStore(TaskStore):
             **known,
         )
 
-    def _put_back(self, task: Task) -> None:
-        self._tasks[task.id] = task
-        self._pending.add(task.id)
-        heapq.heappush(self._later, (task.run_at, task.id))
-        if task.expires_at is not None:
-            heapq.heappush(self._expiring, (task.expires_at, task.id))
-        heapq.heappush(self._waiting_in.setdefault(task.queue, []), (task.run_at, task.id))
+    def _put_back(self, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            self._tasks[task.id] = task
+            self._pending.add(task.id)
+            heapq.heappush(self._later, (task.run_at, task.id))
+            if task.expires_at is not None:
+                heapq.heappush(self._expiring, (task.expires_at, task.id))
+            heapq.heappush(self._waiting_in.setdefault(task.queue, []), (task.run_at, task.id))
         self._work.ring()
 
-    def _drop_out_of_date(self, queue: str) -> None:
-        """So that the first one in the queue is one that waits, if any does."""
+    def _drop_out_of_date(self, queue: str) -> bool:
+        """Drop some entries of a queue; return whether the first one is of a task that waits."""
         waiting = self._waiting_in.get(queue, [])
-        while waiting and not self._waiting(waiting[0][1], waiting[0][0]):
+        for _ in range(MAX_DROPPED):
+            if not waiting or self._waiting(waiting[0][1], waiting[0][0]):
+                break
             heapq.heappop(waiting)
         if not waiting:
             self._waiting_in.pop(queue, None)
+            return False
+        return self._waiting(waiting[0][1], waiting[0][0]) is not None
 
-    def _collect_due(self) -> None:
-        now = self._now()
+    async def _first_waiting(self) -> dict[str, dt.datetime]:
+        """When the first pending task of each queue became or becomes due."""
+        first, turns = {}, Turns()
+        for queue in tuple(self._waiting_in):
+            while not self._drop_out_of_date(queue) and queue in self._waiting_in:
+                await turns.after(0)
+            if waiting := self._waiting_in.get(queue):
+                first[queue] = waiting[0][0]
+        return first
+
+    async def _collect_due(self) -> None:
+        """Put in order what has become due, and drop from the front what waits no more."""
+        now, turns = self._now(), Turns()
         while self._later and self._later[0][0] <= now:
             run_at, task_id = heapq.heappop(self._later)
             if task := self._waiting(task_id, run_at):
                 waiting = self._due.setdefault(self._lane(task), [])
                 heapq.heappush(waiting, (-task.priority, run_at, task_id))
                 heapq.heappush(self._due_by_age, (run_at, task_id))
+            await turns.after(0)
+        by_age = self._due_by_age
+        while by_age and not self._waiting(by_age[0][1], by_age[0][0]):
+            heapq.heappop(by_age)
+            await turns.after(0)
+        for lane in tuple(self._due):
+            while (due := self._due.get(lane)) and not self._waiting(due[0][2], due[0][1]):
+                heapq.heappop(due)
+                await turns.after(0)
+            await turns.after(0)
 
     def _offer_by_age(self, choice: Choice, most: int) -> None:
         waiting: list[Candidate] = []
@@ -833,19 +901,24 @@ class MemoryStore(TaskStore):
     def _lane(self, task: Task) -> Lane:
         return Lane(task.queue, self._handed_in[task.id].authority)
 
+    def _flow_if_any(self) -> Flow | None:
+        """The flow, if anything could keep a task that is due from starting."""
+        is_free = self._max_per_host is None and self._queues.state({}).is_free
+        return None if is_free else self._flow()
+
     def _flow(self) -> Flow:
         running = Counter(self._lane(self._tasks[task_id]) for task_id in self._holds)
         return Flow(self._queues.state(running), max_per_host=self._max_per_host)
 
-    def _shown(self, tasks: list[Task]) -> list[Task]:
-        return [self._masking.task(task) for task in self._explained(tasks)]
-
-    def _explained(self, tasks: list[Task]) -> list[Task]:
-        """With what keeps those from starting that could by themselves."""
-        if self._max_per_host is None and self._queues.state({}).is_free:
-            return tasks
-        flow, now = self._flow(), self._now()
-        return [task.explained(flow, self._lane(task), now) for task in tasks]
+    async def _shown(self, tasks: Iterable[Task]) -> list[Task]:
+        """As they are shown, with what keeps those from starting that could by themselves."""
+        flow, now, turns = self._flow_if_any(), self._now(), Turns()
+        shown = []
+        for task in tasks:
+            await turns.after(_size_of(task))
+            explained = task if flow is None else task.explained(flow, self._lane(task), now)
+            shown.append(self._masking.task(explained))
+        return shown
 
     def _claimable(self, task_id: uuid.UUID, run_at: dt.datetime) -> Task | None:
         task = self._waiting(task_id, run_at)
@@ -879,12 +952,56 @@ class MemoryStore(TaskStore):
         return self._epoch + dt.timedelta(seconds=trio.current_time())
 
     def _new_id(self) -> uuid.UUID:
-        """A UUIDv7 (RFC 9562) greater than all before: milliseconds and a counter of 12 bits."""
-        stamp = int(self._now().timestamp() * 1000) << 12
-        self._last_stamp = max(stamp, self._last_stamp + 1)
-        milliseconds, counter = divmod(self._last_stamp, 1 << 12)
-        number = milliseconds << 80 | 7 << 76 | counter << 64 | 2 << 62 | secrets.randbits(62)
-        return uuid.UUID(int=number)
+        return next(self._new_ids(1))
+
+    def _new_ids(self, count: int) -> Iterator[uuid.UUID]:
+        """UUIDv7 (RFC 9562) greater than all before: milliseconds and a counter of 12 bits.
+
+        No other id, then or later, is between them.
+        """
+        first = max(int(self._now().timestamp() * 1000) << 12, self._last_stamp + 1)
+        self._last_stamp = first + count - 1
+        return map(_id_of, range(first, first + count))
+
+    def _newest_first(self, before: uuid.UUID | None, limit: int) -> Iterator[Task]:
+        """Go over tasks, which may come and go between two steps."""
+        left = limit
+        while left:
+            end = len(self._ids) if before is None else bisect.bisect_left(self._ids, before)
+            ids = self._ids[max(end - min(left, WALKED_AT_ONCE), 0) : end]
+            if not ids:
+                return
+            for task_id in reversed(ids):
+                if (task := self._tasks.get(task_id)) is not None:
+                    yield task
+            before, left = ids[0], left - len(ids)
+
+
+def _id_of(stamp: int) -> uuid.UUID:
+    milliseconds, counter = divmod(stamp, 1 << 12)
+    number = milliseconds << 80 | 7 << 76 | counter << 64 | 2 << 62 | secrets.randbits(62)
+    return uuid.UUID(int=number)
+
+
+def _size_of(task: Task, without: Collection[str] = ()) -> int:
+    """How long the large fields of a task are together, in bytes."""
+    return sum(
+        len(bytes(document))
+        for name, document in (("payload", task.payload), ("result", task.result))
+        if document is not None and name not in without
+    )
+
+
+def _is_over(task: Task, age_seconds: float | None, now: dt.datetime) -> bool:
+    """Return whether a task has been kept for long enough after its end."""
+    seconds = age_seconds if task.retention is None else task.retention
+    if task.finished_at is None or seconds is None:
+        return False
+    return task.finished_at + dt.timedelta(seconds=seconds) <= now
+
+
+def _task_of(task: NewTask, task_id: uuid.UUID, now: dt.datetime) -> Task:
+    return task.as_task(task_id, created_at=now, run_at=_due_at(task, now))
 
 
 def _due_at(task: NewTask, now: dt.datetime) -> dt.datetime:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from taskflow.model.statistics import BUCKET_SECONDS, KEPT_SECONDS, WINDOWS_SECONDS, Line, shares
-from taskflow.model.task import TaskStatus
+from taskflow.model.task import Task, TaskStatus
 
 _Kind = tuple[str, TaskStatus]
 
@@ -27,6 +27,10 @@ class Tally:
             self._endings.setdefault(minute, Counter())[queue, status] += 1
             while next(iter(self._endings)) * BUCKET_SECONDS < now - KEPT_SECONDS:
                 del self._endings[next(iter(self._endings))]
+
+    def added(self, tasks: Iterable[Task]) -> None:
+        """There are new tasks, none of which is at its end."""
+        self._counts.update((task.queue, task.status) for task in tasks)
 
     def left(self, queue: str, status: TaskStatus) -> None:
         """A task of the queue stands so no more."""

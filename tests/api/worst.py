@@ -98,7 +98,28 @@ FORM = {
     "headers": b"url=http://a.invalid/&delay=86400&headers=" + b"a%3Ab%0A" * (BODY_BYTES // 8),
     "body": b"url=http://a.invalid/&delay=86400&body=" + b"[" * BODY_BYTES,
     "number": b"url=http://a.invalid/&delay=" + b"9" * BODY_BYTES,
+    "no colon": b"url=http://a.invalid/&headers=" + b"%C3%A9" * (BODY_BYTES // 6),
+    "no colon, as it is": b"url=http://a.invalid/&tags=" + "é".encode() * (BODY_BYTES // 2),
+    "an address": b"url=http://" + b"%C3%A9@?%3D" * (BODY_BYTES // 11),
+    "escaped names": b"&".join([b"%61" * (BODY_BYTES // 150)] * 50),
 }
+SEARCHES = (
+    "url=nowhere",
+    "url=a.invalid",
+    "host=nowhere",
+    "tag=a:b",
+    "status=COMPLETED",
+    "queue=other",
+    "fields=id,status",
+    "limit=1000",
+)
+MOVES = (
+    ("cancel", b'{"url": "nowhere"}'),
+    ("cancel", b'{"status": ["PENDING"]}'),
+    ("retry", b'{"status": ["CANCELED"]}'),
+    ("cancel", b'{"status": ["PENDING"]}'),
+    ("delete", b'{"status": ["CANCELED"]}'),
+)
 FIELDS = {
     "accept": "a/b;q=0.5,",
     "prefer": "wait=a,",
@@ -122,6 +143,23 @@ def bodies_by_hand() -> Iterator[Asked]:
         yield Asked(f"a stream, {name}", "POST", "/tasks", body, LINES)
     for name, body in FORM.items():
         yield Asked(f"a form, {name}", "POST", "/ui/submit", body)
+
+
+def over_many_tasks() -> Iterator[Asked]:
+    """What goes over all tasks: first what looks at them, then what moves them."""
+    gzip = {"accept-encoding": "gzip"}
+    for search in SEARCHES:
+        yield Asked(f"a page, {search}", "GET", f"/tasks?{search}")
+        yield Asked(f"a list, {search}", "GET", f"/ui/tasks?{search}")
+        lines = f"/tasks?limit=20000&{search}" if "limit" not in search else f"/tasks?{search}"
+        yield Asked(f"lines, {search}", "GET", lines, None, {"accept": "application/x-ndjson"})
+        yield Asked(
+            f"gzip, {search}", "GET", lines, None, gzip | {"accept": "application/x-ndjson"}
+        )
+    for path in ("/stats", "/metrics", "/ui", "/queues", "/nodes", "/hosts"):
+        yield Asked(path, "GET", path, None, gzip)
+    for verb, body in MOVES:
+        yield Asked(f"{verb} {body!r}", "POST", f"/tasks/{verb}", body)
 
 
 def bodies_of(method: str, path: str, operation: dict) -> Iterator[Asked]:

@@ -13,7 +13,7 @@ import trio
 from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType, KeptResponse
-from taskflow.model.task import Claim, ClaimKey, NewTask, TaskStatus
+from taskflow.model.task import Claim, ClaimKey, IdempotencyKey, NewTask, TaskStatus
 from taskflow.store.base import (
     MOST_BY_HAND,
     Ending,
@@ -131,6 +131,65 @@ class StoreContract:
         assert found.result is found.error_type is None
         assert found.error == ""
         assert found.started_at is found.finished_at is None
+
+    async def test_many_are_added_as_a_whole(self, store):
+        """Whoever looks while they are added sees none of them or all."""
+        seen = set()
+        async with trio.open_nursery() as nursery:
+
+            async def look() -> None:
+                while True:
+                    seen.add(await store.count_pending(limit=10_000))
+                    page = await store.page(limit=3_000, without=("payload", "result"))
+                    seen.add(len(page.tasks))
+
+            nursery.start_soon(look)
+            added = await store.add([new_task()] * 2_000)
+            await store.count_pending(limit=1)
+            nursery.cancel_scope.cancel()
+        assert seen <= {0, 2_000}
+        page = await store.page(limit=3_000)
+        assert [task.id for task in reversed(page.tasks)] == [task.id for task in added]
+
+    async def test_many_that_are_cut_off_are_added_as_a_whole(self, store):
+        """Wherever an add is canceled, all of its tasks are there then or none."""
+        known = 0
+        for passes in (*range(8), 20, 50):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store.add, [new_task()] * 500)
+                for _ in range(passes):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            count = await store.count_pending(limit=100_000)
+            assert count in (known, known + 500)
+            known = count
+
+    async def test_many_added_at_once_are_all_listed(self, store):
+        """Adds that overlap leave every task in every list, in the order of ids."""
+        await store.add([new_task()])
+        async with trio.open_nursery() as nursery:
+            for size in (1_000, 1, 500, 1, 700):
+                nursery.start_soon(store.add, [new_task()] * size)
+        found = [task.id for task in (await store.page(limit=3_000)).tasks]
+        assert len(found) == len(set(found)) == 2_203
+        assert found == sorted(found, reverse=True)
+        older = await store.page(limit=3_000, before=found[1_000])
+        assert [task.id for task in older.tasks] == found[1_001:]
+
+    async def test_one_key_makes_many_tasks_once(self, store):
+        """Of several requests with one key at the same moment one makes the tasks."""
+        key = IdempotencyKey("key", b"print", 60.0)
+        made = []
+
+        async def add() -> None:
+            made.append(await store.add_once([new_task()] * 500, key))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(add)
+        assert sorted(one.is_replay for one in made) == [False, True, True]
+        assert await store.count_pending(limit=10_000) == 500
+        assert len({tuple(task.id for task in one.tasks) for one in made}) == 1
 
     @pytest.mark.parametrize(
         "payload",

@@ -3,6 +3,7 @@
 import pytest
 import trio
 
+from taskflow.model.filter import TaskFilter
 from taskflow.model.statistics import Ended
 from taskflow.model.task import TaskStatus
 from taskflow.store.memory import MemoryStore
@@ -44,3 +45,40 @@ async def test_endings_grow_old(autojump_clock):
     await run_one()
     assert await ended() == [Ended(1, 1, 1)]
     assert len(store._tally._endings) == 1
+
+
+async def test_tasks_come_and_go_during_a_search():
+    """A search that lets others go on finds what is there all the time, and breaks on nothing."""
+    store = MemoryStore()
+    kept = {task.id for task in await store.add([new_task(queue="kept")] * 1_500)}
+    gone = [task.id for task in await store.add([new_task(queue="gone")] * 1_500)]
+    await store.cancel_many(gone)
+    found = set()
+
+    async def search() -> None:
+        page = await store.page(limit=10_000, filter=TaskFilter(url="example"))
+        found.update(task.id for task in page.tasks)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(search)
+        for begin in range(0, len(gone), 100):
+            await store.delete_many(gone[begin : begin + 100])
+            await store.add([new_task(queue="new")] * 3)
+    assert found >= kept
+    await store.cancel_many(kept)
+    assert await store.delete_ended(age_seconds=-1.0, limit=1_000) == 1_000
+    assert await store.delete_ended(age_seconds=-1.0, limit=1_000) == 500
+
+
+async def test_the_oldest_that_waits_is_known_whatever_was_canceled(autojump_clock):
+    """Entries that are out of date are dropped in portions; the count looks past all of them."""
+    store = MemoryStore()
+    added = [task.id for task in await store.add([new_task()] * 1_000)]
+    await trio.sleep(10)
+    [last] = await store.add([new_task()])
+    await trio.sleep(5)
+    await store.cancel_many(reversed(added))
+    node = await store.register("here", lease_seconds=1e6)
+    assert (await store.count(limit=1)).total.oldest_waiting_seconds == pytest.approx(5)
+    assert [claim.task_id for claim in await store.claim(node, limit=5, by_age=1)] == [last.id]
+    assert (await store.count(limit=1)).total.oldest_waiting_seconds is None

@@ -26,7 +26,7 @@ def add_routes(routes: Blueprint, sessions: Sessions | None, ended: EndedSession
 
     @routes.post(SIGN_IN_PATH)
     async def signed_in() -> Response:
-        form = filled_in(await read_body())
+        form = await filled_in(await read_body())
         wanted = _next_of(form.get("next", ""))
         if sessions is None:
             return see(PATH)

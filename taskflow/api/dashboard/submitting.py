@@ -41,7 +41,7 @@ def add_routes(routes: Blueprint, store: TaskStore, intake: Intake, masking: Mas
 
     @routes.post(f"{PATH}/submit")
     async def submit() -> Response:
-        filled = filled_in(await read_body())
+        filled = await filled_in(await read_body())
         try:
             with adding() as trace:
                 whole = await _with_credentials(store, filled, masking)
