@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from taskflow.model.problem_types import PROBLEM_TYPES
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 120.0
 PROBLEM = "application/problem+json"
 
 

@@ -20,8 +20,8 @@ from taskflow.shutdown import Shutdown
 from tests.api.client import Answer, Connection, ask
 from tests.loopback import OPEN, SECRET
 
-START_SECONDS = 60.0
-END_SECONDS = 15.0
+START_SECONDS = 120.0
+END_SECONDS = 120.0
 
 
 class LiveServer:
@@ -49,6 +49,7 @@ class LiveServer:
             "allowed_hosts": ("*",),
             "api_keys": f"tests:{key}" if key else "",
             "webhook_secrets": SECRET,
+            "fetch_timeout_seconds": 60.0,
             **settings,
         }
         self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **OPEN, **settings)
@@ -103,7 +104,7 @@ class LiveServer:
         assert answer.status == 200, answer
         return answer.json
 
-    def wait(self, task_id: str, seconds: float = 15.0) -> dict[str, Any]:
+    def wait(self, task_id: str, seconds: float = 120.0) -> dict[str, Any]:
         """The task at its end, looked for again and again for so long at most."""
         with self.connect() as connection:
             deadline = time.monotonic() + seconds

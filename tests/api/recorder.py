@@ -41,7 +41,7 @@ class Recorder:
         recorder = self
 
         class Handler(socketserver.StreamRequestHandler):
-            timeout = 10
+            timeout = 60
 
             def handle(self) -> None:
                 head = b""

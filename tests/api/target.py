@@ -56,7 +56,7 @@ class Target:
         self._thread.join()
         self._server.server_close()
 
-    def wait_for(self, path: str, seconds: float = 10.0) -> bool:
+    def wait_for(self, path: str, seconds: float = 90.0) -> bool:
         """Whether the path is fetched within this time."""
         with self._changed:
             return self._changed.wait_for(lambda: self.hits[path] > 0, seconds)
@@ -65,7 +65,7 @@ class Target:
         target = self
 
         class Handler(BaseHTTPRequestHandler):
-            timeout = 10
+            timeout = 60
 
             def do_GET(self) -> None:
                 with target._changed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 
 import pytest
 
@@ -60,12 +59,10 @@ class TestLength:
     def test_over_the_limit_by_its_own_word(self, memory_server):
         """A length that is stated and too great is refused before anything is sent."""
         with memory_server.connect() as connection:
-            began = time.monotonic()
             connection.send(
                 request_bytes("POST", "/tasks", None, {"host": "x", "content-length": "9" * 15})
             )
-            check_problem(connection.read(), 413)
-            assert time.monotonic() - began < 2
+            check_problem(connection.read(), 413)  # and not the 408 of a body that never came
 
     def test_the_limit_is_a_setting(self, strict_server):
         """And both sides of it are where it says."""

@@ -261,7 +261,7 @@ class TestResults:
         """Each field of a result has the type that is documented."""
         result = server.run(json.dumps(f"{target.url}/text").encode())["result"]
         assert {name: type(value) for name, value in result.items()} == RESULT_FIELDS
-        assert 0 < result["elapsed_ms"] < 5000
+        assert result["elapsed_ms"] > 0
 
     def test_times(self, server, target):
         """The times of a task are in order, in UTC with a Z; the end has one."""

@@ -137,7 +137,7 @@ class TestStream:
             connection.socket.settimeout(0.2)
             with pytest.raises(TimeoutError):
                 connection.socket.recv(1)
-            connection.socket.settimeout(15)
+            connection.socket.settimeout(120)
             connection.send(in_chunks(b'{"payload": 1, "delay": 9}\n' + b"{}\n" * 1000, 9999)[:-5])
             status, _ = connection.read_raw_head()
             first = connection.read_chunk().splitlines()
@@ -184,7 +184,7 @@ class TestStream:
                 line = json.loads(connection.read_chunk())
                 assert line["index"] == n
             connection.send(in_chunks(b'{"payload": 99, "delay": 3600}', 100)[:-5])
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 90
         while count(server) != before + 3:
             assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -209,7 +209,7 @@ class TestStream:
 
     def test_a_slow_sender_is_given_up(self):
         """The last line says why, and what came before it is kept."""
-        with LiveServer(database_url="memory://", request_seconds=0.3) as server:
+        with LiveServer(database_url="memory://", request_seconds=2.0) as server:
             with server.connect() as connection:
                 connection.send(
                     b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"

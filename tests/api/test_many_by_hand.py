@@ -204,9 +204,9 @@ class TestInTime:
         ids = add(own_server, 500)
         first = ask(own_server, "cancel", all=True).json
         assert (first["count"] < len(ids), first["is_complete"]) == (True, False)
-        monkeypatch.setattr(many_by_hand, "MOST_SECONDS", 0.05)
+        monkeypatch.setattr(many_by_hand, "MOST_SECONDS", 2.0)
         counts, is_complete = [first["count"]], False
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not is_complete:
             assert time.monotonic() < deadline
             told = ask(own_server, "cancel", all=True).json
@@ -217,7 +217,7 @@ class TestInTime:
 
     def test_the_database_hangs_in_the_middle(self, database_uri):
         """503 says that some may be done; the same again does the rest."""
-        with LiveServer(database_url=database_uri, database_timeout_seconds=1.0) as server:
+        with LiveServer(database_url=database_uri, database_timeout_seconds=2.5) as server:
             ids = add(server, BATCH + 10)
             with psycopg.connect(database_uri) as connection:
                 lock = "SELECT FROM taskflow_tasks WHERE id = %s FOR UPDATE"

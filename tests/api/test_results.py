@@ -21,7 +21,7 @@ from tests.api.live import LiveServer
 from tests.api.target import ANSWERS, BIG
 
 LARGE = b"x" * (32 * 2**20)  # more than the buffers on the way take
-RESPONSE_SECONDS = 0.1
+RESPONSE_SECONDS = 1.0
 
 
 def result_of(server, target, path, method="GET"):
@@ -183,5 +183,5 @@ class TestSlowReaders:
             connection.send(f"GET {target} HTTP/1.1\r\nHost: {connection.host}\r\n\r\n".encode())
             status, _ = connection.read_raw_head()
             assert status == 200
-            time.sleep(5 * RESPONSE_SECONDS)  # this is the slow reader
+            time.sleep(2 * RESPONSE_SECONDS)  # this is the slow reader
             assert connection._read_exactly(len(LARGE)) == LARGE

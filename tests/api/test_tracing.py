@@ -70,7 +70,7 @@ def spans(monkeypatch):
 
 @pytest.fixture
 def traced(spans):
-    with LiveServer(database_url=MEMORY_URL, traces="on", fetch_timeout_seconds=1.0) as server:
+    with LiveServer(database_url=MEMORY_URL, traces="on") as server:
         yield server
 
 
@@ -160,7 +160,7 @@ def test_from_post_to_settle(empty_url, spans, recorder):
 
 FAILURES = {
     "/a?status=404": ("404", "http_status", 404),
-    "/a?seconds=30": ("timeout", "timeout", None),
+    "/a?seconds=60": ("timeout", "timeout", None),
 }
 
 
@@ -168,7 +168,8 @@ FAILURES = {
 def test_a_fetch_that_fails(traced, spans, recorder, path):
     """The fetch and the attempt are errors, of the type that the API shows; the API's are not."""
     of_fetch, of_attempt, status = FAILURES[path]
-    post(traced, recorder.url + path)
+    payload = {"url": recorder.url + path, "timeout": 0.5 if of_fetch == "timeout" else 60}
+    post(traced, payload)
     [process] = spans.wait_for("process")
     [fetch] = spans.named("GET")
     assert fetch.status.status_code is process.status.status_code is StatusCode.ERROR

