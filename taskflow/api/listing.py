@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import msgspec
+import trio
 from quart import Response
 
 from taskflow.api.answers import AS_IT_COMES
 from taskflow.api.problems import Problem, problem_of, store_in_time
 from taskflow.api.reading.accept import LINES
 from taskflow.api.reading.page import PageRequest
-from taskflow.model.errors import TaskFlowError
+from taskflow.model.errors import TaskFlowError, TooManySearches
 from taskflow.model.task import Task
 from taskflow.store.base import LARGE_FIELDS, Page, TaskStore
 
 STREAM_PAGE: Final = 100
 PIECE_BYTES: Final = 64 * 2**10
+# How often a stream that has begun tries for its next page, and how long it waits in between.
+TRIES: Final = 10
+PAUSE_SECONDS: Final = 1.0
 
 _ENCODER: Final = msgspec.json.Encoder()
 # In JSON these are white space; in text they are escaped.
@@ -86,9 +91,18 @@ async def _lines(store: TaskStore, asked: PageRequest, page: Page) -> AsyncItera
             if page.next_before is None or not left:
                 return
             asked = asked.going_on(page.next_before, limit=left)
-            page = await _next_page(store, asked)
+            page = await _later_page(store, asked)
     except TaskFlowError as error:
         yield _line(Broken(problem_of(error)))
+
+
+async def _later_page(store: TaskStore, asked: PageRequest) -> Page:
+    """The next page of a stream that has begun, which waits while there are many searches."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(TooManySearches):
+            return await _next_page(store, asked)
+        await trio.sleep(PAUSE_SECONDS)
+    return await _next_page(store, asked)
 
 
 async def _next_page(store: TaskStore, asked: PageRequest) -> Page:

@@ -15,7 +15,7 @@ from taskflow.api.answers import as_json
 from taskflow.api.bodies import read_json
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.many import Many, many_of
-from taskflow.model.errors import PartlyDone, StoreUnavailable
+from taskflow.model.errors import PartlyDone, StoreUnavailable, TooManySearches
 from taskflow.model.filter import TaskFilter
 from taskflow.model.lifecycle import Move, sources_of
 from taskflow.model.task import TaskStatus
@@ -87,6 +87,7 @@ async def move_many(store: TaskStore, verb: Verb, many: Many) -> ManyMoved:
 
     Raises:
         StoreUnavailable: The store cannot be reached, and nothing was done.
+        TooManySearches: There was no place to look for tasks, and nothing was done.
         PartlyDone: It could be at first.
     """
     deadline = trio.current_time() + MOST_SECONDS
@@ -105,6 +106,10 @@ async def move_many(store: TaskStore, verb: Verb, many: Many) -> ManyMoved:
                     return ManyMoved(count, is_complete=False, dry_run=many.is_dry_run)
                 ids, before = await _next_batch(store, wanted, before)
                 count += len(ids if many.is_dry_run else await _moved(verb, ids))
+    except TooManySearches:
+        if many.is_dry_run or not count:
+            raise
+        return ManyMoved(count, is_complete=False, dry_run=False)
     except StoreUnavailable:
         if many.is_dry_run:
             raise

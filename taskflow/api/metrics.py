@@ -16,7 +16,7 @@ from taskflow.api.statistics import MOST_QUEUES
 from taskflow.metrics import Metrics, catalogue
 from taskflow.metrics.catalogue import Labels
 from taskflow.metrics.exposition import Exposition, Reading, expose
-from taskflow.model.errors import StoreUnavailable
+from taskflow.model.errors import StoreUnavailable, TooManySearches
 from taskflow.model.flow import HostHold
 from taskflow.model.statistics import TaskStatistics
 from taskflow.model.task import TaskStatus
@@ -60,16 +60,18 @@ async def _read(store: TaskStore) -> list[Reading]:
     """What the store says, as far as it does so in time."""
     began = trio.current_time()
     readings: list[Reading] = []
+    is_up = True
     try:
         with store_in_time():
             statistics = await store.count(limit=MOST_QUEUES)
             held = await store.queues.held_hosts(MOST_HELD_HOSTS)
         readings = [*_readings_of(statistics), _reading_of_hosts(held)]
-    except StoreUnavailable:
-        pass  # the log says so where work is done; here the metric does
+    except StoreUnavailable as error:
+        # The log says so where work is done; here the metric does.
+        is_up = isinstance(error, TooManySearches)
     seconds = trio.current_time() - began
     return [
-        Reading(catalogue.STORE_UP, {(): float(bool(readings))}),
+        Reading(catalogue.STORE_UP, {(): float(is_up)}),
         Reading(catalogue.STORE_SECONDS, {(): seconds}),
         *readings,
     ]

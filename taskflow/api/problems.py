@@ -89,11 +89,11 @@ async def _on_our_error(error: TaskFlowError) -> Response:
     if error.status is None:
         return await _on_fault(error)
     response = _told(problem_of(error))
-    response.headers.update(_fields_of(error))
+    response.headers.update(fields_of(error))
     return response
 
 
-def _fields_of(error: TaskFlowError) -> dict[str, str]:
+def fields_of(error: TaskFlowError) -> dict[str, str]:
     """What the answer to an error says in its head."""
     if isinstance(error, UnsupportedEncoding):
         return {"Accept-Encoding": "identity"}
@@ -108,6 +108,8 @@ def _fields_of(error: TaskFlowError) -> dict[str, str]:
             "RateLimit": error.limit,
             "RateLimit-Policy": error.policy,
         }
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": str(_RETRY_AFTER_SECONDS)}
     return {}
 
 
@@ -146,7 +148,7 @@ def problem_of(error: TaskFlowError) -> Problem:
     # What a database says of itself is for the log: it names hosts and users. Why it takes no
     # writes names neither.
     is_secret = isinstance(error, StoreUnavailable) and not isinstance(error, StoreRefusesTasks)
-    shown = StoreUnavailable() if is_secret else error
+    shown = type(error)() if is_secret else error
     faults = error.faults if isinstance(error, Unprocessable) else ()
     return document(error.problem or INTERNAL_ERROR, str(shown), faults)
 

@@ -69,7 +69,8 @@ def queue_routes(store: TaskStore) -> Blueprint:
 async def _changed(store: TaskStore, name: str, change: QueueChange) -> Response:
     with store_in_time():
         changed = await store.queues.change(name, change)
-    return as_json(await _found(store, name), status=201 if changed.is_new else 200)
+    shown = await _found(store, name, is_after_write=True)
+    return as_json(shown, status=201 if changed.is_new else 200)
 
 
 async def _with_pause(store: TaskStore, name: str, *, is_paused: bool) -> Response:
@@ -77,10 +78,10 @@ async def _with_pause(store: TaskStore, name: str, *, is_paused: bool) -> Respon
     name = queue_name_of(name)
     with store_in_time():
         await store.queues.set_paused(name, is_paused=is_paused)
-    return as_json(await _found(store, name))
+    return as_json(await _found(store, name, is_after_write=True))
 
 
-async def _found(store: TaskStore, name: str) -> Queue:
+async def _found(store: TaskStore, name: str, *, is_after_write: bool = False) -> Queue:
     """The queue.
 
     Raises:
@@ -88,7 +89,8 @@ async def _found(store: TaskStore, name: str) -> Queue:
     """
     with store_in_time():
         settings = await store.queues.get(name)
-        [standing] = (await store.count(limit=1, queue=name)).queues
+        counted = await store.count(limit=1, queue=name, is_after_write=is_after_write)
+    [standing] = counted.queues
     if settings is None and not any(standing.counts.values()):
         raise QueueNotFound
     return _shown(name, settings, standing)

@@ -272,7 +272,8 @@ BUILD: Final = Family(
 STORE_UP: Final = Family(
     name="taskflow_store_up",
     kind=Kind.GAUGE,
-    help="Whether the store answered this scrape in time. If not, what is read from it is missing.",
+    help="Whether the store answered this scrape in time. If not, what is read from it is missing, "
+    "as it is while too many searches are under way.",
 )
 STORE_SECONDS: Final = Family(
     name="taskflow_store_scrape_seconds",

@@ -8,6 +8,7 @@ The tree::
     ├── StoreError
     │   ├── StoreUnavailable     503  the store cannot be reached in time
     │   │   └── StoreRefusesTasks     it can, and takes no new tasks
+    │   │   └── TooManySearches       its share of slow reads is in use
     │   ├── StoreUnusable             the store can be reached but not used as it is
     │   └── LeaseLost                 this node's lease is over
     ├── PartlyDone           503  the store could be reached at first only
@@ -84,6 +85,12 @@ class StoreUnavailable(StoreError):
 
 class StoreRefusesTasks(StoreUnavailable):
     """The task store can be reached but takes no new tasks at the moment."""
+
+
+class TooManySearches(StoreUnavailable):
+    """Too many searches and other slow reads are under way; try again shortly."""
+
+    problem = types.TOO_MANY_SEARCHES
 
 
 class StoreUnusable(StoreError):

@@ -270,6 +270,16 @@ STORE_UNAVAILABLE: Final = _declare(
     "`taskflow doctor`.",
     "The task store cannot be reached at the moment; try again shortly.",
 )
+TOO_MANY_SEARCHES: Final = _declare(
+    "too-many-searches",
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "Too many searches",
+    "Too many searches, counts or exports are under way. They may use half of the connections to "
+    "the database (`TASKFLOW_DATABASE_CONNECTIONS`), so that submissions get through.",
+    "Try again after `Retry-After` seconds, with fewer of them at once. Operators: "
+    "`TASKFLOW_READ_RATE_LIMIT` limits the reads of each key.",
+    "Too many searches and other slow reads are under way; try again shortly.",
+)
 PARTLY_DONE: Final = _declare(
     "partly-done",
     HTTPStatus.SERVICE_UNAVAILABLE,

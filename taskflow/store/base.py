@@ -304,12 +304,16 @@ class TaskStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def count(self, *, limit: int, queue: str | None = None) -> TaskStatistics:
+    async def count(
+        self, *, limit: int, queue: str | None = None, is_after_write: bool = False
+    ) -> TaskStatistics:
         """How tasks stand, at the same cost however many there are.
 
         Args:
             limit: How many queues to list at most.
             queue: Only list this one, be there tasks in it or not. The total is that of all.
+            is_after_write: Whether it belongs to the answer to a write: it does not wait for
+                searches.
         """
 
     @abc.abstractmethod

@@ -9,7 +9,7 @@ import select
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar, cast
 
 import psycopg
 import psycopg_pool
@@ -31,6 +31,7 @@ from taskflow.store.session import (
     startup_options,
     utc_adapters,
 )
+from taskflow.store.slow_reads import SlowReads
 from taskflow.store.watchdog import Watchdog
 
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
@@ -116,8 +117,8 @@ class Database:
         self._pool = pool
         self._watchdog = watchdog
         self._threads = trio.CapacityLimiter(connections)
+        self._slow_reads = cast("trio.CapacityLimiter", SlowReads(self._threads))
         self._call_seconds = call_seconds
-        self.connections: Final = connections
         self._closed_idle_at = -math.inf
 
     def statistics(self, name: str) -> PoolStatistics:
@@ -143,13 +144,25 @@ class Database:
         Raises:
             StoreUnavailable: The database could not be reached or did not answer in time.
         """
+        return await self._run(work, self._threads)
+
+    async def run_slow_read(self, work: Callable[[Connection], T]) -> T:
+        """Like ``run``, for reads that may take long: they leave connections to all others.
+
+        Raises:
+            StoreUnavailable: The database could not be reached or did not answer in time.
+            TooManySearches: Too many of them are under way.
+        """
+        return await self._run(work, self._slow_reads)
+
+    async def _run(self, work: Callable[[Connection], T], limiter: trio.CapacityLimiter) -> T:
         is_abandoned = threading.Event()
         try:
             with trio.move_on_after(self._call_seconds):
                 return await trio.to_thread.run_sync(
                     functools.partial(self._call, work, is_abandoned),
                     abandon_on_cancel=True,
-                    limiter=self._threads,
+                    limiter=limiter,
                 )
         finally:
             is_abandoned.set()

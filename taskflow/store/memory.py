@@ -249,7 +249,13 @@ class MemoryStore(TaskStore):
         await trio.lowlevel.checkpoint()
         return min(len(self._pending), limit)
 
-    async def count(self, *, limit: int, queue: str | None = None) -> TaskStatistics:
+    async def count(
+        self,
+        *,
+        limit: int,
+        queue: str | None = None,
+        is_after_write: bool = False,  # noqa: ARG002 - nobody waits here
+    ) -> TaskStatistics:
         await trio.lowlevel.checkpoint()
         first = await self._first_waiting()
         now = self._now()

@@ -113,8 +113,6 @@ COPIED_BUDGET_BYTES: Final = 8 * 2**20
 EVENT_POLL_SECONDS: Final = 0.25
 _WRITERS_MAY_TAKE: Final = "SET LOCAL lock_timeout = '200ms'"
 
-MAX_WAITING_SEARCHES: Final = 50
-
 _LAST_EVENT: Final = 2**63 - 1
 _NO_BUDGET_BYTES: Final = 2**62
 _NOBODY: Final = uuid.UUID(int=0)
@@ -145,8 +143,6 @@ class PostgresStore(TaskStore):
         self._event_poll_seconds = math.inf if is_told else EVENT_POLL_SECONDS
         max_per_host = settings.max_per_host
         self._frontier = Frontier()
-        # Searches may take long: they leave connections to submissions, claims and settles.
-        self._searches = trio.CapacityLimiter(max(1, database.connections // 2))
         self._looks = Looks(are_always_needed=max_per_host is not None)
         self._max_per_host = max_per_host
         self._handover = Handover()
@@ -232,19 +228,19 @@ class PostgresStore(TaskStore):
             tasks = self._explained(connection, [task_of(row) for row in rows])
             return Page(self._shown(tasks), next_before=found.next_before)
 
-        if filter == TaskFilter(statuses=filter.statuses[:1]):  # an index has the page
-            return await self._database.run(work)
-        if self._searches.statistics().tasks_waiting >= MAX_WAITING_SEARCHES:
-            raise StoreUnavailable("too many searches at once; try again shortly")
-        async with self._searches:
-            return await self._database.run(work)
+        # An index has the first page of all tasks, and of those with one status.
+        is_quick = before is None and filter == TaskFilter(statuses=filter.statuses[:1])
+        run = self._database.run if is_quick else self._database.run_slow_read
+        return await run(work)
 
     async def count_pending(self, *, limit: int) -> int:
         [(count,)] = await self._run("count_pending", limit=limit)
         assert isinstance(count, int)
         return count
 
-    async def count(self, *, limit: int, queue: str | None = None) -> TaskStatistics:
+    async def count(
+        self, *, limit: int, queue: str | None = None, is_after_write: bool = False
+    ) -> TaskStatistics:
         def work(connection: Connection) -> TaskStatistics:
             lines: dict[str | None, list[Line]] = {} if queue is None else {queue: []}
             for row in self._execute(connection, "count", {"limit": limit, "queue": queue}):
@@ -265,7 +261,8 @@ class PostgresStore(TaskStore):
                 is_complete=len(names) <= limit,
             )
 
-        return await self._database.run(work)
+        run = self._database.run if is_after_write else self._database.run_slow_read
+        return await run(work)
 
     async def fold_counts(self, *, limit: int) -> int:
         def work(connection: Connection) -> int:
@@ -527,7 +524,10 @@ class PostgresStore(TaskStore):
             [(complete_after,)] = self._execute(connection, "events_complete_after", {})
             return EventPage([event_of(row) for row in rows], position >= complete_after)
 
-        return await self._database.run(work)
+        # The feed of a node, and those who look at one task, are soon done; others catch up.
+        is_quick = until is None and wanted == EventFilter(task_id=wanted.task_id)
+        run = self._database.run if is_quick else self._database.run_slow_read
+        return await run(work)
 
     async def wait_for_events(self) -> None:
         with trio.move_on_after(self._event_poll_seconds):

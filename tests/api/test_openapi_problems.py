@@ -19,6 +19,7 @@ from tests.api.client import Answer
 from tests.api.conftest import open_database
 from tests.api.documented import DOCUMENT, check_response
 from tests.api.live import LiveServer
+from tests.api.test_slow_reads import busy
 
 PROBLEMS = DOCUMENT["components"]["responses"]
 EXAMPLES = {
@@ -124,6 +125,13 @@ def no_database(request: pytest.FixtureRequest) -> Answer:
         return service.ask("POST", "/tasks", TASK)
 
 
+def no_place_to_search(request: pytest.FixtureRequest) -> Answer:
+    uri = request.getfixturevalue("database_uri")
+    bounds = {"database_connections": 6, "database_timeout_seconds": 60.0}
+    with LiveServer(database_url=uri, **bounds) as server, busy(uri, server):
+        return server.ask("GET", "/tasks?url=a")
+
+
 def no_workers(_: pytest.FixtureRequest) -> Answer:
     @contextlib.asynccontextmanager
     async def open_app(settings, shutdown):
@@ -200,6 +208,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("500", "fault"): a_fault,
     ("501", "coding"): asked("POST", "/tasks", b"", {"transfer-encoding": "gzip"}),
     ("503", "store"): no_database,
+    ("503", "searches"): no_place_to_search,
     ("503", "workers"): no_workers,
     ("503", "clients"): no_place,
     ("505", "version"): another_version,

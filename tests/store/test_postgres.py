@@ -17,13 +17,14 @@ import pytest
 import trio
 import trio.testing
 
-from taskflow.model.errors import StoreUnavailable, StoreUnusable
+from taskflow.model.errors import StoreUnavailable, StoreUnusable, TooManySearches
+from taskflow.model.event import EventFilter
 from taskflow.model.filter import TaskFilter
 from taskflow.model.flow import HoldReason, HostLimits, QueueSettings, Rate
 from taskflow.model.statistics import Ended, shares
 from taskflow.model.task import IdempotencyKey, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store import listen, look, postgres
+from taskflow.store import listen, look, postgres, slow_reads
 from taskflow.store.additions import entry_of, size_of
 from taskflow.store.finding import Found
 from taskflow.store.frontier import SURVEY_SECONDS
@@ -735,17 +736,18 @@ async def test_searches_leave_connections_to_others(store, monkeypatch):
         return Found([], None)
 
     monkeypatch.setattr(postgres, "find", search)
+    monkeypatch.setattr(slow_reads, "WAIT_SECONDS", 60.0)
     rejected = []
 
     async def look():
         try:
             await store.page(limit=1, filter=TaskFilter(url="zzzz"))
-        except StoreUnavailable as error:
+        except TooManySearches as error:
             rejected.append(error)
 
     try:
         async with trio.open_nursery() as nursery:
-            for _ in range(postgres.MAX_WAITING_SEARCHES + 10):
+            for _ in range(slow_reads.MAX_WAITING_READS + 10):
                 nursery.start_soon(look)
             await trio.testing.wait_all_tasks_blocked(0.05)
             with trio.fail_after(5):
@@ -755,3 +757,67 @@ async def test_searches_leave_connections_to_others(store, monkeypatch):
     finally:
         is_over.set()
     assert len(rejected) == 8
+
+
+SLOW = {
+    "a search": lambda store: store.page(limit=1, filter=TaskFilter(url="zzzz")),
+    "a later page": lambda store: store.page(limit=1, before=uuid.UUID(int=2**128 - 1)),
+    "counts": lambda store: store.count(limit=9),
+    "history": lambda store: store.monitoring.history(),
+    "hosts": lambda store: store.monitoring.hosts(9),
+    "nodes": lambda store: store.monitoring.nodes(9),
+    "schedules": lambda store: store.schedules.page(limit=9),
+    "events of a queue": lambda store: store.events_after(
+        0, limit=9, wanted=EventFilter(queue="a")
+    ),
+    "events that were missed": lambda store: store.events_after(0, limit=9, until=9),
+}
+QUICK = {
+    "the first page": lambda store: store.page(limit=9),
+    "the first page of a status": lambda store: store.page(
+        limit=9, filter=TaskFilter(statuses=(TaskStatus.FAILED,))
+    ),
+    "a task": lambda store: store.get(uuid.uuid4()),
+    "attempts": lambda store: store.attempts(uuid.uuid4()),
+    "the backlog": lambda store: store.count_pending(limit=9),
+    "new events": lambda store: store.events_after(0, limit=9),
+    "events of a task": lambda store: store.events_after(
+        0, limit=9, wanted=EventFilter(task_id=uuid.uuid4())
+    ),
+}
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+async def test_a_slow_read_that_was_given_up_keeps_its_place(
+    database_url, monkeypatch, connections
+):
+    """Its thread has a connection still: other slow reads are rejected, quick ones are not."""
+    is_over = threading.Event()
+    is_begun = threading.Semaphore(0)
+
+    def search(*_):
+        is_begun.release()
+        is_over.wait(60)
+        return Found([], None)
+
+    settings = Settings(database_connections=connections)
+    async with open_postgres(database_url, settings) as store:
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr(postgres, "find", search)
+                async with trio.open_nursery() as nursery:
+                    for _ in range(max(1, connections // 2)):
+                        nursery.start_soon(SLOW["a search"], store)
+                        await trio.to_thread.run_sync(is_begun.acquire)
+                    nursery.cancel_scope.cancel()
+            monkeypatch.setattr(slow_reads, "WAIT_SECONDS", 0.01)
+            for read in SLOW.values():
+                with pytest.raises(TooManySearches):
+                    await read(store)
+            for read in QUICK.values() if connections > 1 else ():
+                await read(store)
+        finally:
+            is_over.set()
+        monkeypatch.setattr(slow_reads, "WAIT_SECONDS", 60.0)
+        for read in (*SLOW.values(), *QUICK.values()):
+            await read(store)

@@ -12,7 +12,7 @@ from taskflow.api.dashboard import listing, overview, pages, signing_in, submitt
 from taskflow.api.dashboard.assets import Assets
 from taskflow.api.intake import Intake
 from taskflow.api.live.feed import Feed
-from taskflow.api.problems import problem_of
+from taskflow.api.problems import fields_of, problem_of
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable, TaskFlowError
 from taskflow.model.masking import Masking
@@ -66,8 +66,10 @@ def dashboard_routes(
     async def refused(error: TaskFlowError) -> Response:
         problem = problem_of(error)
         is_outage = isinstance(error, StoreUnavailable)
-        return await pages.page(
+        response = await pages.page(
             "error.html", status=problem.status, message=problem.detail, is_outage=is_outage
         )
+        response.headers.update(fields_of(error))
+        return response
 
     return routes

@@ -42,7 +42,7 @@ class PostgresMonitoring(MonitoringStore):
         self._sql = sql
 
     async def nodes(self, limit: int) -> list[NodeRecord]:
-        rows = await self._database.run(
+        rows = await self._database.run_slow_read(
             lambda connection: self._execute(
                 connection, "list_nodes", {"limit": limit, "tasks": LISTED_TASKS}
             )
@@ -67,11 +67,11 @@ class PostgresMonitoring(MonitoringStore):
                 limit=limit,
             )
 
-        return await self._database.run(work)
+        return await self._database.run_slow_read(work)
 
     async def history(self, queue: str | None = None) -> list[Minute]:
         asked = {"queue": queue, "minutes": HISTORY_MINUTES}
-        rows = await self._database.run(
+        rows = await self._database.run_slow_read(
             lambda connection: self._execute(connection, "endings_by_minute", asked)
         )
         counts = {(at, TaskStatus(status)): count for _, at, status, count in rows if at}

@@ -119,7 +119,11 @@ class PostgresSchedules(ScheduleStore):
 
     async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:
         bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
-        rows = await self._run("schedules_after", after=after or "", **bounds)
+        rows = await self._database.run_slow_read(
+            lambda connection: self._execute(
+                connection, "schedules_after", after=after or "", **bounds
+            )
+        )
         some = [self._masking.schedule(_shown(row[:-1])) for row in rows]
         has_more = bool(rows) and rows[0][-1] > len(rows)
         return SchedulePage(some, some[-1].name if has_more else None)

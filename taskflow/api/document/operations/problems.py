@@ -289,12 +289,17 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         },
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: ProblemText(
-        "Too many clients are connected, the database does not answer, or tasks are not being run. "
-        "Whether a task of such a POST was kept is not known.",
+        "Too many clients are connected, too many searches or other slow reads are under way, the "
+        "database does not answer, or tasks are not being run. Whether a task of such a POST was "
+        "kept is not known.",
         {
             "store": Said(
                 types.STORE_UNAVAILABLE,
                 "The task store cannot be reached at the moment; try again shortly.",
+            ),
+            "searches": Said(
+                types.TOO_MANY_SEARCHES,
+                "Too many searches and other slow reads are under way; try again shortly.",
             ),
             "workers": Said(types.WORKERS_NOT_RUNNING, "the workers are not running"),
             "clients": Said(
