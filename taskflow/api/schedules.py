@@ -21,6 +21,7 @@ from taskflow.api.reading.schedule import (
 )
 from taskflow.api.reading.schedule_changes import Reading, patch_of, replacement_of
 from taskflow.model.errors import ScheduleNotFound
+from taskflow.model.masking import Masking
 from taskflow.settings import Settings
 from taskflow.store.base import TaskStore
 
@@ -31,11 +32,12 @@ def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
     """The routes, on this store."""
     routes = Blueprint("schedules", __name__)
     schedules = store.schedules
+    masking = Masking(settings.masked_headers)
     backlog = Backlog(store, settings.max_pending)
 
     @routes.put("/schedules/<string:name>")
     async def put(name: str) -> Response:
-        reading = _reading(name_of(name), settings)
+        reading = _reading(name_of(name), settings, masking)
         is_to_be_new = must_be_new(request.headers.getlist("If-None-Match"))
         change = replacement_of(await read_json(), reading, must_be_new=is_to_be_new)
         with store_in_time():
@@ -46,7 +48,7 @@ def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
 
     @routes.patch("/schedules/<string:name>")
     async def patch(name: str) -> Response:
-        change = patch_of(await read_json(), _reading(known_name_of(name), settings))
+        change = patch_of(await read_json(), _reading(known_name_of(name), settings, masking))
         with store_in_time():
             changed, _ = await schedules.change(name, change)
         return as_json(changed)
@@ -82,8 +84,8 @@ def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
     return routes
 
 
-def _reading(name: str, settings: Settings) -> Reading:
-    return Reading(name, settings.max_attempts, settings.has_webhook_secrets)
+def _reading(name: str, settings: Settings, masking: Masking) -> Reading:
+    return Reading(name, settings.max_attempts, settings.has_webhook_secrets, masking)
 
 
 def _found(one: T | None) -> T:

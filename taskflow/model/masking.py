@@ -26,8 +26,17 @@ _CONTAINED: Final = (
     *("token", "secret", "passw", "passphrase", "passcode", "credential", "signature"),
     *("session", "jwt", "bearer", "hmac", "api-key", "api_key", "apikey"),
 )
-_WORDS: Final = ("sig", "sign", "pwd", "pass", "pw", "sid", "otp")
-_OTHER_KEYS: Final = ("idempotency", "surrogate", "cache", "sort", "partition", "websocket")
+_WORDS: Final = (*("sig", "sign", "pwd", "pass", "pw", "sid", "otp", "cred", "creds", "psk"),)
+_OTHER_KEYS: Final = (
+    *("idempotency", "surrogate", "cache", "websocket", "public", "primary", "foreign"),
+    *("sort", "partition", "routing", "shard", "row", "range", "group", "object"),
+    *("mon", "don", "tur", "hoc", "joc", "whis"),
+)
+_NO_CREDENTIALS: Final = (
+    *("rate-?limit", "(?:allow|with)[-_]?credentials"),
+    "max[-_]?(?:new|completion|output)?[-_]?tokens",
+)
+"""What a name contains that is no credential although it looks like one."""
 
 # Python and PostgreSQL read these patterns alike. An authority begins with two slashes, or at the
 # start of the text.
@@ -198,13 +207,15 @@ def _names_like(names: Collection[str]) -> str:
     auth = f"{_escapable('auth')}(?!or(?!i[sz])|enticate)"
     words = "|".join(map(_escapable, _WORDS))
     others = "|".join(_OTHER_KEYS)
+    no_credentials = "|".join(_NO_CREDENTIALS)
     key = _escapable("key")
     exact = "|".join(re.escape(name) for name in names)
     return (
+        f"(?:(?!{_NAME}(?:{no_credentials}))"
         f"(?:{_NAME}(?:{contained}|{auth})"
         f"|(?:{_NAME}[-_. ])?(?:{words}){_EQUALS}"
         f"|cookie{_EQUALS}"
-        f"|(?!{_NAME}(?:{others})[-_]?key){_NAME}{key}{_EQUALS}"
+        f"|(?!{_NAME}(?:{others})[-_]?key){_NAME}{key}{_EQUALS})"
         + (f"|(?:{exact}){_EQUALS}" if names else "")
         + ")"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 MAX_COMPARED_CHARACTERS: Final = 64
-MIN_LIKENESS: Final = 0.8
+MIN_LIKENESS: Final = 0.75
 """The ratio of difflib's from which a name counts as another one misspelt."""
 
 # What other task queues, HTTP clients and people call it, by what it is called here.

@@ -127,6 +127,13 @@ class TestQueues:
         for change in ([], None, "x", [{"op": "remove", "path": "/rate"}]):
             check_problem(patch(own_server, "/queues/mail", change), 400, "not a JSON object")
 
+    @pytest.mark.parametrize("number", ["1e400", "-1e400", "1" * 400, "[1e400]", '{"burst":1e400}'])
+    def test_numbers_out_of_range(self, own_server, number):
+        """They are faults of the patch, as of any other body."""
+        for name in ("rate", "max_concurrency", "per_host", "paused", "other"):
+            body = f'{{"{name}": {number}}}'.encode()
+            check_problem(own_server.ask("PATCH", "/queues/mail", body), 422, name)
+
     def test_of_many_at_once_none_is_lost(self, own_server):
         """Each names another setting."""
         changes = [{"paused": True}, {"max_concurrency": 3}, {"rate": 5}]
@@ -217,6 +224,40 @@ class TestSchedules:
         text = b'{"a":' * 2000 + b"1" + b"}" * 2000
         check_problem(own_server.ask("PATCH", "/schedules/one", text), 422, "nested")
         assert own_server.ask("GET", "/schedules/one").json == made
+
+    def test_credentials_stay_with_their_origin(self, own_server):
+        """What a client is not shown, it cannot have sent to a server of its own."""
+        headers = {"Authorization": "Bearer s3cr3t", "X-A": "1"}
+        request = {"url": "http://x.invalid/", "headers": headers}
+        self.put(own_server, {"every": 60, "paused": True, "task": {"payload": request}})
+
+        def change_of(payload: object):
+            return patch(own_server, "/schedules/one", {"task": {"payload": payload}})
+
+        for url in ("http://y.invalid/", "https://x.invalid/", "http://x.invalid:81/", "x"):
+            answer = change_of({"url": url})
+            check_problem(answer, 422, "send its value again, or null to remove it")
+            pointers = [fault["pointer"] for fault in answer.json["errors"]]
+            assert pointers == ["#/task/payload/headers/Authorization"]
+        assert change_of({"url": "http://X.invalid:80/other"}).status == 200
+        assert change_of({"headers": {"X-A": "2"}, "body": 1e300}).status == 200
+        sent = {"url": "http://y.invalid/", "headers": {"Authorization": headers["Authorization"]}}
+        assert change_of(sent).status == 200
+        assert (
+            change_of({"url": "http://z.invalid/", "headers": {"Authorization": None}}).status
+            == 200
+        )
+        assert change_of("http://y.invalid/").status == 200
+
+    @pytest.mark.parametrize("number", ["1e400", "-1e400", "1" * 400, "[1e400]"])
+    def test_numbers_out_of_range(self, own_server, made, number):
+        """They are faults of the patch; in a body they are kept to the byte."""
+        for name in ("every", "cron", "start_at", "missed", "paused", "task"):
+            body = f'{{"{name}": {number}}}'.encode()
+            check_problem(own_server.ask("PATCH", "/schedules/one", body), 422, name)
+        body = f'{{"task": {{"payload": {{"method": "PUT", "body": {{"a": {number}}}}}}}}}'
+        assert own_server.ask("PATCH", "/schedules/one", body.encode()).status == 200
+        assert own_server.ask("PATCH", "/schedules/one", b'{"missed": "all"}').status == 200
 
     def test_of_many_at_once_none_is_lost(self, own_server, made):
         """Each names another field."""

@@ -19,6 +19,7 @@ SECRET = "s3cr3t"
         *("Authorization", "proxy-authorization", "Cookie", "X-Api-Key", "apikey", "X-Auth-Token"),
         *("X-Amz-Security-Token", "Ocp-Apim-Subscription-Key", "X-Webhook-Secret", "X-Session"),
         *("X-Hub-Signature-256", "PRIVATE-TOKEN", "X-Password", "DD-API-KEY", "X-Vault-Token"),
+        *("X-Creds", "psk", "X-Key", "access_key", "Private-Key", "Max-Token"),
     ],
 )
 def test_names_of_credentials(name):
@@ -35,6 +36,9 @@ def test_names_of_credentials(name):
     [
         *("Accept", "Content-Type", "Idempotency-Key", "Author", "X-Keyword", "WWW-Authenticate"),
         *("Keep-Alive", "ETag", "Cache-Key", "X-Monkeys", "Traceparent", "X-Compass"),
+        *("Access-Control-Allow-Credentials", "withCredentials", "X-RateLimit-Key", "monkey"),
+        *("X-RateLimit-Remaining-Tokens", "max_tokens", "maxOutputTokens", "Sec-WebSocket-Key"),
+        *("public_key", "Routing-Key", "Cache-Control", "X-Content-Type", "anti-cookies"),
     ],
 )
 def test_other_names(name):

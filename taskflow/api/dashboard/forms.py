@@ -10,8 +10,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from taskflow.api.dashboard.showing import body_text, payload_of, short
-from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.target import parse_target
+from taskflow.api.reading.kept_credentials import is_same_origin
 from taskflow.model.errors import BadRequest, Fault
 from taskflow.model.masking import MASK, Masking
 from taskflow.model.task import Task
@@ -148,9 +147,9 @@ def unmasked(
     """
     filled = dict(form)
     for name in ("url", "callback_url"):
-        if _is_same_origin(form.get(name), original.get(name)):
+        if is_same_origin(form.get(name), original.get(name)):
             filled[name] = masking.unmasked_url(form[name].strip(), original[name])
-    if _is_same_origin(form.get("url"), original.get("url")):
+    if is_same_origin(form.get("url"), original.get("url")):
         known = {
             name.lower(): value for name, value in _lines("headers", original.get("headers", ""))
         }
@@ -165,15 +164,6 @@ def _unmasked_value(value: str, original: str, masking: Masking) -> str:
     if value == MASK and original:
         return original
     return masking.unmasked_url(value, original)
-
-
-def _is_same_origin(url: str | None, original: str | None) -> bool:
-    if not url or not original:
-        return False
-    try:
-        return parse_target(url.strip()).origin == parse_target(original).origin
-    except InvalidUrl:
-        return False
 
 
 def _payload(filled: Mapping[str, str]) -> str | dict[str, Any]:

@@ -14,7 +14,8 @@ MAX_PATCH_NESTING: Final = 32
 """Each level is read again for the next one, so their number bounds the work."""
 
 _Fields: TypeAlias = dict[str, msgspec.Raw]
-_ANYTHING: Final = msgspec.json.Decoder()
+_ANYTHING: Final = msgspec.json.Decoder(float_hook=str)
+"""Any JSON, also numbers that no float can be."""
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
 
 

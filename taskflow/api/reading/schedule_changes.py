@@ -8,9 +8,11 @@ from typing import Final
 
 import msgspec
 
+from taskflow.api.reading.kept_credentials import refuse_moved_credentials
 from taskflow.api.reading.merge_patch import patch_fields_of, patched
 from taskflow.api.reading.schedule import says_paused, schedule_of
 from taskflow.model.errors import ScheduleExists, ScheduleNotFound
+from taskflow.model.masking import Masking
 from taskflow.model.schedule import ScheduleChange, ScheduleDefinition
 
 _HOW: Final = 'send a JSON object of what is to change, such as {"cron": "0 7 * * *"}'
@@ -23,11 +25,13 @@ class Reading(msgspec.Struct, frozen=True):
         name: The name in the path.
         max_attempts: For a task that does not say how many it gets.
         can_sign: Whether there are secrets to sign callbacks with.
+        masking: What is masked where a schedule is shown.
     """
 
     name: str
     max_attempts: int
     can_sign: bool
+    masking: Masking
 
     def definition_of(self, body: bytes) -> ScheduleDefinition:
         """Read a whole schedule; see ``schedule_of``."""
@@ -79,9 +83,12 @@ def patch_of(body: bytes, reading: Reading) -> ScheduleChange:
     def change(before: ScheduleDefinition | None) -> ScheduleDefinition:
         if before is None:
             raise ScheduleNotFound
-        whole = msgspec.json.encode(patched(_fields_of(before), patch))
+        fields = patched(_fields_of(before), patch)
+        whole = msgspec.json.encode(fields)
         if "task" in patch:
-            return reading.definition_of(whole)
+            definition = reading.definition_of(whole)
+            refuse_moved_credentials(before.task, fields["task"], patch["task"], reading.masking)
+            return definition
         # Its options were read when the task was sent; the settings may differ by now.
         definition = msgspec.structs.replace(reading, can_sign=True).definition_of(whole)
         return msgspec.structs.replace(definition, template=before.template)
