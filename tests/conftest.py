@@ -85,3 +85,12 @@ class EmbeddedInThread:
 def said_by_others_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another test logged does not keep this one from logging it."""
     monkeypatch.setattr(telemetry, "_repeats", Repeats())
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name binary values by their argument.
+
+    Compressed data contain the time, and all processes that share the tests need the same names.
+    """
+    is_binary = isinstance(val, bytes) and not val.decode("latin-1").isprintable()
+    return argname if is_binary else None
