@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from taskflow.model.flow import HostLimits, Rate
+from taskflow.model.flow import HostLimits, QueueSettings, Rate
 from taskflow.model.statistics import Ended
 from taskflow.model.task import TaskStatus
 
@@ -34,3 +34,23 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[TaskStatus, int]
     oldest_waiting_seconds: float | None
     ended: Mapping[TaskStatus, Ended]
+
+
+def limits_text(queue: Queue | QueueSettings) -> str:
+    """Return the limits of a queue, each with its unit and scope; "" if it has none."""
+    parts = list(_parts(queue))
+    if queue.per_host is not None:
+        parts += [f"{part} per host" for part in _parts(queue.per_host)]
+    return ", ".join(parts)
+
+
+def _parts(limits: Queue | QueueSettings | HostLimits) -> Iterator[str]:
+    if limits.max_concurrency is not None:
+        yield f"{limits.max_concurrency} at once"
+    if limits.rate is not None:
+        yield _rate_text(limits.rate)
+
+
+def _rate_text(rate: Rate) -> str:
+    text = f"{rate.per_second:.6g}/s"
+    return text if rate.burst == 1 else f"{text} (burst {rate.burst})"

@@ -139,11 +139,17 @@ def test_a_url_that_leads_nowhere(server, target):
 
 
 def test_nobody_can_say_whose_callback_a_task_is(server):
-    """What a task shows of that may be handed in again, and means nothing."""
+    """What a task shows of that may be sent back and is ignored; its host is no field."""
     task_id = server.add(b'"x"')
-    said = {"payload": "x", "callback_of": task_id, "callback_id": task_id, "callback_host": "a"}
-    task = server.post(json.dumps(said).encode()).json
+    said = {"payload": "x", "callback_of": task_id, "callback_id": task_id}
+    answer = server.post(json.dumps(said).encode())
+    assert answer.status == 201
+    assert answer.json["callback_of"] is answer.json["callback_id"] is None
+    task = server.ask("GET", f"/tasks/{answer.json['id']}").json
     assert task["callback_of"] is task["callback_id"] is None
+    rejected = server.post(json.dumps({**said, "callback_host": "a"}).encode())
+    assert rejected.status == 422
+    assert [error["pointer"] for error in rejected.json["errors"]] == ["#/callback_host"]
 
 
 def test_rotation(target, receiver):

@@ -7,9 +7,11 @@ import datetime as dt
 import json
 import subprocess
 import uuid
+from html.parser import HTMLParser
 from urllib.parse import urlencode
 
 import msgspec
+import psycopg
 import pytest
 
 from taskflow.api.dashboard import charts, refreshing, showing
@@ -19,6 +21,7 @@ from taskflow.api.reading.new_task import new_task_of
 from taskflow.model.errors import Unprocessable
 from taskflow.model.monitoring import Minute
 from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.model.zones import zone_database
 from taskflow.service import MEMORY_URL
 from tests.api.live import LiveServer
 
@@ -400,3 +403,120 @@ def test_the_first_queues_are_said_to_be_the_first():
         for number in range(101):
             assert server.ask("PUT", f"/queues/q{number}", b"{}").status == 201
         assert b"the first 100 by name" in server.ask("GET", "/ui").body
+
+
+class Forms(HTMLParser):
+    """The forms of a page that change something: their paths, by whether a question hides them."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+        self.direct: set[str] = set()
+        self.buttons: list[str] = []
+        self._open: list[str] = []
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if tag == "details":
+            assert "open" not in attributes
+            self._open.append(tag)
+        if tag == "form" and attributes.get("method") == "post":
+            (self.asked if self._open else self.direct).add(attributes["action"])
+        if tag == "button":
+            self.buttons.append(attributes.get("class", ""))
+
+    def handle_endtag(self, tag):
+        if tag == "details":
+            self._open.pop()
+
+
+def forms_of(server, path: str) -> Forms:
+    answer = server.ask("GET", path)
+    assert answer.status == 200
+    return Forms(answer.body)
+
+
+def test_cancel_and_delete_ask_first(memory_server):
+    """A closed question hides their buttons, which have the style of danger; retry asks nothing."""
+    task_id = memory_server.post(b'{"payload": "x", "delay": 3600}').json["id"]
+    path = f"/ui/tasks/{task_id}"
+    pending = forms_of(memory_server, path)
+    assert (pending.asked, pending.direct) == ({f"{path}/cancel"}, set())
+    assert pending.buttons == ["danger"]
+    assert memory_server.ask("POST", f"{path}/cancel", b"").status == 303
+    canceled = forms_of(memory_server, path)
+    assert (canceled.asked, canceled.direct) == ({f"{path}/delete"}, {f"{path}/retry"})
+
+
+def test_pausing_a_queue_asks_first(memory_server):
+    """Resuming it and running a schedule, which are one task or the usual state, do not."""
+    assert memory_server.ask("PUT", "/queues/asks", b'{"rate": 5}').status in (200, 201)
+    assert memory_server.ask("PUT", "/queues/rests", b'{"paused": true}').status in (200, 201)
+    schedule = b'{"every": 3600, "task": {"payload": "x"}}'
+    assert memory_server.ask("PUT", "/schedules/asks-not", schedule).status == 201
+    overview = forms_of(memory_server, "/ui")
+    assert "/ui/queues/asks/pause" in overview.asked
+    assert {"/ui/queues/rests/resume", "/ui/schedules/asks-not/run"} <= overview.direct
+    assert not any(path.endswith("/pause") for path in overview.direct)
+
+
+@pytest.mark.parametrize(
+    ("verb", "word", "kind"),
+    [("cancel", "Cancel", "danger"), ("retry", "Retry", ""), ("delete", "Delete", "danger")],
+)
+def test_many_ask_first(server, verb, word, kind):
+    """On the list there are links alone; they lead to a page with the number of tasks."""
+    queue = f"asked-{verb}"
+    task_id = server.post(
+        json.dumps({"payload": "x", "delay": 3600, "queue": queue}).encode()
+    ).json["id"]
+    listed = server.ask("GET", f"/ui/tasks?queue={queue}")
+    assert Forms(listed.body).direct == Forms(listed.body).asked == set()
+    assert f'href="/ui/many/{verb}?queue={queue}">{word}…</a>'.encode() in listed.body
+    if verb != "cancel":
+        assert server.ask("POST", f"/tasks/{task_id}/cancel", b"").status == 200
+    before = server.show(task_id)
+    asking = server.ask("GET", f"/ui/many/{verb}?queue={queue}")
+    assert f'<button class="{kind}">{word} 1 task</button>'.encode() in asking.body
+    assert server.show(task_id) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({}, showing.NOTHING),
+        ({"max_concurrency": 3}, "3 at once"),
+        ({"rate": {"per_second": 5, "burst": 10}}, "5/s (burst 10)"),
+        ({"per_host": {"max_concurrency": 2}}, "2 at once per host"),
+        (
+            {"max_concurrency": 3, "rate": 5, "per_host": {"max_concurrency": 2, "rate": 1}},
+            "3 at once, 5/s, 2 at once per host, 1/s per host",
+        ),
+    ],
+)
+def test_limits_are_shown_with_their_meaning(memory_server, settings, shown):
+    """In the table of queues."""
+    body = json.dumps(settings).encode()
+    assert memory_server.ask("PUT", "/queues/limited", body).status in (200, 201)
+    page = memory_server.ask("GET", "/ui").body.decode()
+    row = page.partition('href="/ui/tasks?queue=limited"')[2].partition("<tr>")[0]
+    assert f'<td data-label="Limits">{shown}\n' in row
+
+
+def test_time_zones_of_nodes_are_shown_if_they_differ(database_uri):
+    """A schedule may be due at different times then; a dead node makes no difference."""
+    with LiveServer(database_url=database_uri) as server, psycopg.connect(database_uri) as database:
+        server.wait(server.add(b'"x"'))
+        assert b"Time zones" not in server.ask("GET", "/ui").body
+        for version, seconds in (("2001a", -60), ("2024a", 3600)):
+            database.execute(
+                "INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, tz_version)"
+                " VALUES (gen_random_uuid(), %s, 60, now() + make_interval(secs => %s), %s)",
+                (version, seconds, version),
+            )
+            database.commit()
+            page = server.ask("GET", "/ui").body.decode()
+            assert ("different versions of the time zone database" in page) is (seconds > 0)
+        assert '<td data-label="Time zones">2024a' in page
+        assert f'<td data-label="Time zones">{zone_database().version}' in page

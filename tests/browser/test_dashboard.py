@@ -111,16 +111,24 @@ def test_the_list_lives(visit, service, target):
 
 
 def test_cancel_a_running_one(visit, service, target):
-    """Its page shows it at once, and offers to run it again."""
+    """In two steps; its page shows it at once, and offers to retry it."""
     target.hold()
     task_id = submitted(service, f"{target.url}/held")
     page = visit(service, f"/ui/tasks/{task_id}")
     expect(status(page, "RUNNING")).to_be_visible()
-    page.get_by_role("button", name="Cancel").click()
+    sure = page.get_by_role("button", name="Cancel task")
+    expect(sure).to_be_hidden()
+    page.get_by_text("Cancel…").click()
+    expect(sure).to_be_visible()
+    page.get_by_text("Keep it").click()
+    expect(sure).to_be_hidden()
+    assert service.show(task_id)["status"] == "RUNNING"
+    page.get_by_text("Cancel…").click()
+    sure.click()
     expect(status(page, "CANCELED")).to_be_visible()
     assert service.show(task_id)["status"] == "CANCELED"
     target.release()
-    page.get_by_role("button", name="Run again").click()
+    page.get_by_role("button", name="Retry").click()
     expect(status(page, "COMPLETED")).to_be_visible()
     expect(page.locator(".attempts li")).to_have_count(2)
 
@@ -159,7 +167,8 @@ def test_a_queue_is_paused_and_resumed(visit, service):
     submitted(service, "no url", queue="halted")
     page = visit(service)
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="halted", exact=True))
-    row.get_by_role("button", name="Pause").click()
+    row.get_by_text("Pause…").click()
+    row.get_by_role("button", name="Pause queue").click()
     expect(row.get_by_text("paused")).to_be_visible()
     assert service.ask("GET", "/queues/halted").json["paused"] is True
     row.get_by_role("button", name="Resume").click()
@@ -233,7 +242,7 @@ def test_a_hostile_task_is_text(visit, service, target):
 
 
 def test_it_can_be_read_without_scripts(visit, service, target):
-    """And tasks can be handed in and called off."""
+    """And tasks can be submitted, canceled and deleted, queues paused; each in two steps."""
     page = visit(service, "/ui/submit", java_script_enabled=False)
     page.get_by_label("URL").fill(f"{target.url}/")
     page.get_by_role("button", name="Submit").click()
@@ -244,6 +253,34 @@ def test_it_can_be_read_without_scripts(visit, service, target):
     assert "Throughput" in page.inner_text("main")
     page.goto(f"{service.url}/ui/tasks")
     assert page.locator("tbody tr").count() > 0
+    waiting = submitted(service, "no url", delay=3600, queue="by-steps")
+    page.goto(f"{service.url}/ui/tasks/{waiting}")
+    page.get_by_text("Cancel…").click()
+    page.get_by_role("button", name="Cancel task").click()
+    assert page.locator(".head .status").inner_text() == "CANCELED"
+    page.goto(f"{service.url}/ui")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="by-steps"))
+    row.get_by_text("Pause…").click()
+    row.get_by_role("button", name="Pause queue").click()
+    assert service.ask("GET", "/queues/by-steps").json["paused"] is True
+
+
+def test_a_question_stays_open_while_the_page_lives(visit, service):
+    """And is about the same queue, though the table grew; with the keyboard, too."""
+    submitted(service, "no url", delay=3600, queue="m-asked")
+    page = visit(service)
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="m-asked"))
+    row.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(row.get_by_role("button", name="Pause queue")).to_be_visible()
+    mark(page)
+    submitted(service, "no url", delay=3600, queue="a-new-one")
+    expect(page.get_by_role("link", name="a-new-one")).to_be_visible()
+    expect(page.get_by_role("button", name="Pause queue").locator("visible=true")).to_have_count(1)
+    row.get_by_role("button", name="Pause queue").click()
+    expect(row.get_by_text("paused")).to_be_visible()
+    assert service.ask("GET", "/queues/m-asked").json["paused"] is True
+    assert service.ask("GET", "/queues/a-new-one").json["paused"] is False
 
 
 def test_with_the_keyboard_alone(visit, service, target):

@@ -33,7 +33,8 @@ def fill(server, target) -> None:
     def put(path, body):
         assert server.ask("PUT", path, json.dumps(body).encode()).status == 201
 
-    put("/queues/mail", {"rate": 5, "max_concurrency": 3})
+    rate = {"per_second": 5, "burst": 10}
+    put("/queues/mail", {"rate": rate, "max_concurrency": 3, "per_host": {"max_concurrency": 2}})
     put("/queues/reports", {"paused": True})
     task = {"payload": f"{target.url}/reports/daily"}
     put(

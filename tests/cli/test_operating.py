@@ -7,6 +7,7 @@ import json
 import pytest
 
 from taskflow import __version__
+from taskflow.model.zones import zone_database
 from tests.api.live import LiveServer
 from tests.cli.command import CommandLine, interrupt
 from tests.cli.test_finding import hand_in
@@ -24,9 +25,7 @@ class TestQueues:
         hand_in(service, payload="x", queue="asked")
         [row] = [row for row in cli_of_each.ok("queues").rows if row[0] == "asked"]
         assert row[1:4] == ["paused", "1", "0"]
-        assert row[5] == (
-            "3 at once, 5/s (burst 10), 2 at once of a host, 50/s (burst 5) of a host"
-        )
+        assert row[5] == "3 at once, 5/s (burst 10), 2 at once per host, 50/s (burst 5) per host"
         assert cli_of_each.ok("queues", "purge", "asked", "--yes").out == "1\n"
         assert "open" in cli_of_each.ok("queues", "resume", "asked").out
         cli_of_each.ok("queues", "put", "asked", "--no-limits")
@@ -172,6 +171,7 @@ class TestNodesAndHosts:
         service.wait(task_id)
         [row] = cli_of_each.ok("nodes").rows
         assert row[1:3] == ["alive", __version__]
+        assert row[-1] == zone_database().version
         assert cli_of_each.ok("nodes", "--json").documents[0]["alive"]
         hosts = [row[0] for row in cli_of_each.ok("hosts").rows]
         assert target.url.removeprefix("http://") in hosts

@@ -42,7 +42,7 @@ def install(routes: Blueprint, assets: Assets) -> None:
         name: getattr(showing, name)
         for name in (
             *("visible", "count", "percent", "seconds", "milliseconds", "size", "moment", "iso"),
-            *("short", "target", "pretty"),
+            *("short", "target", "pretty", "limits"),
         )
     }
 

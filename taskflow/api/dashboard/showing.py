@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from taskflow.model.flow import QueueSettings
+from taskflow.model.queue import limits_text
 from taskflow.model.task import Task
 
 MOST_SHOWN_BYTES: Final = 64 * 2**10
@@ -83,6 +85,11 @@ def size(number: int) -> str:
             break
         value /= 1024
     return f"{value:.0f} {unit}" if unit == _SIZES[0] else f"{value:.1f} {unit}"
+
+
+def limits(settings: QueueSettings) -> str:
+    """The limits of a queue."""
+    return limits_text(settings) or NOTHING
 
 
 def moment(value: dt.datetime | None) -> str:

@@ -23,6 +23,7 @@ _NODES: Final = (
     Column("LONGEST", is_number=True),
     Column("STARTED", goes=1),
     Column("HEARTBEAT"),
+    Column("TIME ZONES", goes=2),
 )
 _HOSTS: Final = (
     Column("HOST", may_shrink=True),
@@ -85,6 +86,7 @@ def node_rows(nodes: Iterable[NodeRecord]) -> Iterator[tuple[object, ...]]:
             None if longest is None else duration(longest),
             moment(node.started_at),
             ago(node.renewed_at, now),
+            node.tz_version,
         )
 
 

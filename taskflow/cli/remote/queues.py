@@ -14,8 +14,7 @@ from taskflow.cli.remote.service import ask, service_options
 from taskflow.cli.remote.values import LIMIT, NO_LIMIT, WHOLE_LIMIT
 from taskflow.cli.text import duration
 from taskflow.client.on_trio.client import Client
-from taskflow.model.flow import Rate
-from taskflow.model.queue import Queue
+from taskflow.model.queue import Queue, limits_text
 from taskflow.model.task import TaskStatus
 
 _COLUMNS: Final = (
@@ -216,24 +215,8 @@ def rows_of(queues: Iterable[Queue]) -> Iterator[tuple[object, ...]]:
             queue.counts.get(TaskStatus.PENDING, 0),
             queue.counts.get(TaskStatus.RUNNING, 0),
             None if oldest is None else duration(oldest),
-            ", ".join(limits_of(queue)) or None,
+            limits_text(queue) or None,
         )
-
-
-def limits_of(queue: Queue) -> Iterator[str]:
-    """What is asked of it, in words."""
-    if queue.max_concurrency is not None:
-        yield f"{queue.max_concurrency} at once"
-    if queue.rate:
-        yield _rate_text(queue.rate)
-    if queue.per_host and queue.per_host.max_concurrency is not None:
-        yield f"{queue.per_host.max_concurrency} at once of a host"
-    if queue.per_host and queue.per_host.rate:
-        yield f"{_rate_text(queue.per_host.rate)} of a host"
-
-
-def _rate_text(rate: Rate) -> str:
-    return f"{rate.per_second:g}/s (burst {rate.burst})"
 
 
 def _print(queue: Queue, *, as_json: bool) -> None:
@@ -245,7 +228,7 @@ def _print(queue: Queue, *, as_json: bool) -> None:
         [
             ("queue", queue.name),
             ("state", "paused" if queue.paused else "open"),
-            ("limits", ", ".join(limits_of(queue)) or "none"),
+            ("limits", limits_text(queue) or "none"),
             *((str(status), queue.counts.get(status, 0)) for status in TaskStatus),
             ("oldest waits", None if oldest is None else duration(oldest)),
         ]

@@ -1,6 +1,6 @@
 # Written by `python -m tests.blocking` from taskflow/client/on_trio/by_hand.py: change that.
 
-"""Tasks called off, run again, deleted."""
+"""Tasks canceled, retried, deleted."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ByHand:
     def cancel_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
     ) -> Moved:
-        """Call off all tasks that match and have not ended.
+        """Cancel all tasks that match and have not ended.
 
         Args:
             everything: Says that all tasks are meant, where no filter says which.

@@ -113,5 +113,5 @@ class Queues:
         return (self._transport.ask(calls.of_queue("POST", name, "/resume"))).read(Queue)
 
     def purge(self, name: str) -> Moved:
-        """Call off all of its tasks that wait."""
+        """Cancel all of its pending tasks."""
         return (self._transport.ask(calls.of_queue("POST", name, "/purge"))).read(Moved)

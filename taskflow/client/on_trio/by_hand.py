@@ -1,4 +1,4 @@
-"""Tasks called off, run again, deleted."""
+"""Tasks canceled, retried, deleted."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ByHand:
     async def cancel_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
     ) -> Moved:
-        """Call off all tasks that match and have not ended.
+        """Cancel all tasks that match and have not ended.
 
         Args:
             everything: Says that all tasks are meant, where no filter says which.

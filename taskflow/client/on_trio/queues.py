@@ -111,5 +111,5 @@ class Queues:
         return (await self._transport.ask(calls.of_queue("POST", name, "/resume"))).read(Queue)
 
     async def purge(self, name: str) -> Moved:
-        """Call off all of its tasks that wait."""
+        """Cancel all of its pending tasks."""
         return (await self._transport.ask(calls.of_queue("POST", name, "/purge"))).read(Moved)

@@ -17,7 +17,7 @@ _QUEUE_IN_PATH: Final = Parameter("name", "The name of the queue.", QueueName, "
 _QUEUE_VERBS: Final = (
     ("pause", "Start nothing more of a queue", "What runs goes on; what else is asked stays."),
     ("resume", "Start tasks of a queue again", "Those that wait, in their order."),
-    ("purge", "Call off what waits in a queue", "All of it that is PENDING becomes CANCELED."),
+    ("purge", "Cancel the pending tasks of a queue", "All of its PENDING tasks become CANCELED."),
 )
 
 _NEW_QUEUE: Final = Answer(
