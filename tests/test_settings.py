@@ -91,6 +91,8 @@ def test_a_burst_is_one_of_a_rate(tmp_path):
     """Whoever sets it thinks that something is bounded."""
     with pytest.raises(SettingsError, match="TASKFLOW_RATE_BURST means nothing without"):
         read(tmp_path, {"TASKFLOW_RATE_BURST": "10"})
+    with pytest.raises(SettingsError, match="TASKFLOW_READ_RATE_BURST means nothing without"):
+        read(tmp_path, {"TASKFLOW_READ_RATE_BURST": "10"})
 
 
 @pytest.mark.parametrize("place", ["environ", "dotenv"])

@@ -20,10 +20,16 @@ from taskflow.api import problems
 from taskflow.api.access.browser import defended, preflight_fields
 from taskflow.api.access.gate import Gate
 from taskflow.api.access.head import Head, head_of
-from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, Caller, is_page
+from taskflow.api.access.roles import CALLER, REJECTED, SIGN_IN_PATH, Caller, is_page
 from taskflow.metrics import Metrics
 from taskflow.metrics.catalogue import NO_ROUTE
-from taskflow.model.errors import BadRequest, RequestError, StoreUnavailable, Unauthorized
+from taskflow.model.errors import (
+    BadRequest,
+    RateLimited,
+    RequestError,
+    StoreUnavailable,
+    Unauthorized,
+)
 
 Message: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -116,19 +122,26 @@ class _Exchange:
             admission = self._gate.admit(self._head, trio.current_time())
             await self._check_session(admission.caller.session)
         except Unauthorized as error:
-            if is_page(self._head.path) and not _is_stream(self._head):
+            if self._is_for_a_person():
                 await self._answer(_sign_in_first(self._scope))
             else:
                 await self._refuse(error, closes=False)
             return
         except (RequestError, StoreUnavailable) as error:
-            await self._refuse(error, closes=False)
+            if isinstance(error, RateLimited) and self._is_for_a_person():
+                self._scope = {**self._scope, REJECTED: error}
+                await self._serve(Caller(None, None))  # the dashboard shows it
+            else:
+                await self._refuse(error, closes=False)
             return
         self._added += admission.fields
         if self._gate.cross_origin.is_preflight(self._head):
             await self._answer(_no_content(preflight_fields()))
         else:
             await self._serve(admission.caller)
+
+    def _is_for_a_person(self) -> bool:
+        return is_page(self._head.path) and not _is_stream(self._head)
 
     async def _check_session(self, session_id: str | None) -> None:
         """Refuse a session that was signed out of, on whichever node.

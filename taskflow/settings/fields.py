@@ -133,6 +133,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "second"
         ),
     ] = None
+    read_rate_limit: Annotated[
+        Annotated[float, Meta(ge=0.001, le=1_000_000)] | None,
+        Meta(
+            description="How many GET and HEAD requests a second each key (without keys, each "
+            "address) may make to a process; empty is any number"
+        ),
+    ] = None
+    read_rate_burst: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        Meta(
+            description="How many of them may come at once after a pause; empty is those of a "
+            "second"
+        ),
+    ] = None
     max_pending: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)] | None,
         Meta(description="How many tasks may wait before POST is refused; empty is any number"),
@@ -353,6 +367,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.rate_burst is not None and self.rate_limit is None:
             raise SettingsError(f"{PREFIX}RATE_BURST means nothing without {PREFIX}RATE_LIMIT")
+        if self.read_rate_burst is not None and self.read_rate_limit is None:
+            raise SettingsError(
+                f"{PREFIX}READ_RATE_BURST means nothing without {PREFIX}READ_RATE_LIMIT"
+            )
 
     def __repr__(self) -> str:
         """Say which fields differ from their defaults, without the secrets."""

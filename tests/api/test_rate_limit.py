@@ -6,7 +6,14 @@ import re
 
 import pytest
 
-from taskflow.api.access.rate_limit import Rate, RateLimiter, TokenBucket, client_name, rate_limiter
+from taskflow.api.access.rate_limit import (
+    Rate,
+    RateLimiter,
+    TokenBucket,
+    client_name,
+    rate_limiter,
+    read_rate_limiter,
+)
 from taskflow.model.errors import TooManyRequests
 from taskflow.service import MEMORY_URL
 from taskflow.settings import Settings
@@ -91,6 +98,10 @@ class TestRateLimiter:
     def test_off_by_default(self):
         """Nothing set, nothing limited; without a burst it is that of a second."""
         assert rate_limiter(Settings()) is None
+        assert read_rate_limiter(Settings()) is None
+        assert read_rate_limiter(Settings(rate_limit=1.0)) is None
+        assert read_rate_limiter(Settings(read_rate_limit=2.5)).rate == Rate(2.5, 3, "read")
+        assert rate_limiter(Settings(read_rate_limit=2.5)) is None
         assert rate_limiter(Settings(rate_limit=2.5)).rate == Rate(2.5, 3)
         assert rate_limiter(Settings(rate_limit=0.1)).rate == Rate(0.1, 1)
         assert rate_limiter(Settings(rate_limit=2.5, rate_burst=9)).rate == Rate(2.5, 9)
@@ -136,3 +147,55 @@ def test_without_keys_it_goes_by_address():
     """All from this machine share what there is; what is refused for another reason counts, too."""
     with LiveServer(database_url=MEMORY_URL, rate_limit=0.01, rate_burst=2) as server:
         assert [server.post(body).status for body in (b"{", BODY, BODY)] == [400, 201, 429]
+
+
+READS = {"database_url": MEMORY_URL, "read_rate_limit": 0.01, "read_rate_burst": 2}
+
+
+def test_reads_have_a_limit_of_their_own():
+    """GET and HEAD share it; submissions, other methods and other keys do not use it up."""
+    keys = "a:write:key-of-the-first-one,b:read:key-of-the-other-one"
+    with LiveServer(**READS, api_keys=keys) as server:
+        first = {"authorization": "Bearer key-of-the-first-one"}
+        for left, method in ((1, "GET"), (0, "HEAD")):
+            answer = server.ask(method, "/tasks?url=z", None, first)
+            assert answer.status == 200
+            assert re.fullmatch(rf'"read";r={left};t=\d+', answer.header("ratelimit"))
+            assert answer.header("ratelimit-policy") == '"read";q=2;w=200'
+        for path in ("/tasks", "/tasks?url=z", "/stats", "/events", "/metrics", "/openapi.json"):
+            rejected = server.ask("GET", path, None, first)
+            check_problem(rejected, 429, "0.01 a second", "try again in")
+            assert 90 <= int(rejected.header("retry-after")) <= 100
+            assert rejected.header("ratelimit-policy") == '"read";q=2;w=200'
+        posted = server.ask("POST", "/tasks", BODY, first)
+        assert (posted.status, posted.header("ratelimit")) == (201, None)
+        assert server.ask("PUT", "/queues/a", b"{}", first).status == 201
+        other = {"authorization": "Bearer key-of-the-other-one"}
+        assert server.ask("GET", "/tasks", None, other).status == 200
+        for path in ("/livez", "/readyz", "/problems", "/problems/rate-limited", "/ui/sign-in"):
+            answer = server.ask("GET", path)
+            assert (answer.status, answer.header("ratelimit")) == (200, None)
+
+
+def test_without_a_limit_of_reads_there_is_none():
+    """That of submissions holds for submissions alone."""
+    with LiveServer(database_url=MEMORY_URL, rate_limit=0.01, rate_burst=1) as server:
+        answers = [server.ask("GET", "/tasks") for _ in range(5)]
+    assert {(answer.status, answer.header("ratelimit")) for answer in answers} == {(200, None)}
+
+
+def test_a_person_sees_a_page():
+    """What is too much in the dashboard is said in words that people read, and when to return."""
+    with LiveServer(**READS) as server:
+        page = server.ask("GET", "/ui").body.decode()
+        assert server.ask("GET", "/ui/tasks").status == 200
+        for path in ("/ui", "/ui/tasks?url=z", "/ui/nowhere"):
+            rejected = server.ask("GET", path)
+            assert rejected.status == 429
+            assert rejected.header("content-type") == "text/html; charset=utf-8"
+            assert 90 <= int(rejected.header("retry-after")) <= 100
+            assert "try again in" in rejected.body.decode()
+        [asset] = re.findall(r'(/ui/assets/[^"]+[.]css)', page)
+        assert server.ask("GET", asset).status == 200
+        stream = server.ask("GET", "/ui", None, {"accept": "text/event-stream"})
+        check_problem(stream, 429, "0.01 a second", "try again in")

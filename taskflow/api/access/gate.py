@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from taskflow.api.access.browser import CrossOrigin, RawField
 from taskflow.api.access.head import Head
 from taskflow.api.access.hosts import allowed_hosts
 from taskflow.api.access.keys import Keyring
-from taskflow.api.access.rate_limit import client_name, rate_limiter
-from taskflow.api.access.roles import OPEN_PATHS, Access, Caller
+from taskflow.api.access.rate_limit import (
+    RateLimiter,
+    client_name,
+    rate_limiter,
+    read_rate_limiter,
+)
+from taskflow.api.access.roles import ASSETS_PATH, OPEN_PATHS, Access, Caller
 from taskflow.api.access.sessions import EndedSessions, Sessions
 from taskflow.settings import Settings
 
@@ -45,7 +50,13 @@ class Gate:
         )
         self.cross_origin: Final = CrossOrigin(settings.cors_origins)
         self._access: Final = Access(keys, sessions, allows_anonymous=settings.allow_anonymous)
-        self._limiter: Final = rate_limiter(settings)
+        reads = read_rate_limiter(settings)
+        # By the methods that take a token.
+        self._limiters: Final[Mapping[str, RateLimiter | None]] = {
+            "POST": rate_limiter(settings),
+            "GET": reads,
+            "HEAD": reads,
+        }
 
     def admit(self, head: Head, now: float) -> Admission:
         """Let a request pass, and say who it is of and what its answer is to say of limits.
@@ -65,11 +76,18 @@ class Gate:
         if self.cross_origin.is_preflight(head):
             return Admission()
         caller = self._access.caller_of(head)
-        if self._limiter is None or head.method != "POST":
+        limiter = self._limiters.get(head.method)
+        if limiter is None or _is_free(head, caller):
             return Admission(caller)
-        limit = self._limiter.take(client_name(caller.name, head.client), now)
+        limit = limiter.take(client_name(caller.name, head.client), now)
         fields = [
             (b"ratelimit", limit.encode()),
-            (b"ratelimit-policy", self._limiter.rate.policy.encode()),
+            (b"ratelimit-policy", limiter.rate.policy.encode()),
         ]
         return Admission(caller, fields)
+
+
+def _is_free(head: Head, caller: Caller) -> bool:
+    """Whether it is a read of what is open to all, or of the files that pages are made of."""
+    is_read = head.method != "POST"
+    return is_read and (caller.role is None or head.path.startswith(ASSETS_PATH))

@@ -1,4 +1,4 @@
-"""How often a client may hand in: a bucket of tokens each, which fill up again by the clock.
+"""How often a client may submit, and read: buckets of tokens, which fill up again by the clock.
 
 The fields are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
@@ -16,7 +16,8 @@ from taskflow.api.access.hosts import address_of
 from taskflow.model.errors import RateLimited
 from taskflow.settings import Settings
 
-POLICY_NAME: Final = "post"
+POST_POLICY: Final = "post"
+READ_POLICY: Final = "read"
 # Of so many clients the buckets are kept; the one that has not asked for the longest goes first,
 # and is the likeliest to be full again.
 MOST_BUCKETS: Final = 10_000
@@ -27,16 +28,17 @@ _ROUNDING: Final = 1e-6
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """So many tokens a second, and how many may be saved up."""
+    """So many tokens a second, and how many may be saved up; ``name`` is that of the policy."""
 
     per_second: float
     burst: int
+    name: str = POST_POLICY
 
     @property
     def policy(self) -> str:
         """As ``RateLimit-Policy`` says it: so many in the time that an empty bucket takes."""
         window_seconds = max(1, math.ceil(self.burst / self.per_second))
-        return f'"{POLICY_NAME}";q={self.burst};w={window_seconds}'
+        return f'"{self.name}";q={self.burst};w={window_seconds}'
 
 
 class TokenBucket:
@@ -104,7 +106,7 @@ class RateLimiter:
         """
         bucket = self._bucket_of(client, now)
         is_taken = bucket.take(now)
-        limit = f'"{POLICY_NAME}";r={bucket.remaining};t={bucket.seconds_to_next}'
+        limit = f'"{self.rate.name}";r={bucket.remaining};t={bucket.seconds_to_next}'
         if not is_taken:
             raise RateLimited(
                 f"more than {self.rate.per_second:g} a second are not taken from one client; "
@@ -124,11 +126,19 @@ class RateLimiter:
 
 
 def rate_limiter(settings: Settings) -> RateLimiter | None:
-    """The limiter that is set, if one is."""
-    if settings.rate_limit is None:
+    """The limiter of submissions that is set, if one is."""
+    return _limiter(settings.rate_limit, settings.rate_burst, POST_POLICY)
+
+
+def read_rate_limiter(settings: Settings) -> RateLimiter | None:
+    """The limiter of reads that is set, if one is."""
+    return _limiter(settings.read_rate_limit, settings.read_rate_burst, READ_POLICY)
+
+
+def _limiter(per_second: float | None, burst: int | None, name: str) -> RateLimiter | None:
+    if per_second is None:
         return None
-    burst = settings.rate_burst or math.ceil(settings.rate_limit)
-    return RateLimiter(Rate(settings.rate_limit, burst))
+    return RateLimiter(Rate(per_second, burst or math.ceil(per_second), name))
 
 
 def client_name(key_name: str | None, address: str | None) -> str:

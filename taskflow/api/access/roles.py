@@ -15,6 +15,8 @@ from taskflow.model.problem_types import PATH as PROBLEMS_PATH
 
 CALLER: Final = "taskflow.caller"
 """Where routes find in the scope of a request who asks: a ``Caller``."""
+REJECTED: Final = "taskflow.rejected"
+"""Where the dashboard finds why it must only show that a request is rejected."""
 
 # For those who watch over the service: load balancers have no key, and these say nothing.
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz"})

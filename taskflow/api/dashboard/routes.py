@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any, cast
 
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
+from taskflow.api.access.roles import REJECTED
 from taskflow.api.access.sessions import PATH, Sessions
 from taskflow.api.dashboard import listing, overview, pages, signing_in, submitting, task
 from taskflow.api.dashboard.assets import Assets
@@ -61,6 +64,12 @@ def dashboard_routes(
         return await pages.page(
             "error.html", status=HTTPStatus.NOT_FOUND, message="There is nothing at this address."
         )
+
+    @routes.before_request
+    async def check() -> None:
+        scope = cast("Mapping[str, Any]", request.scope)
+        if (error := scope.get(REJECTED)) is not None:
+            raise error
 
     @routes.errorhandler(TaskFlowError)
     async def refused(error: TaskFlowError) -> Response:

@@ -22,9 +22,9 @@ wrong and what to do in `detail`. `type` says which kind of problem it is, such 
 OPTIONS names in `Allow` what a path takes; that of a browser which asks for a page of another
 origin is answered by the rules of CORS.
 
-**Limits.** Where the service has a limit of rate, answers to a POST say in `RateLimit` what is left
-of it. A 429 and a 503 say in `Retry-After` when to try again; with an `Idempotency-Key` it is safe
-to send a POST again.
+**Limits.** Where the service has a limit of rate, answers to a POST, GET or HEAD say in `RateLimit`
+what is left of it. A 429 and a 503 say in `Retry-After` when to try again; with an
+`Idempotency-Key` it is safe to send a POST again.
 
 **Fields to come.** Answers may get further fields: pass over those that you do not know.
 """

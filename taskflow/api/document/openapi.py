@@ -14,8 +14,8 @@ from taskflow.api.access.roles import role_for
 from taskflow.api.document.about import INFO, KEY, TAGS
 from taskflow.api.document.operations import OPERATIONS
 from taskflow.api.document.operations.headers import (
-    ON_ANSWERS_TO_POST,
     ON_EVERY_ANSWER,
+    ON_LIMITED_ANSWERS,
     SHARED,
 )
 from taskflow.api.document.operations.operation import Operation
@@ -214,7 +214,7 @@ def _also(contents: Iterable[Content]) -> Json:
 
 def _responses(operation: Operation) -> Json:
     answers = (operation.answer, *operation.others)
-    always = (*ON_EVERY_ANSWER, *(ON_ANSWERS_TO_POST if operation.method == "post" else ()))
+    always = (*ON_EVERY_ANSWER, *(ON_LIMITED_ANSWERS if operation.is_limited else ()))
     told = {str(answer.status.value): _answer(answer, always) for answer in answers}
     for status in operation.all_problems():
         told[str(status.value)] = {"$ref": f"#/components/responses/{_name_of(status)}"}
@@ -253,7 +253,7 @@ def _problem(text: ProblemText) -> Json:
     return {
         "description": text.description,
         "content": {problems.MEDIA_TYPE: content},
-        "headers": _head((*text.fields, *ON_EVERY_ANSWER, *ON_ANSWERS_TO_POST)),
+        "headers": _head((*text.fields, *ON_EVERY_ANSWER, *ON_LIMITED_ANSWERS)),
     }
 
 

@@ -56,17 +56,18 @@ ON_EVERY_ANSWER: Final = (
         READABLE,
     ),
 )
-ON_ANSWERS_TO_POST: Final = (
+ON_LIMITED_ANSWERS: Final = (
     Parameter(
         "RateLimit",
         "What is left of the limit, where there is one: `r` requests, and one more in `t` seconds; "
-        "on answers to a `POST`.",
+        "on answers to `POST`, and to `GET` and `HEAD`.",
         str,
         '"post";r=9;t=1',
     ),
     Parameter(
         "RateLimit-Policy",
-        "The limit, where there is one: `q` requests in `w` seconds; on answers to a `POST`.",
+        "The limit, where there is one: `q` requests in `w` seconds; `post` is that of `POST`, "
+        "`read` that of `GET` and `HEAD`.",
         str,
         '"post";q=10;w=1',
     ),
@@ -98,7 +99,7 @@ ALLOW: Final = Parameter(
 )
 SHARED: Final = (
     *ON_EVERY_ANSWER,
-    *ON_ANSWERS_TO_POST,
+    *ON_LIMITED_ANSWERS,
     *(ETAG, PREFERENCE_APPLIED, RETRY_AFTER, WWW_AUTHENTICATE, ALLOW),
 )
 """Those that the document has among its components."""

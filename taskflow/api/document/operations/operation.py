@@ -63,4 +63,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     def all_problems(self) -> list[HTTPStatus]:
         """The statuses of all answers but the one if all is well."""
         access = () if self.is_open else ACCESS
-        return sorted({*ANY_REQUEST, *access, *self.problems})
+        limit = (HTTPStatus.TOO_MANY_REQUESTS,) if self.is_limited else ()
+        return sorted({*ANY_REQUEST, *access, *limit, *self.problems})
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a rate limit may be set for it."""
+        return self.method in ("get", "post") and not self.is_open

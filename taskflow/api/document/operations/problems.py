@@ -249,7 +249,8 @@ PROBLEMS: Final[Mapping[HTTPStatus, ProblemText]] = {
         },
     ),
     HTTPStatus.TOO_MANY_REQUESTS: ProblemText(
-        "The key's rate limit is used up, or as many tasks wait as may wait.",
+        "The key's rate limit, of submissions or of reads, is used up, or the backlog limit is "
+        "reached.",
         {
             "rate": Said(
                 types.RATE_LIMITED,
