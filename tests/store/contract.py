@@ -120,6 +120,22 @@ class StoreContract:
 
     # Handing in and looking up
 
+    async def test_ended_sessions(self, store):
+        """A session that was ended stays so, ended again or not, and no other one does."""
+        assert not await store.is_session_ended("a")
+        for _ in range(2):
+            await store.end_session("a", seconds=60.0)
+            assert await store.is_session_ended("a")
+            assert not await store.is_session_ended("b")
+
+    async def test_ended_sessions_are_forgotten(self, store):
+        """Once no cookie of theirs can be valid: the next one that is ended takes them away."""
+        await store.end_session("over", seconds=0.0)
+        await store.end_session("valid", seconds=60.0)
+        await store.end_session("another", seconds=60.0)
+        assert not await store.is_session_ended("over")
+        assert await store.is_session_ended("valid")
+
     async def test_added_task_is_given_back(self, store):
         """What add returns is what get finds: PENDING, with nothing run yet."""
         [added] = await store.add([new_task(priority=3, queue="mail", max_attempts=4)])
