@@ -221,6 +221,7 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
         {"name": "default", "settings": '{"max_concurrency":50}', "paused": "false",
          "is_limited": "true"},
     ),
+    "taskflow_ended_sessions": ({"id": "odd", "forgotten_at": "2100-01-01"},),
     "taskflow_paces": ({"key": "odd", "next_at": "2100-01-01"},),
     "taskflow_hosts": (
         {"host": "odd.example", "held_until": "2100-01-01", "times": "1", "why": "odd"},
