@@ -35,6 +35,14 @@ _NUMBERS: Final[Mapping[int, Mapping[str, int]]] = {
 }
 _FIRST: Final = {_MINUTE: 0, _HOUR: 0, _DAY: 1, _MONTH: 1, _WEEKDAY: 0}
 _LAST: Final = {_MINUTE: 59, _HOUR: 23, _DAY: 31, _MONTH: 12, _WEEKDAY: 7}
+_ALLOWED: Final = (
+    "0 to 59",
+    "0 to 23",
+    "days that the months have, 1 to 31, or L",
+    "1 to 12 or JAN to DEC",
+    "0 to 7 or SUN to SAT",
+)
+_MAX_SHOWN_CHARACTERS: Final = 40
 _NICKNAMES: Final = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -64,12 +72,27 @@ def normalized(expression: str) -> str:
     Values are not checked here, only what cronsim does not know.
 
     Raises:
-        CronError: It does not have five fields, or one of them has a range that runs backwards.
+        CronError: It does not have five fields, or one of them cannot be rewritten.
     """
     fields = [part for part in re.split(r"[ \t]+", expression.strip(" \t\r\n")) if part]
-    if len(fields) != len(FIELDS) or any(map(_UNKNOWN.search, fields)):
+    if len(fields) != len(FIELDS):
         raise CronError(_EXPECTED + _hint(expression, fields))
+    for place, text in enumerate(fields):
+        if _UNKNOWN.search(text):
+            raise CronError(complaint(expression, place))
     return " ".join(_field(place, text.upper()) for place, text in enumerate(fields))
+
+
+def complaint(expression: str, place: int) -> str:
+    """Return what is wrong with a field that cannot be read, and what it may be."""
+    text = expression.split()[place]
+    shown = repr(text[:_MAX_SHOWN_CHARACTERS])
+    return f"{_cannot_be(place)}: {shown}; use {_ALLOWED[place]}, with lists, ranges and steps"
+
+
+def _cannot_be(place: int) -> str:
+    article = "an" if place == _HOUR else "a"
+    return f"cron has {article} {FIELDS[place]} that cannot be"
 
 
 def _hint(expression: str, fields: Sequence[str]) -> str:
@@ -86,8 +109,7 @@ def _field(place: int, text: str) -> str:
         return "*"
     if "?" in text:
         raise CronError(
-            f"cron has a {FIELDS[place]} that cannot be: ? stands for a whole day field only, "
-            "of the month or of the week"
+            f"{_cannot_be(place)}: ? stands for a whole day field only, of the month or of the week"
         )
     return ",".join(_term(place, term) for term in text.split(","))
 
@@ -124,6 +146,6 @@ def _listed(values: Sequence[int]) -> str:
 
 def _backwards(place: int, start: int, end: int) -> str:
     return (
-        f"cron has a {FIELDS[place]} that cannot be: {start}-{end} runs backwards; "
+        f"{_cannot_be(place)}: {start}-{end} runs backwards; "
         f"write {start}-{_LAST[place]},{_FIRST[place]}-{end}"
     )

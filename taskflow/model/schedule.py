@@ -23,7 +23,7 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from taskflow.model.conditional import Validators
-from taskflow.model.cron import CronError, normalized
+from taskflow.model.cron import CronError, complaint, normalized
 from taskflow.model.shown_schedule import Missed, Schedule
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.model.zones import is_zone, zone
@@ -38,13 +38,7 @@ MOST_AT_ONCE: Final = 100
 # So many of its last tasks are looked at for what a conditional one is to be compared with.
 MOST_COMPARED: Final = 20
 
-_NAMED: Final = {
-    "minute": "minute",
-    "hour": "hour",
-    "day-of-month": "day of the month",
-    "month": "month",
-    "day-of-week": "day of the week",
-}
+_CRONSIM_FIELDS: Final = ("minute", "hour", "day-of-month", "month", "day-of-week")
 _GROWTH: Final = 4
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
@@ -187,8 +181,8 @@ def check(timing: Timing, now: dt.datetime) -> None:
     except CronError as error:
         raise TimingError("cron", str(error)) from None
     except CronSimError as error:
-        name = _NAMED.get(str(error).removeprefix("Bad "), "a field")
-        raise TimingError("cron", f"cron has a {name} that cannot be") from None
+        place = _CRONSIM_FIELDS.index(str(error).removeprefix("Bad "))
+        raise TimingError("cron", complaint(timing.cron, place)) from None
     if not is_ever:
         raise TimingError("cron", "cron names a day that never comes")
 
