@@ -64,8 +64,7 @@ class WatchedStore(MemoryStore):
     def tell(self, count: int) -> None:
         """So many events of one more task."""
         task = new_task().as_task(uuid.uuid4(), created_at=self._now(), run_at=self._now())
-        for _ in range(count):
-            self._record_event(task)
+        self._record_events([task] * count)
 
 
 class Scene:

@@ -105,11 +105,20 @@ def check_by_hand(server: LiveServer, ids: list[str]) -> None:
     for action in ("cancel", "retry", "delete"):
         for task_id in ids[::5]:
             method, path = ("DELETE", "") if action == "delete" else ("POST", f"/{action}")
-            answer = server.ask(method, f"/tasks/{task_id}{path}")
+            answer = ask_until_served(server, method, f"/tasks/{task_id}{path}")
             assert answer.status < 500, (action, answer)
         body = json.dumps({"all": True}).encode()
         answer = server.ask("POST", f"/tasks/{action}", body, {"content-type": "application/json"})
         assert answer.status == 200, (action, answer)
+
+
+def ask_until_served(server: LiveServer, method: str, target: str):
+    """Ask again while the answer is a 503, as when the task is just being claimed."""
+    for _ in range(20):
+        answer = server.ask(method, target)
+        if answer.status != 503:
+            break
+    return answer
 
 
 def check_goes_on(server: LiveServer, streams: tuple[EventStream, ...]) -> None:
@@ -124,27 +133,32 @@ def check_goes_on(server: LiveServer, streams: tuple[EventStream, ...]) -> None:
 @pytest.mark.parametrize("table", GOOD)
 def test_a_bad_row_stops_nothing(server, database, table):
     """For each column all that the schema permits: work goes on, and all is shown."""
+    for of_table, column, kind in columns(database):
+        if of_table == table and is_data(table, column):
+            check_column(server, database, table, column, kind)
+            clear(database)
+
+
+def check_column(server, database, table: str, column: str, kind: str) -> None:
+    """All values of one column at once, each in a row of its own."""
+    # A stream holds 5,000 events that are not read, so each column has new ones.
     with (
         open_stream(server.url, "/events?tag=a:b") as tagged,
         open_stream(server.url, "/events") as every,
     ):
         for stream in (tagged, every):
             stream.begin()
-        for of_table, column, kind in columns(database):
-            if of_table != table or not is_data(table, column):
-                continue
-            add_known(database)
-            insert_all(database, table, column, kind)
-            database.execute(NOTIFY)
-            check_all_is_shown(server)
-            check_goes_on(server, (tagged, every))
-            wait_for_none_open(database)
-            check_all_is_shown(server)
-            if table == "taskflow_tasks":
-                query = "SELECT id::text FROM taskflow_tasks ORDER BY id"
-                ids = [row[0] for row in database.execute(query).fetchall()]
-                check_by_hand(server, ids[:: max(1, len(ids) // 20)])
-            clear(database)
+        add_known(database)
+        insert_all(database, table, column, kind)
+        database.execute(NOTIFY)
+        check_all_is_shown(server)
+        check_goes_on(server, (tagged, every))
+    wait_for_none_open(database)
+    check_all_is_shown(server)
+    if table == "taskflow_tasks":
+        query = "SELECT id::text FROM taskflow_tasks ORDER BY id"
+        ids = [row[0] for row in database.execute(query).fetchall()]
+        check_by_hand(server, ids[:: max(1, len(ids) // 10)])
 
 
 @pytest.mark.parametrize(

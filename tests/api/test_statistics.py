@@ -99,7 +99,7 @@ def test_a_queue_without_tasks(server):
         ("queue=%00", "queue must be the name of a queue"),
         ("queue=" + "x" * 256, "of 1 to 255 characters"),
         ("queue=a&queue=a", "queue is given more than once"),
-        ("que=a", "there is no parameter 'que'; known is queue"),
+        ("que=a", "there is no parameter 'que'; did you mean queue?"),
     ],
 )
 def test_queries_that_cannot_be_used(server, query, words):
