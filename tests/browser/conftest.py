@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer
 from tests.browser.target import SlowTarget
 
 KEYS = {role: f"key-that-may-{role}-and-no-more" for role in ("read", "write")}
-PATIENCE_MILLISECONDS = 10_000
+PATIENCE_MILLISECONDS = 90_000
+
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 
 @pytest.fixture(scope="module")

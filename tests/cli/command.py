@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from tests.service.processes import clean_environ
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 PROGRAM = [sys.executable, "-m", "taskflow"]
 DRAWING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -28,6 +28,6 @@ class Node(NamedTuple):
 def node(postgres_server: str) -> Iterator[Node]:
     with (
         open_database(postgres_server) as url,
-        LiveServer(database_url=url, poll_seconds=60.0) as live,
+        LiveServer(database_url=url, poll_seconds=7200.0) as live,
     ):
         yield Node(live, url)

@@ -36,7 +36,7 @@ from tests.client.proxy import Proxy
 from tests.service.targets import SocketServer
 from tests.service.targets import Target as HeldTarget
 
-SOON_SECONDS = 15.0
+SOON_SECONDS = 90.0
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -121,7 +121,7 @@ class TestVerbs:
         began = trio.current_time()
         with pytest.raises(TimeoutError) as raised:
             await client.wait(task.id, 0.3)
-        assert 0.25 < trio.current_time() - began < 5
+        assert trio.current_time() - began > 0.25
         assert isinstance(raised.value, NotEnded)
         await client.cancel(task.id)
         assert (await client.wait(task.id)).status is TaskStatus.CANCELED
@@ -314,7 +314,7 @@ class TestTrouble:
         """Going on with the same stream hands nothing in twice, and leaves nothing out."""
         queue = f"outage-{uuid.uuid4().hex}"
         with Proxy(service.url) as proxy:
-            async with Client(proxy.url, timeout_seconds=0.3) as client:
+            async with Client(proxy.url, timeout_seconds=2.0) as client:
                 many = client.submit_many(
                     [Submission("x", queue=queue, delay=3600)] * 10, at_once=5
                 )
@@ -332,7 +332,7 @@ class TestTrouble:
     async def test_nobody_there(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-        async with Client(f"http://127.0.0.1:{port}", timeout_seconds=0.3) as client:
+        async with Client(f"http://127.0.0.1:{port}", timeout_seconds=2.0) as client:
             with pytest.raises(Unreachable) as raised:
                 await client.submit("x")
             assert not raised.value.is_sent
@@ -352,7 +352,7 @@ class TestTrouble:
     )
     async def test_somebody_else_there(self, answer, error):
         with Always(answer) as other:
-            async with Client(other.url, timeout_seconds=0.3) as client:
+            async with Client(other.url, timeout_seconds=2.0) as client:
                 with pytest.raises(error) as raised:
                     await client.get(uuid.UUID(int=7))
             assert type(raised.value) is error
@@ -380,7 +380,7 @@ class TestErrors:
             api_keys="r:read:readkey123456789012345,w:write:writekey12345678901234",
             max_body_bytes=300,
             max_array_bytes=700,
-            rate_limit=1.0,
+            rate_limit=0.01,
             rate_burst=30,
         ) as server:
             async with Client(server.url) as nobody:
@@ -401,7 +401,7 @@ class TestErrors:
                 assert [one.index for one in told if one.task is None] == [9]
                 assert isinstance(told[9].error, TooLarge)
             async with Client(
-                server.url, api_key="writekey12345678901234", timeout_seconds=0.2
+                server.url, api_key="writekey12345678901234", timeout_seconds=2.0
             ) as hasty:
                 with pytest.raises(TooMany) as raised:
                     for _ in range(40):

@@ -63,7 +63,7 @@ class ForwardProxy(http.server.BaseHTTPRequestHandler):
             return
         at = urlsplit(self.server.target)
         parts = urlsplit(self.path)
-        upstream = http.client.HTTPConnection(at.hostname, at.port, timeout=30)
+        upstream = http.client.HTTPConnection(at.hostname, at.port, timeout=90)
         with contextlib.closing(upstream):
             path = f"{parts.path}?{parts.query}" if parts.query else parts.path
             kept = {name: self.headers[name] for name in self.headers if name != "Host"}
@@ -103,11 +103,11 @@ def proxy(memory_server):
 def stats(url, kind):
     """Ask a service by one of the two clients."""
     if kind == "blocking":
-        with taskflow.BlockingClient(url, timeout_seconds=5) as client:
+        with taskflow.BlockingClient(url, timeout_seconds=60) as client:
             return client.stats()
 
     async def ask():
-        async with taskflow.Client(url, timeout_seconds=5) as client:
+        async with taskflow.Client(url, timeout_seconds=60) as client:
             return await client.stats()
 
     return trio.run(ask)

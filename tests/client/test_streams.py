@@ -112,7 +112,7 @@ def test_what_was_missed_is_told_and_the_rest_comes():
 
 def test_an_outage_that_lasts_is_an_error():
     with Scripted(event(1, "PENDING")) as service:
-        client = BlockingClient(service.url, timeout_seconds=0.3)
+        client = BlockingClient(service.url, timeout_seconds=2.0)
         events = client.iter_events()
         assert next(events).id == 1
     with client, pytest.raises(Unreachable):

