@@ -77,8 +77,11 @@ def enqueue(
         Unprocessable: It cannot be used; ``faults`` tells all that is wrong. The transaction is
             as it was.
         Gone: The key is known, and its task was deleted since.
-        StoreUnusable: The tables are missing or too old, and the transaction has failed; says what
-            to do.
+        StoreUnusable: The tables are missing or too old, or the role or a setting of the connection
+            (an encoding other than UTF8, read-only, replica, search_path) cannot be used; says what
+            to do. If a statement failed, so has the transaction.
+        StoreUnavailable: With autocommit only: the task is stored here, and it is unknown whether a
+            synchronous standby has it.
         psycopg.Error: All else that can be the matter with a statement.
     """
     document = document_of(payload, options)
@@ -124,6 +127,7 @@ def enqueue_many(
         Unprocessable: Some cannot be used; ``faults`` tells which, and all that is wrong.
         Gone: The key is known, and some of its tasks were deleted since.
         StoreUnusable: As for ``enqueue``.
+        StoreUnavailable: As for ``enqueue``.
         psycopg.Error: As for ``enqueue``.
     """
     documents = [document_of_item(item) for item in items]

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from taskflow.model.errors import (
     Fault,
     Forbidden,
+    StatementRefused,
     StoreRefusesTasks,
     StoreUnavailable,
     TaskFlowError,
@@ -88,6 +89,8 @@ async def answer(error: Exception) -> Response:
 async def _on_our_error(error: TaskFlowError) -> Response:
     if error.status is None:
         return await _on_fault(error)
+    if isinstance(error, StatementRefused):
+        emit_seldom(Event.STORE_LOST, reason=str(error))
     response = _told(problem_of(error))
     response.headers.update(fields_of(error))
     return response

@@ -22,7 +22,7 @@ from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
 from taskflow.metrics import Metrics
-from taskflow.model.errors import StoreUnavailable
+from taskflow.model.errors import StatementRefused, StoreUnavailable
 from taskflow.model.outcome import CalledOff, ErrorType, Failed, Fetched, Interrupted
 from taskflow.model.retry import RetryPolicy, backoff_seconds, is_retryable
 from taskflow.model.task import Claim, ClaimKey, TaskStatus
@@ -255,9 +255,9 @@ async def _settle_apart_if_refused(
     """Settle; if the store refuses what is in one of them, that must not be the others' loss."""
     try:
         return await store.settle(endings)
-    except StoreUnavailable:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the tasks must come to an end
+    except Exception as error:
+        if isinstance(error, StoreUnavailable) and not isinstance(error, StatementRefused):
+            raise
         if len(endings) > 1:
             middle = len(endings) // 2
             first = await _settle_apart_if_refused(store, in_hand, endings[:middle])

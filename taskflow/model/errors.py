@@ -7,7 +7,8 @@ The tree::
     ├── CannotListen                  the address to serve on cannot be had
     ├── StoreError
     │   ├── StoreUnavailable     503  the store cannot be reached in time
-    │   │   └── StoreRefusesTasks     it can, and takes no new tasks
+    │   │   ├── StoreRefusesTasks     it can, and takes no new tasks
+    │   │   ├── StatementRefused      it can, and does not do this
     │   │   └── TooManySearches       its share of slow reads is in use
     │   ├── StoreUnusable             the store can be reached but not used as it is
     │   └── LeaseLost                 this node's lease is over
@@ -91,6 +92,10 @@ class TooManySearches(StoreUnavailable):
     """Too many searches and other slow reads are under way; try again shortly."""
 
     problem = types.TOO_MANY_SEARCHES
+
+
+class StatementRefused(StoreUnavailable):
+    """The task store does not do this, maybe because of a part of what is in it."""
 
 
 class StoreUnusable(StoreError):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import psycopg
 import trio
 
 from taskflow.model.errors import StoreUnavailable
@@ -20,8 +21,9 @@ from taskflow.store.fitness import (
     unfit_for_start,
     unfit_for_work,
     unfit_for_writes,
+    unfit_tables,
 )
-from taskflow.store.migrate import migrations
+from taskflow.store.migrate import migrations, of_another_program
 
 
 class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,9 +103,10 @@ def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseR
         report = _report(connection, queries.load())
         if place.schemas:
             unfit += unfit_for_migration(connection, place, report.pending)
+            unfit += unfit_for_work(connection, place)
             if not report.pending:
                 unfit += unfit_for_writes(connection, place)
-            unfit += unfit_for_work(connection, place)
+                unfit += unfit_tables(connection, place)
         return msgspec.structs.replace(report, unfit=tuple(unfit))
 
 
@@ -115,7 +118,7 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
     now, process, is_standby, most, in_use, size, longest, *rest = row
     is_durable, is_synchronous, has_ledger, has_nodes = rest
     halfway = asked_at + (answered_at - asked_at) / 2
-    applied = _numbers(connection, sql["applied_migrations"]) if has_ledger else []
+    applied = _applied(connection, sql) if has_ledger else []
     known = [step.version for step in migrations()]
     nodes, zones = _nodes(connection, sql) if has_nodes else (None, ())
     values: dict[str, Any] = {
@@ -143,6 +146,13 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
 def _nodes(connection: Connection, sql: Any) -> tuple[Any, Sequence[str]]:
     [(count, versions)] = connection.execute(sql["living_nodes"]).fetchall()
     return count, versions or ()  # type: ignore[return-value]  # as the statement has it
+
+
+def _applied(connection: Connection, sql: Any) -> Sequence[Any]:
+    try:
+        return _numbers(connection, sql["applied_migrations"])
+    except psycopg.errors.UndefinedColumn as error:
+        raise of_another_program(error) from None
 
 
 def _numbers(connection: Connection, statement: str) -> Sequence[Any]:

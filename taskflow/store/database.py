@@ -17,6 +17,7 @@ import trio
 from psycopg.pq import ConnStatus
 
 from taskflow.model.errors import (
+    StatementRefused,
     StoreError,
     StoreRefusesTasks,
     StoreUnavailable,
@@ -26,6 +27,8 @@ from taskflow.store.base import PoolStatistics
 from taskflow.store.fitness import advised
 from taskflow.store.session import (
     ENCODING,
+    HAS_TRANSACTION_TIMEOUT,
+    TRANSACTION_TIMEOUT,
     OwnConnection,
     PooledConnection,
     startup_options,
@@ -41,15 +44,20 @@ T = TypeVar("T")
 _CLASSES: Final = {"none": OwnConnection, "transaction": PooledConnection}
 
 # What says "not now" rather than "not like this": SQLSTATE classes 08 (connection), 53
-# (resources), 57 (operator intervention), 58 (system), and what a REVOKE or a DROP took away and a
-# GRANT or a restore may bring back.
+# (resources), 57 (operator intervention), 58 (system), the server's bounds for transactions, and
+# what a REVOKE, a DROP or a RENAME took away and a GRANT or a restore may bring back.
 _UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.InsufficientPrivilege,
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedObject,
     psycopg.errors.InvalidSchemaName,
+    psycopg.errors.FeatureNotSupported,  # a prepared statement after an ALTER TABLE
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
     psycopg_pool.PoolTimeout,
     psycopg_pool.PoolClosed,
     psycopg_pool.TooManyRequests,
@@ -142,7 +150,8 @@ class Database:
         not begun with the work by then it never will.
 
         Raises:
-            StoreUnavailable: The database could not be reached or did not answer in time.
+            StoreUnavailable: The database could not be reached or did not answer in time, or, as a
+                StatementRefused, it does not do this.
         """
         return await self._run(work, self._threads)
 
@@ -191,6 +200,10 @@ class Database:
             connection.close()
             self._close_idle_seldom()
             raise
+        except psycopg.errors.FeatureNotSupported:
+            # What is prepared there is for tables as they were before an ALTER TABLE.
+            connection.close()
+            raise
         finally:
             self._pool.putconn(connection)
 
@@ -219,6 +232,7 @@ async def open_database(
     timeout_seconds: float,
     pooler: Pooler = "none",
     schemas: Sequence[str] | None = None,
+    server_version: int = 0,
 ) -> AsyncIterator[Database]:
     """Open a pool of so many connections; no call takes much over the timeout.
 
@@ -227,7 +241,11 @@ async def open_database(
     hold_seconds = timeout_seconds + _GRACE_SECONDS  # the server's own timeout goes first
     watchdog = Watchdog(hold_seconds)
     options = connection_options(
-        conninfo, timeout_seconds=timeout_seconds, pooler=pooler, schemas=schemas
+        conninfo,
+        timeout_seconds=timeout_seconds,
+        pooler=pooler,
+        schemas=schemas,
+        server_version=server_version,
     )
     pool = _pool(
         conninfo, options, pooler=pooler, connections=connections, timeout_seconds=timeout_seconds
@@ -309,6 +327,7 @@ def connection_options(
     pooler: Pooler = "none",
     has_statement_timeout: bool = True,
     schemas: Sequence[str] | None = None,
+    server_version: int = 0,
 ) -> dict[str, object]:
     """What a connection of ours to ``conninfo`` is opened with; see ``session``.
 
@@ -318,6 +337,7 @@ def connection_options(
         pooler: What is between.
         has_statement_timeout: Whether the server bounds statements.
         schemas: Where names are looked up; as the role has it if there are none.
+        server_version: PostgreSQL's, as libpq has it; 0 if it is not known.
     """
     options: dict[str, object] = {
         "autocommit": True,
@@ -333,10 +353,10 @@ def connection_options(
         # The next transaction may be on another server connection: what was prepared or set
         # is not there. PgBouncer refuses options of the start-up as well.
         return options | {"prepare_threshold": None, "context": utc_adapters()}
-    bounds = {}
+    bounds = {TRANSACTION_TIMEOUT: "0"} if server_version >= HAS_TRANSACTION_TIMEOUT else {}
     if has_statement_timeout:
         milliseconds = str(round(timeout_seconds * 1000))
-        bounds = dict.fromkeys(
+        bounds |= dict.fromkeys(
             ("statement_timeout", "idle_in_transaction_session_timeout"), milliseconds
         )
     return options | {"options": startup_options(conninfo, bounds, schemas)}
@@ -351,13 +371,7 @@ def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -
     """
     with mapped_errors():
         try:
-            options = connection_options(
-                conninfo,
-                timeout_seconds=timeout_seconds,
-                pooler=pooler,
-                has_statement_timeout=False,
-            )
-            connection = _CLASSES[pooler].connect(conninfo, **options)  # type: ignore[arg-type]
+            connection = _connected(conninfo, timeout_seconds, pooler)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"PostgreSQL: {advised(one_line(error))}") from error
         except psycopg.ProgrammingError as error:
@@ -366,6 +380,29 @@ def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -
             raise StoreUnusable(f"DATABASE_URL cannot be used: {reason}") from None
         connection.pin()
         return connection
+
+
+def _connected(conninfo: str, timeout_seconds: float, pooler: Pooler) -> OwnConnection:
+    """Connect to a server of any version; one that is older says so, and is asked again."""
+    try:
+        return _connected_to(HAS_TRANSACTION_TIMEOUT, conninfo, timeout_seconds, pooler)
+    except psycopg.OperationalError as error:
+        if f'"{TRANSACTION_TIMEOUT}"' not in str(error):  # the rest is translated
+            raise
+        return _connected_to(0, conninfo, timeout_seconds, pooler)
+
+
+def _connected_to(
+    server_version: int, conninfo: str, timeout_seconds: float, pooler: Pooler
+) -> OwnConnection:
+    options = connection_options(
+        conninfo,
+        timeout_seconds=timeout_seconds,
+        pooler=pooler,
+        has_statement_timeout=False,
+        server_version=server_version,
+    )
+    return _CLASSES[pooler].connect(conninfo, **options)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
@@ -379,6 +416,8 @@ def mapped_errors() -> Iterator[None]:
         raise StoreRefusesTasks(f"PostgreSQL: {one_line(error)}") from error
     except _UNAVAILABLE as error:
         raise StoreUnavailable(f"PostgreSQL: {one_line(error)}") from error
+    except psycopg.Error as error:
+        raise StatementRefused(f"PostgreSQL: {one_line(error)}") from error
 
 
 def one_line(error: Exception) -> str:

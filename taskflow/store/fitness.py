@@ -16,6 +16,15 @@ from taskflow.store.session import ENCODING, MEANINGS, quoted
 
 LEDGER: Final = "taskflow_migrations"
 _SQL: Final = queries.load()
+_TABLES: Final = sorted(
+    set(
+        re.findall(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(taskflow_\w+)\b(?!\()", " ".join(_SQL.values()))
+    )
+)
+_FUNCTIONS: Final = sorted(set(re.findall(r"\b(taskflow_\w+)\(", " ".join(_SQL.values()))))
+_IN_OPTIONS: Final = (
+    "correct it in the options of DATABASE_URL, in PGOPTIONS or in the connection service file"
+)
 # What PostgreSQL says to those who may not connect, if it says so in English, and what to run then.
 _REFUSALS: Final = (
     (r'role "(.*?)" does not exist', "run `createuser {0}`, or name another role in DATABASE_URL"),
@@ -25,6 +34,21 @@ _REFUSALS: Final = (
         'run GRANT CONNECT ON DATABASE "{0}" TO the role in DATABASE_URL',
     ),
     (r'role "(.*?)" is not permitted to log in', 'run ALTER ROLE "{0}" LOGIN'),
+    (
+        r'parameter "(\w+)"',
+        "correct {0} in the options of DATABASE_URL or the PG* variables (PGOPTIONS, PGTZ ...)",
+    ),
+    (r'too many connections for role "(.*?)"', 'run ALTER ROLE "{0}" CONNECTION LIMIT -1'),
+    (r'too many connections for database "(.*?)"', 'run ALTER DATABASE "{0}" CONNECTION LIMIT -1'),
+    (
+        r'database "(.*?)" is not currently accepting',
+        'run ALTER DATABASE "{0}" ALLOW_CONNECTIONS true',
+    ),
+    (r"too many clients|remaining connection slots", "raise max_connections of the server"),
+    (
+        r'could not access file "(.*?)"',
+        "correct session_preload_libraries or local_preload_libraries of the role or database",
+    ),
 )
 
 
@@ -88,7 +112,7 @@ def unfit_for_start(
 ) -> Iterator[Unfit]:
     """What stands in the way of any start."""
     yield from _encoding(connection, place)
-    yield from _schema(place)
+    yield from _schema(connection, place)
     yield from _settings(connection, place, has_pooler=has_pooler)
 
 
@@ -112,14 +136,14 @@ def unfit_for_migration(
 
 def unfit_for_writes(connection: psycopg.Connection[Any], place: Place) -> Iterator[Unfit]:
     """Whether transactions are read-only; who set that has a reason, such as a full disk."""
-    [(is_read_only,)] = connection.execute(_SQL["is_read_only"])
+    [(is_read_only, source)] = connection.execute(_SQL["is_read_only"])
     if is_read_only:
-        database = quoted(place.database)
         yield Unfit(
             "writes",
-            f"the database {database} is read-only: default_transaction_read_only is on",
-            "make room if that was set for a full disk, and run "
-            f"ALTER DATABASE {database} RESET default_transaction_read_only",
+            f"the database {quoted(place.database)} is read-only: default_transaction_read_only "
+            "is on",
+            "make room if that was set for a full disk, and "
+            f"{_reset(place, 'default_transaction_read_only', source)}",
         )
 
 
@@ -136,10 +160,39 @@ def unfit_for_work(connection: psycopg.Connection[Any], place: Place) -> Iterato
         )
 
 
+def unfit_tables(connection: psycopg.Connection[Any], place: Place) -> Iterator[Unfit]:
+    """What of the tables is missing or hidden, once all migrations are recorded."""
+    [row] = connection.execute(
+        _SQL["missing_objects"], {"tables": _TABLES, "functions": _FUNCTIONS}
+    )
+    *missing, forbidden = row
+    if lost := ", ".join(filter(None, missing)):
+        yield Unfit(
+            "tables",
+            f"{lost} is missing, although taskflow_migrations says otherwise",
+            "restore the whole schema from one backup, or DROP SCHEMA and CREATE SCHEMA "
+            f"{quoted(place.path()[0])} to begin anew",
+        )
+    schema, role = quoted(place.path()[0]), quoted(place.role)
+    if forbidden:
+        yield Unfit(
+            "privileges",
+            f"role {role} may not call {forbidden}",
+            f"run GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role}",
+        )
+    [(hidden,)] = connection.execute(_SQL["hidden_tables"], {})
+    if hidden:
+        yield Unfit(
+            "privileges",
+            f"row level security hides rows of {hidden} from role {role}",
+            f"run ALTER ROLE {role} BYPASSRLS, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY",
+        )
+
+
 def refusal_of(connection: psycopg.Connection[Any]) -> Exception | None:
     """Why a new task would be refused, as far as it can be told without a write."""
     [row] = connection.execute(_SQL["refusal"], {}).fetchall()
-    is_in_recovery, is_read_only, has_no_tables, missing = row
+    is_in_recovery, is_read_only, has_no_tables, missing, hidden = row
     if is_in_recovery:
         # As a write would: so the connection is replaced, maybe by one to the primary.
         return psycopg.errors.ReadOnlySqlTransaction(
@@ -153,6 +206,8 @@ def refusal_of(connection: psycopg.Connection[Any]) -> Exception | None:
         return StoreRefusesTasks("TaskFlow's tables are gone: restore them, and start it again")
     if missing:
         return StoreRefusesTasks(f"PostgreSQL: the role has no permission for {missing}")
+    if hidden:
+        return StoreRefusesTasks(f"PostgreSQL: row level security hides rows of {hidden}")
     return None
 
 
@@ -160,7 +215,7 @@ def advised(message: str) -> str:
     """The message of a connection that PostgreSQL refused, with what to run."""
     for pattern, advice in _REFUSALS:
         if found := re.search(pattern, message):
-            return f"{message}: {advice.format(found[1])}"
+            return f"{message}: {advice.format(*found.groups())}"
     return message
 
 
@@ -175,18 +230,23 @@ def _encoding(connection: psycopg.Connection[Any], place: Place) -> Iterator[Unf
         )
 
 
-def _schema(place: Place) -> Iterator[Unfit]:
+def _schema(connection: psycopg.Connection[Any], place: Place) -> Iterator[Unfit]:
     if place.schemas:
         return
     role, database = quoted(place.role), quoted(place.database)
     schema = quoted(place.elsewhere[0] if place.elsewhere else "public")
     said = place.search_path or '""'
+    [(source,)] = connection.execute(_SQL["source_of_setting"], {"name": "search_path"})
+    role_or_options = (
+        _IN_OPTIONS
+        if source == "client"
+        else f"ALTER ROLE {role} IN DATABASE {database} SET search_path = {schema}"
+    )
     yield Unfit(
         "schema",
         f"role {role} finds no schema for the tables: search_path is {said}, "
         "and no schema in it exists and may be used",
-        "run CREATE SCHEMA or GRANT USAGE ON SCHEMA for one that it names, or ALTER ROLE "
-        f"{role} IN DATABASE {database} SET search_path = {schema}",
+        "run CREATE SCHEMA or GRANT USAGE ON SCHEMA for one that it names, or " + role_or_options,
     )
 
 
@@ -197,16 +257,29 @@ def _settings(
     if has_pooler:
         wanted |= MEANINGS | {"backslash_quote": "", "client_min_messages": ""}
     rows = connection.execute(_SQL["read_settings"], {"names": list(wanted)})
-    for name, value in rows:
+    for name, value, source in rows:
         if wanted[name] not in {value, ""} or (name, value) == ("client_min_messages", "error"):
-            yield _setting(place, name, value, wanted[name] or MEANINGS[name])
+            value_sql = sql.Literal(wanted[name] or MEANINGS[name]).as_string(None)
+            assignment = f"{_owner(place, 'database user')} SET {name} = {value_sql}"
+            yield Unfit(
+                "session",
+                f"{name} is {value}, with which TaskFlow cannot work",
+                _IN_OPTIONS if source == "client" else f"run {assignment}",
+            )
 
 
-def _setting(place: Place, name: str, value: str, wanted: str) -> Unfit:
-    value_sql = sql.Literal(wanted).as_string(None)
-    return Unfit(
-        "session",
-        f"{name} is {value}, with which TaskFlow cannot work",
-        f"run ALTER ROLE {quoted(place.role)} IN DATABASE {quoted(place.database)} SET {name} = "
-        f"{value_sql}",
-    )
+def _reset(place: Place, name: str, source: str) -> str:
+    """How a setting is taken back where it was made."""
+    return _IN_OPTIONS if source == "client" else f"run {_owner(place, source)} RESET {name}"
+
+
+def _owner(place: Place, source: str) -> str:
+    role, database = quoted(place.role), quoted(place.database)
+    owners = {
+        "configuration file": "ALTER SYSTEM",
+        "database": f"ALTER DATABASE {database}",
+        "user": f"ALTER ROLE {role}",
+        "database user": f"ALTER ROLE {role} IN DATABASE {database}",
+        "global": "ALTER ROLE ALL",
+    }
+    return owners.get(source, owners["database"])

@@ -37,6 +37,7 @@ async def listen(
     timeout_seconds: float,
     hearers: Mapping[str, Callable[[str], None]],
     tell: Tell,
+    server_version: int = 0,
 ) -> None:
     """Call a channel's hearer whenever a node says something there, until cancelled.
 
@@ -48,10 +49,14 @@ async def listen(
         timeout_seconds: How long connecting may take.
         hearers: By channel; they get what was said. Must not block.
         tell: Told whether it listens, when that changes.
+        server_version: PostgreSQL's, as libpq has it; 0 if it is not known.
     """
     # trio-asyncio replaces this function of asyncio's when it is imported; psycopg, if that
     # was imported earlier, still holds the one that knows nothing of Trio.
     psycopg.waiting.get_running_loop = asyncio.get_running_loop  # type: ignore[attr-defined]
+    options = connection_options(
+        conninfo, timeout_seconds=timeout_seconds, server_version=server_version
+    )
     pause_seconds = _FIRST_PAUSE_SECONDS
     was_lost = False
 
@@ -67,7 +72,7 @@ async def listen(
     while True:
         try:
             async with trio_asyncio.open_loop():
-                await trio_asyncio.aio_as_trio(_hear)(conninfo, timeout_seconds, connected, hearers)
+                await trio_asyncio.aio_as_trio(_hear)(conninfo, options, connected, hearers)
         except* (psycopg.Error, OSError) as group:
             if not was_lost:
                 emit(Event.LISTENER_LOST, reason=one_line(_first(group)))
@@ -79,12 +84,11 @@ async def listen(
 
 async def _hear(
     conninfo: str,
-    timeout_seconds: float,
+    options: dict[str, Any],
     connected: Callable[[], None],
     hearers: Mapping[str, Callable[[str], None]],
 ) -> None:
     """Run in the asyncio loop: connect, listen, and report until the connection breaks."""
-    options: dict[str, Any] = connection_options(conninfo, timeout_seconds=timeout_seconds)
     async with await psycopg.AsyncConnection.connect(conninfo, **options) as connection:
         await connection.execute("; ".join(f"LISTEN {channel}" for channel in hearers))
         connected()

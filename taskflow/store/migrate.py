@@ -16,6 +16,9 @@ from taskflow.telemetry import Event, emit
 # Any number will do, as long as nobody else uses it: "taskflow" in ASCII.
 _ADVISORY_LOCK: Final = 0x7461736B666C6F77
 
+_OTHER_SCHEMA: Final = (
+    "run CREATE SCHEMA taskflow and add options=-csearch_path%3Dtaskflow to DATABASE_URL"
+)
 _CREATE_LEDGER: Final = """
 CREATE TABLE taskflow_migrations (
     version    integer     PRIMARY KEY,
@@ -86,7 +89,17 @@ def _applied(
         rows = connection.execute("SELECT version FROM taskflow_migrations").fetchall()
     except psycopg.errors.InsufficientPrivilege as error:
         raise _not_permitted(error) from None
+    except psycopg.ProgrammingError as error:
+        raise of_another_program(error) from None
     return {version for (version,) in rows}
+
+
+def of_another_program(error: psycopg.Error) -> StoreUnusable:
+    """What a table of migrations that cannot be read means."""
+    return StoreUnusable(
+        f"PostgreSQL: {error.diag.message_primary}: taskflow_migrations is not TaskFlow's; "
+        f"{_OTHER_SCHEMA}"
+    )
 
 
 def _not_permitted(error: psycopg.Error) -> StoreUnusable:
@@ -107,9 +120,25 @@ def _apply(step: Migration, connection: psycopg.Connection[tuple[object, ...]]) 
             f"migration {step.version} {step.name} waits for a transaction of somebody else's (a "
             "backup?): start TaskFlow again when that has ended"
         ) from None
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise StoreUnusable(
+            f"migration {step.version} {step.name} cannot be applied and nothing was changed: "
+            f"PostgreSQL: {error.diag.message_primary}: {_advice(error)}"
+        ) from None
     connection.execute(
         "INSERT INTO taskflow_migrations (version, name) VALUES (%s, %s)",
         [step.version, step.name],
+    )
+
+
+def _advice(error: psycopg.Error) -> str:
+    if not (error.sqlstate or "").startswith("42"):  # what a trigger or a constraint forbids
+        return "remove what forbids it, and run `taskflow migrate` again"
+    return (
+        "restore the whole schema from one backup, with what is recorded in taskflow_migrations; "
+        f"if the tables are of another program, {_OTHER_SCHEMA}"
     )
 
 

@@ -85,6 +85,7 @@ from taskflow.store.fitness import (
     refuse_unfit,
     unfit_for_start,
     unfit_for_work,
+    unfit_tables,
 )
 from taskflow.store.frontier import ROOM, Frontier, Look, parse
 from taskflow.store.handover import Handover
@@ -810,6 +811,7 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
         timeout_seconds=timeout_seconds,
         pooler=pooler,
         schemas=migrated.schemas,
+        server_version=migrated.server_version,
     )
     async with (
         open_pool(connections=settings.database_connections) as database,
@@ -832,6 +834,7 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
                     listen,
                     conninfo,
                     timeout_seconds=timeout_seconds,
+                    server_version=migrated.server_version,
                     hearers={
                         WORK_CHANNEL: store.hear,
                         cancellations.CHANNEL: store.cancellations.hear,
@@ -853,12 +856,14 @@ class Migrated(msgspec.Struct, frozen=True):
         version: PostgreSQL's.
         applied: What was applied just now.
         schemas: Where names are looked up, that of the tables first.
+        server_version: PostgreSQL's, as libpq has it.
     """
 
     place: str
     version: str
     applied: list[Migration]
     schemas: list[str]
+    server_version: int
 
 
 async def migrate_database(
@@ -880,11 +885,13 @@ async def migrate_database(
             applied, info = _migrated(connection, pooler), connection.info
             place = place_of(connection)
             refuse_unfit(unfit_for_work(connection, place))
+            refuse_unfit(unfit_tables(connection, place))
             return Migrated(
                 place=f"{info.host}:{info.port}/{info.dbname}",
                 version=info.parameter_status("server_version") or "unknown",
                 applied=applied,
                 schemas=place.path(),
+                server_version=info.server_version,
             )
 
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)

@@ -44,6 +44,7 @@ MEANINGS: Final = MappingProxyType(
         "backslash_quote": "safe_encoding",
         "check_function_bodies": "on",
         "client_min_messages": "warning",
+        "default_table_access_method": "heap",
         "default_transaction_deferrable": "off",
         "default_transaction_isolation": "read committed",
         "row_security": "on",
@@ -61,6 +62,9 @@ BOUNDS: Final = MappingProxyType(
         "statement_timeout": "0",
     }
 )
+# Of PostgreSQL 17 and later; an older server refuses connections that name it.
+TRANSACTION_TIMEOUT: Final = "transaction_timeout"
+HAS_TRANSACTION_TIMEOUT: Final = 170_000
 # PGDATESTYLE and PGTZ go to the server after all options; what arrived is reported by it.
 _REPORTED: Final = MappingProxyType(
     {

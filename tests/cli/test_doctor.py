@@ -72,7 +72,7 @@ class TestHere:
         (tmp_path / ".env").write_bytes(b"\xff\xfe")
         code, found = doctor(tmp_path)
         assert (code, states(found["settings"])) == (1, ["failed"])
-        assert found["settings"][0]["detail"].startswith(".env cannot be read")
+        assert found["settings"][0]["detail"] == ".env is UTF-16: save it as UTF-8"
 
     def test_settings_that_make_little_sense(self, tmp_path):
         odd = {"TASKFLOW_DRAIN_SECONDS": "1", "TASKFLOW_RETENTION_SECONDS": "60"}

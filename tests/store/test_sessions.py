@@ -41,8 +41,20 @@ HARMLESS = {
     "row_security": ["off"],
     "enable_indexscan": ["off"],
     "xmloption": ["document"],
+    "transaction_timeout": ["1ms"],
+    "idle_in_transaction_session_timeout": ["1ms"],
+    "default_tablespace": ["missing"],
+    "default_table_access_method": ["missing"],
+    "exit_on_error": ["on"],
+    "search_path": ["pg_temp, public", "public, pg_catalog", "information_schema, public"],
 }
 MATRIX = [(name, value) for name, values in HARMLESS.items() for value in values]
+SHORT = {
+    "statement_timeout",
+    "idle_session_timeout",
+    "transaction_timeout",
+    "idle_in_transaction_session_timeout",
+}
 # Those of a caller's connection; the others are theirs.
 CALLERS = {
     "client_encoding": ["LATIN1", "SQL_ASCII"],
@@ -76,6 +88,11 @@ def role_url(database_url, role):
 
 
 def alter(admin, role, name, value):
+    if name == "transaction_timeout" and admin.info.server_version < 170_000:
+        pytest.skip("PostgreSQL 17 and later have it")
+    if name == "search_path" and value:  # a list, not one name
+        admin.execute(f"ALTER ROLE {role} SET search_path = {value}")
+        return
     admin.execute(
         psycopg.sql.SQL("ALTER ROLE {} SET {} = {}").format(
             psycopg.sql.Identifier(role), psycopg.sql.Identifier(name), psycopg.sql.Literal(value)
@@ -118,10 +135,10 @@ async def test_settings_of_the_role_do_not_matter(admin, role, role_url, name, v
     alter(admin, role, name, value)
     await use(role_url)
     with psycopg.connect(role_url) as connection:
-        if name in CALLERS:
+        if name in CALLERS and name != "search_path":
             with pytest.raises(TaskFlowError, match=name):
                 enqueue(connection, "http://127.0.0.1/")
-        elif name not in {"statement_timeout", "idle_session_timeout"}:
+        elif name not in SHORT:
             task = enqueue(connection, "http://127.0.0.1/ż", tags={"a": "żółw"})
             assert task.created_at.utcoffset().total_seconds() == 0
 
@@ -157,7 +174,7 @@ async def test_what_a_caller_must_not_set(database_url, name, values, is_in_tran
 class TestAtTheStart:
     """One line that says what to run, and no traceback."""
 
-    def check(self, folder, url, *words):
+    def check(self, folder, url, *words, has_doctor=True):
         for name in ("migrate", "serve", "worker"):
             ended = run_command(name, folder, url, TASKFLOW_BIND="127.0.0.1:0")
             assert ended.returncode == 1
@@ -166,8 +183,11 @@ class TestAtTheStart:
             [line] = [one for one in ended.stderr.splitlines() if one.startswith("taskflow: ")]
             for word in words:
                 assert word in line
+        if not has_doctor:  # it changes nothing, so it cannot meet this
+            return
         ended = run_command("doctor", folder, url, TASKFLOW_BIND="127.0.0.1:0")
         assert ended.returncode == 1
+        assert "Traceback" not in ended.stderr
         said = " ".join(ended.stdout.split())
         for word in words:
             assert word in said
@@ -226,6 +246,110 @@ class TestAtTheStart:
     def test_read_only(self, tmp_path, admin, role, role_url):
         alter(admin, role, "default_transaction_read_only", "on")
         self.check(tmp_path, role_url, "RESET default_transaction_read_only")
+
+    @pytest.mark.parametrize("schema", ["pg_catalog", "information_schema"])
+    def test_only_a_schema_of_the_system(self, tmp_path, admin, role, role_url, schema):
+        alter(admin, role, "search_path", schema)
+        self.check(tmp_path, role_url, "search_path", "run CREATE SCHEMA")
+
+    @pytest.mark.parametrize(
+        ("spoil", "word"),
+        [
+            ("CREATE TABLE taskflow_tasks (x int)", "restore the whole schema"),
+            ("CREATE TABLE taskflow_migrations (x int)", "run CREATE SCHEMA"),
+            ("CREATE VIEW taskflow_migrations AS SELECT 1 AS x", "run CREATE SCHEMA"),
+        ],
+    )
+    def test_tables_of_another_program(self, tmp_path, role, role_url, spoil, word):
+        with psycopg.connect(role_url) as connection:
+            connection.execute(spoil)
+        self.check(tmp_path, role_url, word, has_doctor="migrations" in spoil)
+
+    def test_ddl_is_forbidden(self, tmp_path, admin, role_url):
+        admin.execute(
+            "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'no DDL today'; END $$"
+        )
+        admin.execute("CREATE EVENT TRIGGER no ON ddl_command_start EXECUTE FUNCTION no()")
+        try:
+            self.check(tmp_path, role_url, "no DDL today", "nothing was", has_doctor=False)
+        finally:
+            admin.execute("DROP EVENT TRIGGER no")
+
+    @pytest.mark.parametrize(
+        ("spoil", "words"),
+        [
+            ("DROP TABLE taskflow_tasks CASCADE", ("taskflow_tasks is missing", "restore")),
+            ("DROP TABLE taskflow_attempts CASCADE", ("taskflow_attempts is missing", "restore")),
+            ("DROP FUNCTION taskflow_new_id CASCADE", ("taskflow_new_id() is missing", "restore")),
+            (
+                "ALTER TABLE taskflow_tasks ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+                ("row level security", "taskflow_tasks", "BYPASSRLS"),
+            ),
+        ],
+    )
+    def test_what_was_there(self, tmp_path, role_url, spoil, words):
+        assert migrate(tmp_path, role_url).returncode == 0
+        with psycopg.connect(role_url) as connection:
+            connection.execute(spoil)
+        self.check(tmp_path, role_url, *words)
+
+    def test_no_execute(self, tmp_path, database_url, admin, role, role_url):
+        assert migrate(tmp_path, database_url).returncode == 0
+        admin.execute(
+            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}; "
+            f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}; "
+            "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC"
+        )
+        self.check(tmp_path, role_url, "GRANT EXECUTE ON ALL FUNCTIONS")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "word"),
+        [
+            ("PGOPTIONS", "-c default_transaction_read_only=on", "PGOPTIONS"),
+            ("PGOPTIONS", "-c search_path=missing", "PGOPTIONS"),
+            ("PGOPTIONS", "-c nosuch=1", "correct nosuch"),
+            ("PGTZ", "Nowhere/Else", "PGTZ"),
+        ],
+    )
+    def test_settings_of_the_environment(self, tmp_path, role_url, monkeypatch, name, value, word):
+        monkeypatch.setenv(name, value)
+        self.check(tmp_path, role_url, word)
+
+    @pytest.mark.parametrize(
+        ("statement", "word"),
+        [
+            ("ALTER ROLE {role} CONNECTION LIMIT 0", "CONNECTION LIMIT -1"),
+            ("ALTER ROLE {role} NOLOGIN", "LOGIN"),
+            ("ALTER ROLE {role} SET session_preload_libraries = 'missing'", "preload"),
+        ],
+    )
+    def test_connections_refused(self, tmp_path, admin, role, role_url, statement, word):
+        admin.execute(statement.format(role=role))
+        self.check(tmp_path, role_url, word)
+
+
+async def test_a_policy_that_permits_all_is_enough(database_url, admin, role, role_url):
+    """Row level security hides nothing then."""
+    await use(role_url)
+    admin.execute(
+        "ALTER TABLE taskflow_tasks ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; "
+        f"CREATE POLICY all_rows ON taskflow_tasks TO {role} USING (true)"
+    )
+    async with open_postgres(role_url, SETTINGS) as store:
+        await store.check()
+        assert len((await store.page(limit=10)).tasks) == 1
+
+
+@pytest.mark.parametrize("schema", ['"My App"', '"we""ird, \'x\\y$"', '"$user"'])
+async def test_names_of_schemas(admin, role, role_url, schema):
+    """Whatever a schema is called, the tables are in it."""
+    name = f'"{role}"' if schema == '"$user"' else schema
+    admin.execute(f"CREATE SCHEMA {name} AUTHORIZATION {role}")
+    alter(admin, role, "search_path", schema)
+    await use(role_url)
+    query = "SELECT to_regclass(%s) IS NOT NULL"
+    assert admin.execute(query, [f"{name}.taskflow_tasks"]).fetchone() == (True,)
 
 
 def test_a_role_that_may_only_write_is_enough(tmp_path, database_url, admin, role, role_url):
@@ -301,6 +425,81 @@ class TestReadiness:
         assert self.post(service) == 201
         [(count,)] = admin.execute("SELECT count(*) FROM taskflow_tasks").fetchall()
         assert count == 1
+
+    def test_hidden(self, service, admin):
+        force = "ALTER TABLE taskflow_tasks {0} ROW LEVEL SECURITY, {1} ROW LEVEL SECURITY"
+        self.check_red_and_back(
+            service,
+            lambda: admin.execute(force.format("ENABLE", "FORCE")),
+            lambda: admin.execute(force.format("DISABLE", "NO FORCE")),
+            "row level security",
+        )
+
+    @pytest.mark.parametrize("table", ["taskflow_tasks", "taskflow_nodes", "taskflow_attempts"])
+    def test_a_trigger_that_raises(self, service, admin, table):
+        """Whatever statement it meets, the node goes on when it is gone."""
+        admin.execute(
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'not now'; END $$"
+        )
+        task = self.new_task(service)
+        admin.execute(
+            f"CREATE TRIGGER no BEFORE INSERT OR UPDATE OR DELETE ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION no()"
+        )
+        service.ask("POST", "/tasks", {"payload": "http://127.0.0.1:9/"})
+        service.wait_for_log("not now")
+        admin.execute(f"DROP TRIGGER no ON {table}")
+        self.wait_for_end(service, task)
+        self.wait_for_end(service, self.new_task(service))
+        assert "crashed" not in service.log
+
+    def test_settings_of_the_server(self, service, admin):
+        """ALTER SYSTEM while it runs, and connections that it makes anew after that."""
+        names = {
+            "idle_in_transaction_session_timeout": "1ms",
+            "idle_session_timeout": "1ms",
+            "lock_timeout": "1ms",
+            "statement_timeout": "1ms",
+            "datestyle": "German",
+            "default_transaction_isolation": "serializable",
+        }
+        if admin.info.server_version >= 170_000:
+            names["transaction_timeout"] = "1ms"
+        for name in names:  # this connection keeps what it has
+            admin.execute("SELECT set_config(%s, current_setting(%s), false)", [name, name])
+        try:
+            for name, value in names.items():
+                admin.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            admin.execute("SELECT pg_reload_conf()")
+            self.wait_for_end(service, self.new_task(service))
+            role = conninfo_to_dict(admin.info.dsn).get("user")
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename <> %s",
+                [role],
+            )
+            wait_until(lambda: service.ask("GET", "/readyz").status == 200)
+            self.wait_for_end(service, self.new_task(service))
+        finally:
+            for name in names:
+                admin.execute(f"ALTER SYSTEM RESET {name}")
+            admin.execute("SELECT pg_reload_conf()")
+        assert "crashed" not in service.log
+
+    def new_task(self, service) -> str:
+        asked = {"payload": "http://127.0.0.1:9/", "max_attempts": 1}
+        answer = wait_until(
+            lambda: found if (found := service.ask("POST", "/tasks", asked)).status == 201 else None
+        )
+        return answer.body["id"]
+
+    def wait_for_end(self, service, task):
+        def has_ended():
+            answer = service.ask("GET", f"/tasks/{task}")
+            return answer.status == 200 and answer.body["status"] in {"COMPLETED", "FAILED"}
+
+        wait_until(has_ended)
 
     def check_red_and_back(self, service, spoil, mend, word):
         assert self.post(service) == 201

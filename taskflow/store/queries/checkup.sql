@@ -28,9 +28,10 @@ FROM taskflow_nodes AS n WHERE expires_at > now()
 -- name: find_place
 -- Where names are looked up, and where TaskFlow's tables are.
 SELECT current_user::text, current_database()::text, current_setting('search_path'),
-       array_remove(current_schemas(false)::text[], 'pg_temp'),
+       ARRAY(SELECT name::text FROM unnest(current_schemas(false)) WITH ORDINALITY AS s(name, place)
+             WHERE name !~ '^pg_' AND name <> 'information_schema' ORDER BY place),
        (SELECT n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.oid = to_regclass('taskflow_migrations')),
+        WHERE c.oid = to_regclass('taskflow_migrations') AND n.nspname !~ '^pg_'),
        ARRAY(SELECT n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
              WHERE c.relname = 'taskflow_migrations' ORDER BY 1)
 
@@ -38,10 +39,13 @@ SELECT current_user::text, current_database()::text, current_setting('search_pat
 SELECT has_schema_privilege(%(schema)s::text, 'CREATE')
 
 -- name: is_read_only
-SELECT current_setting('default_transaction_read_only') = 'on'
+SELECT setting = 'on', source FROM pg_settings WHERE name = 'default_transaction_read_only'
+
+-- name: source_of_setting
+SELECT source FROM pg_settings WHERE name = %(name)s
 
 -- name: read_settings
-SELECT name, setting FROM pg_settings WHERE name = ANY (%(names)s::text[])
+SELECT name, setting, source FROM pg_settings WHERE name = ANY (%(names)s::text[])
 
 -- name: missing_privileges
 -- Of the tables and sequences beside the one of tasks, what this role may not do with them.
@@ -77,3 +81,41 @@ CROSS JOIN LATERAL (
 WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind IN ('r', 'S')
   AND c.relname LIKE 'taskflow\_%%' AND missing.privileges IS NOT NULL
 )
+, (
+SELECT string_agg(c.relname, ', ' ORDER BY c.relname)
+FROM pg_class AS home JOIN pg_class AS c ON c.relnamespace = home.relnamespace
+WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind = 'r'
+  AND c.relname LIKE 'taskflow\_%%' AND row_security_active(c.oid)
+  AND (NOT EXISTS (
+      SELECT FROM pg_policy AS p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd = '*'
+        AND pg_get_expr(p.polqual, c.oid) = 'true'
+        AND coalesce(pg_get_expr(p.polwithcheck, c.oid), 'true') = 'true'
+        AND EXISTS (SELECT FROM unnest(p.polroles) AS r
+                    WHERE CASE WHEN r = 0 THEN true ELSE pg_has_role(r, 'MEMBER') END)
+  ) OR EXISTS (SELECT FROM pg_policy AS p WHERE p.polrelid = c.oid AND NOT p.polpermissive))
+)
+
+-- name: hidden_tables
+-- Tables of which row level security may hide rows from this role, or refuse new ones.
+SELECT string_agg(c.relname, ', ' ORDER BY c.relname)
+FROM pg_class AS home JOIN pg_class AS c ON c.relnamespace = home.relnamespace
+WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind = 'r'
+  AND c.relname LIKE 'taskflow\_%%' AND row_security_active(c.oid)
+  AND (NOT EXISTS (
+      SELECT FROM pg_policy AS p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd = '*'
+        AND pg_get_expr(p.polqual, c.oid) = 'true'
+        AND coalesce(pg_get_expr(p.polwithcheck, c.oid), 'true') = 'true'
+        AND EXISTS (SELECT FROM unnest(p.polroles) AS r
+                    WHERE CASE WHEN r = 0 THEN true ELSE pg_has_role(r, 'MEMBER') END)
+  ) OR EXISTS (SELECT FROM pg_policy AS p WHERE p.polrelid = c.oid AND NOT p.polpermissive))
+
+-- name: missing_objects
+-- What the statements name and is not there, and the functions that this role may not call.
+SELECT (SELECT string_agg(name, ', ') FROM unnest(%(tables)s::text[]) AS name
+        WHERE to_regclass(name) IS NULL),
+       (SELECT string_agg(name || '()', ', ') FROM unnest(%(functions)s::text[]) AS name
+        WHERE NOT EXISTS (SELECT FROM pg_proc WHERE proname = name AND pg_function_is_visible(oid))),
+       (SELECT string_agg(p.oid::regprocedure::text, ', ')
+        FROM pg_class AS home JOIN pg_proc AS p ON p.pronamespace = home.relnamespace
+        WHERE home.oid = to_regclass('taskflow_tasks') AND p.proname LIKE 'taskflow\_%%'
+          AND p.prorettype <> 'trigger'::regtype AND NOT has_function_privilege(p.oid, 'EXECUTE'))
