@@ -48,6 +48,15 @@ USERINFO_AT_START: Final = r"^(\s*(?:https?:)?)[^/?#\\%]*@"
 USERINFO_MASK: Final = rf"\1{MASK}@"
 PARAMETER_MASK: Final = rf"\1{MASK}"
 # Text without any of these has nothing to mask; in JSON, an escape may stand for one of them.
+MAX_SEARCHED_CHARACTERS: Final = 64 * 2**10
+"""How much text of a request is searched for credentials; what is longer is masked whole.
+
+A search takes up to 0.7 us for a character, and no URL that is fetched has more than 8192.
+"""
+
+MAX_NAME_CHARACTERS: Final = 256
+"""How long the name of a header may be to be looked at; longer ones count as credentials."""
+
 _MARKS: Final = ("?", "@", "#", ";", "&", "%")
 _MARKS_IN_JSON: Final = (*(mark.encode() for mark in _MARKS), b"\\", b'"headers"')
 _FIELD: Final = re.compile(rb'[\s,{]*"([^"\\]*)"\s*:\s*')
@@ -76,22 +85,27 @@ class Masking:
 
     def is_credential(self, name: str) -> bool:
         """Return whether a header of this name carries a credential."""
-        return self._name.match(f"{name}=") is not None
+        is_long = len(name) > MAX_NAME_CHARACTERS
+        return is_long or self._name.match(f"{name}=") is not None
 
     def url(self, text: str) -> str:
         """Return a URL, or what was submitted as one, with its credentials masked."""
-        if not any(mark in text for mark in _MARKS):
+        if not _has_mark(text):
             return text
+        if len(text) > MAX_SEARCHED_CHARACTERS:
+            return MASK
         for pattern in _USERINFO_PATTERNS:
             text = pattern.sub(USERINFO_MASK, text)
         return self._parameters.sub(PARAMETER_MASK, text)
 
     def headers(self, headers: Mapping[str, Any]) -> dict[str, Any]:
         """Return headers with credentials masked, also those in URLs in their values."""
-        return {
-            name: MASK if self.is_credential(name) else self._value(value)
-            for name, value in headers.items()
-        }
+        shown, left = {}, MAX_SEARCHED_CHARACTERS
+        for name, value in headers.items():
+            left -= len(value) if isinstance(value, str) and _has_mark(value) else 0
+            is_masked = self.is_credential(name) or left < 0
+            shown[name] = MASK if is_masked else self._value(value)
+        return shown
 
     def payload(self, payload: msgspec.Raw, *, is_callback: bool = False) -> msgspec.Raw:
         """Return a payload (JSON text) as it is shown.
@@ -164,6 +178,8 @@ class Masking:
         """Return a URL with the values that are masked in it as they are in another one."""
         if text == self.url(original):
             return original
+        if len(text) + len(original) > MAX_SEARCHED_CHARACTERS:
+            return text
         known: dict[str, list[str]] = {}
         for found in self._parameters.finditer(original):
             known.setdefault(found[1][1:], []).append(found[0])
@@ -178,10 +194,20 @@ class Masking:
 
     def is_masked(self, url: str) -> bool:
         """Return whether a URL has a masked value in place of a credential."""
-        if MASK not in url:
-            return False
+        if MASK not in url or len(url) > MAX_SEARCHED_CHARACTERS:
+            return MASK in url
         is_parameter = (found[0] == found[1] + MASK for found in self._parameters.finditer(url))
         return any(is_parameter) or re.search(rf"(^|[/\\:]){re.escape(MASK)}@", url) is not None
+
+    def masked_headers(self, headers: Mapping[str, Any]) -> list[str]:
+        """Return the names of the headers that have a masked value in place of a credential."""
+        masked, left = [], MAX_SEARCHED_CHARACTERS
+        for name, value in headers.items():
+            if isinstance(value, str) and MASK in value:
+                left -= len(value)
+                if value == MASK or left < 0 or self.is_masked(value):
+                    masked.append(name)
+        return masked
 
     def _value(self, value: Any) -> Any:
         return self.url(value) if isinstance(value, str) else value
@@ -199,6 +225,10 @@ class Masking:
         headers = _ANY_HEADERS.decode(text)
         masked = self.headers(headers)
         return text if masked == headers else msgspec.Raw(msgspec.json.encode(masked))
+
+
+def _has_mark(text: str) -> bool:
+    return any(mark in text for mark in _MARKS)
 
 
 def _names_like(names: Collection[str]) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from taskflow.api.dashboard.showing import body_text, payload_of, short
 from taskflow.api.reading.kept_credentials import is_same_origin
 from taskflow.model.errors import BadRequest, Fault
-from taskflow.model.masking import MASK, Masking
+from taskflow.model.masking import MASK, MAX_SEARCHED_CHARACTERS, Masking
 from taskflow.model.task import Task
 from taskflow.yielding import Turns
 
@@ -149,7 +149,8 @@ def unmasked(
     for name in ("url", "callback_url"):
         if is_same_origin(form.get(name), original.get(name)):
             filled[name] = masking.unmasked_url(form[name].strip(), original[name])
-    if is_same_origin(form.get("url"), original.get("url")):
+    is_short = len(form.get("headers", "")) <= MAX_SEARCHED_CHARACTERS
+    if is_short and is_same_origin(form.get("url"), original.get("url")):
         known = {
             name.lower(): value for name, value in _lines("headers", original.get("headers", ""))
         }

@@ -13,6 +13,9 @@ from taskflow.model.errors import BadRequest, Unprocessable
 MAX_PATCH_NESTING: Final = 32
 """Each level is read again for the next one, so their number bounds the work."""
 
+MAX_PATCH_FIELDS: Final = 1000
+"""How many fields an object in a patch may have."""
+
 _Fields: TypeAlias = dict[str, msgspec.Raw]
 _ANYTHING: Final = msgspec.json.Decoder(float_hook=str)
 """Any JSON, also numbers that no float can be."""
@@ -30,8 +33,10 @@ def patch_fields_of(body: bytes, *, how: str) -> Mapping[str, msgspec.Raw]:
         BadRequest: It is not a JSON object.
         Unprocessable: It is, but cannot be kept unchanged.
     """
-    if not isinstance(decoded(body, _ANYTHING, how=how), dict):
+    document = decoded(body, _ANYTHING, how=how)
+    if not isinstance(document, dict):
         raise BadRequest(f"the body is not a JSON object; {how}")
+    _check_number(len(document))
     return _FIELDS.decode(body)
 
 
@@ -51,6 +56,7 @@ def patched(
             f"a merge patch may be nested {MAX_PATCH_NESTING} levels deep at most; send the whole "
             "document by PUT"
         )
+    _check_number(len(patch))
     result = dict(target)
     for name, change in patch.items():
         text = bytes(change)
@@ -64,6 +70,11 @@ def patched(
         else:
             result[name] = change
     return result
+
+
+def _check_number(fields: int) -> None:
+    if fields > MAX_PATCH_FIELDS:
+        raise Unprocessable(f"a merge patch has at most {MAX_PATCH_FIELDS} fields in an object")
 
 
 def _fields_of(value: msgspec.Raw | None) -> _Fields:
