@@ -79,7 +79,7 @@ def normalized(expression: str) -> str:
         raise CronError(_EXPECTED + _hint(expression, fields))
     for place, text in enumerate(fields):
         if _UNKNOWN.search(text):
-            raise CronError(complaint(expression, place))
+            raise CronError(f"{_EXPECTED}; {complaint(expression, place)}")
     return " ".join(_field(place, text.upper()) for place, text in enumerate(fields))
 
 
