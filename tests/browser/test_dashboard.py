@@ -311,6 +311,23 @@ def test_a_task_with_long_words_is_fine_on_a_telephone(visit, service):
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+@pytest.mark.parametrize("width", [400, 800, 900, 1100])
+def test_a_question_fits(visit, service, width):
+    """Also in the table of queues; no button breaks within a word."""
+    limits = {"max_concurrency": 3, "rate": 5, "per_host": {"max_concurrency": 2, "rate": 1}}
+    service.ask("PUT", "/queues/limited", json.dumps(limits).encode())
+    task_id = submitted(service, "no url", delay=3600, queue="q-" + "a" * 50)
+    for path, name in ((f"/ui/tasks/{task_id}", "Cancel…"), ("/ui", "Pause…")):
+        page = visit(service, path, viewport={"width": width, "height": 800})
+        page.get_by_text(name).first.click()
+        expect(page.locator("details[open] button")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(
+            """() => [...document.querySelectorAll('button, .button')].every((one) =>
+            one.offsetHeight < 2 * parseFloat(getComputedStyle(one).lineHeight))"""
+        )
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_screen_readers_are_told_what_all_is(visit, service, path):
     """Fields have labels, buttons and links names, tables heads; headings have an order."""
@@ -334,11 +351,17 @@ def test_screen_readers_are_told_what_all_is(visit, service, path):
     assert page.locator("svg[role=img]:not([aria-labelledby])").count() == 0
 
 
+@pytest.mark.parametrize("has_question", [False, True])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out(visit, service, scheme):
+def test_text_stands_out(visit, service, scheme, has_question):
     """By the contrast that WCAG 2.2 asks for (section 1.4.3), in both schemes."""
-    service.wait(submitted(service, "no url"))
-    page = visit(service, "/ui/tasks", color_scheme=scheme)
+    task_id = submitted(service, "no url")
+    service.wait(task_id)
+    path = f"/ui/tasks/{task_id}" if has_question else "/ui/tasks"
+    page = visit(service, path, color_scheme=scheme)
+    if has_question:
+        page.get_by_text("Delete…").click()
+        expect(page.get_by_role("button", name="Delete for good")).to_be_visible()
     worst = page.evaluate(
         """() => {
         const light = (text) => {
