@@ -49,9 +49,10 @@ USERINFO_MASK: Final = rf"\1{MASK}@"
 PARAMETER_MASK: Final = rf"\1{MASK}"
 # Text without any of these has nothing to mask; in JSON, an escape may stand for one of them.
 MAX_SEARCHED_CHARACTERS: Final = 64 * 2**10
-"""How much text of a request is searched for credentials; what is longer is masked whole.
+"""How much text of a request is searched for credentials: a search takes up to 0.7 us a character.
 
-A search takes up to 0.7 us for a character, and no URL that is fetched has more than 8192.
+A longer text is no URL, which has at most 8192 characters, and is shown as it was submitted; of
+headers, what is beyond is masked whole.
 """
 
 MAX_NAME_CHARACTERS: Final = 256
@@ -90,10 +91,8 @@ class Masking:
 
     def url(self, text: str) -> str:
         """Return a URL, or what was submitted as one, with its credentials masked."""
-        if not _has_mark(text):
+        if not _has_mark(text) or len(text) > MAX_SEARCHED_CHARACTERS:
             return text
-        if len(text) > MAX_SEARCHED_CHARACTERS:
-            return MASK
         for pattern in _USERINFO_PATTERNS:
             text = pattern.sub(USERINFO_MASK, text)
         return self._parameters.sub(PARAMETER_MASK, text)
@@ -195,7 +194,7 @@ class Masking:
     def is_masked(self, url: str) -> bool:
         """Return whether a URL has a masked value in place of a credential."""
         if MASK not in url or len(url) > MAX_SEARCHED_CHARACTERS:
-            return MASK in url
+            return False
         is_parameter = (found[0] == found[1] + MASK for found in self._parameters.finditer(url))
         return any(is_parameter) or re.search(rf"(^|[/\\:]){re.escape(MASK)}@", url) is not None
 
