@@ -38,10 +38,26 @@ def read_env_file(path: Path) -> Mapping[str, str]:
     text = _text_of(path)
     for binding in parse_stream(io.StringIO(text)):
         if (binding.key is None and not binding.error) or _is_setting(binding):
+            _check_spelling(path, binding)
             continue
         raise SettingsError(f"{path}, line {_line_of(binding)}: not a setting; write NAME=value")
     found = dotenv.dotenv_values(stream=io.StringIO(text))
     return {name: value or "" for name, value in found.items()}
+
+
+def _check_spelling(path: Path, binding: Binding) -> None:
+    """Reject a setting in small letters or with hyphens, which would be ignored.
+
+    Raises:
+        SettingsError: It is one.
+    """
+    name = binding.key or ""
+    right = name.upper().replace("-", "_").replace(".", "_")
+    is_ours = right == "DATABASE_URL" or right.startswith("TASKFLOW_")
+    if is_ours and right != name:
+        raise SettingsError(
+            f"{path}, line {_line_of(binding)}: {name} is not a setting; write {right}"
+        )
 
 
 def _is_setting(binding: Binding) -> bool:

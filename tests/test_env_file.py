@@ -79,6 +79,10 @@ TEXTS = [
     (b"A=1\nB=caf\xe9hunter2\n", 2),
     (b"\xef\xbb\xbfA=1\n\xff\n", 2),
     (b"A=1\nB=\0hunter2\n", 2),
+    (b"A=1\ndatabase_url=memory://hunter2\n", 2),
+    (b"A=1\n\nTASKFLOW-API-KEYS=hunter2\n", 3),
+    (b"export Taskflow_Workers=hunter2\n", 1),
+    (b"taskflow.url=hunter2\n", 1),
     ("A=hunter2\n".encode("utf-16"), None),
     ("A=hunter2\n".encode("utf-16-le"), 1),
 ]

@@ -127,6 +127,7 @@ def _is_address(url: object) -> bool:
     try:
         parts = urlsplit(url)
         is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        (parts.hostname or "").encode("idna")  # as sockets do: no label is empty or too long
         return bool(is_whole and not parts.query and not parts.fragment and httpx.URL(url).host)
     except (ValueError, httpx.InvalidURL):  # also of names that cannot be international ones
         return False

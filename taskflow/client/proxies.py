@@ -104,6 +104,7 @@ def _is_usable(proxy_url: str) -> bool:
     try:
         parts = urlsplit(proxy_url)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as sockets do: no label is empty or too long
     except ValueError:
         return False
     is_plain = proxy_url.isascii() and proxy_url.isprintable() and " " not in proxy_url

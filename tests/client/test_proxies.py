@@ -33,6 +33,8 @@ ODD = [
     {"HTTP_PROXY": "http://user:hunter2@"},
     {"HTTP_PROXY": "ftp://127.0.0.1:21"},
     {"HTTP_PROXY": "http://a b/"},
+    {"HTTP_PROXY": "http://a..b:1"},
+    {"HTTP_PROXY": f"http://{'a' * 64}.test:1"},
     {"HTTP_PROXY": "http://b\u00fccher.test:3128"},
     {"HTTP_PROXY": "", "ALL_PROXY": ""},
 ]
