@@ -162,6 +162,8 @@ def unfit_for_work(connection: psycopg.Connection[Any], place: Place) -> Iterato
 
 def unfit_tables(connection: psycopg.Connection[Any], place: Place) -> Iterator[Unfit]:
     """What of the tables is missing or hidden, once all migrations are recorded."""
+    if place.home is None:
+        return
     [row] = connection.execute(
         _SQL["missing_objects"], {"tables": _TABLES, "functions": _FUNCTIONS}
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from importlib import resources
 from typing import Final, NamedTuple
 
@@ -19,6 +21,7 @@ _ADVISORY_LOCK: Final = 0x7461736B666C6F77
 _OTHER_SCHEMA: Final = (
     "run CREATE SCHEMA taskflow and add options=-csearch_path%3Dtaskflow to DATABASE_URL"
 )
+_LEDGER_STEP: Final = "the table of migrations"
 _CREATE_LEDGER: Final = """
 CREATE TABLE taskflow_migrations (
     version    integer     PRIMARY KEY,
@@ -72,7 +75,8 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
         # All nodes wait behind a step that waits for its locks: not as long as their leases.
         connection.execute("SELECT set_config('lock_timeout', '3s', true)")
         if place.home is None:
-            connection.execute(_CREATE_LEDGER)
+            with _refused_steps(_LEDGER_STEP):
+                connection.execute(_CREATE_LEDGER)
         for step in missing:
             _apply(step, connection)
     for step in missing:
@@ -111,26 +115,33 @@ def _not_permitted(error: psycopg.Error) -> StoreUnusable:
 
 
 def _apply(step: Migration, connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    try:
+    with _refused_steps(f"migration {step.version} {step.name}"):
         psycopg.Cursor(connection).execute(step.sql)  # as text: several statements
+        connection.execute(
+            "INSERT INTO taskflow_migrations (version, name) VALUES (%s, %s)",
+            [step.version, step.name],
+        )
+
+
+@contextlib.contextmanager
+def _refused_steps(step: str) -> Iterator[None]:
+    """Say what to do if PostgreSQL refuses a step."""
+    try:
+        yield
     except psycopg.errors.InsufficientPrivilege as error:
         raise _not_permitted(error) from None
     except psycopg.errors.LockNotAvailable:
         raise StoreUnavailable(
-            f"migration {step.version} {step.name} waits for a transaction of somebody else's (a "
-            "backup?): start TaskFlow again when that has ended"
+            f"{step} waits for a transaction of somebody else's (a backup?): start TaskFlow again "
+            "when that has ended"
         ) from None
     except psycopg.OperationalError:
         raise
     except psycopg.Error as error:
         raise StoreUnusable(
-            f"migration {step.version} {step.name} cannot be applied and nothing was changed: "
-            f"PostgreSQL: {error.diag.message_primary}: {_advice(error)}"
+            f"{step} cannot be applied and nothing was changed: PostgreSQL: "
+            f"{error.diag.message_primary}: {_advice(error)}"
         ) from None
-    connection.execute(
-        "INSERT INTO taskflow_migrations (version, name) VALUES (%s, %s)",
-        [step.version, step.name],
-    )
 
 
 def _advice(error: psycopg.Error) -> str:

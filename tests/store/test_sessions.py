@@ -435,7 +435,7 @@ class TestReadiness:
             "row level security",
         )
 
-    @pytest.mark.parametrize("table", ["taskflow_tasks", "taskflow_nodes", "taskflow_attempts"])
+    @pytest.mark.parametrize("table", ["taskflow_tasks", "taskflow_nodes"])
     def test_a_trigger_that_raises(self, service, admin, table):
         """Whatever statement it meets, the node goes on when it is gone."""
         admin.execute(
