@@ -625,7 +625,8 @@ class MemoryStore(TaskStore):
                     )
                 }
             self._enter(tasks, submitted)
-            self._put_back([task for task in tasks if task.id not in claimed])
+            if waiting := [task for task in tasks if task.id not in claimed]:
+                self._put_back(waiting)
             if claimed:
                 first = sorted(
                     claimed.values(), key=lambda task: (-task.priority, task.run_at, task.id)

@@ -13,6 +13,7 @@ from taskflow.engine.outage import Outage
 from taskflow.engine.scheduling import LONGEST_SLEEP_SECONDS, fire_schedules
 from taskflow.engine.worker import conditions
 from taskflow.model.errors import StoreUnavailable
+from taskflow.model.masking import MASKING
 from taskflow.model.options import TaskOptions
 from taskflow.model.schedule import ScheduleDefinition, Timing
 from taskflow.model.shown_schedule import Missed
@@ -35,7 +36,7 @@ class CountingSchedules(MemorySchedules):
     """Tells how often it was looked at, and fails when told to."""
 
     def __init__(self, store) -> None:
-        super().__init__(add=store._add, find=store._as_handed_in, now=store._now)
+        super().__init__(add=store._add, find=store._as_handed_in, now=store._now, masking=MASKING)
         self.looks = 0
         self.is_away = False
         self.refused: dict[str, str] = {}
