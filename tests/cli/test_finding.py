@@ -64,6 +64,16 @@ class TestList:
         [document] = cli.ok("list", "--queue", "as-json", "--json").documents
         assert document == memory_server.show(task_id)
 
+    @pytest.mark.parametrize("payload", ["", "no URL", [1], 7, True])
+    def test_a_payload_without_a_url_is_shown_as_it_is(self, cli, memory_server, payload):
+        answer = memory_server.post(
+            json.dumps({"payload": payload, "queue": "no-url", "delay": 3600}).encode()
+        )
+        assert answer.status == 201, answer
+        row = cli.ok("list", "--queue", "no-url", "-n", "1").rows[0]
+        assert row[0] == answer.json["id"]
+        assert row[5] == (payload if payload == "no URL" else json.dumps(payload))
+
     @pytest.mark.parametrize("columns", [80, 110, 500])
     def test_columns_fit_the_terminal(self, cli, memory_server, columns):
         url, queue = "http://x.invalid/" + "y" * 300, f"wide-{columns}"

@@ -83,7 +83,7 @@ def rows_of(tasks: Iterable[Task], *, is_for_people: bool) -> Iterator[tuple[obj
             task.queue,
             ago(task.created_at, now, units=1) if is_for_people else task.created_at.isoformat(),
             f"{task.attempt}/{task.max_attempts}",
-            url_of(task.payload) or bytes(task.payload[:200]).decode("utf-8", "replace"),
+            url_of(task.payload) or bytes(task.payload)[:200].decode("utf-8", "replace"),
             why,
         )
 
