@@ -31,8 +31,8 @@ from quart_trio import QuartTrio
 from benchmarks.database import Database
 from benchmarks.processes import REPOSITORY, clean_environ
 from taskflow.engine.worker import identity
-from taskflow.fetch.base import FetchRequest
-from taskflow.fetch.client import HttpFetcher, open_fetcher
+from taskflow.fetch.http_fetcher import HttpFetcher, open_fetcher
+from taskflow.fetch.interface import FetchRequest
 from taskflow.model.outcome import Fetched
 from taskflow.model.task import Claim
 from taskflow.settings import Settings

@@ -19,8 +19,8 @@ from benchmarks.scene import Scene
 from benchmarks.table import Figure, number
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base import Ending, TaskStore
-from taskflow.store.postgres import open_postgres
+from taskflow.store.base.tasks import Ending, TaskStore
+from taskflow.store.postgres.tasks import open_postgres
 
 BATCH = 10
 PAGE = 100

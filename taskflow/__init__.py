@@ -18,6 +18,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from taskflow.version import __version__
+
 if TYPE_CHECKING:
     from taskflow.client.blocking.client import BlockingClient
     from taskflow.client.errors import (
@@ -55,14 +57,9 @@ if TYPE_CHECKING:
     from taskflow.model.flow import HostLimits, Rate
     from taskflow.model.options import Backoff
     from taskflow.model.outcome import ErrorType, KeptResponse
-    from taskflow.model.queue import Queue
+    from taskflow.model.shown_queue import Queue
     from taskflow.model.shown_schedule import Missed, Schedule
     from taskflow.model.task import AttemptRecord, TaskStatus
-
-__version__ = "0.1.0"
-
-DISTRIBUTION: Final = "taskflow-http"
-"""The name that pip knows this package by: ``taskflow`` on PyPI is another project."""
 
 __all__ = [
     "AttemptRecord",
@@ -129,7 +126,7 @@ _HOMES: Final = {
     "Missed": "model.shown_schedule",
     "Moved": "client.task",
     "Options": "client.options",
-    "Queue": "model.queue",
+    "Queue": "model.shown_queue",
     "Rate": "model.flow",
     "Result": "client.task",
     "Schedule": "model.shown_schedule",
@@ -143,11 +140,6 @@ _HOMES: Final = {
     "enqueue": "enqueuing",
     "enqueue_many": "enqueuing",
 }
-
-
-def install_command(extra: str) -> str:
-    """Return what to run to install an extra."""
-    return f"pip install '{DISTRIBUTION}[{extra}]' (in a checkout: pip install '.[{extra}]')"
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskflow import install_command
+from taskflow.version import install_command
 
 
 def main() -> None:

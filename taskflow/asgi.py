@@ -16,19 +16,20 @@ from typing import Any, Final, TypeAlias
 import trio
 from hypercorn.utils import LifespanFailureError
 
-from taskflow import footprint, telemetry
+from taskflow import telemetry
 from taskflow.metrics import Metrics
 from taskflow.metrics.sharing import shared
 from taskflow.model.errors import expected_message
-from taskflow.server import (
+from taskflow.service import allow_many_files, configured_settings, open_service
+from taskflow.serving import process_tuning
+from taskflow.serving.server import (
     adopt_hypercorn,
     fail_hypercorn,
     hypercorn_main,
     is_hypercorn_ending,
     shutdown_of_orphan,
 )
-from taskflow.service import allow_many_files, configured_settings, open_service
-from taskflow.shutdown import shutdown_on_signals
+from taskflow.serving.shutdown import shutdown_on_signals
 from taskflow.telemetry import Event
 
 Message: TypeAlias = dict[str, Any]
@@ -65,7 +66,7 @@ class HypercornApp:
             ):
                 share_metrics()
                 adopt_hypercorn(shutdown, settings)
-                footprint.tune()
+                process_tuning.tune()
                 await send({"type": "lifespan.startup.complete"})
                 is_started = True
                 await receive()

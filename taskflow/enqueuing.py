@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Unpack, overload
 
-from taskflow.api.reading.array import MAX_TASKS
-from taskflow.api.reading.faults import Faults
-from taskflow.api.reading.head import LONGEST_KEY
 from taskflow.api.reading.new_task import new_task_of
+from taskflow.api.reading.post_headers import LONGEST_KEY
+from taskflow.api.reading.task_array import MAX_TASKS
+from taskflow.api.reading.validation_errors import Faults
 from taskflow.client.errors import Gone, Unprocessable
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.task import Task, shown
@@ -145,10 +145,10 @@ def _add(
     key: IdempotencyKey | None,
 ) -> list[Task] | Awaitable[list[Task]]:
     # Who has a connection has psycopg; who only imports this need not have it.
-    from taskflow.store import guest  # noqa: PLC0415
+    from taskflow.store.postgres import caller_transaction  # noqa: PLC0415
 
     with _told():
-        added = guest.add(connection, tasks, key)
+        added = caller_transaction.add(connection, tasks, key)
     return list(map(shown, added)) if isinstance(added, list) else _awaited(added)
 
 

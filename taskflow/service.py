@@ -19,29 +19,31 @@ import msgspec
 import trio
 from quart_trio import QuartTrio
 
-from taskflow import __version__, footprint, telemetry
+from taskflow import telemetry
+from taskflow.api.access.api_keys import read_keys
 from taskflow.api.access.hosts import is_loopback_bind
-from taskflow.api.access.keys import read_keys
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.app import create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
-from taskflow.api.traced import trace_requests
-from taskflow.engine.secrets import read_signer
+from taskflow.api.request_spans import trace_requests
+from taskflow.engine.callback_secrets import read_signer
 from taskflow.engine.supervisor import Engine
-from taskflow.fetch.client import open_fetcher
+from taskflow.fetch.http_fetcher import open_fetcher
+from taskflow.gauges import sampler_of
 from taskflow.metrics import Metrics
 from taskflow.model.errors import SettingsError
 from taskflow.model.masking import Masking
-from taskflow.sampling import sampler_of
-from taskflow.server import bound_sockets, serve_http
+from taskflow.serving import process_tuning
+from taskflow.serving.server import bound_sockets, serve_http
+from taskflow.serving.shutdown import Shutdown, shutdown_on_signals, start_called_off
 from taskflow.settings import Settings, load
-from taskflow.shutdown import Shutdown, shutdown_on_signals, start_called_off
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 from taskflow.store.embedded import default_data_dir, embedded_postgres
-from taskflow.store.memory import MemoryStore
-from taskflow.store.postgres import Migrated, migrate_database, open_postgres
+from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.postgres.tasks import Migrated, migrate_database, open_postgres
 from taskflow.telemetry import Event
 from taskflow.tracing import open_tracing
+from taskflow.version import __version__
 
 MOST_FILES: Final = 65_536
 MEMORY_URL: Final = "memory://"
@@ -103,7 +105,7 @@ async def _serve(
             trio.open_nursery() as nursery,
         ):
             has_started.set()
-            footprint.tune()
+            process_tuning.tune()
             urls = await nursery.start(
                 partial(serve_http, app, settings, shutdown, sockets=sockets)
             )
@@ -156,7 +158,7 @@ async def work(
         open_service(settings, shutdown),
     ):
         has_started.set()
-        footprint.tune()
+        process_tuning.tune()
         task_status.started([])
         await shutdown.is_begun.wait()
     telemetry.emit(Event.STOPPED)

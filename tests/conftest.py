@@ -16,7 +16,7 @@ import trio
 from taskflow import telemetry
 from taskflow.service import allow_many_files
 from taskflow.store.embedded import embedded_postgres
-from taskflow.telemetry.repeats import Repeats
+from taskflow.telemetry.repetition import Repeats
 from tests.folders import open_folder
 
 # Begun first, so that nobody waits for one of them at the end.

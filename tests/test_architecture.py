@@ -16,18 +16,18 @@ PACKAGE = Path(__file__).parents[1] / "taskflow"
 
 # Each may import itself and what its line names; ``docs/design.md`` has the picture.
 LAYERS = {
-    "bell": set(),
+    "version": set(),
+    "wakeup": set(),
     "linear_h11": set(),
     "yielding": set(),
     "model": set(),
     "env_file": {"model"},
     "settings": {"env_file", "model"},
     "telemetry": set(),
-    "footprint": set(),
     "metrics": {"model"},
-    "store.base": {"model"},
+    "store.base": {"model", "wakeup"},
     "fetch": {"metrics", "model", "settings", "telemetry", "linear_h11"},
-    "store": {"store.base", "model", "settings", "telemetry", "bell", "yielding"},
+    "store": {"store.base", "model", "settings", "telemetry", "wakeup", "yielding"},
     "tracing": {"store.base", "fetch", "model", "settings", "telemetry"},
     "engine": {
         "store.base",
@@ -36,10 +36,10 @@ LAYERS = {
         "model",
         "settings",
         "telemetry",
-        "bell",
+        "wakeup",
         "tracing",
     },
-    "sampling": {"engine", "store.base", "fetch", "metrics", "settings"},
+    "gauges": {"engine", "store.base", "fetch", "metrics", "settings"},
     "api.reading": {"fetch", "model"},
     "client": {"model"},
     "enqueuing": {"api.reading", "client", "store", "model"},
@@ -53,24 +53,13 @@ LAYERS = {
         "settings",
         "telemetry",
         "tracing",
-        "bell",
+        "wakeup",
         "yielding",
     },
-    "shutdown": {"telemetry"},
-    "connection": {"api", "telemetry", "linear_h11"},
-    "server": {"connection", "shutdown", "model", "settings", "telemetry"},
-    "service": {"api", "engine", "fetch", "store", "store.base", "server", "shutdown"}
-    | {"metrics", "model", "sampling", "settings", "telemetry", "tracing", "footprint"},
-    "asgi": {
-        "metrics",
-        "service",
-        "server",
-        "shutdown",
-        "model",
-        "settings",
-        "telemetry",
-        "footprint",
-    },
+    "serving": {"api", "linear_h11", "model", "settings", "telemetry"},
+    "service": {"api", "engine", "fetch", "store", "store.base", "serving"}
+    | {"gauges", "metrics", "model", "settings", "telemetry", "tracing"},
+    "asgi": {"metrics", "service", "serving", "model", "settings", "telemetry"},
     # Each command is imported when it is called for, by name: so the list of them knows none.
     "cli": set(),
     "cli.remote": {"cli", "client", "env_file", "model"},
@@ -79,7 +68,7 @@ LAYERS = {
         "cli.remote",
         "client",
         "service",
-        "server",
+        "serving",
         "api",
         "engine",
         "fetch",
@@ -90,17 +79,6 @@ LAYERS = {
     "__main__": {"cli"},
 }
 
-# What all know of stores.
-SEAM = {
-    "store.base",
-    "store.monitoring",
-    "store.monitoring.base",
-    "store.queues",
-    "store.queues.base",
-    "store.schedules",
-    "store.schedules.base",
-}
-
 # Where a package may be imported, and nowhere else.
 HOMES = {
     "psycopg": ("store", "enqueuing"),  # there its types alone
@@ -108,11 +86,11 @@ HOMES = {
     "trio_asyncio": ("store",),
     "asyncio": ("store",),
     "asks": ("fetch",),
-    "h11": ("fetch", "connection", "linear_h11"),
+    "h11": ("fetch", "serving", "linear_h11"),
     "socket": ("fetch", "store.embedded", "cli.local.checks.guard"),
     "quart": ("api", "asgi"),
     "quart_trio": ("api", "asgi", "service"),
-    "hypercorn": ("connection", "server", "asgi"),
+    "hypercorn": ("serving", "asgi"),
     "click": ("cli",),
     "prometheus_client": ("metrics",),
     "rich": ("cli",),
@@ -122,6 +100,19 @@ HOMES = {
     "dotenv": ("env_file",),
     "urllib": ("api", "client"),
     "httpx": ("client",),
+}
+
+
+# A subject that several layers have a module for; any other name is one module's own.
+SHARED_NAMES = {
+    # What the API shows, layer by layer.
+    *("tasks", "task", "queues", "schedules", "schedule", "events", "stats", "monitoring"),
+    *("metrics", "health", "problems", "errors", "settings", "database", "guard", "zones"),
+    "interface",  # what a package offers to the others
+    # What is done with it.
+    *("submission", "listing", "task_actions", "new_tasks", "filters", "options", "keys"),
+    # The two clients.
+    *("client", "native", "streams", "transport"),
 }
 
 
@@ -159,9 +150,7 @@ def own_imports(name: str) -> set[str]:
 
 
 def layer_of(module: str) -> str:
-    if module in SEAM:
-        return "store.base"
-    for layer in ("api.reading", "cli.remote", "cli.local"):
+    for layer in ("store.base", "api.reading", "cli.remote", "cli.local"):
         if f"{module}.".startswith(f"{layer}."):
             return layer
     return module.split(".", maxsplit=1)[0]
@@ -170,11 +159,32 @@ def layer_of(module: str) -> str:
 @pytest.mark.parametrize("name", [name for name in MODULES if name])
 def test_imports_point_down_only(name):
     """A module knows only the layers under its own."""
-    allowed = LAYERS[layer_of(name)] | {layer_of(name)}
+    allowed = LAYERS[layer_of(name)] | {layer_of(name), "version"}
     if layer_of(name) == "store":
         allowed.add("store.base")
     up = {found for found in own_imports(name) if layer_of(found) not in allowed}
     assert not up, f"taskflow.{name} must not know {sorted(up)}"
+
+
+def test_backends_do_not_know_each_other():
+    """The stores in memory and in PostgreSQL share the interface, and nothing else."""
+    backends = {"memory", "postgres", "embedded"}
+    for name in (name for name in MODULES if name.startswith("store.")):
+        for found in own_imports(name):
+            pair = {name.split(".")[1], found.split(".")[1] if "." in found else ""}
+            assert not (found.startswith("store.") and len(pair & backends) == 2), (name, found)
+
+
+def test_no_module_is_named_like_one_of_the_standard_library():
+    """A reader never has to ask which ``queue`` or ``statistics`` is meant."""
+    parts = {part for name in MODULES for part in name.split(".")}
+    assert parts & (sys.stdlib_module_names - {"__main__"}) == set()
+
+
+def test_one_name_means_one_thing():
+    """Modules share a name only where one is the same subject in another layer."""
+    names = [name.rpartition(".")[2] for name in MODULES]
+    assert {name for name in names if names.count(name) > 1} <= SHARED_NAMES
 
 
 def test_there_is_no_cycle():
@@ -206,7 +216,7 @@ def test_the_environment_is_read_in_settings_only():
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "environb"}
     }
     # The client's two variables are read where the settings' own packages need not be.
-    assert readers <= {"settings.reading", "client.environment"}
+    assert readers <= {"settings.loading", "client.environment"}
 
 
 def test_the_model_does_not_wait():

@@ -24,12 +24,12 @@ import structlog
 import trio
 
 from taskflow.engine.supervisor import Engine
-from taskflow.fetch.client import open_fetcher
+from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.filter import TaskFilter
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base import Ending
-from taskflow.store.postgres import open_postgres
+from taskflow.store.base.tasks import Ending
+from taskflow.store.postgres.tasks import open_postgres
 from tests.api.conftest import open_database
 from tests.loopback import OPEN
 
@@ -211,7 +211,7 @@ def test_the_collector_passes_over_the_program():
     """Once the service is up a full collection has next to nothing to look at."""
     code = (
         "import gc, taskflow.asgi; before = len(gc.get_objects());"
-        "taskflow.footprint.tune(); print(before, len(gc.get_objects()))"
+        "taskflow.serving.process_tuning.tune(); print(before, len(gc.get_objects()))"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
     before, after = map(int, said.split())

@@ -1,4 +1,4 @@
-"""The list of parts in the design is that of the package."""
+"""The list of packages in the design is that of the source."""
 
 from __future__ import annotations
 
@@ -10,26 +10,17 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "taskflow"
 
 
-def test_the_parts_are_there():
-    """What the design lists is in the package, at its place."""
-    assert [part for part in parts() if not (REPOSITORY / part).exists()] == []
+def test_the_packages_are_listed():
+    """Each package and each module at the top has its line, and no line is about anything else."""
+    packages = {path.parent for path in PACKAGE.rglob("__init__.py")} - {PACKAGE}
+    sql = {path.parent for path in PACKAGE.rglob("*.sql")}
+    modules = set(PACKAGE.glob("*.py")) - {PACKAGE / "__init__.py"}
+    there = {path.relative_to(REPOSITORY).as_posix() for path in packages | sql | modules}
+    assert set(listed()) == there
 
 
-def test_every_module_has_its_line():
-    """A package has all of its modules listed, or none, where its own line says enough."""
-    listed = {part for part in parts() if part.endswith(".py")}
-    told = {str(Path(part).parent) for part in listed}
-    modules = (path.relative_to(REPOSITORY).as_posix() for path in PACKAGE.rglob("*.py"))
-    unlisted = {
-        module
-        for module in modules
-        if not module.endswith("/__init__.py") and str(Path(module).parent) in told
-    }
-    assert unlisted - listed == set()
-
-
-def parts() -> Iterator[str]:
-    """Each file and folder of the list, by its path; a folder ends with a slash."""
+def listed() -> Iterator[str]:
+    """The paths in the list: folders without their slash."""
     [block] = re.findall(
         r"^```\n(taskflow/\n.*?)^```$",
         (REPOSITORY / "docs" / "design.md").read_text("utf-8"),
@@ -38,9 +29,7 @@ def parts() -> Iterator[str]:
     folders: list[str] = []
     for line in block.splitlines():
         depth = (len(line) - len(line.lstrip())) // 2
-        above = "".join(folders[:depth])
-        names = re.match(r"\s*((?:[\w.]+(?:\.py|/) ?)+)", line)
-        for name in names[1].split() if names else ():
-            yield above + name
-            if name.endswith("/"):
-                folders[depth:] = [name]
+        name = line.split()[0]
+        folders[depth:] = [name.rstrip("/")]
+        if depth:
+            yield "/".join(folders)

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from taskflow import DISTRIBUTION, __version__, install_command
 from taskflow.cli.local.checks.machine import TESTED_PYTHONS
 from taskflow.service import MEMORY_URL
+from taskflow.version import DISTRIBUTION, __version__, install_command
 from tests.api.live import LiveServer
 from tests.folders import open_folder
 

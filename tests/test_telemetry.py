@@ -21,7 +21,7 @@ import structlog.testing
 import trio
 
 from taskflow import telemetry
-from taskflow.telemetry import Event, repeats
+from taskflow.telemetry import Event, repetition
 
 PROGRAM = """
 import sys
@@ -108,7 +108,7 @@ def test_a_reader_that_stops_reading_stops_nothing(ends):
 def clock(monkeypatch):
     """Seconds that pass only when a test says so."""
     now = [1000.0]
-    monkeypatch.setattr(repeats.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(repetition.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -117,7 +117,7 @@ def test_what_comes_in_floods_is_said_seldom(clock):
     with structlog.testing.capture_logs() as events:
         for _ in range(3):
             telemetry.emit_seldom(Event.CONNECTIONS_FULL)
-        clock[0] += repeats.PERIOD_SECONDS
+        clock[0] += repetition.PERIOD_SECONDS
         telemetry.emit_seldom(Event.CONNECTIONS_FULL)
     assert len(events) == 2
 
@@ -131,7 +131,7 @@ def test_nothing_floods_the_log(clock):
         for _ in range(1000):
             telemetry.emit(Event.TASK_ENDED)
     said = Counter(event["event"] for event in events)
-    assert said[Event.HOST_HELD.wording] == repeats.MOST_IN_A_PERIOD
+    assert said[Event.HOST_HELD.wording] == repetition.MOST_IN_A_PERIOD
     assert said[Event.HOST_FREED.wording] == 1
     assert said[Event.TASK_ENDED.wording] == 1000
 
@@ -151,7 +151,7 @@ async def test_what_was_not_said_is_counted(autojump_clock):
             nursery.start_soon(telemetry.tell_repeats)
             for _ in range(5):
                 telemetry.emit_seldom(Event.CONNECTIONS_FULL)
-            await trio.sleep(2.5 * repeats.PERIOD_SECONDS)
+            await trio.sleep(2.5 * repetition.PERIOD_SECONDS)
             assert [event.get("repeats") for event in events] == [None, 4]
             for _ in range(3):
                 telemetry.emit_seldom(Event.CONNECTIONS_FULL)

@@ -9,31 +9,31 @@ from typing import Any, Final
 from quart_trio import QuartTrio
 
 from taskflow.api import problems
+from taskflow.api.access.api_keys import Keyring
 from taskflow.api.access.gate import Gate
-from taskflow.api.access.keys import Keyring
 from taskflow.api.access.sessions import Sessions
-from taskflow.api.by_hand import by_hand_routes
+from taskflow.api.bulk_actions import NoVerb, many_by_hand_routes
 from taskflow.api.compression import Compressing
 from taskflow.api.dashboard.routes import dashboard_routes
 from taskflow.api.document.openapi import DocumentSource, document, openapi_routes
 from taskflow.api.edge import Edge
 from taskflow.api.health import health_routes
+from taskflow.api.inline_requests import MAX_ARRAY_BYTES, OneTaskConnection
 from taskflow.api.live.events import event_routes
 from taskflow.api.live.feed import Feed
-from taskflow.api.many_by_hand import NoVerb, many_by_hand_routes
 from taskflow.api.metrics import count_requests, metrics_routes
 from taskflow.api.monitoring import monitoring_routes
-from taskflow.api.one_task import MAX_ARRAY_BYTES, OneTaskConnection
 from taskflow.api.problem_pages import problem_routes
 from taskflow.api.queues import queue_routes
-from taskflow.api.reference.routes import reference_routes
+from taskflow.api.reference.docs_page import reference_routes
 from taskflow.api.results import result_routes
 from taskflow.api.schedules import schedule_routes
-from taskflow.api.statistics import statistics_routes
+from taskflow.api.stats import statistics_routes
+from taskflow.api.task_actions import by_hand_routes
 from taskflow.api.tasks import task_routes
 from taskflow.metrics import Metrics
 from taskflow.settings import Settings
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 _NO_KEYS: Final = Keyring()
 

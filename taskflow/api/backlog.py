@@ -7,7 +7,7 @@ from typing import Final
 import trio
 
 from taskflow.model.errors import BacklogFull
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 POLICY_NAME: Final = "pending"
 # A count is used for so long, and what is handed in here since then is added to it.

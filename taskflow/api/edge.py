@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, RequestHeaderFieldsTooLarge, Requ
 from taskflow.api import problems
 from taskflow.api.access.browser import defended, preflight_fields
 from taskflow.api.access.gate import Gate
-from taskflow.api.access.head import Head, head_of
+from taskflow.api.access.request_head import Head, head_of
 from taskflow.api.access.roles import CALLER, REJECTED, SIGN_IN_PATH, Caller, is_page
 from taskflow.metrics import Metrics
 from taskflow.metrics.catalogue import NO_ROUTE

@@ -9,7 +9,7 @@ from quart import Blueprint, Response
 from taskflow.api.problems import store_in_time
 from taskflow.model.errors import NotRunning
 from taskflow.model.problem_types import WORKERS_NOT_RUNNING
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 
 def health_routes(store: TaskStore, is_running: Callable[[], bool]) -> Blueprint:

@@ -10,13 +10,13 @@ import msgspec
 import trio
 from quart import Response
 
-from taskflow.api.answers import AS_IT_COMES
 from taskflow.api.problems import Problem, problem_of, store_in_time
 from taskflow.api.reading.accept import LINES
-from taskflow.api.reading.page import PageRequest
+from taskflow.api.reading.task_query import PageRequest
+from taskflow.api.responses import AS_IT_COMES
 from taskflow.model.errors import TaskFlowError, TooManySearches
 from taskflow.model.task import Task
-from taskflow.store.base import LARGE_FIELDS, Page, TaskStore
+from taskflow.store.base.tasks import LARGE_FIELDS, Page, TaskStore
 
 STREAM_PAGE: Final = 100
 PIECE_BYTES: Final = 64 * 2**10

@@ -12,15 +12,15 @@ from quart import Blueprint, Quart, Response, request
 
 from taskflow.api.edge import ROUTE
 from taskflow.api.problems import store_in_time
-from taskflow.api.statistics import MOST_QUEUES
+from taskflow.api.stats import MOST_QUEUES
 from taskflow.metrics import Metrics, catalogue
 from taskflow.metrics.catalogue import Labels
 from taskflow.metrics.exposition import Exposition, Reading, expose
 from taskflow.model.errors import StoreUnavailable, TooManySearches
 from taskflow.model.flow import HostHold
-from taskflow.model.statistics import TaskStatistics
 from taskflow.model.task import TaskStatus
-from taskflow.store.base import TaskStore
+from taskflow.model.task_statistics import TaskStatistics
+from taskflow.store.base.tasks import TaskStore
 
 MOST_HELD_HOSTS: Final = 1000
 _PARAMETER: Final = re.compile(r"<(?:[^:<>]+:)?(\w+)>")

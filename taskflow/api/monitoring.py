@@ -7,11 +7,11 @@ from typing import Final
 import msgspec
 from quart import Blueprint, Response, request
 
-from taskflow.api.answers import as_json
 from taskflow.api.problems import store_in_time
-from taskflow.api.statistics import statistics_request_of
+from taskflow.api.responses import as_json
+from taskflow.api.stats import statistics_request_of
 from taskflow.model.monitoring import Minute
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 MOST_NODES: Final = 1000
 MOST_HOSTS: Final = 100

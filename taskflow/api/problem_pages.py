@@ -8,10 +8,10 @@ import msgspec
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
-from taskflow.api.answers import as_json
 from taskflow.api.dashboard.pages import page
 from taskflow.api.problems import document
 from taskflow.api.reference.prose import line
+from taskflow.api.responses import as_json
 from taskflow.model.problem_types import PATH, PROBLEM_TYPES, ProblemType
 
 _HTML: Final = "text/html"

@@ -6,19 +6,19 @@ from typing import Final
 
 from quart import Blueprint, Response
 
-from taskflow.api.answers import as_json
-from taskflow.api.bodies import read_body, read_json
-from taskflow.api.many_by_hand import Verb, move_many
+from taskflow.api.bulk_actions import Verb, move_many
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.many import Many
-from taskflow.api.reading.queue import patch_of, queue_name_of, replacement_of
+from taskflow.api.reading.queue_settings import patch_of, queue_name_of, replacement_of
+from taskflow.api.request_bodies import read_body, read_json
+from taskflow.api.responses import as_json
 from taskflow.model.errors import QueueNotFound
 from taskflow.model.filter import TaskFilter
 from taskflow.model.flow import NO_SETTINGS, QueueChange, QueueSettings
-from taskflow.model.queue import Queue
-from taskflow.model.statistics import QueueStatistics, queue_of
+from taskflow.model.shown_queue import Queue
 from taskflow.model.task import TaskStatus
-from taskflow.store.base import TaskStore
+from taskflow.model.task_statistics import QueueStatistics, queue_of
+from taskflow.store.base.tasks import TaskStore
 
 MOST_QUEUES: Final = 1000
 

@@ -17,10 +17,10 @@ import msgspec
 from quart import Blueprint, Response
 
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.page import task_id_of
+from taskflow.api.reading.task_query import task_id_of
 from taskflow.model.errors import ResultNotFound, TaskNotFound
 from taskflow.model.task import Task, TaskStatus
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 Encoding = Literal["json", "text", "base64"]
 

@@ -8,9 +8,7 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, request
 
-from taskflow.api.answers import as_json, no_content
 from taskflow.api.backlog import Backlog
-from taskflow.api.bodies import read_body, read_json
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.schedule import (
     SchedulesRequest,
@@ -20,10 +18,12 @@ from taskflow.api.reading.schedule import (
     schedules_request_of,
 )
 from taskflow.api.reading.schedule_changes import Reading, patch_of, replacement_of
+from taskflow.api.request_bodies import read_body, read_json
+from taskflow.api.responses import as_json, no_content
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.masking import Masking
 from taskflow.settings import Settings
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 T = TypeVar("T")
 

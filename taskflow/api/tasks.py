@@ -14,17 +14,15 @@ from quart import Blueprint, Response, request
 from werkzeug.datastructures import ETags
 
 from taskflow.api.access.roles import CALLER, Caller
-from taskflow.api.answers import AS_IT_COMES, as_json
-from taskflow.api.bodies import check_encoding, read_json
-from taskflow.api.intake import Intake
+from taskflow.api.inline_requests import Incoming
 from taskflow.api.listing import find_page, picked, stream_of
 from taskflow.api.live.feed import Feed
 from taskflow.api.live.waiting import Patience, awaited, ended, is_known, tag_of
-from taskflow.api.one_task import Incoming
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.accept import LINE_TYPES, LINES, wants_lines
-from taskflow.api.reading.head import idempotency_key_of
-from taskflow.api.reading.page import (
+from taskflow.api.reading.post_headers import idempotency_key_of
+from taskflow.api.reading.prefer import WaitRequest, preferences_of
+from taskflow.api.reading.task_query import (
     PageRequest,
     ShowRequest,
     cursor_of,
@@ -32,13 +30,15 @@ from taskflow.api.reading.page import (
     page_request_of,
     task_id_of,
 )
-from taskflow.api.reading.prefer import WaitRequest, preferences_of
-from taskflow.api.traced import adding
+from taskflow.api.request_bodies import check_encoding, read_json
+from taskflow.api.request_spans import adding
+from taskflow.api.responses import AS_IT_COMES, as_json
+from taskflow.api.submission import Intake
 from taskflow.metrics import Metrics
 from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.settings import Settings
-from taskflow.store.base import AddedOnce, Page, TaskStore
+from taskflow.store.base.tasks import AddedOnce, Page, TaskStore
 
 _ENCODER: Final = msgspec.json.Encoder()
 

@@ -17,8 +17,8 @@ from typing import Final
 
 import click
 
-from taskflow import __version__
 from taskflow.cli.sections import Entry, Sections
+from taskflow.version import __version__
 
 _LOCAL: Final = "taskflow.cli.local"
 _REMOTE: Final = "taskflow.cli.remote"
@@ -56,17 +56,19 @@ main = Sections(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     sections={
         "Service": {
-            "serve": Entry(f"{_LOCAL}.serving", "Serve the HTTP API and run tasks."),
-            "worker": Entry(f"{_LOCAL}.serving", "Run tasks without serving the HTTP API."),
-            "migrate": Entry(f"{_LOCAL}.serving", "Bring the database up to date."),
+            "serve": Entry(f"{_LOCAL}.serve", "Serve the HTTP API and run tasks."),
+            "worker": Entry(f"{_LOCAL}.serve", "Run tasks without serving the HTTP API."),
+            "migrate": Entry(f"{_LOCAL}.serve", "Bring the database up to date."),
         },
         "Tasks": {
-            "submit": Entry(f"{_REMOTE}.submit", "Hand in URLs, or lines of a file or a pipe."),
+            "submit": Entry(f"{_REMOTE}.submit", "Submit URLs, or the lines of a file or a pipe."),
             "list": Entry(f"{_REMOTE}.listing", "List tasks, newest first."),
-            "show": Entry(f"{_REMOTE}.showing", "Show a task, its attempts or its result."),
-            "cancel": Entry(f"{_REMOTE}.by_hand", "Cancel tasks."),
-            "retry": Entry(f"{_REMOTE}.by_hand", "Run tasks again that FAILED or were CANCELED."),
-            "delete": Entry(f"{_REMOTE}.by_hand", "Delete tasks that have ended."),
+            "show": Entry(f"{_REMOTE}.show", "Show a task, its attempts or its result."),
+            "cancel": Entry(f"{_REMOTE}.task_actions", "Cancel tasks."),
+            "retry": Entry(
+                f"{_REMOTE}.task_actions", "Retry FAILED and CANCELED tasks."
+            ),
+            "delete": Entry(f"{_REMOTE}.task_actions", "Delete finished tasks."),
             "export": Entry(f"{_REMOTE}.listing", "Write all tasks that match as NDJSON."),
         },
         "Operate": {

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from taskflow.cli.ending import end_by
-from taskflow.cli.streams import ensure_standard_streams
+from taskflow.cli.exit_status import end_by
+from taskflow.cli.standard_streams import ensure_standard_streams
 
 
 class Entry(NamedTuple):

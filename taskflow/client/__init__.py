@@ -10,7 +10,7 @@ home in programs that have nothing else of the service. From the bottom up::
     calls, retrying      a request, an answer; whether and when to ask again
     portions, sse        many tasks on their way in, events on their way out
     on_trio              the client: transport, streams, by_hand, queues, schedules, client
-    blocking             the same, written by ``python -m tests.blocking``
+    blocking             the same, written by ``python -m tools.blocking``
     environment          where the service is, by TASKFLOW_URL and TASKFLOW_API_KEY
     proxies, connecting  through which proxy it is reached, and which certificates are trusted
 

@@ -11,9 +11,9 @@ from msgspec import UNSET
 
 from taskflow.client.arguments import checked_arguments, json_of
 from taskflow.model.options import Backoff
+from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import TagValue
 from taskflow.model.text_format import BYTE_ORDER_MARK, foreign_format_of
-from taskflow.model.vocabulary import Vocabulary
 
 
 class Options(TypedDict, total=False):

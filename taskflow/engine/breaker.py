@@ -15,7 +15,7 @@ from taskflow.engine.worker import Attempt
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import ErrorType, Failed, Fetched
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 from taskflow.telemetry import Event, emit
 
 # Without a connection there is no answer; what comes after it is for the task to deal with.

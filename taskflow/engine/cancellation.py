@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 import trio
 
 from taskflow.model.task import Claim, ClaimKey
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 
 class ClaimsInHand:

@@ -10,7 +10,6 @@ from typing import Final
 
 import trio
 
-from taskflow.bell import Bell
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
@@ -18,8 +17,9 @@ from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import CalledOff, Interrupted
 from taskflow.model.task import Claim
-from taskflow.store.base import Release, Reservation, Taker, TaskStore
+from taskflow.store.base.tasks import Release, Reservation, Taker, TaskStore
 from taskflow.tracing import NO_TRACING, Tracing
+from taskflow.wakeup import Bell
 
 # Of so many tasks one is chosen by how long it has been due: a flood of higher priority leaves
 # a tenth of the work to the rest, which therefore always comes to its turn.

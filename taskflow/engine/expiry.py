@@ -8,7 +8,7 @@ import trio
 
 from taskflow.engine.outage import Outage
 from taskflow.model.errors import StoreUnavailable
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 from taskflow.telemetry import Event, emit
 
 _BATCH: Final = 500

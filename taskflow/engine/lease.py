@@ -12,7 +12,7 @@ from taskflow.engine.outage import Outage
 from taskflow.metrics import Metrics
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.settings import Settings
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 from taskflow.telemetry import Event, emit
 
 _RESCUE_BATCH: Final = 500

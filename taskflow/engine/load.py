@@ -12,10 +12,10 @@ from typing import Final
 import msgspec
 import trio
 
-from taskflow.bell import Bell
 from taskflow.engine.cancellation import ClaimsInHand
-from taskflow.model.choice import Shares
+from taskflow.model.claim_selection import Shares
 from taskflow.model.task import Claim
+from taskflow.wakeup import Bell
 
 # Work is claimed for so long ahead: enough to keep workers busy while the next claim is on
 # its way, short enough that other nodes get their share and a release is cheap.

@@ -13,10 +13,9 @@ from typing import Final
 
 import trio
 
-from taskflow import __version__
 from taskflow.engine.breaker import Breaker
 from taskflow.engine.cancellation import call_off_canceled
-from taskflow.engine.counting import fold_counts
+from taskflow.engine.count_folding import fold_counts
 from taskflow.engine.dispatcher import Dispatcher, hand_back_unstarted
 from taskflow.engine.expiry import expire_tasks
 from taskflow.engine.lease import keep_lease, rescue_from_the_dead
@@ -26,17 +25,18 @@ from taskflow.engine.retention import delete_ended_tasks
 from taskflow.engine.scheduling import fire_schedules
 from taskflow.engine.settler import settle
 from taskflow.engine.worker import Attempt, work
-from taskflow.fetch.base import Fetcher
+from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
+from taskflow.model.backoff import RetryPolicy
+from taskflow.model.callback_signature import NO_SIGNER, Signer
 from taskflow.model.errors import StoreUnavailable
-from taskflow.model.retry import RetryPolicy
-from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.model.task import Claim
 from taskflow.model.zones import zone_database
 from taskflow.settings import Settings
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 from taskflow.telemetry import Event, emit
 from taskflow.tracing import NO_TRACING, Tracing
+from taskflow.version import __version__
 
 # After the last fetch has ended or was cut off: for its outcome to be written, and for the
 # node to be retired, when the store is slow to answer.

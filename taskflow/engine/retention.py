@@ -9,7 +9,7 @@ import trio
 
 from taskflow.engine.outage import Outage
 from taskflow.model.errors import StoreUnavailable
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 from taskflow.telemetry import Event, emit
 
 # Small enough for milliseconds, so that claims and pages never wait for it.

@@ -15,8 +15,8 @@ import trio
 
 from taskflow.engine.outage import Outage
 from taskflow.model.errors import StoreUnavailable
-from taskflow.store.base import TaskStore
-from taskflow.store.schedules.base import ScheduleStore
+from taskflow.store.base.schedules import ScheduleStore
+from taskflow.store.base.tasks import TaskStore
 from taskflow.telemetry import Event, emit
 
 BATCH: Final = 1000

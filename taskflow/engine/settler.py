@@ -15,18 +15,18 @@ from typing import Final, TypeVar, assert_never
 import msgspec
 import trio
 
-from taskflow.engine.accounting import Write, tell_of
+from taskflow.engine.attempt_metrics import Write, tell_of
 from taskflow.engine.breaker import Breaker
 from taskflow.engine.cancellation import ClaimsInHand
 from taskflow.engine.load import Load
 from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
 from taskflow.metrics import Metrics
+from taskflow.model.backoff import RetryPolicy, backoff_seconds, is_retryable
 from taskflow.model.errors import StatementRefused, StoreUnavailable
 from taskflow.model.outcome import CalledOff, ErrorType, Failed, Fetched, Interrupted
-from taskflow.model.retry import RetryPolicy, backoff_seconds, is_retryable
 from taskflow.model.task import Claim, ClaimKey, TaskStatus
-from taskflow.store.base import Ending, Release, Retrial, TaskStore
+from taskflow.store.base.tasks import Ending, Release, Retrial, TaskStore
 from taskflow.telemetry import Event, emit
 
 # What one UPDATE carries: 50 results of 1 MiB took a second here, 200 more than the five that

@@ -8,11 +8,11 @@ import trio
 from taskflow.engine.load import LoadStatistics
 from taskflow.engine.node import Node
 from taskflow.engine.outage import Outage
-from taskflow.fetch.base import Fetcher
+from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
-from taskflow.model.signing import NO_SIGNER, Signer
+from taskflow.model.callback_signature import NO_SIGNER, Signer
 from taskflow.settings import Settings
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 from taskflow.telemetry import Event, emit, node_name
 from taskflow.tracing import NO_TRACING, Tracing
 

@@ -10,12 +10,12 @@ import msgspec
 import trio
 
 from taskflow.engine.load import Load
-from taskflow.fetch.base import Fetcher, FetchRequest, Headers, request_of
+from taskflow.fetch.interface import Fetcher, FetchRequest, Headers, request_of
 from taskflow.fetch.recording import Recorder
+from taskflow.model.callback_signature import NO_SIGNER, Signer
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Outcome, failed
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
-from taskflow.model.signing import NO_SIGNER, Signer
 from taskflow.model.task import Claim
 from taskflow.telemetry import Event, about_task, emit_seldom
 from taskflow.tracing import NO_TRACE, NO_TRACING, AttemptTrace, Tracing

@@ -16,14 +16,14 @@ import trio
 from asks.request_object import RequestProcessor
 
 from taskflow import linear_h11  # noqa: F401 - for its effect
-from taskflow.fetch.answer import FRAMINGS, Answer, Body, Bounds, Head, Plan, Want, head_of
-from taskflow.fetch.connection import Connection
 from taskflow.fetch.decoding import codings_left, decoder_for
 from taskflow.fetch.errors import BadAnswer, TooLarge, mapped_errors
-from taskflow.fetch.heads import HeadCutter
+from taskflow.fetch.fair_turns import wait_for_turn
 from taskflow.fetch.hop import Hop
 from taskflow.fetch.recording import Beginning
-from taskflow.fetch.turns import wait_for_turn
+from taskflow.fetch.response import FRAMINGS, Answer, Body, Bounds, Head, Plan, Want, head_of
+from taskflow.fetch.response_heads import HeadCutter
+from taskflow.fetch.stream import Connection
 
 MAX_INTERIM_ANSWERS: Final = 16
 """How many 1xx may come before the answer."""

@@ -23,8 +23,8 @@ from taskflow.fetch.errors import Blocked, InvalidUrl, NameNotResolved
 from taskflow.fetch.hostname import Address, canonical_host
 from taskflow.fetch.own_addresses import is_own_address
 from taskflow.fetch.ports import Ports
-from taskflow.fetch.special import Special, embedded_ipv4, own_block, special_of
-from taskflow.fetch.target import Target
+from taskflow.fetch.special_addresses import Special, embedded_ipv4, own_block, special_of
+from taskflow.fetch.url import Target
 from taskflow.model.errors import SettingsError
 from taskflow.model.outcome import Refusal
 from taskflow.settings import Settings

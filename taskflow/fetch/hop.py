@@ -9,12 +9,12 @@ from typing import Final
 import h11
 import msgspec
 
-from taskflow import __version__
-from taskflow.fetch.base import FetchRequest, Headers
+from taskflow.fetch.error_masking import masked_url
 from taskflow.fetch.errors import BadAnswer, InvalidRequest, InvalidUrl, complaint_of
-from taskflow.fetch.masking import masked_url
-from taskflow.fetch.target import Target, parse_location, parse_target
+from taskflow.fetch.interface import FetchRequest, Headers
+from taskflow.fetch.url import Target, parse_location, parse_target
 from taskflow.model.request import HEADERS_OF_THE_CONNECTION, REFUSED_METHODS
+from taskflow.version import __version__
 
 IDEMPOTENT_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 """RFC 9110 section 9.2.2."""

@@ -17,10 +17,10 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from taskflow import __version__
 from taskflow.metrics import catalogue
 from taskflow.metrics.board import Board, Part
 from taskflow.metrics.catalogue import Family, Kind, Labels
+from taskflow.version import __version__
 
 # Of thousands of pairs of a route and a status few ever come.
 _SPARSE: Final = frozenset({catalogue.HTTP_REQUESTS.name, catalogue.HTTP_SECONDS.name})

@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 import msgspec
 from cronsim import CronSim, CronSimError
 
-from taskflow.model.conditional import Validators
+from taskflow.model.conditional_fetch import Validators
 from taskflow.model.cron import CronError, complaint, normalized
 from taskflow.model.shown_schedule import Missed, Schedule
 from taskflow.model.task import NewTask, TaskStatus

@@ -5,8 +5,8 @@ This is the only package that reads the environment. Every setting is a field of
 docs/reference/settings.md are written (``python -m tests.reference``).
 """
 
-from taskflow.settings.catalogue import Setting, catalogue, variable_of
+from taskflow.settings.documentation import Setting, catalogue, variable_of
 from taskflow.settings.fields import Settings
-from taskflow.settings.reading import Examined, examine, load
+from taskflow.settings.loading import Examined, examine, load
 
 __all__ = ["Examined", "Setting", "Settings", "catalogue", "examine", "load", "variable_of"]

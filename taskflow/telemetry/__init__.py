@@ -22,9 +22,9 @@ import structlog
 import structlog.tracebacks
 import trio
 
-from taskflow.telemetry import repeats
-from taskflow.telemetry.patientless import PatientlessLog
-from taskflow.telemetry.repeats import MOST_IN_A_PERIOD, Repeats
+from taskflow.telemetry import repetition
+from taskflow.telemetry.nonblocking_stderr import PatientlessLog
+from taskflow.telemetry.repetition import MOST_IN_A_PERIOD, Repeats
 
 # Fields that stand before the others of their line.
 _FIRST: Final = ("timestamp", "level", "event", "task", "attempt")
@@ -216,7 +216,7 @@ async def tell_repeats() -> None:
     """Say now and then, until cancelled and then once more, what came too often to be logged."""
     try:
         while True:
-            await trio.sleep(repeats.PERIOD_SECONDS)
+            await trio.sleep(repetition.PERIOD_SECONDS)
             _tell_repeats()
     finally:
         _tell_repeats()

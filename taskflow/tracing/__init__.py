@@ -4,7 +4,7 @@
 imported only where traces are wanted.
 """
 
-from taskflow.tracing.base import (
+from taskflow.tracing.interface import (
     NO_TRACE,
     NO_TRACING,
     AddTrace,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from taskflow import install_command
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit
-from taskflow.tracing.base import NO_TRACING, Tracing
+from taskflow.tracing.interface import NO_TRACING, Tracing
+from taskflow.version import install_command
 
 if TYPE_CHECKING:
     from taskflow.tracing.otel import OtelTracing

@@ -23,14 +23,14 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from taskflow import __version__
-from taskflow.fetch.base import FetchRequest
-from taskflow.fetch.masking import masked_url
+from taskflow.fetch.error_masking import masked_url
+from taskflow.fetch.interface import FetchRequest
 from taskflow.model.outcome import CalledOff, ErrorType, Failed, Fetched, Outcome, printable
 from taskflow.model.task import Claim, Task
-from taskflow.store.base import Ending, Release, Retrial
+from taskflow.store.base.tasks import Ending, Release, Retrial
 from taskflow.telemetry import Event, emit_seldom, node_name
-from taskflow.tracing.base import AddTrace, AttemptTrace, RequestTrace, Tracing
+from taskflow.tracing.interface import AddTrace, AttemptTrace, RequestTrace, Tracing
+from taskflow.version import __version__
 
 T = TypeVar("T")
 

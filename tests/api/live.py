@@ -13,10 +13,10 @@ from typing import Any
 import trio
 from quart_trio import QuartTrio
 
-from taskflow.server import serve_http
 from taskflow.service import MEMORY_URL, open_service
+from taskflow.serving.server import serve_http
+from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
-from taskflow.shutdown import Shutdown
 from tests.api.client import Answer, Connection, ask
 from tests.loopback import OPEN, SECRET
 

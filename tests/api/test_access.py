@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.api.access.head import Head
-from taskflow.api.access.keys import Keyring, Role
+from taskflow.api.access.api_keys import Keyring, Role
+from taskflow.api.access.request_head import Head
 from taskflow.api.access.roles import Access, Caller
 from taskflow.model.errors import Forbidden
 from taskflow.service import MEMORY_URL

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskflow.api.access.browser import CrossOrigin
-from taskflow.api.access.head import Head
+from taskflow.api.access.request_head import Head
 from taskflow.model.errors import Forbidden
 from taskflow.service import MEMORY_URL
 from tests.api.client import Answer, check_problem

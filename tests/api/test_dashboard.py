@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 import pytest
 
-from taskflow.api.dashboard import charts, refreshing, showing
+from taskflow.api.dashboard import charts, formatting, live_region
 from taskflow.api.dashboard.forms import FormError, document_of, faults_by_field, form_of
 from taskflow.api.dashboard.pages import POLICY
 from taskflow.api.reading.new_task import new_task_of
@@ -40,7 +40,7 @@ class TestShowing:
     @pytest.mark.parametrize(
         ("value", "shown"),
         [
-            (None, showing.NOTHING),
+            (None, formatting.NOTHING),
             (0.0042, "4 ms"),
             (1.26, "1.3 s"),
             (61, "1 min 1 s"),
@@ -49,19 +49,19 @@ class TestShowing:
         ],
     )
     def test_seconds(self, value, shown):
-        assert showing.seconds(value) == shown
+        assert formatting.seconds(value) == shown
 
     @pytest.mark.parametrize(
-        ("value", "shown"), [(None, showing.NOTHING), (0, "0%"), (0.004, "0.4%"), (0.5, "50%")]
+        ("value", "shown"), [(None, formatting.NOTHING), (0, "0%"), (0.004, "0.4%"), (0.5, "50%")]
     )
     def test_percent(self, value, shown):
-        assert showing.percent(value) == shown
+        assert formatting.percent(value) == shown
 
     @pytest.mark.parametrize(
         ("value", "shown"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB")]
     )
     def test_size(self, value, shown):
-        assert showing.size(value) == shown
+        assert formatting.size(value) == shown
 
     @pytest.mark.parametrize(
         ("text", "shown"),
@@ -77,10 +77,10 @@ class TestShowing:
     )
     def test_nothing_is_hidden(self, text, shown):
         """What has no shape, or turns the order, is written out."""
-        assert showing.visible(text) == shown
+        assert formatting.visible(text) == shown
 
     def test_json_is_pretty_with_its_numbers(self):
-        assert showing.pretty(b'{"a":1.50,"b":[1e400]}') == (
+        assert formatting.pretty(b'{"a":1.50,"b":[1e400]}') == (
             '{\n  "a": 1.50,\n  "b": [\n    1e400\n  ]\n}'
         )
 
@@ -93,17 +93,17 @@ class TestShowing:
         ],
     )
     def test_json_is_laid_out_as_usual(self, document):
-        assert showing.pretty(document).encode() == msgspec.json.format(document, indent=2)
+        assert formatting.pretty(document).encode() == msgspec.json.format(document, indent=2)
 
     def test_json_deep_in_brackets_is_not_laid_out_to_its_end(self):
         """A megabyte of it would be half a gigabyte of indentation."""
         document = b"[" * 450 + b",".join([b"1"] * 500_000) + b"]" * 450
-        shown = showing.pretty(document)
-        assert showing.MOST_SHOWN_BYTES < len(shown) < 2 * showing.MOST_SHOWN_BYTES
+        shown = formatting.pretty(document)
+        assert formatting.MOST_SHOWN_BYTES < len(shown) < 2 * formatting.MOST_SHOWN_BYTES
 
     def test_an_address_is_no_option_of_curl(self):
         """Whoever pastes the command does what the task did, and nothing to their own files."""
-        command = showing.curl_of_request(task_of("--output=.profile"))
+        command = formatting.curl_of_request(task_of("--output=.profile"))
         assert command.endswith(" --url --output=.profile")
 
     @pytest.mark.parametrize(
@@ -119,13 +119,16 @@ class TestShowing:
         ],
     )
     def test_target(self, payload, shown):
-        assert showing.target(task_of(payload)) == shown
+        assert formatting.target(task_of(payload)) == shown
 
     def test_commands_survive_a_shell(self):
         """Word for word, whatever is in them."""
         evil = "'; echo $(id) `id` \"\n"
         task = task_of({"url": f"http://a/{evil}", "headers": {"X": "y'"}, "body": evil})
-        for command in (showing.curl_of_request(task), showing.curl_of_task(task, "http://b")):
+        for command in (
+            formatting.curl_of_request(task),
+            formatting.curl_of_task(task, "http://b"),
+        ):
             script = f"curl() {{ printf '%s\\0' \"$@\"; }}; {command}"
             words = subprocess.run(
                 ["bash", "-c", script], capture_output=True, text=True, check=True
@@ -390,7 +393,7 @@ def test_a_failed_attempt_shows_no_bytes(memory_server, target):
 @pytest.mark.parametrize("path", ["/ui/live", "/ui/tasks/live"])
 def test_a_stream_ends_for_who_looks_to_be_asked_anew(memory_server, monkeypatch, path):
     """The browser comes again by itself, as long as it may."""
-    monkeypatch.setattr(refreshing, "LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr(live_region, "LONGEST_SECONDS", 0.5)
     answer = memory_server.ask("GET", path)
     assert answer.status == 200
     assert answer.body.count(b"event: region") >= 1
@@ -485,7 +488,7 @@ def test_many_ask_first(server, verb, word, kind):
 @pytest.mark.parametrize(
     ("settings", "shown"),
     [
-        ({}, showing.NOTHING),
+        ({}, formatting.NOTHING),
         ({"max_concurrency": 3}, "3 at once"),
         ({"rate": {"per_second": 5, "burst": 10}}, "5/s (burst 10)"),
         ({"per_host": {"max_concurrency": 2}}, "2 at once per host"),

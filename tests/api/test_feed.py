@@ -17,8 +17,8 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
-from taskflow.store.base import Retrial
-from taskflow.store.memory import MemoryStore
+from taskflow.store.base.tasks import Retrial
+from taskflow.store.memory.tasks import MemoryStore
 from tests.store.contract import completed, new_task
 
 POLL_SECONDS = 5.0

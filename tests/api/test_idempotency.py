@@ -18,8 +18,8 @@ from quart_trio import QuartTrio
 from taskflow.api.app import create_app
 from taskflow.model.errors import StoreUnavailable
 from taskflow.service import open_store
+from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
-from taskflow.shutdown import Shutdown
 from tests.api.client import Answer, Connection, ask, check_problem, request_bytes
 from tests.api.live import LiveServer
 from tests.service.processes import running

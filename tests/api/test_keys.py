@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from click.testing import CliRunner
 
-from taskflow.api.access.keys import Key, Keyring, Role, digest_of, new_key, read_keys
+from taskflow.api.access.api_keys import Key, Keyring, Role, digest_of, new_key, read_keys
 from taskflow.cli import main
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
@@ -184,7 +184,7 @@ def test_all_keys_are_compared(monkeypatch):
         compared.append((one, other))
         return one == other
 
-    monkeypatch.setattr("taskflow.api.access.keys.hmac.compare_digest", compare)
+    monkeypatch.setattr("taskflow.api.access.api_keys.hmac.compare_digest", compare)
     keys = [Key(str(n), Role.READ, digest_of(str(n))) for n in range(5)]
     assert Keyring(keys).find("0").name == "0"
     assert Keyring(keys).find("5") is None

@@ -9,9 +9,9 @@ import uuid
 import psycopg
 import pytest
 
-from taskflow.api import many_by_hand
-from taskflow.api.many_by_hand import BATCH
-from taskflow.store.memory import MemoryStore
+from taskflow.api import bulk_actions
+from taskflow.api.bulk_actions import BATCH
+from taskflow.store.memory.tasks import MemoryStore
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 from tests.service.targets import Target
@@ -199,12 +199,12 @@ class TestRequests:
 class TestInTime:
     def test_what_takes_long_is_done_in_parts(self, own_server, monkeypatch):
         """Told how far it came when the time is over; the same again does the rest."""
-        monkeypatch.setattr(many_by_hand, "BATCH", 2)
-        monkeypatch.setattr(many_by_hand, "MOST_SECONDS", 0.002)
+        monkeypatch.setattr(bulk_actions, "BATCH", 2)
+        monkeypatch.setattr(bulk_actions, "MOST_SECONDS", 0.002)
         ids = add(own_server, 500)
         first = ask(own_server, "cancel", all=True).json
         assert (first["count"] < len(ids), first["is_complete"]) == (True, False)
-        monkeypatch.setattr(many_by_hand, "MOST_SECONDS", 2.0)
+        monkeypatch.setattr(bulk_actions, "MOST_SECONDS", 2.0)
         counts, is_complete = [first["count"]], False
         deadline = time.monotonic() + 120
         while not is_complete:
@@ -246,9 +246,9 @@ async def test_what_others_do_meanwhile():
     """A task that was called off by another is passed over; what came later is left alone."""
     store = RacedStore()
     added = await store.add([new_task(queue="mail") for _ in range(5)])
-    verb = many_by_hand.Verb(("PENDING", "RUNNING"), store.cancel_many)
-    many = many_by_hand.many_of(b'{"queue": "mail"}')
-    told = await many_by_hand.move_many(store, verb, many)
+    verb = bulk_actions.Verb(("PENDING", "RUNNING"), store.cancel_many)
+    many = bulk_actions.many_of(b'{"queue": "mail"}')
+    told = await bulk_actions.move_many(store, verb, many)
     assert (told.count, told.is_complete) == (4, True)
     assert {store._tasks[task.id].status for task in added} == {"CANCELED"}
     later = [task for task in store._tasks.values() if task not in added]

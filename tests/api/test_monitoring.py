@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from taskflow import __version__
+from taskflow.version import __version__
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 

@@ -13,14 +13,14 @@ import psycopg
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
-from taskflow import __version__
 from taskflow.api.app import create_app
 from taskflow.api.document.openapi import document
 from taskflow.api.reading.new_task import _RULES, TaskRequest
 from taskflow.model.errors import TaskFlowError
 from taskflow.service import MEMORY_URL, open_store
 from taskflow.settings import Settings
-from taskflow.store.memory import MemoryStore
+from taskflow.store.memory.tasks import MemoryStore
+from taskflow.version import __version__
 from tests.api.documented import (
     DOCUMENT,
     OPERATIONS,

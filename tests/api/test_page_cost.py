@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from taskflow.settings import Settings
-from taskflow.store import queries
-from taskflow.store.postgres import PAGE_BUDGET_BYTES, migrate_database
+from taskflow.store.postgres import queries
+from taskflow.store.postgres.tasks import PAGE_BUDGET_BYTES, migrate_database
 from tests.api.conftest import open_database
 
 ROWS = 50_000

@@ -14,8 +14,8 @@ import trio
 
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base import Ending
-from taskflow.store.postgres import PAGE_BUDGET_BYTES, open_postgres
+from taskflow.store.base.tasks import Ending
+from taskflow.store.postgres.tasks import PAGE_BUDGET_BYTES, open_postgres
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import pytest
 
-from taskflow import __version__
 from taskflow.model.request import HEADERS_MADE_HERE
 from taskflow.service import MEMORY_URL
+from taskflow.version import __version__
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 from tests.api.recorder import Recorder

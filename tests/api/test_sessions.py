@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from taskflow.api.access.keys import Key, Keyring, Role, digest_of
+from taskflow.api.access.api_keys import Key, Keyring, Role, digest_of
 from taskflow.api.access.sessions import COOKIE, LONGEST_SECONDS, Sessions
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem

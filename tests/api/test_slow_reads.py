@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from taskflow import BlockingClient
-from taskflow.store import slow_reads
+from taskflow.store.postgres import slow_reads
 from tests.api.client import Answer
 from tests.api.live import LiveServer
 from tests.api.test_metrics import scrape

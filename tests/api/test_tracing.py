@@ -14,12 +14,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from taskflow.fetch.base import FetchRequest
+from taskflow.fetch.interface import FetchRequest
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import CalledOff, Interrupted
 from taskflow.model.task import Claim
 from taskflow.service import MEMORY_URL
-from taskflow.store.base import Release
+from taskflow.store.base.tasks import Release
 from taskflow.tracing import otel
 from tests.api.live import LiveServer
 from tests.api.recorder import Recorder

@@ -9,10 +9,10 @@ import socket
 import psycopg
 import pytest
 
-from taskflow import __version__
 from taskflow.settings import Settings
-from taskflow.store.checkup import DatabaseReport, examine_database
-from taskflow.store.embedded.finding import find_server
+from taskflow.store.embedded.discovery import find_server
+from taskflow.store.postgres.inspection import DatabaseReport, examine_database
+from taskflow.version import __version__
 from tests.api.live import LiveServer
 from tests.cli.command import CommandLine
 from tests.cli.conftest import KEY
@@ -315,7 +315,7 @@ class TestService:
         assert (code, states(found["service"])) == (1, ["failed"])
 
     def test_no_nodes(self):
-        from taskflow.cli.local.checks.remote import _of_nodes
+        from taskflow.cli.local.checks.running_service import _of_nodes
 
         assert _of_nodes([]).state == "failed"
 

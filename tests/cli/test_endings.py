@@ -235,7 +235,7 @@ def test_the_help(cli):
 
 def test_the_documents_have_the_exit_statuses(cli):
     """The help and docs/cli.md say what is so."""
-    from taskflow.cli.ending import ExitStatus
+    from taskflow.cli.exit_status import ExitStatus
 
     document = (REPOSITORY / "docs/cli.md").read_text("utf-8")
     told = cli.ok("--help").out

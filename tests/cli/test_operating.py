@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from taskflow import __version__
 from taskflow.model.zones import zone_database
+from taskflow.version import __version__
 from tests.api.live import LiveServer
 from tests.cli.command import CommandLine, interrupt
 from tests.cli.test_finding import hand_in

@@ -11,14 +11,14 @@ import pytest
 from taskflow import BlockingClient, Client, NotEnded, Submission, TaskStatus, Unprocessable
 from taskflow.client.blocking import streams as blocking_streams
 from taskflow.client.on_trio import streams
-from tests.blocking import MODULES, WRITTEN, written
 from tests.client.proxy import Proxy
 from tests.service.targets import Target as HeldTarget
+from tools.blocking import MODULES, WRITTEN, written
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_it_is_up_to_date(name):
-    """If not: ``python -m tests.blocking``."""
+    """If not: ``python -m tools.blocking``."""
     assert (WRITTEN / name).read_text("utf-8") == written(name)
 
 

@@ -10,8 +10,8 @@ import trio
 
 from taskflow import Client, NotEnded, TaskStatus
 from taskflow.service import open_service
+from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
-from taskflow.shutdown import Shutdown
 
 
 class Recorded(httpx.ASGITransport):

@@ -10,7 +10,7 @@ import pytest
 
 from taskflow.api.live import events as streams
 from taskflow.api.reading.prefer import LONGEST_WAIT_SECONDS
-from taskflow.server import MOST_REQUESTS
+from taskflow.serving.server import MOST_REQUESTS
 from taskflow.settings import Settings
 from tests.api.client import Connection, ask, check_problem, in_chunks
 from tests.api.conftest import open_database

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from taskflow.engine.supervisor import Engine
-from taskflow.fetch.base import Fetcher, FetchRequest
+from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
@@ -18,7 +18,7 @@ from taskflow.model.masking import Masking
 from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed
 from taskflow.model.task import NewTask, Task
 from taskflow.settings import Settings
-from taskflow.store.memory import MemoryStore
+from taskflow.store.memory.tasks import MemoryStore
 
 _VERBS = (
     *("claim", "settle", "release", "retry", "renew", "rescue", "register", "retire"),

@@ -12,11 +12,11 @@ from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
 from taskflow.engine.supervisor import Engine
-from taskflow.fetch.base import Fetcher
+from taskflow.fetch.interface import Fetcher
 from taskflow.model.callback import PAUSES_SECONDS
+from taskflow.model.callback_signature import Signer, new_secret, secret_of
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import ErrorType, Failed, Fetched
-from taskflow.model.signing import Signer, new_secret, secret_of
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
 from taskflow.telemetry import Event
 from tests.engine.conftest import response

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import trio
 
-from taskflow.engine.counting import fold_counts
+from taskflow.engine.count_folding import fold_counts
 from taskflow.engine.outage import Outage
-from taskflow.store.memory import MemoryStore
+from taskflow.store.memory.tasks import MemoryStore
 
 
 class BacklogStore(MemoryStore):

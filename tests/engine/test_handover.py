@@ -12,7 +12,7 @@ import trio
 
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.task import Claim, TaskStatus
-from taskflow.store.base import Reservation, Taker
+from taskflow.store.base.tasks import Reservation, Taker
 
 
 async def started(nursery, bench) -> None:

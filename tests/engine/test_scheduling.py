@@ -18,8 +18,8 @@ from taskflow.model.options import TaskOptions
 from taskflow.model.schedule import ScheduleDefinition, Timing
 from taskflow.model.shown_schedule import Missed
 from taskflow.model.task import NewTask, TaskStatus
-from taskflow.store.schedules.base import Fired
-from taskflow.store.schedules.memory import MemorySchedules
+from taskflow.store.base.schedules import Fired
+from taskflow.store.memory.schedules import MemorySchedules
 
 PERIOD = 600.0
 

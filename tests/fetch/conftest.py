@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from taskflow.fetch.client import open_fetcher
+from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.settings import Settings
 from tests.fetch.scripted import FakeResolver, ScriptedServer, fetch_with
 from tests.loopback import OPEN

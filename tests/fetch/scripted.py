@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import trio
 
-from taskflow.fetch.base import Fetcher, FetchRequest
+from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.resolver import Resolver
 from taskflow.model.outcome import Failed, Fetched, Outcome
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import trio
 
-from taskflow.fetch.client import open_fetcher
 from taskflow.fetch.exchange import MAX_INTERIM_ANSWERS
+from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.outcome import ErrorType, Failed
 from taskflow.settings import Settings
 from tests.fetch.scripted import Then, answer, fetch_with, is_failure, response_of
@@ -504,7 +504,7 @@ async def test_fault_of_ours(fetch, fetcher, monkeypatch, capsys):
     def burst(_request):
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("taskflow.fetch.client.first_hop", burst)
+    monkeypatch.setattr("taskflow.fetch.http_fetcher.first_hop", burst)
     outcome = await fetch("http://localhost/")
     assert is_failure(outcome, ErrorType.INTERNAL, "internal error")
     assert "secret" not in outcome.error

@@ -11,11 +11,11 @@ import trio
 import trio.testing
 
 from taskflow.fetch import dialing
-from taskflow.fetch.base import FetchRequest
-from taskflow.fetch.client import MIN_IDLE_CONNECTIONS, open_fetcher
+from taskflow.fetch.connection_pool import IDLE_SECONDS, Statistics
 from taskflow.fetch.errors import NameNotResolved
+from taskflow.fetch.http_fetcher import MIN_IDLE_CONNECTIONS, open_fetcher
+from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.resolver import SystemResolver
-from taskflow.fetch.transport import IDLE_SECONDS, Statistics
 from taskflow.model.outcome import ErrorType
 from taskflow.settings import Settings
 from tests.fetch.scripted import Then, answer, fetch_with, is_failure, response_of

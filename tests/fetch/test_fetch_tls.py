@@ -10,7 +10,7 @@ import pytest
 import trio
 import trustme
 
-from taskflow.fetch.client import default_ssl_context, open_fetcher
+from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
 from taskflow.model.outcome import ErrorType
 from taskflow.settings import Settings
 from tests.fetch.scripted import Then, Unasked, answer, fetch_with, is_failure, response_of

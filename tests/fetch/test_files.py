@@ -8,8 +8,8 @@ import resource
 
 import pytest
 
-from taskflow.fetch import files
-from taskflow.fetch.client import open_fetcher
+from taskflow.fetch import file_descriptors
+from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.outcome import ErrorType, Interrupted
 from taskflow.settings import Settings
 from tests.fetch.scripted import answer, fetch_with, is_failure, response_of
@@ -31,7 +31,7 @@ def no_files_left():
 
 @pytest.fixture(autouse=True)
 def short_pause(monkeypatch):
-    monkeypatch.setattr(files, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(file_descriptors, "PAUSE_SECONDS", 0.01)
 
 
 async def test_connecting(serve, fetch, capsys):

@@ -17,15 +17,15 @@ import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from taskflow.fetch import transport
-from taskflow.fetch.base import FetchRequest
-from taskflow.fetch.client import default_ssl_context, open_fetcher
+from taskflow.fetch import connection_pool
 from taskflow.fetch.dialing import dial
 from taskflow.fetch.errors import Blocked, InvalidUrl, NameNotResolved
 from taskflow.fetch.guard import MAX_ADDRESSES, Guard, Hosts
+from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
+from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.own_addresses import is_own_address
-from taskflow.fetch.special import embedded_ipv4, special_of
-from taskflow.fetch.target import parse_target
+from taskflow.fetch.special_addresses import embedded_ipv4, special_of
+from taskflow.fetch.url import parse_target
 from taskflow.model.errors import SettingsError
 from taskflow.model.outcome import ErrorType, Fetched
 from taskflow.settings import Settings
@@ -367,12 +367,12 @@ async def wire(serve, monkeypatch):
         looping = [moved] * 10 if location == "/loop" else steps
         server = await serve(*([looping] if location == "/loop" else [[step] for step in steps]))
         made = Wire(server.port)
-        monkeypatch.setattr(transport, "dial", made.dial)
+        monkeypatch.setattr(connection_pool, "dial", made.dial)
 
         async def plain(stream, _host, _context):
             return stream
 
-        monkeypatch.setattr(transport, "secure", plain)
+        monkeypatch.setattr(connection_pool, "secure", plain)
         return made
 
     return connect
@@ -519,5 +519,5 @@ def test_what_is_connected_to_was_judged(url, answers):
             assert outcome.error_type in REFUSALS
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transport, "dial", no_way)
+        patch.setattr(connection_pool, "dial", no_way)
         trio.run(functools.partial(main))

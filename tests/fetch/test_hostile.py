@@ -11,10 +11,10 @@ import msgspec
 import pytest
 import trio
 
-from taskflow.fetch.base import FetchRequest
-from taskflow.fetch.client import default_ssl_context, open_fetcher
 from taskflow.fetch.decoding import decoder_for
 from taskflow.fetch.hop import first_hop
+from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
+from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.recording import Recorder
 from taskflow.model.outcome import ErrorType, Failed, Fetched
 from taskflow.settings import Settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.fetch.client import open_fetcher
-from taskflow.fetch.masking import MAX_URL_CHARACTERS, masked_url
+from taskflow.fetch.error_masking import MAX_URL_CHARACTERS, masked_url
+from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.outcome import ErrorType
 from taskflow.settings import Settings
 from tests.fetch.scripted import answer, fetch_with, is_failure, response_of

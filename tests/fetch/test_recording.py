@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import trio
 
-from taskflow.fetch.base import FetchRequest
-from taskflow.fetch.client import open_fetcher
+from taskflow.fetch.http_fetcher import open_fetcher
+from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.recording import MAX_KEPT_HEADER_BYTES, Recorder
 from taskflow.model.outcome import ErrorType, Failed, Fetched
 from taskflow.settings import Settings

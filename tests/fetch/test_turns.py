@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from taskflow.fetch.turns import wait_for_turn
+from taskflow.fetch.fair_turns import wait_for_turn
 
 CROWD = 50
 

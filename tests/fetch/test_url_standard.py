@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.target import DEFAULT_PORTS, Target, parse_location, parse_target
+from taskflow.fetch.url import DEFAULT_PORTS, Target, parse_location, parse_target
 
 ROWS = [
     line.split("\t")

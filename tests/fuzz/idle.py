@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 import msgspec
 from quart_trio import QuartTrio
 
-from taskflow.api.access.keys import read_keys
+from taskflow.api.access.api_keys import read_keys
 from taskflow.api.app import create_app
 from taskflow.api.document.examples import COMPLETED
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.service import open_store
+from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
-from taskflow.shutdown import Shutdown
-from taskflow.store.base import Ending, Retrial, TaskStore
+from taskflow.store.base.tasks import Ending, Retrial, TaskStore
 
 HOUR_SECONDS = 3600.0
 

@@ -7,11 +7,11 @@ import math
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from taskflow import __version__
 from taskflow.metrics import Metrics
 from taskflow.metrics.catalogue import CATALOGUE, FETCH, TASKS, AttemptEnd, Kind
 from taskflow.metrics.exposition import Reading, expose
 from taskflow.model.outcome import Refusal
+from taskflow.version import __version__
 from tests.metrics.scrape import Scrape, promtool
 
 ROUTES = [("/tasks", ("GET", "POST")), ("/tasks/{task_id}", ("GET",))]

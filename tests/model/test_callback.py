@@ -6,10 +6,10 @@ import uuid
 
 import pytest
 
+from taskflow.model.backoff import is_retryable
 from taskflow.model.callback import RETRY_ON
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import ErrorType, Failed
-from taskflow.model.retry import is_retryable
 
 CALLBACK = TaskOptions(retry_on=RETRY_ON, callback_of=uuid.uuid4())
 STRANGER = TaskOptions(retry_on=RETRY_ON)

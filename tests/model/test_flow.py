@@ -8,7 +8,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskflow.model.choice import Candidate, Choice, Shares
+from taskflow.model.claim_selection import Candidate, Choice, Shares
 from taskflow.model.flow import (
     Flow,
     HoldReason,

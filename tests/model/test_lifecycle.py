@@ -92,7 +92,7 @@ def test_the_docs_show_the_table(document):
 
 def test_the_database_knows_the_same_statuses():
     """The CHECKs of the schema name all statuses and the final ones, as the model does."""
-    schema = REPOSITORY / "taskflow/store/migrations/0001_tasks.sql"
+    schema = REPOSITORY / "taskflow/store/postgres/migrations/0001_tasks.sql"
     lists = [
         set(re.findall(r"'(\w+)'", found))
         for found in re.findall(r"status IN \(([^)]*)\)", schema.read_text())

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskflow.model.backoff import RetryPolicy, backoff_seconds, is_retryable
 from taskflow.model.outcome import ErrorType, Failed
-from taskflow.model.retry import RetryPolicy, backoff_seconds, is_retryable
 
 POLICY = RetryPolicy(first_seconds=1.0, longest_seconds=60.0, longest_retry_after_seconds=300.0)
 

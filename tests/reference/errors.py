@@ -8,9 +8,9 @@ import itertools
 from typing import NamedTuple
 
 from taskflow.model import outcome
+from taskflow.model.backoff import is_retryable
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import ErrorType, Failed
-from taskflow.model.retry import is_retryable
 from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
 

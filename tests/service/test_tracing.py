@@ -140,7 +140,7 @@ PROGRAM = """
 import sys
 import trio
 from taskflow import asgi, cli, service
-from taskflow.shutdown import Shutdown
+from taskflow.serving.shutdown import Shutdown
 
 async def main():
     settings = service.configured_settings()

@@ -14,7 +14,7 @@ from taskflow.model.callback import CALLBACK_QUEUE, MAX_ATTEMPTS, PAUSES_SECONDS
 from taskflow.model.filter import TaskFilter
 from taskflow.model.options import NO_OPTIONS, Backoff, TaskOptions
 from taskflow.model.task import IdempotencyKey, NewTask, Task, TaskStatus
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 from tests.store.contract import StoreContract, completed, failed, new_task, released
 
 URL = 'https://shop.example/done?a="%20\\'

@@ -14,7 +14,7 @@ from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType, KeptResponse
 from taskflow.model.task import Claim, ClaimKey, IdempotencyKey, NewTask, TaskStatus
-from taskflow.store.base import (
+from taskflow.store.base.tasks import (
     MOST_BY_HAND,
     Ending,
     Release,

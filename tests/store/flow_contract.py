@@ -11,10 +11,10 @@ import pytest
 import trio
 import trio.testing
 
-from taskflow.model.choice import Shares
+from taskflow.model.claim_selection import Shares
 from taskflow.model.flow import HoldReason, HostLimits, QueueSettings, Rate
 from taskflow.model.task import Claim, NewTask, Task
-from taskflow.store.base import Release, TaskStore
+from taskflow.store.base.tasks import Release, TaskStore
 from tests.store.contract import NodeTaker, completed, new_task
 from tests.store.options_contract import OptionsContract
 

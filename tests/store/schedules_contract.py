@@ -14,7 +14,7 @@ from taskflow.model.options import TaskOptions
 from taskflow.model.schedule import ScheduleDefinition, Timing
 from taskflow.model.shown_schedule import Missed
 from taskflow.model.task import Claim, TaskStatus
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 from tests.store.contract import completed, failed, new_task
 
 TEMPLATE = '{ "payload":  "http://example.com/\\u0000" }'

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from taskflow.model.errors import StoreUnavailable
-from taskflow.store.batching import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, GroupCommit
+from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, GroupCommit
 
 
 class Writer:

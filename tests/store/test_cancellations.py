@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from taskflow.model.task import ClaimKey
-from taskflow.store import cancellations
-from taskflow.store.cancellations import Cancellations, parse
+from taskflow.store.base import cancellations
+from taskflow.store.base.cancellations import Cancellations, parse
 
 NODE, TASK, TOKEN = (uuid.UUID(int=n) for n in (1, 2, 3))
 SENSE = f"{NODE}:{TOKEN}:{TASK}"

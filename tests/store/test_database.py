@@ -16,11 +16,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from taskflow.model.errors import StoreUnavailable
 from taskflow.settings import Settings
-from taskflow.store.database import is_lost, open_database
 from taskflow.store.embedded.account import account_for, make_folder
 from taskflow.store.embedded.cluster import Cluster
 from taskflow.store.embedded.process import Patience
-from taskflow.store.postgres import migrate_database, open_postgres
+from taskflow.store.postgres.database import is_lost, open_database
+from taskflow.store.postgres.tasks import migrate_database, open_postgres
 from tests.folders import open_folder
 from tests.service.targets import Way
 from tests.store.contract import new_task
@@ -238,7 +238,7 @@ async def test_migrations_may_take_their_time(database_url, monkeypatch):
         seen.append([ask(connection, f"SHOW {name}") for name in ("statement_timeout", "TimeZone")])
         return []
 
-    monkeypatch.setattr("taskflow.store.postgres.migrate", migrate)
+    monkeypatch.setattr("taskflow.store.postgres.tasks.migrate", migrate)
     await migrate_database(database_url, timeout_seconds=0.5)
     assert seen == [["0", "UTC"]]
 

@@ -16,9 +16,9 @@ from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base import Retrial, TaskStore
-from taskflow.store.memory import MemoryStore
-from taskflow.store.postgres import open_postgres
+from taskflow.store.base.tasks import Retrial, TaskStore
+from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.postgres.tasks import open_postgres
 from tests.store.contract import NodeTaker, StoreContract, completed, failed, new_task, released
 
 SETTINGS = Settings(database_timeout_seconds=5.0)

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from taskflow.model.filter import NO_FILTER, TaskFilter, url_of
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import NewTask, Task, TaskStatus
-from taskflow.store import finding, memory
-from taskflow.store.base import LARGE_FIELDS, Ending
+from taskflow.store.base.tasks import LARGE_FIELDS, Ending
+from taskflow.store.memory import tasks as memory
+from taskflow.store.postgres import search
 from tests.store.test_stateful import Stores
 
 QUEUES = ("default", "mail", "Z")
@@ -117,10 +118,10 @@ def stores(postgres_server) -> Iterator[Stores]:
 def walking(most: int, window: int) -> Iterator[None]:
     """Pages end after so few tasks that were walked through."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finding, "MOST_WALKED", most)
+        patch.setattr(search, "MOST_WALKED", most)
         patch.setattr(memory, "MOST_WALKED", most)
-        patch.setattr(finding, "LARGEST_WINDOW", window)
-        patch.setattr(finding, "FIRST_WINDOW_SHARE", 1)
+        patch.setattr(search, "LARGEST_WINDOW", window)
+        patch.setattr(search, "FIRST_WINDOW_SHARE", 1)
         yield
 
 

@@ -15,10 +15,10 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
-from taskflow.store import finding, queries
-from taskflow.store.base import MOST_WALKED, PAGE_BUDGET_BYTES
-from taskflow.store.finding import Search, find, parameters_for, statement_for
-from taskflow.store.postgres import migrate_database
+from taskflow.store.base.tasks import MOST_WALKED, PAGE_BUDGET_BYTES
+from taskflow.store.postgres import queries, search
+from taskflow.store.postgres.search import Search, find, parameters_for, statement_for
+from taskflow.store.postgres.tasks import migrate_database
 from tests.api.conftest import open_database
 
 ROWS = 100_000
@@ -96,7 +96,7 @@ SEARCHES = {
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch):
     """Only what was walked ends a page here, not the time that it took."""
-    monkeypatch.setattr(finding, "WALK_SECONDS", 600.0)
+    monkeypatch.setattr(search, "WALK_SECONDS", 600.0)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def plan_of(connection, wanted: TaskFilter, *, before: uuid.UUID | None, mode: s
     statement = re.sub(r"%\((\w+)\)[sb]", numbered, statement_for(wanted))
     with connection.transaction(), psycopg.ClientCursor(connection) as cursor:
         cursor.execute(f"SET LOCAL plan_cache_mode = force_{mode}_plan")
-        cursor.execute(finding._SETTINGS)
+        cursor.execute(search._SETTINGS)
         cursor.execute(f"PREPARE walk AS {statement}")
         places = ", ".join(["%s"] * len(names))
         cursor.execute(
@@ -210,10 +210,10 @@ def test_moments_bound_the_walk(full_table):
 
 def test_payloads_are_unpacked_up_to_a_bound(full_table, monkeypatch):
     """A window ends where so many bytes were looked at, and the next one begins there."""
-    monkeypatch.setattr(finding, "WINDOW_BYTES", 4000)
+    monkeypatch.setattr(search, "WINDOW_BYTES", 4000)
     wanted = TaskFilter(url=f"//{ROWS - 99}.example")
-    search = Search(wanted, LIMIT, None, PAGE_BUDGET_BYTES)
-    parameters = parameters_for(search) | {"window": WINDOW, "most": LIMIT + 1}
+    wanted_page = Search(wanted, LIMIT, None, PAGE_BUDGET_BYTES)
+    parameters = parameters_for(wanted_page) | {"window": WINDOW, "most": LIMIT + 1}
     [(ids, _, last, count, has_more)] = full_table.execute(statement_for(wanted), parameters)
     assert (ids, last, count, has_more) == (None, id_at(ROWS - 9), 10, True)
-    assert find(full_table, queries.load(), search).ids == [id_at(ROWS - 99)]
+    assert find(full_table, queries.load(), wanted_page).ids == [id_at(ROWS - 99)]

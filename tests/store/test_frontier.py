@@ -9,7 +9,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskflow.store.frontier import LONGEST_PAUSE_SECONDS, SURVEY_SECONDS, Frontier, parse
+from taskflow.store.postgres.claim_position import (
+    LONGEST_PAUSE_SECONDS,
+    SURVEY_SECONDS,
+    Frontier,
+    parse,
+)
 
 BEGINNING = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 PRIORITIES = [5, 0, -5]

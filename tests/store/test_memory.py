@@ -4,9 +4,9 @@ import pytest
 import trio
 
 from taskflow.model.filter import TaskFilter
-from taskflow.model.statistics import Ended
 from taskflow.model.task import TaskStatus
-from taskflow.store.memory import MemoryStore
+from taskflow.model.task_statistics import Ended
+from taskflow.store.memory.tasks import MemoryStore
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, new_task
 from tests.store.flow_contract import FlowContract

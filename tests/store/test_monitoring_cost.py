@@ -10,9 +10,9 @@ import trio
 
 from taskflow.model.monitoring import HISTORY_MINUTES, LISTED_TASKS, SAMPLED_TASKS
 from taskflow.settings import Settings
-from taskflow.store import queries
-from taskflow.store.monitoring.base import MOST_RUNNING
-from taskflow.store.postgres import migrate_database
+from taskflow.store.base.monitoring import MOST_RUNNING
+from taskflow.store.postgres import queries
+from taskflow.store.postgres.tasks import migrate_database
 from tests.api.conftest import open_database
 
 ROWS = 100_000

@@ -21,14 +21,15 @@ from taskflow.model.errors import StatementRefused, StoreUnavailable, StoreUnusa
 from taskflow.model.event import EventFilter
 from taskflow.model.filter import TaskFilter
 from taskflow.model.flow import HoldReason, HostLimits, QueueSettings, Rate
-from taskflow.model.statistics import Ended, shares
 from taskflow.model.task import IdempotencyKey, TaskStatus
+from taskflow.model.task_statistics import Ended, shares
 from taskflow.settings import Settings
-from taskflow.store import listen, look, postgres, slow_reads
-from taskflow.store.additions import entry_of, size_of
-from taskflow.store.finding import Found
-from taskflow.store.migrate import migrations
-from taskflow.store.postgres import migrate_database, open_postgres
+from taskflow.store.postgres import claim_scan, listener, slow_reads
+from taskflow.store.postgres import tasks as postgres
+from taskflow.store.postgres.migrate import migrations
+from taskflow.store.postgres.new_tasks import entry_of, size_of
+from taskflow.store.postgres.search import Found
+from taskflow.store.postgres.tasks import migrate_database, open_postgres
 from taskflow.telemetry import Event
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, failed, new_task, released
@@ -76,8 +77,8 @@ async def test_the_bound_for_all_hosts(database_url):
 
 async def test_a_look_goes_round_all_lanes(database_url, monkeypatch):
     """However many there are that may not start, those that may are found, by and by."""
-    monkeypatch.setattr(look, "LANES", 5)
-    monkeypatch.setattr(look, "_MOST_ROWS", 7)
+    monkeypatch.setattr(claim_scan, "LANES", 5)
+    monkeypatch.setattr(claim_scan, "_MOST_ROWS", 7)
     async with open_postgres(database_url, SETTINGS) as store:
         node = await store.register("here", lease_seconds=30)
         settings = QueueSettings(per_host=HostLimits(rate=Rate(0.001)))
@@ -232,7 +233,7 @@ async def test_a_node_does_not_hear_itself(database_url, store, connection):
 async def test_the_listener_comes_back(store, connection, monkeypatch):
     """When its connection is cut it says so once, connects again, and rings for what it missed."""
     events: list[Event] = []
-    monkeypatch.setattr(listen, "emit", lambda event, **_: events.append(event))
+    monkeypatch.setattr(listener, "emit", lambda event, **_: events.append(event))
     with trio.fail_after(90):
         await store.wait_for_work()
         connection.execute(

@@ -15,10 +15,10 @@ import trio
 from taskflow.model.schedule import Timing
 from taskflow.model.shown_schedule import Missed
 from taskflow.settings import Settings
-from taskflow.store.memory import MemoryStore
-from taskflow.store.postgres import open_postgres
-from taskflow.store.schedules import postgres
-from taskflow.store.schedules.base import FIRINGS_KEPT_SECONDS
+from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS
+from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.postgres import schedules as postgres
+from taskflow.store.postgres.tasks import open_postgres
 from tests.store.contract import new_task
 from tests.store.schedules_contract import SchedulesContract, definition
 

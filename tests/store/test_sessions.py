@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from taskflow import enqueue
 from taskflow.model.errors import StoreUnavailable, TaskFlowError
 from taskflow.settings import Settings
-from taskflow.store.postgres import open_postgres
+from taskflow.store.postgres.tasks import open_postgres
 from tests.service.database import url_of
 from tests.service.processes import clean_environ, running, wait_until
 from tests.store.contract import new_task

@@ -39,12 +39,12 @@ from taskflow.model import lifecycle
 from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
-from taskflow.model.statistics import Ended
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
+from taskflow.model.task_statistics import Ended
 from taskflow.settings import Settings
-from taskflow.store.base import Ending, Release, Retrial, TaskStore
-from taskflow.store.memory import MemoryStore
-from taskflow.store.postgres import PostgresStore, open_postgres
+from taskflow.store.base.tasks import Ending, Release, Retrial, TaskStore
+from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.postgres.tasks import PostgresStore, open_postgres
 
 LATER_SECONDS = 3600.0
 QUEUES = ("default", "mail", "Z")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taskflow.store.migrate import migrations
+from taskflow.store.postgres.migrate import migrations
 from tests.chaos import audit
 from tests.chaos.fleet import Fleet
 from tests.loopback import SECRET

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final, TypeAlias
 
-from taskflow.api.access.head import Head
+from taskflow.api.access.request_head import Head
 from taskflow.model.errors import Forbidden
 
 RawField: TypeAlias = tuple[bytes, bytes]

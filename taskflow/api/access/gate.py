@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from taskflow.api.access.api_keys import Keyring
 from taskflow.api.access.browser import CrossOrigin, RawField
-from taskflow.api.access.head import Head
 from taskflow.api.access.hosts import allowed_hosts
-from taskflow.api.access.keys import Keyring
 from taskflow.api.access.rate_limit import (
     RateLimiter,
     client_name,
     rate_limiter,
     read_rate_limiter,
 )
+from taskflow.api.access.request_head import Head
 from taskflow.api.access.roles import ASSETS_PATH, OPEN_PATHS, Access, Caller
 from taskflow.api.access.sessions import EndedSessions, Sessions
 from taskflow.settings import Settings

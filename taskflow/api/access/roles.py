@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from taskflow.api.access.api_keys import Key, Keyring, Role
 from taskflow.api.access.browser import is_own
-from taskflow.api.access.head import Head
 from taskflow.api.access.hosts import is_loopback
-from taskflow.api.access.keys import Key, Keyring, Role
+from taskflow.api.access.request_head import Head
 from taskflow.api.access.sessions import PATH, Session, Sessions
 from taskflow.model.errors import Forbidden, Unauthorized
 from taskflow.model.problem_types import PATH as PROBLEMS_PATH

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug.http import parse_cookie
 
-from taskflow.api.access.keys import Key, Keyring
+from taskflow.api.access.api_keys import Key, Keyring
 
 COOKIE: Final = "taskflow_session"
 PATH: Final = "/ui"

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from taskflow.api.dashboard.showing import body_text, payload_of, short
+from taskflow.api.dashboard.formatting import body_text, payload_of, short
 from taskflow.api.reading.kept_credentials import is_same_origin
 from taskflow.model.errors import BadRequest, Fault
 from taskflow.model.masking import MASK, MAX_SEARCHED_CHARACTERS, Masking

@@ -9,18 +9,18 @@ from urllib.parse import urlencode
 from quart import Blueprint, Response, request
 
 from taskflow.api.access.sessions import PATH
-from taskflow.api.bodies import read_body
+from taskflow.api.bulk_actions import ManyMoved, Verb, move_many, verbs_of
+from taskflow.api.dashboard.live_region import by_the_clock
 from taskflow.api.dashboard.pages import page, viewer
-from taskflow.api.dashboard.refreshing import by_the_clock
 from taskflow.api.live.feed import Feed
-from taskflow.api.many_by_hand import ManyMoved, Verb, move_many, verbs_of
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.many import Many
-from taskflow.api.reading.page import PageRequest, cursor_of, page_request_of
+from taskflow.api.reading.task_query import PageRequest, cursor_of, page_request_of
+from taskflow.api.request_bodies import read_body
 from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 LIMIT: Final = 50
 _OTHER_PARAMETERS: Final = frozenset({"cursor", "limit", "fields"})

@@ -7,19 +7,19 @@ from typing import Any, Final
 from quart import Blueprint, Response
 
 from taskflow.api.access.sessions import PATH
-from taskflow.api.bodies import read_body
 from taskflow.api.dashboard import charts
+from taskflow.api.dashboard.live_region import by_the_clock
 from taskflow.api.dashboard.pages import page, see, viewer
-from taskflow.api.dashboard.refreshing import by_the_clock
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.queue import queue_name_of
+from taskflow.api.reading.queue_settings import queue_name_of
 from taskflow.api.reading.schedule import known_name_of
+from taskflow.api.request_bodies import read_body
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.flow import NO_SETTINGS
-from taskflow.model.statistics import queue_of
 from taskflow.model.task import TaskStatus
-from taskflow.store.base import TaskStore
+from taskflow.model.task_statistics import queue_of
+from taskflow.store.base.tasks import TaskStore
 
 MOST_QUEUES: Final = 100
 MOST_NODES: Final = 100

@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple, cast
 from jinja2 import Environment
 from quart import Blueprint, Response, current_app, request
 
-from taskflow import __version__
-from taskflow.api.access.keys import Role
+from taskflow.api.access.api_keys import Role
 from taskflow.api.access.roles import CALLER, Caller
-from taskflow.api.dashboard import showing
+from taskflow.api.dashboard import formatting
 from taskflow.api.dashboard.assets import Assets
+from taskflow.version import __version__
 
 MEDIA_TYPE: Final = "text/html; charset=utf-8"
 # Nothing runs and nothing is loaded but what this service itself serves; nothing frames it.
@@ -39,7 +39,7 @@ class Viewer(NamedTuple):
 def install(routes: Blueprint, assets: Assets) -> None:
     """Give the templates of the app what they need."""
     filters: dict[str, Callable[..., Any]] = {
-        name: getattr(showing, name)
+        name: getattr(formatting, name)
         for name in (
             *("visible", "count", "percent", "seconds", "milliseconds", "size", "moment", "iso"),
             *("short", "target", "pretty", "limits"),

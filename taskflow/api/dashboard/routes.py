@@ -11,16 +11,16 @@ from werkzeug.exceptions import NotFound
 
 from taskflow.api.access.roles import REJECTED
 from taskflow.api.access.sessions import PATH, Sessions
-from taskflow.api.dashboard import listing, overview, pages, signing_in, submitting, task
+from taskflow.api.dashboard import listing, overview, pages, sign_in, submit_form, task
 from taskflow.api.dashboard.assets import Assets
-from taskflow.api.intake import Intake
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import fields_of, problem_of
+from taskflow.api.submission import Intake
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable, TaskFlowError
 from taskflow.model.masking import Masking
 from taskflow.settings import Settings
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 
 def dashboard_routes(
@@ -46,10 +46,10 @@ def dashboard_routes(
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
     task.add_routes(routes, store, feed)
-    submitting.add_routes(
+    submit_form.add_routes(
         routes, store, Intake(store, settings, metrics), Masking(settings.masked_headers)
     )
-    signing_in.add_routes(routes, sessions, store)
+    sign_in.add_routes(routes, sessions, store)
 
     @routes.route("/", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def front_door() -> Response:

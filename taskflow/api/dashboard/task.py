@@ -11,19 +11,19 @@ import msgspec
 from quart import Blueprint, Response, request
 
 from taskflow.api.access.sessions import PATH
-from taskflow.api.bodies import read_body
-from taskflow.api.dashboard import charts, showing
+from taskflow.api.dashboard import charts, formatting
+from taskflow.api.dashboard.live_region import by_events
 from taskflow.api.dashboard.pages import page, see, viewer
-from taskflow.api.dashboard.refreshing import by_events
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.page import task_id_of
+from taskflow.api.reading.task_query import task_id_of
+from taskflow.api.request_bodies import read_body
 from taskflow.api.results import attachment_of
 from taskflow.model.errors import IllegalMove, TaskNotFound
 from taskflow.model.event import EventFilter
 from taskflow.model.outcome import KeptResponse
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 MAX_RESPONSES: Final = 5
 
@@ -116,13 +116,13 @@ async def _look(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
     task = await _found(store, task_id)
     with store_in_time():
         attempts = await store.attempts(task_id) or []
-    payload = showing.payload_of(task)
+    payload = formatting.payload_of(task)
     result = None if task.result is None else _result_of(task.result)
     sent = payload.get("body")
     return {
         "task": task,
         "payload": payload,
-        "sent": None if sent is None else _shown(showing.pretty(bytes(sent))),
+        "sent": None if sent is None else _shown(formatting.pretty(bytes(sent))),
         "attempts": list(
             zip(
                 attempts,
@@ -133,8 +133,8 @@ async def _look(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
         ),
         "result": result,
         "body": _body_of(result) if result else None,
-        "curl_of_task": _for_a_shell(showing.curl_of_task(task, url)),
-        "curl_of_request": _for_a_shell(showing.curl_of_request(task)),
+        "curl_of_task": _for_a_shell(formatting.curl_of_task(task, url)),
+        "curl_of_request": _for_a_shell(formatting.curl_of_request(task)),
         "may_cancel": not task.status.is_final,
         "may_retry": task.status in (TaskStatus.FAILED, TaskStatus.CANCELED),
         "is_final": task.status.is_final,
@@ -151,7 +151,7 @@ def _result_of(document: msgspec.Raw) -> _Result | None:
 def _body_of(result: _Result) -> _Body:
     document = bytes(result.result)
     if result.encoding == "json":
-        return _shown(showing.pretty(document))
+        return _shown(formatting.pretty(document))
     text = msgspec.json.decode(document)
     return _shown(text if isinstance(text, str) else "")
 
@@ -165,18 +165,18 @@ def _bodies_of_failures(attempts: Sequence[AttemptRecord]) -> list[_Body | None]
 
 def _body_of_failure(response: KeptResponse) -> _Body:
     if response.encoding == "json":
-        return _shown(showing.pretty(bytes(response.body)))
+        return _shown(formatting.pretty(bytes(response.body)))
     return _shown("" if response.encoding == "base64" else response.text)
 
 
 def _shown(text: str) -> _Body:
-    shown, is_cut = showing.beginning(text)
-    return _Body(showing.visible(shown), is_cut)
+    shown, is_cut = formatting.beginning(text)
+    return _Body(formatting.visible(shown), is_cut)
 
 
 def _for_a_shell(command: str) -> str | None:
     """The command, unless it is longer than any is typed: Linux takes no word of 128 KiB."""
-    return command if len(command) <= showing.MOST_SHOWN_BYTES else None
+    return command if len(command) <= formatting.MOST_SHOWN_BYTES else None
 
 
 def _own_url() -> str:

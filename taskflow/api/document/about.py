@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from taskflow import __version__
+from taskflow.version import __version__
 
 _DESCRIPTION: Final = """\
 Hand in a URL and get an id back; TaskFlow fetches the URL in the background and keeps the outcome.

@@ -16,15 +16,14 @@ import msgspec
 from msgspec import UNSET
 
 from taskflow.api import problems
+from taskflow.api.bulk_actions import ManyMoved
 from taskflow.api.document.operations.task_fields import TaskFields
-from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.listing import Broken
-from taskflow.api.many_by_hand import ManyMoved
 from taskflow.api.monitoring import History
 from taskflow.api.reading import new_task, schedule
 from taskflow.api.reading.many import FILTERS, ManyRequest
 from taskflow.api.reading.new_task import TaskRequest
-from taskflow.api.reading.queue import (
+from taskflow.api.reading.queue_settings import (
     HostLimitsPatch,
     HostLimitsRequest,
     QueuePatch,
@@ -33,6 +32,7 @@ from taskflow.api.reading.queue import (
     RateRequest,
 )
 from taskflow.api.reading.schedule import SchedulePatch, ScheduleRequest, TaskTemplate
+from taskflow.api.submission import Added, Refused, Summary
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
@@ -41,16 +41,16 @@ from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTas
 from taskflow.model.options import Backoff
 from taskflow.model.outcome import ErrorType
 from taskflow.model.problem_types import ProblemType
-from taskflow.model.queue import Queue
 from taskflow.model.request import RequestPayload
+from taskflow.model.shown_queue import Queue
 from taskflow.model.shown_schedule import Missed, Schedule
-from taskflow.model.statistics import (
+from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.model.task_statistics import (
     Ended,
     QueueStatistics,
     TaskStatistics,
     TotalStatistics,
 )
-from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
 
 Json: TypeAlias = dict[str, Any]
 

@@ -10,15 +10,15 @@ import msgspec
 import trio
 from quart import Blueprint, Response, request
 
-from taskflow.api.answers import as_events, no_content
 from taskflow.api.live.feed import BATCH, Feed, Watcher
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.events import filter_of, position_of, refuse_unknown_of_task
-from taskflow.api.reading.page import task_id_of
+from taskflow.api.reading.task_query import task_id_of
+from taskflow.api.responses import as_events, no_content
 from taskflow.model.errors import StoreUnavailable, TaskNotFound
 from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.model.task import Task, TaskStatus
-from taskflow.store.base import TaskStore
+from taskflow.store.base.tasks import TaskStore
 
 HEARTBEAT_SECONDS: Final = 15.0
 RECONNECT_MILLISECONDS: Final = 1000

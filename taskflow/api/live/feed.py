@@ -17,11 +17,11 @@ from typing import Final, TypeVar
 import trio
 
 from taskflow.api.access.sessions import EndedSessions
-from taskflow.bell import Bell
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.model.task import Task
-from taskflow.store.base import EventPage, TaskStore
+from taskflow.store.base.tasks import EventPage, TaskStore
+from taskflow.wakeup import Bell
 
 Key = TypeVar("Key")
 Member = TypeVar("Member")

@@ -11,10 +11,10 @@ from werkzeug.datastructures import ETags
 
 from taskflow.api.live.feed import Feed
 from taskflow.api.reading.prefer import WaitRequest, preferences_of, preferred_wait, wait_of
-from taskflow.api.reading.unknown import unknown_parameters
+from taskflow.api.reading.unknown_fields import unknown_parameters
 from taskflow.model.errors import Unprocessable
+from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import Task
-from taskflow.model.vocabulary import Vocabulary
 
 _TAG_BYTES: Final = 12
 

@@ -10,11 +10,11 @@ import msgspec
 from msgspec import Meta
 
 from taskflow.api.reading.rules import NAME
-from taskflow.api.reading.unknown import unknown_parameters
+from taskflow.api.reading.unknown_fields import unknown_parameters
 from taskflow.model.errors import Unprocessable
 from taskflow.model.event import EventFilter
+from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import MOST_TAGS, QueueName
-from taskflow.model.vocabulary import Vocabulary
 
 _POSITION: Final = re.compile("[0-9]{1,18}")
 _IN_QUERY: Final = "lastEventId"

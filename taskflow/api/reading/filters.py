@@ -10,7 +10,7 @@ from msgspec import Meta
 from taskflow.api.reading import rules
 from taskflow.api.reading.rules import PointInTime, Rule
 from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.target import parse_target
+from taskflow.fetch.url import parse_target
 from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import MOST_TAGS, Moment, QueueName, TagName, TagValue, TaskStatus

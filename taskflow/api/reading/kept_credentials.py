@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from taskflow.api.reading.faults import Faults, token
+from taskflow.api.reading.validation_errors import Faults, token
 from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.target import parse_target
+from taskflow.fetch.url import parse_target
 from taskflow.model.masking import Masking
 
 _ANYTHING: Final = msgspec.json.Decoder(float_hook=str)

@@ -9,7 +9,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskflow.api.reading import rules
-from taskflow.api.reading.faults import Faults
 from taskflow.api.reading.filters import (
     A_STATUS,
     TEXT_RULES,
@@ -21,12 +20,13 @@ from taskflow.api.reading.filters import (
 )
 from taskflow.api.reading.json_text import decoded
 from taskflow.api.reading.rules import Rule
-from taskflow.api.reading.unknown import note_unknown
+from taskflow.api.reading.unknown_fields import note_unknown
+from taskflow.api.reading.validation_errors import Faults
 from taskflow.model.errors import BadRequest
 from taskflow.model.filter import TaskFilter, tag_text
 from taskflow.model.outcome import ErrorType
+from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import Moment, QueueName, TaskStatus
-from taskflow.model.vocabulary import Vocabulary
 
 HOW: Final = 'send a JSON object with a filter, such as {"queue": "mail"}, or {"all": true}'
 

@@ -9,15 +9,15 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.api.reading import rules
-from taskflow.api.reading.array import MAX_TASKS
-from taskflow.api.reading.faults import Faults, token
 from taskflow.api.reading.json_text import HOW, decoded, refuse_depth
 from taskflow.api.reading.rules import PointInTime, Rule, seconds, whole_number
-from taskflow.api.reading.unknown import example_of, note_unknown
+from taskflow.api.reading.task_array import MAX_TASKS
+from taskflow.api.reading.unknown_fields import example_of, note_unknown
+from taskflow.api.reading.validation_errors import Faults, token
 from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.target import Place, place_of
+from taskflow.fetch.url import Place, place_of
 from taskflow.model.errors import BadRequest
-from taskflow.model.json_text import is_too_deep
+from taskflow.model.json_depth import is_too_deep
 from taskflow.model.masking import MASK, MASKING
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
 from taskflow.model.request import (
@@ -32,6 +32,7 @@ from taskflow.model.request import (
     Timeout,
     content_of,
 )
+from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import (
     GREATEST_PRIORITY,
     LEAST_PRIORITY,
@@ -44,7 +45,6 @@ from taskflow.model.task import (
     Tags,
     Task,
 )
-from taskflow.model.vocabulary import Vocabulary
 
 AskedPayload: TypeAlias = Annotated[
     msgspec.Raw,

@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from taskflow.api.reading.faults import Faults, token
+from taskflow.api.reading.validation_errors import Faults, token
 from taskflow.model.options import LONGEST_BACKOFF_SECONDS, MOST_PAUSES, Backoff
-from taskflow.model.vocabulary import Vocabulary, shown_name
+from taskflow.model.suggestions import Vocabulary, shown_name
 
 _FIRST_MOMENT: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 _LAST_MOMENT: Final = dt.datetime.max.replace(tzinfo=dt.UTC)

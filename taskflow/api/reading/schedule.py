@@ -12,13 +12,13 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.api.reading import rules
-from taskflow.api.reading.faults import Faults, token
 from taskflow.api.reading.json_text import decoded
 from taskflow.api.reading.new_task import TaskRequest, new_task_of
-from taskflow.api.reading.page import DEFAULT_PAGE, Limit
 from taskflow.api.reading.rules import PointInTime, Rule, seconds, whole_number
-from taskflow.api.reading.unknown import note_unknown, unknown_parameters
-from taskflow.model.conditional import CONDITIONAL_FIELDS, CONDITIONAL_METHODS
+from taskflow.api.reading.task_query import DEFAULT_PAGE, Limit
+from taskflow.api.reading.unknown_fields import note_unknown, unknown_parameters
+from taskflow.api.reading.validation_errors import Faults, token
+from taskflow.model.conditional_fetch import CONDITIONAL_FIELDS, CONDITIONAL_METHODS
 from taskflow.model.errors import BadRequest, RequestError, ScheduleNotFound, Unprocessable
 from taskflow.model.request import RequestPayload
 from taskflow.model.schedule import (
@@ -30,8 +30,8 @@ from taskflow.model.schedule import (
     check,
 )
 from taskflow.model.shown_schedule import Missed, Schedule, ScheduleName, TimeZone
+from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import Moment, NewTask
-from taskflow.model.vocabulary import Vocabulary
 
 HOW: Final = (
     'send a JSON object with times and a task, such as {"cron": "30 6 * * MON-FRI", "task": '

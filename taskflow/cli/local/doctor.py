@@ -13,12 +13,12 @@ from rich.text import Text
 from taskflow import telemetry
 from taskflow.cli import output
 from taskflow.cli.columns import STYLES
-from taskflow.cli.ending import ExitStatus, Failure
+from taskflow.cli.exit_status import ExitStatus, Failure
+from taskflow.cli.local.checks.check import Finding, State, failed
 from taskflow.cli.local.checks.database import database_findings
-from taskflow.cli.local.checks.finding import Finding, State, failed
 from taskflow.cli.local.checks.guard import guard_findings, resolver_findings
 from taskflow.cli.local.checks.machine import file_findings, port_findings, version_findings
-from taskflow.cli.local.checks.remote import service_findings
+from taskflow.cli.local.checks.running_service import service_findings
 from taskflow.cli.local.checks.settings import access_findings, settings_findings
 from taskflow.cli.local.checks.zones import zone_findings
 from taskflow.cli.remote.address import named_address

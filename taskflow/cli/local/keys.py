@@ -6,9 +6,9 @@ import sys
 
 import click
 
-from taskflow.api.access.keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
-from taskflow.cli.ending import Failure
-from taskflow.model.signing import new_secret
+from taskflow.api.access.api_keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
+from taskflow.cli.exit_status import Failure
+from taskflow.model.callback_signature import new_secret
 
 
 @click.group("key")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from taskflow.cli.ending import ExitStatus, Failure, complain
+from taskflow.cli.exit_status import ExitStatus, Failure, complain
 from taskflow.client.environment import Address, address_of
 from taskflow.client.on_trio.client import DEFAULT_URL
 from taskflow.model.errors import SettingsError

@@ -9,11 +9,11 @@ import click
 import trio
 
 from taskflow.cli import output
-from taskflow.cli.ending import ExitStatus, Failure
+from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.remote.address import address_for
-from taskflow.cli.remote.measuring import Measured, Measuring
-from taskflow.cli.remote.service import ask, service_options
-from taskflow.cli.remote.target import serve_target
+from taskflow.cli.remote.bench_target import serve_target
+from taskflow.cli.remote.measurement import Measured, Measuring
+from taskflow.cli.remote.remote_command import ask, service_options
 from taskflow.cli.remote.values import DURATION
 from taskflow.cli.text import duration
 from taskflow.client.on_trio.client import Client

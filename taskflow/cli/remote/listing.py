@@ -13,9 +13,9 @@ import click
 
 from taskflow.cli import output
 from taskflow.cli.columns import Column
-from taskflow.cli.ending import ExitStatus, Failure
+from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.remote.filters import filter_options, filters_of
-from taskflow.cli.remote.service import ask, service_options
+from taskflow.cli.remote.remote_command import ask, service_options
 from taskflow.cli.text import ago, safe_json
 from taskflow.client.filters import Filters
 from taskflow.client.on_trio.client import Client

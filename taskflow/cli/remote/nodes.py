@@ -10,7 +10,7 @@ import click
 
 from taskflow.cli import output
 from taskflow.cli.columns import Column
-from taskflow.cli.remote.service import ask, service_options
+from taskflow.cli.remote.remote_command import ask, service_options
 from taskflow.cli.text import ago, duration, moment
 from taskflow.model.monitoring import HostRecord, NodeRecord
 

@@ -9,12 +9,12 @@ import click
 
 from taskflow.cli import output
 from taskflow.cli.columns import Column
-from taskflow.cli.remote.by_hand import confirm
-from taskflow.cli.remote.service import ask, service_options
+from taskflow.cli.remote.remote_command import ask, service_options
+from taskflow.cli.remote.task_actions import confirm
 from taskflow.cli.remote.values import LIMIT, NO_LIMIT, WHOLE_LIMIT
 from taskflow.cli.text import duration
 from taskflow.client.on_trio.client import Client
-from taskflow.model.queue import Queue, limits_text
+from taskflow.model.shown_queue import Queue, limits_text
 from taskflow.model.task import TaskStatus
 
 _COLUMNS: Final = (

@@ -13,8 +13,8 @@ from msgspec import UNSET, UnsetType
 
 from taskflow.cli import output
 from taskflow.cli.columns import Column
-from taskflow.cli.ending import ExitStatus, Failure
-from taskflow.cli.remote.service import ask, service_options
+from taskflow.cli.exit_status import ExitStatus, Failure
+from taskflow.cli.remote.remote_command import ask, service_options
 from taskflow.cli.remote.task_options import (
     REQUEST_NAMES,
     options_of,

@@ -14,14 +14,14 @@ from rich.text import Text
 
 from taskflow.cli import output
 from taskflow.cli.columns import Column
-from taskflow.cli.remote.service import ask, failure_of, service_options
+from taskflow.cli.remote.remote_command import ask, failure_of, service_options
 from taskflow.cli.remote.values import DURATION
 from taskflow.cli.text import duration
 from taskflow.client.errors import ClientError
 from taskflow.client.on_trio.client import Client
 from taskflow.model.monitoring import Minute
-from taskflow.model.statistics import QueueStatistics, TaskStatistics, TotalStatistics
 from taskflow.model.task import TaskStatus
+from taskflow.model.task_statistics import QueueStatistics, TaskStatistics, TotalStatistics
 
 _COLUMNS: Final = (
     Column("QUEUE", may_shrink=True),

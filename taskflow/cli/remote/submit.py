@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from taskflow.cli.ending import Failure, complain
-from taskflow.cli.remote.handing_in import HandingIn
-from taskflow.cli.remote.lines import STANDARD_INPUT, LineReader
-from taskflow.cli.remote.service import ask, service_options
+from taskflow.cli.exit_status import Failure, complain
+from taskflow.cli.remote.input_lines import STANDARD_INPUT, LineReader
+from taskflow.cli.remote.remote_command import ask, service_options
+from taskflow.cli.remote.submission import HandingIn
 from taskflow.cli.remote.task_options import (
     REQUEST_NAMES,
     options_of,

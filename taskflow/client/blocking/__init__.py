@@ -1,1 +1,1 @@
-"""The blocking client. All but ``native`` is written by ``python -m tests.blocking``."""
+"""The blocking client. All but ``native`` is written by ``python -m tools.blocking``."""

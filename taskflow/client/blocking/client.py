@@ -1,4 +1,4 @@
-# Written by `python -m tests.blocking` from taskflow/client/on_trio/client.py: change that.
+# Written by `python -m tools.blocking` from taskflow/client/on_trio/client.py: change that.
 
 """TaskFlow's client that blocks."""
 
@@ -13,11 +13,11 @@ from typing import Any, Final, Self, Unpack
 import httpx
 
 from taskflow.client import arguments, calls
-from taskflow.client.blocking.by_hand import ByHand
 from taskflow.client.blocking.monitoring import Monitoring
 from taskflow.client.blocking.queues import Queues
 from taskflow.client.blocking.schedules import Schedules
 from taskflow.client.blocking.streams import EventStream, LineStream, SubmittedStream, TaskStream
+from taskflow.client.blocking.task_actions import ByHand
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.connecting import route_to
 from taskflow.client.environment import address_of

@@ -1,4 +1,4 @@
-# Written by `python -m tests.blocking` from taskflow/client/on_trio/monitoring.py: change that.
+# Written by `python -m tools.blocking` from taskflow/client/on_trio/monitoring.py: change that.
 
 """How a service and its tasks do."""
 
@@ -11,7 +11,7 @@ from taskflow.client.blocking.transport import Transport
 from taskflow.client.calls import Call
 from taskflow.client.task import Service
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
-from taskflow.model.statistics import TaskStatistics
+from taskflow.model.task_statistics import TaskStatistics
 
 
 class _History(msgspec.Struct, frozen=True):

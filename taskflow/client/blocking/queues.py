@@ -1,4 +1,4 @@
-# Written by `python -m tests.blocking` from taskflow/client/on_trio/queues.py: change that.
+# Written by `python -m tools.blocking` from taskflow/client/on_trio/queues.py: change that.
 
 """Queues: how they stand, and what is asked of them."""
 
@@ -14,7 +14,7 @@ from taskflow.client.arguments import json_of
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.task import Moved
 from taskflow.model.flow import HostLimits, Rate
-from taskflow.model.queue import Queue
+from taskflow.model.shown_queue import Queue
 
 
 class Queues:

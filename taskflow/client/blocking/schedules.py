@@ -1,4 +1,4 @@
-# Written by `python -m tests.blocking` from taskflow/client/on_trio/schedules.py: change that.
+# Written by `python -m tools.blocking` from taskflow/client/on_trio/schedules.py: change that.
 
 """Schedules: made, looked at, run by hand, deleted."""
 

@@ -1,4 +1,4 @@
-# Written by `python -m tests.blocking` from taskflow/client/on_trio/streams.py: change that.
+# Written by `python -m tools.blocking` from taskflow/client/on_trio/streams.py: change that.
 
 """What comes one after the other: tasks that are looked for or handed in, and events."""
 

@@ -1,4 +1,4 @@
-# Written by `python -m tests.blocking` from taskflow/client/on_trio/transport.py: change that.
+# Written by `python -m tools.blocking` from taskflow/client/on_trio/transport.py: change that.
 
 """Requests sent and answers awaited, again where that may help and does nothing twice."""
 

@@ -12,7 +12,7 @@ from taskflow.client.arguments import json_of
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.task import Moved
 from taskflow.model.flow import HostLimits, Rate
-from taskflow.model.queue import Queue
+from taskflow.model.shown_queue import Queue
 
 
 class Queues:

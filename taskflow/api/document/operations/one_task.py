@@ -11,7 +11,7 @@ from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parameters import ID_IN_PATH, PREFER
 from taskflow.api.document.operations.parts import Answer, Parameter
 from taskflow.api.document.operations.task_fields import TaskFields
-from taskflow.api.reading.page import ShowRequest
+from taskflow.api.reading.task_query import ShowRequest
 from taskflow.model.task import AttemptRecord, Task
 
 # What a POST that asks for no body may be answered with.

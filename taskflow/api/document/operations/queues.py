@@ -5,12 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
+from taskflow.api.bulk_actions import ManyMoved
 from taskflow.api.document.examples import QUEUE
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parts import MERGE_PATCH, Answer, Parameter
-from taskflow.api.many_by_hand import ManyMoved
-from taskflow.api.reading.queue import QueuePatch, QueueRequest
-from taskflow.model.queue import Queue
+from taskflow.api.reading.queue_settings import QueuePatch, QueueRequest
+from taskflow.model.shown_queue import Queue
 from taskflow.model.task import QueueName
 
 _QUEUE_IN_PATH: Final = Parameter("name", "The name of the queue.", QueueName, "mail")

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from taskflow.cli.local.checks.finding import Finding, failed, ok, warning
+from taskflow.cli.local.checks.check import Finding, failed, ok, warning
 from taskflow.cli.local.checks.zones import difference
 from taskflow.cli.text import duration, size
 from taskflow.model.errors import StoreError
 from taskflow.model.zones import zone_database
 from taskflow.service import MEMORY_URL, is_postgres_url
 from taskflow.settings import Settings
-from taskflow.store.checkup import DatabaseReport, examine_database
 from taskflow.store.embedded import default_data_dir
-from taskflow.store.embedded.finding import find_server
+from taskflow.store.embedded.discovery import find_server
+from taskflow.store.postgres.inspection import DatabaseReport, examine_database
 
 LEAST_FREE_BYTES: Final = 2**30
 MOST_SKEW_SECONDS: Final = 2.0

@@ -10,11 +10,11 @@ from typing import Final
 import psutil
 import trio
 
-from taskflow.cli.local.checks.finding import Finding, failed, ok, warning
+from taskflow.cli.local.checks.check import Finding, failed, ok, warning
 from taskflow.fetch.errors import Blocked, NameNotResolved
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.resolver import SystemResolver
-from taskflow.fetch.target import parse_target
+from taskflow.fetch.url import parse_target
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
 

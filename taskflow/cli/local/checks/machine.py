@@ -9,14 +9,14 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from taskflow import DISTRIBUTION, __version__, install_command
-from taskflow.cli.local.checks.finding import Finding, failed, ok, warning
+from taskflow.cli.local.checks.check import Finding, failed, ok, warning
 from taskflow.client.errors import ClientError, Problem
 from taskflow.client.on_trio.client import Client
 from taskflow.model.errors import CannotListen
-from taskflow.server import bound_sockets
 from taskflow.service import MOST_FILES
+from taskflow.serving.server import bound_sockets
 from taskflow.settings import Settings
+from taskflow.version import DISTRIBUTION, __version__, install_command
 
 TESTED_PYTHONS: Final = ("3.11", "3.12", "3.13")
 _PACKAGES: Final = (

@@ -10,10 +10,10 @@ from typing import Final
 
 import msgspec
 
+from taskflow.api.access.api_keys import SHORT_KEY, read_keys
 from taskflow.api.access.hosts import is_loopback_bind
-from taskflow.api.access.keys import SHORT_KEY, read_keys
-from taskflow.cli.local.checks.finding import Finding, failed, ok, warning
-from taskflow.engine.secrets import read_signer
+from taskflow.cli.local.checks.check import Finding, failed, ok, warning
+from taskflow.engine.callback_secrets import read_signer
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Examined, Settings, variable_of
 from taskflow.settings.fields import SECRETS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from taskflow.cli.local.checks.finding import Finding, ok, warning
+from taskflow.cli.local.checks.check import Finding, ok, warning
 from taskflow.model.zones import zone_database
 
 _CHECK = "time zones"

@@ -1,0 +1,68 @@
+"""Signing in and out, where there are keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from quart import Blueprint, Response, request
+
+from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, SIGN_OUT_PATH, Caller, is_page
+from taskflow.api.access.sessions import COOKIE, LONGEST_SECONDS, PATH, EndedSessions, Sessions
+from taskflow.api.dashboard.forms import filled_in
+from taskflow.api.dashboard.pages import page, see
+from taskflow.api.problems import store_in_time
+from taskflow.api.request_bodies import read_body
+
+
+def add_routes(routes: Blueprint, sessions: Sessions | None, ended: EndedSessions) -> None:
+    """The page and its form; without keys whoever comes there is let in."""
+
+    @routes.get(SIGN_IN_PATH)
+    async def sign_in() -> Response:
+        if sessions is None:
+            return see(PATH)
+        return await page("sign_in.html", next=_next_of(request.args.get("next", "")))
+
+    @routes.post(SIGN_IN_PATH)
+    async def signed_in() -> Response:
+        form = await filled_in(await read_body())
+        wanted = _next_of(form.get("next", ""))
+        if sessions is None:
+            return see(PATH)
+        value = sessions.begin(form.get("key", "").strip())
+        if value is None:
+            return await page("sign_in.html", status=403, next=wanted, error=True)
+        response = see(wanted)
+        response.set_cookie(
+            COOKIE,
+            value,
+            max_age=LONGEST_SECONDS,
+            path=PATH,
+            secure=_is_by_tls(),
+            httponly=True,
+            samesite="Lax",  # who follows a link to a task from a chat is known still
+        )
+        return response
+
+    @routes.post(SIGN_OUT_PATH)
+    async def sign_out() -> Response:
+        await read_body()
+        caller: Caller = cast("Mapping[str, Any]", request.scope)[CALLER]
+        if caller.session is not None:
+            with store_in_time():
+                await ended.end_session(caller.session, seconds=LONGEST_SECONDS)
+        response = see(SIGN_IN_PATH if sessions else PATH)
+        response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Lax")
+        return response
+
+
+def _next_of(address: str) -> str:
+    """Where to go then: a page of ours, whatever was asked for."""
+    is_line = address.isascii() and address.isprintable()
+    return address if is_line and is_page(address.partition("?")[0]) else PATH
+
+
+def _is_by_tls() -> bool:
+    """Whether the browser speaks TLS, be it to a proxy in front of this service."""
+    return request.scheme == "https" or request.headers.get("Origin", "").startswith("https://")

@@ -1,0 +1,84 @@
+"""The form by which a task is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from quart import Blueprint, Response, request
+
+from taskflow.api.access.sessions import PATH
+from taskflow.api.dashboard.forms import (
+    FormError,
+    document_of,
+    faults_by_field,
+    filled_in,
+    form_of,
+    unmasked,
+)
+from taskflow.api.dashboard.pages import page, see
+from taskflow.api.problems import store_in_time
+from taskflow.api.reading.task_query import task_id_of
+from taskflow.api.request_bodies import read_body
+from taskflow.api.request_spans import adding
+from taskflow.api.submission import Intake
+from taskflow.model.errors import RequestError, TooManyRequests, Unprocessable
+from taskflow.model.masking import MASK, Masking
+from taskflow.store.base.tasks import TaskStore
+
+
+def add_routes(routes: Blueprint, store: TaskStore, intake: Intake, masking: Masking) -> None:
+    """The form, empty or filled in with what another task was to do."""
+
+    @routes.get(f"{PATH}/submit")
+    async def form() -> Response:
+        filled = {}
+        if task_id := request.args.get("from"):
+            with store_in_time():
+                task = await store.get(task_id_of(task_id))
+            filled = {**form_of(task), "from": str(task.id)} if task else {}
+        return await page("submit.html", form=filled, faults={}, is_masked=_is_masked(filled))
+
+    @routes.post(f"{PATH}/submit")
+    async def submit() -> Response:
+        filled = await filled_in(await read_body())
+        try:
+            with adding() as trace:
+                whole = await _with_credentials(store, filled, masking)
+                added = await intake.add([intake.read(document_of(whole), trace.fields)])
+                trace.added(added.tasks)
+        except FormError as error:
+            return await _again(filled, {error.field: str(error)})
+        except Unprocessable as error:
+            return await _again(filled, faults_by_field(error.faults) or {"url": str(error)})
+        except TooManyRequests as error:
+            return await _again(filled, {"url": str(error)}, HTTPStatus.TOO_MANY_REQUESTS)
+        except RequestError as error:
+            return await _again(filled, {"url": str(error)})
+        return see(f"{PATH}/tasks/{added.tasks[0].id}")
+
+
+async def _with_credentials(
+    store: TaskStore, filled: dict[str, str], masking: Masking
+) -> dict[str, str]:
+    """What was filled in, with the masked values as they are in the task that was copied."""
+    if MASK not in "".join(filled.values()) or not filled.get("from"):
+        return filled
+    with store_in_time():
+        original = await store.submitted(task_id_of(filled["from"]))
+    return filled if original is None else unmasked(filled, form_of(original), masking)
+
+
+async def _again(
+    filled: dict[str, str],
+    faults: dict[str, str],
+    status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY,
+) -> Response:
+    """The form once more, with what is wrong beside each field."""
+    return await page(
+        "submit.html", status=status, form=filled, faults=faults, is_masked=_is_masked(filled)
+    )
+
+
+def _is_masked(filled: Mapping[str, str]) -> bool:
+    return any(MASK in filled.get(name, "") for name in ("url", "headers", "callback_url"))

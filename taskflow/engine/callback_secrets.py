@@ -1,0 +1,74 @@
+"""The secrets that callbacks are signed with, as the settings name them.
+
+They are written in ``TASKFLOW_WEBHOOK_SECRETS``, or a line for each in the file that
+``TASKFLOW_WEBHOOK_SECRETS_FILE`` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from taskflow.model.callback_signature import SECRET_SHAPE, Signer, secret_of
+from taskflow.model.errors import SettingsError
+from taskflow.settings import Settings
+from taskflow.telemetry import Event, emit
+
+_OTHERS_MAY_READ: Final = 0o004
+
+
+def read_signer(settings: Settings) -> Signer:
+    """What signs callbacks.
+
+    Raises:
+        SettingsError: A secret cannot be used. It says which by its place, and shows none.
+    """
+    secrets: list[bytes] = []
+    for place, text in _written(settings):
+        try:
+            secret = secret_of(text)
+        except ValueError as error:
+            raise SettingsError(f"{place}: {error}") from None
+        if secret in secrets:
+            raise SettingsError(f"{place}: this secret stands there twice")
+        secrets.append(secret)
+    if secrets:
+        emit(Event.SECRETS_READ, secrets=len(secrets))
+    return Signer(secrets)
+
+
+def _written(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Each secret and the place where it stands."""
+    if settings.webhook_secrets:
+        texts = [text.strip() for text in settings.webhook_secrets.split(",") if text.strip()]
+        if not texts:
+            raise SettingsError(f"TASKFLOW_WEBHOOK_SECRETS has none; each is {SECRET_SHAPE}")
+        for number, text in enumerate(texts, start=1):
+            yield f"TASKFLOW_WEBHOOK_SECRETS, entry {number}", text
+    if settings.webhook_secrets_file:
+        yield from _lines_of(Path(settings.webhook_secrets_file))
+
+
+def _lines_of(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+        is_open = bool(path.stat().st_mode & _OTHERS_MAY_READ)
+    except OSError as error:
+        raise SettingsError(
+            f"TASKFLOW_WEBHOOK_SECRETS_FILE={str(path)!r} cannot be read: {error.strerror}"
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(
+            f"TASKFLOW_WEBHOOK_SECRETS_FILE={str(path)!r} is not UTF-8 text"
+        ) from None
+    if is_open:
+        emit(Event.SECRETS_FILE_OPEN, path=str(path))
+    found = [
+        (f"{path}, line {number}", line.strip())
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not found:
+        raise SettingsError(f"{path} has no secrets; `taskflow secret new` makes a line for it")
+    yield from found

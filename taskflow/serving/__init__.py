@@ -1,0 +1,1 @@
+"""The HTTP server: connections, shutdown, and the tuning of the process."""

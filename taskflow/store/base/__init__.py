@@ -1,0 +1,1 @@
+"""The store interface: what every backend provides. Read ``tasks`` first."""

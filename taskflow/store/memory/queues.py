@@ -1,0 +1,104 @@
+"""What keeps tasks waiting, in memory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import trio
+
+from taskflow.model.flow import NO_SETTINGS, HostHold, Lane, QueueChange, QueueSettings, State
+from taskflow.store.base.queues import (
+    FIRST_HOLD_SECONDS,
+    LONGEST_HOLD_SECONDS,
+    Changed,
+    QueueStore,
+)
+
+_MOST_TIMES: Final = 30
+
+
+class MemoryQueues(QueueStore):
+    """A part of ``MemoryStore``.
+
+    Args:
+        now: The store's clock.
+        make_room: Tells the node that tasks may start that could not before.
+    """
+
+    def __init__(self, now: Callable[[], dt.datetime], make_room: Callable[[], None]) -> None:
+        self._now = now
+        self._make_room = make_room
+        self._settings: dict[str, QueueSettings] = {}
+        self._hosts: dict[str, HostHold] = {}
+        self._times: dict[str, int] = {}
+        self._paces: dict[str, dt.datetime] = {}
+
+    async def change(self, name: str, change: QueueChange) -> Changed:
+        await trio.lowlevel.checkpoint()
+        is_new = name not in self._settings
+        settings = self._settings[name] = change(self._settings.get(name, NO_SETTINGS))
+        self._make_room()
+        return Changed(settings, is_new)
+
+    async def get(self, name: str) -> QueueSettings | None:
+        await trio.lowlevel.checkpoint()
+        return self._settings.get(name)
+
+    async def first(self, limit: int) -> Mapping[str, QueueSettings]:
+        await trio.lowlevel.checkpoint()
+        return dict(itertools.islice(sorted(self._settings.items()), limit))
+
+    async def hold_host(self, host: str, *, why: str, asked_seconds: float | None) -> None:
+        await trio.lowlevel.checkpoint()
+        now, times = self._now(), self._times.get(host, 0)
+        held = self._hosts.get(host)
+        until = held.until if held else now
+        if asked_seconds is not None or until <= now:
+            backoff_seconds = min(LONGEST_HOLD_SECONDS, FIRST_HOLD_SECONDS * 2**times)
+            seconds = backoff_seconds if asked_seconds is None else asked_seconds
+            until = max(until, now + dt.timedelta(seconds=seconds))
+        if held is None or held.until <= now:
+            self._times[host] = min(times + 1, _MOST_TIMES)
+        self._hosts[host] = HostHold(until, why)
+
+    async def free_host(self, host: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._hosts.pop(host, None):
+            del self._times[host]
+            self._make_room()
+
+    async def held_hosts(self, limit: int) -> Mapping[str, HostHold]:
+        await trio.lowlevel.checkpoint()
+        return dict(itertools.islice(sorted(self._hosts.items()), limit))
+
+    async def forget(self, *, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        now = self._now()
+        paces = [key for key, due in self._paces.items() if due < now - dt.timedelta(minutes=1)]
+        hosts = [
+            host for host, held in self._hosts.items() if held.until < now - dt.timedelta(hours=1)
+        ]
+        for key in paces[:limit]:
+            del self._paces[key]
+        for host in hosts[:limit]:
+            del self._hosts[host], self._times[host]
+        return len(paces[:limit]) + len(hosts[:limit])
+
+    def state(self, running: Mapping[Lane, int]) -> State:
+        """How things stand, if so many tasks run."""
+        limited = {name: asked for name, asked in self._settings.items() if asked.is_limited}
+        return State(self._now(), limited, running, self._paces, self._hosts)
+
+    def is_free(self, lane: Lane) -> bool:
+        """Whether nothing is asked of its queue, nor its host held back."""
+        return (
+            not self._settings.get(lane.queue, NO_SETTINGS).is_limited
+            and lane.host not in self._hosts
+        )
+
+    def keep_paces(self, paces: Mapping[str, dt.datetime]) -> None:
+        """Tasks were started."""
+        self._paces |= paces

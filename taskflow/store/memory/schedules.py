@@ -1,0 +1,145 @@
+"""Schedules in memory: gone at exit, as the tasks there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+import trio
+
+from taskflow.model.conditional_fetch import Validators, compared_with, validators_of
+from taskflow.model.masking import Masking
+from taskflow.model.schedule import KeptSchedule, ScheduleChange, due, new_task, placed
+from taskflow.model.shown_schedule import Schedule
+from taskflow.model.task import NewTask, Task
+from taskflow.store.base.schedules import (
+    FIRINGS_KEPT_SECONDS,
+    Fired,
+    SchedulePage,
+    ScheduleStore,
+)
+from taskflow.wakeup import Bell
+
+
+class MemorySchedules(ScheduleStore):
+    """Schedules beside the tasks of a memory store.
+
+    Args:
+        add: Keeps new tasks.
+        find: The task with this id, and as it was handed in.
+        now: The clock.
+        masking: What is masked in what is shown.
+    """
+
+    def __init__(
+        self,
+        *,
+        add: Callable[[Sequence[NewTask]], list[Task]],
+        find: Callable[[uuid.UUID], tuple[Task, NewTask] | None],
+        now: Callable[[], dt.datetime],
+        masking: Masking,
+    ) -> None:
+        self._add = add
+        self._find = find
+        self._now = now
+        self._masking = masking
+        self._schedules: dict[str, KeptSchedule] = {}
+        # With when that was.
+        self._firings: dict[tuple[str, dt.datetime], dt.datetime] = {}
+        self._change = Bell()
+
+    async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
+        await trio.lowlevel.checkpoint()
+        before = self._schedules.get(name)
+        kept = placed(change(before.definition if before else None), before, self._now())
+        self._schedules[name] = kept
+        self._change.ring()
+        return self._shown(kept), before is None
+
+    async def get(self, name: str) -> Schedule | None:
+        await trio.lowlevel.checkpoint()
+        kept = self._schedules.get(name)
+        return None if kept is None else self._shown(kept)
+
+    async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:
+        await trio.lowlevel.checkpoint()
+        names = sorted(name for name in self._schedules if after is None or name > after)
+        some = [self._shown(self._schedules[name]) for name in names[:limit]]
+        return SchedulePage(some, some[-1].name if len(names) > limit else None)
+
+    async def delete(self, name: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        for firing in [firing for firing in self._firings if firing[0] == name]:
+            del self._firings[firing]
+        return self._schedules.pop(name, None) is not None
+
+    async def run_now(self, name: str) -> Task | None:
+        await trio.lowlevel.checkpoint()
+        kept = self._schedules.get(name)
+        if kept is None:
+            return None
+        [task] = self._add([new_task(kept.definition, None, self._validators(kept))])
+        self._schedules[name] = kept.with_task(task.id, self._now())
+        return self._masking.task(task)
+
+    async def fire_due(self, *, limit: int) -> Fired:
+        await trio.lowlevel.checkpoint()
+        some = list(itertools.islice(self._in_order(), limit))
+        return Fired(len(some), sum(self._fire(kept) for kept in some))
+
+    async def seconds_to_next(self) -> float | None:
+        await trio.lowlevel.checkpoint()
+        next_at = min((at for at in map(_next_at, self._schedules.values()) if at), default=None)
+        return None if next_at is None else (next_at - self._now()).total_seconds()
+
+    async def wait_for_change(self) -> None:
+        await self._change.wait()
+
+    async def forget_firings(self, *, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        horizon = self._now() - dt.timedelta(seconds=FIRINGS_KEPT_SECONDS)
+        old = [firing for firing, fired_at in self._firings.items() if fired_at < horizon]
+        for firing in old[:limit]:
+            del self._firings[firing]
+        return len(old[:limit])
+
+    def _in_order(self) -> Iterator[KeptSchedule]:
+        """Those that are due."""
+        now = self._now()
+        found = [(at, kept) for kept in self._schedules.values() if (at := kept.next_at)]
+        found.sort(key=lambda one: one[0])
+        return (kept for at, kept in found if at <= now)
+
+    def _fire(self, kept: KeptSchedule) -> int:
+        """Make the tasks of one, and say how many it were."""
+        now, name = self._now(), kept.definition.name
+        what = due(kept, now)
+        new = [at for at in what.times if (name, at) not in self._firings]
+        validators = self._validators(kept)
+        kept = msgspec.structs.replace(kept, next_at=what.next_at)
+        for task in self._add([new_task(kept.definition, at, validators) for at in new]):
+            kept = kept.with_task(task.id, now)
+        self._firings.update(((name, at), now) for at in new)
+        self._schedules[name] = kept
+        return len(new)
+
+    def _shown(self, kept: KeptSchedule) -> Schedule:
+        found = kept.last_task_id and self._find(kept.last_task_id)
+        return self._masking.schedule(kept.as_shown(found[0].status if found else None))
+
+    def _validators(self, kept: KeptSchedule) -> Validators | None:
+        found = {task_id: self._find(task_id) for task_id in kept.compared}
+        statuses = {task_id: one[0].status for task_id, one in found.items() if one}
+        task_id = compared_with(kept.compared, statuses)
+        if task_id is None or (one := found[task_id]) is None:
+            return None
+        task, handed_in = one
+        assert task.result is not None
+        return validators_of(bytes(task.result), handed_in.options)
+
+
+def _next_at(kept: KeptSchedule) -> dt.datetime | None:
+    return kept.next_at

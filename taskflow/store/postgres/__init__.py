@@ -1,0 +1,1 @@
+"""The store in PostgreSQL: durable, and shared by any number of nodes."""

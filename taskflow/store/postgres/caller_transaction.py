@@ -1,0 +1,219 @@
+"""New tasks in a transaction of somebody else's, on their connection.
+
+They are stored by the statement that the service itself has for it. PostgreSQL tells the nodes of
+them at the commit, and takes all of it back at a rollback. Nothing here commits, rolls back or
+changes the connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, TypeVar
+
+import psycopg
+from psycopg.pq import Format, TransactionStatus
+from psycopg.rows import tuple_row
+from psycopg.types.uuid import UUIDBinaryLoader
+
+from taskflow.model.errors import IdempotencyKeyReused, StoreUnusable, TaskGone
+from taskflow.model.task import IdempotencyKey, NewTask, Task
+from taskflow.store.postgres import queries
+from taskflow.store.postgres.new_tasks import entry_of, parameters_of
+from taskflow.store.postgres.rows import Row, task_of
+from taskflow.store.postgres.session import ENCODING, CommitWatch, UtcBinaryLoader
+
+Connection: TypeAlias = psycopg.Connection[Any]
+AsyncConnection: TypeAlias = psycopg.AsyncConnection[Any]
+AnyCursor = TypeVar("AnyCursor", psycopg.Cursor[Row], psycopg.AsyncCursor[Row])
+Steps: TypeAlias = Generator[tuple[str, Mapping[str, object]], list[Row], list[Task]]
+"""Statements, each to be answered with its rows, and at the end the tasks."""
+
+# As many as go into one of the service's own statements.
+STATEMENT_TASKS: Final = 1000
+
+_NOBODY: Final = uuid.UUID(int=0)
+# What is added is told to those who watch at the commit, not before: see migration 0010.
+# With it comes what the other statements depend on, and no other setting of the session.
+_COMMIT_LATER: Final = (
+    "SELECT set_config('taskflow.commits_later', 'on', true), "
+    "current_setting('session_replication_role'), current_setting('transaction_read_only')"
+)
+_SCHEMA_ERRORS: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
+_ENCODINGS: Final = MappingProxyType(
+    {
+        "server_encoding": "use a database made by `createdb -E UTF8 -T template0 NAME`",
+        "client_encoding": "SET client_encoding TO 'UTF8' on this connection",
+    }
+)
+_WAY_OUT: Final = (
+    "run `taskflow migrate` with the DATABASE_URL of this database, or set its search_path to the "
+    "schema in which TaskFlow's tables are"
+)
+_SQL: Final = queries.load()
+
+
+def add(
+    connection: Connection | AsyncConnection, tasks: Sequence[NewTask], key: IdempotencyKey | None
+) -> list[Task] | Awaitable[list[Task]]:
+    """Store new tasks, all or none, or find those that were stored with this key before.
+
+    Raises:
+        TypeError: It is no connection of psycopg's.
+        StoreUnusable: TaskFlow's tables are not there, or too old.
+        IdempotencyKeyReused: The key was for other tasks.
+        TaskGone: The key is known, and some of its tasks were deleted since.
+        psycopg.Error: All else that can be the matter with a statement.
+    """
+    if isinstance(connection, psycopg.AsyncConnection):
+        return _run_async(connection, _steps(connection, tasks, key))
+    if isinstance(connection, psycopg.Connection):
+        return _run(connection, _steps(connection, tasks, key))
+    raise TypeError(
+        "this takes a connection of psycopg 3, which an ORM hands out as its driver's, not "
+        f"{type(connection).__name__}"
+    )
+
+
+def _steps(
+    connection: Connection | AsyncConnection, tasks: Sequence[NewTask], key: IdempotencyKey | None
+) -> Steps:
+    _refuse_encodings(connection)
+    is_one = key is not None or (connection.autocommit and _is_idle(connection))
+    # In one statement where nothing else makes them all or none.
+    return _add(tasks, key, len(tasks) or 1 if is_one else STATEMENT_TASKS)
+
+
+def _is_idle(connection: Connection | AsyncConnection) -> bool:
+    """True outside of a transaction."""
+    return connection.info.transaction_status == TransactionStatus.IDLE
+
+
+def _run(connection: Connection, steps: Steps) -> list[Task]:
+    cursor = _with_own_types(psycopg.Cursor(connection, row_factory=tuple_row))
+    rows: Any = None
+    with _mapped_errors(), _commit_watched(connection), cursor:
+        while True:
+            try:
+                statement, parameters = steps.send(rows)
+            except StopIteration as end:
+                tasks: list[Task] = end.value
+                return tasks
+            cursor.execute(statement, parameters)
+            rows = cursor.fetchall()
+
+
+async def _run_async(connection: AsyncConnection, steps: Steps) -> list[Task]:
+    cursor = _with_own_types(psycopg.AsyncCursor(connection, row_factory=tuple_row))
+    rows: Any = None
+    with _mapped_errors(), _commit_watched(connection):
+        async with cursor:
+            while True:
+                try:
+                    statement, parameters = steps.send(rows)
+                except StopIteration as end:
+                    tasks: list[Task] = end.value
+                    return tasks
+                await cursor.execute(statement, parameters)
+                rows = await cursor.fetchall()
+
+
+def _add(tasks: Sequence[NewTask], key: IdempotencyKey | None, at_once: int) -> Steps:
+    added: list[Task] = []
+    for begin in range(0, len(tasks), at_once):
+        [(_, replication_role, read_only)] = yield _COMMIT_LATER, {}
+        _refuse_session(replication_role, read_only)
+        added += yield from _add_at_once(tasks[begin : begin + at_once], key)
+    return added
+
+
+def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
+    entries = [entry_of(task, key, request=0) for task in tasks]
+    parameters = {"node_id": _NOBODY, "token": _NOBODY, "sender": "", **parameters_of(entries, ())}
+    while True:
+        rows = yield _SQL["add"], parameters
+        if len(rows) == len(tasks):
+            return [
+                tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
+                for place, task_id, _, run_at, created_at, _ in rows
+            ]
+        assert key is not None, "only a request that is known adds nothing"
+        known = yield _SQL["known_keys"], {"keys": [key.text]}
+        for _, fingerprint, task_ids in known:
+            if fingerprint != key.fingerprint:
+                raise IdempotencyKeyReused
+            found = {row[0]: task_of(row) for row in (yield _SQL["read"], {"ids": task_ids})}
+            if len(found) < len(tasks):
+                raise TaskGone
+            return [found[task_id] for task_id in task_ids]
+        # It was forgotten just now: so the request is a new one.
+
+
+def _with_own_types(cursor: AnyCursor) -> AnyCursor:
+    """The cursor, reading what comes back in the binary format, as psycopg does by itself.
+
+    So neither loaders of the caller's nor DateStyle, IntervalStyle or bytea_output matter.
+    """
+    cursor.format = Format.BINARY
+    cursor.adapters.register_loader("timestamptz", UtcBinaryLoader)
+    cursor.adapters.register_loader("uuid", UUIDBinaryLoader)
+    return cursor
+
+
+def _refuse_encodings(connection: Connection | AsyncConnection) -> None:
+    for name in ("server_encoding", "client_encoding"):
+        value = connection.info.parameter_status(name)
+        if value != ENCODING:
+            raise StoreUnusable(f"{name} is {value}, and TaskFlow needs UTF8: {_ENCODINGS[name]}")
+
+
+def _refuse_session(replication_role: str, read_only: str) -> None:
+    if replication_role == "replica":
+        raise StoreUnusable(
+            "session_replication_role is replica, with which TaskFlow's triggers do not run: "
+            "SET session_replication_role = origin"
+        )
+    if read_only == "on":
+        raise StoreUnusable(
+            "transaction_read_only is on (or default_transaction_read_only, or this is a standby): "
+            "begin a transaction READ WRITE on the primary"
+        )
+
+
+@contextlib.contextmanager
+def _commit_watched(connection: Connection | AsyncConnection) -> Iterator[None]:
+    """Without a transaction of the caller's, treat a commit that a standby may lack as unknown."""
+    if not (connection.autocommit and _is_idle(connection)):
+        yield
+        return
+    commits = CommitWatch()
+    connection.add_notice_handler(commits.hear)
+    try:
+        yield
+    finally:
+        connection.remove_notice_handler(commits.hear)
+    commits.check()
+
+
+@contextlib.contextmanager
+def _mapped_errors() -> Iterator[None]:
+    """Say what to do where TaskFlow's tables are not as they should be."""
+    try:
+        yield
+    except _SCHEMA_ERRORS as error:
+        said = error.diag.message_primary
+        raise StoreUnusable(
+            f"TaskFlow's tables are not there, or of another version ({said}): {_WAY_OUT}"
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StoreUnusable(
+            f"PostgreSQL: {error.diag.message_primary}: GRANT SELECT, INSERT, UPDATE, DELETE ON "
+            "ALL TABLES and USAGE ON ALL SEQUENCES IN SCHEMA of TaskFlow's tables to this role"
+        ) from error

@@ -1,0 +1,164 @@
+"""A look at a database, to see whether it is fit for TaskFlow. Nothing is changed by it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+import trio
+
+from taskflow.model.errors import StoreUnavailable
+from taskflow.store.postgres import queries
+from taskflow.store.postgres.database import Connection, Pooler, connect, mapped_errors
+from taskflow.store.postgres.migrate import migrations, of_another_program
+from taskflow.store.postgres.requirements import (
+    Unfit,
+    place_of,
+    unfit_for_migration,
+    unfit_for_start,
+    unfit_for_work,
+    unfit_for_writes,
+    unfit_tables,
+)
+
+
+class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How a database is.
+
+    Attributes:
+        place: Where it is, without what is secret.
+        version: PostgreSQL's, such as ``18.4``.
+        is_standby: Whether it takes no writes.
+        is_durable: Whether what is committed outlives a crash of the machine.
+        has_pooler: Whether something between shares its connections out.
+        clock_ahead_seconds: How far its clock is ahead of this machine's.
+        clock_error_seconds: By how much that may be wrong.
+        pending: Migrations that are not applied yet, by number.
+        unknown: Migrations that this version does not know.
+        connections: How many it allows.
+        connections_in_use: How many there are.
+        longest_transaction_seconds: How long the longest transaction has been open; ``None`` if
+            none is, or if its user may not see them.
+        size_bytes: How much there is in it.
+        nodes: How many nodes live; ``None`` if there are no tables yet.
+        tz_versions: The versions of their time zone databases, as far as they say.
+        is_synchronous: Whether a commit is on disk before it is answered.
+        unfit: What TaskFlow cannot work with.
+    """
+
+    place: str
+    version: str
+    is_standby: bool
+    is_durable: bool
+    has_pooler: bool
+    clock_ahead_seconds: float
+    clock_error_seconds: float
+    pending: tuple[int, ...]
+    unknown: tuple[int, ...]
+    connections: int
+    connections_in_use: int
+    longest_transaction_seconds: float | None
+    size_bytes: int
+    nodes: int | None
+    tz_versions: tuple[str, ...] = ()
+    is_synchronous: bool = True
+    unfit: tuple[Unfit, ...] = ()
+
+
+async def examine_database(
+    conninfo: str, *, timeout_seconds: float, pooler: Pooler
+) -> DatabaseReport:
+    """Look at it, on a connection of its own.
+
+    Args:
+        conninfo: Where it is.
+        timeout_seconds: How long it may take to connect, and again to answer.
+        pooler: What the settings say is between.
+
+    Raises:
+        StoreUnavailable: It cannot be reached, or does not answer in time.
+        StoreUnusable: Its address makes no sense.
+    """
+    with trio.move_on_after(2 * timeout_seconds + 1):
+        return await trio.to_thread.run_sync(
+            _examine, conninfo, timeout_seconds, pooler, abandon_on_cancel=True
+        )
+    raise StoreUnavailable("PostgreSQL: there was no answer in time")
+
+
+def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseReport:
+    with (
+        mapped_errors(),
+        connect(conninfo, timeout_seconds=timeout_seconds, pooler=pooler) as connection,
+        connection.transaction(),
+    ):
+        connection.execute("SET TRANSACTION READ ONLY")
+        connection.execute(f"SET LOCAL statement_timeout = {math.ceil(timeout_seconds * 1000)}")
+        place = place_of(connection)
+        unfit = [*unfit_for_start(connection, place, has_pooler=pooler == "transaction")]
+        report = _report(connection, queries.load())
+        if place.schemas:
+            unfit += unfit_for_migration(connection, place, report.pending)
+            unfit += unfit_for_work(connection, place)
+            if not report.pending:
+                unfit += unfit_for_writes(connection, place)
+                unfit += unfit_tables(connection, place)
+        return msgspec.structs.replace(report, unfit=tuple(unfit))
+
+
+def _report(connection: Connection, sql: Any) -> DatabaseReport:
+    connection.execute("SELECT")  # the first statement takes longer than the way there and back
+    asked_at = dt.datetime.now(dt.UTC)
+    [row] = connection.execute(sql["examine_server"]).fetchall()
+    answered_at = dt.datetime.now(dt.UTC)
+    now, process, is_standby, most, in_use, size, longest, *rest = row
+    is_durable, is_synchronous, has_ledger, has_nodes = rest
+    halfway = asked_at + (answered_at - asked_at) / 2
+    applied = _applied(connection, sql) if has_ledger else []
+    known = [step.version for step in migrations()]
+    nodes, zones = _nodes(connection, sql) if has_nodes else (None, ())
+    values: dict[str, Any] = {
+        "place": _place_of(connection),
+        "version": "{}.{}".format(*divmod(connection.info.server_version, 10_000)),
+        "is_standby": is_standby,
+        "is_durable": is_durable,
+        "is_synchronous": is_synchronous,
+        # One that shares connections out makes up the number by which a call is cancelled.
+        "has_pooler": process != connection.info.backend_pid,
+        "clock_ahead_seconds": (now - halfway).total_seconds(),  # type: ignore[operator]
+        "clock_error_seconds": (answered_at - asked_at).total_seconds() / 2,
+        "pending": tuple(version for version in known if version not in applied),
+        "unknown": tuple(version for version in applied if version not in known),
+        "connections": most,
+        "connections_in_use": in_use,
+        "longest_transaction_seconds": longest,
+        "size_bytes": size,
+        "nodes": nodes,
+        "tz_versions": tuple(sorted(zones)),
+    }
+    return DatabaseReport(**values)
+
+
+def _nodes(connection: Connection, sql: Any) -> tuple[Any, Sequence[str]]:
+    [(count, versions)] = connection.execute(sql["living_nodes"]).fetchall()
+    return count, versions or ()  # type: ignore[return-value]  # as the statement has it
+
+
+def _applied(connection: Connection, sql: Any) -> Sequence[Any]:
+    try:
+        return _numbers(connection, sql["applied_migrations"])
+    except psycopg.errors.UndefinedColumn as error:
+        raise of_another_program(error) from None
+
+
+def _numbers(connection: Connection, statement: str) -> Sequence[Any]:
+    return [number for (number,) in connection.execute(statement)]
+
+
+def _place_of(connection: Connection) -> str:
+    info = connection.info
+    return f"{info.host}:{info.port}/{info.dbname}"

@@ -1,0 +1,162 @@
+"""Brings a database to the schema that the code expects: numbered, forward only."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from importlib import resources
+from typing import Final, NamedTuple
+
+import psycopg
+
+from taskflow.model.errors import StoreUnavailable, StoreUnusable
+from taskflow.store.postgres.requirements import place_of, refuse_unfit, unfit_for_migration
+from taskflow.store.postgres.session import search_path_of
+from taskflow.telemetry import Event, emit
+
+# Any number will do, as long as nobody else uses it: "taskflow" in ASCII.
+_ADVISORY_LOCK: Final = 0x7461736B666C6F77
+
+_OTHER_SCHEMA: Final = (
+    "run CREATE SCHEMA taskflow and add options=-csearch_path%3Dtaskflow to DATABASE_URL"
+)
+_LEDGER_STEP: Final = "the table of migrations"
+_CREATE_LEDGER: Final = """
+CREATE TABLE taskflow_migrations (
+    version    integer     PRIMARY KEY,
+    name       text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+class Migration(NamedTuple):
+    """One step of the schema."""
+
+    version: int
+    name: str
+    sql: str
+
+
+def migrations() -> list[Migration]:
+    """All steps, in order."""
+    files = resources.files("taskflow.store.postgres").joinpath("migrations").iterdir()
+    return sorted(
+        Migration(int(match[1]), match[2], file.read_text("utf-8"))
+        for file in files
+        if (match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name))
+    )
+
+
+def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
+    """Apply what is missing, in one transaction, and return it.
+
+    Safe when several processes do it at once: the others wait for the first one's end.
+
+    Raises:
+        StoreUnusable: The database has steps that this code does not know, or the role may not do
+            what they need.
+        StoreUnavailable: Somebody holds locks that a step needs; nothing is changed.
+    """
+    steps = migrations()
+    with connection.transaction():
+        # Not for ever: another process may hang in the middle of its migration.
+        connection.execute("SELECT set_config('lock_timeout', '30s', true)")
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        place = place_of(connection)  # under the lock: another process may have made the tables
+        applied = _applied(connection, has_ledger=place.home is not None)
+        _refuse_unknown(applied, steps)
+        missing = [step for step in steps if step.version not in applied]
+        pending = [step.version for step in missing]
+        refuse_unfit(unfit_for_migration(connection, place, pending))
+        path = search_path_of(place.path())
+        connection.execute("SELECT set_config('search_path', %s, true)", [path])
+        # All nodes wait behind a step that waits for its locks: not as long as their leases.
+        connection.execute("SELECT set_config('lock_timeout', '3s', true)")
+        if place.home is None:
+            with _refused_steps(_LEDGER_STEP):
+                connection.execute(_CREATE_LEDGER)
+        for step in missing:
+            _apply(step, connection)
+    for step in missing:
+        emit(Event.MIGRATED, version=step.version, name=step.name)
+    return missing
+
+
+def _applied(
+    connection: psycopg.Connection[tuple[object, ...]], *, has_ledger: bool
+) -> set[object]:
+    if not has_ledger:
+        return set()
+    try:
+        rows = connection.execute("SELECT version FROM taskflow_migrations").fetchall()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _not_permitted(error) from None
+    except psycopg.ProgrammingError as error:
+        raise of_another_program(error) from None
+    return {version for (version,) in rows}
+
+
+def of_another_program(error: psycopg.Error) -> StoreUnusable:
+    """What a table of migrations that cannot be read means."""
+    return StoreUnusable(
+        f"PostgreSQL: {error.diag.message_primary}: taskflow_migrations is not TaskFlow's; "
+        f"{_OTHER_SCHEMA}"
+    )
+
+
+def _not_permitted(error: psycopg.Error) -> StoreUnusable:
+    return StoreUnusable(
+        f"PostgreSQL: {error.diag.message_primary}: run `taskflow migrate` with the role that owns "
+        "TaskFlow's tables, and GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES and USAGE ON "
+        "ALL SEQUENCES IN SCHEMA of the tables to the role in DATABASE_URL"
+    )
+
+
+def _apply(step: Migration, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    with _refused_steps(f"migration {step.version} {step.name}"):
+        psycopg.Cursor(connection).execute(step.sql)  # as text: several statements
+        connection.execute(
+            "INSERT INTO taskflow_migrations (version, name) VALUES (%s, %s)",
+            [step.version, step.name],
+        )
+
+
+@contextlib.contextmanager
+def _refused_steps(step: str) -> Iterator[None]:
+    """Say what to do if PostgreSQL refuses a step."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _not_permitted(error) from None
+    except psycopg.errors.LockNotAvailable:
+        raise StoreUnavailable(
+            f"{step} waits for a transaction of somebody else's (a backup?): start TaskFlow again "
+            "when that has ended"
+        ) from None
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise StoreUnusable(
+            f"{step} cannot be applied and nothing was changed: PostgreSQL: "
+            f"{error.diag.message_primary}: {_advice(error)}"
+        ) from None
+
+
+def _advice(error: psycopg.Error) -> str:
+    if not (error.sqlstate or "").startswith("42"):  # what a trigger or a constraint forbids
+        return "remove what forbids it, and run `taskflow migrate` again"
+    return (
+        "restore the whole schema from one backup, with what is recorded in taskflow_migrations; "
+        f"if the tables are of another program, {_OTHER_SCHEMA}"
+    )
+
+
+def _refuse_unknown(applied: set[object], steps: list[Migration]) -> None:
+    unknown = sorted(str(version) for version in applied - {step.version for step in steps})
+    if unknown:
+        raise StoreUnusable(
+            f"the database is newer than this TaskFlow (it has migration {', '.join(unknown)}): "
+            "install the version that made it, or a later one"
+        )

@@ -1,0 +1,189 @@
+"""What PostgreSQL gives back, as the values of the model. ``queries`` has the columns."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import uuid
+from typing import Any, Final
+
+import msgspec
+
+from taskflow.model.event import TaskEvent
+from taskflow.model.flow import Flow, Lane
+from taskflow.model.json_depth import MAX_NESTING, is_too_deep, without_lone_surrogates
+from taskflow.model.options import NO_OPTIONS, TaskOptions
+from taskflow.model.outcome import ErrorType, response_of
+from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, TagValue, Task, TaskStatus
+from taskflow.model.task_statistics import Line
+from taskflow.store.postgres.salvage import UNREADABLE, fields_of, named, readable_part
+
+Row = tuple[Any, ...]
+
+# Callbacks hold a payload, and a result a body, a few levels down.
+_MAX_SHOWN_NESTING: Final = MAX_NESTING + 10
+_MAX_SHOWN_CHARACTERS: Final = 16 * 2**10
+
+_TAGS: Final = msgspec.json.Decoder(dict[str, TagValue])
+_OPTIONS: Final = msgspec.json.Decoder(TaskOptions)
+
+
+def task_of(row: Row) -> Task:
+    """A row of ``read``; of what cannot be read nothing is shown."""
+    try:
+        return _task_of(row, _error_type_of(row[5]), _tags_of(row[15]), options_of(row[18]))
+    except UNREADABLE:
+        options = readable_options_of(row[18])
+        return _task_of(row, named(ErrorType, row[5]), _readable_tags(row[15]), options)
+
+
+def _task_of(
+    row: Row, error_type: ErrorType | None, tags: dict[str, TagValue], options: TaskOptions
+) -> Task:
+    (task_id, payload, status, result, error, _, *rest) = row
+    created_at, run_at, started_at, finished_at, queue, priority, *counts = rest
+    attempt, max_attempts, rescues, _, expires_at, retention, _, callback_id = counts
+    return Task(
+        id=task_id,
+        payload=_shown(payload),
+        status=TaskStatus(status),
+        result=None if result is None else _shown(result),
+        error=error or "",
+        error_type=error_type,
+        created_at=created_at,
+        run_at=run_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        queue=queue,
+        priority=priority,
+        attempt=attempt,
+        max_attempts=max_attempts,
+        rescues=rescues,
+        tags=tags,
+        expires_at=expires_at,
+        backoff=options.backoff,
+        retry_on=options.retry_on,
+        success_on=options.success_on,
+        retention=_finite(retention),
+        callback_url=options.callback_url,
+        callback_id=callback_id,
+        callback_of=options.callback_of,
+        schedule=options.schedule,
+        scheduled_at=options.scheduled_at,
+    )
+
+
+def claim_of(row: Row, token: uuid.UUID, flow: Flow | None) -> Claim:
+    """A row of ``claim_if_alive``, or of ``take_if_alive`` and what it was decided by."""
+    task_id, payload, attempt, max_attempts, options, _, _, authority, queue, waited, tags = row
+    lane = Lane(queue, authority)
+    fault = ""
+    try:
+        read = options_of(options)
+        _tags_of(tags)
+    except UNREADABLE as error:
+        read, fault = NO_OPTIONS, f"its row in the database cannot be read: {error}"
+    return Claim(
+        task_id,
+        token,
+        raw(payload),
+        attempt,
+        max_attempts,
+        read,
+        authority,
+        is_limited=flow is not None and flow.is_limited(lane),
+        is_probe=flow is not None and flow.is_probe(lane),
+        waited_seconds=waited,
+        fault=fault,
+    )
+
+
+def attempt_of(row: Row) -> AttemptRecord:
+    """A row of ``attempts``."""
+    (number, status, node, started_at, finished_at, elapsed_ms, code, error, *said) = row
+    error_type, response = said
+    return AttemptRecord(
+        number=number,
+        status=AttemptStatus(status),
+        node=node,
+        started_at=started_at,
+        finished_at=finished_at,
+        elapsed_ms=_finite(elapsed_ms),
+        status_code=code,
+        error=error or "",
+        error_type=named(ErrorType, error_type),
+        response=response_of(response),
+    )
+
+
+def event_of(row: Row) -> TaskEvent:
+    """A row of ``events_after``."""
+    try:
+        return _event_of(row, _error_type_of(row[7]), _tags_of(row[8]))
+    except UNREADABLE:
+        return _event_of(row, named(ErrorType, row[7]), _readable_tags(row[8]))
+
+
+def _event_of(row: Row, error_type: ErrorType | None, tags: dict[str, TagValue]) -> TaskEvent:
+    (event_id, task_id, status, queue, attempt, at, error, _, _) = row
+    return TaskEvent(
+        id=event_id,
+        task_id=task_id,
+        status=TaskStatus(status),
+        queue=queue,
+        attempt=attempt,
+        at=at,
+        error=error or "",
+        error_type=error_type,
+        tags=tags,
+    )
+
+
+def _shown(text: str) -> msgspec.Raw:
+    """JSON as it was submitted; if clients could not read it, as much of it as they can."""
+    document = without_lone_surrogates(text).encode()
+    if is_too_deep(document, _MAX_SHOWN_NESTING):
+        return msgspec.Raw(msgspec.json.encode(text[:_MAX_SHOWN_CHARACTERS]))
+    return msgspec.Raw(document)
+
+
+def _finite(number: float | None) -> float | None:
+    """A number that JSON has; PostgreSQL has more."""
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _error_type_of(text: str | None) -> ErrorType | None:
+    return None if text is None else ErrorType(text)
+
+
+def _tags_of(text: str | None) -> dict[str, TagValue]:
+    return {} if text is None else _TAGS.decode(text)
+
+
+def _readable_tags(text: str | None) -> dict[str, TagValue]:
+    tags: dict[str, TagValue] = {}
+    for name, value in fields_of(text or "{}").items():
+        with contextlib.suppress(*UNREADABLE):
+            tags[name] = msgspec.json.decode(value, type=TagValue)
+    return tags
+
+
+def options_of(text: str | None) -> TaskOptions:
+    """How a task is to be run."""
+    return NO_OPTIONS if text is None else _OPTIONS.decode(text)
+
+
+def readable_options_of(text: str | None) -> TaskOptions:
+    """The same of a row whose options may be anything."""
+    return NO_OPTIONS if text is None else readable_part(text, TaskOptions)
+
+
+def line_of(row: Row) -> Line:
+    """A row of ``count``."""
+    (_, status, count, *entered) = row
+    return Line(TaskStatus(status), count, tuple(entered))
+
+
+def raw(text: str) -> msgspec.Raw:
+    """JSON as it was handed in."""
+    return msgspec.Raw(text.encode())

@@ -1,0 +1,458 @@
+"""Schedules in PostgreSQL, beside the tasks.
+
+Schedules that are due are fired in one transaction: they are locked, their times are told in
+Python, those that have a row of their own were fired before, of the others the tasks are made by
+the statement that makes all tasks, and the schedules are moved on. A node that is killed in the
+midst of it has done nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+import trio
+
+from taskflow.model.conditional_fetch import Validators, compared_with, validators_of
+from taskflow.model.errors import ScheduleNotFound
+from taskflow.model.masking import Masking
+from taskflow.model.outcome import printable
+from taskflow.model.schedule import (
+    MOST_AT_ONCE,
+    Due,
+    KeptSchedule,
+    ScheduleChange,
+    ScheduleDefinition,
+    Timing,
+    due,
+    new_task,
+    placed,
+)
+from taskflow.model.shown_schedule import Schedule
+from taskflow.model.task import NewTask, Task, TaskStatus
+from taskflow.store.base.schedules import (
+    FIRINGS_KEPT_SECONDS,
+    Fired,
+    SchedulePage,
+    ScheduleStore,
+)
+from taskflow.store.base.tasks import PAGE_BUDGET_BYTES
+from taskflow.store.postgres.database import REFUSED, Connection, Database, one_line
+from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
+from taskflow.store.postgres.rows import Row, readable_options_of
+from taskflow.store.postgres.salvage import UNREADABLE, fields_of, readable_part
+from taskflow.wakeup import Bell
+
+CHANNEL: Final = "taskflow_schedules"
+# How often it is looked for changes where notifications do not come through.
+POLL_SECONDS: Final = 2.0
+
+_DEFINITION: Final = msgspec.json.Decoder(ScheduleDefinition)
+_NOTHING: Final = msgspec.Raw(b"{}")
+
+
+class TaskWriter(Protocol):
+    """What stores tasks in a transaction of somebody else's."""
+
+    def insert(self, connection: Connection, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store them, as PENDING."""
+
+    def announce_added(self, tasks: Sequence[Task]) -> None:
+        """Tell whoever waits for work in this process, once they are committed."""
+
+
+class _Firing(msgspec.Struct, frozen=True):
+    """A schedule that is due, and what is to be done about it."""
+
+    schedule: KeptSchedule
+    due: Due
+
+    @property
+    def name(self) -> str:
+        return self.schedule.definition.name
+
+
+class PostgresSchedules(ScheduleStore):
+    """Schedules beside the tasks of a PostgreSQL store.
+
+    Args:
+        database: Where they are.
+        sql: The statements.
+        tasks: Stores their tasks.
+        is_told: Whether notifications come through.
+        masking: What is masked in what is shown.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        sql: Mapping[str, str],
+        tasks: TaskWriter,
+        *,
+        is_told: bool,
+        masking: Masking,
+    ) -> None:
+        self._masking = masking
+        self._database = database
+        self._sql = sql
+        self._tasks = tasks
+        self._change = Bell()
+        self._poll_seconds = math.inf if is_told else POLL_SECONDS
+
+    async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
+        def work(connection: Connection) -> tuple[Schedule, bool]:
+            kept = None
+            while kept is None:  # again if it was made or deleted by somebody else just now
+                kept, is_new = self._apply(connection, name, change)
+            shown = kept.as_shown(self._last_status(connection, kept))
+            return self._masking.schedule(shown), is_new
+
+        return await self._database.run(work)
+
+    async def get(self, name: str) -> Schedule | None:
+        rows = await self._run("schedule", name=name)
+        return self._masking.schedule(_shown(rows[0])) if rows else None
+
+    async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:
+        bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
+        rows = await self._database.run_slow_read(
+            lambda connection: self._execute(
+                connection, "schedules_after", after=after or "", **bounds
+            )
+        )
+        some = [self._masking.schedule(_shown(row[:-1])) for row in rows]
+        has_more = bool(rows) and rows[0][-1] > len(rows)
+        return SchedulePage(some, some[-1].name if has_more else None)
+
+    async def delete(self, name: str) -> bool:
+        return bool(await self._run("delete_schedule", name=name))
+
+    async def run_now(self, name: str) -> Task | None:
+        def work(connection: Connection) -> Task | None:
+            try:
+                with connection.transaction():
+                    return self._run_now(connection, name)
+            except REFUSED as error:
+                raise ScheduleNotFound(_unreadable(name, one_line(error))) from error
+
+        task = await self._database.run(work)
+        if task is not None:
+            self._tasks.announce_added([task])
+        return task and self._masking.task(task)
+
+    async def fire_due(self, *, limit: int) -> Fired:
+        def work(connection: Connection) -> tuple[Fired, list[Task]]:
+            try:
+                return self._fire(connection, limit)
+            except REFUSED:
+                return self._fire_apart(connection, limit)
+
+        fired, tasks = await self._database.run(work)
+        self._tasks.announce_added(tasks)
+        return fired
+
+    async def seconds_to_next(self) -> float | None:
+        rows = await self._run("next_firing")
+        return rows[0][0] if rows else None
+
+    async def wait_for_change(self) -> None:
+        with trio.move_on_after(self._poll_seconds):
+            await self._change.wait()
+
+    async def forget_firings(self, *, limit: int) -> int:
+        bounds = {"limit": limit, "age_seconds": FIRINGS_KEPT_SECONDS}
+        return len(await self._run("forget_firings", **bounds))
+
+    def hear(self, _: str) -> None:
+        """Somebody says that a schedule has other times now."""
+        self._change.ring()
+
+    def _apply(
+        self, connection: Connection, name: str, change: ScheduleChange
+    ) -> tuple[KeptSchedule | None, bool]:
+        with connection.transaction():
+            [(now,)] = self._execute(connection, "clock")
+            rows = self._execute(connection, "hold_schedule", name=name)
+            before = _kept_or_none(rows[0]) if rows else None
+            kept = placed(change(before.definition if before else None), before, now)
+            written = self._execute(
+                connection,
+                "replace_schedule" if rows else "add_schedule_if_new",
+                name=name,
+                definition=msgspec.json.encode(kept.definition).decode(),
+                anchor_at=kept.anchor_at,
+                next_at=kept.next_at,
+                created_at=kept.created_at,
+                updated_at=kept.updated_at,
+                compared=list(kept.compared),
+            )
+            return kept if written else None, not rows
+
+    def _run_now(self, connection: Connection, name: str) -> Task | None:
+        rows = self._execute(connection, "hold_schedule", name=name)
+        if not rows:
+            return None
+        kept = _readable(rows[0])
+        validators = self._validators(connection, [kept])
+        wanted = new_task(kept.definition, None, validators.get(name))
+        [task] = self._tasks.insert(connection, [wanted])
+        self._move_on(connection, [kept.with_task(task.id, task.created_at)])
+        return task
+
+    def _fire_apart(self, connection: Connection, limit: int) -> tuple[Fired, list[Task]]:
+        """Fire one after the other: what PostgreSQL refuses of one is not the others' loss."""
+        with connection.transaction():
+            names = [row[0] for row in self._hold_due(connection, limit, None)]
+        count, refused, tasks = 0, dict[str, str](), list[Task]()
+        for name in names:
+            try:
+                fired, made = self._fire(connection, 1, name)
+            except REFUSED as error:
+                refused[name] = one_line(error)
+                continue
+            count += fired.schedules
+            refused.update(fired.refused)
+            tasks += made
+        return Fired(count, len(tasks), refused), tasks
+
+    def _hold_due(self, connection: Connection, limit: int, name: str | None) -> list[Row]:
+        if name is not None:
+            return self._execute(connection, "hold_schedule", name=name)
+        bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
+        return self._execute(connection, "hold_due_schedules", **bounds)
+
+    def _fire(
+        self, connection: Connection, limit: int, name: str | None = None
+    ) -> tuple[Fired, list[Task]]:
+        """Fire some, or the one of this name, in a transaction."""
+        with connection.transaction():
+            held, unreadable = _read_all(self._hold_due(connection, limit, name))
+            if not held:
+                return Fired(len(unreadable), refused=unreadable), []
+            fired, tasks = self._fire_held(connection, held)
+            return msgspec.structs.replace(fired, refused={**fired.refused, **unreadable}), tasks
+
+    def _fire_held(
+        self, connection: Connection, held: Sequence[KeptSchedule]
+    ) -> tuple[Fired, list[Task]]:
+        [(now,)] = self._execute(connection, "clock")
+        firings, refused = _firings(held, now)
+        old = self._fired_already(connection, firings)
+        validators = self._validators(connection, [firing.schedule for firing in firings])
+        wanted = [
+            (firing, at, new_task(firing.schedule.definition, at, validators.get(firing.name)))
+            for firing in firings
+            for at in firing.due.times
+            if (firing.name, at) not in old
+        ]
+        tasks = self._tasks.insert(connection, [task for *_, task in wanted]) if wanted else []
+        self._record(connection, [(firing.name, at) for firing, at, _ in wanted], tasks)
+        made: dict[str, list[Task]] = {}
+        for (firing, *_), task in zip(wanted, tasks, strict=True):
+            made.setdefault(firing.name, []).append(task)
+        self._move_on(connection, (_moved_on(one, made.get(one.name, []), now) for one in firings))
+        return Fired(len(held), len(tasks), refused), tasks
+
+    def _fired_already(
+        self, connection: Connection, firings: Iterable[_Firing]
+    ) -> set[tuple[str, dt.datetime]]:
+        """Those of the times that were fired before."""
+        times = [(firing.name, at) for firing in firings for at in firing.due.times]
+        names, ats = [name for name, _ in times], [at for _, at in times]
+        rows = self._execute(connection, "fired_already", names=names, ats=ats)
+        return {(name, at) for name, at in rows}
+
+    def _record(
+        self,
+        connection: Connection,
+        times: Sequence[tuple[str, dt.datetime]],
+        tasks: Sequence[Task],
+    ) -> None:
+        """Note that these times are fired."""
+        self._execute(
+            connection,
+            "record_firings",
+            names=[name for name, _ in times],
+            ats=[at for _, at in times],
+            task_ids=[task.id for task in tasks],
+        )
+
+    def _move_on(self, connection: Connection, schedules: Iterable[KeptSchedule]) -> None:
+        """Write how schedules stand that this transaction holds."""
+        moved = list(schedules)
+        self._execute(
+            connection,
+            "move_schedules_on",
+            names=[one.definition.name for one in moved],
+            next_ats=[one.next_at for one in moved],
+            last_fired_ats=[one.last_fired_at for one in moved],
+            last_task_ids=[one.last_task_id for one in moved],
+        )
+        for one in moved:
+            if one.definition.conditional:
+                compared = {"name": one.definition.name, "compared": list(one.compared)}
+                self._execute(connection, "compare_with", **compared)
+
+    def _validators(
+        self, connection: Connection, schedules: Iterable[KeptSchedule]
+    ) -> dict[str, Validators | None]:
+        """By name, what the next fetches are to be conditional on, of those that are."""
+        conditional = [one for one in schedules if one.compared]
+        ids = [task_id for one in conditional for task_id in one.compared]
+        rows = self._execute(connection, "last_tasks", ids=ids) if ids else []
+        statuses = {row[0]: TaskStatus(row[1]) for row in rows}
+        found = {one.definition.name: compared_with(one.compared, statuses) for one in conditional}
+        wanted = set(found.values())
+        validators = self._read_validators(connection, [row for row in rows if row[0] in wanted])
+        return {name: validators.get(task_id) for name, task_id in found.items()}
+
+    def _read_validators(
+        self, connection: Connection, tasks: Sequence[Row]
+    ) -> dict[uuid.UUID | None, Validators | None]:
+        """Those in the results of tasks (rows of ``last_tasks``), a few of them at a time."""
+        options = {row[0]: readable_options_of(row[2]) for row in tasks}
+        validators: dict[uuid.UUID | None, Validators | None] = {}
+        for ids in _portions(tasks):
+            for task_id, result in self._execute(connection, "results", ids=ids):
+                validators[task_id] = validators_of(result.encode(), options[task_id])
+        return validators
+
+    def _last_status(self, connection: Connection, kept: KeptSchedule) -> TaskStatus | None:
+        rows = self._execute(connection, "last_tasks", ids=[kept.last_task_id])
+        return TaskStatus(rows[0][1]) if rows else None
+
+    async def _run(self, query: str, **parameters: object) -> list[Row]:
+        return await self._database.run(
+            lambda connection: self._execute(connection, query, **parameters)
+        )
+
+    def _execute(self, connection: Connection, query: str, **parameters: object) -> list[Row]:
+        cursor = connection.execute(self._sql[query], parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def _firings(
+    held: Iterable[KeptSchedule], now: dt.datetime
+) -> tuple[list[_Firing], dict[str, str]]:
+    """What is to be done about them, as far as a statement can carry it; and who is refused."""
+    firings: list[_Firing] = []
+    refused: dict[str, str] = {}
+    count, size_bytes = 0, 0
+    for schedule in held:
+        size = len(bytes(schedule.definition.template.payload)) + 1
+        most = min(MOST_AT_ONCE, MAX_BATCH_ITEMS - count, (MAX_BATCH_BYTES - size_bytes) // size)
+        if firings and most < 1:
+            break
+        try:
+            firing = _Firing(schedule, _due(schedule, now, most=max(1, most)))
+        except Exception as error:  # noqa: BLE001 - a zone that only others know, say
+            refused[schedule.definition.name] = repr(error)
+            continue
+        firings.append(firing)
+        count += len(firing.due.times)
+        size_bytes += len(firing.due.times) * size
+    return firings, refused
+
+
+def _due(schedule: KeptSchedule, now: dt.datetime, *, most: int) -> Due:
+    """What is to be done; times that do not go on would be due for ever."""
+    told = due(schedule, now, most=most)
+    if not told.times and told.next_at is not None and told.next_at <= now:
+        raise ValueError(f"its next time is {told.next_at}, which is over")
+    return told
+
+
+def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> KeptSchedule:
+    moved = msgspec.structs.replace(firing.schedule, next_at=firing.due.next_at)
+    for task in tasks:
+        moved = moved.with_task(task.id, now)
+    return moved
+
+
+def _read_all(rows: Iterable[Row]) -> tuple[list[KeptSchedule], dict[str, str]]:
+    """Schedules that can be read, and by name why others cannot."""
+    kept: list[KeptSchedule] = []
+    unreadable: dict[str, str] = {}
+    for row in rows:
+        try:
+            kept.append(_kept(row))
+        except UNREADABLE as error:
+            unreadable[row[0]] = f"its row in the database cannot be read: {error}"
+    return kept, unreadable
+
+
+def _kept_or_none(row: Row) -> KeptSchedule | None:
+    return next(iter(_read_all([row])[0]), None)
+
+
+def _readable(row: Row) -> KeptSchedule:
+    kept, unreadable = _read_all([row])
+    for name, reason in unreadable.items():
+        raise ScheduleNotFound(_unreadable(name, reason))
+    return kept[0]
+
+
+def _unreadable(name: str, reason: str) -> str:
+    return f"schedule {name} cannot be run: {printable(reason)}; put it again"
+
+
+def _kept(row: Row) -> KeptSchedule:
+    """A row of ``hold_schedule``."""
+    return _kept_as(row, _DEFINITION.decode(row[1]))
+
+
+def _kept_as(row: Row, definition: ScheduleDefinition) -> KeptSchedule:
+    name, _, anchor_at, next_at, created_at, updated_at, fired_at, task_id, compared = row
+    if definition.name != name:  # by which its row is found
+        definition = msgspec.structs.replace(definition, name=name)
+    return KeptSchedule(
+        definition=definition,
+        anchor_at=anchor_at,
+        next_at=next_at,
+        created_at=created_at,
+        updated_at=updated_at,
+        last_fired_at=fired_at,
+        last_task_id=task_id,
+        compared=tuple(one for one in compared if isinstance(one, uuid.UUID)),
+    )
+
+
+def _shown(row: Row) -> Schedule:
+    """A row of ``schedule``."""
+    *kept, status = row
+    try:
+        schedule = _kept(tuple(kept))
+    except UNREADABLE:
+        schedule = _kept_as(tuple(kept), _readable_definition(kept[0], kept[1]))
+    return schedule.as_shown(status and TaskStatus(status))
+
+
+def _readable_definition(name: str, text: str) -> ScheduleDefinition:
+    """As much of a definition as can be read, to be shown."""
+    members = fields_of(text)
+    return readable_part(
+        text,
+        ScheduleDefinition,
+        name=name,
+        timing=readable_part(members.get("timing", _NOTHING), Timing),
+        task=members.get("task", _NOTHING),
+        template=NewTask(_NOTHING),
+    )
+
+
+def _portions(tasks: Iterable[Row]) -> Iterator[list[uuid.UUID]]:
+    """Ids of tasks whose results are read together."""
+    portion: list[uuid.UUID] = []
+    room_bytes = MAX_BATCH_BYTES
+    for task_id, _, _, size_bytes in tasks:
+        if portion and size_bytes > room_bytes:
+            yield portion
+            portion, room_bytes = [], MAX_BATCH_BYTES
+        portion.append(task_id)
+        room_bytes -= size_bytes
+    if portion:
+        yield portion

@@ -1,0 +1,297 @@
+"""How pages of tasks are found in PostgreSQL, whatever is looked for.
+
+Of all that a filter asks for, one thing chooses the index that is walked along, newest tasks
+first, and the rest is looked at in the rows that are come past. How many these are is bounded,
+in rows and in time, and where the walk ended the next page goes on: so a page costs no more
+however many tasks there are, and however few of them are wanted.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from taskflow.model.filter import TaskFilter
+from taskflow.model.masking import (
+    MASKING,
+    PARAMETER_MASK,
+    USERINFO,
+    USERINFO_AT_START,
+    USERINFO_MASK,
+    Masking,
+)
+from taskflow.model.task import DEFAULT_QUEUE
+from taskflow.store.base.tasks import MOST_WALKED
+from taskflow.store.postgres.database import Connection
+
+# A statement walks through so many rows at most, the first one through a few times as many as
+# are wanted: if all of them match, little is looked at in vain.
+LARGEST_WINDOW: Final = 20_000
+FIRST_WINDOW_SHARE: Final = 4
+# ... and unpacks payloads, to look at their URLs, of so many bytes about.
+WINDOW_BYTES: Final = 16 * 2**20
+WALK_SECONDS: Final = 0.5
+
+_LEAST_ID: Final = uuid.UUID(int=0)
+_GREATEST_ID: Final = uuid.UUID(int=2**128 - 1)
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND: Final = dt.timedelta(milliseconds=1)
+# An id is made a moment after the time that stands beside it, when its statement has come to it;
+# nobody waits so long for that. The other way round only a clock that is being set explains it.
+_SLACK_MILLISECONDS: Final = 60_000
+
+# The path has to be the one that was chosen, whatever the planner thinks of how many rows there
+# are: it judges before it knows the values, and to sort a million rows for a page, or to compile
+# the statement first, is not what it would take if it knew.
+_SETTINGS: Final = """
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+       set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true),
+       set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)
+"""
+
+# Ranges are written as comparisons of rows, and in the order of the whole index: with an equation
+# instead the order by id alone would do, which the primary key has as well.
+_BY_ID: Final = """
+    SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+    WHERE t.id < %(before)s AND t.id >= %(least)s
+    ORDER BY t.id DESC LIMIT %(window)s
+"""
+_BY_STATUS: Final = """
+    SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+    WHERE (t.status, t.id) < (%(status)s, %(before)s)
+      AND (t.status, t.id) >= (%(status)s, %(least)s)
+    ORDER BY t.status DESC, t.id DESC LIMIT %(window)s
+"""
+_BY_QUEUE: Final = """
+    SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+    WHERE t.queue <> 'default' AND (t.queue, t.id) < (%(queue)s, %(before)s)
+      AND (t.queue, t.id) >= (%(queue)s, %(least)s)
+    ORDER BY t.queue DESC, t.id DESC LIMIT %(window)s
+"""
+_BY_TAG: Final = """
+    SELECT tagged.id, one.size_bytes, one.fits
+    FROM (
+        SELECT g.task_id AS id FROM taskflow_tags AS g
+        WHERE (g.name, g.value, g.task_id) < (%(tag_name)s, %(tag_value)s, %(before)s)
+          AND (g.name, g.value, g.task_id) >= (%(tag_name)s, %(tag_value)s, %(least)s)
+        ORDER BY g.name DESC, g.value DESC, g.task_id DESC LIMIT %(window)s
+    ) AS tagged CROSS JOIN LATERAL (
+        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+        WHERE t.id = tagged.id OFFSET 0
+    ) AS one
+"""
+
+_STATUSES: Final = "t.status = ANY (%(statuses)b::text[])"
+_QUEUE: Final = "t.queue = %(queue)s"
+_TAGS: Final = """NOT EXISTS (
+    SELECT FROM unnest(%(tag_names)b::text[], %(tag_values)b::text[]) AS asked (name, value)
+    WHERE NOT EXISTS (
+        SELECT FROM taskflow_tags AS g
+        WHERE g.name = asked.name AND g.value = asked.value AND g.task_id = t.id
+    )
+)"""
+_PLAIN_CONDITIONS: Final = {
+    "host": "t.host = %(host)s",
+    "error_type": "t.error_type = %(error_type)s",
+    "created_after": "t.created_at >= %(created_after)s",
+    "created_before": "t.created_at < %(created_before)s",
+    "finished_after": "t.finished_at >= %(finished_after)s",
+    "finished_before": "t.finished_at < %(finished_before)s",
+}
+
+_WALK: Final = """
+WITH walked AS MATERIALIZED ({walked}), near AS MATERIALIZED ({near})
+SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(most)s],
+       (array_agg(size_bytes ORDER BY id DESC) FILTER (WHERE fits))[1:%(most)s],
+       (SELECT id FROM near ORDER BY id LIMIT 1),
+       count(*),
+       count(*) < (SELECT count(*) FROM walked) OR count(*) >= %(window)s
+FROM near
+"""
+_ALL: Final = "SELECT id, size_bytes, fits FROM walked"
+# PostgreSQL's text has no NUL and no half of a character, and to read JSON with one escaped in it,
+# anywhere, is an error. No URL that is looked for has such: something else stands in for it. URLs
+# are searched as they are shown, or a search would find out what is masked.
+_URL: Final = r"""
+    SELECT id, size_bytes, CASE WHEN fits THEN (
+        SELECT position(%(url)s IN CASE WHEN named.url ~ '[?@#;&%%]' THEN regexp_replace(
+            regexp_replace(
+                regexp_replace(named.url, %(userinfo)s, %(userinfo_mask)s, 'gi'),
+                %(userinfo_at_start)s, %(userinfo_mask)s, 'i'
+            ), %(parameters)s, %(parameter_mask)s, 'gi'
+        ) ELSE named.url END) > 0
+        FROM (
+            SELECT CASE WHEN position('\u0000' IN t.payload::text) = 0
+                         AND position('\ud' IN lower(t.payload::text)) = 0 THEN t.payload
+                   ELSE regexp_replace(
+                       t.payload::text, '(?<!\\)((?:\\\\)*)\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}'
+                       '(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u)'
+                       '[dD][c-fC-F][0-9a-fA-F]{2})', '\1\\u0001', 'g'
+                   )::json END AS payload
+            FROM taskflow_tasks AS t WHERE t.id = measured.id OFFSET 0
+        ) AS readable CROSS JOIN LATERAL (
+            SELECT CASE json_typeof(readable.payload)
+                   WHEN 'string' THEN readable.payload #>> '{}'
+                   WHEN 'object' THEN CASE WHEN json_typeof(readable.payload -> 'url') = 'string'
+                                      THEN readable.payload ->> 'url' END
+                   END AS url OFFSET 0
+        ) AS named
+    ) END AS fits
+    FROM (
+        SELECT id, size_bytes, fits,
+               sum(CASE WHEN fits THEN size_bytes ELSE 0 END) OVER (ORDER BY id DESC)
+               - CASE WHEN fits THEN size_bytes ELSE 0 END AS bytes_before
+        FROM walked
+    ) AS measured
+    WHERE bytes_before < %(window_bytes)s
+"""
+
+
+class Found(NamedTuple):
+    """The ids of a page, newest first, and the id to go on from (``None`` at the end)."""
+
+    ids: list[uuid.UUID]
+    next_before: uuid.UUID | None
+
+
+class Search(msgspec.Struct, frozen=True):
+    """What a page is asked for.
+
+    Attributes:
+        wanted: Which tasks.
+        limit: How many at most.
+        before: Only ids less than this one.
+        budget_bytes: How large their documents may be; the last one may go beyond.
+        masking: What is masked in their URLs.
+    """
+
+    wanted: TaskFilter
+    limit: int
+    before: uuid.UUID | None
+    budget_bytes: int
+    masking: Masking = MASKING
+
+
+def find(connection: Connection, sql: Mapping[str, str], search: Search) -> Found:
+    """The next tasks that match.
+
+    Args:
+        connection: Where to look.
+        sql: The statements of ``queries``.
+        search: What for.
+    """
+    wanted = search.wanted
+    if wanted == TaskFilter(statuses=wanted.statuses[:1]):
+        return _find_plain(connection, sql, search)
+    with connection.transaction():
+        connection.execute(_SETTINGS)
+        return _walk(connection, search)
+
+
+def statement_for(wanted: TaskFilter) -> str:
+    """The statement that walks through a window of the tasks among which these are."""
+    conditions = [
+        condition
+        for name, condition in _PLAIN_CONDITIONS.items()
+        if getattr(wanted, name) is not None
+    ]
+    is_by_tag = bool(wanted.tags)
+    is_by_status = len(wanted.statuses) == 1 and not is_by_tag
+    is_by_queue = wanted.queue not in (None, DEFAULT_QUEUE) and not is_by_tag | is_by_status
+    if wanted.statuses and not is_by_status:
+        conditions.append(_STATUSES)
+    if wanted.queue is not None and not is_by_queue:
+        conditions.append(_QUEUE)
+    if len(wanted.tags) > 1:
+        conditions.append(_TAGS)
+    path = (
+        (is_by_tag and _BY_TAG) or (is_by_status and _BY_STATUS) or (is_by_queue and _BY_QUEUE)
+    ) or _BY_ID
+    walked = path.format(conditions=" AND ".join(conditions) or "true")
+    return _WALK.format(walked=walked, near=_ALL if wanted.url is None else _URL)
+
+
+def parameters_for(search: Search) -> dict[str, Any]:
+    """The values in that statement, but for those that change from window to window."""
+    wanted = search.wanted
+    before = search.before or _GREATEST_ID
+    for moment in (wanted.created_before, wanted.finished_before):
+        if moment is not None:
+            before = min(before, _least_id(moment, _SLACK_MILLISECONDS))
+    least = _LEAST_ID
+    if wanted.created_after is not None:
+        least = _least_id(wanted.created_after, -_SLACK_MILLISECONDS)
+    first_tag = wanted.tags[0] if wanted.tags else (None, None)
+    return {
+        **{name: getattr(wanted, name) for name in _PLAIN_CONDITIONS},
+        "before": before,
+        "least": least,
+        "statuses": [status.value for status in wanted.statuses],
+        "status": wanted.statuses[0].value if wanted.statuses else None,
+        "queue": wanted.queue,
+        "tag_name": first_tag[0],
+        "tag_value": first_tag[1],
+        "tag_names": [name for name, _ in wanted.tags],
+        "tag_values": [value for _, value in wanted.tags],
+        "error_type": wanted.error_type and wanted.error_type.value,
+        "url": wanted.url,
+        "window_bytes": WINDOW_BYTES,
+        "userinfo": USERINFO,
+        "userinfo_at_start": USERINFO_AT_START,
+        "userinfo_mask": USERINFO_MASK,
+        "parameters": search.masking.parameters,
+        "parameter_mask": PARAMETER_MASK,
+    }
+
+
+def _find_plain(connection: Connection, sql: Mapping[str, str], search: Search) -> Found:
+    """All tasks or those of a status: the index knows them, and nothing is walked past."""
+    statuses = search.wanted.statuses
+    parameters = {
+        "limit": search.limit,
+        "before": search.before or _GREATEST_ID,
+        "status": statuses[0].value if statuses else None,
+        "budget_bytes": search.budget_bytes,
+    }
+    query = sql["page_by_status" if statuses else "page"]
+    ids: Any
+    [(ids, has_more)] = connection.execute(query, parameters)
+    return Found(ids or [], ids[-1] if has_more else None)
+
+
+def _walk(connection: Connection, search: Search) -> Found:
+    statement, parameters = statement_for(search.wanted), parameters_for(search)
+    deadline = time.monotonic() + WALK_SECONDS
+    window = min(FIRST_WINDOW_SHARE * search.limit, LARGEST_WINDOW)
+    ids: list[uuid.UUID] = []
+    size_bytes = walked = 0
+    while True:
+        now = {"window": window, "most": search.limit + 1 - len(ids)}
+        row: Any
+        [row] = connection.execute(statement, parameters | now)
+        found, sizes, last, count, has_more = row
+        for task_id, size in zip(found or (), sizes or (), strict=True):
+            if len(ids) == search.limit or size_bytes >= search.budget_bytes:
+                return Found(ids, ids[-1])
+            ids.append(task_id)
+            size_bytes += size
+        if not has_more:
+            return Found(ids, None)
+        walked += count
+        is_full = len(ids) == search.limit or size_bytes >= search.budget_bytes
+        if is_full or walked >= MOST_WALKED or time.monotonic() >= deadline:
+            return Found(ids, last)
+        parameters["before"] = last
+        window = min(2 * window, LARGEST_WINDOW)
+
+
+def _least_id(moment: dt.datetime, more_milliseconds: int) -> uuid.UUID:
+    """The least id of this time (UUIDv7), as ``taskflow_least_id`` has it for the database's."""
+    milliseconds = (moment - _EPOCH) // _MILLISECOND + more_milliseconds
+    bounded = min(max(milliseconds, 0), 2**48 - 1)
+    return uuid.UUID(int=bounded << 80 | 7 << 76 | 2 << 62)

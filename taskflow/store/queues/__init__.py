@@ -1,1 +1,0 @@
-"""What keeps tasks waiting: what is asked of queues, and hosts that fail."""

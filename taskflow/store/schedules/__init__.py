@@ -1,1 +1,0 @@
-"""Schedules in a store: ``base`` says what they can do."""
