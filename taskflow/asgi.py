@@ -20,7 +20,7 @@ from taskflow import telemetry
 from taskflow.metrics import Metrics
 from taskflow.metrics.sharing import shared
 from taskflow.model.errors import expected_message
-from taskflow.service import allow_many_files, configured_settings, open_service
+from taskflow.service import configured_settings, open_service, raise_file_limit
 from taskflow.serving import process_tuning
 from taskflow.serving.server import (
     adopt_hypercorn,
@@ -52,7 +52,7 @@ class HypercornApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        allow_many_files()
+        raise_file_limit()
         is_started = False
         try:
             settings, metrics = configured_settings(), Metrics()
@@ -100,7 +100,7 @@ async def _sharing(metrics: Metrics) -> AsyncIterator[Callable[[], None]]:
                 try:
                     stack.enter_context(shared(metrics.board, main, is_hypercorn_ending))
                 except OSError as error:
-                    telemetry.emit(Event.METRICS_APART, reason=str(error))
+                    telemetry.emit(Event.METRICS_NOT_SHARED, reason=str(error))
                 else:
                     nursery.start_soon(metrics.keep_current)
 

@@ -45,7 +45,7 @@ from taskflow.telemetry import Event
 from taskflow.tracing import open_tracing
 from taskflow.version import __version__
 
-MOST_FILES: Final = 65_536
+MAX_OPEN_FILES: Final = 65_536
 MEMORY_URL: Final = "memory://"
 _POSTGRES_URLS: Final = ("postgresql://", "postgres://")
 
@@ -66,13 +66,13 @@ def configured_settings(overrides: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
-def allow_many_files() -> None:
+def raise_file_limit() -> None:
     """Let this process have as many files open as it may: clients and targets are files.
 
     The usual soft limit of 1024 is for programs that use ``select``.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -233,7 +233,7 @@ async def open_service(
         else:
             app = create_metrics_app(store, settings, keys, metrics)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(telemetry.tell_repeats)
+            nursery.start_soon(telemetry.report_repeats)
             nursery.start_soon(_end_in_order, engine, feed, shutdown, settings)
             async with trio.open_nursery() as running:
                 running.start_soon(engine.run)

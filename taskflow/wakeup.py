@@ -1,26 +1,29 @@
-"""A wake-up that is never lost: rings between two waits count as one."""
+"""A wake-up between tasks of the event loop that is never lost."""
 
 from __future__ import annotations
 
 import trio
 
 
-class Bell:
-    """Rung from anywhere in the process, heard by one waiter at a time."""
+class WakeUp:
+    """A flag that one task waits for and any task of the process can set.
+
+    Several notifications between two waits count as one.
+    """
 
     def __init__(self) -> None:
-        self._rung = trio.Event()
+        self._event = trio.Event()
 
-    def ring(self) -> None:
-        """Let the current wait, or else the next one, return."""
-        self._rung.set()
+    def notify(self) -> None:
+        """Wake the waiting task; if none is waiting, make the next wait return at once."""
+        self._event.set()
 
     @property
-    def is_rung(self) -> bool:
-        """Whether the next wait would return at once."""
-        return self._rung.is_set()
+    def is_pending(self) -> bool:
+        """True if the next wait returns at once."""
+        return self._event.is_set()
 
     async def wait(self) -> None:
-        """Return once the bell was rung since the last wait."""
-        await self._rung.wait()
-        self._rung = trio.Event()
+        """Wait for a notification, and clear it."""
+        await self._event.wait()
+        self._event = trio.Event()

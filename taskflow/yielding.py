@@ -1,4 +1,4 @@
-"""Work that may take long lets the other requests of the event loop go on."""
+"""Checkpoints in long computations, so that the event loop can serve other requests."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Final
 
 import trio
 
-TURN_BYTES: Final = 64 * 2**10
-"""How much is read before others get their turn: a millisecond or two."""
+BYTES_PER_CHECKPOINT: Final = 64 * 2**10
+"""Amount of work between two checkpoints: one or two milliseconds."""
 
-ITEM_BYTES: Final = 600
-"""What an item costs whatever its size, as if it were longer by so much."""
+ITEM_OVERHEAD_BYTES: Final = 600
+"""Cost of an item of any size, expressed in bytes."""
 
 
-class Turns:
+class Checkpoints:
     """Yields to other tasks by the amount of work done, not by the number of items."""
 
     def __init__(self) -> None:
-        self._done = 0
+        self._bytes = 0
 
-    async def after(self, size: int) -> None:
-        """Count an item of so many bytes; yield if enough has been done since the last time."""
-        self._done += size + ITEM_BYTES
-        if self._done >= TURN_BYTES:
-            self._done = 0
+    async def after(self, size_bytes: int) -> None:
+        """Count an item of this size, and yield if enough was done since the last checkpoint."""
+        self._bytes += size_bytes + ITEM_OVERHEAD_BYTES
+        if self._bytes >= BYTES_PER_CHECKPOINT:
+            self._bytes = 0
             await trio.lowlevel.checkpoint()

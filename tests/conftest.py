@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from taskflow import telemetry
-from taskflow.service import allow_many_files
+from taskflow.service import raise_file_limit
 from taskflow.store.embedded import embedded_postgres
 from taskflow.telemetry.repetition import Repeats
 from tests.folders import open_folder
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # Hundreds of clients and the server that they talk to are in one process here.
-allow_many_files()
+raise_file_limit()
 
 
 @pytest.fixture(scope="session")

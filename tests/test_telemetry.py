@@ -39,7 +39,7 @@ import sys
 from taskflow import telemetry
 telemetry.configure("debug", "json")
 for number in range({LINES}):
-    telemetry.emit(telemetry.Event.TASK_ENDED, task="x" * (number % 9 * 1000))
+    telemetry.emit(telemetry.Event.TASK_FINISHED, task="x" * (number % 9 * 1000))
 print("still here", flush=True)
 sys.stdin.read()
 telemetry.emit(telemetry.Event.STOPPED)
@@ -116,9 +116,9 @@ def test_what_comes_in_floods_is_said_seldom(clock):
     """Once, and again when some time has passed."""
     with structlog.testing.capture_logs() as events:
         for _ in range(3):
-            telemetry.emit_seldom(Event.CONNECTIONS_FULL)
+            telemetry.emit_throttled(Event.CONNECTIONS_FULL)
         clock[0] += repetition.PERIOD_SECONDS
-        telemetry.emit_seldom(Event.CONNECTIONS_FULL)
+        telemetry.emit_throttled(Event.CONNECTIONS_FULL)
     assert len(events) == 2
 
 
@@ -126,21 +126,21 @@ def test_nothing_floods_the_log(clock):
     """Whatever is above debug is said some times; other events are not held back by that."""
     with structlog.testing.capture_logs() as events:
         for _ in range(1000):
-            telemetry.emit(Event.HOST_HELD, host="example.com")
-        telemetry.emit(Event.HOST_FREED, host="example.com")
+            telemetry.emit(Event.BREAKER_OPENED, host="example.com")
+        telemetry.emit(Event.BREAKER_CLOSED, host="example.com")
         for _ in range(1000):
-            telemetry.emit(Event.TASK_ENDED)
+            telemetry.emit(Event.TASK_FINISHED)
     said = Counter(event["event"] for event in events)
-    assert said[Event.HOST_HELD.wording] == repetition.MOST_IN_A_PERIOD
-    assert said[Event.HOST_FREED.wording] == 1
-    assert said[Event.TASK_ENDED.wording] == 1000
+    assert said[Event.BREAKER_OPENED.wording] == repetition.MOST_IN_A_PERIOD
+    assert said[Event.BREAKER_CLOSED.wording] == 1
+    assert said[Event.TASK_FINISHED.wording] == 1000
 
 
 def test_a_fault_does_not_hide_another_one():
     """Faults of two types are two events."""
     with structlog.testing.capture_logs() as events:
         for error in [ValueError("1"), KeyError("2"), ExceptionGroup("", [ValueError("3")])]:
-            telemetry.emit_seldom(Event.REQUEST_FAULT, error=error)
+            telemetry.emit_throttled(Event.REQUEST_ERROR, error=error)
     assert [str(event["exc_info"]) for event in events] == ["1", "'2'"]
 
 
@@ -148,13 +148,13 @@ async def test_what_was_not_said_is_counted(autojump_clock):
     """Now and then, and at the end, so that each time is told in one way or another."""
     with structlog.testing.capture_logs() as events:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(telemetry.tell_repeats)
+            nursery.start_soon(telemetry.report_repeats)
             for _ in range(5):
-                telemetry.emit_seldom(Event.CONNECTIONS_FULL)
+                telemetry.emit_throttled(Event.CONNECTIONS_FULL)
             await trio.sleep(2.5 * repetition.PERIOD_SECONDS)
             assert [event.get("repeats") for event in events] == [None, 4]
             for _ in range(3):
-                telemetry.emit_seldom(Event.CONNECTIONS_FULL)
+                telemetry.emit_throttled(Event.CONNECTIONS_FULL)
             nursery.cancel_scope.cancel()
     assert {event["event"] for event in events} == {Event.CONNECTIONS_FULL.wording}
     assert sum(event.get("repeats", 1) for event in events) == 8
@@ -164,9 +164,9 @@ async def test_whose_task_it_is(autojump_clock):
     """What is said in a Trio task names the attempt that it is about, and no other's."""
 
     async def run(number):
-        telemetry.about_task(uuid.UUID(int=number), number)
+        telemetry.bind_task(uuid.UUID(int=number), number)
         await trio.sleep(1)
-        telemetry.emit(Event.FETCH_FAULT)
+        telemetry.emit(Event.FETCH_ERROR)
 
     with structlog.testing.capture_logs() as events:
         async with trio.open_nursery() as nursery:
@@ -203,7 +203,7 @@ def test_json_is_in_order(configure, capfd):
     """When, how bad and what stand first; a traceback is in the same line."""
     configure("info", "json")
     error = RuntimeError("oh\ndear")
-    telemetry.emit(Event.TASK_WRITE_REFUSED, error=error, task=uuid.UUID(int=1), attempt=2)
+    telemetry.emit(Event.OUTCOME_NOT_STORED, error=error, task=uuid.UUID(int=1), attempt=2)
     [line] = map(json.loads, capfd.readouterr().err.splitlines())
     assert list(line) == ["timestamp", "level", "event", "task", "attempt", "node", "exception"]
     moment = dt.datetime.fromisoformat(line["timestamp"])

@@ -26,7 +26,7 @@ from taskflow.model.errors import (
     UnsupportedEncoding,
 )
 from taskflow.model.problem_types import INTERNAL_ERROR, ProblemType, type_for
-from taskflow.telemetry import Event, emit_seldom
+from taskflow.telemetry import Event, emit_throttled
 
 MEDIA_TYPE: Final = "application/problem+json"
 REALM: Final = "taskflow"
@@ -90,7 +90,7 @@ async def _on_our_error(error: TaskFlowError) -> Response:
     if error.status is None:
         return await _on_fault(error)
     if isinstance(error, StatementRefused):
-        emit_seldom(Event.STORE_LOST, reason=str(error))
+        emit_throttled(Event.STORE_LOST, reason=str(error))
     response = _told(problem_of(error))
     response.headers.update(fields_of(error))
     return response
@@ -140,7 +140,7 @@ async def _on_http_error(error: HTTPException) -> Response:
 
 
 async def _on_fault(error: Exception) -> Response:
-    emit_seldom(Event.REQUEST_FAULT, error=error)
+    emit_throttled(Event.REQUEST_ERROR, error=error)
     return _problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in TaskFlow itself; its log has the details"
     )

@@ -30,7 +30,7 @@ from taskflow.model.text_format import foreign_format_of
 from taskflow.settings import Settings
 from taskflow.store.base.tasks import AddedOnce, TaskStore
 from taskflow.tracing import AddTrace
-from taskflow.yielding import Turns
+from taskflow.yielding import Checkpoints
 
 HELD_BYTES: Final = 64 * 2**10
 
@@ -113,10 +113,10 @@ class Intake:
         await trio.lowlevel.checkpoint()
         elements = elements_of(body)
         tasks: list[NewTask] = []
-        faults, turns = Faults(), Turns()
+        faults, checkpoints = Faults(), Checkpoints()
         for index, element in enumerate(elements):
             text = bytes(element)
-            await turns.after(len(text))
+            await checkpoints.after(len(text))
             try:
                 tasks.append(self._read_element(text, trace))
             except RequestError as error:
@@ -220,7 +220,7 @@ class _Stream:
         self._intake = intake
         self._trace = trace
         self._is_minimal = is_minimal
-        self._turns = Turns()
+        self._checkpoints = Checkpoints()
         self._has_begun = False
         self._index = 0
         self._added = 0
@@ -237,7 +237,7 @@ class _Stream:
         told: dict[int, Added | Refused] = {}
         tasks: dict[int, NewTask] = {}
         for line in lines:
-            await self._turns.after(len(line or b""))
+            await self._checkpoints.after(len(line or b""))
             try:
                 tasks[self._index] = self._intake.read_line(line, self._trace)
             except RequestError as error:

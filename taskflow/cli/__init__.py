@@ -65,9 +65,7 @@ main = Sections(
             "list": Entry(f"{_REMOTE}.listing", "List tasks, newest first."),
             "show": Entry(f"{_REMOTE}.show", "Show a task, its attempts or its result."),
             "cancel": Entry(f"{_REMOTE}.task_actions", "Cancel tasks."),
-            "retry": Entry(
-                f"{_REMOTE}.task_actions", "Retry FAILED and CANCELED tasks."
-            ),
+            "retry": Entry(f"{_REMOTE}.task_actions", "Retry FAILED and CANCELED tasks."),
             "delete": Entry(f"{_REMOTE}.task_actions", "Delete finished tasks."),
             "export": Entry(f"{_REMOTE}.listing", "Write all tasks that match as NDJSON."),
         },

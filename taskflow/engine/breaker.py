@@ -82,7 +82,7 @@ class Breaker:
             if claim.is_probe:
                 await self._queues.free_host(host)
                 self._metrics.host_freed()
-                emit(Event.HOST_FREED, host=host)
+                emit(Event.BREAKER_CLOSED, host=host)
 
     def _count(self, host: str, count: int) -> None:
         self._in_a_row[host] = count
@@ -95,7 +95,7 @@ class Breaker:
             asked_seconds = min(asked_seconds, self._longest_retry_after_seconds)
         await self._queues.hold_host(host, why=failure.error, asked_seconds=asked_seconds)
         self._metrics.host_held()
-        emit(Event.HOST_HELD, host=host, reason=failure.error)
+        emit(Event.BREAKER_OPENED, host=host, reason=failure.error)
 
 
 def _fails(outcome: Failed, *, is_probe: bool) -> bool:

@@ -15,11 +15,11 @@ from taskflow.engine.outage import Outage, Pauses
 from taskflow.engine.worker import Attempt
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
-from taskflow.model.outcome import CalledOff, Interrupted
+from taskflow.model.outcome import Canceled, Interrupted
 from taskflow.model.task import Claim
 from taskflow.store.base.tasks import Release, Reservation, Taker, TaskStore
 from taskflow.tracing import NO_TRACING, Tracing
-from taskflow.wakeup import Bell
+from taskflow.wakeup import WakeUp
 
 # Of so many tasks one is chosen by how long it has been due: a flood of higher priority leaves
 # a tenth of the work to the rest, which therefore always comes to its turn.
@@ -87,7 +87,7 @@ class Dispatcher(Taker):
         self._turns = Turns()
         self._is_in_doubt = False
         self._reservations = 0
-        self._reservation_ended = Bell()
+        self._reservation_ended = WakeUp()
 
     async def run(self) -> None:
         """Claim until cancelled."""
@@ -115,7 +115,7 @@ class Dispatcher(Taker):
             raise
         finally:
             self._reservations -= 1
-            self._reservation_ended.ring()
+            self._reservation_ended.notify()
 
     async def _claim_as_needed(self) -> None:
         pauses = Pauses()
@@ -132,7 +132,7 @@ class Dispatcher(Taker):
             pauses = Pauses()
             if self._is_in_doubt:
                 self._is_in_doubt = False
-                self._load.doubts.ring()
+                self._load.doubts.notify()
             if found < limit:
                 with trio.move_on_after(self._poll_seconds):
                     await self._store.wait_for_work(self._taker)
@@ -219,5 +219,5 @@ def hand_back_unstarted(
             return
         load.unstarted(claim)
         is_called_off = load.in_hand.is_called_off(claim.key)
-        outcome = CalledOff() if is_called_off else Interrupted()
+        outcome = Canceled() if is_called_off else Interrupted()
         attempts.send_nowait(Attempt(claim, outcome, trio.current_time()))

@@ -15,7 +15,7 @@ import trio
 from taskflow.engine.cancellation import ClaimsInHand
 from taskflow.model.claim_selection import Shares
 from taskflow.model.task import Claim
-from taskflow.wakeup import Bell
+from taskflow.wakeup import WakeUp
 
 # Work is claimed for so long ahead: enough to keep workers busy while the next claim is on
 # its way, short enough that other nodes get their share and a release is cheap.
@@ -56,8 +56,8 @@ class Load:
         self._running = 0
         # Of ends, not of starts: a burst of starts says nothing about when workers are free.
         self._ends = _Rate(_RATE_MEMORY_SECONDS)
-        self._changed = Bell()
-        self.doubts: Final = Bell()
+        self._changed = WakeUp()
+        self.doubts: Final = WakeUp()
 
     def __repr__(self) -> str:
         return f"<Load: {self._running} running, {self._waiting} waiting, {self._held} held>"
@@ -86,7 +86,7 @@ class Load:
         finally:
             self._held -= count
             self._waiting -= count
-            self._changed.ring()
+            self._changed.notify()
 
     def claimed(self, claims: Sequence[Claim]) -> None:
         """Tasks were claimed and wait for workers."""
@@ -102,14 +102,14 @@ class Load:
         """A worker took one that waited."""
         self._waiting -= 1
         self._running += 1
-        self._changed.ring()
+        self._changed.notify()
 
     def ended(self, claim: Claim) -> None:
         """A worker is done with one, whose outcome is now to be written."""
         self._running -= 1
         self._left(claim.authority)
         self._ends.count()
-        self._changed.ring()
+        self._changed.notify()
 
     def unstarted(self, claim: Claim) -> None:
         """One that waited will not be started, and is now to be released."""
@@ -122,7 +122,7 @@ class Load:
         self.in_hand.let_go(claims)
         for claim in claims:
             self._let_go(claim.token)
-        self._changed.ring()
+        self._changed.notify()
 
     async def wait_for_change(self) -> None:
         """Return once ``claim_limit`` may have changed."""

@@ -50,7 +50,7 @@ async def fire_schedules(*, store: TaskStore, outage: Outage, poll_seconds: floa
             await trio.sleep(poll_seconds)
             continue
         for name in refused.keys() - told.keys():
-            emit(Event.SCHEDULE_FAULT, schedule=name, reason=refused[name])
+            emit(Event.SCHEDULE_ERROR, schedule=name, reason=refused[name])
         told = refused
         with trio.move_on_after(_sleep_seconds(seconds, is_refused=bool(refused))):
             await schedules.wait_for_change()

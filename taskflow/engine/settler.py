@@ -24,7 +24,7 @@ from taskflow.engine.worker import Attempt
 from taskflow.metrics import Metrics
 from taskflow.model.backoff import RetryPolicy, backoff_seconds, is_retryable
 from taskflow.model.errors import StatementRefused, StoreUnavailable
-from taskflow.model.outcome import CalledOff, ErrorType, Failed, Fetched, Interrupted
+from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Interrupted
 from taskflow.model.task import Claim, ClaimKey, TaskStatus
 from taskflow.store.base.tasks import Ending, Release, Retrial, TaskStore
 from taskflow.telemetry import Event, emit
@@ -167,8 +167,8 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Write:
     claim, outcome = attempt.claim, attempt.outcome
     task, number = claim.task_id, claim.attempt
     match outcome:
-        case CalledOff():
-            emit(Event.TASK_CALLED_OFF, task=task, attempt=number)
+        case Canceled():
+            emit(Event.TASK_CANCELED, task=task, attempt=number)
             return None
         case Interrupted():
             emit(Event.TASK_RELEASED, task=task, attempt=number)
@@ -180,7 +180,7 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Write:
             return retrial
         case Failed():
             emit(
-                Event.TASK_ENDED,
+                Event.TASK_FINISHED,
                 task=task,
                 attempt=number,
                 outcome="Failed",
@@ -198,7 +198,7 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Write:
                 response=_response_of(outcome),
             )
         case Fetched():
-            emit(Event.TASK_ENDED, task=task, attempt=number, outcome="Fetched")
+            emit(Event.TASK_FINISHED, task=task, attempt=number, outcome="Fetched")
             return _completed(attempt, outcome)
         case _:
             assert_never(outcome)
@@ -236,7 +236,7 @@ def _completed(attempt: Attempt, outcome: Fetched) -> Ending:
     try:
         result = msgspec.json.encode(outcome.response)
     except Exception as error:  # noqa: BLE001 - whatever it is, the task must come to an end
-        emit(Event.TASK_WRITE_REFUSED, error=error, task=claim.task_id, attempt=claim.attempt)
+        emit(Event.OUTCOME_NOT_STORED, error=error, task=claim.task_id, attempt=claim.attempt)
         return _unstorable(claim)
     return Ending(
         claim.task_id,
@@ -264,7 +264,7 @@ async def _settle_apart_if_refused(
             return first | await _settle_apart_if_refused(store, in_hand, endings[middle:])
         [ending] = endings
         number = in_hand.attempt_of(ClaimKey(ending.task_id, ending.token))
-        emit(Event.TASK_WRITE_REFUSED, error=error, task=ending.task_id, attempt=number)
+        emit(Event.OUTCOME_NOT_STORED, error=error, task=ending.task_id, attempt=number)
         return await store.settle([_unstorable(ending)])
 
 
@@ -285,7 +285,7 @@ def _report_late(
     for one in held:
         if one.task_id not in written:
             key = ClaimKey(one.task_id, one.token)
-            event = Event.TASK_WRITE_LATE
+            event = Event.OUTCOME_TOO_LATE
             if in_hand.is_called_off(key):
-                event = Event.TASK_CALLED_OFF
+                event = Event.TASK_CANCELED
             emit(event, task=one.task_id, attempt=in_hand.attempt_of(key))

@@ -14,10 +14,10 @@ from taskflow.fetch.interface import Fetcher, FetchRequest, Headers, request_of
 from taskflow.fetch.recording import Recorder
 from taskflow.model.callback_signature import NO_SIGNER, Signer
 from taskflow.model.options import TaskOptions
-from taskflow.model.outcome import CalledOff, ErrorType, Failed, Interrupted, Outcome, failed
+from taskflow.model.outcome import Canceled, ErrorType, Failed, Interrupted, Outcome, failed
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
 from taskflow.model.task import Claim
-from taskflow.telemetry import Event, about_task, emit_seldom
+from taskflow.telemetry import Event, bind_task, emit_throttled
 from taskflow.tracing import NO_TRACE, NO_TRACING, AttemptTrace, Tracing
 
 _UNSIGNED: Final = Failed(
@@ -73,7 +73,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - what a worker works with
 ) -> None:
     """Run one. Its outcome is not kept here: a worker that waits would hold on to the last one."""
     load.started()
-    about_task(claim.task_id, claim.attempt)
+    bind_task(claim.task_id, claim.attempt)
     began = trio.current_time()
     scope = load.in_hand.scope_of(claim)
     outcome: Outcome = Interrupted()
@@ -86,7 +86,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - what a worker works with
         # Not only when the scope caught it: an outcome that came all the same, or was cut off by
         # a shutdown in the same moment, is not to be written either.
         if scope.cancel_called:
-            outcome = CalledOff()
+            outcome = Canceled()
         ended_at = trio.current_time()
         elapsed_ms = round((ended_at - began) * 1000, 3)
         trace.fetched(outcome)
@@ -109,7 +109,7 @@ async def _attempt(
     headers = request.headers + identity(claim, request, fields) + conditions(claim.options)
     if claim.options.callback_of is not None:
         if not signer:
-            emit_seldom(Event.CALLBACK_UNSIGNED)
+            emit_throttled(Event.CALLBACK_UNSIGNED)
             return _UNSIGNED
         # Anew for each attempt: what was signed long ago is not taken any more.
         timestamp = int(time.time())

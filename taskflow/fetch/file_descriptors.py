@@ -9,7 +9,7 @@ from typing import Final
 import trio
 
 from taskflow.fetch.errors import FetchError, NameNotResolved, NotConnected, TlsFailed
-from taskflow.telemetry import Event, emit_seldom
+from taskflow.telemetry import Event, emit_throttled
 
 PAUSE_SECONDS: Final = 1.0
 """How long a worker waits before it puts a task back: each time is on record in the store."""
@@ -25,7 +25,7 @@ async def want_of_files_explains(error: FetchError) -> bool:
     """
     if not _is_for_want_of_files(error):
         return False
-    emit_seldom(Event.FILES_USED_UP)
+    emit_throttled(Event.FILE_DESCRIPTORS_EXHAUSTED)
     await trio.sleep(PAUSE_SECONDS)
     return True
 

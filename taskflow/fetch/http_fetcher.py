@@ -37,7 +37,7 @@ from taskflow.model.outcome import (
     failed,
 )
 from taskflow.settings import Settings
-from taskflow.telemetry import Event, emit_seldom
+from taskflow.telemetry import Event, emit_throttled
 
 MIN_IDLE_CONNECTIONS: Final = 32
 
@@ -120,7 +120,7 @@ class HttpFetcher(Fetcher):
                 return Interrupted()  # the task is put back: others may fetch it, or we later
             return failed(error.error_type, str(error))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the worker
-            emit_seldom(Event.FETCH_FAULT, error=error)
+            emit_throttled(Event.FETCH_ERROR, error=error)
             return failed(
                 ErrorType.INTERNAL, "internal error: a fault in TaskFlow; its log has the details"
             )

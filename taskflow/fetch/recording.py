@@ -14,7 +14,7 @@ from taskflow.fetch.errors import FetchError
 from taskflow.model.masking import Masking
 from taskflow.model.outcome import Failed, KeptResponse, Outcome, printable, shortened
 from taskflow.model.reason_phrase import reason_phrase
-from taskflow.telemetry import Event, emit_seldom
+from taskflow.telemetry import Event, emit_throttled
 
 MAX_KEPT_HEADER_BYTES: Final = 16_384
 """Maximum size of the header that is kept; fields beyond it are left out."""
@@ -95,7 +95,7 @@ class Recorder:
         try:
             return msgspec.structs.replace(outcome, response=self.last.kept())
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the worker
-            emit_seldom(Event.FETCH_FAULT, error=error)
+            emit_throttled(Event.FETCH_ERROR, error=error)
             return outcome
 
 

@@ -209,14 +209,14 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Interrupted(msgspec.Struct, frozen=True):
-    """The attempt was cut off by this service, which is not the task's fault."""
+    """This service cut the attempt off (shutdown or lost lease); it does not count."""
 
 
-class CalledOff(msgspec.Struct, frozen=True):
-    """The claim was taken away meanwhile, by a cancel mostly: there is nothing to be written."""
+class Canceled(msgspec.Struct, frozen=True):
+    """The node lost the claim, usually because the task was canceled; nothing is written."""
 
 
-Outcome: TypeAlias = Fetched | Failed | Interrupted | CalledOff
+Outcome: TypeAlias = Fetched | Failed | Interrupted | Canceled
 
 
 def printable(text: str) -> str:

@@ -147,11 +147,11 @@ class ContainedServer(TCPServer):
         try:
             await self._serve_or_turn_away()
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends this connection alone
-            telemetry.emit_seldom(telemetry.Event.CONNECTION_FAULT, error=error)
+            telemetry.emit_throttled(telemetry.Event.CONNECTION_ERROR, error=error)
         except BaseExceptionGroup as group:
             faults, rest = group.split(Exception)
             if faults is not None:
-                telemetry.emit_seldom(telemetry.Event.CONNECTION_FAULT, error=faults)
+                telemetry.emit_throttled(telemetry.Event.CONNECTION_ERROR, error=faults)
             if rest is not None:
                 raise rest from None
         finally:
@@ -164,7 +164,7 @@ class ContainedServer(TCPServer):
                 with self._service:
                     await super().run()
                 return
-        telemetry.emit_seldom(telemetry.Event.CONNECTIONS_FULL)
+        telemetry.emit_throttled(telemetry.Event.CONNECTIONS_FULL)
         stream: Any = self.stream
         with self._bounds.doorstep.one() as has_place:
             # What TLS would cost is more than an answer is worth.

@@ -240,7 +240,9 @@ class _Log(hypercorn.logging.Logger):
     """Hypercorn's words as events of ours: faults only, the rest we say ourselves."""
 
     async def exception(self, message: str, *_args: Any, **_kwargs: Any) -> None:
-        telemetry.emit_seldom(telemetry.Event.REQUEST_FAULT, error=sys.exception(), reason=message)
+        telemetry.emit_throttled(
+            telemetry.Event.REQUEST_ERROR, error=sys.exception(), reason=message
+        )
 
     async def info(self, message: str, *args: Any, **kwargs: Any) -> None:
         pass
@@ -250,4 +252,4 @@ class _AcceptLog(logging.Handler):
     """What trio says ten times a second while there are no files left for new connections."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        telemetry.emit_seldom(telemetry.Event.ACCEPT_FAILED, reason=record.getMessage())
+        telemetry.emit_throttled(telemetry.Event.ACCEPT_FAILED, reason=record.getMessage())

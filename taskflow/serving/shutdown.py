@@ -23,14 +23,14 @@ class Shutdown:
         """End in order: what is in flight may finish within its deadline."""
         if not self.is_begun.is_set():
             self.is_begun.set()
-            emit(Event.SHUTDOWN_BEGUN)
+            emit(Event.SHUTDOWN_STARTED)
 
     def hurry(self) -> None:
         """End at once: what is in flight is released."""
         self.begin()
         if not self.is_hurried.is_set():
             self.is_hurried.set()
-            emit(Event.SHUTDOWN_HURRIED)
+            emit(Event.SHUTDOWN_FORCED)
 
 
 @contextlib.asynccontextmanager

@@ -60,17 +60,17 @@ class Event(enum.Enum):
     ANONYMOUS_ALLOWED = ("warning", "no keys: whoever reaches this service may use it")
     STARTING = ("info", "taskflow starts")
     POSTGRES_STARTED = ("info", "embedded PostgreSQL started")
-    POSTGRES_SHARED = ("info", "embedded PostgreSQL was running already")
+    POSTGRES_ALREADY_RUNNING = ("info", "embedded PostgreSQL was running already")
     POSTGRES_STOPPED = ("info", "embedded PostgreSQL stopped")
-    POSTGRES_STOPS = ("info", "embedded PostgreSQL is still stopping, and ends by itself")
-    POSTGRES_ENDED = ("warning", "embedded PostgreSQL ended by itself, starting it again")
+    POSTGRES_STOPPING = ("info", "embedded PostgreSQL is still stopping, and ends by itself")
+    POSTGRES_EXITED = ("warning", "embedded PostgreSQL ended by itself, starting it again")
     POSTGRES_FAILED = ("error", "embedded PostgreSQL does not start")
     STORE_OPENED = ("info", "store opened")
     MIGRATED = ("info", "migration applied")
     WORKERS_STARTED = ("info", "workers started")
     LISTENING = ("info", "listening")
-    SHUTDOWN_BEGUN = ("info", "shutting down")
-    SHUTDOWN_HURRIED = ("warning", "shutting down at once")
+    SHUTDOWN_STARTED = ("info", "shutting down")
+    SHUTDOWN_FORCED = ("warning", "shutting down at once")
     STOPPED = ("info", "stopped")
     CRASHED = ("error", "crashed")
     STORE_LOST = ("warning", "store unavailable")
@@ -79,31 +79,34 @@ class Event(enum.Enum):
     LISTENER_BACK = ("info", "notifications available")
     LEASE_LOST = ("error", "lease lost, own work stopped")
     TASKS_RESCUED = ("warning", "tasks of dead nodes rescued")
-    TASK_ENDED = ("debug", "task ended")
+    TASK_FINISHED = ("debug", "task ended")
     TASK_RETRIED = ("debug", "attempt failed, another one later")
     TASKS_EXPIRED = ("debug", "tasks expired")
     TASKS_DELETED = ("debug", "old tasks deleted")
     SCHEDULES_FIRED = ("debug", "schedules fired")
-    SCHEDULE_FAULT = ("error", "times of a schedule cannot be told here, left to other nodes")
+    SCHEDULE_ERROR = ("error", "times of a schedule cannot be told here, left to other nodes")
     CLAIMS_RECONCILED = ("warning", "tasks put back whose claim was not answered")
     TASK_RELEASED = ("debug", "task released")
-    TASK_CALLED_OFF = ("debug", "task called off")
-    TASK_WRITE_LATE = ("warning", "outcome came too late and was dropped")
-    TASK_WRITE_REFUSED = ("error", "outcome could not be stored")
-    HOST_HELD = ("warning", "host fails again and again, left alone for a while")
-    HOST_FREED = ("info", "host is well again")
-    FILES_USED_UP = ("error", "no file descriptors left, fetches are put off")
+    TASK_CANCELED = ("debug", "task called off")
+    OUTCOME_TOO_LATE = ("warning", "outcome came too late and was dropped")
+    OUTCOME_NOT_STORED = ("error", "outcome could not be stored")
+    BREAKER_OPENED = ("warning", "host fails again and again, left alone for a while")
+    BREAKER_CLOSED = ("info", "host is well again")
+    FILE_DESCRIPTORS_EXHAUSTED = ("error", "no file descriptors left, fetches are put off")
     CALLBACK_UNSIGNED = ("error", "no TASKFLOW_WEBHOOK_SECRETS on this node, callbacks are put off")
-    FETCH_FAULT = ("error", "fault in the fetch")
-    REQUEST_FAULT = ("error", "fault in a request")
-    DOCUMENT_FAULT = ("error", "the OpenAPI document cannot be built")
-    CONNECTION_FAULT = ("error", "fault in a connection, closed")
+    FETCH_ERROR = ("error", "fault in the fetch")
+    REQUEST_ERROR = ("error", "fault in a request")
+    DOCUMENT_ERROR = ("error", "the OpenAPI document cannot be built")
+    CONNECTION_ERROR = ("error", "fault in a connection, closed")
     CONNECTIONS_FULL = ("warning", "as many clients as may be, the next ones are turned away")
     ACCEPT_FAILED = ("error", "new connections cannot be taken")
-    METRICS_APART = ("warning", "metrics of this process only, those of its siblings are not told")
+    METRICS_NOT_SHARED = (
+        "warning",
+        "metrics of this process only, those of its siblings are not told",
+    )
     TRACING = ("info", "traces are sent")
     SPANS_LOST = ("warning", "spans cannot be sent")
-    LIBRARY_SAID = ("warning", "a library complains")
+    LIBRARY_WARNING = ("warning", "a library complains")
     LINES_LOST = ("warning", "log lines lost, nobody was reading them")
 
 
@@ -172,7 +175,7 @@ class _LibraryLog(logging.Handler):
     """What libraries complain of, as events of ours: a line that is no JSON helps nobody."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        emit_seldom(Event.LIBRARY_SAID, library=record.name, reason=record.getMessage())
+        emit_throttled(Event.LIBRARY_WARNING, library=record.name, reason=record.getMessage())
 
 
 def _listen_to_libraries() -> None:
@@ -183,7 +186,7 @@ def _listen_to_libraries() -> None:
         root.addHandler(_LibraryLog(logging.WARNING))
 
 
-def about_task(task: uuid.UUID, attempt: int) -> None:
+def bind_task(task: uuid.UUID, attempt: int) -> None:
     """Name this attempt in what is logged from now on in the Trio task at hand."""
     _subject.set({"task": task, "attempt": attempt})
 
@@ -200,7 +203,7 @@ def emit(event: Event, *, error: BaseException | None = None, **fields: Any) -> 
         _emit(event, error, fields, MOST_IN_A_PERIOD)
 
 
-def emit_seldom(event: Event, *, error: BaseException | None = None, **fields: Any) -> None:
+def emit_throttled(event: Event, *, error: BaseException | None = None, **fields: Any) -> None:
     """Log an event that may come in floods, unless it was logged just now; then it is counted.
 
     Args:
@@ -212,7 +215,7 @@ def emit_seldom(event: Event, *, error: BaseException | None = None, **fields: A
         _emit(event, error, fields, 1)
 
 
-async def tell_repeats() -> None:
+async def report_repeats() -> None:
     """Say now and then, until cancelled and then once more, what came too often to be logged."""
     try:
         while True:

@@ -25,10 +25,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from taskflow.fetch.error_masking import masked_url
 from taskflow.fetch.interface import FetchRequest
-from taskflow.model.outcome import CalledOff, ErrorType, Failed, Fetched, Outcome, printable
+from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Outcome, printable
 from taskflow.model.task import Claim, Task
 from taskflow.store.base.tasks import Ending, Release, Retrial
-from taskflow.telemetry import Event, emit_seldom, node_name
+from taskflow.telemetry import Event, emit_throttled, node_name
 from taskflow.tracing.interface import AddTrace, AttemptTrace, RequestTrace, Tracing
 from taskflow.version import __version__
 
@@ -72,7 +72,7 @@ class _Log(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         # The address may have a key in its query.
-        emit_seldom(Event.SPANS_LOST, reason=_QUERY.sub("?***", record.getMessage()))
+        emit_throttled(Event.SPANS_LOST, reason=_QUERY.sub("?***", record.getMessage()))
 
 
 def _listen() -> None:
@@ -297,7 +297,7 @@ def _tell_fetch(span: Span, outcome: Outcome) -> None:
             is_of_status = error_type is ErrorType.HTTP_STATUS
             _fail(span, str(status if is_of_status else error_type), error)
         case _:
-            span.add_event("called off" if isinstance(outcome, CalledOff) else "interrupted")
+            span.add_event("called off" if isinstance(outcome, Canceled) else "interrupted")
 
 
 def _move_of(write: Ending | Retrial | Release | None) -> str:

@@ -16,7 +16,7 @@ from taskflow.telemetry import Event
 from tests.api.live import LiveServer
 from tests.api.target import Target
 
-FAULTS = {Event.REQUEST_FAULT.value[1], Event.CONNECTION_FAULT.value[1], Event.CRASHED.value[1]}
+FAULTS = {Event.REQUEST_ERROR.value[1], Event.CONNECTION_ERROR.value[1], Event.CRASHED.value[1]}
 
 
 @pytest.fixture(scope="package")

@@ -61,7 +61,7 @@ class TestCancel:
         assert busy.wait(following)["status"] == "COMPLETED"
         assert busy.show(task_id) == task
         assert attempts(busy, task_id) == ["CANCELED"]
-        called_off = Event.TASK_CALLED_OFF.value[1]
+        called_off = Event.TASK_CANCELED.value[1]
         wait_until(lambda: called_off in [event["event"] for event in events])
         assert [event for event in events if event["log_level"] == "warning"] == []
 

@@ -110,7 +110,7 @@ def a_fault(request: pytest.FixtureRequest) -> Answer:
     with serving(configure=configure) as server:
         answer = server.ask("GET", "/tasks")
     events = request.getfixturevalue("events")
-    fault = Event.REQUEST_FAULT.value[1]
+    fault = Event.REQUEST_ERROR.value[1]
     assert [event["event"] for event in events].count(fault) == 1
     events[:] = [event for event in events if event["event"] != fault]
     return answer

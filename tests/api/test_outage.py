@@ -155,7 +155,7 @@ class TestErrors:
         assert (response.status_code, response.content_type) == (500, PROBLEM)
         assert list(problem) == ["type", "title", "status", "detail"]
         assert "secret" not in str(problem)
-        assert [event["event"] for event in events] == [Event.REQUEST_FAULT.value[1]]
+        assert [event["event"] for event in events] == [Event.REQUEST_ERROR.value[1]]
         events.clear()
 
     @pytest.mark.parametrize(

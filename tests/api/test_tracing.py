@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from taskflow.fetch.interface import FetchRequest
 from taskflow.model.options import TaskOptions
-from taskflow.model.outcome import CalledOff, Interrupted
+from taskflow.model.outcome import Canceled, Interrupted
 from taskflow.model.task import Claim
 from taskflow.service import MEMORY_URL
 from taskflow.store.base.tasks import Release
@@ -364,7 +364,7 @@ def test_what_is_cut_off(monkeypatch):
     spans = Spans()
     tracing = otel.start(spans.processor)
     options = TaskOptions(traceparent=PARENT)
-    for outcome in [Interrupted(), CalledOff()]:
+    for outcome in [Interrupted(), Canceled()]:
         finished(tracing, claim_of(uuid.uuid4(), options=options), outcome)
     assert [span.events[0].name for span in spans.named("GET")] == ["interrupted", "called off"]
     assert {span.status.status_code for span in spans.of()} == {StatusCode.UNSET}
@@ -391,7 +391,7 @@ def test_claims_are_forgotten(monkeypatch):
 def test_a_key_in_the_address_of_the_collector_is_not_logged(monkeypatch):
     """OpenTelemetry repeats the address when it cannot be reached."""
     said = []
-    monkeypatch.setattr(otel, "emit_seldom", lambda _, reason: said.append(reason))
+    monkeypatch.setattr(otel, "emit_throttled", lambda _, reason: said.append(reason))
     otel.start(Spans().processor)
     complaint = "retries exceeded with url: /v1/traces?key=hunter2&a=b (Caused by %s)"
     logging.getLogger("opentelemetry.exporter").warning(complaint, "that")

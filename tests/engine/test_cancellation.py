@@ -28,7 +28,7 @@ def told(logs, event: Event) -> int:
 
 def check_quiet(logs, *, called_off: int) -> None:
     """So many tasks were called off, and nobody was warned of anything."""
-    assert told(logs, Event.TASK_CALLED_OFF) == called_off
+    assert told(logs, Event.TASK_CANCELED) == called_off
     assert [one for one in logs if one["log_level"] in ("warning", "error")] == []
 
 
@@ -192,8 +192,8 @@ async def test_an_outcome_that_waits_for_the_store(autojump_clock, new_bench, nu
     await trio.sleep(2)
     assert (await bench.now(task)).status is TaskStatus.CANCELED
     assert bench.engine.statistics().load == IDLE
-    assert told(logs, Event.TASK_CALLED_OFF) == 1
-    assert told(logs, Event.TASK_WRITE_LATE) == 0
+    assert told(logs, Event.TASK_CANCELED) == 1
+    assert told(logs, Event.OUTCOME_TOO_LATE) == 0
     bench.engine.shut_down(drain_seconds=0)
 
 
@@ -215,7 +215,7 @@ async def test_the_store_is_away(autojump_clock, new_bench, nursery, logs):
     # What needs no write needs no store.
     assert bench.fetcher.cut_off == {"500": 1}
     assert bench.engine.statistics().load == IDLE
-    assert told(logs, Event.TASK_WRITE_LATE) == 0
+    assert told(logs, Event.OUTCOME_TOO_LATE) == 0
     bench.engine.shut_down(drain_seconds=0)
 
 

@@ -147,7 +147,7 @@ async def test_one_outcome_that_is_refused_does_not_stop_the_others(
     assert await bench.statuses() == {"COMPLETED": 7, "FAILED": 1}
     failed = await bench.now(tasks[3])
     assert failed.error_type is ErrorType.INTERNAL
-    assert events.count(Event.TASK_WRITE_REFUSED) == 1
+    assert events.count(Event.OUTCOME_NOT_STORED) == 1
     bench.engine.shut_down(drain_seconds=0)
 
 
@@ -250,7 +250,7 @@ async def test_a_canceled_task_is_not_completed(autojump_clock, new_bench, nurse
     await bench.store.cancel(task.id)
     await trio.sleep(3)
     assert await bench.statuses() == {"CANCELED": 1}
-    assert events.count(Event.TASK_WRITE_LATE) == 1
+    assert events.count(Event.OUTCOME_TOO_LATE) == 1
     bench.engine.shut_down(drain_seconds=0)
 
 

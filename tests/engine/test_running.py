@@ -99,7 +99,7 @@ async def test_work_is_found_without_a_wake_up(autojump_clock, new_bench, nurser
     bench.store.hands_over = False
     await nursery.start(bench.engine.run)
     await trio.sleep(1)
-    bench.store._work.ring = lambda: None  # type: ignore[method-assign]
+    bench.store._work.notify = lambda: None  # type: ignore[method-assign]
     await bench.add(0)
     await bench.all_ended()
     [(time, _)] = bench.fetcher.started

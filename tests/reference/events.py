@@ -20,7 +20,7 @@ the levels and fields mean, and how often an event is logged."""
 PACKAGE = Path(taskflow.__file__).parent
 # What is not named where they are logged: the exception, and whose attempt it is.
 ALIASES = {"error": "exception"}
-ABOUT_ATTEMPTS = (Event.FETCH_FAULT, Event.FILES_USED_UP, Event.CALLBACK_UNSIGNED)
+ABOUT_ATTEMPTS = (Event.FETCH_ERROR, Event.FILE_DESCRIPTORS_EXHAUSTED, Event.CALLBACK_UNSIGNED)
 
 
 def page() -> str:
@@ -52,7 +52,7 @@ def fields_of_events() -> defaultdict[Event, list[str]]:
 
 def calls(function: ast.AST) -> Iterator[ast.Call]:
     """The calls that log something."""
-    names = {"emit", "emit_seldom", "_write"}
+    names = {"emit", "emit_throttled", "_write"}
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and node.args:
             called = node.func

@@ -212,7 +212,7 @@ async def test_without_a_folder_a_process_tells_of_itself(monkeypatch, tmp_path)
         async with asgi._sharing(metrics) as share_metrics:
             share_metrics()
             metrics.accepted(1)
-    assert [event["event"] for event in events] == [Event.METRICS_APART.value[1]]
+    assert [event["event"] for event in events] == [Event.METRICS_NOT_SHARED.value[1]]
     told = Scrape(expose(metrics.board, (), "").body.decode())
     assert told.value("taskflow_accepted_tasks_total") == 1
 

@@ -254,8 +254,8 @@ async def test_a_server_that_is_killed_while_used_comes_back(data_dir, events):
                 while len(events) < 4:
                     await trio.sleep(0.02)
             assert execute(server.conninfo, "SELECT answer FROM kept") == [(answer,)]
-            assert events[:2] == 2 * [Event.POSTGRES_ENDED]
-            assert set(events[2:]) == {Event.POSTGRES_STARTED, Event.POSTGRES_SHARED}
+            assert events[:2] == 2 * [Event.POSTGRES_EXITED]
+            assert set(events[2:]) == {Event.POSTGRES_STARTED, Event.POSTGRES_ALREADY_RUNNING}
     assert postmaster(data_dir) is None
 
 

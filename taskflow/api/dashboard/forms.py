@@ -14,7 +14,7 @@ from taskflow.api.reading.kept_credentials import is_same_origin
 from taskflow.model.errors import BadRequest, Fault
 from taskflow.model.masking import MASK, MAX_SEARCHED_CHARACTERS, Masking
 from taskflow.model.task import Task
-from taskflow.yielding import Turns
+from taskflow.yielding import Checkpoints
 
 # By the field of the form, where a fault in the document is shown.
 _PLACES: Final[Mapping[str, str]] = {
@@ -51,14 +51,14 @@ async def filled_in(body: bytes) -> dict[str, str]:
     """
     if body.count(b"&") >= _MOST_FIELDS:
         raise BadRequest(f"a form has at most {_MOST_FIELDS} fields")
-    filled, turns = {}, Turns()
+    filled, checkpoints = {}, Checkpoints()
     for pair in filter(None, body.split(b"&")):
         name, _, value = pair.partition(b"=")
-        filled[await _unquoted(name, turns)] = await _unquoted(value, turns)
+        filled[await _unquoted(name, checkpoints)] = await _unquoted(value, checkpoints)
     return filled
 
 
-async def _unquoted(text: bytes, turns: Turns) -> str:
+async def _unquoted(text: bytes, checkpoints: Checkpoints) -> str:
     """Undo the coding of a name or value, which takes long where much of it is escaped."""
     parts, start = [], 0
     while start < len(text):
@@ -67,7 +67,7 @@ async def _unquoted(text: bytes, turns: Turns) -> str:
         end = end if escape < 0 else escape  # no escape is cut in two
         parts.append(unquote_to_bytes(text[start:end].replace(b"+", b" ")))
         start = end
-        await turns.after(_ESCAPED_FACTOR * _PIECE_BYTES)
+        await checkpoints.after(_ESCAPED_FACTOR * _PIECE_BYTES)
     return b"".join(parts).decode("utf-8", "replace")
 
 

@@ -57,7 +57,7 @@ class DocumentSource:
             # In a thread, so that the event loop goes on meanwhile.
             self._document = await trio.to_thread.run_sync(self._build)
         except Exception as error:  # noqa: BLE001 - whatever it is, only the document is missing
-            emit(Event.DOCUMENT_FAULT, error=error)
+            emit(Event.DOCUMENT_ERROR, error=error)
         self._is_built = True
 
 

@@ -21,7 +21,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.model.task import Task
 from taskflow.store.base.tasks import EventPage, TaskStore
-from taskflow.wakeup import Bell
+from taskflow.wakeup import WakeUp
 
 Key = TypeVar("Key")
 Member = TypeVar("Member")
@@ -154,7 +154,7 @@ class Feed:
         self._waiters: defaultdict[uuid.UUID, set[Waiter]] = defaultdict(set)
         self._unseen: set[uuid.UUID] = set()
         self._at_once = BATCH
-        self._joined = Bell()
+        self._joined = WakeUp()
         self._scope: Final = trio.CancelScope()
         self._over: Final = trio.Event()
 
@@ -195,7 +195,7 @@ class Feed:
             yield waiter
 
     def _join(self) -> None:
-        self._joined.ring()
+        self._joined.notify()
         if self._over.is_set():
             self._let_go()
 

@@ -76,7 +76,7 @@ def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:
     overrides = {
         variable_of(field): str(value) for field, value in options.items() if value is not None
     }
-    service.allow_many_files()
+    service.raise_file_limit()
     try:
         return trio.run(command, service.configured_settings(overrides))
     except Exception as error:  # noqa: BLE001 - the last place: told to a person, or logged

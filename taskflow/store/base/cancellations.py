@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from taskflow.model.task import ClaimKey
-from taskflow.wakeup import Bell
+from taskflow.wakeup import WakeUp
 
 CHANNEL: Final = "taskflow_canceled"
 # Of one node, until it has heard of them: far more than it may hold, and an end all the same.
@@ -23,7 +23,7 @@ class _Mailbox:
     """What a node has not heard of yet."""
 
     def __init__(self) -> None:
-        self.bell: Final = Bell()
+        self.wake_up: Final = WakeUp()
         self.keys: set[ClaimKey] = set()
 
 
@@ -46,7 +46,7 @@ class Cancellations:
         mailbox = self._mailboxes.get(node_id)
         if mailbox is not None and len(mailbox.keys) < MOST_UNHEARD:
             mailbox.keys.add(key)
-            mailbox.bell.ring()
+            mailbox.wake_up.notify()
 
     def hear(self, words: str) -> None:
         """The same in the words of a notification."""
@@ -56,7 +56,7 @@ class Cancellations:
     async def wait(self, node_id: uuid.UUID) -> set[ClaimKey]:
         """What was told to the node since the last wait, once that is something."""
         mailbox = self._mailboxes[node_id]
-        await mailbox.bell.wait()
+        await mailbox.wake_up.wait()
         keys, mailbox.keys = mailbox.keys, set()
         return keys
 

@@ -181,7 +181,7 @@ class Seat:
         # If that takes too long it goes on by itself, and the next start waits for it.
         is_closed = self._cluster.stop(patience)
         data = str(self._cluster.data_dir)
-        event = Event.POSTGRES_STOPPED if is_closed else Event.POSTGRES_STOPS
+        event = Event.POSTGRES_STOPPED if is_closed else Event.POSTGRES_STOPPING
         telemetry.emit(event, data=data, version=self._version)
 
 
@@ -212,7 +212,7 @@ async def _keep_running(seat: Seat, start_seconds: float, limiter: trio.Capacity
     pause_seconds, started_at = 0.0, -math.inf
     while True:
         await seat.wait_for_end()
-        telemetry.emit(Event.POSTGRES_ENDED)
+        telemetry.emit(Event.POSTGRES_EXITED)
         if trio.current_time() - started_at > _SOON_SECONDS:
             pause_seconds = 0.0
         while True:
@@ -233,7 +233,7 @@ async def _keep_running(seat: Seat, start_seconds: float, limiter: trio.Capacity
 
 
 def _tell(server: EmbeddedServer) -> None:
-    event = Event.POSTGRES_SHARED if server.was_running else Event.POSTGRES_STARTED
+    event = Event.POSTGRES_ALREADY_RUNNING if server.was_running else Event.POSTGRES_STARTED
     telemetry.emit(event, data=str(server.data_dir), version=server.version)
 
 

@@ -21,7 +21,7 @@ from taskflow.store.base.schedules import (
     SchedulePage,
     ScheduleStore,
 )
-from taskflow.wakeup import Bell
+from taskflow.wakeup import WakeUp
 
 
 class MemorySchedules(ScheduleStore):
@@ -49,14 +49,14 @@ class MemorySchedules(ScheduleStore):
         self._schedules: dict[str, KeptSchedule] = {}
         # With when that was.
         self._firings: dict[tuple[str, dt.datetime], dt.datetime] = {}
-        self._change = Bell()
+        self._change = WakeUp()
 
     async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
         await trio.lowlevel.checkpoint()
         before = self._schedules.get(name)
         kept = placed(change(before.definition if before else None), before, self._now())
         self._schedules[name] = kept
-        self._change.ring()
+        self._change.notify()
         return self._shown(kept), before is None
 
     async def get(self, name: str) -> Schedule | None:

@@ -65,8 +65,8 @@ from taskflow.store.memory.counts import Tally, summed
 from taskflow.store.memory.monitoring import InHand, MemoryMonitoring, MemoryNode
 from taskflow.store.memory.queues import MemoryQueues
 from taskflow.store.memory.schedules import MemorySchedules
-from taskflow.wakeup import Bell
-from taskflow.yielding import Turns
+from taskflow.wakeup import WakeUp
+from taskflow.yielding import Checkpoints
 
 MOST_EVENTS: Final = 100_000
 WALKED_AT_ONCE: Final = 1000
@@ -136,10 +136,10 @@ class MemoryStore(TaskStore):
         self._expiring: list[tuple[dt.datetime, uuid.UUID]] = []
         self._waiting_in: dict[str, list[tuple[dt.datetime, uuid.UUID]]] = {}  # by queue
         self._tally: Final = Tally()
-        self._work = Bell()
-        self._queues: Final = MemoryQueues(self._now, self._work.ring)
+        self._work = WakeUp()
+        self._queues: Final = MemoryQueues(self._now, self._work.notify)
         self._next_start: dt.datetime | None = None
-        self._news = Bell()
+        self._news = WakeUp()
         # The last ones, without a gap.
         self._events: deque[TaskEvent] = deque(maxlen=MOST_EVENTS)
         self._last_event = 0
@@ -232,7 +232,7 @@ class MemoryStore(TaskStore):
     ) -> Page:
         await trio.lowlevel.checkpoint()
         page: list[Task] = []
-        size_bytes, turns, last = 0, Turns(), None
+        size_bytes, checkpoints, last = 0, Checkpoints(), None
         for task in self._newest_first(before, MOST_WALKED):
             last = task.id
             shown = task if filter.url is None else self._masking.task(task)
@@ -241,7 +241,7 @@ class MemoryStore(TaskStore):
                     return Page(await self._shown(page), next_before=page[-1].id)
                 page.append(task)
                 size_bytes += _size_of(task, without)
-            await turns.after(0 if filter.url is None else len(bytes(task.payload)))
+            await checkpoints.after(0 if filter.url is None else len(bytes(task.payload)))
         has_more = last is not None and bisect.bisect_left(self._ids, last) > 0
         return Page(await self._shown(page), next_before=last if has_more else None)
 
@@ -491,14 +491,14 @@ class MemoryStore(TaskStore):
     async def delete_ended(self, *, age_seconds: float | None, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         now = self._now()
-        deleted, turns = 0, Turns()
+        deleted, checkpoints = 0, Checkpoints()
         for task_id in tuple(self._ids):
             if (task := self._tasks.get(task_id)) and _is_over(task, age_seconds, now):
                 self._delete(task_id)
                 deleted += 1
             if deleted == limit:
                 break
-            await turns.after(0)
+            await checkpoints.after(0)
         return deleted
 
     async def forget_keys(self, *, limit: int) -> int:
@@ -510,7 +510,7 @@ class MemoryStore(TaskStore):
         return len(old)
 
     async def wait_for_work(self, taker: Taker | None = None) -> None:
-        if self._work.is_rung:
+        if self._work.is_pending:
             taker = None  # what waits already is not to be overtaken
         # What a claim found due stands there no more.
         next_due = self._later[0][0] if self._later else dt.datetime.max.replace(tzinfo=dt.UTC)
@@ -600,11 +600,11 @@ class MemoryStore(TaskStore):
 
     async def _prepared(self, tasks: Sequence[NewTask]) -> _Addition:
         """Do all that can be done before the tasks are there, so that storing them is one step."""
-        now, turns = self._now(), Turns()
+        now, checkpoints = self._now(), Checkpoints()
         added, shown = [], []
         flow = self._flow_if_any()
         for task, task_id in zip(tasks, self._new_ids(len(tasks)), strict=True):
-            await turns.after(len(bytes(task.payload)))
+            await checkpoints.after(len(bytes(task.payload)))
             added.append(_task_of(task, task_id, now))
             shown.append(self._masking.task(added[-1]))
             if flow is not None:
@@ -675,7 +675,7 @@ class MemoryStore(TaskStore):
         if hold is not None:
             self._keep_attempt(task_id, AttemptStatus.CANCELED)
             self._cancellations.tell(hold.node_id, ClaimKey(task_id, hold.token))
-            self._work.ring()  # there is room where it ran
+            self._work.notify()  # there is room where it ran
         return self._move(task_id, Move.CANCEL)
 
     def _requeue(self, task_id: uuid.UUID) -> Task:
@@ -748,7 +748,7 @@ class MemoryStore(TaskStore):
             for event_id, task in enumerate(tasks, first)
         )
         self._last_event += len(tasks)
-        self._news.ring()
+        self._news.notify()
 
     def _hold(self, tasks: Iterable[Task], node_id: uuid.UUID, token: uuid.UUID) -> list[Task]:
         hold = _Hold(node_id, self._nodes[node_id].name, token)
@@ -803,7 +803,7 @@ class MemoryStore(TaskStore):
             if task.expires_at is not None:
                 heapq.heappush(self._expiring, (task.expires_at, task.id))
             heapq.heappush(self._waiting_in.setdefault(task.queue, []), (task.run_at, task.id))
-        self._work.ring()
+        self._work.notify()
 
     def _drop_out_of_date(self, queue: str) -> bool:
         """Drop some entries of a queue; return whether the first one is of a task that waits."""
@@ -819,33 +819,33 @@ class MemoryStore(TaskStore):
 
     async def _first_waiting(self) -> dict[str, dt.datetime]:
         """When the first pending task of each queue became or becomes due."""
-        first, turns = {}, Turns()
+        first, checkpoints = {}, Checkpoints()
         for queue in tuple(self._waiting_in):
             while not self._drop_out_of_date(queue) and queue in self._waiting_in:
-                await turns.after(0)
+                await checkpoints.after(0)
             if waiting := self._waiting_in.get(queue):
                 first[queue] = waiting[0][0]
         return first
 
     async def _collect_due(self) -> None:
         """Put in order what has become due, and drop from the front what waits no more."""
-        now, turns = self._now(), Turns()
+        now, checkpoints = self._now(), Checkpoints()
         while self._later and self._later[0][0] <= now:
             run_at, task_id = heapq.heappop(self._later)
             if task := self._waiting(task_id, run_at):
                 waiting = self._due.setdefault(self._lane(task), [])
                 heapq.heappush(waiting, (-task.priority, run_at, task_id))
                 heapq.heappush(self._due_by_age, (run_at, task_id))
-            await turns.after(0)
+            await checkpoints.after(0)
         by_age = self._due_by_age
         while by_age and not self._waiting(by_age[0][1], by_age[0][0]):
             heapq.heappop(by_age)
-            await turns.after(0)
+            await checkpoints.after(0)
         for lane in tuple(self._due):
             while (due := self._due.get(lane)) and not self._waiting(due[0][2], due[0][1]):
                 heapq.heappop(due)
-                await turns.after(0)
-            await turns.after(0)
+                await checkpoints.after(0)
+            await checkpoints.after(0)
 
     def _offer_by_age(self, choice: Choice, most: int) -> None:
         waiting: list[Candidate] = []
@@ -919,10 +919,10 @@ class MemoryStore(TaskStore):
 
     async def _shown(self, tasks: Iterable[Task]) -> list[Task]:
         """As they are shown, with what keeps those from starting that could by themselves."""
-        flow, now, turns = self._flow_if_any(), self._now(), Turns()
+        flow, now, checkpoints = self._flow_if_any(), self._now(), Checkpoints()
         shown = []
         for task in tasks:
-            await turns.after(_size_of(task))
+            await checkpoints.after(_size_of(task))
             explained = task if flow is None else task.explained(flow, self._lane(task), now)
             shown.append(self._masking.task(explained))
         return shown
@@ -948,7 +948,7 @@ class MemoryStore(TaskStore):
     def _still_held(self, writes: Iterable[_Write]) -> list[_Write]:
         writes = list(writes)
         if any(write.makes_room for write in writes):
-            self._work.ring()
+            self._work.notify()
         return [write for write in writes if self._is_held(ClaimKey(write.task_id, write.token))]
 
     def _is_held(self, key: ClaimKey) -> bool:

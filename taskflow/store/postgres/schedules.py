@@ -45,7 +45,7 @@ from taskflow.store.postgres.database import REFUSED, Connection, Database, one_
 from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
 from taskflow.store.postgres.rows import Row, readable_options_of
 from taskflow.store.postgres.salvage import UNREADABLE, fields_of, readable_part
-from taskflow.wakeup import Bell
+from taskflow.wakeup import WakeUp
 
 CHANNEL: Final = "taskflow_schedules"
 # How often it is looked for changes where notifications do not come through.
@@ -100,7 +100,7 @@ class PostgresSchedules(ScheduleStore):
         self._database = database
         self._sql = sql
         self._tasks = tasks
-        self._change = Bell()
+        self._change = WakeUp()
         self._poll_seconds = math.inf if is_told else POLL_SECONDS
 
     async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
@@ -169,7 +169,7 @@ class PostgresSchedules(ScheduleStore):
 
     def hear(self, _: str) -> None:
         """Somebody says that a schedule has other times now."""
-        self._change.ring()
+        self._change.notify()
 
     def _apply(
         self, connection: Connection, name: str, change: ScheduleChange

@@ -105,7 +105,7 @@ from taskflow.store.postgres.rows import Row, attempt_of, claim_of, event_of, li
 from taskflow.store.postgres.schedules import PostgresSchedules
 from taskflow.store.postgres.search import Search, find
 from taskflow.store.postgres.session import OwnConnection
-from taskflow.wakeup import Bell
+from taskflow.wakeup import WakeUp
 
 LARGE_ADDITION: Final = 100
 # How much of tasks that end is copied into their callbacks by a statement.
@@ -139,8 +139,8 @@ class PostgresStore(TaskStore):
         self._statistics: Final = StoreStatistics("postgres", place, version)
         self._is_listening: bool | None = False if is_told else None
         self._sql = queries.load()
-        self._work = Bell()
-        self._events = Bell()
+        self._work = WakeUp()
+        self._events = WakeUp()
         self._event_poll_seconds = math.inf if is_told else EVENT_POLL_SECONDS
         max_per_host = settings.max_per_host
         self._frontier = Frontier()
@@ -151,7 +151,7 @@ class PostgresStore(TaskStore):
         self.sender: Final = uuid.uuid4().hex
         self._requests = itertools.count()
         self._is_refused = False  # new tasks, the last time
-        self._queues: Final = PostgresQueues(database, self._sql, self.sender, self._work.ring)
+        self._queues: Final = PostgresQueues(database, self._sql, self.sender, self._work.notify)
         self.additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
         # Of many tasks at once, so that single ones need not wait for them.
         self.large_additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
@@ -354,7 +354,7 @@ class PostgresStore(TaskStore):
             )
             look.claimed(claimed.places)
         if self._looks.saw(claimed):
-            self._work.ring()
+            self._work.notify()
         flow = claimed.seen.flow if claimed.seen is not None else None
         return [self._masking.claim(claim_of(row, token, flow)) for row in claimed.rows]
 
@@ -468,7 +468,7 @@ class PostgresStore(TaskStore):
         return len(await self._run("forget_old_keys", limit=limit))
 
     async def wait_for_work(self, taker: Taker | None = None) -> None:
-        if self._work.is_rung:
+        if self._work.is_pending:
             taker = None  # what waits already is not to be overtaken
         with self._handover.to(taker):
             async with trio.open_nursery() as nursery:
@@ -587,11 +587,11 @@ class PostgresStore(TaskStore):
             self._frontier.announce(places)
         else:
             self._frontier.distrust()
-        self._work.ring()
+        self._work.notify()
 
     def hear_of_events(self, _: str) -> None:
         """Somebody says that there are events."""
-        self._events.ring()
+        self._events.notify()
 
     async def _submit(
         self, tasks: Sequence[NewTask], key: IdempotencyKey | None
@@ -690,14 +690,14 @@ class PostgresStore(TaskStore):
         """Tasks are PENDING now: rows begin with their id, priority and ``run_at``."""
         if rows:
             self._frontier.announce((priority, run_at) for _, priority, run_at, *_ in rows)
-            self._work.ring()
+            self._work.notify()
 
     def _tell_canceled(self, rows: Sequence[Row]) -> None:
         """Tasks were canceled; some of them ran. The notification comes here too, but later."""
         for task_id, node_id, token in rows:
             if node_id is not None:
                 self.cancellations.tell(node_id, ClaimKey(task_id, token))
-                self._work.ring()  # there is room where it ran
+                self._work.notify()  # there is room where it ran
 
     async def _ring_when_due(self) -> None:
         """Ring when the next task becomes due; callers look by themselves if it cannot be told."""
@@ -705,7 +705,7 @@ class PostgresStore(TaskStore):
             [(seconds,)] = await self._run("next_due", priorities=self._frontier.priorities())
             seconds = min(math.inf if seconds is None else seconds, self._looks.wait_seconds())
             await trio.sleep(seconds)
-            self._work.ring()
+            self._work.notify()
 
     async def _move_by_hand(
         self, query: str, task_id: uuid.UUID, move: Move
@@ -741,7 +741,7 @@ class PostgresStore(TaskStore):
             return rows
 
         rows = await self._database.run(work)
-        self._work.ring()
+        self._work.notify()
         return rows
 
     async def _run(self, query: str, **parameters: object) -> list[Row]:

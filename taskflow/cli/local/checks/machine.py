@@ -13,7 +13,7 @@ from taskflow.cli.local.checks.check import Finding, failed, ok, warning
 from taskflow.client.errors import ClientError, Problem
 from taskflow.client.on_trio.client import Client
 from taskflow.model.errors import CannotListen
-from taskflow.service import MOST_FILES
+from taskflow.service import MAX_OPEN_FILES
 from taskflow.serving.server import bound_sockets
 from taskflow.settings import Settings
 from taskflow.version import DISTRIBUTION, __version__, install_command
@@ -74,7 +74,7 @@ def _pins() -> list[tuple[str, str]]:
 def file_findings(settings: Settings) -> Iterator[Finding]:
     """How many files a process may open: each client and each fetch is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if most // 2 < settings.max_connections:
         yield warning(
             "open files",
