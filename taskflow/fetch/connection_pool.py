@@ -11,10 +11,10 @@ import trio
 from taskflow.fetch.dialing import dial, secure
 from taskflow.fetch.errors import mapped_errors
 from taskflow.fetch.guard import Guard
-from taskflow.fetch.hostname import Address
 from taskflow.fetch.resolver import Resolver
 from taskflow.fetch.stream import Connection
-from taskflow.fetch.url import Target
+from taskflow.model.hostname import Address
+from taskflow.model.url import Target
 
 IDLE_SECONDS: Final = 30.0
 """How long a connection is kept for another request."""

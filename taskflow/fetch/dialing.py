@@ -11,7 +11,8 @@ from typing import Final
 
 import trio
 
-from taskflow.fetch.hostname import Address, family_of
+from taskflow.fetch.own_addresses import family_of
+from taskflow.model.hostname import Address
 
 MAX_ADDRESSES: Final = 8
 """How many addresses of a name are tried."""

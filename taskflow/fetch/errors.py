@@ -25,34 +25,16 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import ClassVar, Final
+from typing import Final
 
 import h11
 import trio
 
-from taskflow.model.errors import TaskFlowError
+from taskflow.model.invalid_url import FetchError
 from taskflow.model.outcome import ErrorType, Refusal
 
 _QUOTED_BYTES: Final = re.compile(r""":? *(?:bytearray\()?b['"].*""", re.DOTALL)
 """Where a message begins to quote bytes. Nothing else of interest follows them."""
-
-
-class FetchError(TaskFlowError):
-    """The fetch failed for a reason that is the target's, the network's or the task's."""
-
-    error_type: ClassVar[ErrorType]
-    prefix: ClassVar[str]
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"{self.prefix}: {reason}")
-        self.reason = reason
-
-
-class InvalidUrl(FetchError):
-    """The text is not a URL that can be fetched."""
-
-    error_type = ErrorType.INVALID_URL
-    prefix = "invalid url"
 
 
 class InvalidRequest(FetchError):

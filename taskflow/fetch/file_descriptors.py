@@ -8,7 +8,8 @@ from typing import Final
 
 import trio
 
-from taskflow.fetch.errors import FetchError, NameNotResolved, NotConnected, TlsFailed
+from taskflow.fetch.errors import NameNotResolved, NotConnected, TlsFailed
+from taskflow.model.invalid_url import FetchError
 from taskflow.telemetry import Event, emit_throttled
 
 PAUSE_SECONDS: Final = 1.0

@@ -19,14 +19,15 @@ import ipaddress
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
-from taskflow.fetch.errors import Blocked, InvalidUrl, NameNotResolved
-from taskflow.fetch.hostname import Address, canonical_host
+from taskflow.fetch.errors import Blocked, NameNotResolved
 from taskflow.fetch.own_addresses import is_own_address
 from taskflow.fetch.ports import Ports
 from taskflow.fetch.special_addresses import Special, embedded_ipv4, own_block, special_of
-from taskflow.fetch.url import Target
 from taskflow.model.errors import SettingsError
+from taskflow.model.hostname import Address, canonical_host
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.outcome import Refusal
+from taskflow.model.url import Target
 from taskflow.settings import Settings
 
 MAX_ADDRESSES: Final = 64

@@ -10,10 +10,11 @@ import h11
 import msgspec
 
 from taskflow.fetch.error_masking import masked_url
-from taskflow.fetch.errors import BadAnswer, InvalidRequest, InvalidUrl, complaint_of
+from taskflow.fetch.errors import BadAnswer, InvalidRequest, complaint_of
 from taskflow.fetch.interface import FetchRequest, Headers
-from taskflow.fetch.url import Target, parse_location, parse_target
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.request import HEADERS_OF_THE_CONNECTION, REFUSED_METHODS
+from taskflow.model.url import Target, parse_location, parse_target
 from taskflow.version import __version__
 
 IDEMPOTENT_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))

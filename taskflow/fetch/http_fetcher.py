@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection_pool import IdleConnections, Statistics, Transport
-from taskflow.fetch.errors import Blocked, ConnectionLost, FetchError, TooManyRedirects
+from taskflow.fetch.errors import Blocked, ConnectionLost, TooManyRedirects
 from taskflow.fetch.exchange import exchange
 from taskflow.fetch.file_descriptors import want_of_files_explains
 from taskflow.fetch.guard import Guard
@@ -26,6 +26,7 @@ from taskflow.fetch.response import Answer, Bounds, Head, Want
 from taskflow.fetch.retry_after import retry_after_seconds
 from taskflow.fetch.stream import Connection
 from taskflow.metrics import Metrics
+from taskflow.model.invalid_url import FetchError
 from taskflow.model.masking import Masking
 from taskflow.model.outcome import (
     ErrorType,

@@ -11,13 +11,18 @@ import ipaddress
 import socket
 from typing import Final
 
-from taskflow.fetch.hostname import Address, family_of
+from taskflow.model.hostname import Address
 
 # For documentation (RFC 5737, RFC 3849): nobody has them.
 _NOBODYS: Final = {
     4: ipaddress.ip_address("192.0.2.1"),
     6: ipaddress.ip_address("2001:db8::1"),
 }
+
+
+def family_of(address: Address) -> socket.AddressFamily:
+    """The kind of socket that connects to an address."""
+    return socket.AF_INET if isinstance(address, ipaddress.IPv4Address) else socket.AF_INET6
 
 
 def is_own_address(address: Address) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 
 from taskflow.fetch.body import kept_beginning, kept_form
 from taskflow.fetch.decoding import decoder_for
-from taskflow.fetch.errors import FetchError
+from taskflow.model.invalid_url import FetchError
 from taskflow.model.masking import Masking
 from taskflow.model.outcome import Failed, KeptResponse, Outcome, printable, shortened
 from taskflow.model.reason_phrase import reason_phrase

@@ -19,7 +19,7 @@ import trio
 
 from taskflow.fetch.errors import NameNotResolved
 from taskflow.fetch.guard import MAX_ADDRESSES
-from taskflow.fetch.hostname import Address
+from taskflow.model.hostname import Address
 
 Answer: TypeAlias = tuple[Address, ...] | Exception
 

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from taskflow.fetch.hostname import Address
+from taskflow.model.hostname import Address
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 

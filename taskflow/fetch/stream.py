@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import trio
 
 from taskflow.fetch.errors import ConnectionLost
-from taskflow.fetch.url import Target
+from taskflow.model.url import Target
 
 RECEIVE_BYTES: Final = 65_536
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.url import MAX_URL_CHARACTERS, parse_target, place_of, resolve_location
+from taskflow.model.invalid_url import InvalidUrl
+from taskflow.model.url import MAX_URL_CHARACTERS, parse_target, place_of, resolve_location
 
 # The corpus: `id url kind verdict dns redirect source`, by tabs. `url` is the inside of a
 # JSON string. `verdict` is `allow` (a connection to a judged public address may be made) or

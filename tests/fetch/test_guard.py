@@ -19,15 +19,16 @@ from hypothesis import strategies as st
 
 from taskflow.fetch import connection_pool
 from taskflow.fetch.dialing import dial
-from taskflow.fetch.errors import Blocked, InvalidUrl, NameNotResolved
+from taskflow.fetch.errors import Blocked, NameNotResolved
 from taskflow.fetch.guard import MAX_ADDRESSES, Guard, Hosts
 from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
 from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.own_addresses import is_own_address
 from taskflow.fetch.special_addresses import embedded_ipv4, special_of
-from taskflow.fetch.url import parse_target
 from taskflow.model.errors import SettingsError
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.outcome import ErrorType, Fetched
+from taskflow.model.url import parse_target
 from taskflow.settings import Settings
 from tests.fetch.scripted import FakeResolver, answer, fetch_with, is_failure
 from tests.loopback import OPEN

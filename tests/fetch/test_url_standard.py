@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.url import DEFAULT_PORTS, Target, parse_location, parse_target
+from taskflow.model.invalid_url import InvalidUrl
+from taskflow.model.url import DEFAULT_PORTS, Target, parse_location, parse_target
 
 ROWS = [
     line.split("\t")

@@ -9,11 +9,11 @@ from msgspec import Meta
 
 from taskflow.api.reading import rules
 from taskflow.api.reading.rules import PointInTime, Rule
-from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.url import parse_target
 from taskflow.model.filter import TaskFilter
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import MOST_TAGS, Moment, QueueName, TagName, TagValue, TaskStatus
+from taskflow.model.url import parse_target
 
 HostName: TypeAlias = Annotated[
     str, Meta(pattern="^[^\x00-\x20\x7f/?#@\\\\]+$(?!\n)", min_length=1, max_length=255)

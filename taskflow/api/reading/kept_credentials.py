@@ -12,9 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from taskflow.api.reading.validation_errors import Faults, token
-from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.url import parse_target
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.masking import Masking
+from taskflow.model.url import parse_target
 
 _ANYTHING: Final = msgspec.json.Decoder(float_hook=str)
 

@@ -14,9 +14,8 @@ from taskflow.api.reading.rules import PointInTime, Rule, seconds, whole_number
 from taskflow.api.reading.task_array import MAX_TASKS
 from taskflow.api.reading.unknown_fields import example_of, note_unknown
 from taskflow.api.reading.validation_errors import Faults, token
-from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.url import Place, place_of
 from taskflow.model.errors import BadRequest
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.json_depth import is_too_deep
 from taskflow.model.masking import MASK, MASKING
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
@@ -45,6 +44,7 @@ from taskflow.model.task import (
     Tags,
     Task,
 )
+from taskflow.model.url import Place, place_of
 
 AskedPayload: TypeAlias = Annotated[
     msgspec.Raw,

@@ -14,8 +14,8 @@ from taskflow.cli.local.checks.check import Finding, failed, ok, warning
 from taskflow.fetch.errors import Blocked, NameNotResolved
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.resolver import SystemResolver
-from taskflow.fetch.url import parse_target
 from taskflow.model.errors import SettingsError
+from taskflow.model.url import parse_target
 from taskflow.settings import Settings
 
 _METADATA: Final = "169.254.169.254"

@@ -14,8 +14,8 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from taskflow.fetch.errors import InvalidUrl
-from taskflow.fetch.hostname import Address, parse_bracketed, parse_host
+from taskflow.model.hostname import Address, parse_bracketed, parse_host
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.outcome import shortened
 
 Scheme: TypeAlias = Literal["http", "https"]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 from typing import Final, TypeAlias
 
 import idna
 
-from taskflow.fetch.errors import InvalidUrl
+from taskflow.model.invalid_url import InvalidUrl
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -79,11 +78,6 @@ def _canonical_ipv6(address: ipaddress.IPv6Address) -> str:
         return str(address)
     high, low = divmod(int(mapped), 1 << 16)
     return f"::ffff:{high:x}:{low:x}"
-
-
-def family_of(address: Address) -> socket.AddressFamily:
-    """The kind of socket that connects to an address."""
-    return socket.AF_INET if isinstance(address, ipaddress.IPv4Address) else socket.AF_INET6
 
 
 def canonical_host(text: str) -> str:
