@@ -19,7 +19,7 @@ from benchmarks.scene import Scene
 from benchmarks.table import Figure, number
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Ending, TaskStore
+from taskflow.store.base.tasks import Settlement, TaskStore
 from taskflow.store.postgres.tasks import open_postgres
 
 BATCH = 10
@@ -97,7 +97,7 @@ async def _run_some(store: TaskStore, node: uuid.UUID, times: Times) -> None:
         claims = await store.claim(node, limit=BATCH)
     assert len(claims) == BATCH
     result = b'{"ok": true}'
-    endings = [Ending(one.task_id, one.token, TaskStatus.COMPLETED, result) for one in claims]
+    endings = [Settlement(one.task_id, one.token, TaskStatus.COMPLETED, result) for one in claims]
     with timing(times[f"settle {BATCH}"]):
         await store.settle(endings)
 
@@ -145,7 +145,7 @@ async def _claims_under_load(database: Database, seconds: float) -> list[float]:
             with timing(took):
                 claims = await store.claim(node, limit=100)
             await store.settle(
-                [Ending(one.task_id, one.token, TaskStatus.COMPLETED, b"1") for one in claims]
+                [Settlement(one.task_id, one.token, TaskStatus.COMPLETED, b"1") for one in claims]
             )
     return took
 

@@ -28,7 +28,7 @@ from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.filter import TaskFilter
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Ending
+from taskflow.store.base.tasks import Settlement
 from taskflow.store.postgres.tasks import open_postgres
 from tests.api.conftest import open_database
 from tests.loopback import OPEN
@@ -243,7 +243,7 @@ async def claim_statements(url: str) -> dict[str, list]:
         for _ in range(1000 // LIMIT):
             claims = await store.claim(node, limit=LIMIT)
             await store.settle(
-                [Ending(one.task_id, one.token, TaskStatus.COMPLETED, b"1") for one in claims]
+                [Settlement(one.task_id, one.token, TaskStatus.COMPLETED, b"1") for one in claims]
             )
         return {"first": first, "later": await claim_told(store, node)}
 

@@ -77,7 +77,7 @@ def verbs_of(store: TaskStore) -> Mapping[str, Verb]:
     ends = tuple(status for status in TaskStatus if status.is_final)
     return {
         "cancel": Verb(sources_of(Move.CANCEL), store.cancel_many),
-        "retry": Verb(sources_of(Move.REQUEUE), store.requeue_many),
+        "retry": Verb(sources_of(Move.MANUAL_RETRY), store.retry_many),
         "delete": Verb(ends, store.delete_many),
     }
 

@@ -64,7 +64,7 @@ async def _read(store: TaskStore) -> list[Reading]:
     try:
         with store_in_time():
             statistics = await store.count(limit=MOST_QUEUES)
-            held = await store.queues.held_hosts(MOST_HELD_HOSTS)
+            held = await store.queues.open_circuits(MOST_HELD_HOSTS)
         readings = [*_readings_of(statistics), _reading_of_hosts(held)]
     except StoreUnavailable as error:
         # The log says so where work is done; here the metric does.

@@ -165,7 +165,7 @@ class Intake:
         try:
             await self._backlog.admit(len(tasks))
         except TooManyRequests:
-            if (added := await self._store.added_by(key)) is None:
+            if (added := await self._store.find_added(key)) is None:
                 raise
             return added
         return await self._store.add_once(tasks, key)

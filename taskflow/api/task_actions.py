@@ -27,7 +27,7 @@ def by_hand_routes(store: TaskStore) -> Blueprint:
     async def retry(task_id: str) -> Response:
         await read_body()
         with store_in_time():
-            return _shown(await store.requeue(task_id_of(task_id)))
+            return _shown(await store.retry(task_id_of(task_id)))
 
     @routes.delete("/tasks/<task_id>")
     async def delete(task_id: str) -> Response:

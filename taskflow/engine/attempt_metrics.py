@@ -12,9 +12,9 @@ from taskflow.engine.worker import Attempt
 from taskflow.metrics import Metrics
 from taskflow.metrics.catalogue import AttemptEnd
 from taskflow.model.task import TaskStatus
-from taskflow.store.base.tasks import Ending, Release, Retrial
+from taskflow.store.base.tasks import Release, Retry, Settlement
 
-Write = Ending | Retrial | Release | None
+Write = Settlement | Retry | Release | None
 
 
 def tell_of(
@@ -38,7 +38,7 @@ def tell_of(
         if attempt.claim.task_id in late:
             metrics.dropped(is_called_off=load.in_hand.is_called_off(attempt.claim.key))
         end = end_of(attempt, write)
-        error_type = write.error_type if isinstance(write, Retrial | Ending) else None
+        error_type = write.error_type if isinstance(write, Retry | Settlement) else None
         metrics.ended(end, error_type or "")
         if attempt.elapsed_ms is None or end is AttemptEnd.CALLED_OFF:
             continue
@@ -58,8 +58,8 @@ def end_of(attempt: Attempt, write: Write) -> AttemptEnd:
         case Release():
             is_begun = attempt.elapsed_ms is not None
             return AttemptEnd.INTERRUPTED if is_begun else AttemptEnd.UNSTARTED
-        case Retrial():
+        case Retry():
             return AttemptEnd.RETRIED
-        case Ending():
+        case Settlement():
             is_completed = write.status is TaskStatus.COMPLETED
             return AttemptEnd.COMPLETED if is_completed else AttemptEnd.FAILED

@@ -80,7 +80,7 @@ class Breaker:
         elif _answers(outcome):
             self._in_a_row.pop(host, None)
             if claim.is_probe:
-                await self._queues.free_host(host)
+                await self._queues.close_circuit(host)
                 self._metrics.host_freed()
                 emit(Event.BREAKER_CLOSED, host=host)
 
@@ -93,7 +93,7 @@ class Breaker:
         asked_seconds = failure.retry_after_seconds
         if asked_seconds is not None:
             asked_seconds = min(asked_seconds, self._longest_retry_after_seconds)
-        await self._queues.hold_host(host, why=failure.error, asked_seconds=asked_seconds)
+        await self._queues.open_circuit(host, why=failure.error, asked_seconds=asked_seconds)
         self._metrics.host_held()
         emit(Event.BREAKER_OPENED, host=host, reason=failure.error)
 

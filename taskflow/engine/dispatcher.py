@@ -17,7 +17,7 @@ from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import Canceled, Interrupted
 from taskflow.model.task import Claim
-from taskflow.store.base.tasks import Release, Reservation, Taker, TaskStore
+from taskflow.store.base.tasks import IdleNode, Release, Reservation, TaskStore
 from taskflow.tracing import NO_TRACING, Tracing
 from taskflow.wakeup import WakeUp
 
@@ -43,7 +43,7 @@ class Turns:
         self._claimed += count - by_age * TASKS_PER_TURN_BY_AGE
 
 
-class Dispatcher(Taker):
+class Dispatcher(IdleNode):
     """Claims what the workers will start soon.
 
     The channel has room for all that is ever claimed, so handing over never waits. A claim
@@ -100,7 +100,7 @@ class Dispatcher(Taker):
 
     @contextlib.contextmanager
     def reserve(self, most: int) -> Iterator[Reservation]:
-        """Keep room for new tasks; see ``Taker``."""
+        """Keep room for new tasks; see ``IdleNode``."""
         count = min(most, self._load.claim_limit())
         token = uuid.uuid4()
         self._tracing.claiming(token)

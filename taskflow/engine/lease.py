@@ -44,7 +44,7 @@ async def keep_lease(
             lease.deadline = asked_at + settings.lease_seconds
             lost = await store.reconcile(node_id, load.tokens, before=renewed_at)
             if keys := load.in_hand.keys:
-                load.in_hand.call_off(await store.taken_away(keys))
+                load.in_hand.call_off(await store.lost_claims(keys))
         except StoreUnavailable as error:
             outage.began(error)
         except LeaseLost:

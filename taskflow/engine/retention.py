@@ -36,11 +36,11 @@ async def delete_ended_tasks(
     pause_seconds = min(retention_seconds or math.inf, _LONGEST_PAUSE_SECONDS)
     while True:
         try:
-            deleted = await store.delete_ended(age_seconds=retention_seconds, limit=_BATCH)
-            keys = await store.forget_keys(limit=_BATCH)
+            deleted = await store.delete_finished(age_seconds=retention_seconds, limit=_BATCH)
+            keys = await store.delete_expired_keys(limit=_BATCH)
             others = await store.queues.forget(limit=_BATCH)
-            events = await store.forget_events(limit=_EVENT_BATCH)
-            firings = await store.schedules.forget_firings(limit=_EVENT_BATCH)
+            events = await store.delete_old_events(limit=_EVENT_BATCH)
+            firings = await store.schedules.delete_old_firings(limit=_EVENT_BATCH)
         except StoreUnavailable as error:
             outage.began(error)
             await trio.sleep(pause_seconds)

@@ -26,7 +26,7 @@ from taskflow.model.backoff import RetryPolicy, backoff_seconds, is_retryable
 from taskflow.model.errors import StatementRefused, StoreUnavailable
 from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Interrupted
 from taskflow.model.task import Claim, ClaimKey, TaskStatus
-from taskflow.store.base.tasks import Ending, Release, Retrial, TaskStore
+from taskflow.store.base.tasks import Release, Retry, Settlement, TaskStore
 from taskflow.telemetry import Event, emit
 
 # What one UPDATE carries: 50 results of 1 MiB took a second here, 200 more than the five that
@@ -38,8 +38,8 @@ MAX_PORTION_BYTES: Final = 2 * 2**20
 BUSY_PACE_SECONDS: Final = 0.01
 MANY_ATTEMPTS: Final = 8
 
-Held = TypeVar("Held", Ending, Retrial, Release)
-Outcomes = TypeVar("Outcomes", Ending, Retrial)
+Held = TypeVar("Held", Settlement, Retry, Release)
+Outcomes = TypeVar("Outcomes", Settlement, Retry)
 
 
 async def settle(  # noqa: PLR0913 - all that has a say in it
@@ -93,11 +93,11 @@ async def _write(
     # Releases first: other nodes may wait for these tasks.
     releases = [write for write in writes if isinstance(write, Release)]
     late |= await _write_until_done(store.release, releases, outage, in_hand)
-    for retrials in _portions([write for write in writes if isinstance(write, Retrial)]):
-        late |= await _write_until_done(store.retry, retrials, outage, in_hand)
+    for retries in _portions([write for write in writes if isinstance(write, Retry)]):
+        late |= await _write_until_done(store.schedule_retries, retries, outage, in_hand)
     settle_some = partial(_settle_apart_if_refused, store, in_hand)
-    for endings in _portions([write for write in writes if isinstance(write, Ending)]):
-        late |= await _write_until_done(settle_some, endings, outage, in_hand)
+    for settlements in _portions([write for write in writes if isinstance(write, Settlement)]):
+        late |= await _write_until_done(settle_some, settlements, outage, in_hand)
     return late
 
 
@@ -127,8 +127,8 @@ def _portions(writes: Sequence[Outcomes]) -> Iterator[list[Outcomes]]:
         yield portion
 
 
-def _size_of(write: Ending | Retrial) -> int:
-    result = write.result if isinstance(write, Ending) else None
+def _size_of(write: Settlement | Retry) -> int:
+    result = write.result if isinstance(write, Settlement) else None
     return len(result or b"") + len(write.response or b"")
 
 
@@ -174,10 +174,10 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Write:
             emit(Event.TASK_RELEASED, task=task, attempt=number)
             return Release(claim.task_id, claim.token, attempt.elapsed_ms, claim.is_limited)
         case Failed() if _has_another_try(claim, outcome):
-            retrial = _retrial(attempt, outcome, policy)
-            after_seconds = round(retrial.delay_seconds, 3)
+            retry = _retry(attempt, outcome, policy)
+            after_seconds = round(retry.delay_seconds, 3)
             emit(Event.TASK_RETRIED, task=task, attempt=number, after_seconds=after_seconds)
-            return retrial
+            return retry
         case Failed():
             emit(
                 Event.TASK_FINISHED,
@@ -186,7 +186,7 @@ def _write_of(attempt: Attempt, policy: RetryPolicy) -> Write:
                 outcome="Failed",
                 error_type=outcome.error_type,
             )
-            return Ending(
+            return Settlement(
                 claim.task_id,
                 claim.token,
                 TaskStatus.FAILED,
@@ -208,11 +208,11 @@ def _has_another_try(claim: Claim, failure: Failed) -> bool:
     return claim.attempt < claim.max_attempts and is_retryable(failure, claim.options)
 
 
-def _retrial(attempt: Attempt, failure: Failed, policy: RetryPolicy) -> Retrial:
+def _retry(attempt: Attempt, failure: Failed, policy: RetryPolicy) -> Retry:
     claim = attempt.claim
     # Not for secrets: it only keeps tasks that failed together from coming back together.
     chance = random.random()  # noqa: S311
-    return Retrial(
+    return Retry(
         claim.task_id,
         claim.token,
         backoff_seconds(
@@ -231,14 +231,14 @@ def _response_of(failure: Failed) -> bytes | None:
     return None if failure.response is None else msgspec.json.encode(failure.response)
 
 
-def _completed(attempt: Attempt, outcome: Fetched) -> Ending:
+def _completed(attempt: Attempt, outcome: Fetched) -> Settlement:
     claim = attempt.claim
     try:
         result = msgspec.json.encode(outcome.response)
     except Exception as error:  # noqa: BLE001 - whatever it is, the task must come to an end
         emit(Event.OUTCOME_NOT_STORED, error=error, task=claim.task_id, attempt=claim.attempt)
         return _unstorable(claim)
-    return Ending(
+    return Settlement(
         claim.task_id,
         claim.token,
         TaskStatus.COMPLETED,
@@ -250,37 +250,37 @@ def _completed(attempt: Attempt, outcome: Fetched) -> Ending:
 
 
 async def _settle_apart_if_refused(
-    store: TaskStore, in_hand: ClaimsInHand, endings: Sequence[Ending]
+    store: TaskStore, in_hand: ClaimsInHand, settlements: Sequence[Settlement]
 ) -> set[uuid.UUID]:
     """Settle; if the store refuses what is in one of them, that must not be the others' loss."""
     try:
-        return await store.settle(endings)
+        return await store.settle(settlements)
     except Exception as error:
         if isinstance(error, StoreUnavailable) and not isinstance(error, StatementRefused):
             raise
-        if len(endings) > 1:
-            middle = len(endings) // 2
-            first = await _settle_apart_if_refused(store, in_hand, endings[:middle])
-            return first | await _settle_apart_if_refused(store, in_hand, endings[middle:])
-        [ending] = endings
-        number = in_hand.attempt_of(ClaimKey(ending.task_id, ending.token))
-        emit(Event.OUTCOME_NOT_STORED, error=error, task=ending.task_id, attempt=number)
-        return await store.settle([_unstorable(ending)])
+        if len(settlements) > 1:
+            middle = len(settlements) // 2
+            first = await _settle_apart_if_refused(store, in_hand, settlements[:middle])
+            return first | await _settle_apart_if_refused(store, in_hand, settlements[middle:])
+        [settlement] = settlements
+        number = in_hand.attempt_of(ClaimKey(settlement.task_id, settlement.token))
+        emit(Event.OUTCOME_NOT_STORED, error=error, task=settlement.task_id, attempt=number)
+        return await store.settle([_unstorable(settlement)])
 
 
-def _unstorable(held: Ending | Claim) -> Ending:
-    return Ending(
+def _unstorable(held: Settlement | Claim) -> Settlement:
+    return Settlement(
         held.task_id,
         held.token,
         TaskStatus.FAILED,
         error="internal: the outcome could not be stored; the log has the details",
         error_type=ErrorType.INTERNAL,
-        makes_room=held.makes_room if isinstance(held, Ending) else held.is_limited,
+        makes_room=held.makes_room if isinstance(held, Settlement) else held.is_limited,
     )
 
 
 def _report_late(
-    held: Sequence[Ending | Retrial | Release], written: set[uuid.UUID], in_hand: ClaimsInHand
+    held: Sequence[Settlement | Retry | Release], written: set[uuid.UUID], in_hand: ClaimsInHand
 ) -> None:
     for one in held:
         if one.task_id not in written:

@@ -30,13 +30,13 @@ class Move(enum.StrEnum):
     """It was still waiting when its time was over."""
     CANCEL = "cancel"
     """Somebody called it off."""
-    REQUEUE = "manual retry"
+    MANUAL_RETRY = "manual retry"
     """A client retries it: it runs again from the start."""
 
     @property
     def verb(self) -> str:
         """What the API calls it; errors use this word."""
-        return "retry" if self is Move.REQUEUE else self.value
+        return "retry" if self is Move.MANUAL_RETRY else self.value
 
 
 class Transition(NamedTuple):
@@ -60,8 +60,8 @@ TRANSITIONS: Final = (
     Transition(TaskStatus.RUNNING, Move.RESCUE, TaskStatus.PENDING),
     Transition(TaskStatus.RUNNING, Move.POISON, TaskStatus.FAILED),
     Transition(TaskStatus.RUNNING, Move.CANCEL, TaskStatus.CANCELED),
-    Transition(TaskStatus.FAILED, Move.REQUEUE, TaskStatus.PENDING),
-    Transition(TaskStatus.CANCELED, Move.REQUEUE, TaskStatus.PENDING),
+    Transition(TaskStatus.FAILED, Move.MANUAL_RETRY, TaskStatus.PENDING),
+    Transition(TaskStatus.CANCELED, Move.MANUAL_RETRY, TaskStatus.PENDING),
 )
 
 _TARGETS: Final = {(row.source, row.move): row.target for row in TRANSITIONS}
@@ -86,7 +86,7 @@ def target_of(status: TaskStatus, move: Move) -> TaskStatus:
 
 def _refusal(status: TaskStatus, move: Move) -> str:
     text = f"cannot {move.verb} a task that is {status}"
-    if move is not Move.REQUEUE:
+    if move is not Move.MANUAL_RETRY:
         return text
     way_on = "submit it again as a new task" if status.is_final else "cancel it first"
     return f"{text}; {way_on}"

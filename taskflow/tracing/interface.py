@@ -13,7 +13,7 @@ from typing import Final, Self
 from taskflow.fetch.interface import FetchRequest
 from taskflow.model.outcome import Outcome
 from taskflow.model.task import Claim, Task
-from taskflow.store.base.tasks import Ending, Release, Retrial
+from taskflow.store.base.tasks import Release, Retry, Settlement
 
 
 class AddTrace:
@@ -66,7 +66,7 @@ class AttemptTrace:
     def fetched(self, outcome: Outcome) -> None:
         """The outcome is there and waits to be written."""
 
-    def settled(self, write: Ending | Retrial | Release | None, *, is_late: bool) -> None:
+    def settled(self, write: Settlement | Retry | Release | None, *, is_late: bool) -> None:
         """It was written, or came too late; ``None`` if there was nothing to be written."""
 
 

@@ -27,7 +27,7 @@ from taskflow.fetch.error_masking import masked_url
 from taskflow.fetch.interface import FetchRequest
 from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Outcome, printable
 from taskflow.model.task import Claim, Task
-from taskflow.store.base.tasks import Ending, Release, Retrial
+from taskflow.store.base.tasks import Release, Retry, Settlement
 from taskflow.telemetry import Event, emit_throttled, node_name
 from taskflow.tracing.interface import AddTrace, AttemptTrace, RequestTrace, Tracing
 from taskflow.version import __version__
@@ -268,7 +268,7 @@ class _Attempt(AttemptTrace):
             _fail(self._span, str(outcome.error_type), outcome.error)
         self._settle = self._child("settle", SpanKind.INTERNAL, {})
 
-    def settled(self, write: Ending | Retrial | Release | None, *, is_late: bool) -> None:
+    def settled(self, write: Settlement | Retry | Release | None, *, is_late: bool) -> None:
         move = _move_of(write)
         if self._settle is not None:
             self._settle.set_attribute("taskflow.move", move)
@@ -276,7 +276,7 @@ class _Attempt(AttemptTrace):
                 _fail(self._settle, "late", "somebody else had the task by then")
             self._settle.end()
         self._span.set_attribute("taskflow.move", "none" if is_late else move)
-        if isinstance(write, Retrial):
+        if isinstance(write, Retry):
             self._span.set_attribute("taskflow.retry_seconds", write.delay_seconds)
         self._span.end()
 
@@ -300,12 +300,12 @@ def _tell_fetch(span: Span, outcome: Outcome) -> None:
             span.add_event("called off" if isinstance(outcome, Canceled) else "interrupted")
 
 
-def _move_of(write: Ending | Retrial | Release | None) -> str:
+def _move_of(write: Settlement | Retry | Release | None) -> str:
     """As in ``model/lifecycle.py``."""
     match write:
-        case Ending():
+        case Settlement():
             return "complete" if write.result is not None else "fail"
-        case Retrial():
+        case Retry():
             return "retry"
         case Release():
             return "release"

@@ -17,7 +17,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
-from taskflow.store.base.tasks import Retrial
+from taskflow.store.base.tasks import Retry
 from taskflow.store.memory.tasks import MemoryStore
 from tests.store.contract import completed, new_task
 
@@ -533,7 +533,7 @@ async def test_how_a_task_stands_is_told_in_its_order(scene, autojump_clock):
         scene.store.before.pop("get")
         for _ in range(2):
             [claim] = await scene.store.claim(node, limit=1)
-            await scene.store.retry([_retrial(claim)])
+            await scene.store.schedule_retries([_retrial(claim)])
         await scene.store.claim(node, limit=1)
         await wait_all_tasks_blocked()
 
@@ -557,7 +557,7 @@ async def test_how_a_task_stands_is_told_in_its_order(scene, autojump_clock):
 
 
 def _retrial(claim):
-    return Retrial(claim.task_id, claim.token, 0.0, "no", ErrorType.TIMEOUT)
+    return Retry(claim.task_id, claim.token, 0.0, "no", ErrorType.TIMEOUT)
 
 
 async def test_who_comes_back_is_not_told_again_how_the_task_stands(scene, autojump_clock):

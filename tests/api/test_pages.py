@@ -14,7 +14,7 @@ import trio
 
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Ending
+from taskflow.store.base.tasks import Settlement
 from taskflow.store.postgres.tasks import PAGE_BUDGET_BYTES, open_postgres
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
@@ -208,7 +208,7 @@ def test_a_page_is_bounded_in_bytes(database_uri):
             for start in range(0, count, 10):
                 await store.settle(
                     [
-                        Ending(claim.task_id, claim.token, TaskStatus.COMPLETED, result=result)
+                        Settlement(claim.task_id, claim.token, TaskStatus.COMPLETED, result=result)
                         for claim in claims[start : start + 10]
                     ]
                 )

@@ -15,7 +15,7 @@ from taskflow.api.app import create_app
 from taskflow.model.outcome import ErrorType, Response
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.service import MEMORY_URL, open_store
-from taskflow.store.base.tasks import Ending
+from taskflow.store.base.tasks import Settlement
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 from tests.api.target import ANSWERS, BIG
@@ -116,8 +116,10 @@ async def open_app_without_workers(settings, shutdown):
         [well, badly, *_] = await store.claim(node, limit=len(tasks) - 1)
         await store.settle(
             [
-                Ending(well.task_id, well.token, TaskStatus.COMPLETED, msgspec.json.encode(large)),
-                Ending(
+                Settlement(
+                    well.task_id, well.token, TaskStatus.COMPLETED, msgspec.json.encode(large)
+                ),
+                Settlement(
                     badly.task_id,
                     badly.token,
                     TaskStatus.FAILED,

@@ -21,9 +21,9 @@ from taskflow.settings import Settings
 from taskflow.store.memory.tasks import MemoryStore
 
 _VERBS = (
-    *("claim", "settle", "release", "retry", "renew", "rescue", "register", "retire"),
+    *("claim", "settle", "release", "schedule_retries", "renew", "rescue", "register", "retire"),
     "fold_counts",
-    *("cancel", "taken_away"),
+    *("cancel", "lost_claims"),
 )
 
 
@@ -134,8 +134,8 @@ class FaultyStore(MemoryStore):
     async def wait_for_work(self, taker=None):
         await super().wait_for_work(taker if self.hands_over else None)
 
-    async def settle(self, endings):
-        return await self._call("settle", endings)
+    async def settle(self, settlements):
+        return await self._call("settle", settlements)
 
     async def release(self, releases):
         return await self._call("release", releases)
@@ -143,14 +143,14 @@ class FaultyStore(MemoryStore):
     async def reconcile(self, node_id, tokens, **kwargs):
         return await self._call("reconcile", node_id, tokens, **kwargs)
 
-    async def retry(self, retrials):
-        return await self._call("retry", retrials)
+    async def schedule_retries(self, retries):
+        return await self._call("schedule_retries", retries)
 
     async def cancel(self, task_id):
         return await self._call("cancel", task_id)
 
-    async def taken_away(self, claims):
-        return await self._call("taken_away", claims)
+    async def lost_claims(self, claims):
+        return await self._call("lost_claims", claims)
 
 
 class Bench:

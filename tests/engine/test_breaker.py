@@ -58,7 +58,7 @@ def run(new_bench, nursery):
         while len(script.started) < count - 1:
             await trio.sleep(0.25)
         await bench.all_ended()
-        held = await bench.store.queues.held_hosts(10)
+        held = await bench.store.queues.open_circuits(10)
         bench.engine.shut_down(drain_seconds=0)
         return script.started, held
 

@@ -240,7 +240,7 @@ async def test_the_word_of_an_earlier_claim(autojump_clock, new_bench, nursery, 
     [task] = await bench.add(30)
     await trio.sleep(1)
     await bench.store.cancel(task.id)
-    await bench.store.requeue(task.id)
+    await bench.store.retry(task.id)
     await trio.sleep(1)
     assert bench.fetcher.running == 2
     words.arrive()
@@ -280,7 +280,7 @@ async def test_an_idle_node_asks_for_nothing(autojump_clock, new_bench, nursery)
     await nursery.start(bench.engine.run)
     await bench.add(1)
     await trio.sleep(100)
-    assert bench.store.calls["taken_away"] == 0
+    assert bench.store.calls["lost_claims"] == 0
     bench.engine.shut_down(drain_seconds=0)
 
 
@@ -291,7 +291,7 @@ async def test_what_ended_meanwhile_is_left_alone(autojump_clock, new_bench, nur
     async def take_long(keys):
         await trio.sleep(2)
 
-    bench.store.faults["taken_away"] = take_long
+    bench.store.faults["lost_claims"] = take_long
     await nursery.start(bench.engine.run)
     await bench.add(6, 8)
     await bench.all_ended()

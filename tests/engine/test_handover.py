@@ -12,7 +12,7 @@ import trio
 
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.task import Claim, TaskStatus
-from taskflow.store.base.tasks import Reservation, Taker
+from taskflow.store.base.tasks import IdleNode, Reservation
 
 
 async def started(nursery, bench) -> None:
@@ -77,11 +77,11 @@ async def test_what_waits_goes_first(autojump_clock, new_bench, nursery):
     bench.engine.shut_down(drain_seconds=0)
 
 
-class Answering(Taker):
+class Answering(IdleNode):
     """What is stored is held by the node; its answer goes elsewhere."""
 
-    def __init__(self, reservation: Reservation, hand_over) -> None:
-        self.reservation = msgspec.structs.replace(reservation, hand_over=hand_over)
+    def __init__(self, reservation: Reservation, deliver) -> None:
+        self.reservation = msgspec.structs.replace(reservation, deliver=deliver)
 
     @contextlib.contextmanager
     def reserve(self, most: int) -> Iterator[Reservation]:
@@ -89,10 +89,10 @@ class Answering(Taker):
 
 
 @contextlib.contextmanager
-def answer_under_way(bench, hand_over) -> Iterator[Reservation]:
+def answer_under_way(bench, deliver) -> Iterator[Reservation]:
     """Within the block the node waits for what was stored for it."""
     handover = bench.store._handover
-    with handover._taker.reserve(2) as reservation, handover.to(Answering(reservation, hand_over)):
+    with handover._taker.reserve(2) as reservation, handover.to(Answering(reservation, deliver)):
         yield reservation
 
 
@@ -120,7 +120,7 @@ async def test_what_is_stored_while_the_shutdown_begins(autojump_clock, new_benc
         short, long = await bench.add(1, 20)
         bench.engine.shut_down(drain_seconds=6)
         await trio.sleep(0.2)
-        reservation.hand_over(late)
+        reservation.deliver(late)
     await trio.sleep(7)
     assert (await bench.now(short)).status is TaskStatus.COMPLETED
     put_back = await bench.now(long)
@@ -148,5 +148,5 @@ async def test_who_is_gone_fails_nobody(autojump_clock, new_bench):
             bench.engine.shut_down(drain_seconds=0)
             await trio.sleep(3)
             claim = Claim(uuid.uuid4(), reservation.token, msgspec.Raw(b'""'), 1, 1)
-            reservation.hand_over([claim])
+            reservation.deliver([claim])
     assert bench.fetcher.started == []

@@ -244,7 +244,7 @@ class TestRetention:
         await trio.sleep(11)
         await nursery.start(bench.engine.run)
         await trio.sleep(2)
-        assert await bench.store.forget_keys(limit=9999) == 0
+        assert await bench.store.delete_expired_keys(limit=9999) == 0
         bench.engine.shut_down(drain_seconds=0)
 
 

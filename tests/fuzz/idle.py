@@ -16,7 +16,7 @@ from taskflow.model.task import NewTask, TaskStatus
 from taskflow.service import open_store
 from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Ending, Retrial, TaskStore
+from taskflow.store.base.tasks import Retry, Settlement, TaskStore
 
 HOUR_SECONDS = 3600.0
 
@@ -37,13 +37,15 @@ async def fill(store: TaskStore) -> None:
     error, error_type = "connect error: refused", ErrorType.CONNECT
     await store.settle(
         [
-            Ending(done.task_id, done.token, TaskStatus.COMPLETED, result=bytes(COMPLETED.result)),
-            Ending(
+            Settlement(
+                done.task_id, done.token, TaskStatus.COMPLETED, result=bytes(COMPLETED.result)
+            ),
+            Settlement(
                 failed.task_id, failed.token, TaskStatus.FAILED, error=error, error_type=error_type
             ),
         ]
     )
-    await store.retry(
-        [Retrial(retried.task_id, retried.token, HOUR_SECONDS, error, error_type, elapsed_ms=1.5)]
+    await store.schedule_retries(
+        [Retry(retried.task_id, retried.token, HOUR_SECONDS, error, error_type, elapsed_ms=1.5)]
     )
     await store.cancel(called_off.id)

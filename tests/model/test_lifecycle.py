@@ -56,7 +56,7 @@ def test_every_pair_is_legal_or_refused(status, move):
 def test_completed_is_for_ever():
     """Nothing leads away from COMPLETED, and only by hand from the other ends."""
     away = {(row.source, row.move) for row in TRANSITIONS if row.source.is_final}
-    assert {move for _, move in away} == {Move.REQUEUE}
+    assert {move for _, move in away} == {Move.MANUAL_RETRY}
     assert TaskStatus.COMPLETED not in {source for source, _ in away}
 
 
@@ -70,7 +70,7 @@ def test_every_task_can_come_to_an_end():
         )
 
 
-API_VERBS = {Move.CANCEL: "cancel", Move.REQUEUE: "retry"}
+API_VERBS = {Move.CANCEL: "cancel", Move.MANUAL_RETRY: "retry"}
 INTERNAL_WORDS = ("requeue", "manual", "release", "settle", "rescue", "_")
 
 

@@ -177,7 +177,7 @@ class CallbacksContract(StoreContract):
     async def test_who_is_run_again_tells_again(self, store, node):
         """The callback of the end before stays as it is; the task names the newest one."""
         first = await self.end(store, "canceled")
-        again = await store.requeue(first.id)
+        again = await store.retry(first.id)
         assert again.callback_id == first.callback_id
         assert len(await self.callbacks(store)) == 1
         claims = await store.claim(node, limit=9)

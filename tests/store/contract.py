@@ -15,13 +15,13 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType, KeptResponse
 from taskflow.model.task import Claim, ClaimKey, IdempotencyKey, NewTask, TaskStatus
 from taskflow.store.base.tasks import (
-    MOST_BY_HAND,
-    Ending,
+    MAX_PER_ACTION,
+    IdleNode,
     Release,
     Rescued,
     Reservation,
-    Retrial,
-    Taker,
+    Retry,
+    Settlement,
     TaskStore,
 )
 
@@ -30,12 +30,12 @@ def new_task(payload: str = '"http://example.com/"', **fields) -> NewTask:
     return NewTask(msgspec.Raw(payload.encode()), **fields)
 
 
-def completed(claim: Claim, result: bytes = b'{"message":"done"}') -> Ending:
-    return Ending(claim.task_id, claim.token, TaskStatus.COMPLETED, result=result)
+def completed(claim: Claim, result: bytes = b'{"message":"done"}') -> Settlement:
+    return Settlement(claim.task_id, claim.token, TaskStatus.COMPLETED, result=result)
 
 
-def failed(claim: Claim, error_type: ErrorType = ErrorType.TIMEOUT) -> Ending:
-    return Ending(
+def failed(claim: Claim, error_type: ErrorType = ErrorType.TIMEOUT) -> Settlement:
+    return Settlement(
         claim.task_id, claim.token, TaskStatus.FAILED, error="it failed", error_type=error_type
     )
 
@@ -61,7 +61,7 @@ def released(claim: Claim, elapsed_ms: float | None = None) -> Release:
     return Release(claim.task_id, claim.token, elapsed_ms)
 
 
-class NodeTaker(Taker):
+class NodeTaker(IdleNode):
     """A node with room for so many tasks."""
 
     def __init__(self, node_id: uuid.UUID, room: int) -> None:
@@ -356,14 +356,14 @@ class StoreContract:
         return {status.value: count for status, count in one.counts.items() if count}
 
     async def test_counts_follow_every_move(self, store, node):
-        """What is added, claimed, put back, ended, requeued and deleted is counted as it stands."""
+        """What is added, claimed, put back, ended, retried and deleted is counted as it stands."""
         added = await store.add([new_task(max_attempts=9) for _ in range(6)])
         assert await self.counts(store) == {"PENDING": 6}
         claims = await store.claim(node, limit=5)
         assert await self.counts(store) == {"PENDING": 1, "RUNNING": 5}
         await store.release([released(claims[0])])
-        retrial = Retrial(claims[1].task_id, claims[1].token, 60.0, "no luck", ErrorType.DNS)
-        await store.retry([retrial])
+        retrial = Retry(claims[1].task_id, claims[1].token, 60.0, "no luck", ErrorType.DNS)
+        await store.schedule_retries([retrial])
         assert await self.counts(store) == {"PENDING": 3, "RUNNING": 3}
         await store.settle([completed(claims[2]), failed(claims[3]), completed(claims[0])])
         assert await self.counts(store) == {
@@ -374,9 +374,9 @@ class StoreContract:
         }
         await store.cancel(added[5].id)
         await store.cancel(claims[4].task_id)
-        await store.requeue(claims[3].task_id)
+        await store.retry(claims[3].task_id)
         assert await self.counts(store) == {"PENDING": 3, "COMPLETED": 1, "CANCELED": 2}
-        assert await store.delete_ended(age_seconds=-1.0, limit=10) == 3
+        assert await store.delete_finished(age_seconds=-1.0, limit=10) == 3
         assert await self.counts(store) == {"PENDING": 3}
         told = await store.count(limit=10)
         assert {status.value: one.last_hour for status, one in told.total.ended.items()} == {
@@ -549,7 +549,8 @@ class StoreContract:
         assert await store.settle([failed(claim)]) == set()
         assert await store.release([released(claim)]) == set()
         assert (
-            await store.retry([Retrial(claim.task_id, claim.token, 0, "e", ErrorType.DNS)]) == set()
+            await store.schedule_retries([Retry(claim.task_id, claim.token, 0, "e", ErrorType.DNS)])
+            == set()
         )
         assert await store.get(added.id) == settled
 
@@ -588,8 +589,8 @@ class StoreContract:
         """A task to be retried is PENDING for later, with its last error to be seen."""
         [added] = await store.add([new_task(max_attempts=2)])
         claim = await self.claim_one(store, node)
-        retrial = Retrial(claim.task_id, claim.token, 3600.0, "no luck", ErrorType.DNS)
-        assert await store.retry([retrial]) == {added.id}
+        retrial = Retry(claim.task_id, claim.token, 3600.0, "no luck", ErrorType.DNS)
+        assert await store.schedule_retries([retrial]) == {added.id}
         task = await store.get(added.id)
         assert (task.status, task.attempt, task.error, task.error_type) == (
             TaskStatus.PENDING,
@@ -604,7 +605,9 @@ class StoreContract:
         """Without a delay the next attempt can be claimed straight away."""
         [_] = await store.add([new_task(max_attempts=2)])
         claim = await self.claim_one(store, node)
-        await store.retry([Retrial(claim.task_id, claim.token, 0.0, "no luck", ErrorType.DNS)])
+        await store.schedule_retries(
+            [Retry(claim.task_id, claim.token, 0.0, "no luck", ErrorType.DNS)]
+        )
         again = await self.claim_one(store, node)
         assert again.attempt == 2
 
@@ -712,7 +715,9 @@ class StoreContract:
         [early] = await store.add([new_task(max_attempts=2)])
         claim = await self.claim_one(store, node)
         [late] = await store.add([new_task(priority=-5)])
-        await store.retry([Retrial(claim.task_id, claim.token, 0, "no luck", ErrorType.DNS)])
+        await store.schedule_retries(
+            [Retry(claim.task_id, claim.token, 0, "no luck", ErrorType.DNS)]
+        )
         claims = await store.claim(node, limit=1, by_age=1)
         assert [claim.task_id for claim in claims] == [late.id]
         claims = await store.claim(node, limit=1, by_age=1)
@@ -741,8 +746,8 @@ class StoreContract:
         """Each attempt's outcome in order: failed, cut off, lost, and the one that succeeded."""
         [task] = await store.add([new_task(max_attempts=5)])
         claim = await self.claim_one(store, node)
-        await store.retry(
-            [Retrial(claim.task_id, claim.token, 0, "no luck", ErrorType.HTTP_STATUS, 503, 12.5)]
+        await store.schedule_retries(
+            [Retry(claim.task_id, claim.token, 0, "no luck", ErrorType.HTTP_STATUS, 503, 12.5)]
         )
         await store.release([released(await self.claim_one(store, node))])
         await store.release([released(await self.claim_one(store, node), elapsed_ms=3.0)])
@@ -771,8 +776,10 @@ class StoreContract:
         """A failed attempt keeps the response that it ended with, also after a manual retry."""
         [task] = await store.add([new_task(max_attempts=2)])
         claim = await self.claim_one(store, node)
-        retrial = Retrial(claim.task_id, claim.token, 0, "no luck", ErrorType.HTTP_STATUS)
-        await store.retry([msgspec.structs.replace(retrial, response=response(b'{"n": 1.50}'))])
+        retrial = Retry(claim.task_id, claim.token, 0, "no luck", ErrorType.HTTP_STATUS)
+        await store.schedule_retries(
+            [msgspec.structs.replace(retrial, response=response(b'{"n": 1.50}'))]
+        )
         waiting = await store.get(task.id)
         claim = await self.claim_one(store, node)
         [_, running] = await store.attempts(task.id)
@@ -783,11 +790,11 @@ class StoreContract:
         assert [bytes(one.response.body) for one in made] == [b'{"n": 1.50}', b'"\\u0000"']
         shown = await store.get(task.id)
         assert (waiting.result, shown.result, shown.error) == (None, None, "it failed")
-        await store.requeue(task.id)
+        await store.retry(task.id)
         assert await store.attempts(task.id) == made
         await store.settle([failed(await self.claim_one(store, node))])
         assert [bool(one.response) for one in await store.attempts(task.id)] == [True, True, False]
-        await store.requeue(task.id)
+        await store.retry(task.id)
         await store.settle([completed(await self.claim_one(store, node))])
         [*before, last] = await store.attempts(task.id)
         assert [bool(one.response) for one in before] == [True, True, False]
@@ -797,13 +804,13 @@ class StoreContract:
     async def test_responses_are_bounded_in_number(self, store, node, monkeypatch):
         """Of many attempts the last ones have their responses."""
         for module in ("memory", "postgres"):
-            monkeypatch.setattr(f"taskflow.store.{module}.MAX_RESPONSES", 2)
+            monkeypatch.setattr(f"taskflow.store.{module}.tasks.MAX_RESPONSES", 2)
         [task] = await store.add([new_task()])
         for number in range(4):
             ended = failed(await self.claim_one(store, node))
             await store.settle([msgspec.structs.replace(ended, response=response(b"%d" % number))])
             if number < 3:
-                await store.requeue(task.id)
+                await store.retry(task.id)
         made = await store.attempts(task.id)
         assert [one.response and bytes(one.response.body) for one in made] == [
             *(msgspec.UNSET, msgspec.UNSET),
@@ -820,13 +827,13 @@ class StoreContract:
         """What was called off or is run again keeps what was tried before."""
         [task] = await store.add([new_task()])
         await store.settle([failed(await self.claim_one(store, node))])
-        await store.requeue(task.id)
+        await store.retry(task.id)
         assert [one.status for one in await store.attempts(task.id)] == ["FAILED"]
         await self.claim_one(store, node)
         await store.cancel(task.id)
         attempts = await store.attempts(task.id)
         assert [(one.number, one.status) for one in attempts] == [(1, "FAILED"), (1, "CANCELED")]
-        await store.requeue(task.id)
+        await store.retry(task.id)
         await store.cancel(task.id)
         assert await store.attempts(task.id) == attempts
 
@@ -834,11 +841,13 @@ class StoreContract:
         """A task that was given up shows the nodes that died under it, and no more."""
         [task] = await store.add([new_task(max_attempts=2)])
         claim = await self.claim_one(store, node)
-        await store.retry([Retrial(claim.task_id, claim.token, 0, "no luck", ErrorType.DNS)])
+        await store.schedule_retries(
+            [Retry(claim.task_id, claim.token, 0, "no luck", ErrorType.DNS)]
+        )
         await self.claim_and_die(store)
         await self.rescued(store, max_rescues=1)
         assert [one.status for one in await store.attempts(task.id)] == ["FAILED", "LOST"]
-        await store.requeue(task.id)
+        await store.retry(task.id)
         assert [one.status for one in await store.attempts(task.id)] == ["FAILED", "LOST"]
 
     # Retention
@@ -849,19 +858,21 @@ class StoreContract:
             [new_task(max_attempts=2, priority=-n) for n in range(4)]
         )
         claim = await self.claim_one(store, node)
-        await store.retry([Retrial(claim.task_id, claim.token, 0.0, "no luck", ErrorType.DNS)])
+        await store.schedule_retries(
+            [Retry(claim.task_id, claim.token, 0.0, "no luck", ErrorType.DNS)]
+        )
         await store.settle([completed(await self.claim_one(store, node))])
         await trio.sleep(2.2)
         await store.settle([failed(await self.claim_one(store, node))])
         await self.claim_one(store, node)
-        assert await store.delete_ended(age_seconds=2.0, limit=10) == 1
+        assert await store.delete_finished(age_seconds=2.0, limit=10) == 1
         assert await store.get(ended.id) is None
         assert await store.attempts(ended.id) is None
         for task in (recent, running, pending):
             assert await store.get(task.id) is not None
         page = await store.page(limit=10)
         assert [task.id for task in page.tasks] == [pending.id, running.id, recent.id]
-        assert await store.delete_ended(age_seconds=2.0, limit=10) == 0
+        assert await store.delete_finished(age_seconds=2.0, limit=10) == 0
 
     async def test_deleting_is_bounded(self, store, node):
         """No more than was said goes at once."""
@@ -869,7 +880,7 @@ class StoreContract:
         claims = await store.claim(node, limit=5)
         await store.settle([completed(claim) for claim in claims])
         await trio.sleep(0.05)
-        counts = [await store.delete_ended(age_seconds=0.01, limit=2) for _ in range(4)]
+        counts = [await store.delete_finished(age_seconds=0.01, limit=2) for _ in range(4)]
         assert counts == [2, 2, 1, 0]
 
     # By hand
@@ -899,20 +910,20 @@ class StoreContract:
         """A FAILED task can be run again; nothing of the first run counts."""
         [added] = await store.add([new_task()])
         await store.settle([failed(await self.claim_one(store, node))])
-        again = await store.requeue(added.id)
+        again = await store.retry(added.id)
         assert (again.status, again.attempt, again.rescues) == (TaskStatus.PENDING, 0, 0)
         assert again.error == ""
         assert again.error_type is again.finished_at is again.started_at is None
         await store.settle([completed(await self.claim_one(store, node))])
         with pytest.raises(IllegalMove, match="cannot retry a task that is COMPLETED"):
-            await store.requeue(added.id)
-        assert await store.requeue(uuid.uuid4()) is None
+            await store.retry(added.id)
+        assert await store.retry(uuid.uuid4()) is None
 
     async def test_delete(self, store, node):
         """What is at its end goes, with its attempts; what is not stays, and it is said why."""
         ended, running, pending = await store.add([new_task(priority=-n) for n in range(3)])
         await store.settle([failed(await self.claim_one(store, node))])
-        await store.requeue(ended.id)  # puts an attempt with the others
+        await store.retry(ended.id)  # puts an attempt with the others
         await store.cancel(ended.id)
         await self.claim_one(store, node)
         for task in (running, pending):
@@ -937,7 +948,7 @@ class StoreContract:
         assert await store.cancel_many(asked) == {running, pending}
         assert await store.cancel_many(asked) == set()
         assert [one.status for one in await store.attempts(running)] == ["CANCELED"]
-        assert await store.requeue_many([*asked[1:], done]) == {broken, running, pending, canceled}
+        assert await store.retry_many([*asked[1:], done]) == {broken, running, pending, canceled}
         assert len(await store.claim(node, limit=10)) == 4
         assert await store.delete_many(asked) == {done}
         assert await store.cancel_many(ids[1:3]) == {broken, running}
@@ -946,12 +957,12 @@ class StoreContract:
         assert len((await store.page(limit=10)).tasks) == 2
 
     async def test_what_is_requeued_together_wakes_who_waits(self, store, node):
-        """As what is requeued alone."""
+        """As what is retried alone."""
         added = await store.add([new_task(), new_task()])
         await store.cancel_many([task.id for task in added])
         assert await store.claim(node, limit=2) == []
         async with self.taker(store, node, room=0) as taker:
-            await store.requeue_many([task.id for task in added])
+            await store.retry_many([task.id for task in added])
             with trio.fail_after(90):
                 await taker.woken.wait()
         assert len(await store.claim(node, limit=2)) == 2
@@ -984,30 +995,30 @@ class StoreContract:
         [task] = await store.add([new_task()])
         first = await self.claim_one(store, node)
         await store.cancel(task.id)
-        await store.requeue(task.id)
+        await store.retry(task.id)
         second = await self.claim_one(store, node)
         assert second.task_id == first.task_id
         assert await self.heard(store, node, 1) == {first.key}
-        assert await store.taken_away([first.key, second.key]) == {first.key}
+        assert await store.lost_claims([first.key, second.key]) == {first.key}
 
     async def test_a_thousand_are_told(self, store, node):
         """As many as may be canceled in one call, whatever a single notification has room for."""
-        added = await store.add([new_task() for _ in range(MOST_BY_HAND)])
-        claims = await store.claim(node, limit=MOST_BY_HAND)
-        assert len(await store.cancel_many([task.id for task in added])) == MOST_BY_HAND
-        assert await self.heard(store, node, MOST_BY_HAND) == {claim.key for claim in claims}
+        added = await store.add([new_task() for _ in range(MAX_PER_ACTION)])
+        claims = await store.claim(node, limit=MAX_PER_ACTION)
+        assert len(await store.cancel_many([task.id for task in added])) == MAX_PER_ACTION
+        assert await self.heard(store, node, MAX_PER_ACTION) == {claim.key for claim in claims}
 
     async def test_a_node_may_ask_what_was_taken_away(self, store, node):
         """Canceled, settled, put back: in each case the claim is over."""
         await store.add([new_task() for _ in range(4)])
         held, canceled, settled, put_back = await store.claim(node, limit=4)
         keys = [claim.key for claim in (held, canceled, settled, put_back)]
-        assert await store.taken_away(keys) == set()
+        assert await store.lost_claims(keys) == set()
         await store.cancel(canceled.task_id)
         await store.settle([completed(settled)])
         await store.release([released(put_back)])
-        assert await store.taken_away(keys) == set(keys[1:])
-        assert await store.taken_away([]) == set()
+        assert await store.lost_claims(keys) == set(keys[1:])
+        assert await store.lost_claims([]) == set()
 
     # Handing over to who waits
 
@@ -1145,8 +1156,8 @@ class StoreContract:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait_and_claim)
                 await trio.sleep(0.1)
-                await store.retry(
-                    [Retrial(claim.task_id, claim.token, 0.3, "no luck", ErrorType.DNS)]
+                await store.schedule_retries(
+                    [Retry(claim.task_id, claim.token, 0.3, "no luck", ErrorType.DNS)]
                 )
         assert again[0].attempt == 2
 

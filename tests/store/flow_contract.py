@@ -253,8 +253,8 @@ class FlowContract(OptionsContract):
         """Nothing goes there, then one task; when that was well, all may go."""
         [first, *_] = await store.add([at(SLOW) for _ in range(3)])
         [other] = await store.add([at(OTHER)])
-        await store.queues.hold_host(SLOW, why="refused", asked_seconds=2.0)
-        held = await store.queues.held_hosts(10)
+        await store.queues.open_circuit(SLOW, why="refused", asked_seconds=2.0)
+        held = await store.queues.open_circuits(10)
         assert [(host, one.why) for host, one in held.items()] == [(SLOW, "refused")]
         [claim] = await store.claim(node, limit=10)
         assert (claim.task_id, claim.is_probe) == (other.id, False)
@@ -266,27 +266,27 @@ class FlowContract(OptionsContract):
                 probes = await store.claim(node, limit=10)
         assert [(one.task_id, one.is_probe) for one in probes] == [(first.id, True)]
         assert await store.claim(other_node, limit=10) == []
-        await store.queues.free_host(SLOW)
+        await store.queues.close_circuit(SLOW)
         claims = await store.claim(other_node, limit=10)
         assert [claim.is_probe for claim in claims] == [False, False]
-        assert await store.queues.held_hosts(10) == {}
+        assert await store.queues.open_circuits(10) == {}
 
     async def test_a_host_that_fails_on_is_held_longer_each_time(self, store):
         """But not by each of those who notice at the same time."""
 
         async def seconds_held():
-            [hold] = (await store.queues.held_hosts(10)).values()
+            [hold] = (await store.queues.open_circuits(10)).values()
             [task] = await store.add([new_task()])
             return (hold.until - task.created_at).total_seconds()
 
         for _ in range(3):
-            await store.queues.hold_host(SLOW, why="refused", asked_seconds=None)
+            await store.queues.open_circuit(SLOW, why="refused", asked_seconds=None)
         assert 0 < await seconds_held() <= 1
         await trio.sleep(1.01)
-        await store.queues.hold_host(SLOW, why="refused", asked_seconds=None)
+        await store.queues.open_circuit(SLOW, why="refused", asked_seconds=None)
         assert 1 < await seconds_held() <= 2
-        await store.queues.hold_host(SLOW, why="busy", asked_seconds=600)
-        await store.queues.hold_host(SLOW, why="busy", asked_seconds=1)
+        await store.queues.open_circuit(SLOW, why="busy", asked_seconds=600)
+        await store.queues.open_circuit(SLOW, why="busy", asked_seconds=1)
         assert 590 < await seconds_held() <= 600
 
     # Fair shares

@@ -11,7 +11,7 @@ import trio
 from taskflow.model.options import Backoff, TaskOptions
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import IdempotencyKey, TaskStatus
-from taskflow.store.base.tasks import Retrial, TaskStore
+from taskflow.store.base.tasks import Retry, TaskStore
 from tests.store.contract import StoreContract, completed, failed, new_task, released
 
 LATER = dt.timedelta(hours=1)
@@ -150,7 +150,7 @@ class OptionsContract(StoreContract):
         assert await store.claim(node, limit=1) == []
 
     async def test_what_is_over_expires(self, store, node):
-        """It ends FAILED, with a time and without an attempt; it can be requeued, and then runs."""
+        """It ends FAILED, with a time and without an attempt; it can be retried, and then runs."""
         over, good = await store.add(
             [new_task(expires_at=now() - LATER), new_task(expires_at=now() + LATER)]
         )
@@ -163,7 +163,7 @@ class OptionsContract(StoreContract):
         assert ended.finished_at >= ended.created_at
         assert await store.attempts(over.id) == []
         assert await self.status_of(store, good.id) is TaskStatus.PENDING
-        again = await store.requeue(over.id)
+        again = await store.retry(over.id)
         assert (again.status, again.expires_at) == (TaskStatus.PENDING, None)
         assert {claim.task_id for claim in await store.claim(node, limit=5)} == {over.id, good.id}
 
@@ -187,7 +187,9 @@ class OptionsContract(StoreContract):
         claim = await self.claim_one(store, node)
         await self.after(moment)
         if how == "retry":
-            await store.retry([Retrial(task.id, claim.token, 0.0, "no luck", ErrorType.DNS)])
+            await store.schedule_retries(
+                [Retry(task.id, claim.token, 0.0, "no luck", ErrorType.DNS)]
+            )
         elif how == "release":
             await store.release([released(claim, elapsed_ms=1.0)])
         else:
@@ -198,7 +200,7 @@ class OptionsContract(StoreContract):
         assert ended.attempt == (1 if how == "retry" else 0)
         [attempt] = await store.attempts(task.id)
         assert attempt.status == ("FAILED" if how == "retry" else "INTERRUPTED")
-        await store.requeue(task.id)
+        await store.retry(task.id)
         assert await store.attempts(task.id) == [attempt]
 
     async def test_expiring_is_bounded(self, store):
@@ -242,11 +244,11 @@ class OptionsContract(StoreContract):
         for _ in range(3):
             await store.settle([completed(await self.claim_one(store, node))])
         await trio.sleep(0.2)
-        assert await store.delete_ended(age_seconds=None, limit=10) == 1
+        assert await store.delete_finished(age_seconds=None, limit=10) == 1
         assert await store.get(brief.id) is None
-        assert await store.delete_ended(age_seconds=0.1, limit=10) == 1
+        assert await store.delete_finished(age_seconds=0.1, limit=10) == 1
         assert await store.get(usual.id) is None
-        assert await store.delete_ended(age_seconds=0.0, limit=10) == 0
+        assert await store.delete_finished(age_seconds=0.0, limit=10) == 0
         assert await store.get(forever.id) is not None
 
     @pytest.mark.parametrize("end", ["fail", "cancel", "cancel running", "poison", "expire"])
@@ -267,21 +269,21 @@ class OptionsContract(StoreContract):
             await store.cancel(task.id)
         assert (await store.get(task.id)).status.is_final
         await trio.sleep(0.02)
-        assert await store.delete_ended(age_seconds=None, limit=10) == 1
+        assert await store.delete_finished(age_seconds=None, limit=10) == 1
         assert await store.get(task.id) is None
 
     async def test_what_is_run_again_is_kept(self, store, node):
         """Until it is at an end again: the first one does not count any more."""
         [task] = await store.add([new_task(retention_seconds=0.0)])
         await store.settle([failed(await self.claim_one(store, node))])
-        await store.requeue(task.id)
+        await store.retry(task.id)
         await trio.sleep(0.02)
-        assert await store.delete_ended(age_seconds=0.0, limit=10) == 0
+        assert await store.delete_finished(age_seconds=0.0, limit=10) == 0
         claim = await self.claim_one(store, node)
-        assert await store.delete_ended(age_seconds=0.0, limit=10) == 0
+        assert await store.delete_finished(age_seconds=0.0, limit=10) == 0
         await store.settle([completed(claim)])
         await trio.sleep(0.02)
-        assert await store.delete_ended(age_seconds=None, limit=10) == 1
+        assert await store.delete_finished(age_seconds=None, limit=10) == 1
 
     async def test_deleting_these_is_bounded(self, store, node):
         """No more than was said go at once."""
@@ -289,7 +291,7 @@ class OptionsContract(StoreContract):
         claims = await store.claim(node, limit=5)
         await store.settle([completed(claim) for claim in claims])
         await trio.sleep(0.02)
-        counts = [await store.delete_ended(age_seconds=None, limit=2) for _ in range(4)]
+        counts = [await store.delete_finished(age_seconds=None, limit=2) for _ in range(4)]
         assert counts == [2, 2, 1, 0]
 
     # Keys
@@ -328,7 +330,7 @@ class OptionsContract(StoreContract):
         made = (await store.add_once(tasks, key())).tasks
         await store.cancel(made[0].id)
         await trio.sleep(0.02)
-        assert await store.delete_ended(age_seconds=None, limit=9) == 1
+        assert await store.delete_finished(age_seconds=None, limit=9) == 1
         again = await store.add_once(tasks, key())
         assert (again.tasks, again.is_replay, again.is_same) == (made[1:], True, True)
 
@@ -337,10 +339,10 @@ class OptionsContract(StoreContract):
         for is_swept in (False, True):
             text = f"key {is_swept}"
             [first] = (await store.add_once([new_task()], key(text, seconds=1.0))).tasks
-            assert await store.forget_keys(limit=9) == 0
+            assert await store.delete_expired_keys(limit=9) == 0
             await trio.sleep(1.1)
             if is_swept:
-                assert await store.forget_keys(limit=9) == 1
+                assert await store.delete_expired_keys(limit=9) == 1
             second = await store.add_once([new_task()], key(text, b"other", seconds=3600.0))
             assert not second.is_replay
             assert second.tasks[0].id != first.id
@@ -354,7 +356,7 @@ class OptionsContract(StoreContract):
             await store.add_once([new_task()], key(str(n), seconds=0.01))
         await store.add_once([new_task()], key("kept"))
         await trio.sleep(0.05)
-        assert [await store.forget_keys(limit=2) for _ in range(4)] == [2, 2, 1, 0]
+        assert [await store.delete_expired_keys(limit=2) for _ in range(4)] == [2, 2, 1, 0]
         assert len((await store.page(limit=9)).tasks) == 6
         assert (await store.add_once([new_task()], key("kept"))).is_replay
 

@@ -47,7 +47,7 @@ async def test_only_nodes_of_this_process_are_told(autojump_clock):
 
 async def test_what_nobody_hears_is_bounded(monkeypatch):
     """A flood of words for a node that does not listen ends somewhere."""
-    monkeypatch.setattr(cancellations, "MOST_UNHEARD", 10)
+    monkeypatch.setattr(cancellations, "MAX_UNDELIVERED", 10)
     told = Cancellations()
     told.open_for(NODE)
     for number in range(100):

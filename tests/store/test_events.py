@@ -16,7 +16,7 @@ from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Retrial, TaskStore
+from taskflow.store.base.tasks import Retry, TaskStore
 from taskflow.store.memory.tasks import MemoryStore
 from taskflow.store.postgres.tasks import open_postgres
 from tests.store.contract import NodeTaker, StoreContract, completed, failed, new_task, released
@@ -109,13 +109,13 @@ async def test_every_move_is_an_event(store, node, position):
         return claim
 
     held = await claim()
-    await store.retry([Retrial(held.task_id, held.token, 0.0, "no", ErrorType.TIMEOUT)])
+    await store.schedule_retries([Retry(held.task_id, held.token, 0.0, "no", ErrorType.TIMEOUT)])
     await store.release([released(await claim())])
     await claim_and_die(store)
     assert (await rescued(store)).pending
     await claim()
     await store.cancel(task.id)
-    await store.requeue(task.id)
+    await store.retry(task.id)
     await store.settle([completed(await claim())])
     await store.delete(task.id)  # no change of status
     assert story(await events_of(store, position, wanted=EventFilter(task.id))) == [
@@ -167,7 +167,7 @@ async def test_many_by_hand_are_events(store, position):
     ids = [task.id for task in tasks]
     await store.cancel(ids[1])
     assert await store.cancel_many(ids) == {ids[0], ids[2]}
-    assert await store.requeue_many(ids) == set(ids)
+    assert await store.retry_many(ids) == set(ids)
     found = await events_of(store, position)
     assert story(found[:4]) == [(PENDING, 0)] * 3 + [(CANCELED, 0)]
     assert {event.task_id for event in found[4:6]} == {ids[0], ids[2]}
@@ -275,15 +275,15 @@ async def test_forgotten_events_are_missed(store, position, monkeypatch):
     for _ in range(5):
         await add(store)
     every = await events_of(store, position)
-    assert await store.forget_events(limit=10) == 0
+    assert await store.delete_old_events(limit=10) == 0
     monkeypatch.setattr(sys.modules[type(store).__module__], "EVENTS_KEPT_SECONDS", -1.0)
-    assert await store.forget_events(limit=2) == 2
+    assert await store.delete_old_events(limit=2) == 2
     page = await store.events_after(position, limit=10)
     assert (page.events, page.is_complete) == (every[2:], False)
     assert not (await store.events_after(every[0].id, limit=10)).is_complete
     assert await events_of(store, every[1].id) == every[2:]
-    assert await store.forget_events(limit=10) == 3
-    assert await store.forget_events(limit=10) == 0
+    assert await store.delete_old_events(limit=10) == 3
+    assert await store.delete_old_events(limit=10) == 0
     assert await store.record_events() == every[-1].id
     assert await events_of(store, every[-1].id) == []
     assert not (await store.events_after(position, limit=10)).is_complete
@@ -449,10 +449,10 @@ async def test_many_who_move_the_same_tasks_do_not_wait_in_a_circle(database_url
                 await store.cancel_many(ids[number::3])
                 await store.release([released(claim) for claim in claims[:2]])
                 await store.settle([failed(claim) for claim in claims[2:]])
-                await store.requeue_many(ids[::-1])
+                await store.retry_many(ids[::-1])
                 await store.cancel_many([task.id for task in added][::-1])
                 await store.fold_counts(limit=100)
-                await store.forget_events(limit=100)
+                await store.delete_old_events(limit=100)
 
         with trio.fail_after(90):
             async with trio.open_nursery() as nursery:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from taskflow.model.filter import NO_FILTER, TaskFilter, url_of
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import NewTask, Task, TaskStatus
-from taskflow.store.base.tasks import LARGE_FIELDS, Ending
+from taskflow.store.base.tasks import LARGE_FIELDS, Settlement
 from taskflow.store.memory import tasks as memory
 from taskflow.store.postgres import search
 from tests.store.test_stateful import Stores
@@ -118,8 +118,8 @@ def stores(postgres_server) -> Iterator[Stores]:
 def walking(most: int, window: int) -> Iterator[None]:
     """Pages end after so few tasks that were walked through."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "MOST_WALKED", most)
-        patch.setattr(memory, "MOST_WALKED", most)
+        patch.setattr(search, "MAX_SCANNED", most)
+        patch.setattr(memory, "MAX_SCANNED", most)
         patch.setattr(search, "LARGEST_WINDOW", window)
         patch.setattr(search, "FIRST_WINDOW_SHARE", 1)
         yield
@@ -137,17 +137,17 @@ def fill(stores: Stores, made: list[Made]) -> None:
     for place, one in enumerate(running):
         if one.status is not TaskStatus.RUNNING:
             endings = [ending(of_store[place], one) for of_store in claims]
-            stores.call("settle", *({"endings": [one]} for one in endings))
+            stores.call("settle", *({"settlements": [one]} for one in endings))
     for place, one in enumerate(made):
         if one.status is TaskStatus.CANCELED:
             ids = [page.tasks[-1 - place].id for page in both(stores, "page", limit=100)]
             stores.call("cancel", *({"task_id": task_id} for task_id in ids))
 
 
-def ending(claim, one: Made) -> Ending:
+def ending(claim, one: Made) -> Settlement:
     if one.status is TaskStatus.COMPLETED:
-        return Ending(claim.task_id, claim.token, one.status, result=b"1")
-    return Ending(claim.task_id, claim.token, one.status, error="no", error_type=one.error_type)
+        return Settlement(claim.task_id, claim.token, one.status, result=b"1")
+    return Settlement(claim.task_id, claim.token, one.status, error="no", error_type=one.error_type)
 
 
 def both(stores: Stores, verb: str, **arguments):

@@ -15,7 +15,7 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import MOST_WALKED, PAGE_BUDGET_BYTES
+from taskflow.store.base.tasks import MAX_SCANNED, PAGE_BUDGET_BYTES
 from taskflow.store.postgres import queries, search
 from taskflow.store.postgres.search import Search, find, parameters_for, statement_for
 from taskflow.store.postgres.tasks import migrate_database
@@ -183,7 +183,7 @@ def test_a_page_is_walked_no_further_than_its_bound(full_table, name):
     assert found == sorted(set(found), reverse=True)
     if len(found) < LIMIT:
         assert page.next_before is None
-        assert pages <= ROWS // MOST_WALKED + 1
+        assert pages <= ROWS // MAX_SCANNED + 1
 
 
 def test_a_rare_match_ends_the_page_early(full_table):
@@ -191,7 +191,7 @@ def test_a_rare_match_ends_the_page_early(full_table):
     search = Search(TaskFilter(host="7.example"), LIMIT, None, PAGE_BUDGET_BYTES)
     first = find(full_table, queries.load(), search)
     assert first.ids == []
-    assert id_at(ROWS - 2 * MOST_WALKED) < first.next_before <= id_at(ROWS - MOST_WALKED // 2)
+    assert id_at(ROWS - 2 * MAX_SCANNED) < first.next_before <= id_at(ROWS - MAX_SCANNED // 2)
 
 
 def test_moments_bound_the_walk(full_table):

@@ -28,7 +28,7 @@ async def test_endings_grow_old(autojump_clock):
         await store.add([new_task()])
         [claim] = await store.claim(node, limit=1)
         await store.settle([completed(claim)])
-        assert await store.delete_ended(age_seconds=-1.0, limit=1) == 1
+        assert await store.delete_finished(age_seconds=-1.0, limit=1) == 1
 
     async def ended():
         return [one.ended[TaskStatus.COMPLETED] for one in (await store.count(limit=1)).queues]
@@ -66,8 +66,8 @@ async def test_tasks_come_and_go_during_a_search():
             await store.add([new_task(queue="new")] * 3)
     assert found >= kept
     await store.cancel_many(kept)
-    assert await store.delete_ended(age_seconds=-1.0, limit=1_000) == 1_000
-    assert await store.delete_ended(age_seconds=-1.0, limit=1_000) == 500
+    assert await store.delete_finished(age_seconds=-1.0, limit=1_000) == 1_000
+    assert await store.delete_finished(age_seconds=-1.0, limit=1_000) == 500
 
 
 async def test_the_oldest_that_waits_is_known_whatever_was_canceled(autojump_clock):

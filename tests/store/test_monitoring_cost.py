@@ -10,7 +10,7 @@ import trio
 
 from taskflow.model.monitoring import HISTORY_MINUTES, LISTED_TASKS, SAMPLED_TASKS
 from taskflow.settings import Settings
-from taskflow.store.base.monitoring import MOST_RUNNING
+from taskflow.store.base.monitoring import MAX_RUNNING_SCANNED
 from taskflow.store.postgres import queries
 from taskflow.store.postgres.tasks import migrate_database
 from tests.api.conftest import open_database
@@ -47,7 +47,7 @@ MOST_BUFFERS = {
 PARAMETERS = {
     "list_nodes": {"limit": 1000, "tasks": LISTED_TASKS},
     "newest_fetched": {"limit": SAMPLED_TASKS},
-    "running_by_host": {"limit": MOST_RUNNING},
+    "running_by_host": {"limit": MAX_RUNNING_SCANNED},
     "hosts_held": {"limit": 100},
     "endings_by_minute": {"queue": None, "minutes": HISTORY_MINUTES},
 }

@@ -146,7 +146,7 @@ async def test_a_cancel_elsewhere_is_found_by_asking(bouncer_url, store):
         with trio.move_on_after(0.3) as patience:
             await other.wait_for_cancellations(node)
         assert patience.cancelled_caught
-        assert await other.taken_away([claim.key]) == {claim.key}
+        assert await other.lost_claims([claim.key]) == {claim.key}
 
 
 async def test_who_waits_is_answered_though_nobody_listens(bouncer_url, store):

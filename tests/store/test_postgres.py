@@ -150,7 +150,7 @@ async def test_work_is_heard_by_other_nodes(database_url, store):
             await store.release([released(claim)])
             await other.wait_for_work()
             await store.cancel(task.id)
-            await store.requeue(task.id)
+            await store.retry(task.id)
             await other.wait_for_work()
             await store.claim(node, limit=1)
             await store.retire(node)
@@ -521,7 +521,7 @@ async def test_nodes_that_fold_at_once(database_url, store, connection):
             badly = await store.settle([failed(claim) for claim in claims[1::3]])
             ended.update({"COMPLETED": len(well), "FAILED": len(badly)})
             if n % 3 == 0:
-                await store.delete_ended(age_seconds=-1.0, limit=2)
+                await store.delete_finished(age_seconds=-1.0, limit=2)
 
     async def fold(store):
         while True:
@@ -599,7 +599,7 @@ async def test_queues_that_are_gone_leave_nothing(store, connection):
     await store.fold_counts(limit=10)
     node = await store.register("here", lease_seconds=30)
     await store.settle([completed(claim) for claim in await store.claim(node, limit=5)])
-    await store.delete_ended(age_seconds=-1.0, limit=10)
+    await store.delete_finished(age_seconds=-1.0, limit=10)
     await store.fold_counts(limit=100)
     assert connection.execute("SELECT * FROM taskflow_counts").fetchall() == []
     assert len((await store.count(limit=10)).queues) == 5  # one ended in each within the hour
@@ -682,7 +682,7 @@ async def test_keys_are_swept_beside_new_requests(database_url, store):
 
     async def sweep(to):
         for _ in range(40):
-            await to.forget_keys(limit=20)
+            await to.delete_expired_keys(limit=20)
 
     async def add():
         for key in soon_over * 2:
@@ -709,7 +709,7 @@ async def test_tags_can_be_looked_up_and_go_with_their_task(store, connection):
     ]
     await store.cancel(task.id)
     await trio.sleep(0.02)
-    assert await store.delete_ended(age_seconds=None, limit=1) == 1
+    assert await store.delete_finished(age_seconds=None, limit=1) == 1
     assert connection.execute("SELECT FROM taskflow_tags").rowcount == 0
 
 

@@ -55,9 +55,9 @@ class TestMemorySchedules(SchedulesContract):
         """A day later, a few at a time."""
         await self.put_due(store, *"abc")
         await self.fire(store)
-        assert await store.schedules.forget_firings(limit=10) == 0
+        assert await store.schedules.delete_old_firings(limit=10) == 0
         await trio.sleep(FIRINGS_KEPT_SECONDS + 1)
-        assert [await store.schedules.forget_firings(limit=2) for _ in range(3)] == [2, 1, 0]
+        assert [await store.schedules.delete_old_firings(limit=2) for _ in range(3)] == [2, 1, 0]
 
 
 class TestPostgresSchedules(SchedulesContract):
@@ -190,12 +190,12 @@ async def test_old_firings_are_forgotten(store, connection):
     """A day later, a few at a time; the schedules stay."""
     await put_overdue(store, connection, 3, times=1)
     await store.schedules.fire_due(limit=9)
-    assert await store.schedules.forget_firings(limit=10) == 0
+    assert await store.schedules.delete_old_firings(limit=10) == 0
     connection.execute(
         "UPDATE taskflow_firings SET fired_at = fired_at - make_interval(secs => %s)",
         [FIRINGS_KEPT_SECONDS + 1],
     )
-    forgotten = [await store.schedules.forget_firings(limit=2) for _ in range(3)]
+    forgotten = [await store.schedules.delete_old_firings(limit=2) for _ in range(3)]
     assert forgotten == [2, 1, 0]
     assert len((await store.schedules.page(limit=9)).schedules) == 3
 

@@ -42,7 +42,7 @@ from taskflow.model.outcome import ErrorType
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
 from taskflow.model.task_statistics import Ended
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Ending, Release, Retrial, TaskStore
+from taskflow.store.base.tasks import Release, Retry, Settlement, TaskStore
 from taskflow.store.memory.tasks import MemoryStore
 from taskflow.store.postgres.tasks import PostgresStore, open_postgres
 
@@ -380,8 +380,8 @@ class Law(RuleBasedStateMachine):
     def settle(self, chosen, went_well):
         def ending(claim):
             if went_well:
-                return Ending(claim.task_id, claim.token, TaskStatus.COMPLETED, result=b"1")
-            return Ending(
+                return Settlement(claim.task_id, claim.token, TaskStatus.COMPLETED, result=b"1")
+            return Settlement(
                 claim.task_id,
                 claim.token,
                 TaskStatus.FAILED,
@@ -389,20 +389,20 @@ class Law(RuleBasedStateMachine):
                 error_type=ErrorType.TIMEOUT,
             )
 
-        if task := self.write("settle", "endings", chosen, ending):
+        if task := self.write("settle", "settlements", chosen, ending):
             task.move(Move.COMPLETE if went_well else Move.FAIL)
             task.error_type = None if went_well else "timeout"
             task.attempts.append((task.attempt, task.status.value))
             self.check_attempts(task)  # before it may be deleted
 
     @rule(chosen=claims, is_due=st.booleans())
-    def retry(self, chosen, is_due):
+    def schedule_retry(self, chosen, is_due):
         delay = 0.0 if is_due else LATER_SECONDS
 
         def retrial(claim):
-            return Retrial(claim.task_id, claim.token, delay, "e", ErrorType.DNS)
+            return Retry(claim.task_id, claim.token, delay, "e", ErrorType.DNS)
 
-        if task := self.write("retry", "retrials", chosen, retrial):
+        if task := self.write("schedule_retries", "retries", chosen, retrial):
             task.attempts.append((task.attempt, "FAILED"))
             task.move(Move.RETRY)
             task.is_due, task.turn, task.error_type = is_due, next(self.turns), "dns"
@@ -428,13 +428,13 @@ class Law(RuleBasedStateMachine):
             self.canceled(task)
 
     @rule(number=tasks)
-    def requeue(self, number):
-        if self.moved_by_hand("requeue", number, self.can_be_requeued):
-            self.requeued([self.known[number]])
+    def retry(self, number):
+        if self.moved_by_hand("retry", number, self.can_be_retried):
+            self.retried([self.known[number]])
 
     @rule(numbers=st.sets(tasks, max_size=3))
-    def requeue_many(self, numbers):
-        self.requeued(self.many_moved_by_hand("requeue_many", numbers, self.can_be_requeued))
+    def retry_many(self, numbers):
+        self.retried(self.many_moved_by_hand("retry_many", numbers, self.can_be_retried))
 
     @rule(number=tasks)
     def delete(self, number):
@@ -450,8 +450,8 @@ class Law(RuleBasedStateMachine):
     def can_be_canceled(self, task: Known) -> bool:
         return lifecycle.allows(task.status, Move.CANCEL)
 
-    def can_be_requeued(self, task: Known) -> bool:
-        return lifecycle.allows(task.status, Move.REQUEUE)
+    def can_be_retried(self, task: Known) -> bool:
+        return lifecycle.allows(task.status, Move.MANUAL_RETRY)
 
     def can_be_deleted(self, task: Known) -> bool:
         return task.status.is_final
@@ -487,11 +487,11 @@ class Law(RuleBasedStateMachine):
         task.is_deleted = True
         self.check_attempts(task)
 
-    def requeued(self, tasks: list[Known]) -> None:
+    def retried(self, tasks: list[Known]) -> None:
         # In the memory store, and in PostgreSQL, all of them become due in the same moment: then
         # the older one goes first.
         for task in tasks:
-            task.move(Move.REQUEUE)
+            task.move(Move.MANUAL_RETRY)
             task.attempt = task.rescues = 0
             task.error_type, task.is_due, task.turn = None, True, next(self.turns)
             task.expires_at = None
@@ -525,11 +525,11 @@ class Law(RuleBasedStateMachine):
         return [task for task in self.known if task.status is TaskStatus.PENDING]
 
     @rule(age_seconds=st.sampled_from([None, -1.0]))
-    def delete_ended(self, age_seconds):
+    def delete_finished(self, age_seconds):
         # A negative age: also what ended within this millisecond.
         is_old = {0.0: True, None: age_seconds is not None, LATER_SECONDS: False}
         old = [task for task in self.kept() if task.status.is_final and is_old[task.retention]]
-        answers = self.both("delete_ended", {"age_seconds": age_seconds, "limit": 1000})
+        answers = self.both("delete_finished", {"age_seconds": age_seconds, "limit": 1000})
         assert answers == [len(old)] * 2
         for task in old:
             task.is_deleted = True

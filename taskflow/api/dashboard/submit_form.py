@@ -65,7 +65,7 @@ async def _with_credentials(
     if MASK not in "".join(filled.values()) or not filled.get("from"):
         return filled
     with store_in_time():
-        original = await store.submitted(task_id_of(filled["from"]))
+        original = await store.get_unmasked(task_id_of(filled["from"]))
     return filled if original is None else unmasked(filled, form_of(original), masking)
 
 

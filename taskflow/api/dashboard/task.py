@@ -82,7 +82,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.post(f"{_TASK}/retry")
     async def retry(task_id: str) -> Response:
-        return await _moved(task_id, store.requeue)
+        return await _moved(task_id, store.retry)
 
     @routes.post(f"{_TASK}/delete")
     async def delete(task_id: str) -> Response:

@@ -16,7 +16,7 @@ from taskflow.wakeup import WakeUp
 
 CHANNEL: Final = "taskflow_canceled"
 # Of one node, until it has heard of them: far more than it may hold, and an end all the same.
-MOST_UNHEARD: Final = 10_000
+MAX_UNDELIVERED: Final = 10_000
 
 
 class _Mailbox:
@@ -44,7 +44,7 @@ class Cancellations:
     def tell(self, node_id: uuid.UUID, key: ClaimKey) -> None:
         """The task of this claim was canceled. Other processes' nodes are passed over."""
         mailbox = self._mailboxes.get(node_id)
-        if mailbox is not None and len(mailbox.keys) < MOST_UNHEARD:
+        if mailbox is not None and len(mailbox.keys) < MAX_UNDELIVERED:
             mailbox.keys.add(key)
             mailbox.wake_up.notify()
 

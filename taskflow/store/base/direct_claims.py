@@ -14,19 +14,19 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from taskflow.model.task import NewTask
-from taskflow.store.base.tasks import Reservation, Taker
+from taskflow.store.base.tasks import IdleNode, Reservation
 
 _NOBODY: Final = Reservation(uuid.UUID(int=0), uuid.UUID(int=0), 0, lambda _: None)
 
 
-class Handover:
+class DirectClaims:
     """Who takes new tasks at this moment, if anybody does. Belongs to the Trio thread."""
 
     def __init__(self) -> None:
-        self._taker: Taker | None = None
+        self._taker: IdleNode | None = None
 
     @contextlib.contextmanager
-    def to(self, taker: Taker | None) -> Iterator[None]:
+    def to(self, taker: IdleNode | None) -> Iterator[None]:
         """Hand new tasks over to this taker within the block."""
         self._taker = taker
         try:

@@ -8,7 +8,7 @@ from typing import Final
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
 
 # Of how many tasks that run it is looked where they go; nodes hold less than that.
-MOST_RUNNING: Final = 10_000
+MAX_RUNNING_SCANNED: Final = 10_000
 
 
 class MonitoringStore(abc.ABC):

@@ -57,7 +57,7 @@ class QueueStore(abc.ABC):
         """The first of all queues of which something was ever asked, by name."""
 
     @abc.abstractmethod
-    async def hold_host(self, host: str, *, why: str, asked_seconds: float | None) -> None:
+    async def open_circuit(self, host: str, *, why: str, asked_seconds: float | None) -> None:
         """Hold a host back: nothing goes there for a while, then one task at a time.
 
         Args:
@@ -68,11 +68,11 @@ class QueueStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def free_host(self, host: str) -> None:
+    async def close_circuit(self, host: str) -> None:
         """A host is well again."""
 
     @abc.abstractmethod
-    async def held_hosts(self, limit: int) -> Mapping[str, HostHold]:
+    async def open_circuits(self, limit: int) -> Mapping[str, HostHold]:
         """The first of the hosts that are held back, by name."""
 
     @abc.abstractmethod

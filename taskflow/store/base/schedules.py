@@ -117,5 +117,5 @@ class ScheduleStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def forget_firings(self, *, limit: int) -> int:
+    async def delete_old_firings(self, *, limit: int) -> int:
         """Forget up to ``limit`` times that were fired long enough ago; return how many."""

@@ -56,20 +56,20 @@ MAX_RESPONSES: Final = 100
 PAGE_BUDGET_BYTES: Final = 16 * 2**20
 # How many tasks are looked at for a page, about: those that a filter has hardly any of would be
 # looked for in vain for minutes otherwise.
-MOST_WALKED: Final = 50_000
+MAX_SCANNED: Final = 50_000
 # Of a task: what can be large, and is left out of a page if nobody asks for it.
 LARGE_FIELDS: Final = frozenset(("payload", "result"))
 # How many tasks are moved by hand in one call, at most.
-MOST_BY_HAND: Final = 1000
+MAX_PER_ACTION: Final = 1000
 
 
-class Ending(msgspec.Struct, frozen=True):
+class Settlement(msgspec.Struct, frozen=True):
     """What to write when a claim ends for good.
 
-    ``result`` is JSON text; COMPLETED endings have one, FAILED ones have an error.
+    ``result`` is JSON text; COMPLETED ones have one, FAILED ones have an error.
     ``elapsed_ms`` is how long the fetch took. ``makes_room`` says that others may have waited for
     it to end, as in ``Claim.is_limited``. ``response`` is a ``KeptResponse`` as JSON text; only
-    FAILED endings have one.
+    FAILED ones have one.
     """
 
     task_id: uuid.UUID
@@ -84,7 +84,7 @@ class Ending(msgspec.Struct, frozen=True):
     response: bytes | None = None
 
 
-class Retrial(msgspec.Struct, frozen=True):
+class Retry(msgspec.Struct, frozen=True):
     """What to write when a claim failed and the task is to be run again.
 
     ``response`` is a ``KeptResponse`` as JSON text.
@@ -187,16 +187,16 @@ class Reservation(msgspec.Struct, frozen=True):
         node_id: Whose.
         token: What the claims carry.
         count: For how many tasks.
-        hand_over: Takes the claims once they are made, in the order in which they are to run.
+        deliver: Takes the claims once they are made, in the order in which they are to run.
     """
 
     node_id: uuid.UUID
     token: uuid.UUID
     count: int
-    hand_over: Callable[[Sequence[Claim]], None]
+    deliver: Callable[[Sequence[Claim]], None]
 
 
-class Taker(abc.ABC):
+class IdleNode(abc.ABC):
     """A node that waits for work, and would run new tasks at once."""
 
     @abc.abstractmethod
@@ -248,7 +248,7 @@ class TaskStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def added_by(self, key: IdempotencyKey) -> AddedOnce | None:
+    async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
         """What a request with this key has made before; ``None`` if none came."""
 
     @abc.abstractmethod
@@ -256,7 +256,7 @@ class TaskStore(abc.ABC):
         """The task, or ``None`` if there is none with this id."""
 
     @abc.abstractmethod
-    async def submitted(self, task_id: uuid.UUID) -> Task | None:
+    async def get_unmasked(self, task_id: uuid.UUID) -> Task | None:
         """The task with its credentials, from which this service makes another one.
 
         Nothing of it may be shown: tasks and schedules that the other verbs return are as they
@@ -409,11 +409,11 @@ class TaskStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
+    async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
         """End claims for good, where still held."""
 
     @abc.abstractmethod
-    async def retry(self, retrials: Sequence[Retrial]) -> set[uuid.UUID]:
+    async def schedule_retries(self, retries: Sequence[Retry]) -> set[uuid.UUID]:
         """Put tasks back for another attempt later, where still held."""
 
     @abc.abstractmethod
@@ -436,7 +436,7 @@ class TaskStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def requeue(self, task_id: uuid.UUID) -> Task | None:
+    async def retry(self, task_id: uuid.UUID) -> Task | None:
         """Run a FAILED or CANCELED task again from the start; ``None`` if there is none.
 
         Raises:
@@ -453,15 +453,15 @@ class TaskStore(abc.ABC):
 
     @abc.abstractmethod
     async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        """``cancel`` those of up to ``MOST_BY_HAND`` tasks that it may be done to; say which."""
+        """Cancel up to ``MAX_PER_ACTION`` tasks; return those that were not finished."""
 
     @abc.abstractmethod
-    async def requeue_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        """``requeue`` those of up to ``MOST_BY_HAND`` tasks that it may be done to; say which."""
+    async def retry_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        """Retry up to ``MAX_PER_ACTION`` tasks; return those that were FAILED or CANCELED."""
 
     @abc.abstractmethod
     async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        """``delete`` those of up to ``MOST_BY_HAND`` tasks that it may be done to; say which."""
+        """Delete up to ``MAX_PER_ACTION`` tasks; return those that were finished."""
 
     # By the clock
 
@@ -474,7 +474,7 @@ class TaskStore(abc.ABC):
         """How long until the next PENDING task expires; ``None`` if none will."""
 
     @abc.abstractmethod
-    async def delete_ended(self, *, age_seconds: float | None, limit: int) -> int:
+    async def delete_finished(self, *, age_seconds: float | None, limit: int) -> int:
         """Delete some tasks that were kept long enough, with their attempts; return how many.
 
         Args:
@@ -484,13 +484,13 @@ class TaskStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def forget_keys(self, *, limit: int) -> int:
+    async def delete_expired_keys(self, *, limit: int) -> int:
         """Forget up to ``limit`` idempotency keys that are old enough; return how many."""
 
     # Waiting and watching
 
     @abc.abstractmethod
-    async def wait_for_work(self, taker: Taker | None = None) -> None:
+    async def wait_for_work(self, taker: IdleNode | None = None) -> None:
         """Return when there may be something to claim that was not there before.
 
         Until then new tasks are claimed for the taker as they are stored, as far as it has room.
@@ -508,11 +508,11 @@ class TaskStore(abc.ABC):
         """Return claims of this node whose tasks were canceled, as soon as there are any.
 
         Nothing is missed between two calls, from ``register`` to ``retire``. One task at a time
-        may wait. It is a hint, too: it may not come at all, so a node asks ``taken_away`` as well.
+        may wait. It is a hint, too: it may not come at all, so a node asks ``lost_claims`` as well.
         """
 
     @abc.abstractmethod
-    async def taken_away(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
+    async def lost_claims(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
         """Which of these claims are over, because somebody canceled the task or took it."""
 
     @abc.abstractmethod
@@ -552,7 +552,7 @@ class TaskStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def forget_events(self, *, limit: int) -> int:
+    async def delete_old_events(self, *, limit: int) -> int:
         """Delete some events that were kept long enough, and return how many it were."""
 
     @abc.abstractmethod

@@ -84,7 +84,7 @@ class MemoryMonitoring(MonitoringStore):
         return [self._node_of(node_id, node) for node_id, node in by_name[:limit]]
 
     async def hosts(self, limit: int) -> list[HostRecord]:
-        held = await self._queues.held_hosts(limit)
+        held = await self._queues.open_circuits(limit)
         fetched = itertools.islice(self._fetched(), SAMPLED_TASKS)
         by_host: dict[str, list[InHand]] = {}
         for one in self._in_hand():

@@ -51,7 +51,7 @@ class MemoryQueues(QueueStore):
         await trio.lowlevel.checkpoint()
         return dict(itertools.islice(sorted(self._settings.items()), limit))
 
-    async def hold_host(self, host: str, *, why: str, asked_seconds: float | None) -> None:
+    async def open_circuit(self, host: str, *, why: str, asked_seconds: float | None) -> None:
         await trio.lowlevel.checkpoint()
         now, times = self._now(), self._times.get(host, 0)
         held = self._hosts.get(host)
@@ -64,13 +64,13 @@ class MemoryQueues(QueueStore):
             self._times[host] = min(times + 1, _MOST_TIMES)
         self._hosts[host] = HostHold(until, why)
 
-    async def free_host(self, host: str) -> None:
+    async def close_circuit(self, host: str) -> None:
         await trio.lowlevel.checkpoint()
         if self._hosts.pop(host, None):
             del self._times[host]
             self._make_room()
 
-    async def held_hosts(self, limit: int) -> Mapping[str, HostHold]:
+    async def open_circuits(self, limit: int) -> Mapping[str, HostHold]:
         await trio.lowlevel.checkpoint()
         return dict(itertools.islice(sorted(self._hosts.items()), limit))
 

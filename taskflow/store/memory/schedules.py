@@ -98,7 +98,7 @@ class MemorySchedules(ScheduleStore):
     async def wait_for_change(self) -> None:
         await self._change.wait()
 
-    async def forget_firings(self, *, limit: int) -> int:
+    async def delete_old_firings(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         horizon = self._now() - dt.timedelta(seconds=FIRINGS_KEPT_SECONDS)
         old = [firing for firing, fired_at in self._firings.items() if fired_at < horizon]

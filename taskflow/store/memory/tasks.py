@@ -42,23 +42,23 @@ from taskflow.model.task import (
 )
 from taskflow.model.task_statistics import TaskStatistics, queue_of, total_of
 from taskflow.store.base.cancellations import Cancellations
-from taskflow.store.base.direct_claims import Handover
+from taskflow.store.base.direct_claims import DirectClaims
 from taskflow.store.base.tasks import (
     EVENTS_KEPT_SECONDS,
     EXPIRED,
     MAX_RESPONSES,
-    MOST_WALKED,
+    MAX_SCANNED,
     PAGE_BUDGET_BYTES,
     SECRET_BYTES,
     AddedOnce,
-    Ending,
     EventPage,
+    IdleNode,
     Page,
     Release,
     Rescued,
-    Retrial,
+    Retry,
+    Settlement,
     StoreStatistics,
-    Taker,
     TaskStore,
 )
 from taskflow.store.memory.counts import Tally, summed
@@ -68,12 +68,12 @@ from taskflow.store.memory.schedules import MemorySchedules
 from taskflow.wakeup import WakeUp
 from taskflow.yielding import Checkpoints
 
-MOST_EVENTS: Final = 100_000
+MAX_EVENTS: Final = 100_000
 WALKED_AT_ONCE: Final = 1000
 MAX_DROPPED: Final = 8
 """How many entries that are out of date a move drops; it makes one at most."""
 
-_Write = TypeVar("_Write", Ending, Retrial, Release)
+_Write = TypeVar("_Write", Settlement, Retry, Release)
 _SETTLING_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
 
 
@@ -141,9 +141,9 @@ class MemoryStore(TaskStore):
         self._next_start: dt.datetime | None = None
         self._news = WakeUp()
         # The last ones, without a gap.
-        self._events: deque[TaskEvent] = deque(maxlen=MOST_EVENTS)
+        self._events: deque[TaskEvent] = deque(maxlen=MAX_EVENTS)
         self._last_event = 0
-        self._handover = Handover()
+        self._handover = DirectClaims()
         self._cancellations = Cancellations()
         self._last_stamp = 0
         self._epoch: Final = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=trio.current_time())
@@ -192,7 +192,7 @@ class MemoryStore(TaskStore):
         )
         return AddedOnce(addition.shown)
 
-    async def added_by(self, key: IdempotencyKey) -> AddedOnce | None:
+    async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
         await trio.lowlevel.checkpoint()
         if (known := self._known(key)) is None:
             return None
@@ -202,7 +202,7 @@ class MemoryStore(TaskStore):
         await trio.lowlevel.checkpoint()
         return next(iter(await self._shown(self._found([task_id]))), None)
 
-    async def submitted(self, task_id: uuid.UUID) -> Task | None:
+    async def get_unmasked(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
         return self._tasks.get(task_id)
 
@@ -233,7 +233,7 @@ class MemoryStore(TaskStore):
         await trio.lowlevel.checkpoint()
         page: list[Task] = []
         size_bytes, checkpoints, last = 0, Checkpoints(), None
-        for task in self._newest_first(before, MOST_WALKED):
+        for task in self._newest_first(before, MAX_SCANNED):
             last = task.id
             shown = task if filter.url is None else self._masking.task(task)
             if matches(shown, self._handed_in[task.id].host, filter):
@@ -375,50 +375,50 @@ class MemoryStore(TaskStore):
         held = self._hold([self._tasks[task_id] for task_id in choice.in_order()], node_id, token)
         return self._claims(held, token, flow)
 
-    async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
+    async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
-        held = self._still_held(endings)
-        for ending in held:
+        held = self._still_held(settlements)
+        for settlement in held:
             ended_at = self._keep_attempt(
-                ending.task_id,
-                AttemptStatus(ending.status.value),
-                error=ending.error or "",
-                error_type=ending.error_type,
-                status_code=ending.status_code,
-                elapsed_ms=ending.elapsed_ms,
-                response=response_of(ending.response),
+                settlement.task_id,
+                AttemptStatus(settlement.status.value),
+                error=settlement.error or "",
+                error_type=settlement.error_type,
+                status_code=settlement.status_code,
+                elapsed_ms=settlement.elapsed_ms,
+                response=response_of(settlement.response),
             )
             self._move(
-                ending.task_id,
-                _SETTLING_MOVES[ending.status],
+                settlement.task_id,
+                _SETTLING_MOVES[settlement.status],
                 finished_at=ended_at,
-                result=None if ending.result is None else msgspec.Raw(ending.result),
-                error=ending.error or "",
-                error_type=ending.error_type,
+                result=None if settlement.result is None else msgspec.Raw(settlement.result),
+                error=settlement.error or "",
+                error_type=settlement.error_type,
             )
-        return {ending.task_id for ending in held}
+        return {settlement.task_id for settlement in held}
 
-    async def retry(self, retrials: Sequence[Retrial]) -> set[uuid.UUID]:
+    async def schedule_retries(self, retries: Sequence[Retry]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
-        held = self._still_held(retrials)
-        for retrial in held:
+        held = self._still_held(retries)
+        for retry in held:
             self._keep_attempt(
-                retrial.task_id,
+                retry.task_id,
                 AttemptStatus.FAILED,
-                error=retrial.error,
-                error_type=retrial.error_type,
-                status_code=retrial.status_code,
-                elapsed_ms=retrial.elapsed_ms,
-                response=response_of(retrial.response),
+                error=retry.error,
+                error_type=retry.error_type,
+                status_code=retry.status_code,
+                elapsed_ms=retry.elapsed_ms,
+                response=response_of(retry.response),
             )
             self._move(
-                retrial.task_id,
+                retry.task_id,
                 Move.RETRY,
-                run_at=self._now() + dt.timedelta(seconds=retrial.delay_seconds),
-                error=retrial.error,
-                error_type=retrial.error_type,
+                run_at=self._now() + dt.timedelta(seconds=retry.delay_seconds),
+                error=retry.error,
+                error_type=retry.error_type,
             )
-        return {retrial.task_id for retrial in held}
+        return {retry.task_id for retry in held}
 
     async def release(self, releases: Sequence[Release]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
@@ -435,7 +435,7 @@ class MemoryStore(TaskStore):
         await trio.lowlevel.checkpoint()
         return self._masking.task(self._cancel(task_id)) if task_id in self._tasks else None
 
-    async def requeue(self, task_id: uuid.UUID) -> Task | None:
+    async def retry(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
         return self._masking.task(self._requeue(task_id)) if task_id in self._tasks else None
 
@@ -455,9 +455,9 @@ class MemoryStore(TaskStore):
             self._cancel(task_id)
         return allowed
 
-    async def requeue_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def retry_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
-        allowed = self._allowed(Move.REQUEUE, task_ids)
+        allowed = self._allowed(Move.MANUAL_RETRY, task_ids)
         for task_id in sorted(allowed):  # the clock goes on: who came first is due first
             self._requeue(task_id)
         return allowed
@@ -488,7 +488,7 @@ class MemoryStore(TaskStore):
             heapq.heappop(self._expiring)
         return None
 
-    async def delete_ended(self, *, age_seconds: float | None, limit: int) -> int:
+    async def delete_finished(self, *, age_seconds: float | None, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         now = self._now()
         deleted, checkpoints = 0, Checkpoints()
@@ -501,7 +501,7 @@ class MemoryStore(TaskStore):
             await checkpoints.after(0)
         return deleted
 
-    async def forget_keys(self, *, limit: int) -> int:
+    async def delete_expired_keys(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         now = trio.current_time()
         old = [text for text, key in self._keys.items() if key.expires_at <= now][:limit]
@@ -509,7 +509,7 @@ class MemoryStore(TaskStore):
             del self._keys[text]
         return len(old)
 
-    async def wait_for_work(self, taker: Taker | None = None) -> None:
+    async def wait_for_work(self, taker: IdleNode | None = None) -> None:
         if self._work.is_pending:
             taker = None  # what waits already is not to be overtaken
         # What a claim found due stands there no more.
@@ -524,7 +524,7 @@ class MemoryStore(TaskStore):
     async def wait_for_cancellations(self, node_id: uuid.UUID) -> set[ClaimKey]:
         return await self._cancellations.wait(node_id)
 
-    async def taken_away(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
+    async def lost_claims(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
         await trio.lowlevel.checkpoint()
         return {key for key in claims if not self._is_held(key)}
 
@@ -552,7 +552,7 @@ class MemoryStore(TaskStore):
     async def wait_for_events(self) -> None:
         await self._news.wait()
 
-    async def forget_events(self, *, limit: int) -> int:
+    async def delete_old_events(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         horizon = self._now() - dt.timedelta(seconds=EVENTS_KEPT_SECONDS)
         count = 0
@@ -632,7 +632,7 @@ class MemoryStore(TaskStore):
                     claimed.values(), key=lambda task: (-task.priority, task.run_at, task.id)
                 )
                 held = self._hold(first, reservation.node_id, reservation.token)
-                reservation.hand_over(self._claims(held, reservation.token, None))
+                reservation.deliver(self._claims(held, reservation.token, None))
 
     def _enter(self, tasks: Sequence[Task], submitted: Sequence[NewTask]) -> None:
         """Have new tasks, whose ids are one after the other."""
@@ -681,7 +681,7 @@ class MemoryStore(TaskStore):
     def _requeue(self, task_id: uuid.UUID) -> Task:
         return self._move(
             task_id,
-            Move.REQUEUE,
+            Move.MANUAL_RETRY,
             run_at=self._now(),
             started_at=None,
             attempt=0,
@@ -897,7 +897,7 @@ class MemoryStore(TaskStore):
             yield InHand(task_id, hold.node_id, self._handed_in[task_id].authority, started_at)
 
     def _fetched(self) -> Iterable[FetchedTask]:
-        for task_id in itertools.islice(reversed(self._ids), MOST_WALKED):
+        for task_id in itertools.islice(reversed(self._ids), MAX_SCANNED):
             status = self._tasks[task_id].status
             if status in _SETTLING_MOVES and (attempts := self._attempts.get(task_id)):
                 elapsed_ms = attempts[-1].elapsed_ms

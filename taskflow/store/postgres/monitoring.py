@@ -22,7 +22,7 @@ from taskflow.model.monitoring import (
     minutes_of,
 )
 from taskflow.model.task import TaskStatus
-from taskflow.store.base.monitoring import MOST_RUNNING, MonitoringStore
+from taskflow.store.base.monitoring import MAX_RUNNING_SCANNED, MonitoringStore
 from taskflow.store.postgres.database import Connection, Database
 from taskflow.store.postgres.rows import Row
 
@@ -57,7 +57,7 @@ class PostgresMonitoring(MonitoringStore):
                 {
                     host: RunningTasks(*running)
                     for host, *running in self._execute(
-                        connection, "running_by_host", {"limit": MOST_RUNNING}
+                        connection, "running_by_host", {"limit": MAX_RUNNING_SCANNED}
                     )
                 },
                 {

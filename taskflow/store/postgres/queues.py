@@ -63,9 +63,9 @@ class PostgresQueues(QueueStore):
         rows = await self._run("read_queues", name=None, limit=limit)
         return {name: _settings_of(text) for name, text in rows}
 
-    async def hold_host(self, host: str, *, why: str, asked_seconds: float | None) -> None:
+    async def open_circuit(self, host: str, *, why: str, asked_seconds: float | None) -> None:
         await self._run(
-            "hold_host",
+            "open_circuit",
             host=host,
             why=why,
             asked_seconds=asked_seconds,
@@ -73,11 +73,11 @@ class PostgresQueues(QueueStore):
             longest_seconds=LONGEST_HOLD_SECONDS,
         )
 
-    async def free_host(self, host: str) -> None:
-        if await self._run("free_host", host=host, sender=self._sender):
+    async def close_circuit(self, host: str) -> None:
+        if await self._run("close_circuit", host=host, sender=self._sender):
             self._make_room()
 
-    async def held_hosts(self, limit: int) -> Mapping[str, HostHold]:
+    async def open_circuits(self, limit: int) -> Mapping[str, HostHold]:
         rows = await self._run("read_hosts", limit=limit)
         return {host: HostHold(until, why) for host, until, why in rows}
 

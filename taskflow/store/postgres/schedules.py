@@ -163,9 +163,9 @@ class PostgresSchedules(ScheduleStore):
         with trio.move_on_after(self._poll_seconds):
             await self._change.wait()
 
-    async def forget_firings(self, *, limit: int) -> int:
+    async def delete_old_firings(self, *, limit: int) -> int:
         bounds = {"limit": limit, "age_seconds": FIRINGS_KEPT_SECONDS}
-        return len(await self._run("forget_firings", **bounds))
+        return len(await self._run("delete_old_firings", **bounds))
 
     def hear(self, _: str) -> None:
         """Somebody says that a schedule has other times now."""

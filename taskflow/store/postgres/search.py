@@ -26,7 +26,7 @@ from taskflow.model.masking import (
     Masking,
 )
 from taskflow.model.task import DEFAULT_QUEUE
-from taskflow.store.base.tasks import MOST_WALKED
+from taskflow.store.base.tasks import MAX_SCANNED
 from taskflow.store.postgres.database import Connection
 
 # A statement walks through so many rows at most, the first one through a few times as many as
@@ -284,7 +284,7 @@ def _walk(connection: Connection, search: Search) -> Found:
             return Found(ids, None)
         walked += count
         is_full = len(ids) == search.limit or size_bytes >= search.budget_bytes
-        if is_full or walked >= MOST_WALKED or time.monotonic() >= deadline:
+        if is_full or walked >= MAX_SCANNED or time.monotonic() >= deadline:
             return Found(ids, last)
         parameters["before"] = last
         window = min(2 * window, LARGEST_WINDOW)

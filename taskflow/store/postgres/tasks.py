@@ -47,7 +47,7 @@ from taskflow.model.task_statistics import (
 from taskflow.settings import Settings
 from taskflow.store.base import cancellations
 from taskflow.store.base.cancellations import Cancellations
-from taskflow.store.base.direct_claims import Handover
+from taskflow.store.base.direct_claims import DirectClaims
 from taskflow.store.base.tasks import (
     EVENTS_KEPT_SECONDS,
     EXPIRED,
@@ -57,14 +57,14 @@ from taskflow.store.base.tasks import (
     RECORDED_SECONDS,
     SECRET_BYTES,
     AddedOnce,
-    Ending,
     EventPage,
+    IdleNode,
     Page,
     Release,
     Rescued,
-    Retrial,
+    Retry,
+    Settlement,
     StoreStatistics,
-    Taker,
     TaskStore,
 )
 from taskflow.store.postgres import queries, schedules
@@ -146,7 +146,7 @@ class PostgresStore(TaskStore):
         self._frontier = Frontier()
         self._looks = Looks(are_always_needed=max_per_host is not None)
         self._max_per_host = max_per_host
-        self._handover = Handover()
+        self._handover = DirectClaims()
         self.cancellations: Final = Cancellations()
         self.sender: Final = uuid.uuid4().hex
         self._requests = itertools.count()
@@ -181,16 +181,16 @@ class PostgresStore(TaskStore):
             added = await self._submit(tasks, key)
             if None not in added:
                 return AddedOnce([task for task in added if task is not None])
-            known = await self.added_by(key)
+            known = await self.find_added(key)
         return known
 
-    async def added_by(self, key: IdempotencyKey) -> AddedOnce | None:
+    async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
         return await self._database.run(lambda connection: self._known(connection, key))
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         return await self._database.run(lambda connection: self._read_one(connection, task_id))
 
-    async def submitted(self, task_id: uuid.UUID) -> Task | None:
+    async def get_unmasked(self, task_id: uuid.UUID) -> Task | None:
         def work(connection: Connection) -> Task | None:
             rows = self._execute(connection, "read", {"ids": [task_id]})
             return task_of(rows[0]) if rows else None
@@ -358,32 +358,36 @@ class PostgresStore(TaskStore):
         flow = claimed.seen.flow if claimed.seen is not None else None
         return [self._masking.claim(claim_of(row, token, flow)) for row in claimed.rows]
 
-    async def settle(self, endings: Sequence[Ending]) -> set[uuid.UUID]:
+    async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
         rows = await self._write(
             "settle_if_held",
-            endings,
-            statuses=[ending.status.value for ending in endings],
+            settlements,
+            statuses=[settlement.status.value for settlement in settlements],
             results=[
-                None if (text := ending.result or ending.response) is None else text.decode()
-                for ending in endings
+                None
+                if (text := settlement.result or settlement.response) is None
+                else text.decode()
+                for settlement in settlements
             ],
-            errors=[ending.error for ending in endings],
-            error_types=[ending.error_type and ending.error_type.value for ending in endings],
-            status_codes=[ending.status_code for ending in endings],
-            elapsed=[ending.elapsed_ms for ending in endings],
+            errors=[settlement.error for settlement in settlements],
+            error_types=[
+                settlement.error_type and settlement.error_type.value for settlement in settlements
+            ],
+            status_codes=[settlement.status_code for settlement in settlements],
+            elapsed=[settlement.elapsed_ms for settlement in settlements],
         )
         return {row[0] for row in rows}
 
-    async def retry(self, retrials: Sequence[Retrial]) -> set[uuid.UUID]:
+    async def schedule_retries(self, retries: Sequence[Retry]) -> set[uuid.UUID]:
         rows = await self._write(
             "retry_if_held",
-            retrials,
-            delays=[float(retrial.delay_seconds) for retrial in retrials],
-            errors=[retrial.error for retrial in retrials],
-            error_types=[retrial.error_type.value for retrial in retrials],
-            status_codes=[retrial.status_code for retrial in retrials],
-            elapsed=[retrial.elapsed_ms for retrial in retrials],
-            responses=[retrial.response and retrial.response.decode() for retrial in retrials],
+            retries,
+            delays=[float(retry.delay_seconds) for retry in retries],
+            errors=[retry.error for retry in retries],
+            error_types=[retry.error_type.value for retry in retries],
+            status_codes=[retry.status_code for retry in retries],
+            elapsed=[retry.elapsed_ms for retry in retries],
+            responses=[retry.response and retry.response.decode() for retry in retries],
         )
         self._announce(rows)
         return {row[0] for row in rows}
@@ -403,14 +407,14 @@ class PostgresStore(TaskStore):
         self._tell_canceled(rows)
         return task
 
-    async def requeue(self, task_id: uuid.UUID) -> Task | None:
-        task, rows = await self._move_by_hand("requeue_if_ended", task_id, Move.REQUEUE)
+    async def retry(self, task_id: uuid.UUID) -> Task | None:
+        task, rows = await self._move_by_hand("retry_if_finished", task_id, Move.MANUAL_RETRY)
         self._announce(rows)
         return task
 
     async def delete(self, task_id: uuid.UUID) -> bool:
         def work(connection: Connection) -> bool:
-            rows = self._execute(connection, "delete_if_ended", {"ids": [task_id]})
+            rows = self._execute(connection, "delete_if_finished", {"ids": [task_id]})
             task = None if rows else self._read_one(connection, task_id)
             if task:
                 lifecycle.check_deletable(task.status)
@@ -432,13 +436,13 @@ class PostgresStore(TaskStore):
             remaining = [task_id for task_id in remaining if portion and task_id not in portion]
         return canceled
 
-    async def requeue_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        rows = await self._run("requeue_if_ended", ids=list(task_ids), sender=self.sender)
+    async def retry_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        rows = await self._run("retry_if_finished", ids=list(task_ids), sender=self.sender)
         self._announce(rows)
         return {row[0] for row in rows}
 
     async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        rows = await self._run("delete_if_ended", ids=list(task_ids))
+        rows = await self._run("delete_if_finished", ids=list(task_ids))
         return {row[0] for row in rows}
 
     async def expire(self, *, limit: int) -> int:
@@ -449,7 +453,7 @@ class PostgresStore(TaskStore):
         rows = await self._run("next_expiry")
         return rows[0][0] if rows else None
 
-    async def delete_ended(self, *, age_seconds: float | None, limit: int) -> int:
+    async def delete_finished(self, *, age_seconds: float | None, limit: int) -> int:
         deleted: int
         bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
         [(deleted,)] = await self._run("delete_if_kept_long_enough", **bounds)
@@ -464,10 +468,10 @@ class PostgresStore(TaskStore):
                 deleted += count
         return deleted
 
-    async def forget_keys(self, *, limit: int) -> int:
+    async def delete_expired_keys(self, *, limit: int) -> int:
         return len(await self._run("forget_old_keys", limit=limit))
 
-    async def wait_for_work(self, taker: Taker | None = None) -> None:
+    async def wait_for_work(self, taker: IdleNode | None = None) -> None:
         if self._work.is_pending:
             taker = None  # what waits already is not to be overtaken
         with self._handover.to(taker):
@@ -479,9 +483,9 @@ class PostgresStore(TaskStore):
     async def wait_for_cancellations(self, node_id: uuid.UUID) -> set[ClaimKey]:
         return await self.cancellations.wait(node_id)
 
-    async def taken_away(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
+    async def lost_claims(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
         rows = await self._run_heartbeat(
-            "taken_away",
+            "lost_claims",
             ids=[key.task_id for key in claims],
             tokens=[key.token for key in claims],
         )
@@ -534,8 +538,10 @@ class PostgresStore(TaskStore):
         with trio.move_on_after(self._event_poll_seconds):
             await self._events.wait()
 
-    async def forget_events(self, *, limit: int) -> int:
-        [(count,)] = await self._run("forget_events", limit=limit, age_seconds=EVENTS_KEPT_SECONDS)
+    async def delete_old_events(self, *, limit: int) -> int:
+        [(count,)] = await self._run(
+            "delete_old_events", limit=limit, age_seconds=EVENTS_KEPT_SECONDS
+        )
         assert isinstance(count, int)
         return count
 
@@ -612,7 +618,7 @@ class PostgresStore(TaskStore):
                 **parameters_of(entries, set(places)),
             )
             rows = {place: row for place, *row in found}
-            reservation.hand_over(
+            reservation.deliver(
                 [
                     _first_claim(rows[place][0], reservation.token, tasks[place])
                     for place in places
@@ -728,7 +734,7 @@ class PostgresStore(TaskStore):
         return await self._database.run(work)
 
     async def _write(
-        self, query: str, held: Sequence[Ending | Retrial | Release], **columns: object
+        self, query: str, held: Sequence[Settlement | Retry | Release], **columns: object
     ) -> list[Row]:
         columns |= {"ids": [one.task_id for one in held], "tokens": [one.token for one in held]}
         if not any(one.makes_room for one in held):

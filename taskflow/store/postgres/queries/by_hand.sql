@@ -36,7 +36,7 @@ WITH locked AS MATERIALIZED (
 )
 SELECT id, node_id, claim_token FROM canceled JOIN open USING (id) CROSS JOIN told
 
--- name: requeue_if_ended
+-- name: retry_if_finished
 -- From the start: nothing of the earlier runs counts any more, but their attempts are kept. Whoever
 -- wants it run again does not mind that it is late.
 WITH ended AS MATERIALIZED (
@@ -65,7 +65,7 @@ WITH ended AS MATERIALIZED (
 )
 SELECT id, priority, run_at FROM requeued CROSS JOIN announced
 
--- name: delete_if_ended
+-- name: delete_if_finished
 -- Their attempts go with them.
 WITH ended AS MATERIALIZED (
     SELECT id FROM taskflow_tasks

@@ -144,7 +144,7 @@ WITH held AS MATERIALIZED (
 )
 SELECT id, priority, run_at FROM released CROSS JOIN announced
 
--- name: taken_away
+-- name: lost_claims
 SELECT id, token FROM unnest(%(ids)b::uuid[], %(tokens)b::uuid[]) AS claim (id, token)
 WHERE NOT EXISTS (
     SELECT FROM taskflow_tasks AS t

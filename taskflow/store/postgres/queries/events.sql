@@ -43,7 +43,7 @@ FROM taskflow_events AS e WHERE id > %(position)s AND id <= %(until)s
   )
 ORDER BY id LIMIT %(limit)s
 
--- name: forget_events
+-- name: delete_old_events
 WITH old AS (
     SELECT id, at FROM taskflow_events ORDER BY id LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED

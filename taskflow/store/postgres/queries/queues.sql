@@ -25,7 +25,7 @@ ORDER BY name COLLATE "C" LIMIT %(limit)s
 -- name: read_hosts
 SELECT host, held_until, why FROM taskflow_hosts ORDER BY host LIMIT %(limit)s
 
--- name: hold_host
+-- name: open_circuit
 -- For so long as it asked for, else twice as long each time. What one node says while another one
 -- holds it back already makes it no longer.
 INSERT INTO taskflow_hosts AS h (host, held_until, times, why)
@@ -40,7 +40,7 @@ SET times = CASE WHEN h.held_until > now() THEN h.times ELSE least(h.times + 1, 
     ))),
     why = excluded.why
 
--- name: free_host
+-- name: close_circuit
 WITH freed AS (
     DELETE FROM taskflow_hosts WHERE host = %(host)s RETURNING host
 )

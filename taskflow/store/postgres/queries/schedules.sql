@@ -107,7 +107,7 @@ UPDATE taskflow_schedules SET compared = %(compared)b::uuid[] WHERE name = %(nam
 SELECT extract(epoch FROM taskflow_bounded(next_at) - now())::float8 FROM taskflow_schedules
 WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1
 
--- name: forget_firings
+-- name: delete_old_firings
 WITH old AS (
     SELECT schedule, at FROM taskflow_firings
     WHERE fired_at < now() - make_interval(secs => %(age_seconds)s)
