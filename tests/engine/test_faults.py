@@ -205,7 +205,7 @@ async def test_responses_of_failures_count_as_bytes(
     async def weigh(writes):
         sizes.append(sum(len(write.response) for write in writes))
 
-    bench.store.faults["settle" if is_final else "retry"] = weigh
+    bench.store.faults["settle" if is_final else "schedule_retries"] = weigh
     await nursery.start(bench.engine.run)
     await bench.all_ended()
     assert await bench.statuses() == {"FAILED": 30}
