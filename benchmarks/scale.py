@@ -19,7 +19,8 @@ from benchmarks.scene import Scene
 from benchmarks.table import Figure, number
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Settlement, TaskStore
+from taskflow.store.base.claims import Settlement
+from taskflow.store.base.tasks import TaskStore
 from taskflow.store.postgres.tasks import open_postgres
 
 BATCH = 10

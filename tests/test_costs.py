@@ -28,7 +28,7 @@ from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.filter import TaskFilter
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Settlement
+from taskflow.store.base.claims import Settlement
 from taskflow.store.postgres.tasks import open_postgres
 from tests.api.conftest import open_database
 from tests.loopback import OPEN

@@ -19,7 +19,8 @@ from taskflow.model.errors import PartlyDone, StoreUnavailable, TooManySearches
 from taskflow.model.filter import TaskFilter
 from taskflow.model.lifecycle import Move, sources_of
 from taskflow.model.task import TaskStatus
-from taskflow.store.base.tasks import LARGE_FIELDS, TaskStore
+from taskflow.store.base.listing import LARGE_FIELDS
+from taskflow.store.base.tasks import TaskStore
 
 BATCH: Final = 500
 # So long a request goes on; then it tells how far it came, and the same one again does the rest.

@@ -16,7 +16,8 @@ from taskflow.api.reading.task_query import PageRequest
 from taskflow.api.responses import AS_IT_COMES
 from taskflow.model.errors import TaskFlowError, TooManySearches
 from taskflow.model.task import Task
-from taskflow.store.base.tasks import LARGE_FIELDS, Page, TaskStore
+from taskflow.store.base.listing import LARGE_FIELDS, Page
+from taskflow.store.base.tasks import TaskStore
 
 STREAM_PAGE: Final = 100
 PIECE_BYTES: Final = 64 * 2**10

@@ -28,7 +28,8 @@ from taskflow.model.errors import (
 from taskflow.model.task import IdempotencyKey, NewTask
 from taskflow.model.text_format import foreign_format_of
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import AddedOnce, TaskStore
+from taskflow.store.base.submission import AddedOnce
+from taskflow.store.base.tasks import TaskStore
 from taskflow.tracing import AddTrace
 from taskflow.yielding import Checkpoints
 

@@ -38,7 +38,9 @@ from taskflow.metrics import Metrics
 from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import AddedOnce, Page, TaskStore
+from taskflow.store.base.listing import Page
+from taskflow.store.base.submission import AddedOnce
+from taskflow.store.base.tasks import TaskStore
 
 _ENCODER: Final = msgspec.json.Encoder()
 

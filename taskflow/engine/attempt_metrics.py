@@ -12,7 +12,7 @@ from taskflow.engine.worker import Attempt
 from taskflow.metrics import Metrics
 from taskflow.metrics.catalogue import AttemptEnd
 from taskflow.model.task import TaskStatus
-from taskflow.store.base.tasks import Release, Retry, Settlement
+from taskflow.store.base.claims import Release, Retry, Settlement
 
 Write = Settlement | Retry | Release | None
 

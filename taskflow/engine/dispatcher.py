@@ -17,7 +17,8 @@ from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import Canceled, Interrupted
 from taskflow.model.task import Claim
-from taskflow.store.base.tasks import IdleNode, Release, Reservation, TaskStore
+from taskflow.store.base.claims import IdleNode, Release, Reservation
+from taskflow.store.base.tasks import TaskStore
 from taskflow.tracing import NO_TRACING, Tracing
 from taskflow.wakeup import WakeUp
 

@@ -26,7 +26,8 @@ from taskflow.model.backoff import RetryPolicy, backoff_seconds, is_retryable
 from taskflow.model.errors import StatementRefused, StoreUnavailable
 from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Interrupted
 from taskflow.model.task import Claim, ClaimKey, TaskStatus
-from taskflow.store.base.tasks import Release, Retry, Settlement, TaskStore
+from taskflow.store.base.claims import Release, Retry, Settlement
+from taskflow.store.base.tasks import TaskStore
 from taskflow.telemetry import Event, emit
 
 # What one UPDATE carries: 50 results of 1 MiB took a second here, 200 more than the five that

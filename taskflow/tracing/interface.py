@@ -13,7 +13,7 @@ from typing import Final, Self
 from taskflow.fetch.interface import FetchRequest
 from taskflow.model.outcome import Outcome
 from taskflow.model.task import Claim, Task
-from taskflow.store.base.tasks import Release, Retry, Settlement
+from taskflow.store.base.claims import Release, Retry, Settlement
 
 
 class AddTrace:

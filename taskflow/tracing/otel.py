@@ -27,7 +27,7 @@ from taskflow.fetch.error_masking import masked_url
 from taskflow.fetch.interface import FetchRequest
 from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Outcome, printable
 from taskflow.model.task import Claim, Task
-from taskflow.store.base.tasks import Release, Retry, Settlement
+from taskflow.store.base.claims import Release, Retry, Settlement
 from taskflow.telemetry import Event, emit_throttled, node_name
 from taskflow.tracing.interface import AddTrace, AttemptTrace, RequestTrace, Tracing
 from taskflow.version import __version__

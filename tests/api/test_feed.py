@@ -17,7 +17,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
-from taskflow.store.base.tasks import Retry
+from taskflow.store.base.claims import Retry
 from taskflow.store.memory.tasks import MemoryStore
 from tests.store.contract import completed, new_task
 

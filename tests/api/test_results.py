@@ -15,7 +15,7 @@ from taskflow.api.app import create_app
 from taskflow.model.outcome import ErrorType, Response
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.service import MEMORY_URL, open_store
-from taskflow.store.base.tasks import Settlement
+from taskflow.store.base.claims import Settlement
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 from tests.api.target import ANSWERS, BIG

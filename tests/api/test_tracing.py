@@ -19,7 +19,7 @@ from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import Canceled, Interrupted
 from taskflow.model.task import Claim
 from taskflow.service import MEMORY_URL
-from taskflow.store.base.tasks import Release
+from taskflow.store.base.claims import Release
 from taskflow.tracing import otel
 from tests.api.live import LiveServer
 from tests.api.recorder import Recorder

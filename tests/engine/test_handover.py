@@ -12,7 +12,7 @@ import trio
 
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.task import Claim, TaskStatus
-from taskflow.store.base.tasks import IdleNode, Reservation
+from taskflow.store.base.claims import IdleNode, Reservation
 
 
 async def started(nursery, bench) -> None:

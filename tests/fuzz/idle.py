@@ -16,7 +16,8 @@ from taskflow.model.task import NewTask, TaskStatus
 from taskflow.service import open_store
 from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Retry, Settlement, TaskStore
+from taskflow.store.base.claims import Retry, Settlement
+from taskflow.store.base.tasks import TaskStore
 
 HOUR_SECONDS = 3600.0
 

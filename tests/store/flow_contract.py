@@ -14,7 +14,8 @@ import trio.testing
 from taskflow.model.claim_selection import Shares
 from taskflow.model.flow import HoldReason, HostLimits, QueueSettings, Rate
 from taskflow.model.task import Claim, NewTask, Task
-from taskflow.store.base.tasks import Release, TaskStore
+from taskflow.store.base.claims import Release
+from taskflow.store.base.tasks import TaskStore
 from tests.store.contract import NodeTaker, completed, new_task
 from tests.store.options_contract import OptionsContract
 

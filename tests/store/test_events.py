@@ -16,7 +16,8 @@ from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Retry, TaskStore
+from taskflow.store.base.claims import Retry
+from taskflow.store.base.tasks import TaskStore
 from taskflow.store.memory.tasks import MemoryStore
 from taskflow.store.postgres.tasks import open_postgres
 from tests.store.contract import NodeTaker, StoreContract, completed, failed, new_task, released

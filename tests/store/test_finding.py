@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from taskflow.model.filter import NO_FILTER, TaskFilter, url_of
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import NewTask, Task, TaskStatus
-from taskflow.store.base.tasks import LARGE_FIELDS, Settlement
+from taskflow.store.base.claims import Settlement
+from taskflow.store.base.listing import LARGE_FIELDS
 from taskflow.store.memory import tasks as memory
 from taskflow.store.postgres import search
 from tests.store.test_stateful import Stores

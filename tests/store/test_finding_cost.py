@@ -15,7 +15,7 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import MAX_SCANNED, PAGE_BUDGET_BYTES
+from taskflow.store.base.listing import MAX_SCANNED, PAGE_BUDGET_BYTES
 from taskflow.store.postgres import queries, search
 from taskflow.store.postgres.search import Search, find, parameters_for, statement_for
 from taskflow.store.postgres.tasks import migrate_database

@@ -42,7 +42,8 @@ from taskflow.model.outcome import ErrorType
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
 from taskflow.model.task_statistics import Ended
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import Release, Retry, Settlement, TaskStore
+from taskflow.store.base.claims import Release, Retry, Settlement
+from taskflow.store.base.tasks import TaskStore
 from taskflow.store.memory.tasks import MemoryStore
 from taskflow.store.postgres.tasks import PostgresStore, open_postgres
 

@@ -20,7 +20,8 @@ from taskflow.api.access.sessions import EndedSessions
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.model.task import Task
-from taskflow.store.base.tasks import EventPage, TaskStore
+from taskflow.store.base.events import EventPage
+from taskflow.store.base.tasks import TaskStore
 from taskflow.wakeup import WakeUp
 
 Key = TypeVar("Key")

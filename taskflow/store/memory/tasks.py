@@ -42,25 +42,13 @@ from taskflow.model.task import (
 )
 from taskflow.model.task_statistics import TaskStatistics, queue_of, total_of
 from taskflow.store.base.cancellations import Cancellations
-from taskflow.store.base.direct_claims import DirectClaims
-from taskflow.store.base.tasks import (
-    EVENTS_KEPT_SECONDS,
-    EXPIRED,
-    MAX_RESPONSES,
-    MAX_SCANNED,
-    PAGE_BUDGET_BYTES,
-    SECRET_BYTES,
-    AddedOnce,
-    EventPage,
-    IdleNode,
-    Page,
-    Release,
-    Rescued,
-    Retry,
-    Settlement,
-    StoreStatistics,
-    TaskStore,
-)
+from taskflow.store.base.claims import DirectClaims, IdleNode, Release, Retry, Settlement
+from taskflow.store.base.events import EVENTS_KEPT_SECONDS, EventPage
+from taskflow.store.base.housekeeping import EXPIRED
+from taskflow.store.base.leases import Rescued
+from taskflow.store.base.listing import MAX_RESPONSES, MAX_SCANNED, PAGE_BUDGET_BYTES, Page
+from taskflow.store.base.submission import AddedOnce
+from taskflow.store.base.tasks import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.memory.counts import Tally, summed
 from taskflow.store.memory.monitoring import InHand, MemoryMonitoring, MemoryNode
 from taskflow.store.memory.queues import MemoryQueues

@@ -34,13 +34,13 @@ from taskflow.model.schedule import (
 )
 from taskflow.model.shown_schedule import Schedule
 from taskflow.model.task import NewTask, Task, TaskStatus
+from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from taskflow.store.base.schedules import (
     FIRINGS_KEPT_SECONDS,
     Fired,
     SchedulePage,
     ScheduleStore,
 )
-from taskflow.store.base.tasks import PAGE_BUDGET_BYTES
 from taskflow.store.postgres.database import REFUSED, Connection, Database, one_line
 from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
 from taskflow.store.postgres.rows import Row, readable_options_of

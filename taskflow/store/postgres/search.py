@@ -26,7 +26,7 @@ from taskflow.model.masking import (
     Masking,
 )
 from taskflow.model.task import DEFAULT_QUEUE
-from taskflow.store.base.tasks import MAX_SCANNED
+from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.postgres.database import Connection
 
 # A statement walks through so many rows at most, the first one through a few times as many as

@@ -47,26 +47,13 @@ from taskflow.model.task_statistics import (
 from taskflow.settings import Settings
 from taskflow.store.base import cancellations
 from taskflow.store.base.cancellations import Cancellations
-from taskflow.store.base.direct_claims import DirectClaims
-from taskflow.store.base.tasks import (
-    EVENTS_KEPT_SECONDS,
-    EXPIRED,
-    LARGE_FIELDS,
-    MAX_RESPONSES,
-    PAGE_BUDGET_BYTES,
-    RECORDED_SECONDS,
-    SECRET_BYTES,
-    AddedOnce,
-    EventPage,
-    IdleNode,
-    Page,
-    Release,
-    Rescued,
-    Retry,
-    Settlement,
-    StoreStatistics,
-    TaskStore,
-)
+from taskflow.store.base.claims import DirectClaims, IdleNode, Release, Retry, Settlement
+from taskflow.store.base.events import EVENTS_KEPT_SECONDS, RECORDED_SECONDS, EventPage
+from taskflow.store.base.housekeeping import EXPIRED
+from taskflow.store.base.leases import Rescued
+from taskflow.store.base.listing import LARGE_FIELDS, MAX_RESPONSES, PAGE_BUDGET_BYTES, Page
+from taskflow.store.base.submission import AddedOnce
+from taskflow.store.base.tasks import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.postgres import queries, schedules
 from taskflow.store.postgres.claim_position import ROOM, Frontier, Look, parse
 from taskflow.store.postgres.claim_scan import (

@@ -1,0 +1,102 @@
+"""Reading of tasks and their counts: the store interface."""
+
+from __future__ import annotations
+
+import abc
+import uuid
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.task import AttemptRecord, Task
+from taskflow.model.task_statistics import TaskStatistics
+
+# Attempts of a task whose responses are read: together these are at most 10 MiB.
+MAX_RESPONSES: Final = 100
+# Size of the documents of a page. A page has at least one task, if there is one.
+PAGE_BUDGET_BYTES: Final = 16 * 2**20
+# Approximate number of tasks that are scanned for a page: a filter that matches hardly any task
+# would take minutes otherwise.
+MAX_SCANNED: Final = 50_000
+# Fields of a task that can be large and that a page can leave out.
+LARGE_FIELDS: Final = frozenset(("payload", "result"))
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some tasks, newest first, and the id that the next page continues from.
+
+    ``next_before`` is ``None`` at the end. A page ends when ``MAX_SCANNED`` tasks were scanned, so
+    it may have fewer tasks than requested, even none, and still have a next page.
+    """
+
+    tasks: list[Task]
+    next_before: uuid.UUID | None
+
+
+class ListingStore(abc.ABC):
+    """Reads tasks; a part of ``TaskStore``.
+
+    Tasks are returned with their credentials masked (``model/masking.py``).
+    """
+
+    @abc.abstractmethod
+    async def get(self, task_id: uuid.UUID) -> Task | None:
+        """Return the task, or ``None`` if there is none with this id."""
+
+    @abc.abstractmethod
+    async def get_unmasked(self, task_id: uuid.UUID) -> Task | None:
+        """Return the task with its credentials, to make another task of it.
+
+        This result must never be shown.
+        """
+
+    @abc.abstractmethod
+    async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
+        """Return the tasks with these ids that exist, in any order."""
+
+    @abc.abstractmethod
+    async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
+        """Return the attempts at a task in order; ``None`` if there is no such task.
+
+        A running attempt is included, as are those that did not count (interrupted by a shutdown,
+        or lost with their node). The last ``MAX_RESPONSES`` have their responses.
+        """
+
+    @abc.abstractmethod
+    async def page(
+        self,
+        *,
+        limit: int,
+        before: uuid.UUID | None = None,
+        filter: TaskFilter = NO_FILTER,
+        without: Collection[str] = (),
+    ) -> Page:
+        """Return a page of tasks, newest first, at a cost that does not depend on their number.
+
+        Args:
+            limit: Maximum number of tasks. A page is shorter if its documents are large, or if
+                few of the scanned tasks match.
+            before: Only tasks older than this id (which need not exist any more).
+            filter: Only tasks that match.
+            without: Large fields to leave out: their content is undefined, and they do not count
+                as size of the page.
+        """
+
+    @abc.abstractmethod
+    async def count_pending(self, *, limit: int) -> int:
+        """Count the PENDING tasks, due or not, up to ``limit``."""
+
+    @abc.abstractmethod
+    async def count(
+        self, *, limit: int, queue: str | None = None, is_after_write: bool = False
+    ) -> TaskStatistics:
+        """Return statistics by queue, at a cost that does not depend on the number of tasks.
+
+        Args:
+            limit: Maximum number of queues.
+            queue: Only list this queue, even if it is empty. The total covers all queues.
+            is_after_write: True if it is part of the response to a write: it does not wait for
+                searches.
+        """

@@ -1,0 +1,49 @@
+"""Submission of tasks: the store interface."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+import msgspec
+
+from taskflow.model.task import IdempotencyKey, NewTask, Task
+
+
+class AddedOnce(msgspec.Struct, frozen=True):
+    """Result of a submission with an idempotency key.
+
+    Attributes:
+        tasks: The tasks that this request made, or, for a replay, those that the first request
+            with the key made, in their current state and without the deleted ones.
+        is_replay: True if an earlier request had the same key.
+        is_same: False if that request had another fingerprint; then ``tasks`` is empty.
+    """
+
+    tasks: list[Task]
+    is_replay: bool = False
+    is_same: bool = True
+
+
+class SubmissionStore(abc.ABC):
+    """Stores new tasks; a part of ``TaskStore``."""
+
+    @abc.abstractmethod
+    async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store new tasks, all or none, and return them in order with their ids, as PENDING.
+
+        An idle node may have claimed them already (see ``wait_for_work``). When this returns, the
+        tasks survive a crash of any process (if the store is durable at all), and the nodes that
+        wait for work are notified.
+        """
+
+    @abc.abstractmethod
+    async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
+        """Store new tasks like ``add``, unless an earlier request had this key.
+
+        Of concurrent requests with one key, on any nodes, exactly one makes the tasks.
+        """
+
+    @abc.abstractmethod
+    async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
+        """Return what an earlier request with this key made; ``None`` if there was none."""
