@@ -16,7 +16,7 @@ import trio
 from taskflow import telemetry
 from taskflow.service import raise_file_limit
 from taskflow.store.embedded import embedded_postgres
-from taskflow.telemetry.repetition import Repeats
+from taskflow.telemetry.throttling import Throttle
 from tests.folders import open_folder
 
 # Begun first, so that nobody waits for one of them at the end.
@@ -84,7 +84,7 @@ class EmbeddedInThread:
 @pytest.fixture(autouse=True)
 def said_by_others_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another test logged does not keep this one from logging it."""
-    monkeypatch.setattr(telemetry, "_repeats", Repeats())
+    monkeypatch.setattr(telemetry, "_throttle", Throttle())
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

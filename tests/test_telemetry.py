@@ -21,7 +21,7 @@ import structlog.testing
 import trio
 
 from taskflow import telemetry
-from taskflow.telemetry import Event, repetition
+from taskflow.telemetry import Event, throttling
 
 PROGRAM = """
 import sys
@@ -58,7 +58,7 @@ def test_a_log_that_nobody_reads_ends_nothing():
     )
     os.close(writer)
     with os.fdopen(reader) as log:
-        assert "taskflow starts" in log.readline()
+        assert "starting" in log.readline()
     told, _ = process.communicate("")
     assert told == "still here\n"
     assert process.returncode == 0
@@ -97,9 +97,9 @@ def test_a_reader_that_stops_reading_stops_nothing(ends):
     deadline.cancel()
     assert process.returncode == 0
     *lines, lost, last = (json.loads(line) for line in said.splitlines())
-    assert {line["event"] for line in lines} == {"task ended"}
+    assert {line["event"] for line in lines} == {"task finished"}
     assert 0 < len(lines) < LINES
-    assert lost["event"] == "log lines lost, nobody was reading them"
+    assert lost["event"] == "log lines dropped, standard error was not being read"
     assert lost["lines"] == LINES - len(lines)
     assert last["event"] == "stopped"
 
@@ -108,7 +108,7 @@ def test_a_reader_that_stops_reading_stops_nothing(ends):
 def clock(monkeypatch):
     """Seconds that pass only when a test says so."""
     now = [1000.0]
-    monkeypatch.setattr(repetition.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(throttling.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -117,7 +117,7 @@ def test_what_comes_in_floods_is_said_seldom(clock):
     with structlog.testing.capture_logs() as events:
         for _ in range(3):
             telemetry.emit_throttled(Event.CONNECTIONS_FULL)
-        clock[0] += repetition.PERIOD_SECONDS
+        clock[0] += throttling.PERIOD_SECONDS
         telemetry.emit_throttled(Event.CONNECTIONS_FULL)
     assert len(events) == 2
 
@@ -131,7 +131,7 @@ def test_nothing_floods_the_log(clock):
         for _ in range(1000):
             telemetry.emit(Event.TASK_FINISHED)
     said = Counter(event["event"] for event in events)
-    assert said[Event.BREAKER_OPENED.wording] == repetition.MOST_IN_A_PERIOD
+    assert said[Event.BREAKER_OPENED.wording] == throttling.MAX_PER_PERIOD
     assert said[Event.BREAKER_CLOSED.wording] == 1
     assert said[Event.TASK_FINISHED.wording] == 1000
 
@@ -151,7 +151,7 @@ async def test_what_was_not_said_is_counted(autojump_clock):
             nursery.start_soon(telemetry.report_repeats)
             for _ in range(5):
                 telemetry.emit_throttled(Event.CONNECTIONS_FULL)
-            await trio.sleep(2.5 * repetition.PERIOD_SECONDS)
+            await trio.sleep(2.5 * throttling.PERIOD_SECONDS)
             assert [event.get("repeats") for event in events] == [None, 4]
             for _ in range(3):
                 telemetry.emit_throttled(Event.CONNECTIONS_FULL)
@@ -181,7 +181,7 @@ async def test_whose_task_it_is(autojump_clock):
 def configure(monkeypatch):
     """``telemetry.configure``, of which nothing is left for other tests."""
     before, handlers = structlog.get_config(), list(logging.getLogger().handlers)
-    for name in ("_least_level", "_log"):
+    for name in ("_min_level", "_stderr"):
         monkeypatch.setattr(telemetry, name, getattr(telemetry, name))
     yield telemetry.configure
     structlog.configure(**before)
@@ -195,7 +195,7 @@ def test_libraries_are_heard(configure, capfd):
         logging.getLogger("some.library").warning("number %d\nand more", number)
         logging.getLogger("some.library").info("of no interest")
     [line] = map(json.loads, capfd.readouterr().err.splitlines())
-    assert line["event"] == "a library complains"
+    assert line["event"] == "warning from a library"
     assert (line["library"], line["reason"]) == ("some.library", "number 0\nand more")
 
 

@@ -1,7 +1,4 @@
-"""What the service says of itself: events with fields, and how they are logged.
-
-Every event that is logged anywhere has its level and wording here.
-"""
+"""The log: every event with its level and wording, and how events are written to standard error."""
 
 from __future__ import annotations
 
@@ -22,12 +19,12 @@ import structlog
 import structlog.tracebacks
 import trio
 
-from taskflow.telemetry import repetition
-from taskflow.telemetry.nonblocking_stderr import PatientlessLog
-from taskflow.telemetry.repetition import MOST_IN_A_PERIOD, Repeats
+from taskflow.telemetry import throttling
+from taskflow.telemetry.nonblocking_stderr import NonblockingStderr
+from taskflow.telemetry.throttling import MAX_PER_PERIOD, Throttle
 
-# Fields that stand before the others of their line.
-_FIRST: Final = ("timestamp", "level", "event", "task", "attempt")
+# Order of the leading fields of a JSON line.
+_LEADING_FIELDS: Final = ("timestamp", "level", "event", "task", "attempt")
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -36,15 +33,14 @@ _LEVELS: Final = {
     "error": logging.ERROR,
 }
 
-# Without the variables of the frames, which structlog would show: keys and passwords pass through
-# them.
+# Without local variables, which structlog shows by default: they may hold keys and passwords.
 _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
 
 
 class Event(enum.Enum):
-    """Everything that is logged: its level and its wording."""
+    """Every event that is logged, with its level and wording."""
 
     def __init__(self, level: str, wording: str) -> None:
         self.level: Final = level
@@ -52,113 +48,119 @@ class Event(enum.Enum):
         self.number: Final = _LEVELS[level]
 
     SETTING_UNKNOWN = ("warning", "unknown setting")
-    KEYS_READ = ("info", "keys in use")
-    KEY_SHORT = ("warning", "key is short and could be guessed; `taskflow key new` makes long ones")
-    KEYS_FILE_OPEN = ("warning", "every user of this machine can read the keys file")
-    SECRETS_READ = ("info", "callbacks are signed")
-    SECRETS_FILE_OPEN = ("warning", "every user of this machine can read the secrets for callbacks")
-    ANONYMOUS_ALLOWED = ("warning", "no keys: whoever reaches this service may use it")
-    STARTING = ("info", "taskflow starts")
+    KEYS_READ = ("info", "API keys loaded")
+    KEY_SHORT = (
+        "warning",
+        "API key is short and can be guessed; create one with `taskflow key new`",
+    )
+    KEYS_FILE_OPEN = ("warning", "the API keys file is readable by every user of this machine")
+    SECRETS_READ = ("info", "callback signing secrets loaded")
+    SECRETS_FILE_OPEN = (
+        "warning",
+        "the webhook secrets file is readable by every user of this machine",
+    )
+    ANONYMOUS_ALLOWED = ("warning", "no API keys: every client that can connect has full access")
+    STARTING = ("info", "starting")
     POSTGRES_STARTED = ("info", "embedded PostgreSQL started")
-    POSTGRES_ALREADY_RUNNING = ("info", "embedded PostgreSQL was running already")
+    POSTGRES_ALREADY_RUNNING = ("info", "embedded PostgreSQL is already running")
     POSTGRES_STOPPED = ("info", "embedded PostgreSQL stopped")
-    POSTGRES_STOPPING = ("info", "embedded PostgreSQL is still stopping, and ends by itself")
-    POSTGRES_EXITED = ("warning", "embedded PostgreSQL ended by itself, starting it again")
-    POSTGRES_FAILED = ("error", "embedded PostgreSQL does not start")
+    POSTGRES_STOPPING = ("info", "embedded PostgreSQL is still shutting down")
+    POSTGRES_EXITED = ("warning", "embedded PostgreSQL exited unexpectedly, restarting it")
+    POSTGRES_FAILED = ("error", "embedded PostgreSQL failed to start")
     STORE_OPENED = ("info", "store opened")
     MIGRATED = ("info", "migration applied")
     WORKERS_STARTED = ("info", "workers started")
     LISTENING = ("info", "listening")
     SHUTDOWN_STARTED = ("info", "shutting down")
-    SHUTDOWN_FORCED = ("warning", "shutting down at once")
+    SHUTDOWN_FORCED = ("warning", "shutting down at once, without draining")
     STOPPED = ("info", "stopped")
     CRASHED = ("error", "crashed")
     STORE_LOST = ("warning", "store unavailable")
     STORE_BACK = ("info", "store available again")
-    LISTENER_LOST = ("warning", "notifications unavailable, polling")
+    LISTENER_LOST = ("warning", "notifications unavailable, polling instead")
     LISTENER_BACK = ("info", "notifications available")
-    LEASE_LOST = ("error", "lease lost, own work stopped")
+    LEASE_LOST = ("error", "lease lost, running fetches canceled")
     TASKS_RESCUED = ("warning", "tasks of dead nodes rescued")
-    TASK_FINISHED = ("debug", "task ended")
-    TASK_RETRIED = ("debug", "attempt failed, another one later")
+    TASK_FINISHED = ("debug", "task finished")
+    TASK_RETRIED = ("debug", "attempt failed, task will be retried")
     TASKS_EXPIRED = ("debug", "tasks expired")
-    TASKS_DELETED = ("debug", "old tasks deleted")
+    TASKS_DELETED = ("debug", "finished tasks deleted after their retention")
     SCHEDULES_FIRED = ("debug", "schedules fired")
-    SCHEDULE_ERROR = ("error", "times of a schedule cannot be told here, left to other nodes")
-    CLAIMS_RECONCILED = ("warning", "tasks put back whose claim was not answered")
+    SCHEDULE_ERROR = ("error", "cannot compute the times of a schedule, left to other nodes")
+    CLAIMS_RECONCILED = ("warning", "tasks of unconfirmed claims released")
     TASK_RELEASED = ("debug", "task released")
-    TASK_CANCELED = ("debug", "task called off")
-    OUTCOME_TOO_LATE = ("warning", "outcome came too late and was dropped")
+    TASK_CANCELED = ("debug", "task canceled")
+    OUTCOME_TOO_LATE = ("warning", "outcome dropped, the claim was no longer held")
     OUTCOME_NOT_STORED = ("error", "outcome could not be stored")
-    BREAKER_OPENED = ("warning", "host fails again and again, left alone for a while")
-    BREAKER_CLOSED = ("info", "host is well again")
-    FILE_DESCRIPTORS_EXHAUSTED = ("error", "no file descriptors left, fetches are put off")
-    CALLBACK_UNSIGNED = ("error", "no TASKFLOW_WEBHOOK_SECRETS on this node, callbacks are put off")
-    FETCH_ERROR = ("error", "fault in the fetch")
-    REQUEST_ERROR = ("error", "fault in a request")
-    DOCUMENT_ERROR = ("error", "the OpenAPI document cannot be built")
-    CONNECTION_ERROR = ("error", "fault in a connection, closed")
-    CONNECTIONS_FULL = ("warning", "as many clients as may be, the next ones are turned away")
-    ACCEPT_FAILED = ("error", "new connections cannot be taken")
-    METRICS_NOT_SHARED = (
-        "warning",
-        "metrics of this process only, those of its siblings are not told",
+    BREAKER_OPENED = ("warning", "circuit breaker opened for a host")
+    BREAKER_CLOSED = ("info", "circuit breaker closed for a host")
+    FILE_DESCRIPTORS_EXHAUSTED = ("error", "no file descriptors left, fetches are delayed")
+    CALLBACK_UNSIGNED = (
+        "error",
+        "callback not sent: TASKFLOW_WEBHOOK_SECRETS is not set on this node",
     )
-    TRACING = ("info", "traces are sent")
-    SPANS_LOST = ("warning", "spans cannot be sent")
-    LIBRARY_WARNING = ("warning", "a library complains")
-    LINES_LOST = ("warning", "log lines lost, nobody was reading them")
+    FETCH_ERROR = ("error", "internal error in a fetch")
+    REQUEST_ERROR = ("error", "internal error in a request")
+    DOCUMENT_ERROR = ("error", "the OpenAPI document cannot be built")
+    CONNECTION_ERROR = ("error", "internal error in a connection, connection closed")
+    CONNECTIONS_FULL = ("warning", "connection limit reached, new connections are rejected")
+    ACCEPT_FAILED = ("error", "cannot accept new connections")
+    METRICS_NOT_SHARED = ("warning", "/metrics covers this process only, not the other workers")
+    TRACING = ("info", "tracing enabled")
+    SPANS_LOST = ("warning", "spans could not be exported")
+    LIBRARY_WARNING = ("warning", "warning from a library")
+    LINES_LOST = ("warning", "log lines dropped, standard error was not being read")
 
 
-_log: PatientlessLog | None = None
-_least_level = logging.NOTSET
-_writing: Final = threading.RLock()  # some libraries have threads
-_repeats: Final = Repeats[tuple[Event, type | None]]()
-# Which task the Trio task at hand is about.
-_subject: Final = ContextVar[Mapping[str, object]]("subject", default=MappingProxyType({}))
+_stderr: NonblockingStderr | None = None
+_min_level = logging.NOTSET
+_writing: Final = threading.RLock()  # libraries log from threads of their own
+_throttle: Final = Throttle[tuple[Event, type | None]]()
+# The TaskFlow task and attempt that the current Trio task runs.
+_bound_task: Final = ContextVar[Mapping[str, object]]("bound_task", default=MappingProxyType({}))
 
 
 def node_name() -> str:
-    """What this process is called in logs, attempts and lists of nodes: host and process."""
+    """Return the name of this process in logs, attempts and lists of nodes: ``host:pid``."""
     return f"{platform.node()}:{os.getpid()}"
 
 
 def configure(level: str, log_format: Literal["auto", "console", "json"]) -> None:
-    """Send events to standard error from now on, as lines for people or as JSON.
+    """Log to standard error from now on.
 
     Args:
-        level: The least that is logged.
-        log_format: ``auto`` is for people on a terminal, and JSON elsewhere.
+        level: The minimum level.
+        log_format: ``auto`` is the console format on a terminal, and JSON elsewhere.
     """
-    global _log, _least_level  # noqa: PLW0603 - there is one standard error
-    _log = _log or PatientlessLog(sys.stderr.fileno())
-    _least_level = _LEVELS[level]
-    _listen_to_libraries()
-    is_for_people = sys.stderr.isatty() if log_format == "auto" else log_format == "console"
+    global _stderr, _min_level  # noqa: PLW0603 - there is one standard error
+    _stderr = _stderr or NonblockingStderr(sys.stderr.fileno())
+    _min_level = _LEVELS[level]
+    _capture_library_logs()
+    is_console = sys.stderr.isatty() if log_format == "auto" else log_format == "console"
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _add_node,
-            *(_for_people() if is_for_people else _for_programs()),
+            *(_console_format() if is_console else _json_format()),
         ],
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _log)),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _stderr)),
         cache_logger_on_first_use=False,
     )
 
 
-def _for_people() -> list[Any]:
+def _console_format() -> list[Any]:
     return [
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
             sort_keys=False,
-            # With rich at hand it would show the variables of frames: keys are among them.
+            # The default uses rich if it is installed, which shows local variables.
             exception_formatter=structlog.dev.plain_traceback,
         )
     ]
 
 
-def _for_programs() -> list[Any]:
+def _json_format() -> list[Any]:
     return [_TRACEBACKS, _in_order, structlog.processors.JSONRenderer()]
 
 
@@ -167,19 +169,19 @@ def _add_node(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> A
 
 
 def _in_order(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> Any:
-    first = {name: fields[name] for name in _FIRST if name in fields}
+    first = {name: fields[name] for name in _LEADING_FIELDS if name in fields}
     return {**first, **fields}
 
 
 class _LibraryLog(logging.Handler):
-    """What libraries complain of, as events of ours: a line that is no JSON helps nobody."""
+    """Logs warnings of libraries as events, so that every line of the log is JSON."""
 
     def emit(self, record: logging.LogRecord) -> None:
         emit_throttled(Event.LIBRARY_WARNING, library=record.name, reason=record.getMessage())
 
 
-def _listen_to_libraries() -> None:
-    # Its pool logs every attempt to connect; what matters of that we say ourselves, once.
+def _capture_library_logs() -> None:
+    # The pool logs every failed attempt to connect; STORE_LOST reports an outage once.
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     root = logging.getLogger()
     if not any(isinstance(handler, _LibraryLog) for handler in root.handlers):
@@ -187,67 +189,69 @@ def _listen_to_libraries() -> None:
 
 
 def bind_task(task: uuid.UUID, attempt: int) -> None:
-    """Name this attempt in what is logged from now on in the Trio task at hand."""
-    _subject.set({"task": task, "attempt": attempt})
+    """Add this attempt to all events that the current Trio task logs from now on."""
+    _bound_task.set({"task": task, "attempt": attempt})
 
 
 def emit(event: Event, *, error: BaseException | None = None, **fields: Any) -> None:
-    """Log an event, unless it was logged very often just now; then it is counted.
+    """Log an event, at most ``MAX_PER_PERIOD`` times per period; further ones are counted.
 
     Args:
-        event: What happened.
-        error: The exception whose traceback belongs to it, if it is a fault of ours.
-        fields: What else is known, by name.
+        event: The event.
+        error: For internal errors, the exception whose traceback is logged.
+        fields: Further fields, by name.
     """
-    if event.number >= _least_level:  # first of all: most events are of every task
-        _emit(event, error, fields, MOST_IN_A_PERIOD)
+    if event.number >= _min_level:  # first: most events are emitted for every task
+        _emit(event, error, fields, MAX_PER_PERIOD)
 
 
 def emit_throttled(event: Event, *, error: BaseException | None = None, **fields: Any) -> None:
-    """Log an event that may come in floods, unless it was logged just now; then it is counted.
+    """Log an event at most once per period; further ones are counted.
 
     Args:
-        event: What happened.
-        error: The exception whose traceback belongs to it; those of other types are other events.
-        fields: What else is known, by name.
+        event: The event.
+        error: The exception whose traceback is logged. Each type of exception counts separately.
+        fields: Further fields, by name.
     """
-    if event.number >= _least_level:
+    if event.number >= _min_level:
         _emit(event, error, fields, 1)
 
 
 async def report_repeats() -> None:
-    """Say now and then, until cancelled and then once more, what came too often to be logged."""
+    """Log the number of throttled events once per period and at the end; runs until canceled."""
     try:
         while True:
-            await trio.sleep(repetition.PERIOD_SECONDS)
-            _tell_repeats()
+            await trio.sleep(throttling.PERIOD_SECONDS)
+            _report_repeats()
     finally:
-        _tell_repeats()
+        _report_repeats()
 
 
-def _tell_repeats() -> None:
-    for (event, _), times in _repeats.take_unsaid():
+def _report_repeats() -> None:
+    for (event, _), times in _throttle.take_dropped():
         _write(event, repeats=times)
 
 
-def _emit(event: Event, error: BaseException | None, fields: dict[str, Any], most: int) -> None:
-    # Every nursery on the way wraps a fault once more; what went wrong is inside.
+def _emit(
+    event: Event, error: BaseException | None, fields: dict[str, Any], max_per_period: int
+) -> None:
+    # Each nursery on the way wraps an exception in a group of one.
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         [error] = error.exceptions
-    # Whoever asks for debugging asks for a line a task.
-    if event.number == logging.DEBUG or _repeats.admit((event, type(error)), most):
+    # Debug events are never throttled: that level promises a line per task.
+    if event.number == logging.DEBUG or _throttle.admit((event, type(error)), max_per_period):
         exception = {"exc_info": error} if error else {}
-        _write(event, **{**_subject.get(), **fields, **exception})
+        _write(event, **{**_bound_task.get(), **fields, **exception})
 
 
 def _write(event: Event, **fields: Any) -> None:
-    # A log that nobody reads any more (a closed pipe) must not end what it tells of.
+    # A closed standard error must not end the process.
     with _writing, contextlib.suppress(OSError, ValueError):
-        if _log is not None and (lost := _log.take_lost()):
+        if _stderr is not None and (lost := _stderr.take_dropped()):
             _write(Event.LINES_LOST, lines=lost)
-        shown = {name: _shown(value) for name, value in fields.items()}
-        getattr(structlog.get_logger(), event.level)(event.wording, **shown)
+        values = {name: _as_text(value) for name, value in fields.items()}
+        getattr(structlog.get_logger(), event.level)(event.wording, **values)
 
 
-def _shown(value: object) -> object:
+def _as_text(value: object) -> object:
     return str(value) if isinstance(value, uuid.UUID) else value

@@ -1,4 +1,4 @@
-"""Standard error, for lines that nobody waits for."""
+"""Standard error without blocking: a line that finds no room is dropped."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ import select
 import stat
 
 
-class PatientlessLog:
-    """Standard error, for lines that nobody waits for.
+class NonblockingStderr:
+    """Writes lines to standard error, and drops them while its reader does not read.
 
-    When its reader stops reading, a pipe is full after 64 KiB, and the next write would stop the
-    whole event loop. So a line is written only while there is room; of those that come meanwhile
-    the first is kept, for it may be half-written, and the others are dropped and counted.
+    A pipe without a reader is full after 64 KiB; the next blocking write would stop the event
+    loop. A line that was written in part is kept and completed later; lines that arrive meanwhile
+    are dropped and counted.
     """
 
     def __init__(self, number: int) -> None:
-        self._file = _without_waiting(number)
+        self._file = _reopened_nonblocking(number)
         self._poll = select.poll()
         self._poll.register(self._file, select.POLLOUT)
         self._rest = b""
-        self._lost = 0
+        self._dropped = 0
 
     def write(self, line: str) -> None:
         """Write a line, or drop it."""
         self._write_rest()
         if self._rest:
-            self._lost += 1
+            self._dropped += 1
             return
         self._rest = line.encode("utf-8", "backslashreplace")
         self._write_rest()
 
     def flush(self) -> None:
-        """Do nothing: what could be written is."""
+        """Do nothing: there is no buffer."""
 
-    def take_lost(self) -> int:
-        """How many lines were dropped, once there is room to say so."""
+    def take_dropped(self) -> int:
+        """Return the number of dropped lines and reset it; 0 while there is no room to report."""
         self._write_rest()
         if self._rest:
             return 0
-        lost, self._lost = self._lost, 0
-        return lost
+        dropped, self._dropped = self._dropped, 0
+        return dropped
 
     def _write_rest(self) -> None:
-        # Where there is room at all there is room for PIPE_BUF bytes (pipe(7)).
+        # A pipe that polls as writable has room for PIPE_BUF bytes (pipe(7)).
         with contextlib.suppress(BlockingIOError):
             while self._rest and self._poll.poll(0):
                 self._rest = self._rest[os.write(self._file, self._rest[: select.PIPE_BUF]) :]
 
 
-def _without_waiting(number: int) -> int:
-    """The same pipe opened anew, so that nobody who shares the old one feels it.
+def _reopened_nonblocking(number: int) -> int:
+    """Open the same pipe again without blocking; other processes keep their blocking end.
 
-    Another process may take the room between the look and the write; only then this matters.
+    Polling alone is not enough: another process may fill the pipe between poll and write.
     """
     if not stat.S_ISFIFO(os.fstat(number).st_mode):
         return number

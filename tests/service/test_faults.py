@@ -82,7 +82,7 @@ def test_a_fault_in_one_connection_ends_that_one(tmp_path, name):
     with running(name, tmp_path, **settings) as service, service.connect() as other:
         for where in [*FAULTS, *(f"group {where}" for where in FAULTS)]:
             ask_for_life(other)
-            faults = service.log.count("fault in a ")
+            faults = service.log.count("internal error in a ")
             with service.connect() as client:
                 client.sendall(
                     f"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Fault: {where}\r\n\r\n".encode()
@@ -90,7 +90,7 @@ def test_a_fault_in_one_connection_ends_that_one(tmp_path, name):
                 with contextlib.suppress(ConnectionResetError):
                     while client.recv(65536):
                         pass
-            service.wait_for_log("fault in a ", times=faults + 1)
+            service.wait_for_log("internal error in a ", times=faults + 1)
         ask_for_life(other)
         assert service.ask("GET", "/livez").status == 200
         ended = service.end()
@@ -105,12 +105,12 @@ def test_no_files_left(tmp_path, name):
         [process] = service.node_processes()
         with no_files_left(process), service.connect() as client:
             client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            service.wait_for_log("new connections cannot be taken")
+            service.wait_for_log("cannot accept new connections")
             before = sum(process.cpu_times()[:2])
             time.sleep(1.0)
             assert sum(process.cpu_times()[:2]) - before < 0.3
             ask_for_life(other)
-            assert service.log.count("new connections cannot be taken") == 1
+            assert service.log.count("cannot accept new connections") == 1
             client.settimeout(0.1)
             with pytest.raises(TimeoutError):
                 client.recv(1000)
@@ -152,7 +152,7 @@ def test_clients_leave_files_for_the_work(tmp_path, target, name):
         contextlib.ExitStack() as stack,
     ):
         clients = [stack.enter_context(service.connect()) for _ in range(150)]
-        service.wait_for_log("turned away")
+        service.wait_for_log("connection limit reached")
         body = json.dumps({"payload": f"{target.url}/now"})
         head = f"POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         clients[0].sendall((head + body).encode())

@@ -153,7 +153,9 @@ def test_a_dead_host_is_left_alone_and_comes_back(tmp_path, tasks, paced):
         one = stack.enter_context(running("serve", tmp_path, **settings))
         two = stack.enter_context(running("serve", tmp_path, **settings))
         dead = add(one, [f"http://127.0.0.1:{port}/1/{n}" for n in range(12)], queue="dead")
-        wait_until(lambda: "left alone" in one.log or "left alone" in two.log)
+        wait_until(
+            lambda: "circuit breaker opened" in one.log or "circuit breaker opened" in two.log
+        )
         alive = add(two, [paced.url(1)])
         wait_until(lambda: one.ask("GET", f"/tasks/{alive[0]}").body["status"] == "COMPLETED")
         last = one.ask("GET", f"/tasks/{dead[-1]}").body
@@ -164,4 +166,4 @@ def test_a_dead_host_is_left_alone_and_comes_back(tmp_path, tasks, paced):
         counts = one.ask("GET", "/queues/dead").body["counts"]
         assert counts["COMPLETED"] >= 2
         assert counts["FAILED"] <= 10
-        assert "well again" in one.log + two.log
+        assert "circuit breaker closed" in one.log + two.log

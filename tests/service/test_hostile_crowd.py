@@ -126,7 +126,7 @@ def test_hostile_crowd(tmp_path, tasks, hostile, wanted, bound_seconds):
         assert watch.median < MEDIAN_SECONDS
         assert watch.growth_bytes < GROWTH_BYTES
         assert service.end().code == 0
-    assert "fault" not in service.log
+    assert "internal error" not in service.log
 
 
 def have_ended(tasks: Tasks, count: int) -> bool:

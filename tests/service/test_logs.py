@@ -49,7 +49,7 @@ def test_hostile_urls(tmp_path, target, log_format):
         for payload in payloads:
             service.post(payload)
         service.ask("GET", f"/tasks/%0A{SECRET}%1B")
-        wait_until(lambda: service.log.count("task ended") == len(payloads))
+        wait_until(lambda: service.log.count("task finished") == len(payloads))
         assert service.end().code == 0
         log = service.log
     assert SECRET not in log
@@ -77,13 +77,13 @@ def test_a_pipe_gets_json(tmp_path, target):
     }
     with running("serve", tmp_path, **settings) as service:
         task = service.post(f"{target.url}/now")
-        service.wait_for_log("task ended")
+        service.wait_for_log("task finished")
         pid = service.process.pid
         lines = [fields_of(line) for line in service.end().stderr.splitlines()]
-    [ended] = [line for line in lines if line["event"] == "task ended"]
+    [ended] = [line for line in lines if line["event"] == "task finished"]
     assert (ended["task"], ended["attempt"], ended["outcome"]) == (task, 1, "Fetched")
     assert {line["node"].rpartition(":")[2] for line in lines} == {str(pid)}
-    assert lines[0]["event"] == "taskflow starts"
+    assert lines[0]["event"] == "starting"
     assert lines[-1]["event"] == "stopped"
 
 
@@ -165,8 +165,8 @@ def test_a_flood_of_tasks_is_no_flood_of_lines(tmp_path):
                 return not counts["PENDING"] and not counts["RUNNING"]
 
             wait_until(all_ended)
-            wait_until(lambda: service.log.count("left alone") > 1)
+            wait_until(lambda: service.log.count("circuit breaker opened") > 1)
             lines = [fields_of(line) for line in service.end().stderr.splitlines()]
     assert len(lines) < MOST_LINES, lines
-    held = [line for line in lines if "left alone" in line["event"]]
+    held = [line for line in lines if "circuit breaker opened" in line["event"]]
     assert sum(line.get("repeats", 1) for line in held) >= DEAD_HOSTS
