@@ -54,11 +54,11 @@ if TYPE_CHECKING:
     from taskflow.enqueuing import enqueue, enqueue_many
     from taskflow.model.errors import Fault, StoreUnusable
     from taskflow.model.event import TaskEvent
-    from taskflow.model.flow import HostLimits, Rate
     from taskflow.model.options import Backoff
     from taskflow.model.outcome import ErrorType, KeptResponse
-    from taskflow.model.shown_queue import Queue
-    from taskflow.model.shown_schedule import Missed, Schedule
+    from taskflow.model.queue_limits import HostLimits, Rate
+    from taskflow.model.queues import Queue
+    from taskflow.model.schedule import Missed, Schedule
     from taskflow.model.task import AttemptRecord, TaskStatus
 
 __all__ = [
@@ -121,15 +121,15 @@ _HOMES: Final = {
     "Download": "client.task",
     "ErrorType": "model.outcome",
     "Fault": "model.errors",
-    "HostLimits": "model.flow",
+    "HostLimits": "model.queue_limits",
     "KeptResponse": "model.outcome",
-    "Missed": "model.shown_schedule",
+    "Missed": "model.schedule",
     "Moved": "client.task",
     "Options": "client.options",
-    "Queue": "model.shown_queue",
-    "Rate": "model.flow",
+    "Queue": "model.queues",
+    "Rate": "model.queue_limits",
     "Result": "client.task",
-    "Schedule": "model.shown_schedule",
+    "Schedule": "model.schedule",
     "Service": "client.task",
     "StoreUnusable": "model.errors",
     "Submission": "client.options",

@@ -26,7 +26,7 @@ LAYERS = {
     "telemetry": set(),
     "metrics": {"model"},
     "store.base": {"model", "wakeup"},
-    "fetch": {"metrics", "model", "settings", "telemetry", "linear_h11"},
+    "fetch": {"metrics", "model", "settings", "telemetry", "linear_h11", "yielding"},
     "store": {"store.base", "model", "settings", "telemetry", "wakeup", "yielding"},
     "tracing": {"store.base", "fetch", "model", "settings", "telemetry"},
     "engine": {
@@ -94,7 +94,7 @@ HOMES = {
     "click": ("cli",),
     "prometheus_client": ("metrics",),
     "rich": ("cli",),
-    "cronsim": ("model.schedule",),
+    "cronsim": ("model.cron",),
     "idna": ("model.hostname",),
     "structlog": ("telemetry",),
     "opentelemetry": ("tracing.otel",),

@@ -13,7 +13,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from taskflow.api.access.roles import CALLER, Caller, is_page
 from taskflow.api.reading.accept import LINE_TYPES
 from taskflow.model.errors import BodyTooSlow, RequestError
-from taskflow.model.text_format import BYTE_ORDER_MARK
+from taskflow.model.untrusted_text import BYTE_ORDER_MARK
 
 MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
 """The name in Quart's configuration of how long a body that is a JSON array may be."""

@@ -17,9 +17,9 @@ from taskflow.metrics import Metrics, catalogue
 from taskflow.metrics.catalogue import Labels
 from taskflow.metrics.exposition import Exposition, Reading, expose
 from taskflow.model.errors import StoreUnavailable, TooManySearches
-from taskflow.model.flow import HostHold
+from taskflow.model.queue_limits import HostHold
+from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import TaskStatus
-from taskflow.model.task_statistics import TaskStatistics
 from taskflow.store.base.tasks import TaskStore
 
 MOST_HELD_HOSTS: Final = 1000

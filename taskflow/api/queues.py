@@ -14,10 +14,9 @@ from taskflow.api.request_bodies import read_body, read_json
 from taskflow.api.responses import as_json
 from taskflow.model.errors import QueueNotFound
 from taskflow.model.filter import TaskFilter
-from taskflow.model.flow import NO_SETTINGS, QueueChange, QueueSettings
-from taskflow.model.shown_queue import Queue
+from taskflow.model.queue_limits import NO_SETTINGS, QueueChange, QueueSettings
+from taskflow.model.queues import Queue, QueueStatistics, queue_of
 from taskflow.model.task import TaskStatus
-from taskflow.model.task_statistics import QueueStatistics, queue_of
 from taskflow.store.base.tasks import TaskStore
 
 MOST_QUEUES: Final = 1000

@@ -6,7 +6,7 @@ from quart import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from taskflow.model.errors import BodyTooLarge, UnsupportedEncoding
-from taskflow.model.text_format import BYTE_ORDER_MARK
+from taskflow.model.untrusted_text import BYTE_ORDER_MARK
 
 
 def check_encoding() -> None:

@@ -26,7 +26,7 @@ from taskflow.model.errors import (
     TooManyRequests,
 )
 from taskflow.model.task import IdempotencyKey, NewTask
-from taskflow.model.text_format import foreign_format_of
+from taskflow.model.untrusted_text import foreign_format_of
 from taskflow.settings import Settings
 from taskflow.store.base.submission import AddedOnce
 from taskflow.store.base.tasks import TaskStore

@@ -13,7 +13,7 @@ from taskflow.client.arguments import checked_arguments, json_of
 from taskflow.model.options import Backoff
 from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import TagValue
-from taskflow.model.text_format import BYTE_ORDER_MARK, foreign_format_of
+from taskflow.model.untrusted_text import BYTE_ORDER_MARK, foreign_format_of
 
 
 class Options(TypedDict, total=False):

@@ -1,16 +1,17 @@
-"""How a URL is fetched.
+"""Fetching a URL over HTTP, guarded and within limits.
 
 From the bottom up::
 
-    errors              what can be the matter with a fetch
-    hostname, target    the one strict view of a URL
-    resolver, dialing   from a name to addresses, from an address to a stream
-    connection, transport   a stream as asks wants it; idle ones are kept
-    heads               what is too long to be a head is refused before it is parsed
-    decoding, body      content codings undone within a bound; bytes as JSON, text or base64
-    files               whose fault it is when no connection can be made
-    hop                 one request on the way, and the one that a redirect asks for
-    turns               who has much to do lets others go on
-    exchange            asks' RequestProcessor, narrowed
-    client              HttpFetcher: all of this behind the seam in ``base``
+    errors                     the errors of a fetch
+    hostname, url              strict parsing of hosts and URLs
+    ports, special_addresses   what the guard blocks by default
+    guard                      which targets may be fetched from
+    resolver, dialing          from a name to addresses, from an address to a stream
+    stream, connection_pool    connections: opened, kept while idle, reused
+    decoding, body             content codings decoded within limits; bodies as JSON, text or base64
+    response, recording        responses, and what is kept of them for failed attempts
+    hop                        one request of a redirect chain
+    exchange                   sends a request and receives its response over a connection
+    interface                  the interface between the engine and this package
+    http_fetcher               its implementation
 """

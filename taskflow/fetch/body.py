@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from taskflow.model.json_depth import is_too_deep
+from taskflow.model.untrusted_text import is_too_deep
 
 _JSON: Final = msgspec.json.Decoder(msgspec.Raw)
 

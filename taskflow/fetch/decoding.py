@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
-from taskflow.fetch.errors import BadAnswer, TooLarge
+from taskflow.fetch.errors import BadResponse, TooLarge
 
 PIECE_BYTES: Final = 65_536
 """How much comes out in one step; it takes about 100 us."""
@@ -44,14 +44,14 @@ class Decoder(Protocol):
         """Take some of the coded body, and give what it decodes to in bounded pieces.
 
         Raises:
-            BadAnswer: It is not coded like that.
+            BadResponse: It is not coded like that.
         """
 
     def finish(self) -> None:
         """Say that the coded body has ended.
 
         Raises:
-            BadAnswer: There should be more of it.
+            BadResponse: There should be more of it.
         """
 
 
@@ -167,7 +167,7 @@ class MaybeGzipDecoder:
         if self._gzip is not None:
             self._gzip.finish()
         elif len(self._head) == 1:
-            raise BadAnswer("the gzip body is cut short")
+            raise BadResponse("the gzip body is cut short")
 
 
 class GzipDecoder:
@@ -198,7 +198,7 @@ class GzipDecoder:
     def finish(self) -> None:
         """See ``Decoder``."""
         if self._member is not None:
-            raise BadAnswer("the gzip body is cut short")
+            raise BadResponse("the gzip body is cut short")
         self.dropped_bytes += len(self._head)
 
     def _begin_member(self, data: bytes) -> bytes:
@@ -212,7 +212,7 @@ class GzipDecoder:
         if data and not self._is_over:
             self._members += 1
             if self._members > MAX_GZIP_MEMBERS:
-                raise BadAnswer(f"the gzip body has more than {MAX_GZIP_MEMBERS} members")
+                raise BadResponse(f"the gzip body has more than {MAX_GZIP_MEMBERS} members")
             self._member = zlib.decompressobj(_GZIP_WBITS)
         return data
 
@@ -248,7 +248,7 @@ class DeflateDecoder:
     def finish(self) -> None:
         """See ``Decoder``."""
         if self._head or (self._stream is not None and not self._stream.eof):
-            raise BadAnswer("the deflate body is cut short")
+            raise BadResponse("the deflate body is cut short")
 
 
 def _step(stream: zlib._Decompress, data: bytes, coding: str) -> tuple[bytes, bytes]:
@@ -256,7 +256,7 @@ def _step(stream: zlib._Decompress, data: bytes, coding: str) -> tuple[bytes, by
     try:
         piece = stream.decompress(data, PIECE_BYTES)
     except zlib.error as error:
-        raise BadAnswer(f"the {coding} body is damaged: {error}") from None
+        raise BadResponse(f"the {coding} body is damaged: {error}") from None
     return piece, stream.unconsumed_tail
 
 

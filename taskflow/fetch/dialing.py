@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from taskflow.fetch.own_addresses import family_of
+from taskflow.fetch.special_addresses import family_of
 from taskflow.model.hostname import Address
 
 MAX_ADDRESSES: Final = 8

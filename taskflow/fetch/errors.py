@@ -1,25 +1,26 @@
-"""Everything that can be the matter with a fetch, and where foreign exceptions become ours.
+"""The errors of a fetch, and the mapping of foreign exceptions to them.
 
 The tree::
 
     FetchError
     ├── InvalidUrl         invalid_url
-    ├── InvalidRequest     invalid_url         its method or a header cannot be sent
+    ├── InvalidRequest     invalid_url         the method or a header cannot be sent
     ├── Blocked            blocked
     ├── NameNotResolved    dns
     ├── NotConnected       connect
-    │   └── ConnectionLost                     it broke, or ended before an answer
+    │   └── ConnectionLost                     the connection broke before a response
     ├── TlsFailed          tls
-    ├── BadAnswer          protocol
+    ├── BadResponse        protocol
     ├── TooLarge           too_large
     └── TooManyRedirects   too_many_redirects
 
-None of them leaves the package: ``client`` turns each into an outcome.
+None of them leaves the package: ``http_fetcher`` turns each into an outcome.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -31,24 +32,34 @@ import h11
 import trio
 
 from taskflow.model.invalid_url import FetchError
+from taskflow.model.masking import MASK
 from taskflow.model.outcome import ErrorType, Refusal
 
+MAX_URL_CHARACTERS: Final = 200
+"""Maximum length of a URL in an error message."""
+
+# Matches invalid URLs, too: they are what most messages are about.
+_USERINFO: Final = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?[/\\]*)[^/?#\\]*@")
+_AFTER_PATH: Final = re.compile(r"([?#]).*", re.DOTALL)
+
 _QUOTED_BYTES: Final = re.compile(r""":? *(?:bytearray\()?b['"].*""", re.DOTALL)
-"""Where a message begins to quote bytes. Nothing else of interest follows them."""
+"""The part of an h11 message that quotes bytes, up to its end."""
+
+_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE))
 
 
 class InvalidRequest(FetchError):
-    """The method or a header field is not one that can be sent."""
+    """The method or a header cannot be sent."""
 
     error_type = ErrorType.INVALID_URL
     prefix = "invalid request"
 
 
 class Blocked(FetchError):
-    """It is not to be fetched from; says by which rule, and which setting opens it.
+    """The guard blocks the target.
 
     Args:
-        reason: The rule and the setting, for people.
+        reason: Which rule blocks it, and which setting allows it.
         rule: The rule, for programs.
     """
 
@@ -61,46 +72,46 @@ class Blocked(FetchError):
 
 
 class NameNotResolved(FetchError):
-    """The name has no address that can be found out."""
+    """The name did not resolve to an address."""
 
     error_type = ErrorType.DNS
     prefix = "dns error"
 
 
 class NotConnected(FetchError):
-    """No address took a connection."""
+    """No address accepted a connection."""
 
     error_type = ErrorType.CONNECT
     prefix = "connect error"
 
 
 class ConnectionLost(NotConnected):
-    """The connection broke, or it ended before a byte of an answer came."""
+    """The connection broke, or closed before the first byte of a response."""
 
 
 class TlsFailed(FetchError):
-    """No connection that is encrypted and to be trusted could be made."""
+    """The TLS handshake failed, or the certificate is not trusted."""
 
     error_type = ErrorType.TLS
     prefix = "tls error"
 
 
-class BadAnswer(FetchError):
-    """What came back is not HTTP that can be understood, or it broke off."""
+class BadResponse(FetchError):
+    """The response is not valid HTTP, or is incomplete."""
 
     error_type = ErrorType.PROTOCOL
     prefix = "protocol error"
 
 
 class TooLarge(FetchError):
-    """The body is longer than is kept."""
+    """The response is larger than the limit."""
 
     error_type = ErrorType.TOO_LARGE
     prefix = "too large"
 
 
 class TooManyRedirects(FetchError):
-    """The chain of redirects is longer than is followed."""
+    """The redirect limit is reached."""
 
     error_type = ErrorType.TOO_MANY_REDIRECTS
     prefix = "too many redirects"
@@ -108,10 +119,10 @@ class TooManyRedirects(FetchError):
 
 @contextlib.contextmanager
 def mapped_errors(subject: str) -> Iterator[None]:
-    """Turn what the resolver, the network, TLS and h11 raise into a ``FetchError``.
+    """Turn exceptions of the resolver, the network, TLS and h11 into a ``FetchError``.
 
     Args:
-        subject: Whom it is about, for people: ``example.com:443``.
+        subject: The name or address that the message begins with, such as ``example.com:443``.
     """
     try:
         yield
@@ -120,28 +131,58 @@ def mapped_errors(subject: str) -> Iterator[None]:
     except ssl.SSLError as error:
         raise TlsFailed(f"{subject}: {_words_of(error)}") from error
     except trio.BrokenResourceError as error:
-        # trio wraps what its streams met.
+        # Trio wraps the TLS error.
         if isinstance(error.__cause__, ssl.SSLError):
             raise TlsFailed(f"{subject}: {_words_of(error.__cause__)}") from error
         raise ConnectionLost(f"{subject}: the connection broke") from error
     except OSError as error:
-        # trio puts the address into strerror; a refused connection need not say it twice.
+        # Trio adds the address to strerror; the subject already has it.
         words = os.strerror(error.errno) if error.errno else str(error)
         raise NotConnected(f"{subject}: {words}") from error
     except h11.RemoteProtocolError as error:
-        raise BadAnswer(f"{subject}: {complaint_of(error)}") from error
+        raise BadResponse(f"{subject}: {complaint_of(error)}") from error
 
 
 def complaint_of(error: h11.ProtocolError) -> str:
-    """Return h11's message without the bytes that it quotes, which may hold a secret."""
+    """Return h11's message without the bytes that it quotes: they may contain a secret."""
     return _QUOTED_BYTES.sub("", str(error))
 
 
 def _words_of(error: ssl.SSLError) -> str:
-    """What OpenSSL complains of, without its file and line."""
+    """Return OpenSSL's message without its file and line."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
     words = (error.reason or str(error)).replace("_", " ").lower()
     if error.reason == "WRONG_VERSION_NUMBER":
-        return f"{words} (is there TLS on this port?)"
+        return f"{words} (does this port use TLS?)"
     return words
+
+
+def is_file_descriptor_shortage(error: FetchError) -> bool:
+    """Return whether a fetch failed because this process has no file descriptors left.
+
+    Sockets, the hosts file and certificate files all need one, so the target is not at fault.
+    """
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _EXHAUSTED:
+        return True
+    # The resolver and OpenSSL do not report why they failed to open a file.
+    needs_files = isinstance(error, NameNotResolved | NotConnected | TlsFailed)
+    return needs_files and _are_file_descriptors_exhausted()
+
+
+def _are_file_descriptors_exhausted() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in _EXHAUSTED
+    return False
+
+
+def masked_url(text: str) -> str:
+    """Return a URL, or text submitted as one, without userinfo and query, for an error message.
+
+    The whole query is masked because signed links carry their secret there.
+    """
+    without_userinfo = _USERINFO.sub(rf"\1{MASK}@", text)
+    return _AFTER_PATH.sub(rf"\1{MASK}", without_userinfo)[:MAX_URL_CHARACTERS]

@@ -17,13 +17,22 @@ from asks.request_object import RequestProcessor
 
 from taskflow import linear_h11  # noqa: F401 - for its effect
 from taskflow.fetch.decoding import codings_left, decoder_for
-from taskflow.fetch.errors import BadAnswer, TooLarge, mapped_errors
-from taskflow.fetch.fair_turns import wait_for_turn
+from taskflow.fetch.errors import BadResponse, TooLarge, mapped_errors
 from taskflow.fetch.hop import Hop
 from taskflow.fetch.recording import Beginning
-from taskflow.fetch.response import FRAMINGS, Answer, Body, Bounds, Head, Plan, Want, head_of
-from taskflow.fetch.response_heads import HeadCutter
+from taskflow.fetch.response import (
+    FRAMINGS,
+    Body,
+    Bounds,
+    Head,
+    HeaderSplitter,
+    Plan,
+    RawResponse,
+    Want,
+    head_of,
+)
 from taskflow.fetch.stream import Connection
+from taskflow.yielding import fair_checkpoint
 
 MAX_INTERIM_ANSWERS: Final = 16
 """How many 1xx may come before the answer."""
@@ -50,7 +59,7 @@ WIRE_FACTOR: Final = 2
 """How many bytes may arrive for each of a coded body: what is no body is bounded, too."""
 
 MIN_CHUNKS: Final = 1_024
-LEAST_CHUNK_BYTES: Final = 64
+MIN_CHUNK_BYTES: Final = 64
 """How many chunks are taken in any case, and how long they must be on the average beyond that.
 
 A chunk costs 5 us, however short it is: a mebibyte byte by byte costs 5 s.
@@ -76,7 +85,7 @@ async def exchange(
     *,
     plan: Plan,
     bounds: Bounds,
-) -> Answer:
+) -> RawResponse:
     """Send a request and receive its answer.
 
     The connection must be closed afterwards unless the answer says that it is reusable.
@@ -99,7 +108,7 @@ async def exchange(
         except trio.BrokenResourceError as error:
             if not connection.received:
                 raise
-            raise BadAnswer("the connection broke before the answer was complete") from error
+            raise BadResponse("the connection broke before the answer was complete") from error
 
 
 class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
@@ -129,7 +138,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         self._chunks = 0
         self._turn_bytes = 0
 
-    async def make_request(self, redirect: bool = False) -> Answer:  # noqa: ARG002, FBT001, FBT002
+    async def make_request(self, redirect: bool = False) -> RawResponse:  # noqa: ARG002, FBT001, FBT002
         """Send the request and receive its answer.
 
         asks would put a request of its own together first: a tenth of what a fetch costs.
@@ -143,7 +152,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
                 raise
         return await self._catch_response(parser)
 
-    async def _catch_response(self, parser: h11.Connection) -> Answer:
+    async def _catch_response(self, parser: h11.Connection) -> RawResponse:
         head = await self._receive_head(parser)
         data = bytearray()
         want = self._plan(head, data)
@@ -154,7 +163,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             body = Body()
             beginning = Beginning(data, head.headers.get("content-encoding", ""), most)
             is_whole = await self._drain(parser, head.headers, beginning)
-        return Answer(
+        return RawResponse(
             status=head.status,
             reason=head.reason,
             headers=head.headers,
@@ -165,22 +174,22 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         )
 
     async def _receive_head(self, parser: h11.Connection) -> Head:
-        heads = HeadCutter()
+        sections = HeaderSplitter()
         for _ in range(MAX_INTERIM_ANSWERS + 1):
-            parser.receive_data(await self._receive_whole_head(heads))
+            parser.receive_data(await self._receive_header_section(sections))
             event = parser.next_event()
             if isinstance(event, h11.Response):
-                self._unparsed = heads.rest()
+                self._unparsed = sections.rest()
                 return head_of(event)
-        raise BadAnswer(f"more than {MAX_INTERIM_ANSWERS} interim answers (1xx) came")
+        raise BadResponse(f"more than {MAX_INTERIM_ANSWERS} interim answers (1xx) came")
 
-    async def _receive_whole_head(self, heads: HeadCutter) -> bytes:
-        while (head := heads.next_head()) is None:
+    async def _receive_header_section(self, sections: HeaderSplitter) -> bytes:
+        while (section := sections.next_section()) is None:
             data = await self.sock.receive()
             if not data:
-                raise BadAnswer("the connection ended before the answer was complete")
-            heads.feed(data)
-        return head
+                raise BadResponse("the connection ended before the answer was complete")
+            sections.feed(data)
+        return section
 
     async def _receive_body(
         self, parser: h11.Connection, headers: dict[str, str], body: bytearray
@@ -204,7 +213,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
                     body += piece
                     self._check_length(len(body))
                     await self._give_way(len(piece))
-            except BadAnswer:
+            except BadResponse:
                 body += b"" if body else data  # a failed attempt shows it
                 raise
             data = await self._next_data(parser)
@@ -260,7 +269,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         self._turn_bytes += handled_bytes + EVENT_BYTES
         if self._turn_bytes >= TURN_BYTES:
             self._turn_bytes = 0
-            await wait_for_turn()
+            await fair_checkpoint()
 
     def _check_length(self, length: int) -> None:
         if length > self._max_body_bytes:
@@ -268,8 +277,8 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
 
     def _check_framing(self, coded: int) -> None:
         """Bound what is no body: tiny chunks, and chunks with a kilobyte of extensions each."""
-        if self._chunks > MIN_CHUNKS + coded // LEAST_CHUNK_BYTES:
-            raise BadAnswer(f"the body comes in {self._chunks} chunks that are much too short")
+        if self._chunks > MIN_CHUNKS + coded // MIN_CHUNK_BYTES:
+            raise BadResponse(f"the body comes in {self._chunks} chunks that are much too short")
         most = WIRE_FACTOR * (self._max_body_bytes + CODING_SLACK_BYTES)
         if self.sock.received > most:
             raise TooLarge(f"the answer is longer than {most} bytes with its chunks' framing")

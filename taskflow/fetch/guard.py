@@ -1,16 +1,16 @@
-"""Which addresses, names and ports may be fetched from. Pure decisions; no I/O.
+"""The guard: decides which hosts, ports and addresses may be fetched from. Pure decisions; no I/O.
 
-URLs come from strangers, who get to see what was fetched. So only what anybody on the
-internet could reach as well is fetched, unless the operator opens more:
+URLs come from strangers, who can read the responses. So only targets that anyone on the internet
+could reach as well are fetched, unless an operator allows more:
 
-- *ports*: ``ports.py`` says which belong to services that are no targets;
-- *names*: an operator may deny some, and allow some to have any address;
-- *addresses*: ``special.py`` knows those that are not global unicast, ``own_addresses.py`` those
-  of this machine, behind which may be what only listens there. Of a name *every* address must be
-  allowed: one that also leads inside is a trap, whichever is tried first.
+- *ports*: ``ports.py`` lists the ports of services that are not web servers;
+- *hosts*: an operator can deny hosts, and allow hosts to have any address;
+- *addresses*: ``special_addresses.py`` knows those that are not global unicast and those of this
+  machine. *Every* address of a name must be allowed: a name with one internal address is a trap,
+  whichever address is tried first.
 
-``transport.py`` asks before it looks a name up, asks again with the addresses that came
-back, connects to just these, and compares whom it is connected to.
+``connection_pool.py`` checks the URL before the lookup and all addresses after it, connects to
+exactly these addresses, and compares the peer with them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,14 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
 from taskflow.fetch.errors import Blocked, NameNotResolved
-from taskflow.fetch.own_addresses import is_own_address
 from taskflow.fetch.ports import Ports
-from taskflow.fetch.special_addresses import Special, embedded_ipv4, own_block, special_of
+from taskflow.fetch.special_addresses import (
+    Special,
+    embedded_ipv4,
+    is_own_address,
+    own_block,
+    special_of,
+)
 from taskflow.model.errors import SettingsError
 from taskflow.model.hostname import Address, canonical_host
 from taskflow.model.invalid_url import InvalidUrl
@@ -160,7 +165,7 @@ class Guard:
         """Whether the operator opened it, and what it carries if it embeds another address."""
         return all(self._is_open_inside(inside) for inside in embedded_ipv4(address)) and any(
             address in network
-            and network.prefixlen >= special.least_prefix
+            and network.prefixlen >= special.min_prefix_length
             and (not special.is_sensitive or special.covers(network))
             for network in self._networks
             if network.version == address.version

@@ -9,8 +9,7 @@ from typing import Final
 import h11
 import msgspec
 
-from taskflow.fetch.error_masking import masked_url
-from taskflow.fetch.errors import BadAnswer, InvalidRequest, complaint_of
+from taskflow.fetch.errors import BadResponse, InvalidRequest, complaint_of, masked_url
 from taskflow.fetch.interface import FetchRequest, Headers
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.request import HEADERS_OF_THE_CONNECTION, REFUSED_METHODS
@@ -101,10 +100,10 @@ def next_hop(hop: Hop, status: int, locations: Collection[str]) -> Hop:
 
     Raises:
         InvalidUrl: It leads to what is not a URL that can be fetched.
-        BadAnswer: It leads to several places.
+        BadResponse: It leads to several places.
     """
     if len(locations) > 1:
-        raise BadAnswer(
+        raise BadResponse(
             f"{hop.target.host_header}: the redirect has several Location fields that differ"
         )
     [location] = locations

@@ -14,16 +14,19 @@ from msgspec import UNSET
 
 from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection_pool import IdleConnections, Statistics, Transport
-from taskflow.fetch.errors import Blocked, ConnectionLost, TooManyRedirects
+from taskflow.fetch.errors import (
+    Blocked,
+    ConnectionLost,
+    TooManyRedirects,
+    is_file_descriptor_shortage,
+)
 from taskflow.fetch.exchange import exchange
-from taskflow.fetch.file_descriptors import want_of_files_explains
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop
 from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording, status_text
 from taskflow.fetch.resolver import Resolver, SystemResolver
-from taskflow.fetch.response import Answer, Bounds, Head, Want
-from taskflow.fetch.retry_after import retry_after_seconds
+from taskflow.fetch.response import Bounds, Head, RawResponse, Want, retry_after_seconds
 from taskflow.fetch.stream import Connection
 from taskflow.metrics import Metrics
 from taskflow.model.invalid_url import FetchError
@@ -41,6 +44,8 @@ from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit_throttled
 
 MIN_IDLE_CONNECTIONS: Final = 32
+FILE_SHORTAGE_PAUSE_SECONDS: Final = 1.0
+"""Pause before a task is released for lack of file descriptors: each release is recorded."""
 
 
 @contextlib.asynccontextmanager
@@ -117,8 +122,10 @@ class HttpFetcher(Fetcher):
         except FetchError as error:
             if isinstance(error, Blocked):
                 self._metrics.refused(error.rule)
-            if await want_of_files_explains(error):
-                return Interrupted()  # the task is put back: others may fetch it, or we later
+            if is_file_descriptor_shortage(error):
+                emit_throttled(Event.FILE_DESCRIPTORS_EXHAUSTED)
+                await trio.sleep(FILE_SHORTAGE_PAUSE_SECONDS)
+                return Interrupted()  # the task is released: another node may fetch it
             return failed(error.error_type, str(error))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the worker
             emit_throttled(Event.FETCH_ERROR, error=error)
@@ -130,7 +137,7 @@ class HttpFetcher(Fetcher):
         """How its connections stand."""
         return self._transport.statistics()
 
-    async def _follow(self, request: FetchRequest) -> tuple[Hop, Answer]:
+    async def _follow(self, request: FetchRequest) -> tuple[Hop, RawResponse]:
         """The last request of a chain of redirects, and its answer."""
         hop = first_hop(request)
         for number in range(self._max_redirects + 1):
@@ -147,7 +154,7 @@ class HttpFetcher(Fetcher):
             hop = next_hop(hop, answer.status, answer.locations)
         raise TooManyRedirects(f"more than {self._max_redirects} in a row")
 
-    async def _ask(self, hop: Hop, asked: FetchRequest) -> Answer:
+    async def _ask(self, hop: Hop, asked: FetchRequest) -> RawResponse:
         """Ask once; twice if a connection that had been kept turns out to be dead.
 
         A server may close a kept connection in the moment in which it is used again; that is
@@ -166,7 +173,7 @@ class HttpFetcher(Fetcher):
 
     async def _ask_over(
         self, connection: Connection, hop: Hop, request: h11.Request, asked: FetchRequest
-    ) -> Answer:
+    ) -> RawResponse:
         is_reusable = False
         try:
             answer = await exchange(
@@ -196,7 +203,7 @@ class HttpFetcher(Fetcher):
         return Want.NOTHING if asked.recorder is None else Want.BEGINNING
 
     def _response_of(
-        self, request: FetchRequest, hop: Hop, answer: Answer, started: float
+        self, request: FetchRequest, hop: Hop, answer: RawResponse, started: float
     ) -> Response:
         content_type = answer.headers.get("content-type")
         result, encoding = kept_form(answer.body.data, content_type)
@@ -221,7 +228,7 @@ def _is_followed(request: FetchRequest, status: int, locations: Collection[str])
     return request.follows_redirects and is_redirect(status, locations)
 
 
-def _failure_of(answer: Answer) -> Failed:
+def _failure_of(answer: RawResponse) -> Failed:
     return failed(
         ErrorType.HTTP_STATUS,
         f"http error: status: {status_text(answer.status, answer.reason)}",

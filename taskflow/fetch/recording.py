@@ -12,8 +12,8 @@ from taskflow.fetch.body import kept_beginning, kept_form
 from taskflow.fetch.decoding import decoder_for
 from taskflow.model.invalid_url import FetchError
 from taskflow.model.masking import Masking
-from taskflow.model.outcome import Failed, KeptResponse, Outcome, printable, shortened
-from taskflow.model.reason_phrase import reason_phrase
+from taskflow.model.outcome import Failed, KeptResponse, Outcome, reason_phrase
+from taskflow.model.untrusted_text import printable, shortened
 from taskflow.telemetry import Event, emit_throttled
 
 MAX_KEPT_HEADER_BYTES: Final = 16_384

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from typing import Final
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what one begins with
-LEAST_SECRET_BYTES: Final = 24
-MOST_SECRET_BYTES: Final = 64
+MIN_SECRET_BYTES: Final = 24
+MAX_SECRET_BYTES: Final = 64
 NEW_SECRET_BYTES: Final = 32
 SECRET_SHAPE: Final = (
-    f"{SECRET_PREFIX} and {LEAST_SECRET_BYTES} to {MOST_SECRET_BYTES} bytes in base64, as "
+    f"{SECRET_PREFIX} and {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes in base64, as "
     "`taskflow secret new` makes it"
 )
 
@@ -79,7 +79,7 @@ def secret_of(text: str) -> bytes:
         secret = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         secret = b""
-    is_long_enough = LEAST_SECRET_BYTES <= len(secret) <= MOST_SECRET_BYTES
+    is_long_enough = MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES
     # Decoders differ in what they let pass; the receiver's is another one.
     if not is_long_enough or text != _written(secret):
         raise ValueError(f"must be {SECRET_SHAPE}")

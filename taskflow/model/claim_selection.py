@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from taskflow.model.flow import Flow, Hold, Lane
+from taskflow.model.queue_limits import Flow, Hold, Lane
 
 # From this part of the capacity on a host counts as one of those that share it.
 _COUNTS_FROM: Final = 1 / 8

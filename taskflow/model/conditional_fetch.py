@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from taskflow.model.options import TaskOptions
-from taskflow.model.request import LONGEST_HEADER_BYTES
+from taskflow.model.request import MAX_HEADER_BYTES
 from taskflow.model.task import TaskStatus
 
 NOT_MODIFIED: Final = 304
@@ -84,5 +84,5 @@ def validators_of(result: bytes, options: TaskOptions) -> Validators | None:
 
 
 def _matching(pattern: re.Pattern[str], value: str | None) -> str | None:
-    is_one = value and len(value) <= LONGEST_HEADER_BYTES and pattern.fullmatch(value)
+    is_one = value and len(value) <= MAX_HEADER_BYTES and pattern.fullmatch(value)
     return value if is_one else None

@@ -1,4 +1,4 @@
-"""Errors of fetches, as far as they concern text that is no URL."""
+"""``InvalidUrl``, and the base class of all errors of a fetch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskflow.model.outcome import ErrorType
 
 
 class FetchError(TaskFlowError):
-    """The fetch failed for a reason that is the target's, the network's or the task's."""
+    """The fetch failed because of the target, the network or the task."""
 
     error_type: ClassVar[ErrorType]
     prefix: ClassVar[str]
@@ -20,7 +20,7 @@ class FetchError(TaskFlowError):
 
 
 class InvalidUrl(FetchError):
-    """The text is not a URL that can be fetched."""
+    """The URL is invalid or cannot be fetched."""
 
     error_type = ErrorType.INVALID_URL
     prefix = "invalid url"

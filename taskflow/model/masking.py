@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from taskflow.model.shown_schedule import Schedule
+from taskflow.model.schedule import Schedule
 from taskflow.model.task import Claim, Task
 
 MASK: Final = "***"
@@ -68,7 +68,7 @@ _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY_HEADERS: Final = msgspec.json.Decoder(dict[str, Any])
 _TEXT: Final = msgspec.json.Decoder(str)
 _RESULT_URL: Final = b',"url":"'
-_LONGEST_RESULT_TAIL: Final = 64 * 2**10
+_MAX_RESULT_TAIL_BYTES: Final = 64 * 2**10
 
 
 class Masking:
@@ -139,7 +139,7 @@ class Masking:
         numbers follows the URL.
         """
         text = bytes(result)
-        tail = text[-_LONGEST_RESULT_TAIL:]
+        tail = text[-_MAX_RESULT_TAIL_BYTES:]
         start = tail.rfind(_RESULT_URL)
         end = tail.find(b'"', start + len(_RESULT_URL))
         if start < 0 or end < 0:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.flow import HostHold
+from taskflow.model.queue_limits import HostHold
 from taskflow.model.task import Moment, TaskStatus
 
 HISTORY_MINUTES: Final = 60

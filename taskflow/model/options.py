@@ -10,13 +10,11 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
-LONGEST_BACKOFF_SECONDS: Final = 86_400
-MOST_PAUSES: Final = 100
+MAX_BACKOFF_SECONDS: Final = 86_400
+MAX_PAUSES: Final = 100
 
-BackoffSeconds: TypeAlias = Annotated[float, Meta(ge=0, le=LONGEST_BACKOFF_SECONDS)]
-Pauses: TypeAlias = Annotated[
-    tuple[BackoffSeconds, ...], Meta(min_length=1, max_length=MOST_PAUSES)
-]
+BackoffSeconds: TypeAlias = Annotated[float, Meta(ge=0, le=MAX_BACKOFF_SECONDS)]
+Pauses: TypeAlias = Annotated[tuple[BackoffSeconds, ...], Meta(min_length=1, max_length=MAX_PAUSES)]
 # A status, or all of a hundred: 404, "5xx".
 StatusPattern: TypeAlias = (
     Annotated[int, Meta(ge=100, le=999)] | Annotated[str, Meta(pattern="^[1-9]xx$(?!\n)")]

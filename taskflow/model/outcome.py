@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from taskflow.model.untrusted_text import printable, shortened
+
 MAX_ERROR_CHARACTERS: Final = 1000
+
+# The names of RFC 9110, section 15, which Python has from 3.13 on.
+_RENAMED_PHRASES: Final[Mapping[int, str]] = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+_REASON_PHRASES: Final[Mapping[int, str]] = {
+    **{status.value: status.phrase for status in HTTPStatus},
+    **_RENAMED_PHRASES,
+}
 
 
 class ErrorType(enum.StrEnum):
@@ -219,16 +235,6 @@ class Canceled(msgspec.Struct, frozen=True):
 Outcome: TypeAlias = Fetched | Failed | Interrupted | Canceled
 
 
-def printable(text: str) -> str:
-    """Escape control characters and unpaired surrogates, for text that comes from strangers."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def shortened(text: str, limit: int) -> str:
-    """Return the text, cut to this many characters with an ellipsis that shows it."""
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
 def failed(
     error_type: ErrorType,
     error: str,
@@ -243,3 +249,8 @@ def failed(
     """
     text = shortened(printable(error), MAX_ERROR_CHARACTERS)
     return Failed(error_type, text, status_code, retry_after_seconds)
+
+
+def reason_phrase(status: int) -> str:
+    """Return the reason phrase of a status, such as ``Not Found``; empty if it has none."""
+    return _REASON_PHRASES.get(status, "")

@@ -9,9 +9,9 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-LONGEST_TIMEOUT_SECONDS: Final = 3600
-MOST_HEADERS: Final = 64
-LONGEST_HEADER_BYTES: Final = 8 * 2**10
+MAX_TIMEOUT_SECONDS: Final = 3600
+MAX_HEADERS: Final = 64
+MAX_HEADER_BYTES: Final = 8 * 2**10
 
 # Hop-by-hop and framing fields are the connection's (RFC 9110 section 7.6.1) ...
 HEADERS_OF_THE_CONNECTION: Final = (
@@ -52,10 +52,10 @@ HeaderName: TypeAlias = Annotated[
 ]
 HeaderValue: TypeAlias = Annotated[
     str,
-    Meta(pattern="^([!-~]([\t !-~]*[!-~])?)?$(?!\n)", max_length=LONGEST_HEADER_BYTES),
+    Meta(pattern="^([!-~]([\t !-~]*[!-~])?)?$(?!\n)", max_length=MAX_HEADER_BYTES),
 ]
-Headers: TypeAlias = Annotated[dict[HeaderName, HeaderValue], Meta(max_length=MOST_HEADERS)]
-Timeout: TypeAlias = Annotated[float, Meta(ge=0.01, le=LONGEST_TIMEOUT_SECONDS)]
+Headers: TypeAlias = Annotated[dict[HeaderName, HeaderValue], Meta(max_length=MAX_HEADERS)]
+Timeout: TypeAlias = Annotated[float, Meta(ge=0.01, le=MAX_TIMEOUT_SECONDS)]
 Body: TypeAlias = Annotated[
     msgspec.Raw,
     Meta(

@@ -1,69 +1,88 @@
-"""When schedules are due, and what is done about times that were missed: plain functions.
+"""Schedules: how one is defined, stored and shown. ``schedule_times.py`` computes when it is due.
 
-Cron expressions are read by cronsim, which has the times at which clocks are changed as Debian's
-cron has them (``man 8 cron``, "Daylight Saving Time and other time changes"):
-
-- An expression whose minute and hour both begin with something else than ``*`` names times of day.
-  One that is skipped when clocks go forward comes at the first moment after the gap, and one that
-  comes twice when they go back comes at the first of the two.
-- Any other goes by the clock as it runs: what is skipped does not come, what comes twice does.
+This module does not need cronsim, so clients can import it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import functools
-import itertools
+import enum
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
-from cronsim import CronSim, CronSimError
+from msgspec import Meta
 
 from taskflow.model.conditional_fetch import Validators
-from taskflow.model.cron import CronError, complaint, normalized
-from taskflow.model.shown_schedule import Missed, Schedule
-from taskflow.model.task import NewTask, TaskStatus
-from taskflow.model.zones import is_zone, zone
+from taskflow.model.task import Moment, NewTask, QueueName, TaskStatus
 
-SHORTEST_EVERY_SECONDS: Final = 1
-LONGEST_EVERY_SECONDS: Final = 31_622_400  # a year
-# So late a time may be fired and count as fired on time: whoever takes over from a node that died
-# has nothing to decide.
-GRACE_SECONDS: Final = 60
-# Of a schedule so many times are fired at once, the last ones.
-MOST_AT_ONCE: Final = 100
-# So many of its last tasks are looked at for what a conditional one is to be compared with.
-MOST_COMPARED: Final = 20
+MIN_EVERY_SECONDS: Final = 1
+MAX_EVERY_SECONDS: Final = 31_622_400  # 366 days
+MAX_COMPARED_TASKS: Final = 20
+"""Maximum number of recent tasks among which a conditional schedule looks for the last response."""
 
-_CRONSIM_FIELDS: Final = ("minute", "hour", "day-of-month", "month", "day-of-week")
-_GROWTH: Final = 4
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
+ScheduleName: TypeAlias = QueueName
+TimeZone: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_+/-]{0,63}$(?!\n)")]
 
 
-class TimingError(ValueError):
-    """Times that cannot be.
+class Missed(enum.StrEnum):
+    """What happens to times that passed while no node was running."""
 
-    Args:
-        field: Which field says so: ``cron`` or ``timezone``.
-        message: What is wrong with it.
+    SKIP = "skip"
+    """Nothing."""
+    ONCE = "once"
+    """One task is created for the last missed time, unless a later time is due as well."""
+    ALL = "all"
+    """One task is created for each missed time, at most for the last 100."""
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as the API shows it; the field order is the order of the JSON.
+
+    Attributes:
+        name: The name of the schedule.
+        cron: The cron expression, if the schedule has one.
+        every: The interval in seconds, if the schedule has one.
+        start_at: The first time of ``every``, if one was given.
+        timezone: The time zone of ``cron``.
+        task: The template of its tasks, as it was submitted.
+        missed: What happens to times that were missed.
+        conditional: True if its fetches are conditional on the last response.
+        paused: True if it creates no tasks until it is resumed.
+        created_at: When it was created.
+        updated_at: When it was last replaced or changed.
+        next_at: When it is due next; ``None`` if it is paused.
+        last_fired_at: When it last created a task.
+        last_task_id: The id of that task.
+        last_status: The status of that task; ``None`` if the task was deleted.
     """
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+    name: str
+    cron: str | None = None
+    every: float | None = None
+    start_at: Moment | None = None
+    timezone: str = "UTC"
+    task: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
+    missed: Missed = Missed.ONCE
+    conditional: bool = False
+    paused: bool = False
+    created_at: Moment
+    updated_at: Moment
+    next_at: Moment | None = None
+    last_fired_at: Moment | None = None
+    last_task_id: uuid.UUID | None = None
+    last_status: TaskStatus | None = None
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """When a schedule is due; either ``cron`` or ``every`` is there.
+    """When a schedule is due: either by ``cron`` or by ``every``.
 
     Attributes:
-        cron: An expression of five fields, as it was written.
-        every: A distance in seconds.
-        start_at: One of the times of ``every``, and the first one; when it was made if not given.
-        timezone: Whose clock ``cron`` goes by: a name of the IANA's.
+        cron: A cron expression of five fields, as it was submitted.
+        every: The interval in seconds.
+        start_at: The first time of ``every``; the time of creation if ``None``.
+        timezone: The IANA name of the time zone of ``cron``.
     """
 
     cron: str | None = None
@@ -73,16 +92,16 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class ScheduleDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule as it is handed in, and as stores keep it.
+    """A schedule as a client defines it.
 
     Attributes:
-        name: What it goes by.
+        name: The name of the schedule.
         timing: When it is due.
-        task: The template as it was sent, to the byte.
-        template: The same as it was understood.
-        missed: What is done about times that were missed.
-        conditional: Whether its fetches are conditional on what the last one answered.
-        paused: Whether it makes no tasks for now.
+        task: The template of its tasks, byte for byte as it was submitted.
+        template: The parsed template.
+        missed: What happens to times that were missed.
+        conditional: True if its fetches are conditional on the last response.
+        paused: True if it creates no tasks until it is resumed.
     """
 
     name: str
@@ -93,24 +112,40 @@ class ScheduleDefinition(msgspec.Struct, frozen=True, kw_only=True):
     conditional: bool = False
     paused: bool = False
 
+    def make_task(self, at: dt.datetime | None, validators: Validators | None) -> NewTask:
+        """Return a new task of this schedule.
+
+        Args:
+            at: The scheduled time; ``None`` if a client runs the schedule now.
+            validators: The validators that make its fetch conditional.
+        """
+        options = msgspec.structs.replace(
+            self.template.options,
+            schedule=self.name,
+            scheduled_at=at,
+            if_none_match=validators and validators.etag,
+            if_modified_since=validators and validators.last_modified,
+        )
+        return msgspec.structs.replace(self.template, options=options)
+
 
 ScheduleChange: TypeAlias = Callable[[ScheduleDefinition | None], ScheduleDefinition]
-"""Returns the new definition of a schedule, given its definition now, if it exists."""
+"""Returns the new definition of a schedule, given the current one if the schedule exists."""
 
 
-class KeptSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule as it is kept, with how it stands.
+class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as a store keeps it: its definition and its state.
 
     Attributes:
-        definition: What it is.
-        anchor_at: From where ``every`` counts.
-        next_at: The first time that is not dealt with yet; ``None`` if it is paused, or if there
-            is none.
-        created_at: When it was made.
-        updated_at: When it was last handed in.
-        last_fired_at: When a task was last made by it.
-        last_task_id: That task.
-        compared: If it is conditional, its last tasks, the newest first.
+        definition: The definition.
+        anchor_at: The time from which ``every`` is counted.
+        next_at: The first time that was not processed yet; ``None`` if the schedule is paused or
+            has no further time.
+        created_at: When it was created.
+        updated_at: When it was last replaced or changed.
+        last_fired_at: When it last created a task.
+        last_task_id: The id of that task.
+        compared: The ids of its last tasks, newest first, if it is conditional.
     """
 
     definition: ScheduleDefinition
@@ -122,9 +157,9 @@ class KeptSchedule(msgspec.Struct, frozen=True, kw_only=True):
     last_task_id: uuid.UUID | None = None
     compared: tuple[uuid.UUID, ...] = ()
 
-    def with_task(self, task_id: uuid.UUID, at: dt.datetime) -> KeptSchedule:
-        """The same once it has made a task."""
-        compared = (task_id, *self.compared)[:MOST_COMPARED]
+    def with_task(self, task_id: uuid.UUID, at: dt.datetime) -> StoredSchedule:
+        """Return the schedule with the state after it created a task."""
+        compared = (task_id, *self.compared)[:MAX_COMPARED_TASKS]
         return msgspec.structs.replace(
             self,
             last_fired_at=at,
@@ -133,7 +168,7 @@ class KeptSchedule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def as_shown(self, last_status: TaskStatus | None) -> Schedule:
-        """What is shown of it."""
+        """Return the schedule as the API shows it."""
         definition = self.definition
         return Schedule(
             name=definition.name,
@@ -149,198 +184,3 @@ class KeptSchedule(msgspec.Struct, frozen=True, kw_only=True):
             last_task_id=self.last_task_id,
             last_status=last_status,
         )
-
-
-class Due(msgspec.Struct, frozen=True):
-    """What is to be done about a schedule that is due.
-
-    Attributes:
-        times: Those for which a task is to be made, in order.
-        next_at: The first time after these and those that are passed over.
-    """
-
-    times: tuple[dt.datetime, ...]
-    next_at: dt.datetime | None
-
-
-def check(timing: Timing, now: dt.datetime) -> None:
-    """See that there are such times.
-
-    Raises:
-        TimingError: There are none.
-    """
-    if not is_zone(timing.timezone):
-        raise TimingError(
-            "timezone",
-            "timezone must be a name of the IANA time zone database, such as Europe/Berlin or UTC",
-        )
-    if timing.cron is None:
-        return
-    try:
-        is_ever = next_time(timing, anchor_at=now, after=now) is not None
-    except CronError as error:
-        raise TimingError("cron", str(error)) from None
-    except CronSimError as error:
-        place = _CRONSIM_FIELDS.index(str(error).removeprefix("Bad "))
-        raise TimingError("cron", complaint(timing.cron, place)) from None
-    if not is_ever:
-        raise TimingError("cron", "cron names a day that never comes")
-
-
-def placed(
-    definition: ScheduleDefinition, before: KeptSchedule | None, now: dt.datetime
-) -> KeptSchedule:
-    """A schedule as it is to be kept from now on.
-
-    One that is handed in again keeps its times, as far as they are the same: what it has not dealt
-    with yet stays to be dealt with, and ``every`` counts on from where it did. What comes to pass
-    while it is paused is not made up for.
-    """
-    timing = definition.timing
-    keeps_times = before is not None and before.definition.timing == timing
-    anchor_at = before.anchor_at if before and keeps_times else timing.start_at or now
-    if definition.paused:
-        next_at = None
-    elif before and keeps_times and not before.definition.paused:
-        next_at = before.next_at
-    else:
-        next_at = next_time(timing, anchor_at=anchor_at, after=now)
-    is_comparable = before is not None and _is_same_fetch(before.definition, definition)
-    return KeptSchedule(
-        definition=definition,
-        anchor_at=anchor_at,
-        next_at=next_at,
-        created_at=before.created_at if before else now,
-        updated_at=now,
-        last_fired_at=before.last_fired_at if before else None,
-        last_task_id=before.last_task_id if before else None,
-        compared=before.compared if before and is_comparable else (),
-    )
-
-
-def _is_same_fetch(one: ScheduleDefinition, other: ScheduleDefinition) -> bool:
-    return other.conditional and bytes(one.template.payload) == bytes(other.template.payload)
-
-
-def due(schedule: KeptSchedule, now: dt.datetime, *, most: int = MOST_AT_ONCE) -> Due:
-    """What is to be done about a schedule, now.
-
-    Args:
-        schedule: Which.
-        now: By the store's clock.
-        most: How many times to fire at most. What is left is due at once again.
-    """
-    timing, anchor_at = schedule.definition.timing, schedule.anchor_at
-    if schedule.next_at is None or schedule.next_at > now:
-        return Due((), schedule.next_at)
-    following = next_time(timing, anchor_at=anchor_at, after=schedule.next_at)
-    if following is None or following > now:
-        last, next_at = [schedule.next_at], following
-    else:
-        last = last_times(
-            timing, anchor_at=anchor_at, since=schedule.next_at, until=now, limit=MOST_AT_ONCE
-        )
-        next_at = next_time(timing, anchor_at=anchor_at, after=now)
-    wanted = _wanted(last, schedule.definition.missed, now)
-    if len(wanted) > most:
-        return Due(tuple(wanted[:most]), wanted[most])
-    return Due(tuple(wanted), next_at)
-
-
-def _wanted(times: list[dt.datetime], missed: Missed, now: dt.datetime) -> list[dt.datetime]:
-    if missed is Missed.ALL:
-        return times
-    in_time = [at for at in times if (now - at).total_seconds() <= GRACE_SECONDS]
-    if missed is Missed.ONCE and not in_time:
-        return times[-1:]
-    return in_time
-
-
-def next_time(timing: Timing, *, anchor_at: dt.datetime, after: dt.datetime) -> dt.datetime | None:
-    """The first time after a moment, in UTC; ``None`` if there is none within 50 years."""
-    if timing.every is not None:
-        return _of_every(
-            timing.every, anchor_at, max(0, _steps(timing.every, anchor_at, after) + 1)
-        )
-    return _next_of_cron(timing, after)
-
-
-def last_times(
-    timing: Timing,
-    *,
-    anchor_at: dt.datetime,
-    since: dt.datetime,
-    until: dt.datetime,
-    limit: int,
-) -> list[dt.datetime]:
-    """The last times between two moments, both included, in order; at most so many."""
-    if timing.every is not None:
-        last = _steps(timing.every, anchor_at, until)
-        numbers = range(max(0, last - limit + 1), last + 1)
-        times = (_of_every(timing.every, anchor_at, number) for number in numbers)
-        return [at for at in times if since <= at]
-    return _last_of_cron(timing, since - _MICROSECOND, until, limit)
-
-
-def _last_of_cron(
-    timing: Timing, after: dt.datetime, until: dt.datetime, limit: int
-) -> list[dt.datetime]:
-    """The last times after a moment and up to another one.
-
-    They are looked for forwards, in windows that grow: backwards cronsim passes over more of them
-    where clocks are put by half an hour.
-    """
-    window = dt.timedelta(minutes=limit)
-    while True:
-        start = max(after, until - window)
-        found = deque(itertools.takewhile(lambda at: at <= until, _of_cron(timing, start)), limit)
-        if len(found) == limit or start == after:
-            return list(found)
-        window *= _GROWTH
-
-
-# Of many schedules that are due in the same moment, many have the same expression.
-@functools.lru_cache(maxsize=4096)
-def _next_of_cron(timing: Timing, after: dt.datetime) -> dt.datetime | None:
-    return next(_of_cron(timing, after), None)
-
-
-def _of_cron(timing: Timing, after: dt.datetime) -> Iterator[dt.datetime]:
-    """The times of an expression after a moment, in UTC, each once."""
-    assert timing.cron is not None
-    last = after
-    for at in CronSim(normalized(timing.cron), after.astimezone(zone(timing.timezone))):
-        # Where clocks were put back, some that are ahead by the clock are past; and all that are
-        # skipped where they go forward come together.
-        if (moment := at.astimezone(dt.UTC)) > last:
-            yield moment
-            last = moment
-
-
-def _steps(every: float, anchor_at: dt.datetime, moment: dt.datetime) -> int:
-    """How many whole distances are between two moments; less than none before the first."""
-    return (moment - anchor_at) // _MICROSECOND // round(every * 1e6)
-
-
-def _of_every(every: float, anchor_at: dt.datetime, number: int) -> dt.datetime:
-    return anchor_at + dt.timedelta(microseconds=round(every * 1e6) * number)
-
-
-def new_task(
-    definition: ScheduleDefinition, at: dt.datetime | None, validators: Validators | None
-) -> NewTask:
-    """A task of a schedule.
-
-    Args:
-        definition: The schedule.
-        at: The time that it is for; ``None`` if somebody wants it now.
-        validators: What makes its fetch conditional.
-    """
-    options = msgspec.structs.replace(
-        definition.template.options,
-        schedule=definition.name,
-        scheduled_at=at,
-        if_none_match=validators and validators.etag,
-        if_modified_since=validators and validators.last_modified,
-    )
-    return msgspec.structs.replace(definition.template, options=options)

@@ -10,24 +10,24 @@ from typing import Annotated, Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from taskflow.model import flow
-from taskflow.model.flow import Flow, Hold, Lane
+from taskflow.model import queue_limits
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
 from taskflow.model.outcome import ErrorType, KeptResponse
+from taskflow.model.queue_limits import Flow, Hold, Lane
 
 DEFAULT_QUEUE: Final = "default"
-LEAST_PRIORITY: Final = -100
-GREATEST_PRIORITY: Final = 100
-MOST_ATTEMPTS: Final = 100
-MOST_TAGS: Final = 16
-LONGEST_AHEAD_SECONDS: Final = 31_622_400  # a year
-LONGEST_RETENTION_SECONDS: Final = 315_576_000  # ten of them
+MIN_PRIORITY: Final = -100
+MAX_PRIORITY: Final = 100
+MAX_ATTEMPTS: Final = 100
+MAX_TAGS: Final = 16
+MAX_DELAY_SECONDS: Final = 31_622_400  # a year
+MAX_RETENTION_SECONDS: Final = 315_576_000  # ten of them
 # What readers of ``/openapi.json`` see of them; msgspec itself takes any JSON for ``Raw``.
 Payload: TypeAlias = Annotated[
     msgspec.Raw,
     Meta(extra_json_schema={"type": ["string", "number", "boolean", "object", "array"]}),
 ]
-Moment: TypeAlias = flow.Moment
+Moment: TypeAlias = queue_limits.Moment
 QueueName: TypeAlias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)", max_length=64)
 ]
@@ -41,7 +41,7 @@ TagValue: TypeAlias = (
     | Annotated[int, Meta(ge=-(2**53 - 1), le=2**53 - 1)]
     | bool
 )
-Tags: TypeAlias = Annotated[dict[TagName, TagValue], Meta(max_length=MOST_TAGS)]
+Tags: TypeAlias = Annotated[dict[TagName, TagValue], Meta(max_length=MAX_TAGS)]
 
 
 class TaskStatus(enum.StrEnum):

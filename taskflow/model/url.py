@@ -16,7 +16,7 @@ import msgspec
 
 from taskflow.model.hostname import Address, parse_bracketed, parse_host
 from taskflow.model.invalid_url import InvalidUrl
-from taskflow.model.outcome import shortened
+from taskflow.model.untrusted_text import shortened
 
 Scheme: TypeAlias = Literal["http", "https"]
 

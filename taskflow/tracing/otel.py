@@ -23,10 +23,11 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from taskflow.fetch.error_masking import masked_url
+from taskflow.fetch.errors import masked_url
 from taskflow.fetch.interface import FetchRequest
-from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Outcome, printable
+from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Outcome
 from taskflow.model.task import Claim, Task
+from taskflow.model.untrusted_text import printable
 from taskflow.store.base.claims import Release, Retry, Settlement
 from taskflow.telemetry import Event, emit_throttled, node_name
 from taskflow.tracing.interface import AddTrace, AttemptTrace, RequestTrace, Tracing

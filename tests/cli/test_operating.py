@@ -123,7 +123,7 @@ class TestSchedules:
     @pytest.mark.parametrize(
         ("arguments", "complaint"),
         [
-            (["x", "http://x/", "--cron", "61 * * * *"], "cron has a minute that cannot be"),
+            (["x", "http://x/", "--cron", "61 * * * *"], "cron has an invalid minute"),
             (["x", "http://x/"], "say when: by --cron or by --every"),
             (["x", "--every", "5"], "give a URL, or a task by --file"),
             (["x", "-f", "none.json", "--every", "5"], "none.json cannot be read"),

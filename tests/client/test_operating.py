@@ -21,7 +21,7 @@ from taskflow import (
     Unreachable,
     __version__,
 )
-from taskflow.model.flow import HostLimits, Rate
+from taskflow.model.queue_limits import HostLimits, Rate
 from taskflow.model.task import TaskStatus
 from tests.api.live import LiveServer
 from tests.client.test_client import Always
@@ -105,7 +105,7 @@ class TestSchedules:
             await client.schedules.delete(name)
 
     async def test_times_that_cannot_be(self, client):
-        with pytest.raises(Unprocessable, match="cron has a minute that cannot be"):
+        with pytest.raises(Unprocessable, match="cron has an invalid minute"):
             await client.schedules.put("no", "x", cron="61 * * * *")
 
 

@@ -15,8 +15,7 @@ from taskflow.engine.worker import conditions
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.masking import MASKING
 from taskflow.model.options import TaskOptions
-from taskflow.model.schedule import ScheduleDefinition, Timing
-from taskflow.model.shown_schedule import Missed
+from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.store.base.schedules import Fired
 from taskflow.store.memory.schedules import MemorySchedules

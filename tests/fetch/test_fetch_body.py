@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskflow.fetch.body import kept_form
-from taskflow.model.json_depth import MAX_NESTING
+from taskflow.model.untrusted_text import MAX_NESTING
 
 
 def kept(body, content_type=None):

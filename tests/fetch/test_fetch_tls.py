@@ -98,7 +98,7 @@ async def test_no_tls_there(serve, secure_fetcher):
     """A server that speaks plain HTTP on that port is named as the likely cause."""
     server = await serve([Unasked(b"HTTP/1.1 400 Bad Request\r\n\r\n")])
     outcome = await fetch_with(secure_fetcher, f"https://localhost:{server.port}/")
-    assert is_failure(outcome, ErrorType.TLS, "is there TLS on this port?")
+    assert is_failure(outcome, ErrorType.TLS, "does this port use TLS?")
 
 
 async def test_end_without_farewell(serve_tls, secure_fetcher, authority):

@@ -8,7 +8,7 @@ import resource
 
 import pytest
 
-from taskflow.fetch import file_descriptors
+from taskflow.fetch import http_fetcher
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.outcome import ErrorType, Interrupted
 from taskflow.settings import Settings
@@ -31,7 +31,7 @@ def no_files_left():
 
 @pytest.fixture(autouse=True)
 def short_pause(monkeypatch):
-    monkeypatch.setattr(file_descriptors, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(http_fetcher, "FILE_SHORTAGE_PAUSE_SECONDS", 0.01)
 
 
 async def test_connecting(serve, fetch, capsys):

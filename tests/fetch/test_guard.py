@@ -23,8 +23,7 @@ from taskflow.fetch.errors import Blocked, NameNotResolved
 from taskflow.fetch.guard import MAX_ADDRESSES, Guard, Hosts
 from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
 from taskflow.fetch.interface import FetchRequest
-from taskflow.fetch.own_addresses import is_own_address
-from taskflow.fetch.special_addresses import embedded_ipv4, special_of
+from taskflow.fetch.special_addresses import embedded_ipv4, is_own_address, special_of
 from taskflow.model.errors import SettingsError
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.outcome import ErrorType, Fetched

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.fetch.error_masking import MAX_URL_CHARACTERS, masked_url
+from taskflow.fetch.errors import MAX_URL_CHARACTERS, masked_url
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.outcome import ErrorType
 from taskflow.settings import Settings

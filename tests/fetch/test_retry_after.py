@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskflow.fetch.retry_after import retry_after_seconds
+from taskflow.fetch.response import retry_after_seconds
 
 DATE = "Tue, 24 Nov 2026 06:57:50 GMT"
 

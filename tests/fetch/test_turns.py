@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from taskflow.fetch.fair_turns import wait_for_turn
+from taskflow.yielding import fair_checkpoint
 
 CROWD = 50
 
@@ -26,7 +26,7 @@ async def test_one_in_each_pass():
 
     async def work(number):
         for _ in range(3):
-            await wait_for_turn()
+            await fair_checkpoint()
             had.append((passes.count, number))
 
     async with trio.open_nursery() as nursery:
@@ -42,7 +42,7 @@ async def test_alone():
     """Who is alone waits for a pass or two."""
     passes = Passes()
     trio.lowlevel.add_instrument(passes)
-    await wait_for_turn()
+    await fair_checkpoint()
     trio.lowlevel.remove_instrument(passes)
     assert passes.count <= 2
 
@@ -51,7 +51,7 @@ async def test_cancelled():
     """Who is cancelled while waiting holds up nobody."""
     async with trio.open_nursery() as nursery:
         for _ in range(CROWD):
-            nursery.start_soon(wait_for_turn)
+            nursery.start_soon(fair_checkpoint)
         nursery.cancel_scope.cancel()
     with trio.fail_after(1):
-        await wait_for_turn()
+        await fair_checkpoint()

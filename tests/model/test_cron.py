@@ -6,7 +6,8 @@ import random
 import pytest
 
 from taskflow.model.cron import CronError, normalized
-from taskflow.model.schedule import Timing, TimingError, check, next_time
+from taskflow.model.schedule import Timing
+from taskflow.model.schedule_times import TimingError, check_timing, next_time
 
 NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)  # a Friday
 DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
@@ -130,7 +131,7 @@ def test_any_expression_is_due_when_the_model_says():
 def test_ranges_over_the_end_of_the_week(weekdays, expected):
     """A range of days of the week may begin and end anywhere."""
     timing = Timing(cron=f"0 6 ? * {weekdays}")
-    check(timing, NOW)
+    check_timing(timing, NOW)
     found, at = set(), NOW
     for _ in range(8):
         at = next_time(timing, anchor_at=NOW, after=at)
@@ -156,38 +157,44 @@ def test_ranges_over_the_end_of_the_week(weekdays, expected):
 def test_what_cronsim_is_given(written, read):
     """Only what cronsim does not read is rewritten."""
     assert normalized(written) == read
-    check(Timing(cron=written), NOW)
+    check_timing(Timing(cron=written), NOW)
 
 
 @pytest.mark.parametrize(
     ("written", "words"),
     [
         ("@daily", "for @daily write 0 0 \\* \\* \\*"),
-        ("0 0 0 * * ?", "there are six"),
-        ("? * * * *", "minute that cannot be: \\? stands for a whole day field"),
-        ("0 ? * * *", "an hour that cannot be"),
-        ("60 * * * *", "a minute that cannot be: '60'; use 0 to 59"),
-        ("* 24 * * *", "an hour that cannot be: '24'; use 0 to 23"),
-        ("* * 32 * *", "a day of the month that cannot be: '32'; use days that the months have"),
-        ("* * 31 FEB *", "a day of the month that cannot be: '31'; use days that the months have"),
-        ("* * * January *", "a month that cannot be: 'January'; use 1 to 12 or JAN to DEC"),
-        ("* * * * 8", "a day of the week that cannot be: '8'; use 0 to 7 or SUN to SAT"),
-        ("1.5 * * * *", "a minute that cannot be: '1.5'; use 0 to 59"),
-        ("+5 * * * *", "a minute that cannot be: '\\+5'"),
-        ("*/0 * * * *", "a minute that cannot be: '\\*/0'; use 0 to 59, with lists, ranges and"),
-        ("0 0 * ? *", "month that cannot be"),
-        ("0 0 ?/2 * *", "day of the month that cannot be"),
-        ("0 0 * * ?,MON", "day of the week that cannot be"),
+        ("0 0 0 * * ?", "it has six"),
+        ("? * * * *", "invalid minute: \\? must be the whole field"),
+        ("0 ? * * *", "an invalid hour"),
+        ("60 * * * *", "an invalid minute: '60'; use 0 to 59"),
+        ("* 24 * * *", "an invalid hour: '24'; use 0 to 23"),
+        (
+            "* * 32 * *",
+            "an invalid day of the month: '32'; use 1 to 31 \\(a day that the month has\\)",
+        ),
+        (
+            "* * 31 FEB *",
+            "an invalid day of the month: '31'; use 1 to 31 \\(a day that the month has\\)",
+        ),
+        ("* * * January *", "an invalid month: 'January'; use 1 to 12 or JAN to DEC"),
+        ("* * * * 8", "an invalid day of the week: '8'; use 0 to 7 or SUN to SAT"),
+        ("1.5 * * * *", "an invalid minute: '1.5'; use 0 to 59"),
+        ("+5 * * * *", "an invalid minute: '\\+5'"),
+        ("*/0 * * * *", "an invalid minute: '\\*/0'; use 0 to 59, with lists, ranges and"),
+        ("0 0 * ? *", "invalid month"),
+        ("0 0 ?/2 * *", "invalid day of the month"),
+        ("0 0 * * ?,MON", "invalid day of the week"),
         ("0 22-6 * * *", "write 22-23,0-6"),
         ("50-10 * * * *", "write 50-59,0-10"),
         ("0 0 28-3 * *", "write 28-31,1-3"),
-        ("0 0 * NOV-0 *", "month that cannot be"),
-        ("0 0 * * FRI-8", "day of the week that cannot be"),
-        ("0 0 * * FRI-FOO", "day of the week that cannot be"),
-        ("0 0 * * FRI-MON/0", "day of the week that cannot be"),
-        ("0 0 * * FRI-MON-TUE", "day of the week that cannot be"),
-        ("0 0 * * FOOL", "day of the week that cannot be"),
-        ("0 0 15W * *", "day of the month that cannot be"),
+        ("0 0 * NOV-0 *", "invalid month"),
+        ("0 0 * * FRI-8", "invalid day of the week"),
+        ("0 0 * * FRI-FOO", "invalid day of the week"),
+        ("0 0 * * FRI-MON/0", "invalid day of the week"),
+        ("0 0 * * FRI-MON-TUE", "invalid day of the week"),
+        ("0 0 * * FOOL", "invalid day of the week"),
+        ("0 0 15W * *", "invalid day of the month"),
         ("0 0\n* * *", "five fields"),
         ("0\u00a00 * * *", "five fields"),
         ("", "five fields"),
@@ -196,7 +203,7 @@ def test_what_cronsim_is_given(written, read):
 def test_what_cannot_be_read(written, words):
     """One line names the field, and says what to write where that is known."""
     with pytest.raises(TimingError, match=words) as caught:
-        check(Timing(cron=written), NOW)
+        check_timing(Timing(cron=written), NOW)
     assert caught.value.field == "cron"
     assert "\n" not in str(caught.value)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskflow.model.claim_selection import Candidate, Choice, Shares
-from taskflow.model.flow import (
+from taskflow.model.queue_limits import (
     Flow,
     HoldReason,
     HostHold,

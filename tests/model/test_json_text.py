@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskflow.model.json_depth import MAX_NESTING, is_too_deep
+from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep
 
 
 def depth_of(document: object) -> int:

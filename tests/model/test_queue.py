@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from taskflow.model.flow import HostLimits, QueueSettings, Rate
-from taskflow.model.shown_queue import limits_text
+from taskflow.model.queue_limits import HostLimits, QueueSettings, Rate
+from taskflow.model.queues import limits_text
 
 CONCURRENCY = [(None, ""), (1, "1 at once"), (3, "3 at once")]
 RATES = [

@@ -11,21 +11,18 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from taskflow.model.schedule import (
+from taskflow.model.schedule import Missed, ScheduleDefinition, StoredSchedule, Timing
+from taskflow.model.schedule_times import (
     GRACE_SECONDS,
-    KeptSchedule,
-    ScheduleDefinition,
-    Timing,
     TimingError,
-    check,
-    due,
-    is_zone,
+    apply_definition,
+    check_timing,
+    compute_due,
     last_times,
     next_time,
-    placed,
 )
-from taskflow.model.shown_schedule import Missed
 from taskflow.model.task import NewTask
+from taskflow.model.zones import is_zone
 
 NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)
 MINUTE = dt.timedelta(minutes=1)
@@ -265,7 +262,7 @@ class TestExpressions:
     def test_what_cannot_be(self, cron, word):
         """Is told, with the field that it is about."""
         with pytest.raises(TimingError, match=word) as caught:
-            check(Timing(cron=cron), NOW)
+            check_timing(Timing(cron=cron), NOW)
         assert caught.value.field == "cron"
 
     @pytest.mark.parametrize(
@@ -285,7 +282,7 @@ class TestExpressions:
     def test_what_can(self, cron, expected):
         """Names, the last days of months, and days by their number among their like."""
         timing = Timing(cron=cron)
-        check(timing, NOW)
+        check_timing(timing, NOW)
         assert next_time(timing, anchor_at=NOW, after=NOW) == expected
 
     @given(st.text("0123456789*/,-#LW MONJAN", max_size=30))
@@ -294,7 +291,7 @@ class TestExpressions:
         """There is a next time, or it is said what is wrong."""
         timing = Timing(cron=cron)
         try:
-            check(timing, NOW)
+            check_timing(timing, NOW)
         except TimingError:
             return
         assert next_time(timing, anchor_at=NOW, after=NOW) > NOW
@@ -307,7 +304,7 @@ class TestExpressions:
         """Nor a folder of zones, nor a clock that counts leap seconds, nor this machine's."""
         assert not is_zone(name)
         with pytest.raises(TimingError):
-            check(Timing(cron="* * * * *", timezone=name), NOW)
+            check_timing(Timing(cron="* * * * *", timezone=name), NOW)
 
     def test_seconds_of_the_day_do_not_matter(self):
         """A time is the first moment of its minute."""
@@ -323,8 +320,10 @@ class TestWhatIsMissed:
 
         The schedule was not looked at for so long.
         """
-        kept = placed(definition(missed, **timing), None, NOW - dt.timedelta(seconds=seconds))
-        found = due(kept, NOW)
+        kept = apply_definition(
+            definition(missed, **timing), None, NOW - dt.timedelta(seconds=seconds)
+        )
+        found = compute_due(kept, NOW)
         return (
             [(NOW - at).total_seconds() for at in found.times],
             (found.next_at - NOW).total_seconds(),
@@ -362,39 +361,41 @@ class TestWhatIsMissed:
 
     def test_what_is_left_comes_next(self):
         """Of more than are wanted at once the oldest are fired."""
-        kept = placed(definition(Missed.ALL, every=100.0), None, NOW - dt.timedelta(seconds=590))
-        found = due(kept, NOW, most=2)
+        kept = apply_definition(
+            definition(Missed.ALL, every=100.0), None, NOW - dt.timedelta(seconds=590)
+        )
+        found = compute_due(kept, NOW, limit=2)
         assert [(NOW - at).total_seconds() for at in found.times] == [490.0, 390.0]
         assert found.next_at == NOW - dt.timedelta(seconds=290)
 
     def test_what_is_not_due(self):
         """Nothing is fired before its time."""
-        kept = placed(definition(every=100.0), None, NOW)
-        assert due(kept, NOW + dt.timedelta(seconds=99.9)).times == ()
-        assert due(msgspec.structs.replace(kept, next_at=None), NOW).times == ()
+        kept = apply_definition(definition(every=100.0), None, NOW)
+        assert compute_due(kept, NOW + dt.timedelta(seconds=99.9)).times == ()
+        assert compute_due(msgspec.structs.replace(kept, next_at=None), NOW).times == ()
 
 
 class TestHandedInAgain:
-    def kept(self, ago_seconds: float = 50.0, **timing) -> KeptSchedule:
-        return placed(definition(**timing), None, NOW - dt.timedelta(seconds=ago_seconds))
+    def kept(self, ago_seconds: float = 50.0, **timing) -> StoredSchedule:
+        return apply_definition(definition(**timing), None, NOW - dt.timedelta(seconds=ago_seconds))
 
     def test_the_same_times_stay(self):
         """Also those that were not fired yet."""
         before = self.kept(250.0, every=100.0)
-        after = placed(definition(Missed.ALL, every=100.0), before, NOW)
+        after = apply_definition(definition(Missed.ALL, every=100.0), before, NOW)
         assert (after.next_at, after.anchor_at) == (before.next_at, before.anchor_at)
 
     def test_other_times_begin_anew(self):
         """From now on, whatever was left of the old ones."""
         before = self.kept(250.0, every=100.0)
-        after = placed(definition(every=100.5), before, NOW)
+        after = apply_definition(definition(every=100.5), before, NOW)
         assert (after.next_at, after.anchor_at) == (NOW + dt.timedelta(seconds=100.5), NOW)
-        after = placed(definition(cron="* * * * *"), before, NOW)
+        after = apply_definition(definition(cron="* * * * *"), before, NOW)
         assert after.next_at == NOW + MINUTE
 
     def test_a_start_ahead_is_the_first_time(self):
         """And one that is past only says where the times are."""
         ahead, past = NOW + dt.timedelta(days=3), NOW - dt.timedelta(seconds=250)
-        assert placed(definition(every=100.0, start_at=ahead), None, NOW).next_at == ahead
-        kept = placed(definition(every=100.0, start_at=past), None, NOW)
+        assert apply_definition(definition(every=100.0, start_at=ahead), None, NOW).next_at == ahead
+        kept = apply_definition(definition(every=100.0, start_at=past), None, NOW)
         assert kept.next_at == NOW + dt.timedelta(seconds=50)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.model.task_statistics import shares
+from taskflow.model.queues import shares
 
 
 @pytest.mark.parametrize(

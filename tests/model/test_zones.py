@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import tzdata
 
-from taskflow.model import schedule
-from taskflow.model.schedule import Timing, check, next_time
+from taskflow.model import schedule_times
+from taskflow.model.schedule import Timing
+from taskflow.model.schedule_times import check_timing, next_time
 from taskflow.model.zones import ZoneDatabase, is_zone, zone, zone_database
 
 WINTER = dt.datetime(2027, 1, 15, 12, tzinfo=dt.UTC)
@@ -26,7 +27,7 @@ def use(path):
     """Have this process find the system's database in these folders."""
     zoneinfo.reset_tzpath(path)
     zoneinfo.ZoneInfo.clear_cache()
-    schedule._next_of_cron.cache_clear()
+    schedule_times._next_cron_time.cache_clear()
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_a_zone_that_only_one_has(system, head):
     system(head)
     assert offset_hours("OnlyHere") == 1
     assert offset_hours("Asia/Tokyo") == 9
-    check(Timing(cron="0 12 * * *", timezone="OnlyHere"), WINTER)
+    check_timing(Timing(cron="0 12 * * *", timezone="OnlyHere"), WINTER)
 
 
 @pytest.mark.parametrize("head", ["# version 2025b", "# version 2099a"])

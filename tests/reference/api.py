@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskflow.api.document.openapi import document
+from taskflow.model.outcome import reason_phrase
 from taskflow.model.problem_types import PROBLEM_TYPES
-from taskflow.model.reason_phrase import reason_phrase
 from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
 from tests.reference.schemas import Schema, fields_of, kind_of, link_to, meaning_of

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from taskflow.model.claim_selection import Shares
-from taskflow.model.flow import HoldReason, HostLimits, QueueSettings, Rate
+from taskflow.model.queue_limits import HoldReason, HostLimits, QueueSettings, Rate
 from taskflow.model.task import Claim, NewTask, Task
 from taskflow.store.base.claims import Release
 from taskflow.store.base.tasks import TaskStore

@@ -11,8 +11,7 @@ import trio.testing
 
 from taskflow.model.errors import ScheduleExists
 from taskflow.model.options import TaskOptions
-from taskflow.model.schedule import ScheduleDefinition, Timing
-from taskflow.model.shown_schedule import Missed
+from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
 from taskflow.model.task import Claim, TaskStatus
 from taskflow.store.base.tasks import TaskStore
 from tests.store.contract import completed, failed, new_task

@@ -4,8 +4,8 @@ import pytest
 import trio
 
 from taskflow.model.filter import TaskFilter
+from taskflow.model.queues import Ended
 from taskflow.model.task import TaskStatus
-from taskflow.model.task_statistics import Ended
 from taskflow.store.memory.tasks import MemoryStore
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, new_task

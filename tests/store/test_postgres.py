@@ -20,9 +20,9 @@ import trio.testing
 from taskflow.model.errors import StatementRefused, StoreUnavailable, StoreUnusable, TooManySearches
 from taskflow.model.event import EventFilter
 from taskflow.model.filter import TaskFilter
-from taskflow.model.flow import HoldReason, HostLimits, QueueSettings, Rate
+from taskflow.model.queue_limits import HoldReason, HostLimits, QueueSettings, Rate
+from taskflow.model.queues import Ended, shares
 from taskflow.model.task import IdempotencyKey, TaskStatus
-from taskflow.model.task_statistics import Ended, shares
 from taskflow.settings import Settings
 from taskflow.store.postgres import claim_scan, listener, slow_reads
 from taskflow.store.postgres import tasks as postgres

@@ -12,8 +12,7 @@ import psycopg
 import pytest
 import trio
 
-from taskflow.model.schedule import Timing
-from taskflow.model.shown_schedule import Missed
+from taskflow.model.schedule import Missed, Timing
 from taskflow.settings import Settings
 from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS
 from taskflow.store.memory.tasks import MemoryStore

@@ -39,8 +39,8 @@ from taskflow.model import lifecycle
 from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
+from taskflow.model.queues import Ended
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
-from taskflow.model.task_statistics import Ended
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Release, Retry, Settlement
 from taskflow.store.base.tasks import TaskStore

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from taskflow.model.flow import QueueSettings
-from taskflow.model.shown_queue import limits_text
+from taskflow.model.queue_limits import QueueSettings
+from taskflow.model.queues import limits_text
 from taskflow.model.task import Task
 
 MOST_SHOWN_BYTES: Final = 64 * 2**10

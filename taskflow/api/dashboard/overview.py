@@ -16,9 +16,9 @@ from taskflow.api.reading.queue_settings import queue_name_of
 from taskflow.api.reading.schedule import known_name_of
 from taskflow.api.request_bodies import read_body
 from taskflow.model.errors import ScheduleNotFound
-from taskflow.model.flow import NO_SETTINGS
+from taskflow.model.queue_limits import NO_SETTINGS
+from taskflow.model.queues import queue_of
 from taskflow.model.task import TaskStatus
-from taskflow.model.task_statistics import queue_of
 from taskflow.store.base.tasks import TaskStore
 
 MOST_QUEUES: Final = 100

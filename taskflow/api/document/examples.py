@@ -9,13 +9,12 @@ from typing import Final
 import msgspec
 
 from taskflow.model.event import TaskEvent
-from taskflow.model.flow import HostHold, HostLimits, Rate
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.outcome import ErrorType, KeptResponse, Response
-from taskflow.model.shown_queue import Queue
-from taskflow.model.shown_schedule import Missed, Schedule
+from taskflow.model.queue_limits import HostHold, HostLimits, Rate
+from taskflow.model.queues import Line, Queue, TaskStatistics, queue_of, total_of
+from taskflow.model.schedule import Missed, Schedule
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
-from taskflow.model.task_statistics import Line, TaskStatistics, queue_of, total_of
 
 TASK_ID: Final = uuid.UUID("01a20c58-b6fd-77bf-9328-1ccde011d8da")
 CALLBACK_ID: Final = uuid.UUID("01a20c58-b704-7d1c-8a0e-5d1f6c3b9e42")

@@ -36,21 +36,15 @@ from taskflow.api.submission import Added, Refused, Summary
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
 from taskflow.model.event import TaskEvent
-from taskflow.model.flow import Hold, HoldReason, HostHold, HostLimits, Rate
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.options import Backoff
 from taskflow.model.outcome import ErrorType
 from taskflow.model.problem_types import ProblemType
+from taskflow.model.queue_limits import Hold, HoldReason, HostHold, HostLimits, Rate
+from taskflow.model.queues import Ended, Queue, QueueStatistics, TaskStatistics, TotalStatistics
 from taskflow.model.request import RequestPayload
-from taskflow.model.shown_queue import Queue
-from taskflow.model.shown_schedule import Missed, Schedule
+from taskflow.model.schedule import Missed, Schedule
 from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
-from taskflow.model.task_statistics import (
-    Ended,
-    QueueStatistics,
-    TaskStatistics,
-    TotalStatistics,
-)
 
 Json: TypeAlias = dict[str, Any]
 

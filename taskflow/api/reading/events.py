@@ -14,7 +14,7 @@ from taskflow.api.reading.unknown_fields import unknown_parameters
 from taskflow.model.errors import Unprocessable
 from taskflow.model.event import EventFilter
 from taskflow.model.suggestions import Vocabulary
-from taskflow.model.task import MOST_TAGS, QueueName
+from taskflow.model.task import MAX_TAGS, QueueName
 
 _POSITION: Final = re.compile("[0-9]{1,18}")
 _IN_QUERY: Final = "lastEventId"
@@ -122,8 +122,8 @@ def _tags_of(texts: Sequence[str]) -> dict[str, str]:
         name, _, value = told.partition(":")
         if tags.setdefault(name, value) != value:
             raise Unprocessable(f"a task has one value of the tag {name}, not two")
-    if len(tags) > MOST_TAGS:
-        raise Unprocessable(f"a task has {MOST_TAGS} tags at most")
+    if len(tags) > MAX_TAGS:
+        raise Unprocessable(f"a task has {MAX_TAGS} tags at most")
     return tags
 
 

@@ -12,7 +12,7 @@ from taskflow.api.reading.rules import PointInTime, Rule
 from taskflow.model.filter import TaskFilter
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import MOST_TAGS, Moment, QueueName, TagName, TagValue, TaskStatus
+from taskflow.model.task import MAX_TAGS, Moment, QueueName, TagName, TagValue, TaskStatus
 from taskflow.model.url import parse_target
 
 HostName: TypeAlias = Annotated[
@@ -22,7 +22,7 @@ UrlText: TypeAlias = Annotated[
     str, Meta(pattern="^[^\x00-\x1f\x7f]+$(?!\n)", min_length=1, max_length=8192)
 ]
 Statuses: TypeAlias = Annotated[tuple[TaskStatus, ...], Meta(min_length=1)]
-SomeTags: TypeAlias = Annotated[dict[TagName, TagValue], Meta(min_length=1, max_length=MOST_TAGS)]
+SomeTags: TypeAlias = Annotated[dict[TagName, TagValue], Meta(min_length=1, max_length=MAX_TAGS)]
 
 A_STATUS: Final = f"one of {', '.join(TaskStatus)}"
 # Of the filters whose values are one text each; of statuses and tags there may be some.

@@ -9,8 +9,7 @@ from typing import Final, NoReturn, TypeVar
 import msgspec
 
 from taskflow.model.errors import BadRequest, Unprocessable
-from taskflow.model.json_depth import MAX_NESTING
-from taskflow.model.text_format import foreign_format_of
+from taskflow.model.untrusted_text import MAX_NESTING, foreign_format_of
 
 MAX_READ_TWICE_BYTES: Final = 256 * 2**10
 """How long a body may be to be read again by the standard library, which takes much longer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from taskflow.model.text_format import BYTE_ORDER_MARK
+from taskflow.model.untrusted_text import BYTE_ORDER_MARK
 
 TOO_LONG: Final = None
 """Stands for a line that is longer than is taken; it was passed over to its end."""

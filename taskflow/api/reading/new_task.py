@@ -16,13 +16,12 @@ from taskflow.api.reading.unknown_fields import example_of, note_unknown
 from taskflow.api.reading.validation_errors import Faults, token
 from taskflow.model.errors import BadRequest
 from taskflow.model.invalid_url import InvalidUrl
-from taskflow.model.json_depth import is_too_deep
 from taskflow.model.masking import MASK, MASKING
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
 from taskflow.model.request import (
     HEADERS_MADE_HERE,
-    LONGEST_HEADER_BYTES,
-    MOST_HEADERS,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
     BodyError,
     HeaderName,
     HeaderValue,
@@ -33,17 +32,18 @@ from taskflow.model.request import (
 )
 from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import (
-    GREATEST_PRIORITY,
-    LEAST_PRIORITY,
-    LONGEST_AHEAD_SECONDS,
-    LONGEST_RETENTION_SECONDS,
-    MOST_ATTEMPTS,
+    MAX_ATTEMPTS,
+    MAX_DELAY_SECONDS,
+    MAX_PRIORITY,
+    MAX_RETENTION_SECONDS,
+    MIN_PRIORITY,
     Moment,
     NewTask,
     QueueName,
     Tags,
     Task,
 )
+from taskflow.model.untrusted_text import is_too_deep
 from taskflow.model.url import Place, place_of
 
 AskedPayload: TypeAlias = Annotated[
@@ -57,10 +57,10 @@ AskedPayload: TypeAlias = Annotated[
         }
     ),
 ]
-MaxAttempts: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_ATTEMPTS)]
-Priority: TypeAlias = Annotated[int, Meta(ge=LEAST_PRIORITY, le=GREATEST_PRIORITY)]
-Delay: TypeAlias = Annotated[float, Meta(ge=0, le=LONGEST_AHEAD_SECONDS)]
-Retention: TypeAlias = Annotated[float, Meta(ge=0, le=LONGEST_RETENTION_SECONDS)]
+MaxAttempts: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)]
+Priority: TypeAlias = Annotated[int, Meta(ge=MIN_PRIORITY, le=MAX_PRIORITY)]
+Delay: TypeAlias = Annotated[float, Meta(ge=0, le=MAX_DELAY_SECONDS)]
+Retention: TypeAlias = Annotated[float, Meta(ge=0, le=MAX_RETENTION_SECONDS)]
 CallbackUrl: TypeAlias = Annotated[
     str, Meta(pattern="^https?://[!-~]+$(?!\n)", min_length=8, max_length=8192)
 ]
@@ -335,8 +335,8 @@ def _check_headers(text: bytes, faults: Faults) -> None:
     except msgspec.ValidationError:
         faults.add("/payload/headers", "payload.headers must be an object of names with text")
         return
-    if len(headers) > MOST_HEADERS:
-        faults.add("/payload/headers", f"payload.headers must be {MOST_HEADERS} at most")
+    if len(headers) > MAX_HEADERS:
+        faults.add("/payload/headers", f"payload.headers must be {MAX_HEADERS} at most")
         return
     for name, value in headers.items():
         where = f"/payload/headers{token(name)}"
@@ -348,7 +348,7 @@ def _check_headers(text: bytes, faults: Faults) -> None:
             faults.add(
                 where,
                 f"the header {name} must be printable ASCII without spaces around it, up to "
-                f"{LONGEST_HEADER_BYTES} bytes",
+                f"{MAX_HEADER_BYTES} bytes",
             )
 
 

@@ -16,8 +16,8 @@ from taskflow.api.reading.rules import Rule, whole_number
 from taskflow.api.reading.unknown_fields import note_unknown
 from taskflow.api.reading.validation_errors import Faults
 from taskflow.model.errors import BadRequest, QueueNotFound
-from taskflow.model.flow import (
-    MOST_STARTS_PER_SECOND,
+from taskflow.model.queue_limits import (
+    MAX_STARTS_PER_SECOND,
     Burst,
     HostLimits,
     MaxConcurrency,
@@ -120,7 +120,7 @@ class QueuePatch(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _A_RATE: Final = (
-    f"a number of starts a second, above 0 and up to {MOST_STARTS_PER_SECOND}, or an object of "
+    f"a number of starts a second, above 0 and up to {MAX_STARTS_PER_SECOND}, or an object of "
     "that as per_second and a burst, which is a whole number from 1"
 )
 _RULES: Final[Mapping[str, Rule]] = {

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from taskflow.api.reading.validation_errors import Faults, token
-from taskflow.model.options import LONGEST_BACKOFF_SECONDS, MOST_PAUSES, Backoff
+from taskflow.model.options import MAX_BACKOFF_SECONDS, MAX_PAUSES, Backoff
 from taskflow.model.suggestions import Vocabulary, shown_name
 
 _FIRST_MOMENT: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
@@ -155,7 +155,7 @@ A_MOMENT: Final = "a date and time with a zone, such as 2026-11-24T06:57:50Z"
 STATUSES: Final = 'a list of up to 50 statuses, such as 503 or "5xx"'
 BACKOFF: Final = (
     f"an object of {', '.join(Backoff.__struct_fields__[:-1])} and max, or a list of 1 to "
-    f"{MOST_PAUSES} waits; waits are seconds up to {LONGEST_BACKOFF_SECONDS}, factor is 1 to 100"
+    f"{MAX_PAUSES} waits; waits are seconds up to {MAX_BACKOFF_SECONDS}, factor is 1 to 100"
 )
 TAGS: Final = (
     "an object of up to 16 names (as those of queues) with text of up to 256 characters, whole "

@@ -22,14 +22,16 @@ from taskflow.model.conditional_fetch import CONDITIONAL_FIELDS, CONDITIONAL_MET
 from taskflow.model.errors import BadRequest, RequestError, ScheduleNotFound, Unprocessable
 from taskflow.model.request import RequestPayload
 from taskflow.model.schedule import (
-    LONGEST_EVERY_SECONDS,
-    SHORTEST_EVERY_SECONDS,
+    MAX_EVERY_SECONDS,
+    MIN_EVERY_SECONDS,
+    Missed,
+    Schedule,
     ScheduleDefinition,
+    ScheduleName,
+    TimeZone,
     Timing,
-    TimingError,
-    check,
 )
-from taskflow.model.shown_schedule import Missed, Schedule, ScheduleName, TimeZone
+from taskflow.model.schedule_times import TimingError, check_timing
 from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import Moment, NewTask
 
@@ -38,7 +40,7 @@ HOW: Final = (
     '{"payload": "https://example.com/"}}'
 )
 Cron: TypeAlias = Annotated[str, Meta(max_length=256, extra_json_schema={"format": "cron"})]
-Every: TypeAlias = Annotated[float, Meta(ge=SHORTEST_EVERY_SECONDS, le=LONGEST_EVERY_SECONDS)]
+Every: TypeAlias = Annotated[float, Meta(ge=MIN_EVERY_SECONDS, le=MAX_EVERY_SECONDS)]
 ZoneName: TypeAlias = Annotated[TimeZone, Meta(extra_json_schema={"format": "iana-time-zone"})]
 
 
@@ -313,7 +315,7 @@ def _timing_of(
     )
     for one in (Timing(every=1.0, timezone=timing.timezone), Timing(cron=timing.cron)):
         try:
-            check(one, now)
+            check_timing(one, now)
         except TimingError as error:
             faults.add(token(error.field), str(error))
     return timing

@@ -28,7 +28,7 @@ from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.suggestions import Vocabulary
-from taskflow.model.task import MOST_TAGS, Moment, QueueName, Task, TaskStatus
+from taskflow.model.task import MAX_TAGS, Moment, QueueName, Task, TaskStatus
 
 DEFAULT_PAGE: Final = 100
 LARGEST_PAGE: Final = 1000
@@ -48,7 +48,7 @@ TagText: TypeAlias = Annotated[
         max_length=64 + 1 + LONGEST_TAG_VALUE,
     ),
 ]
-TagTexts: TypeAlias = Annotated[tuple[TagText, ...], Meta(min_length=1, max_length=MOST_TAGS)]
+TagTexts: TypeAlias = Annotated[tuple[TagText, ...], Meta(min_length=1, max_length=MAX_TAGS)]
 Field: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(FIELDS)})]
 Fields: TypeAlias = Annotated[tuple[Field, ...], Meta(min_length=1)]
 _LIMIT: Final = whole_number(Limit)
@@ -212,7 +212,7 @@ def _tags_of(texts: Sequence[str]) -> tuple[str, ...]:
         return msgspec.convert(texts, TagTexts)
     except msgspec.ValidationError:
         raise Unprocessable(
-            f"tag must be a name, a colon and a value, such as color:red, {MOST_TAGS} times at "
+            f"tag must be a name, a colon and a value, such as color:red, {MAX_TAGS} times at "
             f"most; a name is {rules.NAME}, a value up to {LONGEST_TAG_VALUE} characters"
         ) from None
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from taskflow.api.reference.curl import curl_of
 from taskflow.api.reference.kinds import kind_of, limits_of
-from taskflow.model.reason_phrase import reason_phrase
+from taskflow.model.outcome import reason_phrase
 
 Json: TypeAlias = dict[str, Any]
 

@@ -13,7 +13,7 @@ import trio
 
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.client.options import Options, Submission
-from taskflow.model.text_format import BYTE_ORDER_MARK, foreign_format_of
+from taskflow.model.untrusted_text import BYTE_ORDER_MARK, foreign_format_of
 
 CHUNK_BYTES: Final = 128 * 2**10
 LONGEST_LINE_BYTES: Final = 64 * 2**20

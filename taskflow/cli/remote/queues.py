@@ -14,7 +14,7 @@ from taskflow.cli.remote.task_actions import confirm
 from taskflow.cli.remote.values import LIMIT, NO_LIMIT, WHOLE_LIMIT
 from taskflow.cli.text import duration
 from taskflow.client.on_trio.client import Client
-from taskflow.model.shown_queue import Queue, limits_text
+from taskflow.model.queues import Queue, limits_text
 from taskflow.model.task import TaskStatus
 
 _COLUMNS: Final = (

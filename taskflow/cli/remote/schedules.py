@@ -27,7 +27,7 @@ from taskflow.cli.text import ago, duration, moment
 from taskflow.client.errors import NotFound
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Submission
-from taskflow.model.shown_schedule import Missed, Schedule
+from taskflow.model.schedule import Missed, Schedule
 
 _COLUMNS: Final = (
     Column("SCHEDULE", may_shrink=True),

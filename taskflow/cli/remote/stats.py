@@ -20,8 +20,8 @@ from taskflow.cli.text import duration
 from taskflow.client.errors import ClientError
 from taskflow.client.on_trio.client import Client
 from taskflow.model.monitoring import Minute
+from taskflow.model.queues import QueueStatistics, TaskStatistics, TotalStatistics
 from taskflow.model.task import TaskStatus
-from taskflow.model.task_statistics import QueueStatistics, TaskStatistics, TotalStatistics
 
 _COLUMNS: Final = (
     Column("QUEUE", may_shrink=True),

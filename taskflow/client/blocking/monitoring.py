@@ -11,7 +11,7 @@ from taskflow.client.blocking.transport import Transport
 from taskflow.client.calls import Call
 from taskflow.client.task import Service
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
-from taskflow.model.task_statistics import TaskStatistics
+from taskflow.model.queues import TaskStatistics
 
 
 class _History(msgspec.Struct, frozen=True):

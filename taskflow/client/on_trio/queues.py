@@ -11,8 +11,8 @@ from taskflow.client import calls
 from taskflow.client.arguments import json_of
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.task import Moved
-from taskflow.model.flow import HostLimits, Rate
-from taskflow.model.shown_queue import Queue
+from taskflow.model.queue_limits import HostLimits, Rate
+from taskflow.model.queues import Queue
 
 
 class Queues:

@@ -15,7 +15,7 @@ from taskflow.client.on_trio.streams import ScheduleStream
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.options import change_of, document_of_item
 from taskflow.client.task import Task
-from taskflow.model.shown_schedule import Missed, Schedule
+from taskflow.model.schedule import Missed, Schedule
 
 _PAGE: Final = 100
 

@@ -27,7 +27,7 @@ from taskflow.client.portions import PORTION_TASKS, Portion, Submitted
 from taskflow.client.sse import Message, Parser
 from taskflow.client.task import Task
 from taskflow.model.event import TaskEvent
-from taskflow.model.shown_schedule import Schedule
+from taskflow.model.schedule import Schedule
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import AttemptRecord, Task
-from taskflow.model.task_statistics import TaskStatistics
 
 # Attempts of a task whose responses are read: together these are at most 10 MiB.
 MAX_RESPONSES: Final = 100

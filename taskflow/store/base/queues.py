@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from taskflow.model.flow import HostHold, QueueChange, QueueSettings
+from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
 
 # A host that failed is left alone for so long at first, and twice as long each further time.
 FIRST_HOLD_SECONDS: Final = 1.0

@@ -12,8 +12,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.schedule import ScheduleChange, ScheduleDefinition
-from taskflow.model.shown_schedule import Schedule
+from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import Task
 
 # How long it is kept for which times of a schedule tasks were made: clocks are put back by less,

@@ -6,14 +6,8 @@ import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from taskflow.model.queues import BUCKET_SECONDS, KEPT_SECONDS, WINDOWS_SECONDS, Line, shares
 from taskflow.model.task import Task, TaskStatus
-from taskflow.model.task_statistics import (
-    BUCKET_SECONDS,
-    KEPT_SECONDS,
-    WINDOWS_SECONDS,
-    Line,
-    shares,
-)
 
 _Kind = tuple[str, TaskStatus]
 

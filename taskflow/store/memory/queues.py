@@ -9,7 +9,14 @@ from typing import Final
 
 import trio
 
-from taskflow.model.flow import NO_SETTINGS, HostHold, Lane, QueueChange, QueueSettings, State
+from taskflow.model.queue_limits import (
+    NO_SETTINGS,
+    HostHold,
+    Lane,
+    QueueChange,
+    QueueSettings,
+    State,
+)
 from taskflow.store.base.queues import (
     FIRST_HOLD_SECONDS,
     LONGEST_HOLD_SECONDS,

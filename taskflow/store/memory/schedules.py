@@ -12,8 +12,8 @@ import trio
 
 from taskflow.model.conditional_fetch import Validators, compared_with, validators_of
 from taskflow.model.masking import Masking
-from taskflow.model.schedule import KeptSchedule, ScheduleChange, due, new_task, placed
-from taskflow.model.shown_schedule import Schedule
+from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
+from taskflow.model.schedule_times import apply_definition, compute_due
 from taskflow.model.task import NewTask, Task
 from taskflow.store.base.schedules import (
     FIRINGS_KEPT_SECONDS,
@@ -46,7 +46,7 @@ class MemorySchedules(ScheduleStore):
         self._find = find
         self._now = now
         self._masking = masking
-        self._schedules: dict[str, KeptSchedule] = {}
+        self._schedules: dict[str, StoredSchedule] = {}
         # With when that was.
         self._firings: dict[tuple[str, dt.datetime], dt.datetime] = {}
         self._change = WakeUp()
@@ -54,7 +54,7 @@ class MemorySchedules(ScheduleStore):
     async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
         await trio.lowlevel.checkpoint()
         before = self._schedules.get(name)
-        kept = placed(change(before.definition if before else None), before, self._now())
+        kept = apply_definition(change(before.definition if before else None), before, self._now())
         self._schedules[name] = kept
         self._change.notify()
         return self._shown(kept), before is None
@@ -81,7 +81,7 @@ class MemorySchedules(ScheduleStore):
         kept = self._schedules.get(name)
         if kept is None:
             return None
-        [task] = self._add([new_task(kept.definition, None, self._validators(kept))])
+        [task] = self._add([kept.definition.make_task(None, self._validators(kept))])
         self._schedules[name] = kept.with_task(task.id, self._now())
         return self._masking.task(task)
 
@@ -106,31 +106,31 @@ class MemorySchedules(ScheduleStore):
             del self._firings[firing]
         return len(old[:limit])
 
-    def _in_order(self) -> Iterator[KeptSchedule]:
+    def _in_order(self) -> Iterator[StoredSchedule]:
         """Those that are due."""
         now = self._now()
         found = [(at, kept) for kept in self._schedules.values() if (at := kept.next_at)]
         found.sort(key=lambda one: one[0])
         return (kept for at, kept in found if at <= now)
 
-    def _fire(self, kept: KeptSchedule) -> int:
+    def _fire(self, kept: StoredSchedule) -> int:
         """Make the tasks of one, and say how many it were."""
         now, name = self._now(), kept.definition.name
-        what = due(kept, now)
+        what = compute_due(kept, now)
         new = [at for at in what.times if (name, at) not in self._firings]
         validators = self._validators(kept)
         kept = msgspec.structs.replace(kept, next_at=what.next_at)
-        for task in self._add([new_task(kept.definition, at, validators) for at in new]):
+        for task in self._add([kept.definition.make_task(at, validators) for at in new]):
             kept = kept.with_task(task.id, now)
         self._firings.update(((name, at), now) for at in new)
         self._schedules[name] = kept
         return len(new)
 
-    def _shown(self, kept: KeptSchedule) -> Schedule:
+    def _shown(self, kept: StoredSchedule) -> Schedule:
         found = kept.last_task_id and self._find(kept.last_task_id)
         return self._masking.schedule(kept.as_shown(found[0].status if found else None))
 
-    def _validators(self, kept: KeptSchedule) -> Validators | None:
+    def _validators(self, kept: StoredSchedule) -> Validators | None:
         found = {task_id: self._find(task_id) for task_id in kept.compared}
         statuses = {task_id: one[0].status for task_id, one in found.items() if one}
         task_id = compared_with(kept.compared, statuses)
@@ -141,5 +141,5 @@ class MemorySchedules(ScheduleStore):
         return validators_of(bytes(task.result), handed_in.options)
 
 
-def _next_at(kept: KeptSchedule) -> dt.datetime | None:
+def _next_at(kept: StoredSchedule) -> dt.datetime | None:
     return kept.next_at

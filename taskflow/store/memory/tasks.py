@@ -25,11 +25,12 @@ from taskflow.model.claim_selection import Candidate, Choice, Shares
 from taskflow.model.errors import LeaseLost
 from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
 from taskflow.model.filter import NO_FILTER, TaskFilter, matches
-from taskflow.model.flow import Flow, Lane
 from taskflow.model.lifecycle import Move
 from taskflow.model.masking import MASKING, Masking
 from taskflow.model.monitoring import FetchedTask
 from taskflow.model.outcome import ErrorType, response_of
+from taskflow.model.queue_limits import Flow, Lane
+from taskflow.model.queues import TaskStatistics, queue_of, total_of
 from taskflow.model.task import (
     AttemptRecord,
     AttemptStatus,
@@ -40,7 +41,6 @@ from taskflow.model.task import (
     Task,
     TaskStatus,
 )
-from taskflow.model.task_statistics import TaskStatistics, queue_of, total_of
 from taskflow.store.base.cancellations import Cancellations
 from taskflow.store.base.claims import DirectClaims, IdleNode, Release, Retry, Settlement
 from taskflow.store.base.events import EVENTS_KEPT_SECONDS, EventPage

@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from taskflow.model.claim_selection import Candidate, Choice, Shares
-from taskflow.model.flow import (
+from taskflow.model.queue_limits import (
     Flow,
     HostHold,
     Lane,

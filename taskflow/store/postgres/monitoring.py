@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.flow import HostHold
 from taskflow.model.monitoring import (
     HISTORY_MINUTES,
     LISTED_TASKS,
@@ -21,6 +20,7 @@ from taskflow.model.monitoring import (
     hosts_of,
     minutes_of,
 )
+from taskflow.model.queue_limits import HostHold
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.monitoring import MAX_RUNNING_SCANNED, MonitoringStore
 from taskflow.store.postgres.database import Connection, Database

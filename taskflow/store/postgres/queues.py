@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.flow import HostHold, QueueChange, QueueSettings
+from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
 from taskflow.store.base.queues import (
     FIRST_HOLD_SECONDS,
     LONGEST_HOLD_SECONDS,

@@ -10,12 +10,12 @@ from typing import Any, Final
 import msgspec
 
 from taskflow.model.event import TaskEvent
-from taskflow.model.flow import Flow, Lane
-from taskflow.model.json_depth import MAX_NESTING, is_too_deep, without_lone_surrogates
 from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.outcome import ErrorType, response_of
+from taskflow.model.queue_limits import Flow, Lane
+from taskflow.model.queues import Line
 from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, TagValue, Task, TaskStatus
-from taskflow.model.task_statistics import Line
+from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep, without_lone_surrogates
 from taskflow.store.postgres.salvage import UNREADABLE, fields_of, named, readable_part
 
 Row = tuple[Any, ...]

@@ -20,20 +20,16 @@ import trio
 from taskflow.model.conditional_fetch import Validators, compared_with, validators_of
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.masking import Masking
-from taskflow.model.outcome import printable
 from taskflow.model.schedule import (
-    MOST_AT_ONCE,
-    Due,
-    KeptSchedule,
+    Schedule,
     ScheduleChange,
     ScheduleDefinition,
+    StoredSchedule,
     Timing,
-    due,
-    new_task,
-    placed,
 )
-from taskflow.model.shown_schedule import Schedule
+from taskflow.model.schedule_times import MAX_TIMES_PER_STEP, Due, apply_definition, compute_due
 from taskflow.model.task import NewTask, Task, TaskStatus
+from taskflow.model.untrusted_text import printable
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from taskflow.store.base.schedules import (
     FIRINGS_KEPT_SECONDS,
@@ -68,7 +64,7 @@ class TaskWriter(Protocol):
 class _Firing(msgspec.Struct, frozen=True):
     """A schedule that is due, and what is to be done about it."""
 
-    schedule: KeptSchedule
+    schedule: StoredSchedule
     due: Due
 
     @property
@@ -173,12 +169,12 @@ class PostgresSchedules(ScheduleStore):
 
     def _apply(
         self, connection: Connection, name: str, change: ScheduleChange
-    ) -> tuple[KeptSchedule | None, bool]:
+    ) -> tuple[StoredSchedule | None, bool]:
         with connection.transaction():
             [(now,)] = self._execute(connection, "clock")
             rows = self._execute(connection, "hold_schedule", name=name)
             before = _kept_or_none(rows[0]) if rows else None
-            kept = placed(change(before.definition if before else None), before, now)
+            kept = apply_definition(change(before.definition if before else None), before, now)
             written = self._execute(
                 connection,
                 "replace_schedule" if rows else "add_schedule_if_new",
@@ -198,7 +194,7 @@ class PostgresSchedules(ScheduleStore):
             return None
         kept = _readable(rows[0])
         validators = self._validators(connection, [kept])
-        wanted = new_task(kept.definition, None, validators.get(name))
+        wanted = kept.definition.make_task(None, validators.get(name))
         [task] = self._tasks.insert(connection, [wanted])
         self._move_on(connection, [kept.with_task(task.id, task.created_at)])
         return task
@@ -237,14 +233,14 @@ class PostgresSchedules(ScheduleStore):
             return msgspec.structs.replace(fired, refused={**fired.refused, **unreadable}), tasks
 
     def _fire_held(
-        self, connection: Connection, held: Sequence[KeptSchedule]
+        self, connection: Connection, held: Sequence[StoredSchedule]
     ) -> tuple[Fired, list[Task]]:
         [(now,)] = self._execute(connection, "clock")
         firings, refused = _firings(held, now)
         old = self._fired_already(connection, firings)
         validators = self._validators(connection, [firing.schedule for firing in firings])
         wanted = [
-            (firing, at, new_task(firing.schedule.definition, at, validators.get(firing.name)))
+            (firing, at, firing.schedule.definition.make_task(at, validators.get(firing.name)))
             for firing in firings
             for at in firing.due.times
             if (firing.name, at) not in old
@@ -281,7 +277,7 @@ class PostgresSchedules(ScheduleStore):
             task_ids=[task.id for task in tasks],
         )
 
-    def _move_on(self, connection: Connection, schedules: Iterable[KeptSchedule]) -> None:
+    def _move_on(self, connection: Connection, schedules: Iterable[StoredSchedule]) -> None:
         """Write how schedules stand that this transaction holds."""
         moved = list(schedules)
         self._execute(
@@ -298,7 +294,7 @@ class PostgresSchedules(ScheduleStore):
                 self._execute(connection, "compare_with", **compared)
 
     def _validators(
-        self, connection: Connection, schedules: Iterable[KeptSchedule]
+        self, connection: Connection, schedules: Iterable[StoredSchedule]
     ) -> dict[str, Validators | None]:
         """By name, what the next fetches are to be conditional on, of those that are."""
         conditional = [one for one in schedules if one.compared]
@@ -321,7 +317,7 @@ class PostgresSchedules(ScheduleStore):
                 validators[task_id] = validators_of(result.encode(), options[task_id])
         return validators
 
-    def _last_status(self, connection: Connection, kept: KeptSchedule) -> TaskStatus | None:
+    def _last_status(self, connection: Connection, kept: StoredSchedule) -> TaskStatus | None:
         rows = self._execute(connection, "last_tasks", ids=[kept.last_task_id])
         return TaskStatus(rows[0][1]) if rows else None
 
@@ -336,7 +332,7 @@ class PostgresSchedules(ScheduleStore):
 
 
 def _firings(
-    held: Iterable[KeptSchedule], now: dt.datetime
+    held: Iterable[StoredSchedule], now: dt.datetime
 ) -> tuple[list[_Firing], dict[str, str]]:
     """What is to be done about them, as far as a statement can carry it; and who is refused."""
     firings: list[_Firing] = []
@@ -344,7 +340,9 @@ def _firings(
     count, size_bytes = 0, 0
     for schedule in held:
         size = len(bytes(schedule.definition.template.payload)) + 1
-        most = min(MOST_AT_ONCE, MAX_BATCH_ITEMS - count, (MAX_BATCH_BYTES - size_bytes) // size)
+        most = min(
+            MAX_TIMES_PER_STEP, MAX_BATCH_ITEMS - count, (MAX_BATCH_BYTES - size_bytes) // size
+        )
         if firings and most < 1:
             break
         try:
@@ -358,24 +356,24 @@ def _firings(
     return firings, refused
 
 
-def _due(schedule: KeptSchedule, now: dt.datetime, *, most: int) -> Due:
+def _due(schedule: StoredSchedule, now: dt.datetime, *, most: int) -> Due:
     """What is to be done; times that do not go on would be due for ever."""
-    told = due(schedule, now, most=most)
+    told = compute_due(schedule, now, limit=most)
     if not told.times and told.next_at is not None and told.next_at <= now:
         raise ValueError(f"its next time is {told.next_at}, which is over")
     return told
 
 
-def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> KeptSchedule:
+def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> StoredSchedule:
     moved = msgspec.structs.replace(firing.schedule, next_at=firing.due.next_at)
     for task in tasks:
         moved = moved.with_task(task.id, now)
     return moved
 
 
-def _read_all(rows: Iterable[Row]) -> tuple[list[KeptSchedule], dict[str, str]]:
+def _read_all(rows: Iterable[Row]) -> tuple[list[StoredSchedule], dict[str, str]]:
     """Schedules that can be read, and by name why others cannot."""
-    kept: list[KeptSchedule] = []
+    kept: list[StoredSchedule] = []
     unreadable: dict[str, str] = {}
     for row in rows:
         try:
@@ -385,11 +383,11 @@ def _read_all(rows: Iterable[Row]) -> tuple[list[KeptSchedule], dict[str, str]]:
     return kept, unreadable
 
 
-def _kept_or_none(row: Row) -> KeptSchedule | None:
+def _kept_or_none(row: Row) -> StoredSchedule | None:
     return next(iter(_read_all([row])[0]), None)
 
 
-def _readable(row: Row) -> KeptSchedule:
+def _readable(row: Row) -> StoredSchedule:
     kept, unreadable = _read_all([row])
     for name, reason in unreadable.items():
         raise ScheduleNotFound(_unreadable(name, reason))
@@ -400,16 +398,16 @@ def _unreadable(name: str, reason: str) -> str:
     return f"schedule {name} cannot be run: {printable(reason)}; put it again"
 
 
-def _kept(row: Row) -> KeptSchedule:
+def _kept(row: Row) -> StoredSchedule:
     """A row of ``hold_schedule``."""
     return _kept_as(row, _DEFINITION.decode(row[1]))
 
 
-def _kept_as(row: Row, definition: ScheduleDefinition) -> KeptSchedule:
+def _kept_as(row: Row, definition: ScheduleDefinition) -> StoredSchedule:
     name, _, anchor_at, next_at, created_at, updated_at, fired_at, task_id, compared = row
     if definition.name != name:  # by which its row is found
         definition = msgspec.structs.replace(definition, name=name)
-    return KeptSchedule(
+    return StoredSchedule(
         definition=definition,
         anchor_at=anchor_at,
         next_at=next_at,

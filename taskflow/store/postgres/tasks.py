@@ -25,9 +25,10 @@ from taskflow.model.claim_selection import Shares
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.filter import NO_FILTER, TaskFilter
-from taskflow.model.flow import Flow, Lane
 from taskflow.model.lifecycle import Move
 from taskflow.model.masking import Masking
+from taskflow.model.queue_limits import Flow, Lane
+from taskflow.model.queues import KEPT_SECONDS, Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import (
     AttemptRecord,
     Claim,
@@ -36,13 +37,6 @@ from taskflow.model.task import (
     NewTask,
     Task,
     TaskStatus,
-)
-from taskflow.model.task_statistics import (
-    KEPT_SECONDS,
-    Line,
-    TaskStatistics,
-    queue_of,
-    total_of,
 )
 from taskflow.settings import Settings
 from taskflow.store.base import cancellations

@@ -10,7 +10,7 @@ from taskflow.api.document.examples import QUEUE
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parts import MERGE_PATCH, Answer, Parameter
 from taskflow.api.reading.queue_settings import QueuePatch, QueueRequest
-from taskflow.model.shown_queue import Queue
+from taskflow.model.queues import Queue
 from taskflow.model.task import QueueName
 
 _QUEUE_IN_PATH: Final = Parameter("name", "The name of the queue.", QueueName, "mail")

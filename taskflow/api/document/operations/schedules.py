@@ -11,7 +11,7 @@ from taskflow.api.document.examples import PENDING, SCHEDULE, TASK_ID, URL
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parts import MERGE_PATCH, Answer, Parameter
 from taskflow.api.reading.schedule import SchedulePatch, ScheduleRequest, SchedulesRequest
-from taskflow.model.shown_schedule import Schedule, ScheduleName
+from taskflow.model.schedule import Schedule, ScheduleName
 from taskflow.model.task import Task
 
 _NAME_IN_PATH: Final = Parameter("name", "What the schedule goes by.", ScheduleName, SCHEDULE.name)

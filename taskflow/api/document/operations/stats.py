@@ -9,8 +9,8 @@ from taskflow.api.document.examples import STATISTICS
 from taskflow.api.document.operations.operation import Operation
 from taskflow.api.document.operations.parts import Answer
 from taskflow.api.stats import StatisticsRequest
+from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import DEFAULT_QUEUE
-from taskflow.model.task_statistics import TaskStatistics
 
 STATISTICS_OF_TASKS: Final = (
     Operation(

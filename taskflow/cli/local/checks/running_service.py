@@ -20,7 +20,7 @@ from taskflow.client.errors import (
 )
 from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Service
-from taskflow.fetch.error_masking import masked_url
+from taskflow.fetch.errors import masked_url
 from taskflow.model.monitoring import NodeRecord
 from taskflow.version import __version__
 

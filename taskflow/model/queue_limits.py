@@ -17,12 +17,12 @@ from typing import Annotated, Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta
 
-MOST_STARTS_PER_SECOND: Final = 100_000
-MOST_CONCURRENCY: Final = 1_000_000
+MAX_STARTS_PER_SECOND: Final = 100_000
+MAX_CONCURRENCY: Final = 1_000_000
 Moment: TypeAlias = Annotated[dt.datetime, Meta(tz=True)]
-PerSecond: TypeAlias = Annotated[float, Meta(gt=0, le=MOST_STARTS_PER_SECOND)]
-Burst: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_STARTS_PER_SECOND)]
-MaxConcurrency: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_CONCURRENCY)]
+PerSecond: TypeAlias = Annotated[float, Meta(gt=0, le=MAX_STARTS_PER_SECOND)]
+Burst: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_STARTS_PER_SECOND)]
+MaxConcurrency: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_CONCURRENCY)]
 
 
 class Rate(msgspec.Struct, frozen=True):
