@@ -60,8 +60,8 @@ LAYERS = {
     "service": {"api", "engine", "fetch", "store", "store.base", "serving"}
     | {"gauges", "metrics", "model", "settings", "telemetry", "tracing"},
     "asgi": {"metrics", "service", "serving", "model", "settings", "telemetry"},
-    # Each command is imported when it is called for, by name: so the list of them knows none.
-    "cli": set(),
+    # Each command is imported when it is called, by name, so the list of commands imports none.
+    "cli": {"model"},
     "cli.remote": {"cli", "client", "env_file", "model"},
     "cli.local": {
         "cli",

@@ -188,7 +188,7 @@ def test_with_click_and_rich_it_has_the_commands_over_http(tmp_path):
         assert line.endswith(f"run {install_command('server')}")
     (tmp_path / ".env").write_text("TASKFLOW_API_KEY=x\n")
     told = run(*asking, "-m", "taskflow", "list", "--timeout", "0.1", TASKFLOW_URL="http://[::1]:1")
-    assert "taskflow: .env is not read: there is no python-dotenv" in told.stderr.splitlines()
+    assert "taskflow: .env is ignored: python-dotenv is not installed" in told.stderr.splitlines()
 
 
 def test_without_the_embedded_database_it_says_so(served):

@@ -2,13 +2,13 @@
 
 From the bottom up::
 
-    text, output         what strangers wrote made fit to be shown; lines, JSON and tables
-    ending               exit statuses, and the one line that says why
-    sections             commands in sections, imported when they are called for
-    remote/              what is asked of a service over HTTP, on the client alone
-    local/               what runs or looks at the service itself: serve, worker, doctor ...
+    text, columns, output         escaping; tables; what is printed
+    standard_streams, exit_status how a process begins and ends
+    sections                      groups of commands, each imported when it is called
+    remote/                       commands that call a service over HTTP, with the client
+    local/                        commands that run or inspect the service: serve, doctor ...
 
-Here is nothing but the list of commands, so that ``taskflow --help`` costs nothing.
+This module only lists the commands, so that ``taskflow --help`` imports none of them.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ _REMOTE: Final = "taskflow.cli.remote"
 
 _HELP: Final = """A self-hosted HTTP task queue on PostgreSQL.
 
-Start with `taskflow serve`, and from another terminal:
+Start with `taskflow serve`, and in another terminal:
 
 \b
   taskflow submit https://example.com/ --wait
   taskflow list --status FAILED --since 1h
   taskflow stats --watch
 
-The commands on tasks and queues talk to the service at TASKFLOW_URL (http://127.0.0.1:8080 if it is
-not set) with the key in TASKFLOW_API_KEY, and to nothing else. Settings are read from the
-environment and from .env in the working directory. Every command has --help with an example.
+Commands on tasks, queues and schedules call the service at TASKFLOW_URL (default:
+http://127.0.0.1:8080) with the API key in TASKFLOW_API_KEY. Settings are read from the environment
+and from .env in the working directory. Every command has --help with examples.
 """
 
 _STATUSES: Final = """
 \b
 Exit status:
-  0    all went well
-  1    something failed or was refused: a task, a line, a check
-  2    an argument or a setting cannot be used
+  0    success
+  1    something failed or was rejected: a task, a line, a check
+  2    an argument or a setting is invalid
   3    the service or its database does not answer
-  4    there is no such task, queue or schedule
-  5    a key is needed, or another one
+  4    the task, queue or schedule does not exist
+  5    the API key is missing, unknown or lacks the role
   130  interrupted by Ctrl+C
 """
 
@@ -67,21 +67,23 @@ main = Sections(
             "cancel": Entry(f"{_REMOTE}.task_actions", "Cancel tasks."),
             "retry": Entry(f"{_REMOTE}.task_actions", "Retry FAILED and CANCELED tasks."),
             "delete": Entry(f"{_REMOTE}.task_actions", "Delete finished tasks."),
-            "export": Entry(f"{_REMOTE}.listing", "Write all tasks that match as NDJSON."),
+            "export": Entry(f"{_REMOTE}.listing", "Write all matching tasks as NDJSON."),
         },
         "Operate": {
             "queues": Entry(f"{_REMOTE}.queues", "Show, limit, pause and purge queues."),
-            "schedules": Entry(f"{_REMOTE}.schedules", "Make, show, run and delete schedules."),
+            "schedules": Entry(f"{_REMOTE}.schedules", "Create, show, run and delete schedules."),
             "stats": Entry(f"{_REMOTE}.stats", "Count tasks by queue and status."),
             "nodes": Entry(f"{_REMOTE}.nodes", "List the processes that run tasks."),
-            "hosts": Entry(f"{_REMOTE}.nodes", "Show how the hosts that tasks call are doing."),
-            "bench": Entry(f"{_REMOTE}.bench", "Measure how fast tasks are taken and worked off."),
+            "hosts": Entry(f"{_REMOTE}.nodes", "Show the state of the hosts that tasks call."),
+            "bench": Entry(f"{_REMOTE}.bench", "Measure submission and processing throughput."),
         },
         "Set up": {
-            "doctor": Entry(f"{_LOCAL}.doctor", "Check the set-up, and say what to do."),
-            "key": Entry(f"{_LOCAL}.keys", "Make API keys."),
-            "secret": Entry(f"{_LOCAL}.keys", "Make secrets for callbacks."),
-            "completion": Entry("taskflow.cli.completion", "Print a script for completion."),
+            "doctor": Entry(f"{_LOCAL}.doctor", "Check the installation and report problems."),
+            "key": Entry(f"{_LOCAL}.keys", "Create API keys."),
+            "secret": Entry(f"{_LOCAL}.keys", "Create secrets that sign callbacks."),
+            "completion": Entry(
+                "taskflow.cli.completion", "Print a completion script for a shell."
+            ),
         },
     },
 )

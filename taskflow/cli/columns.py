@@ -1,4 +1,4 @@
-"""Tables that fit a terminal: what matters least is left out, and what is long is cut off."""
+"""Tables that fit a terminal: minor columns are dropped, and long values are truncated."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        title: Its head.
-        is_number: Whether it stands at the right.
-        may_shrink: Whether what does not fit is cut off.
-        least: How wide it is at least where it may shrink.
-        goes: Where the terminal is too narrow for all, those go first that have most of this;
-            those that have none stay.
+        title: The text of the header.
+        is_number: Whether to align it on the right.
+        may_shrink: Whether to truncate its values if the table does not fit.
+        min_width: The minimum width of a column that may shrink.
+        drop_order: Which columns to drop if the table does not fit: the highest number first.
+            Columns with 0 always stay.
     """
 
     title: str
     is_number: bool = False
     may_shrink: bool = False
-    least: int = 8
-    goes: int = 0
+    min_width: int = 8
+    drop_order: int = 0
 
 
 def cell_of(value: object) -> Text:
-    """A value in a table: its text and nothing else, in the colour of what it says."""
+    """Return a value as escaped text, in the color of its meaning."""
     text = "-" if value is None else safe(str(value))
     return Text(text, style=STYLES.get(text, ""))
 
 
 def lines_of(columns: Sequence[Column], rows: Iterable[Sequence[object]], width: int) -> list[Text]:
-    """The lines of a table, its head first.
+    """Return the lines of a table, starting with the header.
 
     Args:
-        columns: What stands in which.
-        rows: The values.
-        width: How wide it may be.
+        columns: The columns.
+        rows: The values of each row, one per column.
+        width: The maximum width of a line.
     """
     table = [[Text(column.title, "bold") for column in columns]]
     table += [[cell_of(value) for value in row] for row in rows]
@@ -64,30 +64,36 @@ def lines_of(columns: Sequence[Column], rows: Iterable[Sequence[object]], width:
 
 
 def fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[int, int]:
-    """How wide each column is that stays, by its place.
+    """Return the width of each column that is shown, by its index.
 
     Args:
         columns: The columns.
-        natural: How wide each would be.
-        width: How wide all may be together.
+        natural: The width that the content of each column needs.
+        width: The maximum width of a line.
     """
-    least = {
-        n: min(size, columns[n].least) if columns[n].may_shrink else size
+    widths = {
+        n: min(size, columns[n].min_width) if columns[n].may_shrink else size
         for n, size in enumerate(natural)
     }
-    leaving = sorted((n for n in least if columns[n].goes), key=lambda n: columns[n].goes)
-    while leaving and _total(least) > width:
-        del least[leaving.pop()]
-    spare = width - _total(least)
-    # Those that want least first, so that none gets more than it wants.
-    waiting = sorted(least, key=lambda n: natural[n] - least[n])
-    while waiting:
-        share = max(0, spare) // len(waiting)
-        n = waiting.pop(0)
-        more = min(share, natural[n] - least[n])
-        least[n] += more
+    droppable = sorted(
+        (n for n in widths if columns[n].drop_order), key=lambda n: columns[n].drop_order
+    )
+    while droppable and _total(widths) > width:
+        del widths[droppable.pop()]
+    _share_out(widths, natural, max(0, width - _total(widths)))
+    return widths
+
+
+def _share_out(widths: dict[int, int], natural: Sequence[int], spare: int) -> None:
+    """Widen the columns by equal shares of the spare width, up to what they need."""
+    # By ascending need, so that what one column leaves of its share goes to the others.
+    open_columns = sorted(widths, key=lambda n: natural[n] - widths[n])
+    while open_columns:
+        share = spare // len(open_columns)
+        n = open_columns.pop(0)
+        more = min(share, natural[n] - widths[n])
+        widths[n] += more
         spare -= more
-    return least
 
 
 def _total(widths: Mapping[int, int]) -> int:

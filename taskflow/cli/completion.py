@@ -13,9 +13,9 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion_command(ctx: click.Context, shell: str) -> None:
-    """Print a script for completion.
+    """Print a completion script for a shell.
 
-    Your shell reads it when it starts:
+    Load it from the start-up file of the shell:
 
     \b
       taskflow completion bash >> ~/.bashrc

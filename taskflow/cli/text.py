@@ -1,92 +1,57 @@
-"""Text that may come from strangers, made fit to be shown; and values put into words."""
+"""Text that is safe to print on a terminal, and values in words."""
 
 from __future__ import annotations
 
 import datetime as dt
-import re
-import unicodedata
 from typing import Final
 
-# What acts on a terminal or on the text around it, or shows as nothing: controls (escape
-# sequences begin with them), formats (which turn the direction of text), line and paragraph
-# separators, halves of pairs, and what stands for nothing that all agree on.
-_UNSAFE_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-# Whatever may be among them; plain ASCII is passed over without a look at each.
-_SUSPECT: Final = re.compile(r"[^ -~]")
-# In JSON white space is between values only: in texts it is written out already.
-_SUSPECT_IN_JSON: Final = re.compile(r"[^\t\n\r -~]")
-_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+from taskflow.model.display import duration, escape_invisible
 
-_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-_BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
-_KIBI: Final = 1024
+_SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def safe(text: str, *, keep: str = "") -> str:
-    r"""The text with all that could act on a terminal written out, such as ``\x1b``.
+    r"""Escape the characters that could act on a terminal, such as ``\x1b``.
 
     Args:
-        text: Anything, of whomever.
-        keep: Characters that may stay, such as line ends.
+        text: Text from anywhere.
+        keep: Characters to leave as they are, such as line ends.
     """
-
-    def written(match: re.Match[str]) -> str:
-        char = match[0]
-        if char in keep or unicodedata.category(char) not in _UNSAFE_CATEGORIES:
-            return char
-        return _SHORT.get(char) or _escape(ord(char))
-
-    return _SUSPECT.sub(written, text)
+    return escape_invisible(text, _escape, keep=keep)
 
 
 def safe_json(text: str) -> str:
-    """JSON without anything in its texts that could act on a terminal; it means the same."""
-
-    def written(match: re.Match[str]) -> str:
-        char = match[0]
-        if unicodedata.category(char) not in _UNSAFE_CATEGORIES:
-            return char
-        units = char.encode("utf-16-be", "surrogatepass").hex()
-        return "".join(rf"\u{units[i : i + 4]}" for i in range(0, len(units), 4))
-
-    return _SUSPECT_IN_JSON.sub(written, text)
+    """Escape the characters in JSON that could act on a terminal; its value is unchanged."""
+    # White space outside of strings is harmless; within them it is escaped already.
+    return escape_invisible(text, _json_escape, keep="\t\n\r")
 
 
 def moment(value: dt.datetime | None) -> str:
-    """A moment on this machine's clock, to the second."""
+    """Return a time in the time zone of this machine, to the second."""
     return "-" if value is None else value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def ago(value: dt.datetime, now: dt.datetime, *, units: int = 2) -> str:
-    """How long ago it was, or in what time it will be."""
+    """Return how long ago a time was, or in how long it will be."""
     seconds = (now - value).total_seconds()
+    whole = round(abs(seconds)) or abs(seconds)
     if seconds < -1:
-        return f"in {duration(-seconds, units=units)}"
-    return f"{duration(max(0.0, seconds), units=units)} ago"
+        return f"in {duration(whole, units=units)}"
+    return f"{duration(whole if seconds > 0 else 0, units=units)} ago"
 
 
-def duration(seconds: float, *, units: int = 2) -> str:
-    """A time by its largest units."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    left = round(seconds)
-    parts = []
-    for whole, unit in _UNITS:
-        count, left = divmod(left, whole)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:units])
+def moment_and_age(value: dt.datetime | None, now: dt.datetime) -> str | None:
+    """Return both for one line; ``None`` stays ``None``."""
+    return None if value is None else f"{moment(value)}  {ago(value, now)}"
 
 
-def size(count: float) -> str:
-    """So many bytes."""
-    left, unit = count, 0
-    while left >= _KIBI and unit < len(_BYTE_UNITS) - 1:
-        left, unit = left / _KIBI, unit + 1
-    return f"{left:.1f} {_BYTE_UNITS[unit]}" if unit else f"{left:.0f} B"
-
-
-def _escape(code: int) -> str:
+def _escape(char: str) -> str:
+    code = ord(char)
     if code <= 0xFF:  # noqa: PLR2004 - two digits
-        return f"\\x{code:02x}"
+        return _SHORT_ESCAPES.get(char) or f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - four digits
+
+
+def _json_escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(rf"\u{units[i : i + 4]}" for i in range(0, len(units), 4))

@@ -53,7 +53,7 @@ class TestByFilter:
         hand_in(memory_server, payload="x", delay=3600, queue=queue)
         ended = cli.run("cancel", "--queue", queue)
         assert (ended.code, ended.out) == (2, "")
-        assert ended.complaint == "cancel 1 tasks? Say --yes, as there is no terminal to ask at"
+        assert ended.complaint == "cancel 1 tasks? Confirm with --yes; there is no terminal"
         assert cli.ok("list", "--queue", queue, "--status", "PENDING").out
 
     @pytest.mark.parametrize(
@@ -79,9 +79,7 @@ class TestByFilter:
         for command in (("cancel",), ("delete", "--yes")):
             ended = cli.run(*command)
             assert ended.code == 2
-            assert ended.complaint.startswith(
-                "say which tasks: by their ids, by filters, or by --all"
-            )
+            assert ended.complaint.startswith("give the ids of tasks, filters, or --all")
         assert cli.run("cancel", "--all", "--queue", "x").code == 2
         assert cli.run("cancel", NOBODYS, "--queue", "x").code == 2
         assert int(cli.ok("retry", "--all", "--dry-run").out) >= 0

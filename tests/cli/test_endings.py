@@ -92,7 +92,7 @@ def test_interrupted_while_there_is_no_answer(_folder, command):
                 ended = interrupt(process)
     assert (ended.code, ended.out) == (130, "")
     if command[0] == "submit":
-        assert ended.complaint == "interrupted: 0 handed in"
+        assert ended.complaint == "interrupted: 0 submitted"
     else:
         assert ended.err == ""
 
@@ -126,15 +126,15 @@ def test_the_service_is_looked_for_on_this_machine(tmp_path):
         (["list", "--since", "yesterday"], "Invalid value for '--since'"),
         (["list", "--tag", "x"], "Invalid value for '--tag'"),
         (["list", "--tag", "x=1", "--tag", "x=2"], "--tag has a name twice"),
-        (["submit"], "give URLs, or a file by -f, or - for standard input"),
+        (["submit"], "give URLs, or a file with -f, or - for standard input"),
         (["submit", "-f", "x", "http://x/"], "give URLs, or a file"),
-        (["submit", "-f", "x", "-d", "y"], "what requests say stands in the lines"),
+        (["submit", "-f", "x", "-d", "y"], "the lines describe the requests"),
         (["submit", "-f", "x", "--idempotency-key", "y"], "--idempotency-key is for URLs"),
         (["submit", "x", "-H", "nonsense"], "Invalid value for '--header'"),
         (["submit", "x", "-d", "@none"], "--data: none cannot be read"),
         (["submit", "x", "--idempotency-key", "\xe9"], "idempotency_key must be printable ASCII"),
         (["show"], "Missing argument 'ID'."),
-        (["show", ID, "-r", "-a"], "--result stands alone"),
+        (["show", ID, "-r", "-a"], "--result can be combined with --watch only"),
         (["list", "--url", "nonsense"], "'nonsense' is not the address of a service"),
         (["completion", "tcsh"], "Invalid value for"),
         (["key", "new", "a b"], "Invalid value for NAME"),

@@ -176,7 +176,7 @@ class TestShow:
         assert page["payload"] == f'{{"url":"{target.url}/json"}}'
         assert page["result"].startswith("200 OK, application/json")
         assert (page["tags"], page["priority"], page["attempt"]) == ("customer=42", "3", "1 of 1")
-        assert "ago" in page["ended"]
+        assert "ago" in page["finished"]
 
     def test_attempts(self, cli, memory_server, target):
         task_id = hand_in(memory_server, payload=target.url + "/404")
@@ -232,7 +232,7 @@ class TestShow:
             rest = process.stdout.read().decode()
             assert process.wait(20) == 0
         assert "COMPLETED" in rest.splitlines()[0]
-        assert f"id       {task_id}" in rest
+        assert f"id        {task_id}" in rest
         events = cli_of_each.ok("show", task_id, "--watch", "--json").documents
         assert [event["status"] for event in events] == ["COMPLETED"]
 

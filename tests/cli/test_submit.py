@@ -166,10 +166,10 @@ class TestLines:
             (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(50), " is an Excel workbook; save it"),
             (
                 "http://a.invalid/\nhttp://é.invalid/".encode("latin-1"),
-                ", line 2: this is not UTF-8",
+                ", line 2: not UTF-8 text",
             ),
-            (b"http://a.invalid/\nhttp://b.invalid/\x00\n", ", line 2: this is not UTF-8 text (b"),
-            (b"\n\n\xc3", ", line 3: this is not UTF-8 text (byte 0xc3)"),
+            (b"http://a.invalid/\nhttp://b.invalid/\x00\n", ", line 2: not UTF-8 text (b"),
+            (b"\n\n\xc3", ", line 3: not UTF-8 text (byte 0xc3)"),
         ],
     )
     def test_what_is_no_text(self, cli, data, told):
@@ -201,7 +201,7 @@ class TestLines:
         """Lines that end with a carriage return alone are not one task."""
         ended = cli.run("submit", "-", said=b"http://a.invalid/\rhttp://b.invalid/\r")
         assert (ended.code, ended.out) == (1, "")
-        assert ended.complaint.startswith("line 1: this has control characters in it")
+        assert ended.complaint.startswith("line 1: the line contains control characters")
 
     def test_a_file_that_is_not_there(self, cli):
         ended = cli.run("submit", "-f", "no-such-file")
@@ -216,7 +216,7 @@ class TestOnATerminal:
         (cli.folder / "urls.txt").write_text("http://a.invalid/\n" * 30)
         with cli.terminal("submit", "-f", "urls.txt", "--delay", "1d") as terminal:
             assert terminal.end() == 0
-        assert "30 handed in" in terminal.text
+        assert "30 submitted" in terminal.text
         assert len(set(ID.findall(terminal.text))) > 0
         assert len({match[0] for match in ID.finditer(terminal.text)}) == 30
 
@@ -225,7 +225,7 @@ class TestOnATerminal:
         ids = cli.folder / "ids.txt"
         with cli.terminal("submit", "-f", "urls.txt", "--delay", "1d", into=ids) as terminal:
             assert terminal.end() == 0
-        assert "30 handed in" in terminal.text
+        assert "30 submitted" in terminal.text
         assert not ID.search(terminal.text)
         written = ids.read_text().splitlines()
         assert len(written) == 30
@@ -249,19 +249,19 @@ class TestInterrupted:
                 process.stdout.readline()
             ended = interrupt(process)
         assert ended.code == 130
-        assert ended.complaint == "interrupted: 3 handed in, all up to line 3 is dealt with"
+        assert ended.complaint == "interrupted: 3 submitted, processed up to line 3"
 
     def test_while_it_waits(self, cli, held):
         with cli.started("submit", held.url + "/held", "--wait") as process:
             held.wait_for("/held")
             ended = interrupt(process)
-        assert (ended.code, ended.complaint) == (130, "interrupted: 1 handed in, 0 ended")
+        assert (ended.code, ended.complaint) == (130, "interrupted: 1 submitted, 0 finished")
 
     def test_by_the_key_on_a_terminal(self, cli, held):
         with cli.terminal("submit", held.url + "/held", "--wait") as terminal:
-            terminal.wait_for("1 handed in")
+            terminal.wait_for("1 submitted")
             assert terminal.interrupt() == 130
-        assert "interrupted: 1 handed in" in terminal.text
+        assert "interrupted: 1 submitted" in terminal.text
 
 
 def test_a_reader_that_leaves(cli):
@@ -286,4 +286,4 @@ def test_a_service_that_goes_away_meanwhile(tmp_path):
             process.stdin.write(b"http://a.invalid/\n")
             _, err = process.communicate(timeout=30)
     assert process.returncode == 3
-    assert err.decode().splitlines()[-1].endswith("(1 handed in, all up to line 1 is dealt with)")
+    assert err.decode().splitlines()[-1].endswith("(1 submitted, processed up to line 1)")

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskflow.cli.text import ago, duration, safe, safe_json, size
+from taskflow.cli.text import ago, safe, safe_json
+from taskflow.model.display import duration, size
 
 HARMLESS = {" ", *map(chr, range(0x21, 0x7F))}
 
@@ -61,7 +62,8 @@ def test_json_means_the_same(value):
         (0, "0 ms"),
         (0.0421, "42 ms"),
         (1, "1 s"),
-        (59.4, "59 s"),
+        (1.26, "1.3 s"),
+        (59.4, "59.4 s"),
         (90, "1 min 30 s"),
         (3600, "1 h"),
         (3725, "1 h 2 min"),

@@ -21,7 +21,7 @@ from taskflow.cli.local.checks.machine import file_findings, port_findings, vers
 from taskflow.cli.local.checks.running_service import service_findings
 from taskflow.cli.local.checks.settings import access_findings, settings_findings
 from taskflow.cli.local.checks.zones import zone_findings
-from taskflow.cli.remote.address import named_address
+from taskflow.cli.remote.remote_service import named_address
 from taskflow.cli.text import safe
 from taskflow.client.environment import Address
 from taskflow.settings import Settings, examine
@@ -42,7 +42,7 @@ _WAITING: Final[tuple[Callable[[Settings], Awaitable[Iterator[Finding]]], ...]] 
 @click.option("--json", "as_json", is_flag=True, help="Each finding as JSON, one a line.")
 @click.option("--url", metavar="URL", help="A service to look at, instead of TASKFLOW_URL.")
 def doctor_command(*, as_json: bool, url: str | None) -> int:
-    """Check the set-up, and say what to do.
+    """Check the installation and report problems, each with a remedy.
 
     It looks at the settings, the files that they name, keys and secrets, packages, the time zone
     database, the guard, the resolver, the port, the database, its clock and connections, and,

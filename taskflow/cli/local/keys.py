@@ -13,7 +13,7 @@ from taskflow.model.callback_signature import new_secret
 
 @click.group("key")
 def key_command() -> None:
-    """Make API keys.
+    """Create API keys.
 
     \b
       (umask 077; taskflow key new ci >> keys)
@@ -53,7 +53,7 @@ def _new_key(name: str, role: str) -> None:
 
 @click.group("secret")
 def secret_command() -> None:
-    """Make secrets for callbacks.
+    """Create secrets that sign callbacks.
 
     \b
       (umask 077; taskflow secret new >> secrets)

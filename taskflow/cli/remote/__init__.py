@@ -1,1 +1,1 @@
-"""What is asked of a service over HTTP; of TaskFlow this knows the client and the model alone."""
+"""Commands that call a service over HTTP. They import only the client and the model."""

@@ -10,26 +10,24 @@ import trio
 
 from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure
-from taskflow.cli.remote.address import address_for
-from taskflow.cli.remote.bench_target import serve_target
-from taskflow.cli.remote.measurement import Measured, Measuring
-from taskflow.cli.remote.remote_command import ask, service_options
+from taskflow.cli.remote.measurement import Measurement, Report, serve_target
+from taskflow.cli.remote.remote_service import RemoteService, address_for, service_options
 from taskflow.cli.remote.values import DURATION
-from taskflow.cli.text import duration
 from taskflow.client.on_trio.client import Client
 from taskflow.client.proxies import is_loopback
+from taskflow.model.display import duration
 
-MOST_TASKS: Final = 100_000
+MAX_TASKS: Final = 100_000
 
 
 @click.command("bench")
 @click.option(
     "--tasks",
     "-n",
-    type=click.IntRange(1, MOST_TASKS),
+    type=click.IntRange(1, MAX_TASKS),
     default=1000,
     show_default=True,
-    help="How many tasks.",
+    help="Number of tasks.",
 )
 @click.option(
     "--at-once",
@@ -37,21 +35,19 @@ MOST_TASKS: Final = 100_000
     type=click.IntRange(1, 500),
     default=16,
     show_default=True,
-    help="How many POSTs are under way at once, a task each.",
+    help="Number of concurrent POST requests, with one task each.",
 )
 @click.option(
     "--seconds",
     type=DURATION,
     default=60.0,
     show_default=True,
-    help="After how long to stop, whatever is not done.",
+    help="Time limit; what is not finished by then is canceled.",
 )
-@click.option("--target", metavar="URL", help="What to fetch, in place of a server of its own.")
+@click.option("--target", metavar="URL", help="URL to fetch, instead of the built-in server.")
 @click.option("--keep", is_flag=True, help="Do not delete the tasks afterwards.")
-@click.option(
-    "--yes-load-it", is_flag=True, help="Measure a service that is not on this machine, too."
-)
-@click.option("--json", "as_json", is_flag=True, help="What was measured as JSON.")
+@click.option("--yes-load-it", is_flag=True, help="Allow a service on another machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @service_options
 def bench_command(  # noqa: PLR0913 - each is an option
     *,
@@ -62,60 +58,60 @@ def bench_command(  # noqa: PLR0913 - each is an option
     keep: bool,
     yes_load_it: bool,
     as_json: bool,
-    service_url: str | None,
-    timeout_seconds: float,
+    service: RemoteService,
 ) -> None:
-    """Measure how fast tasks are taken and worked off.
+    """Measure submission and processing throughput.
 
-    It hands tasks in, in a queue of their own, and waits until they are worked off, which begins
-    while more are handed in; then it deletes them. Statistics show their queue for an hour. They
-    fetch from a small server that this command runs on the loopback address; the service has to be
-    started with TASKFLOW_ALLOW_NETWORKS=127.0.0.0/8 for that. All of them share the machine.
+    The command submits tasks to a queue of their own, waits until they are finished (processing
+    starts with the first one), and deletes them. The statistics of the queue are kept for an hour.
+    The tasks fetch from a small server that this command runs on the loopback address, so the
+    service must be started with TASKFLOW_ALLOW_NETWORKS=127.0.0.0/8. The command, the service and
+    its database share the machine.
 
     \b
       taskflow bench
       taskflow bench -n 20000 -c 64 --json
     """
-    is_here = is_loopback(address_for(service_url).url)
-    if not is_here and not yes_load_it:
+    is_local = is_loopback(address_for(service.url).url)
+    if not is_local and not yes_load_it:
         raise Failure(
-            "the service is not on this machine: say --yes-load-it if it may be put under load",
+            "the service is on another machine: use --yes-load-it if it may be put under load",
             ExitStatus.USAGE,
         )
-    if not is_here and target is None:
-        raise click.UsageError("a service elsewhere cannot fetch from here: give a --target")
-    measuring = Measuring(f"bench-{uuid.uuid4().hex[:12]}", tasks=tasks, at_once=at_once)
+    if not is_local and target is None:
+        raise click.UsageError("a service on another machine needs a --target that it can reach")
+    measurement = Measurement(f"bench-{uuid.uuid4().hex[:12]}", tasks=tasks, at_once=at_once)
 
-    async def work(client: Client) -> Measured:
+    async def work(client: Client) -> Report:
         async with trio.open_nursery() as nursery:
             url = target or await nursery.start(serve_target)
             try:
-                return await measuring.run(client, url, seconds)
+                return await measurement.run(client, url, seconds)
             finally:
                 if not keep:
-                    await measuring.clean_up(client)
+                    await measurement.clean_up(client)
                 nursery.cancel_scope.cancel()
 
-    measured = ask(service_url, timeout_seconds, work)
+    report = service.call(work)
     if as_json:
-        output.json_line(measured)
+        output.json_line(report)
     else:
-        _print(measured)
-    if not measured.is_complete:
-        raise Failure(f"not all tasks ended within {duration(seconds)}")
+        _print(report)
+    if not report.is_complete:
+        raise Failure(f"not all tasks finished within {duration(seconds)}")
 
 
-def _print(measured: Measured) -> None:
-    taken = f"{measured.accepted_per_second:,.0f} a second"
-    worked_off = f"{measured.ended_per_second:,.0f} a second"
+def _print(report: Report) -> None:
+    submission = f"{report.submitted_per_second:,.0f} per second"
+    processing = f"{report.finished_per_second:,.0f} per second"
     output.pairs(
         [
-            ("tasks", f"{measured.accepted} taken, {measured.completed} COMPLETED"),
-            ("other ends", measured.other_ends or None),
-            ("taken", f"{taken}, in {duration(measured.accept_seconds)}"),
-            ("a POST", measured.post_ms),
-            ("worked off", f"{worked_off}, in {duration(measured.work_seconds)}"),
-            ("until start", measured.start_ms),
-            ("until end", measured.end_ms),
+            ("tasks", f"{report.submitted} submitted, {report.completed} COMPLETED"),
+            ("other outcomes", report.other_outcomes or None),
+            ("submission", f"{submission}, in {duration(report.submit_seconds)}"),
+            ("POST", report.post_ms),
+            ("processing", f"{processing}, in {duration(report.work_seconds)}"),
+            ("until started", report.start_ms),
+            ("until finished", report.finish_ms),
         ]
     )

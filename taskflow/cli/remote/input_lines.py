@@ -1,4 +1,4 @@
-"""Tasks as they stand in a file or come through a pipe: read as they come, a batch at a time."""
+"""Reads tasks from the lines of a file or a pipe, one batch per read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from taskflow.client.options import Options, Submission
 from taskflow.model.untrusted_text import BYTE_ORDER_MARK, foreign_format_of
 
 CHUNK_BYTES: Final = 128 * 2**10
-LONGEST_LINE_BYTES: Final = 64 * 2**20
-"""As long as the service takes at most."""
+MAX_LINE_BYTES: Final = 64 * 2**20
+"""The maximum size of a task that the service can be configured to accept."""
 
 STANDARD_INPUT: Final = "-"
 
@@ -25,11 +25,11 @@ _CONTROL_CHARACTER: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Line(NamedTuple):
-    """A line that says something.
+    """A line that is neither empty nor a comment.
 
     Attributes:
-        number: Which one it is, from 1.
-        text: What it says, without white space around.
+        number: Its number in the file, from 1.
+        text: Its content, stripped of white space.
     """
 
     number: int
@@ -37,11 +37,11 @@ class Line(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The lines that came together.
+    """The lines that one read returned.
 
     Attributes:
-        lines: Those that say something.
-        bytes_read: How much has been read in all.
+        lines: The lines to submit.
+        bytes_read: The number of bytes read so far.
     """
 
     lines: list[Line]
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 
 
 class LineReader:
-    """Lines of a file or of standard input, by what a read gives: who is slow is not waited for.
+    """Reads the lines of a file or of standard input as soon as they are available.
 
     Args:
         path: The file, or ``-``.
@@ -58,7 +58,7 @@ class LineReader:
     def __init__(self, path: str) -> None:
         self._path = path
         self._file: int | None = 0 if path == STANDARD_INPUT else None
-        self._is_over = False
+        self._is_at_end = False
         self._bytes_read = 0
         self._number = 0
         self._rest = b""
@@ -67,88 +67,91 @@ class LineReader:
 
     @property
     def size(self) -> int | None:
-        """How many bytes there are to be read, where that is known."""
+        """The size of the input in bytes; ``None`` if it is not a regular file."""
         if self._path == STANDARD_INPUT or not Path(self._path).is_file():
             return None
         return Path(self._path).stat().st_size
 
     async def next_batch(self) -> Batch | None:
-        """What came next; ``None`` at the end.
+        """Return the next lines; ``None`` at the end.
 
         Raises:
-            Failure: It cannot be read, is not UTF-8 text, or a line has no end.
+            Failure: The input cannot be read, is not UTF-8 text, or has a line that is too long.
         """
-        if self._is_over:
+        if self._is_at_end:
             return None
-        try:
-            if self._file is None:
-                self._file = os.open(self._path, os.O_RDONLY)
-            chunk = await _read(self._file)
-        except OSError as error:
-            raise Failure(
-                f"{self._name} cannot be read: {error.strerror}", ExitStatus.USAGE
-            ) from None
-        is_first, self._is_over = self._bytes_read == 0, not chunk
+        chunk = await self._next_chunk()
+        is_first, self._is_at_end = self._bytes_read == 0, not chunk
         self._bytes_read += len(chunk)
         if is_first:
             self._check_format(chunk)
             chunk = chunk.removeprefix(BYTE_ORDER_MARK)
         self._check_text(chunk)
-        return Batch(self._lines(b"\n" if self._is_over else chunk), self._bytes_read)
+        return Batch(self._lines(b"\n" if self._is_at_end else chunk), self._bytes_read)
+
+    async def _next_chunk(self) -> bytes:
+        try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDONLY)
+            return await _read(self._file)
+        except OSError as error:
+            raise Failure(
+                f"{self._name} cannot be read: {error.strerror}", ExitStatus.USAGE
+            ) from None
 
     def _check_format(self, beginning: bytes) -> None:
         if (kind := foreign_format_of(beginning)) is None:
             return
-        advice = "save it as UTF-8 text first, a URL or a JSON object a line"
+        advice = "save it as UTF-8 text first, with a URL or a JSON object per line"
         if kind.remedy:
             file = "" if self._path == STANDARD_INPUT else f" {shlex.quote(self._path)}"
             advice = f"convert it first: {kind.remedy}{file} | taskflow submit -"
         raise Failure(f"{self._name} is {kind.name}; {advice}", ExitStatus.USAGE)
 
     def _check_text(self, chunk: bytes) -> None:
-        """Reject what is not UTF-8 before any line of the chunk is sent."""
+        """Reject text that is not UTF-8 before any line of the chunk is submitted."""
         try:
-            self._utf8.decode(chunk, final=self._is_over)
+            self._utf8.decode(chunk, final=self._is_at_end)
             place = chunk.find(b"\x00")
         except UnicodeDecodeError as error:
             chunk, place = bytes(error.object), error.start
         if place >= 0:
             number = self._number + 1 + chunk.count(b"\n", 0, place)
             raise Failure(
-                f"{self._name}, line {number}: this is not UTF-8 text (byte 0x{chunk[place]:02x}); "
-                "convert the file to UTF-8 first, such as by iconv -f WINDOWS-1252 -t UTF-8",
+                f"{self._name}, line {number}: not UTF-8 text (byte 0x{chunk[place]:02x}); "
+                "convert the file first, for example with iconv -f WINDOWS-1252 -t UTF-8",
                 ExitStatus.USAGE,
             )
 
     def _lines(self, chunk: bytes) -> list[Line]:
         *whole, self._rest = (self._rest + chunk).split(b"\n")
-        if len(self._rest) > LONGEST_LINE_BYTES:
+        if len(self._rest) > MAX_LINE_BYTES:
             raise Failure(
-                f"{self._name}, line {self._number + len(whole) + 1}: this line is too long",
+                f"{self._name}, line {self._number + len(whole) + 1}: the line is too long",
                 ExitStatus.USAGE,
             )
         found = []
-        for text in whole:
+        for line in whole:
             self._number += 1
-            if (said := text.strip()) and not said.startswith(b"#"):
-                found.append(Line(self._number, said))
+            if (text := line.strip()) and not text.startswith(b"#"):
+                found.append(Line(self._number, text))
         return found
 
 
 def submission_of(line: Line, options: Options) -> Submission:
-    """The task of a line: a URL, or a JSON object with a payload.
+    """Return the task of a line: a URL, or a JSON object with a payload.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The line is neither.
     """
     if line.text.startswith(b"{"):
         return Submission.from_json(line.text, **options)
     if _CONTROL_CHARACTER.search(line.text):
-        raise ValueError("this has control characters in it, and is no URL or JSON object")
+        raise ValueError("the line contains control characters; send a URL or a JSON object")
     return Submission(line.text.decode(), **options)
 
 
 async def _read(file: int) -> bytes:
-    # In a thread that is left behind by Ctrl+C: nothing ends a read of a terminal.
+    # In a thread that Ctrl+C abandons: a read from a terminal cannot be canceled.
     data: bytes = await trio.to_thread.run_sync(os.read, file, CHUNK_BYTES, abandon_on_cancel=True)
     return data

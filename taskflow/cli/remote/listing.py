@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from taskflow.cli import output
 from taskflow.cli.columns import Column
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.remote.filters import filter_options, filters_of
-from taskflow.cli.remote.remote_command import ask, service_options
+from taskflow.cli.remote.remote_service import RemoteService, service_options
 from taskflow.cli.text import ago, safe_json
 from taskflow.client.filters import Filters
 from taskflow.client.on_trio.client import Client
@@ -24,14 +24,15 @@ from taskflow.model.filter import url_of
 
 DEFAULT_LIMIT: Final = 20
 FIELDS: Final = ("queue", "attempt", "max_attempts", "error_type", "error", "waiting_for")
+_MAX_PAYLOAD_BYTES: Final = 200  # of a payload without a URL
 _COLUMNS: Final = (
     Column("ID"),
     Column("STATUS"),
-    Column("QUEUE", may_shrink=True, goes=2),
+    Column("QUEUE", may_shrink=True, drop_order=2),
     Column("CREATED"),
-    Column("ATTEMPT", goes=3),
-    Column("URL", may_shrink=True, least=16),
-    Column("ERROR", may_shrink=True, least=12, goes=1),
+    Column("ATTEMPT", drop_order=3),
+    Column("URL", may_shrink=True, min_width=16),
+    Column("ERROR", may_shrink=True, min_width=12, drop_order=1),
 )
 
 
@@ -43,17 +44,15 @@ _COLUMNS: Final = (
     type=click.IntRange(1),
     default=DEFAULT_LIMIT,
     show_default=True,
-    help="How many at most.",
+    help="Maximum number of tasks.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Whole tasks as JSON, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print whole tasks as JSON, one per line.")
 @service_options
-def list_command(
-    *, limit: int, as_json: bool, service_url: str | None, timeout_seconds: float, **filters: Any
-) -> None:
+def list_command(*, limit: int, as_json: bool, service: RemoteService, **filters: Any) -> None:
     """List tasks, newest first.
 
-    On a terminal the columns are cut to fit it. Elsewhere each task is a line of id, status, queue,
-    creation, attempts, URL and error, with tabs between them.
+    On a terminal the columns are truncated to fit it. Elsewhere each task is a line of id, status,
+    queue, creation time, attempts, URL and error, separated by tabs.
 
     \b
       taskflow list --status FAILED --since 2h
@@ -62,42 +61,36 @@ def list_command(
     """
     wanted = filters_of(filters)
     if as_json:
-        ask(service_url, timeout_seconds, partial(_print_lines, limit=limit, filters=wanted))
+        service.call(partial(_write_lines, file=None, limit=limit, fields=None, filters=wanted))
         return
-    tasks = ask(
-        service_url,
-        timeout_seconds,
-        lambda client: client.list_tasks(limit=limit, fields=FIELDS, **wanted),
+    tasks = service.call(lambda client: client.list_tasks(limit=limit, fields=FIELDS, **wanted))
+    row_of = partial(_row_of, now=dt.datetime.now(dt.UTC) if output.is_terminal() else None)
+    output.table(_COLUMNS, map(row_of, tasks))
+
+
+def _row_of(task: Task, *, now: dt.datetime | None) -> tuple[object, ...]:
+    """Return the cells of a task; with ``now``, its age is shown instead of its creation time."""
+    return (
+        task.id,
+        task.status,
+        task.queue,
+        ago(task.created_at, now, units=1) if now else task.created_at.isoformat(),
+        f"{task.attempt}/{task.max_attempts}",
+        url_of(task.payload) or bytes(task.payload)[:_MAX_PAYLOAD_BYTES].decode("utf-8", "replace"),
+        task.error or (task.waiting_for and task.waiting_for.detail),
     )
-    output.table(_COLUMNS, rows_of(tasks, is_for_people=output.is_terminal()))
-
-
-def rows_of(tasks: Iterable[Task], *, is_for_people: bool) -> Iterator[tuple[object, ...]]:
-    """The row of each."""
-    now = dt.datetime.now(dt.UTC)
-    for task in tasks:
-        why = task.error or (task.waiting_for and task.waiting_for.detail)
-        yield (
-            task.id,
-            task.status,
-            task.queue,
-            ago(task.created_at, now, units=1) if is_for_people else task.created_at.isoformat(),
-            f"{task.attempt}/{task.max_attempts}",
-            url_of(task.payload) or bytes(task.payload)[:200].decode("utf-8", "replace"),
-            why,
-        )
 
 
 @click.command("export")
 @filter_options
-@click.option("--fields", metavar="NAMES", help="Only these of each, with commas between them.")
-@click.option("--limit", "-n", type=click.IntRange(1), help="How many at most.")
+@click.option("--fields", metavar="NAMES", help="Write only these fields, separated by commas.")
+@click.option("--limit", "-n", type=click.IntRange(1), help="Maximum number of tasks.")
 @click.option(
     "--output",
     "-o",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file to write, instead of standard output.",
+    help="File to write, instead of standard output.",
 )
 @service_options
 def export_command(
@@ -105,13 +98,13 @@ def export_command(
     fields: str | None,
     limit: int | None,
     path: Path | None,
-    service_url: str | None,
-    timeout_seconds: float,
+    service: RemoteService,
     **filters: Any,
 ) -> None:
-    """Write all tasks that match as NDJSON: a JSON object a line, newest first.
+    """Write all matching tasks as NDJSON: one JSON object per line, newest first.
 
-    They are written as they come, however many there are. Exit status 0 means that all are there.
+    Tasks are streamed, so there is no limit to their number. Exit status 0 means that the export is
+    complete.
 
     \b
       taskflow export --status FAILED --since 7d -o failed.ndjson
@@ -121,19 +114,11 @@ def export_command(
     wanted = filters_of(filters)
     names = [name.strip() for name in fields.split(",")] if fields else None
     with _opened(path) as file:
-        written = ask(
-            service_url,
-            timeout_seconds,
-            partial(_write_lines, file=file, limit=limit, fields=names, filters=wanted),
+        written = service.call(
+            partial(_write_lines, file=file, limit=limit, fields=names, filters=wanted)
         )
     if path is not None:
         click.echo(f"{path}: {written} tasks", err=True)
-
-
-async def _print_lines(client: Client, *, limit: int, filters: Filters) -> None:
-    async with client.export(limit=limit, **filters) as lines:
-        async for document in lines:
-            output.raw_json(document)
 
 
 async def _write_lines(
@@ -144,6 +129,7 @@ async def _write_lines(
     fields: list[str] | None,
     filters: Filters,
 ) -> int:
+    """Write tasks to the file, or to standard output; return their number."""
     written = 0
     async with client.export(limit=limit, fields=fields, **filters) as lines:
         async for document in lines:
@@ -157,7 +143,7 @@ async def _write_lines(
 
 @contextmanager
 def _opened(path: Path | None) -> Iterator[BinaryIO | None]:
-    """The file to write.
+    """Open the file for writing.
 
     Raises:
         Failure: It cannot be written.

@@ -1,4 +1,4 @@
-"""How fast a service takes tasks and works them off."""
+"""Measures how fast a service accepts and processes tasks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ import trio
 
 from taskflow.cli.exit_status import Failure
 from taskflow.cli.remote.progress import Meter, meter
+from taskflow.cli.remote.task_actions import total_of
 from taskflow.client.errors import ClientError
 from taskflow.client.on_trio.client import Client
 from taskflow.client.on_trio.streams import TaskStream
@@ -22,60 +24,62 @@ from taskflow.model.task import TaskStatus
 
 TRIAL_SECONDS: Final = 20.0
 CLEAN_UP_SECONDS: Final = 20.0
-_LOOK_SECONDS: Final = 0.1
+_POLL_SECONDS: Final = 0.1
+
+_RESPONSE: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
+_HEAD_END: Final = b"\r\n\r\n"
+_MAX_HEAD_BYTES: Final = 64 * 2**10
 
 
-class Times(msgspec.Struct, frozen=True):
-    """Percentiles, in milliseconds."""
+class Percentiles(msgspec.Struct, frozen=True):
+    """Percentiles of durations, in milliseconds."""
 
     p50: float
     p95: float
     p99: float
-    most: float
+    max: float
 
     def __str__(self) -> str:
-        return (
-            f"p50 {self.p50:.1f} ms, p95 {self.p95:.1f}, p99 {self.p99:.1f}, most {self.most:.1f}"
-        )
+        return f"p50 {self.p50:.1f} ms, p95 {self.p95:.1f}, p99 {self.p99:.1f}, max {self.max:.1f}"
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured.
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a measurement.
 
     Attributes:
-        accepted: How many tasks were taken.
-        completed: How many of them were COMPLETED.
-        other_ends: How many ended otherwise, by how.
-        is_complete: Whether all that were wanted were taken and have ended.
-        accept_seconds: How long it took to hand them in.
-        accepted_per_second: How many were taken a second.
-        work_seconds: From when the first was taken until the last had ended.
-        ended_per_second: How many ended a second of these.
-        post_ms: How long a POST took.
-        start_ms: How long it took from when a task was taken until it was begun.
-        end_ms: How long it took from when a task was taken until it ended.
+        submitted: The number of tasks that the service accepted.
+        completed: The number of tasks that became COMPLETED.
+        other_outcomes: The number of tasks by any other outcome.
+        is_complete: Whether all tasks were submitted and finished in time.
+        submit_seconds: The time that the submission took.
+        submitted_per_second: The number of tasks accepted per second.
+        work_seconds: The time from the first submission to the last outcome.
+        finished_per_second: The number of tasks finished per second of this time.
+        post_ms: The duration of a POST request.
+        start_ms: The time from the submission of a task to its start.
+        finish_ms: The time from the submission of a task to its outcome.
     """
 
-    accepted: int
+    submitted: int
     completed: int
-    other_ends: dict[str, int]
+    other_outcomes: dict[str, int]
     is_complete: bool
-    accept_seconds: float
-    accepted_per_second: float
+    submit_seconds: float
+    submitted_per_second: float
     work_seconds: float
-    ended_per_second: float
-    post_ms: Times | None
-    start_ms: Times | None
-    end_ms: Times | None
+    finished_per_second: float
+    post_ms: Percentiles | None
+    start_ms: Percentiles | None
+    finish_ms: Percentiles | None
 
 
-class Measuring:
+class Measurement:
     """One measurement.
 
     Args:
-        queue: Where its tasks stand; nothing else does.
-        tasks: How many.
-        at_once: How many are handed in at once.
+        queue: A queue that has no other tasks.
+        tasks: The number of tasks.
+        at_once: The number of concurrent requests.
     """
 
     def __init__(self, queue: str, *, tasks: int, at_once: int) -> None:
@@ -85,87 +89,85 @@ class Measuring:
         self._begun = 0
         self._post_seconds: list[float] = []
 
-    async def run(self, client: Client, url: str, seconds: float) -> Measured:
-        """Measure, for so long at most.
+    async def run(self, client: Client, url: str, seconds: float) -> Report:
+        """Measure, with a time limit.
 
         Raises:
-            Failure: The service does not fetch from there.
+            Failure: The service cannot fetch the URL.
         """
         await self._try(client, url)
-        with meter(self._tasks) as shown, trio.move_on_after(seconds) as scope:
+        with meter(self._tasks) as bar, trio.move_on_after(seconds) as scope:
             began = trio.current_time()
-            await self._hand_in(client, url, shown)
-            accept_seconds = trio.current_time() - began
-            await self._wait(client, shown)
+            await self._submit_all(client, url, bar)
+            submit_seconds = trio.current_time() - began
+            await self._wait(client, bar)
         if scope.cancelled_caught and len(self._post_seconds) < self._tasks:
-            accept_seconds = trio.current_time() - began
-        return await self._measured(client, accept_seconds)
+            submit_seconds = trio.current_time() - began
+        return await self._report(client, submit_seconds)
 
     async def clean_up(self, client: Client) -> None:
-        """Delete the tasks, also when all else was called off; within bounds."""
+        """Delete the tasks, even if the measurement was canceled; within a time limit."""
         with (
             trio.move_on_after(CLEAN_UP_SECONDS, shield=True),
             contextlib.suppress(ClientError),
         ):
-            for move in (client.cancel_many, client.delete_many):
-                while not (await move(queue=self._queue)).is_complete:
-                    pass
+            for method in (client.cancel_many, client.delete_many):
+                await total_of(partial(method, queue=self._queue))
 
     async def _try(self, client: Client, url: str) -> None:
-        """See that there is something to be measured."""
-        handed_in = await client.submit(url, queue=self._queue)
-        task = await client.wait(handed_in.id, TRIAL_SECONDS)
+        """Check with one task that the service can fetch the URL."""
+        submitted = await client.submit(url, queue=self._queue)
+        task = await client.wait(submitted.id, TRIAL_SECONDS)
         await client.delete_many(queue=self._queue)
         if task.status is TaskStatus.COMPLETED:
             return
-        said = f"the service does not fetch from {url}: {task.error or task.status}"
+        message = f"the service cannot fetch {url}: {task.error or task.status}"
         if task.error_type is ErrorType.BLOCKED:
-            said += "; start it with TASKFLOW_ALLOW_NETWORKS=127.0.0.0/8 for this measurement"
-        raise Failure(said)
+            message += "; start it with TASKFLOW_ALLOW_NETWORKS=127.0.0.0/8 for this measurement"
+        raise Failure(message)
 
-    async def _hand_in(self, client: Client, url: str, shown: Meter) -> None:
+    async def _submit_all(self, client: Client, url: str, bar: Meter) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(self._at_once):
-                nursery.start_soon(self._post, client, url, shown)
+                nursery.start_soon(self._submit, client, url, bar)
 
-    async def _post(self, client: Client, url: str, shown: Meter) -> None:
+    async def _submit(self, client: Client, url: str, bar: Meter) -> None:
         while self._begun < self._tasks:
             self._begun += 1
             began = trio.current_time()
             await client.submit(url, queue=self._queue)
             self._post_seconds.append(trio.current_time() - began)
-            shown.show(f"{len(self._post_seconds)} handed in", len(self._post_seconds))
+            bar.show(f"{len(self._post_seconds)} submitted", len(self._post_seconds))
 
-    async def _wait(self, client: Client, shown: Meter) -> None:
+    async def _wait(self, client: Client, bar: Meter) -> None:
         while left := await self._left(client):
-            shown.show(f"{left} to be worked off", self._tasks - left)
-            await trio.sleep(_LOOK_SECONDS)
+            bar.show(f"{left} not finished", self._tasks - left)
+            await trio.sleep(_POLL_SECONDS)
 
     async def _left(self, client: Client) -> int:
-        [standing] = (await client.stats(self._queue)).queues
-        counts = standing.counts
-        return sum(count for status, count in counts.items() if not status.is_final)
+        [queue] = (await client.stats(self._queue)).queues
+        return sum(count for status, count in queue.counts.items() if not status.is_final)
 
-    async def _measured(self, client: Client, accept_seconds: float) -> Measured:
+    async def _report(self, client: Client, submit_seconds: float) -> Report:
         tasks = [task async for task in self._all(client)]
-        ends: Counter[str] = Counter(str(task.error_type or task.status) for task in tasks)
-        ended = [task.finished_at for task in tasks if task.finished_at]
+        outcomes: Counter[str] = Counter(str(task.error_type or task.status) for task in tasks)
+        finished = [task.finished_at for task in tasks if task.finished_at]
         first = min((task.created_at for task in tasks), default=None)
-        work_seconds = (max(ended) - first).total_seconds() if ended and first else 0.0
-        completed = ends.pop(str(TaskStatus.COMPLETED), 0)
-        accepted = len(self._post_seconds)
-        return Measured(
-            accepted=accepted,
+        work_seconds = (max(finished) - first).total_seconds() if finished and first else 0.0
+        completed = outcomes.pop(str(TaskStatus.COMPLETED), 0)
+        submitted = len(self._post_seconds)
+        return Report(
+            submitted=submitted,
             completed=completed,
-            other_ends=dict(ends),
-            is_complete=len(ended) == self._tasks,
-            accept_seconds=accept_seconds,
-            accepted_per_second=_rate(accepted, accept_seconds),
+            other_outcomes=dict(outcomes),
+            is_complete=len(finished) == self._tasks,
+            submit_seconds=submit_seconds,
+            submitted_per_second=_rate(submitted, submit_seconds),
             work_seconds=work_seconds,
-            ended_per_second=_rate(len(ended), work_seconds),
-            post_ms=times_of(self._post_seconds),
-            start_ms=times_of([_age(task, task.started_at) for task in tasks if task.started_at]),
-            end_ms=times_of([_age(task, task.finished_at) for task in tasks if task.finished_at]),
+            finished_per_second=_rate(len(finished), work_seconds),
+            post_ms=percentiles_of(self._post_seconds),
+            start_ms=percentiles_of([_age(t, t.started_at) for t in tasks if t.started_at]),
+            finish_ms=percentiles_of([_age(t, t.finished_at) for t in tasks if t.finished_at]),
         )
 
     def _all(self, client: Client) -> TaskStream:
@@ -174,8 +176,8 @@ class Measuring:
         )
 
 
-def times_of(seconds: Sequence[float]) -> Times | None:
-    """The percentiles of some times; ``None`` if there are none."""
+def percentiles_of(seconds: Sequence[float]) -> Percentiles | None:
+    """Return the percentiles of durations; ``None`` if there are none."""
     if not seconds:
         return None
     ordered = sorted(seconds)
@@ -183,7 +185,7 @@ def times_of(seconds: Sequence[float]) -> Times | None:
     def at(share: float) -> float:
         return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
 
-    return Times(at(0.5), at(0.95), at(0.99), at(1.0))
+    return Percentiles(at(0.5), at(0.95), at(0.99), at(1.0))
 
 
 def _age(task: Task, moment: dt.datetime) -> float:
@@ -192,3 +194,28 @@ def _age(task: Task, moment: dt.datetime) -> float:
 
 def _rate(count: int, seconds: float) -> float:
     return round(count / seconds, 1) if seconds else 0.0
+
+
+async def serve_target(*, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+    """Serve a URL that tasks can fetch at minimal cost, on a free port; report the URL."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trio.serve_listeners, _respond, listeners)
+        task_status.started(f"http://127.0.0.1:{port}/")
+
+
+async def _respond(stream: trio.SocketStream) -> None:
+    head = b""
+    try:
+        while data := await stream.receive_some():
+            head += data
+            if len(head) > _MAX_HEAD_BYTES:
+                return
+            while _HEAD_END in head:
+                head = head.partition(_HEAD_END)[2]
+                await stream.send_all(_RESPONSE)
+    except trio.BrokenResourceError:
+        pass  # the client has disconnected
+    finally:
+        await trio.aclose_forcefully(stream)

@@ -1,4 +1,4 @@
-"""How far a command is that takes its time: a bar on a terminal, nothing elsewhere."""
+"""A progress bar for commands that take long; it is shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from taskflow.cli import output
 
 
 class Meter:
-    """What is told while something goes on.
+    """A progress bar with a text, or nothing.
 
     Args:
-        progress: What draws it, if anything does.
-        bar: Its bar.
+        progress: The display; ``None`` to show nothing.
+        bar: The bar in it.
     """
 
     def __init__(self, progress: Progress | None, bar: TaskID | None) -> None:
@@ -24,18 +24,18 @@ class Meter:
         self._bar = bar
 
     def show(self, text: str, done: float | None = None) -> None:
-        """Say this, and how much is done if that is known."""
+        """Update the text, and the amount that is done if it is known."""
         if self._progress is not None and self._bar is not None:
-            self._progress.update(self._bar, completed=done, said=text)
+            self._progress.update(self._bar, completed=done, text=text)
 
 
 @contextmanager
 def meter(total: float | None, *, is_wanted: bool = True) -> Iterator[Meter]:
-    """A meter on standard error, if that is a terminal.
+    """Show a progress bar on standard error, if that is a terminal.
 
     Args:
-        total: How much there is to do, if that is known.
-        is_wanted: Whether there is enough to do for it.
+        total: The amount to do, if it is known.
+        is_wanted: Whether the work is large enough to show progress.
     """
     if not (is_wanted and sys.stderr.isatty()):
         yield Meter(None, None)
@@ -43,13 +43,13 @@ def meter(total: float | None, *, is_wanted: bool = True) -> Iterator[Meter]:
     progress = Progress(
         SpinnerColumn(),
         BarColumn(),
-        TextColumn("{task.fields[said]}", markup=False),
+        TextColumn("{task.fields[text]}", markup=False),
         TimeElapsedColumn(),
         console=output.console(is_error=True),
         transient=True,
-        # What is printed meanwhile stands above the bar, if both are on the terminal.
+        # If both are on the terminal, printed lines appear above the bar.
         redirect_stdout=output.is_terminal(),
         redirect_stderr=True,
     )
     with progress:
-        yield Meter(progress, progress.add_task("", total=total, said=""))
+        yield Meter(progress, progress.add_task("", total=total, text=""))

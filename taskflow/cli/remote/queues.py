@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import click
 
 from taskflow.cli import output
 from taskflow.cli.columns import Column
-from taskflow.cli.remote.remote_command import ask, service_options
-from taskflow.cli.remote.task_actions import confirm
+from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
+from taskflow.cli.remote.task_actions import confirm, total_of
 from taskflow.cli.remote.values import LIMIT, NO_LIMIT, WHOLE_LIMIT
-from taskflow.cli.text import duration
 from taskflow.client.on_trio.client import Client
+from taskflow.model.display import duration
 from taskflow.model.queues import Queue, limits_text
 from taskflow.model.task import TaskStatus
 
@@ -22,16 +23,15 @@ _COLUMNS: Final = (
     Column("STATE"),
     Column("PENDING", is_number=True),
     Column("RUNNING", is_number=True),
-    Column("OLDEST WAITS", is_number=True),
+    Column("OLDEST PENDING", is_number=True),
     Column("LIMITS", may_shrink=True),
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, a queue a line.")
 
 
 @click.group("queues", invoke_without_command=True)
 @click.pass_context
 def queues_command(ctx: click.Context) -> None:
-    """Show, limit, pause and purge queues; by itself it lists them.
+    """Show, limit, pause and purge queues; without a subcommand, list them.
 
     \b
       taskflow queues
@@ -43,34 +43,30 @@ def queues_command(ctx: click.Context) -> None:
 
 
 @queues_command.command("list")
-@_as_json
+@json_option
 @service_options
-def _list_queues(*, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
+def _list_queues(*, as_json: bool, service: RemoteService) -> None:
     """List the queues that have tasks, limits or a pause.
 
     \b
       taskflow queues list --json
     """
-    queues = ask(service_url, timeout_seconds, lambda client: client.queues.all())
-    if as_json:
-        for queue in queues:
-            output.json_line(queue)
-        return
-    output.table(_COLUMNS, rows_of(queues))
+    queues = service.call(lambda client: client.queues.all())
+    output.records(queues, _COLUMNS, row_of, as_json=as_json)
 
 
 @queues_command.command("show")
 @click.argument("name")
-@_as_json
+@json_option
 @service_options
-def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
+def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
     """Show a queue: its state, limits and tasks.
 
     \b
       taskflow queues show mail
     """
-    queue = ask(service_url, timeout_seconds, lambda client: client.queues.get(name))
-    _print(queue, as_json=as_json)
+    queue = service.call(lambda client: client.queues.get(name))
+    output.record(queue, pairs_of, as_json=as_json)
 
 
 @queues_command.command("put")
@@ -87,7 +83,7 @@ def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds:
     "--host-burst", type=WHOLE_LIMIT, help="How many of each host may start at once after a lull."
 )
 @click.option("--no-limits", is_flag=True, help="Remove all limits that are not given.")
-@_as_json
+@json_option
 @service_options
 def _put(
     *,
@@ -95,8 +91,7 @@ def _put(
     paused: bool | None,
     no_limits: bool,
     as_json: bool,
-    service_url: str | None,
-    timeout_seconds: float,
+    service: RemoteService,
     **limits: float | str | None,
 ) -> None:
     """Change the limits or the pause of a queue; what is not given stays as it is.
@@ -114,8 +109,8 @@ def _put(
     change = change_of(limits)
     if paused is not None:
         change["paused"] = paused
-    queue = ask(service_url, timeout_seconds, lambda client: client.queues.update(name, **change))
-    _print(queue, as_json=as_json)
+    queue = service.call(lambda client: client.queues.update(name, **change))
+    output.record(queue, pairs_of, as_json=as_json)
 
 
 def change_of(limits: Mapping[str, float | str | None]) -> dict[str, Any]:
@@ -151,20 +146,16 @@ def _part(limits: Mapping[str, float | str | None], name: str) -> dict[str, Any]
     return {name: None if value == NO_LIMIT else value}
 
 
-def _verb(
-    name: str, ask_for: Callable[[Client, str], Awaitable[Queue]], text: str
-) -> click.Command:
+def _verb(name: str, change: Callable[[Client, str], Awaitable[Queue]], text: str) -> click.Command:
     """A command that only names a queue."""
 
     @queues_command.command(name, help=text)
     @click.argument("name")
-    @_as_json
+    @json_option
     @service_options
-    def command(
-        *, name: str, as_json: bool, service_url: str | None, timeout_seconds: float
-    ) -> None:
-        queue = ask(service_url, timeout_seconds, lambda client: ask_for(client, name))
-        _print(queue, as_json=as_json)
+    def command(*, name: str, as_json: bool, service: RemoteService) -> None:
+        queue = service.call(lambda client: change(client, name))
+        output.record(queue, pairs_of, as_json=as_json)
 
     return command
 
@@ -185,7 +176,7 @@ _verb(
 @click.argument("name")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @service_options
-def _purge(*, name: str, yes: bool, service_url: str | None, timeout_seconds: float) -> None:
+def _purge(*, name: str, yes: bool, service: RemoteService) -> None:
     """Cancel all waiting tasks of a queue.
 
     \b
@@ -194,42 +185,35 @@ def _purge(*, name: str, yes: bool, service_url: str | None, timeout_seconds: fl
 
     async def work(client: Client) -> None:
         if not yes:
-            waiting = (await client.queues.get(name)).counts.get(TaskStatus.PENDING, 0)
-            confirm(f"cancel {waiting} tasks?")
-        count, is_complete = 0, False
-        while not is_complete:
-            moved = await client.queues.purge(name)
-            count, is_complete = count + moved.count, moved.is_complete
-        output.line(count)
+            pending = (await client.queues.get(name)).counts.get(TaskStatus.PENDING, 0)
+            confirm(f"cancel {pending} tasks?")
+        output.line(await total_of(partial(client.queues.purge, name)))
 
-    ask(service_url, timeout_seconds, work)
+    service.call(work)
 
 
-def rows_of(queues: Iterable[Queue]) -> Iterator[tuple[object, ...]]:
-    """The row of each."""
-    for queue in queues:
-        oldest = queue.oldest_waiting_seconds
-        yield (
-            queue.name,
-            "paused" if queue.paused else "open",
-            queue.counts.get(TaskStatus.PENDING, 0),
-            queue.counts.get(TaskStatus.RUNNING, 0),
-            None if oldest is None else duration(oldest),
-            limits_text(queue) or None,
-        )
-
-
-def _print(queue: Queue, *, as_json: bool) -> None:
-    if as_json:
-        output.json_line(queue)
-        return
+def row_of(queue: Queue) -> tuple[object, ...]:
+    """Return the cells of a queue."""
     oldest = queue.oldest_waiting_seconds
-    output.pairs(
-        [
-            ("queue", queue.name),
-            ("state", "paused" if queue.paused else "open"),
-            ("limits", limits_text(queue) or "none"),
-            *((str(status), queue.counts.get(status, 0)) for status in TaskStatus),
-            ("oldest waits", None if oldest is None else duration(oldest)),
-        ]
+    return (
+        queue.name,
+        _state_of(queue),
+        queue.counts.get(TaskStatus.PENDING, 0),
+        queue.counts.get(TaskStatus.RUNNING, 0),
+        None if oldest is None else duration(oldest),
+        limits_text(queue) or None,
     )
+
+
+def pairs_of(queue: Queue) -> Iterator[tuple[str, object]]:
+    """Return the names and values that describe a queue."""
+    oldest = queue.oldest_waiting_seconds
+    yield "queue", queue.name
+    yield "state", _state_of(queue)
+    yield "limits", limits_text(queue) or "none"
+    yield from ((str(status), queue.counts.get(status, 0)) for status in TaskStatus)
+    yield "oldest pending", None if oldest is None else duration(oldest)
+
+
+def _state_of(queue: Queue) -> str:
+    return "paused" if queue.paused else "open"

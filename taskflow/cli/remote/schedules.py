@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from taskflow.cli import output
 from taskflow.cli.columns import Column
 from taskflow.cli.exit_status import ExitStatus, Failure
-from taskflow.cli.remote.remote_command import ask, service_options
+from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.task_options import (
     REQUEST_NAMES,
     options_of,
@@ -23,10 +23,11 @@ from taskflow.cli.remote.task_options import (
     template_options,
 )
 from taskflow.cli.remote.values import DURATION, FUTURE
-from taskflow.cli.text import ago, duration, moment
+from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.errors import NotFound
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Submission
+from taskflow.model.display import duration
 from taskflow.model.schedule import Missed, Schedule
 
 _COLUMNS: Final = (
@@ -34,7 +35,7 @@ _COLUMNS: Final = (
     Column("WHEN", may_shrink=True),
     Column("STATE"),
     Column("NEXT"),
-    Column("LAST", goes=1),
+    Column("LAST", drop_order=1),
     Column("STATUS"),
 )
 # Of the two ways to be due, one takes the place of the other.
@@ -42,13 +43,12 @@ _WITHOUT: Final[Mapping[str | None, dict[str, None]]] = {
     "cron": {"every": None, "start_at": None},
     "every": {"cron": None},
 }
-_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, a schedule a line.")
 
 
 @click.group("schedules", invoke_without_command=True)
 @click.pass_context
 def schedules_command(ctx: click.Context) -> None:
-    """Make, show, run and delete schedules; by itself it lists them.
+    """Create, show, run and delete schedules; without a subcommand, list them.
 
     \b
       taskflow schedules
@@ -60,9 +60,9 @@ def schedules_command(ctx: click.Context) -> None:
 
 
 @schedules_command.command("list")
-@_as_json
+@json_option
 @service_options
-def _list_schedules(*, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
+def _list_schedules(*, as_json: bool, service: RemoteService) -> None:
     """List all schedules by name.
 
     \b
@@ -72,26 +72,21 @@ def _list_schedules(*, as_json: bool, service_url: str | None, timeout_seconds: 
     async def work(client: Client) -> list[Schedule]:
         return [one async for one in client.schedules.iter()]
 
-    schedules = ask(service_url, timeout_seconds, work)
-    if as_json:
-        for schedule in schedules:
-            output.json_line(schedule)
-        return
-    output.table(_COLUMNS, rows_of(schedules))
+    output.records(service.call(work), _COLUMNS, row_of, as_json=as_json)
 
 
 @schedules_command.command("show")
 @click.argument("name")
-@_as_json
+@json_option
 @service_options
-def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
+def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
     """Show a schedule.
 
     \b
       taskflow schedules show reports
     """
-    schedule = ask(service_url, timeout_seconds, lambda client: client.schedules.get(name))
-    _print(schedule, as_json=as_json)
+    schedule = service.call(lambda client: client.schedules.get(name))
+    output.record(schedule, pairs_of, as_json=as_json)
 
 
 @schedules_command.command("put")
@@ -118,7 +113,7 @@ def _show(*, name: str, as_json: bool, service_url: str | None, timeout_seconds:
 @click.option("--new", "must_be_new", is_flag=True, help="Change nothing if it exists already.")
 @template_options
 @request_options
-@_as_json
+@json_option
 @service_options
 def _put(  # noqa: PLR0913 - each is an option
     *,
@@ -134,8 +129,7 @@ def _put(  # noqa: PLR0913 - each is an option
     paused: bool | None,
     must_be_new: bool,
     as_json: bool,
-    service_url: str | None,
-    timeout_seconds: float,
+    service: RemoteService,
     **said: Any,
 ) -> None:
     """Make a schedule, or change the one of this name: what is not given stays as it is.
@@ -171,7 +165,7 @@ def _put(  # noqa: PLR0913 - each is an option
                 return await client.schedules.update(name, task, options=options, **changed)
         return await _make(client, name, task, given)
 
-    _print(ask(service_url, timeout_seconds, work), as_json=as_json)
+    output.record(service.call(work), pairs_of, as_json=as_json)
 
 
 async def _make(
@@ -214,7 +208,7 @@ def _task_of(target: str | None, path: Path | None, said: dict[str, Any]) -> Sub
 @schedules_command.command("delete")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @service_options
-def _delete(*, names: tuple[str, ...], service_url: str | None, timeout_seconds: float) -> None:
+def _delete(*, names: tuple[str, ...], service: RemoteService) -> None:
     """Delete schedules; the tasks that they made stay.
 
     \b
@@ -226,21 +220,21 @@ def _delete(*, names: tuple[str, ...], service_url: str | None, timeout_seconds:
             await client.schedules.delete(name)
             output.line(name, "deleted")
 
-    ask(service_url, timeout_seconds, work)
+    service.call(work)
 
 
 @schedules_command.command("run")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="The task as JSON.")
 @service_options
-def _run(*, name: str, as_json: bool, service_url: str | None, timeout_seconds: float) -> None:
+def _run(*, name: str, as_json: bool, service: RemoteService) -> None:
     """Hand in a schedule's task now, and print its id; the times stay as they are.
 
     \b
       taskflow schedules run reports
       taskflow show --watch $(taskflow schedules run reports)
     """
-    task = ask(service_url, timeout_seconds, lambda client: client.schedules.run(name))
+    task = service.call(lambda client: client.schedules.run(name))
     if as_json:
         output.json_line(task)
     else:
@@ -248,42 +242,38 @@ def _run(*, name: str, as_json: bool, service_url: str | None, timeout_seconds: 
 
 
 def when_of(schedule: Schedule) -> str:
-    """When it is due, in words."""
+    """Return the times at which a schedule is due, in words."""
     if schedule.cron is None:
         return f"every {duration(schedule.every or 0.0)}"
     return f"{schedule.cron} {schedule.timezone}"
 
 
-def rows_of(schedules: Iterable[Schedule]) -> Iterator[tuple[object, ...]]:
-    """The row of each."""
-    for one in schedules:
-        yield (
-            one.name,
-            when_of(one),
-            "paused" if one.paused else "open",
-            one.next_at and moment(one.next_at),
-            one.last_fired_at and moment(one.last_fired_at),
-            one.last_status,
-        )
-
-
-def _print(schedule: Schedule, *, as_json: bool) -> None:
-    if as_json:
-        output.json_line(schedule)
-        return
-    now = dt.datetime.now(dt.UTC)
-    next_at, last_at = schedule.next_at, schedule.last_fired_at
-    output.pairs(
-        [
-            ("schedule", schedule.name),
-            ("when", when_of(schedule)),
-            ("state", "paused" if schedule.paused else "open"),
-            ("next", next_at and f"{moment(next_at)}  {ago(next_at, now)}"),
-            ("last", last_at and f"{moment(last_at)}  {ago(last_at, now)}"),
-            ("last task", schedule.last_task_id),
-            ("last status", schedule.last_status),
-            ("missed", schedule.missed),
-            ("conditional", "yes" if schedule.conditional else None),
-            ("task", bytes(schedule.task).decode("utf-8", "replace")),
-        ]
+def row_of(schedule: Schedule) -> tuple[object, ...]:
+    """Return the cells of a schedule."""
+    return (
+        schedule.name,
+        when_of(schedule),
+        _state_of(schedule),
+        schedule.next_at and moment(schedule.next_at),
+        schedule.last_fired_at and moment(schedule.last_fired_at),
+        schedule.last_status,
     )
+
+
+def pairs_of(schedule: Schedule) -> Iterator[tuple[str, object]]:
+    """Return the names and values that describe a schedule."""
+    now = dt.datetime.now(dt.UTC)
+    yield "schedule", schedule.name
+    yield "when", when_of(schedule)
+    yield "state", _state_of(schedule)
+    yield "next", moment_and_age(schedule.next_at, now)
+    yield "last", moment_and_age(schedule.last_fired_at, now)
+    yield "last task", schedule.last_task_id
+    yield "last status", schedule.last_status
+    yield "missed", schedule.missed
+    yield "conditional", "yes" if schedule.conditional else None
+    yield "task", bytes(schedule.task).decode("utf-8", "replace")
+
+
+def _state_of(schedule: Schedule) -> str:
+    return "paused" if schedule.paused else "open"

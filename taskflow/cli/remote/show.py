@@ -10,46 +10,49 @@ from typing import Any, Final
 
 import click
 import msgspec
+from rich.text import Text
 
 from taskflow.cli import output
 from taskflow.cli.columns import STYLES, Column
-from taskflow.cli.remote.remote_command import ask, service_options
-from taskflow.cli.text import ago, duration, moment, safe, size
+from taskflow.cli.remote.remote_service import RemoteService, service_options
+from taskflow.cli.text import moment, moment_and_age, safe
 from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Download, Task
+from taskflow.model.display import duration, size
 from taskflow.model.event import TaskEvent
 from taskflow.model.filter import tag_text
 from taskflow.model.outcome import KeptResponse
 from taskflow.model.task import AttemptRecord, TaskStatus
 
-SHOWN_PAYLOAD_CHARACTERS: Final = 1000
+MAX_SHOWN_CHARACTERS: Final = 1000  # of a payload or a response
 _COLUMNS: Final = (
     Column("ATTEMPT", is_number=True),
     Column("STATUS"),
     Column("STARTED"),
     Column("TOOK", is_number=True),
-    Column("ANSWER", is_number=True),
-    Column("NODE", may_shrink=True, goes=1),
+    Column("RESPONSE", is_number=True),
+    Column("NODE", may_shrink=True, drop_order=1),
     Column("ERROR", may_shrink=True),
 )
 
 
 @click.command("show")
 @click.argument("task_id", metavar="ID", type=click.UUID)
-@click.option("--watch", "-w", is_flag=True, help="Follow what happens to it, up to its end.")
-@click.option("--attempts", "-a", is_flag=True, help="Tell how each attempt went.")
-@click.option("--result", "-r", is_flag=True, help="Write the body that was fetched, as it came.")
-@click.option("--json", "as_json", is_flag=True, help="JSON, of --watch an event a line.")
+@click.option("--watch", "-w", is_flag=True, help="Follow the task until it is finished.")
+@click.option("--attempts", "-a", is_flag=True, help="Show each attempt.")
+@click.option("--result", "-r", is_flag=True, help="Write the response body, unchanged.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON; with --watch, one event per line."
+)
 @service_options
-def show_command(  # noqa: PLR0913 - each is an option
+def show_command(
     *,
     task_id: Any,
     watch: bool,
     attempts: bool,
     result: bool,
     as_json: bool,
-    service_url: str | None,
-    timeout_seconds: float,
+    service: RemoteService,
 ) -> None:
     """Show a task, its attempts or its result.
 
@@ -59,28 +62,26 @@ def show_command(  # noqa: PLR0913 - each is an option
       taskflow show 01a20c58-b6fd-77bf-9328-1ccde011d8da --result > page.html
     """
     if result and (attempts or as_json):
-        raise click.UsageError("--result stands alone, or with --watch")
-    asking = partial(ask, service_url, timeout_seconds)
+        raise click.UsageError("--result can be combined with --watch only")
     if watch:
-        asking(partial(_watch, task_id=task_id, as_json=as_json, is_quiet=result))
+        service.call(partial(_watch, task_id=task_id, as_json=as_json, is_quiet=result))
     if result:
-        write_result(asking(lambda client: client.download(task_id)))
+        write_result(service.call(lambda client: client.download(task_id)))
         return
-    task = asking(lambda client: client.get(task_id))
-    wants_response = task.status is TaskStatus.FAILED and not as_json
-    is_asked = attempts or wants_response
-    made = asking(lambda client: client.attempts(task_id)) if is_asked else []
+    task = service.call(lambda client: client.get(task_id))
+    needs_response = task.status is TaskStatus.FAILED and not as_json
+    made: list[AttemptRecord] = []
+    if attempts or needs_response:
+        made = service.call(lambda client: client.attempts(task_id))
     if as_json:
-        if not watch:
-            output.json_line(task)
-        for attempt in made:
-            output.json_line(attempt)
+        for one in made if watch else [task, *made]:
+            output.json_line(one)
         return
-    output.pairs(page_of(task, dt.datetime.now(dt.UTC)))
+    output.pairs(pairs_of(task, dt.datetime.now(dt.UTC)))
     _write_responses(made if attempts else made[-1:], is_short=not attempts)
     if attempts:
         output.line()
-        output.table(_COLUMNS, attempt_rows(made))
+        output.table(_COLUMNS, map(attempt_row, made))
 
 
 async def _watch(client: Client, *, task_id: Any, as_json: bool, is_quiet: bool) -> None:
@@ -92,36 +93,32 @@ async def _watch(client: Client, *, task_id: Any, as_json: bool, is_quiet: bool)
             output.flush()
 
 
-def event_line(event: TaskEvent) -> Any:
-    """What happened, in a line."""
-    from rich.text import Text  # noqa: PLC0415 - nothing else here draws by itself
-
-    status = (str(event.status), STYLES.get(event.status, ""))
-    error = safe(f"  {event.error}") if event.error else ""
+def event_line(event: TaskEvent) -> Text:
+    """Return the line for an event of the task."""
     return Text.assemble(
         f"{moment(event.at)}  ",
-        status,
+        (str(event.status), STYLES.get(event.status, "")),
         f"  attempt {event.attempt}" if event.attempt else "",
-        error,
+        safe(f"  {event.error}") if event.error else "",
     )
 
 
-def page_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
-    """What is shown of a task; what is as usual is left out."""
+def pairs_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
+    """Return the names and values that describe a task; default values are left out."""
     yield "id", task.id
     yield "status", task.status
     yield "error", _error_of(task)
-    yield "waiting for", task.waiting_for and task.waiting_for.detail
+    yield "held", task.waiting_for and task.waiting_for.detail
     yield "payload", _payload_of(task)
     yield "result", _result_of(task)
     yield "queue", task.queue
     yield "priority", task.priority or None
     yield "attempt", f"{task.attempt} of {task.max_attempts}"
     yield "rescues", task.rescues or None
-    yield "created", f"{moment(task.created_at)}  {ago(task.created_at, now)}"
+    yield "created", moment_and_age(task.created_at, now)
     yield "due", _if_later(task, now)
-    yield "started", task.started_at and f"{moment(task.started_at)}  {ago(task.started_at, now)}"
-    yield "ended", task.finished_at and f"{moment(task.finished_at)}  {ago(task.finished_at, now)}"
+    yield "started", moment_and_age(task.started_at, now)
+    yield "finished", moment_and_age(task.finished_at, now)
     yield "expires", task.expires_at and moment(task.expires_at)
     yield "tags", " ".join(f"{n}={tag_text(v)}" for n, v in task.tags.items()) or None
     yield "callback", task.callback_url
@@ -131,23 +128,21 @@ def page_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
     yield "scheduled", task.scheduled_at and moment(task.scheduled_at)
 
 
-def attempt_rows(attempts: Sequence[AttemptRecord]) -> Iterator[tuple[object, ...]]:
-    """The row of each."""
-    for one in attempts:
-        took = None if one.elapsed_ms is None else duration(one.elapsed_ms / 1000)
-        yield (
-            one.number,
-            one.status,
-            moment(one.started_at),
-            took,
-            one.status_code,
-            one.node,
-            one.error or None,
-        )
+def attempt_row(attempt: AttemptRecord) -> tuple[object, ...]:
+    """Return the cells of an attempt."""
+    return (
+        attempt.number,
+        attempt.status,
+        moment(attempt.started_at),
+        None if attempt.elapsed_ms is None else duration(attempt.elapsed_ms / 1000),
+        attempt.status_code,
+        attempt.node,
+        attempt.error or None,
+    )
 
 
 def _write_responses(made: Sequence[AttemptRecord], *, is_short: bool) -> None:
-    """Write what was answered to attempts that failed; of one alone, the beginning."""
+    """Print the responses to failed attempts: the whole bodies, or their beginnings."""
     for one in made:
         if not one.response:
             continue
@@ -170,7 +165,7 @@ def _summary_of(response: KeptResponse) -> str:
 
 
 def write_result(saved: Download) -> None:
-    """Write a body as it came; on a terminal only what cannot act on it."""
+    """Write a response body unchanged; on a terminal, as escaped text."""
     if output.is_terminal():
         sys.stdout.write(safe(saved.content.decode("utf-8", "replace"), keep="\n\t") + "\n")
         return
@@ -186,7 +181,7 @@ def _error_of(task: Task) -> str | None:
 def _if_later(task: Task, now: dt.datetime) -> str | None:
     if task.status.is_final or task.run_at <= now:
         return None
-    return f"{moment(task.run_at)}  {ago(task.run_at, now)}"
+    return moment_and_age(task.run_at, now)
 
 
 def _payload_of(task: Task) -> str:
@@ -198,7 +193,7 @@ def _payload_of(task: Task) -> str:
 
 
 def _shortened(text: str) -> str:
-    limit = SHOWN_PAYLOAD_CHARACTERS
+    limit = MAX_SHOWN_CHARACTERS
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from taskflow.cli import output
 from taskflow.cli.columns import Column
-from taskflow.cli.remote.remote_command import ask, failure_of, service_options
+from taskflow.cli.remote.remote_service import RemoteService, failure_of, service_options
 from taskflow.cli.remote.values import DURATION
-from taskflow.cli.text import duration
 from taskflow.client.errors import ClientError
 from taskflow.client.on_trio.client import Client
+from taskflow.model.display import duration
 from taskflow.model.monitoring import Minute
 from taskflow.model.queues import QueueStatistics, TaskStatistics, TotalStatistics
 from taskflow.model.task import TaskStatus
@@ -26,40 +26,34 @@ from taskflow.model.task import TaskStatus
 _COLUMNS: Final = (
     Column("QUEUE", may_shrink=True),
     *(Column(str(status), is_number=True) for status in TaskStatus),
-    Column("OLDEST WAITS", is_number=True, goes=1),
-    Column("COMPLETED/MIN", is_number=True, goes=1),
-    Column("FAILED/MIN", is_number=True, goes=1),
+    Column("OLDEST PENDING", is_number=True, drop_order=1),
+    Column("COMPLETED/MIN", is_number=True, drop_order=1),
+    Column("FAILED/MIN", is_number=True, drop_order=1),
 )
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _TOTAL: Final = "all"
 
 
 @click.command("stats")
-@click.option("--queue", metavar="NAME", help="Of this queue alone.")
-@click.option("--watch", "-w", is_flag=True, help="Again and again, until Ctrl+C.")
+@click.option("--queue", metavar="NAME", help="Count the tasks of this queue only.")
+@click.option("--watch", "-w", is_flag=True, help="Refresh until Ctrl+C.")
 @click.option(
     "--interval",
     type=DURATION,
     default=1.0,
     show_default=True,
-    help="How long to wait between two looks.",
+    help="Time between two refreshes.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON, a look a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line per refresh.")
 @service_options
 def stats_command(
-    *,
-    queue: str | None,
-    watch: bool,
-    interval: float,
-    as_json: bool,
-    service_url: str | None,
-    timeout_seconds: float,
+    *, queue: str | None, watch: bool, interval: float, as_json: bool, service: RemoteService
 ) -> None:
-    """Count tasks by queue and status, and those that ended in the last minute.
+    """Count tasks by queue and status, and the tasks that finished in the last minute.
 
-    With --watch a terminal has a table that stays up to date; elsewhere each look is a line of the
-    time, how many tasks are PENDING, RUNNING, COMPLETED, FAILED and CANCELED, and how many were
-    COMPLETED and FAILED in the last minute.
+    On a terminal, --watch shows a table that is kept up to date. Elsewhere it prints a line per
+    refresh: the time, the number of PENDING, RUNNING, COMPLETED, FAILED and CANCELED tasks, and the
+    number that became COMPLETED and FAILED in the last minute.
 
     \b
       taskflow stats
@@ -72,29 +66,29 @@ def stats_command(
             await _draw(client, queue, interval)
             return
         while True:
-            seen = await client.stats(queue)
+            statistics = await client.stats(queue)
             if as_json:
-                output.json_line(seen)
+                output.json_line(statistics)
             elif watch:
-                output.line(*_look_of(seen, queue))
+                output.line(*_line_of(statistics, queue))
             else:
-                output.table(_COLUMNS, rows_of(seen, queue))
+                output.table(_COLUMNS, rows_of(statistics, queue))
             if not watch:
                 return
             output.flush()
             await trio.sleep(interval)
 
-    ask(service_url, timeout_seconds, work)
+    service.call(work)
 
 
-def _look_of(seen: TaskStatistics, queue: str | None) -> tuple[object, ...]:
+def _line_of(statistics: TaskStatistics, queue: str | None) -> tuple[object, ...]:
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    one = seen.total if queue is None else seen.queues[0]
-    return (now, *(one.counts.get(status, 0) for status in TaskStatus), *_lately(one))
+    one = statistics.total if queue is None else statistics.queues[0]
+    return (now, *_counts_of(one), *_last_minute_of(one))
 
 
 async def _draw(client: Client, queue: str | None, interval: float) -> None:
-    """A table that stays up to date; while there is no answer it says so, and stays."""
+    """Keep a table up to date; while the service does not answer, it stays, with the error."""
     with Live(console=output.console(), auto_refresh=False, screen=False) as live:
         drawn: list[Text | object] = []
         while True:
@@ -103,7 +97,7 @@ async def _draw(client: Client, queue: str | None, interval: float) -> None:
                     output.table_of(_COLUMNS, rows_of(await client.stats(queue), queue)),
                     hour_of(await client.history(queue)),
                 ]
-                note = Text("Ctrl+C ends it", "dim")
+                note = Text("Press Ctrl+C to stop", "dim")
             except ClientError as error:
                 if not drawn:
                     raise
@@ -112,34 +106,42 @@ async def _draw(client: Client, queue: str | None, interval: float) -> None:
             await trio.sleep(interval)
 
 
-def rows_of(seen: TaskStatistics, queue: str | None) -> Iterator[tuple[object, ...]]:
-    """The row of each queue, and of all together unless one alone was asked for."""
-    for one in seen.queues:
+def rows_of(statistics: TaskStatistics, queue: str | None) -> Iterator[tuple[object, ...]]:
+    """Return the row of each queue, and one with the total unless a single queue is shown."""
+    for one in statistics.queues:
         yield row_of(one.queue, one)
     if queue is None:
-        yield row_of(_TOTAL, seen.total)
+        yield row_of(_TOTAL, statistics.total)
 
 
 def row_of(name: str, one: QueueStatistics | TotalStatistics) -> tuple[object, ...]:
-    """The row of a queue."""
+    """Return the cells of a queue, or of the total."""
     oldest = one.oldest_waiting_seconds
     return (
         name,
-        *(one.counts.get(status, 0) for status in TaskStatus),
+        *_counts_of(one),
         None if oldest is None else duration(oldest),
-        *_lately(one),
+        *_last_minute_of(one),
     )
 
 
 def hour_of(minutes: Sequence[Minute]) -> Text:
-    """How many ended in each minute of the last hour, as a row of bars."""
-    ended = [sum(minute.ended.values()) for minute in minutes]
-    most = max(ended, default=0)
-    bars = "".join(_BARS[-(-count * (len(_BARS) - 1) // most) if most else 0] for count in ended)
-    return Text.assemble(("ended in the last hour  ", "bold"), (bars, "green"), f"  {sum(ended)}")
+    """Draw the number of tasks that finished in each minute of the last hour as a row of bars."""
+    finished = [sum(minute.ended.values()) for minute in minutes]
+    highest = max(finished, default=0)
+    bars = "".join(
+        _BARS[-(-count * (len(_BARS) - 1) // highest) if highest else 0] for count in finished
+    )
+    return Text.assemble(
+        ("finished in the last hour  ", "bold"), (bars, "green"), f"  {sum(finished)}"
+    )
 
 
-def _lately(one: QueueStatistics | TotalStatistics) -> tuple[int, int]:
+def _counts_of(one: QueueStatistics | TotalStatistics) -> tuple[int, ...]:
+    return tuple(one.counts.get(status, 0) for status in TaskStatus)
+
+
+def _last_minute_of(one: QueueStatistics | TotalStatistics) -> tuple[int, int]:
     completed = one.ended.get(TaskStatus.COMPLETED)
     failed = one.ended.get(TaskStatus.FAILED)
     return completed.last_minute if completed else 0, failed.last_minute if failed else 0

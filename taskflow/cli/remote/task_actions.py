@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, Unpack
 
 import click
@@ -12,16 +13,20 @@ import click
 from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure, complain
 from taskflow.cli.remote.filters import filter_options, filters_of
-from taskflow.cli.remote.interrupts import interrupted_at_once
-from taskflow.cli.remote.remote_command import ask, failure_of, service_options
+from taskflow.cli.remote.remote_service import (
+    RemoteService,
+    failure_of,
+    interrupted_at_once,
+    service_options,
+)
 from taskflow.client.errors import Conflict, NotFound
 from taskflow.client.filters import Filters
 from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Moved, Task
 
 
-class MovesMany(Protocol):
-    """A method of the client's for all tasks of a filter."""
+class BulkMethod(Protocol):
+    """A method of the client that acts on all tasks that match filters."""
 
     def __call__(
         self, *, everything: bool = ..., dry_run: bool = ..., **filters: Unpack[Filters]
@@ -29,36 +34,36 @@ class MovesMany(Protocol):
         """See ``Client.cancel_many``."""
 
 
-class Verb(NamedTuple):
-    """What is done to tasks.
+class Action(NamedTuple):
+    """An action on tasks.
 
     Attributes:
-        name: As the command has it.
-        done: As it is told afterwards.
-        one: Do it to one.
-        many: Do it to all of a filter.
+        name: The name of the command.
+        past: Its past participle, for messages.
+        one: Perform it on one task.
+        many: Return the method that performs it on all tasks that match filters.
     """
 
     name: str
-    done: str
+    past: str
     one: Callable[[Client, uuid.UUID], Awaitable[Task | None]]
-    many: Callable[[Client], MovesMany]
+    many: Callable[[Client], BulkMethod]
 
 
-CANCEL: Final = Verb("cancel", "canceled", Client.cancel, lambda client: client.cancel_many)
-RETRY: Final = Verb("retry", "retried", Client.retry, lambda client: client.retry_many)
-DELETE: Final = Verb("delete", "deleted", Client.delete, lambda client: client.delete_many)
+CANCEL: Final = Action("cancel", "canceled", Client.cancel, lambda client: client.cancel_many)
+RETRY: Final = Action("retry", "retried", Client.retry, lambda client: client.retry_many)
+DELETE: Final = Action("delete", "deleted", Client.delete, lambda client: client.delete_many)
 
 
-def _command(verb: Verb, text: str) -> click.Command:
-    """The command of a verb."""
+def _command(action: Action, text: str) -> click.Command:
+    """Return the command that performs an action."""
 
-    @click.command(verb.name, help=text)
+    @click.command(action.name, help=text)
     @click.argument("ids", metavar="[ID]...", nargs=-1, type=click.UUID)
     @filter_options
-    @click.option("--all", "everything", is_flag=True, help="All tasks: no filter is needed.")
-    @click.option("--dry-run", is_flag=True, help="Only count them.")
-    @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+    @click.option("--all", "everything", is_flag=True, help="All tasks, without a filter.")
+    @click.option("--dry-run", is_flag=True, help="Only count the matching tasks.")
+    @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
     @service_options
     def command(
         *,
@@ -66,8 +71,7 @@ def _command(verb: Verb, text: str) -> click.Command:
         everything: bool,
         dry_run: bool,
         yes: bool,
-        service_url: str | None,
-        timeout_seconds: float,
+        service: RemoteService,
         **options: Any,
     ) -> int:
         filters = filters_of(options)
@@ -75,10 +79,10 @@ def _command(verb: Verb, text: str) -> click.Command:
 
         async def work(client: Client) -> ExitStatus:
             if ids:
-                return await _each(client, verb, ids)
-            return await _all(client, verb, filters, dry_run=dry_run, is_sure=yes)
+                return await _each(client, action, ids)
+            return await _all(client, action, filters, dry_run=dry_run, is_confirmed=yes)
 
-        return ask(service_url, timeout_seconds, work)
+        return service.call(work)
 
     return command
 
@@ -89,71 +93,73 @@ def _check(
     if ids and (filters or everything or dry_run):
         raise click.UsageError("give either ids or filters")
     if not ids and not filters and not everything:
-        raise click.UsageError("say which tasks: by their ids, by filters, or by --all")
+        raise click.UsageError("give the ids of tasks, filters, or --all")
     if filters and everything:
         raise click.UsageError("give either filters or --all")
 
 
-async def _each(client: Client, verb: Verb, ids: Sequence[uuid.UUID]) -> ExitStatus:
-    """Do it to these; one that cannot be done keeps nobody else from it."""
+async def _each(client: Client, action: Action, ids: Sequence[uuid.UUID]) -> ExitStatus:
+    """Perform an action on each of these tasks; go on after an error."""
     status = ExitStatus.OK
     for task_id in ids:
         try:
-            task = await verb.one(client, task_id)
+            task = await action.one(client, task_id)
         except (Conflict, NotFound) as error:
             complain(f"{task_id}: {error}")
             status = max(status, failure_of(error).status)
             continue
-        output.line(task_id, task.status if task else verb.done)
+        output.line(task_id, task.status if task else action.past)
     return status
 
 
 async def _all(
-    client: Client, verb: Verb, filters: Filters, *, dry_run: bool, is_sure: bool
+    client: Client, action: Action, filters: Filters, *, dry_run: bool, is_confirmed: bool
 ) -> ExitStatus:
-    move = verb.many(client)
-    everything = not filters
-    if dry_run or not is_sure:
-        counted = await move(everything=everything, dry_run=True, **filters)
-        if dry_run:
-            output.line(told_of(counted))
+    """Perform an action on all tasks that match, after asking for confirmation."""
+    method = partial(action.many(client), everything=not filters, **filters)
+    if dry_run or not is_confirmed:
+        matching = await method(dry_run=True)
+        if dry_run or not matching.count:
+            output.line(count_text(matching))
             return ExitStatus.OK
-        if not counted.count:
-            output.line(0)
-            return ExitStatus.OK
-        confirm(f"{verb.name} {told_of(counted)} tasks?")
-    count, is_complete = 0, False
-    while not is_complete:
-        moved = await move(everything=everything, **filters)
-        count, is_complete = count + moved.count, moved.is_complete
-    output.line(count)
+        confirm(f"{action.name} {count_text(matching)} tasks?")
+    output.line(await total_of(method))
     return ExitStatus.OK
 
 
-def told_of(moved: Moved) -> str:
-    """How many, as far as they were counted."""
+async def total_of(method: Callable[[], Awaitable[Moved]]) -> int:
+    """Repeat a bulk request until no task is left, and return the number of tasks."""
+    total, is_complete = 0, False
+    while not is_complete:
+        moved = await method()
+        total, is_complete = total + moved.count, moved.is_complete
+    return total
+
+
+def count_text(moved: Moved) -> str:
+    """Return the number of tasks; the service stops counting after a time limit."""
     return f"{moved.count}" if moved.is_complete else f"more than {moved.count}"
 
 
 def confirm(question: str) -> None:
-    """Ask whether it is to be done.
+    """Ask the user for confirmation.
 
     Raises:
-        Failure: It is not, or there is nobody to ask.
+        Failure: The user answered no, or there is no terminal.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Failure(f"{question} Say --yes, as there is no terminal to ask at", ExitStatus.USAGE)
+        raise Failure(f"{question} Confirm with --yes; there is no terminal", ExitStatus.USAGE)
     with interrupted_at_once():
-        is_wanted = click.confirm(question, err=True)
-    if not is_wanted:
-        raise Failure("nothing was done")
+        is_confirmed = click.confirm(question, err=True)
+    if not is_confirmed:
+        raise Failure("nothing was changed")
 
 
 cancel_command: Final = _command(
     CANCEL,
-    """Cancel tasks: those with these ids, or all that match and have not ended.
+    """Cancel tasks: the given ones, or all that match and are not finished.
 
-    By filters the tasks are counted first, and you are asked.
+    With filters, the matching tasks are counted and you are asked to confirm.
 
     \b
       taskflow cancel 01a20c58-b6fd-77bf-9328-1ccde011d8da
@@ -162,9 +168,9 @@ cancel_command: Final = _command(
 )
 retry_command: Final = _command(
     RETRY,
-    """Run tasks again that FAILED or were CANCELED: those with these ids, or all that match.
+    """Retry FAILED and CANCELED tasks: the given ones, or all that match.
 
-    By filters the tasks are counted first, and you are asked.
+    With filters, the matching tasks are counted and you are asked to confirm.
 
     \b
       taskflow retry 01a20c58-b6fd-77bf-9328-1ccde011d8da
@@ -173,9 +179,9 @@ retry_command: Final = _command(
 )
 delete_command: Final = _command(
     DELETE,
-    """Delete tasks that have ended: those with these ids, or all that match.
+    """Delete finished tasks: the given ones, or all that match.
 
-    By filters the tasks are counted first, and you are asked.
+    With filters, the matching tasks are counted and you are asked to confirm.
 
     \b
       taskflow delete 01a20c58-b6fd-77bf-9328-1ccde011d8da

@@ -8,7 +8,7 @@ from typing import Final
 
 from taskflow.cli.local.checks.check import Finding, failed, ok, warning
 from taskflow.cli.local.checks.zones import difference
-from taskflow.cli.text import duration, size
+from taskflow.model.display import duration, size
 from taskflow.model.errors import StoreError
 from taskflow.model.zones import zone_database
 from taskflow.service import MEMORY_URL, is_postgres_url

@@ -8,7 +8,6 @@ from typing import Final
 
 from taskflow.cli.local.checks.check import Finding, failed, ok, warning
 from taskflow.cli.local.checks.zones import difference
-from taskflow.cli.text import duration
 from taskflow.client.environment import Address
 from taskflow.client.errors import (
     ClientError,
@@ -21,6 +20,7 @@ from taskflow.client.errors import (
 from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Service
 from taskflow.fetch.errors import masked_url
+from taskflow.model.display import duration
 from taskflow.model.monitoring import NodeRecord
 from taskflow.version import __version__
 

@@ -1,4 +1,4 @@
-"""Tasks on their way in, told of as they go, and waited for if that is wanted."""
+"""Submits tasks, reports each one, and waits for them if asked to."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from taskflow.client.portions import Submitted
 from taskflow.client.task import Task
 from taskflow.model.task import TaskStatus
 
-WAITING_AT_ONCE: Final = 50
-"""So many tasks are waited for at once, each by a request."""
+MAX_WAITS: Final = 50
+"""How many tasks are waited for at the same time, each with a request of its own."""
 
-MOST_HANDED_IN: Final = 5_000
-"""So many more may be handed in that are not waited for yet; of these there are the ids alone."""
+MAX_BACKLOG: Final = 5_000
+"""How many submitted tasks may be waiting for one of these requests; only ids are kept."""
 
 
-class HandingIn:
-    """Tasks on their way in.
+class Submitter:
+    """Submits tasks and prints a line for each.
 
     Args:
-        should_wait: Whether their ends are waited for, and told instead of their ids.
-        as_json: Whether they are told as JSON.
+        should_wait: Whether to wait for the tasks, and print their outcomes instead of their ids.
+        as_json: Whether to print tasks as JSON.
     """
 
     def __init__(self, *, should_wait: bool, as_json: bool) -> None:
@@ -40,87 +40,89 @@ class HandingIn:
         self._meter = Meter(None, None)
         self._bytes_read = 0
         self._last_line = 0
-        self._added = self._refused = self._ended = self._completed = 0
+        self._submitted = self._rejected = self._finished = self._completed = 0
         self._send: trio.MemorySendChannel[uuid.UUID] | None = None
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything was handed in or refused."""
-        return bool(self._added or self._refused)
+        """Whether any task was submitted or rejected."""
+        return bool(self._submitted or self._rejected)
 
-    def told(self) -> str:
-        """How far it is, in words."""
-        said = [f"{self._added} handed in"]
-        if self._refused:
-            said.append(f"{self._refused} refused")
+    def progress_text(self) -> str:
+        """Return the progress in words."""
+        parts = [f"{self._submitted} submitted"]
+        if self._rejected:
+            parts.append(f"{self._rejected} rejected")
         if self._should_wait:
-            said.append(f"{self._ended} ended")
+            parts.append(f"{self._finished} finished")
         if self._last_line:
-            said.append(f"all up to line {self._last_line} is dealt with")
-        return ", ".join(said)
+            parts.append(f"processed up to line {self._last_line}")
+        return ", ".join(parts)
 
-    async def items(
+    async def submit_items(
         self, client: Client, items: Sequence[Submission], idempotency_key: str | None
     ) -> ExitStatus:
-        """Hand these in, all or none if they have a key."""
+        """Submit tasks; with a key, all of them or none."""
         with meter(None, is_wanted=self._should_wait or len(items) > 1) as self._meter:
             async with trio.open_nursery() as nursery:
                 self._start_waiting(client, nursery)
                 if idempotency_key is None:
-                    await self._hand_in(client, items, range(1, len(items) + 1), "URL")
+                    await self._submit(client, items, range(1, len(items) + 1), "URL")
                 else:
                     for task in await client.submit_all(items, idempotency_key=idempotency_key):
-                        await self._tell_added(task)
+                        await self._report_submitted(task)
                 self._end_waiting()
         return self._status()
 
-    async def lines(self, client: Client, reader: LineReader, options: Options) -> ExitStatus:
-        """Hand in what a file or a pipe has, as it comes."""
+    async def submit_lines(
+        self, client: Client, reader: LineReader, options: Options
+    ) -> ExitStatus:
+        """Submit the lines of a file or a pipe as they are read."""
         with meter(reader.size) as self._meter:
             async with trio.open_nursery() as nursery:
                 self._start_waiting(client, nursery)
                 while batch := await reader.next_batch():
-                    await self._hand_in_batch(client, batch, options)
+                    await self._submit_batch(client, batch, options)
                 self._end_waiting()
         return self._status()
 
-    async def _hand_in_batch(self, client: Client, batch: Batch, options: Options) -> None:
+    async def _submit_batch(self, client: Client, batch: Batch, options: Options) -> None:
         items: list[Submission] = []
         numbers: list[int] = []
         for line in batch.lines:
             try:
                 items.append(submission_of(line, options))
             except ValueError as error:
-                self._tell_refused("line", line.number, error)
+                self._report_rejected("line", line.number, error)
                 continue
             numbers.append(line.number)
-        await self._hand_in(client, items, numbers, "line")
+        await self._submit(client, items, numbers, "line")
         if batch.lines:
             self._last_line = batch.lines[-1].number
         self._bytes_read = batch.bytes_read
         self._show()
 
-    async def _hand_in(
-        self, client: Client, items: Sequence[Submission], numbers: Sequence[int], what: str
+    async def _submit(
+        self, client: Client, items: Sequence[Submission], numbers: Sequence[int], unit: str
     ) -> None:
         async for one in client.submit_many(items):
-            await self._tell(one, numbers[one.index], what)
+            await self._report(one, numbers[one.index], unit)
         output.flush()
 
-    async def _tell(self, one: Submitted, number: int, what: str) -> None:
-        if what == "line":
+    async def _report(self, one: Submitted, number: int, unit: str) -> None:
+        if unit == "line":
             self._last_line = number
         if one.task is None:
-            self._tell_refused(what, number, one.error)
+            self._report_rejected(unit, number, one.error)
         else:
-            await self._tell_added(one.task)
+            await self._report_submitted(one.task)
 
-    def _tell_refused(self, what: str, number: int, error: BaseException | None) -> None:
-        self._refused += 1
-        complain(f"{what} {number}: {' '.join(str(error).split())}")
+    def _report_rejected(self, unit: str, number: int, error: BaseException | None) -> None:
+        self._rejected += 1
+        complain(f"{unit} {number}: {' '.join(str(error).split())}")
 
-    async def _tell_added(self, task: Task) -> None:
-        self._added += 1
+    async def _report_submitted(self, task: Task) -> None:
+        self._submitted += 1
         if self._send is not None:
             await self._send.send(task.id)
         elif self._as_json:
@@ -132,8 +134,8 @@ class HandingIn:
     def _start_waiting(self, client: Client, nursery: trio.Nursery) -> None:
         if not self._should_wait:
             return
-        self._send, receive = trio.open_memory_channel[uuid.UUID](MOST_HANDED_IN)
-        for _ in range(WAITING_AT_ONCE):
+        self._send, receive = trio.open_memory_channel[uuid.UUID](MAX_BACKLOG)
+        for _ in range(MAX_WAITS):
             nursery.start_soon(self._wait, client, receive)
 
     def _end_waiting(self) -> None:
@@ -145,25 +147,25 @@ class HandingIn:
             try:
                 task = await client.wait(task_id)
             except NotFound:
-                complain(f"{task_id}: it was deleted before its end was seen")
+                complain(f"{task_id}: the task was deleted, so its outcome is unknown")
                 continue
-            self._tell_end(task)
+            self._report_finished(task)
 
-    def _tell_end(self, task: Task) -> None:
-        self._ended += 1
+    def _report_finished(self, task: Task) -> None:
+        self._finished += 1
         self._completed += task.status is TaskStatus.COMPLETED
         if self._as_json:
             output.json_line(task)
         else:
-            answer = task.result.status_code if task.result else task.error_type
-            output.line(task.id, task.status, answer or "", task.error or "")
+            outcome = task.result.status_code if task.result else task.error_type
+            output.line(task.id, task.status, outcome or "", task.error or "")
         output.flush()
         self._show()
 
     def _show(self) -> None:
-        self._meter.show(self.told(), self._bytes_read)
+        self._meter.show(self.progress_text(), self._bytes_read)
 
     def _status(self) -> ExitStatus:
-        if self._refused or (self._should_wait and self._completed < self._added):
+        if self._rejected or (self._should_wait and self._completed < self._submitted):
             return ExitStatus.FAILED
         return ExitStatus.OK

@@ -1,0 +1,57 @@
+"""Values as the command line and the dashboard show them to people."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Final
+
+# Control characters (escape sequences begin with them), format characters (some of them reverse
+# the direction of text), surrogates, private use, unassigned, line and paragraph separators.
+_INVISIBLE_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+_NOT_PRINTABLE_ASCII: Final = re.compile(r"[^ -~]")
+
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+_KIBI: Final = 1024
+
+
+def escape_invisible(text: str, escape: Callable[[str], str], *, keep: str = "") -> str:
+    """Replace characters that are invisible, or that change how others are displayed.
+
+    Args:
+        text: Text from anywhere.
+        escape: Returns what to show instead of a character.
+        keep: Characters to leave as they are, such as line ends.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        char = match[0]
+        is_shown = char in keep or unicodedata.category(char) not in _INVISIBLE_CATEGORIES
+        return char if is_shown else escape(char)
+
+    return _NOT_PRINTABLE_ASCII.sub(replaced, text)
+
+
+def duration(seconds: float, *, units: int = 2) -> str:
+    """Return a duration in its largest units, such as ``42 ms``, ``1.3 s`` or ``1 h 5 min``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{round(seconds, 1):g} s"
+    left = round(seconds)
+    parts = []
+    for whole, unit in _UNITS:
+        count, left = divmod(left, whole)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:units])
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in a binary unit, such as ``1.5 KiB``."""
+    left, unit = count, 0
+    while left >= _KIBI and unit < len(_BYTE_UNITS) - 1:
+        left, unit = left / _KIBI, unit + 1
+    return f"{left:.1f} {_BYTE_UNITS[unit]}" if unit else f"{left:.0f} B"
