@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from taskflow.engine.cancellation import ClaimsInHand
-from taskflow.model.claim_selection import Shares
+from taskflow.model.claim_selection import HostShares
 from taskflow.model.task import Claim
 from taskflow.wakeup import WakeUp
 
@@ -141,13 +141,13 @@ class Load:
         """When a claim in hand was made, on Trio's clock."""
         return self._claimed_at[claim.token]
 
-    def shares(self, limit: int) -> Shares:
+    def shares(self, limit: int) -> HostShares:
         """What is in hand for each host, if so many more are to be claimed.
 
         What is claimed ahead is no place that could be shared: only workers are.
         """
         capacity = min(self._workers, self._running + self._waiting + limit)
-        return Shares(dict(self._at_host), capacity)
+        return HostShares(dict(self._at_host), capacity)
 
     def statistics(self) -> LoadStatistics:
         """The counts of this moment."""

@@ -1,9 +1,9 @@
-"""Which of the tasks that are due are claimed: by order, by what may start, and by fair shares.
+"""Selects the due tasks to claim: by order, by limits, and by fair shares of hosts.
 
-A host that is slow is not to take all workers while tasks of others wait. A node counts what it has
-in hand for each host. As long as a host has no more than its share the order of tasks is as it
-always is; what is beyond comes last, and of it first those whose host would have the least in hand
-by then. So nothing is wasted: alone, a host may have all workers.
+A slow host must not take all workers while tasks of other hosts are due. A node counts its claimed
+tasks by host. While a host has at most its share, tasks are claimed in the usual order. Tasks
+beyond a share come last, and among them first those whose host has the fewest. So no worker idles:
+a host that is alone may have all workers.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from taskflow.model.queue_limits import Flow, Hold, Lane
+from taskflow.model.queue_limits import Hold, Limiter, QueueHost
 
-# From this part of the capacity on a host counts as one of those that share it.
-_COUNTS_FROM: Final = 1 / 8
+_LARGE_FRACTION: Final = 1 / 8
+"""Fraction of the capacity above which a host counts as one of those that share it."""
 
 
 class Candidate(NamedTuple):
@@ -27,138 +27,144 @@ class Candidate(NamedTuple):
     priority: int
     run_at: dt.datetime
     task_id: uuid.UUID
-    lane: Lane
+    queue_host: QueueHost
 
     @property
     def order(self) -> tuple[int, dt.datetime, uuid.UUID]:
-        """By this they are claimed."""
+        """The sort key by which tasks are claimed."""
         return (-self.priority, self.run_at, self.task_id)
 
 
-class Shares(msgspec.Struct, frozen=True):
-    """What a node has in hand as it claims.
+class HostShares(msgspec.Struct, frozen=True):
+    """The load of a node by host, from which the fair shares of hosts follow.
 
     Attributes:
-        in_hand: How many tasks run or wait for a worker, by host.
-        capacity: How many can run at once, or are to if it gets all that it claims.
+        in_flight: Number of claimed tasks by host, running or waiting for a worker.
+        capacity: Number of tasks that run at once when the claim is made.
     """
 
-    in_hand: Mapping[str, int]
+    in_flight: Mapping[str, int]
     capacity: int
 
-    def rooms(self) -> dict[str, int]:
-        """How many more of a host are within its share, for those of which some are in hand."""
-        large = sum(map(self._is_large, self.in_hand.values()))
+    def headroom(self) -> dict[str, int]:
+        """Return how many more tasks are within the share of each host in flight."""
+        large = sum(map(self._is_large, self.in_flight.values()))
         return {
             host: self._share(large - self._is_large(count)) - count
-            for host, count in self.in_hand.items()
+            for host, count in self.in_flight.items()
         }
 
+    def headroom_of_others(self) -> int:
+        """Return how many tasks are within the share of a host that is not in flight."""
+        return self._share(sum(map(self._is_large, self.in_flight.values())))
+
     def is_tight(self, limit: int) -> bool:
-        """Whether a claim of so many, in their order, could give a host more than its share.
+        """Return whether claiming ``limit`` tasks in the usual order could exceed a share.
 
-        A host may end up with more than that by a claim that is small, but not with all.
+        A small claim may exceed a share slightly, but never gives a host all workers.
         """
-        return limit * 2 >= self.capacity or any(room <= 0 for room in self.rooms().values())
-
-    def room_of_others(self) -> int:
-        """The same for all others."""
-        return self._share(sum(map(self._is_large, self.in_hand.values())))
+        return limit * 2 >= self.capacity or any(room <= 0 for room in self.headroom().values())
 
     def _share(self, others: int) -> int:
         return max(1, self.capacity // (2 + others))
 
     def _is_large(self, count: int) -> bool:
-        return count > max(1, self.capacity * _COUNTS_FROM)
+        return count > max(1, self.capacity * _LARGE_FRACTION)
 
 
-class Choice:
-    """Chooses among candidates as they are offered; those that are offered first go first.
+class ClaimSelector:
+    """Selects candidates in the order in which they are offered.
 
     Args:
-        limit: How many at most.
-        flow: What may start.
-        shares: Those of the node; ``None`` if hosts need not share.
+        limit: Maximum number of tasks to select.
+        limiter: Decides which tasks may start.
+        shares: The shares of the node's hosts; ``None`` if hosts do not share.
+
+    Attributes:
+        selected: The selected candidates by task id.
     """
 
-    def __init__(self, limit: int, flow: Flow, shares: Shares | None) -> None:
+    def __init__(self, limit: int, limiter: Limiter, shares: HostShares | None) -> None:
         self._limit = limit
-        self._flow = flow
-        self._shares = shares
-        self._rooms = shares.rooms() if shares else {}
-        self._room_of_others = shares.room_of_others() if shares else limit
-        self._set_aside: dict[uuid.UUID, Candidate] = {}
-        self._filled: list[uuid.UUID] = []
-        self._holds: dict[Lane, Hold] = {}
-        self.chosen: Final[dict[uuid.UUID, Candidate]] = {}
+        self._limiter = limiter
+        self._headroom = shares.headroom() if shares else {}
+        self._headroom_of_others = shares.headroom_of_others() if shares else limit
+        self._over_share: dict[uuid.UUID, Candidate] = {}
+        self._selected_over_share: list[uuid.UUID] = []
+        self._holds: dict[QueueHost, Hold] = {}
+        self.selected: Final[dict[uuid.UUID, Candidate]] = {}
 
     @property
-    def missing(self) -> int:
-        """How many more it would take."""
-        return self._limit - len(self.chosen)
+    def remaining(self) -> int:
+        """How many more tasks can be selected."""
+        return self._limit - len(self.selected)
 
-    def in_order(self) -> list[uuid.UUID]:
-        """What was chosen, in the order in which it is to run: what is beyond a share comes last.
+    def ordered_ids(self) -> list[uuid.UUID]:
+        """Return the selected tasks in the order in which to run them.
 
-        Else that would get the workers all the same.
+        Tasks beyond a share come last; otherwise they would get the workers first after all.
         """
-        within = [one for one in self.chosen.values() if one.task_id not in self._filled]
-        within.sort(key=lambda one: one.order)
-        return [*(one.task_id for one in within), *self._filled]
+        within = [
+            candidate
+            for candidate in self.selected.values()
+            if candidate.task_id not in self._selected_over_share
+        ]
+        within.sort(key=lambda candidate: candidate.order)
+        return [*(candidate.task_id for candidate in within), *self._selected_over_share]
 
     def next_start(self) -> dt.datetime | None:
-        """When something that is held now may start at the earliest, if that is known."""
+        """Return when the first held task may start; ``None`` if that is not known."""
         moments = (hold.until for hold in self._holds.values() if hold.until is not None)
         return min(moments, default=None)
 
-    def is_held(self, lane: Lane) -> bool:
-        """Whether it is known that nothing of this lane may start."""
-        return lane in self._holds
+    def is_held(self, queue_host: QueueHost) -> bool:
+        """Return whether tasks of this queue and host are known to be held."""
+        return queue_host in self._holds
 
-    def offer(self, candidates: Iterable[Candidate], *, most: int | None = None) -> None:
-        """Take what may start and is within its host's share, ``most`` of them at most."""
-        left = self.missing if most is None else min(most, self.missing)
+    def offer(self, candidates: Iterable[Candidate], *, limit: int | None = None) -> None:
+        """Select candidates that may start and are within their host's share, up to ``limit``."""
+        left = self.remaining if limit is None else min(limit, self.remaining)
         for candidate in candidates:
             if not left:
                 return
-            if candidate.task_id not in self.chosen and self._may_start(candidate.lane):
-                if self._room(candidate.lane.host) > 0:
-                    self._take(candidate)
+            if candidate.task_id not in self.selected and self._may_start(candidate.queue_host):
+                if self._headroom_for(candidate.queue_host.host) > 0:
+                    self._select(candidate)
                     left -= 1
                 else:
-                    self._set_aside[candidate.task_id] = candidate
+                    self._over_share[candidate.task_id] = candidate
 
     def fill(self) -> None:
-        """Take of what is beyond their hosts' shares, for there is nothing else."""
-        waiting = sorted(self._set_aside.values(), key=lambda one: one.order)
-        # A room below zero says by how much a host is beyond its share.
-        rooms = dict(self._rooms)
-        levels = []
-        for place, candidate in enumerate(waiting):
-            host = candidate.lane.host
-            levels.append((-rooms[host], place))
-            rooms[host] -= 1
-        for _, place in sorted(levels):
-            if not self.missing:
+        """Select offered candidates beyond their hosts' shares, if there is nothing else."""
+        waiting = sorted(self._over_share.values(), key=lambda candidate: candidate.order)
+        # Negative headroom is the number of tasks beyond the share.
+        headroom = dict(self._headroom)
+        excesses = []
+        for index, candidate in enumerate(waiting):
+            host = candidate.queue_host.host
+            excesses.append((-headroom[host], index))
+            headroom[host] -= 1
+        for _, index in sorted(excesses):
+            if not self.remaining:
                 return
-            if self._may_start(waiting[place].lane):
-                self._take(waiting[place])
-                self._filled.append(waiting[place].task_id)
+            if self._may_start(waiting[index].queue_host):
+                self._select(waiting[index])
+                self._selected_over_share.append(waiting[index].task_id)
 
-    def _may_start(self, lane: Lane) -> bool:
-        # What is held stays held until the end of the look: starting others frees nothing.
-        if lane in self._holds:
+    def _may_start(self, queue_host: QueueHost) -> bool:
+        # A hold lasts until the end of the selection: starting other tasks lifts no limit.
+        if queue_host in self._holds:
             return False
-        hold = self._flow.hold_of(lane)
+        hold = self._limiter.hold_of(queue_host)
         if hold is not None:
-            self._holds[lane] = hold
+            self._holds[queue_host] = hold
         return hold is None
 
-    def _take(self, candidate: Candidate) -> None:
-        host = candidate.lane.host
-        self._rooms[host] = self._room(host) - 1
-        self._flow.start(candidate.lane)
-        self.chosen[candidate.task_id] = candidate
+    def _select(self, candidate: Candidate) -> None:
+        host = candidate.queue_host.host
+        self._headroom[host] = self._headroom_for(host) - 1
+        self._limiter.start(candidate.queue_host)
+        self.selected[candidate.task_id] = candidate
 
-    def _room(self, host: str) -> int:
-        return self._rooms.get(host, self._room_of_others) if host else self._limit
+    def _headroom_for(self, host: str) -> int:
+        return self._headroom.get(host, self._headroom_of_others) if host else self._limit

@@ -1,9 +1,9 @@
-"""How fast tasks may be started: what queues ask for, and which task may start at this moment.
+"""Limits of queues: their settings, and the rules by which a task may start now.
 
-Nothing here waits or asks: a store looks up how things stand, and this decides, for every store
-alike. A *lane* is a queue and, of the tasks in it, those of one host. A *pace* is what a rate
-remembers: the moment at which the next start would be on time (the theoretical arrival time of
-the generic cell rate algorithm, ITU-T I.371).
+Pure decisions without I/O: a store loads a ``LimiterState``, and a ``Limiter`` decides for every
+store alike. Concurrency limits count running tasks. Rate limits use the generic cell rate algorithm
+(ITU-T I.371): per limit, only its theoretical arrival time is stored, the time at which the next
+start would be exactly on rate.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ MaxConcurrency: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_CONCURRENCY)]
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """How many tasks may be started.
+    """A rate limit for starting tasks.
 
     Attributes:
-        per_second: So many in the long run.
-        burst: So many at once after a pause.
+        per_second: Sustained number of starts per second.
+        burst: Maximum number of starts at once after a pause.
     """
 
     per_second: PerSecond
     burst: Burst = 1
 
     @property
-    def spacing(self) -> dt.timedelta:
-        """The time between two starts, in the long run."""
+    def interval(self) -> dt.timedelta:
+        """The time between two starts at the sustained rate."""
         return dt.timedelta(seconds=1 / self.per_second)
 
     @property
-    def slack(self) -> dt.timedelta:
-        """So much too early a start may be."""
-        return (self.burst - 1) * self.spacing
+    def tolerance(self) -> dt.timedelta:
+        """How much earlier than on rate a start may be."""
+        return (self.burst - 1) * self.interval
 
 
 class HostLimits(msgspec.Struct, frozen=True):
-    """What holds for each host by itself: its name, and its port where the URL gives one.
+    """Limits for each host (and port, if the URL has one) in a queue.
 
     Attributes:
-        max_concurrency: How many tasks of a host may run at once, on all nodes together.
-        rate: How many may be started.
+        max_concurrency: Maximum number of running tasks for a host, across all nodes.
+        rate: The rate limit for a host.
     """
 
     max_concurrency: MaxConcurrency | None = None
@@ -63,13 +63,13 @@ _NO_LIMITS: Final = HostLimits()
 
 
 class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an operator asks of a queue.
+    """The settings of a queue.
 
     Attributes:
-        paused: Whether nothing of it is started.
-        max_concurrency: How many of its tasks may run at once, on all nodes together.
-        rate: How many of its tasks may be started.
-        per_host: The same for its tasks of each host.
+        paused: True if none of its tasks start.
+        max_concurrency: Maximum number of its running tasks, across all nodes.
+        rate: The rate limit of the queue.
+        per_host: Limits for its tasks of each host.
     """
 
     paused: bool = False
@@ -78,34 +78,34 @@ class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     per_host: HostLimits | None = None
 
     @property
-    def of_each_host(self) -> HostLimits:
-        """What holds for each host; nothing if nothing is said."""
+    def host_limits(self) -> HostLimits:
+        """The limits for each host; no limits if none are set."""
         return self.per_host or _NO_LIMITS
 
     @property
     def is_limited(self) -> bool:
-        """Whether anything can keep a task of the queue waiting."""
+        """True if a setting can keep a task of the queue from starting."""
         return self != NO_SETTINGS
 
 
 NO_SETTINGS: Final = QueueSettings()
 QueueChange: TypeAlias = Callable[[QueueSettings], QueueSettings]
-"""Returns the new settings of a queue, given its settings now."""
+"""Returns the new settings of a queue, given its current settings."""
 
 
-class Lane(NamedTuple):
-    """The tasks of a queue that go to one host: ``host:port``; empty if they go nowhere."""
+class QueueHost(NamedTuple):
+    """A queue and one host in it (``host:port``); the host is empty for tasks without a URL."""
 
     queue: str
     host: str
 
 
 class HostHold(msgspec.Struct, frozen=True):
-    """A host that failed again and again: nothing goes there for a while, then one at a time.
+    """A host whose circuit breaker is open.
 
     Attributes:
-        until: How long nothing goes there.
-        why: What it failed with, for people.
+        until: When the circuit breaker becomes half-open: then one task at a time probes the host.
+        why: The last failure.
     """
 
     until: Moment
@@ -116,26 +116,26 @@ class HoldReason(enum.StrEnum):
     """Why a task that is due does not start."""
 
     QUEUE_PAUSED = "queue_paused"
-    """Its queue is paused."""
+    """The queue is paused."""
     QUEUE_CONCURRENCY = "queue_concurrency"
-    """As many tasks of its queue run as may."""
+    """The concurrency limit of the queue is reached."""
     QUEUE_RATE = "queue_rate"
-    """As many tasks of its queue were started lately as may be."""
+    """The rate limit of the queue is reached."""
     HOST_CONCURRENCY = "host_concurrency"
-    """As many tasks of its queue run for its host as may."""
+    """The concurrency limit of the host is reached."""
     HOST_RATE = "host_rate"
-    """As many tasks of its queue were started for its host lately as may be."""
+    """The rate limit of the host is reached."""
     HOST_FAILING = "host_failing"
-    """Its host failed again and again, and is left alone for a while."""
+    """The circuit breaker of the host is open, because its last requests failed."""
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """What a task that is due waits for.
+    """Why a task that is due does not start, and until when.
 
     Attributes:
-        reason: In one word, for programs.
-        detail: In a sentence, for people.
-        until: When it is over at the earliest, where that is known.
+        reason: The reason, for programs.
+        detail: The reason, for people.
+        until: The earliest time at which the task may start, if that is known.
     """
 
     reason: HoldReason
@@ -143,162 +143,158 @@ class Hold(msgspec.Struct, frozen=True):
     until: Moment | None = None
 
 
-class State(msgspec.Struct, frozen=True):
-    """How things stand, as far as some lanes are concerned.
+class LimiterState(msgspec.Struct, frozen=True):
+    """What a ``Limiter`` needs to know about some queues and hosts.
 
     Attributes:
-        now: By the store's clock.
-        queues: What is asked of their queues; those of which nothing is asked may be missing.
-        running: How many tasks run in each lane, at least in those that are limited.
-        paces: By key (see ``queue_pace`` and ``lane_pace``).
-        hosts: Those of the hosts that are held back.
+        now: The current time by the store's clock.
+        queues: Settings by queue; queues without settings may be absent.
+        running: Number of running tasks by queue and host, at least where a limit needs it.
+        next_starts: By rate key (``queue_rate_key``, ``host_rate_key``), the time at which the next
+            start is exactly on rate.
+        hosts: The hosts whose circuit breaker is open.
     """
 
     now: dt.datetime
     queues: Mapping[str, QueueSettings] = {}
-    running: Mapping[Lane, int] = {}
-    paces: Mapping[str, dt.datetime] = {}
+    running: Mapping[QueueHost, int] = {}
+    next_starts: Mapping[str, dt.datetime] = {}
     hosts: Mapping[str, HostHold] = {}
 
     @property
-    def is_free(self) -> bool:
-        """Whether nothing keeps any task of these lanes waiting."""
+    def is_unlimited(self) -> bool:
+        """True if nothing can keep a task of these queues and hosts from starting."""
         return not (self.queues or self.hosts)
 
     @property
     def needs_counts(self) -> bool:
-        """Whether it matters how many tasks run."""
+        """True if a decision depends on the number of running tasks."""
         return bool(self.hosts) or any(
-            (asked.max_concurrency or asked.of_each_host.max_concurrency) is not None
-            for asked in self.queues.values()
+            (settings.max_concurrency or settings.host_limits.max_concurrency) is not None
+            for settings in self.queues.values()
         )
 
 
-def queue_pace(queue: str) -> str:
-    """The key of the pace of a queue."""
+def queue_rate_key(queue: str) -> str:
+    """Return the key under which the rate of a queue is stored."""
     return queue
 
 
-def lane_pace(lane: Lane) -> str:
-    """The key of the pace of a host within a queue. A space is in no queue's name, nor host's."""
-    return f"{lane.queue} {lane.host}"
+def host_rate_key(queue_host: QueueHost) -> str:
+    """Return the key under which the rate of a host in a queue is stored.
+
+    Neither queues nor hosts contain a space, so keys are distinct.
+    """
+    return f"{queue_host.queue} {queue_host.host}"
 
 
-class Flow:
+class Limiter:
     """Decides which tasks may start, and counts those that do.
 
     Args:
-        state: How things stand.
-        max_per_host: How many tasks of a host may run at once, whatever their queue.
+        state: The state from which the decisions start.
+        max_per_host: Maximum number of running tasks for a host, over all queues.
 
     Attributes:
-        paces: Those that starts have changed.
+        next_starts: The entries of ``LimiterState.next_starts`` that starts have changed.
     """
 
-    def __init__(self, state: State, *, max_per_host: int | None = None) -> None:
+    def __init__(self, state: LimiterState, *, max_per_host: int | None = None) -> None:
         self._state = state
         self._max_per_host = max_per_host
-        self._in_lane = Counter(state.running)
-        self._in_queue: Counter[str] = Counter()
-        self._at_host: Counter[str] = Counter()
-        for lane, count in state.running.items():
-            self._in_queue[lane.queue] += count
-            self._at_host[lane.host] += count
-        self.paces: dict[str, dt.datetime] = {}
+        self._running = Counter(state.running)
+        self._running_in_queue: Counter[str] = Counter()
+        self._running_at_host: Counter[str] = Counter()
+        for queue_host, count in state.running.items():
+            self._running_in_queue[queue_host.queue] += count
+            self._running_at_host[queue_host.host] += count
+        self.next_starts: dict[str, dt.datetime] = {}
 
-    def hold_of(self, lane: Lane) -> Hold | None:
-        """What keeps a task of this lane from starting, if anything does."""
-        asked = self._asked(lane)
-        return self._queue_hold(lane.queue, asked) or (
-            self._host_hold(lane, asked) if lane.host else None
+    def hold_of(self, queue_host: QueueHost) -> Hold | None:
+        """Return what keeps a task of this queue and host from starting; ``None`` if nothing."""
+        settings = self._settings_of(queue_host)
+        return self._queue_hold(queue_host.queue, settings) or (
+            self._host_hold(queue_host, settings) if queue_host.host else None
         )
 
-    def is_probe(self, lane: Lane) -> bool:
-        """Whether a task of this lane that starts now shows if its host is well again."""
-        return lane.host in self._state.hosts
+    def is_probe(self, queue_host: QueueHost) -> bool:
+        """Return whether a task that starts now probes a host whose circuit breaker is open."""
+        return queue_host.host in self._state.hosts
 
-    def is_limited(self, lane: Lane) -> bool:
-        """Whether others may wait for the end of a task of this lane."""
-        return self._max_per_host is not None or self._asked(lane).is_limited or self.is_probe(lane)
+    def is_limited(self, queue_host: QueueHost) -> bool:
+        """Return whether other tasks may be held until a task of this queue and host finishes."""
+        is_limited = self._settings_of(queue_host).is_limited
+        return is_limited or self._max_per_host is not None or self.is_probe(queue_host)
 
-    def start(self, lane: Lane) -> None:
-        """A task of this lane starts."""
-        self._in_lane[lane] += 1
-        self._in_queue[lane.queue] += 1
-        self._at_host[lane.host] += 1
-        asked = self._asked(lane)
-        self._keep_pace(queue_pace(lane.queue), asked.rate)
-        if lane.host:
-            self._keep_pace(lane_pace(lane), asked.of_each_host.rate)
+    def start(self, queue_host: QueueHost) -> None:
+        """Count a task of this queue and host as started."""
+        self._running[queue_host] += 1
+        self._running_in_queue[queue_host.queue] += 1
+        self._running_at_host[queue_host.host] += 1
+        settings = self._settings_of(queue_host)
+        self._advance(queue_rate_key(queue_host.queue), settings.rate)
+        if queue_host.host:
+            self._advance(host_rate_key(queue_host), settings.host_limits.rate)
 
-    def _asked(self, lane: Lane) -> QueueSettings:
-        return self._state.queues.get(lane.queue, NO_SETTINGS)
+    def _settings_of(self, queue_host: QueueHost) -> QueueSettings:
+        return self._state.queues.get(queue_host.queue, NO_SETTINGS)
 
-    def _queue_hold(self, queue: str, asked: QueueSettings) -> Hold | None:
-        if asked.paused:
-            return Hold(HoldReason.QUEUE_PAUSED, f"the queue {queue} is paused")
-        most = asked.max_concurrency
-        if most is not None and self._in_queue[queue] >= most:
+    def _queue_hold(self, queue: str, settings: QueueSettings) -> Hold | None:
+        if settings.paused:
+            return Hold(HoldReason.QUEUE_PAUSED, f"queue {queue} is paused")
+        limit = settings.max_concurrency
+        if limit is not None and self._running_in_queue[queue] >= limit:
             return Hold(
-                HoldReason.QUEUE_CONCURRENCY,
-                f"of the queue {queue} no more than {most} run at once",
+                HoldReason.QUEUE_CONCURRENCY, f"concurrency limit of queue {queue} reached: {limit}"
             )
-        if until := self._too_early(queue_pace(queue), asked.rate):
-            return Hold(
-                HoldReason.QUEUE_RATE,
-                f"of the queue {queue} no more than {_per_second(asked.rate)} start",
-                until,
-            )
+        if until := self._next_start(queue_rate_key(queue), settings.rate):
+            detail = f"rate limit of queue {queue} reached: {_per_second(settings.rate)}"
+            return Hold(HoldReason.QUEUE_RATE, detail, until)
         return None
 
-    def _host_hold(self, lane: Lane, asked: QueueSettings) -> Hold | None:
-        host, each = lane.host, asked.of_each_host
-        if hold := self._failing(host):
+    def _host_hold(self, queue_host: QueueHost, settings: QueueSettings) -> Hold | None:
+        host, limits = queue_host.host, settings.host_limits
+        if hold := self._breaker_hold(host):
             return hold
         counts = (
-            (self._at_host[host], self._max_per_host),
-            (
-                self._in_lane[lane],
-                each.max_concurrency,
-            ),
+            (self._running_at_host[host], self._max_per_host),
+            (self._running[queue_host], limits.max_concurrency),
         )
-        for count, most in counts:
-            if most is not None and count >= most:
-                return Hold(
-                    HoldReason.HOST_CONCURRENCY,
-                    f"no more than {most} go to {host} at once",
-                )
-        if until := self._too_early(lane_pace(lane), each.rate):
-            return Hold(
-                HoldReason.HOST_RATE,
-                f"no more than {_per_second(each.rate)} are started to {host}",
-                until,
-            )
+        for count, limit in counts:
+            if limit is not None and count >= limit:
+                detail = f"concurrency limit of host {host} reached: {limit}"
+                return Hold(HoldReason.HOST_CONCURRENCY, detail)
+        if until := self._next_start(host_rate_key(queue_host), limits.rate):
+            detail = f"rate limit of host {host} reached: {_per_second(limits.rate)}"
+            return Hold(HoldReason.HOST_RATE, detail, until)
         return None
 
-    def _failing(self, host: str) -> Hold | None:
+    def _breaker_hold(self, host: str) -> Hold | None:
         held = self._state.hosts.get(host)
         if held is None:
             return None
         if held.until > self._state.now:
-            return Hold(HoldReason.HOST_FAILING, f"{host} is failing: {held.why}", held.until)
-        if self._at_host[host]:
-            return Hold(HoldReason.HOST_FAILING, f"one task tries whether {host} is well again")
+            detail = f"circuit breaker of host {host} is open: {held.why}"
+            return Hold(HoldReason.HOST_FAILING, detail, held.until)
+        if self._running_at_host[host]:
+            detail = f"circuit breaker of host {host} is half-open: one task probes it"
+            return Hold(HoldReason.HOST_FAILING, detail)
         return None
 
-    def _too_early(self, key: str, rate: Rate | None) -> dt.datetime | None:
-        """When the next start may be, if that is not now."""
-        due = self.paces.get(key) or self._state.paces.get(key)
-        if rate is None or due is None or due - rate.slack <= self._state.now:
+    def _next_start(self, key: str, rate: Rate | None) -> dt.datetime | None:
+        """Return when the next start may be; ``None`` if that is now."""
+        on_rate = self.next_starts.get(key) or self._state.next_starts.get(key)
+        if rate is None or on_rate is None or on_rate - rate.tolerance <= self._state.now:
             return None
-        return due - rate.slack
+        return on_rate - rate.tolerance
 
-    def _keep_pace(self, key: str, rate: Rate | None) -> None:
+    def _advance(self, key: str, rate: Rate | None) -> None:
         if rate is not None:
-            due = self.paces.get(key) or self._state.paces.get(key) or self._state.now
-            self.paces[key] = max(due, self._state.now) + rate.spacing
+            now = self._state.now
+            on_rate = self.next_starts.get(key) or self._state.next_starts.get(key) or now
+            self.next_starts[key] = max(on_rate, now) + rate.interval
 
 
 def _per_second(rate: Rate | None) -> str:
     assert rate is not None
-    return f"{rate.per_second:g} a second"
+    return f"{rate.per_second:g} per second"

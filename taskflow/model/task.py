@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from taskflow.model import queue_limits
 from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
 from taskflow.model.outcome import ErrorType, KeptResponse
-from taskflow.model.queue_limits import Flow, Hold, Lane
+from taskflow.model.queue_limits import Hold, Limiter, QueueHost
 
 DEFAULT_QUEUE: Final = "default"
 MIN_PRIORITY: Final = -100
@@ -194,11 +194,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     scheduled_at: Moment | None = None
     waiting_for: Hold | None = None
 
-    def explained(self, flow: Flow, lane: Lane, now: dt.datetime) -> Task:
-        """With what keeps it from starting, if anything does and it is due."""
+    def with_hold(self, limiter: Limiter, queue_host: QueueHost, now: dt.datetime) -> Task:
+        """Return the task with what keeps it from starting, if it is due and held."""
         if self.status is not TaskStatus.PENDING or self.run_at > now:
             return self
-        return msgspec.structs.replace(self, waiting_for=flow.hold_of(lane))
+        return msgspec.structs.replace(self, waiting_for=limiter.hold_of(queue_host))
 
 
 class AttemptStatus(enum.StrEnum):

@@ -133,7 +133,7 @@ class TestVerbs:
         shown = own_server.show(task_id)
         assert (shown["status"], shown["waiting_for"]) == (
             "PENDING",
-            {"reason": "queue_paused", "detail": "the queue mail is paused", "until": None},
+            {"reason": "queue_paused", "detail": "queue mail is paused", "until": None},
         )
         resumed = own_server.ask("POST", "/queues/mail/resume").json
         assert (resumed["paused"], resumed["max_concurrency"]) == (False, 1)

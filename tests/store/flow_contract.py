@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from taskflow.model.claim_selection import Shares
+from taskflow.model.claim_selection import HostShares
 from taskflow.model.queue_limits import HoldReason, HostLimits, QueueSettings, Rate
 from taskflow.model.task import Claim, NewTask, Task
 from taskflow.store.base.claims import Release
@@ -296,7 +296,7 @@ class FlowContract(OptionsContract):
         """A host that has four of five workers gets none of the next, however long its line is."""
         await store.add([at(SLOW, priority=9) for _ in range(150)])
         added = await store.add([at(OTHER) for _ in range(2)])
-        shares = Shares({SLOW: 4}, capacity=5)
+        shares = HostShares({SLOW: 4}, capacity=5)
         [claim] = await store.claim(node, limit=1, shares=shares)
         assert claim.task_id == added[0].id
 
@@ -304,20 +304,20 @@ class FlowContract(OptionsContract):
         """A claim of both is handed out so: else the workers would be taken all the same."""
         await store.add([at(SLOW) for _ in range(6)])
         await store.add([at(OTHER) for _ in range(2)])
-        claims = await store.claim(node, limit=6, shares=Shares({SLOW: 4}, capacity=5))
+        claims = await store.claim(node, limit=6, shares=HostShares({SLOW: 4}, capacity=5))
         assert [claim.authority for claim in claims] == [OTHER] * 2 + [SLOW] * 4
 
     async def test_alone_a_host_has_all(self, store, node):
         """And in order."""
         tasks = await store.add([at(SLOW) for _ in range(5)])
-        claims = await store.claim(node, limit=4, shares=Shares({SLOW: 4}, capacity=8))
+        claims = await store.claim(node, limit=4, shares=HostShares({SLOW: 4}, capacity=8))
         assert [claim.task_id for claim in claims] == [task.id for task in tasks[:4]]
 
     async def test_the_first_claim_is_fair_already(self, store, node):
         """Half of it goes to the host in front, half to those behind."""
         await store.add([at(SLOW) for _ in range(150)])
         await store.add([at(OTHER) for _ in range(10)])
-        claims = await store.claim(node, limit=10, by_age=1, shares=Shares({}, capacity=10))
+        claims = await store.claim(node, limit=10, by_age=1, shares=HostShares({}, capacity=10))
         assert await self.hosts(claims) == {SLOW: 5, OTHER: 5}
         assert not any(claim.is_limited for claim in claims)
 
@@ -330,7 +330,7 @@ class FlowContract(OptionsContract):
         claimed: list[uuid.UUID] = []
 
         async def take_all():
-            while claims := await store.claim(node, limit=7, shares=Shares({SLOW: 3}, 10)):
+            while claims := await store.claim(node, limit=7, shares=HostShares({SLOW: 3}, 10)):
                 claimed.extend(claim.task_id for claim in claims)
 
         await take_all()

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.claim_selection import Shares
+from taskflow.model.claim_selection import HostShares
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Claim, ClaimKey, NewTask, TaskStatus
 
@@ -161,12 +161,12 @@ class ClaimStore(abc.ABC):
         limit: int,
         by_age: int = 0,
         token: uuid.UUID | None = None,
-        shares: Shares | None = None,
+        shares: HostShares | None = None,
     ) -> list[Claim]:
         """Claim up to ``limit`` startable due tasks: by priority, then ``run_at``, then id.
 
         No task is claimed twice at once, and a node whose lease has ended gets none. The limits of
-        queues hold over all nodes (see ``model.flow``). Tasks of hosts that have more than their
+        queues hold across all nodes (see ``model.queue_limits``). Tasks of hosts that exceed their
         share come last (see ``model.claim_selection``).
 
         Args:

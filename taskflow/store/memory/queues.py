@@ -12,10 +12,10 @@ import trio
 from taskflow.model.queue_limits import (
     NO_SETTINGS,
     HostHold,
-    Lane,
+    LimiterState,
     QueueChange,
+    QueueHost,
     QueueSettings,
-    State,
 )
 from taskflow.store.base.queues import (
     FIRST_HOLD_SECONDS,
@@ -94,12 +94,12 @@ class MemoryQueues(QueueStore):
             del self._hosts[host], self._times[host]
         return len(paces[:limit]) + len(hosts[:limit])
 
-    def state(self, running: Mapping[Lane, int]) -> State:
+    def state(self, running: Mapping[QueueHost, int]) -> LimiterState:
         """How things stand, if so many tasks run."""
         limited = {name: asked for name, asked in self._settings.items() if asked.is_limited}
-        return State(self._now(), limited, running, self._paces, self._hosts)
+        return LimiterState(self._now(), limited, running, self._paces, self._hosts)
 
-    def is_free(self, lane: Lane) -> bool:
+    def is_free(self, lane: QueueHost) -> bool:
         """Whether nothing is asked of its queue, nor its host held back."""
         return (
             not self._settings.get(lane.queue, NO_SETTINGS).is_limited

@@ -21,7 +21,7 @@ from msgspec import UNSET
 
 from taskflow.model import lifecycle
 from taskflow.model.callback import callback_of
-from taskflow.model.claim_selection import Candidate, Choice, Shares
+from taskflow.model.claim_selection import Candidate, ClaimSelector, HostShares
 from taskflow.model.errors import LeaseLost
 from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
 from taskflow.model.filter import NO_FILTER, TaskFilter, matches
@@ -29,7 +29,7 @@ from taskflow.model.lifecycle import Move
 from taskflow.model.masking import MASKING, Masking
 from taskflow.model.monitoring import FetchedTask
 from taskflow.model.outcome import ErrorType, response_of
-from taskflow.model.queue_limits import Flow, Lane
+from taskflow.model.queue_limits import Limiter, QueueHost
 from taskflow.model.queues import TaskStatistics, queue_of, total_of
 from taskflow.model.task import (
     AttemptRecord,
@@ -68,7 +68,7 @@ _SETTLING_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED
 # By its negative priority, and when it is due.
 _Entry: TypeAlias = tuple[int, dt.datetime, uuid.UUID]
 # The first one of a lane.
-_Head: TypeAlias = tuple[_Entry, Lane]
+_Head: TypeAlias = tuple[_Entry, QueueHost]
 
 
 class _Hold(msgspec.Struct, frozen=True):
@@ -118,7 +118,7 @@ class MemoryStore(TaskStore):
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
         self._nodes: dict[uuid.UUID, MemoryNode] = {}
         # Entries may be out of date: whoever takes one looks whether it still holds.
-        self._due: dict[Lane, list[_Entry]] = {}
+        self._due: dict[QueueHost, list[_Entry]] = {}
         self._due_by_age: list[tuple[dt.datetime, uuid.UUID]] = []
         self._later: list[tuple[dt.datetime, uuid.UUID]] = []
         self._expiring: list[tuple[dt.datetime, uuid.UUID]] = []
@@ -346,22 +346,24 @@ class MemoryStore(TaskStore):
         limit: int,
         by_age: int = 0,
         token: uuid.UUID | None = None,
-        shares: Shares | None = None,
+        shares: HostShares | None = None,
     ) -> list[Claim]:
         await trio.lowlevel.checkpoint()
         await self._collect_due()
         if not self._is_alive(node_id):
             return []
-        flow = self._flow()
-        choice = Choice(limit, flow, shares)
-        self._offer_by_age(choice, by_age)
-        self._offer_in_order(choice, limit)
-        choice.fill()
-        self._queues.keep_paces(flow.paces)
-        self._next_start = choice.next_start()
+        limiter = self._limiter()
+        selector = ClaimSelector(limit, limiter, shares)
+        self._offer_by_age(selector, by_age)
+        self._offer_in_order(selector, limit)
+        selector.fill()
+        self._queues.keep_paces(limiter.next_starts)
+        self._next_start = selector.next_start()
         token = token or uuid.uuid4()
-        held = self._hold([self._tasks[task_id] for task_id in choice.in_order()], node_id, token)
-        return self._claims(held, token, flow)
+        held = self._hold(
+            [self._tasks[task_id] for task_id in selector.ordered_ids()], node_id, token
+        )
+        return self._claims(held, token, limiter)
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
@@ -590,14 +592,14 @@ class MemoryStore(TaskStore):
         """Do all that can be done before the tasks are there, so that storing them is one step."""
         now, checkpoints = self._now(), Checkpoints()
         added, shown = [], []
-        flow = self._flow_if_any()
+        limiter = self._limiter_if_any()
         for task, task_id in zip(tasks, self._new_ids(len(tasks)), strict=True):
             await checkpoints.after(len(bytes(task.payload)))
             added.append(_task_of(task, task_id, now))
             shown.append(self._masking.task(added[-1]))
-            if flow is not None:
-                lane = Lane(task.queue, task.authority)
-                shown[-1] = shown[-1].explained(flow, lane, now)
+            if limiter is not None:
+                lane = QueueHost(task.queue, task.authority)
+                shown[-1] = shown[-1].with_hold(limiter, lane, now)
         return _Addition(added, tasks, shown)
 
     def _store(self, addition: _Addition) -> None:
@@ -609,7 +611,7 @@ class MemoryStore(TaskStore):
                     tasks[place].id: tasks[place]
                     for place in places
                     if self._queues.is_free(
-                        Lane(submitted[place].queue, submitted[place].authority)
+                        QueueHost(submitted[place].queue, submitted[place].authority)
                     )
                 }
             self._enter(tasks, submitted)
@@ -746,7 +748,9 @@ class MemoryStore(TaskStore):
             held.append(self._move(task.id, Move.CLAIM, started_at=self._now(), counted=1))
         return held
 
-    def _claims(self, held: Iterable[Task], token: uuid.UUID, flow: Flow | None) -> list[Claim]:
+    def _claims(
+        self, held: Iterable[Task], token: uuid.UUID, limiter: Limiter | None
+    ) -> list[Claim]:
         claims = (
             Claim(
                 task.id,
@@ -756,8 +760,8 @@ class MemoryStore(TaskStore):
                 task.max_attempts,
                 self._handed_in[task.id].options,
                 self._handed_in[task.id].authority,
-                is_limited=flow is not None and flow.is_limited(self._lane(task)),
-                is_probe=flow is not None and flow.is_probe(self._lane(task)),
+                is_limited=limiter is not None and limiter.is_limited(self._lane(task)),
+                is_probe=limiter is not None and limiter.is_probe(self._lane(task)),
                 waited_seconds=(self._now() - task.run_at).total_seconds(),
             )
             for task in held
@@ -835,38 +839,38 @@ class MemoryStore(TaskStore):
                 await checkpoints.after(0)
             await checkpoints.after(0)
 
-    def _offer_by_age(self, choice: Choice, most: int) -> None:
+    def _offer_by_age(self, selector: ClaimSelector, most: int) -> None:
         waiting: list[Candidate] = []
         while self._due_by_age and len(waiting) < 2 * most:
             run_at, task_id = heapq.heappop(self._due_by_age)
             if task := self._claimable(task_id, run_at):
                 waiting.append(self._candidate(task))
-        choice.offer(waiting, most=most)
+        selector.offer(waiting, limit=most)
         for one in waiting:
-            if one.task_id not in choice.chosen:
+            if one.task_id not in selector.selected:
                 heapq.heappush(self._due_by_age, (one.run_at, one.task_id))
 
-    def _offer_in_order(self, choice: Choice, limit: int) -> None:
+    def _offer_in_order(self, selector: ClaimSelector, limit: int) -> None:
         """From lane to lane, in the order of tasks; of each lane no more than could matter."""
         heads: list[_Head] = []
         for lane in tuple(self._due):
             self._push_head(heads, lane)
-        offered = Counter[Lane]()
+        offered = Counter[QueueHost]()
         not_chosen = []
-        while heads and choice.missing:
+        while heads and selector.remaining:
             entry, lane = heapq.heappop(heads)
             heapq.heappop(self._due[lane])
             candidate = self._candidate(self._tasks[entry[2]])
-            choice.offer([candidate])
-            if candidate.task_id not in choice.chosen:
+            selector.offer([candidate])
+            if candidate.task_id not in selector.selected:
                 not_chosen.append((lane, entry))
             offered[lane] += 1
-            if offered[lane] < 2 * limit and not choice.is_held(lane):
+            if offered[lane] < 2 * limit and not selector.is_held(lane):
                 self._push_head(heads, lane)
         for lane, entry in not_chosen:
             heapq.heappush(self._due.setdefault(lane, []), entry)
 
-    def _push_head(self, heads: list[_Head], lane: Lane) -> None:
+    def _push_head(self, heads: list[_Head], lane: QueueHost) -> None:
         waiting = self._due[lane]
         while waiting and not self._claimable(waiting[0][2], waiting[0][1]):
             heapq.heappop(waiting)
@@ -893,25 +897,25 @@ class MemoryStore(TaskStore):
                     host = self._handed_in[task_id].authority
                     yield FetchedTask(host, status is TaskStatus.FAILED, elapsed_ms)
 
-    def _lane(self, task: Task) -> Lane:
-        return Lane(task.queue, self._handed_in[task.id].authority)
+    def _lane(self, task: Task) -> QueueHost:
+        return QueueHost(task.queue, self._handed_in[task.id].authority)
 
-    def _flow_if_any(self) -> Flow | None:
-        """The flow, if anything could keep a task that is due from starting."""
-        is_free = self._max_per_host is None and self._queues.state({}).is_free
-        return None if is_free else self._flow()
+    def _limiter_if_any(self) -> Limiter | None:
+        """The limiter, if anything could keep a task that is due from starting."""
+        is_free = self._max_per_host is None and self._queues.state({}).is_unlimited
+        return None if is_free else self._limiter()
 
-    def _flow(self) -> Flow:
+    def _limiter(self) -> Limiter:
         running = Counter(self._lane(self._tasks[task_id]) for task_id in self._holds)
-        return Flow(self._queues.state(running), max_per_host=self._max_per_host)
+        return Limiter(self._queues.state(running), max_per_host=self._max_per_host)
 
     async def _shown(self, tasks: Iterable[Task]) -> list[Task]:
         """As they are shown, with what keeps those from starting that could by themselves."""
-        flow, now, checkpoints = self._flow_if_any(), self._now(), Checkpoints()
+        limiter, now, checkpoints = self._limiter_if_any(), self._now(), Checkpoints()
         shown = []
         for task in tasks:
             await checkpoints.after(_size_of(task))
-            explained = task if flow is None else task.explained(flow, self._lane(task), now)
+            explained = task if limiter is None else task.with_hold(limiter, self._lane(task), now)
             shown.append(self._masking.task(explained))
         return shown
 

@@ -17,15 +17,15 @@ from typing import Final, NamedTuple
 import msgspec
 import trio
 
-from taskflow.model.claim_selection import Candidate, Choice, Shares
+from taskflow.model.claim_selection import Candidate, ClaimSelector, HostShares
 from taskflow.model.queue_limits import (
-    Flow,
     HostHold,
-    Lane,
+    Limiter,
+    LimiterState,
+    QueueHost,
     QueueSettings,
-    State,
-    lane_pace,
-    queue_pace,
+    host_rate_key,
+    queue_rate_key,
 )
 from taskflow.store.postgres.claim_position import Look, Place
 from taskflow.store.postgres.rows import Row
@@ -41,7 +41,7 @@ _MOST_ROWS: Final = 2000
 _FEW_LANES: Final = 5
 # So often it is looked at all lanes without finding any that may start, before one waits.
 _VAIN_TURNS: Final = 2
-_FIRST: Final = Lane("", "")
+_FIRST: Final = QueueHost("", "")
 # Where all tasks went to one host, nobody looks for others so soon again. Where its tasks take
 # longer than that, each claim looks.
 _ALONE_SECONDS: Final = 0.25
@@ -70,7 +70,7 @@ class Wanted(msgspec.Struct, frozen=True):
     token: uuid.UUID
     limit: int
     by_age: int
-    shares: Shares | None
+    shares: HostShares | None
     max_per_host: int | None
 
 
@@ -79,7 +79,7 @@ class Seen(msgspec.Struct, frozen=True):
 
     Attributes:
         rows: What was taken, in the order in which it is to run.
-        flow: What it was decided by.
+        limiter: What it was decided by.
         places: Up to where all tasks are taken.
         lane: Where the next look goes on.
         is_all: Whether there was nothing more to be looked at.
@@ -89,9 +89,9 @@ class Seen(msgspec.Struct, frozen=True):
     """
 
     rows: list[Row]
-    flow: Flow
+    limiter: Limiter
     places: list[Place]
-    lane: Lane
+    lane: QueueHost
     is_all: bool
     is_needed: bool
     wait_seconds: float | None
@@ -198,7 +198,7 @@ def claim_first(execute: Execute, look: Look, wanted: Wanted, *, is_alone: bool)
     return Claimed(in_order, [(row[5], row[6]) for row in rows], None, is_alone)
 
 
-def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: Lane) -> Seen:
+def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: QueueHost) -> Seen:
     """Look, decide and take. To be run within a transaction.
 
     Args:
@@ -217,7 +217,7 @@ def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: Lane) -> 
         by_age = _candidates(execute("due_by_age", bounds | {"limit": 2 * wanted.by_age}))
     decision = _decide(execute, wanted, by_age, in_order, [])
     is_all, following = True, lane
-    if decision.choice.missing and len(in_order) == most:
+    if decision.selector.remaining and len(in_order) == most:
         rows = execute(
             "due_by_lane",
             {
@@ -231,25 +231,27 @@ def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: Lane) -> 
         following = _following(rows)
         is_all = lane == following == _FIRST
         decision = _decide(execute, wanted, by_age, in_order, _candidates(rows))
-    decision.choice.fill()
+    decision.selector.fill()
     return Seen(
         rows=_take(execute, decision, wanted),
-        flow=decision.flow,
-        places=_places(in_order, decision.choice.chosen),
+        limiter=decision.limiter,
+        places=_places(in_order, decision.selector.selected),
         lane=following,
-        is_all=is_all or not decision.choice.missing,
-        is_needed=not decision.state.is_free or wanted.max_per_host is not None,
+        is_all=is_all or not decision.selector.remaining,
+        is_needed=not decision.state.is_unlimited or wanted.max_per_host is not None,
         wait_seconds=_seconds_to_next_start(decision),
     )
 
 
 class _Decision(NamedTuple):
-    state: State
-    flow: Flow
-    choice: Choice
+    state: LimiterState
+    limiter: Limiter
+    selector: ClaimSelector
 
 
-def state_of(execute: Execute, lanes: Collection[Lane], max_per_host: int | None) -> State:
+def state_of(
+    execute: Execute, lanes: Collection[QueueHost], max_per_host: int | None
+) -> LimiterState:
     """How things stand for these lanes.
 
     Args:
@@ -263,18 +265,18 @@ def state_of(execute: Execute, lanes: Collection[Lane], max_per_host: int | None
         {
             "queues": list(queues),
             "hosts": list({lane.host for lane in lanes}),
-            "paces": [*map(queue_pace, queues), *map(lane_pace, lanes)],
+            "paces": [*map(queue_rate_key, queues), *map(host_rate_key, lanes)],
         },
     )
-    state = State(
+    state = LimiterState(
         now=now,
         queues=_settings_of(settings) if settings else {},
         hosts=_HOSTS.decode(hosts) if hosts else {},
-        paces=_PACES.decode(paces) if paces else {},
+        next_starts=_PACES.decode(paces) if paces else {},
     )
     if max_per_host is None and not state.needs_counts:
         return state
-    running = {Lane(queue, host): count for queue, host, count in execute("running", {})}
+    running = {QueueHost(queue, host): count for queue, host, count in execute("running", {})}
     return msgspec.structs.replace(state, running=running)
 
 
@@ -293,34 +295,34 @@ def _decide(
     in_order: Sequence[Candidate],
     by_lane: Sequence[Candidate],
 ) -> _Decision:
-    lanes = {one.lane for some in (by_age, in_order, by_lane) for one in some}
+    lanes = {one.queue_host for some in (by_age, in_order, by_lane) for one in some}
     state = state_of(execute, lanes, wanted.max_per_host)
-    flow = Flow(state, max_per_host=wanted.max_per_host)
-    choice = Choice(wanted.limit, flow, wanted.shares)
-    choice.offer(by_age, most=wanted.by_age)
-    choice.offer(in_order)
-    choice.offer(sorted(by_lane, key=lambda one: one.order))
-    return _Decision(state, flow, choice)
+    limiter = Limiter(state, max_per_host=wanted.max_per_host)
+    selector = ClaimSelector(wanted.limit, limiter, wanted.shares)
+    selector.offer(by_age, limit=wanted.by_age)
+    selector.offer(in_order)
+    selector.offer(sorted(by_lane, key=lambda one: one.order))
+    return _Decision(state, limiter, selector)
 
 
 def _candidates(rows: Iterable[Row]) -> list[Candidate]:
     """Of rows of priority, ``run_at``, id, queue and host; without an id there is none."""
     return [
-        Candidate(priority, run_at, task_id, Lane(queue, host))
+        Candidate(priority, run_at, task_id, QueueHost(queue, host))
         for priority, run_at, task_id, queue, host in rows
         if task_id is not None
     ]
 
 
-def _following(rows: Sequence[Row]) -> Lane:
+def _following(rows: Sequence[Row]) -> QueueHost:
     """After which lane the next look goes on: from the beginning if this one came to the end."""
-    lanes = {Lane(queue, host) for *_, queue, host in rows}
+    lanes = {QueueHost(queue, host) for *_, queue, host in rows}
     has_more = len(lanes) == LANES or len(rows) == _MOST_ROWS
     return max(lanes) if has_more else _FIRST
 
 
 def _take(execute: Execute, decision: _Decision, wanted: Wanted) -> list[Row]:
-    chosen, paces = decision.choice.chosen, decision.flow.paces
+    chosen, paces = decision.selector.selected, decision.limiter.next_starts
     if not chosen:
         return []
     rows = execute(
@@ -333,7 +335,7 @@ def _take(execute: Execute, decision: _Decision, wanted: Wanted) -> list[Row]:
             "next_ats": list(paces.values()),
         },
     )
-    places = {task_id: place for place, task_id in enumerate(decision.choice.in_order())}
+    places = {task_id: place for place, task_id in enumerate(decision.selector.ordered_ids())}
     return sorted(rows, key=lambda row: places[row[0]])
 
 
@@ -350,5 +352,5 @@ def _places(in_order: Iterable[Candidate], chosen: Collection[uuid.UUID]) -> lis
 
 
 def _seconds_to_next_start(decision: _Decision) -> float | None:
-    start = decision.choice.next_start()
+    start = decision.selector.next_start()
     return None if start is None else max(0.0, (start - decision.state.now).total_seconds())

@@ -12,7 +12,7 @@ import msgspec
 from taskflow.model.event import TaskEvent
 from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.outcome import ErrorType, response_of
-from taskflow.model.queue_limits import Flow, Lane
+from taskflow.model.queue_limits import Limiter, QueueHost
 from taskflow.model.queues import Line
 from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, TagValue, Task, TaskStatus
 from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep, without_lone_surrogates
@@ -73,10 +73,10 @@ def _task_of(
     )
 
 
-def claim_of(row: Row, token: uuid.UUID, flow: Flow | None) -> Claim:
+def claim_of(row: Row, token: uuid.UUID, limiter: Limiter | None) -> Claim:
     """A row of ``claim_if_alive``, or of ``take_if_alive`` and what it was decided by."""
     task_id, payload, attempt, max_attempts, options, _, _, authority, queue, waited, tags = row
-    lane = Lane(queue, authority)
+    lane = QueueHost(queue, authority)
     fault = ""
     try:
         read = options_of(options)
@@ -91,8 +91,8 @@ def claim_of(row: Row, token: uuid.UUID, flow: Flow | None) -> Claim:
         max_attempts,
         read,
         authority,
-        is_limited=flow is not None and flow.is_limited(lane),
-        is_probe=flow is not None and flow.is_probe(lane),
+        is_limited=limiter is not None and limiter.is_limited(lane),
+        is_probe=limiter is not None and limiter.is_probe(lane),
         waited_seconds=waited,
         fault=fault,
     )

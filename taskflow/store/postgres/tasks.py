@@ -21,13 +21,13 @@ import psycopg
 import trio
 
 from taskflow.model import lifecycle
-from taskflow.model.claim_selection import Shares
+from taskflow.model.claim_selection import HostShares
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.lifecycle import Move
 from taskflow.model.masking import Masking
-from taskflow.model.queue_limits import Flow, Lane
+from taskflow.model.queue_limits import Limiter, QueueHost
 from taskflow.model.queues import KEPT_SECONDS, Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import (
     AttemptRecord,
@@ -324,7 +324,7 @@ class PostgresStore(TaskStore):
         limit: int,
         by_age: int = 0,
         token: uuid.UUID | None = None,
-        shares: Shares | None = None,
+        shares: HostShares | None = None,
     ) -> list[Claim]:
         token = token or uuid.uuid4()
         is_tight = shares is not None and shares.is_tight(limit) and not self._looks.may_crowd
@@ -336,8 +336,8 @@ class PostgresStore(TaskStore):
             look.claimed(claimed.places)
         if self._looks.saw(claimed):
             self._work.notify()
-        flow = claimed.seen.flow if claimed.seen is not None else None
-        return [self._masking.claim(claim_of(row, token, flow)) for row in claimed.rows]
+        limiter = claimed.seen.limiter if claimed.seen is not None else None
+        return [self._masking.claim(claim_of(row, token, limiter)) for row in claimed.rows]
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
         rows = await self._write(
@@ -754,12 +754,13 @@ class PostgresStore(TaskStore):
         if not ids or not (self._max_per_host or execute("are_there_limits", {})[0][0]):
             return tasks
         lanes = {
-            task_id: Lane(queue, host) for task_id, queue, host in execute("lanes_of", {"ids": ids})
+            task_id: QueueHost(queue, host)
+            for task_id, queue, host in execute("lanes_of", {"ids": ids})
         }
         state = state_of(execute, set(lanes.values()), self._max_per_host)
-        flow = Flow(state, max_per_host=self._max_per_host)
+        limiter = Limiter(state, max_per_host=self._max_per_host)
         return [
-            task.explained(flow, lanes[task.id], state.now) if task.id in lanes else task
+            task.with_hold(limiter, lanes[task.id], state.now) if task.id in lanes else task
             for task in tasks
         ]
 

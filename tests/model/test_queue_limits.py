@@ -1,4 +1,4 @@
-"""What may start: paces, counts, and the choice among candidates."""
+"""What may start: rates, counts, and the selector among candidates."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskflow.model.claim_selection import Candidate, Choice, Shares
+from taskflow.model.claim_selection import Candidate, ClaimSelector, HostShares
 from taskflow.model.queue_limits import (
-    Flow,
     HoldReason,
     HostHold,
     HostLimits,
-    Lane,
+    Limiter,
+    LimiterState,
+    QueueHost,
     QueueSettings,
     Rate,
-    State,
 )
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
-LANE = Lane("mail", "a.example")
+MAIL_A = QueueHost("mail", "a.example")
 
 
-def state(now=NOW, **settings) -> State:
-    return State(now, {"mail": QueueSettings(**settings)})
+def state(now=NOW, **settings) -> LimiterState:
+    return LimiterState(now, {"mail": QueueSettings(**settings)})
 
 
 def candidates(*hosts: str, priority: int = 0) -> list[Candidate]:
     return [
-        Candidate(priority, NOW, uuid.UUID(int=number), Lane("mail", host))
+        Candidate(priority, NOW, uuid.UUID(int=number), QueueHost("mail", host))
         for number, host in enumerate(hosts)
     ]
 
@@ -42,17 +42,17 @@ def candidates(*hosts: str, priority: int = 0) -> list[Candidate]:
 )
 def test_a_rate_is_never_exceeded(per_second, burst, pauses):
     """However starts are asked for, in any time no more than it lets through."""
-    paces: dict[str, dt.datetime] = {}
+    next_starts: dict[str, dt.datetime] = {}
     starts = []
     now = NOW
     for pause in pauses:
         now += dt.timedelta(seconds=pause)
         asked = QueueSettings(rate=Rate(per_second, burst))
-        flow = Flow(State(now, {"mail": asked}, paces=paces))
-        while flow.hold_of(LANE) is None and len(starts) < 500:
-            flow.start(LANE)
+        limiter = Limiter(LimiterState(now, {"mail": asked}, next_starts=next_starts))
+        while limiter.hold_of(MAIL_A) is None and len(starts) < 500:
+            limiter.start(MAIL_A)
             starts.append(now)
-        paces |= flow.paces
+        next_starts |= limiter.next_starts
     for first, began in enumerate(starts):
         for last in range(first, len(starts)):
             seconds = (starts[last] - began).total_seconds()
@@ -61,68 +61,74 @@ def test_a_rate_is_never_exceeded(per_second, burst, pauses):
 
 def test_a_rate_says_when():
     """The next start may be exactly then, and not before."""
-    flow = Flow(state(rate=Rate(4, 2)))
-    flow.start(LANE)
-    assert flow.hold_of(LANE) is None
-    flow.start(LANE)
-    hold = flow.hold_of(LANE)
+    limiter = Limiter(state(rate=Rate(4, 2)))
+    limiter.start(MAIL_A)
+    assert limiter.hold_of(MAIL_A) is None
+    limiter.start(MAIL_A)
+    hold = limiter.hold_of(MAIL_A)
     assert hold.reason is HoldReason.QUEUE_RATE
     assert hold.until == NOW + dt.timedelta(seconds=0.25)
-    later = Flow(State(hold.until, {"mail": QueueSettings(rate=Rate(4, 2))}, paces=flow.paces))
-    assert later.hold_of(LANE) is None
+    later = Limiter(
+        LimiterState(
+            hold.until, {"mail": QueueSettings(rate=Rate(4, 2))}, next_starts=limiter.next_starts
+        )
+    )
+    assert later.hold_of(MAIL_A) is None
 
 
 def test_counts_are_of_queue_and_host():
     """A bound of the queue, of a host in it, and of a host in all."""
     asked = {"mail": QueueSettings(max_concurrency=3, per_host=HostLimits(max_concurrency=2))}
-    running = {LANE: 1, Lane("news", "b.example"): 4}
-    flow = Flow(State(NOW, asked, running), max_per_host=4)
-    assert flow.hold_of(Lane("mail", "b.example")).reason is HoldReason.HOST_CONCURRENCY
-    flow.start(LANE)
-    assert flow.hold_of(LANE).reason is HoldReason.HOST_CONCURRENCY
-    flow.start(Lane("mail", ""))
-    assert flow.hold_of(Lane("mail", "c.example")).reason is HoldReason.QUEUE_CONCURRENCY
-    assert flow.hold_of(Lane("news", "c.example")) is None
+    running = {MAIL_A: 1, QueueHost("news", "b.example"): 4}
+    limiter = Limiter(LimiterState(NOW, asked, running), max_per_host=4)
+    assert limiter.hold_of(QueueHost("mail", "b.example")).reason is HoldReason.HOST_CONCURRENCY
+    limiter.start(MAIL_A)
+    assert limiter.hold_of(MAIL_A).reason is HoldReason.HOST_CONCURRENCY
+    limiter.start(QueueHost("mail", ""))
+    assert limiter.hold_of(QueueHost("mail", "c.example")).reason is HoldReason.QUEUE_CONCURRENCY
+    assert limiter.hold_of(QueueHost("news", "c.example")) is None
 
 
 def test_a_failing_host_gets_one_at_a_time():
     """None until its time is over, then one, over all queues."""
     held = {"a.example": HostHold(NOW + dt.timedelta(seconds=1), "refused")}
-    assert Flow(State(NOW, hosts=held)).hold_of(LANE).reason is HoldReason.HOST_FAILING
-    flow = Flow(State(NOW + dt.timedelta(seconds=1), hosts=held))
-    assert flow.hold_of(LANE) is None
-    flow.start(LANE)
-    assert flow.is_probe(LANE)
-    assert flow.hold_of(Lane("news", "a.example")).reason is HoldReason.HOST_FAILING
-    assert flow.hold_of(Lane("news", "b.example")) is None
+    assert Limiter(LimiterState(NOW, hosts=held)).hold_of(MAIL_A).reason is HoldReason.HOST_FAILING
+    limiter = Limiter(LimiterState(NOW + dt.timedelta(seconds=1), hosts=held))
+    assert limiter.hold_of(MAIL_A) is None
+    limiter.start(MAIL_A)
+    assert limiter.is_probe(MAIL_A)
+    assert limiter.hold_of(QueueHost("news", "a.example")).reason is HoldReason.HOST_FAILING
+    assert limiter.hold_of(QueueHost("news", "b.example")) is None
 
 
 class TestShares:
     def choose(self, limit, shares, *offers):
-        choice = Choice(limit, Flow(State(NOW)), shares)
+        selector = ClaimSelector(limit, Limiter(LimiterState(NOW)), shares)
         for offer in offers:
-            choice.offer(offer)
-        choice.fill()
-        return [candidate.lane.host for candidate in choice.chosen.values()]
+            selector.offer(offer)
+        selector.fill()
+        return [candidate.queue_host.host for candidate in selector.selected.values()]
 
     def test_order_comes_first_within_shares(self):
         """As long as nobody has too much."""
-        hosts = self.choose(3, Shares({}, 6), candidates("a", "a", "b", "b", "b"))
+        hosts = self.choose(3, HostShares({}, 6), candidates("a", "a", "b", "b", "b"))
         assert hosts == ["a", "a", "b"]
 
     def test_beyond_a_share_others_come_first(self):
         """What is beyond comes last, those first who have the least."""
-        hosts = self.choose(6, Shares({"a": 2}, 8), candidates(*"aaaaaaaabbb"))
+        hosts = self.choose(6, HostShares({"a": 2}, 8), candidates(*"aaaaaaaabbb"))
         assert hosts == ["a", "a", "b", "b", "a", "b"]
 
     def test_two_slow_hosts_do_not_take_all_either(self):
         """They share with whoever comes."""
-        hosts = self.choose(10, Shares({"a": 45, "b": 45}, 100), candidates(*"aabbaabbccaabbcc"))
+        hosts = self.choose(
+            10, HostShares({"a": 45, "b": 45}, 100), candidates(*"aabbaabbccaabbcc")
+        )
         assert hosts[:4] == ["c"] * 4
 
     def test_without_a_host_there_is_nothing_to_share(self):
         """Such tasks fail at once."""
-        assert self.choose(4, Shares({"a": 4}, 8), candidates("", "", "", "", "b")) == [""] * 4
+        assert self.choose(4, HostShares({"a": 4}, 8), candidates("", "", "", "", "b")) == [""] * 4
 
     @given(
         st.lists(st.sampled_from("abc"), max_size=30),
@@ -131,6 +137,6 @@ class TestShares:
     )
     def test_nothing_is_wasted(self, hosts, limit, in_hand):
         """As many are chosen as there are, or as were wanted; none twice."""
-        shares = Shares(in_hand, limit + sum(in_hand.values()))
+        shares = HostShares(in_hand, limit + sum(in_hand.values()))
         chosen = self.choose(limit, shares, candidates(*hosts), candidates(*hosts))
         assert len(chosen) == min(limit, len(hosts))
