@@ -3,38 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from quart_trio import QuartTrio
 
-from taskflow.api import problems
+from taskflow.api import (
+    bulk_actions,
+    health,
+    metrics,
+    monitoring,
+    new_tasks,
+    problem_pages,
+    problems,
+    queues,
+    results,
+    schedules,
+    stats,
+    task_actions,
+    tasks,
+)
 from taskflow.api.access.api_keys import Keyring
 from taskflow.api.access.gate import Gate
+from taskflow.api.access.roles import PathPolicies
 from taskflow.api.access.sessions import Sessions
-from taskflow.api.bulk_actions import NoVerb, many_by_hand_routes
 from taskflow.api.compression import Compressing
 from taskflow.api.dashboard.routes import dashboard_routes
-from taskflow.api.document.openapi import DocumentSource, document, openapi_routes
+from taskflow.api.document import openapi
+from taskflow.api.document.openapi import document
+from taskflow.api.document.source import DocumentSource
 from taskflow.api.edge import Edge
-from taskflow.api.health import health_routes
 from taskflow.api.inline_requests import MAX_ARRAY_BYTES, OneTaskConnection
-from taskflow.api.live.events import event_routes
+from taskflow.api.live import events
 from taskflow.api.live.feed import Feed
-from taskflow.api.metrics import count_requests, metrics_routes
-from taskflow.api.monitoring import monitoring_routes
-from taskflow.api.problem_pages import problem_routes
-from taskflow.api.queues import queue_routes
-from taskflow.api.reference.docs_page import reference_routes
-from taskflow.api.results import result_routes
-from taskflow.api.schedules import schedule_routes
-from taskflow.api.stats import statistics_routes
-from taskflow.api.task_actions import by_hand_routes
-from taskflow.api.tasks import task_routes
+from taskflow.api.reference import docs_page
+from taskflow.api.route import register
+from taskflow.api.services import Services
+from taskflow.api.submission import Intake
 from taskflow.metrics import Metrics
+from taskflow.model.masking import Masking
 from taskflow.settings import Settings
 from taskflow.store.base.tasks import TaskStore
 
+ROUTES: Final = (
+    *new_tasks.ROUTES,
+    *bulk_actions.ROUTES,
+    *tasks.ROUTES,
+    *events.ROUTES,
+    *task_actions.ROUTES,
+    *results.ROUTES,
+    *queues.ROUTES,
+    *stats.ROUTES,
+    *monitoring.ROUTES,
+    *metrics.ROUTES,
+    *schedules.ROUTES,
+    *health.ROUTES,
+    *openapi.ROUTES,
+    *docs_page.ROUTES,
+    *problem_pages.ROUTES,
+)
+"""All routes of the API, in the order of the document."""
+
+_POLICIES: Final = PathPolicies((route.path, route.access) for route in ROUTES)
 _NO_KEYS: Final = Keyring()
 
 
@@ -48,48 +77,58 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     *,
     metrics: Metrics | None = None,
 ) -> QuartTrio:
-    """Make the app. It owns nothing: whoever made the store closes it.
+    """Create the app. It owns nothing: whoever opened the store closes it.
 
     Args:
-        store: Where the tasks are.
-        settings: For the bounds.
-        is_running: Whether tasks are being run, for ``/readyz``.
-        keys: Who may use it; without any, whoever is on this machine.
-        feed: What tells of events while it is run; without one nothing is told.
-        sessions: How people sign in to the dashboard, where there are keys.
-        metrics: What is counted, and told by ``/metrics``.
+        store: Where the tasks are kept.
+        settings: The settings of the service.
+        is_running: Returns whether workers are running, for ``/readyz``.
+        keys: The API keys. Without any, the service answers on the loopback address only.
+        feed: Reports events while it runs. Without one, no events are reported.
+        sessions: The sessions of the dashboard, if there are keys.
+        metrics: The counters that ``/metrics`` reports.
     """
     app = _bare_app(settings)
+    counters = metrics or Metrics()
     feed = feed or Feed(store, settings.poll_seconds)
-    metrics = metrics or Metrics()
-    app.register_blueprint(task_routes(store, settings, feed, metrics))
-    app.register_blueprint(event_routes(store, feed))
-    app.register_blueprint(result_routes(store))
-    app.register_blueprint(statistics_routes(store))
-    app.register_blueprint(monitoring_routes(store))
-    app.register_blueprint(queue_routes(store))
-    app.register_blueprint(by_hand_routes(store))
-    app.register_blueprint(many_by_hand_routes(store))
-    app.register_blueprint(schedule_routes(store, settings))
-    app.register_blueprint(health_routes(store, is_running))
-    source = DocumentSource(partial(document, has_keys=bool(keys)))
-    app.register_blueprint(openapi_routes(source))
-    app.register_blueprint(reference_routes(source))
-    app.register_blueprint(problem_routes())
-    app.register_blueprint(metrics_routes(store, metrics))
-    app.register_blueprint(dashboard_routes(store, settings, feed, sessions, metrics))
-    _guard(app, Gate(settings, keys, sessions, store), metrics)
+    services = _services(store, settings, counters, feed, is_running, has_keys=bool(keys))
+    register(app, ROUTES, services)
+    app.register_blueprint(docs_page.signed_in_routes(services.document))
+    app.register_blueprint(dashboard_routes(store, settings, feed, sessions, counters))
+    _guard(app, Gate(settings, keys, _POLICIES, sessions, store), counters)
     return app
 
 
 def create_metrics_app(
-    store: TaskStore, settings: Settings, keys: Keyring, metrics: Metrics
+    store: TaskStore, settings: Settings, keys: Keyring, counters: Metrics
 ) -> QuartTrio:
-    """Make an app that has nothing but ``/metrics``, by the same rules; see ``create_app``."""
+    """Create an app with ``/metrics`` alone, with the same access rules; see ``create_app``."""
     app = _bare_app(settings)
-    app.register_blueprint(metrics_routes(store, metrics))
-    _guard(app, Gate(settings, keys), metrics)
+    feed = Feed(store, settings.poll_seconds)
+    register(app, metrics.ROUTES, _services(store, settings, counters, feed, lambda: False))
+    _guard(app, Gate(settings, keys, _POLICIES), counters)
     return app
+
+
+def _services(
+    store: TaskStore,
+    settings: Settings,
+    counters: Metrics,
+    feed: Feed,
+    is_running: Callable[[], bool],
+    *,
+    has_keys: bool = False,
+) -> Services:
+    return Services(
+        store=store,
+        settings=settings,
+        metrics=counters,
+        feed=feed,
+        intake=Intake(store, settings, counters),
+        masking=Masking(settings.masked_headers),
+        document=DocumentSource(lambda: document(ROUTES, has_keys=has_keys)),
+        is_running=is_running,
+    )
 
 
 def _bare_app(settings: Settings) -> QuartTrio:
@@ -100,13 +139,13 @@ def _bare_app(settings: Settings) -> QuartTrio:
     app.config["BODY_TIMEOUT"] = settings.request_seconds
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
-    app.url_map.converters["default"] = NoVerb
+    app.url_map.converters["default"] = bulk_actions.NoVerb
     problems.install(app)
     return app
 
 
-def _guard(app: QuartTrio, gate: Gate, metrics: Metrics) -> None:
-    """Put the edge around an app that has all its routes."""
-    count_requests(app, metrics)
-    edge: Any = Edge(Compressing(app.asgi_app), gate, metrics)
+def _guard(app: QuartTrio, gate: Gate, counters: Metrics) -> None:
+    """Put the access rules and the edge around an app that has all its routes."""
+    metrics.count_requests(app, counters)
+    edge: Any = Edge(Compressing(app.asgi_app), gate, counters)
     app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise

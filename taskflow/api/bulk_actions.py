@@ -1,49 +1,51 @@
-"""Many tasks are moved by people at once: those that a filter finds, and only those."""
+"""Actions on all tasks that match a filter: cancel, retry, delete."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import trio
-from quart import Blueprint, Response
+from quart import Response
 from werkzeug.routing import BaseConverter
 
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.many import Many, many_of
+from taskflow.api.reading.many import Many, ManyRequest, many_of
 from taskflow.api.request_bodies import read_json
 from taskflow.api.responses import as_json
+from taskflow.api.route import Route, RouteResponse
+from taskflow.api.services import Services
 from taskflow.model.errors import PartlyDone, StoreUnavailable, TooManySearches
 from taskflow.model.filter import TaskFilter
 from taskflow.model.lifecycle import Move, sources_of
-from taskflow.model.task import TaskStatus
+from taskflow.model.task import DEFAULT_QUEUE, TaskStatus
 from taskflow.store.base.listing import LARGE_FIELDS
 from taskflow.store.base.tasks import TaskStore
 
 BATCH: Final = 500
-# So long a request goes on; then it tells how far it came, and the same one again does the rest.
-MOST_SECONDS: Final = 10.0
+# After that a request returns how far it came, and the same request again does the rest.
+MAX_SECONDS: Final = 10.0
 
 _MoveMany: TypeAlias = Callable[[Collection[uuid.UUID]], Awaitable[Collection[uuid.UUID]]]
 
 
 class NoVerb(BaseConverter):
-    """A part of a path, an id say, that is none of the verbs, which take only POST."""
+    """A part of a path, such as an id, that is not the name of a bulk action (``POST`` only)."""
 
     regex = "(?!(?:cancel|retry|delete)$)[^/]+"
     part_isolating = True
 
 
 class ManyMoved(msgspec.Struct, frozen=True):
-    """What became of it.
+    """The result of a bulk action.
 
     Attributes:
-        count: How many tasks it was done to, or would be.
-        is_complete: Whether these are all; if not, the same request again goes on. A count alone
-            does not.
-        dry_run: Whether they were only counted.
+        count: The number of tasks that it changed or, with ``dry_run``, would change.
+        is_complete: Whether these are all. If not, the same request again does the rest; with
+            ``dry_run`` the count is only a lower bound.
+        dry_run: Whether the tasks were only counted.
     """
 
     count: int
@@ -52,29 +54,63 @@ class ManyMoved(msgspec.Struct, frozen=True):
 
 
 class Verb(NamedTuple):
-    """What can be done to many tasks: from which statuses on, and how."""
+    """A bulk action: the statuses that it applies to, and the function of the store."""
 
     statuses: tuple[TaskStatus, ...]
     move: _MoveMany
 
 
-def many_by_hand_routes(store: TaskStore) -> Blueprint:
-    """The routes, on this store."""
-    routes = Blueprint("many_by_hand", __name__)
+ONE_RESULT: Final = RouteResponse(
+    "The number of tasks.", ManyMoved, ManyMoved(1250, is_complete=True, dry_run=False)
+)
+_BULK: Final[Mapping[str, Any]] = {
+    "group": "tasks",
+    "responses": (ONE_RESULT,),
+    "body": ManyRequest,
+    "body_examples": {
+        "some": {"queue": DEFAULT_QUEUE, "host": "example.com", "dry_run": True},
+        "all": {"all": True},
+    },
+    "note": "Skips tasks that change their status meanwhile, and tasks that are submitted later. "
+    "After 10 seconds the response says how many tasks were changed; the same request again does "
+    "the rest. With `dry_run` the tasks are only counted.",
+}
 
-    def add(name: str, verb: Verb) -> None:
-        @routes.post(f"/tasks/{name}", endpoint=name)
-        async def move() -> Response:
-            moved = await move_many(store, verb, many_of(await read_json()))
-            return as_json(moved)
 
-    for name, verb in verbs_of(store).items():
-        add(name, verb)
-    return routes
+@Route("POST", "/tasks/cancel", **_BULK)
+async def cancel_tasks(services: Services) -> Response:
+    """Cancel many tasks.
+
+    All tasks that match and are PENDING or RUNNING.
+    """
+    return await _bulk(services, "cancel")
+
+
+@Route("POST", "/tasks/retry", **_BULK)
+async def retry_tasks(services: Services) -> Response:
+    """Retry many tasks.
+
+    All tasks that match and are FAILED or CANCELED.
+    """
+    return await _bulk(services, "retry")
+
+
+@Route("POST", "/tasks/delete", **_BULK)
+async def delete_tasks(services: Services) -> Response:
+    """Delete many tasks.
+
+    All tasks that match and are finished, with their attempts.
+    """
+    return await _bulk(services, "delete")
+
+
+async def _bulk(services: Services, name: str) -> Response:
+    verb = verbs_of(services.store)[name]
+    return as_json(await move_many(services.store, verb, many_of(await read_json())))
 
 
 def verbs_of(store: TaskStore) -> Mapping[str, Verb]:
-    """What can be done to many tasks, by the words that people use."""
+    """Return the bulk actions by name."""
     ends = tuple(status for status in TaskStatus if status.is_final)
     return {
         "cancel": Verb(sources_of(Move.CANCEL), store.cancel_many),
@@ -84,14 +120,14 @@ def verbs_of(store: TaskStore) -> Mapping[str, Verb]:
 
 
 async def move_many(store: TaskStore, verb: Verb, many: Many) -> ManyMoved:
-    """Move those of the tasks that are there now, a batch after the other.
+    """Apply a bulk action to the tasks that exist now, batch by batch.
 
     Raises:
-        StoreUnavailable: The store cannot be reached, and nothing was done.
-        TooManySearches: There was no place to look for tasks, and nothing was done.
-        PartlyDone: It could be at first.
+        StoreUnavailable: The store is unavailable, and nothing was done.
+        TooManySearches: Too many searches are running, and nothing was done.
+        PartlyDone: The store became unavailable after the first batches.
     """
-    deadline = trio.current_time() + MOST_SECONDS
+    deadline = trio.current_time() + MAX_SECONDS
     with store_in_time():
         newest = (await store.page(limit=1, without=LARGE_FIELDS)).tasks
     count = 0
@@ -99,7 +135,7 @@ async def move_many(store: TaskStore, verb: Verb, many: Many) -> ManyMoved:
         for status in verb.statuses if newest else ():
             if many.filter.statuses and status not in many.filter.statuses:
                 continue
-            # By themselves, for then the index on them leads to each, however few they are.
+            # One status at a time: then its index finds them, however few they are.
             wanted = msgspec.structs.replace(many.filter, statuses=(status,))
             before: uuid.UUID | None = _after(newest[0].id)
             while before is not None:
@@ -127,11 +163,14 @@ async def _next_batch(
 
 
 async def _moved(verb: Verb, ids: list[uuid.UUID]) -> Collection[uuid.UUID]:
-    """Those that could be moved: what came to another state meanwhile is passed over."""
+    """Return the ids of the tasks that changed: those in another status by now are skipped."""
     with store_in_time():
         return await verb.move(ids) if ids else ()
 
 
 def _after(task_id: uuid.UUID) -> uuid.UUID:
-    """What only newer tasks are not before."""
+    """Return the cursor of a page that begins with this task."""
     return uuid.UUID(int=task_id.int + 1)
+
+
+ROUTES: Final = (cancel_tasks, retry_tasks, delete_tasks)

@@ -1,32 +1,58 @@
-"""Whether the service lives and is ready, for those who watch over it."""
+"""``/livez`` and ``/readyz``: the health of the service, for load balancers and supervisors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Final, Literal
 
-from quart import Blueprint, Response
+from quart import Response
 
+from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.problems import store_in_time
+from taskflow.api.route import Route, RouteResponse
+from taskflow.api.services import Services
 from taskflow.model.errors import NotRunning
 from taskflow.model.problem_types import WORKERS_NOT_RUNNING
-from taskflow.store.base.tasks import TaskStore
+
+_OK: Final = "ok\n"
 
 
-def health_routes(store: TaskStore, is_running: Callable[[], bool]) -> Blueprint:
-    """``/livez``: the process answers. ``/readyz``: it takes tasks and runs them."""
-    routes = Blueprint("health", __name__)
+@Route(
+    "GET",
+    "/livez",
+    "health",
+    (RouteResponse("It is alive.", Literal["ok\n"], _OK, media_type="text/plain"),),
+    access=AccessPolicy.OPEN,
+)
+async def is_alive(_: Services) -> Response:
+    """Check that the process is alive.
 
-    @routes.get("/livez")
-    async def livez() -> Response:
-        return Response("ok\n", content_type="text/plain; charset=utf-8")
+    Returns 200 whenever the process can answer at all.
+    """
+    return _ok()
 
-    @routes.get("/readyz")
-    async def readyz() -> Response:
-        # The store first: without it workers cannot run either, and that is the reason to tell.
-        with store_in_time():
-            await store.check()
-        if not is_running():
-            raise NotRunning(WORKERS_NOT_RUNNING.example_detail)
-        return Response("ok\n", content_type="text/plain; charset=utf-8")
 
-    return routes
+@Route(
+    "GET",
+    "/readyz",
+    "health",
+    (RouteResponse("It is ready.", Literal["ok\n"], _OK, media_type="text/plain"),),
+    access=AccessPolicy.OPEN,
+)
+async def is_ready(services: Services) -> Response:
+    """Check that the service accepts tasks and runs them.
+
+    Queries the database, and checks that the workers are running.
+    """
+    # The store first: without it workers cannot run either, so it is the reason to report.
+    with store_in_time():
+        await services.store.check()
+    if not services.is_running():
+        raise NotRunning(WORKERS_NOT_RUNNING.example_detail)
+    return _ok()
+
+
+def _ok() -> Response:
+    return Response(_OK, content_type="text/plain; charset=utf-8")
+
+
+ROUTES: Final = (is_alive, is_ready)

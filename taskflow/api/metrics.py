@@ -1,4 +1,4 @@
-"""``/metrics``: what Prometheus is told."""
+"""``/metrics``: metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -8,42 +8,58 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import trio
-from quart import Blueprint, Quart, Response, request
+from quart import Quart, Response, request
 
 from taskflow.api.edge import ROUTE
 from taskflow.api.problems import store_in_time
-from taskflow.api.stats import MOST_QUEUES
+from taskflow.api.route import Route, RouteResponse
+from taskflow.api.services import Services
+from taskflow.api.stats import MAX_QUEUES
 from taskflow.metrics import Metrics, catalogue
 from taskflow.metrics.catalogue import Labels
-from taskflow.metrics.exposition import Exposition, Reading, expose
+from taskflow.metrics.exposition import Reading, expose
 from taskflow.model.errors import StoreUnavailable, TooManySearches
 from taskflow.model.queue_limits import HostHold
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.tasks import TaskStore
 
-MOST_HELD_HOSTS: Final = 1000
+MAX_HELD_HOSTS: Final = 1000
 _PARAMETER: Final = re.compile(r"<(?:[^:<>]+:)?(\w+)>")
 
 
-def metrics_routes(store: TaskStore, metrics: Metrics) -> Blueprint:
-    """The route, on this store and what was counted."""
-    routes = Blueprint("metrics", __name__)
+@Route(
+    "GET",
+    "/metrics",
+    "monitoring",
+    (
+        RouteResponse(
+            "The metrics.",
+            str,
+            "# HELP taskflow_store_up Whether the store answered this scrape in time.\n"
+            "# TYPE taskflow_store_up gauge\ntaskflow_store_up 1.0\n",
+            media_type="text/plain",
+        ),
+    ),
+)
+async def show_metrics(services: Services) -> Response:
+    """Get metrics for Prometheus.
 
-    @routes.get("/metrics")
-    async def show() -> Response:
-        readings = await _read(store)
-        metrics.sample()
-        accept = request.headers.get("Accept", "")
-        # With a thousand queues that is long enough to keep others waiting.
-        told: Exposition = await trio.to_thread.run_sync(expose, metrics.board, readings, accept)
-        return Response(told.body, content_type=told.content_type)
-
-    return routes
+    In Prometheus' text format, or in OpenMetrics if ``Accept`` asks for it.
+    ``docs/reference/metrics.md`` lists all metrics. If the store is unavailable, the response
+    has the other metrics, and ``taskflow_store_up`` is 0.
+    """
+    metrics = services.metrics
+    readings = await _read(services.store)
+    metrics.sample()
+    accept = request.headers.get("Accept", "")
+    # With a thousand queues this would block the event loop for too long.
+    exposition = await trio.to_thread.run_sync(expose, metrics.board, readings, accept)
+    return Response(exposition.body, content_type=exposition.content_type)
 
 
 def count_requests(app: Quart, metrics: Metrics) -> None:
-    """Have requests counted by their route; once the app has all of them."""
+    """Count requests by route, in an app that has all its routes."""
     names = {rule.rule: _PARAMETER.sub(r"{\1}", rule.rule) for rule in app.url_map.iter_rules()}
     metrics.declare_routes(
         (names[rule.rule], rule.methods or ()) for rule in app.url_map.iter_rules()
@@ -57,17 +73,17 @@ def count_requests(app: Quart, metrics: Metrics) -> None:
 
 
 async def _read(store: TaskStore) -> list[Reading]:
-    """What the store says, as far as it does so in time."""
+    """Return the readings from the store; without most of them if it does not answer in time."""
     began = trio.current_time()
     readings: list[Reading] = []
     is_up = True
     try:
         with store_in_time():
-            statistics = await store.count(limit=MOST_QUEUES)
-            held = await store.queues.open_circuits(MOST_HELD_HOSTS)
+            statistics = await store.count(limit=MAX_QUEUES)
+            held = await store.queues.open_circuits(MAX_HELD_HOSTS)
         readings = [*_readings_of(statistics), _reading_of_hosts(held)]
     except StoreUnavailable as error:
-        # The log says so where work is done; here the metric does.
+        # The metric reports it; parts that need the store log it.
         is_up = isinstance(error, TooManySearches)
     seconds = trio.current_time() - began
     return [
@@ -113,3 +129,6 @@ def _reading_of_hosts(held: Mapping[str, HostHold]) -> Reading:
         catalogue.BREAKER_HOSTS,
         {("open",): float(count_open), ("half_open",): float(len(held) - count_open)},
     )
+
+
+ROUTES: Final = (show_metrics,)

@@ -1,50 +1,78 @@
-"""``/nodes``, ``/hosts`` and ``/stats/history``: what those look at who keep TaskFlow running."""
+"""``/nodes``, ``/hosts`` and ``/stats/history``: monitoring for operators."""
 
 from __future__ import annotations
 
 from typing import Final
 
 import msgspec
-from quart import Blueprint, Response, request
+from quart import Response, request
 
+from taskflow.api.document.examples import HOST, MINUTE, NODE
 from taskflow.api.problems import store_in_time
 from taskflow.api.responses import as_json
-from taskflow.api.stats import statistics_request_of
-from taskflow.model.monitoring import Minute
-from taskflow.store.base.tasks import TaskStore
+from taskflow.api.route import Route, RouteResponse
+from taskflow.api.services import Services
+from taskflow.api.stats import StatisticsRequest, statistics_request_of
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
+from taskflow.model.task import DEFAULT_QUEUE
 
-MOST_NODES: Final = 1000
-MOST_HOSTS: Final = 100
+MAX_NODES: Final = 1000
+MAX_HOSTS: Final = 100
 
 
 class History(msgspec.Struct, frozen=True):
-    """What ended in each minute of the last hour.
+    """The number of tasks that finished in each minute of the last hour.
 
     Attributes:
-        minutes: All sixty of them by the clock, the oldest first; the last is under way.
+        minutes: Sixty minutes by the clock, the oldest first. The last one is the current minute.
     """
 
     minutes: list[Minute]
 
 
-def monitoring_routes(store: TaskStore) -> Blueprint:
-    """The routes, on this store."""
-    routes = Blueprint("monitoring", __name__)
+@Route(
+    "GET",
+    "/stats/history",
+    "monitoring",
+    (
+        RouteResponse(
+            "Sixty minutes by the clock, including those in which no task finished.",
+            History,
+            History([MINUTE]),
+        ),
+    ),
+    query=StatisticsRequest,
+    query_examples={"queue": DEFAULT_QUEUE},
+)
+async def show_history(services: Services) -> Response:
+    """Count the tasks that finished in each minute of the last hour.
 
-    @routes.get("/nodes")
-    async def nodes() -> Response:
-        with store_in_time():
-            return as_json(await store.monitoring.nodes(MOST_NODES))
+    For all queues together, or for the one that ``queue`` names.
+    """
+    query = statistics_request_of(dict(request.args.lists()))
+    with store_in_time():
+        return as_json(History(await services.store.monitoring.history(query.queue)))
 
-    @routes.get("/hosts")
-    async def hosts() -> Response:
-        with store_in_time():
-            return as_json(await store.monitoring.hosts(MOST_HOSTS))
 
-    @routes.get("/stats/history")
-    async def history() -> Response:
-        asked = statistics_request_of(dict(request.args.lists()))
-        with store_in_time():
-            return as_json(History(await store.monitoring.history(asked.queue)))
+@Route("GET", "/nodes", "monitoring", (RouteResponse("The nodes.", list[NodeRecord], [NODE]),))
+async def list_nodes(services: Services) -> Response:
+    """List the nodes that run tasks.
 
-    return routes
+    By name, 1,000 at most. A node that died is listed for one more minute.
+    """
+    with store_in_time():
+        return as_json(await services.store.monitoring.nodes(MAX_NODES))
+
+
+@Route("GET", "/hosts", "monitoring", (RouteResponse("The hosts.", list[HostRecord], [HOST]),))
+async def list_hosts(services: Services) -> Response:
+    """List target hosts with their failures and response times.
+
+    Hosts whose circuit breaker is open come first, then the slowest among the newest 1,000 tasks
+    that were fetched; 100 at most.
+    """
+    with store_in_time():
+        return as_json(await services.store.monitoring.hosts(MAX_HOSTS))
+
+
+ROUTES: Final = (show_history, list_nodes, list_hosts)

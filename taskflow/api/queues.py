@@ -1,68 +1,144 @@
-"""The routes under ``/queues``: how queues stand, and what is asked of them."""
+"""The routes under ``/queues``: counts and settings of queues."""
 
 from __future__ import annotations
 
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
-from quart import Blueprint, Response
+from quart import Response
 
-from taskflow.api.bulk_actions import Verb, move_many
+from taskflow.api.bulk_actions import ONE_RESULT, Verb, move_many
+from taskflow.api.document.examples import QUEUE
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.many import Many
-from taskflow.api.reading.queue_settings import patch_of, queue_name_of, replacement_of
+from taskflow.api.reading.queue_settings import (
+    QueuePatch,
+    QueueRequest,
+    patch_of,
+    queue_name_of,
+    replacement_of,
+)
 from taskflow.api.request_bodies import read_body, read_json
 from taskflow.api.responses import as_json
+from taskflow.api.route import MERGE_PATCH, Parameter, Route, RouteResponse
+from taskflow.api.services import Services
 from taskflow.model.errors import QueueNotFound
 from taskflow.model.filter import TaskFilter
 from taskflow.model.queue_limits import NO_SETTINGS, QueueChange, QueueSettings
 from taskflow.model.queues import Queue, QueueStatistics, queue_of
-from taskflow.model.task import TaskStatus
+from taskflow.model.task import QueueName, TaskStatus
 from taskflow.store.base.tasks import TaskStore
 
-MOST_QUEUES: Final = 1000
+MAX_QUEUES: Final = 1000
+
+_QUEUE: Final = RouteResponse("The queue.", Queue, QUEUE)
+_NEW_QUEUE: Final = RouteResponse(
+    "The queue, which had no settings before.", Queue, QUEUE, HTTPStatus.CREATED
+)
+_ONE_QUEUE: Final[dict[str, Any]] = {
+    "group": "queues",
+    "problems": (HTTPStatus.NOT_FOUND,),
+    "path_parameters": (Parameter("name", "The name of the queue.", QueueName, "mail"),),
+}
 
 
-def queue_routes(store: TaskStore) -> Blueprint:
-    """The routes, on this store. Where they ask for no body, one that is sent is passed over."""
-    routes = Blueprint("queues", __name__)
+@Route("GET", "/queues", "queues", (RouteResponse("The queues.", list[Queue], [QUEUE]),))
+async def list_queues(services: Services) -> Response:
+    """List queues by name.
 
-    @routes.get("/queues")
-    async def list_all() -> Response:
-        with store_in_time():
-            settings = await store.queues.first(MOST_QUEUES)
-            counted = await store.count(limit=MOST_QUEUES)
-        standing = {one.queue: one for one in counted.queues}
-        names = sorted(settings.keys() | standing.keys())[:MOST_QUEUES]
-        return as_json([_shown(name, settings.get(name), standing.get(name)) for name in names])
+    Queues that have settings or tasks, and those where a task finished within the last hour; 1,000
+    at most. Any other queue is available by its name.
+    """
+    with store_in_time():
+        settings = await services.store.queues.first(MAX_QUEUES)
+        counted = await services.store.count(limit=MAX_QUEUES)
+    standing = {one.queue: one for one in counted.queues}
+    names = sorted(settings.keys() | standing.keys())[:MAX_QUEUES]
+    return as_json([_shown(name, settings.get(name), standing.get(name)) for name in names])
 
-    @routes.get("/queues/<string:name>")
-    async def show(name: str) -> Response:
-        return as_json(await _found(store, queue_name_of(name)))
 
-    @routes.put("/queues/<string:name>")
-    async def put(name: str) -> Response:
-        return await _changed(store, queue_name_of(name), replacement_of(await read_json()))
+@Route("GET", "/queues/{name}", responses=(_QUEUE,), **_ONE_QUEUE)
+async def show_queue(services: Services, name: str) -> Response:
+    """Get the settings and the counts of a queue.
 
-    @routes.patch("/queues/<string:name>")
-    async def patch(name: str) -> Response:
-        return await _changed(store, queue_name_of(name), patch_of(await read_json()))
+    A queue exists once it has a task or settings.
+    """
+    return as_json(await _found(services.store, queue_name_of(name)))
 
-    @routes.post("/queues/<string:name>/pause")
-    async def pause(name: str) -> Response:
-        return await _with_pause(store, name, is_paused=True)
 
-    @routes.post("/queues/<string:name>/resume")
-    async def resume(name: str) -> Response:
-        return await _with_pause(store, name, is_paused=False)
+@Route(
+    "PUT",
+    "/queues/{name}",
+    responses=(_QUEUE, _NEW_QUEUE),
+    body=QueueRequest,
+    body_examples={
+        "limited": {"max_concurrency": 10, "rate": 5, "per_host": {"max_concurrency": 2}},
+        "in bursts": {"rate": {"per_second": 0.5, "burst": 10}},
+        "paused": {"paused": True},
+        "free": {},
+    },
+    **_ONE_QUEUE,
+)
+async def put_queue(services: Services, name: str) -> Response:
+    """Replace the limits of a queue.
 
-    @routes.post("/queues/<string:name>/purge")
-    async def purge(name: str) -> Response:
-        await read_body()
-        waiting = Verb((TaskStatus.PENDING,), store.cancel_many)
-        wanted = TaskFilter(queue=queue_name_of(name))
-        return as_json(await move_many(store, waiting, Many(wanted, is_dry_run=False)))
+    Removes a limit that is absent; ``PATCH`` changes one alone. A paused queue stays paused unless
+    ``paused`` says otherwise. The limits apply to all nodes together, to every task that starts
+    after the response; running tasks go on.
+    """
+    change = replacement_of(await read_json())
+    return await _changed(services.store, queue_name_of(name), change)
 
-    return routes
+
+@Route(
+    "PATCH",
+    "/queues/{name}",
+    responses=(_QUEUE, _NEW_QUEUE),
+    body=QueuePatch,
+    body_type=MERGE_PATCH,
+    body_examples={
+        "one limit": {"rate": 5},
+        "a limit removed": {"max_concurrency": None},
+        "a limit of each host": {"per_host": {"max_concurrency": 2}},
+        "paused": {"paused": True},
+    },
+    **_ONE_QUEUE,
+)
+async def patch_queue(services: Services, name: str) -> Response:
+    """Change some settings of a queue."""
+    change = patch_of(await read_json())
+    return await _changed(services.store, queue_name_of(name), change)
+
+
+@Route("POST", "/queues/{name}/pause", responses=(_QUEUE,), **_ONE_QUEUE)
+async def pause_queue(services: Services, name: str) -> Response:
+    """Pause a queue.
+
+    None of its tasks starts until it is resumed. Running tasks go on; other settings stay.
+    """
+    return await _with_pause(services.store, name, is_paused=True)
+
+
+@Route("POST", "/queues/{name}/resume", responses=(_QUEUE,), **_ONE_QUEUE)
+async def resume_queue(services: Services, name: str) -> Response:
+    """Resume a paused queue.
+
+    Its pending tasks start in their order.
+    """
+    return await _with_pause(services.store, name, is_paused=False)
+
+
+@Route("POST", "/queues/{name}/purge", responses=(ONE_RESULT,), **_ONE_QUEUE)
+async def purge_queue(services: Services, name: str) -> Response:
+    """Cancel the pending tasks of a queue.
+
+    All of its PENDING tasks become CANCELED.
+    """
+    await read_body()
+    cancel_pending = Verb((TaskStatus.PENDING,), services.store.cancel_many)
+    wanted = TaskFilter(queue=queue_name_of(name))
+    moved = await move_many(services.store, cancel_pending, Many(wanted, is_dry_run=False))
+    return as_json(moved)
 
 
 async def _changed(store: TaskStore, name: str, change: QueueChange) -> Response:
@@ -81,7 +157,7 @@ async def _with_pause(store: TaskStore, name: str, *, is_paused: bool) -> Respon
 
 
 async def _found(store: TaskStore, name: str, *, is_after_write: bool = False) -> Queue:
-    """The queue.
+    """Return the queue.
 
     Raises:
         QueueNotFound: It has no tasks and no settings.
@@ -108,3 +184,9 @@ def _shown(name: str, settings: QueueSettings | None, standing: QueueStatistics 
         oldest_waiting_seconds=standing.oldest_waiting_seconds,
         ended=standing.ended,
     )
+
+
+ROUTES: Final = (
+    *(list_queues, show_queue, put_queue, patch_queue),
+    *(pause_queue, resume_queue, purge_queue),
+)

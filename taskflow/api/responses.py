@@ -1,4 +1,4 @@
-"""Answers as most routes give them."""
+"""Responses that several routes return."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Final
 import msgspec
 from quart import Response, request
 
+JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 
 _ENCODER: Final = msgspec.json.Encoder()
 AS_IT_COMES: Final = {"X-Accel-Buffering": "no"}
-"""Of answers that are streams: proxies that know the field (nginx does) hold nothing back."""
+"""Headers of streams: they tell proxies such as nginx not to buffer the response."""
 
 
 def as_json(
@@ -23,8 +24,8 @@ def as_json(
     link: str | None = None,
     location: str | None = None,
 ) -> Response:
-    """A document, with these fields in its head where they are given."""
-    response = Response(_ENCODER.encode(document), status=status, content_type="application/json")
+    """Return a document as JSON, with ``Link`` and ``Location`` if they are given."""
+    response = Response(_ENCODER.encode(document), status=status, content_type=JSON)
     for name, value in (("Link", link), ("Location", location)):
         if value is not None:
             response.headers[name] = value
@@ -32,21 +33,19 @@ def as_json(
 
 
 def as_events(events: AsyncIterator[bytes]) -> Response:
-    """Server-sent events, as they come; to who asks for the head only, that and an end."""
+    """Return a stream of server-sent events; for ``HEAD``, its headers only."""
     if request.method == "HEAD":
         response = Response(b"", content_type=EVENTS, headers=AS_IT_COMES)
         del response.headers["Content-Length"]
         return response
     response = Response(events, content_type=EVENTS, headers=AS_IT_COMES)
-    response.timeout = None  # who does not read is dropped in its own way
+    response.timeout = None  # a client that does not read is dropped by the stream
     return response
 
 
 def no_content() -> Response:
-    """204, which has no fields about a body (RFC 9110, section 8.6).
-
-    The body is empty and not none, which Quart would send by asyncio's means.
-    """
+    """Return 204, without headers about a body (RFC 9110, section 8.6)."""
+    # Not None as a body: Quart would send that with asyncio.
     response = Response(b"", status=HTTPStatus.NO_CONTENT)
     del response.headers["Content-Type"], response.headers["Content-Length"]
     return response

@@ -1,8 +1,7 @@
-"""What a target answered, as it answered it: ``/tasks/{id}/result``.
+"""``/tasks/{id}/result``: the response body of the target, unchanged.
 
-The body comes from a stranger, and a person may open it in a browser where this service is at
-home. So it is something to be saved and never a page of ours: nothing in it runs, and no type is
-guessed.
+The body is untrusted, and somebody may open it in a browser from the origin of this service. So it
+is an attachment and never a page: nothing in it runs, and browsers must not guess its type.
 """
 
 from __future__ import annotations
@@ -10,29 +9,33 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from mimetypes import MimeTypes
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
-from quart import Blueprint, Response
+from quart import Response
 
+from taskflow.api.document.examples import TASK_ID
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.task_query import task_id_of
+from taskflow.api.route import Parameter, Route, RouteResponse
+from taskflow.api.services import Services
+from taskflow.api.tasks import TASK_ID_IN_PATH
 from taskflow.model.errors import ResultNotFound, TaskNotFound
 from taskflow.model.task import Task, TaskStatus
-from taskflow.store.base.tasks import TaskStore
 
 Encoding = Literal["json", "text", "base64"]
 
 PIECE_BYTES: Final = 64 * 2**10
-# Also in a frame of one of our own pages it would be nothing but itself.
+# Even in a frame of a page of this service, the body has no access to it.
 POLICY: Final = "sandbox; default-src 'none'; frame-ancestors 'none'"
-LONGEST_MEDIA_TYPE: Final = 255
+MAX_MEDIA_TYPE_LENGTH: Final = 255
 
 _WORD: Final = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-# Quoted, too, they hold nothing that some reader might cut at, or take for an escape.
+# Quoted values exclude characters that some parser might split at, or take for an escape.
 _PARAMETER: Final = rf'{_WORD}=(?:{_WORD}|"[ !#-:<-\[\]-~]*")'
-# Not the multipart ones: browsers take the heads of their parts for those of answers.
+# Not multipart: browsers take the headers of its parts for headers of responses.
 _MEDIA_TYPE: Final = re.compile(
     rf"(?!multipart/){_WORD}/{_WORD}(?:[ \t]*;[ \t]*{_PARAMETER})*", re.IGNORECASE
 )
@@ -44,16 +47,16 @@ _BY_ENCODING: Final[dict[Encoding, str]] = {
     "base64": "application/octet-stream",
 }
 
-_WAY_ON: Final = {
-    TaskStatus.PENDING: "ask again when it has ended",
-    TaskStatus.RUNNING: "ask again when it has ended",
-    TaskStatus.FAILED: "GET /tasks/{id} says why",
+_HINTS: Final = {
+    TaskStatus.PENDING: "try again when it is finished",
+    TaskStatus.RUNNING: "try again when it is finished",
+    TaskStatus.FAILED: "GET /tasks/{id} has the error",
     TaskStatus.CANCELED: "it was canceled",
 }
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """What is looked at of a stored ``Response``; ``result`` is any JSON, to the byte."""
+    """The fields of a stored ``Response`` that matter here; ``result`` is any JSON, unchanged."""
 
     result: msgspec.Raw
     content_type: str | None
@@ -63,28 +66,51 @@ class _Kept(msgspec.Struct, frozen=True):
 
 _KEPT: Final = msgspec.json.Decoder(_Kept)
 _TEXT: Final = msgspec.json.Decoder(str)
-_EXTENSIONS: Final = MimeTypes()  # Python's own table, the same on every machine
+_EXTENSIONS: Final = MimeTypes()  # Python's own table, not that of the machine
 
 
-def result_routes(store: TaskStore) -> Blueprint:
-    """The route, on this store."""
-    routes = Blueprint("results", __name__)
+@Route(
+    "GET",
+    "/tasks/{id}/result",
+    "tasks",
+    (
+        RouteResponse(
+            "The body.",
+            Any,
+            {"answer": 42},
+            media_type="*/*",
+            headers=(
+                Parameter(
+                    "Content-Disposition",
+                    "A file name for the body.",
+                    str,
+                    f'attachment; filename="{TASK_ID}.json"',
+                    is_required=True,
+                ),
+            ),
+        ),
+    ),
+    (HTTPStatus.NOT_FOUND,),
+    (TASK_ID_IN_PATH,),
+)
+async def show_result(services: Services, task_id: str) -> Response:
+    """Get the response body of the target, unchanged.
 
-    @routes.get("/tasks/<task_id>/result")
-    async def result(task_id: str) -> Response:
-        with store_in_time():
-            task = await store.get(task_id_of(task_id))
-        if task is None:
-            raise TaskNotFound
-        return attachment_of(task)
-
-    return routes
+    For COMPLETED tasks: JSON to the byte, text as UTF-8, anything else as the bytes that were
+    received. The media type is that of the target, if it is a valid one. Browsers save the body
+    and do not show it, and nothing in it runs.
+    """
+    with store_in_time():
+        task = await services.store.get(task_id_of(task_id))
+    if task is None:
+        raise TaskNotFound
+    return attachment_of(task)
 
 
 def attachment_of(task: Task) -> Response:
-    """The body that a task's target answered with, to be saved.
+    """Return the response body of a task's target as an attachment.
 
-    If it is still compressed, it goes out as octets: no client has to be able to undo that.
+    A body that is still compressed is sent as octets: clients need not be able to decompress it.
 
     Raises:
         ResultNotFound: The task has none.
@@ -92,7 +118,7 @@ def attachment_of(task: Task) -> Response:
     try:
         kept = _kept_of(task)
         body = _body_of(kept)
-    except ValueError as error:  # no version of TaskFlow kept it like that
+    except ValueError as error:  # no version of TaskFlow stored it like that
         raise ResultNotFound(f"the result in the database cannot be read: {error}") from None
     is_coded = kept.encoding == "base64" and kept.content_encoding is not None
     media_type = media_type_of(None if is_coded else kept.content_type, kept.encoding)
@@ -101,16 +127,16 @@ def attachment_of(task: Task) -> Response:
 
 
 def media_type_of(sent: str | None, encoding: Encoding) -> str:
-    """What to call a body that is kept so, given what its target called it."""
-    if sent is None or len(sent) > LONGEST_MEDIA_TYPE or not _MEDIA_TYPE.fullmatch(sent):
+    """Return the media type of a stored body, given the one that its target sent."""
+    if sent is None or len(sent) > MAX_MEDIA_TYPE_LENGTH or not _MEDIA_TYPE.fullmatch(sent):
         return _BY_ENCODING[encoding]
-    # Text was decoded to be kept, and goes out in UTF-8.
+    # Text was decoded to be stored, and is sent as UTF-8.
     return _CHARSET.sub("", sent) + _UTF8 if encoding == "text" else sent
 
 
 def _kept_of(task: Task) -> _Kept:
     if task.result is None:
-        raise ResultNotFound(f"the task is {task.status} and has no result; {_WAY_ON[task.status]}")
+        raise ResultNotFound(f"the task is {task.status} and has no result; {_HINTS[task.status]}")
     return _KEPT.decode(task.result)
 
 
@@ -127,8 +153,7 @@ def _attachment(body: bytes, media_type: str, filename: str) -> Response:
     response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
-    # Quart's bound is for the whole answer, however large; a client that does not read is given
-    # up by the connection, piece by piece.
+    # Quart's timeout is for the whole response. The connection has one for each part.
     response.timeout = None
     return response
 
@@ -136,3 +161,6 @@ def _attachment(body: bytes, media_type: str, filename: str) -> Response:
 async def _pieces(body: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(body), PIECE_BYTES):
         yield body[start : start + PIECE_BYTES]
+
+
+ROUTES: Final = (show_result,)

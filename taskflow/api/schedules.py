@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlencode
 
-from quart import Blueprint, Response, request
+import msgspec
+from quart import Response, request
 
-from taskflow.api.backlog import Backlog
+from taskflow.api.document.examples import PENDING, SCHEDULE, TASK_ID, URL
+from taskflow.api.document.headers import location, next_page_link
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.schedule import (
+    SchedulePatch,
+    ScheduleRequest,
     SchedulesRequest,
     known_name_of,
     must_be_new,
@@ -20,72 +24,177 @@ from taskflow.api.reading.schedule import (
 from taskflow.api.reading.schedule_changes import Reading, patch_of, replacement_of
 from taskflow.api.request_bodies import read_body, read_json
 from taskflow.api.responses import as_json, no_content
+from taskflow.api.route import MERGE_PATCH, Parameter, Route, RouteResponse
+from taskflow.api.services import Services
 from taskflow.model.errors import ScheduleNotFound
-from taskflow.model.masking import Masking
-from taskflow.settings import Settings
-from taskflow.store.base.tasks import TaskStore
+from taskflow.model.schedule import Schedule, ScheduleName
+from taskflow.model.task import Task
 
 T = TypeVar("T")
 
-
-def schedule_routes(store: TaskStore, settings: Settings) -> Blueprint:
-    """The routes, on this store."""
-    routes = Blueprint("schedules", __name__)
-    schedules = store.schedules
-    masking = Masking(settings.masked_headers)
-    backlog = Backlog(store, settings.max_pending)
-
-    @routes.put("/schedules/<string:name>")
-    async def put(name: str) -> Response:
-        reading = _reading(name_of(name), settings, masking)
-        is_to_be_new = must_be_new(request.headers.getlist("If-None-Match"))
-        change = replacement_of(await read_json(), reading, must_be_new=is_to_be_new)
-        with store_in_time():
-            kept, is_new = await schedules.change(name, change)
-        if not is_new:
-            return as_json(kept)
-        return as_json(kept, status=HTTPStatus.CREATED, location=f"/schedules/{name}")
-
-    @routes.patch("/schedules/<string:name>")
-    async def patch(name: str) -> Response:
-        change = patch_of(await read_json(), _reading(known_name_of(name), settings, masking))
-        with store_in_time():
-            changed, _ = await schedules.change(name, change)
-        return as_json(changed)
-
-    @routes.get("/schedules")
-    async def page() -> Response:
-        asked = schedules_request_of(dict(request.args.lists()))
-        with store_in_time():
-            found = await schedules.page(limit=asked.limit, after=asked.cursor)
-        following = found.next_after
-        link = None if following is None else _link(asked, following)
-        return as_json(found.schedules, link=link)
-
-    @routes.get("/schedules/<string:name>")
-    async def show(name: str) -> Response:
-        with store_in_time():
-            return as_json(_found(await schedules.get(known_name_of(name))))
-
-    @routes.delete("/schedules/<string:name>")
-    async def delete(name: str) -> Response:
-        with store_in_time():
-            _found(await schedules.delete(known_name_of(name)) or None)
-        return no_content()
-
-    @routes.post("/schedules/<string:name>/run")
-    async def run(name: str) -> Response:
-        await read_body()
-        with store_in_time():
-            await backlog.admit(1)
-            task = _found(await schedules.run_now(known_name_of(name)))
-        return as_json(task, status=HTTPStatus.CREATED, location=f"/tasks/{task.id}")
-
-    return routes
+_SCHEDULE: Final = RouteResponse("The schedule.", Schedule, SCHEDULE)
+_ONE_SCHEDULE: Final[dict[str, Any]] = {
+    "group": "schedules",
+    "path_parameters": (
+        Parameter("name", "The name of the schedule.", ScheduleName, SCHEDULE.name),
+    ),
+}
 
 
-def _reading(name: str, settings: Settings, masking: Masking) -> Reading:
-    return Reading(name, settings.max_attempts, settings.has_webhook_secrets, masking)
+@Route(
+    "PUT",
+    "/schedules/{name}",
+    responses=(
+        _SCHEDULE,
+        RouteResponse(
+            "The schedule, which is new.",
+            Schedule,
+            SCHEDULE,
+            HTTPStatus.CREATED,
+            headers=(location(f"/schedules/{SCHEDULE.name}", "The path of the schedule."),),
+        ),
+    ),
+    problems=(HTTPStatus.PRECONDITION_FAILED,),
+    headers=(Parameter("If-None-Match", "`*` rejects an existing name.", Literal["*"], "*"),),
+    body=ScheduleRequest,
+    body_examples={
+        "cron": {"cron": SCHEDULE.cron, "timezone": SCHEDULE.timezone, "task": {"payload": URL}},
+        "every": {"every": 300, "missed": "skip", "task": {"payload": URL, "queue": "mail"}},
+        "conditional": {"every": 60, "conditional": True, "task": {"payload": URL}},
+    },
+    **_ONE_SCHEDULE,
+)
+async def put_schedule(services: Services, name: str) -> Response:
+    """Create or replace a schedule.
+
+    Replaces everything except ``paused``, which stays as it is if it is absent; ``PATCH`` changes
+    single fields. If the times are the same as before, the next run stays the same, and runs that
+    are due already are not lost.
+    """
+    reading = _reading(name_of(name), services)
+    is_to_be_new = must_be_new(request.headers.getlist("If-None-Match"))
+    change = replacement_of(await read_json(), reading, must_be_new=is_to_be_new)
+    with store_in_time():
+        kept, is_new = await services.store.schedules.change(name, change)
+    if not is_new:
+        return as_json(kept)
+    return as_json(kept, status=HTTPStatus.CREATED, location=f"/schedules/{name}")
+
+
+@Route(
+    "PATCH",
+    "/schedules/{name}",
+    responses=(_SCHEDULE,),
+    problems=(HTTPStatus.NOT_FOUND,),
+    body=SchedulePatch,
+    body_type=MERGE_PATCH,
+    body_examples={
+        "other times": {"cron": "0 7 * * *"},
+        "from cron to every": {"cron": None, "every": 300},
+        "the task": {"task": {"queue": "mail"}},
+        "paused": {"paused": True},
+    },
+    **_ONE_SCHEDULE,
+)
+async def patch_schedule(services: Services, name: str) -> Response:
+    """Change some fields of a schedule."""
+    change = patch_of(await read_json(), _reading(known_name_of(name), services))
+    with store_in_time():
+        changed, _ = await services.store.schedules.change(name, change)
+    return as_json(changed)
+
+
+@Route(
+    "GET",
+    "/schedules",
+    "schedules",
+    (
+        RouteResponse(
+            "A page of schedules.",
+            list[Schedule],
+            [SCHEDULE],
+            headers=(next_page_link(f"/schedules?limit=20&cursor={SCHEDULE.name}"),),
+        ),
+    ),
+    query=SchedulesRequest,
+    query_examples={"limit": 20, "cursor": SCHEDULE.name},
+)
+async def list_schedules(services: Services) -> Response:
+    """List schedules by name.
+
+    Returns pages. ``Link`` is present if there is a next page.
+    """
+    query = schedules_request_of(dict(request.args.lists()))
+    with store_in_time():
+        found = await services.store.schedules.page(limit=query.limit, after=query.cursor)
+    following = found.next_after
+    link = None if following is None else _link(query, following)
+    return as_json(found.schedules, link=link)
+
+
+@Route(
+    "GET",
+    "/schedules/{name}",
+    responses=(_SCHEDULE,),
+    problems=(HTTPStatus.NOT_FOUND,),
+    **_ONE_SCHEDULE,
+)
+async def show_schedule(services: Services, name: str) -> Response:
+    """Get a schedule.
+
+    With its definition, its next run, and the outcome of its last run.
+    """
+    with store_in_time():
+        return as_json(_found(await services.store.schedules.get(known_name_of(name))))
+
+
+@Route(
+    "DELETE",
+    "/schedules/{name}",
+    responses=(RouteResponse("The schedule was deleted.", status=HTTPStatus.NO_CONTENT),),
+    problems=(HTTPStatus.NOT_FOUND,),
+    **_ONE_SCHEDULE,
+)
+async def delete_schedule(services: Services, name: str) -> Response:
+    """Delete a schedule.
+
+    The tasks that it created stay.
+    """
+    with store_in_time():
+        _found(await services.store.schedules.delete(known_name_of(name)) or None)
+    return no_content()
+
+
+@Route(
+    "POST",
+    "/schedules/{name}/run",
+    responses=(
+        RouteResponse(
+            "The task.",
+            Task,
+            msgspec.structs.replace(PENDING, schedule=SCHEDULE.name),
+            HTTPStatus.CREATED,
+            headers=(location(f"/tasks/{TASK_ID}", "The path of the task."),),
+        ),
+    ),
+    problems=(HTTPStatus.NOT_FOUND,),
+    **_ONE_SCHEDULE,
+)
+async def run_schedule(services: Services, name: str) -> Response:
+    """Create a task of a schedule now.
+
+    Works for paused schedules, too. The next run stays the same.
+    """
+    await read_body()
+    with store_in_time():
+        await services.intake.backlog.admit(1)
+        task = _found(await services.store.schedules.run_now(known_name_of(name)))
+    return as_json(task, status=HTTPStatus.CREATED, location=f"/tasks/{task.id}")
+
+
+def _reading(name: str, services: Services) -> Reading:
+    settings = services.settings
+    return Reading(name, settings.max_attempts, settings.has_webhook_secrets, services.masking)
 
 
 def _found(one: T | None) -> T:
@@ -94,6 +203,12 @@ def _found(one: T | None) -> T:
     return one
 
 
-def _link(asked: SchedulesRequest, after: str) -> str:
-    query = urlencode({"limit": asked.limit, "cursor": after})
-    return f'</schedules?{query}>; rel="next"'
+def _link(query: SchedulesRequest, after: str) -> str:
+    parameters = urlencode({"limit": query.limit, "cursor": after})
+    return f'</schedules?{parameters}>; rel="next"'
+
+
+ROUTES: Final = (
+    *(put_schedule, patch_schedule, list_schedules),
+    *(show_schedule, delete_schedule, run_schedule),
+)

@@ -1,4 +1,4 @@
-"""``/stats``: how tasks stand, by queue and in all."""
+"""``/stats``: the number of tasks by status, for each queue and in total."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
-from quart import Blueprint, Response, request
+from quart import Response, request
 
+from taskflow.api.document.examples import STATISTICS
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.unknown_fields import unknown_parameters
 from taskflow.api.responses import as_json
+from taskflow.api.route import Route, RouteResponse
+from taskflow.api.services import Services
 from taskflow.model.errors import Unprocessable
+from taskflow.model.queues import TaskStatistics
 from taskflow.model.suggestions import Vocabulary
-from taskflow.store.base.tasks import TaskStore
+from taskflow.model.task import DEFAULT_QUEUE
 
-MOST_QUEUES: Final = 1000
-LONGEST_QUEUE_NAME: Final = 255
+MAX_QUEUES: Final = 1000
+MAX_QUEUE_NAME_LENGTH: Final = 255
 
 # PostgreSQL's text holds any character but NUL.
 QueueName: TypeAlias = Annotated[
-    str, Meta(min_length=1, max_length=LONGEST_QUEUE_NAME, pattern=r"^[^\u0000]+$")
+    str, Meta(min_length=1, max_length=MAX_QUEUE_NAME_LENGTH, pattern=r"^[^\u0000]+$")
 ]
 
 
@@ -29,25 +33,30 @@ class StatisticsRequest(msgspec.Struct, frozen=True):
     """The query of ``GET /stats``.
 
     Attributes:
-        queue: Only list this queue, whether there are tasks in it or not; without it those that
-            have tasks or had one that ended within the hour, 1,000 at most.
+        queue: List only this queue, even if it has no tasks. By default, at most 1,000 queues are
+            listed: those with tasks, and those where a task finished within the last hour.
     """
 
     queue: QueueName | None = None
 
 
-def statistics_routes(store: TaskStore) -> Blueprint:
-    """The route, on this store."""
-    routes = Blueprint("statistics", __name__)
+@Route(
+    "GET",
+    "/stats",
+    "tasks",
+    (RouteResponse("The current statistics.", TaskStatistics, STATISTICS),),
+    query=StatisticsRequest,
+    query_examples={"queue": DEFAULT_QUEUE},
+)
+async def show_statistics(services: Services) -> Response:
+    """Count tasks by status, for each queue and in total.
 
-    @routes.get("/stats")
-    async def show() -> Response:
-        asked = statistics_request_of(dict(request.args.lists()))
-        with store_in_time():
-            statistics = await store.count(limit=MOST_QUEUES, queue=asked.queue)
-        return as_json(statistics)
-
-    return routes
+    The cost does not grow with the number of tasks. At most 1,000 queues are listed; ``queue``
+    selects any other.
+    """
+    query = statistics_request_of(dict(request.args.lists()))
+    with store_in_time():
+        return as_json(await services.store.count(limit=MAX_QUEUES, queue=query.queue))
 
 
 _NAMES: Final = Vocabulary(StatisticsRequest.__struct_fields__)
@@ -69,5 +78,8 @@ def statistics_request_of(query: Mapping[str, Sequence[str]]) -> StatisticsReque
         )
     except msgspec.ValidationError:
         raise Unprocessable(
-            f"queue must be the name of a queue, of 1 to {LONGEST_QUEUE_NAME} characters"
+            f"queue must be the name of a queue, of 1 to {MAX_QUEUE_NAME_LENGTH} characters"
         ) from None
+
+
+ROUTES: Final = (show_statistics,)

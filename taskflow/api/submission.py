@@ -92,7 +92,7 @@ class Intake:
         self._max_attempts: Final = settings.max_attempts
         self._can_sign: Final = settings.has_webhook_secrets
         self._longest_line: Final = settings.max_body_bytes
-        self._backlog: Final = Backlog(store, settings.max_pending)
+        self.backlog: Final = Backlog(store, settings.max_pending)
 
     def read(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
         """Read one task.
@@ -148,7 +148,7 @@ class Intake:
         """
         with store_in_time():
             if key is None:
-                await self._backlog.admit(len(tasks))
+                await self.backlog.admit(len(tasks))
                 added = AddedOnce(await self._store.add(tasks))
                 self._metrics.accepted(len(tasks))
                 return added
@@ -164,7 +164,7 @@ class Intake:
     async def _add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
         """Keep tasks or find them; for those that are there already there need be no room."""
         try:
-            await self._backlog.admit(len(tasks))
+            await self.backlog.admit(len(tasks))
         except TooManyRequests:
             if (added := await self._store.find_added(key)) is None:
                 raise

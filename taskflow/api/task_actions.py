@@ -1,45 +1,86 @@
-"""The routes by which people move a task: cancel, retry, delete."""
+"""Actions on one task: cancel, retry, delete."""
 
 from __future__ import annotations
 
-from quart import Blueprint, Response
+from http import HTTPStatus
+from typing import Final
 
+from quart import Response
+
+from taskflow.api.document.examples import CANCELED, PENDING
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.task_query import task_id_of
 from taskflow.api.request_bodies import read_body
 from taskflow.api.responses import as_json, no_content
+from taskflow.api.route import Route, RouteResponse
+from taskflow.api.services import Services
+from taskflow.api.tasks import TASK_ID_IN_PATH
 from taskflow.model.errors import TaskNotFound
 from taskflow.model.task import Task
-from taskflow.store.base.tasks import TaskStore
+
+_PROBLEMS: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 
-def by_hand_routes(store: TaskStore) -> Blueprint:
-    """The routes, on this store. They ask for no body; one that is sent is passed over."""
-    routes = Blueprint("by_hand", __name__)
+@Route(
+    "POST",
+    "/tasks/{id}/cancel",
+    "tasks",
+    (RouteResponse("The task, CANCELED.", Task, CANCELED),),
+    _PROBLEMS,
+    (TASK_ID_IN_PATH,),
+)
+async def cancel_task(services: Services, task_id: str) -> Response:
+    """Cancel a task.
 
-    @routes.post("/tasks/<task_id>/cancel")
-    async def cancel(task_id: str) -> Response:
-        await read_body()
-        with store_in_time():
-            return _shown(await store.cancel(task_id_of(task_id)))
+    A running attempt is aborted, on whichever node it runs. TaskFlow does not run the task again
+    unless a client retries it.
+    """
+    await read_body()
+    with store_in_time():
+        return _shown(await services.store.cancel(task_id_of(task_id)))
 
-    @routes.post("/tasks/<task_id>/retry")
-    async def retry(task_id: str) -> Response:
-        await read_body()
-        with store_in_time():
-            return _shown(await store.retry(task_id_of(task_id)))
 
-    @routes.delete("/tasks/<task_id>")
-    async def delete(task_id: str) -> Response:
-        with store_in_time():
-            if not await store.delete(task_id_of(task_id)):
-                raise TaskNotFound
-        return no_content()
+@Route(
+    "POST",
+    "/tasks/{id}/retry",
+    "tasks",
+    (RouteResponse("The task, PENDING.", Task, PENDING),),
+    _PROBLEMS,
+    (TASK_ID_IN_PATH,),
+)
+async def retry_task(services: Services, task_id: str) -> Response:
+    """Retry a FAILED or CANCELED task.
 
-    return routes
+    The task has all its attempts again. Earlier attempts stay listed.
+    """
+    await read_body()
+    with store_in_time():
+        return _shown(await services.store.retry(task_id_of(task_id)))
+
+
+@Route(
+    "DELETE",
+    "/tasks/{id}",
+    "tasks",
+    (RouteResponse("The task was deleted.", status=HTTPStatus.NO_CONTENT),),
+    _PROBLEMS,
+    (TASK_ID_IN_PATH,),
+)
+async def delete_task(services: Services, task_id: str) -> Response:
+    """Delete a finished task.
+
+    Deletes its attempts, too. Cancel a task that is not finished first.
+    """
+    with store_in_time():
+        if not await services.store.delete(task_id_of(task_id)):
+            raise TaskNotFound
+    return no_content()
 
 
 def _shown(task: Task | None) -> Response:
     if task is None:
         raise TaskNotFound
     return as_json(task)
+
+
+ROUTES: Final = (cancel_task, retry_task, delete_task)

@@ -111,7 +111,7 @@ RESULT_NOT_FOUND: Final = _declare(
     "No result",
     "The task has no result: it is not COMPLETED.",
     "Wait until it is finished (`GET /tasks/{id}?wait=60`); of a FAILED task read `error`.",
-    "the task is PENDING and has no result; ask again when it has ended",
+    "the task is PENDING and has no result; try again when it is finished",
 )
 QUEUE_NOT_FOUND: Final = _declare(
     "queue-not-found",

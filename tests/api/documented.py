@@ -8,10 +8,11 @@ from typing import Any
 
 import jsonschema_rs
 
+from taskflow.api.app import ROUTES
 from taskflow.api.document.openapi import document
 from tests.api.client import Answer
 
-DOCUMENT = document(has_keys=True)
+DOCUMENT = document(ROUTES, has_keys=True)
 OPERATIONS = {
     (method, path): operation
     for path, operations in DOCUMENT["paths"].items()

@@ -6,7 +6,7 @@ import pytest
 
 from taskflow.api.access.api_keys import Keyring, Role
 from taskflow.api.access.request_head import Head
-from taskflow.api.access.roles import Access, Caller
+from taskflow.api.access.roles import Access, Caller, PathPolicies
 from taskflow.model.errors import Forbidden
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
@@ -160,12 +160,18 @@ def head(server: str | None) -> Head:
 @pytest.mark.parametrize("server", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", None])
 def test_near(server):
     """The loopback in all its forms, and sockets in the file system, need no keys."""
-    assert Access(Keyring(), allows_anonymous=False).caller_of(head(server)) == EVERYBODY
+    assert (
+        Access(Keyring(), PathPolicies(), allows_anonymous=False).caller_of(head(server))
+        == EVERYBODY
+    )
 
 
 @pytest.mark.parametrize("server", ["192.0.2.1", "0.0.0.0", "::", "fe80::1", "10.0.0.1", "db"])
 def test_far(server):
     """Any other address is refused without keys, unless that is wanted."""
     with pytest.raises(Forbidden, match="TASKFLOW_API_KEYS"):
-        Access(Keyring(), allows_anonymous=False).caller_of(head(server))
-    assert Access(Keyring(), allows_anonymous=True).caller_of(head(server)) == EVERYBODY
+        Access(Keyring(), PathPolicies(), allows_anonymous=False).caller_of(head(server))
+    assert (
+        Access(Keyring(), PathPolicies(), allows_anonymous=True).caller_of(head(server))
+        == EVERYBODY
+    )

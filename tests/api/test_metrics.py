@@ -85,7 +85,7 @@ def test_requests_are_counted_by_route(server):
         for s in scrape(server).samples("taskflow_http_requests_total")
     }
     assert seen == {
-        ("GET", "/tasks/{task_id}", "404"): 3,
+        ("GET", "/tasks/{id}", "404"): 3,
         ("GET", "/tasks", "422"): 1,
         ("GET", "none", "404"): 1,
         ("PUT", "none", "405"): 1,
@@ -95,7 +95,7 @@ def test_requests_are_counted_by_route(server):
     assert told.value("taskflow_http_requests_total", route="/metrics", code="200") == 1
     assert told.value("taskflow_http_requests_in_flight") == 1, "that for the metrics"
     name = "taskflow_http_request_seconds_count"
-    assert told.value(name, route="/tasks/{task_id}", method="GET") == 3
+    assert told.value(name, route="/tasks/{id}", method="GET") == 3
 
 
 def test_accepted_tasks(server):

@@ -149,9 +149,9 @@ class TestWithout:
         """404 says how the task stands, and what to do."""
         tasks = still_server.ask("GET", "/tasks?limit=4").json
         words = {
-            "PENDING": "ask again when it has ended",
-            "RUNNING": "ask again when it has ended",
-            "FAILED": "GET /tasks/{id} says why",
+            "PENDING": "try again when it is finished",
+            "RUNNING": "try again when it is finished",
+            "FAILED": "GET /tasks/{id} has the error",
             "CANCELED": "it was canceled",
         }
         assert {task["status"] for task in tasks} == set(words)

@@ -285,7 +285,7 @@ def test_other_requests(traced, spans):
     requests = [span for span in spans.of() if span.kind is SpanKind.SERVER]
     told = [(span.name, span.attributes["http.response.status_code"]) for span in requests]
     assert told == [
-        ("GET /tasks/{task_id}", 404),
+        ("GET /tasks/{id}", 404),
         ("GET", 404),
         ("GET /stats", 200),
         ("POST /tasks", 400),

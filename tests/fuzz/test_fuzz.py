@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from taskflow.api.app import ROUTES
 from taskflow.api.document.openapi import document
 from taskflow.model.task import TaskStatus
 from taskflow.service import MEMORY_URL
@@ -16,7 +17,7 @@ SHORT_MODES = tuple(mode for mode in MODES if mode != "coverage")
 
 def operations():
     """Every method of every path in the document, but for the page, and streams that do not end."""
-    paths = document(has_keys=True)["paths"]
+    paths = document(ROUTES, has_keys=True)["paths"]
     return [
         method
         for path in paths

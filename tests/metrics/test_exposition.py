@@ -14,7 +14,7 @@ from taskflow.model.outcome import Refusal
 from taskflow.version import __version__
 from tests.metrics.scrape import Scrape, promtool
 
-ROUTES = [("/tasks", ("GET", "POST")), ("/tasks/{task_id}", ("GET",))]
+ROUTES = [("/tasks", ("GET", "POST")), ("/tasks/{id}", ("GET",))]
 
 
 @pytest.fixture

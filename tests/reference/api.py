@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from taskflow.api.app import ROUTES
 from taskflow.api.document.openapi import document
 from taskflow.model.outcome import reason_phrase
 from taskflow.model.problem_types import PROBLEM_TYPES
@@ -32,12 +33,12 @@ The name of a type does not change. The service answers `GET` of it with this ex
 or JSON, with and without a key; `/problems` lists all."""
 
 ERROR = 400
-SOURCE = "taskflow/api/document"
+SOURCE = "taskflow/api"
 
 
 def page() -> str:
     """The reference of the routes, and of the types that they name."""
-    whole = document(has_keys=True)
+    whole = document(ROUTES, has_keys=True)
     any_request = ", ".join(sorted(_of_any_request(whole)))
     groups = [_group(whole, tag) for tag in whole["tags"]]
     types = [_type(name, schema) for name, schema in whole["components"]["schemas"].items()]
@@ -54,7 +55,7 @@ def page() -> str:
 
 def problems_page() -> str:
     """The reference of the problems."""
-    whole = document(has_keys=True)
+    whole = document(ROUTES, has_keys=True)
     schema = whole["components"]["schemas"]["Problem"]
     found = {name: one for name, one in _responses(whole).items() if _examples(one)}
     parts = [_problem(whole, found[name]) for name in sorted(found)]

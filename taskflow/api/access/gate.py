@@ -15,7 +15,7 @@ from taskflow.api.access.rate_limit import (
     read_rate_limiter,
 )
 from taskflow.api.access.request_head import Head
-from taskflow.api.access.roles import ASSETS_PATH, OPEN_PATHS, Access, Caller
+from taskflow.api.access.roles import ASSETS_PATH, Access, AccessPolicy, Caller, PathPolicies
 from taskflow.api.access.sessions import EndedSessions, Sessions
 from taskflow.settings import Settings
 
@@ -41,6 +41,7 @@ class Gate:
         self,
         settings: Settings,
         keys: Keyring,
+        policies: PathPolicies,
         sessions: Sessions | None = None,
         ended_sessions: EndedSessions | None = None,
     ) -> None:
@@ -48,8 +49,11 @@ class Gate:
         self._hosts: Final = allowed_hosts(
             settings.allowed_hosts, bind=settings.bind, has_keys=bool(keys)
         )
+        self._policies: Final = policies
         self.cross_origin: Final = CrossOrigin(settings.cors_origins)
-        self._access: Final = Access(keys, sessions, allows_anonymous=settings.allow_anonymous)
+        self._access: Final = Access(
+            keys, policies, sessions, allows_anonymous=settings.allow_anonymous
+        )
         reads = read_rate_limiter(settings)
         # By the methods that take a token.
         self._limiters: Final[Mapping[str, RateLimiter | None]] = {
@@ -68,7 +72,7 @@ class Gate:
         Raises:
             RequestError: A rule does not.
         """
-        if head.path in OPEN_PATHS:
+        if self._policies.policy_of(head.path) is AccessPolicy.OPEN:
             return Admission()
         self._hosts.check(head.fields.get("host", ""))
         self.cross_origin.check(head)

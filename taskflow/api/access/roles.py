@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from taskflow.api.access.api_keys import Key, Keyring, Role
@@ -11,24 +13,59 @@ from taskflow.api.access.hosts import is_loopback
 from taskflow.api.access.request_head import Head
 from taskflow.api.access.sessions import PATH, Session, Sessions
 from taskflow.model.errors import Forbidden, Unauthorized
-from taskflow.model.problem_types import PATH as PROBLEMS_PATH
 
 CALLER: Final = "taskflow.caller"
 """Where routes find in the scope of a request who asks: a ``Caller``."""
 REJECTED: Final = "taskflow.rejected"
 """Where the dashboard finds why it must only show that a request is rejected."""
 
-# For those who watch over the service: load balancers have no key, and these say nothing.
-OPEN_PATHS: Final = frozenset({"/livez", "/readyz"})
-# How one signs in, and what these pages are made of.
+# Needed to sign in, with the assets of the page.
 SIGN_IN_PATH: Final = f"{PATH}/sign-in"
 SIGN_OUT_PATH: Final = f"{PATH}/sign-out"
 ASSETS_PATH: Final = f"{PATH}/assets/"
-# The description of the API for people; there is another way to it for those who have signed in.
-REFERENCE_PATH: Final = "/docs"
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BEARER: Final = re.compile(r"bearer +(?P<key>[A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 _HOW: Final = "send Authorization: Bearer and a key that this service knows"
+
+
+class AccessPolicy(enum.Enum):
+    """Who may call a route."""
+
+    KEY = enum.auto()
+    """Callers with a key that has the role of the route."""
+
+    KEY_OR_SIGN_IN = enum.auto()
+    """The same; without a key the caller is anonymous, and the route leads to the sign-in."""
+
+    NO_KEY = enum.auto()
+    """Everybody may read it; hosts and origins are checked."""
+
+    OPEN = enum.auto()
+    """Everybody: for load balancers, which have no key. No access rule applies."""
+
+
+class PathPolicies:
+    """The access policies of paths: ``KEY``, unless a route declares another one.
+
+    Args:
+        declared: The path of each route, with parameters in braces, and its policy.
+    """
+
+    def __init__(self, declared: Iterable[tuple[str, AccessPolicy]] = ()) -> None:
+        others = {path: policy for path, policy in declared if policy is not AccessPolicy.KEY}
+        self._exact: Final = {path: policy for path, policy in others.items() if "{" not in path}
+        self._prefixes: Final = tuple(
+            (path.partition("{")[0], policy) for path, policy in others.items() if "{" in path
+        )
+
+    def policy_of(self, path: str) -> AccessPolicy:
+        """Return the policy of a path. It includes paths that no route has."""
+        if (policy := self._exact.get(path)) is not None:
+            return policy
+        for prefix, policy in self._prefixes:
+            if path.startswith(prefix):
+                return policy
+        return AccessPolicy.KEY
 
 
 class Caller(NamedTuple):
@@ -50,14 +87,21 @@ class Access:
 
     Args:
         keys: Without any, who reaches the service on the loopback may do everything.
+        policies: The access policies of the routes.
         sessions: How people in browsers are known.
         allows_anonymous: Without keys, everybody else may, too.
     """
 
     def __init__(
-        self, keys: Keyring, sessions: Sessions | None = None, *, allows_anonymous: bool
+        self,
+        keys: Keyring,
+        policies: PathPolicies,
+        sessions: Sessions | None = None,
+        *,
+        allows_anonymous: bool,
     ) -> None:
         self._keys: Final = keys
+        self._policies: Final = policies
         self._sessions: Final = sessions
         self._allows_anonymous: Final = allows_anonymous
 
@@ -71,7 +115,7 @@ class Access:
         if not self._keys:
             self._check_is_near(head)
             return Caller(None, Role.ADMIN)
-        if is_open_page(head.path) or _is_without_key(head) or _is_problem_page(head):
+        if is_open_page(head.path) or self._needs_no_key(head):
             return Caller(None, None)
         session = self._session_of(head)
         key = session.key if session else self._key_of_bearer(head)
@@ -83,6 +127,14 @@ class Access:
                 scope=str(needed),
             )
         return Caller(key.name, key.role, session.id if session else None)
+
+    def _needs_no_key(self, head: Head) -> bool:
+        match self._policies.policy_of(head.path):
+            case AccessPolicy.NO_KEY:
+                return head.method in _READING
+            case AccessPolicy.KEY_OR_SIGN_IN:
+                return "authorization" not in head.fields
+        return False
 
     def _session_of(self, head: Head) -> Session | None:
         """The session of a person who asks for a page, or does something there.
@@ -127,18 +179,6 @@ def is_page(path: str) -> bool:
 def is_open_page(path: str) -> bool:
     """Whether it is one that those need who have not signed in yet."""
     return path == SIGN_IN_PATH or path.startswith(ASSETS_PATH)
-
-
-def _is_without_key(head: Head) -> bool:
-    """Whether somebody without a key wants to read of the API: led to where people sign in."""
-    return head.path == REFERENCE_PATH and "authorization" not in head.fields
-
-
-def _is_problem_page(head: Head) -> bool:
-    """Whether it is an explanation of a problem: also clients without a key have problems."""
-    return head.method in _READING and (
-        head.path == PROBLEMS_PATH or head.path.startswith(f"{PROBLEMS_PATH}/")
-    )
 
 
 def role_for(method: str) -> Role:

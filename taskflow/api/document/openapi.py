@@ -1,88 +1,77 @@
-"""``/openapi.json``: the API as an OpenAPI 3.1 document, made of the types that validate."""
+"""``/openapi.json``: the routes as an OpenAPI 3.1 document."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from typing import Any, Final
 
 import msgspec
-import trio
-from quart import Blueprint, Response
+from quart import Response
 
 from taskflow.api import problems
-from taskflow.api.access.roles import role_for
 from taskflow.api.document.about import INFO, KEY, TAGS
-from taskflow.api.document.operations import OPERATIONS
-from taskflow.api.document.operations.headers import (
-    ON_EVERY_ANSWER,
-    ON_LIMITED_ANSWERS,
+from taskflow.api.document.headers import (
+    ON_EVERY_RESPONSE,
+    ON_LIMITED_RESPONSES,
     SHARED,
 )
-from taskflow.api.document.operations.operation import Operation
-from taskflow.api.document.operations.parts import Answer, Callback, Content, Parameter
-from taskflow.api.document.operations.problems import PROBLEMS, ProblemText
-from taskflow.api.document.schemas import Json, plain, schema_of, schemas, told_of
-from taskflow.model.errors import NoDocument
-from taskflow.telemetry import Event, emit
+from taskflow.api.document.problem_responses import PROBLEMS, ProblemResponse, problems_of
+from taskflow.api.document.schemas import Json, described, plain, prose, schema_of, schemas
+from taskflow.api.responses import JSON, as_json
+from taskflow.api.route import (
+    MERGE_PATCH,
+    Callback,
+    Content,
+    Parameter,
+    Route,
+    RouteResponse,
+)
+from taskflow.api.services import Services
+
+_HOW_TO_PATCH: Final = (
+    "A JSON merge patch (RFC 7396): a field that is absent stays as it is, and null removes it. "
+    "Concurrent changes of different fields are all applied."
+)
+_BODY_IGNORED: Final = "A request body is ignored."
 
 
-class DocumentSource:
-    """The document, built at its first use and kept. Tasks run whether or not it can be built.
+@Route(
+    "GET",
+    "/openapi.json",
+    "document",
+    (
+        RouteResponse(
+            "OpenAPI 3.1.",
+            dict[str, Any],
+            {"openapi": "3.1.0", "info": {"title": "TaskFlow", "version": "0.1.0"}},
+        ),
+    ),
+)
+async def describe(services: Services) -> Response:
+    """Get this document.
+
+    Built from the routes and from the types that validate requests.
+    """
+    return as_json(await services.document.get())
+
+
+def document(routes: Sequence[Route], *, has_keys: bool) -> Json:
+    """Return the document.
 
     Args:
-        build: Returns the document; takes about 0.1 s of CPU time.
+        routes: The routes that it describes.
+        has_keys: Whether the service requires API keys.
     """
-
-    def __init__(self, build: Callable[[], Json]) -> None:
-        self._build = build
-        self._building = trio.Lock()
-        self._is_built = False
-        self._document: Json | None = None
-
-    async def get(self) -> Json:
-        """Return the document.
-
-        Raises:
-            NoDocument: It could not be built; the log has the reason.
-        """
-        async with self._building:
-            if not self._is_built:
-                await self._build_once()
-        if self._document is None:
-            raise NoDocument
-        return self._document
-
-    async def _build_once(self) -> None:
-        try:
-            # In a thread, so that the event loop goes on meanwhile.
-            self._document = await trio.to_thread.run_sync(self._build)
-        except Exception as error:  # noqa: BLE001 - whatever it is, only the document is missing
-            emit(Event.DOCUMENT_ERROR, error=error)
-        self._is_built = True
-
-
-def openapi_routes(source: DocumentSource) -> Blueprint:
-    """``/openapi.json``."""
-    routes = Blueprint("openapi", __name__)
-
-    @routes.get("/openapi.json")
-    async def describe() -> Response:
-        text = msgspec.json.encode(await source.get())
-        return Response(text, content_type="application/json")
-
-    return routes
-
-
-def document(*, has_keys: bool) -> Json:
-    """The whole document, of a service that asks for keys or of one that does not."""
     paths: dict[str, Json] = {}
-    for operation in OPERATIONS:
-        told = _operation(operation, has_keys=has_keys)
-        paths.setdefault(operation.path, {})[operation.method] = told
+    for route in routes:
+        operation = _operation(route, has_keys=has_keys)
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": INFO,
-        "servers": [{"url": "/", "description": "The service that this document comes from."}],
+        "servers": [{"url": "/", "description": "The service that serves this document."}],
         "tags": TAGS,
         "externalDocs": {"url": "/docs", "description": "This document as a page."},
         "paths": paths,
@@ -90,118 +79,115 @@ def document(*, has_keys: bool) -> Json:
         "components": {
             "securitySchemes": {"key": KEY},
             "schemas": schemas(),
-            "headers": {field.name: _header(field) for field in SHARED},
-            "responses": {_name_of(status): _problem(text) for status, text in PROBLEMS.items()},
+            "headers": {header.name: _header(header) for header in SHARED},
+            "responses": {_name_of(status): _problem(said) for status, said in PROBLEMS.items()},
         },
     }
 
 
-def _operation(operation: Operation, *, has_keys: bool) -> Json:
-    told: Json = {
-        "operationId": operation.name,
-        "tags": [operation.group],
-        "summary": operation.summary,
-        "description": operation.description,
+def _operation(route: Route, *, has_keys: bool) -> Json:
+    summary, description = _prose_of(route)
+    operation: Json = {
+        "operationId": route.name,
+        "tags": [route.group],
+        "summary": summary,
+        "description": description,
         "parameters": [
-            *_path_parameters(operation),
-            *_query(operation),
-            *_fields(operation),
+            *(_parameter(one, "path", is_required=True) for one in route.path_parameters),
+            *_query_parameters(route),
+            *(_parameter(one, "header") for one in route.headers),
         ],
-        "responses": _responses(operation),
+        "responses": _responses(route),
     }
-    if operation.is_open:
-        told["security"] = []
+    if route.role is None:
+        operation["security"] = []
     elif has_keys:
-        told["security"] = [{"key": [str(role_for(operation.method.upper()))]}]
-    if operation.body is not None:
-        told["requestBody"] = _body(operation)
-    if operation.callback is not None:
-        told["callbacks"] = _callbacks(operation.callback)
-    return told
+        operation["security"] = [{"key": [str(route.role)]}]
+    if route.body is not None:
+        operation["requestBody"] = _body(route)
+    if route.callback is not None:
+        operation["callbacks"] = _callbacks(route.callback)
+    return operation
+
+
+def _prose_of(route: Route) -> tuple[str, str]:
+    """Return the summary and the description of a route."""
+    summary, _, text = (inspect.getdoc(route.handler) or "").partition("\n\n")
+    parts = [prose(text), route.note]
+    if route.body_type == MERGE_PATCH:
+        parts.append(_HOW_TO_PATCH)
+    elif route.method == "POST" and route.body is None:
+        parts.append(_BODY_IGNORED)
+    return prose(summary).removesuffix("."), " ".join(filter(None, parts))
 
 
 def _callbacks(callback: Callback) -> Json:
     content = {"schema": schema_of(callback.kind), "example": plain(callback.example)}
     post = {
-        "summary": "A task came to its end",
+        "summary": callback.summary,
         "description": callback.description,
         "security": [],
         "parameters": [
-            _parameter(one, "header", schema_of(one.kind), is_required=one.is_required)
-            for one in callback.fields
+            _parameter(one, "header", is_required=one.is_required) for one in callback.headers
         ],
-        "requestBody": {"required": True, "content": {"application/json": content}},
+        "requestBody": {"required": True, "content": {JSON: content}},
         "responses": {
-            "2XX": {"description": "It was received."},
-            "410": {"description": "It is not wanted, and not sent again."},
+            status: {"description": description}
+            for status, description in callback.responses.items()
         },
     }
     return {callback.name: {callback.address: {"post": post}}}
 
 
-def _path_parameters(operation: Operation) -> list[Json]:
-    return [
-        _parameter(one, "path", schema_of(one.kind), is_required=True)
-        for one in operation.path_parameters
-    ]
-
-
-def _query(operation: Operation) -> list[Json]:
-    """The fields of the query's type; all of them may be left out."""
-    if operation.query is None:
+def _query_parameters(route: Route) -> list[Json]:
+    """Return a parameter for each field of the query's type."""
+    if route.query is None:
         return []
-    _, meanings = told_of(operation.query)
-    told = []
-    for field in msgspec.structs.fields(operation.query):
+    _, meanings = described(route.query)
+    parameters = []
+    for field in msgspec.structs.fields(route.query):
         name = field.encode_name
-        example = operation.query_examples[name]
-        parameter = Parameter(name, meanings[name], field.type, example)
-        schema = _field_schema(field)
-        told.append(_parameter(parameter, "query", schema, is_required=False))
-        if schema.get("type") == "array":
-            told[-1]["explode"] = name in operation.query_repeated
-    return told
+        parameter = Parameter(name, meanings[name], field.type, route.query_examples[name])
+        parameters.append(_parameter(parameter, "query", _schema_of_optional(field)))
+        if parameters[-1]["schema"].get("type") == "array":
+            parameters[-1]["explode"] = name in route.query_repeated
+    return parameters
 
 
-def _fields(operation: Operation) -> list[Json]:
-    return [
-        _parameter(one, "header", schema_of(one.kind), is_required=False)
-        for one in operation.fields
-    ]
-
-
-def _parameter(parameter: Parameter, place: str, schema: Json, *, is_required: bool) -> Json:
+def _parameter(
+    parameter: Parameter, place: str, schema: Json | None = None, *, is_required: bool = False
+) -> Json:
     return {
         "name": parameter.name,
         "in": place,
         "description": parameter.description,
         "required": is_required,
-        "schema": schema,
+        "schema": schema or schema_of(parameter.kind),
         "example": plain(parameter.example),
     }
 
 
-def _field_schema(field: msgspec.structs.FieldInfo) -> Json:
-    """Of a field that may be left out: ``None`` says that it is, and cannot be written."""
+def _schema_of_optional(field: msgspec.structs.FieldInfo) -> Json:
+    """Return the schema of a parameter whose absence is ``None``, which no request can send."""
     schema = schema_of(field.type)
     if field.default is not None:
         return schema | {"default": field.default}
-    [said] = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
-    return dict(said)
+    [sent] = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
+    return dict(sent)
 
 
-def _body(operation: Operation) -> Json:
-    examples = {name: {"value": value} for name, value in operation.body_examples.items()}
-    content = {"schema": schema_of(operation.body), "examples": examples}
+def _body(route: Route) -> Json:
+    examples = {name: {"value": value} for name, value in route.body_examples.items()}
+    content = {"schema": schema_of(route.body), "examples": examples}
     return {
         "description": "JSON in UTF-8, whatever `Content-Type` says.",
         "required": True,
-        "content": {operation.body_type: content, **_also(operation.also_takes)},
+        "content": {route.body_type: content, **_streams(route.also_accepts)},
     }
 
 
-def _also(contents: Iterable[Content]) -> Json:
-    """Lines are told of by a line, as OpenAPI 3.2 does it; they are text to all others."""
+def _streams(contents: Iterable[Content]) -> Json:
+    """Return contents with the schema of one item, as OpenAPI 3.2 has it for streams."""
     return {
         one.media_type: {
             "schema": {"type": "string"},
@@ -212,48 +198,48 @@ def _also(contents: Iterable[Content]) -> Json:
     }
 
 
-def _responses(operation: Operation) -> Json:
-    answers = (operation.answer, *operation.others)
-    always = (*ON_EVERY_ANSWER, *(ON_LIMITED_ANSWERS if operation.is_limited else ()))
-    told = {str(answer.status.value): _answer(answer, always) for answer in answers}
-    for status in operation.all_problems():
-        told[str(status.value)] = {"$ref": f"#/components/responses/{_name_of(status)}"}
-    return told
+def _responses(route: Route) -> Json:
+    limited = ON_LIMITED_RESPONSES if route.is_rate_limited else ()
+    common = (*ON_EVERY_RESPONSE, *limited)
+    responses = {str(one.status.value): _response(one, common) for one in route.responses}
+    for status in problems_of(route):
+        responses[str(status.value)] = {"$ref": f"#/components/responses/{_name_of(status)}"}
+    return responses
 
 
-def _answer(answer: Answer, always: Iterable[Parameter]) -> Json:
-    told: Json = {"description": answer.description}
-    contents = _also(answer.also)
-    if answer.kind is not None:
-        content = {"schema": _answer_schema(answer), "example": plain(answer.example)}
-        contents = {answer.media_type: content, **contents}
+def _response(response: RouteResponse, common: Iterable[Parameter]) -> Json:
+    shown: Json = {"description": response.description}
+    contents = _streams(response.also)
+    if response.kind is not None:
+        content = {"schema": _response_schema(response), "example": plain(response.example)}
+        contents = {response.media_type: content, **contents}
     if contents:
-        told["content"] = contents
-    told["headers"] = _head((*answer.fields, *always))
-    if answer.links:
-        told["links"] = {
+        shown["content"] = contents
+    shown["headers"] = _headers((*response.headers, *common))
+    if response.links:
+        shown["links"] = {
             name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
-            for name in answer.links
+            for name in response.links
         }
-    return told
+    return shown
 
 
-def _answer_schema(answer: Answer) -> Json:
-    if answer.picked_kind is None:
-        return schema_of(answer.kind)
-    return {"anyOf": [schema_of(answer.kind), schema_of(answer.picked_kind)]}
+def _response_schema(response: RouteResponse) -> Json:
+    if response.selected_kind is None:
+        return schema_of(response.kind)
+    return {"anyOf": [schema_of(response.kind), schema_of(response.selected_kind)]}
 
 
-def _problem(text: ProblemText) -> Json:
+def _problem(response: ProblemResponse) -> Json:
     examples = {
-        name: {"value": plain(problems.document(said.kind, said.detail, said.errors))}
-        for name, said in text.examples.items()
+        name: {"value": plain(problems.document(one.kind, one.detail, one.errors))}
+        for name, one in response.examples.items()
     }
     content = {"schema": schema_of(problems.Problem), "examples": examples}
     return {
-        "description": text.description,
+        "description": response.description,
         "content": {problems.MEDIA_TYPE: content},
-        "headers": _head((*text.fields, *ON_EVERY_ANSWER, *ON_LIMITED_ANSWERS)),
+        "headers": _headers((*response.headers, *ON_EVERY_RESPONSE, *ON_LIMITED_RESPONSES)),
     }
 
 
@@ -261,20 +247,23 @@ def _name_of(status: HTTPStatus) -> str:
     return f"Problem{status.value}"
 
 
-def _head(fields: Iterable[Parameter]) -> Json:
-    """Fields of the head of an answer; those that are shared by reference."""
+def _headers(headers: Iterable[Parameter]) -> Json:
+    """Return headers by name: shared ones by reference."""
     return {
-        field.name: {"$ref": f"#/components/headers/{field.name}"}
-        if field in SHARED
-        else _header(field)
-        for field in fields
+        header.name: {"$ref": f"#/components/headers/{header.name}"}
+        if header in SHARED
+        else _header(header)
+        for header in headers
     }
 
 
-def _header(field: Parameter) -> Json:
+def _header(header: Parameter) -> Json:
     return {
-        "description": field.description,
-        "required": field.is_required,
-        "schema": schema_of(field.kind),
-        "example": plain(field.example),
+        "description": header.description,
+        "required": header.is_required,
+        "schema": schema_of(header.kind),
+        "example": plain(header.example),
     }
+
+
+ROUTES: Final = (describe,)

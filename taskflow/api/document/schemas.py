@@ -17,8 +17,7 @@ from msgspec import UNSET
 
 from taskflow.api import problems
 from taskflow.api.bulk_actions import ManyMoved
-from taskflow.api.document.operations.task_fields import TaskFields
-from taskflow.api.listing import Broken
+from taskflow.api.listing import Broken, TaskFields
 from taskflow.api.monitoring import History
 from taskflow.api.reading import new_task, schedule
 from taskflow.api.reading.many import FILTERS, ManyRequest
@@ -76,7 +75,7 @@ def schemas() -> Json:
     """The named types, with the meanings of their fields."""
     _, components = msgspec.json.schema_components((*_SENT, *_SHOWN), ref_template=_SCHEMAS)
     for schema in components.values():
-        schema["description"] = _prose(schema["description"])
+        schema["description"] = prose(schema["description"])
     for kind in (*_SENT, *_SHOWN):
         _explain(components[kind.__name__], kind)
     for kind in _ENUMS:
@@ -102,7 +101,7 @@ def schemas() -> Json:
 
 
 def _explain(schema: Json, kind: type) -> None:
-    schema["description"], meanings = told_of(kind)
+    schema["description"], meanings = described(kind)
     for name, meaning in meanings.items():
         schema["properties"][name]["description"] = meaning
 
@@ -115,7 +114,7 @@ def _values(kind: type[enum.StrEnum]) -> Json:
     return {
         "type": "string",
         "enum": list(told),
-        "description": f"{_prose(text.partition(_PARAGRAPH)[0])}\n{listed}",
+        "description": f"{prose(text.partition(_PARAGRAPH)[0])}\n{listed}",
         "x-enumDescriptions": told,
     }
 
@@ -134,7 +133,7 @@ def _meanings_of(kind: type[enum.StrEnum]) -> dict[str, str]:
     for member, below in itertools.pairwise(definition.body):
         match member, below:
             case ast.Assign(targets=[ast.Name(name)]), ast.Expr(ast.Constant(str(text))):
-                meanings[name] = _prose(inspect.cleandoc(text).partition(_PARAGRAPH)[0])
+                meanings[name] = prose(inspect.cleandoc(text).partition(_PARAGRAPH)[0])
     return meanings
 
 
@@ -178,16 +177,16 @@ def _make_whole(schema: Json, kind: type) -> None:
             del field["anyOf"]
 
 
-def told_of(kind: type) -> tuple[str, dict[str, str]]:
-    """What a class says of itself and of its attributes in its docstring."""
+def described(kind: type) -> tuple[str, dict[str, str]]:
+    """Return what the docstring of a class says about it and about each attribute."""
     text, _, attributes = (inspect.getdoc(kind) or "").partition("\n\nAttributes:\n")
     # Each begins at an indentation of four; its further lines are indented by more.
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
-    return _prose(text), {name: _prose(meaning) for name, meaning in entries}
+    return prose(text), {name: prose(meaning) for name, meaning in entries}
 
 
-def _prose(text: str) -> str:
-    """A docstring's text as Markdown, in the words of JSON."""
+def prose(text: str) -> str:
+    """Return the text of a docstring as Markdown, in terms of JSON."""
     return re.sub(r"\s+", " ", text).replace("``None``", "null").replace("``", "`")
 
 

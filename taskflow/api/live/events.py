@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
 import trio
-from quart import Blueprint, Response, request
+from quart import Response, request
 
+from taskflow.api.document.examples import ENDED_EVENT
+from taskflow.api.document.headers import X_ACCEL_BUFFERING
 from taskflow.api.live.feed import BATCH, Feed, Watcher
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.events import filter_of, position_of, refuse_unknown_of_task
+from taskflow.api.reading.events import (
+    EventsRequest,
+    LastEventId,
+    TaskEventsRequest,
+    filter_of,
+    position_of,
+    refuse_unknown_of_task,
+)
 from taskflow.api.reading.task_query import task_id_of
 from taskflow.api.responses import as_events, no_content
+from taskflow.api.route import Content, Parameter, Route, RouteResponse
+from taskflow.api.services import Services
+from taskflow.api.tasks import TASK_ID_IN_PATH
 from taskflow.model.errors import StoreUnavailable, TaskNotFound
 from taskflow.model.event import EventFilter, TaskEvent
-from taskflow.model.task import Task, TaskStatus
+from taskflow.model.task import DEFAULT_QUEUE, Task, TaskStatus
 from taskflow.store.base.tasks import TaskStore
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -36,41 +49,87 @@ _GAP: Final = (
 )
 
 
-def event_routes(store: TaskStore, feed: Feed) -> Blueprint:
-    """The routes, on this store and its feed."""
-    routes = Blueprint("events", __name__)
+_LAST_EVENT_ID: Final = Parameter(
+    "Last-Event-ID",
+    "The id of the last event received: the stream continues after it. Browsers send it when they "
+    "reconnect.",
+    LastEventId,
+    "4711",
+)
+_EVENTS: Final = RouteResponse(
+    "Each event is a `TaskEvent` as JSON, with its id. `: heartbeat` is sent when there is nothing "
+    "else to send. An event of the type `dropped` ends a stream that is read too slowly; `reset` "
+    "means that some events before it are no longer stored.",
+    also=(
+        Content(
+            "text/event-stream",
+            (TaskEvent,),
+            f"id: 7\ndata: {msgspec.json.encode(ENDED_EVENT).decode()}\n\n",
+        ),
+    ),
+    headers=(msgspec.structs.replace(X_ACCEL_BUFFERING, is_required=True),),
+)
 
-    @routes.get("/events")
-    async def watch() -> Response:
-        query = dict(request.args.lists())
-        wanted, after = filter_of(query), _position_in(query)
-        return as_events(_stream(store, feed, wanted, after))
 
-    @routes.get("/tasks/<task_id>/events")
-    async def watch_task(task_id: str) -> Response:
-        query = dict(request.args.lists())
-        refuse_unknown_of_task(query)
-        wanted, after = EventFilter(task_id=task_id_of(task_id)), _position_in(query)
-        with store_in_time():
-            task = await store.get(task_id_of(task_id))
-            if task is None:
-                raise TaskNotFound
-            if after is not None and task.status.is_final:
-                missed = await store.events_after(after, limit=1, wanted=wanted)
-                if missed.is_complete and not missed.events:
-                    return _no_more()
-        return as_events(_stream(store, feed, wanted, after))
+@Route(
+    "GET",
+    "/tasks/{id}/events",
+    "events",
+    (
+        _EVENTS,
+        RouteResponse(
+            "The task is finished and no event was missed: do not reconnect.",
+            status=HTTPStatus.NO_CONTENT,
+        ),
+    ),
+    (HTTPStatus.NOT_FOUND,),
+    (TASK_ID_IN_PATH,),
+    (_LAST_EVENT_ID,),
+    query=TaskEventsRequest,
+    query_examples={"lastEventId": "4711"},
+)
+async def watch_task(services: Services, task_id: str) -> Response:
+    """Watch a task.
 
-    return routes
+    Server-sent events, from the current status of the task until it is finished.
+    """
+    query = dict(request.args.lists())
+    refuse_unknown_of_task(query)
+    wanted, after = EventFilter(task_id=task_id_of(task_id)), _position_in(query)
+    with store_in_time():
+        task = await services.store.get(task_id_of(task_id))
+        if task is None:
+            raise TaskNotFound
+        if after is not None and task.status.is_final:
+            missed = await services.store.events_after(after, limit=1, wanted=wanted)
+            if missed.is_complete and not missed.events:
+                return no_content()
+    return as_events(_stream(services.store, services.feed, wanted, after))
+
+
+@Route(
+    "GET",
+    "/events",
+    "events",
+    (_EVENTS,),
+    headers=(_LAST_EVENT_ID,),
+    query=EventsRequest,
+    query_examples={"queue": DEFAULT_QUEUE, "tag": ["customer:42"], "lastEventId": "4711"},
+    query_repeated=("tag",),
+)
+async def watch_tasks(services: Services) -> Response:
+    """Watch all tasks.
+
+    Server-sent events from all nodes, in one order that is the same on each of them. A client that
+    reconnects with ``Last-Event-ID`` within 5 minutes misses none.
+    """
+    query = dict(request.args.lists())
+    wanted, after = filter_of(query), _position_in(query)
+    return as_events(_stream(services.store, services.feed, wanted, after))
 
 
 def _position_in(query: dict[str, list[str]]) -> int | None:
     return position_of(request.headers.get("Last-Event-ID", ""), query)
-
-
-def _no_more() -> Response:
-    """Tell a client that came back to do so no more: there is nothing to come."""
-    return no_content()
 
 
 async def _stream(
@@ -206,3 +265,6 @@ def _event_of(task: Task, position: int) -> TaskEvent:
         error_type=task.error_type,
         tags=task.tags,
     )
+
+
+ROUTES: Final = (watch_task, watch_tasks)

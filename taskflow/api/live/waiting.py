@@ -1,4 +1,4 @@
-"""Waiting for a task, within the answer to a request."""
+"""Requests that wait for a task."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from quart import Response, request
 from werkzeug.datastructures import ETags
 
 from taskflow.api.live.feed import Feed
@@ -19,17 +20,17 @@ from taskflow.model.task import Task
 _TAG_BYTES: Final = 12
 
 
-class Patience:
-    """For how long an answer may wait, and what it says of that.
+class RequestedWait:
+    """How long a request asks to wait for a task.
 
     Args:
         preferred: The values of ``Prefer``.
-        query: All parameters of the request.
-        known: Those that there are.
+        query: All parameters in the query.
+        known: The type of the query.
 
     Attributes:
-        seconds: How long; 0 if it may not.
-        applied: ``Preference-Applied`` (RFC 7240), if the wait was asked for by a preference.
+        seconds: How long; 0 if the request does not ask to wait.
+        applied: ``Preference-Applied`` (RFC 7240), if ``Prefer`` asks for the wait.
     """
 
     def __init__(
@@ -38,35 +39,50 @@ class Patience:
         query: Mapping[str, Sequence[str]],
         known: type[WaitRequest] = WaitRequest,
     ) -> None:
-        wish = preferred_wait(preferences_of(preferred))
+        preference = preferred_wait(preferences_of(preferred))
         names = known.__struct_fields__
         if unknown := unknown_parameters(query, Vocabulary(names)):
             raise Unprocessable("; ".join(unknown))
-        asked = query.get("wait", ())
-        if len(asked) > 1:
+        waits = query.get("wait", ())
+        if len(waits) > 1:
             raise Unprocessable("wait is given more than once")
-        self.seconds: Final = wait_of(asked[0]) if asked else wish or 0
-        self.applied: Final = f"wait={wish}" if wish and not asked else None
+        self.seconds: Final = wait_of(waits[0]) if waits else preference or 0
+        self.applied: Final = f"wait={preference}" if preference and not waits else None
+
+    def confirm(self, response: Response) -> Response:
+        """Add ``Preference-Applied`` to a response, if a preference was applied."""
+        if self.applied is not None:
+            response.headers["Preference-Applied"] = self.applied
+        return response
+
+
+def requested_wait(known: type[WaitRequest] = WaitRequest) -> RequestedWait:
+    """Return how long the current request asks to wait.
+
+    Raises:
+        Unprocessable: Its query is invalid.
+    """
+    return RequestedWait(request.headers.getlist("Prefer"), dict(request.args.lists()), known)
 
 
 async def ended(feed: Feed, task: Task, seconds: float) -> Task:
-    """The task at its end, or as it is when the time is over."""
+    """Return the task when it is finished, or as it is after the wait."""
     return await awaited(feed, task.id, seconds, lambda now: now.status.is_final) or task
 
 
 async def awaited(
     feed: Feed, task_id: uuid.UUID, seconds: float, is_awaited: Callable[[Task], bool]
 ) -> Task | None:
-    """The task once it is as awaited, or as it is when the time is over; ``None`` if unknown."""
+    """Return the task when it is as awaited or the wait is over; ``None`` if there is none."""
     with feed.awaiting(task_id, is_awaited) as waiter:
         return await waiter.wait(seconds)
 
 
 def tag_of(representation: bytes) -> str:
-    """What changes when the representation does: a strong validator (RFC 9110, section 8.8)."""
+    """Return the strong validator of a representation (RFC 9110, section 8.8)."""
     return hashlib.blake2b(representation, digest_size=_TAG_BYTES).hexdigest()
 
 
 def is_known(tags: ETags, representation: bytes) -> bool:
-    """Whether who asks has just this one already (``If-None-Match``)."""
+    """Return whether the client has this representation (``If-None-Match``)."""
     return bool(tags) and tags.contains_weak(tag_of(representation))

@@ -1,0 +1,207 @@
+"""Routes: what each accepts and returns, who may call it, and the function that answers.
+
+A ``Route`` decorates its handler. ``register`` adds it to Quart, and ``document/openapi.py``
+describes it: the name of the handler becomes the ``operationId`` (``list_nodes`` is ``listNodes``),
+and its docstring the summary and the description.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, Self, TypeAlias
+
+import msgspec
+from quart import Quart, Response
+
+from taskflow.api.access.api_keys import Role
+from taskflow.api.access.roles import AccessPolicy, role_for
+from taskflow.api.responses import JSON
+from taskflow.api.services import Services
+
+Handler: TypeAlias = Callable[..., Awaitable[Response]]
+
+MERGE_PATCH: Final = "application/merge-patch+json"
+_UNDERSCORE: Final = re.compile(r"_(\w)")
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A parameter in the path or the query, or a header.
+
+    Attributes:
+        name: Its name in a request or response.
+        description: One line of Markdown.
+        kind: The type of its value.
+        example: A valid value.
+        is_required: Whether a header is always present. Parameters in the path always are, those in
+            the query never.
+    """
+
+    name: str
+    description: str
+    kind: Any
+    example: object
+    is_required: bool = False
+
+
+class Content(msgspec.Struct, frozen=True):
+    """A body of another media type: a stream of lines or events, or a page.
+
+    Attributes:
+        media_type: Its media type.
+        kinds: The types that each line or event may have.
+        example: A valid body.
+    """
+
+    media_type: str
+    kinds: tuple[Any, ...]
+    example: str
+
+
+class RouteResponse(msgspec.Struct, frozen=True):
+    """A response that is not a problem.
+
+    Attributes:
+        description: One line of Markdown.
+        kind: The type of the body; ``None`` if there is none.
+        example: A valid body.
+        status: The status code.
+        media_type: The media type of the body.
+        also: Bodies of other media types.
+        selected_kind: The type of the body if the request selects fields.
+        headers: The headers besides those of every response.
+        links: The names of routes that accept the ``id`` in the body.
+    """
+
+    description: str
+    kind: Any = None
+    example: object = None
+    status: HTTPStatus = HTTPStatus.OK
+    media_type: str = JSON
+    also: tuple[Content, ...] = ()
+    selected_kind: Any = None
+    headers: tuple[Parameter, ...] = ()
+    links: tuple[str, ...] = ()
+
+
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``POST`` request that TaskFlow sends to a URL from a request.
+
+    Attributes:
+        name: Its key in the document.
+        address: The URL, as a runtime expression of OpenAPI.
+        summary: A few words.
+        description: When it is sent, and what the responses to it mean.
+        kind: The type of its body.
+        example: A valid body.
+        headers: Its headers.
+        responses: What the receiver may return, by status.
+    """
+
+    name: str
+    address: str
+    summary: str
+    description: str
+    kind: Any
+    example: object
+    headers: tuple[Parameter, ...]
+    responses: Mapping[str, str]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One method of one path.
+
+    Attributes:
+        method: The HTTP method, in capital letters. ``GET`` includes ``HEAD``.
+        path: The path, with the names of its parameters in braces.
+        group: The tag that the route is listed under.
+        responses: The responses that are not problems, the usual one first.
+        problems: The statuses of further problems; see ``document/problem_responses.py`` for those
+            that follow from what a route accepts.
+        path_parameters: The parameters in the path.
+        headers: The headers of a request that the route reads.
+        query: The type of the query: each field is a parameter.
+        query_examples: A valid value of each parameter in the query.
+        query_repeated: The parameters with several values that are repeated for each value; others
+            are separated by commas.
+        body: The type of the request body; ``None`` if the route reads none.
+        body_type: The media type of the request body.
+        body_examples: Valid bodies by a short name.
+        also_accepts: Request bodies of other media types.
+        access: Who may call it.
+        callback: The request that TaskFlow sends later because of this one.
+        note: What follows the handler's text in the description, where routes share it.
+        handler: Returns the response. Called with the services and the values in the path.
+    """
+
+    method: str
+    path: str
+    group: str
+    responses: tuple[RouteResponse, ...]
+    problems: tuple[HTTPStatus, ...] = ()
+    path_parameters: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
+    query: type[msgspec.Struct] | None = None
+    query_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
+    query_repeated: tuple[str, ...] = ()
+    body: Any = None
+    body_type: str = JSON
+    body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
+    also_accepts: tuple[Content, ...] = ()
+    access: AccessPolicy = AccessPolicy.KEY
+    callback: Callback | None = None
+    note: str = ""
+    handler: Handler | None = None
+
+    def __call__(self, handler: Handler) -> Self:
+        """Return the route with this handler: a route decorates its handler."""
+        return msgspec.structs.replace(self, handler=handler)
+
+    @property
+    def name(self) -> str:
+        """The unique name of the route, for generated clients."""
+        return _UNDERSCORE.sub(
+            lambda found: found[1].upper(), getattr(self.handler, "__name__", "")
+        )
+
+    @property
+    def role(self) -> Role | None:
+        """The role that a key needs; ``None`` if the route needs no key."""
+        is_open = self.access in {AccessPolicy.OPEN, AccessPolicy.NO_KEY}
+        return None if is_open else role_for(self.method)
+
+    @property
+    def is_rate_limited(self) -> bool:
+        """Whether a rate limit can apply."""
+        return self.method in {"GET", "POST"} and self.role is not None
+
+    @property
+    def rule(self) -> str:
+        """The path as Quart's router wants it."""
+        rule = self.path
+        for parameter in self.path_parameters:
+            # "default" excludes the names of bulk actions: DELETE /tasks/cancel must be a 405.
+            converter = "default" if parameter.kind is uuid.UUID else "string"
+            rule = rule.replace(f"{{{parameter.name}}}", f"<{converter}:{parameter.name}>")
+        return rule
+
+
+def register(app: Quart, routes: Iterable[Route], services: Services) -> None:
+    """Add the routes to an app."""
+    for route in routes:
+        assert route.handler is not None
+        app.add_url_rule(
+            route.rule,
+            endpoint=route.name,
+            view_func=_view(route.handler, services),
+            methods=[route.method],
+        )
+
+
+def _view(handler: Handler, services: Services) -> Handler:
+    async def view(**values: str) -> Response:
+        return await handler(services, *values.values())
+
+    return view
