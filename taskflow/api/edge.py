@@ -175,8 +175,7 @@ class _Exchange:
 
     async def _send(self, message: Message) -> None:
         if is_last(message):
-            with trio.move_on_after(LINGER_SECONDS):
-                await self._is_read.wait()
+            await self._read_to_end()
             await self._end(message)
         else:
             self._is_answered = True
@@ -199,10 +198,18 @@ class _Exchange:
         start, body = await _messages_of(response)
         await self._send_next({"type": "http.response.start", **start})
         await self._send_next({"type": "http.response.body", **body, "more_body": True})
+        await self._read_to_end()
+        await self._end({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _read_to_end(self) -> None:
+        """Discard what is left of the request, for a bounded time.
+
+        A response may be complete before its request is; a connection that is closed with unread
+        data is reset, and the client may lose the response.
+        """
         with trio.move_on_after(LINGER_SECONDS):
             while not self._is_read.is_set():
                 await self._receive()
-        await self._end({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_next(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -116,11 +116,13 @@ class TestOtherFormats:
 
     @pytest.mark.parametrize(("name", "body"), FORMATS)
     def test_a_stream(self, server, name, body):
-        """One error for all of it, and not one for each line."""
-        answer = server.ask("POST", "/tasks", body * 3, LINES)
-        [line] = answer.body.splitlines()
-        error = json.loads(line)["error"]
-        assert (error["status"], name in error["detail"]) == (400, True)
+        """One error for all of it, not one for each line; the connection can be used again."""
+        with server.connect() as connection:
+            for _ in range(2):
+                answer = connection.ask("POST", "/tasks", body * 3, LINES)
+                [line] = answer.body.splitlines()
+                error = json.loads(line)["error"]
+                assert (error["status"], name in error["detail"]) == (400, True)
 
     def test_latin_1(self, server):
         """What is not UTF-8 somewhere inside is told with its place."""

@@ -51,6 +51,8 @@ def parameters(method):
     found = inspect.signature(method).parameters
     names = [n for n, p in found.items() if p.kind is not p.VAR_KEYWORD]
     needed = {n: usable[n] for n in names if found[n].default is inspect.Parameter.empty}
+    if method.__name__ == "wait":  # it retries for as long as it may wait
+        needed["timeout_seconds"] = 0.001
     if any(p.kind is p.VAR_KEYWORD for p in found.values()):
         of_tasks = "submit" in method.__name__
         names += ["queue", "tags", "delay", "run_at"] if of_tasks else ["queue", "tags", "status"]
@@ -61,7 +63,7 @@ def parameters(method):
 def is_patient(parameter, value):
     """Whether this asks for waiting, which is done for as long as that."""
     is_time = parameter in ("wait_seconds", "timeout_seconds")
-    return is_time and isinstance(value, (int, float)) and value > 0
+    return is_time and (value is None or (isinstance(value, (int, float)) and value > 0))
 
 
 def names_of_all():
