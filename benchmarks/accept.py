@@ -22,8 +22,8 @@ from benchmarks.references import pgbench_inserts
 from benchmarks.scene import FOR_EVER_MS, Scene
 from benchmarks.table import Figure
 from taskflow.api.reading.accept import LINES
-from taskflow.api.reading.task_array import MAX_TASKS
 from taskflow.model.task import NewTask
+from taskflow.schema.tasks import MAX_TASKS
 from taskflow.settings import Settings
 from taskflow.store.postgres.tasks import open_postgres
 

@@ -8,17 +8,16 @@ from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Unpack, overload
 
-from taskflow.api.reading.new_task import new_task_of
-from taskflow.api.reading.post_headers import LONGEST_KEY
-from taskflow.api.reading.task_array import MAX_TASKS
-from taskflow.api.reading.validation_errors import Faults
 from taskflow.client.errors import Gone, Unprocessable
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.task import Task, shown
 from taskflow.model import errors
 from taskflow.model import task as kept
 from taskflow.model.errors import RequestError, TaskGone
-from taskflow.model.task import IdempotencyKey, NewTask
+from taskflow.model.task import MAX_KEY_CHARACTERS, IdempotencyKey, NewTask
+from taskflow.schema.new_task import new_task_of
+from taskflow.schema.tasks import MAX_TASKS
+from taskflow.schema.validation_errors import Faults
 
 if TYPE_CHECKING:
     import psycopg
@@ -183,9 +182,9 @@ def _key_of(text: str | None, document: bytes) -> IdempotencyKey | None:
     """
     if text is None:
         return None
-    if not (1 <= len(text) <= LONGEST_KEY and text.isascii() and text.isprintable()):
+    if not (1 <= len(text) <= MAX_KEY_CHARACTERS and text.isascii() and text.isprintable()):
         raise _unprocessable(
-            f"idempotency_key must be 1 to {LONGEST_KEY} printable ASCII characters"
+            f"idempotency_key must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters"
         )
     return IdempotencyKey(f"\n\n{text}", hashlib.sha256(document).digest(), IDEMPOTENCY_SECONDS)
 

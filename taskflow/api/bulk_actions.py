@@ -12,7 +12,6 @@ from quart import Response
 from werkzeug.routing import BaseConverter
 
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.many import Many, ManyRequest, many_of
 from taskflow.api.request_bodies import read_json
 from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
@@ -21,6 +20,7 @@ from taskflow.model.errors import PartlyDone, StoreUnavailable, TooManySearches
 from taskflow.model.filter import TaskFilter
 from taskflow.model.lifecycle import Move, sources_of
 from taskflow.model.task import DEFAULT_QUEUE, TaskStatus
+from taskflow.schema.filters import Many, ManyRequest, many_of
 from taskflow.store.base.listing import LARGE_FIELDS
 from taskflow.store.base.tasks import TaskStore
 

@@ -14,10 +14,10 @@ from quart import Response
 
 from taskflow.api.problems import Problem, problem_of, store_in_time
 from taskflow.api.reading.accept import LINES
-from taskflow.api.reading.task_query import PageRequest
 from taskflow.api.responses import AS_IT_COMES
 from taskflow.model.errors import TaskFlowError, TooManySearches
 from taskflow.model.task import Task
+from taskflow.schema.query import PageRequest
 from taskflow.store.base.listing import LARGE_FIELDS, Page
 from taskflow.store.base.tasks import TaskStore
 

@@ -12,9 +12,8 @@ from taskflow.api.problems import store_in_time
 from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
-from taskflow.api.stats import StatisticsRequest, statistics_request_of
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
-from taskflow.model.task import DEFAULT_QUEUE
+from taskflow.schema.query import STATISTICS_QUERY, StatisticsRequest
 
 MAX_NODES: Final = 1000
 MAX_HOSTS: Final = 100
@@ -42,14 +41,13 @@ class History(msgspec.Struct, frozen=True):
         ),
     ),
     query=StatisticsRequest,
-    query_examples={"queue": DEFAULT_QUEUE},
 )
 async def show_history(services: Services) -> Response:
     """Count the tasks that finished in each minute of the last hour.
 
     For all queues together, or for the one that ``queue`` names.
     """
-    query = statistics_request_of(dict(request.args.lists()))
+    query = STATISTICS_QUERY.read_query(dict(request.args.lists()))
     with store_in_time():
         return as_json(History(await services.store.monitoring.history(query.queue)))
 

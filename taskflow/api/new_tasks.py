@@ -20,9 +20,8 @@ from taskflow.api.document.headers import (
 from taskflow.api.inline_requests import Incoming
 from taskflow.api.live.waiting import ended, requested_wait
 from taskflow.api.reading.accept import LINE_TYPES, LINES
-from taskflow.api.reading.new_task import TaskRequest, TaskRequests
 from taskflow.api.reading.post_headers import IdempotencyKeyText, idempotency_key_of
-from taskflow.api.reading.prefer import WaitRequest, preferences_of
+from taskflow.api.reading.prefer import preferences_of
 from taskflow.api.request_bodies import check_encoding, read_json
 from taskflow.api.request_spans import adding
 from taskflow.api.responses import AS_IT_COMES, as_json
@@ -31,6 +30,8 @@ from taskflow.api.services import Services
 from taskflow.api.submission import Added, Intake, Refused, Summary
 from taskflow.model.errors import Unprocessable
 from taskflow.model.task import IdempotencyKey, Task
+from taskflow.schema.query import WAIT_QUERY, WaitRequest
+from taskflow.schema.tasks import TaskRequest, TaskRequests
 from taskflow.store.base.submission import AddedOnce
 
 _REQUEST_HEADERS: Final = (
@@ -132,7 +133,6 @@ _CALLBACK: Final = Callback(
     (HTTPStatus.GONE,),
     headers=_REQUEST_HEADERS,
     query=WaitRequest,
-    query_examples={"wait": 10},
     body=TaskRequest | TaskRequests,
     body_examples={
         "once": {"payload": URL},
@@ -162,7 +162,7 @@ async def add_task(services: Services) -> Response:
     if request.mimetype in LINE_TYPES:
         check_encoding()
         return await _add_stream(services.intake)
-    wait = requested_wait()
+    wait = requested_wait(WAIT_QUERY.read_query(dict(request.args.lists())))
     body = await read_json()
     key = _key_of(body, services.settings.idempotency_seconds)
     added = await _add(services.intake, body, key)

@@ -10,14 +10,7 @@ from quart import Response
 from taskflow.api.bulk_actions import ONE_RESULT, Verb, move_many
 from taskflow.api.document.examples import QUEUE
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.many import Many
-from taskflow.api.reading.queue_settings import (
-    QueuePatch,
-    QueueRequest,
-    patch_of,
-    queue_name_of,
-    replacement_of,
-)
+from taskflow.api.reading.paths import queue_name_of
 from taskflow.api.request_bodies import read_body, read_json
 from taskflow.api.responses import as_json
 from taskflow.api.route import MERGE_PATCH, Parameter, Route, RouteResponse
@@ -27,6 +20,8 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.queue_limits import NO_SETTINGS, QueueChange, QueueSettings
 from taskflow.model.queues import Queue, QueueStatistics, queue_of
 from taskflow.model.task import QueueName, TaskStatus
+from taskflow.schema.filters import Many
+from taskflow.schema.queues import QueuePatch, QueueRequest, patch_of, replacement_of
 from taskflow.store.base.tasks import TaskStore
 
 MAX_QUEUES: Final = 1000

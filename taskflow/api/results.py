@@ -18,7 +18,7 @@ from quart import Response
 
 from taskflow.api.document.examples import TASK_ID
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.task_query import task_id_of
+from taskflow.api.reading.paths import task_id_of
 from taskflow.api.route import Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.api.tasks import TASK_ID_IN_PATH

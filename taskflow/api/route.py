@@ -123,9 +123,6 @@ class Route(msgspec.Struct, frozen=True):
         path_parameters: The parameters in the path.
         headers: The headers of a request that the route reads.
         query: The type of the query: each field is a parameter.
-        query_examples: A valid value of each parameter in the query.
-        query_repeated: The parameters with several values that are repeated for each value; others
-            are separated by commas.
         body: The type of the request body; ``None`` if the route reads none.
         body_type: The media type of the request body.
         body_examples: Valid bodies by a short name.
@@ -144,8 +141,6 @@ class Route(msgspec.Struct, frozen=True):
     path_parameters: tuple[Parameter, ...] = ()
     headers: tuple[Parameter, ...] = ()
     query: type[msgspec.Struct] | None = None
-    query_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
-    query_repeated: tuple[str, ...] = ()
     body: Any = None
     body_type: str = JSON
     body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)

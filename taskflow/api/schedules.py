@@ -12,16 +12,8 @@ from quart import Response, request
 from taskflow.api.document.examples import PENDING, SCHEDULE, TASK_ID, URL
 from taskflow.api.document.headers import location, next_page_link
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.schedule import (
-    SchedulePatch,
-    ScheduleRequest,
-    SchedulesRequest,
-    known_name_of,
-    must_be_new,
-    name_of,
-    schedules_request_of,
-)
-from taskflow.api.reading.schedule_changes import Reading, patch_of, replacement_of
+from taskflow.api.reading.paths import new_schedule_name_of, schedule_name_of
+from taskflow.api.reading.schedule import Reading, must_be_new, patch_of, replacement_of
 from taskflow.api.request_bodies import read_body, read_json
 from taskflow.api.responses import as_json, no_content
 from taskflow.api.route import MERGE_PATCH, Parameter, Route, RouteResponse
@@ -29,6 +21,8 @@ from taskflow.api.services import Services
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.schedule import Schedule, ScheduleName
 from taskflow.model.task import Task
+from taskflow.schema.query import SCHEDULES_QUERY, SchedulesRequest
+from taskflow.schema.schedules import SchedulePatch, ScheduleRequest
 
 T = TypeVar("T")
 
@@ -71,7 +65,7 @@ async def put_schedule(services: Services, name: str) -> Response:
     single fields. If the times are the same as before, the next run stays the same, and runs that
     are due already are not lost.
     """
-    reading = _reading(name_of(name), services)
+    reading = _reading(new_schedule_name_of(name), services)
     is_to_be_new = must_be_new(request.headers.getlist("If-None-Match"))
     change = replacement_of(await read_json(), reading, must_be_new=is_to_be_new)
     with store_in_time():
@@ -98,7 +92,7 @@ async def put_schedule(services: Services, name: str) -> Response:
 )
 async def patch_schedule(services: Services, name: str) -> Response:
     """Change some fields of a schedule."""
-    change = patch_of(await read_json(), _reading(known_name_of(name), services))
+    change = patch_of(await read_json(), _reading(schedule_name_of(name), services))
     with store_in_time():
         changed, _ = await services.store.schedules.change(name, change)
     return as_json(changed)
@@ -117,14 +111,13 @@ async def patch_schedule(services: Services, name: str) -> Response:
         ),
     ),
     query=SchedulesRequest,
-    query_examples={"limit": 20, "cursor": SCHEDULE.name},
 )
 async def list_schedules(services: Services) -> Response:
     """List schedules by name.
 
     Returns pages. ``Link`` is present if there is a next page.
     """
-    query = schedules_request_of(dict(request.args.lists()))
+    query = SCHEDULES_QUERY.read_query(dict(request.args.lists()))
     with store_in_time():
         found = await services.store.schedules.page(limit=query.limit, after=query.cursor)
     following = found.next_after
@@ -145,7 +138,7 @@ async def show_schedule(services: Services, name: str) -> Response:
     With its definition, its next run, and the outcome of its last run.
     """
     with store_in_time():
-        return as_json(_found(await services.store.schedules.get(known_name_of(name))))
+        return as_json(_found(await services.store.schedules.get(schedule_name_of(name))))
 
 
 @Route(
@@ -161,7 +154,7 @@ async def delete_schedule(services: Services, name: str) -> Response:
     The tasks that it created stay.
     """
     with store_in_time():
-        _found(await services.store.schedules.delete(known_name_of(name)) or None)
+        _found(await services.store.schedules.delete(schedule_name_of(name)) or None)
     return no_content()
 
 
@@ -188,7 +181,7 @@ async def run_schedule(services: Services, name: str) -> Response:
     await read_body()
     with store_in_time():
         await services.intake.backlog.admit(1)
-        task = _found(await services.store.schedules.run_now(known_name_of(name)))
+        task = _found(await services.store.schedules.run_now(schedule_name_of(name)))
     return as_json(task, status=HTTPStatus.CREATED, location=f"/tasks/{task.id}")
 
 

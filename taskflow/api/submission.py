@@ -12,9 +12,6 @@ from taskflow.api.backlog import Backlog
 from taskflow.api.inline_requests import Incoming
 from taskflow.api.problems import Problem, problem_of, store_in_time
 from taskflow.api.reading.lines import TOO_LONG, Lines
-from taskflow.api.reading.new_task import new_task_of
-from taskflow.api.reading.task_array import elements_of
-from taskflow.api.reading.validation_errors import Faults
 from taskflow.metrics import Metrics
 from taskflow.model.errors import (
     BadRequest,
@@ -27,6 +24,9 @@ from taskflow.model.errors import (
 )
 from taskflow.model.task import IdempotencyKey, NewTask
 from taskflow.model.untrusted_text import foreign_format_of
+from taskflow.schema.new_task import new_task_of
+from taskflow.schema.task_array import elements_of
+from taskflow.schema.validation_errors import Faults
 from taskflow.settings import Settings
 from taskflow.store.base.submission import AddedOnce
 from taskflow.store.base.tasks import TaskStore

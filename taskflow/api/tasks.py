@@ -25,20 +25,20 @@ from taskflow.api.listing import Broken, TaskFields, find_page, selected, stream
 from taskflow.api.live.waiting import RequestedWait, awaited, is_known, requested_wait, tag_of
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.accept import LINES, wants_lines
-from taskflow.api.reading.task_query import (
-    PageRequest,
-    ShowRequest,
-    cursor_of,
-    fields_of,
-    page_request_of,
-    task_id_of,
-)
+from taskflow.api.reading.paths import task_id_of
 from taskflow.api.responses import JSON, as_json
 from taskflow.api.route import Content, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.model.errors import TaskNotFound
-from taskflow.model.outcome import ErrorType
-from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, Task, TaskStatus
+from taskflow.model.task import AttemptRecord, Task
+from taskflow.schema.query import (
+    PAGE_QUERY,
+    SHOW_QUERY,
+    STREAM_QUERY,
+    PageRequest,
+    ShowRequest,
+    cursor_of,
+)
 from taskflow.store.base.listing import Page
 
 TASK_ID_IN_PATH: Final = Parameter("id", "The id of the task.", uuid.UUID, TASK_ID)
@@ -70,22 +70,6 @@ _ENCODER: Final = msgspec.json.Encoder()
         ),
     ),
     query=PageRequest,
-    query_examples={
-        "limit": 20,
-        "status": [TaskStatus.FAILED, TaskStatus.CANCELED],
-        "queue": DEFAULT_QUEUE,
-        "tag": ["color:red"],
-        "host": "example.com",
-        "error_type": ErrorType.TIMEOUT,
-        "created_after": COMPLETED.created_at,
-        "created_before": COMPLETED.created_at,
-        "finished_after": COMPLETED.created_at,
-        "finished_before": COMPLETED.created_at,
-        "url": "/invoices/",
-        "fields": ["id", "status"],
-        "cursor": cursor_of(TASK_ID),
-    },
-    query_repeated=("tag",),
 )
 async def list_tasks(services: Services) -> Response:
     """List tasks, the newest first.
@@ -97,7 +81,7 @@ async def list_tasks(services: Services) -> Response:
     unknown parameters are rejected.
     """
     is_stream = wants_lines(request.headers.getlist("Accept"))
-    query = page_request_of(dict(request.args.lists()), is_stream=is_stream)
+    query = (STREAM_QUERY if is_stream else PAGE_QUERY).read_query(dict(request.args.lists()))
     if is_stream:
         return await stream_of(services.store, query, has_body=request.method != "HEAD")
     found = await find_page(services.store, query)
@@ -131,7 +115,6 @@ async def list_tasks(services: Services) -> Response:
         Parameter("If-None-Match", "The `ETag` of the version you have.", str, '"3a90c45b"'),
     ),
     query=ShowRequest,
-    query_examples={"fields": ["id", "status"], "wait": 10},
 )
 async def show_task(services: Services, task_id: str) -> Response:
     """Get a task.
@@ -140,8 +123,9 @@ async def show_task(services: Services, task_id: str) -> Response:
     task is finished or, with ``If-None-Match``, has changed, and when the time is over at the
     latest.
     """
-    wait, known = requested_wait(ShowRequest), request.if_none_match
-    shown = partial(_shown, fields_of(request.args.getlist("fields")))
+    query = SHOW_QUERY.read_query(dict(request.args.lists()))
+    wait, known = requested_wait(query), request.if_none_match
+    shown = partial(_shown, query.fields)
     task = await _found(services, task_id_of(task_id), wait, partial(_is_news, known, shown))
     response = Response(shown(task), content_type=JSON)
     response.set_etag(tag_of(shown(task)))

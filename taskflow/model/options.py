@@ -19,25 +19,49 @@ Pauses: TypeAlias = Annotated[tuple[BackoffSeconds, ...], Meta(min_length=1, max
 StatusPattern: TypeAlias = (
     Annotated[int, Meta(ge=100, le=999)] | Annotated[str, Meta(pattern="^[1-9]xx$(?!\n)")]
 )
-StatusPatterns: TypeAlias = Annotated[tuple[StatusPattern, ...], Meta(max_length=50)]
+StatusPatterns: TypeAlias = Annotated[
+    tuple[StatusPattern, ...],
+    Meta(max_length=50, extra={"expected": 'a list of up to 50 statuses, such as 503 or "5xx"'}),
+]
 
 SUCCESS: Final[tuple[int | str, ...]] = ("2xx",)
 
 
 class Backoff(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Pauses between attempts that grow by a factor, each drawn between half of it and all of it.
+    """Waits between attempts that grow by a factor; each is drawn from half of it to all of it."""
 
-    Attributes:
-        initial: Before the second attempt, in seconds; the setting ``TASKFLOW_BACKOFF_SECONDS``
-            if it is not given.
-        factor: By what each further one is longer; 2 if it is not given.
-        max: What they grow to, in seconds; the setting ``TASKFLOW_MAX_BACKOFF_SECONDS`` if it is
-            not given.
-    """
+    initial: Annotated[
+        BackoffSeconds | None,
+        Meta(
+            description="Seconds before the second attempt. Default: the setting "
+            "`TASKFLOW_BACKOFF_SECONDS`.",
+            examples=[1],
+        ),
+    ] = None
+    factor: Annotated[
+        float,
+        Meta(ge=1, le=100, description="Factor by which each further wait grows.", examples=[2]),
+    ] = 2.0
+    max: Annotated[
+        BackoffSeconds | None,
+        Meta(
+            description="Maximum wait in seconds. Default: the setting "
+            "`TASKFLOW_MAX_BACKOFF_SECONDS`.",
+            examples=[60],
+        ),
+    ] = None
 
-    initial: BackoffSeconds | None = None
-    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
-    max: BackoffSeconds | None = None
+
+BackoffOption: TypeAlias = Annotated[
+    Backoff | Pauses,
+    Meta(
+        extra={
+            "expected": f"an object of {', '.join(Backoff.__struct_fields__[:-1])} and max, or a "
+            f"list of 1 to {MAX_PAUSES} waits; waits are seconds up to "
+            f"{MAX_BACKOFF_SECONDS}, factor is 1 to 100"
+        }
+    ),
+]
 
 
 class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,7 +84,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         if_modified_since: The date that its fetch is conditional on.
     """
 
-    backoff: Backoff | Pauses | None = None
+    backoff: BackoffOption | None = None
     retry_on: StatusPatterns | None = None
     success_on: StatusPatterns | None = None
     callback_url: str | None = None

@@ -41,7 +41,11 @@ _BASE64: Final = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$(?
 
 Method: TypeAlias = Annotated[
     str,
-    Meta(pattern=f"^(?!({'|'.join(REFUSED_METHODS)})$)[A-Z][A-Z-]{{0,19}}$(?!\n)", max_length=20),
+    Meta(
+        pattern=f"^(?!({'|'.join(REFUSED_METHODS)})$)[A-Z][A-Z-]{{0,19}}$(?!\n)",
+        max_length=20,
+        extra={"expected": "a method in capitals such as POST, but not CONNECT or TRACE"},
+    ),
 ]
 HeaderName: TypeAlias = Annotated[
     str,
@@ -55,7 +59,9 @@ HeaderValue: TypeAlias = Annotated[
     Meta(pattern="^([!-~]([\t !-~]*[!-~])?)?$(?!\n)", max_length=MAX_HEADER_BYTES),
 ]
 Headers: TypeAlias = Annotated[dict[HeaderName, HeaderValue], Meta(max_length=MAX_HEADERS)]
-Timeout: TypeAlias = Annotated[float, Meta(ge=0.01, le=MAX_TIMEOUT_SECONDS)]
+Timeout: TypeAlias = Annotated[
+    float, Meta(ge=0.01, le=MAX_TIMEOUT_SECONDS, extra={"unit": "seconds"})
+]
 Body: TypeAlias = Annotated[
     msgspec.Raw,
     Meta(
@@ -77,28 +83,54 @@ Body: TypeAlias = Annotated[
 
 
 class RequestPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to be made, in place of a URL to be fetched; it has no other fields than these.
+    """A whole HTTP request, in place of a URL to GET."""
 
-    Attributes:
-        url: Where to, http or https.
-        method: In capitals; ``GET`` if it is not given, or ``POST`` if there is a body. Not
-            ``CONNECT`` or ``TRACE``.
-        headers: Header fields, by name. Those that belong to the connection or that TaskFlow makes
-            itself are refused.
-        body: Text is sent as it is, as ``text/plain`` in UTF-8; ``{"base64": "..."}`` is bytes; any
-            other JSON is sent as JSON, to the byte. ``Content-Type`` among the headers goes before
-            that. ``null`` is no body.
-        timeout: How long an attempt may take, in seconds; the setting
-            ``TASKFLOW_FETCH_TIMEOUT_SECONDS`` if it is not given.
-        follow_redirects: Whether to go where a redirect leads; true if it is not given.
-    """
-
-    url: Annotated[str, Meta(min_length=1, max_length=8192)]
-    method: Method | None = None
-    headers: Headers | None = None
-    body: Body | UnsetType = UNSET
-    timeout: Timeout | None = None
-    follow_redirects: bool | None = None
+    url: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=8192,
+            description="The http or https URL to send the request to.",
+            examples=["https://example.com/"],
+        ),
+    ]
+    method: Annotated[
+        Method | None,
+        Meta(
+            description="The method, in capitals; not `CONNECT` or `TRACE`. Default: `GET`, or "
+            "`POST` if there is a body.",
+            examples=["PUT"],
+        ),
+    ] = None
+    headers: Annotated[
+        Headers | None,
+        Meta(
+            description="Header fields by name. Those of the connection and those that TaskFlow "
+            "makes itself are rejected.",
+            examples=[{"Accept": "application/json"}],
+        ),
+    ] = None
+    body: Annotated[
+        Body | UnsetType,
+        Meta(
+            description="The request body. Text is sent unchanged, as `text/plain` in UTF-8; "
+            '`{"base64": "..."}` is bytes; any other JSON is sent as JSON, to the byte. A '
+            "`Content-Type` among the headers takes precedence. `null` is no body.",
+            examples=[{"answer": 42}],
+        ),
+    ] = UNSET
+    timeout: Annotated[
+        Timeout | None,
+        Meta(
+            description="Timeout of an attempt in seconds. Default: the setting "
+            "`TASKFLOW_FETCH_TIMEOUT_SECONDS`.",
+            examples=[30],
+        ),
+    ] = None
+    follow_redirects: Annotated[
+        bool | None,
+        Meta(description="Whether to follow redirects. Default: true.", examples=[False]),
+    ] = None
 
 
 class Content(msgspec.Struct, frozen=True):

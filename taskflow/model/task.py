@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model import queue_limits
-from taskflow.model.options import NO_OPTIONS, Backoff, Pauses, StatusPatterns, TaskOptions
+from taskflow.model.options import NO_OPTIONS, BackoffOption, StatusPatterns, TaskOptions
 from taskflow.model.outcome import ErrorType, KeptResponse
 from taskflow.model.queue_limits import Hold, Limiter, QueueHost
 
@@ -20,6 +20,7 @@ MIN_PRIORITY: Final = -100
 MAX_PRIORITY: Final = 100
 MAX_ATTEMPTS: Final = 100
 MAX_TAGS: Final = 16
+MAX_KEY_CHARACTERS: Final = 255  # of an idempotency key
 MAX_DELAY_SECONDS: Final = 31_622_400  # a year
 MAX_RETENTION_SECONDS: Final = 315_576_000  # ten of them
 # What readers of ``/openapi.json`` see of them; msgspec itself takes any JSON for ``Raw``.
@@ -28,12 +29,18 @@ Payload: TypeAlias = Annotated[
     Meta(extra_json_schema={"type": ["string", "number", "boolean", "object", "array"]}),
 ]
 Moment: TypeAlias = queue_limits.Moment
+NAME_RULE: Final = (
+    "1 to 64 letters, digits, dots, hyphens and underscores, the first a letter or a digit"
+)
 QueueName: TypeAlias = Annotated[
-    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)", max_length=64)
+    str,
+    Meta(
+        pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)",
+        max_length=64,
+        extra={"expected": NAME_RULE},
+    ),
 ]
-TagName: TypeAlias = Annotated[
-    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)", max_length=64)
-]
+TagName: TypeAlias = QueueName
 # No control characters, which PostgreSQL partly refuses; whole numbers that every reader of JSON
 # can tell apart (RFC 8259, section 6).
 TagValue: TypeAlias = (
@@ -41,7 +48,13 @@ TagValue: TypeAlias = (
     | Annotated[int, Meta(ge=-(2**53 - 1), le=2**53 - 1)]
     | bool
 )
-Tags: TypeAlias = Annotated[dict[TagName, TagValue], Meta(max_length=MAX_TAGS)]
+TAGS_RULE: Final = (
+    f"an object of up to {MAX_TAGS} names (as those of queues) with text of up to 256 "
+    "characters, whole numbers, true or false"
+)
+Tags: TypeAlias = Annotated[
+    dict[TagName, TagValue], Meta(max_length=MAX_TAGS, extra={"expected": TAGS_RULE})
+]
 
 
 class TaskStatus(enum.StrEnum):
@@ -183,7 +196,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     rescues: int = 0
     tags: dict[str, TagValue] = {}
     expires_at: Moment | None = None
-    backoff: Backoff | Pauses | None = None
+    backoff: BackoffOption | None = None
     retry_on: StatusPatterns | None = None
     success_on: StatusPatterns | None = None
     retention: float | None = None

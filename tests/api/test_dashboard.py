@@ -17,11 +17,11 @@ import pytest
 from taskflow.api.dashboard import charts, formatting, live_region
 from taskflow.api.dashboard.forms import FormError, document_of, faults_by_field, form_of
 from taskflow.api.dashboard.pages import POLICY
-from taskflow.api.reading.new_task import new_task_of
 from taskflow.model.errors import Unprocessable
 from taskflow.model.monitoring import Minute
 from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
 from taskflow.model.zones import zone_database
+from taskflow.schema.new_task import new_task_of
 from taskflow.service import MEMORY_URL
 from tests.api.live import LiveServer
 

@@ -159,7 +159,7 @@ class TestRequests:
         [task_id] = add(server, 1, queue="bad")
         body = {"queue": "bad", field: value}
         problem = check_problem(ask(server, "cancel", **body), 422, f"{field} must be")
-        assert [fault["pointer"] for fault in problem["errors"]] == [f"#/{field}"]
+        assert [fault["pointer"].split("/")[1] for fault in problem["errors"]] == [field]
         assert statuses(server, [task_id]) == {"PENDING"}
 
     def test_unknown_fields(self, server):

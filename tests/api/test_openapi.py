@@ -15,7 +15,6 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from taskflow.api.app import ROUTES, create_app
 from taskflow.api.document.openapi import document
-from taskflow.api.reading.new_task import _RULES, TaskRequest
 from taskflow.model.errors import TaskFlowError
 from taskflow.service import MEMORY_URL, open_store
 from taskflow.settings import Settings
@@ -104,11 +103,14 @@ class TestDocument:
         """Each example is valid by the schema that stands beside it."""
         count = 0
         for part in parts(DOCUMENT):
-            examples = [one["value"] for one in part.get("examples", {}).values()]
+            given = part.get("examples", {})
+            examples = (
+                given if isinstance(given, list) else [one["value"] for one in given.values()]
+            )
             for example in [*examples, *([part["example"]] if "example" in part else [])]:
-                assert complaints(example, part["schema"]) == []
+                assert complaints(example, part.get("schema", part)) == []
                 count += 1
-        assert count > 20
+        assert count > 60
 
     def test_everything_is_explained(self):
         """Operations, parameters, answers, types and their fields have a description in prose."""
@@ -159,10 +161,6 @@ class TestDocument:
             for value, meaning in meanings.items():
                 assert f"- `{value}`: {meaning}" in schema["description"]
                 assert meaning.endswith(".")
-
-    def test_what_is_read_is_what_is_told(self):
-        """The fields that are read of a body are those of the type that the document shows."""
-        assert {"payload", *_RULES} == set(TaskRequest.__struct_fields__)
 
 
 class TestAnswers:

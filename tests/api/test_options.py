@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from taskflow.api.reading.new_task import TaskRequest
 from taskflow.model.task import Task
+from taskflow.schema.tasks import TaskRequest
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
-from taskflow.api.reading.merge_patch import MAX_PATCH_NESTING, patch_fields_of, patched
+from taskflow.schema.merge_patch import MAX_PATCH_NESTING, patch_fields_of, patched
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 from tests.api.test_queues import asked_of, put

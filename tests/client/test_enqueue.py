@@ -17,8 +17,8 @@ from psycopg.rows import dict_row
 from taskflow import BlockingClient, Gone, StoreUnusable, Submission, TaskStatus, Unprocessable
 from taskflow import enqueue as enqueue_untyped
 from taskflow import enqueue_many as enqueue_many_untyped
-from taskflow.api.reading.new_task import TaskRequest
 from taskflow.client.options import KNOWN
+from taskflow.schema.tasks import TaskRequest
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskflow.api.live import events as streams
-from taskflow.api.reading.prefer import LONGEST_WAIT_SECONDS
+from taskflow.schema.query import LONGEST_WAIT_SECONDS
 from taskflow.serving.server import MOST_REQUESTS
 from taskflow.settings import Settings
 from tests.api.client import Connection, ask, check_problem, in_chunks

@@ -75,6 +75,6 @@ def fields_of(schema: Schema) -> Iterator[tuple[str, str, str]]:
 def meaning_of(schema: Schema) -> str:
     """What is told of it, with its default."""
     meaning = str(schema.get("description", ""))
-    if schema.get("default") is not None and "not given" not in meaning:
-        meaning += f" {code(json.dumps(schema['default']))} if not given."
+    if schema.get("default") is not None and "Default: " not in meaning:
+        meaning += f" Default: {code(json.dumps(schema['default']))}."
     return meaning

@@ -14,12 +14,12 @@ from taskflow.api.dashboard.live_region import by_the_clock
 from taskflow.api.dashboard.pages import page, viewer
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.many import Many
-from taskflow.api.reading.task_query import PageRequest, cursor_of, page_request_of
 from taskflow.api.request_bodies import read_body
 from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
+from taskflow.schema.filters import Many
+from taskflow.schema.query import PAGE_QUERY, PageRequest, cursor_of
 from taskflow.store.base.tasks import TaskStore
 
 LIMIT: Final = 50
@@ -78,7 +78,7 @@ def _asked(given: Mapping[str, list[str]]) -> PageRequest:
         Unprocessable: Parameters cannot be used.
     """
     several = {**given, "status": [",".join(given["status"])]} if "status" in given else given
-    return page_request_of({"limit": [str(LIMIT)], **several})
+    return PAGE_QUERY.read_query({"limit": [str(LIMIT)], **several})
 
 
 async def _look(

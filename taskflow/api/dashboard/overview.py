@@ -12,8 +12,7 @@ from taskflow.api.dashboard.live_region import by_the_clock
 from taskflow.api.dashboard.pages import page, see, viewer
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.queue_settings import queue_name_of
-from taskflow.api.reading.schedule import known_name_of
+from taskflow.api.reading.paths import queue_name_of, schedule_name_of
 from taskflow.api.request_bodies import read_body
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.queue_limits import NO_SETTINGS
@@ -55,7 +54,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     async def run_schedule(name: str) -> Response:
         await read_body()
         with store_in_time():
-            task = await store.schedules.run_now(known_name_of(name))
+            task = await store.schedules.run_now(schedule_name_of(name))
         if task is None:
             raise ScheduleNotFound
         return see(f"{PATH}/tasks/{task.id}")

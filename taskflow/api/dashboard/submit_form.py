@@ -18,7 +18,7 @@ from taskflow.api.dashboard.forms import (
 )
 from taskflow.api.dashboard.pages import page, see
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.task_query import task_id_of
+from taskflow.api.reading.paths import task_id_of
 from taskflow.api.request_bodies import read_body
 from taskflow.api.request_spans import adding
 from taskflow.api.submission import Intake

@@ -16,7 +16,7 @@ from taskflow.api.dashboard.live_region import by_events
 from taskflow.api.dashboard.pages import page, see, viewer
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.task_query import task_id_of
+from taskflow.api.reading.paths import task_id_of
 from taskflow.api.request_bodies import read_body
 from taskflow.api.results import attachment_of
 from taskflow.model.errors import IllegalMove, TaskNotFound

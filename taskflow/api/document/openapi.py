@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 from quart import Response
 
 from taskflow.api import problems
@@ -18,7 +19,7 @@ from taskflow.api.document.headers import (
     SHARED,
 )
 from taskflow.api.document.problem_responses import PROBLEMS, ProblemResponse, problems_of
-from taskflow.api.document.schemas import Json, described, plain, prose, schema_of, schemas
+from taskflow.api.document.schemas import Json, plain, prose, schema_of, schemas
 from taskflow.api.responses import JSON, as_json
 from taskflow.api.route import (
     MERGE_PATCH,
@@ -29,6 +30,7 @@ from taskflow.api.route import (
     RouteResponse,
 )
 from taskflow.api.services import Services
+from taskflow.schema.reader import Reader
 
 _HOW_TO_PATCH: Final = (
     "A JSON merge patch (RFC 7396): a field that is absent stays as it is, and null removes it. "
@@ -143,14 +145,15 @@ def _query_parameters(route: Route) -> list[Json]:
     """Return a parameter for each field of the query's type."""
     if route.query is None:
         return []
-    _, meanings = described(route.query)
+    readers = Reader(route.query).fields
     parameters = []
     for field in msgspec.structs.fields(route.query):
-        name = field.encode_name
-        parameter = Parameter(name, meanings[name], field.type, route.query_examples[name])
-        parameters.append(_parameter(parameter, "query", _schema_of_optional(field)))
-        if parameters[-1]["schema"].get("type") == "array":
-            parameters[-1]["explode"] = name in route.query_repeated
+        name, schema = field.encode_name, _schema_of_optional(field)
+        description, [example] = schema.pop("description"), schema.pop("examples")
+        parameter = Parameter(name, description, field.type, example)
+        parameters.append(_parameter(parameter, "query", schema))
+        if schema.get("type") == "array":
+            parameters[-1]["explode"] = readers[name].is_repeated
     return parameters
 
 
@@ -170,10 +173,12 @@ def _parameter(
 def _schema_of_optional(field: msgspec.structs.FieldInfo) -> Json:
     """Return the schema of a parameter whose absence is ``None``, which no request can send."""
     schema = schema_of(field.type)
-    if field.default is not None:
+    if field.default not in (None, UNSET):
         return schema | {"default": field.default}
-    [sent] = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
-    return dict(sent)
+    if "anyOf" not in schema:
+        return schema
+    [sent] = [kind for kind in schema.pop("anyOf") if kind != {"type": "null"}]
+    return {**schema, **sent}
 
 
 def _body(route: Route) -> Json:

@@ -19,18 +19,6 @@ from taskflow.api import problems
 from taskflow.api.bulk_actions import ManyMoved
 from taskflow.api.listing import Broken, TaskFields
 from taskflow.api.monitoring import History
-from taskflow.api.reading import new_task, schedule
-from taskflow.api.reading.many import FILTERS, ManyRequest
-from taskflow.api.reading.new_task import TaskRequest
-from taskflow.api.reading.queue_settings import (
-    HostLimitsPatch,
-    HostLimitsRequest,
-    QueuePatch,
-    QueueRequest,
-    RatePatch,
-    RateRequest,
-)
-from taskflow.api.reading.schedule import SchedulePatch, ScheduleRequest, TaskTemplate
 from taskflow.api.submission import Added, Refused, Summary
 from taskflow.model import outcome
 from taskflow.model.errors import Fault
@@ -44,12 +32,19 @@ from taskflow.model.queues import Ended, Queue, QueueStatistics, TaskStatistics,
 from taskflow.model.request import RequestPayload
 from taskflow.model.schedule import Missed, Schedule
 from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.schema import schedules, tasks
+from taskflow.schema.filters import FILTERS, ManyRequest
+from taskflow.schema.merge_patch import patch_type
+from taskflow.schema.queues import HostLimitsRequest, QueuePatch, QueueRequest, RateRequest
+from taskflow.schema.schedules import SchedulePatch, ScheduleRequest
+from taskflow.schema.tasks import TaskRequest, TaskTemplate
 
 Json: TypeAlias = dict[str, Any]
 
 _SENT: Final = (
     *(TaskRequest, RequestPayload, Backoff, ManyRequest),
-    *(QueueRequest, HostLimitsRequest, RateRequest, QueuePatch, HostLimitsPatch, RatePatch),
+    *(QueueRequest, HostLimitsRequest, RateRequest),
+    *(QueuePatch, patch_type(HostLimitsRequest), patch_type(RateRequest)),
     *(TaskTemplate, ScheduleRequest, SchedulePatch),
 )
 _SHOWN: Final = (
@@ -84,8 +79,8 @@ def schemas() -> Json:
         _name_keys(components[kind.__name__], kind)
         _make_whole(components[kind.__name__], kind)
     for name in ("TaskRequest", "TaskTemplate"):
-        _ignore(components[name], new_task.PASSED_OVER)
-    _ignore(components["ScheduleRequest"], schedule.PASSED_OVER)
+        _ignore(components[name], tasks.ONLY_SHOWN)
+    _ignore(components["ScheduleRequest"], schedules.ONLY_SHOWN)
     _forbid_both(components["TaskRequest"], "run_at", "delay")
     _demand_one(components["ManyRequest"], FILTERS, "all")
     _forbid_both(components["ScheduleRequest"], "cron", "start_at")

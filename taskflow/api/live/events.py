@@ -15,22 +15,16 @@ from taskflow.api.document.examples import ENDED_EVENT
 from taskflow.api.document.headers import X_ACCEL_BUFFERING
 from taskflow.api.live.feed import BATCH, Feed, Watcher
 from taskflow.api.problems import store_in_time
-from taskflow.api.reading.events import (
-    EventsRequest,
-    LastEventId,
-    TaskEventsRequest,
-    filter_of,
-    position_of,
-    refuse_unknown_of_task,
-)
-from taskflow.api.reading.task_query import task_id_of
+from taskflow.api.reading.events import filter_of, position_of, refuse_unknown_of_task
+from taskflow.api.reading.paths import task_id_of
 from taskflow.api.responses import as_events, no_content
 from taskflow.api.route import Content, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.api.tasks import TASK_ID_IN_PATH
 from taskflow.model.errors import StoreUnavailable, TaskNotFound
 from taskflow.model.event import EventFilter, TaskEvent
-from taskflow.model.task import DEFAULT_QUEUE, Task, TaskStatus
+from taskflow.model.task import Task, TaskStatus
+from taskflow.schema.query import EventsRequest, LastEventId, TaskEventsRequest
 from taskflow.store.base.tasks import TaskStore
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -86,7 +80,6 @@ _EVENTS: Final = RouteResponse(
     (TASK_ID_IN_PATH,),
     (_LAST_EVENT_ID,),
     query=TaskEventsRequest,
-    query_examples={"lastEventId": "4711"},
 )
 async def watch_task(services: Services, task_id: str) -> Response:
     """Watch a task.
@@ -114,8 +107,6 @@ async def watch_task(services: Services, task_id: str) -> Response:
     (_EVENTS,),
     headers=(_LAST_EVENT_ID,),
     query=EventsRequest,
-    query_examples={"queue": DEFAULT_QUEUE, "tag": ["customer:42"], "lastEventId": "4711"},
-    query_repeated=("tag",),
 )
 async def watch_tasks(services: Services) -> Response:
     """Watch all tasks.

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from quart import Response, request
 from werkzeug.datastructures import ETags
 
 from taskflow.api.live.feed import Feed
-from taskflow.api.reading.prefer import WaitRequest, preferences_of, preferred_wait, wait_of
-from taskflow.api.reading.unknown_fields import unknown_parameters
-from taskflow.model.errors import Unprocessable
-from taskflow.model.suggestions import Vocabulary
+from taskflow.api.reading.prefer import preferences_of, preferred_wait
 from taskflow.model.task import Task
+from taskflow.schema.query import WaitRequest
 
 _TAG_BYTES: Final = 12
 
@@ -25,29 +23,17 @@ class RequestedWait:
 
     Args:
         preferred: The values of ``Prefer``.
-        query: All parameters in the query.
-        known: The type of the query.
+        wait: The parameter ``wait`` of the query, which takes precedence.
 
     Attributes:
         seconds: How long; 0 if the request does not ask to wait.
         applied: ``Preference-Applied`` (RFC 7240), if ``Prefer`` asks for the wait.
     """
 
-    def __init__(
-        self,
-        preferred: Sequence[str],
-        query: Mapping[str, Sequence[str]],
-        known: type[WaitRequest] = WaitRequest,
-    ) -> None:
+    def __init__(self, preferred: Sequence[str], wait: int | None) -> None:
         preference = preferred_wait(preferences_of(preferred))
-        names = known.__struct_fields__
-        if unknown := unknown_parameters(query, Vocabulary(names)):
-            raise Unprocessable("; ".join(unknown))
-        waits = query.get("wait", ())
-        if len(waits) > 1:
-            raise Unprocessable("wait is given more than once")
-        self.seconds: Final = wait_of(waits[0]) if waits else preference or 0
-        self.applied: Final = f"wait={preference}" if preference and not waits else None
+        self.seconds: Final = (preference or 0) if wait is None else wait
+        self.applied: Final = f"wait={preference}" if preference and wait is None else None
 
     def confirm(self, response: Response) -> Response:
         """Add ``Preference-Applied`` to a response, if a preference was applied."""
@@ -56,13 +42,9 @@ class RequestedWait:
         return response
 
 
-def requested_wait(known: type[WaitRequest] = WaitRequest) -> RequestedWait:
-    """Return how long the current request asks to wait.
-
-    Raises:
-        Unprocessable: Its query is invalid.
-    """
-    return RequestedWait(request.headers.getlist("Prefer"), dict(request.args.lists()), known)
+def requested_wait(query: WaitRequest) -> RequestedWait:
+    """Return how long the current request asks to wait."""
+    return RequestedWait(request.headers.getlist("Prefer"), query.wait)
 
 
 async def ended(feed: Feed, task: Task, seconds: float) -> Task:

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from taskflow.api.reading.validation_errors import Faults, token
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.masking import Masking
 from taskflow.model.url import parse_target
+from taskflow.schema.validation_errors import Faults, token
 
 _ANYTHING: Final = msgspec.json.Decoder(float_hook=str)
 

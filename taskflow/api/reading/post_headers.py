@@ -10,14 +10,14 @@ from typing import Annotated, Final, TypeAlias
 from msgspec import Meta
 
 from taskflow.model.errors import BadRequest
-from taskflow.model.task import IdempotencyKey
-
-LONGEST_KEY: Final = 255
+from taskflow.model.task import MAX_KEY_CHARACTERS, IdempotencyKey
 
 _CHARACTER: Final = r'[ !#-\[\]-~]|\\["\\]'
 IdempotencyKeyText: TypeAlias = Annotated[
     str,
-    Meta(pattern=f'^([!#-~]{{1,{LONGEST_KEY}}}|"({_CHARACTER}){{1,{LONGEST_KEY}}}")$(?!\n)'),
+    Meta(
+        pattern=f'^([!#-~]{{1,{MAX_KEY_CHARACTERS}}}|"({_CHARACTER}){{1,{MAX_KEY_CHARACTERS}}}")$(?!\n)'
+    ),
 ]
 
 # RFC 9651's string, as the draft has it, or the same without quotes, as many clients send it.
@@ -46,10 +46,10 @@ def idempotency_key_of(
         return None
     match = _KEY.fullmatch(values[0]) if len(values) == 1 else None
     key = match and (match["bare"] or re.sub(r"\\(.)", r"\1", match["quoted"] or ""))
-    if not key or len(key) > LONGEST_KEY:
+    if not key or len(key) > MAX_KEY_CHARACTERS:
         raise BadRequest(
-            f"Idempotency-Key must be one text of 1 to {LONGEST_KEY} printable characters, such as "
-            "a new UUID for each new request"
+            f"Idempotency-Key must be one text of 1 to {MAX_KEY_CHARACTERS} printable characters, "
+            "such as a new UUID for each new request"
         )
     # Neither can have a line feed, so no two of them can be put together to the same text.
     return IdempotencyKey(f"{caller or ''}\n{key}", hashlib.sha256(body).digest(), seconds)

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from taskflow.api.reading.validation_errors import Faults, token
 from taskflow.model.suggestions import MAX_COMPARED_CHARACTERS, Vocabulary, shown_name
+from taskflow.schema.validation_errors import Faults, token
 
 MAX_UNKNOWN: Final = 20
 """How many unknown names of one document are reported."""

@@ -1,4 +1,4 @@
-"""The text of a body: what must be so before its fields are looked at."""
+"""The JSON text of a body: what must hold before its fields are read."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from taskflow.model.errors import BadRequest, Unprocessable
 from taskflow.model.untrusted_text import MAX_NESTING, foreign_format_of
 
 MAX_READ_TWICE_BYTES: Final = 256 * 2**10
-"""How long a body may be to be read again by the standard library, which takes much longer."""
+"""The longest body that is read again by the standard library, which takes much longer."""
 
 # What msgspec says of an unpaired surrogate; at the end of a text, that it was truncated.
 _SURROGATE_COMPLAINTS: Final = ("surrogate", "unexpected end of hex escape")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _END_BYTES: Final = 16
+
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 Document = TypeVar("Document")
 
@@ -62,8 +64,21 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[Document], *, how: str = 
         raise BadRequest(f"the body is not JSON ({error}); {how}") from None
 
 
+def object_fields(body: bytes, *, how: str = HOW) -> dict[str, msgspec.Raw]:
+    """Read JSON text as an object; its members stay JSON text.
+
+    Raises:
+        BadRequest: It is not a JSON object.
+        Unprocessable: It is, but cannot be kept unchanged.
+    """
+    try:
+        return decoded(body, _FIELDS, how=how)
+    except msgspec.ValidationError:
+        raise BadRequest(f"the body is not a JSON object; {how}") from None
+
+
 def refuse_depth() -> NoReturn:
-    """Refuse what is nested too deep.
+    """Reject what is nested too deep.
 
     Raises:
         Unprocessable: Always.
@@ -72,7 +87,7 @@ def refuse_depth() -> NoReturn:
 
 
 def _has_unpaired_surrogate(body: bytes, complaint: str) -> bool:
-    """Return whether that is all that is wrong with it; of a large body, whether it is a part."""
+    """Return whether nothing else is wrong with it; of a large body, whether it has one."""
     if len(body) <= MAX_READ_TWICE_BYTES:
         return _is_json(body.decode())
     if "truncated" in complaint:
@@ -81,9 +96,9 @@ def _has_unpaired_surrogate(body: bytes, complaint: str) -> bool:
 
 
 def _is_json(text: str) -> bool:
-    """Whether the standard library's reader takes it, which is easy about surrogates.
+    """Return whether the standard library reads it, which accepts unpaired surrogates.
 
-    It gets text, for of bytes it would also take UTF-16.
+    It reads text, as it would also accept UTF-16 as bytes.
     """
     try:
         json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)

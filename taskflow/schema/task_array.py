@@ -8,11 +8,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from taskflow.api.reading.json_text import decoded
 from taskflow.model.errors import BadRequest, Unprocessable
-
-MAX_TASKS: Final = 10_000
-"""How many tasks a JSON array may have."""
+from taskflow.schema.json_text import decoded
+from taskflow.schema.tasks import MAX_TASKS
 
 HOW: Final = 'send an array of tasks, such as [{"payload": "https://example.com/"}]'
 

@@ -1,0 +1,66 @@
+"""Names and ids in paths."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Final
+
+import msgspec
+
+from taskflow.model.errors import QueueNotFound, ScheduleNotFound, TaskNotFound, Unprocessable
+from taskflow.model.task import NAME_RULE, QueueName
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def task_id_of(text: str) -> uuid.UUID:
+    """Read a task's id.
+
+    Raises:
+        TaskNotFound: It is not an id, so no task has it.
+    """
+    if not _UUID.fullmatch(text):
+        raise TaskNotFound("there is no task with this id; an id is a UUID")
+    return uuid.UUID(text)
+
+
+def queue_name_of(text: str) -> str:
+    """Read the name of a queue.
+
+    Raises:
+        QueueNotFound: It is not a name, so no queue has it.
+    """
+    if not _is_name(text):
+        raise QueueNotFound(f"a queue's name is {NAME_RULE}")
+    return text
+
+
+def new_schedule_name_of(text: str) -> str:
+    """Read the name of a schedule that may be new.
+
+    Raises:
+        Unprocessable: It is not a name.
+    """
+    if not _is_name(text):
+        raise Unprocessable(f"the name of a schedule must be {NAME_RULE}")
+    return text
+
+
+def schedule_name_of(text: str) -> str:
+    """Read the name of a schedule that exists.
+
+    Raises:
+        ScheduleNotFound: It is not a name, so no schedule has it.
+    """
+    if not _is_name(text):
+        raise ScheduleNotFound(f"there is no schedule with this name; a name is {NAME_RULE}")
+    return text
+
+
+def _is_name(text: str) -> bool:
+    try:
+        msgspec.convert(text, QueueName)
+    except msgspec.ValidationError:
+        return False
+    return True

@@ -1,0 +1,197 @@
+"""The declaration of filters: the same in queries and in the bodies of bulk actions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from taskflow.model.filter import TaskFilter, tag_text
+from taskflow.model.invalid_url import InvalidUrl
+from taskflow.model.outcome import ErrorType
+from taskflow.model.task import (
+    MAX_TAGS,
+    TAGS_RULE,
+    Moment,
+    QueueName,
+    TagName,
+    TagValue,
+    TaskStatus,
+)
+from taskflow.model.url import parse_target
+from taskflow.schema.json_text import object_fields
+from taskflow.schema.reader import Reader
+from taskflow.schema.validation_errors import Faults
+
+HOW: Final = 'send a JSON object with a filter, such as {"queue": "mail"}, or {"all": true}'
+
+HostName: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern="^[^\x00-\x20\x7f/?#@\\\\]+$(?!\n)",
+        min_length=1,
+        max_length=255,
+        extra={"expected": "the host of a URL, such as example.com, of 1 to 255 characters"},
+    ),
+]
+UrlText: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern="^[^\x00-\x1f\x7f]+$(?!\n)",
+        min_length=1,
+        max_length=8192,
+        extra={"expected": "text of 1 to 8192 characters, none of them control characters"},
+    ),
+]
+Statuses: TypeAlias = Annotated[tuple[TaskStatus, ...], Meta(min_length=1)]
+SomeTags: TypeAlias = Annotated[
+    dict[TagName, TagValue],
+    Meta(min_length=1, max_length=MAX_TAGS, extra={"expected": TAGS_RULE}),
+]
+
+
+class TaskFilters(msgspec.Struct, frozen=True, kw_only=True):
+    """The filters whose value is the same in queries and in bodies."""
+
+    queue: Annotated[
+        QueueName | UnsetType,
+        Meta(description="Only tasks of this queue.", examples=["mail"]),
+    ] = UNSET
+    host: Annotated[
+        HostName | UnsetType,
+        Meta(description="Only tasks whose URL has this host.", examples=["example.com"]),
+    ] = UNSET
+    error_type: Annotated[
+        ErrorType | UnsetType,
+        Meta(
+            description="Only tasks whose last attempt failed with this type of error.",
+            examples=["timeout"],
+        ),
+    ] = UNSET
+    created_after: Annotated[
+        Moment | UnsetType,
+        Meta(
+            description="Only tasks submitted at this time or later.",
+            examples=["2026-11-24T06:57:50Z"],
+        ),
+    ] = UNSET
+    created_before: Annotated[
+        Moment | UnsetType,
+        Meta(
+            description="Only tasks submitted before this time.",
+            examples=["2026-11-24T06:57:50Z"],
+        ),
+    ] = UNSET
+    finished_after: Annotated[
+        Moment | UnsetType,
+        Meta(
+            description="Only tasks finished at this time or later.",
+            examples=["2026-11-24T06:57:50Z"],
+        ),
+    ] = UNSET
+    finished_before: Annotated[
+        Moment | UnsetType,
+        Meta(
+            description="Only tasks finished before this time.",
+            examples=["2026-11-24T06:57:50Z"],
+        ),
+    ] = UNSET
+    url: Annotated[
+        UrlText | UnsetType,
+        Meta(
+            description="Only tasks whose URL, as it was submitted, contains this text; "
+            "case-sensitive.",
+            examples=["/reports"],
+        ),
+    ] = UNSET
+
+
+class ManyRequest(TaskFilters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The tasks of a bulk action: at least one filter, or ``all``."""
+
+    status: Annotated[
+        TaskStatus | Statuses | UnsetType,
+        Meta(description="Only tasks with this status, or one of several.", examples=["FAILED"]),
+    ] = UNSET
+    tags: Annotated[
+        SomeTags | UnsetType,
+        Meta(description="Only tasks that have all of these tags.", examples=[{"customer": 42}]),
+    ] = UNSET
+    all: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="Whether the action is for all tasks, if there is no filter.",
+            examples=[True],
+        ),
+    ] = UNSET
+    dry_run: Annotated[
+        bool | UnsetType, Meta(description="Whether to count the tasks only.", examples=[True])
+    ] = UNSET
+
+
+FILTERS: Final = tuple(
+    name for name in ManyRequest.__struct_fields__ if name not in ("all", "dry_run")
+)
+_READER: Final = Reader(ManyRequest)
+
+
+class Many(msgspec.Struct, frozen=True):
+    """The tasks of a bulk action, as the stores search for them."""
+
+    filter: TaskFilter
+    is_dry_run: bool
+
+
+def many_of(body: bytes) -> Many:
+    """Read the body of a bulk action.
+
+    Raises:
+        BadRequest: It is not a JSON object.
+        Unprocessable: Fields are invalid, or there is neither a filter nor ``all``.
+    """
+    fields = object_fields(body, how=HOW)
+    faults = Faults()
+    given = _READER.read(fields, faults)
+    if not faults and not given.keys() & set(FILTERS) and not given.get("all"):
+        faults.add(
+            "/all",
+            'this would be for all tasks: send "all": true if that is meant, or a filter, which '
+            f"is any of {', '.join(FILTERS)}",
+        )
+    faults.refuse()
+    statuses = given.get("status", ())
+    return Many(
+        filter_of(
+            ManyRequest(**given),
+            statuses=(statuses,) if isinstance(statuses, TaskStatus) else statuses,
+            tags=tuple((name, tag_text(value)) for name, value in given.get("tags", {}).items()),
+        ),
+        is_dry_run=given.get("dry_run", False),
+    )
+
+
+def filter_of(
+    filters: TaskFilters,
+    *,
+    statuses: tuple[TaskStatus, ...] = (),
+    tags: tuple[tuple[str, str], ...] = (),
+) -> TaskFilter:
+    """Return filters as the stores search by them."""
+    given: dict[str, Any] = {
+        name: value
+        for name in TaskFilters.__struct_fields__
+        if (value := getattr(filters, name)) is not UNSET
+    }
+    if "host" in given:
+        given["host"] = _stored_host(given["host"])
+    return TaskFilter(tuple(dict.fromkeys(statuses)), tags=tags, **given)
+
+
+def _stored_host(text: str) -> str:
+    """Return a host in the spelling of tasks; one that no URL can have is returned unchanged."""
+    is_bare_address = ":" in text and not text.startswith("[")
+    try:
+        return parse_target(f"http://[{text}]/" if is_bare_address else f"http://{text}/").host
+    except InvalidUrl:
+        return text

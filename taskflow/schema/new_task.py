@@ -1,0 +1,143 @@
+"""The reader of a task that is submitted: ``POST /tasks``, and the template of a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from taskflow.model.errors import BadRequest
+from taskflow.model.options import NO_OPTIONS, TaskOptions
+from taskflow.model.request import RequestPayload
+from taskflow.model.task import NewTask
+from taskflow.model.untrusted_text import is_too_deep
+from taskflow.model.url import Place
+from taskflow.schema.json_text import HOW, object_fields, refuse_depth
+from taskflow.schema.payload import (
+    NOWHERE,
+    is_masked,
+    place_in,
+    place_of_payload,
+    refuse_masked,
+)
+from taskflow.schema.reader import Fields, Reader
+from taskflow.schema.tasks import ONLY_SHOWN, TaskRequest
+from taskflow.schema.unknown_fields import example_of
+from taskflow.schema.validation_errors import Faults
+
+_NULL: Final = msgspec.Raw(b"null")
+_PAYLOAD_FIELDS: Final = RequestPayload.__struct_fields__
+_SCHEDULE_FIELDS: Final = ("cron", "every", "timezone")
+_READER: Final = Reader(
+    TaskRequest,
+    ignored=ONLY_SHOWN,
+    elsewhere=[
+        (_PAYLOAD_FIELDS, "{} goes inside payload"),
+        (_SCHEDULE_FIELDS, "{} is for PUT /schedules/NAME, beside a task"),
+    ],
+)
+_OPTIONS: Final = frozenset(TaskOptions.__struct_fields__)
+_STORED_NAMES: Final = {"delay": "delay_seconds", "retention": "retention_seconds"}
+
+_NO_SECRETS: Final = (
+    "callback_url cannot be used: there is no secret to sign callbacks with; set "
+    "TASKFLOW_WEBHOOK_SECRETS to what `taskflow secret new` prints"
+)
+
+
+def new_task_of(
+    body: bytes, *, max_attempts: int, can_sign: bool, trace: Mapping[str, str] | None = None
+) -> NewTask:
+    """Read one task; the payload is kept to the byte.
+
+    Args:
+        body: JSON text.
+        max_attempts: The number of attempts of a task that does not say how many it gets.
+        can_sign: Whether there are secrets to sign callbacks with.
+        trace: The fields of the W3C Trace Context that came with it.
+
+    Raises:
+        BadRequest: The body is not a JSON object with a payload that is not null.
+        Unprocessable: Fields are invalid, or the body cannot be stored unchanged.
+    """
+    fields = object_fields(body)
+    payload = fields.pop("payload", _NULL)
+    text = _not_too_deep(payload)
+    faults = Faults()
+    place = place_of_payload(text, faults)
+    given = _read_options(fields, faults, payload=text) if fields else {}
+    if text == b"null":
+        _add_missing_payload(fields, faults, is_null=payload is not _NULL)
+    if is_masked(body):
+        refuse_masked(text, given.get("callback_url"), faults)
+    if given:
+        _check_combinations(given, faults, can_sign=can_sign)
+    faults.refuse()
+    if given or trace:
+        return _new_task(payload.copy(), given, place, trace or {}, max_attempts)
+    return NewTask(
+        payload.copy(),
+        max_attempts=max_attempts,
+        host=place.host or None,
+        authority=place.authority,
+    )
+
+
+def _read_options(fields: Fields, faults: Faults, *, payload: bytes) -> dict[str, Any]:
+    """Return the fields beside the payload."""
+    for name in _READER.fields.keys() & fields.keys():
+        _not_too_deep(fields[name])
+    given = _READER.read(fields, faults)
+    if payload.startswith(b'"') and not fields.keys().isdisjoint(_PAYLOAD_FIELDS):
+        example = example_of({**fields, "url": payload}, _PAYLOAD_FIELDS)
+        faults.add("/payload", f"a whole request is an object: send {example}")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _add_missing_payload(fields: Fields, faults: Faults, *, is_null: bool) -> None:
+    what = f"payload is {'null' if is_null else 'missing'}"
+    if not faults:
+        raise BadRequest(f"{what}; {HOW}")
+    faults.add("/payload", f"{what}; send {example_of(fields, _PAYLOAD_FIELDS)}")
+
+
+def _check_combinations(given: Mapping[str, Any], faults: Faults, *, can_sign: bool) -> None:
+    if "run_at" in given and "delay" in given:
+        faults.add("/delay", "delay must not be given together with run_at")
+    if "callback_url" in given and not can_sign:
+        faults.add("/callback_url", _NO_SECRETS)
+
+
+def _new_task(
+    payload: msgspec.Raw,
+    given: Mapping[str, Any],
+    place: Place,
+    trace: Mapping[str, str],
+    max_attempts: int,
+) -> NewTask:
+    """Return the task; each field goes to where the one of its name is stored."""
+    callback_url = given.get("callback_url")
+    callback_place = place_in(callback_url) if callback_url else NOWHERE
+    options = TaskOptions(
+        **{name: given[name] for name in _OPTIONS & given.keys()},
+        callback_host=callback_place.host or None,
+        callback_authority=callback_place.authority or None,
+        traceparent=trace.get("traceparent"),
+        tracestate=trace.get("tracestate"),
+    )
+    stored = {_STORED_NAMES.get(name, name): given[name] for name in given.keys() - _OPTIONS}
+    return NewTask(
+        payload,
+        **{"max_attempts": max_attempts, **stored},
+        host=place.host or None,
+        authority=place.authority,
+        options=NO_OPTIONS if options == NO_OPTIONS else options,
+    )
+
+
+def _not_too_deep(field: msgspec.Raw) -> bytes:
+    text = bytes(field)
+    if is_too_deep(text):
+        refuse_depth()
+    return text

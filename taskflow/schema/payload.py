@@ -1,0 +1,132 @@
+"""The rules of a payload: where it leads to, and what is wrong with a whole request."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from taskflow.model.invalid_url import InvalidUrl
+from taskflow.model.masking import MASK, MASKING
+from taskflow.model.request import (
+    HEADERS_MADE_HERE,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    BodyError,
+    HeaderName,
+    HeaderValue,
+    RequestPayload,
+    content_of,
+)
+from taskflow.model.url import Place, place_of
+from taskflow.schema.reader import Reader
+from taskflow.schema.tasks import TaskRequest
+from taskflow.schema.validation_errors import Faults, token
+
+NOWHERE: Final = Place("", "")
+
+_MASK: Final = MASK.encode()
+_WAS_MASKED: Final = (
+    f"has {MASK} in place of a credential that was masked when it was shown; send the real value"
+)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXT: Final = msgspec.json.Decoder(str)
+
+
+def place_of_payload(payload: bytes, faults: Faults) -> Place:
+    """Return where a payload leads to; adds what is wrong with it if it is a whole request."""
+    if payload.startswith(b'"'):
+        return place_in(_TEXT.decode(payload))
+    if payload.startswith(b"{"):
+        return place_in(_check_request(payload, faults))
+    return NOWHERE
+
+
+def place_in(url: str) -> Place:
+    """Return where a URL leads to; a task whose URL is invalid fails and says why."""
+    try:
+        return place_of(url)
+    except InvalidUrl:
+        return NOWHERE
+
+
+def is_masked(body: bytes) -> bool:
+    """Return whether JSON text may have a mask in place of a credential."""
+    return _MASK in body
+
+
+def refuse_masked(payload: bytes, callback_url: str | None, faults: Faults) -> None:
+    """Add an error for each mask: a task that was shown has masks in place of its credentials."""
+    if callback_url is not None and MASKING.is_masked(callback_url):
+        faults.add("/callback_url", f"callback_url {_WAS_MASKED}")
+    where = "/payload"
+    url: Any = None
+    headers: Any = None
+    if payload.startswith(b'"'):
+        url = _TEXT.decode(payload)
+    elif payload.startswith(b"{"):
+        fields = msgspec.json.decode(payload, type=dict[str, Any])
+        where, url, headers = "/payload/url", fields.get("url"), fields.get("headers")
+    if isinstance(url, str) and MASKING.is_masked(url):
+        faults.add(where, f"the URL {_WAS_MASKED}")
+    for name in MASKING.masked_headers(headers) if isinstance(headers, dict) else ():
+        faults.add(f"/payload/headers{token(name)}", f"the header {name} {_WAS_MASKED}")
+
+
+def _check_request(payload: bytes, faults: Faults) -> str:
+    """Return the URL of a whole request."""
+    fields = _FIELDS.decode(payload)
+    if bytes(fields.get("url", b"null")) == b"null":
+        faults.add("/payload/url", "payload.url is missing: where should the request be sent?")
+    return _READER.read(fields, faults, under="/payload").get("url") or ""
+
+
+def _check_body(text: bytes, faults: Faults) -> None:
+    try:
+        content_of(text)
+    except BodyError as error:
+        faults.add("/payload/body/base64", f"payload.{error}")
+
+
+def _check_headers(text: bytes, faults: Faults) -> None:
+    if text == b"null":
+        return
+    try:
+        headers = _FIELDS.decode(text)
+    except msgspec.ValidationError:
+        faults.add("/payload/headers", "payload.headers must be an object of names with text")
+        return
+    if len(headers) > MAX_HEADERS:
+        faults.add("/payload/headers", f"payload.headers must be {MAX_HEADERS} at most")
+        return
+    for name, value in headers.items():
+        if complaint := _complaint_about_header(name, value):
+            faults.add(f"/payload/headers{token(name)}", complaint)
+
+
+def _complaint_about_header(name: str, value: msgspec.Raw) -> str:
+    if name.lower() in HEADERS_MADE_HERE:
+        return f"the header {name} is made by TaskFlow; leave it out"
+    if not _is_valid(msgspec.json.encode(name), HeaderName):
+        return f"{name!r} is not the name of a header"
+    if not _is_valid(bytes(value), HeaderValue):
+        return (
+            f"the header {name} must be printable ASCII without spaces around it, up to "
+            f"{MAX_HEADER_BYTES} bytes"
+        )
+    return ""
+
+
+def _is_valid(text: bytes, kind: Any) -> bool:
+    try:
+        msgspec.json.decode(text, type=kind)
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        return False
+    return True
+
+
+_READER: Final = Reader(
+    RequestPayload,
+    elsewhere=[(TaskRequest.__struct_fields__, "{} goes beside payload, not inside it")],
+    custom={"headers": _check_headers, "body": _check_body},
+)

@@ -1,0 +1,253 @@
+"""The declarations of queries."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from taskflow.model.filter import TaskFilter
+from taskflow.model.schedule import ScheduleName
+from taskflow.model.task import MAX_TAGS, NAME_RULE, QueueName, Task
+from taskflow.schema.filters import Statuses, TaskFilters, filter_of
+from taskflow.schema.reader import Reader
+
+DEFAULT_PAGE: Final = 100
+LARGEST_PAGE: Final = 1000
+NO_LIMIT: Final = 2**62
+LONGEST_WAIT_SECONDS: Final = 60
+LONGEST_QUEUE_NAME: Final = 255
+FIELDS: Final = Task.__struct_fields__
+
+_CURSOR_RULE: Final = {
+    "expected": "one that this service gave; follow the Link header with rel=next"
+}
+_TAG: Final = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}:[^\x00-\x1f\x7f]{0,256}$(?!\n)"
+
+Limit: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST_PAGE)]
+# Base64 of 16 bytes, whose last character has four bits that stand for nothing. The length says
+# what Python's $ does not: that no newline follows.
+Cursor: TypeAlias = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9_-]{21}[AQgw]$", max_length=22, extra=_CURSOR_RULE)
+]
+TagText: TypeAlias = Annotated[str, Meta(pattern=_TAG, max_length=64 + 1 + 256)]
+TagTexts: TypeAlias = Annotated[
+    tuple[TagText, ...],
+    Meta(
+        min_length=1,
+        max_length=MAX_TAGS,
+        extra={
+            "repeated": True,
+            "expected": f"a name, a colon and a value, such as color:red, {MAX_TAGS} times at "
+            f"most; a name is {NAME_RULE}, a value up to 256 characters",
+        },
+    ),
+]
+Field: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=f"^({'|'.join(FIELDS)})$(?!\n)",
+        extra_json_schema={"enum": list(FIELDS)},
+        extra={"expected": f"one of {', '.join(FIELDS)}"},
+    ),
+]
+TaskFieldNames: TypeAlias = Annotated[tuple[Field, ...], Meta(min_length=1)]
+WaitSeconds: TypeAlias = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=LONGEST_WAIT_SECONDS,
+        extra={"expected": f"a whole number of seconds from 0 to {LONGEST_WAIT_SECONDS}"},
+    ),
+]
+LastEventId: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9]{1,18}$(?!\n)",
+        max_length=18,
+        extra={"expected": "the id of an event of this service"},
+    ),
+]
+# PostgreSQL's text holds any character but NUL.
+AnyQueueName: TypeAlias = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=LONGEST_QUEUE_NAME,
+        pattern=r"^[^\u0000]+$",
+        extra={"expected": f"the name of a queue, of 1 to {LONGEST_QUEUE_NAME} characters"},
+    ),
+]
+
+
+class WaitRequest(msgspec.Struct, frozen=True):
+    """The query of ``POST /tasks``."""
+
+    wait: Annotated[
+        WaitSeconds | None,
+        Meta(
+            description="Seconds to wait for the task to finish before the response is sent; "
+            "takes precedence over `Prefer: wait`.",
+            examples=[10],
+        ),
+    ] = None
+
+
+class ShowRequest(WaitRequest, frozen=True):
+    """The query of ``GET /tasks/{id}``."""
+
+    fields: Annotated[
+        TaskFieldNames | None,
+        Meta(
+            description="Only these fields of the task, separated by commas.",
+            examples=[["id", "status"]],
+        ),
+    ] = None
+
+
+class PageRequest(TaskFilters, frozen=True, kw_only=True):
+    """The query of ``GET /tasks``."""
+
+    limit: Annotated[
+        Limit,
+        Meta(
+            description="Maximum number of tasks in the response. A stream of lines takes any "
+            "number, and has all tasks without it.",
+            examples=[20],
+        ),
+    ] = DEFAULT_PAGE
+    status: Annotated[
+        Statuses | None,
+        Meta(
+            description="Only tasks with this status, or one of several separated by commas.",
+            examples=[["COMPLETED", "FAILED"]],
+        ),
+    ] = None
+    tag: Annotated[
+        TagTexts | None,
+        Meta(
+            description="Only tasks with this tag, as `name:value`; if it is given several "
+            "times, tasks with all of them.",
+            examples=[["customer:42"]],
+        ),
+    ] = None
+    fields: Annotated[
+        TaskFieldNames | None,
+        Meta(
+            description="Only these fields of each task, separated by commas.",
+            examples=[["id", "status"]],
+        ),
+    ] = None
+    cursor: Annotated[
+        Cursor | None,
+        Meta(
+            description="The position of the page, from the `Link` header of the previous page. "
+            "Default: the newest task.",
+            examples=["AZq1kQ0AcACAAAAAAAAAAQ"],
+        ),
+    ] = None
+
+    @property
+    def before(self) -> uuid.UUID | None:
+        """The task after which the page begins."""
+        if self.cursor is None:
+            return None
+        return uuid.UUID(bytes=base64.urlsafe_b64decode(f"{self.cursor}=="))
+
+    @property
+    def filter(self) -> TaskFilter:
+        """The filters as the stores search by them."""
+        tags = [text.partition(":") for text in self.tag or ()]
+        return filter_of(
+            self,
+            statuses=self.status or (),
+            tags=tuple((name, value) for name, _, value in tags),
+        )
+
+    def going_on(self, before: uuid.UUID, *, limit: int) -> PageRequest:
+        """Return the same request for the tasks after this one."""
+        return msgspec.structs.replace(self, cursor=cursor_of(before), limit=limit)
+
+
+class StreamRequest(PageRequest, frozen=True, kw_only=True):
+    """The query of ``GET /tasks`` for a stream of lines."""
+
+    limit: Annotated[
+        int, Meta(ge=1, le=NO_LIMIT, extra={"expected": "a whole number from 1 on"})
+    ] = NO_LIMIT
+
+
+class SchedulesRequest(msgspec.Struct, frozen=True):
+    """The query of ``GET /schedules``."""
+
+    limit: Annotated[
+        Limit, Meta(description="Maximum number of schedules in the response.", examples=[20])
+    ] = DEFAULT_PAGE
+    cursor: Annotated[
+        Annotated[ScheduleName, Meta(extra=_CURSOR_RULE)] | None,
+        Meta(
+            description="The position of the page, from the `Link` header of the previous page. "
+            "Default: the beginning.",
+            examples=["reports"],
+        ),
+    ] = None
+
+
+class StatisticsRequest(msgspec.Struct, frozen=True):
+    """The query of ``GET /stats`` and ``GET /stats/history``."""
+
+    queue: Annotated[
+        AnyQueueName | None,
+        Meta(
+            description="Only this queue, whether it has tasks or not. Default: all queues.",
+            examples=["default"],
+        ),
+    ] = None
+
+
+class TaskEventsRequest(msgspec.Struct, frozen=True):
+    """The query of ``GET /tasks/{id}/events``."""
+
+    last_event_id: Annotated[
+        LastEventId | None,
+        Meta(
+            description="The id of the last event that was received, for clients that cannot set "
+            "the header `Last-Event-ID`, which takes precedence.",
+            examples=["4711"],
+        ),
+    ] = msgspec.field(default=None, name="lastEventId")
+
+
+class EventsRequest(TaskEventsRequest, frozen=True):
+    """The query of ``GET /events``."""
+
+    queue: Annotated[
+        QueueName | None,
+        Meta(description="Only events of tasks of this queue.", examples=["default"]),
+    ] = None
+    tag: Annotated[
+        TagTexts | None,
+        Meta(
+            description="Only events of tasks with this tag, as `name:value`; if it is given "
+            "several times, of tasks with all of them.",
+            examples=[["customer:42"]],
+        ),
+    ] = None
+
+
+PAGE_QUERY: Final = Reader(PageRequest)
+STREAM_QUERY: Final = Reader(StreamRequest)
+SHOW_QUERY: Final = Reader(ShowRequest)
+WAIT_QUERY: Final = Reader(WaitRequest)
+SCHEDULES_QUERY: Final = Reader(SchedulesRequest)
+STATISTICS_QUERY: Final = Reader(StatisticsRequest)
+TASK_EVENTS_QUERY: Final = Reader(TaskEventsRequest)
+EVENTS_QUERY: Final = Reader(EventsRequest)
+
+
+def cursor_of(task_id: uuid.UUID) -> str:
+    """Return an opaque text for the position in the list after this task."""
+    return base64.urlsafe_b64encode(task_id.bytes).rstrip(b"=").decode()

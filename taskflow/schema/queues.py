@@ -1,0 +1,162 @@
+"""The declaration of a queue's settings, and their reader."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from taskflow.model.queue_limits import (
+    MAX_STARTS_PER_SECOND,
+    Burst,
+    HostLimits,
+    MaxConcurrency,
+    PerSecond,
+    QueueChange,
+    QueueSettings,
+    Rate,
+)
+from taskflow.schema.json_text import object_fields
+from taskflow.schema.merge_patch import patch_fields_of, patch_type, patched
+from taskflow.schema.reader import Fields, Reader
+from taskflow.schema.validation_errors import Faults
+
+HOW: Final = 'send a JSON object such as {"max_concurrency": 10}, or {} for no limits'
+
+# Without a burst of its own a rate allows the starts of this time at once: tasks are claimed in
+# batches, and a rate with a burst of 1 would stay far below itself.
+_DEFAULT_BURST_SECONDS: Final = 0.1
+_RATE_RULE: Final = {
+    "expected": f"a number of starts per second, above 0 and up to {MAX_STARTS_PER_SECOND}, or "
+    "an object of that as per_second and a burst, which is a whole number from 1"
+}
+
+
+class RateRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A rate limit."""
+
+    per_second: Annotated[
+        PerSecond, Meta(description="Maximum number of starts per second.", examples=[5])
+    ]
+    burst: Annotated[
+        Burst | None,
+        Meta(
+            description="Maximum number of starts at once after a pause. Default: those of a "
+            "tenth of a second.",
+            examples=[10],
+        ),
+    ] = None
+
+
+class HostLimitsRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The limits of each host: its name, and its port where the URL gives one."""
+
+    max_concurrency: Annotated[
+        MaxConcurrency | None,
+        Meta(
+            description="Maximum number of running tasks per host, on all nodes together.",
+            examples=[2],
+        ),
+    ] = None
+    rate: Annotated[
+        PerSecond | RateRequest | None,
+        Meta(
+            description="Maximum number of starts per second and host, or an object with a burst.",
+            examples=[1],
+            extra=_RATE_RULE,
+        ),
+    ] = None
+
+
+class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The settings of a queue. In a ``PUT`` a limit that is not given is removed."""
+
+    paused: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="Whether no task of the queue starts. If it is not given, it stays as it "
+            "is, also in a `PUT`.",
+            examples=[True],
+        ),
+    ] = UNSET
+    max_concurrency: Annotated[
+        MaxConcurrency | None,
+        Meta(description="Maximum number of running tasks, on all nodes together.", examples=[10]),
+    ] = None
+    rate: Annotated[
+        PerSecond | RateRequest | None,
+        Meta(
+            description="Maximum number of starts per second, or an object with a burst.",
+            examples=[5],
+            extra=_RATE_RULE,
+        ),
+    ] = None
+    per_host: Annotated[
+        HostLimitsRequest | None,
+        Meta(description="Limits for each host.", examples=[{"max_concurrency": 2}]),
+    ] = None
+
+
+QueuePatch: Final = patch_type(QueueRequest)
+_READER: Final = Reader(QueueRequest)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def replacement_of(body: bytes) -> QueueChange:
+    """Read new settings of a queue. If they do not say ``paused``, that stays as it is.
+
+    Raises:
+        BadRequest: The body is not a JSON object.
+        Unprocessable: Fields are invalid.
+    """
+    fields = object_fields(body, how=HOW)
+    settings = _settings_in(fields)
+    if "paused" in fields:
+        return lambda _: settings
+    return lambda before: msgspec.structs.replace(settings, paused=before.paused)
+
+
+def patch_of(body: bytes) -> QueueChange:
+    """Read a JSON merge patch of the settings of a queue.
+
+    The change raises ``Unprocessable`` if the settings after it are invalid.
+
+    Raises:
+        BadRequest: The body is not a JSON object.
+        Unprocessable: It cannot be kept unchanged.
+    """
+    patch = patch_fields_of(body, how=HOW)
+
+    def change(before: QueueSettings) -> QueueSettings:
+        return _settings_in(patched(_FIELDS.decode(msgspec.json.encode(before)), patch))
+
+    return change
+
+
+def _settings_in(fields: Fields) -> QueueSettings:
+    faults = Faults()
+    given = _READER.read(fields, faults)
+    faults.refuse()
+    return _settings_of(given)
+
+
+def _settings_of(given: Mapping[str, Any]) -> QueueSettings:
+    each: HostLimitsRequest | None = given.get("per_host")
+    limits = HostLimits(each.max_concurrency, _rate_of(each.rate)) if each else HostLimits()
+    return QueueSettings(
+        paused=given.get("paused", False),
+        max_concurrency=given.get("max_concurrency"),
+        rate=_rate_of(given.get("rate")),
+        per_host=None if limits == HostLimits() else limits,
+    )
+
+
+def _rate_of(asked: float | RateRequest | None) -> Rate | None:
+    if asked is None:
+        return None
+    rate = asked if isinstance(asked, RateRequest) else RateRequest(asked)
+    burst = rate.burst or max(1, math.floor(rate.per_second * _DEFAULT_BURST_SECONDS))
+    return Rate(rate.per_second, burst)

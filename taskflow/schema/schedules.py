@@ -1,0 +1,121 @@
+"""The declaration of a schedule."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from taskflow.model.schedule import (
+    MAX_EVERY_SECONDS,
+    MIN_EVERY_SECONDS,
+    Missed,
+    Schedule,
+    TimeZone,
+)
+from taskflow.model.task import Moment
+from taskflow.schema.merge_patch import patch_type
+from taskflow.schema.tasks import TaskTemplate
+
+Cron: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=256,
+        extra_json_schema={"format": "cron"},
+        extra={"expected": "text with five fields, such as 30 6 * * MON-FRI"},
+    ),
+]
+Every: TypeAlias = Annotated[
+    float,
+    Meta(ge=MIN_EVERY_SECONDS, le=MAX_EVERY_SECONDS, extra={"unit": "seconds"}),
+]
+ZoneName: TypeAlias = Annotated[
+    TimeZone,
+    Meta(
+        extra_json_schema={"format": "iana-time-zone"},
+        extra={"expected": "the name of a time zone, such as Europe/Berlin"},
+    ),
+]
+
+
+class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A schedule; either ``cron`` or ``every`` is required.
+
+    Fields that only TaskFlow sets are ignored, so that a schedule can be sent again as it was
+    shown.
+    """
+
+    task: Annotated[
+        TaskTemplate,
+        Meta(
+            description="The template of its tasks: a task as `POST /tasks` accepts it, without "
+            "`run_at` and `expires_at`, which are single moments.",
+            examples=[{"payload": "https://example.com/"}],
+        ),
+    ]
+    cron: Annotated[
+        Cron | None,
+        Meta(
+            description="A cron expression: minute, hour, day of the month, month, day of the "
+            "week. Besides numbers, names, lists, ranges and steps it accepts `L`, the last day "
+            "of the month, `LW`, its last working day, `5L`, its last Friday, and `1#2`, its "
+            "second Monday. A range of days or months may pass the end of the week or year "
+            "(`FRI-MON`, `NOV-FEB`), and `?` stands for any day.",
+            examples=["30 6 * * MON-FRI"],
+        ),
+    ] = None
+    every: Annotated[
+        Every | None,
+        Meta(description="Seconds from one run to the next.", examples=[300]),
+    ] = None
+    start_at: Annotated[
+        Moment | None,
+        Meta(
+            description="The first run of `every`, from which the others are counted. Default: "
+            "one interval after the schedule was created.",
+            examples=["2026-11-24T06:57:50Z"],
+        ),
+    ] = None
+    timezone: Annotated[
+        ZoneName | None,
+        Meta(description="Time zone of `cron`. Default: `UTC`.", examples=["Europe/Berlin"]),
+    ] = None
+    missed: Annotated[
+        Missed | None,
+        Meta(
+            description="What happens to runs that no node started within a minute. Default: "
+            "`once`.",
+            examples=["skip"],
+        ),
+    ] = None
+    conditional: Annotated[
+        bool | None,
+        Meta(
+            description="Whether to fetch only what has changed since the last COMPLETED task: "
+            "if nothing has, the task is COMPLETED with `not_modified`. For GET and HEAD.",
+            examples=[True],
+        ),
+    ] = None
+    paused: Annotated[
+        bool | None,
+        Meta(
+            description="Whether the schedule is paused and makes no tasks. If it is not given, "
+            "it stays as it is; a new schedule is not paused.",
+            examples=[True],
+        ),
+    ] = None
+
+
+SchedulePatch: Final = patch_type(
+    ScheduleRequest,
+    task=Annotated[
+        dict[str, Any],
+        Meta(
+            description="A merge patch of the template of its tasks.",
+            examples=[{"queue": "mail"}],
+        ),
+    ],
+)
+ONLY_SHOWN: Final = frozenset(Schedule.__struct_fields__) - set(ScheduleRequest.__struct_fields__)
+"""Fields that only TaskFlow sets; they are ignored in a ``ScheduleRequest``."""

@@ -1,0 +1,169 @@
+"""The declaration of a task as clients submit it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from taskflow.model.options import BackoffOption, StatusPatterns
+from taskflow.model.task import (
+    MAX_ATTEMPTS,
+    MAX_DELAY_SECONDS,
+    MAX_PRIORITY,
+    MAX_RETENTION_SECONDS,
+    MIN_PRIORITY,
+    Moment,
+    QueueName,
+    Tags,
+    Task,
+)
+
+MAX_TASKS: Final = 10_000
+"""How many tasks a JSON array may have."""
+
+_PAYLOAD_SCHEMA: Final = {
+    "anyOf": [
+        {"type": ["string", "number", "boolean", "array"]},
+        {"$ref": "#/components/schemas/RequestPayload"},
+    ]
+}
+CallbackUrl: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern="^https?://[!-~]+$(?!\n)",
+        min_length=8,
+        max_length=8192,
+        extra={"expected": "an http or https URL of printable ASCII"},
+    ),
+]
+Delay: TypeAlias = Annotated[float, Meta(ge=0, le=MAX_DELAY_SECONDS, extra={"unit": "seconds"})]
+Retention: TypeAlias = Annotated[
+    float, Meta(ge=0, le=MAX_RETENTION_SECONDS, extra={"unit": "seconds"})
+]
+
+
+class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A task to submit.
+
+    A field that may be null counts as not given if it is null. Fields that only TaskFlow sets are
+    ignored, so that a task can be submitted again as it was shown; any other field that does not
+    exist is rejected.
+    """
+
+    payload: Annotated[
+        msgspec.Raw,
+        Meta(
+            description="The URL to fetch, or a whole request. Any other JSON except null is "
+            "accepted, too, up to 500 levels deep and without unpaired surrogates, and stored "
+            "byte for byte; a task whose payload is neither fails as `invalid_url`.",
+            examples=["https://example.com/"],
+            extra_json_schema=_PAYLOAD_SCHEMA,
+        ),
+    ]
+    max_attempts: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] | UnsetType,
+        Meta(
+            description="Number of failed attempts after which the task fails. Default: the "
+            "setting `TASKFLOW_MAX_ATTEMPTS`.",
+            examples=[3],
+        ),
+    ] = UNSET
+    priority: Annotated[
+        Annotated[int, Meta(ge=MIN_PRIORITY, le=MAX_PRIORITY)] | UnsetType,
+        Meta(description="Tasks of higher priority are claimed first. Default: 0.", examples=[10]),
+    ] = UNSET
+    queue: Annotated[
+        QueueName | UnsetType,
+        Meta(description="The queue of the task. Default: `default`.", examples=["mail"]),
+    ] = UNSET
+    run_at: Annotated[
+        Moment | None,
+        Meta(
+            description="Earliest start; a time in the past is now. Not together with `delay`.",
+            examples=["2026-11-24T06:57:50Z"],
+        ),
+    ] = None
+    delay: Annotated[
+        Delay | None,
+        Meta(description="Seconds from now to the earliest start.", examples=[60]),
+    ] = None
+    expires_at: Annotated[
+        Moment | None,
+        Meta(
+            description="No attempt starts from this time on: a task that is still pending fails "
+            "as `expired`.",
+            examples=["2026-11-24T07:57:50Z"],
+        ),
+    ] = None
+    backoff: Annotated[
+        BackoffOption | None,
+        Meta(
+            description="Waits between attempts: an object, or each wait in seconds (the last "
+            "one is used for all further attempts).",
+            examples=[[1, 10, 60]],
+        ),
+    ] = None
+    retry_on: Annotated[
+        StatusPatterns | None,
+        Meta(
+            description='Statuses that are retried: `503` or `"5xx"`. Default: 408, 425, 429 and '
+            "5xx.",
+            examples=[[404, "5xx"]],
+        ),
+    ] = None
+    success_on: Annotated[
+        StatusPatterns | None,
+        Meta(
+            description="Statuses that count as success. Default: `2xx`.",
+            examples=[["2xx", 404]],
+        ),
+    ] = None
+    tags: Annotated[
+        Tags | None,
+        Meta(
+            description="Tags to find the task by: names with text, whole numbers or booleans.",
+            examples=[{"customer": 42}],
+        ),
+    ] = None
+    callback_url: Annotated[
+        CallbackUrl | None,
+        Meta(
+            description="URL that receives the finished task: a `POST` signed as the Standard "
+            "Webhooks specify, which is a task with its own attempts. Needs the setting "
+            "`TASKFLOW_WEBHOOK_SECRETS`.",
+            examples=["https://example.com/finished"],
+        ),
+    ] = None
+    retention: Annotated[
+        Retention | None,
+        Meta(
+            description="Seconds to keep the task once it is finished. Default: the setting "
+            "`TASKFLOW_RETENTION_SECONDS`.",
+            examples=[86400],
+        ),
+    ] = None
+
+
+TaskRequests: TypeAlias = Annotated[list[TaskRequest], Meta(min_length=1, max_length=MAX_TASKS)]
+ONLY_SHOWN: Final = frozenset(Task.__struct_fields__) - set(TaskRequest.__struct_fields__)
+"""Fields that only TaskFlow sets; they are ignored in a ``TaskRequest``."""
+
+SINGLE_MOMENTS: Final = ("run_at", "expires_at")
+
+
+def _template() -> Any:
+    """Return the type of what a schedule says of each of its tasks."""
+    fields = [
+        (field.name, field.type) if field.required else (field.name, field.type, field.default)
+        for field in msgspec.structs.fields(TaskRequest)
+        if field.name not in SINGLE_MOMENTS
+    ]
+    meaning = "The template of the tasks of a schedule: a task without single moments."
+    return msgspec.defstruct(
+        "TaskTemplate", fields, namespace={"__doc__": meaning}, forbid_unknown_fields=True
+    )
+
+
+TaskTemplate: Final = _template()
