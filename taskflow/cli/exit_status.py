@@ -1,44 +1,44 @@
-"""How a command ends: its exit status, and the one line that says why."""
+"""How a command ends: its exit status, and one line that explains an error."""
 
 from __future__ import annotations
 
 import enum
 import errno
-import os
 import select
 import sys
 from typing import NoReturn
 
 import click
 
+from taskflow.cli.standard_streams import discard_output
 from taskflow.cli.text import safe
 
 
 class ExitStatus(enum.IntEnum):
-    """What a command ends with; ``docs/cli.md`` and the help have the same."""
+    """The exit statuses; ``docs/cli.md`` and the help of ``taskflow`` list them, too."""
 
     OK = 0
     FAILED = 1
-    """Something failed or was refused: a task, a line, a check."""
+    """Something failed or was rejected: a task, a line, a check."""
     USAGE = 2
-    """An argument or a setting cannot be used."""
+    """An argument or a setting is invalid."""
     UNREACHABLE = 3
     """The service or its database does not answer."""
     NOT_FOUND = 4
-    """There is no such task, queue or schedule."""
+    """The task, queue or schedule does not exist."""
     NO_ACCESS = 5
-    """A key is needed, or another one."""
+    """The API key is missing, unknown or lacks the role."""
     INTERRUPTED = 130
     PIPE_CLOSED = 141
-    """Whoever read the output has left; as a shell tells it of SIGPIPE."""
+    """The reader of the output has closed the pipe; the status that shells report for SIGPIPE."""
 
 
 class Failure(click.ClickException):
-    """A command that cannot go on.
+    """An error that ends the command.
 
     Args:
-        message: Why, in one line.
-        status: What to end with.
+        message: The reason, in one line.
+        status: The exit status.
     """
 
     def __init__(self, message: str, status: ExitStatus = ExitStatus.FAILED) -> None:
@@ -47,44 +47,45 @@ class Failure(click.ClickException):
 
 
 def complain(message: str) -> None:
-    """Say a line on standard error, whatever is in it."""
+    """Print one line on standard error, escaped."""
     click.echo(f"taskflow: {safe(message)}", err=True)
 
 
 def end_by(error: BaseException) -> NoReturn:
-    """End the process as this error says, with a line about it.
+    """End the process with the message and the exit status for an error.
 
     Raises:
         SystemExit: Always.
     """
     if isinstance(error, BrokenPipeError):
-        leave_output()
+        discard_output()
         raise SystemExit(ExitStatus.PIPE_CLOSED) from None
     if isinstance(error, KeyboardInterrupt) and not select.select([], [sys.stdout], [], 0)[1]:
-        leave_output()  # nobody reads, and who pressed Ctrl+C does not want to wait for it
+        discard_output()  # the pipe is full, and a flush would wait for its reader
     try:
         sys.stdout.flush()
     except OSError:
-        leave_output()  # Python would try again at its end
+        discard_output()  # Python would flush again when it exits
+    if isinstance(error, click.ClickException):
+        _end_by_click(error)
+    if isinstance(error, OSError):
+        _end_by_system(error)
+    raise SystemExit(ExitStatus.INTERRUPTED) from None
+
+
+def _end_by_click(error: click.ClickException) -> NoReturn:
     if isinstance(error, click.UsageError):
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         complain(f"{' '.join(error.format_message().split())}{hint}")
         raise SystemExit(ExitStatus.USAGE) from None
-    if isinstance(error, click.ClickException):
-        complain(error.format_message())
-        status = error.status if isinstance(error, Failure) else error.exit_code
-        raise SystemExit(status) from None
-    if isinstance(error, OSError):
-        leave_output()
-        where = f": {error.filename}" if error.filename else ""
-        is_closed = error.errno == errno.EBADF and not error.filename
-        complain("standard output is closed" if is_closed else f"{error.strerror or error}{where}")
-        raise SystemExit(ExitStatus.FAILED) from None
-    raise SystemExit(ExitStatus.INTERRUPTED) from None
+    complain(error.format_message())
+    status = error.status if isinstance(error, Failure) else error.exit_code
+    raise SystemExit(status) from None
 
 
-def leave_output() -> None:
-    """Write no more: Python would flush what is left at its end, and complain."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _end_by_system(error: OSError) -> NoReturn:
+    discard_output()
+    where = f": {error.filename}" if error.filename else ""
+    is_closed = error.errno == errno.EBADF and not error.filename
+    complain("standard output is closed" if is_closed else f"{error.strerror or error}{where}")
+    raise SystemExit(ExitStatus.FAILED) from None

@@ -1,7 +1,7 @@
-"""A group of commands in sections, each imported when it is called for.
+"""A group of commands in sections; each command is imported when it is called.
 
-So ``taskflow --help`` imports no command, those over HTTP nothing of the service, and those of the
-service no client; and each imports at its top what it needs.
+So ``taskflow --help`` imports no command, remote commands do not import the service, and local
+ones do not import the client. Each module still has its imports at the top.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from taskflow.cli.standard_streams import ensure_standard_streams
 
 
 class Entry(NamedTuple):
-    """A command that is not imported yet.
+    """A command that is imported when it is called.
 
     Attributes:
-        home: The module that it is in; its name there is that of the command, with ``_command``.
+        module: The module that defines it, as the name of the command with ``_command``.
         summary: The first line of its help.
     """
 
-    home: str
+    module: str
     summary: str
 
 
-class _Ended(Exception):
-    """A command ended by what click would deal with in ways of its own.
+class _Passed(Exception):
+    """Carries an error past click, which would handle it differently.
 
     Args:
-        error: That.
+        error: The error.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -44,11 +44,11 @@ class _Ended(Exception):
 
 
 class Sections(click.Group):
-    """Commands by section, in their order.
+    """A group whose help lists its commands by section.
 
     Args:
         sections: The commands of each section, by name.
-        options: What any group takes.
+        options: The arguments of ``click.Group``.
     """
 
     def __init__(self, sections: Mapping[str, Mapping[str, Entry]], **options: Any) -> None:
@@ -57,20 +57,22 @@ class Sections(click.Group):
         self.entries = {name: entry for one in sections.values() for name, entry in one.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All of them, as the sections have them."""
+        """Return the names of all commands, in the order of the sections."""
         del ctx
         return list(self.entries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one of them."""
+        """Import a command."""
         del ctx
         if (entry := self.entries.get(cmd_name)) is None:
             return None
-        command: click.Command = getattr(importlib.import_module(entry.home), f"{cmd_name}_command")
+        command: click.Command = getattr(
+            importlib.import_module(entry.module), f"{cmd_name}_command"
+        )
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the sections of the help."""
+        """Write the commands by section."""
         del ctx
         width = max(map(len, self.entries))
         for title, commands in self.sections.items():
@@ -80,7 +82,7 @@ class Sections(click.Group):
                 )
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete the names of commands without importing them."""
+        """Return the commands that begin with a text, without importing them."""
         names = [
             CompletionItem(name, help=entry.summary)
             for name, entry in self.entries.items()
@@ -89,36 +91,36 @@ class Sections(click.Group):
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command, and let what it printed be seen."""
+        """Run a command and flush its output."""
         try:
-            ended = super().invoke(ctx)
+            status = super().invoke(ctx)
             sys.stdout.flush()
         except (KeyboardInterrupt, OSError) as error:
-            raise _Ended(error) from None
-        return ended
+            raise _Passed(error) from None
+        return status
 
     def main(  # type: ignore[override]  # it never returns
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
-        """Run a command and end the process; whatever is the matter is one line.
+        """Run a command and end the process; an error is reported in one line.
 
         Args:
-            args: What the command line says; that of the process if not given.
-            prog_name: What this program is called.
-            extra: What click takes besides.
+            args: The arguments; ``None`` for the arguments of the process.
+            prog_name: The name of the program.
+            extra: Other arguments of ``click.Group.main``.
 
         Raises:
             SystemExit: Always.
         """
         ensure_standard_streams()
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # whatever the terminal's coding is
+            if isinstance(stream, io.TextIOWrapper):  # for terminals that are not UTF-8
                 stream.reconfigure(errors="backslashreplace")
-        said = list(sys.argv[1:] if args is None else args) or ["--help"]
+        arguments = list(sys.argv[1:] if args is None else args) or ["--help"]
         try:
-            ended = super().main(said, prog_name, standalone_mode=False, **extra)
+            status = super().main(arguments, prog_name, standalone_mode=False, **extra)
         except (click.ClickException, click.Abort, OSError) as error:
             end_by(error)
-        except _Ended as ended_by:
-            end_by(ended_by.error)
-        raise SystemExit(ended if isinstance(ended, int) else 0)
+        except _Passed as passed:
+            end_by(passed.error)
+        raise SystemExit(status if isinstance(status, int) else 0)

@@ -125,7 +125,7 @@ def test_the_service_is_looked_for_on_this_machine(tmp_path):
         (["list", "--status", "LOST"], "Invalid value for '--status'"),
         (["list", "--since", "yesterday"], "Invalid value for '--since'"),
         (["list", "--tag", "x"], "Invalid value for '--tag'"),
-        (["list", "--tag", "x=1", "--tag", "x=2"], "--tag has a name twice"),
+        (["list", "--tag", "x=1", "--tag", "x=2"], "--tag is given twice for the same name"),
         (["submit"], "give URLs, or a file with -f, or - for standard input"),
         (["submit", "-f", "x", "http://x/"], "give URLs, or a file"),
         (["submit", "-f", "x", "-d", "y"], "the lines describe the requests"),

@@ -116,7 +116,9 @@ class TestSchedules:
         assert changed["task"]["queue"] == "other"
         [changed] = cli_of_each.ok(*put, "--resumed").documents
         assert (changed["paused"], changed["every"]) == (False, 90.0)
-        assert cli_of_each.run("schedules", "put", "kept").complaint.startswith("say what to")
+        assert cli_of_each.run("schedules", "put", "kept").complaint.startswith(
+            "give something to change"
+        )
         lone = cli_of_each.run("schedules", "put", "kept", "--method", "PUT").complaint
         assert lone.startswith("--method, --header, --data and --fetch-timeout need the URL")
 
@@ -124,8 +126,8 @@ class TestSchedules:
         ("arguments", "complaint"),
         [
             (["x", "http://x/", "--cron", "61 * * * *"], "cron has an invalid minute"),
-            (["x", "http://x/"], "say when: by --cron or by --every"),
-            (["x", "--every", "5"], "give a URL, or a task by --file"),
+            (["x", "http://x/"], "give --cron or --every"),
+            (["x", "--every", "5"], "give a URL or --file"),
             (["x", "-f", "none.json", "--every", "5"], "none.json cannot be read"),
             (["x", "http://x/", "--every", "soon"], "Invalid value for '--every': 'soon' is no"),
         ],

@@ -12,22 +12,22 @@ from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
 
 NAME = "taskflow"
-# By which click is told not to wrap a paragraph.
+# Marks of a paragraph that click does not wrap.
 MARKS = ("\b", "\\b")
 
 
 def page() -> str:
     """The reference."""
     introduction = (
-        "For whoever runs TaskFlow, or looks after it from a terminal. Each command says the same "
-        "with `--help`. In a checkout `taskflow` is `.venv/bin/python -m taskflow`."
+        "All commands with their arguments and options, as `--help` prints them. In a checkout, "
+        "`taskflow` is `.venv/bin/python -m taskflow`."
     )
     parts = (_command(context) for context in _all_of(click.Context(main, info_name=NAME)))
     return page_of("The command line", "taskflow/cli", introduction, *parts)
 
 
 def _all_of(context: click.Context) -> Iterator[click.Context]:
-    """The command and those under it, by their contexts."""
+    """Yield the contexts of a command and its subcommands."""
     yield context
     if isinstance(context.command, click.Group):
         for name in context.command.list_commands(context):
@@ -64,12 +64,12 @@ def _option(context: click.Context, option: click.Option) -> tuple[str, str, str
 
 
 def _is_help(option: click.Option) -> bool:
-    """Which every command has."""
+    """Whether it is the option that every command has."""
     return "--help" in option.opts
 
 
 def _prose(text: str) -> str:
-    """A help text; what is not to be wrapped there is a block here."""
+    """Return a help text in Markdown; paragraphs that click does not wrap become blocks."""
     return "\n\n".join(_paragraph(one) for one in inspect.cleandoc(text).split("\n\n"))
 
 

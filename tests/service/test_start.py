@@ -111,8 +111,8 @@ def test_a_port_that_is_taken(tmp_path):
             "serve", tmp_path, "--bind", bind, DATABASE_URL="memory://", PYTHONWARNINGS=""
         )
     assert complaint_of(ended) == (
-        f"cannot listen on {bind}: Address already in use; stop what listens there, or choose "
-        "another address: TASKFLOW_BIND"
+        f"cannot listen on {bind}: Address already in use; stop the process that listens "
+        "there, or set TASKFLOW_BIND to another address"
     )
 
 
@@ -161,7 +161,7 @@ def test_migrate(tmp_path, database_url):
     assert "applied" not in second.stdout
     assert "is up to date" in second.stdout
     memory = start("migrate", tmp_path, DATABASE_URL="memory://")
-    assert (memory.returncode, memory.stdout) == (0, "tasks in memory need no migration\n")
+    assert (memory.returncode, memory.stdout) == (0, "the memory store needs no migration\n")
 
 
 def test_a_database_that_is_newer(tmp_path, database_url):

@@ -1,1 +1,1 @@
-"""What runs the service, and looks at what it stands on."""
+"""Commands that run the service, or inspect the machine and the database that it uses."""

@@ -17,21 +17,25 @@ from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.local.checks.check import Finding, State, failed
 from taskflow.cli.local.checks.database import database_findings
 from taskflow.cli.local.checks.guard import guard_findings, resolver_findings
-from taskflow.cli.local.checks.machine import file_findings, port_findings, version_findings
+from taskflow.cli.local.checks.machine import (
+    file_findings,
+    port_findings,
+    version_findings,
+    zone_findings,
+)
 from taskflow.cli.local.checks.running_service import service_findings
 from taskflow.cli.local.checks.settings import access_findings, settings_findings
-from taskflow.cli.local.checks.zones import zone_findings
 from taskflow.cli.remote.remote_service import named_address
 from taskflow.cli.text import safe
 from taskflow.client.environment import Address
 from taskflow.settings import Settings, examine
 
-_PLAIN: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (
+_CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (
     access_findings,
     file_findings,
     guard_findings,
 )
-_WAITING: Final[tuple[Callable[[Settings], Awaitable[Iterator[Finding]]], ...]] = (
+_ASYNC_CHECKS: Final[tuple[Callable[[Settings], Awaitable[Iterator[Finding]]], ...]] = (
     resolver_findings,
     port_findings,
     database_findings,
@@ -39,23 +43,25 @@ _WAITING: Final[tuple[Callable[[Settings], Awaitable[Iterator[Finding]]], ...]] 
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Each finding as JSON, one a line.")
-@click.option("--url", metavar="URL", help="A service to look at, instead of TASKFLOW_URL.")
+@click.option("--json", "as_json", is_flag=True, help="Print findings as JSON, one per line.")
+@click.option(
+    "--url", metavar="URL", help="Address of a service to check, instead of TASKFLOW_URL."
+)
 def doctor_command(*, as_json: bool, url: str | None) -> int:
     """Check the installation and report problems, each with a remedy.
 
-    It looks at the settings, the files that they name, keys and secrets, packages, the time zone
-    database, the guard, the resolver, the port, the database, its clock and connections, and,
-    where TASKFLOW_URL is set, at the service there. It starts and changes nothing, and shows no
-    secrets. Exit status 0 means that nothing failed.
+    The checks cover settings, keys and secrets and the permissions of their files, packages, the
+    time zone database, open files, the addresses that tasks may fetch, the resolver, the port, the
+    database with its clock and connections, and the service at TASKFLOW_URL if that is set. Nothing
+    is started or changed, and no secrets are shown. Exit status 0 means that no check failed.
 
     \b
       taskflow doctor
       taskflow doctor --url https://taskflow.example --json
     """
-    telemetry.configure("error", "console")  # what else is odd it says itself
+    telemetry.configure("error", "console")  # the findings say the rest
     address = None
-    with contextlib.suppress(Failure):  # .env cannot be read, as is told of the settings
+    with contextlib.suppress(Failure):  # .env cannot be read, which the settings check reports
         address = named_address(url)
 
     async def work() -> bool:
@@ -75,33 +81,33 @@ async def _findings(address: Address | None) -> AsyncGenerator[Finding]:
     for finding in [*settings_findings(examined), *version_findings(), *zone_findings()]:
         yield finding
     if examined.settings is not None:
-        for look in _PLAIN:
-            for finding in look(examined.settings):
+        for check in _CHECKS:
+            for finding in check(examined.settings):
                 yield finding
-        for wait in _WAITING:
-            for finding in await _looked(wait, examined.settings):
+        for async_check in _ASYNC_CHECKS:
+            for finding in await _checked(async_check, examined.settings):
                 yield finding
     for finding in await service_findings(address):
         yield finding
 
 
-async def _looked(
-    wait: Callable[[Settings], Awaitable[Iterator[Finding]]], settings: Settings
+async def _checked(
+    check: Callable[[Settings], Awaitable[Iterator[Finding]]], settings: Settings
 ) -> list[Finding]:
-    """What one check finds; a fault in it keeps nobody from the others."""
+    """Return the findings of a check; an error in it does not end the others."""
     try:
-        return list(await wait(settings))
-    except Exception as error:  # noqa: BLE001 - told to a person
-        name = wait.__name__.removesuffix("_findings")
-        return [failed(name, f"it could not be looked at: {type(error).__name__}: {error}")]
+        return list(await check(settings))
+    except Exception as error:  # noqa: BLE001 - reported to the user
+        name = check.__name__.removesuffix("_findings")
+        return [failed(name, f"the check failed: {type(error).__name__}: {error}")]
 
 
 def _print(finding: Finding) -> None:
-    told = safe(finding.detail) + (f" -> {safe(finding.advice)}" if finding.advice else "")
+    text = safe(finding.detail) + (f" -> {safe(finding.advice)}" if finding.advice else "")
     output.draw(
         Text.assemble(
             (f"{finding.state:<7}", STYLES[finding.state]),
             (f"  {finding.check:<13} ", "bold"),
-            told,
+            text,
         )
     )

@@ -27,13 +27,13 @@ def key_command() -> None:
     type=click.Choice(ROLE_NAMES),
     default=str(DEFAULT_ROLE),
     show_default=True,
-    help="What the key may do; each role includes those before it.",
+    help="Permissions of the key; each role includes the ones before it.",
 )
 def _new_key(name: str, role: str) -> None:
-    """Make a key for NAME and a line for the keys file.
+    """Create a key for NAME and its line for the keys file.
 
-    The line goes to standard output, to be added to the file that TASKFLOW_API_KEYS_FILE
-    names. The key is shown once, on standard error: the file has only its hash.
+    The line is printed on standard output; add it to the file that TASKFLOW_API_KEYS_FILE names.
+    The key is printed once, on standard error: the file contains only its hash.
 
     \b
       (umask 077; taskflow key new ci --role write >> keys)
@@ -43,12 +43,12 @@ def _new_key(name: str, role: str) -> None:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="NAME") from None
     try:
-        # First: a key whose line was not kept would open nothing.
+        # First, since a key whose line is lost cannot be used.
         click.echo(line)
         sys.stdout.flush()
     except OSError as error:
         raise Failure(f"the line cannot be written: {error.strerror}") from None
-    click.echo(f"the key of {name}, shown this once: {made}", err=True)
+    click.echo(f"the key of {name}, shown only once: {made}", err=True)
 
 
 @click.group("secret")
@@ -62,10 +62,10 @@ def secret_command() -> None:
 
 @secret_command.command("new")
 def _new_secret() -> None:
-    """Make a secret that callbacks are signed with.
+    """Create a secret that signs callbacks.
 
-    It goes to standard output, to be set as TASKFLOW_WEBHOOK_SECRETS or added to the file that
-    TASKFLOW_WEBHOOK_SECRETS_FILE names, and to be given to those who receive callbacks.
+    It is printed on standard output. Set it as TASKFLOW_WEBHOOK_SECRETS, or add it to the file that
+    TASKFLOW_WEBHOOK_SECRETS_FILE names, and give it to the receivers of callbacks.
 
     \b
       (umask 077; taskflow secret new >> secrets)

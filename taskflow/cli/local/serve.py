@@ -18,13 +18,20 @@ T = TypeVar("T")
 
 
 @click.command("serve")
-@click.option("--bind", metavar="ADDRESS:PORT", help="Where to listen, instead of TASKFLOW_BIND.")
-@click.option("--workers", type=click.IntRange(1, 1000), help="Instead of TASKFLOW_WORKERS.")
+@click.option(
+    "--bind", metavar="ADDRESS:PORT", help="Address to listen on, instead of TASKFLOW_BIND."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1000),
+    help="Number of workers, instead of TASKFLOW_WORKERS.",
+)
 def serve_command(bind: str | None, workers: int | None) -> None:
     """Serve the HTTP API and run tasks, until SIGTERM or Ctrl+C.
 
-    The first signal ends it in order: fetches in flight may finish within their deadline.
-    A second one ends it at once; what was running will be run again.
+    The first signal starts a graceful shutdown: running fetches may finish within
+    TASKFLOW_DRAIN_SECONDS. The second one ends the process at once; its running tasks are
+    rescued by another node, or by this one when it starts again.
 
     \b
       taskflow serve
@@ -34,11 +41,15 @@ def serve_command(bind: str | None, workers: int | None) -> None:
 
 
 @click.command("worker")
-@click.option("--workers", type=click.IntRange(1, 1000), help="Instead of TASKFLOW_WORKERS.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1000),
+    help="Number of workers, instead of TASKFLOW_WORKERS.",
+)
 def worker_command(workers: int | None) -> None:
     """Run tasks without serving the HTTP API, until SIGTERM or Ctrl+C.
 
-    With TASKFLOW_METRICS_BIND it serves /metrics there, and only that.
+    With TASKFLOW_METRICS_BIND it serves /metrics there, and nothing else.
 
     \b
       DATABASE_URL=postgresql://db.example/tasks taskflow worker --workers 50
@@ -48,14 +59,14 @@ def worker_command(workers: int | None) -> None:
 
 @click.command("migrate")
 def migrate_command() -> None:
-    """Bring the database up to date; serve and worker do so by themselves.
+    """Bring the database up to date, as serve and worker also do when they start.
 
     \b
       DATABASE_URL=postgresql://db.example/tasks taskflow migrate
     """
     migrated = _run(service.migrate)
     if migrated is None:
-        click.echo("tasks in memory need no migration")
+        click.echo("the memory store needs no migration")
         return
     for step in migrated.applied:
         click.echo(f"applied {step.version:04} {step.name}")
@@ -63,15 +74,15 @@ def migrate_command() -> None:
 
 
 def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:
-    """Run a command on the settings; errors that a person can mend become one line.
+    """Run a command with the settings; errors that the user can fix become one line.
 
     Args:
-        command: What to run.
-        options: Values for fields of the settings; ``None`` leaves what is set.
+        command: The function to run.
+        options: Values that override settings, by field; ``None`` keeps the setting.
 
     Raises:
-        Failure: It could not be run, or a part of it failed.
-        SystemExit: By a fault of ours, which is logged.
+        Failure: The command failed.
+        SystemExit: The command failed because of a bug, which is logged.
     """
     overrides = {
         variable_of(field): str(value) for field, value in options.items() if value is not None
@@ -79,18 +90,20 @@ def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:
     service.raise_file_limit()
     try:
         return trio.run(command, service.configured_settings(overrides))
-    except Exception as error:  # noqa: BLE001 - the last place: told to a person, or logged
+    except Exception as error:  # noqa: BLE001 - reported to the user, or logged
         message = expected_message(error)
         if message is None:
             telemetry.emit(Event.CRASHED, error=error)
             raise SystemExit(ExitStatus.FAILED) from None
         if isinstance(error, CannotListen):
-            message += "; stop what listens there, or choose another address: TASKFLOW_BIND"
-        is_setting = _is_of_settings(error)
-        raise Failure(message, ExitStatus.USAGE if is_setting else ExitStatus.FAILED) from None
+            message += (
+                "; stop the process that listens there, or set TASKFLOW_BIND to another address"
+            )
+        status = ExitStatus.USAGE if _has_settings_error(error) else ExitStatus.FAILED
+        raise Failure(message, status) from None
 
 
-def _is_of_settings(error: BaseException) -> bool:
+def _has_settings_error(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return any(_is_of_settings(inner) for inner in error.exceptions)
+        return any(_has_settings_error(inner) for inner in error.exceptions)
     return isinstance(error, SettingsError)

@@ -46,7 +46,7 @@ def queues_command(ctx: click.Context) -> None:
 @json_option
 @service_options
 def _list_queues(*, as_json: bool, service: RemoteService) -> None:
-    """List the queues that have tasks, limits or a pause.
+    """List the queues that have tasks or limits, or are paused.
 
     \b
       taskflow queues list --json
@@ -94,9 +94,9 @@ def _put(
     service: RemoteService,
     **limits: float | str | None,
 ) -> None:
-    """Change the limits or the pause of a queue; what is not given stays as it is.
+    """Set the limits of a queue, pause or resume it; settings that are not given stay unchanged.
 
-    The limits hold for all nodes together; none removes one.
+    Limits apply to all nodes together. The value none removes a limit.
 
     \b
       taskflow queues put mail --max-concurrency 10 --rate 5 --burst 10
@@ -114,7 +114,7 @@ def _put(
 
 
 def change_of(limits: Mapping[str, float | str | None]) -> dict[str, Any]:
-    """What the options change of a queue, as a merge patch."""
+    """Return the options as a merge patch of the queue."""
     change = _part(limits, "max_concurrency") | _rate_change(limits, "rate", "burst")
     of_host = _part(limits, "host_max_concurrency") | _rate_change(
         limits, "host_rate", "host_burst"
@@ -124,7 +124,7 @@ def change_of(limits: Mapping[str, float | str | None]) -> dict[str, Any]:
 
 
 def _rate_change(limits: Mapping[str, float | str | None], rate: str, burst: str) -> dict[str, Any]:
-    """A rate and its burst, each of which may be changed without the other."""
+    """Return the patch of a rate and its burst; either may be given without the other."""
     per_second, bursts = _part(limits, rate), _part(limits, burst)
     if per_second.get(rate, 0) is None:
         if bursts.get(burst) is not None:
@@ -139,7 +139,7 @@ def _rate_change(limits: Mapping[str, float | str | None], rate: str, burst: str
 
 
 def _part(limits: Mapping[str, float | str | None], name: str) -> dict[str, Any]:
-    """An option as a member of a patch; none if it was not given."""
+    """Return the patch of an option; empty if the option was not given."""
     value = limits[name]
     if value is None:
         return {}
@@ -147,7 +147,7 @@ def _part(limits: Mapping[str, float | str | None], name: str) -> dict[str, Any]
 
 
 def _verb(name: str, change: Callable[[Client, str], Awaitable[Queue]], text: str) -> click.Command:
-    """A command that only names a queue."""
+    """Add a command whose only argument is a queue."""
 
     @queues_command.command(name, help=text)
     @click.argument("name")
@@ -163,12 +163,12 @@ def _verb(name: str, change: Callable[[Client, str], Awaitable[Queue]], text: st
 _verb(
     "pause",
     lambda client, name: client.queues.pause(name),
-    "Start no more tasks of a queue.\n\n\b\n  taskflow queues pause mail",
+    "Stop starting tasks of a queue; running ones finish.\n\n\b\n  taskflow queues pause mail",
 )
 _verb(
     "resume",
     lambda client, name: client.queues.resume(name),
-    "Start a queue's tasks again.\n\n\b\n  taskflow queues resume mail",
+    "Start tasks of a paused queue again.\n\n\b\n  taskflow queues resume mail",
 )
 
 
@@ -177,7 +177,7 @@ _verb(
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @service_options
 def _purge(*, name: str, yes: bool, service: RemoteService) -> None:
-    """Cancel all waiting tasks of a queue.
+    """Cancel all PENDING tasks of a queue.
 
     \b
       taskflow queues purge mail --yes

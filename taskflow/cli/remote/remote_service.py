@@ -67,7 +67,7 @@ class RemoteService(NamedTuple):
 
         try:
             return trio.run(interruptible, with_client)
-        except BaseException as error:  # noqa: BLE001 - the last place: told to a person, or raised
+        except BaseException as error:  # noqa: BLE001 - the last place: reported to the user, or raised
             raise _most_important(error, address) from None
 
 

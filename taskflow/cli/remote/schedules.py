@@ -38,8 +38,8 @@ _COLUMNS: Final = (
     Column("LAST", drop_order=1),
     Column("STATUS"),
 )
-# Of the two ways to be due, one takes the place of the other.
-_WITHOUT: Final[Mapping[str | None, dict[str, None]]] = {
+# What to remove from a schedule when it gets a cron expression or an interval.
+_REPLACED: Final[Mapping[str | None, dict[str, None]]] = {
     "cron": {"every": None, "start_at": None},
     "every": {"cron": None},
 }
@@ -132,7 +132,7 @@ def _put(  # noqa: PLR0913 - each is an option
     service: RemoteService,
     **said: Any,
 ) -> None:
-    """Make a schedule, or change the one of this name: what is not given stays as it is.
+    """Create or change a schedule; settings that are not given stay unchanged.
 
     \b
       taskflow schedules put reports https://example.com/ --cron '30 6 * * 1-5' --queue mail
@@ -140,10 +140,10 @@ def _put(  # noqa: PLR0913 - each is an option
       taskflow schedules put feed --every 10m
     """
     if target is not None and path is not None:
-        raise click.UsageError("give a URL, or a task by --file, not both")
+        raise click.UsageError("give either a URL or --file")
     if cron is not None and every is not None:
-        raise click.UsageError("say when by --cron or by --every, not by both")
-    said_of_times = {
+        raise click.UsageError("give either --cron or --every")
+    settings = {
         "cron": cron,
         "every": every,
         "start_at": start_at,
@@ -152,40 +152,40 @@ def _put(  # noqa: PLR0913 - each is an option
         "conditional": conditional,
         "paused": paused,
     }
-    given = {name: value for name, value in said_of_times.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value is not None}
     task = _task_of(target, path, said)
     options = {} if isinstance(task, Submission) else _options_alone(said)
     if task is UNSET and not given and not options:
-        raise click.UsageError("say what to change, such as --every 10m")
+        raise click.UsageError("give something to change, such as --every 10m")
 
     async def work(client: Client) -> Schedule:
         if not must_be_new:
             with contextlib.suppress(NotFound):
-                changed: dict[str, Any] = {**_WITHOUT.get(_way_of(given), {}), **given}
+                changed: dict[str, Any] = {**_REPLACED.get(_trigger_of(given), {}), **given}
                 return await client.schedules.update(name, task, options=options, **changed)
-        return await _make(client, name, task, given)
+        return await _create(client, name, task, given)
 
     output.record(service.call(work), pairs_of, as_json=as_json)
 
 
-async def _make(
+async def _create(
     client: Client, name: str, task: Submission | UnsetType, given: Mapping[str, Any]
 ) -> Schedule:
-    """Make a schedule that does not exist yet."""
+    """Create a schedule."""
     if task is UNSET:
-        raise click.UsageError(f"give a URL, or a task by --file: {name} does not exist yet")
-    if _way_of(given) is None:
-        raise click.UsageError(f"say when: by --cron or by --every; {name} does not exist yet")
+        raise click.UsageError(f"give a URL or --file: the schedule {name} does not exist yet")
+    if _trigger_of(given) is None:
+        raise click.UsageError(f"give --cron or --every: the schedule {name} does not exist yet")
     return await client.schedules.put(name, task, must_be_new=True, **given)
 
 
-def _way_of(given: Mapping[str, object]) -> str | None:
-    """By what a schedule is said to be due."""
-    return next((way for way in _WITHOUT if way in given), None)
+def _trigger_of(given: Mapping[str, object]) -> str | None:
+    """Return which of --cron and --every is given."""
+    return next((name for name in _REPLACED if name in given), None)
 
 
 def _options_alone(said: dict[str, Any]) -> dict[str, Any]:
-    """Options of the task of a schedule whose URL stays."""
+    """Return the options of the task, to change it without its request."""
     if any(said[name] for name in REQUEST_NAMES):
         raise click.UsageError("--method, --header, --data and --fetch-timeout need the URL")
     return dict(options_of(said))
@@ -209,7 +209,7 @@ def _task_of(target: str | None, path: Path | None, said: dict[str, Any]) -> Sub
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @service_options
 def _delete(*, names: tuple[str, ...], service: RemoteService) -> None:
-    """Delete schedules; the tasks that they made stay.
+    """Delete schedules; tasks that they submitted stay.
 
     \b
       taskflow schedules delete reports
@@ -228,7 +228,7 @@ def _delete(*, names: tuple[str, ...], service: RemoteService) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The task as JSON.")
 @service_options
 def _run(*, name: str, as_json: bool, service: RemoteService) -> None:
-    """Hand in a schedule's task now, and print its id; the times stay as they are.
+    """Submit the task of a schedule now, and print its id; its times do not change.
 
     \b
       taskflow schedules run reports

@@ -1,4 +1,4 @@
-"""Values as they are written on the command line."""
+"""Types of the values on the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 from taskflow.model.task import TagValue
 
-# Generic for who checks types; in older versions of click it cannot be subscripted.
+# Generic for type checkers only; older versions of click do not allow a subscript.
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
 else:
@@ -21,20 +21,16 @@ else:
 NO_LIMIT: Final = "none"
 _UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|min|m|h|d|w)?")
-_WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
-class Kind(_ParamType):
-    """A kind of value that is written on the command line."""
-
-
-class Duration(Kind):
-    """A number of seconds, or of other units: ``90``, ``90s``, ``15m``, ``2h``, ``7d``."""
+class Duration(_ParamType):
+    """A number of seconds, or a number with a unit: ``90``, ``90s``, ``15m``, ``2h``, ``7d``."""
 
     name = "duration"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Read it, as seconds."""
+        """Parse it, as seconds."""
         if isinstance(value, float | int):
             return float(value)
         if not (match := _DURATION.fullmatch(value.strip())):
@@ -42,73 +38,65 @@ class Duration(Kind):
         return float(match[1]) * _UNITS[match[2] or "s"]
 
 
-class Future(Kind):
-    """A moment in ISO 8601, by the clock of this machine if it says no other."""
+class Moment(_ParamType):
+    """A time in ISO 8601, in the time zone of this machine if it has none.
+
+    Args:
+        may_be_age: Whether a duration is allowed, too: the time that long ago.
+    """
 
     name = "moment"
 
+    def __init__(self, *, may_be_age: bool = False) -> None:
+        self._may_be_age = may_be_age
+        self._example = "2026-11-27T12:00:00Z" + (" or 2h" if may_be_age else "")
+
     def convert(self, value: Any, param: Any, ctx: Any) -> dt.datetime:
-        """Read it."""
+        """Parse it."""
         if isinstance(value, dt.datetime):
             return value
+        if self._may_be_age and _DURATION.fullmatch(value.strip()):
+            age = dt.timedelta(seconds=DURATION.convert(value, param, ctx))
+            return dt.datetime.now(dt.UTC) - age
         try:
             return dt.datetime.fromisoformat(value).astimezone(dt.UTC)
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not a moment such as 2026-11-27T12:00:00Z", param, ctx)
+            self.fail(f"{value!r} is not a moment such as {self._example}", param, ctx)
 
 
-class Past(Kind):
-    """The same, or how long ago."""
-
-    name = "moment"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> dt.datetime:
-        """Read it."""
-        if isinstance(value, dt.datetime):
-            return value
-        if match := _DURATION.fullmatch(value.strip()):
-            return dt.datetime.now(dt.UTC) - dt.timedelta(
-                seconds=float(match[1]) * _UNITS[match[2] or "s"]
-            )
-        try:
-            return dt.datetime.fromisoformat(value).astimezone(dt.UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not a moment such as 2026-11-27T12:00:00Z or 2h", param, ctx)
-
-
-class Tag(Kind):
-    """``name=value``; whole numbers and true and false are what they look like."""
+class Tag(_ParamType):
+    """``name=value``; integers and true and false are sent as such, other values as text."""
 
     name = "name=value"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, TagValue]:
-        """Read it."""
+        """Parse it."""
         if isinstance(value, tuple):
             return value
         name, sign, text = value.partition("=")
         if not sign or not name:
             self.fail(f"{value!r} is not a tag such as customer=42", param, ctx)
-        if text in ("true", "false") or _WHOLE.fullmatch(text):
+        if text in ("true", "false") or _INTEGER.fullmatch(text):
             return name, msgspec.json.decode(text, type=int | bool)
         return name, text
 
 
-class HeaderField(Kind):
+class HeaderField(_ParamType):
     """``Name: value``."""
 
     name = "name: value"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        """Read it."""
+        """Parse it."""
         if isinstance(value, tuple):
             return value
         name, colon, text = value.partition(":")
         if not colon or not name.strip():
-            self.fail(f"{value!r} is not a header field such as 'Accept: text/html'", param, ctx)
+            self.fail(f"{value!r} is not a header such as 'Accept: text/html'", param, ctx)
         return name.strip(), text.strip()
 
 
-class Limit(Kind):
+class Limit(_ParamType):
     """A number, or ``none`` for no limit.
 
     Args:
@@ -120,7 +108,7 @@ class Limit(Kind):
         self._kind = kind
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
-        """Read it; ``NO_LIMIT`` of no limit, as ``None`` is an option that was not given."""
+        """Parse it; no limit is ``NO_LIMIT``, since ``None`` means that the option is absent."""
         if isinstance(value, int | float):
             return value
         if value == NO_LIMIT:
@@ -134,19 +122,19 @@ class Limit(Kind):
 DURATION: Final = Duration()
 WHOLE_LIMIT: Final = Limit(int)
 LIMIT: Final = Limit(float)
-FUTURE: Final = Future()
-PAST: Final = Past()
+FUTURE: Final = Moment()
+PAST: Final = Moment(may_be_age=True)
 TAG: Final = Tag()
 HEADER_FIELD: Final = HeaderField()
 
 
 def dict_of(pairs: Sequence[tuple[str, Any]], option: str) -> dict[str, Any] | None:
-    """Pairs as a dict; ``None`` if there are none.
+    """Return pairs as a dict; ``None`` if there are none.
 
     Raises:
-        click.UsageError: One name is there twice.
+        click.UsageError: A name occurs twice.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise click.UsageError(f"{option} has a name twice")
+        raise click.UsageError(f"{option} is given twice for the same name")
     return found or None

@@ -1,1 +1,1 @@
-"""What the doctor looks at, a module for each theme; ``finding`` is what each tells."""
+"""The checks of the doctor, one module per subject; ``check`` has the type of their results."""

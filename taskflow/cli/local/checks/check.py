@@ -1,4 +1,4 @@
-"""What a check tells."""
+"""The results of checks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import enum
 
 import msgspec
 
+from taskflow.model.display import duration
+
 
 class State(enum.StrEnum):
-    """How it is."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARNING = "warning"
@@ -16,12 +18,12 @@ class State(enum.StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        check: What.
-        state: How it is.
-        detail: The same in words; it holds no secrets.
+        check: What was checked.
+        state: How serious it is.
+        detail: The result in words, without secrets.
         advice: What to do about it.
     """
 
@@ -32,15 +34,21 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def ok(check: str, detail: str) -> Finding:
-    """It is as it should be."""
+    """Return the result of a check that passed."""
     return Finding(check, State.OK, detail)
 
 
 def warning(check: str, detail: str, advice: str | None = None) -> Finding:
-    """It will do, but have a look."""
+    """Return a problem that TaskFlow can run with."""
     return Finding(check, State.WARNING, detail, advice)
 
 
 def failed(check: str, detail: str, advice: str | None = None) -> Finding:
-    """It will not do."""
+    """Return a problem that must be solved."""
     return Finding(check, State.FAILED, detail, advice)
+
+
+def skew_text(owner: str, ahead_seconds: float) -> str:
+    """Return by how much a clock differs from the clock of this machine."""
+    direction = "ahead" if ahead_seconds >= 0 else "behind"
+    return f"the clock of the {owner} is {duration(abs(ahead_seconds))} {direction}"

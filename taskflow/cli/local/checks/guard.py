@@ -1,4 +1,4 @@
-"""What may be fetched from, and whether names are resolved."""
+"""Checks of the addresses that tasks may fetch, and of the resolver."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RESOLVE_SECONDS: Final = 5.0
 
 
 def guard_findings(settings: Settings) -> Iterator[Finding]:
-    """What is open besides the public internet."""
+    """Check which addresses are allowed besides the public internet."""
     try:
         guard = Guard(settings)
     except SettingsError as error:
@@ -33,27 +33,24 @@ def guard_findings(settings: Settings) -> Iterator[Finding]:
     if is_open(guard, _METADATA):
         yield warning(
             "guard",
-            f"tasks may be fetched from {_METADATA}, where clouds keep credentials",
-            "take it out of TASKFLOW_ALLOW_NETWORKS unless that is meant",
+            f"tasks may fetch {_METADATA}, where cloud providers serve credentials",
+            "remove it from TASKFLOW_ALLOW_NETWORKS unless this is intended",
         )
     if is_open(guard, _LOOPBACK):
         yield warning(
             "guard",
-            "tasks may be fetched from this machine's loopback address",
-            "fine on a laptop; elsewhere take it out of TASKFLOW_ALLOW_NETWORKS",
+            "tasks may fetch the loopback addresses of this machine",
+            "in production, remove them from TASKFLOW_ALLOW_NETWORKS",
         )
     opened = [address for address in own_addresses() if is_open(guard, address)]
     if opened:
-        yield warning(
-            "guard", f"tasks may be fetched from this machine itself: {', '.join(opened)}"
-        )
-    rest = [*settings.allow_networks, *settings.allow_hosts]
-    said = f", and {', '.join(rest)}" if rest else " only"
-    yield ok("guard", f"public addresses are open{said}; {len(settings.deny_hosts)} hosts denied")
+        yield warning("guard", f"tasks may fetch this machine: {', '.join(opened)}")
+    allowed = ", ".join(["public addresses", *settings.allow_networks, *settings.allow_hosts])
+    yield ok("guard", f"allowed: {allowed}; denied hosts: {len(settings.deny_hosts)}")
 
 
 def is_open(guard: Guard, address: str) -> bool:
-    """Whether tasks may be fetched from an address."""
+    """Return whether tasks may fetch an address."""
     host = f"[{address}]" if ":" in address else address
     try:
         guard.admit(parse_target(f"http://{host}/"))
@@ -63,7 +60,7 @@ def is_open(guard: Guard, address: str) -> bool:
 
 
 def own_addresses() -> list[str]:
-    """This machine's, those aside that are no more than its own."""
+    """Return the addresses of this machine that others can reach."""
     found = []
     for addresses in psutil.net_if_addrs().values():
         for one in addresses:
@@ -76,13 +73,15 @@ def own_addresses() -> list[str]:
 
 
 async def resolver_findings(settings: Settings) -> Iterator[Finding]:
-    """Whether the system resolves names: by one that every machine knows by itself."""
+    """Check that the system resolves names, with one that needs no network."""
     addresses = None
     try:
         with trio.move_on_after(_RESOLVE_SECONDS):
             addresses = await SystemResolver(settings.resolver_threads).resolve("localhost")
     except (OSError, NameNotResolved) as error:
-        return iter([warning("resolver", f"localhost does not resolve: {error}", "see /etc/hosts")])
+        return iter(
+            [warning("resolver", f"localhost cannot be resolved: {error}", "see /etc/hosts")]
+        )
     if addresses is None:
-        return iter([warning("resolver", "there is no answer", "see /etc/resolv.conf")])
+        return iter([warning("resolver", "no answer in time", "see /etc/resolv.conf")])
     return iter([ok("resolver", f"localhost is {', '.join(map(str, addresses))}")])

@@ -1,4 +1,4 @@
-"""This machine: Python, packages, files, the port."""
+"""Checks of this machine: Python, packages, time zones, open files, the port."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import importlib.metadata
 import re
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from taskflow.cli.local.checks.check import Finding, failed, ok, warning
 from taskflow.client.errors import ClientError, Problem
 from taskflow.client.on_trio.client import Client
 from taskflow.model.errors import CannotListen
+from taskflow.model.zones import zone_database
 from taskflow.service import MAX_OPEN_FILES
 from taskflow.serving.server import bound_sockets
 from taskflow.settings import Settings
@@ -30,27 +31,26 @@ _PACKAGES: Final = (
     "trio-asyncio",
 )
 _PIN: Final = re.compile(r"([A-Za-z0-9._-]+)\s*==\s*([^\s;,]+)")
-_ANSWER_SECONDS: Final = 2.0
+_TIMEOUT_SECONDS: Final = 2.0
 
 
 def version_findings() -> Iterator[Finding]:
-    """Python, TaskFlow and what it is pinned to."""
+    """Check Python, and the packages that TaskFlow needs."""
     python = "{}.{}.{}".format(*sys.version_info[:3])
     if "{}.{}".format(*sys.version_info) not in TESTED_PYTHONS:
-        advice = f"use one that is: {', '.join(TESTED_PYTHONS)}"
-        yield warning("python", f"{python}, on which TaskFlow is not tested", advice)
+        advice = f"use one of {', '.join(TESTED_PYTHONS)}"
+        yield warning("python", f"{python}, with which TaskFlow is not tested", advice)
     else:
         yield ok("python", f"{python}, TaskFlow {__version__}")
     installed = {name: _version_of(name) for name in _PACKAGES}
-    missing = [name for name, version in installed.items() if version is None]
-    wrong = [
+    problems = [f"{name} is not installed" for name, version in installed.items() if not version]
+    problems += [
         f"{name} is {found} and must be {wanted}"
         for name, wanted in _pins()
         if (found := _version_of(name)) not in (None, wanted)
     ]
-    if missing or wrong:
-        said = [*(f"there is no {name}" for name in missing), *wrong]
-        yield failed("packages", "; ".join(said), f"run {install_command('server')}")
+    if problems:
+        yield failed("packages", "; ".join(problems), f"run {install_command('server')}")
     else:
         yield ok("packages", ", ".join(f"{name} {version}" for name, version in installed.items()))
 
@@ -63,48 +63,76 @@ def _version_of(name: str) -> str | None:
 
 
 def _pins() -> list[tuple[str, str]]:
-    """Packages whose insides are replaced or subclassed, each at one version."""
+    """Return the packages that must have one exact version, since TaskFlow extends internals."""
     try:
         wanted = importlib.metadata.requires(DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:  # run from its sources
+    except importlib.metadata.PackageNotFoundError:  # run from the source tree
         return []
     return [(match[1], match[2]) for text in wanted if (match := _PIN.match(text))]
 
 
+def zone_findings() -> Iterator[Finding]:
+    """Check which time zone database schedules use on this machine."""
+    found = zone_database()
+    system = f"system: {found.system_version or 'unknown version'}"
+    package = f"package tzdata: {found.packaged_version or 'not installed'}"
+    if found.version is None:
+        yield warning("time zones", f"{system}; {package}", "run `pip install tzdata`")
+    else:
+        origin = "the package tzdata" if found.is_packaged else "the system"
+        other = system if found.is_packaged else package
+        yield ok("time zones", f"{found.version} from {origin} ({other})")
+
+
+def zone_mismatch(versions: Iterable[str | None]) -> Iterator[Finding]:
+    """Return a warning if nodes use different time zone databases; unknown versions are ignored."""
+    known = sorted({version for version in versions if version})
+    if len(known) > 1:
+        yield warning(
+            "time zones",
+            f"nodes use different versions ({', '.join(known)}), so they may compute different "
+            "times for a schedule",
+            "run `pip install -U tzdata` on every node, and restart them",
+        )
+
+
 def file_findings(settings: Settings) -> Iterator[Finding]:
-    """How many files a process may open: each client and each fetch is one."""
+    """Check the limit of open files: each connection and each fetch uses one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    if most // 2 < settings.max_connections:
+    limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    wanted = settings.max_connections
+    if limit // 2 < wanted:
         yield warning(
             "open files",
-            f"{most}, so {most // 2} clients and not {settings.max_connections}",
-            f"raise the hard limit (ulimit -Hn) to {2 * settings.max_connections}",
+            f"{limit}, enough for {limit // 2} of {wanted} connections",
+            f"raise the hard limit (ulimit -Hn) to {2 * wanted}",
         )
     else:
-        yield ok("open files", f"{most}, enough for {settings.max_connections} clients")
+        yield ok("open files", f"{limit}, enough for {wanted} connections")
 
 
 async def port_findings(settings: Settings) -> Iterator[Finding]:
-    """Whether the port is free, or who is there."""
+    """Check that the port is free, or used by TaskFlow."""
     if settings.bind.startswith("unix:"):
-        return iter([ok("port", f"{settings.bind} is a socket in the file system")])
+        return iter([ok("port", f"{settings.bind} is a Unix socket")])
     try:
         with bound_sockets(settings):
             return iter([ok("port", f"{settings.bind} is free")])
     except CannotListen as error:
-        return iter([await _neighbour(settings.bind, str(error))])
+        return iter([await _used_port(settings.bind, str(error))])
 
 
-async def _neighbour(bind: str, complaint: str) -> Finding:
-    """Who listens there."""
+async def _used_port(bind: str, complaint: str) -> Finding:
+    """Find out whether TaskFlow listens on the port."""
     host, _, port = bind.rpartition(":")
     reached = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - asked, not bound
     try:
-        async with Client(f"http://{reached}:{port}", timeout_seconds=_ANSWER_SECONDS) as client:
+        async with Client(f"http://{reached}:{port}", timeout_seconds=_TIMEOUT_SECONDS) as client:
             service = await client.check()
     except Problem:
-        return ok("port", f"{bind}: a service is running there already")
+        return ok("port", f"{bind} is used by TaskFlow")
     except (ClientError, ValueError):
-        return failed("port", complaint, "stop what listens there, or set TASKFLOW_BIND")
-    return ok("port", f"{bind}: TaskFlow {service.version} is running there")
+        return failed(
+            "port", complaint, "stop the process that listens there, or set TASKFLOW_BIND"
+        )
+    return ok("port", f"{bind} is used by TaskFlow {service.version}")

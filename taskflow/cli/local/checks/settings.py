@@ -1,4 +1,4 @@
-"""Settings, the files that they name, keys and secrets."""
+"""Checks of the settings, of API keys, and of secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from taskflow.settings import Examined, Settings, variable_of
 from taskflow.settings.fields import SECRETS
 
 _OTHERS: Final = 0o077
-# A line of .env that sets something which others must not read.
+# A line of .env that sets a secret.
 _SECRET_LINE: Final = re.compile(
     r"^\s*(export\s+)?(TASKFLOW_API_KEY|"
     + "|".join(variable_of(field) for field in sorted(SECRETS))
@@ -30,7 +30,7 @@ _WEEK_SECONDS: Final = 604_800
 
 
 def settings_findings(examined: Examined) -> Iterator[Finding]:
-    """Whether they can be used: each that cannot be, and not only the first."""
+    """Report every setting that is invalid, and those that hardly make sense."""
     for fault in examined.faults:
         yield failed("settings", fault, "correct it in the environment or in .env")
     for line in examined.warnings:
@@ -42,87 +42,89 @@ def settings_findings(examined: Examined) -> Iterator[Finding]:
         for field in msgspec.structs.fields(settings)
         if getattr(settings, field.name) != field.default
     ]
-    yield ok("settings", f"{len(changed)} set, all of them can be used")
-    yield from _sense_of(settings)
+    yield ok("settings", f"{len(changed)} set, all valid")
+    yield from _contradictions(settings)
 
 
-def _sense_of(settings: Settings) -> Iterator[Finding]:
-    """What can be used but may not be meant."""
+def _contradictions(settings: Settings) -> Iterator[Finding]:
+    """Return warnings about valid settings that contradict each other."""
     if settings.drain_deadline_seconds < settings.fetch_timeout_seconds:
         yield warning(
             "settings",
-            "fetches may take longer than they are given at a shutdown, and are then run again",
-            "set TASKFLOW_DRAIN_SECONDS to more than TASKFLOW_FETCH_TIMEOUT_SECONDS",
+            "a shutdown interrupts fetches before their time limit, and they start again",
+            "set TASKFLOW_DRAIN_SECONDS higher than TASKFLOW_FETCH_TIMEOUT_SECONDS",
         )
     retention = settings.retention_seconds
     if retention is not None and retention < min(settings.idempotency_seconds, _WEEK_SECONDS):
         yield warning(
             "settings",
-            "tasks are deleted while their Idempotency-Key is known: a repeated request gets a 410",
-            "set TASKFLOW_RETENTION_SECONDS to no less than TASKFLOW_IDEMPOTENCY_SECONDS",
+            "tasks are deleted before their Idempotency-Key expires: a repeated request gets a 410",
+            "set TASKFLOW_RETENTION_SECONDS to at least TASKFLOW_IDEMPOTENCY_SECONDS",
         )
 
 
 def access_findings(settings: Settings) -> Iterator[Finding]:
-    """Keys, secrets, and who may see the files that they are in."""
+    """Check keys and secrets, and the permissions of their files."""
     yield from _read("keys", lambda: _keys(settings))
     yield from _read("callbacks", lambda: _secrets(settings))
     for path in (settings.api_keys_file, settings.webhook_secrets_file):
         if path and Path(path).exists():
-            yield _privacy_of(Path(path))
+            yield _permissions_of(Path(path))
     dotenv = Path(".env")
     if dotenv.is_file() and _SECRET_LINE.search(dotenv.read_text("utf-8")):
-        yield _privacy_of(dotenv)
+        yield _permissions_of(dotenv)
 
 
-def _read(check: str, look: Callable[[], Finding]) -> Iterator[Finding]:
+def _read(check: str, read: Callable[[], Finding]) -> Iterator[Finding]:
     try:
-        yield look()
+        yield read()
     except SettingsError as error:
-        yield failed(check, str(error), "no start is possible until it is corrected")
+        yield failed(check, str(error), "correct it: the service does not start")
 
 
 def _keys(settings: Settings) -> Finding:
     keyring = read_keys(settings)
     if len(keyring):
-        short = any(len(one.rpartition(":")[2]) < SHORT_KEY for one in _written(settings))
+        short = any(len(one.rpartition(":")[2]) < SHORT_KEY for one in _listed_keys(settings))
         if short:
             return warning(
                 "keys",
-                "a key is so short that it can be guessed",
-                "`taskflow key new NAME` makes one",
+                "a key is short enough to be guessed",
+                "create one with `taskflow key new NAME`",
             )
         return ok("keys", f"{len(keyring)} keys")
     if is_loopback_bind(settings.bind):
-        return ok("keys", f"none, and none needed: {settings.bind} is for this machine only")
+        return ok(
+            "keys", f"none, and none required: {settings.bind} is reachable from this machine only"
+        )
     if settings.allow_anonymous:
         return warning(
             "keys",
-            f"none: whoever reaches {settings.bind} may use the service",
-            "`taskflow key new NAME` makes one",
+            f"none: everyone who can reach {settings.bind} may use the service",
+            "create one with `taskflow key new NAME`",
         )
     return failed(
         "keys",
-        f"none, so the service will not serve on {settings.bind}",
-        "`taskflow key new NAME` makes one for TASKFLOW_API_KEYS_FILE",
+        f"none, so the service refuses to listen on {settings.bind}",
+        "create one with `taskflow key new NAME` for TASKFLOW_API_KEYS_FILE",
     )
 
 
-def _written(settings: Settings) -> list[str]:
+def _listed_keys(settings: Settings) -> list[str]:
     return [entry.strip() for entry in settings.api_keys.split(",") if entry.strip()]
 
 
 def _secrets(settings: Settings) -> Finding:
     read_signer(settings)
     if settings.has_webhook_secrets:
-        return ok("callbacks", "can be signed; all nodes need the same secrets")
-    return ok("callbacks", "no secrets, so no callback_url is taken")
+        return ok("callbacks", "signed; all nodes need the same secrets")
+    return ok("callbacks", "no secret is set, so callback_url is rejected")
 
 
-def _privacy_of(path: Path) -> Finding:
+def _permissions_of(path: Path) -> Finding:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & _OTHERS:
         return warning(
-            "files", f"{path} can be read by others (mode {mode:o})", f"chmod 600 {path}"
+            "files", f"{path} can be read by other users (mode {mode:o})", f"chmod 600 {path}"
         )
-    return ok("files", f"{path} is its owner's alone")
+    return ok("files", f"only the owner can read {path}")
