@@ -30,7 +30,7 @@ from quart_trio import QuartTrio
 
 from benchmarks.database import Database
 from benchmarks.processes import REPOSITORY, clean_environ
-from taskflow.engine.worker import identity
+from taskflow.engine.worker import identity_headers
 from taskflow.fetch.http_fetcher import HttpFetcher, open_fetcher
 from taskflow.fetch.interface import FetchRequest
 from taskflow.model.outcome import Fetched
@@ -117,7 +117,7 @@ async def fetch_all(url: str, workers: int, count: int) -> float:
 async def _fetch_in_a_row(fetcher: HttpFetcher, url: str, count: int) -> None:
     request = FetchRequest(url)
     claim = Claim(uuid.uuid4(), uuid.uuid4(), msgspec.Raw(), attempt=1, max_attempts=1)
-    request = msgspec.structs.replace(request, headers=identity(claim, request))
+    request = msgspec.structs.replace(request, headers=identity_headers(claim, request))
     for _ in range(count):
         with trio.fail_after(FETCH_SECONDS):
             outcome = await fetcher.fetch(request)

@@ -33,10 +33,10 @@ def _sample_engine(engine: Engine, metrics: Metrics) -> None:
     metrics.stores_reached.put(now.is_store_reachable)
     load = now.load
     waiting, running, held = (load.waiting, load.running, load.held) if load else (0, 0, 0)
-    metrics.in_hand.put(waiting, "waiting")
-    metrics.in_hand.put(running, "running")
-    metrics.in_hand.put(held - waiting - running, "unwritten")
-    metrics.most_in_hand.put(now.most_held)
+    metrics.claims_held.put(waiting, "waiting")
+    metrics.claims_held.put(running, "running")
+    metrics.claims_held.put(held - waiting - running, "unwritten")
+    metrics.max_claims.put(now.max_held)
 
 
 def _sample_store(store: TaskStore, metrics: Metrics) -> None:

@@ -27,6 +27,7 @@ from taskflow.api.app import create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
 from taskflow.api.request_spans import trace_requests
 from taskflow.engine.callback_secrets import read_signer
+from taskflow.engine.context import EngineContext
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.gauges import sampler_of
@@ -209,12 +210,14 @@ async def open_service(
         open_fetcher(settings, metrics=metrics) as fetcher,
     ):
         engine = Engine(
-            store=store,
-            fetcher=fetcher,
-            settings=settings,
-            signer=signer,
-            metrics=metrics,
-            tracing=tracing,
+            EngineContext(
+                store=store,
+                fetcher=fetcher,
+                settings=settings,
+                signer=signer,
+                metrics=metrics,
+                tracing=tracing,
+            )
         )
         metrics.samplers.append(sampler_of(engine, store, fetcher, settings))
         feed = Feed(store, settings.poll_seconds)

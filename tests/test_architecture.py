@@ -110,7 +110,17 @@ HOMES = {
 SHARED_NAMES = {
     # What the API shows, layer by layer.
     *("tasks", "task", "queues", "schedules", "schedule", "events", "stats", "monitoring"),
-    *("metrics", "health", "problems", "errors", "settings", "database", "guard", "zones"),
+    *(
+        "housekeeping",
+        "metrics",
+        "health",
+        "problems",
+        "errors",
+        "settings",
+        "database",
+        "guard",
+        "zones",
+    ),
     "interface",  # what a package offers to the others
     # What is done with it.
     *("submission", "listing", "task_actions", "new_tasks", "filters", "options", "keys"),

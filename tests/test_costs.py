@@ -23,6 +23,7 @@ import pytest
 import structlog
 import trio
 
+from taskflow.engine.context import EngineContext
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.filter import TaskFilter
@@ -152,7 +153,7 @@ async def counted(database_url: str) -> Counts:
         open_fetcher(SETTINGS) as fetcher,
         trio.open_nursery() as nursery,
     ):
-        engine = Engine(store=store, fetcher=fetcher, settings=SETTINGS)
+        engine = Engine(EngineContext(store=store, fetcher=fetcher, settings=SETTINGS))
         nursery.start_soon(engine.run)
         [listener] = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
         url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"

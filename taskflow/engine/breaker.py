@@ -1,8 +1,9 @@
-"""The breaker: a host that fails again and again is left alone for a while.
+"""The circuit breaker: stops fetches to a host that fails repeatedly.
 
-Failures are counted by node, in a row; whoever has counted enough tells the store, and from then on
-nothing goes to that host, from whatever node. When its time is over one task at a time may try it.
-The first answer ends that; another failure makes the next pause longer.
+Each node counts consecutive failures per host. When there are enough, the node opens the breaker
+in the store, and no node sends requests to that host. After a pause the breaker is half-open: one
+task at a time may probe the host. A response closes the breaker; a failure opens it again for a
+longer pause.
 """
 
 from __future__ import annotations
@@ -10,104 +11,84 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from taskflow.engine.outage import Outage
+from taskflow.engine.context import EngineContext
 from taskflow.engine.worker import Attempt
-from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import ErrorType, Failed, Fetched
-from taskflow.store.base.tasks import TaskStore
 from taskflow.telemetry import Event, emit
 
-# Without a connection there is no answer; what comes after it is for the task to deal with.
+# There was no connection, hence no response; later errors are left to the task's retries.
 _NO_CONNECTION: Final = frozenset({ErrorType.CONNECT, ErrorType.DNS, ErrorType.TLS})
-# What a host says that wants to be left alone (RFC 6585 section 4, RFC 9110 section 15.6.4).
-_LEAVE_ALONE: Final = (429, 503)
-# These say nothing about the host.
+# Statuses of an overloaded host (RFC 6585 section 4, RFC 9110 section 15.6.4).
+_OVERLOADED: Final = (429, 503)
+# Errors that say nothing about the host.
 _OF_THE_TASK: Final = frozenset({ErrorType.BLOCKED, ErrorType.INVALID_URL, ErrorType.INTERNAL})
-_MOST_COUNTED: Final = 10_000
+_MAX_HOSTS: Final = 10_000
 
 
 class Breaker:
-    """Judges hosts by how attempts went.
+    """Opens and closes circuit breakers according to the outcomes of attempts."""
 
-    Args:
-        store: Where hosts are held back.
-        outage: Told whether the store can be reached.
-        failures: After how many in a row; 0 is never.
-        longest_retry_after_seconds: How much of a ``Retry-After`` is honoured.
-        metrics: What is told of hosts that are held back and freed.
-    """
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+        self._queues = context.store.queues
+        self._max_failures = context.settings.breaker_failures
+        self._failures: dict[str, int] = {}
 
-    def __init__(
-        self,
-        *,
-        store: TaskStore,
-        outage: Outage,
-        failures: int,
-        longest_retry_after_seconds: float,
-        metrics: Metrics,
-    ) -> None:
-        self._queues = store.queues
-        self._outage = outage
-        self._most = failures
-        self._longest_retry_after_seconds = longest_retry_after_seconds
-        self._metrics = metrics
-        self._in_a_row: dict[str, int] = {}
+    async def update(self, attempts: Iterable[Attempt]) -> None:
+        """Open and close breakers; to be called before the outcomes are written.
 
-    async def judge(self, attempts: Iterable[Attempt]) -> None:
-        """Hold back and free hosts. To be called before the attempts are written.
-
-        A task that shows how a host is must not be followed by the next one before that is known.
-        If the store cannot be reached the next attempts show the same.
+        So the breaker is open before the next task of the host can be claimed. If the store is
+        unavailable, the next attempts will show the same.
         """
         for attempt in attempts:
-            if self._most and attempt.claim.authority:
+            if self._max_failures and attempt.claim.authority:
                 try:
-                    await self._judge(attempt)
+                    await self._update(attempt)
                 except StoreUnavailable as error:
-                    self._outage.began(error)
+                    self._context.outage.begin(error)
                     return
 
-    async def _judge(self, attempt: Attempt) -> None:
+    async def _update(self, attempt: Attempt) -> None:
         claim, outcome = attempt.claim, attempt.outcome
         host = claim.authority
-        if isinstance(outcome, Failed) and _fails(outcome, is_probe=claim.is_probe):
-            count = self._in_a_row.pop(host, 0) + 1
-            if count >= self._most or claim.is_probe:
-                await self._hold(host, outcome)
+        if isinstance(outcome, Failed) and _is_host_failure(outcome, is_probe=claim.is_probe):
+            count = self._failures.pop(host, 0) + 1
+            if count >= self._max_failures or claim.is_probe:
+                await self._open(host, outcome)
             else:
                 self._count(host, count)
-        elif _answers(outcome):
-            self._in_a_row.pop(host, None)
+        elif _is_response(outcome):
+            self._failures.pop(host, None)
             if claim.is_probe:
                 await self._queues.close_circuit(host)
-                self._metrics.host_freed()
+                self._context.metrics.breaker_closed()
                 emit(Event.BREAKER_CLOSED, host=host)
 
     def _count(self, host: str, count: int) -> None:
-        self._in_a_row[host] = count
-        if len(self._in_a_row) > _MOST_COUNTED:
-            self._in_a_row.pop(next(iter(self._in_a_row)))
+        self._failures[host] = count
+        if len(self._failures) > _MAX_HOSTS:
+            self._failures.pop(next(iter(self._failures)))
 
-    async def _hold(self, host: str, failure: Failed) -> None:
+    async def _open(self, host: str, failure: Failed) -> None:
         asked_seconds = failure.retry_after_seconds
         if asked_seconds is not None:
-            asked_seconds = min(asked_seconds, self._longest_retry_after_seconds)
+            asked_seconds = min(asked_seconds, self._context.settings.max_retry_after_seconds)
         await self._queues.open_circuit(host, why=failure.error, asked_seconds=asked_seconds)
-        self._metrics.host_held()
+        self._context.metrics.breaker_opened()
         emit(Event.BREAKER_OPENED, host=host, reason=failure.error)
 
 
-def _fails(outcome: Failed, *, is_probe: bool) -> bool:
-    """Whether it is the host that failed. One that is being tried has to answer in time, too."""
+def _is_host_failure(outcome: Failed, *, is_probe: bool) -> bool:
+    """Return whether the host failed; for a probe, a timeout counts as well."""
     return (
         outcome.error_type in _NO_CONNECTION
-        or outcome.status_code in _LEAVE_ALONE
+        or outcome.status_code in _OVERLOADED
         or (is_probe and outcome.error_type is ErrorType.TIMEOUT)
     )
 
 
-def _answers(outcome: object) -> bool:
+def _is_response(outcome: object) -> bool:
     return isinstance(outcome, Fetched) or (
         isinstance(outcome, Failed)
         and outcome.error_type not in _OF_THE_TASK

@@ -1,9 +1,8 @@
-"""Cancellation: what a node has in hand, and how somebody else's cancel ends it.
+"""Cancellation: the claims that a node holds, and how a cancel from any node ends them.
 
-A claim has a cancel scope of its own from the moment in which it is made until its outcome is
-written. To call it off is to cancel that scope, wherever the claim stands by then: a fetch that
-runs is cut off, one that has not begun never does, and an outcome that waits for the store is
-known to be good for nothing.
+Each claim has a cancel scope from the moment it is made until its outcome is written. Canceling
+the claim cancels that scope, in whatever state the claim is: a running fetch is cut off, a waiting
+one never starts, and an outcome that waits for the store is dropped.
 """
 
 from __future__ import annotations
@@ -17,50 +16,50 @@ from taskflow.model.task import Claim, ClaimKey
 from taskflow.store.base.tasks import TaskStore
 
 
-class ClaimsInHand:
-    """The claims of a node, from the claim to the written outcome, and the scope of each."""
+class HeldClaims:
+    """The claims of a node, each with its cancel scope."""
 
     def __init__(self) -> None:
         self._scopes: dict[ClaimKey, trio.CancelScope] = {}
-        self._numbers: dict[ClaimKey, int] = {}
+        self._attempts: dict[ClaimKey, int] = {}
 
     @property
     def keys(self) -> Collection[ClaimKey]:
-        """Which they are at this moment."""
+        """The keys of all claims, as a copy."""
         return tuple(self._scopes)
 
-    def take(self, claims: Sequence[Claim]) -> None:
-        """They were made."""
+    def add(self, claims: Sequence[Claim]) -> None:
+        """Add claims that were made."""
         for claim in claims:
             self._scopes[claim.key] = trio.CancelScope()
-            self._numbers[claim.key] = claim.attempt
+            self._attempts[claim.key] = claim.attempt
 
-    def let_go(self, claims: Sequence[Claim]) -> None:
-        """Their outcomes were written."""
+    def remove(self, claims: Sequence[Claim]) -> None:
+        """Remove claims whose outcomes were written."""
         for claim in claims:
-            del self._scopes[claim.key], self._numbers[claim.key]
+            del self._scopes[claim.key], self._attempts[claim.key]
 
     def attempt_of(self, key: ClaimKey) -> int:
-        """Which attempt of its task it is, from 1."""
-        return self._numbers[key]
+        """Return the number of the attempt, from 1."""
+        return self._attempts[key]
 
     def scope_of(self, claim: Claim) -> trio.CancelScope:
-        """What its fetch is to run in. Cancelled already if it was called off before."""
+        """Return the scope for the fetch; it is cancelled already if the claim was canceled."""
         return self._scopes[claim.key]
 
-    def call_off(self, keys: Iterable[ClaimKey]) -> None:
-        """Somebody took these claims away; those that are not in hand (any more) are forgotten."""
+    def cancel(self, keys: Iterable[ClaimKey]) -> None:
+        """Cancel claims; those that the node does not hold are ignored."""
         for key in keys:
             if scope := self._scopes.get(key):
                 scope.cancel()
 
-    def is_called_off(self, key: ClaimKey) -> bool:
-        """Whether it is known that nothing is to be written for this claim."""
+    def is_canceled(self, key: ClaimKey) -> bool:
+        """Return whether the claim was canceled, so that nothing is to be written for it."""
         scope = self._scopes.get(key)
         return scope is not None and scope.cancel_called
 
 
-async def call_off_canceled(in_hand: ClaimsInHand, *, store: TaskStore, node_id: uuid.UUID) -> None:
-    """Call off what is canceled, here or by other nodes, as soon as the word comes."""
+async def cancel_claims(claims: HeldClaims, store: TaskStore, node_id: uuid.UUID) -> None:
+    """Cancel claims whose tasks are canceled on any node, as notifications arrive."""
     while True:
-        in_hand.call_off(await store.wait_for_cancellations(node_id))
+        claims.cancel(await store.wait_for_cancellations(node_id))

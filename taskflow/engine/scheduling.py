@@ -1,8 +1,8 @@
-"""Scheduling: when schedules are due, their tasks are made.
+"""Scheduling: creates the tasks of schedules when they are due.
 
-Each node sleeps until the next time of all schedules, or until one is changed; meanwhile nothing
-is looked for. All nodes wake up at the same moment and share what is due: each passes over what
-another one has in hand, and the store sees to it that no time is fired twice.
+Each node sleeps until the next time of any schedule, or until a schedule is changed; it does not
+poll. All nodes wake up at the same moment and share the work: each skips the schedules that
+another node has locked, and the store ensures that no time fires twice.
 """
 
 from __future__ import annotations
@@ -11,62 +11,46 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-import trio
-
-from taskflow.engine.outage import Outage
-from taskflow.model.errors import StoreUnavailable
 from taskflow.store.base.schedules import ScheduleStore
-from taskflow.store.base.tasks import TaskStore
 from taskflow.telemetry import Event, emit
 
-BATCH: Final = 1000
-# That the database's clock was put forward, or that a change was told to nobody, is seen after so
-# long.
-LONGEST_SLEEP_SECONDS: Final = 30.0
-# What is due but in another node's hands is looked at again, should that node die ...
-_SHORTEST_SLEEP_SECONDS: Final = 0.05
-# ... and what this node can make nothing of, less often.
-_REFUSED_SLEEP_SECONDS: Final = 1.0
-# Sleep ends by another clock than the store's: not just before a time, to find nothing due.
-_MARGIN_SECONDS: Final = 0.001
+FIRE_BATCH: Final = 1000
+# Maximum sleep, in case the database's clock is changed or a notification is lost.
+MAX_SLEEP_SECONDS: Final = 30.0
+# Pause while another node has a due schedule locked; that node may die.
+LOCKED_PAUSE_SECONDS: Final = 0.05
+# Pause while this node cannot compute the times of a due schedule.
+REFUSED_PAUSE_SECONDS: Final = 1.0
+# The sleep is measured by another clock than the store's; it must not end too early.
+MARGIN_SECONDS: Final = 0.001
 
 
-async def fire_schedules(*, store: TaskStore, outage: Outage, poll_seconds: float) -> None:
-    """Make the tasks of schedules when they are due, until cancelled.
+class ScheduleFiring:
+    """The housekeeping job that fires schedules."""
 
-    Args:
-        store: Where they are.
-        outage: Told whether the store can be reached.
-        poll_seconds: How long to leave it alone if it cannot.
-    """
-    schedules = store.schedules
-    told: Mapping[str, str] = {}
-    while True:
-        try:
-            refused = await _fire_all_due(schedules)
-            seconds = await schedules.seconds_to_next()
-        except StoreUnavailable as error:
-            outage.began(error)
-            await trio.sleep(poll_seconds)
-            continue
-        for name in refused.keys() - told.keys():
-            emit(Event.SCHEDULE_ERROR, schedule=name, reason=refused[name])
-        told = refused
-        with trio.move_on_after(_sleep_seconds(seconds, is_refused=bool(refused))):
-            await schedules.wait_for_change()
+    def __init__(self, schedules: ScheduleStore) -> None:
+        self._schedules = schedules
+        self._refused: Mapping[str, str] = {}
 
-
-async def _fire_all_due(schedules: ScheduleStore) -> Mapping[str, str]:
-    """Fire until nothing is due but what others have in hand, and what is refused: that is told."""
-    while True:
-        fired = await schedules.fire_due(limit=BATCH)
+    async def step(self) -> float:
+        """Fire a batch of due schedules, and return the seconds until the next batch."""
+        fired = await self._schedules.fire_due(limit=FIRE_BATCH)
         if fired.tasks:
             emit(Event.SCHEDULES_FIRED, schedules=fired.schedules, tasks=fired.tasks)
-        if fired.refused or not fired.schedules:
-            return fired.refused
+        if fired.schedules and not fired.refused:
+            return 0.0
+        seconds = await self._schedules.seconds_to_next()
+        self._report_refused(fired.refused)
+        return _delay_seconds(seconds, is_refused=bool(fired.refused))
+
+    def _report_refused(self, refused: Mapping[str, str]) -> None:
+        for name in refused.keys() - self._refused.keys():
+            emit(Event.SCHEDULE_ERROR, schedule=name, reason=refused[name])
+        self._refused = refused
 
 
-def _sleep_seconds(seconds: float | None, *, is_refused: bool) -> float:
-    shortest = _REFUSED_SLEEP_SECONDS if is_refused else _SHORTEST_SLEEP_SECONDS
-    ahead = math.inf if seconds is None else seconds
-    return min(ahead + _MARGIN_SECONDS if ahead > 0 else shortest, LONGEST_SLEEP_SECONDS)
+def _delay_seconds(seconds_to_next: float | None, *, is_refused: bool) -> float:
+    seconds = math.inf if seconds_to_next is None else seconds_to_next
+    if seconds > 0:
+        return min(seconds + MARGIN_SECONDS, MAX_SLEEP_SECONDS)
+    return REFUSED_PAUSE_SECONDS if is_refused else LOCKED_PAUSE_SECONDS

@@ -58,7 +58,7 @@ class AttemptEnd(enum.StrEnum):
     """It was cut off by a shutdown or the loss of the lease, and put back."""
     UNSTARTED = "unstarted"
     """It was put back before its fetch began."""
-    CALLED_OFF = "called_off"
+    CANCELED = "canceled"
     """Its task was canceled."""
 
 
@@ -106,7 +106,7 @@ CLAIMED: Final = Family(
     kind=Kind.COUNTER,
     help="Tasks that this node took to run: by a claim, or handed over as they were stored.",
     labels=("way",),
-    series=(("claim",), ("handover",)),
+    series=(("claim",), ("direct",)),
 )
 ATTEMPTS: Final = Family(
     name="taskflow_attempts_total",
@@ -122,10 +122,10 @@ ATTEMPTS: Final = Family(
 DROPPED: Final = Family(
     name="taskflow_outcomes_dropped_total",
     kind=Kind.COUNTER,
-    help="Outcomes that were not kept, for the claim was over: the task was canceled (called_off), "
+    help="Outcomes that were not kept, for the claim was over: the task was canceled (canceled), "
     "or other nodes have it (late).",
     labels=("reason",),
-    series=(("called_off",), ("late",)),
+    series=(("canceled",), ("late",)),
 )
 WAIT: Final = Family(
     name="taskflow_task_wait_seconds",
@@ -219,7 +219,7 @@ WORKERS: Final = Family(
     kind=Kind.GAUGE,
     help="How many fetches may run at once.",
 )
-IN_HAND: Final = Family(
+CLAIMS_HELD: Final = Family(
     name="taskflow_claims_in_hand",
     kind=Kind.GAUGE,
     help="Claims that wait in the channel to the workers, are being fetched (running), or have an "
@@ -227,7 +227,7 @@ IN_HAND: Final = Family(
     labels=("state",),
     series=(("waiting",), ("running",), ("unwritten",)),
 )
-MOST_IN_HAND: Final = Family(
+MAX_CLAIMS: Final = Family(
     name="taskflow_claims_in_hand_limit",
     kind=Kind.GAUGE,
     help="How many claims may be in hand.",

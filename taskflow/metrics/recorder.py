@@ -48,8 +48,8 @@ class Metrics:
         self.engines_running: Final = Numbers(board, catalogue.ENGINES_RUNNING)
         self.stores_reached: Final = Numbers(board, catalogue.STORES_REACHED)
         self.workers: Final = Numbers(board, catalogue.WORKERS)
-        self.in_hand: Final = Numbers(board, catalogue.IN_HAND)
-        self.most_in_hand: Final = Numbers(board, catalogue.MOST_IN_HAND)
+        self.claims_held: Final = Numbers(board, catalogue.CLAIMS_HELD)
+        self.max_claims: Final = Numbers(board, catalogue.MAX_CLAIMS)
         self.database_connections: Final = Numbers(board, catalogue.DATABASE_CONNECTIONS)
         self.database_waiting: Final = Numbers(board, catalogue.DATABASE_WAITING)
         self.fetch_connections: Final = Numbers(board, catalogue.FETCH_CONNECTIONS)
@@ -62,11 +62,11 @@ class Metrics:
         """Tasks were handed in."""
         self._accepted.add(amount=count)
 
-    def claimed(self, count: int, *, is_handover: bool) -> None:
+    def claimed(self, count: int, *, is_direct: bool) -> None:
         """Tasks were claimed."""
-        self._claimed.add("handover" if is_handover else "claim", amount=count)
+        self._claimed.add("direct" if is_direct else "claim", amount=count)
 
-    def ended(self, end: AttemptEnd, error_type: str = "") -> None:
+    def attempt_ended(self, end: AttemptEnd, error_type: str = "") -> None:
         """A claim is over."""
         self._attempts.add(end, error_type)
 
@@ -82,19 +82,19 @@ class Metrics:
         """So long after the end of the fetch the outcome is written."""
         self._settle.observe(seconds)
 
-    def dropped(self, *, is_called_off: bool) -> None:
+    def dropped(self, *, is_canceled: bool) -> None:
         """An outcome was not kept, for the claim was over."""
-        self._dropped.add("called_off" if is_called_off else "late")
+        self._dropped.add("canceled" if is_canceled else "late")
 
     def refused(self, rule: Refusal) -> None:
         """The guard refused a fetch."""
         self._refusals.add(rule)
 
-    def host_held(self) -> None:
+    def breaker_opened(self) -> None:
         """A host is left alone from now on."""
         self._breaker_moves.add("opened")
 
-    def host_freed(self) -> None:
+    def breaker_closed(self) -> None:
         """A host is well again."""
         self._breaker_moves.add("closed")
 

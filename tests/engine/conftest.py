@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import trio
 
+from taskflow.engine.context import EngineContext
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording
@@ -164,7 +165,10 @@ class Bench:
         self.engine = self.new_engine()
 
     def new_engine(self) -> Engine:
-        return Engine(
+        return Engine(self.new_context())
+
+    def new_context(self) -> EngineContext:
+        return EngineContext(
             store=self.store,
             fetcher=self.fetcher,
             settings=self.settings,

@@ -11,6 +11,7 @@ import trio
 from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
+from taskflow.engine.context import EngineContext
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.interface import Fetcher
 from taskflow.model.callback import PAUSES_SECONDS
@@ -57,10 +58,12 @@ class Receiver(Fetcher):
 async def run_one(bench, nursery, receiver, *secrets):
     """A task that is to be told of, and what tells of it, when neither will be run any more."""
     engine = Engine(
-        store=bench.store,
-        fetcher=receiver,
-        settings=bench.settings,
-        signer=Signer([secret_of(secret) for secret in secrets]),
+        EngineContext(
+            store=bench.store,
+            fetcher=receiver,
+            settings=bench.settings,
+            signer=Signer([secret_of(secret) for secret in secrets]),
+        )
     )
     options = TaskOptions(callback_url="https://shop.example/done")
     [task] = await bench.store.add([NewTask(msgspec.Raw(b'"http://target/"'), options=options)])

@@ -26,9 +26,9 @@ def told(logs, event: Event) -> int:
     return [one["event"] for one in logs].count(event.value[1])
 
 
-def check_quiet(logs, *, called_off: int) -> None:
+def check_quiet(logs, *, canceled: int) -> None:
     """So many tasks were called off, and nobody was warned of anything."""
-    assert told(logs, Event.TASK_CANCELED) == called_off
+    assert told(logs, Event.TASK_CANCELED) == canceled
     assert [one for one in logs if one["log_level"] in ("warning", "error")] == []
 
 
@@ -55,7 +55,7 @@ async def test_one_that_runs_is_cut_off_at_once(autojump_clock, new_bench, nurse
     assert bench.store.calls["release"] == 0
     await trio.sleep(0.1)
     assert bench.engine.statistics().load == IDLE
-    check_quiet(logs, called_off=1)
+    check_quiet(logs, canceled=1)
     bench.engine.shut_down(drain_seconds=0)
 
 
@@ -69,7 +69,7 @@ async def test_its_worker_takes_the_next_one_at_once(autojump_clock, new_bench, 
     await bench.all_ended()
     assert bench.fetcher.started == [(0.0, "500"), (10.0, "5")]
     assert (await bench.now(second)).status is TaskStatus.COMPLETED
-    check_quiet(logs, called_off=1)
+    check_quiet(logs, canceled=1)
     bench.engine.shut_down(drain_seconds=0)
 
 
@@ -99,7 +99,7 @@ async def test_one_that_waits_for_a_worker_is_never_fetched(
     assert await bench.statuses() == {"COMPLETED": 2100 - len(canceled), "CANCELED": len(canceled)}
     assert len(bench.fetcher.started) == 2100 - len(canceled) + 2
     assert bench.engine.statistics().load == IDLE
-    check_quiet(logs, called_off=len(canceled))
+    check_quiet(logs, canceled=len(canceled))
     bench.engine.shut_down(drain_seconds=0)
 
 
@@ -116,7 +116,7 @@ async def test_one_that_waits_for_a_worker_when_the_shutdown_begins(
     statuses = await bench.statuses()
     assert statuses["CANCELED"] == len(canceled)
     assert statuses["PENDING"] == 100 - len(canceled)
-    check_quiet(logs, called_off=len(canceled))
+    check_quiet(logs, canceled=len(canceled))
 
 
 async def test_during_the_drain(autojump_clock, new_bench, logs):
@@ -132,7 +132,7 @@ async def test_during_the_drain(autojump_clock, new_bench, logs):
     assert trio.current_time() == 3
     assert (await bench.now(task)).status is TaskStatus.CANCELED
     assert await attempts_at(bench, task) == ["CANCELED"]
-    check_quiet(logs, called_off=1)
+    check_quiet(logs, canceled=1)
 
 
 @pytest.mark.parametrize("path", [500, "deaf"])
@@ -147,7 +147,7 @@ async def test_in_the_moment_in_which_the_drain_is_over(autojump_clock, new_benc
         bench.engine.shut_down(drain_seconds=0)
     assert trio.current_time() == (0.8 if path == 500 else 1.0)
     assert await attempts_at(bench, task) == ["CANCELED"]
-    check_quiet(logs, called_off=1)
+    check_quiet(logs, canceled=1)
 
 
 async def test_cancelling_from_outside_passes(autojump_clock, new_bench):
@@ -176,7 +176,7 @@ async def test_an_outcome_that_comes_all_the_same(autojump_clock, new_bench, nur
     assert bench.store.calls["settle"] == 0
     assert (await bench.now(task)).status is TaskStatus.CANCELED
     assert bench.engine.statistics().load == IDLE
-    check_quiet(logs, called_off=1)
+    check_quiet(logs, canceled=1)
     bench.engine.shut_down(drain_seconds=0)
 
 
@@ -250,7 +250,7 @@ async def test_the_word_of_an_earlier_claim(autojump_clock, new_bench, nursery, 
     await bench.all_ended()
     assert (await bench.now(task)).status is TaskStatus.COMPLETED
     assert await attempts_at(bench, task) == ["CANCELED", "COMPLETED"]
-    check_quiet(logs, called_off=1)
+    check_quiet(logs, canceled=1)
     bench.engine.shut_down(drain_seconds=0)
 
 
@@ -270,7 +270,7 @@ async def test_a_word_that_is_lost(autojump_clock, new_bench, nursery, logs):
     assert await bench.statuses() == {"CANCELED": 1, "COMPLETED": 1}
     await trio.sleep(0.1)
     assert bench.engine.statistics().load == IDLE
-    check_quiet(logs, called_off=1)
+    check_quiet(logs, canceled=1)
     bench.engine.shut_down(drain_seconds=0)
 
 
@@ -296,7 +296,7 @@ async def test_what_ended_meanwhile_is_left_alone(autojump_clock, new_bench, nur
     await bench.add(6, 8)
     await bench.all_ended()
     assert await bench.statuses() == {"COMPLETED": 2}
-    check_quiet(logs, called_off=0)
+    check_quiet(logs, canceled=0)
     bench.engine.shut_down(drain_seconds=0)
 
 
@@ -309,5 +309,5 @@ async def test_what_the_node_does_not_hold_is_forgotten(autojump_clock, new_benc
     await bench.all_ended()
     assert (await bench.now(first)).status is TaskStatus.COMPLETED
     assert len(bench.fetcher.started) == 1
-    check_quiet(logs, called_off=0)
+    check_quiet(logs, canceled=0)
     bench.engine.shut_down(drain_seconds=0)

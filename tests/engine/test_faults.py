@@ -174,7 +174,7 @@ async def test_portions_are_bounded_in_bytes(
     autojump_clock, new_bench, nursery, events, monkeypatch
 ):
     """Large results are not sent to the store all in one statement."""
-    monkeypatch.setattr("taskflow.engine.settler.MAX_PORTION_BYTES", 1000)
+    monkeypatch.setattr("taskflow.engine.settler.MAX_STATEMENT_BYTES", 1000)
     bench = new_bench(workers=30)
     await bench.add(*[1] * 30)
     sizes = []
@@ -195,7 +195,7 @@ async def test_responses_of_failures_count_as_bytes(
     autojump_clock, new_bench, nursery, monkeypatch, is_final
 ):
     """What failed attempts keep is written in bounded portions, too."""
-    monkeypatch.setattr("taskflow.engine.settler.MAX_PORTION_BYTES", 1000)
+    monkeypatch.setattr("taskflow.engine.settler.MAX_STATEMENT_BYTES", 1000)
     bench = new_bench(workers=30, fetch_timeout_seconds=1.0)
     bench.fetcher.response_bytes = 100
     task = NewTask(msgspec.Raw(b'"http://target/60"'), max_attempts=1 if is_final else 2)

@@ -154,4 +154,4 @@ async def test_claims_by_their_way(autojump_clock, new_bench, nursery):
     await bench.all_ended()
     bench.engine.shut_down(drain_seconds=0)
     ways = scrape(bench).nonzero("taskflow_claimed_tasks_total", "way")
-    assert ways == {"claim": 2, "handover": 3}
+    assert ways == {"claim": 2, "direct": 3}

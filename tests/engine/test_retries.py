@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import trio
 
-from taskflow.engine.dispatcher import TASKS_PER_TURN_BY_AGE, Turns
+from taskflow.engine.dispatcher import OLDEST_FIRST_INTERVAL, OldestFirstQuota
 from taskflow.model.outcome import ErrorType, Failed, Fetched
 from taskflow.model.task import NewTask, TaskStatus
 from tests.engine.conftest import response
@@ -146,16 +146,16 @@ async def test_a_flood_of_high_priority_does_not_starve_the_rest(
     bench.engine.shut_down(drain_seconds=0)
 
 
-def test_turns():
+def test_one_claim_in_ten_goes_by_age():
     """Of ten tasks one goes by age, however they are claimed."""
     for limit in (1, 3, 10, 37, 100):
-        turns, by_age = Turns(), 0
+        quota, by_age = OldestFirstQuota(), 0
         for _ in range(1000 // limit):
-            aged = turns.by_age(limit)
+            aged = quota.next(limit)
             by_age += aged
-            turns.claimed(limit, by_age=aged)
+            quota.record(limit, by_age=aged)
         claimed = 1000 // limit * limit
-        assert abs(by_age - claimed / TASKS_PER_TURN_BY_AGE) <= max(1, limit / 10 + 1)
+        assert abs(by_age - claimed / OLDEST_FIRST_INTERVAL) <= max(1, limit / 10 + 1)
 
 
 async def test_a_task_for_later_starts_on_time(autojump_clock, new_bench, nursery):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import msgspec
 import pytest
 import structlog.testing
 import trio
 
-from taskflow.engine.outage import Outage
-from taskflow.engine.scheduling import LONGEST_SLEEP_SECONDS, fire_schedules
-from taskflow.engine.worker import conditions
+from taskflow.engine.housekeeping import Job, run_job
+from taskflow.engine.scheduling import MAX_SLEEP_SECONDS, ScheduleFiring
+from taskflow.engine.worker import conditional_headers
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.masking import MASKING
 from taskflow.model.options import TaskOptions
@@ -60,6 +58,12 @@ async def bench(autojump_clock, new_bench):
     return bench
 
 
+async def fire_schedules(bench):
+    """Run this job alone."""
+    job = Job(ScheduleFiring(bench.schedules).step, 2.0, bench.schedules.wait_for_change)
+    await run_job(job, bench.new_context().outage)
+
+
 async def test_each_time_runs_a_task(autojump_clock, bench, nursery):
     """On the moment, one period after the other."""
     nursery.start_soon(bench.engine.run)
@@ -91,11 +95,9 @@ async def test_nothing_is_looked_for_between_times(autojump_clock, bench, nurser
     """A thousand schedules are one sleep; only the clock is trusted no longer than so long."""
     for number in range(1000):
         await bench.schedules.put(definition(f"s{number}", every=PERIOD))
-    nursery.start_soon(
-        partial(fire_schedules, store=bench.store, outage=Outage(), poll_seconds=2.0)
-    )
+    nursery.start_soon(fire_schedules, bench)
     await trio.sleep(0.5 * PERIOD)
-    assert bench.schedules.looks <= 0.5 * PERIOD / LONGEST_SLEEP_SECONDS + 3
+    assert bench.schedules.looks <= 0.5 * PERIOD / MAX_SLEEP_SECONDS + 3
     await trio.sleep(0.6 * PERIOD)
     assert sum((await bench.statuses()).values()) == 1000
 
@@ -157,9 +159,7 @@ async def test_while_the_store_is_away(autojump_clock, bench, nursery):
 async def test_what_cannot_be_told_here_is_left_to_others(autojump_clock, bench, nursery):
     """It stays due, and is looked at once a second; the log has it once."""
     bench.schedules.refused = {"one": "no such zone"}
-    nursery.start_soon(
-        partial(fire_schedules, store=bench.store, outage=Outage(), poll_seconds=2.0)
-    )
+    nursery.start_soon(fire_schedules, bench)
     with structlog.testing.capture_logs() as events:
         await trio.sleep(10)
     assert 9 <= bench.schedules.looks <= 11
@@ -177,10 +177,10 @@ async def test_a_task_that_failed_does_not_stop_a_schedule(autojump_clock, bench
 
 def test_fields_of_a_conditional_fetch():
     """Those that are known, and no others (RFC 9110, section 13.1)."""
-    assert conditions(TaskOptions()) == ()
+    assert conditional_headers(TaskOptions()) == ()
     options = TaskOptions(if_none_match='W/"1"', if_modified_since="Thu, 26 Nov 2026 10:00:00 GMT")
-    assert conditions(options) == (
+    assert conditional_headers(options) == (
         ("If-None-Match", 'W/"1"'),
         ("If-Modified-Since", "Thu, 26 Nov 2026 10:00:00 GMT"),
     )
-    assert conditions(TaskOptions(if_none_match='"1"')) == (("If-None-Match", '"1"'),)
+    assert conditional_headers(TaskOptions(if_none_match='"1"')) == (("If-None-Match", '"1"'),)

@@ -46,20 +46,20 @@ def test_everything_is_there_from_the_start(metrics):
 def test_counters(metrics):
     """Each event is told once, under its labels."""
     metrics.accepted(3)
-    metrics.claimed(2, is_handover=True)
-    metrics.claimed(5, is_handover=False)
-    metrics.ended(AttemptEnd.COMPLETED)
-    metrics.ended(AttemptEnd.FAILED, "dns")
-    metrics.dropped(is_called_off=False)
+    metrics.claimed(2, is_direct=True)
+    metrics.claimed(5, is_direct=False)
+    metrics.attempt_ended(AttemptEnd.COMPLETED)
+    metrics.attempt_ended(AttemptEnd.FAILED, "dns")
+    metrics.dropped(is_canceled=False)
     metrics.refused(Refusal.PORT)
-    metrics.host_held()
-    metrics.host_freed()
+    metrics.breaker_opened()
+    metrics.breaker_closed()
     metrics.rescued(pending=4, poisoned=1)
     metrics.lease_lost()
     metrics.store_lost()
     told = scrape(metrics)
     assert told.value("taskflow_accepted_tasks_total") == 3
-    assert told.nonzero("taskflow_claimed_tasks_total", "way") == {"handover": 2, "claim": 5}
+    assert told.nonzero("taskflow_claimed_tasks_total", "way") == {"direct": 2, "claim": 5}
     assert told.nonzero("taskflow_attempts_total", "outcome") == {"completed": 1, "failed": 1}
     assert told.nonzero("taskflow_attempts_total", "error_type") == {"": 1, "dns": 1}
     assert told.nonzero("taskflow_outcomes_dropped_total", "reason") == {"late": 1}
@@ -124,7 +124,7 @@ def test_what_clients_made_up_is_told_safely(metrics):
 
 def test_open_metrics(metrics):
     """The newer format, for who asks for it."""
-    metrics.ended(AttemptEnd.COMPLETED)
+    metrics.attempt_ended(AttemptEnd.COMPLETED)
     told = expose(metrics.board, (), "application/openmetrics-text; version=1.0.0")
     assert told.content_type.startswith("application/openmetrics-text; version=1.0.0")
     families = {f.name: f for f in text_string_to_metric_families(told.body.decode())}

@@ -91,7 +91,7 @@ def test_every_outcome_is_counted(tmp_path, tasks, target, closed_port):
     }
     assert told.nonzero(ATTEMPTS, "error_type", outcome="retried") == {"connect": 2}
     assert told.value(ATTEMPTS, outcome="completed") == 3
-    assert told.value(ATTEMPTS, outcome="called_off") == 1
+    assert told.value(ATTEMPTS, outcome="canceled") == 1
     assert told.nonzero("taskflow_guard_refusals_total", "rule") == {
         "denied_host": 1,
         "port": 1,

@@ -1,0 +1,122 @@
+"""Housekeeping: the periodic jobs of a node, and the loop that runs them.
+
+A job is a step that does one bounded piece of work and returns the seconds until its next run.
+Every node runs all jobs; each skips the rows that another node is processing. Claims never depend
+on housekeeping: they skip expired tasks themselves, for example.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, NamedTuple
+
+import trio
+
+from taskflow.engine.context import EngineContext
+from taskflow.engine.outage import Outage
+from taskflow.engine.rescue import rescue_tasks
+from taskflow.engine.scheduling import ScheduleFiring
+from taskflow.model.errors import StoreUnavailable
+from taskflow.telemetry import Event, emit
+
+EXPIRE_BATCH: Final = 500
+# Minimum pause while a task that has expired is locked, because it was claimed just in time.
+MIN_EXPIRY_PAUSE_SECONDS: Final = 0.05
+# Folding this many changes takes the store milliseconds.
+FOLD_BATCH: Final = 5000
+# Deleting this many tasks takes milliseconds, so claims and pages do not wait for it.
+DELETE_BATCH: Final = 500
+DELETE_SMALL_ROWS_BATCH: Final = 5000
+MAX_DELETE_PAUSE_SECONDS: Final = 60.0
+# Pause between two batches, which leaves most of the store's time to other statements.
+DELETE_BATCH_PAUSE_SECONDS: Final = 0.1
+
+
+class Job(NamedTuple):
+    """A periodic job.
+
+    Attributes:
+        step: Does one piece of work, and returns the seconds until the next one.
+        retry_seconds: Delay after a step that failed because the store was unavailable.
+        wake_up: Returns when the next step should run earlier than planned.
+    """
+
+    step: Callable[[], Awaitable[float]]
+    retry_seconds: float
+    wake_up: Callable[[], Awaitable[None]] = trio.sleep_forever
+
+
+async def run_housekeeping(context: EngineContext) -> None:
+    """Run all jobs until cancelled, each in a task of its own: no job delays another one."""
+    async with trio.open_nursery() as nursery:
+        for job in _jobs(context):
+            nursery.start_soon(run_job, job, context.outage)
+
+
+def _jobs(context: EngineContext) -> tuple[Job, ...]:
+    settings, schedules = context.settings, context.store.schedules
+    return (
+        Job(partial(rescue_tasks, context), settings.heartbeat_seconds),
+        Job(partial(expire_tasks, context), settings.poll_seconds),
+        Job(partial(fold_counts, context), settings.heartbeat_seconds),
+        Job(partial(delete_old_rows, context), _delete_pause_seconds(context)),
+        Job(ScheduleFiring(schedules).step, settings.poll_seconds, schedules.wait_for_change),
+    )
+
+
+async def run_job(job: Job, outage: Outage) -> None:
+    """Run a job until cancelled."""
+    while True:
+        try:
+            delay_seconds = await job.step()
+        except StoreUnavailable as error:
+            outage.begin(error)
+            await trio.sleep(job.retry_seconds)
+            continue
+        with trio.move_on_after(delay_seconds):
+            await job.wake_up()
+
+
+async def expire_tasks(context: EngineContext) -> float:
+    """Fail a batch of PENDING tasks that have expired; then sleep until the next one expires."""
+    expired = await context.store.expire(limit=EXPIRE_BATCH)
+    if expired:
+        emit(Event.TASKS_EXPIRED, tasks=expired)
+    if expired >= EXPIRE_BATCH:
+        return 0.0
+    seconds = await context.store.seconds_to_expiry()
+    # Tasks may be submitted or released in the meantime.
+    seconds = min(math.inf if seconds is None else seconds, context.settings.poll_seconds)
+    return max(seconds, MIN_EXPIRY_PAUSE_SECONDS)
+
+
+async def fold_counts(context: EngineContext) -> float:
+    """Add a batch of recorded changes to the stored counts of tasks."""
+    folded = await context.store.fold_counts(limit=FOLD_BATCH)
+    return 0.0 if folded >= FOLD_BATCH else context.settings.heartbeat_seconds
+
+
+async def delete_old_rows(context: EngineContext) -> float:
+    """Delete a batch of tasks whose retention is over, and of old keys, events and firings."""
+    store = context.store
+    tasks = await store.delete_finished(
+        age_seconds=context.settings.retention_seconds, limit=DELETE_BATCH
+    )
+    keys = await store.delete_expired_keys(limit=DELETE_BATCH)
+    queue_rows = await store.queues.forget(limit=DELETE_BATCH)
+    events = await store.delete_old_events(limit=DELETE_SMALL_ROWS_BATCH)
+    firings = await store.schedules.delete_old_firings(limit=DELETE_SMALL_ROWS_BATCH)
+    if tasks:
+        emit(Event.TASKS_DELETED, tasks=tasks)
+    has_more = (
+        tasks  # a batch of large tasks is smaller than its limit
+        or max(keys, queue_rows) >= DELETE_BATCH
+        or max(events, firings) >= DELETE_SMALL_ROWS_BATCH
+    )
+    return DELETE_BATCH_PAUSE_SECONDS if has_more else _delete_pause_seconds(context)
+
+
+def _delete_pause_seconds(context: EngineContext) -> float:
+    return min(context.settings.retention_seconds or math.inf, MAX_DELETE_PAUSE_SECONDS)

@@ -1,0 +1,117 @@
+"""Outcomes of attempts as writes to the store, and as labels of metrics: pure functions."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, assert_never
+
+import msgspec
+
+from taskflow.engine.worker import Attempt
+from taskflow.metrics.catalogue import AttemptEnd
+from taskflow.model.backoff import RetryPolicy, backoff_seconds, is_retryable
+from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Interrupted
+from taskflow.model.task import Claim, TaskStatus
+from taskflow.store.base.claims import Release, Retry, Settlement
+
+Write: TypeAlias = Settlement | Retry | Release
+
+
+def write_of(attempt: Attempt, policy: RetryPolicy, *, chance: float) -> Write | None:
+    """Return the write for an attempt; ``None`` if its claim was canceled.
+
+    Args:
+        attempt: The attempt.
+        policy: Backoff of retries.
+        chance: Random number from 0 to 1, for the jitter.
+
+    Raises:
+        Exception: The response cannot be encoded as JSON.
+    """
+    claim, outcome = attempt.claim, attempt.outcome
+    match outcome:
+        case Canceled():
+            return None
+        case Interrupted():
+            return Release(claim.task_id, claim.token, attempt.elapsed_ms, claim.is_limited)
+        case Failed() if claim.attempt < claim.max_attempts and is_retryable(
+            outcome, claim.options
+        ):
+            return _retry(attempt, outcome, policy, chance)
+        case Failed():
+            return _failure(attempt, outcome)
+        case Fetched():
+            return Settlement(
+                claim.task_id,
+                claim.token,
+                TaskStatus.COMPLETED,
+                result=msgspec.json.encode(outcome.response),
+                status_code=outcome.response.status_code,
+                elapsed_ms=attempt.elapsed_ms,
+                makes_room=claim.is_limited,
+            )
+        case _:
+            assert_never(outcome)
+
+
+def _retry(attempt: Attempt, failure: Failed, policy: RetryPolicy, chance: float) -> Retry:
+    claim = attempt.claim
+    delay_seconds = backoff_seconds(
+        policy, failure, attempt=claim.attempt, chance=chance, options=claim.options
+    )
+    return Retry(
+        claim.task_id,
+        claim.token,
+        delay_seconds,
+        failure.error,
+        failure.error_type,
+        failure.status_code,
+        attempt.elapsed_ms,
+        claim.is_limited,
+        _encoded_response(failure),
+    )
+
+
+def _failure(attempt: Attempt, failure: Failed) -> Settlement:
+    claim = attempt.claim
+    return Settlement(
+        claim.task_id,
+        claim.token,
+        TaskStatus.FAILED,
+        error=failure.error,
+        error_type=failure.error_type,
+        status_code=failure.status_code,
+        elapsed_ms=attempt.elapsed_ms,
+        makes_room=claim.is_limited,
+        response=_encoded_response(failure),
+    )
+
+
+def _encoded_response(failure: Failed) -> bytes | None:
+    return None if failure.response is None else msgspec.json.encode(failure.response)
+
+
+def not_storable(held: Settlement | Claim) -> Settlement:
+    """Return the write for an outcome that cannot be stored: the task fails."""
+    return Settlement(
+        held.task_id,
+        held.token,
+        TaskStatus.FAILED,
+        error="internal: the outcome could not be stored; the log has the details",
+        error_type=ErrorType.INTERNAL,
+        makes_room=held.makes_room if isinstance(held, Settlement) else held.is_limited,
+    )
+
+
+def attempt_end(attempt: Attempt, write: Write | None) -> AttemptEnd:
+    """Return how a claim ended, as a label of metrics."""
+    match write:
+        case None:
+            return AttemptEnd.CANCELED
+        case Release():
+            was_started = attempt.elapsed_ms is not None
+            return AttemptEnd.INTERRUPTED if was_started else AttemptEnd.UNSTARTED
+        case Retry():
+            return AttemptEnd.RETRIED
+        case Settlement():
+            is_completed = write.status is TaskStatus.COMPLETED
+            return AttemptEnd.COMPLETED if is_completed else AttemptEnd.FAILED

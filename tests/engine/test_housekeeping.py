@@ -1,0 +1,114 @@
+"""The periodic jobs of a node, on the virtual clock."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+import pytest
+import structlog.testing
+import trio
+
+from taskflow.engine.context import EngineContext
+from taskflow.engine.housekeeping import Job, fold_counts, run_housekeeping, run_job
+from taskflow.model.errors import StoreUnavailable
+from taskflow.model.schedule import ScheduleDefinition, Timing
+from taskflow.model.task import NewTask
+from taskflow.settings import Settings
+from taskflow.store.memory.tasks import MemoryStore
+from taskflow.telemetry import Event
+from tests.engine.conftest import ScriptedFetcher
+
+URL = msgspec.Raw(b'"http://target/0"')
+SCHEDULE = ScheduleDefinition(
+    name="one", timing=Timing(every=10.0), task=URL, template=NewTask(URL)
+)
+
+
+class BacklogStore(MemoryStore):
+    """A store with a number of changes that are not folded yet."""
+
+    def __init__(self, changes: int) -> None:
+        super().__init__()
+        self.changes = changes
+        self.folded_at: list[float] = []
+
+    async def fold_counts(self, *, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        self.folded_at.append(trio.current_time())
+        folded = min(limit, self.changes)
+        self.changes -= folded
+        return folded
+
+
+def context_of(store: MemoryStore, **settings: float) -> EngineContext:
+    return EngineContext(store=store, fetcher=ScriptedFetcher(), settings=Settings(**settings))
+
+
+async def test_counts_are_folded_at_every_heartbeat(autojump_clock, new_bench, nursery):
+    """A node folds once per heartbeat, with or without tasks, also while the store is away."""
+    bench = new_bench(heartbeat_seconds=5.0, lease_seconds=20.0)
+    await nursery.start(bench.engine.run)
+    await trio.sleep(51)
+    assert bench.store.calls["fold_counts"] == 11
+    bench.store.go_away("fold_counts")
+    await trio.sleep(50)
+    assert bench.store.calls["fold_counts"] == 21
+    assert bench.engine.statistics().is_running
+    bench.store.come_back()
+    await trio.sleep(50)
+    assert bench.store.calls["fold_counts"] == 31
+    bench.engine.shut_down(drain_seconds=0)
+
+
+async def test_a_backlog_of_counts_is_folded_without_pauses(autojump_clock, nursery):
+    """Changes that gathered while no node was running are folded at once."""
+    store = BacklogStore(changes=20_001)
+    context = context_of(store, heartbeat_seconds=10.0)
+    nursery.start_soon(run_job, Job(partial(fold_counts, context), 10.0), context.outage)
+    await trio.sleep(25)
+    assert store.changes == 0
+    assert store.folded_at[:5] == [0.0] * 5
+    assert store.folded_at[5:] == [10.0, 20.0]
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("verb", ["rescue", "expire", "fold_counts", "delete_finished"])
+async def test_a_slow_job_delays_no_other(autojump_clock, nursery, monkeypatch, verb):
+    """While one job waits for the store, schedules fire on time."""
+    store = MemoryStore()
+
+    async def never(**_: object) -> int:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(store, verb, never)
+    await store.schedules.put(SCHEDULE)
+    nursery.start_soon(run_housekeeping, context_of(store))
+    for number in range(1, 4):
+        await trio.sleep(10.02)
+        assert len((await store.page(limit=9)).tasks) == number
+    nursery.cancel_scope.cancel()
+
+
+async def test_an_outage_is_logged_once(autojump_clock, nursery, monkeypatch):
+    """All jobs fail, at intervals, and one event is logged; then all of them go on."""
+    store, calls = MemoryStore(), []
+
+    async def fail(**_: object) -> int:
+        calls.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        raise StoreUnavailable
+
+    with structlog.testing.capture_logs() as logs, monkeypatch.context() as patch:
+        for verb in ("rescue", "expire", "fold_counts", "delete_finished"):
+            patch.setattr(store, verb, fail)
+        patch.setattr(store.schedules, "fire_due", fail)
+        await store.schedules.put(SCHEDULE)
+        nursery.start_soon(run_housekeeping, context_of(store))
+        await trio.sleep(60)
+    assert [one["event"] for one in logs] == [Event.STORE_LOST.wording]
+    assert 5 < len(calls) < 100
+    await trio.sleep(5)
+    assert (await store.page(limit=9)).tasks
+    nursery.cancel_scope.cancel()
