@@ -118,8 +118,8 @@ def id_at(place: int) -> uuid.UUID:
 
 def plan_of(connection, wanted: TaskFilter, *, before: uuid.UUID | None, mode: str) -> dict:
     """The plan of a window, made for its values (``custom``) or for any (``generic``)."""
-    search = Search(wanted, LIMIT, before, PAGE_BUDGET_BYTES)
-    values = {**parameters_for(search), "window": WINDOW, "most": LIMIT + 1}
+    page = Search(wanted, LIMIT, before, PAGE_BUDGET_BYTES)
+    values = {**parameters_for(page), "window": WINDOW, "most": LIMIT + 1}
     names: list[str] = []
 
     def numbered(match) -> str:
@@ -211,6 +211,7 @@ def test_moments_bound_the_walk(full_table):
 def test_payloads_are_unpacked_up_to_a_bound(full_table, monkeypatch):
     """A window ends where so many bytes were looked at, and the next one begins there."""
     monkeypatch.setattr(search, "WINDOW_BYTES", 4000)
+    monkeypatch.setattr(search, "MAX_SCANNED", 500)  # windows are of 10 tasks here
     wanted = TaskFilter(url=f"//{ROWS - 99}.example")
     wanted_page = Search(wanted, LIMIT, None, PAGE_BUDGET_BYTES)
     parameters = parameters_for(wanted_page) | {"window": WINDOW, "most": LIMIT + 1}
