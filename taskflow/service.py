@@ -41,7 +41,8 @@ from taskflow.settings import Settings, load
 from taskflow.store.base.tasks import TaskStore
 from taskflow.store.embedded import default_data_dir, embedded_postgres
 from taskflow.store.memory.tasks import MemoryStore
-from taskflow.store.postgres.tasks import Migrated, migrate_database, open_postgres
+from taskflow.store.postgres.migrate import Migrated, migrate_database
+from taskflow.store.postgres.tasks import open_postgres
 from taskflow.telemetry import Event
 from taskflow.tracing import open_tracing
 from taskflow.version import __version__

@@ -71,10 +71,10 @@ class Breaker:
             self._failures.pop(next(iter(self._failures)))
 
     async def _open(self, host: str, failure: Failed) -> None:
-        asked_seconds = failure.retry_after_seconds
-        if asked_seconds is not None:
-            asked_seconds = min(asked_seconds, self._context.settings.max_retry_after_seconds)
-        await self._queues.open_circuit(host, why=failure.error, asked_seconds=asked_seconds)
+        seconds = failure.retry_after_seconds
+        if seconds is not None:
+            seconds = min(seconds, self._context.settings.max_retry_after_seconds)
+        await self._queues.open_circuit(host, reason=failure.error, retry_after_seconds=seconds)
         self._context.metrics.breaker_opened()
         emit(Event.BREAKER_OPENED, host=host, reason=failure.error)
 

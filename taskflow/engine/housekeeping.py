@@ -105,7 +105,7 @@ async def delete_old_rows(context: EngineContext) -> float:
         age_seconds=context.settings.retention_seconds, limit=DELETE_BATCH
     )
     keys = await store.delete_expired_keys(limit=DELETE_BATCH)
-    queue_rows = await store.queues.forget(limit=DELETE_BATCH)
+    queue_rows = await store.queues.delete_stale(limit=DELETE_BATCH)
     events = await store.delete_old_events(limit=DELETE_SMALL_ROWS_BATCH)
     firings = await store.schedules.delete_old_firings(limit=DELETE_SMALL_ROWS_BATCH)
     if tasks:

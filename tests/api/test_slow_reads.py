@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from taskflow import BlockingClient
-from taskflow.store.postgres import slow_reads
+from taskflow.store.postgres import pool
 from tests.api.client import Answer
 from tests.api.live import LiveServer
 from tests.api.test_metrics import scrape
@@ -60,7 +60,7 @@ def busy(uri: str, server: LiveServer, *, searches: int = 3) -> Iterator[None]:
 @pytest.fixture
 def server(database_uri, monkeypatch) -> Iterator[LiveServer]:
     """Three slow reads at a time, whose statements may take as long as a test."""
-    monkeypatch.setattr(slow_reads, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(pool, "WAIT_SECONDS", 0.2)
     with LiveServer(
         database_url=database_uri, database_connections=6, database_timeout_seconds=60.0, workers=1
     ) as server:

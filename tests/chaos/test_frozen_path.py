@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from taskflow.store.postgres.database import CONNECT_SECONDS
+from taskflow.store.postgres.pool import CONNECT_SECONDS
 from tests.chaos.postgres import Server, Thaw, ThawingWay
 from tests.folders import open_folder
 from tests.service.database import url_of

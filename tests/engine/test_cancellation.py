@@ -223,13 +223,13 @@ class Words:
     """The cancellations of a store, held back on their way."""
 
     def __init__(self, store) -> None:
-        self._tell = store._cancellations.tell
+        self._notify = store._cancellations.notify
         self.held_back: list[tuple] = []
-        store._cancellations.tell = lambda *words: self.held_back.append(words)
+        store._cancellations.notify = lambda *words: self.held_back.append(words)
 
     def arrive(self) -> None:
         for words in self.held_back:
-            self._tell(*words)
+            self._notify(*words)
 
 
 async def test_the_word_of_an_earlier_claim(autojump_clock, new_bench, nursery, logs):

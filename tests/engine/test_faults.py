@@ -243,7 +243,7 @@ async def test_a_claim_whose_answer_was_lost_holds_nothing(
 async def test_a_canceled_task_is_not_completed(autojump_clock, new_bench, nursery, events):
     """An outcome that comes too late, and the node knows not why, is dropped, and said."""
     bench = new_bench(heartbeat_seconds=5.0)
-    bench.store._cancellations.tell = lambda *_: None
+    bench.store._cancellations.notify = lambda *_: None
     [task] = await bench.add(2)
     await nursery.start(bench.engine.run)
     await trio.sleep(1)

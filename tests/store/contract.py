@@ -297,7 +297,8 @@ class StoreContract:
 
     async def test_a_page_is_bounded_by_bytes(self, store, node, monkeypatch):
         """Large documents make a shorter page with a next one; a single one always comes."""
-        monkeypatch.setattr(f"{type(store).__module__}.PAGE_BUDGET_BYTES", 1000)
+        for module in ("memory.tasks", "postgres.listing"):
+            monkeypatch.setattr(f"taskflow.store.{module}.PAGE_BUDGET_BYTES", 1000)
         added = await store.add([new_task() for _ in range(5)])
         claims = await store.claim(node, limit=5)
         await store.settle([completed(claim, b'"%s"' % (b"x" * 600)) for claim in claims])
@@ -797,8 +798,8 @@ class StoreContract:
 
     async def test_responses_are_bounded_in_number(self, store, node, monkeypatch):
         """Of many attempts the last ones have their responses."""
-        for module in ("memory", "postgres"):
-            monkeypatch.setattr(f"taskflow.store.{module}.tasks.MAX_RESPONSES", 2)
+        for module in ("memory.tasks", "postgres.listing"):
+            monkeypatch.setattr(f"taskflow.store.{module}.MAX_RESPONSES", 2)
         [task] = await store.add([new_task()])
         for number in range(4):
             ended = failed(await self.claim_one(store, node))

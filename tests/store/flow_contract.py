@@ -254,7 +254,7 @@ class FlowContract(OptionsContract):
         """Nothing goes there, then one task; when that was well, all may go."""
         [first, *_] = await store.add([at(SLOW) for _ in range(3)])
         [other] = await store.add([at(OTHER)])
-        await store.queues.open_circuit(SLOW, why="refused", asked_seconds=2.0)
+        await store.queues.open_circuit(SLOW, reason="refused", retry_after_seconds=2.0)
         held = await store.queues.open_circuits(10)
         assert [(host, one.why) for host, one in held.items()] == [(SLOW, "refused")]
         [claim] = await store.claim(node, limit=10)
@@ -281,13 +281,13 @@ class FlowContract(OptionsContract):
             return (hold.until - task.created_at).total_seconds()
 
         for _ in range(3):
-            await store.queues.open_circuit(SLOW, why="refused", asked_seconds=None)
+            await store.queues.open_circuit(SLOW, reason="refused", retry_after_seconds=None)
         assert 0 < await seconds_held() <= 1
         await trio.sleep(1.01)
-        await store.queues.open_circuit(SLOW, why="refused", asked_seconds=None)
+        await store.queues.open_circuit(SLOW, reason="refused", retry_after_seconds=None)
         assert 1 < await seconds_held() <= 2
-        await store.queues.open_circuit(SLOW, why="busy", asked_seconds=600)
-        await store.queues.open_circuit(SLOW, why="busy", asked_seconds=1)
+        await store.queues.open_circuit(SLOW, reason="busy", retry_after_seconds=600)
+        await store.queues.open_circuit(SLOW, reason="busy", retry_after_seconds=1)
         assert 590 < await seconds_held() <= 600
 
     # Fair shares

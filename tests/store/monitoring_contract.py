@@ -107,7 +107,7 @@ class MonitoringContract(StoreContract):
 
     async def test_hosts_that_are_held_back_come_before_all(self, store, node):
         await self.run_one(store, node, SLOW, 4000)
-        await store.queues.open_circuit(FAST, why="503", asked_seconds=60)
+        await store.queues.open_circuit(FAST, reason="503", retry_after_seconds=60)
         first, second = await store.monitoring.hosts(10)
         assert (first.host, first.fetched, first.held.why) == (FAST, 0, "503")
         assert (second.host, second.held) == (SLOW, None)

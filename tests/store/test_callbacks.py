@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from taskflow.settings import Settings
-from taskflow.store.postgres import tasks as postgres
+from taskflow.store.postgres.parts import StorePart
 from taskflow.store.postgres.tasks import open_postgres
 from tests.store.callbacks_contract import OPTIONS, told
 from tests.store.contract import completed, new_task
@@ -113,7 +113,7 @@ async def test_ends_of_many_at_once_in_any_order(store):
 @pytest.fixture
 def small_budget(monkeypatch):
     """Two tasks of ``large`` fill it."""
-    monkeypatch.setattr(postgres, "COPIED_BUDGET_BYTES", 15_000)
+    monkeypatch.setattr(StorePart, "copied_budget_bytes", 15_000)
 
 
 def large(**fields):

@@ -32,16 +32,16 @@ def test_words_are_read(words, read):
 async def test_only_nodes_of_this_process_are_told(autojump_clock):
     """From the moment in which they are known until they are gone; nothing is kept for others."""
     told = Cancellations()
-    told.hear(SENSE)
-    told.open_for(NODE)
+    told.receive(SENSE)
+    told.register(NODE)
     with trio.move_on_after(1) as patience:
         await told.wait(NODE)
     assert patience.cancelled_caught
-    told.hear(SENSE)
+    told.receive(SENSE)
     assert await told.wait(NODE) == {ClaimKey(TASK, TOKEN)}
-    told.close_for(NODE)
-    told.close_for(NODE)
-    told.hear(SENSE)
+    told.unregister(NODE)
+    told.unregister(NODE)
+    told.receive(SENSE)
     assert told._mailboxes == {}
 
 
@@ -49,9 +49,9 @@ async def test_what_nobody_hears_is_bounded(monkeypatch):
     """A flood of words for a node that does not listen ends somewhere."""
     monkeypatch.setattr(cancellations, "MAX_UNDELIVERED", 10)
     told = Cancellations()
-    told.open_for(NODE)
+    told.register(NODE)
     for number in range(100):
-        told.tell(NODE, ClaimKey(uuid.UUID(int=number), TOKEN))
+        told.notify(NODE, ClaimKey(uuid.UUID(int=number), TOKEN))
     assert len(await told.wait(NODE)) == 10
-    told.tell(NODE, ClaimKey(TASK, TOKEN))
+    told.notify(NODE, ClaimKey(TASK, TOKEN))
     assert await told.wait(NODE) == {ClaimKey(TASK, TOKEN)}

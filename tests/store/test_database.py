@@ -19,8 +19,10 @@ from taskflow.settings import Settings
 from taskflow.store.embedded.account import account_for, make_folder
 from taskflow.store.embedded.cluster import Cluster
 from taskflow.store.embedded.process import Patience
-from taskflow.store.postgres.database import is_lost, open_database
-from taskflow.store.postgres.tasks import migrate_database, open_postgres
+from taskflow.store.postgres.database import open_database
+from taskflow.store.postgres.migrate import migrate_database
+from taskflow.store.postgres.pool import is_lost
+from taskflow.store.postgres.tasks import open_postgres
 from tests.folders import open_folder
 from tests.service.targets import Way
 from tests.store.contract import new_task
@@ -238,7 +240,7 @@ async def test_migrations_may_take_their_time(database_url, monkeypatch):
         seen.append([ask(connection, f"SHOW {name}") for name in ("statement_timeout", "TimeZone")])
         return []
 
-    monkeypatch.setattr("taskflow.store.postgres.tasks.migrate", migrate)
+    monkeypatch.setattr("taskflow.store.postgres.migrate.migrate", migrate)
     await migrate_database(database_url, timeout_seconds=0.5)
     assert seen == [["0", "UTC"]]
 
@@ -290,7 +292,7 @@ async def test_a_standby_is_no_store(cluster):
         signal = cluster.pgdata / "standby.signal"
         signal.touch()
         await start_standby(cluster)
-        await until_reached(store._database)
+        await until_reached(store._statements.database)
         with pytest.raises(StoreUnavailable, match="is in recovery and takes no writes"):
             await store.check()
         with pytest.raises(StoreUnavailable):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import sys
 import uuid
 
 import psycopg
@@ -19,6 +18,7 @@ from taskflow.settings import Settings
 from taskflow.store.base.claims import Retry
 from taskflow.store.base.tasks import TaskStore
 from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.postgres import events
 from taskflow.store.postgres.tasks import open_postgres
 from tests.store.contract import NodeTaker, StoreContract, completed, failed, new_task, released
 
@@ -277,7 +277,8 @@ async def test_forgotten_events_are_missed(store, position, monkeypatch):
         await add(store)
     every = await events_of(store, position)
     assert await store.delete_old_events(limit=10) == 0
-    monkeypatch.setattr(sys.modules[type(store).__module__], "EVENTS_KEPT_SECONDS", -1.0)
+    for module in ("memory.tasks", "postgres.events"):
+        monkeypatch.setattr(f"taskflow.store.{module}.EVENTS_KEPT_SECONDS", -1.0)
     assert await store.delete_old_events(limit=2) == 2
     page = await store.events_after(position, limit=10)
     assert (page.events, page.is_complete) == (every[2:], False)
@@ -519,8 +520,7 @@ async def test_recording_does_not_wait_for_locks_of_the_table(
     postgres, connection, mode, monkeypatch
 ):
     """Such as that of its vacuum, which may go on for minutes: it begins at once, for good."""
-    store = sys.modules[type(postgres).__module__]
-    monkeypatch.setattr(store, "_WRITERS_MAY_TAKE", "SET LOCAL lock_timeout = '90s'")
+    monkeypatch.setattr(events, "_WAIT_FOR_WRITERS", "SET LOCAL lock_timeout = '90s'")
     with connection.transaction():
         connection.execute(f"LOCK TABLE taskflow_tasks IN {mode} MODE")
         await postgres.record_events()  # to wait would end in a timeout

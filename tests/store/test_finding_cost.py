@@ -17,8 +17,8 @@ from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.listing import MAX_SCANNED, PAGE_BUDGET_BYTES
 from taskflow.store.postgres import queries, search
+from taskflow.store.postgres.migrate import migrate_database
 from taskflow.store.postgres.search import Search, find, parameters_for, statement_for
-from taskflow.store.postgres.tasks import migrate_database
 from tests.api.conftest import open_database
 
 ROWS = 100_000

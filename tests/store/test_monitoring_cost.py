@@ -12,7 +12,7 @@ from taskflow.model.monitoring import HISTORY_MINUTES, LISTED_TASKS, SAMPLED_TAS
 from taskflow.settings import Settings
 from taskflow.store.base.monitoring import MAX_RUNNING_SCANNED
 from taskflow.store.postgres import queries
-from taskflow.store.postgres.tasks import migrate_database
+from taskflow.store.postgres.migrate import migrate_database
 from tests.api.conftest import open_database
 
 ROWS = 100_000
@@ -42,14 +42,14 @@ MOST_BUFFERS = {
     "newest_fetched": 4 * SAMPLED_TASKS + 50,
     "running_by_host": 2 * RUNNING + 50,
     "hosts_held": 10,
-    "endings_by_minute": 50,
+    "finished_by_minute": 50,
 }
 PARAMETERS = {
     "list_nodes": {"limit": 1000, "tasks": LISTED_TASKS},
     "newest_fetched": {"limit": SAMPLED_TASKS},
     "running_by_host": {"limit": MAX_RUNNING_SCANNED},
     "hosts_held": {"limit": 100},
-    "endings_by_minute": {"queue": None, "minutes": HISTORY_MINUTES},
+    "finished_by_minute": {"queue": None, "minutes": HISTORY_MINUTES},
 }
 
 

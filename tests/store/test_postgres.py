@@ -24,12 +24,11 @@ from taskflow.model.queue_limits import HoldReason, HostLimits, QueueSettings, R
 from taskflow.model.queues import Ended, shares
 from taskflow.model.task import IdempotencyKey, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.postgres import claim_scan, listener, slow_reads
-from taskflow.store.postgres import tasks as postgres
-from taskflow.store.postgres.migrate import migrations
-from taskflow.store.postgres.new_tasks import entry_of, size_of
+from taskflow.store.postgres import claim_scan, listener, listing, pool
+from taskflow.store.postgres.migrate import migrate_database, migrations
 from taskflow.store.postgres.search import Found
-from taskflow.store.postgres.tasks import migrate_database, open_postgres
+from taskflow.store.postgres.submission import entry_of, size_of
+from taskflow.store.postgres.tasks import open_postgres
 from taskflow.telemetry import Event
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, failed, new_task, released
@@ -77,8 +76,8 @@ async def test_the_bound_for_all_hosts(database_url):
 
 async def test_a_look_goes_round_all_lanes(database_url, monkeypatch):
     """However many there are that may not start, those that may are found, by and by."""
-    monkeypatch.setattr(claim_scan, "LANES", 5)
-    monkeypatch.setattr(claim_scan, "_MOST_ROWS", 7)
+    monkeypatch.setattr(claim_scan, "MAX_LANES", 5)
+    monkeypatch.setattr(claim_scan, "_MAX_ROWS", 7)
     async with open_postgres(database_url, SETTINGS) as store:
         node = await store.register("here", lease_seconds=30)
         settings = QueueSettings(per_host=HostLimits(rate=Rate(0.001)))
@@ -223,7 +222,9 @@ async def test_a_node_does_not_hear_itself(database_url, store, connection):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             # Notifications of one connection come in order: after this one the own is past.
-            connection.execute("SELECT pg_notify('taskflow_work', %s)", [store.sender])
+            connection.execute(
+                "SELECT pg_notify('taskflow_work', %s)", [store._announcements.sender]
+            )
             await trio.sleep(0.1)
             assert not heard.is_set()
             connection.execute("SELECT pg_notify('taskflow_work', 'somebody')")
@@ -456,7 +457,11 @@ async def test_times_are_utc_whatever_the_server_says(database_url, connection):
 
 def test_own_ids_are_like_those_of_postgresql_18(connection):
     """The function for older servers makes UUIDs of version 7 that grow with the clock."""
-    sql = resources.files("taskflow.store").joinpath("migrations/0001_tasks.sql").read_text("utf-8")
+    sql = (
+        resources.files("taskflow.store.postgres")
+        .joinpath("migrations/0001_tasks.sql")
+        .read_text("utf-8")
+    )
     body = re.search(
         r"ELSE\s+(CREATE FUNCTION taskflow_new_id.*?\$body\$.*?\$body\$;)", sql, re.DOTALL
     )
@@ -730,8 +735,8 @@ async def test_searches_leave_connections_to_others(store, monkeypatch):
         is_over.wait(9)
         return Found([], None)
 
-    monkeypatch.setattr(postgres, "find", search)
-    monkeypatch.setattr(slow_reads, "WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(listing, "find", search)
+    monkeypatch.setattr(pool, "WAIT_SECONDS", 60.0)
     rejected = []
 
     async def look():
@@ -742,7 +747,7 @@ async def test_searches_leave_connections_to_others(store, monkeypatch):
 
     try:
         async with trio.open_nursery() as nursery:
-            for _ in range(slow_reads.MAX_WAITING_READS + 10):
+            for _ in range(pool.MAX_WAITING_READS + 10):
                 nursery.start_soon(look)
             await trio.testing.wait_all_tasks_blocked(0.05)
             with trio.fail_after(90):
@@ -799,13 +804,13 @@ async def test_a_slow_read_that_was_given_up_keeps_its_place(
     async with open_postgres(database_url, settings) as store:
         try:
             with monkeypatch.context() as patched:
-                patched.setattr(postgres, "find", search)
+                patched.setattr(listing, "find", search)
                 async with trio.open_nursery() as nursery:
                     for _ in range(max(1, connections // 2)):
                         nursery.start_soon(SLOW["a search"], store)
                         await trio.to_thread.run_sync(is_begun.acquire)
                     nursery.cancel_scope.cancel()
-            monkeypatch.setattr(slow_reads, "WAIT_SECONDS", 0.01)
+            monkeypatch.setattr(pool, "WAIT_SECONDS", 0.01)
             for read in SLOW.values():
                 with pytest.raises(TooManySearches):
                     await read(store)
@@ -813,6 +818,6 @@ async def test_a_slow_read_that_was_given_up_keeps_its_place(
                 await read(store)
         finally:
             is_over.set()
-        monkeypatch.setattr(slow_reads, "WAIT_SECONDS", 60.0)
+        monkeypatch.setattr(pool, "WAIT_SECONDS", 60.0)
         for read in (*SLOW.values(), *QUICK.values()):
             await read(store)

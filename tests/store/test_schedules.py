@@ -65,7 +65,7 @@ class TestPostgresSchedules(SchedulesContract):
         return await store.register("here", lease_seconds=30)
 
     async def set_next_at(self, store, name, next_at):
-        await store._database.run(
+        await store._statements.database.run(
             lambda connection: connection.execute(
                 "UPDATE taskflow_schedules SET next_at = %s WHERE name = %s", [next_at, name]
             )
@@ -225,6 +225,6 @@ async def test_a_look_costs_no_more_however_many_there_are(store, connection):
     for name in ("next_firing", "hold_due_schedules"):
         parameters = {"limit": 500, "budget_bytes": 2**24}
         plan = connection.execute(
-            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + store._sql[name], parameters
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + store._statements.sql[name], parameters
         ).fetchone()[0]
         assert plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"] < 20

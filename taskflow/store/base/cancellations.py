@@ -1,8 +1,8 @@
-"""Cancellations of tasks that run, on their way to the nodes that run them.
+"""Cancellations of running tasks, on their way to the nodes that run them.
 
-Whoever cancels a task takes the claim away in the same statement, and tells which one it was: to
-a node of this process by a call, to the others by a notification. A claim is known by its token
-too, for the task may be claimed again, by the same node, before the word of the first claim comes.
+A cancel ends the claim in the same statement, and reports which claim it was: to a node of this
+process by a call, to other nodes by a notification. A claim is identified by its token too, because
+the same node may have claimed the task again before the notification arrives.
 """
 
 from __future__ import annotations
@@ -15,57 +15,57 @@ from taskflow.model.task import ClaimKey
 from taskflow.wakeup import WakeUp
 
 CHANNEL: Final = "taskflow_canceled"
-# Of one node, until it has heard of them: far more than it may hold, and an end all the same.
+# Claims that are kept for a node until it reads them: far more than a node may hold.
 MAX_UNDELIVERED: Final = 10_000
 
 
 class _Mailbox:
-    """What a node has not heard of yet."""
+    """Canceled claims that a node has not read yet."""
 
     def __init__(self) -> None:
-        self.wake_up: Final = WakeUp()
+        self.filled: Final = WakeUp()
         self.keys: set[ClaimKey] = set()
 
 
 class Cancellations:
-    """What the nodes of this process are to hear of. Belongs to the Trio thread."""
+    """Canceled claims of the nodes of this process. Belongs to the Trio thread."""
 
     def __init__(self) -> None:
         self._mailboxes: dict[uuid.UUID, _Mailbox] = {}
 
-    def open_for(self, node_id: uuid.UUID) -> None:
-        """Keep what is told to this node from now on."""
+    def register(self, node_id: uuid.UUID) -> None:
+        """Keep cancellations for this node from now on."""
         self._mailboxes[node_id] = _Mailbox()
 
-    def close_for(self, node_id: uuid.UUID) -> None:
-        """The node is gone."""
+    def unregister(self, node_id: uuid.UUID) -> None:
+        """Stop keeping cancellations for this node."""
         self._mailboxes.pop(node_id, None)
 
-    def tell(self, node_id: uuid.UUID, key: ClaimKey) -> None:
-        """The task of this claim was canceled. Other processes' nodes are passed over."""
+    def notify(self, node_id: uuid.UUID, key: ClaimKey) -> None:
+        """Report that the task of this claim was canceled; nodes of other processes are ignored."""
         mailbox = self._mailboxes.get(node_id)
         if mailbox is not None and len(mailbox.keys) < MAX_UNDELIVERED:
             mailbox.keys.add(key)
-            mailbox.wake_up.notify()
+            mailbox.filled.notify()
 
-    def hear(self, words: str) -> None:
-        """The same in the words of a notification."""
-        for node_id, key in parse(words):
-            self.tell(node_id, key)
+    def receive(self, payload: str) -> None:
+        """Process a notification of another node."""
+        for node_id, key in parse(payload):
+            self.notify(node_id, key)
 
     async def wait(self, node_id: uuid.UUID) -> set[ClaimKey]:
-        """What was told to the node since the last wait, once that is something."""
+        """Wait until claims of the node were canceled since the last wait, and return them."""
         mailbox = self._mailboxes[node_id]
-        await mailbox.wake_up.wait()
+        await mailbox.filled.wait()
         keys, mailbox.keys = mailbox.keys, set()
         return keys
 
 
-def parse(words: str) -> Iterator[tuple[uuid.UUID, ClaimKey]]:
-    """Read nodes and claims (see ``cancel_if_open``); whatever else is said is passed over."""
-    for word in words.split():
+def parse(payload: str) -> Iterator[tuple[uuid.UUID, ClaimKey]]:
+    """Yield the nodes and claims of a notification (see ``cancel_if_open``); ignore the rest."""
+    for word in payload.split():
         try:
             node_id, token, task_id = map(uuid.UUID, word.split(":"))
-        except ValueError:  # somebody else's words
+        except ValueError:  # from another program
             continue
         yield node_id, ClaimKey(task_id, token)

@@ -1,4 +1,4 @@
-"""The seam for what keeps tasks waiting; a part of ``TaskStore``."""
+"""Settings of queues, and circuit breakers of hosts: the store interface."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 
 from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
 
-# A host that failed is left alone for so long at first, and twice as long each further time.
-FIRST_HOLD_SECONDS: Final = 1.0
-LONGEST_HOLD_SECONDS: Final = 60.0
+# Time for which the circuit of a host opens the first time; each further time it doubles.
+MIN_OPEN_SECONDS: Final = 1.0
+MAX_OPEN_SECONDS: Final = 60.0
 
 
 class Changed(NamedTuple):
@@ -23,9 +23,9 @@ class Changed(NamedTuple):
 
 
 class QueueStore(abc.ABC):
-    """What is asked of queues, and which hosts are held back; on all nodes alike.
+    """Stores what may keep tasks waiting, for all nodes; a part of ``TaskStore``.
 
-    A change is in force for whatever is claimed after it.
+    A change applies to all later claims.
     """
 
     @abc.abstractmethod
@@ -50,31 +50,33 @@ class QueueStore(abc.ABC):
 
     @abc.abstractmethod
     async def get(self, name: str) -> QueueSettings | None:
-        """What is asked of a queue; ``None`` if nothing ever was."""
+        """Return the settings of a queue; ``None`` if it never had any."""
 
     @abc.abstractmethod
     async def first(self, limit: int) -> Mapping[str, QueueSettings]:
-        """The first of all queues of which something was ever asked, by name."""
+        """Return the first queues by name that ever had settings."""
 
     @abc.abstractmethod
-    async def open_circuit(self, host: str, *, why: str, asked_seconds: float | None) -> None:
-        """Hold a host back: nothing goes there for a while, then one task at a time.
+    async def open_circuit(
+        self, host: str, *, reason: str, retry_after_seconds: float | None
+    ) -> None:
+        """Open the circuit of a failing host: no task goes there for a while, then one at a time.
 
         Args:
             host: With its port.
-            why: What it failed with, for people.
-            asked_seconds: For how long it asked to be left alone; ``None`` for a second, and twice
-                as long each further time.
+            reason: Its error, for people.
+            retry_after_seconds: The time that it asked for; ``None`` for ``MIN_OPEN_SECONDS``,
+                doubled each further time.
         """
 
     @abc.abstractmethod
     async def close_circuit(self, host: str) -> None:
-        """A host is well again."""
+        """Close the circuit of a host that works again."""
 
     @abc.abstractmethod
     async def open_circuits(self, limit: int) -> Mapping[str, HostHold]:
-        """The first of the hosts that are held back, by name."""
+        """Return the first hosts by name whose circuit is open or half-open."""
 
     @abc.abstractmethod
-    async def forget(self, *, limit: int) -> int:
-        """Forget up to ``limit`` paces and hosts of each that nobody needs; return how many."""
+    async def delete_stale(self, *, limit: int) -> int:
+        """Delete up to ``limit`` rates and hosts each that are out of date; return their number."""

@@ -18,13 +18,13 @@ from taskflow.model.queue_limits import (
     QueueSettings,
 )
 from taskflow.store.base.queues import (
-    FIRST_HOLD_SECONDS,
-    LONGEST_HOLD_SECONDS,
+    MAX_OPEN_SECONDS,
+    MIN_OPEN_SECONDS,
     Changed,
     QueueStore,
 )
 
-_MOST_TIMES: Final = 30
+_MAX_TIMES: Final = 30
 
 
 class MemoryQueues(QueueStore):
@@ -58,18 +58,20 @@ class MemoryQueues(QueueStore):
         await trio.lowlevel.checkpoint()
         return dict(itertools.islice(sorted(self._settings.items()), limit))
 
-    async def open_circuit(self, host: str, *, why: str, asked_seconds: float | None) -> None:
+    async def open_circuit(
+        self, host: str, *, reason: str, retry_after_seconds: float | None
+    ) -> None:
         await trio.lowlevel.checkpoint()
         now, times = self._now(), self._times.get(host, 0)
         held = self._hosts.get(host)
         until = held.until if held else now
-        if asked_seconds is not None or until <= now:
-            backoff_seconds = min(LONGEST_HOLD_SECONDS, FIRST_HOLD_SECONDS * 2**times)
-            seconds = backoff_seconds if asked_seconds is None else asked_seconds
+        if retry_after_seconds is not None or until <= now:
+            backoff_seconds = min(MAX_OPEN_SECONDS, MIN_OPEN_SECONDS * 2**times)
+            seconds = backoff_seconds if retry_after_seconds is None else retry_after_seconds
             until = max(until, now + dt.timedelta(seconds=seconds))
         if held is None or held.until <= now:
-            self._times[host] = min(times + 1, _MOST_TIMES)
-        self._hosts[host] = HostHold(until, why)
+            self._times[host] = min(times + 1, _MAX_TIMES)
+        self._hosts[host] = HostHold(until, reason)
 
     async def close_circuit(self, host: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -81,7 +83,7 @@ class MemoryQueues(QueueStore):
         await trio.lowlevel.checkpoint()
         return dict(itertools.islice(sorted(self._hosts.items()), limit))
 
-    async def forget(self, *, limit: int) -> int:
+    async def delete_stale(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         now = self._now()
         paces = [key for key, due in self._paces.items() if due < now - dt.timedelta(minutes=1)]

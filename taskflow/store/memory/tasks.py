@@ -282,7 +282,7 @@ class MemoryStore(TaskStore):
         self._nodes[node_id] = MemoryNode(
             name, lease_seconds, expires_at, self._now(), version, workers, tz_version
         )
-        self._cancellations.open_for(node_id)
+        self._cancellations.register(node_id)
         return node_id
 
     async def renew(self, node_id: uuid.UUID) -> dt.datetime:
@@ -311,7 +311,7 @@ class MemoryStore(TaskStore):
     async def retire(self, node_id: uuid.UUID) -> None:
         await trio.lowlevel.checkpoint()
         self._nodes.pop(node_id, None)
-        self._cancellations.close_for(node_id)
+        self._cancellations.unregister(node_id)
         for task_id in [i for i, hold in self._holds.items() if hold.node_id == node_id]:
             self._keep_attempt(task_id, AttemptStatus.INTERRUPTED)
             self._move(task_id, Move.RELEASE, counted=-1)
@@ -664,7 +664,7 @@ class MemoryStore(TaskStore):
         hold = self._holds.get(task_id)
         if hold is not None:
             self._keep_attempt(task_id, AttemptStatus.CANCELED)
-            self._cancellations.tell(hold.node_id, ClaimKey(task_id, hold.token))
+            self._cancellations.notify(hold.node_id, ClaimKey(task_id, hold.token))
             self._work.notify()  # there is room where it ran
         return self._move(task_id, Move.CANCEL)
 

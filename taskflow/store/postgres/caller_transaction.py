@@ -21,9 +21,9 @@ from psycopg.types.uuid import UUIDBinaryLoader
 from taskflow.model.errors import IdempotencyKeyReused, StoreUnusable, TaskGone
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.store.postgres import queries
-from taskflow.store.postgres.new_tasks import entry_of, parameters_of
 from taskflow.store.postgres.rows import Row, task_of
 from taskflow.store.postgres.session import ENCODING, CommitWatch, UtcBinaryLoader
+from taskflow.store.postgres.submission import entry_of, parameters_of
 
 Connection: TypeAlias = psycopg.Connection[Any]
 AsyncConnection: TypeAlias = psycopg.AsyncConnection[Any]

@@ -1,15 +1,14 @@
-"""From where on claims look.
+"""The claim position: where, in the order of tasks, claims begin.
 
-A task that was claimed leaves an entry behind in the index of claims, which only VACUUM can
-take away, and VACUUM cannot while any transaction in the database is older than the claim.
-Claims that begin at the beginning walk over all of these entries each time: a report that
-runs for an hour would bring claims to a crawl. So a store remembers, for each priority, up to
-where tasks have been claimed, and begins there.
+A claimed task leaves a dead entry in the index of claims, which only VACUUM can remove, and VACUUM
+cannot while any transaction in the database is older than the claim. Claims from the beginning of
+the index would read all of these entries each time: a report that runs for an hour would slow
+claims to a crawl. So a store remembers, for each priority, the due time up to which tasks have been
+claimed, and begins there.
 
-What comes in behind that place is announced by whoever puts it there, with its place: within
-this process by a call, to other nodes by the notification that wakes them. What no
-announcement came for (it can be lost with its connection) is found by a survey from the
-beginning, now and then.
+A write that makes a task PENDING before that position announces it: within this process by a call,
+to other nodes in the notification that wakes them. Tasks whose announcement was lost (with its
+connection, say) are found by a periodic survey from the beginning.
 """
 
 from __future__ import annotations
@@ -17,31 +16,34 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import math
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import trio
 
-from taskflow.store.postgres.cursor import EARLIEST
+from taskflow.store.postgres.rows import Row
+from taskflow.store.postgres.session import EARLIEST
+from taskflow.wakeup import WakeUp
 
-# What a survey finds is at most so late when an announcement was lost ...
+# Seconds between two surveys: the maximum delay of a task whose announcement was lost ...
 SURVEY_SECONDS: Final = 1.0
-# ... unless surveys take long: then so much of the time may go to them at most, about ...
+# ... unless surveys are slow: then they take about this share of the time ...
 SURVEY_SHARE: Final = 0.05
-# ... and this is the end of it.
-LONGEST_PAUSE_SECONDS: Final = 30.0
+# ... up to this pause.
+MAX_PAUSE_SECONDS: Final = 30.0
 
-# What is announced where nothing is new, but more of what waits may start.
+# Notification that there are no new tasks, but that held ones may start.
 ROOM: Final = "room"
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
-Place = tuple[int, dt.datetime]
-"""A priority, and when a task of that priority becomes due."""
+Point = tuple[int, dt.datetime]
+"""A point in the order of claims: a priority, and a due time."""
 
 
-class Look:
-    """One look for tasks: where to begin, and what came of it."""
+class Pass:
+    """One pass over the due tasks: where it begins, and how far it got."""
 
     def __init__(self, since: dict[int, dt.datetime], *, needs_survey: bool) -> None:
         self._since = since
@@ -49,80 +51,118 @@ class Look:
         self.announced: Final[dict[int, dt.datetime]] = {}
 
     def begin(self) -> tuple[list[int], list[dt.datetime]]:
-        """The priorities to look at, highest first, and from when on at each."""
+        """Return the priorities to claim from, highest first, and the due time to begin at each."""
         priorities = sorted(self._since, reverse=True)
         return priorities, [self._since[priority] for priority in priorities]
 
     def bounds(self) -> tuple[list[int], list[dt.datetime | None]]:
-        """The same for a statement: ``None`` is from the beginning."""
+        """Return the same as parameters: ``None`` is the beginning."""
         priorities, since = self.begin()
         return priorities, [None if at <= EARLIEST else at for at in since]
 
-    def surveyed(self, places: Iterable[Place]) -> None:
-        """These are the first places of all priorities that have tasks."""
-        self._since = dict(places)
+    def surveyed(self, points: Iterable[Point]) -> None:
+        """Begin at these points, the first of each priority that has tasks."""
+        self._since = dict(points)
 
-    def claimed(self, places: Iterable[Place]) -> None:
-        """All due tasks up to here are taken, those of the same priority that is."""
-        for priority, run_at in places:
+    def claimed(self, points: Iterable[Point]) -> None:
+        """Record that all due tasks up to these points were claimed."""
+        for priority, run_at in points:
             self._since[priority] = max(self._since[priority], run_at)
 
 
-class Frontier:
-    """Where a store's claims have got to. Belongs to the Trio thread."""
+class ClaimPosition:
+    """The position up to which a store has claimed tasks. Belongs to the Trio thread."""
 
     def __init__(self) -> None:
         self._since: dict[int, dt.datetime] = {}
-        self._looks: list[Look] = []
+        self._passes: list[Pass] = []
         self._survey_due_at = -math.inf
 
-    def announce(self, places: Iterable[Place]) -> None:
-        """There are tasks at these places now, or may be."""
-        for priority, run_at in places:
-            for since in (self._since, *(look.announced for look in self._looks)):
+    def announce(self, points: Iterable[Point]) -> None:
+        """Go back to these points, where there may be new tasks."""
+        for priority, run_at in points:
+            for since in (self._since, *(one.announced for one in self._passes)):
                 since[priority] = min(since.get(priority, run_at), run_at)
 
     def distrust(self) -> None:
-        """Announcements may have been missed: survey at the next look."""
+        """Survey in the next pass, because announcements may have been missed."""
         self._survey_due_at = -math.inf
 
     def priorities(self) -> list[int]:
-        """The priorities that are known to have had tasks lately."""
+        """Return the priorities that had tasks recently."""
         return list(self._since)
 
     @contextlib.contextmanager
-    def looking(self) -> Iterator[Look]:
-        """Look for tasks within the block; what came of it counts if the block succeeds."""
+    def passing(self) -> Iterator[Pass]:
+        """Claim tasks within the block; the position moves if the block succeeds."""
         began_at = trio.current_time()
-        look = Look(dict(self._since), needs_survey=began_at >= self._survey_due_at)
-        if look.needs_survey:
+        one = Pass(dict(self._since), needs_survey=began_at >= self._survey_due_at)
+        if one.needs_survey:
             self._survey_due_at = math.inf
-        self._looks.append(look)
+        self._passes.append(one)
         try:
-            yield look
-            # What was announced meanwhile may have come too late for this look.
-            self._since = dict(zip(*look.begin(), strict=True))
-            self.announce(look.announced.items())
+            yield one
+            # Announcements during the pass may have been too late for it.
+            self._since = dict(zip(*one.begin(), strict=True))
+            self.announce(one.announced.items())
         finally:
-            self._looks.remove(look)
+            self._passes.remove(one)
             if self._survey_due_at == math.inf:
                 self._survey_due_at = trio.current_time() + _pause_seconds(began_at)
 
 
-def parse(announcement: str) -> tuple[str, list[Place]]:
-    """Read who speaks, and the places (see ``taskflow_announce`` in the schema), if it says any."""
-    sender, *places = announcement.split(" ")
+class Announcements:
+    """Announcements of claimable tasks, between this store and the other nodes.
+
+    Attributes:
+        sender: Name of this store in notifications, which it ignores when they come back.
+        position: Where claims begin.
+        work: Notified when there is something to claim.
+    """
+
+    def __init__(self) -> None:
+        self.sender: Final = uuid.uuid4().hex
+        self.position: Final = ClaimPosition()
+        self.work: Final = WakeUp()
+
+    def announce(self, rows: Sequence[Row]) -> None:
+        """Announce, in this process, tasks that are PENDING now.
+
+        Args:
+            rows: They begin with the id, the priority and ``run_at``.
+        """
+        if rows:
+            self.position.announce((priority, run_at) for _, priority, run_at, *_ in rows)
+            self.work.notify()
+
+    def receive(self, payload: str) -> None:
+        """Process a notification of another node; it is empty if some may have been missed."""
+        sender, points = parse(payload)
+        if sender == self.sender:
+            return
+        if payload == f"{sender} {ROOM}":
+            pass  # no new tasks
+        elif points:
+            self.position.announce(points)
+        else:
+            self.position.distrust()
+        self.work.notify()
+
+
+def parse(payload: str) -> tuple[str, list[Point]]:
+    """Return the sender of a notification and its points (see ``taskflow_announce``), if any."""
+    sender, *points = payload.split(" ")
     try:
-        return sender, [_place(place) for place in places]
-    except (ValueError, OverflowError):  # somebody else's words
+        return sender, [_point(text) for text in points]
+    except (ValueError, OverflowError):  # from another program
         return sender, []
 
 
-def _place(text: str) -> Place:
+def _point(text: str) -> Point:
     priority, microseconds = text.split("@")
     return int(priority), _EPOCH + dt.timedelta(microseconds=int(microseconds))
 
 
 def _pause_seconds(began_at: float) -> float:
     took_seconds = trio.current_time() - began_at
-    return min(max(took_seconds / SURVEY_SHARE, SURVEY_SECONDS), LONGEST_PAUSE_SECONDS)
+    return min(max(took_seconds / SURVEY_SHARE, SURVEY_SECONDS), MAX_PAUSE_SECONDS)

@@ -1,9 +1,11 @@
-"""A scan for startable tasks, where the first tasks may not be startable.
+"""A scan for startable tasks, for claims that cannot simply take the first ones.
 
-Nearly every claim takes the first due tasks, in one statement. If queues have limits, hosts fail,
-or a host would get more than its share of the workers, a node scans more tasks than it claims,
-decides (``model/claim_selection.py``), and claims those. One node scans at a time, because what it
-may start depends on what all nodes have started.
+Nearly every claim takes the first due tasks, in one statement (``claims.py``). If queues have
+limits, hosts fail, or a host would get more than its share of the workers, a node scans more tasks
+than it claims, selects (``model/claim_selection.py``), and claims those. One node scans at a time,
+because what it may start depends on what all nodes have started.
+
+A *lane* is the tasks of one queue for one host (``QueueHost``).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -27,43 +29,39 @@ from taskflow.model.queue_limits import (
     host_rate_key,
     queue_rate_key,
 )
-from taskflow.store.postgres.claim_position import Look, Place
-from taskflow.store.postgres.rows import Row
-from taskflow.store.postgres.salvage import UNREADABLE, fields_of, readable_part
+from taskflow.store.postgres.claim_position import Pass, Point
+from taskflow.store.postgres.rows import UNREADABLE, Row, fields_of, readable_part
+from taskflow.store.postgres.statements import Execute
 
-# Of the tasks in order so many are looked at for each that is wanted, and at least so many.
-_LOOKED_AT_EACH: Final = 2
-_LEAST_LOOKED_AT: Final = 50
-# So many lanes are looked at. Each takes some 10 us.
-LANES: Final = 200
-# So many tasks of all of them, for a thread's time.
-_MOST_ROWS: Final = 2000
-_FEW_LANES: Final = 5
-# So often it is looked at all lanes without finding any that may start, before one waits.
-_VAIN_TURNS: Final = 2
+# Due tasks that a scan reads first, in their order: this many for each task wanted, and at least
+# this many.
+_SCANNED_PER_TASK: Final = 2
+_MIN_SCANNED: Final = 50
+# Maximum number of lanes that a scan visits; each takes about 10 us.
+MAX_LANES: Final = 200
+# Maximum number of tasks that it reads from all of these.
+_MAX_ROWS: Final = 2000
+# Number of full scans without a startable task before the dispatcher waits.
+_MAX_EMPTY_SCANS: Final = 2
 _FIRST: Final = QueueHost("", "")
-# Where all tasks went to one host, nobody looks for others so soon again. Where its tasks take
-# longer than that, each claim looks.
+# How long a host that was alone may have all workers before the next scan for other hosts.
 _ALONE_SECONDS: Final = 0.25
 
 _QUEUES: Final = msgspec.json.Decoder(dict[str, QueueSettings])
 _HOSTS: Final = msgspec.json.Decoder(dict[str, HostHold])
 _PACES: Final = msgspec.json.Decoder(dict[str, dt.datetime])
 
-Execute = Callable[[str, Mapping[str, object]], list[Row]]
-"""Run a statement by its name, with these parameters."""
 
-
-class Wanted(msgspec.Struct, frozen=True):
-    """What a look is for.
+class ClaimRequest(msgspec.Struct, frozen=True):
+    """What a node wants to claim.
 
     Attributes:
-        node_id: For whom.
-        token: What the claims carry.
-        limit: How many at most.
-        by_age: How many of them go to those that are due for the longest.
-        shares: Those of the node.
-        max_per_host: How many tasks of a host may run at once.
+        node_id: The node.
+        token: Token of the claims.
+        limit: Maximum number of tasks.
+        by_age: Number of these that go to the tasks that have been due longest.
+        shares: The node's tasks by host.
+        max_per_host: Maximum number of running tasks per host.
     """
 
     node_id: uuid.UUID
@@ -74,171 +72,134 @@ class Wanted(msgspec.Struct, frozen=True):
     max_per_host: int | None
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """What a look has come to.
+class ScanResult(msgspec.Struct, frozen=True):
+    """Result of a scan.
 
     Attributes:
-        rows: What was taken, in the order in which it is to run.
-        limiter: What it was decided by.
-        places: Up to where all tasks are taken.
-        lane: Where the next look goes on.
-        is_all: Whether there was nothing more to be looked at.
-        is_needed: Whether the next claim needs one too, whatever is in hand.
-        wait_seconds: How long until something may start that is held now; ``None`` if that
-            cannot be told.
+        rows: The claimed tasks, in the order in which they are to run.
+        limiter: The limits that were applied.
+        points: Up to these, all tasks are claimed.
+        lane: Where the next scan continues.
+        is_complete: True if the scan covered everything, or found enough.
+        is_needed_again: True if the next claim must scan, too.
+        wait_seconds: Time until a held task may start; ``None`` if that is unknown.
     """
 
     rows: list[Row]
     limiter: Limiter
-    places: list[Place]
+    points: list[Point]
     lane: QueueHost
-    is_all: bool
-    is_needed: bool
+    is_complete: bool
+    is_needed_again: bool
     wait_seconds: float | None
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """What a claim has come to.
+    """Result of a claim.
 
     Attributes:
-        rows: What was taken, in the order in which it is to run.
-        places: Up to where all tasks are taken.
-        seen: What a look has come to, if there was one.
-        is_alone: Whether there were tasks of one host alone, so that it need not share.
+        rows: The claimed tasks, in the order in which they are to run.
+        points: Up to these, all tasks are claimed.
+        scan: Result of the scan, if there was one.
+        is_one_host: True if all tasks go to one host, which then need not share.
     """
 
     rows: list[Row]
-    places: list[Place]
-    seen: Seen | None
-    is_alone: bool = False
+    points: list[Point]
+    scan: ScanResult | None
+    is_one_host: bool = False
 
 
-class Looks:
-    """What a store remembers from one look to the next.
+class ScanState:
+    """What a store remembers from one scan to the next.
 
     Args:
-        are_always_needed: Whether claims alone never do.
+        is_always_needed: True if every claim must scan.
 
     Attributes:
-        are_needed: Whether there is something that a claim alone would not see to.
-        lane: Where the next one goes on.
+        is_needed: True if the next claim must scan, because the first tasks may not be startable.
+        lane: Where the next scan continues.
     """
 
-    def __init__(self, *, are_always_needed: bool) -> None:
-        self._are_always_needed = are_always_needed
-        self.are_needed = are_always_needed
+    def __init__(self, *, is_always_needed: bool) -> None:
+        self._is_always_needed = is_always_needed
+        self.is_needed = is_always_needed
         self.lane = _FIRST
-        self._vain_turns = 0
+        self._empty_scans = 0
         self._next_start_at = math.inf
         self._alone_until = -math.inf
 
     @property
     def may_crowd(self) -> bool:
-        """Whether a host may have more than its share: it was alone just now."""
+        """True if a host may have more than its share, because it was alone a moment ago."""
         return trio.current_time() < self._alone_until
 
-    def saw(self, claimed: Claimed) -> bool:
-        """Tasks were claimed. Says whether a look, from where this one ended, may find more."""
-        if claimed.is_alone:
+    def update(self, claimed: Claimed) -> bool:
+        """Remember the result of a claim; return whether another scan at once may find more."""
+        if claimed.is_one_host:
             self._alone_until = trio.current_time() + _ALONE_SECONDS
-        if claimed.seen is None:
-            self._next_start_at = math.inf  # nothing is held where no look was needed
+        if claimed.scan is None:
+            self._next_start_at = math.inf  # without limits nothing is held
             return False
-        return self._has_more(claimed.seen)
+        return self._may_find_more(claimed.scan)
 
-    def _has_more(self, seen: Seen) -> bool:
-        self.are_needed = self._are_always_needed or seen.is_needed
-        self.lane = seen.lane
-        wait_seconds = math.inf if seen.wait_seconds is None else seen.wait_seconds
+    def _may_find_more(self, scan: ScanResult) -> bool:
+        self.is_needed = self._is_always_needed or scan.is_needed_again
+        self.lane = scan.lane
+        wait_seconds = math.inf if scan.wait_seconds is None else scan.wait_seconds
         self._next_start_at = trio.current_time() + wait_seconds
-        if seen.is_all:
-            self._vain_turns = 0
+        if scan.is_complete:
+            self._empty_scans = 0
             return False
-        if seen.rows:
-            self._vain_turns = 0
-        elif seen.lane == _FIRST:
-            self._vain_turns += 1
-        # The first turn may have begun in the middle, or before something came to its beginning.
-        is_over = self._vain_turns >= _VAIN_TURNS
+        if scan.rows:
+            self._empty_scans = 0
+        elif scan.lane == _FIRST:
+            self._empty_scans += 1
+        # The first one may have begun in the middle, or before a task came to its beginning.
+        is_over = self._empty_scans >= _MAX_EMPTY_SCANS
         if is_over:
-            self._vain_turns = 0
+            self._empty_scans = 0
         return not is_over
 
     def wait_seconds(self) -> float:
-        """How long until something may start that is held now; infinite if nobody knows."""
+        """Return the time until a held task may start; infinite if that is unknown."""
         return max(0.0, self._next_start_at - trio.current_time())
 
 
-def is_one_host_alone(execute: Execute) -> bool:
-    """Whether all tasks that wait go to one host, if that can be told by a few of the lanes."""
-    hosts = [host for (host,) in execute("first_hosts", {"lanes": _FEW_LANES})]
-    return len(hosts) < _FEW_LANES and len(set(hosts)) <= 1
-
-
-def claim_first(execute: Execute, look: Look, wanted: Wanted, *, is_alone: bool) -> Claimed | None:
-    """Take the first tasks without a look; ``None`` if there are limits, and so one is needed.
-
-    Each statement is a transaction by itself: what was taken is taken.
-    """
-    priorities, since = look.bounds()
-    parameters = {
-        "node_id": wanted.node_id,
-        "token": wanted.token,
-        "priorities": priorities,
-        "since": since,
-    }
-    rows: list[Row] = []
-    if wanted.by_age:
-        rows = execute("claim_by_age_if_alive", parameters | {"limit": wanted.by_age})
-    if most := wanted.limit - len(rows):
-        rows += execute("claim_if_alive", parameters | {"limit": most})
-    if not rows and execute("are_there_limits", {})[0][0]:
-        return None
-    in_order = sorted(rows, key=lambda row: (-row[5], row[6], row[0]))
-    return Claimed(in_order, [(row[5], row[6]) for row in rows], None, is_alone)
-
-
-def look_for_tasks(execute: Execute, look: Look, wanted: Wanted, lane: QueueHost) -> Seen:
-    """Look, decide and take. To be run within a transaction.
+def scan_and_claim(
+    execute: Execute, one: Pass, request: ClaimRequest, lane: QueueHost
+) -> ScanResult:
+    """Scan, choose and claim, within a transaction.
 
     Args:
-        execute: In the transaction.
-        look: Where tasks begin.
-        wanted: How many, and for whom.
-        lane: After which the lanes are looked at.
+        execute: Executes statements in the transaction.
+        one: Where due tasks begin.
+        request: How many, and for which node.
+        lane: The lane after which to continue if the first tasks are not enough.
     """
-    execute("lock_looks", {})
-    priorities, since = look.bounds()
-    most = max(_LOOKED_AT_EACH * wanted.limit, _LEAST_LOOKED_AT)
-    bounds = {"priorities": priorities, "since": since, "limit": most}
+    execute("lock_scans", {})
+    priorities, since = one.bounds()
+    limit = max(_SCANNED_PER_TASK * request.limit, _MIN_SCANNED)
+    bounds = {"priorities": priorities, "since": since, "limit": limit}
     in_order = _candidates(execute("due_in_order", bounds))
     by_age: list[Candidate] = []
-    if wanted.by_age:
-        by_age = _candidates(execute("due_by_age", bounds | {"limit": 2 * wanted.by_age}))
-    decision = _decide(execute, wanted, by_age, in_order, [])
-    is_all, following = True, lane
-    if decision.selector.remaining and len(in_order) == most:
-        rows = execute(
-            "due_by_lane",
-            {
-                "queue": lane.queue,
-                "host": lane.host,
-                "lanes": LANES,
-                "most": wanted.limit,
-                "rows": _MOST_ROWS,
-            },
-        )
-        following = _following(rows)
-        is_all = lane == following == _FIRST
-        decision = _decide(execute, wanted, by_age, in_order, _candidates(rows))
+    if request.by_age:
+        by_age = _candidates(execute("due_by_age", bounds | {"limit": 2 * request.by_age}))
+    decision = _decide(execute, request, by_age, in_order, [])
+    is_complete, next_lane = True, lane
+    if decision.selector.remaining and len(in_order) == limit:
+        rows = _due_by_lane(execute, lane, request.limit)
+        next_lane = _next_lane(rows)
+        is_complete = lane == next_lane == _FIRST
+        decision = _decide(execute, request, by_age, in_order, _candidates(rows))
     decision.selector.fill()
-    return Seen(
-        rows=_take(execute, decision, wanted),
+    return ScanResult(
+        rows=_claim(execute, decision, request),
         limiter=decision.limiter,
-        places=_places(in_order, decision.selector.selected),
-        lane=following,
-        is_all=is_all or not decision.selector.remaining,
-        is_needed=not decision.state.is_unlimited or wanted.max_per_host is not None,
+        points=_points(in_order, decision.selector.selected),
+        lane=next_lane,
+        is_complete=is_complete or not decision.selector.remaining,
+        is_needed_again=not decision.state.is_unlimited or request.max_per_host is not None,
         wait_seconds=_seconds_to_next_start(decision),
     )
 
@@ -252,12 +213,12 @@ class _Decision(NamedTuple):
 def state_of(
     execute: Execute, lanes: Collection[QueueHost], max_per_host: int | None
 ) -> LimiterState:
-    """How things stand for these lanes.
+    """Return the limits of these lanes, and how much of them is used.
 
     Args:
-        execute: Best in the transaction of what follows from it.
-        lanes: Which.
-        max_per_host: How many tasks of a host may run at once, if that is limited.
+        execute: Best in the transaction of the claim.
+        lanes: The lanes.
+        max_per_host: Maximum number of running tasks per host, if there is one.
     """
     queues = {lane.queue for lane in lanes}
     [(now, settings, hosts, paces)] = execute(
@@ -281,7 +242,6 @@ def state_of(
 
 
 def _settings_of(text: str) -> dict[str, QueueSettings]:
-    """By queue, what is asked of it."""
     try:
         return _QUEUES.decode(text)
     except UNREADABLE:
@@ -290,23 +250,28 @@ def _settings_of(text: str) -> dict[str, QueueSettings]:
 
 def _decide(
     execute: Execute,
-    wanted: Wanted,
+    request: ClaimRequest,
     by_age: Sequence[Candidate],
     in_order: Sequence[Candidate],
     by_lane: Sequence[Candidate],
 ) -> _Decision:
     lanes = {one.queue_host for some in (by_age, in_order, by_lane) for one in some}
-    state = state_of(execute, lanes, wanted.max_per_host)
-    limiter = Limiter(state, max_per_host=wanted.max_per_host)
-    selector = ClaimSelector(wanted.limit, limiter, wanted.shares)
-    selector.offer(by_age, limit=wanted.by_age)
+    state = state_of(execute, lanes, request.max_per_host)
+    limiter = Limiter(state, max_per_host=request.max_per_host)
+    selector = ClaimSelector(request.limit, limiter, request.shares)
+    selector.offer(by_age, limit=request.by_age)
     selector.offer(in_order)
     selector.offer(sorted(by_lane, key=lambda one: one.order))
     return _Decision(state, limiter, selector)
 
 
+def _due_by_lane(execute: Execute, lane: QueueHost, per_lane: int) -> list[Row]:
+    bounds = {"lanes": MAX_LANES, "most": per_lane, "rows": _MAX_ROWS}
+    return execute("due_by_lane", {"queue": lane.queue, "host": lane.host, **bounds})
+
+
 def _candidates(rows: Iterable[Row]) -> list[Candidate]:
-    """Of rows of priority, ``run_at``, id, queue and host; without an id there is none."""
+    """Read rows of priority, ``run_at``, id, queue and host; rows without an id have no task."""
     return [
         Candidate(priority, run_at, task_id, QueueHost(queue, host))
         for priority, run_at, task_id, queue, host in rows
@@ -314,22 +279,22 @@ def _candidates(rows: Iterable[Row]) -> list[Candidate]:
     ]
 
 
-def _following(rows: Sequence[Row]) -> QueueHost:
-    """After which lane the next look goes on: from the beginning if this one came to the end."""
+def _next_lane(rows: Sequence[Row]) -> QueueHost:
+    """Return the lane after which the next scan continues: the first, if this one was complete."""
     lanes = {QueueHost(queue, host) for *_, queue, host in rows}
-    has_more = len(lanes) == LANES or len(rows) == _MOST_ROWS
+    has_more = len(lanes) == MAX_LANES or len(rows) == _MAX_ROWS
     return max(lanes) if has_more else _FIRST
 
 
-def _take(execute: Execute, decision: _Decision, wanted: Wanted) -> list[Row]:
+def _claim(execute: Execute, decision: _Decision, request: ClaimRequest) -> list[Row]:
     chosen, paces = decision.selector.selected, decision.limiter.next_starts
     if not chosen:
         return []
     rows = execute(
-        "take_if_alive",
+        "claim_chosen_if_alive",
         {
-            "node_id": wanted.node_id,
-            "token": wanted.token,
+            "node_id": request.node_id,
+            "token": request.token,
             "ids": list(chosen),
             "keys": list(paces),
             "next_ats": list(paces.values()),
@@ -339,16 +304,16 @@ def _take(execute: Execute, decision: _Decision, wanted: Wanted) -> list[Row]:
     return sorted(rows, key=lambda row: places[row[0]])
 
 
-def _places(in_order: Iterable[Candidate], chosen: Collection[uuid.UUID]) -> list[Place]:
-    """Those before the first task that was passed over, of each priority."""
+def _points(in_order: Iterable[Candidate], chosen: Collection[uuid.UUID]) -> list[Point]:
+    """Return the chosen tasks before the first one of their priority that was not chosen."""
     passed_over: set[int] = set()
-    places = []
+    points = []
     for one in in_order:
         if one.task_id not in chosen:
             passed_over.add(one.priority)
         elif one.priority not in passed_over:
-            places.append((one.priority, one.run_at))
-    return places
+            points.append((one.priority, one.run_at))
+    return points
 
 
 def _seconds_to_next_start(decision: _Decision) -> float | None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import select
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Final, Literal, TypeAlias, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import psycopg
 import psycopg_pool
 import trio
-from psycopg.pq import ConnStatus
 
 from taskflow.model.errors import (
     StatementRefused,
@@ -24,24 +22,28 @@ from taskflow.model.errors import (
     StoreUnusable,
 )
 from taskflow.store.base.tasks import PoolStatistics
+from taskflow.store.postgres.pool import (
+    CONNECT_SECONDS,
+    CONNECTION_CLASSES,
+    Connection,
+    Pool,
+    Pooler,
+    SlowReads,
+    Watchdog,
+    is_lost,
+    make_pool,
+)
 from taskflow.store.postgres.requirements import advised
 from taskflow.store.postgres.session import (
     ENCODING,
     HAS_TRANSACTION_TIMEOUT,
     TRANSACTION_TIMEOUT,
     OwnConnection,
-    PooledConnection,
     startup_options,
     utc_adapters,
 )
-from taskflow.store.postgres.slow_reads import SlowReads
-from taskflow.store.postgres.watchdog import Watchdog
 
-Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
-Pooler: TypeAlias = Literal["none", "transaction"]
 T = TypeVar("T")
-
-_CLASSES: Final = {"none": OwnConnection, "transaction": PooledConnection}
 
 # What says "not now" rather than "not like this": SQLSTATE classes 08 (connection), 53
 # (resources), 57 (operator intervention), 58 (system), the server's bounds for transactions, and
@@ -73,40 +75,9 @@ REFUSED: Final = (
     psycopg.ProgrammingError,
 )
 
-# Connecting takes milliseconds. One that hangs, on a path that froze meanwhile, is given up
-# soon, for the path may be free again. libpq takes no less.
-CONNECT_SECONDS: Final = 2
-_WAIT_SECONDS: Final = 2.0
 _GRACE_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 0.2
 _CLOSE_IDLE_SECONDS: Final = 1.0  # no more often, while all writes are refused
-
-
-class Pool(psycopg_pool.ConnectionPool[OwnConnection]):
-    """psycopg's pool, but one that forgets those who gave up waiting.
-
-    By itself it keeps them in its queue until a connection comes. Each of them holds on to the
-    frames of its call, with all that was to be written: a leak, in an outage. And with a bound
-    on those who wait the pool would refuse all before it tried to connect again, for good.
-    """
-
-    def getconn(self, timeout: float | None = None) -> OwnConnection:
-        """Wait for a connection, and leave nothing behind if there is none in time."""
-        try:
-            return super().getconn(timeout)
-        except psycopg_pool.PoolTimeout:
-            with self._lock:
-                waiting = [one for one in self._waiting if one.error is None]
-                self._waiting.clear()
-                self._waiting.extend(waiting)
-            raise
-
-    def close_idle(self) -> None:
-        """Close the connections that nobody uses; each is replaced when its turn comes."""
-        with self._lock:
-            idle = list(self._pool)
-        for connection in idle:
-            connection.close()
 
 
 class Database:
@@ -247,7 +218,7 @@ async def open_database(
         schemas=schemas,
         server_version=server_version,
     )
-    pool = _pool(
+    pool = make_pool(
         conninfo, options, pooler=pooler, connections=connections, timeout_seconds=timeout_seconds
     )
     async with trio.open_nursery() as nursery:
@@ -267,57 +238,6 @@ async def open_database(
                 await trio.to_thread.run_sync(pool.close, _CLOSE_SECONDS, abandon_on_cancel=True)
             watchdog.cut_all()
         nursery.cancel_scope.cancel()
-
-
-def _pool(
-    conninfo: str,
-    options: dict[str, object],
-    *,
-    pooler: Pooler,
-    connections: int,
-    timeout_seconds: float,
-) -> Pool:
-    return Pool(
-        conninfo,
-        connection_class=_CLASSES[pooler],
-        kwargs=options | {"connect_timeout": CONNECT_SECONDS},
-        # Connections are set up by their first message and looked at by Database: a round
-        # trip in one of these would hang on a frozen path, where nothing watches it.
-        configure=None,
-        check=None,
-        reset=None,
-        # All from the start: a burst waits for no connecting, and there is no shrinking, so
-        # that max_idle means nothing.
-        min_size=connections,
-        max_size=connections,
-        # By its owner, in the block that closes it.
-        open=False,
-        # A connection that is closed is closed, and then replaced.
-        close_returns=False,
-        # Who gets none in this time is told soon.
-        timeout=min(timeout_seconds, _WAIT_SECONDS),
-        # The limiter of threads is the bound; see also Pool.
-        max_waiting=0,
-        # Now and then anew, so that what a server process has piled up is let go.
-        max_lifetime=3600.0,
-        # It tries again after 1, 2, 4 ... s. After this long it gives up, and the next caller
-        # starts it anew: so a database that is back is found within about a second.
-        reconnect_timeout=2.0,
-        # While one of them hangs in connecting the other may get through.
-        num_workers=2,
-    )
-
-
-def is_lost(connection: Connection) -> bool:
-    """Whether an idle connection is broken, as far as can be told without a round trip.
-
-    A server says nothing unasked but that it is about to close the connection.
-    """
-    if connection.pgconn.status == ConnStatus.BAD:
-        return True
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def connection_options(
@@ -402,7 +322,7 @@ def _connected_to(
         has_statement_timeout=False,
         server_version=server_version,
     )
-    return _CLASSES[pooler].connect(conninfo, **options)  # type: ignore[arg-type]
+    return CONNECTION_CLASSES[pooler].connect(conninfo, **options)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager

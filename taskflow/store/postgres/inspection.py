@@ -13,8 +13,9 @@ import trio
 
 from taskflow.model.errors import StoreUnavailable
 from taskflow.store.postgres import queries
-from taskflow.store.postgres.database import Connection, Pooler, connect, mapped_errors
+from taskflow.store.postgres.database import connect, mapped_errors
 from taskflow.store.postgres.migrate import migrations, of_another_program
+from taskflow.store.postgres.pool import Connection, Pooler
 from taskflow.store.postgres.requirements import (
     Unfit,
     place_of,

@@ -21,38 +21,38 @@ from taskflow.telemetry import Event, emit
 WORK_CHANNEL: Final = "taskflow_work"
 EVENTS_CHANNEL: Final = "taskflow_events"
 _FIRST_PAUSE_SECONDS: Final = 0.5
-_LONGEST_PAUSE_SECONDS: Final = 2.0
+_MAX_PAUSE_SECONDS: Final = 2.0
 
 
-class Tell(Protocol):
-    """Takes the word whether somebody listens."""
+class Report(Protocol):
+    """Accepts the state of the listener."""
 
     def __call__(self, *, is_listening: bool) -> None:
-        """Take it."""
+        """Accept it."""
 
 
 async def listen(
     conninfo: str,
     *,
     timeout_seconds: float,
-    hearers: Mapping[str, Callable[[str], None]],
-    tell: Tell,
+    receivers: Mapping[str, Callable[[str], None]],
+    report: Report,
     server_version: int = 0,
 ) -> None:
-    """Call a channel's hearer whenever a node says something there, until cancelled.
+    """Call a channel's receiver with each notification, until cancelled.
 
-    While the database cannot be reached it tries again with growing pauses. After each
-    connection all hearers are called too, with nothing, for what was said meanwhile.
+    While the database cannot be reached it reconnects with growing pauses. After each connection
+    all receivers are called with an empty payload, for the notifications that were missed.
 
     Args:
         conninfo: The database.
-        timeout_seconds: How long connecting may take.
-        hearers: By channel; they get what was said. Must not block.
-        tell: Told whether it listens, when that changes.
+        timeout_seconds: Timeout for connecting.
+        receivers: By channel; they get the payload. Must not block.
+        report: Called with whether it listens, when that changes.
         server_version: PostgreSQL's, as libpq has it; 0 if it is not known.
     """
-    # trio-asyncio replaces this function of asyncio's when it is imported; psycopg, if that
-    # was imported earlier, still holds the one that knows nothing of Trio.
+    # trio-asyncio replaces this function of asyncio's when it is imported; psycopg, if it was
+    # imported earlier, still has the original.
     psycopg.waiting.get_running_loop = asyncio.get_running_loop  # type: ignore[attr-defined]
     options = connection_options(
         conninfo, timeout_seconds=timeout_seconds, server_version=server_version
@@ -65,35 +65,35 @@ async def listen(
         if was_lost:
             emit(Event.LISTENER_BACK)
         pause_seconds, was_lost = _FIRST_PAUSE_SECONDS, False
-        tell(is_listening=True)
-        for hear in hearers.values():
-            hear("")
+        report(is_listening=True)
+        for receive in receivers.values():
+            receive("")
 
     while True:
         try:
             async with trio_asyncio.open_loop():
-                await trio_asyncio.aio_as_trio(_hear)(conninfo, options, connected, hearers)
+                await trio_asyncio.aio_as_trio(_receive)(conninfo, options, connected, receivers)
         except* (psycopg.Error, OSError) as group:
             if not was_lost:
                 emit(Event.LISTENER_LOST, reason=one_line(_first(group)))
             was_lost = True
-        tell(is_listening=False)
+        report(is_listening=False)
         await trio.sleep(pause_seconds)
-        pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+        pause_seconds = min(pause_seconds * 2, _MAX_PAUSE_SECONDS)
 
 
-async def _hear(
+async def _receive(
     conninfo: str,
     options: dict[str, Any],
     connected: Callable[[], None],
-    hearers: Mapping[str, Callable[[str], None]],
+    receivers: Mapping[str, Callable[[str], None]],
 ) -> None:
-    """Run in the asyncio loop: connect, listen, and report until the connection breaks."""
+    """Run in the asyncio loop: connect and listen until the connection breaks."""
     async with await psycopg.AsyncConnection.connect(conninfo, **options) as connection:
-        await connection.execute("; ".join(f"LISTEN {channel}" for channel in hearers))
+        await connection.execute("; ".join(f"LISTEN {channel}" for channel in receivers))
         connected()
         async for notification in connection.notifies():
-            hearers[notification.channel](notification.payload)
+            receivers[notification.channel](notification.payload)
 
 
 def _first(group: ExceptionGroup[psycopg.Error | OSError]) -> Exception:

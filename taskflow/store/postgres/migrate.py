@@ -1,4 +1,4 @@
-"""Brings a database to the schema that the code expects: numbered, forward only."""
+"""Migrations: bring a database to the schema that the code expects. Numbered, forward only."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Final, NamedTuple
 
+import msgspec
 import psycopg
+import trio
 
 from taskflow.model.errors import StoreUnavailable, StoreUnusable
-from taskflow.store.postgres.requirements import place_of, refuse_unfit, unfit_for_migration
-from taskflow.store.postgres.session import search_path_of
+from taskflow.store.postgres.database import connect, mapped_errors
+from taskflow.store.postgres.pool import Pooler
+from taskflow.store.postgres.requirements import (
+    place_of,
+    refuse_unfit,
+    unfit_for_migration,
+    unfit_for_start,
+    unfit_for_work,
+    unfit_tables,
+)
+from taskflow.store.postgres.session import OwnConnection, search_path_of
 from taskflow.telemetry import Event, emit
 
 # Any number will do, as long as nobody else uses it: "taskflow" in ASCII.
@@ -82,6 +93,63 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
     for step in missing:
         emit(Event.MIGRATED, version=step.version, name=step.name)
     return missing
+
+
+class Migrated(msgspec.Struct, frozen=True):
+    """A database that is up to date.
+
+    Attributes:
+        place: Host, port and name.
+        version: Version of PostgreSQL.
+        applied: The migrations that were applied now.
+        schemas: The search path, with the schema of the tables first.
+        server_version: Version of PostgreSQL, as libpq has it.
+    """
+
+    place: str
+    version: str
+    applied: list[Migration]
+    schemas: list[str]
+    server_version: int
+
+
+async def migrate_database(
+    conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none"
+) -> Migrated:
+    """Apply the migrations that are missing.
+
+    Raises:
+        StoreUnavailable: The database cannot be reached.
+        StoreUnusable: It is newer than the code, the address is invalid, or the database does not
+            meet the requirements; the message says what to run.
+    """
+
+    def work() -> Migrated:
+        with (
+            mapped_errors(),
+            connect(conninfo, timeout_seconds=timeout_seconds, pooler=pooler) as connection,
+        ):
+            applied, info = _migrated(connection, pooler), connection.info
+            place = place_of(connection)
+            refuse_unfit(unfit_for_work(connection, place))
+            refuse_unfit(unfit_tables(connection, place))
+            return Migrated(
+                place=f"{info.host}:{info.port}/{info.dbname}",
+                version=info.parameter_status("server_version") or "unknown",
+                applied=applied,
+                schemas=place.path(),
+                server_version=info.server_version,
+            )
+
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+def _migrated(connection: OwnConnection, pooler: Pooler) -> list[Migration]:
+    place = place_of(connection)
+    refuse_unfit(unfit_for_start(connection, place, has_pooler=pooler == "transaction"))
+    applied = migrate(connection)
+    connection.commits.check()
+    return applied
 
 
 def _applied(

@@ -1,8 +1,7 @@
-"""What is told to those who keep TaskFlow running, by PostgreSQL."""
+"""Nodes, hosts and throughput in PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -23,64 +22,45 @@ from taskflow.model.monitoring import (
 from taskflow.model.queue_limits import HostHold
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.monitoring import MAX_RUNNING_SCANNED, MonitoringStore
-from taskflow.store.postgres.database import Connection, Database
+from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
+from taskflow.store.postgres.statements import Statements
 
 _RUNNING_TASK: Final = msgspec.json.Decoder(RunningTask)
 
 
 class PostgresMonitoring(MonitoringStore):
-    """A part of ``PostgresStore``.
+    """The part of ``PostgresStore`` that operators read."""
 
-    Args:
-        database: Where.
-        sql: The statements of ``queries``.
-    """
-
-    def __init__(self, database: Database, sql: Mapping[str, str]) -> None:
-        self._database = database
-        self._sql = sql
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
 
     async def nodes(self, limit: int) -> list[NodeRecord]:
-        rows = await self._database.run_slow_read(
-            lambda connection: self._execute(
-                connection, "list_nodes", {"limit": limit, "tasks": LISTED_TASKS}
-            )
-        )
-        return [_node_of(row) for row in rows]
+        bounds = {"limit": limit, "tasks": LISTED_TASKS}
+        return [
+            _node_of(row) for row in await self._statements.run_slow_read("list_nodes", **bounds)
+        ]
 
     async def hosts(self, limit: int) -> list[HostRecord]:
         def work(connection: Connection) -> list[HostRecord]:
-            sampled = {"limit": SAMPLED_TASKS}
+            execute = self._statements.on(connection)
+            fetched = execute("newest_fetched", {"limit": SAMPLED_TASKS})
+            running = execute("running_by_host", {"limit": MAX_RUNNING_SCANNED})
+            held = execute("hosts_held", {"limit": limit})
             return hosts_of(
-                [FetchedTask(*row) for row in self._execute(connection, "newest_fetched", sampled)],
-                {
-                    host: RunningTasks(*running)
-                    for host, *running in self._execute(
-                        connection, "running_by_host", {"limit": MAX_RUNNING_SCANNED}
-                    )
-                },
-                {
-                    host: HostHold(*held)
-                    for host, *held in self._execute(connection, "hosts_held", {"limit": limit})
-                },
+                [FetchedTask(*row) for row in fetched],
+                {host: RunningTasks(*row) for host, *row in running},
+                {host: HostHold(*row) for host, *row in held},
                 limit=limit,
             )
 
-        return await self._database.run_slow_read(work)
+        return await self._statements.database.run_slow_read(work)
 
     async def history(self, queue: str | None = None) -> list[Minute]:
-        asked = {"queue": queue, "minutes": HISTORY_MINUTES}
-        rows = await self._database.run_slow_read(
-            lambda connection: self._execute(connection, "endings_by_minute", asked)
-        )
+        bounds = {"queue": queue, "minutes": HISTORY_MINUTES}
+        rows = await self._statements.run_slow_read("finished_by_minute", **bounds)
         counts = {(at, TaskStatus(status)): count for _, at, status, count in rows if at}
         return minutes_of(counts, rows[0][0])
-
-    def _execute(
-        self, connection: Connection, query: str, parameters: Mapping[str, object]
-    ) -> list[Row]:
-        return connection.execute(self._sql[query], parameters).fetchall()
 
 
 def _node_of(row: Row) -> NodeRecord:

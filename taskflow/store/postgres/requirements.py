@@ -193,8 +193,7 @@ def unfit_tables(connection: psycopg.Connection[Any], place: Place) -> Iterator[
 
 def refusal_of(connection: psycopg.Connection[Any]) -> Exception | None:
     """Why a new task would be refused, as far as it can be told without a write."""
-    [row] = connection.execute(_SQL["refusal"], {}).fetchall()
-    is_in_recovery, is_read_only, has_no_tables, missing, hidden = row
+    [(is_in_recovery, is_read_only, has_no_tables)] = connection.execute(_SQL["refusal"])
     if is_in_recovery:
         # As a write would: so the connection is replaced, maybe by one to the primary.
         return psycopg.errors.ReadOnlySqlTransaction(
@@ -206,8 +205,10 @@ def refusal_of(connection: psycopg.Connection[Any]) -> Exception | None:
         )
     if has_no_tables:
         return StoreRefusesTasks("TaskFlow's tables are gone: restore them, and start it again")
+    [(missing,)] = connection.execute(_SQL["missing_privileges"], {})
     if missing:
         return StoreRefusesTasks(f"PostgreSQL: the role has no permission for {missing}")
+    [(hidden,)] = connection.execute(_SQL["hidden_tables"], {})
     if hidden:
         return StoreRefusesTasks(f"PostgreSQL: row level security hides rows of {hidden}")
     return None

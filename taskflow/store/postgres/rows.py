@@ -1,11 +1,16 @@
-"""What PostgreSQL gives back, as the values of the model. ``queries`` has the columns."""
+"""Rows of PostgreSQL as values of the model; ``queries`` has the columns.
+
+Triggers, restores and people can leave documents in the database that no version of TaskFlow
+writes. Such rows are shown as far as they can be read, and never run.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import math
 import uuid
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -16,10 +21,14 @@ from taskflow.model.queue_limits import Limiter, QueueHost
 from taskflow.model.queues import Line
 from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, TagValue, Task, TaskStatus
 from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep, without_lone_surrogates
-from taskflow.store.postgres.salvage import UNREADABLE, fields_of, named, readable_part
 
 Row = tuple[Any, ...]
 
+# Raised by msgspec for an invalid document, and for one that is nested too deep.
+UNREADABLE: Final = (ValueError, RecursionError)
+
+Kind = TypeVar("Kind", bound=msgspec.Struct)
+Name = TypeVar("Name", bound=enum.StrEnum)
 # Callbacks hold a payload, and a result a body, a few levels down.
 _MAX_SHOWN_NESTING: Final = MAX_NESTING + 10
 _MAX_SHOWN_CHARACTERS: Final = 16 * 2**10
@@ -187,3 +196,32 @@ def line_of(row: Row) -> Line:
 def raw(text: str) -> msgspec.Raw:
     """JSON as it was handed in."""
     return msgspec.Raw(text.encode())
+
+
+def fields_of(text: str | bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The members of a JSON object; none of what is no object."""
+    with contextlib.suppress(*UNREADABLE):
+        return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    return {}
+
+
+def readable_part(text: str | bytes | msgspec.Raw, kind: type[Kind], **known: Any) -> Kind:
+    """A value of those members that can be read; the others are as if they were not there.
+
+    Args:
+        text: JSON.
+        kind: Which struct; its fields have defaults, but for those that are known.
+        known: Fields that are not to be read.
+    """
+    members = fields_of(text)
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        if field.encode_name in members:
+            with contextlib.suppress(*UNREADABLE):
+                found[field.name] = msgspec.json.decode(members[field.encode_name], type=field.type)
+    return kind(**{**found, **known})
+
+
+def named(kind: type[Name], value: str | None) -> Name | None:
+    """A member of an enumeration, if there is one of this value."""
+    return kind(value) if value in set(kind) else None

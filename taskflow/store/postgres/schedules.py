@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -37,10 +37,17 @@ from taskflow.store.base.schedules import (
     SchedulePage,
     ScheduleStore,
 )
-from taskflow.store.postgres.database import REFUSED, Connection, Database, one_line
+from taskflow.store.postgres.database import REFUSED, one_line
 from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
-from taskflow.store.postgres.rows import Row, readable_options_of
-from taskflow.store.postgres.salvage import UNREADABLE, fields_of, readable_part
+from taskflow.store.postgres.pool import Connection
+from taskflow.store.postgres.rows import (
+    UNREADABLE,
+    Row,
+    fields_of,
+    readable_options_of,
+    readable_part,
+)
+from taskflow.store.postgres.statements import Statements
 from taskflow.wakeup import WakeUp
 
 CHANNEL: Final = "taskflow_schedules"
@@ -76,28 +83,28 @@ class PostgresSchedules(ScheduleStore):
     """Schedules beside the tasks of a PostgreSQL store.
 
     Args:
-        database: Where they are.
-        sql: The statements.
+        statements: On the database.
         tasks: Stores their tasks.
-        is_told: Whether notifications come through.
-        masking: What is masked in what is shown.
+        has_notifications: False behind a pooler, where LISTEN does not work.
+        masking: What is masked in schedules that are shown.
+
+    Attributes:
+        changed: Notified when a schedule may be due earlier.
     """
 
     def __init__(
         self,
-        database: Database,
-        sql: Mapping[str, str],
+        statements: Statements,
         tasks: TaskWriter,
         *,
-        is_told: bool,
+        has_notifications: bool,
         masking: Masking,
     ) -> None:
         self._masking = masking
-        self._database = database
-        self._sql = sql
+        self._statements = statements
         self._tasks = tasks
-        self._change = WakeUp()
-        self._poll_seconds = math.inf if is_told else POLL_SECONDS
+        self.changed: Final = WakeUp()
+        self._poll_seconds = math.inf if has_notifications else POLL_SECONDS
 
     async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
         def work(connection: Connection) -> tuple[Schedule, bool]:
@@ -107,25 +114,21 @@ class PostgresSchedules(ScheduleStore):
             shown = kept.as_shown(self._last_status(connection, kept))
             return self._masking.schedule(shown), is_new
 
-        return await self._database.run(work)
+        return await self._statements.database.run(work)
 
     async def get(self, name: str) -> Schedule | None:
-        rows = await self._run("schedule", name=name)
+        rows = await self._statements.run("schedule", name=name)
         return self._masking.schedule(_shown(rows[0])) if rows else None
 
     async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:
         bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
-        rows = await self._database.run_slow_read(
-            lambda connection: self._execute(
-                connection, "schedules_after", after=after or "", **bounds
-            )
-        )
+        rows = await self._statements.run_slow_read("schedules_after", after=after or "", **bounds)
         some = [self._masking.schedule(_shown(row[:-1])) for row in rows]
         has_more = bool(rows) and rows[0][-1] > len(rows)
         return SchedulePage(some, some[-1].name if has_more else None)
 
     async def delete(self, name: str) -> bool:
-        return bool(await self._run("delete_schedule", name=name))
+        return bool(await self._statements.run("delete_schedule", name=name))
 
     async def run_now(self, name: str) -> Task | None:
         def work(connection: Connection) -> Task | None:
@@ -135,7 +138,7 @@ class PostgresSchedules(ScheduleStore):
             except REFUSED as error:
                 raise ScheduleNotFound(_unreadable(name, one_line(error))) from error
 
-        task = await self._database.run(work)
+        task = await self._statements.database.run(work)
         if task is not None:
             self._tasks.announce_added([task])
         return task and self._masking.task(task)
@@ -147,25 +150,21 @@ class PostgresSchedules(ScheduleStore):
             except REFUSED:
                 return self._fire_apart(connection, limit)
 
-        fired, tasks = await self._database.run(work)
+        fired, tasks = await self._statements.database.run(work)
         self._tasks.announce_added(tasks)
         return fired
 
     async def seconds_to_next(self) -> float | None:
-        rows = await self._run("next_firing")
+        rows = await self._statements.run("next_firing")
         return rows[0][0] if rows else None
 
     async def wait_for_change(self) -> None:
         with trio.move_on_after(self._poll_seconds):
-            await self._change.wait()
+            await self.changed.wait()
 
     async def delete_old_firings(self, *, limit: int) -> int:
         bounds = {"limit": limit, "age_seconds": FIRINGS_KEPT_SECONDS}
-        return len(await self._run("delete_old_firings", **bounds))
-
-    def hear(self, _: str) -> None:
-        """Somebody says that a schedule has other times now."""
-        self._change.notify()
+        return len(await self._statements.run("delete_old_firings", **bounds))
 
     def _apply(
         self, connection: Connection, name: str, change: ScheduleChange
@@ -321,14 +320,8 @@ class PostgresSchedules(ScheduleStore):
         rows = self._execute(connection, "last_tasks", ids=[kept.last_task_id])
         return TaskStatus(rows[0][1]) if rows else None
 
-    async def _run(self, query: str, **parameters: object) -> list[Row]:
-        return await self._database.run(
-            lambda connection: self._execute(connection, query, **parameters)
-        )
-
-    def _execute(self, connection: Connection, query: str, **parameters: object) -> list[Row]:
-        cursor = connection.execute(self._sql[query], parameters)
-        return cursor.fetchall() if cursor.description else []
+    def _execute(self, connection: Connection, name: str, /, **parameters: object) -> list[Row]:
+        return self._statements.execute(connection, name, parameters)
 
 
 def _firings(

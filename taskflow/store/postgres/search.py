@@ -27,7 +27,7 @@ from taskflow.model.masking import (
 )
 from taskflow.model.task import DEFAULT_QUEUE
 from taskflow.store.base.listing import MAX_SCANNED
-from taskflow.store.postgres.database import Connection
+from taskflow.store.postgres.pool import Connection
 
 # A statement walks through so many rows at most, the first one through a few times as many as
 # are wanted: if all of them match, little is looked at in vain.

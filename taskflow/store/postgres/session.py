@@ -11,10 +11,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import psycopg
-from psycopg.adapt import AdaptersMap, Buffer
+from psycopg.adapt import AdaptersMap, Buffer, Transformer
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import Diagnostic
 from psycopg.pq import Conninfo, Format
@@ -23,7 +23,6 @@ from psycopg.rows import RowFactory, tuple_row
 from psycopg.types.datetime import TimestamptzBinaryLoader, TimestamptzLoader
 
 from taskflow.model.errors import StoreUnavailable
-from taskflow.store.postgres.cursor import TolerantCursor
 
 ENCODING: Final = "UTF8"
 # Formats of values. The binary format depends on none of them.
@@ -65,6 +64,10 @@ BOUNDS: Final = MappingProxyType(
 # Of PostgreSQL 17 and later; an older server refuses connections that name it.
 TRANSACTION_TIMEOUT: Final = "transaction_timeout"
 HAS_TRANSACTION_TIMEOUT: Final = 170_000
+# A year or more within what Python has, so that time zones and pauses can be added.
+EARLIEST: Final = dt.datetime(2, 1, 1, tzinfo=dt.UTC)
+LATEST: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
+_NOT_LOADED: Final = (psycopg.DataError, OverflowError)
 # PGDATESTYLE and PGTZ go to the server after all options; what arrived is reported by it.
 _REPORTED: Final = MappingProxyType(
     {
@@ -108,6 +111,48 @@ def is_unreplicated(diagnostic: Diagnostic) -> bool:
     sends it (``syncrep.c``) sends nothing else.
     """
     return diagnostic.source_function == "SyncRepWaitForLSN"
+
+
+class _BoundedLoader(TimestamptzLoader):
+    """Reads any moment, in UTC."""
+
+    def load(self, data: Buffer) -> dt.datetime:
+        try:
+            return super().load(data).astimezone(dt.UTC)
+        except _NOT_LOADED:
+            text = bytes(data)
+            return EARLIEST if text.startswith(b"-") or text.endswith(b"BC") else LATEST
+
+
+class _BoundedBinaryLoader(TimestamptzBinaryLoader):
+    """The same in the binary format: microseconds since 2000, with a sign."""
+
+    def load(self, data: Buffer) -> dt.datetime:
+        try:
+            return super().load(data).astimezone(dt.UTC)
+        except _NOT_LOADED:
+            return EARLIEST if bytes(data)[0] & 0x80 else LATEST
+
+
+class TolerantCursor(psycopg.Cursor[tuple[Any, ...]]):
+    """A cursor whose rows can always be read."""
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows of the result."""
+        try:
+            return super().fetchall()
+        except _NOT_LOADED:
+            return self._load_again()
+
+    def _load_again(self) -> list[tuple[Any, ...]]:
+        result = self.pgresult
+        assert result is not None
+        context = psycopg.Cursor(self.connection)
+        context.adapters.register_loader("timestamptz", _BoundedLoader)
+        context.adapters.register_loader("timestamptz", _BoundedBinaryLoader)
+        transformer = Transformer(context)
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
 
 
 class OwnConnection(psycopg.Connection[tuple[object, ...]]):

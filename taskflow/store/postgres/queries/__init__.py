@@ -1,13 +1,15 @@
-"""Loads the statements of the PostgreSQL store: all blocks ``-- name: ...`` of the files here.
+"""The SQL statements of the PostgreSQL store: all blocks ``-- name: ...`` of the files here.
 
-A name that ends in ``_if_...`` names the condition under which the statement changes anything.
+A name that ends in ``_if_...`` states the condition under which the statement changes anything.
 
-Arrays go as ``%(...)b``, in the binary format: as text psycopg looks for what to quote in each
-element, which took seven times as long as all the rest of sending 16 results.
+Arrays are passed as ``%(...)b``, in the binary format: in the text format psycopg searches each
+element for characters to quote, which took seven times as long as all the rest of sending 16
+results.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from importlib import resources
@@ -18,8 +20,9 @@ _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^--.*\n", re.MULTILINE)
 
 
+@functools.cache
 def load() -> Mapping[str, str]:
-    """The statements by name, without their comments.
+    """Return the statements by name, without their comments.
 
     Raises:
         ValueError: Two have the same name.

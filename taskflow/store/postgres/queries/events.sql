@@ -1,17 +1,18 @@
--- Events, recorded while somebody watches.
+-- Events, recorded while someone watches.
 
 -- name: wait_for_writers
--- Those who have looked whether events are recorded, and are about to commit. They are done in a
--- moment; if not, what they do may be missing. Who comes later looks when this transaction is over.
+-- Wait for transactions that found that events are not recorded, and are about to commit. They
+-- finish in a moment; if not, their events may be missing. Later ones check after this
+-- transaction.
 SELECT pg_advisory_xact_lock(8386658447506927982)
 
 -- name: are_events_recorded
--- Whether they are, and whether for so long that nobody need say so again yet.
+-- Whether events are recorded, and whether for long enough that this need not be extended yet.
 SELECT recorded_until > now(), recorded_until > now() + make_interval(secs => %(seconds)s / 2)
 FROM taskflow_event_log
 
 -- name: record_events
--- From the place where it is begun on, nothing is missing.
+-- From the position where recording begins, nothing is missing.
 UPDATE taskflow_event_log
 SET complete_after = CASE WHEN recorded_until > now() THEN complete_after
         ELSE coalesce(pg_sequence_last_value('taskflow_events_id_seq'), 0) END,
@@ -47,13 +48,13 @@ ORDER BY id LIMIT %(limit)s
 WITH old AS (
     SELECT id, at FROM taskflow_events ORDER BY id LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
-), forgotten AS (
+), deleted AS (
     DELETE FROM taskflow_events
     WHERE id IN (SELECT id FROM old WHERE at < now() - make_interval(secs => %(age_seconds)s))
     RETURNING id
 ), noted AS (
     UPDATE taskflow_event_log
-    SET complete_after = greatest(complete_after, (SELECT max(id) FROM forgotten))
-    WHERE EXISTS (SELECT FROM forgotten)
+    SET complete_after = greatest(complete_after, (SELECT max(id) FROM deleted))
+    WHERE EXISTS (SELECT FROM deleted)
 )
-SELECT count(*) FROM forgotten
+SELECT count(*) FROM deleted

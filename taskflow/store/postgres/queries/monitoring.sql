@@ -1,7 +1,7 @@
--- How nodes, hosts and endings stand.
+-- Nodes, hosts and throughput.
 
 -- name: list_nodes
--- What a node has in hand is bounded, and has an index of its own.
+-- The running tasks of a node are limited in number, and have an index of their own.
 SELECT n.id, n.name, n.version, n.workers, n.started_at,
        taskflow_bounded(n.expires_at) - make_interval(secs => least(n.lease_seconds, 1e9)),
        n.expires_at, n.expires_at > now(),
@@ -18,7 +18,7 @@ FROM taskflow_nodes AS n
 ORDER BY n.name COLLATE "C", n.started_at LIMIT %(limit)s
 
 -- name: newest_fetched
--- The newest of each end by the index of status and id, and of these the newest.
+-- The newest COMPLETED and FAILED tasks by the index on (status, id), and of these the newest.
 SELECT authority, status = 'FAILED', elapsed_ms FROM (
     (SELECT id, authority, status, elapsed_ms FROM taskflow_tasks
      WHERE status = 'COMPLETED' ORDER BY id DESC LIMIT %(limit)s)
@@ -37,12 +37,13 @@ SELECT authority, count(*),
 GROUP BY authority
 
 -- name: hosts_held
--- Those that are held back now, and those of which it has not been seen yet how they are.
+-- Hosts whose circuit is open, and those whose circuit is half-open.
 SELECT host, held_until, why FROM taskflow_hosts ORDER BY held_until DESC, host LIMIT %(limit)s
 
--- name: endings_by_minute
--- What is folded and what is not; always a row, for the time by which minutes are counted.
-WITH ended AS (
+-- name: finished_by_minute
+-- Folded counts and changes that are not folded yet. At least one row, for the clock that
+-- minutes are counted by.
+WITH finished AS (
     SELECT minute, status, count FROM taskflow_endings
     WHERE minute > now() - make_interval(mins => %(minutes)s)
       AND status IN ('COMPLETED', 'FAILED', 'CANCELED')
@@ -53,5 +54,5 @@ WITH ended AS (
       AND queue = coalesce(%(queue)s, queue)
 )
 SELECT now(), minute, status, least(greatest(sum(count), -9e18), 9e18)::bigint
-FROM (SELECT) AS always LEFT JOIN ended ON true
+FROM (SELECT) AS always LEFT JOIN finished ON true
 GROUP BY minute, status

@@ -1,4 +1,4 @@
--- What operators ask of queues, and the hosts that are held back.
+-- Settings of queues, and circuit breakers of hosts.
 
 -- name: put_queue
 INSERT INTO taskflow_queues AS q (name, settings, paused, is_limited)
@@ -8,7 +8,7 @@ SET settings = excluded.settings, paused = excluded.paused, is_limited = exclude
     updated_at = now()
 
 -- name: lock_queue
--- So that of two changes at once neither is lost.
+-- Two concurrent changes are applied one after the other.
 INSERT INTO taskflow_queues AS q (name, settings, paused, is_limited)
 VALUES (%(name)s, '{}', false, false)
 ON CONFLICT (name) DO UPDATE SET name = q.name
@@ -26,17 +26,17 @@ ORDER BY name COLLATE "C" LIMIT %(limit)s
 SELECT host, held_until, why FROM taskflow_hosts ORDER BY host LIMIT %(limit)s
 
 -- name: open_circuit
--- For so long as it asked for, else twice as long each time. What one node says while another one
--- holds it back already makes it no longer.
+-- For the time that the host asked for, else twice as long each time. A failure while the
+-- circuit is open already, reported by another node, does not extend it.
 INSERT INTO taskflow_hosts AS h (host, held_until, times, why)
 VALUES (%(host)s,
-        now() + make_interval(secs => coalesce(%(asked_seconds)s, %(first_seconds)s)), 1, %(why)s)
+        now() + make_interval(secs => coalesce(%(retry_after_seconds)s, %(min_seconds)s)), 1, %(reason)s)
 ON CONFLICT (host) DO UPDATE
 SET times = CASE WHEN h.held_until > now() THEN h.times ELSE least(h.times + 1, 30) END,
     held_until = greatest(h.held_until, now() + make_interval(secs => coalesce(
-        %(asked_seconds)s,
+        %(retry_after_seconds)s,
         CASE WHEN h.held_until > now() THEN 0
-        ELSE least(%(longest_seconds)s, %(first_seconds)s * 2 ^ least(h.times, 30)) END
+        ELSE least(%(max_seconds)s, %(min_seconds)s * 2 ^ least(h.times, 30)) END
     ))),
     why = excluded.why
 
@@ -46,9 +46,17 @@ WITH freed AS (
 )
 SELECT taskflow_make_room(%(sender)s) FROM freed
 
--- name: forget_hosts
--- Those that nobody has tried for long: the next task that goes there shows how they are.
+-- name: delete_stale_paces
+DELETE FROM taskflow_paces WHERE key IN (
+    SELECT key FROM taskflow_paces WHERE next_at < now() - interval '1 minute'
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+RETURNING key
+
+-- name: delete_stale_hosts
+-- Hosts that had no task for long: the next task that goes there shows their state.
 DELETE FROM taskflow_hosts WHERE host IN (
     SELECT host FROM taskflow_hosts WHERE held_until < now() - interval '1 hour'
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
+RETURNING host

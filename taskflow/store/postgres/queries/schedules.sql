@@ -1,4 +1,4 @@
--- Schedules: what people do with them, and what the clock does.
+-- Schedules, and the tasks that they make.
 
 -- name: clock
 SELECT now()
@@ -15,8 +15,8 @@ SELECT name, definition::text, anchor_at, next_at, created_at, updated_at, last_
 FROM taskflow_schedules WHERE name = %(name)s FOR UPDATE
 
 -- name: schedules_after
--- A page by names. The first always comes; then as many as fit the budget. One more is looked for
--- than is given back.
+-- A page by name. The first one is always returned, and more as long as they fit the budget. One
+-- more is read than is returned.
 WITH next AS (
     SELECT * FROM taskflow_schedules WHERE name > %(after)s ORDER BY name LIMIT %(limit)s + 1
 ), page AS (
@@ -37,10 +37,10 @@ WITH added AS (
             %(next_at)s, %(created_at)s, %(updated_at)s)
     ON CONFLICT (name) DO NOTHING
     RETURNING name, next_at
-), told AS MATERIALIZED (
+), notified AS MATERIALIZED (
     SELECT pg_notify('taskflow_schedules', '') FROM added WHERE next_at IS NOT NULL
 )
-SELECT name FROM added LEFT JOIN told ON true
+SELECT name FROM added LEFT JOIN notified ON true
 
 -- name: replace_schedule
 WITH replaced AS (
@@ -50,17 +50,17 @@ WITH replaced AS (
         compared = %(compared)b::uuid[]
     WHERE name = %(name)s
     RETURNING name, next_at
-), told AS MATERIALIZED (
+), notified AS MATERIALIZED (
     SELECT pg_notify('taskflow_schedules', '') FROM replaced WHERE next_at IS NOT NULL
 )
-SELECT name FROM replaced LEFT JOIN told ON true
+SELECT name FROM replaced LEFT JOIN notified ON true
 
 -- name: delete_schedule
 DELETE FROM taskflow_schedules WHERE name = %(name)s RETURNING name
 
 -- name: hold_due_schedules
--- All is read off the rows that are locked: what stands there elsewhere in the statement may be of
--- before another node fired them.
+-- All columns are read from the locked rows: other parts of the statement may see them as they
+-- were before another node fired them.
 WITH due AS MATERIALIZED (
     SELECT name, definition, size_bytes, anchor_at, next_at, created_at, updated_at,
            last_fired_at, last_task_id, compared
@@ -78,12 +78,12 @@ FROM few WHERE bytes_before < %(budget_bytes)s ORDER BY next_at, name
 SELECT id, status, options::text, size_bytes FROM taskflow_tasks WHERE id = ANY (%(ids)b::uuid[])
 
 -- name: results
--- Not what is wanted of them by ->: that fails on escapes such as \u0000 anywhere in a result.
+-- The whole result, not some members by ->: that fails on escapes such as \u0000 anywhere in it.
 SELECT id, result::text FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[]) AND result IS NOT NULL
 
 -- name: fired_already
--- Whoever asks holds the schedules, so that nobody else fires them meanwhile.
+-- The caller holds the schedules, so that no other node fires them meanwhile.
 SELECT f.schedule, f.at
 FROM unnest(%(names)b::text[], %(ats)b::timestamptz[]) AS t (schedule, at)
 JOIN taskflow_firings AS f ON f.schedule = t.schedule AND f.at = t.at
@@ -103,7 +103,7 @@ WHERE s.name = t.name
 UPDATE taskflow_schedules SET compared = %(compared)b::uuid[] WHERE name = %(name)s
 
 -- name: next_firing
--- In how many seconds the next schedule is due.
+-- Seconds until the next schedule is due.
 SELECT extract(epoch FROM taskflow_bounded(next_at) - now())::float8 FROM taskflow_schedules
 WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1
 

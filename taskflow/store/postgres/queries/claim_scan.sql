@@ -1,8 +1,8 @@
--- Looks for tasks that may start, where not just the first ones may: see look.py.
+-- Scans for startable tasks, where the first ones may not be startable (claim_scan.py).
 
--- name: lock_looks
--- One look at a time, on whatever node: so limits that span nodes hold. In a statement of its own,
--- for the next one is to see what the look before has done.
+-- name: lock_scans
+-- One scan at a time, on all nodes: so limits hold over all nodes. A statement of its own,
+-- because the next one has to see what the previous scan did.
 SELECT pg_advisory_xact_lock(8386658447506927983)
 
 -- name: are_there_limits
@@ -34,10 +34,10 @@ CROSS JOIN LATERAL (
 ORDER BY one.run_at, one.id LIMIT %(limit)s
 
 -- name: due_by_lane
--- From one lane to the next, of a paused queue only the first, and of each the first tasks. Lanes
--- in which nothing is due are told too: from the last one on the next look goes on. What is not due
--- yet is walked over, but not for ever. In the order of lanes without being sorted, so that no more
--- lanes are walked than are told: what is lateral can only be joined to one after the other.
+-- The first tasks of each lane, lane by lane; of a paused queue only one lane. Lanes without a
+-- due task are returned, too: the next scan continues after the last one. Tasks that are not due
+-- yet are read past, at most 100 per lane. The lanes come in order without a sort, so that no
+-- more lanes are read than are returned: a lateral subquery can only be joined row by row.
 WITH RECURSIVE lane (queue, host, is_paused, place) AS (
     (
         SELECT t.queue COLLATE "C", t.authority,
@@ -75,7 +75,7 @@ FROM lane LEFT JOIN LATERAL (
 LIMIT %(rows)s
 
 -- name: first_hosts
--- Where the tasks of the first few lanes go.
+-- Hosts of the first few lanes.
 WITH RECURSIVE lane (queue, host, place) AS (
     (
         SELECT t.queue COLLATE "C", t.authority, 1 FROM taskflow_tasks AS t
@@ -95,7 +95,7 @@ WITH RECURSIVE lane (queue, host, place) AS (
 SELECT host FROM lane
 
 -- name: state
--- What is asked of these queues, and how these hosts and paces stand.
+-- Limits of these queues, and the circuits and rates of these hosts.
 SELECT now(),
        (SELECT json_object_agg(name, settings)::text FROM taskflow_queues
         WHERE name = ANY (%(queues)b::text[]) AND is_limited),
@@ -106,12 +106,13 @@ SELECT now(),
         WHERE key = ANY (%(paces)b::text[]) AND next_at > now())
 
 -- name: running
--- How many tasks run in each lane, on all nodes.
+-- Number of running tasks of each lane, on all nodes.
 SELECT queue, authority, count(*) FROM taskflow_tasks WHERE status = 'RUNNING'
 GROUP BY queue, authority
 
--- name: take_if_alive
--- The clock of this moment, for the look may have waited for another one.
+-- name: claim_chosen_if_alive
+-- Claim the tasks that the scan chose. With the clock of this moment, because the scan may have
+-- waited for another one.
 WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > clock_timestamp()
 ), paced AS (
@@ -131,12 +132,6 @@ FROM chosen WHERE t.id = chosen.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
           extract(epoch FROM clock_timestamp() - taskflow_bounded(t.run_at))::float8, t.tags::text
-
--- name: forget_paces
-DELETE FROM taskflow_paces WHERE key IN (
-    SELECT key FROM taskflow_paces WHERE next_at < now() - interval '1 minute'
-    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-)
 
 -- name: lanes_of
 SELECT id, queue, authority FROM taskflow_tasks WHERE id = ANY (%(ids)b::uuid[])

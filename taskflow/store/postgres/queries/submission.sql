@@ -1,17 +1,17 @@
--- New tasks, and the requests that they came by.
+-- Submission of tasks.
 
 -- name: add
--- Keep new tasks and wake other nodes, in one statement and so in one transaction. Those that are
--- claimed as they are stored, by a node that is alive, are news to nobody; where a limit or a
--- failing host may keep them waiting, a look decides (see look.py). What hardly any task
--- has comes as JSON. A request whose key is known already adds nothing; of several at once the
--- first one wins, and the keys are taken in one order everywhere, so that nobody waits in a circle.
+-- Store new tasks and wake other nodes, in one statement and so in one transaction. Tasks that
+-- are claimed as they are stored, by a node that is alive, are not announced; where a limit or
+-- an open circuit may hold them, a scan decides instead (claim_scan.py). Fields that hardly any
+-- task has come as JSON. A request whose key is known adds nothing; of several at once the first
+-- one wins, and all statements take keys in the same order, so that there is no deadlock.
 WITH claim AS MATERIALIZED (
     SELECT id AS node_id, name AS node, %(token)s::uuid AS claim_token, now() AS started_at
     FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
 ), numbered AS MATERIALIZED (
     SELECT taskflow_new_id() AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host, t.authority,
-           t.is_wanted, t.place, extra.expires_at, extra.retention_seconds, extra.tags,
+           t.is_claimed, t.place, extra.expires_at, extra.retention_seconds, extra.tags,
            extra.options, extra.key, extra.fingerprint, extra.key_seconds, extra.request,
            CASE WHEN extra.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
            ELSE greatest(extra.run_at, now()) END AS run_at
@@ -20,7 +20,7 @@ WITH claim AS MATERIALIZED (
         %(delays)b::float8[], %(attempts)b::integer[], %(hosts)b::text[], %(authorities)b::text[],
         %(extras)b::text[], %(claimed)b::boolean[]
     ) WITH ORDINALITY AS t (payload, queue, priority, delay_seconds, max_attempts, host, authority,
-                            extra, is_wanted, place)
+                            extra, is_claimed, place)
     LEFT JOIN LATERAL json_to_record(t.extra::json) AS extra (
         run_at timestamptz, expires_at timestamptz, retention_seconds float8, tags json,
         options json, key text, fingerprint text, key_seconds float8, request bigint
@@ -39,8 +39,8 @@ WITH claim AS MATERIALIZED (
         expires_at = EXCLUDED.expires_at
     WHERE known.expires_at <= now()
     RETURNING task_ids
-), handed_in AS MATERIALIZED (
-    SELECT * FROM numbered LEFT JOIN claim ON is_wanted AND NOT EXISTS (
+), submitted AS MATERIALIZED (
+    SELECT * FROM numbered LEFT JOIN claim ON is_claimed AND NOT EXISTS (
         SELECT FROM taskflow_queues AS q WHERE q.name = numbered.queue AND q.is_limited
     ) AND NOT EXISTS (
         SELECT FROM taskflow_hosts AS h WHERE h.host = numbered.authority
@@ -54,27 +54,18 @@ WITH claim AS MATERIALIZED (
            host, authority, expires_at, retention_seconds, tags, options,
            CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, (node IS NOT NULL)::integer,
            node_id, node, claim_token, started_at
-    FROM handed_in ORDER BY place
+    FROM submitted ORDER BY place
 ), tagged AS (
     INSERT INTO taskflow_tags (name, value, task_id)
-    SELECT tag.key, tag.value, handed_in.id
-    FROM handed_in CROSS JOIN LATERAL json_each_text(tags) AS tag
+    SELECT tag.key, tag.value, submitted.id
+    FROM submitted CROSS JOIN LATERAL json_each_text(tags) AS tag
     WHERE tags IS NOT NULL
 ), announced AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
-    FROM handed_in WHERE node IS NULL
+    FROM submitted WHERE node IS NULL
 )
 SELECT place - 1, id, priority, run_at, now(), node IS NOT NULL
-FROM handed_in CROSS JOIN announced ORDER BY place
+FROM submitted CROSS JOIN announced ORDER BY place
 
 -- name: known_keys
 SELECT key, fingerprint, task_ids FROM taskflow_idempotency_keys WHERE key = ANY (%(keys)b::text[])
-
--- name: forget_old_keys
-DELETE FROM taskflow_idempotency_keys
-WHERE key IN (
-    SELECT key FROM taskflow_idempotency_keys
-    WHERE expires_at <= now() ORDER BY expires_at LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
-)
-RETURNING key

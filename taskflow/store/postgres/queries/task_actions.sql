@@ -1,10 +1,10 @@
--- What people do to tasks.
+-- Actions of clients on tasks.
 
 -- name: cancel_if_open
--- The nodes that run them are told which claims were taken away (see cancellations.py): 111 bytes
--- each, where a notification has room for 8,000. In the order of ids, as all that is done by hand
--- to many tasks, so that two who do so at once wait for each other only one way. Those whose end is
--- to be told are copied into their callbacks: no more of them at once than fit the budget.
+-- The nodes that run the tasks are notified of the canceled claims (base/cancellations.py): 111
+-- bytes each, and a notification has room for 8,000. Rows are locked in the order of ids, as in
+-- all actions on many tasks, so that two of them cannot deadlock. Tasks with a callback_url are
+-- copied into their callbacks: no more of them at once than the budget allows.
 WITH locked AS MATERIALIZED (
     SELECT id, status, attempt, node, started_at, node_id, claim_token,
            CASE WHEN taskflow_field(options, 'callback_url') IS NULL THEN 0 ELSE size_bytes END AS copied_bytes
@@ -30,16 +30,16 @@ WITH locked AS MATERIALIZED (
         SELECT format('%%s:%%s:%%s', node_id, claim_token, id) AS word,
                row_number() OVER () / 60 AS portion
         FROM open WHERE status = 'RUNNING'
-    ) AS taken_away GROUP BY portion
-), told AS MATERIALIZED (
+    ) AS canceled_claims GROUP BY portion
+), notified AS MATERIALIZED (
     SELECT count(pg_notify('taskflow_canceled', words)) FROM portions
 )
-SELECT id, node_id, claim_token FROM canceled JOIN open USING (id) CROSS JOIN told
+SELECT id, node_id, claim_token FROM canceled JOIN open USING (id) CROSS JOIN notified
 
 -- name: retry_if_finished
--- From the start: nothing of the earlier runs counts any more, but their attempts are kept. Whoever
--- wants it run again does not mind that it is late.
-WITH ended AS MATERIALIZED (
+-- From the start: earlier attempts no longer count, but are kept. expires_at is cleared, because
+-- a client that retries a task accepts that it is late.
+WITH finished AS MATERIALIZED (
     SELECT id, status, attempt, node, started_at, finished_at, error, error_type, status_code,
            elapsed_ms, response
     FROM taskflow_tasks
@@ -50,27 +50,27 @@ WITH ended AS MATERIALIZED (
                                    error, error_type, status_code, elapsed_ms, response)
     SELECT id, attempt, status, node, coalesce(started_at, finished_at), finished_at, error,
            error_type, status_code, elapsed_ms, response
-    FROM ended
+    FROM finished
     WHERE status = 'FAILED' AND error_type NOT IN ('poison', 'expired') AND attempt > 0
-), requeued AS (
+), retried AS (
     UPDATE taskflow_tasks AS t
     SET status = 'PENDING', run_at = now(), attempt = 0, rescues = 0, error = NULL,
         error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,
         started_at = NULL, finished_at = NULL, expires_at = NULL, delete_at = NULL,
         response = NULL
-    FROM ended WHERE t.id = ended.id
+    FROM finished WHERE t.id = finished.id
     RETURNING t.id, t.priority, t.run_at
 ), announced AS MATERIALIZED (
-    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM requeued
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM retried
 )
-SELECT id, priority, run_at FROM requeued CROSS JOIN announced
+SELECT id, priority, run_at FROM retried CROSS JOIN announced
 
 -- name: delete_if_finished
--- Their attempts go with them.
-WITH ended AS MATERIALIZED (
+-- The attempts are deleted with the tasks.
+WITH finished AS MATERIALIZED (
     SELECT id FROM taskflow_tasks
     WHERE id = ANY (%(ids)b::uuid[]) AND status IN ('COMPLETED', 'FAILED', 'CANCELED')
     ORDER BY id FOR UPDATE
 )
-DELETE FROM taskflow_tasks AS t USING ended WHERE t.id = ended.id
+DELETE FROM taskflow_tasks AS t USING finished WHERE t.id = finished.id
 RETURNING t.id

@@ -1,4 +1,4 @@
--- The lives of nodes, and what becomes of tasks whose node dies.
+-- Nodes and their leases, and the rescue of tasks whose node died.
 
 -- name: register
 INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, version, workers, tz_version)
@@ -6,15 +6,15 @@ VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lea
         nullif(%(version)s, ''), %(workers)s, %(tz_version)s)
 
 -- name: renew_if_alive
--- A node whose lease is over stays dead: others may have its tasks already.
+-- A node whose lease has ended stays dead: other nodes may have its tasks already.
 UPDATE taskflow_nodes
 SET expires_at = now() + make_interval(secs => lease_seconds)
 WHERE id = %(id)s AND expires_at > now()
 RETURNING now()
 
 -- name: retire
--- What a claim that was cut off half-way may have taken is put back here, and what could not
--- be written any more.
+-- Releases what the node still holds: claims of a statement that was interrupted, and tasks
+-- whose outcome could not be written.
 WITH held AS MATERIALIZED (
     SELECT id, attempt, node, started_at FROM taskflow_tasks
     WHERE status = 'RUNNING' AND node_id = %(id)s
@@ -35,8 +35,8 @@ WITH held AS MATERIALIZED (
 SELECT id, priority, run_at FROM released CROSS JOIN announced
 
 -- name: release_if_unknown
--- What the node holds and does not know of: claims whose answer was lost. Only those from
--- before its last renewal, for later ones may be on their way to it.
+-- Claims that the node holds but does not know of, because the response was lost. Only those
+-- from before its last renewal: later ones may be on their way to it.
 WITH released AS (
     UPDATE taskflow_tasks
     SET status = 'PENDING', attempt = greatest(attempt - 1, 0), node_id = NULL, claim_token = NULL
@@ -49,9 +49,9 @@ WITH released AS (
 SELECT id, priority, run_at FROM released CROSS JOIN announced
 
 -- name: rescue_if_dead
--- A task is lost when its node's lease is over or its node is gone (claimed just before the
--- node was forgotten). SKIP LOCKED: of several nodes that notice at once, each takes others. As
--- for cancels, no more than fit the budget.
+-- A task is lost when the lease of its node has ended or its node is gone (claimed just before
+-- the node was deleted). SKIP LOCKED: of several nodes that rescue at once, each takes different
+-- tasks. As in cancel_if_open, no more tasks than the budget allows.
 WITH locked AS MATERIALIZED (
     SELECT t.id, t.attempt, t.node, t.started_at, t.rescues >= %(max_rescues)s - 1 AS is_poison,
            CASE WHEN taskflow_field(t.options, 'callback_url') IS NULL THEN 0 ELSE t.size_bytes END AS copied_bytes
@@ -79,8 +79,8 @@ SET status = CASE WHEN is_poison THEN 'FAILED' ELSE 'PENDING' END,
 FROM lost WHERE t.id = lost.id
 RETURNING t.id, t.priority, t.run_at, is_poison
 
--- name: forget_dead_nodes
--- Kept for a minute after their end, for whoever looks; then only if they hold nothing.
+-- name: delete_dead_nodes
+-- Dead nodes are kept for a minute, for monitoring; after that until they hold no tasks.
 DELETE FROM taskflow_nodes AS n
 WHERE expires_at < now() - interval '1 minute'
   AND NOT EXISTS (

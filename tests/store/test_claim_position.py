@@ -1,4 +1,4 @@
-"""From where on claims look: never behind a task that waits, once it was announced."""
+"""The claim position: never after a waiting task, once that was announced."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskflow.store.postgres.claim_position import (
-    LONGEST_PAUSE_SECONDS,
+    MAX_PAUSE_SECONDS,
     SURVEY_SECONDS,
-    Frontier,
+    ClaimPosition,
     parse,
 )
 
@@ -25,94 +25,94 @@ def at(seconds: float) -> dt.datetime:
 
 
 @pytest.fixture
-def frontier() -> Frontier:
-    return Frontier()
+def position() -> ClaimPosition:
+    return ClaimPosition()
 
 
-async def surveyed(frontier: Frontier, **places: float) -> None:
-    with frontier.looking() as look:
-        assert look.needs_survey
-        look.surveyed((int(name.removeprefix("p")), at(when)) for name, when in places.items())
+async def surveyed(position: ClaimPosition, **points: float) -> None:
+    with position.passing() as one:
+        assert one.needs_survey
+        one.surveyed((int(name.removeprefix("p")), at(when)) for name, when in points.items())
 
 
-async def begin(frontier: Frontier) -> dict[int, dt.datetime]:
-    with frontier.looking() as look:
-        return dict(zip(*look.begin(), strict=True))
+async def begin(position: ClaimPosition) -> dict[int, dt.datetime]:
+    with position.passing() as one:
+        return dict(zip(*one.begin(), strict=True))
 
 
-async def test_claims_move_it_on(frontier):
+async def test_claims_move_it_on(position):
     """It begins where the survey says, highest priority first, and goes on with the claims."""
-    await surveyed(frontier, p0=10, p7=20)
-    with frontier.looking() as look:
-        assert look.begin() == ([7, 0], [at(20), at(10)])
-        look.claimed([(7, at(21)), (7, at(23)), (0, at(10))])
-    assert await begin(frontier) == {7: at(23), 0: at(10)}
+    await surveyed(position, p0=10, p7=20)
+    with position.passing() as one:
+        assert one.begin() == ([7, 0], [at(20), at(10)])
+        one.claimed([(7, at(21)), (7, at(23)), (0, at(10))])
+    assert await begin(position) == {7: at(23), 0: at(10)}
 
 
-async def test_what_is_announced_moves_it_back(frontier):
-    """To the earliest place; a priority that was not known is one from then on."""
-    await surveyed(frontier, p0=10)
-    frontier.announce([(0, at(20)), (3, at(30))])
-    assert await begin(frontier) == {3: at(30), 0: at(10)}
-    frontier.announce([(0, at(5)), (3, at(31))])
-    assert await begin(frontier) == {3: at(30), 0: at(5)}
+async def test_what_is_announced_moves_it_back(position):
+    """To the earliest point; a priority that was not known is one from then on."""
+    await surveyed(position, p0=10)
+    position.announce([(0, at(20)), (3, at(30))])
+    assert await begin(position) == {3: at(30), 0: at(10)}
+    position.announce([(0, at(5)), (3, at(31))])
+    assert await begin(position) == {3: at(30), 0: at(5)}
 
 
 @pytest.mark.parametrize("is_survey", [True, False])
-async def test_what_is_announced_during_a_look_is_not_passed_over(frontier, is_survey):
-    """It may have come too late for the look, whose end must not hide it."""
+async def test_what_is_announced_during_a_pass_is_not_passed_over(position, is_survey):
+    """It may have come too late for the pass, whose end must not hide it."""
     if not is_survey:
-        await surveyed(frontier, p0=10)
-    with frontier.looking() as look:
+        await surveyed(position, p0=10)
+    with position.passing() as one:
         if is_survey:
-            look.surveyed([(0, at(10))])
-        frontier.announce([(0, at(12)), (1, at(1))])
-        look.claimed([(0, at(15))])
-    assert await begin(frontier) == {1: at(1), 0: at(12)}
+            one.surveyed([(0, at(10))])
+        position.announce([(0, at(12)), (1, at(1))])
+        one.claimed([(0, at(15))])
+    assert await begin(position) == {1: at(1), 0: at(12)}
 
 
-async def test_a_look_that_fails_changes_nothing(frontier):
+async def test_a_pass_that_fails_changes_nothing(position):
     """What it saw may not have been committed."""
-    await surveyed(frontier, p0=10)
-    with pytest.raises(OSError, match="gone"), frontier.looking() as look:
-        look.claimed([(0, at(15))])
+    await surveyed(position, p0=10)
+    with pytest.raises(OSError, match="gone"), position.passing() as one:
+        one.claimed([(0, at(15))])
         raise OSError("gone")
-    assert await begin(frontier) == {0: at(10)}
+    assert await begin(position) == {0: at(10)}
 
 
-async def test_surveys_come_by_the_clock(frontier, autojump_clock):
+async def test_surveys_come_by_the_clock(position, autojump_clock):
     """Once a second; at once when announcements may have been missed, also during a survey."""
 
     async def is_due() -> bool:
-        with frontier.looking() as look:
-            return look.needs_survey
+        with position.passing() as one:
+            return one.needs_survey
 
     assert await is_due()
     assert not await is_due()
     await trio.sleep(SURVEY_SECONDS)
-    with frontier.looking() as look:
-        assert look.needs_survey
+    with position.passing() as one:
+        assert one.needs_survey
         assert not await is_due()  # one at a time
-        frontier.distrust()
+        position.distrust()
     assert await is_due()
     assert not await is_due()
 
 
 @pytest.mark.parametrize(
     ("took", "pause"),
-    [(0.01, SURVEY_SECONDS), (0.2, 4.0), (10.0, LONGEST_PAUSE_SECONDS)],
+    [(0.01, SURVEY_SECONDS), (0.2, 4.0), (10.0, MAX_PAUSE_SECONDS)],
 )
-async def test_slow_surveys_come_seldom(frontier, took, pause, autojump_clock):
+async def test_slow_surveys_are_rare(position, took, pause, autojump_clock):
     """Whether they succeed or not, about a twentieth of the time goes to them."""
-    with pytest.raises(TimeoutError), frontier.looking():
+    with pytest.raises(TimeoutError), position.passing():
         await trio.sleep(took)
         raise TimeoutError
     await trio.sleep(pause - 0.01)
-    with frontier.looking() as look:
-        assert not look.needs_survey
+    with position.passing() as one:
+        assert not one.needs_survey
     await trio.sleep(0.02)
-    with frontier.looking() as look:
-        assert look.needs_survey
+    with position.passing() as one:
+        assert one.needs_survey
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ async def test_slow_surveys_come_seldom(frontier, took, pause, autojump_clock):
     ],
 )
 def test_announcements_are_read(announcement, read):
-    """Microsecond for microsecond; what says no place is somebody's all the same."""
+    """Microsecond for microsecond; what names no point is somebody's all the same."""
     assert parse(announcement) == read
 
 
@@ -139,7 +139,7 @@ class World:
     """Tasks in a database, and what was committed but not announced yet."""
 
     def __init__(self) -> None:
-        self.frontier = Frontier()
+        self.position = ClaimPosition()
         self.waiting: dict[int, set[int]] = {priority: set() for priority in PRIORITIES}
         self.unannounced: list[tuple[int, int]] = []
 
@@ -148,34 +148,34 @@ class World:
         self.unannounced.append((priority, run_at))
 
     def announce(self) -> None:
-        self.frontier.announce((priority, at(run_at)) for priority, run_at in self.unannounced)
+        self.position.announce((priority, at(run_at)) for priority, run_at in self.unannounced)
         self.unannounced.clear()
 
     def claim(self, limit: int, *, in_between: list[tuple[int, int]]) -> None:
         """As the statement does; what comes in between, it does not see."""
-        with self.frontier.looking() as look:
-            if look.needs_survey:
+        with self.position.passing() as one:
+            if one.needs_survey:
                 firsts = {p: min(waiting) for p, waiting in self.waiting.items() if waiting}
-                look.surveyed((priority, at(first)) for priority, first in firsts.items())
+                one.surveyed((priority, at(first)) for priority, first in firsts.items())
             found = [
                 (priority, run_at)
-                for priority, since in zip(*look.begin(), strict=True)
+                for priority, since in zip(*one.begin(), strict=True)
                 for run_at in sorted(self.waiting[priority])
                 if at(run_at) >= since
             ][:limit]
             for priority, run_at in found:
                 self.waiting[priority].discard(run_at)
-            for place in in_between:
-                self.add(*place)
+            for point in in_between:
+                self.add(*point)
             self.announce()
-            look.claimed((priority, at(run_at)) for priority, run_at in found)
+            one.claimed((priority, at(run_at)) for priority, run_at in found)
 
 
-PLACES = st.tuples(st.sampled_from(PRIORITIES), st.integers(0, 20))
+POINTS = st.tuples(st.sampled_from(PRIORITIES), st.integers(0, 20))
 STEPS = st.one_of(
-    st.tuples(st.just("add"), PLACES),
+    st.tuples(st.just("add"), POINTS),
     st.tuples(st.just("announce"), st.none()),
-    st.tuples(st.just("claim"), st.tuples(st.integers(1, 3), st.lists(PLACES, max_size=2))),
+    st.tuples(st.just("claim"), st.tuples(st.integers(1, 3), st.lists(POINTS, max_size=2))),
 )
 
 
@@ -194,9 +194,9 @@ def test_no_announced_task_is_passed_over(steps):
                 limit, in_between = argument
                 world.claim(limit, in_between=in_between)
         world.announce()
-        with world.frontier.looking() as look:
-            since = dict(zip(*look.begin(), strict=True))
-            if look.needs_survey:
+        with world.position.passing() as one:
+            since = dict(zip(*one.begin(), strict=True))
+            if one.needs_survey:
                 return
         for priority, waiting in world.waiting.items():
             assert all(at(run_at) >= since[priority] for run_at in waiting)

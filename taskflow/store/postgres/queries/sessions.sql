@@ -1,7 +1,7 @@
--- What all nodes share and nobody else knows, and the sessions that were signed out of.
+-- Secrets that all nodes share, and sessions that were signed out of.
 
 -- name: share_secret
--- The first node that asks makes it.
+-- The first node that asks for the secret makes it.
 WITH made AS (
     INSERT INTO taskflow_secrets (name, value) VALUES (%(name)s, %(value)s)
     ON CONFLICT (name) DO NOTHING
@@ -10,7 +10,7 @@ WITH made AS (
 SELECT value FROM made UNION ALL SELECT value FROM taskflow_secrets WHERE name = %(name)s
 
 -- name: end_session
-WITH forgotten AS (
+WITH expired AS (
     DELETE FROM taskflow_ended_sessions WHERE forgotten_at <= now()
 )
 INSERT INTO taskflow_ended_sessions (id, forgotten_at)

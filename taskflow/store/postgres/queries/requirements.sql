@@ -1,7 +1,7 @@
--- What is looked at to see whether a server is fit for TaskFlow; nothing here changes anything.
+-- Queries that check whether a database is fit for TaskFlow; nothing here changes anything.
 
 -- name: examine_server
--- Of whom pg_stat_activity does not show others' transactions, none are seen.
+-- A role that may not see the transactions of others in pg_stat_activity sees none.
 SELECT clock_timestamp(), pg_backend_pid(), pg_is_in_recovery(),
        current_setting('max_connections')::int
            - current_setting('superuser_reserved_connections')::int,
@@ -19,14 +19,14 @@ SELECT clock_timestamp(), pg_backend_pid(), pg_is_in_recovery(),
 SELECT version FROM taskflow_migrations ORDER BY version
 
 -- name: living_nodes
--- How many, and the versions of their time zone databases; the column is not there before
--- migration 0013.
+-- Number of living nodes, and the versions of their time zone databases; that column does not
+-- exist before migration 0013.
 SELECT count(*),
        array_remove(array_agg(DISTINCT to_jsonb(n) ->> 'tz_version'), NULL)
 FROM taskflow_nodes AS n WHERE expires_at > now()
 
 -- name: find_place
--- Where names are looked up, and where TaskFlow's tables are.
+-- The search path, and the schema of TaskFlow's tables.
 SELECT current_user::text, current_database()::text, current_setting('search_path'),
        ARRAY(SELECT name::text FROM unnest(current_schemas(false)) WITH ORDINALITY AS s(name, place)
              WHERE name !~ '^pg_' AND name <> 'information_schema' ORDER BY place),
@@ -48,7 +48,7 @@ SELECT source FROM pg_settings WHERE name = %(name)s
 SELECT name, setting, source FROM pg_settings WHERE name = ANY (%(names)s::text[])
 
 -- name: missing_privileges
--- Of the tables and sequences beside the one of tasks, what this role may not do with them.
+-- Privileges that this role lacks on TaskFlow's tables and sequences.
 SELECT string_agg(format('%%s on %%s', missing.privileges, c.relname), ', ' ORDER BY c.relname)
 FROM pg_class AS home JOIN pg_class AS c ON c.relnamespace = home.relnamespace
 CROSS JOIN LATERAL (
@@ -64,36 +64,9 @@ WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind IN ('r', 'S')
   AND c.relname LIKE 'taskflow\_%%' AND missing.privileges IS NOT NULL
 
 -- name: refusal
--- Why a new task would be refused, of what is known without a write.
+-- Whether the server takes no writes, and whether the tables are gone.
 SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
-       to_regclass('taskflow_tasks') IS NULL, (
-SELECT string_agg(format('%%s on %%s', missing.privileges, c.relname), ', ' ORDER BY c.relname)
-FROM pg_class AS home JOIN pg_class AS c ON c.relnamespace = home.relnamespace
-CROSS JOIN LATERAL (
-    SELECT string_agg(p, ' and ') AS privileges
-    FROM unnest(CASE
-        WHEN c.relkind = 'S' THEN ARRAY['USAGE']
-        WHEN c.relname = 'taskflow_migrations' THEN ARRAY['SELECT']
-        ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] END) AS p
-    WHERE NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, p)
-              ELSE has_table_privilege(c.oid, p) END
-) AS missing
-WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind IN ('r', 'S')
-  AND c.relname LIKE 'taskflow\_%%' AND missing.privileges IS NOT NULL
-)
-, (
-SELECT string_agg(c.relname, ', ' ORDER BY c.relname)
-FROM pg_class AS home JOIN pg_class AS c ON c.relnamespace = home.relnamespace
-WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind = 'r'
-  AND c.relname LIKE 'taskflow\_%%' AND row_security_active(c.oid)
-  AND (NOT EXISTS (
-      SELECT FROM pg_policy AS p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd = '*'
-        AND pg_get_expr(p.polqual, c.oid) = 'true'
-        AND coalesce(pg_get_expr(p.polwithcheck, c.oid), 'true') = 'true'
-        AND EXISTS (SELECT FROM unnest(p.polroles) AS r
-                    WHERE CASE WHEN r = 0 THEN true ELSE pg_has_role(r, 'MEMBER') END)
-  ) OR EXISTS (SELECT FROM pg_policy AS p WHERE p.polrelid = c.oid AND NOT p.polpermissive))
-)
+       to_regclass('taskflow_tasks') IS NULL
 
 -- name: hidden_tables
 -- Tables of which row level security may hide rows from this role, or refuse new ones.
@@ -110,7 +83,8 @@ WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind = 'r'
   ) OR EXISTS (SELECT FROM pg_policy AS p WHERE p.polrelid = c.oid AND NOT p.polpermissive))
 
 -- name: missing_objects
--- What the statements name and is not there, and the functions that this role may not call.
+-- Tables and functions that the statements name and that do not exist, and functions that this
+-- role may not call.
 SELECT (SELECT string_agg(name, ', ') FROM unnest(%(tables)s::text[]) AS name
         WHERE to_regclass(name) IS NULL),
        (SELECT string_agg(name || '()', ', ') FROM unnest(%(functions)s::text[]) AS name

@@ -1,15 +1,14 @@
--- Claims, from the look for due tasks to their end.
+-- Claims, from the claim to its outcome.
 
 -- name: survey
--- The first place of each priority that has tasks: where claims may begin (see frontier.py).
+-- The first point of each priority that has tasks: where claims may begin (claim_position.py).
 SELECT priority, run_at FROM taskflow_present_priorities
 
 -- name: claim_if_alive
--- By priority, then run_at, then id. One priority after the other, from a place before which
--- nothing waits: so neither what was claimed before nor tasks that are not due yet, however
--- many, are walked through.
--- SKIP LOCKED: nodes that claim at once take different tasks and wait for nobody.
--- None where there are limits: then a look decides (see look.py).
+-- Claim by priority, then run_at, then id. One priority after the other, from a point before
+-- which there are no tasks: so neither claimed tasks nor tasks that are not due yet, however
+-- many, are read. SKIP LOCKED: concurrent claims take different tasks and do not wait. If there
+-- are limits nothing is claimed, because a scan has to choose (claim_scan.py).
 WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
       AND NOT EXISTS (SELECT FROM taskflow_queues WHERE is_limited)
@@ -36,8 +35,8 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.p
           extract(epoch FROM now() - taskflow_bounded(t.run_at))::float8, t.tags::text
 
 -- name: claim_by_age_if_alive
--- Those that have been due for the longest, whatever their priority: of each priority the
--- oldest, and of these the oldest.
+-- Claim the tasks that have been due longest, whatever their priority: the oldest of each
+-- priority, and of these the oldest.
 WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
       AND NOT EXISTS (SELECT FROM taskflow_queues WHERE is_limited)
@@ -67,7 +66,7 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.p
           extract(epoch FROM now() - taskflow_bounded(t.run_at))::float8, t.tags::text
 
 -- name: next_due
--- In how many seconds the next task becomes due that is not due yet.
+-- Seconds until the next task becomes due that is not due yet.
 SELECT extract(epoch FROM taskflow_bounded(min(one.run_at)) - now())::float8
 FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
     SELECT t.run_at FROM taskflow_tasks AS t
@@ -76,7 +75,8 @@ FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
 ) AS one
 
 -- name: settle_if_held
--- The results of FAILED tasks are the responses that they ended with: they need no array of their own.
+-- The results of FAILED tasks are the responses of their last attempt: they need no array of
+-- their own.
 UPDATE taskflow_tasks AS t
 SET status = e.status, error = e.error, error_type = e.error_type,
     result = CASE WHEN e.status = 'COMPLETED' THEN e.result::json END,
@@ -119,8 +119,8 @@ FROM held WHERE t.id = held.id
 RETURNING t.id, t.priority, t.run_at
 
 -- name: release_if_held
--- As if never claimed; other nodes are told, for this one may be going away. Those that had
--- been started are recorded: their target may have been asked.
+-- As if never claimed. Other nodes are notified, because this one may be shutting down. Attempts
+-- that had begun are recorded: their target may have received a request.
 WITH held AS MATERIALIZED (
     SELECT t.id, t.attempt, t.node, t.started_at, e.elapsed_ms
     FROM taskflow_tasks AS t JOIN unnest(

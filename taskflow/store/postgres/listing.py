@@ -1,0 +1,106 @@
+"""Reading of tasks and their counts in PostgreSQL; ``search`` finds the tasks of a page."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+from typing import Final
+
+from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.queues import Line, TaskStatistics, queue_of, total_of
+from taskflow.model.task import AttemptRecord, Task, TaskStatus
+from taskflow.store.base.listing import (
+    LARGE_FIELDS,
+    MAX_RESPONSES,
+    PAGE_BUDGET_BYTES,
+    ListingStore,
+    Page,
+)
+from taskflow.store.postgres.parts import StorePart
+from taskflow.store.postgres.pool import Connection
+from taskflow.store.postgres.rows import attempt_of, line_of, task_of
+from taskflow.store.postgres.search import Search, find
+
+_NO_BUDGET_BYTES: Final = 2**62
+
+
+class PostgresListing(StorePart, ListingStore):
+    """Reads tasks."""
+
+    async def get(self, task_id: uuid.UUID) -> Task | None:
+        database = self._statements.database
+        return await database.run(lambda connection: self._read_one(connection, task_id))
+
+    async def get_unmasked(self, task_id: uuid.UUID) -> Task | None:
+        rows = await self._statements.run("read", ids=[task_id])
+        return task_of(rows[0]) if rows else None
+
+    async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
+        ids = list(task_ids)
+        return await self._statements.database.run(lambda connection: self._read(connection, ids))
+
+    async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
+        def work(connection: Connection) -> list[AttemptRecord] | None:
+            parameters = {"id": task_id, "max_responses": MAX_RESPONSES}
+            rows = self._statements.execute(connection, "attempts", parameters)
+            # Without attempts there may be no task at all.
+            is_known = bool(rows) or self._read_one(connection, task_id) is not None
+            return [attempt_of(row) for row in rows] if is_known else None
+
+        return await self._statements.database.run(work)
+
+    async def page(
+        self,
+        *,
+        limit: int,
+        before: uuid.UUID | None = None,
+        filter: TaskFilter = NO_FILTER,
+        without: Collection[str] = (),
+    ) -> Page:
+        read = {"has_" + name: name not in without for name in LARGE_FIELDS}
+        budget_bytes = PAGE_BUDGET_BYTES if any(read.values()) else _NO_BUDGET_BYTES
+        search = Search(filter, limit, before, budget_bytes, self._context.masking)
+
+        def work(connection: Connection) -> Page:
+            found = find(connection, self._statements.sql, search)
+            rows = self._statements.execute(connection, "read_some", {"ids": found.ids, **read})
+            tasks = self._explained(connection, [task_of(row) for row in rows])
+            return Page(self._masked(tasks), next_before=found.next_before)
+
+        # The first page of all tasks, or of those with one status, is read from an index.
+        is_quick = before is None and filter == TaskFilter(statuses=filter.statuses[:1])
+        database = self._statements.database
+        return await (database.run if is_quick else database.run_slow_read)(work)
+
+    async def count_pending(self, *, limit: int) -> int:
+        [(count,)] = await self._statements.run("count_pending", limit=limit)
+        assert isinstance(count, int)
+        return count
+
+    async def count(
+        self, *, limit: int, queue: str | None = None, is_after_write: bool = False
+    ) -> TaskStatistics:
+        database = self._statements.database
+        run = database.run if is_after_write else database.run_slow_read
+        return await run(lambda connection: self._count(connection, limit, queue))
+
+    def _count(self, connection: Connection, limit: int, queue: str | None) -> TaskStatistics:
+        execute = self._statements.on(connection)
+        lines: dict[str | None, list[Line]] = {} if queue is None else {queue: []}
+        for row in execute("count", {"limit": limit, "queue": queue}):
+            lines.setdefault(row[0], []).append(line_of(row))
+        total = lines.pop(None, [])
+        names = [name for name in lines if name is not None]
+        waiting = [
+            name
+            for name in names[:limit]
+            if any(line.status is TaskStatus.PENDING for line in lines[name])
+        ]
+        oldest: dict[str | None, float | None] = dict(
+            execute("oldest_waiting", {"queues": waiting})
+        )
+        return TaskStatistics(
+            queues=[queue_of(name, lines[name], oldest.get(name)) for name in names[:limit]],
+            total=total_of(total, oldest[None]),
+            is_complete=len(names) <= limit,
+        )

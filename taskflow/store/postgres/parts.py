@@ -1,0 +1,85 @@
+"""The base of the parts of the store: what they share, and reading of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from taskflow.model.masking import Masking
+from taskflow.model.queue_limits import Limiter, QueueHost
+from taskflow.model.task import Task, TaskStatus
+from taskflow.store.base.cancellations import Cancellations
+from taskflow.store.base.claims import DirectClaims
+from taskflow.store.postgres.claim_position import Announcements
+from taskflow.store.postgres.claim_scan import state_of
+from taskflow.store.postgres.pool import Connection
+from taskflow.store.postgres.rows import task_of
+from taskflow.store.postgres.statements import Statements
+
+
+class StoreContext(msgspec.Struct, frozen=True):
+    """What the parts of a store share.
+
+    Attributes:
+        statements: On the connections for everything but heartbeats.
+        heartbeats: On a connection that is never busy with anything else.
+        masking: What is masked in tasks that are shown.
+        max_per_host: Maximum number of running tasks per host.
+        has_notifications: False behind a pooler, where LISTEN does not work.
+        announcements: Of claimable tasks.
+        cancellations: Of running tasks of the nodes of this process.
+        direct_claims: Of new tasks, by nodes that wait for work.
+    """
+
+    statements: Statements
+    heartbeats: Statements
+    masking: Masking
+    max_per_host: int | None
+    has_notifications: bool
+    announcements: Announcements
+    cancellations: Cancellations
+    direct_claims: DirectClaims
+
+
+class StorePart:
+    """A part of ``PostgresStore``, which implements the verbs of one subject."""
+
+    # Size of the finished tasks that one statement copies into their callbacks.
+    copied_budget_bytes = 8 * 2**20
+
+    def __init__(self, context: StoreContext) -> None:
+        self._context: Final = context
+        self._statements: Final = context.statements
+        self._heartbeats: Final = context.heartbeats
+        self._announcements: Final = context.announcements
+
+    def _read_one(self, connection: Connection, task_id: UUID) -> Task | None:
+        return next(iter(self._read(connection, [task_id])), None)
+
+    def _read(self, connection: Connection, ids: Sequence[UUID]) -> list[Task]:
+        rows = self._statements.execute(connection, "read", {"ids": ids})
+        return self._masked(self._explained(connection, [task_of(row) for row in rows]))
+
+    def _masked(self, tasks: Iterable[Task]) -> list[Task]:
+        return [self._context.masking.task(task) for task in tasks]
+
+    def _explained(self, connection: Connection, tasks: list[Task]) -> list[Task]:
+        """Add to the tasks why they are held, if they are."""
+        ids = [task.id for task in tasks if task.status is TaskStatus.PENDING]
+        execute = self._statements.on(connection)
+        max_per_host = self._context.max_per_host
+        if not ids or not (max_per_host or execute("are_there_limits", {})[0][0]):
+            return tasks
+        lanes = {
+            task_id: QueueHost(queue, host)
+            for task_id, queue, host in execute("lanes_of", {"ids": ids})
+        }
+        state = state_of(execute, set(lanes.values()), max_per_host)
+        limiter = Limiter(state, max_per_host=max_per_host)
+        return [
+            task.with_hold(limiter, lanes[task.id], state.now) if task.id in lanes else task
+            for task in tasks
+        ]

@@ -1,0 +1,125 @@
+-- Reading of tasks, their attempts and their counts.
+
+-- name: read
+SELECT id, payload::text, status, result::text, error, error_type, created_at, run_at,
+       started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
+       expires_at, retention_seconds, options::text, callback_id
+FROM taskflow_tasks
+WHERE id = ANY (%(ids)b::uuid[])
+ORDER BY id DESC
+
+-- name: read_some
+-- The same without large fields that are not requested: these are not even decompressed.
+SELECT id, CASE WHEN %(has_payload)s THEN payload::text ELSE 'null' END, status,
+       CASE WHEN %(has_result)s THEN result::text END, error, error_type, created_at, run_at,
+       started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
+       expires_at, retention_seconds, options::text, callback_id
+FROM taskflow_tasks
+WHERE id = ANY (%(ids)b::uuid[])
+ORDER BY id DESC
+
+-- name: page
+-- Ids of a page by keyset, newest first, and whether there are more. The first id is always
+-- returned, and more as long as they fit the budget. One more is read than is returned.
+WITH newest AS (
+    SELECT id, size_bytes FROM taskflow_tasks
+    WHERE id < %(before)s
+    ORDER BY id DESC LIMIT %(limit)s + 1
+), page AS (
+    SELECT id, row_number() OVER later AS place, count(*) OVER () AS found,
+           sum(size_bytes) OVER later - size_bytes AS bytes_before
+    FROM newest WINDOW later AS (ORDER BY id DESC)
+)
+SELECT array_agg(id ORDER BY id DESC), count(*) < max(found)
+FROM page WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s
+
+-- name: page_by_status
+-- The same for the tasks of one status. Written as a range of the index on (status, id): for a
+-- common status the planner would read the primary key and discard rows.
+WITH newest AS (
+    SELECT id, size_bytes FROM taskflow_tasks
+    WHERE (status, id) < (%(status)s, %(before)s::uuid) AND status >= %(status)s
+    ORDER BY status DESC, id DESC LIMIT %(limit)s + 1
+), page AS (
+    SELECT id, row_number() OVER later AS place, count(*) OVER () AS found,
+           sum(size_bytes) OVER later - size_bytes AS bytes_before
+    FROM newest WINDOW later AS (ORDER BY id DESC)
+)
+SELECT array_agg(id ORDER BY id DESC), count(*) < max(found)
+FROM page WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s
+
+-- name: attempts
+-- The last attempt is in the task's row until another move stores it with the others. Responses
+-- are read for the last attempts only, because each may have 100 KiB.
+SELECT number, status, node, started_at, finished_at, elapsed_ms, status_code, error, error_type,
+       CASE WHEN row_number() OVER (ORDER BY place DESC, id DESC) <= %(max_responses)s
+            THEN response::text END
+FROM (
+    SELECT 0 AS place, id, number, status, node, started_at, finished_at, elapsed_ms,
+           status_code, error, error_type, response
+    FROM taskflow_attempts WHERE task_id = %(id)s
+    UNION ALL
+    SELECT 1, 0, attempt, status, node, coalesce(started_at, finished_at), finished_at,
+           elapsed_ms, status_code,
+           error, error_type, CASE WHEN status = 'FAILED' THEN response END
+    FROM taskflow_tasks
+    WHERE id = %(id)s AND attempt > 0
+      AND (status = 'COMPLETED' OR status = 'FAILED' AND error_type NOT IN ('poison', 'expired'))
+    UNION ALL
+    SELECT 1, 0, attempt, status, node, coalesce(started_at, created_at), NULL, NULL, NULL,
+           NULL, NULL, NULL
+    FROM taskflow_tasks WHERE id = %(id)s AND status = 'RUNNING'
+) AS a
+ORDER BY place, id
+
+-- name: count_pending
+-- In the order of the index of claims, which has no other tasks: a planner that expects most
+-- tasks to be PENDING would otherwise read the table from its beginning.
+SELECT count(*) FROM (
+    SELECT FROM taskflow_tasks WHERE status = 'PENDING'
+    ORDER BY priority DESC, run_at, id LIMIT %(limit)s
+) AS waiting
+
+-- name: count
+-- Folded counts and changes that are not folded yet, by queue and status, and by status for all
+-- queues (NULL); of finished tasks those of the last minute, five minutes and hour. One more
+-- queue is read than is listed.
+WITH parts AS (
+    SELECT queue, status, count, 0 AS ended, NULL::timestamptz AS minute FROM taskflow_counts
+    UNION ALL
+    SELECT queue, status, 0, count, minute FROM taskflow_endings
+    WHERE minute > now() - interval '61 minutes' AND minute <= now()
+    UNION ALL
+    SELECT queue, status, change,
+           CASE WHEN status IN ('COMPLETED', 'FAILED', 'CANCELED') THEN greatest(change, 0) END,
+           date_trunc('minute', least(greatest(at, now() - interval '1 day'), now()))
+    FROM taskflow_changes
+), summed AS MATERIALIZED (
+    SELECT queue, status, least(greatest(sum(count), -9e18), 9e18)::bigint AS count,
+           coalesce(sum(ended * taskflow_share(minute, '1 minute')), 0) AS in_minute,
+           coalesce(sum(ended * taskflow_share(minute, '5 minutes')), 0) AS in_5_minutes,
+           coalesce(sum(ended * taskflow_share(minute, '1 hour')), 0) AS in_hour
+    FROM parts
+    WHERE status IN ('PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELED')
+    GROUP BY GROUPING SETS ((queue, status), (status))
+), listed AS (
+    SELECT queue FROM summed
+    WHERE queue = coalesce(%(queue)s, queue) AND (count <> 0 OR in_hour > 0)
+    GROUP BY queue ORDER BY queue COLLATE "C" LIMIT %(limit)s + 1
+)
+SELECT queue, status, count, in_minute, in_5_minutes, in_hour FROM summed
+WHERE (queue IS NULL OR queue IN (SELECT queue FROM listed)) AND (count <> 0 OR in_hour > 0)
+ORDER BY queue COLLATE "C"
+
+-- name: oldest_waiting
+-- Seconds for which the first task of each queue has been due, and the first of all.
+SELECT asked.queue, extract(epoch FROM now() - taskflow_bounded(first.run_at))::float8
+FROM unnest(%(queues)b::text[]) AS asked (queue) CROSS JOIN LATERAL (
+    SELECT t.run_at FROM taskflow_tasks AS t
+    WHERE t.status = 'PENDING' AND t.queue = asked.queue
+    ORDER BY t.run_at LIMIT 1
+) AS first
+WHERE first.run_at <= now()
+UNION ALL
+SELECT NULL, extract(epoch FROM now() - taskflow_bounded(min(run_at)))::float8
+FROM taskflow_present_priorities WHERE run_at <= now()

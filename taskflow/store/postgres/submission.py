@@ -1,0 +1,213 @@
+"""Submission of tasks to PostgreSQL.
+
+Tasks that are submitted at the same time share a statement (``group_commit``), and so a commit.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import uuid
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import msgspec
+import psycopg
+
+from taskflow.model.errors import StoreUnavailable
+from taskflow.model.options import NO_OPTIONS, TaskOptions
+from taskflow.model.task import Claim, IdempotencyKey, NewTask, TagValue, Task
+from taskflow.store.base.submission import AddedOnce, SubmissionStore
+from taskflow.store.postgres.group_commit import GroupCommit
+from taskflow.store.postgres.parts import StoreContext, StorePart
+from taskflow.store.postgres.pool import Connection
+from taskflow.store.postgres.rows import Row
+
+# A submission of more tasks than this does not share a statement with single tasks.
+MAX_SMALL_SUBMISSION: Final = 100
+
+_NO_NODE: Final = uuid.UUID(int=0)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A new task, and the request that it belongs to.
+
+    Attributes:
+        task: The task.
+        extra: JSON of the fields that hardly any task has, and of the request's key, if any.
+    """
+
+    task: NewTask
+    extra: str | None = None
+
+
+class _Extra(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Fields that hardly any task has, as the statement reads them."""
+
+    run_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
+    retention_seconds: float | None = None
+    tags: dict[str, TagValue] | None = None
+    options: TaskOptions | None = None
+    key: str | None = None
+    fingerprint: str | None = None
+    key_seconds: float | None = None
+    request: int | None = None
+
+
+_NO_EXTRA: Final = _Extra()
+
+
+def entry_of(task: NewTask, key: IdempotencyKey | None, request: int) -> Entry:
+    """Return the entry of a new task.
+
+    Args:
+        task: The task.
+        key: The key of its request, if it has one.
+        request: The number of the request, greater than that of all earlier ones.
+    """
+    text, fingerprint, key_seconds = None, None, None
+    if key:
+        text, fingerprint, key_seconds = key.text, key.fingerprint.hex(), key.seconds
+    extra = _Extra(
+        run_at=task.run_at,
+        expires_at=task.expires_at,
+        retention_seconds=task.retention_seconds,
+        tags=task.tags or None,
+        options=None if task.options == NO_OPTIONS else task.options,
+        key=text,
+        fingerprint=fingerprint,
+        key_seconds=key_seconds,
+        request=request if key else None,
+    )
+    return Entry(task, None if extra == _NO_EXTRA else msgspec.json.encode(extra).decode())
+
+
+def size_of(entry: Entry) -> int:
+    """Return the approximate size of an entry in a statement, in bytes."""
+    return len(bytes(entry.task.payload)) + len(entry.extra or "")
+
+
+def parameters_of(entries: Sequence[Entry], claimed: Collection[int]) -> dict[str, object]:
+    """Return the arrays of the statement ``add``.
+
+    Args:
+        entries: The new tasks.
+        claimed: Indexes of those that are to be claimed as they are stored.
+    """
+    tasks = [entry.task for entry in entries]
+    return {
+        "payloads": [bytes(task.payload).decode() for task in tasks],
+        "queues": [task.queue for task in tasks],
+        "priorities": [task.priority for task in tasks],
+        "delays": [float(task.delay_seconds) for task in tasks],
+        "attempts": [task.max_attempts for task in tasks],
+        "hosts": [task.host for task in tasks],
+        "authorities": [task.authority for task in tasks],
+        "extras": [entry.extra for entry in entries],
+        "claimed": [index in claimed for index in range(len(tasks))],
+    }
+
+
+class PostgresSubmission(StorePart, SubmissionStore):
+    """Stores new tasks.
+
+    Attributes:
+        additions: Writes the tasks of small submissions; run by the owner of the store.
+        large_additions: The same for large ones, so that single tasks need not wait for them.
+        is_refused: True if the database refused new tasks the last time.
+    """
+
+    def __init__(self, context: StoreContext) -> None:
+        super().__init__(context)
+        self._requests = itertools.count()
+        self.is_refused = False
+        self.additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
+        self.large_additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
+
+    async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        return [task for task in await self._submit(tasks, None) if task is not None]
+
+    async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
+        known = None
+        while known is None:  # again if the key was deleted meanwhile: the request is a new one
+            added = await self._submit(tasks, key)
+            if None not in added:
+                return AddedOnce([task for task in added if task is not None])
+            known = await self.find_added(key)
+        return known
+
+    async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
+        return await self._statements.database.run(lambda connection: self._known(connection, key))
+
+    def insert(self, connection: Connection, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store tasks in the transaction that is open, not claimed."""
+        parameters = {"node_id": _NO_NODE, "token": _NO_NODE, "sender": self._announcements.sender}
+        entries = [entry_of(task, None, 0) for task in tasks]
+        parameters |= parameters_of(entries, ())
+        rows = self._statements.execute(connection, "add", parameters)
+        return [
+            tasks[index].as_task(task_id, created_at=created_at, run_at=run_at)
+            for index, task_id, _, run_at, created_at, _ in rows
+        ]
+
+    def announce_added(self, tasks: Sequence[Task]) -> None:
+        """Announce tasks that ``insert`` stored, once they are committed."""
+        self._announcements.announce([(task.id, task.priority, task.run_at) for task in tasks])
+
+    async def _submit(
+        self, tasks: Sequence[NewTask], key: IdempotencyKey | None
+    ) -> list[Task | None]:
+        """Store tasks; ``None`` for each if a request with their key came earlier."""
+        request = next(self._requests)
+        entries = [entry_of(task, key, request) for task in tasks]
+        is_large = len(entries) > MAX_SMALL_SUBMISSION
+        return await (self.large_additions if is_large else self.additions).submit(entries)
+
+    async def _add(self, entries: Sequence[Entry]) -> list[Task | None]:
+        tasks = [entry.task for entry in entries]
+        with self._context.direct_claims.reserved(tasks) as (reservation, indexes):
+            found = await self._run_add(
+                node_id=reservation.node_id,
+                token=reservation.token,
+                sender=self._announcements.sender,
+                **parameters_of(entries, set(indexes)),
+            )
+            rows = {index: row for index, *row in found}
+            reservation.deliver(
+                [
+                    _first_claim(rows[index][0], reservation.token, tasks[index])
+                    for index in indexes
+                    if index in rows and rows[index][-1]
+                ]
+            )
+        self._announcements.announce([tuple(row) for row in rows.values() if not row[-1]])
+        added: list[Task | None] = [None] * len(tasks)
+        for index, (task_id, _, run_at, created_at, _) in rows.items():
+            task = tasks[index].as_task(task_id, created_at=created_at, run_at=run_at)
+            added[index] = self._context.masking.task(task)
+        return added
+
+    async def _run_add(self, **parameters: object) -> list[Row]:
+        """Execute ``add``, and remember for ``check`` whether the database refused it."""
+        try:
+            rows = await self._statements.run("add", **parameters)
+        except (StoreUnavailable, psycopg.Error):
+            self.is_refused = True
+            raise
+        self.is_refused = False
+        return rows
+
+    def _known(self, connection: Connection, key: IdempotencyKey) -> AddedOnce | None:
+        """Return what the first request with this key made; ``None`` if there was none."""
+        rows = self._statements.execute(connection, "known_keys", {"keys": [key.text]})
+        if not rows:
+            return None
+        [(_, fingerprint, task_ids)] = rows
+        if fingerprint != key.fingerprint:
+            return AddedOnce([], is_replay=True, is_same=False)
+        return AddedOnce(self._read(connection, task_ids)[::-1], is_replay=True)
+
+
+def _first_claim(task_id: uuid.UUID, token: uuid.UUID, task: NewTask) -> Claim:
+    return Claim(task_id, token, task.payload, 1, task.max_attempts, task.options)
