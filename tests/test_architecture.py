@@ -124,6 +124,8 @@ SHARED_NAMES = {
     "interface",  # what a package offers to the others
     # What is done with it.
     *("submission", "listing", "task_actions", "new_tasks", "filters", "options", "keys"),
+    # The subjects of the store interface, and of each store.
+    *("claims", "leases", "housekeeping"),
     # The two clients.
     *("client", "native", "streams", "transport"),
 }
