@@ -1,10 +1,10 @@
-# A small image that runs as nobody in particular and writes to its volume only (docs/deploy.md):
+# A small image that runs as an unprivileged user and writes to its volume only (docs/deploy.md):
 #   docker build -t taskflow .
-#   docker run --rm taskflow key new ci          any command of taskflow's
+#   docker run --rm taskflow key new ci          any taskflow command
 #
-# Without a DATABASE_URL TaskFlow runs a PostgreSQL of its own, with its data in the volume.
-# It listens on all addresses of the container, so it wants keys (-e TASKFLOW_API_KEYS=name:key)
-# or to be told that it needs none (-e TASKFLOW_ALLOW_ANONYMOUS=1); else it says so and ends.
+# Without a DATABASE_URL, TaskFlow runs an embedded PostgreSQL with its data in the volume.
+# It listens on all addresses of the container, so it requires keys (-e TASKFLOW_API_KEYS=name:key)
+# or -e TASKFLOW_ALLOW_ANONYMOUS=1; otherwise it exits with an error.
 
 FROM python:3.13-slim AS build
 ENV PIP_NO_CACHE_DIR=1 \
@@ -14,8 +14,8 @@ RUN python -m venv --without-pip /opt/taskflow
 COPY requirements.lock /build/
 RUN pip --python /opt/taskflow/bin/python install --no-compile --require-hashes -r /build/requirements.lock
 COPY taskflow /build/taskflow
-# Only what was named is here; caches that a developer's tree has beside it are left behind. The
-# PostgreSQL that its package has for older programs is, too.
+# Leave out caches of a developer's tree, and the second copy of PostgreSQL that the package contains
+# for older programs.
 RUN site=$(/opt/taskflow/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
     && find /build/taskflow -name __pycache__ -prune -exec rm -r {} + \
     && cp -r /build/taskflow "$site/taskflow" \
@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="TaskFlow" \
       org.opencontainers.image.description="A self-hosted HTTP task queue on PostgreSQL" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="MIT"
-# PostgreSQL wants its user to have a name; all else goes by the number.
+# PostgreSQL requires a user with a name; everything else uses the number.
 RUN groupadd --gid 10001 taskflow \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/taskflow \
         --shell /usr/sbin/nologin taskflow \
@@ -44,7 +44,7 @@ USER 10001:10001
 VOLUME /var/lib/taskflow
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-# By http.client, which takes no notice of proxies in the environment.
+# http.client ignores proxies in the environment.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s \
     CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8080, timeout=2); c.request('GET', '/livez'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["python", "-m", "taskflow"]
