@@ -15,35 +15,35 @@ from tests.reference.markdown import page as page_of
 ALERTS = Path(__file__).parents[2] / "docs/monitoring/alerts.yaml"
 
 INTRODUCTION = """\
-For whoever looks after TaskFlow with Prometheus. `GET /metrics` tells these;
-[Monitor it](../how-to/monitor-it.md) says how it is scraped."""
+This page lists the metrics that `GET /metrics` returns, and the alerts that use them.
+[Monitor TaskFlow](../how-to/monitor-it.md) shows how to collect them."""
 
 PROCESSES = """\
-## Of this process
+## Process metrics
 
-Counters and histograms begin at zero with the process, gauges say how it stands. Of several
-processes take the sum. Those of one Hypercorn (`-w 2`) are told together, whichever of them
-answers: counters of all, also of processes that have died since; gauges of those that live.
+Counters and histograms start at zero with the process; gauges show its current state. Add the
+values of several processes. Under Hypercorn with several worker processes (`-w 2`), each of them
+reports all: the counters also of processes that have exited, the gauges of running processes only.
 
-All series are there from the start but those of HTTP: these come with the first request to a route,
-and with the first answer of a status."""
+All series exist from the start, except the HTTP series: these appear with the first request to a
+route and the first response with a status."""
 
 STORE = """\
-## Of the store
+## Store metrics
 
-These are read from the database when they are asked for, so every node says the same: **take `max`
-over nodes, never `sum`**: `sum by (status) (max by (queue, status) (taskflow_tasks))`. While the
-database is away they are missing, and `taskflow_store_up` is 0."""
+These are read from the database at each scrape, so every node reports the same values. **Use
+`max` over nodes, never `sum`**: `sum by (status) (max by (queue, status) (taskflow_tasks))`. While
+the database is unavailable they are missing, and `taskflow_store_up` is 0."""
 
 BUCKETS = """\
 ## Buckets
 
-The bounds of the histograms, in seconds."""
+The bucket bounds of the histograms, in seconds."""
 
 RULES = """\
 ## Alerts
 
-Those of [alerts.yaml](../monitoring/alerts.yaml), with what each tells to do."""
+The rules of [alerts.yaml](../monitoring/alerts.yaml)."""
 
 
 def page() -> str:
@@ -94,10 +94,10 @@ def _alerts() -> Iterator[tuple[str, ...]]:
 
 
 def _without_templates(text: str) -> str:
-    """What is filled in by Prometheus, by its name."""
+    """Return the text with a word in place of each value that Prometheus fills in."""
     for filled, word in (
-        ("{{ $value | humanizeDuration }}", "so long"),
-        ("{{ $value }}", "So many"),
+        ("{{ $value | humanizeDuration }}", "DURATION"),
+        ("{{ $value }}", "N"),
         ("{{ $labels.queue }}", "NAME"),
     ):
         text = text.replace(filled, word)
