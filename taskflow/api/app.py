@@ -32,7 +32,7 @@ from taskflow.api.document import openapi
 from taskflow.api.document.openapi import document
 from taskflow.api.document.source import DocumentSource
 from taskflow.api.edge import Edge
-from taskflow.api.inline_requests import MAX_ARRAY_BYTES, OneTaskConnection
+from taskflow.api.inline_requests import MAX_ARRAY_BYTES, InlineConnection
 from taskflow.api.live import events
 from taskflow.api.live.feed import Feed
 from taskflow.api.reference import docs_page
@@ -133,7 +133,7 @@ def _services(
 
 def _bare_app(settings: Settings) -> QuartTrio:
     app = QuartTrio("taskflow", static_folder=None)
-    app.asgi_http_class = OneTaskConnection
+    app.asgi_http_class = InlineConnection
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config[MAX_ARRAY_BYTES] = max(settings.max_array_bytes, settings.max_body_bytes)
     app.config["BODY_TIMEOUT"] = settings.request_seconds

@@ -1,8 +1,8 @@
-"""Answers are compressed for clients that accept gzip.
+"""Compresses responses for clients that accept gzip.
 
-What is not compressed: what is small; event streams, of which each event is small and each watcher
-would hold a compressor; what is compressed already; and the pages of the dashboard, which show both
-what a link to them says and what a stranger must not learn (BREACH). docs/security.md has more.
+Not compressed: small responses; event streams, whose events are small and which would need a
+compressor each; what is compressed already; and the pages of the dashboard, which have text from
+links beside secrets (BREACH). docs/security.md has more.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from taskflow.api.access.roles import ASSETS_PATH, is_page
 Message: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-RawFields: TypeAlias = list[tuple[bytes, bytes]]
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 MIN_BYTES: Final = 1024
 # Higher levels take twice the time and more for a tenth less.
 LEVEL: Final = 3
-# What is compressed between two checkpoints: about half a millisecond.
+# Compressed between two checkpoints: about half a millisecond.
 PIECE_BYTES: Final = 64 * 2**10
 
 _GZIP: Final = zlib.MAX_WBITS | 16
@@ -45,25 +45,25 @@ class Compressing:
     """An ASGI app around another one.
 
     Args:
-        app: Whose answers are compressed.
+        app: The app whose responses are compressed.
     """
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve a request, or pass on what is none; a client that does not ask pays nothing."""
-        if scope["type"] == "http" and (asked := _accepted_encodings(scope)) is not None:
-            send = _Answer(scope, send, accepts_gzip=accepts_gzip(asked)).send
+        """Serve a request; pass on other events. Costs nothing if a client accepts no encoding."""
+        if scope["type"] == "http" and (accepted := _accepted_encodings(scope)) is not None:
+            send = _Response(scope, send, accepts_gzip=accepts_gzip(accepted)).send
         await self._app(scope, receive, send)
 
 
 @functools.lru_cache(maxsize=256)
-def accepts_gzip(field: str) -> bool:
-    """Whether ``Accept-Encoding`` (RFC 9110, section 12.5.3) prefers gzip to no coding."""
+def accepts_gzip(value: str) -> bool:
+    """Return whether ``Accept-Encoding`` (RFC 9110, section 12.5.3) prefers gzip to identity."""
     weights = {
         coding.strip().lower(): _weight_of(weight)
-        for coding, _, weight in (part.partition(";") for part in field.split(","))
+        for coding, _, weight in (part.partition(";") for part in value.split(","))
     }
     gzip = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
     return gzip > 0 and gzip >= weights.get("identity", 0.0)
@@ -81,16 +81,16 @@ def _accepted_encodings(scope: Message) -> str | None:
     return b",".join(values).decode("latin-1") if values else None
 
 
-class _Answer:
-    """One answer on its way."""
+class _Response:
+    """The messages of one response."""
 
     def __init__(self, scope: Message, send: Send, *, accepts_gzip: bool) -> None:
-        self._pass_on = send
+        self._send_on = send
         self._accepts_gzip = accepts_gzip
         self._is_head = scope["method"] == "HEAD"
         self._path: str = scope["path"]
         self._compressor: Any = None
-        # The head of an answer of known length, until the length is known that it has compressed.
+        # The start of a response of known length, until its compressed length is known.
         self._start: Message | None = None
         self._held: list[bytes] = []
 
@@ -98,7 +98,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             await self._send_start(message)
         elif self._compressor is None or message["type"] != "http.response.body":
-            await self._pass_on(message)
+            await self._send_on(message)
         elif self._start is None:
             await self._send_part(message)
         else:
@@ -108,27 +108,27 @@ class _Answer:
         head = dict(message["headers"])
         length = head.get(b"content-length")
         if b"etag" not in head and length is not None and int(length) < MIN_BYTES:
-            await self._pass_on(message)
+            await self._send_on(message)
             return
-        fields: RawFields = list(message["headers"])
+        headers: RawHeaders = list(message["headers"])
         if self._accepts_gzip and self._may_compress() and b"etag" in head:
-            # Of two codings of one answer; also in a 304, which stands for either.
-            fields = _replaced(fields, b"etag", b"W/" + head[b"etag"].removeprefix(b"W/"))
+            # Weak, since two encodings have the same tag; also for a 304, which stands for both.
+            headers = _replaced(headers, b"etag", b"W/" + head[b"etag"].removeprefix(b"W/"))
         if not self._is_eligible(message["status"], head, length):
-            await self._pass_on({**message, "headers": fields})
+            await self._send_on({**message, "headers": headers})
             return
-        fields.append((b"vary", b"Accept-Encoding"))
+        headers.append((b"vary", b"Accept-Encoding"))
         if not self._accepts_gzip:
-            await self._pass_on({**message, "headers": fields})
+            await self._send_on({**message, "headers": headers})
             return
-        fields = _replaced(fields, b"content-length", None)
-        start = {**message, "headers": [*fields, (b"content-encoding", b"gzip")]}
+        headers = _replaced(headers, b"content-length", None)
+        start = {**message, "headers": [*headers, (b"content-encoding", b"gzip")]}
         if not self._is_head:
             self._compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
             if length is not None:
                 self._start = start
                 return
-        await self._pass_on(start)
+        await self._send_on(start)
 
     def _may_compress(self) -> bool:
         return not is_page(self._path) or self._path.startswith(ASSETS_PATH)
@@ -143,14 +143,14 @@ class _Answer:
         )
 
     async def _send_part(self, message: Message) -> None:
-        """A part of a stream, so that all of it can be read at once."""
+        """Send a part of a stream, flushed so that the client can decompress it at once."""
         has_more = message.get("more_body", False)
         parts = await self._compressed([message.get("body", b"")])
         parts.append(self._compressor.flush(zlib.Z_SYNC_FLUSH if has_more else zlib.Z_FINISH))
-        await self._pass_on({**message, "body": b"".join(parts)})
+        await self._send_on({**message, "body": b"".join(parts)})
 
     async def _send_whole(self, message: Message) -> None:
-        """An answer of known length, at its end."""
+        """Send a response of known length, once it is complete."""
         self._held.append(message.get("body", b""))
         if message.get("more_body", False):
             return
@@ -158,12 +158,12 @@ class _Answer:
         parts = [*await self._compressed(self._held), self._compressor.flush()]
         body = b"".join(parts)
         length = (b"content-length", b"%d" % len(body))
-        await self._pass_on({**self._start, "headers": [*self._start["headers"], length]})
-        await self._pass_on({**message, "body": body, "more_body": True})
-        await self._pass_on({**message, "body": b"", "more_body": False})
+        await self._send_on({**self._start, "headers": [*self._start["headers"], length]})
+        await self._send_on({**message, "body": body, "more_body": True})
+        await self._send_on({**message, "body": b"", "more_body": False})
 
     async def _compressed(self, bodies: Iterable[bytes]) -> list[bytes]:
-        """Compress piece by piece, so that others go on meanwhile."""
+        """Compress piece by piece, so that other requests proceed."""
         parts = []
         for body in bodies:
             for begin in range(0, len(body), PIECE_BYTES):
@@ -173,7 +173,7 @@ class _Answer:
         return parts
 
 
-def _replaced(fields: RawFields, name: bytes, value: bytes | None) -> RawFields:
-    """Fields with another value of one; ``None`` leaves it out."""
-    others = [field for field in fields if field[0] != name]
+def _replaced(headers: RawHeaders, name: bytes, value: bytes | None) -> RawHeaders:
+    """Return the headers with another value of one; ``None`` removes it."""
+    others = [header for header in headers if header[0] != name]
     return others if value is None else [*others, (name, value)]

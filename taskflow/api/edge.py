@@ -1,7 +1,7 @@
-"""What stands between Hypercorn and Quart.
+"""The ASGI layer between Hypercorn and Quart.
 
-It refuses what Quart would answer with a 500, or drop, and what the rules of access do not
-let through, whatever its path; and it adds to every answer what browsers are to know.
+It rejects requests that Quart would answer with a 500 or drop, and those that the access rules do
+not allow, whatever their path; and it adds the headers for browsers to every response.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from quart import Response
 from werkzeug.exceptions import HTTPException, RequestHeaderFieldsTooLarge, RequestURITooLarge
 
 from taskflow.api import problems
-from taskflow.api.access.browser import defended, preflight_fields
+from taskflow.api.access.browser import preflight_headers, with_security_headers
 from taskflow.api.access.gate import Gate
-from taskflow.api.access.request_head import Head, head_of
+from taskflow.api.access.request_head import RequestHead, request_head_of
 from taskflow.api.access.roles import CALLER, REJECTED, SIGN_IN_PATH, Caller, is_page
 from taskflow.metrics import Metrics
 from taskflow.metrics.catalogue import NO_ROUTE
@@ -34,33 +34,33 @@ from taskflow.model.errors import (
 Message: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
-# How long a client may go on sending what nobody reads, after it has its answer.
+# How long a client may go on sending a body after it has the response.
 LINGER_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 1.0
-# Hypercorn's own bound of 16 KiB holds only for a head that comes in pieces.
+# Hypercorn's own limit of 16 KiB applies only to a head that arrives in several parts.
 MAX_TARGET_BYTES: Final = 8 * 2**10
-MAX_FIELD_BYTES: Final = 8 * 2**10
-MAX_FIELDS_BYTES: Final = 16 * 2**10
-MAX_FIELDS: Final = 100
+MAX_HEADER_BYTES: Final = 8 * 2**10
+MAX_HEADERS_BYTES: Final = 16 * 2**10
+MAX_HEADERS: Final = 100
 ROUTE: Final = "taskflow.route"
-"""Where the edge finds in the scope which route a request went to."""
+"""The key of the label of the route in the scope of a request."""
 
-_NO_WEB_SOCKET: Final = "no path here takes a WebSocket"
-_NO_PATH: Final = " "  # Quart's own way to say that no route has it
+_NO_WEB_SOCKET: Final = "WebSockets are not supported"
+_NO_PATH: Final = " "  # as Quart represents a path that no route has
 _ABSOLUTE: Final = re.compile(
     rb"https?://(?P<authority>[^/\[\]]*(\[[0-9a-f:.]+\](:[0-9]*)?)?)(?=/|$)", re.IGNORECASE
 )
 
 
 class Edge:
-    """An ASGI app around Quart's.
+    """An ASGI app around that of Quart.
 
     Args:
-        app: Quart's.
-        gate: Who and what is let through.
-        metrics: What is told of answers.
+        app: The app of Quart.
+        gate: The access rules.
+        metrics: Counts responses.
     """
 
     def __init__(self, app: Any, gate: Gate, metrics: Metrics) -> None:
@@ -69,7 +69,7 @@ class Edge:
         self._metrics = metrics
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve a request, or pass on what is none."""
+        """Serve a request; pass on other events."""
         if scope["type"] == "http":
             self._metrics.in_flight.add()
             try:
@@ -77,17 +77,17 @@ class Edge:
             finally:
                 self._metrics.in_flight.add(amount=-1)
         elif scope["type"] == "websocket":
-            await _refuse_web_socket(send)
+            await _reject_web_socket(send)
         else:
             await self._app(scope, receive, send)
 
 
 class _Exchange:
-    """One request and its answer.
+    """One request and its response.
 
-    Hypercorn closes a connection whose request was answered but not read to its end. A client
-    that is still sending would get a reset, and might never see the answer. So the end of the
-    answer waits, within bounds, for the end of the request.
+    Hypercorn closes a connection if the response is complete before the request has been read. A
+    client that is still sending would get a reset, and might never see the response. So the end of
+    the response waits, for a limited time, for the end of the request.
     """
 
     def __init__(
@@ -105,71 +105,71 @@ class _Exchange:
         self._metrics = metrics
         self._scope = scope
         self._receive_next = receive
-        self._pass_on = send
-        self._head = head_of(scope, path_of(scope["raw_path"]))
-        # What is said in the head of the answer, whoever makes it.
-        self._added = gate.cross_origin.fields_for(self._head)
+        self._send_on = send
+        self._head = request_head_of(scope, path_of(scope["raw_path"]))
+        # Headers of the response, whoever makes it.
+        self._added = gate.cross_origin.headers_for(self._head)
         self._is_read = trio.Event()
-        self._is_answered = False
+        self._has_started = False
 
     async def run(self) -> None:
         try:
             check_head(self._scope)
         except (HTTPException, RequestError) as error:
-            await self._refuse(error, closes=True)
+            await self._reject(error, closes=True)
             return
         try:
             admission = self._gate.admit(self._head, trio.current_time())
             await self._check_session(admission.caller.session)
         except Unauthorized as error:
-            if self._is_for_a_person():
-                await self._answer(_sign_in_first(self._scope))
+            if self._is_for_browser():
+                await self._respond(_redirect_to_sign_in(self._scope))
             else:
-                await self._refuse(error, closes=False)
+                await self._reject(error, closes=False)
             return
         except (RequestError, StoreUnavailable) as error:
-            if isinstance(error, RateLimited) and self._is_for_a_person():
+            if isinstance(error, RateLimited) and self._is_for_browser():
                 self._scope = {**self._scope, REJECTED: error}
-                await self._serve(Caller(None, None))  # the dashboard shows it
+                await self._serve(Caller(None, None))  # the dashboard shows the error as a page
             else:
-                await self._refuse(error, closes=False)
+                await self._reject(error, closes=False)
             return
-        self._added += admission.fields
+        self._added += admission.headers
         if self._gate.cross_origin.is_preflight(self._head):
-            await self._answer(_no_content(preflight_fields()))
+            await self._respond(_no_content(preflight_headers()))
         else:
             await self._serve(admission.caller)
 
-    def _is_for_a_person(self) -> bool:
+    def _is_for_browser(self) -> bool:
         return is_page(self._head.path) and not _is_stream(self._head)
 
     async def _check_session(self, session_id: str | None) -> None:
-        """Refuse a session that was signed out of, on whichever node.
+        """Reject a session that was ended, on whichever node.
 
         Raises:
-            Unauthorized: It was.
-            StoreUnavailable: It is not known.
+            Unauthorized: It was ended.
+            StoreUnavailable: The store does not answer.
         """
         ended = self._gate.ended_sessions
         if session_id is None or ended is None:
             return
         with problems.store_in_time():
             if await ended.is_session_ended(session_id):
-                raise Unauthorized("this session was signed out of; sign in again")
+                raise Unauthorized("this session was ended; sign in again")
 
     async def _serve(self, caller: Caller) -> None:
         self._scope = {**self._scope, "path": self._head.path, CALLER: caller}
         try:
             await self._app(self._scope, self._receive, self._send)
         except Exception as error:
-            # Quart does not handle what goes wrong before it looks for a route.
-            if self._is_answered:
+            # Quart does not handle errors before it matches the route.
+            if self._has_started:
                 raise
-            await self._refuse(error, closes=True)
+            await self._reject(error, closes=True)
 
     async def _receive(self) -> Message:
         message = await self._receive_next()
-        if not message.get("more_body", False):  # the last of the body, or a disconnect
+        if not message.get("more_body", False):  # the end of the body, or a disconnect
             self._is_read.set()
         return message
 
@@ -178,23 +178,23 @@ class _Exchange:
             await self._read_to_end()
             await self._end(message)
         else:
-            self._is_answered = True
+            self._has_started = True
             await self._send_next(message)
 
-    async def _refuse(self, error: Exception, *, closes: bool) -> None:
-        """Answer without Quart.
+    async def _reject(self, error: Exception, *, closes: bool) -> None:
+        """Respond with a problem, without Quart.
 
         Args:
-            error: Why.
-            closes: Whether what comes after that on the connection is not to be trusted.
+            error: The reason.
+            closes: Whether to close the connection, because its next bytes cannot be trusted.
         """
-        response = await problems.answer(error)
+        response = await problems.response_to(error)
         if closes and self._scope["http_version"].startswith("1"):
             response.headers["Connection"] = "close"
-        await self._answer(response)
+        await self._respond(response)
 
-    async def _answer(self, response: Response) -> None:
-        """Send an answer that is not Quart's, and wait for the end of the request."""
+    async def _respond(self, response: Response) -> None:
+        """Send a response that is not from Quart, and wait for the end of the request."""
         start, body = await _messages_of(response)
         await self._send_next({"type": "http.response.start", **start})
         await self._send_next({"type": "http.response.body", **body, "more_body": True})
@@ -219,112 +219,113 @@ class _Exchange:
                 message["status"],
                 trio.current_time() - self._began,
             )
-            message = {**message, "headers": defended([*message["headers"], *self._added])}
-        await self._pass_on(message)
+            headers = with_security_headers([*message["headers"], *self._added])
+            message = {**message, "headers": headers}
+        await self._send_on(message)
 
     async def _end(self, message: Message) -> None:
         """Send the last message, shielded.
 
-        Hypercorn tells the app of the end before it has closed a connection that is to be
-        closed, and Quart cancels the sender when it hears of it: the connection would stay.
+        Hypercorn sends the app a disconnect before it has closed the connection, and Quart then
+        cancels the sender: without the shield the connection would stay open.
         """
         with trio.move_on_after(CLOSE_SECONDS, shield=True):
             await self._send_next(message)
 
 
 def is_last(message: Message) -> bool:
-    """Whether an answer ends with this message."""
+    """Return whether a message ends a response."""
     return message["type"] == "http.response.body" and not message.get("more_body", False)
 
 
 def check_head(scope: Message) -> None:
-    """Refuse a head that is too long, or that two readers may understand in two ways.
+    """Reject a head that is too long, or that two parsers may read differently.
 
     Raises:
         HTTPException: It is too long.
-        BadRequest: Its end or its meaning is in doubt.
+        BadRequest: It is ambiguous.
     """
     query: bytes = scope["query_string"]
     if len(scope["raw_path"]) + len(query) > MAX_TARGET_BYTES:
         raise RequestURITooLarge(f"the target is longer than {MAX_TARGET_BYTES} bytes")
     if not query.isascii():
-        raise BadRequest("the query has bytes that are not ASCII; percent-encode them")
-    check_fields(scope["headers"])
+        raise BadRequest("the query has non-ASCII bytes; percent-encode them")
+    check_headers(scope["headers"])
     check_framing(scope)
     check_authority(scope)
 
 
-def check_fields(fields: Fields) -> None:
-    """Refuse fields that are too many or too long, or that ask for a WebSocket.
+def check_headers(headers: Headers) -> None:
+    """Reject headers that are too many or too long, or that ask for a WebSocket.
 
     Raises:
         HTTPException: There are too many, or they are too long.
         BadRequest: They ask for a WebSocket.
     """
-    sizes = [len(name) + len(value) for name, value in fields]
-    if max(sizes, default=0) > MAX_FIELD_BYTES or sum(sizes) > MAX_FIELDS_BYTES:
+    sizes = [len(name) + len(value) for name, value in headers]
+    if max(sizes, default=0) > MAX_HEADER_BYTES or sum(sizes) > MAX_HEADERS_BYTES:
         raise RequestHeaderFieldsTooLarge(
-            f"a header field is longer than {MAX_FIELD_BYTES} bytes, or all of them together "
-            f"are longer than {MAX_FIELDS_BYTES}"
+            f"a header is longer than {MAX_HEADER_BYTES} bytes, or all headers together are longer "
+            f"than {MAX_HEADERS_BYTES} bytes"
         )
-    if len(sizes) > MAX_FIELDS:
-        raise RequestHeaderFieldsTooLarge(f"there are more than {MAX_FIELDS} header fields")
-    if any(name == b"upgrade" and b"websocket" in value.lower() for name, value in fields):
+    if len(sizes) > MAX_HEADERS:
+        raise RequestHeaderFieldsTooLarge(f"there are more than {MAX_HEADERS} header fields")
+    if any(name == b"upgrade" and b"websocket" in value.lower() for name, value in headers):
         raise BadRequest(_NO_WEB_SOCKET)
 
 
 def check_framing(scope: Message) -> None:
-    """Refuse a head that says twice, or in a way older than chunks, where the body ends.
+    """Reject a head with two lengths of the body, or with chunks in HTTP/1.0.
 
     Raises:
-        BadRequest: It does (RFC 9112, section 6.1).
+        BadRequest: It has that (RFC 9112, section 6.1).
     """
-    names = {name for name, _ in scope["headers"]}  # in small letters, as ASGI has them
+    names = {name for name, _ in scope["headers"]}  # in lower case, as ASGI requires
     if names >= {b"content-length", b"transfer-encoding"}:
         raise BadRequest("send Content-Length or Transfer-Encoding, not both")
     if b"transfer-encoding" in names and scope["http_version"] == "1.0":
-        raise BadRequest("Transfer-Encoding is not for HTTP/1.0; send Content-Length")
+        raise BadRequest("HTTP/1.0 has no Transfer-Encoding; send Content-Length")
 
 
 def check_authority(scope: Message) -> None:
-    """Refuse a target in absolute form that names another server than ``Host`` does.
+    """Reject a target in absolute form whose server is not that in ``Host``.
 
     Raises:
-        BadRequest: It does, so that the rules for names would judge the wrong one.
+        BadRequest: They differ, so the rules for hosts would check the wrong one.
     """
     target = _ABSOLUTE.match(scope["raw_path"])
     hosts = [value.lower() for name, value in scope["headers"] if name == b"host"]
     if target and target["authority"].lower() not in hosts:
-        raise BadRequest("the target and Host name two servers; send the same in both")
+        raise BadRequest("the target and Host name different servers; send the same in both")
 
 
 def path_of(target: bytes) -> str:
-    """The path of a request target without its query, in origin or absolute form (RFC 9112)."""
+    """Return the path of a request target in origin or absolute form (RFC 9112)."""
     path = target if target.startswith(b"/") else _ABSOLUTE.sub(b"", target, count=1)
     if target and not path:
         return "/"
     decoded = unquote(path.decode("latin-1"))
-    # Werkzeug would take any number of slashes at the start for one.
+    # Werkzeug would merge slashes at the start.
     is_path = path.startswith(b"/") and not decoded.startswith("//")
     return decoded if is_path else _NO_PATH
 
 
-async def _refuse_web_socket(send: Send) -> None:
-    """Answer the handshake; Quart's own way does not survive a ``Host`` that is none."""
-    response = await problems.answer(BadRequest(_NO_WEB_SOCKET))
+async def _reject_web_socket(send: Send) -> None:
+    """Reject the handshake; Quart's own rejection fails if ``Host`` is malformed."""
+    response = await problems.response_to(BadRequest(_NO_WEB_SOCKET))
     start, body = await _messages_of(response)
-    start["headers"] = defended(start["headers"])
+    start["headers"] = with_security_headers(start["headers"])
     await send({"type": "websocket.http.response.start", **start})
     await send({"type": "websocket.http.response.body", **body})
 
 
-def _is_stream(head: Head) -> bool:
-    """Whether a script of ours asks, which does not follow a redirect to a page."""
-    return "text/event-stream" in head.fields.get("accept", "")
+def _is_stream(head: RequestHead) -> bool:
+    """Return whether a script asks for events: it does not follow a redirect to a page."""
+    return "text/event-stream" in head.headers.get("accept", "")
 
 
-def _sign_in_first(scope: Message) -> Response:
-    """Have a person sign in, and then see what they wanted to see."""
+def _redirect_to_sign_in(scope: Message) -> Response:
+    """Redirect to the sign-in, and from there back to the requested page."""
     wanted = scope["raw_path"].decode("latin-1")
     if query := scope["query_string"].decode("latin-1"):
         wanted += f"?{query}"
@@ -332,15 +333,15 @@ def _sign_in_first(scope: Message) -> Response:
     return Response(b"", HTTPStatus.SEE_OTHER, {"Location": SIGN_IN_PATH + where})
 
 
-def _no_content(fields: dict[str, str]) -> Response:
-    response = Response(b"", HTTPStatus.NO_CONTENT, fields)
-    for name in ("Content-Length", "Content-Type"):  # there is nothing that they could be of
+def _no_content(headers: dict[str, str]) -> Response:
+    response = Response(b"", HTTPStatus.NO_CONTENT, headers)
+    for name in ("Content-Length", "Content-Type"):  # there is no body
         response.headers.pop(name, None)
     return response
 
 
 async def _messages_of(response: Response) -> tuple[Message, Message]:
-    """What a response says, without the types of the messages that say it."""
+    """Return the ASGI messages of a response, without their types."""
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in response.headers

@@ -1,4 +1,4 @@
-"""Requests that Quart serves in the task that Hypercorn gave them, where nothing else is needed."""
+"""Serves most ``POST`` requests in the Trio task of Hypercorn, without further tasks."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from taskflow.model.errors import BodyTooSlow, RequestError
 from taskflow.model.untrusted_text import BYTE_ORDER_MARK
 
 MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
-"""The name in Quart's configuration of how long a body that is a JSON array may be."""
+"""The name of the size limit of JSON arrays in the configuration of Quart."""
 
 STREAM_PATH: Final = "/tasks"
 
-# Of who has no key, where keys are wanted: room for the form in which one is sent.
-MOST_BYTES_OF_ANYBODY: Final = 32 * 2**10
+# For callers without a key: enough for the form of the sign-in.
+MAX_BYTES_WITHOUT_KEY: Final = 32 * 2**10
 
 
 class _Body(enum.Enum):
-    """How the body of a request came."""
+    """The result of reading a body."""
 
-    WHOLE = enum.auto()
-    REFUSED = enum.auto()  # it is too long, or takes too long
-    NEVER = enum.auto()  # its sender has left
+    COMPLETE = enum.auto()
+    REJECTED = enum.auto()  # too large, or too slow
+    DISCONNECTED = enum.auto()
 
 
 class Incoming:
-    """The body of a request as it comes: no more of it is read than is asked for.
+    """The body of a streamed request. A part is received only when it is requested.
 
     Args:
-        receive: ASGI's.
-        seconds: How long each part of it may take.
+        receive: The ``receive`` of ASGI.
+        seconds: The timeout of each part.
 
     Attributes:
-        is_complete: Whether all of it has come.
-        error: Why no more of it is read, if its sender is too slow.
+        is_complete: Whether all of it was received.
+        error: The reason why no more is read, if the client is too slow.
     """
 
     def __init__(self, receive: Any, seconds: float) -> None:
@@ -51,7 +51,7 @@ class Incoming:
         self.error: RequestError | None = None
 
     async def next_part(self) -> bytes | None:
-        """What comes next; ``None`` at its end, or if its sender leaves or is too slow."""
+        """Return the next part; ``None`` at the end, on a disconnect, or after the timeout."""
         if self.is_complete or self.error is not None:
             return None
         with trio.move_on_after(self._seconds) as waiting:
@@ -65,14 +65,14 @@ class Incoming:
         return bytes(message["body"])
 
 
-class OneTaskConnection(TrioASGIHTTPConnection):
-    """Quart-Trio's connection, with no tasks of its own for a request that hands something in.
+class InlineConnection(TrioASGIHTTPConnection):
+    """Quart-Trio's connection, without Trio tasks of its own for most ``POST`` requests.
 
-    Quart-Trio opens a nursery for every request: one task hears what the client sends and whether
-    it has left, another one makes the answer. What is handed in is kept whether its sender still
-    waits or not, so there the body is read first and then the answer made, one after the other:
-    a sixth less of what a ``POST`` costs. A stream is read while it is answered. Whoever wants to
-    wait for the end of its task gets the two tasks after all, so that leaving ends the waiting.
+    Quart-Trio opens a nursery for every request: one task receives the body and the disconnect,
+    another one runs the handler. A submission is stored whether or not the client still waits, so
+    here the body is read first and then the handler runs, which saves a sixth of the cost of a
+    ``POST``. A stream is read while the response is sent. A request that waits for its task gets
+    the two tasks, so that a disconnect ends the wait.
     """
 
     async def __call__(self, receive: Any, send: Any) -> None:
@@ -87,52 +87,55 @@ class OneTaskConnection(TrioASGIHTTPConnection):
             await self._send_response(send, await self.app.handle_request(request))
             return
         body = await self._read(request, receive)
-        if body is _Body.WHOLE and not _may_wait(request):
+        if body is _Body.COMPLETE and not _may_wait(request):
             await self._send_response(send, await self.app.handle_request(request))
-        elif body is not _Body.NEVER:  # to somebody who may still be sending, or leave
+        elif body is not _Body.DISCONNECTED:  # the client may still be sending, or disconnect
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.handle_messages, nursery, request, receive)
                 nursery.start_soon(self.handle_request, nursery, request, send)
 
     async def _read(self, request: Request, receive: Any) -> _Body:
-        """Read the body up to the bounds; the route then hears from Quart what is wrong with it."""
+        """Read the body up to its limits; if it exceeds them, Quart raises that in the handler."""
         config = self.app.config
-        announced, read = request.content_length or 0, 0
-        most, most_in_array = self._bounds()
-        opening, is_begun = b"", False
-        if most < config["MAX_CONTENT_LENGTH"]:
-            request.max_content_length = most
-            request.body = Body(announced, most)
-        if announced > most_in_array:
-            request.max_content_length = most_in_array
+        content_length, read = request.content_length or 0, 0
+        max_bytes, max_array_bytes = self._limits()
+        start, has_begun = b"", False
+        if max_bytes < config["MAX_CONTENT_LENGTH"]:
+            request.max_content_length = max_bytes
+            request.body = Body(content_length, max_bytes)
+        if content_length > max_array_bytes:
+            request.max_content_length = max_array_bytes
         with trio.move_on_after(config["BODY_TIMEOUT"]):
-            while read <= most and announced <= (most if is_begun else most_in_array):
+            while read <= max_bytes:
+                if content_length > (max_bytes if has_begun else max_array_bytes):
+                    break
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    return _Body.NEVER
-                if not is_begun:
-                    opening = (opening + message["body"]).removeprefix(BYTE_ORDER_MARK).lstrip()
-                    is_begun = not BYTE_ORDER_MARK.startswith(opening)
-                    if opening.startswith(b"["):
-                        most = request.max_content_length = most_in_array
-                        request.body = Body(announced, most)
+                    return _Body.DISCONNECTED
+                if not has_begun:
+                    start = (start + message["body"]).removeprefix(BYTE_ORDER_MARK).lstrip()
+                    has_begun = not BYTE_ORDER_MARK.startswith(start)
+                    if start.startswith(b"["):
+                        max_bytes = request.max_content_length = max_array_bytes
+                        request.body = Body(content_length, max_bytes)
                 request.body.append(message["body"])
                 read += len(message["body"])
                 if not message.get("more_body", False):
                     request.body.set_complete()
-                    return _Body.WHOLE
+                    return _Body.COMPLETE
         request.body_timeout = 0
-        return _Body.REFUSED
+        return _Body.REJECTED
 
-    def _bounds(self) -> tuple[int, int]:
-        """How long the body may be, and how long if it is an array."""
+    def _limits(self) -> tuple[int, int]:
+        """Return the size limits of a body, and of a body that is an array."""
         config = self.app.config
-        most: int = config["MAX_CONTENT_LENGTH"]
+        max_bytes: int = config["MAX_CONTENT_LENGTH"]
         scope: Any = self.scope
         caller: Caller | None = scope.get(CALLER)
         if caller is not None and caller.role is None:
-            return min(most, MOST_BYTES_OF_ANYBODY), min(most, MOST_BYTES_OF_ANYBODY)
-        return most, most if is_page(scope["path"]) else config[MAX_ARRAY_BYTES]
+            limit = min(max_bytes, MAX_BYTES_WITHOUT_KEY)
+            return limit, limit
+        return max_bytes, max_bytes if is_page(scope["path"]) else config[MAX_ARRAY_BYTES]
 
 
 def _may_wait(request: Request) -> bool:

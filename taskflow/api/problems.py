@@ -30,21 +30,21 @@ from taskflow.telemetry import Event, emit_throttled
 
 MEDIA_TYPE: Final = "application/problem+json"
 REALM: Final = "taskflow"
-# Clients are promised five, of which a busy machine needs some.
+# Clients get a response within five seconds; the rest is for a busy machine.
 STORE_ANSWER_SECONDS: Final = 4.0
 _RETRY_AFTER_SECONDS: Final = 2
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What went wrong (RFC 9457).
+    """An error (RFC 9457).
 
     Attributes:
-        type: What kind it is, for programs: a reference to a page of this service that explains it.
-        title: The same in a few words.
-        status: The status of the answer.
+        type: The type of the problem: the path of a page of this service that explains it.
+        title: A short name of the type.
+        status: The status code of the response.
         detail: What is wrong in this case, and what to do.
-        errors: Each thing that is wrong with the document that was sent, with its place; there if
-            it is about fields of that.
+        errors: The validation errors of the request body, each with its place; absent for other
+            problems.
     """
 
     type: str
@@ -55,15 +55,15 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def install(app: Quart) -> None:
-    """Answer every error of the app as a problem."""
-    app.register_error_handler(TaskFlowError, _on_our_error)
+    """Return every error of the app as a problem."""
+    app.register_error_handler(TaskFlowError, _on_own_error)
     app.register_error_handler(HTTPException, _on_http_error)
-    app.register_error_handler(Exception, _on_fault)
+    app.register_error_handler(Exception, _on_bug)
 
 
 @contextlib.contextmanager
 def store_in_time() -> Iterator[None]:
-    """Bound what is done with the store: a client is told within seconds.
+    """Limit the duration of calls of the store, so that clients get a response in time.
 
     Raises:
         StoreUnavailable: The store did not answer in time.
@@ -75,29 +75,29 @@ def store_in_time() -> Iterator[None]:
         raise StoreUnavailable from None
 
 
-async def answer(error: Exception) -> Response:
-    """The problem that an exception is to the client, or the first one of a group."""
+async def response_to(error: Exception) -> Response:
+    """Return an exception, or the first of a group, as a problem."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, TaskFlowError):
-        return await _on_our_error(error)
+        return await _on_own_error(error)
     if isinstance(error, HTTPException):
         return await _on_http_error(error)
-    return await _on_fault(error)
+    return await _on_bug(error)
 
 
-async def _on_our_error(error: TaskFlowError) -> Response:
+async def _on_own_error(error: TaskFlowError) -> Response:
     if error.status is None:
-        return await _on_fault(error)
+        return await _on_bug(error)
     if isinstance(error, StatementRefused):
         emit_throttled(Event.STORE_LOST, reason=str(error))
-    response = _told(problem_of(error))
-    response.headers.update(fields_of(error))
+    response = _response_of(problem_of(error))
+    response.headers.update(headers_of(error))
     return response
 
 
-def fields_of(error: TaskFlowError) -> dict[str, str]:
-    """What the answer to an error says in its head."""
+def headers_of(error: TaskFlowError) -> dict[str, str]:
+    """Return the headers of the response to an error."""
     if isinstance(error, UnsupportedEncoding):
         return {"Accept-Encoding": "identity"}
     if isinstance(error, Unauthorized):
@@ -117,7 +117,7 @@ def fields_of(error: TaskFlowError) -> dict[str, str]:
 
 
 def _challenge(error: str | None, description: str) -> str:
-    """How to come in, or why not (RFC 6750, section 3)."""
+    """Return the value of ``WWW-Authenticate`` (RFC 6750, section 3)."""
     if error is None:
         return f'Bearer realm="{REALM}"'
     return f'Bearer realm="{REALM}", error="{error}", error_description="{description}"'
@@ -139,7 +139,7 @@ async def _on_http_error(error: HTTPException) -> Response:
     return _problem(status, error.description or HTTPStatus(status).phrase)
 
 
-async def _on_fault(error: Exception) -> Response:
+async def _on_bug(error: Exception) -> Response:
     emit_throttled(Event.REQUEST_ERROR, error=error)
     return _problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in TaskFlow itself; its log has the details"
@@ -147,9 +147,9 @@ async def _on_fault(error: Exception) -> Response:
 
 
 def problem_of(error: TaskFlowError) -> Problem:
-    """What an error that has a status says, as a document."""
-    # What a database says of itself is for the log: it names hosts and users. Why it takes no
-    # writes names neither.
+    """Return an error that has a status as a document."""
+    # Messages of the database go to the log only, since they name hosts and users. The reason why
+    # it rejects writes names neither.
     is_secret = isinstance(error, StoreUnavailable) and not isinstance(error, StoreRefusesTasks)
     shown = type(error)() if is_secret else error
     faults = error.faults if isinstance(error, Unprocessable) else ()
@@ -157,20 +157,20 @@ def problem_of(error: TaskFlowError) -> Problem:
 
 
 def document(kind: ProblemType, detail: str, faults: tuple[Fault, ...] = ()) -> Problem:
-    """A problem of a kind."""
+    """Return a problem of a type."""
     return Problem(kind.type, kind.title, kind.status, detail, faults or UNSET)
 
 
 def document_for(status: int, detail: str) -> Problem:
-    """A problem that a library found, of which it says only a status."""
+    """Return a problem for an error of a library, of which only the status is known."""
     return msgspec.structs.replace(document(type_for(status), detail), status=status)
 
 
 def _problem(status: int, detail: str) -> Response:
-    return _told(document_for(status, detail))
+    return _response_of(document_for(status, detail))
 
 
-def _told(problem: Problem) -> Response:
+def _response_of(problem: Problem) -> Response:
     response = Response(
         msgspec.json.encode(problem), status=problem.status, content_type=MEDIA_TYPE
     )

@@ -1,4 +1,4 @@
-"""Reading what clients send, within the bounds."""
+"""Reads request bodies within their limits."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ async def read_json() -> bytes:
 
 
 async def read_body() -> bytes:
-    """The body of the request, as it came.
+    """Return the body of the request unchanged.
 
     Raises:
-        BodyTooLarge: It is larger than is taken.
+        BodyTooLarge: It exceeds the limit.
     """
     try:
         body = await request.get_data(cache=False, as_text=False)

@@ -1,13 +1,13 @@
-"""Requests as spans, where traces are wanted; elsewhere nothing of this is there."""
+"""Spans of requests, if tracing is on."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
 from quart import Quart, request
 
+from taskflow.api.edge import ROUTE
 from taskflow.api.reading.post_headers import trace_of
 from taskflow.tracing import AddTrace, RequestTrace, Tracing
 
@@ -16,30 +16,29 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 TRACE: Final = "taskflow.trace"
-"""Where routes find the trace of a request in its scope."""
+"""The key of the trace in the scope of a request."""
 
-# Asked for by the second, by machines that nobody wants to read about.
+# Requested by machines every few seconds, and of no interest.
 UNTRACED: Final = frozenset((b"/livez", b"/readyz", b"/metrics"))
-_VALUE: Final = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 
 
 def trace_requests(app: Quart, tracing: Tracing) -> None:
-    """Make a span of each request from now on, if traces are wanted."""
+    """Record a span for each request, if tracing is on."""
     if not tracing.is_on:
         return
 
     async def note_route() -> None:
-        if (trace := _trace()) is not None and request.url_rule is not None:
-            # As OpenAPI and other frameworks write it.
-            trace.found(_VALUE.sub(r"{\1}", request.url_rule.rule))
+        scope: Any = request.scope
+        if (trace := _trace()) is not None and ROUTE in scope:
+            trace.found(scope[ROUTE])
 
     app.before_request(note_route)
-    traced: Any = _Traced(app.asgi_app, tracing)
+    traced: Any = _TracedApp(app.asgi_app, tracing)
     app.asgi_app = traced  # type: ignore[method-assign]  # as Quart's docs advise
 
 
 def adding() -> AddTrace:
-    """The request at hand hands in tasks: what they are to keep of its trace."""
+    """Return the trace of the current request for the tasks that it submits."""
     if (trace := _trace()) is not None:
         return trace.adding()
     head = request.headers
@@ -52,7 +51,7 @@ def _trace() -> RequestTrace | None:
     return trace
 
 
-class _Traced:
+class _TracedApp:
     """An ASGI app around another one."""
 
     def __init__(self, app: Any, tracing: Tracing) -> None:
@@ -64,7 +63,7 @@ class _Traced:
             await self._app(scope, receive, send)
             return
         trace = self._tracing.request(
-            scope["method"], scope["path"], scope["scheme"], _fields_of(scope)
+            scope["method"], scope["path"], scope["scheme"], _trace_headers_of(scope)
         )
 
         async def note_status(message: Message) -> None:
@@ -81,7 +80,7 @@ class _Traced:
             trace.end()
 
 
-def _fields_of(scope: Message) -> dict[str, str]:
+def _trace_headers_of(scope: Message) -> dict[str, str]:
     found: dict[bytes, list[str]] = {b"traceparent": [], b"tracestate": []}
     for name, value in scope["headers"]:
         if name in found:

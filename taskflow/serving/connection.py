@@ -23,7 +23,7 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from taskflow import linear_h11, telemetry  # noqa: F401 - the first for its effect
-from taskflow.api.access.browser import DEFENCES
+from taskflow.api.access.browser import SECURITY_HEADERS
 from taskflow.api.problems import MEDIA_TYPE, document_for
 
 # A head may take so long from its first byte on, or from the beginning of the idle time on if
@@ -330,7 +330,7 @@ def refusal(status_code: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
-        *DEFENCES,
+        *SECURITY_HEADERS,
     ]
     return fields, body
 

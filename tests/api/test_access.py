@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskflow.api.access.api_keys import Keyring, Role
-from taskflow.api.access.request_head import Head
+from taskflow.api.access.request_head import RequestHead
 from taskflow.api.access.roles import Access, Caller, PathPolicies
 from taskflow.model.errors import Forbidden
 from taskflow.service import MEMORY_URL
@@ -153,8 +153,8 @@ def test_without_keys_nobody_is_asked_for_one(memory_server):
     assert memory_server.ask("GET", "/tasks?limit=1", None, bearing("nonsense")).status == 200
 
 
-def head(server: str | None) -> Head:
-    return Head("GET", "/tasks", "http", server, "192.0.2.1", {})
+def head(server: str | None) -> RequestHead:
+    return RequestHead("GET", "/tasks", "http", server, "192.0.2.1", {})
 
 
 @pytest.mark.parametrize("server", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", None])

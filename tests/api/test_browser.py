@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskflow.api.access.browser import CrossOrigin
-from taskflow.api.access.request_head import Head
+from taskflow.api.access.request_head import RequestHead
 from taskflow.model.errors import Forbidden
 from taskflow.service import MEMORY_URL
 from tests.api.client import Answer, check_problem
@@ -155,7 +155,9 @@ class TestCrossSiteRequests:
 
     def test_tls_may_be_taken_off_but_not_put_on(self):
         """What came encrypted did not come from a page that came in the clear."""
-        head = Head("POST", "/tasks", "https", None, None, {"origin": "http://x", "host": "x"})
+        head = RequestHead(
+            "POST", "/tasks", "https", None, None, {"origin": "http://x", "host": "x"}
+        )
         with pytest.raises(Forbidden):
             CrossOrigin([]).check(head)
 

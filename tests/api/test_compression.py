@@ -263,7 +263,7 @@ async def test_who_does_not_ask_pays_nothing(monkeypatch):
     async def app(scope, receive, send):
         called.append(send)
 
-    monkeypatch.setattr(compression, "_Answer", None)
+    monkeypatch.setattr(compression, "_Response", None)
 
     async def send(message):
         raise AssertionError

@@ -133,7 +133,7 @@ def test_the_same_key_twice(tmp_path):
     """Whose is it? It is refused, in whatever places it stands."""
     path = keys_file(tmp_path, line("ci", SECRET))
     assert refused(api_keys=f"me:{SECRET}", api_keys_file=str(path)) == (
-        f"{path}, line 1: this key stands there twice"
+        f"{path}, line 1: this key is listed twice"
     )
 
 

@@ -87,7 +87,7 @@ class TestRateLimiter:
 
     def test_memory_is_bounded(self):
         """However many clients there are; those that ask again and again are remembered."""
-        limiter = RateLimiter(Rate(1.0, 1), most=10)
+        limiter = RateLimiter(Rate(1.0, 1), max_buckets=10)
         for n in range(1000):
             limiter.take(f"client {n}", 0.0)
             if n:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from taskflow.api.access.api_keys import Key, Keyring, Role, digest_of
-from taskflow.api.access.sessions import COOKIE, LONGEST_SECONDS, Sessions
+from taskflow.api.access.sessions import COOKIE, MAX_SESSION_SECONDS, Sessions
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
@@ -60,9 +60,9 @@ class TestSessions:
         sessions = Sessions(ring(), b"secret")
         cookie = f"{COOKIE}={sessions.begin(KEYS['write'])}"
         now = time.time()
-        monkeypatch.setattr(time, "time", lambda: now + LONGEST_SECONDS - 1)
+        monkeypatch.setattr(time, "time", lambda: now + MAX_SESSION_SECONDS - 1)
         assert sessions.key_of(cookie) is not None
-        monkeypatch.setattr(time, "time", lambda: now + LONGEST_SECONDS + 2)
+        monkeypatch.setattr(time, "time", lambda: now + MAX_SESSION_SECONDS + 2)
         assert sessions.key_of(cookie) is None
 
     @pytest.mark.parametrize("text", ["", "x", "a.b.c", "WyJhIl0.aaaa.bbbb", "\xff", "=", ";;"])
@@ -103,7 +103,7 @@ class TestSigningIn:
         answer = sign_in(guarded, wanted="/ui/tasks?status=FAILED")
         assert (answer.status, answer.header("location")) == (303, "/ui/tasks?status=FAILED")
         told = answer.header("set-cookie")
-        for part in ("HttpOnly", "SameSite=Lax", "Path=/ui", f"Max-Age={LONGEST_SECONDS}"):
+        for part in ("HttpOnly", "SameSite=Lax", "Path=/ui", f"Max-Age={MAX_SESSION_SECONDS}"):
             assert part in told
         assert "Secure" not in told
 
@@ -194,7 +194,7 @@ class TestSession:
         answer = guarded.ask("GET", "/ui", headers=mine)
         assert (answer.status, answer.header("location")) == (303, "/ui/sign-in?next=%2Fui")
         stream = guarded.ask("GET", "/ui/live", headers={**mine, "accept": "text/event-stream"})
-        check_problem(stream, 401, "signed out")
+        check_problem(stream, 401, "session was ended")
         assert guarded.ask("POST", "/ui/sign-out", b"", {**mine, **own(guarded)}).status == 303
         assert guarded.ask("GET", "/ui", headers=other).status == 200
 

@@ -302,13 +302,14 @@ def test_a_fault_of_ours_is_an_error(spans, events):
     """A 500 is."""
 
     def break_it(app):
-        @app.get("/broken")
         async def broken():
             raise RuntimeError("broken")
 
+        app.view_functions["listNodes"] = broken
+
     with LiveServer(database_url=MEMORY_URL, traces="on", configure=break_it) as server:
-        assert server.ask("GET", "/broken", headers={"traceparent": PARENT}).status == 500
-        [request] = spans.wait_for("GET /broken")
+        assert server.ask("GET", "/nodes", headers={"traceparent": PARENT}).status == 500
+        [request] = spans.wait_for("GET /nodes")
     assert request.status.status_code is StatusCode.ERROR
     assert request.attributes["error.type"] == "500"
     events.clear()

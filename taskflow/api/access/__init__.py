@@ -1,1 +1,1 @@
-"""Who may ask for what: every rule of access, and what it looks at."""
+"""Access control: API keys, roles, sessions, rate limits, hosts and origins."""

@@ -1,9 +1,8 @@
-"""API keys: who may ask, and for what. Only their hashes are kept.
+"""API keys and their roles. Only hashes of keys are kept.
 
 A key is written ``name:key`` or ``name:role:key`` in ``TASKFLOW_API_KEYS``; the file that
-``TASKFLOW_API_KEYS_FILE`` names has a line for each, with the key's SHA-256 in its place.
-Keys are long and random, so a plain hash of them tells nothing, and a slow one would only
-slow down every request.
+``TASKFLOW_API_KEYS_FILE`` names has one line per key, with the SHA-256 hash instead of the key.
+Keys are long and random, so a fast hash is safe; a slow one would slow down every request.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
 from taskflow.telemetry import Event, emit
 
-# So that whoever finds one, a person or a scanner of repositories, knows what it opens.
+# People and secret scanners recognize a leaked key by it.
 KEY_PREFIX: Final = "taskflow_"
 KEY_BYTES: Final = 32
-# What is shorter than this may be guessed.
-SHORT_KEY: Final = 16
+# Shorter keys may be guessed.
+MIN_SAFE_KEY_LENGTH: Final = 16
 _OTHERS_MAY_READ: Final = 0o004
 
 
 class Role(enum.IntEnum):
-    """What a key is good for; each includes those before it."""
+    """The role of a key. Each role includes those before it."""
 
     READ = 1
     WRITE = 2
@@ -40,7 +39,7 @@ class Role(enum.IntEnum):
 
     @classmethod
     def named(cls, name: str) -> Role:
-        """The role of this name, in small letters."""
+        """Return the role with this name, in lower case."""
         return cls[name.upper()]
 
     def __str__(self) -> str:
@@ -59,7 +58,7 @@ _HASHED_ENTRY: Final = re.compile(f"{_ENTRY}(?P<key>[0-9a-f]{{64}})")
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key that is known here, without the key itself."""
+    """The name, role and hash of a key."""
 
     name: str
     role: Role
@@ -70,7 +69,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Keyring:
-    """All keys that are known; without any, nobody is asked for one."""
+    """All valid keys. If there are none, no request needs one."""
 
     def __init__(self, keys: Sequence[Key] = ()) -> None:
         self._keys: Final = tuple(keys)
@@ -85,10 +84,10 @@ class Keyring:
         return f"Keyring({', '.join(f'{key.name}: {key.role}' for key in self._keys)})"
 
     def find(self, presented: str) -> Key | None:
-        """The key that was presented, if it is known."""
+        """Return the key that a request presents, if it is valid."""
         digest = digest_of(presented)
         found = None
-        # All of them, each in constant time: how long it takes tells nothing about any.
+        # Compares all of them in constant time, so that the duration reveals nothing.
         for key in self._keys:
             if hmac.compare_digest(digest, key.digest):
                 found = key
@@ -96,15 +95,15 @@ class Keyring:
 
 
 def digest_of(key: str) -> bytes:
-    """What is kept of a key."""
+    """Return the hash that is kept of a key."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def new_key(name: str, role: Role) -> tuple[str, str]:
-    """A new key, and the line for the keys file that makes it known.
+    """Return a new key, and its line for the keys file.
 
     Raises:
-        ValueError: The name cannot be one.
+        ValueError: The name is invalid.
     """
     if not re.fullmatch(_NAME, name):
         raise ValueError("a name is 1 to 64 of the characters A-Z a-z 0-9 . _ -")
@@ -113,15 +112,15 @@ def new_key(name: str, role: Role) -> tuple[str, str]:
 
 
 def read_keys(settings: Settings) -> Keyring:
-    """The keys that the settings name, and where they are odd, a warning.
+    """Return the keys from the settings; log a warning for those that are unsafe.
 
     Raises:
-        SettingsError: One cannot be used. It says which by its place, and shows none.
+        SettingsError: An entry is invalid. The message has its position, and no key.
     """
     keys: list[Key] = []
     for place, key in _written(settings):
         if any(key.digest == other.digest for other in keys):
-            raise SettingsError(f"{place}: this key stands there twice")
+            raise SettingsError(f"{place}: this key is listed twice")
         keys.append(key)
     if keys:
         emit(Event.KEYS_READ, keys=", ".join(f"{key.name} ({key.role})" for key in keys))
@@ -129,7 +128,7 @@ def read_keys(settings: Settings) -> Keyring:
 
 
 def _written(settings: Settings) -> Iterator[tuple[str, Key]]:
-    """Each key and the place where it stands."""
+    """Yield each key and its position."""
     if settings.api_keys:
         yield from _keys_of_setting(settings.api_keys)
     if settings.api_keys_file:
@@ -137,7 +136,7 @@ def _written(settings: Settings) -> Iterator[tuple[str, Key]]:
 
 
 def _keys_of_setting(text: str) -> Iterator[tuple[str, Key]]:
-    entries = [entry for entry in text.split(",") if entry.strip()]  # not of a comma too many
+    entries = [entry for entry in text.split(",") if entry.strip()]  # tolerates a trailing comma
     if not entries:
         raise SettingsError("TASKFLOW_API_KEYS has no keys; it must be name:key or name:role:key")
     for number, entry in enumerate(entries, start=1):
@@ -145,7 +144,7 @@ def _keys_of_setting(text: str) -> Iterator[tuple[str, Key]]:
         found = _matched(_PLAIN_ENTRY, entry, place, "name:key or name:role:key")
         if found["key"] in ROLE_NAMES:
             raise SettingsError(f"{place}: {found['key']} is a role; the key is missing behind it")
-        if len(found["key"]) < SHORT_KEY:
+        if len(found["key"]) < MIN_SAFE_KEY_LENGTH:
             emit(Event.KEY_SHORT, name=found["name"])
         yield place, _key(found, digest_of)
 

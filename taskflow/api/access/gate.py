@@ -1,4 +1,4 @@
-"""What is let through to the routes: every rule of access, in the order in which it is asked."""
+"""All access rules, in the order in which they apply to a request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from taskflow.api.access.api_keys import Keyring
-from taskflow.api.access.browser import CrossOrigin, RawField
+from taskflow.api.access.browser import CrossOrigin, RawHeader
 from taskflow.api.access.hosts import allowed_hosts
 from taskflow.api.access.rate_limit import (
     RateLimiter,
@@ -14,28 +14,28 @@ from taskflow.api.access.rate_limit import (
     rate_limiter,
     read_rate_limiter,
 )
-from taskflow.api.access.request_head import Head
+from taskflow.api.access.request_head import RequestHead
 from taskflow.api.access.roles import ASSETS_PATH, Access, AccessPolicy, Caller, PathPolicies
 from taskflow.api.access.sessions import EndedSessions, Sessions
 from taskflow.settings import Settings
 
-_NOBODY: Final = Caller(None, None)
+_ANONYMOUS: Final = Caller(None, None)
 
 
 class Admission(NamedTuple):
-    """A request that may pass.
+    """The result for a request that is allowed.
 
     Attributes:
-        caller: Who asks.
-        fields: What its answer is to have in its head.
+        caller: Who sent it.
+        headers: Further headers for the response.
     """
 
-    caller: Caller = _NOBODY
-    fields: Sequence[RawField] = ()
+    caller: Caller = _ANONYMOUS
+    headers: Sequence[RawHeader] = ()
 
 
 class Gate:
-    """All rules, by the settings, the keys, and the sessions of those who signed in with one."""
+    """Applies the access rules to requests."""
 
     def __init__(
         self,
@@ -55,43 +55,43 @@ class Gate:
             keys, policies, sessions, allows_anonymous=settings.allow_anonymous
         )
         reads = read_rate_limiter(settings)
-        # By the methods that take a token.
+        # The limiter of each method that is limited.
         self._limiters: Final[Mapping[str, RateLimiter | None]] = {
             "POST": rate_limiter(settings),
             "GET": reads,
             "HEAD": reads,
         }
 
-    def admit(self, head: Head, now: float) -> Admission:
-        """Let a request pass, and say who it is of and what its answer is to say of limits.
+    def admit(self, head: RequestHead, now: float) -> Admission:
+        """Return who sent a request, and the rate limit headers for its response.
 
         Args:
-            head: Of the request.
-            now: In seconds, by a clock that only goes forward.
+            head: The head of the request.
+            now: The time of a monotonic clock, in seconds.
 
         Raises:
-            RequestError: A rule does not.
+            RequestError: A rule rejects it.
         """
         if self._policies.policy_of(head.path) is AccessPolicy.OPEN:
             return Admission()
-        self._hosts.check(head.fields.get("host", ""))
+        self._hosts.check(head.headers.get("host", ""))
         self.cross_origin.check(head)
-        # A browser asks without the key that the page's own request will have.
+        # Browsers send preflight requests without the key.
         if self.cross_origin.is_preflight(head):
             return Admission()
         caller = self._access.caller_of(head)
         limiter = self._limiters.get(head.method)
-        if limiter is None or _is_free(head, caller):
+        if limiter is None or _is_unlimited(head, caller):
             return Admission(caller)
         limit = limiter.take(client_name(caller.name, head.client), now)
-        fields = [
+        headers = [
             (b"ratelimit", limit.encode()),
             (b"ratelimit-policy", limiter.rate.policy.encode()),
         ]
-        return Admission(caller, fields)
+        return Admission(caller, headers)
 
 
-def _is_free(head: Head, caller: Caller) -> bool:
-    """Whether it is a read of what is open to all, or of the files that pages are made of."""
+def _is_unlimited(head: RequestHead, caller: Caller) -> bool:
+    """Return whether the rate limits do not apply: reads without a key, and reads of assets."""
     is_read = head.method != "POST"
     return is_read and (caller.role is None or head.path.startswith(ASSETS_PATH))

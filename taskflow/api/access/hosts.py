@@ -1,8 +1,8 @@
-"""Names and addresses of this service: which are of this machine, and which it answers to.
+"""The names and addresses that the service answers to, as a defense against DNS rebinding.
 
-A page in a browser can have its own name point to 127.0.0.1 and then ask whatever listens
-there, as if it were its own server (DNS rebinding). The browser says the page's name in
-``Host``, so a name that is not this service's is refused. Addresses cannot be rebound.
+A page can point its own host name to 127.0.0.1, and then send requests to whatever listens there
+as if it were its own server. The browser sends the name of the page in ``Host``, so the service
+rejects names that are not its own. Addresses cannot be rebound.
 """
 
 from __future__ import annotations
@@ -19,67 +19,67 @@ _PORT: Final = re.compile(r":[0-9]*$")
 
 
 class Hosts:
-    """The names that ``Host`` may be. Addresses and localhost always are.
+    """The values that ``Host`` may have: any address, localhost, and configured names.
 
     Args:
-        names: Further ones; ``*`` among them stands for all.
+        names: The configured names; ``*`` allows all names.
     """
 
     def __init__(self, names: Collection[str]) -> None:
         self._names: Final = frozenset(name.lower().rstrip(".") for name in names)
 
     def check(self, host: str) -> None:
-        """Let a value of ``Host`` pass.
+        """Check a value of ``Host``.
 
         Raises:
-            Misdirected: It names another service.
+            Misdirected: It is the name of another service.
         """
         if ANY_HOST in self._names:
             return
         name = name_of(host)
-        # No browser leaves it out.
-        is_ours = not name or name in self._names or is_local_name(name) or address_of(name)
-        if not is_ours:
+        # Every browser sends a name.
+        is_allowed = not name or name in self._names or is_local_name(name) or address_of(name)
+        if not is_allowed:
             raise Misdirected(
                 "this service does not go by the name in Host; TASKFLOW_ALLOWED_HOSTS has its names"
             )
 
 
 def allowed_hosts(names: Collection[str], *, bind: str, has_keys: bool) -> Hosts:
-    """The names that are answered to.
+    """Return the names that the service answers to.
 
     Args:
-        names: As they are set; without any, all of them where there are keys (a page that
-            rebinds its name has no key), and else that of ``bind``.
-        bind: Where the service listens.
-        has_keys: Whether keys are needed.
+        names: The configured names. By default, all names if there are keys, since a page that
+            rebinds its name has no key; otherwise the name in ``bind``.
+        bind: The address that the service listens on.
+        has_keys: Whether requests need a key.
     """
     return Hosts(names or ([ANY_HOST] if has_keys else [name_of(bind)]))
 
 
 def name_of(host: str) -> str:
-    """The name or address in a ``Host`` or an address to listen on, without the port."""
+    """Return the name or address in ``Host`` or in a bind address, without the port."""
     return _PORT.sub("", host).strip("[]").rstrip(".").lower()
 
 
 def is_local_name(name: str) -> bool:
-    """Whether a name is this machine's by definition (RFC 6761, section 6.3)."""
+    """Return whether a name is a loopback name (RFC 6761, section 6.3)."""
     return name == "localhost" or name.endswith(".localhost")
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a name or an address can be reached from this machine only."""
+    """Return whether only this machine can reach a name or an address."""
     address = address_of(name)
     return is_local_name(name) if address is None else address.is_loopback
 
 
 def is_loopback_bind(bind: str) -> bool:
-    """Whether only this machine can reach who listens there."""
+    """Return whether only this machine can reach a bind address."""
     return bind.startswith("unix:") or is_loopback(name_of(bind))
 
 
 def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a text is; one of IPv4 also as who listens for both kinds sees it."""
+    """Return the address in a text; an IPv4 address that is mapped to IPv6 as IPv4."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

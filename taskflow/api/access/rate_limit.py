@@ -1,6 +1,6 @@
-"""How often a client may submit, and read: buckets of tokens, which fill up again by the clock.
+"""Rate limits of clients for submissions and for reads: token buckets.
 
-The fields are those of draft-ietf-httpapi-ratelimit-headers-10.
+The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from taskflow.settings import Settings
 
 POST_POLICY: Final = "post"
 READ_POLICY: Final = "read"
-# Of so many clients the buckets are kept; the one that has not asked for the longest goes first,
-# and is the likeliest to be full again.
-MOST_BUCKETS: Final = 10_000
-# Of IPv6 a client has at least so many addresses as fit under a prefix of this length.
+# The least recently used bucket is dropped first: it is the most likely to be full again.
+MAX_BUCKETS: Final = 10_000
+# A client of IPv6 has at least a network with a prefix of this length.
 _CLIENT_PREFIX: Final = 64
-# A token is whole when rounding is all that it lacks.
+# A token counts as whole if only a rounding error is missing.
 _ROUNDING: Final = 1e-6
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """So many tokens a second, and how many may be saved up; ``name`` is that of the policy."""
+    """The rate and the burst of a limit, and the name of its policy."""
 
     per_second: float
     burst: int
@@ -36,17 +35,17 @@ class Rate(msgspec.Struct, frozen=True):
 
     @property
     def policy(self) -> str:
-        """As ``RateLimit-Policy`` says it: so many in the time that an empty bucket takes."""
+        """The value of ``RateLimit-Policy``: the burst, and the time that an empty bucket needs."""
         window_seconds = max(1, math.ceil(self.burst / self.per_second))
         return f'"{self.name}";q={self.burst};w={window_seconds}'
 
 
 class TokenBucket:
-    """Tokens of one client. It knows no clock: each call says what time it is.
+    """The tokens of one client. It has no clock: each call passes the time.
 
     Args:
-        rate: How it fills.
-        now: In seconds; it is full then.
+        rate: The rate at which it fills.
+        now: The time in seconds, at which it is full.
     """
 
     def __init__(self, rate: Rate, now: float) -> None:
@@ -58,7 +57,7 @@ class TokenBucket:
         return f"TokenBucket({self._tokens:.1f} of {self._rate.burst})"
 
     def take(self, now: float) -> bool:
-        """Take a token if there is one."""
+        """Take a token; return whether there was one."""
         self._fill(now)
         if self.remaining == 0:
             return False
@@ -67,12 +66,12 @@ class TokenBucket:
 
     @property
     def remaining(self) -> int:
-        """How many whole tokens there were at the last look."""
+        """The number of whole tokens after the last call of ``take``."""
         return max(0, math.floor(self._tokens + _ROUNDING))
 
     @property
     def seconds_to_next(self) -> int:
-        """In how many whole seconds, from then, there is one more at the latest."""
+        """The whole seconds from then until there is one more."""
         missing = self.remaining + 1 - self._tokens
         return max(1, math.ceil((missing - _ROUNDING) / self._rate.per_second))
 
@@ -86,20 +85,20 @@ class RateLimiter:
     """The buckets of all clients.
 
     Args:
-        rate: That of each.
-        most: Of how many clients they are kept.
+        rate: The limit of each client.
+        max_buckets: The maximum number of buckets.
     """
 
-    def __init__(self, rate: Rate, *, most: int = MOST_BUCKETS) -> None:
+    def __init__(self, rate: Rate, *, max_buckets: int = MAX_BUCKETS) -> None:
         self.rate: Final = rate
-        self._most: Final = most
+        self._max_buckets: Final = max_buckets
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def take(self, client: str, now: float) -> str:
-        """Take a token of a client's, and return what is left as ``RateLimit`` says it.
+        """Take a token of a client, and return the value of ``RateLimit``.
 
         Raises:
             RateLimited: There is none.
@@ -120,18 +119,18 @@ class RateLimiter:
     def _bucket_of(self, client: str, now: float) -> TokenBucket:
         bucket = self._buckets.pop(client, None) or TokenBucket(self.rate, now)
         self._buckets[client] = bucket
-        if len(self._buckets) > self._most:
+        if len(self._buckets) > self._max_buckets:
             self._buckets.popitem(last=False)
         return bucket
 
 
 def rate_limiter(settings: Settings) -> RateLimiter | None:
-    """The limiter of submissions that is set, if one is."""
+    """Return the rate limiter for ``POST`` requests, if one is set."""
     return _limiter(settings.rate_limit, settings.rate_burst, POST_POLICY)
 
 
 def read_rate_limiter(settings: Settings) -> RateLimiter | None:
-    """The limiter of reads that is set, if one is."""
+    """Return the rate limiter for reads, if one is set."""
     return _limiter(settings.read_rate_limit, settings.read_rate_burst, READ_POLICY)
 
 
@@ -142,11 +141,11 @@ def _limiter(per_second: float | None, burst: int | None, name: str) -> RateLimi
 
 
 def client_name(key_name: str | None, address: str | None) -> str:
-    """Whose bucket it is: that of a key's name, or else of an address.
+    """Return the name of the bucket of a client.
 
     Args:
-        key_name: ``None`` where there are no keys.
-        address: ``None`` for a socket in the file system, whose clients share one.
+        key_name: The name of its key; ``None`` if the service has no keys.
+        address: Its address; ``None`` for a Unix socket, whose clients share a bucket.
     """
     if key_name is not None:
         return f"key {key_name}"

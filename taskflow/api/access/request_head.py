@@ -1,4 +1,4 @@
-"""What the rules of access look at: the head of a request."""
+"""The head of a request: what access rules depend on."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 
 
-class Head(msgspec.Struct, frozen=True):
-    """The head of a request.
+class RequestHead(msgspec.Struct, frozen=True):
+    """The method, path, addresses and headers of a request.
 
     Attributes:
-        method: In capitals.
-        path: Decoded, without the query.
-        scheme: That of the connection, which a proxy may have changed.
-        server: The address that it came to; ``None`` for a socket in the file system.
-        client: The address that it came from; ``None`` likewise.
-        fields: Its header fields, by names in small letters. Those that come more than once
-            are joined, so that no rule takes them for what it asks for.
+        method: The method, in capital letters.
+        path: The decoded path, without the query.
+        scheme: The scheme of the connection, which a proxy may have changed.
+        server: The address that it was sent to; ``None`` for a Unix socket.
+        client: The address that it was sent from; ``None`` for a Unix socket.
+        headers: The headers, by names in lower case. Repeated headers are joined, so that no rule
+            accepts one of several values.
     """
 
     method: str
@@ -26,26 +26,26 @@ class Head(msgspec.Struct, frozen=True):
     scheme: str
     server: str | None
     client: str | None
-    fields: Mapping[str, str]
+    headers: Mapping[str, str]
 
     def __repr__(self) -> str:
-        """Say nothing of the fields: a key may be among them."""
-        return f"Head({self.method} {self.path})"
+        """Omit the headers: a key may be among them."""
+        return f"RequestHead({self.method} {self.path})"
 
 
-def head_of(scope: Mapping[str, Any], path: str) -> Head:
-    """Read the head off an ASGI scope."""
-    return Head(
+def request_head_of(scope: Mapping[str, Any], path: str) -> RequestHead:
+    """Return the head of the request of an ASGI scope."""
+    return RequestHead(
         method=scope["method"],
         path=path,
         scheme=scope.get("scheme", "http"),
         server=_address(scope.get("server")),
         client=_address(scope.get("client")),
-        fields=_fields(scope),
+        headers=_headers(scope),
     )
 
 
-def _fields(scope: Mapping[str, Any]) -> dict[str, str]:
+def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
     values: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
         values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1").strip(" \t"))
@@ -53,7 +53,7 @@ def _fields(scope: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _address(place: tuple[str, int | None] | None) -> str | None:
-    # ASGI names a socket in the file system by its path and no port; Hypercorn says nothing.
+    # ASGI gives a Unix socket a path and no port; Hypercorn gives it nothing.
     if place is None or place[1] is None:
         return None
     return place[0]

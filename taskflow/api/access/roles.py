@@ -1,4 +1,4 @@
-"""Who may do what: roles by key, and nobody from afar without keys."""
+"""Roles of callers, by key or session; without keys, local access only."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final, NamedTuple
 from taskflow.api.access.api_keys import Key, Keyring, Role
 from taskflow.api.access.browser import is_own
 from taskflow.api.access.hosts import is_loopback
-from taskflow.api.access.request_head import Head
+from taskflow.api.access.request_head import RequestHead
 from taskflow.api.access.sessions import PATH, Session, Sessions
 from taskflow.model.errors import Forbidden, Unauthorized
 
 CALLER: Final = "taskflow.caller"
-"""Where routes find in the scope of a request who asks: a ``Caller``."""
+"""The key of the ``Caller`` in the scope of a request."""
 REJECTED: Final = "taskflow.rejected"
-"""Where the dashboard finds why it must only show that a request is rejected."""
+"""The key of the error in the scope of a request that the dashboard rejects with a page."""
 
 # Needed to sign in, with the assets of the page.
 SIGN_IN_PATH: Final = f"{PATH}/sign-in"
@@ -69,12 +69,12 @@ class PathPolicies:
 
 
 class Caller(NamedTuple):
-    """Who asks.
+    """The client that sent a request.
 
     Attributes:
-        name: That of the key; ``None`` where there are no keys, or none is asked for.
-        role: What may be done; ``None`` if no more than is open to all.
-        session: The id of the session, of a person who signed in to the dashboard.
+        name: The name of its key; ``None`` if none is required.
+        role: The role of its key; ``None`` for an anonymous caller.
+        session: The id of its session, if it signed in to the dashboard.
     """
 
     name: str | None
@@ -83,13 +83,13 @@ class Caller(NamedTuple):
 
 
 class Access:
-    """The rules, with the keys that they go by.
+    """Authenticates callers and checks their roles.
 
     Args:
-        keys: Without any, who reaches the service on the loopback may do everything.
+        keys: The valid keys. Without any, local callers have all roles.
         policies: The access policies of the routes.
-        sessions: How people in browsers are known.
-        allows_anonymous: Without keys, everybody else may, too.
+        sessions: The sessions of the dashboard.
+        allows_anonymous: Whether remote callers have all roles, too, if there are no keys.
     """
 
     def __init__(
@@ -105,21 +105,21 @@ class Access:
         self._sessions: Final = sessions
         self._allows_anonymous: Final = allows_anonymous
 
-    def caller_of(self, head: Head) -> Caller:
-        """Who asks, and what for they are good.
+    def caller_of(self, head: RequestHead) -> Caller:
+        """Return the caller.
 
         Raises:
-            Unauthorized: There is no key, or one that is not known.
-            Forbidden: The key is not good for this, or without keys it comes from afar.
+            Unauthorized: The request has no key, or an invalid one.
+            Forbidden: The role of the key is insufficient; or a remote caller needs a key.
         """
         if not self._keys:
-            self._check_is_near(head)
+            self._check_is_local(head)
             return Caller(None, Role.ADMIN)
         if is_open_page(head.path) or self._needs_no_key(head):
             return Caller(None, None)
         session = self._session_of(head)
         key = session.key if session else self._key_of_bearer(head)
-        # Signing out is not a write: it is for everyone who signed in.
+        # Signing out is not a write: every role may do it.
         needed = Role.READ if head.path == SIGN_OUT_PATH else role_for(head.method)
         if key.role < needed:
             raise Forbidden(
@@ -128,73 +128,73 @@ class Access:
             )
         return Caller(key.name, key.role, session.id if session else None)
 
-    def _needs_no_key(self, head: Head) -> bool:
+    def _needs_no_key(self, head: RequestHead) -> bool:
         match self._policies.policy_of(head.path):
             case AccessPolicy.NO_KEY:
                 return head.method in _READING
             case AccessPolicy.KEY_OR_SIGN_IN:
-                return "authorization" not in head.fields
+                return "authorization" not in head.headers
         return False
 
-    def _session_of(self, head: Head) -> Session | None:
-        """The session of a person who asks for a page, or does something there.
+    def _session_of(self, head: RequestHead) -> Session | None:
+        """Return the session of a request to the dashboard.
 
         Raises:
-            Forbidden: Something is to be done, and it is not certain that a page of ours asks.
+            Forbidden: It is a write, and may come from a page of another origin.
         """
-        if self._sessions is None or not is_page(head.path) or "authorization" in head.fields:
+        if self._sessions is None or not is_page(head.path) or "authorization" in head.headers:
             return None
-        session = self._sessions.session_of(head.fields.get("cookie", ""))
-        # Browsers name the origin of whatever is no mere reading (Fetch standard, section 3.2).
-        is_foreign = not is_own(head.fields.get("origin", ""), head)
+        session = self._sessions.session_of(head.headers.get("cookie", ""))
+        # Browsers send the origin of every write (Fetch standard, section 3.2).
+        is_foreign = not is_own(head.headers.get("origin", ""), head)
         if session and head.method not in _READING and is_foreign:
-            raise Forbidden("a session is for this service's own pages only")
+            raise Forbidden("a session is valid for pages of this service only")
         return session
 
-    def _key_of_bearer(self, head: Head) -> Key:
-        """The key that is known.
+    def _key_of_bearer(self, head: RequestHead) -> Key:
+        """Return the key of a request.
 
         Raises:
-            Unauthorized: There is none.
+            Unauthorized: It has no key, or an invalid one.
         """
         key = self._keys.find(_key_in(head))
         if key is None:
             raise Unauthorized(f"this key is not known here; {_HOW}", error="invalid_token")
         return key
 
-    def _check_is_near(self, head: Head) -> None:
+    def _check_is_local(self, head: RequestHead) -> None:
         if self._allows_anonymous or head.server is None or is_loopback(head.server):
             return
         raise Forbidden(
-            "without keys this service answers on the loopback address only; set "
+            "without keys the service answers on the loopback address only; set "
             "TASKFLOW_API_KEYS or TASKFLOW_API_KEYS_FILE, or TASKFLOW_ALLOW_ANONYMOUS=1"
         )
 
 
 def is_page(path: str) -> bool:
-    """Whether it is of the dashboard."""
+    """Return whether a path belongs to the dashboard."""
     return path == PATH or path.startswith(f"{PATH}/")
 
 
 def is_open_page(path: str) -> bool:
-    """Whether it is one that those need who have not signed in yet."""
+    """Return whether a path of the dashboard is available before the sign-in."""
     return path == SIGN_IN_PATH or path.startswith(ASSETS_PATH)
 
 
 def role_for(method: str) -> Role:
-    """The least role that a method takes."""
+    """Return the role that a method requires."""
     return Role.READ if method in _READING else Role.WRITE
 
 
-def _key_in(head: Head) -> str:
-    """The key that a request carries.
+def _key_in(head: RequestHead) -> str:
+    """Return the key that a request presents.
 
     Raises:
-        Unauthorized: It carries none, or none that could be one.
+        Unauthorized: It presents none, or something that cannot be a key.
     """
-    credentials = head.fields.get("authorization")
+    credentials = head.headers.get("authorization")
     if credentials is None:
-        # Without an error code, as RFC 6750 (section 3.1) has it for who did not try.
+        # Without an error code if no key was sent (RFC 6750, section 3.1).
         raise Unauthorized(f"this needs a key; {_HOW}")
     found = _BEARER.fullmatch(credentials)
     if found is None:

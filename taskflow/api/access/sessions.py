@@ -1,9 +1,9 @@
-"""Sessions of people in browsers: a cookie that says by which key they signed in.
+"""Sessions of the dashboard: a signed cookie with the key that a user signed in with.
 
-The cookie is signed and not stored: it is valid on every node, as long as its key is, until its
-session is signed out of. That is recorded in the store, so that a copy of the cookie ends with it.
-It opens the dashboard and nothing else, for it is sent by whatever page has a browser ask (see
-``roles.py``).
+The cookie is signed and not stored: it is valid on every node as long as its key is, until the user
+signs out. Signing out is recorded in the store, so that copies of the cookie become invalid, too.
+The cookie gives access to the dashboard alone, because browsers send it with requests of any page
+(see ``roles.py``).
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from taskflow.api.access.api_keys import Key, Keyring
 
 COOKIE: Final = "taskflow_session"
 PATH: Final = "/ui"
-LONGEST_SECONDS: Final = 43_200
+MAX_SESSION_SECONDS: Final = 43_200
 _FINGERPRINT: Final = 32
 _ID_BYTES: Final = 16
 
 
 class EndedSessions(Protocol):
-    """The store, as far as sessions are its business."""
+    """The part of the store that records ended sessions."""
 
     async def end_session(self, session_id: str, *, seconds: float) -> None:
         """End a session on all nodes."""
 
     async def is_session_ended(self, session_id: str) -> bool:
-        """Return whether it was ended."""
+        """Return whether a session was ended."""
 
 
 class Session(NamedTuple):
-    """A session that was begun, and may have been signed out of since.
+    """A session, which may have been ended since.
 
     Attributes:
-        id: Random; another one for each sign-in.
-        key: The key that was signed in with.
+        id: A random id, new for each sign-in.
+        key: The key that the user signed in with.
     """
 
     id: str
@@ -46,11 +46,11 @@ class Session(NamedTuple):
 
 
 class Sessions:
-    """Makes and reads the cookies of this service.
+    """Creates and reads session cookies.
 
     Args:
-        keys: Those that one can sign in with.
-        secret: What they are signed with; the same on all nodes.
+        keys: The valid keys.
+        secret: The secret of the signature, the same on all nodes.
     """
 
     def __init__(self, keys: Keyring, secret: bytes) -> None:
@@ -58,7 +58,7 @@ class Sessions:
         self._signer: Final[Any] = URLSafeTimedSerializer(secret, salt="taskflow session")
 
     def begin(self, presented: str) -> str | None:
-        """The value of the cookie for who has this key; ``None`` if it is not known."""
+        """Return the cookie of a new session; ``None`` if the key is invalid."""
         key = self._keys.find(presented)
         return (
             None
@@ -67,18 +67,18 @@ class Sessions:
         )
 
     def key_of(self, cookies: str) -> Key | None:
-        """By which key who sends these cookies signed in; ``None`` if by none, or not any more."""
+        """Return the key of the session in these cookies; ``None`` if there is no valid session."""
         session = self.session_of(cookies)
         return None if session is None else session.key
 
     def session_of(self, cookies: str) -> Session | None:
-        """Return the session of these cookies; ``None`` if there is none, or it is over."""
+        """Return the session in these cookies; ``None`` if there is none, or it has expired."""
         try:
             value = parse_cookie(cookies).get(COOKIE, "")
-            name, fingerprint, session_id = self._signer.loads(value, max_age=LONGEST_SECONDS)
+            name, fingerprint, session_id = self._signer.loads(value, max_age=MAX_SESSION_SECONDS)
         except (BadData, ValueError):
             return None
-        # A key that was taken out, or replaced under the same name, ends its sessions.
+        # Removing a key, or replacing it under the same name, ends its sessions.
         return next(
             (
                 Session(session_id, key)

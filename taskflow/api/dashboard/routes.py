@@ -14,7 +14,7 @@ from taskflow.api.access.sessions import PATH, Sessions
 from taskflow.api.dashboard import listing, overview, pages, sign_in, submit_form, task
 from taskflow.api.dashboard.assets import Assets
 from taskflow.api.live.feed import Feed
-from taskflow.api.problems import fields_of, problem_of
+from taskflow.api.problems import headers_of, problem_of
 from taskflow.api.submission import Intake
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable, TaskFlowError
@@ -78,7 +78,7 @@ def dashboard_routes(
         response = await pages.page(
             "error.html", status=problem.status, message=problem.detail, is_outage=is_outage
         )
-        response.headers.update(fields_of(error))
+        response.headers.update(headers_of(error))
         return response
 
     return routes

@@ -8,7 +8,7 @@ from typing import Any, cast
 from quart import Blueprint, Response, request
 
 from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, SIGN_OUT_PATH, Caller, is_page
-from taskflow.api.access.sessions import COOKIE, LONGEST_SECONDS, PATH, EndedSessions, Sessions
+from taskflow.api.access.sessions import COOKIE, MAX_SESSION_SECONDS, PATH, EndedSessions, Sessions
 from taskflow.api.dashboard.forms import filled_in
 from taskflow.api.dashboard.pages import page, see
 from taskflow.api.problems import store_in_time
@@ -37,7 +37,7 @@ def add_routes(routes: Blueprint, sessions: Sessions | None, ended: EndedSession
         response.set_cookie(
             COOKIE,
             value,
-            max_age=LONGEST_SECONDS,
+            max_age=MAX_SESSION_SECONDS,
             path=PATH,
             secure=_is_by_tls(),
             httponly=True,
@@ -51,7 +51,7 @@ def add_routes(routes: Blueprint, sessions: Sessions | None, ended: EndedSession
         caller: Caller = cast("Mapping[str, Any]", request.scope)[CALLER]
         if caller.session is not None:
             with store_in_time():
-                await ended.end_session(caller.session, seconds=LONGEST_SECONDS)
+                await ended.end_session(caller.session, seconds=MAX_SESSION_SECONDS)
         response = see(SIGN_IN_PATH if sessions else PATH)
         response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Lax")
         return response

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from taskflow.api.access.browser import DEFENCES, READABLE
+from taskflow.api.access.browser import EXPOSED_HEADERS, SECURITY_HEADERS
 from taskflow.api.route import Parameter
 
-_DEFENCES: Final = {name.decode(): value.decode() for name, value in DEFENCES}
+_SECURITY_HEADERS: Final = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
 
 PREFER: Final = Parameter(
     "Prefer",
@@ -22,21 +22,21 @@ ON_EVERY_RESPONSE: Final = (
         "X-Content-Type-Options",
         "Tells browsers not to guess a type other than `Content-Type`.",
         Literal["nosniff"],
-        _DEFENCES["x-content-type-options"],
+        _SECURITY_HEADERS["x-content-type-options"],
         is_required=True,
     ),
     Parameter(
         "Cache-Control",
         "Keeps responses out of shared caches.",
         str,
-        _DEFENCES["cache-control"],
+        _SECURITY_HEADERS["cache-control"],
         is_required=True,
     ),
     Parameter(
         "Content-Security-Policy",
         "What a browser may run, load and frame; nothing, unless the response is a page.",
         str,
-        _DEFENCES["content-security-policy"],
+        _SECURITY_HEADERS["content-security-policy"],
         is_required=True,
     ),
     Parameter(
@@ -61,7 +61,7 @@ ON_EVERY_RESPONSE: Final = (
         "Access-Control-Expose-Headers",
         "The headers that such a page may read.",
         str,
-        READABLE,
+        EXPOSED_HEADERS,
     ),
 )
 ON_LIMITED_RESPONSES: Final = (

@@ -18,7 +18,12 @@ from taskflow.api.document.headers import (
     ON_LIMITED_RESPONSES,
     SHARED,
 )
-from taskflow.api.document.problem_responses import PROBLEMS, ProblemResponse, problems_of
+from taskflow.api.document.problem_responses import (
+    PROBLEMS,
+    ProblemExample,
+    ProblemResponse,
+    problems_of,
+)
 from taskflow.api.document.schemas import Json, plain, prose, schema_of, schemas
 from taskflow.api.responses import JSON, as_json
 from taskflow.api.route import (
@@ -237,7 +242,11 @@ def _response_schema(response: RouteResponse) -> Json:
 
 def _problem(response: ProblemResponse) -> Json:
     examples = {
-        name: {"value": plain(problems.document(one.kind, one.detail, one.errors))}
+        name: {
+            "value": plain(
+                problems.document(one.kind, one.detail or one.kind.example_detail, one.errors)
+            )
+        }
         for name, one in response.examples.items()
     }
     content = {"schema": schema_of(problems.Problem), "examples": examples}
@@ -246,6 +255,11 @@ def _problem(response: ProblemResponse) -> Json:
         "content": {problems.MEDIA_TYPE: content},
         "headers": _headers((*response.headers, *ON_EVERY_RESPONSE, *ON_LIMITED_RESPONSES)),
     }
+
+
+def _example_of(example: ProblemExample) -> problems.Problem:
+    detail = example.detail or example.kind.example_detail
+    return problems.document(example.kind, detail, example.errors)
 
 
 def _name_of(status: HTTPStatus) -> str:

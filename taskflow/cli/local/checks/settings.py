@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.api.access.api_keys import SHORT_KEY, read_keys
+from taskflow.api.access.api_keys import MIN_SAFE_KEY_LENGTH, read_keys
 from taskflow.api.access.hosts import is_loopback_bind
 from taskflow.cli.local.checks.check import Finding, failed, ok, warning
 from taskflow.engine.callback_secrets import read_signer
@@ -85,7 +85,9 @@ def _read(check: str, read: Callable[[], Finding]) -> Iterator[Finding]:
 def _keys(settings: Settings) -> Finding:
     keyring = read_keys(settings)
     if len(keyring):
-        short = any(len(one.rpartition(":")[2]) < SHORT_KEY for one in _listed_keys(settings))
+        short = any(
+            len(one.rpartition(":")[2]) < MIN_SAFE_KEY_LENGTH for one in _listed_keys(settings)
+        )
         if short:
             return warning(
                 "keys",
