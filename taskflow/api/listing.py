@@ -17,7 +17,7 @@ from taskflow.api.reading.accept import LINES
 from taskflow.api.responses import AS_IT_COMES
 from taskflow.model.errors import TaskFlowError, TooManySearches
 from taskflow.model.task import Task
-from taskflow.schema.query import PageRequest
+from taskflow.schema.query import FIELDS, PageRequest
 from taskflow.store.base.listing import LARGE_FIELDS, Page
 from taskflow.store.base.tasks import TaskStore
 
@@ -87,7 +87,9 @@ async def stream_of(store: TaskStore, query: PageRequest, *, has_body: bool) -> 
 
 def selected(task: Task, fields: Sequence[str] | None) -> Task | dict[str, object]:
     """Return the task, or the selected fields of it."""
-    return task if fields is None else {name: getattr(task, name) for name in fields}
+    if fields is None:
+        return task
+    return {name: getattr(task, name) for name in FIELDS if name in fields}
 
 
 async def _lines(store: TaskStore, query: PageRequest, page: Page) -> AsyncIterator[bytes]:
