@@ -16,21 +16,21 @@ from tests.reference.markdown import page as page_of
 from tests.reference.schemas import Schema, fields_of, kind_of, link_to, meaning_of
 
 INTRODUCTION = """\
-For whoever writes a client: every route, what it takes and what it answers. It is the same as
-`/openapi.json` of a running service has it, from which clients can be generated;
-[the API by example](../api-by-example.md) shows it at work. Any request can be answered by the
-problems {any_request}; [Problems](problems.md) tells what these and all others mean."""
+This page lists every route with its parameters and responses. `/openapi.json` of a running service
+has the same content, to generate clients from. [The API by example](../api-by-example.md) shows
+requests with their responses. Every request can fail with the problems {any_request};
+[Problems](problems.md) explains these and all others."""
 
 OF_PROBLEMS = """\
-This page lists the errors of the API. Every answer that is no success is a JSON object of the media
-type `application/problem+json` (RFC 9457): `type` says what kind of problem it is, for programs,
-and `detail` what is wrong in this case and what to do."""
+This page lists the errors of the API. Every error response is a JSON object of the media type
+`application/problem+json` (RFC 9457): `type` identifies the kind of problem, for programs, and
+`detail` says what is wrong in this case and what to do."""
 
 OF_TYPES = """\
 ## Types
 
-The name of a type does not change. The service answers `GET` of it with this explanation, as HTML
-or JSON, with and without a key; `/problems` lists all."""
+The name of a type never changes. `GET` of it returns this explanation, as HTML or JSON, with or
+without a key; `/problems` lists all types."""
 
 ERROR = 400
 SOURCE = "taskflow/api"
@@ -49,7 +49,7 @@ def page() -> str:
         for name in whole["components"]["headers"]
         if name in everywhere
     )
-    fields = table(["any answer may have", "meaning"], rows)
+    fields = table(["header of any response", "meaning"], rows)
     return page_of("The API", SOURCE, introduction, fields, *groups, "## Types", *types)
 
 
@@ -59,7 +59,7 @@ def problems_page() -> str:
     schema = whole["components"]["schemas"]["Problem"]
     found = {name: one for name, one in _responses(whole).items() if _examples(one)}
     parts = [_problem(whole, found[name]) for name in sorted(found)]
-    fields = table(["field", "what it is", "meaning"], _without_links(schema))
+    fields = table(["field", "type", "meaning"], _without_links(schema))
     rows = (
         (code(one.type), str(one.status), one.meaning, one.action) for one in PROBLEM_TYPES.values()
     )
@@ -84,9 +84,9 @@ def _operation(whole: Schema, method: str, path: str, operation: Schema) -> str:
     ]
     if parameters := operation.get("parameters"):
         rows = (_parameter(_resolved(whole, one)) for one in parameters)
-        parts.append(table(["parameter", "in", "what it may be", "meaning"], rows))
+        parts.append(table(["parameter", "in", "type", "meaning"], rows))
     if body := operation.get("requestBody"):
-        parts.append("\n".join(_contents("Takes", body)))
+        parts.append("\n".join(_contents("Request body", body)))
     answers = [
         _answer(whole, status, one)
         for status, one in operation["responses"].items()
@@ -162,7 +162,7 @@ def _type(name: str, schema: Schema) -> str:
     if described := schema.get("description"):
         parts.append(described)
     if schema.get("properties"):
-        parts.append(table(["field", "what it is", "meaning"], fields_of(schema)))
+        parts.append(table(["field", "type", "meaning"], fields_of(schema)))
     else:
         parts.append(f"One of {kind_of(schema)}.")
     return "\n\n".join(parts)

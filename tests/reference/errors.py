@@ -1,4 +1,4 @@
-"""docs/reference/errors.md, from what stands below each ``ErrorType``."""
+"""docs/reference/errors.md, from the docstring of each ``ErrorType``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
 
 INTRODUCTION = """\
-For whoever finds a task that FAILED. `error` says why for people, `error_type` for programs: it is
-one of these and of no others. "Tried again" is what happens while the task has attempts left
-(`max_attempts`); a callback is tried again for more, as it is to arrive."""
+This page lists every `error_type` of a failed task. `error` describes the error for people,
+`error_type` for programs. "Retried" applies while the task has attempts left (`max_attempts`).
+Callbacks are also retried after other errors."""
 
 STATUSES = """\
-Of `http_status` only what asks to come back is tried again: 408, 425, 429 and 5xx, or what the
-task's `retry_on` names; of callbacks all but 410, by which a receiver says that it wants no more.
+With `http_status`, only temporary errors are retried: 408, 425, 429 and 5xx, or the statuses in
+the task's `retry_on`. Callbacks are retried after every status except 410, with which a receiver
+declines further callbacks.
 
-What was cut off by a shutdown, or by the death of a node, is no failure and counts as no attempt;
-`GET /tasks/{id}/attempts` has it as `INTERRUPTED` or `LOST`."""
+An attempt that a shutdown interrupted, or whose node died, did not fail and is not counted;
+`GET /tasks/{id}/attempts` shows it as `INTERRUPTED` or `LOST`."""
 
 CALLBACK = TaskOptions(callback_of="a task")
 
@@ -71,9 +72,9 @@ def page() -> str:
         for kind, said in meanings().items()
     )
     return page_of(
-        "Why a task failed",
+        "Task errors",
         "taskflow/model/outcome.py",
         INTRODUCTION,
-        table(["`error_type`", "meaning", "tried again", "what to do"], rows),
+        table(["`error_type`", "meaning", "retried", "what to do"], rows),
         STATUSES,
     )

@@ -13,9 +13,9 @@ from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
 
 INTRODUCTION = """\
-For whoever reads the log, or has a program read it. Every event that is logged is one of these, in
-these words; every line also has `timestamp`, `level` and `node`. [Logging](../logging.md) says what
-the levels and fields mean, and how often an event is logged."""
+This page lists every event that TaskFlow logs. The wording of an event never varies, so programs
+can filter by it. Every line also has `timestamp`, `level` and `node`. [Logging](../logging.md)
+explains the levels and fields, and the limit on repetitions."""
 
 PACKAGE = Path(taskflow.__file__).parent
 # What is not named where they are logged: the exception, and whose attempt it is.
@@ -30,7 +30,7 @@ def page() -> str:
         fields[event] = ["task", "attempt", *fields[event]]
     rows = ((event.wording, event.level, ", ".join(map(code, fields[event]))) for event in Event)
     return page_of(
-        "Events of the log",
+        "Log events",
         "taskflow/telemetry/__init__.py",
         INTRODUCTION,
         table(["event", "level", "fields"], rows),

@@ -7,13 +7,14 @@ from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
 
 INTRODUCTION = """\
-For whoever runs TaskFlow. Settings are read from the environment, and from `.env` in the working
-directory (see `.env.example`); what is set in the environment goes first. A value that cannot be
-used stops the start, with a line that says why; a misspelt name is warned about."""
+This page lists all settings. TaskFlow reads them from the environment, and from `.env` in the
+working directory (see `.env.example`); the environment takes precedence. An invalid value stops
+the start with one line that says why; an unknown name that begins with `TASKFLOW_` causes a
+warning."""
 
 HEAD = """\
-# Settings of TaskFlow. Copy this file to .env and make the lines active that you want to
-# change; what is set in the environment goes before what is set here.
+# Settings of TaskFlow. Copy this file to .env, and uncomment the settings that you want to change.
+# Variables in the environment take precedence.
 """
 
 
@@ -26,11 +27,11 @@ def page() -> str:
         "Settings",
         "taskflow/settings/fields.py",
         INTRODUCTION,
-        table(["variable", "default", "meaning", "may be"], rows),
+        table(["variable", "default", "meaning", "allowed values"], rows),
     )
 
 
 def example() -> str:
-    """A file for .env, in which nothing is active."""
+    """Return the text of .env.example, in which every setting is a comment."""
     entries = (f"# {one.meaning}\n#{one.variable}={one.default}\n" for one in catalogue())
     return "\n".join([HEAD, *entries])
