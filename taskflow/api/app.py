@@ -77,7 +77,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     *,
     metrics: Metrics | None = None,
 ) -> QuartTrio:
-    """Create the app. It owns nothing: whoever opened the store closes it.
+    """Create the app. It does not close the store.
 
     Args:
         store: Where the tasks are kept.

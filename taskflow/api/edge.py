@@ -1,7 +1,7 @@
 """The ASGI layer between Hypercorn and Quart.
 
-It rejects requests that Quart would answer with a 500 or drop, and those that the access rules do
-not allow, whatever their path; and it adds the headers for browsers to every response.
+It rejects requests that Quart would answer with a 500 or drop, and requests that the access rules
+forbid, whatever their path; and it adds the headers for browsers to every response.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _ABSOLUTE: Final = re.compile(
 
 
 class Edge:
-    """An ASGI app around that of Quart.
+    """An ASGI app around Quart.
 
     Args:
         app: The app of Quart.
@@ -107,7 +107,7 @@ class _Exchange:
         self._receive_next = receive
         self._send_on = send
         self._head = request_head_of(scope, path_of(scope["raw_path"]))
-        # Headers of the response, whoever makes it.
+        # Headers that the response gets, from Quart or not.
         self._added = gate.cross_origin.headers_for(self._head)
         self._is_read = trio.Event()
         self._has_started = False

@@ -1,7 +1,7 @@
 """``/tasks/{id}/result``: the response body of the target, unchanged.
 
-The body is untrusted, and somebody may open it in a browser from the origin of this service. So it
-is an attachment and never a page: nothing in it runs, and browsers must not guess its type.
+The body is untrusted, and a user may open it in a browser from the origin of this service. So it is
+an attachment and never a page: nothing in it runs, and browsers must not guess its type.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
 _KEPT: Final = msgspec.json.Decoder(_Kept)
 _TEXT: Final = msgspec.json.Decoder(str)
-_EXTENSIONS: Final = MimeTypes()  # Python's own table, not that of the machine
+_EXTENSIONS: Final = MimeTypes()  # Python's own table, the same on every machine
 
 
 @Route(
@@ -97,7 +97,7 @@ async def show_result(services: Services, task_id: str) -> Response:
     """Get the response body of the target, unchanged.
 
     For COMPLETED tasks: JSON to the byte, text as UTF-8, anything else as the bytes that were
-    received. The media type is that of the target, if it is a valid one. Browsers save the body
+    received. The media type is the one that the target sent, if it is valid. Browsers save the body
     and do not show it, and nothing in it runs.
     """
     with store_in_time():

@@ -71,7 +71,7 @@ class RouteResponse(msgspec.Struct, frozen=True):
         media_type: The media type of the body.
         also: Bodies of other media types.
         selected_kind: The type of the body if the request selects fields.
-        headers: The headers besides those of every response.
+        headers: Its headers, besides the common ones.
         links: The names of routes that accept the ``id`` in the body.
     """
 
@@ -118,8 +118,8 @@ class Route(msgspec.Struct, frozen=True):
         path: The path, with the names of its parameters in braces.
         group: The tag that the route is listed under.
         responses: The responses that are not problems, the usual one first.
-        problems: The statuses of further problems; see ``document/problem_responses.py`` for those
-            that follow from what a route accepts.
+        problems: The statuses of the route's own problems. ``document/problem_responses.py`` adds
+            the problems that follow from its query, body and access.
         path_parameters: The parameters in the path.
         headers: The headers of a request that the route reads.
         query: The type of the query: each field is a parameter.

@@ -1,1 +1,1 @@
-"""``/openapi.json``: the API, described by the types that validate it."""
+"""``/openapi.json``: the OpenAPI document, built from the routes and their types."""

@@ -1,4 +1,4 @@
-"""What the document says of the whole service."""
+"""The general part of the document: title, description, groups and authentication."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any, Final
 from taskflow.version import __version__
 
 _DESCRIPTION: Final = """\
-Hand in a URL and get an id back; TaskFlow fetches the URL in the background and keeps the outcome.
+Submit a URL and get an id; TaskFlow fetches the URL in the background and keeps the outcome.
 
-**Keys.** Where the service has keys, each request but those for `/livez` and `/readyz` needs one,
-as `Authorization: Bearer ...`. A key has a role: `read` is enough for GET and HEAD, `write` for
-the rest, and `admin` includes both. What an operation needs stands with its security requirement.
+**Keys.** If the service has keys, every request except `/livez`, `/readyz` and `/problems` needs
+one, as `Authorization: Bearer ...`. A key has a role: `read` allows GET and HEAD, `write` allows
+all methods, and `admin` includes both. The security requirement of an operation has its role.
 
-**Problems.** Whatever goes wrong is answered as `application/problem+json` (RFC 9457), with what is
-wrong and what to do in `detail`. `type` says which kind of problem it is, such as
-`/problems/backlog-full`; the service explains it at that path. A path that is not here answers with
-404; a method that a path does not take with 405, and with those that it takes in `Allow`.
+**Problems.** Errors are returned as `application/problem+json` (RFC 9457). `detail` states what is
+wrong and what to do. `type` identifies the type of problem, such as `/problems/backlog-full`; the
+service explains it at that path. An unknown path returns 404, and a method that a path does not
+support 405, with the supported methods in `Allow`.
 
-**HEAD and OPTIONS.** Where GET is taken, so is HEAD, which answers with the same head and no body.
-OPTIONS names in `Allow` what a path takes; that of a browser which asks for a page of another
-origin is answered by the rules of CORS.
+**HEAD and OPTIONS.** Every path with GET supports HEAD, which returns the same headers and no
+body. OPTIONS returns the supported methods in `Allow`. CORS preflight requests of browsers are
+supported.
 
-**Limits.** Where the service has a limit of rate, answers to a POST, GET or HEAD say in `RateLimit`
-what is left of it. A 429 and a 503 say in `Retry-After` when to try again; with an
-`Idempotency-Key` it is safe to send a POST again.
+**Limits.** If the service has a rate limit, responses to POST, GET and HEAD have the remaining
+requests in `RateLimit`. Responses with 429 and 503 have in `Retry-After` when to retry; with an
+`Idempotency-Key`, repeating a POST is safe.
 
-**Fields to come.** Answers may get further fields: pass over those that you do not know.
+**Compatibility.** Responses may get new fields: ignore fields that you do not know.
 """
 
 INFO: Final[dict[str, Any]] = {
@@ -38,17 +38,17 @@ INFO: Final[dict[str, Any]] = {
     "license": {"name": "MIT", "identifier": "MIT"},
 }
 TAGS: Final = [
-    {"name": "tasks", "description": "Hand in URLs, read what became of them."},
-    {"name": "events", "description": "Watch tasks as they go."},
-    {"name": "queues", "description": "Pace what goes out."},
-    {"name": "schedules", "description": "Have tasks handed in by the clock."},
-    {"name": "monitoring", "description": "See who runs tasks, and how that goes."},
-    {"name": "health", "description": "For those who watch over the service."},
-    {"name": "document", "description": "What all this is, for programs and for people."},
+    {"name": "tasks", "description": "Submit URLs, and read their outcomes."},
+    {"name": "events", "description": "Watch tasks while they run."},
+    {"name": "queues", "description": "Limit and pause outgoing requests."},
+    {"name": "schedules", "description": "Submit tasks at fixed times."},
+    {"name": "monitoring", "description": "Monitor nodes, target hosts and throughput."},
+    {"name": "health", "description": "Health checks for load balancers and supervisors."},
+    {"name": "document", "description": "This document, for programs and for people."},
 ]
 KEY: Final = {
     "type": "http",
     "scheme": "bearer",
-    "description": "Made by `taskflow key new`. Its role is `read`, `write` or `admin`; each "
-    "includes those before it.",
+    "description": "Created by `taskflow key new`. Its role is `read`, `write` or `admin`; each "
+    "role includes the previous ones.",
 }

@@ -1,4 +1,4 @@
-"""Tasks as ``/openapi.json`` shows them, made of the types that are answered with."""
+"""Examples in ``/openapi.json``, as values of the types that responses have."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def document(routes: Sequence[Route], *, has_keys: bool) -> Json:
         "security": [{"key": []}] if has_keys else [],
         "components": {
             "securitySchemes": {"key": KEY},
-            "schemas": schemas(),
+            "schemas": schemas(routes),
             "headers": {header.name: _header(header) for header in SHARED},
             "responses": {_name_of(status): _problem(said) for status, said in PROBLEMS.items()},
         },

@@ -1,4 +1,4 @@
-"""The named types of the document: ``components/schemas``, made of the types that validate."""
+"""``components/schemas`` of the document, from the types that routes accept and return."""
 
 from __future__ import annotations
 
@@ -9,75 +9,53 @@ import inspect
 import itertools
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET
 
 from taskflow.api import problems
-from taskflow.api.bulk_actions import ManyMoved
-from taskflow.api.listing import Broken, TaskFields
-from taskflow.api.monitoring import History
-from taskflow.api.submission import Added, Refused, Summary
+from taskflow.api.route import Route
 from taskflow.model import outcome
-from taskflow.model.errors import Fault
-from taskflow.model.event import TaskEvent
-from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
-from taskflow.model.options import Backoff
-from taskflow.model.outcome import ErrorType
-from taskflow.model.problem_types import ProblemType
-from taskflow.model.queue_limits import Hold, HoldReason, HostHold, HostLimits, Rate
-from taskflow.model.queues import Ended, Queue, QueueStatistics, TaskStatistics, TotalStatistics
 from taskflow.model.request import RequestPayload
-from taskflow.model.schedule import Missed, Schedule
-from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
 from taskflow.schema import schedules, tasks
-from taskflow.schema.filters import FILTERS, ManyRequest
-from taskflow.schema.merge_patch import patch_type
-from taskflow.schema.queues import HostLimitsRequest, QueuePatch, QueueRequest, RateRequest
-from taskflow.schema.schedules import SchedulePatch, ScheduleRequest
-from taskflow.schema.tasks import TaskRequest, TaskTemplate
+from taskflow.schema.filters import FILTERS
 
 Json: TypeAlias = dict[str, Any]
 
-_SENT: Final = (
-    *(TaskRequest, RequestPayload, Backoff, ManyRequest),
-    *(QueueRequest, HostLimitsRequest, RateRequest),
-    *(QueuePatch, patch_type(HostLimitsRequest), patch_type(RateRequest)),
-    *(TaskTemplate, ScheduleRequest, SchedulePatch),
-)
-_SHOWN: Final = (
-    *(Task, TaskFields, TaskEvent, AttemptRecord, outcome.Response, outcome.KeptResponse),
-    *(problems.Problem, ProblemType, Fault),
-    *(Added, Refused, Summary, ManyMoved, Broken, Schedule),
-    *(Queue, HostLimits, Rate, Hold),
-    *(TaskStatistics, QueueStatistics, TotalStatistics, Ended),
-    *(History, Minute, NodeRecord, RunningTask, HostRecord, HostHold),
-)
-_ENUMS: Final = (TaskStatus, AttemptStatus, ErrorType, HoldReason, Missed)
 _PARAGRAPH: Final = "\n\n"
 _SCHEMAS: Final = "#/components/schemas/{name}"
 
 
 def schema_of(kind: Any) -> Json:
-    """Of a type, with named ones by reference."""
+    """Return the schema of a type, with references to named types."""
     [schema], _ = msgspec.json.schema_components([kind], ref_template=_SCHEMAS)
     return schema
 
 
-def schemas() -> Json:
-    """The named types, with the meanings of their fields."""
-    _, components = msgspec.json.schema_components((*_SENT, *_SHOWN), ref_template=_SCHEMAS)
+def schemas(routes: Iterable[Route]) -> Json:
+    """Return the named types of the routes, with the descriptions of their fields."""
+    every = list(routes)
+    sent = _named_types(_kinds_sent(every))
+    shown = _named_types(_kinds_shown(every)) - sent
+    _, components = msgspec.json.schema_components((*sent, *shown), ref_template=_SCHEMAS)
     for schema in components.values():
         schema["description"] = prose(schema["description"])
-    for kind in (*_SENT, *_SHOWN):
-        _explain(components[kind.__name__], kind)
-    for kind in _ENUMS:
-        components[kind.__name__] |= _values(kind)
-    for kind in _SHOWN:
+    for kind in sent | shown:
+        if issubclass(kind, enum.StrEnum):
+            components[kind.__name__] |= _values(kind)
+        else:
+            _explain(components[kind.__name__], kind)
+    for kind in (one for one in shown if issubclass(one, msgspec.Struct)):
         _name_keys(components[kind.__name__], kind)
         _make_whole(components[kind.__name__], kind)
+    _add_constraints(components)
+    return dict(sorted(components.items()))
+
+
+def _add_constraints(components: Json) -> None:
+    """Add what the types themselves cannot express."""
     for name in ("TaskRequest", "TaskTemplate"):
         _ignore(components[name], tasks.ONLY_SHOWN)
     _ignore(components["ScheduleRequest"], schedules.ONLY_SHOWN)
@@ -88,11 +66,44 @@ def schemas() -> Json:
         {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
         for name in ("cron", "every")
     ]
-    for name in ("Task", "TaskFields"):  # to stores a result is text
+    for name in ("Task", "TaskFields"):  # a stored result is JSON text
         components[name]["properties"]["result"] |= {
             "anyOf": [schema_of(outcome.Response), {"type": "null"}]
         }
-    return components
+
+
+def _kinds_sent(routes: Iterable[Route]) -> Iterator[Any]:
+    yield RequestPayload  # payloads are declared as any JSON
+    for route in routes:
+        yield route.body
+        for content in route.also_accepts:
+            yield from content.kinds
+
+
+def _kinds_shown(routes: Iterable[Route]) -> Iterator[Any]:
+    yield from (problems.Problem, outcome.Response)  # results are declared as any JSON
+    for route in routes:
+        for response in route.responses:
+            yield from (response.kind, response.selected_kind)
+            for content in response.also:
+                yield from content.kinds
+
+
+def _named_types(kinds: Iterable[Any]) -> set[type]:
+    """Return the structs and enumerations that types consist of."""
+    found: set[type] = set()
+    pending: list[object] = list(msgspec.inspect.multi_type_info(kinds))
+    while pending:
+        info = pending.pop()
+        if isinstance(info, msgspec.inspect.StructType | msgspec.inspect.EnumType):
+            if info.cls in found:
+                continue
+            found.add(info.cls)
+        if isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field):
+            pending += (getattr(info, name) for name in info.__struct_fields__)
+        elif isinstance(info, tuple):
+            pending += info
+    return found
 
 
 def _explain(schema: Json, kind: type) -> None:
@@ -102,22 +113,22 @@ def _explain(schema: Json, kind: type) -> None:
 
 
 def _values(kind: type[enum.StrEnum]) -> Json:
-    """The values of an enumeration in their order, with what each of them means."""
+    """Return the schema of an enumeration, with the meaning of each value."""
     text, meanings = inspect.getdoc(kind) or "", _meanings_of(kind)
-    told = {value.value: meanings[value.name] for value in kind}
-    listed = "".join(f"\n- `{value}`: {meaning}" for value, meaning in told.items())
+    meaning_of = {value.value: meanings[value.name] for value in kind}
+    listed = "".join(f"\n- `{value}`: {meaning}" for value, meaning in meaning_of.items())
     return {
         "type": "string",
-        "enum": list(told),
+        "enum": list(meaning_of),
         "description": f"{prose(text.partition(_PARAGRAPH)[0])}\n{listed}",
-        "x-enumDescriptions": told,
+        "x-enumDescriptions": meaning_of,
     }
 
 
 @functools.cache
 def _meanings_of(kind: type[enum.StrEnum]) -> dict[str, str]:
-    """What each member means: the first paragraph of what stands below it in the source."""
-    # To have a class's own source found takes longer than to read all of its module.
+    """Return the meaning of each member: the first paragraph of the text below it."""
+    # inspect.getsource of the class takes longer than parsing all of its module.
     module = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
     [definition] = (
         node
@@ -133,18 +144,18 @@ def _meanings_of(kind: type[enum.StrEnum]) -> dict[str, str]:
 
 
 def _ignore(schema: Json, names: Iterable[str]) -> None:
-    """What is shown may be sent back: these fields are accepted, whatever they are."""
+    """Accept any value of fields that are shown, so that clients can send back what they got."""
     schema["patternProperties"] = {f"^({'|'.join(sorted(names))})$": True}
 
 
 def _forbid_both(schema: Json, one: str, other: str) -> None:
-    """Two fields must not be given together; null is as if it was not given."""
+    """Exclude two fields together, unless one of them is null."""
     properties = {name: {"not": {"type": "null"}} for name in (one, other)}
     schema["not"] = {"required": [one, other], "properties": properties}
 
 
 def _demand_one(schema: Json, names: Iterable[str], flag: str) -> None:
-    """One of the fields must be given, or the flag be true."""
+    """Require one of the fields, or the flag."""
     schema["anyOf"] = [
         *({"required": [name]} for name in names),
         {"required": [flag], "properties": {flag: {"const": True}}},
@@ -152,7 +163,7 @@ def _demand_one(schema: Json, names: Iterable[str], flag: str) -> None:
 
 
 def _name_keys(schema: Json, kind: type) -> None:
-    """List the names that an object may have where they are the values of an enumeration."""
+    """List the property names of objects whose keys are the values of an enumeration."""
     info = msgspec.inspect.type_info(kind)
     assert isinstance(info, msgspec.inspect.StructType)
     for field in info.fields:
@@ -162,7 +173,7 @@ def _name_keys(schema: Json, kind: type) -> None:
 
 
 def _make_whole(schema: Json, kind: type) -> None:
-    """What is shown has all its fields but those that can be unset, with whatever value."""
+    """Require all fields of a type that is shown, except those that can be unset."""
     schema["required"] = [
         field.encode_name for field in msgspec.structs.fields(kind) if field.default is not UNSET
     ]
@@ -175,7 +186,7 @@ def _make_whole(schema: Json, kind: type) -> None:
 def described(kind: type) -> tuple[str, dict[str, str]]:
     """Return what the docstring of a class says about it and about each attribute."""
     text, _, attributes = (inspect.getdoc(kind) or "").partition("\n\nAttributes:\n")
-    # Each begins at an indentation of four; its further lines are indented by more.
+    # Each entry is indented by four spaces, and its further lines by more.
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
     return prose(text), {name: prose(meaning) for name, meaning in entries}
 
@@ -186,5 +197,5 @@ def prose(text: str) -> str:
 
 
 def plain(value: object) -> Any:
-    """A value as it looks when it was sent."""
+    """Return a value as it is after encoding and decoding as JSON."""
     return msgspec.json.decode(msgspec.json.encode(value))
