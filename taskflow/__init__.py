@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from taskflow.client.portions import Submitted
     from taskflow.client.task import Download, Moved, Result, Service, Task
     from taskflow.enqueuing import enqueue, enqueue_many
-    from taskflow.model.errors import Fault, StoreUnusable
+    from taskflow.model.errors import FieldError, StoreUnusable
     from taskflow.model.event import TaskEvent
     from taskflow.model.options import Backoff
     from taskflow.model.outcome import ErrorType, KeptResponse
@@ -72,7 +72,7 @@ __all__ = [
     "Download",
     "ErrorType",
     "EventsMissed",
-    "Fault",
+    "FieldError",
     "Forbidden",
     "Gone",
     "HostLimits",
@@ -120,7 +120,7 @@ _HOMES: Final = {
     "Client": "client.on_trio.client",
     "Download": "client.task",
     "ErrorType": "model.outcome",
-    "Fault": "model.errors",
+    "FieldError": "model.errors",
     "HostLimits": "model.queue_limits",
     "KeptResponse": "model.outcome",
     "Missed": "model.schedule",

@@ -197,10 +197,10 @@ def _told() -> Iterator[None]:
     except TaskGone as error:
         raise Gone(str(error), status_code=HTTPStatus.GONE) from None
     except errors.Unprocessable as error:
-        raise _unprocessable(str(error), error.faults) from None
+        raise _unprocessable(str(error), error.errors) from None
     except RequestError as error:
         raise _unprocessable(str(error)) from None
 
 
-def _unprocessable(detail: str, faults: Sequence[errors.Fault] = ()) -> Unprocessable:
-    return Unprocessable(detail, status_code=HTTPStatus.UNPROCESSABLE_ENTITY, faults=faults)
+def _unprocessable(detail: str, faults: Sequence[errors.FieldError] = ()) -> Unprocessable:
+    return Unprocessable(detail, status_code=HTTPStatus.UNPROCESSABLE_ENTITY, errors=faults)

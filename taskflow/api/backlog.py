@@ -49,7 +49,8 @@ class Backlog:
                     await self._count(self._max_pending)
         if self._pending + count > self._max_pending:
             raise BacklogFull(
-                f"{self._max_pending} tasks are waiting already; try again in {RETRY_SECONDS} s",
+                f"the backlog limit is reached (TASKFLOW_MAX_PENDING={self._max_pending}); "
+                f"try again in {RETRY_SECONDS} s",
                 policy=f'"{POLICY_NAME}";q={self._max_pending}',
                 limit=f'"{POLICY_NAME}";r=0;t={RETRY_SECONDS}',
                 retry_seconds=RETRY_SECONDS,

@@ -14,7 +14,7 @@ from quart import Quart, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestTimeout
 
 from taskflow.model.errors import (
-    Fault,
+    FieldError,
     Forbidden,
     StatementRefused,
     StoreRefusesTasks,
@@ -51,7 +51,7 @@ class Problem(msgspec.Struct, frozen=True):
     title: str
     status: int
     detail: str
-    errors: tuple[Fault, ...] | UnsetType = UNSET
+    errors: tuple[FieldError, ...] | UnsetType = UNSET
 
 
 def install(app: Quart) -> None:
@@ -126,23 +126,23 @@ def _challenge(error: str | None, description: str) -> str:
 async def _on_http_error(error: HTTPException) -> Response:
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     if isinstance(error, NotFound):
-        return _problem(
-            status, "there is nothing at this path; tasks are at /tasks and /tasks/{id}"
-        )
+        return _problem(status, "no such path; tasks are at /tasks and /tasks/{id}")
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         allowed = ", ".join(sorted(error.valid_methods))
-        response = _problem(status, f"this path does not take the method; it takes {allowed}")
+        response = _problem(status, f"method not allowed; this path allows {allowed}")
         response.headers["Allow"] = allowed
         return response
     if isinstance(error, RequestTimeout):
-        return _problem(status, "the body did not come in time; send it without long pauses")
+        return _problem(
+            status, "the request body did not arrive in time; send it without long pauses"
+        )
     return _problem(status, error.description or HTTPStatus(status).phrase)
 
 
 async def _on_bug(error: Exception) -> Response:
     emit_throttled(Event.REQUEST_ERROR, error=error)
     return _problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in TaskFlow itself; its log has the details"
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal error in TaskFlow; its log has the details"
     )
 
 
@@ -152,11 +152,11 @@ def problem_of(error: TaskFlowError) -> Problem:
     # it rejects writes names neither.
     is_secret = isinstance(error, StoreUnavailable) and not isinstance(error, StoreRefusesTasks)
     shown = type(error)() if is_secret else error
-    faults = error.faults if isinstance(error, Unprocessable) else ()
+    faults = error.errors if isinstance(error, Unprocessable) else ()
     return document(error.problem or INTERNAL_ERROR, str(shown), faults)
 
 
-def document(kind: ProblemType, detail: str, faults: tuple[Fault, ...] = ()) -> Problem:
+def document(kind: ProblemType, detail: str, faults: tuple[FieldError, ...] = ()) -> Problem:
     """Return a problem of a type."""
     return Problem(kind.type, kind.title, kind.status, detail, faults or UNSET)
 

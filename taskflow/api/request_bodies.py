@@ -43,7 +43,7 @@ async def read_body() -> bytes:
         body = await request.get_data(cache=False, as_text=False)
     except RequestEntityTooLarge:
         raise BodyTooLarge(
-            f"the body is larger than the {request.max_content_length} bytes that are taken here"
+            f"the request body exceeds the limit of {request.max_content_length} bytes"
         ) from None
     assert isinstance(body, bytes)
     return body

@@ -37,7 +37,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.errors import Fault, SettingsError, TaskFlowError
+from taskflow.model.errors import FieldError, SettingsError, TaskFlowError
 from taskflow.model.task import Task
 
 
@@ -118,7 +118,7 @@ class Problem(ClientError):
         kind: What is the attribute ``type``: the kind of problem, such as
             ``/problems/backlog-full``; ``about:blank`` if the answer does not say it.
         status_code: The status of its answer.
-        faults: Each thing that is wrong with what was sent, with its place.
+        errors: Each thing that is wrong with what was sent, with its place.
         retry_after_seconds: For how long it asks to be left alone, if it does.
     """
 
@@ -128,14 +128,14 @@ class Problem(ClientError):
         *,
         status_code: int,
         kind: str = "about:blank",
-        faults: Sequence[Fault] = (),
+        errors: Sequence[FieldError] = (),
         retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.type = kind
         self.status_code = status_code
-        self.faults = tuple(faults)
+        self.errors = tuple(errors)
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -206,7 +206,7 @@ class _Document(msgspec.Struct, frozen=True):
 
     detail: str
     type: str = "about:blank"
-    errors: tuple[Fault, ...] = ()
+    errors: tuple[FieldError, ...] = ()
 
 
 _DOCUMENT: Final = msgspec.json.Decoder(_Document)
@@ -236,7 +236,7 @@ def problem_of(
         document.detail,
         kind=document.type,
         status_code=status_code,
-        faults=document.errors,
+        errors=document.errors,
         retry_after_seconds=float(after) if after.isdecimal() else None,
     )
 

@@ -18,7 +18,7 @@ from taskflow.client.calls import Call, submission
 from taskflow.client.errors import BadRequest, Refused, TooLarge, Unprocessable
 from taskflow.client.options import document_of_item
 from taskflow.client.task import Task
-from taskflow.model.errors import Fault
+from taskflow.model.errors import FieldError
 
 PORTION_TASKS: Final = 500
 PORTION_BYTES: Final = 256 * 2**10
@@ -92,7 +92,7 @@ class Portion:
         if len(self) == 1 and isinstance(error, _OF_ONE):
             [(index, _)] = self._documents
             faults = [fault for found in _by_place(error).values() for fault in found]
-            return [Submitted(index, error=_alone(error, faults or list(error.faults)))], []
+            return [Submitted(index, error=_alone(error, faults or list(error.errors)))], []
         if isinstance(error, TooLarge):
             half = len(self) // 2
             return [], [Portion(self._documents[:half]), Portion(self._documents[half:])]
@@ -108,16 +108,16 @@ class Portion:
         return refused, [Portion(rest)] if rest else []
 
 
-def _by_place(error: Refused) -> dict[int, list[Fault]]:
+def _by_place(error: Refused) -> dict[int, list[FieldError]]:
     """What is wrong with each of an array, told as if it had come by itself."""
-    found: dict[int, list[Fault]] = {}
-    for fault in error.faults:
+    found: dict[int, list[FieldError]] = {}
+    for fault in error.errors:
         if match := _PLACE.fullmatch(fault.pointer):
             detail = fault.detail.removeprefix(f"[{match[1]}]: ")
-            found.setdefault(int(match[1]), []).append(Fault(f"#{match[2]}", detail))
+            found.setdefault(int(match[1]), []).append(FieldError(f"#{match[2]}", detail))
     return found
 
 
-def _alone(error: Refused, faults: list[Fault]) -> Refused:
+def _alone(error: Refused, faults: list[FieldError]) -> Refused:
     detail = "; ".join(fault.detail for fault in faults) or error.detail
-    return type(error)(detail, status_code=error.status_code, faults=faults)
+    return type(error)(detail, status_code=error.status_code, errors=faults)

@@ -1,22 +1,22 @@
-"""Every exception that TaskFlow raises on purpose.
+"""The exceptions that TaskFlow raises on purpose.
 
 The tree::
 
     TaskFlowError
-    ├── SettingsError                 a setting that cannot be used
-    ├── CannotListen                  the address to serve on cannot be had
+    ├── SettingsError                 a setting is invalid
+    ├── CannotListen                  the address to serve on is not available
     ├── StoreError
-    │   ├── StoreUnavailable     503  the store cannot be reached in time
-    │   │   ├── StoreRefusesTasks     it can, and takes no new tasks
-    │   │   ├── StatementRefused      it can, and does not do this
-    │   │   └── TooManySearches       its share of slow reads is in use
-    │   ├── StoreUnusable             the store can be reached but not used as it is
-    │   └── LeaseLost                 this node's lease is over
-    ├── PartlyDone           503  the store could be reached at first only
+    │   ├── StoreUnavailable     503  the store does not answer in time
+    │   │   ├── StoreRefusesTasks     it answers, but accepts no new tasks
+    │   │   ├── StatementRefused      it answers, but rejects the statement
+    │   │   └── TooManySearches       the limit of slow reads is reached
+    │   ├── StoreUnusable             the store answers, but cannot be used
+    │   └── LeaseLost                 the lease of this node has ended
+    ├── PartlyDone           503  the store became unavailable during a request
     ├── NotRunning           503  tasks are accepted but not run
-    ├── NoDocument           500  the description of the API cannot be built
-    ├── IllegalMove              409  the law of a task (lifecycle.py) does not allow it
-    └── RequestError             4xx  what a client sent cannot be taken
+    ├── NoDocument           500  the OpenAPI document cannot be built
+    ├── IllegalMove              409  the status of the task does not allow it
+    └── RequestError             4xx  the request is rejected
         ├── BadRequest           400
         ├── Unauthorized         401
         ├── Forbidden            403
@@ -36,8 +36,8 @@ The tree::
             ├── RateLimited
             └── BacklogFull
 
-A class's docstring is its default message. ``problem`` is what the API
-answers with, and its status; the classes without one never reach a client.
+The docstring of a class is its default message. ``problem`` is the API's response, and ``status``
+its status; classes without one never reach a client.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from taskflow.model.problem_types import ProblemType
 
 
 class TaskFlowError(Exception):
-    """TaskFlow could not do what was asked."""
+    """Base class of all errors of TaskFlow."""
 
     problem: ClassVar[ProblemType | None] = None
     status: ClassVar[int | None] = None
@@ -67,47 +67,47 @@ class TaskFlowError(Exception):
 
 
 class SettingsError(TaskFlowError):
-    """A setting cannot be used as it is."""
+    """A setting is invalid."""
 
 
 class CannotListen(TaskFlowError):
-    """The address to serve on cannot be had."""
+    """The address to serve on is not available."""
 
 
 class StoreError(TaskFlowError):
-    """The store could not do what was asked."""
+    """Base class of the errors of the task store."""
 
 
 class StoreUnavailable(StoreError):
-    """The task store cannot be reached at the moment; try again shortly."""
+    """The task store is unavailable; try again shortly."""
 
     problem = types.STORE_UNAVAILABLE
 
 
 class StoreRefusesTasks(StoreUnavailable):
-    """The task store can be reached but takes no new tasks at the moment."""
+    """The task store accepts no new tasks at the moment; try again later."""
 
 
 class TooManySearches(StoreUnavailable):
-    """Too many searches and other slow reads are under way; try again shortly."""
+    """Too many searches and other slow reads are in progress; try again shortly."""
 
     problem = types.TOO_MANY_SEARCHES
 
 
 class StatementRefused(StoreUnavailable):
-    """The task store does not do this, maybe because of a part of what is in it."""
+    """The task store rejected the statement, possibly because of its content."""
 
 
 class StoreUnusable(StoreError):
-    """The task store can be reached but not be used as it is."""
+    """The task store is available but cannot be used."""
 
 
 class LeaseLost(StoreError):
-    """This node's lease is over; what it held belongs to others now."""
+    """The lease of this node has ended; its tasks may be rescued."""
 
 
 class PartlyDone(TaskFlowError):
-    """The task store could not be reached half-way: some of the tasks may be done; ask again."""
+    """The store became unavailable: some tasks may be processed; send the request again."""
 
     problem = types.PARTLY_DONE
 
@@ -119,35 +119,35 @@ class NotRunning(TaskFlowError):
 
 
 class NoDocument(TaskFlowError):
-    """The description of the API cannot be built; the log has the reason, and tasks run on."""
+    """The OpenAPI document cannot be built; the log states why. Tasks keep running."""
 
     problem = types.INTERNAL_ERROR
 
 
 class IllegalMove(TaskFlowError):
-    """The task is in a state that does not allow this."""
+    """The status of the task does not allow this."""
 
     problem = types.STATUS_CONFLICT
 
 
 class RequestError(TaskFlowError):
-    """The request cannot be taken."""
+    """The request is invalid."""
 
     problem = types.INVALID_REQUEST
 
 
 class BadRequest(RequestError):
-    """The request body is not what this route takes."""
+    """The request body is invalid for this route."""
 
     problem = types.INVALID_REQUEST
 
 
 class Unauthorized(RequestError):
-    """This needs a key.
+    """An API key is required.
 
     Args:
         message: What to do.
-        error: What is wrong with the key that was sent, in RFC 6750's words; ``None`` if none was.
+        error: The error code of RFC 6750 for the key that was sent; ``None`` if none was sent.
     """
 
     problem = types.UNAUTHORIZED
@@ -158,11 +158,11 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """Who asks may not do this.
+    """The client is not permitted to do this.
 
     Args:
         message: Why not.
-        scope: The role that it takes, if another key would do.
+        scope: The role that permits it, if there is one.
     """
 
     problem = types.FORBIDDEN
@@ -173,71 +173,71 @@ class Forbidden(RequestError):
 
 
 class TaskNotFound(RequestError):
-    """There is no task with this id."""
+    """No task has this id."""
 
     problem = types.TASK_NOT_FOUND
 
 
 class QueueNotFound(RequestError):
-    """There is no queue of this name: it has no tasks and no settings."""
+    """No queue has this name: it has no tasks and no settings."""
 
     problem = types.QUEUE_NOT_FOUND
 
 
 class BodyTooSlow(RequestError):
-    """The body did not come in time; send it without long pauses."""
+    """The request body did not arrive in time; send it without long pauses."""
 
     problem = types.REQUEST_TIMEOUT
 
 
 class TaskGone(RequestError):
-    """This request made a task that was deleted since; make up a new Idempotency-Key."""
+    """The task of this Idempotency-Key was deleted; use a new key to submit it again."""
 
     problem = types.TASK_DELETED
 
 
 class ResultNotFound(RequestError):
-    """The task has no result; only a COMPLETED one has."""
+    """The task has no result; only COMPLETED tasks have one."""
 
     problem = types.RESULT_NOT_FOUND
 
 
 class ScheduleNotFound(RequestError):
-    """There is no schedule with this name."""
+    """No schedule has this name."""
 
     problem = types.SCHEDULE_NOT_FOUND
 
 
 class ScheduleExists(RequestError):
-    """There is a schedule with this name; without If-None-Match it would be replaced."""
+    """A schedule with this name exists; without If-None-Match it would be replaced."""
 
     problem = types.SCHEDULE_EXISTS
 
 
 class BodyTooLarge(RequestError):
-    """The request body is larger than this service takes."""
+    """The request body is too large."""
 
     problem = types.BODY_TOO_LARGE
 
 
 class UnsupportedEncoding(RequestError):
-    """The request body is compressed; send it as it is."""
+    """The request body is compressed; send it uncompressed."""
 
     problem = types.UNSUPPORTED_ENCODING
 
 
 class Misdirected(RequestError):
-    """The request is for another service."""
+    """This service does not serve the requested host."""
 
     problem = types.MISDIRECTED
 
 
-class Fault(msgspec.Struct, frozen=True):
-    """One thing that is wrong with a document that was sent.
+class FieldError(msgspec.Struct, frozen=True):
+    """One invalid value in a document that a client sent.
 
     Attributes:
-        pointer: Where: a JSON pointer (RFC 6901) in its URI form.
-        detail: What is allowed there.
+        pointer: The place of the value: a JSON pointer (RFC 6901) in URI form.
+        detail: What is wrong, and what is allowed.
     """
 
     pointer: str
@@ -245,22 +245,22 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Unprocessable(RequestError):
-    """The request is well-formed but cannot be processed.
+    """The request is well-formed but invalid.
 
     Args:
         message: Why, in one line.
-        faults: The same by places, if it is about a document.
+        errors: Each invalid value, if the error is about a document.
     """
 
     problem = types.VALIDATION_ERROR
 
-    def __init__(self, message: str, *, faults: Sequence[Fault] = ()) -> None:
+    def __init__(self, message: str, *, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(message)
-        self.faults = tuple(faults)
+        self.errors = tuple(errors)
 
 
 class IdempotencyKeyReused(Unprocessable):
-    """Another request has come with this Idempotency-Key; make up a new key for a new request."""
+    """This Idempotency-Key was used by a different request; use a new key for a new request."""
 
     problem = types.IDEMPOTENCY_KEY_REUSED
 
@@ -269,13 +269,13 @@ class IdempotencyKeyReused(Unprocessable):
 
 
 class TooManyRequests(RequestError):
-    """There is too much to do at the moment.
+    """A limit is exceeded.
 
     Args:
-        message: What there is too much of.
-        policy: The limit, as ``RateLimit-Policy`` says it.
-        limit: What is left of it, as ``RateLimit`` says it.
-        retry_seconds: After how long to try again.
+        message: Which limit.
+        policy: The value of ``RateLimit-Policy``.
+        limit: The value of ``RateLimit``.
+        retry_seconds: The value of ``Retry-After``, in seconds.
     """
 
     problem = types.RATE_LIMITED
@@ -288,20 +288,20 @@ class TooManyRequests(RequestError):
 
 
 class RateLimited(TooManyRequests):
-    """A client has sent too many requests."""
+    """The rate limit of a client is exceeded."""
 
 
 class BacklogFull(TooManyRequests):
-    """Too many tasks are pending."""
+    """The backlog limit is reached."""
 
     problem = types.BACKLOG_FULL
 
 
 def expected_message(error: BaseException) -> str | None:
-    """One line for a person if the error, or every one of a group, was raised on purpose.
+    """Return a one-line message if the error, or each error of a group, is a ``TaskFlowError``.
 
     Returns:
-        The line, or ``None`` if there is a fault of ours among them.
+        The message; ``None`` if an error is a bug.
     """
     if isinstance(error, BaseExceptionGroup):
         messages = [expected_message(inner) for inner in error.exceptions]

@@ -1,7 +1,7 @@
-"""The kinds of problems that the API answers with (RFC 9457): each is declared here, once.
+"""The problem types of the API (RFC 9457).
 
-Error classes and answers refer to them; their pages under ``/problems`` and the reference are made
-from them. A name is part of the API: it does not change.
+Error classes and responses refer to them; the pages under ``/problems`` and the reference are
+generated from them. The names are part of the API and do not change.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Final
 import msgspec
 
 PATH: Final = "/problems"
-"""Where the service explains them."""
+"""The path of the pages that explain them."""
 
 
 class ProblemType(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of problem, as the service explains it.
+    """A problem type.
 
     Attributes:
-        type: A reference to its page, which identifies it.
-        title: It in a few words.
-        status: The status of the answers.
-        meaning: When it comes.
+        type: The URI reference of its page, which identifies it.
+        title: A short summary.
+        status: The HTTP status of its responses.
+        meaning: When it occurs.
         action: What to do about it.
-        example_detail: The ``detail`` of such an answer.
+        example_detail: An example of ``detail``.
     """
 
     type: str
@@ -37,12 +37,12 @@ class ProblemType(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The last part of its reference."""
+        """The last segment of ``type``."""
         return self.type.removeprefix(f"{PATH}/")
 
 
 PROBLEM_TYPES: Final[dict[str, ProblemType]] = {}
-"""All of them, by name."""
+"""All problem types by name."""
 
 
 def _declare(
@@ -63,9 +63,9 @@ INVALID_REQUEST: Final = _declare(
     "invalid-request",
     HTTPStatus.BAD_REQUEST,
     "Invalid request",
-    "The request cannot be read, or can be read in two ways: its body is not JSON or not an object "
-    "with a payload, or its header is ambiguous.",
-    "Correct the request as `detail` says. Sent again as it is, it is rejected again.",
+    "The request is malformed or ambiguous: its body is not JSON or not an object with a payload, "
+    "or its header can be parsed in two ways.",
+    "Correct the request as `detail` says.",
     'payload is missing; send a JSON object with a payload, such as {"payload": '
     '"https://example.com/"}',
 )
@@ -73,37 +73,35 @@ UNAUTHORIZED: Final = _declare(
     "unauthorized",
     HTTPStatus.UNAUTHORIZED,
     "API key required",
-    "This service requires an API key, and the request has none, or one that is not known.",
+    "This service requires an API key, and the request has none, or an unknown one.",
     "Send `Authorization: Bearer` and a key. `taskflow key new` makes one; an operator adds it to "
     "`TASKFLOW_API_KEYS`.",
-    "this needs a key; send Authorization: Bearer and a key that this service knows",
+    "an API key is required; send Authorization: Bearer with a key of this service",
 )
 FORBIDDEN: Final = _declare(
     "forbidden",
     HTTPStatus.FORBIDDEN,
     "Not permitted",
-    "The role of the key does not permit this; or there are no keys and the request came from "
+    "The role of the key does not permit this; or no keys are set and the request came from "
     "another machine; or a page of another origin sent it.",
-    "Use a key with the role that `detail` names, or have an operator change the setting that it "
-    "names.",
+    "Use a key with the role that `detail` names, or ask an operator to change the setting there.",
     "POST needs a key with the role write; this one has read",
 )
 NOT_FOUND: Final = _declare(
     "not-found",
     HTTPStatus.NOT_FOUND,
     "No such path",
-    "There is nothing at this path.",
+    "No resource has this path.",
     "Compare the path with the reference at `/docs`.",
-    "there is nothing at this path; tasks are at /tasks and /tasks/{id}",
+    "no such path; tasks are at /tasks and /tasks/{id}",
 )
 TASK_NOT_FOUND: Final = _declare(
     "task-not-found",
     HTTPStatus.NOT_FOUND,
     "Task not found",
-    "No task has this id: it was never given, or the task was deleted, by a request or after its "
-    "retention time.",
+    "No task has this id: it never existed, or was deleted by a request or after its retention.",
     "Check the id. Tasks are kept for `retention`, or `TASKFLOW_RETENTION_SECONDS`.",
-    "There is no task with this id.",
+    "No task has this id.",
 )
 RESULT_NOT_FOUND: Final = _declare(
     "result-not-found",
@@ -118,25 +116,24 @@ QUEUE_NOT_FOUND: Final = _declare(
     HTTPStatus.NOT_FOUND,
     "Queue not found",
     "No queue has this name: it has no tasks and no settings, or the name is not valid.",
-    "Check the name in `GET /queues`. A queue exists once a task was submitted to it or it was "
-    "configured.",
-    "There is no queue of this name: it has no tasks and no settings.",
+    "Check the name in `GET /queues`. A queue exists once it has a task or settings.",
+    "No queue has this name: it has no tasks and no settings.",
 )
 SCHEDULE_NOT_FOUND: Final = _declare(
     "schedule-not-found",
     HTTPStatus.NOT_FOUND,
     "Schedule not found",
     "No schedule has this name.",
-    "Check the name in `GET /schedules`; `PUT` makes a schedule.",
-    "There is no schedule with this name.",
+    "Check the name in `GET /schedules`; `PUT` creates a schedule.",
+    "No schedule has this name.",
 )
 METHOD_NOT_ALLOWED: Final = _declare(
     "method-not-allowed",
     HTTPStatus.METHOD_NOT_ALLOWED,
     "Method not allowed",
-    "The path exists, but not with this method.",
+    "The path exists, but does not support this method.",
     "Use one of the methods in `Allow`.",
-    "this path does not take the method; it takes GET, HEAD, OPTIONS, POST",
+    "method not allowed; this path allows GET, HEAD, OPTIONS, POST",
 )
 REQUEST_TIMEOUT: Final = _declare(
     "request-timeout",
@@ -144,41 +141,40 @@ REQUEST_TIMEOUT: Final = _declare(
     "Request timed out",
     "The body did not arrive within `TASKFLOW_REQUEST_SECONDS`.",
     "Send the body without long pauses, or in smaller requests.",
-    "the body did not come in time; send it without long pauses",
+    "the request body did not arrive in time; send it without long pauses",
 )
 STATUS_CONFLICT: Final = _declare(
     "status-conflict",
     HTTPStatus.CONFLICT,
-    "Not possible in this status",
-    "The status of the task does not permit this.",
-    "Read the task; `detail` names its status. Only a PENDING or RUNNING task can be canceled, a "
-    "FAILED or CANCELED one retried, a finished one deleted.",
+    "Not allowed in this status",
+    "The status of the task does not allow this.",
+    "`detail` has the status of the task. PENDING and RUNNING tasks can be canceled, FAILED and "
+    "CANCELED tasks retried, finished tasks deleted.",
     "cannot cancel a task that is COMPLETED",
 )
 TASK_DELETED: Final = _declare(
     "task-deleted",
     HTTPStatus.GONE,
     "Task was deleted",
-    "A request with this Idempotency-Key made a task that was deleted since.",
-    "Use a new Idempotency-Key if the task is to be submitted again.",
-    "This request made a task that was deleted since; make up a new Idempotency-Key.",
+    "The task that was submitted with this Idempotency-Key was deleted.",
+    "Use a new Idempotency-Key to submit the task again.",
+    "The task of this Idempotency-Key was deleted; use a new key to submit it again.",
 )
 SCHEDULE_EXISTS: Final = _declare(
     "schedule-exists",
     HTTPStatus.PRECONDITION_FAILED,
     "Schedule exists",
-    "A schedule has this name, and `If-None-Match: *` forbids replacing it.",
-    "Use another name, or leave out `If-None-Match` to replace the schedule.",
-    "There is a schedule with this name; without If-None-Match it would be replaced.",
+    "A schedule with this name exists, and `If-None-Match: *` forbids replacing it.",
+    "Use another name, or omit `If-None-Match` to replace the schedule.",
+    "A schedule with this name exists; without If-None-Match it would be replaced.",
 )
 BODY_TOO_LARGE: Final = _declare(
     "body-too-large",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "Body too large",
-    "The body is larger than `TASKFLOW_MAX_BODY_BYTES`, or an array than "
-    "`TASKFLOW_MAX_ARRAY_BYTES`.",
-    "Send less at a time (a stream of lines has no limit), or raise the setting.",
-    "the body is larger than the 1048576 bytes that are taken here",
+    "The body exceeds `TASKFLOW_MAX_BODY_BYTES`, or an array exceeds `TASKFLOW_MAX_ARRAY_BYTES`.",
+    "Split the request (a stream of lines has no limit), or raise the setting.",
+    "the request body exceeds the limit of 1048576 bytes",
 )
 TARGET_TOO_LONG: Final = _declare(
     "target-too-long",
@@ -192,130 +188,129 @@ UNSUPPORTED_ENCODING: Final = _declare(
     "unsupported-encoding",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "Body is compressed",
-    "The body of the request is compressed.",
+    "The request body is compressed.",
     "Send it without `Content-Encoding`.",
-    "The request body is compressed; send it as it is.",
+    "The request body is compressed; send it uncompressed.",
 )
 MISDIRECTED: Final = _declare(
     "misdirected",
     HTTPStatus.MISDIRECTED_REQUEST,
     "Host is not served",
     "`Host` names a host that this service does not serve.",
-    "Use one of its names, or have an operator add this one to `TASKFLOW_ALLOWED_HOSTS`.",
-    "this service does not go by the name in Host; TASKFLOW_ALLOWED_HOSTS has its names",
+    "Use another name, or ask an operator to add this one to `TASKFLOW_ALLOWED_HOSTS`.",
+    "this service does not serve the name in Host; TASKFLOW_ALLOWED_HOSTS lists its names",
 )
 VALIDATION_ERROR: Final = _declare(
     "validation-error",
     HTTPStatus.UNPROCESSABLE_ENTITY,
     "Validation failed",
-    "The request can be read, but a field or a parameter has a value that is not permitted.",
-    "Correct each value; `detail` and `errors` name it, its place and what is permitted.",
+    "The request is well-formed, but a field or a parameter has an invalid value.",
+    "Correct each value; `errors` lists its place and what is allowed.",
     "priority must be a whole number from -100 to 100",
 )
 IDEMPOTENCY_KEY_REUSED: Final = _declare(
     "idempotency-key-reused",
     HTTPStatus.UNPROCESSABLE_ENTITY,
     "Idempotency-Key was used",
-    "Another request was sent with this Idempotency-Key.",
-    "Use a new key for each new request, and the same one only to repeat a request.",
-    "Another request has come with this Idempotency-Key; make up a new key for a new request.",
+    "A different request was sent with this Idempotency-Key.",
+    "Use a new key for each new request, and the same key only to repeat a request.",
+    "This Idempotency-Key was used by a different request; use a new key for a new request.",
 )
 RATE_LIMITED: Final = _declare(
     "rate-limited",
     HTTPStatus.TOO_MANY_REQUESTS,
     "Rate limit exceeded",
-    "The client has sent more requests than the rate limit permits.",
-    "Try again after `Retry-After` seconds; `RateLimit` and `RateLimit-Policy` say what is left.",
-    "more than 1 a second are not taken from one client; try again in 1 s",
+    "The rate limit of the client is exceeded.",
+    "Try again after `Retry-After` seconds; `RateLimit` and `RateLimit-Policy` have the details.",
+    "rate limit exceeded: 1 per second per client; try again in 1 s",
 )
 BACKLOG_FULL: Final = _declare(
     "backlog-full",
     HTTPStatus.TOO_MANY_REQUESTS,
     "Backlog is full",
-    "As many tasks are pending as `TASKFLOW_MAX_PENDING` permits.",
-    "Try again after `Retry-After` seconds. If it stays so, add workers or raise the setting.",
-    "1 tasks are waiting already; try again in 2 s",
+    "The backlog limit `TASKFLOW_MAX_PENDING` is reached.",
+    "Try again after `Retry-After` seconds. If it persists, add workers or raise the limit.",
+    "the backlog limit is reached (TASKFLOW_MAX_PENDING=1); try again in 2 s",
 )
 HEADER_TOO_LARGE: Final = _declare(
     "header-too-large",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     "Header too large",
-    "A header field is longer than 8 KiB, or all of them are longer than 16 KiB or more than 100.",
-    "Send fewer or shorter header fields, such as cookies.",
+    "A header is longer than 8 KiB, or all headers exceed 16 KiB or 100 fields.",
+    "Send fewer or shorter headers, such as cookies.",
     "there are more than 100 header fields",
 )
 INTERNAL_ERROR: Final = _declare(
     "internal-error",
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "Internal error",
-    "A fault in TaskFlow itself.",
-    "Report it with what the log of the node says. A submission with an Idempotency-Key can be "
-    "repeated safely.",
-    "a fault in TaskFlow itself; its log has the details",
+    "An error in TaskFlow itself.",
+    "Report it with the log of the node. A submission with an Idempotency-Key can be repeated.",
+    "internal error in TaskFlow; its log has the details",
 )
 UNSUPPORTED_TRANSFER_CODING: Final = _declare(
     "unsupported-transfer-coding",
     HTTPStatus.NOT_IMPLEMENTED,
-    "Unknown transfer coding",
-    "The body is sent in a transfer coding other than chunked.",
+    "Unsupported transfer coding",
+    "The request body has a transfer coding other than chunked.",
     "Send `Content-Length`, or `Transfer-Encoding: chunked`.",
-    "chunked is the only transfer coding that is taken here",
+    "chunked is the only supported transfer coding",
 )
 STORE_UNAVAILABLE: Final = _declare(
     "store-unavailable",
     HTTPStatus.SERVICE_UNAVAILABLE,
     "Database unavailable",
-    "The database did not answer in time. Whether a task of such a POST was kept is not known.",
-    "Try again after `Retry-After` seconds, a submission with an Idempotency-Key. Operators: see "
+    "The database did not respond in time. It is not known whether the tasks of a POST are stored.",
+    "Try again after `Retry-After` seconds, with the same Idempotency-Key. Operators: run "
     "`taskflow doctor`.",
-    "The task store cannot be reached at the moment; try again shortly.",
+    "The task store is unavailable; try again shortly.",
 )
 TOO_MANY_SEARCHES: Final = _declare(
     "too-many-searches",
     HTTPStatus.SERVICE_UNAVAILABLE,
     "Too many searches",
-    "Too many searches, counts or exports are under way. They may use half of the connections to "
-    "the database (`TASKFLOW_DATABASE_CONNECTIONS`), so that submissions get through.",
-    "Try again after `Retry-After` seconds, with fewer of them at once. Operators: "
+    "Too many searches, counts or exports are in progress. They may use half of the connections to "
+    "the database (`TASKFLOW_DATABASE_CONNECTIONS`), so that submissions are not delayed.",
+    "Try again after `Retry-After` seconds, with less concurrency. Operators: "
     "`TASKFLOW_READ_RATE_LIMIT` limits the reads of each key.",
-    "Too many searches and other slow reads are under way; try again shortly.",
+    "Too many searches and other slow reads are in progress; try again shortly.",
 )
 PARTLY_DONE: Final = _declare(
     "partly-done",
     HTTPStatus.SERVICE_UNAVAILABLE,
-    "Partly done",
-    "The database did not answer any more in the middle of a request about many tasks.",
+    "Partly processed",
+    "The database became unavailable during a request for many tasks.",
     "Send the same request again: it continues with the rest.",
-    "The task store could not be reached half-way: some of the tasks may be done; ask again.",
+    "The store became unavailable: some tasks may be processed; send the request again.",
 )
 WORKERS_NOT_RUNNING: Final = _declare(
     "workers-not-running",
     HTTPStatus.SERVICE_UNAVAILABLE,
     "Workers are not running",
     "This node accepts tasks but does not run any at the moment.",
-    "Try again. If it stays so, read the log of the node.",
+    "Try again. If the problem persists, read the log of the node.",
     "the workers are not running",
 )
 TOO_MANY_CONNECTIONS: Final = _declare(
     "too-many-connections",
     HTTPStatus.SERVICE_UNAVAILABLE,
     "Too many connections",
-    "As many clients are connected as `TASKFLOW_MAX_CONNECTIONS` permits.",
-    "Try again after `Retry-After` seconds; keep connections open and use few.",
-    "too many clients are connected; come again a little later",
+    "The connection limit `TASKFLOW_MAX_CONNECTIONS` is reached.",
+    "Try again after `Retry-After` seconds; reuse connections.",
+    "connection limit reached; try again shortly",
 )
 UNSUPPORTED_HTTP_VERSION: Final = _declare(
     "unsupported-http-version",
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
     "HTTP version not supported",
-    "The request is in a version of HTTP other than 1.",
+    "The HTTP version of the request is not supported.",
     "Send it as HTTP/1.1.",
-    "HTTP/1.1 is spoken here",
+    "only HTTP/1.1 is supported",
 )
 
 _BY_STATUS: Final[Mapping[int, ProblemType]] = {
     **{one.status: one for one in PROBLEM_TYPES.values()},
-    # Those that a library answers with, where there are several.
+    # The type of a library's response, where several types have the status.
     HTTPStatus.NOT_FOUND: NOT_FOUND,
     HTTPStatus.UNPROCESSABLE_ENTITY: VALIDATION_ERROR,
     HTTPStatus.TOO_MANY_REQUESTS: RATE_LIMITED,
@@ -324,6 +319,6 @@ _BY_STATUS: Final[Mapping[int, ProblemType]] = {
 
 
 def type_for(status: int) -> ProblemType:
-    """The problem that a library means by a status."""
-    is_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return _BY_STATUS.get(status, INTERNAL_ERROR if is_fault else INVALID_REQUEST)
+    """Return the problem type of a response that a library generates with a status."""
+    is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return _BY_STATUS.get(status, INTERNAL_ERROR if is_server_error else INVALID_REQUEST)

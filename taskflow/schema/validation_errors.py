@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from taskflow.model.errors import Fault, RequestError, Unprocessable
+from taskflow.model.errors import FieldError, RequestError, Unprocessable
 
 MAX_FAULTS: Final = 100
 """How many validation errors are collected; further ones are counted."""
@@ -15,7 +15,7 @@ class Faults:
     """Gathers what is wrong with the fields of a document, each with its place."""
 
     def __init__(self) -> None:
-        self._found: list[Fault] = []
+        self._found: list[FieldError] = []
         self._count = 0
 
     def __bool__(self) -> bool:
@@ -35,17 +35,17 @@ class Faults:
             detail: What is allowed there, naming the field.
         """
         if not self.is_full:
-            self._found.append(Fault(f"#{pointer}", detail))
+            self._found.append(FieldError(f"#{pointer}", detail))
         self._count += 1
 
-    def extend(self, faults: Iterable[Fault], *, under: str) -> None:
+    def extend(self, faults: Iterable[FieldError], *, under: str) -> None:
         """More is wrong under this place, as told from there."""
         for fault in faults:
             self.add(under + fault.pointer.removeprefix("#"), fault.detail)
 
     def note(self, index: int, error: RequestError) -> None:
         """A task of an array cannot be taken, as told of it alone."""
-        found = error.faults if isinstance(error, Unprocessable) else ()
+        found = error.errors if isinstance(error, Unprocessable) else ()
         if found:
             self.extend(found, under=token(index))
         else:
@@ -58,7 +58,7 @@ class Faults:
             Unprocessable: It is.
         """
         if self._found:
-            raise Unprocessable(_summary(self._found, self._count), faults=self._found)
+            raise Unprocessable(_summary(self._found, self._count), errors=self._found)
 
 
 def token(name: object) -> str:
@@ -66,7 +66,7 @@ def token(name: object) -> str:
     return "/" + str(name).replace("~", "~0").replace("/", "~1")
 
 
-def _summary(found: list[Fault], count: int) -> str:
+def _summary(found: list[FieldError], count: int) -> str:
     if len(found) == 1:
         return found[0].detail
     how_many = f"{count} in all" if count < MAX_FAULTS else f"{MAX_FAULTS} or more"

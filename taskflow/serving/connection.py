@@ -36,9 +36,9 @@ TURN_AWAY_SECONDS: Final = 1.0
 
 _DETAILS: Final = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "the head of the request is too long",
-    HTTPStatus.NOT_IMPLEMENTED: "chunked is the only transfer coding that is taken here",
-    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "HTTP/1.1 is spoken here",
-    HTTPStatus.SERVICE_UNAVAILABLE: "too many clients are connected; come again a little later",
+    HTTPStatus.NOT_IMPLEMENTED: "chunked is the only supported transfer coding",
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "only HTTP/1.1 is supported",
+    HTTPStatus.SERVICE_UNAVAILABLE: "connection limit reached; try again shortly",
 }
 _NO_HTTP: Final = "this cannot be read as HTTP/1.1"
 

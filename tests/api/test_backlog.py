@@ -114,7 +114,7 @@ def test_over_http(empty_url, silent_url):
 
         wait_until(is_full)  # what was counted a moment ago has the first one among those that wait
         refused = server.post(held)
-        check_problem(refused, 429, "3 tasks are waiting")
+        check_problem(refused, 429, "TASKFLOW_MAX_PENDING=3")
         assert int(refused.header("retry-after")) > 0
         assert refused.header("ratelimit") == '"pending";r=0;t=2'
         assert refused.header("ratelimit-policy") == '"pending";q=3'

@@ -163,7 +163,7 @@ class TestRequests:
     @pytest.mark.parametrize("task_id", [UNKNOWN, "nonsense", f"{UNKNOWN}x"])
     def test_what_is_not_there(self, server, method, path, task_id):
         """404, for ids that are none as for ids of nothing."""
-        check_problem(server.ask(method, f"/tasks/{task_id}{path}"), 404, "no task with this id")
+        check_problem(server.ask(method, f"/tasks/{task_id}{path}"), 404, "o task has this id")
 
     @pytest.mark.parametrize("verb", ["cancel", "retry"])
     @pytest.mark.parametrize("body", [None, b"", b"{}", b"no JSON", b"\xff\x00", b"x" * 2**20])

@@ -325,7 +325,7 @@ class TestResults:
 class TestGet:
     def test_an_unknown_id(self, server):
         """404, as a problem."""
-        check_problem(server.ask("GET", f"/tasks/{uuid.uuid4()}"), 404, "no task with this id")
+        check_problem(server.ask("GET", f"/tasks/{uuid.uuid4()}"), 404, "o task has this id")
 
     def test_upper_case_is_the_same_id(self, server):
         """A UUID is read in either case (RFC 9562, section 4)."""

@@ -247,7 +247,7 @@ class TestForms:
         }
         with pytest.raises(Unprocessable) as told:
             new_task_of(document_of(form), max_attempts=1, can_sign=False)
-        faults = faults_by_field(told.value.faults)
+        faults = faults_by_field(told.value.errors)
         assert faults.keys() == {"method", "headers", "priority"}
         assert "Host" in faults["headers"]
         assert "Content-Length" in faults["headers"]

@@ -79,7 +79,7 @@ class TestReplay:
         """It is refused and nothing is made; the first request is known still."""
         first = post(server, key)
         for body in (OTHER, BODY + b" ", BODY.replace(b"3600", b"3600.0")):
-            check_problem(post(server, key, body), 422, "Another request has come", "new key")
+            check_problem(post(server, key, body), 422, "used by a different request", "new key")
         assert post(server, key).json["id"] == first.json["id"]
 
     def test_what_is_about_the_request_is_not_the_request(self, server, key):
@@ -240,8 +240,8 @@ class TestTime:
             task_id = post(server, key).json["id"]
             with psycopg.connect(database_uri, autocommit=True) as connection:
                 connection.execute("DELETE FROM taskflow_tasks WHERE id = %s", [task_id])
-            check_problem(post(server, key), 410, "deleted since", "new Idempotency-Key")
-            check_problem(post(server, key, OTHER), 422, "Another request")
+            check_problem(post(server, key), 410, "was deleted", "a new key")
+            check_problem(post(server, key, OTHER), 422, "used by a different request")
             assert server.ask("GET", "/tasks").json == []
 
 

@@ -130,7 +130,7 @@ def test_over_http():
                 assert re.fullmatch(rf'"post";r={left};t=\d+', answer.header("ratelimit"))
                 assert answer.header("ratelimit-policy") == '"post";q=2;w=200'
             refused = connection.ask("POST", "/tasks", BODY, first)
-            check_problem(refused, 429, "0.01 a second", "try again in")
+            check_problem(refused, 429, "0.01 per second", "try again in")
             seconds = int(refused.header("retry-after"))
             assert 90 <= seconds <= 100
             assert refused.header("ratelimit") == f'"post";r=0;t={seconds}'
@@ -164,7 +164,7 @@ def test_reads_have_a_limit_of_their_own():
             assert answer.header("ratelimit-policy") == '"read";q=2;w=200'
         for path in ("/tasks", "/tasks?url=z", "/stats", "/events", "/metrics", "/openapi.json"):
             rejected = server.ask("GET", path, None, first)
-            check_problem(rejected, 429, "0.01 a second", "try again in")
+            check_problem(rejected, 429, "0.01 per second", "try again in")
             assert 90 <= int(rejected.header("retry-after")) <= 100
             assert rejected.header("ratelimit-policy") == '"read";q=2;w=200'
         posted = server.ask("POST", "/tasks", BODY, first)
@@ -198,4 +198,4 @@ def test_a_person_sees_a_page():
         [asset] = re.findall(r'(/ui/assets/[^"]+[.]css)', page)
         assert server.ask("GET", asset).status == 200
         stream = server.ask("GET", "/ui", None, {"accept": "text/event-stream"})
-        check_problem(stream, 429, "0.01 a second", "try again in")
+        check_problem(stream, 429, "0.01 per second", "try again in")

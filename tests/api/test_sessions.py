@@ -81,7 +81,7 @@ class TestSigningIn:
         assert (answer.status, answer.body) == (303, b"")
         assert answer.header("location") == "/ui/sign-in?next=%2Fui%2Ftasks%3Fqueue%3Da%2520b"
         stream = guarded.ask("GET", "/ui/live", headers={"accept": "text/event-stream"})
-        check_problem(stream, 401, "needs a key")
+        check_problem(stream, 401, "an API key is required")
 
     def test_what_it_is_made_of_is_open(self, guarded):
         """And of nothing else."""

@@ -143,7 +143,7 @@ def test_delete_one(visit, service):
     expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
     assert service.ask("GET", f"/tasks/{task_id}").status == 404
     page = visit(service, f"/ui/tasks/{task_id}")
-    expect(page.get_by_role("alert")).to_contain_text("no task with this id")
+    expect(page.get_by_role("alert")).to_contain_text("No task has this id")
 
 
 def test_many_are_counted_first(visit, service):

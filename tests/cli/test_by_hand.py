@@ -33,7 +33,7 @@ class TestById:
         assert told.code == 4
         assert told.rows == [[waiting, "CANCELED"]]
         assert told.err.splitlines() == [
-            f"taskflow: {NOBODYS}: There is no task with this id.",
+            f"taskflow: {NOBODYS}: No task has this id.",
             f"taskflow: {ended}: cannot cancel a task that is FAILED",
         ]
         assert cli.run("cancel", ended).code == 1

@@ -244,7 +244,7 @@ class TestShow:
 
     def test_no_such_task(self, cli):
         ended = cli.run("show", "00000000-0000-0000-0000-000000000000")
-        assert (ended.code, ended.complaint) == (4, "There is no task with this id.")
+        assert (ended.code, ended.complaint) == (4, "No task has this id.")
         ended = cli.run("show", "nonsense")
         assert ended.code == 2
         assert "nonsense" in ended.complaint

@@ -133,7 +133,7 @@ class TestVerbs:
         assert [task.priority for task in tasks] == [0, 3]
         with pytest.raises(Unprocessable) as refused:
             await client.submit_all(["no url", Submission("no url", priority=1000)])
-        assert [fault.pointer for fault in refused.value.faults] == ["#/1/priority"]
+        assert [fault.pointer for fault in refused.value.errors] == ["#/1/priority"]
 
     async def test_many_and_what_became_of_each(self, client):
         async def items():
@@ -147,7 +147,7 @@ class TestVerbs:
         assert [one.index for one in told] == list(range(25))
         refused = {one.index: one.error for one in told if one.task is None}
         assert list(refused) == [7, 9, 17]
-        assert [fault.pointer for fault in refused[9].faults] == ["#/queue"]
+        assert [fault.pointer for fault in refused[9].errors] == ["#/queue"]
         assert str(refused[7]).startswith("payload is null")
         ids = {one.task.id for one in told if one.task}
         assert ids == {task.id async for task in client.iter_tasks(queue="m", page=7)}

@@ -250,12 +250,12 @@ class TestWhatIsSaid:
     def test_all_faults_are_told_at_once_and_nothing_is_done(self, connection):
         with pytest.raises(Unprocessable) as refused:
             enqueue(connection, {"url": "x", "headers": {"Host": "a"}}, priority=1000, delay=-1)
-        pointers = {fault.pointer for fault in refused.value.faults}
+        pointers = {fault.pointer for fault in refused.value.errors}
         assert pointers == {"#/payload/headers/Host", "#/priority", "#/delay"}
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         with pytest.raises(Unprocessable) as refused:
             enqueue_many(connection, ["x", None, Submission("x", queue="?")])
-        assert {fault.pointer for fault in refused.value.faults} == {"#/1", "#/2/queue"}
+        assert {fault.pointer for fault in refused.value.errors} == {"#/1", "#/2/queue"}
         with pytest.raises(Unprocessable, match="payload is null"):
             enqueue(connection, None)
         with pytest.raises(TypeError, match="no option 'prio'"):

@@ -197,4 +197,4 @@ def _problem(whole: Schema, response: Schema) -> str:
 def _without_links(schema: Schema) -> Iterator[tuple[str, str, str]]:
     """As the types are on another page."""
     for name, kind, meaning in fields_of(schema):
-        yield name, kind.replace(link_to("Fault"), "[Fault](api.md#fault)"), meaning
+        yield name, kind.replace(link_to("FieldError"), "[FieldError](api.md#fielderror)"), meaning

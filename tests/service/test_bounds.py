@@ -294,7 +294,7 @@ class TestMany:
                 ask_for_life(client)
             for _ in range(3):
                 answer = answer_to(service, LIVE)
-                check_problem(answer, 503, "too many")
+                check_problem(answer, 503, "connection limit reached")
                 assert b"retry-after: 2" in answer
                 assert b"connection: close" in answer
             for client in clients:

@@ -41,7 +41,8 @@ class Hosts:
         is_allowed = not name or name in self._names or is_local_name(name) or address_of(name)
         if not is_allowed:
             raise Misdirected(
-                "this service does not go by the name in Host; TASKFLOW_ALLOWED_HOSTS has its names"
+                "this service does not serve the name in Host; TASKFLOW_ALLOWED_HOSTS lists "
+                "its names"
             )
 
 

@@ -108,7 +108,7 @@ class RateLimiter:
         limit = f'"{self.rate.name}";r={bucket.remaining};t={bucket.seconds_to_next}'
         if not is_taken:
             raise RateLimited(
-                f"more than {self.rate.per_second:g} a second are not taken from one client; "
+                f"rate limit exceeded: {self.rate.per_second:g} per second per client; "
                 f"try again in {bucket.seconds_to_next} s",
                 policy=self.rate.policy,
                 limit=limit,

@@ -25,7 +25,7 @@ SIGN_OUT_PATH: Final = f"{PATH}/sign-out"
 ASSETS_PATH: Final = f"{PATH}/assets/"
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BEARER: Final = re.compile(r"bearer +(?P<key>[A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
-_HOW: Final = "send Authorization: Bearer and a key that this service knows"
+_HOW: Final = "send Authorization: Bearer with a key of this service"
 
 
 class AccessPolicy(enum.Enum):
@@ -159,7 +159,7 @@ class Access:
         """
         key = self._keys.find(_key_in(head))
         if key is None:
-            raise Unauthorized(f"this key is not known here; {_HOW}", error="invalid_token")
+            raise Unauthorized(f"this key is unknown; {_HOW}", error="invalid_token")
         return key
 
     def _check_is_local(self, head: RequestHead) -> None:
@@ -195,8 +195,8 @@ def _key_in(head: RequestHead) -> str:
     credentials = head.headers.get("authorization")
     if credentials is None:
         # Without an error code if no key was sent (RFC 6750, section 3.1).
-        raise Unauthorized(f"this needs a key; {_HOW}")
+        raise Unauthorized(f"an API key is required; {_HOW}")
     found = _BEARER.fullmatch(credentials)
     if found is None:
-        raise Unauthorized(f"Authorization cannot be read; {_HOW}", error="invalid_token")
+        raise Unauthorized(f"Authorization is invalid; {_HOW}", error="invalid_token")
     return found["key"]

@@ -11,7 +11,7 @@ import msgspec
 
 from taskflow.api.dashboard.formatting import body_text, payload_of, short
 from taskflow.api.reading.kept_credentials import is_same_origin
-from taskflow.model.errors import BadRequest, Fault
+from taskflow.model.errors import BadRequest, FieldError
 from taskflow.model.masking import MASK, MAX_SEARCHED_CHARACTERS, Masking
 from taskflow.model.task import Task
 from taskflow.yielding import Checkpoints
@@ -103,7 +103,7 @@ def document_of(form: Mapping[str, str]) -> bytes:
     return msgspec.json.encode(document)
 
 
-def faults_by_field(faults: Iterable[Fault]) -> dict[str, str]:
+def faults_by_field(faults: Iterable[FieldError]) -> dict[str, str]:
     """What is wrong, by the field of the form where it is shown."""
     told: dict[str, str] = {}
     for fault in faults:

@@ -50,7 +50,7 @@ def add_routes(routes: Blueprint, store: TaskStore, intake: Intake, masking: Mas
         except FormError as error:
             return await _again(filled, {error.field: str(error)})
         except Unprocessable as error:
-            return await _again(filled, faults_by_field(error.faults) or {"url": str(error)})
+            return await _again(filled, faults_by_field(error.errors) or {"url": str(error)})
         except TooManyRequests as error:
             return await _again(filled, {"url": str(error)}, HTTPStatus.TOO_MANY_REQUESTS)
         except RequestError as error:

@@ -12,7 +12,7 @@ from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.document.headers import ALLOW, RETRY_AFTER, WWW_AUTHENTICATE
 from taskflow.api.route import Parameter, Route
 from taskflow.model import problem_types as types
-from taskflow.model.errors import Fault
+from taskflow.model.errors import FieldError
 from taskflow.model.problem_types import ProblemType
 
 
@@ -27,7 +27,7 @@ class ProblemExample(msgspec.Struct, frozen=True):
 
     kind: ProblemType
     detail: str = ""
-    errors: tuple[Fault, ...] = ()
+    errors: tuple[FieldError, ...] = ()
 
 
 class ProblemResponse(msgspec.Struct, frozen=True):
@@ -119,7 +119,7 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
     ),
     "field": ProblemExample(
         types.VALIDATION_ERROR,
-        errors=(Fault("#/priority", types.VALIDATION_ERROR.example_detail),),
+        errors=(FieldError("#/priority", types.VALIDATION_ERROR.example_detail),),
     ),
     "another request": ProblemExample(types.IDEMPOTENCY_KEY_REUSED),
     "rate": ProblemExample(types.RATE_LIMITED),

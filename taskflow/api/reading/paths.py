@@ -21,7 +21,7 @@ def task_id_of(text: str) -> uuid.UUID:
         TaskNotFound: It is not an id, so no task has it.
     """
     if not _UUID.fullmatch(text):
-        raise TaskNotFound("there is no task with this id; an id is a UUID")
+        raise TaskNotFound("no task has this id; an id is a UUID")
     return uuid.UUID(text)
 
 
