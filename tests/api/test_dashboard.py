@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from taskflow.api.dashboard import charts, formatting, live_region
-from taskflow.api.dashboard.forms import FormError, document_of, faults_by_field, form_of
+from taskflow.api.dashboard.forms import FormError, document_of, errors_by_field, form_of
 from taskflow.api.dashboard.pages import POLICY
 from taskflow.model.errors import Unprocessable
 from taskflow.model.monitoring import Minute
@@ -57,9 +57,7 @@ class TestShowing:
     def test_percent(self, value, shown):
         assert formatting.percent(value) == shown
 
-    @pytest.mark.parametrize(
-        ("value", "shown"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB")]
-    )
+    @pytest.mark.parametrize(("value", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB")])
     def test_size(self, value, shown):
         assert formatting.size(value) == shown
 
@@ -99,7 +97,7 @@ class TestShowing:
         """A megabyte of it would be half a gigabyte of indentation."""
         document = b"[" * 450 + b",".join([b"1"] * 500_000) + b"]" * 450
         shown = formatting.pretty(document)
-        assert formatting.MOST_SHOWN_BYTES < len(shown) < 2 * formatting.MOST_SHOWN_BYTES
+        assert formatting.MAX_SHOWN_CHARACTERS < len(shown) < 2 * formatting.MAX_SHOWN_CHARACTERS
 
     def test_an_address_is_no_option_of_curl(self):
         """Whoever pastes the command does what the task did, and nothing to their own files."""
@@ -148,7 +146,7 @@ class TestCharts:
         """And fill the chart at its upper edge."""
         chart = charts.throughput(self.minutes((150, 50, 0), (0, 0, 0)))
         assert chart.top == 200
-        below, above = chart.parts
+        below, above = chart.bars
         assert (below.kind, below.y, below.height) == ("completed", 30.0, 90.0)
         assert (above.kind, above.y, above.height) == ("failed", 0.0, 30.0)
         assert "150 completed, 50 failed, 0 canceled" in chart.summary
@@ -160,7 +158,7 @@ class TestCharts:
     def test_failures_are_shares(self):
         """Of what was run to an end; a minute without has none."""
         minutes = self.minutes((3, 1, 9), (0, 0, 5), (2, 0, 0))
-        [part] = charts.failures(minutes).parts
+        [part] = charts.failures(minutes).bars
         assert (part.x, part.height) == (0.0, 30.0)
         assert charts.failure_rate(minutes) == 1 / 6
         assert charts.failure_rate(minutes[1:2]) is None
@@ -186,7 +184,7 @@ class TestCharts:
             ("running", 800.0, 200.0),
         ]
         [span] = charts.timeline(task_of("x"), [attempt(0, 0)], NOW.timestamp())
-        assert 0 <= span.x <= span.x + span.width <= charts.LINE
+        assert 0 <= span.x <= span.x + span.width <= charts.TIMELINE_WIDTH
 
 
 class TestForms:
@@ -247,10 +245,10 @@ class TestForms:
         }
         with pytest.raises(Unprocessable) as told:
             new_task_of(document_of(form), max_attempts=1, can_sign=False)
-        faults = faults_by_field(told.value.errors)
-        assert faults.keys() == {"method", "headers", "priority"}
-        assert "Host" in faults["headers"]
-        assert "Content-Length" in faults["headers"]
+        errors = errors_by_field(told.value.errors)
+        assert errors.keys() == {"method", "headers", "priority"}
+        assert "Host" in errors["headers"]
+        assert "Content-Length" in errors["headers"]
 
     @pytest.mark.parametrize(
         "payload",
@@ -369,7 +367,7 @@ def test_a_page_stays_small(memory_server):
         answer = memory_server.ask("GET", f"/ui/tasks/{memory_server.add(document)}")
         assert answer.status == 200
         assert len(answer.body) < 1_000_000
-        assert answer.body.count(b"It is too long for a command.") == 2
+        assert answer.body.count(b"Too long for a command line.") == 2
 
 
 def test_a_failed_attempt_shows_the_response(memory_server, target):
@@ -377,7 +375,7 @@ def test_a_failed_attempt_shows_the_response(memory_server, target):
     task_id = memory_server.run(json.dumps(target.url + "/404").encode())["id"]
     page = memory_server.ask("GET", f"/ui/tasks/{task_id}").body.decode()
     assert '<details id="response-1">' in page
-    assert f"404 Not Found · 13 bytes · text/plain · from {target.url}/404" in page
+    assert f"404 Not Found · 13 B · text/plain · from {target.url}/404" in page
     assert "<dt>content-type<dd>text/plain" in page
     assert 'aria-label="Body of the response to attempt 1">no such thing</pre>' in page
 
@@ -387,13 +385,13 @@ def test_a_failed_attempt_shows_no_bytes(memory_server, target):
     task_id = memory_server.run(json.dumps(target.url + "/500").encode())["id"]
     page = memory_server.ask("GET", f"/ui/tasks/{task_id}").body.decode()
     assert "500 Internal Server Error" in page
-    assert "The body is no text." in page
+    assert "The body is not text." in page
 
 
 @pytest.mark.parametrize("path", ["/ui/live", "/ui/tasks/live"])
 def test_a_stream_ends_for_who_looks_to_be_asked_anew(memory_server, monkeypatch, path):
     """The browser comes again by itself, as long as it may."""
-    monkeypatch.setattr(live_region, "LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr(live_region, "MAX_STREAM_SECONDS", 0.5)
     answer = memory_server.ask("GET", path)
     assert answer.status == 200
     assert answer.body.count(b"event: region") >= 1

@@ -115,7 +115,7 @@ class TestSigningIn:
     def test_a_wrong_key(self, guarded):
         answer = guarded.ask("POST", "/ui/sign-in", b"key=wrong", {**own(guarded), **FORM})
         assert (answer.status, answer.header("set-cookie")) == (403, None)
-        assert b"not known" in answer.body
+        assert b"Unknown API key" in answer.body
 
     @pytest.mark.parametrize(
         "wanted",

@@ -37,7 +37,7 @@ def test_submit_and_watch_it_end(visit, service, target):
     page = visit(service, "/ui")
     page.get_by_role("link", name="Submit", exact=True).click()
     page.get_by_label("URL").fill(f"{target.url}/held")
-    page.get_by_text("How to run it").click()
+    page.get_by_text("Task options").click()
     page.get_by_label("Tags").fill("customer: 42\nvip: true")
     page.get_by_role("button", name="Submit").click()
     expect(status(page, "RUNNING")).to_be_visible()
@@ -54,7 +54,7 @@ def test_a_form_that_is_wrong_says_so_beside_the_field(visit, service):
     """All of it is still there, and nothing was handed in."""
     page = visit(service, "/ui/submit")
     page.get_by_label("URL").fill("http://127.0.0.1/")
-    page.get_by_text("How to run it").click()
+    page.get_by_text("Task options").click()
     page.get_by_label("Priority").fill("1000")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("alert")).to_contain_text("-100 to 100")
@@ -91,7 +91,7 @@ def test_filter(visit, service, target):
 def test_a_bad_filter_says_what_is_allowed(visit, service):
     page = visit(service, "/ui/tasks?created_after=yesterday")
     expect(page.get_by_role("alert")).to_contain_text("created_after must be")
-    expect(page.get_by_label("Handed in since")).to_have_value("yesterday")
+    expect(page.get_by_label("Submitted after")).to_have_value("yesterday")
 
 
 def test_the_list_lives(visit, service, target):
@@ -120,7 +120,7 @@ def test_cancel_a_running_one(visit, service, target):
     expect(sure).to_be_hidden()
     page.get_by_text("Cancel…").click()
     expect(sure).to_be_visible()
-    page.get_by_text("Keep it").click()
+    page.get_by_text("Keep task").click()
     expect(sure).to_be_hidden()
     assert service.show(task_id)["status"] == "RUNNING"
     page.get_by_text("Cancel…").click()
@@ -139,7 +139,7 @@ def test_delete_one(visit, service):
     service.wait(task_id)
     page = visit(service, f"/ui/tasks/{task_id}")
     page.get_by_text("Delete…").click()
-    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_role("button", name="Delete task").click()
     expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
     assert service.ask("GET", f"/tasks/{task_id}").status == 404
     page = visit(service, f"/ui/tasks/{task_id}")
@@ -153,13 +153,13 @@ def test_many_are_counted_first(visit, service):
         service.wait(task_id)
     page = visit(service, "/ui/tasks?queue=many")
     page.get_by_role("link", name="Delete…").click()
-    expect(page.get_by_text("7 tasks would be deleted")).to_be_visible()
+    expect(page.get_by_text("7 tasks will be deleted")).to_be_visible()
     assert service.ask("GET", f"/tasks/{ids[0]}").status == 200
     page.get_by_role("button", name="Delete 7 tasks").click()
     expect(page.get_by_role("status").last).to_contain_text("7 tasks deleted")
     assert service.ask("GET", f"/tasks/{ids[0]}").status == 404
     page.get_by_role("link", name="Back to the tasks").click()
-    expect(page.get_by_text("No task matches.")).to_be_visible()
+    expect(page.get_by_text("No tasks match.")).to_be_visible()
 
 
 def test_a_queue_is_paused_and_resumed(visit, service):
@@ -198,7 +198,7 @@ def test_a_task_is_copied(visit, service, target):
     task_id = submitted(service, payload, queue="copied", tags={"customer": 42})
     service.wait(task_id)
     page = visit(service, f"/ui/tasks/{task_id}")
-    page.get_by_text("As curl").click()
+    page.get_by_text("curl commands").click()
     expect(page.get_by_label("The request as a curl command")).to_contain_text(
         "--header 'X-Shop: 7'"
     )
@@ -228,7 +228,7 @@ def test_a_hostile_task_is_text(visit, service, target):
     page = visit(service, f"/ui/tasks/{fine}")
     expect(page.get_by_role("heading").first).to_contain_text("<script>document.title")
     expect(page.get_by_text("onerror=").first).to_be_visible()
-    page.get_by_text("header fields").click()
+    page.get_by_text(" headers").click()
     expect(page.locator("#headers")).to_contain_text("<img src=x onerror")
     expect(page.get_by_label("Body of the request")).to_contain_text("<script>")
     for path in (f"/ui/tasks/{bad}", f"/ui/tasks/{hidden}", "/ui/tasks?queue=hostile", "/ui"):
@@ -361,7 +361,7 @@ def test_text_stands_out(visit, service, scheme, has_question):
     page = visit(service, path, color_scheme=scheme)
     if has_question:
         page.get_by_text("Delete…").click()
-        expect(page.get_by_role("button", name="Delete for good")).to_be_visible()
+        expect(page.get_by_role("button", name="Delete task")).to_be_visible()
     worst = page.evaluate(
         """() => {
         const light = (text) => {

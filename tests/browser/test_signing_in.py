@@ -17,7 +17,7 @@ def test_sign_in_and_out(visit, guarded):
     page = visit(guarded, "/ui/tasks?status=FAILED")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     sign_in(page, "no-such-key-at-all")
-    expect(page.get_by_role("alert")).to_contain_text("not known")
+    expect(page.get_by_role("alert")).to_contain_text("Unknown API key")
     sign_in(page, KEYS["write"])
     expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
     expect(page.get_by_label("Status")).to_have_value("FAILED")

@@ -1,11 +1,11 @@
-"""The dashboard at ``/ui``: pages for people, made on the server.
+"""The dashboard at ``/ui``: HTML pages, rendered by the service.
 
-Each page is whole without scripts. With them one part of it, the region, is kept up to date: a
-stream of server-sent events brings it anew whenever it has changed. From the bottom up::
+Every page works without scripts. With scripts, one part of it, the region, is kept up to date: a
+stream of server-sent events sends it again whenever it has changed. From the bottom up::
 
-    showing, charts     values as people read them; numbers as shapes
-    assets, pages       what pages are made of: files, templates
-    refreshing          the region of a page, again and again
-    overview, listing, task, submitting, signing_in    a page each, with what can be done there
-    routes              all of them
+    formatting, charts    values as people read them; coordinates of charts
+    pages                 templates, static files, the viewer
+    live_region           the stream that updates the region of a page
+    overview, listing, task, submit_form, sign_in    one page each, with its actions
+    routes                all routes
 """

@@ -1,29 +1,24 @@
-"""Values as people read them. What comes from strangers is made visible, never let do anything."""
+"""Values as people read them. Text of tasks and responses is escaped so that it can do no harm."""
 
 from __future__ import annotations
 
 import datetime as dt
-import math
 import re
 import shlex
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from taskflow.model.queue_limits import QueueSettings
+from taskflow.model import display
+from taskflow.model.queue_limits import Hold, HoldReason, QueueSettings
 from taskflow.model.queues import limits_text
 from taskflow.model.task import Task
 
-MOST_SHOWN_BYTES: Final = 64 * 2**10
-LONGEST_LINE: Final = 120
-LONGEST_TARGET: Final = 1000
+MAX_SHOWN_CHARACTERS: Final = 64 * 2**10
+MAX_LINE_CHARACTERS: Final = 120
+MAX_TARGET_CHARACTERS: Final = 1000
 NOTHING: Final = "\N{EN DASH}"
-_UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
-_SIZES: Final = ("bytes", "KiB", "MiB", "GiB")
-# What has no shape, or turns the order in which other characters are shown (UAX 9).
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JSON_TOKEN: Final = re.compile(
     r'"[^"\\]*(?:\\.[^"\\]*)*"|(?P<empty>[\[{])\s*[\]}]|(?P<opening>[\[{])|(?P<closing>[\]}])'
     r'|[,:]|[^\s,:\[\]{}"]+'
@@ -31,84 +26,79 @@ _JSON_TOKEN: Final = re.compile(
 _SPACED: Final = {":": ": "}
 _OPTIONS: Final = ("queue", "priority", "max_attempts", "backoff", "retry_on", "success_on")
 _MORE_OPTIONS: Final = ("tags", "retention", "callback_url")
+_HOLDS: Final[Mapping[HoldReason, str]] = {
+    HoldReason.QUEUE_PAUSED: "queue paused",
+    HoldReason.QUEUE_CONCURRENCY: "queue concurrency limit",
+    HoldReason.QUEUE_RATE: "queue rate limit",
+    HoldReason.HOST_CONCURRENCY: "host concurrency limit",
+    HoldReason.HOST_RATE: "host rate limit",
+    HoldReason.HOST_FAILING: "circuit breaker open",
+}
 
 
 def visible(text: str) -> str:
-    """Text in which characters that are not seen are written out, line ends and tabs aside."""
+    """Escape invisible characters, except line ends and tabs."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        f"\\u{{{ord(c):x}}}" if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c
-        for c in text.replace("\r\n", "\n")
+    return display.escape_invisible(
+        text.replace("\r\n", "\n"), lambda char: f"\\u{{{ord(char):x}}}", keep="\n\t"
     )
 
 
 def count(number: float) -> str:
-    """A whole number, with marks between the thousands."""
+    """Return a whole number with thousands separators."""
     return f"{number:,.0f}"
 
 
 def percent(share: float | None) -> str:
-    """A share of one; small ones are told from none."""
+    """Return a share of one as a percentage, with a decimal if it is small."""
     if share is None:
         return NOTHING
     return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"  # noqa: PLR2004 - a tenth
 
 
 def seconds(value: float | None) -> str:
-    """How long something takes, by its two greatest units."""
-    if value is None:
-        return NOTHING
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
-    if value < 60:  # noqa: PLR2004 - a minute
-        return f"{value:.1f} s"
-    left = math.floor(value)
-    parts = []
-    for unit, size in _UNITS:
-        number, left = divmod(left, size)
-        parts.append(f"{number} {unit}" if number else "")
-    parts.append(f"{left} s" if left else "")
-    return " ".join([part for part in parts if part][:2])
+    """Return a duration in its two largest units."""
+    return NOTHING if value is None else display.duration(value)
 
 
 def milliseconds(value: float | None) -> str:
-    """The same of milliseconds."""
-    return NOTHING if value is None else seconds(value / 1000)
+    """Return a duration that is given in milliseconds."""
+    return NOTHING if value is None else display.duration(value / 1000)
 
 
 def size(number: int) -> str:
-    """How many bytes something has."""
-    value, unit = float(number), _SIZES[0]
-    for unit in _SIZES:  # noqa: B007 - the last one counts
-        if value < 1024:  # noqa: PLR2004 - the next unit
-            break
-        value /= 1024
-    return f"{value:.0f} {unit}" if unit == _SIZES[0] else f"{value:.1f} {unit}"
+    """Return a number of bytes."""
+    return display.size(number)
 
 
 def limits(settings: QueueSettings) -> str:
-    """The limits of a queue."""
+    """Return the limits of a queue."""
     return limits_text(settings) or NOTHING
 
 
+def hold(value: Hold) -> str:
+    """Return why a task that is due does not start, in a few words."""
+    return f"held: {_HOLDS[value.reason]}"
+
+
 def moment(value: dt.datetime | None) -> str:
-    """A point in time, to the second."""
+    """Return a time in UTC, to the second."""
     return NOTHING if value is None else f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def iso(value: dt.datetime) -> str:
-    """A point in time for programs."""
+    """Return a time for the ``datetime`` attribute."""
     return value.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def pretty(document: bytes) -> str:
-    """JSON over several lines, with numbers as they were, up to where no more of it is shown.
+    """Indent JSON, with numbers as they were written, up to the limit of what is shown.
 
-    Deep in brackets each value has a line that is long by its indentation alone: all of it could
-    take a thousand times the room of what a stranger sent.
+    The indentation of deeply nested values could make the whole text a thousand times as long as
+    the document.
     """
-    lines, depth, room = [""], 0, MOST_SHOWN_BYTES
+    lines, depth, room = [""], 0, MAX_SHOWN_CHARACTERS
     for token in _JSON_TOKEN.finditer(document.decode("utf-8", "replace")):
         text, empty = token.group(), token["empty"]
         if token["closing"]:
@@ -126,16 +116,16 @@ def pretty(document: bytes) -> str:
 
 
 def beginning(text: str) -> tuple[str, bool]:
-    """As much of a text as is shown, and whether that is not all."""
-    return text[:MOST_SHOWN_BYTES], len(text) > MOST_SHOWN_BYTES
+    """Return the part of a text that is shown, and whether it is truncated."""
+    return text[:MAX_SHOWN_CHARACTERS], len(text) > MAX_SHOWN_CHARACTERS
 
 
 def payload_of(task: Task) -> dict[str, Any]:
-    """What a task is to do: a request, though it be only a URL, or whatever else it is."""
+    """Return the request of a task; a payload that is not one becomes its URL."""
     document = bytes(task.payload)
     try:
         return _request_of(document)
-    except (ValueError, RecursionError):  # no version of TaskFlow kept it like that
+    except (ValueError, RecursionError):  # no version of TaskFlow accepts such a payload
         return {"url": document.decode("utf-8", "replace"), "method": ""}
 
 
@@ -154,44 +144,44 @@ def _request_of(document: bytes) -> dict[str, Any]:
 
 
 def target(task: Task) -> str:
-    """What a task fetches, on one line."""
+    """Return the method and the URL of a task on one line."""
     payload = payload_of(task)
     method = payload["method"]
-    # Only as much as a line has room for: what is hidden in a megabyte takes long to find.
-    url = visible(str(payload.get("url") or "")[:LONGEST_TARGET]).replace("\n", " ")
+    # Truncated first: escaping a megabyte takes long.
+    url = visible(str(payload.get("url") or "")[:MAX_TARGET_CHARACTERS]).replace("\n", " ")
     return url if method in ("", "GET") else f"{method} {url}"
 
 
-def short(text: str, longest: int = LONGEST_LINE) -> str:
-    """The beginning of a text."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+def short(text: str, max_characters: int = MAX_LINE_CHARACTERS) -> str:
+    """Truncate a text."""
+    return text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"
 
 
 def curl_of_task(task: Task, url: str) -> str:
-    """A command that hands the same task in again.
+    """Return a command that submits the same task again.
 
     Args:
-        task: Which.
-        url: Where this service is.
+        task: The task.
+        url: The URL of this service.
     """
-    told = {
+    options = {
         name: value
         for name in (*_OPTIONS, *_MORE_OPTIONS)
         if (value := getattr(task, name)) not in (None, {}, 0)
     }
-    document = msgspec.json.encode({"payload": task.payload, **told}).decode()
+    document = msgspec.json.encode({"payload": task.payload, **options}).decode()
     return f"curl {shlex.quote(url + '/tasks')} --json {shlex.quote(document)}"
 
 
 def curl_of_request(task: Task) -> str:
-    """A command that makes the request of a task, about as TaskFlow does."""
+    """Return a command that sends the request of a task, approximately as TaskFlow does."""
     payload = payload_of(task)
     words = ["curl", "--include", "--request", str(payload["method"] or "GET")]
     for name, value in _headers_of(payload).items():
         words += ["--header", f"{name}: {value}"]
     if payload.get("body") is not None:
         words += ["--data-raw", body_text(bytes(payload["body"]))]
-    # By its name, so that one which begins with a dash is no option.
+    # As an option, since a URL that begins with a dash would be taken for one.
     words += ["--url", str(payload.get("url") or "")]
     return " ".join(map(shlex.quote, words))
 
@@ -206,5 +196,5 @@ def _has_body(fields: Mapping[str, msgspec.Raw]) -> bool:
 
 
 def body_text(body: bytes) -> str:
-    """The body of a request (JSON text) as it is sent: text without its quotes, else as it is."""
+    """Return the body that a request sends: a JSON string is sent as text, other JSON as it is."""
     return msgspec.json.decode(body) if body.startswith(b'"') else body.decode("utf-8", "replace")

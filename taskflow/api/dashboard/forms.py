@@ -1,4 +1,4 @@
-"""A form for a task, and the document that ``POST /tasks`` takes: one made of the other."""
+"""Converts between the form for a task and the document for ``POST /tasks``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from taskflow.model.masking import MASK, MAX_SEARCHED_CHARACTERS, Masking
 from taskflow.model.task import Task
 from taskflow.yielding import Checkpoints
 
-# By the field of the form, where a fault in the document is shown.
-_PLACES: Final[Mapping[str, str]] = {
+# By the field of the form, the JSON pointer of errors that are shown there.
+_POINTERS: Final[Mapping[str, str]] = {
     "url": "#/payload",
     "method": "#/payload/method",
     "headers": "#/payload/headers",
@@ -31,26 +31,26 @@ _PLACES: Final[Mapping[str, str]] = {
     "callback_url": "#/callback_url",
 }
 _NUMBERS: Final = ("priority", "delay", "max_attempts")
-FIELDS: Final = tuple(_PLACES)
-_MOST_FIELDS: Final = 50
+FIELDS: Final = tuple(_POINTERS)
+_MAX_FIELDS: Final = 50
 _MAX_LINES: Final = 200
 _PIECE_BYTES: Final = 16 * 2**10
-_MAX_ESCAPE_BYTES: Final = 2  # of one that goes on behind a cut
+_MAX_ESCAPE_BYTES: Final = 2  # of an escape that continues in the next piece
 _ESCAPED_FACTOR: Final = 4
-"""How much longer it takes to undo escapes than to read as many bytes."""
+"""How much longer it takes to decode escapes than to read the same number of bytes."""
 
-# As numbers are written; what has more digits than any that is taken is text.
+# A number with more digits than a tag can have is text.
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
-async def filled_in(body: bytes) -> dict[str, str]:
-    """What a browser sends of a form.
+async def read_form(body: bytes) -> dict[str, str]:
+    """Parse a form as browsers send it.
 
     Raises:
-        BadRequest: No form here has so many fields.
+        BadRequest: It has too many fields.
     """
-    if body.count(b"&") >= _MOST_FIELDS:
-        raise BadRequest(f"a form has at most {_MOST_FIELDS} fields")
+    if body.count(b"&") >= _MAX_FIELDS:
+        raise BadRequest(f"a form has at most {_MAX_FIELDS} fields")
     filled, checkpoints = {}, Checkpoints()
     for pair in filter(None, body.split(b"&")):
         name, _, value = pair.partition(b"=")
@@ -59,12 +59,12 @@ async def filled_in(body: bytes) -> dict[str, str]:
 
 
 async def _unquoted(text: bytes, checkpoints: Checkpoints) -> str:
-    """Undo the coding of a name or value, which takes long where much of it is escaped."""
+    """Decode a name or a value, with checkpoints, since decoding many escapes takes long."""
     parts, start = [], 0
     while start < len(text):
         end = start + _PIECE_BYTES
         escape = text.rfind(b"%", end - _MAX_ESCAPE_BYTES, end)
-        end = end if escape < 0 else escape  # no escape is cut in two
+        end = end if escape < 0 else escape  # do not split an escape
         parts.append(unquote_to_bytes(text[start:end].replace(b"+", b" ")))
         start = end
         await checkpoints.after(_ESCAPED_FACTOR * _PIECE_BYTES)
@@ -72,10 +72,10 @@ async def _unquoted(text: bytes, checkpoints: Checkpoints) -> str:
 
 
 class FormError(ValueError):
-    """A field that cannot be read.
+    """A field that cannot be parsed.
 
     Args:
-        field: Which.
+        field: Its name.
         message: What it must be.
     """
 
@@ -85,65 +85,65 @@ class FormError(ValueError):
 
 
 def document_of(form: Mapping[str, str]) -> bytes:
-    """The document of what was filled in.
+    """Return the document for the values of a form, which are not validated here.
 
     Raises:
-        FormError: A field cannot be read; whether a value can be used is not looked at.
+        FormError: A field cannot be parsed.
     """
     filled = {name: form[name].strip() for name in FIELDS if form.get(name, "").strip()}
     if "url" not in filled:
-        raise FormError("url", "where is the request to go? Such as https://example.com/")
+        raise FormError("url", "enter a URL, such as https://example.com/")
     document: dict[str, Any] = {"payload": _payload(filled)}
     document |= {name: filled[name] for name in ("queue", "callback_url") if name in filled}
     document |= {name: _number(name, filled[name]) for name in _NUMBERS if name in filled}
     if "tags" in filled:
         document["tags"] = {
-            name: _tag_value(value) for name, value in _lines("tags", filled["tags"])
+            name: _tag_value(value) for name, value in _parse_lines("tags", filled["tags"])
         }
     return msgspec.json.encode(document)
 
 
-def faults_by_field(faults: Iterable[FieldError]) -> dict[str, str]:
-    """What is wrong, by the field of the form where it is shown."""
-    told: dict[str, str] = {}
-    for fault in faults:
-        within = [name for name, place in _PLACES.items() if fault.pointer.startswith(place)]
-        name = max(within, key=lambda name: len(_PLACES[name]), default="url")
-        told[name] = f"{told[name]}; {fault.detail}" if name in told else fault.detail
-    return told
+def errors_by_field(found: Iterable[FieldError]) -> dict[str, str]:
+    """Return the validation errors by the field of the form where they are shown."""
+    errors: dict[str, str] = {}
+    for error in found:
+        within = [name for name, pointer in _POINTERS.items() if error.pointer.startswith(pointer)]
+        name = max(within, key=lambda name: len(_POINTERS[name]), default="url")
+        errors[name] = f"{errors[name]}; {error.detail}" if name in errors else error.detail
+    return errors
 
 
 def form_of(task: Task) -> dict[str, str]:
-    """A form filled in with what a task is to do."""
+    """Return the form that would submit the same task."""
     payload = payload_of(task)
     body = payload.get("body")
-    told = {
+    values = {
         "url": payload.get("url"),
         "method": payload.get("method"),
-        "headers": _told(payload.get("headers") or {}),
+        "headers": _lines_of(payload.get("headers") or {}),
         "body": None if body is None else body_text(bytes(body)),
         "timeout": payload.get("timeout"),
         "queue": task.queue,
         "priority": task.priority or None,
         "max_attempts": task.max_attempts,
-        "tags": _told(task.tags),
+        "tags": _lines_of(task.tags),
         "callback_url": task.callback_url,
     }
-    return {name: str(value) for name, value in told.items() if value is not None}
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def unmasked(
     form: Mapping[str, str], original: Mapping[str, str], masking: Masking
 ) -> dict[str, str]:
-    """A form with the values that are masked in it as they are in the task that was copied.
+    """Replace the masked values of a form by those of the task that was copied.
 
-    Only as long as its URL leads to the same origin: otherwise whoever may submit tasks could
-    have the credentials of others sent to a server of their own.
+    Only if the URL has the same origin as in that task. Otherwise every user who may submit tasks
+    could have the credentials of other users sent to a server of their own.
 
     Args:
-        form: As it was sent.
-        original: That of the task that was copied, with its credentials.
-        masking: What is masked.
+        form: The form as it was sent.
+        original: The form of the task that was copied, with its credentials.
+        masking: Which values are masked.
     """
     filled = dict(form)
     for name in ("url", "callback_url"):
@@ -152,11 +152,12 @@ def unmasked(
     is_short = len(form.get("headers", "")) <= MAX_SEARCHED_CHARACTERS
     if is_short and is_same_origin(form.get("url"), original.get("url")):
         known = {
-            name.lower(): value for name, value in _lines("headers", original.get("headers", ""))
+            name.lower(): value
+            for name, value in _parse_lines("headers", original.get("headers", ""))
         }
         filled["headers"] = "\n".join(
             f"{name}: {_unmasked_value(value, known.get(name.lower(), ''), masking)}"
-            for name, value in _lines("headers", form.get("headers", ""))
+            for name, value in _parse_lines("headers", form.get("headers", ""))
         )
     return filled
 
@@ -170,7 +171,7 @@ def _unmasked_value(value: str, original: str, masking: Masking) -> str:
 def _payload(filled: Mapping[str, str]) -> str | dict[str, Any]:
     request: dict[str, Any] = {"url": filled["url"]}
     if "headers" in filled:
-        request["headers"] = dict(_lines("headers", filled["headers"]))
+        request["headers"] = dict(_parse_lines("headers", filled["headers"]))
     if "body" in filled:
         request["body"] = _body(filled["body"])
     if "timeout" in filled:
@@ -182,12 +183,12 @@ def _payload(filled: Mapping[str, str]) -> str | dict[str, Any]:
 
 
 def _body(text: str) -> Any:
-    """JSON as it is; anything else as text."""
+    """Return JSON as it is, and any other body as text."""
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
     except msgspec.DecodeError:
         return text
-    except RecursionError:  # whoever reads the document says that it is too deep
+    except RecursionError:  # the validation of the document reports it
         pass
     return msgspec.Raw(text.encode())
 
@@ -196,20 +197,20 @@ def _number(name: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise FormError(name, "this must be a number") from None
+        raise FormError(name, "must be a number") from None
     return int(number) if number.is_integer() else number
 
 
-def _lines(field: str, text: str) -> list[tuple[str, str]]:
+def _parse_lines(field: str, text: str) -> list[tuple[str, str]]:
     pairs = []
     lines = text.splitlines()
     if len(lines) > _MAX_LINES:
-        raise FormError(field, f"these must be at most {_MAX_LINES} lines")
+        raise FormError(field, f"must be at most {_MAX_LINES} lines")
     for line in filter(None, map(str.strip, lines)):
         name, colon, value = line.partition(":")
         if not colon:
             raise FormError(
-                field, f"each line must be a name, a colon and a value; {short(line)!r} is not"
+                field, f"each line must have the form name: value; {short(line)!r} has not"
             )
         pairs.append((name.strip(), value.strip()))
     return pairs
@@ -221,7 +222,7 @@ def _tag_value(text: str) -> str | int | bool:
     return int(text) if _INTEGER.fullmatch(text) else text
 
 
-def _told(pairs: Mapping[str, Any]) -> str:
+def _lines_of(pairs: Mapping[str, Any]) -> str:
     return "\n".join(
         f"{name}: {str(value).lower() if isinstance(value, bool) else value}"
         for name, value in pairs.items()

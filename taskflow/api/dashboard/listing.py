@@ -1,4 +1,4 @@
-"""Tasks by what they are, and what can be done to all of them."""
+"""The list of tasks with its filters, and actions on all tasks that match."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 
 from taskflow.api.access.sessions import PATH
 from taskflow.api.bulk_actions import ManyMoved, Verb, move_many, verbs_of
-from taskflow.api.dashboard.live_region import by_the_clock
+from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, viewer
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_in_time
@@ -24,31 +24,31 @@ from taskflow.store.base.tasks import TaskStore
 
 LIMIT: Final = 50
 _OTHER_PARAMETERS: Final = frozenset({"cursor", "limit", "fields"})
-_WORDS: Final = {"cancel": "canceled", "retry": "retried", "delete": "deleted"}
+_PARTICIPLES: Final = {"cancel": "canceled", "retry": "retried", "delete": "deleted"}
 
 
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
-    """The list, its stream, and what can be done to all tasks that match."""
+    """Add the list, its stream and the pages of the actions."""
     verbs = verbs_of(store)
 
     @routes.get(f"{PATH}/tasks")
     async def tasks() -> Response:
-        given = _given()
+        query = _query_parameters()
         try:
-            asked = _asked(given)
+            wanted = _page_request(query)
         except Unprocessable as error:
-            return await page("tasks.html", status=422, **_form(given), error=str(error), tasks=[])
-        return await page("tasks.html", **_form(given), **await _look(store, given, asked))
+            return await page("tasks.html", status=422, **_form(query), error=str(error), tasks=[])
+        return await page("tasks.html", **_form(query), **await _load(store, query, wanted))
 
     @routes.get(f"{PATH}/tasks/live")
     async def tasks_live() -> Response:
-        given, who = _given(), viewer()
-        asked = _asked(given)
+        query, who = _query_parameters(), viewer()
+        wanted = _page_request(query)
 
-        async def look() -> dict[str, Any]:
-            return {**_form(given), **await _look(store, given, asked), "viewer": who}
+        async def load() -> dict[str, Any]:
+            return {**_form(query), **await _load(store, query, wanted), "viewer": who}
 
-        return by_the_clock(feed, "tasks_region.html", look)
+        return refreshed(feed, "tasks_region.html", load)
 
     @routes.get(f"{PATH}/many/<string:name>")
     async def count_many(name: str) -> Response:
@@ -62,8 +62,8 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
         return await page("many.html", **_many(name), moved=moved)
 
 
-def _given() -> dict[str, list[str]]:
-    """What is asked for; a form sends also what was left empty."""
+def _query_parameters() -> dict[str, list[str]]:
+    """Return the query parameters that are not empty; a form also sends its empty fields."""
     filled = {
         name: [text.strip() for text in texts if text.strip()]
         for name, texts in request.args.lists()
@@ -71,28 +71,27 @@ def _given() -> dict[str, list[str]]:
     return {name: texts for name, texts in filled.items() if texts}
 
 
-def _asked(given: Mapping[str, list[str]]) -> PageRequest:
-    """The same, read as strictly as by ``GET /tasks``.
+def _page_request(given: Mapping[str, list[str]]) -> PageRequest:
+    """Validate query parameters as ``GET /tasks`` does.
 
     Raises:
-        Unprocessable: Parameters cannot be used.
+        Unprocessable: A parameter is invalid.
     """
     several = {**given, "status": [",".join(given["status"])]} if "status" in given else given
     return PAGE_QUERY.read_query({"limit": [str(LIMIT)], **several})
 
 
-async def _look(
-    store: TaskStore, given: Mapping[str, list[str]], asked: PageRequest
+async def _load(
+    store: TaskStore, given: Mapping[str, list[str]], wanted: PageRequest
 ) -> dict[str, Any]:
     with store_in_time():
         found = await store.page(
-            limit=asked.limit, before=asked.before, filter=asked.filter, without={"result"}
+            limit=wanted.limit, before=wanted.before, filter=wanted.filter, without={"result"}
         )
-    following = found.next_before
-    following_query = None
-    if following is not None:
-        following_query = _query({**given, "cursor": [cursor_of(following)]})
-    return {"tasks": found.tasks, "following": following_query, "is_first": asked.cursor is None}
+    next_query = None
+    if found.next_before is not None:
+        next_query = _query({**given, "cursor": [cursor_of(found.next_before)]})
+    return {"tasks": found.tasks, "next_query": next_query, "is_first": wanted.cursor is None}
 
 
 def _form(given: Mapping[str, list[str]]) -> dict[str, Any]:
@@ -117,20 +116,20 @@ def _query(given: Mapping[str, list[str]]) -> str:
 
 def _verb(verbs: Mapping[str, Verb], name: str) -> Verb:
     if name not in verbs:
-        raise TaskNotFound("there is nothing of this name to be done to tasks")
+        raise TaskNotFound("there is no action with this name")
     return verbs[name]
 
 
 def _many(name: str) -> dict[str, Any]:
-    filters = _filters(_given())
+    filters = _filters(_query_parameters())
     return {
         "verb": name,
-        "done": _WORDS[name],
+        "participle": _PARTICIPLES[name],
         "filters": [(key, text) for key, texts in filters.items() for text in texts],
         "query": _query(filters),
     }
 
 
 async def _move(store: TaskStore, verb: Verb, *, is_dry_run: bool) -> ManyMoved:
-    wanted = _asked(_filters(_given())).filter
+    wanted = _page_request(_filters(_query_parameters())).filter
     return await move_many(store, verb, Many(wanted, is_dry_run=is_dry_run))

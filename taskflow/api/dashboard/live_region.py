@@ -1,8 +1,8 @@
-"""The region of a page, kept up to date by server-sent events.
+"""Streams of server-sent events that keep the region of a page up to date.
 
-Regions that tell of many tasks are made anew by the clock and sent if they have changed: to record
-what happens to each task would cost every write of a busy service, for one who looks on. A task's
-own page follows its events.
+A region that shows many tasks is rendered every two seconds, and sent if it has changed. Following
+the events of all tasks instead would make every write of a busy service record events while a
+single user watches. The page of one task follows the events of that task.
 """
 
 from __future__ import annotations
@@ -24,63 +24,62 @@ from taskflow.model.event import EventFilter
 
 REFRESH_SECONDS: Final = 2.0
 HEARTBEAT_SECONDS: Final = 15.0
-# Then the browser comes again by itself, and it is asked anew who looks: sessions and keys end.
-LONGEST_SECONDS: Final = 600.0
-_BEGINNING: Final = b"retry: 2000\n\n"
+# Then the browser reconnects by itself, which checks its session or key again.
+MAX_STREAM_SECONDS: Final = 600.0
+_RETRY: Final = b"retry: 2000\n\n"
 _HEARTBEAT: Final = b": heartbeat\n\n"
 _END: Final = b"event: end\ndata: {}\n\n"
 
-# Gets what a template is made with.
-Look: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+Load: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+"""Loads the context of the region's template; with ``is_final`` if it cannot change again."""
 
 
-def by_the_clock(feed: Feed, template: str, look: Look) -> Response:
-    """Send a region whenever it has changed, as far as a look every two seconds tells.
+def refreshed(feed: Feed, template: str, load: Load) -> Response:
+    """Return a stream that renders a region every two seconds, and sends it if it has changed.
 
     Args:
-        feed: Ends it.
-        template: Of the region.
-        look: Gets what it shows.
+        feed: Ends the stream at shutdown.
+        template: The template of the region.
+        load: Loads its context.
     """
-    return as_events(_by_the_clock(feed, _Region(template, look, feed.ended_sessions)))
+    return as_events(_refreshed(feed, _Region(template, load, feed.ended_sessions)))
 
 
-def by_events(feed: Feed, wanted: EventFilter, template: str, look: Look) -> Response:
-    """Send a region whenever something happened, until ``is_final`` is among what it shows."""
-    return as_events(_by_events(feed, wanted, _Region(template, look, feed.ended_sessions)))
+def followed(feed: Feed, wanted: EventFilter, template: str, load: Load) -> Response:
+    """Return a stream that sends a region after each event, until it is final."""
+    return as_events(_followed(feed, wanted, _Region(template, load, feed.ended_sessions)))
 
 
 class _Region:
-    """The part of a page that is sent."""
+    """The part of a page that a stream sends."""
 
-    def __init__(self, template: str, look: Look, ended: EndedSessions) -> None:
+    def __init__(self, template: str, load: Load, ended: EndedSessions) -> None:
         scope: Any = request.scope
         caller: Caller | None = scope.get(CALLER)
-        session = caller and caller.session
+        self._session = caller and caller.session
         self._template = environment().get_template(template)
-        self._look = look
+        self._load = load
         self._sent = b""
-        self._session = session
         self._ended = ended
         self.is_final = False
 
-    async def is_over(self) -> bool:
-        """Return whether the person who sees it has signed out since."""
+    async def is_signed_out(self) -> bool:
+        """Return whether the user has signed out since the stream began."""
         if self._session is None:
             return False
         try:
             return await self._ended.is_session_ended(self._session)
         except StoreUnavailable:
-            return False  # nothing new is shown then
+            return False  # then nothing new is sent either
 
-    async def news(self) -> bytes:
-        """The region as an event; nothing if it is as it was sent, or cannot be told now."""
+    async def next_event(self) -> bytes:
+        """Return the region as an event; empty if it is unchanged or cannot be loaded now."""
         try:
-            shown = await self._look()
+            context = await self._load()
         except StoreUnavailable:
             return b""
-        text = await self._template.render_async(**shown)
-        self.is_final = bool(shown.get("is_final"))
+        text = await self._template.render_async(**context)
+        self.is_final = bool(context.get("is_final"))
         event = b"event: region\ndata: %b\n\n" % msgspec.json.encode(text)
         if event == self._sent:
             return b""
@@ -88,37 +87,37 @@ class _Region:
         return event
 
 
-async def _by_the_clock(feed: Feed, region: _Region) -> AsyncIterator[bytes]:
-    yield _BEGINNING
-    began_at = heard_at = trio.current_time()
-    while trio.current_time() - began_at < LONGEST_SECONDS:
-        if await region.is_over():
+async def _refreshed(feed: Feed, region: _Region) -> AsyncIterator[bytes]:
+    yield _RETRY
+    began_at = sent_at = trio.current_time()
+    while trio.current_time() - began_at < MAX_STREAM_SECONDS:
+        if await region.is_signed_out():
             return
-        if event := await region.news():
+        event = await region.next_event()
+        if not event and trio.current_time() - sent_at >= HEARTBEAT_SECONDS:
+            event = _HEARTBEAT
+        if event:
             yield event
-            heard_at = trio.current_time()
-        elif trio.current_time() - heard_at >= HEARTBEAT_SECONDS:
-            yield _HEARTBEAT
-            heard_at = trio.current_time()
+            sent_at = trio.current_time()
         with trio.move_on_after(REFRESH_SECONDS):
             await feed.wait_until_over()
             return
 
 
-async def _by_events(feed: Feed, wanted: EventFilter, region: _Region) -> AsyncIterator[bytes]:
-    yield _BEGINNING
+async def _followed(feed: Feed, wanted: EventFilter, region: _Region) -> AsyncIterator[bytes]:
+    yield _RETRY
     began_at = trio.current_time()
     with feed.watching(wanted) as watcher:
         await watcher.begun()
-        yield await region.news()
+        yield await region.next_event()
         while not region.is_final and watcher.start is not None:
-            if trio.current_time() - began_at >= LONGEST_SECONDS:
+            if trio.current_time() - began_at >= MAX_STREAM_SECONDS:
                 return
             with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
                 if not await watcher.next_events():
-                    return  # the browser comes again, here or to another node
-            if await region.is_over():
+                    return  # the browser reconnects, to this or to another node
+            if await region.is_signed_out():
                 return
-            yield (await region.news()) or (_HEARTBEAT if waiting.cancelled_caught else b"")
+            yield (await region.next_event()) or (_HEARTBEAT if waiting.cancelled_caught else b"")
     if region.is_final:
         yield _END

@@ -1,4 +1,4 @@
-"""The first page: how all of it stands."""
+"""The overview: totals, charts, queues, nodes, hosts and schedules."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from quart import Blueprint, Response
 
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard import charts
-from taskflow.api.dashboard.live_region import by_the_clock
-from taskflow.api.dashboard.pages import page, see, viewer
+from taskflow.api.dashboard.live_region import refreshed
+from taskflow.api.dashboard.pages import page, redirect_to, viewer
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.paths import queue_name_of, schedule_name_of
@@ -20,27 +20,27 @@ from taskflow.model.queues import queue_of
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.tasks import TaskStore
 
-MOST_QUEUES: Final = 100
-MOST_NODES: Final = 100
-MOST_HOSTS: Final = 10
-MOST_SCHEDULES: Final = 50
+MAX_QUEUES: Final = 100
+MAX_NODES: Final = 100
+MAX_HOSTS: Final = 10
+MAX_SCHEDULES: Final = 50
 
 
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
-    """The page, its stream, and what can be done there."""
+    """Add the page, its stream and its actions."""
 
     @routes.get(PATH)
     async def overview() -> Response:
-        return await page("overview.html", **await _look(store))
+        return await page("overview.html", **await _context(store))
 
     @routes.get(f"{PATH}/live")
     async def overview_live() -> Response:
         who = viewer()
 
-        async def look() -> dict[str, Any]:
-            return {**await _look(store), "viewer": who}
+        async def load() -> dict[str, Any]:
+            return {**await _context(store), "viewer": who}
 
-        return by_the_clock(feed, "overview_region.html", look)
+        return refreshed(feed, "overview_region.html", load)
 
     @routes.post(f"{PATH}/queues/<string:name>/pause")
     async def pause(name: str) -> Response:
@@ -57,26 +57,27 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
             task = await store.schedules.run_now(schedule_name_of(name))
         if task is None:
             raise ScheduleNotFound
-        return see(f"{PATH}/tasks/{task.id}")
+        return redirect_to(f"{PATH}/tasks/{task.id}")
 
 
 async def _set_paused(store: TaskStore, name: str, *, is_paused: bool) -> Response:
     await read_body()
     with store_in_time():
         await store.queues.set_paused(queue_name_of(name), is_paused=is_paused)
-    return see(f"{PATH}#queues")
+    return redirect_to(f"{PATH}#queues")
 
 
-async def _look(store: TaskStore) -> dict[str, Any]:
+async def _context(store: TaskStore) -> dict[str, Any]:
+    # One after the other: in parallel, every open page would take six connections of the pool.
     with store_in_time():
-        counted = await store.count(limit=MOST_QUEUES)
-        settings = await store.queues.first(MOST_QUEUES + 1)
+        counted = await store.count(limit=MAX_QUEUES)
+        settings = await store.queues.first(MAX_QUEUES + 1)
         minutes = await store.monitoring.history()
-        nodes = await store.monitoring.nodes(MOST_NODES)
-        hosts = await store.monitoring.hosts(MOST_HOSTS)
-        schedules = await store.schedules.page(limit=MOST_SCHEDULES)
-    standing = {one.queue: one for one in counted.queues}
-    names = sorted(settings.keys() | standing.keys())
+        nodes = await store.monitoring.nodes(MAX_NODES)
+        hosts = await store.monitoring.hosts(MAX_HOSTS)
+        schedules = await store.schedules.page(limit=MAX_SCHEDULES)
+    statistics = {one.queue: one for one in counted.queues}
+    names = sorted(settings.keys() | statistics.keys())
     ended = {
         status: sum(minute.ended[status] for minute in minutes)
         for status in TaskStatus
@@ -90,12 +91,12 @@ async def _look(store: TaskStore) -> dict[str, Any]:
         "throughput": charts.throughput(minutes),
         "failures": charts.failures(minutes),
         "queues": [
-            (standing.get(name) or queue_of(name, (), None), settings.get(name, NO_SETTINGS))
-            for name in names[:MOST_QUEUES]
+            (statistics.get(name) or queue_of(name, (), None), settings.get(name, NO_SETTINGS))
+            for name in names[:MAX_QUEUES]
         ],
-        "are_queues_all": counted.is_complete and len(names) <= MOST_QUEUES,
+        "has_all_queues": counted.is_complete and len(names) <= MAX_QUEUES,
         "nodes": nodes,
         "hosts": hosts,
         "schedules": schedules.schedules,
-        "are_schedules_all": schedules.next_after is None,
+        "has_all_schedules": schedules.next_after is None,
     }

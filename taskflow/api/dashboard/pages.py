@@ -1,34 +1,38 @@
-"""How a page is made: templates, and who looks at it."""
+"""How pages are made: templates, static files, and the user who views them."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from importlib import resources
 from typing import Any, Final, NamedTuple, cast
 
 from jinja2 import Environment
 from quart import Blueprint, Response, current_app, request
 
 from taskflow.api.access.api_keys import Role
-from taskflow.api.access.roles import CALLER, Caller
+from taskflow.api.access.roles import ASSETS_PATH, CALLER, Caller
 from taskflow.api.dashboard import formatting
-from taskflow.api.dashboard.assets import Assets
 from taskflow.version import __version__
 
 MEDIA_TYPE: Final = "text/html; charset=utf-8"
-# Nothing runs and nothing is loaded but what this service itself serves; nothing frames it.
+# Only files of this service are run or loaded, and no other site can frame the pages.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_ASSET_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_IMMUTABLE: Final = "public, max-age=31536000, immutable"
 
 
 class Viewer(NamedTuple):
-    """Who looks at a page.
+    """The user who views a page.
 
     Attributes:
-        name: That of the key they signed in with; ``None`` where there are no keys.
-        may_read: Whether they are known, where keys are asked for.
-        may_write: Whether they may do anything but look.
+        name: The name of the API key they signed in with; ``None`` if no keys are set.
+        may_read: Whether they may see the pages.
+        may_write: Whether they may submit and change tasks.
     """
 
     name: str | None
@@ -36,13 +40,41 @@ class Viewer(NamedTuple):
     may_write: bool
 
 
-def install(routes: Blueprint, assets: Assets) -> None:
-    """Give the templates of the app what they need."""
+class Assets:
+    """The static files by name. The URL of a file changes with its content."""
+
+    def __init__(self) -> None:
+        folder = resources.files("taskflow.api.dashboard").joinpath("static")
+        self._files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of a file."""
+        digest = hashlib.blake2b(self._files[name], digest_size=6).hexdigest()
+        return f"{ASSETS_PATH}{name}?{digest}"
+
+    def add_routes(self, routes: Blueprint) -> None:
+        """Serve the files."""
+
+        @routes.get(f"{ASSETS_PATH}<name>")
+        async def asset(name: str) -> Response:
+            content = self._files.get(name)
+            if content is None:
+                return Response(b"", status=HTTPStatus.NOT_FOUND, content_type="text/plain")
+            media_type = _ASSET_TYPES["." + name.rpartition(".")[2]]
+            response = Response(content, content_type=f"{media_type}; charset=utf-8")
+            response.headers["Cache-Control"] = _IMMUTABLE
+            return response
+
+
+def install(routes: Blueprint) -> None:
+    """Serve the static files, and give the templates their filters and globals."""
+    assets = Assets()
+    assets.add_routes(routes)
     filters: dict[str, Callable[..., Any]] = {
         name: getattr(formatting, name)
         for name in (
             *("visible", "count", "percent", "seconds", "milliseconds", "size", "moment", "iso"),
-            *("short", "target", "pretty", "limits"),
+            *("short", "target", "limits", "hold"),
         )
     }
 
@@ -50,12 +82,12 @@ def install(routes: Blueprint, assets: Assets) -> None:
     def record(state: Any) -> None:
         environment = state.app.jinja_env
         environment.filters.update(filters)
-        environment.globals.update(asset=assets.address_of, version=__version__)
+        environment.globals.update(asset=assets.url_of, version=__version__)
         environment.trim_blocks = environment.lstrip_blocks = True
 
 
 def viewer() -> Viewer:
-    """Who makes the request."""
+    """Return the user who makes the request."""
     scope = cast("Mapping[str, Any]", request.scope)
     caller: Caller = scope.get(CALLER) or Caller(None, Role.ADMIN)
     role = caller.role
@@ -63,12 +95,12 @@ def viewer() -> Viewer:
 
 
 def environment() -> Environment:
-    """Where templates are, for what goes on after the request was answered."""
+    """Return the environment of the templates, for streams that outlive the request's context."""
     return current_app.jinja_env
 
 
 async def page(template: str, *, status: int = 200, **context: object) -> Response:
-    """A whole page."""
+    """Render a whole page."""
     text = await environment().get_template(template).render_async(viewer=viewer(), **context)
     response = Response(text, status=status, content_type=MEDIA_TYPE)
     response.headers["Content-Security-Policy"] = POLICY
@@ -76,6 +108,6 @@ async def page(template: str, *, status: int = 200, **context: object) -> Respon
     return response
 
 
-def see(address: str) -> Response:
-    """Have the browser show another page."""
-    return Response(b"", status=303, headers={"Location": address})
+def redirect_to(url: str) -> Response:
+    """Redirect the browser to another page."""
+    return Response(b"", status=HTTPStatus.SEE_OTHER, headers={"Location": url})

@@ -1,4 +1,4 @@
-"""All routes of the dashboard."""
+"""All routes of the dashboard, and its error pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from werkzeug.exceptions import NotFound
 from taskflow.api.access.roles import REJECTED
 from taskflow.api.access.sessions import PATH, Sessions
 from taskflow.api.dashboard import listing, overview, pages, sign_in, submit_form, task
-from taskflow.api.dashboard.assets import Assets
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import headers_of, problem_of
 from taskflow.api.submission import Intake
@@ -30,19 +29,17 @@ def dashboard_routes(
     sessions: Sessions | None,
     metrics: Metrics,
 ) -> Blueprint:
-    """The routes, on this store and its feed.
+    """Return the routes of the dashboard.
 
     Args:
-        store: Where the tasks are.
-        settings: For the bounds of what is handed in.
-        feed: Keeps pages up to date.
-        sessions: How one signs in; ``None`` where there are no keys.
-        metrics: What is told of new tasks.
+        store: The store of the tasks.
+        settings: The limits of submissions, and the headers to mask.
+        feed: Reports the events of tasks, and the shutdown.
+        sessions: Signs users in; ``None`` if no API keys are set.
+        metrics: Count the submitted tasks.
     """
     routes = Blueprint("dashboard", __name__, template_folder="templates")
-    assets = Assets()
-    pages.install(routes, assets)
-    assets.add_routes(routes)
+    pages.install(routes)
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
     task.add_routes(routes, store, feed)
@@ -52,17 +49,17 @@ def dashboard_routes(
     sign_in.add_routes(routes, sessions, store)
 
     @routes.route("/", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-    async def front_door() -> Response:
-        is_person = "text/html" in request.headers.get("Accept", "")
-        # Werkzeug takes more for this path than it is.
-        if not is_person or request.method != "GET" or request.scope["path"] != "/":
+    async def root() -> Response:
+        is_browser = "text/html" in request.headers.get("Accept", "")
+        # Werkzeug also routes paths such as "//" here.
+        if not is_browser or request.method != "GET" or request.scope["path"] != "/":
             raise NotFound
-        return pages.see(PATH)
+        return pages.redirect_to(PATH)
 
     @routes.get(f"{PATH}/<path:_>")
-    async def nothing(_: str) -> Response:
+    async def not_found(_: str) -> Response:
         return await pages.page(
-            "error.html", status=HTTPStatus.NOT_FOUND, message="There is nothing at this address."
+            "error.html", status=HTTPStatus.NOT_FOUND, message="There is no page at this address."
         )
 
     @routes.before_request
@@ -72,7 +69,7 @@ def dashboard_routes(
             raise error
 
     @routes.errorhandler(TaskFlowError)
-    async def refused(error: TaskFlowError) -> Response:
+    async def error_page(error: TaskFlowError) -> Response:
         problem = problem_of(error)
         is_outage = isinstance(error, StoreUnavailable)
         response = await pages.page(

@@ -1,4 +1,4 @@
-"""Signing in and out, where there are keys."""
+"""Signing in with an API key, and signing out."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from quart import Blueprint, Response, request
 
 from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, SIGN_OUT_PATH, Caller, is_page
 from taskflow.api.access.sessions import COOKIE, MAX_SESSION_SECONDS, PATH, EndedSessions, Sessions
-from taskflow.api.dashboard.forms import filled_in
-from taskflow.api.dashboard.pages import page, see
+from taskflow.api.dashboard.forms import read_form
+from taskflow.api.dashboard.pages import page, redirect_to
 from taskflow.api.problems import store_in_time
 from taskflow.api.request_bodies import read_body
 
 
 def add_routes(routes: Blueprint, sessions: Sessions | None, ended: EndedSessions) -> None:
-    """The page and its form; without keys whoever comes there is let in."""
+    """Add the page and its form; if no API keys are set, they redirect to the overview."""
 
     @routes.get(SIGN_IN_PATH)
     async def sign_in() -> Response:
         if sessions is None:
-            return see(PATH)
+            return redirect_to(PATH)
         return await page("sign_in.html", next=_next_of(request.args.get("next", "")))
 
     @routes.post(SIGN_IN_PATH)
     async def signed_in() -> Response:
-        form = await filled_in(await read_body())
+        form = await read_form(await read_body())
         wanted = _next_of(form.get("next", ""))
         if sessions is None:
-            return see(PATH)
+            return redirect_to(PATH)
         value = sessions.begin(form.get("key", "").strip())
         if value is None:
             return await page("sign_in.html", status=403, next=wanted, error=True)
-        response = see(wanted)
+        response = redirect_to(wanted)
         response.set_cookie(
             COOKIE,
             value,
             max_age=MAX_SESSION_SECONDS,
             path=PATH,
-            secure=_is_by_tls(),
+            secure=_uses_tls(),
             httponly=True,
-            samesite="Lax",  # who follows a link to a task from a chat is known still
+            samesite="Lax",  # links from other sites, such as a chat, keep the session
         )
         return response
 
@@ -52,17 +52,17 @@ def add_routes(routes: Blueprint, sessions: Sessions | None, ended: EndedSession
         if caller.session is not None:
             with store_in_time():
                 await ended.end_session(caller.session, seconds=MAX_SESSION_SECONDS)
-        response = see(SIGN_IN_PATH if sessions else PATH)
+        response = redirect_to(SIGN_IN_PATH if sessions else PATH)
         response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Lax")
         return response
 
 
 def _next_of(address: str) -> str:
-    """Where to go then: a page of ours, whatever was asked for."""
+    """Return the page to show after signing in; only pages of this service are allowed."""
     is_line = address.isascii() and address.isprintable()
     return address if is_line and is_page(address.partition("?")[0]) else PATH
 
 
-def _is_by_tls() -> bool:
-    """Whether the browser speaks TLS, be it to a proxy in front of this service."""
+def _uses_tls() -> bool:
+    """Return whether the browser uses TLS, to this service or to a proxy in front of it."""
     return request.scheme == "https" or request.headers.get("Origin", "").startswith("https://")

@@ -1,4 +1,4 @@
-"""The form by which a task is handed in."""
+"""The form that submits a task."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard.forms import (
     FormError,
     document_of,
-    faults_by_field,
-    filled_in,
+    errors_by_field,
     form_of,
+    read_form,
     unmasked,
 )
-from taskflow.api.dashboard.pages import page, see
+from taskflow.api.dashboard.pages import page, redirect_to
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.request_bodies import read_body
@@ -28,7 +28,7 @@ from taskflow.store.base.tasks import TaskStore
 
 
 def add_routes(routes: Blueprint, store: TaskStore, intake: Intake, masking: Masking) -> None:
-    """The form, empty or filled in with what another task was to do."""
+    """Add the form: empty, or filled in from another task."""
 
     @routes.get(f"{PATH}/submit")
     async def form() -> Response:
@@ -37,11 +37,11 @@ def add_routes(routes: Blueprint, store: TaskStore, intake: Intake, masking: Mas
             with store_in_time():
                 task = await store.get(task_id_of(task_id))
             filled = {**form_of(task), "from": str(task.id)} if task else {}
-        return await page("submit.html", form=filled, faults={}, is_masked=_is_masked(filled))
+        return await page("submit.html", form=filled, errors={}, is_masked=_is_masked(filled))
 
     @routes.post(f"{PATH}/submit")
     async def submit() -> Response:
-        filled = await filled_in(await read_body())
+        filled = await read_form(await read_body())
         try:
             with adding() as trace:
                 whole = await _with_credentials(store, filled, masking)
@@ -50,18 +50,18 @@ def add_routes(routes: Blueprint, store: TaskStore, intake: Intake, masking: Mas
         except FormError as error:
             return await _again(filled, {error.field: str(error)})
         except Unprocessable as error:
-            return await _again(filled, faults_by_field(error.errors) or {"url": str(error)})
+            return await _again(filled, errors_by_field(error.errors) or {"url": str(error)})
         except TooManyRequests as error:
             return await _again(filled, {"url": str(error)}, HTTPStatus.TOO_MANY_REQUESTS)
         except RequestError as error:
             return await _again(filled, {"url": str(error)})
-        return see(f"{PATH}/tasks/{added.tasks[0].id}")
+        return redirect_to(f"{PATH}/tasks/{added.tasks[0].id}")
 
 
 async def _with_credentials(
     store: TaskStore, filled: dict[str, str], masking: Masking
 ) -> dict[str, str]:
-    """What was filled in, with the masked values as they are in the task that was copied."""
+    """Return the form with masked values replaced by those of the task that was copied."""
     if MASK not in "".join(filled.values()) or not filled.get("from"):
         return filled
     with store_in_time():
@@ -71,12 +71,12 @@ async def _with_credentials(
 
 async def _again(
     filled: dict[str, str],
-    faults: dict[str, str],
+    errors: dict[str, str],
     status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY,
 ) -> Response:
-    """The form once more, with what is wrong beside each field."""
+    """Return the form with an error beside each invalid field."""
     return await page(
-        "submit.html", status=status, form=filled, faults=faults, is_masked=_is_masked(filled)
+        "submit.html", status=status, form=filled, errors=errors, is_masked=_is_masked(filled)
     )
 
 

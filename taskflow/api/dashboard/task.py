@@ -1,4 +1,4 @@
-"""One task: what it was to do, how that went, and what can be done about it."""
+"""The page of a task: its request, attempts and response, and actions on it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from quart import Blueprint, Response, request
 
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard import charts, formatting
-from taskflow.api.dashboard.live_region import by_events
-from taskflow.api.dashboard.pages import page, see, viewer
+from taskflow.api.dashboard.live_region import followed
+from taskflow.api.dashboard.pages import page, redirect_to, viewer
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_in_time
 from taskflow.api.reading.paths import task_id_of
@@ -31,7 +31,7 @@ _TASK: Final = f"{PATH}/tasks/<task_id>"
 
 
 class _Result(msgspec.Struct, frozen=True):
-    """What is shown of a stored ``Response``."""
+    """The part of a stored ``Response`` that is shown."""
 
     result: msgspec.Raw
     status: str
@@ -44,33 +44,33 @@ class _Result(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct, frozen=True):
-    """A body as it is shown: as much of it as there is room for."""
+    """A body as it is shown, truncated if it is long."""
 
     text: str
-    is_cut: bool
+    is_truncated: bool
 
 
 _RESULT: Final = msgspec.json.Decoder(_Result)
 
 
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
-    """The page, its stream, and what can be done there."""
+    """Add the page, its stream and its actions."""
 
     @routes.get(_TASK)
     async def show(task_id: str) -> Response:
-        return await page("task.html", **await _look(store, task_id_of(task_id), _own_url()))
+        return await page("task.html", **await _load(store, task_id_of(task_id), _own_url()))
 
     @routes.get(f"{_TASK}/live")
     async def show_live(task_id: str) -> Response:
         who, wanted, url = viewer(), task_id_of(task_id), _own_url()
 
-        async def look() -> dict[str, Any]:
+        async def load() -> dict[str, Any]:
             try:
-                return {**await _look(store, wanted, url), "viewer": who}
-            except TaskNotFound:  # deleted since
+                return {**await _load(store, wanted, url), "viewer": who}
+            except TaskNotFound:  # deleted meanwhile
                 return {"task": None, "is_final": True, "viewer": who}
 
-        return by_events(feed, EventFilter(task_id=wanted), "task_region.html", look)
+        return followed(feed, EventFilter(task_id=wanted), "task_region.html", load)
 
     @routes.get(f"{_TASK}/result")
     async def result(task_id: str) -> Response:
@@ -78,30 +78,32 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.post(f"{_TASK}/cancel")
     async def cancel(task_id: str) -> Response:
-        return await _moved(task_id, store.cancel)
+        return await _acted(task_id, store.cancel)
 
     @routes.post(f"{_TASK}/retry")
     async def retry(task_id: str) -> Response:
-        return await _moved(task_id, store.retry)
+        return await _acted(task_id, store.retry)
 
     @routes.post(f"{_TASK}/delete")
     async def delete(task_id: str) -> Response:
         await read_body()
         with store_in_time():
             await store.delete(task_id_of(task_id))
-        return see(f"{PATH}/tasks")
+        return redirect_to(f"{PATH}/tasks")
 
 
-async def _moved(task_id: str, move: Callable[[uuid.UUID], Awaitable[Task | None]]) -> Response:
+async def _acted(task_id: str, act: Callable[[uuid.UUID], Awaitable[Task | None]]) -> Response:
     await read_body()
     try:
         with store_in_time():
-            task = await move(task_id_of(task_id))
+            task = await act(task_id_of(task_id))
     except IllegalMove:
-        return see(f"{PATH}/tasks/{task_id_of(task_id)}")  # it is seen there how it stands by now
+        return redirect_to(
+            f"{PATH}/tasks/{task_id_of(task_id)}"
+        )  # the page shows its current status
     if task is None:
         raise TaskNotFound
-    return see(f"{PATH}/tasks/{task.id}")
+    return redirect_to(f"{PATH}/tasks/{task.id}")
 
 
 async def _found(store: TaskStore, task_id: uuid.UUID) -> Task:
@@ -112,7 +114,7 @@ async def _found(store: TaskStore, task_id: uuid.UUID) -> Task:
     return task
 
 
-async def _look(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any]:
+async def _load(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any]:
     task = await _found(store, task_id)
     with store_in_time():
         attempts = await store.attempts(task_id) or []
@@ -122,19 +124,19 @@ async def _look(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
     return {
         "task": task,
         "payload": payload,
-        "sent": None if sent is None else _shown(formatting.pretty(bytes(sent))),
+        "sent": None if sent is None else _body(formatting.pretty(bytes(sent))),
         "attempts": list(
             zip(
                 attempts,
                 charts.timeline(task, attempts, time.time()),
-                _bodies_of_failures(attempts),
+                _failed_bodies(attempts),
                 strict=True,
             )
         ),
         "result": result,
         "body": _body_of(result) if result else None,
-        "curl_of_task": _for_a_shell(formatting.curl_of_task(task, url)),
-        "curl_of_request": _for_a_shell(formatting.curl_of_request(task)),
+        "curl_of_task": _if_usable(formatting.curl_of_task(task, url)),
+        "curl_of_request": _if_usable(formatting.curl_of_request(task)),
         "may_cancel": not task.status.is_final,
         "may_retry": task.status in (TaskStatus.FAILED, TaskStatus.CANCELED),
         "is_final": task.status.is_final,
@@ -144,39 +146,39 @@ async def _look(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
 def _result_of(document: msgspec.Raw) -> _Result | None:
     try:
         return _RESULT.decode(document)
-    except ValueError:  # no version of TaskFlow kept it like that
+    except ValueError:  # no version of TaskFlow stores such a result
         return None
 
 
 def _body_of(result: _Result) -> _Body:
     document = bytes(result.result)
     if result.encoding == "json":
-        return _shown(formatting.pretty(document))
+        return _body(formatting.pretty(document))
     text = msgspec.json.decode(document)
-    return _shown(text if isinstance(text, str) else "")
+    return _body(text if isinstance(text, str) else "")
 
 
-def _bodies_of_failures(attempts: Sequence[AttemptRecord]) -> list[_Body | None]:
-    """What was answered to attempts that failed, of the last ones: a page has to stay small."""
+def _failed_bodies(attempts: Sequence[AttemptRecord]) -> list[_Body | None]:
+    """Return the response bodies of the last failed attempts, to keep the page small."""
     responses = [attempt.response or None for attempt in attempts]
-    bodies = [response and _body_of_failure(response) for response in responses[-MAX_RESPONSES:]]
+    bodies = [response and _failed_body(response) for response in responses[-MAX_RESPONSES:]]
     return [None] * (len(attempts) - len(bodies)) + bodies
 
 
-def _body_of_failure(response: KeptResponse) -> _Body:
+def _failed_body(response: KeptResponse) -> _Body:
     if response.encoding == "json":
-        return _shown(formatting.pretty(bytes(response.body)))
-    return _shown("" if response.encoding == "base64" else response.text)
+        return _body(formatting.pretty(bytes(response.body)))
+    return _body("" if response.encoding == "base64" else response.text)
 
 
-def _shown(text: str) -> _Body:
-    shown, is_cut = formatting.beginning(text)
-    return _Body(formatting.visible(shown), is_cut)
+def _body(text: str) -> _Body:
+    shown, is_truncated = formatting.beginning(text)
+    return _Body(formatting.visible(shown), is_truncated)
 
 
-def _for_a_shell(command: str) -> str | None:
-    """The command, unless it is longer than any is typed: Linux takes no word of 128 KiB."""
-    return command if len(command) <= formatting.MOST_SHOWN_BYTES else None
+def _if_usable(command: str) -> str | None:
+    """Return a command, unless it is too long: Linux limits an argument to 128 KiB."""
+    return command if len(command) <= formatting.MAX_SHOWN_CHARACTERS else None
 
 
 def _own_url() -> str:

@@ -11,7 +11,7 @@ from quart import Blueprint, Response, request
 
 from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.access.sessions import PATH
-from taskflow.api.dashboard.pages import environment, page, see, viewer
+from taskflow.api.dashboard.pages import environment, page, redirect_to, viewer
 from taskflow.api.document.headers import REFERRER_POLICY, location
 from taskflow.api.document.source import DocumentSource
 from taskflow.api.reference import prose
@@ -56,7 +56,7 @@ async def read_document(services: Services) -> Response:
     redirects to the same page for users who have signed in.
     """
     # Sessions are valid for paths under /ui alone.
-    return await _shown(services.document) if viewer().may_read else see(SIGNED_IN_PATH)
+    return await _shown(services.document) if viewer().may_read else redirect_to(SIGNED_IN_PATH)
 
 
 def signed_in_routes(source: DocumentSource) -> Blueprint:

@@ -1,16 +1,16 @@
-// Keeps the region of a page up to date, and offers to copy what is there to be copied.
+// Keeps the region of a page up to date, and adds buttons that copy commands.
 "use strict";
 
 const region = document.getElementById("region");
 const state = document.getElementById("live-state");
 
-function say(text, kind) {
+function showState(text, kind) {
   state.hidden = false;
   state.textContent = text;
   state.dataset.kind = kind;
 }
 
-// What a person has opened, marked or is about to press stays so.
+// Replaces the region. Opened details and the focus are kept; while text is selected, it waits.
 function replace(html) {
   const open = [...region.querySelectorAll("details[open][id]")].map((one) => one.id);
   const active = document.activeElement;
@@ -55,9 +55,9 @@ async function copy(text, button) {
     await navigator.clipboard.writeText(text.textContent);
     button.textContent = "Copied";
   } catch {
-    // Where the page may not write to the clipboard, a person does with one key.
+    // Without access to the clipboard (plain HTTP), the user can copy the selection.
     document.getSelection().selectAllChildren(text);
-    button.textContent = "Marked: press Ctrl+C";
+    button.textContent = "Selected: press Ctrl+C";
   }
 }
 
@@ -67,7 +67,7 @@ function follow(address) {
   const show = () => {
     if (waiting !== null && replace(waiting)) waiting = null;
   };
-  source.addEventListener("open", () => say("live", "on"));
+  source.addEventListener("open", () => showState("live", "on"));
   source.addEventListener("region", (event) => {
     waiting = JSON.parse(event.data);
     show();
@@ -78,7 +78,7 @@ function follow(address) {
     state.hidden = true;
   });
   source.addEventListener("error", () => {
-    say(source.readyState === EventSource.CLOSED ? "not live: load the page again" : "connecting", "off");
+    showState(source.readyState === EventSource.CLOSED ? "disconnected: reload the page" : "connecting", "off");
   });
 }
 
