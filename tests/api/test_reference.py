@@ -23,7 +23,7 @@ from tests.fuzz.idle import open_idle_app
 
 KEY = "the-key-of-the-reference"
 ENTRIES = {
-    entry.told["operationId"]: entry
+    entry.operation["operationId"]: entry
     for _, entries in Contents(DOCUMENT).groups
     for entry in entries
 }
@@ -133,7 +133,7 @@ def test_commands(idle, name, tmp_path):
         env={"TASKFLOW_API_KEY": KEY, "PATH": "/usr/bin:/bin", "NO_PROXY": "*"},
     )
     head = done.stdout.replace("HTTP/1.1 100 \r\n\r\n", "")
-    assert head.split()[1] in entry.told["responses"], done.stderr + done.stdout
+    assert head.split()[1] in entry.operation["responses"], done.stderr + done.stdout
     assert int(head.split()[1]) < 400 or head.split()[1] in ("404", "409"), head
 
 

@@ -32,7 +32,7 @@ def test_it_is_read(read, is_scripted):
     contents = page.get_by_role("navigation", name="Contents").first
     contents.get_by_role("link", name="POST /tasks", exact=True).click()
     assert page.url.endswith("#addTask")
-    operation = page.get_by_role("article", name="Hand in a task, or many")
+    operation = page.get_by_role("article", name="Submit a task, or many")
     expect(operation.get_by_text("curl", exact=False).first).to_be_visible()
     expect(operation.get_by_role("rowheader", name="Idempotency-Key")).to_be_visible()
     operation.get_by_text("Example: request").click()
@@ -109,7 +109,7 @@ def test_signing_in_leads_to_it(visit, guarded):
     page = visit(guarded, "/docs")
     page.get_by_label("API key").fill(KEYS["read"])
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="The API")).to_be_visible()
+    expect(page.get_by_role("heading", name="API reference")).to_be_visible()
     page.get_by_role("link", name="Tasks", exact=True).first.click()
     page.get_by_role("link", name="API", exact=True).click()
-    expect(page.get_by_role("heading", name="The API")).to_be_visible()
+    expect(page.get_by_role("heading", name="API reference")).to_be_visible()

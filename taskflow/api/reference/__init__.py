@@ -1,8 +1,8 @@
-"""The page at ``/docs``: the document of the API for people, made on the server.
+"""The page at ``/docs``: the reference of the API as HTML, rendered from the OpenAPI document.
 
-It is made of the document itself, so that it says neither more nor less. From the bottom up::
+From the bottom up::
 
-    prose, kinds, curl    Markdown, schemas and requests as people read them
-    contents              the document as the page is divided
-    routes                the page
+    prose, kinds, curl    descriptions, schemas and requests as people read them
+    contents              the sections of the page
+    docs_page             the page
 """

@@ -1,4 +1,4 @@
-"""The document as the page is divided: groups of operations, problems, fields of heads, types."""
+"""The sections of the page: groups of operations, problems, headers and types."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Json: TypeAlias = dict[str, Any]
 
 
 class Row(NamedTuple):
-    """A parameter, or a field of a type or of a head.
+    """A parameter, a header, or a field of a type.
 
     Attributes:
-        name: As it is written.
-        place: Where it is: ``path``, ``query``, ``header``; of a field nothing.
-        kind: What it is.
-        limits: What bounds it.
-        is_required: Whether it has to be there, or always is.
-        description: What it means.
-        example: A value; ``None`` if none is told.
+        name: Its name.
+        place: The place of a parameter: ``path``, ``query`` or ``header``; otherwise empty.
+        kind: Its type.
+        limits: Its limits and its default.
+        is_required: Whether it is required, or always present in responses.
+        description: Its description.
+        example: An example value, if there is one.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Row(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An example, over as many lines as it takes."""
+    """An example of a body, in one or more lines."""
 
     name: str
     text: str
 
 
 class Body(NamedTuple):
-    """What is sent or answered, of one media type."""
+    """The body of a request or a response, in one media type."""
 
     media_type: str
     kind: Markup
@@ -53,15 +53,15 @@ class Body(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer if all is well, or those of a status that are problems.
+    """A successful response, or the problems with one status code.
 
     Attributes:
-        status: Its code.
-        phrase: The same in words.
-        description: When it comes.
-        bodies: What it says.
-        fields: Of its head, less those that all have.
-        details: What problems say, by short names.
+        status: The status code.
+        phrase: The reason phrase.
+        description: When the service sends it.
+        bodies: Its bodies, by media type.
+        fields: Its headers, without the common ones.
+        details: The details of example problems, with the names of the examples.
     """
 
     status: int
@@ -73,7 +73,7 @@ class Reply(NamedTuple):
 
 
 class Callback(NamedTuple):
-    """What is sent later, to an address that was given."""
+    """A request that the service sends to a URL of the client."""
 
     name: str
     description: str
@@ -85,19 +85,19 @@ class Entry(NamedTuple):
     """An operation.
 
     Attributes:
-        told: What the document has of it.
-        method: In capitals.
-        path: With the names of its parameters in braces.
-        access: Who may, in words.
-        curl: How to ask for it.
-        parameters: All of them.
-        bodies: What it takes.
-        replies: What it answers if all is well.
-        problems: The statuses of its other answers.
-        callbacks: What is sent later.
+        operation: The operation in the document.
+        method: The method in upper case.
+        path: The path, with the names of its parameters in braces.
+        access: The required role, in words.
+        curl: The command that calls it.
+        parameters: Its parameters.
+        bodies: The bodies of its request, by media type.
+        replies: Its successful responses.
+        problems: The status codes of its other responses.
+        callbacks: The requests that it makes the service send.
     """
 
-    told: Json
+    operation: Json
     method: str
     path: str
     access: str
@@ -110,88 +110,92 @@ class Entry(NamedTuple):
 
 
 class Contents:
-    """The document, divided.
+    """The sections of the page.
 
     Attributes:
-        info: What it says of the whole.
-        groups: Tags with their operations.
-        heads: Fields that all answers have, or that answers to a POST may have.
-        problems: What goes wrong, by status.
-        types: Names, schemas and fields of the named types.
+        info: The title and description of the document.
+        groups: The tags with their operations.
+        headers: The headers that all responses to a POST may have.
+        problems: The problems by status code.
+        types: The name, schema and fields of each named type.
     """
 
     def __init__(self, document: Json) -> None:
         self._components: Json = document["components"]
         self._needs_key = bool(document["security"])
         self.info: Json = document["info"]
-        self.heads = self._common_heads(document)
+        self.headers = self._common_headers(document)
         entries = [
-            self._entry(method, path, told)
+            self._entry(method, path, operation)
             for path, methods in document["paths"].items()
-            for method, told in methods.items()
+            for method, operation in methods.items()
         ]
         self.groups = [
-            (tag, [entry for entry in entries if tag["name"] in entry.told["tags"]])
+            (tag, [entry for entry in entries if tag["name"] in entry.operation["tags"]])
             for tag in document["tags"]
         ]
         self.problems = [
-            self._reply(name.removeprefix("Problem"), told)
-            for name, told in self._components["responses"].items()
+            self._reply(name.removeprefix("Problem"), response)
+            for name, response in self._components["responses"].items()
         ]
         self.types = [
             (name, schema, _fields_of(schema))
             for name, schema in sorted(self._components["schemas"].items())
         ]
 
-    def _common_heads(self, document: Json) -> list[Row]:
-        """The fields that each answer to a POST refers to, told once for the whole page."""
-        heads = [
-            set(self._resolved(answer)["headers"])
+    def _common_headers(self, document: Json) -> list[Row]:
+        """Return the headers of all responses to a POST, which the page shows once."""
+        headers = [
+            set(self._resolved(response)["headers"])
             for methods in document["paths"].values()
             if "post" in methods
-            for answer in methods["post"]["responses"].values()
+            for response in methods["post"]["responses"].values()
         ]
-        common = set.intersection(*heads)
+        common = set.intersection(*headers)
         return [
-            _row(name, told) for name, told in self._components["headers"].items() if name in common
+            _row(name, header)
+            for name, header in self._components["headers"].items()
+            if name in common
         ]
 
-    def _entry(self, method: str, path: str, told: Json) -> Entry:
-        roles = [role for one in told.get("security", ()) for role in one.get("key", ())]
-        needs_key = self._needs_key and told.get("security") != []
-        access = f"Needs a key with the role {roles[0]}." if roles else "Needs no key."
-        replies = {status: one for status, one in told["responses"].items() if "$ref" not in one}
+    def _entry(self, method: str, path: str, operation: Json) -> Entry:
+        roles = [role for one in operation.get("security", ()) for role in one.get("key", ())]
+        needs_key = self._needs_key and operation.get("security") != []
+        access = f"Requires a key with the role {roles[0]}." if roles else "Requires no key."
+        replies = {
+            status: one for status, one in operation["responses"].items() if "$ref" not in one
+        }
         return Entry(
-            told=told,
+            operation=operation,
             method=method.upper(),
             path=path,
             access=access if self._needs_key else "",
-            curl=curl_of(method, path, told, needs_key=needs_key),
-            parameters=[_row(one["name"], one) for one in told["parameters"]],
-            bodies=_bodies(told.get("requestBody", {})),
+            curl=curl_of(method, path, operation, needs_key=needs_key),
+            parameters=[_row(one["name"], one) for one in operation["parameters"]],
+            bodies=_bodies(operation.get("requestBody", {})),
             replies=[self._reply(status, one) for status, one in replies.items()],
-            problems=[int(status) for status in told["responses"] if status not in replies],
+            problems=[int(status) for status in operation["responses"] if status not in replies],
             callbacks=[
                 _callback(name, post)
-                for name, addresses in told.get("callbacks", {}).items()
+                for name, addresses in operation.get("callbacks", {}).items()
                 for methods in addresses.values()
                 for post in methods.values()
             ],
         )
 
-    def _reply(self, status: str, told: Json) -> Reply:
-        common = {row.name for row in self.heads}
+    def _reply(self, status: str, response: Json) -> Reply:
+        common = {row.name for row in self.headers}
         return Reply(
             status=int(status),
             phrase=reason_phrase(int(status)),
-            description=told["description"],
-            bodies=_bodies(told),
+            description=response["description"],
+            bodies=_bodies(response),
             fields=[
-                _row(name, self._resolved(head))
-                for name, head in told["headers"].items()
+                _row(name, self._resolved(header))
+                for name, header in response["headers"].items()
                 if name not in common
             ],
-            details=_details(told),
+            details=_details(response),
         )
 
     def _resolved(self, part: Json) -> Json:
@@ -202,42 +206,42 @@ class Contents:
         return found
 
 
-def _details(told: Json) -> list[tuple[str, str]]:
-    examples = told.get("content", {}).get("application/problem+json", {}).get("examples", {})
+def _details(response: Json) -> list[tuple[str, str]]:
+    examples = response.get("content", {}).get("application/problem+json", {}).get("examples", {})
     return [(name, example["value"]["detail"]) for name, example in examples.items()]
 
 
-def _callback(name: str, told: Json) -> Callback:
-    fields = [_row(one["name"], one) for one in told["parameters"]]
-    return Callback(name, told["description"], fields, _bodies(told["requestBody"]))
+def _callback(name: str, operation: Json) -> Callback:
+    fields = [_row(one["name"], one) for one in operation["parameters"]]
+    return Callback(name, operation["description"], fields, _bodies(operation["requestBody"]))
 
 
-def _row(name: str, told: Json) -> Row:
-    example = told["example"]
+def _row(name: str, spec: Json) -> Row:
+    example = spec["example"]
     return Row(
         name=name,
-        place=told.get("in", ""),
-        kind=kind_of(told["schema"]),
-        limits=limits_of(told["schema"]),
-        is_required=told.get("required", False),
-        description=told["description"],
-        example=_written(told, example),
+        place=spec.get("in", ""),
+        kind=kind_of(spec["schema"]),
+        limits=limits_of(spec["schema"]),
+        is_required=spec.get("required", False),
+        description=spec["description"],
+        example=_written(spec, example),
     )
 
 
-def _written(told: Json, example: object) -> str:
-    """A value as it stands in a request."""
+def _written(spec: Json, example: object) -> str:
+    """Return the value as it is written in a request."""
     if not isinstance(example, list):
         return str(example)
-    if told.get("explode"):
-        return "&".join(f"{told['name']}={value}" for value in example)
+    if spec.get("explode"):
+        return "&".join(f"{spec['name']}={value}" for value in example)
     return ",".join(str(value) for value in example)
 
 
-def _bodies(told: Json) -> list[Body]:
+def _bodies(message: Json) -> list[Body]:
     return [
         Body(media_type, _kind_of_body(content), list(_samples(content)))
-        for media_type, content in told.get("content", {}).items()
+        for media_type, content in message.get("content", {}).items()
     ]
 
 
@@ -255,7 +259,7 @@ def _samples(content: Json) -> Iterator[Sample]:
 
 
 def _pretty(value: object) -> str:
-    if isinstance(value, str):  # lines, events, words
+    if isinstance(value, str):  # NDJSON, events, plain text
         return value.rstrip("\n")
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 

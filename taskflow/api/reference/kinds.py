@@ -1,4 +1,4 @@
-"""Schemas in a few words: what a value is, with links to the types that have a name."""
+"""Describes schemas in a few words, with links to the named types."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from markupsafe import Markup, escape
 
 Schema: TypeAlias = dict[str, Any]
 
-# What no reader needs to know of a pattern: that a line end does not count as an end of the text.
+# A detail of patterns that is not shown: a line end does not count as the end of the text.
 _NO_LINE_END: Final = "(?!\n)"
-# More values than these are shown when they are asked for.
-_FEW: Final = 5
+_MAX_LISTED_VALUES: Final = 5
+"""A longer list of values is collapsed."""
+
 _NULL: Final = {"type": "null"}
 _FORMATS: Final = {"date-time": "date and time", "uuid": "UUID"}
 
 
 def kind_of(schema: Schema) -> Markup:
-    """What kind of value a schema allows."""
-    for key, said in _KINDS.items():
+    """Return the type of values that a schema allows."""
+    for key, describe in _KINDS.items():
         if key in schema:
-            return said(schema)
+            return describe(schema)
     return Markup("any JSON")
 
 
 def limits_of(schema: Schema) -> list[str]:
-    """What a value is bounded by, each bound in a few words; patterns as they are."""
-    said = next((one for one in schema.get("anyOf", ()) if one != _NULL), schema)
-    return [*_range(said), *_lengths(said), *_pattern(said), *_default(schema)]
+    """Return the limits of a schema, each in a few words, and its default."""
+    limited = next((one for one in schema.get("anyOf", ()) if one != _NULL), schema)
+    return [*_range(limited), *_lengths(limited), *_pattern(limited), *_default(schema)]
 
 
 def _named(schema: Schema) -> Markup:
@@ -38,19 +39,19 @@ def _named(schema: Schema) -> Markup:
 
 
 def anchor_of(name: str) -> str:
-    """Where the page tells of a type."""
+    """Return the anchor of a named type on the page."""
     return f"type-{name}"
 
 
 def _one_of(schema: Schema) -> Markup:
-    # From the simple to the composed, and what says that there is none at the end.
+    # Simple types first, then arrays, and null at the end.
     kinds = sorted(schema["anyOf"], key=lambda one: (one == _NULL, one.get("type") == "array"))
     return Markup(" or ").join(dict.fromkeys(kind_of(one) for one in kinds))
 
 
 def _listed(schema: Schema) -> Markup:
     values = [_code(value) for value in schema["enum"]]
-    if len(values) <= _FEW:
+    if len(values) <= _MAX_LISTED_VALUES:
         return Markup(" or ").join(values)
     return Markup("<details><summary>one of {}</summary>{}</details>").format(
         len(values), Markup(", ").join(values)
@@ -109,15 +110,15 @@ def _number(value: float) -> str:
 
 
 def _lengths(schema: Schema) -> Iterator[str]:
-    for unit, least, most in (
+    for unit, lower, upper in (
         ("characters", "minLength", "maxLength"),
         ("items", "minItems", "maxItems"),
         ("fields", "minProperties", "maxProperties"),
     ):
-        if schema.get(most) is not None:
-            yield f"at most {_number(schema[most])} {unit}"
-        elif schema.get(least):
-            yield f"at least {_number(schema[least])} {unit}" if schema[least] > 1 else "not empty"
+        if schema.get(upper) is not None:
+            yield f"at most {_number(schema[upper])} {unit}"
+        elif schema.get(lower):
+            yield f"at least {_number(schema[lower])} {unit}" if schema[lower] > 1 else "not empty"
 
 
 def _pattern(schema: Schema) -> Iterator[str]:

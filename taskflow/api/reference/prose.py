@@ -1,4 +1,4 @@
-"""The Markdown of the document's descriptions as HTML: paragraphs, lists, code and strong text."""
+"""Renders the Markdown of descriptions as HTML: paragraphs, lists, code and strong text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _STRONG: Final = re.compile(r"\*\*([^*]+)\*\*")
 
 
 def line(text: str) -> Markup:
-    """A text without paragraphs."""
+    """Render a text of one paragraph, without the paragraph element."""
     marked = _CODE.sub(r"<code>\1</code>", str(escape(text)))
     return Markup(_STRONG.sub(r"<strong>\1</strong>", marked))  # noqa: S704 - escaped above
 
 
 def paragraphs(text: str) -> Markup:
-    """A text of several paragraphs, some of which may be lists."""
+    """Render a text of paragraphs and lists."""
     return Markup("\n").join(_block(block) for block in re.split(r"\n{2,}", text.strip()))
 
 
