@@ -10,11 +10,11 @@ from tests.reference.markdown import code
 
 Schema = Mapping[str, Any]
 
-FORMATS = {"date-time": "a time (RFC 3339)", "uuid": "a UUID", "uri": "a URI"}
+FORMATS = {"date-time": "date and time (RFC 3339)", "uuid": "UUID", "uri": "URI"}
 
 
 def kind_of(schema: Schema) -> str:
-    """What a value may be, in a few words, with links to types that have a name."""
+    """Return the type of a value in a few words, with links to named types."""
     if ref := schema.get("$ref"):
         return link_to(ref.rpartition("/")[2])
     if "const" in schema:
@@ -28,7 +28,7 @@ def kind_of(schema: Schema) -> str:
 
 
 def link_to(name: str) -> str:
-    """A link to the type of this name."""
+    """Return a link to a named type."""
     return f"[{name}](#{name.lower()})"
 
 
@@ -41,30 +41,33 @@ def _plain(kind: str, schema: Schema) -> str:
     if kind == "array":
         items = kind_of(schema.get("items", {}))
         items = f"({items})" if " or " in items or ", `" in items else items
-        return f"an array{_bounds(schema, 'Items')} of {items}"
+        return f"array{_bounds(schema, 'Items', ' items')} of {items}"
     if kind == "string":
-        return FORMATS.get(schema.get("format", ""), f"text{_bounds(schema, 'Length')}")
+        bounds = _bounds(schema, "Length", " characters")
+        return FORMATS.get(schema.get("format", ""), f"string{bounds}")
     if kind in {"integer", "number"}:
-        word = "a whole number" if kind == "integer" else "a number"
-        return f"{word}{_bounds(schema, 'imum')}"
-    if kind == "object" and (values := schema.get("additionalProperties")):
-        return f"an object of {kind_of(values)}" if isinstance(values, dict) else "an object"
-    return {"boolean": "true or false", "null": "null", "object": "an object"}[kind]
+        return f"{kind}{_bounds(schema, 'imum')}"
+    if kind == "object" and isinstance(values := schema.get("additionalProperties"), dict):
+        return f"object of {kind_of(values)}"
+    return kind
 
 
-def _bounds(schema: Schema, of: str) -> str:
-    least, most = schema.get(f"min{of}"), schema.get(f"max{of}")
+def _bounds(schema: Schema, of: str, unit: str = "") -> str:
+    minimum, maximum = schema.get(f"min{of}"), schema.get(f"max{of}")
     if "exclusiveMinimum" in schema and of == "imum":
-        return f" (above {schema['exclusiveMinimum']:,}{'' if most is None else f', to {most:,}'})"
-    if least is None and most is None:
+        upper = "" if maximum is None else f", at most {maximum:,}"
+        return f" (above {schema['exclusiveMinimum']:,}{upper})"
+    if minimum is None and maximum is None:
         return ""
-    if least is None:
-        return f" ({most:,} at most)"
-    return f" ({least:,} at least)" if most is None else f" ({least:,} to {most:,})"
+    if minimum is None:
+        return f" (at most {maximum:,}{unit})"
+    if maximum is None:
+        return " (not empty)" if unit and minimum == 1 else f" (at least {minimum:,}{unit})"
+    return f" ({minimum:,} to {maximum:,}{unit})"
 
 
 def fields_of(schema: Schema) -> Iterator[tuple[str, str, str]]:
-    """Name, what it may be, meaning: of each field of an object."""
+    """Yield the name, type and description of each field of an object."""
     required = set(schema.get("required", ()))
     for name, field in schema.get("properties", {}).items():
         kind = kind_of(field)
@@ -73,7 +76,7 @@ def fields_of(schema: Schema) -> Iterator[tuple[str, str, str]]:
 
 
 def meaning_of(schema: Schema) -> str:
-    """What is told of it, with its default."""
+    """Return the description of a schema, with its default."""
     meaning = str(schema.get("description", ""))
     if schema.get("default") is not None and "Default: " not in meaning:
         meaning += f" Default: {code(json.dumps(schema['default']))}."
