@@ -15,7 +15,8 @@ import trio
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Settlement
-from taskflow.store.postgres.tasks import PAGE_BUDGET_BYTES, open_postgres
+from taskflow.store.base.listing import PAGE_BUDGET_BYTES
+from taskflow.store.postgres.tasks import open_postgres
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 
