@@ -38,7 +38,7 @@ from taskflow.api.live.feed import Feed
 from taskflow.api.reference import docs_page
 from taskflow.api.route import register
 from taskflow.api.services import Services
-from taskflow.api.submission import Intake
+from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
 from taskflow.model.masking import Masking
 from taskflow.settings import Settings
@@ -124,7 +124,7 @@ def _services(
         settings=settings,
         metrics=counters,
         feed=feed,
-        intake=Intake(store, settings, counters),
+        submissions=Submissions(store, settings, counters),
         masking=Masking(settings.masked_headers),
         document=DocumentSource(lambda: document(ROUTES, has_keys=has_keys)),
         is_running=is_running,
@@ -139,7 +139,7 @@ def _bare_app(settings: Settings) -> QuartTrio:
     app.config["BODY_TIMEOUT"] = settings.request_seconds
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
-    app.url_map.converters["default"] = bulk_actions.NoVerb
+    app.url_map.converters["default"] = bulk_actions.NotABulkAction
     problems.install(app)
     return app
 

@@ -11,7 +11,7 @@ import trio
 from quart import Response
 from werkzeug.routing import BaseConverter
 
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.request_bodies import read_json
 from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
@@ -20,7 +20,7 @@ from taskflow.model.errors import PartlyDone, StoreUnavailable, TooManySearches
 from taskflow.model.filter import TaskFilter
 from taskflow.model.lifecycle import Move, sources_of
 from taskflow.model.task import DEFAULT_QUEUE, TaskStatus
-from taskflow.schema.filters import Many, ManyRequest, many_of
+from taskflow.schema.filters import BulkRequest, BulkSelection, bulk_selection_of
 from taskflow.store.base.listing import LARGE_FIELDS
 from taskflow.store.base.tasks import TaskStore
 
@@ -31,14 +31,14 @@ MAX_SECONDS: Final = 10.0
 _MoveMany: TypeAlias = Callable[[Collection[uuid.UUID]], Awaitable[Collection[uuid.UUID]]]
 
 
-class NoVerb(BaseConverter):
+class NotABulkAction(BaseConverter):
     """A part of a path, such as an id, that is not the name of a bulk action (``POST`` only)."""
 
     regex = "(?!(?:cancel|retry|delete)$)[^/]+"
     part_isolating = True
 
 
-class ManyMoved(msgspec.Struct, frozen=True):
+class BulkResult(msgspec.Struct, frozen=True):
     """The result of a bulk action.
 
     Attributes:
@@ -53,20 +53,20 @@ class ManyMoved(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-class Verb(NamedTuple):
+class BulkAction(NamedTuple):
     """A bulk action: the statuses that it applies to, and the function of the store."""
 
     statuses: tuple[TaskStatus, ...]
     move: _MoveMany
 
 
-ONE_RESULT: Final = RouteResponse(
-    "The number of tasks.", ManyMoved, ManyMoved(1250, is_complete=True, dry_run=False)
+BULK_RESULT: Final = RouteResponse(
+    "The number of tasks.", BulkResult, BulkResult(1250, is_complete=True, dry_run=False)
 )
 _BULK: Final[Mapping[str, Any]] = {
     "group": "tasks",
-    "responses": (ONE_RESULT,),
-    "body": ManyRequest,
+    "responses": (BULK_RESULT,),
+    "body": BulkRequest,
     "body_examples": {
         "some": {"queue": DEFAULT_QUEUE, "host": "example.com", "dry_run": True},
         "all": {"all": True},
@@ -105,21 +105,25 @@ async def delete_tasks(services: Services) -> Response:
 
 
 async def _bulk(services: Services, name: str) -> Response:
-    verb = verbs_of(services.store)[name]
-    return as_json(await move_many(services.store, verb, many_of(await read_json())))
+    action = bulk_actions_of(services.store)[name]
+    return as_json(
+        await run_bulk_action(services.store, action, bulk_selection_of(await read_json()))
+    )
 
 
-def verbs_of(store: TaskStore) -> Mapping[str, Verb]:
+def bulk_actions_of(store: TaskStore) -> Mapping[str, BulkAction]:
     """Return the bulk actions by name."""
     ends = tuple(status for status in TaskStatus if status.is_final)
     return {
-        "cancel": Verb(sources_of(Move.CANCEL), store.cancel_many),
-        "retry": Verb(sources_of(Move.MANUAL_RETRY), store.retry_many),
-        "delete": Verb(ends, store.delete_many),
+        "cancel": BulkAction(sources_of(Move.CANCEL), store.cancel_many),
+        "retry": BulkAction(sources_of(Move.MANUAL_RETRY), store.retry_many),
+        "delete": BulkAction(ends, store.delete_many),
     }
 
 
-async def move_many(store: TaskStore, verb: Verb, many: Many) -> ManyMoved:
+async def run_bulk_action(
+    store: TaskStore, action: BulkAction, selection: BulkSelection
+) -> BulkResult:
     """Apply a bulk action to the tasks that exist now, batch by batch.
 
     Raises:
@@ -128,44 +132,44 @@ async def move_many(store: TaskStore, verb: Verb, many: Many) -> ManyMoved:
         PartlyDone: The store became unavailable after the first batches.
     """
     deadline = trio.current_time() + MAX_SECONDS
-    with store_in_time():
+    with store_timeout():
         newest = (await store.page(limit=1, without=LARGE_FIELDS)).tasks
     count = 0
     try:
-        for status in verb.statuses if newest else ():
-            if many.filter.statuses and status not in many.filter.statuses:
+        for status in action.statuses if newest else ():
+            if selection.filter.statuses and status not in selection.filter.statuses:
                 continue
             # One status at a time: then its index finds them, however few they are.
-            wanted = msgspec.structs.replace(many.filter, statuses=(status,))
+            wanted = msgspec.structs.replace(selection.filter, statuses=(status,))
             before: uuid.UUID | None = _after(newest[0].id)
             while before is not None:
                 if trio.current_time() >= deadline:
-                    return ManyMoved(count, is_complete=False, dry_run=many.is_dry_run)
+                    return BulkResult(count, is_complete=False, dry_run=selection.is_dry_run)
                 ids, before = await _next_batch(store, wanted, before)
-                count += len(ids if many.is_dry_run else await _moved(verb, ids))
+                count += len(ids if selection.is_dry_run else await _moved(action, ids))
     except TooManySearches:
-        if many.is_dry_run or not count:
+        if selection.is_dry_run or not count:
             raise
-        return ManyMoved(count, is_complete=False, dry_run=False)
+        return BulkResult(count, is_complete=False, dry_run=False)
     except StoreUnavailable:
-        if many.is_dry_run:
+        if selection.is_dry_run:
             raise
         raise PartlyDone from None
-    return ManyMoved(count, is_complete=True, dry_run=many.is_dry_run)
+    return BulkResult(count, is_complete=True, dry_run=selection.is_dry_run)
 
 
 async def _next_batch(
     store: TaskStore, wanted: TaskFilter, before: uuid.UUID
 ) -> tuple[list[uuid.UUID], uuid.UUID | None]:
-    with store_in_time():
+    with store_timeout():
         page = await store.page(limit=BATCH, before=before, filter=wanted, without=LARGE_FIELDS)
     return [task.id for task in page.tasks], page.next_before
 
 
-async def _moved(verb: Verb, ids: list[uuid.UUID]) -> Collection[uuid.UUID]:
+async def _moved(action: BulkAction, ids: list[uuid.UUID]) -> Collection[uuid.UUID]:
     """Return the ids of the tasks that changed: those in another status by now are skipped."""
-    with store_in_time():
-        return await verb.move(ids) if ids else ()
+    with store_timeout():
+        return await action.move(ids) if ids else ()
 
 
 def _after(task_id: uuid.UUID) -> uuid.UUID:

@@ -153,7 +153,7 @@ class _Exchange:
         ended = self._gate.ended_sessions
         if session_id is None or ended is None:
             return
-        with problems.store_in_time():
+        with problems.store_timeout():
             if await ended.is_session_ended(session_id):
                 raise Unauthorized("this session was ended; sign in again")
 

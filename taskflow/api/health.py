@@ -7,7 +7,7 @@ from typing import Final, Literal
 from quart import Response
 
 from taskflow.api.access.roles import AccessPolicy
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.model.errors import NotRunning
@@ -44,7 +44,7 @@ async def is_ready(services: Services) -> Response:
     Queries the database, and checks that the workers are running.
     """
     # The store first: without it workers cannot run either, so it is the reason to report.
-    with store_in_time():
+    with store_timeout():
         await services.store.check()
     if not services.is_running():
         raise NotRunning(WORKERS_NOT_RUNNING.example_detail)

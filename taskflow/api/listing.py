@@ -12,9 +12,9 @@ import trio
 from msgspec import UNSET, UnsetType
 from quart import Response
 
-from taskflow.api.problems import Problem, problem_of, store_in_time
+from taskflow.api.problems import Problem, problem_of, store_timeout
 from taskflow.api.reading.accept import LINES
-from taskflow.api.responses import AS_IT_COMES
+from taskflow.api.responses import UNBUFFERED
 from taskflow.model.errors import TaskFlowError, TooManySearches
 from taskflow.model.task import Task
 from taskflow.schema.query import FIELDS, PageRequest
@@ -32,7 +32,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 _NO_LINE_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
-class Broken(msgspec.Struct, frozen=True):
+class StreamError(msgspec.Struct, frozen=True):
     """The last line of a stream that broke off.
 
     Attributes:
@@ -62,7 +62,7 @@ async def find_page(store: TaskStore, query: PageRequest) -> Page:
         StoreUnavailable: The store does not answer in time.
     """
     without = LARGE_FIELDS.difference(query.fields) if query.fields else ()
-    with store_in_time():
+    with store_timeout():
         return await store.page(
             limit=query.limit, before=query.before, filter=query.filter, without=without
         )
@@ -77,7 +77,7 @@ async def stream_of(store: TaskStore, query: PageRequest, *, has_body: bool) -> 
         has_body: Whether the response has a body; if not, nothing is read.
     """
     body = _lines(store, query, await _next_page(store, query)) if has_body else b""
-    response = Response(body, content_type=LINES, headers=AS_IT_COMES)
+    response = Response(body, content_type=LINES, headers=UNBUFFERED)
     if not has_body:
         del response.headers["Content-Length"]
     # Quart's timeout is for the whole response. The connection has one for each part.
@@ -110,7 +110,7 @@ async def _lines(store: TaskStore, query: PageRequest, page: Page) -> AsyncItera
             query = query.going_on(page.next_before, limit=left)
             page = await _later_page(store, query)
     except TaskFlowError as error:
-        yield _line(Broken(problem_of(error)))
+        yield _line(StreamError(problem_of(error)))
 
 
 async def _later_page(store: TaskStore, query: PageRequest) -> Page:

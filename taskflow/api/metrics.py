@@ -11,7 +11,7 @@ import trio
 from quart import Quart, Response, request
 
 from taskflow.api.edge import ROUTE
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.api.stats import MAX_QUEUES
@@ -78,7 +78,7 @@ async def _read(store: TaskStore) -> list[Reading]:
     readings: list[Reading] = []
     is_up = True
     try:
-        with store_in_time():
+        with store_timeout():
             statistics = await store.count(limit=MAX_QUEUES)
             held = await store.queues.open_circuits(MAX_HELD_HOSTS)
         readings = [*_readings_of(statistics), _reading_of_hosts(held)]

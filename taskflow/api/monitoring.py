@@ -8,7 +8,7 @@ import msgspec
 from quart import Response, request
 
 from taskflow.api.document.examples import HOST, MINUTE, NODE
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
@@ -48,7 +48,7 @@ async def show_history(services: Services) -> Response:
     For all queues together, or for the one that ``queue`` names.
     """
     query = STATISTICS_QUERY.read_query(dict(request.args.lists()))
-    with store_in_time():
+    with store_timeout():
         return as_json(History(await services.store.monitoring.history(query.queue)))
 
 
@@ -58,7 +58,7 @@ async def list_nodes(services: Services) -> Response:
 
     By name, 1,000 at most. A node that died is listed for one more minute.
     """
-    with store_in_time():
+    with store_timeout():
         return as_json(await services.store.monitoring.nodes(MAX_NODES))
 
 
@@ -69,7 +69,7 @@ async def list_hosts(services: Services) -> Response:
     Hosts whose circuit breaker is open come first, then the slowest among the newest 1,000 tasks
     that were fetched; 100 at most.
     """
-    with store_in_time():
+    with store_timeout():
         return as_json(await services.store.monitoring.hosts(MAX_HOSTS))
 
 

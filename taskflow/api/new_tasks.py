@@ -18,16 +18,16 @@ from taskflow.api.document.headers import (
     location,
 )
 from taskflow.api.inline_requests import Incoming
-from taskflow.api.live.waiting import ended, requested_wait
+from taskflow.api.live.waiting import requested_wait, wait_until_finished
 from taskflow.api.reading.accept import LINE_TYPES, LINES
 from taskflow.api.reading.post_headers import IdempotencyKeyText, idempotency_key_of
 from taskflow.api.reading.prefer import preferences_of
 from taskflow.api.request_bodies import check_encoding, read_json
-from taskflow.api.request_spans import adding
-from taskflow.api.responses import AS_IT_COMES, as_json
+from taskflow.api.request_spans import submission_trace
+from taskflow.api.responses import UNBUFFERED, as_json
 from taskflow.api.route import Callback, Content, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
-from taskflow.api.submission import Added, Intake, Refused, Summary
+from taskflow.api.submission import AddedLine, RejectedLine, StreamSummary, Submissions
 from taskflow.model.errors import Unprocessable
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.schema.query import WAIT_QUERY, WaitRequest
@@ -73,7 +73,7 @@ _REPLAYED: Final = RouteResponse(
     also=(
         Content(
             LINES,
-            (Added, Refused, Summary),
+            (AddedLine, RejectedLine, StreamSummary),
             f'{{"index":0,"id":"{TASK_ID}"}}\n{{"added":1,"refused":0,"error":null}}\n',
         ),
     ),
@@ -161,27 +161,27 @@ async def add_task(services: Services) -> Response:
     """
     if request.mimetype in LINE_TYPES:
         check_encoding()
-        return await _add_stream(services.intake)
+        return await _add_stream(services.submissions)
     wait = requested_wait(WAIT_QUERY.read_query(dict(request.args.lists())))
     body = await read_json()
     key = _key_of(body, services.settings.idempotency_seconds)
-    added = await _add(services.intake, body, key)
+    added = await _add(services.submissions, body, key)
     if _is_array(body):
         return _added(added.tasks, is_replay=added.is_replay)
     [task] = added.tasks
     if wait.seconds:
-        task = await ended(services.feed, task, wait.seconds)
+        task = await wait_until_finished(services.feed, task, wait.seconds)
     path = f"/tasks/{task.id}"
     return wait.confirm(_added(task, is_replay=added.is_replay, path=path))
 
 
-async def _add(intake: Intake, body: bytes, key: IdempotencyKey | None) -> AddedOnce:
-    with adding() as trace:
+async def _add(submissions: Submissions, body: bytes, key: IdempotencyKey | None) -> AddedOnce:
+    with submission_trace() as trace:
         if _is_array(body):
-            tasks = await intake.read_array(body, trace.fields)
+            tasks = await submissions.read_array(body, trace.fields)
         else:
-            tasks = [intake.read(body, trace.fields)]
-        added = await intake.add(tasks, key)
+            tasks = [submissions.read(body, trace.fields)]
+        added = await submissions.add(tasks, key)
         trace.added(added.tasks)
     return added
 
@@ -190,7 +190,7 @@ def _is_array(body: bytes) -> bool:
     return body.lstrip().startswith(b"[")
 
 
-async def _add_stream(intake: Intake) -> Response:
+async def _add_stream(submissions: Submissions) -> Response:
     """Return a response that begins while the request is still being received."""
     if "Idempotency-Key" in request.headers:
         raise Unprocessable(
@@ -199,10 +199,10 @@ async def _add_stream(intake: Intake) -> Response:
         )
     is_minimal = preferences_of(request.headers.getlist("Prefer")).get("return") == "minimal"
     body = cast("Incoming", request.body)
-    outcomes = intake.add_stream(body, adding(), is_minimal=is_minimal)
+    outcomes = submissions.add_stream(body, submission_trace(), is_minimal=is_minimal)
     if not is_minimal:
-        return Response(outcomes, content_type=LINES, headers=AS_IT_COMES)
-    response = Response(await _begun(outcomes), content_type=LINES, headers=AS_IT_COMES)
+        return Response(outcomes, content_type=LINES, headers=UNBUFFERED)
+    response = Response(await _begun(outcomes), content_type=LINES, headers=UNBUFFERED)
     response.headers["Preference-Applied"] = "return=minimal"
     return response
 

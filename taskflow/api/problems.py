@@ -62,7 +62,7 @@ def install(app: Quart) -> None:
 
 
 @contextlib.contextmanager
-def store_in_time() -> Iterator[None]:
+def store_timeout() -> Iterator[None]:
     """Limit the duration of calls of the store, so that clients get a response in time.
 
     Raises:

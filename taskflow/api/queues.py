@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from quart import Response
 
-from taskflow.api.bulk_actions import ONE_RESULT, Verb, move_many
+from taskflow.api.bulk_actions import BULK_RESULT, BulkAction, run_bulk_action
 from taskflow.api.document.examples import QUEUE
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.reading.paths import queue_name_of
 from taskflow.api.request_bodies import read_body, read_json
 from taskflow.api.responses import as_json
@@ -20,7 +20,7 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.queue_limits import NO_SETTINGS, QueueChange, QueueSettings
 from taskflow.model.queues import Queue, QueueStatistics, queue_of
 from taskflow.model.task import QueueName, TaskStatus
-from taskflow.schema.filters import Many
+from taskflow.schema.filters import BulkSelection
 from taskflow.schema.queues import QueuePatch, QueueRequest, patch_of, replacement_of
 from taskflow.store.base.tasks import TaskStore
 
@@ -44,7 +44,7 @@ async def list_queues(services: Services) -> Response:
     Queues that have settings or tasks, and those where a task finished within the last hour; 1,000
     at most. Any other queue is available by its name.
     """
-    with store_in_time():
+    with store_timeout():
         settings = await services.store.queues.first(MAX_QUEUES)
         counted = await services.store.count(limit=MAX_QUEUES)
     standing = {one.queue: one for one in counted.queues}
@@ -123,21 +123,23 @@ async def resume_queue(services: Services, name: str) -> Response:
     return await _with_pause(services.store, name, is_paused=False)
 
 
-@Route("POST", "/queues/{name}/purge", responses=(ONE_RESULT,), **_ONE_QUEUE)
+@Route("POST", "/queues/{name}/purge", responses=(BULK_RESULT,), **_ONE_QUEUE)
 async def purge_queue(services: Services, name: str) -> Response:
     """Cancel the pending tasks of a queue.
 
     All of its PENDING tasks become CANCELED.
     """
     await read_body()
-    cancel_pending = Verb((TaskStatus.PENDING,), services.store.cancel_many)
+    cancel_pending = BulkAction((TaskStatus.PENDING,), services.store.cancel_many)
     wanted = TaskFilter(queue=queue_name_of(name))
-    moved = await move_many(services.store, cancel_pending, Many(wanted, is_dry_run=False))
+    moved = await run_bulk_action(
+        services.store, cancel_pending, BulkSelection(wanted, is_dry_run=False)
+    )
     return as_json(moved)
 
 
 async def _changed(store: TaskStore, name: str, change: QueueChange) -> Response:
-    with store_in_time():
+    with store_timeout():
         changed = await store.queues.change(name, change)
     shown = await _found(store, name, is_after_write=True)
     return as_json(shown, status=201 if changed.is_new else 200)
@@ -146,7 +148,7 @@ async def _changed(store: TaskStore, name: str, change: QueueChange) -> Response
 async def _with_pause(store: TaskStore, name: str, *, is_paused: bool) -> Response:
     await read_body()
     name = queue_name_of(name)
-    with store_in_time():
+    with store_timeout():
         await store.queues.set_paused(name, is_paused=is_paused)
     return as_json(await _found(store, name, is_after_write=True))
 
@@ -157,7 +159,7 @@ async def _found(store: TaskStore, name: str, *, is_after_write: bool = False) -
     Raises:
         QueueNotFound: It has no tasks and no settings.
     """
-    with store_in_time():
+    with store_timeout():
         settings = await store.queues.get(name)
         counted = await store.count(limit=1, queue=name, is_after_write=is_after_write)
     [standing] = counted.queues

@@ -37,7 +37,7 @@ def trace_requests(app: Quart, tracing: Tracing) -> None:
     app.asgi_app = traced  # type: ignore[method-assign]  # as Quart's docs advise
 
 
-def adding() -> AddTrace:
+def submission_trace() -> AddTrace:
     """Return the trace of the current request for the tasks that it submits."""
     if (trace := _trace()) is not None:
         return trace.adding()

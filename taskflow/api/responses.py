@@ -13,7 +13,7 @@ JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 
 _ENCODER: Final = msgspec.json.Encoder()
-AS_IT_COMES: Final = {"X-Accel-Buffering": "no"}
+UNBUFFERED: Final = {"X-Accel-Buffering": "no"}
 """Headers of streams: they tell proxies such as nginx not to buffer the response."""
 
 
@@ -35,10 +35,10 @@ def as_json(
 def as_events(events: AsyncIterator[bytes]) -> Response:
     """Return a stream of server-sent events; for ``HEAD``, its headers only."""
     if request.method == "HEAD":
-        response = Response(b"", content_type=EVENTS, headers=AS_IT_COMES)
+        response = Response(b"", content_type=EVENTS, headers=UNBUFFERED)
         del response.headers["Content-Length"]
         return response
-    response = Response(events, content_type=EVENTS, headers=AS_IT_COMES)
+    response = Response(events, content_type=EVENTS, headers=UNBUFFERED)
     response.timeout = None  # a client that does not read is dropped by the stream
     return response
 

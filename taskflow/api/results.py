@@ -17,7 +17,7 @@ import msgspec
 from quart import Response
 
 from taskflow.api.document.examples import TASK_ID
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.route import Parameter, Route, RouteResponse
 from taskflow.api.services import Services
@@ -100,7 +100,7 @@ async def show_result(services: Services, task_id: str) -> Response:
     received. The media type is the one that the target sent, if it is valid. Browsers save the body
     and do not show it, and nothing in it runs.
     """
-    with store_in_time():
+    with store_timeout():
         task = await services.store.get(task_id_of(task_id))
     if task is None:
         raise TaskNotFound

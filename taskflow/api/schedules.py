@@ -11,7 +11,7 @@ from quart import Response, request
 
 from taskflow.api.document.examples import PENDING, SCHEDULE, TASK_ID, URL
 from taskflow.api.document.headers import location, next_page_link
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.reading.paths import new_schedule_name_of, schedule_name_of
 from taskflow.api.reading.schedule import Reading, must_be_new, patch_of, replacement_of
 from taskflow.api.request_bodies import read_body, read_json
@@ -68,7 +68,7 @@ async def put_schedule(services: Services, name: str) -> Response:
     reading = _reading(new_schedule_name_of(name), services)
     is_to_be_new = must_be_new(request.headers.getlist("If-None-Match"))
     change = replacement_of(await read_json(), reading, must_be_new=is_to_be_new)
-    with store_in_time():
+    with store_timeout():
         kept, is_new = await services.store.schedules.change(name, change)
     if not is_new:
         return as_json(kept)
@@ -93,7 +93,7 @@ async def put_schedule(services: Services, name: str) -> Response:
 async def patch_schedule(services: Services, name: str) -> Response:
     """Change some fields of a schedule."""
     change = patch_of(await read_json(), _reading(schedule_name_of(name), services))
-    with store_in_time():
+    with store_timeout():
         changed, _ = await services.store.schedules.change(name, change)
     return as_json(changed)
 
@@ -118,7 +118,7 @@ async def list_schedules(services: Services) -> Response:
     Returns pages. ``Link`` is present if there is a next page.
     """
     query = SCHEDULES_QUERY.read_query(dict(request.args.lists()))
-    with store_in_time():
+    with store_timeout():
         found = await services.store.schedules.page(limit=query.limit, after=query.cursor)
     following = found.next_after
     link = None if following is None else _link(query, following)
@@ -137,7 +137,7 @@ async def show_schedule(services: Services, name: str) -> Response:
 
     With its definition, its next run, and the outcome of its last run.
     """
-    with store_in_time():
+    with store_timeout():
         return as_json(_found(await services.store.schedules.get(schedule_name_of(name))))
 
 
@@ -153,7 +153,7 @@ async def delete_schedule(services: Services, name: str) -> Response:
 
     The tasks that it created stay.
     """
-    with store_in_time():
+    with store_timeout():
         _found(await services.store.schedules.delete(schedule_name_of(name)) or None)
     return no_content()
 
@@ -179,8 +179,8 @@ async def run_schedule(services: Services, name: str) -> Response:
     Works for paused schedules, too. The next run stays the same.
     """
     await read_body()
-    with store_in_time():
-        await services.intake.backlog.admit(1)
+    with store_timeout():
+        await services.submissions.backlog.admit(1)
         task = _found(await services.store.schedules.run_now(schedule_name_of(name)))
     return as_json(task, status=HTTPStatus.CREATED, location=f"/tasks/{task.id}")
 

@@ -8,7 +8,7 @@ import msgspec
 
 from taskflow.api.document.source import DocumentSource
 from taskflow.api.live.feed import Feed
-from taskflow.api.submission import Intake
+from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
 from taskflow.model.masking import Masking
 from taskflow.settings import Settings
@@ -23,7 +23,7 @@ class Services(msgspec.Struct, frozen=True):
         settings: The settings of the service.
         metrics: The counters that ``/metrics`` reports.
         feed: Reports events to requests that wait or watch.
-        intake: Validates and stores new tasks.
+        submissions: Validates and stores new tasks.
         masking: The rule that masks credentials.
         document: The source of ``/openapi.json``.
         is_running: Returns whether workers are running, for ``/readyz``.
@@ -33,7 +33,7 @@ class Services(msgspec.Struct, frozen=True):
     settings: Settings
     metrics: Metrics
     feed: Feed
-    intake: Intake
+    submissions: Submissions
     masking: Masking
     document: DocumentSource
     is_running: Callable[[], bool]

@@ -7,7 +7,7 @@ from typing import Final
 from quart import Response, request
 
 from taskflow.api.document.examples import STATISTICS
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
@@ -31,7 +31,7 @@ async def show_statistics(services: Services) -> Response:
     selects any other.
     """
     query = STATISTICS_QUERY.read_query(dict(request.args.lists()))
-    with store_in_time():
+    with store_timeout():
         return as_json(await services.store.count(limit=MAX_QUEUES, queue=query.queue))
 
 

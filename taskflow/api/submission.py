@@ -10,7 +10,7 @@ import trio
 
 from taskflow.api.backlog import Backlog
 from taskflow.api.inline_requests import Incoming
-from taskflow.api.problems import Problem, problem_of, store_in_time
+from taskflow.api.problems import Problem, problem_of, store_timeout
 from taskflow.api.reading.lines import TOO_LONG, Lines
 from taskflow.metrics import Metrics
 from taskflow.model.errors import (
@@ -38,7 +38,7 @@ HELD_BYTES: Final = 64 * 2**10
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-class Added(msgspec.Struct, frozen=True):
+class AddedLine(msgspec.Struct, frozen=True):
     """What became of a line: the task that it made.
 
     Attributes:
@@ -50,7 +50,7 @@ class Added(msgspec.Struct, frozen=True):
     id: str
 
 
-class Refused(msgspec.Struct, frozen=True):
+class RejectedLine(msgspec.Struct, frozen=True):
     """What became of a line: why it made no task.
 
     Attributes:
@@ -62,7 +62,7 @@ class Refused(msgspec.Struct, frozen=True):
     error: Problem
 
 
-class Summary(msgspec.Struct, frozen=True):
+class StreamSummary(msgspec.Struct, frozen=True):
     """The last line: the stream was read to its end, or why it was not.
 
     Attributes:
@@ -77,7 +77,7 @@ class Summary(msgspec.Struct, frozen=True):
     error: Problem | None = None
 
 
-class Intake:
+class Submissions:
     """Reads tasks and keeps them.
 
     Args:
@@ -146,7 +146,7 @@ class Intake:
             TaskGone: Some of the tasks were deleted since.
             StoreUnavailable: The store does not answer in time.
         """
-        with store_in_time():
+        with store_timeout():
             if key is None:
                 await self.backlog.admit(len(tasks))
                 added = AddedOnce(await self._store.add(tasks))
@@ -217,8 +217,10 @@ class Intake:
 class _Stream:
     """A stream of tasks on its way in."""
 
-    def __init__(self, intake: Intake, trace: Mapping[str, str], *, is_minimal: bool) -> None:
-        self._intake = intake
+    def __init__(
+        self, submissions: Submissions, trace: Mapping[str, str], *, is_minimal: bool
+    ) -> None:
+        self._intake = submissions
         self._trace = trace
         self._is_minimal = is_minimal
         self._checkpoints = Checkpoints()
@@ -235,14 +237,14 @@ class _Stream:
 
     async def take(self, lines: Iterable[bytes | None]) -> bytes:
         """Keep the tasks of these lines, and tell what became of each."""
-        told: dict[int, Added | Refused] = {}
+        told: dict[int, AddedLine | RejectedLine] = {}
         tasks: dict[int, NewTask] = {}
         for line in lines:
             await self._checkpoints.after(len(line or b""))
             try:
                 tasks[self._index] = self._intake.read_line(line, self._trace)
             except RequestError as error:
-                told[self._index] = Refused(self._index, problem_of(error))
+                told[self._index] = RejectedLine(self._index, problem_of(error))
             self._index += 1
         self._refused += len(told)
         if tasks:
@@ -260,7 +262,7 @@ class _Stream:
         """Read no more, for this reason."""
         self._error = problem_of(error)
 
-    async def _add(self, tasks: Mapping[int, NewTask]) -> dict[int, Added]:
+    async def _add(self, tasks: Mapping[int, NewTask]) -> dict[int, AddedLine]:
         try:
             added = await self._intake.add(list(tasks.values()))
         except TaskFlowError as error:
@@ -270,8 +272,8 @@ class _Stream:
         if self._is_minimal:
             return {}
         pairs = zip(tasks, added.tasks, strict=True)
-        return {index: Added(index, str(task.id)) for index, task in pairs}
+        return {index: AddedLine(index, str(task.id)) for index, task in pairs}
 
     def summary(self) -> bytes:
         """The last line."""
-        return _ENCODER.encode_lines([Summary(self._added, self._refused, self._error)])
+        return _ENCODER.encode_lines([StreamSummary(self._added, self._refused, self._error)])

@@ -8,7 +8,7 @@ from typing import Final
 from quart import Response
 
 from taskflow.api.document.examples import CANCELED, PENDING
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.request_bodies import read_body
 from taskflow.api.responses import as_json, no_content
@@ -36,7 +36,7 @@ async def cancel_task(services: Services, task_id: str) -> Response:
     unless a client retries it.
     """
     await read_body()
-    with store_in_time():
+    with store_timeout():
         return _shown(await services.store.cancel(task_id_of(task_id)))
 
 
@@ -54,7 +54,7 @@ async def retry_task(services: Services, task_id: str) -> Response:
     The task has all its attempts again. Earlier attempts stay listed.
     """
     await read_body()
-    with store_in_time():
+    with store_timeout():
         return _shown(await services.store.retry(task_id_of(task_id)))
 
 
@@ -71,7 +71,7 @@ async def delete_task(services: Services, task_id: str) -> Response:
 
     Deletes its attempts, too. Cancel a task that is not finished first.
     """
-    with store_in_time():
+    with store_timeout():
         if not await services.store.delete(task_id_of(task_id)):
             raise TaskNotFound
     return no_content()

@@ -21,9 +21,9 @@ from taskflow.api.document.headers import (
     X_ACCEL_BUFFERING,
     next_page_link,
 )
-from taskflow.api.listing import Broken, TaskFields, find_page, selected, stream_of
-from taskflow.api.live.waiting import RequestedWait, awaited, is_known, requested_wait, tag_of
-from taskflow.api.problems import store_in_time
+from taskflow.api.listing import StreamError, TaskFields, find_page, selected, stream_of
+from taskflow.api.live.waiting import RequestedWait, is_known, requested_wait, tag_of, wait_for_task
+from taskflow.api.problems import store_timeout
 from taskflow.api.reading.accept import LINES, wants_lines
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.responses import JSON, as_json
@@ -59,7 +59,7 @@ _ENCODER: Final = msgspec.json.Encoder()
             also=(
                 Content(
                     LINES,
-                    (Task, TaskFields, Broken),
+                    (Task, TaskFields, StreamError),
                     f'{{"id":"{TASK_ID}","status":"COMPLETED"}}\n',
                 ),
             ),
@@ -151,7 +151,7 @@ async def list_attempts(services: Services, task_id: str) -> Response:
     last ``response`` that was received: status, headers and the beginning of the body
     (``TASKFLOW_FAILED_BODY_BYTES``). Callbacks and events do not have it.
     """
-    with store_in_time():
+    with store_timeout():
         attempts = await services.store.attempts(task_id_of(task_id))
     if attempts is None:
         raise TaskNotFound
@@ -172,9 +172,9 @@ async def _found(
     """
     task = None
     if wait.seconds:
-        task = await awaited(services.feed, task_id, wait.seconds, is_awaited)
+        task = await wait_for_task(services.feed, task_id, wait.seconds, is_awaited)
     if task is None:
-        with store_in_time():
+        with store_timeout():
             task = await services.store.get(task_id)
     if task is None:
         raise TaskNotFound

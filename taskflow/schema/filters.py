@@ -107,7 +107,7 @@ class TaskFilters(msgspec.Struct, frozen=True, kw_only=True):
     ] = UNSET
 
 
-class ManyRequest(TaskFilters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BulkRequest(TaskFilters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The tasks of a bulk action: at least one filter, or ``all``."""
 
     status: Annotated[
@@ -131,19 +131,19 @@ class ManyRequest(TaskFilters, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 FILTERS: Final = tuple(
-    name for name in ManyRequest.__struct_fields__ if name not in ("all", "dry_run")
+    name for name in BulkRequest.__struct_fields__ if name not in ("all", "dry_run")
 )
-_READER: Final = Reader(ManyRequest)
+_READER: Final = Reader(BulkRequest)
 
 
-class Many(msgspec.Struct, frozen=True):
+class BulkSelection(msgspec.Struct, frozen=True):
     """The tasks of a bulk action, as the stores search for them."""
 
     filter: TaskFilter
     is_dry_run: bool
 
 
-def many_of(body: bytes) -> Many:
+def bulk_selection_of(body: bytes) -> BulkSelection:
     """Read the body of a bulk action.
 
     Raises:
@@ -161,9 +161,9 @@ def many_of(body: bytes) -> Many:
         )
     faults.refuse()
     statuses = given.get("status", ())
-    return Many(
+    return BulkSelection(
         filter_of(
-            ManyRequest(**given),
+            BulkRequest(**given),
             statuses=(statuses,) if isinstance(statuses, TaskStatus) else statuses,
             tags=tuple((name, tag_text(value)) for name, value in given.get("tags", {}).items()),
         ),

@@ -333,7 +333,7 @@ class TestPlaces:
 class TestSlowReaders:
     def test_one_that_reads_slowly_is_told_so_at_last(self, empty_url, feeds, monkeypatch):
         """What it was sent is whole; the others get all; when it comes back it gets the rest."""
-        monkeypatch.setattr(feeding, "MOST_UNREAD", 600)
+        monkeypatch.setattr(feeding, "MAX_UNREAD_EVENTS", 600)
         with LiveServer(database_url=empty_url, request_seconds=60.0) as server:
             with socket.socket() as slow, open_stream(server.url, "/events") as quick:
                 slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)

@@ -11,8 +11,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from taskflow.api.live.events import _stream
-from taskflow.api.live.feed import BATCH, MOST_UNREAD, Feed
-from taskflow.api.live.waiting import awaited, ended
+from taskflow.api.live.feed import BATCH, MAX_UNREAD_EVENTS, Feed
+from taskflow.api.live.waiting import wait_for_task, wait_until_finished
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.outcome import ErrorType
@@ -88,7 +88,7 @@ class Scene:
         await self.store.settle([completed(claim) for claim in claims])
 
     async def wait(self, task_id: uuid.UUID, seconds: float = 60) -> None:
-        task = await awaited(self.feed, task_id, seconds, lambda task: task.status.is_final)
+        task = await wait_for_task(self.feed, task_id, seconds, lambda task: task.status.is_final)
         self.ends.setdefault(task_id, []).append(task and task.status)
 
     def all_ended(self, count: int) -> bool:
@@ -225,7 +225,7 @@ async def test_who_comes_while_its_task_is_looked_at_is_not_told_of_the_past(sce
     seen = []
 
     async def come():
-        seen.append(await awaited(scene.feed, task.id, 30, lambda now: now.attempt == 0))
+        seen.append(await wait_for_task(scene.feed, task.id, 30, lambda now: now.attempt == 0))
 
     async def claim_and_come():
         scene.store.after.clear()
@@ -323,7 +323,7 @@ async def test_the_end_of_the_feed_lets_all_go(scene, autojump_clock):
     assert scene.ends[task.id] == [TaskStatus.PENDING]
     assert [part[-1] for part in parts] == [b": goodbye\n\n"] * 2
     await scene.wait(task.id)
-    assert await ended(scene.feed, task, 60) == task
+    assert await wait_until_finished(scene.feed, task, 60) == task
     assert trio.current_time() == began
 
 
@@ -387,12 +387,12 @@ async def test_who_does_not_keep_up_is_told_so(scene, autojump_clock):
     with scene.feed.watching(ALL_EVENTS) as slow, scene.feed.watching(ALL_EVENTS) as quick:
         await slow.begun()
         for _ in range(10):
-            scene.store.tell(MOST_UNREAD // 4)
+            scene.store.tell(MAX_UNREAD_EVENTS // 4)
             await wait_all_tasks_blocked()
-            assert len(await read(quick, MOST_UNREAD // 4)) == MOST_UNREAD // 4
+            assert len(await read(quick, MAX_UNREAD_EVENTS // 4)) == MAX_UNREAD_EVENTS // 4
         assert slow.is_behind
-        ids = [event.id for event in await read(slow, MOST_UNREAD + 1)]
-        assert ids == list(range(slow.start + 1, slow.start + 1 + MOST_UNREAD))
+        ids = [event.id for event in await read(slow, MAX_UNREAD_EVENTS + 1)]
+        assert ids == list(range(slow.start + 1, slow.start + 1 + MAX_UNREAD_EVENTS))
         assert slow.position == ids[-1]
         assert not quick.is_behind
 

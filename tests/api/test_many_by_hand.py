@@ -246,9 +246,9 @@ async def test_what_others_do_meanwhile():
     """A task that was called off by another is passed over; what came later is left alone."""
     store = RacedStore()
     added = await store.add([new_task(queue="mail") for _ in range(5)])
-    verb = bulk_actions.Verb(("PENDING", "RUNNING"), store.cancel_many)
-    many = bulk_actions.many_of(b'{"queue": "mail"}')
-    told = await bulk_actions.move_many(store, verb, many)
+    verb = bulk_actions.BulkAction(("PENDING", "RUNNING"), store.cancel_many)
+    many = bulk_actions.bulk_selection_of(b'{"queue": "mail"}')
+    told = await bulk_actions.run_bulk_action(store, verb, many)
     assert (told.count, told.is_complete) == (4, True)
     assert {store._tasks[task.id].status for task in added} == {"CANCELED"}
     later = [task for task in store._tasks.values() if task not in added]

@@ -9,16 +9,16 @@ from urllib.parse import urlencode
 from quart import Blueprint, Response, request
 
 from taskflow.api.access.sessions import PATH
-from taskflow.api.bulk_actions import ManyMoved, Verb, move_many, verbs_of
+from taskflow.api.bulk_actions import BulkAction, BulkResult, bulk_actions_of, run_bulk_action
 from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, viewer
 from taskflow.api.live.feed import Feed
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.request_bodies import read_body
 from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
-from taskflow.schema.filters import Many
+from taskflow.schema.filters import BulkSelection
 from taskflow.schema.query import PAGE_QUERY, PageRequest, cursor_of
 from taskflow.store.base.tasks import TaskStore
 
@@ -29,7 +29,7 @@ _PARTICIPLES: Final = {"cancel": "canceled", "retry": "retried", "delete": "dele
 
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     """Add the list, its stream and the pages of the actions."""
-    verbs = verbs_of(store)
+    verbs = bulk_actions_of(store)
 
     @routes.get(f"{PATH}/tasks")
     async def tasks() -> Response:
@@ -84,7 +84,7 @@ def _page_request(given: Mapping[str, list[str]]) -> PageRequest:
 async def _load(
     store: TaskStore, given: Mapping[str, list[str]], wanted: PageRequest
 ) -> dict[str, Any]:
-    with store_in_time():
+    with store_timeout():
         found = await store.page(
             limit=wanted.limit, before=wanted.before, filter=wanted.filter, without={"result"}
         )
@@ -114,7 +114,7 @@ def _query(given: Mapping[str, list[str]]) -> str:
     return urlencode([(name, text) for name, texts in given.items() for text in texts])
 
 
-def _verb(verbs: Mapping[str, Verb], name: str) -> Verb:
+def _verb(verbs: Mapping[str, BulkAction], name: str) -> BulkAction:
     if name not in verbs:
         raise TaskNotFound("there is no action with this name")
     return verbs[name]
@@ -130,6 +130,6 @@ def _many(name: str) -> dict[str, Any]:
     }
 
 
-async def _move(store: TaskStore, verb: Verb, *, is_dry_run: bool) -> ManyMoved:
+async def _move(store: TaskStore, verb: BulkAction, *, is_dry_run: bool) -> BulkResult:
     wanted = _page_request(_filters(_query_parameters())).filter
-    return await move_many(store, verb, Many(wanted, is_dry_run=is_dry_run))
+    return await run_bulk_action(store, verb, BulkSelection(wanted, is_dry_run=is_dry_run))

@@ -11,7 +11,7 @@ from taskflow.api.dashboard import charts
 from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, redirect_to, viewer
 from taskflow.api.live.feed import Feed
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.reading.paths import queue_name_of, schedule_name_of
 from taskflow.api.request_bodies import read_body
 from taskflow.model.errors import ScheduleNotFound
@@ -53,7 +53,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     @routes.post(f"{PATH}/schedules/<string:name>/run")
     async def run_schedule(name: str) -> Response:
         await read_body()
-        with store_in_time():
+        with store_timeout():
             task = await store.schedules.run_now(schedule_name_of(name))
         if task is None:
             raise ScheduleNotFound
@@ -62,14 +62,14 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
 async def _set_paused(store: TaskStore, name: str, *, is_paused: bool) -> Response:
     await read_body()
-    with store_in_time():
+    with store_timeout():
         await store.queues.set_paused(queue_name_of(name), is_paused=is_paused)
     return redirect_to(f"{PATH}#queues")
 
 
 async def _context(store: TaskStore) -> dict[str, Any]:
     # One after the other: in parallel, every open page would take six connections of the pool.
-    with store_in_time():
+    with store_timeout():
         counted = await store.count(limit=MAX_QUEUES)
         settings = await store.queues.first(MAX_QUEUES + 1)
         minutes = await store.monitoring.history()

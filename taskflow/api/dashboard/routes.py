@@ -14,7 +14,7 @@ from taskflow.api.access.sessions import PATH, Sessions
 from taskflow.api.dashboard import listing, overview, pages, sign_in, submit_form, task
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import headers_of, problem_of
-from taskflow.api.submission import Intake
+from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable, TaskFlowError
 from taskflow.model.masking import Masking
@@ -44,7 +44,7 @@ def dashboard_routes(
     listing.add_routes(routes, store, feed)
     task.add_routes(routes, store, feed)
     submit_form.add_routes(
-        routes, store, Intake(store, settings, metrics), Masking(settings.masked_headers)
+        routes, store, Submissions(store, settings, metrics), Masking(settings.masked_headers)
     )
     sign_in.add_routes(routes, sessions, store)
 

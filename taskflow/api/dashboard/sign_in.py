@@ -11,7 +11,7 @@ from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, SIGN_OUT_PATH, Calle
 from taskflow.api.access.sessions import COOKIE, MAX_SESSION_SECONDS, PATH, EndedSessions, Sessions
 from taskflow.api.dashboard.forms import read_form
 from taskflow.api.dashboard.pages import page, redirect_to
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.request_bodies import read_body
 
 
@@ -50,7 +50,7 @@ def add_routes(routes: Blueprint, sessions: Sessions | None, ended: EndedSession
         await read_body()
         caller: Caller = cast("Mapping[str, Any]", request.scope)[CALLER]
         if caller.session is not None:
-            with store_in_time():
+            with store_timeout():
                 await ended.end_session(caller.session, seconds=MAX_SESSION_SECONDS)
         response = redirect_to(SIGN_IN_PATH if sessions else PATH)
         response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Lax")

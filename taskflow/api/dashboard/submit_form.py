@@ -17,24 +17,26 @@ from taskflow.api.dashboard.forms import (
     unmasked,
 )
 from taskflow.api.dashboard.pages import page, redirect_to
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.request_bodies import read_body
-from taskflow.api.request_spans import adding
-from taskflow.api.submission import Intake
+from taskflow.api.request_spans import submission_trace
+from taskflow.api.submission import Submissions
 from taskflow.model.errors import RequestError, TooManyRequests, Unprocessable
 from taskflow.model.masking import MASK, Masking
 from taskflow.store.base.tasks import TaskStore
 
 
-def add_routes(routes: Blueprint, store: TaskStore, intake: Intake, masking: Masking) -> None:
+def add_routes(
+    routes: Blueprint, store: TaskStore, submissions: Submissions, masking: Masking
+) -> None:
     """Add the form: empty, or filled in from another task."""
 
     @routes.get(f"{PATH}/submit")
     async def form() -> Response:
         filled = {}
         if task_id := request.args.get("from"):
-            with store_in_time():
+            with store_timeout():
                 task = await store.get(task_id_of(task_id))
             filled = {**form_of(task), "from": str(task.id)} if task else {}
         return await page("submit.html", form=filled, errors={}, is_masked=_is_masked(filled))
@@ -43,9 +45,9 @@ def add_routes(routes: Blueprint, store: TaskStore, intake: Intake, masking: Mas
     async def submit() -> Response:
         filled = await read_form(await read_body())
         try:
-            with adding() as trace:
+            with submission_trace() as trace:
                 whole = await _with_credentials(store, filled, masking)
-                added = await intake.add([intake.read(document_of(whole), trace.fields)])
+                added = await submissions.add([submissions.read(document_of(whole), trace.fields)])
                 trace.added(added.tasks)
         except FormError as error:
             return await _again(filled, {error.field: str(error)})
@@ -64,7 +66,7 @@ async def _with_credentials(
     """Return the form with masked values replaced by those of the task that was copied."""
     if MASK not in "".join(filled.values()) or not filled.get("from"):
         return filled
-    with store_in_time():
+    with store_timeout():
         original = await store.get_unmasked(task_id_of(filled["from"]))
     return filled if original is None else unmasked(filled, form_of(original), masking)
 

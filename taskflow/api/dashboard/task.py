@@ -15,7 +15,7 @@ from taskflow.api.dashboard import charts, formatting
 from taskflow.api.dashboard.live_region import followed
 from taskflow.api.dashboard.pages import page, redirect_to, viewer
 from taskflow.api.live.feed import Feed
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.request_bodies import read_body
 from taskflow.api.results import attachment_of
@@ -87,7 +87,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     @routes.post(f"{_TASK}/delete")
     async def delete(task_id: str) -> Response:
         await read_body()
-        with store_in_time():
+        with store_timeout():
             await store.delete(task_id_of(task_id))
         return redirect_to(f"{PATH}/tasks")
 
@@ -95,7 +95,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 async def _acted(task_id: str, act: Callable[[uuid.UUID], Awaitable[Task | None]]) -> Response:
     await read_body()
     try:
-        with store_in_time():
+        with store_timeout():
             task = await act(task_id_of(task_id))
     except IllegalMove:
         return redirect_to(
@@ -107,7 +107,7 @@ async def _acted(task_id: str, act: Callable[[uuid.UUID], Awaitable[Task | None]
 
 
 async def _found(store: TaskStore, task_id: uuid.UUID) -> Task:
-    with store_in_time():
+    with store_timeout():
         task = await store.get(task_id)
     if task is None:
         raise TaskNotFound
@@ -116,7 +116,7 @@ async def _found(store: TaskStore, task_id: uuid.UUID) -> Task:
 
 async def _load(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any]:
     task = await _found(store, task_id)
-    with store_in_time():
+    with store_timeout():
         attempts = await store.attempts(task_id) or []
     payload = formatting.payload_of(task)
     result = None if task.result is None else _result_of(task.result)

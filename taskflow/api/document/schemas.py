@@ -60,7 +60,7 @@ def _add_constraints(components: Json) -> None:
         _ignore(components[name], tasks.ONLY_SHOWN)
     _ignore(components["ScheduleRequest"], schedules.ONLY_SHOWN)
     _forbid_both(components["TaskRequest"], "run_at", "delay")
-    _demand_one(components["ManyRequest"], FILTERS, "all")
+    _demand_one(components["BulkRequest"], FILTERS, "all")
     _forbid_both(components["ScheduleRequest"], "cron", "start_at")
     components["ScheduleRequest"]["oneOf"] = [
         {"required": [name], "properties": {name: {"not": {"type": "null"}}}}

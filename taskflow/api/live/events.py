@@ -14,7 +14,7 @@ from quart import Response, request
 from taskflow.api.document.examples import ENDED_EVENT
 from taskflow.api.document.headers import X_ACCEL_BUFFERING
 from taskflow.api.live.feed import BATCH, Feed, Watcher
-from taskflow.api.problems import store_in_time
+from taskflow.api.problems import store_timeout
 from taskflow.api.reading.events import filter_of, position_of, refuse_unknown_of_task
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.responses import as_events, no_content
@@ -89,7 +89,7 @@ async def watch_task(services: Services, task_id: str) -> Response:
     query = dict(request.args.lists())
     refuse_unknown_of_task(query)
     wanted, after = EventFilter(task_id=task_id_of(task_id)), _position_in(query)
-    with store_in_time():
+    with store_timeout():
         task = await services.store.get(task_id_of(task_id))
         if task is None:
             raise TaskNotFound
@@ -176,7 +176,7 @@ class _Story:
 
     async def _missed(self) -> bytes:
         """What happened since the last event that the client has had."""
-        with store_in_time():
+        with store_timeout():
             page = await self._store.events_after(
                 self._after, limit=BATCH, until=self._until, wanted=self._wanted
             )
@@ -204,7 +204,7 @@ class _Story:
         """
         if self._wanted.task_id is None:
             return b""
-        with store_in_time():
+        with store_timeout():
             task = await self._store.get(self._wanted.task_id)
             if task is None:  # deleted
                 self.is_over = True

@@ -30,7 +30,7 @@ Member = TypeVar("Member")
 BATCH: Final = 1000
 # How many events a watcher may be behind: a burst is no reason to drop one who reads. All watchers
 # have the same ones.
-MOST_UNREAD: Final = 5000
+MAX_UNREAD_EVENTS: Final = 5000
 # How many it reads at once.
 _PORTION: Final = 200
 # Recording goes on for ten times as long.
@@ -50,7 +50,7 @@ class Watcher:
 
     def __init__(self, wanted: EventFilter) -> None:
         self.wanted: Final = wanted
-        self._send, self._receive = trio.open_memory_channel[TaskEvent](MOST_UNREAD)
+        self._send, self._receive = trio.open_memory_channel[TaskEvent](MAX_UNREAD_EVENTS)
         self._begun = trio.Event()
         self._read_to = 0
         self._told_to = 0

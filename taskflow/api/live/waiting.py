@@ -47,12 +47,12 @@ def requested_wait(query: WaitRequest) -> RequestedWait:
     return RequestedWait(request.headers.getlist("Prefer"), query.wait)
 
 
-async def ended(feed: Feed, task: Task, seconds: float) -> Task:
+async def wait_until_finished(feed: Feed, task: Task, seconds: float) -> Task:
     """Return the task when it is finished, or as it is after the wait."""
-    return await awaited(feed, task.id, seconds, lambda now: now.status.is_final) or task
+    return await wait_for_task(feed, task.id, seconds, lambda now: now.status.is_final) or task
 
 
-async def awaited(
+async def wait_for_task(
     feed: Feed, task_id: uuid.UUID, seconds: float, is_awaited: Callable[[Task], bool]
 ) -> Task | None:
     """Return the task when it is as awaited or the wait is over; ``None`` if there is none."""
