@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Everything that must pass, in an environment of its own, .venv-dev:
 #   ./run_tests.sh               format, lint, types, tests, and the smoke
+#   ./run_tests.sh --fast        format, lint, types, and the tests that need no database and no
+#                                process: before each commit
 #   ./run_tests.sh -k name ...   only pytest, with these arguments
 #   ./run_tests.sh --pythons ... the same tests on each supported Python that this machine has
 #   ./run_tests.sh --chaos ...   the chaos suite in its long form: minutes of load a scenario
@@ -15,6 +17,11 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 venv=.venv-dev
 lock=requirements-dev.lock
+# Hundreds of processes are started: each would compile TaskFlow anew.
+export PYTHONDONTWRITEBYTECODE=
+
+# Tests of one file share servers, so they run in one process. Most of them wait, rather than compute.
+at_once=(--numprocesses 3 --dist loadfile --no-loadscope-reorder)
 
 # Tools for a few tests (a pooler, a clock, a proxy, promtool), unpacked without being installed: no
 # root is needed. Where that cannot be done these tests are skipped, and say so. Libraries have
@@ -85,14 +92,20 @@ link_tools() {
     ln -s ../.venv-dev/debian "$venv/debian"
 }
 
-# run_pytest [ARGUMENTS]: all tests, two at a time and then those that run alone; or those of the arguments.
+# run_pytest [ARGUMENTS]: all tests, some at a time and then those that run alone; or those of the arguments.
 run_pytest() {
     if [[ $# -gt 0 ]]; then
         step -m pytest "$@"
         return
     fi
-    step -m pytest -m 'not alone' --numprocesses 2 --dist loadfile --no-loadscope-reorder &&
-        step -m pytest -m alone
+    step -m pytest -m 'not alone' "${at_once[@]}" && step -m pytest -m alone
+}
+
+check_source() {
+    "$venv/bin/python" -m compileall -q taskflow tests
+    step -m ruff format --check .
+    step -m ruff check .
+    step -m mypy
 }
 
 step() {
@@ -104,13 +117,15 @@ set_up_environment "$venv" "$lock" "" unpack_tools
 
 case ${1-} in
 '')
-    step -m ruff format --check .
-    step -m ruff check .
-    step -m mypy
+    check_source
     have_browser
     check_other_pythons
     run_pytest
     step tests/smoke.py
+    ;;
+--fast)
+    check_source
+    step -m pytest --fast "${at_once[@]}" "${@:2}"
     ;;
 --pythons)
     have_browser

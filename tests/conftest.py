@@ -19,18 +19,48 @@ from taskflow.store.embedded import embedded_postgres
 from taskflow.telemetry.throttling import Throttle
 from tests.folders import open_folder
 
-# Begun first, so that nobody waits for one of them at the end.
-LONG = ("tests/test_pages.py", "tests/fuzz/", "tests/store/test_stateful.py", "tests/test_costs.py")
+# The files that take longest, in that order: started first, so that none of them is the last to end.
+LONG = (
+    *("tests/test_pages.py", "tests/store/test_sessions.py", "tests/store/test_postgres.py"),
+    *("tests/fuzz/", "tests/upgrade/", "tests/api/test_event_loop.py", "tests/fetch/test_hostile.py"),
+    *("tests/api/test_hostile_rows.py", "tests/service/", "tests/test_installation.py"),
+    *("tests/store/test_stateful.py", "tests/test_costs.py", "tests/browser/", "tests/cli/"),
+)
+# What --fast leaves out: databases, processes, browsers, and tests whose files are about those.
+SLOW_FIXTURES = {"postgres_server", "alone", "chromium", "browser"}
+SLOW_PLACES = (
+    *("tests/service/", "tests/cli/", "tests/upgrade/", "tests/browser/", "tests/deploy/"),
+    *("tests/fuzz/", "tests/chaos/", "tests/test_pages.py", "tests/test_installation.py"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what writes the pictures of the docs anew."""
+    """Add the options of the whole suite."""
     parser.addoption("--screenshots", action="store_true", help="write docs/images")
+    parser.addoption("--fast", action="store_true", help="no databases, processes and browsers")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Start with what takes longest; leave out what is slow, if that is wanted."""
+    items.sort(key=_place)
+    if config.getoption("--fast"):
+        slow = [item for item in items if _is_slow(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
+
+
+def _place(item: pytest.Item) -> int:
+    places = (n for n, start in enumerate(LONG) if item.nodeid.startswith(start))
+    return next(places, len(LONG))
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return (
+        item.nodeid.startswith(SLOW_PLACES)
+        or not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+        or item.get_closest_marker("alone") is not None
+        or "[postgres" in item.nodeid
+    )
 
 
 # Hundreds of clients and the server that they talk to are in one process here.

@@ -12,17 +12,17 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests import forking
 from tests.service.processes import clean_environ
 
 PATIENCE_SECONDS = 120.0
-PROGRAM = [sys.executable, "-m", "taskflow"]
+PROGRAM = forking.ARGUMENTS
 DRAWING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -66,12 +66,10 @@ class CommandLine:
 
     def run(self, *arguments: object, said: str | bytes = b"", **environ: str) -> Ended:
         """Run a command to its end, with this on its standard input."""
-        ended = subprocess.run(
+        ended = forking.run(
             [*PROGRAM, *map(str, arguments)],
-            input=said.encode() if isinstance(said, str) else said,
-            capture_output=True,
+            said=said.encode() if isinstance(said, str) else said,
             timeout=PATIENCE_SECONDS,
-            check=False,
             cwd=self.folder,
             env={**self.environ, **environ},
         )
@@ -88,7 +86,7 @@ class CommandLine:
     @contextlib.contextmanager
     def started(self, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
         """Start a command with pipes; it is gone at the end."""
-        process = subprocess.Popen(
+        process = forking.Popen(
             [*PROGRAM, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -119,7 +117,7 @@ class CommandLine:
         ours, theirs = pty.openpty()
         out = theirs if into is None else os.open(into, os.O_WRONLY | os.O_CREAT, 0o600)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        process = subprocess.Popen(
+        process = forking.Popen(
             [*PROGRAM, *map(str, arguments)],
             stdin=theirs,
             stdout=out,
@@ -127,7 +125,7 @@ class CommandLine:
             cwd=self.folder,
             env={**self.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - Ctrl+C
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         for file in {theirs, out}:
             os.close(file)

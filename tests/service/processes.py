@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
+from tests import forking
 from tests.loopback import OPEN_ENVIRON
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -203,7 +204,7 @@ def started(
             command += ["--bind", f"fd://{listener.fileno()}"]
         elif name == "serve":
             environ.setdefault("TASKFLOW_BIND", "127.0.0.1:0")
-        process = subprocess.Popen(
+        process = forking.Popen(
             [sys.executable, *command],
             stdin=subprocess.DEVNULL,
             stdout=said,
