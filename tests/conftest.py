@@ -19,10 +19,15 @@ from taskflow.store.embedded import embedded_postgres
 from taskflow.telemetry.throttling import Throttle
 from tests.folders import open_folder
 
-# The files that take longest, in that order: started first, so that none of them is the last to end.
+# The files that take longest, in that order: started first, so that none is the last to end.
 LONG = (
     *("tests/test_pages.py", "tests/store/test_sessions.py", "tests/store/test_postgres.py"),
-    *("tests/fuzz/", "tests/upgrade/", "tests/api/test_event_loop.py", "tests/fetch/test_hostile.py"),
+    *(
+        "tests/fuzz/",
+        "tests/upgrade/",
+        "tests/api/test_event_loop.py",
+        "tests/fetch/test_hostile.py",
+    ),
     *("tests/api/test_hostile_rows.py", "tests/service/", "tests/test_installation.py"),
     *("tests/store/test_stateful.py", "tests/test_costs.py", "tests/browser/", "tests/cli/"),
 )

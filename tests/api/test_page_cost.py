@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from taskflow.settings import Settings
+from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from taskflow.store.postgres import queries
 from taskflow.store.postgres.migrate import migrate_database
-from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from tests.api.conftest import open_database
 
 ROWS = 50_000

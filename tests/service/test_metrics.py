@@ -106,7 +106,7 @@ def test_every_outcome_is_counted(tmp_path, tasks, target, closed_port):
     assert told.value("taskflow_fetch_seconds_bucket", le="0.1") == 11, "all but the timeout"
     assert told.value("taskflow_fetch_seconds_sum") >= 0.2
     assert told.value("taskflow_http_requests_total", route="/tasks", code="201") == 11
-    assert told.value("taskflow_http_requests_total", route="/tasks/{task_id}/cancel") == 1
+    assert told.value("taskflow_http_requests_total", route="/tasks/{id}/cancel") == 1
     assert told.value("taskflow_engines_running") == told.value("taskflow_processes") == 1
     assert told.value("taskflow_listeners", state="connected") == 1
     assert promtool("check", "metrics", given=told.text) == ""
