@@ -223,7 +223,7 @@ class TestInTime:
                 lock = "SELECT FROM taskflow_tasks WHERE id = %s FOR UPDATE"
                 connection.execute(lock, [uuid.UUID(ids[0])])
                 answer = ask(server, "cancel", all=True)
-            problem = check_problem(answer, 503, "some of the tasks may be done")
+            problem = check_problem(answer, 503, "some tasks may be processed")
             assert "PostgreSQL" not in problem["detail"]
             assert answer.header("retry-after")
             assert statuses(server, ids[-3:]) == {"CANCELED"}

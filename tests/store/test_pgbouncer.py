@@ -12,7 +12,7 @@ import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from taskflow.api.live.feed import Feed
-from taskflow.api.live.waiting import ended
+from taskflow.api.live.waiting import wait_until_finished
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
@@ -160,7 +160,7 @@ async def test_who_waits_is_answered_though_nobody_listens(bouncer_url, store):
             async with trio.open_nursery() as waiting:
 
                 async def wait(task=task):
-                    seen = await ended(feed, task, 90.0)
+                    seen = await wait_until_finished(feed, task, 90.0)
                     assert seen.status is TaskStatus.COMPLETED
 
                 waiting.start_soon(wait)
