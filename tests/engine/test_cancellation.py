@@ -158,7 +158,7 @@ async def test_cancelling_from_outside_passes(autojump_clock, new_bench):
         async with trio.open_nursery() as nursery:
             await nursery.start(bench.engine.run)
             await trio.sleep(1)
-            await bench.store.cancel_many(bench.store._ids[:1])
+            await bench.store.cancel_many(list(bench.store._tasks)[:1])
             outside.cancel()
     assert outside.cancelled_caught
     assert trio.current_time() == 1

@@ -91,7 +91,7 @@ class Answering(IdleNode):
 @contextlib.contextmanager
 def answer_under_way(bench, deliver) -> Iterator[Reservation]:
     """Within the block the node waits for what was stored for it."""
-    handover = bench.store._handover
+    handover = bench.store._direct_claims
     with handover._node.reserve(2) as reservation, handover.to(Answering(reservation, deliver)):
         yield reservation
 
@@ -144,7 +144,7 @@ async def test_who_is_gone_fails_nobody(autojump_clock, new_bench):
     bench = new_bench()
     async with trio.open_nursery() as nursery:
         await started(nursery, bench)
-        with bench.store._handover._node.reserve(1) as reservation:
+        with bench.store._direct_claims._node.reserve(1) as reservation:
             bench.engine.shut_down(drain_seconds=0)
             await trio.sleep(3)
             claim = Claim(uuid.uuid4(), reservation.token, msgspec.Raw(b'""'), 1, 1)

@@ -33,7 +33,9 @@ class CountingSchedules(MemorySchedules):
     """Tells how often it was looked at, and fails when told to."""
 
     def __init__(self, store) -> None:
-        super().__init__(add=store._add, find=store._as_handed_in, now=store._now, masking=MASKING)
+        super().__init__(
+            add=store._add, find=store._find_submitted, now=store._now, masking=MASKING
+        )
         self.looks = 0
         self.is_away = False
         self.refused: dict[str, str] = {}

@@ -297,7 +297,7 @@ class StoreContract:
 
     async def test_a_page_is_bounded_by_bytes(self, store, node, monkeypatch):
         """Large documents make a shorter page with a next one; a single one always comes."""
-        for module in ("memory.tasks", "postgres.listing"):
+        for module in ("memory.listing", "postgres.listing"):
             monkeypatch.setattr(f"taskflow.store.{module}.PAGE_BUDGET_BYTES", 1000)
         added = await store.add([new_task() for _ in range(5)])
         claims = await store.claim(node, limit=5)
@@ -798,7 +798,7 @@ class StoreContract:
 
     async def test_responses_are_bounded_in_number(self, store, node, monkeypatch):
         """Of many attempts the last ones have their responses."""
-        for module in ("memory.tasks", "postgres.listing"):
+        for module in ("memory.listing", "postgres.listing"):
             monkeypatch.setattr(f"taskflow.store.{module}.MAX_RESPONSES", 2)
         [task] = await store.add([new_task()])
         for number in range(4):

@@ -277,7 +277,7 @@ async def test_forgotten_events_are_missed(store, position, monkeypatch):
         await add(store)
     every = await events_of(store, position)
     assert await store.delete_old_events(limit=10) == 0
-    for module in ("memory.tasks", "postgres.events"):
+    for module in ("memory.events", "postgres.events"):
         monkeypatch.setattr(f"taskflow.store.{module}.EVENTS_KEPT_SECONDS", -1.0)
     assert await store.delete_old_events(limit=2) == 2
     page = await store.events_after(position, limit=10)

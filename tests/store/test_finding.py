@@ -18,7 +18,7 @@ from taskflow.model.outcome import ErrorType
 from taskflow.model.task import NewTask, Task, TaskStatus
 from taskflow.store.base.claims import Settlement
 from taskflow.store.base.listing import LARGE_FIELDS
-from taskflow.store.memory import tasks as memory
+from taskflow.store.memory import listing as memory
 from taskflow.store.postgres import search
 from tests.store.test_stateful import Stores
 

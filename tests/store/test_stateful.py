@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import heapq
 import itertools
 import queue
 import threading
@@ -102,7 +101,6 @@ class Stores:
         """Let the time of a task that has one be over."""
         task = msgspec.structs.replace(self.memory._tasks[in_memory], expires_at=OVER)
         self.memory._tasks[in_memory] = task
-        heapq.heappush(self.memory._expiring, (OVER, in_memory))
         self.connection.execute(
             "UPDATE taskflow_tasks SET expires_at = %s WHERE id = %s", [OVER, in_postgres]
         )

@@ -1,4 +1,4 @@
-"""What is told to those who keep TaskFlow running, by the store in memory."""
+"""Nodes, hosts and throughput in memory."""
 
 from __future__ import annotations
 
@@ -24,24 +24,13 @@ from taskflow.model.monitoring import (
     minutes_of,
 )
 from taskflow.store.base.monitoring import MonitoringStore
-from taskflow.store.memory.counts import Tally
+from taskflow.store.memory.counts import FinishedCounts
 from taskflow.store.memory.queues import MemoryQueues
+from taskflow.store.memory.state import MemoryNode
 
 
-class MemoryNode(msgspec.Struct):
-    """A node as it is kept in memory; ``expires_at`` is on Trio's clock, in seconds."""
-
-    name: str
-    lease_seconds: float
-    expires_at: float
-    started_at: dt.datetime
-    version: str
-    workers: int
-    tz_version: str | None = None
-
-
-class InHand(msgspec.Struct, frozen=True):
-    """A task that runs: under which node, where it goes, and since when."""
+class RunningHold(msgspec.Struct, frozen=True):
+    """A running task: its node, its host, and since when it runs."""
 
     task_id: uuid.UUID
     node_id: uuid.UUID
@@ -50,14 +39,14 @@ class InHand(msgspec.Struct, frozen=True):
 
 
 class MemoryMonitoring(MonitoringStore):
-    """A part of ``MemoryStore``.
+    """The part of ``MemoryStore`` that operators read.
 
     Args:
-        nodes: All of them.
-        in_hand: What runs.
-        fetched: What was fetched, the newest tasks first.
-        queues: Knows who is held back.
-        tally: Knows what ended when.
+        nodes: All nodes.
+        running: Returns the running tasks.
+        fetched: Returns the fetched tasks, newest first.
+        queues: Has the circuits of hosts.
+        finished: Numbers of finished tasks.
         now: The store's clock.
     """
 
@@ -65,17 +54,17 @@ class MemoryMonitoring(MonitoringStore):
         self,
         *,
         nodes: Mapping[uuid.UUID, MemoryNode],
-        in_hand: Callable[[], Iterable[InHand]],
+        running: Callable[[], Iterable[RunningHold]],
         fetched: Callable[[], Iterable[FetchedTask]],
         queues: MemoryQueues,
-        tally: Tally,
+        finished: FinishedCounts,
         now: Callable[[], dt.datetime],
     ) -> None:
         self._nodes: Final = nodes
-        self._in_hand = in_hand
+        self._running = running
         self._fetched = fetched
         self._queues = queues
-        self._tally = tally
+        self._finished = finished
         self._now = now
 
     async def nodes(self, limit: int) -> list[NodeRecord]:
@@ -86,8 +75,8 @@ class MemoryMonitoring(MonitoringStore):
     async def hosts(self, limit: int) -> list[HostRecord]:
         held = await self._queues.open_circuits(limit)
         fetched = itertools.islice(self._fetched(), SAMPLED_TASKS)
-        by_host: dict[str, list[InHand]] = {}
-        for one in self._in_hand():
+        by_host: dict[str, list[RunningHold]] = {}
+        for one in self._running():
             by_host.setdefault(one.host, []).append(one)
         running = {
             host: RunningTasks(len(ones), max(map(self._seconds, ones)))
@@ -97,12 +86,12 @@ class MemoryMonitoring(MonitoringStore):
 
     async def history(self, queue: str | None = None) -> list[Minute]:
         await trio.lowlevel.checkpoint()
-        return minutes_of(self._tally.by_minute(queue), self._now())
+        return minutes_of(self._finished.by_minute(queue), self._now())
 
     def _node_of(self, node_id: uuid.UUID, node: MemoryNode) -> NodeRecord:
         seconds_left = node.expires_at - trio.current_time()
         expires_at = self._now() + dt.timedelta(seconds=seconds_left)
-        held = [one for one in self._in_hand() if one.node_id == node_id]
+        held = [one for one in self._running() if one.node_id == node_id]
         longest = sorted(held, key=lambda one: (one.started_at, one.task_id))[:LISTED_TASKS]
         return NodeRecord(
             id=node_id,
@@ -122,5 +111,5 @@ class MemoryMonitoring(MonitoringStore):
             ],
         )
 
-    def _seconds(self, one: InHand) -> float:
+    def _seconds(self, one: RunningHold) -> float:
         return round((self._now() - one.started_at).total_seconds(), 3)

@@ -1,4 +1,4 @@
-"""What keeps tasks waiting, in memory."""
+"""Settings of queues, and circuit breakers of hosts, in memory."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MAX_TIMES: Final = 30
 
 
 class MemoryQueues(QueueStore):
-    """A part of ``MemoryStore``.
+    """The part of ``MemoryStore`` that says what may keep tasks waiting.
 
     Args:
         now: The store's clock.
-        make_room: Tells the node that tasks may start that could not before.
+        make_room: Called when held tasks may start.
     """
 
     def __init__(self, now: Callable[[], dt.datetime], make_room: Callable[[], None]) -> None:
@@ -41,7 +41,7 @@ class MemoryQueues(QueueStore):
         self._settings: dict[str, QueueSettings] = {}
         self._hosts: dict[str, HostHold] = {}
         self._times: dict[str, int] = {}
-        self._paces: dict[str, dt.datetime] = {}
+        self._next_starts: dict[str, dt.datetime] = {}
 
     async def change(self, name: str, change: QueueChange) -> Changed:
         await trio.lowlevel.checkpoint()
@@ -86,28 +86,29 @@ class MemoryQueues(QueueStore):
     async def delete_stale(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         now = self._now()
-        paces = [key for key, due in self._paces.items() if due < now - dt.timedelta(minutes=1)]
+        minute_ago = now - dt.timedelta(minutes=1)
+        rates = [key for key, at in self._next_starts.items() if at < minute_ago]
         hosts = [
             host for host, held in self._hosts.items() if held.until < now - dt.timedelta(hours=1)
         ]
-        for key in paces[:limit]:
-            del self._paces[key]
+        for key in rates[:limit]:
+            del self._next_starts[key]
         for host in hosts[:limit]:
             del self._hosts[host], self._times[host]
-        return len(paces[:limit]) + len(hosts[:limit])
+        return len(rates[:limit]) + len(hosts[:limit])
 
     def state(self, running: Mapping[QueueHost, int]) -> LimiterState:
-        """How things stand, if so many tasks run."""
-        limited = {name: asked for name, asked in self._settings.items() if asked.is_limited}
-        return LimiterState(self._now(), limited, running, self._paces, self._hosts)
+        """Return all limits, and how much of them is used by these running tasks."""
+        limited = {name: one for name, one in self._settings.items() if one.is_limited}
+        return LimiterState(self._now(), limited, running, self._next_starts, self._hosts)
 
-    def is_free(self, lane: QueueHost) -> bool:
-        """Whether nothing is asked of its queue, nor its host held back."""
+    def is_free(self, queue_host: QueueHost) -> bool:
+        """Return whether the queue has no limits, and the circuit of the host is closed."""
         return (
-            not self._settings.get(lane.queue, NO_SETTINGS).is_limited
-            and lane.host not in self._hosts
+            not self._settings.get(queue_host.queue, NO_SETTINGS).is_limited
+            and queue_host.host not in self._hosts
         )
 
-    def keep_paces(self, paces: Mapping[str, dt.datetime]) -> None:
-        """Tasks were started."""
-        self._paces |= paces
+    def keep_rates(self, next_starts: Mapping[str, dt.datetime]) -> None:
+        """Keep the state of rates after tasks were started."""
+        self._next_starts |= next_starts

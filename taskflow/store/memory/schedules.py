@@ -1,4 +1,4 @@
-"""Schedules in memory: gone at exit, as the tasks there."""
+"""Schedules in memory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from taskflow.wakeup import WakeUp
 
 
 class MemorySchedules(ScheduleStore):
-    """Schedules beside the tasks of a memory store.
+    """Schedules beside the tasks of a store in memory.
 
     Args:
-        add: Keeps new tasks.
-        find: The task with this id, and as it was handed in.
-        now: The clock.
-        masking: What is masked in what is shown.
+        add: Stores new tasks.
+        find: Returns a task, and how it was submitted.
+        now: The store's clock.
+        masking: What is masked in schedules that are shown.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class MemorySchedules(ScheduleStore):
         self._now = now
         self._masking = masking
         self._schedules: dict[str, StoredSchedule] = {}
-        # With when that was.
+        # The times that tasks were made for, with when that was.
         self._firings: dict[tuple[str, dt.datetime], dt.datetime] = {}
         self._change = WakeUp()
 
@@ -107,14 +107,14 @@ class MemorySchedules(ScheduleStore):
         return len(old[:limit])
 
     def _in_order(self) -> Iterator[StoredSchedule]:
-        """Those that are due."""
+        """Yield the schedules that are due, the earliest first."""
         now = self._now()
         found = [(at, kept) for kept in self._schedules.values() if (at := kept.next_at)]
         found.sort(key=lambda one: one[0])
         return (kept for at, kept in found if at <= now)
 
     def _fire(self, kept: StoredSchedule) -> int:
-        """Make the tasks of one, and say how many it were."""
+        """Make the tasks of a schedule, and return their number."""
         now, name = self._now(), kept.definition.name
         what = compute_due(kept, now)
         new = [at for at in what.times if (name, at) not in self._firings]
@@ -136,9 +136,9 @@ class MemorySchedules(ScheduleStore):
         task_id = compared_with(kept.compared, statuses)
         if task_id is None or (one := found[task_id]) is None:
             return None
-        task, handed_in = one
+        task, submitted = one
         assert task.result is not None
-        return validators_of(bytes(task.result), handed_in.options)
+        return validators_of(bytes(task.result), submitted.options)
 
 
 def _next_at(kept: StoredSchedule) -> dt.datetime | None:

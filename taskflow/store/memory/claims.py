@@ -1,0 +1,151 @@
+"""Claims of tasks in memory, from the claim to its outcome."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+import trio
+
+from taskflow.model.claim_selection import Candidate, ClaimSelector, HostShares
+from taskflow.model.lifecycle import Move
+from taskflow.model.masking import Masking
+from taskflow.model.outcome import response_of
+from taskflow.model.queue_limits import QueueHost
+from taskflow.model.task import AttemptStatus, Claim, ClaimKey, TaskStatus
+from taskflow.store.base.claims import ClaimStore, IdleNode, Release, Retry, Settlement
+from taskflow.store.memory.state import MemoryState
+
+_Write = TypeVar("_Write", Settlement, Retry, Release)
+_MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
+_NEVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
+_LONG_AGO: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
+class MemoryClaims(MemoryState, ClaimStore):
+    """Claims tasks, and writes the outcomes of claims where they are still held."""
+
+    def __init__(self, max_per_host: int | None, masking: Masking) -> None:
+        super().__init__(max_per_host, masking)
+        self._claimed_at = _LONG_AGO
+        self._next_start: dt.datetime | None = None
+
+    async def claim(
+        self,
+        node_id: uuid.UUID,
+        *,
+        limit: int,
+        by_age: int = 0,
+        token: uuid.UUID | None = None,
+        shares: HostShares | None = None,
+    ) -> list[Claim]:
+        await trio.lowlevel.checkpoint()
+        if not self._is_alive(node_id):
+            return []
+        self._claimed_at = self._now()
+        due = [one for one in self._pending if one.run_at <= self._claimed_at]
+        limiter = self._limiter()
+        selector = ClaimSelector(limit, limiter, shares)
+        if by_age:
+            oldest = sorted(due, key=lambda one: (one.run_at, one.task_id))
+            selector.offer(self._first_of_each(oldest, 2 * by_age), limit=by_age)
+        selector.offer(self._first_of_each(due, 2 * limit))
+        selector.fill()
+        self._queues.keep_rates(limiter.next_starts)
+        self._next_start = selector.next_start()
+        selected = [self._tasks[task_id] for task_id in selector.ordered_ids()]
+        return self._hold(selected, node_id, token or uuid.uuid4(), limiter)
+
+    def _first_of_each(self, candidates: Iterable[Candidate], count: int) -> Iterator[Candidate]:
+        """Yield the first candidates of each queue and host that have not expired."""
+        counts = Counter[QueueHost]()
+        for candidate in candidates:
+            if counts[candidate.queue_host] < count:
+                expires_at = self._tasks[candidate.task_id].expires_at
+                if expires_at is None or expires_at > self._claimed_at:
+                    counts[candidate.queue_host] += 1
+                    yield candidate
+
+    async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
+        await trio.lowlevel.checkpoint()
+        held = self._still_held(settlements)
+        for one in held:
+            finished_at = self._record_attempt(
+                one.task_id,
+                AttemptStatus(one.status.value),
+                error=one.error or "",
+                error_type=one.error_type,
+                status_code=one.status_code,
+                elapsed_ms=one.elapsed_ms,
+                response=response_of(one.response),
+            )
+            self._move(
+                one.task_id,
+                _MOVES[one.status],
+                finished_at=finished_at,
+                result=None if one.result is None else msgspec.Raw(one.result),
+                error=one.error or "",
+                error_type=one.error_type,
+            )
+        return {one.task_id for one in held}
+
+    async def schedule_retries(self, retries: Sequence[Retry]) -> set[uuid.UUID]:
+        await trio.lowlevel.checkpoint()
+        held = self._still_held(retries)
+        for one in held:
+            self._record_attempt(
+                one.task_id,
+                AttemptStatus.FAILED,
+                error=one.error,
+                error_type=one.error_type,
+                status_code=one.status_code,
+                elapsed_ms=one.elapsed_ms,
+                response=response_of(one.response),
+            )
+            run_at = self._now() + dt.timedelta(seconds=one.delay_seconds)
+            self._move(
+                one.task_id,
+                Move.RETRY,
+                run_at=run_at,
+                error=one.error,
+                error_type=one.error_type,
+            )
+        return {one.task_id for one in held}
+
+    async def release(self, releases: Sequence[Release]) -> set[uuid.UUID]:
+        await trio.lowlevel.checkpoint()
+        held = self._still_held(releases)
+        for one in held:
+            if one.elapsed_ms is not None:
+                elapsed = {"elapsed_ms": one.elapsed_ms}
+                self._record_attempt(one.task_id, AttemptStatus.INTERRUPTED, **elapsed)
+            self._move(one.task_id, Move.RELEASE, counted=-1)
+        return {one.task_id for one in held}
+
+    async def lost_claims(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
+        await trio.lowlevel.checkpoint()
+        return {key for key in claims if not self._is_held(key)}
+
+    async def wait_for_work(self, node: IdleNode | None = None) -> None:
+        if self._work.is_pending:
+            node = None  # new tasks must not overtake those that wait already
+        # Due times up to the last claim were considered by it.
+        later = (one.run_at for one in self._pending if one.run_at > self._claimed_at)
+        next_due = min(min(later, default=_NEVER), self._next_start or _NEVER)
+        with (
+            self._direct_claims.to(node),
+            trio.move_on_after(max(0.0, (next_due - self._now()).total_seconds())),
+        ):
+            await self._work.wait()
+
+    async def wait_for_cancellations(self, node_id: uuid.UUID) -> set[ClaimKey]:
+        return await self._cancellations.wait(node_id)
+
+    def _still_held(self, writes: Sequence[_Write]) -> list[_Write]:
+        if any(one.makes_room for one in writes):
+            self._work.notify()
+        return [one for one in writes if self._is_held(ClaimKey(one.task_id, one.token))]

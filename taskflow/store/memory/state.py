@@ -1,0 +1,310 @@
+"""What the store in memory holds, and the one function that moves a task to its next status."""
+
+from __future__ import annotations
+
+import bisect
+import datetime as dt
+import secrets
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from taskflow.model import lifecycle
+from taskflow.model.callback import callback_of
+from taskflow.model.claim_selection import Candidate
+from taskflow.model.event import TaskEvent
+from taskflow.model.lifecycle import Move
+from taskflow.model.masking import Masking
+from taskflow.model.queue_limits import Limiter, QueueHost
+from taskflow.model.task import (
+    AttemptRecord,
+    AttemptStatus,
+    Claim,
+    ClaimKey,
+    NewTask,
+    Task,
+    TaskStatus,
+)
+from taskflow.store.base.cancellations import Cancellations
+from taskflow.store.base.claims import DirectClaims
+from taskflow.store.memory.counts import FinishedCounts
+from taskflow.store.memory.queues import MemoryQueues
+from taskflow.wakeup import WakeUp
+from taskflow.yielding import Checkpoints
+
+MAX_EVENTS: Final = 100_000
+
+
+class MemoryNode(msgspec.Struct):
+    """A node; ``expires_at`` is on Trio's clock, in seconds."""
+
+    name: str
+    lease_seconds: float
+    expires_at: float
+    started_at: dt.datetime
+    version: str
+    workers: int
+    tz_version: str | None = None
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """The claim of a running task: its node, and its token."""
+
+    node_id: uuid.UUID
+    node: str
+    token: uuid.UUID
+
+
+class KnownKey(msgspec.Struct, frozen=True):
+    """What a request with an idempotency key made; times are on Trio's clock."""
+
+    fingerprint: bytes
+    task_ids: list[uuid.UUID]
+    expires_at: float
+
+
+class MemoryState:
+    """The base of the parts of the store: dicts by task id, and the moves of the lifecycle.
+
+    Its clock is Trio's, so that tests on a virtual clock see time pass.
+    """
+
+    def __init__(self, max_per_host: int | None, masking: Masking) -> None:
+        self._max_per_host = max_per_host
+        self._masking: Final = masking
+        self._epoch: Final = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=trio.current_time())
+        self._last_stamp = 0
+        # In the order of ids, which is that of creation.
+        self._tasks: dict[uuid.UUID, Task] = {}
+        self._submitted: dict[uuid.UUID, NewTask] = {}
+        self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
+        # The RUNNING tasks.
+        self._holds: dict[uuid.UUID, Hold] = {}
+        # The PENDING tasks, due or not, sorted in the order of claims.
+        self._pending: list[Candidate] = []
+        self._nodes: dict[uuid.UUID, MemoryNode] = {}
+        self._keys: dict[str, KnownKey] = {}
+        self._finished: Final = FinishedCounts()
+        # The last ones, without a gap.
+        self._events: deque[TaskEvent] = deque(maxlen=MAX_EVENTS)
+        self._last_event = 0
+        self._work = WakeUp()
+        self._new_events = WakeUp()
+        self._queues: Final = MemoryQueues(self._now, self._work.notify)
+        self._direct_claims = DirectClaims()
+        self._cancellations = Cancellations()
+
+    # Clock and ids
+
+    def _now(self) -> dt.datetime:
+        return self._epoch + dt.timedelta(seconds=trio.current_time())
+
+    def _new_id(self) -> uuid.UUID:
+        """Return a UUIDv7 (RFC 9562) greater than all before: milliseconds, and a counter."""
+        self._last_stamp = max(int(self._now().timestamp() * 1000) << 12, self._last_stamp + 1)
+        milliseconds, counter = divmod(self._last_stamp, 1 << 12)
+        number = milliseconds << 80 | 7 << 76 | counter << 64 | 2 << 62 | secrets.randbits(62)
+        return uuid.UUID(int=number)
+
+    # Reading
+
+    def _find(self, task_ids: Iterable[uuid.UUID]) -> list[Task]:
+        return [self._tasks[task_id] for task_id in task_ids if task_id in self._tasks]
+
+    def _find_submitted(self, task_id: uuid.UUID) -> tuple[Task, NewTask] | None:
+        """Return a task, and how it was submitted."""
+        task = self._tasks.get(task_id)
+        return None if task is None else (task, self._submitted[task_id])
+
+    def _queue_host(self, task: Task) -> QueueHost:
+        return QueueHost(task.queue, self._submitted[task.id].authority)
+
+    def _candidate(self, task: Task) -> Candidate:
+        return Candidate(task.priority, task.run_at, task.id, self._queue_host(task))
+
+    def _limiter(self) -> Limiter:
+        running = Counter(self._queue_host(self._tasks[task_id]) for task_id in self._holds)
+        return Limiter(self._queues.state(running), max_per_host=self._max_per_host)
+
+    async def _shown(self, tasks: Iterable[Task]) -> list[Task]:
+        """Return tasks as they are shown: masked, and with why they are held, if they are."""
+        now, checkpoints, shown = self._now(), Checkpoints(), []
+        limiter = None if self._is_unlimited() else self._limiter()
+        for task in tasks:
+            await checkpoints.after(len(bytes(task.payload)) + len(bytes(task.result or b"")))
+            held = task if limiter is None else self._with_hold(task, limiter, now)
+            shown.append(self._masking.task(held))
+        return shown
+
+    def _with_hold(self, task: Task, limiter: Limiter, now: dt.datetime) -> Task:
+        is_kept = task.id in self._submitted  # it may have been deleted meanwhile
+        return task.with_hold(limiter, self._queue_host(task), now) if is_kept else task
+
+    def _is_unlimited(self) -> bool:
+        return self._max_per_host is None and self._queues.state({}).is_unlimited
+
+    def _is_alive(self, node_id: uuid.UUID) -> bool:
+        node = self._nodes.get(node_id)
+        return node is not None and node.expires_at > trio.current_time()
+
+    # Writing
+
+    def _add(self, new_tasks: Sequence[NewTask]) -> list[Task]:
+        """Store new tasks in one step; an idle node may claim them at once."""
+        now = self._now()
+        tasks = [
+            new.as_task(self._new_id(), created_at=now, run_at=_due_at(new, now))
+            for new in new_tasks
+        ]
+        with self._direct_claims.reserved(new_tasks) as (reservation, indexes):
+            self._enter(tasks, new_tasks)
+            direct = [tasks[index] for index in indexes if self._is_alive(reservation.node_id)]
+            direct = [task for task in direct if self._queues.is_free(self._queue_host(task))]
+            if direct:
+                claims = self._hold(direct, reservation.node_id, reservation.token, None)
+                reservation.deliver(claims)
+            if len(direct) < len(tasks):
+                self._work.notify()
+        return tasks
+
+    def _enter(self, tasks: Sequence[Task], submitted: Sequence[NewTask]) -> None:
+        for task, new in zip(tasks, submitted, strict=True):
+            self._submitted[task.id] = new
+            self._put(task)
+        self._record_events(tasks)
+
+    def _put(self, task: Task) -> None:
+        """Store a task in place of what it was before, if it was."""
+        before = self._tasks.get(task.id)
+        if before is not None and before.status is TaskStatus.PENDING:
+            del self._pending[self._index(before)]
+        if task.status is TaskStatus.PENDING:
+            self._pending.insert(self._index(task), self._candidate(task))
+        self._tasks[task.id] = task
+
+    def _index(self, task: Task) -> int:
+        order = self._candidate(task).order
+        return bisect.bisect_left(self._pending, order, key=lambda one: one.order)
+
+    def _delete(self, task_id: uuid.UUID) -> None:
+        del self._tasks[task_id], self._submitted[task_id]
+        self._attempts.pop(task_id, None)
+
+    def _move(self, task_id: uuid.UUID, move: Move, *, counted: int = 0, **changes: object) -> Task:
+        """Make a move of the lifecycle, with everything that belongs to it.
+
+        Args:
+            task_id: The task.
+            move: The move.
+            counted: Added to the attempts.
+            changes: Other fields.
+        """
+        task = self._tasks[task_id]
+        status = lifecycle.target_of(task.status, move)
+        if status is not TaskStatus.RUNNING:
+            self._holds.pop(task_id, None)
+        changes = {
+            "status": status,
+            "attempt": task.attempt + counted,
+            "finished_at": self._now() if status.is_final else None,
+            **changes,
+        }
+        moved = msgspec.structs.replace(task, **changes)
+        if status.is_final:
+            moved = self._with_callback(moved)
+            self._finished.record(moved.queue, status, self._now().timestamp())
+        self._put(moved)
+        if status is TaskStatus.PENDING:
+            self._work.notify()
+        self._record_events([moved])
+        return moved
+
+    def _with_callback(self, finished: Task) -> Task:
+        """Add the callback task of a finished task, if it has a ``callback_url``."""
+        options = self._submitted[finished.id].options
+        if options.callback_url is None:
+            return finished
+        callback_id, now = self._new_id(), self._now()
+        finished = msgspec.structs.replace(finished, callback_id=callback_id)
+        new_task = callback_of(finished, options.callback_url, options)
+        self._enter([new_task.as_task(callback_id, created_at=now, run_at=now)], [new_task])
+        self._work.notify()
+        return finished
+
+    def _hold(
+        self, tasks: Iterable[Task], node_id: uuid.UUID, token: uuid.UUID, limiter: Limiter | None
+    ) -> list[Claim]:
+        """Claim tasks for a node; without a limiter none of them is limited."""
+        hold = Hold(node_id, self._nodes[node_id].name, token)
+        claims = []
+        for task in tasks:
+            self._holds[task.id] = hold
+            moved = self._move(task.id, Move.CLAIM, started_at=self._now(), counted=1)
+            claims.append(self._masking.claim(self._claim_of(moved, token, limiter)))
+        return claims
+
+    def _claim_of(self, task: Task, token: uuid.UUID, limiter: Limiter | None) -> Claim:
+        submitted, queue_host = self._submitted[task.id], self._queue_host(task)
+        return Claim(
+            task.id,
+            token,
+            task.payload,
+            task.attempt,
+            task.max_attempts,
+            submitted.options,
+            submitted.authority,
+            is_limited=limiter is not None and limiter.is_limited(queue_host),
+            is_probe=limiter is not None and limiter.is_probe(queue_host),
+            waited_seconds=(self._now() - task.run_at).total_seconds(),
+        )
+
+    def _is_held(self, key: ClaimKey) -> bool:
+        hold = self._holds.get(key.task_id)
+        return hold is not None and hold.token == key.token
+
+    def _record_attempt(
+        self, task_id: uuid.UUID, status: AttemptStatus, **known: object
+    ) -> dt.datetime:
+        """Record that the attempt is over, and return when that was."""
+        now = self._now()
+        record = self._attempt(self._tasks[task_id], status, finished_at=now, **known)
+        self._attempts.setdefault(task_id, []).append(record)
+        return now
+
+    def _attempt(self, task: Task, status: AttemptStatus, **known: Any) -> AttemptRecord:
+        assert task.started_at is not None
+        return AttemptRecord(
+            number=task.attempt,
+            status=status,
+            node=self._holds[task.id].node,
+            started_at=task.started_at,
+            **known,
+        )
+
+    def _record_events(self, tasks: Sequence[Task]) -> None:
+        now = self._now()
+        for task in tasks:
+            self._last_event += 1
+            event = TaskEvent(
+                id=self._last_event,
+                task_id=task.id,
+                status=task.status,
+                queue=task.queue,
+                attempt=task.attempt,
+                at=now,
+                error=task.error,
+                error_type=task.error_type,
+                tags=task.tags,
+            )
+            self._events.append(event)
+        self._new_events.notify()
+
+
+def _due_at(task: NewTask, now: dt.datetime) -> dt.datetime:
+    if task.run_at is not None:
+        return max(task.run_at, now)
+    return now + dt.timedelta(seconds=task.delay_seconds)
