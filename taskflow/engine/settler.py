@@ -46,9 +46,9 @@ class Settler:
         self._load = load
         self._breaker = Breaker(context)
         self._policy = RetryPolicy(
-            first_seconds=settings.backoff_seconds,
-            longest_seconds=settings.max_backoff_seconds,
-            longest_retry_after_seconds=settings.max_retry_after_seconds,
+            initial_seconds=settings.backoff_seconds,
+            max_seconds=settings.max_backoff_seconds,
+            max_retry_after_seconds=settings.max_retry_after_seconds,
         )
 
     async def run(self, attempts: trio.MemoryReceiveChannel[Attempt]) -> None:

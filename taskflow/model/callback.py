@@ -1,7 +1,7 @@
-"""Callbacks: how the end of a task is told, by a task of its own.
+"""Callbacks: tasks that send the outcome of another task to its ``callback_url``.
 
-The database makes them by itself, in the transaction of the end (migration 0008); this is the same
-for tasks in memory, and what both have to be like.
+In PostgreSQL, a trigger creates them in the transaction in which the task finishes (migration
+0008). This module is the equivalent for tasks in memory, and the reference for both.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from taskflow.model.options import TaskOptions
 from taskflow.model.task import NewTask, Task
 
 CALLBACK_QUEUE: Final = "callbacks"
-# As the Standard Webhooks advise ("Retry schedule"): in all about three days and a half.
-PAUSES_SECONDS: Final = (
+# The delays of the Standard Webhooks ("Retry schedule"): about three and a half days in total.
+DELAYS_SECONDS: Final = (
     *(5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0),
     *(50_400.0, 72_000.0, 86_400.0),
 )
-MAX_ATTEMPTS: Final = len(PAUSES_SECONDS) + 1
+MAX_ATTEMPTS: Final = len(DELAYS_SECONDS) + 1
 RETRY_ON: Final = ("3xx", "4xx", "5xx")
 
 
@@ -33,36 +33,36 @@ class _Request(msgspec.Struct, frozen=True):
     body: Task
 
 
-def callback_of(ended: Task, url: str, options: TaskOptions) -> NewTask:
-    """The task by which the end of a task is told.
+def callback_of(finished: Task, url: str, options: TaskOptions) -> NewTask:
+    """Return the callback of a finished task.
 
-    Where it is sent to is where the signature is meant for, so redirects are not followed. It
-    holds what the task does, so it is kept no longer.
+    Redirects are not followed, because the signature is meant for the configured receiver. The
+    callback contains the task, so it is kept no longer than the task.
 
     Args:
-        ended: The task at its end, which names its callback already.
-        url: Who is to be told.
-        options: How it was to be run.
+        finished: The finished task, with its ``callback_id``.
+        url: The URL to which the outcome is sent.
+        options: The options of the task.
     """
     request = _Request(
         url,
         method="POST",
         headers={"Content-Type": "application/json"},
         follow_redirects=False,
-        body=ended,
+        body=finished,
     )
     return NewTask(
         msgspec.Raw(msgspec.json.encode(request)),
         queue=CALLBACK_QUEUE,
         max_attempts=MAX_ATTEMPTS,
-        retention_seconds=ended.retention,
+        retention_seconds=finished.retention,
         host=options.callback_host,
         authority=options.callback_authority or "",
         options=TaskOptions(
-            backoff=PAUSES_SECONDS,
+            backoff=DELAYS_SECONDS,
             retry_on=RETRY_ON,
             traceparent=options.traceparent,
             tracestate=options.tracestate,
-            callback_of=ended.id,
+            callback_of=finished.id,
         ),
     )

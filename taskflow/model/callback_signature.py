@@ -1,6 +1,6 @@
-"""Signatures of callbacks, by which their receivers tell them from anybody else's requests.
+"""Signatures by which receivers verify that a callback comes from this service.
 
-Symmetric signatures of version ``v1`` as the Standard Webhooks have them
+Symmetric signatures of version ``v1`` of the Standard Webhooks
 (https://github.com/standard-webhooks/standard-webhooks, "Verifying webhook authenticity"): the
 HMAC-SHA256 of ``id.timestamp.body``.
 """
@@ -15,24 +15,23 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what one begins with
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix of a secret
 MIN_SECRET_BYTES: Final = 24
 MAX_SECRET_BYTES: Final = 64
 NEW_SECRET_BYTES: Final = 32
 SECRET_SHAPE: Final = (
-    f"{SECRET_PREFIX} and {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes in base64, as "
-    "`taskflow secret new` makes it"
+    f"{SECRET_PREFIX} followed by {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes in base64, as "
+    "created by `taskflow secret new`"
 )
 
 
 class Signer:
-    """Signs with every secret there is: receivers that know any of them can verify.
+    """Signs callbacks with every secret: receivers that know one of them can verify.
 
-    Two at once are for rotation: add the new one, let receivers change to it, take the old one
-    away.
+    To rotate a secret, add the new one, let receivers switch to it, and remove the old one.
 
     Args:
-        secrets: As bytes; without any, nothing is signed.
+        secrets: The secrets as bytes; without any, nothing can be signed.
     """
 
     def __init__(self, secrets: Sequence[bytes] = ()) -> None:
@@ -47,12 +46,13 @@ class Signer:
     def headers(
         self, message_id: str, body: bytes, *, timestamp: int
     ) -> tuple[tuple[str, str], ...]:
-        """The header fields of a message.
+        """Return the headers that sign a message.
 
         Args:
-            message_id: The same whenever the message is sent again, so that receivers can tell.
-            body: As it is sent, to the byte.
-            timestamp: When it is sent, in seconds since 1970; receivers refuse old ones.
+            message_id: The id of the message; the same in each attempt, so that receivers can
+                detect duplicates.
+            body: The exact body.
+            timestamp: The current time in seconds since 1970; receivers reject old messages.
         """
         content = f"{message_id}.{timestamp}.".encode() + body
         signatures = (
@@ -70,26 +70,26 @@ NO_SIGNER: Final = Signer()
 
 
 def secret_of(text: str) -> bytes:
-    """Read a secret.
+    """Parse a secret.
 
     Raises:
-        ValueError: It cannot be one; says what one is, and nothing of what it was.
+        ValueError: It is invalid. The message states the format and does not quote the text.
     """
     try:
         secret = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         secret = b""
     is_long_enough = MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES
-    # Decoders differ in what they let pass; the receiver's is another one.
-    if not is_long_enough or text != _written(secret):
+    # Decoders differ in what they accept, and the receiver uses another one.
+    if not is_long_enough or text != _as_text(secret):
         raise ValueError(f"must be {SECRET_SHAPE}")
     return secret
 
 
 def new_secret() -> str:
-    """A new secret, as it is written."""
-    return _written(secrets.token_bytes(NEW_SECRET_BYTES))
+    """Return a new random secret as text."""
+    return _as_text(secrets.token_bytes(NEW_SECRET_BYTES))
 
 
-def _written(secret: bytes) -> str:
+def _as_text(secret: bytes) -> str:
     return SECRET_PREFIX + base64.b64encode(secret).decode()

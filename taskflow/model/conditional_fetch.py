@@ -1,4 +1,4 @@
-"""Conditional fetches: what the last answer said of itself (RFC 9110, section 8.8)."""
+"""Conditional fetches: validators of the last response (RFC 9110, section 8.8)."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from taskflow.model.task import TaskStatus
 
 NOT_MODIFIED: Final = 304
 CONDITIONAL_METHODS: Final = ("GET", "HEAD")
-"""Others answer 412 in place of 304 (RFC 9110, section 13.1.2)."""
+"""For other methods, targets respond with 412 instead of 304 (RFC 9110, section 13.1.2)."""
 CONDITIONAL_FIELDS: Final = ("if-none-match", "if-modified-since")
 
-# RFC 9110, section 8.8.3, without the bytes that no header of ours has; or without its quotes, as
-# some targets send it, but then neither several of them nor the one that stands for all.
+# RFC 9110, section 8.8.3, without bytes that request headers must not contain; or without quotes,
+# as some targets send it, but then neither a list nor ``*``.
 _ETAG: Final = re.compile(r'(W/)?"[!#-~]*"|(?!\*$)[!#-+\--~]+')
 _DATE: Final = re.compile(r"[ -~]+")
 
 
 class Validators(msgspec.Struct, frozen=True):
-    """By what an answer can be told from a later one.
+    """The validators of a response.
 
     Attributes:
-        etag: An entity tag, as it was sent.
-        last_modified: A date, as it was sent.
+        etag: The value of ``ETag``.
+        last_modified: The value of ``Last-Modified``.
     """
 
     etag: str | None = None
     last_modified: str | None = None
 
 
-class _Answer(msgspec.Struct):
-    """What of a ``Response`` is looked at."""
+class _Result(msgspec.Struct):
+    """The fields of a ``Response`` that matter here."""
 
     headers: dict[str, str] = {}
     not_modified: bool = False
 
 
-_ANSWER: Final = msgspec.json.Decoder(_Answer)
+_RESULT: Final = msgspec.json.Decoder(_Result)
 
 
-def compared_with(
+def find_compared_task(
     last_tasks: Sequence[uuid.UUID], statuses: Mapping[uuid.UUID, TaskStatus]
 ) -> uuid.UUID | None:
-    """The task whose answer the next one is to be compared with; ``None`` if there is none.
+    """Return the last task that completed, if its response is still the latest one that is known.
 
     Args:
-        last_tasks: The last tasks of a schedule, the newest first.
-        statuses: Where they stand, of those that are still kept. What another one had for an
-            answer nobody knows, so none before it is compared with.
+        last_tasks: The last tasks of a schedule, newest first.
+        statuses: Statuses of the tasks that are still stored. The response of a deleted task is
+            unknown, so no earlier task can be compared with.
     """
     for task_id in last_tasks:
         status = statuses.get(task_id)
@@ -66,23 +66,23 @@ def compared_with(
 
 
 def validators_of(result: bytes, options: TaskOptions) -> Validators | None:
-    """What a fetch is to be conditional on that is to be compared with a task's answer.
+    """Return the validators that make a fetch conditional on the response of a task.
 
-    A target need not repeat in a 304 what it is about; then that is what was asked for.
+    A 304 need not repeat the validators; then those of the task's own request still hold.
 
     Args:
-        result: Of the task, as JSON text.
-        options: Of the task: by which its own fetch was conditional.
+        result: The result of the task, as JSON text.
+        options: The options of the task, with the validators of its request.
     """
-    answer = _ANSWER.decode(result)
-    etag = _matching(_ETAG, answer.headers.get("etag"))
-    last_modified = _matching(_DATE, answer.headers.get("last-modified"))
-    if answer.not_modified:
+    response = _RESULT.decode(result)
+    etag = _matching(_ETAG, response.headers.get("etag"))
+    last_modified = _matching(_DATE, response.headers.get("last-modified"))
+    if response.not_modified:
         etag = etag or options.if_none_match
         last_modified = last_modified or options.if_modified_since
     return Validators(etag, last_modified) if etag or last_modified else None
 
 
 def _matching(pattern: re.Pattern[str], value: str | None) -> str | None:
-    is_one = value and len(value) <= MAX_HEADER_BYTES and pattern.fullmatch(value)
-    return value if is_one else None
+    is_valid = value and len(value) <= MAX_HEADER_BYTES and pattern.fullmatch(value)
+    return value if is_valid else None

@@ -1,4 +1,4 @@
-"""What happened to a task."""
+"""Events: changes of the status of tasks, and filters for them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from collections.abc import Mapping
 
 import msgspec
 
+from taskflow.model.filter import has_tag
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Moment, TagValue, TaskStatus
 
 
 class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A task stands otherwise than before; the field order is the order of the JSON.
+    """A change of the status of a task; the field order is the order of the JSON.
 
     Attributes:
-        id: Where it is in the order of all events; later ones have greater ids.
-        task_id: The task's.
-        status: How it stands now.
-        queue: The queue that the task stands in.
-        attempt: How many attempts counted by then, a running one included.
-        at: When that was.
-        error: Why the last attempt failed, for people; empty if none did.
-        error_type: The same for programs.
-        tags: The task's.
+        id: Its position in the order of all events; later events have greater ids.
+        task_id: The id of the task.
+        status: The new status.
+        queue: The queue of the task.
+        attempt: Number of attempts that count, including a running one.
+        at: When the status changed.
+        error: Why the last attempt failed, for people; empty if it did not fail.
+        error_type: Why the last attempt failed, for programs.
+        tags: The tags of the task.
     """
 
     id: int
@@ -38,12 +39,12 @@ class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventFilter(msgspec.Struct, frozen=True):
-    """Which events somebody wants; all that is given must hold.
+    """A filter for events; all given conditions must match.
 
     Attributes:
-        task_id: Those of this task.
-        queue: Those of tasks in this queue.
-        tags: Those of tasks with these tags, each by its value as text.
+        task_id: The id of the task.
+        queue: The queue of the task.
+        tags: Tags of the task, with their values as text.
     """
 
     task_id: uuid.UUID | None = None
@@ -51,19 +52,12 @@ class EventFilter(msgspec.Struct, frozen=True):
     tags: Mapping[str, str] = {}
 
     def accepts(self, event: TaskEvent) -> bool:
-        """Whether this is one of them."""
+        """Return whether an event matches."""
         return (
             self.task_id in (None, event.task_id)
             and self.queue in (None, event.queue)
-            and all(text_of(event.tags.get(name)) == value for name, value in self.tags.items())
+            and all(has_tag(event.tags, name, value) for name, value in self.tags.items())
         )
-
-
-def text_of(value: TagValue | None) -> str | None:
-    """The value of a tag as it is asked for, which is as JSON has it but for quotes."""
-    if value is None or isinstance(value, str):
-        return value
-    return str(value).lower()  # true, false, whole numbers
 
 
 ALL_EVENTS = EventFilter()

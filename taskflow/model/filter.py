@@ -1,8 +1,9 @@
-"""Which tasks are meant: what a task must be to be found."""
+"""Filters for tasks."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -12,19 +13,19 @@ from taskflow.model.task import TagValue, Task, TaskStatus
 
 
 class TaskFilter(msgspec.Struct, frozen=True):
-    """What tasks are looked for; all that is given must hold, and nothing given is all tasks.
+    """A filter for tasks: all given conditions must match; without conditions, all tasks match.
 
     Attributes:
-        statuses: They stand at one of these.
-        queue: They stand in this queue.
-        tags: They have all of these, each a name and a value as text.
-        host: Their URL has this host, in the spelling that ``parse_target`` gives.
-        error_type: Their last attempt failed for this reason.
-        created_after: They were stored then or later.
-        created_before: They were stored earlier.
-        finished_after: They ended then or later.
-        finished_before: They ended earlier.
-        url: Their URL, as it was handed in, has this text in it, with capitals as they are.
+        statuses: The status is one of these.
+        queue: The name of the queue.
+        tags: Tags that the task must have, with their values as text.
+        host: The host of the URL, normalized as by ``parse_target``.
+        error_type: Why the last attempt failed.
+        created_after: Stored at this time or later.
+        created_before: Stored before this time.
+        finished_after: Finished at this time or later.
+        finished_before: Finished before this time.
+        url: The submitted URL contains this text (case-sensitive).
     """
 
     statuses: tuple[TaskStatus, ...] = ()
@@ -51,11 +52,11 @@ _REQUEST: Final = msgspec.json.Decoder(_Request)
 
 
 def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
-    """Whether a task, with a URL of this host, is one of those that are looked for."""
+    """Return whether a task whose URL has the given host matches a filter."""
     return (
         (not wanted.statuses or task.status in wanted.statuses)
         and wanted.queue in (None, task.queue)
-        and all(_has_tag(task, name, value) for name, value in wanted.tags)
+        and all(has_tag(task.tags, name, value) for name, value in wanted.tags)
         and wanted.host in (None, host)
         and wanted.error_type in (None, task.error_type)
         and _is_within(task.created_at, wanted.created_after, wanted.created_before)
@@ -65,12 +66,12 @@ def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
 
 
 def tag_text(value: TagValue) -> str:
-    """The value of a tag as it is looked for: true and false in small letters, as in JSON."""
+    """Return the value of a tag as text, as in JSON but without quotes."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def url_of(payload: msgspec.Raw) -> str:
-    """The URL of a payload as it was handed in; empty if it has none."""
+    """Return the submitted URL of a payload; empty if it has none."""
     text = bytes(payload).lstrip()
     try:
         if text.startswith(b'"'):
@@ -78,13 +79,14 @@ def url_of(payload: msgspec.Raw) -> str:
         if text.startswith(b"{"):
             url = _REQUEST.decode(text).url
             return url if isinstance(url, str) else ""
-    except (msgspec.DecodeError, RecursionError):  # other JSON than is handed in over HTTP
+    except (msgspec.DecodeError, RecursionError):  # JSON that the API would have rejected
         pass
     return ""
 
 
-def _has_tag(task: Task, name: str, value: str) -> bool:
-    return name in task.tags and tag_text(task.tags[name]) == value
+def has_tag(tags: Mapping[str, TagValue], name: str, value: str) -> bool:
+    """Return whether there is a tag with this name and value (as text)."""
+    return name in tags and tag_text(tags[name]) == value
 
 
 def _is_within(

@@ -1,4 +1,4 @@
-"""The law of a task: one table of moves, shared by code, tests, database and docs."""
+"""The life cycle of a task: the table of its transitions, used by code, tests and docs."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from taskflow.model.task import TaskStatus
 
 
 class Move(enum.StrEnum):
-    """What can happen to a task."""
+    """An event that changes the status of a task."""
 
     CLAIM = "claim"
-    """A node takes it to run it; the attempt is counted."""
+    """A node claims it to run it; the attempt counts."""
     COMPLETE = "complete"
-    """Settled: the answer counts as success."""
+    """The response counts as success."""
     FAIL = "fail"
-    """Settled: it failed for good."""
+    """The attempt failed, and no other follows."""
     RETRY = "retry"
-    """It failed and will be run again later; the attempt stays counted."""
+    """The attempt failed, and another follows later."""
     RELEASE = "release"
-    """Its run was interrupted; the attempt is not counted."""
+    """The attempt was interrupted and does not count."""
     RESCUE = "rescue"
-    """Its node died; counted as a rescue, not as an attempt."""
+    """Its node died; counts as a rescue, not as an attempt."""
     POISON = "poison"
-    """Its node died once too often."""
+    """The rescue limit is reached."""
     EXPIRE = "expire"
-    """It was still waiting when its time was over."""
+    """It had not started by its ``expires_at``."""
     CANCEL = "cancel"
-    """Somebody called it off."""
+    """A client cancels it."""
     MANUAL_RETRY = "manual retry"
-    """A client retries it: it runs again from the start."""
+    """A client retries it; attempts are counted anew."""
 
     @property
     def verb(self) -> str:
-        """What the API calls it; errors use this word."""
+        """The verb of the API, as used in error messages."""
         return "retry" if self is Move.MANUAL_RETRY else self.value
 
 
 class Transition(NamedTuple):
-    """One legal move: where from, what, where to."""
+    """A legal move between two statuses."""
 
     source: TaskStatus
     move: Move
     target: TaskStatus
 
 
-# A new task waits, unless a node that is idle claims it in the moment in which it is stored.
-BEGINNINGS: Final = {TaskStatus.PENDING: "add", TaskStatus.RUNNING: "add and claim"}
+# A new task is PENDING, unless an idle node claims it in the statement that stores it.
+INITIAL_STATUSES: Final = {TaskStatus.PENDING: "add", TaskStatus.RUNNING: "add and claim"}
 TRANSITIONS: Final = (
     Transition(TaskStatus.PENDING, Move.CLAIM, TaskStatus.RUNNING),
     Transition(TaskStatus.PENDING, Move.EXPIRE, TaskStatus.FAILED),
@@ -68,49 +68,49 @@ _TARGETS: Final = {(row.source, row.move): row.target for row in TRANSITIONS}
 
 
 def allows(status: TaskStatus, move: Move) -> bool:
-    """Whether the table has this move from this status."""
+    """Return whether a task with this status can make a move."""
     return (status, move) in _TARGETS
 
 
 def target_of(status: TaskStatus, move: Move) -> TaskStatus:
-    """Where the move leads.
+    """Return the status after a move.
 
     Raises:
-        IllegalMove: The table has no such move from this status.
+        IllegalMove: The move is not allowed from this status.
     """
     try:
         return _TARGETS[status, move]
     except KeyError:
-        raise IllegalMove(_refusal(status, move)) from None
+        raise IllegalMove(_rejection(status, move)) from None
 
 
-def _refusal(status: TaskStatus, move: Move) -> str:
+def _rejection(status: TaskStatus, move: Move) -> str:
     text = f"cannot {move.verb} a task that is {status}"
     if move is not Move.MANUAL_RETRY:
         return text
-    way_on = "submit it again as a new task" if status.is_final else "cancel it first"
-    return f"{text}; {way_on}"
+    advice = "submit it again as a new task" if status.is_final else "cancel it first"
+    return f"{text}; {advice}"
 
 
 def check_deletable(status: TaskStatus) -> None:
-    """Let a task be deleted that is at its end. That is no move: afterwards it stands nowhere.
+    """Check that a task with this status may be deleted. Deletion is not a move: no status follows.
 
     Raises:
-        IllegalMove: It is not at its end.
+        IllegalMove: The task is not finished.
     """
     if not status.is_final:
         raise IllegalMove(f"cannot delete a task that is {status}; cancel it first")
 
 
 def sources_of(move: Move) -> tuple[TaskStatus, ...]:
-    """The statuses from which the move is legal."""
+    """Return the statuses from which a move is allowed."""
     return tuple(row.source for row in TRANSITIONS if row.move is move)
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, as the docs show it."""
+    """Return the table as the Mermaid state diagram that the docs show."""
     lines = ["stateDiagram-v2"]
-    lines += [f"    [*] --> {status}: {how}" for status, how in BEGINNINGS.items()]
+    lines += [f"    [*] --> {status}: {how}" for status, how in INITIAL_STATUSES.items()]
     lines += [f"    {row.source} --> {row.target}: {row.move}" for row in TRANSITIONS]
     lines += [f"    {status} --> [*]" for status in TaskStatus if status.is_final]
     return "\n".join(lines)

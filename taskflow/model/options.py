@@ -1,4 +1,4 @@
-"""How a task wants to be run, where it wants something else than the settings say."""
+"""Options of a task that override the settings for its attempts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_PAUSES: Final = 100
 
 BackoffSeconds: TypeAlias = Annotated[float, Meta(ge=0, le=MAX_BACKOFF_SECONDS)]
 Pauses: TypeAlias = Annotated[tuple[BackoffSeconds, ...], Meta(min_length=1, max_length=MAX_PAUSES)]
-# A status, or all of a hundred: 404, "5xx".
+# A status such as 404, or a class of statuses such as "5xx".
 StatusPattern: TypeAlias = (
     Annotated[int, Meta(ge=100, le=999)] | Annotated[str, Meta(pattern="^[1-9]xx$(?!\n)")]
 )
@@ -65,23 +65,23 @@ BackoffOption: TypeAlias = Annotated[
 
 
 class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a task may say of how it is to be run; empty for nearly all.
+    """Options of a task; nearly all tasks have none.
 
     Attributes:
-        backoff: How long to wait between attempts, or each wait by itself; the last one is for
-            all further attempts.
-        retry_on: Which statuses are worth another attempt; ``None`` for those that ask for it.
-        success_on: Which statuses count as success; ``None`` for 2xx.
-        callback_url: Who is to be told of its end.
-        traceparent: The W3C Trace Context of the request that handed it in.
-        tracestate: What goes with that.
+        backoff: Exponential backoff, or a list of delays of which the last one repeats.
+        retry_on: Statuses that are retried; ``None`` for 408, 425, 429 and 5xx.
+        success_on: Statuses that count as success; ``None`` for 2xx.
+        callback_url: The URL to which its outcome is sent.
+        traceparent: The W3C Trace Context of the request that submitted it.
+        tracestate: The ``tracestate`` of the same context.
         callback_host: The host of ``callback_url``.
-        callback_authority: The same with its port, unless that is the scheme's own.
-        callback_of: Of a callback: whose end it tells. Never from outside.
-        schedule: The schedule that made it. This and what follows nobody can hand in.
-        scheduled_at: The time of that schedule that it is for.
-        if_none_match: The entity tag that its fetch is conditional on.
-        if_modified_since: The date that its fetch is conditional on.
+        callback_authority: That host with its port, unless that is the default port.
+        callback_of: In a callback, the task whose outcome it sends. Clients cannot set this or the
+            following options.
+        schedule: The name of the schedule that created it.
+        scheduled_at: The scheduled time.
+        if_none_match: The entity tag on which its fetch is conditional.
+        if_modified_since: The date on which its fetch is conditional.
     """
 
     backoff: BackoffOption | None = None
@@ -100,7 +100,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_conditional(self) -> bool:
-        """Whether an answer that nothing has changed is one to be had."""
+        """True if its fetch is conditional, so that 304 counts as success."""
         return self.if_none_match is not None or self.if_modified_since is not None
 
 
@@ -108,5 +108,5 @@ NO_OPTIONS: Final = TaskOptions()
 
 
 def matches(status: int, patterns: Iterable[int | str]) -> bool:
-    """Whether a status is one of these."""
+    """Return whether a status matches one of the patterns."""
     return any(pattern in (status, f"{status // 100}xx") for pattern in patterns)

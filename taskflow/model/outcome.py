@@ -1,4 +1,4 @@
-"""How an attempt at a task can end: a closed set of outcomes."""
+"""The outcomes of an attempt, and the responses that they carry."""
 
 from __future__ import annotations
 
@@ -28,112 +28,112 @@ _REASON_PHRASES: Final[Mapping[int, str]] = {
 
 
 class ErrorType(enum.StrEnum):
-    """Why a task FAILED: a closed set.
+    """Why a task FAILED.
 
-    The first paragraph below each says what it means, the second what to do about it;
-    docs/reference/errors.md is written from both.
+    Below each member, the first paragraph is its meaning and the second what to do about it;
+    docs/reference/errors.md is generated from both.
     """
 
     TIMEOUT = "timeout"
     """The whole fetch took longer than its ``timeout``, or ``TASKFLOW_FETCH_TIMEOUT_SECONDS``.
 
-    Give the task a longer ``timeout``, or have the target answer at once and do the work later.
+    Set a longer ``timeout``, or let the target respond at once and work in the background.
     """
     DNS = "dns"
     """The name did not resolve to an address.
 
-    Look at the name as it stands: it is not completed by the system's search list.
+    Check the name. The system's search list is not applied to it.
     """
     CONNECT = "connect"
-    """No connection could be made, or it broke before an answer came.
+    """No connection could be opened, or it broke before a response.
 
-    See whether the target listens, and whether this machine may go there.
+    Check that the target is listening and that this machine can reach it.
     """
     TLS = "tls"
-    """The TLS handshake failed, or the certificate is not to be trusted.
+    """The TLS handshake failed, or the certificate is not trusted.
 
-    Mend the target's certificate; for an authority of your own set ``SSL_CERT_FILE``.
+    Fix the target's certificate. For a private certificate authority, set ``SSL_CERT_FILE``.
     """
     HTTP_STATUS = "http_status"
-    """The target answered with a status that does not count as success.
+    """The status of the response does not count as success.
 
-    The error has the status. ``success_on`` says what else is a success, ``retry_on`` what is
-    worth another attempt.
+    ``error`` has the status. ``success_on`` sets which statuses are a success, ``retry_on`` which
+    are retried.
     """
     INVALID_URL = "invalid_url"
-    """The payload has no URL that can be fetched, or its request cannot be sent.
+    """The payload has no valid URL, or its request cannot be sent.
 
-    Mend the payload: a URL is http or https, and has no credentials in it.
+    Correct the payload. A URL must be http or https, without credentials.
     """
     BLOCKED = "blocked"
-    """The host or port is one that TaskFlow does not fetch from.
+    """TaskFlow does not fetch from this host or port.
 
-    The error says which setting opens it.
+    ``error`` names the setting that allows it.
     """
     TOO_LARGE = "too_large"
-    """The body is longer than ``TASKFLOW_MAX_RESULT_BYTES``.
+    """The body is larger than ``TASKFLOW_MAX_RESULT_BYTES``.
 
-    Have the target answer with less, or raise the bound.
+    Let the target return less, or raise the limit.
     """
     TOO_MANY_REDIRECTS = "too_many_redirects"
-    """There were more redirects than ``TASKFLOW_MAX_REDIRECTS``.
+    """The redirects exceed ``TASKFLOW_MAX_REDIRECTS``.
 
-    Use the URL that they lead to, if they lead anywhere.
+    Use the URL at the end of the redirects.
     """
     PROTOCOL = "protocol"
-    """The answer is not HTTP that can be understood, or it broke off.
+    """The response is not valid HTTP, or is incomplete.
 
-    See what the target sends: ``curl -v`` shows it.
+    Inspect the response with ``curl -v``.
     """
     EXPIRED = "expired"
-    """It was still waiting at its ``expires_at``.
+    """The task had not started by its ``expires_at``.
 
-    ``waiting_for`` says what tasks wait for; more workers or looser limits get through sooner.
+    ``waiting_for`` shows why tasks do not start. Add workers, or raise the limits.
     """
     POISON = "poison"
-    """The task's nodes died under it ``TASKFLOW_MAX_RESCUES`` times.
+    """``TASKFLOW_MAX_RESCUES`` nodes died while they ran the task.
 
-    See in the nodes' logs what killed them; then run it again by hand.
+    Find the cause in the logs of the nodes, then retry the task.
     """
     INTERNAL = "internal"
-    """A fault in TaskFlow, or a callback on a node without ``TASKFLOW_WEBHOOK_SECRETS``.
+    """An error in TaskFlow itself, or a callback on a node without ``TASKFLOW_WEBHOOK_SECRETS``.
 
-    The log of the node that ran it has the details.
+    The log of the node has the details.
     """
 
 
 class Refusal(enum.StrEnum):
-    """By which rule of the guard a fetch was refused."""
+    """The rule by which the guard blocked a fetch."""
 
     DENIED_HOST = "denied_host"
-    """An operator denied the host."""
+    """An operator denies the host."""
     PORT = "port"
-    """The port belongs to a service that is no target."""
+    """The port belongs to a service that is not a web server."""
     ADDRESS = "address"
-    """The URL has an address that is not public."""
+    """The URL contains an address that is not public."""
     RESOLVED_ADDRESS = "resolved_address"
-    """The name in the URL has an address that is not public."""
+    """The host name resolves to an address that is not public."""
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """What a target answered, as it is shown under ``result``.
+    """The response of a target, as shown under ``result``.
 
     Attributes:
-        message: A sentence for people.
-        result: The body: JSON as it was sent, else text, else base64.
-        status: Code and phrase, such as ``200 OK``.
-        status_code: The code alone.
-        headers: By lower-case name; repeated fields are joined as RFC 9110 section 5.3 says.
-        content_type: The media type as it was sent, or ``None``.
-        encoding: How ``result`` holds the body.
-        url: Where the answer came from, after redirects.
-        elapsed_ms: From the start of the fetch to the end of the body, in milliseconds.
-        size: Length of the decoded body in bytes.
-        not_modified: There, and true, if a conditional fetch found that nothing has changed.
-        content_encoding: There if the body is kept as it came, for these names in its
-            ``Content-Encoding`` are none that TaskFlow can undo.
-        dropped_bytes: There if bytes followed the end of the compressed data: how many. They are
-            not kept.
+        message: A message for people.
+        result: The body: JSON as it was received, else text, else base64.
+        status: The status code and reason phrase, such as ``200 OK``.
+        status_code: The status code.
+        headers: The headers by lower-case name; repeated headers are joined (RFC 9110 section 5.3).
+        content_type: The value of ``Content-Type``, or ``None``.
+        encoding: The encoding of the body in ``result``.
+        url: The URL of the response, after redirects.
+        elapsed_ms: Time from the start of the fetch to the end of the body, in milliseconds.
+        size: Size of the decoded body in bytes.
+        not_modified: Present and true if a conditional fetch found the resource unchanged.
+        content_encoding: Present if the body is kept undecoded: the values of ``Content-Encoding``
+            that TaskFlow cannot decode.
+        dropped_bytes: Present if bytes followed the compressed data: their number. They are not
+            kept.
     """
 
     message: str
@@ -152,19 +152,19 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """The last response that a failed attempt received, as far as it is kept.
+    """The kept part of the last response to a failed attempt.
 
     Attributes:
-        status: Code and phrase, such as ``500 Internal Server Error``.
-        status_code: The code alone.
-        headers: By lower-case name, at most 16 KiB; repeated fields are joined as RFC 9110
-            section 5.3 says.
-        content_type: The media type as it was sent, or ``None``.
-        body: The beginning of the body: JSON as it was sent, else text, else base64.
-        encoding: How ``body`` holds it.
-        url: Where the response came from, after redirects.
-        size: How many bytes of the body are kept.
-        truncated: Whether the body was longer, or its end is missing.
+        status: The status code and reason phrase, such as ``500 Internal Server Error``.
+        status_code: The status code.
+        headers: The headers by lower-case name, at most 16 KiB; repeated headers are joined
+            (RFC 9110 section 5.3).
+        content_type: The value of ``Content-Type``, or ``None``.
+        body: The beginning of the body: JSON as it was received, else text, else base64.
+        encoding: The encoding of ``body``.
+        url: The URL of the response, after redirects.
+        size: Number of bytes of the body that are kept.
+        truncated: True if the body was longer, or did not arrive completely.
     """
 
     status: str
@@ -179,7 +179,7 @@ class KeptResponse(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """The body as text: JSON to the byte, base64 as it is."""
+        """The body as text: JSON byte for byte, or base64."""
         if self.encoding == "json":
             return bytes(self.body).decode()
         text: str = msgspec.json.decode(self.body)
@@ -190,31 +190,31 @@ _RESPONSE: Final = msgspec.json.Decoder(KeptResponse)
 
 
 def response_of(text: str | bytes | None) -> KeptResponse | UnsetType:
-    """Read the response of an attempt, if there is one that can be read."""
+    """Decode the stored response of an attempt; ``UNSET`` if there is none, or it is invalid."""
     try:
         return UNSET if text is None else _RESPONSE.decode(text)
     except (
         ValueError,
         RecursionError,
-    ):  # another version's, or an edited row: the attempt is shown anyway
+    ):  # another version's format, or an edited row: the attempt is shown anyway
         return UNSET
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """The target answered, and the answer counts as success."""
+    """The target returned a response that counts as success."""
 
     response: Response
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The attempt failed for a reason that is the task's own.
+    """The attempt failed, and the failure counts.
 
     Attributes:
-        error_type: Why, for programs.
-        error: Why, for people.
-        status_code: What the target answered, if it answered.
-        retry_after_seconds: How long the target asked to be left alone, if it did.
-        response: The last response that came, if one did. Only for people: it decides nothing.
+        error_type: The reason, for programs.
+        error: The reason, for people.
+        status_code: The status of the response, if there was one.
+        retry_after_seconds: The target's ``Retry-After``, if it sent one.
+        response: The last response, if there was one. For people only: no decision depends on it.
     """
 
     error_type: ErrorType
@@ -242,10 +242,10 @@ def failed(
     status_code: int | None = None,
     retry_after_seconds: float | None = None,
 ) -> Failed:
-    """Make a failure whose text is safe to store, to log and to show.
+    """Return a failure whose text is safe to store, log and show.
 
-    Control characters and unpaired surrogates (which may come from a hostile target, and
-    which PostgreSQL's ``text`` partly refuses) are escaped; the length is bounded.
+    Control characters and unpaired surrogates are escaped, because hostile targets send them and
+    PostgreSQL's ``text`` rejects some; the length is limited.
     """
     text = shortened(printable(error), MAX_ERROR_CHARACTERS)
     return Failed(error_type, text, status_code, retry_after_seconds)

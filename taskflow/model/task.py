@@ -1,4 +1,4 @@
-"""What a task is."""
+"""Tasks, attempts and claims as plain values."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MAX_PRIORITY: Final = 100
 MAX_ATTEMPTS: Final = 100
 MAX_TAGS: Final = 16
 MAX_KEY_CHARACTERS: Final = 255  # of an idempotency key
-MAX_DELAY_SECONDS: Final = 31_622_400  # a year
-MAX_RETENTION_SECONDS: Final = 315_576_000  # ten of them
-# What readers of ``/openapi.json`` see of them; msgspec itself takes any JSON for ``Raw``.
+MAX_DELAY_SECONDS: Final = 31_622_400  # 366 days
+MAX_RETENTION_SECONDS: Final = 315_576_000  # ten years
+# The schema is for ``/openapi.json`` only: msgspec accepts any JSON as ``Raw``.
 Payload: TypeAlias = Annotated[
     msgspec.Raw,
     Meta(extra_json_schema={"type": ["string", "number", "boolean", "object", "array"]}),
@@ -41,8 +41,8 @@ QueueName: TypeAlias = Annotated[
     ),
 ]
 TagName: TypeAlias = QueueName
-# No control characters, which PostgreSQL partly refuses; whole numbers that every reader of JSON
-# can tell apart (RFC 8259, section 6).
+# No control characters, because PostgreSQL rejects some; only integers that every JSON parser
+# represents exactly (RFC 8259, section 6).
 TagValue: TypeAlias = (
     Annotated[str, Meta(pattern="^[^\x00-\x1f\x7f]*$(?!\n)", max_length=256)]
     | Annotated[int, Meta(ge=-(2**53 - 1), le=2**53 - 1)]
@@ -58,41 +58,41 @@ Tags: TypeAlias = Annotated[
 
 
 class TaskStatus(enum.StrEnum):
-    """Where a task stands; the last three are ends, from which only a person moves it."""
+    """The status of a task; the last three are final unless a client retries the task."""
 
     PENDING = "PENDING"
-    """It waits: to be due, for a worker, or for another attempt."""
+    """It is scheduled, retrying, held, or waiting for a worker."""
     RUNNING = "RUNNING"
-    """A worker has it."""
+    """A node has claimed it."""
     COMPLETED = "COMPLETED"
-    """The target answered, and the answer counts as success."""
+    """The target returned a response that counts as success."""
     FAILED = "FAILED"
-    """It failed for good; ``error_type`` says why."""
+    """It failed; ``error_type`` has the reason."""
     CANCELED = "CANCELED"
-    """Somebody called it off."""
+    """A client canceled it."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the task is at its end (it may still be retried by hand)."""
+        """True if the task is finished (a client may still retry it)."""
         return self not in (TaskStatus.PENDING, TaskStatus.RUNNING)
 
 
 class NewTask(msgspec.Struct, frozen=True):
-    """A task as it is handed in.
+    """A validated submission.
 
     Attributes:
-        payload: JSON text, kept to the byte.
-        queue: The queue it stands in.
-        priority: Higher is claimed first.
-        delay_seconds: How long from now, by the store's clock, until it may be claimed.
-        max_attempts: How many attempts may fail before the task does.
-        run_at: When it may be claimed, in place of a delay; a past moment is now.
-        expires_at: From when on no attempt is begun.
-        retention_seconds: How long it is kept after its end; ``None`` is as the settings say.
-        tags: What it can be found by.
-        host: That of its URL, if it has one.
-        authority: The same with its port, unless that is the scheme's own; empty without a host.
-        options: How it is to be run.
+        payload: JSON text, stored byte for byte.
+        queue: The name of its queue.
+        priority: Tasks with a higher priority are claimed first.
+        delay_seconds: Seconds from now, by the store's clock, until it is due.
+        max_attempts: Maximum number of attempts.
+        run_at: When it is due, instead of a delay; a time in the past means now.
+        expires_at: When it expires: no attempt starts from then on.
+        retention_seconds: How long it is kept after it finishes; ``None`` for the setting.
+        tags: Tags for filters.
+        host: The host of its URL, if it has one.
+        authority: The host with its port, unless that is the default port; empty without a host.
+        options: Options for its attempts.
     """
 
     payload: msgspec.Raw
@@ -109,7 +109,7 @@ class NewTask(msgspec.Struct, frozen=True):
     options: TaskOptions = NO_OPTIONS
 
     def as_task(self, task_id: uuid.UUID, *, created_at: dt.datetime, run_at: dt.datetime) -> Task:
-        """The task that this is once it is stored."""
+        """Return the task once it is stored."""
         return Task(
             id=task_id,
             payload=self.payload,
@@ -133,12 +133,12 @@ class NewTask(msgspec.Struct, frozen=True):
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True):
-    """What makes a repeated request known (draft-ietf-httpapi-idempotency-key-header).
+    """An idempotency key (draft-ietf-httpapi-idempotency-key-header).
 
     Attributes:
-        text: As its client made it up, with a mark of whose it is.
-        fingerprint: Of the whole request: another one must not come by the same key.
-        seconds: How long it is remembered.
+        text: The key that the client sent, prefixed with the owner of the key.
+        fingerprint: A hash of the request: a different request must not use the same key.
+        seconds: How long the key is stored.
     """
 
     text: str
@@ -147,36 +147,36 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A task as it is kept and shown; the field order is the order of the JSON.
+    """A task as the API shows it; the field order is the order of the JSON.
 
     Attributes:
-        id: Made by the store; later tasks have greater ids.
-        payload: JSON as it was sent, to the byte.
-        status: Where it stands.
-        result: The ``Response`` of a COMPLETED task, as JSON.
-        error: Why the last attempt failed, for people; empty if none did.
-        error_type: The same for programs.
+        id: The id of the task; later tasks have greater ids.
+        payload: The payload, byte for byte as it was submitted.
+        status: The status.
+        result: The response of a COMPLETED task, as JSON.
+        error: Why the last attempt failed, for people; empty if it did not fail.
+        error_type: Why the last attempt failed, for programs.
         created_at: When it was stored.
-        run_at: When it may be claimed, at the earliest.
-        started_at: When the last attempt was claimed.
-        finished_at: When it came to its end, or ``None``.
-        queue: The queue it stands in.
-        priority: Higher is claimed first.
-        attempt: How many attempts counted so far, a running one included.
-        max_attempts: How many may fail before the task does.
-        rescues: How often its node died under it.
-        tags: What it can be found by.
-        expires_at: From when on no attempt is begun.
-        backoff: How long it waits between attempts; ``None`` is as the settings say.
-        retry_on: Which statuses are worth another attempt; ``None`` is those that ask for it.
-        success_on: Which statuses count as success; ``None`` is 2xx.
-        retention: How long it is kept after its end, in seconds; ``None`` is as the settings say.
-        callback_url: Who is to be told of its end.
-        callback_id: The task by which its last end is told, once it came to one.
-        callback_of: Of a callback: the task whose end it tells.
-        schedule: The schedule that made it, if one did.
-        scheduled_at: The time of that schedule that it is for; ``None`` if it was run by hand.
-        waiting_for: What keeps it from starting although it is due, or ``None``.
+        run_at: When it is due at the earliest.
+        started_at: When the last attempt started.
+        finished_at: When it finished, or ``None``.
+        queue: The name of its queue.
+        priority: Tasks with a higher priority are claimed first.
+        attempt: Number of attempts that count, including a running one.
+        max_attempts: Maximum number of attempts.
+        rescues: How many nodes died while they ran it.
+        tags: Tags for filters.
+        expires_at: When it expires: no attempt starts from then on.
+        backoff: Delays between attempts; ``None`` for the settings.
+        retry_on: Statuses that are retried; ``None`` for 408, 425, 429 and 5xx.
+        success_on: Statuses that count as success; ``None`` for 2xx.
+        retention: How long it is kept after it finishes, in seconds; ``None`` for the setting.
+        callback_url: The URL to which its outcome is sent.
+        callback_id: The id of the callback for its outcome, once it is finished.
+        callback_of: In a callback, the id of the task whose outcome it sends.
+        schedule: The name of the schedule that created it, if any.
+        scheduled_at: The scheduled time; ``None`` if a client ran the schedule.
+        waiting_for: Why it does not start although it is due, or ``None``.
     """
 
     id: uuid.UUID
@@ -215,37 +215,37 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptStatus(enum.StrEnum):
-    """How an attempt stands, or how it went."""
+    """The status of an attempt."""
 
     RUNNING = "RUNNING"
-    """It is under way."""
+    """It is in progress."""
     COMPLETED = "COMPLETED"
-    """The target answered, and the answer counts as success."""
+    """The target returned a response that counts as success."""
     FAILED = "FAILED"
-    """It counts; if another one is left, that comes after a pause."""
+    """It failed and counts; another one follows if any are left."""
     INTERRUPTED = "INTERRUPTED"
-    """Cut off by a shutdown; it does not count, and the next one has the same number."""
+    """A shutdown interrupted it; it does not count, and the next attempt has the same number."""
     LOST = "LOST"
-    """Its node died; it does not count, and the next one has the same number."""
+    """Its node died; it does not count, and the next attempt has the same number."""
     CANCELED = "CANCELED"
-    """Cut off, as somebody called the task off."""
+    """A client canceled the task."""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt as it is kept and shown; the field order is the order of the JSON.
+    """An attempt as the API shows it; the field order is the order of the JSON.
 
     Attributes:
-        number: Which attempt of the task it was, from 1.
-        status: How it went.
-        node: Which node ran it: host and process.
+        number: The number of the attempt, from 1.
+        status: The status.
+        node: The node that ran it: host and process.
         started_at: When it was claimed.
-        finished_at: When its outcome was written, or its loss noticed.
-        elapsed_ms: How long the fetch took, in milliseconds; ``None`` if nobody can say.
-        status_code: What the target answered, if it answered.
-        error: Why it failed, for people; empty if it did not.
-        error_type: The same for programs.
-        response: The last response of a FAILED attempt, if one came and it is among the last
-            100 attempts: status, headers and the beginning of the body.
+        finished_at: When its outcome was stored, or its loss was detected.
+        elapsed_ms: Duration of the fetch in milliseconds; ``None`` if unknown.
+        status_code: The status of the response, if there was one.
+        error: Why it failed, for people; empty if it did not fail.
+        error_type: Why it failed, for programs.
+        response: The last response of a FAILED attempt, if there was one and the attempt is among
+            the last 100: status, headers and the beginning of the body.
     """
 
     number: int
@@ -261,27 +261,27 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClaimKey(NamedTuple):
-    """What tells a claim from all others: of one task there may be several, one after the other."""
+    """The identity of a claim: a task may be claimed several times, one after the other."""
 
     task_id: uuid.UUID
     token: uuid.UUID
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to run a task once; the token proves it at every write.
+    """The right of a node to run a task once; each write proves it with the token.
 
     Attributes:
-        task_id: Which task.
-        token: The proof.
-        payload: The task's.
-        attempt: The number of this one, from 1.
-        max_attempts: How many may fail.
-        options: How it is to be run.
-        authority: Where it goes: host and port; empty for nowhere.
-        is_limited: Whether others may wait for its end, for a limit keeps them from starting.
-        is_probe: Whether it shows if a host that failed is well again.
+        task_id: The id of the task.
+        token: The token of the claim.
+        payload: The payload of the task.
+        attempt: The number of the attempt, from 1.
+        max_attempts: Maximum number of attempts.
+        options: Options for the attempt.
+        authority: The host and port of its URL; empty without a URL.
+        is_limited: True if other tasks may be held until this one finishes.
+        is_probe: True if it probes a host whose circuit breaker is half-open.
         waited_seconds: How long the task had been due, by the store's clock.
-        fault: Why the task cannot be run, if it cannot even be read.
+        fault: Why the task cannot be run, if its row cannot be decoded.
     """
 
     task_id: uuid.UUID
@@ -298,5 +298,5 @@ class Claim(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> ClaimKey:
-        """What tells it from all others."""
+        """The identity of the claim."""
         return ClaimKey(self.task_id, self.token)

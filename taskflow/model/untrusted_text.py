@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 MAX_NESTING: Final = 500
-"""Deep enough for people, shallow enough for every reader: PostgreSQL's recurses on a
-bounded stack, and so do most clients'."""
+"""Maximum nesting of stored JSON: the parsers of PostgreSQL and of most clients have limited
+stacks."""
 
 _STRING: Final = re.compile(rb'"[^"]*+"')
 _HIGH: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
@@ -19,46 +19,46 @@ _STRUCTURE: Final = b'"[]{}'
 _NO_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in _STRUCTURE)
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _STEPS: Final = bytes(1 if byte in b"[" else 255 for byte in range(256))  # 255 is -1, signed
-_PEELED: Final = 4
+_STRIPPED_LEVELS: Final = 4
 
 
-def is_too_deep(text: bytes, most: int = MAX_NESTING) -> bool:
-    """Whether valid JSON text is nested deeper than that."""
-    if text.count(b"[") + text.count(b"{") <= most:
+def is_too_deep(text: bytes, limit: int = MAX_NESTING) -> bool:
+    """Return whether valid JSON text is nested deeper than ``limit`` levels."""
+    if text.count(b"[") + text.count(b"{") <= limit:
         return False
     brackets = _brackets_of(text)
-    # The innermost pairs go, all at once: that takes one level off, and most of most texts.
-    for _ in range(_PEELED):
+    # Removing all innermost pairs strips one level, and most brackets of most texts.
+    for _ in range(_STRIPPED_LEVELS):
         brackets = brackets.replace(b"[]", b"")
     depths = itertools.accumulate(memoryview(brackets.translate(_STEPS)).cast("b"))
-    return max(depths, default=0) + _PEELED > most
+    return max(depths, default=0) + _STRIPPED_LEVELS > limit
 
 
 def without_lone_surrogates(text: str) -> str:
-    r"""Valid JSON text with ``\\ufffd`` for escapes that are half a character."""
+    r"""Return valid JSON text with unpaired surrogate escapes replaced by ``\\ufffd``."""
     if "\\ud" not in text and "\\uD" not in text:
         return text
     return _ESCAPE.sub(lambda match: "\\ufffd" if match["half"] else match[0], text)
 
 
 def _brackets_of(text: bytes) -> bytes:
-    """The brackets outside of strings. What can be done without a regular expression is."""
+    """Return the brackets outside strings. Avoids regular expressions where possible: speed."""
     text = text.replace(rb"\\", b"").replace(rb"\"", b"")
-    # Two quotes in a row may go, be they a string or between two: what is outside stays so.
+    # Two adjacent quotes can be removed, whether they are one string or the gap between two.
     text = text.translate(_ONE_KIND, _NO_STRUCTURE).replace(b'""', b"")
     return b"".join(_STRING.split(text)) if b'"' in text else text
 
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""What some programs write before UTF-8 text; readers may ignore it (RFC 8259, section 8.1)."""
+"""Some programs write it before UTF-8 text; readers may ignore it (RFC 8259, section 8.1)."""
 
 
 class Format(NamedTuple):
-    """What bytes are that are not UTF-8 text.
+    """A format other than UTF-8 text.
 
     Attributes:
-        name: For people.
-        remedy: A command that makes UTF-8 text of it; empty if there is no usual one.
+        name: The name of the format.
+        remedy: A command that converts it to UTF-8 text; empty if there is no common one.
     """
 
     name: str
@@ -81,7 +81,7 @@ _SIGNATURES: Final = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Format("an Excel workbook")),
     (b"%PDF-", Format("a PDF document")),
 )
-# By which of the first four bytes are zero, for text that begins with two ASCII characters.
+# Keys: which of the first four bytes are zero, in text that begins with two ASCII characters.
 _WITHOUT_MARK: Final[Mapping[tuple[bool, ...], Format]] = {
     (True, True, True, False): Format("UTF-32 text", "iconv -f UTF-32BE -t UTF-8"),
     (False, True, True, True): Format("UTF-32 text", "iconv -f UTF-32LE -t UTF-8"),
@@ -91,7 +91,7 @@ _WITHOUT_MARK: Final[Mapping[tuple[bool, ...], Format]] = {
 
 
 def foreign_format_of(data: bytes) -> Format | None:
-    """Return what bytes are if they begin as something other than UTF-8 text."""
+    """Return the format of data that does not begin like UTF-8 text; ``None`` if it does."""
     for signature, found in _SIGNATURES:
         if data.startswith(signature):
             return found
@@ -99,10 +99,10 @@ def foreign_format_of(data: bytes) -> Format | None:
 
 
 def printable(text: str) -> str:
-    """Escape control characters and unpaired surrogates, for text that comes from strangers."""
+    """Escape control characters and unpaired surrogates in untrusted text."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return the text, cut to this many characters with an ellipsis that shows it."""
+    """Return the text, truncated with an ellipsis if it is longer than ``limit`` characters."""
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from taskflow.model.lifecycle import BEGINNINGS, TRANSITIONS
+from taskflow.model.lifecycle import INITIAL_STATUSES, TRANSITIONS
 from taskflow.model.task import TaskStatus
 from tests.service.database import Tasks
 
@@ -27,7 +27,7 @@ CREATE TRIGGER chaos_note AFTER INSERT OR UPDATE OF status ON taskflow_tasks
     FOR EACH ROW EXECUTE FUNCTION chaos_note();
 """
 LEGAL = {
-    *((None, status) for status in BEGINNINGS),
+    *((None, status) for status in INITIAL_STATUSES),
     *((row.source, row.target) for row in TRANSITIONS),
 }
 FINAL = {status for status in TaskStatus if status.is_final}

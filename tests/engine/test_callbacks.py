@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from taskflow.engine.context import EngineContext
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.interface import Fetcher
-from taskflow.model.callback import PAUSES_SECONDS
+from taskflow.model.callback import DELAYS_SECONDS
 from taskflow.model.callback_signature import Signer, new_secret, secret_of
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import ErrorType, Failed, Fetched
@@ -85,7 +85,7 @@ async def test_a_callback_is_tried_for_days(autojump_clock, new_bench, nursery):
     assert receiver.verified() == [msgspec.to_builtins(msgspec.json.decode(shown(task)))] * 10
     assert {request.body for request in receiver.requests} == {shown(task)}
     waits = [later - before for before, later in itertools.pairwise(receiver.at)]
-    assert waits == pytest.approx(PAUSES_SECONDS, abs=0.05)
+    assert waits == pytest.approx(DELAYS_SECONDS, abs=0.05)
 
 
 def shown(task) -> bytes:

@@ -58,7 +58,9 @@ def test_no_secrets():
 def test_an_entry_that_cannot_be_used(tmp_path, entry):
     """It is named by its place."""
     why = refused(webhook_secrets=f"{OTHER},{entry}")
-    assert why.startswith("TASKFLOW_WEBHOOK_SECRETS, entry 2: must be whsec_ and 24 to 64 bytes")
+    assert why.startswith(
+        "TASKFLOW_WEBHOOK_SECRETS, entry 2: must be whsec_ followed by 24 to 64 bytes"
+    )
     path = file_of(tmp_path, f"#\n{entry}\n")
     assert refused(webhook_secrets_file=path).startswith(f"{path}, line 2: must be whsec_")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from taskflow.model.backoff import RetryPolicy, backoff_seconds, is_retryable
 from taskflow.model.outcome import ErrorType, Failed
 
-POLICY = RetryPolicy(first_seconds=1.0, longest_seconds=60.0, longest_retry_after_seconds=300.0)
+POLICY = RetryPolicy(initial_seconds=1.0, max_seconds=60.0, max_retry_after_seconds=300.0)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])

@@ -64,7 +64,9 @@ def test_a_secret(length):
 )
 def test_what_is_no_secret(text):
     """It is said what one is, and nothing of what this was."""
-    with pytest.raises(ValueError, match=r"^must be whsec_ and 24 to 64 bytes in base64") as caught:
+    with pytest.raises(
+        ValueError, match=r"^must be whsec_ followed by 24 to 64 bytes in base64"
+    ) as caught:
         secret_of(text)
     assert len(text) < 10 or text not in str(caught.value)
 

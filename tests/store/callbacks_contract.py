@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from taskflow.model import callback
-from taskflow.model.callback import CALLBACK_QUEUE, MAX_ATTEMPTS, PAUSES_SECONDS, RETRY_ON
+from taskflow.model.callback import CALLBACK_QUEUE, DELAYS_SECONDS, MAX_ATTEMPTS, RETRY_ON
 from taskflow.model.filter import TaskFilter
 from taskflow.model.options import NO_OPTIONS, Backoff, TaskOptions
 from taskflow.model.task import IdempotencyKey, NewTask, Task, TaskStatus
@@ -157,7 +157,7 @@ class CallbacksContract(StoreContract):
         [claim] = await store.claim(node, limit=9)
         made = await store.get(claim.task_id)
         assert claim.options == TaskOptions(
-            backoff=PAUSES_SECONDS, retry_on=RETRY_ON, callback_of=task.id, **trace
+            backoff=DELAYS_SECONDS, retry_on=RETRY_ON, callback_of=task.id, **trace
         )
         assert (claim.attempt, claim.max_attempts) == (1, MAX_ATTEMPTS)
         assert (made.queue, made.priority, made.tags) == (CALLBACK_QUEUE, 0, {})
@@ -266,8 +266,8 @@ class CallbacksContract(StoreContract):
 
 def test_how_long_a_callback_is_tried():
     """As the Standard Webhooks advise, for three days at the least; each wait can be shown."""
-    assert sum(PAUSES_SECONDS) > 3 * 86_400
-    assert all(0 < wait <= 86_400 for wait in PAUSES_SECONDS)
+    assert sum(DELAYS_SECONDS) > 3 * 86_400
+    assert all(0 < wait <= 86_400 for wait in DELAYS_SECONDS)
     task = NewTask(msgspec.Raw(b"1"), options=OPTIONS).as_task(
         uuid.uuid4(), created_at=dt.datetime.now(dt.UTC), run_at=dt.datetime.now(dt.UTC)
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 import trio
 
-from taskflow.model.conditional_fetch import Validators, compared_with, validators_of
+from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
 from taskflow.model.masking import Masking
 from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
 from taskflow.model.schedule_times import apply_definition, compute_due
@@ -133,7 +133,7 @@ class MemorySchedules(ScheduleStore):
     def _validators(self, kept: StoredSchedule) -> Validators | None:
         found = {task_id: self._find(task_id) for task_id in kept.compared}
         statuses = {task_id: one[0].status for task_id, one in found.items() if one}
-        task_id = compared_with(kept.compared, statuses)
+        task_id = find_compared_task(kept.compared, statuses)
         if task_id is None or (one := found[task_id]) is None:
             return None
         task, submitted = one

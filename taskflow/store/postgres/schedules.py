@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
-from taskflow.model.conditional_fetch import Validators, compared_with, validators_of
+from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.masking import Masking
 from taskflow.model.schedule import (
@@ -300,7 +300,9 @@ class PostgresSchedules(ScheduleStore):
         ids = [task_id for one in conditional for task_id in one.compared]
         rows = self._execute(connection, "last_tasks", ids=ids) if ids else []
         statuses = {row[0]: TaskStatus(row[1]) for row in rows}
-        found = {one.definition.name: compared_with(one.compared, statuses) for one in conditional}
+        found = {
+            one.definition.name: find_compared_task(one.compared, statuses) for one in conditional
+        }
         wanted = set(found.values())
         validators = self._read_validators(connection, [row for row in rows if row[0] in wanted])
         return {name: validators.get(task_id) for name, task_id in found.items()}
