@@ -35,7 +35,7 @@ from benchmarks import (
 from benchmarks.scene import Scene
 from benchmarks.table import Figure
 from taskflow import telemetry
-from taskflow.service import raise_file_limit
+from taskflow.serving.process_tuning import raise_file_limit
 
 LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "accept": accept.accept,

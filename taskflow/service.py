@@ -1,14 +1,13 @@
-"""The composition root: the only place that names concrete stores.
+"""The composition root: which parts run, and the only module that names concrete stores.
 
-``open_service`` is what all entry points share; its nesting, inside out, is the order of
-shutdown: the engine ends, connections of the fetcher close, the store closes, and at last
-the embedded PostgreSQL stops.
+All entry points share ``open_service``. Its nesting, from the inside out, is the order of shutdown:
+the engine ends, the fetcher closes its connections, the store closes, and the embedded PostgreSQL
+stops.
 """
 
 from __future__ import annotations
 
 import contextlib
-import resource
 import signal
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
@@ -30,13 +29,13 @@ from taskflow.engine.callback_secrets import read_signer
 from taskflow.engine.context import EngineContext
 from taskflow.engine.supervisor import Engine
 from taskflow.fetch.http_fetcher import open_fetcher
-from taskflow.gauges import sampler_of
+from taskflow.gauges import gauge_sampler
 from taskflow.metrics import Metrics
 from taskflow.model.errors import SettingsError
 from taskflow.model.masking import Masking
-from taskflow.serving import process_tuning
+from taskflow.serving.process_tuning import tune_process
 from taskflow.serving.server import bound_sockets, serve_http
-from taskflow.serving.shutdown import Shutdown, shutdown_on_signals, start_called_off
+from taskflow.serving.shutdown import Shutdown, cancel_slow_start, shutdown_on_signals
 from taskflow.settings import Settings, load
 from taskflow.store.base.tasks import TaskStore
 from taskflow.store.embedded import default_data_dir, embedded_postgres
@@ -47,19 +46,18 @@ from taskflow.telemetry import Event
 from taskflow.tracing import open_tracing
 from taskflow.version import __version__
 
-MAX_OPEN_FILES: Final = 65_536
 MEMORY_URL: Final = "memory://"
 _POSTGRES_URLS: Final = ("postgresql://", "postgres://")
 
 
 def configured_settings(overrides: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings, start logging by them, and warn of variables that look misspelt.
+    """Read the settings, configure the log, and warn of variables that look misspelled.
 
     Args:
-        overrides: Variables that go before the environment, from the command line.
+        overrides: Variables from the command line, which take precedence over the environment.
 
     Raises:
-        SettingsError: A value cannot be used.
+        SettingsError: A value is not valid.
     """
     settings, warnings = load(overrides=overrides)
     telemetry.configure(settings.log_level, settings.log_format)
@@ -68,28 +66,16 @@ def configured_settings(overrides: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
-def raise_file_limit() -> None:
-    """Let this process have as many files open as it may: clients and targets are files.
-
-    The usual soft limit of 1024 is for programs that use ``select``.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 async def serve(
     settings: Settings, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Serve HTTP and run tasks until a signal; the work of ``taskflow serve``.
+    """Serve HTTP and run tasks until a signal, as ``taskflow serve`` does.
 
     Reports as started with the URLs it listens on.
 
     Raises:
-        TaskFlowError: It could not start.
-        ExceptionGroup: A part of it failed; nothing is left running.
+        TaskFlowError: The service could not start.
+        ExceptionGroup: A part failed; nothing is left running.
     """
     await _serve(settings, task_status, has_api=True)
 
@@ -98,16 +84,16 @@ async def _serve(
     settings: Settings, task_status: trio.TaskStatus[list[str]], *, has_api: bool
 ) -> None:
     check_bind(settings)
-    # Before all else: who cannot have the address must not run tasks either.
+    # First of all: a process that cannot listen must not run tasks either.
     with bound_sockets(settings) as sockets:
         async with (
             shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
-            start_called_off(shutdown) as has_started,
+            cancel_slow_start(shutdown) as has_started,
             open_service(settings, shutdown, has_api=has_api) as app,
             trio.open_nursery() as nursery,
         ):
             has_started.set()
-            process_tuning.tune()
+            tune_process()
             urls = await nursery.start(
                 partial(serve_http, app, settings, shutdown, sockets=sockets)
             )
@@ -118,23 +104,23 @@ async def _serve(
 
 
 def is_postgres_url(url: str) -> bool:
-    """Whether DATABASE_URL leads to a server of the operator's."""
+    """Return whether a ``DATABASE_URL`` names an external PostgreSQL server."""
     return url.startswith(_POSTGRES_URLS)
 
 
 def check_bind(settings: Settings) -> None:
-    """Without keys, serve on the loopback only, unless the operator wants it otherwise.
+    """Reject an address other than loopback without API keys, unless explicitly allowed.
 
     Raises:
-        SettingsError: Others could reach the service.
+        SettingsError: Other machines could reach the service.
     """
     if settings.has_keys or is_loopback_bind(settings.bind):
         return
     if not settings.allow_anonymous:
         raise SettingsError(
-            f"without keys TaskFlow serves on the loopback address only, not on {settings.bind}: "
-            f"set TASKFLOW_API_KEYS or TASKFLOW_API_KEYS_FILE, or TASKFLOW_ALLOW_ANONYMOUS=1 if "
-            "whoever reaches it may use it"
+            f"without API keys TaskFlow serves on the loopback address only, not on "
+            f"{settings.bind}: set TASKFLOW_API_KEYS or TASKFLOW_API_KEYS_FILE, or "
+            "TASKFLOW_ALLOW_ANONYMOUS=1 to give every client full access"
         )
     telemetry.emit(Event.ANONYMOUS_ALLOWED, bind=settings.bind)
 
@@ -142,35 +128,35 @@ def check_bind(settings: Settings) -> None:
 async def work(
     settings: Settings, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Run tasks until a signal, and serve no HTTP but ``/metrics``, if that is wanted.
+    """Run tasks until a signal without the API, as ``taskflow worker`` does.
 
-    The work of ``taskflow worker``. Reports as started with the URLs it listens on.
+    Serves ``/metrics`` if ``metrics_bind`` is set. Reports as started with the URLs it listens on.
 
     Raises:
-        TaskFlowError: It could not start.
-        ExceptionGroup: A part of it failed; nothing is left running.
+        TaskFlowError: The worker could not start.
+        ExceptionGroup: A part failed; nothing is left running.
     """
     if settings.metrics_bind:
-        place = msgspec.structs.replace(settings, bind=settings.metrics_bind)
-        await _serve(place, task_status, has_api=False)
+        metrics_settings = msgspec.structs.replace(settings, bind=settings.metrics_bind)
+        await _serve(metrics_settings, task_status, has_api=False)
         return
     async with (
         shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
-        start_called_off(shutdown) as has_started,
+        cancel_slow_start(shutdown) as has_started,
         open_service(settings, shutdown),
     ):
         has_started.set()
-        process_tuning.tune()
+        tune_process()
         task_status.started([])
-        await shutdown.is_begun.wait()
+        await shutdown.is_started.wait()
     telemetry.emit(Event.STOPPED)
 
 
 async def migrate(settings: Settings) -> Migrated | None:
-    """Bring the database up to date; ``None`` if the store is not a database.
+    """Apply the migrations that the database lacks; ``None`` for the memory store.
 
     Raises:
-        TaskFlowError: It could not be done.
+        TaskFlowError: A migration failed.
     """
     async with _open_conninfo(settings) as conninfo:
         if conninfo is None:
@@ -192,14 +178,15 @@ async def open_service(
 ) -> AsyncIterator[QuartTrio]:
     """Run tasks in the background, and yield the ASGI app to serve.
 
-    At the end of the block everything ends in order. If the engine fails the block is
-    cancelled and the failure raised: an API without workers must not stay up.
+    At the end of the block everything shuts down in order. If the engine fails, the block is
+    cancelled and the exception raised: an API without workers must not stay up.
 
     Args:
-        settings: All of them.
-        shutdown: Begins the end of the engine when it is begun; begun at the end anyway.
-        metrics: What is told of all that happens.
-        has_api: Whether the app is the API; if not it has ``/metrics`` alone.
+        settings: All settings.
+        shutdown: Shuts the engine down when it starts; started at the end of the block in any
+            case.
+        metrics: Counts what happens.
+        has_api: Whether the app is the API; if not, it serves ``/metrics`` only.
     """
     keys = read_keys(settings)
     signer = read_signer(settings)
@@ -220,7 +207,7 @@ async def open_service(
                 tracing=tracing,
             )
         )
-        metrics.samplers.append(sampler_of(engine, store, fetcher, settings))
+        metrics.samplers.append(gauge_sampler(engine, store, fetcher, settings))
         feed = Feed(store, settings.poll_seconds)
         if has_api:
             sessions = Sessions(keys, await store.shared_secret("sessions")) if keys else None
@@ -238,22 +225,22 @@ async def open_service(
             app = create_metrics_app(store, settings, keys, metrics)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(telemetry.report_repeats)
-            nursery.start_soon(_end_in_order, engine, feed, shutdown, settings)
+            nursery.start_soon(_shut_down_in_order, engine, feed, shutdown, settings)
             async with trio.open_nursery() as running:
                 running.start_soon(engine.run)
                 running.start_soon(feed.run)
                 yield app
-                shutdown.begin()
+                shutdown.start()
             nursery.cancel_scope.cancel()
 
 
 @contextlib.asynccontextmanager
 async def open_store(settings: Settings) -> AsyncIterator[TaskStore]:
-    """The store that ``DATABASE_URL`` names.
+    """Open the store that ``DATABASE_URL`` names.
 
     Raises:
-        SettingsError: It names none.
-        StoreError: It cannot be reached, or not be used.
+        SettingsError: The URL is not valid.
+        StoreError: The store is unavailable or unusable.
     """
     async with contextlib.AsyncExitStack() as stack:
         conninfo = await stack.enter_async_context(_open_conninfo(settings))
@@ -276,7 +263,7 @@ async def open_store(settings: Settings) -> AsyncIterator[TaskStore]:
 
 @contextlib.asynccontextmanager
 async def _open_conninfo(settings: Settings) -> AsyncIterator[str | None]:
-    """Where the database is, started if it is our own; ``None`` for memory."""
+    """Yield the database to connect to, embedded or external; ``None`` for the memory store."""
     url = settings.database_url
     if url == MEMORY_URL:
         yield None
@@ -293,9 +280,11 @@ async def _open_conninfo(settings: Settings) -> AsyncIterator[str | None]:
         )
 
 
-async def _end_in_order(engine: Engine, feed: Feed, shutdown: Shutdown, settings: Settings) -> None:
-    await shutdown.is_begun.wait()
-    feed.end()  # whoever waits is answered, and asks another node if need be
+async def _shut_down_in_order(
+    engine: Engine, feed: Feed, shutdown: Shutdown, settings: Settings
+) -> None:
+    await shutdown.is_started.wait()
+    feed.end()  # answers waiting clients, which can ask another node
     engine.shut_down(drain_seconds=settings.drain_deadline_seconds)
-    await shutdown.is_hurried.wait()
+    await shutdown.is_forced.wait()
     engine.shut_down(drain_seconds=0.0)

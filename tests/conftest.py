@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from taskflow import telemetry
-from taskflow.service import raise_file_limit
+from taskflow.serving.process_tuning import raise_file_limit
 from taskflow.store.embedded import embedded_postgres
 from taskflow.telemetry.throttling import Throttle
 from tests.folders import open_folder

@@ -212,7 +212,7 @@ def test_the_collector_passes_over_the_program():
     """Once the service is up a full collection has next to nothing to look at."""
     code = (
         "import gc, taskflow.asgi; before = len(gc.get_objects());"
-        "taskflow.serving.process_tuning.tune(); print(before, len(gc.get_objects()))"
+        "taskflow.serving.process_tuning.tune_process(); print(before, len(gc.get_objects()))"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
     before, after = map(int, said.split())

@@ -54,7 +54,7 @@ async def show_metrics(services: Services) -> Response:
     metrics.sample()
     accept = request.headers.get("Accept", "")
     # With a thousand queues this would block the event loop for too long.
-    exposition = await trio.to_thread.run_sync(expose, metrics.board, readings, accept)
+    exposition = await trio.to_thread.run_sync(expose, metrics.registry, readings, accept)
     return Response(exposition.body, content_type=exposition.content_type)
 
 

@@ -1,8 +1,8 @@
-"""What the service counts and measures, and how Prometheus is told.
+"""Metrics for Prometheus.
 
-``catalogue`` has every name, label, bucket and help text; ``recorder`` is what the other parts tell
-things to; ``board`` keeps the numbers, ``sharing`` between the processes of one Hypercorn, too;
-``exposition`` writes them out.
+``catalogue`` declares all metrics; ``recorder`` is what other parts call; ``registry`` holds the
+values, ``sharing`` shares them between the worker processes of Hypercorn, and ``exposition``
+renders them.
 """
 
 from taskflow.metrics.recorder import Metrics

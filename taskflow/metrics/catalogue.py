@@ -1,7 +1,7 @@
-"""Every metric: name, labels, buckets, meaning. ``docs/reference/metrics.md`` is written from it.
+"""All metrics: names, labels, buckets and help texts, from which the reference is generated.
 
-Labels have few values, known before anything is counted: no path, host, key or id is among them.
-Queues alone are told by name, as many as ``GET /stats`` lists.
+Labels have few values, all known before anything is counted; paths, hosts, keys and ids are not
+among them. The exception is ``queue``, with as many values as ``GET /stats`` lists.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Labels = tuple[str, ...]
 NO_ROUTE: Final = "none"
 OTHER: Final = "other"
 
-# In seconds. A wait may be long, an outage of a target included.
+# In seconds. Tasks may wait for hours while a target is down.
 WAIT_BUCKETS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0),
@@ -40,7 +40,7 @@ HTTP_BUCKETS: Final = (
 
 
 class Kind(enum.StrEnum):
-    """What kind of number it is."""
+    """The type of a metric."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -48,32 +48,32 @@ class Kind(enum.StrEnum):
 
 
 class AttemptEnd(enum.StrEnum):
-    """What came of a claim."""
+    """How a claim ended."""
 
     COMPLETED = "completed"
     FAILED = "failed"
     RETRIED = "retried"
-    """It failed, and there will be another attempt."""
+    """The attempt failed, and there will be another one."""
     INTERRUPTED = "interrupted"
-    """It was cut off by a shutdown or the loss of the lease, and put back."""
+    """A shutdown or a lost lease canceled the fetch, and the task was released."""
     UNSTARTED = "unstarted"
-    """It was put back before its fetch began."""
+    """The task was released before its fetch started."""
     CANCELED = "canceled"
-    """Its task was canceled."""
+    """The task was canceled."""
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
     """A metric.
 
     Attributes:
-        name: As Prometheus is told it.
-        kind: What it is.
-        help: What it means, in a line.
-        labels: Their names.
-        series: All values that the labels have together; ``None`` if only a running service knows.
-        buckets: Their upper bounds, of a histogram.
-        is_of_store: Whether it is read from the store when it is asked for: then all nodes say the
-            same, and ``max`` is to be taken over them, never ``sum``.
+        name: Name for Prometheus.
+        kind: Type.
+        help: Help text.
+        labels: Names of the labels.
+        series: All combinations of label values; ``None`` if only a running service knows them.
+        buckets: Upper bounds of a histogram.
+        is_of_store: True if it is read from the store at each scrape: then all nodes report the
+            same value, which is to be aggregated with ``max``, never ``sum``.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def width(self) -> int:
-        """How many numbers a series of it is: one, or each bucket, what is beyond, and the sum."""
+        """Cells per series: one, or for a histogram its buckets, ``+Inf`` and the sum."""
         return len(self.buckets) + 2 if self.kind is Kind.HISTOGRAM else 1
 
 
@@ -99,20 +99,20 @@ _FAILURES: Final = (AttemptEnd.FAILED, AttemptEnd.RETRIED)
 ACCEPTED: Final = Family(
     name="taskflow_accepted_tasks_total",
     kind=Kind.COUNTER,
-    help="Tasks that were handed in over HTTP and kept, without those of repeated requests.",
+    help="Tasks submitted over HTTP and stored, without those of repeated requests.",
 )
 CLAIMED: Final = Family(
     name="taskflow_claimed_tasks_total",
     kind=Kind.COUNTER,
-    help="Tasks that this node took to run: by a claim, or handed over as they were stored.",
+    help="Tasks that this node claimed: by a claim, or directly when they were stored.",
     labels=("way",),
     series=(("claim",), ("direct",)),
 )
 ATTEMPTS: Final = Family(
     name="taskflow_attempts_total",
     kind=Kind.COUNTER,
-    help="Claims that are over, by what came of them; counted when that is written. error_type "
-    "says why if it is failed or retried, and is empty otherwise.",
+    help="Claims that have ended, by outcome; counted when the outcome is written. error_type is "
+    "the error of failed and retried attempts, and empty otherwise.",
     labels=("outcome", "error_type"),
     series=(
         *((str(end), "") for end in AttemptEnd if end not in _FAILURES),
@@ -122,74 +122,74 @@ ATTEMPTS: Final = Family(
 DROPPED: Final = Family(
     name="taskflow_outcomes_dropped_total",
     kind=Kind.COUNTER,
-    help="Outcomes that were not kept, for the claim was over: the task was canceled (canceled), "
-    "or other nodes have it (late).",
+    help="Outcomes that were dropped because the claim was no longer held: the task was canceled "
+    "(canceled), or rescued by another node (late).",
     labels=("reason",),
     series=(("canceled",), ("late",)),
 )
 WAIT: Final = Family(
     name="taskflow_task_wait_seconds",
     kind=Kind.HISTOGRAM,
-    help="From when a task is due to when its fetch begins.",
+    help="Time from when a task is due until its fetch starts.",
     buckets=WAIT_BUCKETS,
 )
 FETCH: Final = Family(
     name="taskflow_fetch_seconds",
     kind=Kind.HISTOGRAM,
-    help="How long a fetch takes that comes to an answer or a failure.",
+    help="Duration of fetches that ended with a response or a failure.",
     buckets=FETCH_BUCKETS,
 )
 SETTLE: Final = Family(
     name="taskflow_settle_seconds",
     kind=Kind.HISTOGRAM,
-    help="From the end of a fetch to when its outcome is written.",
+    help="Time from the end of a fetch until its outcome is written.",
     buckets=SETTLE_BUCKETS,
 )
 REFUSALS: Final = Family(
     name="taskflow_guard_refusals_total",
     kind=Kind.COUNTER,
-    help="Fetches that the guard refused, by its rule: denied_host, port, address, or "
-    "resolved_address, for a name that leads inside.",
+    help="Fetches that the guard refused, by rule: denied_host, port, address, or "
+    "resolved_address (a host name that resolves to an internal address).",
     labels=("rule",),
     series=_one_label(Refusal),
 )
 BREAKER_MOVES: Final = Family(
     name="taskflow_breaker_moves_total",
     kind=Kind.COUNTER,
-    help="How often this node had a host left alone (opened), or found it well again (closed).",
+    help="Circuit breakers that this node opened or closed.",
     labels=("move",),
     series=(("opened",), ("closed",)),
 )
 RESCUED: Final = Family(
     name="taskflow_rescued_tasks_total",
     kind=Kind.COUNTER,
-    help="Tasks that this node took from dead nodes: to run again (pending), or given up (poison).",
+    help="Tasks that this node rescued from dead nodes, now pending or failed as poison.",
     labels=("fate",),
     series=(("pending",), ("poison",)),
 )
 LEASES_LOST: Final = Family(
     name="taskflow_leases_lost_total",
     kind=Kind.COUNTER,
-    help="How often this node lost its lease, and stopped what it ran.",
+    help="Number of times this node lost its lease and canceled its running fetches.",
 )
 OUTAGES: Final = Family(
     name="taskflow_store_outages_total",
     kind=Kind.COUNTER,
-    help="How often this node found that the store could not be reached.",
+    help="Number of times the store became unavailable for this node.",
 )
 HTTP_REQUESTS: Final = Family(
     name="taskflow_http_requests_total",
     kind=Kind.COUNTER,
-    help="Requests that were answered. route is none for those that no route has, or that were "
-    "refused before it was looked for.",
+    help="Responses to requests. route is none if no route matches, or if the request was rejected "
+    "before routing.",
     labels=("method", "route", "code"),
     series=None,
 )
 HTTP_SECONDS: Final = Family(
     name="taskflow_http_request_seconds",
     kind=Kind.HISTOGRAM,
-    help="From the head of a request to the head of its answer; where a client asks to wait for a "
-    "task, that wait included.",
+    help="Time from the headers of a request to the headers of its response, including the time "
+    "that a client asked to wait for a task.",
     labels=("method", "route"),
     series=None,
     buckets=HTTP_BUCKETS,
@@ -197,46 +197,46 @@ HTTP_SECONDS: Final = Family(
 HTTP_IN_FLIGHT: Final = Family(
     name="taskflow_http_requests_in_flight",
     kind=Kind.GAUGE,
-    help="Requests that are being answered; event streams are among them for as long as they last.",
+    help="Requests in progress, including open event streams.",
 )
 PROCESSES: Final = Family(
     name="taskflow_processes",
     kind=Kind.GAUGE,
-    help="How many processes these metrics are of: those of one Hypercorn are told together.",
+    help="Processes that these metrics are the sum of: all worker processes of one Hypercorn.",
 )
 ENGINES_RUNNING: Final = Family(
     name="taskflow_engines_running",
     kind=Kind.GAUGE,
-    help="In how many of them tasks are taken and run.",
+    help="Processes of these that claim and run tasks.",
 )
 STORES_REACHED: Final = Family(
     name="taskflow_engines_reaching_store",
     kind=Kind.GAUGE,
-    help="In how many of them the engine got through to the store when it last tried.",
+    help="Processes of these whose engine reached the store at its last attempt.",
 )
 WORKERS: Final = Family(
     name="taskflow_workers",
     kind=Kind.GAUGE,
-    help="How many fetches may run at once.",
+    help="Maximum number of simultaneous fetches.",
 )
 CLAIMS_HELD: Final = Family(
     name="taskflow_claims_in_hand",
     kind=Kind.GAUGE,
-    help="Claims that wait in the channel to the workers, are being fetched (running), or have an "
-    "outcome that is not written yet (unwritten).",
+    help="Claims that wait for a worker (waiting), are being fetched (running), or have an outcome "
+    "that is not written yet (unwritten).",
     labels=("state",),
     series=(("waiting",), ("running",), ("unwritten",)),
 )
 MAX_CLAIMS: Final = Family(
     name="taskflow_claims_in_hand_limit",
     kind=Kind.GAUGE,
-    help="How many claims may be in hand.",
+    help="Maximum number of claims that may be held.",
 )
 DATABASE_CONNECTIONS: Final = Family(
     name="taskflow_database_connections",
     kind=Kind.GAUGE,
-    help="Connections to the database that are in use or free, by pool: that of all work, and that "
-    "of heartbeats.",
+    help="Connections to the database, used or free, by pool: one for heartbeats, one for all "
+    "other work.",
     labels=("pool", "state"),
     series=tuple(itertools.product(("work", "heartbeats"), ("used", "free"))),
 )
@@ -250,40 +250,40 @@ DATABASE_WAITING: Final = Family(
 FETCH_CONNECTIONS: Final = Family(
     name="taskflow_fetch_connections",
     kind=Kind.GAUGE,
-    help="Connections to targets that serve a request (used) or are kept for another one (idle).",
+    help="Connections to targets: with a request in progress (used), or kept alive (idle).",
     labels=("state",),
     series=(("used",), ("idle",)),
 )
 LISTENERS: Final = Family(
     name="taskflow_listeners",
     kind=Kind.GAUGE,
-    help="Listeners for the notifications of other nodes. While one is lost its process looks for "
-    "work by the clock. There are none where nobody listens (memory, PgBouncer).",
+    help="Listeners for notifications of other nodes. While one is lost, its process polls. Zero "
+    "with the memory store and behind PgBouncer, where nodes do not listen.",
     labels=("state",),
     series=(("connected",), ("lost",)),
 )
 BUILD: Final = Family(
     name="taskflow_build_info",
     kind=Kind.GAUGE,
-    help="Always 1; its label is the version of TaskFlow.",
+    help="Always 1; the label is the version of TaskFlow.",
     labels=("version",),
     series=None,
 )
 STORE_UP: Final = Family(
     name="taskflow_store_up",
     kind=Kind.GAUGE,
-    help="Whether the store answered this scrape in time. If not, what is read from it is missing, "
-    "as it is while too many searches are under way.",
+    help="Whether the store answered this scrape in time. If not, or while too many searches are "
+    "in progress, the metrics that are read from it are missing.",
 )
 STORE_SECONDS: Final = Family(
     name="taskflow_store_scrape_seconds",
     kind=Kind.GAUGE,
-    help="How long the store took to answer this scrape, or to fail to.",
+    help="Time that the store took to answer this scrape, or to fail.",
 )
 TASKS: Final = Family(
     name="taskflow_tasks",
     kind=Kind.GAUGE,
-    help="How many tasks each queue has of each status, as GET /stats counts them.",
+    help="Tasks by queue and status, as counted by GET /stats.",
     labels=("queue", "status"),
     series=None,
     is_of_store=True,
@@ -291,7 +291,7 @@ TASKS: Final = Family(
 TASKS_UNLISTED: Final = Family(
     name="taskflow_tasks_unlisted",
     kind=Kind.GAUGE,
-    help="The same for the queues that are not listed, for there are more than 1,000.",
+    help="Tasks by status in the queues beyond the first 1,000, which are not listed.",
     labels=("status",),
     series=_one_label(TaskStatus),
     is_of_store=True,
@@ -299,7 +299,7 @@ TASKS_UNLISTED: Final = Family(
 OLDEST_WAITING: Final = Family(
     name="taskflow_oldest_waiting_seconds",
     kind=Kind.GAUGE,
-    help="For how long the oldest PENDING task of a queue has been due; 0 if none is.",
+    help="Time that the oldest PENDING task of a queue has been due; 0 if none is due.",
     labels=("queue",),
     series=None,
     is_of_store=True,
@@ -307,18 +307,18 @@ OLDEST_WAITING: Final = Family(
 OLDEST_WAITING_OF_ALL: Final = Family(
     name="taskflow_oldest_waiting_of_all_seconds",
     kind=Kind.GAUGE,
-    help="For how long the oldest PENDING task of all has been due; 0 if none is.",
+    help="Time that the oldest PENDING task of all queues has been due; 0 if none is due.",
     is_of_store=True,
 )
 BREAKER_HOSTS: Final = Family(
     name="taskflow_breaker_hosts",
     kind=Kind.GAUGE,
-    help="Hosts that failed again and again: left alone (open), or tried by one task at a time "
-    "(half_open). 1,000 are looked at, at most; all others are well.",
+    help="Hosts whose circuit breaker is open, or half-open (one task at a time probes the host). "
+    "At most 1,000 are counted; all other breakers are closed.",
     labels=("state",),
     series=(("open",), ("half_open",)),
     is_of_store=True,
 )
 
 CATALOGUE: Final = tuple(value for value in list(globals().values()) if isinstance(value, Family))
-"""All of them, in the order in which they are told."""
+"""All metrics, in the order of the reference and of ``/metrics``."""

@@ -1,4 +1,4 @@
-"""The numbers as Prometheus reads them, by prometheus-client."""
+"""Renders metrics in the formats of Prometheus, with prometheus-client."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from taskflow.metrics import catalogue
-from taskflow.metrics.board import Board, Part
 from taskflow.metrics.catalogue import Family, Kind, Labels
+from taskflow.metrics.registry import Allocation, Registry
 from taskflow.version import __version__
 
-# Of thousands of pairs of a route and a status few ever come.
+# Families of which only series with a value are shown: most pairs of route and status never occur.
 _SPARSE: Final = frozenset({catalogue.HTTP_REQUESTS.name, catalogue.HTTP_SECONDS.name})
 
 
 class Reading(NamedTuple):
-    """What was read for one scrape: the numbers of a metric, by the values of its labels."""
+    """Values of a metric that were read for one scrape, by labels."""
 
     family: Family
     values: Mapping[Labels, float]
 
 
 class Exposition(NamedTuple):
-    """A text for Prometheus, and what it is."""
+    """A response to Prometheus."""
 
     body: bytes
     content_type: str
 
 
-def expose(board: Board, readings: Iterable[Reading], accept: str) -> Exposition:
-    """Everything in the format that is asked for.
+def expose(registry: Registry, readings: Iterable[Reading], accept: str) -> Exposition:
+    """Render all metrics.
 
     Args:
-        board: What was counted.
-        readings: What was read just now.
-        accept: The request's ``Accept``: OpenMetrics, or the older text if it is not named.
+        registry: The values of this process, and of those that share with it.
+        readings: Values read from the store for this scrape.
+        accept: The ``Accept`` header; the text format is the default, OpenMetrics the alternative.
     """
     encode, content_type = _encoder_for(accept)
-    registry = CollectorRegistry()
-    registry.register(_Once([*_counted(board), *map(_metric_of, readings), _build()]))
-    return Exposition(encode(registry), content_type)
+    collector = CollectorRegistry()
+    collector.register(_Once([*_counted(registry), *map(_metric_of, readings), _build()]))
+    return Exposition(encode(collector), content_type)
 
 
 def _encoder_for(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
     try:
         return choose_encoder(accept)
-    except (TypeError, ValueError):  # a version that is no number is compared with numbers
+    except (TypeError, ValueError):  # raised for a version that is not a number
         return choose_encoder("")
 
 
@@ -72,15 +72,15 @@ class _Once(Collector):
         return self._metrics
 
 
-def _counted(board: Board) -> Iterator[Metric]:
-    for part, cells in board.totals():
-        if part.family.kind is Kind.HISTOGRAM:
-            yield _histogram_of(part, cells)
+def _counted(registry: Registry) -> Iterator[Metric]:
+    for allocation, cells in registry.totals():
+        if allocation.family.kind is Kind.HISTOGRAM:
+            yield _histogram_of(allocation, cells)
         else:
-            values = dict(zip(part.series, cells, strict=True))
-            if part.family.name in _SPARSE:
+            values = dict(zip(allocation.series, cells, strict=True))
+            if allocation.family.name in _SPARSE:
                 values = {labels: value for labels, value in values.items() if value}
-            yield _metric_of(Reading(part.family, values))
+            yield _metric_of(Reading(allocation.family, values))
 
 
 def _metric_of(reading: Reading) -> Metric:
@@ -92,11 +92,11 @@ def _metric_of(reading: Reading) -> Metric:
     return metric
 
 
-def _histogram_of(part: Part, cells: list[float]) -> Metric:
-    family, width = part.family, part.family.width
+def _histogram_of(allocation: Allocation, cells: list[float]) -> Metric:
+    family, width = allocation.family, allocation.family.width
     bounds = [*map(floatToGoString, family.buckets), "+Inf"]
     metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
-    for number, labels in enumerate(part.series):
+    for number, labels in enumerate(allocation.series):
         *counts, seconds = cells[number * width : (number + 1) * width]
         if family.name in _SPARSE and not any(counts):
             continue

@@ -1,10 +1,10 @@
-"""The processes of one Hypercorn, told of together: a scrape reaches one of them, and shows all.
+"""Shares metrics between the worker processes of one Hypercorn.
 
-Each has its numbers in a file of its own, in a folder that all of them know, mapped into memory: so
-what was counted is there for the others at once, and after a kill -9, too. It holds a lock on that
-file, which the kernel releases whatever ends it: who reads a file that is not locked counts what
-its process did, but not how it stood. Who starts takes over what the dead have counted, so that
-there are never more files than processes have died since.
+A scrape reaches one worker and must show all. So each worker maps a file of its own into memory, in
+a folder that all workers know. The other workers see its values at once, and also after
+``kill -9``. A worker holds a lock on its file, which the kernel releases when the process ends;
+from a file without a lock, counters are added and gauges are ignored. A new worker adds the
+counters of dead ones to its own and removes their files.
 """
 
 from __future__ import annotations
@@ -24,53 +24,53 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from taskflow.metrics.board import Board, Row
+from taskflow.metrics.registry import ProcessValues, Registry
 
 _SUFFIX: Final = ".cells"
 _FOLDER: Final = re.compile(r"taskflow-metrics-\d+-(?P<pid>\d+)-(?P<started>\d+)")
-# Whoever has the folder's lock needs it for a millisecond; one that was stopped is not waited for.
-_LOCK_SECONDS: Final = 0.5
-_PAUSE_SECONDS: Final = 0.002
+# The folder's lock is held for about a millisecond; a process that was stopped is not waited for.
+_LOCK_TIMEOUT_SECONDS: Final = 0.5
+_LOCK_PAUSE_SECONDS: Final = 0.002
 
 
 @contextlib.contextmanager
-def shared(board: Board, main_pid: int, is_over: Callable[[], bool]) -> Iterator[None]:
-    """Tell of this process together with the others that ``main_pid`` started, within the block.
+def shared(registry: Registry, main_pid: int, is_main_ending: Callable[[], bool]) -> Iterator[None]:
+    """Share the metrics of this process with the other workers of ``main_pid`` within the block.
 
     Args:
-        board: What this one counts; it has all its places.
-        main_pid: The process that started it.
-        is_over: Whether that one is ending, so that who leaves last is to clean up.
+        registry: The values of this process; all its metrics are allocated.
+        main_pid: The main process, which started this one.
+        is_main_ending: Returns whether the main process is ending, so that the last worker removes
+            the folder.
 
     Raises:
-        OSError: The folder or the file cannot be had.
+        OSError: The folder or the file cannot be created.
     """
     _remove_abandoned()
     folder = _open_folder(_folder_of(main_pid))
-    name = f"{board.layout:08x}-{uuid.uuid4().hex}{_SUFFIX}"
+    name = f"{registry.layout:08x}-{uuid.uuid4().hex}{_SUFFIX}"
     try:
-        with _mapped(board, folder, name):
+        with _mapped(registry, folder, name):
             yield
     finally:
         with contextlib.suppress(OSError), _locked(folder, fcntl.LOCK_EX):
-            if is_over() and not any(map(_is_held, folder.glob(f"*{_SUFFIX}"))):
+            if is_main_ending() and not any(map(_is_held, folder.glob(f"*{_SUFFIX}"))):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _mapped(board: Board, folder: Path, name: str) -> Iterator[None]:
-    size = len(board.cells) * 8
+def _mapped(registry: Registry, folder: Path, name: str) -> Iterator[None]:
+    size = len(registry.cells) * 8
     own = _new_file(folder / name, size)
     try:
         with mmap.mmap(own, size) as memory, _doubles(memory) as cells:
-            private = array("d", board.cells)
-            cells[:] = private
-            board.cells, board.others = cells, lambda: _others(board, folder, name)
-            _take_over(board, folder, name)
+            cells[:] = array("d", registry.cells)
+            registry.cells, registry.others = cells, lambda: _others(registry, folder, name)
+            _take_over(registry, folder, name)
             try:
                 yield
             finally:
-                board.cells, board.others = array("d", cells), lambda: ()
+                registry.cells, registry.others = array("d", cells), lambda: ()
     finally:
         os.close(own)
 
@@ -79,7 +79,7 @@ def _new_file(path: Path, size_bytes: int) -> int:
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
-        # All of it now: on a disk that is full a write to the map would end the process.
+        # Allocated now: on a full disk, a later write to the mapping would kill the process.
         os.posix_fallocate(file, 0, size_bytes)
     except OSError:
         os.close(file)
@@ -88,38 +88,40 @@ def _new_file(path: Path, size_bytes: int) -> int:
     return file
 
 
-def _others(board: Board, folder: Path, own: str) -> list[Row]:
+def _others(registry: Registry, folder: Path, own: str) -> list[ProcessValues]:
     try:
         with _locked(folder, fcntl.LOCK_SH):
-            return [row for path in _files(board, folder, own) if (row := _read(board, path))]
+            return [
+                found for path in _files(registry, folder, own) if (found := _read(registry, path))
+            ]
     except FileNotFoundError:
-        return []  # whoever cleans the temporary directory took the folder
+        return []  # the folder was removed, by a cleanup of the temporary directory
 
 
-def _take_over(board: Board, folder: Path, own: str) -> None:
-    """Count what the dead have counted as one's own."""
+def _take_over(registry: Registry, folder: Path, own: str) -> None:
+    """Add the counters of dead workers to our own, and remove their files."""
     with _locked(folder, fcntl.LOCK_EX):
-        for path in _files(board, folder, own):
-            row = _read(board, path)
-            if row is not None and not row.is_alive:
-                board.add_past(row.cells)
+        for path in _files(registry, folder, own):
+            found = _read(registry, path)
+            if found is not None and not found.is_alive:
+                registry.add_counts(found.cells)
                 path.unlink(missing_ok=True)
 
 
-def _files(board: Board, folder: Path, own: str) -> list[Path]:
-    found = folder.glob(f"{board.layout:08x}-*{_SUFFIX}")
+def _files(registry: Registry, folder: Path, own: str) -> list[Path]:
+    found = folder.glob(f"{registry.layout:08x}-*{_SUFFIX}")
     return [path for path in found if path.name != own]
 
 
-def _read(board: Board, path: Path) -> Row | None:
-    """What is in a file; ``None`` if that is gone, or not written yet."""
+def _read(registry: Registry, path: Path) -> ProcessValues | None:
+    """Read a file; ``None`` if it is gone or incomplete."""
     try:
         is_alive, data = _is_held(path), path.read_bytes()
     except OSError:
         return None
-    if len(data) != len(board.cells) * 8:
+    if len(data) != len(registry.cells) * 8:
         return None
-    return Row(list(_doubles(data)), is_alive)
+    return ProcessValues(list(_doubles(data)), is_alive)
 
 
 def _doubles(data: bytes | mmap.mmap) -> memoryview[float]:
@@ -127,10 +129,10 @@ def _doubles(data: bytes | mmap.mmap) -> memoryview[float]:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether the process that writes this file is there."""
+    """Return whether the process that writes this file is alive."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        # Shared, so that two who look at the same time do not take each other for its owner.
+        # A shared lock: two readers at the same time do not conflict.
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -141,16 +143,16 @@ def _is_held(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _locked(folder: Path, operation: int) -> Iterator[None]:
-    """Have the folder's lock, or go on without it if it is not to be had."""
+    """Hold the folder's lock in the block; after the timeout, go on without it."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        deadline = time.monotonic() + _LOCK_SECONDS
+        deadline = time.monotonic() + _LOCK_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             try:
                 fcntl.flock(file, operation | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(_LOCK_PAUSE_SECONDS)
         yield
     finally:
         os.close(file)
@@ -162,23 +164,23 @@ def _folder_of(pid: int) -> Path:
 
 
 def _open_folder(path: Path) -> Path:
-    """Make the folder, or see that the one there is ours alone: anybody may write beside it."""
+    """Create the folder, or check that it is ours: the parent is writable for all users."""
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     if not _is_ours(path):
-        raise PermissionError(f"{path} is somebody else's")
+        raise PermissionError(f"{path} belongs to another user")
     return path
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is a folder of this user's that nobody else can enter: what is in it is ours."""
+    """Return whether the folder belongs to this user and no other user can enter it."""
     found = path.lstat()
     is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
     return is_own and not stat.S_IMODE(found.st_mode) & 0o077
 
 
 def _remove_abandoned() -> None:
-    """Remove folders of this user's whose main process was killed, and whose others are gone."""
+    """Remove folders of this user whose main process and workers are all dead."""
     for path in Path(tempfile.gettempdir()).glob(f"taskflow-metrics-{os.getuid()}-*"):
         known = _FOLDER.fullmatch(path.name)
         if known is None or str(_started(int(known["pid"]))) == known["started"]:
@@ -189,13 +191,13 @@ def _remove_abandoned() -> None:
 
 
 def _started(pid: int) -> int:
-    """When a process began, in ticks since the machine did; 0 if there is none.
+    """Return the start time of a process in clock ticks since boot; 0 if there is none.
 
-    It tells a process from others that had the same number before it.
+    With the pid it identifies a process, since pids are reused.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return 0
-    # The name in parentheses may have anything in it; of the fields after it this is the 20th.
+    # The 20th field after the name, which is in parentheses and may contain any characters.
     return int(text.rpartition(")")[2].split()[19])

@@ -1,1 +1,1 @@
-"""The HTTP server: connections, shutdown, and the tuning of the process."""
+"""The HTTP server: Hypercorn, its connections, shutdown, and process tuning."""

@@ -1,4 +1,4 @@
-"""The wish to end, and the signals that say it."""
+"""The shutdown of the process, and the signals that start it."""
 
 from __future__ import annotations
 
@@ -13,64 +13,69 @@ from taskflow.telemetry import Event, emit
 
 
 class Shutdown:
-    """The wish to end: first in order, then, if it is repeated, at once."""
+    """The state of the shutdown: graceful at first, immediate if forced.
+
+    Attributes:
+        is_started: Set when the process should end.
+        is_forced: Set when it should end without waiting for fetches.
+    """
 
     def __init__(self) -> None:
-        self.is_begun: Final = trio.Event()
-        self.is_hurried: Final = trio.Event()
+        self.is_started: Final = trio.Event()
+        self.is_forced: Final = trio.Event()
 
-    def begin(self) -> None:
-        """End in order: what is in flight may finish within its deadline."""
-        if not self.is_begun.is_set():
-            self.is_begun.set()
+    def start(self) -> None:
+        """Shut down gracefully: fetches may finish until the drain deadline."""
+        if not self.is_started.is_set():
+            self.is_started.set()
             emit(Event.SHUTDOWN_STARTED)
 
-    def hurry(self) -> None:
-        """End at once: what is in flight is released."""
-        self.begin()
-        if not self.is_hurried.is_set():
-            self.is_hurried.set()
+    def force(self) -> None:
+        """Shut down at once: running tasks are released."""
+        self.start()
+        if not self.is_forced.is_set():
+            self.is_forced.set()
             emit(Event.SHUTDOWN_FORCED)
 
 
 @contextlib.asynccontextmanager
-async def shutdown_on_signals(*hurrying: signal.Signals) -> AsyncIterator[Shutdown]:
-    """A shutdown that the first SIGTERM or SIGINT begins.
+async def shutdown_on_signals(*forcing: signal.Signals) -> AsyncIterator[Shutdown]:
+    """Yield a shutdown that the first SIGTERM or SIGINT starts.
 
     Args:
-        hurrying: Those that hurry it when they come after that.
+        forcing: Signals that force the shutdown once it has started.
     """
     shutdown = Shutdown()
 
-    async def obey(*, task_status: trio.TaskStatus[None]) -> None:
+    async def handle_signals(*, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for number in signals:
-                if shutdown.is_begun.is_set() and number in hurrying:
-                    shutdown.hurry()
-                shutdown.begin()
+                if shutdown.is_started.is_set() and number in forcing:
+                    shutdown.force()
+                shutdown.start()
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(obey)
+        await nursery.start(handle_signals)
         yield shutdown
         nursery.cancel_scope.cancel()
 
 
 @contextlib.asynccontextmanager
-async def start_called_off(shutdown: Shutdown) -> AsyncIterator[trio.Event]:
-    """Cancel the block if the shutdown begins before the event that is yielded is set.
+async def cancel_slow_start(shutdown: Shutdown) -> AsyncIterator[trio.Event]:
+    """Cancel the block if the shutdown starts before the event that is yielded is set.
 
-    Until then there is nothing to end in order, and a start may take long: a database that
-    does not answer, or an embedded one that recovers.
+    Before that there is nothing to shut down in order, and a start may take long: a database that
+    does not respond, or an embedded PostgreSQL that recovers.
     """
     has_started = trio.Event()
 
-    async def call_off() -> None:
-        await shutdown.is_begun.wait()
+    async def cancel_at_shutdown() -> None:
+        await shutdown.is_started.wait()
         if not has_started.is_set():
             nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(call_off)
+        nursery.start_soon(cancel_at_shutdown)
         yield has_started
         nursery.cancel_scope.cancel()

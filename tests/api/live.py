@@ -139,4 +139,4 @@ class LiveServer:
         ):
             self._configure(app)
             [url] = await nursery.start(partial(serve_http, app, self._settings, shutdown))
-            self._started.put((url, partial(token.run_sync_soon, shutdown.hurry)))
+            self._started.put((url, partial(token.run_sync_soon, shutdown.force)))

@@ -219,7 +219,7 @@ def test_too_many_fields(memory_server):
 
 def test_a_head_has_its_own_time(monkeypatch):
     """However long a connection may be idle: from its first byte on a head has to hurry."""
-    monkeypatch.setattr(taskflow.serving.connection, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(taskflow.serving.connection, "HEAD_TIMEOUT_SECONDS", 0.3)
     with (
         LiveServer(database_url=MEMORY_URL, keep_alive_seconds=3600.0) as server,
         server.connect() as client,

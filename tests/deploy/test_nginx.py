@@ -10,7 +10,7 @@ import pytest
 
 from taskflow.api.live import events as streams
 from taskflow.schema.query import LONGEST_WAIT_SECONDS
-from taskflow.serving.server import MOST_REQUESTS
+from taskflow.serving.server import MAX_REQUESTS_PER_CONNECTION
 from taskflow.settings import Settings
 from tests.api.client import Connection, ask, check_problem, in_chunks
 from tests.api.conftest import open_database
@@ -145,5 +145,5 @@ def test_times_fit():
     """Connections are closed by nginx before TaskFlow does, and no answer that waits is cut."""
     times = dict(re.findall(r"^ *(\w+) +(\d+)s?;$", SHOWN.read_text("utf-8"), re.MULTILINE))
     assert int(times["keepalive_timeout"]) < Settings().keep_alive_seconds
-    assert int(times["keepalive_requests"]) < MOST_REQUESTS
+    assert int(times["keepalive_requests"]) < MAX_REQUESTS_PER_CONNECTION
     assert int(times["proxy_read_timeout"]) > max(streams.HEARTBEAT_SECONDS, LONGEST_WAIT_SECONDS)

@@ -14,11 +14,11 @@ from taskflow.metrics.sharing import shared
 def main() -> None:
     metrics = Metrics()
     metrics.declare_routes([("/tasks", ("GET",))])
-    with shared(metrics.board, int(sys.argv[1]), lambda: False):
+    with shared(metrics.registry, int(sys.argv[1]), lambda: False):
         print("ok", flush=True)
         for line in sys.stdin:
             metrics.accepted(int(line))
-            metrics.workers.put(5)
+            metrics.workers.set(5)
             print("ok", flush=True)
 
 

@@ -25,7 +25,7 @@ def metrics() -> Metrics:
 
 
 def scrape(metrics: Metrics, *readings: Reading) -> Scrape:
-    return Scrape(expose(metrics.board, readings, "").body.decode())
+    return Scrape(expose(metrics.registry, readings, "").body.decode())
 
 
 def test_everything_is_there_from_the_start(metrics):
@@ -125,7 +125,7 @@ def test_what_clients_made_up_is_told_safely(metrics):
 def test_open_metrics(metrics):
     """The newer format, for who asks for it."""
     metrics.attempt_ended(AttemptEnd.COMPLETED)
-    told = expose(metrics.board, (), "application/openmetrics-text; version=1.0.0")
+    told = expose(metrics.registry, (), "application/openmetrics-text; version=1.0.0")
     assert told.content_type.startswith("application/openmetrics-text; version=1.0.0")
     families = {f.name: f for f in text_string_to_metric_families(told.body.decode())}
     assert sum(s.value for s in families["taskflow_attempts"].samples) == 1

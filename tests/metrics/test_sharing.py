@@ -81,16 +81,16 @@ def start(folder):
 
 
 @contextlib.contextmanager
-def sharing(is_over=lambda: True) -> Iterator[Metrics]:
+def sharing(is_main_ending=lambda: True) -> Iterator[Metrics]:
     metrics = Metrics()
     metrics.declare_routes([("/tasks", ("GET",))])
-    with shared(metrics.board, os.getpid(), is_over):
+    with shared(metrics.registry, os.getpid(), is_main_ending):
         yield metrics
 
 
 def look(metrics: Metrics) -> tuple[float, float, float]:
     """What is accepted, how many workers there are, and of how many processes that is."""
-    told = Scrape(expose(metrics.board, (), "").body.decode())
+    told = Scrape(expose(metrics.registry, (), "").body.decode())
     return told.value(ACCEPTED), told.value(WORKERS), told.value(PROCESSES)
 
 
@@ -105,7 +105,7 @@ def test_all_are_told_of_by_each(folder, start):
         first.accept(2)
         second.accept(3)
         metrics.accepted(10)
-        metrics.workers.put(1)
+        metrics.workers.set(1)
         assert look(metrics) == (15, 11, 3)
 
 
@@ -140,7 +140,7 @@ def test_what_was_counted_alone_is_kept(folder):
     """Before, while and after it is shared."""
     metrics = Metrics()
     metrics.accepted(1)
-    with shared(metrics.board, os.getpid(), lambda: True):
+    with shared(metrics.registry, os.getpid(), lambda: True):
         metrics.accepted(1)
         assert look(metrics)[0] == 2
     metrics.accepted(1)
@@ -149,15 +149,15 @@ def test_what_was_counted_alone_is_kept(folder):
 
 def test_the_last_one_cleans_up(folder, start):
     """If the main process is ending; while it lives others may come."""
-    with sharing(is_over=lambda: True):
+    with sharing(is_main_ending=lambda: True):
         sibling = start()
         sibling.accept(1)
     assert files_in(folder) == 2, "somebody is still there"
     sibling.end()
-    with sharing(is_over=lambda: False) as metrics:
+    with sharing(is_main_ending=lambda: False) as metrics:
         assert look(metrics) == (1, 0, 1)
     assert files_in(folder) == 1
-    with sharing(is_over=lambda: True) as metrics:
+    with sharing(is_main_ending=lambda: True) as metrics:
         assert look(metrics) == (1, 0, 1)
     assert list(folder.iterdir()) == []
 
@@ -201,10 +201,10 @@ def test_a_disk_that_is_full(folder, monkeypatch):
 
 def test_a_folder_of_somebody_else_is_not_used(folder):
     """Anybody may make a folder of that name before us, and read or change what is in it."""
-    with sharing(is_over=lambda: False):
+    with sharing(is_main_ending=lambda: False):
         [path] = folder.iterdir()
     path.chmod(0o755)
-    with pytest.raises(PermissionError, match="somebody else"), sharing():
+    with pytest.raises(PermissionError, match="belongs to another user"), sharing():
         pass
 
 
@@ -213,7 +213,7 @@ def test_another_version_is_not_mixed_in(folder):
     other = Metrics()
     other.declare_routes([("/other", ("GET",))])
     other.accepted(1)
-    with shared(other.board, os.getpid(), lambda: False), sharing() as metrics:
+    with shared(other.registry, os.getpid(), lambda: False), sharing() as metrics:
         assert look(metrics) == (0, 0, 1)
 
 
@@ -223,5 +223,5 @@ def test_a_folder_that_was_cleaned_away(folder):
         for path in folder.iterdir():
             shutil.rmtree(path)
         metrics.accepted(2)
-        metrics.workers.put(1)
+        metrics.workers.set(1)
         assert look(metrics) == (2, 1, 1)

@@ -54,7 +54,9 @@ def test_an_address_that_others_reach(tmp_path, bind):
     ended = serve(tmp_path, "--bind", bind)
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
-    assert line.startswith("taskflow: without keys TaskFlow serves on the loopback address only")
+    assert line.startswith(
+        "taskflow: without API keys TaskFlow serves on the loopback address only"
+    )
     assert bind in line
     for variable in ("TASKFLOW_API_KEYS", "TASKFLOW_API_KEYS_FILE", "TASKFLOW_ALLOW_ANONYMOUS=1"):
         assert variable in line

@@ -206,14 +206,14 @@ def test_a_worker_tells_strangers_nothing(tmp_path, tasks):
 async def test_without_a_folder_a_process_tells_of_itself(monkeypatch, tmp_path):
     """It serves all the same, and the log says what is missing."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(asgi, "hypercorn_main", os.getpid)
+    monkeypatch.setattr(asgi, "main_pid", os.getpid)
     metrics = Metrics()
     with structlog.testing.capture_logs() as events:
-        async with asgi._sharing(metrics) as share_metrics:
+        async with asgi._metrics_sharing(metrics) as share_metrics:
             share_metrics()
             metrics.accepted(1)
     assert [event["event"] for event in events] == [Event.METRICS_NOT_SHARED.value[1]]
-    told = Scrape(expose(metrics.board, (), "").body.decode())
+    told = Scrape(expose(metrics.registry, (), "").body.decode())
     assert told.value("taskflow_accepted_tasks_total") == 1
 
 

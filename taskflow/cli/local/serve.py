@@ -11,6 +11,7 @@ import trio
 from taskflow import service, telemetry
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.model.errors import CannotListen, SettingsError, expected_message
+from taskflow.serving.process_tuning import raise_file_limit
 from taskflow.settings import Settings, variable_of
 from taskflow.telemetry import Event
 
@@ -87,7 +88,7 @@ def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:
     overrides = {
         variable_of(field): str(value) for field, value in options.items() if value is not None
     }
-    service.raise_file_limit()
+    raise_file_limit()
     try:
         return trio.run(command, service.configured_settings(overrides))
     except Exception as error:  # noqa: BLE001 - reported to the user, or logged

@@ -14,7 +14,7 @@ from taskflow.client.errors import ClientError, Problem
 from taskflow.client.on_trio.client import Client
 from taskflow.model.errors import CannotListen
 from taskflow.model.zones import zone_database
-from taskflow.service import MAX_OPEN_FILES
+from taskflow.serving.process_tuning import MAX_OPEN_FILES
 from taskflow.serving.server import bound_sockets
 from taskflow.settings import Settings
 from taskflow.version import DISTRIBUTION, __version__, install_command
