@@ -42,11 +42,11 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(f"{PATH}/tasks/live")
     async def tasks_live() -> Response:
-        query, who = _query_parameters(), viewer()
+        query, user = _query_parameters(), viewer()
         wanted = _page_request(query)
 
         async def load() -> dict[str, Any]:
-            return {**_form(query), **await _load(store, query, wanted), "viewer": who}
+            return {**_form(query), **await _load(store, query, wanted), "viewer": user}
 
         return refreshed(feed, "tasks_region.html", load)
 

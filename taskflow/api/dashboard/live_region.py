@@ -53,14 +53,14 @@ def followed(feed: Feed, wanted: EventFilter, template: str, load: Load) -> Resp
 class _Region:
     """The part of a page that a stream sends."""
 
-    def __init__(self, template: str, load: Load, ended: EndedSessions) -> None:
+    def __init__(self, template: str, load: Load, ended_sessions: EndedSessions) -> None:
         scope: Any = request.scope
         caller: Caller | None = scope.get(CALLER)
         self._session = caller and caller.session
         self._template = environment().get_template(template)
         self._load = load
         self._sent = b""
-        self._ended = ended
+        self._ended_sessions = ended_sessions
         self.is_final = False
 
     async def is_signed_out(self) -> bool:
@@ -68,7 +68,7 @@ class _Region:
         if self._session is None:
             return False
         try:
-            return await self._ended.is_session_ended(self._session)
+            return await self._ended_sessions.is_session_ended(self._session)
         except StoreUnavailable:
             return False  # then nothing new is sent either
 

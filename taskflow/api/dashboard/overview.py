@@ -35,10 +35,10 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(f"{PATH}/live")
     async def overview_live() -> Response:
-        who = viewer()
+        user = viewer()
 
         async def load() -> dict[str, Any]:
-            return {**await _context(store), "viewer": who}
+            return {**await _context(store), "viewer": user}
 
         return refreshed(feed, "overview_region.html", load)
 
@@ -78,14 +78,14 @@ async def _context(store: TaskStore) -> dict[str, Any]:
         schedules = await store.schedules.page(limit=MAX_SCHEDULES)
     statistics = {one.queue: one for one in counted.queues}
     names = sorted(settings.keys() | statistics.keys())
-    ended = {
+    finished = {
         status: sum(minute.ended[status] for minute in minutes)
         for status in TaskStatus
         if status.is_final
     }
     return {
         "total": counted.total,
-        "ended": ended,
+        "finished": finished,
         "failure_rate": charts.failure_rate(minutes),
         "minutes": minutes,
         "throughput": charts.throughput(minutes),

@@ -15,7 +15,7 @@ from taskflow.api.problems import store_timeout
 from taskflow.api.request_bodies import read_body
 
 
-def add_routes(routes: Blueprint, sessions: Sessions | None, ended: EndedSessions) -> None:
+def add_routes(routes: Blueprint, sessions: Sessions | None, ended_sessions: EndedSessions) -> None:
     """Add the page and its form; if no API keys are set, they redirect to the overview."""
 
     @routes.get(SIGN_IN_PATH)
@@ -51,7 +51,7 @@ def add_routes(routes: Blueprint, sessions: Sessions | None, ended: EndedSession
         caller: Caller = cast("Mapping[str, Any]", request.scope)[CALLER]
         if caller.session is not None:
             with store_timeout():
-                await ended.end_session(caller.session, seconds=MAX_SESSION_SECONDS)
+                await ended_sessions.end_session(caller.session, seconds=MAX_SESSION_SECONDS)
         response = redirect_to(SIGN_IN_PATH if sessions else PATH)
         response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Lax")
         return response

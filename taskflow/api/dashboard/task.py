@@ -62,13 +62,13 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(f"{_TASK}/live")
     async def show_live(task_id: str) -> Response:
-        who, wanted, url = viewer(), task_id_of(task_id), _own_url()
+        user, wanted, url = viewer(), task_id_of(task_id), _own_url()
 
         async def load() -> dict[str, Any]:
             try:
-                return {**await _load(store, wanted, url), "viewer": who}
+                return {**await _load(store, wanted, url), "viewer": user}
             except TaskNotFound:  # deleted meanwhile
-                return {"task": None, "is_final": True, "viewer": who}
+                return {"task": None, "is_final": True, "viewer": user}
 
         return followed(feed, EventFilter(task_id=wanted), "task_region.html", load)
 

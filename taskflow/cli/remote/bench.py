@@ -42,7 +42,7 @@ MAX_TASKS: Final = 100_000
     type=DURATION,
     default=60.0,
     show_default=True,
-    help="Time limit; what is not finished by then is canceled.",
+    help="Time limit; unfinished tasks are canceled.",
 )
 @click.option("--target", metavar="URL", help="URL to fetch, instead of the built-in server.")
 @click.option("--keep", is_flag=True, help="Do not delete the tasks afterwards.")

@@ -30,7 +30,7 @@ _WEEK_SECONDS: Final = 604_800
 
 
 def settings_findings(examined: Examined) -> Iterator[Finding]:
-    """Report every setting that is invalid, and those that hardly make sense."""
+    """Report all invalid settings, and valid ones that contradict each other."""
     for fault in examined.faults:
         yield failed("settings", fault, "correct it in the environment or in .env")
     for line in examined.warnings:
