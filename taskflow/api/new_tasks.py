@@ -141,7 +141,7 @@ _CALLBACK: Final = Callback(
             "payload": {"url": URL, "method": "PUT", "body": {"answer": 42}},
             "queue": "mail",
             "tags": {"customer": 42},
-            "delay": 60,
+            "delay_seconds": 60,
             "backoff": [1, 10, 60],
         },
         "many": [{"payload": URL}, {"payload": f"{URL}?page=2"}],

@@ -53,8 +53,12 @@ _ONE_SCHEDULE: Final[dict[str, Any]] = {
     body=ScheduleRequest,
     body_examples={
         "cron": {"cron": SCHEDULE.cron, "timezone": SCHEDULE.timezone, "task": {"payload": URL}},
-        "every": {"every": 300, "missed": "skip", "task": {"payload": URL, "queue": "mail"}},
-        "conditional": {"every": 60, "conditional": True, "task": {"payload": URL}},
+        "every_seconds": {
+            "every_seconds": 300,
+            "missed": "skip",
+            "task": {"payload": URL, "queue": "mail"},
+        },
+        "conditional": {"every_seconds": 60, "conditional": True, "task": {"payload": URL}},
     },
     **_ONE_SCHEDULE,
 )
@@ -84,7 +88,7 @@ async def put_schedule(services: Services, name: str) -> Response:
     body_type=MERGE_PATCH,
     body_examples={
         "other times": {"cron": "0 7 * * *"},
-        "from cron to every": {"cron": None, "every": 300},
+        "from cron to every": {"cron": None, "every_seconds": 300},
         "the task": {"task": {"queue": "mail"}},
         "paused": {"paused": True},
     },

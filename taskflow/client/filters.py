@@ -27,7 +27,7 @@ class Filters(TypedDict, total=False):
         created_before: They were handed in earlier.
         finished_after: They ended then or later.
         finished_before: They ended earlier.
-        url: Their URL has this text in it.
+        url_contains: Their URL has this text in it.
     """
 
     status: str | Sequence[str]
@@ -39,7 +39,7 @@ class Filters(TypedDict, total=False):
     created_before: dt.datetime
     finished_after: dt.datetime
     finished_before: dt.datetime
-    url: str
+    url_contains: str
 
 
 KNOWN: Final = frozenset(Filters.__annotations__)

@@ -23,7 +23,7 @@ class Options(TypedDict, total=False):
         queue: The queue that it stands in.
         priority: -100 to 100; higher is claimed first.
         run_at: Not to be run before; with a time zone.
-        delay: Not to be run before so many seconds from now.
+        delay_seconds: Earliest start, from now.
         expires_at: No attempt is begun from then on; with a time zone.
         max_attempts: How many attempts may fail before the task does.
         backoff: How long to wait between attempts, or each wait in seconds.
@@ -31,13 +31,13 @@ class Options(TypedDict, total=False):
         success_on: Which statuses count as success.
         tags: What it can be found by.
         callback_url: Who is to be told of its end.
-        retention: How many seconds it is kept after its end.
+        retention_seconds: How long to keep it once it is finished.
     """
 
     queue: str | None
     priority: int | None
     run_at: dt.datetime | None
-    delay: float | None
+    delay_seconds: float | None
     expires_at: dt.datetime | None
     max_attempts: int | None
     backoff: Backoff | Sequence[float] | None
@@ -45,7 +45,7 @@ class Options(TypedDict, total=False):
     success_on: Sequence[int | str] | None
     tags: Mapping[str, TagValue] | None
     callback_url: str | None
-    retention: float | None
+    retention_seconds: float | None
 
 
 KNOWN: Final = frozenset(Options.__annotations__)

@@ -11,7 +11,7 @@ from taskflow.fetch.recording import Recorder
 from taskflow.model.conditional_fetch import NOT_MODIFIED
 from taskflow.model.options import SUCCESS, matches
 from taskflow.model.outcome import ErrorType, Failed, Outcome, failed
-from taskflow.model.request import RequestPayload, content_of
+from taskflow.model.request import StoredPayload, content_of
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -50,7 +50,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
         return self.is_conditional and status == NOT_MODIFIED
 
 
-_PAYLOAD: Final = msgspec.json.Decoder(str | RequestPayload)
+_PAYLOAD: Final = msgspec.json.Decoder(str | StoredPayload)
 # Numbers of any size.
 _ANY_JSON: Final = msgspec.json.Decoder(float_hook=str)
 # What msgspec raises is a ValueError; the other is for what is nested too deep.
@@ -100,7 +100,7 @@ def _failure_of(payload: bytes) -> Failed:
     )
 
 
-def _whole_request(asked: RequestPayload, success_on: tuple[int | str, ...]) -> FetchRequest:
+def _whole_request(asked: StoredPayload, success_on: tuple[int | str, ...]) -> FetchRequest:
     body = None if isinstance(asked.body, msgspec.UnsetType) else bytes(asked.body)
     content = content_of(body)
     headers = tuple((asked.headers or {}).items())
@@ -113,5 +113,5 @@ def _whole_request(asked: RequestPayload, success_on: tuple[int | str, ...]) -> 
         body=content.data,
         follows_redirects=asked.follow_redirects is not False,
         success_on=success_on,
-        timeout_seconds=asked.timeout,
+        timeout_seconds=asked.timeout_seconds if asked.timeout is None else asked.timeout,
     )

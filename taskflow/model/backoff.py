@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.options import NO_OPTIONS, Backoff, TaskOptions, matches
+from taskflow.model.options import NO_OPTIONS, StoredBackoff, TaskOptions, matches
 from taskflow.model.outcome import ErrorType, Failed
 
 _RETRYABLE: Final = frozenset({ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.DNS})
@@ -18,7 +18,7 @@ _RETRYABLE_FOR_CALLBACKS: Final = _RETRYABLE | {
 _GONE: Final = 410
 # Statuses of temporary errors (RFC 9110 sections 15.5.9 and 15.6, RFC 8470, RFC 6585).
 _RETRYABLE_STATUSES: Final = (408, 425, 429, "5xx")
-_NO_BACKOFF: Final = Backoff()
+_NO_BACKOFF: Final = StoredBackoff()
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -78,9 +78,9 @@ def backoff_seconds(
     return max(backoff, retry_after)
 
 
-def _exponential_delay(policy: RetryPolicy, backoff: Backoff, attempt: int) -> float:
-    initial = policy.initial_seconds if backoff.initial is None else backoff.initial
-    maximum = policy.max_seconds if backoff.max is None else backoff.max
+def _exponential_delay(policy: RetryPolicy, backoff: StoredBackoff, attempt: int) -> float:
+    initial = policy.initial_seconds if backoff.initial_seconds is None else backoff.initial_seconds
+    maximum = policy.max_seconds if backoff.max_seconds is None else backoff.max_seconds
     # The exponent is limited because floats overflow: with a factor of 100, at 154.
     delay: float = initial * backoff.factor ** min(attempt - 1, 64)
     return min(delay, maximum)

@@ -55,7 +55,7 @@ def callback_of(finished: Task, url: str, options: TaskOptions) -> NewTask:
         msgspec.Raw(msgspec.json.encode(request)),
         queue=CALLBACK_QUEUE,
         max_attempts=MAX_ATTEMPTS,
-        retention_seconds=finished.retention,
+        retention_seconds=finished.retention_seconds,
         host=options.callback_host,
         authority=options.callback_authority or "",
         options=TaskOptions(

@@ -25,7 +25,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
         created_before: Stored before this time.
         finished_after: Finished at this time or later.
         finished_before: Finished before this time.
-        url: The submitted URL contains this text (case-sensitive).
+        url_contains: The submitted URL contains this text (case-sensitive).
     """
 
     statuses: tuple[TaskStatus, ...] = ()
@@ -37,7 +37,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
     created_before: dt.datetime | None = None
     finished_after: dt.datetime | None = None
     finished_before: dt.datetime | None = None
-    url: str | None = None
+    url_contains: str | None = None
 
 
 NO_FILTER: Final = TaskFilter()
@@ -61,7 +61,7 @@ def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
         and wanted.error_type in (None, task.error_type)
         and _is_within(task.created_at, wanted.created_after, wanted.created_before)
         and _is_within(task.finished_at, wanted.finished_after, wanted.finished_before)
-        and (wanted.url is None or wanted.url in url_of(task.payload))
+        and (wanted.url_contains is None or wanted.url_contains in url_of(task.payload))
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.queue_limits import HostHold
+from taskflow.model.queue_limits import Hold, HoldReason, HostHold
 from taskflow.model.task import Moment, TaskStatus
 
 HISTORY_MINUTES: Final = 60
@@ -83,7 +83,7 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
         slowest_ms: How long the slowest took, in milliseconds.
         running: How many tasks are on their way there now.
         longest_running_seconds: For how long the first of them has been; ``None`` without any.
-        held: Whether it is left alone because it failed again and again, and until when.
+        held: Why and until when no task for it starts, or ``None``.
     """
 
     host: str
@@ -93,7 +93,7 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
     slowest_ms: float | None = None
     running: int = 0
     longest_running_seconds: float | None = None
-    held: HostHold | None = None
+    held: Hold | None = None
 
 
 class Minute(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,7 +175,7 @@ def _host_of(
         slowest_ms=round(max(elapsed), 3) if elapsed else None,
         running=running.count if running else 0,
         longest_running_seconds=round(running.longest_seconds, 3) if running else None,
-        held=held,
+        held=Hold(HoldReason.HOST_FAILING, held.why, held.until) if held else None,
     )
 
 

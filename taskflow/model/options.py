@@ -30,10 +30,10 @@ SUCCESS: Final[tuple[int | str, ...]] = ("2xx",)
 class Backoff(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Waits between attempts that grow by a factor; each is drawn from half of it to all of it."""
 
-    initial: Annotated[
+    initial_seconds: Annotated[
         BackoffSeconds | None,
         Meta(
-            description="Seconds before the second attempt. Default: the setting "
+            description="Wait before the second attempt. Default: the setting "
             "`TASKFLOW_BACKOFF_SECONDS`.",
             examples=[1],
         ),
@@ -42,21 +42,28 @@ class Backoff(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
         float,
         Meta(ge=1, le=100, description="Factor by which each further wait grows.", examples=[2]),
     ] = 2.0
-    max: Annotated[
+    max_seconds: Annotated[
         BackoffSeconds | None,
         Meta(
-            description="Maximum wait in seconds. Default: the setting "
-            "`TASKFLOW_MAX_BACKOFF_SECONDS`.",
+            description="Maximum wait. Default: the setting `TASKFLOW_MAX_BACKOFF_SECONDS`.",
             examples=[60],
         ),
     ] = None
+
+
+class StoredBackoff(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A ``Backoff`` with the names that its fields have in the database."""
+
+    initial_seconds: BackoffSeconds | None = msgspec.field(default=None, name="initial")
+    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    max_seconds: BackoffSeconds | None = msgspec.field(default=None, name="max")
 
 
 BackoffOption: TypeAlias = Annotated[
     Backoff | Pauses,
     Meta(
         extra={
-            "expected": f"an object of {', '.join(Backoff.__struct_fields__[:-1])} and max, or a "
+            "expected": f"an object of initial_seconds, factor and max_seconds, or a "
             f"list of 1 to {MAX_PAUSES} waits; waits are seconds up to "
             f"{MAX_BACKOFF_SECONDS}, factor is 1 to 100"
         }
@@ -84,7 +91,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         if_modified_since: The date on which its fetch is conditional.
     """
 
-    backoff: BackoffOption | None = None
+    backoff: StoredBackoff | Pauses | None = None
     retry_on: StatusPatterns | None = None
     success_on: StatusPatterns | None = None
     callback_url: str | None = None
@@ -97,6 +104,13 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     scheduled_at: dt.datetime | None = None
     if_none_match: str | None = None
     if_modified_since: str | None = None
+
+    @property
+    def shown_backoff(self) -> Backoff | Pauses | None:
+        """The backoff as the API shows it."""
+        if isinstance(self.backoff, StoredBackoff):
+            return Backoff(**msgspec.structs.asdict(self.backoff))
+        return self.backoff
 
     @property
     def is_conditional(self) -> bool:

@@ -88,7 +88,7 @@ class ErrorType(enum.StrEnum):
     EXPIRED = "expired"
     """The task had not started by its ``expires_at``.
 
-    ``waiting_for`` shows why tasks do not start. Add workers, or raise the limits.
+    ``held`` shows why tasks do not start. Add workers, or raise the limits.
     """
     POISON = "poison"
     """``TASKFLOW_MAX_RESCUES`` nodes died while they ran the task.

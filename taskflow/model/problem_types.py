@@ -100,7 +100,7 @@ TASK_NOT_FOUND: Final = _declare(
     HTTPStatus.NOT_FOUND,
     "Task not found",
     "No task has this id: it never existed, or was deleted by a request or after its retention.",
-    "Check the id. Tasks are kept for `retention`, or `TASKFLOW_RETENTION_SECONDS`.",
+    "Check the id. Tasks are kept for `retention_seconds`, or `TASKFLOW_RETENTION_SECONDS`.",
     "No task has this id.",
 )
 RESULT_NOT_FOUND: Final = _declare(

@@ -119,10 +119,10 @@ class RequestPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             examples=[{"answer": 42}],
         ),
     ] = UNSET
-    timeout: Annotated[
+    timeout_seconds: Annotated[
         Timeout | None,
         Meta(
-            description="Timeout of an attempt in seconds. Default: the setting "
+            description="Timeout of an attempt. Default: the setting "
             "`TASKFLOW_FETCH_TIMEOUT_SECONDS`.",
             examples=[30],
         ),
@@ -131,6 +131,16 @@ class RequestPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bool | None,
         Meta(description="Whether to follow redirects. Default: true.", examples=[False]),
     ] = None
+
+
+class StoredPayload(RequestPayload, frozen=True, forbid_unknown_fields=True):
+    """A whole HTTP request as it may be stored.
+
+    Attributes:
+        timeout: The name of ``timeout_seconds`` up to version 0.1.
+    """
+
+    timeout: Timeout | None = None
 
 
 class Content(msgspec.Struct, frozen=True):

@@ -43,8 +43,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: The name of the schedule.
         cron: The cron expression, if the schedule has one.
-        every: The interval in seconds, if the schedule has one.
-        start_at: The first time of ``every``, if one was given.
+        every_seconds: The interval, if the schedule has one.
+        start_at: The first time of ``every_seconds``, if one was given.
         timezone: The time zone of ``cron``.
         task: The template of its tasks, as it was submitted.
         missed: What happens to times that were missed.
@@ -60,7 +60,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     cron: str | None = None
-    every: float | None = None
+    every_seconds: float | None = None
     start_at: Moment | None = None
     timezone: str = "UTC"
     task: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
@@ -80,13 +80,13 @@ class Timing(msgspec.Struct, frozen=True):
 
     Attributes:
         cron: A cron expression of five fields, as it was submitted.
-        every: The interval in seconds.
-        start_at: The first time of ``every``; the time of creation if ``None``.
+        every_seconds: The interval.
+        start_at: The first time of ``every_seconds``; the time of creation if ``None``.
         timezone: The IANA name of the time zone of ``cron``.
     """
 
     cron: str | None = None
-    every: float | None = None
+    every_seconds: float | None = msgspec.field(default=None, name="every")  # as it is stored
     start_at: dt.datetime | None = None
     timezone: str = "UTC"
 
@@ -138,7 +138,7 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         definition: The definition.
-        anchor_at: The time from which ``every`` is counted.
+        anchor_at: The time from which ``every_seconds`` is counted.
         next_at: The first time that was not processed yet; ``None`` if the schedule is paused or
             has no further time.
         created_at: When it was created.

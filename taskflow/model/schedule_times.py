@@ -149,9 +149,9 @@ def _times_to_fire(times: list[dt.datetime], missed: Missed, now: dt.datetime) -
 
 def next_time(timing: Timing, *, anchor_at: dt.datetime, after: dt.datetime) -> dt.datetime | None:
     """Return the first time after ``after``, in UTC; ``None`` if there is none within 50 years."""
-    if timing.every is not None:
-        number = max(0, _intervals_between(timing.every, anchor_at, after) + 1)
-        return _time_of_interval(timing.every, anchor_at, number)
+    if timing.every_seconds is not None:
+        number = max(0, _intervals_between(timing.every_seconds, anchor_at, after) + 1)
+        return _time_of_interval(timing.every_seconds, anchor_at, number)
     return _next_cron_time(timing, after)
 
 
@@ -164,10 +164,10 @@ def last_times(
     limit: int,
 ) -> list[dt.datetime]:
     """Return the last ``limit`` times from ``since`` to ``until`` (both inclusive), in order."""
-    if timing.every is not None:
-        last = _intervals_between(timing.every, anchor_at, until)
+    if timing.every_seconds is not None:
+        last = _intervals_between(timing.every_seconds, anchor_at, until)
         numbers = range(max(0, last - limit + 1), last + 1)
-        times = (_time_of_interval(timing.every, anchor_at, number) for number in numbers)
+        times = (_time_of_interval(timing.every_seconds, anchor_at, number) for number in numbers)
         return [at for at in times if since <= at]
     return _last_cron_times(timing, since - _MICROSECOND, until, limit)
 

@@ -14,7 +14,7 @@ MIN_LIKENESS: Final = 0.75
 # What other task queues, HTTP clients and people call it, by what it is called here.
 _OTHER_NAMES: Final[Mapping[str, str]] = {
     "payload": "request task job message",
-    "delay": "delay_seconds delay_secs delay_ms delay_in_seconds countdown defer wait_seconds",
+    "delay_seconds": "delay delay_secs delay_ms delay_in_seconds countdown defer wait_seconds",
     "run_at": "schedule_at scheduled_for scheduled_time schedule_time eta execute_at not_before "
     "run_after start_after at available_at",
     "expires_at": "expires expiry expiration expires_in expire_after deadline valid_until",
@@ -22,7 +22,7 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "max_attempts": "retries max_retries max_retry retry retry_limit retry_count tries max_tries "
     "attempts num_retries",
     "backoff": "retry_delay retry_backoff retry_interval backoff_seconds",
-    "retention": "keep keep_for result_ttl retention_seconds",
+    "retention_seconds": "retention keep keep_for result_ttl",
     "queue": "queue_name topic channel",
     "priority": "prio importance",
     "tags": "labels metadata meta attributes",
@@ -30,15 +30,18 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "method": "verb http_method request_method",
     "headers": "http_headers request_headers",
     "body": "data json content form request_body",
-    "timeout": "timeout_seconds timeout_ms request_timeout fetch_timeout",
+    "timeout_seconds": "timeout timeout_ms request_timeout fetch_timeout",
     "follow_redirects": "redirect redirects allow_redirects",
     "max_concurrency": "concurrency parallelism max_parallel max_running",
     "rate": "rate_limit rps",
     "paused": "pause is_paused disabled",
-    "every": "interval interval_seconds period",
+    "every_seconds": "every interval interval_seconds period",
     "timezone": "tz zone",
     "cron": "crontab cron_expression expression",
     "status": "state",
+    "url_contains": "url url_like",
+    "initial_seconds": "initial first",
+    "max_seconds": "max maximum",
     "tag": "label tags",
     "created_after": "since",
     "created_before": "until",
@@ -54,7 +57,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "idempotency_key": _KEY_HEADER,
     "dedup_key": _KEY_HEADER,
     "unique_key": _KEY_HEADER,
-    "ttl": "use expires_at (not started from then on) or retention (how long it is kept)",
+    "ttl": "use expires_at (not started from then on) or retention_seconds (kept for)",
 }
 _WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 

@@ -119,12 +119,12 @@ class NewTask(msgspec.Struct, frozen=True):
             queue=self.queue,
             priority=self.priority,
             max_attempts=self.max_attempts,
-            backoff=self.options.backoff,
+            backoff=self.options.shown_backoff,
             retry_on=self.options.retry_on,
             success_on=self.options.success_on,
             tags=self.tags,
             expires_at=self.expires_at,
-            retention=self.retention_seconds,
+            retention_seconds=self.retention_seconds,
             callback_url=self.options.callback_url,
             callback_of=self.options.callback_of,
             schedule=self.options.schedule,
@@ -170,13 +170,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         backoff: Delays between attempts; ``None`` for the settings.
         retry_on: Statuses that are retried; ``None`` for 408, 425, 429 and 5xx.
         success_on: Statuses that count as success; ``None`` for 2xx.
-        retention: How long it is kept after it finishes, in seconds; ``None`` for the setting.
+        retention_seconds: How long it is kept after it finishes; ``None`` for the setting.
         callback_url: The URL to which its outcome is sent.
         callback_id: The id of the callback for its outcome, once it is finished.
         callback_of: In a callback, the id of the task whose outcome it sends.
         schedule: The name of the schedule that created it, if any.
         scheduled_at: The scheduled time; ``None`` if a client ran the schedule.
-        waiting_for: Why it does not start although it is due, or ``None``.
+        held: Why it does not start although it is due, or ``None``.
     """
 
     id: uuid.UUID
@@ -199,19 +199,19 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     backoff: BackoffOption | None = None
     retry_on: StatusPatterns | None = None
     success_on: StatusPatterns | None = None
-    retention: float | None = None
+    retention_seconds: float | None = None
     callback_url: str | None = None
     callback_id: uuid.UUID | None = None
     callback_of: uuid.UUID | None = None
     schedule: str | None = None
     scheduled_at: Moment | None = None
-    waiting_for: Hold | None = None
+    held: Hold | None = None
 
     def with_hold(self, limiter: Limiter, queue_host: QueueHost, now: dt.datetime) -> Task:
         """Return the task with what keeps it from starting, if it is due and held."""
         if self.status is not TaskStatus.PENDING or self.run_at > now:
             return self
-        return msgspec.structs.replace(self, waiting_for=limiter.hold_of(queue_host))
+        return msgspec.structs.replace(self, held=limiter.hold_of(queue_host))
 
 
 class AttemptStatus(enum.StrEnum):

@@ -97,7 +97,7 @@ class TaskFilters(msgspec.Struct, frozen=True, kw_only=True):
             examples=["2026-11-24T06:57:50Z"],
         ),
     ] = UNSET
-    url: Annotated[
+    url_contains: Annotated[
         UrlText | UnsetType,
         Meta(
             description="Only tasks whose URL, as it was submitted, contains this text; "

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from taskflow.model.errors import BadRequest
-from taskflow.model.options import NO_OPTIONS, TaskOptions
+from taskflow.model.options import NO_OPTIONS, Backoff, StoredBackoff, TaskOptions
 from taskflow.model.request import RequestPayload
 from taskflow.model.task import NewTask
 from taskflow.model.untrusted_text import is_too_deep
@@ -28,7 +28,7 @@ from taskflow.schema.validation_errors import Faults
 
 _NULL: Final = msgspec.Raw(b"null")
 _PAYLOAD_FIELDS: Final = RequestPayload.__struct_fields__
-_SCHEDULE_FIELDS: Final = ("cron", "every", "timezone")
+_SCHEDULE_FIELDS: Final = ("cron", "every_seconds", "timezone")
 _READER: Final = Reader(
     TaskRequest,
     ignored=ONLY_SHOWN,
@@ -38,7 +38,6 @@ _READER: Final = Reader(
     ],
 )
 _OPTIONS: Final = frozenset(TaskOptions.__struct_fields__)
-_STORED_NAMES: Final = {"delay": "delay_seconds", "retention": "retention_seconds"}
 
 _NO_SECRETS: Final = (
     "callback_url cannot be used: there is no secret to sign callbacks with; set "
@@ -103,8 +102,8 @@ def _add_missing_payload(fields: Fields, faults: Faults, *, is_null: bool) -> No
 
 
 def _check_combinations(given: Mapping[str, Any], faults: Faults, *, can_sign: bool) -> None:
-    if "run_at" in given and "delay" in given:
-        faults.add("/delay", "delay must not be given together with run_at")
+    if "run_at" in given and "delay_seconds" in given:
+        faults.add("/delay_seconds", "delay_seconds must not be given together with run_at")
     if "callback_url" in given and not can_sign:
         faults.add("/callback_url", _NO_SECRETS)
 
@@ -119,14 +118,17 @@ def _new_task(
     """Return the task; each field goes to where the one of its name is stored."""
     callback_url = given.get("callback_url")
     callback_place = place_in(callback_url) if callback_url else NOWHERE
+    said = {name: given[name] for name in _OPTIONS & given.keys()}
+    if isinstance(backoff := said.get("backoff"), Backoff):
+        said["backoff"] = StoredBackoff(**msgspec.structs.asdict(backoff))
     options = TaskOptions(
-        **{name: given[name] for name in _OPTIONS & given.keys()},
+        **said,
         callback_host=callback_place.host or None,
         callback_authority=callback_place.authority or None,
         traceparent=trace.get("traceparent"),
         tracestate=trace.get("tracestate"),
     )
-    stored = {_STORED_NAMES.get(name, name): given[name] for name in given.keys() - _OPTIONS}
+    stored = {name: given[name] for name in given.keys() - _OPTIONS}
     return NewTask(
         payload,
         **{"max_attempts": max_attempts, **stored},

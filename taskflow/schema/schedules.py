@@ -40,7 +40,7 @@ ZoneName: TypeAlias = Annotated[
 
 
 class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A schedule; either ``cron`` or ``every`` is required.
+    """A schedule; either ``cron`` or ``every_seconds`` is required.
 
     Fields that only TaskFlow sets are ignored, so that a schedule can be sent again as it was
     shown.
@@ -65,15 +65,15 @@ class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
             examples=["30 6 * * MON-FRI"],
         ),
     ] = None
-    every: Annotated[
+    every_seconds: Annotated[
         Every | None,
         Meta(description="Seconds from one run to the next.", examples=[300]),
     ] = None
     start_at: Annotated[
         Moment | None,
         Meta(
-            description="The first run of `every`, from which the others are counted. Default: "
-            "one interval after the schedule was created.",
+            description="The first run of `every_seconds`, from which the others are counted. "
+            "Default: one interval after the schedule was created.",
             examples=["2026-11-24T06:57:50Z"],
         ),
     ] = None

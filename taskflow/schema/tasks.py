@@ -81,11 +81,12 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
     run_at: Annotated[
         Moment | None,
         Meta(
-            description="Earliest start; a time in the past is now. Not together with `delay`.",
+            description="Earliest start; a time in the past is now. Not together with "
+            "`delay_seconds`.",
             examples=["2026-11-24T06:57:50Z"],
         ),
     ] = None
-    delay: Annotated[
+    delay_seconds: Annotated[
         Delay | None,
         Meta(description="Seconds from now to the earliest start.", examples=[60]),
     ] = None
@@ -136,7 +137,7 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
             examples=["https://example.com/finished"],
         ),
     ] = None
-    retention: Annotated[
+    retention_seconds: Annotated[
         Retention | None,
         Meta(
             description="Seconds to keep the task once it is finished. Default: the setting "

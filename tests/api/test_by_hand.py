@@ -219,7 +219,7 @@ class TestWords:
             "RUNNING": add(busy, f"{held.url}/held"),
         }
         held.wait_for("/held")
-        later = b'{"payload": "no", "delay": 3600}'
+        later = b'{"payload": "no", "delay_seconds": 3600}'
         ids |= {
             name: busy.ask("POST", "/tasks", later).json["id"] for name in ("CANCELED", "PENDING")
         }

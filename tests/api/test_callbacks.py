@@ -93,7 +93,7 @@ def test_failures_and_cancels_are_told(server, target, receiver):
     """A task that was called off before it began, and one that failed."""
     path = f"/ends?{server.url}"
     failed = run(server, target, f"{receiver.url}{path}", payload=f"{target.url}/404")
-    waiting = {"payload": "x", "delay": 1000, "callback_url": f"{receiver.url}{path}"}
+    waiting = {"payload": "x", "delay_seconds": 1000, "callback_url": f"{receiver.url}{path}"}
     canceled = server.post(json.dumps(waiting).encode()).json["id"]
     answer = server.ask("POST", f"/tasks/{canceled}/cancel")
     assert answer.json["callback_id"] is not None

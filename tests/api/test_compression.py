@@ -24,7 +24,7 @@ LINES = "application/x-ndjson"
 def server():
     """A server with 50 tasks in it."""
     with LiveServer(database_url=MEMORY_URL) as server:
-        tasks = [{"payload": f"http://x.invalid/{n}", "delay": 3600} for n in range(50)]
+        tasks = [{"payload": f"http://x.invalid/{n}", "delay_seconds": 3600} for n in range(50)]
         assert server.ask("POST", "/tasks", json.dumps(tasks).encode()).status == 201
         yield server
 
@@ -128,7 +128,7 @@ def test_a_stream_of_new_tasks(server):
             b"POST /tasks HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n"
             b"accept-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n"
         )
-        line = b'{"payload": 1, "delay": 3600, "queue": "other"}\n'
+        line = b'{"payload": 1, "delay_seconds": 3600, "queue": "other"}\n'
         reader, answered = zlib.decompressobj(31), b""
         for count in (1, 2):
             connection.send(b"%x\r\n%b\r\n" % (len(line), line))
@@ -145,7 +145,9 @@ def test_a_stream_of_new_tasks(server):
 def test_validators(server):
     """A compressed answer has a weak ETag, by which the task is known in either coding."""
     tags = {"big": "x" * 200, "bigger": "y" * 256, "more": "z" * 256, "most": "w" * 256}
-    body = json.dumps({"payload": "x", "delay": 3600, "queue": "kept", "tags": tags}).encode()
+    body = json.dumps(
+        {"payload": "x", "delay_seconds": 3600, "queue": "kept", "tags": tags}
+    ).encode()
     path = f"/tasks/{server.ask('POST', '/tasks', body).json['id']}"
     plain, packed = server.ask("GET", path), server.ask("GET", path, None, GZIP)
     assert plain_of(packed) == plain.body

@@ -36,13 +36,13 @@ TASK_FIELDS = [
     "backoff",
     "retry_on",
     "success_on",
-    "retention",
+    "retention_seconds",
     "callback_url",
     "callback_id",
     "callback_of",
     "schedule",
     "scheduled_at",
-    "waiting_for",
+    "held",
 ]
 RESULT_FIELDS = {
     "message": str,
@@ -188,7 +188,7 @@ class TestPost:
         raw = payload.replace("<script>'\"", "<script>'").encode()
         if not raw.endswith(b'"') and payload.startswith('"'):
             raw += b'"'
-        answer = server.post(b'{"result": [1], "payload": ' + raw + b' , "waiting_for": {}}')
+        answer = server.post(b'{"result": [1], "payload": ' + raw + b' , "held": {}}')
         assert answer.status == 201, answer
         assert raw_payload(answer.body) == raw
         shown = server.ask("GET", answer.header("location"))

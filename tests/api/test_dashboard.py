@@ -204,8 +204,16 @@ class TestForms:
                 },
             ),
             (
-                {"url": "http://a/", "body": "text", "timeout": "2.5", "delay": "60"},
-                {"payload": {"url": "http://a/", "body": "text", "timeout": 2.5}, "delay": 60},
+                {
+                    "url": "http://a/",
+                    "body": "text",
+                    "timeout_seconds": "2.5",
+                    "delay_seconds": "60",
+                },
+                {
+                    "payload": {"url": "http://a/", "body": "text", "timeout_seconds": 2.5},
+                    "delay_seconds": 60,
+                },
             ),
             (
                 {"url": "http://a/", "tags": "a: 1\nb: true\nc: 01\nd: x"},
@@ -256,7 +264,7 @@ class TestForms:
             "http://a/",
             {"url": "http://a/", "method": "PUT", "headers": {"X": "1"}, "body": {"a": [1]}},
             {"url": "http://a/", "body": "text"},
-            {"url": "http://a/", "method": "DELETE", "timeout": 2.5},
+            {"url": "http://a/", "method": "DELETE", "timeout_seconds": 2.5},
         ],
     )
     def test_there_and_back(self, payload):
@@ -440,7 +448,7 @@ def forms_of(server, path: str) -> Forms:
 
 def test_cancel_and_delete_ask_first(memory_server):
     """A closed question hides their buttons, which have the style of danger; retry asks nothing."""
-    task_id = memory_server.post(b'{"payload": "x", "delay": 3600}').json["id"]
+    task_id = memory_server.post(b'{"payload": "x", "delay_seconds": 3600}').json["id"]
     path = f"/ui/tasks/{task_id}"
     pending = forms_of(memory_server, path)
     assert (pending.asked, pending.direct) == ({f"{path}/cancel"}, set())
@@ -454,7 +462,7 @@ def test_pausing_a_queue_asks_first(memory_server):
     """Resuming it and running a schedule, which are one task or the usual state, do not."""
     assert memory_server.ask("PUT", "/queues/asks", b'{"rate": 5}').status in (200, 201)
     assert memory_server.ask("PUT", "/queues/rests", b'{"paused": true}').status in (200, 201)
-    schedule = b'{"every": 3600, "task": {"payload": "x"}}'
+    schedule = b'{"every_seconds": 3600, "task": {"payload": "x"}}'
     assert memory_server.ask("PUT", "/schedules/asks-not", schedule).status == 201
     overview = forms_of(memory_server, "/ui")
     assert "/ui/queues/asks/pause" in overview.asked
@@ -470,7 +478,7 @@ def test_many_ask_first(server, verb, word, kind):
     """On the list there are links alone; they lead to a page with the number of tasks."""
     queue = f"asked-{verb}"
     task_id = server.post(
-        json.dumps({"payload": "x", "delay": 3600, "queue": queue}).encode()
+        json.dumps({"payload": "x", "delay_seconds": 3600, "queue": queue}).encode()
     ).json["id"]
     listed = server.ask("GET", f"/ui/tasks?queue={queue}")
     assert Forms(listed.body).direct == Forms(listed.body).asked == set()

@@ -20,12 +20,24 @@ LINES = {"accept": "application/x-ndjson"}
 PAGES = (
     *("/readyz", "/tasks?limit=1000", "/tasks?limit=3", "/tasks?limit=1000&fields=id,status"),
     *(f"/tasks?status={status}" for status in ("PENDING", "RUNNING", "COMPLETED", "FAILED")),
-    *("/tasks?url=zzzz", "/tasks?url=127.0.0.1", "/tasks?host=127.0.0.1", "/tasks?tag=a:b"),
-    *("/tasks?queue=odd", "/tasks?error_type=internal", "/tasks?tag=a:b&url=z"),
+    *(
+        "/tasks?url_contains=zzzz",
+        "/tasks?url_contains=127.0.0.1",
+        "/tasks?host=127.0.0.1",
+        "/tasks?tag=a:b",
+    ),
+    *("/tasks?queue=odd", "/tasks?error_type=internal", "/tasks?tag=a:b&url_contains=z"),
     *("/tasks?created_after=2020-01-01T00:00:00Z", "/tasks?finished_before=2090-01-01T00:00:00Z"),
     *("/stats", "/stats/history", "/stats/history?queue=odd", "/queues", "/queues/odd"),
     *("/queues/default", "/schedules", "/schedules/odd", "/schedules?limit=1", "/nodes", "/hosts"),
-    *("/metrics", "/ui", "/ui/tasks", "/ui/tasks?status=FAILED", "/ui/tasks?url=z", "/ui/submit"),
+    *(
+        "/metrics",
+        "/ui",
+        "/ui/tasks",
+        "/ui/tasks?status=FAILED",
+        "/ui/tasks?url_contains=z",
+        "/ui/submit",
+    ),
     *(f"/tasks/{KNOWN}{part}" for part in ("", "/attempts", "/result")),
     f"/ui/tasks/{KNOWN}",
 )

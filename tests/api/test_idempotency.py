@@ -24,8 +24,8 @@ from tests.api.client import Answer, Connection, ask, check_problem, request_byt
 from tests.api.live import LiveServer
 from tests.service.processes import running
 
-BODY = b'{"payload": "http://127.0.0.1:9/", "delay": 3600}'
-OTHER = b'{"payload": "http://127.0.0.1:9/", "delay": 3601}'
+BODY = b'{"payload": "http://127.0.0.1:9/", "delay_seconds": 3600}'
+OTHER = b'{"payload": "http://127.0.0.1:9/", "delay_seconds": 3601}'
 AT_ONCE = 50
 
 

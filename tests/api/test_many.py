@@ -35,7 +35,7 @@ def count(server):
 class TestArray:
     def test_all_are_kept_in_order(self, server):
         """201 and the tasks, each with what it said."""
-        tasks = [{"payload": n, "priority": n % 7, "delay": 3600} for n in range(300)]
+        tasks = [{"payload": n, "priority": n % 7, "delay_seconds": 3600} for n in range(300)]
         answer = post(server, tasks)
         assert answer.status == 201
         assert [(task["payload"], task["priority"]) for task in answer.json] == [
@@ -51,7 +51,7 @@ class TestArray:
         answer = post(
             server,
             [
-                {"payload": 1, "delay": 3600},
+                {"payload": 1, "delay_seconds": 3600},
                 {"payload": None},
                 7,
                 {"payload": {"url": "http://x/", "verb": "GET"}, "priority": 1000},
@@ -73,7 +73,7 @@ class TestArray:
 
     def test_the_most_there_may_be(self, server):
         """10,000 at once, of more than a single task may be long."""
-        answer = post(server, [{"payload": "x" * 200, "delay": 3600}] * 10_000)
+        answer = post(server, [{"payload": "x" * 200, "delay_seconds": 3600}] * 10_000)
         assert (answer.status, len(answer.json)) == (201, 10_000)
 
     def test_a_body_that_is_too_long(self):
@@ -90,7 +90,7 @@ class TestArray:
 
     def test_it_may_be_repeated(self, server):
         """With a key the same array is answered with the same tasks, in order."""
-        tasks = [{"payload": n, "delay": 3600} for n in range(20)]
+        tasks = [{"payload": n, "delay_seconds": 3600} for n in range(20)]
         first, again = (post(server, tasks, {"idempotency-key": "array-1"}) for _ in range(2))
         assert (first.status, again.status) == (201, 200)
         assert again.header("idempotent-replayed") == "true"
@@ -99,17 +99,20 @@ class TestArray:
     def test_a_full_backlog(self):
         """429 if not all of them fit, and nothing is kept."""
         with LiveServer(database_url="memory://", max_pending=50) as server:
-            assert post(server, [{"payload": 1, "delay": 3600}] * 30).status == 201
-            check_problem(post(server, [{"payload": 1, "delay": 3600}] * 30), 429)
+            assert post(server, [{"payload": 1, "delay_seconds": 3600}] * 30).status == 201
+            check_problem(post(server, [{"payload": 1, "delay_seconds": 3600}] * 30), 429)
             assert count(server) == 30
-            assert post(server, [{"payload": 1, "delay": 3600}] * 20).status == 201
+            assert post(server, [{"payload": 1, "delay_seconds": 3600}] * 20).status == 201
 
 
 class TestStream:
     def test_each_line_is_answered(self, server):
         """Ids and errors by the index of the line, then a summary; blank lines do not count."""
-        body = b'{"payload": 1, "delay": 9}\r\n\n  \nnonsense\n{"payload": 2, "priority": 999}\n'
-        added, bad, worse, last, summary = stream(server, body + b'{"payload": 3, "delay": 9}')
+        body = b'{"payload": 1, "delay_seconds": 9}\r\n\n  \nnonsense\n'
+        body += b'{"payload": 2, "priority": 999}\n'
+        added, bad, worse, last, summary = stream(
+            server, body + b'{"payload": 3, "delay_seconds": 9}'
+        )
         assert server.show(added["id"])["payload"] == 1
         assert server.show(last["id"])["payload"] == 3
         assert [line["index"] for line in (added, bad, worse, last)] == [0, 1, 2, 3]
@@ -119,7 +122,7 @@ class TestStream:
 
     def test_nothing_but_errors(self, server):
         """``Prefer: return=minimal`` leaves out what went well."""
-        body = b'{"payload": 1, "delay": 9}\n{}\n{"payload": 2, "delay": 9}\n'
+        body = b'{"payload": 1, "delay_seconds": 9}\n{}\n{"payload": 2, "delay_seconds": 9}\n'
         answer = server.ask("POST", "/tasks", body, LINES | {"prefer": "return=minimal"})
         assert answer.header("preference-applied") == "return=minimal"
         bad, summary = [json.loads(line) for line in answer.body.splitlines()]
@@ -138,7 +141,9 @@ class TestStream:
             with pytest.raises(TimeoutError):
                 connection.socket.recv(1)
             connection.socket.settimeout(120)
-            connection.send(in_chunks(b'{"payload": 1, "delay": 9}\n' + b"{}\n" * 1000, 9999)[:-5])
+            connection.send(
+                in_chunks(b'{"payload": 1, "delay_seconds": 9}\n' + b"{}\n" * 1000, 9999)[:-5]
+            )
             status, _ = connection.read_raw_head()
             first = connection.read_chunk().splitlines()
             connection.send(b"0\r\n\r\n")
@@ -149,7 +154,7 @@ class TestStream:
 
     def test_a_line_that_is_too_long(self, server):
         """It is refused, and the next one is read as ever."""
-        body = b'{"payload": "' + b"x" * 2**20 + b'"}\n{"payload": 1, "delay": 9}\n'
+        body = b'{"payload": "' + b"x" * 2**20 + b'"}\n{"payload": 1, "delay_seconds": 9}\n'
         long, added, summary = stream(server, body)
         assert (long["error"]["status"], added["index"]) == (413, 1)
         assert summary == {"added": 1, "refused": 1, "error": None}
@@ -178,12 +183,14 @@ class TestStream:
             )
             connection.send(head.encode())
             for n in range(3):
-                connection.send(in_chunks(b'{"payload": %d, "delay": 3600}\n' % n, 100)[:-5])
+                connection.send(
+                    in_chunks(b'{"payload": %d, "delay_seconds": 3600}\n' % n, 100)[:-5]
+                )
                 if n == 0:
                     assert connection.read_raw_head()[0] == 200
                 line = json.loads(connection.read_chunk())
                 assert line["index"] == n
-            connection.send(in_chunks(b'{"payload": 99, "delay": 3600}', 100)[:-5])
+            connection.send(in_chunks(b'{"payload": 99, "delay_seconds": 3600}', 100)[:-5])
         deadline = time.monotonic() + 90
         while count(server) != before + 3:
             assert time.monotonic() < deadline
@@ -200,7 +207,7 @@ class TestStream:
                 b"POST /tasks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
                 b"Content-Type: application/x-ndjson\r\n\r\n"
             )
-            part = in_chunks(b'{"payload": 1, "delay": 3600}\n' * 1000, 2**20)[:-5]
+            part = in_chunks(b'{"payload": 1, "delay_seconds": 3600}\n' * 1000, 2**20)[:-5]
             with pytest.raises(TimeoutError):
                 while sent < 50_000_000:
                     connection.socket.sendall(part)
@@ -213,7 +220,8 @@ class TestStream:
             with server.connect() as connection:
                 connection.send(
                     b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
-                    b'Content-Type: application/x-ndjson\r\n\r\n{"payload": 1, "delay": 9}\n'
+                    b"Content-Type: application/x-ndjson\r\n\r\n"
+                    b'{"payload": 1, "delay_seconds": 9}\n'
                 )
                 answer = connection.read()
             added, summary = [json.loads(line) for line in answer.body.splitlines()]
@@ -223,14 +231,14 @@ class TestStream:
     def test_a_full_backlog_ends_it(self):
         """What does not fit any more ends the stream with a 429 in its last line."""
         with LiveServer(database_url="memory://", max_pending=50) as server:
-            lines = b'{"payload": 1, "delay": 3600}\n'
+            lines = b'{"payload": 1, "delay_seconds": 3600}\n'
             assert stream(server, lines * 50)[-1]["added"] == 50
             [summary] = stream(server, lines * 20)
             assert (summary["added"], summary["error"]["status"]) == (0, 429)
 
     def test_forty_megabytes_in_constant_memory(self, postgres_api):
         """All of them are kept; the process grows by less than they are long."""
-        lines = b'{"payload": "' + b"x" * 4000 + b'", "delay": 86400}\n'
+        lines = b'{"payload": "' + b"x" * 4000 + b'", "delay_seconds": 86400}\n'
         before, grown_before = count(postgres_api), memory_mib()
         answers = 0
         with postgres_api.connect() as connection:

@@ -44,7 +44,9 @@ def moved(server, verb: str, **body) -> int:
 
 def add(server, count: int, **fields) -> list[str]:
     """Tasks that are not run for now."""
-    tasks = [{"payload": f"http://x.example/{n}", "delay": 3600, **fields} for n in range(count)]
+    tasks = [
+        {"payload": f"http://x.example/{n}", "delay_seconds": 3600, **fields} for n in range(count)
+    ]
     answer = server.ask("POST", "/tasks", json.dumps(tasks).encode())
     assert answer.status == 201, answer
     return [task["id"] for task in answer.json]
@@ -90,8 +92,8 @@ class TestVerbs:
             ({"host": "X.example"}, 3),
             ({"created_after": created}, 2),
             ({"created_before": created}, 1),
-            ({"url": "example/"}, 3),
-            ({"url": "Example/"}, 0),
+            ({"url_contains": "example/"}, 3),
+            ({"url_contains": "Example/"}, 0),
             ({"error_type": "invalid_url"}, 0),
             ({"all": True}, 3),
             ({"all": True, "queue": "q1"}, 1),
@@ -149,7 +151,7 @@ class TestRequests:
             *[("error_type", value) for value in ("", "x", ["dns"], None)],
             *[("created_after", value) for value in ("", "2026-11-24", 0, None)],
             *[("finished_before", value) for value in ("now", None)],
-            *[("url", value) for value in ("", "\0", "a\n", None)],
+            *[("url_contains", value) for value in ("", "\0", "a\n", None)],
             *[("all", value) for value in (1, "true", None)],
             *[("dry_run", value) for value in (0, "false", None)],
         ],

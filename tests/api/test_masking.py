@@ -119,7 +119,10 @@ def test_nowhere(server, echo, receiver, events):
     callbacks = [server.wait(task_id)["callback_id"] for task_id in ids]
     for callback_id in callbacks:
         server.wait(callback_id)
-    schedule = {"every": 3600, "task": {"payload": payloads[0], "callback_url": callback_url}}
+    schedule = {
+        "every_seconds": 3600,
+        "task": {"payload": payloads[0], "callback_url": callback_url},
+    }
     head = {"content-type": "application/json"}
     answer = server.ask("PUT", "/schedules/masked", json.dumps(schedule).encode(), head)
     assert answer.status in (200, 201), answer
@@ -201,7 +204,7 @@ def test_masks_are_not_submitted(server, echo):
     assert pointers == {"#/payload/url", *(f"#/payload/headers/{name}" for name in HEADERS)}
     answer = server.post(json.dumps({"payload": f"{echo}/?key=***"}).encode())
     check_problem(answer, 422, "masked")
-    definition = {"every": 60, "task": {"payload": shown}}
+    definition = {"every_seconds": 60, "task": {"payload": shown}}
     head = {"content-type": "application/json"}
     answer = server.ask("PUT", "/schedules/again", json.dumps(definition).encode(), head)
     check_problem(answer, 422, "masked")

@@ -49,7 +49,7 @@ def test_tasks_by_queue_and_status(server):
     """As ``GET /stats`` counts them; statuses that no task has are there, too."""
     for _ in range(2):
         server.run(b"1")
-    answer = server.post(b'{"payload": 2, "queue": "later", "delay": 3600}')
+    answer = server.post(b'{"payload": 2, "queue": "later", "delay_seconds": 3600}')
     assert answer.status == 201
     told = scrape(server)
     assert told.value("taskflow_store_up") == 1

@@ -262,13 +262,13 @@ class TestAnswers:
             "queue": "a",
             "priority": -1,
             "max_attempts": 2,
-            "delay": 0.5,
+            "delay_seconds": 0.5,
             "expires_at": "2999-12-31T23:59:59Z",
-            "backoff": {"initial": 1, "factor": 2.5, "max": None},
+            "backoff": {"initial_seconds": 1, "factor": 2.5, "max_seconds": None},
             "retry_on": [404, "5xx"],
             "success_on": ["2xx"],
             "tags": {"a": 1, "b": "c", "d": True},
-            "retention": 60,
+            "retention_seconds": 60,
             "callback_url": "http://127.0.0.1:9/",
         }
         body = OPERATIONS["post", "/tasks"]["requestBody"]["content"]["application/json"]

@@ -70,7 +70,7 @@ class World(NamedTuple):
         made: dict[str, Any] = {"payload": URL}
         head = PATIENCE if standing == "COMPLETED" else {}
         if standing != "COMPLETED":
-            made["delay"] = 3600
+            made["delay_seconds"] = 3600
         task = self.ask("post", "/tasks", made, head).json
         if standing == "CANCELED":
             task = self.ask("post", f"/tasks/{task['id']}/cancel").json

@@ -28,7 +28,7 @@ EXAMPLES = {
     for short, example in told["content"]["application/problem+json"]["examples"].items()
 }
 TASK = json.dumps({"payload": 1}).encode()
-WAITING = json.dumps({"payload": 1, "delay": 3600}).encode()
+WAITING = json.dumps({"payload": 1, "delay_seconds": 3600}).encode()
 NOBODY = str(uuid.UUID(int=0))
 # Of so many, one may be told that there is none left.
 PLACES = 10
@@ -63,7 +63,7 @@ def done_to(verb: str, body: bytes, *, method: str = "POST"):
     """Move a task that was handed in, and waited for, by hand."""
     path = f"/{verb}" if verb else ""
     return followed(
-        ("POST", "/tasks?wait=0" if b"delay" in body else "/tasks", body),
+        ("POST", "/tasks?wait=0" if b"delay_seconds" in body else "/tasks", body),
         lambda answer: (method, f"/tasks/{answer.json['id']}{path}"),
     )
 
@@ -129,7 +129,7 @@ def no_place_to_search(request: pytest.FixtureRequest) -> Answer:
     uri = request.getfixturevalue("database_uri")
     bounds = {"database_connections": 6, "database_timeout_seconds": 60.0}
     with LiveServer(database_url=uri, **bounds) as server, busy(uri, server):
-        return server.ask("GET", "/tasks?url=a")
+        return server.ask("GET", "/tasks?url_contains=a")
 
 
 def no_workers(_: pytest.FixtureRequest) -> Answer:
@@ -176,9 +176,9 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("409", "delete"): done_to("", WAITING, method="DELETE"),
     ("410", "deleted"): deleted_since,
     ("412", "exists"): followed(
-        ("PUT", "/schedules/a", b'{"every": 3600, "task": {"payload": 1}}'),
+        ("PUT", "/schedules/a", b'{"every_seconds": 3600, "task": {"payload": 1}}'),
         lambda _: (
-            *("PUT", "/schedules/a", b'{"every": 60, "task": {"payload": 1}}'),
+            *("PUT", "/schedules/a", b'{"every_seconds": 60, "task": {"payload": 1}}'),
             {"if-none-match": "*"},
         ),
     ),

@@ -18,9 +18,9 @@ TOO_LONG = "9" * 5000  # digits, of more than Python reads
 FAR = "2999-12-31T23:59:59Z"
 SAID = (
     *("queue", "priority", "max_attempts", "run_at", "expires_at", "backoff", "retry_on"),
-    *("success_on", "tags", "retention", "callback_url"),
+    *("success_on", "tags", "retention_seconds", "callback_url"),
 )
-LATER = {"delay": 3600}  # so that nothing runs it meanwhile
+LATER = {"delay_seconds": 3600}  # so that nothing runs it meanwhile
 NO_TEXT: list[Any] = [1, True, [], {}]
 NO_NUMBER: list[Any] = [True, "1", [], {}]
 
@@ -64,7 +64,7 @@ class TestTaken:
             "backoff": None,
             "retry_on": None,
             "success_on": None,
-            "retention": None,
+            "retention_seconds": None,
             "callback_url": None,
             "callback_id": None,
             "callback_of": None,
@@ -84,7 +84,7 @@ class TestTaken:
             ("expires_at", FAR),
             ("expires_at", "2999-01-01T00:00:00.123456Z"),
             ("backoff", {}),
-            ("backoff", {"initial": 0.0, "factor": 1.0, "max": 86400.0}),
+            ("backoff", {"initial_seconds": 0.0, "factor": 1.0, "max_seconds": 86400.0}),
             ("backoff", {"factor": 100.0}),
             ("backoff", [0.0]),
             ("backoff", [1.5] * 100),
@@ -99,8 +99,8 @@ class TestTaken:
             ("tags", {"x" * 64: 'é\U0001f600 /~"\\'}),
             ("callback_url", "https://example.com/done?a=%20#b"),
             ("callback_url", "http://a" + "a" * 8184),
-            ("retention", 0.0),
-            ("retention", 315_576_000.0),
+            ("retention_seconds", 0.0),
+            ("retention_seconds", 315_576_000.0),
         ],
     )
     def test_each_field(self, server, name, value):
@@ -110,14 +110,14 @@ class TestTaken:
     @pytest.mark.parametrize("name", ["priority", "max_attempts"])
     def test_whole_numbers(self, server, name):
         """2.0 is one, as JSON has but one kind of numbers."""
-        body = '{"payload": "%s", "%s": %s, "delay": 9}'
+        body = '{"payload": "%s", "%s": %s, "delay_seconds": 9}'
         for text in ("2", "2.0", "2e0", "0.2e1"):
             assert server.post((body % (URL, name, text)).encode()).json[name] == 2
 
     def test_a_delay(self, server):
         """Counted from when the task is stored."""
         for seconds in (0, 1.5, 31_622_400):
-            task = taken(server, delay=seconds)
+            task = taken(server, delay_seconds=seconds)
             waits = moment(task["run_at"]) - moment(task["created_at"])
             assert waits == dt.timedelta(seconds=seconds)
 
@@ -161,10 +161,18 @@ class TestTaken:
 
     def test_null(self, server):
         """Where a task is shown with null it may be handed in with it."""
-        names = ("run_at", "delay", "expires_at", "backoff", "retry_on", "success_on", "tags")
-        task = taken(server, **dict.fromkeys((*names, "callback_url", "retention")))
+        names = (
+            "run_at",
+            "delay_seconds",
+            "expires_at",
+            "backoff",
+            "retry_on",
+            "success_on",
+            "tags",
+        )
+        task = taken(server, **dict.fromkeys((*names, "callback_url", "retention_seconds")))
         assert task["tags"] == {}
-        assert task["backoff"] is task["retention"] is task["expires_at"] is None
+        assert task["backoff"] is task["retention_seconds"] is task["expires_at"] is None
 
     def test_again_as_it_was_read(self, server):
         """What was shown of a task, open or at its end, is a task that says the same."""
@@ -177,7 +185,7 @@ class TestTaken:
             "retry_on": ["5xx"],
             "success_on": [200],
             "tags": {"a": 1},
-            "retention": 60.0,
+            "retention_seconds": 60.0,
             "callback_url": "https://example.com/",
         }
         first = taken(server, **said, **LATER)
@@ -222,12 +230,12 @@ class TestRefused:
                 "a date and time with a zone",
             ),
             (
-                "delay",
+                "delay_seconds",
                 [*NO_NUMBER, -0.001, 31_622_401, 1e300, TOO_LONG],
                 "a number of seconds from 0 to 31622400",
             ),
             (
-                "retention",
+                "retention_seconds",
                 [*NO_NUMBER, -1, 315_576_001],
                 "a number of seconds from 0 to 315576000",
             ),
@@ -242,7 +250,7 @@ class TestRefused:
             (
                 "backoff",
                 [1, True, "1", [], [1] * 101],
-                "an object of initial, factor and max, or a list of 1 to 100 waits",
+                "an object of initial_seconds, factor and max_seconds, or a list of 1 to 100 waits",
             ),
             (
                 "tags",
@@ -267,9 +275,13 @@ class TestRefused:
             ("tags", {"a/b": 1, "ok": 1, "~c": 1, "d": None, "": 1}, ["a~1b", "~0c", "d", ""]),
             ("tags", {"a": "x" * 257, "b": 2**53, "c": 1.5, "d": [], "e": "\n", "f": 1}, "abcde"),
             ("tags", {"team": {"name": "a"}}, ["team"]),
-            ("backoff", {"initial": -1, "factor": 0.5, "max": 1}, ["initial", "factor"]),
+            (
+                "backoff",
+                {"initial_seconds": -1, "factor": 0.5, "max_seconds": 1},
+                ["initial_seconds", "factor"],
+            ),
             ("backoff", {"factor": None}, ["factor"]),
-            ("backoff", {"maximum": 1, "max": 86_401}, ["maximum", "max"]),
+            ("backoff", {"maximum": 1, "max_seconds": 86_401}, ["maximum", "max_seconds"]),
             ("backoff", [1, -1, 86_401, "1"], "123"),
             ("retry_on", [503, 99, "5xx", "5XX", "0xx", 1000, 404.5, None], "134567"),
             ("success_on", ["20x", True, [], 200], "012"),
@@ -281,11 +293,13 @@ class TestRefused:
 
     def test_all_at_once(self, server):
         """Those of the payload, too; and the first three in words."""
-        answer = post(server, priority=101, delay=-1, tags={"a b": 1}, queue="", backoff=[-1])
+        answer = post(
+            server, priority=101, delay_seconds=-1, tags={"a b": 1}, queue="", backoff=[-1]
+        )
         problem = check_problem(answer, 422, "priority must be", "and so on, 5 in all")
         assert [error["pointer"] for error in problem["errors"]] == [
             "#/priority",
-            "#/delay",
+            "#/delay_seconds",
             "#/tags/a b",
             "#/queue",
             "#/backoff/0",
@@ -293,11 +307,11 @@ class TestRefused:
 
     def test_a_moment_and_a_delay(self, server):
         """There is one due time: the two are not taken together, but null is none."""
-        assert refused(server, run_at=FAR, delay=5) == {
-            "#/delay": "delay must not be given together with run_at"
+        assert refused(server, run_at=FAR, delay_seconds=5) == {
+            "#/delay_seconds": "delay_seconds must not be given together with run_at"
         }
-        assert taken(server, run_at=None, delay=5)
-        assert taken(server, run_at=FAR, delay=None)
+        assert taken(server, run_at=None, delay_seconds=5)
+        assert taken(server, run_at=FAR, delay_seconds=None)
 
     @pytest.mark.parametrize(
         ("name", "meant"),
@@ -321,16 +335,20 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("name", "advice"),
         [
-            ("delay_seconds", "did you mean delay?"),
-            ("delaySeconds", "did you mean delay?"),
-            ("countdown", "did you mean delay?"),
+            ("delay", "did you mean delay_seconds?"),
+            ("retention", "did you mean retention_seconds?"),
+            ("delaySeconds", "did you mean delay_seconds?"),
+            ("countdown", "did you mean delay_seconds?"),
             ("max_retries", "did you mean max_attempts?"),
             ("retries", "did you mean max_attempts?"),
             ("scheduled_for", "did you mean run_at?"),
             ("eta", "did you mean run_at?"),
             ("webhook", "did you mean callback_url?"),
             ("callback-url", "did you mean callback_url?"),
-            ("ttl", "use expires_at (not started from then on) or retention (how long it is kept)"),
+            (
+                "ttl",
+                "use expires_at (not started from then on) or retention_seconds (kept for)",
+            ),
             ("idempotency_key", "the key is sent as the header Idempotency-Key"),
             ("Idempotency-Key", "the key is sent as the header Idempotency-Key"),
             ("cron", "cron is for PUT /schedules/NAME, beside a task"),
@@ -346,7 +364,9 @@ class TestRefused:
             f"#/{pointer}": f"there is no field {name!r}; {advice}"
         }
 
-    @pytest.mark.parametrize("name", ["method", "headers", "body", "timeout", "follow_redirects"])
+    @pytest.mark.parametrize(
+        "name", ["method", "headers", "body", "timeout_seconds", "follow_redirects"]
+    )
     def test_what_belongs_into_the_payload(self, server, name):
         """A request's fields beside a URL would change nothing about the request."""
         found = refused(server, **{name: 1})
@@ -401,7 +421,7 @@ class TestRefused:
     def test_very_many_strangers(self, server):
         """Some are told; all of the names would keep other requests waiting."""
         names = [f"callbak_{n:05}" for n in range(50_000)]
-        body = json.dumps({"payload": 1, "delay": 9, **dict.fromkeys(names, 1)}).encode()
+        body = json.dumps({"payload": 1, "delay_seconds": 9, **dict.fromkeys(names, 1)}).encode()
         problem = check_problem(server.post(body), 422, "21 in all")
         assert problem["errors"][-1] == {
             "pointer": "#",
@@ -410,7 +430,7 @@ class TestRefused:
 
     def test_backoff(self, server):
         """The fields of an object inside have their names, too."""
-        found = refused(server, backoff={"initial": 1, "factr": 2})
+        found = refused(server, backoff={"initial_seconds": 1, "factr": 2})
         assert list(found) == ["#/backoff/factr"]
         assert found["#/backoff/factr"].endswith("no field 'factr'; did you mean factor?")
 
@@ -419,7 +439,7 @@ class TestRefused:
         """Nesting is no fault of ours at any depth, where the reader's stack ends included."""
         with server.connect() as connection:
             for depth in (2, 499, 501, *range(700, 1010), 100_000):
-                body = b'{"payload": 1, "delay": 9, "%b": %b%b}' % (
+                body = b'{"payload": 1, "delay_seconds": 9, "%b": %b%b}' % (
                     name.encode(),
                     b"[" * depth,
                     b"]" * depth,

@@ -160,7 +160,7 @@ class TestSchedules:
         [
             ({}, {}),
             ({"cron": "0 7 * * *"}, {"cron": "0 7 * * *"}),
-            ({"cron": None, "every": 60}, {"cron": None, "every": 60.0}),
+            ({"cron": None, "every_seconds": 60}, {"cron": None, "every_seconds": 60.0}),
             ({"timezone": None}, {"timezone": "UTC"}),
             ({"missed": None}, {"missed": "once"}),
             ({"conditional": True}, {"conditional": True}),
@@ -188,7 +188,7 @@ class TestSchedules:
 
     def test_a_put_keeps_the_pause(self, own_server, made):
         """It replaces the rest; it pauses and resumes only if it says so."""
-        schedule = {"every": 60, "task": {"payload": "x"}}
+        schedule = {"every_seconds": 60, "task": {"payload": "x"}}
         assert self.put(own_server, schedule).json["paused"] is True
         assert self.put(own_server, schedule | {"paused": None}).json["paused"] is True
         resumed = self.put(own_server, schedule | {"paused": False}).json
@@ -197,7 +197,7 @@ class TestSchedules:
 
     def test_it_keeps_its_times(self, own_server):
         """Another task does not move them; a resumed one is due from now on."""
-        self.put(own_server, {"every": 3600, "task": {"payload": "x"}})
+        self.put(own_server, {"every_seconds": 3600, "task": {"payload": "x"}})
         first = own_server.ask("GET", "/schedules/one").json
         changed = patch(own_server, "/schedules/one", {"task": {"payload": "y"}}).json
         assert changed["next_at"] == first["next_at"]
@@ -207,11 +207,11 @@ class TestSchedules:
     def test_what_cannot_be(self, own_server, made):
         """Each fault has its place, and nothing is changed."""
         check_problem(patch(own_server, "/schedules/none", {"paused": True}), 404)
-        wrong = {"every": 60, "task": {"priority": 101}, "pausd": True}
+        wrong = {"every_seconds": 60, "task": {"priority": 101}, "pausd": True}
         answer = patch(own_server, "/schedules/one", wrong)
-        check_problem(answer, 422, "every must not be given together with cron")
+        check_problem(answer, 422, "every_seconds must not be given together with cron")
         assert {fault["pointer"] for fault in answer.json["errors"]} == {
-            "#/every",
+            "#/every_seconds",
             "#/task/priority",
             "#/pausd",
         }
@@ -229,7 +229,7 @@ class TestSchedules:
         """What a client is not shown, it cannot have sent to a server of its own."""
         headers = {"Authorization": "Bearer s3cr3t", "X-A": "1"}
         request = {"url": "http://x.invalid/", "headers": headers}
-        self.put(own_server, {"every": 60, "paused": True, "task": {"payload": request}})
+        self.put(own_server, {"every_seconds": 60, "paused": True, "task": {"payload": request}})
 
         def change_of(payload: object):
             return patch(own_server, "/schedules/one", {"task": {"payload": payload}})
@@ -252,7 +252,7 @@ class TestSchedules:
     @pytest.mark.parametrize("number", ["1e400", "-1e400", "1" * 400, "[1e400]"])
     def test_numbers_out_of_range(self, own_server, made, number):
         """They are faults of the patch; in a body they are kept to the byte."""
-        for name in ("every", "cron", "start_at", "missed", "paused", "task"):
+        for name in ("every_seconds", "cron", "start_at", "missed", "paused", "task"):
             body = f'{{"{name}": {number}}}'.encode()
             check_problem(own_server.ask("PATCH", "/schedules/one", body), 422, name)
         body = f'{{"task": {{"payload": {{"method": "PUT", "body": {{"a": {number}}}}}}}}}'

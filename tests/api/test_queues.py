@@ -131,21 +131,21 @@ class TestVerbs:
         body = json.dumps({"payload": f"{target.url}/json", "queue": "mail"}).encode()
         task_id = own_server.ask("POST", "/tasks", body).json["id"]
         shown = own_server.show(task_id)
-        assert (shown["status"], shown["waiting_for"]) == (
+        assert (shown["status"], shown["held"]) == (
             "PENDING",
             {"reason": "queue_paused", "detail": "queue mail is paused", "until": None},
         )
         resumed = own_server.ask("POST", "/queues/mail/resume").json
         assert (resumed["paused"], resumed["max_concurrency"]) == (False, 1)
         assert own_server.wait(task_id)["status"] == "COMPLETED"
-        assert own_server.show(task_id)["waiting_for"] is None
+        assert own_server.show(task_id)["held"] is None
 
     def test_purge(self, own_server):
         """What waits is canceled, also what is for later; other queues are left alone."""
         own_server.ask("POST", "/queues/mail/pause")
         tasks = [{"payload": "http://x.example", "queue": "mail"}] * 3
-        tasks += [{"payload": "http://x.example", "queue": "mail", "delay": 3600}]
-        tasks += [{"payload": "http://x.example", "queue": "other", "delay": 3600}]
+        tasks += [{"payload": "http://x.example", "queue": "mail", "delay_seconds": 3600}]
+        tasks += [{"payload": "http://x.example", "queue": "other", "delay_seconds": 3600}]
         added = own_server.ask("POST", "/tasks", json.dumps(tasks).encode()).json
         answer = own_server.ask("POST", "/queues/mail/purge")
         assert answer.json == {"count": 4, "is_complete": True, "dry_run": False}

@@ -158,11 +158,18 @@ def test_reads_have_a_limit_of_their_own():
     with LiveServer(**READS, api_keys=keys) as server:
         first = {"authorization": "Bearer key-of-the-first-one"}
         for left, method in ((1, "GET"), (0, "HEAD")):
-            answer = server.ask(method, "/tasks?url=z", None, first)
+            answer = server.ask(method, "/tasks?host=z", None, first)
             assert answer.status == 200
             assert re.fullmatch(rf'"read";r={left};t=\d+', answer.header("ratelimit"))
             assert answer.header("ratelimit-policy") == '"read";q=2;w=200'
-        for path in ("/tasks", "/tasks?url=z", "/stats", "/events", "/metrics", "/openapi.json"):
+        for path in (
+            "/tasks",
+            "/tasks?host=z",
+            "/stats",
+            "/events",
+            "/metrics",
+            "/openapi.json",
+        ):
             rejected = server.ask("GET", path, None, first)
             check_problem(rejected, 429, "0.01 per second", "try again in")
             assert 90 <= int(rejected.header("retry-after")) <= 100
@@ -189,7 +196,7 @@ def test_a_person_sees_a_page():
     with LiveServer(**READS) as server:
         page = server.ask("GET", "/ui").body.decode()
         assert server.ask("GET", "/ui/tasks").status == 200
-        for path in ("/ui", "/ui/tasks?url=z", "/ui/nowhere"):
+        for path in ("/ui", "/ui/tasks?host=z", "/ui/nowhere"):
             rejected = server.ask("GET", path)
             assert rejected.status == 429
             assert rejected.header("content-type") == "text/html; charset=utf-8"

@@ -108,7 +108,7 @@ class TestWhole:
 
     def test_null_is_not_given(self, server, recorder, path):
         """A member that is null is as if it was not there."""
-        names = ("method", "headers", "body", "timeout", "follow_redirects")
+        names = ("method", "headers", "body", "timeout_seconds", "follow_redirects")
         posted(server, {"url": recorder.url + path} | dict.fromkeys(names))
         line, fields, body = received(recorder, path)
         assert (line.split()[0], body) == (b"GET", b"")
@@ -328,7 +328,7 @@ class TestHeaders:
         }
 
 
-KNOWN = "known are url, method, headers, body, timeout, follow_redirects"
+KNOWN = "known are url, method, headers, body, timeout_seconds, follow_redirects"
 ADVICE = {
     **dict.fromkeys(("uri", "URL"), "did you mean url?"),
     "Method": "did you mean method?",
@@ -365,9 +365,10 @@ class TestObjects:
     @pytest.mark.parametrize("timeout", [0, 0.009, -1, 3600.1, "5", True, []])
     def test_what_is_no_timeout(self, server, timeout):
         """From a hundredth of a second to an hour."""
-        found = refusal(server, {"url": "http://a.example/", "timeout": timeout})
+        found = refusal(server, {"url": "http://a.example/", "timeout_seconds": timeout})
         assert found == {
-            "#/payload/timeout": "payload.timeout must be a number of seconds from 0.01 to 3600"
+            "#/payload/timeout_seconds": "payload.timeout_seconds must be a number of seconds from "
+            "0.01 to 3600"
         }
 
     @pytest.mark.parametrize("follows", [0, "true", []])
@@ -383,7 +384,7 @@ class TestObjects:
             "method": "get",
             "headers": {"Host": "a", "X": 1, "ok": "ok"},
             "body": {"base64": "?"},
-            "timeout": 0,
+            "timeout_seconds": 0,
             "follow_redirects": "no",
             "uri": "a",
         }
@@ -395,7 +396,7 @@ class TestObjects:
             "#/payload/headers/Host",
             "#/payload/headers/X",
             "#/payload/method",
-            "#/payload/timeout",
+            "#/payload/timeout_seconds",
             "#/payload/uri",
             "#/payload/url",
             "#/priority",
@@ -417,7 +418,7 @@ class TestTime:
         """The task's own time counts."""
         url, later = (f"{recorder.url}{path}?seconds={seconds}" for seconds in (0.6, 60))
         with LiveServer(database_url=MEMORY_URL, fetch_timeout_seconds=0.3) as hasty:
-            assert posted(hasty, {"url": url, "timeout": 60})["status"] == "COMPLETED"
+            assert posted(hasty, {"url": url, "timeout_seconds": 60})["status"] == "COMPLETED"
             late = posted(hasty, {"url": later})
         assert (late["error_type"], late["error"]) == (
             "timeout",
@@ -427,7 +428,7 @@ class TestTime:
     def test_shorter_than_the_setting(self, server, recorder, path):
         """Both ways."""
         url = f"{recorder.url}{path}?seconds=60"
-        task = posted(server, {"url": url, "timeout": 0.05})
+        task = posted(server, {"url": url, "timeout_seconds": 0.05})
         assert task["error"] == "timeout: the fetch took longer than 0.05 s"
 
 

@@ -15,10 +15,20 @@ from tests.service.processes import wait_until
 
 URL = "http://127.0.0.1:9/"
 SHOWN = [
-    *("name", "cron", "every", "start_at", "timezone", "task", "missed", "conditional", "paused"),
+    *(
+        "name",
+        "cron",
+        "every_seconds",
+        "start_at",
+        "timezone",
+        "task",
+        "missed",
+        "conditional",
+        "paused",
+    ),
     *("created_at", "updated_at", "next_at", "last_fired_at", "last_task_id", "last_status"),
 ]
-HOUR = {"every": 3600, "task": {"payload": URL}}
+HOUR = {"every_seconds": 3600, "task": {"payload": URL}}
 
 
 @pytest.fixture
@@ -51,7 +61,7 @@ def moment(text: str) -> dt.datetime:
 class TestMade:
     def test_a_schedule(self, server, name):
         """201 with where it is; then it is shown as it was answered, and its task to the byte."""
-        template = b'{ "payload":"%s", "delay": 1e0 , "id": null }' % URL.encode()
+        template = b'{ "payload":"%s", "delay_seconds": 1e0 , "id": null }' % URL.encode()
         body = b'{"cron": "30 6 * * MON-FRI", "timezone": "Europe/Berlin", "task": %s}' % template
         answer = put(server, name, body)
         assert answer.status == 201
@@ -77,8 +87,8 @@ class TestMade:
         """With If-None-Match one that is there is left alone (RFC 9110, section 13.1.2)."""
         head = {"if-none-match": "*"}
         assert put(server, name, HOUR, head).status == 201
-        check_problem(put(server, name, {**HOUR, "every": 5}, head), 412, "If-None-Match")
-        assert server.ask("GET", f"/schedules/{name}").json["every"] == 3600.0
+        check_problem(put(server, name, {**HOUR, "every_seconds": 5}, head), 412, "If-None-Match")
+        assert server.ask("GET", f"/schedules/{name}").json["every_seconds"] == 3600.0
         for tags in ('"1"', "", "*, *"):
             check_problem(put(server, name, HOUR, {"if-none-match": tags}), 422, "If-None-Match")
 
@@ -163,7 +173,7 @@ class TestFired:
 
     def test_run_by_hand(self, server, target, name):
         """201 and the task; a body is passed over; the times stay, and a paused one runs, too."""
-        template = {"payload": f"{target.url}/json", "delay": 0.01, "tags": {"a": 1}}
+        template = {"payload": f"{target.url}/json", "delay_seconds": 0.01, "tags": {"a": 1}}
         schedule = made(server, name, {**HOUR, "task": template})
         answer = server.ask("POST", f"/schedules/{name}/run", b"whatever")
         assert answer.status == 201
@@ -210,12 +220,12 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("body", "pointer", "word"),
         [
-            ({"task": {"payload": URL}}, "#", "either cron or every"),
-            ({**HOUR, "cron": None, "every": None}, "#", "either cron or every"),
-            ({**HOUR, "cron": "* * * * *"}, "#/every", "together with cron"),
-            ({**HOUR, "every": 0.5}, "#/every", "from 1 to"),
-            ({**HOUR, "every": 1e9}, "#/every", "from 1 to"),
-            ({**HOUR, "every": "60"}, "#/every", "from 1 to"),
+            ({"task": {"payload": URL}}, "#", "either cron or every_seconds"),
+            ({**HOUR, "cron": None, "every_seconds": None}, "#", "either cron or every_seconds"),
+            ({**HOUR, "cron": "* * * * *"}, "#/every_seconds", "together with cron"),
+            ({**HOUR, "every_seconds": 0.5}, "#/every_seconds", "from 1 to"),
+            ({**HOUR, "every_seconds": 1e9}, "#/every_seconds", "from 1 to"),
+            ({**HOUR, "every_seconds": "60"}, "#/every_seconds", "from 1 to"),
             ({**HOUR, "paused": "no"}, "#/paused", "true or false"),
             ({"cron": "0 0 30 2 *", "task": {"payload": 1}}, "#/cron", "day of the month"),
             ({"cron": "0 0 LW * */7", "task": {"payload": 1}}, "#/cron", "never comes"),
@@ -224,25 +234,28 @@ class TestRefused:
             (
                 {"cron": "* * * * *", "start_at": "2027-01-01T00:00:00Z", "task": {"payload": 1}},
                 "#/start_at",
-                "every",
+                "every_seconds",
             ),
-            ({"every": 60}, "#/task", "task is missing"),
-            ({"every": 60, "task": URL}, "#/task", "an object"),
-            ({"every": 60, "task": {}}, "#/task", "payload is missing"),
-            ({"every": 60, "task": {"payload": None}}, "#/task", "payload is null"),
+            ({"every_seconds": 60}, "#/task", "task is missing"),
+            ({"every_seconds": 60, "task": URL}, "#/task", "an object"),
+            ({"every_seconds": 60, "task": {}}, "#/task", "payload is missing"),
+            ({"every_seconds": 60, "task": {"payload": None}}, "#/task", "payload is null"),
             (
-                {"every": 60, "task": {"payload": URL, "run_at": "2027-01-01T00:00:00Z"}},
+                {"every_seconds": 60, "task": {"payload": URL, "run_at": "2027-01-01T00:00:00Z"}},
                 "#/task/run_at",
                 "single moment",
             ),
             (
-                {"every": 60, "task": {"payload": URL, "expires_at": "2027-01-01T00:00:00Z"}},
+                {
+                    "every_seconds": 60,
+                    "task": {"payload": URL, "expires_at": "2027-01-01T00:00:00Z"},
+                },
                 "#/task/expires_at",
                 "single moment",
             ),
             (
                 {
-                    "every": 60,
+                    "every_seconds": 60,
                     "conditional": True,
                     "task": {"payload": {"url": URL, "body": "x"}},
                 },
@@ -251,7 +264,7 @@ class TestRefused:
             ),
             (
                 {
-                    "every": 60,
+                    "every_seconds": 60,
                     "conditional": True,
                     "task": {"payload": {"url": URL, "headers": {"if-None-match": '"1"'}}},
                 },

@@ -48,7 +48,7 @@ def busy(uri: str, server: LiveServer, *, searches: int = 3) -> Iterator[None]:
         holder.execute("LOCK TABLE taskflow_tasks IN ACCESS EXCLUSIVE MODE")
         for _ in range(searches):
             client = stack.enter_context(server.connect())
-            client.send(b"GET /tasks?url=zzzz&limit=1 HTTP/1.1\r\nhost: x\r\n\r\n")
+            client.send(b"GET /tasks?url_contains=zzzz&limit=1 HTTP/1.1\r\nhost: x\r\n\r\n")
         deadline = time.monotonic() + PATIENCE_SECONDS
         while observer.execute(LOCKED).fetchone() < (searches,):
             assert time.monotonic() < deadline
@@ -77,7 +77,11 @@ def check_rejected(answer: Answer) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/tasks?url=a", "/tasks?queue=a&status=FAILED", "/tasks?status=FAILED,COMPLETED"),
+        *(
+            "/tasks?url_contains=a",
+            "/tasks?queue=a&status=FAILED",
+            "/tasks?status=FAILED,COMPLETED",
+        ),
         *("/stats", "/stats?queue=a", "/stats/history", "/nodes", "/hosts", "/queues"),
         *("/queues/a", "/schedules"),
     ],
@@ -92,9 +96,9 @@ def test_each_way_to_search_says_so(database_uri, server):
     """Streams, moves of many, the dashboard; scrapes have what needs no search."""
     with busy(database_uri, server), ThreadPoolExecutor() as pool:
         asked = {
-            "export": pool.submit(server.ask, "GET", "/tasks?url=a", None, LINES),
+            "export": pool.submit(server.ask, "GET", "/tasks?url_contains=a", None, LINES),
             "overview": pool.submit(server.ask, "GET", "/ui"),
-            "search page": pool.submit(server.ask, "GET", "/ui/tasks?url=a"),
+            "search page": pool.submit(server.ask, "GET", "/ui/tasks?url_contains=a"),
             "scrape": pool.submit(scrape, server),
             "livez": pool.submit(server.ask, "GET", "/livez"),
         }
@@ -143,7 +147,7 @@ def test_searches_of_many_clients_stop_no_task(database_uri, connections, count)
     def search() -> list[Answer]:
         answers = []
         while not is_over.is_set():
-            answers.append(server.ask("GET", "/tasks?url=zzzz&limit=1"))
+            answers.append(server.ask("GET", "/tasks?url_contains=zzzz&limit=1"))
         return answers
 
     with (

@@ -10,7 +10,7 @@ import pytest
 from tests.api.client import check_problem, in_chunks
 
 MARK = b"\xef\xbb\xbf"
-TASK = b'{"payload": "http://a.invalid/", "delay": 86400}'
+TASK = b'{"payload": "http://a.invalid/", "delay_seconds": 86400}'
 CHUNKED = {"transfer-encoding": "chunked"}
 LINES = {"content-type": "application/x-ndjson"}
 # Each route that reads JSON, with a body that it takes.
@@ -20,7 +20,10 @@ ROUTES = {
     ("POST", "/tasks/retry"): b'{"queue": "none"}',
     ("POST", "/tasks/delete"): b'{"queue": "none"}',
     ("PUT", "/queues/formats"): b"{}",
-    ("PUT", "/schedules/formats"): b'{"every": 86400, "task": {"payload": "http://a.invalid/"}}',
+    (
+        "PUT",
+        "/schedules/formats",
+    ): b'{"every_seconds": 86400, "task": {"payload": "http://a.invalid/"}}',
 }
 each_route = pytest.mark.parametrize(
     ("route", "body"), ROUTES.items(), ids=[" ".join(route) for route in ROUTES]

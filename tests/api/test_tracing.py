@@ -168,7 +168,7 @@ FAILURES = {
 def test_a_fetch_that_fails(traced, spans, recorder, path):
     """The fetch and the attempt are errors, of the type that the API shows; the API's are not."""
     of_fetch, of_attempt, status = FAILURES[path]
-    payload = {"url": recorder.url + path, "timeout": 0.5 if of_fetch == "timeout" else 60}
+    payload = {"url": recorder.url + path, "timeout_seconds": 0.5 if of_fetch == "timeout" else 60}
     post(traced, payload)
     [process] = spans.wait_for("process")
     [fetch] = spans.named("GET")

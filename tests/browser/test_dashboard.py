@@ -253,7 +253,7 @@ def test_it_can_be_read_without_scripts(visit, service, target):
     assert "Throughput" in page.inner_text("main")
     page.goto(f"{service.url}/ui/tasks")
     assert page.locator("tbody tr").count() > 0
-    waiting = submitted(service, "no url", delay=3600, queue="by-steps")
+    waiting = submitted(service, "no url", delay_seconds=3600, queue="by-steps")
     page.goto(f"{service.url}/ui/tasks/{waiting}")
     page.get_by_text("Cancel…").click()
     page.get_by_role("button", name="Cancel task").click()
@@ -267,14 +267,14 @@ def test_it_can_be_read_without_scripts(visit, service, target):
 
 def test_a_question_stays_open_while_the_page_lives(visit, service):
     """And is about the same queue, though the table grew; with the keyboard, too."""
-    submitted(service, "no url", delay=3600, queue="m-asked")
+    submitted(service, "no url", delay_seconds=3600, queue="m-asked")
     page = visit(service)
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="m-asked"))
     row.locator("summary").focus()
     page.keyboard.press("Enter")
     expect(row.get_by_role("button", name="Pause queue")).to_be_visible()
     mark(page)
-    submitted(service, "no url", delay=3600, queue="a-new-one")
+    submitted(service, "no url", delay_seconds=3600, queue="a-new-one")
     expect(page.get_by_role("link", name="a-new-one")).to_be_visible()
     expect(page.get_by_role("button", name="Pause queue").locator("visible=true")).to_have_count(1)
     row.get_by_role("button", name="Pause queue").click()
@@ -316,7 +316,7 @@ def test_a_question_fits(visit, service, width):
     """Also in the table of queues; no button breaks within a word."""
     limits = {"max_concurrency": 3, "rate": 5, "per_host": {"max_concurrency": 2, "rate": 1}}
     service.ask("PUT", "/queues/limited", json.dumps(limits).encode())
-    task_id = submitted(service, "no url", delay=3600, queue="q-" + "a" * 50)
+    task_id = submitted(service, "no url", delay_seconds=3600, queue="q-" + "a" * 50)
     for path, name in ((f"/ui/tasks/{task_id}", "Cancel…"), ("/ui", "Pause…")):
         page = visit(service, path, viewport={"width": width, "height": 800})
         page.get_by_text(name).first.click()

@@ -41,7 +41,7 @@ def fill(server, target) -> None:
         "/schedules/nightly-report",
         {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "task": task},
     )
-    put("/schedules/heartbeat", {"every": 300, "task": task})
+    put("/schedules/heartbeat", {"every_seconds": 300, "task": task})
     for number in range(12):
         body = {"payload": f"{target.url}/orders/{4700 + number}", "queue": "orders"}
         server.post(json.dumps(body).encode())

@@ -19,7 +19,7 @@ def queue() -> str:
 
 class TestById:
     def test_all_three(self, cli_of_each, service):
-        ids = [hand_in(service, payload="x", delay=3600) for _ in range(2)]
+        ids = [hand_in(service, payload="x", delay_seconds=3600) for _ in range(2)]
         assert cli_of_each.ok("cancel", *ids).rows == [[one, "CANCELED"] for one in ids]
         assert cli_of_each.ok("retry", ids[0]).rows == [[ids[0], "PENDING"]]
         service.wait(ids[0])
@@ -27,7 +27,7 @@ class TestById:
         assert cli_of_each.run("show", ids[0]).code == 4
 
     def test_one_that_cannot_be_keeps_nobody_from_it(self, cli, memory_server):
-        ended, waiting = (hand_in(memory_server, payload="x", delay=d) for d in (0, 3600))
+        ended, waiting = (hand_in(memory_server, payload="x", delay_seconds=d) for d in (0, 3600))
         memory_server.wait(ended)
         told = cli.run("cancel", NOBODYS, ended, waiting)
         assert told.code == 4
@@ -42,7 +42,7 @@ class TestById:
 class TestByFilter:
     def test_with_yes(self, cli_of_each, service, queue):
         for _ in range(3):
-            hand_in(service, payload="x", delay=3600, queue=queue)
+            hand_in(service, payload="x", delay_seconds=3600, queue=queue)
         assert cli_of_each.ok("cancel", "--queue", queue, "--dry-run").out == "3\n"
         assert cli_of_each.ok("cancel", "--queue", queue, "--yes").out == "3\n"
         assert cli_of_each.ok("cancel", "--queue", queue, "--yes").out == "0\n"
@@ -50,7 +50,7 @@ class TestByFilter:
         assert cli_of_each.ok("list", "--queue", queue).out == ""
 
     def test_nobody_to_ask(self, cli, memory_server, queue):
-        hand_in(memory_server, payload="x", delay=3600, queue=queue)
+        hand_in(memory_server, payload="x", delay_seconds=3600, queue=queue)
         ended = cli.run("cancel", "--queue", queue)
         assert (ended.code, ended.out) == (2, "")
         assert ended.complaint == "cancel 1 tasks? Confirm with --yes; there is no terminal"
@@ -60,7 +60,7 @@ class TestByFilter:
         ("typed", "code", "left"), [("y\n", 0, 0), ("n\n", 1, 1), ("\n", 1, 1)]
     )
     def test_asked_on_a_terminal(self, cli, memory_server, queue, typed, code, left):
-        hand_in(memory_server, payload="x", delay=3600, queue=queue)
+        hand_in(memory_server, payload="x", delay_seconds=3600, queue=queue)
         with cli.terminal("cancel", "--queue", queue) as terminal:
             terminal.wait_for("cancel 1 tasks? [y/N]")
             terminal.type(typed)
@@ -68,7 +68,7 @@ class TestByFilter:
         assert len(cli.ok("list", "--queue", queue, "--status", "PENDING").rows) == code
 
     def test_interrupted_when_asked(self, cli, memory_server, queue):
-        hand_in(memory_server, payload="x", delay=3600, queue=queue)
+        hand_in(memory_server, payload="x", delay_seconds=3600, queue=queue)
         with cli.terminal("cancel", "--queue", queue) as terminal:
             terminal.wait_for("[y/N]")
             # Python does not see one that comes just before it begins to read: it is pressed again.

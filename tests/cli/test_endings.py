@@ -340,6 +340,8 @@ def test_the_help_takes_no_time(cli):
 def test_a_terminal_that_only_knows_ascii(cli, memory_server):
     from tests.cli.test_finding import hand_in
 
-    hand_in(memory_server, payload="http://x.invalid/\u65e5\u672c", queue="ascii", delay=3600)
+    hand_in(
+        memory_server, payload="http://x.invalid/\u65e5\u672c", queue="ascii", delay_seconds=3600
+    )
     ended = cli.ok("list", "--queue", "ascii", PYTHONIOENCODING="ascii")
     assert "\\u65e5\\u672c" in ended.out

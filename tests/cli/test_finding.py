@@ -43,7 +43,7 @@ class TestList:
         wanted = hand_in(
             memory_server, payload=target.url + "/404?f", queue="filtered", tags={"a": 1}
         )
-        hand_in(memory_server, payload=target.url + "/f", queue="filtered", delay=3600)
+        hand_in(memory_server, payload=target.url + "/f", queue="filtered", delay_seconds=3600)
         memory_server.wait(wanted)
         for filters in (
             ("--status", "failed", "--status", "COMPLETED"),
@@ -60,14 +60,16 @@ class TestList:
         assert len(both.rows) == 2
 
     def test_json(self, cli, memory_server):
-        task_id = hand_in(memory_server, payload={"url": HOSTILE}, queue="as-json", delay=3600)
+        task_id = hand_in(
+            memory_server, payload={"url": HOSTILE}, queue="as-json", delay_seconds=3600
+        )
         [document] = cli.ok("list", "--queue", "as-json", "--json").documents
         assert document == memory_server.show(task_id)
 
     @pytest.mark.parametrize("payload", ["", "no URL", [1], 7, True])
     def test_a_payload_without_a_url_is_shown_as_it_is(self, cli, memory_server, payload):
         answer = memory_server.post(
-            json.dumps({"payload": payload, "queue": "no-url", "delay": 3600}).encode()
+            json.dumps({"payload": payload, "queue": "no-url", "delay_seconds": 3600}).encode()
         )
         assert answer.status == 201, answer
         row = cli.ok("list", "--queue", "no-url", "-n", "1").rows[0]
@@ -77,7 +79,7 @@ class TestList:
     @pytest.mark.parametrize("columns", [80, 110, 500])
     def test_columns_fit_the_terminal(self, cli, memory_server, columns):
         url, queue = "http://x.invalid/" + "y" * 300, f"wide-{columns}"
-        task_id = hand_in(memory_server, payload=url, queue=queue, delay=3600)
+        task_id = hand_in(memory_server, payload=url, queue=queue, delay_seconds=3600)
         with cli.terminal("list", "--queue", queue, columns=columns) as terminal:
             assert terminal.end() == 0
         head, row = terminal.text.splitlines()
@@ -90,9 +92,9 @@ class TestList:
 
     def test_hostile_text_does_not_act(self, cli, memory_server):
         """Neither on a terminal nor where the output may end up on one later."""
-        task_id = hand_in(memory_server, payload=HOSTILE, queue="hostile", delay=3600)
+        task_id = hand_in(memory_server, payload=HOSTILE, queue="hostile", delay_seconds=3600)
         request = {"url": HOSTILE, "headers": {"X": "y"}}
-        asked = hand_in(memory_server, payload=request, queue="hostile", delay=3600)
+        asked = hand_in(memory_server, payload=request, queue="hostile", delay_seconds=3600)
         for command in (
             ("list", "--queue", "hostile"),
             ("list", "--queue", "hostile", "--json"),
@@ -111,7 +113,9 @@ class TestList:
 
 class TestExport:
     def test_to_a_file_and_to_a_pipe(self, cli_of_each, service):
-        ids = [hand_in(service, payload=f"x{n}", queue="out", delay=3600) for n in range(250)]
+        ids = [
+            hand_in(service, payload=f"x{n}", queue="out", delay_seconds=3600) for n in range(250)
+        ]
         lines = cli_of_each.ok("export", "--queue", "out", "--fields", "id,payload").documents
         assert [line["id"] for line in lines] == ids[::-1]
         assert list(lines[0]) == ["id", "payload"]
@@ -133,7 +137,7 @@ class TestExport:
 
     def test_a_reader_that_leaves(self, cli, memory_server):
         for n in range(40):
-            hand_in(memory_server, payload="x" * 50_000, queue="large", delay=3600 + n)
+            hand_in(memory_server, payload="x" * 50_000, queue="large", delay_seconds=3600 + n)
         with cli.started("export", "--queue", "large") as process:
             process.stdout.readline()
             process.stdout.close()
@@ -143,7 +147,7 @@ class TestExport:
     def test_interrupted_while_nobody_reads(self, cli, memory_server):
         """The first Ctrl+C waits for the reader, the second one does not."""
         for n in range(40):
-            hand_in(memory_server, payload="x" * 50_000, queue="unread", delay=3600 + n)
+            hand_in(memory_server, payload="x" * 50_000, queue="unread", delay_seconds=3600 + n)
         with cli.started("export", "--queue", "unread") as process:
             process.stdout.read(1)
 
@@ -156,7 +160,7 @@ class TestExport:
             assert process.returncode in (130, -signal.SIGINT)
 
     def test_a_disk_that_is_full(self, cli, memory_server):
-        hand_in(memory_server, payload="x", queue="full", delay=3600)
+        hand_in(memory_server, payload="x", queue="full", delay_seconds=3600)
         ended = cli.run("export", "--queue", "full", "-o", "/dev/full")
         assert (ended.code, ended.complaint) == (
             1,
@@ -237,7 +241,7 @@ class TestShow:
         assert [event["status"] for event in events] == ["COMPLETED"]
 
     def test_no_result_yet(self, cli, memory_server):
-        task_id = hand_in(memory_server, payload="x", delay=3600)
+        task_id = hand_in(memory_server, payload="x", delay_seconds=3600)
         ended = cli.run("show", task_id, "--result")
         assert (ended.code, ended.out) == (4, "")
         assert "has no result" in ended.complaint
@@ -255,7 +259,7 @@ def test_gzip_of_an_export_is_whole(cli, memory_server):
     import subprocess
     import sys
 
-    hand_in(memory_server, payload="x", queue="zipped", delay=3600)
+    hand_in(memory_server, payload="x", queue="zipped", delay_seconds=3600)
     said = subprocess.run(
         f"{sys.executable} -m taskflow export --queue zipped | gzip",
         shell=True,

@@ -112,10 +112,10 @@ class TestSchedules:
         [changed] = cli_of_each.ok(*put, "http://y.invalid/", "--priority", 5).documents
         assert changed["task"] == {"payload": "http://y.invalid/", "queue": "mail", "priority": 5}
         [changed] = cli_of_each.ok(*put, "--every", 90, "--queue", "other").documents
-        assert (changed["every"], changed["cron"], changed["paused"]) == (90.0, None, True)
+        assert (changed["every_seconds"], changed["cron"], changed["paused"]) == (90.0, None, True)
         assert changed["task"]["queue"] == "other"
         [changed] = cli_of_each.ok(*put, "--resumed").documents
-        assert (changed["paused"], changed["every"]) == (False, 90.0)
+        assert (changed["paused"], changed["every_seconds"]) == (False, 90.0)
         assert cli_of_each.run("schedules", "put", "kept").complaint.startswith(
             "give something to change"
         )
@@ -140,7 +140,7 @@ class TestSchedules:
 
 class TestStats:
     def test_a_table(self, cli_of_each, service):
-        hand_in(service, payload="x", delay=3600, queue="counted")
+        hand_in(service, payload="x", delay_seconds=3600, queue="counted")
         rows = {row[0]: row[1:] for row in cli_of_each.ok("stats").rows}
         assert rows["counted"][:5] == ["1", "0", "0", "0", "0"]
         assert int(rows["all"][0]) >= 1
@@ -161,7 +161,7 @@ class TestStats:
         with cli.terminal("stats", "--watch", "--interval", "0.05") as terminal:
             terminal.wait_for("Press Ctrl+C to stop")
             assert "finished in the last hour" in terminal.text
-            hand_in(memory_server, payload="x", delay=3600, queue="seen-live")
+            hand_in(memory_server, payload="x", delay_seconds=3600, queue="seen-live")
             terminal.wait_for("seen-live")
             assert terminal.interrupt() == 130
         assert "Traceback" not in terminal.text

@@ -50,11 +50,11 @@ class TestUrls:
             "method": "PUT",
             "headers": {"X-Shop": "7"},
             "body": {"a": 1.5},
-            "timeout": 20.0,
+            "timeout_seconds": 20.0,
         }
         assert (shown["queue"], shown["priority"], shown["max_attempts"]) == ("said", 7, 3)
         assert shown["tags"] == {"customer": 42, "paid": True, "name": "a=b"}
-        assert (shown["callback_url"], shown["retention"]) == (target.url, 604_800)
+        assert (shown["callback_url"], shown["retention_seconds"]) == (target.url, 604_800)
         assert shown["run_at"] > shown["created_at"]
 
     def test_bodies(self, cli, target, memory_server):

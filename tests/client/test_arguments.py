@@ -55,8 +55,12 @@ def parameters(method):
         needed["timeout_seconds"] = 0.001
     if any(p.kind is p.VAR_KEYWORD for p in found.values()):
         of_tasks = "submit" in method.__name__
-        names += ["queue", "tags", "delay", "run_at"] if of_tasks else ["queue", "tags", "status"]
-        names += [] if of_tasks else ["url", "created_after", "nonsense"]
+        names += (
+            ["queue", "tags", "delay_seconds", "run_at"]
+            if of_tasks
+            else ["queue", "tags", "status"]
+        )
+        names += [] if of_tasks else ["url_contains", "created_after", "nonsense"]
     return names, needed
 
 

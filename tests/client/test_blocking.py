@@ -58,7 +58,7 @@ def test_a_task_and_its_result(memory_server, target):
         task = client.submit(target.url + "/text", tags={"a": 1})
         assert client.wait(task.id, 90).raise_for_failure().text == "h\xe9llo"
         assert [attempt.number for attempt in client.attempts(task.id)] == [1]
-        later = client.submit("x", delay=3600)
+        later = client.submit("x", delay_seconds=3600)
         began = time.monotonic()
         with pytest.raises(NotEnded):
             client.wait(later.id, 0.2)

@@ -86,7 +86,7 @@ class TestTransactions:
         """Also many of them: more than a statement of the service's has, all or none."""
         with psycopg.connect(node.database_url, autocommit=True) as connection:
             assert is_known(node, enqueue(connection, "no url").id)
-            many = enqueue_many(connection, [Submission("no url", delay=3600)] * 1100)
+            many = enqueue_many(connection, [Submission("no url", delay_seconds=3600)] * 1100)
             made = connection.execute(
                 "SELECT count(DISTINCT xmin::text) FROM taskflow_tasks WHERE id = ANY (%s)",
                 [[task.id for task in many]],
@@ -95,7 +95,7 @@ class TestTransactions:
             assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
     def test_a_large_number_in_one_transaction(self, node, connection):
-        many = enqueue_many(connection, [Submission("no url", delay=3600)] * 1100)
+        many = enqueue_many(connection, [Submission("no url", delay_seconds=3600)] * 1100)
         assert len({task.id for task in many}) == 1100
         assert not is_known(node, many[0].id)
         connection.commit()
@@ -190,7 +190,7 @@ class TestTheConnection:
             connection.adapters.register_loader("uuid", Text)
             connection.adapters.register_loader("timestamptz", Text)
             connection.execute("SET TimeZone = 'America/New_York'")
-            task = enqueue(connection, "no url", delay=3600)
+            task = enqueue(connection, "no url", delay_seconds=3600)
             found = connection.execute("SELECT $1::uuid AS id", [task.id]).fetchone()
             assert found == {"id": str(task.id)}
             assert connection.autocommit is False
@@ -232,7 +232,7 @@ class TestWhatIsSaid:
             "success_on": [200],
             "tags": {"customer": 42, "paid": True},
             "callback_url": "https://example.com/",
-            "retention": 60.0,
+            "retention_seconds": 60.0,
         }
         # A year ahead is as far as it goes, whichever the year is.
         soon = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
@@ -249,9 +249,11 @@ class TestWhatIsSaid:
 
     def test_all_faults_are_told_at_once_and_nothing_is_done(self, connection):
         with pytest.raises(Unprocessable) as refused:
-            enqueue(connection, {"url": "x", "headers": {"Host": "a"}}, priority=1000, delay=-1)
+            enqueue(
+                connection, {"url": "x", "headers": {"Host": "a"}}, priority=1000, delay_seconds=-1
+            )
         pointers = {fault.pointer for fault in refused.value.errors}
-        assert pointers == {"#/payload/headers/Host", "#/priority", "#/delay"}
+        assert pointers == {"#/payload/headers/Host", "#/priority", "#/delay_seconds"}
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         with pytest.raises(Unprocessable) as refused:
             enqueue_many(connection, ["x", None, Submission("x", queue="?")])
@@ -279,17 +281,17 @@ class TestKeys:
     def test_it_is_known_again(self, node, client, connection):
         """In this transaction and a later one; the API's keys are others, and do not wait."""
         key = str(uuid.uuid4())
-        task = enqueue(connection, "no url", delay=3600, idempotency_key=key)
-        assert enqueue(connection, "no url", delay=3600, idempotency_key=key).id == task.id
+        task = enqueue(connection, "no url", delay_seconds=3600, idempotency_key=key)
+        assert enqueue(connection, "no url", delay_seconds=3600, idempotency_key=key).id == task.id
         connection.commit()
-        assert enqueue(connection, "no url", delay=3600, idempotency_key=key).id == task.id
-        assert client.submit("no url", delay=3600, idempotency_key=key).id != task.id
+        assert enqueue(connection, "no url", delay_seconds=3600, idempotency_key=key).id == task.id
+        assert client.submit("no url", delay_seconds=3600, idempotency_key=key).id != task.id
         with pytest.raises(Unprocessable, match="Idempotency-Key"):
             enqueue(connection, "no url", idempotency_key=key)
         client.cancel(task.id)
         client.delete(task.id)
         with pytest.raises(Gone):
-            enqueue(connection, "no url", delay=3600, idempotency_key=key)
+            enqueue(connection, "no url", delay_seconds=3600, idempotency_key=key)
 
     def test_many_have_one(self, node, connection):
         key = f'"{uuid.uuid4()}"'

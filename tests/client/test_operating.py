@@ -88,8 +88,8 @@ class TestSchedules:
         ran = await client.schedules.run("reports")
         assert (ran.schedule, ran.queue, ran.tags) == ("reports", "by-schedule", {"a": 1})
         with pytest.raises(Refused, match="replaced"):
-            await client.schedules.put("reports", "x", every=60, must_be_new=True)
-        other = await client.schedules.put("reports", "x", every=60, paused=True)
+            await client.schedules.put("reports", "x", every_seconds=60, must_be_new=True)
+        other = await client.schedules.put("reports", "x", every_seconds=60, paused=True)
         assert (other.every, other.cron, other.next_at) == (60, None, None)
         await client.schedules.delete("reports")
         with pytest.raises(NotFound):
@@ -98,7 +98,7 @@ class TestSchedules:
     async def test_all_of_them_by_pages(self, client):
         names = [f"many-{n}" for n in range(5)]
         for name in names:
-            await client.schedules.put(name, "x", every=3600)
+            await client.schedules.put(name, "x", every_seconds=3600)
         found = [one.name async for one in client.schedules.iter(page=2)]
         assert [name for name in found if name.startswith("many-")] == names
         for name in names:
@@ -136,7 +136,7 @@ class TestFinding:
         task = await client.submit(target.url + "/binary", wait_seconds=10)
         saved = await client.download(task.id)
         assert saved.content == b"\x89PNG\x00\xff"
-        later = await client.submit(target.url, delay=3600)
+        later = await client.submit(target.url, delay_seconds=3600)
         with pytest.raises(NotFound, match="no result"):
             await client.download(later.id)
 
@@ -221,10 +221,10 @@ class TestSubmissionsThatAreWritten:
 def test_blocking(memory_server):
     with BlockingClient(memory_server.url) as client:
         assert client.queues.pause("blocked").paused
-        assert client.schedules.put("b", "x", every=60).every == 60
+        assert client.schedules.put("b", "x", every_seconds=60).every_seconds == 60
         assert "b" in [one.name for one in client.schedules.iter()]
         client.schedules.delete("b")
-        client.submit("x", queue="blocked", delay=3600)
+        client.submit("x", queue="blocked", delay_seconds=3600)
         with client.export(queue="blocked", fields=["queue"]) as lines:
             assert list(lines) == [b'{"queue":"blocked"}']
         assert client.check().version == __version__

@@ -38,7 +38,7 @@ async def connected():
 
 async def test_longer_than_an_answer_may_wait(autojump_clock):
     async with connected() as (client, asked):
-        task = await client.submit("no url", delay=150)
+        task = await client.submit("no url", delay_seconds=150)
         began = trio.current_time()
         ended = await client.wait(task.id)
         assert ended.status is TaskStatus.FAILED
@@ -48,7 +48,7 @@ async def test_longer_than_an_answer_may_wait(autojump_clock):
 
 async def test_up_to_a_time(autojump_clock):
     async with connected() as (client, _):
-        task = await client.submit("no url", delay=1000)
+        task = await client.submit("no url", delay_seconds=1000)
         began = trio.current_time()
         with pytest.raises(NotEnded) as raised:
             await client.wait(task.id, 130.5)

@@ -94,7 +94,7 @@ def test_a_long_stream_comes_to_its_end(url):
 
     Of a request whose answer has begun nginx sends no more, once it had to wait.
     """
-    line = json.dumps({"payload": "no url" + "x" * 2**16, "delay": 3600}).encode() + b"\n"
+    line = json.dumps({"payload": "no url" + "x" * 2**16, "delay_seconds": 3600}).encode() + b"\n"
     body = b"nonsense\n" + line * 320
     answer = ask(url, "POST", "/tasks", body, LINES | {"prefer": "return=minimal"})
     refused, summary = [json.loads(line) for line in answer.body.splitlines()]

@@ -21,7 +21,7 @@ from tests.engine.conftest import ScriptedFetcher
 
 URL = msgspec.Raw(b'"http://target/0"')
 SCHEDULE = ScheduleDefinition(
-    name="one", timing=Timing(every=10.0), task=URL, template=NewTask(URL)
+    name="one", timing=Timing(every_seconds=10.0), task=URL, template=NewTask(URL)
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from taskflow.model.errors import StoreUnavailable
-from taskflow.model.options import Backoff, TaskOptions
+from taskflow.model.options import StoredBackoff, TaskOptions
 from taskflow.model.outcome import ErrorType, Failed
 from taskflow.model.task import IdempotencyKey, NewTask, TaskStatus
 from tests.engine.test_retries import BUSY, Script, run_one
@@ -40,7 +40,9 @@ class TestBackoff:
 
     async def test_a_factor(self, autojump_clock, new_bench, nursery):
         """Waits grow by it from the first one to the longest, each between half and all of it."""
-        options = TaskOptions(backoff=Backoff(initial=2.0, factor=10.0, max=150.0))
+        options = TaskOptions(
+            backoff=StoredBackoff(initial_seconds=2.0, factor=10.0, max_seconds=150.0)
+        )
         script = Script(*[BUSY] * 4)
         await run_one(new_bench(), nursery, script, max_attempts=5, options=options)
         for pause, most in zip(script.pauses, (2, 20, 150, 150), strict=True):
@@ -50,7 +52,7 @@ class TestBackoff:
         self, autojump_clock, new_bench, nursery
     ):
         """A factor alone has their first and their longest wait."""
-        options = TaskOptions(backoff=Backoff(factor=100.0))
+        options = TaskOptions(backoff=StoredBackoff(factor=100.0))
         bench = new_bench(backoff_seconds=4.0, max_backoff_seconds=50.0)
         script = Script(*[BUSY] * 2)
         await run_one(bench, nursery, script, max_attempts=3, options=options)
@@ -59,7 +61,9 @@ class TestBackoff:
 
     async def test_a_hundred_attempts(self, autojump_clock, new_bench, nursery):
         """The greatest factor over the most attempts is bounded, and no number overflows."""
-        options = TaskOptions(backoff=Backoff(initial=86_400.0, factor=100.0, max=1.0))
+        options = TaskOptions(
+            backoff=StoredBackoff(initial_seconds=86_400.0, factor=100.0, max_seconds=1.0)
+        )
         script = Script(*[BUSY] * 99)
         task, _ = await run_one(new_bench(), nursery, script, max_attempts=100, options=options)
         assert (task.status, len(script.pauses)) == (TaskStatus.COMPLETED, 99)
@@ -282,7 +286,7 @@ class TestTheRequest:
         """Shorter or longer than the setting, it bounds the attempt and is told."""
         bench = new_bench(fetch_timeout_seconds=10.0)
         payloads = [
-            b'{"url": "http://target/%d", "timeout": %s}' % (seconds, timeout)
+            b'{"url": "http://target/%d", "timeout_seconds": %s}' % (seconds, timeout)
             for seconds, timeout in ((5, b"2.5"), (60, b"61"), (60, b"30"), (11, b"null"))
         ]
         tasks = await bench.store.add([NewTask(msgspec.Raw(one)) for one in payloads])
@@ -301,7 +305,7 @@ class TestTheRequest:
     async def test_a_shutdown_cuts_it_off_all_the_same(self, autojump_clock, new_bench, nursery):
         """However long it may take by itself: it goes back, and has lost no attempt."""
         bench = new_bench()
-        payload = msgspec.Raw(b'{"url": "http://target/3000", "timeout": 3600}')
+        payload = msgspec.Raw(b'{"url": "http://target/3000", "timeout_seconds": 3600}')
         [task] = await bench.store.add([NewTask(payload)])
         async with trio.open_nursery() as running:
             await running.start(bench.engine.run)

@@ -23,7 +23,9 @@ PERIOD = 600.0
 
 def definition(name: str = "one", *, path: str = "0", **fields) -> ScheduleDefinition:
     payload = msgspec.Raw(b'"http://target/%s"' % path.encode())
-    timing = {key: fields.pop(key) for key in ("cron", "every", "timezone") if key in fields}
+    timing = {
+        key: fields.pop(key) for key in ("cron", "every_seconds", "timezone") if key in fields
+    }
     return ScheduleDefinition(
         name=name, timing=Timing(**timing), task=payload, template=NewTask(payload), **fields
     )
@@ -69,7 +71,7 @@ async def fire_schedules(bench):
 async def test_each_time_runs_a_task(autojump_clock, bench, nursery):
     """On the moment, one period after the other."""
     nursery.start_soon(bench.engine.run)
-    await bench.schedules.put(definition(every=PERIOD))
+    await bench.schedules.put(definition(every_seconds=PERIOD))
     began = trio.current_time()
     await trio.sleep(3.5 * PERIOD)
     started = [at - began for at, _ in bench.fetcher.started]
@@ -96,7 +98,7 @@ async def test_cron_goes_by_the_minute(autojump_clock, bench, nursery):
 async def test_nothing_is_looked_for_between_times(autojump_clock, bench, nursery):
     """A thousand schedules are one sleep; only the clock is trusted no longer than so long."""
     for number in range(1000):
-        await bench.schedules.put(definition(f"s{number}", every=PERIOD))
+        await bench.schedules.put(definition(f"s{number}", every_seconds=PERIOD))
     nursery.start_soon(fire_schedules, bench)
     await trio.sleep(0.5 * PERIOD)
     assert bench.schedules.looks <= 0.5 * PERIOD / MAX_SLEEP_SECONDS + 3
@@ -107,13 +109,13 @@ async def test_nothing_is_looked_for_between_times(autojump_clock, bench, nurser
 async def test_a_change_wakes_it_up(autojump_clock, bench, nursery):
     """What is due earlier than anything before is fired in time; so is what was put off."""
     nursery.start_soon(bench.engine.run)
-    await bench.schedules.put(definition(every=PERIOD))
+    await bench.schedules.put(definition(every_seconds=PERIOD))
     await trio.sleep(1)
-    await bench.schedules.put(definition("two", every=5.0))
+    await bench.schedules.put(definition("two", every_seconds=5.0))
     began = trio.current_time()
     await trio.sleep(5.5)
     assert [at - began for at, _ in bench.fetcher.started] == pytest.approx([5.0], abs=0.01)
-    await bench.schedules.put(definition("two", every=5.0, paused=True))
+    await bench.schedules.put(definition("two", every_seconds=5.0, paused=True))
     await trio.sleep(100)
     assert len(bench.fetcher.started) == 1
 
@@ -124,7 +126,7 @@ async def test_several_nodes_fire_each_time_once(autojump_clock, bench, nursery)
     nursery.start_soon(bench.engine.run)
     nursery.start_soon(second.run)
     for number in range(20):
-        await bench.schedules.put(definition(f"s{number}", every=10.0))
+        await bench.schedules.put(definition(f"s{number}", every_seconds=10.0))
     await trio.sleep(30.5)
     bench.engine.shut_down(drain_seconds=0.0)
     await trio.sleep(30)
@@ -136,7 +138,7 @@ async def test_several_nodes_fire_each_time_once(autojump_clock, bench, nursery)
 @pytest.mark.parametrize(("missed", "count"), [("skip", 0), ("once", 1), ("all", 5)])
 async def test_after_a_standstill(autojump_clock, bench, nursery, missed, count):
     """What came to pass while no engine ran is done as the schedule says."""
-    await bench.schedules.put(definition(every=PERIOD, missed=Missed(missed)))
+    await bench.schedules.put(definition(every_seconds=PERIOD, missed=Missed(missed)))
     await trio.sleep(5.5 * PERIOD)
     nursery.start_soon(bench.engine.run)
     await trio.sleep(60)
@@ -148,7 +150,7 @@ async def test_after_a_standstill(autojump_clock, bench, nursery, missed, count)
 async def test_while_the_store_is_away(autojump_clock, bench, nursery):
     """It is asked now and then, and afterwards what is due is fired."""
     nursery.start_soon(bench.engine.run)
-    await bench.schedules.put(definition(every=10.0))
+    await bench.schedules.put(definition(every_seconds=10.0))
     await trio.sleep(5)
     bench.schedules.is_away, looks = True, bench.schedules.looks
     await trio.sleep(20)
@@ -171,7 +173,7 @@ async def test_what_cannot_be_told_here_is_left_to_others(autojump_clock, bench,
 async def test_a_task_that_failed_does_not_stop_a_schedule(autojump_clock, bench, nursery):
     """The next time makes the next task."""
     nursery.start_soon(bench.engine.run)
-    await bench.schedules.put(definition(every=10.0, path="404"))
+    await bench.schedules.put(definition(every_seconds=10.0, path="404"))
     await trio.sleep(25)
     assert await bench.statuses() == {"FAILED": 2}
     assert (await bench.schedules.get("one")).last_status is TaskStatus.FAILED

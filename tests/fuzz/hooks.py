@@ -38,7 +38,7 @@ def before_call(context, case, kwargs) -> None:
 
 def _make_applicable(patch: dict) -> None:
     """Whether some changes lead to something valid depends on what is changed, not on a schema."""
-    for name in ("cron", "every", "start_at", "task"):
+    for name in ("cron", "every_seconds", "start_at", "task"):
         patch.pop(name, None)
     for limits in (patch, patch.get("per_host")):
         if isinstance(limits, dict) and isinstance(limits.get("rate"), dict):

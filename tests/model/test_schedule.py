@@ -98,7 +98,7 @@ class TestDaylightSaving:
 
     def test_every_does_not_know_of_clocks(self):
         """Its times are as far apart on such a day as on any other."""
-        timing = Timing(every=3600.0, timezone=BERLIN)
+        timing = Timing(every_seconds=3600.0, timezone=BERLIN)
         found = times(timing, utc(2027, 3, 27, 23), utc(2027, 3, 28, 23))
         assert len(found) == 24
         assert {b - a for a, b in itertools.pairwise(found)} == {dt.timedelta(hours=1)}
@@ -217,17 +217,17 @@ def test_times_are_those_that_clocks_show(cron, zone, change, shift):
 
 
 @given(
-    every=st.floats(1, 1e6),
+    every_seconds=st.floats(1, 1e6),
     after_seconds=st.floats(-1e7, 1e8),
     count=st.integers(1, 50),
 )
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_every_never_drifts(every, after_seconds, count):
+def test_every_never_drifts(every_seconds, after_seconds, count):
     """Each time is a whole number of distances from the first one, to the microsecond."""
-    timing = Timing(every=every)
+    timing = Timing(every_seconds=every_seconds)
     after = NOW + dt.timedelta(seconds=after_seconds)
     following = next_time(timing, anchor_at=NOW, after=after)
-    step = dt.timedelta(microseconds=round(every * 1e6))
+    step = dt.timedelta(microseconds=round(every_seconds * 1e6))
     assert following > after
     assert following >= NOW
     assert (following - NOW) % step == dt.timedelta()
@@ -332,24 +332,30 @@ class TestWhatIsMissed:
     @pytest.mark.parametrize("missed", Missed)
     def test_what_is_in_time_is_fired(self, missed):
         """Up to a minute late, each of the times."""
-        assert self.late(missed, 50.0, every=20.0) == ([30.0, 10.0], 10.0)
-        assert self.late(missed, GRACE_SECONDS + 30.0, every=30.0)[0] == [60.0, 30.0, 0.0]
+        assert self.late(missed, 50.0, every_seconds=20.0) == ([30.0, 10.0], 10.0)
+        assert self.late(missed, GRACE_SECONDS + 30.0, every_seconds=30.0)[0] == [60.0, 30.0, 0.0]
 
     def test_skip(self):
         """What is later than that is passed over."""
-        assert self.late(Missed.SKIP, 500.0, every=100.0) == ([0.0], 100.0)
-        assert self.late(Missed.SKIP, 590.0, every=100.0) == ([], 10.0)
-        assert self.late(Missed.SKIP, 7200.0, every=86_400.0) == ([], 79_200.0)
+        assert self.late(Missed.SKIP, 500.0, every_seconds=100.0) == ([0.0], 100.0)
+        assert self.late(Missed.SKIP, 590.0, every_seconds=100.0) == ([], 10.0)
+        assert self.late(Missed.SKIP, 7200.0, every_seconds=86_400.0) == ([], 79_200.0)
 
     def test_once(self):
         """The last one stands for all, or one that is due in time."""
-        assert self.late(Missed.ONCE, 590.0, every=100.0) == ([90.0], 10.0)
-        assert self.late(Missed.ONCE, 500.0, every=100.0) == ([0.0], 100.0)
+        assert self.late(Missed.ONCE, 590.0, every_seconds=100.0) == ([90.0], 10.0)
+        assert self.late(Missed.ONCE, 500.0, every_seconds=100.0) == ([0.0], 100.0)
 
     def test_all(self):
         """Each, but no more than a hundred."""
-        assert self.late(Missed.ALL, 590.0, every=100.0)[0] == [490.0, 390.0, 290.0, 190.0, 90.0]
-        fired, ahead = self.late(Missed.ALL, 1e8 - 10.0, every=1000.0)
+        assert self.late(Missed.ALL, 590.0, every_seconds=100.0)[0] == [
+            490.0,
+            390.0,
+            290.0,
+            190.0,
+            90.0,
+        ]
+        fired, ahead = self.late(Missed.ALL, 1e8 - 10.0, every_seconds=1000.0)
         assert fired == [990.0 + 1000.0 * number for number in range(99, -1, -1)]
         assert ahead == 10.0
 
@@ -362,7 +368,7 @@ class TestWhatIsMissed:
     def test_what_is_left_comes_next(self):
         """Of more than are wanted at once the oldest are fired."""
         kept = apply_definition(
-            definition(Missed.ALL, every=100.0), None, NOW - dt.timedelta(seconds=590)
+            definition(Missed.ALL, every_seconds=100.0), None, NOW - dt.timedelta(seconds=590)
         )
         found = compute_due(kept, NOW, limit=2)
         assert [(NOW - at).total_seconds() for at in found.times] == [490.0, 390.0]
@@ -370,7 +376,7 @@ class TestWhatIsMissed:
 
     def test_what_is_not_due(self):
         """Nothing is fired before its time."""
-        kept = apply_definition(definition(every=100.0), None, NOW)
+        kept = apply_definition(definition(every_seconds=100.0), None, NOW)
         assert compute_due(kept, NOW + dt.timedelta(seconds=99.9)).times == ()
         assert compute_due(msgspec.structs.replace(kept, next_at=None), NOW).times == ()
 
@@ -381,14 +387,14 @@ class TestHandedInAgain:
 
     def test_the_same_times_stay(self):
         """Also those that were not fired yet."""
-        before = self.kept(250.0, every=100.0)
-        after = apply_definition(definition(Missed.ALL, every=100.0), before, NOW)
+        before = self.kept(250.0, every_seconds=100.0)
+        after = apply_definition(definition(Missed.ALL, every_seconds=100.0), before, NOW)
         assert (after.next_at, after.anchor_at) == (before.next_at, before.anchor_at)
 
     def test_other_times_begin_anew(self):
         """From now on, whatever was left of the old ones."""
-        before = self.kept(250.0, every=100.0)
-        after = apply_definition(definition(every=100.5), before, NOW)
+        before = self.kept(250.0, every_seconds=100.0)
+        after = apply_definition(definition(every_seconds=100.5), before, NOW)
         assert (after.next_at, after.anchor_at) == (NOW + dt.timedelta(seconds=100.5), NOW)
         after = apply_definition(definition(cron="* * * * *"), before, NOW)
         assert after.next_at == NOW + MINUTE
@@ -396,6 +402,9 @@ class TestHandedInAgain:
     def test_a_start_ahead_is_the_first_time(self):
         """And one that is past only says where the times are."""
         ahead, past = NOW + dt.timedelta(days=3), NOW - dt.timedelta(seconds=250)
-        assert apply_definition(definition(every=100.0, start_at=ahead), None, NOW).next_at == ahead
-        kept = apply_definition(definition(every=100.0, start_at=past), None, NOW)
+        assert (
+            apply_definition(definition(every_seconds=100.0, start_at=ahead), None, NOW).next_at
+            == ahead
+        )
+        kept = apply_definition(definition(every_seconds=100.0, start_at=past), None, NOW)
         assert kept.next_at == NOW + dt.timedelta(seconds=50)

@@ -111,7 +111,7 @@ def test_a_pause_holds_everywhere_at_once(nodes, paced):
     assert len(others) == len(paced.began["127.0.0.2"])
     assert paced.began["127.0.0.1"] == []
     waiting = one.ask("GET", f"/tasks/{ids[0]}").body
-    assert (waiting["status"], waiting["waiting_for"]["reason"]) == ("PENDING", "queue_paused")
+    assert (waiting["status"], waiting["held"]["reason"]) == ("PENDING", "queue_paused")
     assert two.ask("POST", "/queues/mail/resume").body["paused"] is False
     wait_until(lambda: all_ended(one, "mail"))
     one.ask("POST", "/queues/mail/pause")
@@ -160,7 +160,7 @@ def test_a_dead_host_is_left_alone_and_comes_back(tmp_path, tasks, paced):
         wait_until(lambda: one.ask("GET", f"/tasks/{alive[0]}").body["status"] == "COMPLETED")
         last = one.ask("GET", f"/tasks/{dead[-1]}").body
         assert last["status"] == "PENDING"
-        assert last["waiting_for"]["reason"] == "host_failing"
+        assert last["held"]["reason"] == "host_failing"
         stack.enter_context(PacedTarget(port))
         wait_until(lambda: all_ended(two, "dead"))
         counts = one.ask("GET", "/queues/dead").body["counts"]

@@ -70,7 +70,7 @@ def test_every_outcome_is_counted(tmp_path, tasks, target, closed_port):
             {"payload": "http://denied.example/"},
             {"payload": "http://127.0.0.1:25/"},
             {"payload": "http://10.1.2.3:8080/"},
-            {"payload": {"url": f"{target.url}/held", "timeout": 0.2}},
+            {"payload": {"url": f"{target.url}/held", "timeout_seconds": 0.2}},
             {"payload": f"http://127.0.0.1:{closed_port}/"},
         ]
         for task in failing:

@@ -20,7 +20,7 @@ def test_each_time_is_fired_once_through_a_kill(tmp_path, tasks, target):
     ):
         # None waits for the other ones, so that there is something to share at any moment.
         for number in range(SCHEDULES):
-            body = {"every": 1, "missed": "all", "task": {"payload": f"{target.url}/now"}}
+            body = {"every_seconds": 1, "missed": "all", "task": {"payload": f"{target.url}/now"}}
             node = (doomed, other)[number % 2]
             assert node.ask("PUT", f"/schedules/s{number}", body).status == 201
         seen = wait_until(fired)

@@ -12,7 +12,7 @@ import trio
 from taskflow.model import callback
 from taskflow.model.callback import CALLBACK_QUEUE, DELAYS_SECONDS, MAX_ATTEMPTS, RETRY_ON
 from taskflow.model.filter import TaskFilter
-from taskflow.model.options import NO_OPTIONS, Backoff, TaskOptions
+from taskflow.model.options import NO_OPTIONS, StoredBackoff, TaskOptions
 from taskflow.model.task import IdempotencyKey, NewTask, Task, TaskStatus
 from taskflow.store.base.tasks import TaskStore
 from tests.store.contract import StoreContract, completed, failed, new_task, released
@@ -126,8 +126,11 @@ class CallbacksContract(StoreContract):
     @pytest.mark.parametrize(
         "options",
         [
-            {"backoff": Backoff(), "retry_on": (), "success_on": ("4xx", 200)},
-            {"backoff": Backoff(initial=0.5, factor=3.0, max=9.0), "retry_on": (404, "5xx")},
+            {"backoff": StoredBackoff(), "retry_on": (), "success_on": ("4xx", 200)},
+            {
+                "backoff": StoredBackoff(0.5, 3.0, 9.0),
+                "retry_on": (404, "5xx"),
+            },
             {"backoff": (0.0, 1.5)},
         ],
     )
@@ -161,7 +164,7 @@ class CallbacksContract(StoreContract):
         )
         assert (claim.attempt, claim.max_attempts) == (1, MAX_ATTEMPTS)
         assert (made.queue, made.priority, made.tags) == (CALLBACK_QUEUE, 0, {})
-        assert (made.retention, made.callback_url, made.callback_id) == (7.0, None, None)
+        assert (made.retention_seconds, made.callback_url, made.callback_id) == (7.0, None, None)
         assert made.run_at == made.created_at
         await store.settle([completed(claim)])
         assert await self.callbacks(store) == [await store.get(claim.task_id)]

@@ -41,7 +41,7 @@ class FlowContract(OptionsContract):
     async def reason(self, store: TaskStore, task: Task) -> HoldReason | None:
         found = await store.get(task.id)
         assert found is not None
-        return found.waiting_for.reason if found.waiting_for else None
+        return found.held.reason if found.held else None
 
     async def hosts(self, claims: Sequence[Claim]) -> Counter[str]:
         return Counter(claim.authority for claim in claims)
@@ -116,7 +116,7 @@ class FlowContract(OptionsContract):
         assert claim.task_id == other.id
         assert await self.reason(store, waiting[0]) is HoldReason.QUEUE_PAUSED
         page = await store.page(limit=1, before=other.id)
-        assert page.tasks[0].waiting_for.reason is HoldReason.QUEUE_PAUSED
+        assert page.tasks[0].held.reason is HoldReason.QUEUE_PAUSED
         assert await store.claim(node, limit=5) == []
         await store.queues.set_paused("mail", is_paused=False)
         assert await self.reason(store, waiting[0]) is None
@@ -214,8 +214,8 @@ class FlowContract(OptionsContract):
         claims = await store.claim(node, limit=10)
         assert await self.hosts(claims) == {SLOW: 2, OTHER: 1}
         third = (await store.page(limit=10)).tasks[2]
-        assert third.waiting_for.reason is HoldReason.HOST_RATE
-        assert 90 < (third.waiting_for.until - second.created_at).total_seconds() < 110
+        assert third.held.reason is HoldReason.HOST_RATE
+        assert 90 < (third.held.until - second.created_at).total_seconds() < 110
 
     async def test_the_order_holds_within_what_may_start(self, store, node):
         """By priority, then by time."""

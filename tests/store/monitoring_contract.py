@@ -109,7 +109,7 @@ class MonitoringContract(StoreContract):
         await self.run_one(store, node, SLOW, 4000)
         await store.queues.open_circuit(FAST, reason="503", retry_after_seconds=60)
         first, second = await store.monitoring.hosts(10)
-        assert (first.host, first.fetched, first.held.why) == (FAST, 0, "503")
+        assert (first.host, first.fetched, first.held.detail) == (FAST, 0, "503")
         assert (second.host, second.held) == (SLOW, None)
 
     async def test_what_was_never_fetched_says_nothing_of_its_host(self, store):

@@ -8,7 +8,7 @@ import uuid
 import pytest
 import trio
 
-from taskflow.model.options import Backoff, TaskOptions
+from taskflow.model.options import StoredBackoff, TaskOptions
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import IdempotencyKey, TaskStatus
 from taskflow.store.base.claims import Retry
@@ -17,7 +17,7 @@ from tests.store.contract import StoreContract, completed, failed, new_task, rel
 
 LATER = dt.timedelta(hours=1)
 OPTIONS = TaskOptions(
-    backoff=Backoff(initial=0.5, factor=3.0, max=9.0),
+    backoff=StoredBackoff(initial_seconds=0.5, factor=3.0, max_seconds=9.0),
     retry_on=(404, "5xx"),
     success_on=("2xx", 304),
     callback_url="https://example.com/done",
@@ -53,7 +53,7 @@ class OptionsContract(StoreContract):
         "options",
         [
             OPTIONS,
-            TaskOptions(backoff=Backoff()),
+            TaskOptions(backoff=StoredBackoff()),
             TaskOptions(backoff=(0.0, 1.5, 86_400.0)),
             TaskOptions(retry_on=()),
             TaskOptions(success_on=("4xx",)),
@@ -73,8 +73,8 @@ class OptionsContract(StoreContract):
                 )
             ]
         )
-        assert (added.tags, added.retention) == (tags, 12.5)
-        assert (added.backoff, added.callback_url) == (options.backoff, options.callback_url)
+        assert (added.tags, added.retention_seconds) == (tags, 12.5)
+        assert (added.backoff, added.callback_url) == (options.shown_backoff, options.callback_url)
         assert (added.retry_on, added.success_on) == (options.retry_on, options.success_on)
         assert await store.get(added.id) == added
         assert (await store.page(limit=1)).tasks == [added]

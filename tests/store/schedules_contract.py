@@ -19,9 +19,11 @@ from tests.store.contract import completed, failed, new_task
 TEMPLATE = '{ "payload":  "http://example.com/\\u0000" }'
 
 
-def definition(name: str = "one", *, every: float | None = 3600.0, **fields) -> ScheduleDefinition:
+def definition(
+    name: str = "one", *, every_seconds: float | None = 3600.0, **fields
+) -> ScheduleDefinition:
     timing = fields.pop("timing", None) or Timing(
-        every=every, start_at=fields.pop("start_at", None)
+        every_seconds=every_seconds, start_at=fields.pop("start_at", None)
     )
     fields.setdefault("template", new_task(tags={"a": 1}, max_attempts=3, queue="mail"))
     return ScheduleDefinition(
@@ -75,7 +77,11 @@ class SchedulesContract:
         )
         assert is_new
         assert bytes(put.task) == TEMPLATE.encode()
-        assert (put.cron, put.every, put.timezone) == ("30 6 * * MON-FRI", None, "Europe/Berlin")
+        assert (put.cron, put.every_seconds, put.timezone) == (
+            "30 6 * * MON-FRI",
+            None,
+            "Europe/Berlin",
+        )
         assert (put.missed, put.conditional, put.paused) == (Missed.ALL, True, False)
         assert put.created_at == put.updated_at < put.next_at
         assert put.last_fired_at is put.last_task_id is put.last_status is None
@@ -86,9 +92,9 @@ class SchedulesContract:
     async def test_a_schedule_is_replaced_whole(self, store):
         """The later one counts; only when it was made stays."""
         first, _ = await store.schedules.put(definition(missed=Missed.ALL))
-        second, is_new = await store.schedules.put(definition(every=60.0))
+        second, is_new = await store.schedules.put(definition(every_seconds=60.0))
         assert not is_new
-        assert (second.missed, second.every) == (Missed.ONCE, 60.0)
+        assert (second.missed, second.every_seconds) == (Missed.ONCE, 60.0)
         assert second.created_at == first.created_at < second.updated_at
 
     async def test_a_change_that_fails_changes_nothing(self, store):
@@ -106,10 +112,10 @@ class SchedulesContract:
 
     async def test_concurrent_changes_are_all_kept(self, store):
         """Each is applied to what the one before left."""
-        await store.schedules.put(definition(every=1.0))
+        await store.schedules.put(definition(every_seconds=1.0))
 
         def longer(before):
-            timing = Timing(every=before.timing.every + 1)
+            timing = Timing(every_seconds=before.timing.every_seconds + 1)
             return msgspec.structs.replace(before, timing=timing)
 
         async def change():
@@ -118,7 +124,7 @@ class SchedulesContract:
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(change)
-        assert (await store.schedules.get("one")).every == 11.0
+        assert (await store.schedules.get("one")).every_seconds == 11.0
 
     async def test_of_many_that_make_it_one_is_the_first(self, store):
         """Put at the same moment, one schedule is made, and once."""
@@ -192,16 +198,18 @@ class SchedulesContract:
         assert [task.schedule for task in await self.fire(store)] == ["late", "later"]
 
     async def down_for(
-        self, store: TaskStore, missed: Missed, *, every: float, times: int
+        self, store: TaskStore, missed: Missed, *, every_seconds: float, times: int
     ) -> list[dt.datetime]:
         """The times of a schedule that nobody has looked at for so many of them.
 
         It is half a distance since the last one.
         """
-        start_at = await self.clock(store) - dt.timedelta(seconds=every * (times - 0.5))
-        await store.schedules.put(definition(every=every, start_at=start_at, missed=missed))
+        start_at = await self.clock(store) - dt.timedelta(seconds=every_seconds * (times - 0.5))
+        await store.schedules.put(
+            definition(every_seconds=every_seconds, start_at=start_at, missed=missed)
+        )
         await self.set_next_at(store, "one", start_at)
-        return [start_at + dt.timedelta(seconds=every * number) for number in range(times)]
+        return [start_at + dt.timedelta(seconds=every_seconds * number) for number in range(times)]
 
     @pytest.mark.parametrize(
         ("missed", "fired"),
@@ -213,7 +221,7 @@ class SchedulesContract:
     )
     async def test_times_that_were_missed(self, store, missed, fired):
         """None is fired, or the last one, or each up to a hundred; then it goes on as ever."""
-        times = await self.down_for(store, missed, every=1000.0, times=1000)
+        times = await self.down_for(store, missed, every_seconds=1000.0, times=1000)
         assert [task.scheduled_at for task in await self.fire(store)] == times[fired]
         kept = await store.schedules.get("one")
         assert kept.next_at == times[-1] + dt.timedelta(seconds=1000)
@@ -222,7 +230,7 @@ class SchedulesContract:
     @pytest.mark.parametrize(("missed", "count"), [("skip", 3), ("once", 3), ("all", 10)])
     async def test_times_that_are_less_than_a_minute_late(self, store, missed, count):
         """Are not missed: each is fired."""
-        times = await self.down_for(store, Missed(missed), every=20.0, times=10)
+        times = await self.down_for(store, Missed(missed), every_seconds=20.0, times=10)
         assert [task.scheduled_at for task in await self.fire(store)] == times[-count:]
 
     async def test_a_time_is_fired_once_whatever_clocks_do(self, store):
@@ -237,10 +245,10 @@ class SchedulesContract:
     async def test_how_long_until_the_next(self, store):
         """That of all that are not paused; less than nothing when one is due."""
         assert await store.schedules.seconds_to_next() is None
-        await store.schedules.put(definition("paused", every=1.0, paused=True))
+        await store.schedules.put(definition("paused", every_seconds=1.0, paused=True))
         assert await store.schedules.seconds_to_next() is None
-        await store.schedules.put(definition("two", every=7200.0))
-        await store.schedules.put(definition("one", every=3600.0))
+        await store.schedules.put(definition("two", every_seconds=7200.0))
+        await store.schedules.put(definition("one", every_seconds=3600.0))
         assert 3590 < await store.schedules.seconds_to_next() <= 3600
         await self.put_due(store, "due")
         assert await store.schedules.seconds_to_next() <= 0
@@ -253,13 +261,13 @@ class SchedulesContract:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(store.schedules.wait_for_change)
                 await trio.testing.wait_all_tasks_blocked()
-                await store.schedules.put(definition(every=60.0))
+                await store.schedules.put(definition(every_seconds=60.0))
 
     async def test_a_paused_one_lets_its_times_pass(self, store):
         """Also those that it had not fired yet; resumed it goes on with the next one."""
         await self.put_due(store, "one", missed=Missed.ALL)
         start_at = (await store.schedules.get("one")).start_at
-        timing = Timing(every=3600.0, start_at=start_at)
+        timing = Timing(every_seconds=3600.0, start_at=start_at)
         paused, _ = await store.schedules.put(definition(timing=timing, paused=True))
         assert paused.next_at is None
         assert await self.fire(store) == []
@@ -271,7 +279,7 @@ class SchedulesContract:
         first, _ = await store.schedules.put(definition())
         again, _ = await store.schedules.put(definition(missed=Missed.ALL))
         assert again.next_at == first.next_at
-        other, _ = await store.schedules.put(definition(every=3600.5))
+        other, _ = await store.schedules.put(definition(every_seconds=3600.5))
         assert other.next_at > first.next_at
         await self.put_due(store, "due")
         due = await store.schedules.get("due")
@@ -361,7 +369,7 @@ class SchedulesContract:
         await store.schedules.put(definition(conditional=True))
         await store.schedules.run_now("one")
         await self.end(store, node, answer({"etag": '"1"'}))
-        await store.schedules.put(definition(every=60.0, conditional=True))
+        await store.schedules.put(definition(every_seconds=60.0, conditional=True))
         await store.schedules.run_now("one")
         [claim] = await store.claim(node, limit=1)
         assert claim.options.if_none_match == '"1"'

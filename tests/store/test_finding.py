@@ -184,7 +184,7 @@ def is_wanted(one: Made, task: Task, wanted: TaskFilter) -> bool:
             any(tags.get(name) != value for name, value in wanted.tags),
             wanted.host is not None and one.host != wanted.host,
             wanted.error_type is not None and error_type != wanted.error_type,
-            wanted.url is not None and wanted.url not in PAYLOADS[one.payload],
+            wanted.url_contains is not None and wanted.url_contains not in PAYLOADS[one.payload],
             wanted.created_after and task.created_at < wanted.created_after,
             wanted.created_before and task.created_at >= wanted.created_before,
             wanted.finished_after and (ended is None or ended < wanted.finished_after),

@@ -75,7 +75,7 @@ SEARCHES = {
             (("half", "1"),),
             "7.example",
             ErrorType.DNS,
-            url="http",
+            url_contains="http",
             created_after=dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
         ),
         BY_TAG,
@@ -84,9 +84,9 @@ SEARCHES = {
     "a rare status and a host": (TaskFilter(FAILED, host="7.example"), BY_STATUS),
     "statuses": (TaskFilter((*FAILED, TaskStatus.RUNNING)), BY_PRIMARY_KEY),
     "a status and a queue": (TaskFilter(FAILED, queue="common"), BY_STATUS),
-    "a URL": (TaskFilter(url="//7.example"), BY_PRIMARY_KEY),
+    "a URL": (TaskFilter(url_contains="//7.example"), BY_PRIMARY_KEY),
     "a URL in a queue": (
-        TaskFilter(queue="common", url="//7.example"),
+        TaskFilter(queue="common", url_contains="//7.example"),
         {*BY_QUEUE, *BY_PRIMARY_KEY},
     ),
     "an error": (TaskFilter(error_type=ErrorType.TIMEOUT), BY_PRIMARY_KEY),
@@ -212,7 +212,7 @@ def test_payloads_are_unpacked_up_to_a_bound(full_table, monkeypatch):
     """A window ends where so many bytes were looked at, and the next one begins there."""
     monkeypatch.setattr(search, "WINDOW_BYTES", 4000)
     monkeypatch.setattr(search, "MAX_SCANNED", 500)  # windows are of 10 tasks here
-    wanted = TaskFilter(url=f"//{ROWS - 99}.example")
+    wanted = TaskFilter(url_contains=f"//{ROWS - 99}.example")
     wanted_page = Search(wanted, LIMIT, None, PAGE_BUDGET_BYTES)
     parameters = parameters_for(wanted_page) | {"window": WINDOW, "most": LIMIT + 1}
     [(ids, _, last, count, has_more)] = full_table.execute(statement_for(wanted), parameters)

@@ -57,7 +57,7 @@ async def test_tasks_come_and_go_during_a_search():
     found = set()
 
     async def search() -> None:
-        page = await store.page(limit=10_000, filter=TaskFilter(url="example"))
+        page = await store.page(limit=10_000, filter=TaskFilter(url_contains="example"))
         found.update(task.id for task in page.tasks)
 
     async with trio.open_nursery() as nursery:

@@ -84,7 +84,7 @@ async def put_overdue(store, connection, count: int, *, times: int, **fields) ->
     every = 1000.0
     for number in range(count):
         await store.schedules.put(
-            definition(f"s{number}", every=every, missed=Missed.ALL, **fields)
+            definition(f"s{number}", every_seconds=every, missed=Missed.ALL, **fields)
         )
     connection.execute(
         "UPDATE taskflow_schedules SET anchor_at = now() - make_interval(secs => %(s)s),"
@@ -177,7 +177,7 @@ async def test_changes_are_heard_by_other_nodes(database_url, store):
             await other.schedules.wait_for_change()  # rung once when the listener connects
             await store.schedules.put(definition())
             await other.schedules.wait_for_change()
-            await store.schedules.put(definition(every=60.0))
+            await store.schedules.put(definition(every_seconds=60.0))
             await other.schedules.wait_for_change()
         await store.schedules.put(definition(paused=True))
         with trio.move_on_after(0.2) as scope:

@@ -206,7 +206,7 @@ class Law(RuleBasedStateMachine):
     def begin_with_tasks(self, priorities):
         return multiple(
             *[
-                self.add_one(priority, is_due=True, expires_at=LATER, retention=0.0)
+                self.add_one(priority, is_due=True, expires_at=LATER, retention_seconds=0.0)
                 for priority in priorities
             ]
         )
@@ -223,11 +223,11 @@ class Law(RuleBasedStateMachine):
         is_due=st.booleans(),
         queue=st.sampled_from(QUEUES),
         expires_at=st.sampled_from([None, LATER, OVER]),
-        retention=st.sampled_from([None, 0.0, LATER_SECONDS]),
+        retention_seconds=st.sampled_from([None, 0.0, LATER_SECONDS]),
     )
     def add(self, priority, is_due, queue, expires_at, retention):
         return self.add_one(
-            priority, is_due=is_due, queue=queue, expires_at=expires_at, retention=retention
+            priority, is_due=is_due, queue=queue, expires_at=expires_at, retention_seconds=retention
         )
 
     def add_one(
@@ -252,7 +252,7 @@ class Law(RuleBasedStateMachine):
         number = len(self.known)
         self.ids.append((in_memory.id, in_postgres.id))
         known = Known(number, priority, is_due, next(self.turns), queue)
-        known.expires_at, known.retention = expires_at, retention
+        known.expires_at, known.retention_seconds = expires_at, retention
         self.known.append(known)
         return number
 
@@ -527,7 +527,9 @@ class Law(RuleBasedStateMachine):
     def delete_finished(self, age_seconds):
         # A negative age: also what ended within this millisecond.
         is_old = {0.0: True, None: age_seconds is not None, LATER_SECONDS: False}
-        old = [task for task in self.kept() if task.status.is_final and is_old[task.retention]]
+        old = [
+            task for task in self.kept() if task.status.is_final and is_old[task.retention_seconds]
+        ]
         answers = self.both("delete_finished", {"age_seconds": age_seconds, "limit": 1000})
         assert answers == [len(old)] * 2
         for task in old:
@@ -577,7 +579,10 @@ class Law(RuleBasedStateMachine):
                     task.rescues,
                     task.error_type,
                 )
-                assert (shown.expires_at, shown.retention) == (task.expires_at, task.retention)
+                assert (shown.expires_at, shown.retention_seconds) == (
+                    task.expires_at,
+                    task.retention_seconds,
+                )
                 assert (shown.finished_at is not None) == task.status.is_final
                 assert (shown.result is not None) == (task.status is TaskStatus.COMPLETED)
 

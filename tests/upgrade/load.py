@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import http.client
 import itertools
 import json
@@ -17,6 +18,7 @@ CLIENTS = 4
 PAUSE_SECONDS = 0.1
 MOST_TRIES = 20
 # What one request after the other is for.
+DELAY = dt.timedelta(seconds=1.5)  # as a moment, which every version takes
 KINDS = ("now", "slow", "delayed", "moody", "told")
 
 
@@ -70,7 +72,7 @@ class Load:
     def _body(self, kind: str, key: str) -> dict[str, object]:
         path = {"slow": "/slow/300", "moody": "/moody"}.get(kind, "/now")
         return {"payload": f"{self._target}{path}/{key}"} | {
-            "delayed": {"delay": 1.5},
+            "delayed": {"run_at": f"{dt.datetime.now(dt.UTC) + DELAY:%Y-%m-%dT%H:%M:%S.%fZ}"},
             "moody": {"max_attempts": 3, "backoff": [0.2, 0.2]},
             "told": {"callback_url": f"{self._receiver}/{key}"},
         }.get(kind, {})

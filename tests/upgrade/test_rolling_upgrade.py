@@ -105,7 +105,7 @@ def put_schedules(fleet: Fleet, target: str) -> None:
 def pause_schedules(fleet: Fleet) -> None:
     for name in SCHEDULES:
         schedule = fleet[0].ask("GET", f"/schedules/{name}").body
-        kept = {field: schedule[field] for field in ("every", "missed", "task")}
+        kept = {field: schedule[field] for field in ("every_seconds", "missed", "task")}
         answer = fleet[0].ask("PUT", f"/schedules/{name}", {**kept, "paused": True})
         assert answer.status == 200
 

@@ -22,15 +22,15 @@ _POINTERS: Final[Mapping[str, str]] = {
     "method": "#/payload/method",
     "headers": "#/payload/headers",
     "body": "#/payload/body",
-    "timeout": "#/payload/timeout",
+    "timeout_seconds": "#/payload/timeout_seconds",
     "queue": "#/queue",
     "priority": "#/priority",
-    "delay": "#/delay",
+    "delay_seconds": "#/delay_seconds",
     "max_attempts": "#/max_attempts",
     "tags": "#/tags",
     "callback_url": "#/callback_url",
 }
-_NUMBERS: Final = ("priority", "delay", "max_attempts")
+_NUMBERS: Final = ("priority", "delay_seconds", "max_attempts")
 FIELDS: Final = tuple(_POINTERS)
 _MAX_FIELDS: Final = 50
 _MAX_LINES: Final = 200
@@ -122,7 +122,7 @@ def form_of(task: Task) -> dict[str, str]:
         "method": payload.get("method"),
         "headers": _lines_of(payload.get("headers") or {}),
         "body": None if body is None else body_text(bytes(body)),
-        "timeout": payload.get("timeout"),
+        "timeout_seconds": payload.get("timeout_seconds", payload.get("timeout")),
         "queue": task.queue,
         "priority": task.priority or None,
         "max_attempts": task.max_attempts,
@@ -174,8 +174,8 @@ def _payload(filled: Mapping[str, str]) -> str | dict[str, Any]:
         request["headers"] = dict(_parse_lines("headers", filled["headers"]))
     if "body" in filled:
         request["body"] = _body(filled["body"])
-    if "timeout" in filled:
-        request["timeout"] = _number("timeout", filled["timeout"])
+    if "timeout_seconds" in filled:
+        request["timeout_seconds"] = _number("timeout_seconds", filled["timeout_seconds"])
     method = filled.get("method", "GET")
     if method != ("POST" if "body" in filled else "GET"):
         request["method"] = method

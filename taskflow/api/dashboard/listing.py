@@ -102,7 +102,7 @@ def _form(given: Mapping[str, list[str]]) -> dict[str, Any]:
         "error_types": list(ErrorType),
         "query": _query(filters),
         "is_filtered": bool(filters),
-        "has_more": bool(filters.keys() - {"status", "queue", "url"}),
+        "has_more": bool(filters.keys() - {"status", "queue", "url_contains"}),
     }
 
 

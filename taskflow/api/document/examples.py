@@ -11,7 +11,7 @@ import msgspec
 from taskflow.model.event import TaskEvent
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.outcome import ErrorType, KeptResponse, Response
-from taskflow.model.queue_limits import HostHold, HostLimits, Rate
+from taskflow.model.queue_limits import Hold, HoldReason, HostLimits, Rate
 from taskflow.model.queues import Line, Queue, TaskStatistics, queue_of, total_of
 from taskflow.model.schedule import Missed, Schedule
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
@@ -151,5 +151,5 @@ HOST: Final = HostRecord(
     slowest_ms=4987.1,
     running=1,
     longest_running_seconds=0.31,
-    held=HostHold(until=_FINISHED, why="http error: status: 503 Service Unavailable"),
+    held=Hold(HoldReason.HOST_FAILING, "http error: status: 503 Service Unavailable", _FINISHED),
 )

@@ -59,12 +59,12 @@ def _add_constraints(components: Json) -> None:
     for name in ("TaskRequest", "TaskTemplate"):
         _ignore(components[name], tasks.ONLY_SHOWN)
     _ignore(components["ScheduleRequest"], schedules.ONLY_SHOWN)
-    _forbid_both(components["TaskRequest"], "run_at", "delay")
+    _forbid_both(components["TaskRequest"], "run_at", "delay_seconds")
     _demand_one(components["BulkRequest"], FILTERS, "all")
     _forbid_both(components["ScheduleRequest"], "cron", "start_at")
     components["ScheduleRequest"]["oneOf"] = [
         {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
-        for name in ("cron", "every")
+        for name in ("cron", "every_seconds")
     ]
     for name in ("Task", "TaskFields"):  # a stored result is JSON text
         components[name]["properties"]["result"] |= {

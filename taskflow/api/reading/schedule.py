@@ -13,7 +13,7 @@ from taskflow.api.reading.kept_credentials import refuse_moved_credentials
 from taskflow.model.conditional_fetch import CONDITIONAL_FIELDS, CONDITIONAL_METHODS
 from taskflow.model.errors import RequestError, ScheduleExists, ScheduleNotFound, Unprocessable
 from taskflow.model.masking import Masking
-from taskflow.model.request import RequestPayload
+from taskflow.model.request import RequestPayload, StoredPayload
 from taskflow.model.schedule import Missed, ScheduleChange, ScheduleDefinition, Timing
 from taskflow.model.schedule_times import TimingError, check_timing
 from taskflow.model.task import NewTask
@@ -22,6 +22,7 @@ from taskflow.schema.merge_patch import patch_fields_of, patched
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.reader import Fields, Reader
 from taskflow.schema.schedules import ONLY_SHOWN, ScheduleRequest
+from taskflow.schema.stored_names import with_current_names
 from taskflow.schema.tasks import SINGLE_MOMENTS, TaskRequest
 from taskflow.schema.validation_errors import Faults, token
 
@@ -179,7 +180,7 @@ def _fields_of(definition: ScheduleDefinition) -> Fields:
         "missed": definition.missed,
         "conditional": definition.conditional,
         "paused": definition.paused,
-        "task": definition.task,
+        "task": with_current_names(definition.task),
     }
     return {
         name: msgspec.Raw(msgspec.json.encode(value))
@@ -190,21 +191,21 @@ def _fields_of(definition: ScheduleDefinition) -> Fields:
 
 def _timing_of(fields: Fields, given: Mapping[str, Any], faults: Faults) -> Timing:
     """Return when the schedule is due; adds what is wrong with that."""
-    said = [name for name in ("cron", "every") if bytes(fields.get(name, _NULL)) != b"null"]
+    said = [name for name in ("cron", "every_seconds") if bytes(fields.get(name, _NULL)) != b"null"]
     if not said:
-        faults.add("", "either cron or every must be given: when is it due?")
+        faults.add("", "either cron or every_seconds must be given: when is it due?")
     if len(said) > 1:
-        faults.add("/every", "every must not be given together with cron")
+        faults.add("/every_seconds", "every_seconds must not be given together with cron")
     if given.get("start_at") is not None and "cron" in said:
-        faults.add("/start_at", "start_at is for every: a cron expression says itself when")
+        faults.add("/start_at", "start_at is for every_seconds: a cron expression says itself when")
     timing = Timing(
         cron=given.get("cron"),
-        every=given.get("every"),
+        every_seconds=given.get("every_seconds"),
         start_at=given.get("start_at"),
         timezone=given.get("timezone") or Timing().timezone,
     )
     now = dt.datetime.now(dt.UTC)
-    for one in (Timing(every=1.0, timezone=timing.timezone), Timing(cron=timing.cron)):
+    for one in (Timing(every_seconds=1.0, timezone=timing.timezone), Timing(cron=timing.cron)):
         try:
             check_timing(one, now)
         except TimingError as error:
@@ -216,7 +217,7 @@ def _check_conditional(payload: bytes, faults: Faults) -> None:
     if not payload.startswith(b"{"):
         return
     try:
-        request = msgspec.json.decode(payload, type=RequestPayload)
+        request = msgspec.json.decode(payload, type=StoredPayload)
     except (msgspec.ValidationError, msgspec.DecodeError):
         return  # its errors have been added
     has_body = request.body is not UNSET and bytes(request.body) != b"null"

@@ -44,7 +44,7 @@ def filters_of(options: Mapping[str, Any]) -> Filters:
         "created_before": options["created_before"],
         "finished_after": options["finished_after"],
         "finished_before": options["finished_before"],
-        "url": options["url_contains"],
+        "url_contains": options["url_contains"],
     }
     return cast("Filters", {name: value for name, value in given.items() if value is not None})
 

@@ -23,7 +23,7 @@ from taskflow.client.task import Task
 from taskflow.model.filter import url_of
 
 DEFAULT_LIMIT: Final = 20
-FIELDS: Final = ("queue", "attempt", "max_attempts", "error_type", "error", "waiting_for")
+FIELDS: Final = ("queue", "attempt", "max_attempts", "error_type", "error", "held")
 _MAX_PAYLOAD_BYTES: Final = 200  # of a payload without a URL
 _COLUMNS: Final = (
     Column("ID"),
@@ -77,7 +77,7 @@ def _row_of(task: Task, *, now: dt.datetime | None) -> tuple[object, ...]:
         ago(task.created_at, now, units=1) if now else task.created_at.isoformat(),
         f"{task.attempt}/{task.max_attempts}",
         url_of(task.payload) or bytes(task.payload)[:_MAX_PAYLOAD_BYTES].decode("utf-8", "replace"),
-        task.error or (task.waiting_for and task.waiting_for.detail),
+        task.error or (task.held and task.held.detail),
     )
 
 

@@ -87,5 +87,5 @@ def host_row(host: HostRecord) -> tuple[object, ...]:
         None if host.median_ms is None else duration(host.median_ms / 1000),
         None if host.slowest_ms is None else duration(host.slowest_ms / 1000),
         host.running,
-        host.held and f"until {moment(host.held.until)}: {host.held.why}",
+        host.held and f"until {host.held.until and moment(host.held.until)}: {host.held.detail}",
     )

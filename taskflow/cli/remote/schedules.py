@@ -40,8 +40,8 @@ _COLUMNS: Final = (
 )
 # What to remove from a schedule when it gets a cron expression or an interval.
 _REPLACED: Final[Mapping[str | None, dict[str, None]]] = {
-    "cron": {"every": None, "start_at": None},
-    "every": {"cron": None},
+    "cron": {"every_seconds": None, "start_at": None},
+    "every_seconds": {"cron": None},
 }
 
 
@@ -94,7 +94,9 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 @click.argument("target", metavar="[URL]", required=False)
 @click.option("--file", "-f", "path", type=Path, help="A task as POST /tasks takes it, as JSON.")
 @click.option("--cron", help="When: minute, hour, day of the month, month, day of the week.")
-@click.option("--every", type=DURATION, help="When: an interval, such as 90, 15m or 1d.")
+@click.option(
+    "--every", "every_seconds", type=DURATION, help="When: an interval, such as 90, 15m or 1d."
+)
 @click.option("--start-at", type=FUTURE, help="The moment that --every counts from.")
 @click.option("--timezone", metavar="NAME", help="Whose clock --cron goes by: Europe/Berlin.")
 @click.option(
@@ -121,7 +123,7 @@ def _put(  # noqa: PLR0913 - each is an option
     target: str | None,
     path: Path | None,
     cron: str | None,
-    every: float | None,
+    every_seconds: float | None,
     start_at: dt.datetime | None,
     timezone: str | None,
     missed: str | None,
@@ -141,11 +143,11 @@ def _put(  # noqa: PLR0913 - each is an option
     """
     if target is not None and path is not None:
         raise click.UsageError("give either a URL or --file")
-    if cron is not None and every is not None:
+    if cron is not None and every_seconds is not None:
         raise click.UsageError("give either --cron or --every")
     settings = {
         "cron": cron,
-        "every": every,
+        "every_seconds": every_seconds,
         "start_at": start_at,
         "timezone": timezone,
         "missed": missed,
@@ -244,7 +246,7 @@ def _run(*, name: str, as_json: bool, service: RemoteService) -> None:
 def when_of(schedule: Schedule) -> str:
     """Return the times at which a schedule is due, in words."""
     if schedule.cron is None:
-        return f"every {duration(schedule.every or 0.0)}"
+        return f"every {duration(schedule.every_seconds or 0.0)}"
     return f"{schedule.cron} {schedule.timezone}"
 
 

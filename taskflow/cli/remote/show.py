@@ -108,7 +108,7 @@ def pairs_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
     yield "id", task.id
     yield "status", task.status
     yield "error", _error_of(task)
-    yield "held", task.waiting_for and task.waiting_for.detail
+    yield "held", task.held and task.held.detail
     yield "payload", _payload_of(task)
     yield "result", _result_of(task)
     yield "queue", task.queue

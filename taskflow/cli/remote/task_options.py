@@ -15,8 +15,8 @@ from taskflow.client.options import Options
 F = TypeVar("F", bound=Callable[..., Any])
 
 OPTION_NAMES: Final = (
-    *("queue", "priority", "delay", "run_at", "expires_at", "max_attempts", "tag"),
-    *("callback_url", "retention"),
+    *("queue", "priority", "delay_seconds", "run_at", "expires_at", "max_attempts", "tag"),
+    *("callback_url", "retention_seconds"),
 )
 REQUEST_NAMES: Final = ("method", "header", "data", "fetch_timeout")
 
@@ -64,7 +64,7 @@ def payload_of(url: str, said: Mapping[str, Any]) -> Any:
         "method": said["method"] and said["method"].upper(),
         "headers": dict_of(headers, "--header"),
         "body": _body_of(said["data"], {name.lower() for name, _ in headers}),
-        "timeout": said["fetch_timeout"],
+        "timeout_seconds": said["fetch_timeout"],
     }
     given = {name: value for name, value in request.items() if value is not None}
     return {"url": url, **given} if given else url
@@ -98,13 +98,20 @@ def _text_of(data: str) -> str:
 _OPTIONS: Final = (
     click.option("--queue", metavar="NAME", help="The queue to put it in."),
     click.option("--priority", type=int, help="-100 to 100; higher goes first."),
-    click.option("--delay", type=DURATION, help="How long to wait before it is run: 90, 15m."),
+    click.option(
+        "--delay",
+        "delay_seconds",
+        type=DURATION,
+        help="How long to wait before it is run: 90, 15m.",
+    ),
     click.option("--run-at", type=FUTURE, help="When to run it at the earliest."),
     click.option("--expires-at", type=FUTURE, help="When to give up: no attempt begins later."),
     click.option("--max-attempts", type=int, help="How many attempts to make at most."),
     click.option("--tag", type=TAG, multiple=True, help="A tag to find it by; may be given again."),
     click.option("--callback-url", metavar="URL", help="The URL to tell when it has ended."),
-    click.option("--retention", type=DURATION, help="How long to keep it after its end."),
+    click.option(
+        "--retention", "retention_seconds", type=DURATION, help="How long to keep it after its end."
+    ),
 )
 _REQUEST: Final = (
     click.option("--method", "-X", metavar="METHOD", help="GET if not given; POST with --data."),

@@ -55,7 +55,7 @@ class Schedules:
         task: Any,
         *,
         cron: str | None = None,
-        every: float | None = None,
+        every_seconds: float | None = None,
         start_at: dt.datetime | None = None,
         timezone: str | None = None,
         missed: Missed | str | None = None,
@@ -69,8 +69,8 @@ class Schedules:
             name: What it goes by.
             task: What it hands in: a payload, or a ``Submission`` with options.
             cron: When, as five fields; or
-            every: when, as a distance in seconds.
-            start_at: From where ``every`` counts; with a time zone.
+            every_seconds: When, as an interval.
+            start_at: From where ``every_seconds`` counts; with a time zone.
             timezone: Whose clock ``cron`` goes by, such as ``Europe/Berlin``.
             missed: What is done about times at which no node was there.
             conditional: Whether to ask the target only for something new.
@@ -83,7 +83,7 @@ class Schedules:
         """
         said = {
             "cron": cron,
-            "every": every,
+            "every_seconds": every_seconds,
             "start_at": start_at,
             "timezone": timezone,
             "missed": missed,
@@ -101,7 +101,7 @@ class Schedules:
         task: Any = UNSET,
         *,
         cron: str | UnsetType | None = UNSET,
-        every: float | UnsetType | None = UNSET,
+        every_seconds: float | UnsetType | None = UNSET,
         start_at: dt.datetime | UnsetType | None = UNSET,
         timezone: str | UnsetType | None = UNSET,
         missed: Missed | str | UnsetType | None = UNSET,
@@ -115,9 +115,9 @@ class Schedules:
             name: Which.
             task: What it hands in: a payload, or a ``Submission``, of which the options are
                 changed, too.
-            cron: When, as five fields. Of a schedule with ``every`` that has to be ``None`` then.
-            every: When, as a distance in seconds; with ``cron=None`` of a schedule with ``cron``.
-            start_at: From where ``every`` counts; with a time zone.
+            cron: When, as five fields; needs ``every_seconds=None`` if it has an interval.
+            every_seconds: When, as an interval; needs ``cron=None`` if it has ``cron``.
+            start_at: From where ``every_seconds`` counts; with a time zone.
             timezone: Whose clock ``cron`` goes by.
             missed: What is done about times at which no node was there.
             conditional: Whether to ask the target only for something new.
@@ -131,7 +131,7 @@ class Schedules:
         said = {
             "task": change_of(task, options or {}) or UNSET,
             "cron": cron,
-            "every": every,
+            "every_seconds": every_seconds,
             "start_at": start_at,
             "timezone": timezone,
             "missed": missed,

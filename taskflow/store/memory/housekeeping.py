@@ -66,7 +66,7 @@ class MemoryHousekeeping(MemoryState, HousekeepingStore):
 
 def _is_over(task: Task, age_seconds: float | None, now: dt.datetime) -> bool:
     """Return whether a task was kept long enough after its end."""
-    seconds = age_seconds if task.retention is None else task.retention
+    seconds = age_seconds if task.retention_seconds is None else task.retention_seconds
     if task.finished_at is None or seconds is None:
         return False
     return task.finished_at + dt.timedelta(seconds=seconds) <= now

@@ -80,11 +80,11 @@ class MemoryListing(MemoryState, ListingStore):
         task = self._tasks.get(task_id)
         if task is None:  # deleted meanwhile
             return False
-        shown = task if filter.url is None else self._masking.task(task)
+        shown = task if filter.url_contains is None else self._masking.task(task)
         return matches(shown, self._submitted[task_id].host, filter)
 
     def _scanned_bytes(self, task_id: uuid.UUID, filter: TaskFilter) -> int:
-        task = None if filter.url is None else self._tasks.get(task_id)
+        task = None if filter.url_contains is None else self._tasks.get(task_id)
         return 0 if task is None else len(bytes(task.payload))
 
     async def count_pending(self, *, limit: int) -> int:

@@ -213,7 +213,7 @@ def statement_for(wanted: TaskFilter) -> str:
         (is_by_tag and _BY_TAG) or (is_by_status and _BY_STATUS) or (is_by_queue and _BY_QUEUE)
     ) or _BY_ID
     walked = path.format(conditions=" AND ".join(conditions) or "true")
-    return _WALK.format(walked=walked, near=_ALL if wanted.url is None else _URL)
+    return _WALK.format(walked=walked, near=_ALL if wanted.url_contains is None else _URL)
 
 
 def parameters_for(search: Search) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "tag_names": [name for name, _ in wanted.tags],
         "tag_values": [value for _, value in wanted.tags],
         "error_type": wanted.error_type and wanted.error_type.value,
-        "url": wanted.url,
+        "url": wanted.url_contains,
         "window_bytes": WINDOW_BYTES,
         "userinfo": USERINFO,
         "userinfo_at_start": USERINFO_AT_START,
