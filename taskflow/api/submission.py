@@ -1,4 +1,4 @@
-"""How tasks get in: one, some at once, or a stream of them."""
+"""Validates and stores new tasks: one, an array, or a stream."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from taskflow.store.base.tasks import TaskStore
 from taskflow.tracing import AddTrace
 from taskflow.yielding import Checkpoints
 
-HELD_BYTES: Final = 64 * 2**10
+MAX_HELD_BYTES: Final = 64 * 2**10
 
 _ENCODER: Final = msgspec.json.Encoder()
 
 
 class AddedLine(msgspec.Struct, frozen=True):
-    """What became of a line: the task that it made.
+    """The outcome of a line that was accepted.
 
     Attributes:
-        index: Which line it was, from 0; blank ones do not count.
-        id: The task's.
+        index: The index of the line, from 0. Blank lines do not count.
+        id: The id of the task.
     """
 
     index: int
@@ -51,11 +51,11 @@ class AddedLine(msgspec.Struct, frozen=True):
 
 
 class RejectedLine(msgspec.Struct, frozen=True):
-    """What became of a line: why it made no task.
+    """The outcome of a line that was rejected.
 
     Attributes:
-        index: Which line it was, from 0; blank ones do not count.
-        error: What is wrong with it, as if it had been sent by itself.
+        index: The index of the line, from 0. Blank lines do not count.
+        error: The problem, as for a request with this task alone.
     """
 
     index: int
@@ -63,13 +63,13 @@ class RejectedLine(msgspec.Struct, frozen=True):
 
 
 class StreamSummary(msgspec.Struct, frozen=True):
-    """The last line: the stream was read to its end, or why it was not.
+    """The last line of the response to a stream.
 
     Attributes:
-        added: How many tasks it made.
-        refused: How many lines made none.
-        error: Why it was not read on, if it was not; lines that have no answer may have made tasks
-            if the status of this is 503.
+        added: The number of tasks that were stored.
+        refused: The number of lines that were rejected.
+        error: Why the stream was not read to its end. If the status is 503, lines without an
+            outcome may have been stored.
     """
 
     added: int
@@ -78,12 +78,12 @@ class StreamSummary(msgspec.Struct, frozen=True):
 
 
 class Submissions:
-    """Reads tasks and keeps them.
+    """Validates and stores new tasks.
 
     Args:
-        store: Where they are kept.
-        settings: For the bounds.
-        metrics: What is told of new tasks.
+        store: Where the tasks are kept.
+        settings: The limits.
+        metrics: Counts accepted tasks.
     """
 
     def __init__(self, store: TaskStore, settings: Settings, metrics: Metrics) -> None:
@@ -91,14 +91,14 @@ class Submissions:
         self._metrics: Final = metrics
         self._max_attempts: Final = settings.max_attempts
         self._can_sign: Final = settings.has_webhook_secrets
-        self._longest_line: Final = settings.max_body_bytes
+        self._max_task_bytes: Final = settings.max_body_bytes
         self.backlog: Final = Backlog(store, settings.max_pending)
 
     def read(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
         """Read one task.
 
         Raises:
-            RequestError: It cannot be taken.
+            RequestError: It is invalid.
         """
         return new_task_of(
             body, max_attempts=self._max_attempts, can_sign=self._can_sign, trace=trace
@@ -108,8 +108,8 @@ class Submissions:
         """Read all tasks of a JSON array.
 
         Raises:
-            BadRequest: It is no JSON.
-            Unprocessable: Some of them cannot be taken; says which, and why.
+            BadRequest: It is not JSON.
+            Unprocessable: Tasks are invalid; has the errors of each.
         """
         await trio.lowlevel.checkpoint()
         elements = elements_of(body)
@@ -128,21 +128,21 @@ class Submissions:
         return tasks
 
     def _read_element(self, text: bytes, trace: Mapping[str, str]) -> NewTask:
-        """Read a task of an array, which is held to the bound of a single body.
+        """Read a task of an array, with the size limit of a single body.
 
         Raises:
-            RequestError: It cannot be taken.
+            RequestError: It is invalid.
         """
-        if len(text) > self._longest_line:
-            raise BodyTooLarge(f"the task is longer than {self._longest_line} bytes")
+        if len(text) > self._max_task_bytes:
+            raise BodyTooLarge(f"the task is longer than {self._max_task_bytes} bytes")
         return self.read(text, trace)
 
     async def add(self, tasks: Sequence[NewTask], key: IdempotencyKey | None = None) -> AddedOnce:
-        """Keep tasks, all or none, or find those that the same request made before.
+        """Store tasks, all or none, or return the tasks of an earlier request with the key.
 
         Raises:
-            TooManyRequests: Too many wait already.
-            IdempotencyKeyReused: The key was for another request.
+            TooManyRequests: The backlog limit is reached.
+            IdempotencyKeyReused: Another request had the key.
             TaskGone: Some of the tasks were deleted since.
             StoreUnavailable: The store does not answer in time.
         """
@@ -162,7 +162,7 @@ class Submissions:
         return added
 
     async def _add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
-        """Keep tasks or find them; for those that are there already there need be no room."""
+        """Store tasks or return the earlier ones, for which the backlog limit does not matter."""
         try:
             await self.backlog.admit(len(tasks))
         except TooManyRequests:
@@ -174,99 +174,99 @@ class Submissions:
     async def add_stream(
         self, body: Incoming, trace: AddTrace, *, is_minimal: bool
     ) -> AsyncIterator[bytes]:
-        """Keep the tasks of a stream as they come, and tell what became of them, line by line.
+        """Store the tasks of a stream as they arrive, and yield the outcome of each line.
 
-        No more is read while some are being stored or told, so that memory stays constant. What
-        was told to be kept is kept, whatever comes after it.
+        Nothing is read while tasks are being stored or outcomes sent, so that memory stays
+        constant. A task whose outcome was sent is stored, whatever follows.
 
         Args:
             body: A line for each task.
-            trace: Ended with the stream.
-            is_minimal: Whether to tell of those only that were not kept; that is told at the end,
-                unless it is a lot. Some proxies send nothing more of a request whose answer has
-                begun.
+            trace: Ends with the stream.
+            is_minimal: Whether to yield the outcomes of rejected lines only. They are held until
+                the end, unless there are many: some proxies stop sending a request once its
+                response has begun.
         """
         stream = _Stream(self, trace.fields, is_minimal=is_minimal)
-        lines = Lines(self._longest_line)
-        told = b""
+        lines = Lines(self._max_task_bytes)
+        outcomes = b""
         with trace:
             while not stream.is_over and (part := await body.next_part()) is not None:
                 if stream.is_foreign(part):
                     break
-                told += await stream.take(lines.feed(part))
-                if len(told) > (HELD_BYTES if is_minimal else 0):
-                    yield told
-                    told = b""
+                outcomes += await stream.take(lines.feed(part))
+                if len(outcomes) > (MAX_HELD_BYTES if is_minimal else 0):
+                    yield outcomes
+                    outcomes = b""
             if body.error is not None:
-                stream.give_up(body.error)
+                stream.stop(body.error)
             elif body.is_complete and not stream.is_over:
-                told += await stream.take(lines.finish())
-            yield told + stream.summary()
+                outcomes += await stream.take(lines.finish())
+            yield outcomes + stream.summary()
 
     def read_line(self, line: bytes | None, trace: Mapping[str, str]) -> NewTask:
         """Read the task of a line.
 
         Raises:
-            RequestError: It cannot be taken.
+            RequestError: It is invalid.
         """
         if line is TOO_LONG:
-            raise BodyTooLarge(f"the line is longer than {self._longest_line} bytes")
+            raise BodyTooLarge(f"the line is longer than {self._max_task_bytes} bytes")
         return self.read(line, trace)
 
 
 class _Stream:
-    """A stream of tasks on its way in."""
+    """The state of a stream of tasks."""
 
     def __init__(
         self, submissions: Submissions, trace: Mapping[str, str], *, is_minimal: bool
     ) -> None:
-        self._intake = submissions
+        self._submissions = submissions
         self._trace = trace
         self._is_minimal = is_minimal
         self._checkpoints = Checkpoints()
-        self._has_begun = False
+        self._has_started = False
         self._index = 0
         self._added = 0
-        self._refused = 0
+        self._rejected = 0
         self._error: Problem | None = None
 
     @property
     def is_over(self) -> bool:
-        """Whether there is no sense in reading on."""
+        """Whether reading has stopped."""
         return self._error is not None
 
     async def take(self, lines: Iterable[bytes | None]) -> bytes:
-        """Keep the tasks of these lines, and tell what became of each."""
-        told: dict[int, AddedLine | RejectedLine] = {}
+        """Store the tasks of these lines, and return their outcomes."""
+        outcomes: dict[int, AddedLine | RejectedLine] = {}
         tasks: dict[int, NewTask] = {}
         for line in lines:
             await self._checkpoints.after(len(line or b""))
             try:
-                tasks[self._index] = self._intake.read_line(line, self._trace)
+                tasks[self._index] = self._submissions.read_line(line, self._trace)
             except RequestError as error:
-                told[self._index] = RejectedLine(self._index, problem_of(error))
+                outcomes[self._index] = RejectedLine(self._index, problem_of(error))
             self._index += 1
-        self._refused += len(told)
+        self._rejected += len(outcomes)
         if tasks:
-            told |= await self._add(tasks)
-        return _ENCODER.encode_lines([told[index] for index in sorted(told)])
+            outcomes |= await self._add(tasks)
+        return _ENCODER.encode_lines([outcomes[index] for index in sorted(outcomes)])
 
     def is_foreign(self, part: bytes) -> bool:
-        """Return whether the stream begins as something other than UTF-8 text; end it then."""
-        if not self._has_begun and (kind := foreign_format_of(part)):
-            self.give_up(BadRequest(f"the body is not JSON but {kind.name}; send UTF-8"))
-        self._has_begun |= bool(part)
+        """End the stream if it begins as something other than UTF-8 text; return whether it did."""
+        if not self._has_started and (kind := foreign_format_of(part)):
+            self.stop(BadRequest(f"the body is not JSON but {kind.name}; send UTF-8"))
+        self._has_started |= bool(part)
         return self.is_over
 
-    def give_up(self, error: TaskFlowError) -> None:
-        """Read no more, for this reason."""
+    def stop(self, error: TaskFlowError) -> None:
+        """Stop reading, for this reason."""
         self._error = problem_of(error)
 
     async def _add(self, tasks: Mapping[int, NewTask]) -> dict[int, AddedLine]:
         try:
-            added = await self._intake.add(list(tasks.values()))
+            added = await self._submissions.add(list(tasks.values()))
         except TaskFlowError as error:
-            self.give_up(error)
+            self.stop(error)
             return {}
         self._added += len(tasks)
         if self._is_minimal:
@@ -275,5 +275,5 @@ class _Stream:
         return {index: AddedLine(index, str(task.id)) for index, task in pairs}
 
     def summary(self) -> bytes:
-        """The last line."""
-        return _ENCODER.encode_lines([StreamSummary(self._added, self._refused, self._error)])
+        """Return the last line."""
+        return _ENCODER.encode_lines([StreamSummary(self._added, self._rejected, self._error)])

@@ -346,7 +346,7 @@ async def test_each_event_is_told_once(scene, autojump_clock):
 
     async def watch(number):
         with scene.feed.watching(ALL_EVENTS) as watcher:
-            await watcher.begun()
+            await watcher.started()
             told[number] = (watcher.start, [])
             while events := await watcher.next_events():
                 told[number][1].extend(event.id for event in events)
@@ -385,7 +385,7 @@ async def read(watcher, count):
 async def test_who_does_not_keep_up_is_told_so(scene, autojump_clock):
     """What it had room for it can read still; it is told of no more, and others of all."""
     with scene.feed.watching(ALL_EVENTS) as slow, scene.feed.watching(ALL_EVENTS) as quick:
-        await slow.begun()
+        await slow.started()
         for _ in range(10):
             scene.store.tell(MAX_UNREAD_EVENTS // 4)
             await wait_all_tasks_blocked()
@@ -400,7 +400,7 @@ async def test_who_does_not_keep_up_is_told_so(scene, autojump_clock):
 async def test_the_place_is_never_beyond_what_was_read(scene, autojump_clock):
     """Who breaks off there and comes again gets the rest."""
     with scene.feed.watching(ALL_EVENTS) as watcher:
-        await watcher.begun()
+        await watcher.started()
         for count in (3, 1):
             begun = watcher.position
             scene.store.tell(count)
@@ -409,7 +409,7 @@ async def test_the_place_is_never_beyond_what_was_read(scene, autojump_clock):
             assert len(await watcher.next_events()) == count
             assert watcher.position == begun + count
     with scene.feed.watching(EventFilter(queue="other")) as watcher:
-        await watcher.begun()
+        await watcher.started()
         scene.store.tell(3)
         await wait_all_tasks_blocked()
         assert watcher.position == watcher.start + 3

@@ -108,7 +108,7 @@ async def _followed(feed: Feed, wanted: EventFilter, region: _Region) -> AsyncIt
     yield _RETRY
     began_at = trio.current_time()
     with feed.watching(wanted) as watcher:
-        await watcher.begun()
+        await watcher.started()
         yield await region.next_event()
         while not region.is_final and watcher.start is not None:
             if trio.current_time() - began_at >= MAX_STREAM_SECONDS:

@@ -1,1 +1,1 @@
-"""What happens, told as it happens: to those who wait for a task, and to those who watch."""
+"""Requests that wait for a task, and streams of server-sent events."""

@@ -1,4 +1,4 @@
-"""Server-sent events: what happens to tasks, as it happens."""
+"""``/events`` and ``/tasks/{id}/events``: streams of server-sent events."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ HEARTBEAT_SECONDS: Final = 15.0
 RECONNECT_MILLISECONDS: Final = 1000
 
 _ENCODER: Final = msgspec.json.Encoder()
-_BEGINNING: Final = f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
-_ALIVE: Final = b": heartbeat\n\n"
+_RETRY: Final = f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
+_HEARTBEAT: Final = b": heartbeat\n\n"
 _BEHIND: Final = (
-    "events came faster than they were read; connect again with Last-Event-ID to go on where this "
+    "the stream was read too slowly; reconnect with Last-Event-ID to continue where this stream "
     "ends"
 )
 _GAP: Final = (
-    "some of the events since Last-Event-ID are not kept any more; look at the tasks to see how "
-    "they stand"
+    "some of the events since Last-Event-ID are no longer stored; read the tasks for their current "
+    "status"
 )
 
 
@@ -126,26 +126,26 @@ def _position_in(query: dict[str, list[str]]) -> int | None:
 async def _stream(
     store: TaskStore, feed: Feed, wanted: EventFilter, after: int | None
 ) -> AsyncIterator[bytes]:
-    """Events as they are sent; of a single task up to its end, beginning with how it stands."""
-    yield _BEGINNING
+    """Yield events; for a single task from its current status until it is finished."""
+    yield _RETRY
     with feed.watching(wanted) as watcher:
-        while not await _has_begun(watcher):
-            yield _ALIVE
-        story = _Story(store, watcher, wanted, after)
-        with contextlib.suppress(StoreUnavailable):  # who comes again finds what was missed
-            while not story.is_over:
-                yield await story.go_on()
+        while not await _has_started(watcher):
+            yield _HEARTBEAT
+        stream = _EventStream(store, watcher, wanted, after)
+        with contextlib.suppress(StoreUnavailable):  # a client that reconnects gets what it missed
+            while not stream.is_over:
+                yield await stream.next_part()
 
 
-async def _has_begun(watcher: Watcher) -> bool:
-    """Whether it begins before the client wants to hear that the connection lives."""
+async def _has_started(watcher: Watcher) -> bool:
+    """Return whether the watcher starts before a heartbeat is due."""
     with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
-        await watcher.begun()
+        await watcher.started()
     return not waiting.cancelled_caught
 
 
-class _Story:
-    """What one stream tells, part by part."""
+class _EventStream:
+    """The parts of one stream."""
 
     def __init__(
         self, store: TaskStore, watcher: Watcher, wanted: EventFilter, after: int | None
@@ -156,51 +156,51 @@ class _Story:
         self._until = watcher.start or 0
         self._after = self._until if after is None else after
         self._is_new = after is None
-        self._stands: tuple[TaskStatus, int] | None = None
+        self._last_sent: tuple[TaskStatus, int] | None = None
         self.is_over = False
 
-    async def go_on(self) -> bytes:
-        """What comes next, once it does."""
+    async def next_part(self) -> bytes:
+        """Wait for the next part and return it."""
         if self._watcher.start is None:
-            return self._farewell()
+            return self._last_part()
         if self._after < self._until:
             return await self._missed()
         if self._is_new:
             self._is_new = False
-            return await self._beginning()
+            return await self._first_part()
         with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
             events = await self._watcher.next_events()
         if waiting.cancelled_caught:
             return await self._heartbeat()
-        return b"".join(map(self._tell, events)) if events else self._farewell()
+        return b"".join(map(self._encode, events)) if events else self._last_part()
 
     async def _missed(self) -> bytes:
-        """What happened since the last event that the client has had."""
+        """Return events since the last one that the client received."""
         with store_timeout():
             page = await self._store.events_after(
                 self._after, limit=BATCH, until=self._until, wanted=self._wanted
             )
         self._after = page.events[-1].id if len(page.events) == BATCH else self._until
-        told = [] if page.is_complete else [_special("reset", _GAP)]
+        parts = [] if page.is_complete else [_special("reset", _GAP)]
         self._is_new = self._is_new or not page.is_complete
-        return b"".join([*told, *map(self._tell, page.events)])
+        return b"".join([*parts, *map(self._encode, page.events)])
 
-    async def _beginning(self) -> bytes:
-        return _place(self._until) + await self._present(self._until)
+    async def _first_part(self) -> bytes:
+        return _position(self._until) + await self._current(self._until)
 
     async def _heartbeat(self) -> bytes:
-        """That the connection lives; and what was not told, against all expectations."""
-        position, told = self._watcher.position, b""
-        with contextlib.suppress(StoreUnavailable):  # of which the connection does not die
-            told = await self._present(position, is_known=self._stands is None)
-        return _place(position) + told
+        """Return a heartbeat, and the current status of the task if it was not sent."""
+        position, status = self._watcher.position, b""
+        with contextlib.suppress(StoreUnavailable):  # the connection stays open
+            status = await self._current(position, is_known=self._last_sent is None)
+        return _position(position) + status
 
-    async def _present(self, position: int, *, is_known: bool = False) -> bytes:
-        """How the task stands, if it is one and neither was told that nor is about to be.
+    async def _current(self, position: int, *, is_known: bool = False) -> bytes:
+        """Return the current status of the single task, unless it was sent or is about to be.
 
         Args:
-            position: Up to where everything was told.
-            is_known: Whether the client was told by then how it stood, in another stream.
+            position: The position up to which all events were sent.
+            is_known: Whether the client knows the status at that position from another stream.
         """
         if self._wanted.task_id is None:
             return b""
@@ -209,33 +209,33 @@ class _Story:
             if task is None:  # deleted
                 self.is_over = True
                 return b""
-            stands = (task.status, task.attempt)
+            current = (task.status, task.attempt)
             if is_known and not task.status.is_final:
-                self._stands = stands
-            if self._stands == stands:
+                self._last_sent = current
+            if self._last_sent == current:
                 return b""
-            # What it went through meanwhile is told in its order.
+            # Later events are sent in their order instead.
             later = await self._store.events_after(position, limit=1, wanted=self._wanted)
-        return b"" if later.events else self._tell(_event_of(task, position))
+        return b"" if later.events else self._encode(_event_of(task, position))
 
-    def _tell(self, event: TaskEvent) -> bytes:
+    def _encode(self, event: TaskEvent) -> bytes:
         if self._wanted.task_id is not None:
-            stands = (event.status, event.attempt)
-            if self.is_over or stands == self._stands:
+            current = (event.status, event.attempt)
+            if self.is_over or current == self._last_sent:
                 return b""
-            self._stands, self.is_over = stands, event.status.is_final
+            self._last_sent, self.is_over = current, event.status.is_final
         return b"id: %d\ndata: %b\n\n" % (event.id, _ENCODER.encode(event))
 
-    def _farewell(self) -> bytes:
+    def _last_part(self) -> bytes:
         self.is_over = True
         if self._watcher.has_gap:
             return _special("reset", _GAP)
         return _special("dropped", _BEHIND) if self._watcher.is_behind else b": goodbye\n\n"
 
 
-def _place(position: int) -> bytes:
-    """A sign of life that tells the client from where on to ask if it comes back."""
-    return _ALIVE[:-1] + b"id: %d\n\n" % position
+def _position(position: int) -> bytes:
+    """Return a heartbeat with the position from which a client can resume."""
+    return _HEARTBEAT[:-1] + b"id: %d\n\n" % position
 
 
 def _special(name: str, detail: str) -> bytes:
@@ -243,7 +243,7 @@ def _special(name: str, detail: str) -> bytes:
 
 
 def _event_of(task: Task, position: int) -> TaskEvent:
-    """How a task stands, as if it had just come to stand so."""
+    """Return the current status of a task as an event."""
     moments = {TaskStatus.PENDING: task.created_at, TaskStatus.RUNNING: task.started_at}
     return TaskEvent(
         id=position,

@@ -1,7 +1,7 @@
-"""The feed: one reader of events for all who wait or watch in a process.
+"""The feed: one reader of events for all waiting requests and streams of a process.
 
-However many there are, a batch of events costs one query for the events, and one more for the
-tasks among them that somebody waits for. While nobody does, nothing is asked.
+However many there are, a batch of events costs one query for the events, and one for the tasks
+that requests wait for. Without requests and streams there are no queries.
 """
 
 from __future__ import annotations
@@ -28,70 +28,69 @@ Key = TypeVar("Key")
 Member = TypeVar("Member")
 
 BATCH: Final = 1000
-# How many events a watcher may be behind: a burst is no reason to drop one who reads. All watchers
-# have the same ones.
+# Enough that a burst does not drop a stream that is being read. Streams share the event objects.
 MAX_UNREAD_EVENTS: Final = 5000
-# How many it reads at once.
-_PORTION: Final = 200
-# Recording goes on for ten times as long.
+# Maximum of events that are taken from the channel at once.
+_MAX_EVENTS_AT_ONCE: Final = 200
+# Recording continues for ten times as long after the last renewal.
 _RENEWAL_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 0.5
 
 
 class Watcher:
-    """Somebody who watches events.
+    """The subscription of one stream.
 
     Attributes:
-        wanted: Which ones.
-        start: After which event it is told of them; ``None`` as long as it is not.
-        is_behind: Whether it was dropped since it did not keep up.
-        has_gap: Whether it was dropped since some events cannot be told any more.
+        wanted: The events that it gets.
+        start: The position after which it gets events; ``None`` before it has started.
+        is_behind: Whether it was dropped because it was read too slowly.
+        has_gap: Whether it was dropped because events were deleted before they were read.
     """
 
     def __init__(self, wanted: EventFilter) -> None:
         self.wanted: Final = wanted
         self._send, self._receive = trio.open_memory_channel[TaskEvent](MAX_UNREAD_EVENTS)
-        self._begun = trio.Event()
+        self._started = trio.Event()
         self._read_to = 0
-        self._told_to = 0
+        self._sent_to = 0
         self.start: int | None = None
         self.is_behind = False
         self.has_gap = False
 
     @property
     def position(self) -> int:
-        """Up to where it has read all that it wants."""
+        """The position up to which it has read all of its events."""
         is_anything_unread = self._receive.statistics().current_buffer_used > 0
-        return self._read_to if is_anything_unread else self._told_to
+        return self._read_to if is_anything_unread else self._sent_to
 
-    async def begun(self) -> None:
-        """Wait until there is a start, or there will be none."""
-        await self._begun.wait()
+    async def started(self) -> None:
+        """Wait until it has started, or has ended before."""
+        await self._started.wait()
 
     async def next_events(self) -> list[TaskEvent]:
-        """The next ones, as soon as there are any; none when no more will come."""
+        """Wait for events and return them; return none at the end."""
         events = []
         with contextlib.suppress(trio.EndOfChannel, trio.WouldBlock):
             events.append(await self._receive.receive())
-            while len(events) < _PORTION:
+            while len(events) < _MAX_EVENTS_AT_ONCE:
                 events.append(self._receive.receive_nowait())
         self._read_to = events[-1].id if events else self._read_to
         return events
 
     def begin(self, position: int) -> None:
-        """Events after this position will come."""
-        if not self._begun.is_set():
-            self.start = self._read_to = self._told_to = position
-            self._begun.set()
+        """Start after this position, unless it has started."""
+        if not self._started.is_set():
+            self.start = self._read_to = self._sent_to = position
+            self._started.set()
 
-    def told_to(self, position: int) -> None:
-        """All up to there was told."""
+    def advance(self, position: int) -> None:
+        """Record that all events up to this position were sent."""
         if self.start is not None and not (self.is_behind or self.has_gap):
-            self._told_to = position
+            self._sent_to = position
 
-    def tell(self, event: TaskEvent) -> None:
-        """Something happened."""
-        # What was being read when it came is before its start.
+    def send(self, event: TaskEvent) -> None:
+        """Send an event, if the stream wants it; end the stream if it is too far behind."""
+        # A stream without a start joined while this batch was being read.
         if self.start is None or not self.wanted.accepts(event):
             return
         try:
@@ -103,16 +102,16 @@ class Watcher:
             pass
 
     def end(self) -> None:
-        """No more will come."""
+        """End the stream: it gets no more events."""
         self._send.close()
-        self._begun.set()
+        self._started.set()
 
 
 class Waiter:
-    """Somebody who waits for a task.
+    """A request that waits for a task.
 
     Attributes:
-        task: As it was last seen; ``None`` if it has not been seen yet, or is not there.
+        task: The task as it was last read; ``None`` if it was not read yet, or does not exist.
     """
 
     def __init__(self, is_awaited: Callable[[Task], bool]) -> None:
@@ -121,46 +120,46 @@ class Waiter:
         self.task: Task | None = None
 
     async def wait(self, seconds: float) -> Task | None:
-        """The task as soon as it is as awaited, or as it is when so much time is over."""
+        """Return the task as soon as it is as awaited, or after this time."""
         with trio.move_on_after(seconds):
             await self._is_over.wait()
         return self.task
 
     def see(self, task: Task | None) -> None:
-        """This is how it stands now."""
+        """Receive the current state of the task."""
         self.task = task
         if task is None or self._is_awaited(task):
             self.end()
 
     def end(self) -> None:
-        """Wait no longer."""
+        """End the wait."""
         self._is_over.set()
 
 
 class Feed:
-    """Reads events while somebody wants them, and tells whom they concern.
+    """Reads events while there are waiters or watchers, and dispatches them.
 
     Args:
-        store: Where they come from.
-        poll_seconds: How often to look when nobody says that there are any.
+        store: The source of the events.
+        poll_seconds: The interval of polling between notifications.
     """
 
     def __init__(self, store: TaskStore, poll_seconds: float) -> None:
         self._store: Final = store
-        # Streams of people who sign out end, too.
+        # For streams of the dashboard, which end with their session.
         self.ended_sessions: Final[EndedSessions] = store
         self._poll_seconds: Final = poll_seconds
-        # By the task that they watch; with None those who watch many.
+        # By the task that they watch; watchers of many tasks have the key None.
         self._watchers: defaultdict[uuid.UUID | None, set[Watcher]] = defaultdict(set)
         self._waiters: defaultdict[uuid.UUID, set[Waiter]] = defaultdict(set)
-        self._unseen: set[uuid.UUID] = set()
-        self._at_once = BATCH
+        self._unread: set[uuid.UUID] = set()
+        self._batch_size = BATCH
         self._joined = WakeUp()
         self._scope: Final = trio.CancelScope()
         self._over: Final = trio.Event()
 
     async def run(self) -> None:
-        """Serve until ``end``; then whoever waits or watches is let go."""
+        """Run until ``end``; then end all waits and streams."""
         with self._scope:
             try:
                 while True:
@@ -168,19 +167,19 @@ class Feed:
                     await self._serve()
             finally:
                 self._over.set()
-                self._let_go()
+                self._end_all()
 
     def end(self) -> None:
-        """Serve no longer."""
+        """Stop."""
         self._scope.cancel()
 
     async def wait_until_over(self) -> None:
-        """Return when nobody is served any more, for the shutdown has begun."""
+        """Wait until the feed has stopped, because of the shutdown."""
         await self._over.wait()
 
     @contextlib.contextmanager
     def watching(self, wanted: EventFilter) -> Iterator[Watcher]:
-        """Be told of these events within the block, once that has begun."""
+        """Subscribe to events within the block."""
         watcher = Watcher(wanted)
         with _member(self._watchers, wanted.task_id, watcher):
             self._join()
@@ -188,19 +187,19 @@ class Feed:
 
     @contextlib.contextmanager
     def awaiting(self, task_id: uuid.UUID, is_awaited: Callable[[Task], bool]) -> Iterator[Waiter]:
-        """Wait for a task within the block: it is looked at once, and whenever it changed."""
+        """Wait for a task within the block: it is read once, and after each of its events."""
         waiter = Waiter(is_awaited)
         with _member(self._waiters, task_id, waiter):
-            self._unseen.add(task_id)
+            self._unread.add(task_id)
             self._join()
             yield waiter
 
     def _join(self) -> None:
         self._joined.notify()
         if self._over.is_set():
-            self._let_go()
+            self._end_all()
 
-    def _let_go(self) -> None:
+    def _end_all(self) -> None:
         for watcher in self._all_watchers():
             watcher.end()
         for waiters in self._waiters.values():
@@ -211,7 +210,7 @@ class Feed:
         return itertools.chain.from_iterable(self._watchers.values())
 
     async def _serve(self) -> None:
-        """Follow the events for as long as somebody wants them, through outages, too."""
+        """Read events while there are watchers or waiters, through outages, too."""
         position: int | None = None
         renewed_at = -math.inf
         while self._watchers or self._waiters:
@@ -223,15 +222,15 @@ class Feed:
                 assert position is not None
                 page = await self._read(position)
                 position = page.events[-1].id if page.events else position
-                await self._look()
+                await self._read_awaited_tasks()
             except StoreUnavailable:
                 await trio.sleep(_PAUSE_SECONDS)
             else:
                 if len(page.events) < BATCH:
-                    await self._wait_for_news()
+                    await self._wait_for_events()
 
     async def _read(self, position: int) -> EventPage:
-        """Read on from a position, and tell whom it concerns."""
+        """Read the events after a position, and dispatch them."""
         for watcher in self._all_watchers():
             watcher.begin(position)
         page = await self._store.events_after(position, limit=BATCH)
@@ -240,11 +239,11 @@ class Feed:
         for event in page.events:
             for watched in (event.task_id, None):
                 for watcher in self._watchers.get(watched, ()):
-                    watcher.tell(event)
+                    watcher.send(event)
             if event.task_id in self._waiters:
-                self._unseen.add(event.task_id)
+                self._unread.add(event.task_id)
         for watcher in self._all_watchers():
-            watcher.told_to(page.events[-1].id if page.events else position)
+            watcher.advance(page.events[-1].id if page.events else position)
         return page
 
     def _end_with_a_gap(self) -> None:
@@ -252,28 +251,28 @@ class Feed:
             if watcher.start is not None:
                 watcher.has_gap = True
                 watcher.end()
-        self._unseen |= self._waiters.keys()
+        self._unread |= self._waiters.keys()
 
-    async def _look(self) -> None:
-        """Look at the tasks that somebody waits for and that changed, or are new here."""
-        self._unseen &= self._waiters.keys()
-        while wanted := set(itertools.islice(self._unseen, self._at_once)):
-            # Who comes while the store is looking may know more by then than it has seen.
+    async def _read_awaited_tasks(self) -> None:
+        """Read the awaited tasks that changed or were not read yet."""
+        self._unread &= self._waiters.keys()
+        while wanted := set(itertools.islice(self._unread, self._batch_size)):
+            # A waiter that joins during the query may know a newer version than it returns.
             waiters = [(task_id, waiter) for task_id in wanted for waiter in self._waiters[task_id]]
-            self._unseen -= wanted
+            self._unread -= wanted
             try:
                 found = {task.id: task for task in await self._store.get_many(wanted)}
             except StoreUnavailable:
-                self._unseen |= wanted
-                # They may be so large that not all of them come in time.
-                self._at_once = max(1, self._at_once // 2)
+                self._unread |= wanted
+                # Large tasks may exceed the timeout together.
+                self._batch_size = max(1, self._batch_size // 2)
                 raise
-            self._at_once = min(BATCH, self._at_once * 2)
-            self._unseen &= self._waiters.keys()
+            self._batch_size = min(BATCH, self._batch_size * 2)
+            self._unread &= self._waiters.keys()
             for task_id, waiter in waiters:
                 waiter.see(found.get(task_id))
 
-    async def _wait_for_news(self) -> None:
+    async def _wait_for_events(self) -> None:
         with trio.move_on_after(self._poll_seconds):
             async with trio.open_nursery() as nursery:
                 for wait in (self._store.wait_for_events, self._joined.wait):
@@ -287,7 +286,7 @@ async def _end_after(wait: Callable[[], Awaitable[None]], scope: trio.CancelScop
 
 @contextlib.contextmanager
 def _member(groups: defaultdict[Key, set[Member]], key: Key, member: Member) -> Iterator[None]:
-    """Be in a group within the block; groups without members are dropped."""
+    """Add a member to a group within the block; remove empty groups."""
     groups[key].add(member)
     try:
         yield
