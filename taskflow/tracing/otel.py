@@ -298,7 +298,7 @@ def _tell_fetch(span: Span, outcome: Outcome) -> None:
             is_of_status = error_type is ErrorType.HTTP_STATUS
             _fail(span, str(status if is_of_status else error_type), error)
         case _:
-            span.add_event("called off" if isinstance(outcome, Canceled) else "interrupted")
+            span.add_event("canceled" if isinstance(outcome, Canceled) else "interrupted")
 
 
 def _move_of(write: Settlement | Retry | Release | None) -> str:

@@ -367,7 +367,7 @@ def test_what_is_cut_off(monkeypatch):
     options = TaskOptions(traceparent=PARENT)
     for outcome in [Interrupted(), Canceled()]:
         finished(tracing, claim_of(uuid.uuid4(), options=options), outcome)
-    assert [span.events[0].name for span in spans.named("GET")] == ["interrupted", "called off"]
+    assert [span.events[0].name for span in spans.named("GET")] == ["interrupted", "canceled"]
     assert {span.status.status_code for span in spans.of()} == {StatusCode.UNSET}
     assert {span.attributes["taskflow.move"] for span in spans.named("process")} == {"release"}
     late = tracing.attempt(claim_of(uuid.uuid4(), options=options))
