@@ -55,8 +55,8 @@ class HypercornApp:
         is_started = False
         try:
             settings, metrics = configured_settings(), Metrics()
-            # A second SIGTERM forces nothing here: when the first worker has finished, Hypercorn's
-            # main process sends it to those that are still draining.
+            # A second SIGTERM does not force the shutdown here: when the first worker has finished,
+            # Hypercorn's main process sends one to the workers that are still draining.
             async with (
                 shutdown_on_signals(signal.SIGINT) as shutdown,
                 shutdown_with_main(shutdown),

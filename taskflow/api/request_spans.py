@@ -24,13 +24,13 @@ UNTRACED: Final = frozenset((b"/livez", b"/readyz", b"/metrics"))
 
 def trace_requests(app: Quart, tracing: Tracing) -> None:
     """Record a span for each request, if tracing is on."""
-    if not tracing.is_on:
+    if not tracing.is_enabled:
         return
 
     async def note_route() -> None:
         scope: Any = request.scope
         if (trace := _trace()) is not None and ROUTE in scope:
-            trace.found(scope[ROUTE])
+            trace.routed(scope[ROUTE])
 
     app.before_request(note_route)
     traced: Any = _TracedApp(app.asgi_app, tracing)

@@ -1,6 +1,6 @@
-"""The secrets that callbacks are signed with, as the settings name them.
+"""Reads the secrets that sign callbacks.
 
-They are written in ``TASKFLOW_WEBHOOK_SECRETS``, or a line for each in the file that
+They are listed in ``TASKFLOW_WEBHOOK_SECRETS``, or one per line in the file that
 ``TASKFLOW_WEBHOOK_SECRETS_FILE`` names.
 """
 
@@ -19,31 +19,31 @@ _OTHERS_MAY_READ: Final = 0o004
 
 
 def read_signer(settings: Settings) -> Signer:
-    """What signs callbacks.
+    """Return the signer of callbacks.
 
     Raises:
-        SettingsError: A secret cannot be used. It says which by its place, and shows none.
+        SettingsError: A secret is not valid. The message names its position, not the secret.
     """
     secrets: list[bytes] = []
-    for place, text in _written(settings):
+    for place, text in _entries(settings):
         try:
             secret = secret_of(text)
         except ValueError as error:
             raise SettingsError(f"{place}: {error}") from None
         if secret in secrets:
-            raise SettingsError(f"{place}: this secret stands there twice")
+            raise SettingsError(f"{place}: this secret is listed twice")
         secrets.append(secret)
     if secrets:
         emit(Event.SECRETS_READ, secrets=len(secrets))
     return Signer(secrets)
 
 
-def _written(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Each secret and the place where it stands."""
+def _entries(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the position and the text of each secret."""
     if settings.webhook_secrets:
         texts = [text.strip() for text in settings.webhook_secrets.split(",") if text.strip()]
         if not texts:
-            raise SettingsError(f"TASKFLOW_WEBHOOK_SECRETS has none; each is {SECRET_SHAPE}")
+            raise SettingsError(f"TASKFLOW_WEBHOOK_SECRETS is empty; each secret is {SECRET_SHAPE}")
         for number, text in enumerate(texts, start=1):
             yield f"TASKFLOW_WEBHOOK_SECRETS, entry {number}", text
     if settings.webhook_secrets_file:
@@ -70,5 +70,5 @@ def _lines_of(path: Path) -> Iterator[tuple[str, str]]:
         if line.strip() and not line.lstrip().startswith("#")
     ]
     if not found:
-        raise SettingsError(f"{path} has no secrets; `taskflow secret new` makes a line for it")
+        raise SettingsError(f"{path} contains no secrets; create one with `taskflow secret new`")
     yield from found

@@ -48,7 +48,7 @@ class HeldClaims:
         return self._scopes[claim.key]
 
     def cancel(self, keys: Iterable[ClaimKey]) -> None:
-        """Cancel claims; those that the node does not hold are ignored."""
+        """Cancel claims; keys of claims that the node does not hold are ignored."""
         for key in keys:
             if scope := self._scopes.get(key):
                 scope.cancel()

@@ -159,7 +159,7 @@ class Dispatcher(IdleNode):
         self._context.metrics.claimed(len(claims), is_direct=is_direct)
         self._context.tracing.claimed(claims)
         # After the end there is no receiver; the node is then retired, which releases the tasks.
-        # It must not fail: the tasks are stored, and the client has to be told so.
+        # This must not raise: the tasks are stored, and the client must get that response.
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             for claim in claims:
                 self._claims.send_nowait(claim)

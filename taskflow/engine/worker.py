@@ -141,7 +141,7 @@ def identity_headers(
     Args:
         claim: The claim.
         request: Its request.
-        trace: W3C Trace Context; that of the ``POST`` if not given.
+        trace: W3C Trace Context; by default, the one that the ``POST`` had.
     """
     fields = [("X-TaskFlow-Id", str(claim.task_id)), ("X-TaskFlow-Attempt", str(claim.attempt))]
     own = {name.lower() for name, _ in request.headers}

@@ -44,7 +44,7 @@ def expose(registry: Registry, readings: Iterable[Reading], accept: str) -> Expo
     """Render all metrics.
 
     Args:
-        registry: The values of this process, and of those that share with it.
+        registry: The values of this process and of the processes that it shares with.
         readings: Values read from the store for this scrape.
         accept: The ``Accept`` header; the text format is the default, OpenMetrics the alternative.
     """

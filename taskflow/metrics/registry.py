@@ -86,7 +86,7 @@ class Registry:
             yield allocation, [sum(column) for column in zip(*columns, strict=True)]
 
     def add_counts(self, cells: list[float]) -> None:
-        """Add the counters and histograms of a process that has ended to those of this one."""
+        """Add the counters and histograms of a process that has ended."""
         for allocation in self._allocations:
             if allocation.family.kind is not Kind.GAUGE:
                 for index in range(allocation.cells.start, allocation.cells.stop):

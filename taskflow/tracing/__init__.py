@@ -1,7 +1,7 @@
-"""Traces: spans of OpenTelemetry from the POST to the write of an outcome, if they are asked for.
+"""Traces: OpenTelemetry spans from the ``POST`` to the written outcome, if tracing is enabled.
 
-``base.py`` is what the rest of TaskFlow knows, and does nothing; ``otel.py`` does it, and is
-imported only where traces are wanted.
+``interface.py`` is what other parts use, and does nothing. ``otel.py`` implements it, and is
+imported only if tracing is enabled.
 """
 
 from taskflow.tracing.interface import (

@@ -1,7 +1,7 @@
-"""What can be traced, as those see it who do it: these do nothing, at hardly any cost.
+"""The tracing interface; these implementations do nothing, at hardly any cost.
 
-Parents are handed on by hand, as fields of W3C Trace Context or as objects, never by what is
-current: a task goes through channels, statements and processes.
+Parents of spans are passed explicitly, as W3C Trace Context or as objects, and never implicitly as
+a current span: a task goes through channels, statements and processes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from taskflow.store.base.claims import Release, Retry, Settlement
 
 
 class AddTrace:
-    """Tasks being handed in, from their reading to their commit: the block.
+    """A context manager around the storing of submitted tasks.
 
     Args:
-        fields: ``traceparent`` and ``tracestate`` that the tasks are to keep.
+        fields: ``traceparent`` and ``tracestate`` to store with the tasks.
     """
 
     def __init__(self, fields: Mapping[str, str]) -> None:
@@ -33,66 +33,66 @@ class AddTrace:
         pass
 
     def added(self, tasks: Sequence[Task]) -> None:
-        """They are kept."""
+        """The tasks were stored."""
 
 
 class RequestTrace:
-    """A request to the API and its answer."""
+    """A request to the API and its response."""
 
-    def found(self, route: str) -> None:
-        """It goes to this route, named without the values in it."""
+    def routed(self, route: str) -> None:
+        """The request matched this route, such as ``/tasks/{id}``."""
 
     def adding(self) -> AddTrace:
-        """It hands in tasks."""
+        """The request submits tasks."""
         return AddTrace({})
 
     def answered(self, status: int) -> None:
-        """The head of the answer says so."""
+        """The response has this status."""
 
     def failed(self, error: BaseException) -> None:
-        """It cannot be answered for a fault of ours."""
+        """An internal error prevented a response."""
 
     def end(self) -> None:
-        """The answer was sent, or its reader has left."""
+        """The response was sent, or the client has left."""
 
 
 class AttemptTrace:
-    """One attempt of a task, from its claim to the write of its outcome."""
+    """An attempt of a task, from its claim to its written outcome."""
 
     def fetching(self, _request: FetchRequest) -> Mapping[str, str] | None:
-        """The fetch begins; says what the target is to hear, unless that is what the POST said."""
+        """The fetch starts; returns the headers of Trace Context, ``None`` for the task's own."""
         return None
 
     def fetched(self, outcome: Outcome) -> None:
-        """The outcome is there and waits to be written."""
+        """The fetch ended with this outcome, which is to be written."""
 
     def settled(self, write: Settlement | Retry | Release | None, *, is_late: bool) -> None:
-        """It was written, or came too late; ``None`` if there was nothing to be written."""
+        """The outcome was written, or too late; ``None`` if there was nothing to write."""
 
 
 class Tracing:
-    """Traces of a process.
+    """Creates the spans of a process.
 
     Attributes:
-        is_on: Whether there are any.
+        is_enabled: Whether there are any.
     """
 
-    is_on: bool = False
+    is_enabled: bool = False
 
     def request(
         self, _method: str, _path: str, _scheme: str, _fields: Mapping[str, str]
     ) -> RequestTrace:
-        """A request has come, with these fields of Trace Context."""
+        """A request has arrived, with these headers of Trace Context."""
         return RequestTrace()
 
     def claiming(self, token: uuid.UUID) -> None:
-        """Tasks are asked for by this token."""
+        """A claim with this token starts."""
 
     def claimed(self, claims: Sequence[Claim]) -> None:
-        """These were claimed together."""
+        """These tasks were claimed together."""
 
     def attempt(self, _claim: Claim) -> AttemptTrace:
-        """A worker begins with a claim."""
+        """A worker starts a claim."""
         return NO_TRACE
 
 

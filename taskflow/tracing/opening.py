@@ -1,4 +1,4 @@
-"""Begins and ends the traces of a process."""
+"""Starts and ends the tracing of a process."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from taskflow.version import install_command
 if TYPE_CHECKING:
     from taskflow.tracing.otel import OtelTracing
 
-# A shutdown waits so long for the collector to take the last spans.
-FLUSH_SECONDS: Final = 0.5
+# Time for the collector to accept the last spans at shutdown.
+FLUSH_TIMEOUT_SECONDS: Final = 0.5
 
 
 @contextlib.asynccontextmanager
 async def open_tracing(settings: Settings) -> AsyncIterator[Tracing]:
-    """Traces while the block runs, if the settings want any; what is left is sent at its end.
+    """Trace within the block if the settings enable it, and send the remaining spans at its end.
 
     Raises:
-        SettingsError: They do, and OpenTelemetry is not installed, or refuses its own settings.
+        SettingsError: OpenTelemetry is not installed, or does not accept its settings.
     """
     if not settings.is_tracing:
         yield NO_TRACING
@@ -41,28 +41,28 @@ async def open_tracing(settings: Settings) -> AsyncIterator[Tracing]:
 
 def _start() -> OtelTracing:
     try:
-        # Only here: who wants none does not pay for it, and need not have it.
+        # Imported here, because OpenTelemetry is optional.
         from taskflow.tracing import otel  # noqa: PLC0415
     except ModuleNotFoundError:
         raise SettingsError(
-            "traces are asked for (TASKFLOW_TRACES=on or OTEL_*), and OpenTelemetry is not "
+            "tracing is enabled (TASKFLOW_TRACES=on or OTEL_*), but OpenTelemetry is not "
             f"installed: run {install_command('otel')}, or set TASKFLOW_TRACES=off"
         ) from None
     try:
         return otel.start()
     except (ValueError, OSError) as error:
         raise SettingsError(
-            f"traces cannot be sent as the variables OTEL_* say: {error}; mend them, or set "
+            f"tracing cannot start with these OTEL_* variables: {error}; correct them, or set "
             "TASKFLOW_TRACES=off"
         ) from None
 
 
 async def _end(tracing: OtelTracing) -> None:
-    with trio.move_on_after(FLUSH_SECONDS, shield=True) as flushing:
-        # The thread may outlive this, and the process need not wait for it.
+    with trio.move_on_after(FLUSH_TIMEOUT_SECONDS, shield=True) as flushing:
+        # The process does not wait for the thread if it takes longer.
         await trio.to_thread.run_sync(
             tracing.close, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
         )
-    tracing.hush()
+    tracing.silence()
     if flushing.cancelled_caught:
-        emit(Event.SPANS_LOST, reason="the collector did not take the last ones in time")
+        emit(Event.SPANS_LOST, reason="the collector did not accept the last spans in time")

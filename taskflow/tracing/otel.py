@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry: the one place that knows it.
+"""Tracing with OpenTelemetry; the only module that imports it.
 
-Names of attributes follow its semantic conventions for HTTP and for messaging where those have one;
-the others begin with ``taskflow.``. Nothing is registered globally, and nothing is current.
+Attributes are named by its semantic conventions for HTTP and messaging; other names begin with
+``taskflow.``. Nothing is registered globally, and there is no current span.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from taskflow.version import __version__
 
 T = TypeVar("T")
 
-# Of so many claims it is remembered when they were made: more than a node has in hand.
-MOST_CLAIMS: Final = 10_000
+# Maximum number of claims whose times are remembered: more than a node can hold.
+MAX_CLAIMS: Final = 10_000
 SERVER_FAULTS: Final = 500
 
 _LOGGER: Final = "opentelemetry"
@@ -48,12 +48,12 @@ _WIRE: Final = TraceContextTextMapPropagator()
 
 
 def start(processor: SpanProcessor | None = None) -> OtelTracing:
-    """Begin to trace, as the variables ``OTEL_*`` say.
+    """Start tracing with the settings in the ``OTEL_*`` variables.
 
     Args:
-        processor: What takes spans; one that sends them to a collector if not given.
+        processor: Receives the spans; by default, they are sent to a collector.
     """
-    _listen()
+    _capture_logs()
     resource = Resource.create(
         {
             "service.name": "taskflow",
@@ -62,30 +62,30 @@ def start(processor: SpanProcessor | None = None) -> OtelTracing:
         }
     ).merge(OTELResourceDetector().detect())
     ids = _Ids()
-    # Without its own handler at exit, which waits for a collector for as long as that likes.
+    # Without its exit handler, which waits for a collector without a timeout.
     provider = TracerProvider(resource=resource, id_generator=ids, shutdown_on_exit=False)
     provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))
     return OtelTracing(provider, ids)
 
 
 class _Log(logging.Handler):
-    """What OpenTelemetry complains of: that a collector cannot be reached, mostly."""
+    """Logs warnings of OpenTelemetry as events: usually the collector is unavailable."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # The address may have a key in its query.
+        # The URL of the collector may have a key in its query.
         emit_throttled(Event.SPANS_LOST, reason=_QUERY.sub("?***", record.getMessage()))
 
 
-def _listen() -> None:
+def _capture_logs() -> None:
     logger = logging.getLogger(_LOGGER)
     logger.handlers, logger.propagate = [_Log(logging.WARNING)], False
     logger.setLevel(logging.WARNING)
-    # It would say for each span that its queue is full; that nothing can be sent is said anyway.
+    # It warns of a full queue for every span; that spans cannot be exported is logged anyway.
     logging.getLogger("opentelemetry.sdk._shared_internal").setLevel(logging.ERROR)
 
 
 class _Ids(RandomIdGenerator):
-    """Random ids, but that the next trace may be given one."""
+    """Random ids; the id of the next trace can be set."""
 
     def __init__(self) -> None:
         self.next_trace: int | None = None
@@ -95,37 +95,37 @@ class _Ids(RandomIdGenerator):
         return trace or super().generate_trace_id()
 
 
-class _Asked(NamedTuple):
-    """When a claim was asked for and answered, and how many tasks it took."""
+class _ClaimTimes(NamedTuple):
+    """Start and end of a claim, and the number of its tasks."""
 
-    began: int
-    ended: int
+    start: int
+    end: int
     tasks: int
 
 
 class OtelTracing(Tracing):
-    """Spans. ``start`` makes one.
+    """Creates spans; made by ``start``.
 
     Args:
-        provider: Where they go.
-        ids: What makes its ids.
+        provider: Receives the spans.
+        ids: Generates the ids of the provider.
     """
 
-    is_on = True
+    is_enabled = True
 
     def __init__(self, provider: TracerProvider, ids: _Ids) -> None:
         self._provider = provider
         self._ids = ids
         self._tracer = provider.get_tracer("taskflow", __version__)
-        self._asking: dict[uuid.UUID, int] = {}
-        self._claims: dict[uuid.UUID, _Asked] = {}
+        self._claim_starts: dict[uuid.UUID, int] = {}
+        self._claims: dict[uuid.UUID, _ClaimTimes] = {}
 
     def close(self) -> None:
-        """Send what is left; blocks for as long as that takes."""
+        """Send the remaining spans; blocks until that is done."""
         self._provider.shutdown()
 
-    def hush(self) -> None:
-        """Let what goes on after the end say nothing."""
+    def silence(self) -> None:
+        """Stop logging the warnings of threads that are still running."""
         logging.getLogger(_LOGGER).setLevel(logging.CRITICAL + 1)
 
     def request(
@@ -144,18 +144,18 @@ class OtelTracing(Tracing):
 
     def claiming(self, token: uuid.UUID) -> None:
         """See ``Tracing``."""
-        _remember(self._asking, token, time.time_ns())
+        _remember(self._claim_starts, token, time.time_ns())
 
     def claimed(self, claims: Sequence[Claim]) -> None:
         """See ``Tracing``."""
         if claims:
             token, now = claims[0].token, time.time_ns()
-            began = self._asking.pop(token, now)
-            _remember(self._claims, token, _Asked(began, now, len(claims)))
+            started = self._claim_starts.pop(token, now)
+            _remember(self._claims, token, _ClaimTimes(started, now, len(claims)))
 
     def attempt(self, claim: Claim) -> AttemptTrace:
         """See ``Tracing``."""
-        asked = self._claims.get(claim.token)
+        times = self._claims.get(claim.token)
         span = self._tracer.start_span(
             "process",
             self._parent_of(claim),
@@ -168,28 +168,28 @@ class OtelTracing(Tracing):
                 "taskflow.attempt": claim.attempt,
                 "taskflow.max_attempts": claim.max_attempts,
             },
-            start_time=asked.began if asked else None,
+            start_time=times.start if times else None,
         )
-        if asked:
-            self._trace_claim(span, asked)
+        if times:
+            self._trace_claim(span, times)
         return _Attempt(self._tracer, span, claim)
 
     def _parent_of(self, claim: Claim) -> Context:
-        """The span that handed the task in; without one the attempts have a trace of their own."""
-        context = _WIRE.extract(_fields_kept(claim), Context())
+        """Return the span of the submission; without one, attempts have a trace of their own."""
+        context = _WIRE.extract(_submitted_context(claim), Context())
         if not context:
             digest = hashlib.blake2b(claim.task_id.bytes, digest_size=16).digest()
             self._ids.next_trace = int.from_bytes(digest)
         return context
 
-    def _trace_claim(self, span: Span, asked: _Asked) -> None:
+    def _trace_claim(self, span: Span, times: _ClaimTimes) -> None:
         claim = self._tracer.start_span(
             "claim",
             set_span_in_context(span, Context()),
-            attributes={"messaging.batch.message_count": asked.tasks},
-            start_time=asked.began,
+            attributes={"messaging.batch.message_count": times.tasks},
+            start_time=times.start,
         )
-        claim.end(asked.ended)
+        claim.end(times.end)
 
 
 class _Request(RequestTrace):
@@ -198,7 +198,7 @@ class _Request(RequestTrace):
         self._span = span
         self._method = getattr(span, "name", "")
 
-    def found(self, route: str) -> None:
+    def routed(self, route: str) -> None:
         self._span.set_attribute("http.route", route)
         self._span.update_name(f"{self._method} {route}")
 
@@ -226,7 +226,7 @@ class _Request(RequestTrace):
 
 class _Add(AddTrace):
     def __init__(self, span: Span) -> None:
-        super().__init__(_fields_of(span))
+        super().__init__(_context_fields(span))
         self._span = span
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
@@ -259,11 +259,11 @@ class _Attempt(AttemptTrace):
         self._fetch.set_attributes(_server(self._claim.authority, request.url))
         if self._claim.attempt > 1:
             self._fetch.set_attribute("http.request.resend_count", self._claim.attempt - 1)
-        return _fields_of(self._fetch)
+        return _context_fields(self._fetch)
 
     def fetched(self, outcome: Outcome) -> None:
         if self._fetch is not None:
-            _tell_fetch(self._fetch, outcome)
+            _record_outcome(self._fetch, outcome)
             self._fetch.end()
         if isinstance(outcome, Failed):
             _fail(self._span, str(outcome.error_type), outcome.error)
@@ -274,7 +274,7 @@ class _Attempt(AttemptTrace):
         if self._settle is not None:
             self._settle.set_attribute("taskflow.move", move)
             if is_late:
-                _fail(self._settle, "late", "somebody else had the task by then")
+                _fail(self._settle, "late", "the claim was no longer held")
             self._settle.end()
         self._span.set_attribute("taskflow.move", "none" if is_late else move)
         if isinstance(write, Retry):
@@ -287,7 +287,7 @@ class _Attempt(AttemptTrace):
         )
 
 
-def _tell_fetch(span: Span, outcome: Outcome) -> None:
+def _record_outcome(span: Span, outcome: Outcome) -> None:
     match outcome:
         case Fetched(response):
             span.set_attribute("http.response.status_code", response.status_code)
@@ -302,7 +302,7 @@ def _tell_fetch(span: Span, outcome: Outcome) -> None:
 
 
 def _move_of(write: Settlement | Retry | Release | None) -> str:
-    """As in ``model/lifecycle.py``."""
+    """Return the name of the transition, as in ``model/lifecycle.py``."""
     match write:
         case Settlement():
             return "complete" if write.result is not None else "fail"
@@ -326,7 +326,7 @@ def _method(method: str) -> dict[str, str]:
 
 
 def _server(authority: str, url: str) -> Mapping[str, str | int]:
-    """Where a fetch goes; nothing if it goes nowhere."""
+    """Return the attributes of the target; none if the URL is not valid."""
     if not authority:
         return {}
     host, _, port = authority.rpartition(":")
@@ -335,13 +335,13 @@ def _server(authority: str, url: str) -> Mapping[str, str | int]:
     return {"server.address": host.strip("[]"), "server.port": int(port)}
 
 
-def _fields_kept(claim: Claim) -> dict[str, str]:
+def _submitted_context(claim: Claim) -> dict[str, str]:
     options = claim.options
     kept = {"traceparent": options.traceparent, "tracestate": options.tracestate}
     return {name: value for name, value in kept.items() if value is not None}
 
 
-def _fields_of(span: Span) -> dict[str, str]:
+def _context_fields(span: Span) -> dict[str, str]:
     fields: dict[str, str] = {}
     _WIRE.inject(fields, set_span_in_context(span, Context()))
     return fields
@@ -349,5 +349,5 @@ def _fields_of(span: Span) -> dict[str, str]:
 
 def _remember(known: dict[uuid.UUID, T], token: uuid.UUID, value: T) -> None:
     known[token] = value
-    if len(known) > MOST_CLAIMS:
+    if len(known) > MAX_CLAIMS:
         del known[next(iter(known))]

@@ -378,14 +378,14 @@ def test_what_is_cut_off(monkeypatch):
 
 def test_claims_are_forgotten(monkeypatch):
     """A node remembers when its last claims were made, and not all that it ever made."""
-    monkeypatch.setattr(otel, "MOST_CLAIMS", 10)
+    monkeypatch.setattr(otel, "MAX_CLAIMS", 10)
     tracing = otel.start(Spans().processor)
     for _ in range(100):
         claim = claim_of(uuid.uuid4())
         tracing.claiming(uuid.uuid4())
         tracing.claiming(claim.token)
         tracing.claimed([claim])
-    assert len(tracing._asking) <= 10
+    assert len(tracing._claim_starts) <= 10
     assert len(tracing._claims) == 10
 
 

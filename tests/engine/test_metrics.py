@@ -17,7 +17,7 @@ HOST = "target.example:81"
 
 
 def scrape(bench) -> Scrape:
-    return Scrape(expose(bench.metrics.board, (), "").body.decode())
+    return Scrape(expose(bench.metrics.registry, (), "").body.decode())
 
 
 def ends(bench) -> dict[str, float]:

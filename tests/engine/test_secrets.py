@@ -65,17 +65,17 @@ def test_an_entry_that_cannot_be_used(tmp_path, entry):
     assert refused(webhook_secrets_file=path).startswith(f"{path}, line 2: must be whsec_")
 
 
-def test_a_secret_that_stands_there_twice(tmp_path):
+def test_a_secret_that_is_listed_twice(tmp_path):
     """That is no rotation."""
     path = file_of(tmp_path, SECRET)
     why = refused(webhook_secrets=SECRET, webhook_secrets_file=path)
-    assert why == f"{path}, line 1: this secret stands there twice"
+    assert why == f"{path}, line 1: this secret is listed twice"
 
 
 def test_places_without_secrets(tmp_path):
     """They were meant to have some."""
-    assert "has none" in refused(webhook_secrets=" , ")
-    assert "has no secrets" in refused(webhook_secrets_file=file_of(tmp_path, "# none\n"))
+    assert "is empty" in refused(webhook_secrets=" , ")
+    assert "contains no secrets" in refused(webhook_secrets_file=file_of(tmp_path, "# none\n"))
     assert "cannot be read: No such file" in refused(webhook_secrets_file=str(tmp_path / "x"))
     (tmp_path / "latin").write_bytes(b"\xe9")
     assert "is not UTF-8" in refused(webhook_secrets_file=str(tmp_path / "latin"))
