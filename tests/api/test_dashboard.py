@@ -1,4 +1,4 @@
-"""The dashboard, as far as it takes no browser: values, shapes, forms, heads and ends."""
+"""The dashboard without a browser: formatting, charts, forms, headers and streams."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class TestShowing:
         ],
     )
     def test_nothing_is_hidden(self, text, shown):
-        """What has no shape, or turns the order, is written out."""
+        """Invisible characters, and characters that reverse text, are escaped."""
         assert formatting.visible(text) == shown
 
     def test_json_is_pretty_with_its_numbers(self):
@@ -100,7 +100,7 @@ class TestShowing:
         assert formatting.MAX_SHOWN_CHARACTERS < len(shown) < 2 * formatting.MAX_SHOWN_CHARACTERS
 
     def test_an_address_is_no_option_of_curl(self):
-        """Whoever pastes the command does what the task did, and nothing to their own files."""
+        """Pasting the command sends the request of the task and does not write files."""
         command = formatting.curl_of_request(task_of("--output=.profile"))
         assert command.endswith(" --url --output=.profile")
 
@@ -120,7 +120,7 @@ class TestShowing:
         assert formatting.target(task_of(payload)) == shown
 
     def test_commands_survive_a_shell(self):
-        """Word for word, whatever is in them."""
+        """The shell passes every argument on unchanged."""
         evil = "'; echo $(id) `id` \"\n"
         task = task_of({"url": f"http://a/{evil}", "headers": {"X": "y'"}, "body": evil})
         for command in (
@@ -156,7 +156,7 @@ class TestCharts:
         assert charts.throughput(self.minutes((most, 0, 0))).top == top
 
     def test_failures_are_shares(self):
-        """Of what was run to an end; a minute without has none."""
+        """Of completed and failed tasks; a minute without any has no bar."""
         minutes = self.minutes((3, 1, 9), (0, 0, 5), (2, 0, 0))
         [part] = charts.failures(minutes).bars
         assert (part.x, part.height) == (0.0, 30.0)
@@ -298,7 +298,7 @@ def test_nothing_runs_but_what_is_ours(memory_server, path):
 
 
 def test_the_front_door(memory_server):
-    """People are led to the dashboard, programs are told that there is nothing."""
+    """Browsers are redirected to the dashboard; programs get a 404."""
     person = memory_server.ask("GET", "/", headers={"accept": "text/html,*/*"})
     assert (person.status, person.header("location")) == (303, "/ui")
     assert memory_server.ask("GET", "/").status == 404
@@ -309,7 +309,7 @@ def test_many_asks_for_the_verb(memory_server):
 
 
 def test_open_pages_do_not_hold_up_the_end():
-    """Streams end when the shutdown begins, and in order: they are not cut off."""
+    """Streams are closed properly when the shutdown begins."""
     with contextlib.ExitStack() as stack:
         with LiveServer(database_url=MEMORY_URL) as server:
             connections = [stack.enter_context(server.connect()) for _ in range(2)]
@@ -325,14 +325,14 @@ def test_open_pages_do_not_hold_up_the_end():
 
 @pytest.mark.parametrize("path", ["/ui/live", "/ui/tasks/live"])
 def test_a_stream_of_which_only_the_head_is_asked_for(memory_server, path):
-    """It is answered at once, and the connection is good for another request."""
+    """The response is immediate, and the connection can be used again."""
     with memory_server.connect() as connection:
         assert connection.ask("HEAD", path).header("content-type") == "text/event-stream"
         assert connection.ask("GET", "/livez").status == 200
 
 
 def test_a_stream_tells_of_a_task_up_to_its_end(server, target):
-    """The region as JSON text, and at last that nothing more will come."""
+    """The stream sends the region as JSON, and an event of its own at the end."""
     task_id = server.add(json.dumps(f"{target.url}/json").encode())
     server.wait(task_id)
     answer = server.ask("GET", f"/ui/tasks/{task_id}/live")
@@ -362,13 +362,13 @@ def test_a_form_with_too_many_fields(memory_server):
     ],
 )
 def test_a_form_with_what_is_too_much(memory_server, field, text, status):
-    """It is refused, or taken for text; never a fault."""
+    """It is rejected or taken as text, and never an internal error."""
     body = urlencode({"url": "http://127.0.0.1:1/", field: text}).encode()
     assert memory_server.ask("POST", "/ui/submit", body).status == status
 
 
 def test_a_page_stays_small(memory_server):
-    """Whatever is in a task: what is hidden is written out, which makes it eight times as long."""
+    """Even if every character of a task must be escaped, which makes it eight times as long."""
     hidden = "\u202e" * 300_000
     for payload in (f"http://127.0.0.1:1/{hidden}", {"url": "http://127.0.0.1:1/", "body": hidden}):
         document = json.dumps(payload, ensure_ascii=False).encode()
@@ -379,7 +379,7 @@ def test_a_page_stays_small(memory_server):
 
 
 def test_a_failed_attempt_shows_the_response(memory_server, target):
-    """Status, header and body, made safe."""
+    """Status, headers and body, escaped."""
     task_id = memory_server.run(json.dumps(target.url + "/404").encode())["id"]
     page = memory_server.ask("GET", f"/ui/tasks/{task_id}").body.decode()
     assert '<details id="response-1">' in page
@@ -389,7 +389,7 @@ def test_a_failed_attempt_shows_the_response(memory_server, target):
 
 
 def test_a_failed_attempt_shows_no_bytes(memory_server, target):
-    """A body that is no text is not shown."""
+    """A binary body is not shown."""
     task_id = memory_server.run(json.dumps(target.url + "/500").encode())["id"]
     page = memory_server.ask("GET", f"/ui/tasks/{task_id}").body.decode()
     assert "500 Internal Server Error" in page
@@ -398,7 +398,7 @@ def test_a_failed_attempt_shows_no_bytes(memory_server, target):
 
 @pytest.mark.parametrize("path", ["/ui/live", "/ui/tasks/live"])
 def test_a_stream_ends_for_who_looks_to_be_asked_anew(memory_server, monkeypatch, path):
-    """The browser comes again by itself, as long as it may."""
+    """The browser reconnects by itself, if its user is still signed in."""
     monkeypatch.setattr(live_region, "MAX_STREAM_SECONDS", 0.5)
     answer = memory_server.ask("GET", path)
     assert answer.status == 200
@@ -407,7 +407,7 @@ def test_a_stream_ends_for_who_looks_to_be_asked_anew(memory_server, monkeypatch
 
 
 def test_the_first_queues_are_said_to_be_the_first():
-    """Also if nothing but settings is known of the others."""
+    """Also if the other queues have settings but no tasks."""
     with LiveServer(database_url=MEMORY_URL) as server:
         for number in range(101):
             assert server.ask("PUT", f"/queues/q{number}", b"{}").status == 201
@@ -447,7 +447,7 @@ def forms_of(server, path: str) -> Forms:
 
 
 def test_cancel_and_delete_ask_first(memory_server):
-    """A closed question hides their buttons, which have the style of danger; retry asks nothing."""
+    """Their buttons, styled as dangerous, are in a closed question; retry has no question."""
     task_id = memory_server.post(b'{"payload": "x", "delay_seconds": 3600}').json["id"]
     path = f"/ui/tasks/{task_id}"
     pending = forms_of(memory_server, path)
@@ -459,7 +459,7 @@ def test_cancel_and_delete_ask_first(memory_server):
 
 
 def test_pausing_a_queue_asks_first(memory_server):
-    """Resuming it and running a schedule, which are one task or the usual state, do not."""
+    """Resuming a queue and running a schedule do not ask."""
     assert memory_server.ask("PUT", "/queues/asks", b'{"rate": 5}').status in (200, 201)
     assert memory_server.ask("PUT", "/queues/rests", b'{"paused": true}').status in (200, 201)
     schedule = b'{"every_seconds": 3600, "task": {"payload": "x"}}'
@@ -475,7 +475,7 @@ def test_pausing_a_queue_asks_first(memory_server):
     [("cancel", "Cancel", "danger"), ("retry", "Retry", ""), ("delete", "Delete", "danger")],
 )
 def test_many_ask_first(server, verb, word, kind):
-    """On the list there are links alone; they lead to a page with the number of tasks."""
+    """The list has links only, to a page with the number of tasks."""
     queue = f"asked-{verb}"
     task_id = server.post(
         json.dumps({"payload": "x", "delay_seconds": 3600, "queue": queue}).encode()
@@ -514,7 +514,7 @@ def test_limits_are_shown_with_their_meaning(memory_server, settings, shown):
 
 
 def test_time_zones_of_nodes_are_shown_if_they_differ(database_uri):
-    """A schedule may be due at different times then; a dead node makes no difference."""
+    """Since schedules may then be due at different times; dead nodes are ignored."""
     with LiveServer(database_url=database_uri) as server, psycopg.connect(database_uri) as database:
         server.wait(server.add(b'"x"'))
         assert b"Time zones" not in server.ask("GET", "/ui").body

@@ -1,4 +1,4 @@
-"""A real Chromium, and services for it to look at."""
+"""A real Chromium, and services that it visits."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def service(postgres_server: str) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def guarded(postgres_server: str) -> Iterator[LiveServer]:
-    """A service with a key that may look and one that may do."""
+    """A service with a read key and a write key."""
     keys = ",".join(f"{role}er:{role}:{key}" for role, key in KEYS.items())
     with (
         open_database(postgres_server) as url,
@@ -65,7 +65,7 @@ def guarded(postgres_server: str) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens pages; fails the test if one complains, or asks anybody but its service."""
+    """Open pages; fail the test if a page logs an error or sends a request to another server."""
     opened: list[tuple[BrowserContext, list[str], list[str]]] = []
 
     def open_page(server: LiveServer, path: str = "/ui", **options: Any) -> Page:
@@ -91,6 +91,6 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     yield open_page
     for context, complaints, strangers in opened:
         context.close()
-        # That a page was refused by its status is said there, too; tests look at that themselves.
+        # The console also reports error statuses of pages, which the tests check themselves.
         told = [text for text in complaints if "the server responded with a status" not in text]
         assert (told, strangers) == ([], [])

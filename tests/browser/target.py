@@ -1,4 +1,4 @@
-"""A web server for pages to tell of: slow answers that a test lets go, and hostile ones."""
+"""A web server with slow responses, which a test releases, and hostile ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ORDER = b'{"order": 4711, "total": 12.50, "items": [{"name": "tea", "count": 2}]
 
 
 class SlowTarget:
-    """``/held`` answers when ``release`` is called, ``/hostile`` as no friend would."""
+    """``/held`` responds when ``release`` is called; ``/hostile`` responds with markup."""
 
     def __init__(self) -> None:
         self._released = threading.Event()

@@ -1,4 +1,4 @@
-"""The dashboard as a person meets it: in a real browser, on a real service."""
+"""The dashboard in a real browser, on a real service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.target import HOSTILE
 
-PAGES = ("/ui", "/ui/tasks", "/ui/submit", "/ui/many/cancel?queue=nobody", "/ui/nothing")
+PAGES = ("/ui", "/ui/tasks", "/ui/submit", "/ui/many/cancel?queue=empty", "/ui/nothing")
 
 
 def submitted(server, payload, **options) -> str:
@@ -19,7 +19,7 @@ def submitted(server, payload, **options) -> str:
 
 
 def mark(page) -> None:
-    """So that it can be told whether it was loaded again since."""
+    """Set a mark that is lost if the page is loaded again."""
     page.evaluate("window.isTheSame = true")
 
 
@@ -32,7 +32,7 @@ def status(page, text):
 
 
 def test_submit_and_watch_it_end(visit, service, target):
-    """By the form; the page of the task says that it ended, without being loaded again."""
+    """With the form; the page of the task shows the outcome without being loaded again."""
     target.hold()
     page = visit(service, "/ui")
     page.get_by_role("link", name="Submit", exact=True).click()
@@ -51,7 +51,7 @@ def test_submit_and_watch_it_end(visit, service, target):
 
 
 def test_a_form_that_is_wrong_says_so_beside_the_field(visit, service):
-    """All of it is still there, and nothing was handed in."""
+    """The form keeps its values, and nothing is submitted."""
     page = visit(service, "/ui/submit")
     page.get_by_label("URL", exact=True).fill("http://127.0.0.1/")
     page.get_by_text("Task options").click()
@@ -95,7 +95,7 @@ def test_a_bad_filter_says_what_is_allowed(visit, service):
 
 
 def test_the_list_lives(visit, service, target):
-    """What is handed in appears; what is opened, marked or focused stays."""
+    """New tasks appear; the focus is kept."""
     submitted(service, f"{target.url}/", queue="living")
     page = visit(service, "/ui/tasks?queue=living")
     expect(page.locator("#live-state")).to_have_text("live")
@@ -111,7 +111,7 @@ def test_the_list_lives(visit, service, target):
 
 
 def test_cancel_a_running_one(visit, service, target):
-    """In two steps; its page shows it at once, and offers to retry it."""
+    """After a confirmation; the page shows the new status and offers a retry."""
     target.hold()
     task_id = submitted(service, f"{target.url}/held")
     page = visit(service, f"/ui/tasks/{task_id}")
@@ -134,7 +134,7 @@ def test_cancel_a_running_one(visit, service, target):
 
 
 def test_delete_one(visit, service):
-    """In two steps."""
+    """After a confirmation."""
     task_id = submitted(service, "no url")
     service.wait(task_id)
     page = visit(service, f"/ui/tasks/{task_id}")
@@ -147,7 +147,7 @@ def test_delete_one(visit, service):
 
 
 def test_many_are_counted_first(visit, service):
-    """Nothing is done before the number was seen."""
+    """Nothing is changed before the number of tasks has been shown."""
     ids = [submitted(service, "no url", queue="many") for _ in range(7)]
     for task_id in ids:
         service.wait(task_id)
@@ -188,7 +188,7 @@ def test_a_schedule_is_run(visit, service, target):
 
 
 def test_a_task_is_copied(visit, service, target):
-    """Into the form, with all that it was; and as a command."""
+    """Into the form with all its values, and as a command."""
     payload = {
         "url": f"{target.url}/x",
         "method": "PUT",
@@ -212,7 +212,7 @@ def test_a_task_is_copied(visit, service, target):
 
 
 def test_a_hostile_task_is_text(visit, service, target):
-    """Markup in its URL, headers, body, answer and error is seen and never done."""
+    """Markup in its URL, headers, body, response and error is shown as text."""
     query = "?q=<script>document.title='taken'</script>"
     payload = {
         "url": f"{target.url}/hostile{query}",
@@ -242,7 +242,7 @@ def test_a_hostile_task_is_text(visit, service, target):
 
 
 def test_it_can_be_read_without_scripts(visit, service, target):
-    """And tasks can be submitted, canceled and deleted, queues paused; each in two steps."""
+    """Tasks can be submitted and canceled, and queues paused, each after a confirmation."""
     page = visit(service, "/ui/submit", java_script_enabled=False)
     page.get_by_label("URL", exact=True).fill(f"{target.url}/")
     page.get_by_role("button", name="Submit").click()
@@ -266,7 +266,7 @@ def test_it_can_be_read_without_scripts(visit, service, target):
 
 
 def test_a_question_stays_open_while_the_page_lives(visit, service):
-    """And is about the same queue, though the table grew; with the keyboard, too."""
+    """It still concerns the same queue after the table has grown; also with the keyboard."""
     submitted(service, "no url", delay_seconds=3600, queue="m-asked")
     page = visit(service)
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="m-asked"))
@@ -284,7 +284,7 @@ def test_a_question_stays_open_while_the_page_lives(visit, service):
 
 
 def test_with_the_keyboard_alone(visit, service, target):
-    """The first key leads past the menu; a task is handed in without a mouse."""
+    """The first key skips the menu, and a task can be submitted without a mouse."""
     page = visit(service, "/ui/submit")
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
@@ -298,7 +298,7 @@ def test_with_the_keyboard_alone(visit, service, target):
 
 @pytest.mark.parametrize("path", PAGES)
 def test_it_is_fine_on_a_telephone(visit, service, path):
-    """Nothing has to be scrolled sideways."""
+    """No page needs horizontal scrolling."""
     page = visit(service, path, viewport={"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
@@ -330,7 +330,7 @@ def test_a_question_fits(visit, service, width):
 
 @pytest.mark.parametrize("path", PAGES)
 def test_screen_readers_are_told_what_all_is(visit, service, path):
-    """Fields have labels, buttons and links names, tables heads; headings have an order."""
+    """Fields have labels, buttons and links have names, and headings are in order."""
     page = visit(service, path)
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll('input:not([type=hidden]), select, textarea')]

@@ -1,4 +1,4 @@
-"""The page at ``/docs`` as a person meets it, in a real browser."""
+"""The page at ``/docs`` in a real browser."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_it_is_read(read, is_scripted):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_stands_out_in_both_schemes(read, scheme):
-    """The ground is light in one and dark in the other, and the text is not."""
+    """The background is light or dark, and the text contrasts with it."""
     page = read(color_scheme=scheme)
     ground, text = page.evaluate(
         """() => ['backgroundColor', 'color'].map((name) => getComputedStyle(document.body)[name]
@@ -54,7 +54,7 @@ def test_it_stands_out_in_both_schemes(read, scheme):
 
 
 def test_it_is_fine_on_a_telephone(read):
-    """Nothing has to be scrolled sideways, with all examples open; the contents unfold."""
+    """With all examples open, the page needs no horizontal scrolling; the contents unfold."""
     page = read(viewport=NARROW)
     expect(page.get_by_role("navigation", name="Contents")).to_have_count(0)
     page.locator("summary", has_text="Contents").click()
@@ -105,7 +105,7 @@ def test_screen_readers_are_told_what_all_is(read):
 
 
 def test_signing_in_leads_to_it(visit, guarded):
-    """Who wants to read it and is not known signs in, and then reads it."""
+    """A user who is not signed in signs in first, and then sees the page."""
     page = visit(guarded, "/docs")
     page.get_by_label("API key").fill(KEYS["read"])
     page.get_by_role("button", name="Sign in").click()

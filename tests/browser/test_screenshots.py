@@ -1,4 +1,4 @@
-"""The pages as docs show them; ``./run_tests.sh tests/browser --screenshots`` writes them."""
+"""The pictures in the docs; ``./run_tests.sh tests/browser --screenshots`` writes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.api.conftest import open_database
 from tests.api.live import LiveServer
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-LEAST_BYTES = 10_000
+MIN_BYTES = 10_000
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def images(request, tmp_path) -> Path:
 
 @pytest.fixture
 def busy(postgres_server, target):
-    """A service with something to see, its database made to look back on a busy hour."""
+    """A service with tasks of several kinds, and statistics of a busy hour in its database."""
     with open_database(postgres_server) as url, LiveServer(database_url=url) as server:
         fill(server, target)
         with_an_hour(url)
@@ -77,7 +77,7 @@ def with_an_hour(url: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_main_pages(visit, busy, target, images, scheme):
-    """Each is drawn, in both schemes."""
+    """Each page renders in both color schemes."""
     payload = {
         "url": f"{target.url}/down",
         "method": "POST",
@@ -98,4 +98,4 @@ def test_main_pages(visit, busy, target, images, scheme):
             expect(page.locator("#live-state")).to_have_text("live")
         image = images / f"{name}-{scheme}.png"
         page.screenshot(path=image)
-        assert image.stat().st_size > LEAST_BYTES
+        assert image.stat().st_size > MIN_BYTES

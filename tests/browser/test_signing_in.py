@@ -1,4 +1,4 @@
-"""Signing in with a key, and what a session is good for."""
+"""Signing in with a key, and what a session allows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def sign_in(page, key: str) -> None:
 
 
 def test_sign_in_and_out(visit, guarded):
-    """Whoever wants to see a page signs in first, and sees just that page then."""
+    """A user who opens a page must sign in first, and then sees that page."""
     page = visit(guarded, "/ui/tasks?status=FAILED")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     sign_in(page, "no-such-key-at-all")
@@ -32,7 +32,7 @@ def test_sign_in_and_out(visit, guarded):
 
 
 def test_who_may_only_look_sees_no_buttons(visit, guarded):
-    """And is refused if the request is made all the same."""
+    """A request without the button is rejected."""
     page = visit(guarded)
     sign_in(page, KEYS["read"])
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
@@ -45,7 +45,7 @@ def test_who_may_only_look_sees_no_buttons(visit, guarded):
 
 
 def test_pages_live_in_a_session(visit, guarded):
-    """The stream of a page is asked for with the cookie, too."""
+    """The stream of a page is authorized by the cookie."""
     page = visit(guarded, "/ui/tasks")
     sign_in(page, KEYS["write"])
     expect(page.locator("#live-state")).to_have_text("live")

@@ -27,7 +27,7 @@ DRAWING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Ended(NamedTuple):
-    """How a command ended, and what it said."""
+    """The exit status and the output of a command."""
 
     code: int
     out: str
@@ -48,7 +48,7 @@ class Ended(NamedTuple):
 
     @property
     def complaint(self) -> str:
-        """The one line that it said on standard error."""
+        """The single line on standard error."""
         [line] = self.err.splitlines()
         assert line.startswith("taskflow: "), line
         return line.removeprefix("taskflow: ")
@@ -65,7 +65,7 @@ class CommandLine:
             self.environ["TASKFLOW_URL"] = url
 
     def run(self, *arguments: object, said: str | bytes = b"", **environ: str) -> Ended:
-        """Run a command to its end, with this on its standard input."""
+        """Run a command with this standard input."""
         ended = forking.run(
             [*PROGRAM, *map(str, arguments)],
             said=said.encode() if isinstance(said, str) else said,
@@ -78,7 +78,7 @@ class CommandLine:
         return Ended(ended.returncode, out, err)
 
     def ok(self, *arguments: object, **options: Any) -> Ended:
-        """Run a command that is to go well, and to say nothing on standard error."""
+        """Run a command that must succeed without output on standard error."""
         ended = self.run(*arguments, **options)
         assert (ended.code, ended.err) == (0, ""), ended
         return ended
@@ -147,7 +147,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What it has printed so far, without what only draws."""
+        """The output so far, without control sequences."""
         return DRAWING.sub("", self.raw).replace("\r", "")
 
     def wait_for(self, text: str) -> None:
@@ -161,7 +161,7 @@ class Terminal:
         os.write(self._file, text.encode())
 
     def interrupt(self, again_seconds: float | None = None) -> int:
-        """Press Ctrl+C, again after so long if nothing came of it, and return the exit status."""
+        """Press Ctrl+C, again after a while if it had no effect, and return the exit status."""
         self.type("\x03")
         if again_seconds is not None:
             deadline = time.monotonic() + again_seconds
@@ -190,7 +190,7 @@ class Terminal:
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> Ended:
-    """Send SIGINT, and say how it ended."""
+    """Send SIGINT, and return the result."""
     process.send_signal(signal.SIGINT)
     # First: its standard input is closed below, and who sees that before the signal ends well.
     process.wait(PATIENCE_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -39,14 +38,8 @@ def cli_of_each(service, tmp_path) -> CommandLine:
     return CommandLine(tmp_path, url=service.url)
 
 
-@pytest.fixture
-def nobody(tmp_path: Path) -> CommandLine:
-    """The command line of a service that is not there."""
-    return CommandLine(tmp_path, url="http://127.0.0.1:1")
-
-
 @pytest.fixture(scope="package")
 def locked_server() -> Iterator[LiveServer]:
-    """A service that wants a key."""
+    """A service that requires a key."""
     with LiveServer(database_url="memory://", key=KEY) as server:
         yield server

@@ -26,7 +26,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 def doctor(folder, *arguments, url=None, **environ) -> tuple[int, dict[str, list[dict]]]:
-    """What it finds, by what it looked at; nothing that the tests open is open."""
+    """Return its exit status and its findings by check, with the default network rules."""
     environ = {
         "DATABASE_URL": "memory://",
         "TASKFLOW_BIND": "127.0.0.1:0",
@@ -184,7 +184,7 @@ class TestDatabase:
         assert (code, states(found["database"])) == (1, ["failed"])
 
     def test_our_own_before_it_is_made_and_while_it_runs(self, tmp_path):
-        """It is not made, not started and not stopped by that."""
+        """The doctor does not create, start or stop it."""
         with open_folder() as folder:
             data = folder / "data"
             own = {"DATABASE_URL": "", "TASKFLOW_DATA_DIR": str(data)}
@@ -223,7 +223,7 @@ class TestDatabase:
         ],
     )
     def test_what_is_told_of_it(self, changed, check, state):
-        """What no server of the tests is like."""
+        """Reports that no server of the tests produces."""
         import msgspec
 
         from taskflow.cli.local.checks.database import findings_of
@@ -251,7 +251,7 @@ class TestDatabase:
 
 
 def test_the_time_zone_database(tmp_path):
-    """Which one is used, and the version of the other one."""
+    """The finding has the version that is used, and the other one."""
     (tmp_path / "tzdata.zi").write_text("# version 1999a\n")
     _, found = doctor(tmp_path, PYTHONTZPATH=str(tmp_path))
     [told] = found["time zones"]
@@ -263,7 +263,7 @@ def test_the_time_zone_database(tmp_path):
 
 
 def test_nodes_with_different_time_zones(tmp_path, database_url):
-    """The database knows the versions of its nodes, also while it awaits the migration."""
+    """The database has the versions of its nodes; before the migration they are unknown."""
     url = url_of(database_url)
     assert CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=url).code == 0
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -283,7 +283,7 @@ def test_nodes_with_different_time_zones(tmp_path, database_url):
 
 class TestService:
     def test_nodes_with_different_time_zones(self, tmp_path):
-        """A service that is asked over HTTP tells the versions of its nodes, too."""
+        """The service reports the versions of its nodes over HTTP, too."""
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(open_folder())
             own = {"DATABASE_URL": "", "TASKFLOW_DATA_DIR": str(folder / "data")}

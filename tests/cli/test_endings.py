@@ -1,4 +1,4 @@
-"""Errors are one line and have their exit status, in every command; and what help there is."""
+"""Every command reports errors in one line, with an exit status; and the help texts."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_key_that_is_not_known(_folder, command, locked_server):
 
 @pytest.mark.parametrize("command", REMOTE, ids=names)
 def test_interrupted_while_there_is_no_answer(_folder, command):
-    """Somebody takes the connection and says nothing."""
+    """A server accepts the connection and does not respond."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(PATIENCE_SECONDS)
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -98,7 +98,7 @@ def test_interrupted_while_there_is_no_answer(_folder, command):
 
 
 def test_no_key_and_the_right_one(tmp_path, locked_server):
-    """From the environment, or from .env; which the environment goes before."""
+    """From the environment, which takes precedence over .env."""
     cli = CommandLine(tmp_path, url=locked_server.url)
     assert cli.run("list").complaint.endswith("(no key in TASKFLOW_API_KEY)")
     cli.ok("list", TASKFLOW_API_KEY=KEY)
@@ -112,7 +112,7 @@ def test_no_key_and_the_right_one(tmp_path, locked_server):
 
 def test_the_service_is_looked_for_on_this_machine(tmp_path):
     ended = CommandLine(tmp_path, url=None).run("list", "--timeout", "0.1")
-    assert ended.code in (0, 3)  # somebody may have one there
+    assert ended.code in (0, 3)  # a service may be running there
     if ended.code:
         assert ended.complaint.startswith("http://127.0.0.1:8080: ")
 
@@ -150,7 +150,7 @@ def test_arguments_that_cannot_be_used(cli, command, complaint):
 
 
 def commands(group: click.Command, *path: str):
-    """Every command, with what it is called by."""
+    """Yield every command with its path."""
     if isinstance(group, click.Group):
         ctx = click.Context(group)
         for name in group.list_commands(ctx):
@@ -166,7 +166,7 @@ EXAMPLE = re.compile(r"(?:\$ +| +)(?:\(.*; )?(?:[a-z]+ .*\| |[A-Z_]+=\S+ )?(task
 
 
 def examples(text: str):
-    """The commands in a text, as a shell would take them apart."""
+    """Yield the commands in a text, split as a shell does."""
     for line in re.sub(r" \\\n +", " ", text).splitlines():
         if found := EXAMPLE.fullmatch(re.sub(r"\$\(.*?\)", ID, line)):
             for part in re.split(r" \| ", found[1].rstrip(")")):
@@ -176,7 +176,7 @@ def examples(text: str):
 
 
 def parsed(words: list[str]) -> None:
-    """See that a command line can be used, without running it."""
+    """Parse a command line without running it."""
     command, ctx = main, click.Context(main, info_name="taskflow")
     while isinstance(command, click.Group) and words:
         name, command, words = command.resolve_command(ctx, words)
@@ -186,7 +186,7 @@ def parsed(words: list[str]) -> None:
 
 @pytest.mark.parametrize("path", [*ALL, ("docs",)], ids=names)
 def test_examples_can_be_used(path):
-    """Those of the help, and those of the page."""
+    """Examples in the help texts and in docs/cli.md parse."""
     page = (REPOSITORY / "docs/cli.md").read_text("utf-8")
     found = list(examples(page if path == ("docs",) else ALL[path].help))
     assert found
@@ -209,13 +209,13 @@ def test_every_command_has_an_example(path):
 
 
 def test_no_option_takes_a_key():
-    """Command lines are seen by other users of the machine."""
+    """Other users of the machine can see command lines."""
     names = {name for command in ALL.values() for option in command.params for name in option.opts}
     assert {name for name in names if "key" in name} == {"--idempotency-key"}
 
 
 def test_every_command_that_asks_is_tested():
-    """Those above are all there are."""
+    """No command that calls the service is missing above."""
     for path, command in ALL.items():
         if any(option.name == "service_url" for option in command.params):
             assert any(one[: len(path)] == path for one in REMOTE), path
@@ -234,7 +234,7 @@ def test_the_help(cli):
 
 
 def test_the_documents_have_the_exit_statuses(cli):
-    """The help and docs/cli.md say what is so."""
+    """The help and docs/cli.md list every exit status."""
     from taskflow.cli.exit_status import ExitStatus
 
     document = (REPOSITORY / "docs/cli.md").read_text("utf-8")
@@ -309,7 +309,7 @@ SERVICE = ("quart", "hypercorn", "asks", "psycopg", "structlog", "trio_asyncio",
     ids=str,
 )
 def test_what_is_not_imported(cli, arguments, packages):
-    """The list of commands costs nothing, and who only asks need not have the service."""
+    """The list of commands imports no command, and remote commands do not import the service."""
     program = IMPORTED.format(arguments=arguments, packages=packages)
     ended = subprocess.run(
         [sys.executable, "-c", program],
@@ -324,7 +324,7 @@ def test_what_is_not_imported(cli, arguments, packages):
 
 
 def test_the_help_takes_no_time(cli):
-    """By the processor's time, which other processes do not take from it."""
+    """Measured in processor time, which is independent of other processes."""
     import resource
 
     def seconds_of(*arguments) -> float:

@@ -32,7 +32,7 @@ class TestQueues:
         assert "limits     none" in cli_of_each.ok("queues", "show", "asked").out
 
     def test_only_what_is_named_changes(self, cli_of_each):
-        """A pause and other limits stay; none removes one limit."""
+        """A pause and other limits are kept; the value none removes a limit."""
         put = ("queues", "put", "kept", "--json")
         cli_of_each.ok(*put, "--max-concurrency", 3, "--rate", 50, "--burst", 10, "--paused")
         cli_of_each.ok(*put, "--host-max-concurrency", 2)
@@ -98,7 +98,7 @@ class TestSchedules:
         assert cli_of_each.run("schedules", "delete", "reports").code == 4
 
     def test_only_what_is_named_changes(self, cli_of_each):
-        """The pause and the options of the task stay; one way to be due replaces the other."""
+        """The pause and the options of the task are kept; --every replaces --cron."""
         put = ("schedules", "put", "kept", "--json")
         when = ("--cron", "30 6 * * *", "--timezone", "Europe/Berlin", "--missed", "skip")
         cli_of_each.ok(*put, "http://x.invalid/", *when, "--paused", "--queue", "mail")
@@ -210,7 +210,7 @@ class TestBench:
         assert "needs a --target" in cli.run("bench", "--yes-load-it").complaint
 
     def test_not_all_in_time(self, cli, target):
-        """What is over the time is called off and deleted."""
+        """After the time limit, the rest is canceled and deleted."""
         ended = cli.run(
             *("bench", "-n", 100_000, "-c", 2, "--seconds", "0.3", "--target", target.url + "/json")
         )

@@ -181,7 +181,7 @@ class TestLines:
         assert "\n" not in ended.complaint
 
     def test_a_byte_order_mark(self, cli, memory_server):
-        """It is no part of the first line, whatever that is, and however it comes."""
+        """It is not part of the first line, even if it arrives alone."""
         mark = b"\xef\xbb\xbf"
         for line in (b"http://a.invalid/", b'{"payload": "http://a.invalid/"}', b"# none"):
             data = mark + line + b"\r\nhttp://a.invalid/\r\n"
@@ -198,7 +198,7 @@ class TestLines:
             assert process.wait(20) == 0
 
     def test_control_characters(self, cli):
-        """Lines that end with a carriage return alone are not one task."""
+        """Lines that end with only a carriage return are rejected."""
         ended = cli.run("submit", "-", said=b"http://a.invalid/\rhttp://b.invalid/\r")
         assert (ended.code, ended.out) == (1, "")
         assert ended.complaint.startswith("line 1: the line contains control characters")
@@ -265,7 +265,7 @@ class TestInterrupted:
 
 
 def test_a_reader_that_leaves(cli):
-    """As ``| head -n 1`` does: no complaint, and it does not go on for ever."""
+    """As ``| head -n 1`` does: the command ends without an error message."""
     (cli.folder / "urls.txt").write_text("http://a.invalid/\n" * 20_000)
     with cli.started("submit", "-f", "urls.txt", "--delay", "1d") as process:
         process.stdout.readline()
@@ -275,7 +275,7 @@ def test_a_reader_that_leaves(cli):
 
 
 def test_a_service_that_goes_away_meanwhile(tmp_path):
-    """It says how far it came."""
+    """The error includes the progress."""
     with running("serve", tmp_path, DATABASE_URL="memory://") as service:
         cli = CommandLine(tmp_path, url=service.url)
         with cli.started("submit", "-", "--timeout", "0.5") as process:

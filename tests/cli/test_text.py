@@ -1,4 +1,4 @@
-"""What strangers wrote never reaches a terminal as it is."""
+"""Text from tasks and responses is escaped before it is printed."""
 
 from __future__ import annotations
 

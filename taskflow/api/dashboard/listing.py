@@ -29,7 +29,7 @@ _PARTICIPLES: Final = {"cancel": "canceled", "retry": "retried", "delete": "dele
 
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     """Add the list, its stream and the pages of the actions."""
-    verbs = bulk_actions_of(store)
+    actions = bulk_actions_of(store)
 
     @routes.get(f"{PATH}/tasks")
     async def tasks() -> Response:
@@ -52,14 +52,14 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(f"{PATH}/many/<string:name>")
     async def count_many(name: str) -> Response:
-        moved = await _move(store, _verb(verbs, name), is_dry_run=True)
-        return await page("many.html", **_many(name), counted=moved)
+        counted = await _run(store, _action_of(actions, name), is_dry_run=True)
+        return await page("many.html", **_bulk_context(name), counted=counted)
 
     @routes.post(f"{PATH}/many/<string:name>")
     async def do_many(name: str) -> Response:
         await read_body()
-        moved = await _move(store, _verb(verbs, name), is_dry_run=False)
-        return await page("many.html", **_many(name), moved=moved)
+        result = await _run(store, _action_of(actions, name), is_dry_run=False)
+        return await page("many.html", **_bulk_context(name), result=result)
 
 
 def _query_parameters() -> dict[str, list[str]]:
@@ -114,22 +114,22 @@ def _query(given: Mapping[str, list[str]]) -> str:
     return urlencode([(name, text) for name, texts in given.items() for text in texts])
 
 
-def _verb(verbs: Mapping[str, BulkAction], name: str) -> BulkAction:
-    if name not in verbs:
+def _action_of(actions: Mapping[str, BulkAction], name: str) -> BulkAction:
+    if name not in actions:
         raise TaskNotFound("there is no action with this name")
-    return verbs[name]
+    return actions[name]
 
 
-def _many(name: str) -> dict[str, Any]:
+def _bulk_context(name: str) -> dict[str, Any]:
     filters = _filters(_query_parameters())
     return {
-        "verb": name,
+        "action": name,
         "participle": _PARTICIPLES[name],
         "filters": [(key, text) for key, texts in filters.items() for text in texts],
         "query": _query(filters),
     }
 
 
-async def _move(store: TaskStore, verb: BulkAction, *, is_dry_run: bool) -> BulkResult:
+async def _run(store: TaskStore, action: BulkAction, *, is_dry_run: bool) -> BulkResult:
     wanted = _page_request(_filters(_query_parameters())).filter
-    return await run_bulk_action(store, verb, BulkSelection(wanted, is_dry_run=is_dry_run))
+    return await run_bulk_action(store, action, BulkSelection(wanted, is_dry_run=is_dry_run))
