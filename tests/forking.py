@@ -72,7 +72,7 @@ class Popen(subprocess.Popen):
 
 def run(
     arguments: Any, *, said: bytes | None = None, timeout: float, **options: Any
-) -> subprocess.CompletedProcess[bytes]:
+) -> subprocess.CompletedProcess[Any]:
     """``subprocess.run`` with both outputs captured."""
     pipe = subprocess.PIPE
     with Popen(

@@ -7,11 +7,11 @@ import http.client
 import json
 import socket
 import subprocess
-import sys
 
 import psutil
 import pytest
 
+from tests import forking
 from tests.service.processes import clean_environ, running, started
 
 KEY = "a-key-that-nobody-may-see"
@@ -37,14 +37,12 @@ def ask(address: str, port: int, path: str, **headers: str) -> tuple[int, object
 
 def serve(folder, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Start ``taskflow serve``, which is to end by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "taskflow", "serve", *arguments],
-        capture_output=True,
+    return forking.run(
+        [*forking.ARGUMENTS, "serve", *arguments],
         text=True,
         cwd=folder,
         env=clean_environ(DATABASE_URL="memory://", **settings),
         timeout=30,
-        check=False,
     )
 
 

@@ -12,6 +12,7 @@ import sys
 import psycopg
 import pytest
 
+from tests import forking
 from tests.service.database import COMPLETED, url_of
 from tests.service.processes import (
     COMMANDS,
@@ -31,14 +32,12 @@ def start(name, folder, *arguments, **settings) -> subprocess.CompletedProcess[s
     command = [*COMMANDS.get(name, OTHERS.get(name, [])), *arguments]
     if name == "hypercorn":
         command += ["--bind", "127.0.0.1:0"]
-    return subprocess.run(
+    return forking.run(
         [sys.executable, *command],
-        capture_output=True,
         text=True,
         cwd=folder,
         env=clean_environ(**{"TASKFLOW_BIND": "127.0.0.1:0", **settings}),
         timeout=PATIENCE_SECONDS,
-        check=False,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 import threading
 import uuid
 
@@ -16,6 +15,7 @@ from taskflow import enqueue
 from taskflow.model.errors import StoreUnavailable, TaskFlowError
 from taskflow.settings import Settings
 from taskflow.store.postgres.tasks import open_postgres
+from tests import forking
 from tests.service.database import url_of
 from tests.service.processes import clean_environ, running, wait_until
 from tests.store.contract import new_task
@@ -105,14 +105,12 @@ def migrate(folder, url, **environ) -> subprocess.CompletedProcess[str]:
 
 
 def run_command(name, folder, url, **environ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "taskflow", name],
+    return forking.run(
+        [*forking.ARGUMENTS, name],
         cwd=folder,
         env=clean_environ(DATABASE_URL=url_of(url), **environ),
-        capture_output=True,
         text=True,
         timeout=60,
-        check=False,
     )
 
 
