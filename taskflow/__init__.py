@@ -1,16 +1,16 @@
 """TaskFlow: a self-hosted HTTP task queue on PostgreSQL, written on Trio.
 
-For those who hand tasks in from Python::
+The API for Python programs::
 
-    Client, BlockingClient       over HTTP: on Trio, or blocking
-    enqueue, enqueue_many        in a transaction of their own, by psycopg
-    Submission                   a task among others, with its options
-    Task, Result, TaskEvent      what they get to see
-    Queue, Schedule, Rate, ...   how queues and schedules are told of, and what is asked of them
-    ClientError, ...             what can be the matter: taskflow.client.errors has the tree
+    Client, BlockingClient       clients over HTTP: on Trio, or blocking
+    enqueue, enqueue_many        submit tasks in your own transaction, with psycopg
+    Submission                   a task in a list of submissions, with its options
+    Task, Result, TaskEvent      what the clients return
+    Queue, Schedule, Rate, ...   queues and schedules, and their settings
+    ClientError, ...             the errors: taskflow.client.errors has the tree
 
-Each is imported when it is first asked for, so that the service stays free of its clients, and a
-client of what it does not use.
+Each name is imported when it is first used, so that the service does not import its clients, and
+clients only what they use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Reads ``.env``, and rejects what python-dotenv would silently drop.
+"""Parses ``.env``, and rejects lines that python-dotenv would silently drop.
 
-A setting that is dropped is worse than an error: tasks would go to another database. Errors name
-the file and the line, and never what stands there, which may be a secret.
+A dropped setting is worse than an error: tasks would go to another database. Errors name the file
+and the line, and never quote the content, which may be a secret.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_env_file(path: Path) -> Mapping[str, str]:
-    """Return what a file of settings says; nothing if there is no such file.
+    """Return the variables of a file; none if the file does not exist.
 
-    If a name is there twice, the last one counts.
+    If a name occurs twice, the last one counts.
 
     Raises:
-        SettingsError: It cannot be read, or a line of it is not a setting.
+        SettingsError: The file cannot be read, or a line is not a setting.
     """
     text = _text_of(path)
     for binding in parse_stream(io.StringIO(text)):
@@ -46,10 +46,10 @@ def read_env_file(path: Path) -> Mapping[str, str]:
 
 
 def _check_spelling(path: Path, binding: Binding) -> None:
-    """Reject a setting in small letters or with hyphens, which would be ignored.
+    """Reject a name of ours in lower case or with hyphens, which would be ignored.
 
     Raises:
-        SettingsError: It is one.
+        SettingsError: The name is misspelled.
     """
     name = binding.key or ""
     right = name.upper().replace("-", "_").replace(".", "_")
@@ -66,7 +66,7 @@ def _is_setting(binding: Binding) -> bool:
 
 
 def _line_of(binding: Binding) -> int:
-    """The line of a setting; blank lines before it belong to it."""
+    """Return the line number of a setting; its text includes the blank lines before it."""
     text = binding.original.string
     blank = text[: len(text) - len(text.lstrip())]
     return binding.original.line + len(_LINE_END.findall(blank))
@@ -95,17 +95,17 @@ def _bytes_of(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise SettingsError(f"{path} is {_kind_of(mode)}: it must be a file of settings")
+            raise SettingsError(f"{path} is {_kind_of(mode)}: it must be a regular file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         if os.path.lexists(path):
-            raise SettingsError(f"{path} is a link to a file that is not there") from None
+            raise SettingsError(f"{path} is a link to a file that does not exist") from None
         return b""
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:
-        raise SettingsError(f"{path} is larger than 1 MiB: it must be a file of settings")
+        raise SettingsError(f"{path} is larger than 1 MiB: it must be a settings file")
     return data
 
 

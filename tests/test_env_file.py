@@ -51,7 +51,7 @@ def huge(path):
 
 KINDS = [
     (folder, "is a folder"),
-    (dangling, "is a link to a file that is not there"),
+    (dangling, "is a link to a file that does not exist"),
     (loop, "cannot be read"),
     (pipe, "is a named pipe"),
     (device, "is a device"),
@@ -183,7 +183,7 @@ def test_the_doctor(tmp_path):
     assert ended.code == 1
     assert ended.err == ""
     [told] = [one for one in ended.documents if one["state"] == "failed"]
-    assert told["detail"] == ".env is a folder: it must be a file of settings"
+    assert told["detail"] == ".env is a folder: it must be a regular file"
 
 
 def test_hypercorn(tmp_path):
@@ -203,5 +203,5 @@ def test_hypercorn(tmp_path):
             process.send_signal(signal.SIGKILL)
             process.wait()
     assert process.returncode != 0
-    assert "taskflow: .env is a link to a file that is not there" in said
+    assert "taskflow: .env is a link to a file that does not exist" in said
     assert "Traceback" not in said

@@ -89,9 +89,9 @@ def test_a_lease_must_outlast_heartbeats(tmp_path):
 
 def test_a_burst_is_one_of_a_rate(tmp_path):
     """Whoever sets it thinks that something is bounded."""
-    with pytest.raises(SettingsError, match="TASKFLOW_RATE_BURST means nothing without"):
+    with pytest.raises(SettingsError, match="TASKFLOW_RATE_BURST requires"):
         read(tmp_path, {"TASKFLOW_RATE_BURST": "10"})
-    with pytest.raises(SettingsError, match="TASKFLOW_READ_RATE_BURST means nothing without"):
+    with pytest.raises(SettingsError, match="TASKFLOW_READ_RATE_BURST requires"):
         read(tmp_path, {"TASKFLOW_READ_RATE_BURST": "10"})
 
 
@@ -238,7 +238,7 @@ def test_all_that_cannot_be_used_is_told(tmp_path):
     bad = {"TASKFLOW_WORKERS": "x", "TASKFLOW_RATE_BURST": "3", "TASKFLOW_POLL_SECONDS": "-1"}
     examined = examine(bad, tmp_path / "no.env")
     assert examined.settings is None
-    assert [fault.partition("=")[0].split()[0] for fault in examined.faults] == [
+    assert [fault.partition("=")[0].split()[0] for fault in examined.errors] == [
         "TASKFLOW_WORKERS",
         "TASKFLOW_POLL_SECONDS",
         "TASKFLOW_RATE_BURST",

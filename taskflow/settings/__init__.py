@@ -1,8 +1,8 @@
-"""What an operator can set: one frozen object, validated at the edge.
+"""The settings: one frozen object, validated when it is loaded.
 
 This is the only package that reads the environment. Every setting is a field of ``Settings``
-(``fields.py``): its type carries bounds and one line of meaning, from which ``.env.example`` and
-docs/reference/settings.md are written (``python -m tests.reference``).
+(``fields.py``): its type carries bounds and a description, from which ``.env.example`` and
+docs/reference/settings.md are generated (``python -m tests.reference``).
 """
 
 from taskflow.settings.documentation import Setting, catalogue, variable_of

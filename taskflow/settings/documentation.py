@@ -1,4 +1,4 @@
-"""What can be set, as an operator sees it: read off the types of the fields."""
+"""Documentation of the settings, derived from the types of the fields."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from taskflow.settings.fields import PREFIX, Settings
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One setting as an operator sees it.
+    """The documentation of a setting.
 
     Attributes:
         variable: Its name in the environment.
         field: Its name in ``Settings``.
-        default: As it would be written in the environment; empty is what empty means.
-        meaning: One line.
-        allowed: What it may be, in words.
+        default: The default as text; empty if the variable is empty by default.
+        meaning: A one-line description.
+        allowed: The allowed values, in words.
     """
 
     variable: str
@@ -31,7 +31,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def catalogue() -> list[Setting]:
-    """Every setting, in the order in which they are documented."""
+    """Return all settings in the order of the documentation."""
     return [
         Setting(
             variable=variable_of(field.name),
@@ -45,12 +45,12 @@ def catalogue() -> list[Setting]:
 
 
 def variable_of(field: str) -> str:
-    """The environment variable of a field."""
+    """Return the environment variable of a field."""
     return "DATABASE_URL" if field == "database_url" else PREFIX + field.upper()
 
 
 def hints() -> dict[str, Any]:
-    """The types of the fields, with what they carry."""
+    """Return the types of the fields with their annotations."""
     return typing.get_type_hints(Settings, include_extras=True)
 
 
@@ -59,7 +59,7 @@ def _metas(hint: Any) -> list[Meta]:
 
 
 def _allowed(hint: Any) -> str:
-    """What a value may be, in words, read off its type."""
+    """Return the allowed values of a type, in words."""
     if item := item_of(hint):
         return f"{_allowed(item)}, separated by commas"
     kind = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
@@ -87,7 +87,7 @@ def _allowed_number(kind: Any, hint: Any) -> str:
 
 
 def item_of(hint: Any) -> Any:
-    """What a list has items of; ``None`` if it is no list."""
+    """Return the type of the items of a list; ``None`` if the type is not a list."""
     kind = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
     return typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
 

@@ -1,4 +1,4 @@
-"""``Settings``: every setting is a field, whose type carries its bounds and its meaning."""
+"""``Settings``: each setting is a field whose type carries its bounds and its documentation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Meta
 from taskflow.model.errors import SettingsError
 
 PREFIX: Final = "TASKFLOW_"
-_LAST_PORT: Final = 65_535
+_MAX_PORT: Final = 65_535
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Hosts = tuple[
     Annotated[
@@ -23,25 +23,25 @@ Hosts = tuple[
     ],
     ...,
 ]
-# These are never shown.
+# Never shown in logs or errors.
 SECRETS: Final = frozenset({"database_url", "api_keys", "webhook_secrets"})
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be set, with its default. ``load`` reads it."""
+    """All settings with their defaults. ``load`` reads them."""
 
     database_url: Annotated[
         str,
         Meta(
-            description="Where tasks live: postgresql://... is your server, memory:// is gone "
-            "at exit, empty is a PostgreSQL that TaskFlow runs itself"
+            description="Task store: postgresql://... is your server, memory:// is lost at exit, "
+            "empty is a PostgreSQL server that TaskFlow runs itself"
         ),
     ] = ""
     data_dir: Annotated[
         str,
         Meta(
-            description="Where that PostgreSQL keeps its data; empty is taskflow in the user's "
+            description="Data directory of that PostgreSQL server; empty is taskflow in the user's "
             "data directory (/var/lib/taskflow for root)"
         ),
     ] = ""
@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             pattern=r"^((\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}|unix:[^\s]+)$",
             title="an address and a port such as 127.0.0.1:8080 or [::1]:8080, or unix:/a/path",
-            description="Address and port to serve on, for `taskflow serve`",
+            description="Address and port of the API, for `taskflow serve`",
         ),
     ] = "127.0.0.1:8080"
     metrics_bind: Annotated[
@@ -58,37 +58,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             pattern=r"^(|(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}|unix:[^\s]+)$",
             title="an address and a port such as 127.0.0.1:8081 or [::1]:8081, or unix:/a/path",
-            description="Address and port to serve `/metrics` on, for `taskflow worker`, by the "
-            "same rules of access; empty is nowhere",
+            description="Address and port of `/metrics`, for `taskflow worker`, with the same "
+            "access rules; empty is off",
         ),
     ] = ""
     api_keys: Annotated[
         str,
         Meta(
-            description="Keys that clients must send, name:key or name:role:key, separated by "
-            "commas; a role is read, write or admin, and write if not given"
+            description="API keys, as name:key or name:role:key, separated by commas; the role is "
+            "read, write (default) or admin"
         ),
     ] = ""
     api_keys_file: Annotated[
         str,
-        Meta(
-            description="A file with further keys, a line each, as `taskflow key new NAME` makes it"
-        ),
+        Meta(description="File with more API keys, one per line, as created by `taskflow key new`"),
     ] = ""
     webhook_secrets: Annotated[
         str,
         Meta(
-            description="Secrets that callbacks are signed with, as `taskflow secret new` makes "
-            "them, separated by commas: two while one takes the other's place; the same on all "
-            "nodes. Without any no callback_url is taken"
+            description="Secrets that sign callbacks, as `taskflow secret new` creates them, "
+            "separated by commas: two during a rotation; the same on all nodes. If none is set, "
+            "callback_url is rejected"
         ),
     ] = ""
     webhook_secrets_file: Annotated[
-        str, Meta(description="A file with further secrets for callbacks, a line each")
+        str, Meta(description="File with more secrets for callbacks, one per line")
     ] = ""
     allow_anonymous: Annotated[
         bool,
-        Meta(description="1 to serve without keys, too, on addresses that others can reach"),
+        Meta(description="1 to serve without API keys on addresses that other machines can reach"),
     ] = False
     allowed_hosts: Annotated[
         tuple[
@@ -102,8 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ...,
         ],
         Meta(
-            description="Names that Host may have beside localhost and addresses; empty is any "
-            "with keys, and that of TASKFLOW_BIND without",
+            description="Host names to serve in addition to localhost and IP addresses; empty is "
+            "any name with API keys, and the name in TASKFLOW_BIND without",
         ),
     ] = ()
     cors_origins: Annotated[
@@ -117,56 +115,56 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ],
             ...,
         ],
-        Meta(description="Origins whose pages may ask and read the answers"),
+        Meta(description="Origins whose pages may use the API (CORS)"),
     ] = ()
     rate_limit: Annotated[
         Annotated[float, Meta(ge=0.001, le=1_000_000)] | None,
         Meta(
-            description="How many POSTs a second each key (without keys, each address) may make "
-            "to a process; empty is any number"
+            description="Maximum POST requests per second and process for each API key (without "
+            "keys, for each address); empty is unlimited"
         ),
     ] = None
     rate_burst: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)] | None,
         Meta(
-            description="How many of them may come at once after a pause; empty is those of a "
-            "second"
+            description="Burst: maximum number of these requests at once after a pause; empty is "
+            "one second's worth"
         ),
     ] = None
     read_rate_limit: Annotated[
         Annotated[float, Meta(ge=0.001, le=1_000_000)] | None,
         Meta(
-            description="How many GET and HEAD requests a second each key (without keys, each "
-            "address) may make to a process; empty is any number"
+            description="Maximum GET and HEAD requests per second and process for each API key "
+            "(without keys, for each address); empty is unlimited"
         ),
     ] = None
     read_rate_burst: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)] | None,
         Meta(
-            description="How many of them may come at once after a pause; empty is those of a "
-            "second"
+            description="Burst: maximum number of these requests at once after a pause; empty is "
+            "one second's worth"
         ),
     ] = None
     max_pending: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)] | None,
-        Meta(description="How many tasks may wait before POST is refused; empty is any number"),
+        Meta(description="Backlog limit: maximum number of pending tasks; empty is unlimited"),
     ] = None
     workers: Annotated[
-        int, Meta(ge=1, le=1000, description="How many fetches may run at once in a process")
+        int, Meta(ge=1, le=1000, description="Maximum number of concurrent fetches in a process")
     ] = 5
     queue_size: Annotated[
         int,
         Meta(
             ge=1,
             le=10_000,
-            description="How many claimed tasks may wait for a worker in a process, at most",
+            description="Maximum number of claimed tasks that wait for a worker in a process",
         ),
     ] = 100
     max_per_host: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)] | None,
         Meta(
-            description="How many fetches from one host (and port) may run at once, on all nodes "
-            "together; empty is no bound, and then a host gets its fair share of the workers"
+            description="Maximum number of concurrent fetches from a host (and port), across all "
+            "nodes; empty is unlimited, and a host gets its fair share of the workers"
         ),
     ] = None
     breaker_failures: Annotated[
@@ -174,25 +172,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="After so many failures in a row, of connections or with a 429 or 503, "
-            "a host is left alone for a while, then tried by one task at a time; 0 is never",
+            description="Consecutive failures (connection errors, 429 or 503) after which the "
+            "circuit breaker of a host opens; then one task at a time probes it; 0 is never",
         ),
     ] = 20
     fetch_timeout_seconds: Annotated[
-        Seconds, Meta(description="How long a fetch may take, redirects and body included")
+        Seconds, Meta(description="Timeout of a fetch, including redirects and body")
     ] = 5.0
     drain_seconds: Annotated[
         Annotated[float, Meta(ge=0, le=86_400)] | None,
         Meta(
-            description="How long fetches in flight may go on at shutdown; empty is the fetch "
-            "timeout and one second",
+            description="Time for fetches in flight to finish at shutdown; empty is the fetch "
+            "timeout plus one second",
         ),
     ] = None
-    max_redirects: Annotated[
-        int, Meta(ge=0, le=50, description="How many redirects are followed")
-    ] = 5
+    max_redirects: Annotated[int, Meta(ge=0, le=50, description="Maximum number of redirects")] = 5
     max_result_bytes: Annotated[
-        int, Meta(ge=1, le=64 * 2**20, description="How long a body may be to be kept, decoded")
+        int, Meta(ge=1, le=64 * 2**20, description="Maximum size of a decoded response body")
     ] = 2**20
     failed_body_bytes: Annotated[
         int,
@@ -208,95 +204,108 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=64 * 2**20,
-            description="How long the body of a request may be, or a line of a stream of tasks",
+            description="Maximum size of a request body, or of a line in a stream of tasks",
         ),
     ] = 2**20
     max_array_bytes: Annotated[
         int,
-        Meta(ge=1, le=256 * 2**20, description="How long it may be if it is an array of tasks"),
+        Meta(
+            ge=1,
+            le=256 * 2**20,
+            description="Maximum size of a request body that is an array of tasks",
+        ),
     ] = 16 * 2**20
     max_connections: Annotated[
         int,
         Meta(
             ge=1,
             le=65_536,
-            description="How many clients may be connected to a process at once (never more than "
-            "half of the files it may open); the next ones are answered 503",
+            description="Connection limit of a process (at most half of its file descriptors); "
+            "further connections receive 503",
         ),
     ] = 1000
     keep_alive_seconds: Annotated[
         Seconds,
         Meta(
-            description="How long a connection may be idle; behind a proxy a little longer than "
-            "the proxy keeps it"
+            description="Idle timeout of client connections; behind a proxy, slightly longer than "
+            "the proxy's"
         ),
     ] = 5.0
     request_seconds: Annotated[
         Seconds,
         Meta(
-            description="How long a client may take to send the body of a request, and again to "
-            "read the answer (a second more for each 64 KiB)"
+            description="Timeout for a client to send a request body, and to read the response "
+            "(plus one second for each 64 KiB)"
         ),
     ] = 30.0
     poll_seconds: Annotated[
         Seconds,
-        Meta(description="How often to look for work when no notification says there is some"),
+        Meta(description="Polling interval for due tasks when no notification arrives"),
     ] = 2.0
     heartbeat_seconds: Annotated[
-        Seconds, Meta(description="How often a node renews its lease and looks for dead nodes")
+        Seconds,
+        Meta(
+            description="Interval at which a node renews its lease and rescues tasks of dead nodes"
+        ),
     ] = 5.0
     lease_seconds: Annotated[
-        Seconds, Meta(description="How long after its last heartbeat a node counts as dead")
+        Seconds, Meta(description="Time after the last heartbeat at which a node counts as dead")
     ] = 20.0
     max_rescues: Annotated[
-        int, Meta(ge=1, le=1000, description="A task whose node died this often ends FAILED")
+        int, Meta(ge=1, le=1000, description="Number of rescues after which a task fails as poison")
     ] = 5
     max_attempts: Annotated[
         int,
-        Meta(ge=1, le=100, description="How many attempts a task gets whose POST does not say"),
+        Meta(ge=1, le=100, description="Default maximum number of attempts of a task"),
     ] = 1
     backoff_seconds: Annotated[
         Seconds,
-        Meta(description="How long to wait before a second attempt, at most; doubled each time"),
+        Meta(description="Maximum delay before the second attempt; doubled for each further one"),
     ] = 1.0
-    max_backoff_seconds: Annotated[Seconds, Meta(description="What that doubling ends at")] = 600.0
+    max_backoff_seconds: Annotated[
+        Seconds, Meta(description="Upper limit of the doubled delay")
+    ] = 600.0
     max_retry_after_seconds: Annotated[
-        Seconds, Meta(description="How much of a target's Retry-After is honoured, at most")
+        Seconds, Meta(description="Upper limit of a target's Retry-After")
     ] = 3600.0
     retention_seconds: Annotated[
         Annotated[float, Meta(gt=0, le=10 * 365 * 86_400)] | None,
-        Meta(description="How long tasks are kept after their end; empty is for ever"),
+        Meta(description="How long finished tasks are kept; empty is forever"),
     ] = None
     idempotency_seconds: Annotated[
         float,
-        Meta(gt=0, le=31_536_000, description="How long the Idempotency-Key of a POST is known"),
+        Meta(gt=0, le=31_536_000, description="How long the Idempotency-Key of a POST is stored"),
     ] = 86_400.0
     database_connections: Annotated[
         int,
-        Meta(ge=1, le=100, description="Connections to PostgreSQL in a process, two more aside"),
+        Meta(
+            ge=1,
+            le=100,
+            description="Connections to PostgreSQL in a process, in addition to two reserved ones",
+        ),
     ] = 4
     database_timeout_seconds: Annotated[
-        Seconds, Meta(description="How long PostgreSQL may take to connect or for a statement")
+        Seconds, Meta(description="Timeout for connecting to PostgreSQL and for each statement")
     ] = 5.0
     database_pooler: Annotated[
         Literal["none", "transaction"],
         Meta(
-            description="transaction if DATABASE_URL leads through PgBouncer in transaction mode: "
-            "no prepared statements, and looking for work every TASKFLOW_POLL_SECONDS instead of "
-            "LISTEN"
+            description="transaction if DATABASE_URL points to PgBouncer in transaction mode: no "
+            "prepared statements, and polling every TASKFLOW_POLL_SECONDS instead of LISTEN"
         ),
     ] = "none"
     allow_networks: Annotated[
         tuple[Annotated[str, Meta(title="networks such as 10.1.0.0/16 or ::1/128")], ...],
         Meta(
-            description="Networks that tasks may be fetched from although they are not public; "
-            "link-local and metadata addresses only if they are named by themselves"
+            description="Networks to allow as targets although they are not public; link-local and "
+            "metadata addresses must be listed explicitly"
         ),
     ] = ()
     allow_hosts: Annotated[
-        Hosts, Meta(description="Names that tasks may be fetched from although they lead inside")
+        Hosts,
+        Meta(description="Host names to allow as targets although their addresses are not public"),
     ] = ()
-    deny_hosts: Annotated[Hosts, Meta(description="Hosts that tasks may not be fetched from")] = ()
+    deny_hosts: Annotated[Hosts, Meta(description="Hosts to deny as targets")] = ()
     allow_ports: Annotated[
         tuple[
             Annotated[
@@ -309,8 +318,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ...,
         ],
         Meta(
-            description="Ports that tasks may be fetched from; empty is 80, 443, and those from "
-            "1024 up that belong to no well-known service that is no website"
+            description="Ports to allow as targets; empty is 80, 443, and ports from 1024 up "
+            "except those of well-known services other than web servers"
         ),
     ] = ()
     masked_headers: Annotated[
@@ -319,8 +328,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ...,
         ],
         Meta(
-            description="Headers and query parameters whose values are masked, beside those named "
-            "like credentials"
+            description="Headers and query parameters to mask, in addition to those named like "
+            "credentials"
         ),
     ] = (
         "authorization",
@@ -334,27 +343,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "x-amz-security-token",
     )
     resolver_threads: Annotated[
-        int, Meta(ge=1, le=1000, description="How many names may be resolved at once in a process")
+        int,
+        Meta(ge=1, le=1000, description="Maximum number of concurrent DNS lookups in a process"),
     ] = 64
-    log_level: Annotated[LogLevel, Meta(description="The least level that is logged")] = "info"
+    log_level: Annotated[LogLevel, Meta(description="Minimum level of logged events")] = "info"
     log_format: Annotated[
         Literal["auto", "console", "json"],
         Meta(
-            description="Log lines for people (console) or for programs (json); auto is for people "
-            "on a terminal, and json elsewhere"
+            description="Format of log lines: console (for people) or json (for programs); auto is "
+            "console on a terminal and json elsewhere"
         ),
     ] = "auto"
 
     traces: Annotated[
         Literal["auto", "on", "off"],
         Meta(
-            description="Whether spans are sent to an OpenTelemetry collector; auto is on if the "
+            description="Export of spans to an OpenTelemetry collector; auto is on if the "
             "environment has OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_TRACES_EXPORTER (docs/tracing.md)"
         ),
     ] = "auto"
 
     def __post_init__(self) -> None:
-        """Check what the types cannot say."""
+        """Check what the types cannot express."""
         for network in self.allow_networks:
             _check_network(network)
         _check_port("BIND", self.bind)
@@ -366,14 +376,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "so that one late heartbeat does not end the lease"
             )
         if self.rate_burst is not None and self.rate_limit is None:
-            raise SettingsError(f"{PREFIX}RATE_BURST means nothing without {PREFIX}RATE_LIMIT")
+            raise SettingsError(f"{PREFIX}RATE_BURST requires {PREFIX}RATE_LIMIT")
         if self.read_rate_burst is not None and self.read_rate_limit is None:
-            raise SettingsError(
-                f"{PREFIX}READ_RATE_BURST means nothing without {PREFIX}READ_RATE_LIMIT"
-            )
+            raise SettingsError(f"{PREFIX}READ_RATE_BURST requires {PREFIX}READ_RATE_LIMIT")
 
     def __repr__(self) -> str:
-        """Say which fields differ from their defaults, without the secrets."""
+        """Return the fields that differ from their defaults, without secrets."""
         defaults = {field.name: field.default for field in msgspec.structs.fields(self)}
         shown = [
             f"{name}={'...' if name in SECRETS else repr(value)}"
@@ -384,22 +392,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_keys(self) -> bool:
-        """Whether clients must have a key."""
+        """True if clients need an API key."""
         return bool(self.api_keys or self.api_keys_file)
 
     @property
     def has_webhook_secrets(self) -> bool:
-        """Whether callbacks can be signed."""
+        """True if callbacks can be signed."""
         return bool(self.webhook_secrets or self.webhook_secrets_file)
 
     @property
     def is_tracing(self) -> bool:
-        """Whether spans are wanted; ``load`` has put ``on`` in the place of ``auto`` by then."""
+        """True if spans are exported; ``load`` has replaced ``auto`` by then."""
         return self.traces == "on"
 
     @property
     def drain_deadline_seconds(self) -> float:
-        """How long fetches in flight may go on at shutdown."""
+        """Time for fetches in flight to finish at shutdown."""
         if self.drain_seconds is None:
             return self.fetch_timeout_seconds + 1.0
         return self.drain_seconds
@@ -407,8 +415,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def _check_port(name: str, bind: str) -> None:
     port = bind.rpartition(":")[2]
-    if not bind.startswith("unix:") and int(port) > _LAST_PORT:
-        raise SettingsError(f"{PREFIX}{name}={bind!r} cannot be used: ports go up to {_LAST_PORT}")
+    if not bind.startswith("unix:") and int(port) > _MAX_PORT:
+        raise SettingsError(
+            f"{PREFIX}{name}={bind!r} cannot be used: the maximum port is {_MAX_PORT}"
+        )
 
 
 def _check_network(text: str) -> None:

@@ -31,8 +31,8 @@ _WEEK_SECONDS: Final = 604_800
 
 def settings_findings(examined: Examined) -> Iterator[Finding]:
     """Report all invalid settings, and valid ones that contradict each other."""
-    for fault in examined.faults:
-        yield failed("settings", fault, "correct it in the environment or in .env")
+    for error in examined.errors:
+        yield failed("settings", error, "correct it in the environment or in .env")
     for line in examined.warnings:
         yield warning("settings", line)
     if (settings := examined.settings) is None:
