@@ -1,8 +1,8 @@
-"""The rule by which credentials are masked wherever a task is shown or sent on.
+"""Masks credentials wherever a task is shown or sent.
 
-A task is stored as it was submitted, because its request needs all of it. What leaves the store to
-be shown is masked: values of headers named like credentials, the userinfo of URLs, and values of
-query parameters named like credentials. Text in which nothing is masked stays as it is to the byte.
+Tasks are stored unmasked, because their requests need the credentials. In what is shown, these
+values are masked: headers and query parameters named like credentials, and the userinfo of URLs.
+Text without credentials stays the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _NO_CREDENTIALS: Final = (
     *("rate-?limit", "(?:allow|with)[-_]?credentials"),
     "max[-_]?(?:new|completion|output)?[-_]?tokens",
 )
-"""What a name contains that is no credential although it looks like one."""
+"""Parts of names that look like credentials but are not."""
 
-# Python and PostgreSQL read these patterns alike. An authority begins with two slashes, or at the
-# start of the text.
+# Python and PostgreSQL interpret these patterns alike. An authority begins after two slashes, or at
+# the start of the text.
 USERINFO: Final = (
     "((?:[/\\\\]|%2F|%5C){2})(?:[^/?#\\\\%]|%(?!2F|5C|3F|23|40))*(?:@|%40)"
     "(?:(?:[^/?#\\\\@%]|%(?!2F|5C|3F|23|40))*(?:@|%40))*"
@@ -47,17 +47,17 @@ USERINFO: Final = (
 USERINFO_AT_START: Final = r"^(\s*(?:https?:)?)[^/?#\\%]*@"
 USERINFO_MASK: Final = rf"\1{MASK}@"
 PARAMETER_MASK: Final = rf"\1{MASK}"
-# Text without any of these has nothing to mask; in JSON, an escape may stand for one of them.
 MAX_SEARCHED_CHARACTERS: Final = 64 * 2**10
-"""How much text of a request is searched for credentials: a search takes up to 0.7 us a character.
+"""Maximum length of text that is searched for credentials, which takes up to 0.7 us per character.
 
-A longer text is no URL, which has at most 8192 characters, and is shown as it was submitted; of
-headers, what is beyond is masked whole.
+A longer payload is not a URL (at most 8192 characters) and is shown as submitted. Headers beyond
+this total length are masked completely.
 """
 
 MAX_NAME_CHARACTERS: Final = 256
-"""How long the name of a header may be to be looked at; longer ones count as credentials."""
+"""Maximum length of a header name that is matched; longer ones count as credentials."""
 
+# Text without any of these needs no masking; in JSON, an escape may encode one of them.
 _MARKS: Final = ("?", "@", "#", ";", "&", "%")
 _MARKS_IN_JSON: Final = (*(mark.encode() for mark in _MARKS), b"\\", b'"headers"')
 _FIELD: Final = re.compile(rb'[\s,{]*"([^"\\]*)"\s*:\s*')
@@ -72,10 +72,10 @@ _MAX_RESULT_TAIL_BYTES: Final = 64 * 2**10
 
 
 class Masking:
-    """What is masked.
+    """The rules of masking.
 
     Args:
-        names: Headers and query parameters to mask beside those named like credentials.
+        names: Headers and query parameters to mask in addition to those named like credentials.
     """
 
     def __init__(self, names: Collection[str] = ()) -> None:
@@ -90,7 +90,7 @@ class Masking:
         return is_long or self._name.match(f"{name}=") is not None
 
     def url(self, text: str) -> str:
-        """Return a URL, or what was submitted as one, with its credentials masked."""
+        """Return a URL, or text submitted as one, with its credentials masked."""
         if not _has_mark(text) or len(text) > MAX_SEARCHED_CHARACTERS:
             return text
         for pattern in _USERINFO_PATTERNS:
@@ -98,7 +98,7 @@ class Masking:
         return self._parameters.sub(PARAMETER_MASK, text)
 
     def headers(self, headers: Mapping[str, Any]) -> dict[str, Any]:
-        """Return headers with credentials masked, also those in URLs in their values."""
+        """Return headers with credentials masked, including those in URLs in their values."""
         shown, left = {}, MAX_SEARCHED_CHARACTERS
         for name, value in headers.items():
             left -= len(value) if isinstance(value, str) and _has_mark(value) else 0
@@ -107,11 +107,11 @@ class Masking:
         return shown
 
     def payload(self, payload: msgspec.Raw, *, is_callback: bool = False) -> msgspec.Raw:
-        """Return a payload (JSON text) as it is shown.
+        """Return a payload (JSON text) with its credentials masked.
 
         Args:
-            payload: As it was submitted.
-            is_callback: Whether its body is a task, of which the same is masked.
+            payload: The submitted payload.
+            is_callback: True if its body is a task, which is masked as well.
         """
         text = bytes(payload)
         if not any(mark in text for mark in _MARKS_IN_JSON):
@@ -124,7 +124,7 @@ class Masking:
         return _replaced_if_read(payload, masks)
 
     def document(self, document: msgspec.Raw) -> msgspec.Raw:
-        """Return a task, or the template of one, as it is shown (JSON text)."""
+        """Return a task or a template (JSON text) with its credentials masked."""
         masks: dict[str, _Mask] = {
             "payload": self.payload,
             "callback_url": self._url_in,
@@ -135,8 +135,7 @@ class Masking:
     def result(self, result: msgspec.Raw) -> msgspec.Raw:
         """Return a result with the credentials in its URL masked.
 
-        Results are stored so; those of versions before this rule were not. Nothing but
-        numbers follows the URL.
+        Results are stored masked, except those of older versions. Only numbers follow the URL.
         """
         text = bytes(result)
         tail = text[-_MAX_RESULT_TAIL_BYTES:]
@@ -152,7 +151,7 @@ class Masking:
         return msgspec.Raw(text[: len(text) - len(tail) + begin] + masked + tail[end + 1 :])
 
     def task(self, task: Task) -> Task:
-        """Return a task as it is shown; the same one if nothing is masked."""
+        """Return a task with its credentials masked; the same object if there are none."""
         payload = self.payload(task.payload, is_callback=task.callback_of is not None)
         result = task.result and self.result(task.result)
         callback_url = task.callback_url and self.url(task.callback_url)
@@ -163,18 +162,18 @@ class Masking:
         )
 
     def schedule(self, schedule: Schedule) -> Schedule:
-        """Return a schedule as it is shown."""
+        """Return a schedule with its credentials masked."""
         return msgspec.structs.replace(schedule, task=self.document(schedule.task))
 
     def claim(self, claim: Claim) -> Claim:
-        """Return a claim as it is run: a callback sends its task as that is shown."""
+        """Return a claim; in a callback, the task that it sends is masked."""
         if claim.options.callback_of is None:
             return claim
         payload = _replaced_if_read(claim.payload, {"body": self.document})
         return msgspec.structs.replace(claim, payload=payload)
 
     def unmasked_url(self, text: str, original: str) -> str:
-        """Return a URL with the values that are masked in it as they are in another one."""
+        """Return a URL with its masked values replaced by those of the original URL."""
         if text == self.url(original):
             return original
         if len(text) + len(original) > MAX_SEARCHED_CHARACTERS:
@@ -192,14 +191,14 @@ class Masking:
         return self._parameters.sub(original_of, text)
 
     def is_masked(self, url: str) -> bool:
-        """Return whether a URL has a masked value in place of a credential."""
+        """Return whether a URL contains a masked value."""
         if MASK not in url or len(url) > MAX_SEARCHED_CHARACTERS:
             return False
         is_parameter = (found[0] == found[1] + MASK for found in self._parameters.finditer(url))
         return any(is_parameter) or re.search(rf"(^|[/\\:]){re.escape(MASK)}@", url) is not None
 
     def masked_headers(self, headers: Mapping[str, Any]) -> list[str]:
-        """Return the names of the headers that have a masked value in place of a credential."""
+        """Return the names of the headers that contain a masked value."""
         masked, left = [], MAX_SEARCHED_CHARACTERS
         for name, value in headers.items():
             if isinstance(value, str) and MASK in value:
@@ -212,13 +211,13 @@ class Masking:
         return self.url(value) if isinstance(value, str) else value
 
     def _url_in(self, text: msgspec.Raw) -> msgspec.Raw:
-        """A URL as JSON text."""
+        """Return a URL in JSON with its credentials masked."""
         url = _text_of(text)
         masked = None if url is None else self.url(url)
         return text if masked in (None, url) else msgspec.Raw(msgspec.json.encode(masked))
 
     def _headers_in(self, text: msgspec.Raw) -> msgspec.Raw:
-        """Headers as JSON text."""
+        """Return headers in JSON with their credentials masked."""
         if not bytes(text).startswith(b"{"):
             return text
         headers = _ANY_HEADERS.decode(text)
@@ -231,7 +230,7 @@ def _has_mark(text: str) -> bool:
 
 
 def _names_like(names: Collection[str]) -> str:
-    """The pattern of a name and its equals sign, as Python and PostgreSQL read it."""
+    """Return the pattern of a name and its equals sign, valid in Python and PostgreSQL."""
     contained = "|".join(map(_escapable, _CONTAINED))
     auth = f"{_escapable('auth')}(?!or(?!i[sz])|enticate)"
     words = "|".join(map(_escapable, _WORDS))
@@ -251,19 +250,19 @@ def _names_like(names: Collection[str]) -> str:
 
 
 def _escapable(word: str) -> str:
-    """A pattern of a word in which characters may be percent-encoded."""
+    """Return a pattern for a word whose characters may be percent-encoded."""
     return "".join(f"(?:{c}|%{ord(c):02x}|%{ord(c.upper()):02x})" for c in word)
 
 
 def _text_of(text: msgspec.Raw) -> str | None:
     try:
         return _TEXT.decode(text)
-    except msgspec.DecodeError:  # no text, or none that can be read
+    except msgspec.DecodeError:  # not a string, or invalid
         return None
 
 
 def _replaced_if_read(document: msgspec.Raw, masks: Mapping[str, _Mask]) -> msgspec.Raw:
-    """The same as ``_replaced``; what cannot be read is no request, and is sent nowhere."""
+    """Return ``_replaced(document)``; a document that cannot be decoded is sent nowhere anyway."""
     try:
         return _replaced(document, masks)
     except (msgspec.DecodeError, RecursionError):
@@ -271,20 +270,20 @@ def _replaced_if_read(document: msgspec.Raw, masks: Mapping[str, _Mask]) -> msgs
 
 
 def _replaced(document: msgspec.Raw, masks: Mapping[str, _Mask]) -> msgspec.Raw:
-    """A JSON object whose fields went through these; the same text if none changed."""
+    """Apply masks to the fields of a JSON object; return the same text if none changed."""
     text = bytes(document)
     if not text.lstrip().startswith(b"{"):
         return document
     fields = _OBJECT.decode(text)
     shown = {name: masks[name](value) if name in masks else value for name, value in fields.items()}
-    # Of a name that stands there twice only the last value was looked at.
+    # If a name occurs twice, only its last value was masked.
     if all(shown[name] is value for name, value in fields.items()) and _is_all(text, fields):
         return document
     return msgspec.Raw(msgspec.json.encode(shown))
 
 
 def _is_all(text: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
-    """Whether a JSON object has these fields in this order, and no others."""
+    """Return whether a JSON object has exactly these fields in this order."""
     place = 0
     for name, value in fields.items():
         key = _FIELD.match(text, place)

@@ -1,4 +1,4 @@
-"""What those who keep TaskFlow running look at: nodes, hosts, and what ended when."""
+"""Monitoring data: nodes, hosts, and finished tasks per minute."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from taskflow.model.queue_limits import Hold, HoldReason, HostHold
 from taskflow.model.task import Moment, TaskStatus
 
 HISTORY_MINUTES: Final = 60
-"""How far back endings are told by the minute, the one that is under way included."""
+"""Number of minutes in the history of finished tasks, including the current one."""
 
 LISTED_TASKS: Final = 5
-"""How many of the tasks that a node runs are listed."""
+"""Maximum number of running tasks listed per node."""
 
 SAMPLED_TASKS: Final = 1000
-"""Of how many tasks, the newest that were fetched, it is told how hosts do."""
+"""Number of recently fetched tasks from which the statistics of hosts are computed."""
 
 _MINUTE: Final = dt.timedelta(minutes=1)
 
 
 class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that a node has in hand.
+    """A task that a node is running.
 
     Attributes:
-        id: The task's.
-        host: Where it goes, with the port unless that is the scheme's own; empty for nowhere.
-        seconds: For how long the node has had it.
+        id: The id of the task.
+        host: The host of its URL, with the port unless it is the default; empty without a URL.
+        seconds: Seconds since the node claimed it.
     """
 
     id: uuid.UUID
@@ -43,19 +43,19 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A node: a process that runs tasks.
 
     Attributes:
-        id: Made anew whenever it begins.
-        name: Its host and process, as attempts name it.
-        version: The version of TaskFlow that it runs; ``None`` of one that is too old to say so.
-        workers: How many tasks it runs at once; ``None`` likewise.
-        tz_version: The version of the time zone database that it uses for schedules, such as
-            ``2026f``; ``None`` if it is not known.
-        started_at: When it began.
-        renewed_at: Its last heartbeat.
-        expires_at: Until when its lease is good.
-        alive: Whether it is; tasks of one that is not are run by others.
-        running: How many tasks it has in hand.
-        longest_running_seconds: For how long it has had the first of them; ``None`` without any.
-        longest_running: Those that it has had for the longest, five at most.
+        id: The id of the node; a new one at each start.
+        name: The host and process, as shown in attempts.
+        version: The version of TaskFlow; ``None`` for versions that do not report it.
+        workers: Number of workers; ``None`` for versions that do not report it.
+        tz_version: The version of the time zone database for schedules, such as ``2026f``;
+            ``None`` if unknown.
+        started_at: When the node started.
+        renewed_at: The last heartbeat.
+        expires_at: When its lease ends.
+        alive: True if its lease has not ended; otherwise its tasks are rescued.
+        running: Number of tasks that it has claimed.
+        longest_running_seconds: Age of the oldest claim in seconds; ``None`` without claims.
+        longest_running: The oldest claims, at most five.
     """
 
     id: uuid.UUID
@@ -73,7 +73,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """How a host does, by the newest tasks that were fetched from it, and what runs there.
+    """Statistics of a host: recently fetched tasks and running tasks.
 
     Attributes:
         host: With its port, unless that is the scheme's own.
@@ -97,11 +97,11 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Minute(msgspec.Struct, frozen=True, kw_only=True):
-    """How many tasks came to which end within a minute by the clock.
+    """Number of tasks that finished within one minute.
 
     Attributes:
-        at: When it began.
-        ended: How many, for each end.
+        at: The start of the minute.
+        ended: Number of tasks by final status.
     """
 
     at: Moment
@@ -109,7 +109,7 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FetchedTask(msgspec.Struct, frozen=True):
-    """A task that was fetched: where, how it ended, and how long it took in milliseconds."""
+    """A fetched task: its host, whether it failed, and the duration in milliseconds."""
 
     host: str
     has_failed: bool
@@ -117,7 +117,7 @@ class FetchedTask(msgspec.Struct, frozen=True):
 
 
 class RunningTasks(msgspec.Struct, frozen=True):
-    """What is on its way to a host: how many tasks, and for how long the first, in seconds."""
+    """The running tasks of a host: their number, and the age of the oldest in seconds."""
 
     count: int
     longest_seconds: float
@@ -126,7 +126,7 @@ class RunningTasks(msgspec.Struct, frozen=True):
 def minutes_of(
     counts: Mapping[tuple[dt.datetime, TaskStatus], int], now: dt.datetime
 ) -> list[Minute]:
-    """Every minute up to the one that is under way, the oldest first; where nothing ended, too."""
+    """Return each minute of the history, oldest first, including minutes without finished tasks."""
     last = now.replace(second=0, microsecond=0)
     return [
         Minute(
@@ -144,13 +144,13 @@ def hosts_of(
     *,
     limit: int,
 ) -> list[HostRecord]:
-    """The hosts that need a look first: those held back, then the slowest.
+    """Return the statistics of hosts: first those with an open circuit breaker, then the slowest.
 
     Args:
-        fetched: The newest tasks that were fetched.
-        running: What is on its way, by host.
-        held: Who is held back.
-        limit: How many hosts at most.
+        fetched: The recently fetched tasks.
+        running: The running tasks by host.
+        held: The hosts whose circuit breaker is open.
+        limit: Maximum number of hosts.
     """
     by_host: dict[str, list[FetchedTask]] = {}
     for one in fetched:

@@ -11,18 +11,18 @@ from taskflow.model.queue_limits import HostLimits, QueueSettings, Rate
 from taskflow.model.task import TaskStatus
 
 BUCKET_SECONDS: Final = 60
-"""Endings are kept by the minute, by the clock."""
+"""Finished tasks are counted per minute of the clock."""
 
 WINDOWS_SECONDS: Final = (60, 300, 3600)
-"""What endings are told of, in the order of the fields of ``Ended``."""
+"""The time windows of ``Ended``, in the order of its fields."""
 
 KEPT_SECONDS: Final = 7200
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How many tasks came to an end, up to now.
+    """Number of tasks that finished recently.
 
-    Of the minute by the clock in which a time begins, the share counts that lies within it.
+    The minute in which a window begins counts in proportion to its part inside the window.
 
     Attributes:
         last_minute: In the last 60 seconds.
@@ -36,18 +36,18 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue: what is asked of it, and how it stands.
+    """A queue: its settings and its statistics.
 
     Attributes:
-        name: Its name.
-        paused: Whether nothing of it is started.
-        max_concurrency: How many of its tasks may run at once, on all nodes together.
-        rate: How many of its tasks may be started.
-        per_host: The same for its tasks of each host.
-        counts: How many of its tasks have each status.
-        oldest_waiting_seconds: For how long its oldest PENDING task has been due; ``None`` if none
-            is.
-        ended: How many of its tasks came to which end.
+        name: The name of the queue.
+        paused: True if none of its tasks start.
+        max_concurrency: Maximum number of its running tasks, across all nodes.
+        rate: The rate limit of the queue.
+        per_host: Limits for its tasks of each host.
+        counts: Number of its tasks by status.
+        oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
+            without due tasks.
+        ended: Number of its tasks that finished recently, by final status.
     """
 
     name: str
@@ -61,14 +61,14 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """How a queue stands.
+    """The statistics of a queue.
 
     Attributes:
-        queue: Its name.
-        counts: How many of its tasks have each status.
-        oldest_waiting_seconds: For how long its oldest PENDING task has been due; ``None`` if none
-            is.
-        ended: How many of its tasks came to which end.
+        queue: The name of the queue.
+        counts: Number of its tasks by status.
+        oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
+            without due tasks.
+        ended: Number of its tasks that finished recently, by final status.
     """
 
     queue: str
@@ -78,13 +78,13 @@ class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TotalStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """How all queues stand together, those included that are not listed.
+    """The statistics of all queues together, including those that are not listed.
 
     Attributes:
-        counts: How many tasks have each status.
-        oldest_waiting_seconds: For how long the oldest PENDING task has been due; ``None`` if none
-            is.
-        ended: How many tasks came to which end.
+        counts: Number of tasks by status.
+        oldest_waiting_seconds: How long the oldest due task has been due, in seconds; ``None``
+            without due tasks.
+        ended: Number of tasks that finished recently, by final status.
     """
 
     counts: Mapping[TaskStatus, int]
@@ -93,12 +93,12 @@ class TotalStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """How tasks stand, by queue and in all.
+    """The statistics of tasks, by queue and in total.
 
     Attributes:
-        queues: By name; those that have tasks, or had one that ended within the hour.
-        total: All of them together.
-        is_complete: Whether no more queues were asked for than are listed.
+        queues: Queues that have tasks or finished one within the last hour, by name.
+        total: The statistics of all queues together.
+        is_complete: True if all requested queues are listed.
     """
 
     queues: list[QueueStatistics]
@@ -107,7 +107,7 @@ class TaskStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """How many tasks stand so, and how many came to stand so within each of the windows."""
+    """A status: the number of tasks, and how many got the status within each window."""
 
     status: TaskStatus
     count: int
@@ -115,12 +115,12 @@ class Line(msgspec.Struct, frozen=True):
 
     @property
     def is_blank(self) -> bool:
-        """Whether there is nothing to tell."""
+        """True if all numbers are zero."""
         return not self.count and not any(self.entered)
 
 
 def shares(bucket_age_seconds: float) -> tuple[float, ...]:
-    """Which part of a bucket lies within each window, by how long ago the bucket began."""
+    """Return the part of a bucket inside each window, by the age of the bucket."""
     return tuple(
         max(0.0, min(1.0, (window + BUCKET_SECONDS - bucket_age_seconds) / BUCKET_SECONDS))
         for window in WINDOWS_SECONDS
@@ -128,22 +128,22 @@ def shares(bucket_age_seconds: float) -> tuple[float, ...]:
 
 
 def queue_of(name: str, lines: Iterable[Line], oldest_seconds: float | None) -> QueueStatistics:
-    """A queue's statistics; what there is no line of is zero."""
-    counts, ended = _told(lines)
+    """Return the statistics of a queue; statuses without a line are zero."""
+    counts, ended = _counts_of(lines)
     return QueueStatistics(
         queue=name, counts=counts, oldest_waiting_seconds=_rounded(oldest_seconds), ended=ended
     )
 
 
 def total_of(lines: Iterable[Line], oldest_seconds: float | None) -> TotalStatistics:
-    """The statistics of all queues; what there is no line of is zero."""
-    counts, ended = _told(lines)
+    """Return the statistics of all queues; statuses without a line are zero."""
+    counts, ended = _counts_of(lines)
     return TotalStatistics(
         counts=counts, oldest_waiting_seconds=_rounded(oldest_seconds), ended=ended
     )
 
 
-def _told(lines: Iterable[Line]) -> tuple[dict[TaskStatus, int], dict[TaskStatus, Ended]]:
+def _counts_of(lines: Iterable[Line]) -> tuple[dict[TaskStatus, int], dict[TaskStatus, Ended]]:
     counts = dict.fromkeys(TaskStatus, 0)
     ended = {status: Ended() for status in TaskStatus if status.is_final}
     for line in lines:

@@ -1,4 +1,4 @@
-"""A whole request as a payload may describe it: what it may say, and what that means."""
+"""HTTP requests described by a payload: the fields, and the encoding of the body."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ MAX_TIMEOUT_SECONDS: Final = 3600
 MAX_HEADERS: Final = 64
 MAX_HEADER_BYTES: Final = 8 * 2**10
 
-# Hop-by-hop and framing fields are the connection's (RFC 9110 section 7.6.1) ...
+# Hop-by-hop and framing headers belong to the connection (RFC 9110 section 7.6.1) ...
 HEADERS_OF_THE_CONNECTION: Final = (
     *("host", "connection", "content-length", "transfer-encoding", "keep-alive"),
     *("proxy-connection", "te", "trailer", "upgrade", "http2-settings", "expect"),
 )
-# ... and these TaskFlow and its targets have to be able to rely on.
+# ... and TaskFlow and its targets rely on these.
 HEADERS_MADE_HERE: Final = (
     *HEADERS_OF_THE_CONNECTION,
     *("proxy-authenticate", "proxy-authorization"),
     *("accept-encoding", "x-taskflow-id", "x-taskflow-attempt"),
 )
-# A tunnel is no fetch, and TRACE shows what the request carried (RFC 9110 section 9.3.8).
+# CONNECT opens a tunnel, and TRACE reveals the headers of the request (RFC 9110 section 9.3.8).
 REFUSED_METHODS: Final = ("CONNECT", "TRACE")
 SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 IDEMPOTENCY_FIELD: Final = "idempotency-key"
@@ -32,7 +32,7 @@ TRACE_FIELDS: Final = ("traceparent", "tracestate")
 
 
 def _in_any_case(name: str) -> str:
-    """A pattern, for readers of JSON Schema know no flags."""
+    """Return a case-insensitive pattern: JSON Schema has no flags."""
     return "".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in name)
 
 
@@ -144,24 +144,24 @@ class StoredPayload(RequestPayload, frozen=True, forbid_unknown_fields=True):
 
 
 class Content(msgspec.Struct, frozen=True):
-    """The body of a request, and the type that it has if no header says one."""
+    """The body of a request, and its default media type."""
 
     data: bytes
     content_type: str | None
 
 
 class BodyError(ValueError):
-    """A body that cannot be sent, and why."""
+    """The body is invalid; the message says why."""
 
 
 _NO_CONTENT: Final = Content(b"", None)
 
 
 def content_of(body: bytes | None) -> Content:
-    """What a body (JSON text) is on the wire; ``None`` if there is none.
+    """Return the content of a body (JSON text, or ``None`` without a body).
 
     Raises:
-        BodyError: It says that it is base64, and is not.
+        BodyError: The body is declared as base64 but is not.
     """
     if body is None or body == b"null":
         return _NO_CONTENT
@@ -176,7 +176,7 @@ def content_of(body: bytes | None) -> Content:
 
 
 def _bytes_of(text: bytes) -> bytes:
-    # Only text is decoded: of a number with very many digits Python makes no int.
+    # Only strings are decoded: Python rejects integers with very many digits.
     encoded: str = msgspec.json.decode(text) if text.startswith(b'"') else "?"
     if re.search(_BASE64, encoded):
         return base64.b64decode(encoded)

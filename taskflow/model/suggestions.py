@@ -1,4 +1,4 @@
-"""Names that do not exist: what was probably meant, and where that goes."""
+"""Suggestions for unknown names of fields and parameters."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 
 MAX_COMPARED_CHARACTERS: Final = 64
 MIN_LIKENESS: Final = 0.75
-"""The ratio of difflib's from which a name counts as another one misspelt."""
+"""Minimum ``difflib`` ratio at which a name counts as a misspelling of another."""
 
-# What other task queues, HTTP clients and people call it, by what it is called here.
+# Names here, and what other task queues, HTTP clients and people call them.
 _OTHER_NAMES: Final[Mapping[str, str]] = {
     "payload": "request task job message",
     "delay_seconds": "delay delay_secs delay_ms delay_in_seconds countdown defer wait_seconds",
@@ -63,11 +63,11 @@ _WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Vocabulary:
-    """The names that a document or a query may have.
+    """The known names in a document or a query.
 
     Args:
-        names: The names, in the order in which people are told of them.
-        elsewhere: Names that belong into another place, and how to say which.
+        names: The names in the order of the error message.
+        elsewhere: Names that belong in another place, with the advice for them.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Vocabulary:
         self._elsewhere = [(frozenset(others), advice) for others, advice in elsewhere]
 
     def __contains__(self, name: object) -> bool:
-        """Return whether there is such a name."""
+        """Return whether a name is known."""
         return name in self._names
 
     def advice(self, name: str) -> str:
-        """Return what to do about a name that does not exist."""
+        """Return the advice for an unknown name."""
         if len(name) > MAX_COMPARED_CHARACTERS:
             return self.listed
         plain = _WORD_START.sub("_", name).replace("-", "_").lower()
@@ -102,12 +102,12 @@ class Vocabulary:
 
     @property
     def listed(self) -> str:
-        """All names, for people."""
+        """All names, for an error message."""
         return f"known {'is' if len(self._names) == 1 else 'are'} {', '.join(self._names)}"
 
 
 def shown_name(name: str) -> str:
-    """Return a name in quotes for a message; a long one is cut."""
+    """Return a name in quotes for a message, truncated if it is long."""
     if len(name) <= MAX_COMPARED_CHARACTERS:
         return repr(name)
     return f"{name[:MAX_COMPARED_CHARACTERS]!r}..."

@@ -1,7 +1,7 @@
-"""Time zones, by the newer of the system's and the packaged time zone database.
+"""Time zones, from the newer of the system's and the packaged time zone database.
 
-The system's is the first folder of ``zoneinfo.TZPATH`` that says its version; the other one is the
-package ``tzdata``. A zone that only one of them has is read from that one.
+The system's database is the first folder of ``zoneinfo.TZPATH`` that states its version; the
+packaged one is ``tzdata``. A zone that only one of them has is loaded from that one.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from typing import Final
 
 import msgspec
 
-# Names in the folder that are no places: the machine's own zone, and zones with leap seconds.
+# Names in the folder that are not zones: the local zone, and zones with leap seconds.
 _NOT_ZONES: Final = ("localtime", "right/")
 _VERSION: Final = re.compile(r"\s*(?:# version )?([0-9]{4})([a-z]{1,2})\b")
 _HEAD_CHARS: Final = 64
 
 
 class ZoneDatabase(msgspec.Struct, frozen=True):
-    """Which time zone database is used.
+    """The available time zone databases.
 
     Attributes:
-        system_version: The version of the system's, such as ``2025b``; ``None`` if there is none,
-            or if it does not say.
-        packaged_version: The version of the package ``tzdata``; ``None`` if it is not installed.
+        system_version: The version of the system's database, such as ``2025b``; ``None`` if it is
+            absent or does not state its version.
+        packaged_version: The version of ``tzdata``; ``None`` if it is not installed.
     """
 
     system_version: str | None
@@ -39,17 +39,17 @@ class ZoneDatabase(msgspec.Struct, frozen=True):
 
     @property
     def is_packaged(self) -> bool:
-        """Whether the packaged one is used."""
+        """True if the packaged database is used."""
         return _age(self.packaged_version) > _age(self.system_version)
 
     @property
     def version(self) -> str | None:
-        """The version of the one that is used; ``None`` if it does not say."""
+        """The version of the database that is used; ``None`` if unknown."""
         return self.packaged_version if self.is_packaged else self.system_version
 
 
 def zone_database() -> ZoneDatabase:
-    """Return which time zone database is used in this process."""
+    """Return the time zone databases of this process."""
     return _database_at(tuple(map(str, zoneinfo.TZPATH)))
 
 
@@ -57,15 +57,15 @@ def zone(name: str) -> dt.tzinfo:
     """Return a time zone by its name.
 
     Raises:
-        LookupError: There is none.
-        ValueError: This cannot be the name of one.
-        OSError: This is a folder of zones.
+        LookupError: There is no such zone.
+        ValueError: The name is invalid.
+        OSError: The name is a folder of zones.
     """
     return _zone_at(name, tuple(map(str, zoneinfo.TZPATH)))
 
 
 def is_zone(name: str) -> bool:
-    """Return whether there is a time zone of this name."""
+    """Return whether a time zone exists."""
     if name.startswith(_NOT_ZONES):
         return False
     try:
@@ -83,7 +83,7 @@ def _zone_at(name: str, path: tuple[str, ...]) -> dt.tzinfo:
     packaged = importlib.resources.files("tzdata").joinpath("zoneinfo", *name.split("/"))
     with contextlib.suppress(OSError), packaged.open("rb") as file:
         return zoneinfo.ZoneInfo.from_file(file, key=name)
-    return found  # only the system has it
+    return found  # only the system has this zone
 
 
 @functools.cache
@@ -92,7 +92,7 @@ def _database_at(path: tuple[str, ...]) -> ZoneDatabase:
 
 
 def _system_version(path: Iterable[str]) -> str | None:
-    """The version of the first folder that says one, as tzdata.zi (Linux) or +VERSION (macOS)."""
+    """Return the version in the first tzdata.zi (Linux) or +VERSION (macOS) on the path."""
     for folder in path:
         for name in ("tzdata.zi", "+VERSION"):
             with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -111,6 +111,6 @@ def _packaged_version() -> str | None:
 
 
 def _age(version: str | None) -> tuple[str, int, str]:
-    """A key by which versions are ordered; 2025z comes before 2025aa."""
+    """Return a sort key for versions; 2025z precedes 2025aa."""
     found = _VERSION.match(version or "")
     return (found[1], len(found[2]), found[2]) if found else ("", 0, "")
