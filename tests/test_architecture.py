@@ -42,7 +42,7 @@ LAYERS = {
     "gauges": {"engine", "store.base", "fetch", "metrics", "settings"},
     "schema": {"model"},
     "api.reading": {"model", "schema"},
-    "client": {"model"},
+    "client": {"model", "schema"},
     "enqueuing": {"schema", "client", "store", "model"},
     "api": {
         "api.reading",
@@ -64,7 +64,7 @@ LAYERS = {
     "asgi": {"metrics", "service", "serving", "model", "settings", "telemetry"},
     # Each command is imported when it is called, by name, so the list of commands imports none.
     "cli": {"model"},
-    "cli.remote": {"cli", "client", "env_file", "model"},
+    "cli.remote": {"cli", "client", "env_file", "model", "schema"},
     "cli.local": {
         "cli",
         "cli.remote",

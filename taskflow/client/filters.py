@@ -1,4 +1,4 @@
-"""How tasks are looked for."""
+"""The filters of tasks, and their queries."""
 
 from __future__ import annotations
 
@@ -12,22 +12,13 @@ from taskflow.client.arguments import checked_arguments, shown, text, texts_of
 from taskflow.client.errors import InvalidArgument
 from taskflow.model.filter import tag_text
 from taskflow.model.task import TagValue
+from taskflow.schema.filters import FILTERS
 
 
 class Filters(TypedDict, total=False):
-    """Which tasks are meant; all that is given must hold.
+    """The filters of tasks; a task must match all of them.
 
-    Attributes:
-        status: Their status is this, or one of several.
-        queue: They stand in this queue.
-        tags: They have all of these.
-        host: Their URL has this host.
-        error_type: Their last attempt failed for this reason.
-        created_after: They were handed in then or later.
-        created_before: They were handed in earlier.
-        finished_after: They ended then or later.
-        finished_before: They ended earlier.
-        url_contains: Their URL has this text in it.
+    docs/reference/api.md describes them ("BulkRequest"). A ``datetime`` needs a time zone.
     """
 
     status: str | Sequence[str]
@@ -42,12 +33,12 @@ class Filters(TypedDict, total=False):
     url_contains: str
 
 
-KNOWN: Final = frozenset(Filters.__annotations__)
+KNOWN: Final = frozenset(FILTERS)
 
 
 @checked_arguments()
 def query_of(filters: Filters) -> list[tuple[str, str]]:
-    """The same as parameters of a query.
+    """Return the parameters of a query for filters.
 
     Raises:
         InvalidArgument: There is no such filter, or a value of one cannot be used.
@@ -61,7 +52,7 @@ def query_of(filters: Filters) -> list[tuple[str, str]]:
 
 @checked_arguments()
 def tag_query(tags: Mapping[str, TagValue]) -> list[tuple[str, str]]:
-    """Tags as parameters of a query.
+    """Return the parameters of a query for tags.
 
     Raises:
         InvalidArgument: They are not tags.

@@ -1,4 +1,4 @@
-"""What may be said of a task that is handed in, and how it is written down."""
+"""The options of a task, and its JSON."""
 
 from __future__ import annotations
 
@@ -14,24 +14,14 @@ from taskflow.model.options import Backoff
 from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import TagValue
 from taskflow.model.untrusted_text import BYTE_ORDER_MARK, foreign_format_of
+from taskflow.schema.tasks import TaskRequest
 
 
 class Options(TypedDict, total=False):
-    """How a task is to be run; what is missing or ``None`` is as the service has it.
+    """The options of a task: the fields beside ``payload`` in ``POST /tasks``.
 
-    Attributes:
-        queue: The queue that it stands in.
-        priority: -100 to 100; higher is claimed first.
-        run_at: Not to be run before; with a time zone.
-        delay_seconds: Earliest start, from now.
-        expires_at: No attempt is begun from then on; with a time zone.
-        max_attempts: How many attempts may fail before the task does.
-        backoff: How long to wait between attempts, or each wait in seconds.
-        retry_on: Which statuses are worth another attempt: ``503`` or ``"5xx"``.
-        success_on: Which statuses count as success.
-        tags: What it can be found by.
-        callback_url: Who is to be told of its end.
-        retention_seconds: How long to keep it once it is finished.
+    docs/reference/api.md describes them ("TaskRequest"). ``None`` counts as not given; a
+    ``datetime`` needs a time zone.
     """
 
     queue: str | None
@@ -48,17 +38,17 @@ class Options(TypedDict, total=False):
     retention_seconds: float | None
 
 
-KNOWN: Final = frozenset(Options.__annotations__)
+KNOWN: Final = frozenset(TaskRequest.__struct_fields__) - {"payload"}
 _NAMES: Final = Vocabulary(sorted(KNOWN))
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Submission:
-    """A task among others that are handed in together.
+    """A task among several that are submitted together.
 
     Args:
-        payload: A URL, or a whole request as an object; any other JSON but null is taken too.
-        options: How it is to be run.
+        payload: A URL, or a whole request as an object. Any JSON except null is accepted.
+        options: The options of the task.
 
     Raises:
         InvalidArgument: There is no such option, or the payload cannot be written as JSON.
@@ -70,11 +60,11 @@ class Submission:
     @classmethod
     @checked_arguments()
     def from_json(cls, document: bytes | str, **options: Unpack[Options]) -> Self:
-        """A task that is written down already, as ``POST /tasks`` takes it.
+        """Return a task from JSON, as ``POST /tasks`` accepts it.
 
         Args:
             document: A JSON object with a payload.
-            options: How it is to be run where it does not say itself.
+            options: Options that the document does not set.
 
         Raises:
             InvalidArgument: It is not a JSON object, or there is no such option.
@@ -100,7 +90,7 @@ def _without_mark(document: bytes | str) -> bytes:
 
 @checked_arguments()
 def document_of(payload: Any, options: Options) -> bytes:
-    """The JSON of a task.
+    """Return the JSON of a task.
 
     Raises:
         InvalidArgument: There is no such option, or a value cannot be written as JSON.
@@ -113,13 +103,13 @@ def document_of(payload: Any, options: Options) -> bytes:
 
 
 def document_of_item(item: Any) -> bytes:
-    """The JSON of one of many: a ``Submission``, or a payload alone."""
+    """Return the JSON of a ``Submission``, or of a payload alone."""
     return item.document if isinstance(item, Submission) else document_of(item, {})
 
 
 @checked_arguments()
 def change_of(item: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON merge patch of a task.
+    """Return the JSON merge patch of a task.
 
     Args:
         item: A ``Submission``, or a payload alone; ``UNSET`` if neither changes.

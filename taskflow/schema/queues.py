@@ -64,7 +64,7 @@ class HostLimitsRequest(msgspec.Struct, forbid_unknown_fields=True):
     rate: Annotated[
         PerSecond | RateRequest | None,
         Meta(
-            description="Maximum number of starts per second and host, or an object with a burst.",
+            description="Maximum number of starts per second and host. An object also has a burst.",
             examples=[1],
             extra=_RATE_RULE,
         ),
@@ -89,7 +89,7 @@ class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
     rate: Annotated[
         PerSecond | RateRequest | None,
         Meta(
-            description="Maximum number of starts per second, or an object with a burst.",
+            description="Maximum number of starts per second. An object also has a burst.",
             examples=[5],
             extra=_RATE_RULE,
         ),

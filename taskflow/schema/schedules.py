@@ -67,7 +67,7 @@ class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
     ] = None
     every_seconds: Annotated[
         Every | None,
-        Meta(description="Seconds from one run to the next.", examples=[300]),
+        Meta(description="Interval between two runs.", examples=[300]),
     ] = None
     start_at: Annotated[
         Moment | None,

@@ -88,7 +88,7 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
     ] = None
     delay_seconds: Annotated[
         Delay | None,
-        Meta(description="Seconds from now to the earliest start.", examples=[60]),
+        Meta(description="Delay from now to the earliest start.", examples=[60]),
     ] = None
     expires_at: Annotated[
         Moment | None,
@@ -140,7 +140,7 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
     retention_seconds: Annotated[
         Retention | None,
         Meta(
-            description="Seconds to keep the task once it is finished. Default: the setting "
+            description="How long the finished task is kept. Default: the setting "
             "`TASKFLOW_RETENTION_SECONDS`.",
             examples=[86400],
         ),

@@ -12,6 +12,10 @@ import trio
 
 import taskflow
 from taskflow import BlockingClient, Client, ClientError, InvalidArgument, Submission
+from taskflow.client.filters import Filters
+from taskflow.client.options import Options
+from taskflow.schema.filters import FILTERS
+from taskflow.schema.tasks import TaskRequest
 
 # Nobody listens there: what gets so far is Unreachable, which is a ClientError, too.
 NOWHERE = "http://127.0.0.1:1"
@@ -35,6 +39,12 @@ HOSTILE = [
     object(),
     dt.datetime.min.replace(tzinfo=dt.UTC),
 ]
+
+
+def test_the_types_have_the_fields_that_are_declared():
+    """Type checkers know the same options and filters as the service."""
+    assert set(Options.__annotations__) == set(TaskRequest.__struct_fields__) - {"payload"}
+    assert set(Filters.__annotations__) == set(FILTERS)
 
 
 def methods(client):

@@ -90,7 +90,7 @@ class TestSchedules:
         with pytest.raises(Refused, match="replaced"):
             await client.schedules.put("reports", "x", every_seconds=60, must_be_new=True)
         other = await client.schedules.put("reports", "x", every_seconds=60, paused=True)
-        assert (other.every, other.cron, other.next_at) == (60, None, None)
+        assert (other.every_seconds, other.cron, other.next_at) == (60, None, None)
         await client.schedules.delete("reports")
         with pytest.raises(NotFound):
             await client.schedules.delete("reports")

@@ -10,6 +10,7 @@ import click
 
 from taskflow.cli import output
 from taskflow.cli.columns import Column
+from taskflow.cli.remote.declared import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.task_actions import confirm, total_of
 from taskflow.cli.remote.values import LIMIT, NO_LIMIT, WHOLE_LIMIT
@@ -17,6 +18,7 @@ from taskflow.client.on_trio.client import Client
 from taskflow.model.display import duration
 from taskflow.model.queues import Queue, limits_text
 from taskflow.model.task import TaskStatus
+from taskflow.schema.queues import HostLimitsRequest, QueueRequest, RateRequest
 
 _COLUMNS: Final = (
     Column("QUEUE", may_shrink=True),
@@ -71,17 +73,19 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 
 @queues_command.command("put")
 @click.argument("name")
-@click.option("--paused/--resumed", default=None, help="Start none of its tasks, or start them.")
-@click.option("--max-concurrency", type=WHOLE_LIMIT, help="How many of its tasks may run at once.")
-@click.option("--rate", type=LIMIT, help="How many of its tasks may be started a second.")
-@click.option("--burst", type=WHOLE_LIMIT, help="How many may start at once after a lull.")
-@click.option(
-    "--host-max-concurrency", type=WHOLE_LIMIT, help="How many of each host may run at once."
+@declared_option(QueueRequest, "paused", "--paused/--resumed", default=None)
+@declared_option(QueueRequest, "max_concurrency", type=WHOLE_LIMIT)
+@declared_option(RateRequest, "per_second", "--rate", argument="rate", type=LIMIT)
+@declared_option(RateRequest, "burst", type=WHOLE_LIMIT)
+@declared_option(
+    HostLimitsRequest,
+    "max_concurrency",
+    "--host-max-concurrency",
+    argument="host_max_concurrency",
+    type=WHOLE_LIMIT,
 )
-@click.option("--host-rate", type=LIMIT, help="How many of each host may be started a second.")
-@click.option(
-    "--host-burst", type=WHOLE_LIMIT, help="How many of each host may start at once after a lull."
-)
+@declared_option(HostLimitsRequest, "rate", "--host-rate", argument="host_rate", type=LIMIT)
+@click.option("--host-burst", type=WHOLE_LIMIT, help="As --burst, for each host.")
 @click.option("--no-limits", is_flag=True, help="Remove all limits that are not given.")
 @json_option
 @service_options

@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 from taskflow.cli import output
 from taskflow.cli.columns import Column
 from taskflow.cli.exit_status import ExitStatus, Failure
+from taskflow.cli.remote.declared import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.task_options import (
     REQUEST_NAMES,
@@ -22,13 +23,13 @@ from taskflow.cli.remote.task_options import (
     request_options,
     template_options,
 )
-from taskflow.cli.remote.values import DURATION, FUTURE
 from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.errors import NotFound
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Submission
 from taskflow.model.display import duration
-from taskflow.model.schedule import Missed, Schedule
+from taskflow.model.schedule import Schedule
+from taskflow.schema.schedules import ScheduleRequest
 
 _COLUMNS: Final = (
     Column("SCHEDULE", may_shrink=True),
@@ -93,25 +94,13 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 @click.argument("name")
 @click.argument("target", metavar="[URL]", required=False)
 @click.option("--file", "-f", "path", type=Path, help="A task as POST /tasks takes it, as JSON.")
-@click.option("--cron", help="When: minute, hour, day of the month, month, day of the week.")
-@click.option(
-    "--every", "every_seconds", type=DURATION, help="When: an interval, such as 90, 15m or 1d."
-)
-@click.option("--start-at", type=FUTURE, help="The moment that --every counts from.")
-@click.option("--timezone", metavar="NAME", help="Whose clock --cron goes by: Europe/Berlin.")
-@click.option(
-    "--missed",
-    type=click.Choice([str(one) for one in Missed]),
-    help="What to do about times at which no node was up.",
-)
-@click.option(
-    "--conditional/--unconditional",
-    default=None,
-    help="Fetch only what has changed since last time.",
-)
-@click.option(
-    "--paused/--resumed", default=None, help="Make no tasks for the time being, or make them again."
-)
+@declared_option(ScheduleRequest, "cron")
+@declared_option(ScheduleRequest, "every_seconds")
+@declared_option(ScheduleRequest, "start_at")
+@declared_option(ScheduleRequest, "timezone", metavar="NAME")
+@declared_option(ScheduleRequest, "missed")
+@declared_option(ScheduleRequest, "conditional", "--conditional/--unconditional", default=None)
+@declared_option(ScheduleRequest, "paused", "--paused/--resumed", default=None)
 @click.option("--new", "must_be_new", is_flag=True, help="Change nothing if it exists already.")
 @template_options
 @request_options

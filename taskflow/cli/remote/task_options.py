@@ -1,55 +1,53 @@
-"""Options that say how a task is to be run, and what it asks for."""
+"""Options of a task and of its request."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import click
 import msgspec
 
-from taskflow.cli.remote.values import DURATION, FUTURE, HEADER_FIELD, TAG, dict_of
+from taskflow.cli.remote.declared import declared_option, declared_options, has_option
+from taskflow.cli.remote.values import HEADER_FIELD, dict_of
 from taskflow.client.options import Options
+from taskflow.model.request import RequestPayload
+from taskflow.schema.tasks import SINGLE_MOMENTS, TaskRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-OPTION_NAMES: Final = (
-    *("queue", "priority", "delay_seconds", "run_at", "expires_at", "max_attempts", "tag"),
-    *("callback_url", "retention_seconds"),
+OPTION_NAMES: Final = tuple(
+    name
+    for name in TaskRequest.__struct_fields__
+    if name != "payload" and has_option(TaskRequest, name)
 )
 REQUEST_NAMES: Final = ("method", "header", "data", "fetch_timeout")
 
 
 def task_options(function: F) -> F:
-    """How a task is to be run; ``options_of`` reads it."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+    """Add the options of a task to a command; ``options_of`` reads them."""
+    return _options(OPTION_NAMES)(function)
 
 
 def template_options(function: F) -> F:
-    """The same without what is a single moment, for tasks that are made again and again."""
-    for option in reversed([*_OPTIONS[:3], *_OPTIONS[5:]]):
-        function = option(function)
-    return function
+    """Add the options of the template of a schedule, which has no single moments."""
+    return _options(name for name in OPTION_NAMES if name not in SINGLE_MOMENTS)(function)
 
 
 def request_options(function: F) -> F:
-    """What a request says besides its URL; ``payload_of`` reads it."""
-    for option in reversed(_REQUEST):
-        function = option(function)
-    return function
+    """Add the options of the request besides its URL to a command; ``payload_of`` reads them."""
+    return declared_options(_REQUEST)(function)
 
 
 def options_of(said: Mapping[str, Any]) -> Options:
-    """How a task is to be run.
+    """Return the options of a task that were given.
 
     Raises:
-        click.UsageError: One tag is there twice.
+        click.UsageError: A tag is given twice.
     """
-    found = {name: said.get(name) for name in OPTION_NAMES if name != "tag"}
-    found["tags"] = dict_of(said["tag"], "--tag")
+    found = {name: said.get(name) for name in OPTION_NAMES}
+    found["tags"] = dict_of(said["tags"], "--tag")
     return cast("Options", {name: value for name, value in found.items() if value is not None})
 
 
@@ -95,31 +93,25 @@ def _text_of(data: str) -> str:
         raise click.UsageError(f"--data: {data[1:]} is not UTF-8 text") from None
 
 
-_OPTIONS: Final = (
-    click.option("--queue", metavar="NAME", help="The queue to put it in."),
-    click.option("--priority", type=int, help="-100 to 100; higher goes first."),
-    click.option(
-        "--delay",
-        "delay_seconds",
-        type=DURATION,
-        help="How long to wait before it is run: 90, 15m.",
-    ),
-    click.option("--run-at", type=FUTURE, help="When to run it at the earliest."),
-    click.option("--expires-at", type=FUTURE, help="When to give up: no attempt begins later."),
-    click.option("--max-attempts", type=int, help="How many attempts to make at most."),
-    click.option("--tag", type=TAG, multiple=True, help="A tag to find it by; may be given again."),
-    click.option("--callback-url", metavar="URL", help="The URL to tell when it has ended."),
-    click.option(
-        "--retention", "retention_seconds", type=DURATION, help="How long to keep it after its end."
-    ),
-)
+def _options(names: Iterable[str]) -> Callable[[F], F]:
+    return declared_options(
+        declared_option(TaskRequest, name, *_FLAGS.get(name, ()), **_SETTINGS.get(name, {}))
+        for name in names
+    )
+
+
+_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {"tags": ("--tag",)}
+_SETTINGS: Final[Mapping[str, dict[str, str]]] = {
+    "queue": {"metavar": "NAME"},
+    "callback_url": {"metavar": "URL"},
+}
 _REQUEST: Final = (
-    click.option("--method", "-X", metavar="METHOD", help="GET if not given; POST with --data."),
+    declared_option(RequestPayload, "method", "--method", "-X", metavar="METHOD"),
     click.option(
-        "--header", "-H", type=HEADER_FIELD, multiple=True, help="A field; may be given again."
+        "--header", "-H", type=HEADER_FIELD, multiple=True, help="A header; may be repeated."
     ),
     click.option(
         "--data", "-d", metavar="TEXT", help="The body, or @FILE to read it; JSON is sent as JSON."
     ),
-    click.option("--fetch-timeout", type=DURATION, help="How long the fetch may take."),
+    declared_option(RequestPayload, "timeout_seconds", "--fetch-timeout", argument="fetch_timeout"),
 )
