@@ -17,7 +17,7 @@ import psycopg
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from taskflow.store.embedded import embedded_postgres
+from taskflow.store.embedded.shared_server import embedded_postgres
 
 _PATIENCE_SECONDS = 600.0
 _PAUSE_SECONDS = 0.05

@@ -38,7 +38,7 @@ from taskflow.serving.server import bound_sockets, serve_http
 from taskflow.serving.shutdown import Shutdown, cancel_slow_start, shutdown_on_signals
 from taskflow.settings import Settings, load
 from taskflow.store.base.tasks import TaskStore
-from taskflow.store.embedded import default_data_dir, embedded_postgres
+from taskflow.store.embedded.shared_server import default_data_dir, embedded_postgres
 from taskflow.store.memory.tasks import MemoryStore
 from taskflow.store.postgres.migrate import Migrated, migrate_database
 from taskflow.store.postgres.tasks import open_postgres

@@ -15,7 +15,7 @@ import trio
 
 from taskflow import telemetry
 from taskflow.serving.process_tuning import raise_file_limit
-from taskflow.store.embedded import embedded_postgres
+from taskflow.store.embedded.shared_server import embedded_postgres
 from taskflow.telemetry.throttling import Throttle
 from tests.folders import open_folder
 

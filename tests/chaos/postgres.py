@@ -12,7 +12,7 @@ from pathlib import Path
 
 from taskflow.store.embedded.account import account_for, make_folder
 from taskflow.store.embedded.cluster import Cluster
-from taskflow.store.embedded.process import Patience
+from taskflow.store.embedded.process import Deadline
 from tests.service.processes import PATIENCE_SECONDS, START_SECONDS, wait_until
 from tests.service.targets import Way
 
@@ -29,7 +29,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._cluster.stop(Patience(PATIENCE_SECONDS, is_cancellable=False))
+        assert self._cluster.stop(Deadline(PATIENCE_SECONDS, is_cancellable=False))
 
     @property
     def conninfo(self) -> str:
@@ -41,7 +41,7 @@ class Server:
 
     def start(self) -> float:
         """Have it answer, and say when it did."""
-        self._cluster.start(Patience(START_SECONDS, is_cancellable=False))
+        self._cluster.start(Deadline(START_SECONDS, is_cancellable=False))
         return time.time()
 
     def crash(self) -> None:

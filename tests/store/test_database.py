@@ -18,7 +18,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.settings import Settings
 from taskflow.store.embedded.account import account_for, make_folder
 from taskflow.store.embedded.cluster import Cluster
-from taskflow.store.embedded.process import Patience
+from taskflow.store.embedded.process import Deadline
 from taskflow.store.postgres.database import open_database
 from taskflow.store.postgres.migrate import migrate_database
 from taskflow.store.postgres.pool import is_lost
@@ -260,11 +260,11 @@ async def cluster():
 
 
 async def start(cluster):
-    await trio.to_thread.run_sync(cluster.start, Patience(30))
+    await trio.to_thread.run_sync(cluster.start, Deadline(30))
 
 
 async def stop(cluster):
-    assert await trio.to_thread.run_sync(cluster.stop, Patience(10))
+    assert await trio.to_thread.run_sync(cluster.stop, Deadline(10))
 
 
 async def test_a_database_that_is_back_is_found(cluster):

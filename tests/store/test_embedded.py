@@ -21,9 +21,13 @@ import trio
 
 from taskflow import telemetry
 from taskflow.model.errors import StoreUnusable
-from taskflow.store.embedded import EmbeddedServer, default_data_dir, embedded_postgres
 from taskflow.store.embedded.account import account_for
 from taskflow.store.embedded.binaries import Binaries, locate_binaries
+from taskflow.store.embedded.shared_server import (
+    EmbeddedServer,
+    default_data_dir,
+    embedded_postgres,
+)
 from taskflow.telemetry import Event
 from tests.folders import open_folder
 
@@ -34,7 +38,7 @@ USER_PROGRAM = """
 import json, sys, trio
 from pathlib import Path
 from taskflow import telemetry
-from taskflow.store.embedded import embedded_postgres
+from taskflow.store.embedded.shared_server import embedded_postgres
 
 async def main():
     async with embedded_postgres(Path(sys.argv[1])) as server:

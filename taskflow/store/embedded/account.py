@@ -1,4 +1,4 @@
-"""As whom PostgreSQL runs: as ourselves, or, since it refuses root, as another user."""
+"""The user that PostgreSQL runs as: this one, or another one if this is root."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ class Account(msgspec.Struct, frozen=True):
 
     @property
     def is_another(self) -> bool:
-        """Whether it is somebody else than this process's own user."""
+        """True if it is not the user of this process."""
         return self.uid != os.geteuid()
 
     def process_arguments(self) -> dict[str, Any]:
-        """What makes ``subprocess`` run a program as this user."""
+        """Return the arguments with which ``subprocess`` runs a program as this user."""
         if not self.is_another:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def owns(self, status: os.stat_result) -> bool:
-        """Whether a file of this status is the user's."""
+        """Return whether a file of this status belongs to the user."""
         return status.st_uid == self.uid
 
 
 def account_for(pgdata: Path) -> Account:
-    """Whom to run PostgreSQL as for this data.
+    """Return the user to run PostgreSQL as for this data.
 
     Raises:
-        StoreUnusable: Root has no other user for it, and cannot make one.
+        StoreUnusable: Root has no other user for it, and cannot create one.
     """
     if os.geteuid() != 0:
         return Account(name=str(os.geteuid()), uid=os.geteuid(), gid=os.getegid())
-    # Data that another user made before is run as that user: PostgreSQL insists on it.
+    # PostgreSQL must run as the owner of existing data.
     if pgdata.exists() and (status := pgdata.stat()).st_uid != 0:
         return Account(name=str(status.st_uid), uid=status.st_uid, gid=status.st_gid)
     return _system_user() or _new_system_user()
 
 
 def own_private_folder(path: Path, account: Account) -> None:
-    """Make a folder that only ``account`` may enter, or check that it is one.
+    """Create a folder that only ``account`` may enter, or check that it is one.
 
-    Only a folder that this process's user made is handed over, and through an open file
-    that no link can redirect.
+    The owner is changed only if the folder belongs to the user of this process, and through an
+    open file, which no link can redirect.
 
     Raises:
-        StoreUnusable: The folder is somebody else's, or no folder.
+        StoreUnusable: The folder belongs to another user, or is no folder.
     """
     path.mkdir(mode=0o700, exist_ok=True)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -81,9 +81,9 @@ def own_private_folder(path: Path, account: Account) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it that are missing; those that exist stay as they are."""
+    """Create a folder and its missing parents; existing ones are not changed."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    # Root's are for a server that runs as another user, whatever the umask says.
+    # Folders of root are for a server that runs as another user, whatever the umask.
     mode = 0o755 if os.geteuid() == 0 else 0o700
     for folder in reversed(missing):
         try:
@@ -94,10 +94,10 @@ def make_folder(path: Path) -> None:
 
 
 def first_unreachable(account: Account, paths: Iterable[Path]) -> Path | None:
-    """The first of ``paths``, or folder above one, that ``account`` cannot use.
+    """Return the first of ``paths``, or of their parents, that ``account`` cannot use.
 
-    Folders and programs must be executable for it, other files readable. The kernel is
-    asked as that user, so that access lists count as well as modes.
+    Folders and programs must be executable for it, other files readable. This is tested as that
+    user, so that access lists count as well as modes.
     """
     if not account.is_another:
         return None
@@ -120,7 +120,7 @@ done
 
 
 def _with_parents(paths: Iterable[Path]) -> Iterator[str]:
-    """Each path once, after the folders above it."""
+    """Yield each path once, after its parents."""
     seen: dict[Path, None] = {}
     for path in paths:
         seen |= dict.fromkeys((*reversed(path.parents), path))
@@ -137,7 +137,7 @@ def _system_user() -> Account | None:
 
 def _new_system_user() -> Account:
     complaint = _add_user()
-    # Looked up whatever was said: another process may have made it in the meantime.
+    # Looked up even after an error: another process may have created it meanwhile.
     if account := _system_user():
         return account
     raise StoreUnusable(

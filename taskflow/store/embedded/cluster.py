@@ -1,7 +1,7 @@
-"""A PostgreSQL cluster of our own: making its files, starting it, reaching it, stopping it.
+"""A PostgreSQL cluster in a data folder: creates its files, starts it, and stops it.
 
-Everything here blocks, and expects that one process at a time starts or stops: the lock
-for that is its caller's.
+Everything here blocks. One process at a time may start or stop it: the caller holds the lock for
+that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from taskflow.store.embedded.binaries import (
     reachable_binaries,
     remove_old_copies,
 )
-from taskflow.store.embedded.process import LogFile, Patience, run
+from taskflow.store.embedded.process import Deadline, LogFile, run
 
 DATABASE: Final = "taskflow"
 _PORT: Final = 5432  # only part of the socket's name
@@ -42,7 +42,7 @@ _SOCKET_LINE: Final = 4  # of postmaster.pid
 _PARTIAL: Final = "pgdata.partial-"
 _INITDB_OPTIONS: Final = (
     f"--username={DATABASE}",
-    "--auth=trust",  # the folder of the socket lets nobody else in
+    "--auth=trust",  # only this user may enter the folder of the socket
     "--encoding=UTF8",
     "--locale=C",
     "--locale-provider=builtin",
@@ -50,9 +50,8 @@ _INITDB_OPTIONS: Final = (
     "--data-checksums",
     "--no-instructions",
 )
-# What a server says for a moment after its predecessor was killed: that one's children
-# are still on their way out.
-_PASSING_REASONS: Final = ("shared memory block", "lock file")
+# Errors that last for a moment after the previous server was killed, until its children have ended.
+_TRANSIENT_ERRORS: Final = ("shared memory block", "lock file")
 
 
 class Cluster:
@@ -66,14 +65,13 @@ class Cluster:
         self._source = source
 
     def __repr__(self) -> str:
-        """Say where it is and whether it runs."""
+        """Show where it is, and whether it is running."""
         return f"<Cluster in {self.data_dir}, {'alive' if self.is_alive() else 'not running'}>"
 
-    def start(self, patience: Patience) -> tuple[str, bool]:
-        """Have a server that answers, and a database in it.
+    def start(self, deadline: Deadline) -> tuple[str, bool]:
+        """Start the server, if it is not running, and create the database, if it is missing.
 
-        A server that is starting or shutting down is waited for. One whose processes were
-        killed is started again.
+        Waits for a server that is starting or shutting down.
 
         Returns:
             Its version, and whether it was running already.
@@ -81,51 +79,51 @@ class Cluster:
         Raises:
             StoreUnusable: It does not start; the message says why, or names the log.
         """
-        # Before anything is said to whoever listens there: in a public folder for temporary
-        # files it might be somebody else.
+        # Before connecting: in a public folder for temporary files, the listener may belong to
+        # another user.
         own_private_folder(self._chosen_socket_folder(), self._account)
         was_running = True
         while True:
             try:
-                return self._greet(), was_running
+                return self._connect(), was_running
             except psycopg.OperationalError as error:
                 if self.is_alive():
-                    self._wait_a_moment(patience, str(error))
+                    self._pause(deadline, str(error))
                     continue
             was_running = False
-            self._launch(patience)
+            self._launch(deadline)
 
-    def stop(self, patience: Patience) -> bool:
-        """Ask the server to stop, and say whether it did so in time; else it still will."""
+    def stop(self, deadline: Deadline) -> bool:
+        """Stop the server; return whether it stopped in time (if not, it still will)."""
         if (postmaster := self._postmaster()) is not None:
-            with contextlib.suppress(psutil.NoSuchProcess):  # psutil looks for reused numbers
+            with contextlib.suppress(psutil.NoSuchProcess):  # psutil detects reused numbers
                 postmaster.send_signal(signal.SIGINT)  # a fast shutdown
         while self.is_alive():
-            if not patience.wait_a_moment():
+            if not deadline.pause():
                 return False
         return True
 
     def is_alive(self) -> bool:
-        """Whether a server of this data exists, in whatever state.
+        """Return whether a server of this data exists, in any state.
 
-        Whoever listens on its socket counts although no such process is seen: it may run
-        in another container on the same volume.
+        A listener on its socket counts even if its process is not visible: it may run in another
+        container on the same volume.
         """
         return self._postmaster() is not None or _is_listening(self._socket_folder())
 
     def process_number(self) -> int | None:
-        """Of the server's first process; ``None`` if it runs in another container or not at all."""
+        """Return the number of the server's first process; ``None`` if there is no visible one."""
         postmaster = self._postmaster()
         return None if postmaster is None else postmaster.pid
 
     def conninfo(self, database: str = DATABASE) -> str:
-        """How to connect to it."""
+        """Return its address."""
         return make_conninfo(
             host=str(self._socket_folder()), port=_PORT, user=DATABASE, dbname=database
         )
 
-    def _greet(self) -> str:
-        """The version of a server that answers, once it has our database."""
+    def _connect(self) -> str:
+        """Connect, create the database if it is missing, and return the version."""
         with psycopg.connect(
             self.conninfo("postgres"), autocommit=True, connect_timeout=_CONNECT_SECONDS
         ) as connection:
@@ -137,47 +135,47 @@ class Cluster:
         if not connection.execute(query, [DATABASE]).rowcount:
             connection.execute(f"CREATE DATABASE {DATABASE}")
 
-    def _wait_a_moment(self, patience: Patience, reason: str) -> None:
-        if not patience.wait_a_moment():
+    def _pause(self, deadline: Deadline, reason: str) -> None:
+        if not deadline.pause():
             raise StoreUnusable(
                 f"the PostgreSQL in {self.data_dir} is not ready in time: "
                 f"{' '.join(reason.split())} (see {self.log.path})"
             )
 
-    def _launch(self, patience: Patience) -> None:
+    def _launch(self, deadline: Deadline) -> None:
         binaries = reachable_binaries(
             self._source or locate_binaries(), self._account, self.data_dir
         )
         remove_old_copies(self.data_dir, binaries)
         self._remove_partials()
         if not self._has_data():
-            self._init(binaries, patience)
+            self._init(binaries, deadline)
         self._discard_misleading_pids()
-        reason = self._run_pg_ctl(binaries, patience)
+        reason = self._run_pg_ctl(binaries, deadline)
         if reason is None:
             return
-        if not any(passing in reason for passing in _PASSING_REASONS):
+        if not any(error in reason for error in _TRANSIENT_ERRORS):
             raise StoreUnusable(f"PostgreSQL does not start: {reason} (see {self.log.path})")
-        self._wait_a_moment(patience, reason)
+        self._pause(deadline, reason)
 
-    def _run_pg_ctl(self, binaries: Binaries, patience: Patience) -> str | None:
+    def _run_pg_ctl(self, binaries: Binaries, deadline: Deadline) -> str | None:
         settings = {
             "listen_addresses": "",
             "port": str(_PORT),
-            # A list, whose members may stand in double quotes.
+            # A list, whose members may be quoted.
             "unix_socket_directories": f'"{self._chosen_socket_folder()}"',
             "unix_socket_permissions": "0700",
             "max_connections": str(_MAX_CONNECTIONS),
             "cluster_name": DATABASE,
         }
-        # pg_ctl hands these to a shell.
+        # pg_ctl passes these to a shell.
         options = " ".join(f"-c {shlex.quote(f'{k}={v}')}" for k, v in settings.items())
-        seconds = f"--timeout={max(1, int(patience.seconds_left))}"
+        seconds = f"--timeout={max(1, int(deadline.seconds_left))}"
         command = [str(binaries.program("pg_ctl")), "start", "--wait", seconds, "-o", options]
-        return run(command, self._account, self.log, patience, self.pgdata)
+        return run(command, self._account, self.log, deadline, self.pgdata)
 
     def _has_data(self) -> bool:
-        """Whether there is a cluster that can be started; not whether it is sound."""
+        """Return whether there is a cluster of this version; it may be damaged."""
         try:
             major = (self.pgdata / "PG_VERSION").read_text().strip()
         except FileNotFoundError:
@@ -190,38 +188,38 @@ class Cluster:
         if major != str(MAJOR):
             raise StoreUnusable(
                 f"{self.pgdata} was made by PostgreSQL {major} and TaskFlow runs {MAJOR}; "
-                "bring it over with pg_upgrade, or set TASKFLOW_DATA_DIR to another folder"
+                "upgrade it with pg_upgrade, or set TASKFLOW_DATA_DIR to another folder"
             )
         return True
 
-    def _init(self, binaries: Binaries, patience: Patience) -> None:
-        """Make the files elsewhere first, so that ``pgdata`` is complete once it is there."""
+    def _init(self, binaries: Binaries, deadline: Deadline) -> None:
+        """Create the files elsewhere first, so that ``pgdata`` is complete once it exists."""
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self.data_dir))
         try:
             own_private_folder(partial, self._account)
-            self._run_initdb(binaries, partial, patience)
+            self._run_initdb(binaries, partial, deadline)
             partial.rename(self.pgdata)
             _sync_folder(self.data_dir)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
 
-    def _run_initdb(self, binaries: Binaries, folder: Path, patience: Patience) -> None:
+    def _run_initdb(self, binaries: Binaries, folder: Path, deadline: Deadline) -> None:
         command = [str(binaries.program("initdb")), *_INITDB_OPTIONS]
-        reason = run(command, self._account, self.log, patience, folder)
+        reason = run(command, self._account, self.log, deadline, folder)
         if reason is not None:
             raise StoreUnusable(f"PostgreSQL cannot make {self.pgdata}: {reason}")
 
     def _remove_partials(self) -> None:
         for partial in self.data_dir.glob(_PARTIAL + "*"):
-            # Errors are ignored: an initdb that outlived its TaskFlow may still write there.
+            # Errors are ignored: an initdb of a process that was killed may still write there.
             shutil.rmtree(partial, ignore_errors=True)
 
     def _discard_misleading_pids(self) -> None:
-        """Remove the pid files of a server that is gone while some process has its number.
+        """Remove the pid files of a server that has ended, if another process has its number.
 
-        PostgreSQL would take that process for the server, even a zombie that nobody reaps
-        (as in a container without an init), and not start.
+        PostgreSQL would mistake that process for the server, even a zombie that is never reaped (in
+        a container without an init), and not start.
         """
         recorded = self._recorded()
         if recorded and psutil.pid_exists(int(recorded[0])):
@@ -230,9 +228,9 @@ class Cluster:
         socket_path.with_name(f"{socket_path.name}.lock").unlink(missing_ok=True)
 
     def _postmaster(self) -> psutil.Process | None:
-        """The server's first process, if it exists.
+        """Return the server's first process, if it exists.
 
-        A process that merely got the same number has another working directory.
+        Another process with the same number has another working directory.
         """
         recorded = self._recorded()
         if not recorded:
@@ -245,7 +243,7 @@ class Cluster:
         return process if is_ours else None
 
     def _recorded(self) -> list[str]:
-        """The lines of ``postmaster.pid``: number, data, time, port, socket's folder, ..."""
+        """Return the lines of ``postmaster.pid``: number, data, time, port, socket's folder, ..."""
         try:
             lines = (self.pgdata / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -253,7 +251,7 @@ class Cluster:
         return lines if lines and lines[0].strip().isdigit() else []
 
     def _socket_folder(self) -> Path:
-        """Where the socket is: as recorded by a server that exists, since TMPDIR may differ."""
+        """Return the folder of the socket: that of the running server, since TMPDIR may differ."""
         recorded = self._recorded()
         if len(recorded) > _SOCKET_LINE and self._postmaster() is not None:
             return Path(recorded[_SOCKET_LINE])
@@ -273,7 +271,7 @@ class Cluster:
 
 
 def _fits(folder: Path) -> bool:
-    """Whether a socket can be there; in lists of hosts and folders some characters part them."""
+    """Return whether a socket can be in this folder; some characters separate lists of folders."""
     is_short = len(os.fsencode(_socket_in(folder))) <= _SOCKET_PATH_BYTES
     return is_short and not set(',"\n') & set(str(folder))
 
@@ -289,7 +287,7 @@ def _is_listening(folder: Path) -> bool:
             probe.connect(str(_socket_in(folder)))
         except (FileNotFoundError, ConnectionRefusedError):
             return False
-        except OSError:  # it exists and does not answer: a full backlog, say
+        except OSError:  # it exists and does not answer, because its backlog is full, say
             return True
     return True
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL of a data folder as it is found: nothing is made, started or changed."""
+"""Inspection of a data folder; nothing is created, started or changed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from taskflow.store.embedded.cluster import Cluster
 
 
 class FoundServer(msgspec.Struct, frozen=True):
-    """What is in a data folder.
+    """Content of a data folder.
 
     Attributes:
         data_dir: The folder.
-        has_data: Whether there is a cluster.
-        conninfo: How to connect to its server, if that runs.
-        free_bytes: How much room there is on its disk, or would be.
+        has_data: True if there is a cluster.
+        conninfo: The address of its server, if that is running.
+        free_bytes: Free space on its disk.
     """
 
     data_dir: Path
@@ -28,10 +28,10 @@ class FoundServer(msgspec.Struct, frozen=True):
 
 
 def find_server(data_dir: Path) -> FoundServer:
-    """Look into a data folder.
+    """Inspect a data folder.
 
     Raises:
-        OSError: It cannot be looked into.
+        OSError: It cannot be read.
     """
     path = data_dir.expanduser().resolve()
     nearest = next(folder for folder in (path, *path.parents) if folder.exists())

@@ -1,4 +1,4 @@
-"""Waiting in a thread, with a bound, and running PostgreSQL's programs."""
+"""Runs the programs of PostgreSQL, with a deadline."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ PAUSE_SECONDS: Final = 0.02
 _TERMINATE_SECONDS: Final = 2.0
 
 
-class Patience:
-    """How long a thread may wait: until a deadline, and while its task still wants it to."""
+class Deadline:
+    """A limit of waiting in a thread: a point in time, and the cancellation of the task."""
 
     def __init__(self, seconds: float, *, is_cancellable: bool = True) -> None:
         self._deadline = time.monotonic() + seconds
         self._is_cancellable = is_cancellable
 
     def __repr__(self) -> str:
-        """Say how much is left."""
-        return f"<Patience for {self.seconds_left:.2f} s>"
+        """Show the time that is left."""
+        return f"<Deadline in {self.seconds_left:.2f} s>"
 
     @property
     def seconds_left(self) -> float:
-        """How long one may still wait, 0 at the end."""
+        """Return the time that is left; 0 after the deadline."""
         return max(0.0, self._deadline - time.monotonic())
 
-    def wait_a_moment(self, seconds: float = PAUSE_SECONDS) -> bool:
-        """Sleep for ``seconds``, or say that the time is up.
+    def pause(self, seconds: float = PAUSE_SECONDS) -> bool:
+        """Sleep for ``seconds``; return false if the deadline has passed.
 
         Raises:
             trio.Cancelled: The task that waits for this thread was cancelled.
@@ -50,7 +50,7 @@ class Patience:
 
 
 async def wait_for_exit(number: int) -> None:
-    """Return when the process of this number is gone, where the system can tell (Linux)."""
+    """Return when the process with this number has ended, where that is visible (Linux)."""
     if not hasattr(os, "pidfd_open"):
         await trio.sleep_forever()
     try:
@@ -64,7 +64,7 @@ async def wait_for_exit(number: int) -> None:
 
 
 class LogFile:
-    """The file that PostgreSQL and its programs write to, and what is new in it."""
+    """The log file of PostgreSQL and its programs."""
 
     _KEPT_BYTES: Final = 4 * 2**20
 
@@ -72,44 +72,44 @@ class LogFile:
         self.path = path
 
     def open(self) -> int:
-        """Open it for appending; a file that grew large is put aside first.
+        """Open it for appending; a large file is renamed first.
 
-        It stays the property of whoever starts PostgreSQL, which inherits the open file.
+        Its owner is the user who starts PostgreSQL, which inherits the open file.
         """
         if self.path.is_file() and self.path.stat().st_size > self._KEPT_BYTES:
             self.path.replace(self.path.with_name(self.path.name + ".1"))
         return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
 
     def reason_since(self, file: int, offset: int) -> str:
-        """The last line after ``offset`` that tells of a failure, without its prefix."""
+        """Return the last line after ``offset`` that reports an error, without its prefix."""
         lines = os.pread(file, 2**20, offset).decode(errors="replace").splitlines()
-        grave = [line for line in lines if any(word in line for word in _GRAVE)]
-        said = (grave or lines or [self._why_silent()])[-1]
-        for word in _GRAVE:
-            said = said.rpartition(word)[2]
-        return said.strip()
+        errors = [line for line in lines if any(level in line for level in _ERROR_LEVELS)]
+        reason = (errors or lines or [self._why_silent()])[-1]
+        for level in _ERROR_LEVELS:
+            reason = reason.rpartition(level)[2]
+        return reason.strip()
 
     def _why_silent(self) -> str:
-        """On a full disk even the log stays empty."""
+        """Return why there is no output: on a full disk even the log is empty."""
         is_full = shutil.disk_usage(self.path.parent).free < self._KEPT_BYTES
-        return os.strerror(errno.ENOSPC) if is_full else "it said nothing"
+        return os.strerror(errno.ENOSPC) if is_full else "it printed nothing"
 
 
-_GRAVE: Final = ("FATAL:", "PANIC:", "error:")
+_ERROR_LEVELS: Final = ("FATAL:", "PANIC:", "error:")
 
 
 def run(
-    command: Sequence[str], account: Account, log: LogFile, patience: Patience, folder: Path
+    command: Sequence[str], account: Account, log: LogFile, deadline: Deadline, folder: Path
 ) -> str | None:
     """Run a program of PostgreSQL as ``account``; return why it failed, or ``None``.
 
-    Nothing of this process's environment is handed on: ``PGDATA``, ``PGPORT`` and their
-    like are meant for other servers. ``PGDATA`` is set to ``folder`` instead, as pg_ctl
-    would put a path on its command line between double quotes, for a shell to read.
+    It does not inherit the environment: ``PGDATA``, ``PGPORT`` and similar variables are meant for
+    other servers. ``PGDATA`` is set to ``folder``, because pg_ctl would pass a path on its command
+    line to a shell between double quotes.
 
     Raises:
-        OSError: It could not be run at all.
-        trio.Cancelled: The task was cancelled; the program has been ended.
+        OSError: It could not be run.
+        trio.Cancelled: The task was cancelled; the program was terminated.
     """
     file = log.open()
     try:
@@ -124,15 +124,15 @@ def run(
             umask=0o077,
             **account.process_arguments(),
         )
-        code = _wait(process, patience)
+        code = _wait(process, deadline)
         return log.reason_since(file, offset) if code else None
     finally:
         os.close(file)
 
 
-def _wait(process: subprocess.Popen[bytes], patience: Patience) -> int:
+def _wait(process: subprocess.Popen[bytes], deadline: Deadline) -> int:
     try:
-        while process.poll() is None and patience.wait_a_moment():
+        while process.poll() is None and deadline.pause():
             pass
     finally:
         if process.poll() is None:
