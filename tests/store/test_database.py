@@ -293,7 +293,7 @@ async def test_a_standby_is_no_store(cluster):
         signal.touch()
         await start_standby(cluster)
         await until_reached(store._statements.database)
-        with pytest.raises(StoreUnavailable, match="is in recovery and takes no writes"):
+        with pytest.raises(StoreUnavailable, match="is in recovery and accepts no writes"):
             await store.check()
         with pytest.raises(StoreUnavailable):
             await store.add([new_task()])

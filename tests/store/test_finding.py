@@ -121,7 +121,7 @@ def walking(most: int, window: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "MAX_SCANNED", most)
         patch.setattr(memory, "MAX_SCANNED", most)
-        patch.setattr(search, "LARGEST_WINDOW", window)
+        patch.setattr(search, "MAX_WINDOW", window)
         patch.setattr(search, "FIRST_WINDOW_SHARE", 1)
         yield
 

@@ -96,7 +96,7 @@ SEARCHES = {
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch):
     """Only what was walked ends a page here, not the time that it took."""
-    monkeypatch.setattr(search, "WALK_SECONDS", 600.0)
+    monkeypatch.setattr(search, "MAX_SCAN_SECONDS", 600.0)
 
 
 @pytest.fixture(scope="module")

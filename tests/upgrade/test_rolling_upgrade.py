@@ -202,7 +202,7 @@ def test_a_migration_does_not_hold_up_nodes_for_long(tmp_path, tasks, before):
             task_id = node.post("no url")
         assert (ended.code, "Traceback" in ended.stderr) == (1, False)
         [line] = [line for line in ended.stderr.splitlines() if line.startswith("taskflow: ")]
-        assert "waits for a transaction of somebody else's (a backup?)" in line
+        assert "waits for another transaction (a backup?)" in line
         assert schema_version(tasks) == old.schema_version()
         wait_until(lambda: tasks.row(task_id).status == "FAILED")
         with running("serve", tmp_path, **settings):

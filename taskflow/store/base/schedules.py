@@ -1,7 +1,7 @@
-"""The seam between TaskFlow and the place where its schedules live, which is that of its tasks.
+"""Schedules, which are stored beside the tasks: the store interface.
 
-As in ``store.base`` each verb is atomic, the store's clock decides, and ``StoreUnavailable`` leaves
-open whether a write was done.
+As in ``tasks.py``, each verb is atomic, the store's clock decides, and after ``StoreUnavailable``
+it is unknown whether a write was done.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import msgspec
 from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import Task
 
-# How long it is kept for which times of a schedule tasks were made: clocks are put back by less,
-# and a schedule of every second is deleted with no more of them than one statement manages.
+# Time for which a store remembers the times that a schedule has fired for: clocks are set back by
+# less, and one statement can delete a day of a schedule that fires every second.
 FIRINGS_KEPT_SECONDS: Final = 86_400.0
 
 
 class SchedulePage(msgspec.Struct, frozen=True):
-    """Some schedules by name, and the name to ask from next (``None`` at the end)."""
+    """Some schedules by name, and the name that the next page is after (``None`` at the end)."""
 
     schedules: list[Schedule]
     next_after: str | None
 
 
 class Fired(msgspec.Struct, frozen=True):
-    """What became of schedules that were due.
+    """Result of firing due schedules.
 
     Attributes:
-        schedules: How many were looked at.
-        tasks: How many tasks they made.
-        refused: Those whose times cannot be told here, by name, and why not; they are left to other
-            nodes.
+        schedules: Number of schedules.
+        tasks: Number of tasks that they made.
+        refused: Errors by name of the schedules whose times cannot be computed on this node, which
+            are left to other nodes.
     """
 
     schedules: int = 0
@@ -43,15 +43,13 @@ class Fired(msgspec.Struct, frozen=True):
 
 
 class ScheduleStore(abc.ABC):
-    """Where schedules live. ``memory`` and ``postgres`` implement it."""
-
-    # By hand
+    """Stores schedules, and makes their tasks; a part of ``TaskStore``."""
 
     @abc.abstractmethod
     async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
-        """Make or change a schedule; concurrent changes are applied one after the other.
+        """Create or change a schedule; concurrent changes are applied one after the other.
 
-        Whoever waits for changes, on whatever node, is notified.
+        All nodes that wait for changes are notified.
 
         Args:
             name: The schedule.
@@ -63,58 +61,56 @@ class ScheduleStore(abc.ABC):
         """
 
     async def put(self, definition: ScheduleDefinition) -> tuple[Schedule, bool]:
-        """Make a schedule, or replace the one with its name."""
+        """Create a schedule, or replace the one with its name."""
         return await self.change(definition.name, lambda _: definition)
 
     @abc.abstractmethod
     async def get(self, name: str) -> Schedule | None:
-        """The schedule, or ``None`` if there is none with this name."""
+        """Return the schedule; ``None`` if there is none with this name."""
 
     @abc.abstractmethod
     async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:
-        """A page of schedules by name.
+        """Return a page of schedules by name.
 
         Args:
-            limit: How many at most. Fewer come when they are large.
-            after: Only those whose names come after this one, byte by byte.
+            limit: Maximum number of schedules. Fewer are returned if they are large.
+            after: Only schedules whose names sort after this one, byte by byte.
         """
 
     @abc.abstractmethod
     async def delete(self, name: str) -> bool:
-        """Delete a schedule; false if there is none with this name. Its tasks stay."""
+        """Delete a schedule, not its tasks; false if there is none with this name."""
 
     @abc.abstractmethod
     async def run_now(self, name: str) -> Task | None:
-        """Make a task of a schedule, paused or not; its times stay as they are.
+        """Make a task of a schedule, paused or not, without changing its times.
 
         Returns:
             The task; ``None`` if there is no such schedule.
         """
 
-    # By the clock
-
     @abc.abstractmethod
     async def fire_due(self, *, limit: int) -> Fired:
-        """Make the tasks of some schedules that are due, each of their times once.
+        """Make the tasks of some due schedules, once for each of their times.
 
-        What another node is just firing is passed over.
+        Schedules that another node is firing are skipped.
 
         Args:
-            limit: How many schedules at most. Fewer are looked at when they are large.
+            limit: Maximum number of schedules. Fewer are fired if they are large.
         """
 
     @abc.abstractmethod
     async def seconds_to_next(self) -> float | None:
-        """How long until a schedule is due, not over 0 if one is; ``None`` if none will be."""
+        """Return the time until a schedule is due (at most 0 if one is); ``None`` if none will."""
 
     @abc.abstractmethod
     async def wait_for_change(self) -> None:
         """Return when a schedule may be due earlier than ``seconds_to_next`` said.
 
         Returns at once if that happened since the last call. One task at a time may wait. It is a
-        hint, as with ``wait_for_work``.
+        hint, like ``wait_for_work``.
         """
 
     @abc.abstractmethod
     async def delete_old_firings(self, *, limit: int) -> int:
-        """Forget up to ``limit`` times that were fired long enough ago; return how many."""
+        """Delete up to ``limit`` fired times that are old enough, and return their number."""

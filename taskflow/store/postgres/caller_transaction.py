@@ -1,8 +1,7 @@
-"""New tasks in a transaction of somebody else's, on their connection.
+"""Submission of tasks in a transaction of the caller, on the caller's connection.
 
-They are stored by the statement that the service itself has for it. PostgreSQL tells the nodes of
-them at the commit, and takes all of it back at a rollback. Nothing here commits, rolls back or
-changes the connection.
+The tasks are stored by the service's own statement. PostgreSQL notifies the nodes at the commit,
+and discards everything at a rollback. Nothing here commits, rolls back or changes the connection.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ Connection: TypeAlias = psycopg.Connection[Any]
 AsyncConnection: TypeAlias = psycopg.AsyncConnection[Any]
 AnyCursor = TypeVar("AnyCursor", psycopg.Cursor[Row], psycopg.AsyncCursor[Row])
 Steps: TypeAlias = Generator[tuple[str, Mapping[str, object]], list[Row], list[Task]]
-"""Statements, each to be answered with its rows, and at the end the tasks."""
+"""Yields statements, is sent their rows, and returns the tasks."""
 
-# As many as go into one of the service's own statements.
+# Maximum number of tasks per statement, as in the service.
 STATEMENT_TASKS: Final = 1000
 
-_NOBODY: Final = uuid.UUID(int=0)
-# What is added is told to those who watch at the commit, not before: see migration 0010.
-# With it comes what the other statements depend on, and no other setting of the session.
+_NO_NODE: Final = uuid.UUID(int=0)
+# Events of the new tasks are recorded at the commit, not before (migration 0010). The result has
+# the settings of the session that the other statements depend on.
 _COMMIT_LATER: Final = (
     "SELECT set_config('taskflow.commits_later', 'on', true), "
     "current_setting('session_replication_role'), current_setting('transaction_read_only')"
@@ -53,7 +52,7 @@ _ENCODINGS: Final = MappingProxyType(
         "client_encoding": "SET client_encoding TO 'UTF8' on this connection",
     }
 )
-_WAY_OUT: Final = (
+_ADVICE: Final = (
     "run `taskflow migrate` with the DATABASE_URL of this database, or set its search_path to the "
     "schema in which TaskFlow's tables are"
 )
@@ -63,14 +62,14 @@ _SQL: Final = queries.load()
 def add(
     connection: Connection | AsyncConnection, tasks: Sequence[NewTask], key: IdempotencyKey | None
 ) -> list[Task] | Awaitable[list[Task]]:
-    """Store new tasks, all or none, or find those that were stored with this key before.
+    """Store new tasks, all or none, or return those that were stored with this key before.
 
     Raises:
-        TypeError: It is no connection of psycopg's.
-        StoreUnusable: TaskFlow's tables are not there, or too old.
-        IdempotencyKeyReused: The key was for other tasks.
-        TaskGone: The key is known, and some of its tasks were deleted since.
-        psycopg.Error: All else that can be the matter with a statement.
+        TypeError: This is no connection of psycopg.
+        StoreUnusable: TaskFlow's tables do not exist, or are too old.
+        IdempotencyKeyReused: The key was used for other tasks.
+        TaskGone: The key is known, and some of its tasks were deleted.
+        psycopg.Error: Any other error of a statement.
     """
     if isinstance(connection, psycopg.AsyncConnection):
         return _run_async(connection, _steps(connection, tasks, key))
@@ -87,12 +86,12 @@ def _steps(
 ) -> Steps:
     _refuse_encodings(connection)
     is_one = key is not None or (connection.autocommit and _is_idle(connection))
-    # In one statement where nothing else makes them all or none.
+    # In one statement if there is no transaction to make it all or none.
     return _add(tasks, key, len(tasks) or 1 if is_one else STATEMENT_TASKS)
 
 
 def _is_idle(connection: Connection | AsyncConnection) -> bool:
-    """True outside of a transaction."""
+    """Return whether no transaction is open."""
     return connection.info.transaction_status == TransactionStatus.IDLE
 
 
@@ -136,7 +135,12 @@ def _add(tasks: Sequence[NewTask], key: IdempotencyKey | None, at_once: int) -> 
 
 def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
     entries = [entry_of(task, key, request=0) for task in tasks]
-    parameters = {"node_id": _NOBODY, "token": _NOBODY, "sender": "", **parameters_of(entries, ())}
+    parameters = {
+        "node_id": _NO_NODE,
+        "token": _NO_NODE,
+        "sender": "",
+        **parameters_of(entries, ()),
+    }
     while True:
         rows = yield _SQL["add"], parameters
         if len(rows) == len(tasks):
@@ -153,13 +157,13 @@ def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
             if len(found) < len(tasks):
                 raise TaskGone
             return [found[task_id] for task_id in task_ids]
-        # It was forgotten just now: so the request is a new one.
+        # The key was deleted at this moment: so the request is a new one.
 
 
 def _with_own_types(cursor: AnyCursor) -> AnyCursor:
-    """The cursor, reading what comes back in the binary format, as psycopg does by itself.
+    """Make the cursor read results in the binary format, with the loaders of psycopg.
 
-    So neither loaders of the caller's nor DateStyle, IntervalStyle or bytea_output matter.
+    So the caller's loaders, DateStyle, IntervalStyle and bytea_output do not matter.
     """
     cursor.format = Format.BINARY
     cursor.adapters.register_loader("timestamptz", UtcBinaryLoader)
@@ -189,7 +193,7 @@ def _refuse_session(replication_role: str, read_only: str) -> None:
 
 @contextlib.contextmanager
 def _commit_watched(connection: Connection | AsyncConnection) -> Iterator[None]:
-    """Without a transaction of the caller's, treat a commit that a standby may lack as unknown."""
+    """Raise an error if a commit of these statements may not be replicated."""
     if not (connection.autocommit and _is_idle(connection)):
         yield
         return
@@ -204,13 +208,13 @@ def _commit_watched(connection: Connection | AsyncConnection) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _mapped_errors() -> Iterator[None]:
-    """Say what to do where TaskFlow's tables are not as they should be."""
+    """Add what to do to errors about TaskFlow's tables."""
     try:
         yield
     except _SCHEMA_ERRORS as error:
-        said = error.diag.message_primary
+        reason = error.diag.message_primary
         raise StoreUnusable(
-            f"TaskFlow's tables are not there, or of another version ({said}): {_WAY_OUT}"
+            f"TaskFlow's tables are not there, or of another version ({reason}): {_ADVICE}"
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise StoreUnusable(

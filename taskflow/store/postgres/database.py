@@ -1,4 +1,4 @@
-"""psycopg from Trio: every call in a thread, on a pool, errors mapped, nothing unbounded."""
+"""psycopg from Trio: each call runs in a thread on a pooled connection, within limits of time."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from taskflow.store.postgres.session import (
 
 T = TypeVar("T")
 
-# What says "not now" rather than "not like this": SQLSTATE classes 08 (connection), 53
-# (resources), 57 (operator intervention), 58 (system), the server's bounds for transactions, and
-# what a REVOKE, a DROP or a RENAME took away and a GRANT or a restore may bring back.
+# Errors that may pass: SQLSTATE classes 08 (connection), 53 (resources), 57 (operator intervention)
+# and 58 (system), the server's timeouts of transactions, and objects or privileges that a GRANT or
+# a restore may bring back.
 _UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -63,10 +63,10 @@ _UNAVAILABLE = (
     psycopg_pool.PoolTimeout,
     psycopg_pool.PoolClosed,
     psycopg_pool.TooManyRequests,
-    OSError,  # no file to spare for the watchdog
+    OSError,  # no file descriptor for the watchdog
 )
 
-# What says "not like this": a value, or what a trigger of somebody else's raises.
+# Errors of the statement itself: an invalid value, or an exception in a trigger.
 REFUSED: Final = (
     psycopg.DataError,
     psycopg.IntegrityError,
@@ -77,17 +77,17 @@ REFUSED: Final = (
 
 _GRACE_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 0.2
-_CLOSE_IDLE_SECONDS: Final = 1.0  # no more often, while all writes are refused
+_CLOSE_IDLE_SECONDS: Final = 1.0  # minimum interval, while all writes are refused
 
 
 class Database:
-    """A bounded pool of connections, and a bounded number of threads that use them.
+    """A pool of connections, and the threads that use them.
 
     Args:
-        pool: Opened; closed by its owner.
+        pool: The pool, opened and closed by its owner.
         watchdog: Run by its owner.
-        connections: How many there may be.
-        call_seconds: How long a call may take in all, the wait for its turn included.
+        connections: Maximum number of threads.
+        call_seconds: Timeout of a call, including the wait for a connection.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class Database:
         self._closed_idle_at = -math.inf
 
     def statistics(self, name: str) -> PoolStatistics:
-        """How its connections stand, under a name for them.
+        """Return the state of the pool, under a name.
 
-        Calls that were given up count as long as their threads hang.
+        Abandoned calls count as long as their threads run.
         """
         now = self._threads.statistics()
         return PoolStatistics(
@@ -116,22 +116,22 @@ class Database:
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Call ``work`` with a connection in a thread, and return what it returns.
 
-        Cancelling abandons the thread, which gives its connection back when the database
-        answers or the watchdog cuts it; until then it counts against the bound. If it has
-        not begun with the work by then it never will.
+        Cancelling abandons the thread, which returns its connection when the database responds or
+        the watchdog cuts it; until then it counts against the limit. If it has not begun the work
+        by then it never will.
 
         Raises:
-            StoreUnavailable: The database could not be reached or did not answer in time, or, as a
-                StatementRefused, it does not do this.
+            StoreUnavailable: The database could not be reached, or did not respond in time.
+            StatementRefused: It rejected the statement.
         """
         return await self._run(work, self._threads)
 
     async def run_slow_read(self, work: Callable[[Connection], T]) -> T:
-        """Like ``run``, for reads that may take long: they leave connections to all others.
+        """Like ``run``, for slow reads, which leave connections for other calls.
 
         Raises:
-            StoreUnavailable: The database could not be reached or did not answer in time.
-            TooManySearches: Too many of them are under way.
+            StoreUnavailable: The database could not be reached, or did not respond in time.
+            TooManySearches: Too many slow reads are running.
         """
         return await self._run(work, self._slow_reads)
 
@@ -146,7 +146,7 @@ class Database:
                 )
         finally:
             is_abandoned.set()
-        raise StoreUnavailable("PostgreSQL: there was no answer in time")
+        raise StoreUnavailable("PostgreSQL: no response in time")
 
     def _call(self, work: Callable[[Connection], T], is_abandoned: threading.Event) -> T:
         with mapped_errors(), self._connection() as connection:
@@ -159,33 +159,33 @@ class Database:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[OwnConnection]:
-        """A connection of the pool's, under the watchdog's eyes."""
+        """Take a connection of the pool, watched by the watchdog."""
         connection = self._take()
         try:
             with self._watchdog.watch(connection), connection:
                 yield connection
         except psycopg.errors.ReadOnlySqlTransaction:
-            # The server is a standby now, or its owner wants no writes. The pool connects anew,
-            # which leads to the new primary if the address has several hosts, and to a session
-            # of its own where writes are allowed again. The others are no better.
+            # The server is a standby now, or its owner forbids writes. The pool reconnects: to the
+            # new primary, if the address has several hosts, or with a session in which writes are
+            # allowed again. The other connections have the same problem.
             connection.close()
-            self._close_idle_seldom()
+            self._close_idle_throttled()
             raise
         except psycopg.errors.FeatureNotSupported:
-            # What is prepared there is for tables as they were before an ALTER TABLE.
+            # Its prepared statements are for the tables before an ALTER TABLE.
             connection.close()
             raise
         finally:
             self._pool.putconn(connection)
 
-    def _close_idle_seldom(self) -> None:
+    def _close_idle_throttled(self) -> None:
         now = time.monotonic()
         if now - self._closed_idle_at >= _CLOSE_IDLE_SECONDS:
             self._closed_idle_at = now
             self._pool.close_idle()
 
     def _take(self) -> OwnConnection:
-        """The next connection that is not known to be lost; the pool replaces the others."""
+        """Return the next connection that is not known to be lost; the pool replaces the others."""
         deadline = time.monotonic() + self._pool.timeout
         while True:
             connection = self._pool.getconn(deadline - time.monotonic())
@@ -205,11 +205,11 @@ async def open_database(
     schemas: Sequence[str] | None = None,
     server_version: int = 0,
 ) -> AsyncIterator[Database]:
-    """Open a pool of so many connections; no call takes much over the timeout.
+    """Open a pool of connections; no call takes much longer than the timeout.
 
-    The database need not be there yet: calls fail until it is.
+    The database need not be reachable yet: calls fail until it is.
     """
-    hold_seconds = timeout_seconds + _GRACE_SECONDS  # the server's own timeout goes first
+    hold_seconds = timeout_seconds + _GRACE_SECONDS  # the server's own timeout comes first
     watchdog = Watchdog(hold_seconds)
     options = connection_options(
         conninfo,
@@ -232,8 +232,8 @@ async def open_database(
                 call_seconds=pool.timeout + hold_seconds,
             )
         finally:
-            # In a thread and bounded: a thread of the pool may hang on a database that does
-            # not answer; then it is left behind (they are daemons).
+            # In a thread and with a timeout: a thread of the pool may hang on a database that does
+            # not respond; then it is abandoned (they are daemons).
             with trio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await trio.to_thread.run_sync(pool.close, _CLOSE_SECONDS, abandon_on_cancel=True)
             watchdog.cut_all()
@@ -249,15 +249,15 @@ def connection_options(
     schemas: Sequence[str] | None = None,
     server_version: int = 0,
 ) -> dict[str, object]:
-    """What a connection of ours to ``conninfo`` is opened with; see ``session``.
+    """Return the parameters of a connection to ``conninfo``; see ``session``.
 
     Args:
-        conninfo: Where it leads.
-        timeout_seconds: For connecting and for each statement.
-        pooler: What is between.
-        has_statement_timeout: Whether the server bounds statements.
-        schemas: Where names are looked up; as the role has it if there are none.
-        server_version: PostgreSQL's, as libpq has it; 0 if it is not known.
+        conninfo: The address.
+        timeout_seconds: Timeout of connecting and of each statement.
+        pooler: The pooler in between, if any.
+        has_statement_timeout: Whether the server limits the time of statements.
+        schemas: The search path; that of the role if not given.
+        server_version: Version of PostgreSQL, as libpq has it; 0 if unknown.
     """
     options: dict[str, object] = {
         "autocommit": True,
@@ -270,8 +270,8 @@ def connection_options(
         "tcp_user_timeout": round(timeout_seconds * 1000) * 2,
     }
     if pooler == "transaction":
-        # The next transaction may be on another server connection: what was prepared or set
-        # is not there. PgBouncer refuses options of the start-up as well.
+        # The next transaction may use another server connection, without what was prepared or set
+        # before. PgBouncer rejects startup options, too.
         return options | {"prepare_threshold": None, "context": utc_adapters()}
     bounds = {TRANSACTION_TIMEOUT: "0"} if server_version >= HAS_TRANSACTION_TIMEOUT else {}
     if has_statement_timeout:
@@ -283,11 +283,11 @@ def connection_options(
 
 
 def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -> OwnConnection:
-    """One connection of its own, in this thread, whose statements may take their time.
+    """Open a single connection, in this thread, without a statement timeout.
 
     Raises:
         StoreUnavailable: The database could not be reached.
-        StoreUnusable: The address makes no sense.
+        StoreUnusable: The address is invalid.
     """
     with mapped_errors():
         try:
@@ -295,7 +295,7 @@ def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"PostgreSQL: {advised(one_line(error))}") from error
         except psycopg.ProgrammingError as error:
-            # libpq quotes what it could not read, and that may be a password.
+            # libpq quotes what it could not parse, which may be a password.
             reason = one_line(error).partition(': "')[0]
             raise StoreUnusable(f"DATABASE_URL cannot be used: {reason}") from None
         connection.pin()
@@ -303,11 +303,11 @@ def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -
 
 
 def _connected(conninfo: str, timeout_seconds: float, pooler: Pooler) -> OwnConnection:
-    """Connect to a server of any version; one that is older says so, and is asked again."""
+    """Connect to a server of any version: an older one rejects a setting, and is tried again."""
     try:
         return _connected_to(HAS_TRANSACTION_TIMEOUT, conninfo, timeout_seconds, pooler)
     except psycopg.OperationalError as error:
-        if f'"{TRANSACTION_TIMEOUT}"' not in str(error):  # the rest is translated
+        if f'"{TRANSACTION_TIMEOUT}"' not in str(error):  # the rest of the message is translated
             raise
         return _connected_to(0, conninfo, timeout_seconds, pooler)
 
@@ -327,7 +327,7 @@ def _connected_to(
 
 @contextlib.contextmanager
 def mapped_errors() -> Iterator[None]:
-    """Let only exceptions of our own pass, faults of ours aside."""
+    """Map exceptions of psycopg to the errors of the store."""
     try:
         yield
     except StoreError:
@@ -341,5 +341,5 @@ def mapped_errors() -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
-    """The first line of what PostgreSQL says."""
+    """Return the first line of an error of PostgreSQL."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Group commit: callers that come while a batch is being written share the next one."""
+"""Group commit: callers that arrive while a batch is being written share the next one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_BATCH_BYTES: Final = 8 * 2**20
 
 
 class _Group(Generic[Item, Result]):
-    """What one caller handed in, and what came of it."""
+    """The items of one caller, and their results."""
 
     def __init__(self, items: Sequence[Item], size_bytes: int) -> None:
         self.items = items
@@ -42,14 +42,14 @@ class _Group(Generic[Item, Result]):
 
 
 class GroupCommit(Generic[Item, Result]):
-    """Gathers what callers submit at the same time into batches, one write at a time.
+    """Collects the items of concurrent callers in batches, and writes one batch at a time.
 
-    A lone caller never waits for company: a batch is whatever has come by the time the
-    one before it is written.
+    A single caller does not wait: a batch consists of the items that have arrived when the previous
+    one is written.
 
     Args:
-        write: Takes items and returns their results in order.
-        size_of: How large an item is in bytes.
+        write: Writes items and returns their results in order.
+        size_of: Returns the size of an item in bytes.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class GroupCommit(Generic[Item, Result]):
         self._arrived = trio.Event()
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
-        """Have the items written, and return their results in order.
+        """Write the items, and return their results in order.
 
         A caller that is cancelled while its batch is being written does not stop the
         batch, so its items may be written all the same.
@@ -83,7 +83,7 @@ class GroupCommit(Generic[Item, Result]):
         return group.unwrap()
 
     async def run(self) -> None:
-        """Write batches until cancelled; whoever still waits then is told so."""
+        """Write batches until cancelled; then all waiting callers fail."""
         try:
             while True:
                 await self._arrived.wait()
@@ -93,7 +93,7 @@ class GroupCommit(Generic[Item, Result]):
                 group.fail(StoreUnavailable("the task store is closing"))
 
     def _take(self) -> list[_Group[Item, Result]]:
-        """The oldest groups, up to the bounds; a larger group goes alone."""
+        """Remove the oldest groups, up to the limits; a larger group goes alone."""
         taken, count, size_bytes = 0, 0, 0
         for group in self._waiting:
             count += len(group.items)
@@ -116,7 +116,7 @@ class GroupCommit(Generic[Item, Result]):
         except StoreUnavailable as error:
             for group in groups:
                 group.fail(StoreUnavailable(str(error)))
-        except Exception as error:  # noqa: BLE001 - handed to the caller whose items these are
+        except Exception as error:  # noqa: BLE001 - raised to the caller of these items
             await self._commit_apart(groups, error)
         except BaseException:
             for group in groups:
@@ -128,7 +128,7 @@ class GroupCommit(Generic[Item, Result]):
                 group.succeed(list(itertools.islice(in_order, len(group.items))))
 
     async def _commit_apart(self, groups: list[_Group[Item, Result]], error: Exception) -> None:
-        """One caller's items cannot be written: that must not be the others' loss."""
+        """Write the groups one by one, because the items of one caller were refused."""
         if len(groups) == 1:
             groups[0].fail(error)
             return

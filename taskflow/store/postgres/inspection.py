@@ -1,4 +1,4 @@
-"""A look at a database, to see whether it is fit for TaskFlow. Nothing is changed by it."""
+"""Inspection of a database for ``taskflow doctor``; changes nothing."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from taskflow.store.postgres.requirements import (
 
 
 class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How a database is.
+    """State of a database.
 
     Attributes:
-        place: Where it is, without what is secret.
-        version: PostgreSQL's, such as ``18.4``.
-        is_standby: Whether it takes no writes.
-        is_durable: Whether what is committed outlives a crash of the machine.
-        has_pooler: Whether something between shares its connections out.
-        clock_ahead_seconds: How far its clock is ahead of this machine's.
-        clock_error_seconds: By how much that may be wrong.
-        pending: Migrations that are not applied yet, by number.
-        unknown: Migrations that this version does not know.
-        connections: How many it allows.
-        connections_in_use: How many there are.
-        longest_transaction_seconds: How long the longest transaction has been open; ``None`` if
-            none is, or if its user may not see them.
-        size_bytes: How much there is in it.
-        nodes: How many nodes live; ``None`` if there are no tables yet.
-        tz_versions: The versions of their time zone databases, as far as they say.
-        is_synchronous: Whether a commit is on disk before it is answered.
-        unfit: What TaskFlow cannot work with.
+        place: Host, port and name, without secrets.
+        version: Version of PostgreSQL, such as ``18.4``.
+        is_standby: True if it accepts no writes.
+        is_durable: True if commits survive a crash of the machine.
+        has_pooler: True if there is a connection pooler in between.
+        clock_ahead_seconds: Difference of its clock to that of this machine.
+        clock_error_seconds: Maximum error of that difference.
+        pending: Numbers of migrations that are not applied yet.
+        unknown: Numbers of migrations that this version does not know.
+        connections: Maximum number of connections.
+        connections_in_use: Current number of connections.
+        longest_transaction_seconds: Age of the oldest open transaction; ``None`` if there is none,
+            or if the role may not see them.
+        size_bytes: Its size.
+        nodes: Number of living nodes; ``None`` if there are no tables yet.
+        tz_versions: Versions of their time zone databases, if known.
+        is_synchronous: True if a commit is on disk before it is acknowledged.
+        unfit: Requirements that are not met.
     """
 
     place: str
@@ -73,22 +73,22 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
 async def examine_database(
     conninfo: str, *, timeout_seconds: float, pooler: Pooler
 ) -> DatabaseReport:
-    """Look at it, on a connection of its own.
+    """Inspect a database, on a connection of its own.
 
     Args:
-        conninfo: Where it is.
-        timeout_seconds: How long it may take to connect, and again to answer.
-        pooler: What the settings say is between.
+        conninfo: Its address.
+        timeout_seconds: Timeout of connecting, and of the queries.
+        pooler: The pooler in the settings.
 
     Raises:
-        StoreUnavailable: It cannot be reached, or does not answer in time.
-        StoreUnusable: Its address makes no sense.
+        StoreUnavailable: It cannot be reached, or does not respond in time.
+        StoreUnusable: Its address is invalid.
     """
     with trio.move_on_after(2 * timeout_seconds + 1):
         return await trio.to_thread.run_sync(
             _examine, conninfo, timeout_seconds, pooler, abandon_on_cancel=True
         )
-    raise StoreUnavailable("PostgreSQL: there was no answer in time")
+    raise StoreUnavailable("PostgreSQL: no response in time")
 
 
 def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseReport:
@@ -112,7 +112,7 @@ def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseR
 
 
 def _report(connection: Connection, sql: Any) -> DatabaseReport:
-    connection.execute("SELECT")  # the first statement takes longer than the way there and back
+    connection.execute("SELECT")  # the first statement takes longer than a round trip
     asked_at = dt.datetime.now(dt.UTC)
     [row] = connection.execute(sql["examine_server"]).fetchall()
     answered_at = dt.datetime.now(dt.UTC)
@@ -128,7 +128,7 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
         "is_standby": is_standby,
         "is_durable": is_durable,
         "is_synchronous": is_synchronous,
-        # One that shares connections out makes up the number by which a call is cancelled.
+        # A pooler makes up the number by which a call is cancelled.
         "has_pooler": process != connection.info.backend_pid,
         "clock_ahead_seconds": (now - halfway).total_seconds(),  # type: ignore[operator]
         "clock_error_seconds": (answered_at - asked_at).total_seconds() / 2,

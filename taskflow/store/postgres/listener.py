@@ -1,7 +1,7 @@
-"""Wake-ups from other nodes: LISTEN on a connection of its own.
+"""Notifications from other nodes: LISTEN on a connection of its own.
 
-This is the one place where psycopg's asyncio connection is used, under trio-asyncio:
-waiting for a notification in a thread could not be cancelled.
+Only this module uses psycopg's asyncio connection, under trio-asyncio: a wait for a notification in
+a thread could not be cancelled.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from taskflow.store.postgres.requirements import (
 from taskflow.store.postgres.session import OwnConnection, search_path_of
 from taskflow.telemetry import Event, emit
 
-# Any number will do, as long as nobody else uses it: "taskflow" in ASCII.
+# Any number that no other program uses: "taskflow" in ASCII.
 _ADVISORY_LOCK: Final = 0x7461736B666C6F77
 
 _OTHER_SCHEMA: Final = (
@@ -51,7 +51,7 @@ class Migration(NamedTuple):
 
 
 def migrations() -> list[Migration]:
-    """All steps, in order."""
+    """Return all migrations, in order."""
     files = resources.files("taskflow.store.postgres").joinpath("migrations").iterdir()
     return sorted(
         Migration(int(match[1]), match[2], file.read_text("utf-8"))
@@ -61,21 +61,22 @@ def migrations() -> list[Migration]:
 
 
 def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
-    """Apply what is missing, in one transaction, and return it.
+    """Apply the missing migrations, in one transaction, and return them.
 
-    Safe when several processes do it at once: the others wait for the first one's end.
+    Several processes may do this at once: the others wait for the first one.
 
     Raises:
-        StoreUnusable: The database has steps that this code does not know, or the role may not do
-            what they need.
-        StoreUnavailable: Somebody holds locks that a step needs; nothing is changed.
+        StoreUnusable: The database has migrations that this code does not know, or the role lacks
+            privileges.
+        StoreUnavailable: Another transaction holds locks that a migration needs; nothing is
+            changed.
     """
     steps = migrations()
     with connection.transaction():
-        # Not for ever: another process may hang in the middle of its migration.
+        # With a timeout: another process may hang during its migration.
         connection.execute("SELECT set_config('lock_timeout', '30s', true)")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
-        place = place_of(connection)  # under the lock: another process may have made the tables
+        place = place_of(connection)  # under the lock: another process may have created the tables
         applied = _applied(connection, has_ledger=place.home is not None)
         _refuse_unknown(applied, steps)
         missing = [step for step in steps if step.version not in applied]
@@ -83,7 +84,7 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
         refuse_unfit(unfit_for_migration(connection, place, pending))
         path = search_path_of(place.path())
         connection.execute("SELECT set_config('search_path', %s, true)", [path])
-        # All nodes wait behind a step that waits for its locks: not as long as their leases.
+        # All nodes wait behind a migration that waits for locks: for less than their leases.
         connection.execute("SELECT set_config('lock_timeout', '3s', true)")
         if place.home is None:
             with _refused_steps(_LEDGER_STEP):
@@ -167,7 +168,7 @@ def _applied(
 
 
 def of_another_program(error: psycopg.Error) -> StoreUnusable:
-    """What a table of migrations that cannot be read means."""
+    """Return the error for a table of migrations that cannot be read."""
     return StoreUnusable(
         f"PostgreSQL: {error.diag.message_primary}: taskflow_migrations is not TaskFlow's; "
         f"{_OTHER_SCHEMA}"
@@ -193,15 +194,15 @@ def _apply(step: Migration, connection: psycopg.Connection[tuple[object, ...]]) 
 
 @contextlib.contextmanager
 def _refused_steps(step: str) -> Iterator[None]:
-    """Say what to do if PostgreSQL refuses a step."""
+    """Add what to do to the error of a migration that PostgreSQL refuses."""
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
         raise _not_permitted(error) from None
     except psycopg.errors.LockNotAvailable:
         raise StoreUnavailable(
-            f"{step} waits for a transaction of somebody else's (a backup?): start TaskFlow again "
-            "when that has ended"
+            f"{step} waits for another transaction (a backup?): start TaskFlow again when that has "
+            "ended"
         ) from None
     except psycopg.OperationalError:
         raise
@@ -213,7 +214,7 @@ def _refused_steps(step: str) -> Iterator[None]:
 
 
 def _advice(error: psycopg.Error) -> str:
-    if not (error.sqlstate or "").startswith("42"):  # what a trigger or a constraint forbids
+    if not (error.sqlstate or "").startswith("42"):  # forbidden by a trigger or a constraint
         return "remove what forbids it, and run `taskflow migrate` again"
     return (
         "restore the whole schema from one backup, with what is recorded in taskflow_migrations; "

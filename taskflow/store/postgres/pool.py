@@ -28,20 +28,20 @@ CONNECT_SECONDS: Final = 2
 _WAIT_SECONDS: Final = 2.0
 
 MAX_WAITING_READS: Final = 50
-# Clients are promised an answer within 5 s, and the read itself needs some of that.
+# Clients get a response within 5 s, and the read itself needs some of that.
 WAIT_SECONDS: Final = 2.0
 
 
 class Pool(psycopg_pool.ConnectionPool[OwnConnection]):
-    """psycopg's pool, but one that forgets those who gave up waiting.
+    """psycopg's pool, which also removes callers that timed out from its queue.
 
-    By itself it keeps them in its queue until a connection comes. Each of them holds on to the
-    frames of its call, with all that was to be written: a leak, in an outage. And with a bound
-    on those who wait the pool would refuse all before it tried to connect again, for good.
+    psycopg keeps them in the queue until a connection is available. Each of them references the
+    frames of its call, with everything that was to be written: a leak, during an outage. And with a
+    limit of waiting callers the pool would reject all before it tried to reconnect, for ever.
     """
 
     def getconn(self, timeout: float | None = None) -> OwnConnection:
-        """Wait for a connection, and leave nothing behind if there is none in time."""
+        """Wait for a connection; after a timeout, leave the queue."""
         try:
             return super().getconn(timeout)
         except psycopg_pool.PoolTimeout:
@@ -52,7 +52,7 @@ class Pool(psycopg_pool.ConnectionPool[OwnConnection]):
             raise
 
     def close_idle(self) -> None:
-        """Close the connections that nobody uses; each is replaced when its turn comes."""
+        """Close the idle connections; each is replaced when it is needed."""
         with self._lock:
             idle = list(self._pool)
         for connection in idle:
@@ -72,37 +72,37 @@ def make_pool(
         conninfo,
         connection_class=CONNECTION_CLASSES[pooler],
         kwargs=options | {"connect_timeout": CONNECT_SECONDS},
-        # Connections are set up by their first message and looked at by Database: a round
-        # trip in one of these would hang on a frozen path, where nothing watches it.
+        # Connections are set up by their first message and checked by Database: a round trip in one
+        # of these would hang on a frozen path, where nothing watches it.
         configure=None,
         check=None,
         reset=None,
-        # All from the start: a burst waits for no connecting, and there is no shrinking, so
-        # that max_idle means nothing.
+        # All from the start: a burst need not wait for connections, and the pool never shrinks, so
+        # that max_idle has no effect.
         min_size=connections,
         max_size=connections,
-        # By its owner, in the block that closes it.
+        # Opened by its owner, in the block that closes it.
         open=False,
-        # A connection that is closed is closed, and then replaced.
+        # close() closes the connection, and the pool replaces it.
         close_returns=False,
-        # Who gets none in this time is told soon.
+        # Callers without a connection fail after this time.
         timeout=min(timeout_seconds, _WAIT_SECONDS),
-        # The limiter of threads is the bound; see also Pool.
+        # The limiter of threads is the limit; see also Pool.
         max_waiting=0,
-        # Now and then anew, so that what a server process has piled up is let go.
+        # Connections are replaced after this time, so that server processes release memory.
         max_lifetime=3600.0,
-        # It tries again after 1, 2, 4 ... s. After this long it gives up, and the next caller
-        # starts it anew: so a database that is back is found within about a second.
+        # The pool retries after 1, 2, 4 ... s. After this time it gives up, and the next caller
+        # starts it again: so a database that is back is found within about a second.
         reconnect_timeout=2.0,
-        # While one of them hangs in connecting the other may get through.
+        # While one of them hangs while connecting, the other may succeed.
         num_workers=2,
     )
 
 
 def is_lost(connection: Connection) -> bool:
-    """Whether an idle connection is broken, as far as can be told without a round trip.
+    """Return whether an idle connection is broken, as far as is visible without a round trip.
 
-    A server says nothing unasked but that it is about to close the connection.
+    A server sends nothing on an idle connection except that it is closing it.
     """
     if connection.pgconn.status == ConnStatus.BAD:
         return True
@@ -112,11 +112,11 @@ def is_lost(connection: Connection) -> bool:
 
 
 class SlowReads:
-    """A limiter in front of that of all connections: half of them at most are for slow reads.
+    """A limiter of slow reads: they use at most half of all connections.
 
-    ``trio.to_thread.run_sync`` takes it for a ``CapacityLimiter``: a read that was given up keeps
-    its place for as long as its thread keeps a connection. With a single connection one slow read
-    is in the queue for it at a time, so that a submission waits for one at most.
+    ``trio.to_thread.run_sync`` uses it as a ``CapacityLimiter``: an abandoned read counts as long
+    as its thread has a connection. With a single connection one slow read at a time is in the queue
+    for it, so that a submission waits for at most one.
 
     Args:
         connections: The limiter of all connections.
@@ -124,41 +124,41 @@ class SlowReads:
 
     def __init__(self, connections: trio.CapacityLimiter) -> None:
         self._connections: Final = connections
-        self._places: Final = trio.CapacityLimiter(max(1, int(connections.total_tokens) // 2))
+        self._slots: Final = trio.CapacityLimiter(max(1, int(connections.total_tokens) // 2))
 
     async def acquire_on_behalf_of(self, borrower: object) -> None:
-        """Wait for a place, and then for a connection.
+        """Wait until a slow read may begin, and then for a connection.
 
         Raises:
-            TooManySearches: Too many reads wait already, or there was no place in time.
+            TooManySearches: Too many reads are waiting, or this one waited too long.
         """
-        if self._places.statistics().tasks_waiting >= MAX_WAITING_READS:
+        if self._slots.statistics().tasks_waiting >= MAX_WAITING_READS:
             raise TooManySearches
         with trio.move_on_after(WAIT_SECONDS) as waiting:
-            await self._places.acquire_on_behalf_of(borrower)
+            await self._slots.acquire_on_behalf_of(borrower)
         if waiting.cancelled_caught:
             raise TooManySearches
         try:
             await self._connections.acquire_on_behalf_of(borrower)
         except BaseException:
-            self._places.release_on_behalf_of(borrower)
+            self._slots.release_on_behalf_of(borrower)
             raise
 
     def release_on_behalf_of(self, borrower: object) -> None:
-        """Give the connection and the place back."""
+        """Release the connection, and let the next slow read begin."""
         self._connections.release_on_behalf_of(borrower)
-        self._places.release_on_behalf_of(borrower)
+        self._slots.release_on_behalf_of(borrower)
 
 
 class Watchdog:
-    """Cuts the connections of calls that outlast their time.
+    """Shuts down the connections of calls that take too long.
 
-    A path may freeze: a proxy acknowledges what it gets and hands on nothing. Then no timeout
-    of TCP's, libpq's or the server's ends a call of psycopg's, and neither does a cancel
-    request, which takes the same path. Shutting down its socket from outside does.
+    A network path may freeze: a proxy acknowledges what it receives and forwards nothing. Then no
+    timeout of TCP, libpq or the server ends a call of psycopg, and neither does a cancel request,
+    which takes the same path. Shutting down its socket does.
 
     Args:
-        seconds: How long a call may have its connection.
+        seconds: Maximum time for which a call may use a connection.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -168,35 +168,34 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watch(self, connection: Connection) -> Iterator[None]:
-        """Let the block, in whatever thread, have this connection for its time and no longer."""
-        # A duplicate: libpq may close its own at any moment, and the number may be another
-        # file's the moment after.
+        """Let the block, in any thread, use this connection for the maximum time."""
+        # A duplicate: libpq may close its own at any moment, and another file may get the number.
         file = os.dup(connection.pgconn.socket)
         with self._lock:
             self._deadlines[file] = time.monotonic() + self._seconds
         try:
             yield
         finally:
-            # From here on nobody cuts it: the connection may be another call's in a moment.
+            # From here on it is not shut down: another call may use the connection next.
             with self._lock:
                 self._deadlines.pop(file, None)
             os.close(file)
 
     async def run(self) -> None:
-        """Cut what is overdue, until cancelled."""
+        """Shut down overdue connections, until cancelled."""
         while True:
-            # A call that begins meanwhile is due after those that are there, and after a
-            # whole turn if there are none: it need not wake anybody.
+            # A call that begins meanwhile is due later than the present ones, and if there are
+            # none, after the maximum time: it need not wake this task.
             seconds = self._cut_overdue()
             await trio.sleep(seconds)
 
     def cut_all(self) -> None:
-        """Cut every connection that is watched: nobody waits for those calls any more."""
+        """Shut down all watched connections, whose calls have been abandoned."""
         with self._lock:
             self._cut(list(self._deadlines))
 
     def _cut_overdue(self) -> float:
-        """Cut what is overdue, and say in how many seconds to look again."""
+        """Shut down overdue connections, and return the time until the next deadline."""
         with self._lock:
             now = time.monotonic()
             self._cut([file for file, deadline in self._deadlines.items() if deadline <= now])
@@ -209,12 +208,12 @@ class Watchdog:
 
 
 def _shut_down(file: int) -> None:
-    """Shut down the socket behind an open file, and leave the file open."""
-    # Of what family it really is makes no difference. No second duplicate: it must work
-    # with no file to spare.
+    """Shut down the socket of an open file, and leave the file open."""
+    # Its real family makes no difference. No second duplicate: this must work without a free file
+    # descriptor.
     socket = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM, fileno=file)
     try:
-        with contextlib.suppress(OSError):  # it has come to its end already
+        with contextlib.suppress(OSError):  # it is closed already
             socket.shutdown(trio.socket.SHUT_RDWR)
     finally:
         socket.detach()

@@ -1,4 +1,4 @@
-"""What TaskFlow cannot work with in a database, and what to run to change it."""
+"""Requirements of a database, and what to run where one is not met."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FUNCTIONS: Final = sorted(set(re.findall(r"\b(taskflow_\w+)\(", " ".join(_SQL.v
 _IN_OPTIONS: Final = (
     "correct it in the options of DATABASE_URL, in PGOPTIONS or in the connection service file"
 )
-# What PostgreSQL says to those who may not connect, if it says so in English, and what to run then.
+# Errors of connections that PostgreSQL refuses, in English, and what to run.
 _REFUSALS: Final = (
     (r'role "(.*?)" does not exist', "run `createuser {0}`, or name another role in DATABASE_URL"),
     (r'database "(.*?)" does not exist', "run `createdb -E UTF8 -T template0 {0}`"),
@@ -53,11 +53,11 @@ _REFUSALS: Final = (
 
 
 class Unfit(NamedTuple):
-    """One thing that cannot be worked with.
+    """A requirement that is not met.
 
     Attributes:
-        check: What it is about, in a word.
-        detail: What is the matter.
+        check: Name of the check.
+        detail: The problem.
         advice: What to run.
     """
 
@@ -67,15 +67,15 @@ class Unfit(NamedTuple):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where in a database TaskFlow's tables are, or are to be.
+    """Where in a database TaskFlow's tables are, or will be.
 
     Attributes:
-        role: Who is connected.
-        database: Its name.
+        role: The connected role.
+        database: Name of the database.
         search_path: The setting.
-        schemas: Those of it that are there and may be used, in their order.
-        home: The schema that has the tables; ``None`` if there are none on the path.
-        elsewhere: Schemas beside the path that have such tables.
+        schemas: The schemas of the search path that exist and may be used, in their order.
+        home: The schema that has the tables; ``None`` if none on the path has.
+        elsewhere: Schemas that have such tables and are not on the path.
     """
 
     role: str
@@ -86,22 +86,22 @@ class Place(msgspec.Struct, frozen=True):
     elsewhere: list[str]
 
     def path(self) -> list[str]:
-        """The schemas with that of the tables first."""
+        """Return the search path, with the schema of the tables first."""
         home = [self.home] if self.home else []
         return [*home, *(schema for schema in self.schemas if schema != self.home)]
 
 
 def place_of(connection: psycopg.Connection[Any]) -> Place:
-    """Look where the tables are."""
+    """Find the tables."""
     [row] = connection.execute(_SQL["find_place"], {}).fetchall()
     return Place(*row)
 
 
 def refuse_unfit(found: Iterator[Unfit]) -> None:
-    """End the start at the first thing that cannot be worked with.
+    """Raise an error for the first requirement that is not met.
 
     Raises:
-        StoreUnusable: There is one; says what to run.
+        StoreUnusable: There is one; the message says what to run.
     """
     for unfit in found:
         raise StoreUnusable(f"{unfit.detail}: {unfit.advice}")
@@ -110,7 +110,7 @@ def refuse_unfit(found: Iterator[Unfit]) -> None:
 def unfit_for_start(
     connection: psycopg.Connection[Any], place: Place, *, has_pooler: bool
 ) -> Iterator[Unfit]:
-    """What stands in the way of any start."""
+    """Yield what prevents any start."""
     yield from _encoding(connection, place)
     yield from _schema(connection, place)
     yield from _settings(connection, place, has_pooler=has_pooler)
@@ -119,7 +119,7 @@ def unfit_for_start(
 def unfit_for_migration(
     connection: psycopg.Connection[Any], place: Place, pending: Sequence[int]
 ) -> Iterator[Unfit]:
-    """What stands in the way of the migrations that are to be applied."""
+    """Yield what prevents the pending migrations."""
     if not pending or not place.schemas:
         return
     yield from unfit_for_writes(connection, place)
@@ -135,7 +135,7 @@ def unfit_for_migration(
 
 
 def unfit_for_writes(connection: psycopg.Connection[Any], place: Place) -> Iterator[Unfit]:
-    """Whether transactions are read-only; who set that has a reason, such as a full disk."""
+    """Yield whether transactions are read-only; that is set for a reason, such as a full disk."""
     [(is_read_only, source)] = connection.execute(_SQL["is_read_only"])
     if is_read_only:
         yield Unfit(
@@ -148,7 +148,7 @@ def unfit_for_writes(connection: psycopg.Connection[Any], place: Place) -> Itera
 
 
 def unfit_for_work(connection: psycopg.Connection[Any], place: Place) -> Iterator[Unfit]:
-    """What is not permitted to this role in the tables that are there."""
+    """Yield privileges that the role lacks on existing tables."""
     [(missing,)] = connection.execute(_SQL["missing_privileges"], {}).fetchall()
     if missing:
         schema, role = quoted(place.path()[0]), quoted(place.role)
@@ -161,7 +161,7 @@ def unfit_for_work(connection: psycopg.Connection[Any], place: Place) -> Iterato
 
 
 def unfit_tables(connection: psycopg.Connection[Any], place: Place) -> Iterator[Unfit]:
-    """What of the tables is missing or hidden, once all migrations are recorded."""
+    """Yield tables that are missing or hidden, once all migrations are recorded."""
     if place.home is None:
         return
     [row] = connection.execute(
@@ -192,12 +192,12 @@ def unfit_tables(connection: psycopg.Connection[Any], place: Place) -> Iterator[
 
 
 def refusal_of(connection: psycopg.Connection[Any]) -> Exception | None:
-    """Why a new task would be refused, as far as it can be told without a write."""
+    """Return why a new task would be refused, as far as is visible without a write."""
     [(is_in_recovery, is_read_only, has_no_tables)] = connection.execute(_SQL["refusal"])
     if is_in_recovery:
-        # As a write would: so the connection is replaced, maybe by one to the primary.
+        # As a write would raise: so the connection is replaced, maybe by one to the primary.
         return psycopg.errors.ReadOnlySqlTransaction(
-            "the server is in recovery and takes no writes"
+            "the server is in recovery and accepts no writes"
         )
     if is_read_only:
         return psycopg.errors.ReadOnlySqlTransaction(
@@ -215,7 +215,7 @@ def refusal_of(connection: psycopg.Connection[Any]) -> Exception | None:
 
 
 def advised(message: str) -> str:
-    """The message of a connection that PostgreSQL refused, with what to run."""
+    """Add what to run to the error of a connection that PostgreSQL refused."""
     for pattern, advice in _REFUSALS:
         if found := re.search(pattern, message):
             return f"{message}: {advice.format(*found.groups())}"
@@ -272,7 +272,7 @@ def _settings(
 
 
 def _reset(place: Place, name: str, source: str) -> str:
-    """How a setting is taken back where it was made."""
+    """Return how to reset a setting where it was made."""
     return _IN_OPTIONS if source == "client" else f"run {_owner(place, source)} RESET {name}"
 
 

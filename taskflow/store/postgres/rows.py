@@ -38,7 +38,7 @@ _OPTIONS: Final = msgspec.json.Decoder(TaskOptions)
 
 
 def task_of(row: Row) -> Task:
-    """A row of ``read``; of what cannot be read nothing is shown."""
+    """Return the task of a row of ``read``, without what cannot be read."""
     try:
         return _task_of(row, _error_type_of(row[5]), _tags_of(row[15]), options_of(row[18]))
     except UNREADABLE:
@@ -83,7 +83,7 @@ def _task_of(
 
 
 def claim_of(row: Row, token: uuid.UUID, limiter: Limiter | None) -> Claim:
-    """A row of ``claim_if_alive``, or of ``take_if_alive`` and what it was decided by."""
+    """Return the claim of a row of ``claim_if_alive``, or of a scan with its limiter."""
     task_id, payload, attempt, max_attempts, options, _, _, authority, queue, waited, tags = row
     lane = QueueHost(queue, authority)
     fault = ""
@@ -108,7 +108,7 @@ def claim_of(row: Row, token: uuid.UUID, limiter: Limiter | None) -> Claim:
 
 
 def attempt_of(row: Row) -> AttemptRecord:
-    """A row of ``attempts``."""
+    """Return the attempt of a row of ``attempts``."""
     (number, status, node, started_at, finished_at, elapsed_ms, code, error, *said) = row
     error_type, response = said
     return AttemptRecord(
@@ -126,7 +126,7 @@ def attempt_of(row: Row) -> AttemptRecord:
 
 
 def event_of(row: Row) -> TaskEvent:
-    """A row of ``events_after``."""
+    """Return the event of a row of ``events_after``."""
     try:
         return _event_of(row, _error_type_of(row[7]), _tags_of(row[8]))
     except UNREADABLE:
@@ -149,7 +149,7 @@ def _event_of(row: Row, error_type: ErrorType | None, tags: dict[str, TagValue])
 
 
 def _shown(text: str) -> msgspec.Raw:
-    """JSON as it was submitted; if clients could not read it, as much of it as they can."""
+    """Return JSON as it was submitted, or as text if clients could not parse it."""
     document = without_lone_surrogates(text).encode()
     if is_too_deep(document, _MAX_SHOWN_NESTING):
         return msgspec.Raw(msgspec.json.encode(text[:_MAX_SHOWN_CHARACTERS]))
@@ -157,7 +157,7 @@ def _shown(text: str) -> msgspec.Raw:
 
 
 def _finite(number: float | None) -> float | None:
-    """A number that JSON has; PostgreSQL has more."""
+    """Return the number, if JSON has it: PostgreSQL also has NaN and infinity."""
     return number if number is not None and math.isfinite(number) else None
 
 
@@ -178,40 +178,40 @@ def _readable_tags(text: str | None) -> dict[str, TagValue]:
 
 
 def options_of(text: str | None) -> TaskOptions:
-    """How a task is to be run."""
+    """Return the options of a task."""
     return NO_OPTIONS if text is None else _OPTIONS.decode(text)
 
 
 def readable_options_of(text: str | None) -> TaskOptions:
-    """The same of a row whose options may be anything."""
+    """Return the options of a task as far as they can be read."""
     return NO_OPTIONS if text is None else readable_part(text, TaskOptions)
 
 
 def line_of(row: Row) -> Line:
-    """A row of ``count``."""
+    """Return the line of a row of ``count``."""
     (_, status, count, *entered) = row
     return Line(TaskStatus(status), count, tuple(entered))
 
 
 def raw(text: str) -> msgspec.Raw:
-    """JSON as it was handed in."""
+    """Return JSON as it was submitted."""
     return msgspec.Raw(text.encode())
 
 
 def fields_of(text: str | bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
-    """The members of a JSON object; none of what is no object."""
+    """Return the members of a JSON object; none if the text is no object."""
     with contextlib.suppress(*UNREADABLE):
         return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     return {}
 
 
 def readable_part(text: str | bytes | msgspec.Raw, kind: type[Kind], **known: Any) -> Kind:
-    """A value of those members that can be read; the others are as if they were not there.
+    """Return a struct of the members that can be read; the others have their defaults.
 
     Args:
         text: JSON.
-        kind: Which struct; its fields have defaults, but for those that are known.
-        known: Fields that are not to be read.
+        kind: The struct; its fields have defaults, except the known ones.
+        known: Fields that are not read.
     """
     members = fields_of(text)
     found: dict[str, Any] = {}
@@ -223,5 +223,5 @@ def readable_part(text: str | bytes | msgspec.Raw, kind: type[Kind], **known: An
 
 
 def named(kind: type[Name], value: str | None) -> Name | None:
-    """A member of an enumeration, if there is one of this value."""
+    """Return the member of an enumeration with this value, if there is one."""
     return kind(value) if value in set(kind) else None

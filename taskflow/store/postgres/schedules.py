@@ -1,9 +1,8 @@
-"""Schedules in PostgreSQL, beside the tasks.
+"""Schedules in PostgreSQL.
 
-Schedules that are due are fired in one transaction: they are locked, their times are told in
-Python, those that have a row of their own were fired before, of the others the tasks are made by
-the statement that makes all tasks, and the schedules are moved on. A node that is killed in the
-midst of it has done nothing.
+Due schedules are fired in one transaction: it locks them, computes their times in Python, skips the
+times that have fired before (each has a row), stores the tasks of the others with the statement for
+new tasks, and moves the schedules on. If the node is killed during it, nothing has happened.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ from taskflow.store.postgres.statements import Statements
 from taskflow.wakeup import WakeUp
 
 CHANNEL: Final = "taskflow_schedules"
-# How often it is looked for changes where notifications do not come through.
+# Interval of polling where notifications do not work.
 POLL_SECONDS: Final = 2.0
 
 _DEFINITION: Final = msgspec.json.Decoder(ScheduleDefinition)
@@ -59,17 +58,17 @@ _NOTHING: Final = msgspec.Raw(b"{}")
 
 
 class TaskWriter(Protocol):
-    """What stores tasks in a transaction of somebody else's."""
+    """Stores tasks in a transaction of the caller."""
 
     def insert(self, connection: Connection, tasks: Sequence[NewTask]) -> list[Task]:
-        """Store them, as PENDING."""
+        """Store tasks, as PENDING."""
 
     def announce_added(self, tasks: Sequence[Task]) -> None:
-        """Tell whoever waits for work in this process, once they are committed."""
+        """Announce the tasks in this process, once they are committed."""
 
 
 class _Firing(msgspec.Struct, frozen=True):
-    """A schedule that is due, and what is to be done about it."""
+    """A due schedule, and its times."""
 
     schedule: StoredSchedule
     due: Due
@@ -109,7 +108,7 @@ class PostgresSchedules(ScheduleStore):
     async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
         def work(connection: Connection) -> tuple[Schedule, bool]:
             kept = None
-            while kept is None:  # again if it was made or deleted by somebody else just now
+            while kept is None:  # again if another client created or deleted it at this moment
                 kept, is_new = self._apply(connection, name, change)
             shown = kept.as_shown(self._last_status(connection, kept))
             return self._masking.schedule(shown), is_new
@@ -199,7 +198,7 @@ class PostgresSchedules(ScheduleStore):
         return task
 
     def _fire_apart(self, connection: Connection, limit: int) -> tuple[Fired, list[Task]]:
-        """Fire one after the other: what PostgreSQL refuses of one is not the others' loss."""
+        """Fire the schedules one by one, because PostgreSQL refused a task of one of them."""
         with connection.transaction():
             names = [row[0] for row in self._hold_due(connection, limit, None)]
         count, refused, tasks = 0, dict[str, str](), list[Task]()
@@ -223,7 +222,7 @@ class PostgresSchedules(ScheduleStore):
     def _fire(
         self, connection: Connection, limit: int, name: str | None = None
     ) -> tuple[Fired, list[Task]]:
-        """Fire some, or the one of this name, in a transaction."""
+        """Fire some schedules, or the one with this name, in a transaction."""
         with connection.transaction():
             held, unreadable = _read_all(self._hold_due(connection, limit, name))
             if not held:
@@ -255,7 +254,7 @@ class PostgresSchedules(ScheduleStore):
     def _fired_already(
         self, connection: Connection, firings: Iterable[_Firing]
     ) -> set[tuple[str, dt.datetime]]:
-        """Those of the times that were fired before."""
+        """Return the times that have fired before."""
         times = [(firing.name, at) for firing in firings for at in firing.due.times]
         names, ats = [name for name, _ in times], [at for _, at in times]
         rows = self._execute(connection, "fired_already", names=names, ats=ats)
@@ -267,7 +266,7 @@ class PostgresSchedules(ScheduleStore):
         times: Sequence[tuple[str, dt.datetime]],
         tasks: Sequence[Task],
     ) -> None:
-        """Note that these times are fired."""
+        """Record that these times have fired."""
         self._execute(
             connection,
             "record_firings",
@@ -277,7 +276,7 @@ class PostgresSchedules(ScheduleStore):
         )
 
     def _move_on(self, connection: Connection, schedules: Iterable[StoredSchedule]) -> None:
-        """Write how schedules stand that this transaction holds."""
+        """Write the next times of schedules that this transaction has locked."""
         moved = list(schedules)
         self._execute(
             connection,
@@ -295,7 +294,7 @@ class PostgresSchedules(ScheduleStore):
     def _validators(
         self, connection: Connection, schedules: Iterable[StoredSchedule]
     ) -> dict[str, Validators | None]:
-        """By name, what the next fetches are to be conditional on, of those that are."""
+        """Return by name the validators of the next fetches, if these are conditional."""
         conditional = [one for one in schedules if one.compared]
         ids = [task_id for one in conditional for task_id in one.compared]
         rows = self._execute(connection, "last_tasks", ids=ids) if ids else []
@@ -310,7 +309,7 @@ class PostgresSchedules(ScheduleStore):
     def _read_validators(
         self, connection: Connection, tasks: Sequence[Row]
     ) -> dict[uuid.UUID | None, Validators | None]:
-        """Those in the results of tasks (rows of ``last_tasks``), a few of them at a time."""
+        """Return the validators in results of tasks (rows of ``last_tasks``), read in portions."""
         options = {row[0]: readable_options_of(row[2]) for row in tasks}
         validators: dict[uuid.UUID | None, Validators | None] = {}
         for ids in _portions(tasks):
@@ -329,7 +328,7 @@ class PostgresSchedules(ScheduleStore):
 def _firings(
     held: Iterable[StoredSchedule], now: dt.datetime
 ) -> tuple[list[_Firing], dict[str, str]]:
-    """What is to be done about them, as far as a statement can carry it; and who is refused."""
+    """Return the firings that one statement can store, and errors by name of the others."""
     firings: list[_Firing] = []
     refused: dict[str, str] = {}
     count, size_bytes = 0, 0
@@ -342,7 +341,7 @@ def _firings(
             break
         try:
             firing = _Firing(schedule, _due(schedule, now, most=max(1, most)))
-        except Exception as error:  # noqa: BLE001 - a zone that only others know, say
+        except Exception as error:  # noqa: BLE001 - a zone that this node does not know, say
             refused[schedule.definition.name] = repr(error)
             continue
         firings.append(firing)
@@ -352,7 +351,7 @@ def _firings(
 
 
 def _due(schedule: StoredSchedule, now: dt.datetime, *, most: int) -> Due:
-    """What is to be done; times that do not go on would be due for ever."""
+    """Return the times of a schedule; raise if it would be due for ever."""
     told = compute_due(schedule, now, limit=most)
     if not told.times and told.next_at is not None and told.next_at <= now:
         raise ValueError(f"its next time is {told.next_at}, which is over")
@@ -367,7 +366,7 @@ def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> Store
 
 
 def _read_all(rows: Iterable[Row]) -> tuple[list[StoredSchedule], dict[str, str]]:
-    """Schedules that can be read, and by name why others cannot."""
+    """Return the schedules that can be read, and errors by name of the others."""
     kept: list[StoredSchedule] = []
     unreadable: dict[str, str] = {}
     for row in rows:
@@ -394,13 +393,13 @@ def _unreadable(name: str, reason: str) -> str:
 
 
 def _kept(row: Row) -> StoredSchedule:
-    """A row of ``hold_schedule``."""
+    """Return the schedule of a row of ``hold_schedule``."""
     return _kept_as(row, _DEFINITION.decode(row[1]))
 
 
 def _kept_as(row: Row, definition: ScheduleDefinition) -> StoredSchedule:
     name, _, anchor_at, next_at, created_at, updated_at, fired_at, task_id, compared = row
-    if definition.name != name:  # by which its row is found
+    if definition.name != name:  # its row is found by this name
         definition = msgspec.structs.replace(definition, name=name)
     return StoredSchedule(
         definition=definition,
@@ -415,7 +414,7 @@ def _kept_as(row: Row, definition: ScheduleDefinition) -> StoredSchedule:
 
 
 def _shown(row: Row) -> Schedule:
-    """A row of ``schedule``."""
+    """Return the schedule of a row of ``schedule``."""
     *kept, status = row
     try:
         schedule = _kept(tuple(kept))
@@ -425,7 +424,7 @@ def _shown(row: Row) -> Schedule:
 
 
 def _readable_definition(name: str, text: str) -> ScheduleDefinition:
-    """As much of a definition as can be read, to be shown."""
+    """Return a definition as far as it can be read, to be shown."""
     members = fields_of(text)
     return readable_part(
         text,
@@ -438,7 +437,7 @@ def _readable_definition(name: str, text: str) -> ScheduleDefinition:
 
 
 def _portions(tasks: Iterable[Row]) -> Iterator[list[uuid.UUID]]:
-    """Ids of tasks whose results are read together."""
+    """Yield ids of tasks whose results are read together."""
     portion: list[uuid.UUID] = []
     room_bytes = MAX_BATCH_BYTES
     for task_id, _, _, size_bytes in tasks:

@@ -1,9 +1,9 @@
-"""How pages of tasks are found in PostgreSQL, whatever is looked for.
+"""Search: finds the tasks of a page in PostgreSQL.
 
-Of all that a filter asks for, one thing chooses the index that is walked along, newest tasks
-first, and the rest is looked at in the rows that are come past. How many these are is bounded,
-in rows and in time, and where the walk ended the next page goes on: so a page costs no more
-however many tasks there are, and however few of them are wanted.
+One condition of the filter selects the index to scan, newest tasks first; the other conditions are
+tested on the scanned rows. The scan is limited in rows and in time, and the next page continues
+where it stopped: so the cost of a page does not depend on the number of tasks, nor on how few of
+them match.
 """
 
 from __future__ import annotations
@@ -29,33 +29,32 @@ from taskflow.model.task import DEFAULT_QUEUE
 from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.postgres.pool import Connection
 
-# A statement walks through so many rows at most, the first one through a few times as many as
-# are wanted: if all of them match, little is looked at in vain.
-LARGEST_WINDOW: Final = 20_000
+# Maximum number of rows that a statement scans. The first one scans a few times the page size,
+# which is enough if most tasks match.
+MAX_WINDOW: Final = 20_000
 FIRST_WINDOW_SHARE: Final = 4
-# ... and unpacks payloads, to look at their URLs, of so many bytes about.
+# Approximate size of the payloads that a statement decompresses to search their URLs.
 WINDOW_BYTES: Final = 16 * 2**20
-WALK_SECONDS: Final = 0.5
+MAX_SCAN_SECONDS: Final = 0.5
 
-_LEAST_ID: Final = uuid.UUID(int=0)
-_GREATEST_ID: Final = uuid.UUID(int=2**128 - 1)
+_MIN_ID: Final = uuid.UUID(int=0)
+_MAX_ID: Final = uuid.UUID(int=2**128 - 1)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
-# An id is made a moment after the time that stands beside it, when its statement has come to it;
-# nobody waits so long for that. The other way round only a clock that is being set explains it.
+# An id is made a moment after ``created_at``, the start of its statement, by less than this. The
+# opposite happens only when the clock is set.
 _SLACK_MILLISECONDS: Final = 60_000
 
-# The path has to be the one that was chosen, whatever the planner thinks of how many rows there
-# are: it judges before it knows the values, and to sort a million rows for a page, or to compile
-# the statement first, is not what it would take if it knew.
+# The plan must use the selected index, whatever the planner estimates: it plans before it knows the
+# values, and would otherwise sort a million rows for a page, or compile the statement first.
 _SETTINGS: Final = """
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
        set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true),
        set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)
 """
 
-# Ranges are written as comparisons of rows, and in the order of the whole index: with an equation
-# instead the order by id alone would do, which the primary key has as well.
+# Ranges are row comparisons, in the order of the whole index: with an equality the order by id
+# would be enough, which the primary key has as well.
 _BY_ID: Final = """
     SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
     WHERE t.id < %(before)s AND t.id >= %(least)s
@@ -104,7 +103,7 @@ _PLAIN_CONDITIONS: Final = {
     "finished_before": "t.finished_at < %(finished_before)s",
 }
 
-_WALK: Final = """
+_SCAN: Final = """
 WITH walked AS MATERIALIZED ({walked}), near AS MATERIALIZED ({near})
 SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(most)s],
        (array_agg(size_bytes ORDER BY id DESC) FILTER (WHERE fits))[1:%(most)s],
@@ -114,9 +113,9 @@ SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(most)s],
 FROM near
 """
 _ALL: Final = "SELECT id, size_bytes, fits FROM walked"
-# PostgreSQL's text has no NUL and no half of a character, and to read JSON with one escaped in it,
-# anywhere, is an error. No URL that is looked for has such: something else stands in for it. URLs
-# are searched as they are shown, or a search would find out what is masked.
+# PostgreSQL's text has no NUL and no lone surrogate, and reading JSON that contains an escaped one
+# is an error. They are replaced, as no URL in a search contains them. URLs are searched as they are
+# shown, so that a search cannot find out what is masked.
 _URL: Final = r"""
     SELECT id, size_bytes, CASE WHEN fits THEN (
         SELECT position(%(url)s IN CASE WHEN named.url ~ '[?@#;&%%]' THEN regexp_replace(
@@ -153,20 +152,20 @@ _URL: Final = r"""
 
 
 class Found(NamedTuple):
-    """The ids of a page, newest first, and the id to go on from (``None`` at the end)."""
+    """The ids of a page, newest first, and the id before which the next one begins."""
 
     ids: list[uuid.UUID]
     next_before: uuid.UUID | None
 
 
 class Search(msgspec.Struct, frozen=True):
-    """What a page is asked for.
+    """Parameters of a page.
 
     Attributes:
-        wanted: Which tasks.
-        limit: How many at most.
+        wanted: The filter.
+        limit: Maximum number of tasks.
         before: Only ids less than this one.
-        budget_bytes: How large their documents may be; the last one may go beyond.
+        budget_bytes: Maximum size of their documents, which the last one may exceed.
         masking: What is masked in their URLs.
     """
 
@@ -178,23 +177,23 @@ class Search(msgspec.Struct, frozen=True):
 
 
 def find(connection: Connection, sql: Mapping[str, str], search: Search) -> Found:
-    """The next tasks that match.
+    """Find the next tasks that match.
 
     Args:
-        connection: Where to look.
+        connection: The connection.
         sql: The statements of ``queries``.
-        search: What for.
+        search: The parameters.
     """
     wanted = search.wanted
     if wanted == TaskFilter(statuses=wanted.statuses[:1]):
         return _find_plain(connection, sql, search)
     with connection.transaction():
         connection.execute(_SETTINGS)
-        return _walk(connection, search)
+        return _scan(connection, search)
 
 
 def statement_for(wanted: TaskFilter) -> str:
-    """The statement that walks through a window of the tasks among which these are."""
+    """Return the statement that scans a window of the index for this filter."""
     conditions = [
         condition
         for name, condition in _PLAIN_CONDITIONS.items()
@@ -213,19 +212,19 @@ def statement_for(wanted: TaskFilter) -> str:
         (is_by_tag and _BY_TAG) or (is_by_status and _BY_STATUS) or (is_by_queue and _BY_QUEUE)
     ) or _BY_ID
     walked = path.format(conditions=" AND ".join(conditions) or "true")
-    return _WALK.format(walked=walked, near=_ALL if wanted.url_contains is None else _URL)
+    return _SCAN.format(walked=walked, near=_ALL if wanted.url_contains is None else _URL)
 
 
 def parameters_for(search: Search) -> dict[str, Any]:
-    """The values in that statement, but for those that change from window to window."""
+    """Return the parameters of that statement, except those that change with each window."""
     wanted = search.wanted
-    before = search.before or _GREATEST_ID
+    before = search.before or _MAX_ID
     for moment in (wanted.created_before, wanted.finished_before):
         if moment is not None:
-            before = min(before, _least_id(moment, _SLACK_MILLISECONDS))
-    least = _LEAST_ID
+            before = min(before, _min_id(moment, _SLACK_MILLISECONDS))
+    least = _MIN_ID
     if wanted.created_after is not None:
-        least = _least_id(wanted.created_after, -_SLACK_MILLISECONDS)
+        least = _min_id(wanted.created_after, -_SLACK_MILLISECONDS)
     first_tag = wanted.tags[0] if wanted.tags else (None, None)
     return {
         **{name: getattr(wanted, name) for name in _PLAIN_CONDITIONS},
@@ -250,11 +249,11 @@ def parameters_for(search: Search) -> dict[str, Any]:
 
 
 def _find_plain(connection: Connection, sql: Mapping[str, str], search: Search) -> Found:
-    """All tasks or those of a status: the index knows them, and nothing is walked past."""
+    """Find all tasks or those with one status: every row of the index matches."""
     statuses = search.wanted.statuses
     parameters = {
         "limit": search.limit,
-        "before": search.before or _GREATEST_ID,
+        "before": search.before or _MAX_ID,
         "status": statuses[0].value if statuses else None,
         "budget_bytes": search.budget_bytes,
     }
@@ -264,12 +263,12 @@ def _find_plain(connection: Connection, sql: Mapping[str, str], search: Search) 
     return Found(ids or [], ids[-1] if has_more else None)
 
 
-def _walk(connection: Connection, search: Search) -> Found:
+def _scan(connection: Connection, search: Search) -> Found:
     statement, parameters = statement_for(search.wanted), parameters_for(search)
-    deadline = time.monotonic() + WALK_SECONDS
-    window = min(FIRST_WINDOW_SHARE * search.limit, LARGEST_WINDOW)
+    deadline = time.monotonic() + MAX_SCAN_SECONDS
+    window = min(FIRST_WINDOW_SHARE * search.limit, MAX_WINDOW)
     ids: list[uuid.UUID] = []
-    size_bytes = walked = 0
+    size_bytes = scanned = 0
     while True:
         now = {"window": window, "most": search.limit + 1 - len(ids)}
         row: Any
@@ -282,16 +281,16 @@ def _walk(connection: Connection, search: Search) -> Found:
             size_bytes += size
         if not has_more:
             return Found(ids, None)
-        walked += count
+        scanned += count
         is_full = len(ids) == search.limit or size_bytes >= search.budget_bytes
-        if is_full or walked >= MAX_SCANNED or time.monotonic() >= deadline:
+        if is_full or scanned >= MAX_SCANNED or time.monotonic() >= deadline:
             return Found(ids, last)
         parameters["before"] = last
-        window = min(2 * window, LARGEST_WINDOW)
+        window = min(2 * window, MAX_WINDOW)
 
 
-def _least_id(moment: dt.datetime, more_milliseconds: int) -> uuid.UUID:
-    """The least id of this time (UUIDv7), as ``taskflow_least_id`` has it for the database's."""
+def _min_id(moment: dt.datetime, more_milliseconds: int) -> uuid.UUID:
+    """Return the minimum id of this time (UUIDv7), like ``taskflow_least_id`` in the database."""
     milliseconds = (moment - _EPOCH) // _MILLISECOND + more_milliseconds
     bounded = min(max(milliseconds, 0), 2**48 - 1)
     return uuid.UUID(int=bounded << 80 | 7 << 76 | 2 << 62)

@@ -1,9 +1,9 @@
-"""What every connection of TaskFlow's is set to, whatever its role or database says.
+"""Session settings of every connection, whatever its role or database sets.
 
 Settings of a role, a database, a service file or the environment change what a statement means or
-what its result looks like. So each connection sends the values below with its first message, which
-goes before them all. PgBouncer in transaction mode takes no such values: there results are binary
-(``BinaryCursor``), which depends on none of the formats, and ``fitness.py`` compares the rest.
+how its result is formatted. So each connection sends the values below with its first message, which
+overrides them all. PgBouncer in transaction mode accepts no such values: there results are binary
+(``BinaryCursor``), which depends on none of the formats, and ``requirements`` checks the rest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from psycopg.types.datetime import TimestamptzBinaryLoader, TimestamptzLoader
 from taskflow.model.errors import StoreUnavailable
 
 ENCODING: Final = "UTF8"
-# Formats of values. The binary format depends on none of them.
+# Formats of values in text; the binary format depends on none of them.
 FORMATS: Final = MappingProxyType(
     {
         "DateStyle": "ISO,MDY",
@@ -36,7 +36,7 @@ FORMATS: Final = MappingProxyType(
         "quote_all_identifiers": "off",
     }
 )
-# What statements mean, and whether what they say of themselves arrives.
+# Settings that change the meaning of statements, or suppress warnings.
 MEANINGS: Final = MappingProxyType(
     {
         "array_nulls": "on",
@@ -52,7 +52,7 @@ MEANINGS: Final = MappingProxyType(
         "xmloption": "content",
     }
 )
-# Bounds: ours take their place.
+# Timeouts, which TaskFlow sets itself.
 BOUNDS: Final = MappingProxyType(
     {
         "idle_in_transaction_session_timeout": "0",
@@ -61,14 +61,14 @@ BOUNDS: Final = MappingProxyType(
         "statement_timeout": "0",
     }
 )
-# Of PostgreSQL 17 and later; an older server refuses connections that name it.
+# Since PostgreSQL 17; an older server rejects connections that set it.
 TRANSACTION_TIMEOUT: Final = "transaction_timeout"
 HAS_TRANSACTION_TIMEOUT: Final = 170_000
-# A year or more within what Python has, so that time zones and pauses can be added.
+# At least a year within the range of Python, so that time zones and delays can be added.
 EARLIEST: Final = dt.datetime(2, 1, 1, tzinfo=dt.UTC)
 LATEST: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 _NOT_LOADED: Final = (psycopg.DataError, OverflowError)
-# PGDATESTYLE and PGTZ go to the server after all options; what arrived is reported by it.
+# PGDATESTYLE and PGTZ override the options; the server reports the result.
 _REPORTED: Final = MappingProxyType(
     {
         "DateStyle": "ISO, MDY",
@@ -81,20 +81,20 @@ _REPORTED: Final = MappingProxyType(
 
 
 class CommitWatch:
-    """Notices a commit of which it is unknown whether a standby has it."""
+    """Detects commits of which it is unknown whether a standby has them."""
 
     def __init__(self) -> None:
         self.is_unknown = False
 
     def hear(self, diagnostic: Diagnostic) -> None:
-        """Take a notice of the server's."""
+        """Process a notice of the server."""
         self.is_unknown |= is_unreplicated(diagnostic)
 
     def check(self) -> None:
-        """Treat such a commit like a lost answer.
+        """Treat such a commit like a lost response.
 
         Raises:
-            StoreUnavailable: Since the last call there was one.
+            StoreUnavailable: There was one since the last call.
         """
         was_unknown, self.is_unknown = self.is_unknown, False
         if was_unknown:
@@ -105,16 +105,16 @@ class CommitWatch:
 
 
 def is_unreplicated(diagnostic: Diagnostic) -> bool:
-    """True for the warning that a commit might not have been replicated, in any language.
+    """Return whether a notice warns that a commit may not have been replicated.
 
-    Its SQLSTATE (01000) says nothing and its text is translated; the function in PostgreSQL that
+    Its SQLSTATE (01000) is generic and its text is translated; the function in PostgreSQL that
     sends it (``syncrep.c``) sends nothing else.
     """
     return diagnostic.source_function == "SyncRepWaitForLSN"
 
 
 class _BoundedLoader(TimestamptzLoader):
-    """Reads any moment, in UTC."""
+    """Loads any timestamp, in UTC, bounded to the range of Python."""
 
     def load(self, data: Buffer) -> dt.datetime:
         try:
@@ -135,10 +135,14 @@ class _BoundedBinaryLoader(TimestamptzBinaryLoader):
 
 
 class TolerantCursor(psycopg.Cursor[tuple[Any, ...]]):
-    """A cursor whose rows can always be read."""
+    """A cursor whose rows can always be loaded.
+
+    PostgreSQL has timestamps that Python has not: infinity, years before 1 and after 9999. A result
+    that fails to load is loaded again, with bounded timestamps.
+    """
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        """All rows of the result."""
+        """Return all rows of the result."""
         try:
             return super().fetchall()
         except _NOT_LOADED:
@@ -156,7 +160,7 @@ class TolerantCursor(psycopg.Cursor[tuple[Any, ...]]):
 
 
 class OwnConnection(psycopg.Connection[tuple[object, ...]]):
-    """A connection of TaskFlow's."""
+    """A connection of TaskFlow."""
 
     def __init__(
         self,
@@ -170,7 +174,7 @@ class OwnConnection(psycopg.Connection[tuple[object, ...]]):
         self.add_notice_handler(self.commits.hear)
 
     def pin(self) -> None:
-        """Once, set what the first message could not; nearly always there is nothing."""
+        """Set what the first message could not, once; nearly always there is nothing to set."""
         if self.is_pinned:
             return
         reported = {name: self.info.parameter_status(name) for name in _REPORTED}
@@ -181,7 +185,7 @@ class OwnConnection(psycopg.Connection[tuple[object, ...]]):
 
 
 class BinaryCursor(TolerantCursor):
-    """Reads results in the binary format."""
+    """A cursor that reads results in the binary format."""
 
     def __init__(
         self,
@@ -193,7 +197,7 @@ class BinaryCursor(TolerantCursor):
 
 
 class PooledConnection(OwnConnection):
-    """A connection through a pooler in transaction mode, whose session is another's in a moment."""
+    """A connection through a pooler in transaction mode, which shares its sessions."""
 
     def __init__(
         self,
@@ -202,14 +206,14 @@ class PooledConnection(OwnConnection):
     ) -> None:
         super().__init__(pgconn, row_factory)
         self.cursor_factory = BinaryCursor
-        self.is_pinned = True  # as far as can be
+        self.is_pinned = True  # as far as possible
 
 
 class UtcLoader(TimestamptzLoader):
-    """Reads timestamps of a session that may have any time zone."""
+    """Loads timestamps of a session with any time zone."""
 
     def load(self, data: Buffer) -> dt.datetime:
-        """Read one."""
+        """Load a timestamp."""
         return super().load(data).astimezone(dt.UTC)
 
 
@@ -217,12 +221,12 @@ class UtcBinaryLoader(TimestamptzBinaryLoader):
     """The same in the binary format."""
 
     def load(self, data: Buffer) -> dt.datetime:
-        """Read one."""
+        """Load a timestamp."""
         return super().load(data).astimezone(dt.UTC)
 
 
 def utc_adapters() -> AdaptersMap:
-    """How values are read where the time zone of the session is not ours."""
+    """Return adapters for sessions whose time zone is unknown."""
     adapters = AdaptersMap(psycopg.adapters)
     adapters.register_loader("timestamptz", UtcLoader)
     adapters.register_loader("timestamptz", UtcBinaryLoader)
@@ -230,7 +234,7 @@ def utc_adapters() -> AdaptersMap:
 
 
 def startup_options(conninfo: str, bounds: Mapping[str, str], schemas: Sequence[str] | None) -> str:
-    """Settings for the first message: our bounds, the operator's own, and what is pinned."""
+    """Return the settings of the first message: timeouts, the operator's options, pinned values."""
     theirs = conninfo_to_dict(conninfo).get("options") or _default_options()
     pinned = {**FORMATS, **MEANINGS}
     if schemas is not None:
@@ -240,12 +244,12 @@ def startup_options(conninfo: str, bounds: Mapping[str, str], schemas: Sequence[
 
 
 def search_path_of(schemas: Sequence[str]) -> str:
-    """The setting that leads to these schemas; temporary tables come last."""
+    """Return the search path of these schemas; temporary tables come last."""
     return ",".join([*(quoted(schema) for schema in schemas), "pg_temp"])
 
 
 def quoted(name: str) -> str:
-    """A name as SQL has it."""
+    """Return a name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -258,6 +262,6 @@ def _escaped(value: str) -> str:
 
 
 def _default_options() -> str:
-    """What libpq takes where an address names none: PGOPTIONS."""
+    """Return the options that libpq uses if the address has none: PGOPTIONS."""
     values = [one.val for one in Conninfo.get_defaults() if one.keyword == b"options"]
     return (values[0] or b"").decode()
