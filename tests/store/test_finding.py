@@ -97,7 +97,7 @@ WANTED = st.fixed_dictionaries(
         ).map(lambda tags: tuple(tags.items())),
         "host": mostly_not(st.sampled_from(HOSTS[1:])),
         "error_type": mostly_not(st.sampled_from(ERRORS)),
-        "url": mostly_not(st.sampled_from(TEXTS)),
+        "url_contains": mostly_not(st.sampled_from(TEXTS)),
         # Those of the tasks at these places, or none at all.
         "created_after": PLACE,
         "created_before": PLACE,
@@ -260,7 +260,7 @@ def test_each_thing_alone(stores):
         "tags": (("color", "red"), ("n", "1")),
         "host": "::1",
         "error_type": ErrorType.DNS,
-        "url": "http://x/",
+        "url_contains": "http://x/",
         **moment,
     }.items():
         for side, page in enumerate(both(stores, "page", limit=100)):
