@@ -1,4 +1,4 @@
-"""How the bytes of a body are kept: as JSON, as text or as base64, judged by content."""
+"""Represents a body as JSON, text or base64, depending on its content."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ from taskflow.model.untrusted_text import is_too_deep
 _JSON: Final = msgspec.json.Decoder(msgspec.Raw)
 
 _BINARY: Final = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
-"""What no text holds: the "binary data bytes" of the MIME Sniffing standard, section 3."""
+"""Characters that text does not contain: the "binary data bytes" of MIME Sniffing, section 3."""
 
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*[\"']?([A-Za-z0-9._:-]+)", re.IGNORECASE)
 MAX_CHARACTER_BYTES: Final = 4
-_NEVER_MADE: Final = 12  # there is no ISO 8859-12
+_UNASSIGNED_PART: Final = 12  # there is no ISO 8859-12
 _TEXT_CODECS: Final = frozenset(
     (
         *("ascii", "utf_8", "utf_16", "utf_16_le", "utf_16_be", "utf_32", "latin_1"),
-        *(f"iso8859_{part}" for part in range(2, 17) if part != _NEVER_MADE),
+        *(f"iso8859_{part}" for part in range(2, 17) if part != _UNASSIGNED_PART),
         *(f"cp125{page}" for page in range(9)),
         *("cp866", "cp874", "koi8_r", "koi8_u", "mac_roman", "mac_cyrillic", "tis_620"),
         *("gb2312", "gbk", "gb18030", "big5", "big5hkscs"),
         *("shift_jis", "cp932", "euc_jp", "iso2022_jp", "euc_kr", "cp949"),
     )
 )
-"""Codecs that only ever make text. Python has more: some make unpaired surrogates, and looking
-an unknown name up leaves a trace in memory for good."""
+"""Codecs that always produce valid text. Python has more, but some produce unpaired surrogates, and
+the lookup of an unknown name uses memory permanently."""
 
 
 def kept_form(
     body: bytes, content_type: str | None
 ) -> tuple[msgspec.Raw | str, Literal["json", "text", "base64"]]:
-    """How a body is shown under ``result``, and the name of that form.
+    """Return a body as shown under ``result``, and the name of its encoding.
 
-    Strictly valid JSON is kept as it is, whatever its type says, as the Go program does. Then
-    text in the charset that the type says, or in UTF-8; an empty body is empty text. What is
-    left is base64.
+    Strictly valid JSON stays as it is, whatever the media type. Otherwise the body is text if it is
+    valid in the declared charset or in UTF-8 (an empty body is empty text), else base64.
     """
     utf8 = _decoded(body, "utf_8")
     raw = _parsed(body) if utf8 is not None else None
@@ -55,7 +54,7 @@ def kept_form(
 
 
 def kept_beginning(body: bytes, content_type: str | None) -> tuple[str, Literal["text", "base64"]]:
-    """The same for a body whose end is missing: a character that was cut is left out."""
+    """Return a truncated body like ``kept_form``, without an incomplete last character."""
     for end in range(len(body), max(-1, len(body) - MAX_CHARACTER_BYTES), -1):
         form, encoding = kept_form(body[:end], content_type)
         if encoding == "json":
@@ -66,10 +65,9 @@ def kept_beginning(body: bytes, content_type: str | None) -> tuple[str, Literal[
 
 
 def _parsed(body: bytes) -> msgspec.Raw | None:
-    """The body if it is JSON that every reader takes; without the white space around it.
+    """Return the body if it is JSON that every parser accepts, without surrounding whitespace.
 
-    msgspec refuses byte order marks, ``NaN`` and unpaired surrogates; bytes that are not
-    UTF-8 it lets pass.
+    msgspec rejects byte order marks, ``NaN`` and unpaired surrogates, but accepts invalid UTF-8.
     """
     try:
         raw = _JSON.decode(body)

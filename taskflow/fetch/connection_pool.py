@@ -1,4 +1,4 @@
-"""Connections to origins: made, kept while idle, and used again."""
+"""The connection pool: opens connections to origins, keeps idle ones, and reuses them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from taskflow.model.hostname import Address
 from taskflow.model.url import Target
 
 IDLE_SECONDS: Final = 30.0
-"""How long a connection is kept for another request."""
+"""Idle timeout of a connection."""
 
 
 class Statistics(msgspec.Struct, frozen=True):
-    """How the connections of a transport stand.
+    """Counters of a connection pool.
 
     Attributes:
-        opened: Made so far.
-        reused: How often one was used again.
-        idle: Kept for another request now.
-        in_use: Serving a request now.
+        opened: Connections opened so far.
+        reused: Requests that reused a connection.
+        idle: Idle connections.
+        in_use: Connections that serve a request.
     """
 
     opened: int
@@ -37,14 +37,13 @@ class Statistics(msgspec.Struct, frozen=True):
 
 
 class IdleConnections:
-    """Connections that wait for another request, bounded in number and in time.
+    """Idle connections, limited in number and time.
 
-    What has waited too long is closed when something is put or taken, so no task is needed
-    to watch the clock.
+    Expired connections are closed whenever one is added or taken, so no background task is needed.
 
     Args:
-        per_origin: How many are kept for an origin.
-        overall: How many are kept in all.
+        per_origin: Maximum number of idle connections per origin.
+        overall: Maximum number of idle connections.
     """
 
     def __init__(self, per_origin: int, overall: int) -> None:
@@ -54,11 +53,11 @@ class IdleConnections:
         self._idle_since: dict[Connection, float] = {}  # the oldest first
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of idle connections."""
         return len(self._idle_since)
 
     def take(self, origin: str) -> Connection | None:
-        """The connection to this origin that was put last and can still be used, if any."""
+        """Return the most recently used connection to an origin that is still usable, if any."""
         self._close_expired()
         while connections := self._by_origin.get(origin):
             connection = connections[-1]
@@ -69,7 +68,7 @@ class IdleConnections:
         return None
 
     def put(self, connection: Connection) -> None:
-        """Keep a connection; the one that has waited longest makes room for it."""
+        """Add a connection; at a limit, close the one that has been idle for the longest."""
         self._close_expired()
         siblings = self._by_origin.get(connection.origin, [])
         if len(siblings) >= self._per_origin:
@@ -80,7 +79,7 @@ class IdleConnections:
         self._idle_since[connection] = trio.current_time()
 
     def close(self) -> None:
-        """Close all."""
+        """Close all idle connections."""
         for connection in list(self._idle_since):
             self._drop(connection)
 
@@ -107,13 +106,13 @@ class IdleConnections:
 
 
 class Transport:
-    """Hands out connections and takes them back.
+    """Acquires and releases connections, within the rules of the guard.
 
     Args:
-        resolver: Finds the addresses of names.
-        ssl_context: How https is done; for HTTP/1.1 only.
-        guard: Says where to connections may be made.
-        idle: Keeps what may be used again.
+        resolver: Resolves names to addresses.
+        ssl_context: The TLS configuration; for HTTP/1.1 only.
+        guard: Decides which targets are allowed.
+        idle: The idle connections.
     """
 
     def __init__(
@@ -134,15 +133,15 @@ class Transport:
         self._reused = 0
 
     async def acquire(self, target: Target, *, fresh: bool = False) -> Connection:
-        """A connection to the target's origin; it must be released.
+        """Return a connection to the target's origin. The caller must release it.
 
         Args:
-            target: Where to.
-            fresh: Whether it must be a new one.
+            target: The target.
+            fresh: True to open a new connection.
 
         Raises:
-            FetchError: It is not to be fetched from, or there is no address, no connection,
-                or no trust.
+            FetchError: The target is blocked, its name does not resolve, the connection fails, or
+                its certificate is not trusted.
         """
         self._guard.admit(target)
         connection = None if fresh else self._idle.take(target.origin)
@@ -156,7 +155,7 @@ class Transport:
         return connection
 
     def release(self, connection: Connection, *, is_reusable: bool) -> None:
-        """Take a connection back: keep it if it may be used again, else close it at once."""
+        """Release a connection: keep it if it is reusable, otherwise close it."""
         self._in_use.discard(connection)
         if is_reusable and connection.is_open and not self._is_closed:
             self._idle.put(connection)
@@ -164,7 +163,7 @@ class Transport:
             connection.close()
 
     def statistics(self) -> Statistics:
-        """How the connections stand."""
+        """Return the counters."""
         return Statistics(
             opened=self._opened,
             reused=self._reused,
@@ -173,16 +172,16 @@ class Transport:
         )
 
     def close(self) -> None:
-        """Close every connection, those in use included, and keep none from now on."""
+        """Close all connections, including those in use, and keep none from now on."""
         self._is_closed = True
         self._idle.close()
         for connection in self._in_use:
             connection.close()
 
     async def _open(self, target: Target) -> Connection:
-        addresses = await self._find_addresses(target)
-        # Between the one look-up and the connection, so that what is connected to is what was
-        # judged, whatever the name resolves to a moment later.
+        addresses = await self._resolve(target)
+        # Between the only lookup and the connection, so that only checked addresses are used, even
+        # if the name resolves differently a moment later (DNS rebinding).
         self._guard.judge(target, addresses)
         with mapped_errors(f"{target.host_header}"):
             stream = await dial(addresses, target.port)
@@ -190,7 +189,7 @@ class Transport:
                 return Connection(await secure(stream, target.host, self._ssl_context), target)
             return Connection(stream, target)
 
-    async def _find_addresses(self, target: Target) -> tuple[Address, ...]:
+    async def _resolve(self, target: Target) -> tuple[Address, ...]:
         if target.address is not None:
             return (target.address,)
         with mapped_errors(target.host):

@@ -1,4 +1,4 @@
-"""Undoing content codings in small pieces, so that a bomb is noticed while it goes off."""
+"""Decodes content codings in small pieces, so that a decompression bomb is stopped early."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final, Protocol
 from taskflow.fetch.errors import BadResponse, TooLarge
 
 PIECE_BYTES: Final = 65_536
-"""How much comes out in one step; it takes about 100 us."""
+"""Maximum output of one step, which takes about 100 us."""
 
 MAX_CODINGS: Final = 4
-"""Maximum number of codings that are undone; a body with more is kept as it came."""
+"""Maximum number of codings that are decoded; a body with more is kept encoded."""
 
 MAX_GZIP_MEMBERS: Final = 1_024
-"""How many members a gzip body may have; beginning one takes longer than its 20 bytes say."""
+"""Maximum number of members of a gzip body: each costs more than its 20 bytes suggest."""
 
 _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 _ZLIB_WBITS: Final = zlib.MAX_WBITS
@@ -26,11 +26,11 @@ _KNOWN: Final = _GZIP_NAMES | {"deflate"}
 _NO_CODINGS: Final = frozenset(
     ("none", "binary", "7bit", "8bit", "aws-chunked", "utf-8", "utf8", "us-ascii", "iso-8859-1")
 )
-"""What servers write into the field although it is no coding. A coding beside it can be undone."""
+"""Values that servers send although they are not codings; codings next to them are decoded."""
 
 
 class Decoder(Protocol):
-    """Undoes the content codings of one body.
+    """Decodes the content codings of one body.
 
     Attributes:
         dropped_bytes: Number of bytes after the end of the coded data, which are dropped.
@@ -41,26 +41,26 @@ class Decoder(Protocol):
         """See the attributes."""
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """Take some of the coded body, and give what it decodes to in bounded pieces.
+        """Decode a part of the body, and yield the result in pieces of limited size.
 
         Raises:
-            BadResponse: It is not coded like that.
+            BadResponse: The data is not valid in this coding.
         """
 
     def finish(self) -> None:
-        """Say that the coded body has ended.
+        """Finish the body.
 
         Raises:
-            BadResponse: There should be more of it.
+            BadResponse: The body is incomplete.
         """
 
 
 def decoder_for(content_encoding: str, max_bytes: int = 2**20) -> Decoder | None:
-    """Return what undoes the codings of a ``Content-Encoding`` field, if any can be undone.
+    """Return a decoder for a ``Content-Encoding``; ``None`` if nothing can be decoded.
 
     Args:
-        content_encoding: The value of the field.
-        max_bytes: Maximum size of what is still coded once one of several codings is undone.
+        content_encoding: The value of the header.
+        max_bytes: Maximum size of intermediate results, if there are several codings.
     """
     _, last = _split(content_encoding)
     codings = [name for name in reversed(last) if name in _KNOWN]
@@ -70,13 +70,13 @@ def decoder_for(content_encoding: str, max_bytes: int = 2**20) -> Decoder | None
 
 
 def codings_left(content_encoding: str) -> str | None:
-    """Return the names in a ``Content-Encoding`` field that ``decoder_for`` does not undo."""
+    """Return the codings in a ``Content-Encoding`` that ``decoder_for`` does not decode."""
     first, last = _split(content_encoding)
     return ", ".join(first + [name for name in last if name not in _KNOWN]) or None
 
 
 def _split(content_encoding: str) -> tuple[list[str], list[str]]:
-    """Split the names at the last coding that cannot be undone: it hides those before it."""
+    """Split the names at the last unknown coding, which hides those before it."""
     names = [name.strip().lower() for name in content_encoding.split(",")]
     names = [name for name in names if name not in ("", "identity")]
     start = len(names)
@@ -92,11 +92,11 @@ def _decoder_of(coding: str) -> Decoder:
 
 
 class LayeredDecoder:
-    """Several codings, one after the other; each layer is held to the bound of the body.
+    """Several codings; the output of each layer is limited.
 
     Args:
-        codings: Their names; the one that was applied last comes first.
-        max_bytes: Maximum size of what comes out of all layers but the last.
+        codings: The names of the codings, last applied first.
+        max_bytes: Maximum output of each layer but the last.
     """
 
     def __init__(self, codings: Sequence[str], max_bytes: int) -> None:
@@ -134,9 +134,9 @@ class LayeredDecoder:
 
 
 class MaybeGzipDecoder:
-    """gzip, unless the data does not begin like it.
+    """Decodes gzip, or passes data through that does not begin like gzip.
 
-    Where a field names gzip twice, two servers may have named what only one of them did.
+    If a header names gzip twice, two servers may have named the coding that one of them applied.
     """
 
     def __init__(self) -> None:
@@ -167,11 +167,11 @@ class MaybeGzipDecoder:
         if self._gzip is not None:
             self._gzip.finish()
         elif len(self._head) == 1:
-            raise BadResponse("the gzip body is cut short")
+            raise BadResponse("the gzip body is incomplete")
 
 
 class GzipDecoder:
-    """One or more members of gzip (RFC 1952 section 2.2); what follows them is dropped."""
+    """Decodes one or more gzip members (RFC 1952 section 2.2); later bytes are dropped."""
 
     def __init__(self) -> None:
         self.dropped_bytes = 0
@@ -198,7 +198,7 @@ class GzipDecoder:
     def finish(self) -> None:
         """See ``Decoder``."""
         if self._member is not None:
-            raise BadResponse("the gzip body is cut short")
+            raise BadResponse("the gzip body is incomplete")
         self.dropped_bytes += len(self._head)
 
     def _begin_member(self, data: bytes) -> bytes:
@@ -218,9 +218,9 @@ class GzipDecoder:
 
 
 class DeflateDecoder:
-    """zlib's format, as RFC 9110 section 8.4.1.2 says, or bare deflate, as some servers send.
+    """Decodes the zlib format (RFC 9110 section 8.4.1.2), or raw deflate, which some servers send.
 
-    What follows its end is dropped.
+    Bytes after its end are dropped.
     """
 
     def __init__(self) -> None:
@@ -248,18 +248,18 @@ class DeflateDecoder:
     def finish(self) -> None:
         """See ``Decoder``."""
         if self._head or (self._stream is not None and not self._stream.eof):
-            raise BadResponse("the deflate body is cut short")
+            raise BadResponse("the deflate body is incomplete")
 
 
 def _step(stream: zlib._Decompress, data: bytes, coding: str) -> tuple[bytes, bytes]:
-    """One bounded piece, and the input that is left for the next."""
+    """Return one piece of limited size, and the remaining input."""
     try:
         piece = stream.decompress(data, PIECE_BYTES)
     except zlib.error as error:
-        raise BadResponse(f"the {coding} body is damaged: {error}") from None
+        raise BadResponse(f"the {coding} body is invalid: {error}") from None
     return piece, stream.unconsumed_tail
 
 
 def _is_zlib(head: bytes) -> bool:
-    """Whether the first two bytes are a zlib header (RFC 1950 section 2.2)."""
+    """Return whether the first two bytes are a zlib header (RFC 1950 section 2.2)."""
     return head[0] & 0x0F == zlib.DEFLATED and (head[0] << 8 | head[1]) % 31 == 0

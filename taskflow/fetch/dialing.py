@@ -1,4 +1,4 @@
-"""Connecting to one of several addresses, and TLS on top."""
+"""Connects to one of several addresses, and starts TLS."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from taskflow.fetch.special_addresses import family_of
 from taskflow.model.hostname import Address
 
 MAX_ADDRESSES: Final = 8
-"""How many addresses of a name are tried."""
+"""Maximum number of addresses that are tried."""
 
 HEAD_START_SECONDS: Final = 0.25
-"""How long an address is tried before the next one is, too (RFC 8305 section 5)."""
+"""Delay before the next address is tried in parallel (RFC 8305 section 5)."""
 
 
 async def dial(addresses: Sequence[Address], port: int) -> trio.SocketStream:
-    """Connect to the first address that answers (a small RFC 8305).
+    """Connect to the first address that accepts a connection (a subset of RFC 8305).
 
     Args:
-        addresses: At least one; exactly these are tried, the first ``MAX_ADDRESSES``.
-        port: Of all of them.
+        addresses: At least one address; the first ``MAX_ADDRESSES`` are tried.
+        port: The port.
 
     Raises:
-        OSError: None took the connection; it is what the first attempt met.
+        OSError: No address accepted a connection. It is the error of the first address.
     """
     candidates = _interleaved(addresses)[:MAX_ADDRESSES]
     if len(candidates) == 1:
@@ -43,10 +43,10 @@ async def secure(
     """Do the TLS handshake; the stream is closed if it fails.
 
     Raises:
-        ssl.SSLError: It failed, or the certificate is not to be trusted for this host.
-        trio.BrokenResourceError: The same as trio wraps it, or the connection broke.
+        ssl.SSLError: It failed, or the certificate is not trusted for this host.
+        trio.BrokenResourceError: Trio's wrapper of the same, or the connection broke.
     """
-    # https_compatible: many servers just close, and HTTP says itself where a body ends.
+    # https_compatible: many servers close without a TLS alert, and HTTP itself delimits bodies.
     secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
     try:
         await secured.do_handshake()
@@ -57,7 +57,7 @@ async def secure(
 
 
 class _Race:
-    """Attempts that start one after the other; the first to connect ends the others."""
+    """Connection attempts that start one after the other; the first to connect wins."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -65,7 +65,7 @@ class _Race:
         self._errors: dict[Address, OSError] = {}
 
     async def run(self, candidates: Sequence[Address]) -> trio.socket.SocketType:
-        """Race, and return the socket that is connected."""
+        """Return the first connected socket."""
         try:
             async with trio.open_nursery() as nursery:
                 for address in candidates:
@@ -74,7 +74,7 @@ class _Race:
                     with trio.move_on_after(HEAD_START_SECONDS):
                         await failed.wait()
         except BaseException:
-            # Cancelled from outside in the moment in which an attempt had won.
+            # Cancelled from outside just after an attempt had won.
             if self._winner is not None:
                 self._winner.close()
             raise
@@ -95,7 +95,7 @@ class _Race:
             self._winner = connected
             everyone.cancel()
         else:
-            # Two connected within one tick.
+            # Two attempts connected in the same scheduler pass.
             connected.close()
 
 
@@ -112,9 +112,9 @@ async def _connect(address: Address, port: int) -> trio.socket.SocketType:
 
 
 def _check_peer(sock: trio.socket.SocketType, address: Address) -> None:
-    """Compare whom we are connected to with whom was judged.
+    """Check that the peer is the address that the guard allowed.
 
-    A system may lead elsewhere: 0.0.0.0 is this machine to some.
+    Systems may connect elsewhere: some treat 0.0.0.0 as this machine.
     """
     peer = ipaddress.ip_address(sock.getpeername()[0].partition("%")[0])
     if peer != address:
@@ -122,7 +122,7 @@ def _check_peer(sock: trio.socket.SocketType, address: Address) -> None:
 
 
 def _interleaved(addresses: Sequence[Address]) -> list[Address]:
-    """Alternate the families, so that one that is broken costs one head start only."""
+    """Alternate address families, so that a broken one costs a single delay."""
     first = [a for a in addresses if a.version == addresses[0].version]
     second = [a for a in addresses if a.version != addresses[0].version]
     pairs = itertools.zip_longest(first, second)

@@ -1,9 +1,9 @@
-"""One request and its answer over one connection: asks' RequestProcessor, narrowed.
+"""Sends one request and receives its response over a connection, on top of asks' RequestProcessor.
 
-asks 3.0.0 reads a 1xx as the answer, fails on header bytes that are not UTF-8, loses bodies
-that end with the connection, writes a wrong Host for IPv6, reads without bound and follows
-redirects wrongly (see docs/design.md). What is left of it here is how a request is sent
-(``_send``); what it would put together, receive, parse or decide itself is overridden.
+asks 3.0.0 treats a 1xx as the final response, fails on header bytes that are not UTF-8, loses
+bodies that end with the connection, writes a wrong Host for IPv6, reads without limit and follows
+redirects incorrectly (see docs/design.md). Only its ``_send`` is used here; everything else is
+overridden.
 """
 
 from __future__ import annotations
@@ -34,48 +34,48 @@ from taskflow.fetch.response import (
 from taskflow.fetch.stream import Connection
 from taskflow.yielding import fair_checkpoint
 
-MAX_INTERIM_ANSWERS: Final = 16
-"""How many 1xx may come before the answer."""
+MAX_INTERIM_RESPONSES: Final = 16
+"""Maximum number of 1xx responses before the final one."""
 
 MAX_DRAINED_BYTES: Final = 65_536
-"""How much of a body that nobody wants is read, so that the connection can be used again.
+"""Maximum size of an unwanted body that is read so that the connection can be reused.
 
-It is also how much is read for the beginning of a body, coded.
+Also the maximum encoded size that is read for the beginning of a body.
 """
 
 MAX_DRAINED_CHUNKS: Final = 64
-"""In how many chunks."""
+"""Maximum number of chunks of such a body."""
 
 MAX_DRAIN_SECONDS: Final = 0.5
-"""How long that may take."""
+"""Timeout for reading such a body."""
 
 MAX_BEGINNING_SECONDS: Final = 2.0
-"""How long the beginning of a body may take that is kept of a failed attempt."""
+"""Timeout for the beginning of a body that a failed attempt keeps."""
 
 CODING_SLACK_BYTES: Final = 65_536
-"""By how much a coded body may be longer than what it decodes to."""
+"""How much larger an encoded body may be than the decoded one."""
 
 WIRE_FACTOR: Final = 2
-"""How many bytes may arrive for each of a coded body: what is no body is bounded, too."""
+"""Maximum ratio of received bytes to body bytes: it limits the overhead of chunks."""
 
 MIN_CHUNKS: Final = 1_024
 MIN_CHUNK_BYTES: Final = 64
-"""How many chunks are taken in any case, and how long they must be on the average beyond that.
+"""Number of chunks that are always allowed, and minimum average chunk size beyond it.
 
-A chunk costs 5 us, however short it is: a mebibyte byte by byte costs 5 s.
+A chunk of any size costs 5 us, so 1 MiB in chunks of one byte would take 5 s.
 """
 
 PARSED_BYTES: Final = 8_192
-"""How much the parser gets at once, and how long a chunk's line and the trailers may be.
+"""Maximum input of the parser at once, and maximum size of a chunk header and of the trailers.
 
-It takes trailers apart in one go, as it does heads: 16 KiB of them take 8 ms.
+The parser handles trailers in one go: 16 KiB of them take 8 ms.
 """
 
-TURN_BYTES: Final = 262_144
-"""How much is taken from what has come in before others get their turn: half a millisecond."""
+CHECKPOINT_BYTES: Final = 262_144
+"""Amount of received data between two checkpoints: about half a millisecond of work."""
 
-EVENT_BYTES: Final = 4_096
-"""What an event costs beside its bytes, in bytes."""
+EVENT_OVERHEAD_BYTES: Final = 4_096
+"""Cost of an event in addition to its data, expressed in bytes."""
 
 
 async def exchange(
@@ -86,20 +86,20 @@ async def exchange(
     plan: Plan,
     bounds: Bounds,
 ) -> RawResponse:
-    """Send a request and receive its answer.
+    """Send a request and receive its response.
 
-    The connection must be closed afterwards unless the answer says that it is reusable.
+    The caller must close the connection afterwards unless the response is reusable.
 
     Args:
-        connection: To the hop's target.
-        hop: What is asked.
-        request: The same as it goes over the wire.
-        plan: What is wanted of the body.
-        bounds: How long it may be.
+        connection: A connection to the hop's target.
+        hop: The request.
+        request: The request as sent on the wire.
+        plan: Decides which part of the body to read.
+        bounds: Maximum sizes of the body.
 
     Raises:
-        ConnectionLost: Not a byte of an answer came; ``connection.received`` is 0.
-        FetchError: There is an answer, but it cannot be taken.
+        ConnectionLost: No byte of a response arrived; ``connection.received`` is 0.
+        FetchError: The response is invalid or too large.
     """
     with mapped_errors(hop.target.host_header):
         try:
@@ -108,11 +108,11 @@ async def exchange(
         except trio.BrokenResourceError as error:
             if not connection.received:
                 raise
-            raise BadResponse("the connection broke before the answer was complete") from error
+            raise BadResponse("the connection broke before the response was complete") from error
 
 
 class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
-    """asks with our target, our fields, our framing and our bounds."""
+    """asks' RequestProcessor with our target, headers, framing and limits."""
 
     def __init__(
         self,
@@ -123,9 +123,9 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         bounds: Bounds,
     ) -> None:
         super().__init__(
-            None,  # a session is what we do without
+            None,  # no session
             hop.method,
-            "http://asks.invalid/",  # read by what is overridden only
+            "http://asks.invalid/",  # used by overridden methods only
             "80",
             sock=connection,
         )
@@ -136,18 +136,18 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         self._max_beginning_bytes = bounds.max_beginning_bytes
         self._unparsed = b""
         self._chunks = 0
-        self._turn_bytes = 0
+        self._bytes_since_checkpoint = 0
 
     async def make_request(self, redirect: bool = False) -> RawResponse:  # noqa: ARG002, FBT001, FBT002
-        """Send the request and receive its answer.
+        """Send the request and receive its response.
 
-        asks would put a request of its own together first: a tenth of what a fetch costs.
+        asks would build a request of its own first, which takes a tenth of a fetch.
         """
         parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=PARSED_BYTES)
         try:
             await self._send(self._request, self._body, parser)
         except trio.BrokenResourceError:
-            # A server may answer and close before it has read a body (RFC 9112 section 9.6).
+            # A server may respond and close before it reads the body (RFC 9112 section 9.6).
             if self._body is None:
                 raise
         return await self._catch_response(parser)
@@ -159,9 +159,9 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         if want is Want.WHOLE:
             body, is_whole = await self._receive_body(parser, head.headers, data), True
         else:
-            most = self._max_beginning_bytes if want is Want.BEGINNING else 0
+            limit = self._max_beginning_bytes if want is Want.BEGINNING else 0
             body = Body()
-            beginning = Beginning(data, head.headers.get("content-encoding", ""), most)
+            beginning = Beginning(data, head.headers.get("content-encoding", ""), limit)
             is_whole = await self._drain(parser, head.headers, beginning)
         return RawResponse(
             status=head.status,
@@ -175,19 +175,19 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
 
     async def _receive_head(self, parser: h11.Connection) -> Head:
         sections = HeaderSplitter()
-        for _ in range(MAX_INTERIM_ANSWERS + 1):
+        for _ in range(MAX_INTERIM_RESPONSES + 1):
             parser.receive_data(await self._receive_header_section(sections))
             event = parser.next_event()
             if isinstance(event, h11.Response):
                 self._unparsed = sections.rest()
                 return head_of(event)
-        raise BadResponse(f"more than {MAX_INTERIM_ANSWERS} interim answers (1xx) came")
+        raise BadResponse(f"more than {MAX_INTERIM_RESPONSES} interim responses (1xx)")
 
     async def _receive_header_section(self, sections: HeaderSplitter) -> bytes:
         while (section := sections.next_section()) is None:
             data = await self.sock.receive()
             if not data:
-                raise BadResponse("the connection ended before the answer was complete")
+                raise BadResponse("the connection closed before the response was complete")
             sections.feed(data)
         return section
 
@@ -212,7 +212,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
                 for piece in decoder.decode(data) if decoder else (data,):
                     body += piece
                     self._check_length(len(body))
-                    await self._give_way(len(piece))
+                    await self._checkpoint(len(piece))
             except BadResponse:
                 body += b"" if body else data  # a failed attempt shows it
                 raise
@@ -225,19 +225,19 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
     async def _drain(
         self, parser: h11.Connection, headers: dict[str, str], beginning: Beginning
     ) -> bool:
-        """Collect the beginning of a body, and read on to its end if that is near.
+        """Collect the beginning of a body, and read to its end if that is near.
 
         Returns:
-            Whether the whole body came and was collected.
+            True if the whole body was collected.
         """
         is_framed = self.method == "HEAD" or bool(FRAMINGS & headers.keys())
         left = MAX_DRAINED_BYTES
         with (
             trio.move_on_after(_seconds_for(beginning)) as scope,
-            # What is wrong with it does not matter; the connection will not be used again.
+            # Errors do not matter here: the connection is not reused then.
             contextlib.suppress(h11.RemoteProtocolError, trio.BrokenResourceError),
         ):
-            # One that is not framed ends with the connection, which is of no more use then.
+            # A body without framing ends with the connection, which then cannot be reused.
             while left > 0 and (is_framed or not beginning.is_full):
                 data = await self._next_data(parser)
                 if data is None:
@@ -247,7 +247,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
                     return False
                 left -= len(data)
                 scope.deadline = min(scope.deadline, trio.current_time() + _seconds_for(beginning))
-                await self._give_way(len(data))
+                await self._checkpoint(len(data))
         return False
 
     async def _next_data(self, parser: h11.Connection) -> bytes | None:
@@ -264,24 +264,24 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             self._unparsed = data[PARSED_BYTES:]
         return event
 
-    async def _give_way(self, handled_bytes: int) -> None:
-        """Let others run now and then while there is no need to wait for the network."""
-        self._turn_bytes += handled_bytes + EVENT_BYTES
-        if self._turn_bytes >= TURN_BYTES:
-            self._turn_bytes = 0
+    async def _checkpoint(self, handled_bytes: int) -> None:
+        """Yield to other tasks regularly while received data is processed."""
+        self._bytes_since_checkpoint += handled_bytes + EVENT_OVERHEAD_BYTES
+        if self._bytes_since_checkpoint >= CHECKPOINT_BYTES:
+            self._bytes_since_checkpoint = 0
             await fair_checkpoint()
 
     def _check_length(self, length: int) -> None:
         if length > self._max_body_bytes:
-            raise TooLarge(f"the body is longer than {self._max_body_bytes} bytes")
+            raise TooLarge(f"the body is larger than {self._max_body_bytes} bytes")
 
     def _check_framing(self, coded: int) -> None:
-        """Bound what is no body: tiny chunks, and chunks with a kilobyte of extensions each."""
+        """Limit the framing: tiny chunks, and chunks with long extensions."""
         if self._chunks > MIN_CHUNKS + coded // MIN_CHUNK_BYTES:
-            raise BadResponse(f"the body comes in {self._chunks} chunks that are much too short")
-        most = WIRE_FACTOR * (self._max_body_bytes + CODING_SLACK_BYTES)
-        if self.sock.received > most:
-            raise TooLarge(f"the answer is longer than {most} bytes with its chunks' framing")
+            raise BadResponse(f"the body has too many small chunks ({self._chunks})")
+        limit = WIRE_FACTOR * (self._max_body_bytes + CODING_SLACK_BYTES)
+        if self.sock.received > limit:
+            raise TooLarge(f"the response with its chunk framing is larger than {limit} bytes")
 
 
 def _seconds_for(beginning: Beginning) -> float:
@@ -289,10 +289,10 @@ def _seconds_for(beginning: Beginning) -> float:
 
 
 def _is_reusable(parser: h11.Connection, headers: dict[str, str]) -> bool:
-    """Whether both sides are done, would go on, and nothing came that nobody asked for.
+    """Return whether both sides are done and keep the connection open, without unexpected data.
 
-    An answer that says twice how long it is may have been read differently by somebody on
-    the way (RFC 9112 section 6.3), so that what follows it cannot be relied on.
+    A response with two framings may have been parsed differently by an intermediary (RFC 9112
+    section 6.3), so the bytes after it are not reliable.
     """
     is_done = parser.our_state is h11.DONE and parser.their_state is h11.DONE
     return is_done and parser.trailing_data == (b"", False) and not headers.keys() >= FRAMINGS

@@ -36,18 +36,18 @@ from taskflow.model.url import Target
 from taskflow.settings import Settings
 
 MAX_ADDRESSES: Final = 64
-"""A name with more addresses is no service, but an attempt to make work."""
+"""A name with more addresses is an attack, not a service."""
 
 
 class Hosts(Container[str]):
     """A set of hosts: names, all names under a suffix (``*.example.com``), and addresses.
 
     Args:
-        patterns: As they are set.
-        variable: Where.
+        patterns: The patterns in the setting.
+        variable: The name of the setting.
 
     Raises:
-        SettingsError: One of them is no host.
+        SettingsError: A pattern is invalid.
     """
 
     def __init__(self, patterns: Iterable[str], variable: str) -> None:
@@ -58,14 +58,16 @@ class Hosts(Container[str]):
             try:
                 host = canonical_host(pattern.removeprefix("*."))
             except InvalidUrl as error:
-                raise SettingsError(f"{variable}: {pattern!r} is no host: {error.reason}") from None
+                raise SettingsError(
+                    f"{variable}: {pattern!r} is not a host: {error.reason}"
+                ) from None
             if under:
                 self._suffixes += (f".{host}",)
             else:
                 self._hosts.add(host)
 
     def __contains__(self, host: object) -> bool:
-        """Whether a name or an address, as ``Target.host`` has it, is one of them."""
+        """Return whether a host, normalized as in ``Target.host``, is in the set."""
         return host in self._hosts or (isinstance(host, str) and host.endswith(self._suffixes))
 
 
@@ -94,42 +96,42 @@ class Guard:
         self._is_own = is_own
 
     def admit(self, target: Target) -> None:
-        """Judge what the URL itself says, before any look-up.
+        """Check the URL itself, before the lookup of its name.
 
         Raises:
-            Blocked: Its host is denied, or its port is no target.
+            Blocked: The host is denied, or its port or literal address is not allowed.
         """
         self._check_denied(target.host)
         if target.port not in self._ports:
             raise Blocked(
-                f"port {target.port} is not fetched from; TASKFLOW_ALLOW_PORTS opens it",
+                f"port {target.port} is not allowed; TASKFLOW_ALLOW_PORTS can allow it",
                 Refusal.PORT,
             )
         if target.address is None:
             return
         if (closed := self._closed_block(target.address, target.host)) is not None:
             raise Blocked(
-                f"{target.host} is {closed.meaning}; TASKFLOW_ALLOW_NETWORKS opens it",
+                f"{target.host} is {closed.meaning}; TASKFLOW_ALLOW_NETWORKS can allow it",
                 Refusal.ADDRESS,
             )
 
     def judge(self, target: Target, addresses: Sequence[Address]) -> None:
-        """Judge all addresses of a target, which ``admit`` has let through.
+        """Check all addresses of a target that ``admit`` allowed.
 
         Raises:
-            Blocked: One of them is not to be connected to. It does not say which, or what it
-                is: that would tell strangers about names of the inside.
-            NameNotResolved: There are too many.
+            Blocked: An address is not allowed. The message does not name it, because that would
+                reveal internal names to strangers.
+            NameNotResolved: There are too many addresses.
         """
         if target.address is not None:
             return
         if len(addresses) > MAX_ADDRESSES:
-            raise NameNotResolved(f"{target.host}: it has more than {MAX_ADDRESSES} addresses")
+            raise NameNotResolved(f"{target.host}: more than {MAX_ADDRESSES} addresses")
         for address in addresses:
             if self._closed_block(address, target.host) is not None:
                 raise Blocked(
                     f"{target.host} does not resolve to public addresses only; "
-                    "TASKFLOW_ALLOW_HOSTS or TASKFLOW_ALLOW_NETWORKS opens it",
+                    "TASKFLOW_ALLOW_HOSTS or TASKFLOW_ALLOW_NETWORKS can allow it",
                     Refusal.RESOLVED_ADDRESS,
                 )
 
@@ -138,10 +140,10 @@ class Guard:
             raise Blocked("the host is denied by TASKFLOW_DENY_HOSTS", Refusal.DENIED_HOST)
 
     def _closed_block(self, address: Address, host: str) -> Special | None:
-        """The special block that keeps an address of this host closed; ``None`` if it is open.
+        """Return the special block that blocks an address of a host; ``None`` if it is allowed.
 
         Raises:
-            Blocked: It is denied, itself or what it embeds.
+            Blocked: The address, or one that it embeds, is denied.
         """
         for one in (address, *embedded_ipv4(address)):
             self._check_denied(str(one))
@@ -156,13 +158,13 @@ class Guard:
         return special
 
     def _is_open(self, address: Address, special: Special, host: str) -> bool:
-        """Whether the operator opened a special address, by its network or for this host."""
+        """Return whether the operator allowed a special address, by network or for this host."""
         if self._is_open_network(address, special):
             return True
         return host in self.allow_hosts and not _must_be_named(address, special)
 
     def _is_open_network(self, address: Address, special: Special) -> bool:
-        """Whether the operator opened it, and what it carries if it embeds another address."""
+        """Return whether the operator allowed the network of an address and of those it embeds."""
         return all(self._is_open_inside(inside) for inside in embedded_ipv4(address)) and any(
             address in network
             and network.prefixlen >= special.min_prefix_length
@@ -177,6 +179,6 @@ class Guard:
 
 
 def _must_be_named(address: Address, special: Special) -> bool:
-    """Whether only its network opens it: link-local, metadata, and what may lead there."""
+    """Return whether only its network can allow it: link-local, metadata, or embedding such."""
     inside = [special_of(one) for one in embedded_ipv4(address)]
     return any(one is not None and one.is_sensitive for one in (special, *inside))

@@ -1,4 +1,4 @@
-"""One request on the way to an answer, and which one a redirect asks for next. No I/O."""
+"""The requests of a fetch: the first one, and one for each redirect. No I/O."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from taskflow.version import __version__
 IDEMPOTENT_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 """RFC 9110 section 9.2.2."""
 
-_REDIRECTS_OF_OLD: Final = frozenset((301, 302))
-_REDIRECTS: Final = _REDIRECTS_OF_OLD | {303, 307, 308}
+_LEGACY_REDIRECTS: Final = frozenset((301, 302))
+_REDIRECTS: Final = _LEGACY_REDIRECTS | {303, 307, 308}
 _DEFAULTS: Final = (
     ("User-Agent", f"TaskFlow/{__version__}"),
     ("Accept", "*/*"),
     ("Accept-Encoding", "gzip, deflate"),
 )
-_ABOUT_THE_BODY: Final = frozenset(
+_BODY_HEADERS: Final = frozenset(
     ("content-type", "content-encoding", "content-language", "content-location")
 )
 
@@ -35,10 +35,10 @@ class Hop(msgspec.Struct, frozen=True):
     """One request of a fetch.
 
     Attributes:
-        target: Where it goes.
-        method: In upper case.
-        headers: The fields that the task asked for.
-        body: In bytes; empty if there is none.
+        target: The target.
+        method: The method, in upper case.
+        headers: The headers of the task.
+        body: The body; empty if there is none.
     """
 
     target: Target
@@ -48,14 +48,14 @@ class Hop(msgspec.Struct, frozen=True):
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether to send it twice is to send it once."""
+        """True if sending it twice has the same effect as once (RFC 9110 section 9.2.2)."""
         return self.method in IDEMPOTENT_METHODS
 
     def as_h11(self) -> h11.Request:
-        """The request as it goes over the wire.
+        """Return the request for the wire.
 
         Raises:
-            InvalidRequest: The method or a field cannot be sent.
+            InvalidRequest: The method or a header cannot be sent.
         """
         asked = {name.lower() for name, _ in self.headers}
         fields = [("Host", self.target.host_header), ("Connection", "keep-alive")]
@@ -76,35 +76,35 @@ class Hop(msgspec.Struct, frozen=True):
 
 
 def first_hop(request: FetchRequest) -> Hop:
-    """The request that a task asks for.
+    """Return the first request of a fetch.
 
     Raises:
-        InvalidUrl: It does not say where to.
-        InvalidRequest: It says what only the transport may say.
+        InvalidUrl: The URL is invalid.
+        InvalidRequest: It sets a method or a header that tasks may not set.
     """
     for name, _ in request.headers:
         if name.lower() in HEADERS_OF_THE_CONNECTION:
-            raise InvalidRequest(f"the header {name} is made by TaskFlow; leave it out")
+            raise InvalidRequest(f"the header {name} is set by TaskFlow; leave it out")
     if request.method in REFUSED_METHODS:
-        raise InvalidRequest(f"the method {request.method} is not for fetching")
+        raise InvalidRequest(f"the method {request.method} is not supported")
     return Hop(parse_target(request.url), request.method, request.headers, request.body)
 
 
 def is_redirect(status: int, locations: Collection[str]) -> bool:
-    """Whether an answer sends us elsewhere. Any other 3xx is an answer like another."""
+    """Return whether a response is a redirect to follow; any other 3xx is a normal response."""
     return status in _REDIRECTS and bool(locations)
 
 
 def next_hop(hop: Hop, status: int, locations: Collection[str]) -> Hop:
-    """The request that a redirect asks for.
+    """Return the request that follows a redirect.
 
     Raises:
-        InvalidUrl: It leads to what is not a URL that can be fetched.
-        BadResponse: It leads to several places.
+        InvalidUrl: ``Location`` is not a valid URL.
+        BadResponse: There are several different ``Location`` headers.
     """
     if len(locations) > 1:
         raise BadResponse(
-            f"{hop.target.host_header}: the redirect has several Location fields that differ"
+            f"{hop.target.host_header}: the redirect has several different Location headers"
         )
     [location] = locations
     try:
@@ -123,20 +123,20 @@ def next_hop(hop: Hop, status: int, locations: Collection[str]) -> Hop:
 
 
 def _becomes_get(status: int, method: str) -> bool:
-    """Whether a GET without a body follows (RFC 9110 section 15.4; what is free: as browsers)."""
+    """Return whether a GET without a body follows (RFC 9110 section 15.4, as in browsers)."""
     if status == http.HTTPStatus.SEE_OTHER:
         return method != "HEAD"
-    return status in _REDIRECTS_OF_OLD and method == "POST"
+    return status in _LEGACY_REDIRECTS and method == "POST"
 
 
 def _redirected_headers(headers: Headers, *, is_same_origin: bool, keeps_body: bool) -> Headers:
-    """What of the task's fields goes on.
+    """Return the headers of the task for the next request.
 
-    Another origin gets none of them, credentials or not, but those that say what a body is.
-    Once dropped they stay so, also when the chain comes back.
+    Another origin receives only headers that describe the body. Dropped headers are not sent again,
+    even if the redirects return to the first origin.
     """
     return tuple(
         (name, value)
         for name, value in headers
-        if (keeps_body if name.lower() in _ABOUT_THE_BODY else is_same_origin)
+        if (keeps_body if name.lower() in _BODY_HEADERS else is_same_origin)
     )

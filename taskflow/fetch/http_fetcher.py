@@ -1,4 +1,4 @@
-"""``HttpFetcher``: the seam in ``base`` done over the network."""
+"""``HttpFetcher``: fetches over HTTP/1.1, with redirects, limits and the guard."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ async def open_fetcher(
     ssl_context: ssl.SSLContext | None = None,
     metrics: Metrics | None = None,
 ) -> AsyncIterator[HttpFetcher]:
-    """A fetcher whose connections are closed at the end.
+    """Open a fetcher, and close its connections at the end.
 
     Args:
-        settings: Bounds of the fetch, threads of the resolver, number of workers.
-        resolver: What asks for addresses; the system if not given.
-        ssl_context: How https is done; the system's authorities if not given.
-        metrics: What is told of refusals.
+        settings: The settings.
+        resolver: Resolves names; by default with the system's resolver.
+        ssl_context: The TLS configuration; by default with the system's certificate authorities.
+        metrics: Counts blocked fetches.
 
     Raises:
-        SettingsError: A rule of the guard makes no sense.
+        SettingsError: A rule of the guard is invalid.
     """
     guard = Guard(settings)
     transport = Transport(
@@ -84,19 +84,19 @@ async def open_fetcher(
 
 
 def default_ssl_context() -> ssl.SSLContext:
-    """TLS with the system's authorities, for HTTP/1.1."""
+    """Return a TLS configuration for HTTP/1.1 with the system's certificate authorities."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 class HttpFetcher(Fetcher):
-    """Fetches over HTTP/1.1. ``open_fetcher`` makes one.
+    """Fetches over HTTP/1.1. ``open_fetcher`` creates it.
 
     Args:
-        settings: Bounds of the fetch.
-        transport: Its connections.
-        metrics: What is told of refusals.
+        settings: The settings.
+        transport: The connection pool.
+        metrics: Counts blocked fetches.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class HttpFetcher(Fetcher):
         self._metrics = metrics or Metrics()
 
     async def fetch(self, request: FetchRequest) -> Outcome:
-        """See ``Fetcher``. If it is cancelled, the connection in use is closed at once."""
+        """See ``Fetcher``. A cancellation closes the connection in use at once."""
         started = trio.current_time()
         try:
             hop, answer = await self._follow(request)
             if not request.is_success(answer.status):
                 return _failure_of(answer)
             if request.recorder is not None:
-                request.recorder.last = None  # it may hold a large body
+                request.recorder.last = None  # it may contain a large body
             return Fetched(self._response_of(request, hop, answer, started))
         except FetchError as error:
             if isinstance(error, Blocked):
@@ -127,51 +127,48 @@ class HttpFetcher(Fetcher):
                 await trio.sleep(FILE_SHORTAGE_PAUSE_SECONDS)
                 return Interrupted()  # the task is released: another node may fetch it
             return failed(error.error_type, str(error))
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the worker
+        except Exception as error:  # noqa: BLE001 - a bug must not end the worker
             emit_throttled(Event.FETCH_ERROR, error=error)
-            return failed(
-                ErrorType.INTERNAL, "internal error: a fault in TaskFlow; its log has the details"
-            )
+            return failed(ErrorType.INTERNAL, "internal error in TaskFlow; its log has the details")
 
     def statistics(self) -> Statistics:
-        """How its connections stand."""
+        """Return the counters of the connection pool."""
         return self._transport.statistics()
 
     async def _follow(self, request: FetchRequest) -> tuple[Hop, RawResponse]:
-        """The last request of a chain of redirects, and its answer."""
+        """Follow redirects, and return the last request with its response."""
         hop = first_hop(request)
         for number in range(self._max_redirects + 1):
             try:
-                answer = await self._ask(hop, request)
+                answer = await self._send(hop, request)
             except Blocked as error:
                 if number == 0:
                     raise
                 raise Blocked(
-                    f"redirected to what is not fetched from: {error.reason}", error.rule
+                    f"redirected to a blocked target: {error.reason}", error.rule
                 ) from None
             if not _is_followed(request, answer.status, answer.locations):
                 return hop, answer
             hop = next_hop(hop, answer.status, answer.locations)
-        raise TooManyRedirects(f"more than {self._max_redirects} in a row")
+        raise TooManyRedirects(f"more than {self._max_redirects} redirects")
 
-    async def _ask(self, hop: Hop, asked: FetchRequest) -> RawResponse:
-        """Ask once; twice if a connection that had been kept turns out to be dead.
+    async def _send(self, hop: Hop, asked: FetchRequest) -> RawResponse:
+        """Send a request, and again if a reused connection turns out to be closed.
 
-        A server may close a kept connection in the moment in which it is used again; that is
-        no failure of the target (RFC 9112 section 9.3.1). What must not be sent twice goes
-        over a new connection from the start, where the question does not arise.
+        A server may close an idle connection just when it is reused, which is not a failure of the
+        target (RFC 9112 section 9.3.1). Requests that must not be sent twice use a new connection.
         """
-        request = hop.as_h11()  # what cannot be sent is refused before anything is connected to
+        request = hop.as_h11()  # rejects invalid requests before a connection is opened
         connection = await self._transport.acquire(hop.target, fresh=not hop.is_idempotent)
         try:
-            return await self._ask_over(connection, hop, request, asked)
+            return await self._send_over(connection, hop, request, asked)
         except ConnectionLost:
             if not connection.is_reused or connection.received:
                 raise
         connection = await self._transport.acquire(hop.target, fresh=True)
-        return await self._ask_over(connection, hop, request, asked)
+        return await self._send_over(connection, hop, request, asked)
 
-    async def _ask_over(
+    async def _send_over(
         self, connection: Connection, hop: Hop, request: h11.Request, asked: FetchRequest
     ) -> RawResponse:
         is_reusable = False
@@ -191,7 +188,7 @@ class HttpFetcher(Fetcher):
             self._transport.release(connection, is_reusable=is_reusable)
 
     def _plan(self, asked: FetchRequest, hop: Hop, head: Head, body: bytearray) -> Want:
-        """Decide what is wanted of a body, and record what came for a failed attempt to show."""
+        """Decide which part of a body to read, and record the response for a failed attempt."""
         if asked.recorder is not None:
             asked.recorder.last = Recording(
                 hop.target.url, head.status, head.reason, head.headers, body, self._keeping

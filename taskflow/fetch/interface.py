@@ -1,4 +1,4 @@
-"""The seam between the engine and the network: one request in, one outcome out."""
+"""The interface between the engine and the network: one request in, one outcome out."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class FetchRequest(msgspec.Struct, frozen=True):
-    """A request as the task asks for it.
+    """The request of a task.
 
     Attributes:
-        url: As it was handed in; not yet judged.
-        method: An HTTP method in upper case.
-        headers: Header fields beside those that the transport makes itself.
-        body: The request body in bytes.
-        follows_redirects: Whether to go where a redirect leads.
-        success_on: Which statuses count as success.
-        timeout_seconds: How long it may take; ``None`` is as the settings say.
-        is_conditional: Whether TaskFlow made it conditional, so that 304 is an answer, too.
-        recorder: Remembers the last response, which a failed attempt shows.
+        url: The submitted URL, not yet validated.
+        method: The HTTP method, in upper case.
+        headers: Headers in addition to those that TaskFlow sets.
+        body: The request body.
+        follows_redirects: True to follow redirects.
+        success_on: Statuses that count as success.
+        timeout_seconds: The timeout; ``None`` for the setting.
+        is_conditional: True if TaskFlow made it conditional, so that 304 counts as success.
+        recorder: Records the last response, which a failed attempt shows.
     """
 
     url: str
@@ -42,41 +42,41 @@ class FetchRequest(msgspec.Struct, frozen=True):
     recorder: Recorder | None = None
 
     def is_success(self, status: int) -> bool:
-        """Whether an answer with this status is what the task is after."""
+        """Return whether a status counts as success."""
         return matches(status, self.success_on) or self.is_not_modified(status)
 
     def is_not_modified(self, status: int) -> bool:
-        """Whether an answer with this status says that nothing has changed."""
+        """Return whether a status means that the resource has not changed."""
         return self.is_conditional and status == NOT_MODIFIED
 
 
 _PAYLOAD: Final = msgspec.json.Decoder(str | StoredPayload)
-# Numbers of any size.
+# Accepts numbers of any size.
 _ANY_JSON: Final = msgspec.json.Decoder(float_hook=str)
-# What msgspec raises is a ValueError; the other is for what is nested too deep.
+# msgspec raises ValueErrors, and RecursionError for deep nesting.
 _UNREADABLE: Final = (ValueError, RecursionError)
 
 
 class Fetcher(abc.ABC):
-    """Fetches over the network. ``client.HttpFetcher`` does; tests may bring their own."""
+    """Fetches URLs. ``HttpFetcher`` implements it; tests may use their own implementation."""
 
     @abc.abstractmethod
     async def fetch(self, request: FetchRequest) -> Outcome:
-        """Fetch once and say how it went.
+        """Fetch once and return the outcome.
 
-        Every fault of the target or of the network is an outcome, not an exception. It
-        takes as long as the target does: the caller bounds it with a cancel scope.
+        Errors of the target and the network are outcomes, not exceptions. There is no timeout
+        here: the caller sets one with a cancel scope.
         """
 
 
 def request_of(
     payload: bytes, success_on: tuple[int | str, ...] | None = None
 ) -> FetchRequest | Failed:
-    """What a task's payload (JSON text) asks for: a string is a URL to GET.
+    """Return the request that a payload (JSON text) describes: a string is a URL to GET.
 
     Args:
-        payload: The task's.
-        success_on: Which statuses count as success, if the task says so.
+        payload: The payload of the task.
+        success_on: Statuses that count as success, if the task sets them.
     """
     success_on = SUCCESS if success_on is None else success_on
     try:
@@ -89,14 +89,14 @@ def request_of(
 
 
 def _failure_of(payload: bytes) -> Failed:
-    """Why no request can be made of a payload; one that no client could submit is a fault."""
+    """Return why a payload is not a request; a payload that is not JSON is an internal error."""
     try:
         _ANY_JSON.decode(payload)
     except _UNREADABLE as error:
         return failed(ErrorType.INTERNAL, f"internal: the payload cannot be read: {error}")
     return Failed(
         ErrorType.INVALID_URL,
-        "invalid url: the payload must be a string that is a URL, or an object with one",
+        "invalid url: the payload must be a URL string, or an object with a url",
     )
 
 

@@ -1,8 +1,8 @@
-"""Which ports may be fetched from.
+"""Ports that may be fetched from.
 
-Below 1024 only HTTP's own two. From there up all but those at which well-known services
-listen that do not speak HTTP, or that nobody should speak to on a stranger's behalf: a
-request may do harm even if its answer is never understood.
+Below 1024, only 80 and 443. From 1024 up, all ports except those of well-known services that are
+not web servers, or that strangers must not reach through TaskFlow: a request can do harm even if
+its response is not readable.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final
 
 from taskflow.model.errors import SettingsError
 
-_OPEN_BELOW_1024: Final = frozenset((80, 443))
-_FIRST_FREE: Final = 1024
-_LAST: Final = 65_535
+_ALLOWED_BELOW_1024: Final = frozenset((80, 443))
+_FIRST_UNPRIVILEGED: Final = 1024
+_MAX_PORT: Final = 65_535
 
-# By what listens there. The first line is what browsers refuse as well (WHATWG Fetch, "bad port").
-_CLOSED: Final = frozenset(
+# By service. The first line is also blocked by browsers (WHATWG Fetch, "bad port").
+_BLOCKED: Final = frozenset(
     (
         *(1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670)),
         *(6679, 6697, 10080),
@@ -33,7 +33,7 @@ _CLOSED: Final = frozenset(
         *(2181, 2375, 2376, 2377, 2379, 2380, 2888, 3888, 4194, 4243, 4646, 4647, 4648, 6443),
         *(7946, 8200, 8201, 8300, 8301, 8302, 8500, 8501, 8502, 8600),
         *(10248, 10249, 10250, 10255, 10256, 10257, 10259),
-        # Debuggers and consoles that run what they are told
+        # Debuggers and consoles that execute code
         *(1099, 4505, 4506, 5005, 5037, 5038, 5555, 7077, 8009, 8021, 8265, 9222, 9229),
         # Mail, logs, scanners, compilers, versions
         *(2003, 2004, 2525, 2526, 2628, 3310, 3632, 3690, 6001, 6082),
@@ -49,26 +49,26 @@ class Ports:
     """A set of ports.
 
     Args:
-        ranges: Such as ``8080`` or ``8000-8999``; the rule of this module if there is none.
+        ranges: Ports and ranges such as ``8080`` or ``8000-8999``; if empty, the default rule.
 
     Raises:
-        SettingsError: One of them is not a range of ports.
+        SettingsError: A range is invalid.
     """
 
     def __init__(self, ranges: Iterable[str]) -> None:
         self._ranges = [_range_of(text) for text in ranges]
 
     def __contains__(self, port: int) -> bool:
-        """Whether the port may be fetched from."""
+        """Return whether a port is allowed."""
         if self._ranges:
             return any(port in ports for ports in self._ranges)
-        return port in _OPEN_BELOW_1024 or (port >= _FIRST_FREE and port not in _CLOSED)
+        return port in _ALLOWED_BELOW_1024 or (port >= _FIRST_UNPRIVILEGED and port not in _BLOCKED)
 
 
 def _range_of(text: str) -> range:
     match = _RANGE.fullmatch(text)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 1 <= first <= last <= _LAST:
+    if not 1 <= first <= last <= _MAX_PORT:
         raise SettingsError(
             f"TASKFLOW_ALLOW_PORTS: {text!r} is neither a port nor a range such as 8000-8999"
         )

@@ -1,4 +1,4 @@
-"""The last response of a fetch, kept for a failed attempt to show."""
+"""Records the last response of a fetch, which a failed attempt shows."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from taskflow.model.untrusted_text import printable, shortened
 from taskflow.telemetry import Event, emit_throttled
 
 MAX_KEPT_HEADER_BYTES: Final = 16_384
-"""Maximum size of the header that is kept; fields beyond it are left out."""
+"""Maximum size of the headers that are kept; headers beyond it are omitted."""
 
 MAX_REASON_CHARACTERS: Final = 100
 
 
 class Keeping(msgspec.Struct, frozen=True):
-    """What is kept of a response.
+    """The rules for recording responses.
 
     Attributes:
-        masking: What is masked in it.
-        max_body_bytes: Maximum size of the beginning of the body that is.
+        masking: The rules of masking.
+        max_body_bytes: Maximum size of the beginning of the body.
     """
 
     masking: Masking
@@ -38,13 +38,13 @@ class Recording(msgspec.Struct):
     """A response, while it is being received.
 
     Attributes:
-        url: Where it came from.
-        status_code: Its status.
-        reason: The server's own phrase.
-        headers: By lower-case name.
-        body: What has come so far; ``exchange`` adds to it.
-        keeping: What is kept of it.
-        is_whole: Whether the whole body came.
+        url: The URL of the response.
+        status_code: The status code.
+        reason: The reason phrase that the target sent.
+        headers: The headers by lower-case name.
+        body: The body received so far; ``exchange`` appends to it.
+        keeping: The rules for recording it.
+        is_whole: True if the whole body arrived.
     """
 
     url: str
@@ -56,14 +56,14 @@ class Recording(msgspec.Struct):
     is_whole: bool = False
 
     def kept(self) -> KeptResponse:
-        """Return what a failed attempt shows."""
+        """Return the response as a failed attempt shows it."""
         data = bytes(self.body[: self.keeping.max_body_bytes])
         is_truncated = not self.is_whole or len(self.body) > len(data)
         content_type = self.headers.get("content-type")
         form = kept_beginning if is_truncated else kept_form
         text, encoding = form(data, content_type)
         body = text if isinstance(text, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(text))
-        if len(bytes(body)) > 2 * len(data) + 2:  # escapes: up to six bytes for one
+        if len(bytes(body)) > 2 * len(data) + 2:  # JSON escapes: up to six bytes for one
             body, encoding = msgspec.Raw(b'"' + base64.b64encode(data) + b'"'), "base64"
         return KeptResponse(
             status=status_text(self.status_code, self.reason),
@@ -79,33 +79,33 @@ class Recording(msgspec.Struct):
 
 
 class Recorder:
-    """Remembers the last response of a fetch while it runs.
+    """Records the last response while a fetch runs.
 
-    Callers pass one in ``FetchRequest.recorder``. It has a response also when the fetch failed
-    later, or was cut off by its timeout.
+    Callers pass one in ``FetchRequest.recorder``. It keeps the response even if the fetch fails
+    later or times out.
     """
 
     def __init__(self) -> None:
         self.last: Recording | None = None
 
     def added_to(self, outcome: Outcome) -> Outcome:
-        """Return the outcome, with the response if it is a failure and there was one."""
+        """Return the outcome; if it is a failure, with the recorded response."""
         if not isinstance(outcome, Failed) or self.last is None:
             return outcome
         try:
             return msgspec.structs.replace(outcome, response=self.last.kept())
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the worker
+        except Exception as error:  # noqa: BLE001 - a bug must not end the worker
             emit_throttled(Event.FETCH_ERROR, error=error)
             return outcome
 
 
 class Beginning:
-    """Collects the beginning of a body, with its content codings undone where that is possible.
+    """Collects the beginning of a body, decoded if possible.
 
     Args:
-        body: Where it is put.
+        body: The array to append to.
         content_encoding: The value of ``Content-Encoding``.
-        max_bytes: Maximum size of what is collected. One byte more is, to show that there is more.
+        max_bytes: Maximum size. One byte more is collected, to detect that there is more.
     """
 
     def __init__(self, body: bytearray, content_encoding: str, max_bytes: int) -> None:
@@ -116,11 +116,11 @@ class Beginning:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more is collected."""
+        """True if no more data is collected."""
         return len(self._body) >= self._limit or self._is_damaged
 
     def add(self, data: bytes) -> None:
-        """Take some of the body as it came."""
+        """Add received data."""
         if self.is_full:
             return
         room = self._limit - len(self._body)
@@ -135,7 +135,7 @@ class Beginning:
             self._body += b"" if self._body else data[: self._limit]
 
     def is_whole(self) -> bool:
-        """Return whether the whole body was collected, once no more of it comes."""
+        """Return, at the end of the body, whether all of it was collected."""
         try:
             if self._decoder is not None:
                 self._decoder.finish()
@@ -145,7 +145,7 @@ class Beginning:
 
 
 def status_text(status_code: int, reason: str) -> str:
-    """Code and phrase; the server's own phrase only for a code that has no other."""
+    """Return status code and reason phrase; the target's phrase only for unknown codes."""
     phrase = reason_phrase(status_code) or printable(shortened(reason, MAX_REASON_CHARACTERS))
     return f"{status_code} {phrase}".rstrip()
 

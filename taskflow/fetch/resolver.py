@@ -1,4 +1,4 @@
-"""The seam to name resolution: a name in, addresses out."""
+"""Resolves names to addresses, with limits against names that hang."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ Answer: TypeAlias = tuple[Address, ...] | Exception
 HOSTS_FILE: Final = Path("/etc/hosts")
 
 DOMAINS_TO_FILL_ALL: Final = 4
-"""How many domains must hang before their names hold all threads."""
+"""Number of domains that must hang before their names occupy all threads."""
 
 PARTS: Final = {2: 1, 3: 2}
-"""By number of labels, of what part of a domain's share the names under them may take."""
+"""By number of labels, the divisor of a domain's share of the threads."""
 
 BUSY_SECONDS: Final = 1.0
-"""How long a name waits for a thread."""
+"""Maximum time that a name waits for a thread."""
 
-HOPELESS_SECONDS: Final = 5.0
-"""A lookup that takes longer is not joined any more: whoever would is told so at once."""
+JOINABLE_SECONDS: Final = 5.0
+"""Age up to which a pending lookup is joined; later requests for its name fail at once."""
 
-RECALLED_SECONDS: Final = 300.0
-MAX_RECALLED: Final = 1024
-MAX_RECALLED_OF_A_DOMAIN: Final = 64
-"""For how long, and for how many names, what was found is remembered for hard times."""
+CACHE_SECONDS: Final = 300.0
+MAX_CACHED_NAMES: Final = 1024
+MAX_CACHED_NAMES_PER_DOMAIN: Final = 64
+"""Limits of the cache that answers while no thread is free."""
 
 
 class Resolver(abc.ABC):
-    """Finds the addresses of a name. ``SystemResolver`` asks the system; tests bring a fake."""
+    """Resolves names. ``SystemResolver`` implements it; tests use a fake."""
 
     @abc.abstractmethod
     async def resolve(self, name: str) -> tuple[Address, ...]:
-        """The addresses of a name, the preferred first.
+        """Return the addresses of a name in order of preference.
 
         Raises:
             socket.gaierror: The name does not resolve.
-            NameNotResolved: It does, but to nothing.
+            NameNotResolved: It has no address, or could not be looked up in time.
         """
 
 
 class ResolverStatistics(msgspec.Struct, frozen=True):
-    """How the lookups of a ``SystemResolver`` stand.
+    """Counters of a ``SystemResolver``.
 
     Attributes:
-        under_way: Names that are being looked up, each of which holds a thread.
-        abandoned: Those of them that nobody waits for any more.
-        shared: How often somebody waited for a lookup that another had begun.
-        recalled: How often a name that was found before was not looked up for want of a thread.
-        refused: How often there was no thread, and no answer to be recalled.
+        under_way: Pending lookups; each occupies a thread.
+        abandoned: Pending lookups without a waiting fetch.
+        shared: Number of requests that joined a pending lookup.
+        recalled: Number of requests answered from the cache because no thread was free.
+        refused: Number of requests that failed because no thread was free.
     """
 
     under_way: int
@@ -75,24 +75,24 @@ class ResolverStatistics(msgspec.Struct, frozen=True):
 
 
 class SystemResolver(Resolver):
-    """Asks ``getaddrinfo``, which reads hosts files and resolv.conf as the system does.
+    """Resolves names with ``getaddrinfo``, and so with the system's hosts file and resolv.conf.
 
-    ``getaddrinfo`` cannot be cancelled: a lookup goes on in its thread after the last who
-    waited for it has left, until the system gives up (by default after 10 to 30 s). So that
-    names that hang cannot keep others from being looked up:
+    ``getaddrinfo`` cannot be cancelled: a lookup continues in its thread after the last waiting
+    fetch has left, until the system gives up (by default after 10 to 30 s). To keep hanging names
+    from blocking others:
 
-    - A name is looked up once at a time; whoever else asks for it waits for the same answer,
-      and is told at once if that has been waited for too long already.
-    - The names under one domain (its last two labels: whoever owns it decides how long they
-      take) have a share of the threads only, and those under its last three a part of that (under
-      a public suffix such as ``co.uk`` that is one owner).
-    - Whoever gets no thread in ``BUSY_SECONDS`` is told what was found for the name some
-      minutes ago, or that it cannot be found out now, which is worth another attempt.
+    - A name has at most one pending lookup. Further requests join it, or fail at once if it has
+      been pending for too long.
+    - The names of one domain (the last two labels: one owner controls how long they take) get only
+      a share of the threads, and those with the same last three labels a part of it (one owner
+      under a public suffix such as ``co.uk``).
+    - A request without a free thread for ``BUSY_SECONDS`` gets the addresses found some minutes
+      ago, or fails with an error that is retried.
 
     Args:
-        threads: How many names may be looked up at once.
-        relative_names: Those that the search list of resolv.conf may complete. All others are
-            looked up as they stand.
+        threads: Maximum number of concurrent lookups.
+        relative_names: Names to which the search list of resolv.conf applies. All others are looked
+            up as absolute names.
     """
 
     def __init__(self, threads: int, relative_names: Container[str] = ()) -> None:
@@ -103,7 +103,7 @@ class SystemResolver(Resolver):
         }
         self._under_way: dict[str, _Lookup] = {}
         self._domains: Counter[str] = Counter()
-        self._thread_came_back = trio.lowlevel.ParkingLot()
+        self._thread_freed = trio.lowlevel.ParkingLot()
         self._found = _Found()
         self._shared = 0
         self._recalled = 0
@@ -116,11 +116,11 @@ class SystemResolver(Resolver):
             lookup = self._joined(name) or self._begin(name)
         addresses = await lookup.answer() if lookup else self._recall(name)
         if not addresses:
-            raise NameNotResolved(f"{name}: there is no address")
+            raise NameNotResolved(f"{name}: no address found")
         return addresses
 
     def statistics(self) -> ResolverStatistics:
-        """How its lookups stand."""
+        """Return the counters."""
         return ResolverStatistics(
             under_way=len(self._under_way),
             abandoned=sum(not lookup.waiting for lookup in self._under_way.values()),
@@ -130,20 +130,20 @@ class SystemResolver(Resolver):
         )
 
     def _joined(self, name: str) -> _Lookup | None:
-        """The lookup of this name that is under way, if there is one to be hoped for."""
+        """Return the pending lookup of a name to join, if there is one."""
         lookup = self._under_way.get(name)
         if lookup is None:
             return None
-        if trio.current_time() - lookup.began > HOPELESS_SECONDS:
-            raise NameNotResolved(f"{name}: it has been asked for, and there is no answer")
+        if trio.current_time() - lookup.began > JOINABLE_SECONDS:
+            raise NameNotResolved(f"{name}: the lookup is pending, without an answer so far")
         self._shared += 1
         return lookup
 
     async def _has_thread_for(self, name: str) -> bool:
-        """Wait until this name may be looked up, but not for long."""
+        """Wait up to ``BUSY_SECONDS`` for a thread."""
         with trio.move_on_after(BUSY_SECONDS):
             while not self._has_room_for(name):
-                await self._thread_came_back.park()
+                await self._thread_freed.park()
             return True
         return False
 
@@ -168,7 +168,7 @@ class SystemResolver(Resolver):
         try:
             trio.lowlevel.start_thread_soon(look_up, lambda _nothing: None, f"look up {name}")
         except RuntimeError as error:
-            raise NameNotResolved(f"{name}: no thread can be started to ask for it") from error
+            raise NameNotResolved(f"{name}: no thread can be started for the lookup") from error
         self._under_way[name] = lookup
         self._domains.update(_domains_of(name))
         return lookup
@@ -176,11 +176,11 @@ class SystemResolver(Resolver):
     def _end(self, lookup: _Lookup, answer: Answer) -> None:
         del self._under_way[lookup.name]
         self._domains.subtract(_domains_of(lookup.name))
-        self._domains += Counter()  # drops what is zero
+        self._domains += Counter()  # drops zero counts
         if isinstance(answer, tuple):
             self._found.keep(lookup.name, answer)
         lookup.end(answer)
-        self._thread_came_back.unpark_all()
+        self._thread_freed.unpark_all()
 
     def _recall(self, name: str) -> tuple[Address, ...]:
         addresses = self._found.recall(name)
@@ -188,18 +188,16 @@ class SystemResolver(Resolver):
             self._recalled += 1
             return addresses
         self._refused += 1
-        raise NameNotResolved(
-            f"{name}: too many names are being looked up that are not answered; try again later"
-        )
+        raise NameNotResolved(f"{name}: too many lookups are pending; try again later")
 
 
 class _Lookup:
-    """A name that is being looked up in a thread, for all who wait for it.
+    """A pending lookup in a thread, shared by all fetches that wait for it.
 
     Attributes:
-        name: Which.
-        began: When.
-        waiting: How many wait for the answer.
+        name: The name.
+        began: When it began.
+        waiting: Number of fetches that wait for it.
     """
 
     def __init__(self, name: str) -> None:
@@ -210,28 +208,28 @@ class _Lookup:
         self._answer: Answer = ()
 
     async def answer(self) -> tuple[Address, ...]:
-        """Wait for the answer, or raise what the lookup raised."""
+        """Wait for the addresses, or raise the error of the lookup."""
         self.waiting += 1
         try:
             await self._ended.wait()
         finally:
             self.waiting -= 1
         if isinstance(self._answer, Exception):
-            raise copy.copy(self._answer)  # each who waits puts a traceback of its own on it
+            raise copy.copy(self._answer)  # each waiting task adds its own traceback
         return self._answer
 
     def end(self, answer: Answer) -> None:
-        """Tell all who wait."""
+        """Wake all waiting fetches."""
         self._answer = answer
         self._ended.set()
 
 
 class _Found:
-    """What was found lately, for times in which nothing can be looked up."""
+    """A cache of recent addresses, used while no thread is free."""
 
     def __init__(self) -> None:
         self._by_name: OrderedDict[str, tuple[float, tuple[Address, ...]]] = OrderedDict()
-        # So that the names of one domain push out each other, and not those of others.
+        # Names of one domain evict each other, not those of other domains.
         self._by_domain: dict[str, OrderedDict[str, None]] = {}
 
     def keep(self, name: str, addresses: tuple[Address, ...]) -> None:
@@ -240,9 +238,9 @@ class _Found:
         siblings = self._by_domain.setdefault(_domain_of(name, 2), OrderedDict())
         siblings[name] = None
         siblings.move_to_end(name)
-        if len(siblings) > MAX_RECALLED_OF_A_DOMAIN:
+        if len(siblings) > MAX_CACHED_NAMES_PER_DOMAIN:
             self._forget(next(iter(siblings)))
-        if len(self._by_name) > MAX_RECALLED:
+        if len(self._by_name) > MAX_CACHED_NAMES:
             self._forget(next(iter(self._by_name)))
 
     def _forget(self, name: str) -> None:
@@ -253,9 +251,9 @@ class _Found:
             del self._by_domain[_domain_of(name, 2)]
 
     def recall(self, name: str) -> tuple[Address, ...]:
-        """What was found, unless that is too long ago; nothing then."""
+        """Return the cached addresses; empty if there are none or they have expired."""
         at, addresses = self._by_name.get(name, (-math.inf, ()))
-        return addresses if trio.current_time() - at < RECALLED_SECONDS else ()
+        return addresses if trio.current_time() - at < CACHE_SECONDS else ()
 
 
 def _domains_of(name: str) -> set[str]:
@@ -269,30 +267,31 @@ def _domain_of(name: str, labels: int) -> str:
 def _look_up_or_error(name: str, *, is_relative: bool) -> Answer:
     try:
         return _look_up(name, is_relative=is_relative)
-    except Exception as error:  # noqa: BLE001 - it is raised where somebody waits for it
+    except Exception as error:  # noqa: BLE001 - raised in the waiting task
         return error
 
 
 def _look_up(name: str, *, is_relative: bool) -> tuple[Address, ...]:
-    # The dot keeps the search list of resolv.conf out: it would make another name of this one,
-    # which nobody has judged. As bytes, or Python would run its own, older IDNA over a name that
-    # is ready.
+    # The dot makes the name absolute: the search list of resolv.conf would turn it into a name that
+    # the guard has not checked. As bytes, because Python would apply its own, older IDNA.
     asked = name if is_relative or name in names_of_hosts_file() else f"{name}."
     answers = socket.getaddrinfo(asked.encode("ascii"), None, type=socket.SOCK_STREAM)
     found = (_address_of(family, str(sockaddr[0])) for family, _, _, _, sockaddr in answers)
     addresses = dict.fromkeys(address for address in found if address)
-    return tuple(itertools.islice(addresses, MAX_ADDRESSES + 1))  # the guard sees if it is too many
+    return tuple(
+        itertools.islice(addresses, MAX_ADDRESSES + 1)
+    )  # one more than allowed: the guard rejects it
 
 
 def _address_of(family: int, text: str) -> Address | None:
     if family == socket.AF_INET:
         return ipaddress.IPv4Address(text)
-    # A zone would make it link-local, which no public name has.
+    # An address with a zone is link-local, which no public name has.
     return ipaddress.IPv6Address(text) if family == socket.AF_INET6 and "%" not in text else None
 
 
 def names_of_hosts_file() -> set[str]:
-    """The names in it, in small letters: they are found there only if written without a dot."""
+    """Return the names in the hosts file in lower case; the file has no absolute names."""
     try:
         lines = HOSTS_FILE.read_text("utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""A stream as asks' RequestProcessor wants one, with what the pool has to know."""
+"""``Connection``: a stream for asks' RequestProcessor, with state for the connection pool."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Connection:
     """One connection to an origin, used by one fetch at a time.
 
     Attributes:
-        origin: Of the targets that it serves.
-        received: Bytes of answers since it was last taken in use.
-        is_reused: Whether it served a request before this one.
-        host: Read by asks.
-        port: Read by asks, as text.
+        origin: The origin that it is connected to.
+        received: Number of bytes received since it was last acquired.
+        is_reused: True if it served an earlier request.
+        host: Used by asks.
+        port: Used by asks, as text.
     """
 
     def __init__(self, stream: Stream, target: Target) -> None:
@@ -37,30 +37,30 @@ class Connection:
         self.is_reused = False
 
     def __repr__(self) -> str:
-        """Say to whom, and how it stands."""
+        """Return the origin and the state."""
         state = "open" if self._active else "closed"
         return f"<Connection to {self.origin}: {state}{', reused' if self.is_reused else ''}>"
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not been closed by us."""
+        """True if this side has not closed it."""
         return self._active
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing has arrived that nobody asked for, an end included."""
+        """True if neither unexpected data nor the end of the stream has arrived."""
         return not self._socket.is_readable() and not self._has_decrypted_more()
 
     def _has_decrypted_more(self) -> bool:
-        """Whether TLS holds something back that came in one piece with the last answer.
+        """Return whether TLS has buffered data that arrived together with the last response.
 
-        It would be taken for the answer to the next request. What is read here is lost, and with
-        it the connection.
+        It would be taken for the response to the next request. Reading it here consumes it, so the
+        connection cannot be used any more.
         """
         if not isinstance(self._stream, trio.SSLStream):
             return False
         try:
-            self._stream._ssl_object.read(1)  # noqa: SLF001 - trio has no way to look
+            self._stream._ssl_object.read(1)  # noqa: SLF001 - Trio has no API for this
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError:
@@ -68,7 +68,7 @@ class Connection:
         return True
 
     async def send(self, data: bytes) -> None:
-        """Send all of it.
+        """Send data.
 
         Raises:
             trio.BrokenResourceError: The connection broke.
@@ -76,30 +76,30 @@ class Connection:
         await self._stream.send_all(data)
 
     async def receive(self) -> bytes:
-        """What has come in; nothing at the end.
+        """Return received data; empty at the end of the stream.
 
         Raises:
-            ConnectionLost: It ended before a byte of an answer.
+            ConnectionLost: The stream ended before the first byte of a response.
             trio.BrokenResourceError: The connection broke.
         """
         data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
         if not data and not self.received:
-            raise ConnectionLost(f"{self.origin} closed the connection before it answered")
+            raise ConnectionLost(f"{self.origin} closed the connection without a response")
         self.received += len(data)
         return data
 
     async def aclose(self) -> None:
-        """Close as ``close`` does. asks asks for it."""
+        """Close the connection; required by asks."""
         self.close()
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Close at once and without a farewell: HTTP says itself where a message ends."""
+        """Close at once without a TLS alert: HTTP itself delimits messages."""
         self._active = False
         self._socket.close()
 
     def reuse(self) -> None:
-        """Begin with another request."""
+        """Reset the state for another request."""
         self.received = 0
         self.is_reused = True
 

@@ -76,14 +76,14 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Statistics of a host: recently fetched tasks and running tasks.
 
     Attributes:
-        host: With its port, unless that is the scheme's own.
-        fetched: How many of the newest tasks went there.
-        failed: How many of those failed.
-        median_ms: How long their fetches took in the middle, in milliseconds; ``None`` without any.
-        slowest_ms: How long the slowest took, in milliseconds.
-        running: How many tasks are on their way there now.
-        longest_running_seconds: For how long the first of them has been; ``None`` without any.
-        held: Why and until when no task for it starts, or ``None``.
+        host: The host, with its port unless it is the default.
+        fetched: Number of recently fetched tasks.
+        failed: Number of those that failed.
+        median_ms: Median duration of their fetches in milliseconds; ``None`` without any.
+        slowest_ms: Maximum duration of their fetches in milliseconds.
+        running: Number of running tasks.
+        longest_running_seconds: Age of the oldest of them in seconds; ``None`` without any.
+        held: Why and until when no task for the host starts, or ``None``.
     """
 
     host: str

@@ -106,7 +106,7 @@ def _check_headers(text: bytes, faults: Faults) -> None:
 
 def _complaint_about_header(name: str, value: msgspec.Raw) -> str:
     if name.lower() in HEADERS_MADE_HERE:
-        return f"the header {name} is made by TaskFlow; leave it out"
+        return f"the header {name} is set by TaskFlow; leave it out"
     if not _is_valid(msgspec.json.encode(name), HeaderName):
         return f"{name!r} is not the name of a header"
     if not _is_valid(bytes(value), HeaderValue):

@@ -258,7 +258,7 @@ class TestHeaders:
         }:
             found = refusal(server, {"url": "http://a.example/", "headers": {written: "1"}})
             assert found == {
-                f"#/payload/headers/{written}": f"the header {written} is made by TaskFlow; leave "
+                f"#/payload/headers/{written}": f"the header {written} is set by TaskFlow; leave "
                 "it out"
             }
 

@@ -90,7 +90,7 @@ async def test_locations_that_differ(serve, fetch):
     differing = answer(b"", "Location: /a", "Location: /b", status="302 Found")
     server = await serve([differing, DONE])
     outcome = await fetch(f"http://localhost:{server.port}/")
-    assert is_failure(outcome, ErrorType.PROTOCOL, "several Location fields that differ")
+    assert is_failure(outcome, ErrorType.PROTOCOL, "several different Location headers")
     assert len(server.requests) == 1
     server = await serve([differing])
     url = f"http://localhost:{server.port}/"

@@ -150,7 +150,7 @@ def test_what_a_name_resolved_to_is_not_told():
     said = complaint("http://db.internal/", "10.20.30.40")
     assert said == (
         "blocked: db.internal does not resolve to public addresses only; "
-        "TASKFLOW_ALLOW_HOSTS or TASKFLOW_ALLOW_NETWORKS opens it"
+        "TASKFLOW_ALLOW_HOSTS or TASKFLOW_ALLOW_NETWORKS can allow it"
     )
     assert said == complaint("http://db.internal/", "127.0.0.1", PUBLIC)
 
@@ -158,7 +158,7 @@ def test_what_a_name_resolved_to_is_not_told():
 def test_a_literal_is_told_what_it_is():
     """Whoever wrote an address may know what kind it is."""
     assert complaint("http://10.1.2.3/") == (
-        "blocked: 10.1.2.3 is a private address; TASKFLOW_ALLOW_NETWORKS opens it"
+        "blocked: 10.1.2.3 is a private address; TASKFLOW_ALLOW_NETWORKS can allow it"
     )
     assert "loopback" in complaint("http://[::1]/")
     assert "metadata" in complaint("http://169.254.169.254/")
@@ -330,7 +330,7 @@ def test_open_ports(port):
 def test_closed_ports(port):
     """System ports, and those of databases, caches, brokers, Docker, Kubernetes, ..."""
     said = complaint(f"http://a.example:{port}/", PUBLIC)
-    assert said == f"blocked: port {port} is not fetched from; TASKFLOW_ALLOW_PORTS opens it"
+    assert said == f"blocked: port {port} is not allowed; TASKFLOW_ALLOW_PORTS can allow it"
 
 
 def test_ports_of_an_operator():
@@ -440,7 +440,7 @@ async def test_corpus(wire, row):
         ("http://127.0.0.1:8080/admin", "127.0.0.1 is a loopback address"),
         ("http://inside.example/", "inside.example does not resolve to public addresses only"),
         ("//[::1]/", "::1 is a loopback address"),
-        ("http://outside.example:6379/", "port 6379 is not fetched from"),
+        ("http://outside.example:6379/", "port 6379 is not allowed"),
     ],
 )
 async def test_redirects_are_judged(wire, location, why):
@@ -449,7 +449,7 @@ async def test_redirects_are_judged(wire, location, why):
     way = await wire(location)
     async with open_fetcher(Settings(), resolver=resolver) as fetcher:
         outcome = await fetch_with(fetcher, "http://outside.example/")
-    assert is_failure(outcome, ErrorType.BLOCKED, f"redirected to what is not fetched from: {why}")
+    assert is_failure(outcome, ErrorType.BLOCKED, f"redirected to a blocked target: {why}")
     assert len(way.dialled) == 1
 
 

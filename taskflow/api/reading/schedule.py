@@ -231,5 +231,5 @@ def _check_conditional(payload: bytes, faults: Faults) -> None:
         if name.lower() in CONDITIONAL_FIELDS:
             faults.add(
                 f"/task/payload/headers{token(name)}",
-                f"the header {name} is made by TaskFlow if conditional is true; leave it out",
+                f"the header {name} is set by TaskFlow if conditional is true; leave it out",
             )
