@@ -1,7 +1,7 @@
-"""Which hosts a URL may name: canonical IPv4, IPv6, and names that DNS can hold.
+"""Parses hosts of URLs: canonical IPv4 addresses, IPv6 addresses, and DNS names.
 
-Stricter than the URL standard where two readers could disagree: whatever could be read as
-an address by one resolver and as a name by another is refused, not interpreted.
+Stricter than the URL standard where parsers disagree: a host that one resolver could treat as an
+address and another as a name is rejected.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _DOT_LOOKALIKES: Final = re.compile("[\u3002\uff0e\uff61]")
 
 
 def parse_host(text: str) -> tuple[str, Address | None]:
-    """Read the host of a URL that stands without brackets.
+    """Parse a host without brackets.
 
     Returns:
-        The host in canonical ASCII, and the address if it is one. A trailing dot of a name
-        is dropped, so that a host has one spelling.
+        The host in canonical ASCII, and its address if it is one. The trailing dot of a name is
+        dropped, so that each host has one spelling.
 
     Raises:
-        InvalidUrl: It is neither a canonical IPv4 address nor a name.
+        InvalidUrl: The host is neither a canonical IPv4 address nor a name.
     """
     if _DOTTED_QUAD.fullmatch(text):
         return text, ipaddress.IPv4Address(text)
-    _check_length(text.removesuffix("."))  # before work is put into it
+    _check_length(text.removesuffix("."))  # before expensive work
     if _DOT_LOOKALIKES.search(text):
         raise InvalidUrl("the host contains a character that only looks like a dot; write '.'")
     name = ".".join(_parse_label(label) for label in text.removesuffix(".").split("."))
-    # The URL standard reads such a host as IPv4, in bases and lengths that differ by reader.
+    # The URL standard treats such a host as IPv4, in formats that differ between parsers.
     if _ENDS_IN_NUMBER.fullmatch(name):
         raise InvalidUrl(
             "a host that ends in a number must be an IPv4 address in four decimal parts, "
@@ -53,10 +53,10 @@ def parse_host(text: str) -> tuple[str, Address | None]:
 
 
 def parse_bracketed(text: str) -> tuple[str, Address]:
-    """Read what stands between brackets: an IPv6 address (RFC 3986 section 3.2.2).
+    """Parse the text between brackets: an IPv6 address (RFC 3986 section 3.2.2).
 
     Raises:
-        InvalidUrl: It is not an IPv6 address, or it has a zone.
+        InvalidUrl: The text is not an IPv6 address, or has a zone.
     """
     if "%" in text:
         raise InvalidUrl("an IPv6 address with a zone ('%') is not taken; write it without")
@@ -70,7 +70,7 @@ def parse_bracketed(text: str) -> tuple[str, Address]:
 
 
 def _canonical_ipv6(address: ipaddress.IPv6Address) -> str:
-    """Return the text of an address by the URL standard, the same on every version of Python.
+    """Return an address in the form of the URL standard, on every version of Python.
 
     From Python 3.13 on, ``str`` writes IPv4-mapped addresses with a dotted quad.
     """
@@ -81,13 +81,13 @@ def _canonical_ipv6(address: ipaddress.IPv6Address) -> str:
 
 
 def canonical_host(text: str) -> str:
-    """A host in the one spelling that it has in a ``Target``.
+    """Return a host in the canonical spelling of ``Target.host``.
 
     Args:
-        text: A name or an address, with brackets or without.
+        text: A name or an address, with or without brackets.
 
     Raises:
-        InvalidUrl: It is neither.
+        InvalidUrl: The text is neither.
     """
     bare = text.removeprefix("[").removesuffix("]")
     host, _ = parse_bracketed(bare) if ":" in bare else parse_host(bare)
@@ -115,10 +115,10 @@ def _parse_label(label: str) -> str:
 
 
 def _parse_unicode_label(label: str) -> str:
-    """IDNA 2008 after the mapping of UTS 46, which lowers case and composes."""
+    """Convert a label by IDNA 2008, after the mapping of UTS 46 (lower case, composed)."""
     try:
         mapped = idna.uts46_remap(label)
-        # Circled, fullwidth and the like: it would be a disguise for another host.
+        # Circled, fullwidth and similar characters would disguise another host.
         if mapped.isascii() or "." in mapped:
             raise InvalidUrl("the host is written in look-alike characters; write it in ASCII")
         return idna.alabel(mapped).decode("ascii")

@@ -1,7 +1,7 @@
-"""The one reading of a URL: strict, pure, and the same for every part of the fetch.
+"""The URL parser: strict, pure, and the only one in TaskFlow.
 
-The grammar is RFC 3986's for http and https (RFC 9110 section 4.2), less all that two
-parsers are known to read differently. Nothing else in TaskFlow takes a URL apart.
+The grammar is RFC 3986 for http and https (RFC 9110 section 4.2), without anything that parsers are
+known to interpret differently.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskflow.model.untrusted_text import shortened
 Scheme: TypeAlias = Literal["http", "https"]
 
 MAX_URL_CHARACTERS: Final = 8192
-"""RFC 9110 section 4.1 asks for at least 8000 to be supported."""
+"""RFC 9110 section 4.1 recommends support for at least 8000 characters."""
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -29,17 +29,17 @@ _FORBIDDEN_ASCII: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _FORBIDDEN_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Zs", "Zl", "Zp"))
 _URL: Final = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-# What looks like a scheme is a host if a port follows.
+# If a port follows, what looks like a scheme is a host.
 _HOST_AND_PORT: Final = re.compile(r"[A-Za-z0-9.-]+:\d+([/?#]|$)")
 _BRACKETED: Final = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _NOT_IN_REQUEST_TARGET: Final = re.compile(
     r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]+",
 )
-"""What is neither unreserved, sub-delims, ':', '@', '/', '?' nor an escape."""
+"""Matches what is neither unreserved, sub-delims, ':', '@', '/', '?' nor percent-encoded."""
 
-# Control characters, line separators, direction marks and unpaired surrogates stay as they are, to
-# be refused. U+DC80 to U+DCFF stand for raw bytes (PEP 383).
+# Control characters, line separators, direction marks and unpaired surrogates are not encoded, and
+# rejected later. U+DC80 to U+DCFF represent raw bytes (PEP 383).
 _NOT_ASCII: Final = (
     r"[^\x00-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udc7f\udd00-\udfff]"
 )
@@ -52,7 +52,7 @@ _SLASHES: Final = re.compile(r"(?:https?:)?//(?!/)", re.IGNORECASE)
 
 
 class Target(msgspec.Struct, frozen=True, dict=True):
-    """Where a request goes.
+    """The target of a request: a parsed URL.
 
     Attributes:
         scheme: In lower case.
@@ -60,7 +60,7 @@ class Target(msgspec.Struct, frozen=True, dict=True):
             IP address without brackets.
         address: The address, if the host is one.
         port: 1 to 65535.
-        path_and_query: What stands in the request line; ASCII, never empty.
+        path_and_query: The request target of the request line; ASCII, never empty.
     """
 
     scheme: Scheme
@@ -71,12 +71,12 @@ class Target(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def is_default_port(self) -> bool:
-        """Whether the port may stay unsaid."""
+        """True if the port is the default of the scheme."""
         return DEFAULT_PORTS[self.scheme] == self.port
 
     @functools.cached_property
     def host_header(self) -> str:
-        """The value of the Host field (RFC 9110 section 7.2)."""
+        """The value of ``Host`` (RFC 9110 section 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.is_default_port else f"{host}:{self.port}"
 
@@ -87,29 +87,28 @@ class Target(msgspec.Struct, frozen=True, dict=True):
 
     @functools.cached_property
     def url(self) -> str:
-        """The URL in its normal form, without a fragment."""
+        """The normalized URL, without a fragment."""
         return self.origin + self.path_and_query
 
 
 def parse_target(url: str) -> Target:
-    """Read a URL.
+    """Parse a URL.
 
     Raises:
-        InvalidUrl: It is not an http or https URL in the strict sense of this module; says
-            what is wrong with it.
+        InvalidUrl: It is not a valid http or https URL. The message says what is wrong.
     """
     return _target_of(url, _encode)
 
 
 def parse_location(base: Target, location: str) -> Target:
-    """Read a ``Location`` field as browsers do, and hold it to the rules for URLs.
+    """Parse a ``Location`` header as browsers do, and apply the rules for URLs.
 
     Args:
-        base: Where the response with the field came from.
-        location: The value of the field; raw bytes as ``surrogateescape`` decodes them.
+        base: The URL of the response.
+        location: The value of the header, decoded with ``surrogateescape``.
 
     Raises:
-        InvalidUrl: It is not an http or https URL in the strict sense of this module.
+        InvalidUrl: It is not a valid http or https URL.
     """
     return _target_of(resolve_location(base, location), lambda encoded: encoded)
 
@@ -131,11 +130,11 @@ def _target_of(url: str, encode: Callable[[str], str]) -> Target:
 
 
 class Place(NamedTuple):
-    """Where a URL leads to.
+    """The host of a URL.
 
     Attributes:
-        host: As in ``Target``.
-        authority: The same with the port where that is not the scheme's own, as in ``Host``.
+        host: The host, as in ``Target``.
+        authority: The host with its port unless it is the default, as in ``Host``.
     """
 
     host: str
@@ -143,10 +142,10 @@ class Place(NamedTuple):
 
 
 def place_of(url: str) -> Place:
-    """Where a URL leads to, read as ``parse_target`` does, at half of what that costs.
+    """Return the host of a URL as ``parse_target`` does, in half the time.
 
     Raises:
-        InvalidUrl: It leads nowhere. What stands after the host may still be refused.
+        InvalidUrl: The scheme or the host is invalid. The rest of the URL is not validated.
     """
     scheme, authority, _ = _parts_of(url)
     host, _, port = _parse_authority(authority)
@@ -156,14 +155,14 @@ def place_of(url: str) -> Place:
 
 
 def resolve_location(target: Target, location: str) -> str:
-    """Return the URL that a ``Location`` field means, as the URL standard reads it.
+    """Return the URL of a ``Location`` header, resolved by the URL standard.
 
-    The path and the query are percent-encoded. What stays is still to be parsed, and may be
-    refused then: the authority, backslashes, control characters.
+    The path and the query are percent-encoded. The authority, backslashes and control characters
+    stay unchanged, and are validated when the URL is parsed.
 
     Args:
-        target: Where the response with the field came from.
-        location: The value of the field.
+        target: The target of the response.
+        location: The value of the header.
     """
     location, _, _ = location.strip(" \t").partition("#")
     before_query, mark, query = location.partition("?")
@@ -183,7 +182,7 @@ def resolve_location(target: Target, location: str) -> str:
 
 
 def _resolved_path(base_path: str, path: str) -> str:
-    """Return an encoded path without dot segments; nothing for nothing."""
+    """Return the encoded path without dot segments; empty for an empty path."""
     if path and not path.startswith("/"):
         base_path = _without_dot_segments(base_path)
         path = base_path[: base_path.rindex("/") + 1] + path
@@ -195,7 +194,7 @@ def _scheme_of(text: str) -> Scheme:
 
 
 def _parts_of(url: str) -> Sequence[str]:
-    """Scheme, authority and the rest."""
+    """Return scheme, authority and the rest."""
     if len(url) > MAX_URL_CHARACTERS:
         raise InvalidUrl(f"it is longer than {MAX_URL_CHARACTERS} characters")
     _refuse_odd_characters(url)
@@ -252,9 +251,9 @@ def _parse_port(text: str | None) -> int | None:
 
 
 def _encode(path_and_query: str) -> str:
-    """Percent-encode what may not stand in a request line (RFC 3986 section 2.1).
+    """Percent-encode characters that a request line must not contain (RFC 3986 section 2.1).
 
-    An escape that is there stays as it is; a '%' that begins none becomes ``%25``.
+    Existing escapes stay unchanged; any other '%' becomes ``%25``.
     """
     return _NOT_IN_REQUEST_TARGET.sub(_encode_match, path_and_query)
 
@@ -264,7 +263,7 @@ def _encode_match(match: re.Match[str]) -> str:
 
 
 def _without_dot_segments(path: str) -> str:
-    """Resolve ``.`` and ``..``, escaped or not, of a path that begins with a slash."""
+    """Resolve ``.`` and ``..`` segments, escaped or not, of an absolute path."""
     kept: list[str] = []
     for segment in path.split("/")[1:]:
         plain = _ESCAPED_DOT.sub(".", segment)
