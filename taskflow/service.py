@@ -22,7 +22,7 @@ from taskflow import telemetry
 from taskflow.api.access.api_keys import read_keys
 from taskflow.api.access.hosts import is_loopback_bind
 from taskflow.api.access.sessions import Sessions
-from taskflow.api.app import create_app, create_metrics_app
+from taskflow.api.app import UNTRACED_PATHS, create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
 from taskflow.api.request_spans import trace_requests
 from taskflow.engine.callback_secrets import read_signer
@@ -220,7 +220,7 @@ async def open_service(
                 sessions,
                 metrics=metrics,
             )
-            trace_requests(app, tracing)
+            trace_requests(app, UNTRACED_PATHS, tracing)
         else:
             app = create_metrics_app(store, settings, keys, metrics)
         async with trio.open_nursery() as nursery:

@@ -63,6 +63,7 @@ ROUTES: Final = (
 )
 """All routes of the API, in the order of the document."""
 
+UNTRACED_PATHS: Final = frozenset(route.path.encode() for route in ROUTES if not route.is_traced)
 _POLICIES: Final = PathPolicies((route.path, route.access) for route in ROUTES)
 _NO_KEYS: Final = Keyring()
 

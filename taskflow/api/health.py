@@ -22,6 +22,7 @@ _OK: Final = "ok\n"
     "health",
     (RouteResponse("It is alive.", Literal["ok\n"], _OK, media_type="text/plain"),),
     access=AccessPolicy.OPEN,
+    is_traced=False,
 )
 async def is_alive(_: Services) -> Response:
     """Check that the process is alive.
@@ -37,6 +38,7 @@ async def is_alive(_: Services) -> Response:
     "health",
     (RouteResponse("It is ready.", Literal["ok\n"], _OK, media_type="text/plain"),),
     access=AccessPolicy.OPEN,
+    is_traced=False,
 )
 async def is_ready(services: Services) -> Response:
     """Check that the service accepts tasks and runs them.

@@ -41,6 +41,7 @@ _PARAMETER: Final = re.compile(r"<(?:[^:<>]+:)?(\w+)>")
             media_type="text/plain",
         ),
     ),
+    is_traced=False,
 )
 async def show_metrics(services: Services) -> Response:
     """Get metrics for Prometheus.

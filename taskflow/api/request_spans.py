@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, TypeAlias
 
 from quart import Quart, request
@@ -18,12 +18,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 TRACE: Final = "taskflow.trace"
 """The key of the trace in the scope of a request."""
 
-# Requested by machines every few seconds, and of no interest.
-UNTRACED: Final = frozenset((b"/livez", b"/readyz", b"/metrics"))
 
-
-def trace_requests(app: Quart, tracing: Tracing) -> None:
-    """Record a span for each request, if tracing is on."""
+def trace_requests(app: Quart, untraced: Collection[bytes], tracing: Tracing) -> None:
+    """Record a span for each request, if tracing is on, except for the untraced paths."""
     if not tracing.is_enabled:
         return
 
@@ -33,7 +30,7 @@ def trace_requests(app: Quart, tracing: Tracing) -> None:
             trace.routed(scope[ROUTE])
 
     app.before_request(note_route)
-    traced: Any = _TracedApp(app.asgi_app, tracing)
+    traced: Any = _TracedApp(app.asgi_app, untraced, tracing)
     app.asgi_app = traced  # type: ignore[method-assign]  # as Quart's docs advise
 
 
@@ -54,12 +51,13 @@ def _trace() -> RequestTrace | None:
 class _TracedApp:
     """An ASGI app around another one."""
 
-    def __init__(self, app: Any, tracing: Tracing) -> None:
+    def __init__(self, app: Any, untraced: Collection[bytes], tracing: Tracing) -> None:
         self._app = app
+        self._untraced = untraced
         self._tracing = tracing
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["raw_path"] in UNTRACED:
+        if scope["type"] != "http" or scope["raw_path"] in self._untraced:
             await self._app(scope, receive, send)
             return
         trace = self._tracing.request(

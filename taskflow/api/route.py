@@ -128,6 +128,7 @@ class Route(msgspec.Struct, frozen=True):
         body_examples: Valid bodies by a short name.
         also_accepts: Request bodies of other media types.
         access: Who may call it.
+        is_traced: Whether requests have spans. Probes and scrapes, every few seconds, need none.
         callback: The request that TaskFlow sends later because of this one.
         note: What follows the handler's text in the description, where routes share it.
         handler: Returns the response. Called with the services and the values in the path.
@@ -146,6 +147,7 @@ class Route(msgspec.Struct, frozen=True):
     body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
     also_accepts: tuple[Content, ...] = ()
     access: AccessPolicy = AccessPolicy.KEY
+    is_traced: bool = True
     callback: Callback | None = None
     note: str = ""
     handler: Handler | None = None

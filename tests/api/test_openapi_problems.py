@@ -162,6 +162,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
         {"content-length": "5", "transfer-encoding": "chunked"},
     ),
     ("401", "no key"): asked("GET", "/tasks", **KEYS),
+    ("401", "unknown key"): asked("GET", "/tasks", None, bearer("not-this-one"), **KEYS),
     ("403", "role"): asked("POST", "/tasks", TASK, bearer("a-key-that-reads"), **KEYS),
     ("403", "origin"): asked("GET", "/tasks", None, {"origin": "https://else.example"}),
     ("404", "no path"): asked("GET", "/nowhere"),

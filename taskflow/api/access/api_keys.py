@@ -112,7 +112,7 @@ def new_key(name: str, role: Role) -> tuple[str, str]:
 
 
 def read_keys(settings: Settings) -> Keyring:
-    """Return the keys from the settings; log a warning for those that are unsafe.
+    """Return the keys from the settings; log a warning for unsafe ones.
 
     Raises:
         SettingsError: An entry is invalid. The message has its position, and no key.

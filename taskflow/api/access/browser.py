@@ -28,7 +28,7 @@ EXPOSED_HEADERS: Final = ", ".join(
 PREFLIGHT_SECONDS: Final = 600
 # "same-site" is not enough: everything that listens on this machine is one site.
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
-_HOW: Final = "TASKFLOW_CORS_ORIGINS lists those that may"
+_HOW: Final = "TASKFLOW_CORS_ORIGINS lists allowed origins"
 
 
 def with_security_headers(headers: Iterable[RawHeader]) -> list[RawHeader]:

@@ -1,6 +1,6 @@
 """Rate limits of clients for submissions and for reads: token buckets.
 
-The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
+The headers follow draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 from __future__ import annotations

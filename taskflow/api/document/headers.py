@@ -117,7 +117,7 @@ SHARED: Final = (
     *ON_LIMITED_RESPONSES,
     *(ETAG, PREFERENCE_APPLIED, RETRY_AFTER, WWW_AUTHENTICATE, ALLOW),
 )
-"""Those that are among the components of the document."""
+"""The headers in ``components/headers`` of the document."""
 
 
 def next_page_link(example: str) -> Parameter:

@@ -87,11 +87,15 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
         types.INVALID_REQUEST, "send Content-Length or Transfer-Encoding, not both"
     ),
     "no key": ProblemExample(types.UNAUTHORIZED),
+    "unknown key": ProblemExample(
+        types.UNAUTHORIZED,
+        "this key is unknown; send Authorization: Bearer with a key of this service",
+    ),
     "role": ProblemExample(types.FORBIDDEN),
     "origin": ProblemExample(
         types.FORBIDDEN,
-        "pages of another origin may not use this service; TASKFLOW_CORS_ORIGINS lists those that "
-        "may",
+        "pages of another origin may not use this service; TASKFLOW_CORS_ORIGINS lists allowed "
+        "origins",
     ),
     "no path": ProblemExample(types.NOT_FOUND),
     "no task": ProblemExample(types.TASK_NOT_FOUND),

@@ -48,8 +48,8 @@ def schemas(routes: Iterable[Route]) -> Json:
         else:
             _explain(components[kind.__name__], kind)
     for kind in (one for one in shown if issubclass(one, msgspec.Struct)):
-        _name_keys(components[kind.__name__], kind)
-        _make_whole(components[kind.__name__], kind)
+        _list_keys(components[kind.__name__], kind)
+        _require_all_fields(components[kind.__name__], kind)
     _add_constraints(components)
     return dict(sorted(components.items()))
 
@@ -162,7 +162,7 @@ def _demand_one(schema: Json, names: Iterable[str], flag: str) -> None:
     ]
 
 
-def _name_keys(schema: Json, kind: type) -> None:
+def _list_keys(schema: Json, kind: type) -> None:
     """List the property names of objects whose keys are the values of an enumeration."""
     info = msgspec.inspect.type_info(kind)
     assert isinstance(info, msgspec.inspect.StructType)
@@ -172,8 +172,8 @@ def _name_keys(schema: Json, kind: type) -> None:
                 schema["properties"][field.encode_name]["propertyNames"] = schema_of(names)
 
 
-def _make_whole(schema: Json, kind: type) -> None:
-    """Require all fields of a type that is shown, except those that can be unset."""
+def _require_all_fields(schema: Json, kind: type) -> None:
+    """Require all fields of a type that is shown, except optional ones."""
     schema["required"] = [
         field.encode_name for field in msgspec.structs.fields(kind) if field.default is not UNSET
     ]
