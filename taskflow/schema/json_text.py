@@ -39,8 +39,6 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[Document], *, how: str = 
         Unprocessable: It is, but cannot be kept unchanged.
         msgspec.ValidationError: It has another type.
     """
-    if not body.strip():
-        raise BadRequest(f"the body is empty; {how}")
     try:
         body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -54,6 +52,8 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[Document], *, how: str = 
     except RecursionError:
         refuse_depth()
     except msgspec.DecodeError as error:
+        if not body.strip():
+            raise BadRequest(f"the body is empty; {how}") from None
         if _has_unpaired_surrogate(body, str(error)):
             raise Unprocessable(
                 "the body has an unpaired surrogate escape (\\ud800 to \\udfff), which is no "

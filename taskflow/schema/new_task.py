@@ -15,8 +15,8 @@ from taskflow.model.untrusted_text import is_too_deep
 from taskflow.model.url import Place
 from taskflow.schema.json_text import HOW, object_fields, refuse_depth
 from taskflow.schema.payload import (
+    MASK_BYTES,
     NOWHERE,
-    is_masked,
     place_in,
     place_of_payload,
     refuse_masked,
@@ -68,7 +68,7 @@ def new_task_of(
     given = _read_options(fields, faults, payload=text) if fields else {}
     if text == b"null":
         _add_missing_payload(fields, faults, is_null=payload is not _NULL)
-    if is_masked(body):
+    if MASK_BYTES in body:
         refuse_masked(text, given.get("callback_url"), faults)
     if given:
         _check_combinations(given, faults, can_sign=can_sign)

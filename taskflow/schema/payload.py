@@ -25,7 +25,7 @@ from taskflow.schema.validation_errors import Faults, token
 
 NOWHERE: Final = Place("", "")
 
-_MASK: Final = MASK.encode()
+MASK_BYTES: Final = MASK.encode()
 _WAS_MASKED: Final = (
     f"has {MASK} in place of a credential that was masked when it was shown; send the real value"
 )
@@ -48,11 +48,6 @@ def place_in(url: str) -> Place:
         return place_of(url)
     except InvalidUrl:
         return NOWHERE
-
-
-def is_masked(body: bytes) -> bool:
-    """Return whether JSON text may have a mask in place of a credential."""
-    return _MASK in body
 
 
 def refuse_masked(payload: bytes, callback_url: str | None, faults: Faults) -> None:
