@@ -13,9 +13,9 @@ import psycopg
 import pytest
 import trio
 
-from taskflow import telemetry
 from taskflow.serving.process_tuning import raise_file_limit
 from taskflow.store.embedded.shared_server import embedded_postgres
+from taskflow.telemetry import log
 from taskflow.telemetry.throttling import Throttle
 from tests.folders import open_folder
 
@@ -118,8 +118,8 @@ class EmbeddedInThread:
 
 @pytest.fixture(autouse=True)
 def said_by_others_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another test logged does not keep this one from logging it."""
-    monkeypatch.setattr(telemetry, "_throttle", Throttle())
+    """The log is not throttled by what other tests logged."""
+    monkeypatch.setattr(log, "_throttle", Throttle())
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

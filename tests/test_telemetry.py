@@ -21,7 +21,7 @@ import structlog.testing
 import trio
 
 from taskflow import telemetry
-from taskflow.telemetry import Event, throttling
+from taskflow.telemetry import Event, log, throttling
 
 PROGRAM = """
 import sys
@@ -182,7 +182,7 @@ def configure(monkeypatch):
     """``telemetry.configure``, of which nothing is left for other tests."""
     before, handlers = structlog.get_config(), list(logging.getLogger().handlers)
     for name in ("_min_level", "_stderr"):
-        monkeypatch.setattr(telemetry, name, getattr(telemetry, name))
+        monkeypatch.setattr(log, name, getattr(log, name))
     yield telemetry.configure
     structlog.configure(**before)
     logging.getLogger().handlers[:] = handlers

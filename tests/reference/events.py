@@ -31,7 +31,7 @@ def page() -> str:
     rows = ((event.wording, event.level, ", ".join(map(code, fields[event]))) for event in Event)
     return page_of(
         "Log events",
-        "taskflow/telemetry/__init__.py",
+        "taskflow/telemetry/log_events.py",
         INTRODUCTION,
         table(["event", "level", "fields"], rows),
     )

@@ -1,0 +1,87 @@
+"""All events of the log, with their levels and wordings."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from typing import Final
+
+LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+class Event(enum.Enum):
+    """Every event that is logged, with its level and wording."""
+
+    def __init__(self, level: str, wording: str) -> None:
+        self.level: Final = level
+        self.wording: Final = wording
+        self.number: Final = LEVELS[level]
+
+    SETTING_UNKNOWN = ("warning", "unknown setting")
+    KEYS_READ = ("info", "API keys loaded")
+    KEY_SHORT = (
+        "warning",
+        "API key is short and can be guessed; create one with `taskflow key new`",
+    )
+    KEYS_FILE_OPEN = ("warning", "the API keys file is readable by every user of this machine")
+    SECRETS_READ = ("info", "callback signing secrets loaded")
+    SECRETS_FILE_OPEN = (
+        "warning",
+        "the webhook secrets file is readable by every user of this machine",
+    )
+    ANONYMOUS_ALLOWED = ("warning", "no API keys: every client that can connect has full access")
+    STARTING = ("info", "starting")
+    POSTGRES_STARTED = ("info", "embedded PostgreSQL started")
+    POSTGRES_ALREADY_RUNNING = ("info", "embedded PostgreSQL is already running")
+    POSTGRES_STOPPED = ("info", "embedded PostgreSQL stopped")
+    POSTGRES_STOPPING = ("info", "embedded PostgreSQL is still shutting down")
+    POSTGRES_EXITED = ("warning", "embedded PostgreSQL exited unexpectedly, restarting it")
+    POSTGRES_FAILED = ("error", "embedded PostgreSQL failed to start")
+    STORE_OPENED = ("info", "store opened")
+    MIGRATED = ("info", "migration applied")
+    WORKERS_STARTED = ("info", "workers started")
+    LISTENING = ("info", "listening")
+    SHUTDOWN_STARTED = ("info", "shutting down")
+    SHUTDOWN_FORCED = ("warning", "shutting down at once, without draining")
+    STOPPED = ("info", "stopped")
+    CRASHED = ("error", "crashed")
+    STORE_LOST = ("warning", "store unavailable")
+    STORE_BACK = ("info", "store available again")
+    LISTENER_LOST = ("warning", "notifications unavailable, polling instead")
+    LISTENER_BACK = ("info", "notifications available")
+    LEASE_LOST = ("error", "lease lost, running fetches canceled")
+    TASKS_RESCUED = ("warning", "tasks of dead nodes rescued")
+    TASK_FINISHED = ("debug", "task finished")
+    TASK_RETRIED = ("debug", "attempt failed, task will be retried")
+    TASKS_EXPIRED = ("debug", "tasks expired")
+    TASKS_DELETED = ("debug", "finished tasks deleted after their retention")
+    SCHEDULES_FIRED = ("debug", "schedules fired")
+    SCHEDULE_ERROR = ("error", "cannot compute the times of a schedule, left to other nodes")
+    CLAIMS_RECONCILED = ("warning", "tasks of unconfirmed claims released")
+    TASK_RELEASED = ("debug", "task released")
+    TASK_CANCELED = ("debug", "task canceled")
+    OUTCOME_TOO_LATE = ("warning", "outcome dropped, the claim was no longer held")
+    OUTCOME_NOT_STORED = ("error", "outcome could not be stored")
+    BREAKER_OPENED = ("warning", "circuit breaker opened for a host")
+    BREAKER_CLOSED = ("info", "circuit breaker closed for a host")
+    FILE_DESCRIPTORS_EXHAUSTED = ("error", "no file descriptors left, fetches are delayed")
+    CALLBACK_UNSIGNED = (
+        "error",
+        "callback not sent: TASKFLOW_WEBHOOK_SECRETS is not set on this node",
+    )
+    FETCH_ERROR = ("error", "internal error in a fetch")
+    REQUEST_ERROR = ("error", "internal error in a request")
+    DOCUMENT_ERROR = ("error", "the OpenAPI document cannot be built")
+    CONNECTION_ERROR = ("error", "internal error in a connection, connection closed")
+    CONNECTIONS_FULL = ("warning", "connection limit reached, new connections are rejected")
+    ACCEPT_FAILED = ("error", "cannot accept new connections")
+    METRICS_NOT_SHARED = ("warning", "/metrics covers this process only, not the other workers")
+    TRACING = ("info", "tracing enabled")
+    SPANS_LOST = ("warning", "spans could not be exported")
+    LIBRARY_WARNING = ("warning", "warning from a library")
+    LINES_LOST = ("warning", "log lines dropped, standard error was not being read")
