@@ -1,4 +1,4 @@
-"""What the service says of itself."""
+"""The log."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ telemetry.emit(telemetry.Event.STOPPED)
 """
 
 
-def test_a_log_that_nobody_reads_ends_nothing():
-    """With the reader of standard error gone, what is logged is lost, and nothing else."""
+def test_a_closed_log_does_not_end_the_process():
+    """If standard error is closed, events are lost, and nothing else."""
     reader, writer = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
@@ -78,7 +78,7 @@ def stream_socket():
 
 @pytest.mark.parametrize("ends", [pipe, stream_socket])
 def test_a_reader_that_stops_reading_stops_nothing(ends):
-    """With the pipe full, lines are dropped, whole ones, and counted when it flows again."""
+    """While the pipe is full, whole lines are dropped, and counted later."""
     reader, writer = ends()
     process = subprocess.Popen(
         [sys.executable, "-c", FLOOD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writer
@@ -112,8 +112,8 @@ def clock(monkeypatch):
     return now
 
 
-def test_what_comes_in_floods_is_said_seldom(clock):
-    """Once, and again when some time has passed."""
+def test_floods_are_throttled(clock):
+    """An event is logged once, and again after a period."""
     with structlog.testing.capture_logs() as events:
         for _ in range(3):
             telemetry.emit_throttled(Event.CONNECTIONS_FULL)
@@ -122,8 +122,8 @@ def test_what_comes_in_floods_is_said_seldom(clock):
     assert len(events) == 2
 
 
-def test_nothing_floods_the_log(clock):
-    """Whatever is above debug is said some times; other events are not held back by that."""
+def test_all_events_above_debug_are_throttled(clock):
+    """They are logged 20 times per period, independently of other events."""
     with structlog.testing.capture_logs() as events:
         for _ in range(1000):
             telemetry.emit(Event.BREAKER_OPENED, host="example.com")
@@ -136,16 +136,16 @@ def test_nothing_floods_the_log(clock):
     assert said[Event.TASK_FINISHED.wording] == 1000
 
 
-def test_a_fault_does_not_hide_another_one():
-    """Faults of two types are two events."""
+def test_exceptions_are_throttled_by_type():
+    """Exceptions of two types are logged separately."""
     with structlog.testing.capture_logs() as events:
         for error in [ValueError("1"), KeyError("2"), ExceptionGroup("", [ValueError("3")])]:
             telemetry.emit_throttled(Event.REQUEST_ERROR, error=error)
     assert [str(event["exc_info"]) for event in events] == ["1", "'2'"]
 
 
-async def test_what_was_not_said_is_counted(autojump_clock):
-    """Now and then, and at the end, so that each time is told in one way or another."""
+async def test_throttled_events_are_counted(autojump_clock):
+    """Once per period and at the end, so that no occurrence is lost."""
     with structlog.testing.capture_logs() as events:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(telemetry.report_repeats)
@@ -160,8 +160,8 @@ async def test_what_was_not_said_is_counted(autojump_clock):
     assert sum(event.get("repeats", 1) for event in events) == 8
 
 
-async def test_whose_task_it_is(autojump_clock):
-    """What is said in a Trio task names the attempt that it is about, and no other's."""
+async def test_events_name_their_task(autojump_clock):
+    """Events of a Trio task name the attempt that it runs, and no other."""
 
     async def run(number):
         telemetry.bind_task(uuid.UUID(int=number), number)
@@ -188,8 +188,8 @@ def configure(monkeypatch):
     logging.getLogger().handlers[:] = handlers
 
 
-def test_libraries_are_heard(configure, capfd):
-    """What a library logs is a line like ours, and does not flood the log either."""
+def test_warnings_of_libraries(configure, capfd):
+    """They are logged as throttled events."""
     configure("info", "json")
     for number in range(100):
         logging.getLogger("some.library").warning("number %d\nand more", number)
@@ -199,8 +199,8 @@ def test_libraries_are_heard(configure, capfd):
     assert (line["library"], line["reason"]) == ("some.library", "number 0\nand more")
 
 
-def test_json_is_in_order(configure, capfd):
-    """When, how bad and what stand first; a traceback is in the same line."""
+def test_the_order_of_json_fields(configure, capfd):
+    """Timestamp, level and event come first; a traceback is in the same line."""
     configure("info", "json")
     error = RuntimeError("oh\ndear")
     telemetry.emit(Event.OUTCOME_NOT_STORED, error=error, task=uuid.UUID(int=1), attempt=2)
@@ -213,7 +213,7 @@ def test_json_is_in_order(configure, capfd):
 
 
 def test_every_event_has_a_level_and_a_wording():
-    """Levels are those that can be set; wordings tell events apart."""
+    """Levels are valid, and wordings are unique."""
     levels = {event.value[0] for event in Event}
     assert levels <= {"debug", "info", "warning", "error"}
     assert len({event.value[1] for event in Event}) == len(Event)
@@ -221,7 +221,7 @@ def test_every_event_has_a_level_and_a_wording():
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_traceback_shows_no_variables(configure, log_format, capfd):
-    """What a request carried stands in the frames of a fault: keys must not get into the log."""
+    """Local variables may hold keys, which must not be logged."""
 
     def fail(_secret):
         raise RuntimeError("something else")

@@ -29,7 +29,7 @@ _VERBS = (
 
 
 class ScriptedFetcher(Fetcher):
-    """Does what the URL says: ``http://target/SECONDS`` takes so long, ``/404`` fails.
+    """Does what the URL says: ``http://target/SECONDS`` takes that time, ``/404`` fails.
 
     ``/deaf`` takes a second, also when it is cut off. With ``response_bytes`` a response has begun
     to come in, with a body of that size.
@@ -84,7 +84,7 @@ def response() -> Response:
 
 
 class FaultyStore(MemoryStore):
-    """A memory store that can be told to fail: ``faults[verb]`` is raised or awaited first.
+    """A memory store that fails on request: ``faults[verb]`` is raised or awaited first.
 
     Attributes:
         hands_over: Whether an idle node gets new tasks as they are stored. If not it claims them,

@@ -1,4 +1,4 @@
-"""Hosts that fail in a row are left alone, then tried: on the virtual clock."""
+"""The circuit breaker, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -72,20 +72,20 @@ def pauses(started: list[float]) -> list[float]:
     return [round(began - ended, 1) for ended, began in ends if began - ended > 0.2]
 
 
-async def test_a_host_is_left_alone_longer_each_time(autojump_clock, run):
-    """A second after three failures, then twice as long after each that follows, up to a minute."""
+async def test_each_pause_is_longer(autojump_clock, run):
+    """Three failures open the breaker for 1 s; each further one doubles the pause, up to 60 s."""
     started, _ = await run(12, *[REFUSED] * 11)
     assert pauses(started)[:8] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
-async def test_the_first_answer_ends_it(autojump_clock, run):
-    """Whatever it says: the host is there."""
+async def test_any_response_closes_the_breaker(autojump_clock, run):
+    """The status does not matter: the host responds."""
     started, _ = await run(30, REFUSED, BUSY, REFUSED, NOT_FOUND)
     assert pauses(started) == [1.0]
 
 
-async def test_only_failures_in_a_row_count(autojump_clock, run):
-    """One answer in between, and they are counted anew."""
+async def test_only_consecutive_failures_count(autojump_clock, run):
+    """A response in between resets the count."""
     started, _ = await run(8, REFUSED, REFUSED, NOT_FOUND, REFUSED, REFUSED, WELL, REFUSED)
     assert pauses(started) == []
 
@@ -95,26 +95,26 @@ async def test_only_failures_in_a_row_count(autojump_clock, run):
     [TIMED_OUT, NOT_FOUND, Failed(ErrorType.BLOCKED, "no"), Failed(ErrorType.TOO_LARGE, "big")],
 )
 async def test_other_failures_do_not_count(autojump_clock, run, failure):
-    """A host that is slow has its share; what is wrong with tasks is not the host's fault."""
+    """Slow hosts and invalid tasks do not open the breaker."""
     started, _ = await run(8, *[failure] * 8)
     assert pauses(started) == []
 
 
-async def test_one_that_is_tried_has_to_answer_in_time(autojump_clock, run):
-    """Else the pauses go on."""
+async def test_a_probe_that_times_out_opens_the_breaker_again(autojump_clock, run):
+    """A probe has to get a response in time."""
     started, _ = await run(6, *[REFUSED] * 3, TIMED_OUT, WELL)
     assert pauses(started) == [1.0, 2.0]
 
 
-async def test_a_host_is_left_alone_as_long_as_it_asks(autojump_clock, run):
-    """``Retry-After`` counts, up to its bound."""
+async def test_retry_after_sets_the_pause(autojump_clock, run):
+    """``Retry-After`` counts, up to its maximum."""
     asking, asking_much = ASKING
     started, _ = await run(6, *[asking] * 3, asking_much, WELL, max_retry_after_seconds=100.0)
     assert pauses(started) == [30.0, 100.0]
 
 
-async def test_it_can_be_turned_off(autojump_clock, new_bench, nursery):
-    """With 0 every task is tried."""
+async def test_the_breaker_can_be_disabled(autojump_clock, new_bench, nursery):
+    """With 0 failures every task is tried."""
     bench = new_bench(workers=1, breaker_failures=0)
     bench.fetcher = script = Script(*[REFUSED] * 9)
     bench.engine = bench.new_engine()
@@ -125,8 +125,8 @@ async def test_it_can_be_turned_off(autojump_clock, new_bench, nursery):
     assert pauses(script.started) == []
 
 
-async def test_the_bound_for_all_hosts(autojump_clock, new_bench, nursery):
-    """``max_per_host`` holds whatever the queue, also for tasks that come while nodes are idle."""
+async def test_the_limit_per_host(autojump_clock, new_bench, nursery):
+    """``max_per_host`` applies to all queues, also to tasks submitted while nodes are idle."""
     bench = new_bench(workers=10, max_per_host=2)
     bench.store._max_per_host = 2
     await nursery.start(bench.engine.run)

@@ -56,7 +56,7 @@ class Receiver(Fetcher):
 
 
 async def run_one(bench, nursery, receiver, *secrets):
-    """A task that is to be told of, and what tells of it, when neither will be run any more."""
+    """Run a task and its callback until both are final, and return them."""
     engine = Engine(
         EngineContext(
             store=bench.store,
@@ -75,8 +75,8 @@ async def run_one(bench, nursery, receiver, *secrets):
     return ended, await bench.store.get(ended.callback_id)
 
 
-async def test_a_callback_is_tried_for_days(autojump_clock, new_bench, nursery):
-    """At the waits that the standard advises, whatever is wrong; signed anew, by the same id."""
+async def test_a_callback_is_retried_for_days(autojump_clock, new_bench, nursery):
+    """With the delays of the standard, after any error; signed for each attempt, with one id."""
     receiver = Receiver(500, 404, 302, 400, 401, 503, 429, 409, 502, 204)
     task, callback = await run_one(new_bench(**DAYS), nursery, receiver, SECRET)
     assert (callback.status, callback.attempt) == (TaskStatus.COMPLETED, 10)
@@ -92,8 +92,8 @@ def shown(task) -> bytes:
     return msgspec.json.encode(task)
 
 
-async def test_a_callback_that_nobody_takes_fails(autojump_clock, new_bench, nursery):
-    """After the last attempt; its parent stays as it ended, and it is not told of itself."""
+async def test_a_callback_fails_after_its_last_attempt(autojump_clock, new_bench, nursery):
+    """Its parent task is unchanged, and a failed callback has no callback itself."""
     bench = new_bench(**DAYS)
     task, callback = await run_one(bench, nursery, Receiver(*[500] * 10), SECRET)
     assert (callback.status, callback.attempt) == (TaskStatus.FAILED, 10)
@@ -101,15 +101,15 @@ async def test_a_callback_that_nobody_takes_fails(autojump_clock, new_bench, nur
     assert len((await bench.store.page(limit=9)).tasks) == 2
 
 
-async def test_a_receiver_that_is_gone(autojump_clock, new_bench, nursery):
-    """410 is the end of it."""
+async def test_a_gone_receiver(autojump_clock, new_bench, nursery):
+    """410 ends the retries."""
     _, callback = await run_one(new_bench(**DAYS), nursery, Receiver(500, 410), SECRET)
     assert (callback.status, callback.attempt) == (TaskStatus.FAILED, 2)
     assert callback.error == "http error: status: 410"
 
 
 async def test_either_of_two_secrets_verifies(autojump_clock, new_bench, nursery):
-    """While one takes the other's place; no third one does."""
+    """During a rotation both secrets verify, and no other one does."""
     receiver = Receiver(200)
     await run_one(new_bench(**DAYS), nursery, receiver, SECRET, OTHER)
     assert receiver.verified(SECRET) == receiver.verified(OTHER)
@@ -117,8 +117,8 @@ async def test_either_of_two_secrets_verifies(autojump_clock, new_bench, nursery
         receiver.verified(new_secret())
 
 
-async def test_each_attempt_is_signed_anew(autojump_clock, new_bench, nursery, monkeypatch):
-    """Receivers refuse what was signed minutes ago."""
+async def test_each_attempt_has_its_own_signature(autojump_clock, new_bench, nursery, monkeypatch):
+    """Receivers reject old timestamps."""
     clock = iter([1_700_000_000.9, 1_700_000_005.1])
     monkeypatch.setattr(time, "time", lambda: next(clock))
     receiver = Receiver(500, 200)
@@ -128,7 +128,7 @@ async def test_each_attempt_is_signed_anew(autojump_clock, new_bench, nursery, m
 
 
 async def test_without_a_secret_nothing_is_sent(autojump_clock, new_bench, nursery):
-    """A node that cannot sign says so, and leaves the callback for later, or to another one."""
+    """A node that cannot sign logs it, and the callback is retried later or by another node."""
     receiver = Receiver()
     bench = new_bench(**DAYS)
     with capture_logs() as logs:
@@ -141,8 +141,8 @@ async def test_without_a_secret_nothing_is_sent(autojump_clock, new_bench, nurse
     assert Event.CALLBACK_UNSIGNED.value[1] in [entry["event"] for entry in logs]
 
 
-async def test_other_tasks_are_not_signed(autojump_clock, new_bench, nursery):
-    """Nothing but a callback is, in whichever queue it stands and whatever it says it is."""
+async def test_only_callbacks_are_signed(autojump_clock, new_bench, nursery):
+    """The queue and the options of a submitted task do not make it a callback."""
     receiver = Receiver(200, 200)
     bench = new_bench(**DAYS)
     payload = b'{"url": "http://else/", "method": "POST", "body": {"id": 1}}'

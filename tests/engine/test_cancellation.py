@@ -1,4 +1,4 @@
-"""Somebody cancels what a node has in hand, on the virtual clock."""
+"""Cancellation of claims that a node holds, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def told(logs, event: Event) -> int:
 
 
 def check_quiet(logs, *, canceled: int) -> None:
-    """So many tasks were called off, and nobody was warned of anything."""
+    """This number of tasks was canceled, and there was no warning."""
     assert told(logs, Event.TASK_CANCELED) == canceled
     assert [one for one in logs if one["log_level"] in ("warning", "error")] == []
 
@@ -36,8 +36,8 @@ async def attempts_at(bench, task) -> list[str]:
     return [one.status.value for one in await bench.store.attempts(task.id)]
 
 
-async def test_one_that_runs_is_cut_off_at_once(autojump_clock, new_bench, nursery, logs):
-    """Its fetch ends in the same moment, and nothing is written for it."""
+async def test_a_running_fetch_is_canceled_at_once(autojump_clock, new_bench, nursery, logs):
+    """The fetch ends immediately, and no outcome is written."""
     bench = new_bench(fetch_timeout_seconds=1000.0)
     await nursery.start(bench.engine.run)
     task, other = await bench.add(500, 20)
@@ -59,8 +59,8 @@ async def test_one_that_runs_is_cut_off_at_once(autojump_clock, new_bench, nurse
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_its_worker_takes_the_next_one_at_once(autojump_clock, new_bench, nursery, logs):
-    """Who waited for the worker waits no more."""
+async def test_the_worker_starts_the_next_task_at_once(autojump_clock, new_bench, nursery, logs):
+    """A task that waited for the worker is started."""
     bench = new_bench(workers=1, fetch_timeout_seconds=1000.0)
     await nursery.start(bench.engine.run)
     first, second = await bench.add(500, 5)
@@ -87,7 +87,7 @@ async def cancel_all_that_run(bench) -> list:
     return page.tasks
 
 
-async def test_one_that_waits_for_a_worker_is_never_fetched(
+async def test_a_claim_that_waits_for_a_worker_is_never_fetched(
     autojump_clock, new_bench, nursery, logs
 ):
     """Claimed but not started: the worker that comes to it drops it."""
@@ -103,9 +103,7 @@ async def test_one_that_waits_for_a_worker_is_never_fetched(
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_one_that_waits_for_a_worker_when_the_shutdown_begins(
-    autojump_clock, new_bench, logs
-):
+async def test_a_claim_that_waits_when_the_shutdown_starts(autojump_clock, new_bench, logs):
     """It is not put back: it has come to its end."""
     bench = new_bench(workers=2, fetch_timeout_seconds=1000.0)
     async with trio.open_nursery() as nursery:
@@ -119,8 +117,8 @@ async def test_one_that_waits_for_a_worker_when_the_shutdown_begins(
     check_quiet(logs, canceled=len(canceled))
 
 
-async def test_during_the_drain(autojump_clock, new_bench, logs):
-    """A fetch that may still finish is cut off too, and the end comes the sooner."""
+async def test_a_cancel_during_the_drain(autojump_clock, new_bench, logs):
+    """The fetch is canceled, and the shutdown completes earlier."""
     bench = new_bench(fetch_timeout_seconds=1000.0)
     async with trio.open_nursery() as nursery:
         await nursery.start(bench.engine.run)
@@ -136,8 +134,8 @@ async def test_during_the_drain(autojump_clock, new_bench, logs):
 
 
 @pytest.mark.parametrize("path", [500, "deaf"])
-async def test_in_the_moment_in_which_the_drain_is_over(autojump_clock, new_bench, logs, path):
-    """Both scopes are cancelled at once: the shutdown goes on, and nothing is put back."""
+async def test_a_cancel_at_the_drain_deadline(autojump_clock, new_bench, logs, path):
+    """Both scopes are cancelled at once: the shutdown goes on, and nothing is released."""
     bench = new_bench(fetch_timeout_seconds=1000.0)
     async with trio.open_nursery() as nursery:
         await nursery.start(bench.engine.run)
@@ -150,8 +148,8 @@ async def test_in_the_moment_in_which_the_drain_is_over(autojump_clock, new_benc
     check_quiet(logs, canceled=1)
 
 
-async def test_cancelling_from_outside_passes(autojump_clock, new_bench):
-    """The scope of a task swallows no cancellation but its own."""
+async def test_an_outer_cancellation_passes(autojump_clock, new_bench):
+    """The scope of a claim catches no cancellation but its own."""
     bench = new_bench(fetch_timeout_seconds=1000.0)
     await bench.add(500, 500)
     with trio.CancelScope() as outside:
@@ -165,8 +163,8 @@ async def test_cancelling_from_outside_passes(autojump_clock, new_bench):
     assert await bench.statuses() == {"PENDING": 1, "CANCELED": 1}
 
 
-async def test_an_outcome_that_comes_all_the_same(autojump_clock, new_bench, nursery, logs):
-    """A fetch that ends well although it was called off is not written, and no fault."""
+async def test_a_completed_fetch_of_a_canceled_claim(autojump_clock, new_bench, nursery, logs):
+    """Its outcome is not written, which is not an error."""
     bench = new_bench()
     await nursery.start(bench.engine.run)
     [task] = await bench.add("deaf")
@@ -181,7 +179,7 @@ async def test_an_outcome_that_comes_all_the_same(autojump_clock, new_bench, nur
 
 
 async def test_an_outcome_that_waits_for_the_store(autojump_clock, new_bench, nursery, logs):
-    """Fetched, and canceled before it could be written: it is dropped without a warning."""
+    """An outcome of a task that was canceled before it was written is dropped without a warning."""
     bench = new_bench()
     await nursery.start(bench.engine.run)
     [task] = await bench.add(1)
@@ -197,8 +195,8 @@ async def test_an_outcome_that_waits_for_the_store(autojump_clock, new_bench, nu
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_the_store_is_away(autojump_clock, new_bench, nursery, logs):
-    """What could not be canceled runs on; later it can be, and the node knows at once."""
+async def test_a_cancel_during_an_outage(autojump_clock, new_bench, nursery, logs):
+    """The task runs on until a later cancel succeeds, of which the node is notified at once."""
     bench = new_bench(fetch_timeout_seconds=1000.0)
     await nursery.start(bench.engine.run)
     [task] = await bench.add(500)
@@ -232,8 +230,8 @@ class Words:
             self._notify(*words)
 
 
-async def test_the_word_of_an_earlier_claim(autojump_clock, new_bench, nursery, logs):
-    """Canceled, run again and claimed anew before the node hears of the first: one goes on."""
+async def test_a_late_notification_of_an_earlier_claim(autojump_clock, new_bench, nursery, logs):
+    """A task that was retried and claimed again is not canceled by it."""
     bench = new_bench(heartbeat_seconds=100.0, lease_seconds=300.0, fetch_timeout_seconds=1000.0)
     words = Words(bench.store)
     await nursery.start(bench.engine.run)
@@ -254,8 +252,8 @@ async def test_the_word_of_an_earlier_claim(autojump_clock, new_bench, nursery, 
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_a_word_that_is_lost(autojump_clock, new_bench, nursery, logs):
-    """The node finds out by itself at its next heartbeat, and only then."""
+async def test_a_lost_notification(autojump_clock, new_bench, nursery, logs):
+    """The node detects the cancel at its next heartbeat."""
     bench = new_bench(heartbeat_seconds=5.0, fetch_timeout_seconds=1000.0)
     Words(bench.store)
     await nursery.start(bench.engine.run)
@@ -274,8 +272,8 @@ async def test_a_word_that_is_lost(autojump_clock, new_bench, nursery, logs):
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_an_idle_node_asks_for_nothing(autojump_clock, new_bench, nursery):
-    """With nothing in hand nothing can have been taken away."""
+async def test_an_idle_node_makes_no_query(autojump_clock, new_bench, nursery):
+    """A node without claims does not ask which of them are lost."""
     bench = new_bench(heartbeat_seconds=5.0)
     await nursery.start(bench.engine.run)
     await bench.add(1)
@@ -284,8 +282,8 @@ async def test_an_idle_node_asks_for_nothing(autojump_clock, new_bench, nursery)
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_what_ended_meanwhile_is_left_alone(autojump_clock, new_bench, nursery, logs):
-    """A heartbeat's answer that comes after a task's own end calls nothing off."""
+async def test_a_task_that_finished_during_the_heartbeat(autojump_clock, new_bench, nursery, logs):
+    """The response of a heartbeat cancels nothing that has finished in the meantime."""
     bench = new_bench(heartbeat_seconds=5.0, fetch_timeout_seconds=60.0)
 
     async def take_long(keys):
@@ -300,8 +298,8 @@ async def test_what_ended_meanwhile_is_left_alone(autojump_clock, new_bench, nur
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_what_the_node_does_not_hold_is_forgotten(autojump_clock, new_bench, nursery, logs):
-    """A task that waits is canceled without a word; one that ended cannot be."""
+async def test_tasks_that_are_not_running(autojump_clock, new_bench, nursery, logs):
+    """A pending task is canceled without a notification; a finished one cannot be canceled."""
     bench = new_bench(workers=1)
     await nursery.start(bench.engine.run)
     first, second = await bench.add(1, 1)

@@ -1,4 +1,4 @@
-"""The store goes away, leases end, writes are refused: on the virtual clock."""
+"""Outages, lost leases and refused writes, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def events(monkeypatch):
 
 
 async def test_outcomes_wait_for_the_store(autojump_clock, new_bench, nursery, events):
-    """Fetched while the store is away, written when it is back: nothing is fetched twice."""
+    """Outcomes fetched during an outage are written after it; nothing is fetched twice."""
     bench = new_bench(workers=3)
     await nursery.start(bench.engine.run)
     await bench.add(2, 2, 2)
@@ -45,8 +45,8 @@ async def test_outcomes_wait_for_the_store(autojump_clock, new_bench, nursery, e
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_an_outage_is_no_busy_loop(autojump_clock, new_bench, nursery, events):
-    """While the store is away it is asked every few seconds by each part, not more."""
+async def test_no_busy_loop_during_an_outage(autojump_clock, new_bench, nursery, events):
+    """Each part calls the unavailable store every few seconds at most."""
     bench = new_bench()
     await nursery.start(bench.engine.run)
     await trio.sleep(1)
@@ -57,9 +57,7 @@ async def test_an_outage_is_no_busy_loop(autojump_clock, new_bench, nursery, eve
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_outcomes_are_bounded_while_the_store_is_away(
-    autojump_clock, new_bench, nursery, events
-):
+async def test_outcomes_are_limited_during_an_outage(autojump_clock, new_bench, nursery, events):
     """With nothing written no more is claimed than may be held."""
     bench = new_bench(workers=2, queue_size=3)
     await bench.add(*[0.01] * 100)
@@ -73,7 +71,7 @@ async def test_outcomes_are_bounded_while_the_store_is_away(
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_a_node_that_cannot_renew_stops_before_others_take_over(
+async def test_a_node_that_cannot_renew_stops_before_its_tasks_are_rescued(
     autojump_clock, new_bench, nursery, events
 ):
     """Its fetches are cut off within the lease; it gives back what it held as soon as it can."""
@@ -102,7 +100,7 @@ async def test_a_node_that_cannot_renew_stops_before_others_take_over(
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_a_node_whose_lease_was_ended_starts_afresh(
+async def test_a_node_that_lost_its_lease_registers_again(
     autojump_clock, new_bench, nursery, events
 ):
     """When the store says the lease is over, own work stops at once and a new node begins."""
@@ -118,8 +116,8 @@ async def test_a_node_whose_lease_was_ended_starts_afresh(
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_renewals_keep_the_lease(autojump_clock, new_bench, nursery, events):
-    """A node that renews in time runs a fetch for many times its lease."""
+async def test_heartbeats_keep_the_lease(autojump_clock, new_bench, nursery, events):
+    """A node that renews its lease completes a fetch that takes several leases."""
     bench = new_bench(heartbeat_seconds=5.0, lease_seconds=20.0, fetch_timeout_seconds=1000.0)
     await bench.add(500)
     await nursery.start(bench.engine.run)
@@ -129,9 +127,7 @@ async def test_renewals_keep_the_lease(autojump_clock, new_bench, nursery, event
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_one_outcome_that_is_refused_does_not_stop_the_others(
-    autojump_clock, new_bench, nursery, events
-):
+async def test_a_refused_outcome_does_not_affect_others(autojump_clock, new_bench, nursery, events):
     """A store that cannot take what is in one of many: that one FAILs, the rest is written."""
     bench = new_bench(workers=8)
     tasks = await bench.add(*[1] * 8)
@@ -151,9 +147,7 @@ async def test_one_outcome_that_is_refused_does_not_stop_the_others(
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_what_is_too_much_at_once_is_written_in_portions(
-    autojump_clock, new_bench, nursery, events
-):
+async def test_writes_that_time_out_are_divided(autojump_clock, new_bench, nursery, events):
     """A store that does not manage many outcomes in time gets fewer at a time, till it does."""
     bench = new_bench(workers=64)
     await bench.add(*[1] * 64)
@@ -170,7 +164,7 @@ async def test_what_is_too_much_at_once_is_written_in_portions(
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_portions_are_bounded_in_bytes(
+async def test_statements_are_limited_in_size(
     autojump_clock, new_bench, nursery, events, monkeypatch
 ):
     """Large results are not sent to the store all in one statement."""
@@ -191,7 +185,7 @@ async def test_portions_are_bounded_in_bytes(
 
 
 @pytest.mark.parametrize("is_final", [True, False])
-async def test_responses_of_failures_count_as_bytes(
+async def test_responses_of_failures_count_for_the_size(
     autojump_clock, new_bench, nursery, monkeypatch, is_final
 ):
     """What failed attempts keep is written in bounded portions, too."""
@@ -214,9 +208,7 @@ async def test_responses_of_failures_count_as_bytes(
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_a_claim_whose_answer_was_lost_holds_nothing(
-    autojump_clock, new_bench, nursery, events
-):
+async def test_a_claim_without_a_response_is_released(autojump_clock, new_bench, nursery, events):
     """Tasks that were claimed although the claim failed are run, and soon: not after a lease."""
     bench = new_bench()
     bench.store.hands_over = False
@@ -241,7 +233,7 @@ async def test_a_claim_whose_answer_was_lost_holds_nothing(
 
 
 async def test_a_canceled_task_is_not_completed(autojump_clock, new_bench, nursery, events):
-    """An outcome that comes too late, and the node knows not why, is dropped, and said."""
+    """An outcome that is too late for an unknown reason is dropped and logged."""
     bench = new_bench(heartbeat_seconds=5.0)
     bench.store._cancellations.notify = lambda *_: None
     [task] = await bench.add(2)
@@ -255,8 +247,8 @@ async def test_a_canceled_task_is_not_completed(autojump_clock, new_bench, nurse
 
 
 @pytest.mark.parametrize("verb", ["claim", "renew", "rescue", "register"])
-async def test_a_fault_of_ours_ends_the_engine(autojump_clock, new_bench, events, verb):
-    """An exception that nobody foresaw is not swallowed: the engine raises it."""
+async def test_an_unexpected_exception_ends_the_engine(autojump_clock, new_bench, events, verb):
+    """The engine raises an unexpected exception of the store."""
     bench = new_bench(heartbeat_seconds=1.0)
     bench.store.faults[verb] = ZeroDivisionError
     with pytest.RaisesGroup(ZeroDivisionError, allow_unwrapped=True, flatten_subgroups=True):
@@ -264,7 +256,7 @@ async def test_a_fault_of_ours_ends_the_engine(autojump_clock, new_bench, events
 
 
 async def test_outcomes_outlive_the_lease(autojump_clock, new_bench, nursery, events):
-    """Fetched before an outage that is longer than the lease, written after it: once fetched."""
+    """Fetched before an outage longer than the lease, an outcome is written after it."""
     bench = new_bench(heartbeat_seconds=5.0, lease_seconds=20.0)
     tasks = await bench.add(2, 2, 2)
     await nursery.start(bench.engine.run)
@@ -282,7 +274,7 @@ async def test_outcomes_outlive_the_lease(autojump_clock, new_bench, nursery, ev
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_a_shutdown_in_an_outage_waits_for_nothing(
+async def test_a_shutdown_during_an_outage_does_not_wait(
     autojump_clock, new_bench, nursery, events
 ):
     """Outcomes that cannot be written in time are left to a rescue: the end keeps its deadline."""
@@ -298,7 +290,7 @@ async def test_a_shutdown_in_an_outage_waits_for_nothing(
     assert trio.current_time() - began < 8
 
 
-async def test_a_claim_under_way_at_shutdown_is_put_back_at_once(
+async def test_a_claim_in_progress_at_shutdown_is_released_at_once(
     autojump_clock, new_bench, nursery, events
 ):
     """What a slow claim takes after the shutdown began does not wait for the drain."""
@@ -325,8 +317,8 @@ async def test_a_claim_under_way_at_shutdown_is_put_back_at_once(
     assert await bench.store.attempts(late.id) == []
 
 
-async def test_a_fetch_that_was_put_off(autojump_clock, new_bench, nursery, monkeypatch):
-    """What could not be fetched for our own want is fetched later, and has lost no attempt."""
+async def test_a_fetch_delayed_by_a_lack_of_files(autojump_clock, new_bench, nursery, monkeypatch):
+    """It runs later and loses no attempt."""
     bench = new_bench()
     fetch, put_off = bench.fetcher.fetch, []
 

@@ -1,4 +1,4 @@
-"""What the engine tells its metrics, on the virtual clock: ends of claims, waits, mishaps."""
+"""Metrics of the engine, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def ends(bench) -> dict[str, float]:
     return scrape(bench).nonzero("taskflow_attempts_total", "outcome")
 
 
-async def test_a_shutdown_puts_back(autojump_clock, new_bench):
-    """What was begun is interrupted, what waits in the channel unstarted; neither is a fetch."""
+async def test_a_shutdown_releases_claims(autojump_clock, new_bench):
+    """Running claims count as interrupted, waiting ones as unstarted, and neither as a fetch."""
     bench = new_bench(workers=1, queue_size=10, fetch_timeout_seconds=100.0)
     await bench.add(*[0.01] * 20, *[50] * 20)
     async with trio.open_nursery() as nursery:
@@ -43,8 +43,8 @@ async def test_a_shutdown_puts_back(autojump_clock, new_bench):
     assert told.value("taskflow_settle_seconds_count") == 20
 
 
-async def test_a_wait_is_from_when_a_task_is_due(autojump_clock, new_bench, nursery):
-    """Not from when it was handed in; with its time in the channel; of a retry from its time."""
+async def test_the_wait_starts_when_a_task_is_due(autojump_clock, new_bench, nursery):
+    """It includes the time in the channel, and starts again for a retry."""
     bench = new_bench(workers=1, poll_seconds=1000.0)
     later = NewTask(msgspec.Raw(b'"http://target/1"'), delay_seconds=100.0)
     await nursery.start(bench.engine.run)
@@ -58,8 +58,8 @@ async def test_a_wait_is_from_when_a_task_is_due(autojump_clock, new_bench, nurs
     assert told.value("taskflow_fetch_seconds_sum") == pytest.approx(7.0, abs=0.1)
 
 
-async def test_the_time_to_write_is_told(autojump_clock, new_bench, nursery):
-    """An outage among it, which is counted as one however many parts find out."""
+async def test_the_time_to_write_an_outcome(autojump_clock, new_bench, nursery):
+    """It includes an outage, which is counted once."""
     bench = new_bench(workers=2)
     await nursery.start(bench.engine.run)
     await bench.add(2, 2)
@@ -76,8 +76,8 @@ async def test_the_time_to_write_is_told(autojump_clock, new_bench, nursery):
     assert told.value("taskflow_settle_seconds_sum") == pytest.approx(60.0, abs=3)
 
 
-async def test_a_lease_that_is_lost(autojump_clock, new_bench, nursery):
-    """Once for each time that a node has to stop its own work."""
+async def test_a_lost_lease(autojump_clock, new_bench, nursery):
+    """Each loss counts once."""
     bench = new_bench(heartbeat_seconds=5.0, lease_seconds=20.0, fetch_timeout_seconds=1000.0)
     await nursery.start(bench.engine.run)
     await bench.add(100)
@@ -90,7 +90,7 @@ async def test_a_lease_that_is_lost(autojump_clock, new_bench, nursery):
 
 @pytest.mark.parametrize(("most", "fate"), [(1, "poison"), (2, "pending")])
 async def test_rescues(autojump_clock, new_bench, nursery, most, fate):
-    """Tasks of a node that died: to be run again, or given up when that was once too often."""
+    """Tasks of a dead node count as pending, or as poison after too many rescues."""
     bench = new_bench(max_rescues=most)
     dead = await bench.store.register("dead", 0.5)
     await bench.add(1, 1, 1)
@@ -102,8 +102,8 @@ async def test_rescues(autojump_clock, new_bench, nursery, most, fate):
     assert scrape(bench).nonzero("taskflow_rescued_tasks_total", "fate") == {fate: 3}
 
 
-async def test_an_outcome_that_comes_too_late(autojump_clock, new_bench, nursery):
-    """The task was taken from a node that was presumed dead; what that one writes is dropped."""
+async def test_an_outcome_that_is_too_late(autojump_clock, new_bench, nursery):
+    """The outcome of a rescued task counts as dropped."""
     bench = new_bench(workers=1)
     await nursery.start(bench.engine.run)
     await bench.add(1)
@@ -127,7 +127,7 @@ class Failing:
 
 
 async def test_the_breaker(autojump_clock, new_bench, nursery):
-    """Opened by the last of the failures, and by each that follows; closed by an answer."""
+    """The last failure opens it, each failed probe opens it again, and a response closes it."""
     bench = new_bench(workers=1, breaker_failures=3)
     bench.fetcher = Failing(4)
     bench.engine = bench.new_engine()
@@ -144,8 +144,8 @@ async def test_the_breaker(autojump_clock, new_bench, nursery):
     assert ends(bench) == {"failed": 4, "completed": 1}
 
 
-async def test_claims_by_their_way(autojump_clock, new_bench, nursery):
-    """Handed over to a node that waits as they are stored, or claimed."""
+async def test_claims_by_way(autojump_clock, new_bench, nursery):
+    """Direct claims and others are counted separately."""
     bench = new_bench(workers=3)
     await bench.add(1, 1)
     await nursery.start(bench.engine.run)

@@ -1,4 +1,4 @@
-"""What tasks say of how they are to be run, kept by the engine: on the virtual clock."""
+"""Options of tasks that the engine applies, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ async def now_of(store) -> dt.datetime:
 
 
 class TestBackoff:
-    async def test_waits_by_themselves(self, autojump_clock, new_bench, nursery):
-        """Each is waited to the moment, without chance; the last one is for all further ones."""
+    async def test_explicit_delays(self, autojump_clock, new_bench, nursery):
+        """Each delay is exact; the last one is used for all further attempts."""
         options = TaskOptions(backoff=(0.0, 3.25, 7.5))
         script = Script(*[BUSY] * 5)
         task, _ = await run_one(new_bench(), nursery, script, max_attempts=6, options=options)
@@ -39,7 +39,7 @@ class TestBackoff:
         assert (task.status, task.attempt) == (TaskStatus.COMPLETED, 6)
 
     async def test_a_factor(self, autojump_clock, new_bench, nursery):
-        """Waits grow by it from the first one to the longest, each between half and all of it."""
+        """Delays grow by the factor up to the maximum, with jitter between half and all of it."""
         options = TaskOptions(
             backoff=StoredBackoff(initial_seconds=2.0, factor=10.0, max_seconds=150.0)
         )
@@ -48,9 +48,7 @@ class TestBackoff:
         for pause, most in zip(script.pauses, (2, 20, 150, 150), strict=True):
             assert most / 2 - 0.01 <= pause <= most + 0.01
 
-    async def test_what_is_not_said_is_as_the_settings_say(
-        self, autojump_clock, new_bench, nursery
-    ):
+    async def test_the_settings_are_the_default(self, autojump_clock, new_bench, nursery):
         """A factor alone has their first and their longest wait."""
         options = TaskOptions(backoff=StoredBackoff(factor=100.0))
         bench = new_bench(backoff_seconds=4.0, max_backoff_seconds=50.0)
@@ -60,7 +58,7 @@ class TestBackoff:
             assert most / 2 - 0.01 <= pause <= most + 0.01
 
     async def test_a_hundred_attempts(self, autojump_clock, new_bench, nursery):
-        """The greatest factor over the most attempts is bounded, and no number overflows."""
+        """The largest factor with the most attempts is limited, and nothing overflows."""
         options = TaskOptions(
             backoff=StoredBackoff(initial_seconds=86_400.0, factor=100.0, max_seconds=1.0)
         )
@@ -69,8 +67,8 @@ class TestBackoff:
         assert (task.status, len(script.pauses)) == (TaskStatus.COMPLETED, 99)
         assert max(script.pauses) <= 1.01
 
-    async def test_a_target_that_asks_for_longer_gets_it(self, autojump_clock, new_bench, nursery):
-        """Also from a task that says each wait by itself; who asks for less waits as it says."""
+    async def test_retry_after_may_lengthen_a_delay(self, autojump_clock, new_bench, nursery):
+        """Also an explicit delay; a shorter ``Retry-After`` has no effect."""
         options = TaskOptions(backoff=(5.0,))
         script = Script(
             msgspec.structs.replace(BUSY, retry_after_seconds=20.0),
@@ -92,8 +90,10 @@ class TestRetryOn:
             ((404,), [410], 1),
         ],
     )
-    async def test_statuses(self, autojump_clock, new_bench, nursery, retry_on, codes, attempts):
-        """These are tried again and no others, whatever asks for it otherwise."""
+    async def test_retry_on_statuses(
+        self, autojump_clock, new_bench, nursery, retry_on, codes, attempts
+    ):
+        """These statuses are retried and no others."""
         script = Script(*map(status, codes))
         options = TaskOptions(retry_on=retry_on, backoff=(1.0,))
         task, made = await run_one(new_bench(), nursery, script, max_attempts=9, options=options)
@@ -101,8 +101,8 @@ class TestRetryOn:
         is_done = attempts > len(codes)
         assert task.status is (TaskStatus.COMPLETED if is_done else TaskStatus.FAILED)
 
-    async def test_what_has_no_status(self, autojump_clock, new_bench, nursery):
-        """Passing faults of the network are tried again all the same; others are not."""
+    async def test_errors_without_a_status(self, autojump_clock, new_bench, nursery):
+        """Transient network errors are retried, other errors are not."""
         options = TaskOptions(retry_on=(404,), backoff=(1.0,))
         script = Script(Failed(ErrorType.TIMEOUT, "slow"), Failed(ErrorType.TLS, "odd"))
         task, made = await run_one(new_bench(), nursery, script, max_attempts=9, options=options)
@@ -110,8 +110,8 @@ class TestRetryOn:
 
 
 class TestExpiry:
-    async def test_a_task_that_waits_too_long(self, autojump_clock, new_bench, nursery):
-        """It fails on the moment and its target is never asked; what is in time runs."""
+    async def test_an_expired_task_fails(self, autojump_clock, new_bench, nursery):
+        """It fails at ``expires_at`` and its target gets no request; a task in time runs."""
         bench = new_bench(workers=1, fetch_timeout_seconds=100.0)
         start = await now_of(bench.store)
         await bench.add(30)
@@ -130,8 +130,8 @@ class TestExpiry:
         assert [path for _, path in bench.fetcher.started] == ["30", "2"]
         bench.engine.shut_down(drain_seconds=0)
 
-    async def test_an_attempt_that_began_in_time_goes_on(self, autojump_clock, new_bench, nursery):
-        """The moment is for beginnings."""
+    async def test_a_running_attempt_does_not_expire(self, autojump_clock, new_bench, nursery):
+        """Only the start of an attempt must be in time."""
         bench = new_bench(fetch_timeout_seconds=100.0)
         expires_at = await now_of(bench.store) + dt.timedelta(seconds=5)
         payload = msgspec.Raw(b'"http://target/20"')
@@ -141,8 +141,8 @@ class TestExpiry:
         assert (await bench.now(task)).status is TaskStatus.COMPLETED
         bench.engine.shut_down(drain_seconds=0)
 
-    async def test_no_other_attempt_is_begun(self, autojump_clock, new_bench, nursery):
-        """A task between attempts fails when its time is over, not when the next one is due."""
+    async def test_a_task_between_attempts_expires(self, autojump_clock, new_bench, nursery):
+        """It fails at ``expires_at``, not when its next attempt is due."""
         bench = new_bench(backoff_seconds=100.0)
         start = await now_of(bench.store)
         script = Script(BUSY)
@@ -157,8 +157,8 @@ class TestExpiry:
         assert 7 <= (task.finished_at - start).total_seconds() < 7.1
         assert (len(script.started), [one.error for one in attempts]) == (1, ["busy"])
 
-    async def test_one_that_comes_later_is_seen_in_time(self, autojump_clock, new_bench, nursery):
-        """A task that is new, or a store that was away, is looked at by the poll."""
+    async def test_a_new_task_expires_in_time(self, autojump_clock, new_bench, nursery):
+        """The poll finds tasks that were submitted later, or during an outage."""
         bench = new_bench(poll_seconds=2.0)
         await nursery.start(bench.engine.run)
         await trio.sleep(10.3)
@@ -171,8 +171,8 @@ class TestExpiry:
         assert trio.current_time() < 10.3 + 2.6
         bench.engine.shut_down(drain_seconds=0)
 
-    async def test_many_at_once(self, autojump_clock, new_bench, nursery):
-        """All of them end, a portion after the other, and the engine goes on."""
+    async def test_many_tasks_expire_at_once(self, autojump_clock, new_bench, nursery):
+        """All of them fail, batch by batch."""
         bench = new_bench()
         past = await now_of(bench.store) - dt.timedelta(seconds=1)
         await bench.store.add([NewTask(msgspec.Raw(b"1"), expires_at=past) for _ in range(1700)])
@@ -186,8 +186,10 @@ class TestExpiry:
         assert (await bench.now(task)).status is TaskStatus.COMPLETED
         bench.engine.shut_down(drain_seconds=0)
 
-    async def test_an_outage_is_waited_for(self, autojump_clock, new_bench, nursery, monkeypatch):
-        """What expired while the store was away ends when it is back; nothing else ends."""
+    async def test_tasks_that_expire_during_an_outage(
+        self, autojump_clock, new_bench, nursery, monkeypatch
+    ):
+        """They fail after the outage; others do not."""
         bench = new_bench()
         expires_at = await now_of(bench.store) + dt.timedelta(seconds=5)
         new = NewTask(msgspec.Raw(b"1"), delay_seconds=50.0, expires_at=expires_at)
@@ -209,8 +211,8 @@ class TestExpiry:
 
 
 class TestDueTimes:
-    async def test_a_moment_is_kept(self, autojump_clock, new_bench, nursery):
-        """A node that is idle neither begins before it nor waits for its next poll."""
+    async def test_run_at_is_exact(self, autojump_clock, new_bench, nursery):
+        """An idle node does not start a task earlier, nor wait for its next poll."""
         bench = new_bench(poll_seconds=60.0)
         await nursery.start(bench.engine.run)
         await trio.sleep(1)
@@ -222,8 +224,8 @@ class TestDueTimes:
 
 
 class TestRetention:
-    async def test_of_their_own(self, autojump_clock, new_bench, nursery):
-        """Tasks that say how long they are kept go then, where nothing else ever does."""
+    async def test_the_retention_of_a_task(self, autojump_clock, new_bench, nursery):
+        """Tasks with a retention are deleted, others are kept."""
         bench = new_bench()
         payload = msgspec.Raw(b'"http://target/0"')
         brief, usual = await bench.store.add(
@@ -237,7 +239,7 @@ class TestRetention:
         assert await bench.store.get(usual.id) is not None
         bench.engine.shut_down(drain_seconds=0)
 
-    async def test_keys_are_forgotten_as_fast_as_they_come(
+    async def test_keys_are_deleted_as_fast_as_they_arrive(
         self, autojump_clock, new_bench, nursery
     ):
         """However many are over at once, and although no task is ever deleted."""
@@ -268,14 +270,14 @@ class TestTheRequest:
             headers["Idempotency-Key"] = "the id"
         return headers
 
-    async def test_the_trace_goes_on(self, autojump_clock, new_bench, nursery):
-        """Parent and state of the POST, if the task has none of its own."""
+    async def test_the_trace_is_continued(self, autojump_clock, new_bench, nursery):
+        """Requests have the Trace Context of the ``POST``, unless the task has its own."""
         trace = {"traceparent": PARENT, "tracestate": "a=1"}
         assert await self.headers_of(new_bench(), nursery, b'"http://target/"', **trace) == trace
 
     @pytest.mark.parametrize("name", ["TraceParent", "tracestate"])
     async def test_a_trace_of_its_own(self, autojump_clock, new_bench, nursery, name):
-        """A state belongs to its parent: nothing of the POST's trace is put beside it."""
+        """Headers of the ``POST``'s trace are not mixed with those of the task."""
         payload = POST % (b', "headers": {"%s": "mine"}' % name.encode())
         headers = await self.headers_of(
             new_bench(), nursery, payload, traceparent=PARENT, tracestate="a=1"
@@ -283,7 +285,7 @@ class TestTheRequest:
         assert headers == {name: "mine", "Idempotency-Key": "the id"}
 
     async def test_a_timeout_of_its_own(self, autojump_clock, new_bench, nursery):
-        """Shorter or longer than the setting, it bounds the attempt and is told."""
+        """It replaces the setting, and the error names it."""
         bench = new_bench(fetch_timeout_seconds=10.0)
         payloads = [
             b'{"url": "http://target/%d", "timeout_seconds": %s}' % (seconds, timeout)
@@ -302,8 +304,8 @@ class TestTheRequest:
         assert attempt.elapsed_ms == pytest.approx(2500, abs=1)
         bench.engine.shut_down(drain_seconds=0)
 
-    async def test_a_shutdown_cuts_it_off_all_the_same(self, autojump_clock, new_bench, nursery):
-        """However long it may take by itself: it goes back, and has lost no attempt."""
+    async def test_a_shutdown_cancels_long_fetches(self, autojump_clock, new_bench, nursery):
+        """The task is released and loses no attempt."""
         bench = new_bench()
         payload = msgspec.Raw(b'{"url": "http://target/3000", "timeout_seconds": 3600}')
         [task] = await bench.store.add([NewTask(payload)])

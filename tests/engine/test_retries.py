@@ -1,4 +1,4 @@
-"""Failures that are tried again, priorities and due times: on the virtual clock."""
+"""Retries, priorities and due times, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ async def run_one(bench, nursery, script, **fields):
     return await bench.now(task), await bench.store.attempts(task.id)
 
 
-async def test_a_failure_is_tried_again(autojump_clock, new_bench, nursery):
-    """After a backoff that doubles, on the moment, until an attempt succeeds."""
+async def test_a_failure_is_retried(autojump_clock, new_bench, nursery):
+    """After exact, doubling delays, until an attempt succeeds."""
     script = Script(BUSY, BUSY, BUSY)
     task, attempts = await run_one(new_bench(), nursery, script, max_attempts=5)
     assert (task.status, task.attempt, task.error) == (TaskStatus.COMPLETED, 4, "")
@@ -60,8 +60,8 @@ async def test_a_failure_is_tried_again(autojump_clock, new_bench, nursery):
         assert most / 2 - 0.01 <= pause <= most + 0.01
 
 
-async def test_a_target_can_tell_repetitions_apart(autojump_clock, new_bench, nursery):
-    """Each request says which task it is of, and which attempt."""
+async def test_requests_identify_the_attempt(autojump_clock, new_bench, nursery):
+    """Each request names its task and attempt."""
     script = Script(BUSY)
     task, _ = await run_one(new_bench(), nursery, script, max_attempts=2)
     assert script.headers == [
@@ -69,8 +69,8 @@ async def test_a_target_can_tell_repetitions_apart(autojump_clock, new_bench, nu
     ]
 
 
-async def test_while_it_waits_it_shows_why(autojump_clock, new_bench, nursery):
-    """A task between attempts is PENDING for later, with the last error and the counts."""
+async def test_a_task_between_attempts(autojump_clock, new_bench, nursery):
+    """It is PENDING with a later ``run_at``, its last error and its attempts."""
     bench = new_bench(backoff_seconds=100.0)
     bench.fetcher = Script(BUSY)
     bench.engine = bench.new_engine()
@@ -85,22 +85,22 @@ async def test_while_it_waits_it_shows_why(autojump_clock, new_bench, nursery):
 
 
 async def test_attempts_run_out(autojump_clock, new_bench, nursery):
-    """The last failure is the task's own; there are no more attempts than allowed."""
+    """The last failure becomes that of the task, after exactly ``max_attempts``."""
     script = Script(*[BUSY] * 9)
     task, attempts = await run_one(new_bench(), nursery, script, max_attempts=3)
     assert (task.status, task.attempt, task.error) == (TaskStatus.FAILED, 3, "busy")
     assert len(script.started) == len(attempts) == 3
 
 
-async def test_what_cannot_go_better_is_not_tried_again(autojump_clock, new_bench, nursery):
-    """A 404 ends the task whatever attempts are left."""
+async def test_permanent_failures_are_not_retried(autojump_clock, new_bench, nursery):
+    """A 404 fails the task at the first attempt."""
     script = Script(Failed(ErrorType.HTTP_STATUS, "not there", 404))
     task, attempts = await run_one(new_bench(), nursery, script, max_attempts=9)
     assert (task.status, task.attempt, len(attempts)) == (TaskStatus.FAILED, 1, 1)
 
 
-async def test_a_target_that_asks_for_time_gets_it(autojump_clock, new_bench, nursery):
-    """Retry-After goes before a shorter backoff, up to its bound."""
+async def test_retry_after(autojump_clock, new_bench, nursery):
+    """It takes precedence over a shorter backoff, up to its maximum."""
     bench = new_bench(max_retry_after_seconds=60.0)
     script = Script(
         msgspec.structs.replace(BUSY, retry_after_seconds=20.0),
@@ -110,8 +110,8 @@ async def test_a_target_that_asks_for_time_gets_it(autojump_clock, new_bench, nu
     assert script.pauses == pytest.approx([20, 60], abs=0.01)
 
 
-async def test_an_interruption_is_no_attempt(autojump_clock, new_bench, nursery):
-    """A task with one attempt that a shutdown cut off is run again all the same."""
+async def test_an_interrupted_attempt_does_not_count(autojump_clock, new_bench, nursery):
+    """A task with one attempt runs again after a shutdown canceled its fetch."""
     bench = new_bench(fetch_timeout_seconds=100.0)
     [task] = await bench.add(30)
     async with trio.open_nursery() as first:
@@ -131,9 +131,7 @@ async def test_an_interruption_is_no_attempt(autojump_clock, new_bench, nursery)
     second.shut_down(drain_seconds=0)
 
 
-async def test_a_flood_of_high_priority_does_not_starve_the_rest(
-    autojump_clock, new_bench, nursery
-):
+async def test_a_flood_of_high_priority_does_not_starve_others(autojump_clock, new_bench, nursery):
     """A tenth of the work goes to who has waited the longest."""
     bench = new_bench(workers=1)
     await bench.add(*["1"] * 20)
@@ -147,7 +145,7 @@ async def test_a_flood_of_high_priority_does_not_starve_the_rest(
 
 
 def test_one_claim_in_ten_goes_by_age():
-    """Of ten tasks one goes by age, however they are claimed."""
+    """One task in ten is claimed by age, whatever the sizes of the claims."""
     for limit in (1, 3, 10, 37, 100):
         quota, by_age = OldestFirstQuota(), 0
         for _ in range(1000 // limit):
@@ -158,7 +156,7 @@ def test_one_claim_in_ten_goes_by_age():
         assert abs(by_age - claimed / OLDEST_FIRST_INTERVAL) <= max(1, limit / 10 + 1)
 
 
-async def test_a_task_for_later_starts_on_time(autojump_clock, new_bench, nursery):
+async def test_a_scheduled_task_starts_on_time(autojump_clock, new_bench, nursery):
     """It does not wait for the next poll."""
     bench = new_bench(poll_seconds=60.0)
     await nursery.start(bench.engine.run)
@@ -170,7 +168,7 @@ async def test_a_task_for_later_starts_on_time(autojump_clock, new_bench, nurser
 
 
 async def test_old_tasks_are_deleted(autojump_clock, new_bench, nursery):
-    """With a retention set, tasks go so long after their end; without one they stay."""
+    """With a retention, tasks are deleted after it; without one they are kept."""
     bench = new_bench(retention_seconds=100.0, workers=100)
     await nursery.start(bench.engine.run)
     await bench.add(*[1] * 1200)

@@ -11,7 +11,7 @@ from taskflow.model.outcome import ErrorType
 from taskflow.model.task import NewTask, TaskStatus
 
 
-async def test_tasks_come_to_their_ends(autojump_clock, new_bench, nursery):
+async def test_tasks_finish(autojump_clock, new_bench, nursery):
     """A success is COMPLETED with its response, a failure FAILED with its error."""
     bench = new_bench()
     await nursery.start(bench.engine.run)
@@ -26,8 +26,8 @@ async def test_tasks_come_to_their_ends(autojump_clock, new_bench, nursery):
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_a_fetch_is_bounded(autojump_clock, new_bench, nursery):
-    """What takes longer than the bound is cut off at the bound, and FAILED."""
+async def test_a_fetch_has_a_timeout(autojump_clock, new_bench, nursery):
+    """It is canceled at the timeout, and the task is FAILED."""
     bench = new_bench(fetch_timeout_seconds=5.0)
     await nursery.start(bench.engine.run)
     in_time, too_slow = await bench.add(4.9, 60)
@@ -40,8 +40,8 @@ async def test_a_fetch_is_bounded(autojump_clock, new_bench, nursery):
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_a_timeout_keeps_what_came(autojump_clock, new_bench, nursery):
-    """An attempt that was cut off shows the response as far as it had come."""
+async def test_a_timeout_keeps_the_partial_response(autojump_clock, new_bench, nursery):
+    """The attempt shows the response as far as it was received."""
     bench = new_bench(fetch_timeout_seconds=5.0)
     bench.fetcher.response_bytes = 4
     await nursery.start(bench.engine.run)
@@ -54,7 +54,7 @@ async def test_a_timeout_keeps_what_came(autojump_clock, new_bench, nursery):
 
 
 @pytest.mark.parametrize("payload", ["12345", "true", "{}", '["http://target/0"]'])
-async def test_a_payload_that_is_no_url_fails_unfetched(
+async def test_a_payload_without_a_url_fails_without_a_request(
     autojump_clock, new_bench, nursery, payload
 ):
     """It ends FAILED with invalid_url, and nothing is fetched."""
@@ -69,7 +69,7 @@ async def test_a_payload_that_is_no_url_fails_unfetched(
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_as_many_at_once_as_there_are_workers(autojump_clock, new_bench, nursery):
+async def test_concurrency_is_the_number_of_workers(autojump_clock, new_bench, nursery):
     """Twelve fetches of a second on five workers take three seconds."""
     bench = new_bench(workers=5)
     await bench.add(*[1] * 12)
@@ -81,8 +81,8 @@ async def test_as_many_at_once_as_there_are_workers(autojump_clock, new_bench, n
 
 
 @pytest.mark.parametrize("is_handed_over", [True, False])
-async def test_new_work_starts_at_once(autojump_clock, new_bench, nursery, is_handed_over):
-    """An idle engine does not wait for its poll when a task is handed in, here or elsewhere."""
+async def test_new_tasks_start_at_once(autojump_clock, new_bench, nursery, is_handed_over):
+    """An idle engine does not wait for its poll when a task is submitted on any node."""
     bench = new_bench(poll_seconds=50.0)
     bench.store.hands_over = is_handed_over
     await nursery.start(bench.engine.run)
@@ -93,8 +93,8 @@ async def test_new_work_starts_at_once(autojump_clock, new_bench, nursery, is_ha
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_work_is_found_without_a_wake_up(autojump_clock, new_bench, nursery):
-    """When a notification is lost the poll finds the task."""
+async def test_polling_finds_tasks(autojump_clock, new_bench, nursery):
+    """If a notification is lost, the poll finds the task."""
     bench = new_bench(poll_seconds=2.0)
     bench.store.hands_over = False
     await nursery.start(bench.engine.run)
@@ -107,8 +107,8 @@ async def test_work_is_found_without_a_wake_up(autojump_clock, new_bench, nurser
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_an_idle_engine_is_quiet(autojump_clock, new_bench, nursery):
-    """With nothing to do it looks once per poll and no more."""
+async def test_an_idle_engine_claims_once_per_poll(autojump_clock, new_bench, nursery):
+    """It makes no other claims."""
     bench = new_bench(poll_seconds=2.0)
     await nursery.start(bench.engine.run)
     await trio.sleep(100)
@@ -116,8 +116,8 @@ async def test_an_idle_engine_is_quiet(autojump_clock, new_bench, nursery):
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_a_busy_engine_claims_many_at_once(autojump_clock, new_bench, nursery):
-    """Quick tasks are claimed in batches that grow with the rate at which they start."""
+async def test_a_busy_engine_claims_in_batches(autojump_clock, new_bench, nursery):
+    """The size of a claim grows with the rate of finished fetches."""
     bench = new_bench(workers=5, queue_size=100)
     await bench.add(*[0.001] * 5000)
     await nursery.start(bench.engine.run)
@@ -127,8 +127,8 @@ async def test_a_busy_engine_claims_many_at_once(autojump_clock, new_bench, nurs
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_slow_tasks_are_not_hoarded(autojump_clock, new_bench, nursery):
-    """With workers busy for long nothing is claimed ahead: other nodes may have it."""
+async def test_slow_tasks_are_not_claimed_ahead(autojump_clock, new_bench, nursery):
+    """While workers are busy for long, tasks are left to other nodes."""
     bench = new_bench(workers=5)
     await bench.add(*[4] * 50)
     await nursery.start(bench.engine.run)
@@ -151,12 +151,12 @@ async def test_slow_tasks_are_not_hoarded(autojump_clock, new_bench, nursery):
     ],
 )
 def test_claim_limit(idle, waiting, ahead, room, limit):
-    """How many to claim, as a table."""
+    """The number of tasks to claim, as a table."""
     assert claim_limit(idle=idle, waiting=waiting, ahead=ahead, room=room) == limit
 
 
-async def test_statistics_and_repr_say_what_goes_on(autojump_clock, new_bench, nursery):
-    """The engine says how many it runs, and whether it runs at all."""
+async def test_statistics_and_repr(autojump_clock, new_bench, nursery):
+    """They show how many tasks run, and whether the engine runs."""
     bench = new_bench(workers=2)
     assert not bench.engine.statistics().is_running
     await bench.add(3, 3, 3)

@@ -1,4 +1,4 @@
-"""Schedules that are fired by an engine: on the virtual clock."""
+"""Firing of schedules, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def definition(name: str = "one", *, path: str = "0", **fields) -> ScheduleDefin
 
 
 class CountingSchedules(MemorySchedules):
-    """Tells how often it was looked at, and fails when told to."""
+    """Counts calls, and fails on request."""
 
     def __init__(self, store) -> None:
         super().__init__(
@@ -69,7 +69,7 @@ async def fire_schedules(bench):
 
 
 async def test_each_time_runs_a_task(autojump_clock, bench, nursery):
-    """On the moment, one period after the other."""
+    """Tasks start exactly one period apart."""
     nursery.start_soon(bench.engine.run)
     await bench.schedules.put(definition(every_seconds=PERIOD))
     began = trio.current_time()
@@ -83,8 +83,8 @@ async def test_each_time_runs_a_task(autojump_clock, bench, nursery):
     assert len(gaps) == 3
 
 
-async def test_cron_goes_by_the_minute(autojump_clock, bench, nursery):
-    """Each time is a whole minute, by the clock of its zone."""
+async def test_cron_times(autojump_clock, bench, nursery):
+    """Times are whole minutes in the time zone of the schedule."""
     nursery.start_soon(bench.engine.run)
     await bench.schedules.put(definition(cron="*/20 * * * *", timezone="Asia/Kathmandu"))
     await trio.sleep(3600)
@@ -95,8 +95,8 @@ async def test_cron_goes_by_the_minute(autojump_clock, bench, nursery):
     assert {task.scheduled_at.second for task in tasks} == {0}
 
 
-async def test_nothing_is_looked_for_between_times(autojump_clock, bench, nursery):
-    """A thousand schedules are one sleep; only the clock is trusted no longer than so long."""
+async def test_no_polling_between_times(autojump_clock, bench, nursery):
+    """A node sleeps until the next time of a thousand schedules, or the maximum sleep."""
     for number in range(1000):
         await bench.schedules.put(definition(f"s{number}", every_seconds=PERIOD))
     nursery.start_soon(fire_schedules, bench)
@@ -106,8 +106,8 @@ async def test_nothing_is_looked_for_between_times(autojump_clock, bench, nurser
     assert sum((await bench.statuses()).values()) == 1000
 
 
-async def test_a_change_wakes_it_up(autojump_clock, bench, nursery):
-    """What is due earlier than anything before is fired in time; so is what was put off."""
+async def test_a_change_wakes_the_node(autojump_clock, bench, nursery):
+    """A schedule that is due earlier fires in time, and a paused one does not fire."""
     nursery.start_soon(bench.engine.run)
     await bench.schedules.put(definition(every_seconds=PERIOD))
     await trio.sleep(1)
@@ -121,7 +121,7 @@ async def test_a_change_wakes_it_up(autojump_clock, bench, nursery):
 
 
 async def test_several_nodes_fire_each_time_once(autojump_clock, bench, nursery):
-    """On one store; and a node that ends leaves the times to come to the others."""
+    """Also after one of them has ended."""
     second = bench.new_engine()
     nursery.start_soon(bench.engine.run)
     nursery.start_soon(second.run)
@@ -136,8 +136,8 @@ async def test_several_nodes_fire_each_time_once(autojump_clock, bench, nursery)
 
 
 @pytest.mark.parametrize(("missed", "count"), [("skip", 0), ("once", 1), ("all", 5)])
-async def test_after_a_standstill(autojump_clock, bench, nursery, missed, count):
-    """What came to pass while no engine ran is done as the schedule says."""
+async def test_missed_times(autojump_clock, bench, nursery, missed, count):
+    """Times while no engine ran are handled as ``missed`` says."""
     await bench.schedules.put(definition(every_seconds=PERIOD, missed=Missed(missed)))
     await trio.sleep(5.5 * PERIOD)
     nursery.start_soon(bench.engine.run)
@@ -147,8 +147,8 @@ async def test_after_a_standstill(autojump_clock, bench, nursery, missed, count)
     assert len(bench.fetcher.started) == count + 1
 
 
-async def test_while_the_store_is_away(autojump_clock, bench, nursery):
-    """It is asked now and then, and afterwards what is due is fired."""
+async def test_an_outage(autojump_clock, bench, nursery):
+    """The store is called once per poll, and due schedules fire after the outage."""
     nursery.start_soon(bench.engine.run)
     await bench.schedules.put(definition(every_seconds=10.0))
     await trio.sleep(5)
@@ -160,8 +160,8 @@ async def test_while_the_store_is_away(autojump_clock, bench, nursery):
     assert len(bench.fetcher.started) == 2
 
 
-async def test_what_cannot_be_told_here_is_left_to_others(autojump_clock, bench, nursery):
-    """It stays due, and is looked at once a second; the log has it once."""
+async def test_a_refused_schedule_is_left_to_other_nodes(autojump_clock, bench, nursery):
+    """It stays due, is tried once per second, and is logged once."""
     bench.schedules.refused = {"one": "no such zone"}
     nursery.start_soon(fire_schedules, bench)
     with structlog.testing.capture_logs() as events:
@@ -170,8 +170,8 @@ async def test_what_cannot_be_told_here_is_left_to_others(autojump_clock, bench,
     assert [(one["schedule"], one["reason"]) for one in events] == [("one", "no such zone")]
 
 
-async def test_a_task_that_failed_does_not_stop_a_schedule(autojump_clock, bench, nursery):
-    """The next time makes the next task."""
+async def test_a_failed_task_does_not_stop_a_schedule(autojump_clock, bench, nursery):
+    """The next time creates the next task."""
     nursery.start_soon(bench.engine.run)
     await bench.schedules.put(definition(every_seconds=10.0, path="404"))
     await trio.sleep(25)
@@ -179,8 +179,8 @@ async def test_a_task_that_failed_does_not_stop_a_schedule(autojump_clock, bench
     assert (await bench.schedules.get("one")).last_status is TaskStatus.FAILED
 
 
-def test_fields_of_a_conditional_fetch():
-    """Those that are known, and no others (RFC 9110, section 13.1)."""
+def test_conditional_headers():
+    """Only known validators are sent (RFC 9110, section 13.1)."""
     assert conditional_headers(TaskOptions()) == ()
     options = TaskOptions(if_none_match='W/"1"', if_modified_since="Thu, 26 Nov 2026 10:00:00 GMT")
     assert conditional_headers(options) == (

@@ -1,4 +1,4 @@
-"""Secrets for callbacks: where they are written, and how an operator hears of faults."""
+"""Reading of the secrets that sign callbacks, and errors in them."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def refused(**settings) -> str:
     return str(caught.value)
 
 
-def test_secrets_in_both_places(tmp_path):
-    """Those of the environment first; comments, empty lines and the ends of lines do not matter."""
+def test_secrets_from_both_sources(tmp_path):
+    """The variable comes first; comments, empty lines and line endings are ignored."""
     path = file_of(tmp_path, f"\ufeff# for callbacks\r\n\n  {OTHER}\r\n")
     with capture_logs() as logs:
         signer = read_signer(Settings(webhook_secrets=f" {SECRET} ,", webhook_secrets_file=path))
@@ -48,15 +48,15 @@ def test_secrets_in_both_places(tmp_path):
 
 
 def test_no_secrets():
-    """Nothing is set, nothing is signed, nothing is said."""
+    """Without secrets nothing is signed and nothing is logged."""
     with capture_logs() as logs:
         assert not read_signer(Settings())
     assert logs == []
 
 
 @pytest.mark.parametrize("entry", [SECRET[6:], SECRET + "=", "whsec_c2hvcnQ=", "whsec_"])
-def test_an_entry_that_cannot_be_used(tmp_path, entry):
-    """It is named by its place."""
+def test_an_invalid_entry(tmp_path, entry):
+    """The error names its position."""
     why = refused(webhook_secrets=f"{OTHER},{entry}")
     assert why.startswith(
         "TASKFLOW_WEBHOOK_SECRETS, entry 2: must be whsec_ followed by 24 to 64 bytes"
@@ -66,14 +66,14 @@ def test_an_entry_that_cannot_be_used(tmp_path, entry):
 
 
 def test_a_secret_that_is_listed_twice(tmp_path):
-    """That is no rotation."""
+    """A duplicate is an error, since it is no rotation."""
     path = file_of(tmp_path, SECRET)
     why = refused(webhook_secrets=SECRET, webhook_secrets_file=path)
     assert why == f"{path}, line 1: this secret is listed twice"
 
 
-def test_places_without_secrets(tmp_path):
-    """They were meant to have some."""
+def test_sources_without_secrets(tmp_path):
+    """A source that is set but empty is an error."""
     assert "is empty" in refused(webhook_secrets=" , ")
     assert "contains no secrets" in refused(webhook_secrets_file=file_of(tmp_path, "# none\n"))
     assert "cannot be read: No such file" in refused(webhook_secrets_file=str(tmp_path / "x"))
@@ -81,8 +81,8 @@ def test_places_without_secrets(tmp_path):
     assert "is not UTF-8" in refused(webhook_secrets_file=str(tmp_path / "latin"))
 
 
-def test_a_file_that_all_can_read(tmp_path):
-    """It is warned of."""
+def test_a_file_that_all_users_can_read(tmp_path):
+    """It is logged as a warning."""
     path = file_of(tmp_path, SECRET, mode=0o644)
     with capture_logs() as logs:
         read_signer(Settings(webhook_secrets_file=path))
@@ -94,14 +94,14 @@ def test_a_file_that_all_can_read(tmp_path):
 
 
 def test_settings_do_not_show_secrets():
-    """However they are shown."""
+    """Neither ``repr`` nor ``str`` contains them."""
     settings = Settings(webhook_secrets=SECRET)
     assert SECRET[6:] not in f"{settings!r} {settings}"
     assert settings.has_webhook_secrets
 
 
-def test_the_command_that_makes_one():
-    """It prints a secret, which the receivers' package takes, and nothing else."""
+def test_secret_new():
+    """It prints a secret that the receivers' package accepts, and nothing else."""
     made = CliRunner().invoke(main, ["secret", "new"])
     assert (made.exit_code, made.stderr) == (0, "")
     [secret] = made.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""How the engine ends, in order and otherwise, on the virtual clock."""
+"""The shutdown of the engine, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ async def run_and_shut_down(bench, *, after: float, drain_seconds: float) -> flo
 
 
 async def test_an_idle_engine_ends_at_once(autojump_clock, new_bench):
-    """With nothing in flight there is nothing to wait for; the node is retired."""
+    """Without fetches there is nothing to wait for, and the node is retired."""
     bench = new_bench()
     assert await run_and_shut_down(bench, after=3, drain_seconds=6) == 0
     assert bench.store.calls["retire"] == 1
 
 
-async def test_fetches_in_flight_finish(autojump_clock, new_bench):
-    """Within the deadline they end COMPLETED, and the rest stays PENDING."""
+async def test_running_fetches_finish(autojump_clock, new_bench):
+    """Within the deadline they are COMPLETED, and pending tasks stay PENDING."""
     bench = new_bench(workers=2)
     await bench.add(3, 3, 3, 3)
     took = await run_and_shut_down(bench, after=1, drain_seconds=6)
@@ -36,7 +36,7 @@ async def test_fetches_in_flight_finish(autojump_clock, new_bench):
 
 
 async def test_a_fetch_that_takes_too_long_is_released(autojump_clock, new_bench):
-    """At the deadline it is cut off and goes back to PENDING, its attempt not counted."""
+    """At the deadline it is canceled, and its task is PENDING without a counted attempt."""
     bench = new_bench(fetch_timeout_seconds=100.0)
     quick, slow = await bench.add(3, 50)
     took = await run_and_shut_down(bench, after=1, drain_seconds=6)
@@ -47,8 +47,8 @@ async def test_a_fetch_that_takes_too_long_is_released(autojump_clock, new_bench
     assert (released.status, released.attempt, released.rescues) == (TaskStatus.PENDING, 0, 0)
 
 
-async def test_the_next_start_runs_what_was_released(autojump_clock, new_bench):
-    """A released task is claimed at once by the next engine, as its first attempt."""
+async def test_released_tasks_run_at_the_next_start(autojump_clock, new_bench):
+    """The next engine claims a released task at once, as its first attempt."""
     bench = new_bench(fetch_timeout_seconds=100.0)
     [task] = await bench.add(50)
     await run_and_shut_down(bench, after=1, drain_seconds=0)
@@ -61,8 +61,8 @@ async def test_the_next_start_runs_what_was_released(autojump_clock, new_bench):
     assert (done.status, done.attempt) == (TaskStatus.COMPLETED, 1)
 
 
-async def test_what_was_claimed_but_not_started_goes_back_at_once(autojump_clock, new_bench):
-    """It does not wait for the fetches in flight: other nodes may take it."""
+async def test_unstarted_claims_are_released_at_once(autojump_clock, new_bench):
+    """They do not wait for running fetches, so other nodes can claim them."""
     bench = new_bench(workers=2, fetch_timeout_seconds=100.0)
     await bench.add(*[0.001] * 2000, *[30] * 500)
     async with trio.open_nursery() as nursery:
@@ -76,7 +76,7 @@ async def test_what_was_claimed_but_not_started_goes_back_at_once(autojump_clock
     assert await bench.statuses() == {"COMPLETED": 2000, "PENDING": 500}
 
 
-async def test_a_second_wish_cuts_it_short(autojump_clock, new_bench):
+async def test_a_shorter_deadline_replaces_the_first(autojump_clock, new_bench):
     """Shutting down again with less time moves the deadline forward."""
     bench = new_bench(fetch_timeout_seconds=100.0)
     await bench.add(50)
@@ -90,7 +90,7 @@ async def test_a_second_wish_cuts_it_short(autojump_clock, new_bench):
     assert await bench.statuses() == {"PENDING": 1}
 
 
-async def test_a_later_wish_does_not_lengthen_it(autojump_clock, new_bench):
+async def test_a_longer_deadline_has_no_effect(autojump_clock, new_bench):
     """The deadline never moves back."""
     bench = new_bench(fetch_timeout_seconds=100.0)
     await bench.add(50)
@@ -102,7 +102,7 @@ async def test_a_later_wish_does_not_lengthen_it(autojump_clock, new_bench):
     assert trio.current_time() == pytest.approx(3.0)
 
 
-async def test_shut_down_before_it_runs(autojump_clock, new_bench):
+async def test_a_shutdown_before_the_start(autojump_clock, new_bench):
     """An engine that is shut down before its start ends without claiming."""
     bench = new_bench()
     await bench.add(1)
@@ -112,8 +112,8 @@ async def test_shut_down_before_it_runs(autojump_clock, new_bench):
 
 
 @pytest.mark.parametrize("verb", ["settle", "release", "retire", "claim", "renew", "rescue"])
-async def test_a_store_that_hangs_does_not_hold_it_up(autojump_clock, new_bench, verb):
-    """Whatever hangs for ever, the end comes within the deadline and a short grace."""
+async def test_a_store_that_hangs_does_not_delay_the_shutdown(autojump_clock, new_bench, verb):
+    """It ends within the deadline and a short grace period."""
     bench = new_bench(fetch_timeout_seconds=100.0, heartbeat_seconds=1.0)
     await bench.add(2, 50)
 
@@ -130,8 +130,8 @@ async def test_a_store_that_hangs_does_not_hold_it_up(autojump_clock, new_bench,
     assert took <= 3 + WRITE_GRACE_SECONDS + RETIRE_GRACE_SECONDS
 
 
-async def test_a_claim_cut_off_half_way_is_undone(autojump_clock, new_bench):
-    """Tasks that were claimed while the engine was told to end do not stay RUNNING."""
+async def test_a_claim_during_the_shutdown_is_released(autojump_clock, new_bench):
+    """Tasks that were claimed when the shutdown started do not stay RUNNING."""
     bench = new_bench()
     bench.store.hands_over = False
 
@@ -157,8 +157,8 @@ async def test_a_claim_cut_off_half_way_is_undone(autojump_clock, new_bench):
     assert (put_back.status, put_back.attempt) == (TaskStatus.PENDING, 0)
 
 
-async def test_cancelling_from_outside_ends_it_at_once(autojump_clock, new_bench):
-    """Cancelled passes, and what was held is put back on the way out."""
+async def test_an_outer_cancellation_ends_the_engine(autojump_clock, new_bench):
+    """``Cancelled`` passes, and claims are released on the way out."""
     bench = new_bench(fetch_timeout_seconds=100.0)
     await bench.add(50, 50)
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""What a scrape says, as numbers; promtool, where it is found."""
+"""Parses scrapes; runs promtool if it is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that shares what it counts: ``python -m tests.metrics.sibling MAIN_PID``.
+"""A process that shares its metrics: ``python -m tests.metrics.sibling MAIN_PID``.
 
 Each line that it reads is how many tasks were accepted; it answers with ``ok``.
 """

@@ -1,4 +1,4 @@
-"""What is counted is what is told, in both formats."""
+"""Exposition of metrics in both formats."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def scrape(metrics: Metrics, *readings: Reading) -> Scrape:
     return Scrape(expose(metrics.registry, readings, "").body.decode())
 
 
-def test_everything_is_there_from_the_start(metrics):
-    """What was never counted is zero, so that rates can be told from the first time on."""
+def test_all_series_exist_from_the_start(metrics):
+    """Series that were never counted are zero, so that rates are right from the first scrape."""
     told = scrape(metrics)
     for family in CATALOGUE:
         if family.series is None or "store" in family.name or family.is_of_store:
@@ -44,7 +44,7 @@ def test_everything_is_there_from_the_start(metrics):
 
 
 def test_counters(metrics):
-    """Each event is told once, under its labels."""
+    """Each event is counted once, with its labels."""
     metrics.accepted(3)
     metrics.claimed(2, is_direct=True)
     metrics.claimed(5, is_direct=False)
@@ -71,7 +71,7 @@ def test_counters(metrics):
 
 
 def test_a_histogram(metrics):
-    """Buckets hold what is no longer than their bound, and all that is in those before them."""
+    """Buckets are cumulative and include their upper bounds."""
     for seconds in (0.001, 0.0011, 0.2, 1000.0, -0.5):
         metrics.fetched(seconds)
     told = scrape(metrics)
@@ -89,8 +89,8 @@ def test_a_histogram(metrics):
     assert told.value("taskflow_fetch_seconds_sum") == pytest.approx(1000.2021)
 
 
-def test_requests_are_told_by_their_route(metrics):
-    """And by no other: what nobody has declared comes under none and other."""
+def test_requests_by_route(metrics):
+    """Undeclared routes and methods are counted as none and other."""
     metrics.answered("GET", "/tasks", 200, 0.1)
     metrics.answered("GET", "/tasks", 503, 0.1)
     metrics.answered("GET", "none", 404, 0.1)
@@ -115,7 +115,7 @@ def test_requests_are_told_by_their_route(metrics):
     assert counts == {("GET", "/tasks"): 3, ("GET", "none"): 1, ("other", "none"): 1}
 
 
-def test_what_clients_made_up_is_told_safely(metrics):
+def test_names_of_clients_are_escaped(metrics):
     """A queue may have any name."""
     name = 'a "queue"\\ of\nlines, ü'
     told = scrape(metrics, Reading(TASKS, {(name, "PENDING"): 7.0}))
@@ -123,7 +123,7 @@ def test_what_clients_made_up_is_told_safely(metrics):
 
 
 def test_open_metrics(metrics):
-    """The newer format, for who asks for it."""
+    """The OpenMetrics format is used if ``Accept`` names it."""
     metrics.attempt_ended(AttemptEnd.COMPLETED)
     told = expose(metrics.registry, (), "application/openmetrics-text; version=1.0.0")
     assert told.content_type.startswith("application/openmetrics-text; version=1.0.0")
@@ -131,7 +131,7 @@ def test_open_metrics(metrics):
     assert sum(s.value for s in families["taskflow_attempts"].samples) == 1
 
 
-def test_promtool_is_content(metrics):
-    """It knows more of conventions than a parser."""
+def test_promtool(metrics):
+    """It checks conventions that a parser does not know."""
     metrics.answered("GET", "/tasks", 200, 0.1)
     assert promtool("check", "metrics", given=scrape(metrics).text) == ""

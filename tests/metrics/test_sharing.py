@@ -1,4 +1,4 @@
-"""Processes that are told of together, with real ones that end in every way."""
+"""Metrics that several processes share, with real processes that end in every way."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def files_in(folder: Path) -> int:
     return len(list(folder.glob("*/*.cells")))
 
 
-def test_all_are_told_of_by_each(folder, start):
-    """Counters and gauges are those of all processes, at once."""
+def test_each_process_exposes_all(folder, start):
+    """Counters and gauges are sums over all processes, at once."""
     with sharing() as metrics:
         first, second = start(), start()
         first.accept(2)
@@ -109,8 +109,8 @@ def test_all_are_told_of_by_each(folder, start):
         assert look(metrics) == (15, 11, 3)
 
 
-def test_what_the_dead_have_counted_stays(folder, start):
-    """After a kill -9, too; how they stood does not."""
+def test_counters_of_dead_processes_stay(folder, start):
+    """Also after ``kill -9``; their gauges do not."""
     with sharing() as metrics:
         first, second = start(), start()
         first.accept(2)
@@ -122,8 +122,8 @@ def test_what_the_dead_have_counted_stays(folder, start):
         assert look(metrics) == (5, 0, 1)
 
 
-def test_who_starts_takes_over_from_the_dead(folder, start):
-    """Nothing is counted twice or lost, and files do not pile up."""
+def test_a_new_process_takes_over_from_dead_ones(folder, start):
+    """Nothing is counted twice or lost, and files do not accumulate."""
     with sharing() as metrics:
         metrics.accepted(100)
         for number in range(5):
@@ -136,8 +136,8 @@ def test_who_starts_takes_over_from_the_dead(folder, start):
         assert files_in(folder) == 2
 
 
-def test_what_was_counted_alone_is_kept(folder):
-    """Before, while and after it is shared."""
+def test_own_counts_are_kept(folder):
+    """Before, while and after they are shared."""
     metrics = Metrics()
     metrics.accepted(1)
     with shared(metrics.registry, os.getpid(), lambda: True):
@@ -147,8 +147,8 @@ def test_what_was_counted_alone_is_kept(folder):
     assert look(metrics)[0] == 3
 
 
-def test_the_last_one_cleans_up(folder, start):
-    """If the main process is ending; while it lives others may come."""
+def test_the_last_process_removes_the_folder(folder, start):
+    """Only if the main process is ending; otherwise other processes may start."""
     with sharing(is_main_ending=lambda: True):
         sibling = start()
         sibling.accept(1)
@@ -162,8 +162,8 @@ def test_the_last_one_cleans_up(folder, start):
     assert list(folder.iterdir()) == []
 
 
-def test_what_others_left_behind_is_removed(folder, start):
-    """A folder whose main process is gone, unless somebody is in it still."""
+def test_abandoned_folders_are_removed(folder, start):
+    """A folder is abandoned if its main process and all its workers are dead."""
     gone = folder / f"taskflow-metrics-{os.getuid()}-1-1"
     gone.mkdir(mode=0o700)
     (gone / "old.cells").write_bytes(b"")
@@ -174,8 +174,8 @@ def test_what_others_left_behind_is_removed(folder, start):
         assert other_name.exists()
 
 
-def test_a_trap_is_not_stepped_into(folder):
-    """Who opens a pipe waits for its writer; a link leads elsewhere. Anybody may lay them out."""
+def test_pipes_and_links_are_not_opened(folder):
+    """Any user can create them, and opening a pipe would block."""
     trap = folder / f"taskflow-metrics-{os.getuid()}-1-1"
     trap.mkdir(mode=0o755)
     os.mkfifo(trap / "trap.cells")
@@ -187,8 +187,8 @@ def test_a_trap_is_not_stepped_into(folder):
         assert (trap / "trap.cells").exists()
 
 
-def test_a_disk_that_is_full(folder, monkeypatch):
-    """It is found out at the start, and nothing is left of the attempt."""
+def test_a_full_disk(folder, monkeypatch):
+    """It is detected at the start, and no file is left."""
 
     def no_room(*_: int) -> None:
         raise OSError(errno.ENOSPC, "no space left on device")
@@ -199,8 +199,8 @@ def test_a_disk_that_is_full(folder, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
-def test_a_folder_of_somebody_else_is_not_used(folder):
-    """Anybody may make a folder of that name before us, and read or change what is in it."""
+def test_a_folder_of_another_user_is_not_used(folder):
+    """Any user can create a folder of that name first."""
     with sharing(is_main_ending=lambda: False):
         [path] = folder.iterdir()
     path.chmod(0o755)
@@ -208,8 +208,8 @@ def test_a_folder_of_somebody_else_is_not_used(folder):
         pass
 
 
-def test_another_version_is_not_mixed_in(folder):
-    """Whose places are others is not told of together with this one."""
+def test_another_layout_is_ignored(folder):
+    """Values of a process with another layout are not added."""
     other = Metrics()
     other.declare_routes([("/other", ("GET",))])
     other.accepted(1)
@@ -217,8 +217,8 @@ def test_another_version_is_not_mixed_in(folder):
         assert look(metrics) == (0, 0, 1)
 
 
-def test_a_folder_that_was_cleaned_away(folder):
-    """As some do with what is old in the temporary directory: a process tells of itself."""
+def test_a_folder_that_was_removed(folder):
+    """After a cleanup of the temporary directory, a process exposes its own values."""
     with sharing() as metrics:
         for path in folder.iterdir():
             shutil.rmtree(path)

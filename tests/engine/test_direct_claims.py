@@ -1,4 +1,4 @@
-"""New tasks go to the idle workers of the node that stores them, without a claim."""
+"""Direct claims: new tasks run on idle workers of the node that stores them, without a claim."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def started(nursery, bench) -> None:
 
 
 async def test_an_idle_node_needs_no_claim(autojump_clock, new_bench, nursery):
-    """A task runs at once, though the store is asked for nothing."""
+    """A new task runs at once, without a claim."""
     bench = new_bench(poll_seconds=50.0)
     await started(nursery, bench)
     tasks = await bench.add(1, 1, 1)
@@ -34,8 +34,8 @@ async def test_an_idle_node_needs_no_claim(autojump_clock, new_bench, nursery):
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_busy_workers_get_nothing(autojump_clock, new_bench, nursery):
-    """What is more than the idle workers take is left to whoever is free."""
+async def test_no_more_than_the_idle_workers_take(autojump_clock, new_bench, nursery):
+    """Tasks beyond the idle workers are left to other nodes."""
     bench = new_bench(workers=5)
     await started(nursery, bench)
     await bench.add(*[5] * 3)
@@ -46,8 +46,8 @@ async def test_busy_workers_get_nothing(autojump_clock, new_bench, nursery):
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_a_crowd_of_new_tasks_is_bounded(autojump_clock, new_bench, nursery):
-    """However many come at once, no more are held than may be, and all of them run."""
+async def test_direct_claims_are_limited(autojump_clock, new_bench, nursery):
+    """The node never holds more than its maximum, and all tasks run."""
     bench = new_bench(workers=5, queue_size=10)
     held = []
 
@@ -65,8 +65,8 @@ async def test_a_crowd_of_new_tasks_is_bounded(autojump_clock, new_bench, nurser
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_what_waits_goes_first(autojump_clock, new_bench, nursery):
-    """A new task does not overtake those that wait for a worker already."""
+async def test_waiting_claims_go_first(autojump_clock, new_bench, nursery):
+    """A new task does not overtake claims that wait for a worker."""
     bench = new_bench(workers=1)
     await started(nursery, bench)
     await bench.add("1.1", "1.2", "1.3")
@@ -96,8 +96,10 @@ def answer_under_way(bench, deliver) -> Iterator[Reservation]:
         yield reservation
 
 
-async def test_a_task_whose_answer_was_lost_is_put_back_soon(autojump_clock, new_bench, nursery):
-    """Stored as claimed, but the node never hears of it: it runs, and not after a lease."""
+async def test_a_direct_claim_without_a_response_is_released_soon(
+    autojump_clock, new_bench, nursery
+):
+    """The task runs without waiting for the end of a lease."""
     bench = new_bench()
     await started(nursery, bench)
     with pytest.raises(StoreUnavailable), answer_under_way(bench, lambda _: None):
@@ -111,8 +113,8 @@ async def test_a_task_whose_answer_was_lost_is_put_back_soon(autojump_clock, new
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_what_is_stored_while_the_shutdown_begins(autojump_clock, new_bench, nursery):
-    """The node waits for the answer that is under way, and does not leave the task behind."""
+async def test_a_task_being_stored_when_the_shutdown_starts(autojump_clock, new_bench, nursery):
+    """The node waits for the response of the store, and releases the task."""
     bench = new_bench(fetch_timeout_seconds=50.0)
     await started(nursery, bench)
     late: list[Claim] = []
@@ -127,8 +129,8 @@ async def test_what_is_stored_while_the_shutdown_begins(autojump_clock, new_benc
     assert (put_back.status, put_back.attempt, put_back.rescues) == (TaskStatus.PENDING, 0, 0)
 
 
-async def test_the_shutdown_does_not_wait_for_long(autojump_clock, new_bench):
-    """If the store hangs with the answer, the node goes, and what it holds is put back."""
+async def test_the_shutdown_waits_for_a_limited_time(autojump_clock, new_bench):
+    """If the store does not respond, the node retires, which releases its claims."""
     bench = new_bench()
     async with trio.open_nursery() as nursery:
         await started(nursery, bench)
@@ -139,8 +141,8 @@ async def test_the_shutdown_does_not_wait_for_long(autojump_clock, new_bench):
             assert (await bench.now(task)).status is TaskStatus.PENDING
 
 
-async def test_who_is_gone_fails_nobody(autojump_clock, new_bench):
-    """An answer that comes after the end of the node is dropped: the tasks are stored anyway."""
+async def test_a_response_after_the_end_of_the_node(autojump_clock, new_bench):
+    """It is ignored without an error, since the tasks are stored."""
     bench = new_bench()
     async with trio.open_nursery() as nursery:
         await started(nursery, bench)
