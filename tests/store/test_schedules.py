@@ -16,7 +16,7 @@ from taskflow.model.schedule import Missed, Timing
 from taskflow.settings import Settings
 from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS
 from taskflow.store.memory.tasks import MemoryStore
-from taskflow.store.postgres import schedules as postgres
+from taskflow.store.postgres import schedule_firing, schedules
 from taskflow.store.postgres.tasks import open_postgres
 from tests.store.contract import new_task
 from tests.store.schedules_contract import SchedulesContract, definition
@@ -75,8 +75,9 @@ class TestPostgresSchedules(SchedulesContract):
 @pytest.fixture
 def small_bounds(monkeypatch):
     """A thousandth of what is read and written at once otherwise, and less."""
-    monkeypatch.setattr(postgres, "MAX_BATCH_BYTES", 2**16)
-    monkeypatch.setattr(postgres, "PAGE_BUDGET_BYTES", 2**17)
+    monkeypatch.setattr(schedule_firing, "MAX_BATCH_BYTES", 2**16)
+    for module in (schedule_firing, schedules):
+        monkeypatch.setattr(module, "PAGE_BUDGET_BYTES", 2**17)
 
 
 async def put_overdue(store, connection, count: int, *, times: int, **fields) -> None:

@@ -51,7 +51,7 @@ class Settlement(msgspec.Struct, frozen=True):
 class Retry(msgspec.Struct, frozen=True):
     """A failed attempt of a claim whose task is to be tried again after a delay.
 
-    The fields are those of ``Settlement``.
+    The other fields mean the same as in ``Settlement``.
     """
 
     task_id: uuid.UUID
@@ -195,7 +195,7 @@ class ClaimStore(abc.ABC):
 
     @abc.abstractmethod
     async def lost_claims(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
-        """Return those of these claims that are no longer held."""
+        """Return the claims, of these, that are no longer held."""
 
     @abc.abstractmethod
     async def wait_for_work(self, node: IdleNode | None = None) -> None:

@@ -11,14 +11,14 @@ import msgspec
 
 
 class Rescued(msgspec.Struct, frozen=True):
-    """Tasks taken from nodes that died: those to run again, and those that failed as poison."""
+    """Tasks taken from nodes that died: tasks to run again, and tasks that failed as poison."""
 
     pending: list[uuid.UUID]
     poisoned: list[uuid.UUID]
 
 
 class LeaseStore(abc.ABC):
-    """Registers nodes, and takes tasks from those that died; a part of ``TaskStore``."""
+    """Registers nodes, and takes tasks from dead nodes; a part of ``TaskStore``."""
 
     @abc.abstractmethod
     async def register(

@@ -60,8 +60,8 @@ class ListingStore(abc.ABC):
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         """Return the attempts at a task in order; ``None`` if there is no such task.
 
-        A running attempt is included, as are those that did not count (interrupted by a shutdown,
-        or lost with their node). The last ``MAX_RESPONSES`` have their responses.
+        A running attempt is included, as are attempts that did not count (interrupted by a
+        shutdown, or lost with their node). The last ``MAX_RESPONSES`` have their responses.
         """
 
     @abc.abstractmethod

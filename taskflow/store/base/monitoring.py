@@ -16,7 +16,7 @@ class MonitoringStore(abc.ABC):
 
     @abc.abstractmethod
     async def nodes(self, limit: int) -> list[NodeRecord]:
-        """Return the first nodes by name, including those that died within the last minute."""
+        """Return the first nodes by name, including nodes that died within the last minute."""
 
     @abc.abstractmethod
     async def hosts(self, limit: int) -> list[HostRecord]:

@@ -14,8 +14,8 @@ class AddedOnce(msgspec.Struct, frozen=True):
     """Result of a submission with an idempotency key.
 
     Attributes:
-        tasks: The tasks that this request made, or, for a replay, those that the first request
-            with the key made, in their current state and without the deleted ones.
+        tasks: The tasks that this request made, or, for a replay, the tasks that the first
+            request with the key made, in their current state and without the deleted ones.
         is_replay: True if an earlier request had the same key.
         is_same: False if that request had another fingerprint; then ``tasks`` is empty.
     """

@@ -44,12 +44,12 @@ class TaskActionStore(abc.ABC):
 
     @abc.abstractmethod
     async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        """Cancel up to ``MAX_PER_ACTION`` tasks; return those that were not finished."""
+        """Cancel up to ``MAX_PER_ACTION`` tasks; return the ones that were not finished."""
 
     @abc.abstractmethod
     async def retry_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        """Retry up to ``MAX_PER_ACTION`` tasks; return those that were FAILED or CANCELED."""
+        """Retry up to ``MAX_PER_ACTION`` tasks; return the ones that were FAILED or CANCELED."""
 
     @abc.abstractmethod
     async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        """Delete up to ``MAX_PER_ACTION`` tasks; return those that were finished."""
+        """Delete up to ``MAX_PER_ACTION`` tasks; return the ones that were finished."""

@@ -32,7 +32,7 @@ SECRET_BYTES: Final = 32
 
 
 class PoolStatistics(msgspec.Struct, frozen=True):
-    """A pool of connections: those in use, those that are free, and the calls that wait."""
+    """A pool of connections: used ones, free ones, and calls that wait for one."""
 
     name: str
     used: int

@@ -251,7 +251,7 @@ class Cluster:
         return lines if lines and lines[0].strip().isdigit() else []
 
     def _socket_folder(self) -> Path:
-        """Return the folder of the socket: that of the running server, since TMPDIR may differ."""
+        """Return the folder of the socket of the running server, since TMPDIR may differ."""
         recorded = self._recorded()
         if len(recorded) > _SOCKET_LINE and self._postmaster() is not None:
             return Path(recorded[_SOCKET_LINE])

@@ -66,7 +66,7 @@ class EmbeddedServer(msgspec.Struct, frozen=True):
 
 
 def default_data_dir() -> Path:
-    """Return the data folder without a setting: that of root, or of the user."""
+    """Return the default data folder of root, or of the user."""
     if os.geteuid() == 0:
         return _ROOT_DATA_DIR
     return platformdirs.user_data_path("taskflow", appauthor=False)
@@ -89,7 +89,7 @@ async def embedded_postgres(
         start_seconds: Timeout until the server answers, for each start.
         stop_seconds: Time that the last user waits at exit for the server to stop. After that it
             stops by itself; the next start waits for it.
-        binaries: The programs; by default those of the installed package.
+        binaries: The programs; by default from the installed package.
 
     Raises:
         StoreUnusable: The server cannot be started; the message is one line.

@@ -132,7 +132,7 @@ class MemoryClaims(MemoryState, ClaimStore):
 
     async def wait_for_work(self, node: IdleNode | None = None) -> None:
         if self._work.is_pending:
-            node = None  # new tasks must not overtake those that wait already
+            node = None  # new tasks must not overtake older ones
         # Due times up to the last claim were considered by it.
         later = (one.run_at for one in self._pending if one.run_at > self._claimed_at)
         next_due = min(min(later, default=_NEVER), self._next_start or _NEVER)

@@ -65,7 +65,7 @@ def lines_of(counts: Counter[Kind], finished: dict[Kind, list[float]]) -> dict[s
 
 
 def sum_of(lines: Iterable[Line]) -> list[Line]:
-    """Return the lines of several queues as those of one."""
+    """Return the sums of the lines of several queues."""
     counts: Counter[TaskStatus] = Counter()
     entered: dict[TaskStatus, list[float]] = defaultdict(lambda: [0.0] * len(WINDOWS_SECONDS))
     for line in lines:

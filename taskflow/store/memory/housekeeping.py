@@ -33,7 +33,7 @@ class MemoryHousekeeping(MemoryState, HousekeepingStore):
         return None if first is None else (first[0] - self._now()).total_seconds()
 
     def _expiries(self) -> list[tuple[dt.datetime, uuid.UUID]]:
-        """Return when each PENDING task expires, of those that do, in order."""
+        """Return the expiry times of PENDING tasks with their ids, in order."""
         tasks = (self._tasks[one.task_id] for one in self._pending)
         return sorted((task.expires_at, task.id) for task in tasks if task.expires_at is not None)
 

@@ -17,7 +17,7 @@ from taskflow.store.memory.state import MemoryNode, MemoryState
 
 
 class MemoryLeases(MemoryState, LeaseStore):
-    """Registers nodes, and takes tasks from those that died."""
+    """Registers nodes, and takes tasks from dead nodes."""
 
     async def register(
         self,

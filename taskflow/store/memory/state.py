@@ -78,7 +78,7 @@ class MemoryState:
         self._masking: Final = masking
         self._epoch: Final = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=trio.current_time())
         self._last_stamp = 0
-        # In the order of ids, which is that of creation.
+        # In the order of creation, and so of ids.
         self._tasks: dict[uuid.UUID, Task] = {}
         self._submitted: dict[uuid.UUID, NewTask] = {}
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}

@@ -62,7 +62,7 @@ _SQL: Final = queries.load()
 def add(
     connection: Connection | AsyncConnection, tasks: Sequence[NewTask], key: IdempotencyKey | None
 ) -> list[Task] | Awaitable[list[Task]]:
-    """Store new tasks, all or none, or return those that were stored with this key before.
+    """Store new tasks, all or none, or return the tasks that were stored with this key before.
 
     Raises:
         TypeError: This is no connection of psycopg.

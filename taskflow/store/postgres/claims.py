@@ -111,7 +111,7 @@ class PostgresClaims(StorePart, ClaimStore):
     async def wait_for_work(self, node: IdleNode | None = None) -> None:
         work = self._announcements.work
         if work.is_pending:
-            node = None  # new tasks must not overtake those that wait already
+            node = None  # new tasks must not overtake older ones
         with self._context.direct_claims.to(node):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._notify_when_due)

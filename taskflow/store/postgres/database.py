@@ -256,7 +256,7 @@ def connection_options(
         timeout_seconds: Timeout of connecting and of each statement.
         pooler: The pooler in between, if any.
         has_statement_timeout: Whether the server limits the time of statements.
-        schemas: The search path; that of the role if not given.
+        schemas: The search path; by default the role's.
         server_version: Version of PostgreSQL, as libpq has it; 0 if unknown.
     """
     options: dict[str, object] = {

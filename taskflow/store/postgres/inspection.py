@@ -36,7 +36,7 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
         is_standby: True if it accepts no writes.
         is_durable: True if commits survive a crash of the machine.
         has_pooler: True if there is a connection pooler in between.
-        clock_ahead_seconds: Difference of its clock to that of this machine.
+        clock_ahead_seconds: Difference between its clock and this machine's.
         clock_error_seconds: Maximum error of that difference.
         pending: Numbers of migrations that are not applied yet.
         unknown: Numbers of migrations that this version does not know.

@@ -16,7 +16,7 @@ from taskflow.store.postgres.parts import StorePart
 
 
 class PostgresLeases(StorePart, LeaseStore):
-    """Registers nodes, and takes tasks from those that died."""
+    """Registers nodes, and takes tasks from dead nodes."""
 
     async def register(
         self,

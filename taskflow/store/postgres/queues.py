@@ -93,7 +93,7 @@ class PostgresQueues(QueueStore):
 
 
 def _settings_of(text: str) -> QueueSettings:
-    """Read the settings of a queue; those that cannot be read have their defaults."""
+    """Read the settings of a queue; unreadable ones have their defaults."""
     try:
         return _SETTINGS.decode(text)
     except UNREADABLE:

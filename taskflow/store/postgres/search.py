@@ -216,7 +216,7 @@ def statement_for(wanted: TaskFilter) -> str:
 
 
 def parameters_for(search: Search) -> dict[str, Any]:
-    """Return the parameters of that statement, except those that change with each window."""
+    """Return the parameters of that statement that are the same for each window."""
     wanted = search.wanted
     before = search.before or _MAX_ID
     for moment in (wanted.created_before, wanted.finished_before):

@@ -64,7 +64,7 @@ def entry_of(task: NewTask, key: IdempotencyKey | None, request: int) -> Entry:
     Args:
         task: The task.
         key: The key of its request, if it has one.
-        request: The number of the request, greater than that of all earlier ones.
+        request: The number of the request; later requests have greater numbers.
     """
     text, fingerprint, key_seconds = None, None, None
     if key:
@@ -93,7 +93,7 @@ def parameters_of(entries: Sequence[Entry], claimed: Collection[int]) -> dict[st
 
     Args:
         entries: The new tasks.
-        claimed: Indexes of those that are to be claimed as they are stored.
+        claimed: Indexes of the tasks to claim as they are stored.
     """
     tasks = [entry.task for entry in entries]
     return {

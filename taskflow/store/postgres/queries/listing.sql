@@ -82,7 +82,7 @@ SELECT count(*) FROM (
 
 -- name: count
 -- Folded counts and changes that are not folded yet, by queue and status, and by status for all
--- queues (NULL); of finished tasks those of the last minute, five minutes and hour. One more
+-- queues (NULL); of finished tasks the last minute, five minutes and hour. One more
 -- queue is read than is listed.
 WITH parts AS (
     SELECT queue, status, count, 0 AS ended, NULL::timestamptz AS minute FROM taskflow_counts

@@ -1,0 +1,255 @@
+"""Firing of schedules in PostgreSQL.
+
+Due schedules are fired in one transaction: it locks them, computes their times in Python, skips the
+times that have fired before (each has a row), stores the tasks of the others with the statement for
+new tasks, and moves the schedules on. If the node is killed during it, nothing has happened.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
+from taskflow.model.schedule import (
+    StoredSchedule,
+)
+from taskflow.model.schedule_times import MAX_TIMES_PER_STEP, Due, compute_due
+from taskflow.model.task import NewTask, Task, TaskStatus
+from taskflow.store.base.listing import PAGE_BUDGET_BYTES
+from taskflow.store.base.schedules import (
+    Fired,
+)
+from taskflow.store.postgres.database import REFUSED, one_line
+from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
+from taskflow.store.postgres.pool import Connection
+from taskflow.store.postgres.rows import (
+    Row,
+    readable_options_of,
+)
+from taskflow.store.postgres.schedule_rows import (
+    read_all,
+    stored_of,
+)
+from taskflow.store.postgres.statements import Statements
+
+
+class TaskWriter(Protocol):
+    """Stores tasks in a transaction of the caller."""
+
+    def insert(self, connection: Connection, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store tasks, as PENDING."""
+
+    def announce_added(self, tasks: Sequence[Task]) -> None:
+        """Announce the tasks in this process, once they are committed."""
+
+
+class _Firing(msgspec.Struct, frozen=True):
+    """A due schedule, and its times."""
+
+    schedule: StoredSchedule
+    due: Due
+
+    @property
+    def name(self) -> str:
+        return self.schedule.definition.name
+
+
+class ScheduleFiring:
+    """Makes the tasks of schedules, on a connection of the caller."""
+
+    def __init__(self, statements: Statements, tasks: TaskWriter) -> None:
+        self._statements = statements
+        self._tasks = tasks
+
+    def run_now(self, connection: Connection, name: str) -> Task | None:
+        rows = self._execute(connection, "hold_schedule", name=name)
+        if not rows:
+            return None
+        kept = stored_of(rows[0])
+        validators = self._validators(connection, [kept])
+        wanted = kept.definition.make_task(None, validators.get(name))
+        [task] = self._tasks.insert(connection, [wanted])
+        self._move_on(connection, [kept.with_task(task.id, task.created_at)])
+        return task
+
+    def fire_apart(self, connection: Connection, limit: int) -> tuple[Fired, list[Task]]:
+        """Fire the schedules one by one, because PostgreSQL refused a task of one of them."""
+        with connection.transaction():
+            names = [row[0] for row in self._hold_due(connection, limit, None)]
+        count, refused, tasks = 0, dict[str, str](), list[Task]()
+        for name in names:
+            try:
+                fired, made = self.fire(connection, 1, name)
+            except REFUSED as error:
+                refused[name] = one_line(error)
+                continue
+            count += fired.schedules
+            refused.update(fired.refused)
+            tasks += made
+        return Fired(count, len(tasks), refused), tasks
+
+    def _hold_due(self, connection: Connection, limit: int, name: str | None) -> list[Row]:
+        if name is not None:
+            return self._execute(connection, "hold_schedule", name=name)
+        bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
+        return self._execute(connection, "hold_due_schedules", **bounds)
+
+    def fire(
+        self, connection: Connection, limit: int, name: str | None = None
+    ) -> tuple[Fired, list[Task]]:
+        """Fire some schedules, or the one with this name, in a transaction."""
+        with connection.transaction():
+            held, unreadable = read_all(self._hold_due(connection, limit, name))
+            if not held:
+                return Fired(len(unreadable), refused=unreadable), []
+            fired, tasks = self._fire_held(connection, held)
+            return msgspec.structs.replace(fired, refused={**fired.refused, **unreadable}), tasks
+
+    def _fire_held(
+        self, connection: Connection, held: Sequence[StoredSchedule]
+    ) -> tuple[Fired, list[Task]]:
+        [(now,)] = self._execute(connection, "clock")
+        firings, refused = _firings(held, now)
+        old = self._fired_already(connection, firings)
+        validators = self._validators(connection, [firing.schedule for firing in firings])
+        wanted = [
+            (firing, at, firing.schedule.definition.make_task(at, validators.get(firing.name)))
+            for firing in firings
+            for at in firing.due.times
+            if (firing.name, at) not in old
+        ]
+        tasks = self._tasks.insert(connection, [task for *_, task in wanted]) if wanted else []
+        self._record(connection, [(firing.name, at) for firing, at, _ in wanted], tasks)
+        made: dict[str, list[Task]] = {}
+        for (firing, *_), task in zip(wanted, tasks, strict=True):
+            made.setdefault(firing.name, []).append(task)
+        self._move_on(connection, (_moved_on(one, made.get(one.name, []), now) for one in firings))
+        return Fired(len(held), len(tasks), refused), tasks
+
+    def _fired_already(
+        self, connection: Connection, firings: Iterable[_Firing]
+    ) -> set[tuple[str, dt.datetime]]:
+        """Return the times that have fired before."""
+        times = [(firing.name, at) for firing in firings for at in firing.due.times]
+        names, ats = [name for name, _ in times], [at for _, at in times]
+        rows = self._execute(connection, "fired_already", names=names, ats=ats)
+        return {(name, at) for name, at in rows}
+
+    def _record(
+        self,
+        connection: Connection,
+        times: Sequence[tuple[str, dt.datetime]],
+        tasks: Sequence[Task],
+    ) -> None:
+        """Record that these times have fired."""
+        self._execute(
+            connection,
+            "record_firings",
+            names=[name for name, _ in times],
+            ats=[at for _, at in times],
+            task_ids=[task.id for task in tasks],
+        )
+
+    def _move_on(self, connection: Connection, schedules: Iterable[StoredSchedule]) -> None:
+        """Write the next times of schedules that this transaction has locked."""
+        moved = list(schedules)
+        self._execute(
+            connection,
+            "move_schedules_on",
+            names=[one.definition.name for one in moved],
+            next_ats=[one.next_at for one in moved],
+            last_fired_ats=[one.last_fired_at for one in moved],
+            last_task_ids=[one.last_task_id for one in moved],
+        )
+        for one in moved:
+            if one.definition.conditional:
+                compared = {"name": one.definition.name, "compared": list(one.compared)}
+                self._execute(connection, "compare_with", **compared)
+
+    def _validators(
+        self, connection: Connection, schedules: Iterable[StoredSchedule]
+    ) -> dict[str, Validators | None]:
+        """Return by name the validators of the next fetches, if these are conditional."""
+        conditional = [one for one in schedules if one.compared]
+        ids = [task_id for one in conditional for task_id in one.compared]
+        rows = self._execute(connection, "last_tasks", ids=ids) if ids else []
+        statuses = {row[0]: TaskStatus(row[1]) for row in rows}
+        found = {
+            one.definition.name: find_compared_task(one.compared, statuses) for one in conditional
+        }
+        wanted = set(found.values())
+        validators = self._read_validators(connection, [row for row in rows if row[0] in wanted])
+        return {name: validators.get(task_id) for name, task_id in found.items()}
+
+    def _read_validators(
+        self, connection: Connection, tasks: Sequence[Row]
+    ) -> dict[uuid.UUID | None, Validators | None]:
+        """Return the validators in results of tasks (rows of ``last_tasks``), read in portions."""
+        options = {row[0]: readable_options_of(row[2]) for row in tasks}
+        validators: dict[uuid.UUID | None, Validators | None] = {}
+        for ids in _portions(tasks):
+            for task_id, result in self._execute(connection, "results", ids=ids):
+                validators[task_id] = validators_of(result.encode(), options[task_id])
+        return validators
+
+    def _execute(self, connection: Connection, name: str, /, **parameters: object) -> list[Row]:
+        return self._statements.execute(connection, name, parameters)
+
+
+def _firings(
+    held: Iterable[StoredSchedule], now: dt.datetime
+) -> tuple[list[_Firing], dict[str, str]]:
+    """Return the firings that one statement can store, and errors by name of the others."""
+    firings: list[_Firing] = []
+    refused: dict[str, str] = {}
+    count, size_bytes = 0, 0
+    for schedule in held:
+        size = len(bytes(schedule.definition.template.payload)) + 1
+        most = min(
+            MAX_TIMES_PER_STEP, MAX_BATCH_ITEMS - count, (MAX_BATCH_BYTES - size_bytes) // size
+        )
+        if firings and most < 1:
+            break
+        try:
+            firing = _Firing(schedule, _due(schedule, now, most=max(1, most)))
+        except Exception as error:  # noqa: BLE001 - a zone that this node does not know, say
+            refused[schedule.definition.name] = repr(error)
+            continue
+        firings.append(firing)
+        count += len(firing.due.times)
+        size_bytes += len(firing.due.times) * size
+    return firings, refused
+
+
+def _due(schedule: StoredSchedule, now: dt.datetime, *, most: int) -> Due:
+    """Return the times of a schedule; raise if it would be due for ever."""
+    told = compute_due(schedule, now, limit=most)
+    if not told.times and told.next_at is not None and told.next_at <= now:
+        raise ValueError(f"its next time is {told.next_at}, which is over")
+    return told
+
+
+def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> StoredSchedule:
+    moved = msgspec.structs.replace(firing.schedule, next_at=firing.due.next_at)
+    for task in tasks:
+        moved = moved.with_task(task.id, now)
+    return moved
+
+
+def _portions(tasks: Iterable[Row]) -> Iterator[list[uuid.UUID]]:
+    """Yield ids of tasks whose results are read together."""
+    portion: list[uuid.UUID] = []
+    room_bytes = MAX_BATCH_BYTES
+    for task_id, _, _, size_bytes in tasks:
+        if portion and size_bytes > room_bytes:
+            yield portion
+            portion, room_bytes = [], MAX_BATCH_BYTES
+        portion.append(task_id)
+        room_bytes -= size_bytes
+    if portion:
+        yield portion
