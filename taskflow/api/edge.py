@@ -110,6 +110,7 @@ class _Exchange:
         # Headers that the response gets, from Quart or not.
         self._added = gate.cross_origin.headers_for(self._head)
         self._is_read = trio.Event()
+        self._receivers = 0
         self._has_started = False
 
     async def run(self) -> None:
@@ -168,7 +169,11 @@ class _Exchange:
             await self._reject(error, closes=True)
 
     async def _receive(self) -> Message:
-        message = await self._receive_next()
+        self._receivers += 1
+        try:
+            message = await self._receive_next()
+        finally:
+            self._receivers -= 1
         if not message.get("more_body", False):  # the end of the body, or a disconnect
             self._is_read.set()
         return message
@@ -209,7 +214,8 @@ class _Exchange:
         """
         with trio.move_on_after(LINGER_SECONDS):
             while not self._is_read.is_set():
-                await self._receive()
+                # Quart may be receiving: then the end of the request comes to it, not to this.
+                await (self._is_read.wait() if self._receivers else self._receive())
 
     async def _send_next(self, message: Message) -> None:
         if message["type"] == "http.response.start":

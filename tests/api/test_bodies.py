@@ -150,6 +150,12 @@ class TestSlowness:
             check_problem(connection.read(), 405)
             assert connection.is_closed()
 
+    def test_a_complete_request_is_answered_at_once(self, memory_server, monkeypatch):
+        """Whoever of Quart and the edge receives the end of the request, nobody waits for it."""
+        monkeypatch.setattr(edge, "LINGER_SECONDS", 3600)
+        for method, path in [("OPTIONS", "/ui"), ("HEAD", "/tasks"), ("GET", "/ui/tasks")] * 30:
+            assert memory_server.ask(method, path).status == 200
+
     def test_the_bound_is_there_by_default(self, memory_server):
         """Nobody has to set it."""
         seen = []
