@@ -58,7 +58,8 @@ def _add_constraints(components: Json) -> None:
     """Add what the types themselves cannot express."""
     for name in ("TaskRequest", "TaskTemplate"):
         _ignore(components[name], tasks.ONLY_SHOWN)
-    _ignore(components["ScheduleRequest"], schedules.ONLY_SHOWN)
+    # The name is accepted if it is that in the path, which a schema cannot express.
+    _ignore(components["ScheduleRequest"], schedules.ONLY_SHOWN - {"name"})
     _forbid_both(components["TaskRequest"], "run_at", "delay_seconds")
     _demand_one(components["BulkRequest"], FILTERS, "all")
     _forbid_both(components["ScheduleRequest"], "cron", "start_at")
