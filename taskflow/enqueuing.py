@@ -53,35 +53,34 @@ def enqueue(
     idempotency_key: str | None = None,
     **options: Unpack[Options],
 ) -> Task | Awaitable[Task]:
-    """Hand a task in as a part of the transaction that the connection is in.
+    """Submit a task as part of the transaction of a connection.
 
-    It exists, for the service and for others, if and only if that commits, and runs then. Without
-    a transaction (``autocommit``) it does so at once. To be awaited with an ``AsyncConnection``.
+    The task exists, and runs, if and only if the transaction commits; with ``autocommit`` at once.
+    With an ``AsyncConnection`` the result must be awaited.
 
     Args:
-        connection: To the service's database, by a role that may write TaskFlow's tables.
+        connection: A connection to the service's database; its role may write TaskFlow's tables.
         payload: The URL to fetch, or a whole request as an object.
-        idempotency_key: What makes it known if it is enqueued again, for a day. Who enqueues with
-            the same key meanwhile waits for the end of this transaction. The keys of the API are
-            others.
-        options: How it is to be run. ``max_attempts`` is 1 if it is not given: the service's
-            setting is not known here. Nor is it known whether its nodes have secrets to sign
-            callbacks with: without any a ``callback_url`` is taken and the callback fails.
+        idempotency_key: Calls with the same key enqueue one task, for a day. Concurrent calls with
+            it wait for the end of this transaction. Keys of the API are separate.
+        options: The options of the task. ``max_attempts`` is 1 by default: the setting of the
+            service is not known here. If its nodes have no secrets to sign callbacks with, a
+            ``callback_url`` is accepted and the callback fails.
 
     Returns:
-        The task, PENDING, though nobody else can see it yet; the first one, as it stands now, if
-        the key is known already.
+        The task, PENDING, and not visible to others before the commit; if the key is known, the
+        task of the first call in its current state.
 
     Raises:
-        Unprocessable: It cannot be used; ``faults`` tells all that is wrong. The transaction is
-            as it was.
-        Gone: The key is known, and its task was deleted since.
+        Unprocessable: The task is invalid; ``errors`` has all reasons. The transaction is
+            unchanged.
+        Gone: The key is known, and its task has been deleted.
         StoreUnusable: The tables are missing or too old, or the role or a setting of the connection
-            (an encoding other than UTF8, read-only, replica, search_path) cannot be used; says what
-            to do. If a statement failed, so has the transaction.
+            (an encoding other than UTF8, read-only, replica, search_path) is unsuitable; the
+            message says what to do. If a statement failed, so has the transaction.
         StoreUnavailable: With autocommit only: the task is stored here, and it is unknown whether a
             synchronous standby has it.
-        psycopg.Error: All else that can be the matter with a statement.
+        psycopg.Error: Any other error of a statement.
     """
     document = document_of(payload, options)
     with _told():
@@ -114,17 +113,16 @@ def enqueue_many(
     *,
     idempotency_key: str | None = None,
 ) -> list[Task] | Awaitable[list[Task]]:
-    """Hand some tasks in like ``enqueue``, all or none.
+    """Submit several tasks like ``enqueue``, all or none.
 
     Args:
         connection: As for ``enqueue``.
-        items: Payloads, or a ``Submission`` for each that is to have options; with a key up to
-            10,000 of them.
-        idempotency_key: As for ``enqueue``, of all together.
+        items: Payloads; a ``Submission`` for a task with options. With a key, at most 10,000.
+        idempotency_key: As for ``enqueue``, for all tasks together.
 
     Raises:
-        Unprocessable: Some cannot be used; ``faults`` tells which, and all that is wrong.
-        Gone: The key is known, and some of its tasks were deleted since.
+        Unprocessable: Some tasks are invalid; ``errors`` has all reasons.
+        Gone: The key is known, and some of its tasks have been deleted.
         StoreUnusable: As for ``enqueue``.
         StoreUnavailable: As for ``enqueue``.
         psycopg.Error: As for ``enqueue``.
@@ -143,7 +141,7 @@ def _add(
     tasks: Sequence[NewTask],
     key: IdempotencyKey | None,
 ) -> list[Task] | Awaitable[list[Task]]:
-    # Who has a connection has psycopg; who only imports this need not have it.
+    # A caller with a connection has psycopg; importing this module does not need it.
     from taskflow.store.postgres import caller_transaction  # noqa: PLC0415
 
     with _told():
@@ -175,10 +173,10 @@ def _read_all(documents: Sequence[bytes]) -> list[NewTask]:
 
 
 def _key_of(text: str | None, document: bytes) -> IdempotencyKey | None:
-    """A key that no client of the API has.
+    """Return a key that no client of the API can have.
 
-    Whoever asks by a key that is being stored waits for that transaction's end; of the service's
-    clients so would all whose tasks share a statement with it.
+    A submission with a key that is being stored waits for the end of that transaction, and so
+    would all submissions of the service that share a statement with it.
     """
     if text is None:
         return None
@@ -191,7 +189,7 @@ def _key_of(text: str | None, document: bytes) -> IdempotencyKey | None:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Say what the service would answer as the client says it."""
+    """Turn errors of the service into errors of the client."""
     try:
         yield
     except TaskGone as error:

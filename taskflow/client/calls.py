@@ -1,4 +1,4 @@
-"""A request and its answer, without the connection between them."""
+"""Requests and responses, without the connection between them."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from taskflow.model.task import TagValue
 T = TypeVar("T")
 
 LONGEST_WAIT_SECONDS: Final = 60
-"""For how long the service lets an answer wait."""
+"""The longest time that the service lets a response wait."""
 
 NEEDED_FIELDS: Final = ("id", "payload", "status", "created_at", "run_at")
-"""What no task is without."""
+"""The fields that every task has."""
 
 TITLE: Final = "TaskFlow"
-"""By this name the service is known."""
+"""The name in the document of the API."""
 
 _JSON: Final = {"Content-Type": "application/json"}
-# Read as they come, so not compressed by whoever is between.
+# Streams are read as they arrive, so proxies must not compress them.
 _LINES: Final = {"Accept": "application/x-ndjson", "Accept-Encoding": "identity"}
 _USERINFO: Final = re.compile(r"//[^/?#]*@")
 _NEXT: Final = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
-# Nothing has been sent of these.
+# With these errors nothing has been sent.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -46,13 +46,13 @@ class Call(msgspec.Struct, frozen=True):
     """A request.
 
     Attributes:
-        method: In capitals.
-        path: Below the address of the service.
+        method: The method, in capitals.
+        path: The path below the address of the service.
         query: The parameters.
-        headers: Further fields.
-        body: What is sent with it.
-        is_repeatable: Whether doing it twice is as good as doing it once.
-        wait_seconds: For how long the answer may wait, where it is asked to.
+        headers: More headers.
+        body: The body.
+        is_repeatable: Whether it is idempotent.
+        wait_seconds: How long the service may delay the response.
     """
 
     method: str
@@ -65,13 +65,13 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer.
+    """A response.
 
     Attributes:
-        status_code: What it says it is.
-        headers: By name in small letters.
-        body: All of it.
-        via: Names the proxy that it came through, if there is one.
+        status_code: The status.
+        headers: The headers, by name in lower case.
+        body: The whole body.
+        via: Names the proxy of the connection, if there is one.
     """
 
     status_code: int
@@ -80,10 +80,10 @@ class Answer(msgspec.Struct, frozen=True):
     via: str = ""
 
     def read(self, kind: type[T]) -> T:
-        """The body, by its type.
+        """Return the body as this type.
 
         Raises:
-            UnexpectedAnswer: It is something else.
+            UnexpectedAnswer: It has another type.
         """
         try:
             return msgspec.json.decode(self.body, type=kind)
@@ -93,25 +93,25 @@ class Answer(msgspec.Struct, frozen=True):
             ) from None
 
     def read_all(self, kind: type[T]) -> list[T]:
-        """The body, of which each element is so.
+        """Return the body as a list of this type.
 
         Raises:
-            UnexpectedAnswer: It is something else.
+            UnexpectedAnswer: It has another type.
         """
         return self.read(list[kind])  # type: ignore[valid-type]  # known when it runs
 
     @property
     def next_page(self) -> list[tuple[str, str]] | None:
-        """The query of the next page, if there may be one."""
+        """Return the query of the next page, if there may be one."""
         link = _NEXT.search(self.headers.get("link", ""))
         return parse_qsl(urlsplit(link[1]).query, keep_blank_values=True) if link else None
 
 
 def base_url_of(url: str) -> str:
-    """Where the service is, to be followed by a path.
+    """Return the address of the service, without a slash at its end.
 
     Raises:
-        InvalidArgument: It is no address.
+        InvalidArgument: It is not an address.
     """
     if not _is_address(url):
         seen = shown(shown_url(url) if isinstance(url, str) else url)
@@ -134,15 +134,15 @@ def _is_address(url: object) -> bool:
 
 
 def shown_url(url: str) -> str:
-    """An address for errors, without user and password."""
+    """Return an address for messages, without user and password."""
     return _USERINFO.sub("//", url, count=1)
 
 
 def credentials(api_key: str | None) -> dict[str, str]:
-    """How a key is sent.
+    """Return the headers with an API key.
 
     Raises:
-        InvalidArgument: It cannot be sent.
+        InvalidArgument: The key cannot be sent.
     """
     if api_key is None:
         return {}
@@ -154,7 +154,7 @@ def credentials(api_key: str | None) -> dict[str, str]:
 
 @checked_arguments()
 def submission(body: bytes, key: str | None, wait_seconds: float | None = None) -> Call:
-    """A request that hands something in; it has a key, so it can be repeated.
+    """Return a submission; it has an idempotency key, so it can be repeated.
 
     Raises:
         InvalidArgument: The key cannot be sent.
@@ -174,14 +174,14 @@ def submission(body: bytes, key: str | None, wait_seconds: float | None = None) 
 
 
 def _quoted(key: str) -> str:
-    """A key as a string of RFC 9651, as the draft of Idempotency-Key has it."""
+    """Return a key as a string of RFC 9651, as the draft of Idempotency-Key requires."""
     if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
         raise InvalidArgument("idempotency_key must be printable ASCII, such as a UUID")
     return '"' + key.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def whole_wait(seconds: float) -> int:
-    """For how long to ask the service to wait: whole seconds, and no more than it does."""
+    """Return how long the service should wait: whole seconds, at most its maximum."""
     wanted = arguments.seconds("wait_seconds", seconds)
     return math.ceil(min(LONGEST_WAIT_SECONDS, wanted))
 
@@ -189,7 +189,7 @@ def whole_wait(seconds: float) -> int:
 def of_task(
     method: str, task_id: uuid.UUID | str, what: str = "", *, is_repeatable: bool = True
 ) -> Call:
-    """A request about a task.
+    """Return a request for a task.
 
     Raises:
         InvalidArgument: It is not the id of a task.
@@ -202,7 +202,7 @@ def of_task(
 
 
 def waiting(call: Call, seconds: int) -> Call:
-    """The same request, with an answer that may wait for so long."""
+    """Return the same request with a wait."""
     return msgspec.structs.replace(call, query=[("wait", str(seconds))], wait_seconds=seconds)
 
 
@@ -210,8 +210,8 @@ def waiting(call: Call, seconds: int) -> Call:
 def by_hand(
     verb: str, filters: Filters, *, everything: bool, dry_run: bool, is_repeatable: bool
 ) -> Call:
-    """A request to move all tasks of a filter."""
-    query_of(filters)  # which knows the filters
+    """Return a request for a bulk action."""
+    query_of(filters)  # validates the filters
     body = {**filters, **({"all": True} if everything else {}), "dry_run": dry_run}
     return Call(
         "POST",
@@ -224,13 +224,13 @@ def by_hand(
 
 @checked_arguments()
 def page(limit: int, filters: Filters, fields: Sequence[str] | None = None) -> Call:
-    """A request for tasks."""
+    """Return a request for a page of tasks."""
     return Call("GET", "/tasks", query=_query(limit, filters, fields))
 
 
 @checked_arguments()
 def lines(limit: int | None, filters: Filters, fields: Sequence[str] | None) -> Call:
-    """A request for tasks, a line each."""
+    """Return a request for a stream of tasks."""
     query = _query(limit, filters, fields)
     return Call("GET", "/tasks", query=query, headers=_LINES)
 
@@ -245,7 +245,7 @@ def _query(
 
 @checked_arguments()
 def of_queue(method: str, name: str, what: str = "", body: bytes | None = None) -> Call:
-    """A request about a queue."""
+    """Return a request for a queue."""
     return Call(method, f"/queues/{_segment(name)}{what}", headers=_JSON, body=body)
 
 
@@ -259,7 +259,7 @@ def of_schedule(
     is_repeatable: bool = True,
     must_be_new: bool = False,
 ) -> Call:
-    """A request about a schedule."""
+    """Return a request for a schedule."""
     return Call(
         method,
         f"/schedules/{_segment(name)}{what}",
@@ -270,7 +270,7 @@ def of_schedule(
 
 
 def _segment(name: str) -> str:
-    """A name as a part of a path; it has no dots alone, which would lead elsewhere."""
+    """Return a name as a segment of a path; only dots would lead elsewhere."""
     if arguments.text("name", name).strip(".") == "":
         raise InvalidArgument(f"{name!r} is no name")
     return quote(name, safe="")
@@ -286,10 +286,10 @@ class _Document(msgspec.Struct, frozen=True):
 
 
 def service_of(answer: Answer) -> Service:
-    """What the document of an API says of who answers.
+    """Return the version of the service from the document of its API.
 
     Raises:
-        UnexpectedAnswer: It is not TaskFlow.
+        UnexpectedAnswer: The service is not TaskFlow.
     """
     info = answer.read(_Document).info
     if info.title != TITLE:
@@ -303,17 +303,17 @@ def service_of(answer: Answer) -> Service:
 
 
 def of_queue_only(queue: str | None) -> list[tuple[str, str]]:
-    """The parameter that asks about one queue; nothing for all."""
+    """Return the parameter for one queue; nothing for all."""
     return [] if queue is None else [("queue", arguments.text("queue", queue))]
 
 
 def events(
     task_id: uuid.UUID | str | None, queue: str | None, tags: Mapping[str, TagValue]
 ) -> Call:
-    """A request for events, of one task or of some.
+    """Return a request for events, of one task or of several.
 
     Raises:
-        InvalidArgument: Both are asked for.
+        InvalidArgument: Both are given.
     """
     query = of_queue_only(queue) + tag_query(tags)
     if task_id is None:
@@ -327,7 +327,7 @@ def events(
 
 
 def resuming(call: Call, position: int | None) -> Call:
-    """A request for events that goes on after one of them."""
+    """Return a request that continues after an event."""
     if position is None:
         return call
     return msgspec.structs.replace(call, headers={**call.headers, "Last-Event-ID": str(position)})
@@ -335,14 +335,14 @@ def resuming(call: Call, position: int | None) -> Call:
 
 @contextlib.contextmanager
 def mapped_errors(via: str = "") -> Iterator[None]:
-    """Turn httpx's errors into ours.
+    """Turn errors of httpx into errors of the client.
 
     Args:
-        via: Names the proxy that is asked, if there is one.
+        via: Names the proxy of the connection, if there is one.
 
     Raises:
         Unreachable: There was no connection, or it broke.
-        UnexpectedAnswer: What came is not what an HTTP server says.
+        UnexpectedAnswer: The response is not HTTP.
     """
     try:
         yield

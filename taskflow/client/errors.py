@@ -1,19 +1,19 @@
-"""What those who call TaskFlow from Python may have to deal with.
+"""The errors of the client.
 
 The tree::
 
     ClientError
-    ├── InvalidArgument          a call was made with it (a ValueError and a TypeError, too)
-    ├── InvalidEnvironment       a variable of the environment cannot be used
-    ├── Unreachable              no answer came; what was asked may have been done
-    ├── UnexpectedAnswer         somebody answered, but not as TaskFlow does
-    ├── NotEnded                 a task that was waited for has not ended in time (a TimeoutError)
-    ├── EventsMissed             some events are not kept any more
-    ├── Unsuccessful             a task ended without a result
+    ├── InvalidArgument          an argument is invalid (also a ValueError and a TypeError)
+    ├── InvalidEnvironment       an environment variable is invalid
+    ├── Unreachable              no response; the request may have been processed
+    ├── UnexpectedAnswer         the response is not one of TaskFlow
+    ├── NotEnded                 a task did not finish in time (also a TimeoutError)
+    ├── EventsMissed             some events are not stored any more
+    ├── Unsuccessful             a task finished without a result
     │   ├── TaskFailed
     │   └── TaskCanceled
-    └── Problem                  what TaskFlow answers (RFC 9457)
-        ├── Refused         4xx  it will not do as it was asked
+    └── Problem                  an error response of TaskFlow (RFC 9457)
+        ├── Refused         4xx  the request was rejected
         │   ├── BadRequest       400
         │   ├── Unauthorized     401
         │   ├── Forbidden        403
@@ -23,7 +23,7 @@ The tree::
         │   ├── TooLarge         413
         │   ├── Unprocessable    422
         │   └── TooMany          429
-        └── ServerFault     5xx  it cannot
+        └── ServerFault     5xx  the service failed
             └── Unavailable      503
 
 ``enqueue`` raises ``Unprocessable`` and ``Gone`` as well, as the service would.
@@ -42,26 +42,26 @@ from taskflow.model.task import Task
 
 
 class ClientError(TaskFlowError):
-    """A call of TaskFlow did not come to what was asked for."""
+    """A call failed."""
 
 
 class InvalidArgument(ClientError, ValueError, TypeError):
-    """An argument cannot be used; nothing was sent.
+    """An argument is invalid; nothing was sent.
 
-    It is what Python itself raises for values and types, too, so that either can be caught.
+    Also a ``ValueError`` and a ``TypeError``, so that either can be caught.
     """
 
 
 class InvalidEnvironment(ClientError, SettingsError):
-    """A variable of the environment cannot be used; nothing was sent."""
+    """An environment variable is invalid; nothing was sent."""
 
 
 class Unreachable(ClientError):
-    """No answer came.
+    """There was no response.
 
     Args:
-        message: Why not.
-        is_sent: Whether what was asked for may have been done all the same.
+        message: The reason.
+        is_sent: Whether the request may have been processed nevertheless.
     """
 
     def __init__(self, message: str, *, is_sent: bool) -> None:
@@ -70,14 +70,14 @@ class Unreachable(ClientError):
 
 
 class UnexpectedAnswer(ClientError):
-    """Somebody answered, but not as TaskFlow does."""
+    """The response is not one of TaskFlow."""
 
 
 class NotEnded(ClientError, TimeoutError):
-    """A task has not ended in time.
+    """A task did not finish in time.
 
     Args:
-        task: It, as it was seen last; ``None`` if not even that was told in time.
+        task: The task in its last known state; ``None`` if there was no response in time.
     """
 
     def __init__(self, task: Task | None) -> None:
@@ -87,14 +87,14 @@ class NotEnded(ClientError, TimeoutError):
 
 
 class EventsMissed(ClientError):
-    """Some events are not kept any more; look at the tasks to see how they stand."""
+    """Some events are not stored any more; read the tasks for their current state."""
 
 
 class Unsuccessful(ClientError):
-    """A task ended without a result.
+    """A task finished without a result.
 
     Args:
-        task: It, at its end.
+        task: The finished task.
     """
 
     def __init__(self, task: Task) -> None:
@@ -103,7 +103,7 @@ class Unsuccessful(ClientError):
 
 
 class TaskFailed(Unsuccessful):
-    """A task FAILED; its ``error`` and ``error_type`` say why."""
+    """A task FAILED; its ``error`` and ``error_type`` have the reason."""
 
 
 class TaskCanceled(Unsuccessful):
@@ -111,15 +111,15 @@ class TaskCanceled(Unsuccessful):
 
 
 class Problem(ClientError):
-    """TaskFlow did not do as it was asked.
+    """An error response of TaskFlow.
 
     Args:
-        detail: Why not, and what to do.
-        kind: What is the attribute ``type``: the kind of problem, such as
-            ``/problems/backlog-full``; ``about:blank`` if the answer does not say it.
-        status_code: The status of its answer.
-        errors: Each thing that is wrong with what was sent, with its place.
-        retry_after_seconds: For how long it asks to be left alone, if it does.
+        detail: The reason, and what to do.
+        kind: The attribute ``type``: the type of the problem, such as
+            ``/problems/backlog-full``; ``about:blank`` if the response has none.
+        status_code: The status of the response.
+        errors: The validation errors, each with its place.
+        retry_after_seconds: The value of ``Retry-After``, if the response has it.
     """
 
     def __init__(
@@ -140,19 +140,19 @@ class Problem(ClientError):
 
 
 class Refused(Problem):
-    """TaskFlow will not do as it was asked."""
+    """The request was rejected."""
 
 
 class BadRequest(Refused):
-    """What was sent is not what is taken there."""
+    """The request is malformed."""
 
 
 class Unauthorized(Refused):
-    """A key is needed, or another one."""
+    """The service requires an API key, or a different one."""
 
 
 class Forbidden(Refused):
-    """Who asks may not do this."""
+    """The role of the API key is not sufficient."""
 
 
 class NotFound(Refused):
@@ -164,27 +164,27 @@ class Conflict(Refused):
 
 
 class Gone(Refused):
-    """The task that the same request made has been deleted since."""
+    """The task that the same request created has been deleted."""
 
 
 class TooLarge(Refused):
-    """What was sent is larger than is taken."""
+    """The request is too large."""
 
 
 class Unprocessable(Refused):
-    """What was sent cannot be used; ``faults`` says why, place by place."""
+    """The request is invalid; ``errors`` has the reasons, each with its place."""
 
 
 class TooMany(Refused):
-    """There is too much to do at the moment."""
+    """A rate limit or the backlog limit is exceeded."""
 
 
 class ServerFault(Problem):
-    """TaskFlow cannot do as it was asked."""
+    """The service failed."""
 
 
 class Unavailable(ServerFault):
-    """TaskFlow's store cannot be reached at the moment."""
+    """The store of the service is unavailable at the moment."""
 
 
 _BY_STATUS: Final[Mapping[int, type[Problem]]] = {
@@ -202,7 +202,7 @@ _BY_STATUS: Final[Mapping[int, type[Problem]]] = {
 
 
 class _Document(msgspec.Struct, frozen=True):
-    """What is looked at of ``application/problem+json``."""
+    """The members of ``application/problem+json`` that are read."""
 
     detail: str
     type: str = "about:blank"
@@ -215,13 +215,13 @@ _DOCUMENT: Final = msgspec.json.Decoder(_Document)
 def problem_of(
     status_code: int, headers: Mapping[str, str], body: bytes, via: str = ""
 ) -> Problem | None:
-    """What an answer says is the matter; ``None`` if nothing is.
+    """Return the problem that a response reports; ``None`` if it is a success.
 
     Args:
-        status_code: The status of the answer.
-        headers: By name in small letters.
-        body: All of it.
-        via: Names the proxy that the answer came through, if there is one.
+        status_code: The status of the response.
+        headers: The headers, by name in lower case.
+        body: The whole body.
+        via: Names the proxy of the connection, if there is one.
     """
     if status_code < HTTPStatus.BAD_REQUEST:
         return None
@@ -256,7 +256,7 @@ _BROKEN: Final = msgspec.json.Decoder(_Broken)
 
 
 def broken_off(line: bytes) -> ClientError | None:
-    """What the last line of many says is the matter; ``None`` of one that is a task's."""
+    """Return the error in the last line of a stream; ``None`` if the line is a task."""
     if not line.startswith(_BREAK):  # of a task that is text
         return None
     error = _BROKEN.decode(line).error

@@ -1,4 +1,4 @@
-"""Many tasks on their way in, by portions that are kept as a whole or not at all.
+"""Submissions in portions, each of which is stored as a whole or not at all.
 
 The service takes streams, too. But of a stream that broke off nobody knows what was kept, and
 httpx sends all of a request before it reads any of the answer, while the service reads no more
@@ -28,12 +28,12 @@ _OF_ONE: Final = (BadRequest, TooLarge, Unprocessable)
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """What became of one of many: there is either a task or an error.
+    """The result of one submission of many: either a task or an error.
 
     Attributes:
-        index: Which one it was, from 0.
-        task: The task that it made.
-        error: Why it made none.
+        index: The number of the item, from 0.
+        task: The task.
+        error: The reason if there is no task.
     """
 
     index: int
@@ -42,7 +42,7 @@ class Submitted(msgspec.Struct, frozen=True):
 
 
 class Portion:
-    """Some of many.
+    """Some of the tasks.
 
     Args:
         documents: The JSON of each, with its index.
@@ -54,11 +54,11 @@ class Portion:
         self._key = str(uuid.uuid4())
 
     def __len__(self) -> int:
-        """How many they are."""
+        """Return the number of tasks."""
         return len(self._documents)
 
     def add(self, index: int, item: Any) -> None:
-        """One more.
+        """Add a task.
 
         Raises:
             TypeError: It cannot be written as JSON.
@@ -68,26 +68,26 @@ class Portion:
         self._size += len(document)
 
     def is_full(self, most: int) -> bool:
-        """Whether it is enough for one request."""
+        """Whether it is large enough for a request."""
         return len(self) >= most or self._size >= PORTION_BYTES
 
     def call(self) -> Call:
-        """The request that hands them in; the same one however often it is made."""
+        """The request that submits the tasks; always the same one."""
         documents = b",".join(document for _, document in self._documents)
         return submission(b"[%b]" % documents, self._key)
 
     def told(self, tasks: Iterable[Task]) -> list[Submitted]:
-        """All of them were kept."""
+        """Return the results if all tasks were stored."""
         return [
             Submitted(index, task=task)
             for (index, _), task in zip(self._documents, tasks, strict=True)
         ]
 
     def sorted_out(self, error: Refused) -> tuple[list[Submitted], list[Portion]]:
-        """What of it is at fault, and the rest, to be tried again.
+        """Return the results of invalid tasks, and the others, which are to be sent again.
 
         Raises:
-            Refused: Nothing of it is.
+            Refused: No task is invalid.
         """
         if len(self) == 1 and isinstance(error, _OF_ONE):
             [(index, _)] = self._documents
@@ -109,7 +109,7 @@ class Portion:
 
 
 def _by_place(error: Refused) -> dict[int, list[FieldError]]:
-    """What is wrong with each of an array, told as if it had come by itself."""
+    """Return the errors of each task of an array, as for a single task."""
     found: dict[int, list[FieldError]] = {}
     for fault in error.errors:
         if match := _PLACE.fullmatch(fault.pointer):

@@ -1,4 +1,4 @@
-"""A task as it is shown, and what can be done with its result."""
+"""A task as the client returns it, and access to its result."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from taskflow.model.task import TaskStatus
 
 
 class Result(outcome.Response, frozen=True, kw_only=True):
-    """What a target answered; the attributes are those of ``Response``.
+    """The response of a target; the attributes are those of ``Response``.
 
     Attributes:
-        result: The body as it is kept: JSON.
+        result: The body as it is stored: JSON.
     """
 
     result: msgspec.Raw
@@ -34,31 +34,31 @@ class Result(outcome.Response, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """The body as text; what is no UTF-8 is replaced."""
+        """The body as text; invalid UTF-8 is replaced."""
         return self.content.decode(errors="replace")
 
     def json(self) -> Any:
-        """The body as JSON, read by the standard library: any number is taken.
+        """The body as JSON, read by the standard library, which accepts any number.
 
         Raises:
-            ValueError: It is none.
+            ValueError: It is not JSON.
         """
         return json.loads(self.content)
 
 
 class Task(kept.Task, frozen=True, kw_only=True):
-    """A task as it is shown; the attributes are those of ``taskflow.model.task.Task``.
+    """A task; the attributes are those of ``taskflow.model.task.Task``.
 
     Attributes:
-        result: What the target answered, once it is COMPLETED.
+        result: The response of the target, once the task is COMPLETED.
     """
 
-    # Read further than where tasks are kept: there nobody looks into it.
+    # Decoded further than in the stores, which do not read it.
     result: Result | None = None  # type: ignore[assignment]  # what it was read from
 
     @property
     def is_final(self) -> bool:
-        """Whether it is at its end."""
+        """Whether the task is finished."""
         return self.status.is_final
 
     @property
@@ -67,12 +67,12 @@ class Task(kept.Task, frozen=True, kw_only=True):
         return json.loads(bytes(self.payload))
 
     def raise_for_failure(self) -> Result:
-        """The result of a task that is COMPLETED.
+        """Return the result of a COMPLETED task.
 
         Raises:
-            TaskFailed: It FAILED.
-            TaskCanceled: It was CANCELED.
-            NotEnded: It has not ended.
+            TaskFailed: The task FAILED.
+            TaskCanceled: The task was CANCELED.
+            NotEnded: The task is not finished.
         """
         if self.status is TaskStatus.FAILED:
             raise TaskFailed(self)
@@ -84,12 +84,12 @@ class Task(kept.Task, frozen=True, kw_only=True):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """What was done to many tasks.
+    """The result of a bulk action.
 
     Attributes:
-        count: To how many; of a dry run, to how many it would be.
-        is_complete: Whether these are all; if not, there was no more time, so ask again.
-        dry_run: Whether they were only counted.
+        count: Number of tasks that it changed or, in a dry run, would change.
+        is_complete: Whether these are all; if not, the same call again does the rest.
+        dry_run: Whether the tasks were only counted.
     """
 
     count: int
@@ -98,10 +98,10 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class Download(msgspec.Struct, frozen=True):
-    """What a target answered, as it is saved.
+    """The body of a response.
 
     Attributes:
-        content_type: What it is, as the target said if that can be believed.
+        content_type: The media type, from the target if it is plausible.
         content: The body in bytes.
     """
 
@@ -110,11 +110,11 @@ class Download(msgspec.Struct, frozen=True):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """Who answers.
+    """The service.
 
     Attributes:
-        version: Which version of TaskFlow it is.
-        date: What its clock said, to the second; ``None`` if it did not say.
+        version: The version of TaskFlow.
+        date: The time of its clock, to the second; ``None`` if the response has none.
     """
 
     version: str
@@ -122,5 +122,5 @@ class Service(msgspec.Struct, frozen=True):
 
 
 def shown(task: kept.Task) -> Task:
-    """A task that is just kept, as it is shown."""
+    """Return a stored task as the client returns it."""
     return msgspec.convert(msgspec.structs.asdict(task), Task, from_attributes=True)

@@ -24,13 +24,13 @@ def note_unknown(
     ignored: Collection[str] = (),
     under: str = "",
 ) -> None:
-    """Note each field that does not exist, and what was probably meant.
+    """Add an error for each field that does not exist, with what was probably meant.
 
     Args:
         fields: The names of all fields.
-        vocabulary: Those that there are.
-        faults: Where it is noted.
-        ignored: Those that are ignored.
+        vocabulary: The fields that exist.
+        faults: Where the errors are added.
+        ignored: The fields that are ignored.
         under: The JSON pointer of the document.
     """
     unknown = (name for name in fields if name not in vocabulary and name not in ignored)
@@ -47,7 +47,7 @@ def note_unknown(
 
 
 def unknown_parameters(query: Iterable[str], vocabulary: Vocabulary) -> list[str]:
-    """Return what is wrong with parameters that do not exist, one line each."""
+    """Return an error for each parameter that does not exist."""
     unknown = (name for name in query if name not in vocabulary)
     told: list[str] = []
     for name in itertools.islice(unknown, MAX_UNKNOWN):

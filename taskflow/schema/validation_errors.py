@@ -1,4 +1,4 @@
-"""What is wrong with a request, all of it at once."""
+"""All validation errors of a request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_FAULTS: Final = 100
 
 
 class Faults:
-    """Gathers what is wrong with the fields of a document, each with its place."""
+    """Collects the validation errors of a document, each with its place."""
 
     def __init__(self) -> None:
         self._found: list[FieldError] = []
@@ -24,27 +24,27 @@ class Faults:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more are collected, so that there is no need to go on looking."""
+        """Whether no more errors are collected."""
         return self._count >= MAX_FAULTS
 
     def add(self, pointer: str, detail: str) -> None:
-        """Something is wrong at this place.
+        """Add an error.
 
         Args:
             pointer: A JSON pointer (RFC 6901) without the ``#`` of its URI form.
-            detail: What is allowed there, naming the field.
+            detail: What is allowed there, with the name of the field.
         """
         if not self.is_full:
             self._found.append(FieldError(f"#{pointer}", detail))
         self._count += 1
 
     def extend(self, faults: Iterable[FieldError], *, under: str) -> None:
-        """More is wrong under this place, as told from there."""
+        """Add the errors of a part of the document."""
         for fault in faults:
             self.add(under + fault.pointer.removeprefix("#"), fault.detail)
 
     def note(self, index: int, error: RequestError) -> None:
-        """A task of an array cannot be taken, as told of it alone."""
+        """Add the error of a task of an array."""
         found = error.errors if isinstance(error, Unprocessable) else ()
         if found:
             self.extend(found, under=token(index))
@@ -52,17 +52,17 @@ class Faults:
             self.add(token(index), f"[{index}]: {error}")
 
     def refuse(self) -> None:
-        """Refuse the document if anything is wrong with it.
+        """Reject the document if it has errors.
 
         Raises:
-            Unprocessable: It is.
+            Unprocessable: It has.
         """
         if self._found:
             raise Unprocessable(_summary(self._found, self._count), errors=self._found)
 
 
 def token(name: object) -> str:
-    """A part of a JSON pointer."""
+    """Return a part of a JSON pointer."""
     return "/" + str(name).replace("~", "~0").replace("/", "~1")
 
 

@@ -1,4 +1,4 @@
-"""A body that is a line for each task, cut as it comes."""
+"""A body with a task per line, split as it arrives."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 from taskflow.model.untrusted_text import BYTE_ORDER_MARK
 
 TOO_LONG: Final = None
-"""Stands for a line that is longer than is taken; it was passed over to its end."""
+"""Stands for a line that exceeds the limit and was skipped."""
 
 
 class Lines:
-    """Cuts what comes into lines, and keeps no more of it than one.
+    """Splits data into lines; buffers at most one line.
 
     Args:
-        longest: How many bytes a line may have.
+        longest: Maximum number of bytes per line.
     """
 
     def __init__(self, longest: int) -> None:
@@ -24,9 +24,9 @@ class Lines:
         self._is_too_long = False
 
     def feed(self, data: bytes) -> Iterator[bytes | None]:
-        """Take what came, and give the lines that are complete; blank ones are passed over.
+        """Add data, and yield the complete lines; blank lines are skipped.
 
-        A byte order mark before a line is ignored: files that have one may have been concatenated.
+        A byte order mark before a line is ignored: files with one may have been concatenated.
         """
         *complete, begun = data.split(b"\n")
         for piece in complete:
@@ -35,7 +35,7 @@ class Lines:
         self._append(begun)
 
     def finish(self) -> Iterator[bytes | None]:
-        """The line that has been begun, which is over."""
+        """Yield the last line, which has no line end."""
         line = bytes(self._begun).removeprefix(BYTE_ORDER_MARK).strip(b" \t\r")
         is_too_long, self._is_too_long = self._is_too_long, False
         self._begun.clear()

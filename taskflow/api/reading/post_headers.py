@@ -1,4 +1,4 @@
-"""What the head of a ``POST`` may say of the tasks in it."""
+"""The headers of a ``POST`` that concern its tasks."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def idempotency_key_of(
     """Read ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header-07); ``None`` without.
 
     Args:
-        values: Of all fields of that name.
-        caller: Who sends it: keys of others are others.
-        body: What is sent with it.
-        seconds: How long it is remembered.
+        values: The values of all headers of that name.
+        caller: The name of the API key: idempotency keys of other callers are separate.
+        body: The body of the request.
+        seconds: How long the key is remembered.
 
     Raises:
-        BadRequest: It is none, or too long.
+        BadRequest: It is invalid, or too long.
     """
     if not values:
         return None
@@ -51,16 +51,16 @@ def idempotency_key_of(
             f"Idempotency-Key must be one text of 1 to {MAX_KEY_CHARACTERS} printable characters, "
             "such as a new UUID for each new request"
         )
-    # Neither can have a line feed, so no two of them can be put together to the same text.
+    # Neither can contain a line feed, so no two pairs give the same text.
     return IdempotencyKey(f"{caller or ''}\n{key}", hashlib.sha256(body).digest(), seconds)
 
 
 def trace_of(parents: Sequence[str], states: Sequence[str]) -> dict[str, str]:
-    """``traceparent`` and ``tracestate``, if they can be handed on; others are passed over.
+    """``traceparent`` and ``tracestate``, if they are valid; others are ignored.
 
     Args:
-        parents: The values of all fields of the first name. Of two nobody knows which to take.
-        states: Those of the other, which are one list.
+        parents: The values of ``traceparent``; two are ambiguous, and ignored.
+        states: The values of ``tracestate``, which are one list.
     """
     if len(parents) != 1 or not _TRACEPARENT.fullmatch(parents[0]):
         return {}

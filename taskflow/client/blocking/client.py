@@ -31,31 +31,30 @@ from taskflow.model.task import AttemptRecord, TagValue
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 TIMEOUT_SECONDS: Final = 30.0
 PAGE_TASKS: Final = 100
-# Before asking again a service that does not wait for as long as it was asked to.
+# Before another request to a service that does not wait as long as requested.
 _PAUSE_SECONDS: Final = 0.25
 
 
 class BlockingClient(ByHand, Monitoring):
-    """A client of one service, for as many threads at once as there are.
+    """A client of one service; any number of Trio tasks may use it at once.
 
-    What passes (no connection, a 503, a 429) is tried again within ``timeout_seconds``, if
-    nothing can be done twice by it: what is handed in has an ``Idempotency-Key``.
+    Temporary errors (no connection, a 503, a 429) are retried within ``timeout_seconds`` if the
+    request can be repeated: submissions have an ``Idempotency-Key``.
 
     Every call may raise ``ClientError`` (the tree is in ``taskflow.client.errors``).
 
     Args:
-        url: Where the service is.
-        api_key: Its key, if it wants one.
-        timeout_seconds: For how long a request is tried. One that waits for a task gets its time
-            on top.
-        transport: What makes the connections, in place of httpx's own: for certificates, proxies
-            or sockets of your own. Without it ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and
-            ``NO_PROXY`` name the proxy (never for loopback addresses), and ``SSL_CERT_FILE`` or
-            ``SSL_CERT_DIR`` the certificates to trust.
+        url: The address of the service.
+        api_key: The API key, if the service requires one.
+        timeout_seconds: How long a request is retried. The time that it waits for a task is added.
+        transport: A transport of httpx, for certificates, proxies or sockets of your own. Without
+            it ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` name the proxy (never
+            for loopback addresses), and ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` the certificates to
+            trust.
 
     Attributes:
-        queues: Its queues: how they stand, and what is asked of them.
-        schedules: Its schedules.
+        queues: The queues of the service: their state and their settings.
+        schedules: The schedules of the service.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -80,7 +79,7 @@ class BlockingClient(ByHand, Monitoring):
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
-        """A client of the service at TASKFLOW_URL, with the key TASKFLOW_API_KEY if that is set.
+        """Return a client of the service at TASKFLOW_URL, with the API key TASKFLOW_API_KEY if set.
 
         Raises:
             InvalidEnvironment: TASKFLOW_URL is not set.
@@ -96,7 +95,7 @@ class BlockingClient(ByHand, Monitoring):
         self.close()
 
     def close(self) -> None:
-        """Close all connections, those of streams too."""
+        """Close all connections, including streams."""
         self._transport.close()
 
     def submit(
@@ -107,72 +106,72 @@ class BlockingClient(ByHand, Monitoring):
         wait_seconds: float | None = None,
         **options: Unpack[Options],
     ) -> Task:
-        """Hand a task in.
+        """Submit a task.
 
         Args:
             payload: The URL to fetch, or a whole request as an object.
-            idempotency_key: What makes the request known if it is made again by another call, of
-                up to 255 printable characters; each call has its own otherwise.
-            wait_seconds: For how long to wait for its end, 60 at most; whole seconds, rounded up.
-            options: How it is to be run.
+            idempotency_key: Calls with the same key, of up to 255 printable characters, submit one
+                task. Default: a new key for each call.
+            wait_seconds: How long to wait for the task to finish, at most 60; is rounded up.
+            options: The options of the task.
 
         Returns:
-            The task; the first one, as it stands now, if the request is known already.
+            The task; if the key is known, the task of the first call in its current state.
 
         Raises:
-            Unprocessable: It cannot be used; ``faults`` tells all that is wrong.
-            Gone: The request is known, and its task was deleted since.
+            Unprocessable: The task is invalid; ``errors`` has all reasons.
+            Gone: The key is known, and its task has been deleted.
         """
         call = calls.submission(document_of(payload, options), idempotency_key, wait_seconds)
         return (self._transport.ask(call)).read(Task)
 
     def submit_all(self, items: Iterable[Any], *, idempotency_key: str | None = None) -> list[Task]:
-        """Hand some tasks in, all or none: up to 10,000, in one request.
+        """Submit up to 10,000 tasks in one request, all or none.
 
         Args:
-            items: Payloads, or a ``Submission`` for each that is to have options.
-            idempotency_key: As for ``submit``, of all together.
+            items: Payloads; a ``Submission`` for a task with options.
+            idempotency_key: As for ``submit``, for all tasks together.
 
         Raises:
-            Unprocessable: Some cannot be used; ``faults`` tells which, and all that is wrong.
+            Unprocessable: Some tasks are invalid; ``errors`` has all reasons.
         """
         documents = b",".join(map(document_of_item, arguments.items_of("items", items)))
         call = calls.submission(b"[%b]" % documents, idempotency_key)
         return (self._transport.ask(call)).read(list[Task])
 
     def submit_many(self, items: Iterable[Any], *, at_once: int = PORTION_TASKS) -> SubmittedStream:
-        """Hand any number of tasks in, and tell what became of each, in order.
+        """Submit any number of tasks; yields the result of each, in order.
 
-        They are taken from ``items`` and sent as the answers are asked for, so memory is that of
-        one request. What cannot be used is told and holds nobody up. When an error ends it, going
-        on with the same stream hands nothing in twice.
+        Items are read and sent as results are consumed, so memory is limited to one request.
+        Invalid tasks are reported and do not stop the others. After an error, iterating the same
+        stream again submits no task twice.
 
         Args:
-            items: Payloads, or a ``Submission`` for each that is to have options.
-            at_once: How many go in one request, 500 at most; fewer where they come slowly.
+            items: Payloads; a ``Submission`` for a task with options.
+            at_once: Maximum number of tasks per request, at most 500.
         """
         most = arguments.whole_number("at_once", at_once, minimum=1)
         wanted = arguments.items_of("items", items)
         return SubmittedStream(self._transport, wanted, at_once=most)
 
     def get(self, task_id: uuid.UUID | str) -> Task:
-        """The task as it stands.
+        """Return a task.
 
         Raises:
-            NotFound: There is none with this id.
+            NotFound: There is no task with this id.
         """
         return (self._transport.ask(calls.of_task("GET", task_id))).read(Task)
 
     def wait(self, task_id: uuid.UUID | str, timeout_seconds: float | None = None) -> Task:
-        """The task at its end, whichever that is; the service tells it when it comes.
+        """Wait until a task is finished, and return it.
 
         Args:
-            task_id: Whose.
-            timeout_seconds: For how long to wait; for ever if not given.
+            task_id: The id of the task.
+            timeout_seconds: How long to wait. Default: without limit.
 
         Raises:
-            NotEnded: It has not ended in time.
-            NotFound: There is none with this id, or not any more.
+            NotEnded: The task did not finish in time.
+            NotFound: There is no task with this id, or it was deleted.
         """
         wanted = calls.of_task("GET", task_id)
         given = math.inf if timeout_seconds is None else timeout_seconds
@@ -194,10 +193,10 @@ class BlockingClient(ByHand, Monitoring):
         raise NotEnded(task)
 
     def attempts(self, task_id: uuid.UUID | str) -> list[AttemptRecord]:
-        """How each attempt at a task went, in order.
+        """Return the attempts of a task, in order.
 
         Raises:
-            NotFound: There is none with this id.
+            NotFound: There is no task with this id.
         """
         call = calls.of_task("GET", task_id, "/attempts")
         return (self._transport.ask(call)).read(list[AttemptRecord])
@@ -209,14 +208,13 @@ class BlockingClient(ByHand, Monitoring):
         fields: Iterable[str] | None = None,
         **filters: Unpack[Filters],
     ) -> list[Task]:
-        """Up to so many tasks, newest first.
+        """Return tasks, newest first.
 
         Args:
-            limit: How many at most.
-            fields: What is wanted of each, beside what no task is without (``id``, ``payload``,
-                ``status``, ``created_at`` and ``run_at``); what is not asked for is as if it had
-                not been set. All if not given.
-            filters: Which.
+            limit: Maximum number of tasks.
+            fields: The fields to load besides ``id``, ``payload``, ``status``, ``created_at`` and
+                ``run_at``; other fields have their defaults. Default: all fields.
+            filters: Filters; a task must match all of them.
         """
         found: list[Task] = []
         limit = arguments.whole_number("limit", limit, minimum=0)
@@ -232,7 +230,7 @@ class BlockingClient(ByHand, Monitoring):
         fields: Iterable[str] | None = None,
         **filters: Unpack[Filters],
     ) -> TaskStream:
-        """All tasks, newest first, so many of them with each request; see ``list_tasks``."""
+        """Return all tasks, newest first, ``page`` per request; see ``list_tasks``."""
         size = arguments.whole_number("page", page, minimum=1)
         named = None if fields is None else arguments.texts_of("fields", fields)
         wanted = None if named is None else [*dict.fromkeys((*calls.NEEDED_FIELDS, *named))]
@@ -245,22 +243,22 @@ class BlockingClient(ByHand, Monitoring):
         fields: Iterable[str] | None = None,
         **filters: Unpack[Filters],
     ) -> LineStream:
-        """All tasks, newest first, each as the JSON that the service shows, without a line end.
+        """Return all tasks, newest first, each as a line of JSON without a line end.
 
-        They come in one answer, which is read as they are asked for. Who leaves before the end
-        wants a block, or ``close``.
+        One response is read as the lines are consumed. To stop before its end, use a ``with``
+        block or ``close``.
 
         Args:
-            limit: How many at most; all if not given.
-            fields: What is wanted of each; all if not given.
-            filters: Which.
+            limit: Maximum number of tasks. Default: all.
+            fields: The fields of each task. Default: all.
+            filters: Filters; a task must match all of them.
         """
         most = None if limit is None else arguments.whole_number("limit", limit, minimum=0)
         wanted = None if fields is None else arguments.texts_of("fields", fields)
         return LineStream(self._transport, calls.lines(most, filters, wanted))
 
     def download(self, task_id: uuid.UUID | str) -> Download:
-        """What a task's target answered, in bytes.
+        """Return the body of a task's response, in bytes.
 
         Raises:
             NotFound: There is no task with this id, or it has no result.
@@ -276,21 +274,21 @@ class BlockingClient(ByHand, Monitoring):
         tags: Mapping[str, TagValue] | None = None,
         after: int | None = None,
     ) -> EventStream:
-        """What happens to tasks, as it happens: to one up to its end, or to some without end.
+        """Return events as they happen: of one task until it is finished, or of all without end.
 
-        A connection that breaks is made again, and nothing is missed by that. It begins when the
-        first event is asked for, or with a block: ``with client.iter_events() as events``.
-        Who leaves before the end wants a block too, or ``close``.
+        A broken connection is opened again, and no event is lost. The stream begins with the first
+        event that is consumed, or with a block: ``with client.iter_events() as events``.
+        To stop before its end, use a block or ``close``.
 
         Args:
-            task_id: Of which task; begins with how it stands.
-            queue: Only of tasks in this queue.
-            tags: Only of tasks with all of these.
-            after: The id of an event to go on after.
+            task_id: The id of a task; the first event has its current state.
+            queue: Only events of tasks of this queue.
+            tags: Only events of tasks with all of these tags.
+            after: The id of the event after which to continue.
 
         Raises:
-            EventsMissed: Some of them are not kept any more; going on with the stream tells the
-                next ones.
+            EventsMissed: Some events are not stored any more; iterating again continues after
+                them.
         """
         call = calls.events(task_id, queue, {} if tags is None else tags)
         place = None if after is None else arguments.whole_number("after", after, minimum=0)

@@ -1,6 +1,6 @@
 # Written by `python -m tools.blocking` from taskflow/client/on_trio/queues.py: change that.
 
-"""Queues: how they stand, and what is asked of them."""
+"""Queues: their state and their settings."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Queues:
     """The queues of a service.
 
     Args:
-        transport: Where they are.
+        transport: The connection to the service.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def all(self) -> list[Queue]:
-        """Those that have tasks, or of which something is asked, by name; 1000 at most."""
+        """Return the queues that have tasks or settings, by name; at most 1000."""
         return (self._transport.ask(calls.Call("GET", "/queues"))).read(list[Queue])
 
     def get(self, name: str) -> Queue:
-        """One of them.
+        """Return a queue.
 
         Raises:
             NotFound: It has no tasks and no settings.
@@ -48,17 +48,17 @@ class Queues:
         rate: Rate | float | None = None,
         per_host: HostLimits | None = None,
     ) -> Queue:
-        """Replace the limits of a queue; those that are not given are lifted.
+        """Replace the limits of a queue; limits that are not given are removed.
 
         Args:
-            name: Which.
-            paused: Whether none of its tasks may be started; ``None`` leaves that as it is.
-            max_concurrency: How many of its tasks may run at once, on all nodes together.
-            rate: How many of its tasks may be started a second; or that, and how many at once.
-            per_host: The same for its tasks of each host.
+            name: The name of the queue.
+            paused: Whether no task of the queue starts; ``None`` leaves that unchanged.
+            max_concurrency: Maximum number of running tasks, on all nodes together.
+            rate: Maximum number of starts per second, or a ``Rate`` with a burst.
+            per_host: The limits of each host.
 
         Raises:
-            Unprocessable: It cannot be asked.
+            Unprocessable: The settings are invalid.
         """
         wanted = {
             "paused": UNSET if paused is None else paused,
@@ -79,20 +79,20 @@ class Queues:
         rate: Rate | Mapping[str, float | None] | float | UnsetType | None = UNSET,
         per_host: HostLimits | Mapping[str, Any] | UnsetType | None = UNSET,
     ) -> Queue:
-        """Change some settings of a queue; those that are not given stay as they are.
+        """Change some settings of a queue; the others stay unchanged.
 
         Args:
-            name: Which.
-            paused: Whether none of its tasks may be started.
-            max_concurrency: How many of its tasks may run at once, on all nodes together; ``None``
+            name: The name of the queue.
+            paused: Whether no task of the queue starts.
+            max_concurrency: Maximum number of running tasks, on all nodes together; ``None``
                 removes the limit.
-            rate: How many of its tasks may be started a second; a mapping, such as
+            rate: Maximum number of starts per second; a mapping, such as
                 ``{"burst": 10}``, changes a part of that, ``None`` removes the limit.
             per_host: The limits of each host; a mapping, such as ``{"max_concurrency": 2}``,
                 changes some of them, ``None`` removes them.
 
         Raises:
-            Unprocessable: The settings cannot be so.
+            Unprocessable: The settings are invalid.
         """
         wanted = {
             "paused": paused,
@@ -105,13 +105,13 @@ class Queues:
         return (self._transport.ask(call)).read(Queue)
 
     def pause(self, name: str) -> Queue:
-        """Start nothing more of it."""
+        """Pause a queue: none of its tasks starts."""
         return (self._transport.ask(calls.of_queue("POST", name, "/pause"))).read(Queue)
 
     def resume(self, name: str) -> Queue:
-        """Start its tasks again."""
+        """Resume a queue."""
         return (self._transport.ask(calls.of_queue("POST", name, "/resume"))).read(Queue)
 
     def purge(self, name: str) -> Moved:
-        """Cancel all of its pending tasks."""
+        """Cancel all PENDING tasks of a queue."""
         return (self._transport.ask(calls.of_queue("POST", name, "/purge"))).read(Moved)

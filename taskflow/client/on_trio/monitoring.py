@@ -1,4 +1,4 @@
-"""How a service and its tasks do."""
+"""Monitoring of a service and its tasks."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ class _History(msgspec.Struct, frozen=True):
 
 
 class Monitoring:
-    """What a client looks at to keep a service running."""
+    """The methods for monitoring."""
 
     _transport: Transport
 
     async def check(self) -> Service:
-        """What answers there, if it is well: it takes tasks and runs them.
+        """Return the version of the service, if it is ready: it accepts tasks and runs them.
 
         Raises:
-            ServerFault: It is not.
-            Unauthorized: It wants a key, or another one.
+            ServerFault: It is not ready.
+            Unauthorized: It requires an API key, or a different one.
         """
         await self._transport.ask(Call("GET", "/readyz"))
         return calls.service_of(await self._transport.ask(Call("GET", "/openapi.json")))
 
     async def stats(self, queue: str | None = None) -> TaskStatistics:
-        """How tasks stand, by queue and in all; of one queue if it is given."""
+        """Return the number of tasks by status, per queue and in total; or of one queue."""
         query = calls.of_queue_only(queue)
         return (await self._transport.ask(Call("GET", "/stats", query))).read(TaskStatistics)
 
     async def history(self, queue: str | None = None) -> list[Minute]:
-        """What ended in each minute of the last hour, the oldest first; the last is under way."""
+        """Return what finished in each minute of the last hour, oldest first, up to now."""
         query = calls.of_queue_only(queue)
         answer = await self._transport.ask(Call("GET", "/stats/history", query))
         return answer.read(_History).minutes
 
     async def nodes(self) -> list[NodeRecord]:
-        """The processes that run tasks, and those that died lately."""
+        """Return the processes that run tasks, and recently died ones."""
         return (await self._transport.ask(Call("GET", "/nodes"))).read(list[NodeRecord])
 
     async def hosts(self) -> list[HostRecord]:
-        """How the hosts do that tasks are fetched from, those first that need a look."""
+        """Return statistics of target hosts, the most problematic first."""
         return (await self._transport.ask(Call("GET", "/hosts"))).read(list[HostRecord])

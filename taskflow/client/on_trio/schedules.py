@@ -1,4 +1,4 @@
-"""Schedules: made, looked at, run by hand, deleted."""
+"""Schedules: create, read, run and delete them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Schedules:
     """The schedules of a service.
 
     Args:
-        transport: Where they are.
+        transport: The connection to the service.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def iter(self, *, page: int = _PAGE) -> ScheduleStream:
-        """All of them by name, so many with each request."""
+        """Return all schedules by name, ``page`` per request."""
         return ScheduleStream(
             self._transport,
             calls.Call(
@@ -40,10 +40,10 @@ class Schedules:
         )
 
     async def get(self, name: str) -> Schedule:
-        """One of them.
+        """Return a schedule.
 
         Raises:
-            NotFound: There is none of this name.
+            NotFound: There is no schedule with this name.
         """
         return (await self._transport.ask(calls.of_schedule("GET", name))).read(Schedule)
 
@@ -61,23 +61,23 @@ class Schedules:
         paused: bool | None = None,
         must_be_new: bool = False,
     ) -> Schedule:
-        """Make a schedule, or put it in the place of the one of this name.
+        """Create or replace a schedule.
 
         Args:
-            name: What it goes by.
-            task: What it hands in: a payload, or a ``Submission`` with options.
-            cron: When, as five fields; or
-            every_seconds: When, as an interval.
-            start_at: From where ``every_seconds`` counts; with a time zone.
-            timezone: Whose clock ``cron`` goes by, such as ``Europe/Berlin``.
-            missed: What is done about times at which no node was there.
-            conditional: Whether to ask the target only for something new.
-            paused: Whether it makes no tasks for now; ``None`` leaves that as it is.
-            must_be_new: Whether to leave it alone if there is one.
+            name: The name of the schedule.
+            task: The template of its tasks: a payload, or a ``Submission`` with options.
+            cron: A cron expression of five fields; or
+            every_seconds: The interval between two runs.
+            start_at: The first run of ``every_seconds``; with a time zone.
+            timezone: The time zone of ``cron``, such as ``Europe/Berlin``.
+            missed: What happens to runs that no node started.
+            conditional: Whether to fetch only what has changed.
+            paused: Whether it creates no tasks; ``None`` leaves that unchanged.
+            must_be_new: Whether an existing schedule is an error.
 
         Raises:
-            Unprocessable: It cannot be; ``faults`` says why.
-            Refused: With ``must_be_new``: there is one.
+            Unprocessable: The schedule is invalid; ``errors`` has all reasons.
+            Refused: With ``must_be_new``: the schedule exists.
         """
         said = {
             "cron": cron,
@@ -107,24 +107,24 @@ class Schedules:
         paused: bool | UnsetType = UNSET,
         options: Mapping[str, Any] | None = None,
     ) -> Schedule:
-        """Change some of a schedule; what is not given stays as it is, ``None`` removes it.
+        """Change some fields of a schedule; the others stay unchanged, and ``None`` removes one.
 
         Args:
-            name: Which.
-            task: What it hands in: a payload, or a ``Submission``, of which the options are
+            name: The name of the schedule.
+            task: The template of its tasks: a payload, or a ``Submission`` whose options are
                 changed, too.
-            cron: When, as five fields; needs ``every_seconds=None`` if it has an interval.
-            every_seconds: When, as an interval; needs ``cron=None`` if it has ``cron``.
-            start_at: From where ``every_seconds`` counts; with a time zone.
-            timezone: Whose clock ``cron`` goes by.
-            missed: What is done about times at which no node was there.
-            conditional: Whether to ask the target only for something new.
-            paused: Whether it makes no tasks for now.
+            cron: A cron expression; needs ``every_seconds=None`` if it has an interval.
+            every_seconds: The interval; needs ``cron=None`` if it has ``cron``.
+            start_at: The first run of ``every_seconds``; with a time zone.
+            timezone: The time zone of ``cron``.
+            missed: What happens to runs that no node started.
+            conditional: Whether to fetch only what has changed.
+            paused: Whether it creates no tasks.
             options: Options of its tasks, such as ``{"queue": "mail"}``; ``None`` removes one.
 
         Raises:
-            NotFound: There is none of this name.
-            Unprocessable: It cannot be changed so; ``faults`` says why.
+            NotFound: There is no schedule with this name.
+            Unprocessable: The schedule would be invalid; ``errors`` has all reasons.
         """
         said = {
             "task": change_of(task, options or {}) or UNSET,
@@ -141,18 +141,18 @@ class Schedules:
         return (await self._transport.ask(call)).read(Schedule)
 
     async def delete(self, name: str) -> None:
-        """Make an end of it; its tasks stay.
+        """Delete a schedule; its tasks stay.
 
         Raises:
-            NotFound: There is none of this name.
+            NotFound: There is no schedule with this name.
         """
         await self._transport.ask(calls.of_schedule("DELETE", name, is_repeatable=False))
 
     async def run(self, name: str) -> Task:
-        """Hand in its task now; its times stay as they are.
+        """Create a task of a schedule now; its times stay unchanged.
 
         Raises:
-            NotFound: There is none of this name.
+            NotFound: There is no schedule with this name.
         """
         call = calls.of_schedule("POST", name, "/run", is_repeatable=False)
         return (await self._transport.ask(call)).read(Task)

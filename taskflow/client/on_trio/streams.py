@@ -1,4 +1,4 @@
-"""What comes one after the other: tasks that are looked for or handed in, and events."""
+"""Streams: pages of tasks, submissions, and events."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _END: Final = object()
 
 
 class Stream(abc.ABC, Generic[T]):
-    """Some things, one after the other; an error leaves it as it was, to be gone on with."""
+    """An iterator; after an error, iterating again continues where it stopped."""
 
     def __init__(self) -> None:
         self._ready: deque[T | ClientError] = deque()
@@ -61,20 +61,20 @@ class Stream(abc.ABC, Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Let go of what it holds; needed only of one that is left before its end."""
+        """Release its resources; needed only if it is left before its end."""
 
     @abc.abstractmethod
     async def _more(self) -> bool:
-        """Get some more ready, or find out that there are none for now; false at the end."""
+        """Load more items, if there are any now; return false at the end."""
 
 
 class PageStream(Stream[T]):
-    """What comes page by page.
+    """Items that are loaded page by page.
 
     Args:
-        transport: Where it is.
+        transport: The connection to the service.
         call: The request for the first page.
-        kind: What there is.
+        kind: The type of an item.
     """
 
     def __init__(self, transport: Transport, call: Call, kind: type[T]) -> None:
@@ -97,7 +97,7 @@ class TaskStream(PageStream[Task]):
     """Tasks, newest first, page by page.
 
     Args:
-        transport: Where they are.
+        transport: The connection to the service.
         call: The request for the first page.
     """
 
@@ -109,7 +109,7 @@ class ScheduleStream(PageStream[Schedule]):
     """Schedules by name, page by page.
 
     Args:
-        transport: Where they are.
+        transport: The connection to the service.
         call: The request for the first page.
     """
 
@@ -118,11 +118,11 @@ class ScheduleStream(PageStream[Schedule]):
 
 
 class LineStream(Stream[bytes]):
-    """The lines of one long answer, each JSON and without its end.
+    """The lines of one long response, each JSON without a line end.
 
     Args:
-        transport: Where they come from.
-        call: The request for them.
+        transport: The connection to the service.
+        call: The request.
     """
 
     def __init__(self, transport: Transport, call: Call) -> None:
@@ -155,12 +155,12 @@ class LineStream(Stream[bytes]):
 
 
 class SubmittedStream(Stream[Submitted]):
-    """What becomes of many tasks, in their order; as many are handed in as are asked for here.
+    """The results of many submissions, in order; tasks are submitted as results are consumed.
 
     Args:
-        transport: Where they go.
-        items: Payloads, or a ``Submission`` for each.
-        at_once: How many go in one request.
+        transport: The connection to the service.
+        items: Payloads; a ``Submission`` for a task with options.
+        at_once: Maximum number of tasks per request.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class SubmittedStream(Stream[Submitted]):
         self._at_once = min(at_once, PORTION_TASKS)
         self._index = 0
         self._gathered = Portion()
-        # What is being handed in: what became of some of it, and what is to be sent yet.
+        # The current portion: results that are known, and tasks that are still to be sent.
         self._told: list[Submitted] = []
         self._unsent: list[Portion] = []
 
@@ -195,7 +195,7 @@ class SubmittedStream(Stream[Submitted]):
         return True
 
     async def _gather(self) -> bool:
-        """Whether there are any more."""
+        """Return whether there are more items."""
         while not self._gathered.is_full(self._at_once):
             item = await anext(self._items, _END)
             if item is _END:
@@ -209,13 +209,13 @@ class SubmittedStream(Stream[Submitted]):
 
 
 class EventStream(Stream[TaskEvent]):
-    """What happens to tasks, as it happens; a connection that breaks is made again.
+    """Events as they happen; a broken connection is opened again.
 
     Args:
-        transport: Where it is told.
-        call: The request for it.
-        after: The id of the event to go on after.
-        is_of_task: Whether it is over at the end of a task.
+        transport: The connection to the service.
+        call: The request.
+        after: The id of the event after which to continue.
+        is_of_task: Whether the stream ends when a task is finished.
     """
 
     def __init__(
@@ -230,14 +230,14 @@ class EventStream(Stream[TaskEvent]):
         self._is_over = False
 
     async def __aenter__(self) -> Self:
-        """Connect: what happens from here on is told."""
+        """Connect: events from here on are received."""
         while not (self._ready or self._is_over) and self._parser.position is None:
             await self._more()
         return self
 
     @property
     def position(self) -> int | None:
-        """What to go on after, another time; right when all that was told is dealt with."""
+        """The id after which another stream continues, once all received events are processed."""
         for one in self._ready:
             if isinstance(one, TaskEvent):
                 return one.id - 1
@@ -279,9 +279,9 @@ class EventStream(Stream[TaskEvent]):
         return True
 
     def _take(self, message: Message) -> bool:
-        """Get the event of a message ready; whether it is the last one."""
+        """Add the event of a message; return whether it is the last one."""
         if message.name == "dropped":
-            self._parser.retry_seconds = 0.001  # it was too much to read, not to serve
+            self._parser.retry_seconds = 0.001  # the client was too slow, not the service
         elif message.name == "reset":
             self._ready.append(EventsMissed())
         elif message.name == "message":

@@ -1,4 +1,4 @@
-"""Tasks canceled, retried, deleted."""
+"""Cancel, retry and delete tasks."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from taskflow.client.task import Moved, Task
 
 
 class ByHand:
-    """What a client does to tasks that are there already."""
+    """The methods that change existing tasks."""
 
     _transport: Transport
 
     async def cancel(self, task_id: uuid.UUID | str) -> Task:
-        """Call a task off that has not ended.
+        """Cancel a task.
 
         Raises:
-            Conflict: It is at its end.
-            NotFound: There is none with this id.
+            Conflict: The task is finished.
+            NotFound: There is no task with this id.
         """
         call = calls.of_task("POST", task_id, "/cancel", is_repeatable=False)
         return (await self._transport.ask(call)).read(Task)
 
     async def retry(self, task_id: uuid.UUID | str) -> Task:
-        """Run a task again that FAILED or was CANCELED.
+        """Retry a FAILED or CANCELED task.
 
         Raises:
-            Conflict: It stands otherwise.
-            NotFound: There is none with this id.
+            Conflict: The task has another status.
+            NotFound: There is no task with this id.
         """
         call = calls.of_task("POST", task_id, "/retry", is_repeatable=False)
         return (await self._transport.ask(call)).read(Task)
 
     async def delete(self, task_id: uuid.UUID | str) -> None:
-        """Delete a task that is at its end.
+        """Delete a finished task.
 
         Raises:
-            Conflict: It is not at its end.
-            NotFound: There is none with this id.
+            Conflict: The task is not finished.
+            NotFound: There is no task with this id.
         """
         await self._transport.ask(calls.of_task("DELETE", task_id, is_repeatable=False))
 
     async def cancel_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
     ) -> Moved:
-        """Cancel all tasks that match and have not ended.
+        """Cancel all matching tasks that are not finished.
 
         Args:
-            everything: Says that all tasks are meant, where no filter says which.
-            dry_run: Only count them.
-            filters: Which.
+            everything: Whether all tasks are meant, if there is no filter.
+            dry_run: Whether to count the tasks only.
+            filters: Filters; a task must match all of them.
         """
         call = calls.by_hand(
             "cancel", filters, everything=everything, dry_run=dry_run, is_repeatable=True
@@ -63,7 +63,7 @@ class ByHand:
     async def retry_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
     ) -> Moved:
-        """Run all tasks again that match and FAILED or were CANCELED; see ``cancel_many``."""
+        """Retry all matching FAILED and CANCELED tasks; see ``cancel_many``."""
         call = calls.by_hand(
             "retry", filters, everything=everything, dry_run=dry_run, is_repeatable=dry_run
         )
@@ -72,7 +72,7 @@ class ByHand:
     async def delete_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
     ) -> Moved:
-        """Delete all tasks that match and are at their end; see ``cancel_many``."""
+        """Delete all matching finished tasks; see ``cancel_many``."""
         call = calls.by_hand(
             "delete", filters, everything=everything, dry_run=dry_run, is_repeatable=True
         )
