@@ -54,7 +54,7 @@ class FinishedCounts:
 
 
 def lines_of(counts: Counter[Kind], finished: dict[Kind, list[float]]) -> dict[str, list[Line]]:
-    """Return the statistics of each queue that has tasks, or had one that finished lately."""
+    """Return the statistics of each queue that has tasks, or had one that finished recently."""
     lines: dict[str, list[Line]] = defaultdict(list)
     for queue, status in sorted(counts.keys() | finished.keys()):
         entered = finished.get((queue, status), [0.0] * len(WINDOWS_SECONDS))

@@ -167,7 +167,7 @@ class PostgresClaims(StorePart, ClaimStore):
 
 
 def _is_one_host(execute: Execute) -> bool:
-    """Return whether all waiting tasks go to one host, if a few lanes tell."""
+    """Return whether all waiting tasks go to one host; false if there are many lanes."""
     hosts = [host for (host,) in execute("first_hosts", {"lanes": _FEW_LANES})]
     return len(hosts) < _FEW_LANES and len(set(hosts)) <= 1
 

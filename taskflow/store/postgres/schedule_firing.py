@@ -228,10 +228,10 @@ def _firings(
 
 def _due(schedule: StoredSchedule, now: dt.datetime, *, most: int) -> Due:
     """Return the times of a schedule; raise if it would be due for ever."""
-    told = compute_due(schedule, now, limit=most)
-    if not told.times and told.next_at is not None and told.next_at <= now:
-        raise ValueError(f"its next time is {told.next_at}, which is over")
-    return told
+    found = compute_due(schedule, now, limit=most)
+    if not found.times and found.next_at is not None and found.next_at <= now:
+        raise ValueError(f"its next time is {found.next_at}, which is over")
+    return found
 
 
 def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> StoredSchedule:

@@ -104,15 +104,15 @@ _PLAIN_CONDITIONS: Final = {
 }
 
 _SCAN: Final = """
-WITH walked AS MATERIALIZED ({walked}), near AS MATERIALIZED ({near})
+WITH scanned AS MATERIALIZED ({scanned}), near AS MATERIALIZED ({near})
 SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(most)s],
        (array_agg(size_bytes ORDER BY id DESC) FILTER (WHERE fits))[1:%(most)s],
        (SELECT id FROM near ORDER BY id LIMIT 1),
        count(*),
-       count(*) < (SELECT count(*) FROM walked) OR count(*) >= %(window)s
+       count(*) < (SELECT count(*) FROM scanned) OR count(*) >= %(window)s
 FROM near
 """
-_ALL: Final = "SELECT id, size_bytes, fits FROM walked"
+_ALL: Final = "SELECT id, size_bytes, fits FROM scanned"
 # PostgreSQL's text has no NUL and no lone surrogate, and reading JSON that contains an escaped one
 # is an error. They are replaced, as no URL in a search contains them. URLs are searched as they are
 # shown, so that a search cannot find out what is masked.
@@ -145,7 +145,7 @@ _URL: Final = r"""
         SELECT id, size_bytes, fits,
                sum(CASE WHEN fits THEN size_bytes ELSE 0 END) OVER (ORDER BY id DESC)
                - CASE WHEN fits THEN size_bytes ELSE 0 END AS bytes_before
-        FROM walked
+        FROM scanned
     ) AS measured
     WHERE bytes_before < %(window_bytes)s
 """
@@ -211,8 +211,8 @@ def statement_for(wanted: TaskFilter) -> str:
     path = (
         (is_by_tag and _BY_TAG) or (is_by_status and _BY_STATUS) or (is_by_queue and _BY_QUEUE)
     ) or _BY_ID
-    walked = path.format(conditions=" AND ".join(conditions) or "true")
-    return _SCAN.format(walked=walked, near=_ALL if wanted.url_contains is None else _URL)
+    scan = path.format(conditions=" AND ".join(conditions) or "true")
+    return _SCAN.format(scanned=scan, near=_ALL if wanted.url_contains is None else _URL)
 
 
 def parameters_for(search: Search) -> dict[str, Any]:
