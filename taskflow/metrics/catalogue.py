@@ -99,7 +99,7 @@ _FAILURES: Final = (AttemptEnd.FAILED, AttemptEnd.RETRIED)
 ACCEPTED: Final = Family(
     name="taskflow_accepted_tasks_total",
     kind=Kind.COUNTER,
-    help="Tasks submitted over HTTP and stored, without those of repeated requests.",
+    help="Tasks submitted over HTTP and stored, without repeated requests.",
 )
 CLAIMED: Final = Family(
     name="taskflow_claimed_tasks_total",

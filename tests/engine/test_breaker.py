@@ -19,7 +19,7 @@ TIMED_OUT = Failed(ErrorType.TIMEOUT, "slow")
 NOT_FOUND = Failed(ErrorType.HTTP_STATUS, "not found", 404)
 ASKING = [msgspec.structs.replace(BUSY, retry_after_seconds=seconds) for seconds in (30.0, 9999.0)]
 WELL = Fetched(response())
-# So long that nothing is claimed ahead.
+# Long enough that nothing is claimed ahead.
 TAKES_SECONDS = 0.5
 HOST = "target.example:81"
 
@@ -48,7 +48,7 @@ class Script:
 @pytest.fixture
 def run(new_bench, nursery):
     async def run(count, *outcomes, **settings):
-        """Run so many tasks of one host by one worker; say when each began."""
+        """Run tasks of one host on one worker, and return when each started."""
         bench = new_bench(workers=1, breaker_failures=3, **settings)
         bench.fetcher = script = Script(*outcomes)
         bench.engine = bench.new_engine()
@@ -66,7 +66,7 @@ def run(new_bench, nursery):
 
 
 def pauses(started: list[float]) -> list[float]:
-    """Those that are longer than what it takes to take the next one."""
+    """Pauses that are longer than starting the next task takes."""
     between = itertools.pairwise(started)
     ends = [(a + TAKES_SECONDS, b) for a, b in between]
     return [round(began - ended, 1) for ended, began in ends if began - ended > 0.2]

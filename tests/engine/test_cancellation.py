@@ -104,7 +104,7 @@ async def test_a_claim_that_waits_for_a_worker_is_never_fetched(
 
 
 async def test_a_claim_that_waits_when_the_shutdown_starts(autojump_clock, new_bench, logs):
-    """It is not put back: it has come to its end."""
+    """The task is not released, because it is finished."""
     bench = new_bench(workers=2, fetch_timeout_seconds=1000.0)
     async with trio.open_nursery() as nursery:
         await nursery.start(bench.engine.run)

@@ -116,7 +116,7 @@ async def test_an_outcome_that_is_too_late(autojump_clock, new_bench, nursery):
 
 
 class Failing:
-    """A fetcher whose first attempts find nobody."""
+    """A fetcher whose first attempts cannot connect."""
 
     def __init__(self, times: int) -> None:
         self.times = times

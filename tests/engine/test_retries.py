@@ -13,7 +13,7 @@ from tests.engine.conftest import response
 
 
 class Script:
-    """A fetcher that fails so many times, then succeeds."""
+    """A fetcher that fails a number of times, then succeeds."""
 
     def __init__(self, *failures: Failed) -> None:
         self.failures = list(failures)
@@ -132,7 +132,7 @@ async def test_an_interrupted_attempt_does_not_count(autojump_clock, new_bench, 
 
 
 async def test_a_flood_of_high_priority_does_not_starve_others(autojump_clock, new_bench, nursery):
-    """A tenth of the work goes to who has waited the longest."""
+    """One task in ten is the one that has been due longest."""
     bench = new_bench(workers=1)
     await bench.add(*["1"] * 20)
     flood = [NewTask(msgspec.Raw(b'"http://target/1.0"'), priority=100) for _ in range(400)]

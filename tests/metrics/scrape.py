@@ -22,7 +22,7 @@ class Scrape:
         self.families = {family.name: family for family in text_string_to_metric_families(text)}
 
     def samples(self, name: str, **labels: str) -> Iterator[Sample]:
-        """Those of this name that have these labels."""
+        """Yield the samples of this name that have these labels."""
         for family in self.families.values():
             for sample in family.samples:
                 if sample.name == name and labels.items() <= sample.labels.items():

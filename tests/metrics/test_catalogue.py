@@ -22,7 +22,7 @@ class TestFamily:
     def test_help(self, family):
         """The help text is at least one sentence, in one line."""
         assert re.fullmatch(r"[A-Z0-9].+\.", family.help)
-        assert "|" not in family.help, "it stands in a table"
+        assert "|" not in family.help, "it is part of a table"
 
     def test_buckets(self, family):
         """Histograms have increasing buckets; other metrics have none."""

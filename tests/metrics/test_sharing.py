@@ -35,7 +35,7 @@ class Sibling:
         self._hear()
 
     def accept(self, count: int) -> None:
-        """Count so many tasks there, and return when that is done."""
+        """Count this many tasks there, and return when that is done."""
         self.process.stdin.write(f"{count}\n")
         self.process.stdin.flush()
         self._hear()
@@ -152,7 +152,7 @@ def test_the_last_process_removes_the_folder(folder, start):
     with sharing(is_main_ending=lambda: True):
         sibling = start()
         sibling.accept(1)
-    assert files_in(folder) == 2, "somebody is still there"
+    assert files_in(folder) == 2, "another process is alive"
     sibling.end()
     with sharing(is_main_ending=lambda: False) as metrics:
         assert look(metrics) == (1, 0, 1)

@@ -1,4 +1,4 @@
-"""A look at what the processes leave behind in their database."""
+"""Reads what the processes leave behind in their database."""
 
 from __future__ import annotations
 

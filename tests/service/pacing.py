@@ -12,7 +12,7 @@ from tests.service.targets import ANSWER, SocketServer
 
 
 class PacedTarget(SocketServer):
-    """Answers ``/<milliseconds>/...`` after so long, on every address of this machine."""
+    """Answers ``/<milliseconds>/...`` after that time, on every address of this machine."""
 
     def __init__(self, port: int = 0) -> None:
         listener = socket.socket()

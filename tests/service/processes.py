@@ -1,4 +1,4 @@
-"""TaskFlow's entry points as real processes: started, asked, ended, and looked at afterwards."""
+"""TaskFlow's entry points as real processes: starts, calls, ends and inspects them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Running:
 
     @property
     def port(self) -> int:
-        """Where it serves: as it was told to, or as it says itself."""
+        """The URL that it serves: configured, or as logged."""
         if self._port is None:
             [port] = re.findall(r"url\W+http://127\.0\.0\.1:(\d+)", self.log)
             self._port = int(port)
@@ -119,7 +119,7 @@ class Running:
             )
 
     def post(self, payload: object) -> str:
-        """Hand in a task, and return its id."""
+        """Submit a task, and return its id."""
         answer = self.ask("POST", "/tasks", {"payload": payload})
         assert answer.status == 201, answer
         return answer.body["id"]
@@ -198,7 +198,7 @@ def started(
     with socket.socket() as listener, log.open("wb") as said:
         port = None
         if "hypercorn" in name:
-            # It gets the socket, not a number that somebody else might take meanwhile.
+            # It gets the socket, since another process could take a free port in the meantime.
             listener.bind((host, 0))
             port = listener.getsockname()[1]
             command += ["--bind", f"fd://{listener.fileno()}"]

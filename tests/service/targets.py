@@ -82,7 +82,7 @@ class Target(SocketServer):
         self._released.set()
 
     def wait_for(self, path: str, *, times: int = 1) -> list[float]:
-        """Wait until this path was asked for so often, and say when."""
+        """Wait until this path was requested this many times, and return when."""
 
         def asked() -> list[float]:
             return [at for asked_for, at in self.seen if asked_for == path]

@@ -118,7 +118,7 @@ class TestProtocols:
         assert b"101" not in answer
 
     def test_http2_is_refused(self, service):
-        """Whoever knows beforehand that it is spoken here is wrong."""
+        """A client that starts with HTTP/2 is rejected."""
         check_problem(answer_to(service, PREFACE), 505, "HTTP/1.1")
 
 
@@ -162,7 +162,7 @@ class TestHeads:
         ids=["field", "trailer", "chunk"],
     )
     def test_one_of_blanks_costs_nothing(self, service, data):
-        """Reading it took seconds of CPU time, in which nobody was served."""
+        """Parsing it took seconds of CPU time, in which no client was served."""
         [process] = service.node_processes()
         before = process.cpu_times().user
         answer_to(service, data)
@@ -233,7 +233,7 @@ class TestBodies:
 
 class TestReaders:
     def test_one_who_does_not_read_is_cut(self, service):
-        """An answer that nobody takes is given up, and the place is free again."""
+        """A response that the client does not read is aborted, which frees the slot."""
         task_id = service.post("x" * 300_000)
         with service.connect(receive_bytes=4096) as client:
             began = time.monotonic()
@@ -286,7 +286,7 @@ def clients_of(service: Running) -> set[int]:
 
 class TestMany:
     def test_over_the_bound(self, service):
-        """The next one is told to come again; those who are there, and later ones, are served."""
+        """The next client gets a 503; connected clients, and later ones, are served."""
         wait_until(lambda: not clients_of(service))
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(service.connect()) for _ in range(CONNECTIONS)]

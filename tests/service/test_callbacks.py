@@ -1,4 +1,4 @@
-"""Callbacks where nodes are killed: each end is told at least once, by one task."""
+"""Callbacks when nodes are killed: each outcome is delivered at least once, by one task."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def post(service, payload: str, callback_url: str) -> str:
 
 
 def check_told(other, tasks, receiver, task_id, path, *, times):
-    """The task is told of by one callback, which another node delivers."""
+    """The task has one callback, which another node delivers."""
     received = receiver.wait_for(path, times=times)[-1]
     receiver.release()
     task = other.ask("GET", f"/tasks/{task_id}").body

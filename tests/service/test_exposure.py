@@ -1,4 +1,4 @@
-"""Without keys nobody from afar is served, however TaskFlow is started."""
+"""Without keys no other machine is served, however TaskFlow is started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests import forking
 from tests.service.processes import clean_environ, running, started
 
-KEY = "a-key-that-nobody-may-see"
+KEY = "a-key-that-must-not-be-seen"
 
 
 def own_address() -> str:

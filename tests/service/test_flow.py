@@ -73,7 +73,7 @@ def test_concurrency_holds_over_nodes_and_hosts(nodes, paced):
 
 
 def test_rates_hold_over_nodes(nodes, paced):
-    """So many starts a second, and for each host by itself; nobody looks in between."""
+    """The rate limit holds, for each host separately, and nodes do not poll in between."""
     one, two = nodes
     put(one, "mail", rate={"per_second": 40, "burst": 4})
     put(two, "news", per_host={"rate": {"per_second": 10, "burst": 1}})

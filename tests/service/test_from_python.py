@@ -1,4 +1,4 @@
-"""Handed in from Python where several processes share the tasks."""
+"""Submission from Python where several processes share the tasks."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Watch:
         self.rss_before = self.rss_peak = self._process.memory_info().rss
 
     def look(self) -> None:
-        """Hand in a good task, ask for it and for the last one."""
+        """Submit a valid task, and get it and the last one."""
         self.good.append(self._timed("POST", "/tasks", {"payload": self._good_url})["id"])
         self._timed("GET", f"/tasks/{self.good[-1]}")
         self._timed("GET", "/tasks?limit=1")

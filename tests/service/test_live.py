@@ -119,7 +119,7 @@ def test_a_stream_goes_on_elsewhere_when_its_node_is_killed(tmp_path, tasks, tar
 
 
 def test_the_answer_waits_for_no_poll(tmp_path, tasks, target):
-    """A waiting POST is answered after the fetch, though nobody looks for events by the clock."""
+    """A waiting POST is answered after the fetch without polling for events."""
     took = []
     settings = {"DATABASE_URL": tasks.url, "TASKFLOW_POLL_SECONDS": HOURS_SECONDS}
     with running("serve", tmp_path, **settings) as service:

@@ -31,7 +31,7 @@ def scrape(service: Running, headers: Mapping[str, str] = NO_HEADERS) -> Scrape:
 
 
 def scrape_once(service: Running, attempts: int) -> Scrape:
-    """The first scrape that tells of so many attempts: they are told once they are written."""
+    """The first scrape with this many attempts, which are counted when they are written."""
     told = wait_until(
         lambda: (one := scrape(service)).sum(ATTEMPTS) >= attempts and one, PATIENCE_SECONDS
     )
@@ -41,7 +41,7 @@ def scrape_once(service: Running, attempts: int) -> Scrape:
 
 @pytest.fixture
 def closed_port():
-    """A port that nobody listens on, and nobody else gets."""
+    """A port that no process listens on or can bind."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]

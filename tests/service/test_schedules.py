@@ -8,7 +8,7 @@ SCHEDULES = 40
 
 
 def test_each_time_is_fired_once_through_a_kill(tmp_path, tasks, target):
-    """No time is lost and none is fired twice, whoever dies in the midst of it."""
+    """No time is lost and none is fired twice, whichever process dies."""
 
     def fired() -> int:
         [(count,)] = tasks.execute("SELECT count(*) FROM taskflow_firings").fetchall()

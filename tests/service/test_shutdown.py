@@ -26,7 +26,7 @@ SLOW = {
 
 
 def check_is_clean(ended: Ended) -> None:
-    """It ended well, and nobody complained."""
+    """It ended with status 0 and without errors in its output."""
     assert ended.code == 0, ended.stderr
     for complaint in ("Traceback", "Warning", "Error", "[error"):
         assert complaint not in ended.stderr, ended.stderr
@@ -65,7 +65,7 @@ def test_fetches_in_flight_finish(tmp_path, tasks, target, name):
 
 
 def test_a_draining_worker_outlives_the_others(tmp_path, tasks, target):
-    """Hypercorn's main process sends SIGTERM to those who are not done: that kills nobody."""
+    """A SIGTERM of Hypercorn's main process does not kill a worker that is draining."""
     with running("hypercorn-w2", tmp_path, DATABASE_URL=tasks.url) as service:
         task_id = service.post(f"{target.url}/held")
         target.wait_for("/held")
@@ -126,7 +126,7 @@ def hand_in(tasks, url) -> str:
         " VALUES (to_json(%s::text), 0) RETURNING id",
         url,
     )
-    tasks.execute("SELECT pg_notify('taskflow_work', 'somebody else')")
+    tasks.execute("SELECT pg_notify('taskflow_work', 'other words')")
     return str(task_id)
 
 

@@ -164,7 +164,7 @@ def test_migrate(tmp_path, database_url):
 
 
 def test_a_database_that_is_newer(tmp_path, database_url):
-    """Nobody works on a schema that they do not know."""
+    """No process works on an unknown schema."""
     url = url_of(database_url)
     assert start("migrate", tmp_path, DATABASE_URL=url).returncode == 0
     with psycopg.connect(database_url, autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""Starts that get nowhere: called off by a signal, or ended before they could do harm."""
+"""Starts that fail or are canceled by a signal."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_the_embedded_postgresql_is_shared(tmp_path, shared_folder, target):
 
 @pytest.mark.parametrize("name", ["serve", "hypercorn-w2"])
 def test_what_kill_9_left_behind_is_taken_over(tmp_path, shared_folder, target, name):
-    """The server that nobody stopped is used by the next start, with yesterday's tasks.
+    """A server that was not stopped is used by the next start, with its tasks.
 
     The task that was running is run again once the lease of its node is over.
     """
@@ -100,7 +100,7 @@ def test_a_new_task_wakes_other_processes(tmp_path, tasks, target):
 
 
 def test_the_fetch_waits_for_no_poll(tmp_path, tasks, target):
-    """On an idle service each POST leads to a fetch, though nobody looks for work by the clock."""
+    """On an idle service each POST leads to a fetch without polling."""
     took = []
     settings = {"DATABASE_URL": tasks.url, "TASKFLOW_POLL_SECONDS": HOURS_SECONDS}
     with running("serve", tmp_path, **settings) as service:

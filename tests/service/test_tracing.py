@@ -21,7 +21,7 @@ DRAIN_SECONDS = 1.0
 
 
 def post(service, url, *, parent=None):
-    """Hand in a task with a trace, and return its id."""
+    """Submit a task with a trace, and return its id."""
     with contextlib.closing(service.connect()) as client:
         body = f'{{"payload": "{url}"}}'
         head = ["POST /tasks HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
@@ -45,7 +45,7 @@ def test_a_trace_goes_through_two_processes(tmp_path, tasks, target):
             "OTEL_BSP_SCHEDULE_DELAY": 50,
         }
         accepting = stack.enter_context(running("serve", tmp_path, **settings))
-        post(accepting, f"{target.url}/held")  # it has nobody else to run tasks
+        post(accepting, f"{target.url}/held")  # it is the only node
         target.wait_for("/held")
         working = stack.enter_context(running("worker", tmp_path, **settings))
         post(accepting, f"{target.url}/now", parent="00f067aa0ba902b7")
@@ -123,7 +123,7 @@ def check_goes_on(tmp_path, target, endpoint, *, is_asked):
 
 
 def test_a_collector_that_is_away(tmp_path, target):
-    """Nobody listens there."""
+    """No process listens there."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{reserved.getsockname()[1]}"
