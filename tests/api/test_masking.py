@@ -187,7 +187,9 @@ def test_a_search_finds_nothing_out(server, echo, letters):
         server.wait(submitted(server, payload))
 
     def found(url: str) -> int:
-        return len(server.ask("GET", f"/tasks?{urlencode({'url_contains': url, 'limit': 100})}").json)
+        return len(
+            server.ask("GET", f"/tasks?{urlencode({'url_contains': url, 'limit': 100})}").json
+        )
 
     assert found(f"key={letters}") == found(f"ada:{letters}") == 0
     assert found(f"/{mark}?a=1&key=***") == 2
