@@ -140,7 +140,7 @@ class Known:
     rescues: int = 0
     error_type: str | None = None
     expires_at: dt.datetime | None = None
-    retention: float | None = None
+    retention_seconds: float | None = None
     is_deleted: bool = False
     hold: tuple[int, int] | None = None  # which claim, of which node
     attempts: list[tuple[int, str]] = field(default_factory=list)
@@ -225,9 +225,13 @@ class Law(RuleBasedStateMachine):
         expires_at=st.sampled_from([None, LATER, OVER]),
         retention_seconds=st.sampled_from([None, 0.0, LATER_SECONDS]),
     )
-    def add(self, priority, is_due, queue, expires_at, retention):
+    def add(self, priority, is_due, queue, expires_at, retention_seconds):
         return self.add_one(
-            priority, is_due=is_due, queue=queue, expires_at=expires_at, retention_seconds=retention
+            priority,
+            is_due=is_due,
+            queue=queue,
+            expires_at=expires_at,
+            retention_seconds=retention_seconds,
         )
 
     def add_one(
@@ -237,7 +241,7 @@ class Law(RuleBasedStateMachine):
         is_due: bool,
         queue: str = QUEUES[0],
         expires_at: dt.datetime | None = None,
-        retention: float | None = None,
+        retention_seconds: float | None = None,
     ) -> int:
         new = NewTask(
             msgspec.Raw(b"1"),
@@ -246,13 +250,13 @@ class Law(RuleBasedStateMachine):
             delay_seconds=0.0 if is_due else LATER_SECONDS,
             max_attempts=3,
             expires_at=expires_at,
-            retention_seconds=retention,
+            retention_seconds=retention_seconds,
         )
         [[in_memory], [in_postgres]] = self.both("add", {"tasks": [new]})
         number = len(self.known)
         self.ids.append((in_memory.id, in_postgres.id))
         known = Known(number, priority, is_due, next(self.turns), queue)
-        known.expires_at, known.retention_seconds = expires_at, retention
+        known.expires_at, known.retention_seconds = expires_at, retention_seconds
         self.known.append(known)
         return number
 
