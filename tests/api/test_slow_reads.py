@@ -19,6 +19,8 @@ from tests.api.test_metrics import scrape
 
 PATIENCE_SECONDS = 60.0
 TYPE = "/problems/too-many-searches"
+# Of twice as many connections: the others are enough for what the engine does, which waits too.
+SEARCHES = 8
 LINES = {"accept": "application/x-ndjson"}
 LOCKED = """
     SELECT count(*) FROM pg_stat_activity
@@ -38,7 +40,7 @@ def fill(uri: str, count: int, *, size: int = 1) -> None:
 
 
 @contextlib.contextmanager
-def busy(uri: str, server: LiveServer, *, searches: int = 3) -> Iterator[None]:
+def busy(uri: str, server: LiveServer, *, searches: int = SEARCHES) -> Iterator[None]:
     """A lock holds up so many searches within the block."""
     with (
         psycopg.connect(uri) as holder,
@@ -59,10 +61,13 @@ def busy(uri: str, server: LiveServer, *, searches: int = 3) -> Iterator[None]:
 
 @pytest.fixture
 def server(database_uri, monkeypatch) -> Iterator[LiveServer]:
-    """Three slow reads at a time, whose statements may take as long as a test."""
+    """A server with so many slow reads at a time, whose statements may take as long as a test."""
     monkeypatch.setattr(pool, "WAIT_SECONDS", 0.2)
     with LiveServer(
-        database_url=database_uri, database_connections=6, database_timeout_seconds=60.0, workers=1
+        database_url=database_uri,
+        database_connections=2 * SEARCHES,
+        database_timeout_seconds=60.0,
+        workers=1,
     ) as server:
         yield server
 
