@@ -30,7 +30,7 @@ def test_it_is_a_problem_of_its_own_and_tasks_run(builds, events):
         task_id = server.add(b'"no url"')
         assert builds == []
         for path in ("/openapi.json", "/docs", "/openapi.json"):
-            check_problem(server.ask("GET", path), 500, "description of the API")
+            check_problem(server.ask("GET", path), 500, "OpenAPI document cannot be built")
         assert builds == [False]
         assert server.wait(task_id)["status"] == "FAILED"
     [fault] = [event for event in events if event["event"] == Event.DOCUMENT_ERROR.value[1]]

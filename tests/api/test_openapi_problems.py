@@ -19,7 +19,7 @@ from tests.api.client import Answer
 from tests.api.conftest import open_database
 from tests.api.documented import DOCUMENT, check_response
 from tests.api.live import LiveServer
-from tests.api.test_slow_reads import busy
+from tests.api.test_slow_reads import SEARCHES, busy
 
 PROBLEMS = DOCUMENT["components"]["responses"]
 EXAMPLES = {
@@ -127,7 +127,7 @@ def no_database(request: pytest.FixtureRequest) -> Answer:
 
 def no_place_to_search(request: pytest.FixtureRequest) -> Answer:
     uri = request.getfixturevalue("database_uri")
-    bounds = {"database_connections": 6, "database_timeout_seconds": 60.0}
+    bounds = {"database_connections": 2 * SEARCHES, "database_timeout_seconds": 60.0}
     with LiveServer(database_url=uri, **bounds) as server, busy(uri, server):
         return server.ask("GET", "/tasks?url_contains=a")
 

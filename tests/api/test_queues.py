@@ -102,7 +102,7 @@ class TestPut:
 class TestShow:
     def test_a_queue_is_there_with_its_first_task(self, own_server):
         """And tells how its tasks stand; other queues are not there."""
-        check_problem(own_server.ask("GET", "/queues/default"), 404, "no queue of this name")
+        check_problem(own_server.ask("GET", "/queues/default"), 404, "No queue has this name")
         own_server.add(b'"http://x.example/"')
         own_server.ask("POST", "/tasks", b'{"payload": "http://x.example", "queue": "cancel"}')
         queue = own_server.ask("GET", "/queues/cancel").json

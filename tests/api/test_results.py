@@ -167,7 +167,7 @@ class TestWithout:
     def test_no_task(self, server):
         """404 for an id that nobody has, and for what is none."""
         for unknown in (uuid.uuid4(), "nonsense"):
-            check_problem(server.ask("GET", f"/tasks/{unknown}/result"), 404, "no task")
+            check_problem(server.ask("GET", f"/tasks/{unknown}/result"), 404, "task has this id")
 
 
 class TestSlowReaders:
