@@ -1,4 +1,4 @@
-"""Tasks handed in by somebody else's transaction: they exist if and only if that commits."""
+"""``enqueue``: tasks that exist if, and only if, the transaction of the caller commits."""
 
 from __future__ import annotations
 
