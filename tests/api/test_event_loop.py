@@ -35,7 +35,7 @@ from tests.api.worst import (
 MAX_UNITS = 200
 TRIES = 3
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
-PLACES = {"<string:name>": "worst", "<default:id>": "{id}"}
+PLACES = {"<string:name>": "worst", "<default:id>": "{id}", "<task_id>": "{id}"}
 
 
 class Measured(NamedTuple):
