@@ -12,7 +12,7 @@ from taskflow.api import (
     health,
     metrics,
     monitoring,
-    new_tasks,
+    post_tasks,
     problem_pages,
     problems,
     queues,
@@ -45,7 +45,7 @@ from taskflow.settings import Settings
 from taskflow.store.base.tasks import TaskStore
 
 ROUTES: Final = (
-    *new_tasks.ROUTES,
+    *post_tasks.ROUTES,
     *bulk_actions.ROUTES,
     *tasks.ROUTES,
     *events.ROUTES,

@@ -1,4 +1,7 @@
-"""Rescue: tasks of nodes whose lease has ended become PENDING again."""
+"""Rescue: tasks of nodes whose lease has ended become PENDING again.
+
+The store moves them, in one statement: ``rescue_if_dead`` in ``store/postgres/queries/leases.sql``.
+"""
 
 from __future__ import annotations
 
