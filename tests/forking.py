@@ -94,7 +94,8 @@ def _template_for(arguments: Any, environ: Any) -> Template | None:
     is_ours = isinstance(arguments, list) and arguments[: len(ARGUMENTS)] == ARGUMENTS
     if not is_ours or environ is None or not sys.platform.startswith("linux"):
         return None
-    if environ.get("PYTHONPATH") != str(REPOSITORY):  # another version
+    # Another version, or a library such as libfaketime that has to be loaded first.
+    if environ.get("PYTHONPATH") != str(REPOSITORY) or "LD_PRELOAD" in environ:
         return None
     return _template(_start_environ(environ))
 
