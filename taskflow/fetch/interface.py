@@ -12,6 +12,7 @@ from taskflow.model.conditional_fetch import NOT_MODIFIED
 from taskflow.model.options import SUCCESS, matches
 from taskflow.model.outcome import ErrorType, Failed, Outcome, failed
 from taskflow.model.request import StoredPayload, content_of
+from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -89,7 +90,12 @@ def request_of(
 
 
 def _failure_of(payload: bytes) -> Failed:
-    """Return why a payload is not a request; a payload that is not JSON is an internal error."""
+    """Return why a payload is not a request; one that is not JSON, or too deep, is internal."""
+    if is_too_deep(payload):  # how deep a decoder can go depends on the version of Python
+        return failed(
+            ErrorType.INTERNAL,
+            f"internal: the payload cannot be read: deeper than {MAX_NESTING} levels",
+        )
     try:
         _ANY_JSON.decode(payload)
     except _UNREADABLE as error:
