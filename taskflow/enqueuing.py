@@ -17,7 +17,7 @@ from taskflow.model.errors import RequestError, TaskGone
 from taskflow.model.task import MAX_KEY_CHARACTERS, IdempotencyKey, NewTask
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.tasks import MAX_TASKS
-from taskflow.schema.validation_errors import Faults
+from taskflow.schema.validation_errors import Faults, token
 
 if TYPE_CHECKING:
     import psycopg
@@ -165,7 +165,7 @@ def _read_all(documents: Sequence[bytes]) -> list[NewTask]:
         try:
             tasks.append(new_task_of(document, max_attempts=MAX_ATTEMPTS, can_sign=True))
         except RequestError as error:
-            faults.note(index, error)
+            faults.add_part(token(index), f"[{index}]", error)
         if faults.is_full:
             break
     faults.refuse()

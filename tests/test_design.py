@@ -1,4 +1,4 @@
-"""The list of packages in the design is that of the source."""
+"""The list of packages in the design matches the source."""
 
 from __future__ import annotations
 

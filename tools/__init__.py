@@ -1,1 +1,1 @@
-"""Programs for those who develop TaskFlow."""
+"""Programs for the development of TaskFlow."""

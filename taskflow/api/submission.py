@@ -26,7 +26,7 @@ from taskflow.model.task import IdempotencyKey, NewTask
 from taskflow.model.untrusted_text import foreign_format_of
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.task_array import elements_of
-from taskflow.schema.validation_errors import Faults
+from taskflow.schema.validation_errors import Faults, token
 from taskflow.settings import Settings
 from taskflow.store.base.submission import AddedOnce
 from taskflow.store.base.tasks import TaskStore
@@ -121,7 +121,7 @@ class Submissions:
             try:
                 tasks.append(self._read_element(text, trace))
             except RequestError as error:
-                faults.note(index, error)
+                faults.add_part(token(index), f"[{index}]", error)
             if faults.is_full:
                 break
         faults.refuse()

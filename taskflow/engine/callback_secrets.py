@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from taskflow.model.callback_signature import SECRET_SHAPE, Signer, secret_of
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
+from taskflow.settings.secret_files import read_secret_file
 from taskflow.telemetry import Event, emit
-
-_OTHERS_MAY_READ: Final = 0o004
 
 
 def read_signer(settings: Settings) -> Signer:
@@ -51,24 +49,9 @@ def _entries(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _lines_of(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-        is_open = bool(path.stat().st_mode & _OTHERS_MAY_READ)
-    except OSError as error:
-        raise SettingsError(
-            f"TASKFLOW_WEBHOOK_SECRETS_FILE={str(path)!r} cannot be read: {error.strerror}"
-        ) from None
-    except UnicodeDecodeError:
-        raise SettingsError(
-            f"TASKFLOW_WEBHOOK_SECRETS_FILE={str(path)!r} is not UTF-8 text"
-        ) from None
+    entries, is_open = read_secret_file(path, "TASKFLOW_WEBHOOK_SECRETS_FILE")
     if is_open:
         emit(Event.SECRETS_FILE_OPEN, path=str(path))
-    found = [
-        (f"{path}, line {number}", line.strip())
-        for number, line in enumerate(lines, start=1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    if not found:
+    if not entries:
         raise SettingsError(f"{path} contains no secrets; create one with `taskflow secret new`")
-    yield from found
+    yield from entries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from taskflow.model.errors import FieldError, RequestError, Unprocessable
@@ -38,18 +37,19 @@ class Faults:
             self._found.append(FieldError(f"#{pointer}", detail))
         self._count += 1
 
-    def extend(self, faults: Iterable[FieldError], *, under: str) -> None:
-        """Add the errors of a part of the document."""
-        for fault in faults:
-            self.add(under + fault.pointer.removeprefix("#"), fault.detail)
+    def add_part(self, place: str, label: str, error: RequestError) -> None:
+        """Add the errors of a part of the document.
 
-    def note(self, index: int, error: RequestError) -> None:
-        """Add the error of a task of an array."""
+        Args:
+            place: The JSON pointer of the part.
+            label: Its name in the message of an error that has no places of its own.
+            error: What reading the part raised.
+        """
         found = error.errors if isinstance(error, Unprocessable) else ()
-        if found:
-            self.extend(found, under=token(index))
-        else:
-            self.add(token(index), f"[{index}]: {error}")
+        if not found:
+            self.add(place, f"{label}: {error}")
+        for fault in found:
+            self.add(place + fault.pointer.removeprefix("#"), fault.detail)
 
     def refuse(self) -> None:
         """Reject the document if it has errors.

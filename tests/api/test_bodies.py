@@ -151,7 +151,7 @@ class TestSlowness:
             assert connection.is_closed()
 
     def test_a_complete_request_is_answered_at_once(self, memory_server, monkeypatch):
-        """Whoever of Quart and the edge receives the end of the request, nobody waits for it."""
+        """The response does not wait, whether Quart or the edge receives the end of the request."""
         monkeypatch.setattr(edge, "LINGER_SECONDS", 3600)
         for method, path in [("OPTIONS", "/ui"), ("HEAD", "/tasks"), ("GET", "/ui/tasks")] * 30:
             assert memory_server.ask(method, path).status == 200

@@ -61,7 +61,7 @@ def busy(uri: str, server: LiveServer, *, searches: int = SEARCHES) -> Iterator[
 
 @pytest.fixture
 def server(database_uri, monkeypatch) -> Iterator[LiveServer]:
-    """A server with so many slow reads at a time, whose statements may take as long as a test."""
+    """A server with SEARCHES slow reads at a time, whose statements may last as long as a test."""
     monkeypatch.setattr(pool, "WAIT_SECONDS", 0.2)
     with LiveServer(
         database_url=database_uri,

@@ -61,7 +61,7 @@ def parameters(method):
     found = inspect.signature(method).parameters
     names = [n for n, p in found.items() if p.kind is not p.VAR_KEYWORD]
     needed = {n: usable[n] for n in names if found[n].default is inspect.Parameter.empty}
-    if method.__name__ == "wait":  # it retries for as long as it may wait
+    if method.__name__ == "wait":  # without a timeout it retries for a minute
         needed["timeout_seconds"] = 0.001
     if any(p.kind is p.VAR_KEYWORD for p in found.values()):
         of_tasks = "submit" in method.__name__

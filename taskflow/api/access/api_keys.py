@@ -20,6 +20,7 @@ import msgspec
 
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
+from taskflow.settings.secret_files import read_secret_file
 from taskflow.telemetry import Event, emit
 
 # People and secret scanners recognize a leaked key by it.
@@ -27,7 +28,6 @@ KEY_PREFIX: Final = "taskflow_"
 KEY_BYTES: Final = 32
 # Shorter keys may be guessed.
 MIN_SAFE_KEY_LENGTH: Final = 16
-_OTHERS_MAY_READ: Final = 0o004
 
 
 class Role(enum.IntEnum):
@@ -150,22 +150,9 @@ def _keys_of_setting(text: str) -> Iterator[tuple[str, Key]]:
 
 
 def _keys_of_file(path: Path) -> Iterator[tuple[str, Key]]:
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-        is_open = bool(path.stat().st_mode & _OTHERS_MAY_READ)
-    except OSError as error:
-        raise SettingsError(
-            f"TASKFLOW_API_KEYS_FILE={str(path)!r} cannot be read: {error.strerror}"
-        ) from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"TASKFLOW_API_KEYS_FILE={str(path)!r} is not UTF-8 text") from None
+    entries, is_open = read_secret_file(path, "TASKFLOW_API_KEYS_FILE")
     if is_open:
         emit(Event.KEYS_FILE_OPEN, path=str(path))
-    entries = [
-        (f"{path}, line {number}", line)
-        for number, line in enumerate(lines, start=1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
     if not entries:
         raise SettingsError(f"{path} has no keys; `taskflow key new NAME` makes a line for it")
     for place, line in entries:

@@ -96,10 +96,7 @@ class Reading(msgspec.Struct, frozen=True):
         try:
             template = new_task_of(text, max_attempts=self.max_attempts, can_sign=self.can_sign)
         except RequestError as error:
-            found = error.errors if isinstance(error, Unprocessable) else ()
-            faults.extend(found, under="/task")
-            if not found:
-                faults.add("/task", f"task: {error}")
+            faults.add_part("/task", "task", error)
             return None
         for name in SINGLE_MOMENTS:
             if getattr(template, name) is not None:
