@@ -15,14 +15,8 @@ from taskflow.model import task as kept
 from taskflow.model.task import TaskStatus
 
 
-class Result(outcome.Response, frozen=True, kw_only=True):
-    """The response of a target; the attributes are those of ``Response``.
-
-    Attributes:
-        result: The body as it is stored: JSON.
-    """
-
-    result: msgspec.Raw
+class Result(outcome.StoredResponse, frozen=True, kw_only=True):
+    """The response of a target; the attributes are those of ``StoredResponse``."""
 
     @property
     def content(self) -> bytes:

@@ -32,7 +32,7 @@ def write_of(attempt: Attempt, policy: RetryPolicy, *, chance: float) -> Write |
         case Canceled():
             return None
         case Interrupted():
-            return Release(claim.task_id, claim.token, attempt.elapsed_ms, claim.is_limited)
+            return Release(claim.task_id, claim.token, attempt.elapsed_seconds, claim.is_limited)
         case Failed() if claim.attempt < claim.max_attempts and is_retryable(
             outcome, claim.options
         ):
@@ -46,7 +46,7 @@ def write_of(attempt: Attempt, policy: RetryPolicy, *, chance: float) -> Write |
                 TaskStatus.COMPLETED,
                 result=msgspec.json.encode(outcome.response),
                 status_code=outcome.response.status_code,
-                elapsed_ms=attempt.elapsed_ms,
+                elapsed_seconds=attempt.elapsed_seconds,
                 makes_room=claim.is_limited,
             )
         case _:
@@ -65,7 +65,7 @@ def _retry(attempt: Attempt, failure: Failed, policy: RetryPolicy, chance: float
         failure.error,
         failure.error_type,
         failure.status_code,
-        attempt.elapsed_ms,
+        attempt.elapsed_seconds,
         claim.is_limited,
         _encoded_response(failure),
     )
@@ -80,7 +80,7 @@ def _failure(attempt: Attempt, failure: Failed) -> Settlement:
         error=failure.error,
         error_type=failure.error_type,
         status_code=failure.status_code,
-        elapsed_ms=attempt.elapsed_ms,
+        elapsed_seconds=attempt.elapsed_seconds,
         makes_room=claim.is_limited,
         response=_encoded_response(failure),
     )
@@ -108,7 +108,7 @@ def attempt_end(attempt: Attempt, write: Write | None) -> AttemptEnd:
         case None:
             return AttemptEnd.CANCELED
         case Release():
-            was_started = attempt.elapsed_ms is not None
+            was_started = attempt.elapsed_seconds is not None
             return AttemptEnd.INTERRUPTED if was_started else AttemptEnd.UNSTARTED
         case Retry():
             return AttemptEnd.RETRIED

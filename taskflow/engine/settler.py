@@ -164,14 +164,13 @@ class Settler:
             end = attempt_end(attempt, write)
             error_type = write.error_type if isinstance(write, Retry | Settlement) else None
             metrics.attempt_ended(end, error_type or "")
-            if attempt.elapsed_ms is None or end is AttemptEnd.CANCELED:
+            if attempt.elapsed_seconds is None or end is AttemptEnd.CANCELED:
                 continue
-            elapsed_seconds = attempt.elapsed_ms / 1000
-            started_at = attempt.finished_at - elapsed_seconds
+            started_at = attempt.finished_at - attempt.elapsed_seconds
             claimed_at = self._load.claimed_at(claim)
             metrics.waited(claim.waited_seconds + started_at - claimed_at)
             if end is not AttemptEnd.INTERRUPTED:
-                metrics.fetched(elapsed_seconds)
+                metrics.fetched(attempt.elapsed_seconds)
                 metrics.settled(now - attempt.finished_at)
 
 

@@ -33,14 +33,14 @@ class Attempt(msgspec.Struct, frozen=True):
         claim: The claim.
         outcome: The outcome.
         finished_at: Time of the outcome, on Trio's clock.
-        elapsed_ms: Duration of the fetch; ``None`` if it never started.
+        elapsed_seconds: Duration of the fetch; ``None`` if it never started.
         trace: The trace of the attempt, which ends when the outcome is written.
     """
 
     claim: Claim
     outcome: Outcome
     finished_at: float
-    elapsed_ms: float | None = None
+    elapsed_seconds: float | None = None
     trace: AttemptTrace = NO_TRACE
 
 
@@ -86,9 +86,9 @@ async def _run(
         if scope.cancel_called:
             outcome = Canceled()
         finished_at = trio.current_time()
-        elapsed_ms = round((finished_at - started_at) * 1000, 3)
+        elapsed_seconds = round(finished_at - started_at, 6)
         trace.fetched(outcome)
-        attempts.send_nowait(Attempt(claim, outcome, finished_at, elapsed_ms, trace))
+        attempts.send_nowait(Attempt(claim, outcome, finished_at, elapsed_seconds, trace))
 
 
 async def _fetch(claim: Claim, trace: AttemptTrace, context: EngineContext) -> Outcome:

@@ -213,7 +213,7 @@ class HttpFetcher(Fetcher):
             content_type=content_type,
             encoding=encoding,
             url=self._masking.url(hop.target.url),
-            elapsed_ms=round((trio.current_time() - started) * 1000, 3),
+            elapsed_seconds=round(trio.current_time() - started, 6),
             size=len(answer.body.data),
             not_modified=request.is_not_modified(answer.status) or UNSET,
             content_encoding=answer.body.content_encoding or UNSET,

@@ -79,8 +79,8 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
         host: The host, with its port unless it is the default.
         fetched: Number of recently fetched tasks.
         failed: Number of those that failed.
-        median_ms: Median duration of their fetches in milliseconds; ``None`` without any.
-        slowest_ms: Maximum duration of their fetches in milliseconds.
+        median_seconds: Median duration of their fetches in seconds; ``None`` without any.
+        slowest_seconds: Maximum duration of their fetches in seconds.
         running: Number of running tasks.
         longest_running_seconds: Age of the oldest of them in seconds; ``None`` without any.
         held: Why and until when no task for the host starts, or ``None``.
@@ -89,8 +89,8 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     fetched: int = 0
     failed: int = 0
-    median_ms: float | None = None
-    slowest_ms: float | None = None
+    median_seconds: float | None = None
+    slowest_seconds: float | None = None
     running: int = 0
     longest_running_seconds: float | None = None
     held: Hold | None = None
@@ -109,11 +109,11 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FetchedTask(msgspec.Struct, frozen=True):
-    """A fetched task: its host, whether it failed, and the duration in milliseconds."""
+    """A fetched task: its host, whether it failed, and the duration in seconds."""
 
     host: str
     has_failed: bool
-    elapsed_ms: float
+    elapsed_seconds: float
 
 
 class RunningTasks(msgspec.Struct, frozen=True):
@@ -166,13 +166,13 @@ def hosts_of(
 def _host_of(
     host: str, fetched: Sequence[FetchedTask], running: RunningTasks | None, held: HostHold | None
 ) -> HostRecord:
-    elapsed = [one.elapsed_ms for one in fetched]
+    elapsed = [one.elapsed_seconds for one in fetched]
     return HostRecord(
         host=host,
         fetched=len(fetched),
         failed=sum(one.has_failed for one in fetched),
-        median_ms=round(median(elapsed), 3) if elapsed else None,
-        slowest_ms=round(max(elapsed), 3) if elapsed else None,
+        median_seconds=round(median(elapsed), 6) if elapsed else None,
+        slowest_seconds=round(max(elapsed), 6) if elapsed else None,
         running=running.count if running else 0,
         longest_running_seconds=round(running.longest_seconds, 3) if running else None,
         held=Hold(HoldReason.HOST_FAILING, held.why, held.until) if held else None,
@@ -180,5 +180,5 @@ def _host_of(
 
 
 def _urgency(record: HostRecord) -> tuple[bool, float, str]:
-    longest_ms = max(record.median_ms or 0.0, (record.longest_running_seconds or 0.0) * 1000)
-    return record.held is None, -longest_ms, record.host
+    longest_seconds = max(record.median_seconds or 0.0, record.longest_running_seconds or 0.0)
+    return record.held is None, -longest_seconds, record.host

@@ -127,7 +127,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         content_type: The value of ``Content-Type``, or ``None``.
         encoding: The encoding of the body in ``result``.
         url: The URL of the response, after redirects.
-        elapsed_ms: Time from the start of the fetch to the end of the body, in milliseconds.
+        elapsed_seconds: Time from the start of the fetch to the end of the body, in seconds.
         size: Size of the decoded body in bytes.
         not_modified: Present and true if a conditional fetch found the resource unchanged.
         content_encoding: Present if the body is kept undecoded: the values of ``Content-Encoding``
@@ -144,11 +144,29 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str | None
     encoding: Literal["json", "text", "base64"]
     url: str
-    elapsed_ms: float
+    elapsed_seconds: float
     size: int
     not_modified: Literal[True] | UnsetType = UNSET
     content_encoding: str | UnsetType = UNSET
     dropped_bytes: int | UnsetType = UNSET
+
+
+class StoredResponse(Response, frozen=True, kw_only=True):
+    """A stored ``Response``: those of version 0.1 have ``elapsed_ms``, not ``elapsed_seconds``.
+
+    Attributes:
+        result: The body as it is stored: JSON.
+        elapsed_ms: Never set after decoding.
+    """
+
+    result: msgspec.Raw
+    elapsed_seconds: float = 0.0
+    elapsed_ms: float | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.elapsed_ms is not UNSET:
+            msgspec.structs.force_setattr(self, "elapsed_seconds", self.elapsed_ms / 1000)
+            msgspec.structs.force_setattr(self, "elapsed_ms", UNSET)
 
 
 class KeptResponse(msgspec.Struct, frozen=True, kw_only=True):

@@ -240,7 +240,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
         node: The node that ran it: host and process.
         started_at: When it was claimed.
         finished_at: When its outcome was stored, or its loss was detected.
-        elapsed_ms: Duration of the fetch in milliseconds; ``None`` if unknown.
+        elapsed_seconds: Duration of the fetch in seconds; ``None`` if unknown.
         status_code: The status of the response, if there was one.
         error: Why it failed, for people; empty if it did not fail.
         error_type: Why it failed, for programs.
@@ -253,7 +253,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     node: str | None
     started_at: Moment
     finished_at: Moment | None = None
-    elapsed_ms: float | None = None
+    elapsed_seconds: float | None = None
     status_code: int | None = None
     error: str = ""
     error_type: ErrorType | None = None

@@ -94,10 +94,10 @@ _RESULTS: Final = (
     {"message": "fetched", "result": "%", "status": "200 OK", "status_code": 200, "headers": {},
      "content_type": "\n", "encoding": "base64", "url": "", "elapsed_ms": 1, "size": 1},
     {"message": "fetched", "result": 5, "status": "200 OK", "status_code": 200, "headers": {},
-     "content_type": None, "encoding": "text", "url": "", "elapsed_ms": -1, "size": -1},
+     "content_type": None, "encoding": "text", "url": "", "elapsed_seconds": -1, "size": -1},
     {"message": "fetched", "result": "\ud800", "status": 5, "status_code": 200,
      "headers": {"etag": "\ud800"}, "content_type": None, "encoding": "text", "url": 1,
-     "elapsed_ms": 1, "size": 10**30},
+     "elapsed_seconds": 1, "size": 10**30},
 )  # fmt: skip
 _TAGS: Final = ({"a": [1]}, {"a": None}, {"a": 1.5}, {"a": 2**70}, {"no name!": "\ud800"}, [1])
 _SETTINGS: Final = (
@@ -163,7 +163,7 @@ _MORE: Final[Mapping[tuple[str, str], tuple[object, ...]]] = {
 _RESULT: Final = {
     "message": "fetched", "result": "x", "status": "200 OK", "status_code": 200,
     "headers": {"etag": '"1"'}, "content_type": "text/plain", "encoding": "text", "url": NOWHERE,
-    "elapsed_ms": 1.0, "size": 1,
+    "elapsed_seconds": 1.0, "size": 1,
 }  # fmt: skip
 _HELD: Final = {
     "status": "RUNNING", "attempt": "1", "node": "gone", "started_at": "now",

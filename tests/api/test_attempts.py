@@ -18,7 +18,7 @@ ATTEMPT_FIELDS = [
     "node",
     "started_at",
     "finished_at",
-    "elapsed_ms",
+    "elapsed_seconds",
     "status_code",
     "error",
     "error_type",
@@ -75,7 +75,7 @@ class TestAttempts:
             "",
             None,
         )
-        assert attempt["elapsed_ms"] > 0
+        assert attempt["elapsed_seconds"] > 0
         assert (attempt["started_at"], attempt["finished_at"]) == (
             task["started_at"],
             task["finished_at"],

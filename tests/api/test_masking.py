@@ -277,7 +277,7 @@ def test_tasks_of_the_version_before(database_uri):
         task_id = submitted(server, whole("http://localhost:1/"), max_attempts=1)
         server.wait(task_id)
         url = f"http://a/?key={SECRET}"
-        result = json.dumps({"result": None, "url": url, "elapsed_ms": 1.0, "size": 0})
+        result = json.dumps({"result": None, "url": url, "elapsed_seconds": 1.0, "size": 0})
         with psycopg.connect(database_uri, autocommit=True) as connection:
             options = {"callback_url": f"{receiver.url}/old"}
             connection.execute(

@@ -45,7 +45,7 @@ def test_hosts_are_told_of(server, target):
     [host] = ask(server, "/hosts")
     assert host["host"] == target.url.removeprefix("http://")
     assert (host["fetched"], host["failed"], host["running"], host["held"]) == (2, 1, 0, None)
-    assert 0 < host["median_ms"] <= host["slowest_ms"]
+    assert 0 < host["median_seconds"] <= host["slowest_seconds"]
 
 
 @pytest.mark.parametrize(("query", "ended"), [("", 1), ("?queue=default", 1), ("?queue=other", 0)])

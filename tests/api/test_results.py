@@ -110,7 +110,7 @@ async def open_app_without_workers(settings, shutdown):
             content_type=None,
             encoding="text",
             url="http://127.0.0.1/",
-            elapsed_ms=1.0,
+            elapsed_seconds=1.0,
             size=len(LARGE),
         )
         [well, badly, *_] = await store.claim(node, limit=len(tasks) - 1)

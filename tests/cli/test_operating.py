@@ -185,7 +185,7 @@ class TestBench:
         [told] = cli_of_each.ok("bench", "-n", 50, "-c", 4, "--json").documents
         assert (told["submitted"], told["completed"], told["other_outcomes"]) == (50, 50, {})
         assert told["submitted_per_second"] > 0
-        for times in (told["post_ms"], told["start_ms"], told["finish_ms"]):
+        for times in (told["post_seconds"], told["start_seconds"], told["finish_seconds"]):
             assert 0 <= times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
         assert (
             cli_of_each.ok("list", "--url-contains", "http://127.0.0.1", "-n", 1000).out.count(

@@ -78,7 +78,7 @@ def response() -> Response:
         content_type=None,
         encoding="text",
         url="http://target/",
-        elapsed_ms=1.0,
+        elapsed_seconds=1.0,
         size=5,
     )
 

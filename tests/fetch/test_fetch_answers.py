@@ -29,7 +29,7 @@ async def test_success(get):
     assert response.headers == {"content-type": "application/json", "content-length": "18"}
     assert (response.content_type, response.encoding) == ("application/json", "json")
     assert response.url.startswith("http://localhost:")
-    assert (response.size, response.elapsed_ms > 0) == (18, True)
+    assert (response.size, response.elapsed_seconds > 0) == (18, True)
     assert json.loads(msgspec.json.encode(response))["result"] == {"hello": "world"}
 
 

@@ -47,6 +47,15 @@ async def fill(store: TaskStore) -> None:
         ]
     )
     await store.schedule_retries(
-        [Retry(retried.task_id, retried.token, HOUR_SECONDS, error, error_type, elapsed_ms=1.5)]
+        [
+            Retry(
+                retried.task_id,
+                retried.token,
+                HOUR_SECONDS,
+                error,
+                error_type,
+                elapsed_seconds=0.0015,
+            )
+        ]
     )
     await store.cancel(called_off.id)

@@ -131,7 +131,9 @@ def test_payloads_with_credentials(payload):
 
 def test_results():
     """Their URL is masked, and nothing else in them changes."""
-    result = '{"result":{"url":"http://a:b@c"},"url":"https://a/?key=%s","elapsed_ms":1.0,"size":3}'
+    result = (
+        '{"result":{"url":"http://a:b@c"},"url":"https://a/?key=%s","elapsed_seconds":1.0,"size":3}'
+    )
     masked = bytes(MASKING.result(msgspec.Raw((result % SECRET).encode())))
     assert masked == (result % "***").encode()
 

@@ -51,8 +51,8 @@ def response(body: bytes) -> bytes:
     )
 
 
-def released(claim: Claim, elapsed_ms: float | None = None) -> Release:
-    return Release(claim.task_id, claim.token, elapsed_ms)
+def released(claim: Claim, elapsed_seconds: float | None = None) -> Release:
+    return Release(claim.task_id, claim.token, elapsed_seconds)
 
 
 class NodeTaker(IdleNode):
@@ -742,16 +742,18 @@ class StoreContract:
         [task] = await store.add([new_task(max_attempts=5)])
         claim = await self.claim_one(store, node)
         await store.schedule_retries(
-            [Retry(claim.task_id, claim.token, 0, "no luck", ErrorType.HTTP_STATUS, 503, 12.5)]
+            [Retry(claim.task_id, claim.token, 0, "no luck", ErrorType.HTTP_STATUS, 503, 0.0125)]
         )
         await store.release([released(await self.claim_one(store, node))])
-        await store.release([released(await self.claim_one(store, node), elapsed_ms=3.0)])
+        await store.release([released(await self.claim_one(store, node), elapsed_seconds=3.0)])
         await self.claim_and_die(store)
         await self.rescued(store)
         claim = await self.claim_one(store, node)
         [*_, running] = await store.attempts(task.id)
         assert (running.number, running.status, running.finished_at) == (2, "RUNNING", None)
-        ending = msgspec.structs.replace(completed(claim), status_code=200, elapsed_ms=7.5)
+        ending = msgspec.structs.replace(
+            completed(claim), status_code=200, elapsed_seconds=0.000123
+        )
         await store.settle([ending])
         attempts = await store.attempts(task.id)
         assert [(one.number, one.status, one.node) for one in attempts] == [
@@ -762,9 +764,9 @@ class StoreContract:
         ]
         first, cut_off, lost, last = attempts
         assert (first.error, first.error_type) == ("no luck", ErrorType.HTTP_STATUS)
-        assert (first.status_code, first.elapsed_ms) == (503, 12.5)
-        assert (cut_off.elapsed_ms, lost.elapsed_ms, lost.error) == (3.0, None, "")
-        assert (last.status_code, last.elapsed_ms, last.error) == (200, 7.5, "")
+        assert (first.status_code, first.elapsed_seconds) == (503, 0.0125)
+        assert (cut_off.elapsed_seconds, lost.elapsed_seconds, lost.error) == (3.0, None, "")
+        assert (last.status_code, last.elapsed_seconds, last.error) == (200, 0.000123, "")
         assert all(one.started_at <= one.finished_at for one in attempts)
 
     async def test_responses_of_failed_attempts(self, store, node):

@@ -23,11 +23,17 @@ class MonitoringContract(StoreContract):
     """The conformance suite, this part of it included."""
 
     async def run_one(
-        self, store: TaskStore, node: uuid.UUID, host: str, elapsed_ms: float, *, ending=completed
+        self,
+        store: TaskStore,
+        node: uuid.UUID,
+        host: str,
+        elapsed_seconds: float,
+        *,
+        ending=completed,
     ) -> None:
         await store.add([at(host, queue=host)])
         claim = await self.claim_one(store, node)
-        ending = msgspec.structs.replace(ending(claim), elapsed_ms=elapsed_ms)
+        ending = msgspec.structs.replace(ending(claim), elapsed_seconds=elapsed_seconds)
         assert await store.settle([ending]) == {claim.task_id}
 
     # Nodes
@@ -87,13 +93,23 @@ class MonitoringContract(StoreContract):
 
     async def test_slow_hosts_come_first(self, store, node):
         """By what their newest tasks took in the middle, or by how long one has been running."""
-        for elapsed_ms in (10, 30, 20):
-            await self.run_one(store, node, FAST, elapsed_ms)
-        await self.run_one(store, node, SLOW, 4000, ending=failed)
+        for elapsed_seconds in (0.01, 0.03, 0.02):
+            await self.run_one(store, node, FAST, elapsed_seconds)
+        await self.run_one(store, node, SLOW, 4, ending=failed)
         fast, slow = sorted(await store.monitoring.hosts(10), key=lambda one: one.host)
         assert [one.host for one in await store.monitoring.hosts(10)] == [SLOW, FAST]
-        assert (fast.fetched, fast.failed, fast.median_ms, fast.slowest_ms) == (3, 0, 20, 30)
-        assert (slow.fetched, slow.failed, slow.median_ms, slow.slowest_ms) == (1, 1, 4000, 4000)
+        assert (fast.fetched, fast.failed, fast.median_seconds, fast.slowest_seconds) == (
+            3,
+            0,
+            0.02,
+            0.03,
+        )
+        assert (slow.fetched, slow.failed, slow.median_seconds, slow.slowest_seconds) == (
+            1,
+            1,
+            4,
+            4,
+        )
         assert (slow.running, slow.longest_running_seconds, slow.held) == (0, None, None)
         assert [one.host for one in await store.monitoring.hosts(1)] == [SLOW]
 
@@ -102,11 +118,16 @@ class MonitoringContract(StoreContract):
         await store.add([at(LONG), at(LONG), at("")])
         await store.claim(node, limit=3)
         [found] = await store.monitoring.hosts(10)
-        assert (found.host, found.fetched, found.median_ms, found.running) == (LONG, 0, None, 2)
+        assert (found.host, found.fetched, found.median_seconds, found.running) == (
+            LONG,
+            0,
+            None,
+            2,
+        )
         assert 0 <= found.longest_running_seconds < 300
 
     async def test_hosts_that_are_held_back_come_before_all(self, store, node):
-        await self.run_one(store, node, SLOW, 4000)
+        await self.run_one(store, node, SLOW, 4)
         await store.queues.open_circuit(FAST, reason="503", retry_after_seconds=60)
         first, second = await store.monitoring.hosts(10)
         assert (first.host, first.fetched, first.held.detail) == (FAST, 0, "503")

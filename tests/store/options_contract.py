@@ -192,7 +192,7 @@ class OptionsContract(StoreContract):
                 [Retry(task.id, claim.token, 0.0, "no luck", ErrorType.DNS)]
             )
         elif how == "release":
-            await store.release([released(claim, elapsed_ms=1.0)])
+            await store.release([released(claim, elapsed_seconds=1.0)])
         else:
             await store.retire(node)
         assert await store.expire(limit=10) == 1

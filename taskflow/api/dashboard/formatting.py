@@ -62,11 +62,6 @@ def seconds(value: float | None) -> str:
     return NOTHING if value is None else display.duration(value)
 
 
-def milliseconds(value: float | None) -> str:
-    """Return a duration that is given in milliseconds."""
-    return NOTHING if value is None else display.duration(value / 1000)
-
-
 def size(number: int) -> str:
     """Return a number of bytes."""
     return display.size(number)

@@ -73,7 +73,7 @@ def install(routes: Blueprint) -> None:
     filters: dict[str, Callable[..., Any]] = {
         name: getattr(formatting, name)
         for name in (
-            *("visible", "count", "percent", "seconds", "milliseconds", "size", "moment", "iso"),
+            *("visible", "count", "percent", "seconds", "size", "moment", "iso"),
             *("short", "target", "limits", "hold"),
         )
     }

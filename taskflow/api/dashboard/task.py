@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from quart import Blueprint, Response, request
@@ -21,26 +21,13 @@ from taskflow.api.request_bodies import read_body
 from taskflow.api.results import attachment_of
 from taskflow.model.errors import IllegalMove, TaskNotFound
 from taskflow.model.event import EventFilter
-from taskflow.model.outcome import KeptResponse
+from taskflow.model.outcome import KeptResponse, StoredResponse
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
 from taskflow.store.base.tasks import TaskStore
 
 MAX_RESPONSES: Final = 5
 
 _TASK: Final = f"{PATH}/tasks/<task_id>"
-
-
-class _Result(msgspec.Struct, frozen=True):
-    """The part of a stored ``Response`` that is shown."""
-
-    result: msgspec.Raw
-    status: str
-    headers: dict[str, str]
-    content_type: str | None
-    encoding: Literal["json", "text", "base64"]
-    url: str
-    elapsed_ms: float
-    size: int
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -50,7 +37,7 @@ class _Body(msgspec.Struct, frozen=True):
     is_truncated: bool
 
 
-_RESULT: Final = msgspec.json.Decoder(_Result)
+_RESULT: Final = msgspec.json.Decoder(StoredResponse)
 
 
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
@@ -143,14 +130,14 @@ async def _load(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
     }
 
 
-def _result_of(document: msgspec.Raw) -> _Result | None:
+def _result_of(document: msgspec.Raw) -> StoredResponse | None:
     try:
         return _RESULT.decode(document)
     except ValueError:  # no version of TaskFlow stores such a result
         return None
 
 
-def _body_of(result: _Result) -> _Body:
+def _body_of(result: StoredResponse) -> _Body:
     document = bytes(result.result)
     if result.encoding == "json":
         return _body(formatting.pretty(document))

@@ -109,9 +109,9 @@ def _print(report: Report) -> None:
             ("tasks", f"{report.submitted} submitted, {report.completed} COMPLETED"),
             ("other outcomes", report.other_outcomes or None),
             ("submission", f"{submission}, in {duration(report.submit_seconds)}"),
-            ("POST", report.post_ms),
+            ("POST", report.post_seconds),
             ("processing", f"{processing}, in {duration(report.work_seconds)}"),
-            ("until started", report.start_ms),
-            ("until finished", report.finish_ms),
+            ("until started", report.start_seconds),
+            ("until finished", report.finish_seconds),
         ]
     )

@@ -32,7 +32,7 @@ _MAX_HEAD_BYTES: Final = 64 * 2**10
 
 
 class Percentiles(msgspec.Struct, frozen=True):
-    """Percentiles of durations, in milliseconds."""
+    """Percentiles of durations, in seconds."""
 
     p50: float
     p95: float
@@ -40,7 +40,8 @@ class Percentiles(msgspec.Struct, frozen=True):
     max: float
 
     def __str__(self) -> str:
-        return f"p50 {self.p50:.1f} ms, p95 {self.p95:.1f}, p99 {self.p99:.1f}, max {self.max:.1f}"
+        p50, p95, p99, maximum = (1000 * one for one in msgspec.structs.astuple(self))
+        return f"p50 {p50:.1f} ms, p95 {p95:.1f}, p99 {p99:.1f}, max {maximum:.1f}"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,9 +56,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         submitted_per_second: The number of tasks accepted per second.
         work_seconds: The time from the first submission to the last outcome.
         finished_per_second: The number of tasks finished per second of this time.
-        post_ms: The duration of a POST request.
-        start_ms: The time from the submission of a task to its start.
-        finish_ms: The time from the submission of a task to its outcome.
+        post_seconds: The duration of a POST request.
+        start_seconds: The time from the submission of a task to its start.
+        finish_seconds: The time from the submission of a task to its outcome.
     """
 
     submitted: int
@@ -68,9 +69,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     submitted_per_second: float
     work_seconds: float
     finished_per_second: float
-    post_ms: Percentiles | None
-    start_ms: Percentiles | None
-    finish_ms: Percentiles | None
+    post_seconds: Percentiles | None
+    start_seconds: Percentiles | None
+    finish_seconds: Percentiles | None
 
 
 class Measurement:
@@ -165,9 +166,9 @@ class Measurement:
             submitted_per_second=_rate(submitted, submit_seconds),
             work_seconds=work_seconds,
             finished_per_second=_rate(len(finished), work_seconds),
-            post_ms=percentiles_of(self._post_seconds),
-            start_ms=percentiles_of([_age(t, t.started_at) for t in tasks if t.started_at]),
-            finish_ms=percentiles_of([_age(t, t.finished_at) for t in tasks if t.finished_at]),
+            post_seconds=percentiles_of(self._post_seconds),
+            start_seconds=percentiles_of([_age(t, t.started_at) for t in tasks if t.started_at]),
+            finish_seconds=percentiles_of([_age(t, t.finished_at) for t in tasks if t.finished_at]),
         )
 
     def _all(self, client: Client) -> TaskStream:
@@ -183,7 +184,7 @@ def percentiles_of(seconds: Sequence[float]) -> Percentiles | None:
     ordered = sorted(seconds)
 
     def at(share: float) -> float:
-        return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
+        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 6)
 
     return Percentiles(at(0.5), at(0.95), at(0.99), at(1.0))
 

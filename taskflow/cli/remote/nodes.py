@@ -84,8 +84,8 @@ def host_row(host: HostRecord) -> tuple[object, ...]:
         host.host,
         host.fetched,
         host.failed,
-        None if host.median_ms is None else duration(host.median_ms / 1000),
-        None if host.slowest_ms is None else duration(host.slowest_ms / 1000),
+        None if host.median_seconds is None else duration(host.median_seconds),
+        None if host.slowest_seconds is None else duration(host.slowest_seconds),
         host.running,
         host.held and f"until {host.held.until and moment(host.held.until)}: {host.held.detail}",
     )

@@ -134,7 +134,7 @@ def attempt_row(attempt: AttemptRecord) -> tuple[object, ...]:
         attempt.number,
         attempt.status,
         moment(attempt.started_at),
-        None if attempt.elapsed_ms is None else duration(attempt.elapsed_ms / 1000),
+        None if attempt.elapsed_seconds is None else duration(attempt.elapsed_seconds),
         attempt.status_code,
         attempt.node,
         attempt.error or None,
@@ -201,5 +201,5 @@ def _result_of(task: Task) -> str | None:
     if (result := task.result) is None:
         return None
     kind = result.content_type or "no content type"
-    took = duration(result.elapsed_ms / 1000)
+    took = duration(result.elapsed_seconds)
     return f"{result.status}, {kind}, {size(result.size)}, in {took} from {result.url}"

@@ -31,7 +31,7 @@ class Settlement(msgspec.Struct, frozen=True):
         error: Message, if FAILED.
         error_type: Kind of the error, if FAILED.
         status_code: HTTP status of the response, if there was one.
-        elapsed_ms: Duration of the fetch.
+        elapsed_seconds: Duration of the fetch.
         makes_room: True if other tasks may wait for the end of this one (``Claim.is_limited``).
         response: A ``KeptResponse`` as JSON text, if FAILED.
     """
@@ -43,7 +43,7 @@ class Settlement(msgspec.Struct, frozen=True):
     error: str | None = None
     error_type: ErrorType | None = None
     status_code: int | None = None
-    elapsed_ms: float | None = None
+    elapsed_seconds: float | None = None
     makes_room: bool = False
     response: bytes | None = None
 
@@ -60,7 +60,7 @@ class Retry(msgspec.Struct, frozen=True):
     error: str
     error_type: ErrorType
     status_code: int | None = None
-    elapsed_ms: float | None = None
+    elapsed_seconds: float | None = None
     makes_room: bool = False
     response: bytes | None = None
 
@@ -68,12 +68,12 @@ class Retry(msgspec.Struct, frozen=True):
 class Release(msgspec.Struct, frozen=True):
     """A claim that is released without an outcome.
 
-    ``elapsed_ms`` is the time until its fetch was interrupted; ``None`` if it never began.
+    ``elapsed_seconds`` is the time until its fetch was interrupted; ``None`` if it never began.
     """
 
     task_id: uuid.UUID
     token: uuid.UUID
-    elapsed_ms: float | None = None
+    elapsed_seconds: float | None = None
     makes_room: bool = False
 
 

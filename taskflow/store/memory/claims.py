@@ -80,7 +80,7 @@ class MemoryClaims(MemoryState, ClaimStore):
                 error=one.error or "",
                 error_type=one.error_type,
                 status_code=one.status_code,
-                elapsed_ms=one.elapsed_ms,
+                elapsed_seconds=one.elapsed_seconds,
                 response=response_of(one.response),
             )
             self._move(
@@ -103,7 +103,7 @@ class MemoryClaims(MemoryState, ClaimStore):
                 error=one.error,
                 error_type=one.error_type,
                 status_code=one.status_code,
-                elapsed_ms=one.elapsed_ms,
+                elapsed_seconds=one.elapsed_seconds,
                 response=response_of(one.response),
             )
             run_at = self._now() + dt.timedelta(seconds=one.delay_seconds)
@@ -120,8 +120,8 @@ class MemoryClaims(MemoryState, ClaimStore):
         await trio.lowlevel.checkpoint()
         held = self._still_held(releases)
         for one in held:
-            if one.elapsed_ms is not None:
-                elapsed = {"elapsed_ms": one.elapsed_ms}
+            if one.elapsed_seconds is not None:
+                elapsed = {"elapsed_seconds": one.elapsed_seconds}
                 self._record_attempt(one.task_id, AttemptStatus.INTERRUPTED, **elapsed)
             self._move(one.task_id, Move.RELEASE, counted=-1)
         return {one.task_id for one in held}

@@ -81,10 +81,10 @@ class MemoryStore(
         for task in itertools.islice(reversed(self._tasks.values()), MAX_SCANNED):
             attempts = self._attempts.get(task.id)
             if attempts and task.status in (TaskStatus.COMPLETED, TaskStatus.FAILED):
-                elapsed_ms = attempts[-1].elapsed_ms
-                if elapsed_ms is not None:
+                elapsed_seconds = attempts[-1].elapsed_seconds
+                if elapsed_seconds is not None:
                     host = self._submitted[task.id].authority
-                    yield FetchedTask(host, task.status is TaskStatus.FAILED, elapsed_ms)
+                    yield FetchedTask(host, task.status is TaskStatus.FAILED, elapsed_seconds)
 
     async def shared_secret(self, name: str) -> bytes:
         await trio.lowlevel.checkpoint()

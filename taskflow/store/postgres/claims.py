@@ -72,7 +72,7 @@ class PostgresClaims(StorePart, ClaimStore):
             errors=[one.error for one in settlements],
             error_types=[one.error_type and one.error_type.value for one in settlements],
             status_codes=[one.status_code for one in settlements],
-            elapsed=[one.elapsed_ms for one in settlements],
+            elapsed=_elapsed_ms(settlements),
         )
         return {row[0] for row in rows}
 
@@ -84,7 +84,7 @@ class PostgresClaims(StorePart, ClaimStore):
             errors=[one.error for one in retries],
             error_types=[one.error_type.value for one in retries],
             status_codes=[one.status_code for one in retries],
-            elapsed=[one.elapsed_ms for one in retries],
+            elapsed=_elapsed_ms(retries),
             responses=[one.response and one.response.decode() for one in retries],
         )
         self._announcements.announce(rows)
@@ -94,7 +94,7 @@ class PostgresClaims(StorePart, ClaimStore):
         rows = await self._write(
             "release_if_held",
             releases,
-            elapsed=[one.elapsed_ms for one in releases],
+            elapsed=_elapsed_ms(releases),
             sender=self._announcements.sender,
         )
         self._announcements.announce(rows)
@@ -164,6 +164,14 @@ class PostgresClaims(StorePart, ClaimStore):
         rows = await self._statements.database.run(work)
         self._announcements.work.notify()
         return rows
+
+
+def _elapsed_ms(writes: Sequence[Settlement | Retry | Release]) -> list[float | None]:
+    """Return the durations of fetches for the column ``elapsed_ms``."""
+    return [
+        None if one.elapsed_seconds is None else round(one.elapsed_seconds * 1000, 3)
+        for one in writes
+    ]
 
 
 def _is_one_host(execute: Execute) -> bool:

@@ -48,7 +48,7 @@ class PostgresMonitoring(MonitoringStore):
             running = execute("running_by_host", {"limit": MAX_RUNNING_SCANNED})
             held = execute("hosts_held", {"limit": limit})
             return hosts_of(
-                [FetchedTask(*row) for row in fetched],
+                [FetchedTask(host, failed, ms / 1000) for host, failed, ms in fetched],
                 {host: RunningTasks(*row) for host, *row in running},
                 {host: HostHold(*row) for host, *row in held},
                 limit=limit,

@@ -117,7 +117,7 @@ def attempt_of(row: Row) -> AttemptRecord:
         node=node,
         started_at=started_at,
         finished_at=finished_at,
-        elapsed_ms=_finite(elapsed_ms),
+        elapsed_seconds=_seconds(_finite(elapsed_ms)),
         status_code=code,
         error=error or "",
         error_type=named(ErrorType, error_type),
@@ -159,6 +159,10 @@ def _shown(text: str) -> msgspec.Raw:
 def _finite(number: float | None) -> float | None:
     """Return the number, if JSON has it: PostgreSQL also has NaN and infinity."""
     return number if number is not None and math.isfinite(number) else None
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds / 1000, 6)
 
 
 def _error_type_of(text: str | None) -> ErrorType | None:
