@@ -110,22 +110,12 @@ HOMES = {
 SHARED_NAMES = {
     # What the API shows, layer by layer.
     *("tasks", "task", "queues", "schedules", "schedule", "events", "stats", "monitoring"),
-    *(
-        "housekeeping",
-        "metrics",
-        "health",
-        "problems",
-        "errors",
-        "settings",
-        "database",
-        "guard",
-        "zones",
-    ),
+    *("metrics", "health", "problems", "errors", "settings", "database", "guard", "zones"),
     "interface",  # what a package offers to the others
     # What is done with it.
     *("submission", "listing", "task_actions", "new_tasks", "filters", "options", "keys"),
     # The subjects of the store interface, and of each store.
-    *("claims", "leases", "housekeeping"),
+    *("claims", "leases"),
     # The two clients.
     *("client", "native", "streams", "transport"),
 }

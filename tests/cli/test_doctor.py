@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from taskflow.settings import Settings
-from taskflow.store.embedded.discovery import find_server
+from taskflow.store.embedded.shared_server import find_server
 from taskflow.store.postgres.inspection import DatabaseReport, examine_database
 from taskflow.version import __version__
 from tests.api.live import LiveServer

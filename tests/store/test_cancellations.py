@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from taskflow.model.task import ClaimKey
-from taskflow.store.base import cancellations
-from taskflow.store.base.cancellations import Cancellations, parse
+from taskflow.store.base import claims
+from taskflow.store.base.claims import Cancellations, parse_cancellations
 
 NODE, TASK, TOKEN = (uuid.UUID(int=n) for n in (1, 2, 3))
 SENSE = f"{NODE}:{TOKEN}:{TASK}"
@@ -26,7 +26,7 @@ SENSE = f"{NODE}:{TOKEN}:{TASK}"
 )
 def test_words_are_read(words, read):
     """What makes sense is, whatever else is said beside it."""
-    assert list(parse(words)) == read
+    assert list(parse_cancellations(words)) == read
 
 
 async def test_only_nodes_of_this_process_are_told(autojump_clock):
@@ -47,7 +47,7 @@ async def test_only_nodes_of_this_process_are_told(autojump_clock):
 
 async def test_what_nobody_hears_is_bounded(monkeypatch):
     """A flood of words for a node that does not listen ends somewhere."""
-    monkeypatch.setattr(cancellations, "MAX_UNDELIVERED", 10)
+    monkeypatch.setattr(claims, "MAX_UNDELIVERED", 10)
     told = Cancellations()
     told.register(NODE)
     for number in range(100):

@@ -100,3 +100,10 @@ class ListingStore(abc.ABC):
             is_after_write: True if it is part of the response to a write: it does not wait for
                 searches.
         """
+
+    @abc.abstractmethod
+    async def fold_counts(self, *, limit: int) -> int:
+        """Add some recorded changes to the stored counts, and return the number of changes.
+
+        The result of ``count`` does not depend on it, but its duration does.
+        """

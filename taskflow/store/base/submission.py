@@ -47,3 +47,7 @@ class SubmissionStore(abc.ABC):
     @abc.abstractmethod
     async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
         """Return what an earlier request with this key made; ``None`` if there was none."""
+
+    @abc.abstractmethod
+    async def delete_expired_keys(self, *, limit: int) -> int:
+        """Delete up to ``limit`` idempotency keys that have expired; return their number."""

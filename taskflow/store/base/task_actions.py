@@ -1,4 +1,4 @@
-"""Actions of clients on tasks (cancel, retry, delete): the store interface."""
+"""Actions on tasks (cancel, retry, delete), by clients or by time: the store interface."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from taskflow.model.task import Task
 
 # Tasks that one call of ``cancel_many``, ``retry_many`` or ``delete_many`` may name.
 MAX_PER_ACTION: Final = 1000
+EXPIRED: Final = "expired: it was still waiting at its expires_at"
 
 
 class TaskActionStore(abc.ABC):
-    """Cancels, retries and deletes tasks; a part of ``TaskStore``."""
+    """Cancels, retries, expires and deletes tasks; a part of ``TaskStore``."""
 
     @abc.abstractmethod
     async def cancel(self, task_id: uuid.UUID) -> Task | None:
@@ -53,3 +54,21 @@ class TaskActionStore(abc.ABC):
     @abc.abstractmethod
     async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
         """Delete up to ``MAX_PER_ACTION`` tasks; return the ones that were finished."""
+
+    @abc.abstractmethod
+    async def expire(self, *, limit: int) -> int:
+        """Fail up to ``limit`` PENDING tasks that have expired, and return their number."""
+
+    @abc.abstractmethod
+    async def seconds_to_expiry(self) -> float | None:
+        """Return the time until the next PENDING task expires; ``None`` if none will."""
+
+    @abc.abstractmethod
+    async def delete_finished(self, *, age_seconds: float | None, limit: int) -> int:
+        """Delete tasks that were kept long enough, with their attempts; return their number.
+
+        Args:
+            age_seconds: Minimum time since the end of tasks without a ``retention`` of their own;
+                ``None`` keeps these for ever.
+            limit: Maximum number of each kind. Fewer are deleted if they are large.
+        """

@@ -23,6 +23,7 @@ import contextlib
 import fcntl
 import math
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,7 @@ import trio
 
 from taskflow import telemetry
 from taskflow.model.errors import StoreUnusable
-from taskflow.store.embedded.account import account_for, first_unreachable, make_folder
+from taskflow.store.embedded.account import Account, account_for, first_unreachable, make_folder
 from taskflow.store.embedded.binaries import Binaries
 from taskflow.store.embedded.cluster import Cluster
 from taskflow.store.embedded.process import Deadline, wait_for_exit
@@ -261,3 +262,37 @@ def _failures_in_one_line(data_dir: Path) -> Iterator[None]:
             f"no PostgreSQL can run in {data_dir}: {error.strerror or error}{where}; "
             "fix that, or set TASKFLOW_DATA_DIR to another folder"
         ) from error
+
+
+class FoundServer(msgspec.Struct, frozen=True):
+    """Content of a data folder.
+
+    Attributes:
+        data_dir: The folder.
+        has_data: True if there is a cluster.
+        conninfo: The address of its server, if that is running.
+        free_bytes: Free space on its disk.
+    """
+
+    data_dir: Path
+    has_data: bool
+    conninfo: str | None
+    free_bytes: int
+
+
+def find_server(data_dir: Path) -> FoundServer:
+    """Inspect a data folder.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    path = data_dir.expanduser().resolve()
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    free_bytes = shutil.disk_usage(nearest).free
+    pgdata = path / "pgdata"
+    if not pgdata.exists():
+        return FoundServer(path, has_data=False, conninfo=None, free_bytes=free_bytes)
+    status = pgdata.stat()
+    cluster = Cluster(path, Account(str(status.st_uid), status.st_uid, status.st_gid))
+    conninfo = cluster.conninfo() if cluster.is_alive() else None
+    return FoundServer(path, has_data=True, conninfo=conninfo, free_bytes=free_bytes)

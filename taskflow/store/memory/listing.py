@@ -23,7 +23,7 @@ from taskflow.store.base.listing import (
     ListingStore,
     Page,
 )
-from taskflow.store.memory.counts import Kind, lines_of, sum_of
+from taskflow.store.memory.queues import Kind, lines_of, sum_of
 from taskflow.store.memory.state import MemoryState
 from taskflow.yielding import Checkpoints
 
@@ -120,6 +120,11 @@ class MemoryListing(MemoryState, ListingStore):
             ),
             is_complete=len(names) <= limit,
         )
+
+    async def fold_counts(self, *, limit: int) -> int:  # noqa: ARG002 - there is nothing to fold
+        await trio.lowlevel.checkpoint()
+        self._finished.delete_old(self._now().timestamp())
+        return 0
 
 
 def _size_of(task: Task, without: Collection[str]) -> int:

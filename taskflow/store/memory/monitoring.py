@@ -24,8 +24,7 @@ from taskflow.model.monitoring import (
     minutes_of,
 )
 from taskflow.store.base.monitoring import MonitoringStore
-from taskflow.store.memory.counts import FinishedCounts
-from taskflow.store.memory.queues import MemoryQueues
+from taskflow.store.memory.queues import FinishedCounts, MemoryQueues
 from taskflow.store.memory.state import MemoryNode
 
 

@@ -1,10 +1,11 @@
-"""Settings of queues, and circuit breakers of hosts, in memory."""
+"""Settings of queues, circuit breakers of hosts, and counts of tasks by queue, in memory."""
 
 from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import trio
@@ -17,6 +18,14 @@ from taskflow.model.queue_limits import (
     QueueHost,
     QueueSettings,
 )
+from taskflow.model.queues import (
+    BUCKET_SECONDS,
+    KEPT_SECONDS,
+    WINDOWS_SECONDS,
+    Line,
+    shares,
+)
+from taskflow.model.task import TaskStatus
 from taskflow.store.base.queues import (
     MAX_OPEN_SECONDS,
     MIN_OPEN_SECONDS,
@@ -25,6 +34,8 @@ from taskflow.store.base.queues import (
 )
 
 _MAX_TIMES: Final = 30
+Kind = tuple[str, TaskStatus]
+"""A queue and a status."""
 
 
 class MemoryQueues(QueueStore):
@@ -112,3 +123,59 @@ class MemoryQueues(QueueStore):
     def keep_rates(self, next_starts: Mapping[str, dt.datetime]) -> None:
         """Keep the state of rates after tasks were started."""
         self._next_starts |= next_starts
+
+
+class FinishedCounts:
+    """Numbers of finished tasks by minute. Times are seconds since 1970."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[int, Kind]] = Counter()
+
+    def record(self, queue: str, status: TaskStatus, now: float) -> None:
+        """Count a task that finished now."""
+        self._counts[int(now // BUCKET_SECONDS), (queue, status)] += 1
+
+    def delete_old(self, now: float) -> None:
+        """Delete the counts of minutes long past."""
+        oldest = (now - KEPT_SECONDS) / BUCKET_SECONDS
+        for key in [key for key in self._counts if key[0] < oldest]:
+            del self._counts[key]
+
+    def by_window(self, now: float) -> dict[Kind, list[float]]:
+        """Return how many tasks finished in the last minute, five minutes and hour."""
+        counts: dict[Kind, list[float]] = defaultdict(lambda: [0.0] * len(WINDOWS_SECONDS))
+        for (minute, kind), count in self._counts.items():
+            for index, share in enumerate(shares(now - minute * BUCKET_SECONDS)):
+                counts[kind][index] += share * count
+        return counts
+
+    def by_minute(self, queue: str | None) -> dict[tuple[dt.datetime, TaskStatus], int]:
+        """Return how many tasks of a queue, or of all, finished in each minute."""
+        counts: Counter[tuple[dt.datetime, TaskStatus]] = Counter()
+        for (minute, (name, status)), count in self._counts.items():
+            if queue in (None, name):
+                at = dt.datetime.fromtimestamp(minute * BUCKET_SECONDS, dt.UTC)
+                counts[at, status] += count
+        return counts
+
+
+def lines_of(counts: Counter[Kind], finished: dict[Kind, list[float]]) -> dict[str, list[Line]]:
+    """Return the statistics of each queue that has tasks, or had one that finished recently."""
+    lines: dict[str, list[Line]] = defaultdict(list)
+    for queue, status in sorted(counts.keys() | finished.keys()):
+        entered = finished.get((queue, status), [0.0] * len(WINDOWS_SECONDS))
+        line = Line(status, counts[queue, status], tuple(entered))
+        if not line.is_blank:
+            lines[queue].append(line)
+    return lines
+
+
+def sum_of(lines: Iterable[Line]) -> list[Line]:
+    """Return the sums of the lines of several queues."""
+    counts: Counter[TaskStatus] = Counter()
+    entered: dict[TaskStatus, list[float]] = defaultdict(lambda: [0.0] * len(WINDOWS_SECONDS))
+    for line in lines:
+        counts[line.status] += line.count
+        for index, number in enumerate(line.entered):
+            entered[line.status][index] += number
+    return [Line(status, counts[status], tuple(entered[status])) for status in counts]

@@ -29,10 +29,8 @@ from taskflow.model.task import (
     Task,
     TaskStatus,
 )
-from taskflow.store.base.cancellations import Cancellations
-from taskflow.store.base.claims import DirectClaims
-from taskflow.store.memory.counts import FinishedCounts
-from taskflow.store.memory.queues import MemoryQueues
+from taskflow.store.base.claims import Cancellations, DirectClaims
+from taskflow.store.memory.queues import FinishedCounts, MemoryQueues
 from taskflow.wakeup import WakeUp
 from taskflow.yielding import Checkpoints
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import trio
@@ -33,6 +34,15 @@ class MemorySubmission(MemoryState, SubmissionStore):
         if (known := self._known(key)) is None:
             return None
         return AddedOnce(await self._shown(known.tasks), known.is_replay, known.is_same)
+
+    async def delete_expired_keys(self, *, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        now = trio.current_time()
+        old = (text for text, key in self._keys.items() if key.expires_at <= now)
+        deleted = list(itertools.islice(old, limit))
+        for text in deleted:
+            del self._keys[text]
+        return len(deleted)
 
     def _known(self, key: IdempotencyKey) -> AddedOnce | None:
         known = self._keys.get(key.text)

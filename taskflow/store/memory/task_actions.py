@@ -1,7 +1,8 @@
-"""Actions of clients on tasks (cancel, retry, delete) in memory."""
+"""Actions on tasks (cancel, retry, delete) in memory, by clients or by time."""
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Collection
 
@@ -9,13 +10,15 @@ import trio
 
 from taskflow.model import lifecycle
 from taskflow.model.lifecycle import Move
+from taskflow.model.outcome import ErrorType
 from taskflow.model.task import AttemptStatus, ClaimKey, Task
-from taskflow.store.base.task_actions import TaskActionStore
+from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
 from taskflow.store.memory.state import MemoryState
+from taskflow.yielding import Checkpoints
 
 
 class MemoryTaskActions(MemoryState, TaskActionStore):
-    """Cancels, retries and deletes tasks."""
+    """Cancels, retries, expires and deletes tasks."""
 
     async def cancel(self, task_id: uuid.UUID) -> Task | None:
         await trio.lowlevel.checkpoint()
@@ -55,6 +58,31 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
             self._delete(task_id)
         return finished
 
+    async def expire(self, *, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        now = self._now()
+        over = [task_id for at, task_id in self._expiries() if at <= now][:limit]
+        for task_id in over:
+            self._move(task_id, Move.EXPIRE, error=EXPIRED, error_type=ErrorType.EXPIRED)
+        return len(over)
+
+    async def seconds_to_expiry(self) -> float | None:
+        await trio.lowlevel.checkpoint()
+        first = next(iter(self._expiries()), None)
+        return None if first is None else (first[0] - self._now()).total_seconds()
+
+    async def delete_finished(self, *, age_seconds: float | None, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        now, checkpoints, deleted = self._now(), Checkpoints(), 0
+        for task_id in list(self._tasks):
+            if (task := self._tasks.get(task_id)) and _is_over(task, age_seconds, now):
+                self._delete(task_id)
+                deleted += 1
+            if deleted == limit:
+                break
+            await checkpoints.after(0)
+        return deleted
+
     def _allowed(self, move: Move, task_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
         """Return the tasks that the move is allowed for, the oldest first."""
         found = self._find(set(task_ids))
@@ -80,3 +108,16 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
             error_type=None,
             expires_at=None,
         )
+
+    def _expiries(self) -> list[tuple[dt.datetime, uuid.UUID]]:
+        """Return the expiry times of PENDING tasks with their ids, in order."""
+        tasks = (self._tasks[one.task_id] for one in self._pending)
+        return sorted((task.expires_at, task.id) for task in tasks if task.expires_at is not None)
+
+
+def _is_over(task: Task, age_seconds: float | None, now: dt.datetime) -> bool:
+    """Return whether a task was kept long enough after its end."""
+    seconds = age_seconds if task.retention_seconds is None else task.retention_seconds
+    if task.finished_at is None or seconds is None:
+        return False
+    return task.finished_at + dt.timedelta(seconds=seconds) <= now

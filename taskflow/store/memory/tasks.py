@@ -20,7 +20,6 @@ from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.base.tasks import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.memory.claims import MemoryClaims
 from taskflow.store.memory.events import MemoryEvents
-from taskflow.store.memory.housekeeping import MemoryHousekeeping
 from taskflow.store.memory.leases import MemoryLeases
 from taskflow.store.memory.listing import MemoryListing
 from taskflow.store.memory.monitoring import MemoryMonitoring, RunningHold
@@ -37,7 +36,6 @@ class MemoryStore(
     MemoryLeases,
     MemoryTaskActions,
     MemoryEvents,
-    MemoryHousekeeping,
     TaskStore,
 ):
     """Tasks in memory. To be made and used inside one Trio run."""

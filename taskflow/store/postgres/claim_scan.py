@@ -30,8 +30,7 @@ from taskflow.model.queue_limits import (
     queue_rate_key,
 )
 from taskflow.store.postgres.claim_position import Pass, Point
-from taskflow.store.postgres.rows import UNREADABLE, Row, fields_of, readable_part
-from taskflow.store.postgres.statements import Execute
+from taskflow.store.postgres.rows import UNREADABLE, Execute, Row, fields_of, readable_part
 
 # Due tasks that a scan reads first, in their order: this many for each task wanted, and at least
 # this many.

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 from taskflow.model.filter import NO_FILTER, TaskFilter
-from taskflow.model.queues import Line, TaskStatistics, queue_of, total_of
+from taskflow.model.queues import KEPT_SECONDS, Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
 from taskflow.store.base.listing import (
     LARGE_FIELDS,
@@ -83,6 +83,17 @@ class PostgresListing(StorePart, ListingStore):
         database = self._statements.database
         run = database.run if is_after_write else database.run_slow_read
         return await run(lambda connection: self._count(connection, limit, queue))
+
+    async def fold_counts(self, *, limit: int) -> int:
+        def work(connection: Connection) -> int:
+            parameters = {"limit": limit, "kept_seconds": KEPT_SECONDS}
+            execute = self._statements.on(connection)
+            [(folded, queues, statuses)] = execute("fold_changes", parameters)
+            empty = {"queues": queues, "statuses": statuses, "kept_seconds": KEPT_SECONDS}
+            execute("delete_empty_counts", empty)
+            return int(folded)
+
+        return await self._statements.database.run(work)
 
     def _count(self, connection: Connection, limit: int, queue: str | None) -> TaskStatistics:
         execute = self._statements.on(connection)

@@ -22,9 +22,9 @@ from taskflow.model.monitoring import (
 from taskflow.model.queue_limits import HostHold
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.monitoring import MAX_RUNNING_SCANNED, MonitoringStore
+from taskflow.store.postgres.parts import Statements
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
-from taskflow.store.postgres.statements import Statements
 
 _RUNNING_TASK: Final = msgspec.json.Decoder(RunningTask)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -11,13 +11,44 @@ import msgspec
 from taskflow.model.masking import Masking
 from taskflow.model.queue_limits import Limiter, QueueHost
 from taskflow.model.task import Task, TaskStatus
-from taskflow.store.base.cancellations import Cancellations
-from taskflow.store.base.claims import DirectClaims
+from taskflow.store.base.claims import Cancellations, DirectClaims
+from taskflow.store.postgres import queries
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claim_scan import state_of
+from taskflow.store.postgres.database import Database
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.rows import task_of
-from taskflow.store.postgres.statements import Statements
+from taskflow.store.postgres.rows import Execute, Row, task_of
+
+
+class Statements:
+    """The named statements on one database: a name and parameters in, rows out."""
+
+    def __init__(self, database: Database) -> None:
+        self.database: Final = database
+        self.sql: Final = queries.load()
+
+    async def run(self, name: str, /, **parameters: object) -> list[Row]:
+        """Execute one statement in a thread, in a transaction of its own."""
+        return await self.database.run(
+            lambda connection: self.execute(connection, name, parameters)
+        )
+
+    async def run_slow_read(self, name: str, /, **parameters: object) -> list[Row]:
+        """Execute a query that may take long, on the connections for these."""
+        return await self.database.run_slow_read(
+            lambda connection: self.execute(connection, name, parameters)
+        )
+
+    def execute(
+        self, connection: Connection, name: str, parameters: Mapping[str, object] | None = None
+    ) -> list[Row]:
+        """Execute one statement on a connection, in this thread."""
+        cursor = connection.execute(self.sql[name], parameters or {})
+        return cursor.fetchall() if cursor.description else []
+
+    def on(self, connection: Connection) -> Execute:
+        """Return a function that executes statements on this connection."""
+        return lambda name, parameters: self.execute(connection, name, parameters)
 
 
 class StoreContext(msgspec.Struct, frozen=True):

@@ -15,9 +15,9 @@ from taskflow.store.base.queues import (
     QueueStore,
 )
 from taskflow.store.postgres.claim_position import Announcements
+from taskflow.store.postgres.parts import Statements
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import UNREADABLE, readable_part
-from taskflow.store.postgres.statements import Statements
 
 _SETTINGS: Final = msgspec.json.Decoder(QueueSettings)
 

@@ -10,6 +10,7 @@ import contextlib
 import enum
 import math
 import uuid
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -23,6 +24,8 @@ from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, TagValue, T
 from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep, without_lone_surrogates
 
 Row = tuple[Any, ...]
+Execute = Callable[[str, Mapping[str, object]], list[Row]]
+"""Executes a statement by its name, with these parameters."""
 
 # Raised by msgspec for an invalid document, and for one that is nested too deep.
 UNREADABLE: Final = (ValueError, RecursionError)

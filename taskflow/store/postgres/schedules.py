@@ -25,6 +25,7 @@ from taskflow.store.base.schedules import (
     ScheduleStore,
 )
 from taskflow.store.postgres.database import REFUSED, one_line
+from taskflow.store.postgres.parts import Statements
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import (
     Row,
@@ -35,7 +36,6 @@ from taskflow.store.postgres.schedule_rows import (
     stored_or_none,
     unreadable_message,
 )
-from taskflow.store.postgres.statements import Statements
 from taskflow.wakeup import WakeUp
 
 CHANNEL: Final = "taskflow_schedules"

@@ -188,6 +188,9 @@ class PostgresSubmission(StorePart, SubmissionStore):
             added[index] = self._context.masking.task(task)
         return added
 
+    async def delete_expired_keys(self, *, limit: int) -> int:
+        return len(await self._statements.run("delete_expired_keys", limit=limit))
+
     async def _run_add(self, **parameters: object) -> list[Row]:
         """Execute ``add``, and remember for ``check`` whether the database refused it."""
         try:

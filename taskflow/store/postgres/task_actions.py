@@ -1,4 +1,4 @@
-"""Actions of clients on tasks (cancel, retry, delete) in PostgreSQL."""
+"""Actions on tasks (cancel, retry, delete) in PostgreSQL, by clients or by time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Collection, Sequence
 from taskflow.model import lifecycle
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.lifecycle import Move
-from taskflow.model.task import ClaimKey, Task
-from taskflow.store.base.task_actions import TaskActionStore
+from taskflow.model.task import ClaimKey, Task, TaskStatus
+from taskflow.store.base.listing import PAGE_BUDGET_BYTES
+from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
 from taskflow.store.postgres.parts import StorePart
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
 
 
 class PostgresTaskActions(StorePart, TaskActionStore):
-    """Cancels, retries and deletes tasks."""
+    """Cancels, retries, expires and deletes tasks."""
 
     async def cancel(self, task_id: uuid.UUID) -> Task | None:
         task, rows = await self._move("cancel_if_open", task_id, Move.CANCEL)
@@ -61,6 +62,29 @@ class PostgresTaskActions(StorePart, TaskActionStore):
     async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
         rows = await self._statements.run("delete_if_finished", ids=list(task_ids))
         return {row[0] for row in rows}
+
+    async def expire(self, *, limit: int) -> int:
+        bounds = {"limit": limit, "budget_bytes": self.copied_budget_bytes}
+        return len(await self._statements.run("expire_if_over", error=EXPIRED, **bounds))
+
+    async def seconds_to_expiry(self) -> float | None:
+        rows = await self._statements.run("next_expiry")
+        return rows[0][0] if rows else None
+
+    async def delete_finished(self, *, age_seconds: float | None, limit: int) -> int:
+        deleted: int
+        bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
+        [(deleted,)] = await self._statements.run("delete_if_kept_long_enough", **bounds)
+        if age_seconds is not None:
+            for status in (status for status in TaskStatus if status.is_final):
+                [(count,)] = await self._statements.run(
+                    "delete_if_finished_before",
+                    status=status.value,
+                    age_seconds=age_seconds,
+                    **bounds,
+                )
+                deleted += count
+        return deleted
 
     async def _move(
         self, name: str, task_id: uuid.UUID, move: Move

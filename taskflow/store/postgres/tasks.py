@@ -19,27 +19,23 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.masking import Masking
 from taskflow.model.task import NewTask
 from taskflow.settings import Settings
-from taskflow.store.base import cancellations
-from taskflow.store.base.cancellations import Cancellations
-from taskflow.store.base.claims import DirectClaims
+from taskflow.store.base.claims import CANCELLATIONS_CHANNEL, Cancellations, DirectClaims
 from taskflow.store.base.tasks import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.postgres import schedules
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claims import PostgresClaims
 from taskflow.store.postgres.database import Database, one_line, open_database
 from taskflow.store.postgres.events import PostgresEvents
-from taskflow.store.postgres.housekeeping import PostgresHousekeeping
 from taskflow.store.postgres.leases import PostgresLeases
 from taskflow.store.postgres.listener import EVENTS_CHANNEL, WORK_CHANNEL, listen
 from taskflow.store.postgres.listing import PostgresListing
 from taskflow.store.postgres.migrate import Migrated, migrate_database
 from taskflow.store.postgres.monitoring import PostgresMonitoring
-from taskflow.store.postgres.parts import StoreContext
+from taskflow.store.postgres.parts import Statements, StoreContext
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.queues import PostgresQueues
 from taskflow.store.postgres.requirements import refusal_of
 from taskflow.store.postgres.schedules import PostgresSchedules
-from taskflow.store.postgres.statements import Statements
 from taskflow.store.postgres.submission import PostgresSubmission
 from taskflow.store.postgres.task_actions import PostgresTaskActions
 
@@ -51,7 +47,6 @@ class PostgresStore(
     PostgresLeases,
     PostgresTaskActions,
     PostgresEvents,
-    PostgresHousekeeping,
     TaskStore,
 ):
     """Tasks in PostgreSQL. ``open_postgres`` makes one."""
@@ -129,7 +124,7 @@ class PostgresStore(
             server_version=server_version,
             receivers={
                 WORK_CHANNEL: self._announcements.receive,
-                cancellations.CHANNEL: self._context.cancellations.receive,
+                CANCELLATIONS_CHANNEL: self._context.cancellations.receive,
                 EVENTS_CHANNEL: lambda _: self.new_events.notify(),
                 schedules.CHANNEL: lambda _: self._schedules.changed.notify(),
             },

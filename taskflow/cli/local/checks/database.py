@@ -13,8 +13,7 @@ from taskflow.model.errors import StoreError
 from taskflow.model.zones import zone_database
 from taskflow.service import MEMORY_URL, is_postgres_url
 from taskflow.settings import Settings
-from taskflow.store.embedded.discovery import find_server
-from taskflow.store.embedded.shared_server import default_data_dir
+from taskflow.store.embedded.shared_server import default_data_dir, find_server
 from taskflow.store.postgres.inspection import DatabaseReport, examine_database
 
 MIN_FREE_BYTES: Final = 2**30
