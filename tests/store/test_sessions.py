@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
-import threading
 import uuid
 
 import psycopg
@@ -12,7 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from taskflow import enqueue
-from taskflow.model.errors import StoreUnavailable, TaskFlowError
+from taskflow.model.errors import TaskFlowError
 from taskflow.settings import Settings
 from taskflow.store.postgres.tasks import open_postgres
 from tests import forking
@@ -520,49 +518,3 @@ class TestReadiness:
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s",
             [role],
         )
-
-
-class TestSynchronousStandby:
-    """A commit whose wait for the standby was canceled is unknown, like a lost answer."""
-
-    @pytest.fixture
-    def waiting(self, admin, database_url):
-        """Commits of the store wait for a standby that does not exist."""
-        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        admin.execute("SET synchronous_commit = local")
-        admin.execute("SELECT pg_reload_conf()")
-        with contextlib.ExitStack() as stack:
-            stack.callback(admin.execute, "SELECT pg_reload_conf()")
-            stack.callback(admin.execute, "ALTER SYSTEM RESET synchronous_standby_names")
-            yield
-
-    def end_wait(self, database_url, function):
-        query = (
-            f"SELECT {function}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' "
-            "AND datname = current_database()"
-        )
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            wait_until(lambda: connection.execute(query).rowcount)
-
-    @pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
-    async def test_the_store(self, database_url, request, function):
-        async with open_postgres(database_url, SETTINGS) as store:
-            await store.check()
-            request.getfixturevalue("waiting")
-            thread = threading.Thread(target=self.end_wait, args=[database_url, function])
-            thread.start()
-            with pytest.raises(StoreUnavailable):
-                await store.add([new_task()])
-            thread.join()
-
-    def test_enqueue(self, database_url, tmp_path, request):
-        assert migrate(tmp_path, database_url).returncode == 0
-        request.getfixturevalue("waiting")
-        thread = threading.Thread(target=self.end_wait, args=[database_url, "pg_cancel_backend"])
-        thread.start()
-        with (
-            psycopg.connect(database_url, autocommit=True) as connection,
-            pytest.raises(StoreUnavailable, match="replicated"),
-        ):
-            enqueue(connection, "http://127.0.0.1/")
-        thread.join()

@@ -153,6 +153,7 @@ class Database:
             if is_abandoned.is_set():
                 raise StoreUnavailable
             connection.pin()
+            connection.commits.forget()
             result = work(connection)
             connection.commits.check()
             return result

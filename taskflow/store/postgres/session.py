@@ -90,6 +90,10 @@ class CommitWatch:
         """Process a notice of the server."""
         self.is_unknown |= is_unreplicated(diagnostic)
 
+    def forget(self) -> None:
+        """Begin anew: what failed after such a commit has reported its own error."""
+        self.is_unknown = False
+
     def check(self) -> None:
         """Treat such a commit like a lost response.
 

@@ -96,10 +96,11 @@ class PostgresStore(
         refusal = refusal_of(connection)
         if refusal is not None:
             raise refusal
-        if self.is_refused:  # does a write succeed again? It is rolled back
+        if self.is_refused:  # does a write succeed again, and a commit?
             try:
                 with connection.transaction(force_rollback=True):
                     self.insert(connection, [NewTask(payload=msgspec.Raw(b'""'))])
+                self._statements.execute(connection, "try_commit")
             except psycopg.Error as error:
                 raise StoreUnavailable(f"PostgreSQL: {one_line(error)}") from error
 

@@ -68,6 +68,10 @@ WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind IN ('r', 'S')
 SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
        to_regclass('taskflow_tasks') IS NULL
 
+-- name: try_commit
+-- Write to the log only: the commit waits for synchronous standbys, as that of a task does.
+SELECT pg_logical_emit_message(true, 'taskflow', '')
+
 -- name: hidden_tables
 -- Tables of which row level security may hide rows from this role, or refuse new ones.
 SELECT string_agg(c.relname, ', ' ORDER BY c.relname)
