@@ -43,13 +43,13 @@ class BulkResult(msgspec.Struct, frozen=True):
 
     Attributes:
         count: The number of tasks that it changed or, with ``dry_run``, would change.
-        is_complete: Whether these are all. If not, the same request again does the rest; with
+        complete: Whether these are all. If not, the same request again does the rest; with
             ``dry_run`` the count is only a lower bound.
         dry_run: Whether the tasks were only counted.
     """
 
     count: int
-    is_complete: bool
+    complete: bool
     dry_run: bool
 
 
@@ -61,7 +61,7 @@ class BulkAction(NamedTuple):
 
 
 BULK_RESULT: Final = RouteResponse(
-    "The number of tasks.", BulkResult, BulkResult(1250, is_complete=True, dry_run=False)
+    "The number of tasks.", BulkResult, BulkResult(1250, complete=True, dry_run=False)
 )
 _BULK: Final[Mapping[str, Any]] = {
     "group": "tasks",
@@ -144,18 +144,18 @@ async def run_bulk_action(
             before: uuid.UUID | None = _after(newest[0].id)
             while before is not None:
                 if trio.current_time() >= deadline:
-                    return BulkResult(count, is_complete=False, dry_run=selection.is_dry_run)
+                    return BulkResult(count, complete=False, dry_run=selection.is_dry_run)
                 ids, before = await _next_batch(store, wanted, before)
                 count += len(ids if selection.is_dry_run else await _moved(action, ids))
     except TooManySearches:
         if selection.is_dry_run or not count:
             raise
-        return BulkResult(count, is_complete=False, dry_run=False)
+        return BulkResult(count, complete=False, dry_run=False)
     except StoreUnavailable:
         if selection.is_dry_run:
             raise
         raise PartlyDone from None
-    return BulkResult(count, is_complete=True, dry_run=selection.is_dry_run)
+    return BulkResult(count, complete=True, dry_run=selection.is_dry_run)
 
 
 async def _next_batch(

@@ -27,7 +27,7 @@ from taskflow.api.request_spans import submission_trace
 from taskflow.api.responses import UNBUFFERED, as_json
 from taskflow.api.route import Callback, Content, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
-from taskflow.api.submission import AddedLine, RejectedLine, StreamSummary, Submissions
+from taskflow.api.submission import AcceptedLine, RejectedLine, StreamSummary, Submissions
 from taskflow.model.errors import Unprocessable
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.schema.query import WAIT_QUERY, WaitRequest
@@ -73,8 +73,8 @@ _REPLAYED: Final = RouteResponse(
     also=(
         Content(
             LINES,
-            (AddedLine, RejectedLine, StreamSummary),
-            f'{{"index":0,"id":"{TASK_ID}"}}\n{{"added":1,"refused":0,"error":null}}\n',
+            (AcceptedLine, RejectedLine, StreamSummary),
+            f'{{"index":0,"id":"{TASK_ID}"}}\n{{"accepted":1,"rejected":0,"error":null}}\n',
         ),
     ),
     headers=(
@@ -87,7 +87,7 @@ _REPLAYED: Final = RouteResponse(
     ),
 )
 _CALLBACK: Final = Callback(
-    name="ended",
+    name="finished",
     address="{$request.body#/callback_url}",
     summary="A task finished",
     description="The finished task, signed as the Standard Webhooks specify. Any 2xx confirms "

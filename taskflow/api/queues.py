@@ -179,7 +179,7 @@ def _shown(name: str, settings: QueueSettings | None, standing: QueueStatistics 
         per_host=settings.per_host,
         counts=standing.counts,
         oldest_waiting_seconds=standing.oldest_waiting_seconds,
-        ended=standing.ended,
+        finished=standing.finished,
     )
 
 

@@ -38,7 +38,7 @@ MAX_HELD_BYTES: Final = 64 * 2**10
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-class AddedLine(msgspec.Struct, frozen=True):
+class AcceptedLine(msgspec.Struct, frozen=True):
     """The outcome of a line that was accepted.
 
     Attributes:
@@ -66,14 +66,14 @@ class StreamSummary(msgspec.Struct, frozen=True):
     """The last line of the response to a stream.
 
     Attributes:
-        added: The number of tasks that were stored.
-        refused: The number of lines that were rejected.
+        accepted: The number of tasks that were stored.
+        rejected: The number of lines that were rejected.
         error: Why the stream was not read to its end. If the status is 503, lines without an
             outcome may have been stored.
     """
 
-    added: int
-    refused: int
+    accepted: int
+    rejected: int
     error: Problem | None = None
 
 
@@ -226,7 +226,7 @@ class _Stream:
         self._checkpoints = Checkpoints()
         self._has_started = False
         self._index = 0
-        self._added = 0
+        self._accepted = 0
         self._rejected = 0
         self._error: Problem | None = None
 
@@ -237,7 +237,7 @@ class _Stream:
 
     async def take(self, lines: Iterable[bytes | None]) -> bytes:
         """Store the tasks of these lines, and return their outcomes."""
-        outcomes: dict[int, AddedLine | RejectedLine] = {}
+        outcomes: dict[int, AcceptedLine | RejectedLine] = {}
         tasks: dict[int, NewTask] = {}
         for line in lines:
             await self._checkpoints.after(len(line or b""))
@@ -262,18 +262,18 @@ class _Stream:
         """Stop reading, for this reason."""
         self._error = problem_of(error)
 
-    async def _add(self, tasks: Mapping[int, NewTask]) -> dict[int, AddedLine]:
+    async def _add(self, tasks: Mapping[int, NewTask]) -> dict[int, AcceptedLine]:
         try:
             added = await self._submissions.add(list(tasks.values()))
         except TaskFlowError as error:
             self.stop(error)
             return {}
-        self._added += len(tasks)
+        self._accepted += len(tasks)
         if self._is_minimal:
             return {}
         pairs = zip(tasks, added.tasks, strict=True)
-        return {index: AddedLine(index, str(task.id)) for index, task in pairs}
+        return {index: AcceptedLine(index, str(task.id)) for index, task in pairs}
 
     def summary(self) -> bytes:
         """Return the last line."""
-        return _ENCODER.encode_lines([StreamSummary(self._added, self._rejected, self._error)])
+        return _ENCODER.encode_lines([StreamSummary(self._accepted, self._rejected, self._error)])

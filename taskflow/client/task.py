@@ -82,12 +82,12 @@ class Moved(msgspec.Struct, frozen=True):
 
     Attributes:
         count: Number of tasks that it changed or, in a dry run, would change.
-        is_complete: Whether these are all; if not, the same call again does the rest.
+        complete: Whether these are all; if not, the same call again does the rest.
         dry_run: Whether the tasks were only counted.
     """
 
     count: int
-    is_complete: bool
+    complete: bool
     dry_run: bool
 
 

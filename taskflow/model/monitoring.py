@@ -31,12 +31,12 @@ class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: The id of the task.
         host: The host of its URL, with the port unless it is the default; empty without a URL.
-        seconds: Seconds since the node claimed it.
+        running_seconds: Time since the node claimed it.
     """
 
     id: uuid.UUID
     host: str
-    seconds: float
+    running_seconds: float
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,11 +101,11 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         at: The start of the minute.
-        ended: Number of tasks by final status.
+        finished: Number of tasks by final status.
     """
 
     at: Moment
-    ended: Mapping[TaskStatus, int]
+    finished: Mapping[TaskStatus, int]
 
 
 class FetchedTask(msgspec.Struct, frozen=True):
@@ -131,7 +131,7 @@ def minutes_of(
     return [
         Minute(
             at=(at := last - ago * _MINUTE),
-            ended={s: counts.get((at, s), 0) for s in TaskStatus if s.is_final},
+            finished={s: counts.get((at, s), 0) for s in TaskStatus if s.is_final},
         )
         for ago in reversed(range(HISTORY_MINUTES))
     ]

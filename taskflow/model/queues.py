@@ -14,12 +14,12 @@ BUCKET_SECONDS: Final = 60
 """Finished tasks are counted per minute of the clock."""
 
 WINDOWS_SECONDS: Final = (60, 300, 3600)
-"""The time windows of ``Ended``, in the order of its fields."""
+"""The time windows of ``RecentCounts``, in the order of its fields."""
 
 KEPT_SECONDS: Final = 7200
 
 
-class Ended(msgspec.Struct, frozen=True):
+class RecentCounts(msgspec.Struct, frozen=True):
     """Number of tasks that finished recently.
 
     The minute in which a window begins counts in proportion to its part inside the window.
@@ -47,7 +47,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
         counts: Number of its tasks by status.
         oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
             without due tasks.
-        ended: Number of its tasks that finished recently, by final status.
+        finished: Number of its tasks that finished recently, by final status.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     per_host: HostLimits | None
     counts: Mapping[TaskStatus, int]
     oldest_waiting_seconds: float | None
-    ended: Mapping[TaskStatus, Ended]
+    finished: Mapping[TaskStatus, RecentCounts]
 
 
 class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,13 +68,13 @@ class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
         counts: Number of its tasks by status.
         oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
             without due tasks.
-        ended: Number of its tasks that finished recently, by final status.
+        finished: Number of its tasks that finished recently, by final status.
     """
 
     queue: str
     counts: Mapping[TaskStatus, int]
     oldest_waiting_seconds: float | None
-    ended: Mapping[TaskStatus, Ended]
+    finished: Mapping[TaskStatus, RecentCounts]
 
 
 class TotalStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,12 +84,12 @@ class TotalStatistics(msgspec.Struct, frozen=True, kw_only=True):
         counts: Number of tasks by status.
         oldest_waiting_seconds: How long the oldest due task has been due, in seconds; ``None``
             without due tasks.
-        ended: Number of tasks that finished recently, by final status.
+        finished: Number of tasks that finished recently, by final status.
     """
 
     counts: Mapping[TaskStatus, int]
     oldest_waiting_seconds: float | None
-    ended: Mapping[TaskStatus, Ended]
+    finished: Mapping[TaskStatus, RecentCounts]
 
 
 class TaskStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,12 +98,12 @@ class TaskStatistics(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         queues: Queues that have tasks or finished one within the last hour, by name.
         total: The statistics of all queues together.
-        is_complete: True if all requested queues are listed.
+        complete: True if all requested queues are listed.
     """
 
     queues: list[QueueStatistics]
     total: TotalStatistics
-    is_complete: bool
+    complete: bool
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -129,28 +129,33 @@ def shares(bucket_age_seconds: float) -> tuple[float, ...]:
 
 def queue_of(name: str, lines: Iterable[Line], oldest_seconds: float | None) -> QueueStatistics:
     """Return the statistics of a queue; statuses without a line are zero."""
-    counts, ended = _counts_of(lines)
+    counts, finished = _counts_of(lines)
     return QueueStatistics(
-        queue=name, counts=counts, oldest_waiting_seconds=_rounded(oldest_seconds), ended=ended
+        queue=name,
+        counts=counts,
+        oldest_waiting_seconds=_rounded(oldest_seconds),
+        finished=finished,
     )
 
 
 def total_of(lines: Iterable[Line], oldest_seconds: float | None) -> TotalStatistics:
     """Return the statistics of all queues; statuses without a line are zero."""
-    counts, ended = _counts_of(lines)
+    counts, finished = _counts_of(lines)
     return TotalStatistics(
-        counts=counts, oldest_waiting_seconds=_rounded(oldest_seconds), ended=ended
+        counts=counts, oldest_waiting_seconds=_rounded(oldest_seconds), finished=finished
     )
 
 
-def _counts_of(lines: Iterable[Line]) -> tuple[dict[TaskStatus, int], dict[TaskStatus, Ended]]:
+def _counts_of(
+    lines: Iterable[Line],
+) -> tuple[dict[TaskStatus, int], dict[TaskStatus, RecentCounts]]:
     counts = dict.fromkeys(TaskStatus, 0)
-    ended = {status: Ended() for status in TaskStatus if status.is_final}
+    finished = {status: RecentCounts() for status in TaskStatus if status.is_final}
     for line in lines:
         counts[line.status] = line.count
         if line.status.is_final:
-            ended[line.status] = Ended(*map(round, line.entered))
-    return counts, ended
+            finished[line.status] = RecentCounts(*map(round, line.entered))
+    return counts, finished
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -52,10 +52,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         paused: True if it creates no tasks until it is resumed.
         created_at: When it was created.
         updated_at: When it was last replaced or changed.
-        next_at: When it is due next; ``None`` if it is paused.
-        last_fired_at: When it last created a task.
+        next_run_at: When it is due next; ``None`` if it is paused.
+        last_run_at: When it last created a task.
         last_task_id: The id of that task.
-        last_status: The status of that task; ``None`` if the task was deleted.
+        last_task_status: The status of that task; ``None`` if the task was deleted.
     """
 
     name: str
@@ -69,10 +69,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
     created_at: Moment
     updated_at: Moment
-    next_at: Moment | None = None
-    last_fired_at: Moment | None = None
+    next_run_at: Moment | None = None
+    last_run_at: Moment | None = None
     last_task_id: uuid.UUID | None = None
-    last_status: TaskStatus | None = None
+    last_task_status: TaskStatus | None = None
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -139,21 +139,21 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         definition: The definition.
         anchor_at: The time from which ``every_seconds`` is counted.
-        next_at: The first time that was not processed yet; ``None`` if the schedule is paused or
-            has no further time.
+        next_run_at: The first time that was not processed yet; ``None`` if the schedule is paused
+            or has no further time.
         created_at: When it was created.
         updated_at: When it was last replaced or changed.
-        last_fired_at: When it last created a task.
+        last_run_at: When it last created a task.
         last_task_id: The id of that task.
         compared: The ids of its last tasks, newest first, if it is conditional.
     """
 
     definition: ScheduleDefinition
     anchor_at: dt.datetime
-    next_at: dt.datetime | None
+    next_run_at: dt.datetime | None
     created_at: dt.datetime
     updated_at: dt.datetime
-    last_fired_at: dt.datetime | None = None
+    last_run_at: dt.datetime | None = None
     last_task_id: uuid.UUID | None = None
     compared: tuple[uuid.UUID, ...] = ()
 
@@ -162,12 +162,12 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
         compared = (task_id, *self.compared)[:MAX_COMPARED_TASKS]
         return msgspec.structs.replace(
             self,
-            last_fired_at=at,
+            last_run_at=at,
             last_task_id=task_id,
             compared=compared if self.definition.conditional else (),
         )
 
-    def as_shown(self, last_status: TaskStatus | None) -> Schedule:
+    def as_shown(self, last_task_status: TaskStatus | None) -> Schedule:
         """Return the schedule as the API shows it."""
         definition = self.definition
         return Schedule(
@@ -179,8 +179,8 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
             paused=definition.paused,
             created_at=self.created_at,
             updated_at=self.updated_at,
-            next_at=self.next_at,
-            last_fired_at=self.last_fired_at,
+            next_run_at=self.next_run_at,
+            last_run_at=self.last_run_at,
             last_task_id=self.last_task_id,
-            last_status=last_status,
+            last_task_status=last_task_status,
         )

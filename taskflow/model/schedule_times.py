@@ -43,11 +43,11 @@ class Due(msgspec.Struct, frozen=True):
 
     Attributes:
         times: The times for which a task must be created, in order.
-        next_at: The first time that is left for a later step.
+        next_run_at: The first time that is left for a later step.
     """
 
     times: tuple[dt.datetime, ...]
-    next_at: dt.datetime | None
+    next_run_at: dt.datetime | None
 
 
 def check_timing(timing: Timing, now: dt.datetime) -> None:
@@ -89,19 +89,19 @@ def apply_definition(
     is_same_timing = before is not None and before.definition.timing == timing
     anchor_at = before.anchor_at if before and is_same_timing else timing.start_at or now
     if definition.paused:
-        next_at = None
+        next_run_at = None
     elif before and is_same_timing and not before.definition.paused:
-        next_at = before.next_at
+        next_run_at = before.next_run_at
     else:
-        next_at = next_time(timing, anchor_at=anchor_at, after=now)
+        next_run_at = next_time(timing, anchor_at=anchor_at, after=now)
     is_comparable = before is not None and _is_same_fetch(before.definition, definition)
     return StoredSchedule(
         definition=definition,
         anchor_at=anchor_at,
-        next_at=next_at,
+        next_run_at=next_run_at,
         created_at=before.created_at if before else now,
         updated_at=now,
-        last_fired_at=before.last_fired_at if before else None,
+        last_run_at=before.last_run_at if before else None,
         last_task_id=before.last_task_id if before else None,
         compared=before.compared if before and is_comparable else (),
     )
@@ -122,20 +122,24 @@ def compute_due(
         limit: Maximum number of times to fire; the rest stays due.
     """
     timing, anchor_at = schedule.definition.timing, schedule.anchor_at
-    if schedule.next_at is None or schedule.next_at > now:
-        return Due((), schedule.next_at)
-    following = next_time(timing, anchor_at=anchor_at, after=schedule.next_at)
+    if schedule.next_run_at is None or schedule.next_run_at > now:
+        return Due((), schedule.next_run_at)
+    following = next_time(timing, anchor_at=anchor_at, after=schedule.next_run_at)
     if following is None or following > now:
-        passed, next_at = [schedule.next_at], following
+        passed, next_run_at = [schedule.next_run_at], following
     else:
         passed = last_times(
-            timing, anchor_at=anchor_at, since=schedule.next_at, until=now, limit=MAX_TIMES_PER_STEP
+            timing,
+            anchor_at=anchor_at,
+            since=schedule.next_run_at,
+            until=now,
+            limit=MAX_TIMES_PER_STEP,
         )
-        next_at = next_time(timing, anchor_at=anchor_at, after=now)
+        next_run_at = next_time(timing, anchor_at=anchor_at, after=now)
     times = _times_to_fire(passed, schedule.definition.missed, now)
     if len(times) > limit:
         return Due(tuple(times[:limit]), times[limit])
-    return Due(tuple(times), next_at)
+    return Due(tuple(times), next_run_at)
 
 
 def _times_to_fire(times: list[dt.datetime], missed: Missed, now: dt.datetime) -> list[dt.datetime]:

@@ -66,7 +66,7 @@ def test_it_is_as_documented(server, target, receiver):
     path = f"/documented?{server.url}"
     run(server, target, f"{receiver.url}{path}")
     [received] = receiver.wait_for(path)
-    callback = OPERATIONS["post", "/tasks"]["callbacks"]["ended"]
+    callback = OPERATIONS["post", "/tasks"]["callbacks"]["finished"]
     told = callback["{$request.body#/callback_url}"]["post"]
     schema = told["requestBody"]["content"]["application/json"]["schema"]
     assert complaints(received.task, schema) == []

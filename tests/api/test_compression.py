@@ -139,7 +139,7 @@ def test_a_stream_of_new_tasks(server):
         connection.send(b"0\r\n\r\n")
         while chunk := connection.read_chunk():
             answered += reader.decompress(chunk)
-    assert json.loads(answered.splitlines()[-1])["added"] == 2
+    assert json.loads(answered.splitlines()[-1])["accepted"] == 2
 
 
 def test_validators(server):

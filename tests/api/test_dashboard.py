@@ -138,7 +138,7 @@ class TestShowing:
 class TestCharts:
     def minutes(self, *ended: tuple[int, int, int]) -> list[Minute]:
         return [
-            Minute(at=NOW, ended=dict(zip((COMPLETED, FAILED, CANCELED), counts, strict=True)))
+            Minute(at=NOW, finished=dict(zip((COMPLETED, FAILED, CANCELED), counts, strict=True)))
             for counts in ended
         ]
 

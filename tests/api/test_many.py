@@ -118,7 +118,7 @@ class TestStream:
         assert [line["index"] for line in (added, bad, worse, last)] == [0, 1, 2, 3]
         assert bad["error"]["status"] == 400
         assert worse["error"]["errors"][0]["pointer"] == "#/priority"
-        assert summary == {"added": 2, "refused": 2, "error": None}
+        assert summary == {"accepted": 2, "rejected": 2, "error": None}
 
     def test_nothing_but_errors(self, server):
         """``Prefer: return=minimal`` leaves out what went well."""
@@ -126,7 +126,7 @@ class TestStream:
         answer = server.ask("POST", "/tasks", body, LINES | {"prefer": "return=minimal"})
         assert answer.header("preference-applied") == "return=minimal"
         bad, summary = [json.loads(line) for line in answer.body.splitlines()]
-        assert (bad["index"], summary["added"], summary["refused"]) == (1, 2, 1)
+        assert (bad["index"], summary["accepted"], summary["rejected"]) == (1, 2, 1)
 
     def test_the_answer_can_wait_for_the_end(self, server):
         """With ``return=minimal`` it begins when all is read, unless there is much to tell.
@@ -150,18 +150,18 @@ class TestStream:
             while chunk := connection.read_chunk():
                 summary = json.loads(chunk.splitlines()[-1])
         assert (status, json.loads(first[1])["index"]) == (200, 2)
-        assert summary == {"added": 1, "refused": 1001, "error": None}
+        assert summary == {"accepted": 1, "rejected": 1001, "error": None}
 
     def test_a_line_that_is_too_long(self, server):
         """It is refused, and the next one is read as ever."""
         body = b'{"payload": "' + b"x" * 2**20 + b'"}\n{"payload": 1, "delay_seconds": 9}\n'
         long, added, summary = stream(server, body)
         assert (long["error"]["status"], added["index"]) == (413, 1)
-        assert summary == {"added": 1, "refused": 1, "error": None}
+        assert summary == {"accepted": 1, "rejected": 1, "error": None}
 
     def test_nothing_at_all(self, server):
         """An empty stream is read to its end."""
-        assert stream(server, b"") == [{"added": 0, "refused": 0, "error": None}]
+        assert stream(server, b"") == [{"accepted": 0, "rejected": 0, "error": None}]
 
     def test_no_key(self, server):
         """A stream cannot be repeated as a whole."""
@@ -226,15 +226,15 @@ class TestStream:
                 answer = connection.read()
             added, summary = [json.loads(line) for line in answer.body.splitlines()]
             assert server.show(added["id"])["payload"] == 1
-            assert (summary["added"], summary["error"]["status"]) == (1, 408)
+            assert (summary["accepted"], summary["error"]["status"]) == (1, 408)
 
     def test_a_full_backlog_ends_it(self):
         """What does not fit any more ends the stream with a 429 in its last line."""
         with LiveServer(database_url="memory://", max_pending=50) as server:
             lines = b'{"payload": 1, "delay_seconds": 3600}\n'
-            assert stream(server, lines * 50)[-1]["added"] == 50
+            assert stream(server, lines * 50)[-1]["accepted"] == 50
             [summary] = stream(server, lines * 20)
-            assert (summary["added"], summary["error"]["status"]) == (0, 429)
+            assert (summary["accepted"], summary["error"]["status"]) == (0, 429)
 
     def test_forty_megabytes_in_constant_memory(self, postgres_api):
         """All of them are kept; the process grows by less than they are long."""

@@ -38,7 +38,7 @@ def moved(server, verb: str, **body) -> int:
     assert answer.header("content-type") == "application/json"
     is_dry_run = body.get("dry_run", False)
     count = answer.json["count"]
-    assert answer.json == {"count": count, "is_complete": True, "dry_run": is_dry_run}
+    assert answer.json == {"count": count, "complete": True, "dry_run": is_dry_run}
     return count
 
 
@@ -205,7 +205,7 @@ class TestInTime:
         monkeypatch.setattr(bulk_actions, "MAX_SECONDS", 0.002)
         ids = add(own_server, 500)
         first = ask(own_server, "cancel", all=True).json
-        assert (first["count"] < len(ids), first["is_complete"]) == (True, False)
+        assert (first["count"] < len(ids), first["complete"]) == (True, False)
         monkeypatch.setattr(bulk_actions, "MAX_SECONDS", 2.0)
         counts, is_complete = [first["count"]], False
         deadline = time.monotonic() + 120
@@ -213,7 +213,7 @@ class TestInTime:
             assert time.monotonic() < deadline
             told = ask(own_server, "cancel", all=True).json
             counts.append(told["count"])
-            is_complete = told["is_complete"]
+            is_complete = told["complete"]
         assert sum(counts) == len(ids)
         assert statuses(own_server, ids[::50]) == {"CANCELED"}
 
@@ -251,7 +251,7 @@ async def test_what_others_do_meanwhile():
     verb = bulk_actions.BulkAction(("PENDING", "RUNNING"), store.cancel_many)
     many = bulk_actions.bulk_selection_of(b'{"queue": "mail"}')
     told = await bulk_actions.run_bulk_action(store, verb, many)
-    assert (told.count, told.is_complete) == (4, True)
+    assert (told.count, told.complete) == (4, True)
     assert {store._tasks[task.id].status for task in added} == {"CANCELED"}
     later = [task for task in store._tasks.values() if task not in added]
     assert [task.status for task in later if task.id > added[-1].id] == ["PENDING"] * 3

@@ -54,7 +54,7 @@ def test_history_is_told(server, query, ended):
     minutes = ask(server, f"/stats/history{query}")["minutes"]
     assert len(minutes) == 60
     for status in ("COMPLETED", "FAILED"):
-        assert sum(minute["ended"][status] for minute in minutes) == ended
+        assert sum(minute["finished"][status] for minute in minutes) == ended
 
 
 def test_unknown_parameters_are_refused(server):

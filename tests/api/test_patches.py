@@ -176,7 +176,7 @@ class TestSchedules:
                 },
             ),
             ({"task": {"payload": "http://y"}}, {"task": {"payload": "http://y", "queue": "mail"}}),
-            ({"name": "one", "last_status": None, "created_at": "x"}, {}),
+            ({"name": "one", "last_task_status": None, "created_at": "x"}, {}),
         ],
     )
     def test_only_what_is_named_changes(self, own_server, made, change, expected):
@@ -200,9 +200,9 @@ class TestSchedules:
         self.put(own_server, {"every_seconds": 3600, "task": {"payload": "x"}})
         first = own_server.ask("GET", "/schedules/one").json
         changed = patch(own_server, "/schedules/one", {"task": {"payload": "y"}}).json
-        assert changed["next_at"] == first["next_at"]
-        assert patch(own_server, "/schedules/one", {"paused": True}).json["next_at"] is None
-        assert patch(own_server, "/schedules/one", {"paused": False}).json["next_at"]
+        assert changed["next_run_at"] == first["next_run_at"]
+        assert patch(own_server, "/schedules/one", {"paused": True}).json["next_run_at"] is None
+        assert patch(own_server, "/schedules/one", {"paused": False}).json["next_run_at"]
 
     def test_what_cannot_be(self, own_server, made):
         """Each fault has its place, and nothing is changed."""

@@ -148,7 +148,7 @@ class TestVerbs:
         tasks += [{"payload": "http://x.example", "queue": "other", "delay_seconds": 3600}]
         added = own_server.ask("POST", "/tasks", json.dumps(tasks).encode()).json
         answer = own_server.ask("POST", "/queues/mail/purge")
-        assert answer.json == {"count": 4, "is_complete": True, "dry_run": False}
+        assert answer.json == {"count": 4, "complete": True, "dry_run": False}
         statuses = [own_server.show(task["id"])["status"] for task in added]
         assert statuses == ["CANCELED"] * 4 + ["PENDING"]
         assert own_server.ask("POST", "/queues/nothing/purge").json["count"] == 0

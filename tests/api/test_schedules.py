@@ -26,7 +26,7 @@ SHOWN = [
         "conditional",
         "paused",
     ),
-    *("created_at", "updated_at", "next_at", "last_fired_at", "last_task_id", "last_status"),
+    *("created_at", "updated_at", "next_run_at", "last_run_at", "last_task_id", "last_task_status"),
 ]
 HOUR = {"every_seconds": 3600, "task": {"payload": URL}}
 
@@ -72,7 +72,7 @@ class TestMade:
         assert (schedule["missed"], schedule["conditional"], schedule["paused"]) == (
             *("once", False, False),
         )
-        assert moment(schedule["next_at"]) > moment(schedule["created_at"])
+        assert moment(schedule["next_run_at"]) > moment(schedule["created_at"])
         assert server.ask("GET", f"/schedules/{name}").json == schedule
 
     def test_replaced_whole(self, server, name):
@@ -102,13 +102,13 @@ class TestMade:
         """The first of the times, and where the others are counted from."""
         ahead = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
         schedule = made(server, name, {**HOUR, "start_at": ahead.isoformat()})
-        assert moment(schedule["next_at"]) == moment(schedule["start_at"]) == ahead
+        assert moment(schedule["next_run_at"]) == moment(schedule["start_at"]) == ahead
 
     def test_paused(self, server, name):
         """It has no next time, until it is resumed."""
-        assert made(server, name, {**HOUR, "paused": True})["next_at"] is None
-        assert made(server, name, HOUR)["next_at"] is None  # which does not say otherwise
-        assert made(server, name, {**HOUR, "paused": False})["next_at"] is not None
+        assert made(server, name, {**HOUR, "paused": True})["next_run_at"] is None
+        assert made(server, name, HOUR)["next_run_at"] is None  # which does not say otherwise
+        assert made(server, name, {**HOUR, "paused": False})["next_run_at"] is not None
 
     def test_deleted(self, server, name):
         """204, and then there is none."""
@@ -161,10 +161,10 @@ class TestFired:
         assert (task["status"], task["schedule"]) == ("COMPLETED", name)
         assert moment(task["scheduled_at"]) == start_at
         assert list(task)[-3:-1] == ["schedule", "scheduled_at"]
-        assert moment(schedule["next_at"]) == start_at + dt.timedelta(hours=1)
+        assert moment(schedule["next_run_at"]) == start_at + dt.timedelta(hours=1)
         shown = server.ask("GET", f"/schedules/{name}").json
-        assert shown["last_status"] == "COMPLETED"
-        assert moment(shown["last_fired_at"]) >= start_at
+        assert shown["last_task_status"] == "COMPLETED"
+        assert moment(shown["last_run_at"]) >= start_at
 
     @staticmethod
     def fired(server, name: str) -> dict | None:
@@ -182,7 +182,10 @@ class TestFired:
         task = server.wait(answer.json["id"])
         assert (task["status"], task["tags"]) == ("COMPLETED", {"a": 1})
         shown = server.ask("GET", f"/schedules/{name}").json
-        assert (shown["next_at"], shown["last_task_id"]) == (schedule["next_at"], task["id"])
+        assert (shown["next_run_at"], shown["last_task_id"]) == (
+            schedule["next_run_at"],
+            task["id"],
+        )
         made(server, name, {**HOUR, "paused": True})
         assert server.ask("POST", f"/schedules/{name}/run").status == 201
 

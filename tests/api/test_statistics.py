@@ -45,17 +45,17 @@ def test_tasks_that_end_are_told_of(empty_url, target):
     """At once: how they stand, that none waits, and how many came to which end."""
     with LiveServer(database_url=empty_url) as server:
         nothing = stats(server)
-        assert (nothing["queues"], nothing["is_complete"]) == ([], True)
+        assert (nothing["queues"], nothing["complete"]) == ([], True)
         for path in ("/json", "/text", "/404"):
             server.run(json.dumps(target.url + path).encode())
         told = stats(server)
     [queue] = told["queues"]
-    assert list(queue) == ["queue", "counts", "oldest_waiting_seconds", "ended"]
+    assert list(queue) == ["queue", "counts", "oldest_waiting_seconds", "finished"]
     assert queue["queue"] == "default"
     assert list(queue["counts"]) == STATUSES
     assert list(queue["counts"].values()) == [0, 0, 2, 1, 0]
     assert queue["oldest_waiting_seconds"] is None
-    assert queue["ended"] == {
+    assert queue["finished"] == {
         "COMPLETED": dict.fromkeys(WINDOWS, 2),
         "FAILED": dict.fromkeys(WINDOWS, 1),
         "CANCELED": dict.fromkeys(WINDOWS, 0),
@@ -70,7 +70,7 @@ def test_queues_are_listed_by_name(queues_server):
     for one in (*told["queues"], told["total"]):
         assert 0 <= one["oldest_waiting_seconds"] < 60
     assert told["total"]["counts"]["PENDING"] == QUEUES
-    assert told["is_complete"]
+    assert told["complete"]
 
 
 def test_no_more_queues_than_are_listed(queues_server, monkeypatch):
@@ -78,11 +78,11 @@ def test_no_more_queues_than_are_listed(queues_server, monkeypatch):
     monkeypatch.setattr(stats_routes, "MAX_QUEUES", 2)
     told = stats(queues_server)
     assert [one["queue"] for one in told["queues"]] == ["queue 0", "queue 1"]
-    assert not told["is_complete"]
+    assert not told["complete"]
     assert told["total"]["counts"]["PENDING"] == QUEUES
     picked = stats(queues_server, "?queue=queue%202")
     assert [one["queue"] for one in picked["queues"]] == ["queue 2"]
-    assert picked["is_complete"]
+    assert picked["complete"]
 
 
 def test_a_queue_without_tasks(server):

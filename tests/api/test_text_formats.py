@@ -56,7 +56,7 @@ class TestByteOrderMark:
             added = lines.count(b"payload")
             for size in (1, 10_000):
                 answer = server.ask("POST", "/tasks", in_chunks(lines, size), LINES | CHUNKED)
-                assert summary_of(answer) == {"added": added, "refused": 0, "error": None}
+                assert summary_of(answer) == {"accepted": added, "rejected": 0, "error": None}
 
     @pytest.mark.parametrize("body", [MARK, MARK * 2 + TASK, MARK + b"[" + MARK + TASK + b"]"])
     def test_nowhere_else(self, server, body):
@@ -81,7 +81,7 @@ class TestMediaTypes:
     def test_lines(self, server, kind):
         """All names that are in use for JSON lines, with parameters and in any case."""
         answer = server.ask("POST", "/tasks", TASK + b"\n" + TASK, {"content-type": kind})
-        assert summary_of(answer)["added"] == 2
+        assert summary_of(answer)["accepted"] == 2
         head = {"accept": kind.partition(";")[0]}
         shown = server.ask("GET", "/tasks?limit=1", None, head)
         assert shown.header("content-type") == "application/x-ndjson"

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.service.processes import Ended, Running, started
+from tests.service.processes import ProcessResult, Running, started
 
 
 class Fleet:
@@ -67,7 +67,7 @@ class Fleet:
         self._ended.append(self[place])
         return self[place].end(signal_number).code
 
-    def ended_by_itself(self, place: int) -> Ended | None:
+    def ended_by_itself(self, place: int) -> ProcessResult | None:
         """How the node there ended, if it has: somebody has to start it again, then."""
         if self[place].process.poll() is None:
             return None

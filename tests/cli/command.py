@@ -26,7 +26,7 @@ PROGRAM = forking.ARGUMENTS
 DRAWING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-class Ended(NamedTuple):
+class CommandResult(NamedTuple):
     """The exit status and the output of a command."""
 
     code: int
@@ -64,7 +64,7 @@ class CommandLine:
         if url is not None:
             self.environ["TASKFLOW_URL"] = url
 
-    def run(self, *arguments: object, said: str | bytes = b"", **environ: str) -> Ended:
+    def run(self, *arguments: object, said: str | bytes = b"", **environ: str) -> CommandResult:
         """Run a command with this standard input."""
         ended = forking.run(
             [*PROGRAM, *map(str, arguments)],
@@ -75,9 +75,9 @@ class CommandLine:
         )
         out, err = ended.stdout.decode(), ended.stderr.decode()
         assert "Traceback" not in err, err
-        return Ended(ended.returncode, out, err)
+        return CommandResult(ended.returncode, out, err)
 
-    def ok(self, *arguments: object, **options: Any) -> Ended:
+    def ok(self, *arguments: object, **options: Any) -> CommandResult:
         """Run a command that must succeed without output on standard error."""
         ended = self.run(*arguments, **options)
         assert (ended.code, ended.err) == (0, ""), ended
@@ -189,11 +189,11 @@ class Terminal:
         return bool(data)
 
 
-def interrupt(process: subprocess.Popen[bytes]) -> Ended:
+def interrupt(process: subprocess.Popen[bytes]) -> CommandResult:
     """Send SIGINT, and return the result."""
     process.send_signal(signal.SIGINT)
     # First: its standard input is closed below, and who sees that before the signal ends well.
     process.wait(PATIENCE_SECONDS)
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert b"Traceback" not in err, err
-    return Ended(process.returncode, out.decode(), err.decode())
+    return CommandResult(process.returncode, out.decode(), err.decode())

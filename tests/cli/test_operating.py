@@ -146,7 +146,7 @@ class TestStats:
         assert int(rows["all"][0]) >= 1
         assert [row[0] for row in cli_of_each.ok("stats", "--queue", "counted").rows] == ["counted"]
         [document] = cli_of_each.ok("stats", "--json").documents
-        assert document["is_complete"]
+        assert document["complete"]
 
     def test_watched_by_a_program(self, cli):
         with cli.started("stats", "--watch", "--interval", "0.05") as process:

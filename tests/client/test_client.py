@@ -190,7 +190,7 @@ class TestVerbs:
         queue = f"many-{uuid.uuid4().hex}"
         await client.submit_all([Submission("no url", queue=queue, delay_seconds=3600)] * 3)
         dry = await client.cancel_many(queue=queue, status=["PENDING", "RUNNING"], dry_run=True)
-        assert (dry.count, dry.is_complete, dry.dry_run) == (3, True, True)
+        assert (dry.count, dry.complete, dry.dry_run) == (3, True, True)
         soon = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
         moved = await client.cancel_many(queue=queue, created_before=soon)
         assert (moved.count, moved.dry_run) == (3, False)

@@ -83,14 +83,14 @@ class TestSchedules:
             "Europe/Berlin",
             "skip",
         )
-        assert made.next_at is not None
+        assert made.next_run_at is not None
         assert await client.schedules.get("reports") == made
         ran = await client.schedules.run("reports")
         assert (ran.schedule, ran.queue, ran.tags) == ("reports", "by-schedule", {"a": 1})
         with pytest.raises(Refused, match="replaced"):
             await client.schedules.put("reports", "x", every_seconds=60, must_be_new=True)
         other = await client.schedules.put("reports", "x", every_seconds=60, paused=True)
-        assert (other.every_seconds, other.cron, other.next_at) == (60, None, None)
+        assert (other.every_seconds, other.cron, other.next_run_at) == (60, None, None)
         await client.schedules.delete("reports")
         with pytest.raises(NotFound):
             await client.schedules.delete("reports")

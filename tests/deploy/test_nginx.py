@@ -86,7 +86,7 @@ def test_a_stream_is_answered_while_it_is_sent(url):
                 assert connection.read_raw_head()[0] == 200
             assert json.loads(connection.read_chunk())["index"] == index
         connection.send(b"0\r\n\r\n")
-        assert json.loads(connection.read_chunk())["added"] == 3
+        assert json.loads(connection.read_chunk())["accepted"] == 3
 
 
 def test_a_long_stream_comes_to_its_end(url):
@@ -98,7 +98,7 @@ def test_a_long_stream_comes_to_its_end(url):
     body = b"nonsense\n" + line * 320
     answer = ask(url, "POST", "/tasks", body, LINES | {"prefer": "return=minimal"})
     refused, summary = [json.loads(line) for line in answer.body.splitlines()]
-    assert (refused["index"], summary) == (0, {"added": 320, "refused": 1, "error": None})
+    assert (refused["index"], summary) == (0, {"accepted": 320, "rejected": 1, "error": None})
 
 
 def test_answers_that_stream_say_so(server):

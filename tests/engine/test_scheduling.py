@@ -176,7 +176,7 @@ async def test_a_failed_task_does_not_stop_a_schedule(autojump_clock, bench, nur
     await bench.schedules.put(definition(every_seconds=10.0, path="404"))
     await trio.sleep(25)
     assert await bench.statuses() == {"FAILED": 2}
-    assert (await bench.schedules.get("one")).last_status is TaskStatus.FAILED
+    assert (await bench.schedules.get("one")).last_task_status is TaskStatus.FAILED
 
 
 def test_conditional_headers():

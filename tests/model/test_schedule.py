@@ -326,7 +326,7 @@ class TestWhatIsMissed:
         found = compute_due(kept, NOW)
         return (
             [(NOW - at).total_seconds() for at in found.times],
-            (found.next_at - NOW).total_seconds(),
+            (found.next_run_at - NOW).total_seconds(),
         )
 
     @pytest.mark.parametrize("missed", Missed)
@@ -372,13 +372,13 @@ class TestWhatIsMissed:
         )
         found = compute_due(kept, NOW, limit=2)
         assert [(NOW - at).total_seconds() for at in found.times] == [490.0, 390.0]
-        assert found.next_at == NOW - dt.timedelta(seconds=290)
+        assert found.next_run_at == NOW - dt.timedelta(seconds=290)
 
     def test_what_is_not_due(self):
         """Nothing is fired before its time."""
         kept = apply_definition(definition(every_seconds=100.0), None, NOW)
         assert compute_due(kept, NOW + dt.timedelta(seconds=99.9)).times == ()
-        assert compute_due(msgspec.structs.replace(kept, next_at=None), NOW).times == ()
+        assert compute_due(msgspec.structs.replace(kept, next_run_at=None), NOW).times == ()
 
 
 class TestHandedInAgain:
@@ -389,22 +389,22 @@ class TestHandedInAgain:
         """Also those that were not fired yet."""
         before = self.kept(250.0, every_seconds=100.0)
         after = apply_definition(definition(Missed.ALL, every_seconds=100.0), before, NOW)
-        assert (after.next_at, after.anchor_at) == (before.next_at, before.anchor_at)
+        assert (after.next_run_at, after.anchor_at) == (before.next_run_at, before.anchor_at)
 
     def test_other_times_begin_anew(self):
         """From now on, whatever was left of the old ones."""
         before = self.kept(250.0, every_seconds=100.0)
         after = apply_definition(definition(every_seconds=100.5), before, NOW)
-        assert (after.next_at, after.anchor_at) == (NOW + dt.timedelta(seconds=100.5), NOW)
+        assert (after.next_run_at, after.anchor_at) == (NOW + dt.timedelta(seconds=100.5), NOW)
         after = apply_definition(definition(cron="* * * * *"), before, NOW)
-        assert after.next_at == NOW + MINUTE
+        assert after.next_run_at == NOW + MINUTE
 
     def test_a_start_ahead_is_the_first_time(self):
         """And one that is past only says where the times are."""
         ahead, past = NOW + dt.timedelta(days=3), NOW - dt.timedelta(seconds=250)
         assert (
-            apply_definition(definition(every_seconds=100.0, start_at=ahead), None, NOW).next_at
+            apply_definition(definition(every_seconds=100.0, start_at=ahead), None, NOW).next_run_at
             == ahead
         )
         kept = apply_definition(definition(every_seconds=100.0, start_at=past), None, NOW)
-        assert kept.next_at == NOW + dt.timedelta(seconds=50)
+        assert kept.next_run_at == NOW + dt.timedelta(seconds=50)

@@ -44,7 +44,7 @@ NODES = {"serve": 1, "worker": 1, "hypercorn": 1, "hypercorn-w2": 2, "hypercorn-
 T = TypeVar("T")
 
 
-class Ended(NamedTuple):
+class ProcessResult(NamedTuple):
     """How a process ended, and how long after it was asked to."""
 
     code: int
@@ -153,18 +153,18 @@ class Running:
 
     def end(
         self, signal_number: int = signal.SIGTERM, *, within: float = PATIENCE_SECONDS
-    ) -> Ended:
+    ) -> ProcessResult:
         """Send it a signal and wait for its end."""
         self.process.send_signal(signal_number)
         return self.wait_for_end(within=within)
 
-    def wait_for_end(self, *, within: float = PATIENCE_SECONDS) -> Ended:
+    def wait_for_end(self, *, within: float = PATIENCE_SECONDS) -> ProcessResult:
         began = time.monotonic()
         try:
             code = self.process.wait(within)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {within:g} s:\n{self.log}") from None
-        return Ended(code, self.log, time.monotonic() - began)
+        return ProcessResult(code, self.log, time.monotonic() - began)
 
     def kill(self) -> None:
         """End it and all its processes with SIGKILL, as a crash of the machine would."""

@@ -118,7 +118,7 @@ def test_a_pause_holds_everywhere_at_once(nodes, paced):
     add(two, [paced.url(1, "127.0.0.1", n) for n in range(20)], queue="mail")
     assert two.ask("POST", "/queues/mail/purge").body == {
         "count": 20,
-        "is_complete": True,
+        "complete": True,
         "dry_run": False,
     }
     assert len(paced.began["127.0.0.1"]) == 20

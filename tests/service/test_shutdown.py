@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.service.database import COMPLETED, PENDING, url_of
-from tests.service.processes import Ended, Running, running, wait_until
+from tests.service.processes import ProcessResult, Running, running, wait_until
 from tests.service.targets import Way
 
 SERVERS = ["serve", "hypercorn", "hypercorn-w2"]
@@ -25,7 +25,7 @@ SLOW = {
 }
 
 
-def check_is_clean(ended: Ended) -> None:
+def check_is_clean(ended: ProcessResult) -> None:
     """It ended with status 0 and without errors in its output."""
     assert ended.code == 0, ended.stderr
     for complaint in ("Traceback", "Warning", "Error", "[error"):

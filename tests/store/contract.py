@@ -342,11 +342,11 @@ class StoreContract:
         await store.fold_counts(limit=1)
         after = await store.count(limit=10, queue=queue)
         [one], [again] = before.queues, after.queues
-        assert (one.counts, one.ended, before.total.counts, before.total.ended) == (
+        assert (one.counts, one.finished, before.total.counts, before.total.finished) == (
             again.counts,
-            again.ended,
+            again.finished,
             after.total.counts,
-            after.total.ended,
+            after.total.finished,
         )
         return {status.value: count for status, count in one.counts.items() if count}
 
@@ -374,7 +374,7 @@ class StoreContract:
         assert await store.delete_finished(age_seconds=-1.0, limit=10) == 3
         assert await self.counts(store) == {"PENDING": 3}
         told = await store.count(limit=10)
-        assert {status.value: one.last_hour for status, one in told.total.ended.items()} == {
+        assert {status.value: one.last_hour for status, one in told.total.finished.items()} == {
             "COMPLETED": 1,
             "FAILED": 1,
             "CANCELED": 2,
@@ -393,7 +393,7 @@ class StoreContract:
         await self.rescued(store, max_rescues=2)
         assert await self.counts(store) == {"PENDING": 2, "FAILED": 1}
         told = await store.count(limit=1)
-        assert told.total.ended[TaskStatus.FAILED].last_minute == 1
+        assert told.total.finished[TaskStatus.FAILED].last_minute == 1
 
     async def test_what_was_handed_over_is_counted_as_running(self, store, node):
         """A task that is claimed as it is stored never waited."""
@@ -409,22 +409,22 @@ class StoreContract:
         told = await store.count(limit=4)
         assert [one.queue for one in told.queues] == ["Z", "a", "b", "\xe9"]
         assert [one.counts[TaskStatus.PENDING] for one in told.queues] == [1, 1, 2, 1]
-        assert told.is_complete
+        assert told.complete
         few = await store.count(limit=3)
         assert [one.queue for one in few.queues] == ["Z", "a", "b"]
-        assert not few.is_complete
+        assert not few.complete
         assert few.total.counts[TaskStatus.PENDING] == 5
         picked = await store.count(limit=1, queue="b")
         assert [one.queue for one in picked.queues] == ["b"]
-        assert (picked.is_complete, picked.total.counts[TaskStatus.PENDING]) == (True, 5)
+        assert (picked.complete, picked.total.counts[TaskStatus.PENDING]) == (True, 5)
         assert await self.counts(store, "unknown") == {}
 
     async def test_nothing_to_count(self, store):
         """An empty store lists no queue; its total has a zero for each status."""
         told = await store.count(limit=10)
-        assert (told.queues, told.is_complete) == ([], True)
+        assert (told.queues, told.complete) == ([], True)
         assert told.total.counts == dict.fromkeys(TaskStatus, 0)
-        assert set(told.total.ended) == {status for status in TaskStatus if status.is_final}
+        assert set(told.total.finished) == {status for status in TaskStatus if status.is_final}
         assert told.total.oldest_waiting_seconds is None
 
     async def oldest(self, store: TaskStore) -> dict[str, float | None]:

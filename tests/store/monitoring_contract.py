@@ -56,7 +56,7 @@ class MonitoringContract(StoreContract):
         assert [(one.id, one.host) for one in here.longest_running] == [
             (claim.task_id, FAST) for claim in claims
         ]
-        assert here.longest_running[0].seconds == here.longest_running_seconds
+        assert here.longest_running[0].running_seconds == here.longest_running_seconds
         assert first.alive
         assert here.alive
 
@@ -147,7 +147,7 @@ class MonitoringContract(StoreContract):
         times = [minute.at for minute in minutes]
         assert {b - a for a, b in itertools.pairwise(times)} == {dt.timedelta(minutes=1)}
         assert abs(times[-1] - dt.datetime.now(dt.UTC)) < dt.timedelta(minutes=2)
-        assert all(not any(minute.ended.values()) for minute in minutes)
+        assert all(not any(minute.finished.values()) for minute in minutes)
 
     @pytest.mark.parametrize("is_folded", [False, True], ids=["as noted", "folded"])
     async def test_endings_are_told_by_the_minute(self, store, node, is_folded):
@@ -163,7 +163,7 @@ class MonitoringContract(StoreContract):
         async def ended(queue: str | None = None) -> list[int]:
             last = (await store.monitoring.history(queue))[-2:]  # a minute may just have begun
             return [
-                sum(minute.ended[status] for minute in last)
+                sum(minute.finished[status] for minute in last)
                 for status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELED)
             ]
 

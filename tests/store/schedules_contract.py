@@ -51,7 +51,7 @@ class SchedulesContract:
         start_at = await self.clock(store) - dt.timedelta(seconds=10)
         for name in names:
             await store.schedules.put(definition(name, start_at=start_at, **fields))
-            await self.set_next_at(store, name, start_at)
+            await self.set_next_run_at(store, name, start_at)
 
     async def fire(self, store: TaskStore) -> list:
         """Fire all that is due, and return the tasks in the order of their times."""
@@ -83,8 +83,8 @@ class SchedulesContract:
             "Europe/Berlin",
         )
         assert (put.missed, put.conditional, put.paused) == (Missed.ALL, True, False)
-        assert put.created_at == put.updated_at < put.next_at
-        assert put.last_fired_at is put.last_task_id is put.last_status is None
+        assert put.created_at == put.updated_at < put.next_run_at
+        assert put.last_run_at is put.last_task_id is put.last_task_status is None
         assert await store.schedules.get("it.s_A-1") == put
         assert (await store.schedules.page(limit=1)).schedules == [put]
         assert await store.schedules.get("other") is None
@@ -174,19 +174,19 @@ class SchedulesContract:
         fired = await store.schedules.fire_due(limit=10)
         assert (fired.schedules, fired.tasks) == (1, 1)
         [task] = (await store.page(limit=10)).tasks
-        assert (task.schedule, task.scheduled_at) == ("one", before.next_at)
+        assert (task.schedule, task.scheduled_at) == ("one", before.next_run_at)
         assert (task.status, task.tags, task.success_on) == (TaskStatus.PENDING, {"a": 1}, (404,))
         after = await store.schedules.get("one")
-        assert after.next_at == before.next_at + dt.timedelta(hours=1)
-        assert (after.last_task_id, after.last_status) == (task.id, TaskStatus.PENDING)
-        assert after.last_fired_at >= before.next_at
+        assert after.next_run_at == before.next_run_at + dt.timedelta(hours=1)
+        assert (after.last_task_id, after.last_task_status) == (task.id, TaskStatus.PENDING)
+        assert after.last_run_at >= before.next_run_at
         assert await store.schedules.fire_due(limit=10) == msgspec.structs.replace(
             fired, schedules=0, tasks=0
         )
         [claim] = await store.claim(node, limit=10)
         assert claim.task_id == task.id
         await store.cancel(task.id)
-        assert (await store.schedules.get("one")).last_status is TaskStatus.CANCELED
+        assert (await store.schedules.get("one")).last_task_status is TaskStatus.CANCELED
 
     async def test_those_that_are_due_first_are_fired_first(self, store):
         """As many as are asked for, and the others after them."""
@@ -208,7 +208,7 @@ class SchedulesContract:
         await store.schedules.put(
             definition(every_seconds=every_seconds, start_at=start_at, missed=missed)
         )
-        await self.set_next_at(store, "one", start_at)
+        await self.set_next_run_at(store, "one", start_at)
         return [start_at + dt.timedelta(seconds=every_seconds * number) for number in range(times)]
 
     @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ class SchedulesContract:
         times = await self.down_for(store, missed, every_seconds=1000.0, times=1000)
         assert [task.scheduled_at for task in await self.fire(store)] == times[fired]
         kept = await store.schedules.get("one")
-        assert kept.next_at == times[-1] + dt.timedelta(seconds=1000)
+        assert kept.next_run_at == times[-1] + dt.timedelta(seconds=1000)
         assert 400 < await store.schedules.seconds_to_next() <= 500
 
     @pytest.mark.parametrize(("missed", "count"), [("skip", 3), ("once", 3), ("all", 10)])
@@ -238,9 +238,9 @@ class SchedulesContract:
         await self.put_due(store, "one")
         [task] = await self.fire(store)
         start_at = task.scheduled_at
-        await self.set_next_at(store, "one", start_at)
+        await self.set_next_run_at(store, "one", start_at)
         assert await self.fire(store) == [task]
-        assert (await store.schedules.get("one")).next_at == start_at + dt.timedelta(hours=1)
+        assert (await store.schedules.get("one")).next_run_at == start_at + dt.timedelta(hours=1)
 
     async def test_how_long_until_the_next(self, store):
         """That of all that are not paused; less than nothing when one is due."""
@@ -269,22 +269,22 @@ class SchedulesContract:
         start_at = (await store.schedules.get("one")).start_at
         timing = Timing(every_seconds=3600.0, start_at=start_at)
         paused, _ = await store.schedules.put(definition(timing=timing, paused=True))
-        assert paused.next_at is None
+        assert paused.next_run_at is None
         assert await self.fire(store) == []
         resumed, _ = await store.schedules.put(definition(timing=timing))
-        assert resumed.next_at == start_at + dt.timedelta(hours=1)
+        assert resumed.next_run_at == start_at + dt.timedelta(hours=1)
 
     async def test_the_same_times_again_are_kept(self, store):
         """Who hands it in at each start does not put off what it is to do."""
         first, _ = await store.schedules.put(definition())
         again, _ = await store.schedules.put(definition(missed=Missed.ALL))
-        assert again.next_at == first.next_at
+        assert again.next_run_at == first.next_run_at
         other, _ = await store.schedules.put(definition(every_seconds=3600.5))
-        assert other.next_at > first.next_at
+        assert other.next_run_at > first.next_run_at
         await self.put_due(store, "due")
         due = await store.schedules.get("due")
         await store.schedules.put(definition("due", start_at=due.start_at, missed=Missed.SKIP))
-        assert [task.scheduled_at for task in await self.fire(store)] == [due.next_at]
+        assert [task.scheduled_at for task in await self.fire(store)] == [due.next_run_at]
 
     async def test_run_now(self, store):
         """Makes a task for no time, of a paused one as well; the times stay."""
@@ -294,8 +294,8 @@ class SchedulesContract:
         assert (task.queue, task.max_attempts, task.tags) == ("mail", 3, {"a": 1})
         assert await store.get(task.id) == task
         after = await store.schedules.get("one")
-        assert (after.next_at, after.last_task_id) == (put.next_at, task.id)
-        assert after.last_fired_at is not None
+        assert (after.next_run_at, after.last_task_id) == (put.next_run_at, task.id)
+        assert after.last_run_at is not None
         assert await store.schedules.run_now("two") is None
 
     async def test_what_is_made_wakes_who_waits_for_work(self, store):
@@ -381,6 +381,6 @@ class SchedulesContract:
 
     # What a store's own test file provides
 
-    async def set_next_at(self, store: TaskStore, name: str, next_at: dt.datetime) -> None:
+    async def set_next_run_at(self, store: TaskStore, name: str, next_run_at: dt.datetime) -> None:
         """Let this be the first time that a schedule has not dealt with."""
         raise NotImplementedError

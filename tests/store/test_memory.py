@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from taskflow.model.filter import TaskFilter
-from taskflow.model.queues import Ended
+from taskflow.model.queues import RecentCounts
 from taskflow.model.task import TaskStatus
 from taskflow.store.memory.tasks import MemoryStore
 from tests.store.callbacks_contract import CallbacksContract
@@ -31,19 +31,19 @@ async def test_endings_grow_old(autojump_clock):
         assert await store.delete_finished(age_seconds=-1.0, limit=1) == 1
 
     async def ended():
-        return [one.ended[TaskStatus.COMPLETED] for one in (await store.count(limit=1)).queues]
+        return [one.finished[TaskStatus.COMPLETED] for one in (await store.count(limit=1)).queues]
 
     await run_one()
-    assert await ended() == [Ended(1, 1, 1)]
+    assert await ended() == [RecentCounts(1, 1, 1)]
     await trio.sleep(130)
-    assert await ended() == [Ended(0, 1, 1)]
+    assert await ended() == [RecentCounts(0, 1, 1)]
     await trio.sleep(300)
     await run_one()
-    assert await ended() == [Ended(1, 1, 2)]
+    assert await ended() == [RecentCounts(1, 1, 2)]
     await trio.sleep(10_000)
     assert await ended() == []
     await run_one()
-    assert await ended() == [Ended(1, 1, 1)]
+    assert await ended() == [RecentCounts(1, 1, 1)]
     await store.fold_counts(limit=1)
     assert len(store._finished._counts) == 1
 

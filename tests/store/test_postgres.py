@@ -21,7 +21,7 @@ from taskflow.model.errors import StatementRefused, StoreUnavailable, StoreUnusa
 from taskflow.model.event import EventFilter
 from taskflow.model.filter import TaskFilter
 from taskflow.model.queue_limits import HoldReason, HostLimits, QueueSettings, Rate
-from taskflow.model.queues import Ended, shares
+from taskflow.model.queues import RecentCounts, shares
 from taskflow.model.task import IdempotencyKey, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.postgres import claim_scan, listener, listing, pool
@@ -542,7 +542,7 @@ async def test_nodes_that_fold_at_once(database_url, store, connection):
             folding.cancel_scope.cancel()
         assert await told(store) == await told(other) == really(connection)
         total = (await store.count(limit=1)).total
-        assert {status: one.last_hour for status, one in total.ended.items()} == {
+        assert {status: one.last_hour for status, one in total.finished.items()} == {
             "COMPLETED": ended["COMPLETED"],
             "FAILED": ended["FAILED"],
             "CANCELED": 0,
@@ -638,7 +638,7 @@ async def test_endings_are_told_by_age(store, connection):
         await store.fold_counts(limit=1000)
     await store.settle([completed(claim) for claim in claims[3:]])
     [one] = (await store.count(limit=1)).queues
-    assert one.ended[TaskStatus.COMPLETED] == Ended(3, 5, 6)
+    assert one.finished[TaskStatus.COMPLETED] == RecentCounts(3, 5, 6)
 
 
 # Idempotency keys

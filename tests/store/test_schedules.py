@@ -46,9 +46,9 @@ class TestMemorySchedules(SchedulesContract):
     async def node(self, store):
         return await store.register("here", lease_seconds=30)
 
-    async def set_next_at(self, store, name, next_at):
+    async def set_next_run_at(self, store, name, next_run_at):
         kept = store.schedules._schedules
-        kept[name] = msgspec.structs.replace(kept[name], next_at=next_at)
+        kept[name] = msgspec.structs.replace(kept[name], next_run_at=next_run_at)
 
     async def test_old_firings_are_forgotten(self, store, autojump_clock):
         """A day later, a few at a time."""
@@ -64,10 +64,10 @@ class TestPostgresSchedules(SchedulesContract):
     async def node(self, store):
         return await store.register("here", lease_seconds=30)
 
-    async def set_next_at(self, store, name, next_at):
+    async def set_next_run_at(self, store, name, next_run_at):
         await store._statements.database.run(
             lambda connection: connection.execute(
-                "UPDATE taskflow_schedules SET next_at = %s WHERE name = %s", [next_at, name]
+                "UPDATE taskflow_schedules SET next_at = %s WHERE name = %s", [next_run_at, name]
             )
         )
 

@@ -38,7 +38,7 @@ from taskflow.model import lifecycle
 from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
-from taskflow.model.queues import Ended
+from taskflow.model.queues import RecentCounts
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Release, Retry, Settlement
@@ -554,15 +554,15 @@ class Law(RuleBasedStateMachine):
             for one in told.queues:
                 self.check_counts(one, [task for task in self.known if task.queue == one.queue])
             self.check_counts(told.total, self.known)
-            assert told.is_complete
+            assert told.complete
 
     def check_counts(self, told, tasks: list[Known]) -> None:
         standing = Counter(task.status for task in tasks if not task.is_deleted)
         assert told.counts == {status: standing[status] for status in TaskStatus}
         ended = Counter(itertools.chain.from_iterable(task.ends for task in tasks))
         # Each sequence takes less than a second, so that all of it lies within each window.
-        assert told.ended == {
-            status: Ended(*[ended[status]] * 3) for status in TaskStatus if status.is_final
+        assert told.finished == {
+            status: RecentCounts(*[ended[status]] * 3) for status in TaskStatus if status.is_final
         }
         waiting = [task for task in tasks if task.status is TaskStatus.PENDING]
         is_waiting = any(task.is_due for task in waiting)

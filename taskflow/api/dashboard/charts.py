@@ -51,13 +51,13 @@ class Span(NamedTuple):
 
 def throughput(minutes: Sequence[Minute]) -> Chart:
     """Return the chart of the tasks that finished in each minute, by outcome."""
-    totals = {status: sum(minute.ended[status] for minute in minutes) for status in _ORDER}
-    top = _round_up(max((sum(minute.ended.values()) for minute in minutes), default=0))
+    totals = {status: sum(minute.finished[status] for minute in minutes) for status in _ORDER}
+    top = _round_up(max((sum(minute.finished.values()) for minute in minutes), default=0))
     bars = []
     for index, minute in enumerate(minutes):
         y = float(HEIGHT)
         for status in _ORDER:
-            height = minute.ended[status] / top * HEIGHT
+            height = minute.finished[status] / top * HEIGHT
             y -= height
             if height:
                 bars.append(Bar(status.lower(), *_column(index, len(minutes), y, height)))
@@ -80,8 +80,8 @@ def failures(minutes: Sequence[Minute]) -> Chart:
 
 def failure_rate(minutes: Sequence[Minute]) -> float | None:
     """Return the share of FAILED among FAILED and COMPLETED tasks; ``None`` if there are none."""
-    failed = sum(minute.ended[TaskStatus.FAILED] for minute in minutes)
-    completed = sum(minute.ended[TaskStatus.COMPLETED] for minute in minutes)
+    failed = sum(minute.finished[TaskStatus.FAILED] for minute in minutes)
+    completed = sum(minute.finished[TaskStatus.COMPLETED] for minute in minutes)
     return failed / (failed + completed) if failed + completed else None
 
 

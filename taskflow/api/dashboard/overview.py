@@ -79,7 +79,7 @@ async def _context(store: TaskStore) -> dict[str, Any]:
     statistics = {one.queue: one for one in counted.queues}
     names = sorted(settings.keys() | statistics.keys())
     finished = {
-        status: sum(minute.ended[status] for minute in minutes)
+        status: sum(minute.finished[status] for minute in minutes)
         for status in TaskStatus
         if status.is_final
     }
@@ -94,7 +94,7 @@ async def _context(store: TaskStore) -> dict[str, Any]:
             (statistics.get(name) or queue_of(name, (), None), settings.get(name, NO_SETTINGS))
             for name in names[:MAX_QUEUES]
         ],
-        "has_all_queues": counted.is_complete and len(names) <= MAX_QUEUES,
+        "has_all_queues": counted.complete and len(names) <= MAX_QUEUES,
         "nodes": nodes,
         "hosts": hosts,
         "schedules": schedules.schedules,

@@ -76,7 +76,7 @@ SCHEDULE: Final = Schedule(
     missed=Missed.ONCE,
     created_at=_CREATED,
     updated_at=_CREATED,
-    next_at=dt.datetime(2026, 11, 25, 5, 30, tzinfo=dt.UTC),
+    next_run_at=dt.datetime(2026, 11, 25, 5, 30, tzinfo=dt.UTC),
 )
 ATTEMPT: Final = AttemptRecord(
     number=1,
@@ -114,17 +114,17 @@ QUEUE: Final = Queue(
     per_host=HostLimits(max_concurrency=2),
     counts=queue_of("mail", _LINES, 1.204).counts,
     oldest_waiting_seconds=1.204,
-    ended=queue_of("mail", _LINES, 1.204).ended,
+    finished=queue_of("mail", _LINES, 1.204).finished,
 )
 STATISTICS: Final = TaskStatistics(
     queues=[queue_of(DEFAULT_QUEUE, _LINES, 1.204)],
     total=total_of(_LINES, 1.204),
-    is_complete=True,
+    complete=True,
 )
 
 MINUTE: Final = Minute(
     at=_CREATED.replace(second=0, microsecond=0),
-    ended={TaskStatus.COMPLETED: 1250, TaskStatus.FAILED: 3, TaskStatus.CANCELED: 0},
+    finished={TaskStatus.COMPLETED: 1250, TaskStatus.FAILED: 3, TaskStatus.CANCELED: 0},
 )
 NODE: Final = NodeRecord(
     id=uuid.UUID("5f0c8b1e-9a47-4c1d-8f4e-2f3e1d0c9b8a"),
@@ -139,8 +139,8 @@ NODE: Final = NodeRecord(
     running=2,
     longest_running_seconds=1.25,
     longest_running=[
-        RunningTask(id=TASK_ID, host="example.com", seconds=1.25),
-        RunningTask(id=CALLBACK_ID, host="example.net", seconds=0.31),
+        RunningTask(id=TASK_ID, host="example.com", running_seconds=1.25),
+        RunningTask(id=CALLBACK_ID, host="example.net", running_seconds=0.31),
     ],
 )
 HOST: Final = HostRecord(

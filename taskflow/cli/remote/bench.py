@@ -97,7 +97,7 @@ def bench_command(  # noqa: PLR0913 - each is an option
         output.json_line(report)
     else:
         _print(report)
-    if not report.is_complete:
+    if not report.complete:
         raise Failure(f"not all tasks finished within {duration(seconds)}")
 
 

@@ -51,7 +51,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         submitted: The number of tasks that the service accepted.
         completed: The number of tasks that became COMPLETED.
         other_outcomes: The number of tasks by any other outcome.
-        is_complete: Whether all tasks were submitted and finished in time.
+        complete: Whether all tasks were submitted and finished in time.
         submit_seconds: The time that the submission took.
         submitted_per_second: The number of tasks accepted per second.
         work_seconds: The time from the first submission to the last outcome.
@@ -64,7 +64,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     submitted: int
     completed: int
     other_outcomes: dict[str, int]
-    is_complete: bool
+    complete: bool
     submit_seconds: float
     submitted_per_second: float
     work_seconds: float
@@ -161,7 +161,7 @@ class Measurement:
             submitted=submitted,
             completed=completed,
             other_outcomes=dict(outcomes),
-            is_complete=len(finished) == self._tasks,
+            complete=len(finished) == self._tasks,
             submit_seconds=submit_seconds,
             submitted_per_second=_rate(submitted, submit_seconds),
             work_seconds=work_seconds,

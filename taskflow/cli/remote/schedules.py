@@ -245,9 +245,9 @@ def row_of(schedule: Schedule) -> tuple[object, ...]:
         schedule.name,
         when_of(schedule),
         _state_of(schedule),
-        schedule.next_at and moment(schedule.next_at),
-        schedule.last_fired_at and moment(schedule.last_fired_at),
-        schedule.last_status,
+        schedule.next_run_at and moment(schedule.next_run_at),
+        schedule.last_run_at and moment(schedule.last_run_at),
+        schedule.last_task_status,
     )
 
 
@@ -257,10 +257,10 @@ def pairs_of(schedule: Schedule) -> Iterator[tuple[str, object]]:
     yield "schedule", schedule.name
     yield "when", when_of(schedule)
     yield "state", _state_of(schedule)
-    yield "next", moment_and_age(schedule.next_at, now)
-    yield "last", moment_and_age(schedule.last_fired_at, now)
+    yield "next", moment_and_age(schedule.next_run_at, now)
+    yield "last", moment_and_age(schedule.last_run_at, now)
     yield "last task", schedule.last_task_id
-    yield "last status", schedule.last_status
+    yield "last status", schedule.last_task_status
     yield "missed", schedule.missed
     yield "conditional", "yes" if schedule.conditional else None
     yield "task", bytes(schedule.task).decode("utf-8", "replace")

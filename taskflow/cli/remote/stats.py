@@ -127,7 +127,7 @@ def row_of(name: str, one: QueueStatistics | TotalStatistics) -> tuple[object, .
 
 def hour_of(minutes: Sequence[Minute]) -> Text:
     """Draw the number of tasks that finished in each minute of the last hour as a row of bars."""
-    finished = [sum(minute.ended.values()) for minute in minutes]
+    finished = [sum(minute.finished.values()) for minute in minutes]
     highest = max(finished, default=0)
     bars = "".join(
         _BARS[-(-count * (len(_BARS) - 1) // highest) if highest else 0] for count in finished
@@ -142,6 +142,6 @@ def _counts_of(one: QueueStatistics | TotalStatistics) -> tuple[int, ...]:
 
 
 def _last_minute_of(one: QueueStatistics | TotalStatistics) -> tuple[int, int]:
-    completed = one.ended.get(TaskStatus.COMPLETED)
-    failed = one.ended.get(TaskStatus.FAILED)
+    completed = one.finished.get(TaskStatus.COMPLETED)
+    failed = one.finished.get(TaskStatus.FAILED)
     return completed.last_minute if completed else 0, failed.last_minute if failed else 0

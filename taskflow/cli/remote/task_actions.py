@@ -132,13 +132,13 @@ async def total_of(method: Callable[[], Awaitable[Moved]]) -> int:
     total, is_complete = 0, False
     while not is_complete:
         moved = await method()
-        total, is_complete = total + moved.count, moved.is_complete
+        total, is_complete = total + moved.count, moved.complete
     return total
 
 
 def count_text(moved: Moved) -> str:
     """Return the number of tasks; the service stops counting after a time limit."""
-    return f"{moved.count}" if moved.is_complete else f"more than {moved.count}"
+    return f"{moved.count}" if moved.complete else f"more than {moved.count}"
 
 
 def confirm(question: str) -> None:

@@ -118,7 +118,7 @@ class MemoryListing(MemoryState, ListingStore):
                 sum_of(itertools.chain.from_iterable(lines.values())),
                 max(oldest.values(), default=None),
             ),
-            is_complete=len(names) <= limit,
+            complete=len(names) <= limit,
         )
 
     async def fold_counts(self, *, limit: int) -> int:  # noqa: ARG002 - there is nothing to fold

@@ -105,7 +105,7 @@ class MemoryMonitoring(MonitoringStore):
             running=len(held),
             longest_running_seconds=self._seconds(longest[0]) if longest else None,
             longest_running=[
-                RunningTask(id=one.task_id, host=one.host, seconds=self._seconds(one))
+                RunningTask(id=one.task_id, host=one.host, running_seconds=self._seconds(one))
                 for one in longest
             ],
         )

@@ -92,8 +92,10 @@ class MemorySchedules(ScheduleStore):
 
     async def seconds_to_next(self) -> float | None:
         await trio.lowlevel.checkpoint()
-        next_at = min((at for at in map(_next_at, self._schedules.values()) if at), default=None)
-        return None if next_at is None else (next_at - self._now()).total_seconds()
+        next_run_at = min(
+            (at for at in map(_next_run_at, self._schedules.values()) if at), default=None
+        )
+        return None if next_run_at is None else (next_run_at - self._now()).total_seconds()
 
     async def wait_for_change(self) -> None:
         await self._change.wait()
@@ -109,7 +111,7 @@ class MemorySchedules(ScheduleStore):
     def _in_order(self) -> Iterator[StoredSchedule]:
         """Yield the schedules that are due, the earliest first."""
         now = self._now()
-        found = [(at, kept) for kept in self._schedules.values() if (at := kept.next_at)]
+        found = [(at, kept) for kept in self._schedules.values() if (at := kept.next_run_at)]
         found.sort(key=lambda one: one[0])
         return (kept for at, kept in found if at <= now)
 
@@ -119,7 +121,7 @@ class MemorySchedules(ScheduleStore):
         what = compute_due(kept, now)
         new = [at for at in what.times if (name, at) not in self._firings]
         validators = self._validators(kept)
-        kept = msgspec.structs.replace(kept, next_at=what.next_at)
+        kept = msgspec.structs.replace(kept, next_run_at=what.next_run_at)
         for task in self._add([kept.definition.make_task(at, validators) for at in new]):
             kept = kept.with_task(task.id, now)
         self._firings.update(((name, at), now) for at in new)
@@ -141,5 +143,5 @@ class MemorySchedules(ScheduleStore):
         return validators_of(bytes(task.result), submitted.options)
 
 
-def _next_at(kept: StoredSchedule) -> dt.datetime | None:
-    return kept.next_at
+def _next_run_at(kept: StoredSchedule) -> dt.datetime | None:
+    return kept.next_run_at

@@ -113,5 +113,5 @@ class PostgresListing(StorePart, ListingStore):
         return TaskStatistics(
             queues=[queue_of(name, lines[name], oldest.get(name)) for name in names[:limit]],
             total=total_of(total, oldest[None]),
-            is_complete=len(names) <= limit,
+            complete=len(names) <= limit,
         )

@@ -77,6 +77,6 @@ def _node_of(row: Row) -> NodeRecord:
         expires_at=expires,
         alive=is_alive,
         running=running,
-        longest_running_seconds=longest[0].seconds if longest else None,
+        longest_running_seconds=longest[0].running_seconds if longest else None,
         longest_running=longest,
     )

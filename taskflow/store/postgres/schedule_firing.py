@@ -162,8 +162,8 @@ class ScheduleFiring:
             connection,
             "move_schedules_on",
             names=[one.definition.name for one in moved],
-            next_ats=[one.next_at for one in moved],
-            last_fired_ats=[one.last_fired_at for one in moved],
+            next_ats=[one.next_run_at for one in moved],
+            last_fired_ats=[one.last_run_at for one in moved],
             last_task_ids=[one.last_task_id for one in moved],
         )
         for one in moved:
@@ -229,13 +229,13 @@ def _firings(
 def _due(schedule: StoredSchedule, now: dt.datetime, *, most: int) -> Due:
     """Return the times of a schedule; raise if it would be due for ever."""
     found = compute_due(schedule, now, limit=most)
-    if not found.times and found.next_at is not None and found.next_at <= now:
-        raise ValueError(f"its next time is {found.next_at}, which is over")
+    if not found.times and found.next_run_at is not None and found.next_run_at <= now:
+        raise ValueError(f"its next time is {found.next_run_at}, which is over")
     return found
 
 
 def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> StoredSchedule:
-    moved = msgspec.structs.replace(firing.schedule, next_at=firing.due.next_at)
+    moved = msgspec.structs.replace(firing.schedule, next_run_at=firing.due.next_run_at)
     for task in tasks:
         moved = moved.with_task(task.id, now)
     return moved

@@ -68,16 +68,16 @@ def _kept(row: Row) -> StoredSchedule:
 
 
 def _kept_as(row: Row, definition: ScheduleDefinition) -> StoredSchedule:
-    name, _, anchor_at, next_at, created_at, updated_at, fired_at, task_id, compared = row
+    name, _, anchor_at, next_run_at, created_at, updated_at, fired_at, task_id, compared = row
     if definition.name != name:  # its row is found by this name
         definition = msgspec.structs.replace(definition, name=name)
     return StoredSchedule(
         definition=definition,
         anchor_at=anchor_at,
-        next_at=next_at,
+        next_run_at=next_run_at,
         created_at=created_at,
         updated_at=updated_at,
-        last_fired_at=fired_at,
+        last_run_at=fired_at,
         last_task_id=task_id,
         compared=tuple(one for one in compared if isinstance(one, uuid.UUID)),
     )

@@ -145,7 +145,7 @@ class PostgresSchedules(ScheduleStore):
                 name=name,
                 definition=msgspec.json.encode(kept.definition).decode(),
                 anchor_at=kept.anchor_at,
-                next_at=kept.next_at,
+                next_at=kept.next_run_at,
                 created_at=kept.created_at,
                 updated_at=kept.updated_at,
                 compared=list(kept.compared),

@@ -7,7 +7,7 @@ SELECT n.id, n.name, n.version, n.workers, n.started_at,
        n.expires_at, n.expires_at > now(),
        (SELECT count(*) FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id),
        ARRAY(
-           SELECT json_build_object('id', t.id, 'host', t.authority, 'seconds',
+           SELECT json_build_object('id', t.id, 'host', t.authority, 'running_seconds',
                                     round(extract(epoch FROM now()
                                      - coalesce(taskflow_bounded(t.started_at), now())), 3))
            FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id
