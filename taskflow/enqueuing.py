@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Unpack, overload
 from taskflow.client.errors import Gone, Unprocessable
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.task import Task, shown
-from taskflow.model import errors
 from taskflow.model import task as kept
-from taskflow.model.errors import RequestError, TaskGone
+from taskflow.model.errors import FieldError, RequestError, TaskGone
+from taskflow.model.errors import Unprocessable as InvalidRequest
 from taskflow.model.task import MAX_KEY_CHARACTERS, IdempotencyKey, NewTask
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.tasks import MAX_TASKS
-from taskflow.schema.validation_errors import Faults, token
+from taskflow.schema.validation_errors import ValidationErrors, token
 
 if TYPE_CHECKING:
     import psycopg
@@ -83,7 +83,7 @@ def enqueue(
         psycopg.Error: Any other error of a statement.
     """
     document = document_of(payload, options)
-    with _told():
+    with _client_errors():
         task = new_task_of(document, max_attempts=MAX_ATTEMPTS, can_sign=True)
     added = _add(connection, [task], _key_of(idempotency_key, document))
     return added[0] if isinstance(added, list) else _first(added)
@@ -131,7 +131,7 @@ def enqueue_many(
     key = _key_of(idempotency_key, b"[%b]" % b",".join(documents))
     if key and len(documents) > MAX_TASKS:
         raise _unprocessable(f"with a key up to {MAX_TASKS} tasks are taken, not {len(documents)}")
-    with _told():
+    with _client_errors():
         tasks = _read_all(documents)
     return _add(connection, tasks, key)
 
@@ -144,13 +144,13 @@ def _add(
     # A caller with a connection has psycopg; importing this module does not need it.
     from taskflow.store.postgres import caller_transaction  # noqa: PLC0415
 
-    with _told():
+    with _client_errors():
         added = caller_transaction.add(connection, tasks, key)
     return list(map(shown, added)) if isinstance(added, list) else _awaited(added)
 
 
 async def _awaited(added: Awaitable[list[kept.Task]]) -> list[Task]:
-    with _told():
+    with _client_errors():
         return list(map(shown, await added))
 
 
@@ -160,15 +160,15 @@ async def _first(tasks: Awaitable[list[Task]]) -> Task:
 
 def _read_all(documents: Sequence[bytes]) -> list[NewTask]:
     tasks: list[NewTask] = []
-    faults = Faults()
+    errors = ValidationErrors()
     for index, document in enumerate(documents):
         try:
             tasks.append(new_task_of(document, max_attempts=MAX_ATTEMPTS, can_sign=True))
         except RequestError as error:
-            faults.add_part(token(index), f"[{index}]", error)
-        if faults.is_full:
+            errors.add_part(token(index), f"[{index}]", error)
+        if errors.is_full:
             break
-    faults.refuse()
+    errors.raise_if_any()
     return tasks
 
 
@@ -188,17 +188,17 @@ def _key_of(text: str | None, document: bytes) -> IdempotencyKey | None:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _client_errors() -> Iterator[None]:
     """Turn errors of the service into errors of the client."""
     try:
         yield
     except TaskGone as error:
         raise Gone(str(error), status_code=HTTPStatus.GONE) from None
-    except errors.Unprocessable as error:
+    except InvalidRequest as error:
         raise _unprocessable(str(error), error.errors) from None
     except RequestError as error:
         raise _unprocessable(str(error)) from None
 
 
-def _unprocessable(detail: str, faults: Sequence[errors.FieldError] = ()) -> Unprocessable:
-    return Unprocessable(detail, status_code=HTTPStatus.UNPROCESSABLE_ENTITY, errors=faults)
+def _unprocessable(detail: str, errors: Sequence[FieldError] = ()) -> Unprocessable:
+    return Unprocessable(detail, status_code=HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)

@@ -10,7 +10,14 @@ from typing import Any, Final, Literal, cast
 from quart import Response, request
 
 from taskflow.api.access.roles import CALLER, Caller
-from taskflow.api.document.examples import CALLBACK_ID, COMPLETED, PENDING, TASK_ID, TOLD, URL
+from taskflow.api.document.examples import (
+    CALLBACK_ID,
+    CALLBACK_PARENT,
+    COMPLETED,
+    PENDING,
+    TASK_ID,
+    URL,
+)
 from taskflow.api.document.headers import (
     PREFER,
     PREFERENCE_APPLIED,
@@ -94,7 +101,7 @@ _CALLBACK: Final = Callback(
     "receipt, and 410 stops the callback; after any other response it is retried, up to ten "
     "times. Redirects are not followed.",
     kind=Task,
-    example=TOLD,
+    example=CALLBACK_PARENT,
     headers=(
         Parameter(
             "webhook-id",

@@ -16,8 +16,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from taskflow.model.errors import (
     FieldError,
     Forbidden,
-    StatementRefused,
-    StoreRefusesTasks,
+    StatementRejected,
+    StoreRejectsTasks,
     StoreUnavailable,
     TaskFlowError,
     TooManyRequests,
@@ -89,7 +89,7 @@ async def response_to(error: Exception) -> Response:
 async def _on_own_error(error: TaskFlowError) -> Response:
     if error.status is None:
         return await _on_bug(error)
-    if isinstance(error, StatementRefused):
+    if isinstance(error, StatementRejected):
         emit_throttled(Event.STORE_LOST, reason=str(error))
     response = _response_of(problem_of(error))
     response.headers.update(headers_of(error))
@@ -150,15 +150,15 @@ def problem_of(error: TaskFlowError) -> Problem:
     """Return an error that has a status as a document."""
     # Messages of the database go to the log only, since they name hosts and users. The reason why
     # it rejects writes names neither.
-    is_secret = isinstance(error, StoreUnavailable) and not isinstance(error, StoreRefusesTasks)
+    is_secret = isinstance(error, StoreUnavailable) and not isinstance(error, StoreRejectsTasks)
     shown = type(error)() if is_secret else error
-    faults = error.errors if isinstance(error, Unprocessable) else ()
-    return document(error.problem or INTERNAL_ERROR, str(shown), faults)
+    errors = error.errors if isinstance(error, Unprocessable) else ()
+    return document(error.problem or INTERNAL_ERROR, str(shown), errors)
 
 
-def document(kind: ProblemType, detail: str, faults: tuple[FieldError, ...] = ()) -> Problem:
+def document(kind: ProblemType, detail: str, errors: tuple[FieldError, ...] = ()) -> Problem:
     """Return a problem of a type."""
-    return Problem(kind.type, kind.title, kind.status, detail, faults or UNSET)
+    return Problem(kind.type, kind.title, kind.status, detail, errors or UNSET)
 
 
 def document_for(status: int, detail: str) -> Problem:

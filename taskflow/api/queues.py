@@ -47,9 +47,9 @@ async def list_queues(services: Services) -> Response:
     with store_timeout():
         settings = await services.store.queues.first(MAX_QUEUES)
         counted = await services.store.count(limit=MAX_QUEUES)
-    standing = {one.queue: one for one in counted.queues}
-    names = sorted(settings.keys() | standing.keys())[:MAX_QUEUES]
-    return as_json([_shown(name, settings.get(name), standing.get(name)) for name in names])
+    statistics = {one.queue: one for one in counted.queues}
+    names = sorted(settings.keys() | statistics.keys())[:MAX_QUEUES]
+    return as_json([_shown(name, settings.get(name), statistics.get(name)) for name in names])
 
 
 @Route("GET", "/queues/{name}", responses=(_QUEUE,), **_ONE_QUEUE)
@@ -162,24 +162,24 @@ async def _found(store: TaskStore, name: str, *, is_after_write: bool = False) -
     with store_timeout():
         settings = await store.queues.get(name)
         counted = await store.count(limit=1, queue=name, is_after_write=is_after_write)
-    [standing] = counted.queues
-    if settings is None and not any(standing.counts.values()):
+    [statistics] = counted.queues
+    if settings is None and not any(statistics.counts.values()):
         raise QueueNotFound
-    return _shown(name, settings, standing)
+    return _shown(name, settings, statistics)
 
 
-def _shown(name: str, settings: QueueSettings | None, standing: QueueStatistics | None) -> Queue:
+def _shown(name: str, settings: QueueSettings | None, statistics: QueueStatistics | None) -> Queue:
     settings = settings or NO_SETTINGS
-    standing = standing or queue_of(name, (), None)
+    statistics = statistics or queue_of(name, (), None)
     return Queue(
         name=name,
         paused=settings.paused,
         max_concurrency=settings.max_concurrency,
         rate=settings.rate,
         per_host=settings.per_host,
-        counts=standing.counts,
-        oldest_waiting_seconds=standing.oldest_waiting_seconds,
-        finished=standing.finished,
+        counts=statistics.counts,
+        oldest_waiting_seconds=statistics.oldest_waiting_seconds,
+        finished=statistics.finished,
     )
 
 

@@ -26,7 +26,7 @@ from taskflow.model.task import IdempotencyKey, NewTask
 from taskflow.model.untrusted_text import foreign_format_of
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.task_array import elements_of
-from taskflow.schema.validation_errors import Faults, token
+from taskflow.schema.validation_errors import ValidationErrors, token
 from taskflow.settings import Settings
 from taskflow.store.base.submission import AddedOnce
 from taskflow.store.base.tasks import TaskStore
@@ -114,17 +114,17 @@ class Submissions:
         await trio.lowlevel.checkpoint()
         elements = elements_of(body)
         tasks: list[NewTask] = []
-        faults, checkpoints = Faults(), Checkpoints()
+        errors, checkpoints = ValidationErrors(), Checkpoints()
         for index, element in enumerate(elements):
             text = bytes(element)
             await checkpoints.after(len(text))
             try:
                 tasks.append(self._read_element(text, trace))
             except RequestError as error:
-                faults.add_part(token(index), f"[{index}]", error)
-            if faults.is_full:
+                errors.add_part(token(index), f"[{index}]", error)
+            if errors.is_full:
                 break
-        faults.refuse()
+        errors.raise_if_any()
         return tasks
 
     def _read_element(self, text: bytes, trace: Mapping[str, str]) -> NewTask:

@@ -36,8 +36,8 @@ def checked_arguments() -> Iterator[None]:
     except ClientError:
         raise
     except _ERRORS as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise InvalidArgument(said) from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidArgument(reason) from None
 
 
 def shown(value: object) -> str:
@@ -73,8 +73,8 @@ def seconds(name: str, value: object, *, may_be_zero: bool = True) -> float:
             time = float(value)
     if time > 0 or (time == 0 and may_be_zero):
         return time
-    least = "0 or more" if may_be_zero else "more than 0"
-    raise InvalidArgument(f"{name} must be {least} seconds, not {shown(value)}")
+    bound = "0 or more" if may_be_zero else "more than 0"
+    raise InvalidArgument(f"{name} must be {bound} seconds, not {shown(value)}")
 
 
 def text(name: str, value: object) -> str:

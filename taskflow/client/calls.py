@@ -17,7 +17,7 @@ import msgspec
 
 from taskflow.client import arguments
 from taskflow.client.arguments import checked_arguments, json_of, shown
-from taskflow.client.errors import InvalidArgument, UnexpectedAnswer, Unreachable
+from taskflow.client.errors import InvalidArgument, UnexpectedResponse, Unreachable
 from taskflow.client.filters import Filters, query_of, tag_query
 from taskflow.client.task import Service
 from taskflow.model.task import TagValue
@@ -83,12 +83,12 @@ class Answer(msgspec.Struct, frozen=True):
         """Return the body as this type.
 
         Raises:
-            UnexpectedAnswer: It has another type.
+            UnexpectedResponse: It has another type.
         """
         try:
             return msgspec.json.decode(self.body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UnexpectedAnswer(
+            raise UnexpectedResponse(
                 f"the answer{self.via} is not one of TaskFlow's: {error}"
             ) from None
 
@@ -96,7 +96,7 @@ class Answer(msgspec.Struct, frozen=True):
         """Return the body as a list of this type.
 
         Raises:
-            UnexpectedAnswer: It has another type.
+            UnexpectedResponse: It has another type.
         """
         return self.read(list[kind])  # type: ignore[valid-type]  # known when it runs
 
@@ -207,7 +207,7 @@ def waiting(call: Call, seconds: int) -> Call:
 
 
 @checked_arguments()
-def by_hand(
+def task_action(
     verb: str, filters: Filters, *, everything: bool, dry_run: bool, is_repeatable: bool
 ) -> Call:
     """Return a request for a bulk action."""
@@ -289,11 +289,11 @@ def service_of(answer: Answer) -> Service:
     """Return the version of the service from the document of its API.
 
     Raises:
-        UnexpectedAnswer: The service is not TaskFlow.
+        UnexpectedResponse: The service is not TaskFlow.
     """
     info = answer.read(_Document).info
     if info.title != TITLE:
-        raise UnexpectedAnswer(
+        raise UnexpectedResponse(
             f"the answer{answer.via} is of {info.title!r}, which is not TaskFlow"
         )
     date = answer.headers.get("date", "")
@@ -342,14 +342,14 @@ def mapped_errors(via: str = "") -> Iterator[None]:
 
     Raises:
         Unreachable: There was no connection, or it broke.
-        UnexpectedAnswer: The response is not HTTP.
+        UnexpectedResponse: The response is not HTTP.
     """
     try:
         yield
     except httpx.DecodingError as error:
-        raise UnexpectedAnswer(f"the answer{via} cannot be read: {error}") from error
+        raise UnexpectedResponse(f"the answer{via} cannot be read: {error}") from error
     except httpx.TransportError as error:
-        said = str(error).rstrip(".") or type(error).__name__
+        reason = str(error).rstrip(".") or type(error).__name__
         raise Unreachable(
-            f"TaskFlow does not answer{via}: {said}", is_sent=not isinstance(error, _NOT_SENT)
+            f"TaskFlow does not answer{via}: {reason}", is_sent=not isinstance(error, _NOT_SENT)
         ) from error

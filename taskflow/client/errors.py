@@ -6,14 +6,14 @@ The tree::
     ├── InvalidArgument          an argument is invalid (also a ValueError and a TypeError)
     ├── InvalidEnvironment       an environment variable is invalid
     ├── Unreachable              no response; the request may have been processed
-    ├── UnexpectedAnswer         the response is not one of TaskFlow
-    ├── NotEnded                 a task did not finish in time (also a TimeoutError)
+    ├── UnexpectedResponse         the response is not one of TaskFlow
+    ├── NotFinished                 a task did not finish in time (also a TimeoutError)
     ├── EventsMissed             some events are not stored any more
     ├── Unsuccessful             a task finished without a result
     │   ├── TaskFailed
     │   └── TaskCanceled
     └── Problem                  an error response of TaskFlow (RFC 9457)
-        ├── Refused         4xx  the request was rejected
+        ├── Rejected         4xx  the request was rejected
         │   ├── BadRequest       400
         │   ├── Unauthorized     401
         │   ├── Forbidden        403
@@ -22,8 +22,8 @@ The tree::
         │   ├── Gone             410
         │   ├── TooLarge         413
         │   ├── Unprocessable    422
-        │   └── TooMany          429
-        └── ServerFault     5xx  the service failed
+        │   └── TooManyRequests          429
+        └── ServerError     5xx  the service failed
             └── Unavailable      503
 
 ``enqueue`` raises ``Unprocessable`` and ``Gone`` as well, as the service would.
@@ -69,11 +69,11 @@ class Unreachable(ClientError):
         self.is_sent = is_sent
 
 
-class UnexpectedAnswer(ClientError):
+class UnexpectedResponse(ClientError):
     """The response is not one of TaskFlow."""
 
 
-class NotEnded(ClientError, TimeoutError):
+class NotFinished(ClientError, TimeoutError):
     """A task did not finish in time.
 
     Args:
@@ -81,8 +81,8 @@ class NotEnded(ClientError, TimeoutError):
     """
 
     def __init__(self, task: Task | None) -> None:
-        standing = f"the task is still {task.status}" if task else "there was no answer in time"
-        super().__init__(standing)
+        message = f"the task is still {task.status}" if task else "there was no response in time"
+        super().__init__(message)
         self.task = task
 
 
@@ -139,51 +139,51 @@ class Problem(ClientError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class Refused(Problem):
+class Rejected(Problem):
     """The request was rejected."""
 
 
-class BadRequest(Refused):
+class BadRequest(Rejected):
     """The request is malformed."""
 
 
-class Unauthorized(Refused):
+class Unauthorized(Rejected):
     """The service requires an API key, or a different one."""
 
 
-class Forbidden(Refused):
+class Forbidden(Rejected):
     """The role of the API key is not sufficient."""
 
 
-class NotFound(Refused):
+class NotFound(Rejected):
     """There is no such task, queue or schedule."""
 
 
-class Conflict(Refused):
+class Conflict(Rejected):
     """The task's state does not allow this."""
 
 
-class Gone(Refused):
+class Gone(Rejected):
     """The task that the same request created has been deleted."""
 
 
-class TooLarge(Refused):
+class TooLarge(Rejected):
     """The request is too large."""
 
 
-class Unprocessable(Refused):
+class Unprocessable(Rejected):
     """The request is invalid; ``errors`` has the reasons, each with its place."""
 
 
-class TooMany(Refused):
+class TooManyRequests(Rejected):
     """A rate limit or the backlog limit is exceeded."""
 
 
-class ServerFault(Problem):
+class ServerError(Problem):
     """The service failed."""
 
 
-class Unavailable(ServerFault):
+class Unavailable(ServerError):
     """The store of the service is unavailable at the moment."""
 
 
@@ -196,7 +196,7 @@ _BY_STATUS: Final[Mapping[int, type[Problem]]] = {
     HTTPStatus.GONE: Gone,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: TooLarge,
     HTTPStatus.UNPROCESSABLE_ENTITY: Unprocessable,
-    HTTPStatus.TOO_MANY_REQUESTS: TooMany,
+    HTTPStatus.TOO_MANY_REQUESTS: TooManyRequests,
     HTTPStatus.SERVICE_UNAVAILABLE: Unavailable,
 }
 
@@ -225,12 +225,12 @@ def problem_of(
     """
     if status_code < HTTPStatus.BAD_REQUEST:
         return None
-    is_fault = status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
-    kind = _BY_STATUS.get(status_code, ServerFault if is_fault else Refused)
+    is_server_error = status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    kind = _BY_STATUS.get(status_code, ServerError if is_server_error else Rejected)
     try:
         document = _DOCUMENT.decode(body)
     except msgspec.DecodeError:  # of a proxy between
-        document = _Document(f"the answer{via} was {status_code}, without a word why")
+        document = _Document(f"the response{via} has status {status_code} and no explanation")
     after = headers.get("retry-after", "")
     return kind(
         document.detail,
@@ -260,5 +260,5 @@ def broken_off(line: bytes) -> ClientError | None:
     if not line.startswith(_BREAK):  # of a task that is text
         return None
     error = _BROKEN.decode(line).error
-    kind = _BY_STATUS.get(error.status, ServerFault)
+    kind = _BY_STATUS.get(error.status, ServerError)
     return kind(error.detail, status_code=error.status, kind=error.type)

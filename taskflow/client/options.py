@@ -71,7 +71,7 @@ class Submission:
         """
         text = _without_mark(document)
         try:
-            said = _OBJECT.decode(text)
+            fields = _OBJECT.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             kind = foreign_format_of(text)
             what = f"this is {kind.name}" if kind else f"this is not a JSON object: {error}"
@@ -79,7 +79,7 @@ class Submission:
         one = cls.__new__(cls)
         defaults = _OBJECT.decode(document_of(None, options))
         del defaults["payload"]
-        one.document = json_of({**defaults, **said})
+        one.document = json_of({**defaults, **fields})
         return one
 
 
@@ -115,9 +115,9 @@ def change_of(item: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         item: A ``Submission``, or a payload alone; ``UNSET`` if neither changes.
         options: Changes of its options; ``None`` removes one.
     """
-    said = (
+    fields = (
         {}
         if item is UNSET
         else msgspec.json.decode(document_of_item(item), type=dict[str, msgspec.Raw])
     )
-    return {**said, **options}
+    return {**fields, **options}

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from taskflow.client.calls import Call, submission
-from taskflow.client.errors import BadRequest, Refused, TooLarge, Unprocessable
+from taskflow.client.errors import BadRequest, Rejected, TooLarge, Unprocessable
 from taskflow.client.options import document_of_item
 from taskflow.client.task import Task
 from taskflow.model.errors import FieldError
@@ -38,7 +38,7 @@ class Submitted(msgspec.Struct, frozen=True):
 
     index: int
     task: Task | None = None
-    error: Refused | None = None
+    error: Rejected | None = None
 
 
 class Portion:
@@ -67,57 +67,57 @@ class Portion:
         self._documents.append((index, document))
         self._size += len(document)
 
-    def is_full(self, most: int) -> bool:
+    def is_full(self, maximum: int) -> bool:
         """Whether it is large enough for a request."""
-        return len(self) >= most or self._size >= PORTION_BYTES
+        return len(self) >= maximum or self._size >= PORTION_BYTES
 
     def call(self) -> Call:
         """The request that submits the tasks; always the same one."""
         documents = b",".join(document for _, document in self._documents)
         return submission(b"[%b]" % documents, self._key)
 
-    def told(self, tasks: Iterable[Task]) -> list[Submitted]:
+    def submitted(self, tasks: Iterable[Task]) -> list[Submitted]:
         """Return the results if all tasks were stored."""
         return [
             Submitted(index, task=task)
             for (index, _), task in zip(self._documents, tasks, strict=True)
         ]
 
-    def sorted_out(self, error: Refused) -> tuple[list[Submitted], list[Portion]]:
+    def sorted_out(self, error: Rejected) -> tuple[list[Submitted], list[Portion]]:
         """Return the results of invalid tasks, and the others, which are to be sent again.
 
         Raises:
-            Refused: No task is invalid.
+            Rejected: No task is invalid.
         """
         if len(self) == 1 and isinstance(error, _OF_ONE):
             [(index, _)] = self._documents
-            faults = [fault for found in _by_place(error).values() for fault in found]
-            return [Submitted(index, error=_alone(error, faults or list(error.errors)))], []
+            errors = [one for found in _by_place(error).values() for one in found]
+            return [Submitted(index, error=_alone(error, errors or list(error.errors)))], []
         if isinstance(error, TooLarge):
             half = len(self) // 2
             return [], [Portion(self._documents[:half]), Portion(self._documents[half:])]
-        faulty = _by_place(error)
-        if not faulty:
+        invalid = _by_place(error)
+        if not invalid:
             raise error
-        refused = [
-            Submitted(index, error=_alone(error, faulty[place]))
+        rejected = [
+            Submitted(index, error=_alone(error, invalid[place]))
             for place, (index, _) in enumerate(self._documents)
-            if place in faulty
+            if place in invalid
         ]
-        rest = [one for place, one in enumerate(self._documents) if place not in faulty]
-        return refused, [Portion(rest)] if rest else []
+        rest = [one for place, one in enumerate(self._documents) if place not in invalid]
+        return rejected, [Portion(rest)] if rest else []
 
 
-def _by_place(error: Refused) -> dict[int, list[FieldError]]:
+def _by_place(error: Rejected) -> dict[int, list[FieldError]]:
     """Return the errors of each task of an array, as for a single task."""
     found: dict[int, list[FieldError]] = {}
-    for fault in error.errors:
-        if match := _PLACE.fullmatch(fault.pointer):
-            detail = fault.detail.removeprefix(f"[{match[1]}]: ")
+    for one in error.errors:
+        if match := _PLACE.fullmatch(one.pointer):
+            detail = one.detail.removeprefix(f"[{match[1]}]: ")
             found.setdefault(int(match[1]), []).append(FieldError(f"#{match[2]}", detail))
     return found
 
 
-def _alone(error: Refused, faults: list[FieldError]) -> Refused:
-    detail = "; ".join(fault.detail for fault in faults) or error.detail
-    return type(error)(detail, status_code=error.status_code, errors=faults)
+def _alone(error: Rejected, errors: list[FieldError]) -> Rejected:
+    detail = "; ".join(one.detail for one in errors) or error.detail
+    return type(error)(detail, status_code=error.status_code, errors=errors)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from taskflow.client.errors import NotEnded, TaskCanceled, TaskFailed
+from taskflow.client.errors import NotFinished, TaskCanceled, TaskFailed
 from taskflow.model import outcome
 from taskflow.model import task as kept
 from taskflow.model.task import TaskStatus
@@ -66,18 +66,18 @@ class Task(kept.Task, frozen=True, kw_only=True):
         Raises:
             TaskFailed: The task FAILED.
             TaskCanceled: The task was CANCELED.
-            NotEnded: The task is not finished.
+            NotFinished: The task is not finished.
         """
         if self.status is TaskStatus.FAILED:
             raise TaskFailed(self)
         if self.status is TaskStatus.CANCELED:
             raise TaskCanceled(self)
         if self.result is None:
-            raise NotEnded(self)
+            raise NotFinished(self)
         return self.result
 
 
-class Moved(msgspec.Struct, frozen=True):
+class BulkResult(msgspec.Struct, frozen=True):
     """The result of a bulk action.
 
     Attributes:

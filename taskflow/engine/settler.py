@@ -18,7 +18,7 @@ from taskflow.engine.outcomes import Write, attempt_end, not_storable, write_of
 from taskflow.engine.worker import Attempt
 from taskflow.metrics.catalogue import AttemptEnd
 from taskflow.model.backoff import RetryPolicy
-from taskflow.model.errors import StatementRefused, StoreUnavailable
+from taskflow.model.errors import StatementRejected, StoreUnavailable
 from taskflow.model.task import ClaimKey
 from taskflow.store.base.claims import Release, Retry, Settlement
 from taskflow.telemetry import Event, emit
@@ -129,7 +129,7 @@ class Settler:
         try:
             return await self._store.settle(settlements)
         except Exception as error:
-            if isinstance(error, StoreUnavailable) and not isinstance(error, StatementRefused):
+            if isinstance(error, StoreUnavailable) and not isinstance(error, StatementRejected):
                 raise
             if len(settlements) > 1:
                 middle = len(settlements) // 2

@@ -7,8 +7,8 @@ The tree::
     ├── CannotListen                  the address to serve on is not available
     ├── StoreError
     │   ├── StoreUnavailable     503  the store does not answer in time
-    │   │   ├── StoreRefusesTasks     it answers, but accepts no new tasks
-    │   │   ├── StatementRefused      it answers, but rejects the statement
+    │   │   ├── StoreRejectsTasks     it answers, but accepts no new tasks
+    │   │   ├── StatementRejected      it answers, but rejects the statement
     │   │   └── TooManySearches       the limit of slow reads is reached
     │   ├── StoreUnusable             the store answers, but cannot be used
     │   └── LeaseLost                 the lease of this node has ended
@@ -84,7 +84,7 @@ class StoreUnavailable(StoreError):
     problem = types.STORE_UNAVAILABLE
 
 
-class StoreRefusesTasks(StoreUnavailable):
+class StoreRejectsTasks(StoreUnavailable):
     """The task store accepts no new tasks at the moment; try again later."""
 
 
@@ -94,7 +94,7 @@ class TooManySearches(StoreUnavailable):
     problem = types.TOO_MANY_SEARCHES
 
 
-class StatementRefused(StoreUnavailable):
+class StatementRejected(StoreUnavailable):
     """The task store rejected the statement, possibly because of its content."""
 
 

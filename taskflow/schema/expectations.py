@@ -68,17 +68,17 @@ def _words(kind: inspect.Type, extra: Mapping[str, Any]) -> str:
     match kind:
         case inspect.BoolType():
             words = "true or false"
-        case inspect.IntType(ge=least, le=most):
-            words = f"a whole number from {least} to {most}"
-        case inspect.FloatType(ge=least, le=most):
+        case inspect.IntType(ge=minimum, le=maximum):
+            words = f"a whole number from {minimum} to {maximum}"
+        case inspect.FloatType(ge=minimum, le=maximum):
             unit = f" of {extra['unit']}" if "unit" in extra else ""
-            words = f"a number{unit} from {least} to {most}"
+            words = f"a number{unit} from {minimum} to {maximum}"
         case inspect.DateTimeType():
             words = A_MOMENT
         case inspect.EnumType(cls=members):
             words = f"one of {', '.join(member.value for member in members)}"
-        case inspect.StrType(min_length=least, max_length=most):
-            words = f"text of {least or 0} to {most} characters"
+        case inspect.StrType(min_length=minimum, max_length=maximum):
+            words = f"text of {minimum or 0} to {maximum} characters"
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
             words = expectation_of(item)
         case inspect.StructType(fields=fields):

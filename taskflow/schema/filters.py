@@ -22,7 +22,7 @@ from taskflow.model.task import (
 from taskflow.model.url import parse_target
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.reader import Reader
-from taskflow.schema.validation_errors import Faults
+from taskflow.schema.validation_errors import ValidationErrors
 
 HOW: Final = 'send a JSON object with a filter, such as {"queue": "mail"}, or {"all": true}'
 
@@ -151,15 +151,15 @@ def bulk_selection_of(body: bytes) -> BulkSelection:
         Unprocessable: Fields are invalid, or there is neither a filter nor ``all``.
     """
     fields = object_fields(body, how=HOW)
-    faults = Faults()
-    given = _READER.read(fields, faults)
-    if not faults and not given.keys() & set(FILTERS) and not given.get("all"):
-        faults.add(
+    errors = ValidationErrors()
+    given = _READER.read(fields, errors)
+    if not errors and not given.keys() & set(FILTERS) and not given.get("all"):
+        errors.add(
             "/all",
             'this would be for all tasks: send "all": true if that is meant, or a filter, which '
             f"is any of {', '.join(FILTERS)}",
         )
-    faults.refuse()
+    errors.raise_if_any()
     statuses = given.get("status", ())
     return BulkSelection(
         filter_of(

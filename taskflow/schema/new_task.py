@@ -19,12 +19,12 @@ from taskflow.schema.payload import (
     NOWHERE,
     place_in,
     place_of_payload,
-    refuse_masked,
+    reject_masked,
 )
 from taskflow.schema.reader import Fields, Reader
 from taskflow.schema.tasks import ONLY_SHOWN, TaskRequest
 from taskflow.schema.unknown_fields import example_of
-from taskflow.schema.validation_errors import Faults
+from taskflow.schema.validation_errors import ValidationErrors
 
 _NULL: Final = msgspec.Raw(b"null")
 _PAYLOAD_FIELDS: Final = RequestPayload.__struct_fields__
@@ -63,16 +63,16 @@ def new_task_of(
     fields = object_fields(body)
     payload = fields.pop("payload", _NULL)
     text = _not_too_deep(payload)
-    faults = Faults()
-    place = place_of_payload(text, faults)
-    given = _read_options(fields, faults, payload=text) if fields else {}
+    errors = ValidationErrors()
+    place = place_of_payload(text, errors)
+    given = _read_options(fields, errors, payload=text) if fields else {}
     if text == b"null":
-        _add_missing_payload(fields, faults, is_null=payload is not _NULL)
+        _add_missing_payload(fields, errors, is_null=payload is not _NULL)
     if MASK_BYTES in body:
-        refuse_masked(text, given.get("callback_url"), faults)
+        reject_masked(text, given.get("callback_url"), errors)
     if given:
-        _check_combinations(given, faults, can_sign=can_sign)
-    faults.refuse()
+        _check_combinations(given, errors, can_sign=can_sign)
+    errors.raise_if_any()
     if given or trace:
         return _new_task(payload.copy(), given, place, trace or {}, max_attempts)
     return NewTask(
@@ -83,29 +83,31 @@ def new_task_of(
     )
 
 
-def _read_options(fields: Fields, faults: Faults, *, payload: bytes) -> dict[str, Any]:
+def _read_options(fields: Fields, errors: ValidationErrors, *, payload: bytes) -> dict[str, Any]:
     """Return the fields beside the payload."""
     for name in _READER.fields.keys() & fields.keys():
         _not_too_deep(fields[name])
-    given = _READER.read(fields, faults)
+    given = _READER.read(fields, errors)
     if payload.startswith(b'"') and not fields.keys().isdisjoint(_PAYLOAD_FIELDS):
         example = example_of({**fields, "url": payload}, _PAYLOAD_FIELDS)
-        faults.add("/payload", f"a whole request is an object: send {example}")
+        errors.add("/payload", f"a whole request is an object: send {example}")
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _add_missing_payload(fields: Fields, faults: Faults, *, is_null: bool) -> None:
+def _add_missing_payload(fields: Fields, errors: ValidationErrors, *, is_null: bool) -> None:
     what = f"payload is {'null' if is_null else 'missing'}"
-    if not faults:
+    if not errors:
         raise BadRequest(f"{what}; {HOW}")
-    faults.add("/payload", f"{what}; send {example_of(fields, _PAYLOAD_FIELDS)}")
+    errors.add("/payload", f"{what}; send {example_of(fields, _PAYLOAD_FIELDS)}")
 
 
-def _check_combinations(given: Mapping[str, Any], faults: Faults, *, can_sign: bool) -> None:
+def _check_combinations(
+    given: Mapping[str, Any], errors: ValidationErrors, *, can_sign: bool
+) -> None:
     if "run_at" in given and "delay_seconds" in given:
-        faults.add("/delay_seconds", "delay_seconds must not be given together with run_at")
+        errors.add("/delay_seconds", "delay_seconds must not be given together with run_at")
     if "callback_url" in given and not can_sign:
-        faults.add("/callback_url", _NO_SECRETS)
+        errors.add("/callback_url", _NO_SECRETS)
 
 
 def _new_task(
@@ -118,11 +120,11 @@ def _new_task(
     """Return the task; each field goes to where the one of its name is stored."""
     callback_url = given.get("callback_url")
     callback_place = place_in(callback_url) if callback_url else NOWHERE
-    said = {name: given[name] for name in _OPTIONS & given.keys()}
-    if isinstance(backoff := said.get("backoff"), Backoff):
-        said["backoff"] = StoredBackoff(**msgspec.structs.asdict(backoff))
+    chosen = {name: given[name] for name in _OPTIONS & given.keys()}
+    if isinstance(backoff := chosen.get("backoff"), Backoff):
+        chosen["backoff"] = StoredBackoff(**msgspec.structs.asdict(backoff))
     options = TaskOptions(
-        **said,
+        **chosen,
         callback_host=callback_place.host or None,
         callback_authority=callback_place.authority or None,
         traceparent=trace.get("traceparent"),

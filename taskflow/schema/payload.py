@@ -21,7 +21,7 @@ from taskflow.model.request import (
 from taskflow.model.url import Place, place_of
 from taskflow.schema.reader import Reader
 from taskflow.schema.tasks import TaskRequest
-from taskflow.schema.validation_errors import Faults, token
+from taskflow.schema.validation_errors import ValidationErrors, token
 
 NOWHERE: Final = Place("", "")
 
@@ -33,12 +33,12 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
 
 
-def place_of_payload(payload: bytes, faults: Faults) -> Place:
+def place_of_payload(payload: bytes, errors: ValidationErrors) -> Place:
     """Return where a payload leads to; adds what is wrong with it if it is a whole request."""
     if payload.startswith(b'"'):
         return place_in(_TEXT.decode(payload))
     if payload.startswith(b"{"):
-        return place_in(_check_request(payload, faults))
+        return place_in(_check_request(payload, errors))
     return NOWHERE
 
 
@@ -50,10 +50,10 @@ def place_in(url: str) -> Place:
         return NOWHERE
 
 
-def refuse_masked(payload: bytes, callback_url: str | None, faults: Faults) -> None:
+def reject_masked(payload: bytes, callback_url: str | None, errors: ValidationErrors) -> None:
     """Add an error for each mask: a task that was shown has masks in place of its credentials."""
     if callback_url is not None and MASKING.is_masked(callback_url):
-        faults.add("/callback_url", f"callback_url {_WAS_MASKED}")
+        errors.add("/callback_url", f"callback_url {_WAS_MASKED}")
     where = "/payload"
     url: Any = None
     headers: Any = None
@@ -63,40 +63,40 @@ def refuse_masked(payload: bytes, callback_url: str | None, faults: Faults) -> N
         fields = msgspec.json.decode(payload, type=dict[str, Any])
         where, url, headers = "/payload/url", fields.get("url"), fields.get("headers")
     if isinstance(url, str) and MASKING.is_masked(url):
-        faults.add(where, f"the URL {_WAS_MASKED}")
+        errors.add(where, f"the URL {_WAS_MASKED}")
     for name in MASKING.masked_headers(headers) if isinstance(headers, dict) else ():
-        faults.add(f"/payload/headers{token(name)}", f"the header {name} {_WAS_MASKED}")
+        errors.add(f"/payload/headers{token(name)}", f"the header {name} {_WAS_MASKED}")
 
 
-def _check_request(payload: bytes, faults: Faults) -> str:
+def _check_request(payload: bytes, errors: ValidationErrors) -> str:
     """Return the URL of a whole request."""
     fields = _FIELDS.decode(payload)
     if bytes(fields.get("url", b"null")) == b"null":
-        faults.add("/payload/url", "payload.url is missing: where should the request be sent?")
-    return _READER.read(fields, faults, under="/payload").get("url") or ""
+        errors.add("/payload/url", "payload.url is missing: where should the request be sent?")
+    return _READER.read(fields, errors, under="/payload").get("url") or ""
 
 
-def _check_body(text: bytes, faults: Faults) -> None:
+def _check_body(text: bytes, errors: ValidationErrors) -> None:
     try:
         content_of(text)
     except BodyError as error:
-        faults.add("/payload/body/base64", f"payload.{error}")
+        errors.add("/payload/body/base64", f"payload.{error}")
 
 
-def _check_headers(text: bytes, faults: Faults) -> None:
+def _check_headers(text: bytes, errors: ValidationErrors) -> None:
     if text == b"null":
         return
     try:
         headers = _FIELDS.decode(text)
     except msgspec.ValidationError:
-        faults.add("/payload/headers", "payload.headers must be an object of names with text")
+        errors.add("/payload/headers", "payload.headers must be an object of names with text")
         return
     if len(headers) > MAX_HEADERS:
-        faults.add("/payload/headers", f"payload.headers must be {MAX_HEADERS} at most")
+        errors.add("/payload/headers", f"payload.headers must be {MAX_HEADERS} at most")
         return
     for name, value in headers.items():
         if complaint := _complaint_about_header(name, value):
-            faults.add(f"/payload/headers{token(name)}", complaint)
+            errors.add(f"/payload/headers{token(name)}", complaint)
 
 
 def _complaint_about_header(name: str, value: msgspec.Raw) -> str:

@@ -22,7 +22,7 @@ from taskflow.model.queue_limits import (
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.merge_patch import patch_fields_of, patch_type, patched
 from taskflow.schema.reader import Fields, Reader
-from taskflow.schema.validation_errors import Faults
+from taskflow.schema.validation_errors import ValidationErrors
 
 HOW: Final = 'send a JSON object such as {"max_concurrency": 10}, or {} for no limits'
 
@@ -137,9 +137,9 @@ def patch_of(body: bytes) -> QueueChange:
 
 
 def _settings_in(fields: Fields) -> QueueSettings:
-    faults = Faults()
-    given = _READER.read(fields, faults)
-    faults.refuse()
+    errors = ValidationErrors()
+    given = _READER.read(fields, errors)
+    errors.raise_if_any()
     return _settings_of(given)
 
 
@@ -154,9 +154,9 @@ def _settings_of(given: Mapping[str, Any]) -> QueueSettings:
     )
 
 
-def _rate_of(asked: float | RateRequest | None) -> Rate | None:
-    if asked is None:
+def _rate_of(value: float | RateRequest | None) -> Rate | None:
+    if value is None:
         return None
-    rate = asked if isinstance(asked, RateRequest) else RateRequest(asked)
+    rate = value if isinstance(value, RateRequest) else RateRequest(value)
     burst = rate.burst or max(1, math.floor(rate.per_second * _DEFAULT_BURST_SECONDS))
     return Rate(rate.per_second, burst)

@@ -20,10 +20,10 @@ from taskflow.schema.expectations import (
     kinds_of,
 )
 from taskflow.schema.unknown_fields import note_unknown, unknown_parameters
-from taskflow.schema.validation_errors import Faults, token
+from taskflow.schema.validation_errors import ValidationErrors, token
 
 Fields: TypeAlias = Mapping[str, msgspec.Raw]
-CustomReader: TypeAlias = Callable[[bytes, Faults], Any]
+CustomReader: TypeAlias = Callable[[bytes, ValidationErrors], Any]
 """Reads the JSON of a field and adds its validation errors itself."""
 
 MAX_PARTS: Final = 100
@@ -67,7 +67,7 @@ class Field:
             if isinstance(kind, inspect.StructType)
         ]
 
-    def read(self, text: bytes, faults: Faults, *, under: str = "") -> Any:
+    def read(self, text: bytes, errors: ValidationErrors, *, under: str = "") -> Any:
         """Return the value of JSON text; ``None`` if it is invalid, after the errors are added."""
         if len(text) > MAX_UNCOUNTED_BYTES and self._has_too_many_parts(text):
             wrong = [""]
@@ -79,7 +79,7 @@ class Field:
         label = ".".join([*under.split("/")[1:], self.name])
         for place in wrong:
             advice = self._advice(place.removeprefix("/"))
-            faults.add(
+            errors.add(
                 f"{under}{token(self.name)}{place}", f"{label} must be {self._expected}{advice}"
             )
         return None
@@ -193,21 +193,21 @@ class Reader(Generic[S]):
         self.ignored: Final = frozenset(ignored) - self.fields.keys()
         self._custom: Final = custom or {}
 
-    def read(self, fields: Fields, faults: Faults, *, under: str = "") -> dict[str, Any]:
+    def read(self, fields: Fields, errors: ValidationErrors, *, under: str = "") -> dict[str, Any]:
         """Return the values of the fields that are given; adds all validation errors.
 
         Args:
             fields: The members of an object.
-            faults: Where the errors are added.
+            errors: Where the errors are added.
             under: The JSON pointer of the object.
         """
-        note_unknown(fields, self.names, faults, ignored=self.ignored, under=under)
+        note_unknown(fields, self.names, errors, ignored=self.ignored, under=under)
         values = {}
         for name in fields:
             if custom := self._custom.get(name):
-                values[name] = custom(bytes(fields[name]), faults)
+                values[name] = custom(bytes(fields[name]), errors)
             elif field := self.fields.get(name):
-                values[name] = field.read(bytes(fields[name]), faults, under=under)
+                values[name] = field.read(bytes(fields[name]), errors, under=under)
         return values
 
     def read_query(self, query: Mapping[str, Sequence[str]]) -> S:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from taskflow.model.suggestions import MAX_COMPARED_CHARACTERS, Vocabulary, shown_name
-from taskflow.schema.validation_errors import Faults, token
+from taskflow.schema.validation_errors import ValidationErrors, token
 
 MAX_UNKNOWN: Final = 20
 """How many unknown names of one document are reported."""
@@ -19,7 +19,7 @@ MAX_URL_BYTES: Final = 200
 def note_unknown(
     fields: Collection[str],
     vocabulary: Vocabulary,
-    faults: Faults,
+    errors: ValidationErrors,
     *,
     ignored: Collection[str] = (),
     under: str = "",
@@ -29,7 +29,7 @@ def note_unknown(
     Args:
         fields: The names of all fields.
         vocabulary: The fields that exist.
-        faults: Where the errors are added.
+        errors: Where the errors are added.
         ignored: The fields that are ignored.
         under: The JSON pointer of the document.
     """
@@ -41,22 +41,22 @@ def note_unknown(
         found += 1
         place = token(name) if len(name) <= MAX_COMPARED_CHARACTERS else ""
         advice = vocabulary.advice(name)
-        faults.add(f"{under}{place}", f"{subject} no field {shown_name(name)}; {advice}")
+        errors.add(f"{under}{place}", f"{subject} no field {shown_name(name)}; {advice}")
     if found == MAX_UNKNOWN and next(unknown, None) is not None:
-        faults.add(under, f"{owner or 'the body'} has more fields that do not exist")
+        errors.add(under, f"{owner or 'the body'} has more fields that do not exist")
 
 
 def unknown_parameters(query: Iterable[str], vocabulary: Vocabulary) -> list[str]:
     """Return an error for each parameter that does not exist."""
     unknown = (name for name in query if name not in vocabulary)
-    told: list[str] = []
+    messages: list[str] = []
     for name in itertools.islice(unknown, MAX_UNKNOWN):
         advice = vocabulary.advice(name)
-        listed = "" if told or advice == vocabulary.listed else f" {vocabulary.listed}"
-        told.append(f"there is no parameter {shown_name(name)}; {advice}{listed}")
+        listed = "" if messages or advice == vocabulary.listed else f" {vocabulary.listed}"
+        messages.append(f"there is no parameter {shown_name(name)}; {advice}{listed}")
     if next(unknown, None) is not None:
-        told.append(f"more than {MAX_UNKNOWN} parameters do not exist")
-    return told
+        messages.append(f"more than {MAX_UNKNOWN} parameters do not exist")
+    return messages
 
 
 def example_of(fields: Mapping[str, bytes], names: Iterable[str]) -> str:

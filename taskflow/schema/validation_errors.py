@@ -6,11 +6,11 @@ from typing import Final
 
 from taskflow.model.errors import FieldError, RequestError, Unprocessable
 
-MAX_FAULTS: Final = 100
-"""How many validation errors are collected; further ones are counted."""
+MAX_ERRORS: Final = 100
+"""Maximum number of validation errors that are collected; further ones are counted."""
 
 
-class Faults:
+class ValidationErrors:
     """Collects the validation errors of a document, each with its place."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Faults:
     @property
     def is_full(self) -> bool:
         """Whether no more errors are collected."""
-        return self._count >= MAX_FAULTS
+        return self._count >= MAX_ERRORS
 
     def add(self, pointer: str, detail: str) -> None:
         """Add an error.
@@ -48,10 +48,10 @@ class Faults:
         found = error.errors if isinstance(error, Unprocessable) else ()
         if not found:
             self.add(place, f"{label}: {error}")
-        for fault in found:
-            self.add(place + fault.pointer.removeprefix("#"), fault.detail)
+        for one in found:
+            self.add(place + one.pointer.removeprefix("#"), one.detail)
 
-    def refuse(self) -> None:
+    def raise_if_any(self) -> None:
         """Reject the document if it has errors.
 
         Raises:
@@ -69,6 +69,6 @@ def token(name: object) -> str:
 def _summary(found: list[FieldError], count: int) -> str:
     if len(found) == 1:
         return found[0].detail
-    how_many = f"{count} in all" if count < MAX_FAULTS else f"{MAX_FAULTS} or more"
-    more = f"; and so on, {how_many}" if count > 3 else ""  # noqa: PLR2004
-    return "; ".join(fault.detail for fault in found[:3]) + more
+    total = f"{count} in all" if count < MAX_ERRORS else f"{MAX_ERRORS} or more"
+    more = f"; and so on, {total}" if count > 3 else ""  # noqa: PLR2004
+    return "; ".join(error.detail for error in found[:3]) + more

@@ -112,7 +112,7 @@ def _with_traces(settings: Settings, environ: Mapping[str, str]) -> Settings:
     Only the environment counts: OpenTelemetry itself does not read ``.env``.
     """
     otel = {name: environ.get(name, "").strip() for name in _OTEL}
-    if settings.traces == "auto" and _asks_for_traces(otel):
+    if settings.traces == "auto" and _is_otlp_configured(otel):
         settings = msgspec.structs.replace(settings, traces="on")
     if settings.is_tracing:
         for name, allowed in _OTEL_ALLOWED.items():
@@ -124,7 +124,7 @@ def _with_traces(settings: Settings, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _asks_for_traces(otel: Mapping[str, str]) -> bool:
+def _is_otlp_configured(otel: Mapping[str, str]) -> bool:
     if otel["OTEL_SDK_DISABLED"].lower() == "true":
         return False
     if exporter := otel["OTEL_TRACES_EXPORTER"]:

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 # Maximum number of claims whose times are remembered: more than a node can hold.
 MAX_CLAIMS: Final = 10_000
-SERVER_FAULTS: Final = 500
+MIN_SERVER_ERROR: Final = 500
 
 _LOGGER: Final = "opentelemetry"
 _METHODS: Final = frozenset(
@@ -213,7 +213,7 @@ class _Request(RequestTrace):
 
     def answered(self, status: int) -> None:
         self._span.set_attribute("http.response.status_code", status)
-        if status >= SERVER_FAULTS:
+        if status >= MIN_SERVER_ERROR:
             self._span.set_attribute("error.type", str(status))
             self._span.set_status(StatusCode.ERROR)
 

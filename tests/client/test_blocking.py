@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from taskflow import BlockingClient, Client, NotEnded, Submission, TaskStatus, Unprocessable
+from taskflow import BlockingClient, Client, NotFinished, Submission, TaskStatus, Unprocessable
 from taskflow.client.blocking import streams as blocking_streams
 from taskflow.client.on_trio import streams
 from tests.client.proxy import Proxy
@@ -60,7 +60,7 @@ def test_a_task_and_its_result(memory_server, target):
         assert [attempt.number for attempt in client.attempts(task.id)] == [1]
         later = client.submit("x", delay_seconds=3600)
         began = time.monotonic()
-        with pytest.raises(NotEnded):
+        with pytest.raises(NotFinished):
             client.wait(later.id, 0.2)
         assert time.monotonic() - began > 0.1
         assert client.cancel(later.id).status is TaskStatus.CANCELED

@@ -16,18 +16,18 @@ from taskflow import (
     Conflict,
     Forbidden,
     Gone,
-    NotEnded,
+    NotFinished,
     NotFound,
-    Refused,
-    ServerFault,
+    Rejected,
+    ServerError,
     Submission,
     TaskCanceled,
     TaskFailed,
     TaskStatus,
     TooLarge,
-    TooMany,
+    TooManyRequests,
     Unauthorized,
-    UnexpectedAnswer,
+    UnexpectedResponse,
     Unprocessable,
     Unreachable,
 )
@@ -105,7 +105,7 @@ class TestVerbs:
         again = await client.wait((await client.retry(failed.id)).id, SOON_SECONDS)
         assert again.status is TaskStatus.FAILED
         later = await client.submit(target.url, delay_seconds=3600)
-        with pytest.raises(NotEnded):
+        with pytest.raises(NotFinished):
             later.raise_for_failure()
         with pytest.raises(TaskCanceled):
             (await client.cancel(later.id)).raise_for_failure()
@@ -122,7 +122,7 @@ class TestVerbs:
         with pytest.raises(TimeoutError) as raised:
             await client.wait(task.id, 0.3)
         assert trio.current_time() - began > 0.25
-        assert isinstance(raised.value, NotEnded)
+        assert isinstance(raised.value, NotFinished)
         await client.cancel(task.id)
         assert (await client.wait(task.id)).status is TaskStatus.CANCELED
         with pytest.raises(NotFound):
@@ -338,17 +338,20 @@ class TestTrouble:
             with pytest.raises(Unreachable) as raised:
                 await client.submit("x")
             assert not raised.value.is_sent
-            with pytest.raises((Unreachable, NotEnded)):  # whichever comes first
+            with pytest.raises((Unreachable, NotFinished)):  # whichever comes first
                 await client.wait(uuid.uuid4(), 0.1)
 
     @pytest.mark.parametrize(
         ("answer", "error"),
         [
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", UnexpectedAnswer),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", UnexpectedAnswer),
-            (b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", UnexpectedAnswer),
-            (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>", ServerFault),
-            (b"HTTP/1.1 451 No\r\nContent-Length: 0\r\n\r\n", Refused),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", UnexpectedResponse),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", UnexpectedResponse),
+            (
+                b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
+                UnexpectedResponse,
+            ),
+            (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>", ServerError),
+            (b"HTTP/1.1 451 No\r\nContent-Length: 0\r\n\r\n", Rejected),
             (b"* BYE\r\n\r\n", Unreachable),
         ],
     )
@@ -405,7 +408,7 @@ class TestErrors:
             async with Client(
                 server.url, api_key="writekey12345678901234", timeout_seconds=2.0
             ) as hasty:
-                with pytest.raises(TooMany) as raised:
+                with pytest.raises(TooManyRequests) as raised:
                     for _ in range(40):
                         await hasty.submit("x")
                 assert raised.value.retry_after_seconds >= 1

@@ -12,11 +12,11 @@ from taskflow import (
     BlockingClient,
     Client,
     NotFound,
-    Refused,
-    ServerFault,
+    Rejected,
+    ServerError,
     Submission,
     Unauthorized,
-    UnexpectedAnswer,
+    UnexpectedResponse,
     Unprocessable,
     Unreachable,
     __version__,
@@ -87,7 +87,7 @@ class TestSchedules:
         assert await client.schedules.get("reports") == made
         ran = await client.schedules.run("reports")
         assert (ran.schedule, ran.queue, ran.tags) == ("reports", "by-schedule", {"a": 1})
-        with pytest.raises(Refused, match="replaced"):
+        with pytest.raises(Rejected, match="replaced"):
             await client.schedules.put("reports", "x", every_seconds=60, must_be_new=True)
         other = await client.schedules.put("reports", "x", every_seconds=60, paused=True)
         assert (other.every_seconds, other.cron, other.next_run_at) == (60, None, None)
@@ -147,7 +147,7 @@ class TestExportsThatBreakOff:
         with Always(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body) as other:
             async with Client(other.url) as client, client.export() as lines:
                 assert await anext(lines) == b'{"id":"a"}'
-                with pytest.raises(ServerFault, match="gone"):
+                with pytest.raises(ServerError, match="gone"):
                     await anext(lines)
 
     async def test_without(self):
@@ -181,7 +181,7 @@ class TestWhoAnswers:
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         with Always(answer) as other:
             async with Client(other.url) as client:
-                with pytest.raises(UnexpectedAnswer, match="Pets"):
+                with pytest.raises(UnexpectedResponse, match="Pets"):
                     await client.check()
 
     async def test_one_that_wants_a_key(self):

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from taskflow import BlockingClient, EventsMissed, TaskStatus, UnexpectedAnswer, Unreachable
+from taskflow import BlockingClient, EventsMissed, TaskStatus, UnexpectedResponse, Unreachable
 from taskflow.client.sse import Message, Parser
 from tests.service.targets import SocketServer
 
@@ -106,7 +106,7 @@ def test_what_was_missed_is_told_and_the_rest_comes():
         assert events.position == 8
         assert next(events).id == 9
         assert events.position == 9
-        with pytest.raises(UnexpectedAnswer):
+        with pytest.raises(UnexpectedResponse):
             next(events)
 
 

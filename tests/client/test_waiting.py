@@ -8,7 +8,7 @@ import httpx
 import pytest
 import trio
 
-from taskflow import Client, NotEnded, TaskStatus
+from taskflow import Client, NotFinished, TaskStatus
 from taskflow.service import open_service
 from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
@@ -50,7 +50,7 @@ async def test_up_to_a_time(autojump_clock):
     async with connected() as (client, _):
         task = await client.submit("no url", delay_seconds=1000)
         began = trio.current_time()
-        with pytest.raises(NotEnded) as raised:
+        with pytest.raises(NotFinished) as raised:
             await client.wait(task.id, 130.5)
         assert raised.value.task.status is TaskStatus.PENDING
         assert 130 < trio.current_time() - began < 132

@@ -17,7 +17,12 @@ import pytest
 import trio
 import trio.testing
 
-from taskflow.model.errors import StatementRefused, StoreUnavailable, StoreUnusable, TooManySearches
+from taskflow.model.errors import (
+    StatementRejected,
+    StoreUnavailable,
+    StoreUnusable,
+    TooManySearches,
+)
 from taskflow.model.event import EventFilter
 from taskflow.model.filter import TaskFilter
 from taskflow.model.queue_limits import HoldReason, HostLimits, QueueSettings, Rate
@@ -124,7 +129,7 @@ async def test_a_payload_that_postgresql_refuses_is_its_callers_loss_alone(store
     async def add(payload):
         try:
             results.extend(await store.add([new_task(payload)]))
-        except StatementRefused:
+        except StatementRejected:
             results.append(None)
 
     async with trio.open_nursery() as nursery:

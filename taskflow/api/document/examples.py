@@ -57,7 +57,7 @@ COMPLETED: Final = msgspec.structs.replace(
     finished_at=_FINISHED,
     attempt=1,
 )
-TOLD: Final = msgspec.structs.replace(
+CALLBACK_PARENT: Final = msgspec.structs.replace(
     COMPLETED, callback_url="https://shop.example/done", callback_id=CALLBACK_ID
 )
 ENDED_EVENT: Final = TaskEvent(

@@ -87,7 +87,7 @@ def document(routes: Sequence[Route], *, has_keys: bool) -> Json:
             "securitySchemes": {"key": KEY},
             "schemas": schemas(routes),
             "headers": {header.name: _header(header) for header in SHARED},
-            "responses": {_name_of(status): _problem(said) for status, said in PROBLEMS.items()},
+            "responses": {_name_of(status): _problem(text) for status, text in PROBLEMS.items()},
         },
     }
 

@@ -21,13 +21,13 @@ def filter_of(query: Mapping[str, Sequence[str]]) -> EventFilter:
     Raises:
         Unprocessable: A parameter is invalid; the message names it.
     """
-    asked = EVENTS_QUERY.read_query(_in_one_spelling(query))
+    query_fields = EVENTS_QUERY.read_query(_in_one_spelling(query))
     tags: dict[str, str] = {}
-    for text in asked.tag or ():
+    for text in query_fields.tag or ():
         name, _, value = text.partition(":")
         if tags.setdefault(name, value) != value:
             raise Unprocessable(f"a task has one value of the tag {name}, not two")
-    return EventFilter(queue=asked.queue, tags=tags)
+    return EventFilter(queue=query_fields.queue, tags=tags)
 
 
 def refuse_unknown_of_task(query: Mapping[str, Sequence[str]]) -> None:
@@ -50,8 +50,8 @@ def position_of(header: str, query: Mapping[str, Sequence[str]]) -> int | None:
         Unprocessable: A position is invalid, or the query has two.
     """
     given = _in_one_spelling(query).get(_IN_QUERY)
-    asked = TASK_EVENTS_QUERY.read_query({_IN_QUERY: given} if given else {})
-    text = header or asked.last_event_id
+    query_fields = TASK_EVENTS_QUERY.read_query({_IN_QUERY: given} if given else {})
+    text = header or query_fields.last_event_id
     if text and not _POSITION.fullmatch(text):
         raise Unprocessable(f"{_IN_HEADER} must be the id of an event of this service")
     return int(text) if text else None

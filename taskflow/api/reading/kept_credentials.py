@@ -14,7 +14,7 @@ import msgspec
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.masking import Masking
 from taskflow.model.url import parse_target
-from taskflow.schema.validation_errors import Faults, token
+from taskflow.schema.validation_errors import ValidationErrors, token
 
 _ANYTHING: Final = msgspec.json.Decoder(float_hook=str)
 
@@ -48,15 +48,15 @@ def refuse_moved_credentials(before: bytes, after: bytes, patch: bytes, masking:
     sent = _object(_payload_of(patch).get("headers"))
     headers = _object(new.get("headers"))
     kept = {name: value for name, value in headers.items() if name not in sent}
-    faults = Faults()
+    errors = ValidationErrors()
     for name, value in masking.headers(kept).items():
         if value != kept[name]:
-            faults.add(
+            errors.add(
                 f"/task/payload/headers{token(name)}",
                 f"the header {name} is kept only for the scheme, host and port of the URL that it "
                 "was sent with; send its value again, or null to remove it",
             )
-    faults.refuse()
+    errors.raise_if_any()
 
 
 def _payload_of(task: bytes) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ from taskflow.schema.reader import Fields, Reader
 from taskflow.schema.schedules import ONLY_SHOWN, ScheduleRequest
 from taskflow.schema.stored_names import with_current_names
 from taskflow.schema.tasks import SINGLE_MOMENTS, TaskRequest
-from taskflow.schema.validation_errors import Faults, token
+from taskflow.schema.validation_errors import ValidationErrors, token
 
 HOW: Final = (
     'send a JSON object with times and a task, such as {"cron": "30 6 * * MON-FRI", "task": '
@@ -64,16 +64,16 @@ class Reading(msgspec.Struct, frozen=True):
         Raises:
             Unprocessable: Fields are invalid.
         """
-        faults = Faults()
-        given = _READER.read(fields, faults)
+        errors = ValidationErrors()
+        given = _READER.read(fields, errors)
         if bytes(fields.get("name", _NULL)) not in (b"null", msgspec.json.encode(self.name)):
-            faults.add("/name", f"name must be that in the path, {self.name}, or left out")
-        timing = _timing_of(fields, given, faults)
-        template = self._template_of(given.get("task"), faults)
+            errors.add("/name", f"name must be {self.name}, as in the path, or absent")
+        timing = _timing_of(fields, given, errors)
+        template = self._template_of(given.get("task"), errors)
         is_conditional = bool(given.get("conditional"))
         if is_conditional and template is not None:
-            _check_conditional(bytes(template.payload), faults)
-        faults.refuse()
+            _check_conditional(bytes(template.payload), errors)
+        errors.raise_if_any()
         assert template is not None
         return ScheduleDefinition(
             name=self.name,
@@ -85,22 +85,22 @@ class Reading(msgspec.Struct, frozen=True):
             paused=bool(given.get("paused")),
         )
 
-    def _template_of(self, text: bytes | None, faults: Faults) -> NewTask | None:
+    def _template_of(self, text: bytes | None, errors: ValidationErrors) -> NewTask | None:
         """Return the task as a ``POST`` would read it; ``None`` if it is invalid."""
         if text is None:
-            faults.add("/task", f"task is missing: what should the schedule run? {HOW}")
+            errors.add("/task", f"task is missing: what should the schedule run? {HOW}")
             return None
         if not text.startswith(b"{"):
-            faults.add("/task", f"task must be an object, as POST /tasks accepts it; {HOW}")
+            errors.add("/task", f"task must be an object, as POST /tasks accepts it; {HOW}")
             return None
         try:
             template = new_task_of(text, max_attempts=self.max_attempts, can_sign=self.can_sign)
         except RequestError as error:
-            faults.add_part("/task", "task", error)
+            errors.add_part("/task", "task", error)
             return None
         for name in SINGLE_MOMENTS:
             if getattr(template, name) is not None:
-                faults.add(
+                errors.add(
                     f"/task/{name}",
                     f"task.{name} is a single moment and cannot be that of each task; leave it out",
                 )
@@ -186,15 +186,16 @@ def _fields_of(definition: ScheduleDefinition) -> Fields:
     }
 
 
-def _timing_of(fields: Fields, given: Mapping[str, Any], faults: Faults) -> Timing:
+def _timing_of(fields: Fields, given: Mapping[str, Any], errors: ValidationErrors) -> Timing:
     """Return when the schedule is due; adds what is wrong with that."""
-    said = [name for name in ("cron", "every_seconds") if bytes(fields.get(name, _NULL)) != b"null"]
-    if not said:
-        faults.add("", "either cron or every_seconds must be given: when is it due?")
-    if len(said) > 1:
-        faults.add("/every_seconds", "every_seconds must not be given together with cron")
-    if given.get("start_at") is not None and "cron" in said:
-        faults.add("/start_at", "start_at is for every_seconds: a cron expression says itself when")
+    names = ("cron", "every_seconds")
+    timings = [name for name in names if bytes(fields.get(name, _NULL)) != b"null"]
+    if not timings:
+        errors.add("", "either cron or every_seconds must be given: when should it run?")
+    if len(timings) > 1:
+        errors.add("/every_seconds", "every_seconds must not be given together with cron")
+    if given.get("start_at") is not None and "cron" in timings:
+        errors.add("/start_at", "start_at needs every_seconds; cron has its own times")
     timing = Timing(
         cron=given.get("cron"),
         every_seconds=given.get("every_seconds"),
@@ -206,11 +207,11 @@ def _timing_of(fields: Fields, given: Mapping[str, Any], faults: Faults) -> Timi
         try:
             check_timing(one, now)
         except TimingError as error:
-            faults.add(token(error.field), str(error))
+            errors.add(token(error.field), str(error))
     return timing
 
 
-def _check_conditional(payload: bytes, faults: Faults) -> None:
+def _check_conditional(payload: bytes, errors: ValidationErrors) -> None:
     if not payload.startswith(b"{"):
         return
     try:
@@ -219,14 +220,14 @@ def _check_conditional(payload: bytes, faults: Faults) -> None:
         return  # its errors have been added
     has_body = request.body is not UNSET and bytes(request.body) != b"null"
     if (request.method or ("POST" if has_body else "GET")) not in CONDITIONAL_METHODS:
-        faults.add(
+        errors.add(
             "/conditional",
             f"conditional is for {' and '.join(CONDITIONAL_METHODS)}; responses to other methods "
             "cannot be conditional",
         )
     for name in request.headers or {}:
         if name.lower() in CONDITIONAL_FIELDS:
-            faults.add(
+            errors.add(
                 f"/task/payload/headers{token(name)}",
                 f"the header {name} is set by TaskFlow if conditional is true; leave it out",
             )

@@ -29,7 +29,7 @@ _STATUSES: Final[Mapping[type[errors.ClientError], ExitStatus]] = {
     errors.InvalidArgument: ExitStatus.USAGE,
     errors.InvalidEnvironment: ExitStatus.USAGE,
     errors.Unreachable: ExitStatus.UNREACHABLE,
-    errors.UnexpectedAnswer: ExitStatus.UNREACHABLE,
+    errors.UnexpectedResponse: ExitStatus.UNREACHABLE,
     errors.Unavailable: ExitStatus.UNREACHABLE,
     errors.NotFound: ExitStatus.NOT_FOUND,
     errors.Unauthorized: ExitStatus.NO_ACCESS,

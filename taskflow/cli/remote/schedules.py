@@ -121,7 +121,7 @@ def _put(  # noqa: PLR0913 - each is an option
     must_be_new: bool,
     as_json: bool,
     service: RemoteService,
-    **said: Any,
+    **arguments: Any,
 ) -> None:
     """Create or change a schedule; settings that are not given stay unchanged.
 
@@ -144,8 +144,8 @@ def _put(  # noqa: PLR0913 - each is an option
         "paused": paused,
     }
     given = {name: value for name, value in settings.items() if value is not None}
-    task = _task_of(target, path, said)
-    options = {} if isinstance(task, Submission) else _options_alone(said)
+    task = _task_of(target, path, arguments)
+    options = {} if isinstance(task, Submission) else _options_alone(arguments)
     if task is UNSET and not given and not options:
         raise click.UsageError("give something to change, such as --every 10m")
 
@@ -175,17 +175,19 @@ def _trigger_of(given: Mapping[str, object]) -> str | None:
     return next((name for name in _REPLACED if name in given), None)
 
 
-def _options_alone(said: dict[str, Any]) -> dict[str, Any]:
+def _options_alone(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the options of the task, to change it without its request."""
-    if any(said[name] for name in REQUEST_NAMES):
+    if any(arguments[name] for name in REQUEST_NAMES):
         raise click.UsageError("--method, --header, --data and --fetch-timeout need the URL")
-    return dict(options_of(said))
+    return dict(options_of(arguments))
 
 
-def _task_of(target: str | None, path: Path | None, said: dict[str, Any]) -> Submission | UnsetType:
-    options = options_of(said)
+def _task_of(
+    target: str | None, path: Path | None, arguments: dict[str, Any]
+) -> Submission | UnsetType:
+    options = options_of(arguments)
     if target is not None:
-        return Submission(payload_of(target, said), **options)
+        return Submission(payload_of(target, arguments), **options)
     if path is None:
         return UNSET
     try:

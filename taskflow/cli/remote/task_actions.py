@@ -22,7 +22,7 @@ from taskflow.cli.remote.remote_service import (
 from taskflow.client.errors import Conflict, NotFound
 from taskflow.client.filters import Filters
 from taskflow.client.on_trio.client import Client
-from taskflow.client.task import Moved, Task
+from taskflow.client.task import BulkResult, Task
 
 
 class BulkMethod(Protocol):
@@ -30,7 +30,7 @@ class BulkMethod(Protocol):
 
     def __call__(
         self, *, everything: bool = ..., dry_run: bool = ..., **filters: Unpack[Filters]
-    ) -> Awaitable[Moved]:
+    ) -> Awaitable[BulkResult]:
         """See ``Client.cancel_many``."""
 
 
@@ -127,7 +127,7 @@ async def _all(
     return ExitStatus.OK
 
 
-async def total_of(method: Callable[[], Awaitable[Moved]]) -> int:
+async def total_of(method: Callable[[], Awaitable[BulkResult]]) -> int:
     """Repeat a bulk request until no task is left, and return the number of tasks."""
     total, is_complete = 0, False
     while not is_complete:
@@ -136,7 +136,7 @@ async def total_of(method: Callable[[], Awaitable[Moved]]) -> int:
     return total
 
 
-def count_text(moved: Moved) -> str:
+def count_text(moved: BulkResult) -> str:
     """Return the number of tasks; the service stops counting after a time limit."""
     return f"{moved.count}" if moved.complete else f"more than {moved.count}"
 

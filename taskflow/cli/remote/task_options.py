@@ -40,29 +40,29 @@ def request_options(function: F) -> F:
     return declared_options(_REQUEST)(function)
 
 
-def options_of(said: Mapping[str, Any]) -> Options:
+def options_of(arguments: Mapping[str, Any]) -> Options:
     """Return the options of a task that were given.
 
     Raises:
         click.UsageError: A tag is given twice.
     """
-    found = {name: said.get(name) for name in OPTION_NAMES}
-    found["tags"] = dict_of(said["tags"], "--tag")
+    found = {name: arguments.get(name) for name in OPTION_NAMES}
+    found["tags"] = dict_of(arguments["tags"], "--tag")
     return cast("Options", {name: value for name, value in found.items() if value is not None})
 
 
-def payload_of(url: str, said: Mapping[str, Any]) -> Any:
-    """A URL, or a whole request if anything is said of that.
+def payload_of(url: str, arguments: Mapping[str, Any]) -> Any:
+    """Return the URL, or a whole request if an option for that is given.
 
     Raises:
         click.UsageError: One header field is there twice, or a file cannot be read.
     """
-    headers: Sequence[tuple[str, str]] = said["header"]
+    headers: Sequence[tuple[str, str]] = arguments["header"]
     request: dict[str, Any] = {
-        "method": said["method"] and said["method"].upper(),
+        "method": arguments["method"] and arguments["method"].upper(),
         "headers": dict_of(headers, "--header"),
-        "body": _body_of(said["data"], {name.lower() for name, _ in headers}),
-        "timeout_seconds": said["fetch_timeout"],
+        "body": _body_of(arguments["data"], {name.lower() for name, _ in headers}),
+        "timeout_seconds": arguments["fetch_timeout"],
     }
     given = {name: value for name, value in request.items() if value is not None}
     return {"url": url, **given} if given else url

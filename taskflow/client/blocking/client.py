@@ -21,7 +21,7 @@ from taskflow.client.blocking.task_actions import ByHand
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.connecting import route_to
 from taskflow.client.environment import address_of
-from taskflow.client.errors import NotEnded, Unreachable
+from taskflow.client.errors import NotFinished, Unreachable
 from taskflow.client.filters import Filters
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.portions import PORTION_TASKS
@@ -112,7 +112,7 @@ class BlockingClient(ByHand, Monitoring):
             payload: The URL to fetch, or a whole request as an object.
             idempotency_key: Calls with the same key, of up to 255 printable characters, submit one
                 task. Default: a new key for each call.
-            wait_seconds: How long to wait for the task to finish, at most 60; is rounded up.
+            wait_seconds: How long to wait for the task to finish; at most 60, rounded up.
             options: The options of the task.
 
         Returns:
@@ -150,9 +150,9 @@ class BlockingClient(ByHand, Monitoring):
             items: Payloads; a ``Submission`` for a task with options.
             at_once: Maximum number of tasks per request, at most 500.
         """
-        most = arguments.whole_number("at_once", at_once, minimum=1)
+        maximum = arguments.whole_number("at_once", at_once, minimum=1)
         wanted = arguments.items_of("items", items)
-        return SubmittedStream(self._transport, wanted, at_once=most)
+        return SubmittedStream(self._transport, wanted, at_once=maximum)
 
     def get(self, task_id: uuid.UUID | str) -> Task:
         """Return a task.
@@ -170,14 +170,14 @@ class BlockingClient(ByHand, Monitoring):
             timeout_seconds: How long to wait. Default: without limit.
 
         Raises:
-            NotEnded: The task did not finish in time.
+            NotFinished: The task did not finish in time.
             NotFound: There is no task with this id, or it was deleted.
         """
         wanted = calls.of_task("GET", task_id)
         given = math.inf if timeout_seconds is None else timeout_seconds
         deadline = time.monotonic() + arguments.seconds("timeout_seconds", given)
         task = None
-        while (left := deadline - (asked_at := time.monotonic())) > 0:
+        while (left := deadline - (sent_at := time.monotonic())) > 0:
             seconds = calls.whole_wait(min(left, calls.LONGEST_WAIT_SECONDS))
             try:
                 answer = self._transport.ask(calls.waiting(wanted, seconds), within=left)
@@ -188,9 +188,9 @@ class BlockingClient(ByHand, Monitoring):
             task = answer.read(Task)
             if task.is_final:
                 return task
-            if time.monotonic() - asked_at < seconds / 2:
+            if time.monotonic() - sent_at < seconds / 2:
                 time.sleep(min(_PAUSE_SECONDS, left))
-        raise NotEnded(task)
+        raise NotFinished(task)
 
     def attempts(self, task_id: uuid.UUID | str) -> list[AttemptRecord]:
         """Return the attempts of a task, in order.
@@ -253,9 +253,9 @@ class BlockingClient(ByHand, Monitoring):
             fields: The fields of each task. Default: all.
             filters: Filters; a task must match all of them.
         """
-        most = None if limit is None else arguments.whole_number("limit", limit, minimum=0)
+        maximum = None if limit is None else arguments.whole_number("limit", limit, minimum=0)
         wanted = None if fields is None else arguments.texts_of("fields", fields)
-        return LineStream(self._transport, calls.lines(most, filters, wanted))
+        return LineStream(self._transport, calls.lines(maximum, filters, wanted))
 
     def download(self, task_id: uuid.UUID | str) -> Download:
         """Return the body of a task's response, in bytes.

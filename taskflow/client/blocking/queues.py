@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from taskflow.client import calls
 from taskflow.client.arguments import json_of
 from taskflow.client.blocking.transport import Transport
-from taskflow.client.task import Moved
+from taskflow.client.task import BulkResult
 from taskflow.model.queue_limits import HostLimits, Rate
 from taskflow.model.queues import Queue
 
@@ -112,6 +112,6 @@ class Queues:
         """Resume a queue."""
         return (self._transport.ask(calls.of_queue("POST", name, "/resume"))).read(Queue)
 
-    def purge(self, name: str) -> Moved:
+    def purge(self, name: str) -> BulkResult:
         """Cancel all PENDING tasks of a queue."""
-        return (self._transport.ask(calls.of_queue("POST", name, "/purge"))).read(Moved)
+        return (self._transport.ask(calls.of_queue("POST", name, "/purge"))).read(BulkResult)

@@ -10,7 +10,7 @@ from typing import Unpack
 from taskflow.client import calls
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.filters import Filters
-from taskflow.client.task import Moved, Task
+from taskflow.client.task import BulkResult, Task
 
 
 class ByHand:
@@ -49,7 +49,7 @@ class ByHand:
 
     def cancel_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
-    ) -> Moved:
+    ) -> BulkResult:
         """Cancel all matching tasks that are not finished.
 
         Args:
@@ -57,25 +57,25 @@ class ByHand:
             dry_run: Whether to count the tasks only.
             filters: Filters; a task must match all of them.
         """
-        call = calls.by_hand(
+        call = calls.task_action(
             "cancel", filters, everything=everything, dry_run=dry_run, is_repeatable=True
         )
-        return (self._transport.ask(call)).read(Moved)
+        return (self._transport.ask(call)).read(BulkResult)
 
     def retry_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
-    ) -> Moved:
+    ) -> BulkResult:
         """Retry all matching FAILED and CANCELED tasks; see ``cancel_many``."""
-        call = calls.by_hand(
+        call = calls.task_action(
             "retry", filters, everything=everything, dry_run=dry_run, is_repeatable=dry_run
         )
-        return (self._transport.ask(call)).read(Moved)
+        return (self._transport.ask(call)).read(BulkResult)
 
     def delete_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
-    ) -> Moved:
+    ) -> BulkResult:
         """Delete all matching finished tasks; see ``cancel_many``."""
-        call = calls.by_hand(
+        call = calls.task_action(
             "delete", filters, everything=everything, dry_run=dry_run, is_repeatable=True
         )
-        return (self._transport.ask(call)).read(Moved)
+        return (self._transport.ask(call)).read(BulkResult)

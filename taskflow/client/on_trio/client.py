@@ -13,7 +13,7 @@ import trio
 from taskflow.client import arguments, calls
 from taskflow.client.connecting import route_to
 from taskflow.client.environment import address_of
-from taskflow.client.errors import NotEnded, Unreachable
+from taskflow.client.errors import NotFinished, Unreachable
 from taskflow.client.filters import Filters
 from taskflow.client.on_trio.monitoring import Monitoring
 from taskflow.client.on_trio.queues import Queues
@@ -110,7 +110,7 @@ class Client(ByHand, Monitoring):
             payload: The URL to fetch, or a whole request as an object.
             idempotency_key: Calls with the same key, of up to 255 printable characters, submit one
                 task. Default: a new key for each call.
-            wait_seconds: How long to wait for the task to finish, at most 60; is rounded up.
+            wait_seconds: How long to wait for the task to finish; at most 60, rounded up.
             options: The options of the task.
 
         Returns:
@@ -152,9 +152,9 @@ class Client(ByHand, Monitoring):
             items: Payloads; a ``Submission`` for a task with options.
             at_once: Maximum number of tasks per request, at most 500.
         """
-        most = arguments.whole_number("at_once", at_once, minimum=1)
+        maximum = arguments.whole_number("at_once", at_once, minimum=1)
         wanted = arguments.items_of("items", items)
-        return SubmittedStream(self._transport, wanted, at_once=most)
+        return SubmittedStream(self._transport, wanted, at_once=maximum)
 
     async def get(self, task_id: uuid.UUID | str) -> Task:
         """Return a task.
@@ -172,14 +172,14 @@ class Client(ByHand, Monitoring):
             timeout_seconds: How long to wait. Default: without limit.
 
         Raises:
-            NotEnded: The task did not finish in time.
+            NotFinished: The task did not finish in time.
             NotFound: There is no task with this id, or it was deleted.
         """
         wanted = calls.of_task("GET", task_id)
         given = math.inf if timeout_seconds is None else timeout_seconds
         deadline = trio.current_time() + arguments.seconds("timeout_seconds", given)
         task = None
-        while (left := deadline - (asked_at := trio.current_time())) > 0:
+        while (left := deadline - (sent_at := trio.current_time())) > 0:
             seconds = calls.whole_wait(min(left, calls.LONGEST_WAIT_SECONDS))
             try:
                 answer = await self._transport.ask(calls.waiting(wanted, seconds), within=left)
@@ -190,9 +190,9 @@ class Client(ByHand, Monitoring):
             task = answer.read(Task)
             if task.is_final:
                 return task
-            if trio.current_time() - asked_at < seconds / 2:
+            if trio.current_time() - sent_at < seconds / 2:
                 await trio.sleep(min(_PAUSE_SECONDS, left))
-        raise NotEnded(task)
+        raise NotFinished(task)
 
     async def attempts(self, task_id: uuid.UUID | str) -> list[AttemptRecord]:
         """Return the attempts of a task, in order.
@@ -255,9 +255,9 @@ class Client(ByHand, Monitoring):
             fields: The fields of each task. Default: all.
             filters: Filters; a task must match all of them.
         """
-        most = None if limit is None else arguments.whole_number("limit", limit, minimum=0)
+        maximum = None if limit is None else arguments.whole_number("limit", limit, minimum=0)
         wanted = None if fields is None else arguments.texts_of("fields", fields)
-        return LineStream(self._transport, calls.lines(most, filters, wanted))
+        return LineStream(self._transport, calls.lines(maximum, filters, wanted))
 
     async def download(self, task_id: uuid.UUID | str) -> Download:
         """Return the body of a task's response, in bytes.

@@ -25,7 +25,7 @@ class Monitoring:
         """Return the version of the service, if it is ready: it accepts tasks and runs them.
 
         Raises:
-            ServerFault: It is not ready.
+            ServerError: It is not ready.
             Unauthorized: It requires an API key, or a different one.
         """
         await self._transport.ask(Call("GET", "/readyz"))

@@ -77,9 +77,9 @@ class Schedules:
 
         Raises:
             Unprocessable: The schedule is invalid; ``errors`` has all reasons.
-            Refused: With ``must_be_new``: the schedule exists.
+            Rejected: With ``must_be_new``: the schedule exists.
         """
-        said = {
+        fields = {
             "cron": cron,
             "every_seconds": every_seconds,
             "start_at": start_at,
@@ -88,7 +88,7 @@ class Schedules:
             "conditional": conditional,
             "paused": paused,
         }
-        given = {name: value for name, value in said.items() if value is not None}
+        given = {name: value for name, value in fields.items() if value is not None}
         body = json_of({"task": msgspec.Raw(document_of_item(task)), **given})
         call = calls.of_schedule("PUT", name, body=body, must_be_new=must_be_new)
         return (await self._transport.ask(call)).read(Schedule)
@@ -126,7 +126,7 @@ class Schedules:
             NotFound: There is no schedule with this name.
             Unprocessable: The schedule would be invalid; ``errors`` has all reasons.
         """
-        said = {
+        fields = {
             "task": change_of(task, options or {}) or UNSET,
             "cron": cron,
             "every_seconds": every_seconds,
@@ -136,7 +136,7 @@ class Schedules:
             "conditional": conditional,
             "paused": paused,
         }
-        given = {name: value for name, value in said.items() if value is not UNSET}
+        given = {name: value for name, value in fields.items() if value is not UNSET}
         call = calls.of_schedule("PATCH", name, body=json_of(given))
         return (await self._transport.ask(call)).read(Schedule)
 

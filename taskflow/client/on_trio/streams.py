@@ -16,8 +16,8 @@ from taskflow.client.calls import Call
 from taskflow.client.errors import (
     ClientError,
     EventsMissed,
-    Refused,
-    UnexpectedAnswer,
+    Rejected,
+    UnexpectedResponse,
     Unreachable,
     broken_off,
 )
@@ -173,7 +173,7 @@ class SubmittedStream(Stream[Submitted]):
         self._index = 0
         self._gathered = Portion()
         # The current portion: results that are known, and tasks that are still to be sent.
-        self._told: list[Submitted] = []
+        self._submitted: list[Submitted] = []
         self._unsent: list[Portion] = []
 
     async def _more(self) -> bool:
@@ -184,14 +184,14 @@ class SubmittedStream(Stream[Submitted]):
             rest: list[Portion] = []
             try:
                 answer = await self._transport.ask(portion.call())
-            except Refused as error:
-                told, rest = portion.sorted_out(error)
+            except Rejected as error:
+                submitted, rest = portion.sorted_out(error)
             else:
-                told = portion.told(answer.read(list[Task]))
-            self._told += told
+                submitted = portion.submitted(answer.read(list[Task]))
+            self._submitted += submitted
             self._unsent[:1] = rest
-        told, self._told = sorted(self._told, key=lambda one: one.index), []
-        self._ready.extend(told)
+        submitted, self._submitted = sorted(self._submitted, key=lambda one: one.index), []
+        self._ready.extend(submitted)
         return True
 
     async def _gather(self) -> bool:
@@ -288,7 +288,7 @@ class EventStream(Stream[TaskEvent]):
             try:
                 event = _EVENT.decode(message.data)
             except msgspec.DecodeError as error:
-                raise UnexpectedAnswer(f"this is not an event: {error}") from None
+                raise UnexpectedResponse(f"this is not an event: {error}") from None
             self._ready.append(event)
             return self._is_of_task and event.status.is_final
         return False

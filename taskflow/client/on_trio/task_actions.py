@@ -8,7 +8,7 @@ from typing import Unpack
 from taskflow.client import calls
 from taskflow.client.filters import Filters
 from taskflow.client.on_trio.transport import Transport
-from taskflow.client.task import Moved, Task
+from taskflow.client.task import BulkResult, Task
 
 
 class ByHand:
@@ -47,7 +47,7 @@ class ByHand:
 
     async def cancel_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
-    ) -> Moved:
+    ) -> BulkResult:
         """Cancel all matching tasks that are not finished.
 
         Args:
@@ -55,25 +55,25 @@ class ByHand:
             dry_run: Whether to count the tasks only.
             filters: Filters; a task must match all of them.
         """
-        call = calls.by_hand(
+        call = calls.task_action(
             "cancel", filters, everything=everything, dry_run=dry_run, is_repeatable=True
         )
-        return (await self._transport.ask(call)).read(Moved)
+        return (await self._transport.ask(call)).read(BulkResult)
 
     async def retry_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
-    ) -> Moved:
+    ) -> BulkResult:
         """Retry all matching FAILED and CANCELED tasks; see ``cancel_many``."""
-        call = calls.by_hand(
+        call = calls.task_action(
             "retry", filters, everything=everything, dry_run=dry_run, is_repeatable=dry_run
         )
-        return (await self._transport.ask(call)).read(Moved)
+        return (await self._transport.ask(call)).read(BulkResult)
 
     async def delete_many(
         self, *, everything: bool = False, dry_run: bool = False, **filters: Unpack[Filters]
-    ) -> Moved:
+    ) -> BulkResult:
         """Delete all matching finished tasks; see ``cancel_many``."""
-        call = calls.by_hand(
+        call = calls.task_action(
             "delete", filters, everything=everything, dry_run=dry_run, is_repeatable=True
         )
-        return (await self._transport.ask(call)).read(Moved)
+        return (await self._transport.ask(call)).read(BulkResult)

@@ -47,9 +47,9 @@ class Transport:
         Raises:
             Problem: The answer says that it is not done.
             Unreachable: No answer came in time.
-            UnexpectedAnswer: What came is no answer.
+            UnexpectedResponse: What came is no answer.
         """
-        return await self._persist(call, self._asked, within)
+        return await self._persist(call, self._send_once, within)
 
     async def open(self, call: Call) -> Incoming:
         """Ask, and return the answer as it comes. Raises as ``ask`` does."""
@@ -79,7 +79,7 @@ class Transport:
                     raise
             await trio.sleep(pause)
 
-    async def _asked(self, call: Call, seconds: float) -> Answer:
+    async def _send_once(self, call: Call, seconds: float) -> Answer:
         step = httpx.Timeout(min(seconds, STEP_SECONDS))
         step.read = min(seconds, STEP_SECONDS + call.wait_seconds)
         with mapped_errors(self._via):

@@ -129,8 +129,8 @@ class ScanState:
         self._alone_until = -math.inf
 
     @property
-    def may_crowd(self) -> bool:
-        """True if a host may have more than its share, because it was alone a moment ago."""
+    def is_unshared(self) -> bool:
+        """True if a host may use more than its share: a moment ago it was the only one."""
         return trio.current_time() < self._alone_until
 
     def update(self, claimed: Claimed) -> bool:
@@ -265,7 +265,7 @@ def _decide(
 
 
 def _due_by_lane(execute: Execute, lane: QueueHost, per_lane: int) -> list[Row]:
-    bounds = {"lanes": MAX_LANES, "most": per_lane, "rows": _MAX_ROWS}
+    bounds = {"lanes": MAX_LANES, "limit": per_lane, "rows": _MAX_ROWS}
     return execute("due_by_lane", {"queue": lane.queue, "host": lane.host, **bounds})
 
 

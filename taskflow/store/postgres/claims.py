@@ -45,7 +45,7 @@ class PostgresClaims(StorePart, ClaimStore):
         shares: HostShares | None = None,
     ) -> list[Claim]:
         token = token or uuid.uuid4()
-        is_tight = shares is not None and shares.is_tight(limit) and not self._scans.may_crowd
+        is_tight = shares is not None and shares.is_tight(limit) and not self._scans.is_unshared
         max_per_host = self._context.max_per_host
         request = ClaimRequest(node_id, token, limit, min(by_age, limit), shares, max_per_host)
         with self._announcements.position.passing() as one:

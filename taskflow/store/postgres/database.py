@@ -15,9 +15,9 @@ import psycopg_pool
 import trio
 
 from taskflow.model.errors import (
-    StatementRefused,
+    StatementRejected,
     StoreError,
-    StoreRefusesTasks,
+    StoreRejectsTasks,
     StoreUnavailable,
     StoreUnusable,
 )
@@ -122,7 +122,7 @@ class Database:
 
         Raises:
             StoreUnavailable: The database could not be reached, or did not respond in time.
-            StatementRefused: It rejected the statement.
+            StatementRejected: It rejected the statement.
         """
         return await self._run(work, self._threads)
 
@@ -334,11 +334,11 @@ def mapped_errors() -> Iterator[None]:
     except StoreError:
         raise
     except psycopg.errors.ReadOnlySqlTransaction as error:
-        raise StoreRefusesTasks(f"PostgreSQL: {one_line(error)}") from error
+        raise StoreRejectsTasks(f"PostgreSQL: {one_line(error)}") from error
     except _UNAVAILABLE as error:
         raise StoreUnavailable(f"PostgreSQL: {one_line(error)}") from error
     except psycopg.Error as error:
-        raise StatementRefused(f"PostgreSQL: {one_line(error)}") from error
+        raise StatementRejected(f"PostgreSQL: {one_line(error)}") from error
 
 
 def one_line(error: Exception) -> str:

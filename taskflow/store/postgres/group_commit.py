@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 import trio
 
-from taskflow.model.errors import StatementRefused, StoreUnavailable
+from taskflow.model.errors import StatementRejected, StoreUnavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -111,7 +111,7 @@ class GroupCommit(Generic[Item, Result]):
             return
         try:
             results = await self._write([item for group in groups for item in group.items])
-        except StatementRefused as error:
+        except StatementRejected as error:
             await self._commit_apart(groups, error)
         except StoreUnavailable as error:
             for group in groups:

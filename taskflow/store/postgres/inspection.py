@@ -113,12 +113,12 @@ def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseR
 
 def _report(connection: Connection, sql: Any) -> DatabaseReport:
     connection.execute("SELECT")  # the first statement takes longer than a round trip
-    asked_at = dt.datetime.now(dt.UTC)
+    sent_at = dt.datetime.now(dt.UTC)
     [row] = connection.execute(sql["examine_server"]).fetchall()
     answered_at = dt.datetime.now(dt.UTC)
-    now, process, is_standby, most, in_use, size, longest, *rest = row
+    now, process, is_standby, max_connections, in_use, size, longest, *rest = row
     is_durable, is_synchronous, has_ledger, has_nodes = rest
-    halfway = asked_at + (answered_at - asked_at) / 2
+    halfway = sent_at + (answered_at - sent_at) / 2
     applied = _applied(connection, sql) if has_ledger else []
     known = [step.version for step in migrations()]
     nodes, zones = _nodes(connection, sql) if has_nodes else (None, ())
@@ -131,10 +131,10 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
         # A pooler makes up the number by which a call is cancelled.
         "has_pooler": process != connection.info.backend_pid,
         "clock_ahead_seconds": (now - halfway).total_seconds(),  # type: ignore[operator]
-        "clock_error_seconds": (answered_at - asked_at).total_seconds() / 2,
+        "clock_error_seconds": (answered_at - sent_at).total_seconds() / 2,
         "pending": tuple(version for version in known if version not in applied),
         "unknown": tuple(version for version in applied if version not in known),
-        "connections": most,
+        "connections": max_connections,
         "connections_in_use": in_use,
         "longest_transaction_seconds": longest,
         "size_bytes": size,

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from taskflow.model.errors import StoreRefusesTasks, StoreUnusable
+from taskflow.model.errors import StoreRejectsTasks, StoreUnusable
 from taskflow.store.postgres import queries
 from taskflow.store.postgres.session import ENCODING, MEANINGS, quoted
 
@@ -204,13 +204,13 @@ def refusal_of(connection: psycopg.Connection[Any]) -> Exception | None:
             "default_transaction_read_only is on, and TaskFlow does not override it"
         )
     if has_no_tables:
-        return StoreRefusesTasks("TaskFlow's tables are gone: restore them, and start it again")
+        return StoreRejectsTasks("TaskFlow's tables are gone: restore them, and start it again")
     [(missing,)] = connection.execute(_SQL["missing_privileges"], {})
     if missing:
-        return StoreRefusesTasks(f"PostgreSQL: the role has no permission for {missing}")
+        return StoreRejectsTasks(f"PostgreSQL: the role has no permission for {missing}")
     [(hidden,)] = connection.execute(_SQL["hidden_tables"], {})
     if hidden:
-        return StoreRefusesTasks(f"PostgreSQL: row level security hides rows of {hidden}")
+        return StoreRejectsTasks(f"PostgreSQL: row level security hides rows of {hidden}")
     return None
 
 
@@ -238,7 +238,7 @@ def _schema(connection: psycopg.Connection[Any], place: Place) -> Iterator[Unfit
         return
     role, database = quoted(place.role), quoted(place.database)
     schema = quoted(place.elsewhere[0] if place.elsewhere else "public")
-    said = place.search_path or '""'
+    search_path = place.search_path or '""'
     [(source,)] = connection.execute(_SQL["source_of_setting"], {"name": "search_path"})
     role_or_options = (
         _IN_OPTIONS
@@ -247,7 +247,7 @@ def _schema(connection: psycopg.Connection[Any], place: Place) -> Iterator[Unfit
     )
     yield Unfit(
         "schema",
-        f"role {role} finds no schema for the tables: search_path is {said}, "
+        f"role {role} finds no schema for the tables: search_path is {search_path}, "
         "and no schema in it exists and may be used",
         "run CREATE SCHEMA or GRANT USAGE ON SCHEMA for one that it names, or " + role_or_options,
     )

@@ -210,13 +210,13 @@ def _firings(
     count, size_bytes = 0, 0
     for schedule in held:
         size = len(bytes(schedule.definition.template.payload)) + 1
-        most = min(
+        maximum = min(
             MAX_TIMES_PER_STEP, MAX_BATCH_ITEMS - count, (MAX_BATCH_BYTES - size_bytes) // size
         )
-        if firings and most < 1:
+        if firings and maximum < 1:
             break
         try:
-            firing = _Firing(schedule, _due(schedule, now, most=max(1, most)))
+            firing = _Firing(schedule, _due(schedule, now, maximum=max(1, maximum)))
         except Exception as error:  # noqa: BLE001 - a zone that this node does not know, say
             refused[schedule.definition.name] = repr(error)
             continue
@@ -226,9 +226,9 @@ def _firings(
     return firings, refused
 
 
-def _due(schedule: StoredSchedule, now: dt.datetime, *, most: int) -> Due:
+def _due(schedule: StoredSchedule, now: dt.datetime, *, maximum: int) -> Due:
     """Return the times of a schedule; raise if it would be due for ever."""
-    found = compute_due(schedule, now, limit=most)
+    found = compute_due(schedule, now, limit=maximum)
     if not found.times and found.next_run_at is not None and found.next_run_at <= now:
         raise ValueError(f"its next time is {found.next_run_at}, which is over")
     return found

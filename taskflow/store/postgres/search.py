@@ -57,19 +57,19 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan'
 # would be enough, which the primary key has as well.
 _BY_ID: Final = """
     SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
-    WHERE t.id < %(before)s AND t.id >= %(least)s
+    WHERE t.id < %(before)s AND t.id >= %(min_id)s
     ORDER BY t.id DESC LIMIT %(window)s
 """
 _BY_STATUS: Final = """
     SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
     WHERE (t.status, t.id) < (%(status)s, %(before)s)
-      AND (t.status, t.id) >= (%(status)s, %(least)s)
+      AND (t.status, t.id) >= (%(status)s, %(min_id)s)
     ORDER BY t.status DESC, t.id DESC LIMIT %(window)s
 """
 _BY_QUEUE: Final = """
     SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
     WHERE t.queue <> 'default' AND (t.queue, t.id) < (%(queue)s, %(before)s)
-      AND (t.queue, t.id) >= (%(queue)s, %(least)s)
+      AND (t.queue, t.id) >= (%(queue)s, %(min_id)s)
     ORDER BY t.queue DESC, t.id DESC LIMIT %(window)s
 """
 _BY_TAG: Final = """
@@ -77,7 +77,7 @@ _BY_TAG: Final = """
     FROM (
         SELECT g.task_id AS id FROM taskflow_tags AS g
         WHERE (g.name, g.value, g.task_id) < (%(tag_name)s, %(tag_value)s, %(before)s)
-          AND (g.name, g.value, g.task_id) >= (%(tag_name)s, %(tag_value)s, %(least)s)
+          AND (g.name, g.value, g.task_id) >= (%(tag_name)s, %(tag_value)s, %(min_id)s)
         ORDER BY g.name DESC, g.value DESC, g.task_id DESC LIMIT %(window)s
     ) AS tagged CROSS JOIN LATERAL (
         SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
@@ -105,8 +105,8 @@ _PLAIN_CONDITIONS: Final = {
 
 _SCAN: Final = """
 WITH scanned AS MATERIALIZED ({scanned}), near AS MATERIALIZED ({near})
-SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(most)s],
-       (array_agg(size_bytes ORDER BY id DESC) FILTER (WHERE fits))[1:%(most)s],
+SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(limit)s],
+       (array_agg(size_bytes ORDER BY id DESC) FILTER (WHERE fits))[1:%(limit)s],
        (SELECT id FROM near ORDER BY id LIMIT 1),
        count(*),
        count(*) < (SELECT count(*) FROM scanned) OR count(*) >= %(window)s
@@ -222,14 +222,14 @@ def parameters_for(search: Search) -> dict[str, Any]:
     for moment in (wanted.created_before, wanted.finished_before):
         if moment is not None:
             before = min(before, _min_id(moment, _SLACK_MILLISECONDS))
-    least = _MIN_ID
+    min_id = _MIN_ID
     if wanted.created_after is not None:
-        least = _min_id(wanted.created_after, -_SLACK_MILLISECONDS)
+        min_id = _min_id(wanted.created_after, -_SLACK_MILLISECONDS)
     first_tag = wanted.tags[0] if wanted.tags else (None, None)
     return {
         **{name: getattr(wanted, name) for name in _PLAIN_CONDITIONS},
         "before": before,
-        "least": least,
+        "min_id": min_id,
         "statuses": [status.value for status in wanted.statuses],
         "status": wanted.statuses[0].value if wanted.statuses else None,
         "queue": wanted.queue,
@@ -270,7 +270,7 @@ def _scan(connection: Connection, search: Search) -> Found:
     ids: list[uuid.UUID] = []
     size_bytes = scanned = 0
     while True:
-        now = {"window": window, "most": search.limit + 1 - len(ids)}
+        now = {"window": window, "limit": search.limit + 1 - len(ids)}
         row: Any
         [row] = connection.execute(statement, parameters | now)
         found, sizes, last, count, has_more = row

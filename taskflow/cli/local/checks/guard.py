@@ -83,5 +83,5 @@ async def resolver_findings(settings: Settings) -> Iterator[Finding]:
             [warning("resolver", f"localhost cannot be resolved: {error}", "see /etc/hosts")]
         )
     if addresses is None:
-        return iter([warning("resolver", "no answer in time", "see /etc/resolv.conf")])
+        return iter([warning("resolver", "no response in time", "see /etc/resolv.conf")])
     return iter([ok("resolver", f"localhost is {', '.join(map(str, addresses))}")])

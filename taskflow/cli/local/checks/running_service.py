@@ -13,7 +13,7 @@ from taskflow.client.errors import (
     ClientError,
     Forbidden,
     InvalidEnvironment,
-    ServerFault,
+    ServerError,
     Unauthorized,
     Unreachable,
 )
@@ -51,7 +51,7 @@ def _failure(error: ClientError, address: Address) -> Finding:
     detail = f"{masked_url(address.url)}: {error}"
     if isinstance(error, (Unauthorized, Forbidden)):
         return failed("service", detail, "set TASKFLOW_API_KEY to a key of this service")
-    if isinstance(error, ServerFault):
+    if isinstance(error, ServerError):
         return failed("service", f"{detail} (not ready)", "see its log and its /readyz")
     if isinstance(error, Unreachable):
         return failed("service", detail, "check that it runs and that TASKFLOW_URL is correct")

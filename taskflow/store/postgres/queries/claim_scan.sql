@@ -67,10 +67,10 @@ FROM lane LEFT JOIN LATERAL (
         SELECT t.priority, t.run_at, t.id, t.expires_at FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.queue COLLATE "C" = lane.queue
           AND t.authority = lane.host
-        ORDER BY t.priority DESC, t.run_at, t.id LIMIT %(most)s + 100
+        ORDER BY t.priority DESC, t.run_at, t.id LIMIT %(limit)s + 100
     ) AS first
     WHERE first.run_at <= now() AND (first.expires_at IS NULL OR first.expires_at > now())
-    LIMIT %(most)s
+    LIMIT %(limit)s
 ) AS one ON NOT lane.is_paused
 LIMIT %(rows)s
 
