@@ -6,20 +6,17 @@ as complete only when the service has ended.
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-import trio
 from hypercorn.utils import LifespanFailureError
 
 from taskflow import telemetry
 from taskflow.metrics import Metrics
-from taskflow.metrics.sharing import shared
 from taskflow.model.errors import expected_message
-from taskflow.service import configured_settings, open_service
+from taskflow.service import configured_settings, metrics_sharing, open_service
 from taskflow.serving.hypercorn_command import (
     exit_with_failure,
     is_main_ending,
@@ -60,7 +57,7 @@ class HypercornApp:
             async with (
                 shutdown_on_signals(signal.SIGINT) as shutdown,
                 shutdown_with_main(shutdown),
-                _metrics_sharing(metrics) as share_metrics,
+                metrics_sharing(metrics, main_pid(), is_main_ending) as share_metrics,
                 open_service(settings, shutdown, metrics) as self._app,
             ):
                 share_metrics()
@@ -81,30 +78,6 @@ class HypercornApp:
 
 
 app: Final = HypercornApp()
-
-
-@contextlib.asynccontextmanager
-async def _metrics_sharing(metrics: Metrics) -> AsyncIterator[Callable[[], None]]:
-    """Share metrics with the other worker processes of Hypercorn.
-
-    Yields the function that starts it, to be called when the service is open: only then are all
-    series known. It ends after the service, which counts until its end.
-    """
-    async with trio.open_nursery() as nursery:
-        with contextlib.ExitStack() as stack:
-
-            def start() -> None:
-                if (pid := main_pid()) is None:
-                    return
-                try:
-                    stack.enter_context(shared(metrics.registry, pid, is_main_ending))
-                except OSError as error:
-                    telemetry.emit(Event.METRICS_NOT_SHARED, reason=str(error))
-                else:
-                    nursery.start_soon(metrics.sample_periodically)
-
-            yield start
-            nursery.cancel_scope.cancel()
 
 
 async def _report_failed_start(error: Exception, send: Send) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,10 +30,13 @@ from taskflow.engine.supervisor import Engine
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.gauges import gauge_sampler
 from taskflow.metrics import Metrics
+from taskflow.metrics.sharing import shared
 from taskflow.model.errors import SettingsError
 from taskflow.model.masking import Masking
-from taskflow.serving.process_tuning import tune_process
-from taskflow.serving.server import bound_sockets, serve_http
+from taskflow.serving.process_channel import MainProcess, followed_main_process
+from taskflow.serving.process_tuning import tune_process, usable_cpus
+from taskflow.serving.processes import Processes
+from taskflow.serving.server import Accept, listening, serve_http
 from taskflow.serving.shutdown import Shutdown, cancel_slow_start, shutdown_on_signals
 from taskflow.settings import Settings, load
 from taskflow.store.base.tasks import TaskStore
@@ -67,40 +69,134 @@ def configured_settings(overrides: Mapping[str, str] | None = None) -> Settings:
 
 
 async def serve(
-    settings: Settings, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
-) -> None:
+    settings: Settings,
+    command: Sequence[str] = (),
+    *,
+    has_api: bool = True,
+) -> int:
     """Serve HTTP and run tasks until a signal, as ``taskflow serve`` does.
 
-    Reports as started with the URLs it listens on.
+    Args:
+        settings: All settings.
+        command: Arguments for the interpreter that start one of several processes.
+        has_api: Whether to serve the API; if not, ``/metrics`` only.
+
+    Returns:
+        The exit status.
 
     Raises:
         TaskFlowError: The service could not start.
         ExceptionGroup: A part failed; nothing is left running.
     """
-    await _serve(settings, task_status, has_api=True)
+    check_bind(settings)
+    number = _process_count(settings)
+    # First of all: a process that cannot listen must not run tasks either.
+    with listening(settings) as (urls, accept):
+
+        def report_started() -> None:
+            for url in urls:
+                telemetry.emit(Event.LISTENING, url=url)
+
+        async with shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown:
+            if number == 1:
+                await _serve(settings, shutdown, accept, report_started, has_api=has_api)
+                status = 0
+            else:
+                processes = Processes(command, settings, shutdown)
+                status = await processes.serve(number, accept, report_started)
+    telemetry.emit(Event.STOPPED)
+    return status
+
+
+async def serve_for_main_process(settings: Settings, channel: int) -> None:
+    """Be one of the processes that ``serve`` runs.
+
+    Args:
+        settings: All settings.
+        channel: The file descriptor of the socket to the main process.
+
+    Raises:
+        TaskFlowError: The service could not start.
+        ExceptionGroup: A part failed; nothing is left running.
+    """
+    async with (
+        # The main process forces a shutdown; a signal may come from it and from a terminal.
+        shutdown_on_signals() as shutdown,
+        followed_main_process(channel, shutdown) as main,
+    ):
+        await _serve(settings, shutdown, main.serve_connections, main=main)
+    telemetry.emit(Event.STOPPED)
 
 
 async def _serve(
-    settings: Settings, task_status: trio.TaskStatus[list[str]], *, has_api: bool
+    settings: Settings,
+    shutdown: Shutdown,
+    accept: Accept,
+    report_started: Callable[[], None] = lambda: None,
+    *,
+    main: MainProcess | None = None,
+    has_api: bool = True,
 ) -> None:
-    check_bind(settings)
-    # First of all: a process that cannot listen must not run tasks either.
-    with bound_sockets(settings) as sockets:
-        async with (
-            shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
-            cancel_slow_start(shutdown) as has_started,
-            open_service(settings, shutdown, has_api=has_api) as app,
-            trio.open_nursery() as nursery,
-        ):
-            has_started.set()
-            tune_process()
-            urls = await nursery.start(
-                partial(serve_http, app, settings, shutdown, sockets=sockets)
-            )
-            for url in urls:
-                telemetry.emit(Event.LISTENING, url=url)
-            task_status.started(urls)
-    telemetry.emit(Event.STOPPED)
+    metrics = Metrics()
+    async with (
+        cancel_slow_start(shutdown) as has_started,
+        metrics_sharing(
+            metrics, main.pid if main else None, lambda: main is None or main.is_ending
+        ) as share,
+        open_service(settings, shutdown, metrics, has_api=has_api) as app,
+    ):
+        has_started.set()
+        share()
+        tune_process()
+        await serve_http(app, settings, shutdown, accept, report_started)
+
+
+@contextlib.asynccontextmanager
+async def metrics_sharing(
+    metrics: Metrics, main_pid: int | None, is_main_ending: Callable[[], bool]
+) -> AsyncIterator[Callable[[], None]]:
+    """Share metrics with the other processes of a main process during the block.
+
+    Yields the function that starts it, to be called when the service is open: only then are all
+    series known. It ends after the service, which counts until its end.
+
+    Args:
+        metrics: The metrics of this process.
+        main_pid: The main process; ``None`` if there is none, and nothing is shared.
+        is_main_ending: Returns whether the main process is shutting down or has died.
+    """
+    async with trio.open_nursery() as nursery:
+        with contextlib.ExitStack() as stack:
+
+            def start() -> None:
+                if main_pid is None:
+                    return
+                try:
+                    stack.enter_context(shared(metrics.registry, main_pid, is_main_ending))
+                except OSError as error:
+                    telemetry.emit(Event.METRICS_NOT_SHARED, reason=str(error))
+                else:
+                    nursery.start_soon(metrics.sample_periodically)
+
+            yield start
+            nursery.cancel_scope.cancel()
+
+
+def _process_count(settings: Settings) -> int:
+    """Return the number of processes; the memory store is one process's own.
+
+    Raises:
+        SettingsError: There cannot be several.
+    """
+    if settings.processes == "auto":
+        return 1 if settings.database_url == MEMORY_URL else usable_cpus()
+    number = int(settings.processes)
+    if number > 1 and settings.database_url == MEMORY_URL:
+        raise SettingsError(
+            f"{MEMORY_URL} is the memory of one process, so TASKFLOW_PROCESSES must be 1: use "
+            "PostgreSQL for more"
+        )
+    return number
 
 
 def is_postgres_url(url: str) -> bool:
@@ -125,20 +221,18 @@ def check_bind(settings: Settings) -> None:
     telemetry.emit(Event.ANONYMOUS_ALLOWED, bind=settings.bind)
 
 
-async def work(
-    settings: Settings, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
-) -> None:
+async def work(settings: Settings) -> None:
     """Run tasks until a signal without the API, as ``taskflow worker`` does.
 
-    Serves ``/metrics`` if ``metrics_bind`` is set. Reports as started with the URLs it listens on.
+    Serves ``/metrics`` if ``metrics_bind`` is set.
 
     Raises:
         TaskFlowError: The worker could not start.
         ExceptionGroup: A part failed; nothing is left running.
     """
     if settings.metrics_bind:
-        metrics_settings = msgspec.structs.replace(settings, bind=settings.metrics_bind)
-        await _serve(metrics_settings, task_status, has_api=False)
+        settings = msgspec.structs.replace(settings, bind=settings.metrics_bind, processes="1")
+        await serve(settings, has_api=False)
         return
     async with (
         shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown,
@@ -147,7 +241,6 @@ async def work(
     ):
         has_started.set()
         tune_process()
-        task_status.started([])
         await shutdown.is_started.wait()
     telemetry.emit(Event.STOPPED)
 

@@ -89,7 +89,7 @@ HOMES = {
     "asyncio": ("store",),
     "asks": ("fetch",),
     "h11": ("fetch", "serving", "linear_h11"),
-    "socket": ("fetch", "store.embedded", "cli.local.checks.guard"),
+    "socket": ("fetch", "store.embedded", "cli.local.checks.guard", "serving"),
     "quart": ("api", "asgi"),
     "quart_trio": ("api", "asgi", "service"),
     "hypercorn": ("serving", "asgi"),

@@ -1,4 +1,4 @@
-"""Shares metrics between the worker processes of one Hypercorn.
+"""Shares metrics between the processes of one ``taskflow serve`` or Hypercorn.
 
 A scrape reaches one worker and must show all. So each worker maps a file of its own into memory, in
 a folder that all workers know. The other workers see its values at once, and also after

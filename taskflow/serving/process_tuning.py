@@ -1,11 +1,14 @@
-"""Settings of the process: memory and open files."""
+"""Settings of the process: memory and open files; and the CPUs that it may use."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
+import math
+import os
 import resource
+from pathlib import Path
 from typing import Final
 
 MAX_OPEN_FILES: Final = 65_536
@@ -13,6 +16,18 @@ MAX_OPEN_FILES: Final = 65_536
 # mallopt(3): blocks of at least this size are mapped, and unmapped when they are freed.
 _M_MMAP_THRESHOLD: Final = -3
 _MMAP_THRESHOLD_BYTES: Final = 256 * 2**10
+
+# The quota of a container (cgroup v2): microseconds of CPU time, or max, and the period.
+_CPU_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cpus() -> int:
+    """Return the number of CPUs for this process: its affinity, or the quota of its container."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = map(int, _CPU_QUOTA.read_text().split())
+        cpus = min(cpus, max(math.ceil(quota / period), 1))
+    return cpus
 
 
 def tune_process() -> None:

@@ -1,7 +1,8 @@
 """The HTTP server: Hypercorn with limits on every connection and one common shutdown.
 
-Hypercorn 0.18, to which the project is pinned, has no options for some of this. So three of its
-names are replaced when the server starts (``patch_hypercorn``):
+Hypercorn 0.18, to which the project is pinned, has no options for some of this. So names of it are
+replaced when the server starts: the second one always, the others under the ``hypercorn`` command,
+which accepts connections itself (``patch_hypercorn``):
 
 - ``hypercorn.trio.run.TCPServer`` by ``serving/connection.py``: an exception in one connection
   ended all of them, and a client that reads no response delayed the shutdown for ever.
@@ -19,15 +20,18 @@ import resource
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 import hypercorn.logging
 import hypercorn.protocol
 import hypercorn.trio
 import hypercorn.trio.run
 import trio
-from hypercorn.config import Config, Sockets
-from hypercorn.utils import ShutdownError, wrap_app
+from hypercorn.config import Config
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.utils import ShutdownError, repr_socket_addr, wrap_app
 
 from taskflow import telemetry
 from taskflow.model.errors import CannotListen
@@ -51,35 +55,71 @@ MAX_HEAD_BYTES: Final = 16 * 2**10
 SHUTDOWN_SLACK_SECONDS: Final = 5.0
 
 
+class Accept(Protocol):
+    """Accepts connections until it is canceled, as ``trio.serve_listeners`` does."""
+
+    async def __call__(
+        self,
+        handler: Callable[[trio.SocketStream], Awaitable[object]],
+        *,
+        handler_nursery: trio.Nursery,
+    ) -> None:
+        """Start the handler for each connection in the nursery, which it may outlive."""
+
+
+class Listening(NamedTuple):
+    """An address that clients can connect to.
+
+    Attributes:
+        urls: The URLs of the service.
+        accept: Accepts connections.
+    """
+
+    urls: list[str]
+    accept: Accept
+
+
 async def serve_http(
     app: Any,
     settings: Settings,
     shutdown: Shutdown,
-    *,
-    sockets: Sockets | None = None,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    accept: Accept,
+    report_started: Callable[[], None],
 ) -> None:
-    """Serve the app until the shutdown, on ``settings.bind`` unless there are sockets already.
+    """Serve the app until the shutdown; requests in flight may finish then.
 
-    Reports as started with the URLs it listens on.
-
-    Raises:
-        CannotListen: The address cannot be used.
+    Args:
+        app: The ASGI app.
+        settings: For the limits.
+        shutdown: Ends accepting, and closes connections without a request in progress.
+        accept: Accepts connections.
+        report_started: Called when connections are accepted.
     """
-    patch_hypercorn(shutdown, settings)
+    _patch_protocol()
     config = _new_config(settings)
-    with contextlib.ExitStack() as stack:
-        await hypercorn.trio.run.worker_serve(
-            wrap_app(app, config.wsgi_max_body_size, "asgi"),
-            config,
-            sockets=sockets or stack.enter_context(bound_sockets(settings)),
-            shutdown_trigger=shutdown.is_started.wait,
-            task_status=task_status,
-        )
+    context = WorkerContext(None)
+    asgi_app = wrap_app(app, config.wsgi_max_body_size, "asgi")
+    serve: Any = partial(
+        Connection, _connection_limits(settings), asgi_app, config, context, ConnectionState({})
+    )
+    async with trio.open_nursery() as nursery:
+        lifespan = Lifespan(asgi_app, config, LifespanState({}))
+        await nursery.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(partial(accept, serve, handler_nursery=connections))
+                report_started()
+                await shutdown.is_started.wait()
+                accepting.cancel_scope.cancel()
+            await context.terminated.set()
+            connections.cancel_scope.deadline = trio.current_time() + config.graceful_timeout
+        await lifespan.wait_for_shutdown()
+        nursery.cancel_scope.cancel()
 
 
 @contextlib.contextmanager
-def bound_sockets(settings: Settings) -> Iterator[Sockets]:
+def listening(settings: Settings) -> Iterator[Listening]:
     """Listen on ``settings.bind``; clients that connect wait until they are served.
 
     Raises:
@@ -87,17 +127,22 @@ def bound_sockets(settings: Settings) -> Iterator[Sockets]:
     """
     config = _new_config(settings)
     try:
-        sockets = config.create_sockets()
-        for listener in sockets.insecure_sockets:
-            listener.listen(config.backlog)
+        sockets = config.create_sockets().insecure_sockets
+        for one in sockets:
+            one.listen(config.backlog)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CannotListen(f"cannot listen on {settings.bind}: {reason}") from None
+    _log_accept_errors()
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
     try:
-        yield sockets
+        yield Listening(
+            [f"http://{repr_socket_addr(one.family, one.getsockname())}" for one in sockets],
+            partial(trio.serve_listeners, listeners=listeners),
+        )
     finally:
-        for listener in sockets.insecure_sockets:
-            listener.close()
+        for one in sockets:
+            one.close()
 
 
 def patch_hypercorn(shutdown: Shutdown, settings: Settings) -> None:
@@ -118,10 +163,18 @@ def patch_hypercorn(shutdown: Shutdown, settings: Settings) -> None:
     run: Any = hypercorn.trio.run
     run.TCPServer = new_connection
     run.raise_shutdown = partial(_raise_at_shutdown, shutdown)
+    _patch_protocol()
+    _log_accept_errors()
+
+
+def _patch_protocol() -> None:
     protocol: Any = hypercorn.protocol
     protocol.H11Protocol = Http1Protocol
     # With HTTP/2, flow control would let a client delay its responses without limit.
     Config.alpn_protocols = ["http/1.1"]
+
+
+def _log_accept_errors() -> None:
     accept_log = logging.getLogger("trio.serve_listeners")
     accept_log.handlers = [_AcceptLog()]
     accept_log.propagate = False

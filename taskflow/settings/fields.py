@@ -152,6 +152,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[
         int, Meta(ge=1, le=1000, description="Maximum number of concurrent fetches in a process")
     ] = 5
+    processes: Annotated[
+        str,
+        Meta(
+            pattern=r"^(auto|[1-9][0-9]?)$",
+            title="a number from 1 to 99, or auto",
+            description="Number of processes of `taskflow serve`, each a node with its own workers "
+            "and connections; auto is one for each CPU",
+        ),
+    ] = "1"
     queue_size: Annotated[
         int,
         Meta(

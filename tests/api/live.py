@@ -14,7 +14,7 @@ import trio
 from quart_trio import QuartTrio
 
 from taskflow.service import MEMORY_URL, open_service
-from taskflow.serving.server import serve_http
+from taskflow.serving.server import listening, serve_http
 from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
 from tests.api.client import Answer, Connection, ask
@@ -133,10 +133,10 @@ class LiveServer:
     async def _run(self) -> None:
         shutdown = Shutdown()
         token = trio.lowlevel.current_trio_token()
-        async with (
-            self._open_app(self._settings, shutdown) as app,
-            trio.open_nursery() as nursery,
-        ):
-            self._configure(app)
-            [url] = await nursery.start(partial(serve_http, app, self._settings, shutdown))
-            self._started.put((url, partial(token.run_sync_soon, shutdown.force)))
+        with listening(self._settings) as ([url], accept):
+            async with self._open_app(self._settings, shutdown) as app:
+                self._configure(app)
+                stop = partial(token.run_sync_soon, shutdown.force)
+                await serve_http(
+                    app, self._settings, shutdown, accept, lambda: self._started.put((url, stop))
+                )

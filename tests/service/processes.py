@@ -33,13 +33,21 @@ PAUSE_SECONDS = 0.01
 HYPERCORN = ["-m", "hypercorn", "-k", "trio", "taskflow.asgi:app"]
 COMMANDS = {
     "serve": ["-m", "taskflow", "serve"],
+    "serve-p2": ["-m", "taskflow", "serve", "--processes", "2"],
     "worker": ["-m", "taskflow", "worker"],
     "hypercorn": HYPERCORN,
     "hypercorn-w2": [*HYPERCORN, "-w", "2"],
     "hypercorn-w0": [*HYPERCORN, "-w", "0"],
 }
 # In how many processes each of them runs tasks.
-NODES = {"serve": 1, "worker": 1, "hypercorn": 1, "hypercorn-w2": 2, "hypercorn-w0": 1}
+NODES = {
+    "serve": 1,
+    "serve-p2": 2,
+    "worker": 1,
+    "hypercorn": 1,
+    "hypercorn-w2": 2,
+    "hypercorn-w0": 1,
+}
 
 T = TypeVar("T")
 
@@ -90,7 +98,7 @@ class Running:
 
         def is_ready() -> bool:
             assert self.process.poll() is None, f"{name} ended at its start:\n{self.log}"
-            is_listening = name != "serve" or "listening" in self.log
+            is_listening = "serve" not in name or "listening" in self.log
             return self.log.count("workers started") >= NODES[name] and is_listening
 
         wait_until(is_ready, START_SECONDS)
@@ -138,13 +146,15 @@ class Running:
         return client
 
     def node_processes(self) -> list[psutil.Process]:
-        """The processes in which tasks run: itself, or the workers of Hypercorn's main one."""
+        """The processes in which tasks run: itself, or those that the main process started."""
         main = psutil.Process(self.process.pid)
         spawned = []
         for child in main.children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 is_gone = child.status() == psutil.STATUS_ZOMBIE
-                if not is_gone and any("spawn_main" in part for part in child.cmdline()):
+                if not is_gone and any(
+                    sign in part for part in child.cmdline() for sign in ("spawn_main", "--channel")
+                ):
                     spawned.append(child)
         return spawned or [main]
 
@@ -202,7 +212,7 @@ def started(
             listener.bind((host, 0))
             port = listener.getsockname()[1]
             command += ["--bind", f"fd://{listener.fileno()}"]
-        elif name == "serve":
+        elif "serve" in name:
             environ.setdefault("TASKFLOW_BIND", "127.0.0.1:0")
         process = forking.Popen(
             [sys.executable, *command],

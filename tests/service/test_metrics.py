@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import pytest
 import structlog.testing
 
-from taskflow import asgi
 from taskflow.metrics import Metrics
 from taskflow.metrics.exposition import expose
+from taskflow.service import metrics_sharing
 from taskflow.telemetry import Event
 from tests.metrics.scrape import Scrape, promtool
 from tests.service.database import COMPLETED, Row
@@ -130,12 +130,13 @@ def test_what_is_in_hand(tmp_path, tasks, target):
         assert service.end().code == 0
 
 
-def test_two_processes_of_hypercorn_are_told_together(tmp_path, tasks, target):
+@pytest.mark.parametrize("name", ["serve-p2", "hypercorn-w2"])
+def test_two_processes_are_told_together(tmp_path, tasks, target, name):
     """Whichever answers: what both did, exactly; and what one did that was replaced since."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     settings = {"DATABASE_URL": tasks.url, "TMPDIR": folder}
-    with running("hypercorn-w2", tmp_path, **settings) as service:
+    with running(name, tmp_path, **settings) as service:
         ids = [service.post(f"{target.url}/now?{number}") for number in range(40)]
         for task_id in ids:
             tasks.wait_for(task_id, COMPLETED)
@@ -206,10 +207,9 @@ def test_a_worker_tells_strangers_nothing(tmp_path, tasks):
 async def test_without_a_folder_a_process_tells_of_itself(monkeypatch, tmp_path):
     """It serves all the same, and the log says what is missing."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(asgi, "main_pid", os.getpid)
     metrics = Metrics()
     with structlog.testing.capture_logs() as events:
-        async with asgi._metrics_sharing(metrics) as share_metrics:
+        async with metrics_sharing(metrics, os.getpid(), lambda: True) as share_metrics:
             share_metrics()
             metrics.accepted(1)
     assert [event["event"] for event in events] == [Event.METRICS_NOT_SHARED.value[1]]

@@ -15,7 +15,7 @@ from tests.service.database import COMPLETED, PENDING, url_of
 from tests.service.processes import ProcessResult, Running, running, wait_until
 from tests.service.targets import Way
 
-SERVERS = ["serve", "hypercorn", "hypercorn-w2"]
+SERVERS = ["serve", "serve-p2", "hypercorn", "hypercorn-w2"]
 # What could hold up the end of a process takes longer than a test waits for it. How long an end
 # takes is measured by ``python -m benchmarks``.
 SLOW = {
@@ -35,7 +35,7 @@ def check_is_clean(ended: ProcessResult) -> None:
 @pytest.mark.parametrize(
     ("name", "signal_number"),
     [(name, signal.SIGTERM) for name in [*SERVERS, "hypercorn-w0"]]
-    + [("serve", signal.SIGINT), ("hypercorn-w0", signal.SIGINT)],
+    + [("serve", signal.SIGINT), ("serve-p2", signal.SIGINT), ("hypercorn-w0", signal.SIGINT)],
 )
 def test_it_serves_runs_and_ends(tmp_path, tasks, target, name, signal_number):
     """A task comes to COMPLETED; a signal ends an idle service at once, with exit status 0."""
@@ -101,7 +101,7 @@ def test_what_takes_too_long_is_released(tmp_path, tasks, target, name):
         check_is_clean(service.end())
 
 
-@pytest.mark.parametrize("name", ["serve", "worker"])
+@pytest.mark.parametrize("name", ["serve", "serve-p2", "worker"])
 def test_a_second_signal_cuts_it_short(tmp_path, tasks, target, name):
     """The fetch in flight is released at once, and the process ends with exit status 0."""
     settings = {"DATABASE_URL": tasks.url, "TASKFLOW_DRAIN_SECONDS": 600, **SLOW}

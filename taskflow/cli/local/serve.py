@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import click
@@ -27,7 +28,15 @@ T = TypeVar("T")
     type=click.IntRange(1, 1000),
     help="Number of workers, instead of TASKFLOW_WORKERS.",
 )
-def serve_command(bind: str | None, workers: int | None) -> None:
+@click.option(
+    "--processes",
+    metavar="N|auto",
+    help="Number of processes, instead of TASKFLOW_PROCESSES; auto is one for each CPU.",
+)
+@click.option("--channel", type=int, hidden=True, help="The socket to the main process.")
+def serve_command(
+    bind: str | None, workers: int | None, processes: str | None, channel: int | None
+) -> None:
     """Serve the HTTP API and run tasks, until SIGTERM or Ctrl+C.
 
     The first signal starts a graceful shutdown: running fetches may finish within
@@ -37,8 +46,19 @@ def serve_command(bind: str | None, workers: int | None) -> None:
     \b
       taskflow serve
       taskflow serve --bind 127.0.0.1:9000 --workers 50
+      taskflow serve --processes auto
     """
-    _run(service.serve, bind=bind, workers=workers)
+    overrides = _overrides(bind=bind, workers=workers, processes=processes)
+    if channel is not None:
+        _run(partial(service.serve_for_main_process, channel=channel), overrides)
+        return
+    command = ["-m", "taskflow", "serve"]
+    if bind is not None:
+        command += ["--bind", bind]
+    if workers is not None:
+        command += ["--workers", str(workers)]
+    status = _run(partial(service.serve, command=[*command, "--channel"]), overrides)
+    raise SystemExit(status)
 
 
 @click.command("worker")
@@ -55,7 +75,7 @@ def worker_command(workers: int | None) -> None:
     \b
       DATABASE_URL=postgresql://db.example/tasks taskflow worker --workers 50
     """
-    _run(service.work, workers=workers)
+    _run(service.work, _overrides(workers=workers))
 
 
 @click.command("migrate")
@@ -65,7 +85,7 @@ def migrate_command() -> None:
     \b
       DATABASE_URL=postgresql://db.example/tasks taskflow migrate
     """
-    migrated = _run(service.migrate)
+    migrated = _run(service.migrate, {})
     if migrated is None:
         click.echo("the memory store needs no migration")
         return
@@ -74,20 +94,22 @@ def migrate_command() -> None:
     click.echo(f"{migrated.place} is up to date")
 
 
-def _run(command: Callable[[Settings], Awaitable[T]], **options: object) -> T:
+def _overrides(**options: object) -> dict[str, str]:
+    """Return options as settings, by variable; ``None`` keeps the setting."""
+    return {variable_of(field): str(value) for field, value in options.items() if value is not None}
+
+
+def _run(command: Callable[[Settings], Awaitable[T]], overrides: Mapping[str, str]) -> T:
     """Run a command with the settings; errors that the user can fix become one line.
 
     Args:
         command: The function to run.
-        options: Values that override settings, by field; ``None`` keeps the setting.
+        overrides: Variables that override the environment.
 
     Raises:
         Failure: The command failed.
         SystemExit: The command failed because of a bug, which is logged.
     """
-    overrides = {
-        variable_of(field): str(value) for field, value in options.items() if value is not None
-    }
     raise_file_limit()
     try:
         return trio.run(command, service.configured_settings(overrides))

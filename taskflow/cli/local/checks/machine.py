@@ -15,7 +15,7 @@ from taskflow.client.on_trio.client import Client
 from taskflow.model.errors import CannotListen
 from taskflow.model.zones import zone_database
 from taskflow.serving.process_tuning import MAX_OPEN_FILES
-from taskflow.serving.server import bound_sockets
+from taskflow.serving.server import listening
 from taskflow.settings import Settings
 from taskflow.version import DISTRIBUTION, __version__, install_command
 
@@ -116,7 +116,7 @@ async def port_findings(settings: Settings) -> Iterator[Finding]:
     if settings.bind.startswith("unix:"):
         return iter([ok("port", f"{settings.bind} is a Unix socket")])
     try:
-        with bound_sockets(settings):
+        with listening(settings):
             return iter([ok("port", f"{settings.bind} is free")])
     except CannotListen as error:
         return iter([await _used_port(settings.bind, str(error))])
