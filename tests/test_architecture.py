@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -121,16 +122,25 @@ SHARED_NAMES = {
 }
 
 
-def modules() -> dict[str, ast.Module]:
+def modules() -> dict[str, Path]:
+    """The file of each module, by its name without the package's."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        name = ".".join(part for part in parts if part != "__init__")
-        found[name] = ast.parse(path.read_text("utf-8"))
+        found[".".join(part for part in parts if part != "__init__")] = path
     return found
 
 
 MODULES = modules()
+
+
+@functools.cache
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text("utf-8"))
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    return ((name, tree_of(name)) for name in MODULES)
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
@@ -145,7 +155,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
 def own_imports(name: str) -> set[str]:
     """The modules of TaskFlow that a module imports, without the package's name."""
     found = set()
-    for imported in imports(MODULES[name]):
+    for imported in imports(tree_of(name)):
         if imported.split(".")[0] == "taskflow":
             path = imported.removeprefix("taskflow").strip(".")
             while path not in MODULES:
@@ -203,7 +213,7 @@ def test_a_package_is_imported_only_where_it_belongs(package):
     """Each outside thing is behind one seam."""
     guests = {
         name
-        for name, tree in MODULES.items()
+        for name, tree in trees()
         if any(imported.split(".")[0] == package for imported in imports(tree))
     }
     strangers = {
@@ -216,7 +226,7 @@ def test_the_environment_is_read_in_settings_only():
     """Nobody else asks for os.environ or os.getenv."""
     readers = {
         name
-        for name, tree in MODULES.items()
+        for name, tree in trees()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "environb"}
     }
@@ -226,7 +236,7 @@ def test_the_environment_is_read_in_settings_only():
 
 def test_the_model_does_not_wait():
     """Model is the standard library, msgspec, cronsim and idna, with no await anywhere."""
-    for name, tree in MODULES.items():
+    for name, tree in trees():
         if layer_of(name) != "model":
             continue
         waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -43,70 +44,97 @@ def repeated(item: bytes, size: int = BODY_BYTES) -> bytes:
     return b"[%b]" % b",".join([item] * (size // (len(item) + 1)))
 
 
-VALUES = {
-    "members": members(b"1"),
-    "texts": members(b'"a"'),
-    "same member": b"{%b}" % b",".join([b'"a":"a"'] * (BODY_BYTES // 8)),
-    "numbers": repeated(b"1"),
-    "bad items": repeated(b'"-"'),
-    "lists": repeated(b"[]"),
-    "text": b'"%b"' % (b"a" * BODY_BYTES),
-    "escapes": b'"%b"' % (rb"\u0041" * (BODY_BYTES // 6)),
-    "digits": b"9" * BODY_BYTES,
-    "a URL": b'"http://a/%b"' % (b"?sig&a@%40=" * (BODY_BYTES // 11)),
-    "a masked URL": b'"http://a/%b"' % (b"?sig=***" * (BODY_BYTES // 8)),
-    "headers": b"{%b}" % b",".join(b'"x-%d":"%b"' % (n, b"?sig&=***" * 900) for n in range(64)),
-}
-DOCUMENTS = {
-    "members": members(b"1"),
-    "long names": members(b"1", name=b"%058x"),
-    "misspelt": members(b"1", name=b"dela%x"),
-    "lists": repeated(b"[]"),
-    "not JSON": repeated(b"[]")[:-1],
-    "a surrogate": repeated(b"[]")[:-1] + rb',"\ud800"]',
-    "deep": b"[" * BODY_BYTES,
-    "white space": b" " * BODY_BYTES + b"1",
-    "not UTF-8": "é".encode() * (BODY_BYTES // 2) + b"\xff",
-    "a form": b"a=%41&" * (BODY_BYTES // 6),
-}
-TASKS = {
-    "tasks": repeated(TASK, 10_000 * (len(TASK) + 1)),
-    "large tasks": repeated(TASK.replace(b"invalid/", b"invalid/" + b"a" * 1500), ARRAY_BYTES),
-    "one that is too large": b"[%b]" % members(b"1", ARRAY_BYTES),
-    "as large as one may be": b"[%b]"
-    % b",".join(
-        [b'{"payload": {"url": "http://a.invalid/", "headers": %b}}' % members(b'"a"')] * 15
-    ),
-    "bodies": b"[%b]"
-    % b",".join([b'{"payload": {"url": "http://a.invalid/", "body": %b}}' % members(b"1")] * 15),
-    "misspelt": repeated(
-        b'{"payload": 1, %b}' % members(b"1", 1500, name=b"dela%x")[1:-1], ARRAY_BYTES
-    ),
-    "numbers": repeated(b"1", ARRAY_BYTES),
-    "objects": repeated(b"{}", ARRAY_BYTES),
-    "not JSON": repeated(b"{}", ARRAY_BYTES)[:-1],
-    "a surrogate": repeated(b"{}", ARRAY_BYTES)[:-10] + rb',"\ud800"]',
-    "one surrogate": rb'["%b\ud800"]' % (b"a" * (ARRAY_BYTES - 20)),
-    "characters": '["{}"]'.format("é" * (ARRAY_BYTES // 2 - 10)).encode(),
-    "deep": b"[" * ARRAY_BYTES,
-}
-STREAMS = {
-    "tasks": (TASK + b"\n") * 8_000,
-    "blank lines": b"\n" * (2 * MIB),
-    "a long line": b'{"payload": "%b"}' % (b"a" * ARRAY_BYTES),
-    "large lines": (TASK[:-1] + b', "tags": %b}\n' % members(b"1")) * 10,
-}
-FORM = {
-    "tags": b"url=http://a.invalid/&delay_seconds=86400&tags=" + b"a:1%0A" * (BODY_BYTES // 6),
-    "headers": b"url=http://a.invalid/&delay_seconds=86400&headers="
-    + b"a%3Ab%0A" * (BODY_BYTES // 8),
-    "body": b"url=http://a.invalid/&delay_seconds=86400&body=" + b"[" * BODY_BYTES,
-    "number": b"url=http://a.invalid/&delay_seconds=" + b"9" * BODY_BYTES,
-    "no colon": b"url=http://a.invalid/&headers=" + b"%C3%A9" * (BODY_BYTES // 6),
-    "no colon, as it is": b"url=http://a.invalid/&tags=" + "é".encode() * (BODY_BYTES // 2),
-    "an address": b"url=http://" + b"%C3%A9@?%3D" * (BODY_BYTES // 11),
-    "escaped names": b"&".join([b"%61" * (BODY_BYTES // 150)] * 50),
-}
+@functools.cache
+def values() -> dict[str, bytes]:
+    """Values of a field."""
+    return {
+        "members": members(b"1"),
+        "texts": members(b'"a"'),
+        "same member": b"{%b}" % b",".join([b'"a":"a"'] * (BODY_BYTES // 8)),
+        "numbers": repeated(b"1"),
+        "bad items": repeated(b'"-"'),
+        "lists": repeated(b"[]"),
+        "text": b'"%b"' % (b"a" * BODY_BYTES),
+        "escapes": b'"%b"' % (rb"\u0041" * (BODY_BYTES // 6)),
+        "digits": b"9" * BODY_BYTES,
+        "a URL": b'"http://a/%b"' % (b"?sig&a@%40=" * (BODY_BYTES // 11)),
+        "a masked URL": b'"http://a/%b"' % (b"?sig=***" * (BODY_BYTES // 8)),
+        "headers": b"{%b}" % b",".join(b'"x-%d":"%b"' % (n, b"?sig&=***" * 900) for n in range(64)),
+    }
+
+
+@functools.cache
+def documents() -> dict[str, bytes]:
+    """Whole bodies."""
+    return {
+        "members": members(b"1"),
+        "long names": members(b"1", name=b"%058x"),
+        "misspelt": members(b"1", name=b"dela%x"),
+        "lists": repeated(b"[]"),
+        "not JSON": repeated(b"[]")[:-1],
+        "a surrogate": repeated(b"[]")[:-1] + rb',"\ud800"]',
+        "deep": b"[" * BODY_BYTES,
+        "white space": b" " * BODY_BYTES + b"1",
+        "not UTF-8": "é".encode() * (BODY_BYTES // 2) + b"\xff",
+        "a form": b"a=%41&" * (BODY_BYTES // 6),
+    }
+
+
+@functools.cache
+def tasks() -> dict[str, bytes]:
+    """Arrays of tasks."""
+    return {
+        "tasks": repeated(TASK, 10_000 * (len(TASK) + 1)),
+        "large tasks": repeated(TASK.replace(b"invalid/", b"invalid/" + b"a" * 1500), ARRAY_BYTES),
+        "one that is too large": b"[%b]" % members(b"1", ARRAY_BYTES),
+        "as large as one may be": b"[%b]"
+        % b",".join(
+            [b'{"payload": {"url": "http://a.invalid/", "headers": %b}}' % members(b'"a"')] * 15
+        ),
+        "bodies": b"[%b]"
+        % b",".join(
+            [b'{"payload": {"url": "http://a.invalid/", "body": %b}}' % members(b"1")] * 15
+        ),
+        "misspelt": repeated(
+            b'{"payload": 1, %b}' % members(b"1", 1500, name=b"dela%x")[1:-1], ARRAY_BYTES
+        ),
+        "numbers": repeated(b"1", ARRAY_BYTES),
+        "objects": repeated(b"{}", ARRAY_BYTES),
+        "not JSON": repeated(b"{}", ARRAY_BYTES)[:-1],
+        "a surrogate": repeated(b"{}", ARRAY_BYTES)[:-10] + rb',"\ud800"]',
+        "one surrogate": rb'["%b\ud800"]' % (b"a" * (ARRAY_BYTES - 20)),
+        "characters": '["{}"]'.format("é" * (ARRAY_BYTES // 2 - 10)).encode(),
+        "deep": b"[" * ARRAY_BYTES,
+    }
+
+
+@functools.cache
+def streams() -> dict[str, bytes]:
+    """Streams of tasks."""
+    return {
+        "tasks": (TASK + b"\n") * 8_000,
+        "blank lines": b"\n" * (2 * MIB),
+        "a long line": b'{"payload": "%b"}' % (b"a" * ARRAY_BYTES),
+        "large lines": (TASK[:-1] + b', "tags": %b}\n' % members(b"1")) * 10,
+    }
+
+
+@functools.cache
+def forms() -> dict[str, bytes]:
+    """Forms."""
+    return {
+        "tags": b"url=http://a.invalid/&delay_seconds=86400&tags=" + b"a:1%0A" * (BODY_BYTES // 6),
+        "headers": b"url=http://a.invalid/&delay_seconds=86400&headers="
+        + b"a%3Ab%0A" * (BODY_BYTES // 8),
+        "body": b"url=http://a.invalid/&delay_seconds=86400&body=" + b"[" * BODY_BYTES,
+        "number": b"url=http://a.invalid/&delay_seconds=" + b"9" * BODY_BYTES,
+        "no colon": b"url=http://a.invalid/&headers=" + b"%C3%A9" * (BODY_BYTES // 6),
+        "no colon, as it is": b"url=http://a.invalid/&tags=" + "é".encode() * (BODY_BYTES // 2),
+        "an address": b"url=http://" + b"%C3%A9@?%3D" * (BODY_BYTES // 11),
+        "escaped names": b"&".join([b"%61" * (BODY_BYTES // 150)] * 50),
+    }
+
+
 SEARCHES = (
     "url=nowhere",
     "url=a.invalid",
@@ -141,11 +169,11 @@ FIELDS = {
 
 def bodies_by_hand() -> Iterator[Asked]:
     """Arrays, streams and forms."""
-    for name, body in TASKS.items():
+    for name, body in tasks().items():
         yield Asked(f"an array, {name}", "POST", "/tasks", body)
-    for name, body in STREAMS.items():
+    for name, body in streams().items():
         yield Asked(f"a stream, {name}", "POST", "/tasks", body, LINES)
-    for name, body in FORM.items():
+    for name, body in forms().items():
         yield Asked(f"a form, {name}", "POST", "/ui/submit", body)
 
 
@@ -173,7 +201,7 @@ def bodies_of(method: str, path: str, operation: dict) -> Iterator[Asked]:
     examples = [one["value"] for one in told["examples"].values()]
     example = next(one for one in examples if isinstance(one, dict))
     for place in places(told["schema"]):
-        for name, value in VALUES.items():
+        for name, value in values().items():
             where = f"{method} {path} {'.'.join(place)}, {name}"
             yield Asked(where, method.upper(), target_of(path), filled(example, place, value))
 
