@@ -6,11 +6,9 @@ import gc
 import os
 import queue
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 import trio
 
@@ -18,6 +16,7 @@ from taskflow.serving.process_tuning import raise_file_limit
 from taskflow.store.embedded.shared_server import embedded_postgres
 from taskflow.telemetry import log
 from taskflow.telemetry.throttling import Throttle
+from tests.databases import drop_template, new_database, quicken
 from tests.folders import open_folder
 
 # The files that take longest, in that order: started first, so that none is the last to end.
@@ -84,19 +83,31 @@ def postgres_server() -> Iterator[str]:
     """Conninfo of a server: TASKFLOW_TEST_DATABASE_URL, or an embedded one for the session."""
     if url := os.environ.get("TASKFLOW_TEST_DATABASE_URL"):
         yield url
+        drop_template(url)
         return
     with open_folder() as folder, EmbeddedInThread(folder / "data") as conninfo:
+        quicken(conninfo)
         yield conninfo
 
 
 @pytest.fixture
-def database_url(postgres_server: str) -> Iterator[str]:
-    """A new and empty database, dropped at the end."""
-    name = f"taskflow_test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-        yield psycopg.conninfo.make_conninfo(postgres_server, dbname=name)
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+def empty_database_url(postgres_server: str) -> Iterator[str]:
+    """A new database without tables, dropped at the end."""
+    with new_database(postgres_server, is_migrated=False) as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(empty_database_url: str) -> str:
+    """The same; in ``tests/store`` the database has its tables."""
+    return empty_database_url
+
+
+@pytest.fixture
+def migrated_url(postgres_server: str) -> Iterator[str]:
+    """A new database that has its tables already, dropped at the end."""
+    with new_database(postgres_server, is_migrated=True) as url:
+        yield url
 
 
 class EmbeddedInThread:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
@@ -15,6 +14,7 @@ from taskflow.service import MEMORY_URL
 from taskflow.telemetry import Event
 from tests.api.live import LiveServer
 from tests.api.target import Target
+from tests.databases import new_database
 
 FAULTS = {Event.REQUEST_ERROR.value[1], Event.CONNECTION_ERROR.value[1], Event.CRASHED.value[1]}
 
@@ -57,8 +57,8 @@ def empty_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database_uri(postgres_server: str) -> Iterator[str]:
-    """A new database as a URL, dropped at the end."""
-    with open_database(postgres_server) as url:
+    """A new database as a URL, with its tables, dropped at the end."""
+    with open_database(postgres_server, is_migrated=True) as url:
         yield url
 
 
@@ -71,15 +71,11 @@ def events() -> Iterator[list[dict[str, object]]]:
 
 
 @contextlib.contextmanager
-def open_database(server: str) -> Iterator[str]:
+def open_database(server: str, *, is_migrated: bool = False) -> Iterator[str]:
     """The URL of a new database on the server."""
-    name = f"taskflow_api_{uuid.uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-        try:
-            yield "postgresql:///?" + url_query(server, name)
-        finally:
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    with new_database(server, is_migrated=is_migrated) as conninfo:
+        name = psycopg.conninfo.conninfo_to_dict(conninfo)["dbname"]
+        yield "postgresql:///?" + url_query(server, name)
 
 
 def url_query(conninfo: str, name: str) -> str:

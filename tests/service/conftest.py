@@ -20,9 +20,9 @@ def target() -> Iterator[Target]:
 
 
 @pytest.fixture
-def tasks(database_url: str) -> Iterator[Tasks]:
-    """An empty database, to be handed to processes and looked into."""
-    with Tasks(database_url) as database:
+def tasks(migrated_url: str) -> Iterator[Tasks]:
+    """A database without tasks, to be handed to processes and looked into."""
+    with Tasks(migrated_url) as database:
         yield database
 
 

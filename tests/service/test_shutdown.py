@@ -191,12 +191,12 @@ def unsent_bytes(port: int, client_port: int) -> int:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_database_that_hangs_does_not_hold_it_up(
-    tmp_path, shared_folder, database_url, tasks, target, name
+    tmp_path, shared_folder, migrated_url, tasks, target, name
 ):
     """With the way to PostgreSQL frozen and a fetch in flight it still ends in time."""
-    parts = conninfo_to_dict(database_url)
+    parts = conninfo_to_dict(migrated_url)
     real = Path(parts["host"], f".s.PGSQL.{parts['port']}")
-    way_url = url_of(psycopg.conninfo.make_conninfo(database_url, host=str(shared_folder)))
+    way_url = url_of(psycopg.conninfo.make_conninfo(migrated_url, host=str(shared_folder)))
     settings = {"DATABASE_URL": way_url, "TASKFLOW_DRAIN_SECONDS": 1, "TASKFLOW_POLL_SECONDS": 0.2}
     settings |= SLOW
     with Way(shared_folder, real) as way, running(name, tmp_path, **settings) as service:

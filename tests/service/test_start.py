@@ -173,14 +173,14 @@ def test_a_database_that_is_newer(tmp_path, database_url):
         assert "newer than this TaskFlow" in complaint_of(start(name, tmp_path, DATABASE_URL=url))
 
 
-def test_several_first_starts_at_once(tmp_path, tasks):
+def test_several_first_starts_at_once(tmp_path, empty_database_url):
     """Five processes that migrate the same empty database together: all are up."""
     command = [sys.executable, *OTHERS["migrate"]]
     processes = [
         subprocess.Popen(
             command,
             cwd=tmp_path,
-            env=clean_environ(DATABASE_URL=tasks.url),
+            env=clean_environ(DATABASE_URL=url_of(empty_database_url)),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -364,21 +364,21 @@ async def test_an_address_that_makes_no_sense(url):
 # Migrations
 
 
-async def test_migrations_are_applied_once(database_url):
+async def test_migrations_are_applied_once(empty_database_url):
     """The first call applies all, the second none; both say where and which version."""
-    first = await migrate_database(database_url, timeout_seconds=2.0)
+    first = await migrate_database(empty_database_url, timeout_seconds=2.0)
     assert [step.version for step in first.applied] == [step.version for step in migrations()]
-    second = await migrate_database(database_url, timeout_seconds=2.0)
+    second = await migrate_database(empty_database_url, timeout_seconds=2.0)
     assert second.applied == []
     assert re.match(r"\d+", second.version)
 
 
-async def test_migrations_at_once(database_url):
+async def test_migrations_at_once(empty_database_url):
     """Eight processes that start together: one applies the steps, none fails."""
     applied = []
 
     async def one():
-        applied.append((await migrate_database(database_url, timeout_seconds=5.0)).applied)
+        applied.append((await migrate_database(empty_database_url, timeout_seconds=5.0)).applied)
 
     async with trio.open_nursery() as nursery:
         for _ in range(8):

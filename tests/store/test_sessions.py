@@ -63,6 +63,12 @@ CALLERS = {
 
 
 @pytest.fixture
+def database_url(empty_database_url):
+    """A database whose tables the roles of the tests create."""
+    return empty_database_url
+
+
+@pytest.fixture
 def admin(database_url):
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection

@@ -1,0 +1,71 @@
+"""Databases for tests, on a server of PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from taskflow.store.postgres.migrate import migrate
+
+# Files are copied: cheaper than writing each of their pages to the log, and the copy of a template
+# has its caches of the catalog. Servers before PostgreSQL 15 do nothing else.
+_STRATEGIES = 150_000
+
+
+@contextlib.contextmanager
+def new_database(server: str, *, is_migrated: bool) -> Iterator[str]:
+    """The conninfo of a new database without tasks, dropped at the end.
+
+    Args:
+        server: The conninfo of the server.
+        is_migrated: If not, it has no tables either. To copy a database with all tables takes a
+            third of the time of the migrations.
+    """
+    template = _template(server) if is_migrated else "template1"
+    with psycopg.connect(server, autocommit=True) as connection:
+        name = _create(connection, template)
+        try:
+            yield make_conninfo(server, dbname=name)
+        finally:
+            _drop(connection, name)
+
+
+def quicken(server: str) -> None:
+    """Let the server keep less than a power cut would need; for a server of the tests only."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def drop_template(server: str) -> None:
+    """Leave nothing on a server that outlives the tests."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        _drop(connection, _template(server))
+
+
+@functools.cache
+def _template(server: str) -> str:
+    """The name of a database with all migrations, which each process of the tests makes once."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        name = _create(connection, "template1")
+    with psycopg.connect(make_conninfo(server, dbname=name)) as connection:
+        migrate(connection)
+    return name
+
+
+def _create(connection: psycopg.Connection, template: str) -> str:
+    name = f"taskflow_test_{uuid.uuid4().hex}"
+    has_strategies = connection.info.server_version >= _STRATEGIES
+    strategy = "STRATEGY file_copy" if has_strategies else ""
+    connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {strategy}')
+    return name
+
+
+def _drop(connection: psycopg.Connection, name: str) -> None:
+    connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
