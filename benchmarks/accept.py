@@ -21,7 +21,7 @@ from benchmarks.processes import Service
 from benchmarks.references import pgbench_inserts
 from benchmarks.scene import FOR_EVER_MS, Scene
 from benchmarks.table import Figure
-from taskflow.api.reading.accept import LINES
+from taskflow.api.reading.request_headers import LINES
 from taskflow.model.task import NewTask
 from taskflow.schema.tasks import MAX_TASKS
 from taskflow.settings import Settings

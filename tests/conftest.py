@@ -15,7 +15,7 @@ import trio
 from taskflow.serving.process_tuning import raise_file_limit
 from taskflow.store.embedded.shared_server import embedded_postgres
 from taskflow.telemetry import log
-from taskflow.telemetry.throttling import Throttle
+from taskflow.telemetry.log import Throttle
 from tests.databases import drop_template, new_database, quicken
 from tests.folders import open_folder
 

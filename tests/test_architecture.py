@@ -230,8 +230,8 @@ def test_the_environment_is_read_in_settings_only():
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "environb"}
     }
-    # The client's two variables are read where the settings' own packages need not be.
-    assert readers <= {"settings.loading", "client.environment"}
+    # The client's variables are read where the settings' own packages need not be.
+    assert readers <= {"settings.loading", "client.connecting"}
 
 
 def test_the_model_does_not_wait():

@@ -21,7 +21,7 @@ import structlog.testing
 import trio
 
 from taskflow import telemetry
-from taskflow.telemetry import Event, log, throttling
+from taskflow.telemetry import Event, log
 
 PROGRAM = """
 import sys
@@ -108,7 +108,7 @@ def test_a_reader_that_stops_reading_stops_nothing(ends):
 def clock(monkeypatch):
     """Seconds that pass only when a test says so."""
     now = [1000.0]
-    monkeypatch.setattr(throttling.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -117,7 +117,7 @@ def test_floods_are_throttled(clock):
     with structlog.testing.capture_logs() as events:
         for _ in range(3):
             telemetry.emit_throttled(Event.CONNECTIONS_FULL)
-        clock[0] += throttling.PERIOD_SECONDS
+        clock[0] += log.PERIOD_SECONDS
         telemetry.emit_throttled(Event.CONNECTIONS_FULL)
     assert len(events) == 2
 
@@ -131,7 +131,7 @@ def test_all_events_above_debug_are_throttled(clock):
         for _ in range(1000):
             telemetry.emit(Event.TASK_FINISHED)
     said = Counter(event["event"] for event in events)
-    assert said[Event.BREAKER_OPENED.wording] == throttling.MAX_PER_PERIOD
+    assert said[Event.BREAKER_OPENED.wording] == log.MAX_PER_PERIOD
     assert said[Event.BREAKER_CLOSED.wording] == 1
     assert said[Event.TASK_FINISHED.wording] == 1000
 
@@ -151,7 +151,7 @@ async def test_throttled_events_are_counted(autojump_clock):
             nursery.start_soon(telemetry.report_repeats)
             for _ in range(5):
                 telemetry.emit_throttled(Event.CONNECTIONS_FULL)
-            await trio.sleep(2.5 * throttling.PERIOD_SECONDS)
+            await trio.sleep(2.5 * log.PERIOD_SECONDS)
             assert [event.get("repeats") for event in events] == [None, 4]
             for _ in range(3):
                 telemetry.emit_throttled(Event.CONNECTIONS_FULL)

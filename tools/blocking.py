@@ -13,7 +13,6 @@ MODULES = (
     "transport.py",
     "streams.py",
     "task_actions.py",
-    "monitoring.py",
     "queues.py",
     "schedules.py",
     "client.py",

@@ -18,7 +18,6 @@ from taskflow.api import (
     queues,
     results,
     schedules,
-    stats,
     task_actions,
     tasks,
 )
@@ -30,14 +29,13 @@ from taskflow.api.compression import Compressing
 from taskflow.api.dashboard.routes import dashboard_routes
 from taskflow.api.document import openapi
 from taskflow.api.document.openapi import document
-from taskflow.api.document.source import DocumentSource
 from taskflow.api.edge import Edge
 from taskflow.api.inline_requests import MAX_ARRAY_BYTES, InlineConnection
 from taskflow.api.live import events
 from taskflow.api.live.feed import Feed
 from taskflow.api.reference import docs_page
 from taskflow.api.route import register
-from taskflow.api.services import Services
+from taskflow.api.services import DocumentSource, Services
 from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
 from taskflow.model.masking import Masking
@@ -52,7 +50,6 @@ ROUTES: Final = (
     *task_actions.ROUTES,
     *results.ROUTES,
     *queues.ROUTES,
-    *stats.ROUTES,
     *monitoring.ROUTES,
     *metrics.ROUTES,
     *schedules.ROUTES,

@@ -12,7 +12,7 @@ from quart import Response
 from werkzeug.routing import BaseConverter
 
 from taskflow.api.problems import store_timeout
-from taskflow.api.request_bodies import read_json
+from taskflow.api.reading.bodies import read_json
 from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services

@@ -11,7 +11,7 @@ from quart.wrappers.request import Body
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from taskflow.api.access.roles import CALLER, Caller, is_page
-from taskflow.api.reading.accept import LINE_TYPES
+from taskflow.api.reading.request_headers import LINE_TYPES
 from taskflow.model.errors import BodyTooSlow, RequestError
 from taskflow.model.untrusted_text import BYTE_ORDER_MARK
 

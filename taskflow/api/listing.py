@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from quart import Response
 
 from taskflow.api.problems import Problem, problem_of, store_timeout
-from taskflow.api.reading.accept import LINES
+from taskflow.api.reading.request_headers import LINES
 from taskflow.api.responses import UNBUFFERED
 from taskflow.model.errors import TaskFlowError, TooManySearches
 from taskflow.model.task import Task

@@ -11,10 +11,10 @@ import trio
 from quart import Quart, Response, request
 
 from taskflow.api.edge import ROUTE
+from taskflow.api.monitoring import MAX_QUEUES
 from taskflow.api.problems import store_timeout
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
-from taskflow.api.stats import MAX_QUEUES
 from taskflow.metrics import Metrics, catalogue
 from taskflow.metrics.catalogue import Labels
 from taskflow.metrics.exposition import Reading, expose

@@ -1,4 +1,4 @@
-"""``/nodes``, ``/hosts`` and ``/stats/history``: monitoring for operators."""
+"""``/stats``, ``/stats/history``, ``/nodes`` and ``/hosts``: monitoring for operators."""
 
 from __future__ import annotations
 
@@ -7,16 +7,36 @@ from typing import Final
 import msgspec
 from quart import Response, request
 
-from taskflow.api.document.examples import HOST, MINUTE, NODE
+from taskflow.api.document.examples import HOST, MINUTE, NODE, STATISTICS
 from taskflow.api.problems import store_timeout
 from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
+from taskflow.model.queues import TaskStatistics
 from taskflow.schema.query import STATISTICS_QUERY, StatisticsRequest
 
+MAX_QUEUES: Final = 1000
 MAX_NODES: Final = 1000
 MAX_HOSTS: Final = 100
+
+
+@Route(
+    "GET",
+    "/stats",
+    "tasks",
+    (RouteResponse("The current statistics.", TaskStatistics, STATISTICS),),
+    query=StatisticsRequest,
+)
+async def show_statistics(services: Services) -> Response:
+    """Count tasks by status, for each queue and in total.
+
+    The cost does not grow with the number of tasks. At most 1,000 queues are listed; ``queue``
+    selects any other.
+    """
+    query = STATISTICS_QUERY.read_query(dict(request.args.lists()))
+    with store_timeout():
+        return as_json(await services.store.count(limit=MAX_QUEUES, queue=query.queue))
 
 
 class History(msgspec.Struct, frozen=True):
@@ -73,4 +93,4 @@ async def list_hosts(services: Services) -> Response:
         return as_json(await services.store.monitoring.hosts(MAX_HOSTS))
 
 
-ROUTES: Final = (show_history, list_nodes, list_hosts)
+ROUTES: Final = (show_statistics, show_history, list_nodes, list_hosts)

@@ -26,10 +26,14 @@ from taskflow.api.document.headers import (
 )
 from taskflow.api.inline_requests import Incoming
 from taskflow.api.live.waiting import requested_wait, wait_until_finished
-from taskflow.api.reading.accept import LINE_TYPES, LINES
-from taskflow.api.reading.post_headers import IdempotencyKeyText, idempotency_key_of
-from taskflow.api.reading.prefer import preferences_of
-from taskflow.api.request_bodies import check_encoding, read_json
+from taskflow.api.reading.bodies import check_encoding, read_json
+from taskflow.api.reading.request_headers import (
+    LINE_TYPES,
+    LINES,
+    IdempotencyKeyText,
+    idempotency_key_of,
+    preferences_of,
+)
 from taskflow.api.request_spans import submission_trace
 from taskflow.api.responses import UNBUFFERED, as_json
 from taskflow.api.route import Callback, Content, Parameter, Route, RouteResponse

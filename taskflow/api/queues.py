@@ -10,8 +10,8 @@ from quart import Response
 from taskflow.api.bulk_actions import BULK_RESULT, BulkAction, run_bulk_action
 from taskflow.api.document.examples import QUEUE
 from taskflow.api.problems import store_timeout
+from taskflow.api.reading.bodies import read_body, read_json
 from taskflow.api.reading.paths import queue_name_of
-from taskflow.api.request_bodies import read_body, read_json
 from taskflow.api.responses import as_json
 from taskflow.api.route import MERGE_PATCH, Parameter, Route, RouteResponse
 from taskflow.api.services import Services

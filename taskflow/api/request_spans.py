@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 from quart import Quart, request
 
 from taskflow.api.edge import ROUTE
-from taskflow.api.reading.post_headers import trace_of
+from taskflow.api.reading.request_headers import trace_of
 from taskflow.tracing import AddTrace, RequestTrace, Tracing
 
 Message: TypeAlias = dict[str, Any]

@@ -12,9 +12,9 @@ from quart import Response, request
 from taskflow.api.document.examples import PENDING, SCHEDULE, TASK_ID, URL
 from taskflow.api.document.headers import location, next_page_link
 from taskflow.api.problems import store_timeout
+from taskflow.api.reading.bodies import read_body, read_json
 from taskflow.api.reading.paths import new_schedule_name_of, schedule_name_of
 from taskflow.api.reading.schedule import Reading, must_be_new, patch_of, replacement_of
-from taskflow.api.request_bodies import read_body, read_json
 from taskflow.api.responses import as_json, no_content
 from taskflow.api.route import MERGE_PATCH, Parameter, Route, RouteResponse
 from taskflow.api.services import Services

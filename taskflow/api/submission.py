@@ -11,7 +11,7 @@ import trio
 from taskflow.api.backlog import Backlog
 from taskflow.api.inline_requests import Incoming
 from taskflow.api.problems import Problem, problem_of, store_timeout
-from taskflow.api.reading.lines import TOO_LONG, Lines
+from taskflow.api.reading.bodies import TOO_LONG, Lines
 from taskflow.metrics import Metrics
 from taskflow.model.errors import (
     BadRequest,
@@ -24,8 +24,7 @@ from taskflow.model.errors import (
 )
 from taskflow.model.task import IdempotencyKey, NewTask
 from taskflow.model.untrusted_text import foreign_format_of
-from taskflow.schema.new_task import new_task_of
-from taskflow.schema.task_array import elements_of
+from taskflow.schema.new_task import elements_of, new_task_of
 from taskflow.schema.validation_errors import ValidationErrors, token
 from taskflow.settings import Settings
 from taskflow.store.base.submission import AddedOnce

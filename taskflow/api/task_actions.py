@@ -9,8 +9,8 @@ from quart import Response
 
 from taskflow.api.document.examples import CANCELED, PENDING
 from taskflow.api.problems import store_timeout
+from taskflow.api.reading.bodies import read_body
 from taskflow.api.reading.paths import task_id_of
-from taskflow.api.request_bodies import read_body
 from taskflow.api.responses import as_json, no_content
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services

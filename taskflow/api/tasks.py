@@ -24,8 +24,8 @@ from taskflow.api.document.headers import (
 from taskflow.api.listing import StreamError, TaskFields, find_page, selected, stream_of
 from taskflow.api.live.waiting import RequestedWait, is_known, requested_wait, tag_of, wait_for_task
 from taskflow.api.problems import store_timeout
-from taskflow.api.reading.accept import LINES, wants_lines
 from taskflow.api.reading.paths import task_id_of
+from taskflow.api.reading.request_headers import LINES, wants_lines
 from taskflow.api.responses import JSON, as_json
 from taskflow.api.route import Content, Parameter, Route, RouteResponse
 from taskflow.api.services import Services

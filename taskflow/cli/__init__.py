@@ -2,11 +2,11 @@
 
 From the bottom up::
 
-    text, columns, output         escaping; tables; what is printed
-    standard_streams, exit_status how a process begins and ends
-    sections                      groups of commands, each imported when it is called
-    remote/                       commands that call a service over HTTP, with the client
-    local/                        commands that run or inspect the service: serve, doctor ...
+    text, columns, output    escaping; tables; what is printed
+    exit_status              how a process begins and ends
+    sections                 groups of commands, each imported when it is called; completion
+    remote/                  commands that call a service over HTTP, with the client
+    local/                   commands that run or inspect the service: serve, doctor ...
 
 This module only lists the commands, so that ``taskflow --help`` imports none of them.
 """
@@ -72,18 +72,16 @@ main = Sections(
         "Operate": {
             "queues": Entry(f"{_REMOTE}.queues", "Show, limit, pause and purge queues."),
             "schedules": Entry(f"{_REMOTE}.schedules", "Create, show, run and delete schedules."),
-            "stats": Entry(f"{_REMOTE}.stats", "Count tasks by queue and status."),
-            "nodes": Entry(f"{_REMOTE}.nodes", "List the processes that run tasks."),
-            "hosts": Entry(f"{_REMOTE}.nodes", "Show the state of the hosts that tasks call."),
+            "stats": Entry(f"{_REMOTE}.monitoring", "Count tasks by queue and status."),
+            "nodes": Entry(f"{_REMOTE}.monitoring", "List the processes that run tasks."),
+            "hosts": Entry(f"{_REMOTE}.monitoring", "Show the state of the hosts that tasks call."),
             "bench": Entry(f"{_REMOTE}.bench", "Measure submission and processing throughput."),
         },
         "Set up": {
             "doctor": Entry(f"{_LOCAL}.doctor", "Check the installation and report problems."),
             "key": Entry(f"{_LOCAL}.keys", "Create API keys."),
             "secret": Entry(f"{_LOCAL}.keys", "Create secrets that sign callbacks."),
-            "completion": Entry(
-                "taskflow.cli.completion", "Print a completion script for a shell."
-            ),
+            "completion": Entry("taskflow.cli.sections", "Print a completion script for a shell."),
         },
     },
 )

@@ -1,4 +1,4 @@
-"""A group of commands in sections; each command is imported when it is called.
+"""Groups of commands in sections; each command is imported when it is called.
 
 So ``taskflow --help`` imports no command, remote commands do not import the service, and local
 ones do not import the client. Each module still has its imports at the top.
@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
 
-from taskflow.cli.exit_status import end_by
-from taskflow.cli.standard_streams import ensure_standard_streams
+from taskflow.cli.exit_status import end_by, ensure_standard_streams
+
+_VARIABLE = "_TASKFLOW_COMPLETE"
+_SHELLS = ("bash", "zsh", "fish")
 
 
 class Entry(NamedTuple):
@@ -124,3 +126,22 @@ class Sections(click.Group):
         except _Passed as passed:
             end_by(passed.error)
         raise SystemExit(status if isinstance(status, int) else 0)
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(_SHELLS))
+@click.pass_context
+def completion_command(ctx: click.Context, shell: str) -> None:
+    """Print a completion script for a shell.
+
+    Load it from the start-up file of the shell:
+
+    \b
+      taskflow completion bash >> ~/.bashrc
+      taskflow completion zsh >> ~/.zshrc
+      taskflow completion fish > ~/.config/fish/completions/taskflow.fish
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    root = ctx.find_root()
+    click.echo(kind(root.command, {}, "taskflow", _VARIABLE).source())

@@ -6,13 +6,12 @@ home in programs that have nothing else of the service. From the bottom up::
     errors               what can be the matter, and how an answer says so
     task                 a task as it is shown, with what can be done with its result
     arguments            what cannot be used is one kind of error
-    options, filters     what may be said of a task, and how tasks are looked for
-    calls, retrying      a request, an answer; whether and when to ask again
+    options              what may be said of a task, and how tasks are looked for
+    calls                a request, an answer
     portions, sse        many tasks on their way in, events on their way out
-    on_trio              the client: transport, streams, by_hand, queues, schedules, client
+    proxies, connecting  where the service is, through which proxy, and when to ask again
+    on_trio              the client: transport, streams, task_actions, queues, schedules, client
     blocking             the same, written by ``python -m tools.blocking``
-    environment          where the service is, by TASKFLOW_URL and TASKFLOW_API_KEY
-    proxies, connecting  through which proxy it is reached, and which certificates are trusted
 
 Nothing above ``on_trio`` waits for anything; in it and in ``blocking`` is ``native.py`` what the
 two cannot share.

@@ -18,7 +18,7 @@ import msgspec
 from taskflow.client import arguments
 from taskflow.client.arguments import checked_arguments, json_of, shown
 from taskflow.client.errors import InvalidArgument, UnexpectedResponse, Unreachable
-from taskflow.client.filters import Filters, query_of, tag_query
+from taskflow.client.options import Filters, query_of, tag_query
 from taskflow.client.task import Service
 from taskflow.model.task import TagValue
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from taskflow.model.callback_signature import SECRET_SHAPE, Signer, secret_of
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
-from taskflow.settings.secret_files import read_secret_file
+from taskflow.settings.loading import read_secret_file
 from taskflow.telemetry import Event, emit
 
 

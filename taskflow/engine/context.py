@@ -1,16 +1,65 @@
-"""What the parts of the engine share, in one object."""
+"""What the parts of the engine share: its collaborators, and whether the store is available."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Final
 
-from taskflow.engine.outage import Outage
+import trio
+
 from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
 from taskflow.model.callback_signature import NO_SIGNER, Signer
+from taskflow.model.errors import StoreUnavailable
 from taskflow.settings import Settings
 from taskflow.store.base.tasks import TaskStore
+from taskflow.telemetry import Event, emit
 from taskflow.tracing import NO_TRACING, Tracing
+
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_MAX_PAUSE_SECONDS: Final = 1.0
+
+
+class Outage:
+    """Whether the store is unavailable; shared by all parts of the engine.
+
+    Args:
+        metrics: Counts outages.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._since: float | None = None
+        self._metrics = metrics
+
+    @property
+    def is_active(self) -> bool:
+        """True if the last heartbeat, claim or write failed."""
+        return self._since is not None
+
+    def begin(self, error: StoreUnavailable) -> None:
+        """Record a failed call; the first one of an outage is logged."""
+        if self._since is None:
+            self._since = trio.current_time()
+            self._metrics.store_lost()
+            emit(Event.STORE_LOST, reason=str(error))
+
+    def end(self) -> None:
+        """Record a successful call."""
+        if self._since is not None:
+            emit(Event.STORE_BACK, after_seconds=round(trio.current_time() - self._since, 1))
+            self._since = None
+
+
+class RetryPauses:
+    """Growing pauses between attempts to reach the store."""
+
+    def __init__(self) -> None:
+        self._seconds = _FIRST_PAUSE_SECONDS
+
+    async def pause(self) -> None:
+        """Sleep; each time twice as long, up to a second."""
+        await trio.sleep(self._seconds)
+        self._seconds = min(self._seconds * 2, _MAX_PAUSE_SECONDS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,8 @@ from typing import Final
 
 import trio
 
-from taskflow.engine.context import EngineContext
+from taskflow.engine.context import EngineContext, RetryPauses
 from taskflow.engine.load import Load
-from taskflow.engine.outage import RetryPauses
 from taskflow.engine.worker import Attempt
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import Canceled, Interrupted

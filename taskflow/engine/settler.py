@@ -11,9 +11,8 @@ from typing import Final, TypeVar
 import trio
 
 from taskflow.engine.breaker import Breaker
-from taskflow.engine.context import EngineContext
+from taskflow.engine.context import EngineContext, RetryPauses
 from taskflow.engine.load import Load
-from taskflow.engine.outage import RetryPauses
 from taskflow.engine.outcomes import Write, attempt_end, not_storable, write_of
 from taskflow.engine.worker import Attempt
 from taskflow.metrics.catalogue import AttemptEnd

@@ -19,8 +19,12 @@ from taskflow.schema.expectations import (
     is_list,
     kinds_of,
 )
-from taskflow.schema.unknown_fields import note_unknown, unknown_parameters
-from taskflow.schema.validation_errors import ValidationErrors, token
+from taskflow.schema.validation_errors import (
+    ValidationErrors,
+    note_unknown,
+    token,
+    unknown_parameters,
+)
 
 Fields: TypeAlias = Mapping[str, msgspec.Raw]
 CustomReader: TypeAlias = Callable[[bytes, ValidationErrors], Any]

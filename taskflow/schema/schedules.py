@@ -1,7 +1,8 @@
-"""The declaration of a schedule."""
+"""The declaration of a schedule, and the names that its fields had up to version 0.1."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -37,6 +38,10 @@ ZoneName: TypeAlias = Annotated[
         extra={"expected": "the name of a time zone, such as Europe/Berlin"},
     ),
 ]
+_TASK: Final = {"delay": "delay_seconds", "retention": "retention_seconds"}
+_PAYLOAD: Final = {"timeout": "timeout_seconds"}
+_BACKOFF: Final = {"initial": "initial_seconds", "max": "max_seconds"}
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -119,3 +124,20 @@ SchedulePatch: Final = patch_type(
 )
 ONLY_SHOWN: Final = frozenset(Schedule.__struct_fields__) - set(ScheduleRequest.__struct_fields__)
 """Fields that only TaskFlow sets; they are ignored in a ``ScheduleRequest``."""
+
+
+def with_current_names(task: msgspec.Raw) -> msgspec.Raw:
+    """Return a stored task with the names that its fields have now; values stay as they are."""
+    fields = _renamed(task, _TASK)
+    if not isinstance(fields, dict):
+        return task
+    for name, names in (("payload", _PAYLOAD), ("backoff", _BACKOFF)):
+        if name in fields:
+            fields[name] = msgspec.Raw(msgspec.json.encode(_renamed(fields[name], names)))
+    return msgspec.Raw(msgspec.json.encode(fields))
+
+
+def _renamed(value: msgspec.Raw, names: Mapping[str, str]) -> dict[str, msgspec.Raw] | msgspec.Raw:
+    if not bytes(value).lstrip().startswith(b"{"):
+        return value
+    return {names.get(name, name): field for name, field in _FIELDS.decode(value).items()}

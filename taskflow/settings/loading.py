@@ -1,4 +1,4 @@
-"""Loads the settings from the environment and ``.env``. No other module reads either."""
+"""Loads the settings from the environment and ``.env``, and the files of secrets they name."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _OTEL_ALLOWED: Final = {
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
 }
 _OTEL: Final = (*_OTEL_ENDPOINTS, *_OTEL_ALLOWED, "OTEL_SDK_DISABLED")
+_OTHERS_MAY_READ: Final = 0o004
 
 
 class Examined(NamedTuple):
@@ -156,3 +157,40 @@ def _misspelled(found: Iterable[str], known: Sequence[str]) -> Iterator[str]:
             right = known[names.index(near[0])] if near else None
             hint = f"; did you mean {right}?" if right else ""
             yield f"{variable} is not a setting of TaskFlow{hint}"
+
+
+class SecretFile(NamedTuple):
+    """The entries of a file of keys or secrets.
+
+    Attributes:
+        entries: The place and the text of each line; empty lines and comments are skipped.
+        is_open: Whether other users of the machine may read the file.
+    """
+
+    entries: list[tuple[str, str]]
+    is_open: bool
+
+
+def read_secret_file(path: Path, variable: str) -> SecretFile:
+    """Read a file of keys or secrets, one per line.
+
+    Args:
+        path: The file.
+        variable: The setting that names it, for errors.
+
+    Raises:
+        SettingsError: The file cannot be read, or is not UTF-8 text.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+        is_open = bool(path.stat().st_mode & _OTHERS_MAY_READ)
+    except OSError as error:
+        raise SettingsError(f"{variable}={str(path)!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable}={str(path)!r} is not UTF-8 text") from None
+    entries = [
+        (f"{path}, line {number}", line.strip())
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    return SecretFile(entries, is_open)

@@ -3,41 +3,80 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
+import math
 import os
 import platform
+import select
+import stat
 import sys
 import threading
+import time
 import uuid
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Hashable, Mapping, MutableMapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, Final, Literal, TextIO, cast
+from typing import Any, Final, Generic, Literal, TextIO, TypeVar, cast
 
 import structlog
 import structlog.tracebacks
 import trio
 
-from taskflow.telemetry import throttling
 from taskflow.telemetry.log_events import LEVELS, Event
-from taskflow.telemetry.nonblocking_stderr import NonblockingStderr
-from taskflow.telemetry.throttling import MAX_PER_PERIOD, Throttle
 
+PERIOD_SECONDS = 10.0
+MAX_PER_PERIOD: Final = 20
+Key = TypeVar("Key", bound=Hashable)
 # Order of the leading fields of a JSON line.
 _LEADING_FIELDS: Final = ("timestamp", "level", "event", "task", "attempt")
-
 # Without local variables, which structlog shows by default: they may hold keys and passwords.
 _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
-
-
 _stderr: NonblockingStderr | None = None
 _min_level = logging.NOTSET
 _writing: Final = threading.RLock()  # libraries log from threads of their own
-_throttle: Final = Throttle[tuple[Event, type | None]]()
 # The TaskFlow task and attempt that the current Trio task runs.
 _bound_task: Final = ContextVar[Mapping[str, object]]("bound_task", default=MappingProxyType({}))
+
+
+@dataclasses.dataclass
+class _Count:
+    """Counts of one key: logged in the current period, dropped since the last report."""
+
+    period_start: float = -math.inf
+    logged: int = 0
+    dropped: int = 0
+
+
+class Throttle(Generic[Key]):
+    """Decides which events are logged, and counts the others."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Key, _Count] = {}
+
+    def admit(self, key: Key, limit: int = MAX_PER_PERIOD) -> bool:
+        """Return whether the event may be logged now; if not, count it as dropped."""
+        count = self._counts.setdefault(key, _Count())
+        now = time.monotonic()
+        if now - count.period_start >= PERIOD_SECONDS:
+            count.period_start, count.logged = now, 0
+        if count.logged >= limit:
+            count.dropped += 1
+            return False
+        count.logged += 1
+        return True
+
+    def take_dropped(self) -> list[tuple[Key, int]]:
+        """Return how often each key was dropped since the last call."""
+        dropped = [(key, count.dropped) for key, count in [*self._counts.items()] if count.dropped]
+        for key, _ in dropped:
+            self._counts[key].dropped = 0
+        return dropped
+
+
+_throttle: Final = Throttle[tuple[Event, type | None]]()
 
 
 def node_name() -> str:
@@ -141,7 +180,7 @@ async def report_repeats() -> None:
     """Log the number of throttled events once per period and at the end; runs until canceled."""
     try:
         while True:
-            await trio.sleep(throttling.PERIOD_SECONDS)
+            await trio.sleep(PERIOD_SECONDS)
             _report_repeats()
     finally:
         _report_repeats()
@@ -175,3 +214,58 @@ def _write(event: Event, **fields: Any) -> None:
 
 def _as_text(value: object) -> object:
     return str(value) if isinstance(value, uuid.UUID) else value
+
+
+class NonblockingStderr:
+    """Writes lines to standard error, and drops them while its reader does not read.
+
+    A pipe without a reader is full after 64 KiB; the next blocking write would stop the event
+    loop. A line that was written in part is kept and completed later; lines that arrive meanwhile
+    are dropped and counted.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._file = _reopened_nonblocking(number)
+        self._poll = select.poll()
+        self._poll.register(self._file, select.POLLOUT)
+        self._rest = b""
+        self._dropped = 0
+
+    def write(self, line: str) -> None:
+        """Write a line, or drop it."""
+        self._write_rest()
+        if self._rest:
+            self._dropped += 1
+            return
+        self._rest = line.encode("utf-8", "backslashreplace")
+        self._write_rest()
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer."""
+
+    def take_dropped(self) -> int:
+        """Return the number of dropped lines and reset it; 0 while there is no room to report."""
+        self._write_rest()
+        if self._rest:
+            return 0
+        dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def _write_rest(self) -> None:
+        # A pipe that polls as writable has room for PIPE_BUF bytes (pipe(7)).
+        with contextlib.suppress(BlockingIOError):
+            while self._rest and self._poll.poll(0):
+                self._rest = self._rest[os.write(self._file, self._rest[: select.PIPE_BUF]) :]
+
+
+def _reopened_nonblocking(number: int) -> int:
+    """Open the same pipe again without blocking; other processes keep their blocking end.
+
+    Polling alone is not enough: another process may fill the pipe between poll and write.
+    """
+    if not stat.S_ISFIFO(os.fstat(number).st_mode):
+        return number
+    try:
+        return os.open(f"/proc/self/fd/{number}", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return number

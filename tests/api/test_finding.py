@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from taskflow.api.listing import STREAM_PAGE
-from taskflow.api.reading.accept import wants_lines
+from taskflow.api.reading.request_headers import wants_lines
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Task
 from taskflow.service import MEMORY_URL

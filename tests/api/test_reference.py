@@ -14,8 +14,7 @@ import pytest
 from taskflow.api.dashboard.pages import POLICY
 from taskflow.api.reference import prose
 from taskflow.api.reference.contents import Contents
-from taskflow.api.reference.curl import ADDRESS
-from taskflow.api.reference.kinds import kind_of, limits_of
+from taskflow.api.reference.prose import ADDRESS, kind_of, limits_of
 from taskflow.service import MEMORY_URL
 from tests.api.documented import DOCUMENT, OPERATIONS, check_head, resolved
 from tests.api.live import LiveServer

@@ -8,7 +8,7 @@ import json
 import msgspec
 import pytest
 
-from taskflow.api import stats as stats_routes
+from taskflow.api import monitoring
 from taskflow.api.app import create_app
 from taskflow.model.task import NewTask
 from taskflow.service import open_store
@@ -75,7 +75,7 @@ def test_queues_are_listed_by_name(queues_server):
 
 def test_no_more_queues_than_are_listed(queues_server, monkeypatch):
     """The answer is bounded and says so; the total is of all, and any queue can be asked for."""
-    monkeypatch.setattr(stats_routes, "MAX_QUEUES", 2)
+    monkeypatch.setattr(monitoring, "MAX_QUEUES", 2)
     told = stats(queues_server)
     assert [one["queue"] for one in told["queues"]] == ["queue 0", "queue 1"]
     assert not told["complete"]

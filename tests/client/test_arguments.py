@@ -12,8 +12,7 @@ import trio
 
 import taskflow
 from taskflow import BlockingClient, Client, ClientError, InvalidArgument, Submission
-from taskflow.client.filters import Filters
-from taskflow.client.options import Options
+from taskflow.client.options import Filters, Options
 from taskflow.schema.filters import FILTERS
 from taskflow.schema.tasks import TaskRequest
 

@@ -7,8 +7,7 @@ import pytest
 import structlog.testing
 import trio
 
-from taskflow.engine.housekeeping import Job, run_job
-from taskflow.engine.scheduling import MAX_SLEEP_SECONDS, ScheduleFiring
+from taskflow.engine.housekeeping import MAX_SLEEP_SECONDS, Job, ScheduleFiring, run_job
 from taskflow.engine.worker import conditional_headers
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.masking import MASKING

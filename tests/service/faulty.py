@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import h11
 
-from taskflow.telemetry import throttling
+from taskflow.telemetry import log
 
 FIELD = b"X-Fault: "
 
@@ -18,7 +18,7 @@ class OurFault(Exception):
 
 def install() -> None:
     """Let connections of servers fail when they receive, read or send what asks for it."""
-    throttling.PERIOD_SECONDS = 0.0  # each of the faults is to be seen
+    log.PERIOD_SECONDS = 0.0  # each of the faults is to be seen
     receive, read, send = (
         h11.Connection.receive_data,
         h11.Connection.next_event,

@@ -20,7 +20,7 @@ import msgspec
 
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
-from taskflow.settings.secret_files import read_secret_file
+from taskflow.settings.loading import read_secret_file
 from taskflow.telemetry import Event, emit
 
 # People and secret scanners recognize a leaked key by it.

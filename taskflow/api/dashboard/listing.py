@@ -14,7 +14,7 @@ from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, viewer
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
-from taskflow.api.request_bodies import read_body
+from taskflow.api.reading.bodies import read_body
 from taskflow.model.errors import TaskNotFound, Unprocessable
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus

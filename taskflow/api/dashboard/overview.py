@@ -12,8 +12,8 @@ from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, redirect_to, viewer
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
+from taskflow.api.reading.bodies import read_body
 from taskflow.api.reading.paths import queue_name_of, schedule_name_of
-from taskflow.api.request_bodies import read_body
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.queue_limits import NO_SETTINGS
 from taskflow.model.queues import queue_of

@@ -12,7 +12,7 @@ from taskflow.api.access.sessions import COOKIE, MAX_SESSION_SECONDS, PATH, Ende
 from taskflow.api.dashboard.forms import read_form
 from taskflow.api.dashboard.pages import page, redirect_to
 from taskflow.api.problems import store_timeout
-from taskflow.api.request_bodies import read_body
+from taskflow.api.reading.bodies import read_body
 
 
 def add_routes(routes: Blueprint, sessions: Sessions | None, ended_sessions: EndedSessions) -> None:

@@ -18,8 +18,8 @@ from taskflow.api.dashboard.forms import (
 )
 from taskflow.api.dashboard.pages import page, redirect_to
 from taskflow.api.problems import store_timeout
+from taskflow.api.reading.bodies import read_body
 from taskflow.api.reading.paths import task_id_of
-from taskflow.api.request_bodies import read_body
 from taskflow.api.request_spans import submission_trace
 from taskflow.api.submission import Submissions
 from taskflow.model.errors import RequestError, TooManyRequests, Unprocessable

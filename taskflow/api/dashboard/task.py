@@ -16,8 +16,8 @@ from taskflow.api.dashboard.live_region import followed
 from taskflow.api.dashboard.pages import page, redirect_to, viewer
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
+from taskflow.api.reading.bodies import read_body
 from taskflow.api.reading.paths import task_id_of
-from taskflow.api.request_bodies import read_body
 from taskflow.api.results import attachment_of
 from taskflow.model.errors import IllegalMove, TaskNotFound
 from taskflow.model.event import EventFilter

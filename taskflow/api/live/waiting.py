@@ -11,7 +11,7 @@ from quart import Response, request
 from werkzeug.datastructures import ETags
 
 from taskflow.api.live.feed import Feed
-from taskflow.api.reading.prefer import preferences_of, preferred_wait
+from taskflow.api.reading.request_headers import preferences_of, preferred_wait
 from taskflow.model.task import Task
 from taskflow.schema.query import WaitRequest
 

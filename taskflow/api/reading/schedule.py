@@ -21,8 +21,7 @@ from taskflow.schema.json_text import object_fields
 from taskflow.schema.merge_patch import patch_fields_of, patched
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.reader import Fields, Reader
-from taskflow.schema.schedules import ONLY_SHOWN, ScheduleRequest
-from taskflow.schema.stored_names import with_current_names
+from taskflow.schema.schedules import ONLY_SHOWN, ScheduleRequest, with_current_names
 from taskflow.schema.tasks import SINGLE_MOMENTS, TaskRequest
 from taskflow.schema.validation_errors import ValidationErrors, token
 

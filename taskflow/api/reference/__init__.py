@@ -2,7 +2,7 @@
 
 From the bottom up::
 
-    prose, kinds, curl    descriptions, schemas and requests as people read them
-    contents              the sections of the page
-    docs_page             the page
+    prose       descriptions, schemas and requests as people read them
+    contents    the sections of the page
+    docs_page   the page
 """

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 from markupsafe import Markup
 
-from taskflow.api.reference.curl import curl_of
-from taskflow.api.reference.kinds import kind_of, limits_of
+from taskflow.api.reference.prose import curl_of, kind_of, limits_of
 from taskflow.model.outcome import reason_phrase
 
 Json: TypeAlias = dict[str, Any]

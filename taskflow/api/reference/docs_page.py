@@ -13,13 +13,11 @@ from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard.pages import environment, page, redirect_to, viewer
 from taskflow.api.document.headers import REFERRER_POLICY, location
-from taskflow.api.document.source import DocumentSource
 from taskflow.api.reference import prose
 from taskflow.api.reference.contents import Contents
-from taskflow.api.reference.curl import ADDRESS
-from taskflow.api.reference.kinds import anchor_of
+from taskflow.api.reference.prose import ADDRESS, anchor_of
 from taskflow.api.route import Route, RouteResponse
-from taskflow.api.services import Services
+from taskflow.api.services import DocumentSource, Services
 
 SIGNED_IN_PATH: Final = f"{PATH}/docs"
 # The characters that a command may have unquoted. Any other Host is not shown.

@@ -14,7 +14,7 @@ from taskflow import telemetry
 from taskflow.cli import output
 from taskflow.cli.columns import STYLES
 from taskflow.cli.exit_status import ExitStatus, Failure
-from taskflow.cli.local.checks.check import Finding, State, failed
+from taskflow.cli.local.checks import Finding, State, failed
 from taskflow.cli.local.checks.database import database_findings
 from taskflow.cli.local.checks.guard import guard_findings, resolver_findings
 from taskflow.cli.local.checks.machine import (
@@ -27,7 +27,7 @@ from taskflow.cli.local.checks.running_service import service_findings
 from taskflow.cli.local.checks.settings import access_findings, settings_findings
 from taskflow.cli.remote.remote_service import named_address
 from taskflow.cli.text import safe
-from taskflow.client.environment import Address
+from taskflow.client.connecting import Address
 from taskflow.settings import Settings, examine
 
 _CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (

@@ -10,11 +10,12 @@ import click
 import msgspec
 from msgspec import inspect
 
-from taskflow.cli.remote.values import DURATION, FUTURE, PAST, TAG
+from taskflow.cli.remote.values import DURATION, FUTURE, PAST, TAG, dict_of
+from taskflow.client.options import Filters
 from taskflow.schema.expectations import extra_of, is_list, kinds_of
+from taskflow.schema.filters import FILTERS, BulkRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
-
 _PAST: Final = ("_after", "_before")
 
 
@@ -87,3 +88,39 @@ def _value_of(name: str, info: inspect.Type) -> dict[str, Any]:
         case inspect.StrType():
             settings["type"] = str
     return settings
+
+
+_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "tags": ("--tag",),
+    "created_after": ("--since", "--created-after"),
+}
+_SETTINGS: Final[Mapping[str, dict[str, str]]] = {
+    "queue": {"metavar": "NAME"},
+    "host": {"metavar": "NAME"},
+    "error_type": {"metavar": "TYPE"},
+    "created_after": {
+        "help": f"{help_of(BulkRequest, 'created_after')} Also how long ago, such as 2h."
+    },
+}
+
+
+def filter_options(function: F) -> F:
+    """Add the filters of the API to a command; ``filters_of`` reads them."""
+    return _OPTIONS(function)
+
+
+def filters_of(options: Mapping[str, Any]) -> Filters:
+    """Return the filters that were given.
+
+    Raises:
+        click.UsageError: A tag is given twice.
+    """
+    given = {name: options[name] for name in FILTERS}
+    given |= {"tags": dict_of(given["tags"], "--tag"), "status": list(given["status"]) or None}
+    return cast("Filters", {name: value for name, value in given.items() if value is not None})
+
+
+_OPTIONS: Final = declared_options(
+    declared_option(BulkRequest, name, *_FLAGS.get(name, ()), **_SETTINGS.get(name, {}))
+    for name in FILTERS
+)

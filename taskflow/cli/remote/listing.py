@@ -14,11 +14,11 @@ import click
 from taskflow.cli import output
 from taskflow.cli.columns import Column
 from taskflow.cli.exit_status import ExitStatus, Failure
-from taskflow.cli.remote.filters import filter_options, filters_of
+from taskflow.cli.remote.declared import filter_options, filters_of
 from taskflow.cli.remote.remote_service import RemoteService, service_options
 from taskflow.cli.text import ago, safe_json
-from taskflow.client.filters import Filters
 from taskflow.client.on_trio.client import Client
+from taskflow.client.options import Filters
 from taskflow.client.task import Task
 from taskflow.model.filter import url_of
 

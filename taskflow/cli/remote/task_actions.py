@@ -12,7 +12,7 @@ import click
 
 from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure, complain
-from taskflow.cli.remote.filters import filter_options, filters_of
+from taskflow.cli.remote.declared import filter_options, filters_of
 from taskflow.cli.remote.remote_service import (
     RemoteService,
     failure_of,
@@ -20,8 +20,8 @@ from taskflow.cli.remote.remote_service import (
     service_options,
 )
 from taskflow.client.errors import Conflict, NotFound
-from taskflow.client.filters import Filters
 from taskflow.client.on_trio.client import Client
+from taskflow.client.options import Filters
 from taskflow.client.task import BulkResult, Task
 
 

@@ -13,17 +13,14 @@ from typing import Any, Final, Self, Unpack
 import httpx
 
 from taskflow.client import arguments, calls
-from taskflow.client.blocking.monitoring import Monitoring
-from taskflow.client.blocking.queues import Queues
+from taskflow.client.blocking.queues import Monitoring, Queues
 from taskflow.client.blocking.schedules import Schedules
 from taskflow.client.blocking.streams import EventStream, LineStream, SubmittedStream, TaskStream
 from taskflow.client.blocking.task_actions import ByHand
 from taskflow.client.blocking.transport import Transport
-from taskflow.client.connecting import route_to
-from taskflow.client.environment import address_of
+from taskflow.client.connecting import address_of, route_to
 from taskflow.client.errors import NotFinished, Unreachable
-from taskflow.client.filters import Filters
-from taskflow.client.options import Options, document_of, document_of_item
+from taskflow.client.options import Filters, Options, document_of, document_of_item
 from taskflow.client.portions import PORTION_TASKS
 from taskflow.client.task import Download, Task
 from taskflow.model.task import AttemptRecord, TagValue

@@ -1,20 +1,23 @@
 # Written by `python -m tools.blocking` from taskflow/client/on_trio/queues.py: change that.
 
-"""Queues: their state and their settings."""
+"""Queues, their state and their settings; and monitoring of a service."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskflow.client import calls
 from taskflow.client.arguments import json_of
 from taskflow.client.blocking.transport import Transport
-from taskflow.client.task import BulkResult
+from taskflow.client.calls import Call
+from taskflow.client.task import BulkResult, Service
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
 from taskflow.model.queue_limits import HostLimits, Rate
-from taskflow.model.queues import Queue
+from taskflow.model.queues import Queue, TaskStatistics
 
 
 class Queues:
@@ -115,3 +118,42 @@ class Queues:
     def purge(self, name: str) -> BulkResult:
         """Cancel all PENDING tasks of a queue."""
         return (self._transport.ask(calls.of_queue("POST", name, "/purge"))).read(BulkResult)
+
+
+class _History(msgspec.Struct, frozen=True):
+    minutes: list[Minute]
+
+
+class Monitoring:
+    """The methods for monitoring."""
+
+    _transport: Transport
+
+    def check(self) -> Service:
+        """Return the version of the service, if it is ready: it accepts tasks and runs them.
+
+        Raises:
+            ServerError: It is not ready.
+            Unauthorized: It requires an API key, or a different one.
+        """
+        self._transport.ask(Call("GET", "/readyz"))
+        return calls.service_of(self._transport.ask(Call("GET", "/openapi.json")))
+
+    def stats(self, queue: str | None = None) -> TaskStatistics:
+        """Return the number of tasks by status, per queue and in total; or of one queue."""
+        query = calls.of_queue_only(queue)
+        return (self._transport.ask(Call("GET", "/stats", query))).read(TaskStatistics)
+
+    def history(self, queue: str | None = None) -> list[Minute]:
+        """Return what finished in each minute of the last hour, oldest first, up to now."""
+        query = calls.of_queue_only(queue)
+        answer = self._transport.ask(Call("GET", "/stats/history", query))
+        return answer.read(_History).minutes
+
+    def nodes(self) -> list[NodeRecord]:
+        """Return the processes that run tasks, and recently died ones."""
+        return (self._transport.ask(Call("GET", "/nodes"))).read(list[NodeRecord])
+
+    def hosts(self) -> list[HostRecord]:
+        """Return statistics of target hosts, the most problematic first."""
+        return (self._transport.ask(Call("GET", "/hosts"))).read(list[HostRecord])

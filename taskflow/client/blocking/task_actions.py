@@ -9,7 +9,7 @@ from typing import Unpack
 
 from taskflow.client import calls
 from taskflow.client.blocking.transport import Transport
-from taskflow.client.filters import Filters
+from taskflow.client.options import Filters
 from taskflow.client.task import BulkResult, Task
 
 

@@ -15,8 +15,8 @@ import httpx
 from taskflow.client.arguments import checked_arguments
 from taskflow.client.blocking.native import chunks_of, end
 from taskflow.client.calls import Answer, Call, mapped_errors
+from taskflow.client.connecting import STEP_SECONDS, pause_seconds
 from taskflow.client.errors import Problem, Unreachable, problem_of
-from taskflow.client.retrying import STEP_SECONDS, pause_seconds
 
 T = TypeVar("T")
 

@@ -11,17 +11,14 @@ import httpx
 import trio
 
 from taskflow.client import arguments, calls
-from taskflow.client.connecting import route_to
-from taskflow.client.environment import address_of
+from taskflow.client.connecting import address_of, route_to
 from taskflow.client.errors import NotFinished, Unreachable
-from taskflow.client.filters import Filters
-from taskflow.client.on_trio.monitoring import Monitoring
-from taskflow.client.on_trio.queues import Queues
+from taskflow.client.on_trio.queues import Monitoring, Queues
 from taskflow.client.on_trio.schedules import Schedules
 from taskflow.client.on_trio.streams import EventStream, LineStream, SubmittedStream, TaskStream
 from taskflow.client.on_trio.task_actions import ByHand
 from taskflow.client.on_trio.transport import Transport
-from taskflow.client.options import Options, document_of, document_of_item
+from taskflow.client.options import Filters, Options, document_of, document_of_item
 from taskflow.client.portions import PORTION_TASKS
 from taskflow.client.task import Download, Task
 from taskflow.model.task import AttemptRecord, TagValue

@@ -6,8 +6,8 @@ import uuid
 from typing import Unpack
 
 from taskflow.client import calls
-from taskflow.client.filters import Filters
 from taskflow.client.on_trio.transport import Transport
+from taskflow.client.options import Filters
 from taskflow.client.task import BulkResult, Task
 
 

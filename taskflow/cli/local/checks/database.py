@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from taskflow.cli.local.checks.check import Finding, failed, ok, skew_text, warning
+from taskflow.cli.local.checks import Finding, failed, ok, skew_text, warning
 from taskflow.cli.local.checks.machine import zone_mismatch
 from taskflow.model.display import duration, size
 from taskflow.model.errors import StoreError

@@ -10,7 +10,7 @@ from typing import Final
 import psutil
 import trio
 
-from taskflow.cli.local.checks.check import Finding, failed, ok, warning
+from taskflow.cli.local.checks import Finding, failed, ok, warning
 from taskflow.fetch.errors import Blocked, NameNotResolved
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.resolver import SystemResolver

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from taskflow.cli.local.checks.check import Finding, failed, ok, warning
+from taskflow.cli.local.checks import Finding, failed, ok, warning
 from taskflow.client.errors import ClientError, Problem
 from taskflow.client.on_trio.client import Client
 from taskflow.model.errors import CannotListen

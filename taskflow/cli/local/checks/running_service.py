@@ -6,9 +6,9 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Final
 
-from taskflow.cli.local.checks.check import Finding, failed, ok, skew_text, warning
+from taskflow.cli.local.checks import Finding, failed, ok, skew_text, warning
 from taskflow.cli.local.checks.machine import zone_mismatch
-from taskflow.client.environment import Address
+from taskflow.client.connecting import Address
 from taskflow.client.errors import (
     ClientError,
     Forbidden,
