@@ -1,4 +1,4 @@
-"""A client that sends what it is told to, well-formed or not, over a socket of its own."""
+"""A client that sends any bytes, well-formed or not, over a socket of its own."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Connection:
         return self.read(is_head=method == "HEAD")
 
     def read(self, *, is_head: bool = False) -> Answer:
-        """The next answer; those of the 1xx kind are passed over."""
+        """Return the next final response; 1xx responses are skipped."""
         while True:
             status, fields = self._read_head()
             if status >= 200:

@@ -47,7 +47,7 @@ def parts(value: object) -> Iterator[dict]:
             yield from parts(inner)
 
 
-# What frames a message and is HTTP's own (RFC 9110, 9112); OpenAPI tells of media types elsewhere.
+# Headers of framing and of HTTP itself (RFC 9110, 9112); OpenAPI has media types elsewhere.
 FRAMING = {"connection", "content-length", "content-type", "date", "transfer-encoding"}
 
 
@@ -72,7 +72,7 @@ def check_response(answer: Answer, told: dict) -> None:
 
 
 def check_head(answer: Answer, told: dict) -> None:
-    """Its head has all that is always there, nothing that is not told of, and fitting values."""
+    """The response has all required headers, no undocumented ones, and valid values."""
     headers = {name.lower(): resolved(header) for name, header in told["headers"].items()}
     assert {name for name, _ in answer.fields} - FRAMING <= headers.keys()
     for name, header in headers.items():

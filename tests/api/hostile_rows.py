@@ -15,7 +15,7 @@ import psycopg
 
 Row = dict[str, str | None]
 
-# Where nobody listens.
+# No server listens here.
 NOWHERE: Final = "http://127.0.0.1:9/"
 _TEXTS: Final = (
     *("", " ", "nonsense", '"\\<script>{{1}}%s', "\x01\x7f\n\r\t\u2028\u202e\ufffe", "\U0001f600"),
@@ -173,7 +173,7 @@ _ENDED: Final = {"attempt": "1", "node": "gone", "started_at": "now", "finished_
 _TASK: Final = {"payload": '"no url"', "size_bytes": "8"}
 _TOLD: Final = {"options": json.dumps({"callback_url": NOWHERE, "callback_host": "127.0.0.1"})}
 _PAST: Final = "2000-01-01"
-# A task that came to its end well, for what belongs to tasks.
+# A task that is COMPLETED, for rows that belong to a task.
 KNOWN: Final = str(uuid.UUID(int=7 << 76 | 2 << 62 | 7))
 _FAILED: Final = {**_ENDED, "status": "FAILED", "error": "odd", "error_type": "http_status"}
 # What stands beside a hostile value: rows of every kind that there is.
@@ -243,7 +243,7 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
          "expires_at": "2100-01-01", "version": "9.9", "workers": "1"},
     ),
 }  # fmt: skip
-# What tells TaskFlow how to run, rather than what it runs: not to be changed by hand.
+# Settings of TaskFlow itself, rather than data: operators must not change them.
 _NOT_DATA: Final = ("taskflow_migrations", "taskflow_secrets", "taskflow_event_log")
 # What makes a row another row, or what a server counts by itself.
 _KEYS: Final = (("taskflow_tasks", "id"), ("taskflow_events", "id"), ("taskflow_attempts", "id"))
@@ -264,7 +264,7 @@ def columns(connection: psycopg.Connection) -> Iterator[tuple[str, str, str]]:
 
 
 def is_data(table: str, column: str) -> bool:
-    """Whether a column holds what somebody may have written."""
+    """Return whether users, programs or triggers may write to this column."""
     return table not in _NOT_DATA and (table, column) not in _KEYS
 
 

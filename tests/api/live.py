@@ -28,7 +28,7 @@ class LiveServer:
     """A server; ``with`` starts and stops it.
 
     Args:
-        settings: Its settings, those of the tests aside.
+        settings: Its settings, in place of those of the tests.
         configure: Called with its Quart app before it serves.
         open_app: Makes the app, with all that runs behind it.
         key: If given the server wants it, and ``ask`` sends it.
@@ -105,7 +105,7 @@ class LiveServer:
         return answer.json
 
     def wait(self, task_id: str, seconds: float = 120.0) -> dict[str, Any]:
-        """The task at its end, looked for again and again for so long at most."""
+        """Poll the task until it is finished; fail after the timeout."""
         with self.connect() as connection:
             deadline = time.monotonic() + seconds
             while True:

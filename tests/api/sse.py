@@ -107,7 +107,7 @@ class EventStream:
             yield message
 
     def take(self, count: int) -> list[Message]:
-        """So many of them."""
+        """Return the next ``count`` events."""
         messages = [self.next() for _ in range(count)]
         assert None not in messages
         return [message for message in messages if message]

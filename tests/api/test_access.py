@@ -98,7 +98,7 @@ def test_two_keys_in_a_request(guarded):
     ],
 )
 def test_roles(guarded, role, method, status):
-    """Each includes those before it; what a route does not take it does not take from anybody."""
+    """Each role includes the roles before it; a route rejects all roles below its own."""
     answer = guarded.ask(method, "/tasks", BODY if method == "POST" else None, bearing(KEYS[role]))
     assert answer.status == status
 
@@ -141,7 +141,7 @@ def test_a_refused_body_does_not_end_the_connection(guarded):
 
 
 def test_keys_are_not_logged(guarded, events):
-    """Neither those that are good nor those that are not."""
+    """Neither valid keys nor invalid ones are logged."""
     for key in (*KEYS.values(), "not-a-key-that-is-known"):
         guarded.ask("POST", "/tasks", b"{", bearing(key))
         assert key not in repr(events)

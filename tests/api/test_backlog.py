@@ -18,7 +18,7 @@ from tests.service.processes import wait_until
 
 
 class CountingStore(MemoryStore):
-    """Tells how often it was asked to count."""
+    """A store that counts how often its tasks were counted."""
 
     counts = 0
 
@@ -41,16 +41,16 @@ async def start_all(store) -> None:
     assert await store.claim(node, limit=1000)
 
 
-async def test_no_more_than_so_many(autojump_clock):
-    """What was handed in since the last count is known all the same."""
+async def test_the_limit_is_exact(autojump_clock):
+    """Tasks that were submitted since the last count are included."""
     store = CountingStore()
     backlog = Backlog(store, 5)
     assert [await hand_in(store, backlog) for _ in range(7)] == [True] * 5 + [False] * 2
     assert store.counts == 1
 
 
-async def test_at_once(autojump_clock):
-    """Those who come together are counted together, and no more get in than there is room."""
+async def test_concurrent_requests(autojump_clock):
+    """Concurrent requests share a count, and no more tasks are accepted than the limit allows."""
     store = CountingStore()
     backlog = Backlog(store, 5)
     async with trio.open_nursery() as nursery:
@@ -112,7 +112,7 @@ def test_over_http(empty_url, silent_url):
             server.post(held)
             return len(server.ask("GET", "/tasks?status=PENDING").json) == 3
 
-        wait_until(is_full)  # what was counted a moment ago has the first one among those that wait
+        wait_until(is_full)  # a count of a moment ago still includes the first task
         refused = server.post(held)
         check_problem(refused, 429, "TASKFLOW_MAX_PENDING=3")
         assert int(refused.header("retry-after")) > 0

@@ -35,7 +35,7 @@ def body_of(row: dict) -> bytes | None:
 
 
 def raw_payload_sent(body: bytes) -> bytes:
-    """The payload in a body of the corpus; in all of those that are taken it comes first."""
+    """Return the raw payload of a body of the corpus; it is the first field of accepted bodies."""
     text = body.decode().strip()
     start = re.match(r'\{\s*"payload"\s*:\s*', text)
     assert start

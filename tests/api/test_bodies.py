@@ -37,7 +37,7 @@ def strict_server():
 class TestLength:
     @pytest.mark.parametrize("headers", [{}, CHUNKED], ids=["stated", "chunked"])
     def test_exactly_the_limit(self, server, headers):
-        """1 MiB is taken and given back, with its length stated or in chunks."""
+        """A body of 1 MiB is accepted and returned, with Content-Length or chunked."""
         body = body_of(LIMIT)
         assert len(body) == LIMIT
         sent = in_chunks(body, 70_000) if headers else body
@@ -156,8 +156,8 @@ class TestSlowness:
         for method, path in [("OPTIONS", "/ui"), ("HEAD", "/tasks"), ("GET", "/ui/tasks")] * 30:
             assert memory_server.ask(method, path).status == 200
 
-    def test_the_bound_is_there_by_default(self, memory_server):
-        """Nobody has to set it."""
+    def test_the_limit_has_a_default(self, memory_server):
+        """The limit has a default."""
         seen = []
         with LiveServer(database_url=MEMORY_URL, configure=seen.append):
             [app] = seen
@@ -187,7 +187,7 @@ class TestExpect:
             assert connection.read().status == 201
 
     def test_too_large_a_body_expected(self, memory_server):
-        """Whoever asks for leave for too much is told."""
+        """``Expect: 100-continue`` with a body that is too large gets a 413 instead of a 100."""
         with memory_server.connect() as connection:
             headers = {"host": "x", "expect": "100-continue", "content-length": str(2**25)}
             connection.send(request_bytes("POST", "/tasks", None, headers))

@@ -92,7 +92,7 @@ def shared():
         yield server
 
 
-KEY = "a-key-of-somebody"
+KEY = "a-key-of-one-client"
 BEARING = {"authorization": f"Bearer {KEY}"}
 
 
@@ -121,8 +121,8 @@ class TestCrossSiteRequests:
         body = BODY if method == "POST" else None
         check_is_refused(memory_server.ask(method, "/tasks", body, {"origin": origin}))
 
-    def test_a_form_of_a_stranger(self, memory_server):
-        """The way in which any page could hand in tasks: a form that is sent as plain text."""
+    def test_a_form_of_another_site(self, memory_server):
+        """A form with text/plain, which any page could use to submit tasks, is rejected."""
         headers = {
             "content-type": "text/plain",
             "origin": "https://evil.example",
@@ -172,7 +172,7 @@ class TestSharing:
         check_is_refused(memory_server.ask("OPTIONS", "/tasks", None, preflight))
 
     def test_a_preflight(self, shared):
-        """A browser asks without the key; it is told what the page may send."""
+        """Preflights, which have no key, are answered with what the page may send."""
         headers = {
             "origin": APP,
             "access-control-request-method": "POST",
@@ -203,7 +203,7 @@ class TestSharing:
         ],
     )
     def test_its_pages_may_read(self, shared, method, target, body, headers, status):
-        """Refusals, too: else nobody could find out what is wrong. Cookies are never welcome."""
+        """Pages of allowed origins can read errors, too. Cookies are never accepted."""
         headers = {"origin": APP, "sec-fetch-site": "cross-site", **headers}
         answer = shared.ask(method, target, body, headers)
         assert answer.status == status

@@ -49,7 +49,7 @@ def moved(server, verb: str, task_id: str, body: bytes | None = None, headers=No
 
 class TestCancel:
     def test_one_that_runs(self, busy, held, events):
-        """Its fetch is cut off, its worker takes the next one, and nobody is warned."""
+        """The fetch is canceled, the worker takes the next task, and no warning is logged."""
         task_id = add(busy, f"{held.url}/held")
         held.wait_for("/held")
         following = add(busy, f"{held.url}/now")
@@ -85,7 +85,7 @@ class TestCancel:
         assert server.show(task["id"]) == task
 
     def test_twice_at_once(self, busy, held):
-        """One of many gets it done; the others are told how it stands by then."""
+        """One of many concurrent requests succeeds; the others get a 409 with the new status."""
         task_id = add(busy, f"{held.url}/held")
         held.wait_for("/held")
         with ThreadPoolExecutor(8) as threads:

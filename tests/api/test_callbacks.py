@@ -28,7 +28,7 @@ def receiver():
 
 
 def run(server, target, callback_url, **fields):
-    """A task that is told to somebody, at its end."""
+    """Submit a task with a callback, and return it once it is finished."""
     said = {"payload": f"{target.url}/json", "callback_url": callback_url, **fields}
     answer = server.post(json.dumps(said).encode())
     assert answer.status == 201, answer
@@ -89,8 +89,8 @@ def test_whatever_was_changed_does_not_verify(server, target, receiver):
             one.verified()
 
 
-def test_failures_and_cancels_are_told(server, target, receiver):
-    """A task that was called off before it began, and one that failed."""
+def test_failures_and_cancels_are_reported(server, target, receiver):
+    """Canceled and failed tasks are reported, too."""
     path = f"/ends?{server.url}"
     failed = run(server, target, f"{receiver.url}{path}", payload=f"{target.url}/404")
     waiting = {"payload": "x", "delay_seconds": 1000, "callback_url": f"{receiver.url}{path}"}

@@ -69,7 +69,7 @@ def test_what_is_accepted(server, field, expected):
     "path", ["/tasks", "/openapi.json", "/docs", "/problems", "/metrics", "/ui/assets/taskflow.css"]
 )
 def test_whole_answers(server, path):
-    """The same as without compression, and its length is told; HEAD says the same of it."""
+    """The decompressed body is unchanged, Content-Length is right, and HEAD agrees."""
     plain = server.ask("GET", path)
     assert len(plain.body) > MIN_BYTES
     assert plain.header("content-encoding") is None
@@ -220,7 +220,7 @@ async def ask(app, *, content_type: bytes, body: bytes, fields=()) -> list[dict]
     ],
 )
 async def test_by_media_type(content_type, is_compressed):
-    """Results of tasks have those of their targets; what is compressed already is left alone."""
+    """Results have the media types of their targets; compressed types are sent unchanged."""
     start, *parts = await ask(Compressing, content_type=content_type, body=b"a" * 5000)
     head = dict(start["headers"])
     assert (b"content-encoding" in head) is is_compressed

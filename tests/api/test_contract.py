@@ -157,8 +157,8 @@ class TestPost:
         ],
         ids=lambda value: str(value)[:20],
     )
-    def test_what_cannot_be_kept_is_refused(self, server, payload, words):
-        """422 and the reason, where the JSON is good but could not be given back."""
+    def test_json_that_cannot_be_returned_is_rejected(self, server, payload, words):
+        """Valid JSON that cannot be returned unchanged gets a 422 with the reason."""
         check_problem(server.post(b'{"payload": ' + payload + b"}"), 422, words)
 
     @pytest.mark.parametrize(

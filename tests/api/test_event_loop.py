@@ -122,7 +122,7 @@ def test_every_route(measured):
 
 
 def test_queries_and_heads():
-    """Each parameter and each field of a head, as long as it may be."""
+    """Each parameter and header at its maximum length blocks the event loop only briefly."""
     with measuring(MEMORY_URL) as measured:
         for asked in (*queries(), *heads()):
             if "/events" not in asked.target:  # these may be answered without end

@@ -1,4 +1,4 @@
-"""Server-sent events over HTTP: what happens, told in order, once, to those who read."""
+"""Server-sent events over HTTP: each change is sent once, in order."""
 
 from __future__ import annotations
 
@@ -187,13 +187,13 @@ class TestAll:
             "&".join(f"tag=t{number}:1" for number in range(17)),
         ],
     )
-    def test_a_query_that_makes_no_sense_is_refused(self, server, query):
+    def test_an_invalid_query_is_rejected(self, server, query):
         """422 says what is allowed."""
         check_problem(server.ask("GET", f"/events?{query}"), 422)
 
     @pytest.mark.parametrize("place", ["x", "-1", "1.5", "9" * 19, "1,2", "0x1", "\u0661"])
     @pytest.mark.parametrize("path", ["/events", f"/tasks/{UNKNOWN}/events"])
-    def test_a_place_that_is_none_is_refused(self, server, path, place):
+    def test_an_invalid_position_is_rejected(self, server, path, place):
         """It is of another service."""
         headers = {"last-event-id": place.encode().decode("latin-1")}
         check_problem(server.ask("GET", path, None, headers), 422, "Last-Event-ID")
@@ -306,8 +306,8 @@ class TestPlaces:
             add_many(own, 50)
             assert [m.data for m in one.take(150)] == [m.data for m in two.take(150)]
 
-    def test_heartbeats_tell_the_place(self, own, monkeypatch):
-        """While nothing comes that is wanted: who comes back then need not look at it again."""
+    def test_heartbeats_have_the_position(self, own, monkeypatch):
+        """Heartbeats have ids, so a client that reconnects skips events that it did not request."""
         monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.1)
         with open_stream(own.url, "/events?queue=none") as stream:
             stream.begin()

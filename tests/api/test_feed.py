@@ -30,7 +30,7 @@ class WatchedStore(MemoryStore):
 
     Attributes:
         before: What to await before a verb's work is done.
-        after: What to await when it is done, before its caller is told.
+        after: Awaited after the call, before its result is returned.
         asked: How many tasks were looked for, call by call.
     """
 
@@ -62,7 +62,7 @@ class WatchedStore(MemoryStore):
         return await self._call("get", task_id)
 
     def tell(self, count: int) -> None:
-        """So many events of one more task."""
+        """Cause ``count`` events of one more task."""
         task = new_task().as_task(uuid.uuid4(), created_at=self._now(), run_at=self._now())
         self._record_events([task] * count)
 
@@ -82,7 +82,7 @@ class Scene:
         return await self.store.add([new_task() for _ in range(count)])
 
     async def end(self, count: int) -> None:
-        """Run so many tasks to their end, in one batch."""
+        """Run ``count`` tasks until they are finished, in one batch."""
         claims = await self.store.claim(self.node, limit=count)
         assert len(claims) == count
         await self.store.settle([completed(claim) for claim in claims])
@@ -145,8 +145,8 @@ async def test_many_wait_for_one_task(scene, autojump_clock):
     assert len(scene.store.asked) <= 2
 
 
-async def test_waiting_costs_nothing_while_nothing_happens(scene, autojump_clock):
-    """One look at the events each time that it is polled, whoever waits."""
+async def test_waiting_requests_share_one_read(scene, autojump_clock):
+    """The events are read once per poll, whatever the number of waiting requests."""
     for task in await scene.add(100):
         scene.nursery.start_soon(scene.wait, task.id, 50)
     await wait_all_tasks_blocked()
@@ -199,8 +199,8 @@ async def test_whose_time_is_over_is_told_how_it_stands(scene, autojump_clock):
 
 @pytest.mark.parametrize("verb", ["record_events", "events_after", "get_many"])
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_what_happens_while_the_feed_looks_is_not_missed(scene, autojump_clock, verb, when):
-    """A task ends, and somebody comes for another one, at any moment of a look."""
+async def test_events_during_a_read_are_not_missed(scene, autojump_clock, verb, when):
+    """A task finishes, and a request for another one arrives, at any moment of a read."""
     tasks = await scene.add(3)
 
     async def act():
@@ -219,8 +219,8 @@ async def test_what_happens_while_the_feed_looks_is_not_missed(scene, autojump_c
     assert scene.all_ended(3)
 
 
-async def test_who_comes_while_its_task_is_looked_at_is_not_told_of_the_past(scene, autojump_clock):
-    """What the store saw before somebody came is not what it waits for: not here yet, for one."""
+async def test_a_request_during_a_read_gets_no_old_events(scene, autojump_clock):
+    """A request does not end because of events from before it started."""
     [task] = await scene.add()
     seen = []
 
@@ -242,8 +242,8 @@ async def test_who_comes_while_its_task_is_looked_at_is_not_told_of_the_past(sce
 
 
 @pytest.mark.parametrize("verb", ["record_events", "events_after", "get_many"])
-async def test_an_outage_loses_nothing_and_ends_nobody(scene, autojump_clock, verb):
-    """Whichever verb it comes in, those who wait and those who watch have all when it is over."""
+async def test_an_outage_loses_no_events_and_ends_no_request(scene, autojump_clock, verb):
+    """Whichever verb fails, requests and streams get all events after the outage."""
     tasks = await scene.add(3)
     if verb != "record_events":
         scene.nursery.start_soon(scene.wait, tasks[0].id)
@@ -277,8 +277,8 @@ async def test_an_outage_loses_nothing_and_ends_nobody(scene, autojump_clock, ve
     scene.feed.end()
 
 
-async def test_tasks_that_do_not_come_together_come_in_portions(scene, autojump_clock):
-    """More than the store can read in its time: nobody waits for ever."""
+async def test_tasks_that_are_too_large_together_are_read_in_portions(scene, autojump_clock):
+    """If the store cannot read all tasks in time, they are read in portions."""
 
     async def fail_if_many():
         if scene.store.asked[-1] > 100:
@@ -304,8 +304,8 @@ async def test_who_leaves_is_forgotten(scene, autojump_clock):
     assert not scene.feed._watchers
 
 
-async def test_the_end_of_the_feed_lets_all_go(scene, autojump_clock):
-    """Those who wait with what they know, and those who come later at once."""
+async def test_the_end_of_the_feed_ends_all_waits(scene, autojump_clock):
+    """Waiting requests get their last known state, and later requests return at once."""
     [task] = await scene.add()
     parts = []
 
@@ -340,8 +340,8 @@ async def test_who_comes_to_a_feed_that_has_ended_is_told_of_no_place(scene, aut
 # Watching
 
 
-async def test_each_event_is_told_once(scene, autojump_clock):
-    """To each of those who watch, however they come while others are told."""
+async def test_each_event_is_sent_once(scene, autojump_clock):
+    """Each stream gets each event once, also streams that start meanwhile."""
     told: dict[int, tuple[int, list[int]]] = {}
 
     async def watch(number):
@@ -375,15 +375,15 @@ async def test_each_event_is_told_once(scene, autojump_clock):
 
 
 async def read(watcher, count):
-    """So many events, or all that come."""
+    """Return the next ``count`` events, or all of them."""
     events = []
     while len(events) < count and (more := await watcher.next_events()):
         events += more
     return events
 
 
-async def test_who_does_not_keep_up_is_told_so(scene, autojump_clock):
-    """What it had room for it can read still; it is told of no more, and others of all."""
+async def test_a_slow_stream_ends_with_dropped(scene, autojump_clock):
+    """A slow stream still gets the events in its channel, then it ends; others get all."""
     with scene.feed.watching(ALL_EVENTS) as slow, scene.feed.watching(ALL_EVENTS) as quick:
         await slow.started()
         for _ in range(10):
@@ -459,8 +459,8 @@ async def test_batches_follow_each_other(scene, autojump_clock):
     scene.feed.end()
 
 
-async def test_recording_is_asked_for_again_and_again(scene, autojump_clock):
-    """For as long as somebody watches."""
+async def test_recording_is_renewed(scene, autojump_clock):
+    """Recording is renewed as long as there are streams."""
     with trio.move_on_after(600), scene.feed.watching(ALL_EVENTS) as watcher:
         await watcher.next_events()
     assert 8 <= scene.store.calls["record_events"] <= 11
@@ -524,8 +524,8 @@ async def test_a_stream_of_a_task_survives_an_outage(scene, autojump_clock):
     assert parts[-1].index(b'"RUNNING"') < parts[-1].index(b'"COMPLETED"')
 
 
-async def test_how_a_task_stands_is_told_in_its_order(scene, autojump_clock):
-    """What happens while that is looked up is told once, and nothing from before after it."""
+async def test_the_current_status_is_sent_in_order(scene, autojump_clock):
+    """Events during the lookup are sent once, and no earlier event is sent after it."""
     [task] = await scene.add()
     node = await scene.store.register("other", lease_seconds=1e6)
 
@@ -560,8 +560,8 @@ def _retrial(claim):
     return Retry(claim.task_id, claim.token, 0.0, "no", ErrorType.TIMEOUT)
 
 
-async def test_who_comes_back_is_not_told_again_how_the_task_stands(scene, autojump_clock):
-    """It knows: nothing happened since. But the end is told in any case."""
+async def test_a_reconnected_stream_does_not_repeat_the_status(scene, autojump_clock):
+    """A client that reconnects gets no events if none occurred, but always the final one."""
     [task] = await scene.add()
     parts = []
 

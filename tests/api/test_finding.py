@@ -142,7 +142,7 @@ class TestFilters:
             check_problem(answer, 422, f"{name} is given more than once")
 
     def test_sixteen_tags(self, server):
-        """As many as a task may have, and no more."""
+        """A filter can have as many tags as a task, and no more."""
         for count, status in ((16, 200), (17, 422)):
             query = "&".join(f"tag=t{n}:{n}" for n in range(count))
             assert server.ask("GET", f"/tasks?{query}").status == status
@@ -354,8 +354,8 @@ class TestLongStreams:
             assert lines == self.COUNT
             assert most - before < 15
 
-    def test_who_does_not_read_and_who_leaves(self, database_uri):
-        """No more is looked for than is taken, and nothing any more for who has left."""
+    def test_clients_that_do_not_read_or_leave(self, database_uri):
+        """A stream reads only as many rows as its client, and stops when the client leaves."""
         with LiveServer(database_url=database_uri) as server:
             fill(database_uri, self.COUNT)
             with pages_counted() as count:
@@ -376,8 +376,8 @@ class TestLongStreams:
                 assert settled(count) < 40
             server.check_serves()
 
-    def test_the_database_goes_in_the_middle(self, database_uri, postgres_server):
-        """The last line says so, after whole ones: nobody takes it for the end."""
+    def test_an_outage_during_a_stream(self, database_uri, postgres_server):
+        """The last line reports the error, so that the stream is not mistaken for complete."""
         name = psycopg.conninfo.conninfo_to_dict(database_uri)["dbname"]
         with LiveServer(database_url=database_uri) as server:
             fill(database_uri, self.COUNT)

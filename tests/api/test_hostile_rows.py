@@ -93,7 +93,7 @@ def add_known(database: psycopg.Connection) -> None:
 
 
 def clear(database: psycopg.Connection) -> None:
-    """Take out all rows, those of the server's own node aside."""
+    """Delete all rows, except those of the server's own node."""
     for table in GOOD:
         mine = "WHERE version = '9.9' OR version IS NULL" if table == "taskflow_nodes" else ""
         database.execute(f"DELETE FROM {table} {mine}")
@@ -109,7 +109,7 @@ def check_all_is_shown(server: LiveServer) -> None:
 
 
 def check_by_hand(server: LiveServer, ids: list[str]) -> None:
-    """What people may look at and do, with one of them and with all."""
+    """Routes that read or change one task, or all, handle the row."""
     for task_id in ids:
         with server.connect() as connection:
             for path in OF_ONE:
@@ -135,7 +135,7 @@ def ask_until_served(server: LiveServer, method: str, target: str):
 
 
 def check_goes_on(server: LiveServer, streams: tuple[EventStream, ...]) -> None:
-    """A task that is added now is run, and those who watch are told."""
+    """A task that is added now is run, and streams report it."""
     good = server.add(b'"no url", "tags": {"a": "b"}')
     assert server.wait(good, PATIENCE_SECONDS)["error_type"] == "invalid_url"
     for stream in streams:

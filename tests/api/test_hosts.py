@@ -57,8 +57,8 @@ def test_names_that_are_set():
 
 def test_with_keys_any_will_do():
     """A page that points its name here has no key; so a container needs no list of names."""
-    key = {"authorization": "Bearer a-key-of-somebody"}
-    settings = {"database_url": MEMORY_URL, "api_keys": "me:a-key-of-somebody"}
+    key = {"authorization": "Bearer a-key-of-one-client"}
+    settings = {"database_url": MEMORY_URL, "api_keys": "me:a-key-of-one-client"}
     with LiveServer(allowed_hosts=(), **settings) as server:
         assert server.ask("GET", "/tasks", None, {"host": "x", **key}).status == 200
     with LiveServer(allowed_hosts=("tasks.example",), **settings) as server:
@@ -66,7 +66,7 @@ def test_with_keys_any_will_do():
 
 
 def test_the_name_that_is_listened_on():
-    """Without keys it is one of ours: whoever set it knows it."""
+    """Without keys, the configured bind address is an accepted Host."""
     hosts = allowed_hosts([], bind="box.example:8080", has_keys=False)
     hosts.check("box.example")
     with pytest.raises(Misdirected):

@@ -65,8 +65,8 @@ class TestReplay:
             assert is_replay(post(server, key))
             check_problem(post(server, key, OTHER), 422)
 
-    def test_as_it_stands_now(self, server, key):
-        """A task that has come to its end meanwhile is told with it."""
+    def test_the_current_state_is_returned(self, server, key):
+        """The replayed response has the current state of the task."""
         body = b'{"payload": "x:"}'
         task_id = post(server, key, body).json["id"]
         ended = server.wait(task_id)
@@ -146,7 +146,7 @@ class TestSyntax:
 
     @pytest.mark.parametrize("text", ["", " "])
     def test_an_empty_one(self, server, text):
-        """That is no key, and whoever sends it relies on one."""
+        """An empty key is rejected, because its client relies on it."""
         check_problem(post(server, text), 400, "Idempotency-Key")
 
     def test_two(self, server):
@@ -187,8 +187,8 @@ class TestSyntax:
 
 
 class TestCallers:
-    def test_others_have_keys_of_their_own(self, empty_url, key):
-        """Nobody learns from a key what another one has handed in, nor is in another's way."""
+    def test_each_api_key_has_its_own_idempotency_keys(self, empty_url, key):
+        """Clients with different API keys cannot see or block each other's idempotency keys."""
         first, second = (
             {"authorization": "Bearer first-key-of-tests"},
             {"authorization": "Bearer second-key-of-tests"},
@@ -235,7 +235,7 @@ class TestTime:
         assert answers[0].json == answers[1].json
 
     def test_a_task_that_was_deleted(self, database_uri, key):
-        """It is told that it was there, and is not made again."""
+        """The response is a 410, and the task is not created again."""
         with LiveServer(database_url=database_uri) as server:
             task_id = post(server, key).json["id"]
             with psycopg.connect(database_uri, autocommit=True) as connection:
@@ -307,8 +307,8 @@ class TestOutages:
             assert [is_replay(answer) for answer in answers] == [False, True]
             assert len(server.ask("GET", "/tasks").json) == 1
 
-    def test_an_answer_that_was_lost(self, empty_url, key):
-        """The task was made and nobody was told: whoever asks again is told of that one."""
+    def test_a_lost_response(self, empty_url, key):
+        """If the response was lost, the repeated request returns the task that was created."""
         with LiveServer(database_url=empty_url, open_app=open_app_that_loses_an_answer) as server:
             check_problem(post(server, key), 503, "try again shortly")
             [made] = server.ask("GET", "/tasks").json
@@ -346,7 +346,7 @@ FOR EACH ROW EXECUTE FUNCTION cut_off();
 async def open_app_that_loses_an_answer(
     settings: Settings, shutdown: Shutdown
 ) -> AsyncIterator[QuartTrio]:
-    """An app whose store does what it is asked to, and the first time nobody hears of it."""
+    """An app whose store works, but loses the first response."""
     async with open_store(settings) as store:
         add_once, losses = store.add_once, [StoreUnavailable()]
 
@@ -387,7 +387,7 @@ def all_at_once(requests: list[tuple[str, bytes]]) -> list[Answer]:
 
 
 def post_until_taken(server: LiveServer, key: str, seconds: float = 120.0) -> Answer:
-    """As a client does that was told to try again."""
+    """POST until the response is not a 503, as a client does."""
     deadline = time.monotonic() + seconds
     while (answer := post(server, key)).status == 503:
         assert time.monotonic() < deadline, answer

@@ -13,8 +13,8 @@ from taskflow.model.errors import SettingsError
 from taskflow.settings import Settings
 from taskflow.telemetry import Event
 
-SECRET = "a-key-that-nobody-may-see"
-OTHER = "another-key-nobody-may-see"
+SECRET = "a-key-that-is-never-shown"
+OTHER = "another-key-never-shown"
 
 
 def wordings(events):
@@ -67,7 +67,7 @@ def test_keys_in_both_places(tmp_path):
     assert keyring.find(SECRET).name == keyring.find(OTHER).name == "ci"
 
 
-def test_a_new_key_is_good(tmp_path):
+def test_a_new_key_is_valid(tmp_path):
     """What the command prints for the file makes the key known that it shows beside it."""
     made = CliRunner().invoke(main, ["key", "new", "ci", "--role", "read"])
     assert made.exit_code == 0
@@ -76,7 +76,7 @@ def test_a_new_key_is_good(tmp_path):
     assert key not in made.stdout
     path = keys_file(tmp_path, made.stdout.rstrip("\n"))
     assert read_keys(Settings(api_keys_file=str(path))).find(key).role is Role.READ
-    # It can stand in the environment as well.
+    # It can also be set in the environment.
     assert read_keys(Settings(api_keys=f"ci:{key}")).find(key).role is Role.WRITE
 
 
@@ -115,7 +115,7 @@ def test_a_comma_too_many():
 
 @pytest.mark.parametrize("entry", ["ci:read", "ci:write:admin"])
 def test_a_role_is_no_key(entry):
-    """Whoever forgot the key did not want everybody to guess it."""
+    """An entry without a key is rejected: a role must not become a key."""
     assert "is a role" in refused(api_keys=entry)
 
 
@@ -177,7 +177,7 @@ def test_nothing_shows_a_key(events):
 
 
 def test_all_keys_are_compared(monkeypatch):
-    """How long an answer takes does not tell which key was nearly right, or which was right."""
+    """The duration of a comparison does not depend on which key matches, or how nearly."""
     compared = []
 
     def compare(one: bytes, other: bytes) -> bool:

@@ -284,7 +284,7 @@ def test_many_on_one_connection(memory_server):
 def test_the_absolute_form(memory_server, start, host):
     """A target with scheme and host is taken, as a proxy sends it (RFC 9112, section 3.2.2).
 
-    If that is another host than ``Host`` says, nobody can tell which one is meant.
+    If that is another host than ``Host`` names, the request is ambiguous.
     """
     fields = {"host": host}
     assert memory_server.ask("GET", f"{start}/tasks?limit=1", headers=fields).status == 200
@@ -300,8 +300,8 @@ def test_slashes_at_the_start(memory_server, target):
     check_problem(memory_server.ask("GET", target), 404)
 
 
-def test_a_method_in_small_letters(memory_server):
-    """Hypercorn makes them capitals before anybody sees them."""
+def test_a_lower_case_method(memory_server):
+    """Hypercorn converts methods to capitals before TaskFlow reads them."""
     with memory_server.connect() as connection:
         connection.send(GOOD.lower().replace(b"http/", b"HTTP/"))
         assert connection.read().status == 200
@@ -310,7 +310,7 @@ def test_a_method_in_small_letters(memory_server):
 @pytest.mark.parametrize("target", ["/tasks", "/nothing", "/livez"])
 @pytest.mark.parametrize("host", ["x", "a..b"])
 def test_a_web_socket(memory_server, target, host):
-    """Nobody takes one here: it is refused, and no other connection feels it."""
+    """WebSockets are rejected, without effect on other connections."""
     handshake = (
         f"GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
         "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -57,8 +57,8 @@ def statuses(server, ids) -> set[str]:
 
 
 class TestVerbs:
-    def test_from_one_end_to_the_other(self, own_server):
-        """Canceled, run again, and deleted once they have ended: those that match, no others."""
+    def test_cancel_retry_and_delete(self, own_server):
+        """Tasks that match are canceled, retried, and deleted when finished; others are not."""
         ours, others = add(own_server, 7, queue="ours"), add(own_server, 3)
         assert moved(own_server, "cancel", queue="ours", dry_run=True) == 7
         assert statuses(own_server, ours) == {"PENDING"}
@@ -165,7 +165,7 @@ class TestRequests:
         assert statuses(server, [task_id]) == {"PENDING"}
 
     def test_unknown_fields(self, server):
-        """A misspelt filter must not mean all; all that is wrong is told at once."""
+        """A misspelled filter must not match all tasks; all errors are reported at once."""
         answer = ask(server, "delete", statuses="FAILED", limit=3, queue="a b", all=True)
         problem = check_problem(answer, 422, "did you mean status?")
         places = sorted(fault["pointer"] for fault in problem["errors"])
@@ -234,7 +234,7 @@ class TestInTime:
 
 
 class RacedStore(MemoryStore):
-    """One in which somebody else is quicker: a task ends, and one comes, after each look."""
+    """A store with a race: after each read, one task finishes and another is added."""
 
     async def page(self, **asked):
         page = await super().page(**asked)
@@ -244,8 +244,8 @@ class RacedStore(MemoryStore):
         return page
 
 
-async def test_what_others_do_meanwhile():
-    """A task that was called off by another is passed over; what came later is left alone."""
+async def test_concurrent_changes():
+    """Tasks that another client canceled are skipped; later tasks stay unchanged."""
     store = RacedStore()
     added = await store.add([new_task(queue="mail") for _ in range(5)])
     verb = bulk_actions.BulkAction(("PENDING", "RUNNING"), store.cancel_many)

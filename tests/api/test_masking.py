@@ -1,4 +1,4 @@
-"""Credentials of tasks are shown to nobody: routes, pages, events, exports, callbacks, commands."""
+"""Credentials of tasks are masked: routes, pages, events, exports, callbacks, commands."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def test_a_copy_takes_them_on_the_server(server, echo):
 
 @pytest.mark.parametrize("change", ["host", "port", "scheme"])
 def test_a_copy_to_another_origin_has_none(server, echo, receiver, change):
-    """Whoever may submit tasks does not get the credentials of others by a copy."""
+    """A client with the role submit cannot get credentials of others by resubmitting a task."""
     original = submitted(server, whole(f"{echo}/a?key={SECRET}"))
     url = {
         "host": echo.replace("127.0.0.1", "localhost"),

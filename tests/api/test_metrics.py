@@ -73,7 +73,7 @@ def test_how_long_the_oldest_waits(server):
 
 
 def test_requests_are_counted_by_route(server):
-    """By the rule, whatever stands in the path; refused ones under none."""
+    """The label is the route, not the path; requests that were rejected early have none."""
     for number in range(3):
         server.ask("GET", f"/tasks/{number}")
     server.ask("GET", "/tasks?limit=0")
@@ -113,7 +113,7 @@ def test_accepted_tasks(server):
 
 
 def test_pools_and_listener(database_uri):
-    """Connections are told by pool; somebody listens."""
+    """Connections are counted by pool, and the listener is included."""
     with LiveServer(database_url=database_uri, database_connections=3) as server:
         told = scrape(server)
         assert told.sum("taskflow_database_connections", pool="work") == 3
@@ -171,7 +171,7 @@ def test_a_database_that_answers_nobody(database_uri):
 
 
 def test_the_newer_format(server):
-    """OpenMetrics for who asks for it, as Prometheus does."""
+    """Clients that accept OpenMetrics get it, as Prometheus does."""
     accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
     answer = server.ask("GET", "/metrics", headers={"accept": accept})
     assert answer.header("content-type").startswith("application/openmetrics-text")
@@ -179,15 +179,15 @@ def test_the_newer_format(server):
 
 
 @pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
-def test_a_format_whose_version_is_no_number(server, kind):
-    """Who asks for it gets the plain one."""
+def test_an_invalid_version_of_the_format(server, kind):
+    """An invalid version in ``Accept`` gets the plain format."""
     answer = server.ask("GET", "/metrics", headers={"accept": f"{kind}; version=1.x.y"})
     assert answer.status == 200
     assert answer.header("content-type").startswith("text/plain; version=0.0.4")
 
 
-def test_a_route_that_came_later():
-    """It is served, and told of under none: its place would have had to be known before."""
+def test_a_route_that_was_added_later():
+    """Its requests are counted without a route: all series are known from the start."""
 
     def add_route(app):
         @app.get("/late")

@@ -62,7 +62,7 @@ class TestDocument:
         assert routes == {(m, PARAMETER_IN_PATH.sub("{}", path)) for m, path in OPERATIONS}
 
     def test_it_is_valid(self):
-        """By the schema that the OpenAPI Initiative gives out; schemas by that of JSON Schema."""
+        """It is valid by the schema of the OpenAPI Initiative, and its schemas by JSON Schema."""
         for has_keys in (True, False):
             told = document(ROUTES, has_keys=has_keys)
             jsonschema_rs.Draft202012Validator(OPENAPI_31).validate(told)
@@ -138,7 +138,7 @@ class TestDocument:
         assert statuses <= told
 
     def test_moments(self):
-        """Each is told of as one."""
+        """All times have the format date-time."""
         moments = [
             (name, field, told)
             for name, schema in DOCUMENT["components"]["schemas"].items()

@@ -35,7 +35,7 @@ from tests.api.target import Target
 KEY = "the-key-of-the-completeness"
 READER = "the-key-that-only-reads"
 ORIGIN = "https://app.example"
-PATIENCE = {"prefer": "wait=10"}
+WAIT = {"prefer": "wait=10"}
 JSON = "application/json"
 JSON_TYPES = (JSON, "application/merge-patch+json")
 LINES = "application/x-ndjson"
@@ -68,7 +68,7 @@ class World(NamedTuple):
     def task(self, standing: str = "COMPLETED") -> str:
         """The id of a new task that stands so."""
         made: dict[str, Any] = {"payload": URL}
-        head = PATIENCE if standing == "COMPLETED" else {}
+        head = WAIT if standing == "COMPLETED" else {}
         if standing != "COMPLETED":
             made["delay_seconds"] = 3600
         task = self.ask("post", "/tasks", made, head).json
@@ -150,7 +150,7 @@ def carry_out(world: World, method: str, path: str, query: str = "", head=None) 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_operations(world, method, path):
-    """Each can be carried out, and its answer has no field in its head that is not told of."""
+    """Each operation can be carried out, and its response has no undocumented header."""
     answer = carry_out(world, method, path)
     if OPERATIONS[method, path].get("security") != []:
         assert answer.header("access-control-allow-origin") == ORIGIN
@@ -210,13 +210,13 @@ def test_bodies(world, method, path, kind, name):
 def test_roles(world, method, path):
     """A key that may only read is refused just where the document asks for another role."""
     security = OPERATIONS[method, path]["security"]
-    place = PARAMETER_IN_PATH.sub(NOBODY, path)
+    place = PARAMETER_IN_PATH.sub(UNKNOWN_ID, path)
     answer = world.look(place, {"authorization": f"Bearer {READER}"}, method=method)
     assert security in ([], [{"key": ["read"]}], [{"key": ["write"]}])
     assert (answer.status == 403) == (security == [{"key": ["write"]}])
 
 
-NOBODY = str(uuid.UUID(int=0))
+UNKNOWN_ID = str(uuid.UUID(int=0))
 # What is wrong with requests: the query, the body and the head.
 WRONG: dict[str, tuple[str, bytes | None, dict[str, str]]] = {
     "no key": ("", None, {"authorization": ""}),
@@ -244,7 +244,7 @@ WRONG: dict[str, tuple[str, bytes | None, dict[str, str]]] = {
 def test_whatever_is_wrong(world, method, path, found):
     """Nothing is answered that the operation does not have among its answers."""
     for wrong, (query, body, head) in WRONG.items():
-        place = world.place(method, path) if found else PARAMETER_IN_PATH.sub(NOBODY, path)
+        place = world.place(method, path) if found else PARAMETER_IN_PATH.sub(UNKNOWN_ID, path)
         fields = {"origin": ORIGIN, **head}
         if is_stream(method, path):
             answer = world.look(place + query, fields)
@@ -256,8 +256,8 @@ def test_whatever_is_wrong(world, method, path, found):
 
 
 @pytest.mark.parametrize("path", DOCUMENT["paths"])
-def test_methods_that_come_by_themselves(world, path):
-    """OPTIONS names just those that are told of; HEAD answers as GET does, less the body."""
+def test_options_and_head(world, path):
+    """OPTIONS lists exactly the documented methods; HEAD responds like GET, without a body."""
     told = {method.upper() for method in DOCUMENT["paths"][path]}
     place = world.place(next(iter(DOCUMENT["paths"][path])), path)
     answer = world.ask("OPTIONS", place)
@@ -274,8 +274,8 @@ def test_methods_that_come_by_themselves(world, path):
 
 
 @pytest.mark.parametrize("path", DOCUMENT["paths"])
-def test_methods_that_are_none(world, path):
-    """405, as the document has it, with those that the path takes."""
+def test_methods_that_are_not_allowed(world, path):
+    """Other methods get the documented 405, with the allowed methods."""
     told = {method.upper() for method in DOCUMENT["paths"][path]}
     missing = ({"GET", "POST", "PUT", "DELETE", "PATCH"} - told).pop()
     answer = world.ask(missing, world.place(next(iter(DOCUMENT["paths"][path])), path))

@@ -29,8 +29,8 @@ EXAMPLES = {
 }
 TASK = json.dumps({"payload": 1}).encode()
 WAITING = json.dumps({"payload": 1, "delay_seconds": 3600}).encode()
-NOBODY = str(uuid.UUID(int=0))
-# Of so many, one may be told that there is none left.
+UNKNOWN_ID = str(uuid.UUID(int=0))
+# Enough requests that one of them exceeds the rate limit.
 PLACES = 10
 KEYS = {"api_keys": "reader:read:a-key-that-reads"}
 
@@ -60,7 +60,7 @@ def followed(first: tuple, then: Callable[[Answer], tuple], **settings: Any):
 
 
 def done_to(verb: str, body: bytes, *, method: str = "POST"):
-    """Move a task that was handed in, and waited for, by hand."""
+    """Submit a task, wait for it, and apply an action to it."""
     path = f"/{verb}" if verb else ""
     return followed(
         ("POST", "/tasks?wait=0" if b"delay_seconds" in body else "/tasks", body),
@@ -166,7 +166,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("403", "role"): asked("POST", "/tasks", TASK, bearer("a-key-that-reads"), **KEYS),
     ("403", "origin"): asked("GET", "/tasks", None, {"origin": "https://else.example"}),
     ("404", "no path"): asked("GET", "/nowhere"),
-    ("404", "no task"): asked("GET", f"/tasks/{NOBODY}"),
+    ("404", "no task"): asked("GET", f"/tasks/{UNKNOWN_ID}"),
     ("404", "no result"): done_to("result", WAITING, method="GET"),
     ("404", "no queue"): asked("GET", "/queues/none"),
     ("404", "no schedule"): asked("GET", "/schedules/none"),

@@ -160,7 +160,7 @@ class TestTaken:
         assert server.ask("GET", f"/tasks/{task['id']}/attempts").json == []
 
     def test_null(self, server):
-        """Where a task is shown with null it may be handed in with it."""
+        """Fields that a task shows as null can be submitted as null."""
         names = (
             "run_at",
             "delay_seconds",
@@ -288,11 +288,11 @@ class TestRefused:
         ],
     )
     def test_parts(self, server, name, value, places):
-        """What is wrong within a list or an object is told by its own place (RFC 6901)."""
+        """Errors within a list or an object have their own JSON pointers (RFC 6901)."""
         assert list(refused(server, **{name: value})) == [f"#/{name}/{place}" for place in places]
 
     def test_all_at_once(self, server):
-        """Those of the payload, too; and the first three in words."""
+        """Errors of the payload are included; the message has the first three."""
         answer = post(
             server, priority=101, delay_seconds=-1, tags={"a b": 1}, queue="", backoff=[-1]
         )
@@ -403,8 +403,8 @@ class TestRefused:
         ignored = set(Task.__struct_fields__) - set(TaskRequest.__struct_fields__)
         assert taken(server, **{name: {"what": "ever"} for name in ignored})["status"] == "PENDING"
 
-    def test_misspelt_among_others(self, server):
-        """Each has its place, and what else is wrong is told in the same answer."""
+    def test_misspelled_fields_among_other_errors(self, server):
+        """Each unknown field has its pointer, and other errors are reported in one response."""
         assert list(refused(server, priorty=1, stranger=1, tag={}, priority=999)) == [
             "#/priorty",
             "#/stranger",
@@ -413,13 +413,13 @@ class TestRefused:
         ]
 
     def test_a_long_name(self, server):
-        """It is cut in the message, and its place is that of the document."""
+        """It is truncated in the message, and its pointer is complete."""
         [(pointer, detail)] = refused(server, **{"a" * 100_000: 1}).items()
         assert pointer == "#"
         assert len(detail) < 400
 
-    def test_very_many_strangers(self, server):
-        """Some are told; all of the names would keep other requests waiting."""
+    def test_many_unknown_fields(self, server):
+        """Only some are reported: all of the names would block other requests."""
         names = [f"callbak_{n:05}" for n in range(50_000)]
         body = json.dumps({"payload": 1, "delay_seconds": 9, **dict.fromkeys(names, 1)}).encode()
         problem = check_problem(server.post(body), 422, "21 in all")

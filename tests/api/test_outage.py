@@ -1,4 +1,4 @@
-"""Health, and what clients are told while the database is away."""
+"""Health, and the responses that clients get during an outage of the database."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_database_goes_and_comes_back():
 
 
 def test_the_database_is_slow(database_uri):
-    """A database that answers nobody: 503 in time, others as well; 201 when it is free again."""
+    """A database that does not respond causes 503 in time, and 201 once it responds again."""
     request = ("POST", "/tasks", b'{"payload": 1}')
     with LiveServer(database_url=database_uri) as server:
         with psycopg.connect(database_uri) as connection:
@@ -181,7 +181,7 @@ class TestErrors:
         assert "task store" in problem["detail"]
 
     async def test_ready_needs_workers(self):
-        """And when nobody runs the tasks; /livez is not about that."""
+        """/readyz fails without workers, /livez does not."""
         app = create_app(MemoryStore(), Settings(), lambda: False)
         response = await app.test_client().get("/readyz")
         problem = await response.get_json(force=True)

@@ -20,7 +20,7 @@ LIMIT = 100
 NEWEST = uuid.UUID(int=2**128 - 1)
 # A descent of each index, the tasks' own pages (neighbours share them, and the rare ones do
 # not), and some slack for what the planner looks up. A scan of the table takes over a thousand.
-MOST_BUFFERS = 3 * LIMIT
+MAX_BUFFERS = 3 * LIMIT
 
 FILL = """
 INSERT INTO taskflow_tasks (id, status, size_bytes, payload, result, finished_at, error, error_type)
@@ -92,14 +92,14 @@ def test_a_page_touches_few_buffers(full_table, query, status, before):
     """At the head, in the middle and at the tail, for common, rare and no tasks of a status."""
     plan = plan_of(full_table, query, before, status)
     buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-    assert buffers <= MOST_BUFFERS
+    assert buffers <= MAX_BUFFERS
     kinds = {node["Node Type"] for node in nodes_of(plan)}
     assert "Seq Scan" not in kinds
     scans = [node for node in nodes_of(plan) if "Index Name" in node]
     assert {node["Index Name"] for node in scans} == {
         "taskflow_tasks_pkey" if status is None else "taskflow_tasks_by_status"
     }
-    # Not one row more than the page needs is looked at, and none is thrown away.
+    # No row more than the page needs is scanned, and none is discarded.
     assert all(node["Actual Rows"] <= LIMIT + 1 for node in scans)
     assert all(node.get("Rows Removed by Filter", 0) == 0 for node in scans)
 

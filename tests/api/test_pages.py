@@ -130,7 +130,7 @@ class TestParameters:
 
     @pytest.mark.parametrize("statuses", ["FAILED,PENDING", "RUNNING,FAILED,FAILED", "PENDING"])
     def test_some_statuses(self, server, statuses):
-        """Any of those that are named, with commas between them."""
+        """Several statuses, separated by commas, match tasks with any of them."""
         answer = server.ask("GET", f"/tasks?status={statuses}")
         assert answer.status == 200
         assert {task["status"] for task in answer.json} <= set(statuses.split(","))

@@ -74,7 +74,7 @@ def test_all_are_listed(memory):
 
 
 def test_they_are_open_without_a_key():
-    """Whoever has no key has a problem, too; nothing else is open by that."""
+    """The pages are open without a key, and nothing else is."""
     with LiveServer(database_url=MEMORY_URL, api_keys=f"one:{KEY}") as server:
         refused = server.ask("GET", "/tasks")
         check_problem(refused, 401)

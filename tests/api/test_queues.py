@@ -1,4 +1,4 @@
-"""Queues are looked at, limited, paused and purged over HTTP."""
+"""Queues are read, limited, paused and purged over HTTP."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class TestPut:
         again = put(own_server, "mail", {})
         assert (again.status, asked_of(again.json)) == (200, NOTHING)
 
-    def test_what_was_read_can_be_put_again(self, own_server):
-        """The fields of the answer are those of the request."""
+    def test_a_queue_that_was_read_can_be_put_again(self, own_server):
+        """The response has the fields of the request."""
         first = put(own_server, "mail", {"rate": 100, "per_host": {"max_concurrency": 1}}).json
         assert asked_of(put(own_server, "mail", asked_of(first)).json) == asked_of(first)
 
@@ -100,8 +100,8 @@ class TestPut:
 
 
 class TestShow:
-    def test_a_queue_is_there_with_its_first_task(self, own_server):
-        """And tells how its tasks stand; other queues are not there."""
+    def test_a_queue_exists_with_its_first_task(self, own_server):
+        """A queue has counts once it has a task; other queues are a 404."""
         check_problem(own_server.ask("GET", "/queues/default"), 404, "No queue has this name")
         own_server.add(b'"http://x.example/"')
         own_server.ask("POST", "/tasks", b'{"payload": "http://x.example", "queue": "cancel"}')

@@ -1,4 +1,4 @@
-"""How often a client may hand in."""
+"""The rate limit of clients."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TestTokenBucket:
         assert bucket.take(100.5)
 
     def test_it_fills_by_its_rate(self):
-        """Over a long time just so many are taken as the rate allows, and the burst at first."""
+        """Over a long time the rate is accepted, plus the burst at the beginning."""
         bucket = TokenBucket(Rate(5.0, 10), now=0.0)
         taken = sum(bucket.take(now / 1000) for now in range(20_000))
         assert taken == pytest.approx(10 + 5 * 20, abs=1)
@@ -71,7 +71,7 @@ class TestTokenBucket:
         ],
     )
     def test_the_policy(self, rate, policy):
-        """So many in so many whole seconds, of which there must be one at least."""
+        """The policy is a number of requests in whole seconds, at least one."""
         assert rate.policy == policy
 
 
@@ -86,7 +86,7 @@ class TestRateLimiter:
         assert caught.value.retry_seconds == 1
 
     def test_memory_is_bounded(self):
-        """However many clients there are; those that ask again and again are remembered."""
+        """Memory is bounded with any number of clients; active clients are remembered."""
         limiter = RateLimiter(Rate(1.0, 1), max_buckets=10)
         for n in range(1000):
             limiter.take(f"client {n}", 0.0)
@@ -96,7 +96,7 @@ class TestRateLimiter:
         assert len(limiter) == 10
 
     def test_off_by_default(self):
-        """Nothing set, nothing limited; without a burst it is that of a second."""
+        """Without a setting there is no limit; the default burst is one second's requests."""
         assert rate_limiter(Settings()) is None
         assert read_rate_limiter(Settings()) is None
         assert read_rate_limiter(Settings(rate_limit=1.0)) is None
@@ -184,8 +184,8 @@ def test_reads_have_a_limit_of_their_own():
             assert (answer.status, answer.header("ratelimit")) == (200, None)
 
 
-def test_without_a_limit_of_reads_there_is_none():
-    """That of submissions holds for submissions alone."""
+def test_reads_without_a_limit():
+    """The limit of submissions applies to submissions only."""
     with LiveServer(database_url=MEMORY_URL, rate_limit=0.01, rate_burst=1) as server:
         answers = [server.ask("GET", "/tasks") for _ in range(5)]
     assert {(answer.status, answer.header("ratelimit")) for answer in answers} == {(200, None)}

@@ -138,7 +138,7 @@ def test_commands(idle, name, tmp_path):
 
 class TestAccess:
     def test_without_keys(self, memory_server):
-        """Whoever reaches the service may read it."""
+        """Without keys, every client that can connect may read it."""
         assert memory_server.ask("GET", "/docs").status == 200
 
     def test_with_a_key(self, idle):
@@ -148,7 +148,7 @@ class TestAccess:
         assert refused.status == 401
 
     def test_in_a_browser(self, idle):
-        """Who has none is led to the sign-in, and from there to the page."""
+        """Browsers without a key are redirected to the sign-in, and from there to the page."""
         with idle.connect() as connection:
             answer = connection.ask("GET", "/docs")
             assert (answer.status, answer.header("location")) == (303, "/ui/docs")

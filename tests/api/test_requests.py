@@ -34,7 +34,7 @@ def path() -> str:
 
 
 def posted(server: LiveServer, payload: object, headers=None, **beside) -> dict:
-    """The task that was handed in, at its end."""
+    """Submit a task, and return it once it is finished."""
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     rest = "".join(f', "{name}": {json.dumps(value)}' for name, value in beside.items())
     answer = server.ask("POST", "/tasks", b'{"payload": %b%b}' % (body, rest.encode()), headers)
@@ -62,7 +62,7 @@ def received(recorder: Recorder, path: str) -> tuple[bytes, dict[str, str], byte
 
 class TestWhole:
     def test_a_post_to_the_byte(self, server, recorder, path):
-        """Line, fields and body: those of the task, and what TaskFlow adds; nothing else."""
+        """The request has the line, headers and body of the task, and what TaskFlow adds."""
         task = posted(
             server,
             {
@@ -173,8 +173,8 @@ class TestBodies:
         "encoded",
         ["aGk", "aGk=\n", "aG k=", "a", "====", "aGk=aGk=", "a-_=", "é", 1, None, ["aGk="], {}],
     )
-    def test_what_is_no_base64(self, server, encoded):
-        """It is refused when it is handed in, not when it is to be sent."""
+    def test_invalid_base64(self, server, encoded):
+        """Invalid base64 is rejected when the task is submitted."""
         payload = {"url": "http://example.com/", "body": {"base64": encoded}}
         assert refusal(server, payload) == {
             "#/payload/body/base64": "payload.body.base64 must be base64 with padding (RFC 4648, "
@@ -209,7 +209,7 @@ class TestMethods:
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "PROPFIND", "M-SEARCH"])
     def test_others_have_one(self, server, recorder, path, method):
-        """The id of the task; those that usually have a body say that there is none."""
+        """Unsafe methods get the task id as a key, and Content-Length 0 without a body."""
         task = posted(server, {"url": recorder.url + path, "method": method})
         line, fields, _ = received(recorder, path)
         assert line.split()[0] == method.encode()
@@ -232,8 +232,8 @@ class TestMethods:
     @pytest.mark.parametrize(
         "method", ["CONNECT", "TRACE", "get", "Get", "", " GET", "G T", "GET\n", "É", "A" * 21, 1]
     )
-    def test_what_is_no_method(self, server, method):
-        """It is refused by its place, as are those that are no fetch."""
+    def test_invalid_methods(self, server, method):
+        """Invalid methods are rejected with their pointer, as are CONNECT and TRACE."""
         found = refusal(server, {"url": "http://example.com/", "method": method})
         assert list(found) == ["#/payload/method"]
         assert "a method in capitals such as POST" in found["#/payload/method"]
@@ -263,7 +263,7 @@ class TestHeaders:
             }
 
     def test_the_list_of_these(self):
-        """Hop-by-hop and framing fields (RFC 9110), written out once more by hand."""
+        """The rejected headers are those of hop-by-hop and framing (RFC 9110), listed again."""
         names = "host connection content-length transfer-encoding keep-alive proxy-connection te "
         names += "trailer upgrade http2-settings expect proxy-authenticate proxy-authorization "
         names += "accept-encoding x-taskflow-id x-taskflow-attempt"
@@ -304,8 +304,8 @@ class TestHeaders:
             ("x" * 129, "x" * 129),
         ],
     )
-    def test_what_is_no_name(self, server, name, pointer):
-        """Its place is told as RFC 6901 has it."""
+    def test_invalid_header_names(self, server, name, pointer):
+        """Its pointer is escaped according to RFC 6901."""
         found = refusal(server, {"url": "http://a.example/", "headers": {name: "1"}})
         pointer = pointer if pointer != "~a/" else "~0a~1"
         assert list(found) == [f"#/payload/headers/{pointer}"]
@@ -320,8 +320,8 @@ class TestHeaders:
         assert found == {"#/payload/headers": "payload.headers must be 64 at most"}
 
     @pytest.mark.parametrize("headers", [[], "a", 1, [["a", "b"]]])
-    def test_what_is_no_object(self, server, headers):
-        """The kind of thing that it must be is told."""
+    def test_headers_that_are_not_an_object(self, server, headers):
+        """The message names the required type."""
         found = refusal(server, {"url": "http://a.example/", "headers": headers})
         assert found == {
             "#/payload/headers": "payload.headers must be an object of names with text"
@@ -339,7 +339,7 @@ ADVICE = {
 class TestObjects:
     @pytest.mark.parametrize("name", ["uri", "URL", "Method", "", "a/b~c", "query", "queue"])
     def test_unknown_fields(self, server, name):
-        """Each is named, with those that there are: a misspelt one must not be passed over."""
+        """Each unknown field is reported, with the known ones."""
         found = refusal(server, {"url": "http://a.example/", name: 1})
         pointer = name.replace("~", "~0").replace("/", "~1")
         assert found == {
@@ -378,7 +378,7 @@ class TestObjects:
         assert list(found) == ["#/payload/follow_redirects"]
 
     def test_all_at_once(self, server):
-        """Whatever is wrong is told in one answer, the first three in words for people."""
+        """All errors are reported in one response; the message has the first three."""
         payload = {
             "url": 1,
             "method": "get",

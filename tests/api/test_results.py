@@ -1,4 +1,4 @@
-"""The body that a target sent, given back as it was, and safe to open in a browser."""
+"""The body that a target sent is returned unchanged, and safe to open in a browser."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class TestBodies:
 
     @pytest.mark.parametrize("path", ["/latin", "/svg", "/binary", "/parts"])
     def test_nothing_in_it_runs(self, server, target, path):
-        """Each answer is to be saved; opened all the same, it is nobody's page and runs nothing."""
+        """Each response is an attachment; if it is opened anyway, its policy lets nothing run."""
         _, answer = result_of(server, target, path)
         assert answer.header("content-disposition").startswith("attachment;")
         assert answer.header("x-content-type-options") == "nosniff"
@@ -97,7 +97,7 @@ class TestBodies:
 
 @contextlib.asynccontextmanager
 async def open_app_without_workers(settings, shutdown):
-    """An app whose store has tasks that stand in each way, in the order of the statuses."""
+    """An app whose store has a task in each status, in the order of the statuses."""
     async with open_store(settings) as store:
         tasks = await store.add([NewTask(msgspec.Raw(b"1")) for _ in TaskStatus])
         node = await store.register("here", lease_seconds=600)
@@ -165,7 +165,7 @@ class TestWithout:
         check_problem(answer, 404, "FAILED", "GET /tasks/{id}")
 
     def test_no_task(self, server):
-        """404 for an id that nobody has, and for what is none."""
+        """Unknown and invalid ids get a 404."""
         for unknown in (uuid.uuid4(), "nonsense"):
             check_problem(server.ask("GET", f"/tasks/{unknown}/result"), 404, "task has this id")
 

@@ -189,8 +189,8 @@ class TestFired:
         made(server, name, {**HOUR, "paused": True})
         assert server.ask("POST", f"/schedules/{name}/run").status == 201
 
-    def test_nobody_else_makes_such_a_task(self, server, name):
-        """Who says so in a POST is not believed; a task that was read can be handed in again."""
+    def test_only_schedules_set_the_schedule_of_a_task(self, server, name):
+        """A POST cannot set the schedule of a task; a task that was read can be resubmitted."""
         body = {"payload": URL, "schedule": name, "scheduled_at": "2026-11-24T06:57:50Z"}
         answer = server.post(json.dumps(body).encode())
         assert answer.status == 201
@@ -199,7 +199,7 @@ class TestFired:
 
 class TestRefused:
     def test_all_at_once(self, server, name):
-        """Each fault with its place, those of the task under /task."""
+        """Each error has its pointer; errors of the task are under /task."""
         body = {
             "cron": "61 * * * *",
             "timezone": "Europe/Utopia",
@@ -402,8 +402,8 @@ class TestConditional:
             assert self.run(server, name)["result"]["result"] == "hello"
         assert page.asked == [(None, None)] * 2
 
-    def test_one_that_is_not_conditional(self, server, page, name):
-        """Asks for all of it; and an answer of 304 that nobody asked for is a failure."""
+    def test_unconditional_schedules(self, server, page, name):
+        """Its requests are unconditional, and a 304 is a failure."""
         made(server, name, {**HOUR, "task": {"payload": page.url}})
         for _ in range(2):
             assert self.run(server, name)["status"] == "COMPLETED"

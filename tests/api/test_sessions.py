@@ -45,7 +45,7 @@ def ring(name: str = "ada", key: str = KEYS["write"]) -> Keyring:
 
 class TestSessions:
     def test_a_session_is_known_on_all_nodes(self):
-        """Those that share the secret, and no others."""
+        """A session is valid on all nodes that share the secret, and on no others."""
         value = Sessions(ring(), b"secret").begin(KEYS["write"])
         assert Sessions(ring(), b"secret").key_of(f"{COOKIE}={value}").name == "ada"
         assert Sessions(ring(), b"another").key_of(f"{COOKIE}={value}") is None
@@ -75,8 +75,8 @@ class TestSessions:
 
 
 class TestSigningIn:
-    def test_pages_lead_to_it(self, guarded):
-        """With what was wanted; but scripts and programs are told."""
+    def test_pages_redirect_to_the_sign_in(self, guarded):
+        """Browsers are redirected to the sign-in with the requested page; programs get a 401."""
         answer = guarded.ask("GET", "/ui/tasks?queue=a%20b")
         assert (answer.status, answer.body) == (303, b"")
         assert answer.header("location") == "/ui/sign-in?next=%2Fui%2Ftasks%3Fqueue%3Da%2520b"
@@ -221,8 +221,8 @@ class TestSession:
                 pass
 
 
-def test_without_keys_nobody_signs_in(memory_server):
-    """Whoever reaches the service is let in."""
+def test_without_keys_no_sign_in(memory_server):
+    """Without keys, no sign-in is needed."""
     assert memory_server.ask("GET", "/ui/sign-in").header("location") == "/ui"
     assert memory_server.ask("GET", "/ui").status == 200
 

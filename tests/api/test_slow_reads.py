@@ -29,7 +29,7 @@ LOCKED = """
 
 
 def fill(uri: str, count: int, *, size: int = 1) -> None:
-    """Put in so many COMPLETED tasks with payloads of about that size."""
+    """Insert ``count`` COMPLETED tasks with payloads of about this size."""
     with psycopg.connect(uri) as connection:
         connection.execute(
             "INSERT INTO taskflow_tasks (payload, size_bytes, status, attempt, finished_at, result)"
@@ -118,8 +118,8 @@ def test_each_way_to_search_says_so(database_uri, server):
     assert got["livez"].status == 200
 
 
-def test_the_client_comes_again(database_uri, server):
-    """By ``Retry-After``, as after any 503: who asks has the answer, and no error."""
+def test_the_client_retries(database_uri, server):
+    """The client retries after ``Retry-After``, and the caller gets no error."""
     with ThreadPoolExecutor() as pool, BlockingClient(server.url) as client:
         with busy(database_uri, server):
             found = pool.submit(client.list_tasks, url_contains="zzzz")
@@ -146,7 +146,7 @@ def test_an_export_that_has_begun_waits(database_uri, server):
 
 @pytest.mark.parametrize(("connections", "count"), [(1, 5), (4, 40)])
 def test_searches_of_many_clients_stop_no_task(database_uri, connections, count):
-    """40 clients search in 30,000 rows: every POST is a 201, and every task comes to its end."""
+    """With 40 clients that search 30,000 rows, every POST is a 201, and every task finishes."""
     is_over = threading.Event()
 
     def search() -> list[Answer]:
@@ -176,8 +176,8 @@ def test_searches_of_many_clients_stop_no_task(database_uri, connections, count)
             assert int(answer.header("retry-after")) > 0
 
 
-def test_a_write_is_answered_whole(database_uri, server):
-    """What a queue is after a change of it is told, however many searches there are."""
+def test_a_write_returns_the_counts(database_uri, server):
+    """The response to a change of a queue has its counts, despite concurrent searches."""
     with ThreadPoolExecutor() as pool:
         with busy(database_uri, server):
             put = pool.submit(server.ask, "PUT", "/queues/a", b'{"paused": true}')

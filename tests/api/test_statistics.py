@@ -41,7 +41,7 @@ def stats(server, query=""):
     return answer.json
 
 
-def test_tasks_that_end_are_told_of(empty_url, target):
+def test_finished_tasks_are_counted(empty_url, target):
     """At once: how they stand, that none waits, and how many came to which end."""
     with LiveServer(database_url=empty_url) as server:
         nothing = stats(server)

@@ -108,7 +108,7 @@ class TestPost:
         held.wait_for("/held")
 
     @pytest.mark.parametrize("wait", ["61", "-1", "x", "", "1.0", "1&wait=1", "%D9%A1", "9" * 99])
-    def test_a_parameter_that_makes_no_sense_is_refused(self, server, wait):
+    def test_an_invalid_wait_is_rejected(self, server, wait):
         """And nothing is handed in."""
         before = server.ask("GET", "/tasks?limit=1").json
         answer = post(server, "http://localhost/", f"?wait={wait}")
@@ -196,7 +196,7 @@ class TestGet:
         assert answer.result().header("content-length") == str(len(shown.body))
 
     @pytest.mark.parametrize("wait", ["61", "-1", "x", "", "1&wait=1"])
-    def test_a_parameter_that_makes_no_sense_is_refused(self, server, wait):
+    def test_an_invalid_wait_is_rejected(self, server, wait):
         """422 says what is allowed."""
         check_problem(server.ask("GET", f"/tasks/{UNKNOWN}?wait={wait}"), 422, "wait")
 
@@ -280,7 +280,7 @@ class TestLeaving:
                 wait_until(lambda: feed._waiters)
             wait_until(lambda: not feed._waiters)
 
-    def test_their_places_are_given_up(self, empty_url, held, feeds):
+    def test_clients_that_leave_free_their_slots(self, empty_url, held, feeds):
         """With room for few connections those who come later find a place."""
         with LiveServer(database_url=empty_url, max_connections=4) as server:
             for _ in range(3):
