@@ -15,4 +15,4 @@ OPEN_ENVIRON: Final = {
 }
 
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-"""What callbacks are signed with: that of the examples of the Standard Webhooks."""
+"""The secret of callbacks: the one in the examples of the Standard Webhooks."""

@@ -62,7 +62,7 @@ class Receiver:
         self._released.set()
 
     def wait_for(self, path: str, *, times: int = 1, seconds: float = 20.0) -> list[Received]:
-        """All that came to this path, once there are so many."""
+        """Wait until ``count`` requests have come to this path, and return them."""
 
         def came() -> list[Received]:
             return [one for one in self.received if one.path == path]

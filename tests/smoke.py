@@ -5,7 +5,7 @@
     python tests/smoke.py --start PYTHON
                                  starts a server with this Python, runs one task, and stops it
 
-The targets are those of an httpbin that is started on this machine, unless
+The targets are the routes of an httpbin that is started on this machine, unless
 TASKFLOW_SMOKE_HTTPBIN holds the URL of one. The server must be able to reach them, and be
 allowed to: TASKFLOW_ALLOW_NETWORKS=127.0.0.0/8,::1/128 opens this machine to it.
 """
@@ -149,7 +149,7 @@ def send(requests: list[Request], url: str) -> None:
 
 
 def follow(requests: list[Request], url: str) -> None:
-    """Ask for each task until it is at its end, for so long at most."""
+    """Poll each task until it is finished; fail after the timeout."""
     deadline = time.monotonic() + END_SECONDS
     while time.monotonic() < deadline:
         open_ones = [one for one in requests if one.got.get("id") and not one.is_at_end]
@@ -280,7 +280,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """Return a port on which no program listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

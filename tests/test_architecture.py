@@ -223,7 +223,7 @@ def test_a_package_is_imported_only_where_it_belongs(package):
 
 
 def test_the_environment_is_read_in_settings_only():
-    """Nobody else asks for os.environ or os.getenv."""
+    """No other package uses os.environ or os.getenv."""
     readers = {
         name
         for name, tree in trees()

@@ -42,21 +42,21 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 # Twice what is counted on a machine that is slow and busy (98, 98, 99, 43; alone 63, 38, 24, 3):
 # batches are smaller there. One for each task would be a thousand.
-MOST_STATEMENTS = {"add": 200, "claim": 160, "settle": 150, "other": 90}
-MOST_HOPS = 480  # (110 to 226)
-# Trio drops the deadlines that are over once there are a thousand of them: so many may be left.
-MOST_OBJECTS_LEFT = 3000  # (1,100; 1,300 after three times as many tasks)
-MOST_BLOCKS_LEFT = 6000  # (2,300; 2,800)
+MAX_STATEMENTS = {"add": 200, "claim": 160, "settle": 150, "other": 90}
+MAX_HOPS = 480  # (110 to 226)
+# Trio drops expired deadlines once there are a thousand of them: that many may be left.
+MAX_OBJECTS_LEFT = 3000  # (1,100; 1,300 after three times as many tasks)
+MAX_BLOCKS_LEFT = 6000  # (2,300; 2,800)
 
 WAITING = 100_000
 LIMIT = 100
 # A task is found in the index, locked, found again by its key and written: new versions of the
 # row and its entries in four indexes touch the most pages.
-MOST_ROWS = 3 * LIMIT  # (201)
-MOST_BUFFERS = 25 * LIMIT  # (1,667)
-# The statistics look at the first waiting task of each queue and of each priority.
-MOST_ROWS_FOR_STATISTICS = 10  # (2)
-MOST_BUFFERS_FOR_STATISTICS = 100  # (18)
+MAX_ROWS = 3 * LIMIT  # (201)
+MAX_BUFFERS = 25 * LIMIT  # (1,667)
+# The statistics read the first pending task of each queue and of each priority.
+MAX_ROWS_FOR_STATISTICS = 10  # (2)
+MAX_BUFFERS_FOR_STATISTICS = 100  # (18)
 FILL = """
 INSERT INTO taskflow_tasks (payload, size_bytes, run_at)
 SELECT to_json('http://127.0.0.1/'::text), 40, now() - interval '1 hour' + n * interval '1 ms'
@@ -75,7 +75,7 @@ class Counts(NamedTuple):
 
 @contextlib.contextmanager
 def statements_told(tell):
-    """Tell of each statement that goes through psycopg's blocking cursors within the block."""
+    """Report each statement of psycopg's blocking cursors within the block."""
     execute = psycopg.Cursor.execute
 
     @functools.wraps(execute)
@@ -90,7 +90,7 @@ def statements_told(tell):
 
 @contextlib.contextmanager
 def hops_told(tell):
-    """Tell of each call in a thread of Trio's within the block."""
+    """Report each call in a thread of Trio within the block."""
     run_sync = trio.to_thread.run_sync
 
     @functools.wraps(run_sync)
@@ -114,7 +114,7 @@ async def answer(stream):
 
 
 async def run_tasks(store, url: str, count: int) -> None:
-    """Hand tasks in one by one, as so many clients would, and wait until all have ended."""
+    """Submit tasks one by one, with this many clients, and wait until all have finished."""
     task = NewTask(msgspec.Raw(msgspec.json.encode(url)))
 
     async def add():
@@ -193,23 +193,23 @@ def log_as_by_default():
 def test_statements_per_thousand_tasks(counts):
     """Tasks that come or end at the same time share a statement, and so a commit."""
     per_thousand = {kind: 1000 * n / TASKS for kind, n in counts.statements.items()}
-    assert {kind: n for kind, n in per_thousand.items() if n > MOST_STATEMENTS[kind]} == {}
-    assert per_thousand.keys() == MOST_STATEMENTS.keys(), "a statement is not known by its text"
+    assert {kind: n for kind, n in per_thousand.items() if n > MAX_STATEMENTS[kind]} == {}
+    assert per_thousand.keys() == MAX_STATEMENTS.keys(), "a statement is not known by its text"
 
 
 def test_thread_hops_per_thousand_tasks(counts):
     """One for a batch, and none for a fetch from an address."""
-    assert 1000 * counts.hops / TASKS <= MOST_HOPS
+    assert 1000 * counts.hops / TASKS <= MAX_HOPS
 
 
 def test_nothing_is_left_of_tasks_that_ended(counts):
     """After 10,000 tasks as much is alive as before them, but for what does not grow."""
-    assert counts.more_objects <= MOST_OBJECTS_LEFT
-    assert counts.more_blocks <= MOST_BLOCKS_LEFT
+    assert counts.more_objects <= MAX_OBJECTS_LEFT
+    assert counts.more_blocks <= MAX_BLOCKS_LEFT
 
 
 def test_the_collector_passes_over_the_program():
-    """Once the service is up a full collection has next to nothing to look at."""
+    """Once the service has started, a full collection has almost nothing to scan."""
     code = (
         "import gc, taskflow.asgi; before = len(gc.get_objects());"
         "taskflow.serving.process_tuning.tune_process(); print(before, len(gc.get_objects()))"
@@ -275,8 +275,8 @@ def test_a_claim_reads_what_it_takes(full_database):
     with psycopg.connect(full_database, autocommit=True) as connection:
         for name, sent in statements.items():
             plans = [explained(connection, *one) for one in sent]
-            assert sum(map(rows_of, plans)) <= MOST_ROWS, name
-            assert sum(map(buffers_of, plans)) <= MOST_BUFFERS, name
+            assert sum(map(rows_of, plans)) <= MAX_ROWS, name
+            assert sum(map(buffers_of, plans)) <= MAX_BUFFERS, name
 
 
 async def count_statements(url: str) -> list:
@@ -293,17 +293,17 @@ async def count_statements(url: str) -> list:
 
 
 def test_statistics_read_no_more_for_more_tasks(full_database):
-    """Of 100,000 waiting tasks next to none is looked at to say how many wait and how long."""
+    """Of 100,000 pending tasks, almost none is read to report their number and age."""
     sent = trio.run(count_statements, full_database)
     with psycopg.connect(full_database, autocommit=True) as connection:
         plans = [explained(connection, *one) for one in sent]
     assert len(plans) == 2
-    assert sum(map(rows_of, plans)) <= MOST_ROWS_FOR_STATISTICS
-    assert sum(map(buffers_of, plans)) <= MOST_BUFFERS_FOR_STATISTICS
+    assert sum(map(rows_of, plans)) <= MAX_ROWS_FOR_STATISTICS
+    assert sum(map(buffers_of, plans)) <= MAX_BUFFERS_FOR_STATISTICS
 
 
 def rows_of(plan: dict) -> int:
-    """How many rows of tasks are looked at, those that are thrown away included."""
+    """Return the number of scanned rows of tasks, including the discarded ones."""
     return sum(
         node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
         for node in nodes_of(plan)

@@ -16,7 +16,7 @@ from tests.cli.command import CommandLine
 from tests.service.processes import HYPERCORN, clean_environ
 
 SECRET = "hunter2"
-NOBODY = 65534
+UNPRIVILEGED_UID = 65534
 
 
 def folder(path):
@@ -90,7 +90,7 @@ TEXTS = [
 
 @pytest.mark.parametrize(("make", "words"), KINDS)
 def test_what_is_no_file(tmp_path, monkeypatch, make, words):
-    """Nothing waits for it, and nobody takes it for a file that is not there."""
+    """It does not block, and is not mistaken for a missing file."""
     monkeypatch.chdir(tmp_path)
     make(tmp_path / ".env")
     with pytest.raises(SettingsError, match=words) as caught:
@@ -146,7 +146,7 @@ def test_a_file_that_may_not_be_read(tmp_path):
     code = (
         "import os, pathlib; from taskflow.env_file import read_env_file\n"
         f"os.chdir({str(tmp_path)!r})\n"
-        f"os.getuid() or os.setuid({NOBODY})\n"
+        f"os.getuid() or os.setuid({UNPRIVILEGED_UID})\n"
         "try: read_env_file(pathlib.Path('.env'))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )

@@ -158,7 +158,7 @@ def test_packages_whose_internals_are_used_have_the_tested_version():
 
 
 def test_alone_it_has_the_clients_and_enqueue(alone):
-    """The clients work; ``enqueue`` is there for those who have psycopg."""
+    """The clients work, and so does ``enqueue`` if psycopg is installed."""
     with LiveServer(database_url=MEMORY_URL) as server:
         ended = run(*alone, "-c", PROGRAM, server.url)
     assert (ended.stdout.splitlines(), ended.stderr) == (
@@ -205,7 +205,7 @@ def test_without_the_embedded_database_it_says_so(served):
 
 
 def test_without_opentelemetry_it_says_so(served):
-    """Whoever asks for traces without the extra is told so in one line, and how to go on."""
+    """Tracing without the extra is an error of one line that says what to do."""
     asked = {"DATABASE_URL": MEMORY_URL, "OTEL_TRACES_EXPORTER": "otlp"}
     ended = run(*served, "-m", "taskflow", "worker", **asked, TASKFLOW_LOG_LEVEL="error")
     assert ended.returncode == 2
@@ -289,7 +289,7 @@ def test_run_sh_takes_only_a_python_that_is_tested(tmp_path, pythons, found):
         command = tmp_path / f"python{version}"
         command.write_text(FAKE_PYTHON.format(version=version))
         command.chmod(0o755)
-    # Other places than the PATH are those of this machine.
+    # The fallback locations outside the PATH are those of this machine.
     script = 'find_python() { python_in_path "$1"; }; default_python'
     ended = subprocess.run(
         ["/bin/bash", "-c", f". '{REPOSITORY}/tools/environment.sh'; {script}"],

@@ -63,14 +63,14 @@ class TestExpression:
                 assert re.search(rf"max(?: by \([^)]*\))? ?\({name}\b", expression)
 
     def test_only_counters_have_rates(self, place, expression):
-        """And counters are never looked at without."""
+        """Counters are always queried with a rate."""
         for name, _ in SELECTOR.findall(expression):
             has_rate = re.search(rf"(?:rate|increase)\({name}\b", expression) is not None
             assert has_rate == (NAMED[name].kind is not Kind.GAUGE)
 
 
 def test_what_an_operator_asks_is_there():
-    """Every metric is on the dashboard or in an alert, but for those that others have inside."""
+    """Each metric is in the dashboard, in an alert, or part of another."""
     shown = {
         NAMED[name].name
         for _, expression in expressions()

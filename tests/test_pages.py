@@ -34,10 +34,10 @@ def test_every_block_is_run_or_excused(page):
 
 @pytest.mark.parametrize("page", all_pages(), ids=name_of)
 def test_what_a_page_says(page, postgres_server):
-    """Each command prints what the page says, in shape.
+    """Each command prints what the page shows, except for what differs between runs.
 
-    Where a page needs a service it is two nodes on one PostgreSQL that are asked in turn, so what
-    the one was told is asked of the other.
+    A page that needs a service uses two nodes on one PostgreSQL in turn, so it also proves that
+    each node returns what was sent to the other.
     """
     with open_database(postgres_server) as url:
         assert [str(one) for one in run_page(page, url)] == []
@@ -56,7 +56,7 @@ def test_what_a_page_names_is_there(page):
 
 
 def test_files_with_keys_are_ignored_by_git(tmp_path):
-    """Those that pages and help texts write into the folder in which a reader is."""
+    """The files that pages and help texts write into the working directory."""
     if shutil.which("git") is None:
         pytest.skip("there is no git")
     names = {name for path in (*all_pages(), *HELP) for name in key_files(path.read_text("utf-8"))}

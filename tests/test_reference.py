@@ -10,7 +10,7 @@ from tests.reference import PAGES, errors, written
 
 @pytest.mark.parametrize("path", PAGES)
 def test_it_is_written_anew(path):
-    """Whoever changes the code runs ``python -m tests.reference`` and commits what it writes."""
+    """After a change of the code, ``python -m tests.reference`` must be run and committed."""
     assert written(path) == PAGES[path](), "run `python -m tests.reference`"
 
 

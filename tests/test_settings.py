@@ -1,4 +1,4 @@
-"""What an operator can set, and how they are told what is wrong."""
+"""Settings, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_lease_must_outlast_heartbeats(tmp_path):
 
 
 def test_a_burst_is_one_of_a_rate(tmp_path):
-    """Whoever sets it thinks that something is bounded."""
+    """A burst without a rate is an error, because it would limit nothing."""
     with pytest.raises(SettingsError, match="TASKFLOW_RATE_BURST requires"):
         read(tmp_path, {"TASKFLOW_RATE_BURST": "10"})
     with pytest.raises(SettingsError, match="TASKFLOW_READ_RATE_BURST requires"):
@@ -228,7 +228,7 @@ def test_addresses_that_cannot_be_bound(tmp_path, bind):
 
 
 def test_what_clients_read_is_not_misspelt(tmp_path):
-    """One .env may be for the service and for those who ask it."""
+    """One .env may be shared by the service and its clients."""
     _, warnings = read(tmp_path, {"TASKFLOW_URL": "http://x"}, "TASKFLOW_API_KEY=k\n")
     assert warnings == []
 

@@ -64,7 +64,7 @@ _OPTIONS: Final = (
     {"callback_url": NOWHERE, "backoff": "\0"},
     {"callback_url": NOWHERE, "backoff": "\ud800"},
     {"callback_url": "\ud800"},
-    {"callback_of": "nobody"},
+    {"callback_of": "unknown"},
     {"traceparent": "\n"},
     {"traceparent": 5},
     {"schedule": 5},

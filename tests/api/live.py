@@ -28,7 +28,7 @@ class LiveServer:
     """A server; ``with`` starts and stops it.
 
     Args:
-        settings: Its settings, in place of those of the tests.
+        settings: Its settings, in place of the default ones of tests.
         configure: Called with its Quart app before it serves.
         open_app: Makes the app, with all that runs behind it.
         key: If given the server wants it, and ``ask`` sends it.

@@ -93,7 +93,7 @@ def add_known(database: psycopg.Connection) -> None:
 
 
 def clear(database: psycopg.Connection) -> None:
-    """Delete all rows, except those of the server's own node."""
+    """Delete all rows, except the rows of the server's own node."""
     for table in GOOD:
         mine = "WHERE version = '9.9' OR version IS NULL" if table == "taskflow_nodes" else ""
         database.execute(f"DELETE FROM {table} {mine}")

@@ -22,7 +22,7 @@ QUEUES = 3
 
 @contextlib.asynccontextmanager
 async def open_app_with_queues(settings, shutdown):
-    """An app whose store has a task in each of some queues, and nobody who runs them."""
+    """An app whose store has a task in each of several queues, without workers."""
     async with open_store(settings) as store:
         names = [f"queue {n}" for n in range(QUEUES)]
         await store.add([NewTask(msgspec.Raw(b"1"), queue=name) for name in names])
@@ -42,7 +42,7 @@ def stats(server, query=""):
 
 
 def test_finished_tasks_are_counted(empty_url, target):
-    """At once: how they stand, that none waits, and how many came to which end."""
+    """Finished tasks are counted at once: by status, by outcome, and as no longer due."""
     with LiveServer(database_url=empty_url) as server:
         nothing = stats(server)
         assert (nothing["queues"], nothing["complete"]) == ([], True)
@@ -86,7 +86,7 @@ def test_no_more_queues_than_are_listed(queues_server, monkeypatch):
 
 
 def test_a_queue_without_tasks(server):
-    """Asked for by name it is told of, with nothing in it."""
+    """A queue without tasks is listed if it is requested by name, with zero counts."""
     [queue] = stats(server, "?queue=%F0%9F%98%80%0A")["queues"]
     assert queue["queue"] == "\U0001f600\n"
     assert set(queue["counts"].values()) == {0}

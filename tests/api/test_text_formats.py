@@ -128,6 +128,6 @@ class TestOtherFormats:
                 assert (error["status"], name in error["detail"]) == (400, True)
 
     def test_latin_1(self, server):
-        """What is not UTF-8 somewhere inside is told with its place."""
+        """Bytes that are not UTF-8 are reported with their position."""
         body = '{"payload": "http://a.invalid/é"}'.encode("latin-1")
         check_problem(server.ask("POST", "/tasks", body), 400, "not UTF-8 (at byte 30)")

@@ -44,7 +44,7 @@ class Spans:
         return self._exporter.get_finished_spans()
 
     def of(self, trace=TRACE):
-        """Those of a trace, in the order in which they began."""
+        """Return the spans of a trace, in the order of their starts."""
         mine = [span for span in self.all if f"{span.context.trace_id:032x}" == trace]
         return sorted(mine, key=lambda span: span.start_time)
 
@@ -52,7 +52,7 @@ class Spans:
         return [span for span in self.of(trace) if span.name == name]
 
     def wait_for(self, name, times=1, trace=TRACE):
-        """So many spans of this name."""
+        """Wait until there are ``count`` spans of this name."""
         wait_until(lambda: len(self.named(name, trace)) >= times)
         return self.named(name, trace)
 
@@ -247,7 +247,7 @@ def test_a_task_that_brings_its_own_trace(traced, spans, recorder):
 
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_many_at_once(traced, spans, recorder, is_stream):
-    """An array and a stream are handed in by one span, and each task is under it."""
+    """An array or a stream is submitted in one span, which is the parent of each task."""
     tasks = [json.dumps({"payload": f"{recorder.url}/a"}) for _ in range(3)]
     body = "\n".join(tasks) if is_stream else f"[{','.join(tasks)}]"
     kind = {"content-type": "application/x-ndjson"} if is_stream else JSON
@@ -263,7 +263,7 @@ def test_many_at_once(traced, spans, recorder, is_stream):
 
 
 def test_callbacks_are_in_the_trace(empty_url, spans, recorder):
-    """Whoever is told of the end can be seen in the same trace."""
+    """The callback is in the trace of its parent."""
     with Receiver() as receiver, LiveServer(database_url=empty_url, traces="on") as server:
         post(server, f"{recorder.url}/a", callback_url=f"{receiver.url}/done")
         task, callback = spans.wait_for("process", 2)
@@ -350,7 +350,7 @@ def test_a_task_without_a_trace_has_one_of_its_own():
     ],
 )
 def test_where_a_fetch_goes(authority, url, place):
-    """Host and port are told apart, with the port that the scheme stands for."""
+    """Host and port are separate attributes, with the default port of the scheme."""
     spans = Spans()
     trace = otel.start(spans.processor).attempt(claim_of(uuid.uuid4(), authority=authority))
     trace.fetching(FetchRequest(url))

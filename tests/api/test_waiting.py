@@ -109,7 +109,7 @@ class TestPost:
 
     @pytest.mark.parametrize("wait", ["61", "-1", "x", "", "1.0", "1&wait=1", "%D9%A1", "9" * 99])
     def test_an_invalid_wait_is_rejected(self, server, wait):
-        """And nothing is handed in."""
+        """No task is submitted either."""
         before = server.ask("GET", "/tasks?limit=1").json
         answer = post(server, "http://localhost/", f"?wait={wait}")
         check_problem(answer, 422, "wait")
@@ -281,7 +281,7 @@ class TestLeaving:
             wait_until(lambda: not feed._waiters)
 
     def test_clients_that_leave_free_their_slots(self, empty_url, held, feeds):
-        """With room for few connections those who come later find a place."""
+        """With a low connection limit, later clients are served."""
         with LiveServer(database_url=empty_url, max_connections=4) as server:
             for _ in range(3):
                 with contextlib.ExitStack() as stack:

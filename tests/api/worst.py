@@ -1,4 +1,4 @@
-"""The worst bodies and queries that are permitted, made of the API's document and by hand."""
+"""The most expensive valid bodies and queries, generated from the API's document and written."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def bodies_by_hand() -> Iterator[Asked]:
 
 
 def over_many_tasks() -> Iterator[Asked]:
-    """What goes over all tasks: first what looks at them, then what moves them."""
+    """Return the requests on all tasks: first the reads, then the changes."""
     gzip = {"accept-encoding": "gzip"}
     lines = {"accept": "application/x-ndjson"}
     for search in SEARCHES:

@@ -69,7 +69,7 @@ def steps_of(tasks: Tasks) -> dict[str, list[Step]]:
 
 
 def unlawful(steps: list[Step]) -> str | None:
-    """What is wrong with the way of a task that has come to its end, if anything."""
+    """Return what is wrong with the history of a finished task, if anything."""
     sources = [step.source for step in steps]
     if sources != [None, *(step.target for step in steps[:-1])]:
         return "moves that do not follow each other"

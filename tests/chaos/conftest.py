@@ -29,8 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--chaos", action="store_true", help="the long form: minutes of load each")
     group.addoption("--chaos-seed", type=int, help="repeat the randomness of an earlier run")
-    group.addoption("--chaos-rate", type=float, help="how many tasks a second are handed in")
-    group.addoption("--chaos-seconds", type=float, help="how long tasks are handed in")
+    group.addoption("--chaos-rate", type=float, help="tasks submitted per second")
+    group.addoption("--chaos-seconds", type=float, help="duration of the submission")
 
 
 @pytest.fixture(scope="session")

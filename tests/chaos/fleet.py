@@ -11,7 +11,7 @@ from tests.service.processes import ProcessResult, Running, started
 
 
 class Fleet:
-    """So many nodes, numbered from 0; they are gone at the end of the block.
+    """Nodes, numbered from 0; they are stopped at the end of the block.
 
     Args:
         folder: Where their logs go.
@@ -68,7 +68,7 @@ class Fleet:
         return self[place].end(signal_number).code
 
     def ended_by_itself(self, place: int) -> ProcessResult | None:
-        """How the node there ended, if it has: somebody has to start it again, then."""
+        """Return the result of a node that exited by itself, if it has; it is to be restarted."""
         if self[place].process.poll() is None:
             return None
         self._ended.append(self[place])
@@ -82,7 +82,7 @@ class Fleet:
         return self._urls.get(node)
 
     def gone(self) -> list[str]:
-        """The logs of those that ended though nobody ended them."""
+        """Return the logs of nodes that exited by themselves."""
         left = [node for node in self.everyone if node not in self._ended]
         return [node.log for node in left if node.process.poll() is not None]
 

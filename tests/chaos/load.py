@@ -1,4 +1,4 @@
-"""Clients that hand in tasks all the time, and remember what they were told."""
+"""Clients that submit tasks continuously, and record the responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.shape import Shape
 from tests.service.processes import PATIENCE_SECONDS, wait_until
 
-CLIENTS = 64  # so many that those who wait for a node that hangs do not hold up the others
+CLIENTS = 64  # enough that clients of a frozen node do not delay the others
 ANSWER_SECONDS = 5.5  # 503 is promised within 5
 SHARE_MISSING, SHARE_SLOW = 0.04, 0.35
 

@@ -59,7 +59,7 @@ class Scene:
 
     @contextlib.contextmanager
     def under_load(self) -> Iterator[Load]:
-        """Record all moves, and hand in tasks while the block is open."""
+        """Record all transitions, and submit tasks while the block is open."""
         with self.look() as tasks:
             audit.install(tasks)
         with self.load:
@@ -94,7 +94,7 @@ class Scene:
             is_quiet = self._settles(tasks)
             verdict = Verdict(tasks, self.load, self._target)
         self._print(verdict)
-        assert is_quiet, "not all tasks have come to their end"
+        assert is_quiet, "not all tasks have finished"
         assert not self.fleet.gone()
         assert not verdict.lost()
         assert not verdict.contradictions()
@@ -130,7 +130,7 @@ class Scene:
         }
         said = " | ".join(f"{name} {value}" for name, value in figures.items())
         print(f"\nchaos {self.name} (seed {self.shape.seed}) | {said}")
-        # Shown by pytest if the scenario fails, or to whoever looks on (-s) at a debug level.
+        # Shown by pytest if the scenario fails, or with -s at a debug level.
         for number, node in enumerate(self.fleet.everyone):
             LOGGER.debug("node %d, process %d:\n%s", number, node.process.pid, node.log)
 

@@ -22,9 +22,9 @@ class Shape(NamedTuple):
 
     Attributes:
         seed: Drives all that is random.
-        rate: How many tasks a second are handed in.
+        rate: Number of tasks submitted per second.
         seconds: How long that goes on, at least.
-        settle_seconds: How long all may take to come to their end afterwards.
+        settle_seconds: Timeout for all tasks to finish afterwards.
         lease_seconds: How long after its last heartbeat a node counts as dead.
         freeze_seconds: How long the path to the database is frozen.
         bounds: The settings of every node.
@@ -39,7 +39,7 @@ class Shape(NamedTuple):
     bounds: dict[str, object]
 
     def random(self, who: object) -> random.Random:
-        """The dice of one thread or scenario, which nobody else throws."""
+        """Return a random generator of its own for one thread or scenario."""
         return random.Random(f"{self.seed}-{who}")
 
 

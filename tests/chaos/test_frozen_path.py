@@ -39,7 +39,7 @@ def test_the_path_to_the_database_freezes(scene, way, thaw):
         over = time.monotonic() + scene.shape.freeze_seconds
         wait_until(lambda: time.monotonic() >= over, scene.shape.freeze_seconds + 5)
         at = way.thaw(thaw)
-        # Whoever is connecting just then is never answered, and has to give up first.
+        # A client that is connecting at this moment gets no response, and must time out first.
         scene.harm_ended(at + CONNECT_SECONDS if thaw is Thaw.FORGOTTEN else at)
     scene.judge()
     assert not load.reasons["TimeoutError"], "clients were left without an answer"

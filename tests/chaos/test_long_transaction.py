@@ -15,7 +15,7 @@ from tests.chaos.postgres import Server
 from tests.service.database import Tasks
 
 DEAD_ENTRIES = 50_000
-# What many claims leave behind, in a moment: nobody ever sees these tasks.
+# The dead rows of many claims, created at once: no transaction ever sees these tasks.
 LEAVE_BEHIND = """
     WITH taken AS (
         INSERT INTO taskflow_tasks (payload, size_bytes)

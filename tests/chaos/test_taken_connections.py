@@ -1,4 +1,4 @@
-"""Somebody else holds all the connections that PostgreSQL allows."""
+"""Another program holds all connections that PostgreSQL allows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def take_all(conninfo: str, hoard: contextlib.ExitStack) -> int:
 
 
 def ends(tasks: Tasks) -> int:
-    """How many tasks have come to their end."""
+    """Return the number of finished tasks."""
     query = "SELECT count(*) FROM taskflow_tasks WHERE finished_at IS NOT NULL"
     return tasks.execute(query).fetchone()[0]
 

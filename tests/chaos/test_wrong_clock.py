@@ -34,7 +34,7 @@ def clock_of(node: Running) -> float:
 
 
 def test_a_clock_is_an_hour_off(scene):
-    """The node takes its share, and nobody takes it for dead or is taken for dead by it."""
+    """The node runs its share, and neither loses its lease nor rescues tasks of others."""
     assert 3000 < clock_of(scene.fleet[ODD]) - clock_of(scene.fleet[0]) < 4200
     with scene.under_load() as load, scene.look() as tasks:
         load.wait_for_share(0.5)
@@ -45,7 +45,7 @@ def test_a_clock_is_an_hour_off(scene):
         ).fetchall()
         assert is_alive, name
     scene.judge()
-    # Whoever judged leases by its own clock would lose all of its own, or take all others'.
+    # A node that judged leases by its own clock would lose its own, or rescue all others' tasks.
     # One may go where the machine is held up for the two seconds of a short lease.
     lost = [node.log.count("lease lost") for node in scene.fleet.everyone]
     print(f"\nleases lost by each node: {lost}")

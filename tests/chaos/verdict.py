@@ -58,7 +58,7 @@ class Verdict:
         return found
 
     def open(self) -> int:
-        """How many tasks have not come to their end."""
+        """Return the number of tasks that are not finished."""
         return sum(record.status in ("PENDING", "RUNNING") for record in self.records)
 
     def twice(self) -> list[str]:
@@ -66,14 +66,14 @@ class Verdict:
         return [key for key, times in self.target.asked.items() if len(times) > 1]
 
     def longest_gap(self) -> float:
-        """The longest time without an end while tasks were handed in."""
+        """Return the longest time without a finished task while tasks were submitted."""
         began, ended = self.load.began, self.load.ended
         until = next((at for at in self.ends if at > ended), ended)
         marks = [began, *(at for at in self.ends if began < at < until), until]
         return max(b - a for a, b in itertools.pairwise(marks))
 
     def first_end_after(self, at: float) -> float:
-        """How long after that moment the next task came to its end."""
+        """Return the time from that moment until the next task finished."""
         return next((end - at for end in self.ends if end > at), float("inf"))
 
     def taken_over(self, dead: str, held: list[str], at: float) -> float:

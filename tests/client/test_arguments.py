@@ -16,7 +16,7 @@ from taskflow.client.options import Filters, Options
 from taskflow.schema.filters import FILTERS
 from taskflow.schema.tasks import TaskRequest
 
-# Nobody listens there: what gets so far is Unreachable, which is a ClientError, too.
+# No server listens there: a call that is sent is Unreachable, which is a ClientError, too.
 NOWHERE = "http://127.0.0.1:1"
 TASK = uuid.UUID(int=7)
 HOSTILE = [
@@ -55,7 +55,7 @@ def methods(client):
 
 
 def parameters(method):
-    """The names of its parameters, and those that it needs, with values that can be used."""
+    """Return the names of its parameters, and valid values for the required ones."""
     usable = {"task_id": TASK, "name": "x", "items": [1], "payload": 1, "task": 1}
     found = inspect.signature(method).parameters
     names = [n for n, p in found.items() if p.kind is not p.VAR_KEYWORD]

@@ -60,7 +60,7 @@ def held():
 
 
 class Always(SocketServer):
-    """Whoever asks gets this."""
+    """A server that always sends this response."""
 
     def __init__(self, answer: bytes) -> None:
         listener = socket.create_server(("127.0.0.1", 0))
@@ -388,9 +388,9 @@ class TestErrors:
             rate_limit=0.01,
             rate_burst=30,
         ) as server:
-            async with Client(server.url) as nobody:
+            async with Client(server.url) as no_key:
                 with pytest.raises(Unauthorized):
-                    await nobody.get(uuid.UUID(int=7))
+                    await no_key.get(uuid.UUID(int=7))
             async with Client(server.url, api_key="readkey123456789012345") as reader:
                 assert await reader.list_tasks() == []
                 with pytest.raises(Forbidden):

@@ -113,7 +113,7 @@ class TestTransactions:
             assert target.wait_for(path_of(url, target))
 
     def test_one_that_stays_open_holds_nobody_up(self, node, client, connection, target):
-        """Not even while somebody watches; who does is told of its task at the commit."""
+        """An open transaction blocks no streams, which get its events at the commit."""
         with client.iter_events() as told:
             running = client.submit(target.url + "/text", wait_seconds=60)
             assert next(told).task_id == running.id
@@ -133,7 +133,7 @@ class TestTransactions:
         )
 
     def test_watchers_are_told_of_what_has_an_old_view(self, postgres_server):
-        """A transaction that cannot see that somebody began to watch meanwhile."""
+        """A transaction with an old snapshot, which does not see that a stream has started."""
         with (
             open_database(postgres_server) as url,
             LiveServer(database_url=url) as server,

@@ -15,7 +15,7 @@ from tests.service.processes import REPOSITORY
 UNIT = REPOSITORY / "docs" / "deploy" / "taskflow.service"
 COMMAND = "/opt/taskflow/bin/taskflow"
 # Out of 100, by systemd's own count; the service of a distribution has about 90.
-MOST_EXPOSED = "20"
+MAX_EXPOSED = "20"
 
 
 def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -43,7 +43,7 @@ def test_systemd_understands_it(tmp_path):
 
 def test_it_may_do_little():
     """By systemd's own measure."""
-    ended = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSED}", UNIT)
+    ended = analyze("security", "--offline=true", f"--threshold={MAX_EXPOSED}", UNIT)
     assert ended.returncode == 0, ended.stdout
 
 

@@ -25,10 +25,10 @@ HOST = "target.example:81"
 
 
 class Script:
-    """A fetcher whose attempts end so, one after the other, each after a while; then all well.
+    """A fetcher with these outcomes, one after the other, each after a while; then successes.
 
-    One may be claimed between the end of the third failure and its judgement: it fails too, and is
-    not looked at.
+    A task may be claimed between the third failure and its record: it fails, too, and is not
+    counted.
     """
 
     def __init__(self, *outcomes) -> None:

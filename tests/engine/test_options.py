@@ -277,7 +277,7 @@ class TestTheRequest:
 
     @pytest.mark.parametrize("name", ["TraceParent", "tracestate"])
     async def test_a_trace_of_its_own(self, autojump_clock, new_bench, nursery, name):
-        """Headers of the ``POST``'s trace are not mixed with those of the task."""
+        """Headers of the trace of the ``POST`` are not mixed with those in the task."""
         payload = POST % (b', "headers": {"%s": "mine"}' % name.encode())
         headers = await self.headers_of(
             new_bench(), nursery, payload, traceparent=PARENT, tracestate="a=1"

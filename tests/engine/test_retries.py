@@ -85,7 +85,7 @@ async def test_a_task_between_attempts(autojump_clock, new_bench, nursery):
 
 
 async def test_attempts_run_out(autojump_clock, new_bench, nursery):
-    """The last failure becomes that of the task, after exactly ``max_attempts``."""
+    """The last failure becomes the error of the task, after exactly ``max_attempts``."""
     script = Script(*[BUSY] * 9)
     task, attempts = await run_one(new_bench(), nursery, script, max_attempts=3)
     assert (task.status, task.attempt, task.error) == (TaskStatus.FAILED, 3, "busy")

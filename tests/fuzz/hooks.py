@@ -13,11 +13,10 @@ SECONDS = {str(seconds) for seconds in range(1, 61)}
 
 @schemathesis.hook
 def before_call(context, case, kwargs) -> None:
-    """Leave out what makes requests wait, and give new ones new keys.
+    """Remove headers that make requests wait, and use a new idempotency key for each request.
 
-    Nothing runs the tasks that are handed in, so whoever waited for one would wait in vain. Made
-    from the document alone, many different requests would come with the same key; keys that are
-    none stay as they are, to be refused.
+    No worker runs the tasks, so a request that waits for one would time out. From the document
+    alone, many different requests would have the same key; invalid keys stay, to be rejected.
     """
     headers = case.headers or {}
     headers.pop("Prefer", None)
@@ -47,7 +46,7 @@ def _make_applicable(patch: dict) -> None:
 
 @schemathesis.hook
 def before_load_schema(context, raw_schema) -> None:
-    """Streams of tasks are tested by hand: whatever is sent, they are answered with a 200."""
+    """Streams of tasks have tests of their own: the response is a 200 to any input."""
     for operations in raw_schema["paths"].values():
         for operation in operations.values():
             operation.get("requestBody", {}).get("content", {}).pop("application/x-ndjson", None)

@@ -32,7 +32,7 @@ async def open_idle_app(settings: Settings, shutdown: Shutdown) -> AsyncIterator
 
 async def fill(store: TaskStore) -> None:
     """Keep a task of every status, as no worker will make them."""
-    node = await store.register("nobody", HOUR_SECONDS)
+    node = await store.register("fuzz", HOUR_SECONDS)
     *_, called_off = await store.add([NewTask(msgspec.Raw(b'"a URL"'))] * 5)
     done, failed, retried, _running = await store.claim(node, limit=4)
     error, error_type = "connect error: refused", ErrorType.CONNECT

@@ -27,11 +27,11 @@ def operations():
 
 
 def test_the_api_is_as_its_document_says(idle_server, length, tmp_path):
-    """Valid requests are taken, others refused, and every answer is one that is documented.
+    """Valid requests are accepted, others are rejected, and every response is documented.
 
-    That is so for examples, for the edges of each schema, for random requests, and for chains of
-    them in which a task is handed in and then asked for. The edges of schemas are the same on every
-    store: the short form tries them on one.
+    This includes examples, the bounds of each schema, random requests, and chains of requests that
+    submit a task and then read it. The bounds of schemas are the same on every store: the short
+    form tests them on one.
     """
     modes = MODES if length.is_long or idle_server.is_in_memory else SHORT_MODES
     report = fuzz(idle_server.url, length, tmp_path, modes=modes)

@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def test_the_table_is_the_law():
-    """The moves that there are, written out once more by hand."""
+    """Return all legal moves, written out again independently."""
     assert {tuple(map(str, row)) for row in TRANSITIONS} == {
         ("PENDING", "claim", "RUNNING"),
         ("PENDING", "expire", "FAILED"),
@@ -54,7 +54,7 @@ def test_every_pair_is_legal_or_refused(status, move):
 
 
 def test_completed_is_for_ever():
-    """Nothing leads away from COMPLETED, and only by hand from the other ends."""
+    """No move leaves COMPLETED, and only a manual retry leaves the other final statuses."""
     away = {(row.source, row.move) for row in TRANSITIONS if row.source.is_final}
     assert {move for _, move in away} == {Move.MANUAL_RETRY}
     assert TaskStatus.COMPLETED not in {source for source, _ in away}

@@ -154,7 +154,7 @@ def test_a_url_that_was_shown_is_made_whole():
     ["token", "%26", "key", "/", "%2F", "@", "%40", "?", "a_", "auth", "websocket", "%", "&a", "="],
 )
 def test_it_takes_linear_time(part):
-    """Twice the text takes about twice the time: nobody holds up a node by a URL."""
+    """Twice the text takes about twice the time: no URL blocks a node."""
 
     def seconds(size: int) -> float:
         texts = [start + part * (size // len(part)) for start in ("?", "//", "?a=")]

@@ -110,7 +110,7 @@ class TestShares:
         return [candidate.queue_host.host for candidate in selector.selected.values()]
 
     def test_order_comes_first_within_shares(self):
-        """As long as nobody has too much."""
+        """Order decides as long as no host exceeds its share."""
         hosts = self.choose(3, HostShares({}, 6), candidates("a", "a", "b", "b", "b"))
         assert hosts == ["a", "a", "b"]
 
@@ -120,7 +120,7 @@ class TestShares:
         assert hosts == ["a", "a", "b", "b", "a", "b"]
 
     def test_two_slow_hosts_do_not_take_all_either(self):
-        """They share with whoever comes."""
+        """Two slow hosts leave room for a third."""
         hosts = self.choose(
             10, HostShares({"a": 45, "b": 45}, 100), candidates(*"aabbaabbccaabbcc")
         )

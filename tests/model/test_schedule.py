@@ -104,7 +104,7 @@ class TestDaylightSaving:
         assert {b - a for a, b in itertools.pairwise(found)} == {dt.timedelta(hours=1)}
 
     def test_what_is_past_in_the_second_pass_of_an_hour(self):
-        """A schedule that is looked at there finds no time that is past, whichever way it looks."""
+        """No time in the past is found, on either side of the repeated hour."""
         timing = Timing(cron="30 2 * * *", timezone=BERLIN)
         in_second_pass = utc(2027, 10, 31, 1, 10)  # 2:10 by the clock, for the second time
         assert next_time(timing, anchor_at=NOW, after=in_second_pass) == utc(2027, 11, 1, 1, 30)
@@ -260,7 +260,7 @@ class TestExpressions:
         ],
     )
     def test_what_cannot_be(self, cron, word):
-        """Is told, with the field that it is about."""
+        """An invalid schedule is an error that names the field."""
         with pytest.raises(TimingError, match=word) as caught:
             check_timing(Timing(cron=cron), NOW)
         assert caught.value.field == "cron"
@@ -316,9 +316,9 @@ class TestExpressions:
 
 class TestWhatIsMissed:
     def late(self, missed: Missed, seconds: float, **timing) -> tuple[list[float], float]:
-        """How late those are that are fired now, and in how many seconds the next one comes.
+        """Return how late the times are that fire now, and the seconds until the next one.
 
-        The schedule was not looked at for so long.
+        The schedule was not processed for ``seconds``.
         """
         kept = apply_definition(
             definition(missed, **timing), None, NOW - dt.timedelta(seconds=seconds)
@@ -386,7 +386,7 @@ class TestHandedInAgain:
         return apply_definition(definition(**timing), None, NOW - dt.timedelta(seconds=ago_seconds))
 
     def test_the_same_times_stay(self):
-        """Also those that were not fired yet."""
+        """This includes times that have not fired yet."""
         before = self.kept(250.0, every_seconds=100.0)
         after = apply_definition(definition(Missed.ALL, every_seconds=100.0), before, NOW)
         assert (after.next_run_at, after.anchor_at) == (before.next_run_at, before.anchor_at)

@@ -1,4 +1,4 @@
-"""Signatures, beside those of the Standard Webhooks' own package."""
+"""Signatures, compared with the package of the Standard Webhooks."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def _tell(page: Path, difference: Difference) -> None:
 
 
 def main() -> None:
-    """All pages, or those that are named."""
+    """Write the outputs of all pages, or of the named ones."""
     pages = [Path(name).resolve() for name in sys.argv[1:]] or all_pages()
     with open_folder() as folder, EmbeddedInThread(folder / "data") as server:
         for page in pages:

@@ -14,7 +14,7 @@ ELSEWHERE = ("http://", "https://", "mailto:")
 
 
 def dead_links(page: Path) -> list[str]:
-    """Those that lead to no file, or to no heading of it."""
+    """Return the links to a missing file or heading."""
     return [link for link in _links(page) if not _leads_somewhere(page, link)]
 
 

@@ -18,7 +18,7 @@ FOLDER = re.compile(r"((?:tests|taskflow|docs|benchmarks)/(?:[\w.-]+/)*)")
 
 
 def unknown_names(page: Path) -> list[str]:
-    """Those of which there is nothing, or nothing any more."""
+    """Return the names of things that do not exist, or not any more."""
     return sorted(set(_unknown(page.read_text("utf-8"))))
 
 

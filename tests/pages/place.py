@@ -33,7 +33,7 @@ PROGRAMS = ("taskflow", "hypercorn")
 
 
 class Place:
-    """The folder, and how the names of a page are translated into those of a run, and back."""
+    """The folder, and the translation between names in a page and names in its run."""
 
     def __init__(self, folder: Path, database_url: str | None) -> None:
         self.checkout = folder / "checkout"
@@ -76,7 +76,7 @@ class Place:
         return text
 
     def learn(self, said: str, printed: str) -> None:
-        """The ids, keys and secrets of the page stand for those of this run, in their order."""
+        """Map the ids, keys and secrets of the page to the ones of this run, in their order."""
         for pattern in (ID, KEY, SECRET):
             ours, theirs = self._unknown(pattern, said), self._unknown(pattern, printed)
             self._tokens |= dict(zip(ours, theirs, strict=False))

@@ -45,7 +45,7 @@ class Difference(NamedTuple):
 
 
 def fault_of(block: Block) -> str | None:
-    """Why nobody would run or read this block, or why the reason that it gives is none."""
+    """Return why this block is neither run nor explained, or why its explanation is invalid."""
     if reason := block.notes.get("not run"):
         return None if len(reason.split()) >= REASON_WORDS else "that is no reason"
     if test := block.notes.get("run by"):

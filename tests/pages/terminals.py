@@ -1,4 +1,4 @@
-"""The terminals of a reader: one for commands that end, more for those that go on."""
+"""The terminals of a reader: one for commands that exit, more for commands that run on."""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def written(path: str) -> str:
-    """What stands in the file now; nothing if there is none."""
+    """Return the current content of the file; nothing if it does not exist."""
     file = REPOSITORY / path
     return file.read_text("utf-8") if file.exists() else ""
 
 
 def write() -> list[str]:
-    """Write all of them, and return the paths of those that changed."""
+    """Write all files, and return the paths of the changed ones."""
     changed = []
     for path, make in PAGES.items():
         text = make()

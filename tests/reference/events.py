@@ -62,7 +62,7 @@ def calls(function: ast.AST) -> Iterator[ast.Call]:
 
 
 def events_in(tree: ast.AST) -> list[Event]:
-    """Those that are named there."""
+    """Return the events that are named there."""
     return [
         Event[node.attr]
         for node in ast.walk(tree)

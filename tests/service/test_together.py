@@ -133,7 +133,7 @@ def test_a_cancel_reaches_the_node_that_runs_the_task(tmp_path, tasks, target):
         busy = serve.post(f"{target.url}/held")
         other = serve.post(f"{target.url}/held")
         target.wait_for("/held", times=2)
-        # Of the two the one that the worker runs gives way to those that are timed.
+        # The one that the worker runs gives way to the timed one.
         name = f":{worker.process.pid}"
         [(first,)] = tasks.execute(
             "SELECT id::text FROM taskflow_tasks WHERE node LIKE %s", f"%{name}"

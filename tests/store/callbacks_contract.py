@@ -1,4 +1,4 @@
-"""What every store has to do when a task ends whose end is to be told."""
+"""Conformance of stores: callbacks of finished tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENDS = ("completed", "failed", "canceled", "canceled_running", "canceled_many", 
 
 
 def told(**fields: object) -> NewTask:
-    """A task whose end is to be told."""
+    """Return a task with a callback."""
     return new_task(options=OPTIONS, **fields)
 
 
@@ -35,7 +35,7 @@ class CallbacksContract(StoreContract):
     """The conformance suite of callbacks."""
 
     async def end(self, store: TaskStore, how: str, **fields: object) -> Task:
-        """A task that came to its end in that way."""
+        """Finish a task in this way, and return it."""
         if how == "expired":
             fields["expires_at"] = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
         [task] = await store.add([told(**fields)])
@@ -72,7 +72,7 @@ class CallbacksContract(StoreContract):
         await self.rescued(store, max_rescues=1)
 
     async def callback_of(self, store: TaskStore, ended: Task) -> Task:
-        """The task by which its end is told."""
+        """Return the callback of a task."""
         assert ended.callback_id is not None
         found = await store.get(ended.callback_id)
         assert found is not None
@@ -115,7 +115,7 @@ class CallbacksContract(StoreContract):
         ],
     )
     async def test_the_body_is_the_task_to_the_byte(self, store, node, fields):
-        """Numbers, escapes, moments and the order of keys are those of the answer to a GET."""
+        """Numbers, escapes, times and the order of keys equal the response to a GET."""
         [task] = await store.add([told(**fields)])
         claim = await self.claim_one(store, node)
         await store.settle([completed(claim, b'{"b":1e400, "a":"\\u0000"}')])
@@ -135,7 +135,7 @@ class CallbacksContract(StoreContract):
         ],
     )
     async def test_what_it_said_of_itself_is_in_the_body(self, store, node, options):
-        """How it was to be run is told as it is shown, and with a failure why."""
+        """The body has the options of the task as they are shown, and the error of a failure."""
         options = msgspec.structs.replace(OPTIONS, **options)
         [task] = await store.add([new_task(options=options)])
         ending = failed(await self.claim_one(store, node))
@@ -146,7 +146,7 @@ class CallbacksContract(StoreContract):
         assert bytes(request["body"]) == msgspec.json.encode(ended)
 
     async def test_how_a_callback_is_run(self, store, node):
-        """Patiently, with the trace of its parent, and kept as long; it tells nobody itself."""
+        """A callback has its own retries, its parent's trace and retention, and no callback."""
         trace = {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01", "tracestate": 'a="1'}
         options = msgspec.structs.replace(OPTIONS, **trace)
         [task] = await store.add(
@@ -171,7 +171,7 @@ class CallbacksContract(StoreContract):
         assert (await store.get(claim.task_id)).callback_id is None
 
     async def test_a_callback_is_found_by_its_host(self, store):
-        """It stands at the host that it goes to, with its size, so that pages are bounded."""
+        """A callback has the host of its URL and its size, so that pages are bounded."""
         await self.end(store, "canceled", payload='"' + "x" * 100_000 + '"')
         wanted = TaskFilter(host="shop.example")
         [found] = (await store.page(limit=9, filter=wanted)).tasks
@@ -237,7 +237,7 @@ class CallbacksContract(StoreContract):
         assert page.is_complete
 
     async def test_a_waiting_node_hears_of_it(self, store, node):
-        """Whoever waits for work is woken by the end of a task, its own node too."""
+        """Nodes that wait for work are woken when a task finishes, also the one that ran it."""
         [task] = await store.add([told()])
         claim = await self.claim_one(store, node)
         with trio.fail_after(90):
@@ -260,7 +260,7 @@ class CallbacksContract(StoreContract):
         assert len(await self.callbacks(store)) == 1
 
     async def test_a_callback_outlives_its_parent(self, store, node):
-        """Whoever deletes a task has its end told all the same."""
+        """The callback is sent even if its parent is deleted."""
         ended = await self.end(store, "canceled")
         assert await store.delete(ended.id)
         [claim] = await store.claim(node, limit=1)

@@ -56,7 +56,7 @@ def released(claim: Claim, elapsed_seconds: float | None = None) -> Release:
 
 
 class NodeTaker(IdleNode):
-    """A node with room for so many tasks."""
+    """A node with room for this many tasks."""
 
     def __init__(self, node_id: uuid.UUID, room: int) -> None:
         self.node_id = node_id
@@ -112,7 +112,7 @@ class StoreContract:
         assert task is not None
         return task.status
 
-    # Handing in and looking up
+    # Submission and listing
 
     async def test_ended_sessions(self, store):
         """A session that was ended stays so, ended again or not, and no other one does."""
@@ -143,7 +143,7 @@ class StoreContract:
         assert found.started_at is found.finished_at is None
 
     async def test_many_are_added_as_a_whole(self, store):
-        """Whoever looks while they are added sees none of them or all."""
+        """A concurrent reader sees none of them or all."""
         seen = set()
         async with trio.open_nursery() as nursery:
 
@@ -318,7 +318,7 @@ class StoreContract:
     # The backlog
 
     async def test_what_waits_is_counted(self, store, node):
-        """PENDING tasks are, due or not; those that run or ended are not."""
+        """PENDING tasks count, due or not; running and finished ones do not."""
         assert await store.count_pending(limit=10) == 0
         await store.add([new_task(), new_task(priority=5), new_task(delay_seconds=3600.0)])
         assert await store.count_pending(limit=10) == 3
@@ -337,7 +337,7 @@ class StoreContract:
     # The counts
 
     async def counts(self, store: TaskStore, queue: str = "default") -> dict[str, int]:
-        """Those of a queue that are not zero, the same before and after some is folded."""
+        """Return the nonzero counts of a queue; they are the same before and after a fold."""
         before = await store.count(limit=10, queue=queue)
         await store.fold_counts(limit=1)
         after = await store.count(limit=10, queue=queue)
@@ -351,7 +351,7 @@ class StoreContract:
         return {status.value: count for status, count in one.counts.items() if count}
 
     async def test_counts_follow_every_move(self, store, node):
-        """What is added, claimed, put back, ended, retried and deleted is counted as it stands."""
+        """Adding, claiming, releasing, finishing, retrying and deleting keep the counts exact."""
         added = await store.add([new_task(max_attempts=9) for _ in range(6)])
         assert await self.counts(store) == {"PENDING": 6}
         claims = await store.claim(node, limit=5)
@@ -403,7 +403,7 @@ class StoreContract:
         assert await self.counts(store) == {"PENDING": 1, "RUNNING": 2}
 
     async def test_counts_by_queue(self, store, node):
-        """Queues by name, as many as asked for; any by its name; the total is that of all."""
+        """Queues are listed by name, up to the limit; the total covers all queues."""
         names = ["b", "a", "\xe9", "Z", "b"]
         await store.add([new_task(queue=name) for name in names])
         told = await store.count(limit=4)
@@ -627,7 +627,7 @@ class StoreContract:
         assert await store.settle([completed(claim)]) == {claim.task_id}
 
     async def test_rescue_is_bounded(self, store):
-        """A rescue takes no more than it was told."""
+        """A rescue takes at most ``limit`` tasks."""
         await store.add([new_task() for _ in range(5)])
         await self.claim_and_die(store, limit=5)
         assert len((await self.rescued(store, limit=3)).pending) == 3
@@ -693,7 +693,7 @@ class StoreContract:
     # Fairness
 
     async def test_some_claims_go_by_age(self, store, node):
-        """Who has been due for the longest gets its part, whatever its priority."""
+        """A share of the claims takes the longest due tasks, whatever their priority."""
         ids = [
             (await store.add([new_task(priority=priority)]))[0].id
             for priority in (-5, 0, 7, 100, 100)
@@ -706,7 +706,7 @@ class StoreContract:
         assert [claim.task_id for claim in claims] == [ids[2]]
 
     async def test_age_counts_from_when_a_task_is_due(self, store, node):
-        """Not from when it was handed in: one that is tried again has not waited since then."""
+        """Age is counted from ``run_at``: a retried task has not been due since its submission."""
         [early] = await store.add([new_task(max_attempts=2)])
         claim = await self.claim_one(store, node)
         [late] = await store.add([new_task(priority=-5)])
@@ -729,7 +729,7 @@ class StoreContract:
         assert [claim.task_id for claim in claims] == [task.id for task in added]
 
     async def test_priorities_are_walked_in_order(self, store, node):
-        """Tasks that are not due do not stand in the way of those of lower priority."""
+        """Tasks that are not due do not block tasks of lower priority."""
         await store.add([new_task(priority=9, delay_seconds=3600) for _ in range(5)])
         added = await store.add([new_task(priority=-n) for n in (3, 1, 2)])
         claims = await store.claim(node, limit=2)
@@ -815,13 +815,13 @@ class StoreContract:
         ]
 
     async def test_attempts_of_tasks_without_any(self, store):
-        """A task that never ran has none; an unknown one is told apart."""
+        """A task that never ran has no attempts; an unknown task has ``None``."""
         [task] = await store.add([new_task()])
         assert await store.attempts(task.id) == []
         assert await store.attempts(uuid.uuid4()) is None
 
     async def test_attempts_survive_moves_by_hand(self, store, node):
-        """What was called off or is run again keeps what was tried before."""
+        """Canceled and retried tasks keep their earlier attempts."""
         [task] = await store.add([new_task()])
         await store.settle([failed(await self.claim_one(store, node))])
         await store.retry(task.id)
@@ -850,7 +850,7 @@ class StoreContract:
     # Retention
 
     async def test_only_what_ended_long_ago_is_deleted(self, store, node):
-        """Open tasks and those that ended just now stay; attempts go with their tasks."""
+        """Open and recently finished tasks stay; attempts are deleted with their tasks."""
         ended, recent, running, pending = await store.add(
             [new_task(max_attempts=2, priority=-n) for n in range(4)]
         )
@@ -880,10 +880,10 @@ class StoreContract:
         counts = [await store.delete_finished(age_seconds=0.01, limit=2) for _ in range(4)]
         assert counts == [2, 2, 1, 0]
 
-    # By hand
+    # Actions of clients
 
     async def test_cancel_pending_and_running(self, store, node):
-        """Both can be called off; then they are finished and held by nobody."""
+        """Pending and running tasks can be canceled; then they are finished and not claimed."""
         pending, running = await store.add([new_task(priority=0), new_task(priority=1)])
         claim = await self.claim_one(store, node)
         assert claim.task_id == running.id
@@ -896,7 +896,7 @@ class StoreContract:
         assert await store.settle([completed(claim)]) == set()
 
     async def test_cancel_comes_too_late(self, store, node):
-        """A task at its end cannot be called off."""
+        """A finished task cannot be canceled."""
         [added] = await store.add([new_task()])
         await store.settle([completed(await self.claim_one(store, node))])
         with pytest.raises(IllegalMove, match="cannot cancel a task that is COMPLETED"):
@@ -935,7 +935,7 @@ class StoreContract:
         assert [task.id for task in page.tasks] == [pending.id, running.id]
 
     async def test_many_are_moved_at_once(self, store, node):
-        """Those that the move is legal for, and only those; the others are passed over."""
+        """Tasks for which the move is legal are changed, and the others are skipped."""
         tasks = await store.add([new_task(priority=-n) for n in range(5)])
         done, broken, running, pending, canceled = ids = [task.id for task in tasks]
         one, two, _ = await store.claim(node, limit=3)
@@ -964,7 +964,7 @@ class StoreContract:
                 await taker.woken.wait()
         assert len(await store.claim(node, limit=2)) == 2
 
-    # Cancellations are told to who runs the tasks
+    # Nodes are notified of cancellations
 
     async def heard(self, store: TaskStore, node: uuid.UUID, count: int) -> set[ClaimKey]:
         keys: set[ClaimKey] = set()
@@ -974,7 +974,7 @@ class StoreContract:
         return keys
 
     async def test_a_node_hears_which_claims_were_canceled(self, store, node):
-        """Of those that ran, and of its own; what comes while nobody waits is kept."""
+        """A node gets its own claims only; cancellations between two waits are kept."""
         other = await store.register("there", lease_seconds=30)
         await store.add([new_task(priority=-n) for n in range(5)])
         first, second, third = await store.claim(node, limit=3)
@@ -999,14 +999,14 @@ class StoreContract:
         assert await store.lost_claims([first.key, second.key]) == {first.key}
 
     async def test_a_thousand_are_told(self, store, node):
-        """As many as may be canceled in one call, whatever a single notification has room for."""
+        """As many as one call can cancel, regardless of the size of a notification."""
         added = await store.add([new_task() for _ in range(MAX_PER_ACTION)])
         claims = await store.claim(node, limit=MAX_PER_ACTION)
         assert len(await store.cancel_many([task.id for task in added])) == MAX_PER_ACTION
         assert await self.heard(store, node, MAX_PER_ACTION) == {claim.key for claim in claims}
 
     async def test_a_node_may_ask_what_was_taken_away(self, store, node):
-        """Canceled, settled, put back: in each case the claim is over."""
+        """A claim is lost once the task is canceled, settled or released."""
         await store.add([new_task() for _ in range(4)])
         held, canceled, settled, put_back = await store.claim(node, limit=4)
         keys = [claim.key for claim in (held, canceled, settled, put_back)]
@@ -1024,13 +1024,13 @@ class StoreContract:
         is_woken = True
         while is_woken:
             taker.woken = trio.Event()
-            with trio.move_on_after(0.2) as patience:
+            with trio.move_on_after(0.2) as timeout:
                 await taker.woken.wait()
-            is_woken = not patience.cancelled_caught
+            is_woken = not timeout.cancelled_caught
 
     @contextlib.asynccontextmanager
     async def taker(self, store: TaskStore, node: uuid.UUID, room: int) -> AsyncIterator[NodeTaker]:
-        """A node that waits for work with room for so many; what it is left with is looked at."""
+        """A node that waits for work with room for this many tasks; reads what it gets."""
         taker = NodeTaker(node, room)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(taker.wait, store)
@@ -1051,7 +1051,7 @@ class StoreContract:
             assert taker.claims == []
 
     async def test_who_waits_gets_new_tasks_as_they_are_stored(self, store, node):
-        """They are RUNNING for it by its token, and end as any other; nobody else is woken."""
+        """They are RUNNING with its token, and finish like others; no other node is woken."""
         async with self.taker(store, node, room=5) as taker:
             [added] = await store.add([new_task(max_attempts=3)])
             assert added.status is TaskStatus.PENDING
@@ -1072,7 +1072,7 @@ class StoreContract:
         assert await store.settle([completed(claim)]) == {added.id}
 
     async def test_only_as_many_as_there_is_room_for(self, store, node):
-        """The most urgent of those that are due; the others wait, and whoever waits is woken."""
+        """The most urgent due tasks are claimed; the others stay pending, and nodes are woken."""
         async with self.taker(store, node, room=2) as taker:
             tasks = [new_task(str(n), priority=n % 3) for n in range(4)]
             tasks.append(new_task('"later"', priority=9, delay_seconds=60))
@@ -1102,7 +1102,7 @@ class StoreContract:
         assert await self.status_of(store, added.id) is TaskStatus.PENDING
 
     async def test_nothing_is_handed_to_who_waits_no_more(self, store, node):
-        """After the wait new tasks are there for whoever claims them."""
+        """New tasks after the wait are claimed normally."""
         async with self.taker(store, node, room=5) as taker:
             pass
         [added] = await store.add([new_task()])
@@ -1120,7 +1120,7 @@ class StoreContract:
     # Waiting
 
     async def test_new_work_wakes_who_waits(self, store):
-        """A task handed in ends the wait for work; a wait after it returns too."""
+        """A new task ends the wait for work; a later wait returns, too."""
         with trio.fail_after(90):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(store.wait_for_work)
@@ -1139,7 +1139,7 @@ class StoreContract:
         assert claims[0].task_id == added.id
 
     async def test_a_retry_wakes_who_waits_when_it_is_due(self, store, node):
-        """Also one who was waiting before the task was put back for later."""
+        """This includes a node that waited before the retry was scheduled."""
         await store.add([new_task(max_attempts=2)])
         claim = await self.claim_one(store, node)
         again = []

@@ -108,7 +108,7 @@ class FlowContract(OptionsContract):
         assert await store.queues.get("other") is None
 
     async def test_a_paused_queue_is_passed_over(self, store, node):
-        """Its tasks wait and say why; those of others do not wait behind them, however many."""
+        """Its tasks are held and say why; any number of them do not block other queues."""
         await store.queues.put("mail", PAUSED)
         waiting = await store.add([new_task(queue="mail") for _ in range(150)])
         [other] = await store.add([new_task(queue="others")])
@@ -130,7 +130,7 @@ class FlowContract(OptionsContract):
         assert await self.reason(store, task) is None
 
     async def test_concurrency_holds_over_all_nodes(self, store, node, other_node):
-        """So many run at once, whoever runs them; the next one starts when one has ended."""
+        """The limit covers all nodes; the next task starts when one has finished."""
         await store.queues.put("mail", QueueSettings(max_concurrency=2))
         tasks = await store.add([new_task(queue="mail") for _ in range(4)])
         [first] = await store.claim(node, limit=1)
@@ -146,7 +146,7 @@ class FlowContract(OptionsContract):
         assert again.task_id == first.task_id
 
     async def test_room_is_told(self, store, node):
-        """Whoever waits for work hears that there is room: by an end, a cancel, or a new limit."""
+        """A finished or canceled task, or a new limit, wakes nodes that wait for work."""
         await store.queues.put("mail", QueueSettings(max_concurrency=1))
         await store.add([new_task(queue="mail") for _ in range(4)])
         [claim] = await store.claim(node, limit=10)
@@ -176,7 +176,7 @@ class FlowContract(OptionsContract):
         assert await self.reason(store, tasks[-1]) is HoldReason.HOST_CONCURRENCY
 
     async def test_a_rate_is_kept(self, store, node):
-        """A burst, then one at a time; until then nobody has to look."""
+        """A burst starts, then one at a time; nodes sleep until the next start is allowed."""
         await store.queues.put("mail", QueueSettings(rate=Rate(per_second=4, burst=2)))
         tasks = await store.add([new_task(queue="mail") for _ in range(4)])
         assert len(await store.claim(node, limit=10)) == 2
@@ -192,7 +192,7 @@ class FlowContract(OptionsContract):
         assert trio.current_time() - began > 0.4
 
     async def test_nobody_wakes_for_a_limit_that_is_gone(self, store, node):
-        """When it was over, whoever waits for work waits in peace."""
+        """Once the limit is removed, waiting nodes are not woken for it."""
         await store.queues.put("mail", QueueSettings(rate=Rate(per_second=8)))
         await store.add([new_task(queue="mail") for _ in range(2)])
         assert len(await store.claim(node, limit=10)) == 1
@@ -273,7 +273,7 @@ class FlowContract(OptionsContract):
         assert await store.queues.open_circuits(10) == {}
 
     async def test_a_host_that_fails_on_is_held_longer_each_time(self, store):
-        """But not by each of those who notice at the same time."""
+        """Failures that several nodes report at the same time count once."""
 
         async def seconds_held():
             [hold] = (await store.queues.open_circuits(10)).values()

@@ -1,4 +1,4 @@
-"""What every store has to tell those who keep TaskFlow running."""
+"""Conformance of stores: what operators read."""
 
 from __future__ import annotations
 

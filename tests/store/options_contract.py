@@ -38,7 +38,7 @@ class OptionsContract(StoreContract):
     """The conformance suite, this part of it included."""
 
     async def soon(self, store: TaskStore, seconds: float = 0.3) -> dt.datetime:
-        """A moment that comes in so long, by the store's clock."""
+        """Return a time that is this far ahead, by the store's clock."""
         [task] = await store.add([new_task(delay_seconds=9999.0)])
         await store.cancel(task.id)
         return task.created_at + dt.timedelta(seconds=seconds)
@@ -107,7 +107,7 @@ class OptionsContract(StoreContract):
     # Handing over
 
     async def test_what_is_for_later_or_over_is_not_handed_over(self, store, node):
-        """Whoever waits for work gets neither at once; that is for a claim to judge."""
+        """New tasks that are not due, or have expired, are not claimed directly."""
         async with self.taker(store, node, room=9) as taker:
             later, over = await store.add(
                 [new_task(run_at=now() + LATER), new_task(expires_at=now() - LATER)]
@@ -134,7 +134,7 @@ class OptionsContract(StoreContract):
     # Expiry
 
     async def test_what_is_over_is_never_claimed(self, store, node):
-        """Whether by urgency or by age, before anybody has ended it; the others are."""
+        """Expired tasks are not claimed, by priority or by age, even before they are FAILED."""
         over = [new_task(priority=priority, expires_at=now() - LATER) for priority in (9, 0)]
         _, _, good = await store.add([*over, new_task(expires_at=now() + LATER)])
         assert [claim.task_id for claim in await store.claim(node, limit=5)] == [good.id]
@@ -169,7 +169,7 @@ class OptionsContract(StoreContract):
         assert {claim.task_id for claim in await store.claim(node, limit=5)} == {over.id, good.id}
 
     async def test_only_what_waits_expires(self, store, node):
-        """What began in time goes on and ends as it ends; what was called off stays so."""
+        """Running tasks finish normally, and canceled tasks stay canceled."""
         moment = await self.soon(store)
         running, canceled = await store.add(
             [new_task(priority=1, expires_at=moment), new_task(expires_at=moment)]
@@ -210,7 +210,7 @@ class OptionsContract(StoreContract):
         assert [await store.expire(limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
     async def test_how_long_until_the_next_expires(self, store, node):
-        """Of those that wait; what runs, ended, or never expires does not count."""
+        """Only pending tasks count; running, finished and unlimited ones do not."""
         assert await store.seconds_to_expiry() is None
         await store.add([new_task()])
         assert await store.seconds_to_expiry() is None
@@ -298,7 +298,7 @@ class OptionsContract(StoreContract):
     # Keys
 
     async def test_the_same_request_makes_its_tasks_once(self, store, node):
-        """The second time they are told as they stand then."""
+        """The repeated request returns the tasks in their current state."""
         first = await store.add_once([new_task(tags={"a": 1})], key())
         assert (first.is_replay, first.is_same) == (False, True)
         assert await store.get(first.tasks[0].id) == first.tasks[0]
@@ -318,7 +318,7 @@ class OptionsContract(StoreContract):
 
     @pytest.mark.parametrize("count", [3, 150])
     async def test_many_tasks_of_a_request(self, store, count):
-        """All of them are made once, and told in the order in which they were handed in."""
+        """All are created once, and returned in the order of submission."""
         tasks = [new_task(str(n)) for n in range(count)]
         first = await store.add_once(tasks, key())
         assert [int(bytes(task.payload)) for task in first.tasks] == list(range(count))
@@ -326,7 +326,7 @@ class OptionsContract(StoreContract):
         assert (again.tasks, again.is_replay) == (first.tasks, True)
 
     async def test_what_was_deleted_is_missing(self, store):
-        """It is not made again; the others of its request are told."""
+        """It is not created again; the other tasks of its request are returned."""
         tasks = [new_task("1", retention_seconds=0.0), new_task("2"), new_task("3")]
         made = (await store.add_once(tasks, key())).tasks
         await store.cancel(made[0].id)
@@ -362,7 +362,7 @@ class OptionsContract(StoreContract):
         assert (await store.add_once([new_task()], key("kept"))).is_replay
 
     async def test_of_many_at_once_one_makes_them(self, store):
-        """Each of the others is told the same tasks, or that it is another request."""
+        """Each of the others returns the same tasks, or an error if its request differs."""
         found = []
 
         async def add(n: int) -> None:

@@ -67,7 +67,7 @@ class SchedulesContract:
         assert await store.settle([ending]) == {claim.task_id}
         return claim
 
-    # By hand
+    # Actions of clients
 
     async def test_a_schedule_is_given_back(self, store):
         """What put returns is what get and pages find, its template to the byte."""
@@ -200,7 +200,7 @@ class SchedulesContract:
     async def down_for(
         self, store: TaskStore, missed: Missed, *, every_seconds: float, times: int
     ) -> list[dt.datetime]:
-        """The times of a schedule that nobody has looked at for so many of them.
+        """Let ``count`` times of a schedule pass without a node.
 
         It is half a distance since the last one.
         """
@@ -243,7 +243,7 @@ class SchedulesContract:
         assert (await store.schedules.get("one")).next_run_at == start_at + dt.timedelta(hours=1)
 
     async def test_how_long_until_the_next(self, store):
-        """That of all that are not paused; less than nothing when one is due."""
+        """The shortest time of all schedules that are not paused; negative if one is due."""
         assert await store.schedules.seconds_to_next() is None
         await store.schedules.put(definition("paused", every_seconds=1.0, paused=True))
         assert await store.schedules.seconds_to_next() is None
@@ -264,7 +264,7 @@ class SchedulesContract:
                 await store.schedules.put(definition(every_seconds=60.0))
 
     async def test_a_paused_one_lets_its_times_pass(self, store):
-        """Also those that it had not fired yet; resumed it goes on with the next one."""
+        """This includes times that had not fired yet; after the resume, the next time fires."""
         await self.put_due(store, "one", missed=Missed.ALL)
         start_at = (await store.schedules.get("one")).start_at
         timing = Timing(every_seconds=3600.0, start_at=start_at)
@@ -299,7 +299,7 @@ class SchedulesContract:
         assert await store.schedules.run_now("two") is None
 
     async def test_what_is_made_wakes_who_waits_for_work(self, store):
-        """By the clock and by hand."""
+        """Scheduled and manual runs wake nodes."""
         await self.put_due(store, "one")
         with trio.fail_after(90):
             for act in (store.schedules.run_now, lambda _: store.schedules.fire_due(limit=1)):

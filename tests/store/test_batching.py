@@ -10,7 +10,7 @@ from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEM
 
 
 class Writer:
-    """Takes a second for each write, and refuses what it is told to."""
+    """A writer that takes a second for each write, and rejects some items."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -38,7 +38,7 @@ async def commits(writer, nursery):
 
 
 async def test_a_lone_caller_goes_at_once(autojump_clock, writer, commits):
-    """Nobody waits for company."""
+    """A single caller does not wait for others."""
     assert await commits.submit([1, 2]) == [10, 20]
     assert trio.current_time() == 1.0
     assert writer.batches == [[1, 2]]
@@ -141,7 +141,7 @@ async def test_a_caller_that_goes_before_its_turn_is_left_out(autojump_clock, wr
 
 
 async def test_closing_tells_who_still_waits(autojump_clock, writer):
-    """When the writing ends, callers are told instead of waiting for ever."""
+    """When the group commit closes, waiting callers get an error."""
     commits = GroupCommit(writer.write, size_of=abs)
     caught = []
 

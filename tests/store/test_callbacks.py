@@ -92,7 +92,7 @@ async def test_the_size_of_a_callback_is_that_of_its_documents(store, connection
 
 
 async def test_ends_of_many_at_once_in_any_order(store):
-    """Who cancels the same tasks from several sides comes through; each is told of once."""
+    """Concurrent cancels of the same tasks succeed, with one callback for each."""
     await store.record_events()
     tasks = await store.add([told() for _ in range(60)])
     ids = [task.id for task in tasks]
@@ -128,7 +128,7 @@ def commits(connection) -> int:
 
 
 async def test_many_large_cancels_go_by_portions(store, connection, small_budget):
-    """So that each is done in time; all of them are, and those that tell nobody go together."""
+    """Large cancels are divided, so that each ends in time; tasks without callbacks share one."""
     tasks = await store.add([large() for _ in range(5)])
     tasks += await store.add([new_task(payload='"' + "x" * 10_000 + '"') for _ in range(5)])
     over = await store.add([new_task()])
@@ -148,7 +148,7 @@ async def test_large_tasks_expire_by_portions(store, small_budget):
 
 
 async def test_large_tasks_are_rescued_by_portions(store, connection, small_budget):
-    """Likewise, whether they are put back or end as poison."""
+    """Rescues are divided, too, whether tasks are released or fail as poison."""
     await store.add([large() for _ in range(5)])
     node = await store.register("dead", lease_seconds=60)
     assert len(await store.claim(node, limit=5)) == 5

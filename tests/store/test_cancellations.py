@@ -34,9 +34,9 @@ async def test_only_nodes_of_this_process_are_told(autojump_clock):
     told = Cancellations()
     told.receive(SENSE)
     told.register(NODE)
-    with trio.move_on_after(1) as patience:
+    with trio.move_on_after(1) as timeout:
         await told.wait(NODE)
-    assert patience.cancelled_caught
+    assert timeout.cancelled_caught
     told.receive(SENSE)
     assert await told.wait(NODE) == {ClaimKey(TASK, TOKEN)}
     told.unregister(NODE)

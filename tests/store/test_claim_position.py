@@ -122,7 +122,7 @@ async def test_slow_surveys_are_rare(position, took, pause, autojump_clock):
             "abc -5@1767225600000001 10@1767225601000000",
             ("abc", [(-5, at(0.000001)), (10, at(1))]),
         ),
-        ("somebody", ("somebody", [])),
+        ("other-node", ("other-node", [])),
         ("", ("", [])),
         ("two words", ("two", [])),
         ("a 1@", ("a", [])),
@@ -131,7 +131,7 @@ async def test_slow_surveys_are_rare(position, took, pause, autojump_clock):
     ],
 )
 def test_announcements_are_read(announcement, read):
-    """Microsecond for microsecond; what names no point is somebody's all the same."""
+    """Positions are exact to the microsecond; text without a position names a sender only."""
     assert parse(announcement) == read
 
 

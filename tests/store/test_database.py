@@ -43,7 +43,7 @@ async def database(database_url):
 
 @pytest.fixture
 def connection(database_url):
-    """A connection beside those of the pool."""
+    """A connection in addition to the pool."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
 
@@ -106,7 +106,7 @@ async def test_calls_on_a_frozen_path_end(way):
 
 
 async def test_abandoned_calls_on_a_frozen_path_end(way):
-    """Nobody waits for them: the watchdog alone ends their threads."""
+    """The watchdog ends their threads, although no caller waits for them."""
     async with open_quick_database(way.url) as database:
         await until(lambda: len(database._pool._pool) == 3)
         way.freeze()
@@ -159,7 +159,7 @@ async def test_a_lost_connection_is_known_without_asking(database_url, connectio
 
 
 async def test_terminated_connections_are_replaced(database, connection):
-    """Nobody sees an error; the next callers have new ones."""
+    """Callers see no error; the next calls use new connections."""
     await until(lambda: len(database._pool._pool) == 3)
     for _ in range(3):
         connection.execute(
@@ -215,7 +215,7 @@ async def test_session_settings(database):
 
 
 async def test_options_of_the_operator_stay(database_url, monkeypatch):
-    """Those of DATABASE_URL or PGOPTIONS, which libpq takes without; both go before ours."""
+    """Options of DATABASE_URL, else of PGOPTIONS, as in libpq; they come before TaskFlow's."""
     theirs = "-c search_path=theirs,public -c statement_timeout=400"
     url = make_conninfo(database_url, options=theirs)
     monkeypatch.setenv("PGOPTIONS", "-c search_path=env")

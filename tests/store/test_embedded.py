@@ -120,7 +120,7 @@ def statuses(paths: list[Path]) -> list[tuple]:
 
 
 def install_in(closed: Path) -> Binaries:
-    """The package of the programs once more, in a folder that nobody else may enter."""
+    """Copy the PostgreSQL programs into a folder that only its owner can enter."""
     closed.mkdir(0o700)
     found = locate_binaries()
     unused = shutil.ignore_patterns("pginstall", "include", "__pycache__")
@@ -203,7 +203,7 @@ async def test_the_last_of_two_processes_stops_it(data_dir):
 
 
 async def test_the_first_of_two_users_leaves_it_running(data_dir):
-    """Whoever started it is not the one who stops it if another still uses it."""
+    """The process that started it does not stop it while another uses it."""
     async with embedded_postgres(data_dir) as server:
         async with embedded_postgres(data_dir) as same:
             assert same.was_running
@@ -224,7 +224,7 @@ async def test_a_killed_process_leaves_a_server_that_the_next_takes_over(data_di
 
 
 async def test_server_does_not_inherit_the_locks(data_dir):
-    """PostgreSQL holds no lock of ours, else nobody would ever be the last."""
+    """PostgreSQL inherits none of TaskFlow's locks, else no process would ever be the last."""
     async with embedded_postgres(data_dir):
         server = postmaster(data_dir)
         held = set()
@@ -264,7 +264,7 @@ async def test_a_server_that_is_killed_while_used_comes_back(data_dir, events):
 
 
 async def test_a_server_that_cannot_come_back_is_tried_again(data_dir, events):
-    """What stands in the way is logged; once it is out of the way the server starts."""
+    """The obstacle is logged; once it is removed, the server starts."""
     async with embedded_postgres(data_dir) as server:
         events.clear()
         control = data_dir / "pgdata" / "global" / "pg_control"
@@ -448,7 +448,7 @@ async def test_a_folder_of_other_files_is_refused(new_dir):
 
 
 async def test_a_server_that_does_not_start_says_why(data_dir):
-    """The reason that PostgreSQL logs is part of the one line, and nobody waits for it."""
+    """The error line includes the reason that PostgreSQL logged, and comes at once."""
     with (data_dir / "pgdata" / "postgresql.conf").open("a") as configuration:
         configuration.write("\nwork_mem = plenty\n")
     with pytest.raises(StoreUnusable, match=r"does not start: .*postgresql\.log") as caught:

@@ -1,4 +1,4 @@
-"""Events: what every store has to tell of its tasks, and what is PostgreSQL's own."""
+"""Events: conformance of stores, and details of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def story(events: list[TaskEvent]) -> list[tuple[TaskStatus, int]]:
 
 
 async def test_many_are_got_at_once(store):
-    """In any order; those that are not there are left out."""
+    """In any order; unknown ids are left out."""
     tasks = [await add(store) for _ in range(3)]
     found = await store.get_many([uuid.uuid4(), *(task.id for task in tasks)])
     assert sorted(found, key=lambda task: task.id) == tasks
@@ -251,7 +251,7 @@ async def test_filter_by_task(store, node, position):
 
 
 async def test_positions_and_limits(store, position):
-    """From a place on, up to a place, so many of them: each event once."""
+    """Reads from a position, up to a position, and with a limit return each event once."""
     assert await store.record_events() == position
     for _ in range(7):
         await add(store)
@@ -272,7 +272,7 @@ async def test_positions_and_limits(store, position):
 
 
 async def test_forgotten_events_are_missed(store, position, monkeypatch):
-    """A few at a time; who asks for what is gone is told so, and who does not is not."""
+    """Events are deleted in batches; a read from a deleted position reports the gap."""
     for _ in range(5):
         await add(store)
     every = await events_of(store, position)
@@ -332,12 +332,12 @@ def count_of(connection) -> int:
 
 
 def let_it_lapse(connection) -> None:
-    """As if nobody had watched for long."""
+    """Let the recording end, as if there had been no streams for long."""
     connection.execute("UPDATE taskflow_event_log SET recorded_until = now()")
 
 
 async def test_nothing_is_recorded_while_nobody_asks(postgres, connection):
-    """Neither before the first who asks nor long after the last one."""
+    """Nothing is recorded before the first stream, or long after the last one."""
     node = await postgres.register("here", lease_seconds=30)
     await add(postgres)
     assert count_of(connection) == 0
@@ -352,13 +352,13 @@ async def test_nothing_is_recorded_while_nobody_asks(postgres, connection):
 
 
 async def test_what_happened_while_nothing_was_recorded_is_missing(postgres, connection):
-    """Who comes back to a place from before that is told so; who begins anew is not."""
+    """A read from an earlier position reports the gap; a new stream does not."""
     position = await postgres.record_events()
     await add(postgres)
     [last] = await events_of(postgres, position)
     let_it_lapse(connection)
     await add(postgres)
-    assert await events_of(postgres, last.id) == []  # nobody can know yet
+    assert await events_of(postgres, last.id) == []  # not committed yet
     begun = await postgres.record_events()
     assert begun >= last.id
     task = await add(postgres)
@@ -468,7 +468,7 @@ async def test_many_who_move_the_same_tasks_do_not_wait_in_a_circle(database_url
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 async def test_recording_waits_for_those_who_are_writing(postgres, connection, end):
-    """What is told to be after the position is, though its transaction began before."""
+    """An event after the position is reported, although its transaction began before."""
     task = await add(postgres)
     connection.execute("BEGIN")
     connection.execute("UPDATE taskflow_tasks SET status = 'CANCELED', finished_at = now()")
@@ -482,7 +482,7 @@ async def test_recording_waits_for_those_who_are_writing(postgres, connection, e
         await trio.sleep(0.05)
         assert begun == []
         connection.execute(end)
-    # It began before the position, and could be seen when that was told.
+    # It began before the position, and was visible when the position was returned.
     assert await events_of(postgres, begun[0]) == []
     expected = CANCELED if end == "COMMIT" else PENDING
     assert (await postgres.get(task.id)).status is expected
@@ -519,7 +519,7 @@ async def test_recording_that_begins_misses_nothing(database_url, connection):
 async def test_recording_does_not_wait_for_locks_of_the_table(
     postgres, connection, mode, monkeypatch
 ):
-    """Such as that of its vacuum, which may go on for minutes: it begins at once, for good."""
+    """Recording starts at once beside a vacuum, which may hold its lock for minutes."""
     monkeypatch.setattr(events, "_WAIT_FOR_WRITERS", "SET LOCAL lock_timeout = '90s'")
     with connection.transaction():
         connection.execute(f"LOCK TABLE taskflow_tasks IN {mode} MODE")
@@ -541,7 +541,7 @@ async def test_recording_begins_though_somebody_does_not_commit(postgres, connec
 
 
 async def test_two_who_begin_at_once_begin_once(database_url, postgres, connection):
-    """The place from which on all is there is that of the first, for both."""
+    """Both get the position of the first, from which all events are recorded."""
     async with open_postgres(database_url, SETTINGS) as other:
         for _ in range(10):
             let_it_lapse(connection)

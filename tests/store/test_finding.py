@@ -1,4 +1,4 @@
-"""Random filters on random tasks: memory, PostgreSQL and a model that looks at each task agree."""
+"""Random filters on random tasks: memory, PostgreSQL and a model that checks each task agree."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ WANTED = st.fixed_dictionaries(
         "host": mostly_not(st.sampled_from(HOSTS[1:])),
         "error_type": mostly_not(st.sampled_from(ERRORS)),
         "url_contains": mostly_not(st.sampled_from(TEXTS)),
-        # Those of the tasks at these places, or none at all.
+        # The ids of the tasks at these indexes, or none.
         "created_after": PLACE,
         "created_before": PLACE,
         "finished_after": PLACE,

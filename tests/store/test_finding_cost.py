@@ -26,7 +26,7 @@ LIMIT = 100
 WINDOW = 400
 # Each row that is walked past is in the index, and in a page of the table that its neighbours may
 # not share; a tag's row is in an index of its own before. A scan of the table takes 6,104.
-MOST_BUFFERS = 9 * WINDOW
+MAX_BUFFERS = 9 * WINDOW
 
 FILL = """
 WITH made AS (
@@ -157,7 +157,7 @@ def test_a_window_touches_few_buffers(full_table, name, before, mode):
     """It goes along the one index that was chosen, as far as its bound, and sorts nothing more."""
     wanted, indexes = SEARCHES[name]
     plan = plan_of(full_table, wanted, before=before, mode=mode)
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST_BUFFERS
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MAX_BUFFERS
     nodes = list(nodes_of(plan))
     assert not {node["Node Type"] for node in nodes} & {"Seq Scan", "Bitmap Heap Scan"}
     scans = [node for node in nodes if "Index Name" in node]
@@ -195,7 +195,7 @@ def test_a_rare_match_ends_the_page_early(full_table):
 
 
 def test_moments_bound_the_walk(full_table):
-    """What was made before or after is not even looked at, for ids tell of the time."""
+    """Ids contain the time, so older and newer tasks are not scanned."""
     made = dt.datetime(2024, 6, 9, 11, tzinfo=dt.UTC)
     for moments in (
         {"created_before": made - dt.timedelta(days=99)},
@@ -209,7 +209,7 @@ def test_moments_bound_the_walk(full_table):
 
 
 def test_payloads_are_unpacked_up_to_a_bound(full_table, monkeypatch):
-    """A window ends where so many bytes were looked at, and the next one begins there."""
+    """A window ends after a limited number of scanned bytes, and the next one begins there."""
     monkeypatch.setattr(search, "WINDOW_BYTES", 4000)
     monkeypatch.setattr(search, "MAX_SCANNED", 500)  # windows are of 10 tasks here
     wanted = TaskFilter(url_contains=f"//{ROWS - 99}.example")

@@ -37,7 +37,7 @@ FROM (
 NODE = "01900000-0000-4000-8000-000000000000"
 
 # A row is one page of the table and one of the index at most; a scan of the table takes 8,000.
-MOST_BUFFERS = {
+MAX_BUFFERS = {
     "list_nodes": 4 * RUNNING + 50,
     "newest_fetched": 4 * SAMPLED_TASKS + 50,
     "running_by_host": 2 * RUNNING + 50,
@@ -71,12 +71,12 @@ def full_table(postgres_server):
             yield connection
 
 
-@pytest.mark.parametrize("name", MOST_BUFFERS)
+@pytest.mark.parametrize("name", MAX_BUFFERS)
 def test_cost_is_bounded(full_table, name):
-    """No more pages are read than what is told of needs."""
+    """Only the pages that the result needs are read."""
     statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {queries.load()[name]}"
     [[[told]]] = full_table.execute(statement, PARAMETERS[name]).fetchall()
     plan = told["Plan"]
     buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-    assert buffers <= MOST_BUFFERS[name], plan
+    assert buffers <= MAX_BUFFERS[name], plan
     assert plan["Actual Rows"] > 0 or name == "hosts_held"

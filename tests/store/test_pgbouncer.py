@@ -137,15 +137,15 @@ async def test_times_are_utc_whatever_the_server_says(bouncer_url, connection):
 
 
 async def test_a_cancel_elsewhere_is_found_by_asking(bouncer_url, store):
-    """Nobody listens here, so no word comes: the claim is over all the same."""
+    """Without notifications, the node finds at its heartbeat that the claim is over."""
     async with open_postgres(bouncer_url, SETTINGS) as other:
         node = await other.register("there", lease_seconds=30)
         [task] = await store.add([new_task()])
         [claim] = await other.claim(node, limit=1)
         await store.cancel(task.id)
-        with trio.move_on_after(0.3) as patience:
+        with trio.move_on_after(0.3) as timeout:
             await other.wait_for_cancellations(node)
-        assert patience.cancelled_caught
+        assert timeout.cancelled_caught
         assert await other.lost_claims([claim.key]) == {claim.key}
 
 

@@ -67,7 +67,7 @@ def connection(database_url):
 
 
 async def test_the_bound_for_all_hosts(database_url):
-    """Whatever is asked of queues, no more than that of a host run at once."""
+    """Queues may allow more, but a host runs no more tasks than its own limit."""
     async with open_postgres(database_url, Settings(max_per_host=1)) as store:
         node = await store.register("here", lease_seconds=30)
         hosts = ("a.example", "b.example", "a.example")
@@ -80,7 +80,7 @@ async def test_the_bound_for_all_hosts(database_url):
 
 
 async def test_a_look_goes_round_all_lanes(database_url, monkeypatch):
-    """However many there are that may not start, those that may are found, by and by."""
+    """Startable tasks are found after several scans, however many others are held."""
     monkeypatch.setattr(claim_scan, "MAX_LANES", 5)
     monkeypatch.setattr(claim_scan, "_MAX_ROWS", 7)
     async with open_postgres(database_url, SETTINGS) as store:
@@ -232,7 +232,7 @@ async def test_a_node_does_not_hear_itself(database_url, store, connection):
             )
             await trio.sleep(0.1)
             assert not heard.is_set()
-            connection.execute("SELECT pg_notify('taskflow_work', 'somebody')")
+            connection.execute("SELECT pg_notify('taskflow_work', 'other-node')")
             await heard.wait()
 
 
@@ -248,7 +248,7 @@ async def test_the_listener_comes_back(store, connection, monkeypatch):
         )
         await store.wait_for_work()
         assert events == [Event.LISTENER_LOST, Event.LISTENER_BACK]
-        connection.execute("SELECT pg_notify('taskflow_work', 'somebody')")
+        connection.execute("SELECT pg_notify('taskflow_work', 'other-node')")
         await store.wait_for_work()
 
 
@@ -272,7 +272,7 @@ async def test_other_processes_are_told_of_cancellations(database_url, store, co
 
 
 async def test_nothing_is_told_of_tasks_that_wait(store, connection):
-    """Only of those that ran: a notification has its price."""
+    """Only cancels of running tasks are notified, because a notification has a cost."""
     connection.execute("LISTEN taskflow_canceled")
     node = await store.register("here", lease_seconds=30)
     waiting, running = await store.add([new_task(), new_task(priority=1)])
@@ -313,7 +313,7 @@ async def test_cut_connections_are_replaced(store, connection):
 
 
 async def test_a_statement_that_hangs_is_given_up(store, connection):
-    """Behind a lock that nobody lifts a call fails within its bound, and works afterwards."""
+    """A call behind a lock that is never released fails within its timeout; later ones work."""
     with connection.transaction():
         connection.execute("LOCK TABLE taskflow_tasks")
         for verb in (store.add([new_task()]), store.get(uuid.uuid4()), store.page(limit=1)):
@@ -328,7 +328,7 @@ async def test_calls_are_bounded_and_cancellable(store, connection):
         connection.execute("LOCK TABLE taskflow_tasks")
         with trio.move_on_after(0.2) as scope:
             await store.get(uuid.uuid4())
-        assert scope.cancelled_caught  # what waits for its thread is told that it failed instead
+        assert scope.cancelled_caught  # a caller that waits for a thread gets an error instead
 
 
 @pytest.mark.parametrize(

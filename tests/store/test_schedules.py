@@ -81,7 +81,7 @@ def small_bounds(monkeypatch):
 
 
 async def put_overdue(store, connection, count: int, *, times: int, **fields) -> None:
-    """So many schedules, each of which has so many times to deal with."""
+    """Create ``count`` schedules, each with this many times to process."""
     every = 1000.0
     for number in range(count):
         await store.schedules.put(

@@ -53,7 +53,7 @@ SHORT = {
     "transaction_timeout",
     "idle_in_transaction_session_timeout",
 }
-# Those of a caller's connection; the others are theirs.
+# Settings of a caller's connection; the others belong to the caller.
 CALLERS = {
     "client_encoding": ["LATIN1", "SQL_ASCII"],
     "session_replication_role": ["replica"],

@@ -215,7 +215,7 @@ class Law(RuleBasedStateMachine):
     def begin_with_nodes(self):
         return multiple(*[self.add_node() for _ in range(3)])
 
-    # Handing in
+    # Submission
 
     @rule(
         target=tasks,
@@ -368,7 +368,7 @@ class Law(RuleBasedStateMachine):
         taken = oldest + rest[: limit - len(oldest)]
         return sorted(taken, key=lambda task: (-task.priority, task.turn))
 
-    # Ends of claims, also of those that are over
+    # Outcomes of claims, also of claims that are over
 
     def write(self, verb: str, name: str, chosen: int, make) -> Known | None:
         """Make the write on both stores; the task if the claim is still held."""
@@ -418,7 +418,7 @@ class Law(RuleBasedStateMachine):
         if task := self.write("release", "releases", chosen, give_back):
             task.give_back(Move.RELEASE, "INTERRUPTED" if has_started else None)
 
-    # By hand
+    # Actions of clients
 
     @rule(number=tasks)
     def cancel(self, number):

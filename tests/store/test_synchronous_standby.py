@@ -54,7 +54,7 @@ class Standby:
         with psycopg.connect(self._server, autocommit=True) as admin:
             admin.execute("SET synchronous_commit = local")
             try:
-                admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+                admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
                 admin.execute("SELECT pg_reload_conf()")
                 with self.waits_canceled():
                     wait_until(self._is_missed)

@@ -1,4 +1,4 @@
-"""Clients who hand in tasks throughout an upgrade, at whichever node is up."""
+"""Clients that submit tasks throughout an upgrade, to any node that is up."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.service.processes import PATIENCE_SECONDS
 
 CLIENTS = 4
 PAUSE_SECONDS = 0.1
-MOST_TRIES = 20
+MAX_TRIES = 20
 # What one request after the other is for.
 DELAY = dt.timedelta(seconds=1.5)  # as a moment, which every version takes
 KINDS = ("now", "slow", "delayed", "moody", "told")
 
 
 class Load:
-    """Hands in tasks while its block is open.
+    """Submits tasks while its block is open.
 
     A client is what people have before several nodes: one that goes to the next node when it is
     refused or cut off, with the same ``Idempotency-Key``. That is no failure; no answer is.
@@ -31,7 +31,7 @@ class Load:
     Args:
         urls: Of the nodes that are up.
         target: What tasks are fetched from.
-        receiver: What is told of the end of some of them.
+        receiver: Receives the callbacks of some of them.
 
     Attributes:
         ids: Of each key that was taken: the id of its task.
@@ -79,7 +79,7 @@ class Load:
 
     def _hand_in(self, key: str, body: Mapping[str, object], number: int) -> None:
         told: list[str] = []
-        for status, said in itertools.islice(self._tries(key, body, number), MOST_TRIES):
+        for status, said in itertools.islice(self._tries(key, body, number), MAX_TRIES):
             if status in (200, 201):
                 self.ids[key] = json.loads(said)["id"]
                 self.detours += bool(told)
