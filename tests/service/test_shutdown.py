@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -62,6 +63,31 @@ def test_fetches_in_flight_finish(tmp_path, tasks, target, name):
     check_is_clean(ended)
     assert [tasks.row(task_id) for task_id in held] == [COMPLETED] * 3
     assert len(target.wait_for("/held")) == 3
+
+
+@pytest.mark.parametrize("name", ["serve", "hypercorn"])
+def test_it_is_not_ready_while_it_drains(tmp_path, tasks, target, name):
+    """/readyz is red for a request that is in flight at the signal."""
+    with running(name, tmp_path, DATABASE_URL=tasks.url, **SLOW) as service:
+        service.post(f"{target.url}/held")
+        target.wait_for("/held")
+        with ThreadPoolExecutor() as threads, psycopg.connect(tasks.url) as connection:
+            connection.execute("LOCK TABLE taskflow_tasks")
+            in_flight = threads.submit(service.ask, "GET", "/readyz")
+            wait_until(lambda: is_waited_for(connection))
+            service.process.send_signal(signal.SIGTERM)
+            service.wait_for_log("shutting down")
+            connection.rollback()
+            answer = in_flight.result()
+        assert service.process.poll() is None
+        target.release()
+        check_is_clean(service.wait_for_end())
+    assert (answer.status, answer.body["detail"]) == (503, "the workers are not running")
+
+
+def is_waited_for(connection) -> bool:
+    query = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'taskflow_tasks'::regclass"
+    return bool(connection.execute(query).rowcount)
 
 
 def test_a_draining_worker_outlives_the_others(tmp_path, tasks, target):

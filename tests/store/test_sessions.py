@@ -410,6 +410,43 @@ class TestReadiness:
             "tables",
         )
 
+    @pytest.mark.parametrize(
+        ("spoil", "mend"),
+        [
+            (
+                "ALTER TABLE taskflow_tasks RENAME COLUMN host TO away",
+                "ALTER TABLE taskflow_tasks RENAME COLUMN away TO host",
+            ),
+            (
+                "ALTER FUNCTION taskflow_new_id RENAME TO away",
+                "ALTER FUNCTION away RENAME TO taskflow_new_id",
+            ),
+            (
+                "REVOKE EXECUTE ON FUNCTION taskflow_new_id FROM PUBLIC, {role}",
+                "GRANT EXECUTE ON FUNCTION taskflow_new_id TO {role}",
+            ),
+            (
+                "ALTER TABLE taskflow_tags RENAME TO away",
+                "ALTER TABLE away RENAME TO taskflow_tags",
+            ),
+        ],
+        ids=["column", "function", "privilege", "table"],
+    )
+    def test_an_object_that_a_submission_needs(self, service, admin, role, spoil, mend):
+        """Before any POST has met it."""
+        self.check_red_and_back(
+            service,
+            lambda: admin.execute(spoil.format(role=role)),
+            lambda: admin.execute(mend.format(role=role)),
+            "task store",
+        )
+
+    def test_a_lock(self, service, admin):
+        with admin.transaction():
+            admin.execute("LOCK TABLE taskflow_tasks")
+            assert service.ask("GET", "/readyz").status == 503
+        wait_until(lambda: service.ask("GET", "/readyz").status == 200)
+
     def test_what_only_a_write_shows(self, service, admin):
         """A full disk, a trigger, a quota: what the last POST met is tried again, taken back."""
         admin.execute(

@@ -96,13 +96,16 @@ class PostgresStore(
         refusal = refusal_of(connection)
         if refusal is not None:
             raise refusal
-        if self.is_refused:  # does a write succeed again, and a commit?
-            try:
-                with connection.transaction(force_rollback=True):
-                    self.insert(connection, [NewTask(payload=msgspec.Raw(b'""'))])
+        # The statement itself, with no tasks: it needs all that a submission needs, and writes
+        # nothing. After a refusal with a task that is rolled back, and a commit.
+        tasks = [NewTask(payload=msgspec.Raw(b'""'))] if self.is_refused else []
+        try:
+            with connection.transaction(force_rollback=True):
+                self.insert(connection, tasks)
+            if tasks:
                 self._statements.execute(connection, "try_commit")
-            except psycopg.Error as error:
-                raise StoreUnavailable(f"PostgreSQL: {one_line(error)}") from error
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"PostgreSQL: {one_line(error)}") from error
 
     def statistics(self) -> StoreStatistics:
         pools = (
