@@ -109,6 +109,30 @@ def test_a_misspelt_name_is_warned_about(tmp_path, place):
     assert warnings == ["TASKFLOW_XYZZY is not a setting of TaskFlow"]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("TASKFLOW_PORT", "TASKFLOW_BIND=HOST:PORT"),
+        ("TASKFLOW_HOST", "TASKFLOW_BIND=HOST:PORT"),
+        ("TASKFLOW_CONCURRENCY", "TASKFLOW_WORKERS"),
+        ("TASKFLOW_TIMEOUT", "TASKFLOW_FETCH_TIMEOUT_SECONDS"),
+        ("TASKFLOW_MAX_RETRIES", "TASKFLOW_MAX_ATTEMPTS"),
+        ("TASKFLOW_SECRET", "TASKFLOW_WEBHOOK_SECRETS"),
+        ("TASKFLOW_DATABASE_URL", "DATABASE_URL"),
+        ("TASKFLOW_LEASE", "TASKFLOW_LEASE_SECONDS"),
+        ("TASKFLOW__WORKERS", "TASKFLOW_WORKERS"),
+        ("TASKFLOWWORKERS", "TASKFLOW_WORKERS"),
+        ("taskflow_workers", "TASKFLOW_WORKERS"),
+        ("TASKFLOW-WORKERS", "TASKFLOW_WORKERS"),
+        ("Taskflow_Port", "TASKFLOW_BIND=HOST:PORT"),
+    ],
+)
+def test_a_name_that_another_program_would_have(tmp_path, name, meant):
+    """The setting that does it is said, in one line."""
+    _, warnings = read(tmp_path, {name: "1"})
+    assert warnings == [f"{name} is not a setting of TaskFlow; did you mean {meant}?"]
+
+
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
 

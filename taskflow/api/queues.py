@@ -81,7 +81,7 @@ async def put_queue(services: Services, name: str) -> Response:
     ``paused`` says otherwise. The limits apply to all nodes together, to every task that starts
     after the response; running tasks go on.
     """
-    change = replacement_of(await read_json())
+    change = replacement_of(await read_json(), name)
     return await _changed(services.store, queue_name_of(name), change)
 
 
@@ -101,7 +101,7 @@ async def put_queue(services: Services, name: str) -> Response:
 )
 async def patch_queue(services: Services, name: str) -> Response:
     """Change some settings of a queue."""
-    change = patch_of(await read_json())
+    change = patch_of(await read_json(), name)
     return await _changed(services.store, queue_name_of(name), change)
 
 

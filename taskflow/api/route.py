@@ -14,12 +14,13 @@ from http import HTTPStatus
 from typing import Any, Final, Self, TypeAlias
 
 import msgspec
-from quart import Quart, Response
+from quart import Quart, Response, request
 
 from taskflow.api.access.api_keys import Role
 from taskflow.api.access.roles import AccessPolicy, role_for
 from taskflow.api.responses import JSON
 from taskflow.api.services import Services
+from taskflow.schema.query import NO_QUERY
 
 Handler: TypeAlias = Callable[..., Awaitable[Response]]
 
@@ -122,7 +123,8 @@ class Route(msgspec.Struct, frozen=True):
             the problems that follow from its query, body and access.
         path_parameters: The parameters in the path.
         headers: The headers of a request that the route reads.
-        query: The type of the query: each field is a parameter.
+        query: The type of the query: each field is a parameter. Without one, any parameter is
+            rejected.
         body: The type of the request body; ``None`` if the route reads none.
         body_type: The media type of the request body.
         body_examples: Valid bodies by a short name.
@@ -192,13 +194,15 @@ def register(app: Quart, routes: Iterable[Route], services: Services) -> None:
         app.add_url_rule(
             route.rule,
             endpoint=route.name,
-            view_func=_view(route.handler, services),
+            view_func=_view(route, route.handler, services),
             methods=[route.method],
         )
 
 
-def _view(handler: Handler, services: Services) -> Handler:
+def _view(route: Route, handler: Handler, services: Services) -> Handler:
     async def view(**values: str) -> Response:
+        if route.query is None:
+            NO_QUERY.read_query(dict(request.args.lists()))
         return await handler(services, *values.values())
 
     return view

@@ -66,8 +66,9 @@ async def put_schedule(services: Services, name: str) -> Response:
     """Create or replace a schedule.
 
     Replaces everything except ``paused``, which stays as it is if it is absent; ``PATCH`` changes
-    single fields. If the times are the same as before, the next run stays the same, and runs that
-    are due already are not lost.
+    single fields. A schedule can be sent as it was shown: a masked value (``***``) stays as it is
+    if its URL keeps the scheme, host and port. If the times are the same as before, the next run
+    stays the same, and runs that are due already are not lost.
     """
     reading = _reading(new_schedule_name_of(name), services)
     is_to_be_new = must_be_new(request.headers.getlist("If-None-Match"))

@@ -190,6 +190,10 @@ class Masking:
 
         return self._parameters.sub(original_of, text)
 
+    def unmasked_value(self, value: str, original: str) -> str:
+        """Return the value of a header with what is masked replaced by the original value."""
+        return original if value == MASK and original else self.unmasked_url(value, original)
+
     def is_masked(self, url: str) -> bool:
         """Return whether a URL contains a masked value."""
         if MASK not in url or len(url) > MAX_SEARCHED_CHARACTERS:

@@ -103,6 +103,8 @@ class Vocabulary:
     @property
     def listed(self) -> str:
         """All names, for an error message."""
+        if not self._names:
+            return "none is known here"
         return f"known {'is' if len(self._names) == 1 else 'are'} {', '.join(self._names)}"
 
 

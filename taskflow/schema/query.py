@@ -83,6 +83,10 @@ AnyQueueName: TypeAlias = Annotated[
 ]
 
 
+class NoParameters(msgspec.Struct, frozen=True):
+    """The query of routes without parameters."""
+
+
 class WaitRequest(msgspec.Struct, frozen=True):
     """The query of ``POST /tasks``."""
 
@@ -238,6 +242,7 @@ class EventsRequest(TaskEventsRequest, frozen=True):
     ] = None
 
 
+NO_QUERY: Final = Reader(NoParameters)
 PAGE_QUERY: Final = Reader(PageRequest)
 STREAM_QUERY: Final = Reader(StreamRequest)
 SHOW_QUERY: Final = Reader(ShowRequest)

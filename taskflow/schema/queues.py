@@ -19,9 +19,10 @@ from taskflow.model.queue_limits import (
     QueueSettings,
     Rate,
 )
+from taskflow.model.queues import Queue
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.merge_patch import patch_fields_of, patch_type, patched
-from taskflow.schema.reader import Fields, Reader
+from taskflow.schema.reader import Fields, Reader, check_name
 from taskflow.schema.validation_errors import ValidationErrors
 
 HOW: Final = 'send a JSON object such as {"max_concurrency": 10}, or {} for no limits'
@@ -72,7 +73,10 @@ class HostLimitsRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The settings of a queue. In a ``PUT`` a limit that is not given is removed."""
+    """The settings of a queue. In a ``PUT`` a limit that is not given is removed.
+
+    Fields that only TaskFlow sets are ignored, so that a queue can be sent again as it was shown.
+    """
 
     paused: Annotated[
         bool | UnsetType,
@@ -101,28 +105,39 @@ class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 QueuePatch: Final = patch_type(QueueRequest)
-_READER: Final = Reader(QueueRequest)
+ONLY_SHOWN: Final = frozenset(Queue.__struct_fields__) - set(QueueRequest.__struct_fields__)
+"""Fields that only TaskFlow sets; they are ignored in a ``QueueRequest``."""
+
+_READER: Final = Reader(QueueRequest, ignored=ONLY_SHOWN)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def replacement_of(body: bytes) -> QueueChange:
+def replacement_of(body: bytes, name: str) -> QueueChange:
     """Read new settings of a queue. If they do not say ``paused``, that stays as it is.
+
+    Args:
+        body: JSON text.
+        name: The name of the queue.
 
     Raises:
         BadRequest: The body is not a JSON object.
         Unprocessable: Fields are invalid.
     """
     fields = object_fields(body, how=HOW)
-    settings = _settings_in(fields)
+    settings = _settings_in(fields, name)
     if "paused" in fields:
         return lambda _: settings
     return lambda before: msgspec.structs.replace(settings, paused=before.paused)
 
 
-def patch_of(body: bytes) -> QueueChange:
+def patch_of(body: bytes, name: str) -> QueueChange:
     """Read a JSON merge patch of the settings of a queue.
 
     The change raises ``Unprocessable`` if the settings after it are invalid.
+
+    Args:
+        body: JSON text.
+        name: The name of the queue.
 
     Raises:
         BadRequest: The body is not a JSON object.
@@ -131,13 +146,14 @@ def patch_of(body: bytes) -> QueueChange:
     patch = patch_fields_of(body, how=HOW)
 
     def change(before: QueueSettings) -> QueueSettings:
-        return _settings_in(patched(_FIELDS.decode(msgspec.json.encode(before)), patch))
+        return _settings_in(patched(_FIELDS.decode(msgspec.json.encode(before)), patch), name)
 
     return change
 
 
-def _settings_in(fields: Fields) -> QueueSettings:
+def _settings_in(fields: Fields, name: str) -> QueueSettings:
     errors = ValidationErrors()
+    check_name(fields, name, errors)
     given = _READER.read(fields, errors)
     errors.raise_if_any()
     return _settings_of(given)

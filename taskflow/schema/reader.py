@@ -164,6 +164,12 @@ class Field:
         return ""
 
 
+def check_name(fields: Fields, name: str, errors: ValidationErrors) -> None:
+    """Add an error if a document has another name than the path that it is sent to."""
+    if bytes(fields.get("name", b"null")) not in (b"null", msgspec.json.encode(name)):
+        errors.add("/name", f"name must be {name}, as in the path, or absent")
+
+
 def _in_utc(moment: dt.datetime) -> dt.datetime:
     try:
         return moment.astimezone(dt.UTC)

@@ -27,6 +27,22 @@ _OTEL: Final = (*_OTEL_ENDPOINTS, *_OTEL_ALLOWED, "OTEL_SDK_DISABLED")
 _OTHERS_MAY_READ: Final = 0o004
 
 
+# What settings are called elsewhere, and here, without the prefix.
+_MEANT_BY: Final = {
+    other: name
+    for name, others in {
+        "BIND=HOST:PORT": "PORT HOST ADDRESS LISTEN LISTEN_ADDRESS BIND_ADDRESS HTTP_PORT",
+        "WORKERS": "CONCURRENCY THREADS PROCESSES NUM_WORKERS WORKER_COUNT",
+        "FETCH_TIMEOUT_SECONDS": "TIMEOUT TIMEOUT_SECONDS REQUEST_TIMEOUT",
+        "MAX_ATTEMPTS": "RETRIES MAX_RETRIES",
+        "WEBHOOK_SECRETS": "SECRET SECRETS SECRET_KEY",
+        "API_KEYS": "KEY KEYS TOKEN TOKENS",
+        "LOG_LEVEL": "DEBUG VERBOSE",
+    }.items()
+    for other in others.split()
+}
+
+
 class Examined(NamedTuple):
     """The settings in the environment and ``.env``, with all errors.
 
@@ -149,14 +165,24 @@ def _items_of(text: str) -> list[str]:
 
 
 def _misspelled(found: Iterable[str], known: Sequence[str]) -> Iterator[str]:
-    # Compared without the prefix, which would make all names similar.
-    names = [variable.removeprefix(PREFIX) for variable in known]
     for variable in sorted(found):
-        if variable.startswith(PREFIX) and variable not in (*known, *_CLIENT_VARIABLES):
-            near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
-            right = known[names.index(near[0])] if near else None
+        is_ours = variable.upper().startswith(PREFIX.rstrip("_"))
+        if is_ours and variable not in (*known, *_CLIENT_VARIABLES):
+            right = _nearest(variable.upper().replace("-", "_"), known)
             hint = f"; did you mean {right}?" if right else ""
             yield f"{variable} is not a setting of TaskFlow{hint}"
+
+
+def _nearest(variable: str, known: Sequence[str]) -> str | None:
+    """Return the setting that was probably meant."""
+    # Compared without the prefix, which would make all names similar.
+    names = {one.removeprefix(PREFIX): one for one in (*known, *_CLIENT_VARIABLES)}
+    name = variable.removeprefix(PREFIX.rstrip("_")).strip("_")
+    if meant := _MEANT_BY.get(name):
+        return PREFIX + meant
+    longer = [one for one in names if one.startswith(f"{name}_")]
+    near = [name] if name in names else longer or difflib.get_close_matches(name, names, n=1)
+    return names[near[0]] if near and name else None
 
 
 class SecretFile(NamedTuple):

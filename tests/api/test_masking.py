@@ -257,6 +257,42 @@ def test_a_copy_to_another_origin_has_none(server, echo, receiver, change):
     assert SECRET not in answer.body.decode()
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_a_schedule_that_is_sent_as_it_was_shown(server, echo, receiver, method):
+    """Keeps its credentials, and takes them to no other origin."""
+    mark = f"{method}-{server.is_in_memory}"
+    task = {
+        "payload": whole(f"{echo}/{mark}?key={SECRET}", headers={**HEADERS, "X-A": "1"}),
+        "callback_url": f"{receiver.url}/{mark}?token={SECRET}",
+    }
+    place = f"/schedules/{mark}"
+    body = json.dumps({"every_seconds": 3600, "task": task}).encode()
+    assert server.ask("PUT", place, body).status == 201
+    shown = server.ask("GET", place)
+    assert SECRET.encode() not in shown.body
+    assert shown.json["task"]["payload"]["headers"]["Cookie"] == "***"
+    again = server.ask(method, place, shown.body)
+    assert (again.status, again.json["task"]) == (200, shown.json["task"])
+    ran = server.wait(server.ask("POST", f"{place}/run").json["id"])
+    server.wait(ran["callback_id"])
+    [headers] = [headers for seen, headers in Echo.seen if seen == f"/{mark}?key={SECRET}"]
+    assert {name: headers[name.lower()] for name in HEADERS} == HEADERS
+    receiver.wait_for(f"/{mark}?token={SECRET}")
+    for change in (
+        {"payload": {**shown.json["task"]["payload"], "url": f"{receiver.url}/?key=***"}},
+        {"callback_url": f"{echo}/?token=***"},
+    ):
+        moved = {**shown.json, "task": {**shown.json["task"], **change}}
+        check_problem(server.ask(method, place, json.dumps(moved).encode()), 422, "masked")
+    assert server.ask("GET", place).json["task"] == shown.json["task"]
+    check_problem(server.ask("PUT", f"{place}-new", renamed(shown.json, f"{mark}-new")), 422)
+    assert server.ask("DELETE", place).status == 204
+
+
+def renamed(schedule, name: str) -> bytes:
+    return json.dumps({**schedule, "name": name}).encode()
+
+
 def test_a_node_of_an_operator():
     """Names of the setting are masked too."""
     with LiveServer(database_url=MEMORY_URL, masked_headers=("X-Mine",)) as server:

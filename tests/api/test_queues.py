@@ -50,9 +50,23 @@ class TestPut:
         assert (again.status, asked_of(again.json)) == (200, NOTHING)
 
     def test_a_queue_that_was_read_can_be_put_again(self, own_server):
-        """The response has the fields of the request."""
-        first = put(own_server, "mail", {"rate": 100, "per_host": {"max_concurrency": 1}}).json
-        assert asked_of(put(own_server, "mail", asked_of(first)).json) == asked_of(first)
+        """The whole document, with all that only the service sets; by PATCH, too."""
+        own_server.add(b'"no url"')
+        for settings in ({"rate": 100, "per_host": {"max_concurrency": 1}, "paused": True}, {}):
+            put(own_server, "mail", settings)
+            first = own_server.ask("GET", "/queues/mail").json
+            for method in ("PUT", "PATCH"):
+                again = own_server.ask(method, "/queues/mail", json.dumps(first).encode())
+                assert (again.status, asked_of(again.json)) == (200, asked_of(first))
+
+    @pytest.mark.parametrize("method", ["PUT", "PATCH"])
+    def test_the_document_of_another_queue(self, own_server, method):
+        """Its name is not that in the path."""
+        put(own_server, "mail", {})
+        document = own_server.ask("GET", "/queues/mail").json
+        answer = own_server.ask(method, "/queues/post", json.dumps(document).encode())
+        [error] = check_problem(answer, 422, "name must be post, as in the path")["errors"]
+        assert error["pointer"] == "#/name"
 
     def test_all_faults_are_told_at_once(self, own_server):
         """Each with its place, and nothing is done."""

@@ -132,7 +132,7 @@ class TestTheStore:
             lambda: store.settle([completed(one)]),
             lambda: store.settle([failed(two)]),
             lambda: store.schedule_retries([retry_of(three)]),
-            lambda: store.release([Release(four.task_id, four.token, elapsed_ms=1.0)]),
+            lambda: store.release([Release(four.task_id, four.token, elapsed_seconds=0.001)]),
         ]
         with standby.missing(), standby.waits_canceled():
             for write in writes:

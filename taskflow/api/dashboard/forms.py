@@ -12,7 +12,7 @@ import msgspec
 from taskflow.api.dashboard.formatting import body_text, payload_of, short
 from taskflow.api.reading.kept_credentials import is_same_origin
 from taskflow.model.errors import BadRequest, FieldError
-from taskflow.model.masking import MASK, MAX_SEARCHED_CHARACTERS, Masking
+from taskflow.model.masking import MAX_SEARCHED_CHARACTERS, Masking
 from taskflow.model.task import Task
 from taskflow.yielding import Checkpoints
 
@@ -156,16 +156,10 @@ def unmasked(
             for name, value in _parse_lines("headers", original.get("headers", ""))
         }
         filled["headers"] = "\n".join(
-            f"{name}: {_unmasked_value(value, known.get(name.lower(), ''), masking)}"
+            f"{name}: {masking.unmasked_value(value, known.get(name.lower(), ''))}"
             for name, value in _parse_lines("headers", form.get("headers", ""))
         )
     return filled
-
-
-def _unmasked_value(value: str, original: str, masking: Masking) -> str:
-    if value == MASK and original:
-        return original
-    return masking.unmasked_url(value, original)
 
 
 def _payload(filled: Mapping[str, str]) -> str | dict[str, Any]:

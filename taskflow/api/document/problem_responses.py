@@ -48,6 +48,7 @@ class ProblemResponse(msgspec.Struct, frozen=True):
 _ANY_REQUEST: Final = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.NOT_IMPLEMENTED,
@@ -55,7 +56,6 @@ _ANY_REQUEST: Final = (
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
 )
 _ANY_BODY: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-_ANY_DOCUMENT: Final = (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 def problems_of(route: Route) -> list[HTTPStatus]:
@@ -67,12 +67,10 @@ def problems_of(route: Route) -> list[HTTPStatus]:
         statuses.add(HTTPStatus.UNAUTHORIZED)
     if route.is_rate_limited:
         statuses.add(HTTPStatus.TOO_MANY_REQUESTS)
-    if route.query is not None:
-        statuses.add(HTTPStatus.UNPROCESSABLE_ENTITY)
     if route.body is not None or route.method == "POST":
         statuses.update(_ANY_BODY)
     if route.body is not None:
-        statuses.update(_ANY_DOCUMENT)
+        statuses.add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     return sorted(statuses)
 
 

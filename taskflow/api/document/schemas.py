@@ -19,7 +19,7 @@ from taskflow.api import problems
 from taskflow.api.route import Route
 from taskflow.model import outcome
 from taskflow.model.request import RequestPayload
-from taskflow.schema import schedules, tasks
+from taskflow.schema import queues, schedules, tasks
 from taskflow.schema.filters import FILTERS
 
 Json: TypeAlias = dict[str, Any]
@@ -59,7 +59,9 @@ def _add_constraints(components: Json) -> None:
     for name in ("TaskRequest", "TaskTemplate"):
         _ignore(components[name], tasks.ONLY_SHOWN)
     # The name is accepted if it is that in the path, which a schema cannot express.
-    _ignore(components["ScheduleRequest"], schedules.ONLY_SHOWN - {"name"})
+    for name, shown in (("Schedule", schedules.ONLY_SHOWN), ("Queue", queues.ONLY_SHOWN)):
+        for kind in ("Request", "Patch"):
+            _ignore(components[f"{name}{kind}"], shown - {"name"})
     _forbid_both(components["TaskRequest"], "run_at", "delay_seconds")
     _demand_one(components["BulkRequest"], FILTERS, "all")
     _forbid_both(components["ScheduleRequest"], "cron", "start_at")

@@ -1,7 +1,7 @@
-"""The rule that a change of a URL takes no credentials to another origin.
+"""Credentials of a schedule that is changed: they are kept, and taken to no other origin.
 
-Credentials are not shown to clients, so a client that may change a schedule must not be able to
-have them sent to a server of its own.
+Credentials are not shown to clients. A client may send a schedule as it was shown, with masks, and
+must not be able to have the credentials sent to a server of its own.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any, Final
 import msgspec
 
 from taskflow.model.invalid_url import InvalidUrl
-from taskflow.model.masking import Masking
+from taskflow.model.masking import MASK, Masking
 from taskflow.model.url import parse_target
 from taskflow.schema.validation_errors import ValidationErrors, token
 
 _ANYTHING: Final = msgspec.json.Decoder(float_hook=str)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXT: Final = msgspec.json.Decoder(str)
 
 
 def is_same_origin(url: str | None, original: str | None) -> bool:
@@ -27,6 +29,35 @@ def is_same_origin(url: str | None, original: str | None) -> bool:
         return parse_target(url.strip()).origin == parse_target(original).origin
     except InvalidUrl:
         return False
+
+
+def with_kept_credentials(sent: msgspec.Raw, before: msgspec.Raw, masking: Masking) -> msgspec.Raw:
+    """Return a task with its masked values as they are stored, for URLs of the same origin.
+
+    Args:
+        sent: The task, as JSON text.
+        before: The task of the schedule, as JSON text.
+        masking: What is masked.
+    """
+    if not is_masked(bytes(sent)):
+        return sent
+    fields = _FIELDS.decode(sent)
+    new, old = _payload_of(sent), _payload_of(before)
+    url, old_url = _text(new.get("url")) or "", _text(old.get("url")) or ""
+    if is_same_origin(url, old_url):
+        kept_url = masking.unmasked_url(url, old_url)
+        headers = _object(old.get("headers"))
+        fields["payload"] = _with_kept(fields["payload"], kept_url, headers, masking)
+    callback = _text(_object(_ANYTHING.decode(sent)).get("callback_url")) or ""
+    old_callback = _text(_object(_ANYTHING.decode(before)).get("callback_url")) or ""
+    if is_same_origin(callback, old_callback):
+        fields["callback_url"] = _encoded(masking.unmasked_url(callback, old_callback))
+    return _encoded(fields)
+
+
+def is_masked(task: bytes) -> bool:
+    """Return whether a task is an object with a mask anywhere in its text."""
+    return MASK.encode() in task and task.startswith(b"{")
 
 
 def refuse_moved_credentials(before: bytes, after: bytes, patch: bytes, masking: Masking) -> None:
@@ -57,6 +88,32 @@ def refuse_moved_credentials(before: bytes, after: bytes, patch: bytes, masking:
                 "was sent with; send its value again, or null to remove it",
             )
     errors.raise_if_any()
+
+
+def _with_kept(
+    payload: msgspec.Raw, url: str, headers: Mapping[str, Any], masking: Masking
+) -> msgspec.Raw:
+    """Return a payload with this URL, and its masked headers from those of the stored one."""
+    if not bytes(payload).startswith(b"{"):
+        return _encoded(url)
+    fields = _FIELDS.decode(payload) | {"url": _encoded(url)}
+    if bytes(fields.get("headers", b"")).startswith(b"{"):
+        stored = {name.lower(): _text(value) or "" for name, value in headers.items()}
+        fields["headers"] = _encoded(
+            {
+                name: _encoded(
+                    masking.unmasked_value(_TEXT.decode(value), stored.get(name.lower(), ""))
+                )
+                if MASK.encode() in bytes(value) and bytes(value).startswith(b'"')
+                else value
+                for name, value in _FIELDS.decode(fields["headers"]).items()
+            }
+        )
+    return _encoded(fields)
+
+
+def _encoded(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
 
 
 def _payload_of(task: bytes) -> Mapping[str, Any]:

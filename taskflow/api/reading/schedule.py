@@ -9,7 +9,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from taskflow.api.reading.kept_credentials import refuse_moved_credentials
+from taskflow.api.reading.kept_credentials import (
+    is_masked,
+    refuse_moved_credentials,
+    with_kept_credentials,
+)
 from taskflow.model.conditional_fetch import CONDITIONAL_FIELDS, CONDITIONAL_METHODS
 from taskflow.model.errors import RequestError, ScheduleExists, ScheduleNotFound, Unprocessable
 from taskflow.model.masking import Masking
@@ -20,7 +24,7 @@ from taskflow.model.task import NewTask
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.merge_patch import patch_fields_of, patched
 from taskflow.schema.new_task import new_task_of
-from taskflow.schema.reader import Fields, Reader
+from taskflow.schema.reader import Fields, Reader, check_name
 from taskflow.schema.schedules import ONLY_SHOWN, ScheduleRequest, with_current_names
 from taskflow.schema.tasks import SINGLE_MOMENTS, TaskRequest
 from taskflow.schema.validation_errors import ValidationErrors, token
@@ -65,8 +69,7 @@ class Reading(msgspec.Struct, frozen=True):
         """
         errors = ValidationErrors()
         given = _READER.read(fields, errors)
-        if bytes(fields.get("name", _NULL)) not in (b"null", msgspec.json.encode(self.name)):
-            errors.add("/name", f"name must be {self.name}, as in the path, or absent")
+        check_name(fields, self.name, errors)
         timing = _timing_of(fields, given, errors)
         template = self._template_of(given.get("task"), errors)
         is_conditional = bool(given.get("conditional"))
@@ -83,6 +86,12 @@ class Reading(msgspec.Struct, frozen=True):
             conditional=is_conditional,
             paused=bool(given.get("paused")),
         )
+
+    def with_kept(self, fields: Fields, before: ScheduleDefinition) -> Fields:
+        """Return the fields with masked values of the task as they are stored."""
+        if "task" not in fields:
+            return fields
+        return {**fields, "task": with_kept_credentials(fields["task"], before.task, self.masking)}
 
     def _template_of(self, text: bytes | None, errors: ValidationErrors) -> NewTask | None:
         """Return the task as a ``POST`` would read it; ``None`` if it is invalid."""
@@ -109,21 +118,25 @@ class Reading(msgspec.Struct, frozen=True):
 def replacement_of(body: bytes, reading: Reading, *, must_be_new: bool) -> ScheduleChange:
     """Read a whole schedule. If it does not say ``paused``, that stays as it is.
 
-    The change raises ``ScheduleExists`` if the schedule must be new and is not.
+    The change raises ``ScheduleExists`` if the schedule must be new and is not, and
+    ``Unprocessable`` if there are masked values that it does not have.
 
     Raises:
         BadRequest: The body is not a JSON object.
         Unprocessable: Fields are invalid.
     """
     fields = object_fields(body, how=HOW)
-    definition = reading.definition_of(fields)
     keeps_pause = bytes(fields.get("paused", _NULL)) == b"null"
+    # Masked values can be read only with the stored ones; anything else before the store is asked.
+    is_known = not is_masked(bytes(fields.get("task", _NULL)))
+    known = reading.definition_of(fields) if is_known else None
 
     def change(before: ScheduleDefinition | None) -> ScheduleDefinition:
         if before is None:
-            return definition
+            return known or reading.definition_of(fields)
         if must_be_new:
             raise ScheduleExists
+        definition = known or reading.definition_of(reading.with_kept(fields, before))
         if keeps_pause:
             return msgspec.structs.replace(definition, paused=before.paused)
         return definition
@@ -146,8 +159,9 @@ def patch_of(body: bytes, reading: Reading) -> ScheduleChange:
     def change(before: ScheduleDefinition | None) -> ScheduleDefinition:
         if before is None:
             raise ScheduleNotFound
-        fields = patched(_fields_of(before), patch)
+        fields: Fields = patched(_fields_of(before), patch)
         if "task" in patch:
+            fields = reading.with_kept(fields, before)
             definition = reading.definition_of(fields)
             refuse_moved_credentials(before.task, fields["task"], patch["task"], reading.masking)
             return definition
