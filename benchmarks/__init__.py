@@ -1,1 +1,1 @@
-"""What TaskFlow costs, measured beside a reference in the same run."""
+"""Benchmarks of TaskFlow, compared with references from the same run."""

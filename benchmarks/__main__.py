@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: how fast TaskFlow is, beside what people would use instead.
+"""``python -m benchmarks``: the speed of TaskFlow, compared with the alternatives.
 
 Each figure stands beside its reference from the same run, on an embedded PostgreSQL with its
 default durability; loopback only. The ratios are what counts, for machines differ.
@@ -57,13 +57,13 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "scale_5m": scale.scale_5m,
     "bloat_10m": scale.bloat_10m,
 }
-# These take too long to be measured unasked.
+# These take too long for the default run.
 LONG = {"scale_5m", "bloat_10m"}
 PEERS_FOLDER = processes.REPOSITORY / ".venv-peers"
 
 
 def main() -> None:
-    """Measure what is asked for, and show it."""
+    """Run the requested benchmarks, and show the results."""
     arguments = parsed()
     telemetry.configure("warning", "console")
     raise_file_limit()
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def with_peers() -> Path:
-    """The Python of the peers' environment; ends the run if it cannot be made."""
+    """Return the Python of the peers' environment; exit if it cannot be created."""
     try:
         return peers.environment(PEERS_FOLDER)
     except subprocess.CalledProcessError as error:
@@ -99,7 +99,7 @@ def with_peers() -> Path:
 
 
 def measured(scene: Scene, lines: list[str]) -> dict[str, Any]:
-    """All figures of these lines, printed as they come."""
+    """Return all figures of these lines, and print each as soon as it is known."""
     report: dict[str, Any] = {"machine": table.machine(), "is_quick": scene.is_quick}
     began = time.monotonic()
     print(table.HEAD, flush=True)
@@ -112,7 +112,7 @@ def measured(scene: Scene, lines: list[str]) -> dict[str, Any]:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under two minutes, and rough")
     parser.add_argument("--only", nargs="+", metavar="LINE", choices=LINES, help=", ".join(LINES))

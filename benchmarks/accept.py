@@ -1,4 +1,4 @@
-"""How fast tasks are taken: over HTTP, and through the store."""
+"""Submission throughput, over HTTP and through the store."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from taskflow.store.postgres.tasks import open_postgres
 
 Server = Callable[[Scene], contextlib.AbstractContextManager[Service]]
 CONNECTIONS = (16, 64)
-LEAST_BULK_PER_SECOND = 25_000
+MIN_BULK_PER_SECOND = 25_000
 
 
 @contextlib.contextmanager
 def taskflow_that_only_accepts(
     scene: Scene, *, processes_: int = 1, hold_ms: int = FOR_EVER_MS
 ) -> Iterator[Service]:
-    """TaskFlow whose five workers are busy with a target that takes so long."""
+    """Run TaskFlow with five workers that are busy with a target of this delay."""
     with (
         scene.database() as database,
         scene.taskflow(database, processes_=processes_, fetch_timeout_seconds=86_400) as service,
@@ -47,7 +47,7 @@ def taskflow_that_only_accepts(
 
 
 def posts(scene: Scene, server: Server, connections: int) -> Report:
-    """Send POSTs as fast as they are answered; payloads name a target that takes a second."""
+    """Send POSTs as fast as they are answered; their target takes a second."""
     with server(scene) as service:
         report = send(
             Load(
@@ -63,12 +63,12 @@ def posts(scene: Scene, server: Server, connections: int) -> Report:
 
 @functools.cache
 def accepted_posts(scene: Scene, connections: int) -> Report:
-    """Send them to TaskFlow, which has nothing else to do; once in a run."""
+    """Send POSTs to an otherwise idle TaskFlow; measured once per run."""
     return posts(scene, taskflow_that_only_accepts, connections)
 
 
 def accept(scene: Scene) -> Iterator[Figure]:
-    """``POST /tasks`` beside routes that keep nothing, and beside FastAPI with a row a request."""
+    """Compare ``POST /tasks`` with routes that store nothing, and with FastAPI and one INSERT."""
     for connections in CONNECTIONS:
         ours = accepted_posts(scene, connections)
         quart = posts(scene, lambda s: processes.reference(s.folder, "quart"), connections)
@@ -141,7 +141,7 @@ def _beside_fastapi(scene: Scene, connections: int, what: str, ours: Report) -> 
 
 
 def accept_slow(scene: Scene) -> Iterator[Figure]:
-    """The same while five workers take task after task to a target that takes a second."""
+    """The same while five workers run tasks whose target takes a second."""
     connections = CONNECTIONS[-1]
     idle = posts(scene, taskflow_that_only_accepts, connections)
     busy = posts(scene, lambda s: taskflow_that_only_accepts(s, hold_ms=1000), connections)
@@ -156,7 +156,7 @@ def accept_slow(scene: Scene) -> Iterator[Figure]:
 
 
 def bulk(scene: Scene) -> Iterator[Figure]:
-    """Tasks handed to the store a thousand at a time, from one caller and from four."""
+    """Add a thousand tasks at a time to the store, with one caller and with four."""
     count = scene.pick(quick=20_000, full=200_000)
     reference = peers.pgqueuer_adds(scene, count) if scene.peers else None
     for callers in (1, 4):
@@ -178,7 +178,7 @@ def bulk(scene: Scene) -> Iterator[Figure]:
 
 
 def bulk_over_http(scene: Scene) -> Iterator[Figure]:
-    """Tasks handed in by arrays of 10,000, and by a stream of lines, over one connection."""
+    """Submit arrays of 10,000 tasks, and a stream of lines, over one connection."""
     arrays = scene.pick(quick=2, full=20)
     task = {"payload": scene.target}
     array = json.dumps([task] * MAX_TASKS).encode()
@@ -193,7 +193,7 @@ def bulk_over_http(scene: Scene) -> Iterator[Figure]:
             what=f"POST /tasks with arrays of {MAX_TASKS:,}",
             value=count / (time.monotonic() - began),
             unit="tasks/s",
-            at_least=LEAST_BULK_PER_SECOND,
+            at_least=MIN_BULK_PER_SECOND,
         )
         began = time.monotonic()
         stream = itertools.repeat(lines, count // 1000)
@@ -202,7 +202,7 @@ def bulk_over_http(scene: Scene) -> Iterator[Figure]:
             what="POST /tasks with a stream of lines",
             value=count / (time.monotonic() - began),
             unit="tasks/s",
-            at_least=LEAST_BULK_PER_SECOND,
+            at_least=MIN_BULK_PER_SECOND,
         )
 
 

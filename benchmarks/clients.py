@@ -41,11 +41,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it.
+    """The result of a load.
 
     Attributes:
         per_second: Requests answered with 2xx a second.
-        p50_ms: The median time to the answer, in milliseconds.
+        p50_ms: The median time until the response, in milliseconds.
         p99_ms: The time that one in a hundred exceeds.
         failures: Answers that were no 2xx.
         cpu_share: The CPU that the client took, as a part of one core.
@@ -78,7 +78,7 @@ class Client:
             self._free.append(self._connect())
 
     def run(self, seconds: float) -> None:
-        """Send for so long, then wait for the last answers."""
+        """Send for this time, then wait for the last responses."""
         began = time.monotonic()
         end = began + seconds
         while (now := time.monotonic()) < end:
@@ -130,7 +130,7 @@ class Client:
             self._free.append(number)
 
     def _reconnect(self, number: int) -> None:
-        """The server closes connections after so many requests."""
+        """Reconnect: the server closes connections after a number of requests."""
         if self._began.pop(number, None) is not None:
             self.failures += 1
         if number in self._free:
@@ -149,7 +149,7 @@ class Client:
 
 
 def is_whole(answer: bytes) -> bool:
-    """Whether an answer has come to its end."""
+    """Return whether a response is complete."""
     head, end, body = answer.partition(_END_OF_HEAD)
     if not end:
         return False
@@ -160,7 +160,7 @@ def is_whole(answer: bytes) -> bool:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """What so large a share of the values does not exceed; nothing of nothing."""
+    """Return the percentile of the values; 0 without values."""
     return sorted(values)[min(int(len(values) * share), len(values) - 1)] if values else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What a task costs: CPU, WAL, commits, connections. Tracked from commit to commit."""
+"""The cost of a task: CPU, WAL, commits, connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.work_off import Work, end_to_end, worked_off
 
 
 def cost(scene: Scene) -> Iterator[Figure]:
-    """Of tasks stored in one statement, and of tasks from POST to end."""
+    """Measure tasks stored in one statement, and tasks from POST to outcome."""
     count = scene.pick(quick=3_000, full=20_000)
     for workers in (5, 100):
         yield from _figures(

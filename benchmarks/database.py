@@ -1,4 +1,4 @@
-"""The PostgreSQL that everything is measured on, and what is read off it past TaskFlow."""
+"""The PostgreSQL that everything is measured on, and what is measured in it directly."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def embedded(folder: Path) -> Iterator[str]:
 
 
 def check_durability(conninfo: str) -> None:
-    """See to it that a commit is on disk when it returns: figures without that mean nothing."""
+    """Check that a commit is on disk when it returns; otherwise figures mean nothing."""
     with psycopg.connect(conninfo) as connection:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
             row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
@@ -82,7 +82,7 @@ def check_durability(conninfo: str) -> None:
 
 
 class Database:
-    """A database of its own. ``new_database`` makes one.
+    """A database of its own; ``new_database`` creates one.
 
     Attributes:
         conninfo: What psycopg connects by.
@@ -96,25 +96,25 @@ class Database:
         self._connection = connection
 
     def ask(self, query: LiteralString, **parameters: object) -> Any:
-        """The first value of the first row."""
+        """Return the first value of the first row."""
         row = self._connection.execute(query, parameters).fetchone()
         return row and row[0]
 
     def do(self, statement: LiteralString) -> None:
-        """Run a statement that has no answer."""
+        """Run a statement that returns no rows."""
         self._connection.execute(statement)
 
     def fill(self, url: str, count: int, *, hosts: int = 1, in_turn: bool = True) -> None:
-        """Have so many tasks wait, all at once and for so many hosts; wake the nodes."""
+        """Insert ``count`` pending tasks for ``hosts`` hosts at once, and wake the nodes."""
         parameters = {"url": url, "count": count, "hosts": hosts, "in_turn": in_turn}
         self.ask(_FILL, authority=urlsplit(url).netloc, **parameters)
 
     def fill_finished(self, url: str, count: int) -> None:
-        """Have so many tasks that ended."""
+        """Insert ``count`` finished tasks."""
         self._connection.execute(_FILL_FINISHED, {"url": url, "count": count})
 
     def wait_until_worked_off(self, *, but: int = 0) -> None:
-        """Return when no more tasks than ``but`` are open."""
+        """Return when at most ``but`` tasks are not finished."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while self._open_tasks(but + 1) > but:
             assert time.monotonic() < deadline, "the tasks were not worked off"
@@ -129,7 +129,7 @@ class Database:
         return count
 
     def working_seconds(self) -> float:
-        """From the first claim to the last written end, by the database's clock."""
+        """Return the time from the first claim to the last stored outcome, by its clock."""
         seconds: float = self.ask(
             "SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8"
             " FROM taskflow_tasks WHERE status = 'COMPLETED'"
@@ -137,23 +137,23 @@ class Database:
         return seconds
 
     def completed(self) -> int:
-        """How many tasks came to a good end."""
+        """Return the number of COMPLETED tasks."""
         count: int = self.ask("SELECT count(*) FROM taskflow_tasks WHERE status = 'COMPLETED'")
         return count
 
     def wal_bytes(self) -> int:
-        """How much WAL the server has written so far, in bytes."""
+        """Return the amount of WAL that the server has written so far, in bytes."""
         return int(self.ask("SELECT pg_current_wal_lsn() - '0/0'"))
 
     def commits(self) -> int:
-        """How many transactions wrote anything so far.
+        """Return the number of transactions that have written anything.
 
         By their ids: pg_stat_database is behind by up to 10 s for connections that idle.
         """
         return int(self.ask("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"))
 
     def connections(self) -> int:
-        """How many connections others have to this database."""
+        """Return the number of other connections to this database."""
         count: int = self.ask(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -161,7 +161,7 @@ class Database:
         return count
 
     def server(self) -> psutil.Process:
-        """The server's first process."""
+        """Return the main process of the server."""
         parent = psutil.Process(self._connection.info.backend_pid).parent()
         assert parent is not None
         return parent
@@ -169,7 +169,7 @@ class Database:
 
 @contextlib.contextmanager
 def new_database(conninfo: str) -> Iterator[Database]:
-    """A new database on this server, dropped at the end."""
+    """Create a database on this server; it is dropped at the end."""
     name = f"benchmarks_{uuid.uuid4().hex}"
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')

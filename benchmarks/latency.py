@@ -1,4 +1,4 @@
-"""How long a task waits: from the moment its POST goes out to the first byte at its target."""
+"""Latency: the time from the POST of a task to the first byte at its target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LAST_FETCHES_SECONDS = 1.0
 
 
 def latency(scene: Scene) -> Iterator[Figure]:
-    """Alone on an idle node, among 300 a second, and when another node has the idle workers."""
+    """Measure an idle node, 300 tasks per second, and idle workers on another node."""
     with scene.database() as database, scene.taskflow(database) as service:
         idle, answered_ms = waits_ms(scene, service, IDLE_RATE)
         busy, _ = waits_ms(scene, service, BUSY_RATE)
@@ -28,7 +28,7 @@ def latency(scene: Scene) -> Iterator[Figure]:
     yield Figure(what="at 300/s, p50", value=percentile(busy, 0.5), unit="ms")
     yield Figure(what="at 300/s, p95", value=percentile(busy, 0.95), unit="ms", at_most=15.0)
     with scene.database() as database, scene.taskflow(database, workers=1) as service:
-        # The one worker here is busy for ever; the node beside it is woken by NOTIFY.
+        # The only worker here stays busy; the other node is woken by NOTIFY.
         scene.hold_workers(database, workers=1)
         time.sleep(1.0)
         with scene.taskflow(database, serves=False):
@@ -41,7 +41,7 @@ def latency(scene: Scene) -> Iterator[Figure]:
 
 
 def waits_ms(scene: Scene, service: Service, rate: float) -> tuple[list[float], float]:
-    """How long each task of such a stream waited; and its POST in the median, in milliseconds."""
+    """Return the latency of each task, and the median of its POST, in milliseconds."""
     report = send(
         Load(
             port=service.port,

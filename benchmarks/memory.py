@@ -1,4 +1,4 @@
-"""How much memory a process takes: with a backlog, with bodies in flight, after many tasks."""
+"""Memory of a process: with a backlog, with bodies in flight, after many tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SETTLE_SECONDS = 3.0
 
 
 def memory(scene: Scene) -> Iterator[Figure]:
-    """Resident sizes, less that of the same process before; see ``docs/performance.md``."""
+    """Increases of the resident size of a process; see ``docs/performance.md``."""
     yield from _with_backlog(scene)
     yield from _with_bodies(scene)
     yield from _after_many(scene)
@@ -38,7 +38,7 @@ def _with_backlog(scene: Scene) -> Iterator[Figure]:
 
 
 def size_when_used(scene: Scene, service: Service) -> float:
-    """Its resident size after some POSTs and some time, in MiB."""
+    """Return the resident size after some POSTs and some time, in MiB."""
     send(Load(port=service.port, url=f"{scene.target}/", connections=16, seconds=0.5))
     time.sleep(scene.pick(quick=1.0, full=_SETTLE_SECONDS))
     return service.resident_mib()

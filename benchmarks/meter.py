@@ -1,4 +1,4 @@
-"""What something cost: CPU of its processes and of PostgreSQL, WAL and commits."""
+"""Meters of cost: CPU of processes and of PostgreSQL, WAL and commits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.processes import Service
 
 
 class Cost(msgspec.Struct):
-    """What was spent within a block of ``metered``; zero until it ends.
+    """The cost of a block of ``metered``; zero until it ends.
 
     Attributes:
         seconds: How long it took.
@@ -53,7 +53,7 @@ def _read(database: Database, services: Sequence[Service]) -> Cost:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """CPU of a process, of its children, and of those that ended and were waited for."""
+    """Return the CPU time of a process and its children, including finished ones."""
     total = sum(process.cpu_times()[:4])
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""What limits cost: tasks for a thousand hosts worked off, with a limit for each and without."""
+"""The cost of limits: tasks for a thousand hosts, with a limit for each and without."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VALUES ('default', '{"per_host": {"max_concurrency": 2}}', false, true)
 
 
 def pacing(scene: Scene) -> Iterator[Figure]:
-    """Hosts in turn, and one host after the other; and one host alone, which needs looks too."""
+    """Measure hosts in turn, one host after the other, and one host alone, which needs scans."""
     count = scene.pick(quick=5_000, full=20_000)
     for workers in (5, 100):
         for name, hosts_in_turn in (("in turn", True), ("one after the other", False)):

@@ -1,4 +1,4 @@
-"""What people would use instead, in an environment of its own; see ``requirements.txt``."""
+"""The alternatives to TaskFlow, in an environment of their own; see ``requirements.txt``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from benchmarks.scene import Scene
 
 FOLDER = Path(__file__).parent / "peer"
 REQUIREMENTS = Path(__file__).parent / "requirements.txt"
-_MOST_SECONDS = 300
+_MAX_SECONDS = 300
 
 
 def environment(folder: Path) -> Path:
-    """The Python of a virtual environment with the peers, made if it is not there.
+    """Return the Python of the virtual environment of the peers; create it if it is missing.
 
     Raises:
         CalledProcessError: It could not be made.
@@ -37,7 +37,7 @@ def environment(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def fastapi(scene: Scene, *, processes_: int = 1) -> Iterator[Service]:
-    """FastAPI under uvicorn, which inserts a row a request with asyncpg."""
+    """Run FastAPI under uvicorn, which inserts one row per request with asyncpg."""
     assert scene.peers is not None
     port = free_port()
     command = [str(scene.peers), "-m", "uvicorn", "fastapi_app:app", "--no-access-log"]
@@ -54,12 +54,12 @@ def fastapi(scene: Scene, *, processes_: int = 1) -> Iterator[Service]:
 
 
 def works_off(scene: Scene, name: str, count: int, workers: int, *options: str) -> float:
-    """Jobs a second that a peer's worker process works off, with so many in flight."""
+    """Return how many jobs per second a peer's worker process runs, with ``workers`` in flight."""
     return _run(scene, name, count, workers, *options)["worked_off"]
 
 
 def pgqueuer_adds(scene: Scene, count: int) -> float:
-    """Jobs a second that pgqueuer takes, a thousand at a time."""
+    """Return how many jobs per second pgqueuer accepts, a thousand at a time."""
     return _run(scene, "pgqueuer", count, 0)["added"]
 
 
@@ -73,7 +73,7 @@ def _run(scene: Scene, name: str, count: int, workers: int, *options: str) -> di
             check=True,
             stdout=subprocess.PIPE,
             env=clean_environ({}),
-            timeout=_MOST_SECONDS,
+            timeout=_MAX_SECONDS,
         ).stdout
     rates: dict[str, float] = json.loads(said.splitlines()[-1])
     return rates

@@ -1,4 +1,4 @@
-"""What is measured, as real processes: TaskFlow's entry points, references and peers."""
+"""The measured processes: TaskFlow's entry points, references and peers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from taskflow.settings import Settings
 REPOSITORY = Path(__file__).parents[1]
 _START_SECONDS = 60.0
 _PAUSE_SECONDS = 0.002
-# Loopback is closed to fetches by default, and the target's port may be any.
+# Loopback addresses are blocked by default, and the target's port may be any.
 _OPEN = {"TASKFLOW_ALLOW_NETWORKS": "127.0.0.0/8", "TASKFLOW_ALLOW_PORTS": "1-65535"}
 
 
@@ -48,20 +48,20 @@ class Service:
         self.start_seconds = time.monotonic() - self._began
 
     def wait_for_words(self, words: str, *, times: int = 1) -> None:
-        """Wait until it said so, that often."""
+        """Wait until it has logged this text that many times."""
         while self._said().count(words) < times:
             self._wait_a_moment()
         self.start_seconds = time.monotonic() - self._began
 
     def stop_seconds(self) -> float:
-        """End it by SIGTERM, and tell how long that took."""
+        """End it by SIGTERM, and return how long that took."""
         began = time.monotonic()
         self._popen.send_signal(signal.SIGTERM)
         self._popen.wait(_START_SECONDS)
         return time.monotonic() - began
 
     def resident_mib(self) -> float:
-        """Its resident size, in MiB."""
+        """Return its resident size, in MiB."""
         return float(self.process.memory_info().rss) / 2**20
 
     def _said(self) -> str:
@@ -77,7 +77,7 @@ class Service:
 def started(
     command: Sequence[str], folder: Path, *, port: int = 0, **environ: str
 ) -> Iterator[Service]:
-    """Start a process whose words go to a file; killed at the end."""
+    """Start a process that logs to a file; it is killed at the end."""
     log = folder / f"{time.monotonic_ns()}.log"
     with log.open("wb") as said:
         process = subprocess.Popen(
@@ -133,7 +133,7 @@ def taskflow(
 
 @contextlib.contextmanager
 def reference(folder: Path, name: str) -> Iterator[Service]:
-    """One of ``benchmarks.references``' servers, ready."""
+    """Start a server of ``benchmarks.references``, and wait until it is ready."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.references", name, str(port)]
     with started(command, folder, port=port) as service:
@@ -143,7 +143,7 @@ def reference(folder: Path, name: str) -> Iterator[Service]:
 
 @contextlib.contextmanager
 def target() -> Iterator[str]:
-    """The address of a target: ``http://127.0.0.1:PORT``."""
+    """Start a target, and return its address: ``http://127.0.0.1:PORT``."""
     command = [sys.executable, "-m", "benchmarks.target"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, env=clean_environ({})
@@ -156,7 +156,7 @@ def target() -> Iterator[str]:
 
 
 def clean_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """This environment with these variables, and none of TaskFlow's own beside."""
+    """Return the environment with these variables, and without others of TaskFlow."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -166,7 +166,7 @@ def clean_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody has at this moment."""
+    """Return a port of the loopback address that is free at the moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -174,7 +174,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether a server answers on this port, whatever it says."""
+    """Return whether a server responds on this port, with any status."""
     try:
         get(port, "/livez")
     except OSError:
@@ -183,7 +183,7 @@ def answers(port: int) -> bool:
 
 
 def get(port: int, path: str) -> bytes:
-    """The body of an answer, over a connection of its own."""
+    """Return the body of a response, over a connection of its own."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as client:
         client.request("GET", path)
         return client.getresponse().read()

@@ -1,4 +1,4 @@
-"""What TaskFlow is measured beside: the same libraries without a queue.
+"""The references for TaskFlow: the same libraries without a queue.
 
 ``python -m benchmarks.references NAME PORT`` serves ``POST /tasks`` on the loopback:
 
@@ -38,12 +38,12 @@ from taskflow.model.task import Claim
 from taskflow.settings import Settings
 
 FETCH_SECONDS = Settings().fetch_timeout_seconds
-# As long as what TaskFlow says of a new task.
+# As long as the response of TaskFlow to a new task.
 DOCUMENT = b'{"id":"%s"}' % (b"x" * 400)
 
 
 def bare_fetches(url: str, *, workers: int, count: int) -> float:
-    """Fetches a second, in a process of its own."""
+    """Return the fetches per second of a process of its own."""
     command = [sys.executable, "-m", "benchmarks.references", "fetches", url]
     said = subprocess.run(
         [*command, str(workers), str(count)],
@@ -56,7 +56,7 @@ def bare_fetches(url: str, *, workers: int, count: int) -> float:
 
 
 def pgbench_inserts(database: Database, *, connections: int, seconds: float) -> float | None:
-    """Rows a second that as many connections insert, each a transaction; ``None`` without it."""
+    """Return the rows per second of pgbench, each in a transaction; ``None`` without it."""
     program = shutil.which("pgbench")
     if program is None:
         return None
@@ -70,7 +70,7 @@ def pgbench_inserts(database: Database, *, connections: int, seconds: float) -> 
 
 
 def quart_app() -> QuartTrio:
-    """A route that keeps nothing."""
+    """A route that stores nothing."""
     app = QuartTrio("bare")
 
     @app.post("/tasks")
@@ -96,7 +96,7 @@ async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def serve_bare(name: str, port: str) -> None:
-    """Serve one of the two with Hypercorn as it comes."""
+    """Serve one of the two with an unchanged Hypercorn."""
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     app: Any = quart_app() if name == "quart" else asgi_app
@@ -104,7 +104,7 @@ async def serve_bare(name: str, port: str) -> None:
 
 
 async def fetch_all(url: str, workers: int, count: int) -> float:
-    """Fetches a second."""
+    """Return the fetches per second."""
     settings = Settings(workers=workers, allow_networks=("127.0.0.0/8",), allow_ports=("1-65535",))
     async with open_fetcher(settings) as fetcher:
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Whether it matters how many tasks there are, and how long somebody looks at them."""
+"""Measures the effect of the number of tasks, and of long transactions, on each verb."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Times = dict[str, list[float]]
 
 
 def scale(scene: Scene) -> Iterator[Figure]:
-    """The store's verbs among many waiting and as many finished tasks, beside an empty table."""
+    """Compare the verbs with many pending and finished tasks with an empty table."""
     yield from _scale(scene, scene.pick(quick=100_000, full=1_000_000))
 
 
 def scale_5m(scene: Scene) -> Iterator[Figure]:
-    """The same among five million of each; takes minutes, so only when asked for by name."""
+    """The same with five million of each; it takes minutes, so it runs only by name."""
     yield from _scale(scene, 5_000_000)
 
 
@@ -57,26 +57,26 @@ def _scale(scene: Scene, rows: int) -> Iterator[Figure]:
 
 
 def times_among(scene: Scene, rows: int, calls: int) -> Times:
-    """Times of the verbs in a table with so many rows of either kind."""
+    """Return the durations of the verbs in a table with ``rows`` pending and finished tasks."""
     with scene.database() as database:
         trio.run(migrated, database)
         if rows:
             database.fill_finished(scene.target, rows)
             database.fill(scene.target, rows)
-        # As autovacuum does in time, and so that nothing is written beside what is measured.
+        # As autovacuum does later; so no other writes disturb the measurement.
         database.do("VACUUM ANALYZE taskflow_tasks")
         database.do("CHECKPOINT")
         return trio.run(partial(timed_verbs, database, scene.target, calls))
 
 
 async def migrated(database: Database) -> None:
-    """Have the tables."""
+    """Create the tables."""
     async with open_postgres(database.url, Settings()):
         pass
 
 
 async def timed_verbs(database: Database, target: str, calls: int) -> Times:
-    """Call each verb so often."""
+    """Call each verb ``calls`` times."""
     times: Times = defaultdict(list)
     async with open_postgres(database.url, Settings()) as store:
         node = await store.register("benchmarks", LEASE_SECONDS)
@@ -104,7 +104,7 @@ async def _run_some(store: TaskStore, node: uuid.UUID, times: Times) -> None:
 
 
 def bloat(scene: Scene) -> Iterator[Figure]:
-    """Claims under load while a transaction holds its snapshot, so that nothing is cleaned away."""
+    """Measure claims under load while an open transaction prevents vacuum."""
     yield _bloat_after(scene, scene.pick(quick=5.0, full=60.0))
 
 
@@ -153,7 +153,7 @@ async def _claims_under_load(database: Database, seconds: float) -> list[float]:
 
 @contextlib.contextmanager
 def timing(took: list[float]) -> Iterator[None]:
-    """Note how long the block takes, in milliseconds."""
+    """Record the duration of the block, in milliseconds."""
     began = time.perf_counter()
     yield
     took.append((time.perf_counter() - began) * 1000)

@@ -1,4 +1,4 @@
-"""What every line of the table is measured with."""
+"""What all benchmarks share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.database import Database, new_database
 from benchmarks.processes import Service
 
 T = TypeVar("T")
-# So long that who waits for it is busy until the end of a run.
+# Long enough that its worker is busy until the end of a run.
 FOR_EVER_MS = 3_600_000
 
 
 class Scene:
-    """The PostgreSQL server, the target, a folder, and how long things may take.
+    """The PostgreSQL server, the target, a folder, and the length of the run.
 
     Args:
         conninfo: Of the server.
@@ -37,12 +37,12 @@ class Scene:
         self.peers = peers
 
     def pick(self, *, quick: T, full: T) -> T:
-        """The value for this form of the run."""
+        """Return the value for this form of the run."""
         return quick if self.is_quick else full
 
     @contextlib.contextmanager
     def database(self) -> Iterator[Database]:
-        """A database of its own, dropped at the end."""
+        """Create a database; it is dropped at the end."""
         with new_database(self._conninfo) as database:
             yield database
 
@@ -50,12 +50,12 @@ class Scene:
     def taskflow(
         self, database: Database, *, processes_: int = 1, serves: bool = True, **settings: object
     ) -> Iterator[Service]:
-        """TaskFlow on this database, with these settings; see ``processes.taskflow``."""
+        """Run TaskFlow on this database, with these settings; see ``processes.taskflow``."""
         with processes.taskflow(
             self.folder, database.url, processes=processes_, serves=serves, **settings
         ) as service:
             yield service
 
     def hold_workers(self, database: Database, workers: int = 5) -> None:
-        """Give workers tasks that never end, so that POSTs are all there is to do."""
+        """Give the workers tasks that never finish, so that only POSTs are measured."""
         database.fill(f"{self.target}/{FOR_EVER_MS}", workers)

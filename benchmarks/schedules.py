@@ -1,4 +1,4 @@
-"""Schedules: how late tasks come of many that are due at once, and what they cost while idle."""
+"""Schedules: the delay of many that are due at once, and their cost while idle."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SELECT 1
 
 
 def schedules(scene: Scene) -> Iterator[Figure]:
-    """On two nodes; the tasks are run meanwhile."""
+    """Two nodes fire the schedules while they run tasks."""
     count = scene.pick(quick=2_000, full=10_000)
     yield from _lateness(scene, count)
     yield from _idle(scene, count)
@@ -70,7 +70,7 @@ def _lateness(scene: Scene, count: int) -> Iterator[Figure]:
 
 
 def fill(scene: Scene, database: Database, count: int, *, ahead_seconds: float) -> None:
-    """Have so many schedules that are due in so long, for the first time; and tell the nodes."""
+    """Create ``count`` schedules that are due after ``ahead_seconds``, and notify nodes."""
     payload = msgspec.Raw(msgspec.json.encode(f"{scene.target}/"))
     definition = ScheduleDefinition(
         name="s",
@@ -83,7 +83,7 @@ def fill(scene: Scene, database: Database, count: int, *, ahead_seconds: float) 
 
 
 def _lateness_ms(database: Database, count: int) -> list[float]:
-    """How long after its time each task could be seen by others, in milliseconds."""
+    """Return the time until each task was committed after its scheduled time, in milliseconds."""
     late: list[float] = []
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while len(late) < count:
@@ -98,7 +98,7 @@ def _lateness_ms(database: Database, count: int) -> list[float]:
 
 
 def _idle(scene: Scene, count: int) -> Iterator[Figure]:
-    """Beside the same service without any."""
+    """Compare with the same service without schedules."""
     spent = []
     seconds = scene.pick(quick=10.0, full=30.0)
     for number in (0, count):

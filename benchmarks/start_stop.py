@@ -1,4 +1,4 @@
-"""How long it takes to start and to stop."""
+"""The durations of start and shutdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.table import Figure
 
 
 def start_stop(scene: Scene) -> Iterator[Figure]:
-    """From the process to its first answer, and from SIGTERM to its end; a database is at hand."""
+    """Measure from the start to the first response, and from SIGTERM to the exit."""
     starts, stops = [], []
     with scene.database() as database:
         with scene.taskflow(database):

@@ -1,4 +1,4 @@
-"""Figures, and how they are shown: as a table for people, as JSON for programs."""
+"""Figures as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REPOSITORY = Path(__file__).parents[1]
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was measured.
+    """A measured figure.
 
     Attributes:
         what: In words.
@@ -39,7 +39,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ratio(self) -> float | None:
-        """The value by its reference."""
+        """The value divided by its reference."""
         return self.value / self.reference if self.reference else None
 
     @property
@@ -59,7 +59,7 @@ HEAD = (
 
 
 def row(line: str, figure: Figure) -> str:
-    """A figure as a row under ``HEAD``."""
+    """Return a figure as a row under ``HEAD``."""
     beside = ""
     if figure.reference is not None:
         beside = f"{number(figure.reference)} {figure.unit} {figure.beside}"
@@ -77,7 +77,7 @@ def row(line: str, figure: Figure) -> str:
 
 
 def number(value: float) -> str:
-    """With as many digits as mean something."""
+    """Return a number with its significant digits."""
     if abs(value) >= 100:  # noqa: PLR2004
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"  # noqa: PLR2004
@@ -93,12 +93,12 @@ def _bar(figure: Figure) -> str:
 
 
 def as_json(figure: Figure) -> dict[str, Any]:
-    """A figure with what follows from it."""
+    """Return a figure with its ratio and result."""
     return {**msgspec.structs.asdict(figure), "ratio": figure.ratio, "is_met": figure.is_met}
 
 
 def machine() -> dict[str, Any]:
-    """Where and of what the figures are."""
+    """Return the machine, the versions and the commit of the figures."""
     return {
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),

@@ -1,4 +1,4 @@
-"""A target that costs little: one process, one epoll, raw HTTP/1.1.
+"""A cheap target: one process, one epoll, raw HTTP/1.1.
 
 ======================  ==============================================================
 ``GET /``               answered at once
@@ -8,7 +8,7 @@
 ``GET /arrivals``       what was kept, as JSON of numbers to seconds; forgotten by this
 ======================  ==============================================================
 
-Seconds are those of CLOCK_MONOTONIC, which all processes of a machine share.
+Seconds are from CLOCK_MONOTONIC, which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 
 
 class Target:
-    """Answers what comes to its listener, in one thread; large answers in threads of their own."""
+    """Responds to requests in one thread, and with large bodies in threads of their own."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -44,7 +44,7 @@ class Target:
         self._arrivals: dict[int, float] = {}
 
     def run(self) -> None:
-        """Answer until killed."""
+        """Respond until killed."""
         while True:
             wait_seconds = max(self._due[0][0] - time.monotonic(), 0) if self._due else None
             for number, _ in self._poll.poll(wait_seconds):
@@ -61,7 +61,7 @@ class Target:
         self._poll.register(client.fileno(), _READABLE)
 
     def _read(self, client: socket.socket) -> None:
-        """Read what came of a request, which has no body."""
+        """Read a request, which has no body."""
         came_at = time.monotonic()
         try:
             data = client.recv(65_536)
@@ -114,7 +114,7 @@ class Target:
 
 
 def send_large(client: socket.socket, seconds: float) -> None:
-    """Send all but the last byte of a large answer, and that one after so long."""
+    """Send a large response, and its last byte after ``seconds``."""
     with client:
         client.settimeout(None)
         try:

@@ -1,4 +1,4 @@
-"""How fast stored tasks are worked off, and how fast tasks are while others are taken."""
+"""Processing throughput of stored tasks, alone and during submissions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLOW_MS = 100
 
 
 class Work(msgspec.Struct, frozen=True):
-    """How stored tasks were worked off: so many, so fast, at that cost."""
+    """The processing of stored tasks: their number, throughput and cost."""
 
     count: int
     per_second: float
@@ -32,10 +32,10 @@ class Work(msgspec.Struct, frozen=True):
 def worked_off(
     scene: Scene, count: int, *, workers: int = 5, nodes: int = 1, path: str = "/"
 ) -> Work:
-    """Store so many tasks under nodes that wait, and see how long they take.
+    """Store ``count`` tasks while nodes wait, and measure how long they take.
 
-    Counted from the first claim to the last written end, by the database's clock. The cost has
-    the storing in it. Measured once in a run, however many lines ask.
+    The time is from the first claim to the last stored outcome, by the database's clock. The
+    cost includes the INSERT. It is measured once per run, for all lines.
     """
     with scene.database() as database, contextlib.ExitStack() as stack:
         services = [
@@ -51,7 +51,7 @@ def worked_off(
 
 
 def work_off(scene: Scene) -> Iterator[Figure]:
-    """An instant target: what the queue itself takes, beside fetches without one."""
+    """Run tasks with an instant target, compared with fetches without a queue."""
     count = scene.pick(quick=3_000, full=20_000)
     for workers, bar in ((5, 0.65), (20, None), (100, 0.65)):
         ours = worked_off(scene, count, workers=workers)
@@ -83,7 +83,7 @@ def _beside_peers(scene: Scene, workers: int, ours: Figure) -> Iterator[Figure]:
 
 
 def two_nodes(scene: Scene) -> Iterator[Figure]:
-    """The same tasks worked off by one process and by two."""
+    """Run the same tasks with one process and with two."""
     count = scene.pick(quick=3_000, full=20_000)
     one, two = (worked_off(scene, count, nodes=nodes) for nodes in (1, 2))
     yield Figure(
@@ -97,7 +97,7 @@ def two_nodes(scene: Scene) -> Iterator[Figure]:
 
 
 def slow_targets(scene: Scene) -> Iterator[Figure]:
-    """Targets that take 100 ms, beside what as many workers can do at most."""
+    """Run tasks whose targets take 100 ms, compared with the maximum of the workers."""
     for workers in (5, 100, 500):
         rounds = scene.pick(quick=15, full=60)
         ours = worked_off(scene, workers * rounds, workers=workers, path=f"/{SLOW_MS}")
@@ -114,8 +114,8 @@ def slow_targets(scene: Scene) -> Iterator[Figure]:
 
 
 def both(scene: Scene) -> Iterator[Figure]:
-    """POST as fast as it goes while the same process works off: from first POST to last end."""
-    connections = CONNECTIONS[-1]  # so many that two processes have enough each
+    """Submit as fast as possible while the same process runs tasks."""
+    connections = CONNECTIONS[-1]  # enough for two processes
     accepted = accepted_posts(scene, connections).per_second
     worked = worked_off(scene, scene.pick(quick=3_000, full=20_000)).per_second
     predicted = 1 / (1 / accepted + 1 / worked)
@@ -142,7 +142,7 @@ def both(scene: Scene) -> Iterator[Figure]:
 
 @functools.cache
 def end_to_end(scene: Scene, *, connections: int, processes: int = 1) -> Work:
-    """POST for some seconds, and wait until all of it has been worked off; once in a run."""
+    """Submit for some seconds, and wait until all tasks have finished; once per run."""
     with (
         scene.database() as database,
         scene.taskflow(database, processes_=processes) as service,

@@ -1,4 +1,4 @@
-"""Writes the blocking client from the one on Trio, word by word: ``python -m tools.blocking``."""
+"""Writes the blocking client from the one on Trio: ``python -m tools.blocking``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODULES = (
 )
 NOTE = "# Written by `python -m tools.blocking` from taskflow/client/on_trio/{}: change that.\n\n"
 
-# In this order; each is a regular expression and what stands in its place.
+# In this order; each is a regular expression and its replacement.
 WORDS = (
     (r"async (def|with|for)\b", r"\1"),
     (r"\bawait anext\(", "next("),
@@ -46,7 +46,7 @@ WORDS = (
 
 
 def written(name: str) -> str:
-    """The blocking counterpart of a module."""
+    """Return the blocking counterpart of a module."""
     text = (SOURCE / name).read_text("utf-8")
     for words, others in WORDS:
         text = re.sub(words, others, text, flags=re.MULTILINE)

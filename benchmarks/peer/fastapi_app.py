@@ -1,4 +1,4 @@
-"""FastAPI with asyncpg: a row a request, which is what people write before they have a queue."""
+"""FastAPI with asyncpg: one row per request, as applications without a queue do."""
 
 import contextlib
 import json
@@ -13,14 +13,14 @@ CONNECTIONS = 10
 
 
 class NewTask(BaseModel):
-    """What is sent."""
+    """The body of a request."""
 
     payload: str
 
 
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Hold a pool of connections, and have a table."""
+    """Open a pool of connections, and create the table."""
     async with asyncpg.create_pool(
         os.environ["DATABASE_URL"], min_size=CONNECTIONS, max_size=CONNECTIONS
     ) as pool:
@@ -33,7 +33,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/tasks", status_code=201)
 async def add(task: NewTask) -> dict[str, object]:
-    """Keep a task: a transaction, and so a commit, of its own."""
+    """Store a task in a transaction of its own."""
     row = await app.state.pool.fetchrow(
         "INSERT INTO rows (payload) VALUES ($1) RETURNING id, status, created_at",
         json.dumps(task.payload),

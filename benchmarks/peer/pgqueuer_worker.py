@@ -1,9 +1,9 @@
 """pgqueuer: ``python pgqueuer_worker.py URL TARGET COUNT WORKERS`` prints two rates.
 
-They are jobs a second enqueued, a thousand at a time, and jobs a second worked off by one
+They are jobs a second enqueued, a thousand at a time, and jobs a second run by one
 process that fetches the target with aiohttp; ``WORKERS`` may be 0, for the first alone. With a
-fifth argument, ``ahead``, any number of jobs is taken from the queue at once, of which so many
-are fetched: more is lost to others than by its own bound, under which fewer go into a batch.
+fifth argument, ``ahead``, any number of jobs is claimed at once, of which ``WORKERS`` are fetched
+concurrently. It is faster than its own limit, under which batches are smaller.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from pgqueuer.queries import Queries
 from pgqueuer.types import QueueExecutionMode
 
 BATCH = 1000
-LEAST_BATCH = 10
+MIN_BATCH = 10
 
 
 async def main(url: str, target: str, count: int, workers: int, *, ahead: bool) -> None:
-    """Enqueue, and work off."""
+    """Enqueue the jobs, and run them."""
     connection = await asyncpg.connect(url)
     driver = AsyncpgDriver(connection)
     queries = Queries(driver)
@@ -39,7 +39,7 @@ async def main(url: str, target: str, count: int, workers: int, *, ahead: bool) 
 
 
 async def work_off(driver: AsyncpgDriver, count: int, workers: int, *, ahead: bool) -> float:
-    """Seconds from the first fetch to the end of the queue."""
+    """Return the seconds from the first fetch to the end of the queue."""
     queue = PgQueuer(driver)
     in_flight = asyncio.Semaphore(workers)
     starts: list[float] = []
@@ -53,9 +53,9 @@ async def work_off(driver: AsyncpgDriver, count: int, workers: int, *, ahead: bo
                 async with session.get((job.payload or b"").decode()) as answer:
                     await answer.read()
 
-        # Its own bound must be at least twice the batch.
+        # Its own limit must be at least twice the batch.
         await queue.run(
-            batch_size=max(LEAST_BATCH, workers) if ahead else max(1, workers // 2),
+            batch_size=max(MIN_BATCH, workers) if ahead else max(1, workers // 2),
             max_concurrent_tasks=None if ahead else workers,
             mode=QueueExecutionMode.drain,
         )

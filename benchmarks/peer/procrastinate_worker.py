@@ -1,6 +1,6 @@
 """Procrastinate: ``python procrastinate_worker.py URL TARGET COUNT WORKERS`` prints two rates.
 
-They are jobs a second deferred, a thousand at a time, and jobs a second worked off by one
+They are jobs a second deferred, a thousand at a time, and jobs a second run by one
 process that fetches the target with aiohttp.
 """
 
@@ -17,7 +17,7 @@ BATCH = 1000
 
 
 async def main(url: str, target: str, count: int, workers: int) -> None:
-    """Defer, and work off."""
+    """Defer the jobs, and run them."""
     logging.disable(logging.WARNING)
     app = procrastinate.App(
         connector=procrastinate.PsycopgConnector(

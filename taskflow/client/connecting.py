@@ -93,7 +93,7 @@ def _client_proxy(proxy: Proxy) -> httpx.Proxy:
 
 
 def _trust() -> ssl.SSLContext:
-    """The certificates to trust: those of SSL_CERT_FILE or SSL_CERT_DIR, or certifi's."""
+    """Return the trusted certificates, from SSL_CERT_FILE, SSL_CERT_DIR or certifi."""
     if path := variables().get("SSL_CERT_FILE"):
         return _trust_of("SSL_CERT_FILE", path, is_folder=False)
     if path := variables().get("SSL_CERT_DIR"):

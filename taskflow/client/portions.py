@@ -1,8 +1,8 @@
 """Submissions in portions, each of which is stored as a whole or not at all.
 
-The service takes streams, too. But of a stream that broke off nobody knows what was kept, and
-httpx sends all of a request before it reads any of the answer, while the service reads no more
-than it can answer. A portion has a key: it can be sent again.
+The service accepts streams, too. But after a stream broke off, the client cannot know what was
+stored; and httpx sends a whole request before it reads the response, while the service does not
+read on until its responses are read. A portion has a key, so it can be sent again.
 """
 
 from __future__ import annotations

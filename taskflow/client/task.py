@@ -16,7 +16,7 @@ from taskflow.model.task import TaskStatus
 
 
 class Result(outcome.StoredResponse, frozen=True, kw_only=True):
-    """The response of a target; the attributes are those of ``StoredResponse``."""
+    """The response of a target, with the attributes of ``StoredResponse``."""
 
     @property
     def content(self) -> bytes:
@@ -41,7 +41,7 @@ class Result(outcome.StoredResponse, frozen=True, kw_only=True):
 
 
 class Task(kept.Task, frozen=True, kw_only=True):
-    """A task; the attributes are those of ``taskflow.model.task.Task``.
+    """A task, with the attributes of ``taskflow.model.task.Task``.
 
     Attributes:
         result: The response of the target, once the task is COMPLETED.

@@ -202,7 +202,7 @@ HTTP_IN_FLIGHT: Final = Family(
 PROCESSES: Final = Family(
     name="taskflow_processes",
     kind=Kind.GAUGE,
-    help="Processes that these metrics are the sum of: those of one `taskflow serve` or Hypercorn.",
+    help="Number of processes of one `taskflow serve` or Hypercorn that these metrics cover.",
 )
 ENGINES_RUNNING: Final = Family(
     name="taskflow_engines_running",

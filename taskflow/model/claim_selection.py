@@ -18,7 +18,7 @@ import msgspec
 from taskflow.model.queue_limits import Hold, Limiter, QueueHost
 
 _LARGE_FRACTION: Final = 1 / 8
-"""Fraction of the capacity above which a host counts as one of those that share it."""
+"""Fraction of the capacity above which a host counts as sharing it."""
 
 
 class Candidate(NamedTuple):

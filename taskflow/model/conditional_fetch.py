@@ -68,7 +68,7 @@ def find_compared_task(
 def validators_of(result: bytes, options: TaskOptions) -> Validators | None:
     """Return the validators that make a fetch conditional on the response of a task.
 
-    A 304 need not repeat the validators; then those of the task's own request still hold.
+    A 304 need not repeat the validators; then the validators of the task's own request still hold.
 
     Args:
         result: The result of the task, as JSON text.

@@ -63,9 +63,7 @@ def parse_bracketed(text: str) -> tuple[str, Address]:
     try:
         address = ipaddress.IPv6Address(text)
     except ValueError:
-        raise InvalidUrl(
-            "only an IPv6 address may stand in brackets, such as [2001:db8::1]"
-        ) from None
+        raise InvalidUrl("only an IPv6 address may be in brackets, such as [2001:db8::1]") from None
     return _canonical_ipv6(address), address
 
 

@@ -135,7 +135,7 @@ class Masking:
     def result(self, result: msgspec.Raw) -> msgspec.Raw:
         """Return a result with the credentials in its URL masked.
 
-        Results are stored masked, except those of older versions. Only numbers follow the URL.
+        Results are stored masked, except results of older versions. Only numbers follow the URL.
         """
         text = bytes(result)
         tail = text[-_MAX_RESULT_TAIL_BYTES:]
@@ -173,7 +173,7 @@ class Masking:
         return msgspec.structs.replace(claim, payload=payload)
 
     def unmasked_url(self, text: str, original: str) -> str:
-        """Return a URL with its masked values replaced by those of the original URL."""
+        """Return a URL with its masked values replaced by the values of the original URL."""
         if text == self.url(original):
             return original
         if len(text) + len(original) > MAX_SEARCHED_CHARACTERS:

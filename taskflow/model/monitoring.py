@@ -78,7 +78,7 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         host: The host, with its port unless it is the default.
         fetched: Number of recently fetched tasks.
-        failed: Number of those that failed.
+        failed: How many of them failed.
         median_seconds: Median duration of their fetches in seconds; ``None`` without any.
         slowest_seconds: Maximum duration of their fetches in seconds.
         running: Number of running tasks.

@@ -152,7 +152,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredResponse(Response, frozen=True, kw_only=True):
-    """A stored ``Response``: those of version 0.1 have ``elapsed_ms``, not ``elapsed_seconds``.
+    """A stored ``Response``; version 0.1 wrote ``elapsed_ms`` instead of ``elapsed_seconds``.
 
     Attributes:
         result: The body as it is stored: JSON.

@@ -189,7 +189,7 @@ def host_rate_key(queue_host: QueueHost) -> str:
 
 
 class Limiter:
-    """Decides which tasks may start, and counts those that do.
+    """Decides which tasks may start, and counts the started ones.
 
     Args:
         state: The state from which the decisions start.

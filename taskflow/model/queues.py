@@ -78,7 +78,7 @@ class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TotalStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """The statistics of all queues together, including those that are not listed.
+    """The statistics of all queues together, including unlisted ones.
 
     Attributes:
         counts: Number of tasks by status.

@@ -105,8 +105,8 @@ class RequestPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headers: Annotated[
         Headers | None,
         Meta(
-            description="Header fields by name. Those of the connection and those that TaskFlow "
-            "makes itself are rejected.",
+            description="Header fields by name. Fields of the connection, and fields that TaskFlow "
+            "sets itself, are rejected.",
             examples=[{"Accept": "application/json"}],
         ),
     ] = None

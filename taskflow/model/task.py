@@ -49,7 +49,7 @@ TagValue: TypeAlias = (
     | bool
 )
 TAGS_RULE: Final = (
-    f"an object of up to {MAX_TAGS} names (as those of queues) with text of up to 256 "
+    f"an object of up to {MAX_TAGS} names (as for queues) with text of up to 256 "
     "characters, whole numbers, true or false"
 )
 Tags: TypeAlias = Annotated[

@@ -45,7 +45,7 @@ class RateRequest(msgspec.Struct, forbid_unknown_fields=True):
     burst: Annotated[
         Burst | None,
         Meta(
-            description="Maximum number of starts at once after a pause. Default: those of a "
+            description="Maximum number of starts at once after a pause. Default: the starts of a "
             "tenth of a second.",
             examples=[10],
         ),

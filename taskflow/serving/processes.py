@@ -38,7 +38,7 @@ from taskflow.telemetry import Event
 
 MIN_RESTART_SECONDS: Final = 0.5
 MAX_RESTART_SECONDS: Final = 30.0
-# A process that ran for so long is restarted after the minimum pause.
+# A process that ran at least this long is restarted after the minimum pause.
 STABLE_SECONDS: Final = 60.0
 # Time beyond the drain deadline after which the processes are killed at shutdown.
 KILL_SLACK_SECONDS: Final = 30.0
@@ -123,7 +123,7 @@ class Processes:
             report_started: Called when the processes are ready.
 
         Returns:
-            The exit status for the command: that of a process that failed to start or to shut
+            The exit status for the command: the status of a process that failed to start or to shut
             down, otherwise 0.
         """
         try:

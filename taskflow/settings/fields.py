@@ -328,7 +328,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ],
         Meta(
             description="Ports to allow as targets; empty is 80, 443, and ports from 1024 up "
-            "except those of well-known services other than web servers"
+            "except ports of well-known services other than web servers"
         ),
     ] = ()
     masked_headers: Annotated[

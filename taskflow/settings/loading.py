@@ -65,7 +65,7 @@ def load(
     """Load the settings.
 
     Args:
-        environ: The environment; by default that of the process.
+        environ: The environment; by default the environment of the process.
         dotenv_path: A file that the environment overrides; by default ``.env`` in the working
             directory. It need not exist.
         overrides: Variables that override all others, from the command line.
@@ -89,7 +89,7 @@ def examine(
     dotenv_path: Path | None = None,
     overrides: Mapping[str, str] | None = None,
 ) -> Examined:
-    """Load the settings and report all errors; the arguments are those of ``load``."""
+    """Load the settings and report all errors; the arguments are the same as for ``load``."""
     environ = os.environ if environ is None else environ
     errors: list[str] = []
     found: dict[str, str | None] = {}

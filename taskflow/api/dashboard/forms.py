@@ -135,7 +135,7 @@ def form_of(task: Task) -> dict[str, str]:
 def unmasked(
     form: Mapping[str, str], original: Mapping[str, str], masking: Masking
 ) -> dict[str, str]:
-    """Replace the masked values of a form by those of the task that was copied.
+    """Replace the masked values of a form by the values of the copied task.
 
     Only if the URL has the same origin as in that task. Otherwise every user who may submit tasks
     could have the credentials of other users sent to a server of their own.

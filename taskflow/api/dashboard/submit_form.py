@@ -63,7 +63,7 @@ def add_routes(
 async def _with_credentials(
     store: TaskStore, filled: dict[str, str], masking: Masking
 ) -> dict[str, str]:
-    """Return the form with masked values replaced by those of the task that was copied."""
+    """Return the form with masked values replaced by the values of the copied task."""
     if MASK not in "".join(filled.values()) or not filled.get("from"):
         return filled
     with store_timeout():

@@ -110,7 +110,7 @@ class Reading(msgspec.Struct, frozen=True):
             if getattr(template, name) is not None:
                 errors.add(
                     f"/task/{name}",
-                    f"task.{name} is a single moment and cannot be that of each task; leave it out",
+                    f"task.{name} is a fixed time, which a template cannot have; leave it out",
                 )
         return template
 

@@ -29,7 +29,7 @@ def declared_option(
         name: The field.
         flags: The flags, if they are not named like the field.
         argument: The argument of the command, if it is not named like the field.
-        settings: Arguments of ``click.option`` that replace those that follow from the field.
+        settings: Arguments of ``click.option`` that replace the ones derived from the field.
     """
     info = _fields_of(kind)[name]
     flag = f"--{name.removesuffix('_seconds').replace('_', '-')}"

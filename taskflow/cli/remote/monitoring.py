@@ -177,7 +177,7 @@ def _last_minute_of(one: QueueStatistics | TotalStatistics) -> tuple[int, int]:
 @json_option
 @service_options
 def nodes_command(*, as_json: bool, service: RemoteService) -> None:
-    """List the processes that run tasks, and those that died recently.
+    """List the processes that run tasks, including processes that died recently.
 
     \b
       taskflow nodes
@@ -191,7 +191,7 @@ def nodes_command(*, as_json: bool, service: RemoteService) -> None:
 def hosts_command(*, as_json: bool, service: RemoteService) -> None:
     """Show the state of the hosts that tasks call, problems first.
 
-    The figures are from the most recently fetched tasks and from those that are running.
+    The figures are from the most recently fetched tasks and the running ones.
 
     \b
       taskflow hosts

@@ -69,7 +69,7 @@ SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
        to_regclass('taskflow_tasks') IS NULL
 
 -- name: try_commit
--- Write to the log only: the commit waits for synchronous standbys, as that of a task does.
+-- Write to the log only: the commit waits for synchronous standbys, as the commit of a task does.
 SELECT pg_logical_emit_message(true, 'taskflow', '')
 
 -- name: hidden_tables
