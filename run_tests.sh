@@ -7,8 +7,9 @@
 #   ./run_tests.sh --pythons ... the same tests on each supported Python that this machine has
 #   ./run_tests.sh --chaos ...   the chaos suite in its long form: minutes of load a scenario
 #                                (--chaos-seed N, --chaos-rate TASKS_A_SECOND, --chaos-seconds S)
-#   ./run_tests.sh --fuzz ...    fuzzes the API by its own document for minutes on each store
-#                                (--fuzz-examples N, --fuzz-seed N)
+#   ./run_tests.sh --fuzz ...    the random tests in their long form: the API by its own document for
+#                                minutes on each store (--fuzz-examples N, --fuzz-seed N), and
+#                                sequences of calls to the stores; for a scheduled job
 #   ./run_tests.sh --smoke URL   only the smoke's six requests, sent to a server that runs
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
@@ -98,7 +99,15 @@ run_pytest() {
         step -m pytest "$@"
         return
     fi
-    step -m pytest -m 'not alone' "${at_once[@]}" && step -m pytest -m alone
+    test_together && test_alone
+}
+
+test_together() {
+    step -m pytest -m 'not alone' "${at_once[@]}"
+}
+
+test_alone() {
+    step -m pytest -m alone
 }
 
 check_source() {
@@ -119,8 +128,16 @@ case ${1-} in
 '')
     check_source
     have_browser
-    check_other_pythons
-    run_pytest
+    # Beside most tests, as it waits for packages and processes, and before those that run alone.
+    output=$(mktemp)
+    check_other_pythons >"$output" 2>&1 &
+    failed=
+    test_together || failed=1
+    wait $! || failed=1
+    cat "$output"
+    rm "$output"
+    [[ -z $failed ]]
+    test_alone
     step tests/smoke.py
     ;;
 --fast)
@@ -135,7 +152,7 @@ case ${1-} in
     exec "$venv/bin/python" -m pytest tests/chaos -s "$@"
     ;;
 --fuzz)
-    exec "$venv/bin/python" -m pytest tests/fuzz -s "$@"
+    exec "$venv/bin/python" -m pytest tests/fuzz tests/store/test_stateful.py -s "$@"
     ;;
 --smoke)
     exec "$venv/bin/python" tests/smoke.py "${2:?run_tests.sh: --smoke needs the URL of a server}"

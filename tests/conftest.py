@@ -79,6 +79,12 @@ raise_file_limit()
 
 
 @pytest.fixture(scope="session")
+def is_long(pytestconfig: pytest.Config) -> bool:
+    """True if tests with random examples take many more of them, as ``--fuzz`` asks."""
+    return bool(pytestconfig.getoption("--fuzz", default=False))
+
+
+@pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """Conninfo of a server: TASKFLOW_TEST_DATABASE_URL, or an embedded one for the session."""
     if url := os.environ.get("TASKFLOW_TEST_DATABASE_URL"):

@@ -20,7 +20,7 @@ PATIENCE_MILLISECONDS = 90_000
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Debian's, without a window."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -31,8 +31,10 @@ def browser() -> Iterator[Browser]:
     asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
     try:
         with sync_playwright() as playwright:
-            # As root, as in most containers, Chromium has no sandbox.
-            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            # As root, as in most containers, Chromium has no sandbox. Without a window, a process
+            # for the graphics only costs time.
+            options = ["--no-sandbox", "--in-process-gpu"]
+            browser = playwright.chromium.launch(executable_path=path, args=options)
             yield browser
             browser.close()
     finally:

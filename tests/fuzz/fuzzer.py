@@ -12,6 +12,7 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 KEY = "the-key-of-the-fuzzer"
+EDGE_STEP = "FUZZ_EDGE_STEP"
 MODES = ("examples", "coverage", "fuzzing", "stateful")
 
 
@@ -20,11 +21,14 @@ class Length(NamedTuple):
 
     Attributes:
         examples: How many requests of each kind an operation gets, at most.
+        edge_step: Of the edges of an operation's schemas, the first is tried, and each so many
+            after it.
         seed: Drives all that is random. With ``None`` nothing is but what comes of the ids that
             the server makes up, in chains of requests.
     """
 
     examples: int
+    edge_step: int = 1
     seed: int | None = None
 
     @property
@@ -62,6 +66,12 @@ def fuzz(url: str, length: Length, folder: Path, *, modes: tuple[str, ...] = MOD
         check=False,
         cwd=folder,
         # Whatever proxy the environment names is not for servers on this machine.
-        env={**os.environ, "NO_PROXY": "*", "no_proxy": "*", "PYTHONPATH": str(REPOSITORY)},
+        env={
+            **os.environ,
+            "NO_PROXY": "*",
+            "no_proxy": "*",
+            "PYTHONPATH": str(REPOSITORY),
+            EDGE_STEP: str(length.edge_step),
+        },
     )
     return Report(ended.returncode, ended.stdout)

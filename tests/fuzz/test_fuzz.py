@@ -31,7 +31,7 @@ def test_the_api_is_as_its_document_says(idle_server, length, tmp_path):
 
     This includes examples, the bounds of each schema, random requests, and chains of requests that
     submit a task and then read it. The bounds of schemas are the same on every store: the short
-    form tests them on one.
+    form tests a fifth of them, on one.
     """
     modes = MODES if length.is_long or idle_server.is_in_memory else SHORT_MODES
     report = fuzz(idle_server.url, length, tmp_path, modes=modes)
