@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from taskflow.engine.supervisor import Engine
+from taskflow.engine.node import Engine
 from taskflow.fetch.http_fetcher import HttpFetcher
 from taskflow.metrics import Metrics
 from taskflow.settings import Settings

@@ -24,7 +24,7 @@ import structlog
 import trio
 
 from taskflow.engine.context import EngineContext
-from taskflow.engine.supervisor import Engine
+from taskflow.engine.node import Engine
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.filter import TaskFilter
 from taskflow.model.task import NewTask, TaskStatus

@@ -9,7 +9,6 @@ from quart_trio import QuartTrio
 
 from taskflow.api import (
     bulk_actions,
-    health,
     metrics,
     monitoring,
     post_tasks,
@@ -53,7 +52,7 @@ ROUTES: Final = (
     *monitoring.ROUTES,
     *metrics.ROUTES,
     *schedules.ROUTES,
-    *health.ROUTES,
+    *monitoring.HEALTH_ROUTES,
     *openapi.ROUTES,
     *docs_page.ROUTES,
     *problem_pages.ROUTES,

@@ -1,24 +1,28 @@
-"""``/stats``, ``/stats/history``, ``/nodes`` and ``/hosts``: monitoring for operators."""
+"""Routes for operators: ``/stats``, ``/nodes`` and ``/hosts``, ``/livez`` and ``/readyz``."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from quart import Response, request
 
+from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.document.examples import HOST, MINUTE, NODE, STATISTICS
 from taskflow.api.problems import store_timeout
 from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
+from taskflow.model.errors import NotRunning
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
+from taskflow.model.problem_types import WORKERS_NOT_RUNNING
 from taskflow.model.queues import TaskStatistics
 from taskflow.schema.query import STATISTICS_QUERY, StatisticsRequest
 
 MAX_QUEUES: Final = 1000
 MAX_NODES: Final = 1000
 MAX_HOSTS: Final = 100
+_OK: Final = "ok\n"
 
 
 @Route(
@@ -93,4 +97,46 @@ async def list_hosts(services: Services) -> Response:
         return as_json(await services.store.monitoring.hosts(MAX_HOSTS))
 
 
+@Route(
+    "GET",
+    "/livez",
+    "health",
+    (RouteResponse("It is alive.", Literal["ok\n"], _OK, media_type="text/plain"),),
+    access=AccessPolicy.OPEN,
+    is_traced=False,
+)
+async def is_alive(_: Services) -> Response:
+    """Check that the process is alive.
+
+    Returns 200 whenever the process can answer at all.
+    """
+    return _ok()
+
+
+@Route(
+    "GET",
+    "/readyz",
+    "health",
+    (RouteResponse("It is ready.", Literal["ok\n"], _OK, media_type="text/plain"),),
+    access=AccessPolicy.OPEN,
+    is_traced=False,
+)
+async def is_ready(services: Services) -> Response:
+    """Check that the service accepts tasks and runs them.
+
+    Queries the database, and checks that the workers are running.
+    """
+    # The store first: without it workers cannot run either, so it is the reason to report.
+    with store_timeout():
+        await services.store.check()
+    if not services.is_running():
+        raise NotRunning(WORKERS_NOT_RUNNING.example_detail)
+    return _ok()
+
+
+def _ok() -> Response:
+    return Response(_OK, content_type="text/plain; charset=utf-8")
+
+
+HEALTH_ROUTES: Final = (is_alive, is_ready)
 ROUTES: Final = (show_statistics, show_history, list_nodes, list_hosts)

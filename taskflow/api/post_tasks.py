@@ -10,6 +10,12 @@ from typing import Any, Final, Literal, cast
 from quart import Response, request
 
 from taskflow.api.access.roles import CALLER, Caller
+from taskflow.api.document.common_parts import (
+    PREFER,
+    PREFERENCE_APPLIED,
+    X_ACCEL_BUFFERING,
+    location,
+)
 from taskflow.api.document.examples import (
     CALLBACK_ID,
     CALLBACK_PARENT,
@@ -17,12 +23,6 @@ from taskflow.api.document.examples import (
     PENDING,
     TASK_ID,
     URL,
-)
-from taskflow.api.document.headers import (
-    PREFER,
-    PREFERENCE_APPLIED,
-    X_ACCEL_BUFFERING,
-    location,
 )
 from taskflow.api.inline_requests import Incoming
 from taskflow.api.live.waiting import requested_wait, wait_until_finished

@@ -12,7 +12,7 @@ from werkzeug.exceptions import NotFound
 
 from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.dashboard.pages import page
-from taskflow.api.document.headers import REFERRER_POLICY
+from taskflow.api.document.common_parts import REFERRER_POLICY
 from taskflow.api.problems import document
 from taskflow.api.reference.prose import line
 from taskflow.api.responses import JSON, as_json

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 import msgspec
 from quart import Response, request
 
+from taskflow.api.document.common_parts import location, next_page_link
 from taskflow.api.document.examples import PENDING, SCHEDULE, TASK_ID, URL
-from taskflow.api.document.headers import location, next_page_link
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body, read_json
 from taskflow.api.reading.paths import new_schedule_name_of, schedule_name_of

@@ -13,14 +13,14 @@ import msgspec
 from quart import Response, request
 from werkzeug.datastructures import ETags
 
-from taskflow.api.document.examples import ATTEMPT, COMPLETED, TASK_ID
-from taskflow.api.document.headers import (
+from taskflow.api.document.common_parts import (
     ETAG,
     PREFER,
     PREFERENCE_APPLIED,
     X_ACCEL_BUFFERING,
     next_page_link,
 )
+from taskflow.api.document.examples import ATTEMPT, COMPLETED, TASK_ID
 from taskflow.api.listing import StreamError, TaskFields, find_page, selected, stream_of
 from taskflow.api.live.waiting import RequestedWait, is_known, requested_wait, tag_of, wait_for_task
 from taskflow.api.problems import store_timeout

@@ -2,11 +2,11 @@
 
 From the bottom up::
 
-    text, columns, output    escaping; tables; what is printed
-    exit_status              how a process begins and ends
-    sections                 groups of commands, each imported when it is called; completion
-    remote/                  commands that call a service over HTTP, with the client
-    local/                   commands that run or inspect the service: serve, doctor ...
+    text, output    escaping; tables, and what is printed
+    exit_status     how a process begins and ends
+    sections        groups of commands, each imported when it is called; completion
+    remote/         commands that call a service over HTTP, with the client
+    local/          commands that run or inspect the service: serve, doctor ...
 
 This module only lists the commands, so that ``taskflow --help`` imports none of them.
 """

@@ -1,8 +1,8 @@
-"""A node: from its registration to its retirement, or to the loss of its lease.
+"""The engine: runs a node, and another one when the first loses its lease.
 
-The nesting is the order of shutdown, from the inside out: claims stop, workers finish, outcomes
-are written, the node is retired. The lease limits the workers only: an outcome that was fetched
-in time is still written if no other node has rescued the task. Heartbeats renew the lease.
+The nesting of a node is the order of shutdown, from the inside out: claims stop, workers finish,
+outcomes are written, the node is retired. The lease, which heartbeats renew, limits the workers
+only: an outcome that was fetched in time is still written if no other node has rescued the task.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
+import msgspec
 import trio
 
 from taskflow.engine.context import EngineContext, RetryPauses
 from taskflow.engine.dispatcher import Dispatcher, release_unstarted
 from taskflow.engine.housekeeping import run_housekeeping
-from taskflow.engine.load import Load, cancel_claims
+from taskflow.engine.load import Load, LoadStatistics, cancel_claims
 from taskflow.engine.settler import Settler
 from taskflow.engine.worker import Attempt, work
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.model.task import Claim
 from taskflow.model.zones import zone_database
-from taskflow.telemetry import Event, emit
+from taskflow.telemetry import Event, emit, node_name
 from taskflow.version import __version__
 
 # Time after the last fetch for writing its outcome, and for retiring the node, while the store is
@@ -207,3 +208,60 @@ async def keep_lease(
             context.outage.end()
             if released:
                 emit(Event.CLAIMS_RECONCILED, tasks=released)
+
+
+class EngineStatistics(msgspec.Struct, frozen=True):
+    """State of the engine; ``max_held`` is the maximum number of claims."""
+
+    is_running: bool
+    is_store_reachable: bool
+    load: LoadStatistics | None
+    max_held: int
+
+
+class Engine:
+    """Runs tasks until it is shut down."""
+
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+        self._node: Node | None = None
+        self._deadline: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Engine: {self._node.load if self._node else 'not running'}>"
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run tasks until shut down. Any exception is an internal error."""
+        task_status.started()
+        while True:
+            self._node = node = self._new_node()
+            if self._deadline is not None:
+                node.shut_down_by(self._deadline)
+            await node.run()
+            self._node = None
+            if self._deadline is not None:
+                return
+
+    def shut_down(self, *, drain_seconds: float) -> None:
+        """Claim no more tasks; cancel and release the fetches that are running after this time.
+
+        May be called again to shorten the time.
+        """
+        deadline = trio.current_time() + drain_seconds
+        self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
+        if self._node is not None:
+            self._node.shut_down_by(self._deadline)
+
+    def statistics(self) -> EngineStatistics:
+        """Return the current state."""
+        node = self._node
+        return EngineStatistics(
+            is_running=self._deadline is None and node is not None and node.is_claiming,
+            is_store_reachable=not self._context.outage.is_active,
+            load=node.load.statistics() if node else None,
+            max_held=node.load.max_held if node else 0,
+        )
+
+    def _new_node(self) -> Node:
+        emit(Event.WORKERS_STARTED, workers=self._context.settings.workers)
+        return Node(self._context, name=node_name())

@@ -12,15 +12,13 @@ from msgspec import inspect
 
 from taskflow.model.errors import Unprocessable
 from taskflow.model.suggestions import Vocabulary, shown_name
-from taskflow.schema.expectations import (
+from taskflow.schema.validation_errors import (
+    ValidationErrors,
     brackets_of_parts,
     expectation_of,
     extra_of,
     is_list,
     kinds_of,
-)
-from taskflow.schema.validation_errors import (
-    ValidationErrors,
     note_unknown,
     token,
     unknown_parameters,

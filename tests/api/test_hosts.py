@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.api.access.hosts import Hosts, allowed_hosts, is_loopback_bind, name_of
+from taskflow.api.access.request_head import Hosts, allowed_hosts, is_loopback_bind, name_of
 from taskflow.model.errors import Misdirected
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem

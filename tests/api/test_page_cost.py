@@ -11,8 +11,8 @@ import trio
 
 from taskflow.settings import Settings
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
-from taskflow.store.postgres import queries
 from taskflow.store.postgres.migrate import migrate_database
+from taskflow.store.postgres.rows import load_queries
 from tests.api.conftest import open_database
 
 ROWS = 50_000
@@ -64,7 +64,7 @@ def plan_of(connection, query: str, before: uuid.UUID, status: str | None) -> di
         "status": status,
         "budget_bytes": PAGE_BUDGET_BYTES,
     }
-    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + queries.load()[query]
+    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_queries()[query]
     [[[plan]]] = connection.execute(explain, parameters)
     return plan["Plan"]
 
@@ -107,7 +107,7 @@ def test_a_page_touches_few_buffers(full_table, query, status, before):
 def test_reading_the_page_is_by_key(full_table):
     """The documents of a page are found by their keys, not by a scan."""
     ids = [id_at(n) for n in range(ROWS // 2, ROWS // 2 + LIMIT)]
-    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + queries.load()["read"]
+    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + load_queries()["read"]
     [[[plan]]] = full_table.execute(explain, {"ids": ids})
     plan = plan["Plan"]
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= 5 * LIMIT

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from taskflow.engine.context import EngineContext
-from taskflow.engine.supervisor import Engine
+from taskflow.engine.node import Engine
 from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording
 from taskflow.metrics import Metrics

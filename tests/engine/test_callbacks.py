@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
 from taskflow.engine.context import EngineContext
-from taskflow.engine.supervisor import Engine
+from taskflow.engine.node import Engine
 from taskflow.fetch.interface import Fetcher
 from taskflow.model.callback import DELAYS_SECONDS
 from taskflow.model.callback_signature import Signer, new_secret, secret_of

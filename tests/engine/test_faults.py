@@ -16,7 +16,7 @@ from taskflow.telemetry import Event
 def events(monkeypatch):
     """The events that the engine logs."""
     seen: list[Event] = []
-    for module in ("context", "node", "settler", "supervisor"):
+    for module in ("context", "node", "settler"):
         monkeypatch.setattr(
             f"taskflow.engine.{module}.emit",
             lambda event, **fields: seen.append(event),

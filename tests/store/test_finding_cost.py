@@ -16,8 +16,9 @@ from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.listing import MAX_SCANNED, PAGE_BUDGET_BYTES
-from taskflow.store.postgres import queries, search
+from taskflow.store.postgres import search
 from taskflow.store.postgres.migrate import migrate_database
+from taskflow.store.postgres.rows import load_queries
 from taskflow.store.postgres.search import Search, find, parameters_for, statement_for
 from tests.api.conftest import open_database
 
@@ -174,7 +175,7 @@ def test_a_page_is_walked_no_further_than_its_bound(full_table, name):
     wanted, _ = SEARCHES[name]
     found, before, pages = [], None, 0
     while True:
-        page = find(full_table, queries.load(), Search(wanted, LIMIT, before, PAGE_BUDGET_BYTES))
+        page = find(full_table, load_queries(), Search(wanted, LIMIT, before, PAGE_BUDGET_BYTES))
         found += page.ids
         pages += 1
         if pages == 5 or page.next_before is None:
@@ -189,7 +190,7 @@ def test_a_page_is_walked_no_further_than_its_bound(full_table, name):
 def test_a_rare_match_ends_the_page_early(full_table):
     """A page may be empty and lead to a next one, at which the walk goes on."""
     search = Search(TaskFilter(host="7.example"), LIMIT, None, PAGE_BUDGET_BYTES)
-    first = find(full_table, queries.load(), search)
+    first = find(full_table, load_queries(), search)
     assert first.ids == []
     assert id_at(ROWS - 2 * MAX_SCANNED) < first.next_before <= id_at(ROWS - MAX_SCANNED // 2)
 
@@ -217,4 +218,4 @@ def test_payloads_are_unpacked_up_to_a_bound(full_table, monkeypatch):
     parameters = parameters_for(wanted_page) | {"window": WINDOW, "most": LIMIT + 1}
     [(ids, _, last, count, has_more)] = full_table.execute(statement_for(wanted), parameters)
     assert (ids, last, count, has_more) == (None, id_at(ROWS - 9), 10, True)
-    assert find(full_table, queries.load(), wanted_page).ids == [id_at(ROWS - 99)]
+    assert find(full_table, load_queries(), wanted_page).ids == [id_at(ROWS - 99)]

@@ -10,9 +10,9 @@ import trio
 
 from taskflow.model.monitoring import HISTORY_MINUTES, LISTED_TASKS, SAMPLED_TASKS
 from taskflow.settings import Settings
-from taskflow.store.base.monitoring import MAX_RUNNING_SCANNED
-from taskflow.store.postgres import queries
+from taskflow.store.base.listing import MAX_RUNNING_SCANNED
 from taskflow.store.postgres.migrate import migrate_database
+from taskflow.store.postgres.rows import load_queries
 from tests.api.conftest import open_database
 
 ROWS = 100_000
@@ -74,7 +74,7 @@ def full_table(postgres_server):
 @pytest.mark.parametrize("name", MAX_BUFFERS)
 def test_cost_is_bounded(full_table, name):
     """Only the pages that the result needs are read."""
-    statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {queries.load()[name]}"
+    statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {load_queries()[name]}"
     [[[told]]] = full_table.execute(statement, PARAMETERS[name]).fetchall()
     plan = told["Plan"]
     buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]

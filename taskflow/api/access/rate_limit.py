@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.api.access.hosts import address_of
+from taskflow.api.access.request_head import address_of
 from taskflow.model.errors import RateLimited
 from taskflow.settings import Settings
 

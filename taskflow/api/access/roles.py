@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 
 from taskflow.api.access.api_keys import Key, Keyring, Role
 from taskflow.api.access.browser import is_own
-from taskflow.api.access.hosts import is_loopback
-from taskflow.api.access.request_head import RequestHead
+from taskflow.api.access.request_head import RequestHead, is_loopback
 from taskflow.api.access.sessions import PATH, Session, Sessions
 from taskflow.model.errors import Forbidden, Unauthorized
 

@@ -12,11 +12,13 @@ from msgspec import UNSET
 from quart import Response
 
 from taskflow.api import problems
-from taskflow.api.document.about import INFO, KEY, TAGS
-from taskflow.api.document.headers import (
+from taskflow.api.document.common_parts import (
+    INFO,
+    KEY,
     ON_EVERY_RESPONSE,
     ON_LIMITED_RESPONSES,
     SHARED,
+    TAGS,
 )
 from taskflow.api.document.problem_responses import (
     PROBLEMS,

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from taskflow.api.access.roles import AccessPolicy
-from taskflow.api.document.headers import ALLOW, RETRY_AFTER, WWW_AUTHENTICATE
+from taskflow.api.document.common_parts import ALLOW, RETRY_AFTER, WWW_AUTHENTICATE
 from taskflow.api.route import Parameter, Route
 from taskflow.model import problem_types as types
 from taskflow.model.errors import FieldError

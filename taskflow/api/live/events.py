@@ -11,8 +11,8 @@ import msgspec
 import trio
 from quart import Response, request
 
+from taskflow.api.document.common_parts import X_ACCEL_BUFFERING
 from taskflow.api.document.examples import ENDED_EVENT
-from taskflow.api.document.headers import X_ACCEL_BUFFERING
 from taskflow.api.live.feed import BATCH, Feed, Watcher
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.events import filter_of, position_of, refuse_unknown_of_task

@@ -12,7 +12,7 @@ from quart import Blueprint, Response, request
 from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard.pages import environment, page, redirect_to, viewer
-from taskflow.api.document.headers import REFERRER_POLICY, location
+from taskflow.api.document.common_parts import REFERRER_POLICY, location
 from taskflow.api.reference import prose
 from taskflow.api.reference.contents import Contents
 from taskflow.api.reference.prose import ADDRESS, anchor_of

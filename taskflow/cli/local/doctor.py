@@ -12,7 +12,6 @@ from rich.text import Text
 
 from taskflow import telemetry
 from taskflow.cli import output
-from taskflow.cli.columns import STYLES
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.local.checks import Finding, State, failed
 from taskflow.cli.local.checks.database import database_findings
@@ -25,6 +24,7 @@ from taskflow.cli.local.checks.machine import (
 )
 from taskflow.cli.local.checks.running_service import service_findings
 from taskflow.cli.local.checks.settings import access_findings, settings_findings
+from taskflow.cli.output import STYLES
 from taskflow.cli.remote.remote_service import named_address
 from taskflow.cli.text import safe
 from taskflow.client.connecting import Address

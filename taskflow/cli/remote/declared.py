@@ -12,8 +12,8 @@ from msgspec import inspect
 
 from taskflow.cli.remote.values import DURATION, FUTURE, PAST, TAG, dict_of
 from taskflow.client.options import Filters
-from taskflow.schema.expectations import extra_of, is_list, kinds_of
 from taskflow.schema.filters import FILTERS, BulkRequest
+from taskflow.schema.validation_errors import extra_of, is_list, kinds_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PAST: Final = ("_after", "_before")

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Final
 import click
 
 from taskflow.cli import output
-from taskflow.cli.columns import Column
 from taskflow.cli.exit_status import ExitStatus, Failure
+from taskflow.cli.output import Column
 from taskflow.cli.remote.declared import filter_options, filters_of
 from taskflow.cli.remote.remote_service import RemoteService, service_options
 from taskflow.cli.text import ago, safe_json

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from taskflow.cli import output
-from taskflow.cli.columns import Column
+from taskflow.cli.output import Column
 from taskflow.cli.remote.remote_service import (
     RemoteService,
     failure_of,

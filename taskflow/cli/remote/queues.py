@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from taskflow.cli import output
-from taskflow.cli.columns import Column
+from taskflow.cli.output import Column
 from taskflow.cli.remote.declared import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.task_actions import confirm, total_of

@@ -12,8 +12,8 @@ import click
 from msgspec import UNSET, UnsetType
 
 from taskflow.cli import output
-from taskflow.cli.columns import Column
 from taskflow.cli.exit_status import ExitStatus, Failure
+from taskflow.cli.output import Column
 from taskflow.cli.remote.declared import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.task_options import (

@@ -13,7 +13,7 @@ import msgspec
 from rich.text import Text
 
 from taskflow.cli import output
-from taskflow.cli.columns import STYLES, Column
+from taskflow.cli.output import STYLES, Column
 from taskflow.cli.remote.remote_service import RemoteService, service_options
 from taskflow.cli.text import moment, moment_and_age, safe
 from taskflow.client.on_trio.client import Client

@@ -1,4 +1,4 @@
-"""Reading of tasks and their counts: the store interface."""
+"""Reading of tasks and their counts, of nodes, hosts and throughput: the store interface."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import AttemptRecord, Task
 
@@ -22,6 +23,8 @@ PAGE_BUDGET_BYTES: Final = 16 * 2**20
 MAX_SCANNED: Final = 50_000
 # Fields of a task that can be large and that a page can leave out.
 LARGE_FIELDS: Final = frozenset(("payload", "result"))
+# Running tasks that are counted by host; nodes hold fewer than that.
+MAX_RUNNING_SCANNED: Final = 10_000
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -107,3 +110,19 @@ class ListingStore(abc.ABC):
 
         The result of ``count`` does not depend on it, but its duration does.
         """
+
+
+class MonitoringStore(abc.ABC):
+    """What operators read, at a cost that does not depend on the number of tasks."""
+
+    @abc.abstractmethod
+    async def nodes(self, limit: int) -> list[NodeRecord]:
+        """Return the first nodes by name, including nodes that died within the last minute."""
+
+    @abc.abstractmethod
+    async def hosts(self, limit: int) -> list[HostRecord]:
+        """Return the first hosts: those with an open circuit, then the slowest."""
+
+    @abc.abstractmethod
+    async def history(self, queue: str | None = None) -> list[Minute]:
+        """Return the tasks finished in each minute of the last hour; of one queue, or of all."""

@@ -1,8 +1,8 @@
 """The store interface: everything that a store of tasks provides. Read this first.
 
-The verbs are divided by subject: submission, listing, claims, leases, task_actions, events; queues,
-schedules and monitoring are objects of their own. Every store has a module for each subject, and
-every store passes the same tests (``tests/store/contract.py``).
+The verbs are divided by subject: submission, listing, claims, leases, task_actions, events; queues
+and schedules are objects of their own, and so is the monitoring in listing. Every store has a
+module for each subject, and every store passes the same tests (``tests/store/contract.py``).
 
 Each verb is atomic. The store's clock decides, never a node's. Every verb may raise
 ``StoreUnavailable`` if the store cannot be reached; then it is unknown whether the write was done.
@@ -20,8 +20,7 @@ import msgspec
 from taskflow.store.base.claims import ClaimStore
 from taskflow.store.base.events import EventStore
 from taskflow.store.base.leases import LeaseStore
-from taskflow.store.base.listing import ListingStore
-from taskflow.store.base.monitoring import MonitoringStore
+from taskflow.store.base.listing import ListingStore, MonitoringStore
 from taskflow.store.base.queues import QueueStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.submission import SubmissionStore

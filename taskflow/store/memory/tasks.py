@@ -21,8 +21,7 @@ from taskflow.store.base.tasks import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.memory.claims import MemoryClaims
 from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.leases import MemoryLeases
-from taskflow.store.memory.listing import MemoryListing
-from taskflow.store.memory.monitoring import MemoryMonitoring, RunningHold
+from taskflow.store.memory.listing import MemoryListing, MemoryMonitoring, RunningHold
 from taskflow.store.memory.queues import MemoryQueues
 from taskflow.store.memory.schedules import MemorySchedules
 from taskflow.store.memory.submission import MemorySubmission

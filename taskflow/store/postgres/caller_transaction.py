@@ -19,8 +19,7 @@ from psycopg.types.uuid import UUIDBinaryLoader
 
 from taskflow.model.errors import IdempotencyKeyReused, StoreUnusable, TaskGone
 from taskflow.model.task import IdempotencyKey, NewTask, Task
-from taskflow.store.postgres import queries
-from taskflow.store.postgres.rows import Row, task_of
+from taskflow.store.postgres.rows import Row, load_queries, task_of
 from taskflow.store.postgres.session import ENCODING, CommitWatch, UtcBinaryLoader
 from taskflow.store.postgres.submission import entry_of, parameters_of
 
@@ -56,7 +55,7 @@ _ADVICE: Final = (
     "run `taskflow migrate` with the DATABASE_URL of this database, or set its search_path to the "
     "schema in which TaskFlow's tables are"
 )
-_SQL: Final = queries.load()
+_SQL: Final = load_queries()
 
 
 def add(

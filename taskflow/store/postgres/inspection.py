@@ -12,7 +12,6 @@ import psycopg
 import trio
 
 from taskflow.model.errors import StoreUnavailable
-from taskflow.store.postgres import queries
 from taskflow.store.postgres.database import connect, mapped_errors
 from taskflow.store.postgres.migrate import migrations, of_another_program
 from taskflow.store.postgres.pool import Connection, Pooler
@@ -25,6 +24,7 @@ from taskflow.store.postgres.requirements import (
     unfit_for_writes,
     unfit_tables,
 )
+from taskflow.store.postgres.rows import load_queries
 
 
 class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +101,7 @@ def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseR
         connection.execute(f"SET LOCAL statement_timeout = {math.ceil(timeout_seconds * 1000)}")
         place = place_of(connection)
         unfit = [*unfit_for_start(connection, place, has_pooler=pooler == "transaction")]
-        report = _report(connection, queries.load())
+        report = _report(connection, load_queries())
         if place.schemas:
             unfit += unfit_for_migration(connection, place, report.pending)
             unfit += unfit_for_work(connection, place)

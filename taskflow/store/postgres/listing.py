@@ -1,4 +1,7 @@
-"""Reading of tasks and their counts in PostgreSQL; ``search`` finds the tasks of a page."""
+"""Reading of tasks and their counts, of nodes, hosts and throughput, in PostgreSQL.
+
+``search`` finds the tasks of a page.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,41 @@ import uuid
 from collections.abc import Collection
 from typing import Final
 
+import msgspec
+
 from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.monitoring import (
+    HISTORY_MINUTES,
+    LISTED_TASKS,
+    SAMPLED_TASKS,
+    FetchedTask,
+    HostRecord,
+    Minute,
+    NodeRecord,
+    RunningTask,
+    RunningTasks,
+    hosts_of,
+    minutes_of,
+)
+from taskflow.model.queue_limits import HostHold
 from taskflow.model.queues import KEPT_SECONDS, Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
 from taskflow.store.base.listing import (
     LARGE_FIELDS,
     MAX_RESPONSES,
+    MAX_RUNNING_SCANNED,
     PAGE_BUDGET_BYTES,
     ListingStore,
+    MonitoringStore,
     Page,
 )
-from taskflow.store.postgres.parts import StorePart
+from taskflow.store.postgres.parts import Statements, StorePart
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.rows import attempt_of, line_of, task_of
+from taskflow.store.postgres.rows import Row, attempt_of, line_of, task_of
 from taskflow.store.postgres.search import Search, find
 
 _NO_BUDGET_BYTES: Final = 2**62
+_RUNNING_TASK: Final = msgspec.json.Decoder(RunningTask)
 
 
 class PostgresListing(StorePart, ListingStore):
@@ -115,3 +137,56 @@ class PostgresListing(StorePart, ListingStore):
             total=total_of(total, oldest[None]),
             complete=len(names) <= limit,
         )
+
+
+class PostgresMonitoring(MonitoringStore):
+    """The part of ``PostgresStore`` that operators read."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+
+    async def nodes(self, limit: int) -> list[NodeRecord]:
+        bounds = {"limit": limit, "tasks": LISTED_TASKS}
+        return [
+            _node_of(row) for row in await self._statements.run_slow_read("list_nodes", **bounds)
+        ]
+
+    async def hosts(self, limit: int) -> list[HostRecord]:
+        def work(connection: Connection) -> list[HostRecord]:
+            execute = self._statements.on(connection)
+            fetched = execute("newest_fetched", {"limit": SAMPLED_TASKS})
+            running = execute("running_by_host", {"limit": MAX_RUNNING_SCANNED})
+            held = execute("hosts_held", {"limit": limit})
+            return hosts_of(
+                [FetchedTask(host, failed, ms / 1000) for host, failed, ms in fetched],
+                {host: RunningTasks(*row) for host, *row in running},
+                {host: HostHold(*row) for host, *row in held},
+                limit=limit,
+            )
+
+        return await self._statements.database.run_slow_read(work)
+
+    async def history(self, queue: str | None = None) -> list[Minute]:
+        bounds = {"queue": queue, "minutes": HISTORY_MINUTES}
+        rows = await self._statements.run_slow_read("finished_by_minute", **bounds)
+        counts = {(at, TaskStatus(status)): count for _, at, status, count in rows if at}
+        return minutes_of(counts, rows[0][0])
+
+
+def _node_of(row: Row) -> NodeRecord:
+    node_id, name, version, workers, started, renewed, expires, is_alive, running, texts, tz = row
+    longest = [_RUNNING_TASK.decode(text) for text in texts]
+    return NodeRecord(
+        id=node_id,
+        name=name,
+        version=version,
+        workers=workers,
+        tz_version=tz,
+        started_at=started,
+        renewed_at=renewed,
+        expires_at=expires,
+        alive=is_alive,
+        running=running,
+        longest_running_seconds=longest[0].running_seconds if longest else None,
+        longest_running=longest,
+    )

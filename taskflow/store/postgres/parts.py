@@ -12,12 +12,11 @@ from taskflow.model.masking import Masking
 from taskflow.model.queue_limits import Limiter, QueueHost
 from taskflow.model.task import Task, TaskStatus
 from taskflow.store.base.claims import Cancellations, DirectClaims
-from taskflow.store.postgres import queries
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claim_scan import state_of
 from taskflow.store.postgres.database import Database
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.rows import Execute, Row, task_of
+from taskflow.store.postgres.rows import Execute, Row, load_queries, task_of
 
 
 class Statements:
@@ -25,7 +24,7 @@ class Statements:
 
     def __init__(self, database: Database) -> None:
         self.database: Final = database
-        self.sql: Final = queries.load()
+        self.sql: Final = load_queries()
 
     async def run(self, name: str, /, **parameters: object) -> list[Row]:
         """Execute one statement in a thread, in a transaction of its own."""

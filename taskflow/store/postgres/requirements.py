@@ -11,11 +11,11 @@ import psycopg
 from psycopg import sql
 
 from taskflow.model.errors import StoreRejectsTasks, StoreUnusable
-from taskflow.store.postgres import queries
+from taskflow.store.postgres.rows import load_queries
 from taskflow.store.postgres.session import ENCODING, MEANINGS, quoted
 
 LEDGER: Final = "taskflow_migrations"
-_SQL: Final = queries.load()
+_SQL: Final = load_queries()
 _TABLES: Final = sorted(
     set(
         re.findall(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(taskflow_\w+)\b(?!\()", " ".join(_SQL.values()))

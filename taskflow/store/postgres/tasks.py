@@ -28,9 +28,8 @@ from taskflow.store.postgres.database import Database, one_line, open_database
 from taskflow.store.postgres.events import PostgresEvents
 from taskflow.store.postgres.leases import PostgresLeases
 from taskflow.store.postgres.listener import EVENTS_CHANNEL, WORK_CHANNEL, listen
-from taskflow.store.postgres.listing import PostgresListing
+from taskflow.store.postgres.listing import PostgresListing, PostgresMonitoring
 from taskflow.store.postgres.migrate import Migrated, migrate_database
-from taskflow.store.postgres.monitoring import PostgresMonitoring
 from taskflow.store.postgres.parts import Statements, StoreContext
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.queues import PostgresQueues

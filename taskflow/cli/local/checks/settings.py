@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from taskflow.api.access.api_keys import MIN_SAFE_KEY_LENGTH, read_keys
-from taskflow.api.access.hosts import is_loopback_bind
+from taskflow.api.access.request_head import is_loopback_bind
 from taskflow.cli.local.checks import Finding, failed, ok, warning
 from taskflow.engine.callback_secrets import read_signer
 from taskflow.model.errors import SettingsError
