@@ -202,13 +202,13 @@ def test_thread_hops_per_thousand_tasks(counts):
     assert 1000 * counts.hops / TASKS <= MAX_HOPS
 
 
-def test_nothing_is_left_of_tasks_that_ended(counts):
+def test_finished_tasks_leave_no_objects(counts):
     """After 10,000 tasks as much is alive as before them, but for what does not grow."""
     assert counts.more_objects <= MAX_OBJECTS_LEFT
     assert counts.more_blocks <= MAX_BLOCKS_LEFT
 
 
-def test_the_collector_passes_over_the_program():
+def test_full_collections_skip_the_program():
     """Once the service has started, a full collection has almost nothing to scan."""
     code = (
         "import gc, taskflow.asgi; before = len(gc.get_objects());"
@@ -269,7 +269,7 @@ def nodes_of(plan: dict):
         yield from nodes_of(inner)
 
 
-def test_a_claim_reads_what_it_takes(full_database):
+def test_a_claim_reads_only_the_claimed_rows(full_database):
     """Among 100,000 waiting tasks a claim of 100 touches pages and rows by the hundred."""
     statements = trio.run(claim_statements, full_database)
     with psycopg.connect(full_database, autocommit=True) as connection:

@@ -89,7 +89,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("make", "words"), KINDS)
-def test_what_is_no_file(tmp_path, monkeypatch, make, words):
+def test_paths_that_are_not_files(tmp_path, monkeypatch, make, words):
     """It does not block, and is not mistaken for a missing file."""
     monkeypatch.chdir(tmp_path)
     make(tmp_path / ".env")
@@ -99,8 +99,8 @@ def test_what_is_no_file(tmp_path, monkeypatch, make, words):
 
 
 @pytest.mark.parametrize(("text", "line"), TEXTS)
-def test_what_is_no_setting(tmp_path, text, line):
-    """The file and the line are named, and not what stands there."""
+def test_invalid_lines(tmp_path, text, line):
+    """The error names the file and the line, without its content."""
     (tmp_path / ".env").write_bytes(text)
     with pytest.raises(SettingsError) as caught:
         read_env_file(tmp_path / ".env")
@@ -131,8 +131,8 @@ def test_what_is(tmp_path, text, expected):
     assert read_env_file(tmp_path / ".env") == expected
 
 
-def test_none_is_none(tmp_path):
-    """It need not be there, and may be a link to a file."""
+def test_a_missing_file(tmp_path):
+    """The file is optional, and may be a symbolic link."""
     assert read_env_file(tmp_path / ".env") == {}
     (tmp_path / "settings").write_text("A=1")
     (tmp_path / ".env").symlink_to("settings")

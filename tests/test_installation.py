@@ -167,7 +167,7 @@ def test_alone_it_has_the_clients_and_enqueue(alone):
     )
 
 
-def test_alone_the_command_says_what_is_missing(alone):
+def test_without_extras_the_command_says_what_is_missing(alone):
     ended = run(*alone, "-m", "taskflow", "serve")
     assert ended.returncode != 0
     [line] = ended.stderr.splitlines()
@@ -222,8 +222,8 @@ def test_the_distribution_is_not_the_other_project():
     assert set(PROJECT["scripts"]) == {"taskflow"}
 
 
-def test_nobody_is_told_to_install_the_other_project():
-    """In no file, in whatever way it is written."""
+def test_no_file_says_to_install_the_other_project():
+    """No file contains it, in any spelling."""
     texts = {path: path.read_text("utf-8") for path in written()}
     assert len(texts) > 400
     assert [(str(path), said.group()) for path, text in texts.items() for said in told(text)] == []
@@ -283,7 +283,7 @@ def test_all_places_name_the_same_pythons():
         ((), None),
     ],
 )
-def test_run_sh_takes_only_a_python_that_is_tested(tmp_path, pythons, found):
+def test_run_sh_accepts_only_tested_pythons(tmp_path, pythons, found):
     """The newest in the PATH that is tested; without any, one line names the tested ones."""
     for version in pythons:
         command = tmp_path / f"python{version}"

@@ -39,8 +39,8 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("place", "expression"), list(expressions()))
 class TestExpression:
-    def test_its_metrics_are_told(self, place, expression):
-        """By these names, with these labels, which can have these values."""
+    def test_its_metrics_exist(self, place, expression):
+        """Names, labels and label values are in the catalogue."""
         for name, matchers in SELECTOR.findall(expression):
             family = NAMED[name]
             for label, how, value in MATCHER.findall(matchers):
@@ -56,8 +56,8 @@ class TestExpression:
         for group in re.findall(r"\b(?:by|on|group_left) \(([^)]*)\)", expression):
             assert set(group.split(", ")) <= known | OF_PROMETHEUS
 
-    def test_what_all_nodes_say_is_not_summed(self, place, expression):
-        """Of what is read from the store the greatest is taken, over nodes."""
+    def test_values_from_the_store_are_not_summed(self, place, expression):
+        """Gauges that all nodes read from the store are aggregated by their maximum."""
         for name, _ in SELECTOR.findall(expression):
             if NAMED[name].is_of_store:
                 assert re.search(rf"max(?: by \([^)]*\))? ?\({name}\b", expression)
@@ -69,7 +69,7 @@ class TestExpression:
             assert has_rate == (NAMED[name].kind is not Kind.GAUGE)
 
 
-def test_what_an_operator_asks_is_there():
+def test_each_metric_is_used():
     """Each metric is in the dashboard, in an alert, or part of another."""
     shown = {
         NAMED[name].name
@@ -80,7 +80,7 @@ def test_what_an_operator_asks_is_there():
 
 
 def test_each_alert_says_what_to_do():
-    """A line for the summary, and a description; how bad it is."""
+    """Each alert has a summary, a description and a severity."""
     for rule in alerts():
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
         assert "\n" not in rule["annotations"]["summary"]
@@ -116,14 +116,14 @@ def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
     )
 
 
-def test_promtool_takes_the_alerts():
-    """They are well-formed, come when they should, and do not when not."""
+def test_promtool_accepts_the_alerts():
+    """They are valid, and fire when they should and not otherwise."""
     assert "SUCCESS" in promtool("check", "rules", FOLDER / "alerts.yaml")
     assert "SUCCESS" in promtool("test", "rules", FOLDER / "alerts_test.yaml")
 
 
-def test_promtool_takes_the_expressions_of_the_dashboard(tmp_path):
-    """As rules, for that is what it can check."""
+def test_promtool_accepts_the_expressions_of_the_dashboard(tmp_path):
+    """They are checked as rules, which is what promtool can check."""
     rules: list[dict[str, Any]] = [
         {"record": f"panel:{number}", "expr": grafana_filled(target["expr"])}
         for number, target in enumerate(t for panel in PANELS for t in panel["targets"])

@@ -33,7 +33,7 @@ def test_every_block_is_run_or_excused(page):
 
 
 @pytest.mark.parametrize("page", all_pages(), ids=name_of)
-def test_what_a_page_says(page, postgres_server):
+def test_the_outputs_of_a_page(page, postgres_server):
     """Each command prints what the page shows, except for what differs between runs.
 
     A page that needs a service uses two nodes on one PostgreSQL in turn, so it also proves that
@@ -50,7 +50,7 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name_of)
-def test_what_a_page_names_is_there(page):
+def test_the_names_in_a_page_exist(page):
     """Settings, tests, and files of the repository."""
     assert unknown_names(page) == []
 
@@ -176,8 +176,8 @@ def test_excuses(language, notes, is_well):
         ("mermaid", "drawing\n  a"),
     ],
 )
-def test_what_cannot_be_read(language, text):
-    """Each reader finds what is wrong with a block."""
+def test_invalid_blocks(language, text):
+    """Each reader reports what is wrong with a block."""
     with pytest.raises((ValueError, yaml.YAMLError, configparser.Error)):
         READERS[language](text)
 

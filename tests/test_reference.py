@@ -9,12 +9,12 @@ from tests.reference import PAGES, errors, written
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_it_is_written_anew(path):
+def test_the_reference_is_up_to_date(path):
     """After a change of the code, ``python -m tests.reference`` must be run and committed."""
     assert written(path) == PAGES[path](), "run `python -m tests.reference`"
 
 
-def test_each_error_type_says_what_it_means():
-    """And what to do about it."""
+def test_each_error_type_is_explained():
+    """It has a meaning and an action."""
     assert list(errors.meanings()) == list(ErrorType)
     assert all(said.meaning and said.remedy for said in errors.meanings().values())

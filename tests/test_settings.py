@@ -32,7 +32,7 @@ def test_defaults(tmp_path):
     assert warnings == []
 
 
-def test_environment_goes_before_dotenv(tmp_path):
+def test_the_environment_overrides_dotenv(tmp_path):
     """.env gives defaults; the environment overrides them."""
     settings, _ = read(
         tmp_path,
@@ -151,15 +151,15 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
         ({"TASKFLOW_TRACES": "off", "OTEL_TRACES_EXPORTER": "zipkin"}, False),
     ],
 )
-def test_traces_are_asked_for(tmp_path, environ, is_tracing):
-    """By OpenTelemetry's own variables, or by ours, which goes before them."""
+def test_variables_that_enable_tracing(tmp_path, environ, is_tracing):
+    """OpenTelemetry's own variables or TaskFlow's, which takes precedence."""
     settings, warnings = read(tmp_path, environ)
     assert settings.is_tracing is is_tracing
     assert warnings == []
 
 
-def test_dotenv_asks_for_no_traces(tmp_path):
-    """OpenTelemetry would not find there where to send them."""
+def test_dotenv_cannot_configure_opentelemetry(tmp_path):
+    """OpenTelemetry does not read its endpoint from .env."""
     assert not read(tmp_path, {}, "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318")[0].is_tracing
 
 
@@ -251,14 +251,14 @@ def test_addresses_that_cannot_be_bound(tmp_path, bind):
     assert read(tmp_path, {"TASKFLOW_METRICS_BIND": ""})[0].metrics_bind == ""
 
 
-def test_what_clients_read_is_not_misspelt(tmp_path):
+def test_settings_of_clients_are_known(tmp_path):
     """One .env may be shared by the service and its clients."""
     _, warnings = read(tmp_path, {"TASKFLOW_URL": "http://x"}, "TASKFLOW_API_KEY=k\n")
     assert warnings == []
 
 
-def test_all_that_cannot_be_used_is_told(tmp_path):
-    """By ``examine``; ``load`` stops at the first."""
+def test_all_invalid_settings_are_reported(tmp_path):
+    """``examine`` reports all; ``load`` stops at the first."""
     bad = {"TASKFLOW_WORKERS": "x", "TASKFLOW_RATE_BURST": "3", "TASKFLOW_POLL_SECONDS": "-1"}
     examined = examine(bad, tmp_path / "no.env")
     assert examined.settings is None

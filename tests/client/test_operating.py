@@ -41,7 +41,7 @@ async def client(service):
 
 
 class TestQueues:
-    async def test_what_is_asked_of_them(self, client):
+    async def test_queues_and_schedules(self, client):
         made = await client.queues.put(
             "asked",
             max_concurrency=3,
@@ -59,7 +59,7 @@ class TestQueues:
         nothing = await client.queues.put("asked")
         assert (nothing.rate, nothing.per_host, nothing.max_concurrency) == (None, None, None)
 
-    async def test_what_cannot_be(self, client):
+    async def test_invalid_values(self, client):
         with pytest.raises(NotFound):
             await client.queues.get("never-heard-of")
         for name in ("a/b", "a?b=c", "a b", "\xe9"):
@@ -176,7 +176,7 @@ class TestWhoAnswers:
         assert service.version == __version__
         assert abs((service.date - dt.datetime.now(dt.UTC)).total_seconds()) < 60
 
-    async def test_somebody_else(self):
+    async def test_another_service(self):
         body = b'{"info": {"title": "Pets", "version": "1"}}'
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         with Always(answer) as other:
@@ -192,7 +192,7 @@ class TestWhoAnswers:
             async with Client(server.url, api_key="k" * 32) as client:
                 assert (await client.check()).version == __version__
 
-    async def test_nobody(self):
+    async def test_an_unreachable_service(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         async with Client(f"http://127.0.0.1:{port}", timeout_seconds=0.2) as client:
@@ -209,7 +209,7 @@ class TestSubmissionsThatAreWritten:
         assert (task.priority, task.queue) == (3, "w")
 
     @pytest.mark.parametrize("text", ["[1]", "nonsense", "", "7", b"\xff", "[" * 100_000])
-    def test_what_is_none(self, text):
+    def test_invalid_arguments(self, text):
         with pytest.raises(ValueError, match="not a JSON object"):
             Submission.from_json(text)
 

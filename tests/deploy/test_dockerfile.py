@@ -15,7 +15,7 @@ from tests.service.processes import REPOSITORY, START_SECONDS, wait_until
 BUILD, LAST = stages()
 
 
-def test_what_is_built_is_left_behind():
+def test_the_image_has_no_build_files():
     """Both stages begin alike, so what the first has made runs in the second, without its tools."""
     assert BUILD.all("FROM") == [LAST.all("FROM")[0] + " AS build"]
     assert all("apt" not in run and "pip install" not in run for run in LAST.all("RUN"))
@@ -31,7 +31,7 @@ def test_packages_are_those_of_the_lock():
     assert all((REPOSITORY / source).exists() for source in sources)
 
 
-def test_what_is_set():
+def test_the_image_has_valid_settings():
     """Settings that there are, a user by number, a volume that is the data's, our version."""
     known = {setting.variable for setting in catalogue()}
     assert {name for name in LAST.environ if name.startswith("TASKFLOW_")} <= known

@@ -72,7 +72,7 @@ def test_kubectl_knows_every_field():
     assert [lost(*pair) for pair in zip(given, read, strict=True)] == [[image], [image]]
 
 
-def test_it_finds_what_kubectl_does_not_know():
+def test_unknown_fields_are_found():
     text = FILE.read_text("utf-8").replace("readinessProbe", "readyProbe")
     [misspelt, _] = typed_by_kubectl(text)
     given = next(one for one in yaml.safe_load_all(text) if one["kind"] == "Deployment")
@@ -88,7 +88,7 @@ def test_the_times_fit():
     assert fits(pod("taskflow-worker")["terminationGracePeriodSeconds"])
 
 
-def test_who_is_asked_what():
+def test_the_probes():
     """Ready is by the database and the workers, alive by the process; a start may take its time."""
     probes = container("taskflow")
     path = {name: probes[name]["httpGet"]["path"] for name in probes if name.endswith("Probe")}

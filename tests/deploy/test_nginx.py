@@ -60,8 +60,8 @@ def test_events_flow(url, monkeypatch):
                 last = stream.next()
 
 
-def test_waiting_goes_through(url):
-    """``wait`` is answered when the task ends, not before and not long after."""
+def test_waiting_works_through_nginx(url):
+    """A request with ``wait`` is answered when the task finishes."""
     with Target() as target, Connection(url) as connection:
         task_id = add(url, f"{target.url}/held")
         target.wait_for("/held")
@@ -77,7 +77,7 @@ def begin_stream(connection: Connection, *fields: str) -> None:
 
 
 def test_a_stream_is_answered_while_it_is_sent(url):
-    """The answer to each line is there before the next line is sent."""
+    """The response to each line arrives before the next line is sent."""
     with Connection(url) as connection:
         begin_stream(connection)
         for index in range(3):
@@ -89,7 +89,7 @@ def test_a_stream_is_answered_while_it_is_sent(url):
         assert json.loads(connection.read_chunk())["accepted"] == 3
 
 
-def test_a_long_stream_comes_to_its_end(url):
+def test_a_long_stream_is_processed_completely(url):
     """More than there is room for on the way, as its answer waits for the end (``return=minimal``).
 
     Of a request whose answer has begun nginx sends no more, once it had to wait.
@@ -101,8 +101,8 @@ def test_a_long_stream_comes_to_its_end(url):
     assert (refused["index"], summary) == (0, {"accepted": 320, "rejected": 1, "error": None})
 
 
-def test_answers_that_stream_say_so(server):
-    """To any proxy that knows the field; others do not have it."""
+def test_streams_disable_buffering(server):
+    """Streams have ``X-Accel-Buffering: no``, and other responses do not."""
     accept = {"accept": LINES["content-type"]}
     answers = [
         server.ask("HEAD", "/events"),
@@ -113,8 +113,8 @@ def test_answers_that_stream_say_so(server):
     assert [one.header("x-accel-buffering") for one in answers] == ["no", "no", "no", None]
 
 
-def test_a_page_of_its_own_may_ask(url):
-    """The name goes through with its port, so a page from there is no stranger's; others are."""
+def test_pages_of_the_same_origin_are_accepted(url):
+    """The proxy passes the name and port, so a page of that origin is not cross-origin."""
     host = {"host": f"{NAME}:8443", "sec-fetch-site": "same-origin"}
     for origin in (f"http://{NAME}:8443", f"https://{NAME}:8443"):
         answer = ask(url, "POST", "/tasks", b'{"payload": 1}', host | {"origin": origin})

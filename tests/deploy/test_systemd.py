@@ -47,7 +47,7 @@ def test_it_may_do_little():
     assert ended.returncode == 0, ended.stdout
 
 
-def test_it_ends_in_order():
+def test_systemd_stops_it_in_order():
     """The signal goes to TaskFlow, which has the time that it takes; bad settings are final."""
     assert (value("KillMode"), value("Restart")) == ("mixed", "on-failure")
     assert fits(int(value("TimeoutStopSec")))

@@ -34,7 +34,7 @@ async def test_an_idle_node_needs_no_claim(autojump_clock, new_bench, nursery):
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_no_more_than_the_idle_workers_take(autojump_clock, new_bench, nursery):
+async def test_at_most_as_many_tasks_as_idle_workers(autojump_clock, new_bench, nursery):
     """Tasks beyond the idle workers are left to other nodes."""
     bench = new_bench(workers=5)
     await started(nursery, bench)

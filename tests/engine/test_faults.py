@@ -127,8 +127,10 @@ async def test_heartbeats_keep_the_lease(autojump_clock, new_bench, nursery, eve
     bench.engine.shut_down(drain_seconds=0)
 
 
-async def test_a_refused_outcome_does_not_affect_others(autojump_clock, new_bench, nursery, events):
-    """A store that cannot take what is in one of many: that one FAILs, the rest is written."""
+async def test_a_rejected_outcome_does_not_affect_others(
+    autojump_clock, new_bench, nursery, events
+):
+    """If the store rejects one outcome of many, that task is FAILED, and the others are stored."""
     bench = new_bench(workers=8)
     tasks = await bench.add(*[1] * 8)
     unstorable = tasks[3].id

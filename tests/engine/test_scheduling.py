@@ -159,7 +159,7 @@ async def test_an_outage(autojump_clock, bench, nursery):
     assert len(bench.fetcher.started) == 2
 
 
-async def test_a_refused_schedule_is_left_to_other_nodes(autojump_clock, bench, nursery):
+async def test_a_schedule_without_times_is_left_to_other_nodes(autojump_clock, bench, nursery):
     """It stays due, is tried once per second, and is logged once."""
     bench.schedules.refused = {"one": "no such zone"}
     nursery.start_soon(fire_schedules, bench)

@@ -26,7 +26,7 @@ def operations():
     ]
 
 
-def test_the_api_is_as_its_document_says(idle_server, length, tmp_path):
+def test_the_api_conforms_to_its_document(idle_server, length, tmp_path):
     """Valid requests are accepted, others are rejected, and every response is documented.
 
     This includes examples, the bounds of each schema, random requests, and chains of requests that
@@ -43,7 +43,7 @@ def test_the_api_is_as_its_document_says(idle_server, length, tmp_path):
     idle_server.check_serves()
 
 
-def test_every_status_is_there_to_be_asked_for(idle_server):
+def test_every_status_is_covered(idle_server):
     """The lists and tasks that are fuzzed have results, errors and attempts in them."""
     for status in TaskStatus:
         answer = idle_server.ask("GET", f"/tasks?status={status}")
@@ -62,7 +62,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize(("spoil", "found"), SPOILT.values(), ids=SPOILT)
-def test_what_is_wrong_is_found(tmp_path, spoil, found):
+def test_errors_are_found(tmp_path, spoil, found):
     """The fuzzing is not idle: a server whose good answers are spoilt does not pass."""
 
     def configure(app):

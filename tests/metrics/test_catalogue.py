@@ -37,7 +37,7 @@ class TestFamily:
         assert len(set(family.series or ())) == len(family.series or ()) <= 50
 
 
-def test_names_are_told_apart():
+def test_names_are_unique():
     assert len({family.name for family in CATALOGUE}) == len(CATALOGUE) > 25
 
 

@@ -122,7 +122,7 @@ def test_counters_of_dead_processes_stay(folder, start):
         assert look(metrics) == (5, 0, 1)
 
 
-def test_a_new_process_takes_over_from_dead_ones(folder, start):
+def test_a_new_process_reuses_files_of_dead_ones(folder, start):
     """Nothing is counted twice or lost, and files do not accumulate."""
     with sharing() as metrics:
         metrics.accepted(100)

@@ -89,7 +89,7 @@ def made_up(draw):
     return parts
 
 
-def test_any_expression_is_due_when_the_model_says():
+def test_any_expression_agrees_with_the_model():
     """Thousands of expressions, with every kind of range, step, name and blank."""
     draw = random.Random(20260101)
     for _ in range(1500):
@@ -154,8 +154,8 @@ def test_ranges_over_the_end_of_the_week(weekdays, expected):
         ("*/15 22-23,0-6 * * mon-fri", "*/15 22-23,0-6 * * MON-FRI"),
     ],
 )
-def test_what_cronsim_is_given(written, read):
-    """Only what cronsim does not read is rewritten."""
+def test_rewriting_for_cronsim(written, read):
+    """Only expressions that cronsim does not accept are rewritten."""
     assert normalized(written) == read
     check_timing(Timing(cron=written), NOW)
 
@@ -200,8 +200,8 @@ def test_what_cronsim_is_given(written, read):
         ("", "five fields"),
     ],
 )
-def test_what_cannot_be_read(written, words):
-    """One line names the field, and says what to write where that is known."""
+def test_invalid_expressions(written, words):
+    """The error names the field, and says what to write if that is known."""
     with pytest.raises(TimingError, match=words) as caught:
         check_timing(Timing(cron=written), NOW)
     assert caught.value.field == "cron"

@@ -42,8 +42,8 @@ def test_the_table_is_the_law():
 
 
 @pytest.mark.parametrize(("status", "move"), list(itertools.product(TaskStatus, Move)))
-def test_every_pair_is_legal_or_refused(status, move):
-    """A legal move leads somewhere else; any other raises and says both names."""
+def test_every_pair_is_legal_or_rejected(status, move):
+    """A legal move changes the status; any other raises an error with both names."""
     if allows(status, move):
         assert target_of(status, move) is not status
         assert status in sources_of(move)
@@ -60,8 +60,8 @@ def test_completed_is_for_ever():
     assert TaskStatus.COMPLETED not in {source for source, _ in away}
 
 
-def test_every_task_can_come_to_an_end():
-    """From each status that is not final an end can be reached."""
+def test_every_task_can_finish():
+    """A final status can be reached from each other status."""
     for status in TaskStatus:
         assert status.is_final or any(
             row.target.is_final or row.target is TaskStatus.RUNNING
@@ -101,8 +101,8 @@ def test_the_database_knows_the_same_statuses():
 
 
 @pytest.mark.parametrize("status", TaskStatus)
-def test_what_may_be_deleted(status):
-    """Tasks at their end; of others it is said what to do first."""
+def test_deletable_statuses(status):
+    """Finished tasks can be deleted; the error for others says what to do first."""
     if status.is_final:
         check_deletable(status)
     else:

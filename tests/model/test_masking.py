@@ -153,7 +153,7 @@ def test_a_url_that_was_shown_is_made_whole():
     "part",
     ["token", "%26", "key", "/", "%2F", "@", "%40", "?", "a_", "auth", "websocket", "%", "&a", "="],
 )
-def test_it_takes_linear_time(part):
+def test_masking_takes_linear_time(part):
     """Twice the text takes about twice the time: no URL blocks a node."""
 
     def seconds(size: int) -> float:

@@ -59,8 +59,8 @@ def test_a_rate_is_never_exceeded(per_second, burst, pauses):
             assert last - first + 1 <= burst + seconds * per_second + 0.01
 
 
-def test_a_rate_says_when():
-    """The next start may be exactly then, and not before."""
+def test_the_next_start_of_a_rate_limit():
+    """The next start is allowed exactly at this time, and not before."""
     limiter = Limiter(state(rate=Rate(4, 2)))
     limiter.start(MAIL_A)
     assert limiter.hold_of(MAIL_A) is None
@@ -109,17 +109,17 @@ class TestShares:
         selector.fill()
         return [candidate.queue_host.host for candidate in selector.selected.values()]
 
-    def test_order_comes_first_within_shares(self):
+    def test_order_decides_within_shares(self):
         """Order decides as long as no host exceeds its share."""
         hosts = self.choose(3, HostShares({}, 6), candidates("a", "a", "b", "b", "b"))
         assert hosts == ["a", "a", "b"]
 
-    def test_beyond_a_share_others_come_first(self):
-        """What is beyond comes last, those first who have the least."""
+    def test_tasks_beyond_a_share_come_last(self):
+        """Tasks beyond the share of their host come last, the least busy host first."""
         hosts = self.choose(6, HostShares({"a": 2}, 8), candidates(*"aaaaaaaabbb"))
         assert hosts == ["a", "a", "b", "b", "a", "b"]
 
-    def test_two_slow_hosts_do_not_take_all_either(self):
+    def test_two_slow_hosts_leave_room(self):
         """Two slow hosts leave room for a third."""
         hosts = self.choose(
             10, HostShares({"a": 45, "b": 45}, 100), candidates(*"aabbaabbccaabbcc")

@@ -41,8 +41,8 @@ def test_the_wait_doubles_up_to_its_cap():
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(0.2, 1.0), (20.0, 20.0), (3000.0, 300.0)])
-def test_a_target_that_asks_for_longer_gets_longer(asked, waits):
-    """The longer of the backoff and Retry-After, which is bounded."""
+def test_retry_after_can_extend_the_backoff(asked, waits):
+    """The delay is the longer of the backoff and Retry-After, which is bounded."""
     failure = Failed(ErrorType.HTTP_STATUS, "e", status_code=503, retry_after_seconds=asked)
     assert backoff_seconds(POLICY, failure, attempt=1, chance=1.0) == waits
 

@@ -103,7 +103,7 @@ class TestDaylightSaving:
         assert len(found) == 24
         assert {b - a for a, b in itertools.pairwise(found)} == {dt.timedelta(hours=1)}
 
-    def test_what_is_past_in_the_second_pass_of_an_hour(self):
+    def test_the_second_pass_of_a_repeated_hour(self):
         """No time in the past is found, on either side of the repeated hour."""
         timing = Timing(cron="30 2 * * *", timezone=BERLIN)
         in_second_pass = utc(2027, 10, 31, 1, 10)  # 2:10 by the clock, for the second time
@@ -259,7 +259,7 @@ class TestExpressions:
             ("0 0 LW * */7", "never comes"),
         ],
     )
-    def test_what_cannot_be(self, cron, word):
+    def test_invalid_schedules(self, cron, word):
         """An invalid schedule is an error that names the field."""
         with pytest.raises(TimingError, match=word) as caught:
             check_timing(Timing(cron=cron), NOW)
@@ -279,7 +279,7 @@ class TestExpressions:
             ("0  0 1 1  7", utc(2027, 1, 1)),
         ],
     )
-    def test_what_can(self, cron, expected):
+    def test_valid_schedules(self, cron, expected):
         """Names, the last days of months, and days by their number among their like."""
         timing = Timing(cron=cron)
         check_timing(timing, NOW)
@@ -300,7 +300,7 @@ class TestExpressions:
         "name",
         ["Europe/Utopia", "Europe", "../UTC", "localtime", "right/UTC", "tzdata.zi", "", "a" * 300],
     )
-    def test_what_is_no_zone(self, name):
+    def test_invalid_time_zones(self, name):
         """Nor a folder of zones, nor a clock that counts leap seconds, nor this machine's."""
         assert not is_zone(name)
         with pytest.raises(TimingError):
@@ -330,8 +330,8 @@ class TestWhatIsMissed:
         )
 
     @pytest.mark.parametrize("missed", Missed)
-    def test_what_is_in_time_is_fired(self, missed):
-        """Up to a minute late, each of the times."""
+    def test_times_that_are_on_time_fire(self, missed):
+        """Each time up to a minute late fires."""
         assert self.late(missed, 50.0, every_seconds=20.0) == ([30.0, 10.0], 10.0)
         assert self.late(missed, GRACE_SECONDS + 30.0, every_seconds=30.0)[0] == [60.0, 30.0, 0.0]
 
@@ -365,8 +365,8 @@ class TestWhatIsMissed:
         assert fired == [60.0 * number for number in range(99, -1, -1)]
         assert ahead == 60.0
 
-    def test_what_is_left_comes_next(self):
-        """Of more than are wanted at once the oldest are fired."""
+    def test_the_oldest_times_fire_first(self):
+        """If there are more times than the limit, the oldest fire first."""
         kept = apply_definition(
             definition(Missed.ALL, every_seconds=100.0), None, NOW - dt.timedelta(seconds=590)
         )
@@ -374,8 +374,8 @@ class TestWhatIsMissed:
         assert [(NOW - at).total_seconds() for at in found.times] == [490.0, 390.0]
         assert found.next_run_at == NOW - dt.timedelta(seconds=290)
 
-    def test_what_is_not_due(self):
-        """Nothing is fired before its time."""
+    def test_schedules_that_are_not_due(self):
+        """Nothing fires before its time."""
         kept = apply_definition(definition(every_seconds=100.0), None, NOW)
         assert compute_due(kept, NOW + dt.timedelta(seconds=99.9)).times == ()
         assert compute_due(msgspec.structs.replace(kept, next_run_at=None), NOW).times == ()

@@ -62,8 +62,8 @@ def test_a_secret(length):
         SECRET.upper(),
     ],
 )
-def test_what_is_no_secret(text):
-    """It is said what one is, and nothing of what this was."""
+def test_invalid_secrets(text):
+    """The error describes the format, and does not contain the value."""
     with pytest.raises(
         ValueError, match=r"^must be whsec_ followed by 24 to 64 bytes in base64"
     ) as caught:

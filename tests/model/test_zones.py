@@ -105,8 +105,8 @@ def test_a_zone_that_only_one_has(system, head):
 @pytest.mark.parametrize(
     "name", ["", "America", "../Vancouver", "/etc/localtime", "No/Where", "a\0b", "tzdata.zi"]
 )
-def test_what_is_no_zone(system, head, name):
-    """Neither database has it."""
+def test_unknown_zones(system, head, name):
+    """Neither time zone database has it."""
     system(head)
     assert not is_zone(name)
 

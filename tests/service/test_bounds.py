@@ -106,7 +106,7 @@ def check_problem(answer: bytes, status: int, *words: str) -> None:
 
 
 class TestProtocols:
-    def test_a_web_socket_is_refused(self, service):
+    def test_websockets_are_rejected(self, service):
         """With a byte behind the handshake too (Hypercorn's issue 225), which once ended all."""
         for behind in (b"", b"\x81"):
             check_problem(answer_to(service, WEB_SOCKET + b"\r\n" + behind), 400, "WebSocket")
@@ -117,7 +117,7 @@ class TestProtocols:
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b"101" not in answer
 
-    def test_http2_is_refused(self, service):
+    def test_http2_is_rejected(self, service):
         """A client that starts with HTTP/2 is rejected."""
         check_problem(answer_to(service, PREFACE), 505, "HTTP/1.1")
 
@@ -232,7 +232,7 @@ class TestBodies:
 
 
 class TestReaders:
-    def test_one_who_does_not_read_is_cut(self, service):
+    def test_clients_that_do_not_read_are_disconnected(self, service):
         """A response that the client does not read is aborted, which frees the slot."""
         task_id = service.post("x" * 300_000)
         with service.connect(receive_bytes=4096) as client:
@@ -243,7 +243,7 @@ class TestReaders:
             seconds = time.monotonic() - began
         assert seconds > REQUEST_SECONDS
 
-    def test_those_who_only_ask_are_cut(self, service):
+    def test_clients_that_only_send_are_disconnected(self, service):
         """Their places are free again, and nothing is done of what is behind that answer."""
         task_id = service.post("x" * 300_000)
         show = b"GET /tasks/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % task_id.encode()
@@ -258,7 +258,7 @@ class TestReaders:
             newest = service.ask("GET", "/tasks?limit=1").body
         assert [task["id"] for task in newest] == [task_id]
 
-    def test_one_who_leaves_amid_answers(self, service):
+    def test_a_client_that_resets_during_responses(self, service):
         """A reset in the middle of an answer, with requests waiting, frees the place as well."""
         task_id = service.post("x" * 300_000)
         request = b"GET /tasks/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % task_id.encode()
@@ -300,7 +300,7 @@ class TestMany:
             for client in clients:
                 ask_for_life(client)
 
-    def test_those_who_leave_give_their_place_back(self, service):
+    def test_closed_connections_are_freed_at_once(self, service):
         """At once: they are not waited for as idle ones, whenever they leave."""
         wait_until(lambda: not clients_of(service))
         for number in range(5 * CONNECTIONS):

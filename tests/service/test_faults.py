@@ -41,8 +41,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", [*SERVERS, "worker"])
-def test_a_column_that_is_gone_ends_no_process(tmp_path, tasks, name):
-    """It says why in its log, and goes on once the column is back."""
+def test_a_missing_column_ends_no_process(tmp_path, tasks, name):
+    """The log names it, and the service continues once the column is back."""
     with running(name, tmp_path, DATABASE_URL=tasks.url, TASKFLOW_POLL_SECONDS=0.1) as service:
         tasks.execute("ALTER TABLE taskflow_tasks RENAME COLUMN run_at TO something_else")
         service.wait_for_log("column t.run_at does not exist")
@@ -54,7 +54,7 @@ def test_a_column_that_is_gone_ends_no_process(tmp_path, tasks, name):
 
 
 @pytest.mark.parametrize("name", ["serve", "hypercorn"])
-def test_one_connection_ends_no_other(tmp_path, tasks, target, name):
+def test_one_connection_affects_no_other(tmp_path, tasks, target, name):
     """Whatever a client sends, others that are connected are served, and new ones too."""
     with running(name, tmp_path, DATABASE_URL=tasks.url) as service, service.connect() as other:
         ask_for_life(other)
@@ -74,7 +74,7 @@ FAULTS = ["receive", "read", "send", "send response", "send data", "send endofme
 
 
 @pytest.mark.parametrize("name", ["serve", "hypercorn"])
-def test_a_fault_in_one_connection_ends_that_one(tmp_path, name):
+def test_an_error_in_a_connection_ends_that_connection(tmp_path, name):
     """Wherever its handling fails, others that are connected go on, and the log has the fault."""
     (tmp_path / "sitecustomize.py").write_bytes(Path(faulty.__file__).read_bytes())
     path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])

@@ -88,7 +88,7 @@ def test_rates_hold_over_nodes(nodes, paced):
         assert max(paced.began[host]) - min(paced.began[host]) > 0.4
 
 
-def test_a_kill_takes_no_place_for_longer_than_a_lease(nodes, paced, tasks):
+def test_a_killed_node_frees_its_slots_after_a_lease(nodes, paced, tasks):
     """The limit holds through it, and what the dead node had is run by the other one."""
     one, two = nodes
     put(one, "mail", max_concurrency=4)
@@ -138,7 +138,7 @@ def test_a_slow_host_does_not_take_all_workers(nodes, paced):
     assert len(paced.began["127.0.0.1"]) < len(slow)
 
 
-def test_a_dead_host_is_left_alone_and_comes_back(tmp_path, tasks, paced):
+def test_the_circuit_breaker_opens_and_closes(tmp_path, tasks, paced):
     """After failures in a row its tasks wait instead of failing; when it is back they are run."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))

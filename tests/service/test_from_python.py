@@ -19,7 +19,7 @@ sys.stdin.read()
 """
 
 
-def test_another_process_runs_what_was_enqueued(tmp_path, tasks, target):
+def test_another_process_runs_enqueued_tasks(tmp_path, tasks, target):
     """As soon as it is committed; of a process that is killed before there is nothing."""
     settings = {"DATABASE_URL": tasks.url, "TASKFLOW_POLL_SECONDS": HOURS_SECONDS}
     with (

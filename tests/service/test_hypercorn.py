@@ -54,7 +54,7 @@ def test_workers_end_with_their_main_process(tmp_path, tasks, target):
     assert tasks.nodes() == 0
 
 
-def test_a_worker_that_is_told_to_end_is_replaced(tmp_path, tasks, target):
+def test_a_worker_that_is_terminated_is_replaced(tmp_path, tasks, target):
     """A SIGTERM to one worker process ends it in order, and Hypercorn starts another."""
     with running("hypercorn-w2", tmp_path, DATABASE_URL=tasks.url) as service:
         held = [service.post(f"{target.url}/held") for _ in range(2)]

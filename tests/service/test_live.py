@@ -17,7 +17,7 @@ def post_all(service, target, count: int) -> list[str]:
     return [service.post(f"{target.url}/now?{number}") for number in range(count)]
 
 
-def test_the_answer_comes_from_a_node_that_did_not_run_the_task(tmp_path, tasks, target):
+def test_waiting_on_a_node_that_did_not_run_the_task(tmp_path, tasks, target):
     """A worker elsewhere ran it: who waits is answered at once, to the POST and the GET."""
     settings = {
         "DATABASE_URL": tasks.url,
@@ -49,8 +49,8 @@ def test_the_answer_comes_from_a_node_that_did_not_run_the_task(tmp_path, tasks,
         assert serve.end().code == 0
 
 
-def test_all_nodes_tell_the_same_in_the_same_order(tmp_path, tasks, target):
-    """What happens on both is seen on each, by the same ids."""
+def test_all_nodes_stream_the_same_events_in_one_order(tmp_path, tasks, target):
+    """Events of both nodes are streamed by each, with the same ids."""
     settings = {"DATABASE_URL": tasks.url}
     with (
         running("serve", tmp_path, **settings) as one,
@@ -118,7 +118,7 @@ def test_a_stream_goes_on_elsewhere_when_its_node_is_killed(tmp_path, tasks, tar
     assert [(event_id,) for event_id in seen] == recorded
 
 
-def test_the_answer_waits_for_no_poll(tmp_path, tasks, target):
+def test_waiting_needs_no_poll(tmp_path, tasks, target):
     """A waiting POST is answered after the fetch without polling for events."""
     took = []
     settings = {"DATABASE_URL": tasks.url, "TASKFLOW_POLL_SECONDS": HOURS_SECONDS}

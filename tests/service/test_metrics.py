@@ -112,7 +112,7 @@ def test_every_outcome_is_counted(tmp_path, tasks, target, closed_port):
     assert promtool("check", "metrics", given=told.text) == ""
 
 
-def test_what_is_in_hand(tmp_path, tasks, target):
+def test_load_and_pools(tmp_path, tasks, target):
     """Claims that run and that wait, pools and their places, while a target keeps them waiting."""
     settings = {"DATABASE_URL": tasks.url, "TASKFLOW_WORKERS": 2, "TASKFLOW_QUEUE_SIZE": 10}
     with running("serve", tmp_path, **settings) as service:
@@ -131,7 +131,7 @@ def test_what_is_in_hand(tmp_path, tasks, target):
 
 
 @pytest.mark.parametrize("name", ["serve-p2", "hypercorn-w2"])
-def test_two_processes_are_told_together(tmp_path, tasks, target, name):
+def test_two_processes_are_reported_together(tmp_path, tasks, target, name):
     """Whichever answers: what both did, exactly; and what one did that was replaced since."""
     folder = tmp_path / "tmp"
     folder.mkdir()
@@ -164,7 +164,7 @@ def test_two_processes_are_told_together(tmp_path, tasks, target, name):
     assert list(folder.glob("taskflow-metrics-*")) == []
 
 
-def test_a_worker_tells_of_itself(tmp_path, tasks, target):
+def test_a_worker_serves_its_own_metrics(tmp_path, tasks, target):
     """On an address of its own, and has nothing else there; by the same rules of access."""
     settings = {
         "DATABASE_URL": tasks.url,
@@ -195,8 +195,8 @@ def test_a_worker_tells_of_itself(tmp_path, tasks, target):
         assert worker.end().code == serve.end().code == 0
 
 
-def test_a_worker_tells_strangers_nothing(tmp_path, tasks):
-    """Without keys it does not start on an address that others reach."""
+def test_a_worker_needs_keys_for_other_addresses(tmp_path, tasks):
+    """Without keys it does not start on an address that other machines can reach."""
     settings = {"DATABASE_URL": tasks.url, "TASKFLOW_METRICS_BIND": "0.0.0.0:0"}
     with started("worker", tmp_path, **settings) as worker:
         ended = worker.wait_for_end()
@@ -204,8 +204,8 @@ def test_a_worker_tells_strangers_nothing(tmp_path, tasks):
     assert "on the loopback address only, not on 0.0.0.0:0" in ended.stderr
 
 
-async def test_without_a_folder_a_process_tells_of_itself(monkeypatch, tmp_path):
-    """It serves all the same, and the log says what is missing."""
+async def test_without_a_shared_folder_each_process_reports_itself(monkeypatch, tmp_path):
+    """It serves nevertheless, and the log says what is missing."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     metrics = Metrics()
     with structlog.testing.capture_logs() as events:

@@ -62,7 +62,7 @@ def test_a_killed_process_is_replaced(tmp_path, tasks, target):
     assert "Traceback" not in ended.stderr
 
 
-def test_a_process_that_is_told_to_end_gets_no_connections(tmp_path, tasks, target):
+def test_a_terminating_process_gets_no_connections(tmp_path, tasks, target):
     """A SIGTERM to one process lets its fetch finish, while the other serves all clients."""
     with running("serve-p2", tmp_path, DATABASE_URL=tasks.url) as service:
         held = [service.post(f"{target.url}/held") for _ in range(2)]

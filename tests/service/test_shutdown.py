@@ -38,7 +38,7 @@ def check_is_clean(ended: ProcessResult) -> None:
     [(name, signal.SIGTERM) for name in [*SERVERS, "hypercorn-w0"]]
     + [("serve", signal.SIGINT), ("serve-p2", signal.SIGINT), ("hypercorn-w0", signal.SIGINT)],
 )
-def test_it_serves_runs_and_ends(tmp_path, tasks, target, name, signal_number):
+def test_it_serves_runs_and_stops(tmp_path, tasks, target, name, signal_number):
     """A task comes to COMPLETED; a signal ends an idle service at once, with exit status 0."""
     with running(name, tmp_path, DATABASE_URL=tasks.url, **SLOW) as service:
         task_id = service.post(f"{target.url}/now")
@@ -110,7 +110,7 @@ def test_a_draining_worker_outlives_the_others(tmp_path, tasks, target):
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_what_takes_too_long_is_released(tmp_path, tasks, target, name):
+def test_fetches_beyond_the_drain_deadline_are_released(tmp_path, tasks, target, name):
     """At the drain deadline it goes back to PENDING, uncounted; the next start runs it."""
     settings = {"DATABASE_URL": tasks.url, "TASKFLOW_DRAIN_SECONDS": 1, **SLOW}
     with running(name, tmp_path, **settings) as service:

@@ -64,7 +64,7 @@ def complaint_of(ended: subprocess.CompletedProcess[str]) -> str:
         ("mysql://localhost/tasks", "DATABASE_URL must be postgresql://..., or memory://"),
     ],
 )
-def test_a_database_url_that_is_no_good(tmp_path, name, url, complaint):
+def test_invalid_database_urls(tmp_path, name, url, complaint):
     """Unreachable, unreadable, or of another kind."""
     assert complaint_of(start(name, tmp_path, DATABASE_URL=url)).startswith(complaint)
 
@@ -101,8 +101,8 @@ def test_an_address_that_makes_no_sense(tmp_path):
     assert complaint.startswith("TASKFLOW_BIND='8080' cannot be used: it must be an address")
 
 
-def test_a_port_that_is_taken(tmp_path):
-    """The address and the reason are said, and what to do."""
+def test_a_port_in_use(tmp_path):
+    """The error has the address, the reason, and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         bind = f"127.0.0.1:{other.getsockname()[1]}"
         # Hypercorn leaves the socket to the garbage collector, which Python would mention.

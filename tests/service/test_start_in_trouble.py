@@ -76,7 +76,7 @@ def test_a_wrong_password(tmp_path, name):
     assert 'password authentication failed for "me"' in line
 
 
-def test_a_taken_port_runs_no_tasks(tmp_path, tasks, target):
+def test_a_port_in_use_starts_no_tasks(tmp_path, tasks, target):
     """Who cannot have the address does not begin fetches only to break them off."""
     settings = {"DATABASE_URL": tasks.url, "TASKFLOW_WORKERS": 1}
     with running("serve", tmp_path, **settings) as first:

@@ -44,7 +44,7 @@ def test_the_embedded_postgresql_is_shared(tmp_path, shared_folder, target):
 
 
 @pytest.mark.parametrize("name", ["serve", "hypercorn-w2"])
-def test_what_kill_9_left_behind_is_taken_over(tmp_path, shared_folder, target, name):
+def test_a_server_left_by_kill_9_is_reused(tmp_path, shared_folder, target, name):
     """A server that was not stopped is used by the next start, with its tasks.
 
     The task that was running is run again once the lease of its node is over.

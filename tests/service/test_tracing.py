@@ -73,8 +73,8 @@ def test_a_trace_goes_through_two_processes(tmp_path, tasks, target):
 
 
 @pytest.mark.parametrize("name", ["serve", "hypercorn"])
-def test_what_is_left_is_sent_at_the_end(tmp_path, target, name):
-    """Spans that wait for their turn to be sent are sent when the process ends."""
+def test_remaining_spans_are_sent_at_the_end(tmp_path, target, name):
+    """Spans that are queued for export are sent when the process ends."""
     with Collector() as collector:
         settings = {
             "DATABASE_URL": "memory://",
@@ -172,7 +172,7 @@ def test_off_is_the_default(tmp_path):
     assert modules_after(tmp_path, **endpoint) != "[]"
 
 
-def test_what_it_costs_when_off():
+def test_the_cost_when_off():
     """A task goes through the hooks in the time of fifteen calls of a method that does nothing."""
 
     def run_task():

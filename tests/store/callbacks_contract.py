@@ -83,7 +83,7 @@ class CallbacksContract(StoreContract):
         return [task for task in tasks if task.callback_of is not None]
 
     @pytest.mark.parametrize("how", ENDS)
-    async def test_every_end_is_told_once(self, store, how):
+    async def test_every_outcome_has_one_callback(self, store, how):
         """Whichever way it ends, a task is there that sends it, as it is shown from then on."""
         ended = await self.end(store, how)
         [told_by] = await self.callbacks(store)
@@ -134,7 +134,7 @@ class CallbacksContract(StoreContract):
             {"backoff": (0.0, 1.5)},
         ],
     )
-    async def test_what_it_said_of_itself_is_in_the_body(self, store, node, options):
+    async def test_the_body_has_the_options_of_the_task(self, store, node, options):
         """The body has the options of the task as they are shown, and the error of a failure."""
         options = msgspec.structs.replace(OPTIONS, **options)
         [task] = await store.add([new_task(options=options)])
@@ -177,7 +177,7 @@ class CallbacksContract(StoreContract):
         [found] = (await store.page(limit=9, filter=wanted)).tasks
         assert found.callback_of is not None
 
-    async def test_who_is_run_again_tells_again(self, store, node):
+    async def test_a_retried_task_has_another_callback(self, store, node):
         """The callback of the end before stays as it is; the task names the newest one."""
         first = await self.end(store, "canceled")
         again = await store.retry(first.id)
@@ -192,7 +192,7 @@ class CallbacksContract(StoreContract):
         }
         assert second.callback_id > first.callback_id
 
-    async def test_what_is_no_end_tells_nothing(self, store, node):
+    async def test_unfinished_tasks_have_no_callback(self, store, node):
         """Retries, releases and rescues make no callback, nor does a write that comes too late."""
         [task] = await store.add([told(max_attempts=3)])
         claim = await self.claim_one(store, node)
@@ -203,15 +203,15 @@ class CallbacksContract(StoreContract):
         assert await self.callbacks(store) == []
         assert (await store.get(task.id)).callback_id is None
 
-    async def test_who_tells_nobody_has_no_callback(self, store, node):
-        """Options of other kinds make none."""
+    async def test_without_callback_url_there_is_no_callback(self, store, node):
+        """Tasks with other options only have no callback."""
         for options in (NO_OPTIONS, TaskOptions(retry_on=(404,))):
             await store.add([new_task(options=options)])
             await store.settle([completed(await self.claim_one(store, node))])
         assert await self.callbacks(store) == []
 
-    async def test_many_ends_at_once_are_told_each(self, store, node):
-        """Of each task its own, whatever ended beside it."""
+    async def test_tasks_that_finish_together_have_a_callback_each(self, store, node):
+        """Each task has its own, whatever tasks finished with it."""
         tasks = await store.add([told() for _ in range(20)] + [new_task() for _ in range(20)])
         claims = await store.claim(node, limit=40)
         await store.settle([completed(claim) for claim in claims])
@@ -236,7 +236,7 @@ class CallbacksContract(StoreContract):
         assert (ended.id, TaskStatus.COMPLETED) in seen
         assert page.is_complete
 
-    async def test_a_waiting_node_hears_of_it(self, store, node):
+    async def test_a_callback_wakes_waiting_nodes(self, store, node):
         """Nodes that wait for work are woken when a task finishes, also the one that ran it."""
         [task] = await store.add([told()])
         claim = await self.claim_one(store, node)
@@ -250,7 +250,7 @@ class CallbacksContract(StoreContract):
         [claim] = await store.claim(node, limit=1)
         assert claim.options.callback_of == task.id
 
-    async def test_a_key_is_answered_with_the_parent(self, store):
+    async def test_an_idempotency_key_returns_the_parent(self, store):
         """A repeated request is answered with the task that it made, not with its callback."""
         key = IdempotencyKey("one", b"{}".ljust(32), 3600.0)
         [task] = (await store.add_once([told()], key)).tasks

@@ -130,8 +130,8 @@ class StoreContract:
         assert not await store.is_session_ended("over")
         assert await store.is_session_ended("valid")
 
-    async def test_added_task_is_given_back(self, store):
-        """What add returns is what get finds: PENDING, with nothing run yet."""
+    async def test_added_tasks_are_returned(self, store):
+        """``add`` returns what ``get`` finds: PENDING, without attempts."""
         [added] = await store.add([new_task(priority=3, queue="mail", max_attempts=4)])
         found = await store.get(added.id)
         assert found == added
@@ -142,7 +142,7 @@ class StoreContract:
         assert found.error == ""
         assert found.started_at is found.finished_at is None
 
-    async def test_many_are_added_as_a_whole(self, store):
+    async def test_an_array_is_added_as_a_whole(self, store):
         """A concurrent reader sees none of them or all."""
         seen = set()
         async with trio.open_nursery() as nursery:
@@ -161,8 +161,8 @@ class StoreContract:
         page = await store.page(limit=3_000)
         assert [task.id for task in reversed(page.tasks)] == [task.id for task in added]
 
-    async def test_many_that_are_cut_off_are_added_as_a_whole(self, store):
-        """Wherever an add is canceled, all of its tasks are there then or none."""
+    async def test_a_canceled_add_is_atomic(self, store):
+        """Wherever an add is canceled, all of its tasks are stored or none."""
         known = 0
         for passes in (*range(8), 20, 50):
             async with trio.open_nursery() as nursery:
@@ -174,8 +174,8 @@ class StoreContract:
             assert count in (known, known + 500)
             known = count
 
-    async def test_many_added_at_once_are_all_listed(self, store):
-        """Adds that overlap leave every task in every list, in the order of ids."""
+    async def test_concurrent_adds_are_all_listed(self, store):
+        """Each list has every task of overlapping adds, in the order of ids."""
         await store.add([new_task()])
         async with trio.open_nursery() as nursery:
             for size in (1_000, 1, 500, 1, 700):
@@ -220,7 +220,7 @@ class StoreContract:
         found = await store.get(added.id)
         assert bytes(found.payload) == payload.encode()
 
-    async def test_many_keep_their_order(self, store, node):
+    async def test_arrays_keep_their_order(self, store, node):
         """Tasks added together get growing ids in order, and are claimed in that order."""
         added = await store.add([new_task(str(n)) for n in range(250)])
         ids = [task.id for task in added]
@@ -249,8 +249,8 @@ class StoreContract:
         """An empty add gives an empty answer."""
         assert await store.add([]) == []
 
-    async def test_unknown_id_is_none(self, store):
-        """Looking up what is not there is no error."""
+    async def test_unknown_ids_are_none(self, store):
+        """Looking up an unknown id is no error."""
         assert await store.get(uuid.uuid4()) is None
 
     # Pages
@@ -268,7 +268,7 @@ class StoreContract:
         assert seen == added[::-1]
 
     @pytest.mark.parametrize("count", [2, 3, 4])
-    async def test_the_last_page_says_so(self, store, count):
+    async def test_the_last_page_has_no_next(self, store, count):
         """There is a next page exactly if there are more tasks than the limit."""
         await store.add([new_task() for _ in range(count)])
         page = await store.page(limit=3)
@@ -317,7 +317,7 @@ class StoreContract:
 
     # The backlog
 
-    async def test_what_waits_is_counted(self, store, node):
+    async def test_pending_tasks_are_counted(self, store, node):
         """PENDING tasks count, due or not; running and finished ones do not."""
         assert await store.count_pending(limit=10) == 0
         await store.add([new_task(), new_task(priority=5), new_task(delay_seconds=3600.0)])
@@ -329,7 +329,7 @@ class StoreContract:
         await store.settle([completed(await self.claim_one(store, node))])
         assert await store.count_pending(limit=10) == 2
 
-    async def test_the_backlog_is_counted_no_further_than_asked(self, store):
+    async def test_counts_of_the_backlog_stop_at_the_limit(self, store):
         """However much waits, a count costs what its limit says, and never gives more."""
         await store.add([new_task() for _ in range(5)])
         assert [await store.count_pending(limit=limit) for limit in (1, 4, 5, 6)] == [1, 4, 5, 5]
@@ -380,7 +380,7 @@ class StoreContract:
             "CANCELED": 2,
         }
 
-    async def test_what_nodes_leave_behind_is_counted(self, store, node):
+    async def test_released_and_rescued_tasks_are_counted(self, store, node):
         """Tasks of a node that retires wait again, as do rescued ones; a poisoned one has ended."""
         await store.add([new_task() for _ in range(3)])
         await store.claim(node, limit=1)
@@ -395,8 +395,8 @@ class StoreContract:
         told = await store.count(limit=1)
         assert told.total.finished[TaskStatus.FAILED].last_minute == 1
 
-    async def test_what_was_handed_over_is_counted_as_running(self, store, node):
-        """A task that is claimed as it is stored never waited."""
+    async def test_directly_claimed_tasks_are_counted_as_running(self, store, node):
+        """A task that is claimed as it is stored was never pending."""
         async with self.taker(store, node, room=2) as taker:
             await store.add([new_task() for _ in range(3)])
             assert len(taker.claims) == 2
@@ -526,7 +526,7 @@ class StoreContract:
         )
         assert task.result is None
 
-    async def test_many_are_settled_at_once(self, store, node):
+    async def test_outcomes_are_settled_together(self, store, node):
         """One call settles successes and failures together."""
         await store.add([new_task() for _ in range(9)])
         claims = await store.claim(node, limit=9)
@@ -608,8 +608,8 @@ class StoreContract:
 
     # Nodes
 
-    async def test_rescue_takes_from_dead_nodes(self, store, node):
-        """What a dead node held goes back to PENDING: a rescue, not an attempt."""
+    async def test_tasks_of_dead_nodes_are_rescued(self, store, node):
+        """Tasks of a dead node become PENDING; that is a rescue, not an attempt."""
         [added] = await store.add([new_task()])
         [late] = await self.claim_and_die(store)
         assert (await self.rescued(store)).pending == [added.id]
@@ -633,8 +633,8 @@ class StoreContract:
         assert len((await self.rescued(store, limit=3)).pending) == 3
         assert len((await self.rescued(store, limit=3)).pending) == 2
 
-    async def test_poison_ends_failed(self, store):
-        """A task whose nodes died too often is given up."""
+    async def test_poison_tasks_fail(self, store):
+        """A task whose nodes died too often fails."""
         [added] = await store.add([new_task()])
         for time in (1, 2):
             await self.claim_and_die(store)
@@ -658,8 +658,8 @@ class StoreContract:
         with pytest.raises(LeaseLost):
             await store.renew(node)
 
-    async def test_retiring_puts_back_what_is_held(self, store, node):
-        """What a retired node still held is PENDING as if it had never been claimed."""
+    async def test_retiring_releases_claims(self, store, node):
+        """Tasks that a retired node still held are PENDING as if they had never been claimed."""
         [added] = await store.add([new_task()])
         await self.claim_one(store, node)
         await store.retire(node)
@@ -673,7 +673,7 @@ class StoreContract:
         with pytest.raises(LeaseLost):
             await store.renew(node)
 
-    async def test_what_a_node_does_not_know_of_is_put_back(self, store, node):
+    async def test_unknown_claims_are_released(self, store, node):
         """Claims by unknown tokens from before the renewal are undone; all others are kept."""
         added = await store.add([new_task() for _ in range(3)])
         lost, known = await self.claim_one(store, node), await self.claim_one(store, node)
@@ -820,7 +820,7 @@ class StoreContract:
         assert await store.attempts(task.id) == []
         assert await store.attempts(uuid.uuid4()) is None
 
-    async def test_attempts_survive_moves_by_hand(self, store, node):
+    async def test_attempts_survive_cancel_and_retry(self, store, node):
         """Canceled and retried tasks keep their earlier attempts."""
         [task] = await store.add([new_task()])
         await store.settle([failed(await self.claim_one(store, node))])
@@ -849,7 +849,7 @@ class StoreContract:
 
     # Retention
 
-    async def test_only_what_ended_long_ago_is_deleted(self, store, node):
+    async def test_only_old_finished_tasks_are_deleted(self, store, node):
         """Open and recently finished tasks stay; attempts are deleted with their tasks."""
         ended, recent, running, pending = await store.add(
             [new_task(max_attempts=2, priority=-n) for n in range(4)]
@@ -895,7 +895,7 @@ class StoreContract:
         assert await store.claim(node, limit=5) == []
         assert await store.settle([completed(claim)]) == set()
 
-    async def test_cancel_comes_too_late(self, store, node):
+    async def test_finished_tasks_cannot_be_canceled(self, store, node):
         """A finished task cannot be canceled."""
         [added] = await store.add([new_task()])
         await store.settle([completed(await self.claim_one(store, node))])
@@ -934,7 +934,7 @@ class StoreContract:
         page = await store.page(limit=10)
         assert [task.id for task in page.tasks] == [pending.id, running.id]
 
-    async def test_many_are_moved_at_once(self, store, node):
+    async def test_bulk_actions(self, store, node):
         """Tasks for which the move is legal are changed, and the others are skipped."""
         tasks = await store.add([new_task(priority=-n) for n in range(5)])
         done, broken, running, pending, canceled = ids = [task.id for task in tasks]
@@ -953,8 +953,8 @@ class StoreContract:
         assert await store.delete_many([]) == await store.cancel_many([]) == set()
         assert len((await store.page(limit=10)).tasks) == 2
 
-    async def test_what_is_requeued_together_wakes_who_waits(self, store, node):
-        """As what is retried alone."""
+    async def test_bulk_retries_wake_nodes(self, store, node):
+        """As single retries do."""
         added = await store.add([new_task(), new_task()])
         await store.cancel_many([task.id for task in added])
         assert await store.claim(node, limit=2) == []
@@ -973,7 +973,7 @@ class StoreContract:
                 keys |= await store.wait_for_cancellations(node)
         return keys
 
-    async def test_a_node_hears_which_claims_were_canceled(self, store, node):
+    async def test_nodes_are_notified_of_their_canceled_claims(self, store, node):
         """A node gets its own claims only; cancellations between two waits are kept."""
         other = await store.register("there", lease_seconds=30)
         await store.add([new_task(priority=-n) for n in range(5)])
@@ -998,14 +998,14 @@ class StoreContract:
         assert await self.heard(store, node, 1) == {first.key}
         assert await store.lost_claims([first.key, second.key]) == {first.key}
 
-    async def test_a_thousand_are_told(self, store, node):
+    async def test_a_thousand_cancellations(self, store, node):
         """As many as one call can cancel, regardless of the size of a notification."""
         added = await store.add([new_task() for _ in range(MAX_PER_ACTION)])
         claims = await store.claim(node, limit=MAX_PER_ACTION)
         assert len(await store.cancel_many([task.id for task in added])) == MAX_PER_ACTION
         assert await self.heard(store, node, MAX_PER_ACTION) == {claim.key for claim in claims}
 
-    async def test_a_node_may_ask_what_was_taken_away(self, store, node):
+    async def test_lost_claims(self, store, node):
         """A claim is lost once the task is canceled, settled or released."""
         await store.add([new_task() for _ in range(4)])
         held, canceled, settled, put_back = await store.claim(node, limit=4)
@@ -1038,7 +1038,7 @@ class StoreContract:
             yield taker
             nursery.cancel_scope.cancel()
 
-    async def test_nobody_waits_who_has_something_to_claim(self, store, node):
+    async def test_nodes_with_claimable_tasks_do_not_wait(self, store, node):
         """A task that comes just when a node begins to wait does not overtake one that waits."""
         async with self.taker(store, node, room=5):
             pass
@@ -1050,7 +1050,7 @@ class StoreContract:
                 nursery.start_soon(store.add, [new_task()])
             assert taker.claims == []
 
-    async def test_who_waits_gets_new_tasks_as_they_are_stored(self, store, node):
+    async def test_waiting_nodes_claim_directly(self, store, node):
         """They are RUNNING with its token, and finish like others; no other node is woken."""
         async with self.taker(store, node, room=5) as taker:
             [added] = await store.add([new_task(max_attempts=3)])
@@ -1071,7 +1071,7 @@ class StoreContract:
         assert await store.claim(node, limit=1) == []
         assert await store.settle([completed(claim)]) == {added.id}
 
-    async def test_only_as_many_as_there_is_room_for(self, store, node):
+    async def test_direct_claims_are_limited_by_idle_workers(self, store, node):
         """The most urgent due tasks are claimed; the others stay pending, and nodes are woken."""
         async with self.taker(store, node, room=2) as taker:
             tasks = [new_task(str(n), priority=n % 3) for n in range(4)]
@@ -1091,8 +1091,8 @@ class StoreContract:
             added[3].id,
         ]
 
-    async def test_nothing_is_handed_to_the_dead(self, store):
-        """A node whose lease is over gets nothing: the task waits for another one."""
+    async def test_dead_nodes_get_no_direct_claims(self, store):
+        """A node whose lease has expired gets nothing: the task stays pending for another node."""
         dead = await store.register("dead", lease_seconds=0.05)
         async with self.taker(store, dead, room=5) as taker:
             await trio.sleep(0.2)
@@ -1101,7 +1101,7 @@ class StoreContract:
             assert taker.claims == []
         assert await self.status_of(store, added.id) is TaskStatus.PENDING
 
-    async def test_nothing_is_handed_to_who_waits_no_more(self, store, node):
+    async def test_nodes_that_stopped_waiting_get_no_direct_claims(self, store, node):
         """New tasks after the wait are claimed normally."""
         async with self.taker(store, node, room=5) as taker:
             pass
@@ -1109,8 +1109,8 @@ class StoreContract:
         assert taker.claims == []
         assert (await self.claim_one(store, node)).task_id == added.id
 
-    async def test_what_was_handed_over_is_rescued(self, store):
-        """It is held like any other: if the node dies it goes back."""
+    async def test_directly_claimed_tasks_are_rescued(self, store):
+        """They are claimed like any other: if the node dies, they become pending."""
         node = await store.register("dead", lease_seconds=2.0)
         async with self.taker(store, node, room=5) as taker:
             [added] = await store.add([new_task()])
@@ -1119,7 +1119,7 @@ class StoreContract:
 
     # Waiting
 
-    async def test_new_work_wakes_who_waits(self, store):
+    async def test_new_tasks_wake_nodes(self, store):
         """A new task ends the wait for work; a later wait returns, too."""
         with trio.fail_after(90):
             async with trio.open_nursery() as nursery:
@@ -1128,7 +1128,7 @@ class StoreContract:
             await store.add([new_task()])
             await store.wait_for_work()
 
-    async def test_what_becomes_due_wakes_who_waits(self, store, node):
+    async def test_due_tasks_wake_nodes(self, store, node):
         """The wait for work ends when a task becomes due, and then it can be claimed."""
         [added] = await store.add([new_task(delay_seconds=0.3)])
         await store.wait_for_work()
@@ -1138,7 +1138,7 @@ class StoreContract:
                 await store.wait_for_work()
         assert claims[0].task_id == added.id
 
-    async def test_a_retry_wakes_who_waits_when_it_is_due(self, store, node):
+    async def test_due_retries_wake_nodes(self, store, node):
         """This includes a node that waited before the retry was scheduled."""
         await store.add([new_task(max_attempts=2)])
         claim = await self.claim_one(store, node)

@@ -107,7 +107,7 @@ class FlowContract(OptionsContract):
         assert await store.queues.get("mail") == limited
         assert await store.queues.get("other") is None
 
-    async def test_a_paused_queue_is_passed_over(self, store, node):
+    async def test_paused_queues_are_skipped(self, store, node):
         """Its tasks are held and say why; any number of them do not block other queues."""
         await store.queues.put("mail", PAUSED)
         waiting = await store.add([new_task(queue="mail") for _ in range(150)])
@@ -123,8 +123,8 @@ class FlowContract(OptionsContract):
         claims = await store.claim(node, limit=5)
         assert [claim.task_id for claim in claims] == [task.id for task in waiting[:5]]
 
-    async def test_what_is_not_due_waits_for_its_time_alone(self, store):
-        """The pause of its queue is not what keeps it."""
+    async def test_tasks_that_are_not_due_are_not_held(self, store):
+        """The pause of their queue is not what delays them."""
         await store.queues.put("mail", PAUSED)
         [task] = await store.add([new_task(queue="mail", delay_seconds=60)])
         assert await self.reason(store, task) is None
@@ -145,7 +145,7 @@ class FlowContract(OptionsContract):
         [again] = await store.claim(node, limit=10)
         assert again.task_id == first.task_id
 
-    async def test_room_is_told(self, store, node):
+    async def test_free_capacity_wakes_nodes(self, store, node):
         """A finished or canceled task, or a new limit, wakes nodes that wait for work."""
         await store.queues.put("mail", QueueSettings(max_concurrency=1))
         await store.add([new_task(queue="mail") for _ in range(4)])
@@ -175,7 +175,7 @@ class FlowContract(OptionsContract):
         assert {task.id for task in nowhere} < {claim.task_id for claim in claims}
         assert await self.reason(store, tasks[-1]) is HoldReason.HOST_CONCURRENCY
 
-    async def test_a_rate_is_kept(self, store, node):
+    async def test_the_rate_limit(self, store, node):
         """A burst starts, then one at a time; nodes sleep until the next start is allowed."""
         await store.queues.put("mail", QueueSettings(rate=Rate(per_second=4, burst=2)))
         tasks = await store.add([new_task(queue="mail") for _ in range(4)])
@@ -191,7 +191,7 @@ class FlowContract(OptionsContract):
             assert len(claims) == 1
         assert trio.current_time() - began > 0.4
 
-    async def test_nobody_wakes_for_a_limit_that_is_gone(self, store, node):
+    async def test_removed_limits_wake_no_nodes(self, store, node):
         """Once the limit is removed, waiting nodes are not woken for it."""
         await store.queues.put("mail", QueueSettings(rate=Rate(per_second=8)))
         await store.add([new_task(queue="mail") for _ in range(2)])
@@ -217,7 +217,7 @@ class FlowContract(OptionsContract):
         assert third.held.reason is HoldReason.HOST_RATE
         assert 90 < (third.held.until - second.created_at).total_seconds() < 110
 
-    async def test_the_order_holds_within_what_may_start(self, store, node):
+    async def test_startable_tasks_keep_their_order(self, store, node):
         """By priority, then by time."""
         await store.queues.put("mail", QueueSettings(max_concurrency=3))
         await store.add([new_task(queue="mail", priority=place % 3) for place in range(6)])
@@ -225,7 +225,7 @@ class FlowContract(OptionsContract):
         tasks = [await store.get(claim.task_id) for claim in claims]
         assert [task.priority for task in tasks] == [2, 2, 1]
 
-    async def test_what_is_limited_is_not_claimed_as_it_is_stored(self, store, node):
+    async def test_limited_tasks_are_not_claimed_directly(self, store, node):
         """A node that waits for work gets it by a claim; of the rest nothing changes."""
         await store.queues.put("mail", QueueSettings(max_concurrency=1))
         taker = NodeTaker(node, room=9)
@@ -272,7 +272,7 @@ class FlowContract(OptionsContract):
         assert [claim.is_probe for claim in claims] == [False, False]
         assert await store.queues.open_circuits(10) == {}
 
-    async def test_a_host_that_fails_on_is_held_longer_each_time(self, store):
+    async def test_pauses_of_a_failing_host_grow(self, store):
         """Failures that several nodes report at the same time count once."""
 
         async def seconds_held():
@@ -292,7 +292,7 @@ class FlowContract(OptionsContract):
 
     # Fair shares
 
-    async def test_others_come_before_what_is_beyond_a_share(self, store, node):
+    async def test_tasks_beyond_a_share_come_last(self, store, node):
         """A host that has four of five workers gets none of the next, however long its line is."""
         await store.add([at(SLOW, priority=9) for _ in range(150)])
         added = await store.add([at(OTHER) for _ in range(2)])
@@ -300,7 +300,7 @@ class FlowContract(OptionsContract):
         [claim] = await store.claim(node, limit=1, shares=shares)
         assert claim.task_id == added[0].id
 
-    async def test_what_is_beyond_a_share_runs_last(self, store, node):
+    async def test_tasks_beyond_a_share_run_last(self, store, node):
         """A claim of both is handed out so: else the workers would be taken all the same."""
         await store.add([at(SLOW) for _ in range(6)])
         await store.add([at(OTHER) for _ in range(2)])
@@ -321,8 +321,8 @@ class FlowContract(OptionsContract):
         assert await self.hosts(claims) == {SLOW: 5, OTHER: 5}
         assert not any(claim.is_limited for claim in claims)
 
-    async def test_nothing_is_passed_over_for_good(self, store, node):
-        """What was set aside, held or beyond a share, comes to its turn."""
+    async def test_no_task_is_skipped_for_ever(self, store, node):
+        """Tasks that were held or beyond a share are claimed later."""
         await store.queues.put("mail", PAUSED)
         added = []
         for _ in range(30):

@@ -38,7 +38,7 @@ class MonitoringContract(StoreContract):
 
     # Nodes
 
-    async def test_nodes_tell_who_they_are_and_what_they_hold(self, store, node):
+    async def test_nodes_and_their_claims(self, store, node):
         """By name, with their heartbeats, and for how long they have had what they run."""
         await store.register("a", lease_seconds=60, version="1.2.3", workers=7, tz_version="2026f")
         await store.add([at(FAST), at(FAST), at(FAST)])
@@ -60,8 +60,8 @@ class MonitoringContract(StoreContract):
         assert first.alive
         assert here.alive
 
-    async def test_dead_nodes_are_told_as_such(self, store):
-        """What they hold, too, until it is taken from them."""
+    async def test_dead_nodes_are_listed(self, store):
+        """Their claims are listed, too, until they are rescued."""
         node = await store.register("dead", lease_seconds=2.0)
         await store.add([at(FAST)])
         await store.claim(node, limit=1)
@@ -73,11 +73,11 @@ class MonitoringContract(StoreContract):
         [found] = await store.monitoring.nodes(10)
         assert found.running == 0
 
-    async def test_retired_nodes_are_not_told(self, store, node):
+    async def test_retired_nodes_are_not_listed(self, store, node):
         await store.retire(node)
         assert await store.monitoring.nodes(10) == []
 
-    async def test_no_more_nodes_than_asked_for(self, store):
+    async def test_the_limit_of_nodes(self, store):
         for name in "cab":
             await store.register(name, lease_seconds=30)
         assert [one.name for one in await store.monitoring.nodes(2)] == ["a", "b"]
@@ -92,7 +92,7 @@ class MonitoringContract(StoreContract):
     # Hosts
 
     async def test_slow_hosts_come_first(self, store, node):
-        """By what their newest tasks took in the middle, or by how long one has been running."""
+        """Hosts are ordered by the median duration of fetches, or the age of a running one."""
         for elapsed_seconds in (0.01, 0.03, 0.02):
             await self.run_one(store, node, FAST, elapsed_seconds)
         await self.run_one(store, node, SLOW, 4, ending=failed)
@@ -113,8 +113,8 @@ class MonitoringContract(StoreContract):
         assert (slow.running, slow.longest_running_seconds, slow.held) == (0, None, None)
         assert [one.host for one in await store.monitoring.hosts(1)] == [SLOW]
 
-    async def test_what_runs_is_told_by_host(self, store, node):
-        """Hosts that nothing was fetched from yet, too."""
+    async def test_running_tasks_by_host(self, store, node):
+        """This includes hosts that nothing was fetched from yet."""
         await store.add([at(LONG), at(LONG), at("")])
         await store.claim(node, limit=3)
         [found] = await store.monitoring.hosts(10)
@@ -126,22 +126,22 @@ class MonitoringContract(StoreContract):
         )
         assert 0 <= found.longest_running_seconds < 300
 
-    async def test_hosts_that_are_held_back_come_before_all(self, store, node):
+    async def test_hosts_with_an_open_circuit_breaker_come_first(self, store, node):
         await self.run_one(store, node, SLOW, 4)
         await store.queues.open_circuit(FAST, reason="503", retry_after_seconds=60)
         first, second = await store.monitoring.hosts(10)
         assert (first.host, first.fetched, first.held.detail) == (FAST, 0, "503")
         assert (second.host, second.held) == (SLOW, None)
 
-    async def test_what_was_never_fetched_says_nothing_of_its_host(self, store):
+    async def test_tasks_that_were_never_fetched_are_not_counted(self, store):
         [task] = await store.add([at(FAST)])
         await store.cancel(task.id)
         assert await store.monitoring.hosts(10) == []
 
     # Endings
 
-    async def test_every_minute_is_told(self, store):
-        """Also where nothing ended; the last one is under way."""
+    async def test_every_minute_is_listed(self, store):
+        """This includes minutes without finished tasks; the last minute is the current one."""
         minutes = await store.monitoring.history()
         assert len(minutes) == HISTORY_MINUTES
         times = [minute.at for minute in minutes]
@@ -150,8 +150,8 @@ class MonitoringContract(StoreContract):
         assert all(not any(minute.finished.values()) for minute in minutes)
 
     @pytest.mark.parametrize("is_folded", [False, True], ids=["as noted", "folded"])
-    async def test_endings_are_told_by_the_minute(self, store, node, is_folded):
-        """Of all queues or of one, folded or not."""
+    async def test_finished_tasks_by_minute(self, store, node, is_folded):
+        """The counts are of all queues or of one, folded or not."""
         await self.run_one(store, node, FAST, 1)
         await self.run_one(store, node, FAST, 1, ending=failed)
         await self.run_one(store, node, SLOW, 1, ending=failed)

@@ -59,8 +59,8 @@ class OptionsContract(StoreContract):
             TaskOptions(success_on=("4xx",)),
         ],
     )
-    async def test_what_a_task_says_is_kept(self, store, node, options):
-        """What add returns is what get and pages find; who runs it gets it all."""
+    async def test_options_are_stored(self, store, node, options):
+        """``add`` returns what ``get`` and pages find, and claims have all options."""
         tags = {"team": "billing", "n": -(2**53) + 1, "b": True, "e": "", "u": "é\U0001f600"}
         [added] = await store.add(
             [
@@ -106,7 +106,7 @@ class OptionsContract(StoreContract):
 
     # Handing over
 
-    async def test_what_is_for_later_or_over_is_not_handed_over(self, store, node):
+    async def test_delayed_or_expired_tasks_are_not_claimed_directly(self, store, node):
         """New tasks that are not due, or have expired, are not claimed directly."""
         async with self.taker(store, node, room=9) as taker:
             later, over = await store.add(
@@ -117,15 +117,15 @@ class OptionsContract(StoreContract):
             assert await self.status_of(store, task.id) is TaskStatus.PENDING
         assert await store.claim(node, limit=9) == []
 
-    async def test_options_are_handed_over(self, store, node):
-        """A claim that is made as the task is stored says how it is to be run."""
+    async def test_direct_claims_have_the_options(self, store, node):
+        """A claim that is made as the task is stored has its options."""
         async with self.taker(store, node, room=9) as taker:
             await store.add([new_task(options=OPTIONS)])
             await store.add_once([new_task(options=OPTIONS)], key())
             assert [claim.options for claim in taker.claims] == [OPTIONS, OPTIONS]
 
-    async def test_a_request_that_is_known_is_not_handed_over(self, store, node):
-        """Nothing was made, so there is nothing to run."""
+    async def test_repeated_requests_are_not_claimed(self, store, node):
+        """No task was created, so there is none to run."""
         async with self.taker(store, node, room=9) as taker:
             await store.add_once([new_task()], key())
             await store.add_once([new_task()], key())
@@ -133,7 +133,7 @@ class OptionsContract(StoreContract):
 
     # Expiry
 
-    async def test_what_is_over_is_never_claimed(self, store, node):
+    async def test_expired_tasks_are_never_claimed(self, store, node):
         """Expired tasks are not claimed, by priority or by age, even before they are FAILED."""
         over = [new_task(priority=priority, expires_at=now() - LATER) for priority in (9, 0)]
         _, _, good = await store.add([*over, new_task(expires_at=now() + LATER)])
@@ -150,7 +150,7 @@ class OptionsContract(StoreContract):
         await self.after(moment)
         assert await store.claim(node, limit=1) == []
 
-    async def test_what_is_over_expires(self, store, node):
+    async def test_expired_tasks_fail(self, store, node):
         """It ends FAILED, with a time and without an attempt; it can be retried, and then runs."""
         over, good = await store.add(
             [new_task(expires_at=now() - LATER), new_task(expires_at=now() + LATER)]
@@ -168,7 +168,7 @@ class OptionsContract(StoreContract):
         assert (again.status, again.expires_at) == (TaskStatus.PENDING, None)
         assert {claim.task_id for claim in await store.claim(node, limit=5)} == {over.id, good.id}
 
-    async def test_only_what_waits_expires(self, store, node):
+    async def test_only_pending_tasks_expire(self, store, node):
         """Running tasks finish normally, and canceled tasks stay canceled."""
         moment = await self.soon(store)
         running, canceled = await store.add(
@@ -181,7 +181,7 @@ class OptionsContract(StoreContract):
         assert await store.settle([completed(claim)]) == {running.id}
 
     @pytest.mark.parametrize("how", ["retry", "release", "retire"])
-    async def test_what_is_put_back_too_late_expires(self, store, node, how):
+    async def test_released_tasks_can_expire(self, store, node, how):
         """No other attempt is begun; the one that there was is shown, and its error is not."""
         moment = await self.soon(store)
         [task] = await store.add([new_task(max_attempts=3, expires_at=moment)])
@@ -209,7 +209,7 @@ class OptionsContract(StoreContract):
         await store.add([new_task(expires_at=now() - LATER) for _ in range(5)])
         assert [await store.expire(limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
-    async def test_how_long_until_the_next_expires(self, store, node):
+    async def test_the_time_until_the_next_expiry(self, store, node):
         """Only pending tasks count; running, finished and unlimited ones do not."""
         assert await store.seconds_to_expiry() is None
         await store.add([new_task()])
@@ -233,8 +233,8 @@ class OptionsContract(StoreContract):
 
     # Retention of its own
 
-    async def test_a_task_says_how_long_it_is_kept(self, store, node):
-        """Longer or shorter than the others, counted from its end, however it ended."""
+    async def test_retention_of_a_task(self, store, node):
+        """Retention is longer or shorter than the default, and begins when the task finishes."""
         brief, forever, usual = await store.add(
             [
                 new_task(priority=2, retention_seconds=0.05),
@@ -273,8 +273,8 @@ class OptionsContract(StoreContract):
         assert await store.delete_finished(age_seconds=None, limit=10) == 1
         assert await store.get(task.id) is None
 
-    async def test_what_is_run_again_is_kept(self, store, node):
-        """Until it is at an end again: the first one does not count any more."""
+    async def test_retried_tasks_are_kept(self, store, node):
+        """Retention starts when the retried task finishes again."""
         [task] = await store.add([new_task(retention_seconds=0.0)])
         await store.settle([failed(await self.claim_one(store, node))])
         await store.retry(task.id)
@@ -317,7 +317,7 @@ class OptionsContract(StoreContract):
         assert len((await store.page(limit=9)).tasks) == 1
 
     @pytest.mark.parametrize("count", [3, 150])
-    async def test_many_tasks_of_a_request(self, store, count):
+    async def test_an_array_with_a_key(self, store, count):
         """All are created once, and returned in the order of submission."""
         tasks = [new_task(str(n)) for n in range(count)]
         first = await store.add_once(tasks, key())
@@ -325,7 +325,7 @@ class OptionsContract(StoreContract):
         again = await store.add_once(tasks, key())
         assert (again.tasks, again.is_replay) == (first.tasks, True)
 
-    async def test_what_was_deleted_is_missing(self, store):
+    async def test_deleted_tasks_are_missing(self, store):
         """It is not created again; the other tasks of its request are returned."""
         tasks = [new_task("1", retention_seconds=0.0), new_task("2"), new_task("3")]
         made = (await store.add_once(tasks, key())).tasks
@@ -361,7 +361,7 @@ class OptionsContract(StoreContract):
         assert len((await store.page(limit=9)).tasks) == 6
         assert (await store.add_once([new_task()], key("kept"))).is_replay
 
-    async def test_of_many_at_once_one_makes_them(self, store):
+    async def test_of_concurrent_requests_one_creates_the_tasks(self, store):
         """Each of the others returns the same tasks, or an error if its request differs."""
         found = []
 
@@ -379,7 +379,7 @@ class OptionsContract(StoreContract):
             assert one.tasks == (made.tasks if one.is_same else [])
         assert len((await store.page(limit=99)).tasks) == 2
 
-    async def test_keys_stand_beside_each_other(self, store):
+    async def test_keys_share_statements(self, store):
         """Those with and those without, and of one key many, share statements and nothing else."""
         found: dict[str, list[uuid.UUID]] = {}
 
@@ -399,7 +399,7 @@ class OptionsContract(StoreContract):
             assert bytes(task.payload) == name.removeprefix("key ").encode()
         assert len((await store.page(limit=999)).tasks) == 80
 
-    async def test_what_is_known_is_told_if_the_request_is_larger(self, store):
+    async def test_a_key_covers_the_whole_request(self, store):
         """A key is for the whole request: nothing of one that differs is made."""
         await store.add_once([new_task("1")], key())
         more = await store.add_once([new_task("1"), new_task("2")], key(body=b"more"))

@@ -69,8 +69,8 @@ class SchedulesContract:
 
     # Actions of clients
 
-    async def test_a_schedule_is_given_back(self, store):
-        """What put returns is what get and pages find, its template to the byte."""
+    async def test_schedules_are_returned(self, store):
+        """``put`` returns what ``get`` and pages find, the template byte for byte."""
         zone = Timing(cron="30 6 * * MON-FRI", timezone="Europe/Berlin")
         put, is_new = await store.schedules.put(
             definition("it.s_A-1", timing=zone, missed=Missed.ALL, conditional=True)
@@ -126,8 +126,8 @@ class SchedulesContract:
                 nursery.start_soon(change)
         assert (await store.schedules.get("one")).every_seconds == 11.0
 
-    async def test_of_many_that_make_it_one_is_the_first(self, store):
-        """Put at the same moment, one schedule is made, and once."""
+    async def test_of_concurrent_puts_one_creates_the_schedule(self, store):
+        """Concurrent ``put`` calls create one schedule, once."""
         made = []
 
         async def put():
@@ -242,7 +242,7 @@ class SchedulesContract:
         assert await self.fire(store) == [task]
         assert (await store.schedules.get("one")).next_run_at == start_at + dt.timedelta(hours=1)
 
-    async def test_how_long_until_the_next(self, store):
+    async def test_the_time_until_the_next_run(self, store):
         """The shortest time of all schedules that are not paused; negative if one is due."""
         assert await store.schedules.seconds_to_next() is None
         await store.schedules.put(definition("paused", every_seconds=1.0, paused=True))
@@ -253,8 +253,8 @@ class SchedulesContract:
         await self.put_due(store, "due")
         assert await store.schedules.seconds_to_next() <= 0
 
-    async def test_changes_are_told(self, store):
-        """Who waits hears of each, and of one that came before it waited."""
+    async def test_changes_wake_waiting_nodes(self, store):
+        """Nodes are woken by each change, also by one from before they waited."""
         with trio.fail_after(90):
             await store.schedules.put(definition())
             await store.schedules.wait_for_change()
@@ -263,7 +263,7 @@ class SchedulesContract:
                 await trio.testing.wait_all_tasks_blocked()
                 await store.schedules.put(definition(every_seconds=60.0))
 
-    async def test_a_paused_one_lets_its_times_pass(self, store):
+    async def test_paused_schedules_skip_their_times(self, store):
         """This includes times that had not fired yet; after the resume, the next time fires."""
         await self.put_due(store, "one", missed=Missed.ALL)
         start_at = (await store.schedules.get("one")).start_at
@@ -298,7 +298,7 @@ class SchedulesContract:
         assert after.last_run_at is not None
         assert await store.schedules.run_now("two") is None
 
-    async def test_what_is_made_wakes_who_waits_for_work(self, store):
+    async def test_new_tasks_of_schedules_wake_nodes(self, store):
         """Scheduled and manual runs wake nodes."""
         await self.put_due(store, "one")
         with trio.fail_after(90):
@@ -311,7 +311,7 @@ class SchedulesContract:
 
     # Conditional ones
 
-    async def test_a_conditional_one_asks_by_its_last_answer(self, store, node):
+    async def test_conditional_schedules_use_the_last_validators(self, store, node):
         """Of one that was COMPLETED; a 304 hands on what it was asked by."""
         await store.schedules.put(definition(conditional=True))
 

@@ -37,14 +37,14 @@ async def commits(writer, nursery):
     return commits
 
 
-async def test_a_lone_caller_goes_at_once(autojump_clock, writer, commits):
+async def test_a_single_caller_does_not_wait(autojump_clock, writer, commits):
     """A single caller does not wait for others."""
     assert await commits.submit([1, 2]) == [10, 20]
     assert trio.current_time() == 1.0
     assert writer.batches == [[1, 2]]
 
 
-async def test_who_comes_meanwhile_shares_the_next_batch(autojump_clock, writer, commits):
+async def test_callers_during_a_write_share_the_next_batch(autojump_clock, writer, commits):
     """Ten callers during a write are one batch after it, and each gets its own results."""
     results = {}
 
@@ -87,7 +87,7 @@ async def test_batches_are_bounded_in_bytes(autojump_clock, writer, commits):
     assert sorted(sum(batch) for batch in writer.batches[1:]) == [half, whole, 2 * whole]
 
 
-async def test_unavailable_is_told_to_all(autojump_clock, writer, commits):
+async def test_each_caller_gets_the_error(autojump_clock, writer, commits):
     """Each caller of a failed batch gets an exception of its own; the next batch goes on."""
     writer.refused[1] = StoreUnavailable("gone")
     caught = []
@@ -108,10 +108,8 @@ async def test_unavailable_is_told_to_all(autojump_clock, writer, commits):
     assert await commits.submit([3]) == [30]
 
 
-async def test_what_cannot_be_written_is_the_loss_of_its_caller_alone(
-    autojump_clock, writer, commits
-):
-    """The others of the batch are written apart from it."""
+async def test_a_rejected_item_affects_only_its_caller(autojump_clock, writer, commits):
+    """The other items of the batch are written apart from it."""
     writer.refused[2] = ValueError("two is refused")
     results = {}
 
@@ -129,7 +127,7 @@ async def test_what_cannot_be_written_is_the_loss_of_its_caller_alone(
     assert results == {0: [0], 1: [10], 2: "two is refused", 3: [30]}
 
 
-async def test_a_caller_that_goes_before_its_turn_is_left_out(autojump_clock, writer, commits):
+async def test_items_of_canceled_callers_are_not_written(autojump_clock, writer, commits):
     """Cancelled while waiting for a batch to be written, its items are not written later."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(commits.submit, [1])
@@ -140,7 +138,7 @@ async def test_a_caller_that_goes_before_its_turn_is_left_out(autojump_clock, wr
     assert writer.batches == [[1], [3]]
 
 
-async def test_closing_tells_who_still_waits(autojump_clock, writer):
+async def test_closing_fails_waiting_callers(autojump_clock, writer):
     """When the group commit closes, waiting callers get an error."""
     commits = GroupCommit(writer.write, size_of=abs)
     caught = []

@@ -31,7 +31,7 @@ def connection(database_url):
         yield connection
 
 
-async def test_who_waits_for_a_row_holds_up_nobody(database_url, store, connection):
+async def test_a_blocked_row_does_not_block_events(database_url, store, connection):
     """Events are locked when all rows are: an end that waits for one keeps no other waiting.
 
     Otherwise two of them could wait for each other.
@@ -71,7 +71,7 @@ async def test_a_node_of_the_version_before_calls_back_too(store, connection):
     assert made.callback_of == task.id
 
 
-async def test_a_task_of_the_version_before_is_told_too(store, connection):
+async def test_tasks_of_the_previous_version_have_callbacks(store, connection):
     """Its options say nothing of a host; it is found in other ways."""
     options = msgspec.structs.replace(OPTIONS, callback_host=None)
     [task] = await store.add([new_task(options=options)])
@@ -91,7 +91,7 @@ async def test_the_size_of_a_callback_is_that_of_its_documents(store, connection
     assert size == length > 2000
 
 
-async def test_ends_of_many_at_once_in_any_order(store):
+async def test_concurrent_cancels_in_any_order(store):
     """Concurrent cancels of the same tasks succeed, with one callback for each."""
     await store.record_events()
     tasks = await store.add([told() for _ in range(60)])
@@ -127,7 +127,7 @@ def commits(connection) -> int:
     return count
 
 
-async def test_many_large_cancels_go_by_portions(store, connection, small_budget):
+async def test_large_cancels_are_divided(store, connection, small_budget):
     """Large cancels are divided, so that each ends in time; tasks without callbacks share one."""
     tasks = await store.add([large() for _ in range(5)])
     tasks += await store.add([new_task(payload='"' + "x" * 10_000 + '"') for _ in range(5)])
@@ -147,7 +147,7 @@ async def test_large_tasks_expire_by_portions(store, small_budget):
     assert [await store.expire(limit=100) for _ in range(4)] == [2, 2, 1, 0]
 
 
-async def test_large_tasks_are_rescued_by_portions(store, connection, small_budget):
+async def test_large_rescues_are_divided(store, connection, small_budget):
     """Rescues are divided, too, whether tasks are released or fail as poison."""
     await store.add([large() for _ in range(5)])
     node = await store.register("dead", lease_seconds=60)

@@ -29,7 +29,7 @@ def test_words_are_read(words, read):
     assert list(parse_cancellations(words)) == read
 
 
-async def test_only_nodes_of_this_process_are_told(autojump_clock):
+async def test_only_nodes_of_this_process_are_notified(autojump_clock):
     """From the moment in which they are known until they are gone; nothing is kept for others."""
     told = Cancellations()
     told.receive(SENSE)
@@ -45,7 +45,7 @@ async def test_only_nodes_of_this_process_are_told(autojump_clock):
     assert told._mailboxes == {}
 
 
-async def test_what_nobody_hears_is_bounded(monkeypatch):
+async def test_unread_cancellations_are_bounded(monkeypatch):
     """A flood of words for a node that does not listen ends somewhere."""
     monkeypatch.setattr(claims, "MAX_UNDELIVERED", 10)
     told = Cancellations()

@@ -49,7 +49,7 @@ async def test_claims_move_it_on(position):
     assert await begin(position) == {7: at(23), 0: at(10)}
 
 
-async def test_what_is_announced_moves_it_back(position):
+async def test_announcements_move_the_cursor_back(position):
     """To the earliest point; a priority that was not known is one from then on."""
     await surveyed(position, p0=10)
     position.announce([(0, at(20)), (3, at(30))])
@@ -59,7 +59,7 @@ async def test_what_is_announced_moves_it_back(position):
 
 
 @pytest.mark.parametrize("is_survey", [True, False])
-async def test_what_is_announced_during_a_pass_is_not_passed_over(position, is_survey):
+async def test_announcements_during_a_claim_are_kept(position, is_survey):
     """It may have come too late for the pass, whose end must not hide it."""
     if not is_survey:
         await surveyed(position, p0=10)
@@ -80,7 +80,7 @@ async def test_a_pass_that_fails_changes_nothing(position):
     assert await begin(position) == {0: at(10)}
 
 
-async def test_surveys_come_by_the_clock(position, autojump_clock):
+async def test_full_scans_are_periodic(position, autojump_clock):
     """Once a second; at once when announcements may have been missed, also during a survey."""
 
     async def is_due() -> bool:

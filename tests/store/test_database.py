@@ -232,8 +232,8 @@ async def test_options_of_the_operator_stay(database_url, monkeypatch):
                 assert await database.run(partial(ask, statement=f"SHOW {name}")) == value
 
 
-async def test_migrations_may_take_their_time(database_url, monkeypatch):
-    """No timeout of ours for their statements."""
+async def test_migrations_have_no_timeout(database_url, monkeypatch):
+    """TaskFlow sets no timeout for their statements."""
     seen = []
 
     def migrate(connection):

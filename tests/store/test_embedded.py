@@ -211,7 +211,7 @@ async def test_the_first_of_two_users_leaves_it_running(data_dir):
     assert postmaster(data_dir) is None
 
 
-async def test_a_killed_process_leaves_a_server_that_the_next_takes_over(data_dir):
+async def test_a_server_of_a_killed_process_is_reused(data_dir):
     """After kill -9 of its only user the same server serves the next, who then stops it."""
     async with another_process(data_dir) as (process, _):
         left = postmaster(data_dir)
@@ -247,7 +247,7 @@ async def test_a_killed_server_is_started_again(data_dir):
             assert execute(again.conninfo, "SELECT answer FROM kept") == [(43,)]
 
 
-async def test_a_server_that_is_killed_while_used_comes_back(data_dir, events):
+async def test_a_killed_server_is_restarted(data_dir, events):
     """Of its users one starts it again; also when it ends once more, though not at once then."""
     async with embedded_postgres(data_dir) as server, embedded_postgres(data_dir):
         for answer in (43, 44):
@@ -263,7 +263,7 @@ async def test_a_server_that_is_killed_while_used_comes_back(data_dir, events):
     assert postmaster(data_dir) is None
 
 
-async def test_a_server_that_cannot_come_back_is_tried_again(data_dir, events):
+async def test_failed_restarts_are_repeated(data_dir, events):
     """The obstacle is logged; once it is removed, the server starts."""
     async with embedded_postgres(data_dir) as server:
         events.clear()
@@ -403,7 +403,7 @@ async def test_a_comma_and_quotes_in_the_path(folder):
 
 
 @only_root
-async def test_a_socket_folder_of_somebody_else_is_refused(folder):
+async def test_a_socket_folder_of_another_user_is_rejected(folder):
     """In a public folder another user may have made it first, to listen in our place."""
     data_dir = folder / ("long" * 25)
     async with embedded_postgres(data_dir) as server:
@@ -425,7 +425,7 @@ async def test_an_interrupted_initdb_does_no_harm(new_dir):
     assert not left.exists()
 
 
-async def test_data_of_another_version_is_refused_in_one_line(new_dir):
+async def test_data_of_another_version_is_rejected_in_one_line(new_dir):
     """Data that this PostgreSQL cannot read is left alone, and the way out is named."""
     (new_dir / "pgdata").mkdir(parents=True)
     (new_dir / "pgdata" / "PG_VERSION").write_text("16\n")
@@ -437,8 +437,8 @@ async def test_data_of_another_version_is_refused_in_one_line(new_dir):
     assert "\n" not in str(caught.value)
 
 
-async def test_a_folder_of_other_files_is_refused(new_dir):
-    """A folder that holds something else is neither used nor emptied."""
+async def test_a_folder_of_other_files_is_rejected(new_dir):
+    """A folder with other content is neither used nor emptied."""
     (new_dir / "pgdata").mkdir(parents=True)
     (new_dir / "pgdata" / "thesis.txt").write_text("years of work")
     with pytest.raises(StoreUnusable, match="holds files but no PostgreSQL data"):
@@ -447,7 +447,7 @@ async def test_a_folder_of_other_files_is_refused(new_dir):
     assert (new_dir / "pgdata" / "thesis.txt").read_text() == "years of work"
 
 
-async def test_a_server_that_does_not_start_says_why(data_dir):
+async def test_the_reason_of_a_failed_start_is_reported(data_dir):
     """The error line includes the reason that PostgreSQL logged, and comes at once."""
     with (data_dir / "pgdata" / "postgresql.conf").open("a") as configuration:
         configuration.write("\nwork_mem = plenty\n")

@@ -74,7 +74,7 @@ def story(events: list[TaskEvent]) -> list[tuple[TaskStatus, int]]:
     return [(event.status, event.attempt) for event in events]
 
 
-async def test_many_are_got_at_once(store):
+async def test_get_many(store):
     """In any order; unknown ids are left out."""
     tasks = [await add(store) for _ in range(3)]
     found = await store.get_many([uuid.uuid4(), *(task.id for task in tasks)])
@@ -82,8 +82,8 @@ async def test_many_are_got_at_once(store):
     assert await store.get_many([]) == []
 
 
-async def test_an_event_says_what_the_task_does(store, node, position):
-    """Each of its fields, at the beginning and at the end."""
+async def test_an_event_has_the_fields_of_the_task(store, node, position):
+    """Each field is the same, at the first event and at the last."""
     task = await add(store, queue="mail", tags={"customer": 42, "is_big": True, "kind": "a:b"})
     [claim] = await store.claim(node, limit=1)
     await store.settle([failed(claim)])
@@ -129,8 +129,8 @@ async def test_every_move_is_an_event(store, node, position):
     ]
 
 
-async def test_ends_that_nobody_asked_for_are_events(store, position):
-    """What expires while it waits, and what is given up as poison."""
+async def test_expiry_and_poison_are_events(store, position):
+    """This includes tasks that expire, and tasks that fail as poison."""
     expired = await add(store, expires_at=dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1))
     assert await store.expire(limit=10) == 1
     poison = await add(store)
@@ -148,8 +148,8 @@ async def test_ends_that_nobody_asked_for_are_events(store, position):
     assert found[-1].error
 
 
-async def test_what_a_node_gives_back_are_events(store, node, position):
-    """When it retires, and when it does not know what it holds."""
+async def test_releases_are_events(store, node, position):
+    """When a node retires, and when it releases unknown claims."""
     await add(store)
     await store.claim(node, limit=1)
     renewed_at = await store.renew(node)
@@ -162,8 +162,8 @@ async def test_what_a_node_gives_back_are_events(store, node, position):
     ]
 
 
-async def test_many_by_hand_are_events(store, position):
-    """One for each task that was moved, none for the others."""
+async def test_bulk_actions_are_events(store, position):
+    """One event for each changed task, and none for the others."""
     tasks = [await add(store) for _ in range(3)]
     ids = [task.id for task in tasks]
     await store.cancel(ids[1])
@@ -175,8 +175,8 @@ async def test_many_by_hand_are_events(store, position):
     assert [event.status for event in found[4:]] == [CANCELED] * 2 + [PENDING] * 3
 
 
-async def test_what_changes_nothing_is_no_event(store, node, position):
-    """A claim that is not held any more, and what does not move."""
+async def test_unchanged_tasks_have_no_events(store, node, position):
+    """A late outcome and a move without effect cause no events."""
     task = await add(store)
     [claim] = await store.claim(node, limit=1)
     await store.settle([completed(claim)])
@@ -188,8 +188,8 @@ async def test_what_changes_nothing_is_no_event(store, node, position):
     assert await events_of(store, last.id) == []
 
 
-async def test_handed_over_is_two_events(store, node, position):
-    """A task that is claimed as it is stored was PENDING all the same."""
+async def test_a_direct_claim_is_two_events(store, node, position):
+    """A task that is claimed as it is stored was PENDING nevertheless."""
     taker = NodeTaker(node, room=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(taker.wait, store)
@@ -336,7 +336,7 @@ def let_it_lapse(connection) -> None:
     connection.execute("UPDATE taskflow_event_log SET recorded_until = now()")
 
 
-async def test_nothing_is_recorded_while_nobody_asks(postgres, connection):
+async def test_nothing_is_recorded_without_readers(postgres, connection):
     """Nothing is recorded before the first stream, or long after the last one."""
     node = await postgres.register("here", lease_seconds=30)
     await add(postgres)
@@ -351,7 +351,7 @@ async def test_nothing_is_recorded_while_nobody_asks(postgres, connection):
     assert [event.status for event in await events_of(postgres, position)] == [RUNNING]
 
 
-async def test_what_happened_while_nothing_was_recorded_is_missing(postgres, connection):
+async def test_unrecorded_events_are_reported_as_a_gap(postgres, connection):
     """A read from an earlier position reports the gap; a new stream does not."""
     position = await postgres.record_events()
     await add(postgres)
@@ -367,7 +367,7 @@ async def test_what_happened_while_nothing_was_recorded_is_missing(postgres, con
     assert [event.task_id for event in await events_of(postgres, begun)] == [task.id]
 
 
-async def test_recording_goes_on_for_as_long_as_somebody_asks(postgres, connection):
+async def test_recording_is_extended_while_there_are_readers(postgres, connection):
     """It is moved on when half of its time is over, and by then nothing is missing."""
     position = await postgres.record_events()
 
@@ -436,7 +436,7 @@ async def test_ids_are_in_the_order_of_commits(database_url, postgres):
         assert told[-1] is task.status
 
 
-async def test_many_who_move_the_same_tasks_do_not_wait_in_a_circle(database_url, postgres):
+async def test_concurrent_changes_of_the_same_tasks_do_not_deadlock(database_url, postgres):
     """Adding, claiming, ending, canceling and running again, all at once: no deadlock."""
     await postgres.record_events()
     key_of = iter(range(10_000))
@@ -467,7 +467,7 @@ async def test_many_who_move_the_same_tasks_do_not_wait_in_a_circle(database_url
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
-async def test_recording_waits_for_those_who_are_writing(postgres, connection, end):
+async def test_recording_waits_for_running_statements(postgres, connection, end):
     """An event after the position is reported, although its transaction began before."""
     task = await add(postgres)
     connection.execute("BEGIN")
@@ -526,7 +526,7 @@ async def test_recording_does_not_wait_for_locks_of_the_table(
         await postgres.record_events()  # to wait would end in a timeout
 
 
-async def test_recording_begins_though_somebody_does_not_commit(postgres, connection):
+async def test_recording_begins_despite_an_open_transaction(postgres, connection):
     """After a moment; new tasks wait no longer than that."""
     await add(postgres)
     with connection.transaction():
@@ -540,7 +540,7 @@ async def test_recording_begins_though_somebody_does_not_commit(postgres, connec
         assert len(await events_of(postgres, position)) == 1
 
 
-async def test_two_who_begin_at_once_begin_once(database_url, postgres, connection):
+async def test_two_readers_that_start_together(database_url, postgres, connection):
     """Both get the position of the first, from which all events are recorded."""
     async with open_postgres(database_url, SETTINGS) as other:
         for _ in range(10):

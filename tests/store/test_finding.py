@@ -216,7 +216,7 @@ def walked_to_the_end(stores: Stores, side: int, limit: int, wanted: TaskFilter)
     window=st.sampled_from([1, 3, 20_000]),
 )
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_pages_have_what_is_wanted(stores, made, asked, limit, most, window):
+def test_pages_have_the_matching_tasks(stores, made, asked, limit, most, window):
     """Following next_before to the end gives each task that matches, once, the newest first."""
     fill(stores, made)
     pages = both(stores, "page", limit=100)
@@ -292,7 +292,7 @@ def test_large_fields_may_be_left_out(stores):
             assert msgspec.structs.replace(other, payload=one.payload) == one
 
 
-def test_what_is_on_the_way_in_is_found_by_its_time(stores):
+def test_tasks_that_are_being_stored_are_found_by_time(stores):
     """An id is made later than the time beside it: the bound by ids leaves room for that."""
     stores.clear()
     stores.connection.execute(
@@ -309,8 +309,8 @@ ENDS = [end.replace(tzinfo=dt.UTC) for end in (dt.datetime.min, dt.datetime.max)
 
 
 @pytest.mark.parametrize("moment", ENDS)
-def test_the_ends_of_time(stores, moment):
-    """The first and the last moment there is are bounds as any other."""
+def test_extreme_times(stores, moment):
+    """The first and the last possible time are valid bounds."""
     stores.clear()
     both(stores, "add", tasks=[NewTask(msgspec.Raw(b"1"))])
     for side in (0, 1):

@@ -48,7 +48,7 @@ async def test_endings_grow_old(autojump_clock):
     assert len(store._finished._counts) == 1
 
 
-async def test_tasks_come_and_go_during_a_search():
+async def test_tasks_change_during_a_search():
     """A search that lets others go on finds what is there all the time, and breaks on nothing."""
     store = MemoryStore()
     kept = {task.id for task in await store.add([new_task(queue="kept")] * 1_500)}

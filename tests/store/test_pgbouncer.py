@@ -112,7 +112,7 @@ async def test_many_more_calls_than_server_connections(store):
     assert len((await store.page(limit=100)).tasks) == 20
 
 
-async def test_a_statement_that_hangs_is_given_up(store, connection):
+async def test_a_hanging_statement_is_aborted(store, connection):
     """The watchdog is what bounds it here; afterwards all works."""
     with connection.transaction():
         connection.execute("LOCK TABLE taskflow_tasks")
@@ -121,8 +121,8 @@ async def test_a_statement_that_hangs_is_given_up(store, connection):
     assert await store.add([new_task()])
 
 
-async def test_times_are_utc_whatever_the_server_says(bouncer_url, connection):
-    """The server's time zone does not show."""
+async def test_times_are_utc_with_any_setting_of_the_server(bouncer_url, connection):
+    """The time zone of the server has no effect."""
     connection.execute(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = ''Asia/Tokyo''',"
         " current_database()); END $$"
@@ -136,7 +136,7 @@ async def test_times_are_utc_whatever_the_server_says(bouncer_url, connection):
             assert abs(task.created_at - dt.datetime.now(dt.UTC)) < dt.timedelta(minutes=1)
 
 
-async def test_a_cancel_elsewhere_is_found_by_asking(bouncer_url, store):
+async def test_a_cancel_on_another_node_is_found_by_polling(bouncer_url, store):
     """Without notifications, the node finds at its heartbeat that the claim is over."""
     async with open_postgres(bouncer_url, SETTINGS) as other:
         node = await other.register("there", lease_seconds=30)
@@ -149,7 +149,7 @@ async def test_a_cancel_elsewhere_is_found_by_asking(bouncer_url, store):
         assert await other.lost_claims([claim.key]) == {claim.key}
 
 
-async def test_who_waits_is_answered_though_nobody_listens(bouncer_url, store):
+async def test_waiting_works_without_notifications(bouncer_url, store):
     """Events are looked for several times a second: the end that another node made is seen."""
     async with open_postgres(bouncer_url, SETTINGS) as other, trio.open_nursery() as nursery:
         feed = Feed(store, poll_seconds=7200.0)

@@ -79,7 +79,7 @@ async def test_the_bound_for_all_hosts(database_url):
         assert all(claim.is_limited for claim in claims)
 
 
-async def test_a_look_goes_round_all_lanes(database_url, monkeypatch):
+async def test_scans_cover_all_lanes(database_url, monkeypatch):
     """Startable tasks are found after several scans, however many others are held."""
     monkeypatch.setattr(claim_scan, "MAX_LANES", 5)
     monkeypatch.setattr(claim_scan, "_MAX_ROWS", 7)
@@ -169,7 +169,7 @@ async def claim_soon(store, node) -> uuid.UUID:
         await store.wait_for_work()
 
 
-async def test_what_others_put_back_is_claimed_first(database_url, store):
+async def test_tasks_released_by_other_nodes_are_claimed_first(database_url, store):
     """A node that is far ahead looks back as soon as another says that there is something."""
     node = await store.register("here", lease_seconds=30)
     async with open_postgres(database_url, SETTINGS) as other:
@@ -197,7 +197,7 @@ async def test_a_priority_of_another_node_is_claimed_first(database_url, store):
             assert await claim_soon(store, node) == urgent.id
 
 
-async def test_what_nobody_announced_is_found(store, connection):
+async def test_tasks_without_a_notification_are_found(store, connection):
     """Tasks that come in past TaskFlow, or whose announcement was lost: within about a second."""
     node = await store.register("here", lease_seconds=30)
     await store.add([new_task()])
@@ -212,7 +212,7 @@ async def test_what_nobody_announced_is_found(store, connection):
     assert [claim.task_id for claim in claims] == [added]
 
 
-async def test_a_node_does_not_hear_itself(database_url, store, connection):
+async def test_a_node_ignores_its_own_notifications(database_url, store, connection):
     """Its own notifications come back to it and are passed over: it has been woken already."""
     with trio.fail_after(90):
         await store.wait_for_work()  # the listener has connected
@@ -236,7 +236,7 @@ async def test_a_node_does_not_hear_itself(database_url, store, connection):
             await heard.wait()
 
 
-async def test_the_listener_comes_back(store, connection, monkeypatch):
+async def test_the_listener_reconnects(store, connection, monkeypatch):
     """When its connection is cut it says so once, connects again, and rings for what it missed."""
     events: list[Event] = []
     monkeypatch.setattr(listener, "emit", lambda event, **_: events.append(event))
@@ -256,7 +256,7 @@ async def test_the_listener_comes_back(store, connection, monkeypatch):
 
 
 @pytest.mark.parametrize("count", [1, 59, 60, 61, 1000])
-async def test_other_processes_are_told_of_cancellations(database_url, store, count):
+async def test_other_processes_are_notified_of_cancellations(database_url, store, count):
     """The one that runs the tasks hears of each of them, as soon as they are canceled."""
     async with open_postgres(database_url, SETTINGS) as other:
         await other.wait_for_work()  # the listener has connected
@@ -271,7 +271,7 @@ async def test_other_processes_are_told_of_cancellations(database_url, store, co
         assert heard == {claim.key for claim in claims}
 
 
-async def test_nothing_is_told_of_tasks_that_wait(store, connection):
+async def test_cancels_of_pending_tasks_are_not_notified(store, connection):
     """Only cancels of running tasks are notified, because a notification has a cost."""
     connection.execute("LISTEN taskflow_canceled")
     node = await store.register("here", lease_seconds=30)
@@ -312,7 +312,7 @@ async def test_cut_connections_are_replaced(store, connection):
     await store.check()
 
 
-async def test_a_statement_that_hangs_is_given_up(store, connection):
+async def test_a_hanging_statement_is_aborted(store, connection):
     """A call behind a lock that is never released fails within its timeout; later ones work."""
     with connection.transaction():
         connection.execute("LOCK TABLE taskflow_tasks")
@@ -415,8 +415,8 @@ async def test_a_database_that_is_newer_than_the_code(store, database_url, conne
         "max_attempts = 0",
     ],
 )
-async def test_a_state_against_the_law_is_refused(store, connection, change):
-    """The database itself refuses what no sequence of moves leads to."""
+async def test_illegal_states_are_rejected(store, connection, change):
+    """The database itself rejects states that no sequence of moves leads to."""
     await store.add([new_task()])
     with pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(f"UPDATE taskflow_tasks SET {change}")
@@ -446,8 +446,8 @@ async def test_dead_nodes_are_forgotten_in_time(store, connection):
     assert names == {"alive", "just died"}
 
 
-async def test_times_are_utc_whatever_the_server_says(database_url, connection):
-    """The server's time zone does not show."""
+async def test_times_are_utc_with_any_setting_of_the_server(database_url, connection):
+    """The time zone of the server has no effect."""
     connection.execute(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = ''Asia/Tokyo''',"
         " current_database()); END $$"
@@ -588,7 +588,7 @@ def is_waited_for(connection, pid: int) -> bool:
     return bool(connection.execute(query, [pid]).fetchall())
 
 
-async def test_what_changes_nothing_is_not_noted(store, connection):
+async def test_unchanged_counts_are_not_recorded(store, connection):
     """Statements that leave every status as it was add no row; moving a queue moves the count."""
     await store.add([new_task(queue="a"), new_task(queue="a")])
     await store.fold_counts(limit=10)
@@ -632,8 +632,8 @@ async def test_shares_are_those_of_the_model(store, connection, age):
     assert row == pytest.approx(shares(age))
 
 
-async def test_endings_are_told_by_age(store, connection):
-    """Each is in the windows that reach back so far, and in no other."""
+async def test_finished_counts_by_window(store, connection):
+    """Each task is counted in the windows that include its time, and in no others."""
     node = await store.register("here", lease_seconds=30)
     await store.add([new_task() for _ in range(6)])
     claims = await store.claim(node, limit=6)
@@ -661,7 +661,7 @@ async def test_requests_are_numbered_without_end(store):
         assert (await store.add_once([new_task()], keyed(text))).is_replay
 
 
-async def test_nobody_waits_in_a_circle(database_url, store):
+async def test_concurrent_keys_do_not_deadlock(database_url, store):
     """Two nodes that get the same keys at once, in opposite orders, make each task once.
 
     Without one order in which all statements take their keys this is a deadlock, which
@@ -723,7 +723,7 @@ async def test_tags_can_be_looked_up_and_go_with_their_task(store, connection):
     assert connection.execute("SELECT FROM taskflow_tags").rowcount == 0
 
 
-def test_all_that_a_task_says_counts_in_its_size():
+def test_the_size_of_a_task_includes_its_options():
     """A statement is bounded by what it carries, not by the payloads in it."""
     plain = size_of(entry_of(new_task(), None, 0))
     assert plain == len('"http://example.com/"')
@@ -793,9 +793,7 @@ QUICK = {
 
 
 @pytest.mark.parametrize("connections", [1, 4])
-async def test_a_slow_read_that_was_given_up_keeps_its_place(
-    database_url, monkeypatch, connections
-):
+async def test_an_aborted_slow_read_keeps_its_slot(database_url, monkeypatch, connections):
     """Its thread has a connection still: other slow reads are rejected, quick ones are not."""
     is_over = threading.Event()
     is_begun = threading.Semaphore(0)

@@ -120,7 +120,7 @@ async def test_several_nodes_fire_each_time_once(database_url, connection):
     assert connection.execute("SELECT count(*) FROM taskflow_tasks").fetchone() == (200,)
 
 
-async def test_what_another_node_fires_is_passed_over(store, connection):
+async def test_schedules_locked_by_another_node_are_skipped(store, connection):
     """Without waiting; if that node dies in the midst of it others do it."""
     await put_overdue(store, connection, 2, times=1)
     with connection.transaction(force_rollback=True):
@@ -156,7 +156,7 @@ async def test_a_schedule_with_many_large_times_is_fired_in_parts(store, connect
     assert max(made) <= 8
 
 
-async def test_times_that_cannot_be_told_here_are_left_to_others(store, connection):
+async def test_unknown_time_zones_are_left_to_other_nodes(store, connection):
     """A zone that this node does not know, say: the others are fired all the same."""
     await put_overdue(store, connection, 2, times=1)
     await store.schedules.put(definition("s1", timing=Timing(cron="* * * * *", timezone="UTC")))
@@ -215,7 +215,7 @@ async def test_a_page_has_room_for_large_ones(store, small_bounds):
     assert names == [["a", "b", "c", "d"], ["e", "f"]]
 
 
-async def test_a_look_costs_no_more_however_many_there_are(store, connection):
+async def test_the_cost_of_a_check_is_constant(store, connection):
     """How long until the next, and that nothing is due, is read off the index."""
     connection.execute(
         "INSERT INTO taskflow_schedules (name, definition, size_bytes, anchor_at, next_at,"

@@ -162,7 +162,9 @@ async def test_the_environment_does_not_matter(database_url, monkeypatch, name, 
 
 @pytest.mark.parametrize(("name", "values"), CALLERS.items())
 @pytest.mark.parametrize("is_in_transaction", [True, False])
-async def test_what_a_caller_must_not_set(database_url, name, values, is_in_transaction):
+async def test_settings_that_a_caller_must_not_change(
+    database_url, name, values, is_in_transaction
+):
     """Enqueue names the setting; the tasks of the caller are as they were."""
     await use(database_url)
     for value in values:
@@ -326,7 +328,7 @@ class TestAtTheStart:
             ("ALTER ROLE {role} SET session_preload_libraries = 'missing'", "preload"),
         ],
     )
-    def test_connections_refused(self, tmp_path, admin, role, role_url, statement, word):
+    def test_rejected_connections(self, tmp_path, admin, role, role_url, statement, word):
         admin.execute(statement.format(role=role))
         self.check(tmp_path, role_url, word)
 
@@ -447,7 +449,7 @@ class TestReadiness:
             assert service.ask("GET", "/readyz").status == 503
         wait_until(lambda: service.ask("GET", "/readyz").status == 200)
 
-    def test_what_only_a_write_shows(self, service, admin):
+    def test_errors_that_only_a_write_shows(self, service, admin):
         """A full disk, a trigger, a quota: what the last POST met is tried again, taken back."""
         admin.execute(
             "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "

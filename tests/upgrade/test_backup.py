@@ -43,7 +43,7 @@ def dropped(postgres_server):
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def test_what_ran_at_the_backup_runs_again(tmp_path, postgres_server, database_url, dropped):
+def test_tasks_that_ran_at_the_backup_run_again(tmp_path, postgres_server, database_url, dropped):
     """The node that ran it is dead there, so it is taken over; what waited runs, too."""
     with Target() as target, Tasks(database_url) as tasks:
         with running("serve", tmp_path, DATABASE_URL=tasks.url, **QUICK) as node:

@@ -168,7 +168,7 @@ def test_the_version_before_does_not_start_any_more(tmp_path, tasks, before):
         assert node.ask("GET", "/readyz").status == 200
 
 
-def test_what_is_of_the_version_before_goes_on(tmp_path, tasks, before):
+def test_processes_of_the_previous_version_continue(tmp_path, tasks, before):
     """A node that loses its lease begins anew, and programs hand tasks in by their transactions."""
     quick = {"TASKFLOW_HEARTBEAT_SECONDS": 0.2, "TASKFLOW_LEASE_SECONDS": 2}
     with running("serve", tmp_path, DATABASE_URL=tasks.url, **quick, **before) as node:
