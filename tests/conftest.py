@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from taskflow.api import problems
 from taskflow.serving.process_tuning import raise_file_limit
 from taskflow.store.embedded.shared_server import embedded_postgres
 from taskflow.telemetry import log
@@ -138,6 +139,15 @@ class EmbeddedInThread:
         async with embedded_postgres(self._data_dir) as server:
             self._started.put((server.conninfo, trio.lowlevel.current_trio_token(), stop))
             await stop.wait()
+
+
+@pytest.fixture(autouse=True)
+def answers_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the service waits for its store, rather than answering 503.
+
+    How long it waits otherwise is tested in ``tests/api/test_outage.py``.
+    """
+    monkeypatch.setattr(problems, "STORE_ANSWER_SECONDS", 60.0)
 
 
 @pytest.fixture(autouse=True)

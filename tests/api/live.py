@@ -50,6 +50,7 @@ class LiveServer:
             "api_keys": f"tests:{key}" if key else "",
             "webhook_secrets": SECRET,
             "fetch_timeout_seconds": 60.0,
+            "database_timeout_seconds": 60.0,
             **settings,
         }
         self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **OPEN, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -275,20 +276,28 @@ class FlowContract(OptionsContract):
     async def test_pauses_of_a_failing_host_grow(self, store):
         """Failures that several nodes report at the same time count once."""
 
-        async def seconds_held():
-            [hold] = (await store.queues.open_circuits(10)).values()
+        async def now() -> dt.datetime:
             [task] = await store.add([new_task()])
-            return (hold.until - task.created_at).total_seconds()
+            return task.created_at
 
+        async def check_held(before: dt.datetime, seconds: float) -> None:
+            """It is held for so long since a moment after ``before`` and before now."""
+            [hold] = (await store.queues.open_circuits(10)).values()
+            held = dt.timedelta(seconds=seconds)
+            assert hold.until - await now() <= held <= hold.until - before
+
+        before = await now()
         for _ in range(3):
             await store.queues.open_circuit(SLOW, reason="refused", retry_after_seconds=None)
-        assert 0 < await seconds_held() <= 1
+        await check_held(before, 1)
         await trio.sleep(1.01)
+        before = await now()
         await store.queues.open_circuit(SLOW, reason="refused", retry_after_seconds=None)
-        assert 1 < await seconds_held() <= 2
+        await check_held(before, 2)
+        before = await now()
         await store.queues.open_circuit(SLOW, reason="busy", retry_after_seconds=600)
         await store.queues.open_circuit(SLOW, reason="busy", retry_after_seconds=1)
-        assert 590 < await seconds_held() <= 600
+        await check_held(before, 600)
 
     # Fair shares
 
