@@ -14,6 +14,8 @@ from tests.store.monitoring_contract import MonitoringContract
 
 
 class TestMemoryStore(FlowContract, CallbacksContract, MonitoringContract):
+    has_virtual_clock = True
+
     @pytest.fixture
     async def store(self):
         return MemoryStore()
