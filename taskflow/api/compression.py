@@ -111,14 +111,14 @@ class _Response:
             await self._send_on(message)
             return
         headers: RawHeaders = list(message["headers"])
-        if self._accepts_gzip and self._may_compress() and b"etag" in head:
+        has_tag = b"etag" in head and self._may_compress()
+        is_eligible = self._is_eligible(message["status"], head, length)
+        if has_tag and self._accepts_gzip:
             # Weak, since two encodings have the same tag; also for a 304, which stands for both.
             headers = _replaced(headers, b"etag", b"W/" + head[b"etag"].removeprefix(b"W/"))
-        if not self._is_eligible(message["status"], head, length):
-            await self._send_on({**message, "headers": headers})
-            return
-        headers.append((b"vary", b"Accept-Encoding"))
-        if not self._accepts_gzip:
+        if has_tag or is_eligible:
+            headers.append((b"vary", b"Accept-Encoding"))
+        if not (is_eligible and self._accepts_gzip):
             await self._send_on({**message, "headers": headers})
             return
         headers = _replaced(headers, b"content-length", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ from taskflow.service import MEMORY_URL
 from tests.api.client import Answer
 from tests.api.live import LiveServer
 
+IDENTITY = {"accept-encoding": "identity"}
 GZIP = {"accept-encoding": "gzip"}
 LINES = "application/x-ndjson"
 
@@ -97,7 +99,7 @@ def test_small_answers_are_left_alone(server):
     ):
         answer = server.ask(method, path, None, GZIP)
         assert answer.header("content-encoding") is None
-        assert answer.header("vary") is None
+        assert (answer.header("vary") is None) == (answer.header("etag") is None)
 
 
 def test_streams_are_flushed_as_they_come(server):
@@ -154,12 +156,37 @@ def test_validators(server):
     tag = plain.header("etag")
     assert tag.startswith('"')
     assert packed.header("etag") == f"W/{tag}"
-    for known in (tag, f"W/{tag}"):
-        for accepted, expected in (({}, tag), (GZIP, f"W/{tag}")):
-            answer = server.ask("GET", path, None, {"if-none-match": known, **accepted})
-            assert (answer.status, answer.body) == (304, b"")
-            assert answer.header("etag") == expected
-            assert answer.header("content-encoding") is None
+    assert packed.header("vary") == "Accept-Encoding"
+    for known in (tag, f"W/{tag}", "*", f'"other", W/{tag}', f'W/"other",{tag},"x"'):
+        for method in ("GET", "HEAD"):
+            for accepted, expected in ((IDENTITY, tag), (GZIP, f"W/{tag}")):
+                answer = server.ask(method, path, None, {"if-none-match": known, **accepted})
+                assert (answer.status, answer.body) == (304, b"")
+                assert answer.header("etag") == expected
+                assert answer.header("content-encoding") is None
+                assert answer.header("vary") == "Accept-Encoding"  # as that of the 200
+    for unknown in ('"other"', f'W/"other", "{tag}"', "", '"'):
+        answer = server.ask("GET", path, None, {"if-none-match": unknown, **GZIP})
+        assert (answer.status, answer.header("etag")) == (200, f"W/{tag}"), unknown
+
+
+def test_validators_of_a_change(server):
+    """With the tag of a compressed response: 304 until the task changes, then 200 at once."""
+    task_id = server.ask("POST", "/tasks", b'{"payload":"x","delay_seconds":3600}').json["id"]
+    path = f"/tasks/{task_id}"
+    tag = server.ask("GET", path, None, GZIP).header("etag")
+    assert tag.startswith("W/")
+    known = {**GZIP, "if-none-match": tag}
+    assert server.ask("GET", path, None, known).status == 304
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(server.ask, "GET", f"{path}?wait=60", None, known)
+        server.ask("POST", f"/tasks/{task_id}/cancel")
+        answer = waiting.result()
+    assert (answer.status, answer.json["status"]) == (200, "CANCELED")
+    assert answer.header("etag") != tag
+    small = server.ask("GET", f"/tasks/{task_id}?fields=id", None, GZIP)
+    assert small.header("content-encoding") is None
+    assert small.header("vary") == "Accept-Encoding"  # its tag depends on it
 
 
 def test_what_is_never_compressed(server):
