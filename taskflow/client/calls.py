@@ -39,6 +39,11 @@ _LINES: Final = {"Accept": "application/x-ndjson", "Accept-Encoding": "identity"
 _USERINFO: Final = re.compile(r"//[^/?#]*@")
 _NEXT: Final = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 # With these errors nothing has been sent.
+_UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
+_HOW_TO_TRUST: Final = (
+    "; if it has a certificate of a private authority, set SSL_CERT_FILE to the file of that "
+    "authority's certificate"
+)
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -349,7 +354,16 @@ def mapped_errors(via: str = "") -> Iterator[None]:
     except httpx.DecodingError as error:
         raise UnexpectedResponse(f"the answer{via} cannot be read: {error}") from error
     except httpx.TransportError as error:
-        reason = str(error).rstrip(".") or type(error).__name__
         raise Unreachable(
-            f"TaskFlow does not answer{via}: {reason}", is_sent=not isinstance(error, _NOT_SENT)
+            f"TaskFlow does not answer{via}: {_reason_of(error)}",
+            is_sent=not isinstance(error, _NOT_SENT),
         ) from error
+
+
+def _reason_of(error: BaseException) -> str:
+    """Return why there is no response; Trio's errors have their text in their cause."""
+    cause: BaseException | None = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    reason = str(cause or type(error).__name__).rstrip(".")
+    return reason + _HOW_TO_TRUST if _UNTRUSTED in reason else reason

@@ -104,13 +104,13 @@ def _trust() -> ssl.SSLContext:
 def _trust_of(variable: str, path: str, *, is_folder: bool) -> ssl.SSLContext:
     try:
         if is_folder:
-            with os.scandir(path):
-                pass  # OpenSSL accepts a folder that is not there
+            for folder in path.split(os.pathsep):  # OpenSSL accepts folders that are not there
+                os.scandir(folder).close()
             return ssl.create_default_context(capath=path)
         return ssl.create_default_context(cafile=path)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        kind = "folder" if is_folder else "file"
+        kind = "folder (or several, with colons between them)" if is_folder else "file"
         raise InvalidEnvironment(
             f"{variable}={path!r} cannot be used: {why}; it must be a {kind} of PEM certificates"
         ) from None
