@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlencode
 
-import msgspec
 from quart import Response, request
 from werkzeug.datastructures import ETags
 
@@ -22,7 +21,8 @@ from taskflow.api.document.common_parts import (
 )
 from taskflow.api.document.examples import ATTEMPT, COMPLETED, TASK_ID
 from taskflow.api.listing import StreamError, TaskFields, find_page, selected, stream_of
-from taskflow.api.live.waiting import RequestedWait, is_known, requested_wait, tag_of, wait_for_task
+from taskflow.api.live.snapshot import Snapshot
+from taskflow.api.live.waiting import RequestedWait, requested_wait, wait_for_task
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.reading.request_headers import LINES, wants_lines
@@ -42,7 +42,6 @@ from taskflow.schema.query import (
 from taskflow.store.base.listing import Page
 
 TASK_ID_IN_PATH: Final = Parameter("id", "The id of the task.", uuid.UUID, TASK_ID)
-_ENCODER: Final = msgspec.json.Encoder()
 
 
 @Route(
@@ -125,10 +124,11 @@ async def show_task(services: Services, task_id: str) -> Response:
     """
     query = SHOW_QUERY.read_query(dict(request.args.lists()))
     wait, known = requested_wait(query), request.if_none_match
-    shown = partial(_shown, query.fields)
-    task = await _found(services, task_id_of(task_id), wait, partial(_is_news, known, shown))
-    response = Response(shown(task), content_type=JSON)
-    response.set_etag(tag_of(shown(task)))
+    is_news = partial(_is_news, known, query.fields)
+    snapshot = await _found(services, task_id_of(task_id), wait, is_news)
+    shown = snapshot.shown(query.fields)
+    response = Response(shown.body, content_type=JSON)
+    response.set_etag(shown.tag)
     return wait.confirm(_unless_known(response, known))
 
 
@@ -162,32 +162,29 @@ async def _found(
     services: Services,
     task_id: uuid.UUID,
     wait: RequestedWait,
-    is_awaited: Callable[[Task], bool],
-) -> Task:
+    is_awaited: Callable[[Snapshot], bool],
+) -> Snapshot:
     """Return the task, as soon as it is as awaited or the wait is over.
 
     Raises:
         TaskNotFound: There is no such task.
         StoreUnavailable: The store does not answer in time.
     """
-    task = None
+    seen = None
     if wait.seconds:
-        task = await wait_for_task(services.feed, task_id, wait.seconds, is_awaited)
-    if task is None:
-        with store_timeout():
-            task = await services.store.get(task_id)
+        seen = await wait_for_task(services.feed, task_id, wait.seconds, is_awaited)
+    if seen is not None:
+        return seen
+    with store_timeout():
+        task = await services.store.get(task_id)
     if task is None:
         raise TaskNotFound
-    return task
+    return Snapshot(task)
 
 
-def _shown(fields: Sequence[str] | None, task: Task) -> bytes:
-    return _ENCODER.encode(selected(task, fields))
-
-
-def _is_news(known: ETags, shown: Callable[[Task], bytes], task: Task) -> bool:
+def _is_news(known: ETags, fields: Sequence[str] | None, seen: Snapshot) -> bool:
     """Return whether the wait is over: the task changed or, without a known version, finished."""
-    return not is_known(known, shown(task)) if known else task.status.is_final
+    return not seen.is_known(known, fields) if known else seen.task.status.is_final
 
 
 def _unless_known(response: Response, known: ETags) -> Response:

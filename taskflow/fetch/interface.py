@@ -11,6 +11,7 @@ from taskflow.fetch.recording import Recorder
 from taskflow.model.conditional_fetch import NOT_MODIFIED
 from taskflow.model.options import SUCCESS, matches
 from taskflow.model.outcome import ErrorType, Failed, Outcome, failed
+from taskflow.model.request import Headers as ValidHeaders
 from taskflow.model.request import StoredPayload, content_of
 from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep
 
@@ -109,7 +110,7 @@ def _failure_of(payload: bytes) -> Failed:
 def _whole_request(asked: StoredPayload, success_on: tuple[int | str, ...]) -> FetchRequest:
     body = None if isinstance(asked.body, msgspec.UnsetType) else bytes(asked.body)
     content = content_of(body)
-    headers = tuple((asked.headers or {}).items())
+    headers = tuple(msgspec.convert(asked.headers or {}, ValidHeaders).items())
     if content.content_type and not any(name.lower() == "content-type" for name, _ in headers):
         headers += (("Content-Type", content.content_type),)
     return FetchRequest(

@@ -30,9 +30,9 @@ class Candidate(NamedTuple):
     queue_host: QueueHost
 
     @property
-    def order(self) -> tuple[int, dt.datetime, uuid.UUID]:
-        """The sort key by which tasks are claimed."""
-        return (-self.priority, self.run_at, self.task_id)
+    def order(self) -> tuple[int, dt.datetime, int]:
+        """The sort key by which tasks are claimed; ids are compared as numbers, for speed."""
+        return (-self.priority, self.run_at, self.task_id.int)
 
 
 class HostShares(msgspec.Struct, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable
 from typing import Final
@@ -10,7 +9,6 @@ from typing import Final
 # Control characters (escape sequences begin with them), format characters (some of them reverse
 # the direction of text), surrogates, private use, unassigned, line and paragraph separators.
 _INVISIBLE_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-_NOT_PRINTABLE_ASCII: Final = re.compile(r"[^ -~]")
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -25,13 +23,13 @@ def escape_invisible(text: str, escape: Callable[[str], str], *, keep: str = "")
         escape: Returns what to show instead of a character.
         keep: Characters to leave as they are, such as line ends.
     """
-
-    def replaced(match: re.Match[str]) -> str:
-        char = match[0]
-        is_shown = char in keep or unicodedata.category(char) not in _INVISIBLE_CATEGORIES
-        return char if is_shown else escape(char)
-
-    return _NOT_PRINTABLE_ASCII.sub(replaced, text)
+    # Each character is looked up once, however often it occurs.
+    escapes = {
+        ord(char): escape(char)
+        for char in set(text).difference(keep)
+        if unicodedata.category(char) in _INVISIBLE_CATEGORIES
+    }
+    return text.translate(escapes) if escapes else text
 
 
 def duration(seconds: float, *, units: int = 2) -> str:

@@ -137,9 +137,11 @@ class StoredPayload(RequestPayload, frozen=True, forbid_unknown_fields=True):
     """A whole HTTP request as it may be stored.
 
     Attributes:
+        headers: Not validated: a name that is repeated a hundred thousand times would take long.
         timeout: The name of ``timeout_seconds`` up to version 0.1.
     """
 
+    headers: dict[str, str] | None = None
     timeout: Timeout | None = None
 
 

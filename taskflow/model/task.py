@@ -207,6 +207,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     scheduled_at: Moment | None = None
     held: Hold | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of the payload and the result."""
+        return len(bytes(self.payload)) + len(bytes(self.result or b""))
+
     def with_hold(self, limiter: Limiter, queue_host: QueueHost, now: dt.datetime) -> Task:
         """Return the task with what keeps it from starting, if it is due and held."""
         if self.status is not TaskStatus.PENDING or self.run_at > now:

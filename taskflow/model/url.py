@@ -43,8 +43,8 @@ _NOT_IN_REQUEST_TARGET: Final = re.compile(
 _NOT_ASCII: Final = (
     r"[^\x00-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udc7f\udd00-\udfff]"
 )
-_ENCODED_IN_PATH: Final = re.compile(rf"""[ "<>^`{{}}]|{_NOT_ASCII}""")
-_ENCODED_IN_QUERY: Final = re.compile(rf"""[ "<>']|{_NOT_ASCII}""")
+_ENCODED_IN_PATH: Final = re.compile(rf"""(?:[ "<>^`{{}}]|{_NOT_ASCII})+""")
+_ENCODED_IN_QUERY: Final = re.compile(rf"""(?:[ "<>']|{_NOT_ASCII})+""")
 """The path and special-query percent-encode sets of the URL standard (section 1.3)."""
 
 _ESCAPED_DOT: Final = re.compile("%2e", re.IGNORECASE)
@@ -259,7 +259,7 @@ def _encode(path_and_query: str) -> str:
 
 
 def _encode_match(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
+    return "%" + match[0].encode("utf-8", "surrogateescape").hex("%").upper()
 
 
 def _without_dot_segments(path: str) -> str:

@@ -71,13 +71,14 @@ class Field:
 
     def read(self, text: bytes, errors: ValidationErrors, *, under: str = "") -> Any:
         """Return the value of JSON text; ``None`` if it is invalid, after the errors are added."""
-        if len(text) > MAX_UNCOUNTED_BYTES and self._has_too_many_parts(text):
+        few = text if len(text) <= MAX_UNCOUNTED_BYTES else self._with_few_parts(text)
+        if few is None:
             wrong = [""]
         else:
             try:
-                return self._decoded(text)
+                return self._decoded(few)
             except _ERRORS:
-                wrong = self._wrong_parts(text) or [""]
+                wrong = self._wrong_parts(few) or [""]
         label = ".".join([*under.split("/")[1:], self.name])
         for place in wrong:
             advice = self._advice(place.removeprefix("/"))
@@ -128,8 +129,15 @@ class Field:
         value = msgspec.convert(text, self._type)
         return _in_utc(value) if self._is_moment else value
 
-    def _has_too_many_parts(self, text: bytes) -> bool:
-        return text[:1] in self._brackets + b"{" and len(_PARTS.decode(text)) > MAX_PARTS
+    def _with_few_parts(self, text: bytes) -> bytes | None:
+        """Return the same value; ``None`` if it has too many parts.
+
+        Of a member that is repeated only the last one remains: a hundred thousand may be.
+        """
+        if text[:1] not in self._brackets + b"{":
+            return text
+        parts = _PARTS.decode(text)
+        return None if len(parts) > MAX_PARTS else msgspec.json.encode(parts)
 
     def _wrong_parts(self, text: bytes) -> list[str]:
         """Return the places of the invalid parts; none if the value as a whole is invalid.

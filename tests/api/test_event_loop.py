@@ -32,7 +32,7 @@ from tests.api.worst import (
 
 # A bare POST takes one to two units in all. A mebibyte of one member again and again takes the
 # most, 175, as it is decoded several times; most else is below 100.
-MAX_UNITS = 200
+MAX_UNITS = 100
 TRIES = 3
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 PLACES = {"<string:name>": "worst", "<default:id>": "{id}", "<task_id>": "{id}"}

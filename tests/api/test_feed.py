@@ -88,8 +88,10 @@ class Scene:
         await self.store.settle([completed(claim) for claim in claims])
 
     async def wait(self, task_id: uuid.UUID, seconds: float = 60) -> None:
-        task = await wait_for_task(self.feed, task_id, seconds, lambda task: task.status.is_final)
-        self.ends.setdefault(task_id, []).append(task and task.status)
+        seen = await wait_for_task(
+            self.feed, task_id, seconds, lambda seen: seen.task.status.is_final
+        )
+        self.ends.setdefault(task_id, []).append(seen and seen.task.status)
 
     def all_ended(self, count: int) -> bool:
         told = [status for statuses in self.ends.values() for status in statuses]
@@ -225,7 +227,7 @@ async def test_a_request_during_a_read_gets_no_old_events(scene, autojump_clock)
     seen = []
 
     async def come():
-        seen.append(await wait_for_task(scene.feed, task.id, 30, lambda now: now.attempt == 0))
+        seen.append(await wait_for_task(scene.feed, task.id, 30, lambda now: now.task.attempt == 0))
 
     async def claim_and_come():
         scene.store.after.clear()
@@ -238,7 +240,7 @@ async def test_a_request_during_a_read_gets_no_old_events(scene, autojump_clock)
     assert seen == []
     await scene.store.retire(scene.node)
     await wait_all_tasks_blocked()
-    assert [one.status for one in seen] == [TaskStatus.PENDING]
+    assert [one.task.status for one in seen] == [TaskStatus.PENDING]
 
 
 @pytest.mark.parametrize("verb", ["record_events", "events_after", "get_many"])

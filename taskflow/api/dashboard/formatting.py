@@ -19,9 +19,11 @@ MAX_SHOWN_CHARACTERS: Final = 64 * 2**10
 MAX_LINE_CHARACTERS: Final = 120
 MAX_TARGET_CHARACTERS: Final = 1000
 NOTHING: Final = "\N{EN DASH}"
+# A string that is longer than all that is shown is not read to its end.
 _JSON_TOKEN: Final = re.compile(
-    r'"[^"\\]*(?:\\.[^"\\]*)*"|(?P<empty>[\[{])\s*[\]}]|(?P<opening>[\[{])|(?P<closing>[\]}])'
-    r'|[,:]|[^\s,:\[\]{}"]+'
+    r"\s*+(?P<token>"
+    rf'"(?:[^"\\]++|\\.){{0,{MAX_SHOWN_CHARACTERS}}}+"?'
+    r'|(?P<empty>[\[{])\s*[\]}]|(?P<opening>[\[{])|(?P<closing>[\]}])|[,:]|[^\s,:\[\]{}"]+)'
 )
 _SPACED: Final = {":": ": "}
 _OPTIONS: Final = ("queue", "priority", "max_attempts", "backoff", "retry_on", "success_on")
@@ -94,18 +96,18 @@ def pretty(document: bytes) -> str:
     the document.
     """
     lines, depth, room = [""], 0, MAX_SHOWN_CHARACTERS
-    for token in _JSON_TOKEN.finditer(document.decode("utf-8", "replace")):
-        text, empty = token.group(), token["empty"]
-        if token["closing"]:
+    for found in _JSON_TOKEN.finditer(document.decode("utf-8", "replace")):
+        text, empty = found["token"], found["empty"]
+        if found["closing"]:
             depth -= 1
             lines.append("  " * depth)
         lines[-1] += "[]" if empty == "[" else "{}" if empty else _SPACED.get(text, text)
-        if token["opening"]:
+        if found["opening"]:
             depth += 1
-        if token["opening"] or text == ",":
+        if found["opening"] or text == ",":
             room -= len(lines[-1]) + 1
             lines.append("  " * depth)
-        if room < 0:
+        if room < len(lines[-1]):
             break
     return "\n".join(lines)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from http import HTTPStatus
 from importlib import resources
 from typing import Any, Final, NamedTuple, cast
@@ -14,7 +14,9 @@ from quart import Blueprint, Response, current_app, request
 from taskflow.api.access.api_keys import Role
 from taskflow.api.access.roles import ASSETS_PATH, CALLER, Caller
 from taskflow.api.dashboard import formatting
+from taskflow.model.task import Task
 from taskflow.version import __version__
+from taskflow.yielding import Checkpoints
 
 MEDIA_TYPE: Final = "text/html; charset=utf-8"
 # Only files of this service are run or loaded, and no other site can frame the pages.
@@ -81,9 +83,17 @@ def install(routes: Blueprint) -> None:
     @routes.record_once
     def record(state: Any) -> None:
         environment = state.app.jinja_env
-        environment.filters.update(filters)
+        environment.filters.update(filters, in_turns=in_turns)
         environment.globals.update(asset=assets.url_of, version=__version__)
         environment.trim_blocks = environment.lstrip_blocks = True
+
+
+async def in_turns(items: Iterable[Any]) -> AsyncIterator[Any]:
+    """Yield the items of a long list to a template; other requests proceed meanwhile."""
+    checkpoints = Checkpoints()
+    for item in items:
+        yield item
+        await checkpoints.after(item.size_bytes if isinstance(item, Task) else 0)
 
 
 def viewer() -> Viewer:

@@ -26,6 +26,8 @@ from taskflow.model.task import AttemptRecord, Task, TaskStatus
 from taskflow.store.base.tasks import TaskStore
 
 MAX_RESPONSES: Final = 5
+MAX_BYTES_PER_CHARACTER: Final = 12
+"""Maximum length of a character in JSON: a pair of escapes."""
 
 _TASK: Final = f"{PATH}/tasks/<task_id>"
 
@@ -122,8 +124,8 @@ async def _load(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
         ),
         "result": result,
         "body": _body_of(result) if result else None,
-        "curl_of_task": _if_usable(formatting.curl_of_task(task, url)),
-        "curl_of_request": _if_usable(formatting.curl_of_request(task)),
+        "curl_of_task": _if_usable(task, lambda: formatting.curl_of_task(task, url)),
+        "curl_of_request": _if_usable(task, lambda: formatting.curl_of_request(task)),
         "may_cancel": not task.status.is_final,
         "may_retry": task.status in (TaskStatus.FAILED, TaskStatus.CANCELED),
         "is_final": task.status.is_final,
@@ -163,8 +165,11 @@ def _body(text: str) -> _Body:
     return _Body(formatting.visible(shown), is_truncated)
 
 
-def _if_usable(command: str) -> str | None:
+def _if_usable(task: Task, make: Callable[[], str]) -> str | None:
     """Return a command, unless it is too long: Linux limits an argument to 128 KiB."""
+    if len(bytes(task.payload)) > MAX_BYTES_PER_CHARACTER * formatting.MAX_SHOWN_CHARACTERS:
+        return None
+    command = make()
     return command if len(command) <= formatting.MAX_SHOWN_CHARACTERS else None
 
 

@@ -17,12 +17,13 @@ from typing import Final, TypeVar
 import trio
 
 from taskflow.api.access.sessions import EndedSessions
+from taskflow.api.live.snapshot import Snapshot
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import EventFilter, TaskEvent
-from taskflow.model.task import Task
 from taskflow.store.base.events import EventPage
 from taskflow.store.base.tasks import TaskStore
 from taskflow.wakeup import WakeUp
+from taskflow.yielding import Checkpoints
 
 Key = TypeVar("Key")
 Member = TypeVar("Member")
@@ -32,6 +33,8 @@ BATCH: Final = 1000
 MAX_UNREAD_EVENTS: Final = 5000
 # Maximum of events that are taken from the channel at once.
 _MAX_EVENTS_AT_ONCE: Final = 200
+# Cost of sending an event to a watcher, as amount of work between two checkpoints.
+_SEND_BYTES: Final = 64
 # Recording continues for ten times as long after the last renewal.
 _RENEWAL_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 0.5
@@ -61,7 +64,8 @@ class Watcher:
     def position(self) -> int:
         """The position up to which it has read all of its events."""
         is_anything_unread = self._receive.statistics().current_buffer_used > 0
-        return self._read_to if is_anything_unread else self._sent_to
+        # It may have read events of a batch that is still being dispatched.
+        return self._read_to if is_anything_unread else max(self._read_to, self._sent_to)
 
     async def started(self) -> None:
         """Wait until it has started, or has ended before."""
@@ -111,24 +115,24 @@ class Waiter:
     """A request that waits for a task.
 
     Attributes:
-        task: The task as it was last read; ``None`` if it was not read yet, or does not exist.
+        seen: The task as it was last read; ``None`` if it was not read yet, or does not exist.
     """
 
-    def __init__(self, is_awaited: Callable[[Task], bool]) -> None:
+    def __init__(self, is_awaited: Callable[[Snapshot], bool]) -> None:
         self._is_awaited = is_awaited
         self._is_over = trio.Event()
-        self.task: Task | None = None
+        self.seen: Snapshot | None = None
 
-    async def wait(self, seconds: float) -> Task | None:
+    async def wait(self, seconds: float) -> Snapshot | None:
         """Return the task as soon as it is as awaited, or after this time."""
         with trio.move_on_after(seconds):
             await self._is_over.wait()
-        return self.task
+        return self.seen
 
-    def see(self, task: Task | None) -> None:
+    def see(self, snapshot: Snapshot | None) -> None:
         """Receive the current state of the task."""
-        self.task = task
-        if task is None or self._is_awaited(task):
+        self.seen = snapshot
+        if snapshot is None or self._is_awaited(snapshot):
             self.end()
 
     def end(self) -> None:
@@ -186,7 +190,9 @@ class Feed:
             yield watcher
 
     @contextlib.contextmanager
-    def awaiting(self, task_id: uuid.UUID, is_awaited: Callable[[Task], bool]) -> Iterator[Waiter]:
+    def awaiting(
+        self, task_id: uuid.UUID, is_awaited: Callable[[Snapshot], bool]
+    ) -> Iterator[Waiter]:
         """Wait for a task within the block: it is read once, and after each of its events."""
         waiter = Waiter(is_awaited)
         with _member(self._waiters, task_id, waiter):
@@ -236,12 +242,14 @@ class Feed:
         page = await self._store.events_after(position, limit=BATCH)
         if not page.is_complete:
             self._end_with_a_gap()
+        checkpoints = Checkpoints()
         for event in page.events:
-            for watched in (event.task_id, None):
-                for watcher in self._watchers.get(watched, ()):
-                    watcher.send(event)
+            watchers = [*self._watchers.get(event.task_id, ()), *self._watchers.get(None, ())]
+            for watcher in watchers:
+                watcher.send(event)
             if event.task_id in self._waiters:
                 self._unread.add(event.task_id)
+            await checkpoints.after(len(watchers) * _SEND_BYTES)
         for watcher in self._all_watchers():
             watcher.advance(page.events[-1].id if page.events else position)
         return page
@@ -256,12 +264,13 @@ class Feed:
     async def _read_awaited_tasks(self) -> None:
         """Read the awaited tasks that changed or were not read yet."""
         self._unread &= self._waiters.keys()
+        checkpoints = Checkpoints()
         while wanted := set(itertools.islice(self._unread, self._batch_size)):
             # A waiter that joins during the query may know a newer version than it returns.
             waiters = [(task_id, waiter) for task_id in wanted for waiter in self._waiters[task_id]]
             self._unread -= wanted
             try:
-                found = {task.id: task for task in await self._store.get_many(wanted)}
+                found = {task.id: Snapshot(task) for task in await self._store.get_many(wanted)}
             except StoreUnavailable:
                 self._unread |= wanted
                 # Large tasks may exceed the timeout together.
@@ -270,7 +279,8 @@ class Feed:
             self._batch_size = min(BATCH, self._batch_size * 2)
             self._unread &= self._waiters.keys()
             for task_id, waiter in waiters:
-                waiter.see(found.get(task_id))
+                waiter.see(snapshot := found.get(task_id))
+                await checkpoints.after(snapshot.task.size_bytes if snapshot else 0)
 
     async def _wait_for_events(self) -> None:
         with trio.move_on_after(self._poll_seconds):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from quart import Response, request
-from werkzeug.datastructures import ETags
 
 from taskflow.api.live.feed import Feed
+from taskflow.api.live.snapshot import Snapshot
 from taskflow.api.reading.request_headers import preferences_of, preferred_wait
 from taskflow.model.task import Task
 from taskflow.schema.query import WaitRequest
-
-_TAG_BYTES: Final = 12
 
 
 class RequestedWait:
@@ -49,22 +46,13 @@ def requested_wait(query: WaitRequest) -> RequestedWait:
 
 async def wait_until_finished(feed: Feed, task: Task, seconds: float) -> Task:
     """Return the task when it is finished, or as it is after the wait."""
-    return await wait_for_task(feed, task.id, seconds, lambda now: now.status.is_final) or task
+    seen = await wait_for_task(feed, task.id, seconds, lambda now: now.task.status.is_final)
+    return seen.task if seen else task
 
 
 async def wait_for_task(
-    feed: Feed, task_id: uuid.UUID, seconds: float, is_awaited: Callable[[Task], bool]
-) -> Task | None:
+    feed: Feed, task_id: uuid.UUID, seconds: float, is_awaited: Callable[[Snapshot], bool]
+) -> Snapshot | None:
     """Return the task when it is as awaited or the wait is over; ``None`` if there is none."""
     with feed.awaiting(task_id, is_awaited) as waiter:
         return await waiter.wait(seconds)
-
-
-def tag_of(representation: bytes) -> str:
-    """Return the strong validator of a representation (RFC 9110, section 8.8)."""
-    return hashlib.blake2b(representation, digest_size=_TAG_BYTES).hexdigest()
-
-
-def is_known(tags: ETags, representation: bytes) -> bool:
-    """Return whether the client has this representation (``If-None-Match``)."""
-    return bool(tags) and tags.contains_weak(tag_of(representation))

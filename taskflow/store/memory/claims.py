@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ from taskflow.model.queue_limits import QueueHost
 from taskflow.model.task import AttemptStatus, Claim, ClaimKey, TaskStatus
 from taskflow.store.base.claims import ClaimStore, IdleNode, Release, Retry, Settlement
 from taskflow.store.memory.state import MemoryState
+from taskflow.yielding import Checkpoints
 
 _Write = TypeVar("_Write", Settlement, Retry, Release)
 _MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
@@ -31,6 +32,7 @@ class MemoryClaims(MemoryState, ClaimStore):
 
     def __init__(self, max_per_host: int | None, masking: Masking) -> None:
         super().__init__(max_per_host, masking)
+        self._claiming = trio.Lock()
         self._claimed_at = _LONG_AGO
         self._next_start: dt.datetime | None = None
 
@@ -43,32 +45,46 @@ class MemoryClaims(MemoryState, ClaimStore):
         token: uuid.UUID | None = None,
         shares: HostShares | None = None,
     ) -> list[Claim]:
-        await trio.lowlevel.checkpoint()
-        if not self._is_alive(node_id):
-            return []
-        self._claimed_at = self._now()
-        due = [one for one in self._pending if one.run_at <= self._claimed_at]
-        limiter = self._limiter()
-        selector = ClaimSelector(limit, limiter, shares)
-        if by_age:
-            oldest = sorted(due, key=lambda one: (one.run_at, one.task_id))
-            selector.offer(self._first_of_each(oldest, 2 * by_age), limit=by_age)
-        selector.offer(self._first_of_each(due, 2 * limit))
-        selector.fill()
-        self._queues.keep_rates(limiter.next_starts)
-        self._next_start = selector.next_start()
-        selected = [self._tasks[task_id] for task_id in selector.ordered_ids()]
-        return self._hold(selected, node_id, token or uuid.uuid4(), limiter)
+        async with self._claiming:
+            if not self._is_alive(node_id):
+                return []
+            self._claimed_at = self._now()
+            due = [one for one in self._pending if one.run_at <= self._claimed_at]
+            limiter = self._limiter()
+            selector = ClaimSelector(limit, limiter, shares)
+            if by_age:
+                oldest = sorted(due, key=lambda one: (one.run_at, one.task_id.int))
+                await self._offer(selector, oldest, limit=by_age)
+            await self._offer(selector, due, limit=limit)
+            selector.fill()
+            self._queues.keep_rates(limiter.next_starts)
+            self._next_start = selector.next_start()
+            ids = filter(self._is_claimable, selector.ordered_ids())
+            selected = [self._tasks[task_id] for task_id in ids]
+            if not self._is_alive(node_id):
+                return []
+            return self._hold(selected, node_id, token or uuid.uuid4(), limiter)
 
-    def _first_of_each(self, candidates: Iterable[Candidate], count: int) -> Iterator[Candidate]:
-        """Yield the first candidates of each queue and host that have not expired."""
-        counts = Counter[QueueHost]()
+    async def _offer(
+        self, selector: ClaimSelector, candidates: Iterable[Candidate], *, limit: int
+    ) -> None:
+        """Select up to ``limit`` candidates; of each queue and host the first are sufficient."""
+        counts, checkpoints = Counter[QueueHost](), Checkpoints()
+        most = len(selector.selected) + min(limit, selector.remaining)
         for candidate in candidates:
-            if counts[candidate.queue_host] < count:
-                expires_at = self._tasks[candidate.task_id].expires_at
-                if expires_at is None or expires_at > self._claimed_at:
-                    counts[candidate.queue_host] += 1
-                    yield candidate
+            if len(selector.selected) == most:
+                return
+            if counts[candidate.queue_host] < 2 * limit and self._is_claimable(candidate.task_id):
+                counts[candidate.queue_host] += 1
+                selector.offer([candidate])
+            await checkpoints.after(0)
+
+    def _is_claimable(self, task_id: uuid.UUID) -> bool:
+        """Return whether a task is pending, and has not expired."""
+        task = self._tasks.get(task_id)
+        if task is None or task.status is not TaskStatus.PENDING:
+            return False
+        return task.expires_at is None or task.expires_at > self._claimed_at
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
@@ -131,16 +147,23 @@ class MemoryClaims(MemoryState, ClaimStore):
         return {key for key in claims if not self._is_held(key)}
 
     async def wait_for_work(self, node: IdleNode | None = None) -> None:
+        next_due = min(await self._next_due(), self._next_start or _NEVER)
         if self._work.is_pending:
             node = None  # new tasks must not overtake older ones
-        # Due times up to the last claim were considered by it.
-        later = (one.run_at for one in self._pending if one.run_at > self._claimed_at)
-        next_due = min(min(later, default=_NEVER), self._next_start or _NEVER)
         with (
             self._direct_claims.to(node),
             trio.move_on_after(max(0.0, (next_due - self._now()).total_seconds())),
         ):
             await self._work.wait()
+
+    async def _next_due(self) -> dt.datetime:
+        """Return when the next task becomes due; those due earlier were considered by a claim."""
+        next_due, checkpoints = _NEVER, Checkpoints()
+        for one in list(self._pending):
+            if self._claimed_at < one.run_at < next_due:
+                next_due = one.run_at
+            await checkpoints.after(0)
+        return next_due
 
     async def wait_for_cancellations(self, node_id: uuid.UUID) -> set[ClaimKey]:
         return await self._cancellations.wait(node_id)

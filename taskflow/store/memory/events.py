@@ -7,9 +7,10 @@ import itertools
 
 import trio
 
-from taskflow.model.event import ALL_EVENTS, EventFilter
+from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
 from taskflow.store.base.events import EVENTS_KEPT_SECONDS, EventPage, EventStore
 from taskflow.store.memory.state import MemoryState
+from taskflow.yielding import Checkpoints
 
 
 class MemoryEvents(MemoryState, EventStore):
@@ -30,9 +31,16 @@ class MemoryEvents(MemoryState, EventStore):
         await trio.lowlevel.checkpoint()
         deleted = self._last_event - len(self._events)
         last = self._last_event if until is None else until
-        later = itertools.islice(self._events, max(0, position - deleted), None)
-        found = (event for event in later if event.id <= last and wanted.accepts(event))
-        return EventPage(list(itertools.islice(found, limit)), position >= deleted)
+        later = list(itertools.islice(self._events, max(0, position - deleted), None))
+        found: list[TaskEvent] = []
+        checkpoints = Checkpoints()
+        for event in later:
+            if len(found) == limit or event.id > last:
+                break
+            if wanted.accepts(event):
+                found.append(event)
+            await checkpoints.after(0)
+        return EventPage(found, position >= deleted)
 
     async def wait_for_events(self) -> None:
         await self._new_events.wait()

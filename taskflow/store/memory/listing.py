@@ -115,13 +115,13 @@ class MemoryListing(MemoryState, ListingStore):
         await trio.lowlevel.checkpoint()
         now, counts, checkpoints = self._now(), Counter[Kind](), Checkpoints()
         first: dict[str, dt.datetime] = {}
-        finished = self._finished.by_window(now.timestamp())
+        finished = await self._finished.by_window(now.timestamp())
         for task in list(self._tasks.values()):
             counts[task.queue, task.status] += 1
             if task.status is TaskStatus.PENDING and task.run_at <= now:
                 first[task.queue] = min(first.get(task.queue, now), task.run_at)
             await checkpoints.after(0)
-        lines = lines_of(counts, finished)
+        lines = await lines_of(counts, finished)
         oldest = {name: (now - run_at).total_seconds() for name, run_at in first.items()}
         names = sorted(lines) if queue is None else [queue]
         return TaskStatistics(
@@ -129,7 +129,7 @@ class MemoryListing(MemoryState, ListingStore):
                 queue_of(name, lines.get(name, ()), oldest.get(name)) for name in names[:limit]
             ],
             total=total_of(
-                sum_of(itertools.chain.from_iterable(lines.values())),
+                await sum_of(itertools.chain.from_iterable(lines.values())),
                 max(oldest.values(), default=None),
             ),
             complete=len(names) <= limit,
@@ -207,7 +207,7 @@ class MemoryMonitoring(MonitoringStore):
 
     async def history(self, queue: str | None = None) -> list[Minute]:
         await trio.lowlevel.checkpoint()
-        return minutes_of(self._finished.by_minute(queue), self._now())
+        return minutes_of(await self._finished.by_minute(queue), self._now())
 
     def _node_of(self, node_id: uuid.UUID, node: MemoryNode) -> NodeRecord:
         seconds_left = node.expires_at - trio.current_time()

@@ -32,6 +32,7 @@ from taskflow.store.base.queues import (
     Changed,
     QueueStore,
 )
+from taskflow.yielding import Checkpoints
 
 _MAX_TIMES: Final = 30
 Kind = tuple[str, TaskStatus]
@@ -141,28 +142,36 @@ class FinishedCounts:
         for key in [key for key in self._counts if key[0] < oldest]:
             del self._counts[key]
 
-    def by_window(self, now: float) -> dict[Kind, list[float]]:
+    async def by_window(self, now: float) -> dict[Kind, list[float]]:
         """Return how many tasks finished in the last minute, five minutes and hour."""
         counts: dict[Kind, list[float]] = defaultdict(lambda: [0.0] * len(WINDOWS_SECONDS))
-        for (minute, kind), count in self._counts.items():
+        checkpoints = Checkpoints()
+        for (minute, kind), count in list(self._counts.items()):
+            await checkpoints.after(0)
             for index, share in enumerate(shares(now - minute * BUCKET_SECONDS)):
                 counts[kind][index] += share * count
         return counts
 
-    def by_minute(self, queue: str | None) -> dict[tuple[dt.datetime, TaskStatus], int]:
+    async def by_minute(self, queue: str | None) -> dict[tuple[dt.datetime, TaskStatus], int]:
         """Return how many tasks of a queue, or of all, finished in each minute."""
         counts: Counter[tuple[dt.datetime, TaskStatus]] = Counter()
-        for (minute, (name, status)), count in self._counts.items():
+        checkpoints = Checkpoints()
+        for (minute, (name, status)), count in list(self._counts.items()):
+            await checkpoints.after(0)
             if queue in (None, name):
                 at = dt.datetime.fromtimestamp(minute * BUCKET_SECONDS, dt.UTC)
                 counts[at, status] += count
         return counts
 
 
-def lines_of(counts: Counter[Kind], finished: dict[Kind, list[float]]) -> dict[str, list[Line]]:
+async def lines_of(
+    counts: Counter[Kind], finished: dict[Kind, list[float]]
+) -> dict[str, list[Line]]:
     """Return the statistics of each queue that has tasks, or had one that finished recently."""
     lines: dict[str, list[Line]] = defaultdict(list)
-    for queue, status in sorted(counts.keys() | finished.keys()):
+    checkpoints = Checkpoints()
+    for queue, status in counts.keys() | finished.keys():
+        await checkpoints.after(0)
         entered = finished.get((queue, status), [0.0] * len(WINDOWS_SECONDS))
         line = Line(status, counts[queue, status], tuple(entered))
         if not line.is_blank:
@@ -170,11 +179,13 @@ def lines_of(counts: Counter[Kind], finished: dict[Kind, list[float]]) -> dict[s
     return lines
 
 
-def sum_of(lines: Iterable[Line]) -> list[Line]:
+async def sum_of(lines: Iterable[Line]) -> list[Line]:
     """Return the sums of the lines of several queues."""
     counts: Counter[TaskStatus] = Counter()
     entered: dict[TaskStatus, list[float]] = defaultdict(lambda: [0.0] * len(WINDOWS_SECONDS))
+    checkpoints = Checkpoints()
     for line in lines:
+        await checkpoints.after(0)
         counts[line.status] += line.count
         for index, number in enumerate(line.entered):
             entered[line.status][index] += number

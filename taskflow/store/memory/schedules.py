@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import msgspec
 import trio
@@ -22,6 +23,10 @@ from taskflow.store.base.schedules import (
     ScheduleStore,
 )
 from taskflow.wakeup import WakeUp
+from taskflow.yielding import Checkpoints
+
+# Cost of a time that is fired, as amount of work between two checkpoints.
+_FIRED_BYTES: Final = 2 * 2**10
 
 
 class MemorySchedules(ScheduleStore):
@@ -88,7 +93,14 @@ class MemorySchedules(ScheduleStore):
     async def fire_due(self, *, limit: int) -> Fired:
         await trio.lowlevel.checkpoint()
         some = list(itertools.islice(self._in_order(), limit))
-        return Fired(len(some), sum(self._fire(kept) for kept in some))
+        tasks, checkpoints = 0, Checkpoints()
+        for kept in some:
+            if self._schedules.get(kept.definition.name) is not kept:  # changed meanwhile
+                continue
+            made = self._fire(kept)
+            tasks += made
+            await checkpoints.after(made * _FIRED_BYTES)
+        return Fired(len(some), tasks)
 
     async def seconds_to_next(self) -> float | None:
         await trio.lowlevel.checkpoint()

@@ -35,6 +35,8 @@ from taskflow.wakeup import WakeUp
 from taskflow.yielding import Checkpoints
 
 MAX_EVENTS: Final = 100_000
+# From this number on, new tasks are merged with those that are pending, and not inserted.
+MANY_TASKS: Final = 100
 
 
 class MemoryNode(msgspec.Struct):
@@ -133,7 +135,7 @@ class MemoryState:
         now, checkpoints, shown = self._now(), Checkpoints(), []
         limiter = None if self._is_unlimited() else self._limiter()
         for task in tasks:
-            await checkpoints.after(len(bytes(task.payload)) + len(bytes(task.result or b"")))
+            await checkpoints.after(task.size_bytes)
             held = task if limiter is None else self._with_hold(task, limiter, now)
             shown.append(self._masking.task(held))
         return shown
@@ -151,13 +153,27 @@ class MemoryState:
 
     # Writing
 
-    def _add(self, new_tasks: Sequence[NewTask]) -> list[Task]:
-        """Store new tasks in one step; an idle node may claim them at once."""
+    async def _add(self, new_tasks: Sequence[NewTask]) -> list[Task]:
+        """Store new tasks in one step, which is short: they are made before."""
+        now, tasks, checkpoints = self._now(), [], Checkpoints()
+        for new in new_tasks:
+            tasks.append(self._made(new, now))
+            await checkpoints.after(0)
+        self._enter_new(tasks, new_tasks)
+        return tasks
+
+    def _add_at_once(self, new_tasks: Sequence[NewTask]) -> list[Task]:
+        """Store a few new tasks."""
         now = self._now()
-        tasks = [
-            new.as_task(self._new_id(), created_at=now, run_at=_due_at(new, now))
-            for new in new_tasks
-        ]
+        tasks = [self._made(new, now) for new in new_tasks]
+        self._enter_new(tasks, new_tasks)
+        return tasks
+
+    def _made(self, new: NewTask, now: dt.datetime) -> Task:
+        return new.as_task(self._new_id(), created_at=now, run_at=_due_at(new, now))
+
+    def _enter_new(self, tasks: Sequence[Task], new_tasks: Sequence[NewTask]) -> None:
+        """Store new tasks; an idle node may claim them at once."""
         with self._direct_claims.reserved(new_tasks) as (reservation, indexes):
             self._enter(tasks, new_tasks)
             direct = [tasks[index] for index in indexes if self._is_alive(reservation.node_id)]
@@ -167,12 +183,20 @@ class MemoryState:
                 reservation.deliver(claims)
             if len(direct) < len(tasks):
                 self._work.notify()
-        return tasks
 
     def _enter(self, tasks: Sequence[Task], submitted: Sequence[NewTask]) -> None:
-        for task, new in zip(tasks, submitted, strict=True):
-            self._submitted[task.id] = new
-            self._put(task)
+        last_id = next(reversed(self._tasks), None)
+        self._submitted.update((task.id, new) for task, new in zip(tasks, submitted, strict=True))
+        if len(tasks) < MANY_TASKS:
+            for task in tasks:
+                self._put(task)
+        else:
+            self._pending.extend(map(self._candidate, tasks))
+            self._pending.sort(key=lambda one: one.order)
+            self._tasks.update((task.id, task) for task in tasks)
+        if last_id is not None and tasks and last_id > tasks[0].id:
+            # Others were added while these were made.
+            self._tasks = dict(sorted(self._tasks.items(), key=lambda one: one[0].int))
         self._record_events(tasks)
 
     def _put(self, task: Task) -> None:
@@ -186,6 +210,8 @@ class MemoryState:
 
     def _index(self, task: Task) -> int:
         order = self._candidate(task).order
+        if not self._pending or order > self._pending[-1].order:
+            return len(self._pending)
         return bisect.bisect_left(self._pending, order, key=lambda one: one.order)
 
     def _delete(self, task_id: uuid.UUID) -> None:

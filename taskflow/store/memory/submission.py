@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import trio
 
+from taskflow.model.masking import Masking
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.store.base.submission import AddedOnce, SubmissionStore
 from taskflow.store.memory.state import KnownKey, MemoryState
@@ -15,18 +16,22 @@ from taskflow.store.memory.state import KnownKey, MemoryState
 class MemorySubmission(MemoryState, SubmissionStore):
     """Stores new tasks."""
 
+    def __init__(self, max_per_host: int | None, masking: Masking) -> None:
+        super().__init__(max_per_host, masking)
+        self._adding_once = trio.Lock()
+
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await trio.lowlevel.checkpoint()
-        return await self._shown(self._add(tasks))
+        return await self._shown(await self._add(tasks))
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
-        await trio.lowlevel.checkpoint()
-        if (known := self._known(key)) is not None:
-            return AddedOnce(await self._shown(known.tasks), known.is_replay, known.is_same)
-        added = self._add(tasks)
-        expires_at = trio.current_time() + key.seconds
-        ids = [task.id for task in added]
-        self._keys[key.text] = KnownKey(key.fingerprint, ids, expires_at)
+        async with self._adding_once:  # a request with the same key waits
+            if (known := self._known(key)) is not None:
+                return AddedOnce(await self._shown(known.tasks), known.is_replay, known.is_same)
+            added = await self._add(tasks)
+            expires_at = trio.current_time() + key.seconds
+            ids = [task.id for task in added]
+            self._keys[key.text] = KnownKey(key.fingerprint, ids, expires_at)
         return AddedOnce(await self._shown(added))
 
     async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:

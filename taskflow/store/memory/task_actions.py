@@ -11,7 +11,7 @@ import trio
 from taskflow.model import lifecycle
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import AttemptStatus, ClaimKey, Task
+from taskflow.model.task import AttemptStatus, ClaimKey, Task, TaskStatus
 from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
 from taskflow.store.memory.state import MemoryState
 from taskflow.yielding import Checkpoints
@@ -61,14 +61,14 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
     async def expire(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         now = self._now()
-        over = [task_id for at, task_id in self._expiries() if at <= now][:limit]
+        over = [task_id for at, task_id in await self._expiries() if at <= now][:limit]
         for task_id in over:
             self._move(task_id, Move.EXPIRE, error=EXPIRED, error_type=ErrorType.EXPIRED)
         return len(over)
 
     async def seconds_to_expiry(self) -> float | None:
         await trio.lowlevel.checkpoint()
-        first = next(iter(self._expiries()), None)
+        first = next(iter(await self._expiries()), None)
         return None if first is None else (first[0] - self._now()).total_seconds()
 
     async def delete_finished(self, *, age_seconds: float | None, limit: int) -> int:
@@ -109,10 +109,18 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
             expires_at=None,
         )
 
-    def _expiries(self) -> list[tuple[dt.datetime, uuid.UUID]]:
+    async def _expiries(self) -> list[tuple[dt.datetime, uuid.UUID]]:
         """Return the expiry times of PENDING tasks with their ids, in order."""
-        tasks = (self._tasks[one.task_id] for one in self._pending)
-        return sorted((task.expires_at, task.id) for task in tasks if task.expires_at is not None)
+        checkpoints, found = Checkpoints(), []
+        for one in list(self._pending):
+            if (task := self._tasks.get(one.task_id)) and task.expires_at is not None:
+                found.append((task.expires_at, task.id))
+            await checkpoints.after(0)
+        return [one for one in sorted(found) if self._is_pending(one[1])]
+
+    def _is_pending(self, task_id: uuid.UUID) -> bool:
+        task = self._tasks.get(task_id)
+        return task is not None and task.status is TaskStatus.PENDING
 
 
 def _is_over(task: Task, age_seconds: float | None, now: dt.datetime) -> bool:

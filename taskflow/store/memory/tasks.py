@@ -44,7 +44,7 @@ class MemoryStore(
         self._secrets: dict[str, bytes] = {}
         self._ended_sessions: dict[str, float] = {}
         self._schedules: Final = MemorySchedules(
-            add=self._add, find=self._find_submitted, now=self._now, masking=masking
+            add=self._add_at_once, find=self._find_submitted, now=self._now, masking=masking
         )
         self._monitoring: Final = MemoryMonitoring(
             nodes=self._nodes,
