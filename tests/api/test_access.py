@@ -67,8 +67,8 @@ def test_no_key(guarded, method, target):
         "",
     ],
 )
-def test_a_key_that_is_none(guarded, credentials):
-    """401 with RFC 6750's word for it; what was sent is not said again."""
+def test_an_invalid_key(guarded, credentials):
+    """The response is a 401 with RFC 6750's error code, and does not repeat the key."""
     answer = guarded.ask("GET", "/tasks", headers={"authorization": credentials})
     check_problem(answer, 401, "key")
     assert 'error="invalid_token"' in answer.header("www-authenticate")
@@ -121,20 +121,20 @@ def test_how_a_key_is_sent(guarded, scheme):
     assert guarded.ask("GET", "/tasks", None, headers).status == 200
 
 
-def test_a_key_is_taken_from_the_head_only(guarded):
+def test_keys_are_accepted_in_headers_only(guarded):
     """Addresses end up in logs and histories."""
     assert guarded.ask("GET", f"/tasks?access_token={KEYS['read']}").status == 401
 
 
 @pytest.mark.parametrize("target", ["/livez", "/readyz"])
-def test_what_watches_needs_no_key(guarded, target):
-    """Load balancers have none; these paths say nothing but whether it is well."""
+def test_health_checks_need_no_key(guarded, target):
+    """Load balancers have no key; these paths reveal only whether the service is healthy."""
     assert guarded.ask("GET", target).body == b"ok\n"
     assert guarded.ask("GET", target, None, bearing("nonsense")).status == 200
 
 
-def test_a_refused_body_does_not_end_the_connection(guarded):
-    """It is read to its end, so the next request on the connection is taken."""
+def test_a_rejected_body_does_not_end_the_connection(guarded):
+    """The body is read completely, so that the connection can be used again."""
     with guarded.connect() as connection:
         assert connection.ask("POST", "/tasks", BODY * 10_000).status == 401
         assert connection.ask("POST", "/tasks", BODY, bearing(KEYS["write"])).status == 201
@@ -147,8 +147,8 @@ def test_keys_are_not_logged(guarded, events):
         assert key not in repr(events)
 
 
-def test_without_keys_nobody_is_asked_for_one(memory_server):
-    """On the loopback; a key that is sent all the same does no harm."""
+def test_without_keys_no_key_is_needed(memory_server):
+    """On the loopback address; a key that is sent nevertheless is ignored."""
     assert memory_server.ask("GET", "/tasks?limit=1").status == 200
     assert memory_server.ask("GET", "/tasks?limit=1", None, bearing("nonsense")).status == 200
 

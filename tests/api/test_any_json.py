@@ -94,7 +94,7 @@ def payload_in(task: bytes) -> str:
 @example(text='[{"":[],"":{}}]')
 @example(text="9" * 5000)
 @FEW
-def test_any_json_is_kept_or_refused(server: LiveServer, text: str):
+def test_any_json_is_stored_or_rejected(server: LiveServer, text: str):
     """Valid JSON comes back to the byte, unless there is a reason to refuse it.
 
     An object is a request, which has a URL at least; no other is taken.
@@ -114,7 +114,7 @@ def test_any_json_is_kept_or_refused(server: LiveServer, text: str):
 @example(body=b'{"payload":"\x00"}')
 @example(body='{"payload":1}'.encode("utf-16-be"))
 @FEW
-def test_any_bytes_are_taken_or_refused(server: LiveServer, body: bytes):
+def test_any_bytes_are_accepted_or_rejected(server: LiveServer, body: bytes):
     """Bytes are a task or a bad request; and what Python's reader would not take is not taken."""
     answer = server.post(body)
     assert answer.status in (201, 400, 422)
@@ -132,7 +132,7 @@ def test_any_bytes_are_taken_or_refused(server: LiveServer, body: bytes):
 @example(query="cursor=%ED%A0%80")
 @example(query="status=&&;=%=")
 @FEW
-def test_any_query_is_taken_or_refused(server: LiveServer, query: str):
+def test_any_query_is_accepted_or_rejected(server: LiveServer, query: str):
     """A query is a page or a 422; in the path anything is a page or a 404."""
     assert server.ask("GET", f"/tasks?{query}").status in (200, 422)
     path = query.partition("?")[0]

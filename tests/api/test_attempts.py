@@ -37,27 +37,27 @@ def attempts(server, task_id):
 
 class TestFields:
     @pytest.mark.parametrize("number", [1, 2, 3.0, 100])
-    def test_max_attempts_are_taken(self, server, number):
-        """A task may say how many attempts it gets; 3.0 is a whole number, as to JSON Schema."""
+    def test_max_attempts_is_accepted(self, server, number):
+        """A task can set its number of attempts; 3.0 is a whole number, as in JSON Schema."""
         answer = post(server, payload=1, max_attempts=number)
         assert (answer.status, answer.json["max_attempts"]) == (201, number)
 
     @pytest.mark.parametrize("number", [-100, -2.0, 0, 7, 100])
-    def test_a_priority_is_taken(self, server, number):
-        """A task may say how urgent it is."""
+    def test_priority_is_accepted(self, server, number):
+        """A task can set its priority."""
         answer = post(server, payload=1, priority=number)
         assert (answer.status, answer.json["priority"]) == (201, number)
 
     @pytest.mark.parametrize("value", [0, -1, 101, 1.5, "2", None, True, [], {}, 10**30, 1e30])
-    def test_other_numbers_of_attempts_are_refused(self, server, value):
-        """The answer names the field and what it may be."""
+    def test_invalid_max_attempts_are_rejected(self, server, value):
+        """The error names the field and the allowed values."""
         answer = post(server, payload=1, max_attempts=value)
         problem = check_problem(answer, 422)
         assert problem["detail"] == "max_attempts must be a whole number from 1 to 100"
 
     @pytest.mark.parametrize("value", [-101, 101, 0.5, "high", None, False])
-    def test_other_priorities_are_refused(self, server, value):
-        """The answer names the field and what it may be."""
+    def test_invalid_priorities_are_rejected(self, server, value):
+        """The error names the field and the allowed values."""
         answer = post(server, payload=1, priority=value)
         problem = check_problem(answer, 422)
         assert problem["detail"] == "priority must be a whole number from -100 to 100"
@@ -101,7 +101,7 @@ class TestAttempts:
         )
         assert pause.total_seconds() >= 0.49
 
-    def test_what_is_not_tried_again(self, server, target):
+    def test_failures_that_are_not_retried(self, server, target):
         """A 404 and a payload that is no URL end at once, whatever attempts are left."""
         for payload in (f"{target.url}/404", 12345):
             task_id = post(server, payload=payload, max_attempts=9).json["id"]
@@ -146,8 +146,8 @@ class TestAttempts:
         [attempt] = attempts(server, task_id)
         assert list(attempt) == ATTEMPT_FIELDS
 
-    def test_none_yet(self, server):
-        """A task that waits has no attempts; an unknown one is not found."""
+    def test_a_task_without_attempts(self, server):
+        """A pending task has no attempts; an unknown one is a 404."""
         for unknown in (uuid.uuid4(), "nonsense"):
             answer = server.ask("GET", f"/tasks/{unknown}/attempts")
             check_problem(answer, 404)

@@ -70,7 +70,7 @@ class TestLength:
         check_problem(strict_server.post(body_of(SMALL_LIMIT + 1)), 413, "1000 bytes")
 
     def test_many_small_chunks(self, server):
-        """A body that comes byte by byte is the same body."""
+        """A body in chunks of one byte is the same body."""
         answer = server.ask("POST", "/tasks", in_chunks(b'{"payload": "x"}', 1), CHUNKED)
         assert (answer.status, answer.json["payload"]) == (201, "x")
 
@@ -83,15 +83,15 @@ class TestLength:
             ("GET", "/tasks?limit=0", 422),
         ],
     )
-    def test_nobody_reads_it(self, memory_server, method, target, status):
-        """A body that no route reads does not keep the answer from the client."""
+    def test_a_body_that_is_not_read(self, memory_server, method, target, status):
+        """A body that no route reads does not delay the response."""
         with memory_server.connect() as connection:
             answer = connection.ask(method, target, b"x" * (4 * LIMIT))
             assert answer.status == status
             assert connection.ask("GET", "/livez").status == 200
 
-    def test_a_refused_coding_with_a_long_body(self, memory_server):
-        """415 reaches who sends all of it first."""
+    def test_an_unsupported_coding_with_a_long_body(self, memory_server):
+        """A client that sends the whole body first gets the 415."""
         answer = memory_server.ask(
             "POST", "/tasks", b"\x1f\x8b" * LIMIT, {"content-encoding": "gzip"}
         )
@@ -99,8 +99,8 @@ class TestLength:
 
 
 class TestLies:
-    def test_less_than_was_said_then_gone(self, server):
-        """A client that leaves before its body is whole leaves no task behind."""
+    def test_a_body_that_breaks_off(self, server):
+        """A client that leaves before its body is complete creates no task."""
         before = server.add(b'"before"')
         with server.connect() as connection:
             connection.send(b"POST /tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n")
@@ -110,8 +110,8 @@ class TestLies:
         payloads = [task["payload"] for task in newest if task["id"] > before]
         assert "cut off" not in payloads
 
-    def test_less_than_was_said_then_the_end(self, server):
-        """The same with an orderly end of the sending side is a bad request."""
+    def test_a_body_that_ends_too_early(self, server):
+        """If the client ends its sending side in order, it gets a 400."""
         with server.connect() as connection:
             connection.send(b"POST /tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n")
             connection.send(b'{"payload": "half"}')
@@ -120,8 +120,8 @@ class TestLies:
             assert connection.is_closed()
         server.check_serves()
 
-    def test_more_than_was_said(self, server):
-        """What is beyond the stated length is the next request, here a bad one."""
+    def test_a_body_beyond_its_length(self, server):
+        """Bytes beyond Content-Length are the next request, here an invalid one."""
         with server.connect() as connection:
             connection.send(
                 b"POST /tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n"
@@ -142,8 +142,8 @@ class TestSlowness:
             check_problem(connection.read(), 408, "in time")
         strict_server.check_serves()
 
-    def test_who_goes_on_sending_is_cut_off(self, memory_server, monkeypatch):
-        """After its answer a client may finish what it sends, but not hold on for ever."""
+    def test_clients_that_send_on_are_disconnected(self, memory_server, monkeypatch):
+        """After its response a client can finish sending, but only for a limited time."""
         monkeypatch.setattr(edge, "LINGER_SECONDS", 0.2)
         with memory_server.connect() as connection:
             connection.send(b"PUT /tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{")
@@ -163,8 +163,8 @@ class TestSlowness:
             [app] = seen
             assert app.config["BODY_TIMEOUT"] == 30
 
-    def test_many_slow_ones(self, memory_server):
-        """A hundred half bodies do not keep one good request from its answer."""
+    def test_many_slow_bodies(self, memory_server):
+        """A hundred incomplete bodies do not delay the response to a valid request."""
         slow = [memory_server.connect() for _ in range(100)]
         try:
             for connection in slow:
@@ -203,7 +203,7 @@ class TestExpect:
             check_problem(connection.read(), 413)
 
 
-def test_what_comes_back_is_what_was_sent(server):
+def test_payloads_are_returned_unchanged(server):
     """A large payload of every sort of character survives the way in and out."""
     text = json.dumps("".join(chr(c) for c in range(1, 0x3000)) * 20, ensure_ascii=False)
     answer = server.post(b'{"payload": ' + text.encode() + b"}")

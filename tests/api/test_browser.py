@@ -44,7 +44,7 @@ class TestDefences:
             ("DELETE", "/tasks", None, 405),
         ],
     )
-    def test_every_answer(self, memory_server, method, target, body, status):
+    def test_headers_of_every_response(self, memory_server, method, target, body, status):
         """They are on what routes answer, what Quart answers and what the edge answers."""
         answer = memory_server.ask(method, target, body)
         assert answer.status == status
@@ -106,8 +106,8 @@ class TestCrossSiteRequests:
     @pytest.mark.parametrize("site", ["cross-site", "same-site", "", "nonsense", "none, none"])
     @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
     @pytest.mark.parametrize("target", ["/tasks", "/nothing"])
-    def test_by_what_the_browser_says(self, memory_server, site, method, target):
-        """What a page of another site sends is refused, whatever it asks for."""
+    def test_requests_of_other_sites_are_rejected(self, memory_server, site, method, target):
+        """Requests from pages of other sites are rejected, whatever they request."""
         body = BODY if method == "POST" else None
         headers = {"sec-fetch-site": site, "sec-fetch-mode": "no-cors"}
         check_is_refused(memory_server.ask(method, target, body, headers))
@@ -153,7 +153,7 @@ class TestCrossSiteRequests:
             headers = {**link, "sec-fetch-dest": dest}
             check_is_refused(memory_server.ask("GET", "/tasks", None, headers))
 
-    def test_tls_may_be_taken_off_but_not_put_on(self):
+    def test_origins_behind_a_tls_proxy(self):
         """What came encrypted did not come from a page that came in the clear."""
         head = RequestHead(
             "POST", "/tasks", "https", None, None, {"origin": "http://x", "host": "x"}
@@ -163,8 +163,8 @@ class TestCrossSiteRequests:
 
 
 class TestSharing:
-    def test_nobody_may_read_by_default(self, memory_server):
-        """Without configured origins there is nothing of CORS in any answer."""
+    def test_without_origins_there_is_no_cors(self, memory_server):
+        """Without configured origins no response has CORS headers."""
         answer = memory_server.ask("GET", "/tasks?limit=1")
         assert not [name for name, _ in answer.fields if name.startswith("access-control")]
         assert answer.header("vary") is None
@@ -222,6 +222,6 @@ class TestSharing:
         check_is_refused(answer)
         assert answer.header("vary") == "Origin"
 
-    def test_to_be_asked_is_no_way_around_keys(self, shared):
-        """OPTIONS that is no preflight needs a key as everything else does."""
+    def test_options_without_preflight_needs_a_key(self, shared):
+        """An OPTIONS request that is no preflight needs a key like any other."""
         assert shared.ask("OPTIONS", "/tasks", None, {"origin": APP}).status == 401

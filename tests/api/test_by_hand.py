@@ -161,8 +161,8 @@ ROUTES = [("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")]
 class TestRequests:
     @pytest.mark.parametrize(("method", "path"), ROUTES)
     @pytest.mark.parametrize("task_id", [UNKNOWN, "nonsense", f"{UNKNOWN}x"])
-    def test_what_is_not_there(self, server, method, path, task_id):
-        """404, for ids that are none as for ids of nothing."""
+    def test_unknown_tasks(self, server, method, path, task_id):
+        """Invalid and unknown ids are a 404."""
         check_problem(server.ask(method, f"/tasks/{task_id}{path}"), 404, "o task has this id")
 
     @pytest.mark.parametrize("verb", ["cancel", "retry"])
@@ -188,8 +188,8 @@ class TestRequests:
         check_problem(answer, 405)
         assert "POST" in answer.header("allow")
 
-    def test_they_take_a_key_that_may_write(self, empty_url):
-        """Who may only read is refused."""
+    def test_actions_need_a_role_that_may_write(self, empty_url):
+        """The role read is rejected."""
         keys = "reader:read:" + "r" * 40 + ",writer:write:" + "w" * 40
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(LiveServer(database_url=empty_url, api_keys=keys))

@@ -113,7 +113,7 @@ def test_a_receiver_that_is_gone(server, target, receiver):
     ("path", "error"),
     [("/moved", "307 Temporary Redirect"), ("/broken", "500 Internal Server Error")],
 )
-def test_what_is_tried_again(server, target, receiver, path, error):
+def test_retries_of_callbacks(server, target, receiver, path, error):
     """After five seconds at first; a redirect is not followed, for it may lead to a stranger."""
     task = run(server, target, f"{receiver.url}{path}")
     callback = first_failure(server, task["callback_id"])
@@ -138,7 +138,7 @@ def test_a_url_that_leads_nowhere(server, target):
     assert server.wait(task["callback_id"])["error_type"] == "invalid_url"
 
 
-def test_nobody_can_say_whose_callback_a_task_is(server):
+def test_clients_cannot_set_callback_of(server):
     """What a task shows of that may be sent back and is ignored; its host is no field."""
     task_id = server.add(b'"x"')
     said = {"payload": "x", "callback_of": task_id, "callback_id": task_id}
@@ -167,7 +167,7 @@ def test_rotation(target, receiver):
                     received.verified(secret)
 
 
-def test_without_secrets_no_callback_url_is_taken(tmp_path, target, receiver):
+def test_without_secrets_callback_url_is_rejected(tmp_path, target, receiver):
     """It says what to do, beside all else that is wrong; a file of secrets will do, too."""
     body = json.dumps({"payload": "x", "callback_url": "http://a/", "priority": 1000}).encode()
     with LiveServer(database_url=MEMORY_URL, webhook_secrets="") as server:
@@ -192,7 +192,7 @@ def test_without_secrets_no_callback_url_is_taken(tmp_path, target, receiver):
         assert received.verified(OTHER) == task
 
 
-def test_a_large_task_is_told(server, target, receiver):
+def test_a_callback_for_a_large_task(server, target, receiver):
     """With a payload and a result near their bounds; a page of it is bounded as any other."""
     payload = {"url": f"{target.url}/big", "headers": {"x-filler": "x" * 8000}}
     task = run(server, target, f"{receiver.url}/big?{server.url}", payload=payload)

@@ -59,8 +59,8 @@ def plain_of(answer: Answer) -> bytes:
         ("gzipped", False),
     ],
 )
-def test_what_is_accepted(server, field, expected):
-    """By the weights; what cannot be read is not accepted."""
+def test_accept_encoding(server, field, expected):
+    """Weights count; an invalid header accepts nothing."""
     assert accepts_gzip(field) is expected
     answer = server.ask("GET", "/tasks", None, {"accept-encoding": field})
     assert answer.header("content-encoding") == ("gzip" if expected else None)
@@ -70,7 +70,7 @@ def test_what_is_accepted(server, field, expected):
 @pytest.mark.parametrize(
     "path", ["/tasks", "/openapi.json", "/docs", "/problems", "/metrics", "/ui/assets/taskflow.css"]
 )
-def test_whole_answers(server, path):
+def test_complete_responses(server, path):
     """The decompressed body is unchanged, Content-Length is right, and HEAD agrees."""
     plain = server.ask("GET", path)
     assert len(plain.body) > MIN_BYTES
@@ -88,8 +88,8 @@ def test_whole_answers(server, path):
     assert names[0] == names[1]
 
 
-def test_small_answers_are_left_alone(server):
-    """Below the threshold, errors, and answers without a body."""
+def test_small_responses_are_not_compressed(server):
+    """Responses below the threshold, errors, and responses without a body."""
     task = server.ask("GET", "/tasks?limit=1").json[0]
     for method, path in (
         ("GET", f"/tasks/{task['id']}?fields=id"),
@@ -102,7 +102,7 @@ def test_small_answers_are_left_alone(server):
         assert (answer.header("vary") is None) == (answer.header("etag") is None)
 
 
-def test_streams_are_flushed_as_they_come(server):
+def test_streams_are_flushed(server):
     """Each part can be read when it has come, and all of it is one gzip file."""
     with server.connect() as connection:
         connection.send(
@@ -189,7 +189,7 @@ def test_validators_of_a_change(server):
     assert small.header("vary") == "Accept-Encoding"  # its tag depends on it
 
 
-def test_what_is_never_compressed(server):
+def test_responses_that_are_never_compressed(server):
     """Pages of the dashboard (BREACH), and event streams."""
     for path in ("/ui", "/ui/tasks", "/ui/submit", "/ui/docs"):
         answer = server.ask("GET", path, None, {**GZIP, "accept": "text/html"})
@@ -264,7 +264,7 @@ async def test_the_threshold(size, is_compressed):
     assert (b"content-encoding" in dict(start["headers"])) is is_compressed
 
 
-async def test_large_answers_leave_room_for_others(monkeypatch):
+async def test_compression_yields_to_other_requests(monkeypatch):
     """There is a checkpoint after each piece: others run between pieces."""
     turns = 0
     is_over = False
@@ -285,8 +285,8 @@ async def test_large_answers_leave_room_for_others(monkeypatch):
     assert gzip.decompress(b"".join(part["body"] for part in parts)) == body
 
 
-async def test_who_does_not_ask_pays_nothing(monkeypatch):
-    """The app is called as it is, with the very send of the server."""
+async def test_requests_without_compression_cost_nothing(monkeypatch):
+    """The app is called directly, with the send function of the server."""
     called = []
 
     async def app(scope, receive, send):

@@ -39,7 +39,7 @@ def test_two_hundred_posts_at_once(server):
         assert listed[task_id] == [payload, "many"]
 
 
-def test_who_leaves_after_sending(server, target):
+def test_a_client_that_leaves_after_sending(server, target):
     """A POST whose client is gone left no task, or one that runs to its end, once."""
     kind = server.url.rsplit(":", 1)[1]
     paths = [f"/once/{kind}/{n}" for n in range(40)]
@@ -64,7 +64,7 @@ def test_who_leaves_after_sending(server, target):
         assert target.hits[path] == 1
 
 
-def test_who_leaves_gives_its_place_back():
+def test_a_client_that_leaves_frees_its_slot():
     """At once, also if the server is not done yet with the request that it just answered."""
     with LiveServer(database_url=MEMORY_URL, max_connections=PLACES) as server:
         server.add(b"1")

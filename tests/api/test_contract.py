@@ -64,8 +64,8 @@ def moment(text: str) -> dt.datetime:
 
 
 class TestPost:
-    def test_it_answers_with_the_task(self, server):
-        """201, the task as it stands, and where it is to be found."""
+    def test_the_response_is_the_task(self, server):
+        """A 201 with the task and its Location."""
         answer = server.post(b'{"payload": "http://example.invalid/"}')
         assert answer.status == 201
         assert answer.header("content-type") == "application/json"
@@ -82,8 +82,8 @@ class TestPost:
         assert moment(task["created_at"]) <= moment(task["run_at"])
         assert abs(dt.datetime.now(dt.UTC) - moment(task["created_at"])).total_seconds() < 60
 
-    def test_the_task_is_where_location_says(self, server):
-        """What the answer to the POST points at is the same task."""
+    def test_location_leads_to_the_task(self, server):
+        """The path in Location returns the same task."""
         answer = server.post(b'{"payload": [1, 2.50]}')
         shown = server.ask("GET", answer.header("location"))
         assert shown.status == 200
@@ -140,8 +140,8 @@ class TestPost:
             (b'{"payload": 1, "payload": null}', "payload is null"),
         ],
     )
-    def test_what_is_no_task_is_refused(self, server, body, words):
-        """400, and a sentence that says what is wrong and what to send."""
+    def test_invalid_bodies_are_rejected(self, server, body, words):
+        """The 400 says what is wrong and what to send."""
         check_problem(server.post(body), 400, words, '{"payload": "https://example.com/"}')
 
     @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ class TestPost:
         ],
         ids=lambda payload: payload[:20],
     )
-    def test_a_payload_is_given_back_to_the_byte(self, server, payload):
-        """Whatever is taken is shown unchanged: numbers, escapes, order and white space."""
+    def test_payloads_are_returned_byte_for_byte(self, server, payload):
+        """Accepted payloads are unchanged: numbers, escapes, order and white space."""
         raw = payload.replace("<script>'\"", "<script>'").encode()
         if not raw.endswith(b'"') and payload.startswith('"'):
             raw += b'"'
@@ -203,7 +203,7 @@ class TestPost:
         "headers",
         [{"content-encoding": "gzip"}, {"content-encoding": "identity, br"}],
     )
-    def test_a_compressed_body_is_refused(self, server, headers):
+    def test_compressed_bodies_are_rejected(self, server, headers):
         """415, and the answer says which coding is taken (RFC 9110, section 15.5.16)."""
         answer = server.ask("POST", "/tasks", b"\x1f\x8b\x08", headers)
         check_problem(answer, 415, "compressed")
@@ -365,8 +365,8 @@ class TestGet:
         ],
         ids=lambda form: form[:20] or "nothing",
     )
-    def test_what_is_no_id_has_no_task(self, server, form):
-        """404 for every other way to write one, never a redirect or a fault."""
+    def test_other_spellings_of_ids_are_a_404(self, server, form):
+        """Other spellings of an id are a 404, never a redirect or an internal error."""
         task_id = server.add(b"1")
         wide = "%EF%BC%91" + task_id[1:]  # a fullwidth digit
         text = form.format(

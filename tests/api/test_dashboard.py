@@ -142,8 +142,8 @@ class TestCharts:
             for counts in ended
         ]
 
-    def test_bars_stand_on_each_other(self):
-        """And fill the chart at its upper edge."""
+    def test_bars_are_stacked(self):
+        """The highest bar fills the chart."""
         chart = charts.throughput(self.minutes((150, 50, 0), (0, 0, 0)))
         assert chart.top == 200
         below, above = chart.bars
@@ -239,12 +239,12 @@ class TestForms:
             ({"url": "x", "tags": "none"}, "tags"),
         ],
     )
-    def test_what_cannot_be_read_is_told(self, form, field):
+    def test_unreadable_fields_are_reported(self, form, field):
         with pytest.raises(FormError) as told:
             document_of(form)
         assert told.value.field == field
 
-    def test_faults_are_told_beside_their_fields(self):
+    def test_errors_are_shown_beside_their_fields(self):
         form = {
             "url": "http://a/",
             "method": "get",
@@ -284,8 +284,8 @@ PAGES = ["/ui", "/ui/tasks", "/ui/submit", "/ui/many/cancel", "/ui/tasks/x", "/u
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_nothing_runs_but_what_is_ours(memory_server, path):
-    """By the head of every page; and in the page there is nothing inline."""
+def test_only_own_scripts_run(memory_server, path):
+    """The policy in the headers of every page allows no others, and no page has inline scripts."""
     answer = memory_server.ask("GET", path)
     assert answer.header("content-security-policy") == POLICY
     assert "unsafe" not in POLICY
@@ -297,18 +297,18 @@ def test_nothing_runs_but_what_is_ours(memory_server, path):
     assert "<script>" not in text
 
 
-def test_the_front_door(memory_server):
+def test_the_root_redirects_to_the_dashboard(memory_server):
     """Browsers are redirected to the dashboard; programs get a 404."""
     person = memory_server.ask("GET", "/", headers={"accept": "text/html,*/*"})
     assert (person.status, person.header("location")) == (303, "/ui")
     assert memory_server.ask("GET", "/").status == 404
 
 
-def test_many_asks_for_the_verb(memory_server):
+def test_bulk_actions_need_a_verb(memory_server):
     assert memory_server.ask("GET", "/ui/many/explode").status == 404
 
 
-def test_open_pages_do_not_hold_up_the_end():
+def test_open_pages_do_not_delay_the_shutdown():
     """Streams are closed properly when the shutdown begins."""
     with contextlib.ExitStack() as stack:
         with LiveServer(database_url=MEMORY_URL) as server:
@@ -324,14 +324,14 @@ def test_open_pages_do_not_hold_up_the_end():
 
 
 @pytest.mark.parametrize("path", ["/ui/live", "/ui/tasks/live"])
-def test_a_stream_of_which_only_the_head_is_asked_for(memory_server, path):
+def test_head_of_a_stream(memory_server, path):
     """The response is immediate, and the connection can be used again."""
     with memory_server.connect() as connection:
         assert connection.ask("HEAD", path).header("content-type") == "text/event-stream"
         assert connection.ask("GET", "/livez").status == 200
 
 
-def test_a_stream_tells_of_a_task_up_to_its_end(server, target):
+def test_a_stream_follows_a_task_until_it_is_finished(server, target):
     """The stream sends the region as JSON, and an event of its own at the end."""
     task_id = server.add(json.dumps(f"{target.url}/json").encode())
     server.wait(task_id)
@@ -361,7 +361,7 @@ def test_a_form_with_too_many_fields(memory_server):
         ("tags", "order: " + "9" * 30, 303),
     ],
 )
-def test_a_form_with_what_is_too_much(memory_server, field, text, status):
+def test_a_form_with_too_large_values(memory_server, field, text, status):
     """It is rejected or taken as text, and never an internal error."""
     body = urlencode({"url": "http://127.0.0.1:1/", field: text}).encode()
     assert memory_server.ask("POST", "/ui/submit", body).status == status
@@ -397,7 +397,7 @@ def test_a_failed_attempt_shows_no_bytes(memory_server, target):
 
 
 @pytest.mark.parametrize("path", ["/ui/live", "/ui/tasks/live"])
-def test_a_stream_ends_for_who_looks_to_be_asked_anew(memory_server, monkeypatch, path):
+def test_streams_end_so_that_the_session_is_checked(memory_server, monkeypatch, path):
     """The browser reconnects by itself, if its user is still signed in."""
     monkeypatch.setattr(live_region, "MAX_STREAM_SECONDS", 0.5)
     answer = memory_server.ask("GET", path)
@@ -406,8 +406,8 @@ def test_a_stream_ends_for_who_looks_to_be_asked_anew(memory_server, monkeypatch
     assert b"event: end" not in answer.body
 
 
-def test_the_first_queues_are_said_to_be_the_first():
-    """Also if the other queues have settings but no tasks."""
+def test_truncated_lists_of_queues_say_so():
+    """This includes other queues that have settings but no tasks."""
     with LiveServer(database_url=MEMORY_URL) as server:
         for number in range(101):
             assert server.ask("PUT", f"/queues/q{number}", b"{}").status == 201
@@ -446,7 +446,7 @@ def forms_of(server, path: str) -> Forms:
     return Forms(answer.body)
 
 
-def test_cancel_and_delete_ask_first(memory_server):
+def test_cancel_and_delete_need_confirmation(memory_server):
     """Their buttons, styled as dangerous, are in a closed question; retry has no question."""
     task_id = memory_server.post(b'{"payload": "x", "delay_seconds": 3600}').json["id"]
     path = f"/ui/tasks/{task_id}"
@@ -458,8 +458,8 @@ def test_cancel_and_delete_ask_first(memory_server):
     assert (canceled.asked, canceled.direct) == ({f"{path}/delete"}, {f"{path}/retry"})
 
 
-def test_pausing_a_queue_asks_first(memory_server):
-    """Resuming a queue and running a schedule do not ask."""
+def test_pausing_a_queue_needs_confirmation(memory_server):
+    """Resuming a queue and running a schedule need none."""
     assert memory_server.ask("PUT", "/queues/asks", b'{"rate": 5}').status in (200, 201)
     assert memory_server.ask("PUT", "/queues/rests", b'{"paused": true}').status in (200, 201)
     schedule = b'{"every_seconds": 3600, "task": {"payload": "x"}}'
@@ -474,7 +474,7 @@ def test_pausing_a_queue_asks_first(memory_server):
     ("verb", "word", "kind"),
     [("cancel", "Cancel", "danger"), ("retry", "Retry", ""), ("delete", "Delete", "danger")],
 )
-def test_many_ask_first(server, verb, word, kind):
+def test_bulk_actions_need_confirmation(server, verb, word, kind):
     """The list has links only, to a page with the number of tasks."""
     queue = f"asked-{verb}"
     task_id = server.post(

@@ -77,7 +77,7 @@ def read_all(stream) -> list[Message]:
 
 
 class TestOneTask:
-    def test_its_story_is_told_to_its_end(self, own, held):
+    def test_a_task_is_followed_until_it_is_finished(self, own, held):
         """From how it stands; then the stream is over, and there is no reason to come again."""
         task_id = add(own, f"{held.url}/held", queue="mail", tags={"customer": 42})
         held.wait_for("/held")
@@ -101,8 +101,8 @@ class TestOneTask:
         assert (answer.status, answer.body) == (204, b"")
         assert answer.header("content-type") is None
 
-    def test_retries_are_told(self, own, target):
-        """Each attempt, with why it failed."""
+    def test_retries_are_reported(self, own, target):
+        """Each failed attempt is an event with its error."""
         with open_stream(own.url, "/events") as every:
             every.begin()
             task_id = add(own, f"{target.url}/500", max_attempts=2)
@@ -116,15 +116,15 @@ class TestOneTask:
             assert message.json["error_type"] == "http_status"
             assert "500" in message.json["error"]
 
-    def test_what_has_ended_is_told_once(self, server, target):
-        """As it stands, and that is all."""
+    def test_a_finished_task_is_one_event(self, server, target):
+        """The stream has its final status, and ends."""
         task = server.run(f'"{target.url}/json"'.encode())
         with open_stream(server.url, f"/tasks/{task['id']}/events") as stream:
             [message] = read_all(stream)
         assert told([message]) == [("COMPLETED", 1)]
         assert message.json["at"] == task["finished_at"]
 
-    def test_who_comes_back_gets_the_rest(self, own, held):
+    def test_reconnected_clients_get_the_rest(self, own, held):
         """Without what it had; to the end, though that came while it was away."""
         task_id = add(own, f"{held.url}/held")
         held.wait_for("/held")
@@ -137,8 +137,8 @@ class TestOneTask:
             assert told(read_all(again)) == [("COMPLETED", 1)]
 
     @pytest.mark.parametrize("task_id", [UNKNOWN, "nonsense"])
-    def test_what_is_not_there(self, server, task_id):
-        """404, which ends a browser's attempts."""
+    def test_unknown_tasks(self, server, task_id):
+        """A 404, after which browsers do not reconnect."""
         check_problem(server.ask("GET", f"/tasks/{task_id}/events"), 404)
 
 
@@ -214,7 +214,7 @@ class TestAll:
 
     @pytest.mark.parametrize("kind", ["all", "task"])
     def test_the_header_takes_precedence(self, own, kind):
-        """Of a header and a query that differ; an empty one is none."""
+        """The header wins over a different query parameter; an empty header counts as absent."""
         with open_stream(own.url, "/events") as stream:
             stream.begin()
             task_id = add(own, "no")
@@ -298,8 +298,8 @@ class TestPlaces:
         assert seen == sorted(set(seen))
         assert by_task == {task: ["PENDING", "RUNNING", "FAILED"] for task in tasks}
 
-    def test_two_who_watch_are_told_the_same(self, own):
-        """In the same order, by the same ids."""
+    def test_two_streams_have_the_same_events(self, own):
+        """Both have the same order and the same ids."""
         with open_stream(own.url, "/events") as one, open_stream(own.url, "/events") as two:
             one.begin()
             two.begin()
@@ -331,7 +331,7 @@ class TestPlaces:
 
 
 class TestSlowReaders:
-    def test_one_that_reads_slowly_is_told_so_at_last(self, empty_url, feeds, monkeypatch):
+    def test_slow_streams_end_with_dropped(self, empty_url, feeds, monkeypatch):
         """What it was sent is whole; the others get all; when it comes back it gets the rest."""
         monkeypatch.setattr(feeding, "MAX_UNREAD_EVENTS", 600)
         with LiveServer(database_url=empty_url, request_seconds=60.0) as server:
@@ -389,8 +389,8 @@ class TestSlowReaders:
                 wait_until(load)
             server.check_serves()
 
-    def test_a_burst_drops_nobody_who_reads(self, own):
-        """Thousands of events of one statement."""
+    def test_a_burst_drops_no_stream_that_is_read(self, own):
+        """Thousands of events of one statement reach all streams."""
         count = 1000
         with open_stream(own.url, "/events") as stream:
             stream.begin()
@@ -402,8 +402,8 @@ class TestSlowReaders:
 
 
 class TestTheEnd:
-    def test_who_leaves_is_forgotten(self, own, held, feeds):
-        """Whether it waits for events or is being sent some."""
+    def test_streams_of_clients_that_left_are_removed(self, own, held, feeds):
+        """This holds while a stream waits and while it sends."""
         task_id = add(own, f"{held.url}/held")
         for path in ("/events", f"/tasks/{task_id}/events") * 3:
             with open_stream(own.url, path) as stream:

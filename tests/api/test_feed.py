@@ -115,7 +115,7 @@ async def scene(nursery):
 # Waiting
 
 
-async def test_many_wait_at_the_cost_of_one(scene, autojump_clock):
+async def test_many_requests_cost_as_much_as_one(scene, autojump_clock):
     """2,000 who wait for as many tasks: some calls for each batch of endings, and no more."""
     tasks = await scene.add(2000)
     for task in tasks:
@@ -133,7 +133,7 @@ async def test_many_wait_at_the_cost_of_one(scene, autojump_clock):
     assert sum(scene.store.asked) <= 4000
 
 
-async def test_many_wait_for_one_task(scene, autojump_clock):
+async def test_many_requests_wait_for_one_task(scene, autojump_clock):
     """It is read once for all of them."""
     [task] = await scene.add()
     for _ in range(2000):
@@ -157,8 +157,8 @@ async def test_waiting_requests_share_one_read(scene, autojump_clock):
     assert scene.store.calls == {"events_after": 8}
 
 
-async def test_nothing_is_asked_when_nobody_waits(scene, autojump_clock):
-    """Neither before the first nor after the last one."""
+async def test_no_reads_without_waiting_requests(scene, autojump_clock):
+    """There are none before the first request or after the last one."""
     tasks = await scene.add(10)
     await scene.end(5)
     await trio.sleep(100)
@@ -171,8 +171,8 @@ async def test_nothing_is_asked_when_nobody_waits(scene, autojump_clock):
     assert scene.store.calls == {}
 
 
-async def test_the_answer_comes_at_once(scene, autojump_clock):
-    """For what has ended already, for what is not there, and as soon as it ends."""
+async def test_finished_tasks_are_returned_at_once(scene, autojump_clock):
+    """Finished and unknown tasks are returned at once, others as soon as they finish."""
     first, second = await scene.add(2)
     await scene.end(1)
     began = trio.current_time()
@@ -189,8 +189,8 @@ async def test_the_answer_comes_at_once(scene, autojump_clock):
     assert trio.current_time() - began < 0.001
 
 
-async def test_whose_time_is_over_is_told_how_it_stands(scene, autojump_clock):
-    """As it was seen last."""
+async def test_a_timeout_returns_the_current_task(scene, autojump_clock):
+    """The task is returned as it was last seen."""
     [task] = await scene.add()
     scene.nursery.start_soon(scene.wait, task.id, 10)
     await trio.sleep(5)
@@ -295,8 +295,8 @@ async def test_tasks_that_are_too_large_together_are_read_in_portions(scene, aut
     assert scene.all_ended(1000)
 
 
-async def test_who_leaves_is_forgotten(scene, autojump_clock):
-    """And the feed with the last of them."""
+async def test_requests_of_clients_that_left_are_removed(scene, autojump_clock):
+    """The feed stops with the last of them."""
     [task] = await scene.add()
     with trio.move_on_after(1):
         await scene.wait(task.id)
@@ -329,7 +329,7 @@ async def test_the_end_of_the_feed_ends_all_waits(scene, autojump_clock):
     assert trio.current_time() == began
 
 
-async def test_who_comes_to_a_feed_that_has_ended_is_told_of_no_place(scene, autojump_clock):
+async def test_a_stopped_feed_has_no_position(scene, autojump_clock):
     """A place that is none would have a client begin anew elsewhere with all that was."""
     scene.store.tell(5)
     scene.feed.end()
@@ -399,8 +399,8 @@ async def test_a_slow_stream_ends_with_dropped(scene, autojump_clock):
         assert not quick.is_behind
 
 
-async def test_the_place_is_never_beyond_what_was_read(scene, autojump_clock):
-    """Who breaks off there and comes again gets the rest."""
+async def test_the_position_is_never_beyond_the_sent_events(scene, autojump_clock):
+    """A client that reconnects with it gets the rest."""
     with scene.feed.watching(ALL_EVENTS) as watcher:
         await watcher.started()
         for count in (3, 1):
@@ -417,8 +417,8 @@ async def test_the_place_is_never_beyond_what_was_read(scene, autojump_clock):
         assert watcher.position == watcher.start + 3
 
 
-async def test_what_cannot_be_told_any_more_is_a_gap(scene, autojump_clock):
-    """The stream ends, and says so."""
+async def test_deleted_events_are_a_gap(scene, autojump_clock):
+    """The stream reports the gap, and ends."""
     parts = []
 
     async def read():
@@ -480,7 +480,7 @@ def fields_of(parts: list[bytes], name: bytes) -> list[bytes]:
     ]
 
 
-async def test_a_stream_says_that_it_lives(scene, autojump_clock):
+async def test_streams_send_heartbeats(scene, autojump_clock):
     """At its beginning, too, when there is no answer from the store; and goes on afterwards."""
     parts = []
 
@@ -579,8 +579,8 @@ async def test_a_reconnected_stream_does_not_repeat_the_status(scene, autojump_c
     assert b"".join(parts).count(b"data:") == 2
 
 
-async def test_who_comes_back_gets_all_that_it_missed(scene, autojump_clock):
-    """From any place, however much it is, and then what follows, once."""
+async def test_reconnected_clients_get_all_missed_events(scene, autojump_clock):
+    """From any position, any number of events is sent once, and then new ones."""
     scene.store.tell(2 * BATCH + 10)
     last = scene.store._last_event
 
@@ -603,7 +603,7 @@ async def test_who_comes_back_gets_all_that_it_missed(scene, autojump_clock):
         assert ids == list(range(min(after, last - 1) + 1, last + 1))
 
 
-async def test_who_comes_back_too_late_is_told_so(scene, autojump_clock):
+async def test_late_reconnections_get_a_gap(scene, autojump_clock):
     """First that there is a gap, then what is left, then how the task stands."""
     [task] = await scene.add()
     scene.store.tell(5)

@@ -131,7 +131,7 @@ class TestFilters:
             "fields": ["", "id,", "nothing", "ID", "id, status", "*", "\0"],
         }.items(),
     )
-    def test_bad_values(self, server, name, values):
+    def test_invalid_values(self, server, name, values):
         """422, naming the parameter and what is allowed; twice is too often for all but tags."""
         for value in values:
             answer = server.ask("GET", f"/tasks?{urlencode({name: value})}")
@@ -147,8 +147,8 @@ class TestFilters:
             query = "&".join(f"tag=t{n}:{n}" for n in range(count))
             assert server.ask("GET", f"/tasks?{query}").status == status
 
-    def test_all_that_is_wrong_is_told(self, server):
-        """At once, each by its name."""
+    def test_all_errors_are_reported(self, server):
+        """All errors are in one response, each with its parameter."""
         answer = server.ask("GET", "/tasks?limit=0&x=1&created_after=2026-11-24T06:57:50+01:00")
         check_problem(answer, 422, "limit must", "'x'", "created_after must be a date", "%2B")
 
@@ -184,8 +184,8 @@ class TestFields:
         answer = server.ask("GET", f"/tasks/{task['id']}?fields={field}")
         assert (answer.status, answer.json) == (200, {field: task[field]})
 
-    def test_bad_ones(self, server):
-        """422 for a field that there is not, and for other parameters."""
+    def test_invalid_fields(self, server):
+        """A 422 for unknown fields and parameters."""
         task_id = add(server, "http://x/")
         for query in ("fields=nothing", "fields=", "fields=id&fields=id"):
             check_problem(server.ask("GET", f"/tasks/{task_id}?{query}"), 422, "fields ")
@@ -222,8 +222,8 @@ class TestFields:
         (["application/json", "application/x-ndjson;q=0.9"], False),
     ],
 )
-def test_who_wants_lines(values, expected):
-    """Who names them, and does not like JSON better or as well."""
+def test_accept_of_lines(values, expected):
+    """Lines are sent if ``Accept`` names them and does not prefer JSON."""
     assert wants_lines(values) is expected
 
 
@@ -249,8 +249,8 @@ class TestStream:
         assert len(stream(memory_server, f"limit={limit}")) == int(limit)
 
     @pytest.mark.parametrize("limit", ["0", "-1", "", "1.0", "9" * 30, "%EF%BC%91"])
-    def test_bad_limits(self, server, limit):
-        """422 as ever, before anything is streamed."""
+    def test_invalid_limits(self, server, limit):
+        """A 422 before anything is streamed."""
         answer = server.ask("GET", f"/tasks?limit={limit}", None, LINES)
         check_problem(answer, 422, "limit must be a whole number from 1 on")
 
@@ -366,7 +366,7 @@ class TestLongStreams:
                 assert settled(count) <= waited_at + 1
             server.check_serves()
 
-    def test_who_leaves_while_nothing_is_found(self, database_uri):
+    def test_clients_that_leave_during_a_search(self, database_uri):
         """Also when there is nothing to be sent to them: the search ends in the middle."""
         with LiveServer(database_url=database_uri) as server:
             fill(database_uri, 4 * self.COUNT)
@@ -394,8 +394,8 @@ class TestLongStreams:
             assert last["error"]["status"] == 503
             check_problem(server.ask("GET", "/tasks", None, LINES), 503)
 
-    def test_tasks_that_come_meanwhile(self):
-        """They are not shown, and none is shown twice."""
+    def test_tasks_that_are_added_meanwhile(self):
+        """They are not included, and no task is included twice."""
         lines = b'{"payload": "' + b"x" * 300 + b'", "delay_seconds": 3600}\n'
         headers = {"content-type": "application/x-ndjson", "prefer": "return=minimal"}
         with LiveServer(database_url=MEMORY_URL) as server:

@@ -144,7 +144,7 @@ def check_goes_on(server: LiveServer, streams: tuple[EventStream, ...]) -> None:
 
 
 @pytest.mark.parametrize("table", GOOD)
-def test_a_bad_row_stops_nothing(server, database, table):
+def test_an_invalid_row_stops_nothing(server, database, table):
     """For each column all that the schema permits: work goes on, and all is shown."""
     hostile = [
         (column, kind)
@@ -190,7 +190,7 @@ def check_columns(server, database, table: str, hostile: list[tuple[str, str]]) 
         ("payload", "[" * 1500 + "]" * 1500, "the payload cannot be read"),
     ],
 )
-def test_what_cannot_be_read_fails(server, database, tmp_path, column, value, reason):
+def test_unreadable_tasks_fail(server, database, tmp_path, column, value, reason):
     """It ends FAILED, says why, and is shown with what can be read; its neighbors are run."""
     row = {"payload": '"no url"', "size_bytes": "8", "queue": "odd", column: value}
     statement = (

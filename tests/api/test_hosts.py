@@ -35,12 +35,12 @@ def test_a_stranger(laptop, host, method, target):
     check_problem(answer, 421, "TASKFLOW_ALLOWED_HOSTS")
 
 
-def test_what_watches_may_use_any(laptop):
-    """Load balancers ask by whatever name they have for it."""
+def test_health_checks_may_use_any_host(laptop):
+    """Load balancers use any name."""
     assert laptop.ask("GET", "/livez", None, {"host": "x"}).status == 200
 
 
-def test_nobody_leaves_it_out_but_old_clients(laptop):
+def test_a_request_without_host(laptop):
     """A request without Host is from no browser."""
     with laptop.connect() as connection:
         connection.send(b"GET /tasks HTTP/1.0\r\n\r\n")

@@ -82,7 +82,7 @@ class TestReplay:
             check_problem(post(server, key, body), 422, "used by a different request", "new key")
         assert post(server, key).json["id"] == first.json["id"]
 
-    def test_what_is_about_the_request_is_not_the_request(self, server, key):
+    def test_only_the_body_is_compared(self, server, key):
         """The body counts, not the fields that a proxy or a tracer adds on a second way."""
         first = post(server, key)
         parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -90,7 +90,7 @@ class TestReplay:
         assert is_replay(again)
         assert again.json == first.json
 
-    def test_what_was_refused_is_not_kept(self, server, key):
+    def test_rejected_requests_are_not_recorded(self, server, key):
         """A request that made nothing may be set right, and sent again with its key."""
         check_problem(post(server, key, b'{"payload": 1, "priority": 101}'), 422, "priority")
         check_problem(post(server, key, b"{}"), 400)
@@ -137,7 +137,7 @@ class TestSyntax:
             "x" * 256,
         ],
     )
-    def test_what_is_none(self, server, text):
+    def test_invalid_keys(self, server, text):
         """Strings by RFC 9651, or bare without spaces; 1 to 255 characters; nothing is guessed."""
         with server.connect() as connection:
             fields = {"host": "a", "idempotency-key": text}
@@ -159,8 +159,8 @@ class TestSyntax:
     @pytest.mark.parametrize(
         "text", ['"a b"', '"a\\"b"', '"\\\\"', '"!#[]~\'"', "!#[]~\\'", '"x, y"', "a,b", "k;a=1"]
     )
-    def test_what_is_one(self, server, text, key):
-        """All of printable ASCII may be in a string."""
+    def test_valid_keys(self, server, text, key):
+        """A string may contain all of printable ASCII."""
         unique = key.strip('"')
         text = f'"{unique}{text[1:]}' if text.startswith('"') else unique + text
         first, again = post(server, text), post(server, text)
@@ -318,8 +318,8 @@ class TestOutages:
                 assert again.json == made
             check_problem(post(server, key, OTHER), 422)
 
-    def test_who_hangs_up(self, server, key):
-        """A client that did not wait for its answer gets it when it asks again."""
+    def test_a_client_that_disconnects(self, server, key):
+        """It gets the response when it repeats the request."""
         for turn in range(10):
             text = f'"{key[1:-1]} {turn}"'
             with server.connect() as connection:

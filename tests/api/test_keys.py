@@ -106,7 +106,7 @@ def test_an_entry_that_cannot_be_used(entry):
     assert "read, write, admin" in why
 
 
-def test_a_comma_too_many():
+def test_a_superfluous_comma():
     """It is passed over; where nothing else is there, that is no way to have no keys."""
     [key] = read_keys(Settings(api_keys=f" ,ci:{SECRET}, ,"))._keys
     assert key.name == "ci"
@@ -137,8 +137,8 @@ def test_the_same_key_twice(tmp_path):
     )
 
 
-def test_a_file_that_is_no_good(tmp_path):
-    """Not there, not text, or without keys: one line, which names it."""
+def test_invalid_files(tmp_path):
+    """A file that is missing, not text, or without keys is an error of one line that names it."""
     assert "cannot be read: No such file" in refused(api_keys_file=str(tmp_path / "none"))
     assert "cannot be read: Is a directory" in refused(api_keys_file=str(tmp_path))
     path = keys_file(tmp_path, "# none yet")

@@ -62,8 +62,8 @@ CHUNKED = b"POST /tasks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\
     ],
     ids=lambda data: repr(data)[2:60],
 )
-def test_no_answer_but_a_refusal(memory_server, data):
-    """A 4xx or a clean end, and the server goes on serving."""
+def test_malformed_requests_are_rejected(memory_server, data):
+    """The response is a 4xx, or the connection closes; the server continues."""
     with memory_server.connect() as connection:
         connection.send(data)
         connection.send(b"")
@@ -208,7 +208,7 @@ def test_a_field_of_20_kib(memory_server):
     assert memory_server.ask("GET", "/tasks", headers={"x": "a" * 8_000}).status == 200
 
 
-def test_too_many_fields(memory_server):
+def test_too_many_headers(memory_server):
     """A hundred and no more, for each costs more than its bytes."""
     for number, status in ((99, 200), (100, 431)):
         fields = {f"x{n}": "" for n in range(number)}
@@ -262,8 +262,8 @@ def test_pipelined(server):
         assert connection.read().body == b"ok\n"
 
 
-def test_many_on_one_connection(memory_server):
-    """Good and bad requests follow each other on a connection that stays."""
+def test_many_requests_on_one_connection(memory_server):
+    """Valid and invalid requests follow each other on a kept connection."""
     with memory_server.connect() as connection:
         for _ in range(20):
             assert connection.ask("POST", "/tasks", b"").status == 400

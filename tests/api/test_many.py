@@ -45,7 +45,7 @@ class TestArray:
         assert ids == sorted(set(ids))
         assert server.show(ids[-1])["payload"] == 299
 
-    def test_nothing_is_kept_of_a_bad_one(self, server):
+    def test_an_invalid_array_stores_nothing(self, server):
         """422 names each fault with the index of its task, and nothing is stored."""
         before = count(server)
         answer = post(
@@ -68,7 +68,7 @@ class TestArray:
 
     @pytest.mark.parametrize("size", [0, 10_001])
     def test_too_few_and_too_many(self, server, size):
-        """422 says how many may come, and how to send more."""
+        """The 422 has the limit, and says how to send more."""
         check_problem(post(server, [{"payload": 1}] * size), 422, "1 to 10000", "x-ndjson")
 
     def test_the_most_there_may_be(self, server):
@@ -106,7 +106,7 @@ class TestArray:
 
 
 class TestStream:
-    def test_each_line_is_answered(self, server):
+    def test_each_line_has_an_outcome(self, server):
         """Ids and errors by the index of the line, then a summary; blank lines do not count."""
         body = b'{"payload": 1, "delay_seconds": 9}\r\n\n  \nnonsense\n'
         body += b'{"payload": 2, "priority": 999}\n'
@@ -128,7 +128,7 @@ class TestStream:
         bad, summary = [json.loads(line) for line in answer.body.splitlines()]
         assert (bad["index"], summary["accepted"], summary["rejected"]) == (1, 2, 1)
 
-    def test_the_answer_can_wait_for_the_end(self, server):
+    def test_return_minimal(self, server):
         """With ``return=minimal`` it begins when all is read, unless there is much to tell.
 
         Some proxies hand on no more of a request whose answer has begun.
@@ -173,7 +173,7 @@ class TestStream:
         headers = LINES | {"content-encoding": "gzip"}
         check_problem(server.ask("POST", "/tasks", b"", headers), 415)
 
-    def test_answers_come_while_it_is_sent(self, server):
+    def test_outcomes_are_sent_during_the_request(self, server):
         """What was answered is kept, also when its sender leaves in the middle of a line."""
         before = count(server)
         with server.connect() as connection:
@@ -214,8 +214,8 @@ class TestStream:
                     sent += len(part)
         assert sent < 20_000_000
 
-    def test_a_slow_sender_is_given_up(self):
-        """The last line says why, and what came before it is kept."""
+    def test_slow_senders_are_aborted(self):
+        """The last line has the reason, and earlier tasks stay stored."""
         with LiveServer(database_url="memory://", request_seconds=2.0) as server:
             with server.connect() as connection:
                 connection.send(
@@ -228,7 +228,7 @@ class TestStream:
             assert server.show(added["id"])["payload"] == 1
             assert (summary["accepted"], summary["error"]["status"]) == (1, 408)
 
-    def test_a_full_backlog_ends_it(self):
+    def test_a_full_backlog_ends_the_stream(self):
         """What does not fit any more ends the stream with a 429 in its last line."""
         with LiveServer(database_url="memory://", max_pending=50) as server:
             lines = b'{"payload": 1, "delay_seconds": 3600}\n'

@@ -134,8 +134,8 @@ class TestVerbs:
 class TestRequests:
     @pytest.mark.parametrize("verb", VERBS)
     @pytest.mark.parametrize("body", [{}, {"dry_run": True}, {"all": False}])
-    def test_all_has_to_be_said(self, server, verb, body):
-        """422 without a filter says what to do, and nothing is done."""
+    def test_all_must_be_explicit(self, server, verb, body):
+        """Without a filter the 422 says what to do, and nothing changes."""
         [task_id] = add(server, 1)
         problem = check_problem(ask(server, verb, **body), 422, '"all": true', "error_type")
         assert problem["errors"][0]["pointer"] == "#/all"
@@ -156,8 +156,8 @@ class TestRequests:
             *[("dry_run", value) for value in (0, "false", None)],
         ],
     )
-    def test_bad_values(self, server, field, value):
-        """422 with the place, and what is allowed there."""
+    def test_invalid_values(self, server, field, value):
+        """A 422 with the pointer and the allowed values."""
         [task_id] = add(server, 1, queue="bad")
         body = {"queue": "bad", field: value}
         problem = check_problem(ask(server, "cancel", **body), 422, f"{field} must be")
@@ -188,8 +188,8 @@ class TestRequests:
         check_problem(answer, 405)
         assert answer.header("allow") == "OPTIONS, POST"
 
-    def test_they_take_a_key_that_may_write(self, empty_url):
-        """Who may only read is refused."""
+    def test_bulk_actions_need_a_role_that_may_write(self, empty_url):
+        """The role read is rejected."""
         keys = "reader:read:" + "r" * 40 + ",writer:write:" + "w" * 40
         with LiveServer(database_url=empty_url, api_keys=keys) as server:
             for letter, status in (("r", 403), ("w", 200)):
@@ -199,7 +199,7 @@ class TestRequests:
 
 
 class TestInTime:
-    def test_what_takes_long_is_done_in_parts(self, own_server, monkeypatch):
+    def test_long_actions_are_divided(self, own_server, monkeypatch):
         """Told how far it came when the time is over; the same again does the rest."""
         monkeypatch.setattr(bulk_actions, "BATCH", 2)
         monkeypatch.setattr(bulk_actions, "MAX_SECONDS", 0.002)

@@ -164,8 +164,8 @@ def test_it_is_sent_whole(server, echo):
     assert {name: headers[name.lower()] for name in HEADERS} == HEADERS
 
 
-def test_a_receiver_gets_what_is_shown(server, echo, receiver):
-    """To the byte."""
+def test_receivers_get_the_masked_task(server, echo, receiver):
+    """The body of the callback equals the response to a GET."""
     path = f"/masked?token={SECRET}&{server.url}"
     payload = whole(f"{echo}/a?key={SECRET}")
     task = server.wait(submitted(server, payload, callback_url=receiver.url + path))
@@ -226,8 +226,8 @@ def copied(server, task_id: str, **changes: str):
     return server.ask("POST", "/ui/submit", urlencode(form).encode(), {**FORM, **own})
 
 
-def test_a_copy_takes_them_on_the_server(server, echo):
-    """The page has none of them, and the new task has all."""
+def test_a_copy_keeps_credentials_on_the_server(server, echo):
+    """The page contains none of them, and the new task has all."""
     original = submitted(server, whole(f"{echo}/copied?key={SECRET}&{server.url}"))
     page = server.ask("GET", f"/ui/submit?from={original}").body.decode()
     assert f'name="from" value="{original}"' in page

@@ -36,8 +36,8 @@ def server(empty_url):
         yield server
 
 
-def test_every_metric_is_told(server):
-    """All of the catalogue, and nothing that is not in it."""
+def test_every_metric_is_exposed(server):
+    """All metrics of the catalogue are exposed, and no others."""
     told = scrape(server)
     names = {name + "_total" * (family.type == "counter") for name, family in told.families.items()}
     assert names == {family.name for family in CATALOGUE}
@@ -125,7 +125,7 @@ def test_pools_and_listener(database_uri):
         assert told.value("taskflow_claims_in_hand_limit") == 205
 
 
-def test_nobody_listens_in_memory():
+def test_the_memory_store_has_no_listener():
     with LiveServer(database_url=MEMORY_URL) as server:
         assert scrape(server).sum("taskflow_listeners") == 0
 
@@ -158,7 +158,7 @@ async def test_without_its_store():
     assert "taskflow_tasks" not in told.families
 
 
-def test_a_database_that_answers_nobody(database_uri, monkeypatch):
+def test_a_database_that_does_not_respond(database_uri, monkeypatch):
     """A scrape ends when the store has not answered in time, with the other metrics."""
     monkeypatch.setattr(problems, "STORE_ANSWER_SECONDS", 1.0)
     with LiveServer(database_url=database_uri) as server:

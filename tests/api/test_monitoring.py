@@ -28,8 +28,8 @@ def ask(server, path):
     return answer.json
 
 
-def test_the_node_is_told_of(server):
-    """With its version, its workers and its heartbeat."""
+def test_the_node_is_listed(server):
+    """It has its version, workers and heartbeat."""
     [node] = ask(server, "/nodes")
     assert node["name"].endswith(f":{os.getpid()}")
     assert (node["version"], node["alive"], node["running"]) == (__version__, True, 0)
@@ -40,8 +40,8 @@ def test_the_node_is_told_of(server):
     assert renewed_at < dt.datetime.now(dt.UTC) < expires_at
 
 
-def test_hosts_are_told_of(server, target):
-    """By what was fetched from them."""
+def test_hosts_are_listed(server, target):
+    """They have the statistics of fetched tasks."""
     [host] = ask(server, "/hosts")
     assert host["host"] == target.url.removeprefix("http://")
     assert (host["fetched"], host["failed"], host["running"], host["held"]) == (2, 1, 0, None)
@@ -49,13 +49,13 @@ def test_hosts_are_told_of(server, target):
 
 
 @pytest.mark.parametrize(("query", "ended"), [("", 1), ("?queue=default", 1), ("?queue=other", 0)])
-def test_history_is_told(server, query, ended):
-    """By the minute, of all queues or of one."""
+def test_history(server, query, ended):
+    """Finished tasks are counted by minute, of all queues or of one."""
     minutes = ask(server, f"/stats/history{query}")["minutes"]
     assert len(minutes) == 60
     for status in ("COMPLETED", "FAILED"):
         assert sum(minute["finished"][status] for minute in minutes) == ended
 
 
-def test_unknown_parameters_are_refused(server):
+def test_unknown_parameters_are_rejected(server):
     check_problem(server.ask("GET", "/stats/history?minutes=5"), 422, "no parameter 'minutes'")

@@ -73,7 +73,7 @@ class TestDocument:
         for schema in DOCUMENT["components"]["schemas"].values():
             jsonschema_rs.meta.validate(schema)
 
-    def test_what_it_refers_to_is_there(self):
+    def test_references_are_valid(self):
         """References lead somewhere, links to operations, names are unique and none is unused."""
         references = [part["$ref"] for part in parts(DOCUMENT) if "$ref" in part]
         assert all(resolved({"$ref": reference}) for reference in references)
@@ -127,8 +127,8 @@ class TestDocument:
             assert "``" not in part["description"]
             assert "Attributes:" not in part["description"]
 
-    def test_every_error_of_ours_is_told_of(self):
-        """Each status that an exception of ours has is among the problems."""
+    def test_every_error_is_documented(self):
+        """Each status of an exception class is among the problems."""
         kinds = [TaskFlowError]
         for kind in kinds:  # grows as it goes
             kinds += kind.__subclasses__()
@@ -181,7 +181,7 @@ class TestAnswers:
         page = server.ask("GET", "/tasks?limit=2")
         check(page, "get", "/tasks")
 
-    def test_moves_by_hand(self, server, target):
+    def test_actions_on_tasks(self, server, target):
         """Tasks that were moved, and refusals to move them, are as the document says."""
         failed = server.run(b"1")["id"]
         completed = server.run(json.dumps(f"{target.url}/json").encode())["id"]

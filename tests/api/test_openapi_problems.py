@@ -216,7 +216,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
 
 
 @pytest.mark.parametrize(("status", "name"), EXAMPLES)
-def test_examples_are_what_is_said(request, status, name):
+def test_examples_are_exact(request, status, name):
     """Each example of a problem, to the letter, with a head that is as told."""
     answer = PROVOKED[status, name](request)
     assert answer.json == EXAMPLES[status, name]
@@ -224,6 +224,6 @@ def test_examples_are_what_is_said(request, status, name):
     check_response(answer, PROBLEMS[f"Problem{status}"])
 
 
-def test_nothing_is_provoked_that_is_not_told():
-    """What is tried here is in the document."""
+def test_all_provoked_problems_are_documented():
+    """Each problem that these tests cause is in the document."""
     assert PROVOKED.keys() == EXAMPLES.keys()

@@ -143,14 +143,14 @@ class TestTaken:
         assert task["run_at"] == task["created_at"]
         assert server.wait(task["id"])["status"] == "FAILED"
 
-    def test_a_moment_to_come(self, server):
-        """A node that is idle does not take the task before."""
+    def test_run_at_in_the_future(self, server):
+        """An idle node does not run the task before."""
         task_id = post(server, run_at=FAR).json["id"]
         server.run(b'"x:"')
         assert server.show(task_id)["status"] == "PENDING"
 
-    def test_what_is_over(self, server):
-        """A task that comes too late is taken, and fails without an attempt."""
+    def test_expires_at_in_the_past(self, server):
+        """An expired task is accepted, and fails without an attempt."""
         answer = post(server, expires_at="2000-01-01T00:00:00Z")
         assert answer.status == 201
         task = server.wait(answer.json["id"])
@@ -367,7 +367,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         "name", ["method", "headers", "body", "timeout_seconds", "follow_redirects"]
     )
-    def test_what_belongs_into_the_payload(self, server, name):
+    def test_fields_of_the_payload(self, server, name):
         """A request's fields beside a URL would change nothing about the request."""
         found = refused(server, **{name: 1})
         assert found[f"#/{name}"] == f"there is no field {name!r}; {name} goes inside payload"

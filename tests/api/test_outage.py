@@ -54,8 +54,8 @@ def until_it_answers(server, status, *request):
         time.sleep(0.05)
 
 
-def test_it_is_well(server):
-    """/livez and /readyz say ok."""
+def test_a_healthy_service(server):
+    """/livez and /readyz return ok."""
     for target in ("/livez", "/readyz"):
         answer = server.ask("GET", target)
         assert (answer.status, answer.body) == (200, b"ok\n")
@@ -67,7 +67,7 @@ def test_the_promise_is_kept():
     assert ANSWER_SECONDS < PROMISED_SECONDS
 
 
-def test_the_database_goes_and_comes_back():
+def test_an_outage_and_its_end():
     """503 with Retry-After in time while it is stopped, by all routes that need it; then 201."""
     with open_folder() as folder, contextlib.ExitStack() as stack:
         with EmbeddedInThread(folder / "data") as conninfo:

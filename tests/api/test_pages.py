@@ -63,7 +63,7 @@ class TestPages:
         assert answer.header("content-type") == "application/json"
         assert answer.header("link") is None
 
-    def test_all_come_once_while_others_are_added(self, own_server):
+    def test_each_task_is_listed_once(self, own_server):
         """Who follows the links sees each task that was there, once, the newest first."""
         ids = [own_server.add(b"%d" % n) for n in range(25)]
         seen = []
@@ -123,8 +123,8 @@ class TestParameters:
         ],
         ids=lambda limit: limit[:20] or "nothing",
     )
-    def test_bad_limits(self, server, limit):
-        """422, naming the parameter."""
+    def test_invalid_limits(self, server, limit):
+        """A 422 that names the parameter."""
         problem = check_problem(server.ask("GET", f"/tasks?limit={limit}"), 422)
         assert problem["detail"].startswith("limit ")
 
@@ -157,15 +157,15 @@ class TestParameters:
         ],
         ids=lambda status: status or "nothing",
     )
-    def test_bad_statuses(self, server, status):
-        """422, naming the parameter and what is allowed."""
+    def test_invalid_statuses(self, server, status):
+        """A 422 that names the parameter and the allowed values."""
         problem = check_problem(server.ask("GET", f"/tasks?status={status}"), 422)
         assert problem["detail"].startswith("status ")
         if "&" not in status:
             assert "PENDING, RUNNING, COMPLETED, FAILED, CANCELED" in problem["detail"]
 
-    def test_bad_cursors(self, server):
-        """Only what this service has given is taken, to the character."""
+    def test_invalid_cursors(self, server):
+        """Only cursors of this service are accepted, character by character."""
         [good] = [base64.urlsafe_b64encode(uuid.UUID(server.add(b"1")).bytes).decode().rstrip("=")]
         assert server.ask("GET", f"/tasks?cursor={good}").status == 200
         bad = [
@@ -190,8 +190,8 @@ class TestParameters:
         problem = check_problem(server.ask("GET", f"/tasks?{query}"), 422, "known are queue, host")
         assert problem["detail"].startswith("there is no parameter ")
 
-    def test_what_says_nothing(self, server):
-        """An empty query, and empty places in one, are no parameters."""
+    def test_empty_parameters(self, server):
+        """An empty query and empty parts of a query are ignored."""
         assert server.ask("GET", "/tasks?").status == 200
         assert server.ask("GET", "/tasks?&&limit=1&").status == 200
 

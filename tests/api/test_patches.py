@@ -88,7 +88,7 @@ class TestQueues:
         ],
     )
     @pytest.mark.parametrize("media_type", ["application/merge-patch+json", "application/json"])
-    def test_only_what_is_named_changes(self, own_server, change, expected, media_type):
+    def test_only_named_fields_change(self, own_server, change, expected, media_type):
         """Null removes; a pause is never a side effect."""
         put(own_server, "mail", LIMITS)
         answer = patch(own_server, "/queues/mail", change, media_type)
@@ -109,8 +109,8 @@ class TestQueues:
         assert (answer.status, answer.json["max_concurrency"]) == (201, 1)
         assert patch(own_server, "/queues/new", {}).status == 200
 
-    def test_what_cannot_be(self, own_server):
-        """Each fault has its place, and nothing is changed."""
+    def test_invalid_patches(self, own_server):
+        """Each error has its pointer, and nothing changes."""
         put(own_server, "mail", LIMITS)
         wrong = {"max_concurrency": 0, "max_concurency": 1, "per_host": {"rate": -1}}
         answer = patch(own_server, "/queues/mail", wrong)
@@ -134,7 +134,7 @@ class TestQueues:
             body = f'{{"{name}": {number}}}'.encode()
             check_problem(own_server.ask("PATCH", "/queues/mail", body), 422, name)
 
-    def test_of_many_at_once_none_is_lost(self, own_server):
+    def test_concurrent_patches_are_all_applied(self, own_server):
         """Each names another setting."""
         changes = [{"paused": True}, {"max_concurrency": 3}, {"rate": 5}]
         changes += [{"per_host": {"max_concurrency": 2}}, {"per_host": {"rate": 1}}]
@@ -179,7 +179,7 @@ class TestSchedules:
             ({"name": "one", "last_task_status": None, "created_at": "x"}, {}),
         ],
     )
-    def test_only_what_is_named_changes(self, own_server, made, change, expected):
+    def test_only_named_fields_change(self, own_server, made, change, expected):
         """A pause is never a side effect."""
         answer = patch(own_server, "/schedules/one", change)
         assert answer.status == 200, answer
@@ -204,8 +204,8 @@ class TestSchedules:
         assert patch(own_server, "/schedules/one", {"paused": True}).json["next_run_at"] is None
         assert patch(own_server, "/schedules/one", {"paused": False}).json["next_run_at"]
 
-    def test_what_cannot_be(self, own_server, made):
-        """Each fault has its place, and nothing is changed."""
+    def test_invalid_patches(self, own_server, made):
+        """Each error has its pointer, and nothing changes."""
         check_problem(patch(own_server, "/schedules/none", {"paused": True}), 404)
         wrong = {"every_seconds": 60, "task": {"priority": 101}, "pausd": True}
         answer = patch(own_server, "/schedules/one", wrong)
@@ -259,7 +259,7 @@ class TestSchedules:
         assert own_server.ask("PATCH", "/schedules/one", body.encode()).status == 200
         assert own_server.ask("PATCH", "/schedules/one", b'{"missed": "all"}').status == 200
 
-    def test_of_many_at_once_none_is_lost(self, own_server, made):
+    def test_concurrent_patches_are_all_applied(self, own_server, made):
         """Each names another field."""
         changes = [
             {"cron": "0 7 * * *"},

@@ -104,8 +104,8 @@ def test_every_error_of_the_api_has_a_type():
 
 
 @pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP)
-def test_what_is_answered_before_the_app(memory, sent):
-    """Heads that are none, too long, or of another version."""
+def test_problems_before_routing(memory, sent):
+    """Malformed or long request heads, and heads of another HTTP version."""
     with memory.connect() as connection:
         connection.send(sent)
         answer = connection.read()

@@ -29,7 +29,7 @@ def asked_of(queue: dict) -> dict:
 
 
 class TestPut:
-    def test_what_is_asked_is_shown(self, own_server):
+    def test_settings_are_returned(self, own_server):
         """At once and afterwards, a rate with its burst; 201 at first, 200 from then on."""
         asked = {
             "max_concurrency": 3,
@@ -68,8 +68,8 @@ class TestPut:
         [error] = check_problem(answer, 422, "name must be post, as in the path")["errors"]
         assert error["pointer"] == "#/name"
 
-    def test_all_faults_are_told_at_once(self, own_server):
-        """Each with its place, and nothing is done."""
+    def test_all_errors_are_reported_at_once(self, own_server):
+        """Each error has its pointer, and nothing changes."""
         answer = put(
             own_server,
             "mail",
@@ -167,8 +167,8 @@ class TestVerbs:
         assert statuses == ["CANCELED"] * 4 + ["PENDING"]
         assert own_server.ask("POST", "/queues/nothing/purge").json["count"] == 0
 
-    def test_they_take_a_key_that_may_write(self, empty_url):
-        """Who may only read may look."""
+    def test_changes_need_a_role_that_may_write(self, empty_url):
+        """The role read can only read."""
         keys = "reader:read:" + "r" * 40 + ",writer:write:" + "w" * 40
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(LiveServer(database_url=empty_url, api_keys=keys))

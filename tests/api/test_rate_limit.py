@@ -45,7 +45,7 @@ class TestTokenBucket:
 
     @pytest.mark.parametrize("rate", [Rate(0.3, 1), Rate(7.0, 3), Rate(1 / 3, 2), Rate(100.0, 100)])
     @pytest.mark.parametrize("start", [0.0, 1e6 / 7])
-    def test_who_waits_as_told_gets_one(self, rate, start):
+    def test_a_retry_after_the_delay_succeeds(self, rate, start):
         """When it is empty it says after how many whole seconds it is not any more."""
         bucket = TokenBucket(rate, start)
         while bucket.take(start):
@@ -57,7 +57,7 @@ class TestTokenBucket:
                 pass
 
     def test_a_clock_that_goes_back(self):
-        """It cannot; if it did, nothing would be taken away for it."""
+        """Trio's clock cannot go back; if it did, no tokens would be lost."""
         bucket = TokenBucket(Rate(1.0, 2), now=10.0)
         assert bucket.take(5.0)
         assert bucket.remaining == 1
@@ -143,7 +143,7 @@ def test_over_http():
         assert len(server.ask("GET", "/tasks", None, first).json) == 3
 
 
-def test_without_keys_it_goes_by_address():
+def test_without_keys_the_limit_is_per_address():
     """All from this machine share what there is; what is refused for another reason counts, too."""
     with LiveServer(database_url=MEMORY_URL, rate_limit=0.01, rate_burst=2) as server:
         assert [server.post(body).status for body in (b"{", BODY, BODY)] == [400, 201, 429]

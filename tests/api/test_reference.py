@@ -106,8 +106,8 @@ class TestPage:
         assert (levels[0], levels.count(1)) == (1, 1)
         assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
-    def test_commands_name_the_address_that_was_asked(self, idle):
-        """What is no name or address is not repeated."""
+    def test_commands_have_the_address_of_the_request(self, idle):
+        """Invalid names and addresses are not repeated."""
         host = urlsplit(idle.url).netloc
         assert f"curl http://{host}/tasks".encode() in idle.ask("GET", "/docs").body
         odd = idle.ask("GET", "/docs", None, {"host": "a;b'c"})

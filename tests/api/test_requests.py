@@ -106,16 +106,16 @@ class TestWhole:
         ]
         assert without_id[0] == without_id[1]
 
-    def test_null_is_not_given(self, server, recorder, path):
-        """A member that is null is as if it was not there."""
+    def test_null_counts_as_absent(self, server, recorder, path):
+        """A member that is null counts as absent."""
         names = ("method", "headers", "body", "timeout_seconds", "follow_redirects")
         posted(server, {"url": recorder.url + path} | dict.fromkeys(names))
         line, fields, body = received(recorder, path)
         assert (line.split()[0], body) == (b"GET", b"")
         assert not fields.keys() & {"content-type", "content-length"}
 
-    def test_each_attempt_says_its_number(self, server, recorder, path):
-        """The key is the same for all of them: to the target they are one."""
+    def test_each_attempt_has_its_number(self, server, recorder, path):
+        """The idempotency key is the same for all attempts."""
         payload = {"url": f"{recorder.url}{path}?status=503", "method": "POST"}
         task = posted(server, payload, max_attempts=3, backoff=[0])
         attempts = [
@@ -162,8 +162,8 @@ class TestBodies:
 
     @pytest.mark.parametrize("name", ["Content-Type", "content-type", "CONTENT-TYPE"])
     @pytest.mark.parametrize("body", ["text", {"a": 1}, {"base64": "aGk="}])
-    def test_the_type_that_the_task_says(self, server, recorder, path, name, body):
-        """It goes before the one that the body would have, in any case of letters."""
+    def test_the_content_type_of_the_task(self, server, recorder, path, name, body):
+        """It replaces the default for the body, in upper or lower case."""
         headers = {name: "application/x-mine"}
         posted(server, {"url": recorder.url + path, "headers": headers, "body": body})
         _, fields, _ = received(recorder, path)
@@ -239,15 +239,15 @@ class TestMethods:
         assert "a method in capitals such as POST" in found["#/payload/method"]
 
     @pytest.mark.parametrize("method", ["TRACEROUTE", "CONNECTION", "A" * 20])
-    def test_what_only_begins_like_them(self, server, recorder, path, method):
-        """Other methods are as good as any."""
+    def test_methods_with_similar_names(self, server, recorder, path, method):
+        """Other methods are accepted."""
         posted(server, {"url": recorder.url + path, "method": method})
         assert received(recorder, path)[0].split()[0] == method.encode()
 
 
 class TestHeaders:
     @pytest.mark.parametrize("name", HEADERS_MADE_HERE)
-    def test_what_is_not_the_tasks(self, server, name):
+    def test_reserved_headers(self, server, name):
         """Fields of the connection and TaskFlow's own are refused in any case of letters."""
         for written in {
             name,
@@ -270,8 +270,8 @@ class TestHeaders:
         assert set(HEADERS_MADE_HERE) == set(names.split())
 
     @pytest.mark.parametrize("name", ["User-Agent", "user-agent", "ACCEPT"])
-    def test_what_the_task_may_say_otherwise(self, server, recorder, path, name):
-        """It comes once, as the task has it."""
+    def test_default_headers_can_be_replaced(self, server, recorder, path, name):
+        """The header is sent once, with the value of the task."""
         posted(server, {"url": recorder.url + path, "headers": {name: "mine/1"}})
         assert received(recorder, path)[1][name.lower()] == "mine/1"
 
@@ -285,8 +285,8 @@ class TestHeaders:
         "value",
         ["a\r\nX-B: 1", "a\n", "\n", "\0", " a", "a ", "\ta", "é", "\x7f", "x" * 8193, 1, None, []],
     )
-    def test_what_is_no_value(self, server, value):
-        """Nothing that could be taken for another field, or for none, is sent."""
+    def test_invalid_header_values(self, server, value):
+        """No value is sent that a server could read as another header, or as none."""
         found = refusal(server, {"url": "http://a.example/", "headers": {"X-A": value}})
         assert list(found) == ["#/payload/headers/X-A"]
         assert "printable ASCII" in found["#/payload/headers/X-A"]
@@ -310,8 +310,8 @@ class TestHeaders:
         pointer = pointer if pointer != "~a/" else "~0a~1"
         assert list(found) == [f"#/payload/headers/{pointer}"]
 
-    def test_how_many(self, server, recorder, path):
-        """64 are sent, one more is refused."""
+    def test_the_limit_of_headers(self, server, recorder, path):
+        """64 headers are sent, one more is rejected."""
         headers = {f"X-{n}": str(n) for n in range(64)}
         posted(server, {"url": recorder.url + path, "headers": headers})
         _, fields, _ = received(recorder, path)
@@ -352,19 +352,19 @@ class TestObjects:
         assert list(refusal(server, payload)) == ["#/payload/url"]
 
     @pytest.mark.parametrize("url", ["", 1, [], {}, True, "http://a.example/" + "a" * 8192])
-    def test_what_is_no_url_at_all(self, server, url):
-        """It must be text, of a length that a URL may have."""
+    def test_invalid_types_of_url(self, server, url):
+        """The URL must be text, within the length limit."""
         assert list(refusal(server, {"url": url})) == ["#/payload/url"]
 
     @pytest.mark.parametrize("url", ["a", "ftp://a.example/", "http://u:p@a.example/"])
-    def test_what_cannot_be_fetched(self, server, url):
+    def test_urls_that_cannot_be_fetched(self, server, url):
         """It is taken, as the text of such a URL is, and the task says why it failed."""
         task = posted(server, {"url": url})
         assert (task["status"], task["error_type"]) == ("FAILED", "invalid_url")
 
     @pytest.mark.parametrize("timeout", [0, 0.009, -1, 3600.1, "5", True, []])
-    def test_what_is_no_timeout(self, server, timeout):
-        """From a hundredth of a second to an hour."""
+    def test_invalid_timeouts(self, server, timeout):
+        """The timeout is a hundredth of a second to an hour."""
         found = refusal(server, {"url": "http://a.example/", "timeout_seconds": timeout})
         assert found == {
             "#/payload/timeout_seconds": "payload.timeout_seconds must be a number of seconds from "
@@ -372,7 +372,7 @@ class TestObjects:
         }
 
     @pytest.mark.parametrize("follows", [0, "true", []])
-    def test_what_is_no_yes_or_no(self, server, follows):
+    def test_invalid_booleans(self, server, follows):
         """Only true and false are."""
         found = refusal(server, {"url": "http://a.example/", "follow_redirects": follows})
         assert list(found) == ["#/payload/follow_redirects"]
@@ -403,7 +403,7 @@ class TestObjects:
             "#/tags",
         ]
 
-    def test_of_very_many_some_are_told(self, server):
+    def test_many_errors_are_truncated(self, server):
         """And that there are more."""
         payload = {"url": "http://a.example/"} | {f"field{n}": 1 for n in range(5000)}
         problem = check_problem(
@@ -550,7 +550,7 @@ class TestTrace:
             PARENT.replace("00f067aa0ba902b7", "0" * 16),
         ],
     )
-    def test_a_bad_one_is_passed_over(self, server, recorder, path, parent):
+    def test_an_invalid_header_of_the_target_is_skipped(self, server, recorder, path, parent):
         """With its state: a task is never refused for how it is watched."""
         posted(server, recorder.url + path, {"traceparent": parent, "tracestate": "a=1"})
         assert not received(recorder, path)[1].keys() & {"traceparent", "tracestate"}

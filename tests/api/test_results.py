@@ -54,7 +54,7 @@ class TestBodies:
             ("/utf-8", sent("/utf-8"), "text/html; charset=utf-8", ".html"),
         ],
     )
-    def test_it_is_what_the_target_sent(self, server, target, path, body, media_type, extension):
+    def test_bodies_are_unchanged(self, server, target, path, body, media_type, extension):
         """To the byte, but for text in another charset, which comes in UTF-8 and says so."""
         task_id, answer = result_of(server, target, path)
         assert (answer.status, answer.body) == (200, body)
@@ -67,7 +67,7 @@ class TestBodies:
     @pytest.mark.parametrize(
         "path", ["/quoted", "/open", "/cut", "/overlong", "/foreign", "/parts"]
     )
-    def test_a_type_that_is_none_is_not_passed_on(self, server, target, path):
+    def test_invalid_media_types_are_not_passed_on(self, server, target, path):
         """What is no media type by the letter, or is read part by part, becomes plain text."""
         task_id, answer = result_of(server, target, path)
         assert (answer.status, answer.body) == (200, sent(path))
@@ -171,7 +171,7 @@ class TestWithout:
 
 
 class TestSlowReaders:
-    def test_a_long_answer_is_not_cut_off(self):
+    def test_a_long_response_is_complete(self):
         """Who reads slowly gets all of it, also if that takes longer than Quart would wait."""
         with (
             LiveServer(

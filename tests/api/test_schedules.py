@@ -92,7 +92,7 @@ class TestMade:
         for tags in ('"1"', "", "*, *"):
             check_problem(put(server, name, HOUR, {"if-none-match": tags}), 422, "If-None-Match")
 
-    def test_what_was_read_can_be_handed_in(self, server, name):
+    def test_a_schedule_that_was_read_can_be_put(self, server, name):
         """Also what only TaskFlow says of it; the times stay."""
         schedule = made(server, name, HOUR)
         again = made(server, name, schedule)
@@ -171,7 +171,7 @@ class TestFired:
         schedule = server.ask("GET", f"/schedules/{name}").json
         return schedule if schedule["last_task_id"] else None
 
-    def test_run_by_hand(self, server, target, name):
+    def test_manual_runs(self, server, target, name):
         """201 and the task; a body is passed over; the times stay, and a paused one runs, too."""
         template = {"payload": f"{target.url}/json", "delay_seconds": 0.01, "tags": {"a": 1}}
         schedule = made(server, name, {**HOUR, "task": template})
@@ -276,18 +276,18 @@ class TestRefused:
             ),
         ],
     )
-    def test_what_cannot_be(self, server, name, body, pointer, word):
+    def test_invalid_schedules(self, server, name, body, pointer, word):
         """Is refused at its place, in words that say what would be taken."""
         found = faults(put(server, name, body))
         assert list(found) == [pointer]
         assert word in found[pointer]
 
     @pytest.mark.parametrize("body", [b"", b"[]", b"1", b"{", b"\xff", b'"x"'])
-    def test_what_is_no_object(self, server, name, body):
+    def test_bodies_that_are_not_objects(self, server, name, body):
         """400, as for a task."""
         check_problem(put(server, name, body), 400, "cron")
 
-    def test_a_name_that_is_none(self, server):
+    def test_invalid_names(self, server):
         """422 for one that is to be made."""
         for name in ("-a", "a%20b", "a" * 65, "%C3%A9"):
             check_problem(put(server, name, HOUR), 422, "letters, digits")
@@ -370,7 +370,7 @@ class TestConditional:
         return server.wait(answer.json["id"])
 
     @pytest.mark.parametrize("repeats", [True, False])
-    def test_what_has_not_changed(self, server, page, name, repeats):
+    def test_unchanged_resources(self, server, page, name, repeats):
         """COMPLETED with not_modified, again and again, until it changes."""
         page.repeats = repeats
         made(server, name, {**HOUR, "conditional": True, "task": {"payload": page.url}})
@@ -394,7 +394,7 @@ class TestConditional:
             ('"2"', date),
         ]
 
-    def test_a_target_that_says_nothing_of_versions(self, server, page, name):
+    def test_a_target_without_validators(self, server, page, name):
         """Is asked for all of it each time."""
         page.version = None
         made(server, name, {**HOUR, "conditional": True, "task": {"payload": page.url}})

@@ -51,12 +51,12 @@ class TestSessions:
         assert Sessions(ring(), b"another").key_of(f"{COOKIE}={value}") is None
 
     @pytest.mark.parametrize("keys", [Keyring(), ring("eve"), ring(key=KEYS["read"])])
-    def test_it_ends_with_its_key(self, keys):
+    def test_a_session_ends_with_its_key(self, keys):
         """Also if another one has its name since."""
         value = Sessions(ring(), b"secret").begin(KEYS["write"])
         assert Sessions(keys, b"secret").key_of(f"{COOKIE}={value}") is None
 
-    def test_it_ends_by_itself(self, monkeypatch):
+    def test_a_session_expires(self, monkeypatch):
         sessions = Sessions(ring(), b"secret")
         cookie = f"{COOKIE}={sessions.begin(KEYS['write'])}"
         now = time.time()
@@ -66,11 +66,11 @@ class TestSessions:
         assert sessions.key_of(cookie) is None
 
     @pytest.mark.parametrize("text", ["", "x", "a.b.c", "WyJhIl0.aaaa.bbbb", "\xff", "=", ";;"])
-    def test_what_is_none_is_none(self, text):
+    def test_invalid_cookies(self, text):
         assert Sessions(ring(), b"secret").key_of(f"{COOKIE}={text}") is None
         assert Sessions(ring(), b"secret").key_of(text) is None
 
-    def test_a_key_that_is_not_known_begins_none(self):
+    def test_an_unknown_key_starts_no_session(self):
         assert Sessions(ring(), b"secret").begin("no-such-key") is None
 
 
@@ -83,7 +83,7 @@ class TestSigningIn:
         stream = guarded.ask("GET", "/ui/live", headers={"accept": "text/event-stream"})
         check_problem(stream, 401, "an API key is required")
 
-    def test_what_it_is_made_of_is_open(self, guarded):
+    def test_assets_need_no_session(self, guarded):
         """And of nothing else."""
         page = guarded.ask("GET", "/ui/sign-in")
         assert page.status == 200
@@ -128,7 +128,7 @@ class TestSigningIn:
         assert sign_in(guarded, wanted=wanted).header("location") == "/ui"
 
     @pytest.mark.parametrize("fields", [{"origin": "http://evil.example"}, {"origin": "null"}])
-    def test_no_other_page_can_sign_somebody_in(self, guarded, fields):
+    def test_other_sites_cannot_sign_users_in(self, guarded, fields):
         assert sign_in(guarded, **fields).status == 403
 
 
@@ -229,7 +229,7 @@ def test_without_keys_no_sign_in(memory_server):
 
 @pytest.mark.parametrize("path", ["/ui/sign-in", "/docs"])
 @pytest.mark.parametrize("begin", [b"key=", b"["])
-def test_of_who_has_no_key_little_is_read(guarded, path, begin):
+def test_bodies_without_a_key_are_limited(guarded, path, begin):
     """An array of tasks may be long, and a form takes a hundred times its length to be read."""
     answer = guarded.ask("POST", path, begin + b"%41" * 20_000, FORM)
     assert answer.status == (413 if path == "/ui/sign-in" else 405)

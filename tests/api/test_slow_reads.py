@@ -91,13 +91,13 @@ def check_rejected(answer: Answer) -> None:
         *("/queues/a", "/schedules"),
     ],
 )
-def test_what_has_no_place_says_so(database_uri, server, path):
+def test_excess_reads_are_rejected(database_uri, server, path):
     """Each slow read: 503 with a type of its own and ``Retry-After``."""
     with busy(database_uri, server):
         check_rejected(server.ask("GET", path))
 
 
-def test_each_way_to_search_says_so(database_uri, server):
+def test_all_slow_reads_are_limited(database_uri, server):
     """Streams, moves of many, the dashboard; scrapes have what needs no search."""
     with busy(database_uri, server), ThreadPoolExecutor() as pool:
         asked = {

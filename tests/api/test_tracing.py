@@ -181,7 +181,7 @@ def test_a_fetch_that_fails(traced, spans, recorder, path):
     assert spans.named("settle")[0].status.status_code is StatusCode.UNSET
 
 
-def test_what_is_refused(traced, spans):
+def test_rejected_requests(traced, spans):
     """A target that is not fetched from has a span, without secrets; no URL at all has none."""
     for payload in ["http://10.0.0.1/?key=s3cr3t", "http://ada:s3cr3t@10.0.0.1/?s3cr3t", 12345]:
         post(traced, payload)
@@ -213,7 +213,7 @@ def test_each_attempt_is_a_span(traced, spans, recorder):
     assert heard[1].decode() == f"00-{TRACE}-{again.context.span_id:016x}-01"
 
 
-def test_who_is_not_sampled_is_not_recorded(traced, spans, recorder):
+def test_unsampled_requests_are_not_recorded(traced, spans, recorder):
     """The flag of the client's trace is kept, and handed on with the trace."""
     post(traced, f"{recorder.url}/a", {"traceparent": PARENT.removesuffix("01") + "00"})
     wait_until(lambda: recorder.received("/a"))
@@ -360,7 +360,7 @@ def test_where_a_fetch_goes(authority, url, place):
     assert (attributes.get("server.address"), attributes.get("server.port")) == place
 
 
-def test_what_is_cut_off(monkeypatch):
+def test_interrupted_attempts(monkeypatch):
     """An attempt that a shutdown or a cancel ended is no error; one that came too late is."""
     spans = Spans()
     tracing = otel.start(spans.processor)

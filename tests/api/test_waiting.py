@@ -67,7 +67,7 @@ def answer_of(ask, *args, **kwargs):
 
 class TestPost:
     @pytest.mark.parametrize("query", ["", "?wait=20"])
-    def test_the_answer_is_the_end(self, server, target, query):
+    def test_the_response_is_the_finished_task(self, server, target, query):
         """By preference or parameter; only the first is said to be applied."""
         prefer = {} if query else {"prefer": "respond-async, wait=20"}
         answer = post(server, f"{target.url}/json", query, **prefer)
@@ -81,7 +81,7 @@ class TestPost:
         answer = post(server, "no url", "?wait=20")
         assert (answer.status, answer.json["error_type"]) == (201, "invalid_url")
 
-    def test_it_waits_no_longer_than_asked(self, own, held):
+    def test_the_wait_is_limited(self, own, held):
         """Then it says how the task stands, which goes on."""
         began = time.monotonic()
         answer = post(own, f"{held.url}/held", prefer="wait=1")
@@ -100,7 +100,7 @@ class TestPost:
         held.wait_for("/held")
 
     @pytest.mark.parametrize("query", ["?wait=0", ""])
-    def test_who_does_not_wait_is_told_what_was_accepted(self, own, held, query):
+    def test_without_wait_the_response_is_immediate(self, own, held, query):
         """The parameter counts, not the preference."""
         prefer = {"prefer": "wait=30"} if query else {}
         answer = post(own, f"{held.url}/held", query, **prefer)
@@ -138,7 +138,7 @@ class TestPost:
 
 
 class TestGet:
-    def test_the_answer_comes_with_the_end(self, own, held):
+    def test_the_response_comes_when_the_task_finishes(self, own, held):
         """Soon after it, to all who wait."""
         task_id = own.add(json.dumps(f"{held.url}/held").encode())
         held.wait_for("/held")
@@ -162,7 +162,7 @@ class TestGet:
             own.ask("POST", f"/tasks/{task_id}/cancel")
         assert answer.result().json["status"] == "CANCELED"
 
-    def test_what_has_ended_is_answered_at_once(self, server, target):
+    def test_finished_tasks_are_returned_at_once(self, server, target):
         """However long is waited."""
         task = server.run(f'"{target.url}/json"'.encode())
         began = time.monotonic()
@@ -171,13 +171,13 @@ class TestGet:
         assert (answer.json, answer.header("preference-applied")) == (task, "wait=60")
 
     @pytest.mark.parametrize("task_id", [UNKNOWN, "nonsense"])
-    def test_what_is_not_there_is_answered_at_once(self, server, task_id):
+    def test_unknown_tasks_are_a_404_at_once(self, server, task_id):
         """404."""
         began = time.monotonic()
         check_problem(server.ask("GET", f"/tasks/{task_id}?wait=60"), 404)
         assert time.monotonic() - began < 60
 
-    def test_it_waits_no_longer_than_asked(self, own, held):
+    def test_the_wait_is_limited(self, own, held):
         """And says how the task stands by then."""
         task_id = own.add(json.dumps(f"{held.url}/held").encode())
         answer = own.ask("GET", f"/tasks/{task_id}?wait=1")
@@ -208,7 +208,7 @@ class TestVersions:
 
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     @pytest.mark.parametrize("form", ["{}", "W/{}", '"x", W/"y" , {}', "*", '"a,b",{}'])
-    def test_what_is_known_is_not_sent_again(self, server, task, method, form):
+    def test_an_unchanged_task_is_a_304(self, server, task, method, form):
         """304 without a body, with the tag, in each form of the condition."""
         path = f"/tasks/{task['id']}"
         tag = server.ask(method, path).header("etag")
@@ -223,7 +223,7 @@ class TestVersions:
             assert connection.ask("GET", path).json == task  # the connection goes on
 
     @pytest.mark.parametrize("form", ['"x"', 'W/"x"', "", ",", "x", '"unclosed'])
-    def test_what_is_not_known_is_sent(self, server, task, form):
+    def test_a_changed_task_is_sent(self, server, task, form):
         """Whatever is known otherwise."""
         answer = server.ask("GET", f"/tasks/{task['id']}", None, {"if-none-match": form})
         assert (answer.status, answer.json) == (200, task)
@@ -294,7 +294,7 @@ class TestLeaving:
                 wait_until(lambda: not feeds[0]._waiters)
             wait_until(lambda: server.ask("GET", "/livez").status == 200)
 
-    def test_a_shutdown_answers_all(self, empty_url, held, feeds):
+    def test_a_shutdown_answers_all_requests(self, empty_url, held, feeds):
         """At once, with how their tasks stand."""
         answers = []
         with ThreadPoolExecutor(6) as threads:

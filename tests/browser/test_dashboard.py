@@ -50,7 +50,7 @@ def test_submit_and_watch_it_end(visit, service, target):
     check_is_the_same(page)
 
 
-def test_a_form_that_is_wrong_says_so_beside_the_field(visit, service):
+def test_errors_of_a_form_are_beside_their_fields(visit, service):
     """The form keeps its values, and nothing is submitted."""
     page = visit(service, "/ui/submit")
     page.get_by_label("URL", exact=True).fill("http://127.0.0.1/")
@@ -88,7 +88,7 @@ def test_filter(visit, service, target):
     expect(rows).to_contain_text(target.authority)
 
 
-def test_a_bad_filter_says_what_is_allowed(visit, service):
+def test_an_invalid_filter_says_what_is_allowed(visit, service):
     page = visit(service, "/ui/tasks?created_after=yesterday")
     expect(page.get_by_role("alert")).to_contain_text("created_after must be")
     expect(page.get_by_label("Submitted after")).to_have_value("yesterday")
@@ -146,7 +146,7 @@ def test_delete_one(visit, service):
     expect(page.get_by_role("alert")).to_contain_text("No task has this id")
 
 
-def test_many_are_counted_first(visit, service):
+def test_bulk_actions_show_a_count_first(visit, service):
     """Nothing is changed before the number of tasks has been shown."""
     ids = [submitted(service, "no url", queue="many") for _ in range(7)]
     for task_id in ids:
@@ -329,7 +329,7 @@ def test_a_question_fits(visit, service, width):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_screen_readers_are_told_what_all_is(visit, service, path):
+def test_every_element_has_an_accessible_name(visit, service, path):
     """Fields have labels, buttons and links have names, and headings are in order."""
     page = visit(service, path)
     unnamed = page.evaluate(
@@ -353,7 +353,7 @@ def test_screen_readers_are_told_what_all_is(visit, service, path):
 
 @pytest.mark.parametrize("has_question", [False, True])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out(visit, service, scheme, has_question):
+def test_text_has_enough_contrast(visit, service, scheme, has_question):
     """By the contrast that WCAG 2.2 asks for (section 1.4.3), in both schemes."""
     task_id = submitted(service, "no url")
     service.wait(task_id)

@@ -42,7 +42,7 @@ def test_it_is_read(read, is_scripted):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_stands_out_in_both_schemes(read, scheme):
+def test_text_has_enough_contrast_in_both_schemes(read, scheme):
     """The background is light or dark, and the text contrasts with it."""
     page = read(color_scheme=scheme)
     ground, text = page.evaluate(
@@ -83,7 +83,7 @@ def test_with_the_keyboard_alone(read):
     expect(page.get_by_text('"priority": 10').first).to_be_visible()
 
 
-def test_screen_readers_are_told_what_all_is(read):
+def test_every_element_has_an_accessible_name(read):
     """Headings are in order; tables have captions, articles names, and nothing is without one."""
     page = read()
     levels = page.evaluate(

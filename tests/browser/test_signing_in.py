@@ -31,7 +31,7 @@ def test_sign_in_and_out(visit, guarded):
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_who_may_only_look_sees_no_buttons(visit, guarded):
+def test_readers_see_no_buttons(visit, guarded):
     """A request without the button is rejected."""
     page = visit(guarded)
     sign_in(page, KEYS["read"])

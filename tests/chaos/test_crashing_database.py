@@ -15,7 +15,7 @@ THROW_OUT = """
 """
 
 
-def test_postgresql_crashes_and_comes_back(scene):
+def test_postgresql_crashes_and_restarts(scene):
     """Work goes on within two seconds of its return, and every 201 is kept."""
     with scene.under_load() as load:
         load.wait_for_share(0.3)

@@ -56,7 +56,7 @@ def see_to_start(scene, place: int) -> None:
     scene.fleet[place].wait_until_ready("serve")
 
 
-def test_all_connections_are_taken(scene):
+def test_no_connections_are_left(scene):
     """Nodes at work go on with those they have; a new one begins once some are let go."""
     newcomer = scene.fleet.size
     with scene.under_load() as load, scene.look() as tasks:

@@ -26,7 +26,7 @@ class TestById:
         assert cli_of_each.ok("delete", *ids).rows == [[one, "deleted"] for one in ids]
         assert cli_of_each.run("show", ids[0]).code == 4
 
-    def test_one_that_cannot_be_keeps_nobody_from_it(self, cli, memory_server):
+    def test_an_invalid_task_does_not_stop_the_others(self, cli, memory_server):
         ended, waiting = (hand_in(memory_server, payload="x", delay_seconds=d) for d in (0, 3600))
         memory_server.wait(ended)
         told = cli.run("cancel", NOBODYS, ended, waiting)
@@ -49,7 +49,7 @@ class TestByFilter:
         assert cli_of_each.ok("delete", "--queue", queue, "--status", "CANCELED", "-y").out == "3\n"
         assert cli_of_each.ok("list", "--queue", queue).out == ""
 
-    def test_nobody_to_ask(self, cli, memory_server, queue):
+    def test_confirmation_without_a_terminal(self, cli, memory_server, queue):
         hand_in(memory_server, payload="x", delay_seconds=3600, queue=queue)
         ended = cli.run("cancel", "--queue", queue)
         assert (ended.code, ended.out) == (2, "")
@@ -59,7 +59,7 @@ class TestByFilter:
     @pytest.mark.parametrize(
         ("typed", "code", "left"), [("y\n", 0, 0), ("n\n", 1, 1), ("\n", 1, 1)]
     )
-    def test_asked_on_a_terminal(self, cli, memory_server, queue, typed, code, left):
+    def test_confirmation_on_a_terminal(self, cli, memory_server, queue, typed, code, left):
         hand_in(memory_server, payload="x", delay_seconds=3600, queue=queue)
         with cli.terminal("cancel", "--queue", queue) as terminal:
             terminal.wait_for("cancel 1 tasks? [y/N]")
@@ -67,7 +67,7 @@ class TestByFilter:
             assert terminal.end() == code
         assert len(cli.ok("list", "--queue", queue, "--status", "PENDING").rows) == code
 
-    def test_interrupted_when_asked(self, cli, memory_server, queue):
+    def test_interrupted_confirmation(self, cli, memory_server, queue):
         hand_in(memory_server, payload="x", delay_seconds=3600, queue=queue)
         with cli.terminal("cancel", "--queue", queue) as terminal:
             terminal.wait_for("[y/N]")
@@ -75,7 +75,7 @@ class TestByFilter:
             assert terminal.interrupt(again_seconds=2.0) == 130
         assert cli.ok("list", "--queue", queue, "--status", "PENDING").out
 
-    def test_all_must_be_said(self, cli):
+    def test_all_must_be_explicit(self, cli):
         for command in (("cancel",), ("delete", "--yes")):
             ended = cli.run(*command)
             assert ended.code == 2

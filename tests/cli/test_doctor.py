@@ -49,7 +49,7 @@ def states(findings: list[dict]) -> list[str]:
 
 
 class TestHere:
-    def test_all_is_well(self, tmp_path):
+    def test_no_problems(self, tmp_path):
         code, found = doctor(tmp_path)
         assert code == 0
         assert states(found.pop("database")) == ["warning"]  # in memory
@@ -118,13 +118,13 @@ class TestHere:
         broken = cli.run("doctor", **{**environ, "DATABASE_URL": "postgresql://me:hunter2@[x/y"})
         assert "hunter2" not in broken.out + broken.err
 
-    def test_what_is_open(self, tmp_path):
+    def test_open_access(self, tmp_path):
         _, found = doctor(tmp_path, TASKFLOW_ALLOW_NETWORKS="127.0.0.0/8,169.254.169.254/32")
         assert states(found["guard"]) == ["warning", "warning", "ok"]
         code, found = doctor(tmp_path, TASKFLOW_DENY_HOSTS="exa_mple..com")
         assert (code, states(found["guard"])) == (1, ["failed"])
 
-    def test_who_has_the_port(self, tmp_path, memory_server):
+    def test_a_port_in_use(self, tmp_path, memory_server):
         # Hypercorn leaves the socket to the garbage collector, which Python would mention.
         quiet = {"PYTHONWARNINGS": ""}
         with socket.create_server(("127.0.0.1", 0)) as other:
@@ -295,7 +295,7 @@ class TestService:
             assert states(found["time zones"]) == ["ok", "warning"]
             assert ", 2099a)" in found["time zones"][1]["detail"]
 
-    def test_one_that_is_well(self, tmp_path, memory_server):
+    def test_a_healthy_service(self, tmp_path, memory_server):
         code, found = doctor(tmp_path, url=memory_server.url)
         assert code == 0
         for check in ("service", "key", "service clock", "nodes"):
@@ -308,7 +308,7 @@ class TestService:
         code, found = doctor(tmp_path, "--url", locked_server.url, TASKFLOW_API_KEY=KEY)
         assert (code, states(found["service"])) == (0, ["ok"])
 
-    def test_one_that_is_not_there_or_none(self, tmp_path):
+    def test_a_service_that_is_missing_or_another(self, tmp_path):
         code, found = doctor(tmp_path, url="http://127.0.0.1:1")
         assert (code, states(found["service"])) == (1, ["failed"])
         code, found = doctor(tmp_path, url="nonsense")

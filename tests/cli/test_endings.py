@@ -62,7 +62,7 @@ def _folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("command", REMOTE, ids=names)
-def test_nobody_there(_folder, command):
+def test_an_unreachable_service(_folder, command):
     cli = CommandLine(_folder, url="http://127.0.0.1:1")
     options = () if command in WITHOUT_TIMEOUT else ("--timeout", "0.1")
     ended = cli.run(*command, *options)
@@ -79,7 +79,7 @@ def test_a_key_that_is_not_known(_folder, command, locked_server):
 
 
 @pytest.mark.parametrize("command", REMOTE, ids=names)
-def test_interrupted_while_there_is_no_answer(_folder, command):
+def test_interrupted_without_a_response(_folder, command):
     """A server accepts the connection and does not respond."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(PATIENCE_SECONDS)
@@ -111,7 +111,7 @@ def test_no_key_and_the_right_one(tmp_path, locked_server):
     assert cli.run("list", TASKFLOW_API_KEY="a b").code == 2
 
 
-def test_the_service_is_looked_for_on_this_machine(tmp_path):
+def test_the_default_service_is_local(tmp_path):
     ended = CommandLine(tmp_path, url=None).run("list", "--timeout", "0.1")
     assert ended.code in (0, 3)  # a service may be running there
     if ended.code:
@@ -209,13 +209,13 @@ def test_every_command_has_an_example(path):
     assert "\\b" not in shown
 
 
-def test_no_option_takes_a_key():
+def test_no_option_accepts_a_key():
     """Other users of the machine can see command lines."""
     names = {name for command in ALL.values() for option in command.params for name in option.opts}
     assert {name for name in names if "key" in name} == {"--idempotency-key"}
 
 
-def test_every_command_that_asks_is_tested():
+def test_every_remote_command_is_tested():
     """No command that calls the service is missing above."""
     for path, command in ALL.items():
         if any(option.name == "service_url" for option in command.params):
@@ -309,7 +309,7 @@ SERVICE = ("quart", "hypercorn", "asks", "psycopg", "structlog", "trio_asyncio",
     ],
     ids=str,
 )
-def test_what_is_not_imported(cli, arguments, packages):
+def test_modules_that_are_not_imported(cli, arguments, packages):
     """The list of commands imports no command, and remote commands do not import the service."""
     program = IMPORTED.format(arguments=arguments, packages=packages)
     ended = subprocess.run(
@@ -324,7 +324,7 @@ def test_what_is_not_imported(cli, arguments, packages):
     assert ended.stderr.splitlines()[-1] == "[]"
 
 
-def test_the_help_takes_no_time(cli):
+def test_the_help_is_fast(cli):
     """Measured in processor time, beside an interpreter that only imports Click."""
     import resource
 

@@ -144,7 +144,7 @@ class TestExport:
             assert process.wait(30) == 141
             assert process.stderr.read() == b""
 
-    def test_interrupted_while_nobody_reads(self, cli, memory_server):
+    def test_interrupted_with_a_blocked_reader(self, cli, memory_server):
         """The first Ctrl+C waits for the reader, the second one does not."""
         for n in range(40):
             hand_in(memory_server, payload="x" * 50_000, queue="unread", delay_seconds=3600 + n)

@@ -14,7 +14,7 @@ from tests.cli.test_finding import hand_in
 
 
 class TestQueues:
-    def test_what_is_asked_of_them(self, cli_of_each, service):
+    def test_queues_and_schedules_are_set(self, cli_of_each, service):
         put = cli_of_each.ok(
             *("queues", "put", "asked", "--max-concurrency", 3, "--rate", 5, "--burst", 10),
             *("--host-max-concurrency", 2, "--host-rate", 50, "--json"),
@@ -31,7 +31,7 @@ class TestQueues:
         cli_of_each.ok("queues", "put", "asked", "--no-limits")
         assert "limits     none" in cli_of_each.ok("queues", "show", "asked").out
 
-    def test_only_what_is_named_changes(self, cli_of_each):
+    def test_only_named_settings_change(self, cli_of_each):
         """A pause and other limits are kept; the value none removes a limit."""
         put = ("queues", "put", "kept", "--json")
         cli_of_each.ok(*put, "--max-concurrency", 3, "--rate", 50, "--burst", 10, "--paused")
@@ -51,7 +51,7 @@ class TestQueues:
         [changed] = cli_of_each.ok(*put, "--resumed").documents
         assert (changed["paused"], changed["rate"]["per_second"]) == (False, 7.0)
 
-    def test_what_cannot_be(self, cli):
+    def test_invalid_values(self, cli):
         assert cli.run("queues", "show", "never-heard-of").code == 4
         assert cli.run("queues", "put", "x", "--rate", "-1").code == 2
         assert "rate must be" in cli.run("queues", "put", "x", "--burst", "3").complaint
@@ -66,7 +66,7 @@ class TestQueues:
         cli.ok("queues", "pause", "kept")
         assert cli.run("queues", "purge", "kept").code == 2
 
-    def test_the_burst_that_is_not_given_is_that_of_the_api(self, cli, memory_server):
+    def test_the_default_burst_is_the_same_as_in_the_api(self, cli, memory_server):
         for rate in (0.5, 5, 25, 99.9, 1000):
             [ours] = cli.ok(
                 "queues", "put", "burst", "--no-limits", "--rate", rate, "--json"
@@ -97,7 +97,7 @@ class TestSchedules:
         assert cli_of_each.ok("schedules", "delete", "reports").rows == [["reports", "deleted"]]
         assert cli_of_each.run("schedules", "delete", "reports").code == 4
 
-    def test_only_what_is_named_changes(self, cli_of_each):
+    def test_only_named_settings_change(self, cli_of_each):
         """The pause and the options of the task are kept; --every replaces --cron."""
         put = ("schedules", "put", "kept", "--json")
         when = ("--cron", "30 6 * * *", "--timezone", "Europe/Berlin", "--missed", "skip")
@@ -132,7 +132,7 @@ class TestSchedules:
             (["x", "http://x/", "--every", "soon"], "Invalid value for '--every': 'soon' is no"),
         ],
     )
-    def test_what_cannot_be(self, cli, arguments, complaint):
+    def test_invalid_values(self, cli, arguments, complaint):
         ended = cli.run("schedules", "put", *arguments)
         assert ended.code == 2
         assert ended.complaint.startswith(complaint)

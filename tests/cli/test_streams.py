@@ -64,7 +64,7 @@ def test_one_line(tmp_path, command, code, words):
 
 
 @pytest.mark.parametrize("command", ["list --timeout 0.1 2>&-", "list --timeout 0.1 >&- 2>&- <&-"])
-def test_nobody_to_tell(tmp_path, command):
+def test_closed_standard_error(tmp_path, command):
     """Without standard error there is the exit status."""
     assert shell(tmp_path, command) == (3, [])
 
@@ -81,7 +81,7 @@ def test_nobody_to_tell(tmp_path, command):
         {"TASKFLOW_URL": "http://127.0.0.1:99999"},
     ],
 )
-def test_odd_surroundings(tmp_path, environ):
+def test_unusual_environments(tmp_path, environ):
     """One line, whatever the environment is like."""
     status, said = shell(tmp_path, "list --timeout 0.1", **environ)
     assert status in (2, 3)

@@ -24,7 +24,7 @@ def held():
 
 
 class TestUrls:
-    def test_ids_and_ends(self, cli_of_each, target, service):
+    def test_ids_and_outcomes(self, cli_of_each, target, service):
         ids = cli_of_each.ok("submit", target.url + "/json", target.url + "/404").lines
         assert len(ids) == 2
         assert all(ID.fullmatch(one) for one in ids)
@@ -37,7 +37,7 @@ class TestUrls:
         ]
         assert cli_of_each.ok("submit", target.url + "/json", "-w").rows[0][1] == "COMPLETED"
 
-    def test_all_that_may_be_said(self, cli, target, memory_server):
+    def test_all_options(self, cli, target, memory_server):
         [task] = cli.ok(
             *("submit", target.url + "/x", "--json", "--queue", "said", "--priority", 7),
             *("--delay", "2h", "--max-attempts", 3, "--tag", "customer=42", "--tag", "paid=true"),
@@ -73,7 +73,7 @@ class TestUrls:
         command = ("submit", target.url, target.url, "--idempotency-key", "order-4711")
         assert cli.ok(*command).lines == cli.ok(*command).lines
 
-    def test_one_that_is_refused(self, cli, target):
+    def test_a_rejected_task(self, cli, target):
         ended = cli.run("submit", target.url, "--priority", 1000)
         assert ended.code == 1
         assert ended.complaint == "URL 1: priority must be a whole number from -100 to 100"
@@ -134,7 +134,7 @@ class TestLines:
         assert [row[1:3] for row in ended.rows] == [["COMPLETED", "200"]] * 300
         assert len({row[0] for row in ended.rows}) == 300
 
-    def test_what_was_exported_can_be_handed_in_again(self, cli, target):
+    def test_exported_tasks_can_be_resubmitted(self, cli, target):
         cli.ok("submit", target.url, "--queue", "exported", "--delay", "1d", "--tag", "a=b")
         exported = cli.ok("export", "--queue", "exported", "--fields", "payload,queue,tags").out
         [task] = cli.ok("submit", "-", "--json", said=exported).documents
@@ -172,7 +172,7 @@ class TestLines:
             (b"\n\n\xc3", ", line 3: not UTF-8 text (byte 0xc3)"),
         ],
     )
-    def test_what_is_no_text(self, cli, data, told):
+    def test_invalid_text(self, cli, data, told):
         """One error, and no task of what came before in the same piece."""
         (cli.folder / "urls.txt").write_bytes(data)
         ended = cli.run("submit", "-f", "urls.txt")
@@ -241,7 +241,7 @@ class TestOnATerminal:
 
 
 class TestInterrupted:
-    def test_it_says_how_many_were_handed_in(self, cli):
+    def test_the_number_of_submitted_tasks_is_reported(self, cli):
         with cli.started("submit", "-") as process:
             process.stdin.write(b"http://a.invalid/\n" * 3)
             process.stdin.flush()
@@ -274,7 +274,7 @@ def test_a_reader_that_leaves(cli):
         assert process.stderr.read() == b""
 
 
-def test_a_service_that_goes_away_meanwhile(tmp_path):
+def test_a_service_that_stops_meanwhile(tmp_path):
     """The error includes the progress."""
     with running("serve", tmp_path, DATABASE_URL="memory://") as service:
         cli = CommandLine(tmp_path, url=service.url)

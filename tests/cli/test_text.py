@@ -32,11 +32,11 @@ HARMLESS = {" ", *map(chr, range(0x21, 0x7F))}
         ("\U000e0041", "\\U000e0041"),
     ],
 )
-def test_what_acts_is_written_out(text, shown):
+def test_control_characters_are_escaped(text, shown):
     assert safe(text) == shown
 
 
-def test_what_may_stay():
+def test_printable_characters_stay():
     assert safe("a\nb\tc\x1b", keep="\n\t") == "a\nb\tc\\x1b"
 
 

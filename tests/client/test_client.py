@@ -88,7 +88,7 @@ class TestVerbs:
         assert isinstance(attempt, AttemptRecord)
         assert attempt.status_code == 200
 
-    async def test_results_that_are_no_json(self, client, target):
+    async def test_results_that_are_not_json(self, client, target):
         text = await client.submit(target.url + "/text", wait_seconds=10)
         assert text.raise_for_failure().text == "h\xe9llo"
         with pytest.raises(ValueError, match="Expecting value"):
@@ -97,7 +97,7 @@ class TestVerbs:
         assert binary.raise_for_failure().content == b"\x89PNG\x00\xff"
         assert "PNG" in binary.raise_for_failure().text
 
-    async def test_failures_are_told_and_raised(self, client, target):
+    async def test_failures_are_raised(self, client, target):
         failed = await client.submit(target.url + "/404", wait_seconds=9.5)
         with pytest.raises(TaskFailed, match="404 Not Found") as raised:
             failed.raise_for_failure()
@@ -116,7 +116,7 @@ class TestVerbs:
         with pytest.raises(NotFound):
             await client.get(later.id)
 
-    async def test_waiting_ends_in_time(self, client, target):
+    async def test_waiting_times_out(self, client, target):
         task = await client.submit(target.url, delay_seconds=3600)
         began = trio.current_time()
         with pytest.raises(TimeoutError) as raised:
@@ -135,7 +135,7 @@ class TestVerbs:
             await client.submit_all(["no url", Submission("no url", priority=1000)])
         assert [fault.pointer for fault in refused.value.errors] == ["#/1/priority"]
 
-    async def test_many_and_what_became_of_each(self, client):
+    async def test_submit_many(self, client):
         async def items():
             for number in range(25):
                 await trio.lowlevel.checkpoint()
@@ -179,14 +179,14 @@ class TestVerbs:
         with pytest.raises(TypeError, match="no filter 'tag'"):
             client.iter_tasks(tag="x")
 
-    async def test_how_tasks_stand(self, client):
+    async def test_statistics(self, client):
         queue = f"stats-{uuid.uuid4().hex}"
         await client.submit("x", queue=queue, delay_seconds=3600)
         [told] = (await client.stats(queue)).queues
         assert told.counts[TaskStatus.PENDING] == 1
         assert (await client.stats()).total.counts[TaskStatus.PENDING] >= 1
 
-    async def test_many_are_moved_by_a_filter(self, client):
+    async def test_bulk_actions(self, client):
         queue = f"many-{uuid.uuid4().hex}"
         await client.submit_all([Submission("no url", queue=queue, delay_seconds=3600)] * 3)
         dry = await client.cancel_many(queue=queue, status=["PENDING", "RUNNING"], dry_run=True)
@@ -274,7 +274,7 @@ class TestEvents:
 
 
 class TestTrouble:
-    async def test_a_lost_answer_makes_no_second_task(self, service):
+    async def test_a_lost_response_creates_no_second_task(self, service):
         queue = f"lost-{uuid.uuid4().hex}"
         with Proxy(service.url) as proxy:
             proxy.answers_lost = 2
@@ -287,7 +287,7 @@ class TestTrouble:
         assert {one.id for one in found} == {task.id, *told}
         assert len(found) == 6
 
-    async def test_what_would_be_done_twice_is_not_asked_again(self, service):
+    async def test_unsafe_requests_are_not_repeated(self, service):
         with Proxy(service.url) as proxy:
             async with Client(proxy.url) as client:
                 task = await client.submit("x", delay_seconds=3600)
@@ -297,7 +297,7 @@ class TestTrouble:
                 assert raised.value.is_sent
                 assert (await client.get(task.id)).status is TaskStatus.CANCELED
 
-    async def test_waiting_goes_on_over_a_cut(self, service, held):
+    async def test_waiting_survives_a_lost_connection(self, service, held):
         with Proxy(service.url) as proxy:
             async with Client(proxy.url) as client, trio.open_nursery() as nursery:
                 task = await client.submit(held.url + "/held")
@@ -312,7 +312,7 @@ class TestTrouble:
                 ended = await client.wait(task.id, SOON_SECONDS)
         assert ended.status is TaskStatus.COMPLETED
 
-    async def test_a_stream_of_many_goes_on_after_an_outage(self, service):
+    async def test_submit_many_survives_an_outage(self, service):
         """Going on with the same stream hands nothing in twice, and leaves nothing out."""
         queue = f"outage-{uuid.uuid4().hex}"
         with Proxy(service.url) as proxy:
@@ -331,7 +331,7 @@ class TestTrouble:
         assert {one.task.id for one in told} == set(found)
         assert len(found) == 10
 
-    async def test_nobody_there(self):
+    async def test_an_unreachable_service(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         async with Client(f"http://127.0.0.1:{port}", timeout_seconds=2.0) as client:
@@ -355,7 +355,7 @@ class TestTrouble:
             (b"* BYE\r\n\r\n", Unreachable),
         ],
     )
-    async def test_somebody_else_there(self, answer, error):
+    async def test_a_server_that_is_not_taskflow(self, answer, error):
         with Always(answer) as other:
             async with Client(other.url, timeout_seconds=2.0) as client:
                 with pytest.raises(error) as raised:
@@ -379,7 +379,7 @@ class TestTrouble:
 
 
 class TestErrors:
-    async def test_by_what_the_service_says(self, target):
+    async def test_errors_of_the_service(self, target):
         with LiveServer(
             database_url="memory://",
             api_keys="r:read:readkey123456789012345,w:write:writekey12345678901234",

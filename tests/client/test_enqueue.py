@@ -63,7 +63,7 @@ class TestTransactions:
         connection.commit()
         assert client.wait(task.id, SOON_SECONDS).raise_for_failure().text == "h\xe9llo"
 
-    def test_there_is_none_after_a_rollback(self, node, client, connection):
+    def test_a_rollback_removes_the_task(self, node, client, connection):
         before = client.stats().total.counts
         task = enqueue(connection, "no url")
         many = enqueue_many(connection, ["no url"] * 3)
@@ -112,7 +112,7 @@ class TestTransactions:
             connection.commit()
             assert target.wait_for(path_of(url, target))
 
-    def test_one_that_stays_open_holds_nobody_up(self, node, client, connection, target):
+    def test_an_open_transaction_blocks_no_stream(self, node, client, connection, target):
         """An open transaction blocks no streams, which get its events at the commit."""
         with client.iter_events() as told:
             running = client.submit(target.url + "/text", wait_seconds=60)
@@ -132,7 +132,7 @@ class TestTransactions:
             (late.id, TaskStatus.PENDING)
         )
 
-    def test_watchers_are_told_of_what_has_an_old_view(self, postgres_server):
+    def test_transactions_with_an_old_snapshot_are_reported(self, postgres_server):
         """A transaction with an old snapshot, which does not see that a stream has started."""
         with (
             open_database(postgres_server) as url,
@@ -207,7 +207,7 @@ class TestTheConnection:
         connection.commit()
         assert is_known(node, task.id)
 
-    def test_what_is_none_is_refused(self):
+    def test_invalid_tasks_are_rejected(self):
         with pytest.raises(TypeError, match="a connection of psycopg 3"):
             enqueue(object(), "no url")
 
@@ -247,7 +247,7 @@ class TestWhatIsSaid:
             if name not in ("id", "created_at"):
                 assert getattr(posted, name) == getattr(task, name), name
 
-    def test_all_faults_are_told_at_once_and_nothing_is_done(self, connection):
+    def test_all_errors_are_reported_and_nothing_is_stored(self, connection):
         with pytest.raises(Unprocessable) as refused:
             enqueue(
                 connection, {"url": "x", "headers": {"Host": "a"}}, priority=1000, delay_seconds=-1
@@ -293,7 +293,7 @@ class TestKeys:
         with pytest.raises(Gone):
             enqueue(connection, "no url", delay_seconds=3600, idempotency_key=key)
 
-    def test_many_have_one(self, node, connection):
+    def test_enqueue_many_with_a_key(self, node, connection):
         key = f'"{uuid.uuid4()}"'
         first = enqueue_many(connection, ["a", "b"], idempotency_key=key)
         again = enqueue_many(connection, ["a", "b"], idempotency_key=key)
