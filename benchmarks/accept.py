@@ -211,9 +211,9 @@ def _ask(
 ) -> None:
     client.request("POST", "/tasks", body, headers)
     answer = client.getresponse()
-    told = answer.read()
-    assert answer.status < http.HTTPStatus.BAD_REQUEST, told
-    assert b'"error":{' not in told
+    reported = answer.read()
+    assert answer.status < http.HTTPStatus.BAD_REQUEST, reported
+    assert b'"error":{' not in reported
 
 
 async def _add(url: str, target: str, count: int, callers: int) -> float:

@@ -167,8 +167,8 @@ def percentile(values: list[float], share: float) -> float:
 def send(load: Load) -> Report:
     """Send a load from a process of its own."""
     command = [sys.executable, "-m", "benchmarks.clients", msgspec.json.encode(load).decode()]
-    said = subprocess.run(command, check=True, capture_output=True, timeout=300).stdout
-    return msgspec.json.decode(said, type=Report)
+    output = subprocess.run(command, check=True, capture_output=True, timeout=300).stdout
+    return msgspec.json.decode(output, type=Report)
 
 
 def measured(load: Load) -> Report:

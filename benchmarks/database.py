@@ -54,17 +54,17 @@ def embedded(folder: Path) -> Iterator[str]:
 
     It runs from a thread, so that whatever is measured may block this one.
     """
-    said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    output: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     async def run() -> None:
         stop = trio.Event()
         async with embedded_postgres(folder / "data") as server:
-            said.put((server.conninfo, trio.lowlevel.current_trio_token(), stop))
+            output.put((server.conninfo, trio.lowlevel.current_trio_token(), stop))
             await stop.wait()
 
     thread = threading.Thread(target=trio.run, args=[run], daemon=True)
     thread.start()
-    conninfo, token, stop = said.get(timeout=60)
+    conninfo, token, stop = output.get(timeout=60)
     try:
         check_durability(conninfo)
         yield conninfo

@@ -68,12 +68,12 @@ def _run(scene: Scene, name: str, count: int, workers: int, *options: str) -> di
     script = FOLDER / f"{name}_worker.py"
     with scene.database() as database:
         arguments = [database.url, f"{scene.target}/", str(count), str(workers)]
-        said = subprocess.run(
+        output = subprocess.run(
             [scene.peers, script, *arguments, *options],
             check=True,
             stdout=subprocess.PIPE,
             env=clean_environ({}),
             timeout=_MAX_SECONDS,
         ).stdout
-    rates: dict[str, float] = json.loads(said.splitlines()[-1])
+    rates: dict[str, float] = json.loads(output.splitlines()[-1])
     return rates

@@ -79,12 +79,12 @@ def started(
 ) -> Iterator[Service]:
     """Start a process that logs to a file; it is killed at the end."""
     log = folder / f"{time.monotonic_ns()}.log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             cwd=folder,
             env=clean_environ(environ),
         )

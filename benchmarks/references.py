@@ -45,14 +45,14 @@ DOCUMENT = b'{"id":"%s"}' % (b"x" * 400)
 def bare_fetches(url: str, *, workers: int, count: int) -> float:
     """Return the fetches per second of a process of its own."""
     command = [sys.executable, "-m", "benchmarks.references", "fetches", url]
-    said = subprocess.run(
+    output = subprocess.run(
         [*command, str(workers), str(count)],
         check=True,
         capture_output=True,
         cwd=REPOSITORY,
         env=clean_environ({}),
     ).stdout
-    return float(said)
+    return float(output)
 
 
 def pgbench_inserts(database: Database, *, connections: int, seconds: float) -> float | None:
@@ -64,8 +64,8 @@ def pgbench_inserts(database: Database, *, connections: int, seconds: float) -> 
     script = b"INSERT INTO rows (payload) VALUES ('\"http://127.0.0.1/\"');"
     command = [program, "-n", "-M", "prepared", "-f", "-", "-c", str(connections)]
     command += ["-T", str(max(1, round(seconds))), database.conninfo]
-    said = subprocess.run(command, input=script, check=True, capture_output=True).stdout
-    [rate] = re.findall(rb"tps = ([0-9.]+)", said)
+    output = subprocess.run(command, input=script, check=True, capture_output=True).stdout
+    [rate] = re.findall(rb"tps = ([0-9.]+)", output)
     return float(rate)
 
 

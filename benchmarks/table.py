@@ -113,10 +113,12 @@ def machine() -> dict[str, Any]:
 def _commit() -> str:
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        said = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, check=True)
+        output = subprocess.run(
+            command, cwd=_REPOSITORY, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return said.stdout.strip()
+    return output.stdout.strip()
 
 
 def _processor() -> str:

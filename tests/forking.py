@@ -71,19 +71,19 @@ class Popen(subprocess.Popen):
 
 
 def run(
-    arguments: Any, *, said: bytes | None = None, timeout: float, **options: Any
+    arguments: Any, *, stdin: bytes | None = None, timeout: float, **options: Any
 ) -> subprocess.CompletedProcess[Any]:
     """``subprocess.run`` with both outputs captured."""
     pipe = subprocess.PIPE
     with Popen(
         arguments,
-        stdin=subprocess.DEVNULL if said is None else pipe,
+        stdin=subprocess.DEVNULL if stdin is None else pipe,
         stdout=pipe,
         stderr=pipe,
         **options,
     ) as process:
         try:
-            out, err = process.communicate(said, timeout)
+            out, err = process.communicate(stdin, timeout)
         except BaseException:
             process.kill()
             raise

@@ -174,12 +174,12 @@ def show(requests: list[Request], seconds: float) -> None:
     lines = [("", "REQUEST", "ANSWER", "STATUS", "ERROR")]
     for request in requests:
         mark = "ok" if request.is_as_expected else "WRONG"
-        told = request.got if request.status else {"error": request.got.get("detail")}
-        error = told.get("error") or ""
-        if told.get("error_type"):
-            error = f"{told['error_type']}: {error}"
+        reported = request.got if request.status else {"error": request.got.get("detail")}
+        error = reported.get("error") or ""
+        if reported.get("error_type"):
+            error = f"{reported['error_type']}: {error}"
         code = request.got_answer.partition(" ")[0]
-        lines.append((mark, request.name, code, told.get("status") or "-", error))
+        lines.append((mark, request.name, code, reported.get("status") or "-", error))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         click.echo("  ".join(map(str.ljust, line, widths)).rstrip())
@@ -242,14 +242,16 @@ def running(
     name: str, command: list[str], probe: str, environ: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that answers at ``probe``; what it printed is shown if something goes wrong."""
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, cwd=REPOSITORY, env=environ)
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, cwd=REPOSITORY, env=environ
+        )
         try:
             wait_until_answers(name, process, probe)
             yield process
         except BaseException:
-            said.seek(0)
-            click.echo(f"--- what {name} printed\n{said.read().decode(errors='replace')}---")
+            output.seek(0)
+            click.echo(f"--- what {name} printed\n{output.read().decode(errors='replace')}---")
             raise
         finally:
             end(process)

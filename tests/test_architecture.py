@@ -256,7 +256,7 @@ def test_importing_starts_nothing():
         "opened = [f.path for f in me.open_files() if not f.path.endswith(mine)]\n"
         "print(threading.active_count(), me.children(), me.net_connections(), opened)\n"
     )
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
@@ -264,4 +264,4 @@ def test_importing_starts_nothing():
         cwd=PACKAGE.parent,
         env=dict(os.environ, TASKFLOW_WORKERS="not a number"),
     )
-    assert told.stdout.strip() == "1 [] [] []"
+    assert reported.stdout.strip() == "1 [] [] []"

@@ -214,8 +214,8 @@ def test_full_collections_skip_the_program():
         "import gc, taskflow.asgi; before = len(gc.get_objects());"
         "taskflow.serving.process_tuning.tune_process(); print(before, len(gc.get_objects()))"
     )
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
-    before, after = map(int, said.split())
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
+    before, after = map(int, output.split())
     assert before > 50_000
     assert after < 1_000
 
@@ -286,9 +286,9 @@ async def count_statements(url: str) -> list:
         while await store.fold_counts(limit=1000):
             pass
         with statements_told(lambda *statement: sent.append(statement)):
-            told = await store.count(limit=1000)
-    assert told.total.counts[TaskStatus.PENDING] >= 0.9 * WAITING
-    assert told.total.oldest_waiting_seconds is not None
+            reported = await store.count(limit=1000)
+    assert reported.total.counts[TaskStatus.PENDING] >= 0.9 * WAITING
+    assert reported.total.oldest_waiting_seconds is not None
     return sent
 
 

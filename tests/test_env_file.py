@@ -104,10 +104,10 @@ def test_invalid_lines(tmp_path, text, line):
     (tmp_path / ".env").write_bytes(text)
     with pytest.raises(SettingsError) as caught:
         read_env_file(tmp_path / ".env")
-    said = str(caught.value).removeprefix(str(tmp_path / ".env"))
-    assert said.startswith(f", line {line}: " if line else " is UTF-16")
-    assert SECRET not in said
-    assert "\n" not in said
+    output = str(caught.value).removeprefix(str(tmp_path / ".env"))
+    assert output.startswith(f", line {line}: " if line else " is UTF-16")
+    assert SECRET not in output
+    assert "\n" not in output
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_the_doctor(tmp_path):
     ended = CommandLine(tmp_path, url=None).run("doctor", "--json", DATABASE_URL="memory://")
     assert ended.code == 1
     assert ended.err == ""
-    [told] = [one for one in ended.documents if one["state"] == "failed"]
-    assert told["detail"] == ".env is a folder: it must be a regular file"
+    [reported] = [one for one in ended.documents if one["state"] == "failed"]
+    assert reported["detail"] == ".env is a folder: it must be a regular file"
 
 
 def test_hypercorn(tmp_path):
@@ -197,11 +197,11 @@ def test_hypercorn(tmp_path):
         text=True,
     )
     try:
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
     assert process.returncode != 0
-    assert "taskflow: .env is a link to a file that does not exist" in said
-    assert "Traceback" not in said
+    assert "taskflow: .env is a link to a file that does not exist" in output
+    assert "Traceback" not in output

@@ -187,8 +187,12 @@ def test_with_click_and_rich_it_has_the_commands_over_http(tmp_path):
         [line] = ended.stderr.splitlines()
         assert line.endswith(f"run {install_command('server')}")
     (tmp_path / ".env").write_text("TASKFLOW_API_KEY=x\n")
-    told = run(*asking, "-m", "taskflow", "list", "--timeout", "0.1", TASKFLOW_URL="http://[::1]:1")
-    assert "taskflow: .env is ignored: python-dotenv is not installed" in told.stderr.splitlines()
+    reported = run(
+        *asking, "-m", "taskflow", "list", "--timeout", "0.1", TASKFLOW_URL="http://[::1]:1"
+    )
+    assert (
+        "taskflow: .env is ignored: python-dotenv is not installed" in reported.stderr.splitlines()
+    )
 
 
 def test_without_the_embedded_database_it_says_so(served):
@@ -206,8 +210,8 @@ def test_without_the_embedded_database_it_says_so(served):
 
 def test_without_opentelemetry_it_says_so(served):
     """Tracing without the extra is an error of one line that says what to do."""
-    asked = {"DATABASE_URL": MEMORY_URL, "OTEL_TRACES_EXPORTER": "otlp"}
-    ended = run(*served, "-m", "taskflow", "worker", **asked, TASKFLOW_LOG_LEVEL="error")
+    requested = {"DATABASE_URL": MEMORY_URL, "OTEL_TRACES_EXPORTER": "otlp"}
+    ended = run(*served, "-m", "taskflow", "worker", **requested, TASKFLOW_LOG_LEVEL="error")
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
     assert f"run {install_command('otel')}, or" in line
@@ -226,7 +230,9 @@ def test_no_file_says_to_install_the_other_project():
     """No file contains it, in any spelling."""
     texts = {path: path.read_text("utf-8") for path in written()}
     assert len(texts) > 400
-    assert [(str(path), said.group()) for path, text in texts.items() for said in told(text)] == []
+    assert [
+        (str(path), output.group()) for path, text in texts.items() for output in told(text)
+    ] == []
 
 
 def told(text: str) -> Iterator[re.Match[str]]:

@@ -28,8 +28,8 @@ LINKED = [*all_pages(), *(REPOSITORY / name for name in OTHERS)]
 def test_every_block_is_run_or_excused(page):
     """By its language, or by what the page says of it."""
     blocks = blocks_of(page.read_text("utf-8").splitlines())
-    faults = [f"line {block.first}: {fault}" for block in blocks if (fault := fault_of(block))]
-    assert faults == []
+    errors = [f"line {block.first}: {error}" for block in blocks if (error := fault_of(block))]
+    assert errors == []
 
 
 @pytest.mark.parametrize("page", all_pages(), ids=name_of)
@@ -90,16 +90,16 @@ def test_names_of_nothing(tmp_path):
 
 def test_it_finds_differences():
     """A missing field, another status and other words are differences; other ids are not."""
-    said = ['{"id":"01a20c58-b6fd-77bf-9328-1ccde011d8da","status":"PENDING","size":3,"ms":1.5}']
+    output = ['{"id":"01a20c58-b6fd-77bf-9328-1ccde011d8da","status":"PENDING","size":3,"ms":1.5}']
     same = ['{"id":"01a20d1e-2a79-7000-94e9-546a72be57d8","status":"PENDING","size":3,"ms":2}']
-    assert shape_of(same) == shape_of(said)
+    assert shape_of(same) == shape_of(output)
     for other in (
-        said[0].replace(',"ms":1.5', ""),
-        said[0].replace("PENDING", "FAILED"),
-        said[0].replace('"size":3', '"size":4'),
-        said[0].replace("1.5", '"1.5"'),
+        output[0].replace(',"ms":1.5', ""),
+        output[0].replace("PENDING", "FAILED"),
+        output[0].replace('"size":3', '"size":4'),
+        output[0].replace("1.5", '"1.5"'),
     ):
-        assert shape_of([other]) != shape_of(said)
+        assert shape_of([other]) != shape_of(output)
     assert shape_of(["HTTP/1.1 201"]) != shape_of(["HTTP/1.1 200"])
     assert shape_of(["etag: a", "x: 1"]) != shape_of(["etag: a"])
 

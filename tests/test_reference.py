@@ -17,4 +17,4 @@ def test_the_reference_is_up_to_date(path):
 def test_each_error_type_is_explained():
     """It has a meaning and an action."""
     assert list(errors.meanings()) == list(ErrorType)
-    assert all(said.meaning and said.remedy for said in errors.meanings().values())
+    assert all(output.meaning and output.remedy for output in errors.meanings().values())

@@ -262,7 +262,7 @@ def test_all_invalid_settings_are_reported(tmp_path):
     bad = {"TASKFLOW_WORKERS": "x", "TASKFLOW_RATE_BURST": "3", "TASKFLOW_POLL_SECONDS": "-1"}
     examined = examine(bad, tmp_path / "no.env")
     assert examined.settings is None
-    assert [fault.partition("=")[0].split()[0] for fault in examined.errors] == [
+    assert [error.partition("=")[0].split()[0] for error in examined.errors] == [
         "TASKFLOW_WORKERS",
         "TASKFLOW_POLL_SECONDS",
         "TASKFLOW_RATE_BURST",

@@ -59,8 +59,8 @@ def test_a_closed_log_does_not_end_the_process():
     os.close(writer)
     with os.fdopen(reader) as log:
         assert "starting" in log.readline()
-    told, _ = process.communicate("")
-    assert told == "still here\n"
+    reported, _ = process.communicate("")
+    assert reported == "still here\n"
     assert process.returncode == 0
 
 
@@ -88,15 +88,15 @@ def test_a_reader_that_stops_reading_stops_nothing(ends):
     deadline.start()
     with reader, process:
         assert process.stdout.readline() == b"still here\n"
-        said = b""
+        output = b""
         while select.select([reader], [], [], 0.1)[0]:
-            said += reader.read(65536)
+            output += reader.read(65536)
         process.stdin.close()
         while more := reader.read(65536):
-            said += more
+            output += more
     deadline.cancel()
     assert process.returncode == 0
-    *lines, lost, last = (json.loads(line) for line in said.splitlines())
+    *lines, lost, last = (json.loads(line) for line in output.splitlines())
     assert {line["event"] for line in lines} == {"task finished"}
     assert 0 < len(lines) < LINES
     assert lost["event"] == "log lines dropped, standard error was not being read"
@@ -130,10 +130,10 @@ def test_all_events_above_debug_are_throttled(clock):
         telemetry.emit(Event.BREAKER_CLOSED, host="example.com")
         for _ in range(1000):
             telemetry.emit(Event.TASK_FINISHED)
-    said = Counter(event["event"] for event in events)
-    assert said[Event.BREAKER_OPENED.wording] == log.MAX_PER_PERIOD
-    assert said[Event.BREAKER_CLOSED.wording] == 1
-    assert said[Event.TASK_FINISHED.wording] == 1000
+    output = Counter(event["event"] for event in events)
+    assert output[Event.BREAKER_OPENED.wording] == log.MAX_PER_PERIOD
+    assert output[Event.BREAKER_CLOSED.wording] == 1
+    assert output[Event.TASK_FINISHED.wording] == 1000
 
 
 def test_exceptions_are_throttled_by_type():

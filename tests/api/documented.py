@@ -57,23 +57,27 @@ def check(answer: Answer, method: str, path: str) -> None:
     check_response(answer, resolved(responses[str(answer.status)]))
 
 
-def check_response(answer: Answer, told: dict) -> None:
+def check_response(answer: Answer, documented_response: dict) -> None:
     """The answer is as the document says of it, with its head and its body."""
-    check_head(answer, told)
-    if "content" not in told:
+    check_head(answer, documented_response)
+    if "content" not in documented_response:
         assert (answer.body, answer.header("content-type")) == (b"", None)
         return
     sent_type = answer.header("content-type")
     media_type = sent_type.partition(";")[0]
-    content = told["content"].get(media_type) or told["content"]["*/*"]
+    content = (
+        documented_response["content"].get(media_type) or documented_response["content"]["*/*"]
+    )
     is_json = sent_type.endswith(("/json", "+json"))
     body = answer.json if is_json else answer.body.decode("latin-1")
     assert complaints(body, content["schema"]) == []
 
 
-def check_head(answer: Answer, told: dict) -> None:
+def check_head(answer: Answer, documented_response: dict) -> None:
     """The response has all required headers, no undocumented ones, and valid values."""
-    headers = {name.lower(): resolved(header) for name, header in told["headers"].items()}
+    headers = {
+        name.lower(): resolved(header) for name, header in documented_response["headers"].items()
+    }
     assert {name for name, _ in answer.fields} - FRAMING <= headers.keys()
     for name, header in headers.items():
         text = answer.header(name)

@@ -57,13 +57,13 @@ class Recorder:
                 recorder._received[parts.path].append(head + body)
                 wish = {name: value for name, [value] in parse_qs(parts.query).items()}
                 recorder._going.wait(float(wish.get("seconds", 0)))
-                said = wish.get("body", "done").encode()
+                output = wish.get("body", "done").encode()
                 fields = [f"HTTP/1.1 {wish.get('status', 200)} So", "Connection: close"]
-                fields += [f"Content-Length: {len(said)}", "Content-Type: text/plain"]
+                fields += [f"Content-Length: {len(output)}", "Content-Type: text/plain"]
                 fields += [f"Location: {wish['location']}"] if "location" in wish else []
                 fields += [wish["header"]] if "header" in wish else []
                 answer = "\r\n".join([*fields, "", ""]).encode()
-                self.wfile.write(answer + (b"" if method == b"HEAD" else said))
+                self.wfile.write(answer + (b"" if method == b"HEAD" else output))
 
         return Handler
 

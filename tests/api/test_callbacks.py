@@ -29,8 +29,8 @@ def receiver():
 
 def run(server, target, callback_url, **fields):
     """Submit a task with a callback, and return it once it is finished."""
-    said = {"payload": f"{target.url}/json", "callback_url": callback_url, **fields}
-    answer = server.post(json.dumps(said).encode())
+    output = {"payload": f"{target.url}/json", "callback_url": callback_url, **fields}
+    answer = server.post(json.dumps(output).encode())
     assert answer.status == 201, answer
     assert (answer.json["callback_id"], answer.json["callback_of"]) == (None, None)
     return server.wait(answer.json["id"])
@@ -67,10 +67,10 @@ def test_it_is_as_documented(server, target, receiver):
     run(server, target, f"{receiver.url}{path}")
     [received] = receiver.wait_for(path)
     callback = OPERATIONS["post", "/tasks"]["callbacks"]["finished"]
-    told = callback["{$request.body#/callback_url}"]["post"]
-    schema = told["requestBody"]["content"]["application/json"]["schema"]
+    reported = callback["{$request.body#/callback_url}"]["post"]
+    schema = reported["requestBody"]["content"]["application/json"]["schema"]
     assert complaints(received.task, schema) == []
-    for field in told["parameters"]:
+    for field in reported["parameters"]:
         sent = received.headers[field["name"]]
         is_number = field["schema"]["type"] == "integer"
         assert complaints(int(sent) if is_number else sent, field["schema"]) == []
@@ -97,8 +97,8 @@ def test_failures_and_cancels_are_reported(server, target, receiver):
     canceled = server.post(json.dumps(waiting).encode()).json["id"]
     answer = server.ask("POST", f"/tasks/{canceled}/cancel")
     assert answer.json["callback_id"] is not None
-    told = {one.verified()["id"]: one.verified() for one in receiver.wait_for(path, times=2)}
-    assert told == {failed["id"]: failed, canceled: answer.json}
+    reported = {one.verified()["id"]: one.verified() for one in receiver.wait_for(path, times=2)}
+    assert reported == {failed["id"]: failed, canceled: answer.json}
 
 
 def test_a_receiver_that_is_gone(server, target, receiver):
@@ -141,13 +141,13 @@ def test_a_url_that_leads_nowhere(server, target):
 def test_clients_cannot_set_callback_of(server):
     """What a task shows of that may be sent back and is ignored; its host is no field."""
     task_id = server.add(b'"x"')
-    said = {"payload": "x", "callback_of": task_id, "callback_id": task_id}
-    answer = server.post(json.dumps(said).encode())
+    output = {"payload": "x", "callback_of": task_id, "callback_id": task_id}
+    answer = server.post(json.dumps(output).encode())
     assert answer.status == 201
     assert answer.json["callback_of"] is answer.json["callback_id"] is None
     task = server.ask("GET", f"/tasks/{answer.json['id']}").json
     assert task["callback_of"] is task["callback_id"] is None
-    rejected = server.post(json.dumps({**said, "callback_host": "a"}).encode())
+    rejected = server.post(json.dumps({**output, "callback_host": "a"}).encode())
     assert rejected.status == 422
     assert [error["pointer"] for error in rejected.json["errors"]] == ["#/callback_host"]
 

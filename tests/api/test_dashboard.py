@@ -240,9 +240,9 @@ class TestForms:
         ],
     )
     def test_unreadable_fields_are_reported(self, form, field):
-        with pytest.raises(FormError) as told:
+        with pytest.raises(FormError) as reported:
             document_of(form)
-        assert told.value.field == field
+        assert reported.value.field == field
 
     def test_errors_are_shown_beside_their_fields(self):
         form = {
@@ -251,9 +251,9 @@ class TestForms:
             "headers": "Host: b\nContent-Length: 1",
             "priority": "1000",
         }
-        with pytest.raises(Unprocessable) as told:
+        with pytest.raises(Unprocessable) as reported:
             new_task_of(document_of(form), max_attempts=1, can_sign=False)
-        errors = errors_by_field(told.value.errors)
+        errors = errors_by_field(reported.value.errors)
         assert errors.keys() == {"method", "headers", "priority"}
         assert "Host" in errors["headers"]
         assert "Content-Length" in errors["headers"]
@@ -338,8 +338,8 @@ def test_a_stream_follows_a_task_until_it_is_finished(server, target):
     answer = server.ask("GET", f"/ui/tasks/{task_id}/live")
     assert answer.header("content-type") == "text/event-stream"
     events = answer.body.decode().split("\n\n")
-    told = [event for event in events if event.startswith("event: region\ndata: ")]
-    assert "COMPLETED" in json.loads(told[-1].partition("data: ")[2])
+    reported = [event for event in events if event.startswith("event: region\ndata: ")]
+    assert "COMPLETED" in json.loads(reported[-1].partition("data: ")[2])
     assert events[-2] == "event: end\ndata: {}"
 
 

@@ -98,22 +98,22 @@ def measured() -> Iterator[Measured]:
 @pytest.mark.parametrize("name", ["an array, tasks", "an array, large tasks", "a stream, tasks"])
 def test_on_postgres(database_uri, name):
     """What makes very many tasks is held to the same bound where they go into a database."""
-    [asked] = [one for one in bodies_by_hand() if one.name == name]
+    [requested] = [one for one in bodies_by_hand() if one.name == name]
     with measuring(database_uri) as measured:
-        measured.check(asked)
+        measured.check(requested)
 
 
 def test_arrays_streams_and_forms(measured):
     """What is made of many things: the number of them is bounded, or others get their turns."""
-    for asked in bodies_by_hand():
-        measured.check(asked)
+    for requested in bodies_by_hand():
+        measured.check(requested)
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=" ".join)
 def test_every_field(measured, method, path):
     """Each field of each operation's body, in all ways in which it can be large."""
-    for asked in bodies_of(method, path, OPERATIONS[method, path]):
-        measured.check(asked)
+    for requested in bodies_of(method, path, OPERATIONS[method, path]):
+        measured.check(requested)
 
 
 def test_every_route(measured):
@@ -131,9 +131,9 @@ def test_every_route(measured):
 def test_queries_and_heads():
     """Each parameter and header at its maximum length blocks the event loop only briefly."""
     with measuring(MEMORY_URL) as measured:
-        for asked in (*queries(), *heads()):
-            if "/events" not in asked.target:  # these may be answered without end
-                measured.check(asked)
+        for requested in (*queries(), *heads()):
+            if "/events" not in requested.target:  # these may be answered without end
+                measured.check(requested)
 
 
 @pytest.mark.parametrize("kind", ["memory", "postgres"])
@@ -142,8 +142,8 @@ def test_many_tasks(kind, database_uri):
     with measuring(MEMORY_URL if kind == "memory" else database_uri) as measured:
         for _ in range(2):
             assert measured.server.post(tasks()["tasks"]).status == 201
-        for asked in over_many_tasks():
-            measured.check(asked)
+        for requested in over_many_tasks():
+            measured.check(requested)
 
 
 def test_it_measures(measured):

@@ -356,13 +356,13 @@ class TestSlowReaders:
                 for watcher in watchers:
                     held_back = watcher._receive.statistics().current_buffer_used
                     assert held_back <= 600
-                said = b""
-                while not said.endswith(b"0\r\n\r\n"):
+                output = b""
+                while not output.endswith(b"0\r\n\r\n"):
                     piece = slow.recv(65536)
                     assert piece
-                    said += piece
+                    output += piece
             parser = Parser()
-            body = said.partition(b"\r\n\r\n")[2]
+            body = output.partition(b"\r\n\r\n")[2]
             messages = [m for chunk in dechunked(body) for m in parser.feed(chunk)]
             *events, last = messages
             assert last.event == "dropped"

@@ -94,8 +94,8 @@ class Scene:
         self.ends.setdefault(task_id, []).append(seen and seen.task.status)
 
     def all_ended(self, count: int) -> bool:
-        told = [status for statuses in self.ends.values() for status in statuses]
-        return told == [TaskStatus.COMPLETED] * count
+        reported = [status for statuses in self.ends.values() for status in statuses]
+        return reported == [TaskStatus.COMPLETED] * count
 
     async def stream(self, wanted=ALL_EVENTS, after=None) -> list[bytes]:
         return [part async for part in _stream(self.store, self.feed, wanted, after)]
@@ -254,12 +254,12 @@ async def test_an_outage_loses_no_events_and_ends_no_request(scene, autojump_clo
     async def fail():
         raise StoreUnavailable
 
-    told = []
+    reported = []
 
     async def watch():
         with scene.feed.watching(ALL_EVENTS) as watcher:
             while events := await watcher.next_events():
-                told.extend(events)
+                reported.extend(events)
 
     scene.store.before[verb] = fail
     scene.nursery.start_soon(scene.wait, tasks[1].id)
@@ -275,7 +275,7 @@ async def test_an_outage_loses_no_events_and_ends_no_request(scene, autojump_clo
     assert scene.all_ended(2)
     await scene.end(1)
     await trio.sleep(0.1)
-    assert [event.status for event in told[-2:]] == [TaskStatus.RUNNING, TaskStatus.COMPLETED]
+    assert [event.status for event in reported[-2:]] == [TaskStatus.RUNNING, TaskStatus.COMPLETED]
     scene.feed.end()
 
 
@@ -344,18 +344,18 @@ async def test_a_stopped_feed_has_no_position(scene, autojump_clock):
 
 async def test_each_event_is_sent_once(scene, autojump_clock):
     """Each stream gets each event once, also streams that start meanwhile."""
-    told: dict[int, tuple[int, list[int]]] = {}
+    reported: dict[int, tuple[int, list[int]]] = {}
 
     async def watch(number):
         with scene.feed.watching(ALL_EVENTS) as watcher:
             await watcher.started()
-            told[number] = (watcher.start, [])
+            reported[number] = (watcher.start, [])
             while events := await watcher.next_events():
-                told[number][1].extend(event.id for event in events)
+                reported[number][1].extend(event.id for event in events)
 
     async def come():
         scene.store.tell(2)
-        scene.nursery.start_soon(watch, len(told))
+        scene.nursery.start_soon(watch, len(reported))
         await trio.lowlevel.checkpoint()
         scene.store.tell(1)
 
@@ -369,9 +369,9 @@ async def test_each_event_is_sent_once(scene, autojump_clock):
                 await trio.lowlevel.checkpoint()
             when.clear()
             await wait_all_tasks_blocked()
-    assert len(told) > 4
+    assert len(reported) > 4
     last = scene.store._last_event
-    for start, ids in told.values():
+    for start, ids in reported.values():
         assert ids == list(range(start + 1, last + 1))
     scene.feed.end()
 
@@ -548,8 +548,8 @@ async def test_the_current_status_is_sent_in_order(scene, autojump_clock):
     scene.store.before["get"] = move
     scene.nursery.start_soon(read)
     await trio.sleep(1)
-    told = [msgspec.json.decode(text) for text in fields_of(parts, b"data")]
-    assert [event["attempt"] for event in told] == [1, 1, 2, 2, 3]
+    reported = [msgspec.json.decode(text) for text in fields_of(parts, b"data")]
+    assert [event["attempt"] for event in reported] == [1, 1, 2, 2, 3]
     ids = [int(text) for text in fields_of(parts, b"id")]
     assert ids == sorted(ids)
     assert len(set(ids)) == len(ids)

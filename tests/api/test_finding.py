@@ -346,13 +346,13 @@ class TestLongStreams:
         with LiveServer(database_url=database_uri) as server:
             fill(database_uri, self.COUNT)
             stream(server, "limit=1000")
-            before, most, lines = resident_mib(), 0.0, 0
+            before, maximum, lines = resident_mib(), 0.0, 0
             with streaming(server) as connection:
                 while chunk := connection.read_chunk():
                     lines += chunk.count(b"\n")
-                    most = max(most, resident_mib())
+                    maximum = max(maximum, resident_mib())
             assert lines == self.COUNT
-            assert most - before < 15
+            assert maximum - before < 15
 
     def test_clients_that_do_not_read_or_leave(self, database_uri):
         """A stream reads only as many rows as its client, and stops when the client leaves."""

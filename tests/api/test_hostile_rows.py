@@ -139,8 +139,8 @@ def check_goes_on(server: LiveServer, streams: tuple[EventStream, ...]) -> None:
     good = server.add(b'"no url", "tags": {"a": "b"}')
     assert server.wait(good, PATIENCE_SECONDS)["error_type"] == "invalid_url"
     for stream in streams:
-        told = (one.json for one in stream)
-        assert any((one.get("task_id"), one.get("status")) == (good, "FAILED") for one in told)
+        reported = (one.json for one in stream)
+        assert any((one.get("task_id"), one.get("status")) == (good, "FAILED") for one in reported)
 
 
 @pytest.mark.parametrize("table", GOOD)

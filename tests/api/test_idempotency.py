@@ -41,9 +41,9 @@ def post(server: LiveServer, key: str, body: bytes = BODY, headers=None) -> Answ
 
 def is_replay(answer: Answer) -> bool:
     """Whether it is of the first task; everything about the answer must say the same."""
-    said = answer.header("idempotent-replayed")
-    assert (answer.status, said) in ((200, "true"), (201, None)), answer
-    return said is not None
+    output = answer.header("idempotent-replayed")
+    assert (answer.status, output) in ((200, "true"), (201, None)), answer
+    return output is not None
 
 
 class TestReplay:

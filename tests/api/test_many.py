@@ -58,7 +58,7 @@ class TestArray:
             ],
         )
         problem = check_problem(answer, 422)
-        assert [fault["pointer"] for fault in problem["errors"]] == [
+        assert [error["pointer"] for error in problem["errors"]] == [
             "#/1",
             "#/2",
             "#/3/payload/verb",

@@ -161,14 +161,14 @@ class TestRequests:
         [task_id] = add(server, 1, queue="bad")
         body = {"queue": "bad", field: value}
         problem = check_problem(ask(server, "cancel", **body), 422, f"{field} must be")
-        assert [fault["pointer"].split("/")[1] for fault in problem["errors"]] == [field]
+        assert [error["pointer"].split("/")[1] for error in problem["errors"]] == [field]
         assert statuses(server, [task_id]) == {"PENDING"}
 
     def test_unknown_fields(self, server):
         """A misspelled filter must not match all tasks; all errors are reported at once."""
         answer = ask(server, "delete", statuses="FAILED", limit=3, queue="a b", all=True)
         problem = check_problem(answer, 422, "did you mean status?")
-        places = sorted(fault["pointer"] for fault in problem["errors"])
+        places = sorted(error["pointer"] for error in problem["errors"])
         assert places == ["#/limit", "#/queue", "#/statuses"]
 
     @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ class TestInTime:
         deadline = time.monotonic() + 120
         while not is_complete:
             assert time.monotonic() < deadline
-            told = ask(own_server, "cancel", all=True).json
-            counts.append(told["count"])
-            is_complete = told["complete"]
+            reported = ask(own_server, "cancel", all=True).json
+            counts.append(reported["count"])
+            is_complete = reported["complete"]
         assert sum(counts) == len(ids)
         assert statuses(own_server, ids[::50]) == {"CANCELED"}
 
@@ -250,8 +250,8 @@ async def test_concurrent_changes():
     added = await store.add([new_task(queue="mail") for _ in range(5)])
     verb = bulk_actions.BulkAction(("PENDING", "RUNNING"), store.cancel_many)
     many = bulk_actions.bulk_selection_of(b'{"queue": "mail"}')
-    told = await bulk_actions.run_bulk_action(store, verb, many)
-    assert (told.count, told.complete) == (4, True)
+    reported = await bulk_actions.run_bulk_action(store, verb, many)
+    assert (reported.count, reported.complete) == (4, True)
     assert {store._tasks[task.id].status for task in added} == {"CANCELED"}
     later = [task for task in store._tasks.values() if task not in added]
     assert [task.status for task in later if task.id > added[-1].id] == ["PENDING"] * 3

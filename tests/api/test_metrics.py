@@ -38,12 +38,14 @@ def server(empty_url):
 
 def test_every_metric_is_exposed(server):
     """All metrics of the catalogue are exposed, and no others."""
-    told = scrape(server)
-    names = {name + "_total" * (family.type == "counter") for name, family in told.families.items()}
+    reported = scrape(server)
+    names = {
+        name + "_total" * (family.type == "counter") for name, family in reported.families.items()
+    }
     assert names == {family.name for family in CATALOGUE}
-    kinds = {family.type for family in told.families.values()}
+    kinds = {family.type for family in reported.families.values()}
     assert kinds == {str(kind) for kind in Kind}
-    assert promtool("check", "metrics", given=told.text) == ""
+    assert promtool("check", "metrics", given=reported.text) == ""
 
 
 def test_tasks_by_queue_and_status(server):
@@ -52,25 +54,25 @@ def test_tasks_by_queue_and_status(server):
         server.run(b"1")
     answer = server.post(b'{"payload": 2, "queue": "later", "delay_seconds": 3600}')
     assert answer.status == 201
-    told = scrape(server)
-    assert told.value("taskflow_store_up") == 1
-    assert told.value("taskflow_store_scrape_seconds") > 0
-    assert told.nonzero("taskflow_tasks", "status", queue="default") == {"FAILED": 2}
-    assert told.nonzero("taskflow_tasks", "status", queue="later") == {"PENDING": 1}
-    assert len(list(told.samples("taskflow_tasks"))) == 2 * len(TaskStatus)
-    assert told.sum("taskflow_tasks_unlisted") == 0
-    assert told.sum("taskflow_oldest_waiting_seconds") == 0
-    assert told.value("taskflow_oldest_waiting_of_all_seconds") == 0
+    listed = scrape(server)
+    assert listed.value("taskflow_store_up") == 1
+    assert listed.value("taskflow_store_scrape_seconds") > 0
+    assert listed.nonzero("taskflow_tasks", "status", queue="default") == {"FAILED": 2}
+    assert listed.nonzero("taskflow_tasks", "status", queue="later") == {"PENDING": 1}
+    assert len(list(listed.samples("taskflow_tasks"))) == 2 * len(TaskStatus)
+    assert listed.sum("taskflow_tasks_unlisted") == 0
+    assert listed.sum("taskflow_oldest_waiting_seconds") == 0
+    assert listed.value("taskflow_oldest_waiting_of_all_seconds") == 0
 
 
 def test_how_long_the_oldest_waits(server):
     """A queue that is paused has tasks that are due and do not start."""
     assert server.ask("POST", "/queues/slow/pause", b"").status == 200
     assert server.post(b'{"payload": 2, "queue": "slow"}').status == 201
-    told = scrape(server)
-    waiting = told.value("taskflow_oldest_waiting_seconds", queue="slow")
+    reported = scrape(server)
+    waiting = reported.value("taskflow_oldest_waiting_seconds", queue="slow")
     assert 0 < waiting < 15
-    assert told.value("taskflow_oldest_waiting_of_all_seconds") >= waiting
+    assert reported.value("taskflow_oldest_waiting_of_all_seconds") >= waiting
 
 
 def test_requests_are_counted_by_route(server):
@@ -92,11 +94,11 @@ def test_requests_are_counted_by_route(server):
         ("PUT", "none", "405"): 1,
         ("GET", "none", "403"): 1,
     }
-    told = scrape(server)
-    assert told.value("taskflow_http_requests_total", route="/metrics", code="200") == 1
-    assert told.value("taskflow_http_requests_in_flight") == 1, "that for the metrics"
+    reported = scrape(server)
+    assert reported.value("taskflow_http_requests_total", route="/metrics", code="200") == 1
+    assert reported.value("taskflow_http_requests_in_flight") == 1, "that for the metrics"
     name = "taskflow_http_request_seconds_count"
-    assert told.value(name, route="/tasks/{id}", method="GET") == 3
+    assert reported.value(name, route="/tasks/{id}", method="GET") == 3
 
 
 def test_accepted_tasks(server):
@@ -116,13 +118,13 @@ def test_accepted_tasks(server):
 def test_pools_and_listener(database_uri):
     """Connections are counted by pool, and the listener is included."""
     with LiveServer(database_url=database_uri, database_connections=3) as server:
-        told = scrape(server)
-        assert told.sum("taskflow_database_connections", pool="work") == 3
-        assert told.sum("taskflow_database_connections", pool="heartbeats") == 1
+        reported = scrape(server)
+        assert reported.sum("taskflow_database_connections", pool="work") == 3
+        assert reported.sum("taskflow_database_connections", pool="heartbeats") == 1
         wait_until(lambda: scrape(server).sum("taskflow_database_calls_waiting") == 0)
         wait_until(lambda: scrape(server).value("taskflow_listeners", state="connected") == 1)
-        assert told.value("taskflow_workers") == 5
-        assert told.value("taskflow_claims_in_hand_limit") == 205
+        assert reported.value("taskflow_workers") == 5
+        assert reported.value("taskflow_claims_in_hand_limit") == 205
 
 
 def test_the_memory_store_has_no_listener():
@@ -134,8 +136,8 @@ def test_a_key_that_may_read_is_enough():
     """Prometheus sends it as ``Authorization: Bearer``; without one it gets a 401."""
     with LiveServer(database_url=MEMORY_URL, api_keys=KEYS) as server:
         check_problem(server.ask("GET", "/metrics"), 401)
-        told = scrape(server, authorization="Bearer a-key-that-may-read-only")
-        assert told.value("taskflow_http_requests_total", code="401") == 1
+        reported = scrape(server, authorization="Bearer a-key-that-may-read-only")
+        assert reported.value("taskflow_http_requests_total", code="401") == 1
 
 
 class AwayStore(MemoryStore):
@@ -151,11 +153,11 @@ async def test_without_its_store():
     app = create_app(AwayStore(), Settings(), lambda: True, metrics=metrics)
     metrics.store_lost()
     response = await app.test_client().get("/metrics")
-    told = Scrape((await response.get_data()).decode())
+    reported = Scrape((await response.get_data()).decode())
     assert response.status_code == 200
-    assert told.value("taskflow_store_up") == 0
-    assert told.value("taskflow_store_outages_total") == 1
-    assert "taskflow_tasks" not in told.families
+    assert reported.value("taskflow_store_up") == 0
+    assert reported.value("taskflow_store_outages_total") == 1
+    assert "taskflow_tasks" not in reported.families
 
 
 def test_a_database_that_does_not_respond(database_uri, monkeypatch):
@@ -166,10 +168,10 @@ def test_a_database_that_does_not_respond(database_uri, monkeypatch):
         with psycopg.connect(database_uri) as connection:
             for table in ("taskflow_tasks", "taskflow_counts", "taskflow_changes"):
                 connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-            told = scrape(server)
-        assert told.value("taskflow_store_up") == 0
-        assert told.value("taskflow_store_scrape_seconds") >= 1
-        assert told.value("taskflow_attempts_total", outcome="failed", error_type="invalid_url")
+            listed = scrape(server)
+        assert listed.value("taskflow_store_up") == 0
+        assert listed.value("taskflow_store_scrape_seconds") >= 1
+        assert listed.value("taskflow_attempts_total", outcome="failed", error_type="invalid_url")
 
 
 def test_the_newer_format(server):

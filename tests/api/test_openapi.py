@@ -64,9 +64,9 @@ class TestDocument:
     def test_it_is_valid(self):
         """It is valid by the schema of the OpenAPI Initiative, and its schemas by JSON Schema."""
         for has_keys in (True, False):
-            told = document(ROUTES, has_keys=has_keys)
-            jsonschema_rs.Draft202012Validator(OPENAPI_31).validate(told)
-            openapi_spec_validator.OpenAPIV31SpecValidator(told).validate()
+            reported = document(ROUTES, has_keys=has_keys)
+            jsonschema_rs.Draft202012Validator(OPENAPI_31).validate(reported)
+            openapi_spec_validator.OpenAPIV31SpecValidator(reported).validate()
         for part in parts(DOCUMENT):
             if "schema" in part:
                 jsonschema_rs.meta.validate(part["schema"])
@@ -84,20 +84,20 @@ class TestDocument:
         assert ("get", DOCUMENT["externalDocs"]["url"]) in OPERATIONS
         linked = [link for part in parts(DOCUMENT) for link in part.get("links", {}).values()]
         assert {link["operationId"] for link in linked} <= set(names)
-        told = {
+        reported = {
             f"#/components/{kind}/{name}"
             for kind in ("schemas", "responses", "headers")
             for name in DOCUMENT["components"][kind]
         }
         # A method that a path does not take is no operation.
-        assert told - set(references) == {"#/components/responses/Problem405"}
+        assert reported - set(references) == {"#/components/responses/Problem405"}
 
     @pytest.mark.parametrize(("method", "path"), OPERATIONS)
     def test_parameters_in_paths(self, method, path):
         """Each name in braces is a required parameter in the path, and the other way round."""
-        told = [one for one in OPERATIONS[method, path]["parameters"] if one["in"] == "path"]
-        assert [one["name"] for one in told] == PARAMETER_IN_PATH.findall(path)
-        assert all(one["required"] for one in told)
+        reported = [one for one in OPERATIONS[method, path]["parameters"] if one["in"] == "path"]
+        assert [one["name"] for one in reported] == PARAMETER_IN_PATH.findall(path)
+        assert all(one["required"] for one in reported)
 
     def test_examples(self):
         """Each example is valid by the schema that stands beside it."""
@@ -114,15 +114,15 @@ class TestDocument:
 
     def test_everything_is_explained(self):
         """Operations, parameters, answers, types and their fields have a description in prose."""
-        told = [part for part in parts(DOCUMENT) if "operationId" in part and "tags" in part]
-        told += [part for part in parts(DOCUMENT) if {"name", "in"} <= part.keys()]
-        told += DOCUMENT["components"]["responses"].values()
+        reported = [part for part in parts(DOCUMENT) if "operationId" in part and "tags" in part]
+        reported += [part for part in parts(DOCUMENT) if {"name", "in"} <= part.keys()]
+        reported += DOCUMENT["components"]["responses"].values()
         answers = [part for part in parts(DOCUMENT) if {"description", "headers"} <= part.keys()]
-        told += [header for answer in answers for header in answer["headers"].values()]
-        told = [resolved(part) for part in told]
+        reported += [header for answer in answers for header in answer["headers"].values()]
+        reported = [resolved(part) for part in reported]
         for schema in DOCUMENT["components"]["schemas"].values():
-            told += [schema, *schema.get("properties", {}).values()]
-        for part in told:
+            reported += [schema, *schema.get("properties", {}).values()]
+        for part in reported:
             assert part.get("description", "").endswith("."), part
             assert "``" not in part["description"]
             assert "Attributes:" not in part["description"]
@@ -133,21 +133,23 @@ class TestDocument:
         for kind in kinds:  # grows as it goes
             kinds += kind.__subclasses__()
         statuses = {kind.status for kind in kinds} - {None}
-        told = {int(name.removeprefix("Problem")) for name in DOCUMENT["components"]["responses"]}
+        reported = {
+            int(name.removeprefix("Problem")) for name in DOCUMENT["components"]["responses"]
+        }
         assert len(statuses) > 10
-        assert statuses <= told
+        assert statuses <= reported
 
     def test_moments(self):
         """All times have the format date-time."""
         moments = [
-            (name, field, told)
+            (name, field, reported)
             for name, schema in DOCUMENT["components"]["schemas"].items()
-            for field, told in schema.get("properties", {}).items()
+            for field, reported in schema.get("properties", {}).items()
             if field.endswith(("_at", "_after", "_before")) or field in ("at", "until")
         ]
         assert len(moments) > 20
-        for name, field, told in moments:
-            formats = {kind.get("format") for kind in told.get("anyOf", [told])}
+        for name, field, reported in moments:
+            formats = {kind.get("format") for kind in reported.get("anyOf", [reported])}
             assert "date-time" in formats, (name, field)
 
     def test_each_value_is_explained(self):
@@ -257,7 +259,7 @@ class TestAnswers:
 
     def test_a_whole_task(self, server):
         """With all that one may say it is as the document has it, to be sent and as shown."""
-        said = {
+        output = {
             "payload": {"url": "x:", "headers": {"A": "b"}, "body": {"base64": "aGk="}},
             "queue": "a",
             "priority": -1,
@@ -272,8 +274,8 @@ class TestAnswers:
             "callback_url": "http://127.0.0.1:9/",
         }
         body = OPERATIONS["post", "/tasks"]["requestBody"]["content"]["application/json"]
-        assert complaints(said, body["schema"]) == []
-        answer = server.post(json.dumps(said).encode())
+        assert complaints(output, body["schema"]) == []
+        answer = server.post(json.dumps(output).encode())
         assert answer.status == 201
         check(answer, "post", "/tasks")
         check(server.ask("GET", f"/tasks/{answer.json['id']}"), "get", "/tasks/{id}")

@@ -84,11 +84,11 @@ class World(NamedTuple):
             return path.replace("{id}", self.task(STANDING.get(name, "COMPLETED")))
         if "{name}" not in path:
             return path.replace("{type}", TASK_NOT_FOUND.name)
-        [told] = [one for one in OPERATIONS[method, path]["parameters"] if one["in"] == "path"]
+        [reported] = [one for one in OPERATIONS[method, path]["parameters"] if one["in"] == "path"]
         whole = path.partition("}")[0] + "}"  # of what the operation is done to
-        named = whole.replace("{name}", told["example"])
+        named = whole.replace("{name}", reported["example"])
         assert self.ask("put", named, first_body("put", whole)).status in (200, 201)
-        return path.replace("{name}", told["example"])
+        return path.replace("{name}", reported["example"])
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +118,11 @@ def first_body(method: str, path: str) -> object:
 def bodies(method: str, path: str) -> Iterator[tuple[str, str, object]]:
     """The examples of bodies: media type, name and value."""
     content = OPERATIONS[method, path].get("requestBody", {}).get("content", {})
-    for kind, told in content.items():
-        for name, example in told.get("examples", {}).items():
+    for kind, reported in content.items():
+        for name, example in reported.get("examples", {}).items():
             yield kind, name, example["value"]
-        if "example" in told:
-            yield kind, "lines", told["example"]
+        if "example" in reported:
+            yield kind, "lines", reported["example"]
 
 
 def good(method: str, path: str) -> set[int]:
@@ -168,9 +168,9 @@ PARAMETERS = [
 @pytest.mark.parametrize(("method", "path", "name"), PARAMETERS)
 def test_parameters(world, method, path, name):
     """The example of each is taken."""
-    [told] = [one for one in OPERATIONS[method, path]["parameters"] if one["name"] == name]
-    example = told["example"]
-    if told["in"] == "header":
+    [reported] = [one for one in OPERATIONS[method, path]["parameters"] if one["name"] == name]
+    example = reported["example"]
+    if reported["in"] == "header":
         head = {name: str(example)}
         if head == {"If-None-Match": "*"}:  # only if there is none yet
             answer = world.ask(
@@ -181,7 +181,7 @@ def test_parameters(world, method, path, name):
             carry_out(world, method, path, head=head)
         return
     values = example if isinstance(example, list) else [example]
-    texts = values if told.get("explode") else [",".join(str(value) for value in values)]
+    texts = values if reported.get("explode") else [",".join(str(value) for value in values)]
     query = "&".join(f"{name}={quote(str(text), safe=',')}" for text in texts)
     carry_out(world, method, path, f"?{query}")
 
@@ -201,9 +201,9 @@ def test_bodies(world, method, path, kind, name):
     assert answer.status in good(method, path), answer
     check(answer, method, path)
     if kind == LINES:
-        told = OPERATIONS[method, path]["responses"][str(answer.status)]["content"][LINES]
+        reported = OPERATIONS[method, path]["responses"][str(answer.status)]["content"][LINES]
         assert answer.header("content-type").partition(";")[0] == LINES
-        assert told["x-itemSchema"]
+        assert reported["x-itemSchema"]
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
@@ -248,9 +248,9 @@ def test_whatever_is_wrong(world, method, path, found):
         fields = {"origin": ORIGIN, **head}
         if is_stream(method, path):
             answer = world.look(place + query, fields)
-            told = OPERATIONS[method, path]["responses"]
-            assert str(answer.status) in told, wrong
-            check_head(answer, resolved(told[str(answer.status)]))
+            reported = OPERATIONS[method, path]["responses"]
+            assert str(answer.status) in reported, wrong
+            check_head(answer, resolved(reported[str(answer.status)]))
         else:
             check(world.server.ask(method.upper(), place + query, body, fields), method, path)
 
@@ -258,13 +258,13 @@ def test_whatever_is_wrong(world, method, path, found):
 @pytest.mark.parametrize("path", DOCUMENT["paths"])
 def test_options_and_head(world, path):
     """OPTIONS lists exactly the documented methods; HEAD responds like GET, without a body."""
-    told = {method.upper() for method in DOCUMENT["paths"][path]}
+    reported = {method.upper() for method in DOCUMENT["paths"][path]}
     place = world.place(next(iter(DOCUMENT["paths"][path])), path)
     answer = world.ask("OPTIONS", place)
-    allowed = {"OPTIONS", "HEAD"} | told if "GET" in told else {"OPTIONS"} | told
+    allowed = {"OPTIONS", "HEAD"} | reported if "GET" in reported else {"OPTIONS"} | reported
     assert (answer.status, answer.body) == (200, b"")
     assert set(answer.header("allow").split(", ")) == allowed
-    if "GET" not in told:
+    if "GET" not in reported:
         return
     shown = world.look(place)
     head = world.ask("HEAD", place)
@@ -276,9 +276,9 @@ def test_options_and_head(world, path):
 @pytest.mark.parametrize("path", DOCUMENT["paths"])
 def test_methods_that_are_not_allowed(world, path):
     """Other methods get the documented 405, with the allowed methods."""
-    told = {method.upper() for method in DOCUMENT["paths"][path]}
-    missing = ({"GET", "POST", "PUT", "DELETE", "PATCH"} - told).pop()
+    reported = {method.upper() for method in DOCUMENT["paths"][path]}
+    missing = ({"GET", "POST", "PUT", "DELETE", "PATCH"} - reported).pop()
     answer = world.ask(missing, world.place(next(iter(DOCUMENT["paths"][path])), path))
     assert answer.status == 405
     check_response(answer, DOCUMENT["components"]["responses"]["Problem405"])
-    assert told <= set(answer.header("allow").split(", "))
+    assert reported <= set(answer.header("allow").split(", "))

@@ -33,5 +33,5 @@ def test_it_is_a_problem_of_its_own_and_tasks_run(builds, events):
             check_problem(server.ask("GET", path), 500, "OpenAPI document cannot be built")
         assert builds == [False]
         assert server.wait(task_id)["status"] == "FAILED"
-    [fault] = [event for event in events if event["event"] == Event.DOCUMENT_ERROR.value[1]]
-    assert "issubclass" in str(fault)
+    [error] = [event for event in events if event["event"] == Event.DOCUMENT_ERROR.value[1]]
+    assert "issubclass" in str(error)

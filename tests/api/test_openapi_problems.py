@@ -110,9 +110,9 @@ def a_fault(request: pytest.FixtureRequest) -> Answer:
     with serving(configure=configure) as server:
         answer = server.ask("GET", "/tasks")
     events = request.getfixturevalue("events")
-    fault = Event.REQUEST_ERROR.value[1]
-    assert [event["event"] for event in events].count(fault) == 1
-    events[:] = [event for event in events if event["event"] != fault]
+    error = Event.REQUEST_ERROR.value[1]
+    assert [event["event"] for event in events].count(error) == 1
+    events[:] = [event for event in events if event["event"] != error]
     return answer
 
 

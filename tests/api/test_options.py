@@ -176,7 +176,7 @@ class TestTaken:
 
     def test_again_as_it_was_read(self, server):
         """What was shown of a task, open or at its end, is a task that says the same."""
-        said: dict[str, Any] = {
+        output: dict[str, Any] = {
             "queue": "again",
             "priority": 5,
             "max_attempts": 2,
@@ -188,7 +188,7 @@ class TestTaken:
             "retention_seconds": 60.0,
             "callback_url": "https://example.com/",
         }
-        first = taken(server, **said, **LATER)
+        first = taken(server, **output, **LATER)
         ended = server.run(b'"x:"')
         for task in (first, ended):
             body = server.ask("GET", f"/tasks/{task['id']}").body
@@ -196,7 +196,7 @@ class TestTaken:
             assert answer.status == 201, answer
             again = answer.json
             assert again["id"] != task["id"]
-            assert {name: again[name] for name in said} == {name: task[name] for name in said}
+            assert {name: again[name] for name in output} == {name: task[name] for name in output}
         assert first["run_at"] == server.post(json.dumps(first).encode()).json["run_at"]
 
 
@@ -391,9 +391,9 @@ class TestRefused:
         for sent, under in ((body, ""), ([{"payload": 1}, body], "/1")):
             answer = server.post(json.dumps(sent).encode())
             problem = check_problem(answer, 422)
-            told = {one["pointer"]: one["detail"] for one in problem["errors"]}
-            assert list(told) == [one.replace("#", f"#{under}") for one in pointers]
-            assert example in told[f"#{under}/payload"]
+            reported = {one["pointer"]: one["detail"] for one in problem["errors"]}
+            assert list(reported) == [one.replace("#", f"#{under}") for one in pointers]
+            assert example in reported[f"#{under}/payload"]
 
     def test_a_task_can_be_sent_back(self, server):
         """All that a task shows is accepted, and what only TaskFlow can say of it is ignored."""

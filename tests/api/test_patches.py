@@ -115,7 +115,7 @@ class TestQueues:
         wrong = {"max_concurrency": 0, "max_concurency": 1, "per_host": {"rate": -1}}
         answer = patch(own_server, "/queues/mail", wrong)
         check_problem(answer, 422, "max_concurrency must be a whole number")
-        assert {fault["pointer"] for fault in answer.json["errors"]} == {
+        assert {error["pointer"] for error in answer.json["errors"]} == {
             "#/max_concurrency",
             "#/max_concurency",
             "#/per_host/rate",
@@ -210,7 +210,7 @@ class TestSchedules:
         wrong = {"every_seconds": 60, "task": {"priority": 101}, "pausd": True}
         answer = patch(own_server, "/schedules/one", wrong)
         check_problem(answer, 422, "every_seconds must not be given together with cron")
-        assert {fault["pointer"] for fault in answer.json["errors"]} == {
+        assert {error["pointer"] for error in answer.json["errors"]} == {
             "#/every_seconds",
             "#/task/priority",
             "#/pausd",
@@ -237,7 +237,7 @@ class TestSchedules:
         for url in ("http://y.invalid/", "https://x.invalid/", "http://x.invalid:81/", "x"):
             answer = change_of({"url": url})
             check_problem(answer, 422, "send its value again, or null to remove it")
-            pointers = [fault["pointer"] for fault in answer.json["errors"]]
+            pointers = [error["pointer"] for error in answer.json["errors"]]
             assert pointers == ["#/task/payload/headers/Authorization"]
         assert change_of({"url": "http://X.invalid:80/other"}).status == 200
         assert change_of({"headers": {"X-A": "2"}, "body": 1e300}).status == 200

@@ -31,12 +31,12 @@ def asked_of(queue: dict) -> dict:
 class TestPut:
     def test_settings_are_returned(self, own_server):
         """At once and afterwards, a rate with its burst; 201 at first, 200 from then on."""
-        asked = {
+        requested = {
             "max_concurrency": 3,
             "rate": 25,
             "per_host": {"rate": {"per_second": 0.5, "burst": 4}},
         }
-        answer = put(own_server, "mail", asked)
+        answer = put(own_server, "mail", requested)
         assert answer.status == 201
         assert asked_of(answer.json) == {
             "paused": False,
@@ -82,7 +82,7 @@ class TestPut:
             },
         )
         check_problem(answer, 422, "max_concurrency must be a whole number from 1 to 1000000")
-        assert {fault["pointer"] for fault in answer.json["errors"]} == {
+        assert {problem["pointer"] for problem in answer.json["errors"]} == {
             "#/paused",
             "#/max_concurrency",
             "#/rate",

@@ -40,11 +40,11 @@ class Outline(HTMLParser):
         self.feed(page.decode())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = dict(attrs)
+        reported = dict(attrs)
         if tag in ("h1", "h2", "h3", "h4"):
             self.headings.append(int(tag[1]))
-        self.ids += [told["id"] or ""] if "id" in told else []
-        self.links += [told["href"] or ""] if tag == "a" else []
+        self.ids += [reported["id"] or ""] if "id" in reported else []
+        self.links += [reported["href"] or ""] if tag == "a" else []
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -80,9 +80,9 @@ class TestPage:
         assert {one["operationId"] for one in OPERATIONS.values()} <= ids
         assert {f"type-{name}" for name in DOCUMENT["components"]["schemas"]} <= ids
         assert {f"group-{tag['name']}" for tag in DOCUMENT["tags"]} <= ids
-        for name, told in DOCUMENT["components"]["responses"].items():
+        for name, reported in DOCUMENT["components"]["responses"].items():
             assert f"problem-{name.removeprefix('Problem')}" in ids
-            for example in told["content"]["application/problem+json"]["examples"].values():
+            for example in reported["content"]["application/problem+json"]["examples"].values():
                 assert example["value"]["detail"] in page.text
         for operation in OPERATIONS.values():
             assert plain(operation["description"]) in page.text
@@ -223,6 +223,6 @@ class TestWords:
         [json_body, lines] = ENTRIES["addTask"].bodies
         content = OPERATIONS["post", "/tasks"]["requestBody"]["content"]
         shown = {one.name: json.loads(one.text) for one in json_body.samples}
-        told = content["application/json"]["examples"]
-        assert shown == {name: example["value"] for name, example in told.items()}
+        reported = content["application/json"]["examples"]
+        assert shown == {name: example["value"] for name, example in reported.items()}
         assert lines.samples[0].text + "\n" == content["application/x-ndjson"]["example"]

@@ -51,7 +51,7 @@ def made(server, name: str, body: object) -> dict:
 def faults(answer) -> dict[str, str]:
     """What is wrong, by places."""
     problem = check_problem(answer, 422)
-    return {fault["pointer"]: fault["detail"] for fault in problem["errors"]}
+    return {error["pointer"]: error["detail"] for error in problem["errors"]}
 
 
 def moment(text: str) -> dt.datetime:
@@ -341,10 +341,10 @@ class _Page(BaseHTTPRequestHandler):
     timeout = 10
 
     def do_GET(self) -> None:
-        asked = self.headers["If-None-Match"], self.headers["If-Modified-Since"]
-        self.server.asked.append(asked)
+        requested = self.headers["If-None-Match"], self.headers["If-Modified-Since"]
+        self.server.asked.append(requested)
         version = self.server.version
-        is_known = version is not None and asked[0] == version
+        is_known = version is not None and requested[0] == version
         self.send_response(304 if is_known else 200)
         if version and (self.server.repeats or not is_known):
             self.send_header("ETag", version)

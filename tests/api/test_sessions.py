@@ -102,10 +102,10 @@ class TestSigningIn:
         """Scripts do not see it, other sites do not send it, and only pages get it."""
         answer = sign_in(guarded, wanted="/ui/tasks?status=FAILED")
         assert (answer.status, answer.header("location")) == (303, "/ui/tasks?status=FAILED")
-        told = answer.header("set-cookie")
+        reported = answer.header("set-cookie")
         for part in ("HttpOnly", "SameSite=Lax", "Path=/ui", f"Max-Age={MAX_SESSION_SECONDS}"):
-            assert part in told
-        assert "Secure" not in told
+            assert part in reported
+        assert "Secure" not in reported
 
     def test_it_is_for_tls_only_where_there_is_tls(self, guarded):
         """Also if a proxy takes it off."""

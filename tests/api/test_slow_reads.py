@@ -100,14 +100,14 @@ def test_excess_reads_are_rejected(database_uri, server, path):
 def test_all_slow_reads_are_limited(database_uri, server):
     """Streams, moves of many, the dashboard; scrapes have what needs no search."""
     with busy(database_uri, server), ThreadPoolExecutor() as pool:
-        asked = {
+        requested = {
             "export": pool.submit(server.ask, "GET", "/tasks?url_contains=a", None, LINES),
             "overview": pool.submit(server.ask, "GET", "/ui"),
             "search page": pool.submit(server.ask, "GET", "/ui/tasks?url_contains=a"),
             "scrape": pool.submit(scrape, server),
             "livez": pool.submit(server.ask, "GET", "/livez"),
         }
-        got = {name: future.result() for name, future in asked.items()}
+        got = {name: future.result() for name, future in requested.items()}
     check_rejected(got["export"])
     for name in ("overview", "search page"):
         page = got[name]

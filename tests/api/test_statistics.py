@@ -48,8 +48,8 @@ def test_finished_tasks_are_counted(empty_url, target):
         assert (nothing["queues"], nothing["complete"]) == ([], True)
         for path in ("/json", "/text", "/404"):
             server.run(json.dumps(target.url + path).encode())
-        told = stats(server)
-    [queue] = told["queues"]
+        reported = stats(server)
+    [queue] = reported["queues"]
     assert list(queue) == ["queue", "counts", "oldest_waiting_seconds", "finished"]
     assert queue["queue"] == "default"
     assert list(queue["counts"]) == STATUSES
@@ -60,26 +60,26 @@ def test_finished_tasks_are_counted(empty_url, target):
         "FAILED": dict.fromkeys(WINDOWS, 1),
         "CANCELED": dict.fromkeys(WINDOWS, 0),
     }
-    assert told["total"] == {name: value for name, value in queue.items() if name != "queue"}
+    assert reported["total"] == {name: value for name, value in queue.items() if name != "queue"}
 
 
 def test_queues_are_listed_by_name(queues_server):
     """All of them, with the age of what waits; the total is the sum."""
-    told = stats(queues_server)
-    assert [one["queue"] for one in told["queues"]] == ["queue 0", "queue 1", "queue 2"]
-    for one in (*told["queues"], told["total"]):
+    reported = stats(queues_server)
+    assert [one["queue"] for one in reported["queues"]] == ["queue 0", "queue 1", "queue 2"]
+    for one in (*reported["queues"], reported["total"]):
         assert 0 <= one["oldest_waiting_seconds"] < 60
-    assert told["total"]["counts"]["PENDING"] == QUEUES
-    assert told["complete"]
+    assert reported["total"]["counts"]["PENDING"] == QUEUES
+    assert reported["complete"]
 
 
 def test_no_more_queues_than_are_listed(queues_server, monkeypatch):
     """The answer is bounded and says so; the total is of all, and any queue can be asked for."""
     monkeypatch.setattr(monitoring, "MAX_QUEUES", 2)
-    told = stats(queues_server)
-    assert [one["queue"] for one in told["queues"]] == ["queue 0", "queue 1"]
-    assert not told["complete"]
-    assert told["total"]["counts"]["PENDING"] == QUEUES
+    reported = stats(queues_server)
+    assert [one["queue"] for one in reported["queues"]] == ["queue 0", "queue 1"]
+    assert not reported["complete"]
+    assert reported["total"]["counts"]["PENDING"] == QUEUES
     picked = stats(queues_server, "?queue=queue%202")
     assert [one["queue"] for one in picked["queues"]] == ["queue 2"]
     assert picked["complete"]

@@ -64,8 +64,8 @@ def spans(monkeypatch):
     monkeypatch.setattr(otel, "start", partial(otel.start, spans.processor))
     yield spans
     document = (REPOSITORY / "docs" / "tracing.md").read_text("utf-8")
-    told = {name for span in spans.all for name in span.attributes}
-    assert [name for name in told if f"`{name}`" not in document] == []
+    reported = {name for span in spans.all for name in span.attributes}
+    assert [name for name in reported if f"`{name}`" not in document] == []
 
 
 @pytest.fixture
@@ -268,10 +268,10 @@ def test_callbacks_are_in_the_trace(empty_url, spans, recorder):
         post(server, f"{recorder.url}/a", callback_url=f"{receiver.url}/done")
         task, callback = spans.wait_for("process", 2)
         assert parent_of(task) == parent_of(callback)
-        [told] = spans.named("POST")
+        [reported] = spans.named("POST")
         [came] = receiver.received
     headers = {name.lower(): value for name, value in came.headers.items()}
-    assert headers["traceparent"] == f"00-{TRACE}-{told.context.span_id:016x}-01"
+    assert headers["traceparent"] == f"00-{TRACE}-{reported.context.span_id:016x}-01"
 
 
 def test_other_requests(traced, spans):
@@ -283,8 +283,8 @@ def test_other_requests(traced, spans):
     traced.ask("PURGE", "/tasks", headers=headers)
     spans.wait_for("HTTP")
     requests = [span for span in spans.of() if span.kind is SpanKind.SERVER]
-    told = [(span.name, span.attributes["http.response.status_code"]) for span in requests]
-    assert told == [
+    reported = [(span.name, span.attributes["http.response.status_code"]) for span in requests]
+    assert reported == [
         ("GET /tasks/{id}", 404),
         ("GET", 404),
         ("GET /stats", 200),
@@ -391,9 +391,9 @@ def test_claims_are_forgotten(monkeypatch):
 
 def test_a_key_in_the_address_of_the_collector_is_not_logged(monkeypatch):
     """OpenTelemetry repeats the address when it cannot be reached."""
-    said = []
-    monkeypatch.setattr(otel, "emit_throttled", lambda _, reason: said.append(reason))
+    output = []
+    monkeypatch.setattr(otel, "emit_throttled", lambda _, reason: output.append(reason))
     otel.start(Spans().processor)
     complaint = "retries exceeded with url: /v1/traces?key=hunter2&a=b (Caused by %s)"
     logging.getLogger("opentelemetry.exporter").warning(complaint, "that")
-    assert said == ["retries exceeded with url: /v1/traces?*** (Caused by that)"]
+    assert output == ["retries exceeded with url: /v1/traces?*** (Caused by that)"]

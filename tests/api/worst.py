@@ -195,12 +195,12 @@ def over_many_tasks() -> Iterator[Asked]:
 def bodies_of(method: str, path: str, operation: dict) -> Iterator[Asked]:
     """Bodies for an operation: each of its fields as large as can be, in all ways."""
     content = operation.get("requestBody", {}).get("content", {})
-    told = content.get("application/json")
-    if told is None:
+    reported = content.get("application/json")
+    if reported is None:
         return
-    examples = [one["value"] for one in told["examples"].values()]
+    examples = [one["value"] for one in reported["examples"].values()]
     example = next(one for one in examples if isinstance(one, dict))
-    for place in places(told["schema"]):
+    for place in places(reported["schema"]):
         for name, value in values().items():
             where = f"{method} {path} {'.'.join(place)}, {name}"
             yield Asked(where, method.upper(), target_of(path), filled(example, place, value))

@@ -94,5 +94,5 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     for context, complaints, strangers in opened:
         context.close()
         # The console also reports error statuses of pages, which the tests check themselves.
-        told = [text for text in complaints if "the server responded with a status" not in text]
-        assert (told, strangers) == ([], [])
+        reported = [text for text in complaints if "the server responded with a status" not in text]
+        assert (reported, strangers) == ([], [])

@@ -38,10 +38,10 @@ def test_readers_see_no_buttons(visit, guarded):
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     expect(page.get_by_role("link", name="Submit")).to_have_count(0)
     expect(page.get_by_role("button", name="Pause")).to_have_count(0)
-    said = page.evaluate(
+    output = page.evaluate(
         "fetch('/ui/submit', {method: 'POST', body: 'url=x'}).then((a) => a.status)"
     )
-    assert said == 403
+    assert output == 403
 
 
 def test_pages_live_in_a_session(visit, guarded):

@@ -83,12 +83,12 @@ class Load:
         key, body = self.payload(rng)
         self.unknown.add(key)
         try:
-            status, said = self._ask(rng.randrange(self._fleet.size), body)
+            status, output = self._ask(rng.randrange(self._fleet.size), body)
         except (OSError, http.client.HTTPException) as error:
             self.reasons[type(error).__name__] += 1
             return
         if status == 201:
-            self.posted[key] = json.loads(said)["id"]
+            self.posted[key] = json.loads(output)["id"]
             self.unknown.discard(key)
             return
         self.reasons[str(status)] += 1

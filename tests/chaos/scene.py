@@ -128,8 +128,8 @@ class Scene:
             "contradictions": len(verdict.contradictions()),
             "tracebacks": self.fleet.tracebacks(),
         }
-        said = " | ".join(f"{name} {value}" for name, value in figures.items())
-        print(f"\nchaos {self.name} (seed {self.shape.seed}) | {said}")
+        output = " | ".join(f"{name} {value}" for name, value in figures.items())
+        print(f"\nchaos {self.name} (seed {self.shape.seed}) | {output}")
         # Shown by pytest if the scenario fails, or with -s at a debug level.
         for number, node in enumerate(self.fleet.everyone):
             LOGGER.debug("node %d, process %d:\n%s", number, node.process.pid, node.log)

@@ -64,11 +64,11 @@ class CommandLine:
         if url is not None:
             self.environ["TASKFLOW_URL"] = url
 
-    def run(self, *arguments: object, said: str | bytes = b"", **environ: str) -> CommandResult:
+    def run(self, *arguments: object, stdin: str | bytes = b"", **environ: str) -> CommandResult:
         """Run a command with this standard input."""
         ended = forking.run(
             [*PROGRAM, *map(str, arguments)],
-            said=said.encode() if isinstance(said, str) else said,
+            stdin=stdin.encode() if isinstance(stdin, str) else stdin,
             timeout=PATIENCE_SECONDS,
             cwd=self.folder,
             env={**self.environ, **environ},

@@ -29,10 +29,10 @@ class TestById:
     def test_an_invalid_task_does_not_stop_the_others(self, cli, memory_server):
         ended, waiting = (hand_in(memory_server, payload="x", delay_seconds=d) for d in (0, 3600))
         memory_server.wait(ended)
-        told = cli.run("cancel", NOBODYS, ended, waiting)
-        assert told.code == 4
-        assert told.rows == [[waiting, "CANCELED"]]
-        assert told.err.splitlines() == [
+        reported = cli.run("cancel", NOBODYS, ended, waiting)
+        assert reported.code == 4
+        assert reported.rows == [[waiting, "CANCELED"]]
+        assert reported.err.splitlines() == [
             f"taskflow: {NOBODYS}: No task has this id.",
             f"taskflow: {ended}: cannot cancel a task that is FAILED",
         ]

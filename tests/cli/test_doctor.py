@@ -60,13 +60,13 @@ class TestHere:
         bad = {"TASKFLOW_WORKERS": "x", "TASKFLOW_LOG_LEVEL": "loud", "TASKFLOW_WORKRES": "3"}
         code, found = doctor(tmp_path, **bad, TASKFLOW_HEARTBEAT_SECONDS="15")
         assert code == 1
-        told = [finding["detail"] for finding in found["settings"]]
-        assert [line.partition("=")[0] for line in told[:2]] == [
+        reported = [finding["detail"] for finding in found["settings"]]
+        assert [line.partition("=")[0] for line in reported[:2]] == [
             "TASKFLOW_WORKERS",
             "TASKFLOW_LOG_LEVEL",
         ]
-        assert told[2].startswith("TASKFLOW_LEASE_SECONDS must be at least twice")
-        assert "did you mean TASKFLOW_WORKERS?" in told[3]
+        assert reported[2].startswith("TASKFLOW_LEASE_SECONDS must be at least twice")
+        assert "did you mean TASKFLOW_WORKERS?" in reported[3]
         assert states(found["settings"]) == ["failed"] * 3 + ["warning"]
 
     def test_a_dotenv_that_cannot_be_read(self, tmp_path):
@@ -246,17 +246,17 @@ class TestDatabase:
         )
         assert {one.state for one in findings_of(report, Settings())} == {"ok"}
         changed_report = msgspec.structs.replace(report, **changed)
-        told = {one.check: one.state for one in findings_of(changed_report, Settings())}
-        assert told[check] == state
+        reported = {one.check: one.state for one in findings_of(changed_report, Settings())}
+        assert reported[check] == state
 
 
 def test_the_time_zone_database(tmp_path):
     """The finding has the version that is used, and the other one."""
     (tmp_path / "tzdata.zi").write_text("# version 1999a\n")
     _, found = doctor(tmp_path, PYTHONTZPATH=str(tmp_path))
-    [told] = found["time zones"]
-    assert told["state"] == "ok"
-    assert re.fullmatch(r"2\w+ from the package tzdata \(system: 1999a\)", told["detail"])
+    [reported] = found["time zones"]
+    assert reported["state"] == "ok"
+    assert re.fullmatch(r"2\w+ from the package tzdata \(system: 1999a\)", reported["detail"])
     (tmp_path / "tzdata.zi").write_text("# version 2099a\n")
     _, found = doctor(tmp_path, PYTHONTZPATH=str(tmp_path))
     assert found["time zones"][0]["detail"].startswith("2099a from the system (package tzdata: 2")

@@ -223,13 +223,13 @@ def test_every_remote_command_is_tested():
 
 
 def test_the_help(cli):
-    told = cli.ok("--help")
-    assert cli.ok("-h").out == cli.ok().out == told.out
+    reported = cli.ok("--help")
+    assert cli.ok("-h").out == cli.ok().out == reported.out
     for title in ("Service:", "Tasks:", "Operate:", "Set up:", "Exit status:"):
-        assert title in told.out
+        assert title in reported.out
     for (name, *rest), command in ALL.items():
         if not rest:
-            [summary] = re.findall(rf"^  {name} +(.*)$", told.out, re.MULTILINE)
+            [summary] = re.findall(rf"^  {name} +(.*)$", reported.out, re.MULTILINE)
             with click.Context(command):
                 assert command.help.startswith(summary.rstrip(".")), name
 
@@ -239,11 +239,11 @@ def test_the_documents_have_the_exit_statuses(cli):
     from taskflow.cli.exit_status import ExitStatus
 
     document = (REPOSITORY / "docs/cli.md").read_text("utf-8")
-    told = cli.ok("--help").out
+    reported = cli.ok("--help").out
     for status in ExitStatus:
         assert f"| {int(status)} |" in document
         if status is not ExitStatus.PIPE_CLOSED:
-            assert re.search(rf"^    {int(status)}  ", told, re.MULTILINE)
+            assert re.search(rf"^    {int(status)}  ", reported, re.MULTILINE)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -266,7 +266,7 @@ def test_bash_completes_by_the_script(cli):
         complete_as taskflow queues p
         complete_as taskflow list --st
     """
-    said = subprocess.run(
+    output = subprocess.run(
         ["bash", "-c", script],
         capture_output=True,
         text=True,
@@ -275,8 +275,8 @@ def test_bash_completes_by_the_script(cli):
         cwd=cli.folder,
         env={**cli.environ, "PATH": f"{cli.folder}:{cli.environ['PATH']}"},
     )
-    assert said.stderr == ""
-    first, second, third = said.stdout.splitlines()
+    assert output.stderr == ""
+    first, second, third = output.stdout.splitlines()
     assert set(first.split()) == {"serve", "submit", "show", "schedules", "stats", "secret"}
     assert set(second.split()) == {"put", "pause", "purge"}
     assert third == "--status"

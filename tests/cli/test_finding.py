@@ -94,14 +94,14 @@ class TestList:
         """Neither on a terminal nor where the output may end up on one later."""
         task_id = hand_in(memory_server, payload=HOSTILE, queue="hostile", delay_seconds=3600)
         request = {"url": HOSTILE, "headers": {"X": "y"}}
-        asked = hand_in(memory_server, payload=request, queue="hostile", delay_seconds=3600)
+        requested = hand_in(memory_server, payload=request, queue="hostile", delay_seconds=3600)
         for command in (
             ("list", "--queue", "hostile"),
             ("list", "--queue", "hostile", "--json"),
             ("export", "--queue", "hostile"),
             ("show", task_id),
-            ("show", asked),
-            ("show", asked, "--json"),
+            ("show", requested),
+            ("show", requested, "--json"),
         ):
             with cli.terminal(*command, columns=300) as terminal:
                 assert terminal.end() == 0
@@ -260,7 +260,7 @@ def test_gzip_of_an_export_is_whole(cli, memory_server):
     import sys
 
     hand_in(memory_server, payload="x", queue="zipped", delay_seconds=3600)
-    said = subprocess.run(
+    output = subprocess.run(
         f"{sys.executable} -m taskflow export --queue zipped | gzip",
         shell=True,
         capture_output=True,
@@ -269,4 +269,4 @@ def test_gzip_of_an_export_is_whole(cli, memory_server):
         env=cli.environ,
         cwd=cli.folder,
     )
-    assert json.loads(gzip.decompress(said.stdout))["queue"] == "zipped"
+    assert json.loads(gzip.decompress(output.stdout))["queue"] == "zipped"

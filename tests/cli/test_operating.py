@@ -182,10 +182,18 @@ class TestNodesAndHosts:
 
 class TestBench:
     def test_it_measures_and_leaves_nothing(self, cli_of_each):
-        [told] = cli_of_each.ok("bench", "-n", 50, "-c", 4, "--json").documents
-        assert (told["submitted"], told["completed"], told["other_outcomes"]) == (50, 50, {})
-        assert told["submitted_per_second"] > 0
-        for times in (told["post_seconds"], told["start_seconds"], told["finish_seconds"]):
+        [reported] = cli_of_each.ok("bench", "-n", 50, "-c", 4, "--json").documents
+        assert (reported["submitted"], reported["completed"], reported["other_outcomes"]) == (
+            50,
+            50,
+            {},
+        )
+        assert reported["submitted_per_second"] > 0
+        for times in (
+            reported["post_seconds"],
+            reported["start_seconds"],
+            reported["finish_seconds"],
+        ):
             assert 0 <= times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
         assert (
             cli_of_each.ok("list", "--url-contains", "http://127.0.0.1", "-n", 1000).out.count(
@@ -193,8 +201,8 @@ class TestBench:
             )
             == 0
         )
-        said = cli_of_each.ok("bench", "-n", 5).out
-        assert "5 submitted, 5 COMPLETED" in said
+        output = cli_of_each.ok("bench", "-n", 5).out
+        assert "5 submitted, 5 COMPLETED" in output
 
     def test_a_service_that_does_not_fetch_from_here(self, tmp_path):
         with LiveServer(database_url="memory://", deny_hosts=("127.0.0.1",)) as server:

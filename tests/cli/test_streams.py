@@ -56,9 +56,9 @@ def shell(folder, command, **environ):
 def test_one_line(tmp_path, command, code, words):
     """Each is one line that says why, with its exit status."""
     assert sys.executable in PROGRAM
-    status, said = shell(tmp_path, command)
-    assert status == code, said
-    [line] = said
+    status, output = shell(tmp_path, command)
+    assert status == code, output
+    [line] = output
     assert words in line
     assert "hunter2" not in line
 
@@ -83,6 +83,6 @@ def test_closed_standard_error(tmp_path, command):
 )
 def test_unusual_environments(tmp_path, environ):
     """One line, whatever the environment is like."""
-    status, said = shell(tmp_path, "list --timeout 0.1", **environ)
+    status, output = shell(tmp_path, "list --timeout 0.1", **environ)
     assert status in (2, 3)
-    assert len(said) == 1
+    assert len(output) == 1

@@ -109,7 +109,7 @@ class TestLines:
     def test_many(self, cli, memory_server):
         """More than are sent in one request, and more than are read at once."""
         lines = "".join(f"http://many.invalid/{'x' * 40}{n}\n" for n in range(6000))
-        ended = cli.ok("submit", "-", "--queue", "many", "--delay", "1d", said=lines)
+        ended = cli.ok("submit", "-", "--queue", "many", "--delay", "1d", stdin=lines)
         assert len(set(ended.lines)) == 6000
         [row] = cli.ok("stats", "--queue", "many").rows
         assert row[:3] == ["many", "6000", "0"]
@@ -130,14 +130,14 @@ class TestLines:
 
     def test_waiting_for_many(self, cli_of_each, target):
         lines = f"{target.url}/json\n" * 300
-        ended = cli_of_each.ok("submit", "-", "--wait", said=lines)
+        ended = cli_of_each.ok("submit", "-", "--wait", stdin=lines)
         assert [row[1:3] for row in ended.rows] == [["COMPLETED", "200"]] * 300
         assert len({row[0] for row in ended.rows}) == 300
 
     def test_exported_tasks_can_be_resubmitted(self, cli, target):
         cli.ok("submit", target.url, "--queue", "exported", "--delay", "1d", "--tag", "a=b")
         exported = cli.ok("export", "--queue", "exported", "--fields", "payload,queue,tags").out
-        [task] = cli.ok("submit", "-", "--json", said=exported).documents
+        [task] = cli.ok("submit", "-", "--json", stdin=exported).documents
         assert (task["payload"], task["queue"], task["tags"]) == (
             target.url,
             "exported",
@@ -154,7 +154,7 @@ class TestLines:
         name = encoding.upper()[:6]
         assert ended.complaint.startswith(f"some urls.txt is {name} text; convert it first: iconv")
         assert ended.complaint.endswith("-t UTF-8 'some urls.txt' | taskflow submit -")
-        piped = cli.run("submit", "-", said=text.encode(encoding))
+        piped = cli.run("submit", "-", stdin=text.encode(encoding))
         assert (piped.code, piped.out) == (2, "")
         assert piped.complaint.startswith(f"standard input is {name} text; ")
 
@@ -199,7 +199,7 @@ class TestLines:
 
     def test_control_characters(self, cli):
         """Lines that end with only a carriage return are rejected."""
-        ended = cli.run("submit", "-", said=b"http://a.invalid/\rhttp://b.invalid/\r")
+        ended = cli.run("submit", "-", stdin=b"http://a.invalid/\rhttp://b.invalid/\r")
         assert (ended.code, ended.out) == (1, "")
         assert ended.complaint.startswith("line 1: the line contains control characters")
 

@@ -79,13 +79,13 @@ def test_events_over_a_cut_and_left_early(memory_server):
     ):
         task = client.submit(held.url + "/held")
         with client.iter_events(task.id) as events:
-            told = [next(events).status]
+            reported = [next(events).status]
             held.wait_for("/held")
             proxy.cut()
             held.release()
-            told += [event.status for event in events]
-        assert told[-1] is TaskStatus.COMPLETED
-        assert len(told) == len(set(told))
+            reported += [event.status for event in events]
+        assert reported[-1] is TaskStatus.COMPLETED
+        assert len(reported) == len(set(reported))
         with client.iter_events() as events:
             client.submit("x")
             next(events)

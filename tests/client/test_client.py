@@ -133,7 +133,7 @@ class TestVerbs:
         assert [task.priority for task in tasks] == [0, 3]
         with pytest.raises(Unprocessable) as refused:
             await client.submit_all(["no url", Submission("no url", priority=1000)])
-        assert [fault.pointer for fault in refused.value.errors] == ["#/1/priority"]
+        assert [problem.pointer for problem in refused.value.errors] == ["#/1/priority"]
 
     async def test_submit_many(self, client):
         async def items():
@@ -143,13 +143,13 @@ class TestVerbs:
                     None if number % 10 == 7 else Submission("x", queue="?" * (number == 9) or "m")
                 )
 
-        told = [one async for one in client.submit_many(items(), at_once=10)]
-        assert [one.index for one in told] == list(range(25))
-        refused = {one.index: one.error for one in told if one.task is None}
+        reported = [one async for one in client.submit_many(items(), at_once=10)]
+        assert [one.index for one in reported] == list(range(25))
+        refused = {one.index: one.error for one in reported if one.task is None}
         assert list(refused) == [7, 9, 17]
-        assert [fault.pointer for fault in refused[9].errors] == ["#/queue"]
+        assert [problem.pointer for problem in refused[9].errors] == ["#/queue"]
         assert str(refused[7]).startswith("payload is null")
-        ids = {one.task.id for one in told if one.task}
+        ids = {one.task.id for one in reported if one.task}
         assert ids == {task.id async for task in client.iter_tasks(queue="m", page=7)}
         assert [one async for one in client.submit_many([])] == []
 
@@ -182,8 +182,8 @@ class TestVerbs:
     async def test_statistics(self, client):
         queue = f"stats-{uuid.uuid4().hex}"
         await client.submit("x", queue=queue, delay_seconds=3600)
-        [told] = (await client.stats(queue)).queues
-        assert told.counts[TaskStatus.PENDING] == 1
+        [reported] = (await client.stats(queue)).queues
+        assert reported.counts[TaskStatus.PENDING] == 1
         assert (await client.stats()).total.counts[TaskStatus.PENDING] >= 1
 
     async def test_bulk_actions(self, client):
@@ -229,8 +229,8 @@ class TestEvents:
         async with client.iter_events(task.id) as events:
             first = await anext(events)
             held.release()
-            told = [first.status, *[event.status async for event in events]]
-        assert told[-2:] == [TaskStatus.RUNNING, TaskStatus.COMPLETED]
+            reported = [first.status, *[event.status async for event in events]]
+        assert reported[-2:] == [TaskStatus.RUNNING, TaskStatus.COMPLETED]
         # Once more: how it stands, and that is all.
         assert [e.status async for e in client.iter_events(task.id)] == [TaskStatus.COMPLETED]
 
@@ -260,16 +260,16 @@ class TestEvents:
                 client.iter_events(tags={"m": mark}) as events,
             ):
                 made = [await direct.submit("x", tags={"m": mark})]
-                told = [await anext(events)]
+                reported = [await anext(events)]
                 proxy.cut()
                 made += [await direct.submit("x", tags={"m": mark}) for _ in range(3)]
                 with trio.fail_after(SOON_SECONDS):
-                    told += [await anext(events) for _ in range(11)]
-                assert events.position == told[-1].id
+                    reported += [await anext(events) for _ in range(11)]
+                assert events.position == reported[-1].id
             assert proxy.connections == 2
-        assert [event.id for event in told] == sorted({event.id for event in told})
+        assert [event.id for event in reported] == sorted({event.id for event in reported})
         for task in made:
-            statuses = [event.status for event in told if event.task_id == task.id]
+            statuses = [event.status for event in reported if event.task_id == task.id]
             assert statuses == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.FAILED]
 
 
@@ -282,9 +282,9 @@ class TestTrouble:
                 task = await client.submit("x", queue=queue, delay_seconds=3600)
                 proxy.answers_lost = 1
                 many = client.submit_many([Submission("x", queue=queue, delay_seconds=3600)] * 5)
-                told = [one.task.id async for one in many]
+                reported = [one.task.id async for one in many]
                 found = await client.list_tasks(queue=queue)
-        assert {one.id for one in found} == {task.id, *told}
+        assert {one.id for one in found} == {task.id, *reported}
         assert len(found) == 6
 
     async def test_unsafe_requests_are_not_repeated(self, service):
@@ -320,15 +320,15 @@ class TestTrouble:
                 many = client.submit_many(
                     [Submission("x", queue=queue, delay_seconds=3600)] * 10, at_once=5
                 )
-                told = [await anext(many) for _ in range(5)]
+                reported = [await anext(many) for _ in range(5)]
                 proxy.answers_lost = 1000
                 with pytest.raises(Unreachable):
                     await anext(many)
                 proxy.answers_lost = 0
-                told += [one async for one in many]
+                reported += [one async for one in many]
                 found = [task.id async for task in client.iter_tasks(queue=queue)]
-        assert [one.index for one in told] == list(range(10))
-        assert {one.task.id for one in told} == set(found)
+        assert [one.index for one in reported] == list(range(10))
+        assert {one.task.id for one in reported} == set(found)
         assert len(found) == 10
 
     async def test_an_unreachable_service(self):
@@ -402,9 +402,9 @@ class TestErrors:
                     await writer.submit(None)
                 # Too large together: halves of it are tried.
                 items = ["x" * 100] * 9 + ["y" * 800] + ["z"]
-                told = [one async for one in writer.submit_many(items)]
-                assert [one.index for one in told if one.task is None] == [9]
-                assert isinstance(told[9].error, TooLarge)
+                reported = [one async for one in writer.submit_many(items)]
+                assert [one.index for one in reported if one.task is None] == [9]
+                assert isinstance(reported[9].error, TooLarge)
             async with Client(
                 server.url, api_key="writekey12345678901234", timeout_seconds=2.0
             ) as hasty:

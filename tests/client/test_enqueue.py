@@ -114,15 +114,15 @@ class TestTransactions:
 
     def test_an_open_transaction_blocks_no_stream(self, node, client, connection, target):
         """An open transaction blocks no streams, which get its events at the commit."""
-        with client.iter_events() as told:
+        with client.iter_events() as reported:
             running = client.submit(target.url + "/text", wait_seconds=60)
-            assert next(told).task_id == running.id
+            assert next(reported).task_id == running.id
             late = enqueue(connection, target.url + "/text")
             other = client.submit(target.url + "/text")
             assert client.wait(other.id, SOON_SECONDS).status is TaskStatus.COMPLETED
             connection.commit()
             client.wait(late.id, SOON_SECONDS)
-            seen = [(event.task_id, event.status) for event in told_up_to(told, late.id)]
+            seen = [(event.task_id, event.status) for event in told_up_to(reported, late.id)]
         assert [status for task_id, status in seen if task_id == late.id] == [
             TaskStatus.PENDING,
             TaskStatus.RUNNING,
@@ -142,10 +142,10 @@ class TestTransactions:
         ):
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.execute("SELECT FROM taskflow_event_log")
-            with client.iter_events() as told:
+            with client.iter_events() as reported:
                 task = enqueue(connection, "no url")
                 connection.commit()
-                statuses = [event.status for event in told_up_to(told, task.id)]
+                statuses = [event.status for event in told_up_to(reported, task.id)]
         assert statuses == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.FAILED]
 
 
@@ -252,12 +252,12 @@ class TestWhatIsSaid:
             enqueue(
                 connection, {"url": "x", "headers": {"Host": "a"}}, priority=1000, delay_seconds=-1
             )
-        pointers = {fault.pointer for fault in refused.value.errors}
+        pointers = {error.pointer for error in refused.value.errors}
         assert pointers == {"#/payload/headers/Host", "#/priority", "#/delay_seconds"}
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         with pytest.raises(Unprocessable) as refused:
             enqueue_many(connection, ["x", None, Submission("x", queue="?")])
-        assert {fault.pointer for fault in refused.value.errors} == {"#/1", "#/2/queue"}
+        assert {error.pointer for error in refused.value.errors} == {"#/1", "#/2/queue"}
         with pytest.raises(Unprocessable, match="payload is null"):
             enqueue(connection, None)
         with pytest.raises(TypeError, match="no option 'prio'"):

@@ -122,8 +122,8 @@ class TestFinding:
         await client.submit_all([json.loads(payload)] * 7)
         document = f'{{"payload": {payload}, "queue": "exported"}}'
         one = Submission.from_json(document)
-        told = [submitted async for submitted in client.submit_many([one] * 250)]
-        assert all(submitted.task for submitted in told)
+        reported = [submitted async for submitted in client.submit_many([one] * 250)]
+        assert all(submitted.task for submitted in reported)
         lines = [line async for line in client.export(queue="exported")]
         assert len(lines) == 250
         assert all(json.loads(line)["queue"] == "exported" for line in lines)

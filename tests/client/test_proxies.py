@@ -308,8 +308,8 @@ def test_commands_with_odd_variables(tmp_path, memory_server, command):
     assert here.err == ""
     there = CommandLine(tmp_path, url=ELSEWHERE).run(*command, **odd, **_quiet(command))
     assert there.code == (1 if command == ["doctor"] else 2)
-    said = there.out if command == ["doctor"] else there.err
-    assert "HTTP_PROXY is not the address of a proxy" in said
+    output = there.out if command == ["doctor"] else there.err
+    assert "HTTP_PROXY is not the address of a proxy" in output
     assert "Traceback" not in there.err
     assert "hunter2" not in there.out + there.err
 

@@ -23,12 +23,16 @@ TEXT = (
 def test_events_cut_anywhere(size):
     parser = Parser(None)
     data = TEXT.encode()
-    told = [
+    reported = [
         message
         for begin in range(0, len(data), size)
         for message in parser.feed(data[begin : begin + size])
     ]
-    assert told == [Message("message", "a\nb"), Message("reset", "\xe9"), Message("message", "c")]
+    assert reported == [
+        Message("message", "a\nb"),
+        Message("reset", "\xe9"),
+        Message("message", "c"),
+    ]
     assert (parser.position, parser.retry_seconds) == (5, 0.02)
 
 
@@ -43,8 +47,8 @@ class Scripted(SocketServer):
         self.positions: list[str | None] = []
 
     def serve(self, connection: socket.socket) -> None:
-        asked = connection.recv(65536).decode().lower()
-        _, found, rest = asked.partition("last-event-id: ")
+        requested = connection.recv(65536).decode().lower()
+        _, found, rest = requested.partition("last-event-id: ")
         self.positions.append(rest.split("\r\n")[0] if found else None)
         if not self._bodies:
             connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
@@ -54,7 +58,7 @@ class Scripted(SocketServer):
 
 
 def event(number: int, status: str) -> str:
-    told = {
+    reported = {
         "id": number,
         "task_id": str(TASK),
         "status": status,
@@ -63,7 +67,7 @@ def event(number: int, status: str) -> str:
         "at": "2026-11-24T23:00:46Z",
         "a field of a later version": 1,
     }
-    return f"id: {number}\ndata: {json.dumps(told)}\n\n"
+    return f"id: {number}\ndata: {json.dumps(reported)}\n\n"
 
 
 def test_it_goes_on_where_it_was():
@@ -77,9 +81,9 @@ def test_it_goes_on_where_it_was():
         ) as service,
         BlockingClient(service.url) as client,
     ):
-        told = list(client.iter_events(TASK))
-        assert [one.id for one in told][:3] == [1, 6, 7]
-        assert told[2].status is TaskStatus.COMPLETED
+        reported = list(client.iter_events(TASK))
+        assert [one.id for one in reported][:3] == [1, 6, 7]
+        assert reported[2].status is TaskStatus.COMPLETED
         assert service.positions == [None, "1", "1", "5"]
 
 

@@ -37,13 +37,13 @@ async def connected():
 
 
 async def test_longer_than_an_answer_may_wait(autojump_clock):
-    async with connected() as (client, asked):
+    async with connected() as (client, requested):
         task = await client.submit("no url", delay_seconds=150)
         began = trio.current_time()
         ended = await client.wait(task.id)
         assert ended.status is TaskStatus.FAILED
         assert 149 < trio.current_time() - began < 152
-        assert [request.url.params["wait"] for request in asked[1:]] == ["60", "60", "60"]
+        assert [request.url.params["wait"] for request in requested[1:]] == ["60", "60", "60"]
 
 
 async def test_up_to_a_time(autojump_clock):

@@ -156,7 +156,7 @@ def contained(
     if built is not None:
         command[0] = str(built / "bin" / "python")
         del environ["PYTHONPATH"]
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [
                 "unshare",
@@ -171,8 +171,8 @@ def contained(
                 *command,
             ],
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             env=environ,
         )
     try:

@@ -88,11 +88,11 @@ def test_the_password_lets_taskflow_in(folder, tmp_path):
     account = account_for(folder / "pgdata")
     shutil.chown(folder, account.uid, account.gid)
     files = make_credentials(folder, str(account.uid))
-    said = [file.read_text() for file in files.values()]
+    output = [file.read_text() for file in files.values()]
     assert [file.stat().st_mode & 0o777 for file in files.values()] == [0o600, 0o600]
-    assert len(said[0].strip()) == 32
+    assert len(output[0].strip()) == 32
     make_credentials(folder, str(account.uid))
-    assert [file.read_text() for file in files.values()] == said
+    assert [file.read_text() for file in files.values()] == output
 
     with PasswordServer(folder, account, files["password"]) as port:
         url = SERVICES["taskflow"]["environment"]["DATABASE_URL"]

@@ -106,12 +106,12 @@ class FaultyStore(MemoryStore):
 
     async def _call(self, verb: str, *args: object, **kwargs: object) -> object:
         self.calls[verb] += 1
-        fault = self.faults.get(verb)
-        if isinstance(fault, type) and issubclass(fault, Exception):
+        error = self.faults.get(verb)
+        if isinstance(error, type) and issubclass(error, Exception):
             await trio.lowlevel.checkpoint()
-            raise fault
-        if fault is not None:
-            await fault(*args)
+            raise error
+        if error is not None:
+            await error(*args)
         return await getattr(super(), verb)(*args, **kwargs)
 
     async def register(self, name, lease_seconds, **about):

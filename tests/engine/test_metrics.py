@@ -37,10 +37,10 @@ async def test_a_shutdown_releases_claims(autojump_clock, new_bench):
         bench.engine.shut_down(drain_seconds=0)
     assert in_hand.waiting > 0
     assert ends(bench) == {"completed": 20, "interrupted": 1, "unstarted": in_hand.waiting}
-    told = scrape(bench)
-    assert told.value("taskflow_fetch_seconds_count") == 20
-    assert told.value("taskflow_task_wait_seconds_count") == 21
-    assert told.value("taskflow_settle_seconds_count") == 20
+    reported = scrape(bench)
+    assert reported.value("taskflow_fetch_seconds_count") == 20
+    assert reported.value("taskflow_task_wait_seconds_count") == 21
+    assert reported.value("taskflow_settle_seconds_count") == 20
 
 
 async def test_the_wait_starts_when_a_task_is_due(autojump_clock, new_bench, nursery):
@@ -52,10 +52,10 @@ async def test_the_wait_starts_when_a_task_is_due(autojump_clock, new_bench, nur
     await bench.add(3, 3)
     await bench.all_ended()
     bench.engine.shut_down(drain_seconds=0)
-    told = scrape(bench)
-    assert told.value("taskflow_task_wait_seconds_count") == 3
-    assert told.value("taskflow_task_wait_seconds_sum") == pytest.approx(3.0, abs=0.1)
-    assert told.value("taskflow_fetch_seconds_sum") == pytest.approx(7.0, abs=0.1)
+    reported = scrape(bench)
+    assert reported.value("taskflow_task_wait_seconds_count") == 3
+    assert reported.value("taskflow_task_wait_seconds_sum") == pytest.approx(3.0, abs=0.1)
+    assert reported.value("taskflow_fetch_seconds_sum") == pytest.approx(7.0, abs=0.1)
 
 
 async def test_the_time_to_write_an_outcome(autojump_clock, new_bench, nursery):
@@ -70,10 +70,10 @@ async def test_the_time_to_write_an_outcome(autojump_clock, new_bench, nursery):
     await bench.all_ended()
     await trio.sleep(1)
     bench.engine.shut_down(drain_seconds=0)
-    told = scrape(bench)
-    assert told.value("taskflow_store_outages_total") == 1
-    assert told.value("taskflow_settle_seconds_count") == 2
-    assert told.value("taskflow_settle_seconds_sum") == pytest.approx(60.0, abs=3)
+    reported = scrape(bench)
+    assert reported.value("taskflow_store_outages_total") == 1
+    assert reported.value("taskflow_settle_seconds_count") == 2
+    assert reported.value("taskflow_settle_seconds_sum") == pytest.approx(60.0, abs=3)
 
 
 async def test_a_lost_lease(autojump_clock, new_bench, nursery):

@@ -45,8 +45,8 @@ class TestBackoff:
         )
         script = Script(*[BUSY] * 4)
         await run_one(new_bench(), nursery, script, max_attempts=5, options=options)
-        for pause, most in zip(script.pauses, (2, 20, 150, 150), strict=True):
-            assert most / 2 - 0.01 <= pause <= most + 0.01
+        for pause, maximum in zip(script.pauses, (2, 20, 150, 150), strict=True):
+            assert maximum / 2 - 0.01 <= pause <= maximum + 0.01
 
     async def test_the_settings_are_the_default(self, autojump_clock, new_bench, nursery):
         """A factor alone has their first and their longest wait."""
@@ -54,8 +54,8 @@ class TestBackoff:
         bench = new_bench(backoff_seconds=4.0, max_backoff_seconds=50.0)
         script = Script(*[BUSY] * 2)
         await run_one(bench, nursery, script, max_attempts=3, options=options)
-        for pause, most in zip(script.pauses, (4, 50), strict=True):
-            assert most / 2 - 0.01 <= pause <= most + 0.01
+        for pause, maximum in zip(script.pauses, (4, 50), strict=True):
+            assert maximum / 2 - 0.01 <= pause <= maximum + 0.01
 
     async def test_a_hundred_attempts(self, autojump_clock, new_bench, nursery):
         """The largest factor with the most attempts is limited, and nothing overflows."""

@@ -56,8 +56,8 @@ async def test_a_failure_is_retried(autojump_clock, new_bench, nursery):
         (4, "COMPLETED", 200),
     ]
     assert {one.elapsed_seconds for one in attempts} == {0.25}
-    for pause, most in zip(script.pauses, (1, 2, 4), strict=True):
-        assert most / 2 - 0.01 <= pause <= most + 0.01
+    for pause, maximum in zip(script.pauses, (1, 2, 4), strict=True):
+        assert maximum / 2 - 0.01 <= pause <= maximum + 0.01
 
 
 async def test_requests_identify_the_attempt(autojump_clock, new_bench, nursery):

@@ -413,11 +413,11 @@ async def main() -> None:
     """Serve, and say where, until standard input ends."""
     async with trio.open_nursery() as nursery:
         target = await nursery.start(HostileTarget().run)
-        told = [
+        reported = [
             {"name": attack.name, "url": target.url(attack), "ends_as": attack.ends_as}
             for attack in ATTACKS
         ]
-        print(json.dumps({"good": target.good_url, "attacks": told}), flush=True)
+        print(json.dumps({"good": target.good_url, "attacks": reported}), flush=True)
         async with trio.lowlevel.FdStream(0) as parent:
             while await parent.receive_some():
                 pass

@@ -306,10 +306,10 @@ async def test_race_cancelled(monkeypatch, autojump_clock):
 
 async def test_system_resolver(monkeypatch):
     """The system is asked in bytes, once; doubles and zones are dropped, the order is kept."""
-    asked = []
+    requested = []
 
     def getaddrinfo(*args, **kwargs):
-        asked.append(args)
+        requested.append(args)
         return [
             (socket.AF_INET6, 1, 6, "", ("2001:db8::1", 0, 0, 0)),
             (socket.AF_INET, 1, 6, "", ("192.0.2.1", 0)),
@@ -320,7 +320,7 @@ async def test_system_resolver(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     found = await SystemResolver(threads=1).resolve("two.example")
     assert found == addresses("2001:db8::1", "192.0.2.1")
-    assert asked == [(b"two.example.", None)]
+    assert requested == [(b"two.example.", None)]
 
 
 async def test_system_resolver_finds_nothing(monkeypatch):

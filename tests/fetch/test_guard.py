@@ -147,12 +147,12 @@ def test_every_address_of_a_name_counts():
 
 def test_what_a_name_resolved_to_is_not_told():
     """Strangers learn which setting opens it, and nothing of the inside."""
-    said = complaint("http://db.internal/", "10.20.30.40")
-    assert said == (
+    output = complaint("http://db.internal/", "10.20.30.40")
+    assert output == (
         "blocked: db.internal does not resolve to public addresses only; "
         "TASKFLOW_ALLOW_HOSTS or TASKFLOW_ALLOW_NETWORKS can allow it"
     )
-    assert said == complaint("http://db.internal/", "127.0.0.1", PUBLIC)
+    assert output == complaint("http://db.internal/", "127.0.0.1", PUBLIC)
 
 
 def test_a_literal_is_told_what_it_is():
@@ -291,14 +291,14 @@ def test_denied_addresses():
         "deny_hosts": ("9.9.9.9", "2606:4700:0:0:0:0:0:1111"),
         "allow_networks": ("64:ff9b::/96",),
     }
-    for said in (
+    for output in (
         complaint("http://9.9.9.9/", **closed),
         complaint("http://[2606:4700::1111]/", **closed),
         complaint("http://a.example/", PUBLIC, "9.9.9.9", **closed),
         complaint("http://[64:ff9b::9.9.9.9]/", **closed),
         complaint("http://a.example/", "2606:4700::1111", **closed),
     ):
-        assert "TASKFLOW_DENY_HOSTS" in said
+        assert "TASKFLOW_DENY_HOSTS" in output
     judge("http://9.9.9.10/", **closed)
 
 
@@ -329,8 +329,8 @@ def test_open_ports(port):
 )
 def test_closed_ports(port):
     """System ports, and those of databases, caches, brokers, Docker, Kubernetes, ..."""
-    said = complaint(f"http://a.example:{port}/", PUBLIC)
-    assert said == f"blocked: port {port} is not allowed; TASKFLOW_ALLOW_PORTS can allow it"
+    output = complaint(f"http://a.example:{port}/", PUBLIC)
+    assert output == f"blocked: port {port} is not allowed; TASKFLOW_ALLOW_PORTS can allow it"
 
 
 def test_ports_of_an_operator():

@@ -47,9 +47,9 @@ def promtool(*arguments: str | Path, given: str = "") -> str:
     [found] = debian.find("usr/bin/promtool") or [shutil.which("promtool")]
     if found is None:
         pytest.skip("promtool is not installed")
-    told = subprocess.run(
+    reported = subprocess.run(
         [found, *arguments], input=given, capture_output=True, text=True, check=False
     )
-    said = told.stdout + told.stderr
-    assert told.returncode == 0, said
-    return said
+    output = reported.stdout + reported.stderr
+    assert reported.returncode == 0, output
+    return output

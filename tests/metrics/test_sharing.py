@@ -90,8 +90,8 @@ def sharing(is_main_ending=lambda: True) -> Iterator[Metrics]:
 
 def look(metrics: Metrics) -> tuple[float, float, float]:
     """What is accepted, how many workers there are, and of how many processes that is."""
-    told = Scrape(expose(metrics.registry, (), "").body.decode())
-    return told.value(ACCEPTED), told.value(WORKERS), told.value(PROCESSES)
+    reported = Scrape(expose(metrics.registry, (), "").body.decode())
+    return reported.value(ACCEPTED), reported.value(WORKERS), reported.value(PROCESSES)
 
 
 def files_in(folder: Path) -> int:

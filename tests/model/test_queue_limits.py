@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskflow.model.claim_selection import Candidate, ClaimSelector, HostShares
@@ -35,6 +35,7 @@ def candidates(*hosts: str, priority: int = 0) -> list[Candidate]:
     ]
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.1, 1000),
     st.integers(1, 50),
@@ -47,8 +48,8 @@ def test_a_rate_is_never_exceeded(per_second, burst, pauses):
     now = NOW
     for pause in pauses:
         now += dt.timedelta(seconds=pause)
-        asked = QueueSettings(rate=Rate(per_second, burst))
-        limiter = Limiter(LimiterState(now, {"mail": asked}, next_starts=next_starts))
+        requested = QueueSettings(rate=Rate(per_second, burst))
+        limiter = Limiter(LimiterState(now, {"mail": requested}, next_starts=next_starts))
         while limiter.hold_of(MAIL_A) is None and len(starts) < 500:
             limiter.start(MAIL_A)
             starts.append(now)
@@ -78,9 +79,9 @@ def test_the_next_start_of_a_rate_limit():
 
 def test_counts_are_of_queue_and_host():
     """A bound of the queue, of a host in it, and of a host in all."""
-    asked = {"mail": QueueSettings(max_concurrency=3, per_host=HostLimits(max_concurrency=2))}
+    requested = {"mail": QueueSettings(max_concurrency=3, per_host=HostLimits(max_concurrency=2))}
     running = {MAIL_A: 1, QueueHost("news", "b.example"): 4}
-    limiter = Limiter(LimiterState(NOW, asked, running), max_per_host=4)
+    limiter = Limiter(LimiterState(NOW, requested, running), max_per_host=4)
     assert limiter.hold_of(QueueHost("mail", "b.example")).reason is HoldReason.HOST_CONCURRENCY
     limiter.start(MAIL_A)
     assert limiter.hold_of(MAIL_A).reason is HoldReason.HOST_CONCURRENCY

@@ -62,17 +62,17 @@ class Place:
         text = text.replace(DATA, str(self.data)).replace(CHECKOUT, str(self.checkout))
         if self._database_url:
             text = text.replace(DATABASE, self._database_url)
-        for said, real in self._tokens.items():
-            text = text.replace(said, real)
+        for output, real in self._tokens.items():
+            text = text.replace(output, real)
         return text
 
     def said(self, text: str) -> str:
         """What was printed, with the names of the page."""
-        for said, real in self._ports.items():
-            text = re.sub(rf"\b{real}\b", said, text)
+        for output, real in self._ports.items():
+            text = re.sub(rf"\b{real}\b", output, text)
         text = text.replace(str(self.data), DATA).replace(str(self.checkout), CHECKOUT)
-        for said, real in self._tokens.items():
-            text = text.replace(real, said)
+        for output, real in self._tokens.items():
+            text = text.replace(real, output)
         return text
 
     def learn(self, said: str, printed: str) -> None:

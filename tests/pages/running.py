@@ -169,13 +169,13 @@ class Reader:
     def _python(self, block: Block) -> Iterator[Difference]:
         """It runs, and prints what is said beside each ``print``."""
         comments = re.findall(r"^\s*print\(.*\)  # (.*)$", block.text, re.MULTILINE)
-        said = [line for comment in comments for line in re.split(r", (?=#)", comment)]
+        output = [line for comment in comments for line in re.split(r", (?=#)", comment)]
         program = compile(self._place.real(block.text), str(self._page), "exec")
         with contextlib.redirect_stdout(io.StringIO()) as out:
             exec(program, self._names)
         lines = self._place.said(out.getvalue()).splitlines()
         printed = [line for line in lines if not LOGGED.match(line)]
-        if not are_alike(said, printed):
+        if not are_alike(output, printed):
             yield Difference(block.text, printed, 0, 0)
 
 

@@ -68,8 +68,8 @@ def is_tried_again(error_type: ErrorType) -> str:
 def page() -> str:
     """The reference."""
     rows = (
-        (code(kind), said.meaning, is_tried_again(kind), said.remedy)
-        for kind, said in meanings().items()
+        (code(kind), output.meaning, is_tried_again(kind), output.remedy)
+        for kind, output in meanings().items()
     )
     return page_of(
         "Task errors",

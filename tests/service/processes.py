@@ -120,10 +120,10 @@ class Running:
             fields = {"Content-Type": "application/json", **headers}
             connection.request(method, path, text, fields)
             answer = connection.getresponse()
-            said = answer.read()
+            output = answer.read()
             is_json = "json" in (answer.headers["Content-Type"] or "")
             return Answer(
-                answer.status, dict(answer.headers), json.loads(said) if is_json else said
+                answer.status, dict(answer.headers), json.loads(output) if is_json else output
             )
 
     def post(self, payload: object) -> str:
@@ -205,7 +205,7 @@ def started(
     """The same, without waiting until it is ready."""
     command, environ = list(COMMANDS[name]), clean_environ(**settings)
     log = folder / f"{name}-{time.monotonic_ns()}.log"
-    with socket.socket() as listener, log.open("wb") as said:
+    with socket.socket() as listener, log.open("wb") as output:
         port = None
         if "hypercorn" in name:
             # It gets the socket, since another process could take a free port in the meantime.
@@ -217,8 +217,8 @@ def started(
         process = forking.Popen(
             [sys.executable, *command],
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             cwd=folder,
             env=environ,
             pass_fds=[listener.fileno()],

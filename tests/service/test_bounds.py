@@ -77,11 +77,11 @@ def read_answer(client: socket.socket, said: bytes = b"") -> bytes:
 
 def read_to_end(client: socket.socket) -> bytes:
     """All that comes until the server closes."""
-    said = b""
+    output = b""
     with contextlib.suppress(ConnectionResetError):
         while received := client.recv(65536):
-            said += received
-    return said
+            output += received
+    return output
 
 
 def answer_to(service: Running, data: bytes) -> bytes:

@@ -30,9 +30,9 @@ def ask(address: str, port: int, path: str, **headers: str) -> tuple[int, object
     with contextlib.closing(http.client.HTTPConnection(address, port, timeout=20)) as connection:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
-        said = answer.read()
+        output = answer.read()
         is_json = "json" in (answer.headers["Content-Type"] or "")
-        return answer.status, json.loads(said) if is_json else said
+        return answer.status, json.loads(output) if is_json else output
 
 
 def serve(folder, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -127,7 +127,7 @@ def test_under_hypercorn(tmp_path, anonymous, status):
     with running("hypercorn", tmp_path, host="0.0.0.0", **settings) as service:
         assert ask("127.0.0.1", service.port, "/tasks") == (200, [])
         assert ask(address, service.port, "/livez") == (200, b"ok\n")
-        told, said = ask(address, service.port, "/tasks")
+        reported, output = ask(address, service.port, "/tasks")
         assert service.end().code == 0
-    assert told == status
-    assert told == 200 or "TASKFLOW_API_KEYS" in said["detail"]
+    assert reported == status
+    assert reported == 200 or "TASKFLOW_API_KEYS" in output["detail"]

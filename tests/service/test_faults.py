@@ -82,7 +82,7 @@ def test_an_error_in_a_connection_ends_that_connection(tmp_path, name):
     with running(name, tmp_path, **settings) as service, service.connect() as other:
         for where in [*FAULTS, *(f"group {where}" for where in FAULTS)]:
             ask_for_life(other)
-            faults = service.log.count("internal error in a ")
+            errors = service.log.count("internal error in a ")
             with service.connect() as client:
                 client.sendall(
                     f"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Fault: {where}\r\n\r\n".encode()
@@ -90,7 +90,7 @@ def test_an_error_in_a_connection_ends_that_connection(tmp_path, name):
                 with contextlib.suppress(ConnectionResetError):
                     while client.recv(65536):
                         pass
-            service.wait_for_log("internal error in a ", times=faults + 1)
+            service.wait_for_log("internal error in a ", times=errors + 1)
         ask_for_life(other)
         assert service.ask("GET", "/livez").status == 200
         ended = service.end()

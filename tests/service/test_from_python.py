@@ -60,11 +60,11 @@ def test_a_client_goes_on_with_another_node(tmp_path, tasks, target):
         target.wait_for("/held")
         with running("serve", tmp_path, **settings) as other:
             with client.iter_events(task.id) as events:
-                told = [next(events).status]
+                reported = [next(events).status]
                 proxy.turn_to(other.url)
                 one.kill()
                 target.wait_for("/held", times=2)
                 target.release()
-                told += [event.status for event in events]
+                reported += [event.status for event in events]
             assert client.wait(task.id, 20).status is TaskStatus.COMPLETED
-            assert told[-3:] == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.COMPLETED]
+            assert reported[-3:] == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.COMPLETED]

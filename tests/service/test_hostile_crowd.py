@@ -57,8 +57,8 @@ def hostile() -> Iterator[HostileProcess]:
         cwd=REPOSITORY,
         env=clean_environ(),
     ) as process:
-        told = json.loads(process.stdout.readline())
-        yield HostileProcess(told["good"], told["attacks"])
+        reported = json.loads(process.stdout.readline())
+        yield HostileProcess(reported["good"], reported["attacks"])
         process.stdin.close()
 
 

@@ -59,14 +59,14 @@ def test_a_worker_that_is_terminated_is_replaced(tmp_path, tasks, target):
     with running("hypercorn-w2", tmp_path, DATABASE_URL=tasks.url) as service:
         held = [service.post(f"{target.url}/held") for _ in range(2)]
         target.wait_for("/held", times=2)
-        told, other = service.node_processes()
-        told.send_signal(signal.SIGTERM)
+        reported, other = service.node_processes()
+        reported.send_signal(signal.SIGTERM)
         service.wait_for_log("shutting down")
         target.release()
         service.wait_for_log("workers started", times=3)
         now = {process.pid for process in service.node_processes()}
         assert other.pid in now
-        assert told.pid not in now
+        assert reported.pid not in now
         wait_until(lambda: all(tasks.row(task_id) == COMPLETED for task_id in held))
         ended = service.end()
     assert ended.code == 0

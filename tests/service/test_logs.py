@@ -97,15 +97,15 @@ def test_a_terminal_gets_lines_for_people(tmp_path):
         env=clean_environ(DATABASE_URL="memory://", TASKFLOW_LOG_FORMAT="auto"),
     )
     os.close(terminal)
-    said = b""
+    output = b""
     with process, contextlib.suppress(OSError):  # which is how a terminal ends
         while more := os.read(reader, 65536):
-            was_started, said = b"workers started" in said, said + more
-            if b"workers started" in said and not was_started:
+            was_started, output = b"workers started" in output, output + more
+            if b"workers started" in output and not was_started:
                 process.terminate()
     os.close(reader)
     assert process.returncode == 0
-    *lines, rest = said.decode().split("\r\n")
+    *lines, rest = output.decode().split("\r\n")
     assert rest == ""
     assert len(lines) >= 4
     plain = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]

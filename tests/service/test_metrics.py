@@ -32,11 +32,11 @@ def scrape(service: Running, headers: Mapping[str, str] = NO_HEADERS) -> Scrape:
 
 def scrape_once(service: Running, attempts: int) -> Scrape:
     """The first scrape with this many attempts, which are counted when they are written."""
-    told = wait_until(
+    reported = wait_until(
         lambda: (one := scrape(service)).sum(ATTEMPTS) >= attempts and one, PATIENCE_SECONDS
     )
-    assert told.sum(ATTEMPTS) == attempts
-    return told
+    assert reported.sum(ATTEMPTS) == attempts
+    return reported
 
 
 @pytest.fixture
@@ -80,36 +80,40 @@ def test_every_outcome_is_counted(tmp_path, tasks, target, closed_port):
         canceled = hand_in(service, payload=f"{target.url}/held?canceled")
         target.wait_for("/held?canceled")
         assert service.ask("POST", f"/tasks/{canceled}/cancel").status == 200
-        told = scrape_once(service, attempts=3 + 6 + 3 + 1)
+        reported = scrape_once(service, attempts=3 + 6 + 3 + 1)
         target.release()
         assert service.end().code == 0
-    assert told.nonzero(ATTEMPTS, "error_type", outcome="failed") == {
+    assert reported.nonzero(ATTEMPTS, "error_type", outcome="failed") == {
         "invalid_url": 1,
         "blocked": 3,
         "timeout": 1,
         "connect": 2,
     }
-    assert told.nonzero(ATTEMPTS, "error_type", outcome="retried") == {"connect": 2}
-    assert told.value(ATTEMPTS, outcome="completed") == 3
-    assert told.value(ATTEMPTS, outcome="canceled") == 1
-    assert told.nonzero("taskflow_guard_refusals_total", "rule") == {
+    assert reported.nonzero(ATTEMPTS, "error_type", outcome="retried") == {"connect": 2}
+    assert reported.value(ATTEMPTS, outcome="completed") == 3
+    assert reported.value(ATTEMPTS, outcome="canceled") == 1
+    assert reported.nonzero("taskflow_guard_refusals_total", "rule") == {
         "denied_host": 1,
         "port": 1,
         "address": 1,
     }
-    assert told.sum("taskflow_claimed_tasks_total") == 13
-    assert told.value("taskflow_accepted_tasks_total") == 11
-    assert told.nonzero("taskflow_tasks", "status") == {"COMPLETED": 3, "FAILED": 7, "CANCELED": 1}
+    assert reported.sum("taskflow_claimed_tasks_total") == 13
+    assert reported.value("taskflow_accepted_tasks_total") == 11
+    assert reported.nonzero("taskflow_tasks", "status") == {
+        "COMPLETED": 3,
+        "FAILED": 7,
+        "CANCELED": 1,
+    }
     for name in ("taskflow_task_wait", "taskflow_fetch", "taskflow_settle"):
-        assert told.value(f"{name}_seconds_count") == 12
-        assert told.value(f"{name}_seconds_bucket", le="30.0") == 12
-    assert told.value("taskflow_fetch_seconds_bucket", le="0.1") == 11, "all but the timeout"
-    assert told.value("taskflow_fetch_seconds_sum") >= 0.2
-    assert told.value("taskflow_http_requests_total", route="/tasks", code="201") == 11
-    assert told.value("taskflow_http_requests_total", route="/tasks/{id}/cancel") == 1
-    assert told.value("taskflow_engines_running") == told.value("taskflow_processes") == 1
-    assert told.value("taskflow_listeners", state="connected") == 1
-    assert promtool("check", "metrics", given=told.text) == ""
+        assert reported.value(f"{name}_seconds_count") == 12
+        assert reported.value(f"{name}_seconds_bucket", le="30.0") == 12
+    assert reported.value("taskflow_fetch_seconds_bucket", le="0.1") == 11, "all but the timeout"
+    assert reported.value("taskflow_fetch_seconds_sum") >= 0.2
+    assert reported.value("taskflow_http_requests_total", route="/tasks", code="201") == 11
+    assert reported.value("taskflow_http_requests_total", route="/tasks/{id}/cancel") == 1
+    assert reported.value("taskflow_engines_running") == reported.value("taskflow_processes") == 1
+    assert reported.value("taskflow_listeners", state="connected") == 1
+    assert promtool("check", "metrics", given=reported.text) == ""
 
 
 def test_load_and_pools(tmp_path, tasks, target):
@@ -119,14 +123,14 @@ def test_load_and_pools(tmp_path, tasks, target):
         for _ in range(2):
             service.post(f"{target.url}/held")
         target.wait_for("/held", times=2)
-        told = scrape(service)
-        assert told.nonzero("taskflow_claims_in_hand", "state") == {"running": 2}
-        assert told.value("taskflow_claims_in_hand_limit") == 22
-        assert told.value("taskflow_fetch_connections", state="used") == 2
-        assert told.value("taskflow_tasks", queue="default", status="RUNNING") == 2
+        reported = scrape(service)
+        assert reported.nonzero("taskflow_claims_in_hand", "state") == {"running": 2}
+        assert reported.value("taskflow_claims_in_hand_limit") == 22
+        assert reported.value("taskflow_fetch_connections", state="used") == 2
+        assert reported.value("taskflow_tasks", queue="default", status="RUNNING") == 2
         target.release()
-        told = scrape_once(service, attempts=2)
-        assert told.nonzero("taskflow_claims_in_hand", "state") == {}
+        reported = scrape_once(service, attempts=2)
+        assert reported.nonzero("taskflow_claims_in_hand", "state") == {}
         assert service.end().code == 0
 
 
@@ -140,14 +144,14 @@ def test_two_processes_are_reported_together(tmp_path, tasks, target, name):
         ids = [service.post(f"{target.url}/now?{number}") for number in range(40)]
         for task_id in ids:
             tasks.wait_for(task_id, COMPLETED)
-        told = scrape_once(service, attempts=40)
-        assert told.value("taskflow_processes") == 2
+        reported = scrape_once(service, attempts=40)
+        assert reported.value("taskflow_processes") == 2
         for _ in range(20):  # by either of them
-            told = scrape(service)
-            assert told.value(ATTEMPTS, outcome="completed") == 40
-            assert told.value("taskflow_http_requests_total", route="/tasks", code="201") == 40
-            assert told.value("taskflow_fetch_seconds_count") == 40
-            assert told.value("taskflow_tasks", status="COMPLETED", queue="default") == 40
+            reported = scrape(service)
+            assert reported.value(ATTEMPTS, outcome="completed") == 40
+            assert reported.value("taskflow_http_requests_total", route="/tasks", code="201") == 40
+            assert reported.value("taskflow_fetch_seconds_count") == 40
+            assert reported.value("taskflow_tasks", status="COMPLETED", queue="default") == 40
         ran = tasks.execute("SELECT count(DISTINCT node) FROM taskflow_tasks").fetchone()
         assert ran == (2,), "both had a part in it"
 
@@ -156,8 +160,8 @@ def test_two_processes_are_reported_together(tmp_path, tasks, target, name):
         service.wait_for_log("workers started", times=3)
         wait_until(lambda: scrape(service).value("taskflow_processes") == 2)
         tasks.wait_for(service.post(f"{target.url}/now"), COMPLETED)
-        told = scrape_once(service, attempts=41)
-        assert told.value("taskflow_http_requests_total", route="/tasks", code="201") == 41
+        reported = scrape_once(service, attempts=41)
+        assert reported.value("taskflow_http_requests_total", route="/tasks", code="201") == 41
         wait_until(lambda: scrape(service).value("taskflow_workers") == 10)
         assert len(list(folder.glob("taskflow-metrics-*/*"))) == 2
         assert service.end().code == 0
@@ -181,11 +185,11 @@ def test_a_worker_serves_its_own_metrics(tmp_path, tasks, target):
         serve.post(f"{target.url}/held?other")
         target.wait_for("/held?other")
         assert worker.ask("GET", "/metrics").status == 401
-        told = wait_until(
+        reported = wait_until(
             lambda: (one := scrape(worker, bearing)).value("taskflow_engines_running") and one
         )
         in_hand = "taskflow_claims_in_hand"
-        assert told.value(in_hand, state="running") == 2 - scrape(serve).value(
+        assert reported.value(in_hand, state="running") == 2 - scrape(serve).value(
             in_hand, state="running"
         )
         for path in ("/tasks", "/livez", "/readyz", "/", "/openapi.json", "/ui"):
@@ -213,8 +217,8 @@ async def test_without_a_shared_folder_each_process_reports_itself(monkeypatch, 
             share_metrics()
             metrics.accepted(1)
     assert [event["event"] for event in events] == [Event.METRICS_NOT_SHARED.value[1]]
-    told = Scrape(expose(metrics.registry, (), "").body.decode())
-    assert told.value("taskflow_accepted_tasks_total") == 1
+    reported = Scrape(expose(metrics.registry, (), "").body.decode())
+    assert reported.value("taskflow_accepted_tasks_total") == 1
 
 
 @pytest.mark.parametrize("whom", ["worker", "main"])

@@ -67,8 +67,8 @@ def test_a_terminating_process_gets_no_connections(tmp_path, tasks, target):
     with running("serve-p2", tmp_path, DATABASE_URL=tasks.url) as service:
         held = [service.post(f"{target.url}/held") for _ in range(2)]
         target.wait_for("/held", times=2)
-        told, _ = service.node_processes()
-        told.send_signal(signal.SIGTERM)
+        reported, _ = service.node_processes()
+        reported.send_signal(signal.SIGTERM)
         service.wait_for_log("shutting down")
         for _ in range(10):
             assert service.ask("GET", "/readyz").status == 200

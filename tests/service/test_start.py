@@ -191,9 +191,9 @@ def test_several_first_starts_at_once(tmp_path, empty_database_url):
 
 def test_help_and_version(tmp_path):
     """The command line explains itself."""
-    told = start("serve", tmp_path, "--help")
-    assert told.returncode == 0
-    assert "SIGTERM" in told.stdout
+    reported = start("serve", tmp_path, "--help")
+    assert reported.returncode == 0
+    assert "SIGTERM" in reported.stdout
     version = subprocess.run(
         [sys.executable, "-m", "taskflow", "--version"],
         capture_output=True,

@@ -28,10 +28,10 @@ def post(service, url, *, parent=None):
         head += ["Content-Type: application/json", "Connection: close"]
         head += [f"traceparent: 00-{TRACE}-{parent}-01"] if parent else []
         client.sendall("\r\n".join([*head, "", body]).encode())
-        said = b""
+        output = b""
         while more := client.recv(65536):
-            said += more
-    assert said.startswith(b"HTTP/1.1 201 ")
+            output += more
+    assert output.startswith(b"HTTP/1.1 201 ")
 
 
 def test_a_trace_goes_through_two_processes(tmp_path, tasks, target):

@@ -373,8 +373,8 @@ class StoreContract:
         assert await self.counts(store) == {"PENDING": 3, "COMPLETED": 1, "CANCELED": 2}
         assert await store.delete_finished(age_seconds=-1.0, limit=10) == 3
         assert await self.counts(store) == {"PENDING": 3}
-        told = await store.count(limit=10)
-        assert {status.value: one.last_hour for status, one in told.total.finished.items()} == {
+        reported = await store.count(limit=10)
+        assert {status.value: one.last_hour for status, one in reported.total.finished.items()} == {
             "COMPLETED": 1,
             "FAILED": 1,
             "CANCELED": 2,
@@ -392,8 +392,8 @@ class StoreContract:
         await self.claim_and_die(store)
         await self.rescued(store, max_rescues=2)
         assert await self.counts(store) == {"PENDING": 2, "FAILED": 1}
-        told = await store.count(limit=1)
-        assert told.total.finished[TaskStatus.FAILED].last_minute == 1
+        reported = await store.count(limit=1)
+        assert reported.total.finished[TaskStatus.FAILED].last_minute == 1
 
     async def test_directly_claimed_tasks_are_counted_as_running(self, store, node):
         """A task that is claimed as it is stored was never pending."""
@@ -406,10 +406,10 @@ class StoreContract:
         """Queues are listed by name, up to the limit; the total covers all queues."""
         names = ["b", "a", "\xe9", "Z", "b"]
         await store.add([new_task(queue=name) for name in names])
-        told = await store.count(limit=4)
-        assert [one.queue for one in told.queues] == ["Z", "a", "b", "\xe9"]
-        assert [one.counts[TaskStatus.PENDING] for one in told.queues] == [1, 1, 2, 1]
-        assert told.complete
+        reported = await store.count(limit=4)
+        assert [one.queue for one in reported.queues] == ["Z", "a", "b", "\xe9"]
+        assert [one.counts[TaskStatus.PENDING] for one in reported.queues] == [1, 1, 2, 1]
+        assert reported.complete
         few = await store.count(limit=3)
         assert [one.queue for one in few.queues] == ["Z", "a", "b"]
         assert not few.complete
@@ -421,16 +421,16 @@ class StoreContract:
 
     async def test_nothing_to_count(self, store):
         """An empty store lists no queue; its total has a zero for each status."""
-        told = await store.count(limit=10)
-        assert (told.queues, told.complete) == ([], True)
-        assert told.total.counts == dict.fromkeys(TaskStatus, 0)
-        assert set(told.total.finished) == {status for status in TaskStatus if status.is_final}
-        assert told.total.oldest_waiting_seconds is None
+        reported = await store.count(limit=10)
+        assert (reported.queues, reported.complete) == ([], True)
+        assert reported.total.counts == dict.fromkeys(TaskStatus, 0)
+        assert set(reported.total.finished) == {status for status in TaskStatus if status.is_final}
+        assert reported.total.oldest_waiting_seconds is None
 
     async def oldest(self, store: TaskStore) -> dict[str, float | None]:
-        told = await store.count(limit=10)
-        by_queue = {one.queue: one.oldest_waiting_seconds for one in told.queues}
-        return {**by_queue, "all": told.total.oldest_waiting_seconds}
+        reported = await store.count(limit=10)
+        by_queue = {one.queue: one.oldest_waiting_seconds for one in reported.queues}
+        return {**by_queue, "all": reported.total.oldest_waiting_seconds}
 
     async def test_how_long_the_oldest_waits(self, store, node):
         """Since it became due, in its queue and of all; what is not due or runs does not wait."""
@@ -941,15 +941,20 @@ class StoreContract:
         one, two, _ = await store.claim(node, limit=3)
         await store.settle([completed(one), failed(two)])
         await store.cancel(canceled)
-        asked = [*ids, uuid.uuid4(), ids[0]]
-        assert await store.cancel_many(asked) == {running, pending}
-        assert await store.cancel_many(asked) == set()
+        requested = [*ids, uuid.uuid4(), ids[0]]
+        assert await store.cancel_many(requested) == {running, pending}
+        assert await store.cancel_many(requested) == set()
         assert [one.status for one in await store.attempts(running)] == ["CANCELED"]
-        assert await store.retry_many([*asked[1:], done]) == {broken, running, pending, canceled}
+        assert await store.retry_many([*requested[1:], done]) == {
+            broken,
+            running,
+            pending,
+            canceled,
+        }
         assert len(await store.claim(node, limit=10)) == 4
-        assert await store.delete_many(asked) == {done}
+        assert await store.delete_many(requested) == {done}
         assert await store.cancel_many(ids[1:3]) == {broken, running}
-        assert await store.delete_many(asked) == {broken, running}
+        assert await store.delete_many(requested) == {broken, running}
         assert await store.delete_many([]) == await store.cancel_many([]) == set()
         assert len((await store.page(limit=10)).tasks) == 2
 

@@ -361,8 +361,8 @@ class SchedulesContract:
             await self.end(store, node, answer({"etag": f'"{name}"'}))
         await self.fire(store)
         claims = await store.claim(node, limit=9)
-        asked = {claim.options.schedule: claim.options.if_none_match for claim in claims}
-        assert asked == {"a": '"a"', "b": '"b"'}
+        requested = {claim.options.schedule: claim.options.if_none_match for claim in claims}
+        assert requested == {"a": '"a"', "b": '"b"'}
 
     async def test_another_payload_has_nothing_to_be_compared_with(self, store, node):
         """An entity tag is one of a URL; what else is changed does not matter."""

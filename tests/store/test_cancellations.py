@@ -31,27 +31,27 @@ def test_words_are_read(words, read):
 
 async def test_only_nodes_of_this_process_are_notified(autojump_clock):
     """From the moment in which they are known until they are gone; nothing is kept for others."""
-    told = Cancellations()
-    told.receive(SENSE)
-    told.register(NODE)
+    reported = Cancellations()
+    reported.receive(SENSE)
+    reported.register(NODE)
     with trio.move_on_after(1) as timeout:
-        await told.wait(NODE)
+        await reported.wait(NODE)
     assert timeout.cancelled_caught
-    told.receive(SENSE)
-    assert await told.wait(NODE) == {ClaimKey(TASK, TOKEN)}
-    told.unregister(NODE)
-    told.unregister(NODE)
-    told.receive(SENSE)
-    assert told._mailboxes == {}
+    reported.receive(SENSE)
+    assert await reported.wait(NODE) == {ClaimKey(TASK, TOKEN)}
+    reported.unregister(NODE)
+    reported.unregister(NODE)
+    reported.receive(SENSE)
+    assert reported._mailboxes == {}
 
 
 async def test_unread_cancellations_are_bounded(monkeypatch):
     """A flood of words for a node that does not listen ends somewhere."""
     monkeypatch.setattr(claims, "MAX_UNDELIVERED", 10)
-    told = Cancellations()
-    told.register(NODE)
+    reported = Cancellations()
+    reported.register(NODE)
     for number in range(100):
-        told.notify(NODE, ClaimKey(uuid.UUID(int=number), TOKEN))
-    assert len(await told.wait(NODE)) == 10
-    told.notify(NODE, ClaimKey(TASK, TOKEN))
-    assert await told.wait(NODE) == {ClaimKey(TASK, TOKEN)}
+        reported.notify(NODE, ClaimKey(uuid.UUID(int=number), TOKEN))
+    assert len(await reported.wait(NODE)) == 10
+    reported.notify(NODE, ClaimKey(TASK, TOKEN))
+    assert await reported.wait(NODE) == {ClaimKey(TASK, TOKEN)}

@@ -83,9 +83,9 @@ def data_dir(new_dir, model) -> Path:
 @pytest.fixture
 def events(monkeypatch) -> list[Event]:
     """What is logged from now on."""
-    told: list[Event] = []
-    monkeypatch.setattr(telemetry, "emit", lambda event, **_: told.append(event))
-    return told
+    reported: list[Event] = []
+    monkeypatch.setattr(telemetry, "emit", lambda event, **_: reported.append(event))
+    return reported
 
 
 def end_postmaster(pid_file: Path) -> None:
@@ -141,12 +141,12 @@ async def another_process(data_dir: Path) -> AsyncIterator[tuple[trio.Process, d
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
-        said = b""
-        while not said.endswith(b"\n"):
+        output = b""
+        while not output.endswith(b"\n"):
             part = await process.stdout.receive_some()
             assert part, "it ended without a word"
-            said += part
-        yield process, json.loads(said)
+            output += part
+        yield process, json.loads(output)
         await process.stdin.aclose()
         await process.wait()
     finally:
@@ -191,11 +191,11 @@ async def test_is_durable_and_private(new_dir):
 
 async def test_the_last_of_two_processes_stops_it(data_dir):
     """Two processes share one server; it goes on without the first and ends with the second."""
-    async with another_process(data_dir) as (first, told):
-        assert not told["was_running"]
+    async with another_process(data_dir) as (first, reported):
+        assert not reported["was_running"]
         async with embedded_postgres(data_dir) as server:
             assert server.was_running
-            assert server.conninfo == told["conninfo"]
+            assert server.conninfo == reported["conninfo"]
             await first.stdin.aclose()
             assert await first.wait() == 0
             assert execute(server.conninfo, "SELECT 1") == [(1,)]
@@ -339,20 +339,20 @@ async def test_a_start_that_is_cancelled_leaves_nothing(new_dir, seconds):
 
 async def test_three_processes_start_it_at_once(new_dir):
     """First starts that coincide make one server, and one of the three starts it."""
-    told = []
+    reported = []
     all_in = trio.Event()
 
     async def use():
         async with another_process(new_dir) as (_, one):
-            told.append(one)
-            if len(told) == 3:
+            reported.append(one)
+            if len(reported) == 3:
                 all_in.set()
             await all_in.wait()
 
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(use)
-    assert sorted(one["was_running"] for one in told) == [False, True, True]
+    assert sorted(one["was_running"] for one in reported) == [False, True, True]
     assert postmaster(new_dir) is None
 
 

@@ -197,9 +197,9 @@ async def test_a_direct_claim_is_two_events(store, node, position):
         first, second = await store.add([new_task(), new_task()])
         nursery.cancel_scope.cancel()
     assert [claim.task_id for claim in taker.claims] == [first.id]
-    for task, told in ((first, [(PENDING, 0), (RUNNING, 1)]), (second, [(PENDING, 0)])):
+    for task, reported in ((first, [(PENDING, 0), (RUNNING, 1)]), (second, [(PENDING, 0)])):
         found = await events_of(store, position, wanted=EventFilter(task.id))
-        assert story(found) == told
+        assert story(found) == reported
         for event in found:
             assert abs(event.at - task.created_at) < dt.timedelta(milliseconds=50)
 
@@ -431,9 +431,9 @@ async def test_ids_are_in_the_order_of_commits(database_url, postgres):
     for event in seen:
         stories.setdefault(event.task_id, []).append(event.status)
     for task in await postgres.get_many(list(stories)):
-        told = stories[task.id]
-        assert told[0] is PENDING
-        assert told[-1] is task.status
+        reported = stories[task.id]
+        assert reported[0] is PENDING
+        assert reported[-1] is task.status
 
 
 async def test_concurrent_changes_of_the_same_tasks_do_not_deadlock(database_url, postgres):
@@ -510,8 +510,8 @@ async def test_recording_that_begins_misses_nothing(database_url, connection):
                 seen = {row[0] for row in connection.execute("SELECT id FROM taskflow_tasks")}
                 await trio.sleep(0.01)
                 is_over.set()
-            told = {event.task_id for event in await events_of(reader, position)}
-            assert set(added) <= seen | told
+            reported = {event.task_id for event in await events_of(reader, position)}
+            assert set(added) <= seen | reported
             let_it_lapse(connection)
 
 

@@ -197,8 +197,8 @@ def walked_to_the_end(stores: Stores, side: int, limit: int, wanted: TaskFilter)
     """The ids on all pages, each a page after the other."""
     seen, before = [], None
     for _ in range(200):
-        asked = {"limit": limit, "before": before, "filter": wanted}
-        page = stores.call("page", asked, asked)[side]
+        requested = {"limit": limit, "before": before, "filter": wanted}
+        page = stores.call("page", requested, requested)[side]
         assert len(page.tasks) <= limit
         assert before is None or page.next_before is None or page.next_before < before
         seen += [task.id for task in page.tasks]

@@ -75,8 +75,8 @@ def full_table(postgres_server):
 def test_cost_is_bounded(full_table, name):
     """Only the pages that the result needs are read."""
     statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {load_queries()[name]}"
-    [[[told]]] = full_table.execute(statement, PARAMETERS[name]).fetchall()
-    plan = told["Plan"]
+    [[[reported]]] = full_table.execute(statement, PARAMETERS[name]).fetchall()
+    plan = reported["Plan"]
     buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     assert buffers <= MAX_BUFFERS[name], plan
     assert plan["Actual Rows"] > 0 or name == "hosts_held"

@@ -279,8 +279,8 @@ async def test_cancels_of_pending_tasks_are_not_notified(store, connection):
     [claim] = await store.claim(node, limit=1)
     await store.cancel(waiting.id)
     await store.cancel(running.id)
-    [told] = connection.notifies(timeout=90, stop_after=1)
-    assert told.payload == f"{node}:{claim.token}:{running.id}"
+    [reported] = connection.notifies(timeout=90, stop_after=1)
+    assert reported.payload == f"{node}:{claim.token}:{running.id}"
 
 
 async def test_others_may_say_anything(store, connection):

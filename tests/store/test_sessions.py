@@ -192,9 +192,9 @@ class TestAtTheStart:
         ended = run_command("doctor", folder, url, TASKFLOW_BIND="127.0.0.1:0")
         assert ended.returncode == 1
         assert "Traceback" not in ended.stderr
-        said = " ".join(ended.stdout.split())
+        output = " ".join(ended.stdout.split())
         for word in words:
-            assert word in said
+            assert word in output
 
     @pytest.mark.parametrize("value", ["", "missing"])
     def test_no_schema(self, tmp_path, admin, role, role_url, value):
@@ -529,9 +529,11 @@ class TestReadiness:
         assert "crashed" not in service.log
 
     def new_task(self, service) -> str:
-        asked = {"payload": "http://127.0.0.1:9/", "max_attempts": 1}
+        requested = {"payload": "http://127.0.0.1:9/", "max_attempts": 1}
         answer = wait_until(
-            lambda: found if (found := service.ask("POST", "/tasks", asked)).status == 201 else None
+            lambda: (
+                found if (found := service.ask("POST", "/tasks", requested)).status == 201 else None
+            )
         )
         return answer.body["id"]
 

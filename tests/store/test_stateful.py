@@ -480,13 +480,15 @@ class Law(RuleBasedStateMachine):
         return is_legal(task)
 
     def many_moved_by_hand(self, verb: str, numbers: set[int], is_legal) -> list[Known]:
-        asked = [{"task_ids": [self.ids[number][side] for number in numbers]} for side in (0, 1)]
+        requested = [
+            {"task_ids": [self.ids[number][side] for number in numbers]} for side in (0, 1)
+        ]
         expected = {
             number
             for number in numbers
             if is_legal(self.known[number]) and not self.known[number].is_deleted
         }
-        assert self.numbers(self.both(verb, *asked)) == [expected] * 2
+        assert self.numbers(self.both(verb, *requested)) == [expected] * 2
         return [self.known[number] for number in sorted(expected)]
 
     def canceled(self, task: Known) -> None:
@@ -556,17 +558,17 @@ class Law(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_right(self):
-        for told in self.both("count", {"limit": 1000}):
+        for reported in self.both("count", {"limit": 1000}):
             seen = {task.queue for task in self.known if task.ends or not task.is_deleted}
-            assert [one.queue for one in told.queues] == sorted(seen)
-            for one in told.queues:
+            assert [one.queue for one in reported.queues] == sorted(seen)
+            for one in reported.queues:
                 self.check_counts(one, [task for task in self.known if task.queue == one.queue])
-            self.check_counts(told.total, self.known)
-            assert told.complete
+            self.check_counts(reported.total, self.known)
+            assert reported.complete
 
     def check_counts(self, told, tasks: list[Known]) -> None:
-        standing = Counter(task.status for task in tasks if not task.is_deleted)
-        assert told.counts == {status: standing[status] for status in TaskStatus}
+        state = Counter(task.status for task in tasks if not task.is_deleted)
+        assert told.counts == {status: state[status] for status in TaskStatus}
         ended = Counter(itertools.chain.from_iterable(task.ends for task in tasks))
         # Each sequence takes less than a second, so that all of it lies within each window.
         assert told.finished == {

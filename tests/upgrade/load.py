@@ -78,16 +78,16 @@ class Load:
         }.get(kind, {})
 
     def _hand_in(self, key: str, body: Mapping[str, object], number: int) -> None:
-        told: list[str] = []
-        for status, said in itertools.islice(self._tries(key, body, number), MAX_TRIES):
+        reported: list[str] = []
+        for status, output in itertools.islice(self._tries(key, body, number), MAX_TRIES):
             if status in (200, 201):
-                self.ids[key] = json.loads(said)["id"]
-                self.detours += bool(told)
+                self.ids[key] = json.loads(output)["id"]
+                self.detours += bool(reported)
                 return
-            told.append(f"{status} {said!r}")
+            reported.append(f"{status} {output!r}")
             if status not in (0, 503):
                 break
-        self.failures.append(f"{key}: {told}")
+        self.failures.append(f"{key}: {reported}")
 
     def _tries(
         self, key: str, body: Mapping[str, object], number: int

@@ -129,17 +129,17 @@ def check_load(tasks: Tasks, load: Load, target: MoodyTarget, receiver: Receiver
     """No POST failed, and each task has had one end, after as many fetches as it takes."""
     assert load.failures == []
     rows = tasks.execute("SELECT id::text, status, rescues FROM taskflow_tasks").fetchall()
-    standing = {task_id: (status, rescues) for task_id, status, rescues in rows}
+    state = {task_id: (status, rescues) for task_id, status, rescues in rows}
     steps = audit.steps_of(tasks)
     for key, task_id in load.ids.items():
-        assert standing[task_id] == ("COMPLETED", 0), key
+        assert state[task_id] == ("COMPLETED", 0), key
         assert audit.unlawful(steps[task_id]) is None, steps[task_id]
         assert len(target.asked[key]) == FETCHES.get(key.partition("-")[0], 1), key
-    told = [one.path.removeprefix("/") for one in receiver.received]
-    assert sorted(told) == sorted(load.of("told"))
+    reported = [one.path.removeprefix("/") for one in receiver.received]
+    assert sorted(reported) == sorted(load.of("told"))
     for one in receiver.received:
         assert one.verified()["id"] == load.ids[one.path.removeprefix("/")]
-    callbacks = len(told)
+    callbacks = len(reported)
     firings = sum(len(target.asked[name]) for name in SCHEDULES)
     assert len(rows) == len(load.ids) + callbacks + firings
 
