@@ -74,7 +74,7 @@ UNAUTHORIZED: Final = _declare(
     HTTPStatus.UNAUTHORIZED,
     "API key required",
     "This service requires an API key, and the request has none, or an unknown one.",
-    "Send `Authorization: Bearer` and a key. `taskflow key new` makes one; an operator adds it to "
+    "Send `Authorization: Bearer` and a key. `taskflow key new` creates one, to be added to "
     "`TASKFLOW_API_KEYS`.",
     "an API key is required; send Authorization: Bearer with a key of this service",
 )
@@ -108,7 +108,7 @@ RESULT_NOT_FOUND: Final = _declare(
     HTTPStatus.NOT_FOUND,
     "No result",
     "The task has no result: it is not COMPLETED.",
-    "Wait until it is finished (`GET /tasks/{id}?wait=60`); of a FAILED task read `error`.",
+    "Wait until it is finished (`GET /tasks/{id}?wait=60`); if it is FAILED, read `error`.",
     "the task is PENDING and has no result; try again when it is finished",
 )
 QUEUE_NOT_FOUND: Final = _declare(

@@ -105,7 +105,7 @@ class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
     paused: Annotated[
         bool | None,
         Meta(
-            description="Whether the schedule is paused and makes no tasks. If it is not given, "
+            description="Whether the schedule is paused and creates no tasks. If it is not given, "
             "it stays as it is; a new schedule is not paused.",
             examples=[True],
         ),

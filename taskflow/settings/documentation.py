@@ -80,7 +80,7 @@ def _allowed_number(kind: Any, hint: Any) -> str:
     number = "a whole number" if kind is int else "a number"
     for meta in _metas(hint):
         if meta.gt is not None:
-            return f"{number} above {meta.gt:g} and up to {meta.le:g}"
+            return f"{number} above {meta.gt:g} and up to {meta.le:.0f}"
         if meta.ge is not None:
             return f"{number} from {meta.ge:g} to {meta.le:.0f}"
     return number

@@ -29,8 +29,8 @@ This page lists the errors of the API. Every error response is a JSON object of 
 OF_TYPES = """\
 ## Types
 
-The name of a type never changes. `GET` of it returns this explanation, as HTML or JSON, with or
-without a key; `/problems` lists all types."""
+The name of a type never changes. A `GET` request to it returns this explanation, as HTML or
+JSON, with or without a key; `/problems` lists all types."""
 
 ERROR = 400
 SOURCE = "taskflow/api"

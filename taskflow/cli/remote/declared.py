@@ -99,7 +99,7 @@ _SETTINGS: Final[Mapping[str, dict[str, str]]] = {
     "host": {"metavar": "NAME"},
     "error_type": {"metavar": "TYPE"},
     "created_after": {
-        "help": f"{help_of(BulkRequest, 'created_after')} Also how long ago, such as 2h."
+        "help": f"{help_of(BulkRequest, 'created_after')} An age such as 2h is accepted, too."
     },
 }
 

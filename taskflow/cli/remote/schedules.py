@@ -93,7 +93,9 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 @schedules_command.command("put")
 @click.argument("name")
 @click.argument("target", metavar="[URL]", required=False)
-@click.option("--file", "-f", "path", type=Path, help="A task as POST /tasks takes it, as JSON.")
+@click.option(
+    "--file", "-f", "path", type=Path, help="A JSON file with a task, as POST /tasks accepts it."
+)
 @declared_option(ScheduleRequest, "cron")
 @declared_option(ScheduleRequest, "every_seconds")
 @declared_option(ScheduleRequest, "start_at")
@@ -218,7 +220,7 @@ def _delete(*, names: tuple[str, ...], service: RemoteService) -> None:
 
 @schedules_command.command("run")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="The task as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the task as JSON.")
 @service_options
 def _run(*, name: str, as_json: bool, service: RemoteService) -> None:
     """Submit the task of a schedule now, and print its id; its times do not change.

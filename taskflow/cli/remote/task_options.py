@@ -108,7 +108,7 @@ _SETTINGS: Final[Mapping[str, dict[str, str]]] = {
 _REQUEST: Final = (
     declared_option(RequestPayload, "method", "--method", "-X", metavar="METHOD"),
     click.option(
-        "--header", "-H", type=HEADER_FIELD, multiple=True, help="A header; may be repeated."
+        "--header", "-H", type=HEADER_FIELD, multiple=True, help="A header of the request."
     ),
     click.option(
         "--data", "-d", metavar="TEXT", help="The body, or @FILE to read it; JSON is sent as JSON."
