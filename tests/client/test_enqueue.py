@@ -323,3 +323,118 @@ class TestKeys:
                 thread.join(SOON_SECONDS)
                 assert (made[0].id == first.id) is is_kept
                 assert is_known(node, made[0].id)
+
+
+# What callers may have set, and what a statement or its result depends on.
+HOSTILE = {
+    "datestyle": "German",
+    "intervalstyle": "iso_8601",
+    "bytea_output": "escape",
+    "timezone": "Asia/Kolkata",
+    "standard_conforming_strings": "off",
+    "array_nulls": "off",
+    "transform_null_equals": "on",
+    "quote_all_identifiers": "on",
+    "extra_float_digits": "-15",
+    "xmloption": "document",
+    "row_security": "off",
+    "client_min_messages": "error",
+    "lock_timeout": "20s",
+    "statement_timeout": "60s",
+    "default_transaction_isolation": "serializable",
+    "enable_indexscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+REFUSED = {
+    "client_encoding": "LATIN1",
+    "session_replication_role": "replica",
+    "search_path": "",
+    "default_transaction_read_only": "on",
+}
+
+
+SET = "SELECT set_config(%s, %s, false)"
+
+
+def enqueued(url, settings, *, tags, isolation_level=None, **options):
+    """The task that is enqueued on a connection with these settings, and committed."""
+    with psycopg.connect(url, **options) as connection:
+        connection.cursor().executemany(SET, list(settings.items()))
+        if not connection.autocommit:
+            connection.commit()
+        connection.isolation_level = isolation_level
+        return enqueue(connection, "no url", tags=tags, delay_seconds=3600)
+
+
+def enqueued_awaited(url, settings, *, tags, isolation_level=None, **options):
+    """The same on a connection that is awaited."""
+
+    async def work():
+        async with await psycopg.AsyncConnection.connect(url, **options) as connection:
+            await connection.cursor().executemany(SET, list(settings.items()))
+            if not connection.autocommit:
+                await connection.commit()
+            await connection.set_isolation_level(isolation_level)
+            return await enqueue(connection, "no url", tags=tags, delay_seconds=3600)
+
+    return asyncio.run(work())
+
+
+class TestHostileConnections:
+    """Settings of the caller change no value, or are named; on both kinds of connections."""
+
+    @pytest.fixture(params=[False, True], ids=["transaction", "autocommit"])
+    def is_autocommit(self, request):
+        return request.param
+
+    @pytest.fixture(params=[enqueued, enqueued_awaited], ids=["Connection", "AsyncConnection"])
+    def submitted(self, request):
+        return request.param
+
+    def submit(self, submitted, node, settings, **options):
+        return submitted(node.database_url, settings, tags={"a": "żółw \\ '"}, **options)
+
+    @pytest.mark.parametrize("name", HOSTILE)
+    def test_one(self, node, client, submitted, is_autocommit, name):
+        task = self.submit(submitted, node, {name: HOSTILE[name]}, autocommit=is_autocommit)
+        assert client.get(task.id) == task
+
+    def test_all(self, node, client, submitted, is_autocommit):
+        """Beside rows of dictionaries, cursors that bind in the client, and other loaders."""
+        task = self.submit(
+            submitted,
+            node,
+            HOSTILE,
+            autocommit=is_autocommit,
+            row_factory=dict_row,
+            prepare_threshold=0,
+        )
+        assert client.get(task.id) == task
+        assert task.created_at.utcoffset() == dt.timedelta(0)
+
+    @pytest.mark.parametrize("level", list(psycopg.IsolationLevel))
+    def test_isolation(self, node, client, submitted, level):
+        task = self.submit(submitted, node, {}, isolation_level=level)
+        assert client.get(task.id) == task
+
+    @pytest.mark.parametrize("name", REFUSED)
+    def test_what_is_refused(self, node, submitted, is_autocommit, name):
+        with pytest.raises(StoreUnusable, match=name):
+            self.submit(submitted, node, {name: REFUSED[name]}, autocommit=is_autocommit)
+
+    def test_beside_rows_that_no_version_wrote(self, node, client, submitted, is_autocommit):
+        """Also one that has the same key, whose task cannot be read."""
+        with psycopg.connect(node.database_url) as connection:
+            task = enqueue(connection, "no url", delay_seconds=3600, idempotency_key="hostile")
+            connection.execute(
+                "UPDATE taskflow_tasks SET options = '[1]', tags = '\"x\"' WHERE id = %s", [task.id]
+            )
+        assert self.submit(submitted, node, HOSTILE, autocommit=is_autocommit)
+        with psycopg.connect(node.database_url) as connection:
+            again = enqueue(connection, "no url", delay_seconds=3600, idempotency_key="hostile")
+            assert again.id == task.id
+            connection.execute("DELETE FROM taskflow_tasks WHERE id = %s", [task.id])
+            connection.execute(
+                "DELETE FROM taskflow_idempotency_keys WHERE task_ids = %s", [[task.id]]
+            )

@@ -13,15 +13,17 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from taskflow.api.live.feed import Feed
 from taskflow.api.live.waiting import wait_until_finished
-from taskflow.model.errors import StoreUnavailable
+from taskflow.model.errors import StoreError, StoreUnavailable
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.embedded.account import account_for
+from taskflow.store.postgres.inspection import examine_database
 from taskflow.store.postgres.tasks import open_postgres
 from tests import debian
 from tests.folders import open_folder
 from tests.service.processes import wait_until
 from tests.store.contract import StoreContract, completed, new_task
+from tests.store.test_sessions import MATRIX, use
 
 SETTINGS = Settings(database_timeout_seconds=2.0, database_pooler="transaction")
 PORT = 6432  # only part of the socket's name
@@ -93,6 +95,17 @@ def connection(database_url):
     """A connection to the same database, past PgBouncer."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
+
+
+def set_for_database(connection, name, value):
+    """Set it for the database, whose sessions the pooler has yet to open."""
+    database = psycopg.sql.Identifier(connection.info.dbname)
+    shown = psycopg.sql.SQL(value) if name == "search_path" else psycopg.sql.Literal(value)
+    connection.execute(
+        psycopg.sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+            database, psycopg.sql.Identifier(name), shown
+        )
+    )
 
 
 class TestPostgresStoreThroughPgBouncer(StoreContract):
@@ -168,3 +181,32 @@ async def test_waiting_works_without_notifications(bouncer_url, store):
                 claims = await other.claim(node, limit=1)
                 await other.settle([completed(claim) for claim in claims])
         feed.end()
+
+
+# What no statement can do anything about, as the next one may use another session.
+CANNOT_BE_PINNED = {
+    *("array_nulls", "client_min_messages", "row_security", "standard_conforming_strings"),
+    *("default_transaction_deferrable", "default_transaction_isolation"),
+    *("transform_null_equals", "xmloption"),
+    *("idle_in_transaction_session_timeout", "idle_session_timeout", "lock_timeout"),
+    *("statement_timeout", "transaction_timeout"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [one for one in MATRIX if one != ("client_min_messages", "debug5")]
+)
+async def test_settings_of_the_database(bouncer_url, connection, name, value):
+    """Each changes nothing, or is named at the start with what to run; by the doctor, too."""
+    if name == "transaction_timeout" and connection.info.server_version < 170_000:
+        pytest.skip("PostgreSQL 17 and later have it")
+    set_for_database(connection, name, "500ms" if value == "1ms" else value)
+    if name not in CANNOT_BE_PINNED:
+        await use(bouncer_url, SETTINGS)
+        return
+    with pytest.raises(StoreError, match=f"{name} is .*, .* SET {name} = "):
+        await use(bouncer_url, SETTINGS)
+    report = await examine_database(bouncer_url, timeout_seconds=5.0, pooler="transaction")
+    [unfit] = report.unfit
+    assert f"{name} is " in unfit.detail
+    assert f" SET {name} = " in unfit.advice

@@ -118,9 +118,9 @@ def run_command(name, folder, url, **environ) -> subprocess.CompletedProcess[str
     )
 
 
-async def use(conninfo) -> None:
+async def use(conninfo, settings=SETTINGS) -> None:
     """What a node does: add, find, claim, settle."""
-    async with open_postgres(conninfo, SETTINGS) as store:
+    async with open_postgres(conninfo, settings) as store:
         await store.check()
         [task] = await store.add([new_task(tags={"żółw": "日本"})])
         assert await store.get(task.id) == task

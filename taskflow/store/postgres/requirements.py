@@ -12,7 +12,13 @@ from psycopg import sql
 
 from taskflow.model.errors import StoreRejectsTasks, StoreUnusable
 from taskflow.store.postgres.rows import load_queries
-from taskflow.store.postgres.session import ENCODING, MEANINGS, quoted
+from taskflow.store.postgres.session import (
+    BOUNDS,
+    ENCODING,
+    MEANINGS,
+    TRANSACTION_TIMEOUT,
+    quoted,
+)
 
 LEDGER: Final = "taskflow_migrations"
 _SQL: Final = load_queries()
@@ -22,6 +28,8 @@ _TABLES: Final = sorted(
     )
 )
 _FUNCTIONS: Final = sorted(set(re.findall(r"\b(taskflow_\w+)\(", " ".join(_SQL.values()))))
+_TIMEOUTS: Final = {**BOUNDS, TRANSACTION_TIMEOUT: "0"}
+_MIN_TIMEOUT_MS: Final = 1000
 _IN_OPTIONS: Final = (
     "correct it in the options of DATABASE_URL, in PGOPTIONS or in the connection service file"
 )
@@ -258,15 +266,20 @@ def _settings(
 ) -> Iterator[Unfit]:
     wanted = {"session_replication_role": "origin"}
     if has_pooler:
-        wanted |= MEANINGS | {"backslash_quote": "", "client_min_messages": ""}
+        wanted |= MEANINGS | {"backslash_quote": "", "client_min_messages": ""} | _TIMEOUTS
     rows = connection.execute(_SQL["read_settings"], {"names": list(wanted)})
     for name, value, source in rows:
-        if wanted[name] not in {value, ""} or (name, value) == ("client_min_messages", "error"):
+        if name in _TIMEOUTS:
+            is_unfit = 0 < int(value) < _MIN_TIMEOUT_MS
+        else:
+            is_unfit = wanted[name] not in {value, ""} or value == "error"
+        if is_unfit:
             value_sql = sql.Literal(wanted[name] or MEANINGS[name]).as_string(None)
             assignment = f"{_owner(place, 'database user')} SET {name} = {value_sql}"
             yield Unfit(
                 "session",
-                f"{name} is {value}, with which TaskFlow cannot work",
+                f"{name} is {value}{' ms' if name in _TIMEOUTS else ''}, with which TaskFlow "
+                "cannot work",
                 _IN_OPTIONS if source == "client" else f"run {assignment}",
             )
 

@@ -45,7 +45,9 @@ SELECT setting = 'on', source FROM pg_settings WHERE name = 'default_transaction
 SELECT source FROM pg_settings WHERE name = %(name)s
 
 -- name: read_settings
-SELECT name, setting, source FROM pg_settings WHERE name = ANY (%(names)s::text[])
+-- Timeouts as the session had them at its start: a transaction may have its own.
+SELECT name, CASE WHEN name LIKE '%%timeout' THEN reset_val ELSE setting END, source
+FROM pg_settings WHERE name = ANY (%(names)s::text[])
 
 -- name: missing_privileges
 -- Privileges that this role lacks on TaskFlow's tables and sequences.
