@@ -30,6 +30,7 @@ from taskflow.store.embedded.shared_server import (
 )
 from taskflow.telemetry import Event
 from tests.folders import open_folder
+from tests.store.test_sessions import use
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="about running as root")
 not_root = pytest.mark.skipif(os.geteuid() == 0, reason="about running as an ordinary user")
@@ -516,3 +517,30 @@ def test_default_data_dir():
         assert default_data_dir() == Path("/var/lib/taskflow")
     else:
         assert default_data_dir().is_relative_to(Path.home())
+
+
+ENVIRON = {
+    "PGOPTIONS": "-c default_transaction_read_only=on -c statement_timeout=1 -c search_path=nope",
+    "PGCLIENTENCODING": "SQL_ASCII",
+    "PGDATESTYLE": "German",
+    "PGTZ": "Asia/Tokyo",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGTARGETSESSIONATTRS": "read-only",
+    "PGREQUIREAUTH": "scram-sha-256",
+    "PGCHANNELBINDING": "require",
+    "PGGSSENCMODE": "require",
+    "PGSSLMODE": "verify-full",
+    "PGHOST": "nowhere.invalid",
+    "PGDATABASE": "nope",
+    "PGUSER": "nope",
+    "PGPASSWORD": "nope",
+    "PGPORT": "1",
+}
+
+
+async def test_the_environment_is_for_other_servers(data_dir, monkeypatch):
+    """What it says of a PostgreSQL does not apply to TaskFlow's own."""
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    async with embedded_postgres(data_dir) as server:
+        await use(server.conninfo)

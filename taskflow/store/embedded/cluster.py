@@ -50,6 +50,18 @@ _INITDB_OPTIONS: Final = (
     "--data-checksums",
     "--no-instructions",
 )
+# The server is TaskFlow's own: PGOPTIONS, PGHOSTADDR and others are meant for other servers.
+_PINNED: Final = {
+    "options": "-c default_transaction_read_only=off -c search_path=public",
+    "client_encoding": "UTF8",
+    "hostaddr": "",
+    "target_session_attrs": "any",
+    "require_auth": "",
+    "channel_binding": "disable",
+    "gssencmode": "disable",
+    "sslmode": "disable",
+}
+_NO_TIMEOUTS: Final = "-c statement_timeout=0 -c transaction_timeout=0 -c lock_timeout=0"
 # Errors that last for a moment after the previous server was killed, until its children have ended.
 _TRANSIENT_ERRORS: Final = ("shared memory block", "lock file")
 
@@ -119,13 +131,16 @@ class Cluster:
     def conninfo(self, database: str = DATABASE) -> str:
         """Return its address."""
         return make_conninfo(
-            host=str(self._socket_folder()), port=_PORT, user=DATABASE, dbname=database
+            host=str(self._socket_folder()), port=_PORT, user=DATABASE, dbname=database, **_PINNED
         )
 
     def _connect(self) -> str:
         """Connect, create the database if it is missing, and return the version."""
         with psycopg.connect(
-            self.conninfo("postgres"), autocommit=True, connect_timeout=_CONNECT_SECONDS
+            self.conninfo("postgres"),
+            autocommit=True,
+            connect_timeout=_CONNECT_SECONDS,
+            options=f"{_PINNED['options']} {_NO_TIMEOUTS}",
         ) as connection:
             self._add_database(connection)
             return "{}.{}".format(*divmod(connection.info.server_version, 10_000))
