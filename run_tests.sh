@@ -21,8 +21,9 @@ lock=requirements-dev.lock
 # Hundreds of processes are started: each would compile TaskFlow anew.
 export PYTHONDONTWRITEBYTECODE=
 
-# Tests of one file share servers, so they run in one process. Most of them wait, rather than compute.
-at_once=(--numprocesses 3 --dist loadfile --no-loadscope-reorder)
+# Tests of one file share servers, so they run in one process. Many of them wait, rather than compute:
+# more processes than cores.
+at_once=(--numprocesses 4 --dist loadfile --no-loadscope-reorder)
 
 # Tools for a few tests (a pooler, a clock, a proxy, promtool), unpacked without being installed: no
 # root is needed. Where that cannot be done these tests are skipped, and say so. Libraries have
