@@ -40,7 +40,6 @@ LAYERS = {
         "wakeup",
         "tracing",
     },
-    "gauges": {"engine", "store.base", "fetch", "metrics", "settings"},
     "schema": {"model"},
     "api.reading": {"model", "schema"},
     "client": {"model", "schema"},
@@ -61,7 +60,7 @@ LAYERS = {
     },
     "serving": {"api", "linear_h11", "model", "settings", "telemetry"},
     "service": {"api", "engine", "fetch", "store", "store.base", "serving"}
-    | {"gauges", "metrics", "model", "settings", "telemetry", "tracing"},
+    | {"metrics", "model", "settings", "telemetry", "tracing"},
     "asgi": {"metrics", "service", "serving", "model", "settings", "telemetry"},
     # Each command is imported when it is called, by name, so the list of commands imports none.
     "cli": {"model"},

@@ -10,17 +10,15 @@ from __future__ import annotations
 import functools
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 import trio
 
+from taskflow.api.access.request_head import Message, Receive, Send
 from taskflow.api.access.roles import ASSETS_PATH, is_page
 
-Message: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 MIN_BYTES: Final = 1024

@@ -7,7 +7,7 @@ forbid, whatever their path; and it adds the headers for browsers to every respo
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlencode
@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, RequestHeaderFieldsTooLarge, Requ
 from taskflow.api import problems
 from taskflow.api.access.browser import preflight_headers, with_security_headers
 from taskflow.api.access.gate import Gate
-from taskflow.api.access.request_head import RequestHead, request_head_of
+from taskflow.api.access.request_head import Message, Receive, RequestHead, Send, request_head_of
 from taskflow.api.access.roles import CALLER, REJECTED, SIGN_IN_PATH, Caller, is_page
 from taskflow.metrics import Metrics
 from taskflow.metrics.catalogue import NO_ROUTE
@@ -31,9 +31,6 @@ from taskflow.model.errors import (
     Unauthorized,
 )
 
-Message: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 # How long a client may go on sending a body after it has the response.
@@ -55,13 +52,7 @@ _ABSOLUTE: Final = re.compile(
 
 
 class Edge:
-    """An ASGI app around Quart.
-
-    Args:
-        app: The app of Quart.
-        gate: The access rules.
-        metrics: Counts responses.
-    """
+    """An ASGI app around Quart."""
 
     def __init__(self, app: Any, gate: Gate, metrics: Metrics) -> None:
         self._app = app

@@ -1,10 +1,10 @@
-"""``/metrics``: metrics for Prometheus."""
+"""``/metrics``: metrics for Prometheus, and the current values of its gauges."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import trio
@@ -15,6 +15,8 @@ from taskflow.api.monitoring import MAX_QUEUES
 from taskflow.api.problems import store_timeout
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
+from taskflow.engine.node import Engine
+from taskflow.fetch.http_fetcher import HttpFetcher
 from taskflow.metrics import Metrics, catalogue
 from taskflow.metrics.catalogue import Labels
 from taskflow.metrics.exposition import Reading, expose
@@ -22,6 +24,7 @@ from taskflow.model.errors import StoreUnavailable, TooManySearches
 from taskflow.model.queue_limits import HostHold
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import TaskStatus
+from taskflow.settings import Settings
 from taskflow.store.base.tasks import TaskStore
 
 MAX_HELD_HOSTS: Final = 1000
@@ -133,3 +136,41 @@ def _reading_of_hosts(held: Mapping[str, HostHold]) -> Reading:
 
 
 ROUTES: Final = (show_metrics,)
+
+
+def gauge_sampler(
+    engine: Engine, store: TaskStore, fetcher: HttpFetcher, settings: Settings
+) -> Callable[[Metrics], None]:
+    """Return a function that sets the gauges to the current state of these parts."""
+
+    def sample(metrics: Metrics) -> None:
+        metrics.workers.set(settings.workers)
+        _sample_engine(engine, metrics)
+        _sample_store(store, metrics)
+        connections = fetcher.statistics()
+        metrics.fetch_connections.set(connections.in_use, "used")
+        metrics.fetch_connections.set(connections.idle, "idle")
+
+    return sample
+
+
+def _sample_engine(engine: Engine, metrics: Metrics) -> None:
+    now = engine.statistics()
+    metrics.engines_running.set(now.is_running)
+    metrics.stores_reached.set(now.is_store_reachable)
+    load = now.load
+    waiting, running, held = (load.waiting, load.running, load.held) if load else (0, 0, 0)
+    metrics.claims_held.set(waiting, "waiting")
+    metrics.claims_held.set(running, "running")
+    metrics.claims_held.set(held - waiting - running, "unwritten")
+    metrics.max_claims.set(now.max_held)
+
+
+def _sample_store(store: TaskStore, metrics: Metrics) -> None:
+    now = store.statistics()
+    for pool in now.pools:
+        metrics.database_connections.set(pool.used, pool.name, "used")
+        metrics.database_connections.set(pool.free, pool.name, "free")
+        metrics.database_waiting.set(pool.waiting, pool.name)
+    metrics.listeners.set(now.is_listening is True, "connected")
+    metrics.listeners.set(now.is_listening is False, "lost")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final, TypeAlias
+from collections.abc import Collection
+from typing import Any, Final
 
 from quart import Quart, request
 
+from taskflow.api.access.request_head import Message, Receive, Send
 from taskflow.api.edge import ROUTE
 from taskflow.api.reading.request_headers import trace_of
 from taskflow.tracing import AddTrace, RequestTrace, Tracing
-
-Message: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 TRACE: Final = "taskflow.trace"
 """The key of the trace in the scope of a request."""

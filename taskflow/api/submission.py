@@ -77,13 +77,7 @@ class StreamSummary(msgspec.Struct, frozen=True):
 
 
 class Submissions:
-    """Validates and stores new tasks.
-
-    Args:
-        store: Where the tasks are kept.
-        settings: The limits.
-        metrics: Counts accepted tasks.
-    """
+    """Validates and stores new tasks."""
 
     def __init__(self, store: TaskStore, settings: Settings, metrics: Metrics) -> None:
         self._store: Final = store

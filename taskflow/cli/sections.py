@@ -34,11 +34,7 @@ class Entry(NamedTuple):
 
 
 class _Passed(Exception):
-    """Carries an error past click, which would handle it differently.
-
-    Args:
-        error: The error.
-    """
+    """Carries an error past click, which would handle it differently."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()

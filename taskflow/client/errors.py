@@ -91,11 +91,7 @@ class EventsMissed(ClientError):
 
 
 class Unsuccessful(ClientError):
-    """A task finished without a result.
-
-    Args:
-        task: The finished task.
-    """
+    """A task finished without a result."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(f"the task is {task.status}" + (f": {task.error}" if task.error else ""))

@@ -21,11 +21,7 @@ _MAX_PAUSE_SECONDS: Final = 1.0
 
 
 class Outage:
-    """Whether the store is unavailable; shared by all parts of the engine.
-
-    Args:
-        metrics: Counts outages.
-    """
+    """Whether the store is unavailable; shared by all parts of the engine."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._since: float | None = None

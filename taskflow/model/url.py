@@ -159,10 +159,6 @@ def resolve_location(target: Target, location: str) -> str:
 
     The path and the query are percent-encoded. The authority, backslashes and control characters
     stay unchanged, and are validated when the URL is parsed.
-
-    Args:
-        target: The target of the response.
-        location: The value of the header.
     """
     location, _, _ = location.strip(" \t").partition("#")
     before_query, mark, query = location.partition("?")

@@ -16,13 +16,7 @@ from taskflow.model.task import NewTask
 from taskflow.model.untrusted_text import is_too_deep
 from taskflow.model.url import Place
 from taskflow.schema.json_text import HOW, decoded, object_fields, refuse_depth
-from taskflow.schema.payload import (
-    MASK_BYTES,
-    NOWHERE,
-    place_in,
-    place_of_payload,
-    reject_masked,
-)
+from taskflow.schema.payload import MASK_BYTES, NOWHERE, place_in, place_of_payload, reject_masked
 from taskflow.schema.reader import Fields, Reader
 from taskflow.schema.tasks import MAX_TASKS, ONLY_SHOWN, TaskRequest
 from taskflow.schema.validation_errors import ValidationErrors, example_of

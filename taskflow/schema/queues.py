@@ -115,10 +115,6 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def replacement_of(body: bytes, name: str) -> QueueChange:
     """Read new settings of a queue. If they do not say ``paused``, that stays as it is.
 
-    Args:
-        body: JSON text.
-        name: The name of the queue.
-
     Raises:
         BadRequest: The body is not a JSON object.
         Unprocessable: Fields are invalid.
@@ -134,10 +130,6 @@ def patch_of(body: bytes, name: str) -> QueueChange:
     """Read a JSON merge patch of the settings of a queue.
 
     The change raises ``Unprocessable`` if the settings after it are invalid.
-
-    Args:
-        body: JSON text.
-        name: The name of the queue.
 
     Raises:
         BadRequest: The body is not a JSON object.

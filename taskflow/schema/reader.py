@@ -210,13 +210,7 @@ class Reader(Generic[S]):
         self._custom: Final = custom or {}
 
     def read(self, fields: Fields, errors: ValidationErrors, *, under: str = "") -> dict[str, Any]:
-        """Return the values of the fields that are given; adds all validation errors.
-
-        Args:
-            fields: The members of an object.
-            errors: Where the errors are added.
-            under: The JSON pointer of the object.
-        """
+        """Return the values of the fields that are given; adds all validation errors."""
         note_unknown(fields, self.names, errors, ignored=self.ignored, under=under)
         values = {}
         for name in fields:

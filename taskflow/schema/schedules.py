@@ -8,13 +8,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from taskflow.model.schedule import (
-    MAX_EVERY_SECONDS,
-    MIN_EVERY_SECONDS,
-    Missed,
-    Schedule,
-    TimeZone,
-)
+from taskflow.model.schedule import MAX_EVERY_SECONDS, MIN_EVERY_SECONDS, Missed, Schedule, TimeZone
 from taskflow.model.task import Moment
 from taskflow.schema.merge_patch import patch_type
 from taskflow.schema.tasks import TaskTemplate

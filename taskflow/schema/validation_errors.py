@@ -96,15 +96,7 @@ def note_unknown(
     ignored: Collection[str] = (),
     under: str = "",
 ) -> None:
-    """Add an error for each field that does not exist, with what was probably meant.
-
-    Args:
-        fields: The names of all fields.
-        vocabulary: The fields that exist.
-        errors: Where the errors are added.
-        ignored: The fields that are ignored.
-        under: The JSON pointer of the document.
-    """
+    """Add an error for each field that does not exist, with what was probably meant."""
     unknown = (name for name in fields if name not in vocabulary and name not in ignored)
     owner = ".".join(under.split("/")[1:])
     subject = f"{owner} has" if owner else "there is"

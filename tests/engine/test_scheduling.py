@@ -57,7 +57,7 @@ class CountingSchedules(MemorySchedules):
 @pytest.fixture
 async def bench(autojump_clock, new_bench):
     bench = new_bench()
-    bench.schedules = bench.store._schedules = CountingSchedules(bench.store)
+    bench.schedules = bench.store.schedules = CountingSchedules(bench.store)
     return bench
 
 

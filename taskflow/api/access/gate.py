@@ -7,12 +7,7 @@ from typing import Final, NamedTuple
 
 from taskflow.api.access.api_keys import Keyring
 from taskflow.api.access.browser import CrossOrigin, RawHeader
-from taskflow.api.access.rate_limit import (
-    RateLimiter,
-    client_name,
-    rate_limiter,
-    read_rate_limiter,
-)
+from taskflow.api.access.rate_limit import RateLimiter, client_name, rate_limiter, read_rate_limiter
 from taskflow.api.access.request_head import RequestHead, allowed_hosts
 from taskflow.api.access.roles import ASSETS_PATH, Access, AccessPolicy, Caller, PathPolicies
 from taskflow.api.access.sessions import EndedSessions, Sessions

@@ -82,12 +82,7 @@ class TokenBucket:
 
 
 class RateLimiter:
-    """The buckets of all clients.
-
-    Args:
-        rate: The limit of each client.
-        max_buckets: The maximum number of buckets.
-    """
+    """The buckets of all clients."""
 
     def __init__(self, rate: Rate, *, max_buckets: int = MAX_BUCKETS) -> None:
         self.rate: Final = rate

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from taskflow.model.errors import Misdirected
+
+# What an ASGI app is called with.
+Message: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 ANY_HOST: Final = "*"
 _PORT: Final = re.compile(r":[0-9]*$")

@@ -155,12 +155,7 @@ def short(text: str, max_characters: int = MAX_LINE_CHARACTERS) -> str:
 
 
 def curl_of_task(task: Task, url: str) -> str:
-    """Return a command that submits the same task again.
-
-    Args:
-        task: The task.
-        url: The URL of this service.
-    """
+    """Return a command that submits the same task again."""
     options = {
         name: value
         for name in (*_OPTIONS, *_MORE_OPTIONS)

@@ -72,12 +72,7 @@ async def _unquoted(text: bytes, checkpoints: Checkpoints) -> str:
 
 
 class FormError(ValueError):
-    """A field that cannot be parsed.
-
-    Args:
-        field: Its name.
-        message: What it must be.
-    """
+    """A field that cannot be parsed."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)

@@ -35,13 +35,7 @@ Load: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 def refreshed(feed: Feed, template: str, load: Load) -> Response:
-    """Return a stream that renders a region every two seconds, and sends it if it has changed.
-
-    Args:
-        feed: Ends the stream at shutdown.
-        template: The template of the region.
-        load: Loads its context.
-    """
+    """Return a stream that renders a region every two seconds, and sends it if it has changed."""
     return as_events(_refreshed(feed, _Region(template, load, feed.ended_sessions)))
 
 

@@ -28,14 +28,7 @@ from taskflow.api.document.problem_responses import (
 )
 from taskflow.api.document.schemas import Json, plain, prose, schema_of, schemas
 from taskflow.api.responses import JSON, as_json
-from taskflow.api.route import (
-    MERGE_PATCH,
-    Callback,
-    Content,
-    Parameter,
-    Route,
-    RouteResponse,
-)
+from taskflow.api.route import MERGE_PATCH, Callback, Content, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.schema.reader import Reader
 

@@ -14,7 +14,7 @@ import click
 from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.output import Column
-from taskflow.cli.remote.declared import filter_options, filters_of
+from taskflow.cli.remote.options import filter_options, filters_of
 from taskflow.cli.remote.remote_service import RemoteService, service_options
 from taskflow.cli.text import ago, safe_json
 from taskflow.client.on_trio.client import Client

@@ -10,7 +10,7 @@ import click
 
 from taskflow.cli import output
 from taskflow.cli.output import Column
-from taskflow.cli.remote.declared import declared_option
+from taskflow.cli.remote.options import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.task_actions import confirm, total_of
 from taskflow.cli.remote.values import LIMIT, NO_LIMIT, WHOLE_LIMIT

@@ -14,15 +14,15 @@ from msgspec import UNSET, UnsetType
 from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.output import Column
-from taskflow.cli.remote.declared import declared_option
-from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.remote.task_options import (
+from taskflow.cli.remote.options import (
     REQUEST_NAMES,
+    declared_option,
     options_of,
     payload_of,
     request_options,
     template_options,
 )
+from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.errors import NotFound
 from taskflow.client.on_trio.client import Client

@@ -12,15 +12,15 @@ import trio
 from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure, complain
 from taskflow.cli.remote.input_lines import STANDARD_INPUT, Batch, LineReader, submission_of
-from taskflow.cli.remote.progress import Meter, meter
-from taskflow.cli.remote.remote_service import RemoteService, service_options
-from taskflow.cli.remote.task_options import (
+from taskflow.cli.remote.options import (
     REQUEST_NAMES,
     options_of,
     payload_of,
     request_options,
     task_options,
 )
+from taskflow.cli.remote.progress import Meter, meter
+from taskflow.cli.remote.remote_service import RemoteService, service_options
 from taskflow.client.errors import NotFound
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Options, Submission

@@ -12,7 +12,7 @@ import click
 
 from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure, complain
-from taskflow.cli.remote.declared import filter_options, filters_of
+from taskflow.cli.remote.options import filter_options, filters_of
 from taskflow.cli.remote.remote_service import (
     RemoteService,
     failure_of,

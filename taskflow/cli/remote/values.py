@@ -97,11 +97,7 @@ class HeaderField(_ParamType):
 
 
 class Limit(_ParamType):
-    """A number, or ``none`` for no limit.
-
-    Args:
-        kind: The type of the number.
-    """
+    """A number, or ``none`` for no limit."""
 
     def __init__(self, kind: type[int | float]) -> None:
         self.name = "integer|none" if kind is int else "number|none"

@@ -71,13 +71,7 @@ class Stream(abc.ABC, Generic[T]):
 
 
 class PageStream(Stream[T]):
-    """Items that are loaded page by page.
-
-    Args:
-        transport: The connection to the service.
-        call: The request for the first page.
-        kind: The type of an item.
-    """
+    """Items that are loaded page by page."""
 
     def __init__(self, transport: Transport, call: Call, kind: type[T]) -> None:
         super().__init__()
@@ -96,36 +90,21 @@ class PageStream(Stream[T]):
 
 
 class TaskStream(PageStream[Task]):
-    """Tasks, newest first, page by page.
-
-    Args:
-        transport: The connection to the service.
-        call: The request for the first page.
-    """
+    """Tasks, newest first, page by page."""
 
     def __init__(self, transport: Transport, call: Call) -> None:
         super().__init__(transport, call, Task)
 
 
 class ScheduleStream(PageStream[Schedule]):
-    """Schedules by name, page by page.
-
-    Args:
-        transport: The connection to the service.
-        call: The request for the first page.
-    """
+    """Schedules by name, page by page."""
 
     def __init__(self, transport: Transport, call: Call) -> None:
         super().__init__(transport, call, Schedule)
 
 
 class LineStream(Stream[bytes]):
-    """The lines of one long response, each JSON without a line end.
-
-    Args:
-        transport: The connection to the service.
-        call: The request.
-    """
+    """The lines of one long response, each JSON without a line end."""
 
     def __init__(self, transport: Transport, call: Call) -> None:
         super().__init__()

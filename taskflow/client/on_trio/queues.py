@@ -19,11 +19,7 @@ from taskflow.model.queues import Queue, TaskStatistics
 
 
 class Queues:
-    """The queues of a service.
-
-    Args:
-        transport: The connection to the service.
-    """
+    """The queues of a service."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

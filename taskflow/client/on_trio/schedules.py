@@ -21,11 +21,7 @@ _PAGE: Final = 100
 
 
 class Schedules:
-    """The schedules of a service.
-
-    Args:
-        transport: The connection to the service.
-    """
+    """The schedules of a service."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

@@ -68,22 +68,16 @@ class TaskStore(
 
     A verb that finishes a task with a ``callback_url`` also makes the callback task, both or
     neither (see ``model.callback``).
+
+    Attributes:
+        queues: Settings of queues, and circuit breakers of hosts.
+        schedules: Schedules, which are stored beside the tasks.
+        monitoring: Nodes, hosts and throughput.
     """
 
-    @property
-    @abc.abstractmethod
-    def queues(self) -> QueueStore:
-        """Settings of queues, and circuit breakers of hosts."""
-
-    @property
-    @abc.abstractmethod
-    def schedules(self) -> ScheduleStore:
-        """Schedules, which are stored beside the tasks."""
-
-    @property
-    @abc.abstractmethod
-    def monitoring(self) -> MonitoringStore:
-        """Nodes, hosts and throughput."""
+    queues: QueueStore
+    schedules: ScheduleStore
+    monitoring: MonitoringStore
 
     @abc.abstractmethod
     async def shared_secret(self, name: str) -> bytes:

@@ -18,20 +18,9 @@ from taskflow.model.queue_limits import (
     QueueHost,
     QueueSettings,
 )
-from taskflow.model.queues import (
-    BUCKET_SECONDS,
-    KEPT_SECONDS,
-    WINDOWS_SECONDS,
-    Line,
-    shares,
-)
+from taskflow.model.queues import BUCKET_SECONDS, KEPT_SECONDS, WINDOWS_SECONDS, Line, shares
 from taskflow.model.task import TaskStatus
-from taskflow.store.base.queues import (
-    MAX_OPEN_SECONDS,
-    MIN_OPEN_SECONDS,
-    Changed,
-    QueueStore,
-)
+from taskflow.store.base.queues import MAX_OPEN_SECONDS, MIN_OPEN_SECONDS, Changed, QueueStore
 from taskflow.yielding import Checkpoints
 
 _MAX_TIMES: Final = 30

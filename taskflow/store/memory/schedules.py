@@ -16,12 +16,7 @@ from taskflow.model.masking import Masking
 from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
 from taskflow.model.schedule_times import apply_definition, compute_due
 from taskflow.model.task import NewTask, Task
-from taskflow.store.base.schedules import (
-    FIRINGS_KEPT_SECONDS,
-    Fired,
-    SchedulePage,
-    ScheduleStore,
-)
+from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS, Fired, SchedulePage, ScheduleStore
 from taskflow.wakeup import WakeUp
 from taskflow.yielding import Checkpoints
 

@@ -219,14 +219,7 @@ class MemoryState:
         self._attempts.pop(task_id, None)
 
     def _move(self, task_id: uuid.UUID, move: Move, *, counted: int = 0, **changes: object) -> Task:
-        """Make a move of the lifecycle, with everything that belongs to it.
-
-        Args:
-            task_id: The task.
-            move: The move.
-            counted: Added to the attempts.
-            changes: Other fields.
-        """
+        """Make a move of the lifecycle; ``counted`` is added to the attempts."""
         task = self._tasks[task_id]
         status = lifecycle.target_of(task.status, move)
         if status is not TaskStatus.RUNNING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Iterator
-from typing import Final
 
 import trio
 
@@ -22,7 +21,6 @@ from taskflow.store.memory.claims import MemoryClaims
 from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.leases import MemoryLeases
 from taskflow.store.memory.listing import MemoryListing, MemoryMonitoring, RunningHold
-from taskflow.store.memory.queues import MemoryQueues
 from taskflow.store.memory.schedules import MemorySchedules
 from taskflow.store.memory.submission import MemorySubmission
 from taskflow.store.memory.task_actions import MemoryTaskActions
@@ -43,10 +41,11 @@ class MemoryStore(
         super().__init__(max_per_host, masking)
         self._secrets: dict[str, bytes] = {}
         self._ended_sessions: dict[str, float] = {}
-        self._schedules: Final = MemorySchedules(
+        self.queues = self._queues
+        self.schedules = MemorySchedules(
             add=self._add_at_once, find=self._find_submitted, now=self._now, masking=masking
         )
-        self._monitoring: Final = MemoryMonitoring(
+        self.monitoring = MemoryMonitoring(
             nodes=self._nodes,
             running=self._running,
             fetched=self._fetched,
@@ -54,18 +53,6 @@ class MemoryStore(
             finished=self._finished,
             now=self._now,
         )
-
-    @property
-    def schedules(self) -> MemorySchedules:
-        return self._schedules
-
-    @property
-    def queues(self) -> MemoryQueues:
-        return self._queues
-
-    @property
-    def monitoring(self) -> MemoryMonitoring:
-        return self._monitoring
 
     def _running(self) -> Iterator[RunningHold]:
         for task_id, hold in self._holds.items():

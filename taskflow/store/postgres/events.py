@@ -12,12 +12,7 @@ import psycopg
 import trio
 
 from taskflow.model.event import ALL_EVENTS, EventFilter
-from taskflow.store.base.events import (
-    EVENTS_KEPT_SECONDS,
-    RECORDED_SECONDS,
-    EventPage,
-    EventStore,
-)
+from taskflow.store.base.events import EVENTS_KEPT_SECONDS, RECORDED_SECONDS, EventPage, EventStore
 from taskflow.store.postgres.parts import StoreContext, StorePart
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import event_of

@@ -117,9 +117,6 @@ class SlowReads:
     ``trio.to_thread.run_sync`` uses it as a ``CapacityLimiter``: an abandoned read counts as long
     as its thread has a connection. With a single connection one slow read at a time is in the queue
     for it, so that a submission waits for at most one.
-
-    Args:
-        connections: The limiter of all connections.
     """
 
     def __init__(self, connections: trio.CapacityLimiter) -> None:

@@ -8,12 +8,7 @@ from typing import Final
 import msgspec
 
 from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
-from taskflow.store.base.queues import (
-    MAX_OPEN_SECONDS,
-    MIN_OPEN_SECONDS,
-    Changed,
-    QueueStore,
-)
+from taskflow.store.base.queues import MAX_OPEN_SECONDS, MIN_OPEN_SECONDS, Changed, QueueStore
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.parts import Statements
 from taskflow.store.postgres.pool import Connection

@@ -15,27 +15,17 @@ from typing import Protocol
 import msgspec
 
 from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
-from taskflow.model.schedule import (
-    StoredSchedule,
-)
+from taskflow.model.schedule import StoredSchedule
 from taskflow.model.schedule_times import MAX_TIMES_PER_STEP, Due, compute_due
 from taskflow.model.task import NewTask, Task, TaskStatus
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
-from taskflow.store.base.schedules import (
-    Fired,
-)
+from taskflow.store.base.schedules import Fired
 from taskflow.store.postgres.database import REFUSED, one_line
 from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
 from taskflow.store.postgres.parts import Statements
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.rows import (
-    Row,
-    readable_options_of,
-)
-from taskflow.store.postgres.schedule_rows import (
-    read_all,
-    stored_of,
-)
+from taskflow.store.postgres.rows import Row, readable_options_of
+from taskflow.store.postgres.schedule_rows import read_all, stored_of
 
 
 class TaskWriter(Protocol):

@@ -9,20 +9,10 @@ from typing import Final
 import msgspec
 
 from taskflow.model.errors import ScheduleNotFound
-from taskflow.model.schedule import (
-    Schedule,
-    ScheduleDefinition,
-    StoredSchedule,
-    Timing,
-)
+from taskflow.model.schedule import Schedule, ScheduleDefinition, StoredSchedule, Timing
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.model.untrusted_text import printable
-from taskflow.store.postgres.rows import (
-    UNREADABLE,
-    Row,
-    fields_of,
-    readable_part,
-)
+from taskflow.store.postgres.rows import UNREADABLE, Row, fields_of, readable_part
 
 _DEFINITION: Final = msgspec.json.Decoder(ScheduleDefinition)
 _NOTHING: Final = msgspec.Raw(b"{}")

@@ -177,13 +177,7 @@ class Search(msgspec.Struct, frozen=True):
 
 
 def find(connection: Connection, sql: Mapping[str, str], search: Search) -> Found:
-    """Find the next tasks that match.
-
-    Args:
-        connection: The connection.
-        sql: The statements of ``queries``.
-        search: The parameters.
-    """
+    """Find the next tasks that match."""
     wanted = search.wanted
     if wanted == TaskFilter(statuses=wanted.statuses[:1]):
         return _find_plain(connection, sql, search)

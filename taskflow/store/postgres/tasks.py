@@ -21,7 +21,6 @@ from taskflow.model.task import NewTask
 from taskflow.settings import Settings
 from taskflow.store.base.claims import CANCELLATIONS_CHANNEL, Cancellations, DirectClaims
 from taskflow.store.base.tasks import SECRET_BYTES, StoreStatistics, TaskStore
-from taskflow.store.postgres import schedules
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claims import PostgresClaims
 from taskflow.store.postgres.database import Database, one_line, open_database
@@ -34,7 +33,7 @@ from taskflow.store.postgres.parts import Statements, StoreContext
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.queues import PostgresQueues
 from taskflow.store.postgres.requirements import refusal_of
-from taskflow.store.postgres.schedules import PostgresSchedules
+from taskflow.store.postgres.schedules import SCHEDULES_CHANNEL, PostgresSchedules
 from taskflow.store.postgres.submission import PostgresSubmission
 from taskflow.store.postgres.task_actions import PostgresTaskActions
 
@@ -54,26 +53,15 @@ class PostgresStore(
         super().__init__(context)
         self._statistics = statistics
         announcements = context.announcements
-        self._queues: Final = PostgresQueues(context.statements, announcements)
-        self._monitoring: Final = PostgresMonitoring(context.statements)
-        self._schedules: Final = PostgresSchedules(
+        self.queues = PostgresQueues(context.statements, announcements)
+        self.monitoring = PostgresMonitoring(context.statements)
+        self.schedules = schedules = PostgresSchedules(
             context.statements,
             self,
             has_notifications=context.has_notifications,
             masking=context.masking,
         )
-
-    @property
-    def schedules(self) -> PostgresSchedules:
-        return self._schedules
-
-    @property
-    def queues(self) -> PostgresQueues:
-        return self._queues
-
-    @property
-    def monitoring(self) -> PostgresMonitoring:
-        return self._monitoring
+        self._schedule_changed: Final = schedules.changed
 
     async def shared_secret(self, name: str) -> bytes:
         made = secrets.token_bytes(SECRET_BYTES)
@@ -129,7 +117,7 @@ class PostgresStore(
                 WORK_CHANNEL: self._announcements.receive,
                 CANCELLATIONS_CHANNEL: self._context.cancellations.receive,
                 EVENTS_CHANNEL: lambda _: self.new_events.notify(),
-                schedules.CHANNEL: lambda _: self._schedules.changed.notify(),
+                SCHEDULES_CHANNEL: lambda _: self._schedule_changed.notify(),
             },
             report=self._set_listening,
         )
@@ -141,10 +129,6 @@ class PostgresStore(
 @contextlib.asynccontextmanager
 async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[PostgresStore]:
     """Migrate the database, and store tasks in it until the block ends.
-
-    Args:
-        conninfo: A connection string or URL.
-        settings: For the limits.
 
     Raises:
         StoreUnavailable: The database cannot be reached.
