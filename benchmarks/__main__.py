@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks import (
     accept,
+    cores,
     cost,
     database,
     latency,
@@ -44,10 +45,10 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "bulk_http": accept.bulk_over_http,
     "work_off": work_off.work_off,
     "pacing": pacing.pacing,
-    "two_nodes": work_off.two_nodes,
     "slow_targets": work_off.slow_targets,
     "latency": latency.latency,
     "both": work_off.both,
+    "processes": cores.processes,
     "cost": cost.cost,
     "schedules": schedules.schedules,
     "start_stop": start_stop.start_stop,
@@ -71,7 +72,7 @@ def main() -> None:
     lines = arguments.only or [line for line in LINES if line in unasked]
     made = with_peers() if arguments.peers else None
     if made is None:
-        print("without --peers: FastAPI, pgqueuer and Procrastinate are left out\n", flush=True)
+        print("without --peers: all other systems are left out\n", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="tf-", ignore_cleanup_errors=True) as name,
         processes.target() as target,

@@ -20,12 +20,25 @@ _READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _END_OF_HEAD = b"\r\n\r\n"
 
 
+class Submission(msgspec.Struct, frozen=True):
+    """The ``POST`` that submits a task.
+
+    Attributes:
+        path: Path of the route.
+        body: JSON; ``URL`` in it becomes the URL of the task.
+    """
+
+    path: str = "/tasks"
+    body: str = '{"payload": "URL"}'
+
+
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What to send.
 
     Attributes:
         port: Of the server, on the loopback.
-        url: The payload; ``{}`` in it becomes the number of the request.
+        url: Of the tasks; ``{}`` in it becomes the number of the request.
+        submission: How the server accepts a task.
         connections: How many, each with one request at a time.
         seconds: For how long.
         warm_up_seconds: For how long before that, unmeasured.
@@ -34,6 +47,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     port: int
     url: str
+    submission: Submission = Submission()
     connections: int
     seconds: float
     warm_up_seconds: float = 0.5
@@ -46,6 +60,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         per_second: Requests answered with 2xx a second.
         p50_ms: The median time until the response, in milliseconds.
+        p95_ms: The time that one in twenty exceeds.
         p99_ms: The time that one in a hundred exceeds.
         failures: Answers that were no 2xx.
         cpu_share: The CPU that the client took, as a part of one core.
@@ -54,6 +69,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     per_second: float
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     failures: int
     cpu_share: float
@@ -65,6 +81,8 @@ class Client:
 
     def __init__(self, load: Load) -> None:
         self._load = load
+        self._path = load.submission.path.encode()
+        self._body = load.submission.body.replace("URL", load.url).encode()
         self._poll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         self._began: dict[int, float] = {}
@@ -100,14 +118,14 @@ class Client:
         return max((self._number + 1) / self._load.rate - elapsed, 0)
 
     def _send(self, number: int) -> None:
-        body = b'{"payload": "%s"}' % self._load.url.replace("{}", str(self._number)).encode()
+        path, body = self._path, self._body.replace(b"{}", b"%d" % self._number)
         self._began[number] = now = time.monotonic()
         if self._load.rate is not None:
             self.sent_at[self._number] = now
         self._number += 1
         self._sockets[number].send(
-            b"POST /tasks HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+            b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (path, len(body), body)
         )
 
     def _receive(self, number: int) -> None:
@@ -181,6 +199,7 @@ def measured(load: Load) -> Report:
     return Report(
         per_second=(len(client.took) - client.failures) / elapsed,
         p50_ms=percentile(client.took, 0.5) * 1000,
+        p95_ms=percentile(client.took, 0.95) * 1000,
         p99_ms=percentile(client.took, 0.99) * 1000,
         failures=client.failures,
         cpu_share=(time.process_time() - cpu) / elapsed,

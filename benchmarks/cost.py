@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.accept import CONNECTIONS
+from benchmarks.meter import Work
 from benchmarks.scene import Scene
 from benchmarks.table import Figure
-from benchmarks.work_off import Work, end_to_end, worked_off
+from benchmarks.work_off import end_to_end, worked_off
 
 
 def cost(scene: Scene) -> Iterator[Figure]:
@@ -17,7 +18,7 @@ def cost(scene: Scene) -> Iterator[Figure]:
         yield from _figures(
             f"store and work off, {workers} workers", worked_off(scene, count, workers=workers)
         )
-    yield from _figures("POST and work off", end_to_end(scene, connections=CONNECTIONS[-1]))
+    yield from _figures("POST and work off", end_to_end(scene, CONNECTIONS[-1]))
 
 
 def _figures(what: str, work: Work) -> Iterator[Figure]:

@@ -31,6 +31,15 @@ class Cost(msgspec.Struct):
     commits: int = 0
 
 
+class Work(msgspec.Struct, frozen=True):
+    """The processing of stored tasks: their number, throughput and cost."""
+
+    count: int
+    per_second: float
+    cost: Cost
+    connections: int
+
+
 @contextlib.contextmanager
 def metered(database: Database, services: Sequence[Service]) -> Iterator[Cost]:
     """Read all meters before and after the block."""

@@ -15,9 +15,13 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.clients import Submission
+from taskflow.serving.process_tuning import usable_cpus
 from taskflow.settings import Settings
 
 REPOSITORY = Path(__file__).parents[1]
+# As --processes auto counts them.
+CORES = usable_cpus()
 _START_SECONDS = 60.0
 _PAUSE_SECONDS = 0.002
 # Loopback addresses are blocked by default, and the target's port may be any.
@@ -30,12 +34,14 @@ class Service:
     Attributes:
         process: As psutil sees it.
         port: Where it serves, if it does.
+        submission: How it accepts a task, if it does.
         start_seconds: From its start to its first answer, or to its workers' start.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         self.process = psutil.Process(process.pid)
         self.port = port
+        self.submission = Submission()
         self.start_seconds = 0.0
         self._popen = process
         self._log = log
@@ -51,7 +57,7 @@ class Service:
         """Wait until it has logged this text that many times."""
         while self._said().count(words) < times:
             self._wait_a_moment()
-        self.start_seconds = time.monotonic() - self._began
+        self.start_seconds = self.start_seconds or time.monotonic() - self._began
 
     def stop_seconds(self) -> float:
         """End it by SIGTERM, and return how long that took."""
@@ -98,12 +104,12 @@ def started(
 def taskflow(
     folder: Path, url: str, *, processes: int = 1, serves: bool = True, **settings: object
 ) -> Iterator[Service]:
-    """``taskflow serve``, ``taskflow worker``, or Hypercorn with several processes, ready.
+    """Start ``taskflow serve`` or ``taskflow worker``, and wait until it is ready.
 
     Args:
         folder: Where it works and writes its log.
         url: Of the database.
-        processes: More than one: ``hypercorn -w``.
+        processes: Number of processes of ``taskflow serve``.
         serves: Whether it is to serve HTTP.
         settings: Fields of ``Settings``.
     """
@@ -111,23 +117,19 @@ def taskflow(
     port = free_port()
     named = {f"TASKFLOW_{name.upper()}": str(value) for name, value in settings.items()}
     command = ["-m", "taskflow", "serve" if serves else "worker"]
-    if processes > 1:
-        command = ["-m", "hypercorn", "-k", "trio", "-w", str(processes)]
-        command += ["--bind", f"127.0.0.1:{port}", "taskflow.asgi:app"]
-    bind = f"127.0.0.1:{port}"
+    if serves:
+        command += ["--bind", f"127.0.0.1:{port}", "--processes", str(processes)]
     with started(
         [sys.executable, *command],
         folder,
         port=port,
         DATABASE_URL=url,
-        TASKFLOW_BIND=bind,
         **_OPEN,
         **named,
     ) as service:
         if serves:
             service.wait_for_answer()
-        if processes > 1 or not serves:
-            service.wait_for_words("workers started", times=processes)
+        service.wait_for_words("workers started", times=processes)
         yield service
 
 

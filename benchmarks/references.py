@@ -5,9 +5,9 @@
 - ``quart``: a bare Quart-Trio route that reads the body and answers 201,
 - ``hypercorn``: the same as a bare ASGI application, without Quart.
 
-``python -m benchmarks.references fetches URL WORKERS COUNT`` prints how many fetches a second
-as many tasks in a row as there are workers do over the project's transport, without a store. They
-send what a worker would send, and are bounded in time as its fetches are.
+``python -m benchmarks.references fetches URL WORKERS COUNT`` prints, as JSON, how many fetches a
+second as many tasks in a row as there are workers do over the project's transport, without a store,
+and the CPU of each. They send what a worker would send, and are bounded in time as its fetches are.
 """
 
 from __future__ import annotations
@@ -42,9 +42,16 @@ FETCH_SECONDS = Settings().fetch_timeout_seconds
 DOCUMENT = b'{"id":"%s"}' % (b"x" * 400)
 
 
-def bare_fetches(url: str, *, workers: int, count: int) -> float:
-    """Return the fetches per second of a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.references", "fetches", url]
+class Fetches(msgspec.Struct, frozen=True):
+    """The throughput of fetches without a queue, and the CPU of each, in microseconds."""
+
+    per_second: float
+    cpu_us: float
+
+
+def bare_fetches(target: str, *, workers: int, count: int) -> Fetches:
+    """Return what a process of its own reaches over kept connections."""
+    command = [sys.executable, "-m", "benchmarks.references", "fetches", f"{target}/"]
     output = subprocess.run(
         [*command, str(workers), str(count)],
         check=True,
@@ -52,7 +59,7 @@ def bare_fetches(url: str, *, workers: int, count: int) -> float:
         cwd=REPOSITORY,
         env=clean_environ({}),
     ).stdout
-    return float(output)
+    return msgspec.json.decode(output, type=Fetches)
 
 
 def pgbench_inserts(database: Database, *, connections: int, seconds: float) -> float | None:
@@ -103,15 +110,22 @@ async def serve_bare(name: str, port: str) -> None:
     await serve(app, config)
 
 
-async def fetch_all(url: str, workers: int, count: int) -> float:
-    """Return the fetches per second."""
+async def fetch_all(url: str, workers: int, count: int) -> Fetches:
+    """Fetch for each worker in a row, once the connections are open."""
     settings = Settings(workers=workers, allow_networks=("127.0.0.0/8",), allow_ports=("1-65535",))
     async with open_fetcher(settings) as fetcher:
-        began = time.monotonic()
-        async with trio.open_nursery() as nursery:
-            for _ in range(workers):
-                nursery.start_soon(_fetch_in_a_row, fetcher, url, count // workers)
-        return count // workers * workers / (time.monotonic() - began)
+        await _fetch_at_once(fetcher, url, workers, 1)
+        began, cpu_began = time.monotonic(), time.process_time()
+        await _fetch_at_once(fetcher, url, workers, count // workers)
+        seconds, cpu = time.monotonic() - began, time.process_time() - cpu_began
+        fetched = count // workers * workers
+        return Fetches(fetched / seconds, cpu / fetched * 1e6)
+
+
+async def _fetch_at_once(fetcher: HttpFetcher, url: str, workers: int, each: int) -> None:
+    async with trio.open_nursery() as nursery:
+        for _ in range(workers):
+            nursery.start_soon(_fetch_in_a_row, fetcher, url, each)
 
 
 async def _fetch_in_a_row(fetcher: HttpFetcher, url: str, count: int) -> None:
@@ -128,6 +142,7 @@ if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
     if name == "fetches":
         url, workers, count = arguments
-        print(trio.run(partial(fetch_all, url, int(workers), int(count))))
+        fetches = trio.run(partial(fetch_all, url, int(workers), int(count)))
+        print(msgspec.json.encode(fetches).decode())
     else:
         trio.run(serve_bare, name, arguments[0])

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from benchmarks import processes
 from benchmarks.database import Database, new_database
@@ -55,6 +56,10 @@ class Scene:
             self.folder, database.url, processes=processes_, serves=serves, **settings
         ) as service:
             yield service
+
+    def target_requests(self) -> int:
+        """Return the number of requests that the target has received."""
+        return int(processes.get(urlsplit(self.target).port or 0, "/count"))
 
     def hold_workers(self, database: Database, workers: int = 5) -> None:
         """Give the workers tasks that never finish, so that only POSTs are measured."""

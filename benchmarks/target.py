@@ -6,6 +6,7 @@
 ``GET /at/7``           answered at once; when its first byte came is kept under 7
 ``GET /large/3000``     1 MiB, the last byte of which comes after 3,000 ms
 ``GET /arrivals``       what was kept, as JSON of numbers to seconds; forgotten by this
+``GET /count``          the number of requests so far, without those for the last two
 ======================  ==============================================================
 
 Seconds are from CLOCK_MONOTONIC, which all processes of a machine share.
@@ -42,6 +43,7 @@ class Target:
         self._begun: dict[int, bytes] = {}
         self._due: list[tuple[float, int]] = []
         self._arrivals: dict[int, float] = {}
+        self._count = 0
 
     def run(self) -> None:
         """Respond until killed."""
@@ -80,10 +82,13 @@ class Target:
         kind, _, argument = path.rpartition("/")
         if path == "arrivals":
             kept, self._arrivals = self._arrivals, {}
-            body = json.dumps(kept).encode()
-            client.settimeout(None)
-            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        elif kind == "at":
+            self._report(client, kept)
+            return
+        if path == "count":
+            self._report(client, self._count)
+            return
+        self._count += 1
+        if kind == "at":
             self._arrivals[int(argument)] = came_at
             self._send(client)
         elif kind == "large":
@@ -94,6 +99,11 @@ class Target:
             heapq.heappush(self._due, (came_at + int(argument) / 1000, client.fileno()))
         else:
             self._send(client)
+
+    def _report(self, client: socket.socket, report: object) -> None:
+        body = json.dumps(report).encode()
+        client.settimeout(None)
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
     def _answer_those_due(self) -> None:
         now = time.monotonic()
