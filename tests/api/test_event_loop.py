@@ -109,7 +109,7 @@ def test_arrays_streams_and_forms(measured):
         measured.check(requested)
 
 
-@pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=" ".join)
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_every_field(measured, method, path):
     """Each field of each operation's body, in all ways in which it can be large."""
     for requested in bodies_of(method, path, OPERATIONS[method, path]):

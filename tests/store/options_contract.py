@@ -37,15 +37,15 @@ def now() -> dt.datetime:
 class OptionsContract(StoreContract):
     """The conformance suite, this part of it included."""
 
-    async def soon(self, store: TaskStore, seconds: float = 0.3) -> dt.datetime:
+    async def soon(self, store: TaskStore, seconds: float = 2.0) -> dt.datetime:
         """Return a time that is this far ahead, by the store's clock."""
         [task] = await store.add([new_task(delay_seconds=9999.0)])
         await store.cancel(task.id)
         return task.created_at + dt.timedelta(seconds=seconds)
 
     async def after(self, moment: dt.datetime) -> None:
-        while now() <= moment + dt.timedelta(milliseconds=20):
-            await trio.sleep(0.02)
+        """Wait until this time is over."""
+        await trio.sleep((moment - now()).total_seconds() + 0.02)
 
     # What a task says
 
