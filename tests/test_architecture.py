@@ -26,7 +26,7 @@ LAYERS = {
     "settings": {"env_file", "model"},
     "telemetry": set(),
     "metrics": {"model"},
-    "store.base": {"model", "wakeup"},
+    "store.base": {"model", "wakeup", "yielding"},
     "fetch": {"metrics", "model", "settings", "telemetry", "linear_h11", "yielding"},
     "store": {"store.base", "model", "settings", "telemetry", "wakeup", "yielding"},
     "tracing": {"store.base", "fetch", "model", "settings", "telemetry"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 MAX_NESTING: Final = 500
@@ -20,6 +20,9 @@ _NO_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in _STRUCTU
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _STEPS: Final = bytes(1 if byte in b"[" else 255 for byte in range(256))  # 255 is -1, signed
 _STRIPPED_LEVELS: Final = 4
+_RUN: Final = re.compile(rb"\[+|\]+")
+# Brackets for each change of direction, from which number on runs are faster than brackets.
+_RUN_BRACKETS: Final = 32
 
 
 def is_too_deep(text: bytes, limit: int = MAX_NESTING) -> bool:
@@ -30,8 +33,16 @@ def is_too_deep(text: bytes, limit: int = MAX_NESTING) -> bool:
     # Removing all innermost pairs strips one level, and most brackets of most texts.
     for _ in range(_STRIPPED_LEVELS):
         brackets = brackets.replace(b"[]", b"")
-    depths = itertools.accumulate(memoryview(brackets.translate(_STEPS)).cast("b"))
-    return max(depths, default=0) + _STRIPPED_LEVELS > limit
+    if len(brackets) > _RUN_BRACKETS * brackets.count(b"]["):
+        steps: Iterable[int] = map(_step_of, _RUN.findall(brackets))
+    else:
+        steps = memoryview(brackets.translate(_STEPS)).cast("b")
+    return max(itertools.accumulate(steps), default=0) + _STRIPPED_LEVELS > limit
+
+
+def _step_of(run: bytes) -> int:
+    """Return by how many levels a run of equal brackets changes the depth."""
+    return len(run) if run.startswith(b"[") else -len(run)
 
 
 def without_lone_surrogates(text: str) -> str:

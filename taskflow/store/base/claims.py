@@ -14,14 +14,16 @@ from __future__ import annotations
 import abc
 import contextlib
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from taskflow.model.claim_selection import HostShares
+from taskflow.model.masking import Masking
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Claim, ClaimKey, NewTask, TaskStatus
+from taskflow.yielding import Checkpoints
 from taskflow.wakeup import WakeUp
 
 CANCELLATIONS_CHANNEL: Final = "taskflow_canceled"
@@ -152,6 +154,15 @@ class DirectClaims:
         with self._node.reserve(len(due)) as reservation:
             due.sort(key=lambda index: -tasks[index].priority)
             yield reservation, due[: reservation.count]
+
+
+async def masked_claims(masking: Masking, claims: Iterable[Claim]) -> list[Claim]:
+    """Return claims with the tasks in callbacks masked, of which each may have some MiB."""
+    masked, checkpoints = [], Checkpoints()
+    for claim in claims:
+        masked.append(masking.claim(claim))
+        await checkpoints.after(len(bytes(claim.payload)))
+    return masked
 
 
 def _is_due(task: NewTask) -> bool:

@@ -17,7 +17,14 @@ from taskflow.model.masking import Masking
 from taskflow.model.outcome import response_of
 from taskflow.model.queue_limits import QueueHost
 from taskflow.model.task import AttemptStatus, Claim, ClaimKey, TaskStatus
-from taskflow.store.base.claims import ClaimStore, IdleNode, Release, Retry, Settlement
+from taskflow.store.base.claims import (
+    ClaimStore,
+    IdleNode,
+    Release,
+    Retry,
+    Settlement,
+    masked_claims,
+)
 from taskflow.store.memory.state import MemoryState
 from taskflow.yielding import Checkpoints
 
@@ -63,7 +70,8 @@ class MemoryClaims(MemoryState, ClaimStore):
             selected = [self._tasks[task_id] for task_id in ids]
             if not self._is_alive(node_id):
                 return []
-            return self._hold(selected, node_id, token or uuid.uuid4(), limiter)
+            claims = self._hold(selected, node_id, token or uuid.uuid4(), limiter)
+            return await masked_claims(self._masking, claims)
 
     async def _offer(
         self, selector: ClaimSelector, candidates: Iterable[Candidate], *, limit: int

@@ -261,7 +261,7 @@ class MemoryState:
         for task in tasks:
             self._holds[task.id] = hold
             moved = self._move(task.id, Move.CLAIM, started_at=self._now(), counted=1)
-            claims.append(self._masking.claim(self._claim_of(moved, token, limiter)))
+            claims.append(self._claim_of(moved, token, limiter))
         return claims
 
     def _claim_of(self, task: Task, token: uuid.UUID, limiter: Limiter | None) -> Claim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import trio
 
@@ -39,17 +39,11 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
 
     async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
-        allowed = self._allowed(Move.CANCEL, task_ids)
-        for task_id in allowed:
-            self._cancel(task_id)
-        return set(allowed)
+        return await self._act(Move.CANCEL, self._cancel, task_ids)
 
     async def retry_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
-        allowed = self._allowed(Move.MANUAL_RETRY, task_ids)
-        for task_id in allowed:
-            self._retry(task_id)
-        return set(allowed)
+        return await self._act(Move.MANUAL_RETRY, self._retry, task_ids)
 
     async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
@@ -82,6 +76,20 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
                 break
             await checkpoints.after(0)
         return deleted
+
+    async def _act(
+        self, move: Move, act: Callable[[uuid.UUID], Task], task_ids: Collection[uuid.UUID]
+    ) -> set[uuid.UUID]:
+        """Act on the tasks that the move is allowed for, each when its turn comes."""
+        moved, checkpoints = set(), Checkpoints()
+        for task_id in self._allowed(move, task_ids):
+            task = self._tasks.get(task_id)
+            if task is None or not lifecycle.allows(task.status, move):  # it changed meanwhile
+                continue
+            act(task_id)
+            moved.add(task_id)
+            await checkpoints.after(task.size_bytes)  # it may have a callback
+        return moved
 
     def _allowed(self, move: Move, task_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
         """Return the tasks that the move is allowed for, the oldest first."""

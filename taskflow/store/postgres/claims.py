@@ -17,7 +17,14 @@ import trio
 from taskflow.model.claim_selection import HostShares
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.task import Claim, ClaimKey
-from taskflow.store.base.claims import ClaimStore, IdleNode, Release, Retry, Settlement
+from taskflow.store.base.claims import (
+    ClaimStore,
+    IdleNode,
+    Release,
+    Retry,
+    Settlement,
+    masked_claims,
+)
 from taskflow.store.postgres.claim_position import Pass
 from taskflow.store.postgres.claim_scan import Claimed, ClaimRequest, ScanState, scan_and_claim
 from taskflow.store.postgres.parts import StoreContext, StorePart
@@ -56,8 +63,9 @@ class PostgresClaims(StorePart, ClaimStore):
         if self._scans.update(claimed):
             self._announcements.work.notify()
         limiter = claimed.scan.limiter if claimed.scan is not None else None
-        masking = self._context.masking
-        return [masking.claim(claim_of(row, token, limiter)) for row in claimed.rows]
+        return await masked_claims(
+            self._context.masking, (claim_of(row, token, limiter) for row in claimed.rows)
+        )
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
         rows = await self._write(
