@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import socket
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BIG = b'"' + b"x" * (2**20 - 2) + b'"'
@@ -92,3 +96,39 @@ class Target:
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 64
+
+
+class RawTarget:
+    """A web server that answers with given bytes, and ends the connection."""
+
+    def __init__(self, answers: Mapping[str, bytes]) -> None:
+        self._answers = answers
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> RawTarget:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool, contextlib.suppress(OSError):
+            while True:
+                pool.submit(self._answer, self._listener.accept()[0])
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as received, contextlib.suppress(OSError):
+            _, target, _ = received.readline().split(b" ")
+            length = 0
+            while (line := received.readline()) not in (b"\r\n", b""):
+                name, _, value = line.lower().partition(b":")
+                length = int(value) if name == b"content-length" else length
+            received.read(length)
+            connection.sendall(self._answers[target.decode().partition("?")[0]])
+            connection.shutdown(socket.SHUT_WR)
+            received.read()

@@ -88,12 +88,17 @@ def install(routes: Blueprint) -> None:
         environment.trim_blocks = environment.lstrip_blocks = True
 
 
-async def in_turns(items: Iterable[Any]) -> AsyncIterator[Any]:
-    """Yield the items of a long list to a template; other requests proceed meanwhile."""
+async def in_turns(items: Iterable[Any], item_bytes: int = 0) -> AsyncIterator[Any]:
+    """Yield the items of a long list to a template; other requests proceed meanwhile.
+
+    Args:
+        items: The items.
+        item_bytes: Cost of an item, as amount of work between two checkpoints.
+    """
     checkpoints = Checkpoints()
     for item in items:
         yield item
-        await checkpoints.after(item.size_bytes if isinstance(item, Task) else 0)
+        await checkpoints.after(item.size_bytes if isinstance(item, Task) else item_bytes)
 
 
 def viewer() -> Viewer:

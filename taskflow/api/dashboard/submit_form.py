@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Final
 
 from quart import Blueprint, Response, request
 
@@ -26,6 +27,9 @@ from taskflow.model.errors import RequestError, TooManyRequests, Unprocessable
 from taskflow.model.masking import MASK, Masking
 from taskflow.store.base.tasks import TaskStore
 
+MAX_COPIED_CHARACTERS: Final = 512 * 2**10
+"""Maximum length of a body that is filled in; a longer one may not fit into a form's request."""
+
 
 def add_routes(
     routes: Blueprint, store: TaskStore, submissions: Submissions, masking: Masking
@@ -34,12 +38,16 @@ def add_routes(
 
     @routes.get(f"{PATH}/submit")
     async def form() -> Response:
-        filled = {}
+        filled: dict[str, str] = {}
+        errors: dict[str, str] = {}
         if task_id := request.args.get("from"):
             with store_timeout():
                 task = await store.get(task_id_of(task_id))
             filled = {**form_of(task), "from": str(task.id)} if task else {}
-        return await page("submit.html", form=filled, errors={}, is_masked=_is_masked(filled))
+        if len(filled.get("body", "")) > MAX_COPIED_CHARACTERS:
+            del filled["body"]
+            errors["body"] = "the body is too long for a form; submit the task with the API"
+        return await page("submit.html", form=filled, errors=errors, is_masked=_is_masked(filled))
 
     @routes.post(f"{PATH}/submit")
     async def submit() -> Response:

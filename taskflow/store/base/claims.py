@@ -23,8 +23,8 @@ from taskflow.model.claim_selection import HostShares
 from taskflow.model.masking import Masking
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Claim, ClaimKey, NewTask, TaskStatus
-from taskflow.yielding import Checkpoints
 from taskflow.wakeup import WakeUp
+from taskflow.yielding import Checkpoints
 
 CANCELLATIONS_CHANNEL: Final = "taskflow_canceled"
 # Claims that are kept for a node until it reads them: far more than a node may hold.

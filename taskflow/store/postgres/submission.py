@@ -22,6 +22,7 @@ from taskflow.store.postgres.group_commit import GroupCommit
 from taskflow.store.postgres.parts import StoreContext, StorePart
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
+from taskflow.yielding import Checkpoints
 
 # A submission of more tasks than this does not share a statement with single tasks.
 MAX_SMALL_SUBMISSION: Final = 100
@@ -183,9 +184,11 @@ class PostgresSubmission(StorePart, SubmissionStore):
             )
         self._announcements.announce([tuple(row) for row in rows.values() if not row[-1]])
         added: list[Task | None] = [None] * len(tasks)
+        checkpoints = Checkpoints()
         for index, (task_id, _, run_at, created_at, _) in rows.items():
             task = tasks[index].as_task(task_id, created_at=created_at, run_at=run_at)
             added[index] = self._context.masking.task(task)
+            await checkpoints.after(0)
         return added
 
     async def delete_expired_keys(self, *, limit: int) -> int:
