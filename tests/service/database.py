@@ -67,4 +67,4 @@ def url_of(conninfo: str) -> str:
     if conninfo.startswith("postgres"):
         return conninfo
     parts = conninfo_to_dict(conninfo)
-    return f"postgresql:///{quote(parts.pop('dbname'))}?{urlencode(parts)}"
+    return f"postgresql:///{quote(parts.pop('dbname'))}?{urlencode(parts, quote_via=quote)}"
