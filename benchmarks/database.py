@@ -92,7 +92,9 @@ class Database:
     def __init__(self, conninfo: str, connection: psycopg.Connection[Any]) -> None:
         self.conninfo = conninfo
         parts = conninfo_to_dict(conninfo)
-        self.url = f"postgresql:///{quote(str(parts.pop('dbname')))}?{urlencode(parts)}"
+        # Without the options of libpq that other drivers do not know.
+        place = {name: parts[name] for name in ("host", "port", "user")}
+        self.url = f"postgresql:///{quote(str(parts['dbname']))}?{urlencode(place)}"
         self._connection = connection
 
     def ask(self, query: LiteralString, **parameters: object) -> Any:
