@@ -204,7 +204,8 @@ def _become(wanted: dict[str, Any], files: list[int]) -> None:
         os.chdir(wanted["cwd"])
         os.environ.clear()
         os.environ.update(wanted["environ"])
-        sys.stdin, sys.stdout, sys.stderr = (_stream(number) for number in range(3))
+        encoding = sys.stdout.encoding  # of the template, which has the same PYTHON* variables
+        sys.stdin, sys.stdout, sys.stderr = (_stream(number, encoding) for number in range(3))
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
         time.tzset()
         sys.path[0] = str(Path.cwd())
@@ -255,12 +256,12 @@ def _take(files: list[int], numbers: list[int]) -> None:
         os.close(file)
 
 
-def _stream(number: int) -> Any:
-    """A standard stream as the interpreter makes it."""
+def _stream(number: int, encoding: str) -> Any:
+    """Return a standard stream as the interpreter opens it."""
     is_input, is_error = number == 0, number == 2
     is_terminal = os.isatty(number)
     return open(
-        number, "r" if is_input else "w", encoding="utf-8", closefd=False,
+        number, "r" if is_input else "w", encoding=encoding, closefd=False,
         errors="backslashreplace" if is_error else "strict",
         buffering=1 if is_terminal or is_error else -1,
     )  # fmt: skip
