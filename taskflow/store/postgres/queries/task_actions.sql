@@ -1,7 +1,7 @@
 -- Actions of clients on tasks.
 
 -- name: cancel_if_open
--- The nodes that run the tasks are notified of the canceled claims (base/cancellations.py): 111
+-- The nodes that run the tasks are notified of the canceled claims (base/claims.py): 111
 -- bytes each, and a notification has room for 8,000. Rows are locked in the order of ids, as in
 -- all actions on many tasks, so that two of them cannot deadlock. Tasks with a callback_url are
 -- copied into their callbacks: no more of them at once than the budget allows.
