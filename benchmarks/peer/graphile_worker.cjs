@@ -31,6 +31,7 @@ const preset = () => ({
 });
 
 async function work() {
+  process.once("disconnect", () => process.exit()); // also when the main process is killed
   const dispatcher = new Agent({ connections: Number(workers), pipelining: 1 });
   const done = { count: 0, first: Infinity };
   async function fetch(link) {
@@ -44,8 +45,7 @@ async function work() {
   process.send("ready");
   await once(process, "message");
   await runner.stop();
-  process.send(done);
-  process.disconnect();
+  process.send(done, () => process.disconnect());
 }
 
 async function workedOff(pool) {
