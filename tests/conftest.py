@@ -37,13 +37,26 @@ SLOW_FIXTURES = {"postgres_server", "alone", "chromium", "browser"}
 SLOW_PLACES = (
     *("tests/service/", "tests/cli/", "tests/upgrade/", "tests/browser/", "tests/deploy/"),
     *("tests/fuzz/", "tests/chaos/", "tests/test_pages.py", "tests/test_installation.py"),
+    *("tests/store/test_embedded.py", "tests/store/test_database.py", "tests/test_costs.py"),
+    # Bounds on what the worst requests and targets cost.
+    *("tests/api/test_event_loop.py", "tests/fetch/test_hostile.py"),
 )
+
+SLOW_FOLDERS = tuple(place for place in SLOW_PLACES if place.endswith("/"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the whole suite."""
     parser.addoption("--screenshots", action="store_true", help="write docs/images")
     parser.addoption("--fast", action="store_true", help="no databases, processes and browsers")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what ``--fast`` leaves out."""
+    if not config.getoption("--fast") or not collection_path.is_relative_to(config.rootpath):
+        return None
+    place = collection_path.relative_to(config.rootpath).as_posix()
+    return True if f"{place}/".startswith(SLOW_FOLDERS) or place in SLOW_PLACES else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
