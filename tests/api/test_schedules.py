@@ -246,7 +246,7 @@ class TestRefused:
             (
                 {"every_seconds": 60, "task": {"payload": URL, "run_at": "2027-01-01T00:00:00Z"}},
                 "#/task/run_at",
-                "single moment",
+                "fixed time",
             ),
             (
                 {
@@ -254,7 +254,7 @@ class TestRefused:
                     "task": {"payload": URL, "expires_at": "2027-01-01T00:00:00Z"},
                 },
                 "#/task/expires_at",
-                "single moment",
+                "fixed time",
             ),
             (
                 {
