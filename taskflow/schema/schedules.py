@@ -49,7 +49,7 @@ class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
         TaskTemplate,
         Meta(
             description="The template of its tasks: a task as `POST /tasks` accepts it, without "
-            "`run_at` and `expires_at`, which are single moments.",
+            "`run_at` and `expires_at`, which are fixed times.",
             examples=[{"payload": "https://example.com/"}],
         ),
     ]

@@ -161,7 +161,7 @@ def _template() -> Any:
         for field in msgspec.structs.fields(TaskRequest)
         if field.name not in SINGLE_MOMENTS
     ]
-    meaning = "The template of the tasks of a schedule: a task without single moments."
+    meaning = "The template of the tasks of a schedule: a task without fixed times."
     return msgspec.defstruct(
         "TaskTemplate", fields, namespace={"__doc__": meaning}, forbid_unknown_fields=True
     )

@@ -145,7 +145,7 @@ def task_options(function: F) -> F:
 
 
 def template_options(function: F) -> F:
-    """Add the options of the template of a schedule, which has no single moments."""
+    """Add the options of the template of a schedule, which has no fixed times."""
     return _options(name for name in OPTION_NAMES if name not in SINGLE_MOMENTS)(function)
 
 
