@@ -25,7 +25,7 @@ from taskflow.api.reading.request_headers import LINES
 from taskflow.model.task import NewTask
 from taskflow.schema.tasks import MAX_TASKS
 from taskflow.settings import Settings
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.store import open_postgres
 
 Server = Callable[[Scene], contextlib.AbstractContextManager[Service]]
 CONNECTIONS = (16, 64)

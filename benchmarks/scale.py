@@ -20,8 +20,8 @@ from benchmarks.table import Figure, number
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Settlement
-from taskflow.store.base.tasks import TaskStore
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.base.store import TaskStore
+from taskflow.store.postgres.store import open_postgres
 
 BATCH = 10
 PAGE = 100

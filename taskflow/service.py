@@ -39,11 +39,11 @@ from taskflow.serving.processes import Processes
 from taskflow.serving.server import Accept, listening, serve_http
 from taskflow.serving.shutdown import Shutdown, cancel_slow_start, shutdown_on_signals
 from taskflow.settings import Settings, load
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 from taskflow.store.embedded.shared_server import default_data_dir, embedded_postgres
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres.migrate import Migrated, migrate_database
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.store import open_postgres
 from taskflow.telemetry import Event
 from taskflow.tracing import open_tracing
 from taskflow.version import __version__

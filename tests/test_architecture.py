@@ -111,7 +111,7 @@ SHARED_NAMES = {
     # What the API shows, layer by layer.
     *("tasks", "task", "queues", "schedules", "schedule", "events", "stats", "monitoring"),
     *("metrics", "problems", "errors", "settings", "database", "guard", "zones"),
-    "interface",  # what a package offers to the others
+    *("interface", "store"),  # what a package offers to the others
     # What is done with it.
     *("submission", "listing", "task_actions", "new_tasks", "filters", "options", "keys"),
     # The subjects of the store interface, and of each store.

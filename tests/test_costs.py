@@ -30,7 +30,7 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Settlement
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.store import open_postgres
 from tests.api.conftest import open_database
 from tests.loopback import OPEN
 

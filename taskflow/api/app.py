@@ -39,7 +39,7 @@ from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
 from taskflow.model.masking import Masking
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 ROUTES: Final = (
     *post_tasks.ROUTES,

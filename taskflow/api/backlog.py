@@ -7,7 +7,7 @@ from typing import Final
 import trio
 
 from taskflow.model.errors import BacklogFull
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 POLICY_NAME: Final = "pending"
 # How long a count is used. Tasks submitted through this node are added to it meanwhile.

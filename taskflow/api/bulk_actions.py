@@ -22,7 +22,7 @@ from taskflow.model.lifecycle import Move, sources_of
 from taskflow.model.task import DEFAULT_QUEUE, TaskStatus
 from taskflow.schema.filters import BulkRequest, BulkSelection, bulk_selection_of
 from taskflow.store.base.listing import LARGE_FIELDS
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 BATCH: Final = 500
 # After that a request returns how far it came, and the same request again does the rest.

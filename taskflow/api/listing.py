@@ -19,7 +19,7 @@ from taskflow.model.errors import TaskFlowError, TooManySearches
 from taskflow.model.task import Task
 from taskflow.schema.query import FIELDS, PageRequest
 from taskflow.store.base.listing import LARGE_FIELDS, Page
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 STREAM_PAGE: Final = 100
 PIECE_BYTES: Final = 64 * 2**10

@@ -25,7 +25,7 @@ from taskflow.model.queue_limits import HostHold
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 MAX_HELD_HOSTS: Final = 1000
 _PARAMETER: Final = re.compile(r"<(?:[^:<>]+:)?(\w+)>")

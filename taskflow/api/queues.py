@@ -22,7 +22,7 @@ from taskflow.model.queues import Queue, QueueStatistics, queue_of
 from taskflow.model.task import QueueName, TaskStatus
 from taskflow.schema.filters import BulkSelection
 from taskflow.schema.queues import QueuePatch, QueueRequest, patch_of, replacement_of
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 MAX_QUEUES: Final = 1000
 

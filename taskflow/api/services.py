@@ -15,7 +15,7 @@ from taskflow.metrics import Metrics
 from taskflow.model.errors import NoDocument
 from taskflow.model.masking import Masking
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 from taskflow.telemetry import Event, emit
 
 

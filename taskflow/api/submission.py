@@ -27,8 +27,8 @@ from taskflow.model.untrusted_text import foreign_format_of
 from taskflow.schema.new_task import elements_of, new_task_of
 from taskflow.schema.validation_errors import ValidationErrors, token
 from taskflow.settings import Settings
+from taskflow.store.base.store import TaskStore
 from taskflow.store.base.submission import AddedOnce
-from taskflow.store.base.tasks import TaskStore
 from taskflow.tracing import AddTrace
 from taskflow.yielding import Checkpoints
 

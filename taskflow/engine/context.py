@@ -12,7 +12,7 @@ from taskflow.metrics import Metrics
 from taskflow.model.callback_signature import NO_SIGNER, Signer
 from taskflow.model.errors import StoreUnavailable
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 from taskflow.telemetry import Event, emit
 from taskflow.tracing import NO_TRACING, Tracing
 

@@ -19,7 +19,7 @@ import trio
 
 from taskflow.model.claim_selection import HostShares
 from taskflow.model.task import Claim, ClaimKey
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 from taskflow.wakeup import WakeUp
 
 # Tasks are claimed this long ahead: enough to keep workers busy during the next claim, short

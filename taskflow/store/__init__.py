@@ -1,1 +1,1 @@
-"""Where tasks are kept: ``base/tasks.py`` is the interface; each backend has a folder."""
+"""Where tasks are kept: ``base/store.py`` is the interface; each backend has a folder."""

@@ -11,7 +11,7 @@ import trio
 from taskflow.api.backlog import COUNT_SECONDS, RECOUNT_SECONDS, Backlog
 from taskflow.model.errors import TooManyRequests
 from taskflow.model.task import NewTask
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.memory.store import MemoryStore
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 from tests.service.processes import wait_until

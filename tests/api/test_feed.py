@@ -18,7 +18,7 @@ from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.claims import Retry
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.memory.store import MemoryStore
 from tests.store.contract import completed, new_task
 
 POLL_SECONDS = 5.0

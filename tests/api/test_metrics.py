@@ -13,7 +13,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.task import TaskStatus
 from taskflow.service import MEMORY_URL
 from taskflow.settings import Settings
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.memory.store import MemoryStore
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 from tests.metrics.scrape import Scrape, promtool

@@ -18,7 +18,7 @@ from taskflow.api.document.openapi import document
 from taskflow.model.errors import TaskFlowError
 from taskflow.service import MEMORY_URL, open_store
 from taskflow.settings import Settings
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.memory.store import MemoryStore
 from taskflow.version import __version__
 from tests.api.documented import (
     DOCUMENT,

@@ -13,7 +13,7 @@ from taskflow.api import problems
 from taskflow.api.app import create_app
 from taskflow.model.errors import BadRequest, StoreUnavailable, StoreUnusable, TaskNotFound
 from taskflow.settings import Settings
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.memory.store import MemoryStore
 from taskflow.telemetry import Event
 from tests.api.client import PROBLEM, check_problem
 from tests.api.conftest import url_query

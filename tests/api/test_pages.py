@@ -16,7 +16,7 @@ from taskflow.model.task import NewTask, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Settlement
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.store import open_postgres
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 

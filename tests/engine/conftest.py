@@ -19,7 +19,7 @@ from taskflow.model.masking import Masking
 from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed
 from taskflow.model.task import NewTask, Task
 from taskflow.settings import Settings
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.memory.store import MemoryStore
 
 _VERBS = (
     *("claim", "settle", "release", "schedule_retries", "renew", "rescue", "register", "retire"),

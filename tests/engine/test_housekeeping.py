@@ -15,7 +15,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.schedule import ScheduleDefinition, Timing
 from taskflow.model.task import NewTask
 from taskflow.settings import Settings
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.memory.store import MemoryStore
 from taskflow.telemetry import Event
 from tests.engine.conftest import ScriptedFetcher
 

@@ -17,7 +17,7 @@ from taskflow.service import open_store
 from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Retry, Settlement
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 HOUR_SECONDS = 3600.0
 

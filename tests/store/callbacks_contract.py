@@ -14,7 +14,7 @@ from taskflow.model.callback import CALLBACK_QUEUE, DELAYS_SECONDS, MAX_ATTEMPTS
 from taskflow.model.filter import TaskFilter
 from taskflow.model.options import NO_OPTIONS, StoredBackoff, TaskOptions
 from taskflow.model.task import IdempotencyKey, NewTask, Task, TaskStatus
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 from tests.store.contract import StoreContract, completed, failed, new_task, released
 
 URL = 'https://shop.example/done?a="%20\\'

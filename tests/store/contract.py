@@ -16,8 +16,8 @@ from taskflow.model.outcome import ErrorType, KeptResponse
 from taskflow.model.task import Claim, ClaimKey, IdempotencyKey, NewTask, TaskStatus
 from taskflow.store.base.claims import IdleNode, Release, Reservation, Retry, Settlement
 from taskflow.store.base.leases import Rescued
+from taskflow.store.base.store import TaskStore
 from taskflow.store.base.task_actions import MAX_PER_ACTION
-from taskflow.store.base.tasks import TaskStore
 
 
 def new_task(payload: str = '"http://example.com/"', **fields) -> NewTask:

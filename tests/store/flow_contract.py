@@ -16,7 +16,7 @@ from taskflow.model.claim_selection import HostShares
 from taskflow.model.queue_limits import HoldReason, HostLimits, QueueSettings, Rate
 from taskflow.model.task import Claim, NewTask, Task
 from taskflow.store.base.claims import Release
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 from tests.store.contract import NodeTaker, completed, new_task
 from tests.store.options_contract import OptionsContract
 

@@ -12,7 +12,7 @@ import trio
 
 from taskflow.model.monitoring import HISTORY_MINUTES
 from taskflow.model.task import TaskStatus
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 from tests.store.contract import StoreContract, completed, failed
 from tests.store.flow_contract import at
 

@@ -12,7 +12,7 @@ from taskflow.model.options import StoredBackoff, TaskOptions
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import IdempotencyKey, TaskStatus
 from taskflow.store.base.claims import Retry
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 from tests.store.contract import StoreContract, completed, failed, new_task, released
 
 LATER = dt.timedelta(hours=1)

@@ -13,7 +13,7 @@ from taskflow.model.errors import ScheduleExists
 from taskflow.model.options import TaskOptions
 from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
 from taskflow.model.task import Claim, TaskStatus
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 from tests.store.contract import completed, failed, new_task
 
 TEMPLATE = '{ "payload":  "http://example.com/\\u0000" }'

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from taskflow.settings import Settings
-from taskflow.store.postgres.parts import StorePart
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.statements import StorePart
+from taskflow.store.postgres.store import open_postgres
 from tests.store.callbacks_contract import OPTIONS, told
 from tests.store.contract import completed, new_task
 

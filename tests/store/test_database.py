@@ -22,7 +22,7 @@ from taskflow.store.embedded.process import Deadline
 from taskflow.store.postgres.database import open_database
 from taskflow.store.postgres.migrate import migrate_database
 from taskflow.store.postgres.pool import is_lost
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.store import open_postgres
 from tests.folders import open_folder
 from tests.service.targets import Way
 from tests.store.contract import new_task

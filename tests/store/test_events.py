@@ -16,10 +16,10 @@ from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Retry
-from taskflow.store.base.tasks import TaskStore
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.base.store import TaskStore
+from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres import events
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.store import open_postgres
 from tests.store.contract import NodeTaker, StoreContract, completed, failed, new_task, released
 
 SETTINGS = Settings(database_timeout_seconds=5.0)

@@ -6,7 +6,7 @@ import trio
 from taskflow.model.filter import TaskFilter
 from taskflow.model.queues import RecentCounts
 from taskflow.model.task import TaskStatus
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.memory.store import MemoryStore
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, new_task
 from tests.store.flow_contract import FlowContract

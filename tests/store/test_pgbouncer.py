@@ -18,7 +18,7 @@ from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.embedded.account import account_for
 from taskflow.store.postgres.inspection import examine_database
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.store import open_postgres
 from tests import debian
 from tests.folders import open_folder
 from tests.service.processes import wait_until

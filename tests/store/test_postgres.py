@@ -32,8 +32,8 @@ from taskflow.settings import Settings
 from taskflow.store.postgres import claim_scan, listener, listing, pool
 from taskflow.store.postgres.migrate import migrate_database, migrations
 from taskflow.store.postgres.search import Found
+from taskflow.store.postgres.store import open_postgres
 from taskflow.store.postgres.submission import entry_of, size_of
-from taskflow.store.postgres.tasks import open_postgres
 from taskflow.telemetry import Event
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, failed, new_task, released

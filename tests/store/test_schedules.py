@@ -15,9 +15,9 @@ import trio
 from taskflow.model.schedule import Missed, Timing
 from taskflow.settings import Settings
 from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS
-from taskflow.store.memory.tasks import MemoryStore
+from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres import schedule_firing, schedules
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.store import open_postgres
 from tests.store.contract import new_task
 from tests.store.schedules_contract import SchedulesContract, definition
 

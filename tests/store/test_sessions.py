@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from taskflow import enqueue
 from taskflow.model.errors import TaskFlowError
 from taskflow.settings import Settings
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.store import open_postgres
 from tests import forking
 from tests.service.database import url_of
 from tests.service.processes import clean_environ, running, wait_until

@@ -42,9 +42,9 @@ from taskflow.model.queues import RecentCounts
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Release, Retry, Settlement
-from taskflow.store.base.tasks import TaskStore
-from taskflow.store.memory.tasks import MemoryStore
-from taskflow.store.postgres.tasks import PostgresStore, open_postgres
+from taskflow.store.base.store import TaskStore
+from taskflow.store.memory.store import MemoryStore
+from taskflow.store.postgres.store import PostgresStore, open_postgres
 
 LATER_SECONDS = 3600.0
 EXAMPLES, LONG_EXAMPLES = 60, 2000

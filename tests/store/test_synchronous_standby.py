@@ -25,7 +25,7 @@ from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Release, Retry
 from taskflow.store.postgres.session import is_unreplicated
-from taskflow.store.postgres.tasks import open_postgres
+from taskflow.store.postgres.store import open_postgres
 from tests.api.client import check_problem
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer

@@ -20,7 +20,7 @@ from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus
 from taskflow.schema.filters import BulkSelection
 from taskflow.schema.query import PAGE_QUERY, PageRequest, cursor_of
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 LIMIT: Final = 50
 _OTHER_PARAMETERS: Final = frozenset({"cursor", "limit", "fields"})

@@ -18,7 +18,7 @@ from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.queue_limits import NO_SETTINGS
 from taskflow.model.queues import queue_of
 from taskflow.model.task import TaskStatus
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 MAX_QUEUES: Final = 100
 MAX_NODES: Final = 100

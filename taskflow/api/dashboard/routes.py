@@ -19,7 +19,7 @@ from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable, TaskFlowError
 from taskflow.model.masking import Masking
 from taskflow.settings import Settings
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 
 def dashboard_routes(

@@ -25,7 +25,7 @@ from taskflow.api.request_spans import submission_trace
 from taskflow.api.submission import Submissions
 from taskflow.model.errors import RequestError, TooManyRequests, Unprocessable
 from taskflow.model.masking import MASK, Masking
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 MAX_COPIED_CHARACTERS: Final = 512 * 2**10
 """Maximum length of a body that is filled in; a longer one may not fit into a form's request."""

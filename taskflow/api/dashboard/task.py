@@ -23,7 +23,7 @@ from taskflow.model.errors import IllegalMove, TaskNotFound
 from taskflow.model.event import EventFilter
 from taskflow.model.outcome import KeptResponse, StoredResponse
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 MAX_RESPONSES: Final = 5
 MAX_BYTES_PER_CHARACTER: Final = 12

@@ -25,7 +25,7 @@ from taskflow.model.errors import StoreUnavailable, TaskNotFound
 from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.model.task import Task, TaskStatus
 from taskflow.schema.query import EventsRequest, LastEventId, TaskEventsRequest
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 
 HEARTBEAT_SECONDS: Final = 15.0
 RECONNECT_MILLISECONDS: Final = 1000

@@ -21,7 +21,7 @@ from taskflow.api.live.snapshot import Snapshot
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.store.base.events import EventPage
-from taskflow.store.base.tasks import TaskStore
+from taskflow.store.base.store import TaskStore
 from taskflow.wakeup import WakeUp
 from taskflow.yielding import Checkpoints
 

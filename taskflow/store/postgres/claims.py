@@ -27,9 +27,9 @@ from taskflow.store.base.claims import (
 )
 from taskflow.store.postgres.claim_position import Pass
 from taskflow.store.postgres.claim_scan import Claimed, ClaimRequest, ScanState, scan_and_claim
-from taskflow.store.postgres.parts import StoreContext, StorePart
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Execute, Row, claim_of
+from taskflow.store.postgres.statements import StoreContext, StorePart
 
 # Lanes that are read to find out whether all waiting tasks go to one host.
 _FEW_LANES: Final = 5

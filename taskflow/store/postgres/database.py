@@ -21,7 +21,7 @@ from taskflow.model.errors import (
     StoreUnavailable,
     StoreUnusable,
 )
-from taskflow.store.base.tasks import PoolStatistics
+from taskflow.store.base.store import PoolStatistics
 from taskflow.store.postgres.pool import (
     CONNECT_SECONDS,
     CONNECTION_CLASSES,

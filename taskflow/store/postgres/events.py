@@ -13,9 +13,9 @@ import trio
 
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.store.base.events import EVENTS_KEPT_SECONDS, RECORDED_SECONDS, EventPage, EventStore
-from taskflow.store.postgres.parts import StoreContext, StorePart
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import event_of
+from taskflow.store.postgres.statements import StoreContext, StorePart
 from taskflow.wakeup import WakeUp
 
 # Interval of polling where notifications do not work.

@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from taskflow.model.errors import LeaseLost
 from taskflow.store.base.leases import LeaseStore, Rescued
-from taskflow.store.postgres.parts import StorePart
+from taskflow.store.postgres.statements import StorePart
 
 
 class PostgresLeases(StorePart, LeaseStore):

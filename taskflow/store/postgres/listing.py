@@ -37,10 +37,10 @@ from taskflow.store.base.listing import (
     MonitoringStore,
     Page,
 )
-from taskflow.store.postgres.parts import Statements, StorePart
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, attempt_of, line_of, task_of
 from taskflow.store.postgres.search import Search, find
+from taskflow.store.postgres.statements import Statements, StorePart
 
 _NO_BUDGET_BYTES: Final = 2**62
 _RUNNING_TASK: Final = msgspec.json.Decoder(RunningTask)

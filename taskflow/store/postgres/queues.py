@@ -10,9 +10,9 @@ import msgspec
 from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
 from taskflow.store.base.queues import MAX_OPEN_SECONDS, MIN_OPEN_SECONDS, Changed, QueueStore
 from taskflow.store.postgres.claim_position import Announcements
-from taskflow.store.postgres.parts import Statements
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import UNREADABLE, readable_part
+from taskflow.store.postgres.statements import Statements
 
 _SETTINGS: Final = msgspec.json.Decoder(QueueSettings)
 

@@ -22,10 +22,10 @@ from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from taskflow.store.base.schedules import Fired
 from taskflow.store.postgres.database import REFUSED, one_line
 from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
-from taskflow.store.postgres.parts import Statements
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, readable_options_of
 from taskflow.store.postgres.schedule_rows import read_all, stored_of
+from taskflow.store.postgres.statements import Statements
 
 
 class TaskWriter(Protocol):

@@ -16,11 +16,11 @@ from taskflow.model.task import Task, TaskStatus
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS, Fired, SchedulePage, ScheduleStore
 from taskflow.store.postgres.database import REFUSED, one_line
-from taskflow.store.postgres.parts import Statements
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
 from taskflow.store.postgres.schedule_firing import ScheduleFiring, TaskWriter
 from taskflow.store.postgres.schedule_rows import schedule_of, stored_or_none, unreadable_message
+from taskflow.store.postgres.statements import Statements
 from taskflow.wakeup import WakeUp
 
 SCHEDULES_CHANNEL: Final = "taskflow_schedules"

@@ -19,9 +19,9 @@ from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.task import Claim, IdempotencyKey, NewTask, TagValue, Task
 from taskflow.store.base.submission import AddedOnce, SubmissionStore
 from taskflow.store.postgres.group_commit import GroupCommit
-from taskflow.store.postgres.parts import StoreContext, StorePart
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
+from taskflow.store.postgres.statements import StoreContext, StorePart
 from taskflow.yielding import Checkpoints
 
 # A submission of more tasks than this does not share a statement with single tasks.

@@ -11,9 +11,9 @@ from taskflow.model.lifecycle import Move
 from taskflow.model.task import ClaimKey, Task, TaskStatus
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
-from taskflow.store.postgres.parts import StorePart
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
+from taskflow.store.postgres.statements import StorePart
 
 
 class PostgresTaskActions(StorePart, TaskActionStore):

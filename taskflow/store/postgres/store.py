@@ -20,7 +20,7 @@ from taskflow.model.masking import Masking
 from taskflow.model.task import NewTask
 from taskflow.settings import Settings
 from taskflow.store.base.claims import CANCELLATIONS_CHANNEL, Cancellations, DirectClaims
-from taskflow.store.base.tasks import SECRET_BYTES, StoreStatistics, TaskStore
+from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claims import PostgresClaims
 from taskflow.store.postgres.database import Database, one_line, open_database
@@ -29,11 +29,11 @@ from taskflow.store.postgres.leases import PostgresLeases
 from taskflow.store.postgres.listener import EVENTS_CHANNEL, WORK_CHANNEL, listen
 from taskflow.store.postgres.listing import PostgresListing, PostgresMonitoring
 from taskflow.store.postgres.migrate import Migrated, migrate_database
-from taskflow.store.postgres.parts import Statements, StoreContext
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.queues import PostgresQueues
 from taskflow.store.postgres.requirements import refusal_of
 from taskflow.store.postgres.schedules import SCHEDULES_CHANNEL, PostgresSchedules
+from taskflow.store.postgres.statements import Statements, StoreContext
 from taskflow.store.postgres.submission import PostgresSubmission
 from taskflow.store.postgres.task_actions import PostgresTaskActions
 

@@ -16,7 +16,7 @@ from taskflow.model.masking import MASKING, Masking
 from taskflow.model.monitoring import FetchedTask
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.listing import MAX_SCANNED
-from taskflow.store.base.tasks import SECRET_BYTES, StoreStatistics, TaskStore
+from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.memory.claims import MemoryClaims
 from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.leases import MemoryLeases
