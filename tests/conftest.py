@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from taskflow.api import problems
 from taskflow.serving.process_tuning import raise_file_limit
@@ -141,7 +142,10 @@ class EmbeddedInThread:
     def __enter__(self) -> str:
         self._thread.start()
         conninfo, self._token, self._stop = self._started.get(timeout=60)
-        return conninfo
+        # As the address of another server is written, without the options that TaskFlow pins.
+        parts = conninfo_to_dict(conninfo)
+        place = ("host", "port", "user", "dbname")
+        return make_conninfo(**{name: str(parts[name]) for name in place})
 
     def __exit__(self, *_: object) -> None:
         self._token.run_sync_soon(self._stop.set)
