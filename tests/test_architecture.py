@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "taskflow"
 LAYERS = {
     "version": set(),
     "wakeup": set(),
-    "linear_h11": set(),
+    "http1": set(),
     "yielding": set(),
     "model": set(),
     "env_file": {"model"},
@@ -27,7 +27,7 @@ LAYERS = {
     "telemetry": set(),
     "metrics": {"model"},
     "store.base": {"model", "wakeup", "yielding"},
-    "fetch": {"metrics", "model", "settings", "telemetry", "linear_h11", "yielding"},
+    "fetch": {"http1", "metrics", "model", "settings", "telemetry", "yielding"},
     "store": {"store.base", "model", "settings", "telemetry", "wakeup", "yielding"},
     "tracing": {"store.base", "fetch", "model", "settings", "telemetry"},
     "engine": {
@@ -58,7 +58,7 @@ LAYERS = {
         "wakeup",
         "yielding",
     },
-    "serving": {"api", "linear_h11", "model", "settings", "telemetry"},
+    "serving": {"api", "http1", "model", "settings", "telemetry"},
     "service": {"api", "engine", "fetch", "store", "store.base", "serving"}
     | {"metrics", "model", "settings", "telemetry", "tracing"},
     "asgi": {"metrics", "service", "serving", "model", "settings", "telemetry"},
@@ -88,7 +88,7 @@ HOMES = {
     "trio_asyncio": ("store",),
     "asyncio": ("store",),
     "asks": ("fetch",),
-    "h11": ("fetch", "serving", "linear_h11"),
+    "httptools": ("http1",),
     "socket": ("fetch", "store.embedded", "cli.local.checks.guard", "serving"),
     "quart": ("api", "asgi"),
     "quart_trio": ("api", "asgi", "service"),

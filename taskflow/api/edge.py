@@ -36,7 +36,7 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 # How long a client may go on sending a body after it has the response.
 LINGER_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 1.0
-# Hypercorn's own limit of 16 KiB applies only to a head that arrives in several parts.
+# The server itself rejects what is far longer, before it is parsed.
 MAX_TARGET_BYTES: Final = 8 * 2**10
 MAX_HEADER_BYTES: Final = 8 * 2**10
 MAX_HEADERS_BYTES: Final = 16 * 2**10
@@ -236,7 +236,7 @@ def is_last(message: Message) -> bool:
 
 
 def check_head(scope: Message) -> None:
-    """Reject a head that is too long, or that two parsers may read differently.
+    """Reject a head that is too long, or whose meaning is in doubt.
 
     Raises:
         HTTPException: It is too long.
@@ -248,7 +248,6 @@ def check_head(scope: Message) -> None:
     if not query.isascii():
         raise BadRequest("the query has non-ASCII bytes; percent-encode them")
     check_headers(scope["headers"])
-    check_framing(scope)
     check_authority(scope)
 
 
@@ -269,19 +268,6 @@ def check_headers(headers: Headers) -> None:
         raise RequestHeaderFieldsTooLarge(f"there are more than {MAX_HEADERS} header fields")
     if any(name == b"upgrade" and b"websocket" in value.lower() for name, value in headers):
         raise BadRequest(_NO_WEB_SOCKET)
-
-
-def check_framing(scope: Message) -> None:
-    """Reject a head with two lengths of the body, or with chunks in HTTP/1.0.
-
-    Raises:
-        BadRequest: It has that (RFC 9112, section 6.1).
-    """
-    names = {name for name, _ in scope["headers"]}  # in lower case, as ASGI requires
-    if names >= {b"content-length", b"transfer-encoding"}:
-        raise BadRequest("send Content-Length or Transfer-Encoding, not both")
-    if b"transfer-encoding" in names and scope["http_version"] == "1.0":
-        raise BadRequest("HTTP/1.0 has no Transfer-Encoding; send Content-Length")
 
 
 def check_authority(scope: Message) -> None:

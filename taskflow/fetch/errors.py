@@ -28,9 +28,9 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
-import h11
 import trio
 
+from taskflow.http1.errors import ProtocolError
 from taskflow.model.invalid_url import FetchError
 from taskflow.model.masking import MASK
 from taskflow.model.outcome import ErrorType, Refusal
@@ -41,9 +41,6 @@ MAX_URL_CHARACTERS: Final = 200
 # Matches invalid URLs, too: they are what most messages are about.
 _USERINFO: Final = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?[/\\]*)[^/?#\\]*@")
 _AFTER_PATH: Final = re.compile(r"([?#]).*", re.DOTALL)
-
-_QUOTED_BYTES: Final = re.compile(r""":? *(?:bytearray\()?b['"].*""", re.DOTALL)
-"""The part of an h11 message that quotes bytes, up to its end."""
 
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE))
 
@@ -119,7 +116,7 @@ class TooManyRedirects(FetchError):
 
 @contextlib.contextmanager
 def mapped_errors(subject: str) -> Iterator[None]:
-    """Turn exceptions of the resolver, the network, TLS and h11 into a ``FetchError``.
+    """Turn exceptions of the resolver, the network, TLS and HTTP into a ``FetchError``.
 
     Args:
         subject: The name or address that the message begins with, such as ``example.com:443``.
@@ -139,13 +136,8 @@ def mapped_errors(subject: str) -> Iterator[None]:
         # Trio adds the address to strerror; the subject already has it.
         words = os.strerror(error.errno) if error.errno else str(error)
         raise NotConnected(f"{subject}: {words}") from error
-    except h11.RemoteProtocolError as error:
-        raise BadResponse(f"{subject}: {complaint_of(error)}") from error
-
-
-def complaint_of(error: h11.ProtocolError) -> str:
-    """Return h11's message without the bytes that it quotes: they may contain a secret."""
-    return _QUOTED_BYTES.sub("", str(error))
+    except ProtocolError as error:
+        raise BadResponse(f"{subject}: {error}") from error
 
 
 def _words_of(error: ssl.SSLError) -> str:

@@ -11,11 +11,9 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-import h11
 import trio
 from asks.request_object import RequestProcessor
 
-from taskflow import linear_h11  # noqa: F401 - for its effect
 from taskflow.fetch.decoding import codings_left, decoder_for
 from taskflow.fetch.errors import BadResponse, TooLarge, mapped_errors
 from taskflow.fetch.hop import Hop
@@ -24,18 +22,16 @@ from taskflow.fetch.response import (
     FRAMINGS,
     Body,
     Bounds,
-    Head,
-    HeaderSplitter,
     Plan,
     RawResponse,
     Want,
     head_of,
 )
 from taskflow.fetch.stream import Connection
+from taskflow.http1.errors import ProtocolError
+from taskflow.http1.events import Event, ResponseHead, Signal
+from taskflow.http1.readers import ResponseReader
 from taskflow.yielding import fair_checkpoint
-
-MAX_INTERIM_RESPONSES: Final = 16
-"""Maximum number of 1xx responses before the final one."""
 
 MAX_DRAINED_BYTES: Final = 65_536
 """Maximum size of an unwanted body that is read so that the connection can be reused.
@@ -62,14 +58,11 @@ MIN_CHUNKS: Final = 1_024
 MIN_CHUNK_BYTES: Final = 64
 """Number of chunks that are always allowed, and minimum average chunk size beyond it.
 
-A chunk of any size costs 5 us, so 1 MiB in chunks of one byte would take 5 s.
+A chunk of any size costs most of a microsecond, so 1 MiB in chunks of one byte would take a second.
 """
 
-PARSED_BYTES: Final = 8_192
-"""Maximum input of the parser at once, and maximum size of a chunk header and of the trailers.
-
-The parser handles trailers in one go: 16 KiB of them take 8 ms.
-"""
+MAX_JOINED_BYTES: Final = 65_536
+"""Maximum size of a body that is sent together with the head."""
 
 CHECKPOINT_BYTES: Final = 262_144
 """Amount of received data between two checkpoints: about half a millisecond of work."""
@@ -77,11 +70,14 @@ CHECKPOINT_BYTES: Final = 262_144
 EVENT_OVERHEAD_BYTES: Final = 4_096
 """Cost of an event in addition to its data, expressed in bytes."""
 
+CHUNK_OVERHEAD_BYTES: Final = 512
+"""Cost of a chunk in addition to its data, expressed in bytes."""
+
 
 async def exchange(
     connection: Connection,
     hop: Hop,
-    request: h11.Request,
+    request: bytes,
     *,
     plan: Plan,
     bounds: Bounds,
@@ -93,7 +89,7 @@ async def exchange(
     Args:
         connection: A connection to the hop's target.
         hop: The request.
-        request: The request as sent on the wire.
+        request: The head of the request as sent on the wire.
         plan: Decides which part of the body to read.
         bounds: Maximum sizes of the body.
 
@@ -118,7 +114,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         self,
         connection: Connection,
         hop: Hop,
-        request: h11.Request,
+        request: bytes,
         plan: Plan,
         bounds: Bounds,
     ) -> None:
@@ -130,12 +126,11 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             sock=connection,
         )
         self._request = request
-        self._body = h11.Data(data=hop.body) if hop.body else None
+        self._body = hop.body
+        self._is_sent = False
         self._plan = plan
         self._max_body_bytes = bounds.max_body_bytes
         self._max_beginning_bytes = bounds.max_beginning_bytes
-        self._unparsed = b""
-        self._chunks = 0
         self._bytes_since_checkpoint = 0
 
     async def make_request(self, redirect: bool = False) -> RawResponse:  # noqa: ARG002, FBT001, FBT002
@@ -143,26 +138,31 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
 
         asks would build a request of its own first, which takes a tenth of a fetch.
         """
-        parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=PARSED_BYTES)
+        request, body = self._request, self._body or None
+        if body is not None and len(body) <= MAX_JOINED_BYTES:  # one packet instead of two
+            request, body = request + body, None
         try:
-            await self._send(self._request, self._body, parser)
+            await self._send(request, body, _Wire)
+            self._is_sent = True
         except trio.BrokenResourceError:
             # A server may respond and close before it reads the body (RFC 9112 section 9.6).
-            if self._body is None:
+            if not self._body:
                 raise
-        return await self._catch_response(parser)
+        return await self._catch_response(ResponseReader(self.method))
 
-    async def _catch_response(self, parser: h11.Connection) -> RawResponse:
-        head = await self._receive_head(parser)
+    async def _catch_response(self, reader: ResponseReader) -> RawResponse:
+        parsed = await self._recv_event(reader)
+        assert isinstance(parsed, ResponseHead)
+        head = head_of(parsed)
         data = bytearray()
         want = self._plan(head, data)
         if want is Want.WHOLE:
-            body, is_whole = await self._receive_body(parser, head.headers, data), True
+            body, is_whole = await self._receive_body(reader, head.headers, data), True
         else:
             limit = self._max_beginning_bytes if want is Want.BEGINNING else 0
             body = Body()
             beginning = Beginning(data, head.headers.get("content-encoding", ""), limit)
-            is_whole = await self._drain(parser, head.headers, beginning)
+            is_whole = await self._drain(reader, head.headers, beginning)
         return RawResponse(
             status=head.status,
             reason=head.reason,
@@ -170,31 +170,13 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             locations=head.locations,
             body=body,
             is_whole=is_whole,
-            is_reusable=not self._unparsed and _is_reusable(parser, head.headers),
+            is_reusable=self._is_sent and reader.is_reusable,
         )
 
-    async def _receive_head(self, parser: h11.Connection) -> Head:
-        sections = HeaderSplitter()
-        for _ in range(MAX_INTERIM_RESPONSES + 1):
-            parser.receive_data(await self._receive_header_section(sections))
-            event = parser.next_event()
-            if isinstance(event, h11.Response):
-                self._unparsed = sections.rest()
-                return head_of(event)
-        raise BadResponse(f"more than {MAX_INTERIM_RESPONSES} interim responses (1xx)")
-
-    async def _receive_header_section(self, sections: HeaderSplitter) -> bytes:
-        while (section := sections.next_section()) is None:
-            data = await self.sock.receive()
-            if not data:
-                raise BadResponse("the connection closed before the response was complete")
-            sections.feed(data)
-        return section
-
     async def _receive_body(
-        self, parser: h11.Connection, headers: dict[str, str], body: bytearray
+        self, reader: ResponseReader, headers: dict[str, str], body: bytearray
     ) -> Body:
-        data = await self._next_data(parser)
+        data = await self._next_data(reader)
         if data is None:
             return Body()
         codings = headers.get("content-encoding", "")
@@ -207,7 +189,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         while data is not None:
             coded += len(data)
             self._check_length(coded - CODING_SLACK_BYTES)
-            self._check_framing(coded)
+            self._check_framing(reader, coded)
             try:
                 for piece in decoder.decode(data) if decoder else (data,):
                     body += piece
@@ -216,14 +198,14 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
             except BadResponse:
                 body += b"" if body else data  # a failed attempt shows it
                 raise
-            data = await self._next_data(parser)
+            data = await self._next_data(reader)
         if decoder is None:
             return Body(bytes(body), codings_left(codings))
         decoder.finish()
         return Body(bytes(body), codings_left(codings), decoder.dropped_bytes)
 
     async def _drain(
-        self, parser: h11.Connection, headers: dict[str, str], beginning: Beginning
+        self, reader: ResponseReader, headers: dict[str, str], beginning: Beginning
     ) -> bool:
         """Collect the beginning of a body, and read to its end if that is near.
 
@@ -235,33 +217,30 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         with (
             trio.move_on_after(_seconds_for(beginning)) as scope,
             # Errors do not matter here: the connection is not reused then.
-            contextlib.suppress(h11.RemoteProtocolError, trio.BrokenResourceError),
+            contextlib.suppress(ProtocolError, trio.BrokenResourceError),
         ):
             # A body without framing ends with the connection, which then cannot be reused.
             while left > 0 and (is_framed or not beginning.is_full):
-                data = await self._next_data(parser)
+                data = await self._next_data(reader)
                 if data is None:
                     return beginning.is_whole()
                 beginning.add(data)
-                if self._chunks > (MAX_DRAINED_CHUNKS if beginning.is_full else MIN_CHUNKS):
+                if reader.chunks > (MAX_DRAINED_CHUNKS if beginning.is_full else MIN_CHUNKS):
                     return False
                 left -= len(data)
                 scope.deadline = min(scope.deadline, trio.current_time() + _seconds_for(beginning))
                 await self._checkpoint(len(data))
         return False
 
-    async def _next_data(self, parser: h11.Connection) -> bytes | None:
-        event = await self._recv_event(parser)
-        if not isinstance(event, h11.Data):
-            return None
-        self._chunks += event.chunk_start
-        return bytes(event.data)
+    async def _next_data(self, reader: ResponseReader) -> bytes | None:
+        chunks = reader.chunks
+        event = await self._recv_event(reader)
+        self._bytes_since_checkpoint += (reader.chunks - chunks) * CHUNK_OVERHEAD_BYTES
+        return event if isinstance(event, bytes) else None
 
-    async def _recv_event(self, parser: h11.Connection) -> object:
-        while (event := parser.next_event()) is h11.NEED_DATA:
-            data = self._unparsed or await self.sock.receive()
-            parser.receive_data(data[:PARSED_BYTES])
-            self._unparsed = data[PARSED_BYTES:]
+    async def _recv_event(self, reader: ResponseReader) -> Event:
+        while (event := reader.next_event()) is Signal.NEED_DATA:
+            reader.feed(await self.sock.receive())
         return event
 
     async def _checkpoint(self, handled_bytes: int) -> None:
@@ -275,10 +254,10 @@ class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types
         if length > self._max_body_bytes:
             raise TooLarge(f"the body is larger than {self._max_body_bytes} bytes")
 
-    def _check_framing(self, coded: int) -> None:
+    def _check_framing(self, reader: ResponseReader, coded: int) -> None:
         """Limit the framing: tiny chunks, and chunks with long extensions."""
-        if self._chunks > MIN_CHUNKS + coded // MIN_CHUNK_BYTES:
-            raise BadResponse(f"the body has too many small chunks ({self._chunks})")
+        if reader.chunks > MIN_CHUNKS + coded // MIN_CHUNK_BYTES:
+            raise BadResponse(f"the body has too many small chunks ({reader.chunks})")
         limit = WIRE_FACTOR * (self._max_body_bytes + CODING_SLACK_BYTES)
         if self.sock.received > limit:
             raise TooLarge(f"the response with its chunk framing is larger than {limit} bytes")
@@ -288,11 +267,9 @@ def _seconds_for(beginning: Beginning) -> float:
     return MAX_DRAIN_SECONDS if beginning.is_full else MAX_BEGINNING_SECONDS
 
 
-def _is_reusable(parser: h11.Connection, headers: dict[str, str]) -> bool:
-    """Return whether both sides are done and keep the connection open, without unexpected data.
+class _Wire:
+    """Stands in for h11's connection, to which asks gives what it sends: bytes, and an end."""
 
-    A response with two framings may have been parsed differently by an intermediary (RFC 9112
-    section 6.3), so the bytes after it are not reliable.
-    """
-    is_done = parser.our_state is h11.DONE and parser.their_state is h11.DONE
-    return is_done and parser.trailing_data == (b"", False) and not headers.keys() >= FRAMINGS
+    @staticmethod
+    def send(part: object) -> bytes:
+        return part if isinstance(part, bytes) else b""

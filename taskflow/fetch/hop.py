@@ -6,11 +6,12 @@ import http
 from collections.abc import Collection
 from typing import Final
 
-import h11
 import msgspec
 
-from taskflow.fetch.errors import BadResponse, InvalidRequest, complaint_of, masked_url
+from taskflow.fetch.errors import BadResponse, InvalidRequest, masked_url
 from taskflow.fetch.interface import FetchRequest, Headers
+from taskflow.http1.errors import UnsendableError
+from taskflow.http1.writing import request_head
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.request import HEADERS_OF_THE_CONNECTION, REFUSED_METHODS
 from taskflow.model.url import Target, parse_location, parse_target
@@ -21,7 +22,8 @@ IDEMPOTENT_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT",
 
 _LEGACY_REDIRECTS: Final = frozenset((301, 302))
 _REDIRECTS: Final = _LEGACY_REDIRECTS | {303, 307, 308}
-_DEFAULTS: Final = (
+_DEFAULTS: Final[Headers] = (
+    ("Connection", "keep-alive"),  # tasks may not set it
     ("User-Agent", f"TaskFlow/{__version__}"),
     ("Accept", "*/*"),
     ("Accept-Encoding", "gzip, deflate"),
@@ -51,28 +53,25 @@ class Hop(msgspec.Struct, frozen=True):
         """True if sending it twice has the same effect as once (RFC 9110 section 9.2.2)."""
         return self.method in IDEMPOTENT_METHODS
 
-    def as_h11(self) -> h11.Request:
-        """Return the request for the wire.
+    def head(self) -> bytes:
+        """Return the head of the request for the wire.
 
         Raises:
             InvalidRequest: The method or a header cannot be sent.
         """
-        asked = {name.lower() for name, _ in self.headers}
-        fields = [("Host", self.target.host_header), ("Connection", "keep-alive")]
-        fields += [field for field in _DEFAULTS if field[0].lower() not in asked]
-        fields += self.headers
+        fields = [("Host", self.target.host_header), *self._defaults(), *self.headers]
         if self.body or self.method in ("POST", "PUT", "PATCH"):
             fields.append(("Content-Length", str(len(self.body))))
         try:
-            return h11.Request(
-                method=self.method, target=self.target.path_and_query, headers=fields
-            )
-        except h11.LocalProtocolError as error:
-            raise InvalidRequest(
-                f"the method or a header cannot be sent: {complaint_of(error)}"
-            ) from None
-        except UnicodeError:
-            raise InvalidRequest("the method or a header is not ASCII text") from None
+            return request_head(self.method, self.target.path_and_query, fields)
+        except UnsendableError as error:
+            raise InvalidRequest(str(error)) from None
+
+    def _defaults(self) -> Headers:
+        if not self.headers:
+            return _DEFAULTS
+        asked = {name.lower() for name, _ in self.headers}
+        return tuple(field for field in _DEFAULTS if field[0].lower() not in asked)
 
 
 def first_hop(request: FetchRequest) -> Hop:

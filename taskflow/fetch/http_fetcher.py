@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Collection
 from functools import partial
 from typing import Final
 
-import h11
 import trio
 from msgspec import UNSET
 
@@ -158,7 +157,7 @@ class HttpFetcher(Fetcher):
         A server may close an idle connection just when it is reused, which is not a failure of the
         target (RFC 9112 section 9.3.1). Requests that must not be sent twice use a new connection.
         """
-        request = hop.as_h11()  # rejects invalid requests before a connection is opened
+        request = hop.head()  # rejects invalid requests before a connection is opened
         connection = await self._transport.acquire(hop.target, fresh=not hop.is_idempotent)
         try:
             return await self._send_over(connection, hop, request, asked)
@@ -169,7 +168,7 @@ class HttpFetcher(Fetcher):
         return await self._send_over(connection, hop, request, asked)
 
     async def _send_over(
-        self, connection: Connection, hop: Hop, request: h11.Request, asked: FetchRequest
+        self, connection: Connection, hop: Hop, request: bytes, asked: FetchRequest
     ) -> RawResponse:
         is_reusable = False
         try:

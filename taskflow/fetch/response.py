@@ -1,4 +1,4 @@
-"""Responses: header sections within limits, parsed headers, bodies, and ``Retry-After``. No I/O."""
+"""Responses: heads as text, bodies, and ``Retry-After``. No I/O."""
 
 from __future__ import annotations
 
@@ -9,22 +9,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-import h11
 import msgspec
 
-from taskflow.fetch.errors import BadResponse
-
-MAX_HEADER_BYTES: Final = 65_536
-"""Maximum size of all header sections of a response, interim responses included."""
-
-MAX_HEADER_LINES: Final = 256
-"""Maximum number of lines of all header sections of a response."""
+from taskflow.http1.events import Headers, ResponseHead
 
 FRAMINGS: Final = frozenset(("content-length", "transfer-encoding"))
-
-_PROTOCOL: Final = b"HTTP/"
-_HEADER_END: Final = re.compile(rb"\n\r?\n")  # as h11 finds it
-_MAX_END_BYTES: Final = 3
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -97,79 +86,29 @@ class RawResponse(msgspec.Struct, frozen=True):
     is_reusable: bool
 
 
-class HeaderSplitter:
-    """Splits received bytes into header sections within limits, before they are parsed.
-
-    h11 parses a complete header section in one go: 16,000 fields in 64 KiB take 30 ms, during
-    which nothing else runs. So a section that is too long is rejected unparsed.
-    """
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._searched = 0
-        self._bytes_left = MAX_HEADER_BYTES
-        self._lines_left = MAX_HEADER_LINES
-
-    def feed(self, data: bytes) -> None:
-        """Add received bytes."""
-        self._buffer += data
-
-    def next_section(self) -> bytes | None:
-        """Return the next header section with its blank line; ``None`` while it is incomplete.
-
-        Raises:
-            BadResponse: It is too long, has too many lines, or is not HTTP.
-        """
-        self._check_protocol()
-        end = _HEADER_END.search(self._buffer, max(0, self._searched - _MAX_END_BYTES))
-        length = end.end() if end else len(self._buffer)
-        lines = self._buffer.count(b"\n", 0, length)
-        self._check_bounds(length, lines)
-        if end is None:
-            self._searched = length
-            return None
-        self._bytes_left -= length
-        self._lines_left -= lines
-        self._searched = 0
-        section = bytes(self._buffer[:length])
-        del self._buffer[:length]
-        return section
-
-    def rest(self) -> bytes:
-        """Return the bytes after the last header section."""
-        return bytes(self._buffer)
-
-    def _check_protocol(self) -> None:
-        """Detect another protocol by its first bytes: it may never end a header section."""
-        if not _PROTOCOL.startswith(self._buffer[: len(_PROTOCOL)]):
-            raise BadResponse("the response is not HTTP")
-
-    def _check_bounds(self, length: int, lines: int) -> None:
-        if length > self._bytes_left:
-            raise BadResponse(f"the response header is longer than {MAX_HEADER_BYTES} bytes")
-        if lines > self._lines_left:
-            raise BadResponse(f"the response header has more than {MAX_HEADER_LINES} lines")
+def head_of(parsed: ResponseHead) -> Head:
+    """Return the status line and the headers of a response as text."""
+    return Head(
+        parsed.status,
+        parsed.reason.decode("latin-1"),
+        _joined_headers(parsed.headers),
+        _locations_of(parsed.headers),
+    )
 
 
-def head_of(parsed: h11.Response) -> Head:
-    """Return the status line and the headers that h11 parsed."""
-    reason = parsed.reason.decode("latin-1")
-    return Head(parsed.status_code, reason, _joined_headers(parsed), _locations_of(parsed))
+def _joined_headers(headers: Headers) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if name in joined:
+            value = ("\n" if name == "set-cookie" else ", ").join((joined[name], value))
+        joined[name] = value
+    return joined
 
 
-def _joined_headers(parsed: h11.Response) -> dict[str, str]:
-    values: dict[str, list[str]] = {}
-    for name, value in parsed.headers:
-        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-    return {
-        name: ("\n" if name == "set-cookie" else ", ").join(several)
-        for name, several in values.items()
-    }
-
-
-def _locations_of(parsed: h11.Response) -> tuple[str, ...]:
+def _locations_of(headers: Headers) -> tuple[str, ...]:
     """Return the values of ``Location`` as UTF-8; other bytes become ``surrogateescape``s."""
-    values = [value for name, value in parsed.headers if name == b"location" and value]
+    values = [value for name, value in headers if name == b"location" and value]
     return tuple(value.decode("utf-8", "surrogateescape") for value in dict.fromkeys(values))
 
 

@@ -1,7 +1,8 @@
 """The connection of one client, with limits of time and number.
 
 Hypercorn 0.18 runs all connections in one nursery, where an exception of one would end all others,
-and it never times out while sending. ``serving/server.py`` puts this class in place of its own.
+it never times out while sending, and it offers HTTP/2 and WebSockets. ``serving/server.py`` puts
+this class in place of its own.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 import trio
-from hypercorn.events import Event, RawData
-from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.utils import parse_socket_addr
 
 from taskflow import telemetry
-from taskflow.serving.http1 import RequestStarted, connection_limit_response
+from taskflow.serving.http1_protocol import Http1Protocol, connection_limit_response
+
+RECEIVE_BYTES: Final = 2**16
 
 # Maximum time from the first byte of a request to the end of its headers.
 HEAD_TIMEOUT_SECONDS: Final = 5.0
@@ -25,6 +30,8 @@ HEAD_TIMEOUT_SECONDS: Final = 5.0
 MIN_BYTES_PER_SECOND: Final = 64 * 2**10
 # Timeout for sending the 503 response when the connection limit is reached.
 REJECT_TIMEOUT_SECONDS: Final = 1.0
+
+Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class ConnectionLimit:
@@ -62,8 +69,8 @@ class ConnectionLimits:
 class IdleTimeout:
     """Closes a connection on which no request arrives.
 
-    Hypercorn starts a task for this after each request. This class has the same methods and one
-    task per connection, which made a ``POST`` 10 % faster (measured with a sampling profiler).
+    Hypercorn starts a task for this after each request. One task per connection made a ``POST``
+    10 % faster (measured with a sampling profiler).
 
     Args:
         seconds: Timeout after a request.
@@ -76,14 +83,19 @@ class IdleTimeout:
         self._scope = trio.CancelScope()
         self._is_watching = False
 
-    async def restart(self, task_group: Any, close: Callable[[], Awaitable[None]]) -> None:
-        """Start the timeout after a request; ``close`` is called when it expires."""
+    def restart(self, spawn: Callable[..., None], close: Callable[[], Awaitable[None]]) -> None:
+        """Start the timeout after a request.
+
+        Args:
+            spawn: Starts a task.
+            close: Called when the timeout expires.
+        """
         self._set_deadline(trio.current_time() + self._seconds)
         if not self._is_watching and math.isfinite(self._scope.deadline):
             self._is_watching = True
-            task_group.spawn(self._watch, close)
+            spawn(self._watch, close)
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Stop the timeout: a request has arrived."""
         self._set_deadline(math.inf)
 
@@ -111,14 +123,21 @@ class IdleTimeout:
                 await close()
 
 
-class Connection(TCPServer):
-    """A connection; an exception in it closes it and affects no other connection."""
+class Connection:
+    """A connection; an exception in it closes it and affects no other connection.
+
+    Hypercorn creates one for each client, with all arguments but the first, and awaits it.
+    """
 
     def __init__(self, limits: ConnectionLimits, *hypercorn_args: Any) -> None:
-        super().__init__(*hypercorn_args)
+        self._app, self._config, self._context, self._state, self._stream = hypercorn_args
         self._limits = limits
         self._requests = trio.CancelScope()
-        self.idle_task: Any = IdleTimeout(self.config.keep_alive_timeout, self.context.terminated)
+        self._send_lock = trio.Lock()
+        self._idle = IdleTimeout(self._config.keep_alive_timeout, self._context.terminated)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self.run().__await__()
 
     async def run(self) -> None:
         """Serve the connection until it is closed; raises ``Cancelled`` only."""
@@ -133,7 +152,7 @@ class Connection(TCPServer):
             if rest is not None:
                 raise rest from None
         finally:
-            await trio.aclose_forcefully(self.stream)
+            await trio.aclose_forcefully(self._stream)
 
     async def _serve_or_reject(self) -> None:
         with self._limits.serving.slot() as has_slot:
@@ -141,14 +160,13 @@ class Connection(TCPServer):
                 # A scope of our own: Hypercorn's nursery would pass a cancellation on to all
                 # connections.
                 with self._requests:
-                    await super().run()
+                    await self._serve()
                 return
         telemetry.emit_throttled(telemetry.Event.CONNECTIONS_FULL)
-        stream: Any = self.stream
         with self._limits.rejecting.slot() as has_slot:
             # With TLS the handshake would cost more than the response is worth.
-            if has_slot and isinstance(stream, trio.SocketStream):
-                await self._reject(stream)
+            if has_slot and isinstance(self._stream, trio.SocketStream):
+                await self._reject(self._stream)
 
     async def _reject(self, stream: trio.SocketStream) -> None:
         """Send a 503 response, and read until the client closes: a reset would discard it."""
@@ -158,34 +176,82 @@ class Connection(TCPServer):
         ):
             await stream.send_all(connection_limit_response())
             await stream.send_eof()
-            while await stream.receive_some(MAX_RECV):
+            while await stream.receive_some(RECEIVE_BYTES):
                 pass
 
-    async def protocol_send(self, event: Event) -> None:
-        """Handle an event of the protocol; sending data has a timeout and can be cancelled."""
-        if isinstance(event, RawData):
-            await self._send(event.data)
-        elif isinstance(event, RequestStarted):
-            self.idle_task.shorten(HEAD_TIMEOUT_SECONDS)
-        else:
-            await super().protocol_send(event)
+    async def _serve(self) -> None:
+        """Serve requests until the connection is closed."""
+        try:
+            is_tls = isinstance(self._stream, trio.SSLStream)
+            if is_tls and not await self._shakes_hands():
+                return
+            socket = (self._stream.transport_stream if is_tls else self._stream).socket
+            addresses = (
+                parse_socket_addr(socket.family, socket.getpeername()),
+                parse_socket_addr(socket.family, socket.getsockname()),
+            )
+            async with TaskGroup() as self._task_group:
+                hypercorn = (self._app, self._config, self._context, self._task_group)
+                new_stream = partial(HTTPStream, *hypercorn, is_tls, *addresses)
+                self._protocol = Http1Protocol(
+                    self, new_stream, self._config, self._context, self._state
+                )
+                self.request_ended()
+                await self._receive()
+        except OSError:
+            pass  # the client has left before its address was known
+        finally:
+            await self._close_stream()
 
-    async def _read_data(self) -> None:
+    async def _shakes_hands(self) -> bool:
+        """Do the TLS handshake; return whether it succeeded."""
+        try:
+            with trio.fail_after(self._config.ssl_handshake_timeout):
+                await self._stream.do_handshake()
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            return False
+        return True
+
+    async def _receive(self) -> None:
         """Read until the client closes, and free its slot then.
 
-        A client that closes right after its response does so before Hypercorn has finished the
-        request, and would keep its slot until the idle timeout.
+        A client that closes right after its response does so before the request has ended, and
+        would keep its slot until the idle timeout.
         """
-        await super()._read_data()
-        self.idle_task.expire()
+        data = b"-"
+        while data:
+            try:
+                data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                break
+            await self._protocol.receive(data)
+        await self._protocol.end()
+        self._idle.expire()
 
-    async def _send(self, data: bytes) -> None:
+    def head_began(self) -> None:
+        """Limit the time for the rest of the head."""
+        self._idle.shorten(HEAD_TIMEOUT_SECONDS)
+
+    def request_began(self) -> None:
+        """Stop the idle timeout."""
+        self._idle.stop()
+
+    def request_ended(self) -> None:
+        """Start the idle timeout."""
+        self._idle.restart(self._task_group.spawn, self._close_idle)
+
+    async def close(self) -> None:
+        """Close the connection in order; the request in progress ends."""
+        await self._close_stream()
+        await self._protocol.end()
+
+    async def send(self, data: bytes) -> None:
         """Send all data, or abort: a connection with half a response is useless."""
         seconds = self._limits.send_seconds + len(data) / MIN_BYTES_PER_SECOND
-        async with self.send_lock:
+        async with self._send_lock:
             try:
                 with trio.fail_after(seconds):
-                    await self.stream.send_all(data)
+                    await self._stream.send_all(data)
             except (
                 trio.BrokenResourceError,
                 trio.BusyResourceError,  # another task is closing it
@@ -194,18 +260,26 @@ class Connection(TCPServer):
             ):
                 await self._abort()
             except trio.Cancelled:
-                await trio.aclose_forcefully(self.stream)
+                await trio.aclose_forcefully(self._stream)
                 raise
 
     async def _abort(self) -> None:
         """Close, and cancel the requests of this client that are in progress.
 
-        Notifying the protocol is not enough: if another request is queued, Hypercorn's reader
-        waits for the end of the response, which never comes.
+        Notifying the protocol is not enough: if another request is queued, the reader waits for
+        the end of the response, which never comes.
         """
-        await trio.aclose_forcefully(self.stream)
+        await trio.aclose_forcefully(self._stream)
         self._requests.cancel()
 
-    async def _idle_timeout(self) -> None:
-        """Close; called when ``IdleTimeout`` has expired."""
-        await self._initiate_server_close()
+    async def _close_idle(self) -> None:
+        await self._protocol.end()
+        await self._stream.aclose()
+
+    async def _close_stream(self) -> None:
+        if isinstance(self._stream, trio.SocketStream):
+            with contextlib.suppress(
+                trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError
+            ):
+                await self._stream.send_eof()
+        await self._stream.aclose()

@@ -1,13 +1,12 @@
 """The HTTP server: Hypercorn with limits on every connection and one common shutdown.
 
-Hypercorn 0.18, to which the project is pinned, has no options for some of this. So names of it are
-replaced when the server starts: the second one always, the others under the ``hypercorn`` command,
-which accepts connections itself (``patch_hypercorn``):
+Under ``taskflow serve`` connections are accepted here. The ``hypercorn`` command accepts them
+itself, and Hypercorn 0.18, to which the project is pinned, has no options for some of this. So two
+of its names are replaced there (``patch_hypercorn``):
 
 - ``hypercorn.trio.run.TCPServer`` by ``serving/connection.py``: an exception in one connection
-  ended all of them, and a client that reads no response delayed the shutdown for ever.
-- ``hypercorn.protocol.H11Protocol`` by ``serving/http1.py``: a client could switch a connection to
-  HTTP/2 or WebSockets.
+  ended all of them, a client that reads no response delayed the shutdown for ever, and a client
+  could switch a connection to HTTP/2 or WebSockets.
 - ``hypercorn.trio.run.raise_shutdown``: under the ``hypercorn`` command the app would hear of a
   shutdown only after all connections were closed, and could not start one.
 """
@@ -23,7 +22,6 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 import hypercorn.logging
-import hypercorn.protocol
 import hypercorn.trio
 import hypercorn.trio.run
 import trio
@@ -41,7 +39,6 @@ from taskflow.serving.connection import (
     ConnectionLimit,
     ConnectionLimits,
 )
-from taskflow.serving.http1 import Http1Protocol
 from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
 
@@ -49,8 +46,6 @@ from taskflow.settings import Settings
 MAX_GRACE_SECONDS: Final = 3.0
 # Number of requests after which a connection is closed in order.
 MAX_REQUESTS_PER_CONNECTION: Final = 1000
-# Limit of a request line and headers that arrive in pieces; api/edge.py checks all others.
-MAX_HEAD_BYTES: Final = 16 * 2**10
 # Hypercorn cancels the service this long after it should have ended.
 SHUTDOWN_SLACK_SECONDS: Final = 5.0
 
@@ -95,7 +90,6 @@ async def serve_http(
         accept: Accepts connections.
         report_started: Called when connections are accepted.
     """
-    _patch_protocol()
     config = _new_config(settings)
     context = WorkerContext(None)
     asgi_app = wrap_app(app, config.wsgi_max_body_size, "asgi")
@@ -163,15 +157,9 @@ def patch_hypercorn(shutdown: Shutdown, settings: Settings) -> None:
     run: Any = hypercorn.trio.run
     run.TCPServer = new_connection
     run.raise_shutdown = partial(_raise_at_shutdown, shutdown)
-    _patch_protocol()
-    _log_accept_errors()
-
-
-def _patch_protocol() -> None:
-    protocol: Any = hypercorn.protocol
-    protocol.H11Protocol = Http1Protocol
     # With HTTP/2, flow control would let a client delay its responses without limit.
     Config.alpn_protocols = ["http/1.1"]
+    _log_accept_errors()
 
 
 def _log_accept_errors() -> None:
@@ -222,7 +210,6 @@ def _configure(config: Config, settings: Settings) -> None:
     config.keep_alive_timeout = settings.keep_alive_seconds
     config.ssl_handshake_timeout = HEAD_TIMEOUT_SECONDS
     config.keep_alive_max_requests = MAX_REQUESTS_PER_CONNECTION
-    config.h11_max_incomplete_size = MAX_HEAD_BYTES
     config.include_server_header = False
     if not isinstance(config.log, _HypercornLog):
         config._log = _HypercornLog(config)  # noqa: SLF001 - it has made its own by now

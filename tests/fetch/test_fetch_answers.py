@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import trio
 
-from taskflow.fetch.exchange import MAX_INTERIM_RESPONSES
 from taskflow.fetch.http_fetcher import open_fetcher
+from taskflow.http1.readers import MAX_INTERIM_RESPONSES
 from taskflow.model.outcome import ErrorType, Failed
 from taskflow.settings import Settings
 from tests.fetch.scripted import Then, answer, fetch_with, is_failure, response_of
@@ -286,7 +286,7 @@ COMPLAINT_ABOUT_LENGTH = (
     ],
 )
 async def test_whole_complaint(serve, fetch, sent, complaint):
-    """The error says all that h11 says, but for the bytes that it quotes."""
+    """The error says what is wrong, and quotes no bytes of the response."""
     server = await serve([sent, Then.CLOSE])
     outcome = await fetch(f"http://localhost:{server.port}/")
     assert outcome.error == f"protocol error: localhost:{server.port}: {complaint}"

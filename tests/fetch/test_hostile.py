@@ -161,11 +161,8 @@ async def test_all_at_once(hostile, fetcher):
 
 def test_what_is_accepted_is_decoded():
     """``Accept-Encoding`` names the codings that are undone, and no other."""
-    [accepted] = [
-        value
-        for name, value in first_hop(FetchRequest("http://a.example/")).as_h11().headers
-        if name == b"accept-encoding"
-    ]
-    codings = accepted.decode().split(", ")
+    lines = first_hop(FetchRequest("http://a.example/")).head().decode().split("\r\n")
+    [accepted] = [line for line in lines if line.startswith("Accept-Encoding: ")]
+    codings = accepted.removeprefix("Accept-Encoding: ").split(", ")
     assert all(decoder_for(coding) for coding in codings)
     assert set(codings) == {"gzip", "deflate"}

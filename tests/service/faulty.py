@@ -5,11 +5,16 @@ It is loaded by Python itself at the start, so that every entry point can be tes
 
 from __future__ import annotations
 
-import h11
+import contextvars
 
+from taskflow.http1.readers import RequestReader
+from taskflow.http1.writing import ResponseWriter
 from taskflow.telemetry import log
 
 FIELD = b"X-Fault: "
+
+# Set by the task that reads a connection; the tasks that it starts for requests inherit it.
+fault = contextvars.ContextVar("fault", default=b"")
 
 
 class OurFault(Exception):
@@ -19,34 +24,34 @@ class OurFault(Exception):
 def install() -> None:
     """Let connections of servers fail when they receive, read or send what asks for it."""
     log.PERIOD_SECONDS = 0.0  # each of the faults is to be seen
-    receive, read, send = (
-        h11.Connection.receive_data,
-        h11.Connection.next_event,
-        h11.Connection.send,
-    )
+    receive = RequestReader.feed
 
     def faulty_receive(self, data):
-        if self.our_role is h11.SERVER and FIELD in data:
-            self.fault = data.partition(FIELD)[2].partition(b"\r\n")[0]
-        fail(self, b"receive")
+        if FIELD in data:
+            fault.set(data.partition(FIELD)[2].partition(b"\r\n")[0])
+        fail(b"receive")
         receive(self, data)
 
-    def faulty_read(self):
-        fail(self, b"read")
-        return read(self)
-
-    def faulty_send(self, event):
-        fail(self, b"send")
-        fail(self, b"send " + type(event).__name__.lower().encode())
-        return send(self, event)
-
-    h11.Connection.receive_data = faulty_receive
-    h11.Connection.next_event = faulty_read
-    h11.Connection.send = faulty_send
+    RequestReader.feed = faulty_receive
+    make_faulty(RequestReader, "next_event", b"read")
+    make_faulty(ResponseWriter, "head", b"send", b"send response")
+    make_faulty(ResponseWriter, "data", b"send", b"send data")
+    make_faulty(ResponseWriter, "end", b"send", b"send endofmessage")
 
 
-def fail(connection: h11.Connection, where: bytes) -> None:
-    wanted = getattr(connection, "fault", None)
+def make_faulty(owner: type, name: str, *places: bytes) -> None:
+    method = getattr(owner, name)
+
+    def faulty(self, *args):
+        for where in places:
+            fail(where)
+        return method(self, *args)
+
+    setattr(owner, name, faulty)
+
+
+def fail(where: bytes) -> None:
+    wanted = fault.get()
     if wanted == where:
         raise OurFault(where)
     if wanted == b"group " + where:

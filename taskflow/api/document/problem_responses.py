@@ -82,7 +82,8 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
         'as {"payload": "https://example.com/"}',
     ),
     "two lengths": ProblemExample(
-        types.INVALID_REQUEST, "send Content-Length or Transfer-Encoding, not both"
+        types.INVALID_REQUEST,
+        "the request is not valid HTTP/1.1: send Content-Length or Transfer-Encoding, not both",
     ),
     "no key": ProblemExample(types.UNAUTHORIZED),
     "unknown key": ProblemExample(

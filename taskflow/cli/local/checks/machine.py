@@ -23,7 +23,7 @@ TESTED_PYTHONS: Final = ("3.11", "3.12", "3.13")
 _PACKAGES: Final = (
     "trio",
     "asks",
-    "h11",
+    "httptools",
     "hypercorn",
     "quart",
     "quart-trio",
