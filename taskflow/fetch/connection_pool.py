@@ -143,9 +143,9 @@ class Transport:
             FetchError: The target is blocked, its name does not resolve, the connection fails, or
                 its certificate is not trusted.
         """
-        self._guard.admit(target)
         connection = None if fresh else self._idle.take(target.origin)
         if connection is None:
+            self._guard.admit(target)  # idle connections lead to admitted origins only
             connection = await self._open(target)
             self._opened += 1
         else:

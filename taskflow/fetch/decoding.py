@@ -62,6 +62,8 @@ def decoder_for(content_encoding: str, max_bytes: int = 2**20) -> Decoder | None
         content_encoding: The value of the header.
         max_bytes: Maximum size of intermediate results, if there are several codings.
     """
+    if not content_encoding:
+        return None
     _, last = _split(content_encoding)
     codings = [name for name in reversed(last) if name in _KNOWN]
     if len(codings) > 1:
@@ -71,6 +73,8 @@ def decoder_for(content_encoding: str, max_bytes: int = 2**20) -> Decoder | None
 
 def codings_left(content_encoding: str) -> str | None:
     """Return the codings in a ``Content-Encoding`` that ``decoder_for`` does not decode."""
+    if not content_encoding:
+        return None
     first, last = _split(content_encoding)
     return ", ".join(first + [name for name in last if name not in _KNOWN]) or None
 

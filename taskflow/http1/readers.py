@@ -6,7 +6,7 @@ import abc
 from http import HTTPStatus
 from typing import Final
 
-from taskflow.http1.bodies import Body
+from taskflow.http1.framing import Body
 from taskflow.http1.errors import ProtocolError
 from taskflow.http1.events import Event, RequestHead, ResponseHead, Signal
 from taskflow.http1.heads import parse_request_head, parse_response_head
@@ -166,6 +166,8 @@ class ResponseReader(Reader):
 
     def _next_section(self) -> bytes | None:
         inbox = self._inbox
+        if not inbox and not inbox.is_over:
+            return None
         if not inbox.begins_like(_PROTOCOL):
             raise ProtocolError("the response is not HTTP")
         length = inbox.head_length()

@@ -7,6 +7,7 @@ Text without credentials stays the same, byte for byte.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeAlias
@@ -57,8 +58,12 @@ this total length are masked completely.
 MAX_NAME_CHARACTERS: Final = 128
 """Maximum length of a header name that is matched; longer ones count as credentials."""
 
+MAX_REMEMBERED_NAMES: Final = 1_024
+"""Number of header names for which a rule remembers whether they are masked."""
+
 # Text without any of these needs no masking; in JSON, an escape may encode one of them.
 _MARKS: Final = ("?", "@", "#", ";", "&", "%")
+_has_mark: Final = re.compile(f"[{''.join(_MARKS)}]").search
 _MARKS_IN_JSON: Final = (*(mark.encode() for mark in _MARKS), b"\\", b'"headers"')
 _FIELD: Final = re.compile(rb'[\s,{]*"([^"\\]*)"\s*:\s*')
 
@@ -85,11 +90,12 @@ class Masking:
         searched = self.parameters.replace(_SEPARATOR, f"{_SEPARATOR}(?={_NAME}{_EQUALS})", 1)
         self._parameters = re.compile(searched, re.IGNORECASE)
         self._name = re.compile(named, re.IGNORECASE)
+        # Most responses have the same headers; the search takes microseconds for each.
+        self._is_named = functools.lru_cache(MAX_REMEMBERED_NAMES)(self._is_name_of_credential)
 
     def is_credential(self, name: str) -> bool:
         """Return whether a header of this name carries a credential."""
-        is_long = len(name) > MAX_NAME_CHARACTERS
-        return is_long or self._name.match(f"{name}=") is not None
+        return len(name) > MAX_NAME_CHARACTERS or self._is_named(name)
 
     def url(self, text: str) -> str:
         """Return a URL, or text submitted as one, with its credentials masked."""
@@ -103,9 +109,12 @@ class Masking:
         """Return headers with credentials masked, including those in URLs in their values."""
         shown, left = {}, MAX_SEARCHED_CHARACTERS
         for name, value in headers.items():
-            left -= len(value) if isinstance(value, str) and _has_mark(value) else 0
-            is_masked = self.is_credential(name) or left < 0
-            shown[name] = MASK if is_masked else self._value(value)
+            is_searched = isinstance(value, str) and _has_mark(value) is not None
+            left -= len(value) if is_searched else 0
+            if self.is_credential(name) or left < 0:
+                shown[name] = MASK
+            else:
+                shown[name] = self.url(value) if is_searched else value
         return shown
 
     def payload(self, payload: msgspec.Raw, *, is_callback: bool = False) -> msgspec.Raw:
@@ -213,8 +222,8 @@ class Masking:
                     masked.append(name)
         return masked
 
-    def _value(self, value: Any) -> Any:
-        return self.url(value) if isinstance(value, str) else value
+    def _is_name_of_credential(self, name: str) -> bool:
+        return self._name.match(f"{name}=") is not None
 
     def _url_in(self, text: msgspec.Raw) -> msgspec.Raw:
         """Return a URL in JSON with its credentials masked."""
@@ -229,10 +238,6 @@ class Masking:
         headers = _ANY_HEADERS.decode(text)
         masked = self.headers(headers)
         return text if masked == headers else msgspec.Raw(msgspec.json.encode(masked))
-
-
-def _has_mark(text: str) -> bool:
-    return any(mark in text for mark in _MARKS)
 
 
 def _names_like(names: Collection[str]) -> str:

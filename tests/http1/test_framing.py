@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from taskflow.http1.bodies import (
+from taskflow.http1.framing import (
     MAX_CHUNK_LINE_BYTES,
     MAX_CHUNKS_PER_EVENT,
     MAX_TRAILER_BYTES,
