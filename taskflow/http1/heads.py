@@ -8,9 +8,9 @@ from typing import Final, TypeAlias
 
 import httptools
 
-from taskflow.http1.framing import Body, ChunkedBody, LengthBody, UntilCloseBody
 from taskflow.http1.errors import ProtocolError
 from taskflow.http1.events import Headers, RequestHead, ResponseHead
+from taskflow.http1.framing import Body, ChunkedBody, LengthBody, UntilCloseBody
 from taskflow.http1.odd_heads import split_headers, tidied_response, without_folds
 
 _REQUEST_LINE: Final = re.compile(

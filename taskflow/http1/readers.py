@@ -6,9 +6,9 @@ import abc
 from http import HTTPStatus
 from typing import Final
 
-from taskflow.http1.framing import Body
 from taskflow.http1.errors import ProtocolError
 from taskflow.http1.events import Event, RequestHead, ResponseHead, Signal
+from taskflow.http1.framing import Body
 from taskflow.http1.heads import parse_request_head, parse_response_head
 from taskflow.http1.inbox import Inbox
 

@@ -92,6 +92,15 @@ class Connection:
         except ConnectionResetError:
             return True
 
+    def read_to_end(self, seconds: float) -> int:
+        """Read until the server ends the connection, or says nothing for so long."""
+        self.socket.settimeout(seconds)
+        size = 0
+        with contextlib.suppress(TimeoutError, ConnectionResetError):
+            while data := self.socket.recv(65_536):
+                size += len(data)
+        return size
+
     def _read_head(self) -> tuple[int, list[tuple[str, str]]]:
         line = self._read_line()
         version, status, *_ = line.split(" ", 2)

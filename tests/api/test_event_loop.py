@@ -7,6 +7,7 @@ the machine's speed nor what else it does decides.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from taskflow.service import MEMORY_URL
 from tests.api.documented import OPERATIONS
 from tests.api.holds import Holds, unit_seconds
 from tests.api.live import LiveServer
+from tests.api.raw_http import RAW
 from tests.api.worst import (
     Asked,
     bodies_by_hand,
@@ -32,6 +34,8 @@ from tests.api.worst import (
 
 # A bare POST takes one to two units in all. Most requests take less than 30.
 MAX_UNITS = 100
+# Below the level of requests much less is done at once.
+MAX_RAW_UNITS = 20
 TRIES = 3
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 PLACES = {"<string:name>": "worst", "<default:id>": "{id}", "<task_id>": "{id}"}
@@ -151,6 +155,23 @@ def test_many_tasks(kind, database_uri):
             assert measured.server.post(tasks()["tasks"]).status == 201
         for requested in over_many_tasks():
             measured.check(requested)
+
+
+@pytest.mark.parametrize("data", RAW.values(), ids=RAW)
+def test_raw_bytes(measured, data):
+    """Megabytes of requests, chunks and headers, in one go: the engine handles them in pieces."""
+    units = []
+    while not units or (units[-1] > MAX_RAW_UNITS and len(units) < TRIES):
+        measured.holds.longest_seconds = 0.0
+        with measured.server.connect() as connection:
+            sender = threading.Thread(target=connection.send, args=(data,))
+            sender.start()
+            connection.read_to_end(seconds=1.0)
+            connection.socket.close()
+            sender.join()
+        units.append(measured.holds.longest_seconds / unit_seconds())
+    assert units[-1] <= MAX_RAW_UNITS, (units, measured.holds.task_name)
+    measured.server.check_serves()
 
 
 def test_it_measures(measured):

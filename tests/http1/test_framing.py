@@ -6,14 +6,14 @@ import time
 
 import pytest
 
+from taskflow.http1.errors import ProtocolError
+from taskflow.http1.events import Signal
 from taskflow.http1.framing import (
     MAX_CHUNK_LINE_BYTES,
     MAX_CHUNKS_PER_EVENT,
     MAX_TRAILER_BYTES,
     MAX_TRAILER_LINES,
 )
-from taskflow.http1.errors import ProtocolError
-from taskflow.http1.events import Signal
 from taskflow.http1.readers import ResponseReader
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
