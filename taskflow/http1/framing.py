@@ -34,9 +34,16 @@ class Body(Protocol):
 
     Attributes:
         chunks: Number of chunks so far.
+        is_complete: True if ``END`` follows without more data.
     """
 
-    chunks: int
+    @property
+    def chunks(self) -> int:
+        """See the attributes."""
+
+    @property
+    def is_complete(self) -> bool:
+        """See the attributes."""
 
     def next_event(self, inbox: Inbox) -> bytes | Signal:
         """Return data of the body, ``END``, or ``NEED_DATA``.
@@ -49,10 +56,16 @@ class Body(Protocol):
 class LengthBody:
     """A body of known length."""
 
+    chunks = 0
+
     def __init__(self, length: int) -> None:
-        self.chunks = 0
         self._length = length
         self._left = length
+
+    @property
+    def is_complete(self) -> bool:
+        """See ``Body``."""
+        return not self._left
 
     def next_event(self, inbox: Inbox) -> bytes | Signal:
         """See ``Body``."""
@@ -74,6 +87,7 @@ class UntilCloseBody:
     """A body that ends with the connection."""
 
     chunks = 0
+    is_complete = False
 
     def next_event(self, inbox: Inbox) -> bytes | Signal:
         """See ``Body``."""
@@ -84,6 +98,8 @@ class UntilCloseBody:
 
 class ChunkedBody:
     """A body in chunks; their extensions and the trailers are discarded."""
+
+    is_complete = False
 
     def __init__(self) -> None:
         self.chunks = 0

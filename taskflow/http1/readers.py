@@ -55,6 +55,11 @@ class Reader(abc.ABC):
         return self._has_ended
 
     @property
+    def is_complete(self) -> bool:
+        """True if the next event is the end of the message."""
+        return self._body is not None and self._body.is_complete and not self._has_ended
+
+    @property
     def chunks(self) -> int:
         """Number of chunks of the body so far."""
         return self._body.chunks if self._body else 0

@@ -116,9 +116,17 @@ class Http1Protocol:
             elif self._stream is None or event is Signal.NEED_DATA:
                 return
             elif isinstance(event, bytes):
-                await self._stream.handle(Body(stream_id=_STREAM_ID, data=event))
+                await self._pass_on(self._stream, event)
             else:
                 await self._stream.handle(EndBody(stream_id=_STREAM_ID))
+
+    async def _pass_on(self, stream: HTTPStream, data: bytes) -> None:
+        """Pass on data of a body; the last data as the end, which saves waking the app twice."""
+        is_last = self._reader.is_complete
+        if is_last:
+            self._reader.next_event()
+        if not stream.closed:
+            await stream.app_put({"type": "http.request", "body": data, "more_body": not is_last})
 
     async def _begin(self, head: RequestHead) -> None:
         """Begin to handle a request: start the ASGI app."""
@@ -176,12 +184,15 @@ class Http1Protocol:
 
     async def _end_request(self) -> None:
         """End the request, and prepare for the next one, part of which may have arrived already."""
-        await self.end()
         writer, reader = self._writer, self._reader
         may_go_on = writer is not None and writer.has_ended and writer.keeps_alive
         if not may_go_on or not reader.has_ended or self._context.terminated.is_set():
+            await self.end()
             await self._close()
             return
+        if self._stream is not None:
+            self._stream.closed = True  # without a message to the app, which has ended
+            self._stream = None
         reader.start_next()
         self._writer = None
         self._has_ended.set()

@@ -1,4 +1,4 @@
-"""The heaviest bytes that a client may send below the level of requests: heads, chunks, pipelines."""
+"""The heaviest bytes that a client may send: heads, chunks, and requests one behind the other."""
 
 from __future__ import annotations
 
