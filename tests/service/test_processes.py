@@ -14,15 +14,18 @@ from tests.service.processes import PATIENCE_SECONDS, Running, running, started,
 FEW_SECONDS = {"TASKFLOW_LEASE_SECONDS": 2, "TASKFLOW_HEARTBEAT_SECONDS": 0.5}
 
 
+def clients_of(process: psutil.Process, port: int) -> set[int]:
+    """Return the ports of the clients that are connected to a process."""
+    return {
+        one.raddr.port
+        for one in process.net_connections("tcp")
+        if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port
+    }
+
+
 def connections_of(service: Running) -> list[int]:
-    """Return how many clients are connected to each process."""
-    return sorted(
-        sum(
-            one.status == psutil.CONN_ESTABLISHED and one.laddr.port == service.port
-            for one in process.net_connections("tcp")
-        )
-        for process in service.node_processes()
-    )
+    """Return how many clients are connected to each process, in ascending order."""
+    return sorted(len(clients_of(one, service.port)) for one in service.node_processes())
 
 
 def evenly_connected(service: Running, held: int, more: int) -> list[socket.socket]:
@@ -48,8 +51,10 @@ def test_connections_are_shared_evenly(tmp_path, tasks):
     """Each process gets half of them, also after those of one process were closed."""
     with running("serve-p2", tmp_path, DATABASE_URL=tasks.url) as service:
         clients = evenly_connected(service, held=0, more=16)
-        for client in clients[::2]:  # every other one: those of one process
-            client.close()
+        ports = clients_of(service.node_processes()[0], service.port)
+        for client in clients:
+            if client.getsockname()[1] in ports:
+                client.close()
         wait_until(lambda: connections_of(service) == [0, 8])
         clients += evenly_connected(service, held=8, more=8)
         for client in clients:
