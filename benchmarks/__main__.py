@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks import (
     accept,
+    beside,
     cores,
     cost,
     database,
@@ -50,6 +51,7 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "both": work_off.both,
     "processes": cores.processes,
     "cost": cost.cost,
+    "beside": beside.beside,
     "schedules": schedules.schedules,
     "start_stop": start_stop.start_stop,
     "scale": scale.scale,
@@ -81,7 +83,14 @@ def main() -> None:
         # PostgreSQL may run as another user.
         folder.chmod(0o755)
         with database.embedded(folder) as conninfo:
-            scene = Scene(conninfo, target, folder, is_quick=arguments.quick, peers=made)
+            scene = Scene(
+                conninfo,
+                target,
+                folder,
+                is_quick=arguments.quick,
+                peers=made,
+                beside=tuple(arguments.beside),
+            )
             report = measured(scene, lines)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
@@ -118,6 +127,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="under two minutes, and rough")
     parser.add_argument("--only", nargs="+", metavar="LINE", choices=LINES, help=", ".join(LINES))
     parser.add_argument("--long", action="store_true", help=f"also {', '.join(sorted(LONG))}")
+    parser.add_argument(
+        "--beside",
+        nargs="+",
+        default=[],
+        metavar="COMMIT",
+        help="commits that `beside` compares with",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument(
         "--peers",

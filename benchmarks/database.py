@@ -111,6 +111,22 @@ class Database:
         parameters = {"url": url, "count": count, "hosts": hosts, "in_turn": in_turn}
         self.ask(_FILL, authority=urlsplit(url).netloc, **parameters)
 
+    def hold_worker(self, url: str) -> None:
+        """Start one task that never finishes, with the columns of any schema."""
+        self._connection.execute(
+            "INSERT INTO taskflow_tasks (payload, size_bytes) VALUES (to_json(%s::text), 40)", [url]
+        )
+        self.ask("SELECT pg_notify('taskflow_work', 'benchmarks')")
+        while not self.ask("SELECT EXISTS (SELECT FROM taskflow_tasks WHERE status = 'RUNNING')"):
+            time.sleep(_PAUSE_SECONDS)
+
+    @contextlib.contextmanager
+    def held(self, lock: LiteralString) -> Iterator[None]:
+        """Hold a lock in a transaction of its own."""
+        with psycopg.connect(self.conninfo) as connection:
+            connection.execute(lock)
+            yield
+
     def fill_finished(self, url: str, count: int) -> None:
         """Insert ``count`` finished tasks."""
         self._connection.execute(_FILL_FINISHED, {"url": url, "count": count})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -55,7 +56,7 @@ def _read(database: Database, services: Sequence[Service]) -> Cost:
     return Cost(
         seconds=time.monotonic(),
         service=sum(cpu_seconds(service.process) for service in services),
-        postgres=cpu_seconds(database.server()),
+        postgres=server_seconds(database.server()),
         wal_bytes=database.wal_bytes(),
         commits=database.commits(),
     )
@@ -68,3 +69,19 @@ def cpu_seconds(process: psutil.Process) -> float:
         with contextlib.suppress(psutil.NoSuchProcess):
             total += sum(child.cpu_times()[:4])
     return float(total)
+
+
+def server_seconds(server: psutil.Process) -> float:
+    """Return the CPU time of PostgreSQL, exact for processes that have not finished.
+
+    A process of PostgreSQL has one thread, so the first thread's time is that of the process.
+    """
+    finished = float(sum(server.cpu_times()[2:4]))
+    return finished + sum(map(_exact_seconds, [server, *server.children(recursive=True)]))
+
+
+def _exact_seconds(process: psutil.Process) -> float:
+    with contextlib.suppress(OSError):
+        spent, *_ = Path(f"/proc/{process.pid}/schedstat").read_text("ascii").split()
+        return int(spent) / 1e9
+    return 0.0

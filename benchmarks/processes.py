@@ -102,7 +102,13 @@ def started(
 
 @contextlib.contextmanager
 def taskflow(
-    folder: Path, url: str, *, processes: int = 1, serves: bool = True, **settings: object
+    folder: Path,
+    url: str,
+    *,
+    processes: int = 1,
+    serves: bool = True,
+    repository: Path = REPOSITORY,
+    **settings: object,
 ) -> Iterator[Service]:
     """Start ``taskflow serve`` or ``taskflow worker``, and wait until it is ready.
 
@@ -111,6 +117,7 @@ def taskflow(
         url: Of the database.
         processes: Number of processes of ``taskflow serve``.
         serves: Whether it is to serve HTTP.
+        repository: Folder of its code.
         settings: Fields of ``Settings``.
     """
     assert settings.keys() <= set(Settings.__struct_fields__)
@@ -118,12 +125,15 @@ def taskflow(
     named = {f"TASKFLOW_{name.upper()}": str(value) for name, value in settings.items()}
     command = ["-m", "taskflow", "serve" if serves else "worker"]
     if serves:
-        command += ["--bind", f"127.0.0.1:{port}", "--processes", str(processes)]
+        command += ["--bind", f"127.0.0.1:{port}"]
+    if processes > 1:
+        command += ["--processes", str(processes)]
     with started(
         [sys.executable, *command],
         folder,
         port=port,
         DATABASE_URL=url,
+        PYTHONPATH=str(repository),
         **_OPEN,
         **named,
     ) as service:

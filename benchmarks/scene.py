@@ -26,16 +26,25 @@ class Scene:
         folder: For logs and the like.
         is_quick: Whether to measure briefly.
         peers: The Python of the peers' environment, if they are to be measured.
+        beside: Earlier commits to compare with.
     """
 
     def __init__(
-        self, conninfo: str, target: str, folder: Path, *, is_quick: bool, peers: Path | None
+        self,
+        conninfo: str,
+        target: str,
+        folder: Path,
+        *,
+        is_quick: bool,
+        peers: Path | None,
+        beside: tuple[str, ...] = (),
     ) -> None:
         self._conninfo = conninfo
         self.target = target
         self.folder = folder
         self.is_quick = is_quick
         self.peers = peers
+        self.beside = beside
 
     def pick(self, *, quick: T, full: T) -> T:
         """Return the value for this form of the run."""
@@ -49,11 +58,22 @@ class Scene:
 
     @contextlib.contextmanager
     def taskflow(
-        self, database: Database, *, processes_: int = 1, serves: bool = True, **settings: object
+        self,
+        database: Database,
+        *,
+        processes_: int = 1,
+        serves: bool = True,
+        repository: Path = processes.REPOSITORY,
+        **settings: object,
     ) -> Iterator[Service]:
         """Run TaskFlow on this database, with these settings; see ``processes.taskflow``."""
         with processes.taskflow(
-            self.folder, database.url, processes=processes_, serves=serves, **settings
+            self.folder,
+            database.url,
+            processes=processes_,
+            serves=serves,
+            repository=repository,
+            **settings,
         ) as service:
             yield service
 
