@@ -37,6 +37,7 @@ from taskflow.store.postgres.requirements import advised
 from taskflow.store.postgres.session import (
     ENCODING,
     HAS_TRANSACTION_TIMEOUT,
+    PLANS,
     TRANSACTION_TIMEOUT,
     OwnConnection,
     startup_options,
@@ -277,7 +278,7 @@ def connection_options(
     bounds = {TRANSACTION_TIMEOUT: "0"} if server_version >= HAS_TRANSACTION_TIMEOUT else {}
     if has_statement_timeout:
         milliseconds = str(round(timeout_seconds * 1000))
-        bounds |= dict.fromkeys(
+        bounds |= PLANS | dict.fromkeys(
             ("statement_timeout", "idle_in_transaction_session_timeout"), milliseconds
         )
     return options | {"options": startup_options(conninfo, bounds, schemas)}

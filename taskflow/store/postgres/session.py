@@ -52,6 +52,18 @@ MEANINGS: Final = MappingProxyType(
         "xmloption": "content",
     }
 )
+# Statements are written for the indexes that they use, and planned once per connection: planning a
+# claim or a submission takes longer than executing it. The planner does not know how many entries
+# of an index are dead, and tables may be empty when it plans: it would read the whole table, until
+# the next ANALYZE. The operator's options override these.
+PLANS: Final = MappingProxyType(
+    {
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "jit": "off",
+    }
+)
 # Timeouts, which TaskFlow sets itself.
 BOUNDS: Final = MappingProxyType(
     {

@@ -32,7 +32,7 @@ SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
-          extract(epoch FROM now() - taskflow_bounded(t.run_at))::float8, t.tags::text
+          date_part('epoch', now() - taskflow_bounded(t.run_at)), t.tags::text
 
 -- name: claim_by_age_if_alive
 -- Claim the tasks that have been due longest, whatever their priority: the oldest of each
@@ -63,7 +63,7 @@ SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
-          extract(epoch FROM now() - taskflow_bounded(t.run_at))::float8, t.tags::text
+          date_part('epoch', now() - taskflow_bounded(t.run_at)), t.tags::text
 
 -- name: next_due
 -- Seconds until the next task becomes due that is not due yet.
@@ -75,6 +75,8 @@ FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
 ) AS one
 
 -- name: settle_if_held
+-- Only a RUNNING task has a token (running_is_held). A condition on the status would let the planner
+-- read all entries of RUNNING tasks, with those of tasks that have finished since the last vacuum.
 -- The results of FAILED tasks are the responses of their last attempt: they need no array of
 -- their own.
 UPDATE taskflow_tasks AS t
@@ -91,7 +93,7 @@ FROM unnest(
     %(errors)b::text[], %(error_types)b::text[], %(status_codes)b::smallint[],
     %(elapsed)b::float8[]
 ) AS e (id, token, status, result, error, error_type, status_code, elapsed_ms)
-WHERE t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
+WHERE t.id = e.id AND t.claim_token = e.token
 RETURNING t.id
 
 -- name: retry_if_held
@@ -103,7 +105,7 @@ WITH held AS MATERIALIZED (
         %(error_types)b::text[], %(status_codes)b::smallint[], %(elapsed)b::float8[],
         %(responses)b::text[]
     ) AS e (id, token, delay_seconds, error, error_type, status_code, elapsed_ms, response)
-    ON t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
+    ON t.id = e.id AND t.claim_token = e.token
     FOR UPDATE OF t
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
@@ -126,7 +128,7 @@ WITH held AS MATERIALIZED (
     FROM taskflow_tasks AS t JOIN unnest(
         %(ids)b::uuid[], %(tokens)b::uuid[], %(elapsed)b::float8[]
     ) AS e (id, token, elapsed_ms)
-    ON t.id = e.id AND t.status = 'RUNNING' AND t.claim_token = e.token
+    ON t.id = e.id AND t.claim_token = e.token
     FOR UPDATE OF t
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
@@ -148,5 +150,5 @@ SELECT id, priority, run_at FROM released CROSS JOIN announced
 SELECT id, token FROM unnest(%(ids)b::uuid[], %(tokens)b::uuid[]) AS claim (id, token)
 WHERE NOT EXISTS (
     SELECT FROM taskflow_tasks AS t
-    WHERE t.id = claim.id AND t.status = 'RUNNING' AND t.claim_token = claim.token
+    WHERE t.id = claim.id AND t.claim_token = claim.token
 )
