@@ -279,6 +279,29 @@ def test_a_claim_reads_only_the_claimed_rows(full_database):
             assert sum(map(buffers_of, plans)) <= MAX_BUFFERS, name
 
 
+async def settle_explained(url: str) -> dict:
+    """Return the plan of settling a few of many RUNNING tasks, in a session of the store."""
+    async with open_postgres(url, SETTINGS) as store:
+        node = await store.register("here", lease_seconds=600)
+        claims = await store.claim(node, limit=1000)
+        few = [
+            Settlement(one.task_id, one.token, TaskStatus.COMPLETED, b"1") for one in claims[:10]
+        ]
+        sent: list = []
+        with statements_told(lambda *statement: sent.append(statement)):
+            await store.settle(few)
+        [statement] = sent
+        run = store._statements.database.run
+        return await run(lambda connection: explained(connection, *statement))
+
+
+def test_settling_reads_what_it_settles(full_database):
+    """Neither other RUNNING tasks nor the entries of finished ones in their index are read."""
+    with psycopg.connect(full_database, autocommit=True) as connection:
+        connection.execute("ANALYZE taskflow_tasks")  # it has no RUNNING task yet
+    assert rows_of(trio.run(settle_explained, full_database)) <= 10
+
+
 async def count_statements(url: str) -> list:
     """What the store sends for the statistics of all queues."""
     sent: list = []

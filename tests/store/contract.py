@@ -451,6 +451,19 @@ class StoreContract:
         await store.release([released(claim)])  # it is due since it was
         assert (await self.oldest(store))["a"] >= 0.3
 
+    async def test_the_oldest_of_a_queue_is_of_any_host_and_priority(self, store):
+        """Whichever host and priority its first task has, and what other queues have."""
+        await store.add([new_task(queue="b", priority=9, authority="z.example")])
+        await trio.sleep(0.3)
+        await store.add([new_task(queue="a", priority=0, authority="m.example")])
+        await trio.sleep(0.3)
+        for host in ("a.example", "m.example", "z.example"):
+            for priority in (-3, 0, 5):
+                await store.add([new_task(queue="a", priority=priority, authority=host)])
+        oldest = await self.oldest(store)
+        assert 0.3 <= oldest["a"] <= oldest["b"] - 0.25
+        assert oldest["b"] == pytest.approx(oldest["all"], abs=0.25)
+
     # Claims
 
     async def test_claim_runs_a_task(self, store, node):

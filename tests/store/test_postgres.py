@@ -146,6 +146,7 @@ async def test_work_is_heard_by_other_nodes(database_url, store):
     """What one node adds, releases, requeues or gives up wakes another one."""
     async with open_postgres(database_url, SETTINGS) as other:
         node = await store.register("here", lease_seconds=30)
+        await other.register("there", lease_seconds=30)
         with trio.fail_after(90):
             await other.wait_for_work()  # rung once when the listener connects
             [task] = await store.add([new_task()])
@@ -250,6 +251,28 @@ async def test_the_listener_reconnects(store, connection, monkeypatch):
         assert events == [Event.LISTENER_LOST, Event.LISTENER_BACK]
         connection.execute("SELECT pg_notify('taskflow_work', 'other-node')")
         await store.wait_for_work()
+
+
+async def test_only_other_nodes_are_notified(database_url, store, connection):
+    """While all nodes are in this process, new tasks cause no notification."""
+    with psycopg.connect(database_url, autocommit=True) as listening:
+        listening.execute("LISTEN taskflow_work")
+
+        async def senders():
+            await store.add([new_task()])
+            connection.execute("SELECT pg_notify('taskflow_work', 'end')")
+            heard = (one.payload.split(" ")[0] for one in listening.notifies(timeout=30))
+            return list(itertools.takewhile(lambda word: word != "end", heard))
+
+        sender = store._announcements.sender
+        assert await senders() == [sender]  # nodes may be registering
+        node = await store.register("here", lease_seconds=30)
+        assert await senders() == []
+        async with open_postgres(database_url, SETTINGS) as other:
+            await other.register("there", lease_seconds=30)
+        assert await senders() == [sender]
+        await store.retire(node)
+        assert await senders() == [sender]
 
 
 # Cancellations

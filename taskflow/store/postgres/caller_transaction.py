@@ -138,6 +138,7 @@ def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
         "node_id": _NO_NODE,
         "token": _NO_NODE,
         "sender": "",
+        "own_nodes": [],
         **parameters_of(entries, ()),
     }
     while True:

@@ -116,12 +116,14 @@ class Announcements:
 
     Attributes:
         sender: Name of this store in notifications, which it ignores when they come back.
+        nodes: Nodes of this process, which need no notifications of it.
         position: Where claims begin.
         work: Notified when there is something to claim.
     """
 
     def __init__(self) -> None:
         self.sender: Final = uuid.uuid4().hex
+        self.nodes: Final[set[uuid.UUID]] = set()
         self.position: Final = ClaimPosition()
         self.work: Final = WakeUp()
 

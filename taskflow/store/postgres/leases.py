@@ -37,6 +37,7 @@ class PostgresLeases(StorePart, LeaseStore):
             workers=workers,
             tz_version=tz_version,
         )
+        self._announcements.nodes.add(node_id)
         self._context.cancellations.register(node_id)
         return node_id
 
@@ -66,6 +67,7 @@ class PostgresLeases(StorePart, LeaseStore):
         self._announcements.announce(
             await self._heartbeats.run("retire", id=node_id, sender=sender)
         )
+        self._announcements.nodes.discard(node_id)
         self._context.cancellations.unregister(node_id)
 
     async def rescue(self, *, limit: int, max_rescues: int) -> Rescued:

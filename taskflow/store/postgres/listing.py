@@ -129,9 +129,13 @@ class PostgresListing(StorePart, ListingStore):
             for name in names[:limit]
             if any(line.status is TaskStatus.PENDING for line in lines[name])
         ]
+        # The first task of all is that of the only queue with tasks.
+        is_only_one = queue is None and len(names) <= limit and len(waiting) == 1
         oldest: dict[str | None, float | None] = dict(
-            execute("oldest_waiting", {"queues": waiting})
+            execute("oldest_waiting", {"queues": [] if is_only_one else waiting})
         )
+        if is_only_one:
+            oldest[waiting[0]] = oldest[None]
         return TaskStatistics(
             queues=[queue_of(name, lines[name], oldest.get(name)) for name in names[:limit]],
             total=total_of(total, oldest[None]),

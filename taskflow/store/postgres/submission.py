@@ -90,7 +90,7 @@ def size_of(entry: Entry) -> int:
 
 
 def parameters_of(entries: Sequence[Entry], claimed: Collection[int]) -> dict[str, object]:
-    """Return the arrays of the statement ``add``.
+    """Return the arrays of the statements ``add`` and, but for ``extras``, ``add_plain``.
 
     Args:
         entries: The new tasks.
@@ -143,7 +143,7 @@ class PostgresSubmission(StorePart, SubmissionStore):
 
     def insert(self, connection: Connection, tasks: Sequence[NewTask]) -> list[Task]:
         """Store tasks in the transaction that is open, not claimed."""
-        parameters = {"node_id": _NO_NODE, "token": _NO_NODE, "sender": self._announcements.sender}
+        parameters: dict[str, object] = {"node_id": _NO_NODE, "token": _NO_NODE, **self._notified()}
         entries = [entry_of(task, None, 0) for task in tasks]
         parameters |= parameters_of(entries, ())
         rows = self._statements.execute(connection, "add", parameters)
@@ -171,7 +171,7 @@ class PostgresSubmission(StorePart, SubmissionStore):
             found = await self._run_add(
                 node_id=reservation.node_id,
                 token=reservation.token,
-                sender=self._announcements.sender,
+                **self._notified(),
                 **parameters_of(entries, set(indexes)),
             )
             rows = {index: row for index, *row in found}
@@ -194,10 +194,20 @@ class PostgresSubmission(StorePart, SubmissionStore):
     async def delete_expired_keys(self, *, limit: int) -> int:
         return len(await self._statements.run("delete_expired_keys", limit=limit))
 
+    def _notified(self) -> dict[str, object]:
+        """Return the parameters that decide which nodes are notified of new tasks."""
+        return {
+            "sender": self._announcements.sender,
+            "own_nodes": list(self._announcements.nodes),
+        }
+
     async def _run_add(self, **parameters: object) -> list[Row]:
-        """Execute ``add``, and remember for ``check`` whether the database refused it."""
+        """Store tasks, and remember for ``check`` whether the database refused it."""
+        extras = parameters["extras"]
+        assert isinstance(extras, list)
+        name = "add" if any(extras) else "add_plain"
         try:
-            rows = await self._statements.run("add", **parameters)
+            rows = await self._statements.run(name, **parameters)
         except (StoreUnavailable, psycopg.Error):
             self.is_refused = True
             raise

@@ -112,14 +112,37 @@ WHERE (queue IS NULL OR queue IN (SELECT queue FROM listed)) AND (count <> 0 OR 
 ORDER BY queue COLLATE "C"
 
 -- name: oldest_waiting
--- Seconds for which the first task of each queue has been due, and the first of all.
-SELECT asked.queue, extract(epoch FROM now() - taskflow_bounded(first.run_at))::float8
-FROM unnest(%(queues)b::text[]) AS asked (queue) CROSS JOIN LATERAL (
-    SELECT t.run_at FROM taskflow_tasks AS t
-    WHERE t.status = 'PENDING' AND t.queue = asked.queue
-    ORDER BY t.run_at LIMIT 1
-) AS first
-WHERE first.run_at <= now()
+-- Seconds for which the first task of each queue has been due, and the first of all. A queue is read
+-- lane by lane, by the first tasks of each host and priority: an index by queue alone would cost
+-- each new task an entry.
+WITH RECURSIVE first (queue, authority, priority, run_at) AS (
+    SELECT asked.queue, one.authority, one.priority, one.run_at
+    FROM unnest(%(queues)b::text[]) AS asked (queue) CROSS JOIN LATERAL (
+        SELECT t.authority, t.priority, t.run_at FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.queue COLLATE "C" = asked.queue
+        ORDER BY t.authority, t.priority DESC, t.run_at LIMIT 1
+    ) AS one
+    UNION ALL
+    SELECT first.queue, next.authority, next.priority, next.run_at
+    FROM first CROSS JOIN LATERAL (
+        (
+            SELECT t.authority, t.priority, t.run_at FROM taskflow_tasks AS t
+            WHERE t.status = 'PENDING' AND t.queue COLLATE "C" = first.queue
+              AND t.authority = first.authority AND t.priority < first.priority
+            ORDER BY t.priority DESC, t.run_at LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT t.authority, t.priority, t.run_at FROM taskflow_tasks AS t
+            WHERE t.status = 'PENDING' AND t.queue COLLATE "C" = first.queue
+              AND t.authority > first.authority
+            ORDER BY t.authority, t.priority DESC, t.run_at LIMIT 1
+        )
+        LIMIT 1
+    ) AS next
+)
+SELECT queue, extract(epoch FROM now() - taskflow_bounded(min(run_at)))::float8
+FROM first WHERE run_at <= now() GROUP BY queue
 UNION ALL
 SELECT NULL, extract(epoch FROM now() - taskflow_bounded(min(run_at)))::float8
 FROM taskflow_present_priorities WHERE run_at <= now()

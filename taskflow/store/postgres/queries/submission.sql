@@ -1,7 +1,8 @@
 -- Submission of tasks.
 
 -- name: add
--- Store new tasks and wake other nodes, in one statement and so in one transaction. Tasks that
+-- Store new tasks and wake other nodes, in one statement and so in one transaction. If all nodes
+-- are in this process, nobody is notified: a notification costs more than storing a task. Tasks that
 -- are claimed as they are stored, by a node that is alive, are not announced; where a limit or
 -- an open circuit may hold them, a scan decides instead (claim_scan.py). Fields that hardly any
 -- task has come as JSON. A request whose key is known adds nothing; of several at once the first
@@ -62,10 +63,49 @@ WITH claim AS MATERIALIZED (
     WHERE tags IS NOT NULL
 ), announced AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
-    FROM submitted WHERE node IS NULL
+    FROM submitted WHERE node IS NULL AND (
+        cardinality(%(own_nodes)b::uuid[]) = 0
+        OR EXISTS (SELECT FROM taskflow_nodes AS n WHERE n.id <> ALL (%(own_nodes)b::uuid[]))
+    )
 )
 SELECT place - 1, id, priority, run_at, now(), node IS NOT NULL
 FROM submitted CROSS JOIN announced ORDER BY place
+
+-- name: add_plain
+-- The same for tasks without any of the rare fields: fewer steps, and rows with fewer columns.
+WITH claim AS MATERIALIZED (
+    SELECT id AS node_id, name AS node, %(token)s::uuid AS claim_token, now() AS started_at
+    FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
+), submitted AS MATERIALIZED (
+    SELECT taskflow_new_id() AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host, t.authority,
+           t.place, now() + make_interval(secs => t.delay_seconds) AS run_at, claim.*
+    FROM unnest(
+        %(payloads)b::text[], %(queues)b::text[], %(priorities)b::smallint[],
+        %(delays)b::float8[], %(attempts)b::integer[], %(hosts)b::text[], %(authorities)b::text[],
+        %(claimed)b::boolean[]
+    ) WITH ORDINALITY AS t (payload, queue, priority, delay_seconds, max_attempts, host, authority,
+                            is_claimed, place)
+    LEFT JOIN claim ON is_claimed AND NOT EXISTS (
+        SELECT FROM taskflow_queues AS q WHERE q.name = t.queue AND q.is_limited
+    ) AND NOT EXISTS (
+        SELECT FROM taskflow_hosts AS h WHERE h.host = t.authority
+    )
+), kept AS (
+    INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts,
+                                host, authority, status, attempt, node_id, node, claim_token, started_at)
+    SELECT id, payload::json, octet_length(payload), queue, priority, run_at, max_attempts,
+           host, authority, CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END,
+           (node IS NOT NULL)::integer, node_id, node, claim_token, started_at
+    FROM submitted
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
+    FROM submitted WHERE node IS NULL AND (
+        cardinality(%(own_nodes)b::uuid[]) = 0
+        OR EXISTS (SELECT FROM taskflow_nodes AS n WHERE n.id <> ALL (%(own_nodes)b::uuid[]))
+    )
+)
+SELECT place - 1, id, priority, run_at, now(), node IS NOT NULL
+FROM submitted CROSS JOIN announced
 
 -- name: known_keys
 SELECT key, fingerprint, task_ids FROM taskflow_idempotency_keys WHERE key = ANY (%(keys)b::text[])
