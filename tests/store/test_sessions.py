@@ -558,7 +558,8 @@ class TestReadiness:
         assert "crashed" not in service.log
 
     def post(self, service) -> int:
-        return service.ask("POST", "/tasks", {"payload": "http://127.0.0.1:9/"}).status
+        requested = {"payload": "http://127.0.0.1:9/", "tags": {"needs": "all tables"}}
+        return service.ask("POST", "/tasks", requested).status
 
     def cut(self, admin, role):
         admin.execute(
