@@ -120,7 +120,7 @@ def id_at(place: int) -> uuid.UUID:
 def plan_of(connection, wanted: TaskFilter, *, before: uuid.UUID | None, mode: str) -> dict:
     """The plan of a window, made for its values (``custom``) or for any (``generic``)."""
     page = Search(wanted, LIMIT, before, PAGE_BUDGET_BYTES)
-    values = {**parameters_for(page), "window": WINDOW, "most": LIMIT + 1}
+    values = {**parameters_for(page), "window": WINDOW, "limit": LIMIT + 1}
     names: list[str] = []
 
     def numbered(match) -> str:
@@ -215,7 +215,7 @@ def test_payloads_are_unpacked_up_to_a_bound(full_table, monkeypatch):
     monkeypatch.setattr(search, "MAX_SCANNED", 500)  # windows are of 10 tasks here
     wanted = TaskFilter(url_contains=f"//{ROWS - 99}.example")
     wanted_page = Search(wanted, LIMIT, None, PAGE_BUDGET_BYTES)
-    parameters = parameters_for(wanted_page) | {"window": WINDOW, "most": LIMIT + 1}
+    parameters = parameters_for(wanted_page) | {"window": WINDOW, "limit": LIMIT + 1}
     [(ids, _, last, count, has_more)] = full_table.execute(statement_for(wanted), parameters)
     assert (ids, last, count, has_more) == (None, id_at(ROWS - 9), 10, True)
     assert find(full_table, load_queries(), wanted_page).ids == [id_at(ROWS - 99)]
