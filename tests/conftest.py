@@ -24,6 +24,7 @@ from tests.folders import open_folder
 # The files that take longest, in that order: started first, so that none is the last to end.
 LONG = (
     *("tests/test_pages.py", "tests/store/test_sessions.py", "tests/store/test_postgres.py"),
+    *("tests/store/test_pgbouncer.py", "tests/api/test_event_loop_crowds.py"),
     *(
         "tests/fuzz/",
         "tests/upgrade/",

@@ -354,9 +354,12 @@ def mapped_errors(via: str = "") -> Iterator[None]:
     except httpx.DecodingError as error:
         raise UnexpectedResponse(f"the answer{via} cannot be read: {error}") from error
     except httpx.TransportError as error:
+        reason = _reason_of(error)
+        is_untrusted = _UNTRUSTED in reason
         raise Unreachable(
-            f"TaskFlow does not answer{via}: {_reason_of(error)}",
+            f"TaskFlow does not answer{via}: {reason}{_HOW_TO_TRUST if is_untrusted else ''}",
             is_sent=not isinstance(error, _NOT_SENT),
+            is_untrusted=is_untrusted,
         ) from error
 
 
@@ -365,5 +368,4 @@ def _reason_of(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None and not str(cause):
         cause = cause.__cause__ or cause.__context__
-    reason = str(cause or type(error).__name__).rstrip(".")
-    return reason + _HOW_TO_TRUST if _UNTRUSTED in reason else reason
+    return str(cause or type(error).__name__).rstrip(".")

@@ -171,5 +171,5 @@ def _is_passing(call: Call, trouble: ClientError) -> bool:
     if isinstance(trouble, TooManyRequests):  # nothing was done
         return True
     if isinstance(trouble, Unreachable):
-        return call.is_repeatable or not trouble.is_sent
+        return not trouble.is_untrusted and (call.is_repeatable or not trouble.is_sent)
     return isinstance(trouble, Unavailable) and call.is_repeatable

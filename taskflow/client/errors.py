@@ -62,11 +62,13 @@ class Unreachable(ClientError):
     Args:
         message: The reason.
         is_sent: Whether the request may have been processed nevertheless.
+        is_untrusted: Whether the certificate of the service is not trusted: no retry helps.
     """
 
-    def __init__(self, message: str, *, is_sent: bool) -> None:
+    def __init__(self, message: str, *, is_sent: bool, is_untrusted: bool = False) -> None:
         super().__init__(message)
         self.is_sent = is_sent
+        self.is_untrusted = is_untrusted
 
 
 class UnexpectedResponse(ClientError):

@@ -121,7 +121,8 @@ class Terminals:
         printed = self._place.checkout.parent / f"printed-{self._begun}"
         with printed.open("wb") as out:
             process = subprocess.Popen(
-                ["bash", "-c", script],
+                # Ctrl+C works in it also where this process ignores it, in the background.
+                ["env", "--default-signal=INT", "bash", "-c", script],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

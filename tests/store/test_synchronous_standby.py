@@ -18,6 +18,7 @@ import pytest
 import trio
 
 from taskflow import enqueue
+from taskflow.api import problems
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.outcome import ErrorType
 from taskflow.model.queue_limits import QueueSettings
@@ -231,9 +232,10 @@ class TestOverHttp:
         headers = {"content-type": "application/json", "idempotency-key": f'"{key}"'}
         return live.ask("POST", "/tasks", self.BODY, headers)
 
-    def test_a_new_task(self, url, standby):
+    def test_a_new_task(self, url, standby, monkeypatch):
         """503, and the repetition is accepted once the task is certain, which exists once."""
-        with LiveServer(database_url=url) as live:
+        monkeypatch.setattr(problems, "STORE_ANSWER_SECONDS", 2.0)  # two calls take that long
+        with LiveServer(database_url=url, database_timeout_seconds=5.0) as live:
             with standby.missing():
                 with standby.waits_canceled():
                     answer = self.post(live, "one")
