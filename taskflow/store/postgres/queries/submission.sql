@@ -2,7 +2,7 @@
 
 -- name: add
 -- Store new tasks and wake other nodes, in one statement and so in one transaction. If all nodes
--- are in this process, nobody is notified: a notification costs more than storing a task. Tasks that
+-- are in this process, no one is notified: a notification costs more than storing a task. Tasks that
 -- are claimed as they are stored, by a node that is alive, are not announced; where a limit or
 -- an open circuit may hold them, a scan decides instead (claim_scan.py). Fields that hardly any
 -- task has come as JSON. A request whose key is known adds nothing; of several at once the first
