@@ -25,6 +25,7 @@ from taskflow.model.task import TaskStatus
 TRIAL_SECONDS: Final = 20.0
 CLEAN_UP_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.1
+_LATE_TASKS_SECONDS: Final = 0.5
 
 _RESPONSE: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 _HEAD_END: Final = b"\r\n\r\n"
@@ -107,13 +108,25 @@ class Measurement:
         return await self._report(client, submit_seconds)
 
     async def clean_up(self, client: Client) -> None:
-        """Delete the tasks, even if the measurement was canceled; within a time limit."""
+        """Delete the tasks, even if the measurement was canceled; within a time limit.
+
+        The service may still store tasks of requests that were canceled, so it is done until
+        nothing is left.
+        """
         with (
             trio.move_on_after(CLEAN_UP_SECONDS, shield=True),
             contextlib.suppress(ClientError),
         ):
-            for method in (client.cancel_many, client.delete_many):
-                await total_of(partial(method, queue=self._queue))
+            while await self._find_and_delete(client):
+                pass
+
+    async def _find_and_delete(self, client: Client) -> bool:
+        """Cancel and delete the tasks; if there were any, wait for more to come."""
+        canceled = await total_of(partial(client.cancel_many, queue=self._queue))
+        deleted = await total_of(partial(client.delete_many, queue=self._queue))
+        if canceled or deleted:
+            await trio.sleep(_LATE_TASKS_SECONDS)
+        return bool(canceled or deleted)
 
     async def _try(self, client: Client, url: str) -> None:
         """Check with one task that the service can fetch the URL."""
