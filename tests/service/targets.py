@@ -23,6 +23,7 @@ class SocketServer:
         self._listener = listener
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
+        self._is_over = False
 
     def __enter__(self) -> Any:
         self._listener.listen(100)
@@ -30,6 +31,9 @@ class SocketServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_over = (
+            True  # for a connection that was accepted and is not among the open ones yet
+        )
         for one in [self._listener, *self._open]:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -56,7 +60,8 @@ class SocketServer:
         self._open.add(connection)
         try:
             with connection, contextlib.suppress(OSError):
-                self.serve(connection)
+                if not self._is_over:
+                    self.serve(connection)
         finally:
             self._open.discard(connection)
 
