@@ -23,7 +23,7 @@ class SocketServer:
         self._listener = listener
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._is_over = False
+        self._is_ending = False
 
     def __enter__(self) -> Any:
         self._listener.listen(100)
@@ -31,9 +31,8 @@ class SocketServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_over = (
-            True  # for a connection that was accepted and is not among the open ones yet
-        )
+        # For a connection that was accepted, and is not among the open ones yet.
+        self._is_ending = True
         for one in [self._listener, *self._open]:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -60,7 +59,7 @@ class SocketServer:
         self._open.add(connection)
         try:
             with connection, contextlib.suppress(OSError):
-                if not self._is_over:
+                if not self._is_ending:
                     self.serve(connection)
         finally:
             self._open.discard(connection)
