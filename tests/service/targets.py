@@ -23,7 +23,7 @@ class SocketServer:
         self._listener = listener
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._is_ending = False
+        self._is_leaving_block = False
 
     def __enter__(self) -> Any:
         self._listener.listen(100)
@@ -32,7 +32,7 @@ class SocketServer:
 
     def __exit__(self, *_: object) -> None:
         # For a connection that was accepted, and is not among the open ones yet.
-        self._is_ending = True
+        self._is_leaving_block = True
         for one in [self._listener, *self._open]:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -59,7 +59,7 @@ class SocketServer:
         self._open.add(connection)
         try:
             with connection, contextlib.suppress(OSError):
-                if not self._is_ending:
+                if not self._is_leaving_block:
                     self.serve(connection)
         finally:
             self._open.discard(connection)
