@@ -295,7 +295,7 @@ def test_run_sh_accepts_only_tested_pythons(tmp_path, pythons, found):
         command = tmp_path / f"python{version}"
         command.write_text(FAKE_PYTHON.format(version=version))
         command.chmod(0o755)
-    # The fallback locations outside the PATH are those of this machine.
+    # The fallback locations outside the PATH belong to this machine.
     script = 'find_python() { python_in_path "$1"; }; default_python'
     ended = subprocess.run(
         ["/bin/bash", "-c", f". '{REPOSITORY}/tools/environment.sh'; {script}"],

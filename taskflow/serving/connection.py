@@ -126,7 +126,7 @@ class IdleTimeout:
 class Connection:
     """A connection; an exception in it closes it and affects no other connection.
 
-    Hypercorn creates one for each client, with all arguments but the first, and awaits it.
+    ``serve_http``, or Hypercorn under its own command, creates one for each client and awaits it.
     """
 
     def __init__(self, limits: ConnectionLimits, *hypercorn_args: Any) -> None:

@@ -93,7 +93,7 @@ class Connection:
             return True
 
     def read_to_end(self, seconds: float) -> int:
-        """Read until the server ends the connection, or says nothing for so long."""
+        """Read until the server ends the connection, or says nothing until the timeout."""
         self.socket.settimeout(seconds)
         size = 0
         with contextlib.suppress(TimeoutError, ConnectionResetError):

@@ -12,7 +12,7 @@ CALIBRATION_STEPS = 10_000
 
 
 def unit_seconds() -> float:
-    """Return the CPU time of a fixed amount of pure Python, about that of a bare ``POST``."""
+    """Return the CPU time of a fixed amount of pure Python, about as much as a bare ``POST``."""
     return min(_measured() for _ in range(7))
 
 

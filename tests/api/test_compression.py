@@ -164,7 +164,7 @@ def test_validators(server):
                 assert (answer.status, answer.body) == (304, b"")
                 assert answer.header("etag") == expected
                 assert answer.header("content-encoding") is None
-                assert answer.header("vary") == "Accept-Encoding"  # as that of the 200
+                assert answer.header("vary") == "Accept-Encoding"  # as the 200 has
     for unknown in ('"other"', f'W/"other", "{tag}"', "", '"'):
         answer = server.ask("GET", path, None, {"if-none-match": unknown, **GZIP})
         assert (answer.status, answer.header("etag")) == (200, f"W/{tag}"), unknown

@@ -263,7 +263,7 @@ class TestHeaders:
             }
 
     def test_the_list_of_these(self):
-        """The rejected headers are those of hop-by-hop and framing (RFC 9110), listed again."""
+        """The rejected headers are the hop-by-hop and framing headers (RFC 9110), listed again."""
         names = "host connection content-length transfer-encoding keep-alive proxy-connection te "
         names += "trailer upgrade http2-settings expect proxy-authenticate proxy-authorization "
         names += "accept-encoding x-taskflow-id x-taskflow-attempt"

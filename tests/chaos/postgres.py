@@ -68,14 +68,14 @@ class ThawingWay(Way):
         self.folder = folder
         self._thaw = Thaw.DELIVERED
         self._epoch = 0
-        self._is_ending = threading.Event()
+        self._has_thawed = threading.Event()
 
     def __exit__(self, *exc: object) -> None:
-        self._is_ending.set()
+        self._has_thawed.set()
         super().__exit__(*exc)
 
     def freeze(self) -> None:
-        self._is_over.clear()
+        self._has_thawed.clear()
         super().freeze()
 
     def thaw(self, thaw: Thaw) -> float:
@@ -83,7 +83,7 @@ class ThawingWay(Way):
         self._thaw = thaw
         self._epoch += 1
         self._is_frozen.clear()
-        self._is_over.set()
+        self._has_thawed.set()
         return time.time()
 
     def _hand_on(self, source: socket.socket, sink: socket.socket) -> None:
@@ -102,7 +102,7 @@ class ThawingWay(Way):
         """Hold on while it is frozen, and say whether the connection is of use afterwards."""
         was_frozen = self._is_frozen.is_set()
         if was_frozen:
-            self._is_over.wait()
+            self._has_thawed.wait()
         if born < self._epoch and self._thaw is Thaw.FORGOTTEN:
-            self._is_ending.wait()
+            self._is_over.wait()
         return not (was_frozen and self._thaw is Thaw.CLOSED)

@@ -202,7 +202,7 @@ def test_upgrades_are_passed_over():
 
 
 def test_expectations():
-    """Those of HTTP/1.0 are ignored (RFC 9110 section 10.1.1)."""
+    """Expectations of HTTP/1.0 are ignored (RFC 9110 section 10.1.1)."""
     asked = POST + b"Expect: 100-Continue\r\nContent-Length: 1\r\n\r\n"
     assert read_one(asked).expects_continue
     assert not read_one(asked.replace(b"1.1", b"1.0")).expects_continue
@@ -231,7 +231,7 @@ def test_too_many_lines():
 
 
 def test_noise_is_refused_at_its_first_byte():
-    """Nobody waits for the end of a head that cannot come."""
+    """No one waits for the end of a head that cannot come."""
     for data in (b"\r\n", b"\x16\x03\x01", b"\0"):
         with pytest.raises(ProtocolError):
             RequestReader.next_event(fed(data))

@@ -87,7 +87,7 @@ def test_a_body_of_unknown_length():
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
 def test_no_body(method, status):
-    """The headers are those of a GET, and nothing follows."""
+    """The headers are the same as for a GET, and nothing follows."""
     writer = ResponseWriter(method, "1.1", keeps_alive=True)
     assert written(writer, status, [(b"content-length", b"5")]).endswith(b"length: 5\r\n\r\n")
     assert (writer.keeps_alive, writer.has_ended) == (True, True)

@@ -146,7 +146,7 @@ class Running:
         return client
 
     def node_processes(self) -> list[psutil.Process]:
-        """The processes in which tasks run: itself, or those that the main process started."""
+        """The processes in which tasks run: itself, or the processes that it started."""
         main = psutil.Process(self.process.pid)
         spawned = []
         for child in main.children():

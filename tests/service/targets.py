@@ -23,7 +23,7 @@ class SocketServer:
         self._listener = listener
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._is_leaving_block = False
+        self._is_over = threading.Event()
 
     def __enter__(self) -> Any:
         self._listener.listen(100)
@@ -31,8 +31,7 @@ class SocketServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # For a connection that was accepted, and is not among the open ones yet.
-        self._is_leaving_block = True
+        self._is_over.set()  # also for a connection that is not among the open ones yet
         for one in [self._listener, *self._open]:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -59,7 +58,7 @@ class SocketServer:
         self._open.add(connection)
         try:
             with connection, contextlib.suppress(OSError):
-                if not self._is_leaving_block:
+                if not self._is_over.is_set():
                     self.serve(connection)
         finally:
             self._open.discard(connection)
@@ -135,7 +134,6 @@ class Way(SocketServer):
         super().__init__(listener)
         self._socket_path = socket_path
         self._is_frozen = threading.Event()
-        self._is_over = threading.Event()
 
     def freeze(self) -> None:
         self._is_frozen.set()
@@ -143,10 +141,6 @@ class Way(SocketServer):
     def thaw(self) -> None:
         """Be a way again, but not for connections that something was lost on."""
         self._is_frozen.clear()
-
-    def __exit__(self, *exc: object) -> None:
-        self._is_over.set()
-        super().__exit__(*exc)
 
     def serve(self, connection: socket.socket) -> None:
         with socket.socket(socket.AF_UNIX) as server:

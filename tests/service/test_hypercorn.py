@@ -1,16 +1,14 @@
-"""What is ours to see to under Hypercorn: who ends with whom, and what is spoken."""
+"""The service under Hypercorn: the protocol over TLS, and the replacement of workers."""
 
 from __future__ import annotations
 
 import signal
 import ssl
 
-import psutil
-import pytest
 import trustme
 
 from tests.service.database import COMPLETED
-from tests.service.processes import COMMANDS, PATIENCE_SECONDS, running, started, wait_until
+from tests.service.processes import COMMANDS, running, started, wait_until
 
 
 def test_tls_speaks_http_1_too(tmp_path, monkeypatch):
@@ -30,28 +28,6 @@ def test_tls_speaks_http_1_too(tmp_path, monkeypatch):
             client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert client.recv(1000).startswith(b"HTTP/1.1 200")
         assert service.end().code == 0
-
-
-def test_workers_end_with_their_main_process(tmp_path, tasks, target):
-    """When that is killed they end in order, too: else they would keep the port for ever."""
-    with running("hypercorn-w2", tmp_path, DATABASE_URL=tasks.url) as service:
-        task_id = service.post(f"{target.url}/held")
-        target.wait_for("/held")
-        workers = service.node_processes()
-        try:
-            service.process.kill()
-            service.wait_for_log("shutting down", times=2)
-            target.release()
-            gone, alive = psutil.wait_procs(workers, timeout=PATIENCE_SECONDS)
-            assert (len(gone), alive) == (2, [])
-        finally:
-            for worker in workers:
-                if worker.is_running():
-                    worker.kill()
-        with pytest.raises(ConnectionRefusedError):
-            service.connect()
-    assert tasks.row(task_id) == COMPLETED
-    assert tasks.nodes() == 0
 
 
 def test_a_worker_that_is_terminated_is_replaced(tmp_path, tasks, target):

@@ -1,4 +1,4 @@
-"""``taskflow serve --processes N``: several nodes behind one address."""
+"""Several nodes behind one address: ``taskflow serve --processes N``, beside ``hypercorn -w``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def evenly_connected(service: Running, held: int, more: int) -> list[socket.sock
 
 
 def test_connections_are_shared_evenly(tmp_path, tasks):
-    """Each process gets half of them, also after those of one process were closed."""
+    """Each process gets half of them, also after all of one process were closed."""
     with running("serve-p2", tmp_path, DATABASE_URL=tasks.url) as service:
         clients = evenly_connected(service, held=0, more=16)
         ports = clients_of(service.node_processes()[0], service.port)
@@ -110,17 +110,23 @@ def test_clients_wait_while_no_process_is_ready(tmp_path, tasks):
         assert service.end().code == 0
 
 
-def test_processes_end_with_their_main_process(tmp_path, tasks, target):
-    """When that is killed, they end in order: else they would keep running tasks for ever."""
-    with running("serve-p2", tmp_path, DATABASE_URL=tasks.url) as service:
+@pytest.mark.parametrize("name", ["serve-p2", "hypercorn-w2"])
+def test_processes_end_with_their_main_process(tmp_path, tasks, target, name):
+    """When it is killed, they end in order: otherwise they would keep the port for ever."""
+    with running(name, tmp_path, DATABASE_URL=tasks.url) as service:
         task_id = service.post(f"{target.url}/held")
         target.wait_for("/held")
         processes = service.node_processes()
-        service.process.kill()
-        service.wait_for_log("shutting down", times=2)
-        target.release()
-        gone, alive = psutil.wait_procs(processes, timeout=PATIENCE_SECONDS)
-        assert (len(gone), alive) == (2, [])
+        try:
+            service.process.kill()
+            service.wait_for_log("shutting down", times=2)
+            target.release()
+            gone, alive = psutil.wait_procs(processes, timeout=PATIENCE_SECONDS)
+            assert (len(gone), alive) == (2, [])
+        finally:
+            for process in processes:
+                if process.is_running():
+                    process.kill()
         with pytest.raises(ConnectionRefusedError):
             service.connect()
     assert tasks.row(task_id) == COMPLETED

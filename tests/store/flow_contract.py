@@ -281,7 +281,7 @@ class FlowContract(OptionsContract):
             return task.created_at
 
         async def check_held(before: dt.datetime, seconds: float) -> None:
-            """It is held for so long since a moment after ``before`` and before now."""
+            """It is held for this time since a moment after ``before`` and before now."""
             [hold] = (await store.queues.open_circuits(10)).values()
             held = dt.timedelta(seconds=seconds)
             assert hold.until - await now() <= held <= hold.until - before

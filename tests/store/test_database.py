@@ -281,7 +281,7 @@ async def test_a_database_that_is_back_is_found(cluster):
 
 
 async def seconds_to_find(cluster, database, outage_seconds) -> float:
-    """Stop the server for so long, and return how long after its start it is reached."""
+    """Stop the server for this time, and return how long after its start it is reached."""
     await stop(cluster)
     began = time.monotonic()
     while time.monotonic() - began < outage_seconds:
