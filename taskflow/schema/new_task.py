@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from taskflow.model.errors import BadRequest, Unprocessable
 from taskflow.model.options import NO_OPTIONS, Backoff, StoredBackoff, TaskOptions
@@ -176,7 +176,8 @@ def _bounded_decoder() -> msgspec.json.Decoder[Any]:
     A bound on a list is checked when all of it has been decoded: eight million elements in 16 MiB
     would take 0.6 s and 0.5 GB first.
     """
-    fields = [(f"at_{index}", msgspec.Raw | UnsetType, UNSET) for index in range(MAX_TASKS)]
+    # Without `| UnsetType`, which is true as well: ten thousand unions take 30 ms to resolve.
+    fields = [(f"at_{index}", msgspec.Raw, UNSET) for index in range(MAX_TASKS)]
     kind = msgspec.defstruct("Elements", fields, array_like=True, forbid_unknown_fields=True)
     return msgspec.json.Decoder(kind)
 
