@@ -25,9 +25,9 @@ from taskflow.api.app import UNTRACED_PATHS, create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
 from taskflow.api.metrics import gauge_sampler
 from taskflow.api.request_spans import trace_requests
-from taskflow.engine.callback_secrets import read_signer
 from taskflow.engine.context import EngineContext
 from taskflow.engine.node import Engine
+from taskflow.engine.signing_secrets import read_signer
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.metrics import Metrics
 from taskflow.metrics.sharing import shared

@@ -9,8 +9,8 @@ import trio
 
 from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
-from taskflow.model.callback_signature import NO_SIGNER, Signer
 from taskflow.model.errors import StoreUnavailable
+from taskflow.model.signature import NO_SIGNER, Signer
 from taskflow.settings import Settings
 from taskflow.store.base.store import TaskStore
 from taskflow.telemetry import Event, emit

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from taskflow.model.callback_signature import new_secret
+from taskflow.model.signature import new_secret
 from taskflow.service import MEMORY_URL
 from tests.api.live import LiveServer
 from tests.api.test_openapi import OPERATIONS, complaints

@@ -15,9 +15,9 @@ from taskflow.engine.context import EngineContext
 from taskflow.engine.node import Engine
 from taskflow.fetch.interface import Fetcher
 from taskflow.model.callback import DELAYS_SECONDS
-from taskflow.model.callback_signature import Signer, new_secret, secret_of
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import ErrorType, Failed, Fetched
+from taskflow.model.signature import Signer, new_secret, secret_of
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
 from taskflow.telemetry import Event
 from tests.engine.conftest import response

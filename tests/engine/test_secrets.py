@@ -8,9 +8,9 @@ from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
 from taskflow.cli import main
-from taskflow.engine.callback_secrets import read_signer
-from taskflow.model.callback_signature import Signer, new_secret, secret_of
+from taskflow.engine.signing_secrets import read_signer
 from taskflow.model.errors import SettingsError
+from taskflow.model.signature import Signer, new_secret, secret_of
 from taskflow.settings import Settings
 from taskflow.telemetry import Event
 from tests.loopback import SECRET

@@ -8,7 +8,7 @@ import datetime as dt
 import pytest
 from standardwebhooks import Webhook
 
-from taskflow.model.callback_signature import NO_SIGNER, Signer, new_secret, secret_of
+from taskflow.model.signature import NO_SIGNER, Signer, new_secret, secret_of
 from tests.loopback import SECRET
 
 

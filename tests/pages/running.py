@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
-from taskflow.model.callback_signature import Signer, secret_of
+from taskflow.model.signature import Signer, secret_of
 from tests.loopback import SECRET
 from tests.pages import REPOSITORY
 from tests.pages.blocks import Block, Example, Step, examples, needs_of, parts_of

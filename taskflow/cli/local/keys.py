@@ -8,7 +8,7 @@ import click
 
 from taskflow.api.access.api_keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
 from taskflow.cli.exit_status import Failure
-from taskflow.model.callback_signature import new_secret
+from taskflow.model.signature import new_secret
 
 
 @click.group("key")

@@ -13,7 +13,7 @@ import msgspec
 from taskflow.api.access.api_keys import MIN_SAFE_KEY_LENGTH, read_keys
 from taskflow.api.access.request_head import is_loopback_bind
 from taskflow.cli.local.checks import Finding, failed, ok, warning
-from taskflow.engine.callback_secrets import read_signer
+from taskflow.engine.signing_secrets import read_signer
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Examined, Settings, variable_of
 from taskflow.settings.fields import SECRETS

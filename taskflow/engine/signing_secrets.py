@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from taskflow.model.callback_signature import SECRET_SHAPE, Signer, secret_of
 from taskflow.model.errors import SettingsError
+from taskflow.model.signature import SECRET_SHAPE, Signer, secret_of
 from taskflow.settings import Settings
 from taskflow.settings.loading import read_secret_file
 from taskflow.telemetry import Event, emit
