@@ -51,6 +51,7 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "both": work_off.both,
     "processes": cores.processes,
     "cost": cost.cost,
+    "fetches": beside.fetches,
     "beside": beside.beside,
     "schedules": schedules.schedules,
     "start_stop": start_stop.start_stop,

@@ -16,15 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from benchmarks import processes
 from benchmarks.accept import CONNECTIONS
 from benchmarks.clients import Load, send
 from benchmarks.database import Database
 from benchmarks.meter import Cost, metered
+from benchmarks.references import bare_fetches
 from benchmarks.scene import FOR_EVER_MS, Scene
 from benchmarks.table import Figure
 
 _WORKERS: Final = (5, 100)
+# The last commit that spoke HTTP by h11.
+_BEFORE_LLHTTP: Final = "fbb3fa9"
 # A worker that starts claims nothing while this lock is held.
 _HOLD_CLAIMS: Final = "LOCK TABLE taskflow_tasks IN EXCLUSIVE MODE"
 _UNITS: Final = {
@@ -58,6 +63,27 @@ def beside(scene: Scene) -> Iterator[Figure]:
                     name,
                     [(one[""][phase][what], one[name][phase][what]) for one in rounds],
                 )
+
+
+def fetches(scene: Scene) -> Iterator[Figure]:
+    """Compare the CPU of a bare fetch over a kept connection with that of the h11 engine."""
+    count = scene.pick(quick=1_000, full=5_000)
+    with checked_out(scene.folder, _BEFORE_LLHTTP) as folder:
+        for workers in _WORKERS:
+            pairs = [
+                (
+                    bare_fetches(scene.target, workers=workers, count=count, repository=folder),
+                    bare_fetches(scene.target, workers=workers, count=count),
+                )
+                for _ in range(scene.pick(quick=3, full=9))
+            ]
+            figure = _figure(
+                f"bare fetches by h11 ({_BEFORE_LLHTTP}), {workers} in flight: CPU",
+                "us/fetch",
+                "by llhttp",
+                [(before.cpu_us, after.cpu_us) for before, after in pairs],
+            )
+            yield msgspec.structs.replace(figure, at_least=1.7)
 
 
 def _figure(what: str, unit: str, name: str, pairs: list[tuple[float, float]]) -> Figure:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from taskflow.version import __version__
 
 if TYPE_CHECKING:
+    from taskflow.client.batches import Submitted
     from taskflow.client.blocking.client import BlockingClient
     from taskflow.client.errors import (
         BadRequest,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     )
     from taskflow.client.on_trio.client import Client
     from taskflow.client.options import Options, Submission
-    from taskflow.client.portions import Submitted
     from taskflow.client.task import BulkResult, Download, Result, Service, Task
     from taskflow.enqueuing import enqueue, enqueue_many
     from taskflow.model.errors import FieldError, StoreUnusable
@@ -133,7 +133,7 @@ _HOMES: Final = {
     "Service": "client.task",
     "StoreUnusable": "model.errors",
     "Submission": "client.options",
-    "Submitted": "client.portions",
+    "Submitted": "client.batches",
     "Task": "client.task",
     "TaskEvent": "model.event",
     "TaskStatus": "model.task",

@@ -28,10 +28,10 @@ from taskflow.api.compression import Compressing
 from taskflow.api.dashboard.routes import dashboard_routes
 from taskflow.api.document import openapi
 from taskflow.api.document.openapi import document
-from taskflow.api.edge import Edge
 from taskflow.api.inline_requests import MAX_ARRAY_BYTES, InlineConnection
 from taskflow.api.live import events
 from taskflow.api.live.feed import Feed
+from taskflow.api.middleware import Middleware
 from taskflow.api.reference import docs_page
 from taskflow.api.route import register
 from taskflow.api.services import DocumentSource, Services
@@ -142,7 +142,7 @@ def _bare_app(settings: Settings) -> QuartTrio:
 
 
 def _guard(app: QuartTrio, gate: Gate, counters: Metrics) -> None:
-    """Put the access rules and the edge around an app that has all its routes."""
+    """Put the middleware around an app that has all its routes."""
     metrics.count_requests(app, counters)
-    edge: Any = Edge(Compressing(app.asgi_app), gate, counters)
-    app.asgi_app = edge  # type: ignore[method-assign]  # as Quart's docs advise
+    middleware: Any = Middleware(Compressing(app.asgi_app), gate, counters)
+    app.asgi_app = middleware  # type: ignore[method-assign]  # as Quart's docs advise

@@ -10,7 +10,7 @@ from typing import Any, Final
 import trio
 from quart import Quart, Response, request
 
-from taskflow.api.edge import ROUTE
+from taskflow.api.middleware import ROUTE
 from taskflow.api.monitoring import MAX_QUEUES
 from taskflow.api.problems import store_timeout
 from taskflow.api.route import Route, RouteResponse

@@ -8,7 +8,7 @@ from typing import Any, Final
 from quart import Quart, request
 
 from taskflow.api.access.request_head import Message, Receive, Send
-from taskflow.api.edge import ROUTE
+from taskflow.api.middleware import ROUTE
 from taskflow.api.reading.request_headers import trace_of
 from taskflow.tracing import AddTrace, RequestTrace, Tracing
 

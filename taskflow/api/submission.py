@@ -12,6 +12,7 @@ from taskflow.api.backlog import Backlog
 from taskflow.api.inline_requests import Incoming
 from taskflow.api.problems import Problem, problem_of, store_timeout
 from taskflow.api.reading.bodies import TOO_LONG, Lines
+from taskflow.checkpoints import Checkpoints
 from taskflow.metrics import Metrics
 from taskflow.model.errors import (
     BadRequest,
@@ -30,7 +31,6 @@ from taskflow.settings import Settings
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.submission import AddedOnce
 from taskflow.tracing import AddTrace
-from taskflow.yielding import Checkpoints
 
 MAX_HELD_BYTES: Final = 64 * 2**10
 

@@ -14,6 +14,7 @@ from typing import Final
 import trio
 from asks.request_object import RequestProcessor
 
+from taskflow.checkpoints import fair_checkpoint
 from taskflow.fetch.decoding import codings_left, decoder_for
 from taskflow.fetch.errors import BadResponse, TooLarge, mapped_errors
 from taskflow.fetch.hop import Hop
@@ -31,7 +32,6 @@ from taskflow.fetch.stream import Connection
 from taskflow.http1.errors import ProtocolError
 from taskflow.http1.events import Event, ResponseHead, Signal
 from taskflow.http1.readers import ResponseReader
-from taskflow.yielding import fair_checkpoint
 
 MAX_DRAINED_BYTES: Final = 65_536
 """Maximum size of an unwanted body that is read so that the connection can be reused.

@@ -201,8 +201,24 @@ class Masking:
 
         return self._parameters.sub(original_of, text)
 
-    def unmasked_value(self, value: str, original: str) -> str:
-        """Return the value of a header with what is masked replaced by the original value."""
+    def unmasked_headers(
+        self, headers: Mapping[str, str], original: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return headers with what is masked replaced by the values of the original headers.
+
+        Their names are compared without case. If the headers are very long together, only those
+        are replaced that are masked as a whole.
+        """
+        known = {name.lower(): value for name, value in original.items()}
+        is_long = sum(map(len, headers.values())) > MAX_SEARCHED_CHARACTERS
+        return {
+            name: value
+            if is_long and value != MASK
+            else self._unmasked_value(value, known.get(name.lower(), ""))
+            for name, value in headers.items()
+        }
+
+    def _unmasked_value(self, value: str, original: str) -> str:
         return original if value == MASK and original else self.unmasked_url(value, original)
 
     def is_masked(self, url: str) -> bool:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from taskflow.api import edge
+from taskflow.api import middleware
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem, in_chunks, request_bytes
 from tests.api.live import LiveServer
@@ -144,15 +144,15 @@ class TestSlowness:
 
     def test_clients_that_send_on_are_disconnected(self, memory_server, monkeypatch):
         """After its response a client can finish sending, but only for a limited time."""
-        monkeypatch.setattr(edge, "LINGER_SECONDS", 0.2)
+        monkeypatch.setattr(middleware, "LINGER_SECONDS", 0.2)
         with memory_server.connect() as connection:
             connection.send(b"PUT /tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{")
             check_problem(connection.read(), 405)
             assert connection.is_closed()
 
     def test_a_complete_request_is_answered_at_once(self, memory_server, monkeypatch):
-        """The response does not wait, whether Quart or the edge receives the end of the request."""
-        monkeypatch.setattr(edge, "LINGER_SECONDS", 3600)
+        """The response does not wait, wherever the end of the request is received."""
+        monkeypatch.setattr(middleware, "LINGER_SECONDS", 3600)
         for method, path in [("OPTIONS", "/ui"), ("HEAD", "/tasks"), ("GET", "/ui/tasks")] * 30:
             assert memory_server.ask(method, path).status == 200
 

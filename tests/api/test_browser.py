@@ -45,7 +45,7 @@ class TestDefences:
         ],
     )
     def test_headers_of_every_response(self, memory_server, method, target, body, status):
-        """They are on what routes answer, what Quart answers and what the edge answers."""
+        """They are on what routes answer, what Quart answers and what the middleware answers."""
         answer = memory_server.ask(method, target, body)
         assert answer.status == status
         check_defences(answer)

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskflow.api import edge
+from taskflow.api import middleware
 from taskflow.api.app import create_app
 from taskflow.service import MEMORY_URL, open_store
 from taskflow.telemetry import Event
@@ -184,7 +184,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
         ),
     ),
     ("413", "too large"): asked("POST", "/tasks", b" " * (2**20 + 1)),
-    ("414", "target too long"): asked("GET", f"/tasks?{'x' * edge.MAX_TARGET_BYTES}"),
+    ("414", "target too long"): asked("GET", f"/tasks?{'x' * middleware.MAX_TARGET_BYTES}"),
     ("415", "compressed"): asked("POST", "/tasks", TASK, {"content-encoding": "gzip"}),
     ("421", "another name"): asked(
         "GET", "/tasks", None, {"host": "else.example"}, allowed_hosts=("this.example",)
@@ -201,9 +201,9 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("429", "backlog"): followed(
         ("POST", "/tasks", WAITING), lambda _: ("POST", "/tasks", TASK), max_pending=1
     ),
-    ("431", "too long"): asked("GET", "/tasks", None, {"x": "x" * edge.MAX_HEADER_BYTES}),
+    ("431", "too long"): asked("GET", "/tasks", None, {"x": "x" * middleware.MAX_HEADER_BYTES}),
     ("431", "too many"): asked(
-        "GET", "/tasks", None, {f"x{number}": "" for number in range(edge.MAX_HEADERS)}
+        "GET", "/tasks", None, {f"x{number}": "" for number in range(middleware.MAX_HEADERS)}
     ),
     ("500", "error"): a_fault,
     ("501", "coding"): asked("POST", "/tasks", b"", {"transfer-encoding": "gzip"}),

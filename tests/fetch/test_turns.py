@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from taskflow.yielding import fair_checkpoint
+from taskflow.checkpoints import fair_checkpoint
 
 CROWD = 50
 

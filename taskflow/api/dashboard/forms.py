@@ -11,10 +11,10 @@ import msgspec
 
 from taskflow.api.dashboard.formatting import body_text, payload_of, short
 from taskflow.api.reading.kept_credentials import is_same_origin
+from taskflow.checkpoints import Checkpoints
 from taskflow.model.errors import BadRequest, FieldError
-from taskflow.model.masking import MAX_SEARCHED_CHARACTERS, Masking
+from taskflow.model.masking import Masking
 from taskflow.model.task import Task
-from taskflow.yielding import Checkpoints
 
 # By the field of the form, the JSON pointer of errors that are shown there.
 _POINTERS: Final[Mapping[str, str]] = {
@@ -144,16 +144,12 @@ def unmasked(
     for name in ("url", "callback_url"):
         if is_same_origin(form.get(name), original.get(name)):
             filled[name] = masking.unmasked_url(form[name].strip(), original[name])
-    is_short = len(form.get("headers", "")) <= MAX_SEARCHED_CHARACTERS
-    if is_short and is_same_origin(form.get("url"), original.get("url")):
-        known = {
-            name.lower(): value
-            for name, value in _parse_lines("headers", original.get("headers", ""))
-        }
-        filled["headers"] = "\n".join(
-            f"{name}: {masking.unmasked_value(value, known.get(name.lower(), ''))}"
-            for name, value in _parse_lines("headers", form.get("headers", ""))
+    if is_same_origin(form.get("url"), original.get("url")):
+        sent, stored = (
+            dict(_parse_lines("headers", one.get("headers", ""))) for one in (form, original)
         )
+        kept = masking.unmasked_headers(sent, stored)
+        filled["headers"] = "\n".join(f"{name}: {value}" for name, value in kept.items())
     return filled
 
 

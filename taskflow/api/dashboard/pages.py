@@ -14,9 +14,9 @@ from quart import Blueprint, Response, current_app, request
 from taskflow.api.access.api_keys import Role
 from taskflow.api.access.roles import ASSETS_PATH, CALLER, Caller
 from taskflow.api.dashboard import formatting
+from taskflow.checkpoints import Checkpoints
 from taskflow.model.task import Task
 from taskflow.version import __version__
-from taskflow.yielding import Checkpoints
 
 MEDIA_TYPE: Final = "text/html; charset=utf-8"
 # Only files of this service are run or loaded, and no other site can frame the pages.

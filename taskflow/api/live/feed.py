@@ -18,12 +18,12 @@ import trio
 
 from taskflow.api.access.sessions import EndedSessions
 from taskflow.api.live.snapshot import Snapshot
+from taskflow.checkpoints import Checkpoints
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.store.base.events import EventPage
 from taskflow.store.base.store import TaskStore
 from taskflow.wakeup import WakeUp
-from taskflow.yielding import Checkpoints
 
 Key = TypeVar("Key")
 Member = TypeVar("Member")

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from taskflow.model.invalid_url import InvalidUrl
-from taskflow.model.masking import MASK, MAX_SEARCHED_CHARACTERS, Masking
+from taskflow.model.masking import MASK, Masking
 from taskflow.model.url import parse_target
 from taskflow.schema.validation_errors import ValidationErrors, token
 
@@ -98,19 +98,11 @@ def _with_kept(
         return _encoded(url)
     fields = _FIELDS.decode(payload) | {"url": _encoded(url)}
     if bytes(fields.get("headers", b"")).startswith(b"{"):
-        # Masks within the values of long headers stay, and are refused as such later.
-        is_long = len(bytes(fields["headers"])) > MAX_SEARCHED_CHARACTERS
-        stored = {name.lower(): _text(value) or "" for name, value in headers.items()}
-        fields["headers"] = _encoded(
-            {
-                name: _encoded(
-                    masking.unmasked_value(_TEXT.decode(value), stored.get(name.lower(), ""))
-                )
-                if _is_restored(bytes(value), is_long=is_long)
-                else value
-                for name, value in _FIELDS.decode(fields["headers"]).items()
-            }
-        )
+        sent = _FIELDS.decode(fields["headers"])
+        masked = {name: _TEXT.decode(text) for name, text in sent.items() if _is_masked_text(text)}
+        stored = {name: _text(value) or "" for name, value in headers.items()}
+        kept = masking.unmasked_headers(masked, stored)
+        fields["headers"] = _encoded(sent | {name: _encoded(kept[name]) for name in kept})
     return _encoded(fields)
 
 
@@ -131,8 +123,6 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _is_restored(value: bytes, *, is_long: bool) -> bool:
-    """Return whether the masks in the JSON text of a value are replaced."""
-    if is_long:
-        return value == b'"%b"' % MASK.encode()
-    return MASK.encode() in value and value.startswith(b'"')
+def _is_masked_text(value: msgspec.Raw) -> bool:
+    text = bytes(value)
+    return MASK.encode() in text and text.startswith(b'"')

@@ -21,10 +21,10 @@ from taskflow.cli.remote.options import (
 )
 from taskflow.cli.remote.progress import Meter, meter
 from taskflow.cli.remote.remote_service import RemoteService, service_options
+from taskflow.client.batches import Submitted
 from taskflow.client.errors import NotFound
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Options, Submission
-from taskflow.client.portions import Submitted
 from taskflow.client.task import Task
 from taskflow.model.task import TaskStatus
 

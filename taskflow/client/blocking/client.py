@@ -13,6 +13,7 @@ from typing import Any, Final, Self, Unpack
 import httpx
 
 from taskflow.client import arguments, calls
+from taskflow.client.batches import BATCH_TASKS
 from taskflow.client.blocking.queues import Monitoring, Queues
 from taskflow.client.blocking.schedules import Schedules
 from taskflow.client.blocking.streams import EventStream, LineStream, SubmittedStream, TaskStream
@@ -21,7 +22,6 @@ from taskflow.client.blocking.transport import Transport
 from taskflow.client.connecting import address_of, route_to
 from taskflow.client.errors import NotFinished, Unreachable
 from taskflow.client.options import Filters, Options, document_of, document_of_item
-from taskflow.client.portions import PORTION_TASKS
 from taskflow.client.task import Download, Task
 from taskflow.model.task import AttemptRecord, TagValue
 
@@ -136,7 +136,7 @@ class BlockingClient(ByHand, Monitoring):
         call = calls.submission(b"[%b]" % documents, idempotency_key)
         return (self._transport.ask(call)).read(list[Task])
 
-    def submit_many(self, items: Iterable[Any], *, at_once: int = PORTION_TASKS) -> SubmittedStream:
+    def submit_many(self, items: Iterable[Any], *, at_once: int = BATCH_TASKS) -> SubmittedStream:
         """Submit any number of tasks; yields the result of each, in order.
 
         Items are read and sent as results are consumed, so memory is limited to one request.

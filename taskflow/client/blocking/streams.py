@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 import msgspec
 
 from taskflow.client import calls
+from taskflow.client.batches import BATCH_TASKS, Batch, Submitted
 from taskflow.client.blocking.native import iterator_of
 from taskflow.client.blocking.transport import Incoming, Transport
 from taskflow.client.calls import Call
@@ -25,7 +26,6 @@ from taskflow.client.errors import (
     Unreachable,
     broken_off,
 )
-from taskflow.client.portions import PORTION_TASKS, Portion, Submitted
 from taskflow.client.sse import Message, Parser
 from taskflow.client.task import Task
 from taskflow.model.event import TaskEvent
@@ -148,25 +148,25 @@ class SubmittedStream(Stream[Submitted]):
         super().__init__()
         self._transport = transport
         self._items = iterator_of(items)
-        self._at_once = min(at_once, PORTION_TASKS)
+        self._at_once = min(at_once, BATCH_TASKS)
         self._index = 0
-        self._gathered = Portion()
-        # The current portion: results that are known, and tasks that are still to be sent.
+        self._gathered = Batch()
+        # The current batch: results that are known, and tasks that are still to be sent.
         self._submitted: list[Submitted] = []
-        self._unsent: list[Portion] = []
+        self._unsent: list[Batch] = []
 
     def _more(self) -> bool:
         if not self._unsent and not self._gather():
             return False
         while self._unsent:
-            portion = self._unsent[0]
-            rest: list[Portion] = []
+            batch = self._unsent[0]
+            rest: list[Batch] = []
             try:
-                answer = self._transport.ask(portion.call())
+                answer = self._transport.ask(batch.call())
             except Rejected as error:
-                submitted, rest = portion.sorted_out(error)
+                submitted, rest = batch.sorted_out(error)
             else:
-                submitted = portion.submitted(answer.read(list[Task]))
+                submitted = batch.submitted(answer.read(list[Task]))
             self._submitted += submitted
             self._unsent[:1] = rest
         submitted, self._submitted = sorted(self._submitted, key=lambda one: one.index), []
@@ -183,7 +183,7 @@ class SubmittedStream(Stream[Submitted]):
             self._index += 1
         if not self._gathered:
             return False
-        self._unsent, self._gathered = [self._gathered], Portion()
+        self._unsent, self._gathered = [self._gathered], Batch()
         return True
 
 

@@ -11,6 +11,7 @@ import httpx
 import trio
 
 from taskflow.client import arguments, calls
+from taskflow.client.batches import BATCH_TASKS
 from taskflow.client.connecting import address_of, route_to
 from taskflow.client.errors import NotFinished, Unreachable
 from taskflow.client.on_trio.queues import Monitoring, Queues
@@ -19,7 +20,6 @@ from taskflow.client.on_trio.streams import EventStream, LineStream, SubmittedSt
 from taskflow.client.on_trio.task_actions import ByHand
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.options import Filters, Options, document_of, document_of_item
-from taskflow.client.portions import PORTION_TASKS
 from taskflow.client.task import Download, Task
 from taskflow.model.task import AttemptRecord, TagValue
 
@@ -137,7 +137,7 @@ class Client(ByHand, Monitoring):
         return (await self._transport.ask(call)).read(list[Task])
 
     def submit_many(
-        self, items: Iterable[Any] | AsyncIterable[Any], *, at_once: int = PORTION_TASKS
+        self, items: Iterable[Any] | AsyncIterable[Any], *, at_once: int = BATCH_TASKS
     ) -> SubmittedStream:
         """Submit any number of tasks; yields the result of each, in order.
 

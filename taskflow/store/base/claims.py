@@ -19,12 +19,12 @@ from typing import Final
 
 import msgspec
 
+from taskflow.checkpoints import Checkpoints
 from taskflow.model.claim_selection import HostShares
 from taskflow.model.masking import Masking
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Claim, ClaimKey, NewTask, TaskStatus
 from taskflow.wakeup import WakeUp
-from taskflow.yielding import Checkpoints
 
 CANCELLATIONS_CHANNEL: Final = "taskflow_canceled"
 # Claims that are kept for a node until it reads them: far more than a node may hold.

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 import trio
 
+from taskflow.checkpoints import Checkpoints
 from taskflow.model.claim_selection import Candidate, ClaimSelector, HostShares
 from taskflow.model.lifecycle import Move
 from taskflow.model.masking import Masking
@@ -26,7 +27,6 @@ from taskflow.store.base.claims import (
     masked_claims,
 )
 from taskflow.store.memory.state import MemoryState
-from taskflow.yielding import Checkpoints
 
 _Write = TypeVar("_Write", Settlement, Retry, Release)
 _MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}

@@ -7,10 +7,10 @@ import itertools
 
 import trio
 
+from taskflow.checkpoints import Checkpoints
 from taskflow.model.event import ALL_EVENTS, EventFilter, TaskEvent
 from taskflow.store.base.events import EVENTS_KEPT_SECONDS, EventPage, EventStore
 from taskflow.store.memory.state import MemoryState
-from taskflow.yielding import Checkpoints
 
 
 class MemoryEvents(MemoryState, EventStore):

@@ -14,6 +14,7 @@ import msgspec
 import trio
 from msgspec import UNSET
 
+from taskflow.checkpoints import Checkpoints
 from taskflow.model.filter import NO_FILTER, TaskFilter, matches
 from taskflow.model.monitoring import (
     LISTED_TASKS,
@@ -39,7 +40,6 @@ from taskflow.store.base.listing import (
 )
 from taskflow.store.memory.queues import FinishedCounts, Kind, MemoryQueues, lines_of, sum_of
 from taskflow.store.memory.state import MemoryNode, MemoryState
-from taskflow.yielding import Checkpoints
 
 
 class MemoryListing(MemoryState, ListingStore):

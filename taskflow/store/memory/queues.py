@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from taskflow.checkpoints import Checkpoints
 from taskflow.model.queue_limits import (
     NO_SETTINGS,
     HostHold,
@@ -21,7 +22,6 @@ from taskflow.model.queue_limits import (
 from taskflow.model.queues import BUCKET_SECONDS, KEPT_SECONDS, WINDOWS_SECONDS, Line, shares
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.queues import MAX_OPEN_SECONDS, MIN_OPEN_SECONDS, Changed, QueueStore
-from taskflow.yielding import Checkpoints
 
 _MAX_TIMES: Final = 30
 Kind = tuple[str, TaskStatus]

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 import trio
 
+from taskflow.checkpoints import Checkpoints
 from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
 from taskflow.model.masking import Masking
 from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
@@ -18,7 +19,6 @@ from taskflow.model.schedule_times import apply_definition, compute_due
 from taskflow.model.task import NewTask, Task
 from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS, Fired, SchedulePage, ScheduleStore
 from taskflow.wakeup import WakeUp
-from taskflow.yielding import Checkpoints
 
 # Cost of a time that is fired, as amount of work between two checkpoints.
 _FIRED_BYTES: Final = 2 * 2**10

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from taskflow.checkpoints import Checkpoints
 from taskflow.model import lifecycle
 from taskflow.model.callback import callback_of
 from taskflow.model.claim_selection import Candidate
@@ -32,7 +33,6 @@ from taskflow.model.task import (
 from taskflow.store.base.claims import Cancellations, DirectClaims
 from taskflow.store.memory.queues import FinishedCounts, MemoryQueues
 from taskflow.wakeup import WakeUp
-from taskflow.yielding import Checkpoints
 
 MAX_EVENTS: Final = 100_000
 # From this number on, new tasks are merged with those that are pending, and not inserted.

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection
 
 import trio
 
+from taskflow.checkpoints import Checkpoints
 from taskflow.model import lifecycle
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import AttemptStatus, ClaimKey, Task, TaskStatus
 from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
 from taskflow.store.memory.state import MemoryState
-from taskflow.yielding import Checkpoints
 
 
 class MemoryTaskActions(MemoryState, TaskActionStore):

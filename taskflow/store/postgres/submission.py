@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import psycopg
 
+from taskflow.checkpoints import Checkpoints
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.task import Claim, IdempotencyKey, NewTask, TagValue, Task
@@ -22,7 +23,6 @@ from taskflow.store.postgres.group_commit import GroupCommit
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
 from taskflow.store.postgres.statements import StoreContext, StorePart
-from taskflow.yielding import Checkpoints
 
 # A submission of more tasks than this does not share a statement with single tasks.
 MAX_SMALL_SUBMISSION: Final = 100

@@ -1,8 +1,8 @@
-"""Submissions in portions, each of which is stored as a whole or not at all.
+"""Submissions in batches, each of which is stored as a whole or not at all.
 
 The service accepts streams, too. But after a stream broke off, the client cannot know what was
 stored; and httpx sends a whole request before it reads the response, while the service does not
-read on until its responses are read. A portion has a key, so it can be sent again.
+read on until its responses are read. A batch has a key, so it can be sent again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from taskflow.client.options import document_of_item
 from taskflow.client.task import Task
 from taskflow.model.errors import FieldError
 
-PORTION_TASKS: Final = 500
-PORTION_BYTES: Final = 256 * 2**10
+BATCH_TASKS: Final = 500
+BATCH_BYTES: Final = 256 * 2**10
 
 _PLACE: Final = re.compile(r"#/([0-9]+)(.*)", re.DOTALL)
 _OF_ONE: Final = (BadRequest, TooLarge, Unprocessable)
@@ -41,7 +41,7 @@ class Submitted(msgspec.Struct, frozen=True):
     error: Rejected | None = None
 
 
-class Portion:
+class Batch:
     """Some of the tasks.
 
     Args:
@@ -69,7 +69,7 @@ class Portion:
 
     def is_full(self, maximum: int) -> bool:
         """Whether it is large enough for a request."""
-        return len(self) >= maximum or self._size >= PORTION_BYTES
+        return len(self) >= maximum or self._size >= BATCH_BYTES
 
     def call(self) -> Call:
         """The request that submits the tasks; always the same one."""
@@ -83,7 +83,7 @@ class Portion:
             for (index, _), task in zip(self._documents, tasks, strict=True)
         ]
 
-    def sorted_out(self, error: Rejected) -> tuple[list[Submitted], list[Portion]]:
+    def sorted_out(self, error: Rejected) -> tuple[list[Submitted], list[Batch]]:
         """Return the results of invalid tasks, and the others, which are to be sent again.
 
         Raises:
@@ -95,7 +95,7 @@ class Portion:
             return [Submitted(index, error=_alone(error, errors or list(error.errors)))], []
         if isinstance(error, TooLarge):
             half = len(self) // 2
-            return [], [Portion(self._documents[:half]), Portion(self._documents[half:])]
+            return [], [Batch(self._documents[:half]), Batch(self._documents[half:])]
         invalid = _by_place(error)
         if not invalid:
             raise error
@@ -105,7 +105,7 @@ class Portion:
             if place in invalid
         ]
         rest = [one for place, one in enumerate(self._documents) if place not in invalid]
-        return rejected, [Portion(rest)] if rest else []
+        return rejected, [Batch(rest)] if rest else []
 
 
 def _by_place(error: Rejected) -> dict[int, list[FieldError]]:

@@ -51,7 +51,7 @@ _ABSOLUTE: Final = re.compile(
 )
 
 
-class Edge:
+class Middleware:
     """An ASGI app around Quart."""
 
     def __init__(self, app: Any, gate: Gate, metrics: Metrics) -> None:
