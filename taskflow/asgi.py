@@ -55,7 +55,9 @@ class HypercornApp:
             # A second SIGTERM does not force the shutdown here: when the first worker has finished,
             # Hypercorn's main process sends one to the workers that are still draining.
             async with (
-                shutdown_on_signals(signal.SIGINT) as shutdown,
+                shutdown_on_signals(
+                    signal.SIGINT, has_hang_up=bool(settings.api_keys_file)
+                ) as shutdown,
                 shutdown_with_main(shutdown),
                 metrics_sharing(metrics, main_pid(), is_main_ending) as share_metrics,
                 open_service(settings, shutdown, metrics) as self._app,

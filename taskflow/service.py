@@ -18,7 +18,7 @@ import trio
 from quart_trio import QuartTrio
 
 from taskflow import telemetry
-from taskflow.api.access.api_keys import read_keys
+from taskflow.api.access.key_reload import ReloadedKeys
 from taskflow.api.access.request_head import is_loopback_bind
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.app import UNTRACED_PATHS, create_app, create_metrics_app
@@ -97,7 +97,9 @@ async def serve(
             for url in urls:
                 telemetry.emit(Event.LISTENING, url=url)
 
-        async with shutdown_on_signals(signal.SIGTERM, signal.SIGINT) as shutdown:
+        async with shutdown_on_signals(
+            signal.SIGTERM, signal.SIGINT, has_hang_up=bool(settings.api_keys_file)
+        ) as shutdown:
             if number == 1:
                 await _serve(settings, shutdown, accept, report_started, has_api=has_api)
                 status = 0
@@ -121,7 +123,7 @@ async def serve_for_main_process(settings: Settings, channel: int) -> None:
     """
     async with (
         # The main process forces a shutdown; a signal may come from it and from a terminal.
-        shutdown_on_signals() as shutdown,
+        shutdown_on_signals(has_hang_up=bool(settings.api_keys_file)) as shutdown,
         followed_main_process(channel, shutdown) as main,
     ):
         await _serve(settings, shutdown, main.serve_connections, main=main)
@@ -281,7 +283,8 @@ async def open_service(
         metrics: Counts what happens.
         has_api: Whether the app is the API; if not, it serves ``/metrics`` only.
     """
-    keys = read_keys(settings)
+    reloaded = ReloadedKeys(settings)
+    keys = reloaded.keys
     signer = read_signer(settings)
     telemetry.emit(Event.STARTING, version=__version__)
     metrics = metrics or Metrics()
@@ -319,6 +322,7 @@ async def open_service(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(telemetry.report_repeats)
             nursery.start_soon(_shut_down_in_order, engine, feed, shutdown, settings)
+            nursery.start_soon(reloaded.follow, shutdown.hang_up)
             async with trio.open_nursery() as running:
                 running.start_soon(engine.run)
                 running.start_soon(feed.run)

@@ -103,6 +103,8 @@ class _Exchange:
         self._is_read = trio.Event()
         self._receivers = 0
         self._has_started = False
+        self._caller = Caller(None, None)
+        self._serving = trio.CancelScope()
 
     async def run(self) -> None:
         try:
@@ -151,13 +153,20 @@ class _Exchange:
 
     async def _serve(self, caller: Caller) -> None:
         self._scope = {**self._scope, "path": self._head.path, CALLER: caller}
+        self._caller = caller
         try:
-            await self._app(self._scope, self._receive, self._send)
+            with self._serving:
+                await self._app(self._scope, self._receive, self._send)
         except Exception as error:
             # Quart does not handle errors before it matches the route.
             if self._has_started:
                 raise
             await self._reject(error, closes=True)
+
+    def _end_if_key_is_gone(self) -> None:
+        """End a response whose key was removed or changed: the connection breaks off."""
+        if self._has_started and not self._gate.is_admitted(self._caller):
+            self._serving.cancel()
 
     async def _receive(self) -> Message:
         self._receivers += 1
@@ -165,6 +174,8 @@ class _Exchange:
             message = await self._receive_next()
         finally:
             self._receivers -= 1
+        if not self._gate.is_admitted(self._caller):
+            message = {"type": "http.disconnect"}
         if not message.get("more_body", False):  # the end of the body, or a disconnect
             self._is_read.set()
         return message
@@ -174,6 +185,7 @@ class _Exchange:
             await self._read_to_end()
             await self._end(message)
         else:
+            self._end_if_key_is_gone()
             self._has_started = True
             await self._send_next(message)
 

@@ -20,6 +20,7 @@ from taskflow.serving.shutdown import Shutdown
 CONNECTION: Final = b"c"
 SHUT_DOWN: Final = b"s"
 FORCE_SHUTDOWN: Final = b"f"
+HANG_UP: Final = b"h"
 # To the main process.
 READY: Final = b"r"
 ENDING: Final = b"e"
@@ -65,6 +66,8 @@ class MainProcess:
                 shutdown.start()
             elif message == FORCE_SHUTDOWN:
                 shutdown.force()
+            elif message == HANG_UP:
+                shutdown.hang_up.notify()
         self.is_ending = True
         shutdown.start()
 

@@ -28,6 +28,7 @@ from taskflow.serving.process_channel import (
     CONNECTION,
     ENDING,
     FORCE_SHUTDOWN,
+    HANG_UP,
     READY,
     SHUT_DOWN,
 )
@@ -129,6 +130,7 @@ class Processes:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._shut_down, nursery.cancel_scope)
+                nursery.start_soon(self._pass_on_hang_ups)
                 async with trio.open_nursery() as slots:
                     await self._start(slots, number)
                     nursery.start_soon(self._accept, accept)
@@ -169,6 +171,11 @@ class Processes:
         self._send_all(SHUT_DOWN)
         await self._shutdown.is_forced.wait()
         self._send_all(FORCE_SHUTDOWN)
+
+    async def _pass_on_hang_ups(self) -> None:
+        while True:
+            await self._shutdown.hang_up.wait()
+            self._send_all(HANG_UP)
 
     def _send_all(self, message: bytes) -> None:
         for process in self._running:

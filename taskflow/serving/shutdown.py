@@ -1,4 +1,4 @@
-"""The shutdown of the process, and the signals that start it."""
+"""The shutdown of the process, and the signals that reach it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 import trio
 
 from taskflow.telemetry import Event, emit
+from taskflow.wakeup import WakeUp
 
 
 class Shutdown:
@@ -18,11 +19,13 @@ class Shutdown:
     Attributes:
         is_started: Set when the process should end.
         is_forced: Set when it should end without waiting for fetches.
+        hang_up: Notified by each SIGHUP.
     """
 
     def __init__(self) -> None:
         self.is_started: Final = trio.Event()
         self.is_forced: Final = trio.Event()
+        self.hang_up: Final = WakeUp()
 
     def start(self) -> None:
         """Shut down gracefully: fetches may finish until the drain deadline."""
@@ -39,18 +42,25 @@ class Shutdown:
 
 
 @contextlib.asynccontextmanager
-async def shutdown_on_signals(*forcing: signal.Signals) -> AsyncIterator[Shutdown]:
+async def shutdown_on_signals(
+    *forcing: signal.Signals, has_hang_up: bool = False
+) -> AsyncIterator[Shutdown]:
     """Yield a shutdown that the first SIGTERM or SIGINT starts.
 
     Args:
         forcing: Signals that force the shutdown once it has started.
+        has_hang_up: Whether SIGHUP notifies ``hang_up``; if not, it ends the process at once.
     """
     shutdown = Shutdown()
+    received = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if has_hang_up else [])]
 
     async def handle_signals(*, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(*received) as signals:
             task_status.started()
             async for number in signals:
+                if number == signal.SIGHUP:
+                    shutdown.hang_up.notify()
+                    continue
                 if shutdown.is_started.is_set() and number in forcing:
                     shutdown.force()
                 shutdown.start()

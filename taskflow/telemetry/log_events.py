@@ -29,6 +29,7 @@ class Event(enum.Enum):
         "API key is short and can be guessed; create one with `taskflow key new`",
     )
     KEYS_FILE_OPEN = ("warning", "the API keys file is readable by every user of this machine")
+    KEYS_NOT_READ = ("error", "API keys not reloaded, the previous keys stay valid")
     SECRETS_READ = ("info", "callback signing secrets loaded")
     SECRETS_FILE_OPEN = (
         "warning",

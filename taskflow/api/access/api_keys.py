@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +72,7 @@ class Keyring:
     """All valid keys. If there are none, no request needs one."""
 
     def __init__(self, keys: Sequence[Key] = ()) -> None:
-        self._keys: Final = tuple(keys)
+        self._keys = tuple(keys)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -82,6 +82,14 @@ class Keyring:
 
     def __repr__(self) -> str:
         return f"Keyring({', '.join(f'{key.name}: {key.role}' for key in self._keys)})"
+
+    def replace(self, keys: Iterable[Key]) -> None:
+        """Replace all keys; from now on only these are valid."""
+        self._keys = tuple(keys)
+
+    def is_current(self, key: Key) -> bool:
+        """Return whether a key is still valid, with the same role."""
+        return key in self._keys
 
     def find(self, presented: str) -> Key | None:
         """Return the key that a request presents, if it is valid."""

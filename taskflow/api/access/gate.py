@@ -43,6 +43,7 @@ class Gate:
         self._hosts: Final = allowed_hosts(
             settings.allowed_hosts, bind=settings.bind, has_keys=bool(keys)
         )
+        self._keys: Final = keys
         self._policies: Final = policies
         self.cross_origin: Final = CrossOrigin(settings.cors_origins)
         self._access: Final = Access(
@@ -55,6 +56,10 @@ class Gate:
             "GET": reads,
             "HEAD": reads,
         }
+
+    def is_admitted(self, caller: Caller) -> bool:
+        """Return whether the key of a caller that was admitted is still valid."""
+        return caller.key is None or self._keys.is_current(caller.key)
 
     def admit(self, head: RequestHead, now: float) -> Admission:
         """Return who sent a request, and the rate limit headers for its response.

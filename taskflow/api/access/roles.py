@@ -74,11 +74,13 @@ class Caller(NamedTuple):
         name: The name of its key; ``None`` if none is required.
         role: The role of its key; ``None`` for an anonymous caller.
         session: The id of its session, if it signed in to the dashboard.
+        key: Its key.
     """
 
     name: str | None
     role: Role | None
     session: str | None = None
+    key: Key | None = None
 
 
 class Access:
@@ -125,7 +127,7 @@ class Access:
                 f"{head.method} needs a key with the role {needed}; this one has {key.role}",
                 scope=str(needed),
             )
-        return Caller(key.name, key.role, session.id if session else None)
+        return Caller(key.name, key.role, session.id if session else None, key)
 
     def _needs_no_key(self, head: RequestHead) -> bool:
         match self._policies.policy_of(head.path):
