@@ -58,7 +58,7 @@ LAYERS = {
         "wakeup",
         "checkpoints",
     },
-    "serving": {"api", "http1", "model", "settings", "telemetry"},
+    "serving": {"api", "http1", "model", "settings", "telemetry", "wakeup"},
     "service": {"api", "engine", "fetch", "store", "store.base", "serving"}
     | {"metrics", "model", "settings", "telemetry", "tracing"},
     "asgi": {"metrics", "service", "serving", "model", "settings", "telemetry"},
