@@ -94,21 +94,21 @@ link_tools() {
     ln -s ../.venv-dev/debian "$venv/debian"
 }
 
-# run_pytest [ARGUMENTS]: all tests, some at a time and then those that run alone; or those of the arguments.
+# run_pytest [ARGUMENTS]: all tests, the heavy ones after the others; or those of the arguments.
 run_pytest() {
     if [[ $# -gt 0 ]]; then
         step -m pytest "$@"
         return
     fi
-    test_together && test_alone
+    test_together && test_heavy
 }
 
 test_together() {
-    step -m pytest -m 'not alone' "${at_once[@]}"
+    step -m pytest -m 'not heavy' "${at_once[@]}"
 }
 
-test_alone() {
-    step -m pytest -m alone
+test_heavy() {
+    step -m pytest -m heavy --numprocesses 2
 }
 
 check_source() {
@@ -129,7 +129,7 @@ case ${1-} in
 '')
     check_source
     have_browser
-    # Beside most tests, as it waits for packages and processes, and before those that run alone.
+    # Beside most tests, as it waits for packages and processes, and before the heavy ones.
     output=$(mktemp)
     check_other_pythons >"$output" 2>&1 &
     failed=
@@ -138,7 +138,7 @@ case ${1-} in
     cat "$output"
     rm "$output"
     [[ -z $failed ]]
-    test_alone
+    test_heavy
     step tests/smoke.py
     ;;
 --fast)

@@ -35,7 +35,7 @@ LONG = (
     *("tests/store/test_stateful.py", "tests/test_costs.py", "tests/browser/", "tests/cli/"),
 )
 # What --fast leaves out: databases, processes, browsers, and tests whose files are about those.
-SLOW_FIXTURES = {"postgres_server", "alone", "chromium", "browser"}
+SLOW_FIXTURES = {"postgres_server", "heavy", "chromium", "browser"}
 SLOW_PLACES = (
     *("tests/service/", "tests/cli/", "tests/upgrade/", "tests/browser/", "tests/deploy/"),
     *("tests/fuzz/", "tests/chaos/", "tests/test_pages.py", "tests/test_installation.py"),
@@ -85,7 +85,7 @@ def _is_slow(item: pytest.Item) -> bool:
     return (
         item.nodeid.startswith(SLOW_PLACES)
         or not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
-        or item.get_closest_marker("alone") is not None
+        or item.get_closest_marker("heavy") is not None
         or "[postgres" in item.nodeid
     )
 

@@ -35,6 +35,13 @@ def new_database(server: str, *, is_migrated: bool) -> Iterator[str]:
             _drop(connection, name)
 
 
+def create_migrated(server: str) -> str:
+    """Return the conninfo of a new database with all tables, which stays on its server."""
+    template = _template(server)
+    with psycopg.connect(server, autocommit=True) as connection:
+        return make_conninfo(server, dbname=_create(connection, template))
+
+
 def quicken(server: str) -> None:
     """Let the server keep less than a power cut would need; for a server of the tests only."""
     with psycopg.connect(server, autocommit=True) as connection:

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(FOLDER):
-            item.add_marker("alone")
+            item.add_marker("heavy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,18 +45,18 @@ def shape(pytestconfig: pytest.Config) -> Shape:
     )
 
 
-@pytest.fixture
-def public_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's user can reach too."""
-    with open_folder() as folder:
-        yield folder
-
-
-@pytest.fixture
-def server(public_folder: Path) -> Iterator[Server]:
-    """The PostgreSQL of the scenario."""
-    with Server(public_folder / "data") as running:
+@pytest.fixture(scope="package")
+def shared_server() -> Iterator[Server]:
+    """The PostgreSQL of all scenarios."""
+    with open_folder() as folder, Server(folder / "data") as running:
         yield running
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """The PostgreSQL of the scenario, with a database of its own."""
+    shared_server.change_database()
+    return shared_server
 
 
 @pytest.fixture

@@ -9,20 +9,30 @@ import socket
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
+from taskflow.store.embedded import cluster
 from taskflow.store.embedded.account import account_for, make_folder
 from taskflow.store.embedded.cluster import Cluster
 from taskflow.store.embedded.process import Deadline
+from tests.databases import create_migrated
 from tests.service.processes import PATIENCE_SECONDS, START_SECONDS, wait_until
 from tests.service.targets import Way
 
+MAX_CONNECTIONS = 100
+
 
 class Server:
-    """A real server with data of its own; it runs while the block is open."""
+    """A real server with data of its own; it runs while the block is open.
+
+    Attributes:
+        conninfo: Of the database of the scenario.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         make_folder(data_dir)
         self._cluster = Cluster(data_dir, account_for(data_dir / "pgdata"))
+        self.conninfo = self._cluster.conninfo()
 
     def __enter__(self) -> Server:
         self.start()
@@ -31,9 +41,9 @@ class Server:
     def __exit__(self, *_: object) -> None:
         assert self._cluster.stop(Deadline(PATIENCE_SECONDS, is_cancellable=False))
 
-    @property
-    def conninfo(self) -> str:
-        return self._cluster.conninfo()
+    def change_database(self) -> None:
+        """Be known by another database from now on: a new one, with all tables."""
+        self.conninfo = create_migrated(self._cluster.conninfo())
 
     @property
     def log_path(self) -> Path:
@@ -41,7 +51,8 @@ class Server:
 
     def start(self) -> float:
         """Have it answer, and say when it did."""
-        self._cluster.start(Deadline(START_SECONDS, is_cancellable=False))
+        with mock.patch.object(cluster, "_MAX_CONNECTIONS", MAX_CONNECTIONS):
+            self._cluster.start(Deadline(START_SECONDS, is_cancellable=False))
         return time.time()
 
     def crash(self) -> None:

@@ -29,6 +29,8 @@ HELD = """
     WHERE t.status = 'RUNNING' AND n.name LIKE %s
 """
 
+FINISHED_SINCE = "SELECT FROM taskflow_tasks WHERE finished_at > to_timestamp(%s) LIMIT 1"
+
 
 class Death(NamedTuple):
     """A node that stopped working, when, and what it held then."""
@@ -85,8 +87,14 @@ class Scene:
         return tasks.execute(HELD, f"%:{self.fleet[place].process.pid}").fetchall()
 
     def harm_ended(self, at: float | None = None) -> None:
-        """Note that from now on, or since then, nothing keeps the nodes from working."""
-        self._ends_of_harm.append(time.time() if at is None else at)
+        """Note that from now on, or since then, nothing keeps the nodes from working.
+
+        The load goes on until a task has finished since.
+        """
+        since = time.time() if at is None else at
+        self._ends_of_harm.append(since)
+        with self.look() as tasks:
+            wait_until(lambda: tasks.execute(FINISHED_SINCE, since).rowcount)
 
     def judge(self) -> Verdict:
         """Wait until all is quiet, say how it went, and assert what must always hold."""

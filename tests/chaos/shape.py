@@ -13,7 +13,9 @@ SHORT_BOUNDS = {
     "TASKFLOW_WORKERS": 5,
 }
 LONG_BOUNDS = {"TASKFLOW_HEARTBEAT_SECONDS": 5, "TASKFLOW_LEASE_SECONDS": 20}
-SHORT_RATE, SHORT_SECONDS = 80.0, 6.0
+# For scenarios in which no lease may be lost, however busy the machine is.
+LONG_LEASE = {"TASKFLOW_LEASE_SECONDS": LONG_BOUNDS["TASKFLOW_LEASE_SECONDS"]}
+SHORT_RATE, SHORT_SECONDS = 80.0, 4.0
 LONG_RATE, LONG_SECONDS = 80.0, 180.0
 
 
@@ -27,6 +29,7 @@ class Shape(NamedTuple):
         settle_seconds: Timeout for all tasks to finish afterwards.
         lease_seconds: How long after its last heartbeat a node counts as dead.
         freeze_seconds: How long the path to the database is frozen.
+        dead_entries: The number of dead index entries that an open transaction keeps.
         bounds: The settings of every node.
     """
 
@@ -36,6 +39,7 @@ class Shape(NamedTuple):
     settle_seconds: float
     lease_seconds: float
     freeze_seconds: float
+    dead_entries: int
     bounds: dict[str, object]
 
     def random(self, who: object) -> random.Random:
@@ -52,6 +56,7 @@ def shape_of(*, is_long: bool, seed: int, rate: float | None, seconds: float | N
         seconds=seconds or (LONG_SECONDS if is_long else SHORT_SECONDS),
         settle_seconds=120.0 if is_long else 20.0,
         lease_seconds=float(bounds["TASKFLOW_LEASE_SECONDS"]),
-        freeze_seconds=30.0 if is_long else 4.0,
+        freeze_seconds=30.0 if is_long else 3.0,
+        dead_entries=50_000 if is_long else 20_000,
         bounds=bounds,
     )

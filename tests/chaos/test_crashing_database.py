@@ -7,11 +7,12 @@ import time
 from tests.chaos.scene import PROGRESS_SECONDS
 from tests.service.processes import wait_until
 
-AWAY_SECONDS = 2.0
+AWAY_SECONDS = 1.0
 EVERY_SECONDS = 0.2
 THROW_OUT = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = 'taskflow' AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND backend_type = 'client backend'
 """
 
 

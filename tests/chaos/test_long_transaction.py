@@ -13,8 +13,9 @@ import pytest
 
 from tests.chaos.postgres import Server
 from tests.service.database import Tasks
+from tests.service.processes import wait_until
 
-DEAD_ENTRIES = 50_000
+TASKS = 40  # as many at least finish in each part of the run
 # The dead rows of many claims, created at once: no transaction ever sees these tasks.
 LEAVE_BEHIND = """
     WITH taken AS (
@@ -61,7 +62,7 @@ class Watch:
 
     def __init__(self, server: Server, tasks: Tasks) -> None:
         self._log, self._tasks = server.log_path, tasks
-        self._seen = 0
+        self._seen = server.log_path.stat().st_size
 
     def lap(self) -> Times:
         """Of the part since the last call."""
@@ -79,28 +80,30 @@ class Watch:
 
 
 @contextlib.contextmanager
-def held_snapshot(conninfo: str) -> Iterator[None]:
+def held_snapshot(conninfo: str, dead_entries: int) -> Iterator[None]:
     """Hold what is there now against all cleaning, and leave much that is over behind."""
     with psycopg.connect(conninfo) as idle, psycopg.connect(conninfo) as busy:
         idle.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         idle.execute("SELECT count(*) FROM taskflow_tasks")
         busy.execute("SET LOCAL session_replication_role = replica")  # past the record of moves
-        busy.execute(LEAVE_BEHIND, [DEAD_ENTRIES])
+        busy.execute(LEAVE_BEHIND, [dead_entries])
         busy.execute(CLEAR_AWAY)
         busy.commit()
         yield
 
 
 def test_a_transaction_stays_open(scene):
-    """Claims take no longer than twice as long, with 50,000 entries that cannot be cleaned away."""
+    """Claims take no longer than twice as long, with entries that cannot be cleaned away."""
     with scene.under_load() as load, scene.look() as tasks:
         watch = Watch(scene.server, tasks)
         load.wait_for_share(0.4)
+        wait_until(lambda: tasks.finished() >= TASKS)
         before = watch.lap()
-        with held_snapshot(scene.server.conninfo):
-            load.wait_for_share(0.6)
+        with held_snapshot(scene.server.conninfo, scene.shape.dead_entries):
             watch.lap()
+            number = tasks.finished() + TASKS
             load.wait_for_share(1.0)
+            wait_until(lambda: tasks.finished() >= number)
             after = watch.lap()
     print(f"\nbefore: {before}; while it is open: {after}")
     scene.judge()

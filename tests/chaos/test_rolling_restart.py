@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pytest
+
+from tests.chaos.shape import LONG_LEASE
+
+
+@pytest.fixture
+def odd_settings() -> Mapping[int, Mapping[str, object]]:
+    return dict.fromkeys(range(3), LONG_LEASE)
+
 
 def test_a_rolling_restart_is_not_noticed(scene):
     """SIGTERM ends each node with status 0, and not one task is fetched twice."""

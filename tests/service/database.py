@@ -57,6 +57,10 @@ class Tasks:
         """Wait until the task stands like that."""
         wait_until(lambda: self.row(task_id) == row, seconds)
 
+    def finished(self) -> int:
+        """How many tasks have finished."""
+        return self.execute("SELECT FROM taskflow_tasks WHERE finished_at IS NOT NULL").rowcount
+
     def nodes(self) -> int:
         """How many nodes have not retired."""
         return self.execute("SELECT FROM taskflow_nodes").rowcount

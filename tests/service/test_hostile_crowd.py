@@ -20,9 +20,10 @@ from tests.service.processes import REPOSITORY, Running, clean_environ, running,
 CROWD = 216
 POSTING_THREADS = 8
 ALL_BOUND_SECONDS = 5.0
-HEAVY_BOUND_SECONDS = 15.0  # what they end as must not hang on how fast the machine is
+HEAVY_BOUND_SECONDS = 60.0  # what they end as must not hang on how fast the machine is
 SLACK_SECONDS = 2.0
-MEDIAN_SECONDS = 0.050
+QUIET_LOOKS = 10
+MAX_SLOWDOWN = 20  # of the API, in the median
 GROWTH_BYTES = CROWD * 2 * 2**20
 
 HEAVY = (
@@ -96,7 +97,7 @@ class Watch:
         return self.rss_peak - self.rss_before
 
 
-@pytest.mark.alone
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("wanted", "bound_seconds"),
     [(None, ALL_BOUND_SECONDS), (HEAVY, HEAVY_BOUND_SECONDS)],
@@ -109,7 +110,9 @@ def test_hostile_crowd(tmp_path, tasks, hostile, wanted, bound_seconds):
     settings = {"TASKFLOW_WORKERS": 250, "TASKFLOW_FETCH_TIMEOUT_SECONDS": bound_seconds}
     with running("serve", tmp_path, DATABASE_URL=tasks.url, **settings) as service:
         watch = Watch(service, hostile.good_url)
-        watch.look()
+        for _ in range(QUIET_LOOKS):
+            watch.look()
+        quiet = watch.median
         watch.answered.clear()
         with ThreadPoolExecutor(POSTING_THREADS) as threads:
             posted = threads.map(lambda attack: service.post(attack["url"]), crowd)
@@ -119,11 +122,11 @@ def test_hostile_crowd(tmp_path, tasks, hostile, wanted, bound_seconds):
             task_id: attack["ends_as"] for task_id, attack in zip(posted, crowd, strict=True)
         }
         wait_until(lambda: have_ended(tasks, CROWD + len(watch.good)))
-        report(watch, tasks)
+        report(watch, tasks, quiet)
         assert ends(tasks, expected) == expected
         assert ends(tasks, watch.good) == dict.fromkeys(watch.good)
         assert longest_seconds(tasks) < bound_seconds + SLACK_SECONDS
-        assert watch.median < MEDIAN_SECONDS
+        assert watch.median < MAX_SLOWDOWN * quiet
         assert watch.growth_bytes < GROWTH_BYTES
         assert service.end().code == 0
     assert "internal error" not in service.log
@@ -148,10 +151,11 @@ def longest_seconds(tasks: Tasks) -> float:
     return tasks.execute("SELECT max(elapsed_ms) / 1000 FROM taskflow_tasks").fetchone()[0]
 
 
-def report(watch: Watch, tasks: Tasks) -> None:
+def report(watch: Watch, tasks: Tasks, quiet: float) -> None:
     print(
         f"\n{CROWD} hostile tasks, {len(watch.good)} good ones meanwhile; "
         f"API: {watch.median * 1000:.1f} ms in the median of {len(watch.answered)}, "
+        f"{quiet * 1000:.1f} ms before; "
         f"{max(watch.answered) * 1000:.0f} ms at most; "
         f"longest fetch {longest_seconds(tasks):.2f} s; "
         f"memory grew by {watch.growth_bytes / 2**20:.0f} MiB"

@@ -135,7 +135,7 @@ DEAD_HOSTS = 60
 MAX_LINES = 60
 
 
-@pytest.mark.alone
+@pytest.mark.heavy
 def test_a_flood_of_tasks_is_no_flood_of_lines(tmp_path):
     """Thousands of tasks that succeed, fail, are refused and time out, and hosts that are dead."""
     settings = {
