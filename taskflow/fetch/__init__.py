@@ -6,8 +6,9 @@ From the bottom up::
     hostname, url              strict parsing of hosts and URLs
     ports, special_addresses   what the guard blocks by default
     guard                      which targets may be fetched from
+    stream                     streams of bytes with and without TLS, and connections
     resolver, dialing          from a name to addresses, from an address to a stream
-    stream, connection_pool    connections: opened, kept while idle, reused
+    connection_pool            connections: opened, kept while idle, reused
     decoding, body             content codings decoded within limits; bodies as JSON, text or base64
     response, recording        responses, and what is kept of them for failed attempts
     hop                        one request of a redirect chain

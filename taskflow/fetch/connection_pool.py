@@ -12,7 +12,7 @@ from taskflow.fetch.dialing import dial, secure
 from taskflow.fetch.errors import mapped_errors
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.resolver import Resolver
-from taskflow.fetch.stream import Connection
+from taskflow.fetch.stream import Connection, PlainStream
 from taskflow.model.hostname import Address
 from taskflow.model.url import Target
 
@@ -187,7 +187,7 @@ class Transport:
             stream = await dial(addresses, target.port)
             if target.scheme == "https":
                 return Connection(await secure(stream, target.host, self._ssl_context), target)
-            return Connection(stream, target)
+            return Connection(PlainStream(stream), target)
 
     async def _resolve(self, target: Target) -> tuple[Address, ...]:
         if target.address is not None:

@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from taskflow.fetch.special_addresses import family_of
+from taskflow.fetch.stream import TlsStream
 from taskflow.model.hostname import Address
 
 MAX_ADDRESSES: Final = 8
@@ -37,9 +38,7 @@ async def dial(addresses: Sequence[Address], port: int) -> trio.SocketStream:
     return trio.SocketStream(await _Race(port).run(candidates))
 
 
-async def secure(
-    stream: trio.SocketStream, host: str, context: ssl.SSLContext
-) -> trio.SSLStream[trio.SocketStream]:
+async def secure(stream: trio.SocketStream, host: str, context: ssl.SSLContext) -> TlsStream:
     """Do the TLS handshake; the stream is closed if it fails.
 
     Raises:
@@ -53,7 +52,7 @@ async def secure(
     except BaseException:
         stream.socket.close()
         raise
-    return secured
+    return TlsStream(secured)
 
 
 class _Race:

@@ -114,30 +114,39 @@ class TooManyRedirects(FetchError):
     prefix = "too many redirects"
 
 
-@contextlib.contextmanager
-def mapped_errors(subject: str) -> Iterator[None]:
-    """Turn exceptions of the resolver, the network, TLS and HTTP into a ``FetchError``.
+MAPPED: Final = (OSError, trio.BrokenResourceError, ProtocolError)
+"""Exceptions of the resolver, the network, TLS and HTTP."""
+
+
+def fetch_error_of(error: Exception, subject: str) -> FetchError:
+    """Return the ``FetchError`` for an exception of ``MAPPED``.
 
     Args:
+        error: The exception.
         subject: The name or address that the message begins with, such as ``example.com:443``.
     """
+    # Trio wraps errors of TLS.
+    tls = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
+    if isinstance(tls, ssl.SSLError):
+        return TlsFailed(f"{subject}: {_words_of(tls)}")
+    if isinstance(error, trio.BrokenResourceError):
+        return ConnectionLost(f"{subject}: the connection broke")
+    if isinstance(error, ProtocolError):
+        return BadResponse(f"{subject}: {error}")
+    if isinstance(error, socket.gaierror):
+        return NameNotResolved(f"{subject}: {error.strerror or error}")
+    # Trio adds the address to strerror; the subject already has it.
+    number = error.errno if isinstance(error, OSError) else None
+    return NotConnected(f"{subject}: {os.strerror(number) if number else error}")
+
+
+@contextlib.contextmanager
+def mapped_errors(subject: str) -> Iterator[None]:
+    """Map the exceptions of a block; see ``fetch_error_of``."""
     try:
         yield
-    except socket.gaierror as error:
-        raise NameNotResolved(f"{subject}: {error.strerror or error}") from error
-    except ssl.SSLError as error:
-        raise TlsFailed(f"{subject}: {_words_of(error)}") from error
-    except trio.BrokenResourceError as error:
-        # Trio wraps the TLS error.
-        if isinstance(error.__cause__, ssl.SSLError):
-            raise TlsFailed(f"{subject}: {_words_of(error.__cause__)}") from error
-        raise ConnectionLost(f"{subject}: the connection broke") from error
-    except OSError as error:
-        # Trio adds the address to strerror; the subject already has it.
-        words = os.strerror(error.errno) if error.errno else str(error)
-        raise NotConnected(f"{subject}: {words}") from error
-    except ProtocolError as error:
-        raise BadResponse(f"{subject}: {error}") from error
+    except MAPPED as error:
+        raise fetch_error_of(error, subject) from error
 
 
 def _words_of(error: ssl.SSLError) -> str:

@@ -16,7 +16,7 @@ from asks.request_object import RequestProcessor
 
 from taskflow.checkpoints import fair_checkpoint
 from taskflow.fetch.decoding import codings_left, decoder_for
-from taskflow.fetch.errors import BadResponse, TooLarge, mapped_errors
+from taskflow.fetch.errors import MAPPED, BadResponse, TooLarge, fetch_error_of
 from taskflow.fetch.hop import Hop
 from taskflow.fetch.recording import Beginning
 from taskflow.fetch.response import (
@@ -97,14 +97,12 @@ async def exchange(
         ConnectionLost: No byte of a response arrived; ``connection.received`` is 0.
         FetchError: The response is invalid or too large.
     """
-    with mapped_errors(hop.target.host_header):
-        try:
-            one = _Exchange(connection, hop, request, plan, bounds)
-            return await one.make_request()
-        except trio.BrokenResourceError as error:
-            if not connection.received:
-                raise
+    try:
+        return await _Exchange(connection, hop, request, plan, bounds).make_request()
+    except MAPPED as error:
+        if connection.received and isinstance(error, trio.BrokenResourceError):
             raise BadResponse("the connection broke before the response was complete") from error
+        raise fetch_error_of(error, hop.target.host_header) from error
 
 
 class _Exchange(RequestProcessor):  # type: ignore[misc] # asks ships no types

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import ssl
-from typing import Final, TypeAlias
+from typing import Final, Protocol
 
 import trio
 
@@ -12,7 +14,122 @@ from taskflow.model.url import Target
 
 RECEIVE_BYTES: Final = 65_536
 
-Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+class Stream(Protocol):
+    """A connected stream of bytes."""
+
+    async def send(self, data: bytes) -> None:
+        """Send data.
+
+        Raises:
+            trio.BrokenResourceError: The connection broke.
+        """
+
+    async def receive(self) -> bytes:
+        """Return received data; empty at the end of the stream.
+
+        Raises:
+            trio.BrokenResourceError: The connection broke.
+        """
+
+    def is_quiet(self) -> bool:
+        """Return whether neither unexpected data nor the end of the stream has arrived."""
+
+    def close(self) -> None:
+        """Close the connection at once."""
+
+
+class PlainStream:
+    """A stream without TLS.
+
+    It uses the socket directly: ``trio.SocketStream`` yields to other tasks after each call, and
+    tries to receive a response before it can have arrived. For a small response, that is half of
+    the time of both calls.
+
+    Args:
+        stream: The stream whose socket is used from now on.
+    """
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._socket = socket.socket(fileno=stream.socket.detach())
+        self._socket.settimeout(0)
+
+    async def send(self, data: bytes) -> None:
+        """See ``Stream``."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
+            except OSError as error:
+                raise trio.BrokenResourceError(f"sending failed: {error}") from error
+
+    async def receive(self) -> bytes:
+        """See ``Stream``."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return self._socket.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(f"receiving failed: {error}") from error
+
+    def is_quiet(self) -> bool:
+        """See ``Stream``."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        """See ``Stream``."""
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+
+class TlsStream:
+    """A stream with TLS.
+
+    Args:
+        stream: The stream, after its handshake.
+    """
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        self._stream = stream
+        self._socket = stream.transport_stream.socket
+
+    async def send(self, data: bytes) -> None:
+        """See ``Stream``."""
+        await self._stream.send_all(data)
+
+    async def receive(self) -> bytes:
+        """See ``Stream``."""
+        return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+
+    def is_quiet(self) -> bool:
+        """See ``Stream``."""
+        return not self._socket.is_readable() and not self._has_decrypted_more()
+
+    def close(self) -> None:
+        """See ``Stream``; without a TLS alert, because HTTP itself delimits messages."""
+        self._socket.close()
+
+    def _has_decrypted_more(self) -> bool:
+        """Return whether TLS has buffered data that arrived together with the last response.
+
+        It would be taken for the response to the next request. Reading it here consumes it, so the
+        connection cannot be used any more.
+        """
+        try:
+            self._stream._ssl_object.read(1)  # noqa: SLF001 - Trio has no API for this
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            pass
+        return True
 
 
 class Connection:
@@ -28,7 +145,6 @@ class Connection:
 
     def __init__(self, stream: Stream, target: Target) -> None:
         self._stream = stream
-        self._socket = _socket_of(stream)
         self._active = True
         self.origin = target.origin
         self.host = target.host
@@ -49,23 +165,7 @@ class Connection:
     @property
     def is_quiet(self) -> bool:
         """True if neither unexpected data nor the end of the stream has arrived."""
-        return not self._socket.is_readable() and not self._has_decrypted_more()
-
-    def _has_decrypted_more(self) -> bool:
-        """Return whether TLS has buffered data that arrived together with the last response.
-
-        It would be taken for the response to the next request. Reading it here consumes it, so the
-        connection cannot be used any more.
-        """
-        if not isinstance(self._stream, trio.SSLStream):
-            return False
-        try:
-            self._stream._ssl_object.read(1)  # noqa: SLF001 - Trio has no API for this
-        except ssl.SSLWantReadError:
-            return False
-        except ssl.SSLError:
-            pass
-        return True
+        return self._stream.is_quiet()
 
     async def send(self, data: bytes) -> None:
         """Send data.
@@ -73,7 +173,7 @@ class Connection:
         Raises:
             trio.BrokenResourceError: The connection broke.
         """
-        await self._stream.send_all(data)
+        await self._stream.send(data)
 
     async def receive(self) -> bytes:
         """Return received data; empty at the end of the stream.
@@ -82,7 +182,7 @@ class Connection:
             ConnectionLost: The stream ended before the first byte of a response.
             trio.BrokenResourceError: The connection broke.
         """
-        data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+        data = await self._stream.receive()
         if not data and not self.received:
             raise ConnectionLost(f"{self.origin} closed the connection without a response")
         self.received += len(data)
@@ -94,17 +194,11 @@ class Connection:
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Close at once without a TLS alert: HTTP itself delimits messages."""
+        """Close at once."""
         self._active = False
-        self._socket.close()
+        self._stream.close()
 
     def reuse(self) -> None:
         """Reset the state for another request."""
         self.received = 0
         self.is_reused = True
-
-
-def _socket_of(stream: Stream) -> trio.socket.SocketType:
-    if isinstance(stream, trio.SSLStream):
-        return stream.transport_stream.socket
-    return stream.socket

@@ -24,6 +24,7 @@ from taskflow.fetch.guard import MAX_ADDRESSES, Guard, Hosts
 from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
 from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.special_addresses import embedded_ipv4, is_own_address, special_of
+from taskflow.fetch.stream import PlainStream
 from taskflow.model.errors import SettingsError
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.outcome import ErrorType, Fetched
@@ -370,7 +371,7 @@ async def wire(serve, monkeypatch):
         monkeypatch.setattr(connection_pool, "dial", made.dial)
 
         async def plain(stream, _host, _context):
-            return stream
+            return PlainStream(stream)
 
         monkeypatch.setattr(connection_pool, "secure", plain)
         return made
