@@ -64,8 +64,8 @@ def enqueue(
         idempotency_key: Calls with the same key enqueue one task, for a day. Concurrent calls with
             it wait for the end of this transaction. Keys of the API are separate.
         options: The options of the task. ``max_attempts`` is 1 by default: the setting of the
-            service is not known here. If its nodes have no secrets to sign callbacks with, a
-            ``callback_url`` is accepted and the callback fails.
+            service is not known here. If its nodes have no secrets to sign with,
+            ``callback_url`` and ``sign`` are accepted, and the callback or the task fails.
 
     Returns:
         The task, PENDING, and not visible to others before the commit; if the key is known, the

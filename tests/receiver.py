@@ -1,4 +1,4 @@
-"""A server that receives callbacks, and keeps them as they came."""
+"""A server that receives signed requests and callbacks, and keeps them as they came."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANSWERS = {"/gone": 410, "/moved": 307, "/broken": 500}
 
 
 class Received(NamedTuple):
-    """A callback as it came."""
+    """A request as it came."""
 
     path: str
     headers: Mapping[str, str]
@@ -26,6 +26,10 @@ class Received(NamedTuple):
     def verified(self, secret: str = SECRET) -> Any:
         """What it says, if its signature is good; raises otherwise."""
         return Webhook(secret).verify(self.body, dict(self.headers))
+
+    def check(self, secret: str = SECRET) -> None:
+        """Raise if its signature is not good, whatever its body is."""
+        Webhook(secret).verify(self.body, dict(self.headers), json_parse=False)
 
     @property
     def task(self) -> Any:
@@ -78,7 +82,7 @@ class Receiver:
             timeout = 20
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 with receiver._changed:
                     receiver.received.append(Received(self.path, headers, body))
@@ -87,6 +91,8 @@ class Receiver:
                     receiver._released.wait(20)
                 with contextlib.suppress(OSError):  # who asked may be gone
                     self._answer(ANSWERS.get(self.path, 200))
+
+            do_GET = do_POST  # noqa: N815 - the name of the base class
 
             def _answer(self, status: int) -> None:
                 self.send_response(status)

@@ -91,6 +91,8 @@ def test_a_burst_is_one_of_a_rate(tmp_path):
     """A burst without a rate is an error, because it would limit nothing."""
     with pytest.raises(SettingsError, match="TASKFLOW_RATE_BURST requires"):
         read(tmp_path, {"TASKFLOW_RATE_BURST": "10"})
+    with pytest.raises(SettingsError, match=r"SIGN_REQUESTS requires .* `taskflow secret new`"):
+        read(tmp_path, {"TASKFLOW_SIGN_REQUESTS": "1"})
     with pytest.raises(SettingsError, match="TASKFLOW_READ_RATE_BURST requires"):
         read(tmp_path, {"TASKFLOW_READ_RATE_BURST": "10"})
 

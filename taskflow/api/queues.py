@@ -70,18 +70,20 @@ async def show_queue(services: Services, name: str) -> Response:
         "limited": {"max_concurrency": 10, "rate": 5, "per_host": {"max_concurrency": 2}},
         "in bursts": {"rate": {"per_second": 0.5, "burst": 10}},
         "paused": {"paused": True},
+        "signed": {"sign": True},
         "free": {},
     },
     **_ONE_QUEUE,
 )
 async def put_queue(services: Services, name: str) -> Response:
-    """Replace the limits of a queue.
+    """Replace the settings of a queue.
 
-    Removes a limit that is absent; ``PATCH`` changes one alone. A paused queue stays paused unless
-    ``paused`` says otherwise. The limits apply to all nodes together, to every task that starts
-    after the response; running tasks go on.
+    Removes a setting that is absent; ``PATCH`` changes one alone. A paused queue stays paused
+    unless ``paused`` says otherwise. The settings apply to all nodes together, to every task that
+    starts after the response; running tasks go on.
     """
-    change = replacement_of(await read_json(), name)
+    can_sign = services.settings.has_webhook_secrets
+    change = replacement_of(await read_json(), name, can_sign=can_sign)
     return await _changed(services.store, queue_name_of(name), change)
 
 
@@ -101,7 +103,8 @@ async def put_queue(services: Services, name: str) -> Response:
 )
 async def patch_queue(services: Services, name: str) -> Response:
     """Change some settings of a queue."""
-    change = patch_of(await read_json(), name)
+    can_sign = services.settings.has_webhook_secrets
+    change = patch_of(await read_json(), name, can_sign=can_sign)
     return await _changed(services.store, queue_name_of(name), change)
 
 
@@ -177,6 +180,7 @@ def _shown(name: str, settings: QueueSettings | None, statistics: QueueStatistic
         max_concurrency=settings.max_concurrency,
         rate=settings.rate,
         per_host=settings.per_host,
+        sign=settings.sign,
         counts=statistics.counts,
         oldest_waiting_seconds=statistics.oldest_waiting_seconds,
         finished=statistics.finished,

@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     backoff: Backoff | Sequence[float] | None
     retry_on: Sequence[int | str] | None
     success_on: Sequence[int | str] | None
+    sign: bool | None
     tags: Mapping[str, TagValue] | None
     callback_url: str | None
     retention_seconds: float | None

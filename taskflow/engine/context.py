@@ -66,7 +66,7 @@ class EngineContext:
         store: Stores the tasks.
         fetcher: Sends their requests.
         settings: All settings.
-        signer: Signs callbacks.
+        signer: Signs requests and callbacks.
         metrics: Counts what happens.
         tracing: Creates spans.
         outage: Tracks whether the store can be reached.

@@ -1,4 +1,4 @@
-"""Reads the secrets that sign callbacks.
+"""Reads the secrets that sign requests and callbacks.
 
 They are listed in ``TASKFLOW_WEBHOOK_SECRETS``, or one per line in the file that
 ``TASKFLOW_WEBHOOK_SECRETS_FILE`` names.
@@ -17,7 +17,7 @@ from taskflow.telemetry import Event, emit
 
 
 def read_signer(settings: Settings) -> Signer:
-    """Return the signer of callbacks.
+    """Return the signer of requests and callbacks.
 
     Raises:
         SettingsError: A secret is not valid. The message names its position, not the secret.

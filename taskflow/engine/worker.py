@@ -11,18 +11,20 @@ import trio
 
 from taskflow.engine.context import EngineContext
 from taskflow.engine.load import Load
-from taskflow.fetch.interface import FetchRequest, Headers, request_of
+from taskflow.fetch.interface import FetchRequest, Headers, Sign, request_of
 from taskflow.fetch.recording import Recorder
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import Canceled, ErrorType, Failed, Interrupted, Outcome, failed
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
+from taskflow.model.signature import Signer
 from taskflow.model.task import Claim
 from taskflow.telemetry import Event, bind_task, emit_throttled
 from taskflow.tracing import NO_TRACE, AttemptTrace
 
 _UNSIGNED: Final = Failed(
     ErrorType.INTERNAL,
-    "internal: this node has no TASKFLOW_WEBHOOK_SECRETS to sign the callback with",
+    "internal: this node has no TASKFLOW_WEBHOOK_SECRETS to sign the request with",
+    is_of_node=True,
 )
 
 
@@ -100,18 +102,16 @@ async def _fetch(claim: Claim, trace: AttemptTrace, context: EngineContext) -> O
     trace_headers = trace.fetching(request)
     headers = request.headers + identity_headers(claim, request, trace_headers)
     headers += conditional_headers(claim.options)
-    if claim.options.callback_of is not None:
-        if not context.signer:
-            emit_throttled(Event.CALLBACK_UNSIGNED)
-            return _UNSIGNED
-        # Signed for each attempt: receivers reject old timestamps.
-        timestamp = int(time.time())
-        headers += context.signer.headers(str(claim.task_id), request.body, timestamp=timestamp)
+    must_sign = claim.options.must_sign(by_default=context.settings.sign_requests)
+    if must_sign and not context.signer:
+        emit_throttled(Event.REQUEST_UNSIGNED)
+        return _UNSIGNED
     recorder = Recorder()
     request = msgspec.structs.replace(
         request,
         headers=headers,
         is_conditional=claim.options.is_conditional,
+        sign=_sign_of(claim, context.signer) if must_sign else None,
         recorder=recorder,
     )
     seconds = request.timeout_seconds or context.settings.fetch_timeout_seconds
@@ -119,6 +119,11 @@ async def _fetch(claim: Claim, trace: AttemptTrace, context: EngineContext) -> O
         return recorder.added_to(await context.fetcher.fetch(request))
     timeout = Failed(ErrorType.TIMEOUT, f"timeout: the fetch took longer than {seconds:g} s")
     return recorder.added_to(timeout)
+
+
+def _sign_of(claim: Claim, signer: Signer) -> Sign:
+    """Return what signs a request as it is sent: targets reject old timestamps."""
+    return lambda body: signer.headers(str(claim.task_id), body, timestamp=int(time.time()))
 
 
 def conditional_headers(options: TaskOptions) -> Headers:

@@ -9,11 +9,12 @@ from typing import Final
 import msgspec
 
 from taskflow.fetch.errors import BadResponse, InvalidRequest, masked_url
-from taskflow.fetch.interface import FetchRequest, Headers
+from taskflow.fetch.interface import FetchRequest, Headers, Sign
 from taskflow.http1.errors import UnsendableError
 from taskflow.http1.writing import request_head
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.request import HEADERS_OF_THE_CONNECTION, REFUSED_METHODS
+from taskflow.model.signature import SIGNATURE_FIELDS, SIGNED_HEADER
 from taskflow.model.url import Target, parse_location, parse_target
 from taskflow.version import __version__
 
@@ -41,12 +42,14 @@ class Hop(msgspec.Struct, frozen=True):
         method: The method, in upper case.
         headers: The headers of the task.
         body: The body; empty if there is none.
+        sign: Signs the body; ``None`` if the request is not signed.
     """
 
     target: Target
     method: str
     headers: Headers
     body: bytes
+    sign: Sign | None = None
 
     @property
     def is_idempotent(self) -> bool:
@@ -62,6 +65,8 @@ class Hop(msgspec.Struct, frozen=True):
         fields = [("Host", self.target.host_header), *self._defaults(), *self.headers]
         if self.body or self.method in ("POST", "PUT", "PATCH"):
             fields.append(("Content-Length", str(len(self.body))))
+        if self.sign is not None:
+            fields += self.sign(self.body)
         try:
             return request_head(self.method, self.target.path_and_query, fields)
         except UnsendableError as error:
@@ -84,9 +89,12 @@ def first_hop(request: FetchRequest) -> Hop:
     for name, _ in request.headers:
         if name.lower() in HEADERS_OF_THE_CONNECTION:
             raise InvalidRequest(f"the header {name} is set by TaskFlow; leave it out")
+        if request.sign is not None and name.lower() in SIGNATURE_FIELDS:
+            raise InvalidRequest(SIGNED_HEADER.format(name))
     if request.method in REFUSED_METHODS:
         raise InvalidRequest(f"the method {request.method} is not supported")
-    return Hop(parse_target(request.url), request.method, request.headers, request.body)
+    target = parse_target(request.url)
+    return Hop(target, request.method, request.headers, request.body, request.sign)
 
 
 def is_redirect(status: int, locations: Collection[str]) -> bool:
@@ -111,13 +119,15 @@ def next_hop(hop: Hop, status: int, locations: Collection[str]) -> Hop:
     except InvalidUrl as error:
         raise InvalidUrl(f"redirected to {masked_url(location)!r}: {error.reason}") from None
     keeps_body = not _becomes_get(status, hop.method)
+    is_same_origin = target.origin == hop.target.origin
     return Hop(
         target=target,
         method=hop.method if keeps_body else "GET",
         headers=_redirected_headers(
-            hop.headers, is_same_origin=target.origin == hop.target.origin, keeps_body=keeps_body
+            hop.headers, is_same_origin=is_same_origin, keeps_body=keeps_body
         ),
         body=hop.body if keeps_body else b"",
+        sign=hop.sign if is_same_origin else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import msgspec
@@ -16,6 +17,8 @@ from taskflow.model.request import StoredPayload, content_of
 from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
+Sign: TypeAlias = Callable[[bytes], Headers]
+"""Returns the headers that sign a body."""
 
 
 class FetchRequest(msgspec.Struct, frozen=True):
@@ -30,6 +33,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
         success_on: Statuses that count as success.
         timeout_seconds: The timeout; ``None`` for the setting.
         is_conditional: True if TaskFlow made it conditional, so that 304 counts as success.
+        sign: Signs the request, at most to the origin of the URL; ``None`` for no signature.
         recorder: Records the last response, which a failed attempt shows.
     """
 
@@ -41,6 +45,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
     success_on: tuple[int | str, ...] = SUCCESS
     timeout_seconds: float | None = None
     is_conditional: bool = False
+    sign: Sign | None = None
     recorder: Recorder | None = None
 
     def is_success(self, status: int) -> bool:

@@ -37,6 +37,8 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 def is_retryable(failure: Failed, options: TaskOptions = NO_OPTIONS) -> bool:
     """Return whether a failure may be temporary, so that another attempt may succeed."""
+    if failure.is_of_node:
+        return True
     status = failure.status_code
     is_callback = options.callback_of is not None
     if failure.error_type is ErrorType.HTTP_STATUS and status is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 # Control characters (escape sequences begin with them), format characters (some of them reverse
@@ -13,6 +13,7 @@ _INVISIBLE_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Z
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _KIBI: Final = 1024
+YES_OR_NO: Final[Mapping[bool | None, str | None]] = {True: "yes", False: "no", None: None}
 
 
 def escape_invisible(text: str, escape: Callable[[str], str], *, keep: str = "") -> str:

@@ -78,6 +78,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         backoff: Exponential backoff, or a list of delays of which the last one repeats.
         retry_on: Statuses that are retried; ``None`` for 408, 425, 429 and 5xx.
         success_on: Statuses that count as success; ``None`` for 2xx.
+        sign: Whether its requests are signed; ``None`` for what its queue says, or the setting.
         callback_url: The URL to which its outcome is sent.
         traceparent: The W3C Trace Context of the request that submitted it.
         tracestate: The ``tracestate`` of the same context.
@@ -94,6 +95,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     backoff: StoredBackoff | Pauses | None = None
     retry_on: StatusPatterns | None = None
     success_on: StatusPatterns | None = None
+    sign: bool | None = None
     callback_url: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
@@ -111,6 +113,18 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         if isinstance(self.backoff, StoredBackoff):
             return Backoff(**msgspec.structs.asdict(self.backoff))
         return self.backoff
+
+    def with_queue_default(self, *, sign: bool | None) -> TaskOptions:
+        """Return the options for an attempt: those of the queue that the task does not have."""
+        if sign is None or self.sign is not None:
+            return self
+        return msgspec.structs.replace(self, sign=sign)
+
+    def must_sign(self, *, by_default: bool) -> bool:
+        """Return whether a request is signed; callbacks always are."""
+        if self.callback_of is not None:
+            return True
+        return by_default if self.sign is None else self.sign
 
     @property
     def is_conditional(self) -> bool:

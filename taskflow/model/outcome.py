@@ -96,9 +96,9 @@ class ErrorType(enum.StrEnum):
     Find the cause in the logs of the nodes, then retry the task.
     """
     INTERNAL = "internal"
-    """An error in TaskFlow itself, or a callback on a node without ``TASKFLOW_WEBHOOK_SECRETS``.
+    """An error in TaskFlow itself, or a node without secrets that has to sign a request.
 
-    The log of the node has the details.
+    The log of the node has the details. All nodes need the same ``TASKFLOW_WEBHOOK_SECRETS``.
     """
 
 
@@ -233,6 +233,7 @@ class Failed(msgspec.Struct, frozen=True):
         status_code: The status of the response, if there was one.
         retry_after_seconds: The target's ``Retry-After``, if it sent one.
         response: The last response, if there was one. For people only: no decision depends on it.
+        is_of_node: True if only this node failed, so that another attempt may succeed.
     """
 
     error_type: ErrorType
@@ -240,6 +241,7 @@ class Failed(msgspec.Struct, frozen=True):
     status_code: int | None = None
     retry_after_seconds: float | None = None
     response: KeptResponse | None = None
+    is_of_node: bool = False
 
 
 class Interrupted(msgspec.Struct, frozen=True):

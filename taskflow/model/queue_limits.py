@@ -70,12 +70,14 @@ class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
         max_concurrency: Maximum number of its running tasks, across all nodes.
         rate: The rate limit of the queue.
         per_host: Limits for its tasks of each host.
+        sign: Whether requests of its tasks are signed; ``None`` for the setting.
     """
 
     paused: bool = False
     max_concurrency: MaxConcurrency | None = None
     rate: Rate | None = None
     per_host: HostLimits | None = None
+    sign: bool | None = None
 
     @property
     def host_limits(self) -> HostLimits:
@@ -85,7 +87,7 @@ class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def is_limited(self) -> bool:
         """True if a setting can keep a task of the queue from starting."""
-        return self != NO_SETTINGS
+        return self.paused or (self.max_concurrency, self.rate, self.per_host) != (None,) * 3
 
 
 NO_SETTINGS: Final = QueueSettings()

@@ -44,6 +44,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
         max_concurrency: Maximum number of its running tasks, across all nodes.
         rate: The rate limit of the queue.
         per_host: Limits for its tasks of each host.
+        sign: Whether requests of its tasks are signed; ``None`` for the setting.
         counts: Number of its tasks by status.
         oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
             without due tasks.
@@ -55,6 +56,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: int | None
     rate: Rate | None
     per_host: HostLimits | None
+    sign: bool | None
     counts: Mapping[TaskStatus, int]
     oldest_waiting_seconds: float | None
     finished: Mapping[TaskStatus, RecentCounts]

@@ -1,4 +1,4 @@
-"""Signatures by which receivers verify that a callback comes from this service.
+"""Signatures by which a target verifies that a request or a callback comes from this service.
 
 Symmetric signatures of version ``v1`` of the Standard Webhooks
 (https://github.com/standard-webhooks/standard-webhooks, "Verifying webhook authenticity"): the
@@ -19,6 +19,17 @@ SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix of a secret
 MIN_SECRET_BYTES: Final = 24
 MAX_SECRET_BYTES: Final = 64
 NEW_SECRET_BYTES: Final = 32
+ID_FIELD: Final = "webhook-id"
+TIMESTAMP_FIELD: Final = "webhook-timestamp"
+SIGNATURE_FIELD: Final = "webhook-signature"
+SIGNATURE_FIELDS: Final = (ID_FIELD, TIMESTAMP_FIELD, SIGNATURE_FIELD)
+NO_SECRETS: Final = (
+    "{} cannot be used: there is no secret to sign with; set TASKFLOW_WEBHOOK_SECRETS to what "
+    "`taskflow secret new` prints"
+)
+SIGNED_HEADER: Final = (
+    "the header {} is set by TaskFlow if the request is signed; leave it out, or set sign to false"
+)
 SECRET_SHAPE: Final = (
     f"{SECRET_PREFIX} followed by {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes in base64, as "
     "created by `taskflow secret new`"
@@ -26,9 +37,9 @@ SECRET_SHAPE: Final = (
 
 
 class Signer:
-    """Signs callbacks with every secret: receivers that know one of them can verify.
+    """Signs requests with every secret: targets that know one of them can verify.
 
-    To rotate a secret, add the new one, let receivers switch to it, and remove the old one.
+    To rotate a secret, add the new one, let targets switch to it, and remove the old one.
 
     Args:
         secrets: The secrets as bytes; without any, nothing can be signed.
@@ -49,10 +60,10 @@ class Signer:
         """Return the headers that sign a message.
 
         Args:
-            message_id: The id of the message; the same in each attempt, so that receivers can
+            message_id: The id of the message; the same in each attempt, so that targets can
                 detect duplicates.
             body: The exact body.
-            timestamp: The current time in seconds since 1970; receivers reject old messages.
+            timestamp: The current time in seconds since 1970; targets reject old messages.
         """
         content = f"{message_id}.{timestamp}.".encode() + body
         signatures = (
@@ -60,9 +71,9 @@ class Signer:
             for secret in self._secrets
         )
         return (
-            ("webhook-id", message_id),
-            ("webhook-timestamp", str(timestamp)),
-            ("webhook-signature", " ".join(f"v1,{signature}" for signature in signatures)),
+            (ID_FIELD, message_id),
+            (TIMESTAMP_FIELD, str(timestamp)),
+            (SIGNATURE_FIELD, " ".join(f"v1,{signature}" for signature in signatures)),
         )
 
 

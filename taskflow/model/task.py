@@ -122,6 +122,7 @@ class NewTask(msgspec.Struct, frozen=True):
             backoff=self.options.shown_backoff,
             retry_on=self.options.retry_on,
             success_on=self.options.success_on,
+            sign=self.options.sign,
             tags=self.tags,
             expires_at=self.expires_at,
             retention_seconds=self.retention_seconds,
@@ -170,6 +171,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         backoff: Delays between attempts; ``None`` for the settings.
         retry_on: Statuses that are retried; ``None`` for 408, 425, 429 and 5xx.
         success_on: Statuses that count as success; ``None`` for 2xx.
+        sign: Whether its requests are signed; ``None`` for what its queue says, or the setting.
         retention_seconds: How long it is kept after it finishes; ``None`` for the setting.
         callback_url: The URL to which its outcome is sent.
         callback_id: The id of the callback for its outcome, once it is finished.
@@ -199,6 +201,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     backoff: BackoffOption | None = None
     retry_on: StatusPatterns | None = None
     success_on: StatusPatterns | None = None
+    sign: bool | None = None
     retention_seconds: float | None = None
     callback_url: str | None = None
     callback_id: uuid.UUID | None = None
@@ -281,7 +284,7 @@ class Claim(msgspec.Struct, frozen=True):
         payload: The payload of the task.
         attempt: The number of the attempt, from 1.
         max_attempts: Maximum number of attempts.
-        options: Options for the attempt.
+        options: Options for the attempt, with what the queue says for tasks that do not.
         authority: The host and port of its URL; empty without a URL.
         is_limited: True if other tasks may be held until this one finishes.
         is_probe: True if it probes a host whose circuit breaker is half-open.

@@ -12,11 +12,19 @@ from msgspec import UNSET
 from taskflow.model.errors import BadRequest, Unprocessable
 from taskflow.model.options import NO_OPTIONS, Backoff, StoredBackoff, TaskOptions
 from taskflow.model.request import RequestPayload
+from taskflow.model.signature import NO_SECRETS
 from taskflow.model.task import NewTask
 from taskflow.model.untrusted_text import is_too_deep
 from taskflow.model.url import Place
 from taskflow.schema.json_text import HOW, decoded, object_fields, refuse_depth
-from taskflow.schema.payload import MASK_BYTES, NOWHERE, place_in, place_of_payload, reject_masked
+from taskflow.schema.payload import (
+    MASK_BYTES,
+    NOWHERE,
+    place_in,
+    place_of_payload,
+    reject_masked,
+    reject_signature_fields,
+)
 from taskflow.schema.reader import Fields, Reader
 from taskflow.schema.tasks import MAX_TASKS, ONLY_SHOWN, TaskRequest
 from taskflow.schema.validation_errors import ValidationErrors, example_of
@@ -33,10 +41,6 @@ _READER: Final = Reader(
     ],
 )
 _OPTIONS: Final = frozenset(TaskOptions.__struct_fields__)
-_NO_SECRETS: Final = (
-    "callback_url cannot be used: there is no secret to sign callbacks with; set "
-    "TASKFLOW_WEBHOOK_SECRETS to what `taskflow secret new` prints"
-)
 HOW_ARRAY: Final = 'send an array of tasks, such as [{"payload": "https://example.com/"}]'
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _MIN_BYTES_OF_ELEMENT: Final = 2  # with its comma
@@ -50,7 +54,7 @@ def new_task_of(
     Args:
         body: JSON text.
         max_attempts: The number of attempts of a task that does not say how many it gets.
-        can_sign: Whether there are secrets to sign callbacks with.
+        can_sign: Whether there are secrets to sign with.
         trace: The fields of the W3C Trace Context that came with it.
 
     Raises:
@@ -69,6 +73,8 @@ def new_task_of(
         reject_masked(text, given.get("callback_url"), errors)
     if given:
         _check_combinations(given, errors, can_sign=can_sign)
+        if given.get("sign"):
+            reject_signature_fields(text, errors)
     errors.raise_if_any()
     if given or trace:
         return _new_task(payload.copy(), given, place, trace or {}, max_attempts)
@@ -103,8 +109,9 @@ def _check_combinations(
 ) -> None:
     if "run_at" in given and "delay_seconds" in given:
         errors.add("/delay_seconds", "delay_seconds must not be given together with run_at")
-    if "callback_url" in given and not can_sign:
-        errors.add("/callback_url", _NO_SECRETS)
+    for name in ("callback_url", "sign"):
+        if given.get(name) and not can_sign:
+            errors.add(f"/{name}", NO_SECRETS.format(name))
 
 
 def _new_task(

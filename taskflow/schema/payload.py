@@ -18,6 +18,7 @@ from taskflow.model.request import (
     RequestPayload,
     content_of,
 )
+from taskflow.model.signature import SIGNATURE_FIELDS, SIGNED_HEADER
 from taskflow.model.url import Place, place_of
 from taskflow.schema.reader import Reader
 from taskflow.schema.tasks import TaskRequest
@@ -66,6 +67,16 @@ def reject_masked(payload: bytes, callback_url: str | None, errors: ValidationEr
         errors.add(where, f"the URL {_WAS_MASKED}")
     for name in MASKING.masked_headers(headers) if isinstance(headers, dict) else ():
         errors.add(f"/payload/headers{token(name)}", f"the header {name} {_WAS_MASKED}")
+
+
+def reject_signature_fields(payload: bytes, errors: ValidationErrors) -> None:
+    """Add an error for each header that TaskFlow sets itself because the request is signed."""
+    if not payload.startswith(b"{"):
+        return
+    headers = msgspec.json.decode(payload, type=dict[str, Any]).get("headers")
+    for name in headers if isinstance(headers, dict) else ():
+        if name.lower() in SIGNATURE_FIELDS:
+            errors.add(f"/payload/headers{token(name)}", SIGNED_HEADER.format(name))
 
 
 def _check_request(payload: bytes, errors: ValidationErrors) -> str:

@@ -20,6 +20,7 @@ from taskflow.model.queue_limits import (
     Rate,
 )
 from taskflow.model.queues import Queue
+from taskflow.model.signature import NO_SECRETS
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.merge_patch import patch_fields_of, patch_type, patched
 from taskflow.schema.reader import Fields, Reader, check_name
@@ -73,7 +74,7 @@ class HostLimitsRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The settings of a queue. In a ``PUT`` a limit that is not given is removed.
+    """The settings of a queue. In a ``PUT`` a setting that is not given is removed.
 
     Fields that only TaskFlow sets are ignored, so that a queue can be sent again as it was shown.
     """
@@ -102,6 +103,15 @@ class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
         HostLimitsRequest | None,
         Meta(description="Limits for each host.", examples=[{"max_concurrency": 2}]),
     ] = None
+    sign: Annotated[
+        bool | None,
+        Meta(
+            description="Whether requests of its tasks are signed, except of tasks with `sign` of "
+            "their own; `true` needs the setting `TASKFLOW_WEBHOOK_SECRETS`. Default: the setting "
+            "`TASKFLOW_SIGN_REQUESTS`.",
+            examples=[True],
+        ),
+    ] = None
 
 
 QueuePatch: Final = patch_type(QueueRequest)
@@ -112,7 +122,7 @@ _READER: Final = Reader(QueueRequest, ignored=ONLY_SHOWN)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def replacement_of(body: bytes, name: str) -> QueueChange:
+def replacement_of(body: bytes, name: str, *, can_sign: bool) -> QueueChange:
     """Read new settings of a queue. If they do not say ``paused``, that stays as it is.
 
     Raises:
@@ -120,13 +130,13 @@ def replacement_of(body: bytes, name: str) -> QueueChange:
         Unprocessable: Fields are invalid.
     """
     fields = object_fields(body, how=HOW)
-    settings = _settings_in(fields, name)
+    settings = _settings_in(fields, name, can_sign=can_sign)
     if "paused" in fields:
         return lambda _: settings
     return lambda before: msgspec.structs.replace(settings, paused=before.paused)
 
 
-def patch_of(body: bytes, name: str) -> QueueChange:
+def patch_of(body: bytes, name: str, *, can_sign: bool) -> QueueChange:
     """Read a JSON merge patch of the settings of a queue.
 
     The change raises ``Unprocessable`` if the settings after it are invalid.
@@ -136,17 +146,21 @@ def patch_of(body: bytes, name: str) -> QueueChange:
         Unprocessable: It cannot be kept unchanged.
     """
     patch = patch_fields_of(body, how=HOW)
+    can_keep = can_sign or "sign" not in patch  # secrets may have been removed since it was set
 
     def change(before: QueueSettings) -> QueueSettings:
-        return _settings_in(patched(_FIELDS.decode(msgspec.json.encode(before)), patch), name)
+        fields = patched(_FIELDS.decode(msgspec.json.encode(before)), patch)
+        return _settings_in(fields, name, can_sign=can_keep)
 
     return change
 
 
-def _settings_in(fields: Fields, name: str) -> QueueSettings:
+def _settings_in(fields: Fields, name: str, *, can_sign: bool) -> QueueSettings:
     errors = ValidationErrors()
     check_name(fields, name, errors)
     given = _READER.read(fields, errors)
+    if given.get("sign") and not can_sign:
+        errors.add("/sign", NO_SECRETS.format("sign"))
     errors.raise_if_any()
     return _settings_of(given)
 
@@ -159,6 +173,7 @@ def _settings_of(given: Mapping[str, Any]) -> QueueSettings:
         max_concurrency=given.get("max_concurrency"),
         rate=_rate_of(given.get("rate")),
         per_host=None if limits == HostLimits() else limits,
+        sign=given.get("sign"),
     )
 
 

@@ -121,6 +121,15 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
             examples=[["2xx", 404]],
         ),
     ] = None
+    sign: Annotated[
+        bool | None,
+        Meta(
+            description="Whether each request is signed as the Standard Webhooks specify; `true` "
+            "needs the setting `TASKFLOW_WEBHOOK_SECRETS`. Default: what the queue says, or the "
+            "setting `TASKFLOW_SIGN_REQUESTS`.",
+            examples=[True],
+        ),
+    ] = None
     tags: Annotated[
         Tags | None,
         Meta(

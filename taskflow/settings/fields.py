@@ -76,14 +76,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_secrets: Annotated[
         str,
         Meta(
-            description="Secrets that sign callbacks, as `taskflow secret new` creates them, "
-            "separated by commas: two during a rotation; the same on all nodes. If none is set, "
-            "callback_url is rejected"
+            description="Secrets that sign requests and callbacks, as `taskflow secret new` prints "
+            "them, separated by commas: two during a rotation; the same on all nodes. If none is "
+            "set, callback_url and sign are rejected"
         ),
     ] = ""
     webhook_secrets_file: Annotated[
-        str, Meta(description="File with more secrets for callbacks, one per line")
+        str, Meta(description="File with more of these secrets, one per line")
     ] = ""
+    sign_requests: Annotated[
+        bool,
+        Meta(
+            description="1 to sign all requests of tasks with these secrets; `sign` of a queue or "
+            "a task takes precedence"
+        ),
+    ] = False
     allow_anonymous: Annotated[
         bool,
         Meta(description="1 to serve without API keys on addresses that other machines can reach"),
@@ -384,6 +391,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"{PREFIX}LEASE_SECONDS must be at least twice {PREFIX}HEARTBEAT_SECONDS, "
                 "so that one late heartbeat does not end the lease"
             )
+        if self.sign_requests and not self.has_webhook_secrets:
+            raise SettingsError(
+                f"{PREFIX}SIGN_REQUESTS requires {PREFIX}WEBHOOK_SECRETS: set it to what "
+                "`taskflow secret new` prints"
+            )
         if self.rate_burst is not None and self.rate_limit is None:
             raise SettingsError(f"{PREFIX}RATE_BURST requires {PREFIX}RATE_LIMIT")
         if self.read_rate_burst is not None and self.read_rate_limit is None:
@@ -406,7 +418,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_webhook_secrets(self) -> bool:
-        """True if callbacks can be signed."""
+        """True if requests and callbacks can be signed."""
         return bool(self.webhook_secrets or self.webhook_secrets_file)
 
     @property

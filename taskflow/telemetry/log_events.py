@@ -30,7 +30,7 @@ class Event(enum.Enum):
     )
     KEYS_FILE_OPEN = ("warning", "the API keys file is readable by every user of this machine")
     KEYS_NOT_READ = ("error", "API keys not reloaded, the previous keys stay valid")
-    SECRETS_READ = ("info", "callback signing secrets loaded")
+    SECRETS_READ = ("info", "signing secrets loaded")
     SECRETS_FILE_OPEN = (
         "warning",
         "the webhook secrets file is readable by every user of this machine",
@@ -73,9 +73,9 @@ class Event(enum.Enum):
     BREAKER_OPENED = ("warning", "circuit breaker opened for a host")
     BREAKER_CLOSED = ("info", "circuit breaker closed for a host")
     FILE_DESCRIPTORS_EXHAUSTED = ("error", "no file descriptors left, fetches are delayed")
-    CALLBACK_UNSIGNED = (
+    REQUEST_UNSIGNED = (
         "error",
-        "callback not sent: TASKFLOW_WEBHOOK_SECRETS is not set on this node",
+        "request not sent: it must be signed, and TASKFLOW_WEBHOOK_SECRETS is not set on this node",
     )
     FETCH_ERROR = ("error", "internal error in a fetch")
     REQUEST_ERROR = ("error", "internal error in a request")

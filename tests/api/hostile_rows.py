@@ -55,6 +55,7 @@ _OPTIONS: Final = (
     {"backoff": {"factor": 0}},
     {"retry_on": [9999]},
     {"success_on": 5},
+    {"sign": "yes"},
     {"callback_url": 5},
     {"callback_url": {"a": []}},
     {"callback_url": NOWHERE, "callback_host": 7},
@@ -108,6 +109,7 @@ _SETTINGS: Final = (
     {"max_concurrency": -1},
     {"paused": "yes"},
     {"paused": 1, "per_host": []},
+    {"sign": 1, "rate": None},
     {"per_host": {"rate": {"per_second": -1}}},
 )
 _TEMPLATE: Final = {"payload": "no url"}

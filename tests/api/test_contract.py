@@ -36,6 +36,7 @@ TASK_FIELDS = [
     "backoff",
     "retry_on",
     "success_on",
+    "sign",
     "retention_seconds",
     "callback_url",
     "callback_id",

@@ -18,7 +18,7 @@ TOO_LONG = "9" * 5000  # digits, of more than Python reads
 FAR = "2999-12-31T23:59:59Z"
 SAID = (
     *("queue", "priority", "max_attempts", "run_at", "expires_at", "backoff", "retry_on"),
-    *("success_on", "tags", "retention_seconds", "callback_url"),
+    *("success_on", "sign", "tags", "retention_seconds", "callback_url"),
 )
 LATER = {"delay_seconds": 3600}  # so that nothing runs it meanwhile
 NO_TEXT: list[Any] = [1, True, [], {}]
@@ -64,6 +64,7 @@ class TestTaken:
             "backoff": None,
             "retry_on": None,
             "success_on": None,
+            "sign": None,
             "retention_seconds": None,
             "callback_url": None,
             "callback_id": None,
@@ -93,6 +94,8 @@ class TestTaken:
             ("retry_on", [404] * 50),
             ("success_on", [404, "2xx"]),
             ("success_on", []),
+            ("sign", True),
+            ("sign", False),
             ("tags", {}),
             ("tags", {"a": "", "b": "x" * 256, "c": 2**53 - 1, "d": 1 - 2**53, "e": False}),
             ("tags", {f"tag.{n}_-": n for n in range(16)}),
@@ -168,6 +171,7 @@ class TestTaken:
             "backoff",
             "retry_on",
             "success_on",
+            "sign",
             "tags",
         )
         task = taken(server, **dict.fromkeys((*names, "callback_url", "retention_seconds")))
@@ -184,6 +188,7 @@ class TestTaken:
             "backoff": [0.5],
             "retry_on": ["5xx"],
             "success_on": [200],
+            "sign": False,
             "tags": {"a": 1},
             "retention_seconds": 60.0,
             "callback_url": "https://example.com/",
@@ -239,6 +244,7 @@ class TestRefused:
                 [*NO_NUMBER, -1, 315_576_001],
                 "a number of seconds from 0 to 315576000",
             ),
+            ("sign", [*NO_NUMBER[1:], 0, 1], "true or false"),
             (
                 "callback_url",
                 [*NO_TEXT, "", "a", "ftp://a.example/", "http://", "http://a b/", "http://é/"],

@@ -10,7 +10,7 @@ import pytest
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 
-NOTHING = {"paused": False, "max_concurrency": None, "rate": None, "per_host": None}
+NOTHING = {"paused": False, "max_concurrency": None, "rate": None, "per_host": None, "sign": None}
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ class TestPut:
             "max_concurrency": 3,
             "rate": 25,
             "per_host": {"rate": {"per_second": 0.5, "burst": 4}},
+            "sign": False,
         }
         answer = put(own_server, "mail", requested)
         assert answer.status == 201
@@ -43,6 +44,7 @@ class TestPut:
             "max_concurrency": 3,
             "rate": {"per_second": 25.0, "burst": 2},
             "per_host": {"max_concurrency": None, "rate": {"per_second": 0.5, "burst": 4}},
+            "sign": False,
         }
         assert own_server.ask("GET", "/queues/mail").json == answer.json
         assert own_server.ask("GET", "/queues").json == [answer.json]
@@ -52,7 +54,10 @@ class TestPut:
     def test_a_queue_that_was_read_can_be_put_again(self, own_server):
         """The whole document, with all that only the service sets; by PATCH, too."""
         own_server.add(b'"no url"')
-        for settings in ({"rate": 100, "per_host": {"max_concurrency": 1}, "paused": True}, {}):
+        for settings in (
+            {"rate": 100, "per_host": {"max_concurrency": 1}, "paused": True, "sign": True},
+            {},
+        ):
             put(own_server, "mail", settings)
             first = own_server.ask("GET", "/queues/mail").json
             for method in ("PUT", "PATCH"):

@@ -86,7 +86,7 @@ class TestHere:
         (tmp_path / ".env").write_text(f"TASKFLOW_WEBHOOK_SECRETS={SECRET}\n")
         (tmp_path / ".env").chmod(0o600)
         code, found = doctor(tmp_path, TASKFLOW_API_KEYS_FILE="keys")
-        assert (code, states(found["keys"]), states(found["callbacks"])) == (1, ["failed"], ["ok"])
+        assert (code, states(found["keys"]), states(found["signatures"])) == (1, ["failed"], ["ok"])
         assert states(found["files"]) == ["warning", "ok"]
         assert "chmod 600 keys" in found["files"][0]["advice"]
         (tmp_path / ".env").chmod(0o644)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -48,6 +49,11 @@ class TestQueues:
         [changed] = cli_of_each.ok(*put, "--no-limits", "--rate", 7).documents
         assert (changed["rate"], changed["per_host"]) == ({"per_second": 7.0, "burst": 1}, None)
         assert (changed["paused"], changed["max_concurrency"]) == (True, None)
+        [changed] = cli_of_each.ok(*put, "--sign").documents
+        assert (changed["sign"], changed["rate"]["per_second"]) == (True, 7.0)
+        assert re.search(
+            "^signed +yes$", cli_of_each.ok("queues", "show", "kept").out, re.MULTILINE
+        )
         [changed] = cli_of_each.ok(*put, "--resumed").documents
         assert (changed["paused"], changed["rate"]["per_second"]) == (False, 7.0)
 

@@ -41,7 +41,7 @@ class TestUrls:
         [task] = cli.ok(
             *("submit", target.url + "/x", "--json", "--queue", "said", "--priority", 7),
             *("--delay", "2h", "--max-attempts", 3, "--tag", "customer=42", "--tag", "paid=true"),
-            *("--tag", "name=a=b", "--callback-url", target.url, "--retention", "7d"),
+            *("--tag", "name=a=b", "--callback-url", target.url, "--retention", "7d", "--sign"),
             *("-X", "put", "-H", "X-Shop: 7", "-d", '{"a": 1.50}', "--fetch-timeout", "20s"),
         ).documents
         shown = memory_server.show(task["id"])
@@ -55,7 +55,7 @@ class TestUrls:
         assert (shown["queue"], shown["priority"], shown["max_attempts"]) == ("said", 7, 3)
         assert shown["tags"] == {"customer": 42, "paid": True, "name": "a=b"}
         assert (shown["callback_url"], shown["retention_seconds"]) == (target.url, 604_800)
-        assert shown["run_at"] > shown["created_at"]
+        assert (shown["sign"], shown["run_at"] > shown["created_at"]) == (True, True)
 
     def test_bodies(self, cli, target, memory_server):
         (cli.folder / "body.txt").write_text("from a file")

@@ -230,6 +230,7 @@ class TestWhatIsSaid:
             "backoff": [1.0, 2.5],
             "retry_on": ["5xx", 404],
             "success_on": [200],
+            "sign": True,
             "tags": {"customer": 42, "paid": True},
             "callback_url": "https://example.com/",
             "retention_seconds": 60.0,

@@ -47,7 +47,10 @@ class TestQueues:
             max_concurrency=3,
             rate=Rate(5.0, 10),
             per_host=HostLimits(2, Rate(1.0, 1)),
+            sign=True,
         )
+        assert made.sign
+        assert (await client.queues.update("asked", sign=None)).sign is None
         assert (made.max_concurrency, made.rate, made.paused) == (3, Rate(5.0, 10), False)
         assert made.per_host == HostLimits(2, Rate(1.0, 1))
         assert (await client.queues.pause("asked")).paused

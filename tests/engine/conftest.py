@@ -17,6 +17,7 @@ from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.masking import Masking
 from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed
+from taskflow.model.signature import NO_SIGNER
 from taskflow.model.task import NewTask, Task
 from taskflow.settings import Settings
 from taskflow.store.memory.store import MemoryStore
@@ -162,6 +163,7 @@ class Bench:
         self.store = FaultyStore()
         self.fetcher = ScriptedFetcher()
         self.metrics = Metrics()
+        self.signer = NO_SIGNER
         self.engine = self.new_engine()
 
     def new_engine(self) -> Engine:
@@ -172,6 +174,7 @@ class Bench:
             store=self.store,
             fetcher=self.fetcher,
             settings=self.settings,
+            signer=self.signer,
             metrics=self.metrics,
         )
 

@@ -39,7 +39,8 @@ class Receiver(Fetcher):
         await trio.lowlevel.checkpoint()
         if request.url == "http://target/":
             return Fetched(response())
-        self.requests.append(request)
+        signature = request.sign(request.body) if request.sign else ()
+        self.requests.append(msgspec.structs.replace(request, headers=request.headers + signature))
         self.at.append(trio.current_time())
         status = next(self.statuses)
         if request.is_success(status):
@@ -138,7 +139,7 @@ async def test_without_a_secret_nothing_is_sent(autojump_clock, new_bench, nurse
     assert "TASKFLOW_WEBHOOK_SECRETS" in callback.error
     attempts = await bench.store.attempts(callback.id)
     assert [one.status for one in attempts] == [AttemptStatus.FAILED] * 10
-    assert Event.CALLBACK_UNSIGNED.value[1] in [entry["event"] for entry in logs]
+    assert Event.REQUEST_UNSIGNED.value[1] in [entry["event"] for entry in logs]
 
 
 async def test_only_callbacks_are_signed(autojump_clock, new_bench, nursery):

@@ -20,7 +20,7 @@ explains the levels and fields, and the limit on repetitions."""
 PACKAGE = Path(taskflow.__file__).parent
 # What is not named where they are logged: the exception, and whose attempt it is.
 ALIASES = {"error": "exception"}
-ABOUT_ATTEMPTS = (Event.FETCH_ERROR, Event.FILE_DESCRIPTORS_EXHAUSTED, Event.CALLBACK_UNSIGNED)
+ABOUT_ATTEMPTS = (Event.FETCH_ERROR, Event.FILE_DESCRIPTORS_EXHAUSTED, Event.REQUEST_UNSIGNED)
 
 
 def page() -> str:

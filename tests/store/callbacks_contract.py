@@ -131,7 +131,8 @@ class CallbacksContract(StoreContract):
                 "backoff": StoredBackoff(0.5, 3.0, 9.0),
                 "retry_on": (404, "5xx"),
             },
-            {"backoff": (0.0, 1.5)},
+            {"backoff": (0.0, 1.5), "sign": True},
+            {"sign": False},
         ],
     )
     async def test_the_body_has_the_options_of_the_task(self, store, node, options):

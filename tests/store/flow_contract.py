@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from taskflow.model.claim_selection import HostShares
+from taskflow.model.options import TaskOptions
 from taskflow.model.queue_limits import HoldReason, HostLimits, QueueSettings, Rate
 from taskflow.model.task import Claim, NewTask, Task
 from taskflow.store.base.claims import Release
@@ -34,6 +35,26 @@ def ended(claim: Claim):
 
 class FlowContract(OptionsContract):
     """The conformance suite, this part of it included."""
+
+    @pytest.mark.parametrize("settings", [QueueSettings(), QueueSettings(max_concurrency=9)])
+    async def test_claims_know_whether_their_queue_signs(self, store, node, settings):
+        """Each claim has what its queue says at that moment, unless its task says otherwise."""
+        unsaid, own = new_task(queue="mail"), new_task(queue="mail", options=TaskOptions(sign=True))
+        for sign in (True, False, None):
+            await store.queues.put("mail", msgspec.structs.replace(settings, sign=sign))
+            await store.add([unsaid, own, new_task(queue="other")])
+            claims = await store.claim(node, limit=9, by_age=1)
+            claimed = sorted(claims, key=lambda claim: claim.task_id)
+            assert [claim.options.sign for claim in claimed] == [sign, True, None]
+            await store.settle([completed(claim) for claim in claims])
+
+    async def test_a_queue_that_only_signs_has_no_limits(self, store, node):
+        """Its tasks start at once, and none waits for the end of another."""
+        await store.queues.put("mail", QueueSettings(sign=True))
+        async with self.taker(store, node, room=9) as taker:
+            await store.add([new_task(queue="mail")])
+            claims = taker.claims or await store.claim(node, limit=9)
+        assert [(claim.options.sign, claim.is_limited) for claim in claims] == [(True, False)]
 
     @pytest.fixture
     async def other_node(self, store: TaskStore) -> uuid.UUID:

@@ -57,6 +57,8 @@ class OptionsContract(StoreContract):
             TaskOptions(backoff=(0.0, 1.5, 86_400.0)),
             TaskOptions(retry_on=()),
             TaskOptions(success_on=("4xx",)),
+            TaskOptions(sign=True),
+            TaskOptions(sign=False),
         ],
     )
     async def test_options_are_stored(self, store, node, options):
@@ -76,6 +78,7 @@ class OptionsContract(StoreContract):
         assert (added.tags, added.retention_seconds) == (tags, 12.5)
         assert (added.backoff, added.callback_url) == (options.shown_backoff, options.callback_url)
         assert (added.retry_on, added.success_on) == (options.retry_on, options.success_on)
+        assert added.sign == options.sign
         assert await store.get(added.id) == added
         assert (await store.page(limit=1)).tasks == [added]
         assert (await self.claim_one(store, node)).options == options

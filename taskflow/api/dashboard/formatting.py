@@ -27,7 +27,7 @@ _JSON_TOKEN: Final = re.compile(
 )
 _SPACED: Final = {":": ": "}
 _OPTIONS: Final = ("queue", "priority", "max_attempts", "backoff", "retry_on", "success_on")
-_MORE_OPTIONS: Final = ("tags", "retention_seconds", "callback_url")
+_MORE_OPTIONS: Final = ("sign", "tags", "retention_seconds", "callback_url")
 _HOLDS: Final[Mapping[HoldReason, str]] = {
     HoldReason.QUEUE_PAUSED: "queue paused",
     HoldReason.QUEUE_CONCURRENCY: "queue concurrency limit",
@@ -159,7 +159,7 @@ def curl_of_task(task: Task, url: str) -> str:
     options = {
         name: value
         for name in (*_OPTIONS, *_MORE_OPTIONS)
-        if (value := getattr(task, name)) not in (None, {}, 0)
+        if (value := getattr(task, name)) not in (None, {}) and (name, value) != ("priority", 0)
     }
     document = msgspec.json.encode({"payload": task.payload, **options}).decode()
     return f"curl {shlex.quote(url + '/tasks')} --json {shlex.quote(document)}"

@@ -12,6 +12,7 @@ import msgspec
 from taskflow.api.dashboard.formatting import body_text, payload_of, short
 from taskflow.api.reading.kept_credentials import is_same_origin
 from taskflow.checkpoints import Checkpoints
+from taskflow.model.display import YES_OR_NO
 from taskflow.model.errors import BadRequest, FieldError
 from taskflow.model.masking import Masking
 from taskflow.model.task import Task
@@ -27,10 +28,12 @@ _POINTERS: Final[Mapping[str, str]] = {
     "priority": "#/priority",
     "delay_seconds": "#/delay_seconds",
     "max_attempts": "#/max_attempts",
+    "sign": "#/sign",
     "tags": "#/tags",
     "callback_url": "#/callback_url",
 }
 _NUMBERS: Final = ("priority", "delay_seconds", "max_attempts")
+_CHOICES: Final[Mapping[str, bool]] = {"yes": True, "no": False}
 FIELDS: Final = tuple(_POINTERS)
 _MAX_FIELDS: Final = 50
 _MAX_LINES: Final = 200
@@ -91,6 +94,8 @@ def document_of(form: Mapping[str, str]) -> bytes:
     document: dict[str, Any] = {"payload": _payload(filled)}
     document |= {name: filled[name] for name in ("queue", "callback_url") if name in filled}
     document |= {name: _number(name, filled[name]) for name in _NUMBERS if name in filled}
+    if "sign" in filled:
+        document["sign"] = _CHOICES.get(filled["sign"], filled["sign"])
     if "tags" in filled:
         document["tags"] = {
             name: _tag_value(value) for name, value in _parse_lines("tags", filled["tags"])
@@ -121,6 +126,7 @@ def form_of(task: Task) -> dict[str, str]:
         "queue": task.queue,
         "priority": task.priority or None,
         "max_attempts": task.max_attempts,
+        "sign": YES_OR_NO[task.sign],
         "tags": _lines_of(task.tags),
         "callback_url": task.callback_url,
     }

@@ -52,7 +52,7 @@ class Reading(msgspec.Struct, frozen=True):
     Attributes:
         name: The name in the path.
         max_attempts: The number of attempts of tasks that do not say how many they get.
-        can_sign: Whether there are secrets to sign callbacks with.
+        can_sign: Whether there are secrets to sign with.
         masking: What is masked where a schedule is shown.
     """
 

@@ -53,7 +53,7 @@ def _new_key(name: str, role: str) -> None:
 
 @click.group("secret")
 def secret_command() -> None:
-    """Create secrets that sign callbacks.
+    """Create secrets that sign requests and callbacks.
 
     \b
       (umask 077; taskflow secret new >> secrets)
@@ -62,10 +62,10 @@ def secret_command() -> None:
 
 @secret_command.command("new")
 def _new_secret() -> None:
-    """Create a secret that signs callbacks.
+    """Create a secret that signs requests and callbacks.
 
     It is printed on standard output. Set it as TASKFLOW_WEBHOOK_SECRETS, or add it to the file that
-    TASKFLOW_WEBHOOK_SECRETS_FILE names, and give it to the receivers of callbacks.
+    TASKFLOW_WEBHOOK_SECRETS_FILE names, and give it to the targets that verify them.
 
     \b
       (umask 077; taskflow secret new >> secrets)

@@ -36,6 +36,8 @@ def declared_option(
     """
     info = _fields_of(kind)[name]
     flag = f"--{name.removesuffix('_seconds').replace('_', '-')}"
+    if any(isinstance(one, inspect.BoolType) for one in kinds_of(info.type)):
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
     derived = {"help": help_of(kind, name), **_value_of(name, info.type)}
     return click.option(*(flags or (flag,)), argument or name, **{**derived, **settings})
 
@@ -90,6 +92,8 @@ def _value_of(name: str, info: inspect.Type) -> dict[str, Any]:
             settings["type"] = int
         case inspect.StrType():
             settings["type"] = str
+        case inspect.BoolType():
+            settings["default"] = None
     return settings
 
 

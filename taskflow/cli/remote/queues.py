@@ -15,7 +15,7 @@ from taskflow.cli.remote.remote_service import RemoteService, json_option, servi
 from taskflow.cli.remote.task_actions import confirm, total_of
 from taskflow.cli.remote.values import LIMIT, NO_LIMIT, WHOLE_LIMIT
 from taskflow.client.on_trio.client import Client
-from taskflow.model.display import duration
+from taskflow.model.display import YES_OR_NO, duration
 from taskflow.model.queues import Queue, limits_text
 from taskflow.model.task import TaskStatus
 from taskflow.schema.queues import HostLimitsRequest, QueueRequest, RateRequest
@@ -73,7 +73,8 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 
 @queues_command.command("put")
 @click.argument("name")
-@declared_option(QueueRequest, "paused", "--paused/--resumed", default=None)
+@declared_option(QueueRequest, "paused", "--paused/--resumed")
+@declared_option(QueueRequest, "sign")
 @declared_option(QueueRequest, "max_concurrency", type=WHOLE_LIMIT)
 @declared_option(RateRequest, "per_second", "--rate", argument="rate", type=LIMIT)
 @declared_option(RateRequest, "burst", type=WHOLE_LIMIT)
@@ -93,12 +94,13 @@ def _put(
     *,
     name: str,
     paused: bool | None,
+    sign: bool | None,
     no_limits: bool,
     as_json: bool,
     service: RemoteService,
     **limits: float | str | None,
 ) -> None:
-    """Set the limits of a queue, pause or resume it; settings that are not given stay unchanged.
+    """Change the settings of a queue; settings that are not given stay unchanged.
 
     Limits apply to all nodes together. The value none removes a limit.
 
@@ -107,12 +109,13 @@ def _put(
       taskflow queues put crawl --host-max-concurrency 2 --host-rate 1
       taskflow queues put mail --rate none
       taskflow queues put mail --no-limits
+      taskflow queues put mail --sign
     """
     if no_limits:
         limits = {name: NO_LIMIT if value is None else value for name, value in limits.items()}
     change = change_of(limits)
-    if paused is not None:
-        change["paused"] = paused
+    others = {"paused": paused, "sign": sign}
+    change |= {name: value for name, value in others.items() if value is not None}
     queue = service.call(lambda client: client.queues.update(name, **change))
     output.record(queue, pairs_of, as_json=as_json)
 
@@ -215,6 +218,7 @@ def pairs_of(queue: Queue) -> Iterator[tuple[str, object]]:
     yield "queue", queue.name
     yield "state", _state_of(queue)
     yield "limits", limits_text(queue) or "none"
+    yield "signed", YES_OR_NO[queue.sign]
     yield from ((str(status), queue.counts.get(status, 0)) for status in TaskStatus)
     yield "oldest pending", None if oldest is None else duration(oldest)
 

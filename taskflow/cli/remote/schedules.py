@@ -101,8 +101,8 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 @declared_option(ScheduleRequest, "start_at")
 @declared_option(ScheduleRequest, "timezone", metavar="NAME")
 @declared_option(ScheduleRequest, "missed")
-@declared_option(ScheduleRequest, "conditional", "--conditional/--unconditional", default=None)
-@declared_option(ScheduleRequest, "paused", "--paused/--resumed", default=None)
+@declared_option(ScheduleRequest, "conditional", "--conditional/--unconditional")
+@declared_option(ScheduleRequest, "paused", "--paused/--resumed")
 @click.option("--new", "must_be_new", is_flag=True, help="Change nothing if it exists already.")
 @template_options
 @request_options

@@ -18,7 +18,7 @@ from taskflow.cli.remote.remote_service import RemoteService, service_options
 from taskflow.cli.text import moment, moment_and_age, safe
 from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Download, Task
-from taskflow.model.display import duration, size
+from taskflow.model.display import YES_OR_NO, duration, size
 from taskflow.model.event import TaskEvent
 from taskflow.model.filter import tag_text
 from taskflow.model.outcome import KeptResponse
@@ -120,6 +120,7 @@ def pairs_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
     yield "started", moment_and_age(task.started_at, now)
     yield "finished", moment_and_age(task.finished_at, now)
     yield "expires", task.expires_at and moment(task.expires_at)
+    yield "signed", YES_OR_NO[task.sign]
     yield "tags", " ".join(f"{n}={tag_text(v)}" for n, v in task.tags.items()) or None
     yield "callback", task.callback_url
     yield "callback id", task.callback_id

@@ -44,8 +44,9 @@ class Queues:
         max_concurrency: int | None = None,
         rate: Rate | float | None = None,
         per_host: HostLimits | None = None,
+        sign: bool | None = None,
     ) -> Queue:
-        """Replace the limits of a queue; limits that are not given are removed.
+        """Replace the settings of a queue; settings that are not given are removed.
 
         Args:
             name: The name of the queue.
@@ -53,6 +54,7 @@ class Queues:
             max_concurrency: Maximum number of running tasks, on all nodes together.
             rate: Maximum number of starts per second, or a ``Rate`` with a burst.
             per_host: The limits of each host.
+            sign: Whether requests of its tasks are signed; ``None`` for the setting of the service.
 
         Raises:
             Unprocessable: The settings are invalid.
@@ -62,6 +64,7 @@ class Queues:
             "max_concurrency": max_concurrency,
             "rate": rate,
             "per_host": per_host,
+            "sign": sign,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
         call = calls.of_queue("PUT", name, body=json_of(given))
@@ -75,6 +78,7 @@ class Queues:
         max_concurrency: int | UnsetType | None = UNSET,
         rate: Rate | Mapping[str, float | None] | float | UnsetType | None = UNSET,
         per_host: HostLimits | Mapping[str, Any] | UnsetType | None = UNSET,
+        sign: bool | UnsetType | None = UNSET,
     ) -> Queue:
         """Change some settings of a queue; the others stay unchanged.
 
@@ -87,6 +91,7 @@ class Queues:
                 ``{"burst": 10}``, changes a part of that, ``None`` removes the limit.
             per_host: The limits of each host; a mapping, such as ``{"max_concurrency": 2}``,
                 changes some of them, ``None`` removes them.
+            sign: Whether requests of its tasks are signed; ``None`` for the setting of the service.
 
         Raises:
             Unprocessable: The settings are invalid.
@@ -96,6 +101,7 @@ class Queues:
             "max_concurrency": max_concurrency,
             "rate": rate,
             "per_host": per_host,
+            "sign": sign,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
         call = calls.of_queue("PATCH", name, body=json_of(given))

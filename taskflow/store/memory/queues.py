@@ -103,6 +103,10 @@ class MemoryQueues(QueueStore):
         limited = {name: one for name, one in self._settings.items() if one.is_limited}
         return LimiterState(self._now(), limited, running, self._next_starts, self._hosts)
 
+    def sign_of(self, queue: str) -> bool | None:
+        """Return what a queue says about signing the requests of its tasks."""
+        return self._settings.get(queue, NO_SETTINGS).sign
+
     def is_free(self, queue_host: QueueHost) -> bool:
         """Return whether the queue has no limits, and the circuit of the host is closed."""
         return (

@@ -272,7 +272,7 @@ class MemoryState:
             task.payload,
             task.attempt,
             task.max_attempts,
-            submitted.options,
+            submitted.options.with_queue_default(sign=self._queues.sign_of(task.queue)),
             submitted.authority,
             is_limited=limiter is not None and limiter.is_limited(queue_host),
             is_probe=limiter is not None and limiter.is_probe(queue_host),

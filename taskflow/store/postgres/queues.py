@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import msgspec
 
@@ -11,10 +10,8 @@ from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
 from taskflow.store.base.queues import MAX_OPEN_SECONDS, MIN_OPEN_SECONDS, Changed, QueueStore
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.rows import UNREADABLE, readable_part
+from taskflow.store.postgres.rows import settings_of
 from taskflow.store.postgres.statements import Statements
-
-_SETTINGS: Final = msgspec.json.Decoder(QueueSettings)
 
 
 class PostgresQueues(QueueStore):
@@ -30,7 +27,7 @@ class PostgresQueues(QueueStore):
                 [(text, is_new)] = self._statements.execute(
                     connection, "lock_queue", {"name": name}
                 )
-                settings = change(_settings_of(text))
+                settings = change(settings_of(text))
                 self._put(connection, name, settings)
             return Changed(settings, bool(is_new))
 
@@ -40,11 +37,11 @@ class PostgresQueues(QueueStore):
 
     async def get(self, name: str) -> QueueSettings | None:
         rows = await self._statements.run("read_queues", name=name, limit=1)
-        return _settings_of(rows[0][1]) if rows else None
+        return settings_of(rows[0][1]) if rows else None
 
     async def first(self, limit: int) -> Mapping[str, QueueSettings]:
         rows = await self._statements.run("read_queues", name=None, limit=limit)
-        return {name: _settings_of(text) for name, text in rows}
+        return {name: settings_of(text) for name, text in rows}
 
     async def open_circuit(
         self, host: str, *, reason: str, retry_after_seconds: float | None
@@ -85,11 +82,3 @@ class PostgresQueues(QueueStore):
         }
         execute("put_queue", parameters)
         execute("make_room", {"sender": self._announcements.sender})
-
-
-def _settings_of(text: str) -> QueueSettings:
-    """Read the settings of a queue; unreadable ones have their defaults."""
-    try:
-        return _SETTINGS.decode(text)
-    except UNREADABLE:
-        return readable_part(text, QueueSettings)

@@ -27,7 +27,7 @@ import msgspec
 from taskflow.model.event import TaskEvent
 from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.outcome import ErrorType, response_of
-from taskflow.model.queue_limits import Limiter, QueueHost
+from taskflow.model.queue_limits import Limiter, QueueHost, QueueSettings
 from taskflow.model.queues import Line
 from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, TagValue, Task, TaskStatus
 from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep, without_lone_surrogates
@@ -46,6 +46,7 @@ _MAX_SHOWN_NESTING: Final = MAX_NESTING + 10
 _MAX_SHOWN_CHARACTERS: Final = 16 * 2**10
 _TAGS: Final = msgspec.json.Decoder(dict[str, TagValue])
 _OPTIONS: Final = msgspec.json.Decoder(TaskOptions)
+_SETTINGS: Final = msgspec.json.Decoder(QueueSettings)
 
 
 @functools.cache
@@ -102,6 +103,7 @@ def _task_of(
         backoff=options.shown_backoff,
         retry_on=options.retry_on,
         success_on=options.success_on,
+        sign=options.sign,
         retention_seconds=_finite(retention),
         callback_url=options.callback_url,
         callback_id=callback_id,
@@ -113,12 +115,15 @@ def _task_of(
 
 def claim_of(row: Row, token: uuid.UUID, limiter: Limiter | None) -> Claim:
     """Return the claim of a row of ``claim_if_alive``, or of a scan with its limiter."""
-    task_id, payload, attempt, max_attempts, options, _, _, authority, queue, waited, tags = row
+    task_id, payload, attempt, max_attempts, options, _, _, authority, queue, *rest = row
+    waited, tags, settings = rest
     lane = QueueHost(queue, authority)
     fault = ""
     try:
         read = options_of(options)
         _tags_of(tags)
+        if settings is not None:
+            read = read.with_queue_default(sign=settings_of(settings).sign)
     except UNREADABLE as error:
         read, fault = NO_OPTIONS, f"its row in the database cannot be read: {error}"
     return Claim(
@@ -218,6 +223,14 @@ def options_of(text: str | None) -> TaskOptions:
 def readable_options_of(text: str | None) -> TaskOptions:
     """Return the options of a task as far as they can be read."""
     return NO_OPTIONS if text is None else readable_part(text, TaskOptions)
+
+
+def settings_of(text: str) -> QueueSettings:
+    """Return the settings of a queue; unreadable ones have their defaults."""
+    try:
+        return _SETTINGS.decode(text)
+    except UNREADABLE:
+        return readable_part(text, QueueSettings)
 
 
 def line_of(row: Row) -> Line:

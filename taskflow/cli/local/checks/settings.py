@@ -66,7 +66,7 @@ def _contradictions(settings: Settings) -> Iterator[Finding]:
 def access_findings(settings: Settings) -> Iterator[Finding]:
     """Check keys and secrets, and the permissions of their files."""
     yield from _read("keys", lambda: _keys(settings))
-    yield from _read("callbacks", lambda: _secrets(settings))
+    yield from _read("signatures", lambda: _secrets(settings))
     for path in (settings.api_keys_file, settings.webhook_secrets_file):
         if path and Path(path).exists():
             yield _permissions_of(Path(path))
@@ -119,8 +119,10 @@ def _listed_keys(settings: Settings) -> list[str]:
 def _secrets(settings: Settings) -> Finding:
     read_signer(settings)
     if settings.has_webhook_secrets:
-        return ok("callbacks", "signed; all nodes need the same secrets")
-    return ok("callbacks", "no secret is set, so callback_url is rejected")
+        return ok(
+            "signatures", "requests and callbacks can be signed; all nodes need the same secrets"
+        )
+    return ok("signatures", "no secret is set, so callback_url and sign are rejected")
 
 
 def _permissions_of(path: Path) -> Finding:

@@ -131,7 +131,8 @@ SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
 FROM chosen WHERE t.id = chosen.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
-          date_part('epoch', clock_timestamp() - taskflow_bounded(t.run_at)), t.tags::text
+          date_part('epoch', clock_timestamp() - taskflow_bounded(t.run_at)), t.tags::text,
+          (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue)
 
 -- name: lanes_of
 SELECT id, queue, authority FROM taskflow_tasks WHERE id = ANY (%(ids)b::uuid[])

@@ -32,7 +32,8 @@ SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
-          date_part('epoch', now() - taskflow_bounded(t.run_at)), t.tags::text
+          date_part('epoch', now() - taskflow_bounded(t.run_at)), t.tags::text,
+          (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue)
 
 -- name: claim_by_age_if_alive
 -- Claim the tasks that have been due longest, whatever their priority: the oldest of each
@@ -63,7 +64,8 @@ SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
-          date_part('epoch', now() - taskflow_bounded(t.run_at)), t.tags::text
+          date_part('epoch', now() - taskflow_bounded(t.run_at)), t.tags::text,
+          (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue)
 
 -- name: next_due
 -- Seconds until the next task becomes due that is not due yet.

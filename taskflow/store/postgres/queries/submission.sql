@@ -4,7 +4,8 @@
 -- Store new tasks and wake other nodes, in one statement and so in one transaction. If all nodes
 -- are in this process, no one is notified: a notification costs more than storing a task. Tasks that
 -- are claimed as they are stored, by a node that is alive, are not announced; where a limit or
--- an open circuit may hold them, a scan decides instead (claim_scan.py). Fields that hardly any
+-- an open circuit may hold them, or their queue says how they are sent, an ordinary claim follows.
+-- Fields that hardly any
 -- task has come as JSON. A request whose key is known adds nothing; of several at once the first
 -- one wins, and all statements take keys in the same order, so that there is no deadlock.
 WITH claim AS MATERIALIZED (
@@ -42,7 +43,8 @@ WITH claim AS MATERIALIZED (
     RETURNING task_ids
 ), submitted AS MATERIALIZED (
     SELECT * FROM numbered LEFT JOIN claim ON is_claimed AND NOT EXISTS (
-        SELECT FROM taskflow_queues AS q WHERE q.name = numbered.queue AND q.is_limited
+        SELECT FROM taskflow_queues AS q
+        WHERE q.name = numbered.queue AND (q.is_limited OR q.settings::text <> '{}')
     ) AND NOT EXISTS (
         SELECT FROM taskflow_hosts AS h WHERE h.host = numbered.authority
     )
@@ -86,7 +88,8 @@ WITH claim AS MATERIALIZED (
     ) WITH ORDINALITY AS t (payload, queue, priority, delay_seconds, max_attempts, host, authority,
                             is_claimed, place)
     LEFT JOIN claim ON is_claimed AND NOT EXISTS (
-        SELECT FROM taskflow_queues AS q WHERE q.name = t.queue AND q.is_limited
+        SELECT FROM taskflow_queues AS q
+        WHERE q.name = t.queue AND (q.is_limited OR q.settings::text <> '{}')
     ) AND NOT EXISTS (
         SELECT FROM taskflow_hosts AS h WHERE h.host = t.authority
     )
