@@ -41,7 +41,8 @@ SLOW_PLACES = (
     *("tests/fuzz/", "tests/chaos/", "tests/test_pages.py", "tests/test_installation.py"),
     *("tests/store/test_embedded.py", "tests/store/test_database.py", "tests/test_costs.py"),
     # Bounds on what the worst requests and targets cost.
-    *("tests/api/test_event_loop.py", "tests/fetch/test_hostile.py"),
+    *("tests/api/test_event_loop.py", "tests/api/test_event_loop_crowds.py"),
+    "tests/fetch/test_hostile.py",
 )
 
 SLOW_FOLDERS = tuple(place for place in SLOW_PLACES if place.endswith("/"))

@@ -377,14 +377,18 @@ class TestSlowReaders:
         """After the time that it has for any answer; nothing of it is left."""
         with LiveServer(database_url=empty_url, request_seconds=1.0) as server:
             with server.connect() as connection:
+                connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
                 connection.send(b"GET /events HTTP/1.1\r\nhost: x\r\n\r\n")
                 wait_until(lambda: feeds[0]._watchers)
                 tags = {f"tag{number}": "x" * 250 for number in range(16)}
 
                 def load() -> bool:
-                    if feeds[0]._watchers:
+                    """Fill the buffers of the connection; then wait for the server to give up."""
+                    watchers = set().union(*feeds[0]._watchers.values())
+                    unread = sum(one._receive.statistics().current_buffer_used for one in watchers)
+                    if watchers and not unread:
                         add_many(server, 100, tags=tags)
-                    return not feeds[0]._watchers
+                    return not watchers
 
                 wait_until(load)
             server.check_serves()
