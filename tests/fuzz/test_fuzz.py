@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+import itertools
 
 from taskflow.api.app import ROUTES
 from taskflow.api.document.openapi import document
@@ -61,18 +61,18 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize(("spoil", "found"), SPOILT.values(), ids=SPOILT)
-def test_errors_are_found(tmp_path, spoil, found):
-    """The fuzzing is not idle: a server whose good answers are spoilt does not pass."""
+def test_errors_are_found(tmp_path):
+    """The fuzzing is not idle: a server whose good answers are spoilt, each otherwise, fails."""
+    spoils = itertools.cycle(spoil for spoil, _ in SPOILT.values())
 
     def configure(app):
         @app.after_request
         async def spoilt(answer):
             if answer.status_code == 201:
-                spoil(answer)
+                next(spoils)(answer)
             return answer
 
     with LiveServer(database_url=MEMORY_URL, open_app=open_idle_app, configure=configure) as server:
         report = fuzz(server.url, Length(examples=1), tmp_path, modes=("examples",))
     assert report.code == 1, report.text
-    assert found in report.text, report.text
+    assert {name for name, (_, found) in SPOILT.items() if found in report.text} == set(SPOILT)
