@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -33,9 +35,14 @@ def resolved(part: dict) -> dict:
 
 def complaints(value: object, schema: dict) -> list[str]:
     """What a schema of the document, formats included, has against a value."""
-    whole = {**schema, "components": DOCUMENT["components"]}
-    validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
-    return [error.message for error in validator.iter_errors(value)]
+    return [error.message for error in _validator(json.dumps(schema)).iter_errors(value)]
+
+
+@functools.cache
+def _validator(schema: str) -> jsonschema_rs.Draft202012Validator:
+    """One for each schema: to make it takes as long as to ask for a response."""
+    whole = {**json.loads(schema), "components": DOCUMENT["components"]}
+    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
 
 def parts(value: object) -> Iterator[dict]:

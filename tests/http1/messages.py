@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from random import Random
 
-from hypothesis import strategies as st
+Made = Callable[[Random], bytes]
 
 
-def mostly(usual, odd):
+def mostly(usual: list[bytes], odd: list[bytes]) -> Made:
     """One of the usual ones, and now and then an odd one."""
-    return st.integers(0, 9).flatmap(lambda number: st.sampled_from(usual if number else odd))
+    return lambda random: random.choice(usual if random.randrange(10) else odd)
 
 
 METHODS = mostly(
@@ -77,57 +79,59 @@ LINE_ENDS = mostly([b"\r\n"], [b"\n", b"\r", b"\r\r\n", b"\n\r\n"])
 OTHER_BYTES = b"\0\x01\t\n\x0b\x0c\r ,:0\x7f\x80\xff"
 
 
-@st.composite
-def heads(draw, first):
+def requests(random: Random) -> bytes:
+    """One or two requests."""
+    return damaged(
+        b"".join(
+            head(random, request_line(random)) + random.choice(BODIES)
+            for _ in range(random.randint(1, 2))
+        ),
+        random,
+    )
+
+
+def responses(random: Random) -> bytes:
+    """A response, perhaps behind the head of another one."""
+    heads = [head(random, status_line(random)) for _ in range(random.randint(1, 2))]
+    return damaged(b"".join([*heads, random.choice(BODIES)]), random)
+
+
+def request_line(random: Random) -> bytes:
+    return b"%b %b HTTP/%b" % (METHODS(random), TARGETS(random), VERSIONS(random))
+
+
+def status_line(random: Random) -> bytes:
+    return b"HTTP/%b %b" % (VERSIONS(random), STATUSES(random))
+
+
+def head(random: Random, first: bytes) -> bytes:
     """A head: in most of them all lines end alike, and one header tells the end of the body."""
-    common = draw(LINE_ENDS)
-    ends = st.just(common) if draw(st.integers(0, 3)) else LINE_ENDS
-    parts = [draw(first), draw(ends)]
-    if draw(st.integers(0, 9)):
-        parts += [b"Host: x", draw(ends)]
-    framing = draw(st.sampled_from([None, *FRAMINGS]))
+    common = LINE_ENDS(random)
+    end: Made = (lambda _: common) if random.randrange(4) else LINE_ENDS
+    parts = [first, end(random)]
+    if random.randrange(10):
+        parts += [b"Host: x", end(random)]
+    framing = random.choice([None, *FRAMINGS])
     if framing:
-        value = draw(LENGTHS if framing is FRAMINGS[0] else CODINGS)
-        parts += [framing, draw(SEPARATORS), value, draw(ends)]
-    for _ in range(draw(st.integers(0, 2))):
-        parts += [draw(NAMES), draw(SEPARATORS), draw(VALUES), draw(ends)]
-    return b"".join([*parts, draw(ends)])
+        value = (LENGTHS if framing is FRAMINGS[0] else CODINGS)(random)
+        parts += [framing, SEPARATORS(random), value, end(random)]
+    for _ in range(random.randint(0, 2)):
+        parts += [NAMES(random), SEPARATORS(random), VALUES(random), end(random)]
+    return b"".join([*parts, end(random)])
 
 
-@st.composite
-def damaged(draw, whole):
+def damaged(data: bytes, random: Random) -> bytes:
     """In some of them a byte is another one, or one more."""
-    data = draw(whole)
-    if data and not draw(st.integers(0, 5)):
-        place = draw(st.integers(0, len(data) - 1))
-        other = bytes([draw(st.sampled_from(OTHER_BYTES))])
-        data = data[:place] + other + data[place + draw(st.integers(0, 1)) :]
-    return data
+    if random.randrange(6):
+        return data
+    place = random.randrange(len(data))
+    other = bytes([random.choice(OTHER_BYTES)])
+    return data[:place] + other + data[place + random.randint(0, 1) :]
 
 
-@st.composite
-def _requests(draw):
-    first = st.tuples(METHODS, TARGETS, VERSIONS).map(b"%b %b HTTP/%b".__mod__)
-    count = draw(st.integers(1, 2))
-    return b"".join(draw(heads(first)) + draw(st.sampled_from(BODIES)) for _ in range(count))
-
-
-@st.composite
-def _responses(draw):
-    first = st.tuples(VERSIONS, STATUSES).map(b"HTTP/%b %b".__mod__)
-    several = [draw(heads(first)) for _ in range(draw(st.integers(1, 2)))]
-    return b"".join(several) + draw(st.sampled_from(BODIES))
-
-
-requests = damaged(_requests())
-responses = damaged(_responses())
-
-
-@st.composite
-def pieces_of(draw, whole):
+def pieces_of(random: Random, data: bytes) -> list[bytes]:
     """The bytes as they may arrive: in up to five pieces."""
-    data = draw(whole)
-    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=4)))
+    cuts = sorted(random.randint(0, len(data)) for _ in range(random.randint(0, 4)))
     places = [0, *cuts, len(data)]
     pieces = [data[start:end] for start, end in itertools.pairwise(places)]
     return [piece for piece in pieces if piece]
