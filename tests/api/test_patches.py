@@ -33,6 +33,7 @@ LIMITS = {
     "max_concurrency": 3,
     "rate": {"per_second": 50.0, "burst": 10},
     "per_host": {"max_concurrency": 2, "rate": {"per_second": 1.0, "burst": 1}},
+    "sign": True,
 }
 SCHEDULE = {
     "cron": "30 6 * * *",
@@ -78,6 +79,8 @@ class TestQueues:
             ({"rate": None}, {"rate": None}),
             ({"max_concurrency": None}, {"max_concurrency": None}),
             ({"per_host": None}, {"per_host": None}),
+            ({"sign": None}, {"sign": None}),
+            ({"sign": False}, {"sign": False}),
             (
                 {"per_host": {"rate": None}},
                 {"per_host": {"max_concurrency": 2, "rate": None}},
@@ -138,9 +141,10 @@ class TestQueues:
         """Each names another setting."""
         changes = [{"paused": True}, {"max_concurrency": 3}, {"rate": 5}]
         changes += [{"per_host": {"max_concurrency": 2}}, {"per_host": {"rate": 1}}]
-        with ThreadPoolExecutor(5) as threads:
+        changes.append({"sign": True})
+        with ThreadPoolExecutor(6) as threads:
             answers = threads.map(lambda one: patch(own_server, "/queues/mail", one), changes)
-            assert sorted(answer.status for answer in answers) == [200] * 4 + [201]
+            assert sorted(answer.status for answer in answers) == [200] * 5 + [201]
         shown = own_server.ask("GET", "/queues/mail").json
         assert asked_of(shown) == LIMITS | {"rate": {"per_second": 5.0, "burst": 1}}
 
