@@ -9,7 +9,14 @@ import msgspec
 from taskflow.engine.worker import Attempt
 from taskflow.metrics.catalogue import AttemptEnd
 from taskflow.model.backoff import RetryPolicy, backoff_seconds, is_retryable
-from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Interrupted
+from taskflow.model.outcome import (
+    Canceled,
+    ErrorType,
+    Failed,
+    Fetched,
+    Interrupted,
+    Postponed,
+)
 from taskflow.model.task import Claim, TaskStatus
 from taskflow.store.base.claims import Release, Retry, Settlement
 
@@ -33,6 +40,8 @@ def write_of(attempt: Attempt, policy: RetryPolicy, *, chance: float) -> Write |
             return None
         case Interrupted():
             return Release(claim.task_id, claim.token, attempt.elapsed_seconds, claim.is_limited)
+        case Postponed():
+            return _postponement(attempt, outcome)
         case Failed() if claim.attempt < claim.max_attempts and is_retryable(
             outcome, claim.options
         ):
@@ -51,6 +60,20 @@ def write_of(attempt: Attempt, policy: RetryPolicy, *, chance: float) -> Write |
             )
         case _:
             assert_never(outcome)
+
+
+def _postponement(attempt: Attempt, outcome: Postponed) -> Release:
+    claim = attempt.claim
+    return Release(
+        claim.task_id,
+        claim.token,
+        # An attempt that sent nothing is not recorded: an outage would cause any number of them.
+        attempt.elapsed_seconds if outcome.may_have_been_sent else None,
+        claim.is_limited,
+        outcome.delay_seconds,
+        outcome.error,
+        outcome.error_type,
+    )
 
 
 def _retry(attempt: Attempt, failure: Failed, policy: RetryPolicy, chance: float) -> Retry:
@@ -107,6 +130,8 @@ def attempt_end(attempt: Attempt, write: Write | None) -> AttemptEnd:
     match write:
         case None:
             return AttemptEnd.CANCELED
+        case Release(error_type=ErrorType()):
+            return AttemptEnd.POSTPONED
         case Release():
             was_started = attempt.elapsed_seconds is not None
             return AttemptEnd.INTERRUPTED if was_started else AttemptEnd.UNSTARTED

@@ -18,6 +18,7 @@ from taskflow.engine.worker import Attempt
 from taskflow.metrics.catalogue import AttemptEnd
 from taskflow.model.backoff import RetryPolicy
 from taskflow.model.errors import StatementRejected, StoreUnavailable
+from taskflow.model.outcome import ErrorType
 from taskflow.model.task import ClaimKey
 from taskflow.store.base.claims import Release, Retry, Settlement
 from taskflow.telemetry import Event, emit
@@ -161,14 +162,14 @@ class Settler:
             if claim.task_id in too_late:
                 metrics.dropped(is_canceled=self._load.claims.is_canceled(claim.key))
             end = attempt_end(attempt, write)
-            error_type = write.error_type if isinstance(write, Retry | Settlement) else None
+            error_type = None if write is None else write.error_type
             metrics.attempt_ended(end, error_type or "")
             if attempt.elapsed_seconds is None or end is AttemptEnd.CANCELED:
                 continue
             started_at = attempt.finished_at - attempt.elapsed_seconds
             claimed_at = self._load.claimed_at(claim)
             metrics.waited(claim.waited_seconds + started_at - claimed_at)
-            if end is not AttemptEnd.INTERRUPTED:
+            if end not in (AttemptEnd.INTERRUPTED, AttemptEnd.POSTPONED):
                 metrics.fetched(attempt.elapsed_seconds)
                 metrics.settled(now - attempt.finished_at)
 
@@ -205,6 +206,14 @@ def _log(attempt: Attempt, write: Write | None) -> None:
     match write:
         case None:
             emit(Event.TASK_CANCELED, task=task, attempt=number)
+        case Release(error_type=ErrorType() as error_type):
+            emit(
+                Event.TASK_POSTPONED,
+                task=task,
+                attempt=number,
+                after_seconds=round(write.delay_seconds, 3),
+                error_type=error_type,
+            )
         case Release():
             emit(Event.TASK_RELEASED, task=task, attempt=number)
         case Retry():

@@ -9,11 +9,14 @@ import msgspec
 import trio
 
 from taskflow.fetch.dialing import dial, secure
-from taskflow.fetch.errors import mapped_errors
+from taskflow.fetch.egress import Egress, Proxy
+from taskflow.fetch.errors import BadResponse, NotConnected, ProxyFailed, mapped_errors
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.resolver import Resolver
-from taskflow.fetch.stream import Connection, PlainStream
+from taskflow.fetch.stream import Connection, PlainStream, TlsStream
+from taskflow.fetch.tunnel import connect_to, is_accepting, open_tunnel, secure_through
 from taskflow.model.hostname import Address
+from taskflow.model.invalid_url import FetchError
 from taskflow.model.url import Target
 
 IDLE_SECONDS: Final = 30.0
@@ -113,6 +116,7 @@ class Transport:
         ssl_context: The TLS configuration; for HTTP/1.1 only.
         guard: Decides which targets are allowed.
         idle: The idle connections.
+        egress: The proxy, and the targets that are reached through it.
     """
 
     def __init__(
@@ -122,11 +126,13 @@ class Transport:
         ssl_context: ssl.SSLContext,
         guard: Guard,
         idle: IdleConnections,
+        egress: Egress | None = None,
     ) -> None:
         self._resolver = resolver
         self._ssl_context = ssl_context
         self._guard = guard
         self._idle = idle
+        self._egress = egress
         self._in_use: set[Connection] = set()
         self._is_closed = False
         self._opened = 0
@@ -146,7 +152,10 @@ class Transport:
         connection = None if fresh else self._idle.take(target.origin)
         if connection is None:
             self._guard.admit(target)  # idle connections lead to admitted origins only
-            connection = await self._open(target)
+            proxy = None if self._egress is None else self._egress.proxy_for(target)
+            connection = await (
+                self._open(target) if proxy is None else self._open_through(proxy, target)
+            )
             self._opened += 1
         else:
             connection.reuse()
@@ -177,6 +186,34 @@ class Transport:
         self._idle.close()
         for connection in self._in_use:
             connection.close()
+
+    async def cause_of(self, error: FetchError, connection: Connection) -> FetchError:
+        """Return the error of a fetch, which is its proxy's if that broke the connection.
+
+        A target that closes a connection looks like a proxy that dies, until the proxy is tried
+        again. A proxy that forwards requests answers even if the target does not.
+        """
+        proxy = connection.proxy
+        if proxy is None or not isinstance(error, NotConnected | BadResponse):
+            return error
+        is_silent = connection.is_forwarded and not connection.received
+        if (is_silent and not connection.is_reused) or not await is_accepting(
+            proxy, self._resolver
+        ):
+            reason = "the connection through the egress proxy broke"
+            return ProxyFailed(f"{reason}: {error.reason}", may_have_been_sent=True)
+        return error
+
+    async def _open_through(self, proxy: Proxy, target: Target) -> Connection:
+        self._guard.admit_name(target)
+        stream = await connect_to(proxy, self._resolver, self._ssl_context)
+        if target.scheme == "https":
+            await open_tunnel(stream, proxy, target)
+            secured = await secure_through(stream, target, self._ssl_context)
+            return Connection(secured, target, proxy)
+        if isinstance(stream, trio.SSLStream):
+            return Connection(TlsStream(stream), target, proxy)
+        return Connection(PlainStream(stream), target, proxy)
 
     async def _open(self, target: Target) -> Connection:
         addresses = await self._resolve(target)

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from taskflow.fetch.special_addresses import family_of
-from taskflow.fetch.stream import TlsStream
+from taskflow.fetch.stream import TlsStream, socket_of
 from taskflow.model.hostname import Address
 
 MAX_ADDRESSES: Final = 8
@@ -38,21 +38,28 @@ async def dial(addresses: Sequence[Address], port: int) -> trio.SocketStream:
     return trio.SocketStream(await _Race(port).run(candidates))
 
 
-async def secure(stream: trio.SocketStream, host: str, context: ssl.SSLContext) -> TlsStream:
+async def secure(stream: trio.abc.Stream, host: str, context: ssl.SSLContext) -> TlsStream:
     """Do the TLS handshake; the stream is closed if it fails.
 
     Raises:
         ssl.SSLError: It failed, or the certificate is not trusted for this host.
         trio.BrokenResourceError: Trio's wrapper of the same, or the connection broke.
     """
+    return TlsStream(await start_tls(stream, host, context))
+
+
+async def start_tls(
+    stream: trio.abc.Stream, host: str, context: ssl.SSLContext
+) -> trio.SSLStream[trio.abc.Stream]:
+    """Do the same as ``secure``; the result can carry another layer of TLS."""
     # https_compatible: many servers close without a TLS alert, and HTTP itself delimits bodies.
     secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
     try:
         await secured.do_handshake()
     except BaseException:
-        stream.socket.close()
+        socket_of(stream).close()
         raise
-    return TlsStream(secured)
+    return secured
 
 
 class _Race:

@@ -10,6 +10,7 @@ The tree::
     ├── NotConnected       connect
     │   └── ConnectionLost                     the connection broke before a response
     ├── TlsFailed          tls
+    ├── ProxyFailed        proxy               the task is postponed
     ├── BadResponse        protocol
     ├── TooLarge           too_large
     └── TooManyRedirects   too_many_redirects
@@ -91,6 +92,22 @@ class TlsFailed(FetchError):
 
     error_type = ErrorType.TLS
     prefix = "tls error"
+
+
+class ProxyFailed(FetchError):
+    """The egress proxy failed, or did not connect to the target.
+
+    Args:
+        reason: What the proxy did.
+        may_have_been_sent: True if the target may have received the request.
+    """
+
+    error_type = ErrorType.PROXY
+    prefix = "proxy error"
+
+    def __init__(self, reason: str, *, may_have_been_sent: bool = False) -> None:
+        super().__init__(reason)
+        self.may_have_been_sent = may_have_been_sent
 
 
 class BadResponse(FetchError):

@@ -35,6 +35,12 @@ from taskflow.model.outcome import Refusal
 from taskflow.model.url import Target
 from taskflow.settings import Settings
 
+INTERNAL_SUFFIXES: Final = (
+    *(".localhost", ".local", ".internal", ".home.arpa"),
+    *(".localdomain", ".intranet", ".private", ".corp", ".home", ".lan"),
+)
+"""Suffixes of names that are not public (RFC 6761, RFC 6762 appendix G, RFC 8375, ICANN)."""
+
 MAX_ADDRESSES: Final = 64
 """A name with more addresses is an attack, not a service."""
 
@@ -113,6 +119,21 @@ class Guard:
             raise Blocked(
                 f"{target.host} is {closed.meaning}; TASKFLOW_ALLOW_NETWORKS can allow it",
                 Refusal.ADDRESS,
+            )
+
+    def admit_name(self, target: Target) -> None:
+        """Check the name of a target whose addresses only a proxy will see.
+
+        Raises:
+            Blocked: The name is internal, and not allowed.
+        """
+        host = target.host
+        if target.address is not None or host in self.allow_hosts:
+            return
+        if "." not in host or host.endswith(INTERNAL_SUFFIXES):
+            raise Blocked(
+                f"{host} is an internal name; TASKFLOW_ALLOW_HOSTS can allow it",
+                Refusal.INTERNAL_NAME,
             )
 
     def judge(self, target: Target, addresses: Sequence[Address]) -> None:

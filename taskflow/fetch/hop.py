@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from taskflow.fetch.egress import Proxy
 from taskflow.fetch.errors import BadResponse, InvalidRequest, masked_url
 from taskflow.fetch.interface import FetchRequest, Headers, Sign
 from taskflow.http1.errors import UnsendableError
@@ -56,8 +57,11 @@ class Hop(msgspec.Struct, frozen=True):
         """True if sending it twice has the same effect as once (RFC 9110 section 9.2.2)."""
         return self.method in IDEMPOTENT_METHODS
 
-    def head(self) -> bytes:
+    def head(self, proxy: Proxy | None = None) -> bytes:
         """Return the head of the request for the wire.
+
+        Args:
+            proxy: The proxy to send it to; ``None`` if it goes to the target, also by a tunnel.
 
         Raises:
             InvalidRequest: The method or a header cannot be sent.
@@ -67,8 +71,13 @@ class Hop(msgspec.Struct, frozen=True):
             fields.append(("Content-Length", str(len(self.body))))
         if self.sign is not None:
             fields += self.sign(self.body)
+        target = self.target.path_and_query
+        if proxy is not None:
+            target = self.target.url
+            fields = [pair for pair in fields if pair[0].lower() != "proxy-authorization"]
+            fields += proxy.credentials
         try:
-            return request_head(self.method, self.target.path_and_query, fields)
+            return request_head(self.method, target, fields)
         except UnsendableError as error:
             raise InvalidRequest(str(error)) from None
 

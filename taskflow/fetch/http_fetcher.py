@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http
 import ssl
 from collections.abc import AsyncIterator, Collection
 from functools import partial
@@ -13,20 +14,24 @@ from msgspec import UNSET
 
 from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection_pool import IdleConnections, Statistics, Transport
+from taskflow.fetch.egress import Egress, egress_of
+from taskflow.fetch.egress_health import EgressHealth
 from taskflow.fetch.errors import (
     Blocked,
     ConnectionLost,
+    ProxyFailed,
     TooManyRedirects,
     is_file_descriptor_shortage,
 )
 from taskflow.fetch.exchange import exchange
-from taskflow.fetch.guard import Guard
+from taskflow.fetch.guard import Guard, Hosts
 from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop
 from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording, status_text
 from taskflow.fetch.resolver import Resolver, SystemResolver
 from taskflow.fetch.response import Bounds, Head, RawResponse, Want, retry_after_seconds
 from taskflow.fetch.stream import Connection
+from taskflow.fetch.tunnel import refusal_of
 from taskflow.metrics import Metrics
 from taskflow.model.invalid_url import FetchError
 from taskflow.model.masking import Masking
@@ -67,17 +72,21 @@ async def open_fetcher(
         SettingsError: A rule of the guard is invalid.
     """
     guard = Guard(settings)
+    egress = egress_of(settings)
+    relative_names = settings.allow_hosts + ((egress.proxy.target.host,) if egress else ())
     transport = Transport(
-        resolver=resolver or SystemResolver(settings.resolver_threads, guard.allow_hosts),
+        resolver=resolver
+        or SystemResolver(settings.resolver_threads, Hosts(relative_names, "TASKFLOW_ALLOW_HOSTS")),
         ssl_context=ssl_context or default_ssl_context(),
         guard=guard,
         idle=IdleConnections(
             per_origin=settings.workers,
             overall=max(MIN_IDLE_CONNECTIONS, 2 * settings.workers),
         ),
+        egress=egress,
     )
     try:
-        yield HttpFetcher(settings, transport, metrics)
+        yield HttpFetcher(settings, transport, metrics, egress)
     finally:
         transport.close()
 
@@ -95,11 +104,16 @@ class HttpFetcher(Fetcher):
     Args:
         settings: The settings.
         transport: The connection pool.
-        metrics: Counts blocked fetches.
+        metrics: Counts blocked fetches, and connections through the proxy.
+        egress: The proxy, and the targets that are reached through it.
     """
 
     def __init__(
-        self, settings: Settings, transport: Transport, metrics: Metrics | None = None
+        self,
+        settings: Settings,
+        transport: Transport,
+        metrics: Metrics | None = None,
+        egress: Egress | None = None,
     ) -> None:
         self._max_redirects = settings.max_redirects
         self._bounds = Bounds(settings.max_result_bytes, settings.failed_body_bytes)
@@ -107,6 +121,7 @@ class HttpFetcher(Fetcher):
         self._keeping = Keeping(self._masking, settings.failed_body_bytes)
         self._transport = transport
         self._metrics = metrics or Metrics()
+        self._egress = None if egress is None else EgressHealth(egress, self._metrics)
 
     async def fetch(self, request: FetchRequest) -> Outcome:
         """See ``Fetcher``. A cancellation closes the connection in use at once."""
@@ -125,6 +140,8 @@ class HttpFetcher(Fetcher):
                 emit_throttled(Event.FILE_DESCRIPTORS_EXHAUSTED)
                 await trio.sleep(FILE_SHORTAGE_PAUSE_SECONDS)
                 return Interrupted()  # the task is released: another node may fetch it
+            if isinstance(error, ProxyFailed) and self._egress is not None:
+                return await self._egress.postponed(error)
             return failed(error.error_type, str(error))
         except Exception as error:  # noqa: BLE001 - a bug must not end the worker
             emit_throttled(Event.FETCH_ERROR, error=error)
@@ -157,7 +174,8 @@ class HttpFetcher(Fetcher):
         A server may close an idle connection just when it is reused, which is not a failure of the
         target (RFC 9112 section 9.3.1). Requests that must not be sent twice use a new connection.
         """
-        request = hop.head()  # rejects invalid requests before a connection is opened
+        proxy = None if self._egress is None else self._egress.forwarding_proxy_for(hop.target)
+        request = hop.head(proxy)  # rejects invalid requests before a connection is opened
         connection = await self._transport.acquire(hop.target, fresh=not hop.is_idempotent)
         try:
             return await self._send_over(connection, hop, request, asked)
@@ -176,18 +194,37 @@ class HttpFetcher(Fetcher):
                 connection,
                 hop,
                 request,
-                plan=partial(self._plan, asked, hop),
+                plan=partial(self._plan, asked, hop, connection),
                 bounds=self._bounds,
             )
+        except FetchError as error:
+            cause = await self._transport.cause_of(error, connection)
+            raise cause from (error.__cause__ if cause is error else error)
+        else:
             is_reusable = answer.is_reusable
+            if self._egress is not None and connection.proxy is not None:
+                self._egress.succeeded(hop.target)
             if asked.recorder is not None and asked.recorder.last is not None:
                 asked.recorder.last.is_whole = answer.is_whole
             return answer
         finally:
             self._transport.release(connection, is_reusable=is_reusable)
 
-    def _plan(self, asked: FetchRequest, hop: Hop, head: Head, body: bytearray) -> Want:
-        """Decide which part of a body to read, and record the response for a failed attempt."""
+    def _plan(
+        self,
+        asked: FetchRequest,
+        hop: Hop,
+        connection: Connection,
+        head: Head,
+        body: bytearray,
+    ) -> Want:
+        """Decide which part of a body to read, and record the response for a failed attempt.
+
+        Raises:
+            ProxyFailed: The response is the proxy's own.
+        """
+        if head.status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and connection.is_forwarded:
+            raise refusal_of(head.status, hop.target)
         if asked.recorder is not None:
             asked.recorder.last = Recording(
                 hop.target.url, head.status, head.reason, head.headers, body, self._keeping

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import trio
 
+from taskflow.fetch.egress import Proxy
 from taskflow.fetch.errors import ConnectionLost
 from taskflow.model.url import Target
 
@@ -97,9 +98,9 @@ class TlsStream:
         stream: The stream, after its handshake.
     """
 
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+    def __init__(self, stream: trio.SSLStream[trio.abc.Stream]) -> None:
         self._stream = stream
-        self._socket = stream.transport_stream.socket
+        self._socket = socket_of(stream)
 
     async def send(self, data: bytes) -> None:
         """See ``Stream``."""
@@ -123,13 +124,25 @@ class TlsStream:
         It would be taken for the response to the next request. Reading it here consumes it, so the
         connection cannot be used any more.
         """
-        try:
-            self._stream._ssl_object.read(1)  # noqa: SLF001 - Trio has no API for this
-        except ssl.SSLWantReadError:
-            return False
-        except ssl.SSLError:
-            pass
-        return True
+        layer: trio.abc.Stream = self._stream
+        while isinstance(layer, trio.SSLStream):
+            try:
+                layer._ssl_object.read(1)  # noqa: SLF001 - Trio has no API for this
+            except ssl.SSLWantReadError:
+                layer = layer.transport_stream
+            except ssl.SSLError:
+                return True
+            else:
+                return True
+        return False
+
+
+def socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType:
+    """Return the socket of a connection, below its layers of TLS."""
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    assert isinstance(stream, trio.SocketStream)
+    return stream.socket
 
 
 class Connection:
@@ -139,11 +152,12 @@ class Connection:
         origin: The origin that it is connected to.
         received: Number of bytes received since it was last acquired.
         is_reused: True if it served an earlier request.
+        proxy: The proxy through which it leads, if any.
         host: Used by asks.
         port: Used by asks, as text.
     """
 
-    def __init__(self, stream: Stream, target: Target) -> None:
+    def __init__(self, stream: Stream, target: Target, proxy: Proxy | None = None) -> None:
         self._stream = stream
         self._active = True
         self.origin = target.origin
@@ -151,11 +165,17 @@ class Connection:
         self.port = str(target.port)
         self.received = 0
         self.is_reused = False
+        self.proxy = proxy
 
     def __repr__(self) -> str:
         """Return the origin and the state."""
         state = "open" if self._active else "closed"
         return f"<Connection to {self.origin}: {state}{', reused' if self.is_reused else ''}>"
+
+    @property
+    def is_forwarded(self) -> bool:
+        """True if a proxy forwards its requests, instead of the bytes of a tunnel."""
+        return self.proxy is not None and self.origin.startswith("http:")
 
     @property
     def is_open(self) -> bool:

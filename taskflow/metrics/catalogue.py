@@ -56,10 +56,23 @@ class AttemptEnd(enum.StrEnum):
     """The attempt failed, and there will be another one."""
     INTERRUPTED = "interrupted"
     """A shutdown or a lost lease canceled the fetch, and the task was released."""
+    POSTPONED = "postponed"
+    """The egress proxy failed, and the task was released to start later."""
     UNSTARTED = "unstarted"
     """The task was released before its fetch started."""
     CANCELED = "canceled"
     """The task was canceled."""
+
+
+class ProxyResult(enum.StrEnum):
+    """The result of a request through the egress proxy."""
+
+    RESPONSE = "response"
+    """A response arrived."""
+    REFUSED = "refused"
+    """The proxy did not connect to the target."""
+    FAILED = "failed"
+    """The proxy failed."""
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +108,7 @@ def _one_label(values: type[enum.StrEnum] | Labels) -> tuple[Labels, ...]:
 
 
 _FAILURES: Final = (AttemptEnd.FAILED, AttemptEnd.RETRIED)
+_WITH_ERROR_TYPE: Final = (*_FAILURES, AttemptEnd.POSTPONED)
 
 ACCEPTED: Final = Family(
     name="taskflow_accepted_tasks_total",
@@ -112,11 +126,12 @@ ATTEMPTS: Final = Family(
     name="taskflow_attempts_total",
     kind=Kind.COUNTER,
     help="Claims that have ended, by outcome; counted when the outcome is written. error_type is "
-    "the error of failed and retried attempts, and empty otherwise.",
+    "the error of failed, retried and postponed attempts, and empty otherwise.",
     labels=("outcome", "error_type"),
     series=(
-        *((str(end), "") for end in AttemptEnd if end not in _FAILURES),
+        *((str(end), "") for end in AttemptEnd if end not in _WITH_ERROR_TYPE),
         *itertools.product(map(str, _FAILURES), map(str, ErrorType)),
+        (str(AttemptEnd.POSTPONED), str(ErrorType.PROXY)),
     ),
 )
 DROPPED: Final = Family(
@@ -148,10 +163,19 @@ SETTLE: Final = Family(
 REFUSALS: Final = Family(
     name="taskflow_guard_refusals_total",
     kind=Kind.COUNTER,
-    help="Fetches that the guard refused, by rule: denied_host, port, address, or "
-    "resolved_address (a host name that resolves to an internal address).",
+    help="Fetches that the guard refused, by rule: denied_host, port, address, "
+    "resolved_address (a host name that resolves to an internal address), or internal_name (an "
+    "internal name that only the egress proxy could resolve).",
     labels=("rule",),
     series=_one_label(Refusal),
+)
+PROXIED: Final = Family(
+    name="taskflow_proxy_requests_total",
+    kind=Kind.COUNTER,
+    help="Requests through the egress proxy, by result: response, refused (the proxy did not "
+    "connect to the target), or failed (the proxy failed).",
+    labels=("result",),
+    series=_one_label(ProxyResult),
 )
 BREAKER_MOVES: Final = Family(
     name="taskflow_breaker_moves_total",

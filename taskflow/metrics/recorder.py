@@ -9,7 +9,7 @@ from typing import Final
 import trio
 
 from taskflow.metrics import catalogue
-from taskflow.metrics.catalogue import NO_ROUTE, OTHER, AttemptEnd
+from taskflow.metrics.catalogue import NO_ROUTE, OTHER, AttemptEnd, ProxyResult
 from taskflow.metrics.registry import Histogram, Registry, Scalar
 from taskflow.model.outcome import Refusal
 
@@ -39,6 +39,7 @@ class Metrics:
         self._fetch = Histogram(self.registry, catalogue.FETCH)
         self._settle = Histogram(self.registry, catalogue.SETTLE)
         self._refusals = self._scalar(catalogue.REFUSALS)
+        self._proxied = self._scalar(catalogue.PROXIED)
         self._breaker_moves = self._scalar(catalogue.BREAKER_MOVES)
         self._rescued = self._scalar(catalogue.RESCUED)
         self._leases_lost = self._scalar(catalogue.LEASES_LOST)
@@ -91,6 +92,10 @@ class Metrics:
     def refused(self, rule: Refusal) -> None:
         """Count a fetch that the guard refused."""
         self._refusals.add(rule)
+
+    def proxied(self, result: ProxyResult) -> None:
+        """Count a use of the egress proxy."""
+        self._proxied.add(result)
 
     def breaker_opened(self) -> None:
         """Count a circuit breaker that this node opened."""

@@ -54,6 +54,12 @@ class ErrorType(enum.StrEnum):
 
     Fix the target's certificate. For a private certificate authority, set ``SSL_CERT_FILE``.
     """
+    PROXY = "proxy"
+    """The egress proxy failed, or did not connect to the target.
+
+    The task is started again later, and the attempt does not count. Check the proxy and
+    ``TASKFLOW_EGRESS_PROXY`` with ``taskflow doctor``. ``expires_at`` limits how long a task waits.
+    """
     HTTP_STATUS = "http_status"
     """The status of the response does not count as success.
 
@@ -111,6 +117,8 @@ class Refusal(enum.StrEnum):
     """The port belongs to a service that is not a web server."""
     ADDRESS = "address"
     """The URL contains an address that is not public."""
+    INTERNAL_NAME = "internal_name"
+    """The host name is internal, and only the egress proxy can see its addresses."""
     RESOLVED_ADDRESS = "resolved_address"
     """The host name resolves to an address that is not public."""
 
@@ -248,11 +256,27 @@ class Interrupted(msgspec.Struct, frozen=True):
     """This service cut the attempt off (shutdown or lost lease); it does not count."""
 
 
+class Postponed(msgspec.Struct, frozen=True):
+    """The attempt failed for a reason outside the task and its target; it does not count.
+
+    Attributes:
+        error_type: The reason, for programs.
+        error: The reason, for people.
+        delay_seconds: Delay until the task is due again.
+        may_have_been_sent: True if the target may have received the request.
+    """
+
+    error_type: ErrorType
+    error: str
+    delay_seconds: float
+    may_have_been_sent: bool = False
+
+
 class Canceled(msgspec.Struct, frozen=True):
     """The node lost the claim, usually because the task was canceled; nothing is written."""
 
 
-Outcome: TypeAlias = Fetched | Failed | Interrupted | Canceled
+Outcome: TypeAlias = Fetched | Failed | Interrupted | Postponed | Canceled
 
 
 def failed(

@@ -24,7 +24,7 @@ Hosts = tuple[
     ...,
 ]
 # Never shown in logs or errors.
-SECRETS: Final = frozenset({"database_url", "api_keys", "webhook_secrets"})
+SECRETS: Final = frozenset({"database_url", "api_keys", "webhook_secrets", "egress_proxy"})
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -336,6 +336,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="Ports to allow as targets; empty is 80, 443, and ports from 1024 up "
             "except ports of well-known services other than web servers"
+        ),
+    ] = ()
+    egress_proxy: Annotated[
+        str,
+        Meta(
+            title="a URL such as http://user:password@proxy.example:3128, or https://...",
+            description="Proxy through which tasks fetch, http:// or https://, with a user and a "
+            "password if it needs them; empty is none",
+        ),
+    ] = ""
+    egress_no_proxy: Annotated[
+        tuple[
+            Annotated[
+                str,
+                Meta(
+                    pattern=r"^[^\s@?#]+$",
+                    title="names such as example.com or .example.com, addresses and networks, each "
+                    "with a port if it is for that port only, or *",
+                ),
+            ],
+            ...,
+        ],
+        Meta(
+            description="Targets to fetch without that proxy: names with all names below them, "
+            "addresses, networks"
         ),
     ] = ()
     masked_headers: Annotated[

@@ -25,7 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from taskflow.fetch.errors import masked_url
 from taskflow.fetch.interface import FetchRequest
-from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Outcome
+from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Outcome, Postponed
 from taskflow.model.task import Claim, Task
 from taskflow.model.untrusted_text import printable
 from taskflow.store.base.claims import Release, Retry, Settlement
@@ -297,6 +297,8 @@ def _record_outcome(span: Span, outcome: Outcome) -> None:
                 span.set_attribute("http.response.status_code", status)
             is_of_status = error_type is ErrorType.HTTP_STATUS
             _fail(span, str(status if is_of_status else error_type), error)
+        case Postponed(error_type, error):
+            _fail(span, str(error_type), error)
         case _:
             span.add_event("canceled" if isinstance(outcome, Canceled) else "interrupted")
 

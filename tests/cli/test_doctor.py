@@ -20,6 +20,7 @@ from tests.cli.conftest import KEY
 from tests.folders import open_folder
 from tests.service.database import url_of
 from tests.service.processes import running
+from tests.service.targets import SocketServer
 from tests.store.test_pgbouncer import bouncer  # noqa: F401 - a fixture
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -323,3 +324,67 @@ class TestService:
 def test_json_is_a_finding_a_line(tmp_path):
     ended = CommandLine(tmp_path, url=None).run("doctor", "--json", DATABASE_URL="memory://")
     assert list(json.loads(ended.lines[0])) == ["check", "state", "detail", "advice"]
+
+
+class TestEgressProxy:
+    """The proxy is asked for a target that does not exist; its password is never shown."""
+
+    @staticmethod
+    def findings(folder, url, **environ):
+        _, found = doctor(folder, TASKFLOW_EGRESS_PROXY=url, **environ)
+        return found["egress proxy"]
+
+    @pytest.fixture
+    def proxy(self):
+        """A proxy that answers CONNECT with the status in ``answers``."""
+        with Refusing() as server:
+            yield server
+
+    def test_it_answers(self, tmp_path, proxy):
+        [finding] = self.findings(tmp_path, proxy.url.replace("//", "//me:hidden@"))
+        assert finding["state"] == "ok"
+        assert finding["detail"] == f"{proxy.url} answers"
+        assert proxy.heads[0].startswith(b"CONNECT doctor.taskflow.invalid:443 ")
+
+    def test_wrong_credentials(self, tmp_path, proxy):
+        proxy.status = 407
+        [finding] = self.findings(tmp_path, proxy.url.replace("//", "//me:hidden@"))
+        assert finding["state"] == "failed"
+        assert "credentials" in finding["detail"]
+        assert "hidden" not in str(finding)
+
+    def test_it_is_not_there(self, tmp_path):
+        [finding] = self.findings(tmp_path, "http://me:hidden@127.0.0.1:1")
+        assert finding["state"] == "failed"
+        assert "Connection refused" in finding["detail"]
+        assert "hidden" not in str(finding)
+
+    @pytest.mark.parametrize(
+        ("url", "rule", "state"),
+        [
+            ("ftp://hidden@a", "a", "failed"),
+            ("http://a", "http://a", "failed"),
+            ("", "a", "warning"),
+        ],
+    )
+    def test_invalid(self, tmp_path, url, rule, state):
+        [finding] = self.findings(tmp_path, url, TASKFLOW_EGRESS_NO_PROXY=rule)
+        assert finding["state"] == state
+        assert "TASKFLOW_EGRESS" in finding["detail"]
+        assert "hidden" not in str(finding)
+
+
+class Refusing(SocketServer):
+    """A proxy that connects to nothing."""
+
+    def __init__(self) -> None:
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        super().__init__(listener)
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.status = 502
+        self.heads: list[bytes] = []
+
+    def serve(self, connection: socket.socket) -> None:
+        self.heads.append(connection.recv(65_536))
+        connection.sendall(b"HTTP/1.1 %d No\r\n\r\n" % self.status)

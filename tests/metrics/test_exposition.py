@@ -37,7 +37,7 @@ def test_all_series_exist_from_the_start(metrics):
         name = family.name + ("_count" if family.kind is Kind.HISTOGRAM else "")
         assert len(list(reported.samples(name))) == len(family.series), name
     assert reported.sum("taskflow_attempts_total") == 0
-    assert len(list(reported.samples("taskflow_attempts_total"))) == 4 + 2 * 13
+    assert len(list(reported.samples("taskflow_attempts_total"))) == 5 + 2 * 14
     assert reported.value("taskflow_processes") == 1
     assert reported.value("taskflow_build_info", version=__version__) == 1
     assert reported.sum("taskflow_http_requests_total") == 0

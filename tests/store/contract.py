@@ -593,6 +593,43 @@ class StoreContract:
         assert (task.status, task.attempt) == (TaskStatus.PENDING, 0)
         assert (await self.claim_one(store, node)).attempt == 1
 
+    async def test_a_postponed_task_waits(self, store, node):
+        """A release with a delay does not count the attempt, and says why the task waits."""
+        [added] = await store.add([new_task()])
+        claim = await self.claim_one(store, node)
+        release = Release(
+            claim.task_id,
+            claim.token,
+            delay_seconds=3600.0,
+            error="no way out",
+            error_type=ErrorType.PROXY,
+        )
+        assert await store.release([release]) == {added.id}
+        task = await store.get(added.id)
+        assert (task.status, task.attempt) == (TaskStatus.PENDING, 0)
+        assert (task.error, task.error_type) == ("no way out", ErrorType.PROXY)
+        assert 3500 < (task.run_at - added.run_at).total_seconds() < 3700
+        assert await store.claim(node, limit=1) == []
+        assert await store.attempts(added.id) == []
+
+    async def test_a_postponed_task_succeeds(self, store, node):
+        """The reason of a release is gone when the task has completed."""
+        [added] = await store.add([new_task()])
+        claim = await self.claim_one(store, node)
+        release = Release(
+            claim.task_id, claim.token, 1.0, error="no way out", error_type=ErrorType.PROXY
+        )
+        await store.release([release])
+        claim = await self.claim_one(store, node)
+        assert claim.attempt == 1
+        await store.settle([completed(claim)])
+        task = await store.get(added.id)
+        assert (task.status, task.attempt, task.error) == (TaskStatus.COMPLETED, 1, "")
+        assert [one.status for one in await store.attempts(added.id)] == [
+            "INTERRUPTED",
+            "COMPLETED",
+        ]
+
     async def test_retry_counts_the_attempt_and_waits(self, store, node):
         """A task to be retried is PENDING for later, with its last error to be seen."""
         [added] = await store.add([new_task(max_attempts=2)])

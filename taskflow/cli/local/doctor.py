@@ -15,6 +15,7 @@ from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.local.checks import Finding, State, failed
 from taskflow.cli.local.checks.database import database_findings
+from taskflow.cli.local.checks.egress_proxy import egress_findings, proxy_findings
 from taskflow.cli.local.checks.guard import guard_findings, resolver_findings
 from taskflow.cli.local.checks.machine import (
     file_findings,
@@ -34,9 +35,11 @@ _CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (
     access_findings,
     file_findings,
     guard_findings,
+    egress_findings,
 )
 _ASYNC_CHECKS: Final[tuple[Callable[[Settings], Awaitable[Iterator[Finding]]], ...]] = (
     resolver_findings,
+    proxy_findings,
     port_findings,
     database_findings,
 )
@@ -51,9 +54,10 @@ def doctor_command(*, as_json: bool, url: str | None) -> int:
     """Check the installation and report problems, each with a remedy.
 
     The checks cover settings, keys and secrets and the permissions of their files, packages, the
-    time zone database, open files, the addresses that tasks may fetch, the resolver, the port, the
-    database with its clock and connections, and the service at TASKFLOW_URL if that is set. Nothing
-    is started or changed, and no secrets are shown. Exit status 0 means that no check failed.
+    time zone database, open files, the addresses that tasks may fetch, the resolver, the egress
+    proxy, the port, the database with its clock and connections, and the service at TASKFLOW_URL if
+    that is set. Nothing is started or changed, and no secrets are shown. Exit status 0 means that
+    no check failed.
 
     \b
       taskflow doctor

@@ -79,13 +79,23 @@ class Retry(msgspec.Struct, frozen=True):
 class Release(msgspec.Struct, frozen=True):
     """A claim that is released without an outcome.
 
-    ``elapsed_seconds`` is the time until its fetch was interrupted; ``None`` if it never began.
+    Attributes:
+        task_id: The task.
+        token: The claim's token.
+        elapsed_seconds: Time until its fetch was interrupted; ``None`` if it never began.
+        makes_room: As in ``Settlement``.
+        delay_seconds: Delay until the task is due again; 0 leaves the due time as it is.
+        error: Why it is released; ``None`` leaves the error of the task as it is.
+        error_type: Kind of this error.
     """
 
     task_id: uuid.UUID
     token: uuid.UUID
     elapsed_seconds: float | None = None
     makes_room: bool = False
+    delay_seconds: float = 0.0
+    error: str | None = None
+    error_type: ErrorType | None = None
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -209,6 +219,8 @@ class ClaimStore(abc.ABC):
     @abc.abstractmethod
     async def release(self, releases: Sequence[Release]) -> set[uuid.UUID]:
         """Make the tasks of these claims PENDING as if never claimed, where still held.
+
+        They are due at once, or after the delay of the release.
 
         Attempts that had begun are recorded as interrupted.
         """

@@ -147,7 +147,12 @@ class MemoryClaims(MemoryState, ClaimStore):
             if one.elapsed_seconds is not None:
                 elapsed = {"elapsed_seconds": one.elapsed_seconds}
                 self._record_attempt(one.task_id, AttemptStatus.INTERRUPTED, **elapsed)
-            self._move(one.task_id, Move.RELEASE, counted=-1)
+            changes: dict[str, object] = {}
+            if one.delay_seconds:
+                changes["run_at"] = self._now() + dt.timedelta(seconds=one.delay_seconds)
+            if one.error is not None:
+                changes |= {"error": one.error, "error_type": one.error_type}
+            self._move(one.task_id, Move.RELEASE, counted=-1, **changes)
         return {one.task_id for one in held}
 
     async def lost_claims(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:

@@ -102,6 +102,9 @@ class PostgresClaims(StorePart, ClaimStore):
             "release_if_held",
             releases,
             elapsed=_elapsed_ms(releases),
+            delays=[one.delay_seconds for one in releases],
+            errors=[one.error for one in releases],
+            error_types=[one.error_type and one.error_type.value for one in releases],
             sender=self._announcements.sender,
         )
         self._announcements.announce(rows)

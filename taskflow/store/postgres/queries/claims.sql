@@ -123,13 +123,15 @@ FROM held WHERE t.id = held.id
 RETURNING t.id, t.priority, t.run_at
 
 -- name: release_if_held
--- As if never claimed. Other nodes are notified, because this one may be shutting down. Attempts
--- that had begun are recorded: their target may have received a request.
+-- As if never claimed, but due after the delay if there is one. Other nodes are notified, because
+-- this one may be shutting down. Attempts that had begun are recorded: their target may have
+-- received a request.
 WITH held AS MATERIALIZED (
-    SELECT t.id, t.attempt, t.node, t.started_at, e.elapsed_ms
+    SELECT t.id, t.attempt, t.node, t.started_at, e.elapsed_ms, e.delay_seconds, e.error, e.error_type
     FROM taskflow_tasks AS t JOIN unnest(
-        %(ids)b::uuid[], %(tokens)b::uuid[], %(elapsed)b::float8[]
-    ) AS e (id, token, elapsed_ms)
+        %(ids)b::uuid[], %(tokens)b::uuid[], %(elapsed)b::float8[], %(delays)b::float8[],
+        %(errors)b::text[], %(error_types)b::text[]
+    ) AS e (id, token, elapsed_ms, delay_seconds, error, error_type)
     ON t.id = e.id AND t.claim_token = e.token
     FOR UPDATE OF t
 ), recorded AS (
@@ -140,7 +142,10 @@ WITH held AS MATERIALIZED (
     FROM held WHERE elapsed_ms IS NOT NULL
 ), released AS (
     UPDATE taskflow_tasks AS t
-    SET status = 'PENDING', attempt = greatest(t.attempt - 1, 0), node_id = NULL, claim_token = NULL
+    SET status = 'PENDING', attempt = greatest(t.attempt - 1, 0), node_id = NULL, claim_token = NULL,
+        run_at = CASE WHEN held.delay_seconds > 0
+                      THEN now() + make_interval(secs => held.delay_seconds) ELSE t.run_at END,
+        error = coalesce(held.error, t.error), error_type = coalesce(held.error_type, t.error_type)
     FROM held WHERE t.id = held.id
     RETURNING t.id, t.priority, t.run_at
 ), announced AS MATERIALIZED (

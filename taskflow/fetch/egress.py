@@ -1,0 +1,251 @@
+"""Which targets go through the egress proxy, and what is known of its failures. No I/O."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import random
+import re
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+import msgspec
+import trio
+
+from taskflow.model.errors import SettingsError
+from taskflow.model.hostname import Address, canonical_host
+from taskflow.model.invalid_url import InvalidUrl
+from taskflow.model.url import Target, parse_target
+from taskflow.settings import Settings
+
+MAX_PROXY_DELAY_SECONDS: Final = 30.0
+"""Maximum delay of a task after a failure of the proxy itself."""
+
+MAX_REFUSED_ORIGINS: Final = 10_000
+"""Number of origins that the proxy did not connect to, of which the time is remembered."""
+
+_PROXY_URL: Final = re.compile(r"(https?)://(?:([^/?#@]*)@)?([^/?#@]+)/?", re.IGNORECASE)
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
+_RULE: Final = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+)(?::([1-9][0-9]{0,4}))?")
+_MAX_PORT: Final = 65_535
+_NOT_A_PROXY: Final = (
+    "TASKFLOW_EGRESS_PROXY is not the URL of a proxy, such as "
+    "http://user:password@proxy.example:3128 or https://proxy.example:3129; write special "
+    "characters of the user and the password as %XX"
+)
+
+_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Proxy(msgspec.Struct, frozen=True):
+    """A proxy.
+
+    Attributes:
+        target: Its scheme, host and port.
+        authorization: The value of ``Proxy-Authorization``; ``None`` without credentials.
+    """
+
+    target: Target
+    authorization: str | None
+
+    def __repr__(self) -> str:
+        """Return its URL without credentials."""
+        return f"<Proxy {self.target.origin}>"
+
+    @property
+    def credentials(self) -> tuple[tuple[str, str], ...]:
+        """The header with its credentials, if it needs any."""
+        return () if self.authorization is None else (("Proxy-Authorization", self.authorization),)
+
+
+def parse_proxy(url: str) -> Proxy:
+    """Parse the URL of a proxy.
+
+    Raises:
+        SettingsError: It is not valid. The message does not contain it, because it has a password.
+    """
+    found = _PROXY_URL.fullmatch(url)
+    if found is None:
+        raise SettingsError(_NOT_A_PROXY)
+    scheme, userinfo, authority = found.groups()
+    try:
+        target = parse_target(f"{scheme}://{authority}/")
+    except InvalidUrl as error:
+        raise SettingsError(f"{_NOT_A_PROXY}: {error.reason}") from None
+    return Proxy(target, userinfo and _authorization(userinfo))
+
+
+def _authorization(userinfo: str) -> str:
+    user, _, password = (
+        _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), part.encode())
+        for part in userinfo.partition(":")
+    )
+    if b":" in user or _CONTROL.search(user + password):  # RFC 7617 section 2
+        raise SettingsError(_NOT_A_PROXY)
+    return f"Basic {base64.b64encode(user + b':' + password).decode()}"
+
+
+class NoProxy:
+    """The targets that are fetched without the proxy.
+
+    Args:
+        rules: Names (``example.com`` with all names below it, ``.example.com`` or
+            ``*.example.com`` for the names below it only), addresses, networks, or ``*`` for all;
+            names and addresses with a port if they are for that port only.
+
+    Raises:
+        SettingsError: A rule is invalid.
+    """
+
+    def __init__(self, rules: Iterable[str]) -> None:
+        self._names: set[tuple[str, int | None]] = set()
+        self._suffixes: list[tuple[str, int | None]] = []
+        self._networks: list[tuple[_Network, int | None]] = []
+        self._is_all = False
+        for rule in rules:
+            try:
+                self._add(rule)
+            except (ValueError, InvalidUrl):
+                raise SettingsError(
+                    f"TASKFLOW_EGRESS_NO_PROXY: {rule!r} is neither a name such as example.com, "
+                    ".example.com or *.example.com, nor an address, a network such as 10.0.0.0/8, "
+                    "or *; a port such as :8080 may follow a name or an address"
+                ) from None
+
+    def __contains__(self, target: Target) -> bool:
+        """Return whether a target is fetched without the proxy."""
+        if self._is_all:
+            return True
+        if target.address is not None:
+            return self._has_address(target.address, target.port)
+        ports = (None, target.port)
+        if any((target.host, port) in self._names for port in ports):
+            return True
+        return any(port in ports and target.host.endswith(end) for end, port in self._suffixes)
+
+    def _has_address(self, address: Address, port: int) -> bool:
+        mapped = address.ipv4_mapped if address.version == 6 else None  # noqa: PLR2004
+        return any(
+            only in (None, port) and (address in network or (mapped and mapped in network))
+            for network, only in self._networks
+        )
+
+    def _add(self, rule: str) -> None:
+        if rule == "*":
+            self._is_all = True
+            return
+        if (network := _network_of(rule)) is not None:
+            self._networks.append((network, None))
+            return
+        found = _RULE.fullmatch(rule)
+        if found is None or int(found[2] or 1) > _MAX_PORT:
+            raise ValueError(rule)
+        port = int(found[2]) if found[2] else None
+        if (network := _network_of(found[1].strip("[]"))) is not None:
+            self._networks.append((network, port))
+            return
+        name = canonical_host(found[1].removeprefix("*").removeprefix("."))
+        self._suffixes.append((f".{name}", port))
+        if found[1][0] not in "*.":
+            self._names.add((name, port))
+
+
+def _network_of(text: str) -> _Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+class Egress:
+    """The proxy, the targets that go through it, and the delays after its failures.
+
+    Loopback targets never go through it: there, they would lead to the proxy's own machine.
+
+    Args:
+        proxy: The proxy.
+        no_proxy: Targets that are fetched without it.
+        initial_delay_seconds: Maximum delay of a task after a first failure.
+        max_delay_seconds: Maximum delay while the proxy does not connect to an origin.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        no_proxy: NoProxy,
+        *,
+        initial_delay_seconds: float,
+        max_delay_seconds: float,
+    ) -> None:
+        self.proxy = proxy
+        self._no_proxy = no_proxy
+        self._initial_delay_seconds = initial_delay_seconds
+        self._max_delay_seconds = max_delay_seconds
+        self._failing_since: float | None = None
+        self._refused_since: dict[str, float] = {}
+
+    def proxy_for(self, target: Target) -> Proxy | None:
+        """Return the proxy for a target; ``None`` to connect directly."""
+        return None if _is_loopback(target) or target in self._no_proxy else self.proxy
+
+    @property
+    def is_working(self) -> bool:
+        """True if the proxy has not failed since it answered last."""
+        return self._failing_since is None
+
+    def works(self) -> None:
+        """Record that the proxy answered."""
+        self._failing_since = None
+
+    def connected(self, origin: str) -> None:
+        """Record that the proxy connected to an origin."""
+        self._refused_since.pop(origin, None)
+
+    def delay_of_failure(self) -> float:
+        """Record that the proxy failed; return the delay of the task in seconds."""
+        now = trio.current_time()
+        if self._failing_since is None:
+            self._failing_since = now
+        return self._delay(now - self._failing_since, MAX_PROXY_DELAY_SECONDS)
+
+    def delay_of_refusal(self, origin: str) -> float:
+        """Record that the proxy did not connect to an origin; return the delay of the task."""
+        now = trio.current_time()
+        since = self._refused_since.setdefault(origin, now)
+        if len(self._refused_since) > MAX_REFUSED_ORIGINS:
+            del self._refused_since[next(iter(self._refused_since))]
+        return self._delay(now - since, self._max_delay_seconds)
+
+    def _delay(self, failing_seconds: float, maximum: float) -> float:
+        """Return a delay with jitter that grows with the time since the first failure.
+
+        So it doubles from one failure of a task to the next, however many tasks fail together.
+        """
+        delay = min(max(self._initial_delay_seconds, failing_seconds), maximum)
+        return delay * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
+
+
+def egress_of(settings: Settings) -> Egress | None:
+    """Return the proxy of the settings; ``None`` if none is set.
+
+    Raises:
+        SettingsError: The proxy, or a target to fetch without it, is invalid.
+    """
+    no_proxy = NoProxy(settings.egress_no_proxy)
+    if not settings.egress_proxy:
+        return None
+    return Egress(
+        parse_proxy(settings.egress_proxy),
+        no_proxy,
+        initial_delay_seconds=settings.backoff_seconds,
+        max_delay_seconds=settings.max_backoff_seconds,
+    )
+
+
+def _is_loopback(target: Target) -> bool:
+    address = target.address
+    if address is None:
+        return target.host == "localhost" or target.host.endswith(".localhost")
+    mapped = address.ipv4_mapped if address.version == 6 else None  # noqa: PLR2004
+    return any(one.is_loopback or one.is_unspecified for one in (address, mapped) if one)
