@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 from quart_trio import QuartTrio
 
 from taskflow.api import (
@@ -89,6 +90,8 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     counters = metrics or Metrics()
     feed = feed or Feed(store, settings.poll_seconds)
     services = _services(store, settings, counters, feed, is_running, has_keys=bool(keys))
+    if sessions is not None:
+        services = msgspec.structs.replace(services, secret=sessions.secret)
     register(app, ROUTES, services)
     app.register_blueprint(docs_page.signed_in_routes(services.document))
     app.register_blueprint(dashboard_routes(store, settings, feed, sessions, counters))

@@ -44,6 +44,7 @@ _PARAMETER: Final = re.compile(r"<(?:[^:<>]+:)?(\w+)>")
             media_type="text/plain",
         ),
     ),
+    has_whole_view=True,
     is_traced=False,
 )
 async def show_metrics(services: Services) -> Response:

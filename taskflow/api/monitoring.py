@@ -76,7 +76,13 @@ async def show_history(services: Services) -> Response:
         return as_json(History(await services.store.monitoring.history(query.queue)))
 
 
-@Route("GET", "/nodes", "monitoring", (RouteResponse("The nodes.", list[NodeRecord], [NODE]),))
+@Route(
+    "GET",
+    "/nodes",
+    "monitoring",
+    (RouteResponse("The nodes.", list[NodeRecord], [NODE]),),
+    has_whole_view=True,
+)
 async def list_nodes(services: Services) -> Response:
     """List the nodes that run tasks.
 
@@ -86,7 +92,13 @@ async def list_nodes(services: Services) -> Response:
         return as_json(await services.store.monitoring.nodes(MAX_NODES))
 
 
-@Route("GET", "/hosts", "monitoring", (RouteResponse("The hosts.", list[HostRecord], [HOST]),))
+@Route(
+    "GET",
+    "/hosts",
+    "monitoring",
+    (RouteResponse("The hosts.", list[HostRecord], [HOST]),),
+    has_whole_view=True,
+)
 async def list_hosts(services: Services) -> Response:
     """List target hosts with their failures and response times.
 

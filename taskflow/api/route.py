@@ -17,7 +17,9 @@ import msgspec
 from quart import Quart, Response, request
 
 from taskflow.api.access.api_keys import Role
+from taskflow.api.access.request_scope import scope_of_request
 from taskflow.api.access.roles import AccessPolicy, role_for
+from taskflow.api.access.scoped_store import refuse_scope
 from taskflow.api.responses import JSON
 from taskflow.api.services import Services
 from taskflow.schema.query import NO_QUERY
@@ -130,6 +132,8 @@ class Route(msgspec.Struct, frozen=True):
         body_examples: Valid bodies by a short name.
         also_accepts: Request bodies of other media types.
         access: Who may call it.
+        has_whole_view: Whether it is about the service as a whole, with all queues: keys that are
+            limited to some queues get a 403.
         is_traced: Whether requests have spans. Probes and scrapes, every few seconds, need none.
         callback: The request that TaskFlow sends later because of this one.
         note: What follows the handler's text in the description, where routes share it.
@@ -149,6 +153,7 @@ class Route(msgspec.Struct, frozen=True):
     body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
     also_accepts: tuple[Content, ...] = ()
     access: AccessPolicy = AccessPolicy.KEY
+    has_whole_view: bool = False
     is_traced: bool = True
     callback: Callback | None = None
     note: str = ""
@@ -203,6 +208,11 @@ def _view(route: Route, handler: Handler, services: Services) -> Handler:
     async def view(**values: str) -> Response:
         if route.query is None:
             NO_QUERY.read_query(dict(request.args.lists()))
-        return await handler(services, *values.values())
+        scope = scope_of_request()
+        if scope is None:
+            return await handler(services, *values.values())
+        if route.has_whole_view:
+            refuse_scope()
+        return await handler(services.within(scope), *values.values())
 
     return view

@@ -9,11 +9,14 @@ import msgspec
 import trio
 from markupsafe import Markup
 
+from taskflow.api.access.scoped_store import scoped_store
 from taskflow.api.live.feed import Feed
+from taskflow.api.live.positions import PLAIN, EncryptedPositions, Positions
 from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
 from taskflow.model.errors import NoDocument
 from taskflow.model.masking import Masking
+from taskflow.model.queue_scope import QueueScope
 from taskflow.settings import Settings
 from taskflow.store.base.store import TaskStore
 from taskflow.telemetry import Event, emit
@@ -31,6 +34,8 @@ class Services(msgspec.Struct, frozen=True):
         masking: The rule that masks credentials.
         document: The source of ``/openapi.json``.
         is_running: Returns whether workers are running, for ``/readyz``.
+        positions: The ids of events as the caller sees them.
+        secret: Encrypts them for callers that see some queues alone; the same on all nodes.
     """
 
     store: TaskStore
@@ -41,6 +46,19 @@ class Services(msgspec.Struct, frozen=True):
     masking: Masking
     document: DocumentSource
     is_running: Callable[[], bool]
+    positions: Positions = PLAIN
+    secret: bytes = b""
+
+    def within(self, scope: QueueScope) -> Services:
+        """Return these services as a caller with a scope sees them."""
+        store = scoped_store(self.store, scope)
+        return msgspec.structs.replace(
+            self,
+            store=store,
+            feed=self.feed.within(scope),
+            submissions=self.submissions.within(scope, store),
+            positions=EncryptedPositions(self.secret),
+        )
 
 
 class DocumentSource:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 import trio
 
+from taskflow.api.access.scoped_store import check_queue
 from taskflow.api.backlog import Backlog
 from taskflow.api.inline_requests import Incoming
 from taskflow.api.problems import Problem, problem_of, store_timeout
@@ -23,6 +25,7 @@ from taskflow.model.errors import (
     TaskGone,
     TooManyRequests,
 )
+from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import IdempotencyKey, NewTask
 from taskflow.model.untrusted_text import foreign_format_of
 from taskflow.schema.new_task import elements_of, new_task_of
@@ -80,22 +83,44 @@ class Submissions:
     """Validates and stores new tasks."""
 
     def __init__(self, store: TaskStore, settings: Settings, metrics: Metrics) -> None:
-        self._store: Final = store
+        self._store = store
         self._metrics: Final = metrics
         self._max_attempts: Final = settings.max_attempts
         self._can_sign: Final = settings.has_webhook_secrets
         self._max_task_bytes: Final = settings.max_body_bytes
         self.backlog: Final = Backlog(store, settings.max_pending)
+        self._scope: QueueScope | None = None
+
+    def within(self, scope: QueueScope, store: TaskStore) -> Submissions:
+        """Return these submissions for a caller that may use some queues alone.
+
+        Args:
+            scope: The queues.
+            store: The store in that scope.
+        """
+        view = copy.copy(self)
+        view._scope, view._store = scope, store  # noqa: SLF001 - its own class
+        return view
 
     def read(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
         """Read one task.
 
         Raises:
             RequestError: It is invalid.
+            Forbidden: The caller may not use its queue.
         """
+        task = self._new_task(body, trace)
+        self._check_queue(task)
+        return task
+
+    def _new_task(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
         return new_task_of(
             body, max_attempts=self._max_attempts, can_sign=self._can_sign, trace=trace
         )
+
+    def _check_queue(self, task: NewTask) -> None:
+        if self._scope is not None:
+            check_queue(self._scope, task.queue)
 
     async def read_array(self, body: bytes, trace: Mapping[str, str]) -> list[NewTask]:
         """Read all tasks of a JSON array.
@@ -103,6 +128,7 @@ class Submissions:
         Raises:
             BadRequest: It is not JSON.
             Unprocessable: Tasks are invalid; has the errors of each.
+            Forbidden: The caller may not use the queue of a task.
         """
         await trio.lowlevel.checkpoint()
         elements = elements_of(body)
@@ -118,6 +144,8 @@ class Submissions:
             if errors.is_full:
                 break
         errors.raise_if_any()
+        for task in tasks:
+            self._check_queue(task)
         return tasks
 
     def _read_element(self, text: bytes, trace: Mapping[str, str]) -> NewTask:
@@ -128,7 +156,7 @@ class Submissions:
         """
         if len(text) > self._max_task_bytes:
             raise BodyTooLarge(f"the task is longer than {self._max_task_bytes} bytes")
-        return self.read(text, trace)
+        return self._new_task(text, trace)
 
     async def add(self, tasks: Sequence[NewTask], key: IdempotencyKey | None = None) -> AddedOnce:
         """Store tasks, all or none, or return the tasks of an earlier request with the key.

@@ -9,6 +9,7 @@ import msgspec
 
 from taskflow.model.filter import has_tag
 from taskflow.model.outcome import ErrorType
+from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import Moment, TagValue, TaskStatus
 
 
@@ -45,17 +46,20 @@ class EventFilter(msgspec.Struct, frozen=True):
         task_id: The id of the task.
         queue: The queue of the task.
         tags: Tags of the task, with their values as text.
+        scope: The queue of the task is one of these.
     """
 
     task_id: uuid.UUID | None = None
     queue: str | None = None
     tags: Mapping[str, str] = {}
+    scope: QueueScope | None = None
 
     def accepts(self, event: TaskEvent) -> bool:
         """Return whether an event matches."""
         return (
             self.task_id in (None, event.task_id)
             and self.queue in (None, event.queue)
+            and (self.scope is None or self.scope.allows(event.queue))
             and all(has_tag(event.tags, name, value) for name, value in self.tags.items())
         )
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from taskflow.model.outcome import ErrorType
+from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import TagValue, Task, TaskStatus
 
 
@@ -26,6 +27,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
         finished_after: Finished at this time or later.
         finished_before: Finished before this time.
         url_contains: The submitted URL contains this text (case-sensitive).
+        scope: The queue is one of these.
     """
 
     statuses: tuple[TaskStatus, ...] = ()
@@ -38,6 +40,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
     finished_after: dt.datetime | None = None
     finished_before: dt.datetime | None = None
     url_contains: str | None = None
+    scope: QueueScope | None = None
 
 
 NO_FILTER: Final = TaskFilter()
@@ -56,6 +59,7 @@ def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
     return (
         (not wanted.statuses or task.status in wanted.statuses)
         and wanted.queue in (None, task.queue)
+        and (wanted.scope is None or wanted.scope.allows(task.queue))
         and all(has_tag(task.tags, name, value) for name, value in wanted.tags)
         and wanted.host in (None, host)
         and wanted.error_type in (None, task.error_type)

@@ -66,7 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="API keys, as name:key or name:role:key, separated by commas; the role is "
-            "read, write (default) or admin"
+            "read, write (default) or admin; queues=mail,reports-*: before the key limits it to "
+            "these queues"
         ),
     ] = ""
     api_keys_file: Annotated[

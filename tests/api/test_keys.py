@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from taskflow.api.access.api_keys import Key, Keyring, Role, digest_of, new_key, read_keys
 from taskflow.cli import main
 from taskflow.model.errors import SettingsError
+from taskflow.model.queue_scope import QueueScope
 from taskflow.settings import Settings
 from taskflow.telemetry import Event
 
@@ -189,3 +190,48 @@ def test_all_keys_are_compared(monkeypatch):
     assert Keyring(keys).find("0").name == "0"
     assert Keyring(keys).find("5") is None
     assert len(compared) == 10
+
+
+def test_queues_of_a_key(tmp_path):
+    """In the environment, where commas separate keys, too, and in the file; with any role."""
+    scope = QueueScope(("mail",), ("reports-",))
+    setting = f"a:queues=mail,reports-*:{SECRET}, b:read:queues=shop:{OTHER} ,c:{SECRET}2"
+    keyring = read_keys(Settings(api_keys=setting))
+    assert [(key.name, key.role, str(key.scope)) for key in keyring] == [
+        ("a", Role.WRITE, "mail,reports-*"),
+        ("b", Role.READ, "shop"),
+        ("c", Role.WRITE, "None"),
+    ]
+    assert keyring.find(SECRET).scope == scope
+    made = CliRunner().invoke(main, ["key", "new", "shop", "--queues", "reports-*, mail"])
+    assert made.exit_code == 0, made.output
+    assert made.stdout.startswith("shop:write:queues=mail,reports-*:")
+    [key] = read_keys(Settings(api_keys_file=str(keys_file(tmp_path, made.stdout.strip()))))
+    assert key.scope == scope
+    assert "write, queues mail,reports-*" in repr(key)
+
+
+@pytest.mark.parametrize(
+    ("queues", "why"),
+    [
+        *[("", "a queue is a name"), ("mail,", "a queue is a name"), ("a b", "a queue is a name")],
+        *[("*", "a queue is a name"), ("a*b", "a queue is a name"), ("**", "a queue is a name")],
+        *[("default", "queue default is not for one"), ("a,def*", "queue default is not for one")],
+        *[("callbacks", "queue callbacks is not"), ("c*", "queue callbacks is not")],
+        (",".join(f"q{number}" for number in range(21)), "at most 20"),
+    ],
+)
+def test_invalid_queues(queues, why):
+    """One line; ``default`` and ``callbacks`` have tasks of every client."""
+    assert why in refused(api_keys=f"ci:write:queues={queues}:{SECRET}")
+    made = CliRunner().invoke(main, ["key", "new", "ci", "--queues", queues])
+    assert made.exit_code == 2
+    assert why in " ".join(made.output.split())
+
+
+def test_one_name_has_one_set_of_queues():
+    """Keys of a name share idempotency keys, so one could replay what the other submitted."""
+    keys = f"ci:write:queues=a:{SECRET},ci:write:queues=b:{OTHER}"
+    assert "has the name ci and other queues" in refused(api_keys=keys)
+    same = f"ci:write:queues=a:{SECRET},ci:read:queues=a:{OTHER}"
+    assert len(read_keys(Settings(api_keys=same))) == 2

@@ -11,8 +11,10 @@ import pytest
 import trio
 
 from taskflow.model.errors import IllegalMove, LeaseLost
+from taskflow.model.event import EventFilter
 from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType, KeptResponse
+from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import Claim, ClaimKey, IdempotencyKey, NewTask, TaskStatus
 from taskflow.store.base.claims import IdleNode, Release, Reservation, Retry, Settlement
 from taskflow.store.base.leases import Rescued
@@ -418,6 +420,53 @@ class StoreContract:
         assert [one.queue for one in picked.queues] == ["b"]
         assert (picked.complete, picked.total.counts[TaskStatus.PENDING]) == (True, 5)
         assert await self.counts(store, "unknown") == {}
+
+    # The queues of a scope
+
+    async def test_a_scope_hides_other_queues(self, store, node):
+        """Pages, counts, throughput, settings and events are those of its queues."""
+        scope = QueueScope(("mail",), ("reports-",))
+        await store.record_events()
+        names = ("mail", "shop", "reports-1", "mailx", "reports", "default", "reports-2")
+        tasks = {task.queue: task for task in await store.add([new_task(queue=n) for n in names])}
+        own = [tasks[name].id for name in ("mail", "reports-1", "reports-2")]
+        for claim in await store.claim(node, limit=9):
+            if claim.task_id != own[0]:
+                await store.settle([completed(claim)])
+        for filters in (TaskFilter(scope=scope), TaskFilter((TaskStatus.COMPLETED,), scope=scope)):
+            expected = own[::-1] if not filters.statuses else own[:0:-1]
+            first = await store.page(limit=2, filter=filters)
+            assert [task.id for task in first.tasks] == expected[:2]
+            if first.next_before is not None:
+                assert first.next_before in own
+                last = await store.page(limit=2, before=first.next_before, filter=filters)
+                assert [task.id for task in last.tasks] == expected[2:]
+        counted = await store.count(limit=9, scope=scope)
+        assert [one.queue for one in counted.queues] == ["mail", "reports-1", "reports-2"]
+        assert counted.total.counts[TaskStatus.COMPLETED] == 2
+        assert counted.total.counts[TaskStatus.RUNNING] == 1
+        assert counted.total.finished[TaskStatus.COMPLETED].last_hour == 2
+        assert (await store.count(limit=1, queue="shop", scope=scope)).total == counted.total
+        minutes = await store.monitoring.history(scope=scope)
+        assert sum(minute.finished[TaskStatus.COMPLETED] for minute in minutes) == 2
+        for name in ("shop", "reports-1"):
+            await store.queues.set_paused(name, is_paused=True)
+        assert list(await store.queues.first(9, scope)) == ["reports-1"]
+        events = (await store.events_after(0, limit=99, wanted=EventFilter(scope=scope))).events
+        assert {event.task_id for event in events} == set(own)
+        found = await store.queues_of([*own, tasks["shop"].id, uuid.uuid4()])
+        assert set(found.values()) == {"mail", "reports-1", "reports-2", "shop"}
+
+    async def test_the_oldest_task_of_a_scope(self, store):
+        """Another queue may have an older one."""
+        scope = QueueScope(("mail",))
+        await store.add([new_task(queue="shop")])
+        assert (await store.count(limit=9, scope=scope)).total.oldest_waiting_seconds is None
+        await store.add([new_task(queue="mail")])
+        counted = await store.count(limit=9, queue="other", scope=scope)
+        everything = await store.count(limit=9)
+        assert counted.total.oldest_waiting_seconds is not None
+        assert counted.total.oldest_waiting_seconds <= everything.total.oldest_waiting_seconds
 
     async def test_nothing_to_count(self, store):
         """An empty store lists no queue; its total has a zero for each status."""

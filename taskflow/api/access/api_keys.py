@@ -1,6 +1,7 @@
 """API keys and their roles. Only hashes of keys are kept.
 
-A key is written ``name:key`` or ``name:role:key`` in ``TASKFLOW_API_KEYS``; the file that
+A key is written ``name:key`` or ``name:role:key`` in ``TASKFLOW_API_KEYS``, with
+``queues=mail,reports-*:`` before the key if it may use some queues alone; the file that
 ``TASKFLOW_API_KEYS_FILE`` names has one line per key, with the SHA-256 hash instead of the key.
 Keys are long and random, so a fast hash is safe; a slow one would slow down every request.
 """
@@ -19,6 +20,7 @@ from typing import Final
 import msgspec
 
 from taskflow.model.errors import SettingsError
+from taskflow.model.queue_scope import QueueScope, scope_of
 from taskflow.settings import Settings
 from taskflow.settings.loading import read_secret_file
 from taskflow.telemetry import Event, emit
@@ -52,20 +54,30 @@ ROLE_NAMES: Final = [str(role) for role in Role]
 _NAME: Final = r"[A-Za-z0-9._-]{1,64}"
 # What RFC 6750 lets a bearer token be.
 _TOKEN: Final = r"[A-Za-z0-9._~+/-]+=*"  # noqa: S105 - the shape of one
-_ENTRY: Final = f"(?P<name>{_NAME}):((?P<role>{'|'.join(ROLE_NAMES)}):)?"
+_ENTRY: Final = (
+    f"(?P<name>{_NAME}):((?P<role>{'|'.join(ROLE_NAMES)}):)?(queues=(?P<queues>[^:]*):)?"
+)
 _PLAIN_ENTRY: Final = re.compile(f"{_ENTRY}(?P<key>{_TOKEN})")
+# Entries are separated by commas, and so are the queues of an entry.
+_ENTRIES: Final = re.compile(r"(?:[^,]*:queues=[^:]*:)?[^,]+")
 _HASHED_ENTRY: Final = re.compile(f"{_ENTRY}(?P<key>[0-9a-f]{{64}})")
 
 
 class Key(msgspec.Struct, frozen=True):
-    """The name, role and hash of a key."""
+    """The name, role and hash of a key, and its queues if it may not use all."""
 
     name: str
     role: Role
     digest: bytes
+    scope: QueueScope | None = None
 
     def __repr__(self) -> str:
-        return f"Key({self.name}, {self.role})"
+        return f"Key({self.name}, {self.rights})"
+
+    @property
+    def rights(self) -> str:
+        """The role and the queues, for people."""
+        return str(self.role) if self.scope is None else f"{self.role}, queues {self.scope}"
 
 
 class Keyring:
@@ -81,14 +93,14 @@ class Keyring:
         return iter(self._keys)
 
     def __repr__(self) -> str:
-        return f"Keyring({', '.join(f'{key.name}: {key.role}' for key in self._keys)})"
+        return f"Keyring({', '.join(f'{key.name}: {key.rights}' for key in self._keys)})"
 
     def replace(self, keys: Iterable[Key]) -> None:
         """Replace all keys; from now on only these are valid."""
         self._keys = tuple(keys)
 
     def is_current(self, key: Key) -> bool:
-        """Return whether a key is still valid, with the same role."""
+        """Return whether a key is still valid, with the same role and queues."""
         return key in self._keys
 
     def find(self, presented: str) -> Key | None:
@@ -107,8 +119,13 @@ def digest_of(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def new_key(name: str, role: Role) -> tuple[str, str]:
+def new_key(name: str, role: Role, scope: QueueScope | None = None) -> tuple[str, str]:
     """Return a new key, and its line for the keys file.
+
+    Args:
+        name: Its name.
+        role: Its role.
+        scope: The queues that it may use; ``None`` for all.
 
     Raises:
         ValueError: The name is invalid.
@@ -116,7 +133,8 @@ def new_key(name: str, role: Role) -> tuple[str, str]:
     if not re.fullmatch(_NAME, name):
         raise ValueError("a name is 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
-    return key, f"{name}:{role}:{digest_of(key).hex()}"
+    queues = "" if scope is None else f"queues={scope}:"
+    return key, f"{name}:{role}:{queues}{digest_of(key).hex()}"
 
 
 def read_keys(settings: Settings) -> Keyring:
@@ -129,9 +147,14 @@ def read_keys(settings: Settings) -> Keyring:
     for place, key in _written(settings):
         if any(key.digest == other.digest for other in keys):
             raise SettingsError(f"{place}: this key is listed twice")
+        if any(key.name == other.name and key.scope != other.scope for other in keys):
+            raise SettingsError(
+                f"{place}: another key has the name {key.name} and other queues; keys of one name "
+                "share their idempotency keys"
+            )
         keys.append(key)
     if keys:
-        emit(Event.KEYS_READ, keys=", ".join(f"{key.name} ({key.role})" for key in keys))
+        emit(Event.KEYS_READ, keys=", ".join(f"{key.name} ({key.rights})" for key in keys))
     return Keyring(keys)
 
 
@@ -143,18 +166,23 @@ def _written(settings: Settings) -> Iterator[tuple[str, Key]]:
         yield from _keys_of_file(Path(settings.api_keys_file))
 
 
+def entries_of(text: str) -> list[str]:
+    """Return the entries of ``TASKFLOW_API_KEYS``; a trailing comma is tolerated."""
+    return [entry.strip() for entry in _ENTRIES.findall(text) if entry.strip()]
+
+
 def _keys_of_setting(text: str) -> Iterator[tuple[str, Key]]:
-    entries = [entry for entry in text.split(",") if entry.strip()]  # tolerates a trailing comma
+    entries = entries_of(text)
     if not entries:
         raise SettingsError("TASKFLOW_API_KEYS has no keys; it must be name:key or name:role:key")
     for number, entry in enumerate(entries, start=1):
         place = f"TASKFLOW_API_KEYS, entry {number}"
-        found = _matched(_PLAIN_ENTRY, entry, place, "name:key or name:role:key")
+        found, key = _read(_PLAIN_ENTRY, entry, place, "name:key or name:role:key", digest_of)
         if found["key"] in ROLE_NAMES:
             raise SettingsError(f"{place}: {found['key']} is a role; the key is missing behind it")
         if len(found["key"]) < MIN_SAFE_KEY_LENGTH:
             emit(Event.KEY_SHORT, name=found["name"])
-        yield place, _key(found, digest_of)
+        yield place, key
 
 
 def _keys_of_file(path: Path) -> Iterator[tuple[str, Key]]:
@@ -164,19 +192,28 @@ def _keys_of_file(path: Path) -> Iterator[tuple[str, Key]]:
     if not entries:
         raise SettingsError(f"{path} has no keys; `taskflow key new NAME` makes a line for it")
     for place, line in entries:
-        found = _matched(
-            _HASHED_ENTRY, line, place, "name:role:hash, as `taskflow key new NAME` makes it"
-        )
-        yield place, _key(found, bytes.fromhex)
+        shape = "name:role:hash, as `taskflow key new NAME` makes it"
+        yield place, _read(_HASHED_ENTRY, line, place, shape, bytes.fromhex)[1]
 
 
-def _matched(pattern: re.Pattern[str], text: str, place: str, shape: str) -> re.Match[str]:
+def _read(
+    pattern: re.Pattern[str],
+    text: str,
+    place: str,
+    shape: str,
+    digest: Callable[[str], bytes],
+) -> tuple[re.Match[str], Key]:
+    """Return the parts of an entry, and its key.
+
+    Raises:
+        SettingsError: It is invalid.
+    """
     found = pattern.fullmatch(text.strip())
     if found is None:
         raise SettingsError(f"{place}: must be {shape}; roles are {', '.join(ROLE_NAMES)}")
-    return found
-
-
-def _key(found: re.Match[str], digest: Callable[[str], bytes]) -> Key:
     role = Role.named(found["role"]) if found["role"] else DEFAULT_ROLE
-    return Key(found["name"], role, digest(found["key"]))
+    try:
+        scope = None if found["queues"] is None else scope_of(found["queues"])
+    except ValueError as error:
+        raise SettingsError(f"{place}: queues= is invalid: {error}") from None
+    return found, Key(found["name"], role, digest(found["key"]), scope)

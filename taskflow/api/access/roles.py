@@ -12,6 +12,7 @@ from taskflow.api.access.browser import is_own
 from taskflow.api.access.request_head import RequestHead, is_loopback
 from taskflow.api.access.sessions import PATH, Session, Sessions
 from taskflow.model.errors import Forbidden, Unauthorized
+from taskflow.model.queue_scope import QueueScope
 
 CALLER: Final = "taskflow.caller"
 """The key of the ``Caller`` in the scope of a request."""
@@ -81,6 +82,11 @@ class Caller(NamedTuple):
     role: Role | None
     session: str | None = None
     key: Key | None = None
+
+    @property
+    def scope(self) -> QueueScope | None:
+        """The queues that it may use; ``None`` for all."""
+        return None if self.key is None else self.key.scope
 
 
 class Access:

@@ -51,10 +51,14 @@ class Sessions:
     Args:
         keys: The valid keys.
         secret: The secret of the signature, the same on all nodes.
+
+    Attributes:
+        secret: The same.
     """
 
     def __init__(self, keys: Keyring, secret: bytes) -> None:
         self._keys: Final = keys
+        self.secret: Final = secret
         self._signer: Final[Any] = URLSafeTimedSerializer(secret, salt="taskflow session")
 
     def begin(self, presented: str) -> str | None:

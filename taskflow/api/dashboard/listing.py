@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, request
 
+from taskflow.api.access.request_scope import store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.bulk_actions import BulkAction, BulkResult, bulk_actions_of, run_bulk_action
 from taskflow.api.dashboard.live_region import refreshed
@@ -29,7 +30,6 @@ _PARTICIPLES: Final = {"cancel": "canceled", "retry": "retried", "delete": "dele
 
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     """Add the list, its stream and the pages of the actions."""
-    actions = bulk_actions_of(store)
 
     @routes.get(f"{PATH}/tasks")
     async def tasks() -> Response:
@@ -38,27 +38,29 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
             wanted = _page_request(query)
         except Unprocessable as error:
             return await page("tasks.html", status=422, **_form(query), error=str(error), tasks=[])
-        return await page("tasks.html", **_form(query), **await _load(store, query, wanted))
+        return await page(
+            "tasks.html", **_form(query), **await _load(store_of_request(store), query, wanted)
+        )
 
     @routes.get(f"{PATH}/tasks/live")
     async def tasks_live() -> Response:
-        query, user = _query_parameters(), viewer()
+        query, user, mine = _query_parameters(), viewer(), store_of_request(store)
         wanted = _page_request(query)
 
         async def load() -> dict[str, Any]:
-            return {**_form(query), **await _load(store, query, wanted), "viewer": user}
+            return {**_form(query), **await _load(mine, query, wanted), "viewer": user}
 
         return refreshed(feed, "tasks_region.html", load)
 
     @routes.get(f"{PATH}/many/<string:name>")
     async def count_many(name: str) -> Response:
-        counted = await _run(store, _action_of(actions, name), is_dry_run=True)
+        counted = await _run(store_of_request(store), name, is_dry_run=True)
         return await page("many.html", **_bulk_context(name), counted=counted)
 
     @routes.post(f"{PATH}/many/<string:name>")
     async def do_many(name: str) -> Response:
         await read_body()
-        result = await _run(store, _action_of(actions, name), is_dry_run=False)
+        result = await _run(store_of_request(store), name, is_dry_run=False)
         return await page("many.html", **_bulk_context(name), result=result)
 
 
@@ -130,6 +132,7 @@ def _bulk_context(name: str) -> dict[str, Any]:
     }
 
 
-async def _run(store: TaskStore, action: BulkAction, *, is_dry_run: bool) -> BulkResult:
+async def _run(store: TaskStore, name: str, *, is_dry_run: bool) -> BulkResult:
+    action = _action_of(bulk_actions_of(store), name)
     wanted = _page_request(_filters(_query_parameters())).filter
     return await run_bulk_action(store, action, BulkSelection(wanted, is_dry_run=is_dry_run))

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from quart import Blueprint, Response
 
+from taskflow.api.access.request_scope import scope_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard import charts
 from taskflow.api.dashboard.live_region import refreshed
@@ -16,6 +17,7 @@ from taskflow.api.reading.bodies import read_body
 from taskflow.api.reading.paths import queue_name_of, schedule_name_of
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.queue_limits import NO_SETTINGS
+from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import queue_of
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.store import TaskStore
@@ -31,14 +33,15 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(PATH)
     async def overview() -> Response:
-        return await page("overview.html", **await _context(store))
+        context = await _context(store_of_request(store), scope_of_request())
+        return await page("overview.html", **context)
 
     @routes.get(f"{PATH}/live")
     async def overview_live() -> Response:
-        user = viewer()
+        user, mine, scope = viewer(), store_of_request(store), scope_of_request()
 
         async def load() -> dict[str, Any]:
-            return {**await _context(store), "viewer": user}
+            return {**await _context(mine, scope), "viewer": user}
 
         return refreshed(feed, "overview_region.html", load)
 
@@ -54,7 +57,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     async def run_schedule(name: str) -> Response:
         await read_body()
         with store_timeout():
-            task = await store.schedules.run_now(schedule_name_of(name))
+            task = await store_of_request(store).schedules.run_now(schedule_name_of(name))
         if task is None:
             raise ScheduleNotFound
         return redirect_to(f"{PATH}/tasks/{task.id}")
@@ -63,18 +66,19 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 async def _set_paused(store: TaskStore, name: str, *, is_paused: bool) -> Response:
     await read_body()
     with store_timeout():
-        await store.queues.set_paused(queue_name_of(name), is_paused=is_paused)
+        await store_of_request(store).queues.set_paused(queue_name_of(name), is_paused=is_paused)
     return redirect_to(f"{PATH}#queues")
 
 
-async def _context(store: TaskStore) -> dict[str, Any]:
+async def _context(store: TaskStore, scope: QueueScope | None) -> dict[str, Any]:
+    """Return the context of the page; nodes and hosts serve all queues, so a scope hides them."""
     # One after the other: in parallel, every open page would take six connections of the pool.
     with store_timeout():
         counted = await store.count(limit=MAX_QUEUES)
         settings = await store.queues.first(MAX_QUEUES + 1)
         minutes = await store.monitoring.history()
-        nodes = await store.monitoring.nodes(MAX_NODES)
-        hosts = await store.monitoring.hosts(MAX_HOSTS)
+        nodes = [] if scope else await store.monitoring.nodes(MAX_NODES)
+        hosts = [] if scope else await store.monitoring.hosts(MAX_HOSTS)
         schedules = await store.schedules.page(limit=MAX_SCHEDULES)
     statistics = {one.queue: one for one in counted.queues}
     names = sorted(settings.keys() | statistics.keys())
@@ -95,6 +99,7 @@ async def _context(store: TaskStore) -> dict[str, Any]:
             for name in names[:MAX_QUEUES]
         ],
         "has_all_queues": counted.complete and len(names) <= MAX_QUEUES,
+        "has_whole_view": scope is None,
         "nodes": nodes,
         "hosts": hosts,
         "schedules": schedules.schedules,

@@ -8,6 +8,7 @@ from typing import Final
 
 from quart import Blueprint, Response, request
 
+from taskflow.api.access.request_scope import scope_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard.forms import (
     FormError,
@@ -23,7 +24,7 @@ from taskflow.api.reading.bodies import read_body
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.request_spans import submission_trace
 from taskflow.api.submission import Submissions
-from taskflow.model.errors import RequestError, TooManyRequests, Unprocessable
+from taskflow.model.errors import Forbidden, RequestError, TooManyRequests, Unprocessable
 from taskflow.model.masking import MASK, Masking
 from taskflow.store.base.store import TaskStore
 
@@ -42,7 +43,7 @@ def add_routes(
         errors: dict[str, str] = {}
         if task_id := request.args.get("from"):
             with store_timeout():
-                task = await store.get(task_id_of(task_id))
+                task = await store_of_request(store).get(task_id_of(task_id))
             filled = {**form_of(task), "from": str(task.id)} if task else {}
         if len(filled.get("body", "")) > MAX_COPIED_CHARACTERS:
             del filled["body"]
@@ -54,8 +55,9 @@ def add_routes(
         filled = await read_form(await read_body())
         try:
             with submission_trace() as trace:
-                whole = await _with_credentials(store, filled, masking)
-                added = await submissions.add([submissions.read(document_of(whole), trace.fields)])
+                whole = await _with_credentials(store_of_request(store), filled, masking)
+                mine = _of_request(submissions, store)
+                added = await mine.add([mine.read(document_of(whole), trace.fields)])
                 trace.added(added.tasks)
         except FormError as error:
             return await _again(filled, {error.field: str(error)})
@@ -63,9 +65,17 @@ def add_routes(
             return await _again(filled, errors_by_field(error.errors) or {"url": str(error)})
         except TooManyRequests as error:
             return await _again(filled, {"url": str(error)}, HTTPStatus.TOO_MANY_REQUESTS)
+        except Forbidden as error:  # the key may not use the queue
+            return await _again(filled, {"queue": str(error)}, HTTPStatus.FORBIDDEN)
         except RequestError as error:
             return await _again(filled, {"url": str(error)})
         return redirect_to(f"{PATH}/tasks/{added.tasks[0].id}")
+
+
+def _of_request(submissions: Submissions, store: TaskStore) -> Submissions:
+    """Return the submissions with the queues that the caller may use."""
+    scope = scope_of_request()
+    return submissions.within(scope, store_of_request(store)) if scope else submissions
 
 
 async def _with_credentials(

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from quart import Blueprint, Response, request
 
+from taskflow.api.access.request_scope import feed_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard import charts, formatting
 from taskflow.api.dashboard.live_region import followed
@@ -47,37 +48,41 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(_TASK)
     async def show(task_id: str) -> Response:
-        return await page("task.html", **await _load(store, task_id_of(task_id), _own_url()))
+        mine = store_of_request(store)
+        return await page("task.html", **await _load(mine, task_id_of(task_id), _own_url()))
 
     @routes.get(f"{_TASK}/live")
     async def show_live(task_id: str) -> Response:
         user, wanted, url = viewer(), task_id_of(task_id), _own_url()
+        mine = store_of_request(store)
 
         async def load() -> dict[str, Any]:
             try:
-                return {**await _load(store, wanted, url), "viewer": user}
+                return {**await _load(mine, wanted, url), "viewer": user}
             except TaskNotFound:  # deleted meanwhile
                 return {"task": None, "is_final": True, "viewer": user}
 
-        return followed(feed, EventFilter(task_id=wanted), "task_region.html", load)
+        return followed(
+            feed_of_request(feed), EventFilter(task_id=wanted), "task_region.html", load
+        )
 
     @routes.get(f"{_TASK}/result")
     async def result(task_id: str) -> Response:
-        return attachment_of(await _found(store, task_id_of(task_id)))
+        return attachment_of(await _found(store_of_request(store), task_id_of(task_id)))
 
     @routes.post(f"{_TASK}/cancel")
     async def cancel(task_id: str) -> Response:
-        return await _acted(task_id, store.cancel)
+        return await _acted(task_id, store_of_request(store).cancel)
 
     @routes.post(f"{_TASK}/retry")
     async def retry(task_id: str) -> Response:
-        return await _acted(task_id, store.retry)
+        return await _acted(task_id, store_of_request(store).retry)
 
     @routes.post(f"{_TASK}/delete")
     async def delete(task_id: str) -> Response:
         await read_body()
         with store_timeout():
-            await store.delete(task_id_of(task_id))
+            await store_of_request(store).delete(task_id_of(task_id))
         return redirect_to(f"{PATH}/tasks")
 
 

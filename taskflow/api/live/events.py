@@ -14,6 +14,7 @@ from quart import Response, request
 from taskflow.api.document.common_parts import X_ACCEL_BUFFERING
 from taskflow.api.document.examples import ENDED_EVENT
 from taskflow.api.live.feed import BATCH, Feed, Watcher
+from taskflow.api.live.positions import PLAIN, Positions
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.events import filter_of, position_of, refuse_unknown_of_task
 from taskflow.api.reading.paths import task_id_of
@@ -88,7 +89,7 @@ async def watch_task(services: Services, task_id: str) -> Response:
     """
     query = dict(request.args.lists())
     refuse_unknown_of_task(query)
-    wanted, after = EventFilter(task_id=task_id_of(task_id)), _position_in(query)
+    wanted, after = EventFilter(task_id=task_id_of(task_id)), _position_in(services, query)
     with store_timeout():
         task = await services.store.get(task_id_of(task_id))
         if task is None:
@@ -97,7 +98,7 @@ async def watch_task(services: Services, task_id: str) -> Response:
             missed = await services.store.events_after(after, limit=1, wanted=wanted)
             if missed.is_complete and not missed.events:
                 return no_content()
-    return as_events(_stream(services.store, services.feed, wanted, after))
+    return as_events(_stream(services.store, services.feed, wanted, after, services.positions))
 
 
 @Route(
@@ -115,23 +116,28 @@ async def watch_tasks(services: Services) -> Response:
     reconnects with ``Last-Event-ID`` within 5 minutes misses none.
     """
     query = dict(request.args.lists())
-    wanted, after = filter_of(query), _position_in(query)
-    return as_events(_stream(services.store, services.feed, wanted, after))
+    wanted, after = filter_of(query), _position_in(services, query)
+    return as_events(_stream(services.store, services.feed, wanted, after, services.positions))
 
 
-def _position_in(query: dict[str, list[str]]) -> int | None:
-    return position_of(request.headers.get("Last-Event-ID", ""), query)
+def _position_in(services: Services, query: dict[str, list[str]]) -> int | None:
+    given = position_of(request.headers.get("Last-Event-ID", ""), query)
+    return None if given is None else services.positions.read(given)
 
 
 async def _stream(
-    store: TaskStore, feed: Feed, wanted: EventFilter, after: int | None
+    store: TaskStore,
+    feed: Feed,
+    wanted: EventFilter,
+    after: int | None,
+    positions: Positions = PLAIN,
 ) -> AsyncIterator[bytes]:
     """Yield events; for a single task from its current status until it is finished."""
     yield _RETRY
     with feed.watching(wanted) as watcher:
         while not await _has_started(watcher):
             yield _HEARTBEAT
-        stream = _EventStream(store, watcher, wanted, after)
+        stream = _EventStream(store, watcher, wanted, after, positions)
         with contextlib.suppress(StoreUnavailable):  # a client that reconnects gets what it missed
             while not stream.is_over:
                 yield await stream.next_part()
@@ -148,9 +154,15 @@ class _EventStream:
     """The parts of one stream."""
 
     def __init__(
-        self, store: TaskStore, watcher: Watcher, wanted: EventFilter, after: int | None
+        self,
+        store: TaskStore,
+        watcher: Watcher,
+        wanted: EventFilter,
+        after: int | None,
+        positions: Positions,
     ) -> None:
         self._store = store
+        self._positions = positions
         self._watcher = watcher
         self._wanted = wanted
         self._until = watcher.start or 0
@@ -186,14 +198,14 @@ class _EventStream:
         return b"".join([*parts, *map(self._encode, page.events)])
 
     async def _first_part(self) -> bytes:
-        return _position(self._until) + await self._current(self._until)
+        return self._position(self._until) + await self._current(self._until)
 
     async def _heartbeat(self) -> bytes:
         """Return a heartbeat, and the current status of the task if it was not sent."""
         position, status = self._watcher.position, b""
         with contextlib.suppress(StoreUnavailable):  # the connection stays open
             status = await self._current(position, is_known=self._last_sent is None)
-        return _position(position) + status
+        return self._position(position) + status
 
     async def _current(self, position: int, *, is_known: bool = False) -> bytes:
         """Return the current status of the single task, unless it was sent or is about to be.
@@ -224,18 +236,19 @@ class _EventStream:
             if self.is_over or current == self._last_sent:
                 return b""
             self._last_sent, self.is_over = current, event.status.is_final
+        if self._positions is not PLAIN:
+            event = msgspec.structs.replace(event, id=self._positions.of_event(event.id))
         return b"id: %d\ndata: %b\n\n" % (event.id, _ENCODER.encode(event))
+
+    def _position(self, position: int) -> bytes:
+        """Return a heartbeat with the position from which a client can resume."""
+        return _HEARTBEAT[:-1] + b"id: %d\n\n" % self._positions.of_heartbeat(position)
 
     def _last_part(self) -> bytes:
         self.is_over = True
         if self._watcher.has_gap:
             return _special("reset", _GAP)
         return _special("dropped", _BEHIND) if self._watcher.is_behind else b": goodbye\n\n"
-
-
-def _position(position: int) -> bytes:
-    """Return a heartbeat with the position from which a client can resume."""
-    return _HEARTBEAT[:-1] + b"id: %d\n\n" % position
 
 
 def _special(name: str, detail: str) -> bytes:

@@ -7,6 +7,7 @@ that requests wait for. Without requests and streams there are no queries.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 import uuid
@@ -14,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
+import msgspec
 import trio
 
 from taskflow.api.access.sessions import EndedSessions
@@ -21,6 +23,7 @@ from taskflow.api.live.snapshot import Snapshot
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import EventFilter, TaskEvent
+from taskflow.model.queue_scope import QueueScope
 from taskflow.store.base.events import EventPage
 from taskflow.store.base.store import TaskStore
 from taskflow.wakeup import WakeUp
@@ -118,8 +121,11 @@ class Waiter:
         seen: The task as it was last read; ``None`` if it was not read yet, or does not exist.
     """
 
-    def __init__(self, is_awaited: Callable[[Snapshot], bool]) -> None:
+    def __init__(
+        self, is_awaited: Callable[[Snapshot], bool], scope: QueueScope | None = None
+    ) -> None:
         self._is_awaited = is_awaited
+        self._scope = scope
         self._is_over = trio.Event()
         self.seen: Snapshot | None = None
 
@@ -131,6 +137,8 @@ class Waiter:
 
     def see(self, snapshot: Snapshot | None) -> None:
         """Receive the current state of the task."""
+        if snapshot and self._scope and not self._scope.allows(snapshot.task.queue):
+            snapshot = None
         self.seen = snapshot
         if snapshot is None or self._is_awaited(snapshot):
             self.end()
@@ -161,6 +169,13 @@ class Feed:
         self._joined = WakeUp()
         self._scope: Final = trio.CancelScope()
         self._over: Final = trio.Event()
+        self._scope_of_caller: QueueScope | None = None
+
+    def within(self, scope: QueueScope) -> Feed:
+        """Return this feed for a caller that sees some queues alone; it is run by this one."""
+        view = copy.copy(self)
+        view._scope_of_caller = scope  # noqa: SLF001 - its own class
+        return view
 
     async def run(self) -> None:
         """Run until ``end``; then end all waits and streams."""
@@ -184,6 +199,8 @@ class Feed:
     @contextlib.contextmanager
     def watching(self, wanted: EventFilter) -> Iterator[Watcher]:
         """Subscribe to events within the block."""
+        if self._scope_of_caller is not None:
+            wanted = msgspec.structs.replace(wanted, scope=self._scope_of_caller)
         watcher = Watcher(wanted)
         with _member(self._watchers, wanted.task_id, watcher):
             self._join()
@@ -194,7 +211,7 @@ class Feed:
         self, task_id: uuid.UUID, is_awaited: Callable[[Snapshot], bool]
     ) -> Iterator[Waiter]:
         """Wait for a task within the block: it is read once, and after each of its events."""
-        waiter = Waiter(is_awaited)
+        waiter = Waiter(is_awaited, self._scope_of_caller)
         with _member(self._waiters, task_id, waiter):
             self._unread.add(task_id)
             self._join()

@@ -8,6 +8,7 @@ import click
 
 from taskflow.api.access.api_keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
 from taskflow.cli.exit_status import Failure
+from taskflow.model.queue_scope import scope_of
 from taskflow.model.signature import new_secret
 
 
@@ -29,7 +30,13 @@ def key_command() -> None:
     show_default=True,
     help="Permissions of the key; each role includes the ones before it.",
 )
-def _new_key(name: str, role: str) -> None:
+@click.option(
+    "--queues",
+    metavar="QUEUES",
+    help="The only queues that the key may use, separated by commas; mail-* is every queue whose "
+    "name begins with mail-.",
+)
+def _new_key(name: str, role: str, queues: str | None) -> None:
     """Create a key for NAME and its line for the keys file.
 
     The line is printed on standard output; add it to the file that TASKFLOW_API_KEYS_FILE names.
@@ -37,9 +44,14 @@ def _new_key(name: str, role: str) -> None:
 
     \b
       (umask 077; taskflow key new ci --role write >> keys)
+      (umask 077; taskflow key new shop --queues 'mail,reports-*' >> keys)
     """
     try:
-        made, line = new_key(name, Role.named(role))
+        scope = None if queues is None else scope_of(queues)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--queues") from None
+    try:
+        made, line = new_key(name, Role.named(role), scope)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="NAME") from None
     try:

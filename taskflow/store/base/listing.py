@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
 
 from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
+from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import AttemptRecord, Task
 
@@ -60,6 +61,10 @@ class ListingStore(abc.ABC):
         """Return the tasks with these ids that exist, in any order."""
 
     @abc.abstractmethod
+    async def queues_of(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, str]:
+        """Return the queue of each of these tasks that exists."""
+
+    @abc.abstractmethod
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         """Return the attempts at a task in order; ``None`` if there is no such task.
 
@@ -93,7 +98,12 @@ class ListingStore(abc.ABC):
 
     @abc.abstractmethod
     async def count(
-        self, *, limit: int, queue: str | None = None, is_after_write: bool = False
+        self,
+        *,
+        limit: int,
+        queue: str | None = None,
+        is_after_write: bool = False,
+        scope: QueueScope | None = None,
     ) -> TaskStatistics:
         """Return statistics by queue, at a cost that does not depend on the number of tasks.
 
@@ -102,6 +112,7 @@ class ListingStore(abc.ABC):
             queue: Only list this queue, even if it is empty. The total covers all queues.
             is_after_write: True if it is part of the response to a write: it does not wait for
                 searches.
+            scope: Only these queues, also in the total.
         """
 
     @abc.abstractmethod
@@ -124,5 +135,12 @@ class MonitoringStore(abc.ABC):
         """Return the first hosts: those with an open circuit, then the slowest."""
 
     @abc.abstractmethod
-    async def history(self, queue: str | None = None) -> list[Minute]:
-        """Return the tasks finished in each minute of the last hour; of one queue, or of all."""
+    async def history(
+        self, queue: str | None = None, scope: QueueScope | None = None
+    ) -> list[Minute]:
+        """Return the tasks finished in each minute of the last hour.
+
+        Args:
+            queue: Only this queue.
+            scope: Only these queues.
+        """

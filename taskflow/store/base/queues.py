@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
+from taskflow.model.queue_scope import QueueScope
 
 # Time for which the circuit of a host opens the first time; each further time it doubles.
 MIN_OPEN_SECONDS: Final = 1.0
@@ -53,8 +54,10 @@ class QueueStore(abc.ABC):
         """Return the settings of a queue; ``None`` if it never had any."""
 
     @abc.abstractmethod
-    async def first(self, limit: int) -> Mapping[str, QueueSettings]:
-        """Return the first queues by name that ever had settings."""
+    async def first(
+        self, limit: int, scope: QueueScope | None = None
+    ) -> Mapping[str, QueueSettings]:
+        """Return the first queues by name, of these or of all, that ever had settings."""
 
     @abc.abstractmethod
     async def open_circuit(

@@ -28,6 +28,7 @@ from taskflow.model.monitoring import (
     hosts_of,
     minutes_of,
 )
+from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics, queue_of, total_of
 from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
 from taskflow.store.base.listing import (
@@ -56,6 +57,10 @@ class MemoryListing(MemoryState, ListingStore):
         await trio.lowlevel.checkpoint()
         return await self._shown(self._find(task_ids))
 
+    async def queues_of(self, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
+        await trio.lowlevel.checkpoint()
+        return {task.id: task.queue for task in self._find(task_ids)}
+
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         await trio.lowlevel.checkpoint()
         task = self._tasks.get(task_id)
@@ -76,7 +81,7 @@ class MemoryListing(MemoryState, ListingStore):
         without: Collection[str] = (),
     ) -> Page:
         await trio.lowlevel.checkpoint()
-        ids = list(self._tasks)
+        ids = self._ids_in(filter.scope)
         end = len(ids) if before is None else bisect.bisect_left(ids, before)
         begin = max(0, end - MAX_SCANNED)
         page: list[Task] = []
@@ -89,6 +94,12 @@ class MemoryListing(MemoryState, ListingStore):
                 size_bytes += _size_of(page[-1], without)
             await checkpoints.after(self._scanned_bytes(task_id, filter))
         return Page(await self._shown(page), next_before=ids[begin] if begin else None)
+
+    def _ids_in(self, scope: QueueScope | None) -> list[uuid.UUID]:
+        """Return the ids of all tasks in a scope, so that a page reveals no other ids."""
+        if scope is None:
+            return list(self._tasks)
+        return [task_id for task_id, task in self._tasks.items() if scope.allows(task.queue)]
 
     def _matches(self, task_id: uuid.UUID, filter: TaskFilter) -> bool:
         task = self._tasks.get(task_id)
@@ -111,12 +122,15 @@ class MemoryListing(MemoryState, ListingStore):
         limit: int,
         queue: str | None = None,
         is_after_write: bool = False,  # noqa: ARG002 - nothing waits here
+        scope: QueueScope | None = None,
     ) -> TaskStatistics:
         await trio.lowlevel.checkpoint()
         now, counts, checkpoints = self._now(), Counter[Kind](), Checkpoints()
         first: dict[str, dt.datetime] = {}
-        finished = await self._finished.by_window(now.timestamp())
+        finished = await self._finished.by_window(now.timestamp(), scope)
         for task in list(self._tasks.values()):
+            if scope is not None and not scope.allows(task.queue):
+                continue
             counts[task.queue, task.status] += 1
             if task.status is TaskStatus.PENDING and task.run_at <= now:
                 first[task.queue] = min(first.get(task.queue, now), task.run_at)
@@ -205,9 +219,11 @@ class MemoryMonitoring(MonitoringStore):
         }
         return hosts_of(fetched, running, held, limit=limit)
 
-    async def history(self, queue: str | None = None) -> list[Minute]:
+    async def history(
+        self, queue: str | None = None, scope: QueueScope | None = None
+    ) -> list[Minute]:
         await trio.lowlevel.checkpoint()
-        return minutes_of(await self._finished.by_minute(queue), self._now())
+        return minutes_of(await self._finished.by_minute(queue, scope), self._now())
 
     def _node_of(self, node_id: uuid.UUID, node: MemoryNode) -> NodeRecord:
         seconds_left = node.expires_at - trio.current_time()

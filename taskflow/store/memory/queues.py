@@ -19,6 +19,7 @@ from taskflow.model.queue_limits import (
     QueueHost,
     QueueSettings,
 )
+from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import BUCKET_SECONDS, KEPT_SECONDS, WINDOWS_SECONDS, Line, shares
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.queues import MAX_OPEN_SECONDS, MIN_OPEN_SECONDS, Changed, QueueStore
@@ -55,9 +56,12 @@ class MemoryQueues(QueueStore):
         await trio.lowlevel.checkpoint()
         return self._settings.get(name)
 
-    async def first(self, limit: int) -> Mapping[str, QueueSettings]:
+    async def first(
+        self, limit: int, scope: QueueScope | None = None
+    ) -> Mapping[str, QueueSettings]:
         await trio.lowlevel.checkpoint()
-        return dict(itertools.islice(sorted(self._settings.items()), limit))
+        found = (one for one in sorted(self._settings.items()) if _is_in(scope, one[0]))
+        return dict(itertools.islice(found, limit))
 
     async def open_circuit(
         self, host: str, *, reason: str, retry_after_seconds: float | None
@@ -135,26 +139,36 @@ class FinishedCounts:
         for key in [key for key in self._counts if key[0] < oldest]:
             del self._counts[key]
 
-    async def by_window(self, now: float) -> dict[Kind, list[float]]:
+    async def by_window(
+        self, now: float, scope: QueueScope | None = None
+    ) -> dict[Kind, list[float]]:
         """Return how many tasks finished in the last minute, five minutes and hour."""
         counts: dict[Kind, list[float]] = defaultdict(lambda: [0.0] * len(WINDOWS_SECONDS))
         checkpoints = Checkpoints()
         for (minute, kind), count in list(self._counts.items()):
             await checkpoints.after(0)
+            if not _is_in(scope, kind[0]):
+                continue
             for index, share in enumerate(shares(now - minute * BUCKET_SECONDS)):
                 counts[kind][index] += share * count
         return counts
 
-    async def by_minute(self, queue: str | None) -> dict[tuple[dt.datetime, TaskStatus], int]:
-        """Return how many tasks of a queue, or of all, finished in each minute."""
+    async def by_minute(
+        self, queue: str | None, scope: QueueScope | None
+    ) -> dict[tuple[dt.datetime, TaskStatus], int]:
+        """Return how many tasks of a queue, or of all in a scope, finished in each minute."""
         counts: Counter[tuple[dt.datetime, TaskStatus]] = Counter()
         checkpoints = Checkpoints()
         for (minute, (name, status)), count in list(self._counts.items()):
             await checkpoints.after(0)
-            if queue in (None, name):
+            if queue in (None, name) and _is_in(scope, name):
                 at = dt.datetime.fromtimestamp(minute * BUCKET_SECONDS, dt.UTC)
                 counts[at, status] += count
         return counts
+
+
+def _is_in(scope: QueueScope | None, queue: str) -> bool:
+    return scope is None or scope.allows(queue)
 
 
 async def lines_of(

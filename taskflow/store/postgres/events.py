@@ -15,6 +15,7 @@ from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.store.base.events import EVENTS_KEPT_SECONDS, RECORDED_SECONDS, EventPage, EventStore
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import event_of
+from taskflow.store.postgres.scoped_statements import SCOPED
 from taskflow.store.postgres.statements import StoreContext, StorePart
 from taskflow.wakeup import WakeUp
 
@@ -60,7 +61,7 @@ class PostgresEvents(StorePart, EventStore):
         wanted: EventFilter = ALL_EVENTS,
     ) -> EventPage:
         name = "events_after" if wanted == ALL_EVENTS else "wanted_events_after"
-        parameters = {
+        parameters: dict[str, object] = {
             "position": position,
             "until": _MAX_EVENT_ID if until is None else until,
             "limit": limit,
@@ -68,6 +69,9 @@ class PostgresEvents(StorePart, EventStore):
             "queue": wanted.queue,
             "tags": msgspec.json.encode(wanted.tags).decode(),
         }
+        if wanted.scope is not None:
+            name = f"{SCOPED}wanted_events_after"
+            parameters.update(wanted.scope.parameters())
 
         def work(connection: Connection) -> EventPage:
             execute = self._statements.on(connection)
@@ -77,7 +81,8 @@ class PostgresEvents(StorePart, EventStore):
             return EventPage([event_of(row) for row in rows], position >= complete_after)
 
         # The feed of a node, and the watchers of one task, read little; others catch up.
-        is_quick = until is None and wanted == EventFilter(task_id=wanted.task_id)
+        plain = EventFilter(task_id=wanted.task_id, scope=wanted.scope)
+        is_quick = until is None and wanted == plain
         database = self._statements.database
         return await (database.run if is_quick else database.run_slow_read)(work)
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -26,6 +26,7 @@ from taskflow.model.monitoring import (
     minutes_of,
 )
 from taskflow.model.queue_limits import HostHold
+from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import KEPT_SECONDS, Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
 from taskflow.store.base.listing import (
@@ -39,6 +40,7 @@ from taskflow.store.base.listing import (
 )
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, attempt_of, line_of, task_of
+from taskflow.store.postgres.scoped_statements import SCOPED
 from taskflow.store.postgres.search import Search, find
 from taskflow.store.postgres.statements import Statements, StorePart
 
@@ -60,6 +62,10 @@ class PostgresListing(StorePart, ListingStore):
     async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
         ids = list(task_ids)
         return await self._statements.database.run(lambda connection: self._read(connection, ids))
+
+    async def queues_of(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, str]:
+        rows = await self._statements.run("lanes_of", ids=list(task_ids))
+        return {task_id: queue for task_id, queue, _ in rows}
 
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         def work(connection: Connection) -> list[AttemptRecord] | None:
@@ -100,11 +106,16 @@ class PostgresListing(StorePart, ListingStore):
         return count
 
     async def count(
-        self, *, limit: int, queue: str | None = None, is_after_write: bool = False
+        self,
+        *,
+        limit: int,
+        queue: str | None = None,
+        is_after_write: bool = False,
+        scope: QueueScope | None = None,
     ) -> TaskStatistics:
         database = self._statements.database
         run = database.run if is_after_write else database.run_slow_read
-        return await run(lambda connection: self._count(connection, limit, queue))
+        return await run(lambda connection: self._count(connection, limit, queue, scope))
 
     async def fold_counts(self, *, limit: int) -> int:
         def work(connection: Connection) -> int:
@@ -117,10 +128,17 @@ class PostgresListing(StorePart, ListingStore):
 
         return await self._statements.database.run(work)
 
-    def _count(self, connection: Connection, limit: int, queue: str | None) -> TaskStatistics:
+    def _count(
+        self, connection: Connection, limit: int, queue: str | None, scope: QueueScope | None
+    ) -> TaskStatistics:
         execute = self._statements.on(connection)
         lines: dict[str | None, list[Line]] = {} if queue is None else {queue: []}
-        for row in execute("count", {"limit": limit, "queue": queue}):
+        bounds = {"limit": limit, "queue": queue}
+        if scope is None:
+            rows = execute("count", bounds)
+        else:
+            rows = execute(f"{SCOPED}count", {**bounds, **scope.parameters()})
+        for row in rows:
             lines.setdefault(row[0], []).append(line_of(row))
         total = lines.pop(None, [])
         names = [name for name in lines if name is not None]
@@ -129,13 +147,18 @@ class PostgresListing(StorePart, ListingStore):
             for name in names[:limit]
             if any(line.status is TaskStatus.PENDING for line in lines[name])
         ]
+        oldest: dict[str | None, float | None]
         # The first task of all is that of the only queue with tasks.
         is_only_one = queue is None and len(names) <= limit and len(waiting) == 1
-        oldest: dict[str | None, float | None] = dict(
-            execute("oldest_waiting", {"queues": [] if is_only_one else waiting})
-        )
-        if is_only_one:
+        if scope is not None:
+            everywhere = [name for (name,) in execute("queues_in_scope", scope.parameters())]
+            oldest = dict(execute("oldest_waiting", {"queues": everywhere}))
+            oldest[None] = max((oldest[name] or 0.0 for name in oldest if name), default=None)
+        elif is_only_one:
+            oldest = dict(execute("oldest_waiting", {"queues": []}))
             oldest[waiting[0]] = oldest[None]
+        else:
+            oldest = dict(execute("oldest_waiting", {"queues": waiting}))
         return TaskStatistics(
             queues=[queue_of(name, lines[name], oldest.get(name)) for name in names[:limit]],
             total=total_of(total, oldest[None]),
@@ -170,9 +193,15 @@ class PostgresMonitoring(MonitoringStore):
 
         return await self._statements.database.run_slow_read(work)
 
-    async def history(self, queue: str | None = None) -> list[Minute]:
-        bounds = {"queue": queue, "minutes": HISTORY_MINUTES}
-        rows = await self._statements.run_slow_read("finished_by_minute", **bounds)
+    async def history(
+        self, queue: str | None = None, scope: QueueScope | None = None
+    ) -> list[Minute]:
+        bounds: dict[str, object] = {"queue": queue, "minutes": HISTORY_MINUTES}
+        if scope is None:
+            rows = await self._statements.run_slow_read("finished_by_minute", **bounds)
+        else:
+            bounds.update(scope.parameters())
+            rows = await self._statements.run_slow_read(f"{SCOPED}finished_by_minute", **bounds)
         counts = {(at, TaskStatus(status)): count for _, at, status, count in rows if at}
         return minutes_of(counts, rows[0][0])
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
+from taskflow.model.queue_scope import QueueScope
 from taskflow.store.base.queues import MAX_OPEN_SECONDS, MIN_OPEN_SECONDS, Changed, QueueStore
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.pool import Connection
@@ -39,8 +40,14 @@ class PostgresQueues(QueueStore):
         rows = await self._statements.run("read_queues", name=name, limit=1)
         return settings_of(rows[0][1]) if rows else None
 
-    async def first(self, limit: int) -> Mapping[str, QueueSettings]:
-        rows = await self._statements.run("read_queues", name=None, limit=limit)
+    async def first(
+        self, limit: int, scope: QueueScope | None = None
+    ) -> Mapping[str, QueueSettings]:
+        if scope is None:
+            rows = await self._statements.run("read_queues", name=None, limit=limit)
+        else:
+            wanted = scope.parameters()
+            rows = await self._statements.run("read_queues_in_scope", limit=limit, **wanted)
         return {name: settings_of(text) for name, text in rows}
 
     async def open_circuit(

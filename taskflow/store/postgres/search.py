@@ -85,6 +85,34 @@ _BY_TAG: Final = """
     ) AS one
 """
 
+# Queue by queue: then the cost of a page, its length and the id where it ends depend on no task of
+# another queue. The index has all queues that a scope can have. Each queue gets an equal share of
+# the window, and the result ends where the first queue has used its share.
+_BY_SCOPE: Final = """
+    WITH seen AS MATERIALIZED (
+        SELECT unnest(%(scope_names)b::text[]) AS queue
+        UNION SELECT c.queue FROM taskflow_counts AS c
+        WHERE c.queue ^@ ANY (%(scope_prefixes)b::text[])
+        UNION SELECT c.queue FROM taskflow_changes AS c
+        WHERE c.queue ^@ ANY (%(scope_prefixes)b::text[])
+    ), share AS MATERIALIZED (
+        SELECT greatest(1, %(window)s / greatest(1, count(*))) AS rows FROM seen
+    ), walked AS MATERIALIZED (
+        SELECT one.id, one.size_bytes, one.fits,
+               count(*) OVER (PARTITION BY seen.queue) >= (SELECT rows FROM share) AS is_cut,
+               row_number() OVER (PARTITION BY seen.queue ORDER BY one.id) = 1 AS is_last
+        FROM seen CROSS JOIN LATERAL (
+            SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+            WHERE t.queue <> 'default' AND (t.queue, t.id) < (seen.queue, %(before)s)
+              AND (t.queue, t.id) >= (seen.queue, %(min_id)s)
+            ORDER BY t.queue DESC, t.id DESC LIMIT (SELECT rows FROM share)
+        ) AS one
+    ), ends AS MATERIALIZED (
+        SELECT id FROM walked WHERE is_cut AND is_last ORDER BY id DESC LIMIT 1
+    )
+    SELECT w.id, w.size_bytes, w.fits, EXISTS (SELECT FROM ends) AS is_cut FROM walked AS w
+    WHERE w.id >= coalesce((SELECT id FROM ends), %(min_id)s)
+"""
 _STATUSES: Final = "t.status = ANY (%(statuses)b::text[])"
 _QUEUE: Final = "t.queue = %(queue)s"
 _TAGS: Final = """NOT EXISTS (
@@ -109,9 +137,11 @@ SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(limit)s],
        (array_agg(size_bytes ORDER BY id DESC) FILTER (WHERE fits))[1:%(limit)s],
        (SELECT id FROM near ORDER BY id LIMIT 1),
        count(*),
-       count(*) < (SELECT count(*) FROM scanned) OR count(*) >= %(window)s
+       count(*) < (SELECT count(*) FROM scanned) OR {has_more}
 FROM near
 """
+_WINDOW_IS_FULL: Final = "count(*) >= %(window)s"
+_SHARE_IS_USED: Final = "EXISTS (SELECT FROM scanned WHERE is_cut)"
 _ALL: Final = "SELECT id, size_bytes, fits FROM scanned"
 # PostgreSQL's text has no NUL and no lone surrogate, and reading JSON that contains an escaped one
 # is an error. They are replaced, as no URL in a search contains them. URLs are searched as they are
@@ -193,20 +223,27 @@ def statement_for(wanted: TaskFilter) -> str:
         for name, condition in _PLAIN_CONDITIONS.items()
         if getattr(wanted, name) is not None
     ]
-    is_by_tag = bool(wanted.tags)
-    is_by_status = len(wanted.statuses) == 1 and not is_by_tag
-    is_by_queue = wanted.queue not in (None, DEFAULT_QUEUE) and not is_by_tag | is_by_status
+    is_by_scope = wanted.scope is not None
+    is_by_tag = bool(wanted.tags) and not is_by_scope
+    is_by_status = len(wanted.statuses) == 1 and not is_by_tag | is_by_scope
+    is_by_queue = wanted.queue not in (None, DEFAULT_QUEUE) and not (
+        is_by_tag | is_by_status | is_by_scope
+    )
     if wanted.statuses and not is_by_status:
         conditions.append(_STATUSES)
     if wanted.queue is not None and not is_by_queue:
         conditions.append(_QUEUE)
-    if len(wanted.tags) > 1:
+    if len(wanted.tags) > is_by_tag:
         conditions.append(_TAGS)
-    path = (
-        (is_by_tag and _BY_TAG) or (is_by_status and _BY_STATUS) or (is_by_queue and _BY_QUEUE)
-    ) or _BY_ID
+    paths = {_BY_SCOPE: is_by_scope, _BY_TAG: is_by_tag, _BY_STATUS: is_by_status}
+    paths |= {_BY_QUEUE: is_by_queue, _BY_ID: True}
+    path = next(path for path, is_it in paths.items() if is_it)
     scan = path.format(conditions=" AND ".join(conditions) or "true")
-    return _SCAN.format(scanned=scan, near=_ALL if wanted.url_contains is None else _URL)
+    return _SCAN.format(
+        scanned=scan,
+        near=_ALL if wanted.url_contains is None else _URL,
+        has_more=_SHARE_IS_USED if is_by_scope else _WINDOW_IS_FULL,
+    )
 
 
 def parameters_for(search: Search) -> dict[str, Any]:
@@ -234,6 +271,7 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "error_type": wanted.error_type and wanted.error_type.value,
         "url": wanted.url_contains,
         "window_bytes": WINDOW_BYTES,
+        **(wanted.scope.parameters() if wanted.scope else {}),
         "userinfo": USERINFO,
         "userinfo_at_start": USERINFO_AT_START,
         "userinfo_mask": USERINFO_MASK,

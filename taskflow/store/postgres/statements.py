@@ -17,6 +17,7 @@ from taskflow.store.postgres.claim_scan import state_of
 from taskflow.store.postgres.database import Database
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Execute, Row, load_queries, task_of
+from taskflow.store.postgres.scoped_statements import scoped_variants
 
 
 class Statements:
@@ -24,7 +25,8 @@ class Statements:
 
     def __init__(self, database: Database) -> None:
         self.database: Final = database
-        self.sql: Final = load_queries()
+        queries = load_queries()
+        self.sql: Final = {**queries, **scoped_variants(queries)}
 
     async def run(self, name: str, /, **parameters: object) -> list[Row]:
         """Execute one statement in a thread, in a transaction of its own."""

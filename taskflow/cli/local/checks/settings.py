@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.api.access.api_keys import MIN_SAFE_KEY_LENGTH, read_keys
+from taskflow.api.access.api_keys import MIN_SAFE_KEY_LENGTH, entries_of, read_keys
 from taskflow.api.access.request_head import is_loopback_bind
 from taskflow.cli.local.checks import Finding, failed, ok, warning
 from taskflow.engine.signing_secrets import read_signer
@@ -113,7 +113,7 @@ def _keys(settings: Settings) -> Finding:
 
 
 def _listed_keys(settings: Settings) -> list[str]:
-    return [entry.strip() for entry in settings.api_keys.split(",") if entry.strip()]
+    return entries_of(settings.api_keys)
 
 
 def _secrets(settings: Settings) -> Finding:

@@ -22,6 +22,11 @@ SELECT name, settings::text FROM taskflow_queues
 WHERE (%(name)s::text IS NULL OR name = %(name)s)
 ORDER BY name COLLATE "C" LIMIT %(limit)s
 
+-- name: read_queues_in_scope
+SELECT name, settings::text FROM taskflow_queues
+WHERE name = ANY (%(scope_names)b::text[]) OR name ^@ ANY (%(scope_prefixes)b::text[])
+ORDER BY name COLLATE "C" LIMIT %(limit)s
+
 -- name: read_hosts
 SELECT host, held_until, why FROM taskflow_hosts ORDER BY host LIMIT %(limit)s
 

@@ -1,0 +1,32 @@
+"""The scope of the key of the current request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from quart import request
+
+from taskflow.api.access.roles import CALLER, Caller
+from taskflow.api.access.scoped_store import scoped_store
+from taskflow.api.live.feed import Feed
+from taskflow.model.queue_scope import QueueScope
+from taskflow.store.base.store import TaskStore
+
+
+def scope_of_request() -> QueueScope | None:
+    """Return the queues that the caller may use; ``None`` for all."""
+    caller: Caller | None = cast("Mapping[str, Any]", request.scope).get(CALLER)
+    return None if caller is None else caller.scope
+
+
+def store_of_request(store: TaskStore) -> TaskStore:
+    """Return the part of the store that the caller may see."""
+    scope = scope_of_request()
+    return store if scope is None else scoped_store(store, scope)
+
+
+def feed_of_request(feed: Feed) -> Feed:
+    """Return the feed as the caller may see it."""
+    scope = scope_of_request()
+    return feed if scope is None else feed.within(scope)

@@ -1,0 +1,269 @@
+"""The store as a key with a scope sees it. This is the one place that decides what a key may see.
+
+Whatever is not in the queues of the key does not exist: it is not found, not listed and not
+counted. Handlers get this store in place of the whole one, so none of them can forget the scope. It
+has the verbs that requests use, and no others.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NoReturn, cast
+
+import msgspec
+
+from taskflow.model.errors import Forbidden, QueueNotFound
+from taskflow.model.event import ALL_EVENTS, EventFilter
+from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.monitoring import Minute
+from taskflow.model.queue_limits import QueueChange, QueueSettings
+from taskflow.model.queue_scope import QueueScope
+from taskflow.model.queues import TaskStatistics
+from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
+from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, IdempotencyKey, NewTask, Task
+from taskflow.store.base.events import EventPage
+from taskflow.store.base.listing import MonitoringStore, Page
+from taskflow.store.base.queues import Changed, QueueStore
+from taskflow.store.base.schedules import SchedulePage
+from taskflow.store.base.store import TaskStore
+from taskflow.store.base.submission import AddedOnce
+
+
+def scoped_store(store: TaskStore, scope: QueueScope) -> TaskStore:
+    """Return the part of a store that is in a scope."""
+    return cast("TaskStore", ScopedStore(store, scope))
+
+
+def check_queue(scope: QueueScope, queue: str) -> None:
+    """Check the queue that a client sends a task to.
+
+    Raises:
+        Forbidden: It is not in the scope.
+    """
+    if not scope.allows(queue):
+        raise Forbidden(f"this key may use the queues {scope} only, and the task goes to {queue}")
+
+
+class ScopedStore:
+    """The verbs of ``TaskStore`` that requests use, limited to a scope.
+
+    A task never changes its queue, so an action may check the queue before.
+    """
+
+    def __init__(self, store: TaskStore, scope: QueueScope) -> None:
+        self._store: Final = store
+        self._scope: Final = scope
+        self.queues: Final = ScopedQueues(store.queues, scope)
+        self.schedules: Final = ScopedSchedules(store, scope)
+        self.monitoring: Final = ScopedMonitoring(store.monitoring, scope)
+
+    async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        self._check(tasks)
+        return await self._store.add(tasks)
+
+    async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
+        self._check(tasks)
+        return self._visible(await self._store.add_once(tasks, key))
+
+    async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
+        added = await self._store.find_added(key)
+        return None if added is None else self._visible(added)
+
+    async def get(self, task_id: uuid.UUID) -> Task | None:
+        return self._if_visible(await self._store.get(task_id))
+
+    async def get_unmasked(self, task_id: uuid.UUID) -> Task | None:
+        return self._if_visible(await self._store.get_unmasked(task_id))
+
+    async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
+        return await self._store.attempts(task_id) if await self._has(task_id) else None
+
+    async def page(
+        self,
+        *,
+        limit: int,
+        before: uuid.UUID | None = None,
+        filter: TaskFilter = NO_FILTER,
+        without: Collection[str] = (),
+    ) -> Page:
+        wanted = msgspec.structs.replace(filter, scope=self._scope.narrowed_to(filter.queue))
+        return await self._store.page(limit=limit, before=before, filter=wanted, without=without)
+
+    async def count(
+        self, *, limit: int, queue: str | None = None, is_after_write: bool = False
+    ) -> TaskStatistics:
+        return await self._store.count(
+            limit=limit, queue=queue, is_after_write=is_after_write, scope=self._scope
+        )
+
+    async def cancel(self, task_id: uuid.UUID) -> Task | None:
+        return await self._store.cancel(task_id) if await self._has(task_id) else None
+
+    async def retry(self, task_id: uuid.UUID) -> Task | None:
+        return await self._store.retry(task_id) if await self._has(task_id) else None
+
+    async def delete(self, task_id: uuid.UUID) -> bool:
+        return await self._has(task_id) and await self._store.delete(task_id)
+
+    async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        return await self._store.cancel_many(await self._ids_of(task_ids))
+
+    async def retry_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        return await self._store.retry_many(await self._ids_of(task_ids))
+
+    async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        return await self._store.delete_many(await self._ids_of(task_ids))
+
+    async def events_after(
+        self,
+        position: int,
+        *,
+        limit: int,
+        until: int | None = None,
+        wanted: EventFilter = ALL_EVENTS,
+    ) -> EventPage:
+        mine = msgspec.structs.replace(wanted, scope=self._scope)
+        return await self._store.events_after(position, limit=limit, until=until, wanted=mine)
+
+    def _check(self, tasks: Sequence[NewTask]) -> None:
+        for task in tasks:
+            check_queue(self._scope, task.queue)
+
+    def _if_visible(self, task: Task | None) -> Task | None:
+        return task if task is not None and self._scope.allows(task.queue) else None
+
+    def _visible(self, added: AddedOnce) -> AddedOnce:
+        """Return a replay without tasks that the key may no longer see, as if deleted."""
+        tasks = [task for task in added.tasks if self._scope.allows(task.queue)]
+        return msgspec.structs.replace(added, tasks=tasks)
+
+    async def _has(self, task_id: uuid.UUID) -> bool:
+        return bool(await self._ids_of([task_id]))
+
+    async def _ids_of(self, task_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
+        queues = await self._store.queues_of(task_ids)
+        return [task_id for task_id, queue in queues.items() if self._scope.allows(queue)]
+
+
+class ScopedQueues:
+    """The settings of the queues in a scope."""
+
+    def __init__(self, queues: QueueStore, scope: QueueScope) -> None:
+        self._queues: Final = queues
+        self._scope: Final = scope
+
+    async def change(self, name: str, change: QueueChange) -> Changed:
+        self._check(name)
+        return await self._queues.change(name, change)
+
+    async def set_paused(self, name: str, *, is_paused: bool) -> QueueSettings:
+        self._check(name)
+        return await self._queues.set_paused(name, is_paused=is_paused)
+
+    async def get(self, name: str) -> QueueSettings | None:
+        return await self._queues.get(name) if self._scope.allows(name) else None
+
+    async def first(self, limit: int) -> Mapping[str, QueueSettings]:
+        return await self._queues.first(limit, self._scope)
+
+    def _check(self, name: str) -> None:
+        if not self._scope.allows(name):
+            raise QueueNotFound
+
+
+class _Template(msgspec.Struct):
+    """The field of the template of a schedule that matters here."""
+
+    queue: str = DEFAULT_QUEUE
+
+
+_TEMPLATE: Final = msgspec.json.Decoder(_Template)
+
+
+class ScopedSchedules:
+    """The schedules whose tasks go to a queue of a scope."""
+
+    def __init__(self, store: TaskStore, scope: QueueScope) -> None:
+        self._store: Final = store
+        self._schedules: Final = store.schedules
+        self._scope: Final = scope
+
+    async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
+        def scoped(before: ScheduleDefinition | None) -> ScheduleDefinition:
+            is_taken = before is not None and not self._scope.allows(before.template.queue)
+            after = change(None if is_taken else before)
+            check_queue(self._scope, after.template.queue)
+            if is_taken:
+                raise Forbidden("this key cannot use this name for a schedule; choose another one")
+            return after
+
+        changed, is_new = await self._schedules.change(name, scoped)
+        [shown] = await self._shown([changed])
+        return shown, is_new
+
+    async def get(self, name: str) -> Schedule | None:
+        found = await self._schedules.get(name)
+        shown = await self._shown([] if found is None else [found])
+        return shown[0] if shown else None
+
+    async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:
+        mine: list[Schedule] = []
+        while len(mine) <= limit:
+            found = await self._schedules.page(limit=limit + 1, after=after)
+            mine += await self._shown(found.schedules)
+            after = found.next_after
+            if after is None:
+                break
+        return SchedulePage(mine[:limit], mine[limit - 1].name if len(mine) > limit else None)
+
+    async def delete(self, name: str) -> bool:
+        return await self.get(name) is not None and await self._schedules.delete(name)
+
+    async def run_now(self, name: str) -> Task | None:
+        return None if await self.get(name) is None else await self._schedules.run_now(name)
+
+    async def _shown(self, schedules: Sequence[Schedule]) -> list[Schedule]:
+        """Return those in the scope; a last task of before they were moved there is hidden."""
+        mine = [one for one in schedules if self._allows(one)]
+        ids = [one.last_task_id for one in mine if one.last_task_id is not None]
+        queues = await self._store.queues_of(ids) if ids else {}
+        own = {task_id for task_id, queue in queues.items() if self._scope.allows(queue)}
+        return [
+            one
+            if one.last_task_id in own
+            else msgspec.structs.replace(one, last_task_id=None, last_task_status=None)
+            for one in mine
+        ]
+
+    def _allows(self, schedule: Schedule) -> bool:
+        try:
+            return self._scope.allows(_TEMPLATE.decode(schedule.task).queue)
+        except (msgspec.DecodeError, RecursionError):  # no version of TaskFlow stores such a task
+            return False
+
+
+class ScopedMonitoring:
+    """The throughput of the queues in a scope; nodes and hosts serve all queues."""
+
+    def __init__(self, monitoring: MonitoringStore, scope: QueueScope) -> None:
+        self._monitoring: Final = monitoring
+        self._scope: Final = scope
+
+    async def history(self, queue: str | None = None) -> list[Minute]:
+        return await self._monitoring.history(queue, self._scope)
+
+    async def nodes(self, limit: int) -> NoReturn:  # noqa: ARG002 - as in MonitoringStore
+        refuse_scope()
+
+    async def hosts(self, limit: int) -> NoReturn:  # noqa: ARG002 - as in MonitoringStore
+        refuse_scope()
+
+
+def refuse_scope() -> NoReturn:
+    """Reject a request about the service as a whole.
+
+    Raises:
+        Forbidden: Always.
+    """
+    raise Forbidden("this is about all queues; it needs a key that is not limited to some")
