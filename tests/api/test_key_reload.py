@@ -72,7 +72,9 @@ async def test_a_hang_up_reads_it_at_once(followed, path, autojump_clock):
     assert trio.current_time() < POLL_SECONDS
 
 
-@pytest.mark.parametrize("text", [f"{ONE_LINE}\nnonsense", "", None])
+@pytest.mark.parametrize(
+    "text", [f"{ONE_LINE}\nnonsense", "", None], ids=["invalid", "empty", "missing"]
+)
 async def test_an_invalid_file_changes_nothing(followed, path, autojump_clock, events, text):
     """One error is logged, without a key; the file is read again when it has changed again."""
     keys, _ = followed
