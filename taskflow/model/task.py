@@ -232,7 +232,7 @@ class AttemptStatus(enum.StrEnum):
     FAILED = "FAILED"
     """It failed and counts; another one follows if any are left."""
     INTERRUPTED = "INTERRUPTED"
-    """A shutdown interrupted it; it does not count, and the next attempt has the same number."""
+    """A shutdown or the egress proxy interrupted it; the next attempt has the same number."""
     LOST = "LOST"
     """Its node died; it does not count, and the next attempt has the same number."""
     CANCELED = "CANCELED"

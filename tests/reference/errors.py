@@ -15,17 +15,18 @@ from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
 
 INTRODUCTION = """\
-This page lists every `error_type` of a failed task. `error` describes the error for people,
-`error_type` for programs. "Retried" applies while the task has attempts left (`max_attempts`).
-Callbacks are also retried after other errors."""
+This page lists every `error_type` of a failed task, and `proxy`, with which a task waits.
+`error` describes the error for people, `error_type` for programs. "Retried" applies while the task
+has attempts left (`max_attempts`). Callbacks are also retried after other errors."""
 
 STATUSES = """\
 With `http_status`, only temporary errors are retried: 408, 425, 429 and 5xx, or the statuses in
 the task's `retry_on`. Callbacks are retried after every status except 410, with which a receiver
 declines further callbacks.
 
-An attempt that a shutdown interrupted, or whose node died, did not fail and is not counted;
-`GET /tasks/{id}/attempts` shows it as `INTERRUPTED` or `LOST`."""
+An attempt that a shutdown or the egress proxy interrupted, or whose node died, did not fail and
+is not counted; `GET /tasks/{id}/attempts` shows it as `INTERRUPTED` or `LOST`. An attempt for which
+the proxy did not send the request is not shown."""
 
 CALLBACK = TaskOptions(callback_of="a task")
 
@@ -59,6 +60,8 @@ def is_tried_again(error_type: ErrorType) -> str:
     """Whether it is, in a word."""
     if error_type is ErrorType.HTTP_STATUS:
         return "by its status"
+    if error_type is ErrorType.PROXY:
+        return "always"
     failure = Failed(error_type, "")
     if is_retryable(failure):
         return "yes"
