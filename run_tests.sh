@@ -112,10 +112,10 @@ test_heavy() {
 }
 
 check_source() {
-    "$venv/bin/python" -m compileall -q taskflow tests
-    step -m ruff format --check .
-    step -m ruff check .
-    step -m mypy
+    "$venv/bin/python" -m compileall -q taskflow tests &&
+        step -m ruff format --check . &&
+        step -m ruff check . &&
+        step -m mypy
 }
 
 step() {
@@ -127,14 +127,15 @@ set_up_environment "$venv" "$lock" "" unpack_tools
 
 case ${1-} in
 '')
-    check_source
-    have_browser
-    # Beside most tests, as it waits for packages and processes, and before the heavy ones.
+    # Beside the checks, which use one core. The check of the Pythons may last into the first tests.
     output=$(mktemp)
     check_other_pythons >"$output" 2>&1 &
+    others=$!
+    have_browser &
+    browser=$!
     failed=
-    test_together || failed=1
-    wait $! || failed=1
+    check_source && wait "$browser" && test_together || failed=1
+    wait "$others" || failed=1
     cat "$output"
     rm "$output"
     [[ -z $failed ]]

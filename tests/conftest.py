@@ -23,7 +23,8 @@ from tests.folders import open_folder
 
 # The files that take longest, in that order: started first, so that none is the last to end.
 LONG = (
-    *("tests/test_pages.py", "tests/store/test_sessions.py", "tests/store/test_postgres.py"),
+    *("tests/test_pages.py", "tests/browser/", "tests/store/test_sessions.py"),
+    "tests/store/test_postgres.py",
     *("tests/store/test_pgbouncer.py", "tests/api/test_event_loop_crowds.py"),
     *(
         "tests/fuzz/",
@@ -32,7 +33,7 @@ LONG = (
         "tests/fetch/test_hostile.py",
     ),
     *("tests/api/test_hostile_rows.py", "tests/service/", "tests/test_installation.py"),
-    *("tests/store/test_stateful.py", "tests/test_costs.py", "tests/browser/", "tests/cli/"),
+    *("tests/store/test_stateful.py", "tests/test_costs.py", "tests/cli/"),
 )
 # What --fast leaves out: databases, processes, browsers, and tests whose files are about those.
 SLOW_FIXTURES = {"postgres_server", "heavy", "chromium", "browser"}

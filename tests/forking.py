@@ -1,18 +1,23 @@
-"""Starts ``python -m taskflow`` by forking a process that has imported it already.
+"""Starts ``python -m taskflow`` and Hypercorn by forking a process that has imported them already.
 
 An interpreter that imports TaskFlow takes most of a second of CPU, and the tests start more than a
 thousand. One process for each run of pytest, the template, imports everything once, starts no
 thread, and forks for each start. What comes of it is a process of its own, a child of the one that
 runs the tests, with the arguments, environment, working directory and files that it was given.
+
+A main process starts its own processes in the same way: ``serve --processes`` from a fork of itself
+that it makes first, Hypercorn by forking itself, which has one thread.
 """
 
 from __future__ import annotations
 
 import array
 import atexit
+import contextlib
 import ctypes
 import gc
 import json
+import multiprocessing.util
 import os
 import runpy
 import signal
@@ -22,16 +27,22 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
 ARGUMENTS = [sys.executable, "-m", "taskflow"]
-_PR_SET_CHILD_SUBREAPER = 36
+MODULES = ("taskflow", "hypercorn")
+TEMPLATE_NAME = "template"
+_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 # An interpreter reads these when it starts: a process with others of them is started anew.
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
 _MAX_MESSAGE_BYTES = 2**20
 _MAX_TEMPLATES = 3
+_spawn = multiprocessing.util.spawnv_passfds
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Popen(subprocess.Popen):
@@ -53,12 +64,14 @@ class Popen(subprocess.Popen):
         if template is None:
             super()._execute_child(args, executable, preexec_fn, *rest)
             return
+        start = args.index("-m") + 1
         files = [given["p2cread"], given["c2pwrite"], given["errwrite"]]
         files = [number if file == -1 else file for number, file in enumerate(files)]
         wanted = {
-            "arguments": [os.fspath(argument) for argument in args[len(ARGUMENTS) :]],
+            "module": args[start],
+            "arguments": [os.fspath(argument) for argument in args[start + 1 :]],
             "cwd": os.fspath(given["cwd"] or Path.cwd()),
-            "environ": dict(given["env"]),
+            "environ": dict(os.environ if given["env"] is None else given["env"]),
             "files": [0, 1, 2, *given["pass_fds"]],
             "has_terminal": preexec_fn is not None,
             "has_session": has_session,
@@ -91,8 +104,11 @@ def run(
 
 
 def _template_for(arguments: Any, environ: Any) -> Template | None:
-    is_ours = isinstance(arguments, list) and arguments[: len(ARGUMENTS)] == ARGUMENTS
-    if not is_ours or environ is None or not sys.platform.startswith("linux"):
+    if not _is_ours(arguments):
+        return None
+    if _own:
+        return _own[0]
+    if environ is None or not sys.platform.startswith("linux"):
         return None
     # Another version, or a library such as libfaketime that has to be loaded first.
     if environ.get("PYTHONPATH") != str(REPOSITORY) or "LD_PRELOAD" in environ:
@@ -100,11 +116,19 @@ def _template_for(arguments: Any, environ: Any) -> Template | None:
     return _template(_start_environ(environ))
 
 
+def _is_ours(arguments: Any) -> bool:
+    if not isinstance(arguments, list) or arguments[0] != sys.executable:
+        return False
+    arguments = [argument for argument in arguments[1:3] if argument != "-P"] + arguments[3:]
+    return arguments[0] == "-m" and arguments[1] in MODULES
+
+
 def _start_environ(environ: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(item for item in environ.items() if item[0].startswith(_READ_AT_START)))
 
 
 _templates: dict[tuple[tuple[str, str], ...], Template] = {}
+_own: list[Template] = []  # of a process that starts processes of its own
 _lock = threading.Lock()
 
 
@@ -149,14 +173,31 @@ class Template:
             self._process.wait()
 
 
+class OwnTemplate(Template):
+    """A fork of this process, made before it runs anything; it ends with this process."""
+
+    def __init__(self) -> None:
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if os.fork() == 0:
+            self._ours.close()
+            for number in _SIGNALS:  # those to the whole terminal
+                signal.signal(number, signal.SIG_IGN)
+            _name_process(TEMPLATE_NAME)
+            _serve(theirs)
+        theirs.close()
+
+
 def _adopt(*, is_wanted: bool) -> None:
     """Become the parent of orphans below this process, or leave them to init."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(is_wanted), 0, 0, 0)
 
 
+def _name_process(name: str) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
 def _serve(requests: socket.socket) -> None:
     """Fork for each request, until the other end is closed."""
-    _import_all()
     while True:
         text, files, _, _ = socket.recv_fds(requests, _MAX_MESSAGE_BYTES, 16)
         if not text:
@@ -164,8 +205,11 @@ def _serve(requests: socket.socket) -> None:
         answering, answered = os.pipe()
         if (between := os.fork()) == 0:
             # Its child is an orphan when it ends, and so goes to the process that runs the tests.
+            between = os.getpid()
             pid = os.fork()
             if pid == 0:
+                while os.getppid() == between:
+                    time.sleep(0.0001)
                 os.close(answering)
                 os.close(answered)
                 requests.close()
@@ -187,12 +231,17 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(taskflow.__path__, "taskflow."):
         if module.name not in ("taskflow.__main__", "taskflow.tracing.otel"):
             importlib.import_module(module.name)
+    importlib.import_module("hypercorn.run")
     gc.freeze()
 
 
 def _become(wanted: dict[str, Any], files: list[int]) -> None:
-    """Run ``python -m taskflow`` in this process, as an interpreter of its own would."""
+    """Run the module in this process, as an interpreter of its own would."""
     try:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _name_process("python")
         _take(files, wanted["files"])
         if wanted["has_session"]:
             os.setsid()
@@ -210,16 +259,56 @@ def _become(wanted: dict[str, Any], files: list[int]) -> None:
         time.tzset()
         sys.path[0] = str(Path.cwd())
         sys.argv = ["-m", *wanted["arguments"]]
-        code = _run_main()
+        _fork_processes(sys.argv)
+        code = _run_main(wanted["module"])
     except BaseException:  # noqa: BLE001 - none of it may get into the template
         traceback.print_exc()
         code = 1
     _exit(code)
 
 
-def _run_main() -> int:
+def _fork_processes(arguments: list[str]) -> None:
+    """Have the processes that this one starts forked, too."""
+    multiprocessing.util.spawnv_passfds = _fork_spawned
+    _own.clear()
+    if "--processes" in arguments and "--channel" not in arguments:
+        _own.append(OwnTemplate())
+        subprocess.Popen = Popen
+
+
+def _fork_spawned(program: Any, arguments: list[Any], files: Any) -> int:
+    """Fork instead of starting an interpreter for a process of multiprocessing."""
+    command = [os.fsdecode(argument) for argument in arguments]
+    if not any("spawn_main" in argument for argument in command):
+        return _spawn(program, arguments, files)
+    if (pid := os.fork()) == 0:
+        _exit(_run_spawned(command, files))
+    return pid
+
+
+def _run_spawned(arguments: list[str], files: Any) -> int:
+    """Run its command with these files only, and with the signals that a new interpreter has."""
+    for number in _SIGNALS:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    kept = {0, 1, 2, *map(int, files)}
+    for number in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        if number not in kept:
+            with contextlib.suppress(OSError):
+                os.close(number)
+    place = arguments.index("-c") + 1
+    sys.argv = ["-c", *arguments[place + 1 :]]
+    resource_tracker._resource_tracker._pid = None
+    return _code_of(lambda: exec(arguments[place], {}))
+
+
+def _run_main(module: str) -> int:
+    return _code_of(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
+
+
+def _code_of(main: Callable[[], object]) -> int:
     try:
-        runpy.run_module("taskflow", run_name="__main__", alter_sys=True)
+        main()
     except SystemExit as error:
         if error.code is None or isinstance(error.code, int):
             return error.code or 0
@@ -230,6 +319,9 @@ def _run_main() -> int:
         sys.stderr.flush()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:  # noqa: BLE001 - none of it may get into the process that was forked
+        traceback.print_exc()
+        return 1
     return 0
 
 
@@ -269,4 +361,5 @@ def _stream(number: int, encoding: str) -> Any:
 
 if __name__ == "__main__":
     sys.path[0] = str(REPOSITORY)
+    _import_all()
     _serve(socket.socket(fileno=int(sys.argv[1])))

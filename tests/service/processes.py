@@ -152,9 +152,7 @@ class Running:
         for child in main.children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 is_gone = child.status() == psutil.STATUS_ZOMBIE
-                if not is_gone and any(
-                    sign in part for part in child.cmdline() for sign in ("spawn_main", "--channel")
-                ):
+                if not is_gone and not is_helper(child):
                     spawned.append(child)
         return spawned or [main]
 
@@ -183,7 +181,12 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    name: str, folder: Path, *, host: str = "127.0.0.1", **settings: object
+    name: str,
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    is_forked: bool = True,
+    **settings: object,
 ) -> Iterator[Running]:
     """Start an entry point on a free port of the loopback; it is gone at the end.
 
@@ -191,16 +194,22 @@ def running(
         name: One of ``COMMANDS``.
         folder: Where its log goes and where it works.
         host: The address that Hypercorn listens on.
+        is_forked: If not, its interpreters are started anew.
         settings: Environment variables of its own.
     """
-    with started(name, folder, host=host, **settings) as service:
+    with started(name, folder, host=host, is_forked=is_forked, **settings) as service:
         service.wait_until_ready(name)
         yield service
 
 
 @contextlib.contextmanager
 def started(
-    name: str, folder: Path, *, host: str = "127.0.0.1", **settings: object
+    name: str,
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    is_forked: bool = True,
+    **settings: object,
 ) -> Iterator[Running]:
     """The same, without waiting until it is ready."""
     command, environ = list(COMMANDS[name]), clean_environ(**settings)
@@ -214,7 +223,7 @@ def started(
             command += ["--bind", f"fd://{listener.fileno()}"]
         elif "serve" in name:
             environ.setdefault("TASKFLOW_BIND", "127.0.0.1:0")
-        process = forking.Popen(
+        process = (forking.Popen if is_forked else subprocess.Popen)(
             [sys.executable, *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -258,6 +267,12 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
                 if not any("resource_tracker" in part for part in child.cmdline()):
                     child.kill()
     process.wait(PATIENCE_SECONDS)
+
+
+def is_helper(child: psutil.Process) -> bool:
+    """True for a child of a main process that runs no tasks."""
+    is_tracker = any("resource_tracker" in part for part in child.cmdline())
+    return is_tracker or child.name() == forking.TEMPLATE_NAME
 
 
 def wait_until(condition: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:

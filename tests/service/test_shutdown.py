@@ -17,6 +17,7 @@ from tests.service.processes import ProcessResult, Running, running, wait_until
 from tests.service.targets import Way
 
 SERVERS = ["serve", "serve-p2", "hypercorn", "hypercorn-w2"]
+STARTED_ANEW = {("serve-p2", signal.SIGTERM), ("hypercorn-w2", signal.SIGTERM)}
 # What could hold up the end of a process takes longer than a test waits for it. How long an end
 # takes is measured by ``python -m benchmarks``.
 SLOW = {
@@ -40,7 +41,9 @@ def check_is_clean(ended: ProcessResult) -> None:
 )
 def test_it_serves_runs_and_stops(tmp_path, tasks, target, name, signal_number):
     """A task comes to COMPLETED; a signal ends an idle service at once, with exit status 0."""
-    with running(name, tmp_path, DATABASE_URL=tasks.url, **SLOW) as service:
+    is_forked = (name, signal_number) not in STARTED_ANEW
+    settings = {"DATABASE_URL": tasks.url, **SLOW}
+    with running(name, tmp_path, is_forked=is_forked, **settings) as service:
         task_id = service.post(f"{target.url}/now")
         tasks.wait_for(task_id, COMPLETED)
         assert service.ask("GET", f"/tasks/{task_id}").body["result"]["status"] == "200 OK"

@@ -18,6 +18,7 @@ from tests.service.processes import (
     COMMANDS,
     PATIENCE_SECONDS,
     REPOSITORY,
+    START_SECONDS,
     clean_environ,
     running,
     started,
@@ -186,7 +187,7 @@ def test_several_first_starts_at_once(tmp_path, empty_database_url):
         )
         for _ in range(5)
     ]
-    assert [process.wait(30) for process in processes] == [0] * 5
+    assert [process.wait(START_SECONDS) for process in processes] == [0] * 5
 
 
 def test_help_and_version(tmp_path):
