@@ -111,7 +111,7 @@ class Dispatcher(IdleNode):
         while True:
             limit = self._load.claim_limit()
             if not limit:
-                await self._load.wait_for_change()
+                await self._load.wait_for_room()
                 continue
             claimed = await self._claim(limit)
             if claimed is None:
@@ -206,5 +206,5 @@ def release_unstarted(
         except (trio.WouldBlock, trio.EndOfChannel):
             return
         load.unstarted(claim)
-        outcome = Canceled() if load.claims.is_canceled(claim.key) else Interrupted()
+        outcome = Canceled() if load.claims[claim.key].is_canceled else Interrupted()
         attempts.send_nowait(Attempt(claim, outcome, trio.current_time()))

@@ -1,8 +1,8 @@
 """The load of a node: the claims that it holds, and how many more it should make.
 
-Each claim has a cancel scope from the moment it is made until its outcome is written. Canceling
-the claim cancels that scope, in whatever state the claim is: a running fetch is cut off, a waiting
-one never starts, and an outcome that waits for the store is dropped.
+A claim is held from the moment it is made until its outcome is written, and can be canceled all
+that time: a waiting one never starts, a running fetch is cut off, and an outcome that waits for the
+store is dropped.
 """
 
 from __future__ import annotations
@@ -55,14 +55,13 @@ class Load:
         self._held = 0
         self._waiting = 0
         self._running = 0
-        # Tasks by token: one claim takes many tasks with one token.
-        self._tokens: Counter[uuid.UUID] = Counter()
-        self._claimed_at: dict[uuid.UUID, float] = {}
+        # Tokens of claims that are being made.
+        self._claiming: set[uuid.UUID] = set()
         # Tasks that wait for a worker or run, by host.
         self._by_host: Counter[str] = Counter()
         # Rate of finished fetches; a burst of starts does not tell when workers will be idle.
         self._finish_rate = _Rate(_RATE_MEMORY_SECONDS)
-        self._changed = WakeUp()
+        self._has_room = WakeUp()
 
     def __repr__(self) -> str:
         return f"<Load: {self._running} running, {self._waiting} waiting, {self._held} held>"
@@ -70,16 +69,16 @@ class Load:
     @property
     def tokens(self) -> Collection[uuid.UUID]:
         """The tokens of held claims and of claims being made."""
-        return tuple(self._tokens)
+        return self._claiming | {key.token for key in self.claims.keys}
 
     @contextlib.contextmanager
     def claiming(self, token: uuid.UUID) -> Iterator[None]:
         """Count the token as held while a claim is being made."""
-        self._tokens[token] += 1
+        self._claiming.add(token)
         try:
             yield
         finally:
-            self._release_token(token)
+            self._claiming.remove(token)
 
     @contextlib.contextmanager
     def reserved(self, count: int) -> Iterator[None]:
@@ -91,30 +90,26 @@ class Load:
         finally:
             self._held -= count
             self._waiting -= count
-            self._changed.notify()
+            self._notify_if_there_is_room()
 
     def claimed(self, claims: Sequence[Claim]) -> None:
         """Record new claims, which wait for workers."""
         self._held += len(claims)
         self._waiting += len(claims)
-        self._tokens.update(claim.token for claim in claims)
-        now = trio.current_time()
-        self._claimed_at.update((claim.token, now) for claim in claims)
         self._by_host.update(claim.authority for claim in claims if claim.authority)
         self.claims.add(claims)
 
     def started(self) -> None:
-        """Record that a worker started a waiting claim."""
+        """Record that a worker started a waiting claim, which does not change ``claim_limit``."""
         self._waiting -= 1
         self._running += 1
-        self._changed.notify()
 
     def finished(self, claim: Claim) -> None:
         """Record that a worker finished a claim, whose outcome is to be written now."""
         self._running -= 1
         self._remove_from_host(claim.authority)
         self._finish_rate.count()
-        self._changed.notify()
+        self._notify_if_there_is_room()
 
     def unstarted(self, claim: Claim) -> None:
         """Record that a waiting claim will not be started, and is to be released now."""
@@ -125,13 +120,11 @@ class Load:
         """Record that the outcomes of claims were written, which ends the claims."""
         self._held -= len(claims)
         self.claims.remove(claims)
-        for claim in claims:
-            self._release_token(claim.token)
-        self._changed.notify()
+        self._notify_if_there_is_room()
 
-    async def wait_for_change(self) -> None:
-        """Return once ``claim_limit`` may have changed."""
-        await self._changed.wait()
+    async def wait_for_room(self) -> None:
+        """Return once ``claim_limit`` may be positive; it is 0 now."""
+        await self._has_room.wait()
 
     def claim_limit(self) -> int:
         """Return the number of tasks to claim now."""
@@ -141,10 +134,6 @@ class Load:
             ahead=min(self._queue_size, int(self._finish_rate.per_second() * LOOKAHEAD_SECONDS)),
             room=self.max_held - self._held,
         )
-
-    def claimed_at(self, claim: Claim) -> float:
-        """Return when a held claim was made, on Trio's clock."""
-        return self._claimed_at[claim.token]
 
     def shares(self, limit: int) -> HostShares:
         """Return the claims per host, and the capacity that hosts share if ``limit`` are added.
@@ -163,11 +152,10 @@ class Load:
         if self._by_host[host] <= 0:
             del self._by_host[host]
 
-    def _release_token(self, token: uuid.UUID) -> None:
-        self._tokens[token] -= 1
-        if not self._tokens[token]:
-            del self._tokens[token]
-            self._claimed_at.pop(token, None)
+    def _notify_if_there_is_room(self) -> None:
+        """Wake the dispatcher if it can claim: waking it for each finished fetch costs too much."""
+        if self.claim_limit():
+            self._has_room.notify()
 
 
 def claim_limit(*, idle: int, waiting: int, ahead: int, room: int) -> int:
@@ -197,55 +185,76 @@ class _Rate:
         self._counted_at = trio.current_time()
 
     def count(self) -> None:
-        self._rate = self.per_second() + 1.0 / self._memory_seconds
-        self._counted_at = trio.current_time()
+        now = trio.current_time()
+        self._rate = self._rate_at(now) + 1.0 / self._memory_seconds
+        self._counted_at = now
 
     def per_second(self) -> float:
-        age_seconds = trio.current_time() - self._counted_at
-        return self._rate * math.exp(-age_seconds / self._memory_seconds)
+        return self._rate_at(trio.current_time())
+
+    def _rate_at(self, now: float) -> float:
+        return self._rate * math.exp((self._counted_at - now) / self._memory_seconds)
+
+
+class HeldClaim:
+    """A claim that the node holds.
+
+    Attributes:
+        attempt: The number of the attempt, from 1.
+        claimed_at: When it was made, on Trio's clock.
+        is_canceled: True if it was canceled, so that nothing is to be written for it.
+    """
+
+    __slots__ = ("_scope", "attempt", "claimed_at", "is_canceled")
+
+    def __init__(self, attempt: int, claimed_at: float) -> None:
+        self.attempt: Final = attempt
+        self.claimed_at: Final = claimed_at
+        self.is_canceled = False
+        self._scope: trio.CancelScope | None = None
+
+    def runs_in(self, scope: trio.CancelScope) -> None:
+        """Cancel this scope when the claim is canceled; it has not been canceled yet."""
+        self._scope = scope
+
+    def cancel(self) -> None:
+        """Cancel the claim."""
+        self.is_canceled = True
+        if self._scope is not None:
+            self._scope.cancel()
 
 
 class HeldClaims:
-    """The claims of a node, each with its cancel scope."""
+    """The claims of a node."""
 
     def __init__(self) -> None:
-        self._scopes: dict[ClaimKey, trio.CancelScope] = {}
-        self._attempts: dict[ClaimKey, int] = {}
+        self._by_key: dict[ClaimKey, HeldClaim] = {}
 
     @property
     def keys(self) -> Collection[ClaimKey]:
         """The keys of all claims, as a copy."""
-        return tuple(self._scopes)
+        return tuple(self._by_key)
+
+    def __getitem__(self, key: ClaimKey) -> HeldClaim:
+        """Return a claim that is held."""
+        return self._by_key[key]
 
     def add(self, claims: Sequence[Claim]) -> None:
-        """Add claims that were made."""
+        """Add claims that were made now."""
+        now = trio.current_time()
         for claim in claims:
-            self._scopes[claim.key] = trio.CancelScope()
-            self._attempts[claim.key] = claim.attempt
+            self._by_key[claim.key] = HeldClaim(claim.attempt, now)
 
     def remove(self, claims: Sequence[Claim]) -> None:
         """Remove claims whose outcomes were written."""
         for claim in claims:
-            del self._scopes[claim.key], self._attempts[claim.key]
-
-    def attempt_of(self, key: ClaimKey) -> int:
-        """Return the number of the attempt, from 1."""
-        return self._attempts[key]
-
-    def scope_of(self, claim: Claim) -> trio.CancelScope:
-        """Return the scope for the fetch; it is cancelled already if the claim was canceled."""
-        return self._scopes[claim.key]
+            del self._by_key[claim.key]
 
     def cancel(self, keys: Iterable[ClaimKey]) -> None:
         """Cancel claims; keys of claims that the node does not hold are ignored."""
         for key in keys:
-            if scope := self._scopes.get(key):
-                scope.cancel()
-
-    def is_canceled(self, key: ClaimKey) -> bool:
-        """Return whether the claim was canceled, so that nothing is to be written for it."""
-        scope = self._scopes.get(key)
-        return scope is not None and scope.cancel_called
+            if key in self._by_key:
+                self._by_key[key].cancel()
 
 
 async def cancel_claims(claims: HeldClaims, store: TaskStore, node_id: uuid.UUID) -> None:

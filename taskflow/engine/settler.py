@@ -136,19 +136,18 @@ class Settler:
                 first = await self._settle_each_if_refused(settlements[:middle])
                 return first | await self._settle_each_if_refused(settlements[middle:])
             [refused] = settlements
-            attempt = self._load.claims.attempt_of(ClaimKey(refused.task_id, refused.token))
+            attempt = self._load.claims[ClaimKey(refused.task_id, refused.token)].attempt
             emit(Event.OUTCOME_NOT_STORED, error=error, task=refused.task_id, attempt=attempt)
             return await self._store.settle([not_storable(refused)])
 
     def _log_too_late(
         self, portion: Sequence[Settlement | Retry | Release], written: set[uuid.UUID]
     ) -> None:
-        claims = self._load.claims
         for one in portion:
             if one.task_id not in written:
-                key = ClaimKey(one.task_id, one.token)
-                event = Event.TASK_CANCELED if claims.is_canceled(key) else Event.OUTCOME_TOO_LATE
-                emit(event, task=one.task_id, attempt=claims.attempt_of(key))
+                held = self._load.claims[ClaimKey(one.task_id, one.token)]
+                event = Event.TASK_CANCELED if held.is_canceled else Event.OUTCOME_TOO_LATE
+                emit(event, task=one.task_id, attempt=held.attempt)
 
     def _record_metrics(
         self,
@@ -159,16 +158,16 @@ class Settler:
         metrics, now = self._context.metrics, trio.current_time()
         for attempt, write in zip(batch, writes, strict=True):
             claim = attempt.claim
+            held = self._load.claims[claim.key]
             if claim.task_id in too_late:
-                metrics.dropped(is_canceled=self._load.claims.is_canceled(claim.key))
+                metrics.dropped(is_canceled=held.is_canceled)
             end = attempt_end(attempt, write)
             error_type = None if write is None else write.error_type
             metrics.attempt_ended(end, error_type or "")
             if attempt.elapsed_seconds is None or end is AttemptEnd.CANCELED:
                 continue
             started_at = attempt.finished_at - attempt.elapsed_seconds
-            claimed_at = self._load.claimed_at(claim)
-            metrics.waited(claim.waited_seconds + started_at - claimed_at)
+            metrics.waited(claim.waited_seconds + started_at - held.claimed_at)
             if end not in (AttemptEnd.INTERRUPTED, AttemptEnd.POSTPONED):
                 metrics.fetched(attempt.elapsed_seconds)
                 metrics.settled(now - attempt.finished_at)

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from taskflow.engine.context import EngineContext
-from taskflow.engine.load import Load
+from taskflow.engine.load import HeldClaim, Load
 from taskflow.fetch.interface import FetchRequest, Headers, Sign, request_of
 from taskflow.fetch.recording import Recorder
 from taskflow.model.options import TaskOptions
@@ -54,8 +54,8 @@ async def work(
 ) -> None:
     """Run claims one after the other until the channel is closed.
 
-    When the worker is cancelled, its claim is sent on as interrupted. When the scope of a claim is
-    cancelled, the claim is sent on as canceled, and the worker receives the next one. The channel
+    When the worker is cancelled, its claim is sent on as interrupted. When a claim is canceled, its
+    fetch ends, it is sent on as canceled, and the worker receives the next one. The channel
     of attempts has room for all claims that a node may hold, so sending never waits.
     """
     async with claims, attempts:
@@ -75,17 +75,15 @@ async def _run(
     load.started()
     bind_task(claim.task_id, claim.attempt)
     started_at = trio.current_time()
-    scope = load.claims.scope_of(claim)
+    held = load.claims[claim.key]
     outcome: Outcome = Interrupted()
     try:
-        if not scope.cancel_called:
-            with scope:
-                outcome = await _fetch(claim, trace, context)
+        if not held.is_canceled:
+            outcome = await _fetch(claim, held, trace, context)
     finally:
         load.finished(claim)
-        # Also if the scope caught nothing: the outcome of a canceled claim is dropped even if the
-        # fetch completed, or a shutdown cancelled it at the same moment.
-        if scope.cancel_called:
+        # Also if the fetch completed, or a shutdown cancelled it at the same moment.
+        if held.is_canceled:
             outcome = Canceled()
         finished_at = trio.current_time()
         elapsed_seconds = round(finished_at - started_at, 6)
@@ -93,7 +91,9 @@ async def _run(
         attempts.send_nowait(Attempt(claim, outcome, finished_at, elapsed_seconds, trace))
 
 
-async def _fetch(claim: Claim, trace: AttemptTrace, context: EngineContext) -> Outcome:
+async def _fetch(
+    claim: Claim, held: HeldClaim, trace: AttemptTrace, context: EngineContext
+) -> Outcome:
     if claim.fault:
         return failed(ErrorType.INTERNAL, f"internal: {claim.fault}")
     request = request_of(bytes(claim.payload), claim.options.success_on)
@@ -115,7 +115,8 @@ async def _fetch(claim: Claim, trace: AttemptTrace, context: EngineContext) -> O
         recorder=recorder,
     )
     seconds = request.timeout_seconds or context.settings.fetch_timeout_seconds
-    with trio.move_on_after(seconds):
+    with trio.move_on_after(seconds) as scope:
+        held.runs_in(scope)  # one scope for both: each takes a twentieth of a fetch
         return recorder.added_to(await context.fetcher.fetch(request))
     timeout = Failed(ErrorType.TIMEOUT, f"timeout: the fetch took longer than {seconds:g} s")
     return recorder.added_to(timeout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -24,12 +24,13 @@ IDEMPOTENT_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT",
 
 _LEGACY_REDIRECTS: Final = frozenset((301, 302))
 _REDIRECTS: Final = _LEGACY_REDIRECTS | {303, 307, 308}
-_DEFAULTS: Final[Headers] = (
-    ("Connection", "keep-alive"),  # tasks may not set it
-    ("User-Agent", f"TaskFlow/{__version__}"),
-    ("Accept", "*/*"),
-    ("Accept-Encoding", "gzip, deflate"),
-)
+_DEFAULTS: Final = {
+    "connection": ("Connection", "keep-alive"),  # tasks may not set it
+    "user-agent": ("User-Agent", f"TaskFlow/{__version__}"),
+    "accept": ("Accept", "*/*"),
+    "accept-encoding": ("Accept-Encoding", "gzip, deflate"),
+}
+_REFUSED_HEADERS: Final = frozenset(HEADERS_OF_THE_CONNECTION)
 _BODY_HEADERS: Final = frozenset(
     ("content-type", "content-encoding", "content-language", "content-location")
 )
@@ -81,11 +82,11 @@ class Hop(msgspec.Struct, frozen=True):
         except UnsendableError as error:
             raise InvalidRequest(str(error)) from None
 
-    def _defaults(self) -> Headers:
-        if not self.headers:
-            return _DEFAULTS
-        asked = {name.lower() for name, _ in self.headers}
-        return tuple(field for field in _DEFAULTS if field[0].lower() not in asked)
+    def _defaults(self) -> Iterable[tuple[str, str]]:
+        own = [name.lower() for name, _ in self.headers]
+        if _DEFAULTS.keys().isdisjoint(own):
+            return _DEFAULTS.values()
+        return [field for name, field in _DEFAULTS.items() if name not in own]
 
 
 def first_hop(request: FetchRequest) -> Hop:
@@ -96,7 +97,7 @@ def first_hop(request: FetchRequest) -> Hop:
         InvalidRequest: It sets a method or a header that tasks may not set.
     """
     for name, _ in request.headers:
-        if name.lower() in HEADERS_OF_THE_CONNECTION:
+        if name.lower() in _REFUSED_HEADERS:
             raise InvalidRequest(f"the header {name} is set by TaskFlow; leave it out")
         if request.sign is not None and name.lower() in SIGNATURE_FIELDS:
             raise InvalidRequest(SIGNED_HEADER.format(name))

@@ -10,8 +10,11 @@ from typing import Final
 from taskflow.http1.errors import UnsendableError
 from taskflow.http1.events import Headers
 
-_REQUEST_LINE: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]++ [!-~]++ HTTP/1\.1\r\n")
-_HEADERS: Final = re.compile(rb"(?:[-!#$%&'*+.^_`|~0-9a-zA-Z]++: [\t -~\x80-\xff]*+\r\n)*+")
+_LINE: Final = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]++ [!-~]++ HTTP/1\.1\r\n"
+_LINES: Final = rb"(?:[-!#$%&'*+.^_`|~0-9a-zA-Z]++: [\t -~\x80-\xff]*+\r\n)*+"
+_REQUEST_LINE: Final = re.compile(_LINE)
+_REQUEST_HEAD: Final = re.compile(_LINE + _LINES + rb"\r\n")
+_HEADERS: Final = re.compile(_LINES)
 _BODILESS: Final = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
 _OF_THE_CONNECTION: Final = frozenset((b"connection", b"transfer-encoding"))
 
@@ -24,14 +27,18 @@ def request_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -
     Raises:
         UnsendableError: The method, the target or a header is not valid HTTP.
     """
+    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    text = "".join([f"{method} {target} HTTP/1.1\r\n", *lines, "\r\n"])
     try:
-        line = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
-        pairs = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
+        head = text.encode("ascii")
     except UnicodeError:
         raise UnsendableError("the method or a header is not ASCII text") from None
-    if not _REQUEST_LINE.fullmatch(line):
-        raise UnsendableError("the method or the target is not valid HTTP")
-    return line + _header_section(pairs)
+    # All is checked at once: each header must be one line, and there may be no other line.
+    if head.count(b"\n") != len(lines) + 2 or not _REQUEST_HEAD.fullmatch(head):
+        is_line_valid = _REQUEST_LINE.match(head)
+        part = "a header" if is_line_valid else "the method or the target"
+        raise UnsendableError(f"{part} is not valid HTTP")
+    return head
 
 
 def _header_section(headers: Headers) -> bytes:

@@ -51,8 +51,8 @@ _ESCAPED_DOT: Final = re.compile("%2e", re.IGNORECASE)
 _SLASHES: Final = re.compile(r"(?:https?:)?//(?!/)", re.IGNORECASE)
 
 
-class Target(msgspec.Struct, frozen=True, dict=True):
-    """The target of a request: a parsed URL.
+class Origin(msgspec.Struct, frozen=True):
+    """Scheme, host and port of a URL; targets of one origin may share a connection.
 
     Attributes:
         scheme: In lower case.
@@ -60,35 +60,28 @@ class Target(msgspec.Struct, frozen=True, dict=True):
             IP address without brackets.
         address: The address, if the host is one.
         port: 1 to 65535.
-        path_and_query: The request target of the request line; ASCII, never empty.
+        host_header: The value of ``Host`` (RFC 9110 section 7.2).
+        origin: All of it as text.
     """
 
     scheme: Scheme
     host: str
     address: Address | None
     port: int
+    host_header: str
+    origin: str
+
+
+class Target(Origin, frozen=True):
+    """The target of a request: a parsed URL.
+
+    Attributes:
+        path_and_query: The request target of the request line; ASCII, never empty.
+        url: The normalized URL, without a fragment.
+    """
+
     path_and_query: str
-
-    @property
-    def is_default_port(self) -> bool:
-        """True if the port is the default of the scheme."""
-        return DEFAULT_PORTS[self.scheme] == self.port
-
-    @functools.cached_property
-    def host_header(self) -> str:
-        """The value of ``Host`` (RFC 9110 section 7.2)."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.is_default_port else f"{host}:{self.port}"
-
-    @functools.cached_property
-    def origin(self) -> str:
-        """Scheme, host and port; equal for targets that may share a connection."""
-        return f"{self.scheme}://{self.host_header}"
-
-    @functools.cached_property
-    def url(self) -> str:
-        """The normalized URL, without a fragment."""
-        return self.origin + self.path_and_query
+    url: str
 
 
 def parse_target(url: str) -> Target:
@@ -114,19 +107,22 @@ def parse_location(base: Target, location: str) -> Target:
 
 
 def _target_of(url: str, encode: Callable[[str], str]) -> Target:
-    scheme_text, authority, rest = _parts_of(url)
-    scheme = _scheme_of(scheme_text)
-    host, address, port = _parse_authority(authority)
-    target = Target(
-        scheme=scheme,
-        host=host,
-        address=address,
-        port=port or DEFAULT_PORTS[scheme],
-        path_and_query=encode(rest if rest.startswith("/") else f"/{rest}"),
-    )
-    if len(target.url) > MAX_URL_CHARACTERS:
+    scheme, authority, rest = _parts_of(url)
+    origin = _parse_origin(scheme, authority)
+    path_and_query = encode(rest if rest.startswith("/") else f"/{rest}")
+    whole = origin.origin + path_and_query
+    if len(whole) > MAX_URL_CHARACTERS:
         raise InvalidUrl(f"it is longer than {MAX_URL_CHARACTERS} characters once it is encoded")
-    return target
+    return Target(
+        origin.scheme,
+        origin.host,
+        origin.address,
+        origin.port,
+        origin.host_header,
+        origin.origin,
+        path_and_query,
+        whole,
+    )
 
 
 class Place(NamedTuple):
@@ -148,10 +144,8 @@ def place_of(url: str) -> Place:
         InvalidUrl: The scheme or the host is invalid. The rest of the URL is not validated.
     """
     scheme, authority, _ = _parts_of(url)
-    host, _, port = _parse_authority(authority)
-    text = f"[{host}]" if ":" in host else host
-    is_default = port is None or port == DEFAULT_PORTS[_scheme_of(scheme)]
-    return Place(host, text if is_default else f"{text}:{port}")
+    origin = _parse_origin(scheme, authority)
+    return Place(origin.host, origin.host_header)
 
 
 def resolve_location(target: Target, location: str) -> str:
@@ -183,10 +177,6 @@ def _resolved_path(base_path: str, path: str) -> str:
         base_path = _without_dot_segments(base_path)
         path = base_path[: base_path.rindex("/") + 1] + path
     return _without_dot_segments(_ENCODED_IN_PATH.sub(_encode_match, path)) if path else ""
-
-
-def _scheme_of(text: str) -> Scheme:
-    return "https" if text.lower() == "https" else "http"
 
 
 def _parts_of(url: str) -> Sequence[str]:
@@ -224,6 +214,17 @@ def _complaint_about_scheme(url: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)  # tasks go to the same few hosts again and again
+def _parse_origin(scheme_text: str, authority: str) -> Origin:
+    scheme: Scheme = "https" if scheme_text.lower() == "https" else "http"
+    host, address, port = _parse_authority(authority)
+    header = f"[{host}]" if ":" in host else host
+    if port is not None and port != DEFAULT_PORTS[scheme]:
+        header = f"{header}:{port}"
+    return Origin(
+        scheme, host, address, port or DEFAULT_PORTS[scheme], header, f"{scheme}://{header}"
+    )
+
+
 def _parse_authority(authority: str) -> tuple[str, Address | None, int | None]:
     if "@" in authority:
         raise InvalidUrl("credentials in a URL are not taken; send an Authorization header instead")
