@@ -507,6 +507,24 @@ def test_own_ids_are_like_those_of_postgresql_18(connection):
     assert len({one for one, _ in rows}) == 2000
 
 
+async def test_ids_of_a_statement_grow_in_its_order(database_url, connection):
+    """They are UUIDs of version 7 of the database's clock, whatever options the tasks have."""
+    async with open_postgres(database_url, SETTINGS) as store:
+        ids = []
+        for tags in ({}, {"customer": 42}):
+            tasks = await store.add([new_task(tags=tags) for _ in range(300)])
+            ids += [task.id for task in tasks]
+    assert ids == sorted(set(ids))
+    assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
+    [(now,)] = connection.execute("SELECT clock_timestamp()").fetchall()
+    for one in ids:
+        made = dt.datetime.fromtimestamp((one.int >> 80) / 1000, dt.UTC)
+        assert abs((now - made).total_seconds()) < 60
+    newer = connection.execute("SELECT taskflow_new_id()").fetchone()
+    assert newer is not None
+    assert newer[0] > ids[-1]
+
+
 async def test_closing_is_quick_with_a_hanging_call(database_url, connection):
     """Closing the store does not wait for a thread that waits for the database."""
     async with contextlib.AsyncExitStack() as stack:

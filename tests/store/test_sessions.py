@@ -285,7 +285,7 @@ class TestAtTheStart:
         [
             ("DROP TABLE taskflow_tasks CASCADE", ("taskflow_tasks is missing", "restore")),
             ("DROP TABLE taskflow_attempts CASCADE", ("taskflow_attempts is missing", "restore")),
-            ("DROP FUNCTION taskflow_new_id CASCADE", ("taskflow_new_id() is missing", "restore")),
+            ("DROP FUNCTION taskflow_announce", ("taskflow_announce() is missing", "restore")),
             (
                 "ALTER TABLE taskflow_tasks ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
                 ("row level security", "taskflow_tasks", "BYPASSRLS"),
@@ -420,12 +420,12 @@ class TestReadiness:
                 "ALTER TABLE taskflow_tasks RENAME COLUMN away TO host",
             ),
             (
-                "ALTER FUNCTION taskflow_new_id RENAME TO away",
-                "ALTER FUNCTION away RENAME TO taskflow_new_id",
+                "ALTER FUNCTION taskflow_announce RENAME TO away",
+                "ALTER FUNCTION away RENAME TO taskflow_announce",
             ),
             (
-                "REVOKE EXECUTE ON FUNCTION taskflow_new_id FROM PUBLIC, {role}",
-                "GRANT EXECUTE ON FUNCTION taskflow_new_id TO {role}",
+                "REVOKE EXECUTE ON FUNCTION taskflow_announce FROM PUBLIC, {role}",
+                "GRANT EXECUTE ON FUNCTION taskflow_announce TO {role}",
             ),
             (
                 "ALTER TABLE taskflow_tags RENAME TO away",

@@ -270,6 +270,9 @@ def connection_options(
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": round(timeout_seconds * 1000) * 2,
+        # Prepare each statement at its second execution: planning one costs as much as it does for
+        # dozens of tasks. Of one that always fails, each preparation would remain on the server.
+        "prepare_threshold": 1,
     }
     if pooler == "transaction":
         # The next transaction may use another server connection, without what was prepared or set

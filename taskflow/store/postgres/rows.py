@@ -32,7 +32,8 @@ from taskflow.model.queues import Line
 from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, TagValue, Task, TaskStatus
 from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep, without_lone_surrogates
 
-_QUERY_NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_HEADING: Final = re.compile(r"^-- (name|part): (\w+)$", re.MULTILINE)
+_INSERTED_PART: Final = re.compile(r"^-- insert: (\w+)$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^--.*\n", re.MULTILINE)
 Row = tuple[Any, ...]
 Execute = Callable[[str, Mapping[str, object]], list[Row]]
@@ -51,20 +52,26 @@ _SETTINGS: Final = msgspec.json.Decoder(QueueSettings)
 
 @functools.cache
 def load_queries() -> Mapping[str, str]:
-    """Return the statements by name, without their comments.
+    """Return the statements by name, without their comments, and with the parts that they share.
 
     Raises:
         ValueError: Two have the same name.
     """
-    statements: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {"name": {}, "part": {}}
     for file in resources.files("taskflow.store.postgres").joinpath("queries").iterdir():
         if file.name.endswith(".sql"):
-            _, *parts = _QUERY_NAME.split(file.read_text("utf-8"))
-            for name, body in zip(parts[::2], parts[1::2], strict=True):
-                if name in statements:
+            _, *pieces = _HEADING.split(file.read_text("utf-8"))
+            for kind, name, body in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+                if name in found[kind]:
                     raise ValueError(f"two statements are named {name}")
-                statements[name] = _COMMENT.sub("", body).strip()
-    return MappingProxyType(statements)
+                found[kind][name] = body.strip()
+    parts = found["part"]
+    return MappingProxyType(
+        {
+            name: _COMMENT.sub("", _INSERTED_PART.sub(lambda line: parts[line[1]], body)).strip()
+            for name, body in found["name"].items()
+        }
+    )
 
 
 def task_of(row: Row) -> Task:

@@ -1,5 +1,30 @@
 -- Submission of tasks.
 
+-- part: claim_and_ids
+-- The node that claims tasks as they are stored, if it is alive; and what the ids of a statement
+-- share, as in taskflow_new_id(): UUIDv7 with milliseconds and their fraction. Between that and the
+-- random part there is a counter of 22 bits, after the variant: a random number for each id would
+-- take three system calls.
+WITH claim AS MATERIALIZED (
+    SELECT id AS node_id, name AS node, %(token)s::uuid AS claim_token, now() AS started_at
+    FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
+), ids AS MATERIALIZED (
+    SELECT lpad(to_hex(microseconds / 1000), 12, '0')
+           || to_hex(28672 + (microseconds %% 1000) * 4096 / 1000) AS time,
+           right(gen_random_uuid()::text, 10) AS random
+    FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS clock (microseconds)
+)
+
+-- part: announced
+-- Notify other nodes, if there are any, of the tasks that are not claimed.
+announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
+    FROM submitted WHERE node IS NULL AND (
+        cardinality(%(own_nodes)b::uuid[]) = 0
+        OR EXISTS (SELECT FROM taskflow_nodes AS n WHERE n.id <> ALL (%(own_nodes)b::uuid[]))
+    )
+)
+
 -- name: add
 -- Store new tasks and wake other nodes, in one statement and so in one transaction. If all nodes
 -- are in this process, no one is notified: a notification costs more than storing a task. Tasks that
@@ -8,16 +33,14 @@
 -- Fields that hardly any
 -- task has come as JSON. A request whose key is known adds nothing; of several at once the first
 -- one wins, and all statements take keys in the same order, so that there is no deadlock.
-WITH claim AS MATERIALIZED (
-    SELECT id AS node_id, name AS node, %(token)s::uuid AS claim_token, now() AS started_at
-    FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
-), numbered AS MATERIALIZED (
-    SELECT taskflow_new_id() AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host, t.authority,
+-- insert: claim_and_ids
+, numbered AS MATERIALIZED (
+    SELECT (ids.time || to_hex(8388608 + t.place) || ids.random)::uuid AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host, t.authority,
            t.is_claimed, t.place, extra.expires_at, extra.retention_seconds, extra.tags,
            extra.options, extra.key, extra.fingerprint, extra.key_seconds, extra.request,
            CASE WHEN extra.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
            ELSE greatest(extra.run_at, now()) END AS run_at
-    FROM unnest(
+    FROM ids CROSS JOIN unnest(
         %(payloads)b::text[], %(queues)b::text[], %(priorities)b::smallint[],
         %(delays)b::float8[], %(attempts)b::integer[], %(hosts)b::text[], %(authorities)b::text[],
         %(extras)b::text[], %(claimed)b::boolean[]
@@ -63,25 +86,18 @@ WITH claim AS MATERIALIZED (
     SELECT tag.key, tag.value, submitted.id
     FROM submitted CROSS JOIN LATERAL json_each_text(tags) AS tag
     WHERE tags IS NOT NULL
-), announced AS MATERIALIZED (
-    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
-    FROM submitted WHERE node IS NULL AND (
-        cardinality(%(own_nodes)b::uuid[]) = 0
-        OR EXISTS (SELECT FROM taskflow_nodes AS n WHERE n.id <> ALL (%(own_nodes)b::uuid[]))
-    )
-)
+),
+-- insert: announced
 SELECT place - 1, id, priority, run_at, now(), node IS NOT NULL
 FROM submitted CROSS JOIN announced ORDER BY place
 
 -- name: add_plain
 -- The same for tasks without any of the rare fields: fewer steps, and rows with fewer columns.
-WITH claim AS MATERIALIZED (
-    SELECT id AS node_id, name AS node, %(token)s::uuid AS claim_token, now() AS started_at
-    FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
-), submitted AS MATERIALIZED (
-    SELECT taskflow_new_id() AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host, t.authority,
+-- insert: claim_and_ids
+, submitted AS MATERIALIZED (
+    SELECT (ids.time || to_hex(8388608 + t.place) || ids.random)::uuid AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host, t.authority,
            t.place, now() + make_interval(secs => t.delay_seconds) AS run_at, claim.*
-    FROM unnest(
+    FROM ids CROSS JOIN unnest(
         %(payloads)b::text[], %(queues)b::text[], %(priorities)b::smallint[],
         %(delays)b::float8[], %(attempts)b::integer[], %(hosts)b::text[], %(authorities)b::text[],
         %(claimed)b::boolean[]
@@ -100,13 +116,8 @@ WITH claim AS MATERIALIZED (
            host, authority, CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END,
            (node IS NOT NULL)::integer, node_id, node, claim_token, started_at
     FROM submitted
-), announced AS MATERIALIZED (
-    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
-    FROM submitted WHERE node IS NULL AND (
-        cardinality(%(own_nodes)b::uuid[]) = 0
-        OR EXISTS (SELECT FROM taskflow_nodes AS n WHERE n.id <> ALL (%(own_nodes)b::uuid[]))
-    )
-)
+),
+-- insert: announced
 SELECT place - 1, id, priority, run_at, now(), node IS NOT NULL
 FROM submitted CROSS JOIN announced
 
