@@ -10,12 +10,17 @@ import pytest
 import trio
 
 from taskflow.settings import Settings
+from taskflow.store.postgres import migrate
+from taskflow.store.postgres.migrate import migrations
 from taskflow.store.postgres.statements import StorePart
 from taskflow.store.postgres.store import open_postgres
-from tests.store.callbacks_contract import OPTIONS, told
+from tests.store.callbacks_contract import OPTIONS, request_of, told
 from tests.store.contract import completed, new_task
 
 SETTINGS = Settings(database_timeout_seconds=10.0)
+STORE = """
+INSERT INTO taskflow_tasks (payload, size_bytes, options) VALUES ('"x"', 3, %s) RETURNING id
+"""
 
 
 @pytest.fixture
@@ -155,3 +160,19 @@ async def test_large_rescues_are_divided(store, connection, small_budget):
     connection.execute("DELETE FROM taskflow_nodes")
     rescued = [await store.rescue(limit=100, max_rescues=1) for _ in range(4)]
     assert [len(one.poisoned) for one in rescued] == [2, 2, 1, 0]
+
+
+async def test_a_task_from_before_signed_requests(empty_database_url, monkeypatch):
+    """Its callback has all fields that the task shows, whichever version stored it."""
+    with monkeypatch.context() as patch:
+        before = [step for step in migrations() if step.name != "sign"]
+        patch.setattr(migrate, "migrations", lambda: before)
+        await migrate.migrate_database(empty_database_url, timeout_seconds=10.0)
+    with psycopg.connect(empty_database_url, autocommit=True) as old:
+        [(task_id,)] = old.execute(STORE, [msgspec.json.encode(OPTIONS).decode()])
+    await migrate.migrate_database(empty_database_url, timeout_seconds=10.0)
+    async with open_postgres(empty_database_url, SETTINGS) as store:
+        ended = await store.cancel(task_id)
+        callback = await store.get(ended.callback_id)
+    assert bytes(request_of(callback)["body"]) == msgspec.json.encode(ended)
+    assert ended.sign is None
