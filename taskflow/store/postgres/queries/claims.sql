@@ -9,6 +9,7 @@ SELECT priority, run_at FROM taskflow_present_priorities
 -- which there are no tasks: so neither claimed tasks nor tasks that are not due yet, however
 -- many, are read. SKIP LOCKED: concurrent claims take different tasks and do not wait. If there
 -- are limits nothing is claimed, because a scan has to choose (claim_scan.py).
+-- Whether there are queues with settings is read once, so that tasks without any pay no look-up.
 WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
       AND NOT EXISTS (SELECT FROM taskflow_queues WHERE is_limited)
@@ -33,7 +34,8 @@ FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
           date_part('epoch', now() - taskflow_bounded(t.run_at)), t.tags::text,
-          (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue)
+          CASE WHEN EXISTS (SELECT FROM taskflow_queues)
+          THEN (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue) END
 
 -- name: claim_by_age_if_alive
 -- Claim the tasks that have been due longest, whatever their priority: the oldest of each
@@ -65,7 +67,8 @@ FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
           date_part('epoch', now() - taskflow_bounded(t.run_at)), t.tags::text,
-          (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue)
+          CASE WHEN EXISTS (SELECT FROM taskflow_queues)
+          THEN (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue) END
 
 -- name: next_due
 -- Seconds until the next task becomes due that is not due yet.
