@@ -36,6 +36,7 @@ _HOW_TO_PATCH: Final = (
     "A JSON merge patch (RFC 7396): a field that is absent stays as it is, and null removes it. "
     "Concurrent changes of different fields are all applied."
 )
+_WHOLE_VIEW: Final = "A key that is limited to some queues gets a 403."
 _BODY_IGNORED: Final = "A request body is ignored."
 
 
@@ -116,6 +117,8 @@ def _prose_of(route: Route) -> tuple[str, str]:
     """Return the summary and the description of a route."""
     summary, _, text = (inspect.getdoc(route.handler) or "").partition("\n\n")
     parts = [prose(text), route.note]
+    if route.has_whole_view:
+        parts.append(_WHOLE_VIEW)
     if route.body_type == MERGE_PATCH:
         parts.append(_HOW_TO_PATCH)
     elif route.method == "POST" and route.body is None:
