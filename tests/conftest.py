@@ -23,6 +23,7 @@ from tests.folders import open_folder
 
 # The files that take longest, in that order: started first, so that none is the last to end.
 LONG = (
+    "tests/deploy/test_dockerfile.py",  # it installs packages
     *("tests/test_pages.py", "tests/browser/", "tests/store/test_sessions.py"),
     "tests/store/test_postgres.py",
     *("tests/store/test_pgbouncer.py", "tests/api/test_event_loop_crowds.py"),
