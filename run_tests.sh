@@ -8,8 +8,9 @@
 #   ./run_tests.sh --chaos ...   the chaos suite in its long form: minutes of load a scenario
 #                                (--chaos-seed N, --chaos-rate TASKS_A_SECOND, --chaos-seconds S)
 #   ./run_tests.sh --fuzz ...    the random tests in their long form: the API by its own document for
-#                                minutes on each store (--fuzz-examples N, --fuzz-seed N), and
-#                                sequences of calls to the stores; for a scheduled job
+#                                minutes on each store (--fuzz-examples N, --fuzz-seed N),
+#                                sequences of calls to the stores, messages in HTTP/1.1, and large
+#                                values of each field; for a scheduled job
 #   ./run_tests.sh --smoke URL   only the smoke's six requests, sent to a server that runs
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
@@ -154,7 +155,8 @@ case ${1-} in
     exec "$venv/bin/python" -m pytest tests/chaos -s "$@"
     ;;
 --fuzz)
-    exec "$venv/bin/python" -m pytest tests/fuzz tests/store/test_stateful.py -s "$@"
+    exec "$venv/bin/python" -m pytest tests/fuzz tests/store/test_stateful.py \
+        tests/http1/test_differences.py tests/api/test_event_loop.py -s "$@"
     ;;
 --smoke)
     exec "$venv/bin/python" tests/smoke.py "${2:?run_tests.sh: --smoke needs the URL of a server}"

@@ -20,6 +20,7 @@ from taskflow.telemetry import log
 from taskflow.telemetry.log import Throttle
 from tests.databases import drop_template, new_database, quicken
 from tests.folders import open_folder
+from tests.routing import keep_rules
 
 # The files that take longest, in that order: started first, so that none is the last to end.
 LONG = (
@@ -95,6 +96,7 @@ def _is_slow(item: pytest.Item) -> bool:
 
 # Hundreds of clients and the server that they talk to are in one process here.
 raise_file_limit()
+keep_rules()
 
 
 @pytest.fixture(scope="session")

@@ -232,7 +232,25 @@ def _import_all() -> None:
         if module.name not in ("taskflow.__main__", "taskflow.tracing.otel"):
             importlib.import_module(module.name)
     importlib.import_module("hypercorn.run")
+    _compile_rules()
     gc.freeze()
+
+
+def _compile_rules() -> None:
+    import trio
+
+    from taskflow.api.app import create_app
+    from taskflow.model.masking import Masking
+    from taskflow.settings import Settings
+    from taskflow.store.memory.store import MemoryStore
+    from tests.routing import keep_rules
+
+    async def create() -> None:
+        store = MemoryStore(max_per_host=1, masking=Masking(()))
+        create_app(store, Settings(), lambda: True, None)
+
+    keep_rules()
+    trio.run(create)
 
 
 def _become(wanted: dict[str, Any], files: list[int]) -> None:

@@ -47,6 +47,17 @@ def server(request: pytest.FixtureRequest) -> LiveServer:
     return request.getfixturevalue(name)
 
 
+@pytest.fixture(scope="module", params=["memory", "postgres"])
+def module_server(request: pytest.FixtureRequest) -> Iterator[LiveServer]:
+    """A server of each kind in turn for the tests of a module, which may leave queues paused."""
+    with contextlib.ExitStack() as stack:
+        url = MEMORY_URL
+        if request.param == "postgres":
+            server = request.getfixturevalue("postgres_server")
+            url = stack.enter_context(open_database(server, is_migrated=True))
+        yield stack.enter_context(LiveServer(database_url=url))
+
+
 @pytest.fixture(params=["memory", "postgres"])
 def empty_url(request: pytest.FixtureRequest) -> str:
     """``DATABASE_URL`` of each store in turn, without tasks."""

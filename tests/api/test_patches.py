@@ -91,20 +91,20 @@ class TestQueues:
         ],
     )
     @pytest.mark.parametrize("media_type", ["application/merge-patch+json", "application/json"])
-    def test_only_named_fields_change(self, own_server, change, expected, media_type):
+    def test_only_named_fields_change(self, module_server, change, expected, media_type):
         """Null removes; a pause is never a side effect."""
-        put(own_server, "mail", LIMITS)
-        answer = patch(own_server, "/queues/mail", change, media_type)
+        put(module_server, "mail", LIMITS)
+        answer = patch(module_server, "/queues/mail", change, media_type)
         assert answer.status == 200
         assert asked_of(answer.json) == LIMITS | expected
-        assert own_server.ask("GET", "/queues/mail").json == answer.json
+        assert module_server.ask("GET", "/queues/mail").json == answer.json
 
-    def test_a_put_keeps_the_pause(self, own_server):
+    def test_a_put_keeps_the_pause(self, module_server):
         """It replaces the limits; it pauses and resumes only if it says so."""
-        put(own_server, "mail", LIMITS)
+        put(module_server, "mail", LIMITS)
         for settings, is_paused in (({}, True), ({"paused": False}, False), ({"rate": 1}, False)):
-            assert put(own_server, "mail", settings).json["paused"] is is_paused
-        assert put(own_server, "mail", {"rate": 1}).json["max_concurrency"] is None
+            assert put(module_server, "mail", settings).json["paused"] is is_paused
+        assert put(module_server, "mail", {"rate": 1}).json["max_concurrency"] is None
 
     def test_of_a_queue_without_settings(self, own_server):
         """It has them from then on."""
@@ -131,11 +131,11 @@ class TestQueues:
             check_problem(patch(own_server, "/queues/mail", change), 400, "not a JSON object")
 
     @pytest.mark.parametrize("number", ["1e400", "-1e400", "1" * 400, "[1e400]", '{"burst":1e400}'])
-    def test_numbers_out_of_range(self, own_server, number):
+    def test_numbers_out_of_range(self, module_server, number):
         """They are faults of the patch, as of any other body."""
         for name in ("rate", "max_concurrency", "per_host", "paused", "other"):
             body = f'{{"{name}": {number}}}'.encode()
-            check_problem(own_server.ask("PATCH", "/queues/mail", body), 422, name)
+            check_problem(module_server.ask("PATCH", "/queues/mail", body), 422, name)
 
     def test_concurrent_patches_are_all_applied(self, own_server):
         """Each names another setting."""
@@ -150,6 +150,12 @@ class TestQueues:
 
 
 class TestSchedules:
+    @pytest.fixture
+    def own_server(self, module_server):
+        """A server of each kind, without the schedule that a test makes."""
+        yield module_server
+        assert module_server.ask("DELETE", "/schedules/one").status == 204
+
     @pytest.fixture
     def made(self, own_server) -> dict:
         return self.put(own_server, SCHEDULE).json

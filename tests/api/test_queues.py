@@ -100,21 +100,21 @@ class TestPut:
         "rate",
         [-1, 0, "5", 1e6, True, [], {}, {"burst": 1}, {"per_second": 1, "burst": 0}, {"a": 1}],
     )
-    def test_no_rate(self, own_server, rate):
+    def test_no_rate(self, module_server, rate):
         """What cannot be one is refused."""
-        check_problem(put(own_server, "mail", {"rate": rate}), 422, "rate must be a number of")
+        check_problem(put(module_server, "mail", {"rate": rate}), 422, "rate must be a number of")
 
     @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b'"mail"'])
-    def test_no_object(self, own_server, body):
+    def test_no_object(self, module_server, body):
         """400 says what to send."""
-        answer = own_server.ask("PUT", "/queues/mail", body)
+        answer = module_server.ask("PUT", "/queues/mail", body)
         check_problem(answer, 400, 'such as {"max_concurrency": 10}')
 
     @pytest.mark.parametrize("name", ["a%20b", "-a", "x" * 65, "%C3%A9", "a%0A"])
-    def test_no_name(self, own_server, name):
+    def test_no_name(self, module_server, name):
         """404 says which names there can be."""
         for method, path, body in (("PUT", "", b"{}"), ("GET", "", None), ("POST", "/pause", None)):
-            answer = own_server.ask(method, f"/queues/{name}{path}", body)
+            answer = module_server.ask(method, f"/queues/{name}{path}", body)
             check_problem(answer, 404, "a queue's name is")
 
 

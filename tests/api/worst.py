@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -192,18 +193,51 @@ def over_many_tasks() -> Iterator[Asked]:
         yield Asked(f"{verb} {body!r}", "POST", f"/tasks/{verb}", body)
 
 
-def bodies_of(method: str, path: str, operation: dict) -> Iterator[Asked]:
-    """Bodies for an operation: each of its fields as large as can be, in all ways."""
-    content = operation.get("requestBody", {}).get("content", {})
-    reported = content.get("application/json")
+def bodies_of(method: str, path: str, *, is_complete: bool) -> Iterator[Asked]:
+    """Bodies for an operation: each of its fields as large as can be, in all ways.
+
+    Unless complete, a field that is declared as one of this or another operation is has two values
+    only, others at each place.
+    """
+    reported = reported_body(method, path)
     if reported is None:
         return
     examples = [one["value"] for one in reported["examples"].values()]
     example = next(one for one in examples if isinstance(one, dict))
-    for place in places(reported["schema"]):
+    for place, _ in places(reported["schema"]):
+        number = repetitions()[method, path, place]
         for name, value in values().items():
+            if number and not is_complete and name not in values_in_turn(number):
+                continue
             where = f"{method} {path} {'.'.join(place)}, {name}"
             yield Asked(where, method.upper(), target_of(path), filled(example, place, value))
+
+
+def values_in_turn(number: int) -> set[str]:
+    """The names of two values, others for each number."""
+    names = list(values())
+    return {names[2 * number % len(names)], names[(2 * number + 1) % len(names)]}
+
+
+@functools.cache
+def repetitions() -> dict[tuple[str, str, tuple[str, ...]], int]:
+    """Number the fields of bodies that are declared as another one is; the first of those is 0."""
+    met: set[str] = set()
+    numbers = itertools.count(1)
+    found = {}
+    for method, path in OPERATIONS:
+        reported = reported_body(method, path)
+        for place, schema in places(reported["schema"]) if reported else ():
+            declared = json.dumps([place[-1], schema])
+            found[method, path, place] = next(numbers) if declared in met else 0
+            met.add(declared)
+    return found
+
+
+def reported_body(method: str, path: str) -> dict | None:
+    """What the document says of a body in JSON, if the operation has one."""
+    content = OPERATIONS[method, path].get("requestBody", {}).get("content", {})
+    return content.get("application/json")
 
 
 def target_of(path: str) -> str:
@@ -211,16 +245,16 @@ def target_of(path: str) -> str:
     return path.replace("{id}", ID).replace("{task_id}", ID).replace("{name}", "worst")
 
 
-def places(schema: dict, depth: int = 0) -> Iterator[tuple[str, ...]]:
-    """The paths of all fields that an object may have."""
+def places(schema: dict, depth: int = 0) -> Iterator[tuple[tuple[str, ...], dict]]:
+    """The paths of all fields that an object may have, and the schema of each."""
     schema = resolved(schema)
     for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
         if "properties" not in schema:
             yield from places(one, depth)
     for name, inner in schema.get("properties", {}).items():
-        yield (name,)
+        yield (name,), inner
         if depth < MAX_DEPTH:
-            yield from ((name, *more) for more in places(inner, depth + 1))
+            yield from (((name, *more), last) for more, last in places(inner, depth + 1))
 
 
 def filled(example: dict, place: Iterable[str], value: bytes) -> bytes:
