@@ -101,7 +101,7 @@ HOMES = {
     "structlog": ("telemetry",),
     "opentelemetry": ("tracing.otel",),
     "dotenv": ("env_file",),
-    "urllib": ("api", "client"),
+    "urllib": ("api", "client", "serving"),
     "httpx": ("client",),
 }
 

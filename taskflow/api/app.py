@@ -33,6 +33,7 @@ from taskflow.api.inline_requests import MAX_ARRAY_BYTES, InlineConnection
 from taskflow.api.live import events
 from taskflow.api.live.feed import Feed
 from taskflow.api.middleware import Middleware
+from taskflow.api.quart_app import QuartApp
 from taskflow.api.reference import docs_page
 from taskflow.api.route import register
 from taskflow.api.services import DocumentSource, Services
@@ -132,7 +133,7 @@ def _services(
 
 
 def _bare_app(settings: Settings) -> QuartTrio:
-    app = QuartTrio("taskflow", static_folder=None)
+    app = QuartApp("taskflow", static_folder=None)
     app.asgi_http_class = InlineConnection
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config[MAX_ARRAY_BYTES] = max(settings.max_array_bytes, settings.max_body_bytes)

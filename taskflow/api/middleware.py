@@ -1,4 +1,4 @@
-"""The ASGI layer between Hypercorn and Quart.
+"""The ASGI layer between the server and Quart.
 
 It rejects requests that Quart would answer with a 500 or drop, and requests that the access rules
 forbid, whatever their path; and it adds the headers for browsers to every response.
@@ -35,7 +35,6 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 # How long a client may go on sending a body after it has the response.
 LINGER_SECONDS: Final = 5.0
-CLOSE_SECONDS: Final = 1.0
 # The server itself rejects what is far longer, before it is parsed.
 MAX_TARGET_BYTES: Final = 8 * 2**10
 MAX_HEADER_BYTES: Final = 8 * 2**10
@@ -76,7 +75,7 @@ class Middleware:
 class _Exchange:
     """One request and its response.
 
-    Hypercorn closes a connection if the response is complete before the request has been read. A
+    The server closes a connection if the response is complete before the request has been read. A
     client that is still sending would get a reset, and might never see the response. So the end of
     the response waits, for a limited time, for the end of the request.
     """
@@ -183,11 +182,10 @@ class _Exchange:
     async def _send(self, message: Message) -> None:
         if is_last(message):
             await self._read_to_end()
-            await self._end(message)
         else:
             self._end_if_key_is_gone()
             self._has_started = True
-            await self._send_next(message)
+        await self._send_next(message)
 
     async def _reject(self, error: Exception, *, closes: bool) -> None:
         """Respond with a problem, without Quart.
@@ -207,7 +205,7 @@ class _Exchange:
         await self._send_next({"type": "http.response.start", **start})
         await self._send_next({"type": "http.response.body", **body, "more_body": True})
         await self._read_to_end()
-        await self._end({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._send_next({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _read_to_end(self) -> None:
         """Discard what is left of the request, for a bounded time.
@@ -215,6 +213,8 @@ class _Exchange:
         A response may be complete before its request is; a connection that is closed with unread
         data is reset, and the client may lose the response.
         """
+        if self._is_read.is_set():
+            return
         with trio.move_on_after(LINGER_SECONDS):
             while not self._is_read.is_set():
                 # Quart may be receiving: then the end of the request comes to it, not to this.
@@ -231,15 +231,6 @@ class _Exchange:
             headers = with_security_headers([*message["headers"], *self._added])
             message = {**message, "headers": headers}
         await self._send_on(message)
-
-    async def _end(self, message: Message) -> None:
-        """Send the last message, shielded.
-
-        Hypercorn sends the app a disconnect before it has closed the connection, and Quart then
-        cancels the sender: without the shield the connection would stay open.
-        """
-        with trio.move_on_after(CLOSE_SECONDS, shield=True):
-            await self._send_next(message)
 
 
 def is_last(message: Message) -> bool:

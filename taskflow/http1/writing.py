@@ -67,12 +67,14 @@ class ResponseWriter:
         keeps_alive: The same, unless the response closes the connection.
         has_started: True if the head was written.
         has_ended: True if the response is complete.
+        is_bodiless: True if the response has no body, whatever its headers say.
     """
 
     def __init__(self, method: str, version: str, *, keeps_alive: bool) -> None:
         self.keeps_alive = keeps_alive
         self.has_started = False
         self.has_ended = False
+        self.is_bodiless = False
         self._method = method
         self._may_chunk = version != "1.0"
         self._is_chunked = False
@@ -88,8 +90,9 @@ class ResponseWriter:
             raise UnsendableError("the response has two heads")
         lengths = self._lengths_of(headers)
         is_empty = status in _BODILESS
+        self.is_bodiless = is_empty or self._method == "HEAD"
         self._is_chunked = self._may_chunk and not lengths and not is_empty
-        self._left = 0 if is_empty or self._method == "HEAD" else _length(lengths)
+        self._left = 0 if self.is_bodiless else _length(lengths)
         self.keeps_alive = self.keeps_alive and (self._left is not None or self._is_chunked)
         added = [(b"Transfer-Encoding", b"chunked")] if self._is_chunked else []
         added += [] if self.keeps_alive else [(b"Connection", b"close")]

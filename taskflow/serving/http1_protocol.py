@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection of a client, between the connection and Hypercorn's ASGI stream.
+"""HTTP/1.1 on one connection of a client: its requests, one after the other.
 
 The responses to what is not valid HTTP are problem documents.
 """
@@ -6,24 +6,23 @@ The responses to what is not valid HTTP are problem documents.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import time
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
 import trio
-from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamClosed
-from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.utils import valid_server_name
 
 from taskflow.api.access.browser import SECURITY_HEADERS
 from taskflow.api.problems import MEDIA_TYPE, document_for
 from taskflow.http1.errors import ProtocolError
-from taskflow.http1.events import Headers, RequestHead, Signal
+from taskflow.http1.events import Headers, RequestHead
 from taskflow.http1.readers import RequestReader
 from taskflow.http1.writing import CONTINUE, ResponseWriter
 from taskflow.model.problem_types import type_for
-
-_STREAM_ID: Final = 1
+from taskflow.serving.asgi_exchange import AsgiExchange, Client
 
 # Problems whose example in the documentation is the detail of every such response.
 _FIXED_DETAILS: Final = (
@@ -33,187 +32,119 @@ _FIXED_DETAILS: Final = (
 )
 
 
-class Client(Protocol):
-    """The connection that the requests come from."""
-
-    def head_began(self) -> None:
-        """The first bytes of a request, or more of them, have arrived."""
-
-    def request_began(self) -> None:
-        """The head of a request has arrived."""
-
-    def request_ended(self) -> None:
-        """A request has ended, and another one may follow."""
-
-    async def send(self, data: bytes) -> None:
-        """Send data."""
-
-    async def close(self) -> None:
-        """Close the connection."""
-
-
 class Http1Protocol:
-    """The requests of a connection, one after the other.
+    """Reads the requests of a connection, and runs the ASGI app for each of them.
 
-    ``receive`` returns once all of the data is processed; so no more is received meanwhile, and
-    what is buffered stays bounded. An ASGI stream per request runs in a task of its own, and
-    responds through ``send_event``.
+    The app runs in the task of the connection: what it receives is read from the connection then.
 
     Args:
         client: The connection.
-        new_stream: Creates an ASGI stream from the callback for its events and its number.
+        app: Hypercorn's wrapper of the ASGI app.
         config: Hypercorn's configuration.
         context: Hypercorn's state of the process.
-        state: Hypercorn's state of the application, for the ASGI scope.
+        scope: What the ASGI scopes of all requests of the connection have in common.
     """
 
     def __init__(
-        self,
-        client: Client,
-        new_stream: Callable[..., HTTPStream],
-        config: Any,
-        context: Any,
-        state: Any,
+        self, client: Client, app: Any, config: Any, context: Any, scope: dict[str, Any]
     ) -> None:
         self._client = client
-        self._new_stream = new_stream
+        self._app = app
         self._config = config
         self._context = context
-        self._state = state
+        self._scope = scope
         self._reader = RequestReader()
-        self._writer: ResponseWriter | None = None
-        self._stream: HTTPStream | None = None
         self._requests = 0
-        self._is_closed = False
-        self._has_ended = trio.Event()
-        self._buffered_head = b""
 
-    async def receive(self, data: bytes) -> None:
-        """Handle received data; empty at the end of the stream."""
-        if data and self._stream is None:
-            self._client.head_began()
-        self._reader.feed(data)
-        await self._handle_requests()
-
-    async def end(self) -> None:
-        """End the request in progress, if any."""
-        if self._stream is not None:
-            await self._stream.handle(StreamClosed(stream_id=_STREAM_ID))
-            self._stream = None
-
-    async def _handle_requests(self) -> None:
-        """Handle what has arrived; wait for the response to a request before the next one."""
-        while not self._is_closed:
+    async def serve(self) -> None:
+        """Serve requests until the last one; the caller closes the connection."""
+        may_go_on = True
+        while may_go_on:
             try:
-                event = self._reader.next_event()
+                head = await self._next_head()
             except ProtocolError as error:
-                await self._reject(error)
+                await self._client.send(self._error_response(error))
                 return
-            if isinstance(event, RequestHead):
-                await self._begin(event)
-            elif event is Signal.PAUSED:
-                await self._has_ended.wait()
-            elif self._stream is None or event is Signal.NEED_DATA:
-                return
-            elif isinstance(event, bytes):
-                await self._pass_on(self._stream, event)
-            else:
-                await self._stream.handle(EndBody(stream_id=_STREAM_ID))
+            may_go_on = head is not None and await self._respond(head)
 
-    async def _pass_on(self, stream: HTTPStream, data: bytes) -> None:
-        """Pass on data of a body; the last data as the end, which saves waking the app twice."""
-        is_last = self._reader.is_complete
-        if is_last:
-            self._reader.next_event()
-        if not stream.closed:
-            await stream.app_put({"type": "http.request", "body": data, "more_body": not is_last})
+    async def _next_head(self) -> RequestHead | None:
+        """Return the head of the next request; ``None`` if the client has closed the connection.
 
-    async def _begin(self, head: RequestHead) -> None:
-        """Begin to handle a request: start the ASGI app."""
-        self._has_ended = trio.Event()
-        self._client.request_began()
-        self._writer = ResponseWriter(head.method, head.version, keeps_alive=head.keeps_alive)
-        self._stream = self._new_stream(self.send_event, _STREAM_ID)
-        await self._stream.handle(
-            Request(
-                stream_id=_STREAM_ID,
-                headers=head.headers,
-                http_version=head.version,
-                method=head.method,
-                raw_path=head.target,
-                state=self._state,
-            )
-        )
-        self._requests += 1
-        await self._context.mark_request()
-        if head.expects_continue and not self._reader.has_data and not self._writer.has_started:
-            await self._client.send(CONTINUE)
-
-    async def send_event(self, event: Any) -> None:
-        """Send a part of a response; called by the ASGI stream."""
-        if isinstance(event, StreamClosed):
-            await self._end_request()
-        elif self._is_closed or self._writer is None:
-            return
-        elif isinstance(event, Response):
-            await self._send_head(event.status_code, event.headers)
-        elif isinstance(event, Body):
-            await self._send_data(self._writer.data(event.data))
-        elif isinstance(event, EndBody):
-            await self._send_data(self._writer.end())
-
-    async def _send_head(self, status: int, headers: Headers) -> None:
-        """Send a head; if the length of the body is known, together with the body.
-
-        That is one packet and one system call instead of two. Error responses are sent in two: if
-        the client has left, the second one fails, which stops reading the rest of the request.
+        Raises:
+            ProtocolError: It is not valid HTTP.
         """
-        assert self._writer is not None
-        if self._requests >= self._config.keep_alive_max_requests:
-            self._writer.keeps_alive = False
-        headers = [*headers, *self._config.response_headers("h11")]
-        self._buffered_head = self._writer.head(status, headers)
-        is_known = any(name == b"content-length" for name, _ in headers)
-        if not is_known or status >= HTTPStatus.BAD_REQUEST:
-            await self._send_data(b"")
+        while True:
+            event = self._reader.next_event()
+            if isinstance(event, RequestHead):
+                return event
+            if self._reader.is_over:
+                return None
+            if self._reader.has_data:
+                self._client.head_began()
+            self._reader.feed(await self._client.receive())
 
-    async def _send_data(self, data: bytes) -> None:
-        data, self._buffered_head = self._buffered_head + data, b""
-        if data:
-            await self._client.send(data)
-
-    async def _end_request(self) -> None:
-        """End the request, and prepare for the next one, part of which may have arrived already."""
-        writer, reader = self._writer, self._reader
-        may_go_on = writer is not None and writer.has_ended and writer.keeps_alive
-        if not may_go_on or not reader.has_ended or self._context.terminated.is_set():
-            await self.end()
-            await self._close()
-            return
-        if self._stream is not None:
-            self._stream.closed = True  # without a message to the app, which has ended
-            self._stream = None
-        reader.start_next()
-        self._writer = None
-        self._has_ended.set()
+    async def _respond(self, head: RequestHead) -> bool:
+        """Run the app for a request; return whether another request may follow."""
+        self._client.request_began()
+        self._requests += 1
+        is_last = self._requests >= self._config.keep_alive_max_requests
+        writer = ResponseWriter(
+            head.method, head.version, keeps_alive=head.keeps_alive and not is_last
+        )
+        exchange = AsgiExchange(
+            self._client,
+            self._reader,
+            writer,
+            self._error_response,
+            self._config.response_headers("h11"),
+        )
+        await self._context.mark_request()
+        if head.expects_continue and not self._reader.has_data:
+            await self._client.send(CONTINUE)
+        await self._run_app(head, exchange)
+        if not exchange.end() or self._context.terminated.is_set():
+            return False
+        self._reader.start_next()
         self._client.request_ended()
-        if reader.has_data:
-            self._client.head_began()
+        return True
 
-    async def _reject(self, error: ProtocolError) -> None:
-        """Respond to what is not valid HTTP, unless a response has begun, and close."""
-        if self._writer is None or not self._writer.has_started:
-            headers, body = error_response(error.status, str(error))
-            headers += self._config.response_headers("h11")
-            head = ResponseWriter("GET", "1.1", keeps_alive=False).head(error.status, headers)
-            self._is_closed = True  # what the app still sends is dropped
-            await self._client.send(head + body)
-        await self._close()
+    async def _run_app(self, head: RequestHead, exchange: AsgiExchange) -> None:
+        scope, began = self._scope_of(head), time.time()
+        named: Any = head
+        if not valid_server_name(self._config, named):
+            await exchange.fail(HTTPStatus.NOT_FOUND)
+        else:
+            try:
+                await self._app(
+                    scope,
+                    exchange.receive,
+                    exchange.send,
+                    trio.to_thread.run_sync,
+                    trio.from_thread.run,
+                )
+            except Exception:  # noqa: BLE001 - whatever it is, it ends this request only
+                await self._config.log.exception("Error in ASGI Framework")
+            await exchange.fail(HTTPStatus.INTERNAL_SERVER_ERROR)
+        await self._config.log.access(scope, exchange.response, time.time() - began)
 
-    async def _close(self) -> None:
-        self._is_closed = True
-        self._has_ended.set()
-        await self._client.close()
+    def _scope_of(self, head: RequestHead) -> dict[str, Any]:
+        path, _, query = head.target.partition(b"?")
+        return {
+            **self._scope,
+            "http_version": head.version,
+            "method": head.method,
+            "path": unquote(path.decode("ascii")),
+            "raw_path": path,
+            "query_string": query,
+            "headers": head.headers,
+            "state": self._scope["state"].copy(),
+            "extensions": {},
+        }
+
+    def _error_response(self, error: ProtocolError) -> bytes:
+        headers, body = error_response(error.status, str(error))
+        headers += self._config.response_headers("h11")
+        return ResponseWriter("GET", "1.1", keeps_alive=False).head(error.status, headers) + body
 
 
 def error_response(status: int, complaint: str = "") -> tuple[Headers, bytes]:

@@ -8,6 +8,7 @@ rebound.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -127,6 +128,7 @@ def is_local_name(name: str) -> bool:
     return name == "localhost" or name.endswith(".localhost")
 
 
+@functools.lru_cache(maxsize=256)
 def is_loopback(name: str) -> bool:
     """Return whether only this machine can reach a name or an address."""
     address = address_of(name)
