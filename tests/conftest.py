@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -21,6 +22,12 @@ from taskflow.telemetry.log import Throttle
 from tests.databases import drop_template, new_database, quicken
 from tests.folders import open_folder
 from tests.routing import keep_rules
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 # The files that take longest, in that order: started first, so that none is the last to end.
 LONG = (

@@ -18,7 +18,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 FEW = settings(
     max_examples=80,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -107,7 +107,7 @@ JSONISH = st.recursive(
 )
 
 
-@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@settings(max_examples=200, derandomize=True, database=None)
 @given(JSONISH)
 def test_any_json(value):
     """Any value that JSON can hold comes back equal, embedded in another document."""
@@ -117,7 +117,7 @@ def test_any_json(value):
     assert json.loads(msgspec.json.encode({"result": result}))["result"] == value
 
 
-@settings(max_examples=300, derandomize=True, database=None, deadline=None)
+@settings(max_examples=300, derandomize=True, database=None)
 @given(
     st.binary() | st.text(alphabet='[]{}",:\\u0123456789abcdeE+-.truefalsn \n').map(str.encode),
     st.sampled_from([None, "a/b; charset=utf-16", "a/b; charset=latin-1", "a/b;charset=gbk"]),

@@ -231,7 +231,7 @@ URLISH = st.one_of(
 )
 
 
-@settings(max_examples=500, derandomize=True, database=None, deadline=None)
+@settings(max_examples=500, derandomize=True, database=None)
 @given(URLISH)
 @example("http://h/%%41")
 @example("http://\u00df.\u00df:1?")
@@ -245,7 +245,7 @@ def test_any_text(text):
     assert parse_target(target.url) == target
 
 
-@settings(max_examples=300, derandomize=True, database=None, deadline=None)
+@settings(max_examples=300, derandomize=True, database=None)
 @given(st.text())
 def test_any_location(location):
     """Any Location gives a text that is refused or read; nothing else happens."""

@@ -10,7 +10,6 @@ import re
 import socket
 from pathlib import Path
 
-import hypothesis
 import psutil
 import pytest
 import trio
@@ -489,7 +488,6 @@ ANSWERS = st.lists(st.ip_addresses(), min_size=1, max_size=3)
 
 
 @given(URLS, ANSWERS)
-@hypothesis.settings(deadline=None)
 @example("http://127.0.0.1\\@a.example/", [ipaddress.ip_address(PUBLIC)])
 @example("http://a.example@127.0.0.1/", [ipaddress.ip_address(PUBLIC)])
 def test_what_is_connected_to_was_judged(url, answers):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from taskflow.http1.errors import UnsendableError
@@ -21,7 +21,6 @@ def test_a_request():
     )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.text(max_size=5), st.text(max_size=5), st.lists(st.tuples(names, values), max_size=4))
 def test_no_request_is_smuggled(method, target, headers):
     """Whatever is given, what is written is one head with just these headers, or nothing."""

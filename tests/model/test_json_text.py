@@ -76,7 +76,7 @@ documents = st.recursive(
 
 
 @given(document=documents, levels=st.integers(485, 505), is_escaped=st.booleans())
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150, derandomize=True, database=None)
 def test_it_agrees_with_a_reader(document, levels, is_escaped):
     """The depth that is judged is the depth of the document."""
     text = json.dumps(document, ensure_ascii=is_escaped)

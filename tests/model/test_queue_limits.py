@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from taskflow.model.claim_selection import Candidate, ClaimSelector, HostShares
@@ -35,7 +35,6 @@ def candidates(*hosts: str, priority: int = 0) -> list[Candidate]:
     ]
 
 
-@settings(deadline=None)
 @given(
     st.floats(0.1, 1000),
     st.integers(1, 50),

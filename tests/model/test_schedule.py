@@ -194,7 +194,7 @@ crons = st.builds(
 @given(cron=crons, zone=st.sampled_from(ZONES), change=st.integers(0, 1), shift=st.integers(0, 600))
 @example(cron="15 2 * * *", zone=LORD_HOWE, change=1, shift=0)
 @example(cron="30 2 * * *", zone=BERLIN, change=1, shift=30)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_times_are_those_that_clocks_show(cron, zone, change, shift):
     """Around the changes of clocks in all kinds of zones, from wherever it is looked."""
     # There cronsim 2.8 passes over some times with a *, for it goes on by whole hours.
@@ -221,7 +221,7 @@ def test_times_are_those_that_clocks_show(cron, zone, change, shift):
     after_seconds=st.floats(-1e7, 1e8),
     count=st.integers(1, 50),
 )
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 def test_every_never_drifts(every_seconds, after_seconds, count):
     """Each time is a whole number of distances from the first one, to the microsecond."""
     timing = Timing(every_seconds=every_seconds)
@@ -286,7 +286,7 @@ class TestExpressions:
         assert next_time(timing, anchor_at=NOW, after=NOW) == expected
 
     @given(st.text("0123456789*/,-#LW MONJAN", max_size=30))
-    @settings(max_examples=200, deadline=None, derandomize=True)
+    @settings(max_examples=200, derandomize=True)
     def test_whatever_is_sent(self, cron):
         """There is a next time, or it is said what is wrong."""
         timing = Timing(cron=cron)

@@ -215,7 +215,7 @@ def walked_to_the_end(stores: Stores, side: int, limit: int, wanted: TaskFilter)
     most=st.sampled_from([1, 5, 50_000]),
     window=st.sampled_from([1, 3, 20_000]),
 )
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_pages_have_the_matching_tasks(stores, made, asked, limit, most, window):
     """Following next_before to the end gives each task that matches, once, the newest first."""
     fill(stores, made)

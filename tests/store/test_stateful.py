@@ -632,7 +632,6 @@ def test_both_stores_keep_the_law(stores: Stores, is_long: bool) -> None:
         settings=settings(
             max_examples=LONG_EXAMPLES if is_long else EXAMPLES,
             stateful_step_count=40,
-            deadline=None,
             # The same sequences each time: whether they get everywhere must not be luck.
             derandomize=True,
             suppress_health_check=list(HealthCheck),
