@@ -52,7 +52,7 @@ def beside(scene: Scene) -> Iterator[Figure]:
         rounds = [
             {name: _phases(scene, folder) for name, folder in commits.items()}
             | {"": _phases(scene, processes.REPOSITORY)}
-            for _ in range(scene.pick(quick=3, full=9))
+            for _ in range(scene.pick(quick=3, full=5))
         ]
     for phase, measured in rounds[0][""].items():
         for what in measured:

@@ -27,6 +27,7 @@ import msgspec
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from quart import Response, request
 from quart_trio import QuartTrio
 
@@ -81,7 +82,12 @@ def pgbench_inserts(database: Database, *, connections: int, seconds: float) -> 
     database.do("CREATE TABLE rows (id bigserial PRIMARY KEY, payload json NOT NULL)")
     script = b"INSERT INTO rows (payload) VALUES ('\"http://127.0.0.1/\"');"
     command = [program, "-n", "-M", "prepared", "-f", "-", "-c", str(connections)]
-    command += ["-T", str(max(1, round(seconds))), database.conninfo]
+    # The system's libpq may be older than TaskFlow's, and know fewer parameters.
+    named = conninfo_to_dict(database.conninfo)
+    conninfo = make_conninfo(
+        "", **{name: named[name] for name in ("user", "dbname", "host", "port")}
+    )
+    command += ["-T", str(max(1, round(seconds))), conninfo]
     output = subprocess.run(command, input=script, check=True, capture_output=True).stdout
     [rate] = re.findall(rb"tps = ([0-9.]+)", output)
     return float(rate)
