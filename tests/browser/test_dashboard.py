@@ -328,6 +328,18 @@ def test_a_question_fits(visit, service, width):
         )
 
 
+def test_an_update_during_a_click_waits(visit, service):
+    """A click is not lost if the region is updated while the button of the mouse is down."""
+    page = visit(service, f"/ui/tasks/{submitted(service, 'no url', delay_seconds=3600)}")
+    page.get_by_text("Cancel…").first.hover()
+    page.mouse.down()
+    assert page.evaluate("replace(region.innerHTML)") is False
+    page.mouse.up()
+    expect(page.locator("details[open] button")).to_be_visible()
+    page.wait_for_function("replace(region.innerHTML)")
+    expect(page.locator("details[open] button")).to_be_visible()
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_every_element_has_an_accessible_name(visit, service, path):
     """Fields have labels, buttons and links have names, and headings are in order."""

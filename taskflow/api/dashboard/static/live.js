@@ -3,6 +3,7 @@
 
 const region = document.getElementById("region");
 const state = document.getElementById("live-state");
+let isPressed = false;
 
 function showState(text, kind) {
   state.hidden = false;
@@ -10,8 +11,10 @@ function showState(text, kind) {
   state.dataset.kind = kind;
 }
 
-// Replaces the region. Opened details and the focus are kept; while text is selected, it waits.
+// Replaces the region. Opened details and the focus are kept; while text is selected or a button of
+// the mouse is down, it waits: a click needs the same element at its beginning and at its end.
 function replace(html) {
+  if (isPressed) return false;
   const open = [...region.querySelectorAll("details[open][id]")].map((one) => one.id);
   const active = document.activeElement;
   const focused = region.contains(active) ? pathOf(active) : null;
@@ -73,6 +76,10 @@ function follow(address) {
     show();
   });
   document.addEventListener("selectionchange", show);
+  const release = () => setTimeout(() => { isPressed = false; show(); }); // after the click
+  document.addEventListener("pointerdown", (event) => { isPressed = event.button === 0; });
+  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, release);
+  window.addEventListener("blur", release);
   source.addEventListener("end", () => {
     source.close();
     state.hidden = true;
