@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import socket
 import threading
 from collections import Counter
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.service.targets import SocketServer
 
 BIG = b'"' + b"x" * (2**20 - 2) + b'"'
 
@@ -98,32 +98,20 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
 
-class RawTarget:
+class RawTarget(SocketServer):
     """A web server that answers with given bytes, and ends the connection."""
 
     def __init__(self, answers: Mapping[str, bytes]) -> None:
+        super().__init__(socket.create_server(("127.0.0.1", 0)))
         self._answers = answers
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve)
 
-    def __enter__(self) -> RawTarget:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _serve(self) -> None:
-        with concurrent.futures.ThreadPoolExecutor(8) as pool, contextlib.suppress(OSError):
-            while True:
-                pool.submit(self._answer, self._listener.accept()[0])
-
-    def _answer(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as received, contextlib.suppress(OSError):
-            _, target, _ = received.readline().split(b" ")
+    def serve(self, connection: socket.socket) -> None:
+        """Answer one request, and wait until the client has closed the connection."""
+        with connection.makefile("rb") as received:
+            if not (first := received.readline()):
+                return
+            _, target, _ = first.split(b" ")
             length = 0
             while (line := received.readline()) not in (b"\r\n", b""):
                 name, _, value = line.lower().partition(b":")
