@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from taskflow.model.errors import SettingsError
-from taskflow.model.hostname import Address, canonical_host
+from taskflow.model.hostname import Address, canonical_host, is_local_name, unmapped
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.url import Target, parse_target
 from taskflow.settings import Settings
@@ -125,9 +125,9 @@ class NoProxy:
         return any(port in ports and target.host.endswith(end) for end, port in self._suffixes)
 
     def _has_address(self, address: Address, port: int) -> bool:
-        mapped = address.ipv4_mapped if address.version == 6 else None  # noqa: PLR2004
+        plain = unmapped(address)
         return any(
-            only in (None, port) and (address in network or (mapped and mapped in network))
+            only in (None, port) and (address in network or plain in network)
             for network, only in self._networks
         )
 
@@ -244,8 +244,7 @@ def egress_of(settings: Settings) -> Egress | None:
 
 
 def _is_loopback(target: Target) -> bool:
-    address = target.address
-    if address is None:
-        return target.host == "localhost" or target.host.endswith(".localhost")
-    mapped = address.ipv4_mapped if address.version == 6 else None  # noqa: PLR2004
-    return any(one.is_loopback or one.is_unspecified for one in (address, mapped) if one)
+    if target.address is None:
+        return is_local_name(target.host)
+    address = unmapped(target.address)
+    return address.is_loopback or address.is_unspecified

@@ -23,7 +23,7 @@ from taskflow.fetch.stream import RECEIVE_BYTES, TlsStream
 from taskflow.http1.events import ResponseHead
 from taskflow.http1.readers import ResponseReader
 from taskflow.http1.writing import request_head
-from taskflow.model.hostname import Address
+from taskflow.model.hostname import Address, bracketed
 from taskflow.model.invalid_url import FetchError
 from taskflow.model.outcome import reason_phrase
 from taskflow.model.url import Target
@@ -129,8 +129,7 @@ async def _addresses(proxy: Proxy, resolver: Resolver) -> Sequence[Address]:
 
 
 def _connect_request(proxy: Proxy, target: Target) -> bytes:
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    authority = f"{host}:{target.port}"
+    authority = f"{bracketed(target.host)}:{target.port}"
     return request_head("CONNECT", authority, [("Host", authority), *proxy.credentials])
 
 

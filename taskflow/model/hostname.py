@@ -78,6 +78,21 @@ def _canonical_ipv6(address: ipaddress.IPv6Address) -> str:
     return f"::ffff:{high:x}:{low:x}"
 
 
+def unmapped(address: Address) -> Address:
+    """Return an IPv4 address that is mapped to IPv6 as IPv4; any other address as it is."""
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def bracketed(host: str) -> str:
+    """Return a host as URLs and ``Host`` write it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_local_name(name: str) -> bool:
+    """Return whether a name is a loopback name (RFC 6761, section 6.3)."""
+    return name == "localhost" or name.endswith(".localhost")
+
+
 def canonical_host(text: str) -> str:
     """Return a host in the canonical spelling of ``Target.host``.
 

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from taskflow.model.callback import CALLBACK_QUEUE
-from taskflow.model.task import DEFAULT_QUEUE, NAME_RULE, QueueName
+from taskflow.model.task import DEFAULT_QUEUE, NAME_RULE, is_name
 
 MAX_PATTERNS: Final = 20
 _PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -61,7 +61,7 @@ def scope_of(text: str) -> QueueScope:
         tuple(sorted(one for one in patterns if not one.endswith("*"))),
         tuple(sorted(one[:-1] for one in patterns if one.endswith("*"))),
     )
-    if not all(map(_is_name, scope.names)) or not all(map(_PREFIX.fullmatch, scope.prefixes)):
+    if not all(map(is_name, scope.names)) or not all(map(_PREFIX.fullmatch, scope.prefixes)):
         raise ValueError(f"a queue is a name or its beginning and *; a name is {NAME_RULE}")
     for shared in _SHARED_QUEUES:
         if scope.allows(shared):
@@ -69,11 +69,3 @@ def scope_of(text: str) -> QueueScope:
                 f"the queue {shared} is not for one client alone: tasks of all clients are in it"
             )
     return scope
-
-
-def _is_name(text: str) -> bool:
-    try:
-        msgspec.convert(text, QueueName)
-    except msgspec.ValidationError:
-        return False
-    return True

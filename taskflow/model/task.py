@@ -41,6 +41,7 @@ QueueName: TypeAlias = Annotated[
     ),
 ]
 TagName: TypeAlias = QueueName
+
 # No control characters, because PostgreSQL rejects some; only integers that every JSON parser
 # represents exactly (RFC 8259, section 6).
 TagValue: TypeAlias = (
@@ -55,6 +56,15 @@ TAGS_RULE: Final = (
 Tags: TypeAlias = Annotated[
     dict[TagName, TagValue], Meta(max_length=MAX_TAGS, extra={"expected": TAGS_RULE})
 ]
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name of a queue, a schedule or a tag."""
+    try:
+        msgspec.convert(text, QueueName)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 class TaskStatus(enum.StrEnum):

@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from taskflow.model.hostname import Address, parse_bracketed, parse_host
+from taskflow.model.hostname import Address, bracketed, parse_bracketed, parse_host
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.untrusted_text import shortened
 
@@ -217,7 +217,7 @@ def _complaint_about_scheme(url: str) -> str:
 def _parse_origin(scheme_text: str, authority: str) -> Origin:
     scheme: Scheme = "https" if scheme_text.lower() == "https" else "http"
     host, address, port = _parse_authority(authority)
-    header = f"[{host}]" if ":" in host else host
+    header = bracketed(host)
     if port is not None and port != DEFAULT_PORTS[scheme]:
         header = f"{header}:{port}"
     return Origin(

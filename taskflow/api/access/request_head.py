@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from taskflow.model.errors import Misdirected
+from taskflow.model.hostname import is_local_name, unmapped
 
 # What an ASGI app is called with.
 Message: TypeAlias = dict[str, Any]
@@ -123,11 +124,6 @@ def name_of(host: str) -> str:
     return _PORT.sub("", host).strip("[]").rstrip(".").lower()
 
 
-def is_local_name(name: str) -> bool:
-    """Return whether a name is a loopback name (RFC 6761, section 6.3)."""
-    return name == "localhost" or name.endswith(".localhost")
-
-
 @functools.lru_cache(maxsize=256)
 def is_loopback(name: str) -> bool:
     """Return whether only this machine can reach a name or an address."""
@@ -146,4 +142,4 @@ def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    return unmapped(address)

@@ -6,10 +6,8 @@ import re
 import uuid
 from typing import Final
 
-import msgspec
-
 from taskflow.model.errors import QueueNotFound, ScheduleNotFound, TaskNotFound, Unprocessable
-from taskflow.model.task import NAME_RULE, QueueName
+from taskflow.model.task import NAME_RULE, is_name
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -31,7 +29,7 @@ def queue_name_of(text: str) -> str:
     Raises:
         QueueNotFound: It is not a name, so no queue has it.
     """
-    if not _is_name(text):
+    if not is_name(text):
         raise QueueNotFound(f"a queue's name is {NAME_RULE}")
     return text
 
@@ -42,7 +40,7 @@ def new_schedule_name_of(text: str) -> str:
     Raises:
         Unprocessable: It is not a name.
     """
-    if not _is_name(text):
+    if not is_name(text):
         raise Unprocessable(f"the name of a schedule must be {NAME_RULE}")
     return text
 
@@ -53,14 +51,6 @@ def schedule_name_of(text: str) -> str:
     Raises:
         ScheduleNotFound: It is not a name, so no schedule has it.
     """
-    if not _is_name(text):
+    if not is_name(text):
         raise ScheduleNotFound(f"there is no schedule with this name; a name is {NAME_RULE}")
     return text
-
-
-def _is_name(text: str) -> bool:
-    try:
-        msgspec.convert(text, QueueName)
-    except msgspec.ValidationError:
-        return False
-    return True

@@ -15,6 +15,7 @@ from taskflow.fetch.errors import Blocked, NameNotResolved
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.resolver import SystemResolver
 from taskflow.model.errors import SettingsError
+from taskflow.model.hostname import bracketed
 from taskflow.model.url import parse_target
 from taskflow.settings import Settings
 
@@ -51,9 +52,8 @@ def guard_findings(settings: Settings) -> Iterator[Finding]:
 
 def is_open(guard: Guard, address: str) -> bool:
     """Return whether tasks may fetch an address."""
-    host = f"[{address}]" if ":" in address else address
     try:
-        guard.admit(parse_target(f"http://{host}/"))
+        guard.admit(parse_target(f"http://{bracketed(address)}/"))
     except Blocked:
         return False
     return True
