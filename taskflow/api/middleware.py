@@ -156,7 +156,7 @@ class _Exchange:
         self._caller = caller
         try:
             # A scope takes several microseconds: requests without a key have none.
-            with self._serving if caller.name is not None else contextlib.nullcontext():
+            with self._serving if caller.key is not None else contextlib.nullcontext():
                 await self._app(self._scope, self._receive, self._send)
         except Exception as error:
             # Quart does not handle errors before it matches the route.

@@ -15,7 +15,7 @@ from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.store.base.events import EVENTS_KEPT_SECONDS, RECORDED_SECONDS, EventPage, EventStore
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import event_of
-from taskflow.store.postgres.scoped_statements import SCOPED
+from taskflow.store.postgres.scoped_statements import in_scope
 from taskflow.store.postgres.statements import StoreContext, StorePart
 from taskflow.wakeup import WakeUp
 
@@ -61,17 +61,16 @@ class PostgresEvents(StorePart, EventStore):
         wanted: EventFilter = ALL_EVENTS,
     ) -> EventPage:
         name = "events_after" if wanted == ALL_EVENTS else "wanted_events_after"
-        parameters: dict[str, object] = {
+        name, queues = in_scope(name, wanted.scope)
+        parameters = {
             "position": position,
             "until": _MAX_EVENT_ID if until is None else until,
             "limit": limit,
             "task_id": wanted.task_id,
             "queue": wanted.queue,
             "tags": msgspec.json.encode(wanted.tags).decode(),
+            **queues,
         }
-        if wanted.scope is not None:
-            name = f"{SCOPED}wanted_events_after"
-            parameters.update(wanted.scope.parameters())
 
         def work(connection: Connection) -> EventPage:
             execute = self._statements.on(connection)

@@ -40,7 +40,7 @@ from taskflow.store.base.listing import (
 )
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, attempt_of, line_of, task_of
-from taskflow.store.postgres.scoped_statements import SCOPED
+from taskflow.store.postgres.scoped_statements import in_scope
 from taskflow.store.postgres.search import Search, find
 from taskflow.store.postgres.statements import Statements, StorePart
 
@@ -133,12 +133,8 @@ class PostgresListing(StorePart, ListingStore):
     ) -> TaskStatistics:
         execute = self._statements.on(connection)
         lines: dict[str | None, list[Line]] = {} if queue is None else {queue: []}
-        bounds = {"limit": limit, "queue": queue}
-        if scope is None:
-            rows = execute("count", bounds)
-        else:
-            rows = execute(f"{SCOPED}count", {**bounds, **scope.parameters()})
-        for row in rows:
+        name_of_count, queues = in_scope("count", scope)
+        for row in execute(name_of_count, {"limit": limit, "queue": queue, **queues}):
             lines.setdefault(row[0], []).append(line_of(row))
         total = lines.pop(None, [])
         names = [name for name in lines if name is not None]
@@ -151,7 +147,7 @@ class PostgresListing(StorePart, ListingStore):
         # The first task of all is that of the only queue with tasks.
         is_only_one = queue is None and len(names) <= limit and len(waiting) == 1
         if scope is not None:
-            everywhere = [name for (name,) in execute("queues_in_scope", scope.parameters())]
+            everywhere = [name for (name,) in execute(*in_scope("counted_queues", scope))]
             oldest = dict(execute("oldest_waiting", {"queues": everywhere}))
             oldest[None] = max((oldest[name] or 0.0 for name in oldest if name), default=None)
         elif is_only_one:
@@ -196,12 +192,10 @@ class PostgresMonitoring(MonitoringStore):
     async def history(
         self, queue: str | None = None, scope: QueueScope | None = None
     ) -> list[Minute]:
-        bounds: dict[str, object] = {"queue": queue, "minutes": HISTORY_MINUTES}
-        if scope is None:
-            rows = await self._statements.run_slow_read("finished_by_minute", **bounds)
-        else:
-            bounds.update(scope.parameters())
-            rows = await self._statements.run_slow_read(f"{SCOPED}finished_by_minute", **bounds)
+        name, queues = in_scope("finished_by_minute", scope)
+        rows = await self._statements.run_slow_read(
+            name, queue=queue, minutes=HISTORY_MINUTES, **queues
+        )
         counts = {(at, TaskStatus(status)): count for _, at, status, count in rows if at}
         return minutes_of(counts, rows[0][0])
 

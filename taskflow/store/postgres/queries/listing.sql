@@ -111,13 +111,9 @@ SELECT queue, status, count, in_minute, in_5_minutes, in_hour FROM summed
 WHERE (queue IS NULL OR queue IN (SELECT queue FROM listed)) AND (count <> 0 OR in_hour > 0)
 ORDER BY queue COLLATE "C"
 
--- name: queues_in_scope
+-- name: counted_queues
 -- The queues that have or had tasks lately: the same tables as for the counts.
-SELECT queue FROM taskflow_counts
-WHERE queue = ANY (%(scope_names)b::text[]) OR queue ^@ ANY (%(scope_prefixes)b::text[])
-UNION
-SELECT queue FROM taskflow_changes
-WHERE queue = ANY (%(scope_names)b::text[]) OR queue ^@ ANY (%(scope_prefixes)b::text[])
+SELECT queue FROM taskflow_counts UNION SELECT queue FROM taskflow_changes
 
 -- name: oldest_waiting
 -- Seconds for which the first task of each queue has been due, and the first of all. A queue is read
