@@ -95,7 +95,7 @@ link_tools() {
     ln -s ../.venv-dev/debian "$venv/debian"
 }
 
-# run_pytest [ARGUMENTS]: all tests, the heavy ones after the others; or those of the arguments.
+# run_pytest [ARGUMENTS]: all tests, the heavy ones after the others; or pytest with the arguments.
 run_pytest() {
     if [[ $# -gt 0 ]]; then
         step -m pytest "$@"

@@ -66,7 +66,7 @@ def beside(scene: Scene) -> Iterator[Figure]:
 
 
 def fetches(scene: Scene) -> Iterator[Figure]:
-    """Compare the CPU of a bare fetch over a kept connection with that of the h11 engine."""
+    """Compare the CPU of a bare fetch over a kept connection before and after llhttp."""
     count = scene.pick(quick=1_000, full=5_000)
     with checked_out(scene.folder, _BEFORE_LLHTTP) as folder:
         for workers in _WORKERS:

@@ -14,7 +14,7 @@ _NO_SESSION = NullSession()
 
 
 class _NoSessions(SecureCookieSessionInterface):
-    """No session is opened: those of the dashboard are ``access/sessions.py``."""
+    """No session is opened; ``access/sessions.py`` has the sessions of the dashboard."""
 
     async def open_session(self, _app: Quart, _request: BaseRequestWebsocket) -> NullSession:
         return _NO_SESSION

@@ -115,7 +115,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.backoff
 
     def with_queue_default(self, *, sign: bool | None) -> TaskOptions:
-        """Return the options for an attempt: those of the queue that the task does not have."""
+        """Return the options for an attempt, with the default of the queue for what is not set."""
         if sign is None or self.sign is not None:
             return self
         return msgspec.structs.replace(self, sign=sign)

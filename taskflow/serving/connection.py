@@ -66,8 +66,8 @@ class ConnectionLimits:
 class IdleTimeout:
     """Closes a connection on which no request arrives.
 
-    One task per connection watches it. It is woken only if the deadline becomes earlier; that of a
-    busy connection moves on with each request, and is looked at when it has passed.
+    One task per connection watches it. It is woken only if the deadline becomes earlier; each
+    request of a busy connection postpones the deadline, which is checked when it has passed.
 
     Args:
         seconds: Timeout after a request.

@@ -46,7 +46,7 @@ def pointers_of(answer) -> dict[str, str]:
     ],
 )
 def test_a_target_verifies_the_request(server, receiver, request_fields):
-    """Whatever its body is; the id is that of the task. Nothing of it is stored or shown."""
+    """Whatever its body is; the id is the id of the task. Nothing of it is stored or shown."""
     path = f"/verified?{server.url}&{len(json.dumps(request_fields))}"
     task = run(server, {"url": receiver.url + path, **request_fields}, sign=True)
     assert (task["status"], task["sign"]) == ("COMPLETED", True)

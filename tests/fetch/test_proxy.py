@@ -177,7 +177,7 @@ class TestRequests:
         assert len(middle.requests) == 1
 
     async def test_loopback_is_direct(self, serve, start_proxy, through):
-        """Loopback targets never reach the proxy: they would be those of its own machine."""
+        """Loopback targets never reach the proxy: they would lead to its own machine."""
         target, proxy = await serve([OK]), await start_proxy()
         async with through(proxy.url) as fetcher:
             for host in ("localhost", "127.0.0.1"):

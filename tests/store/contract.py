@@ -424,7 +424,7 @@ class StoreContract:
     # The queues of a scope
 
     async def test_a_scope_hides_other_queues(self, store, node):
-        """Pages, counts, throughput, settings and events are those of its queues."""
+        """Pages, counts, throughput, settings and events cover its queues only."""
         scope = QueueScope(("mail",), ("reports-",))
         await store.record_events()
         names = ("mail", "shop", "reports-1", "mailx", "reports", "default", "reports-2")
