@@ -103,6 +103,8 @@ def test_no_files_left(tmp_path, name):
     with running(name, tmp_path, DATABASE_URL="memory://") as service, service.connect() as other:
         ask_for_life(other)
         [process] = service.node_processes()
+        # A connection that is still being closed would leave a file a moment later.
+        wait_until(lambda: open_connections(process) == 1)
         with no_files_left(process), service.connect() as client:
             client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             service.wait_for_log("cannot accept new connections")
@@ -120,6 +122,11 @@ def test_no_files_left(tmp_path, name):
         ended = service.end()
     assert ended.code == 0
     assert "Traceback" not in ended.stderr
+
+
+def open_connections(process: psutil.Process) -> int:
+    connections = process.net_connections("tcp")
+    return sum(one.status != psutil.CONN_LISTEN for one in connections)
 
 
 @contextlib.contextmanager
