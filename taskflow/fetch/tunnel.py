@@ -13,6 +13,7 @@ import trio
 from taskflow.fetch.dialing import dial, secure, start_tls
 from taskflow.fetch.egress import Proxy
 from taskflow.fetch.errors import (
+    MAPPED,
     NotConnected,
     ProxyFailed,
     is_file_descriptor_shortage,
@@ -36,6 +37,13 @@ SHARE_OF_TIME: Final = 0.9
 
 PROBE_SECONDS: Final = 1.0
 """Timeout of the connection that shows whether a proxy still accepts connections."""
+
+HOLD_SECONDS: Final = 0.5
+"""Time for which a proxy that works does not close a new connection.
+
+The kernel closes the sockets of a killed process one by one, the listening socket last: until then
+it still accepts connections, and resets them when the listening socket is closed.
+"""
 
 _SUCCESS: Final = range(200, 300)
 
@@ -113,12 +121,14 @@ def _is_end_of_stream(error: FetchError) -> bool:
 
 
 async def is_accepting(proxy: Proxy, resolver: Resolver) -> bool:
-    """Return whether a proxy accepts a connection."""
-    deadline = _deadline(PROBE_SECONDS)
-    with trio.CancelScope(deadline=deadline), contextlib.suppress(OSError, FetchError):
+    """Return whether a proxy accepts a connection, and does not close it at once."""
+    probe = trio.CancelScope(deadline=_deadline(PROBE_SECONDS))
+    with probe, contextlib.suppress(*MAPPED, FetchError):
         stream = await dial(await _addresses(proxy, resolver), proxy.target.port)
-        stream.socket.close()
-        return True
+        async with stream:
+            with trio.CancelScope(deadline=_deadline(HOLD_SECONDS)):
+                return bool(await stream.receive_some(1))
+            return True
     return False
 
 

@@ -12,6 +12,7 @@ import trustme
 from taskflow.fetch.egress import MAX_PROXY_DELAY_SECONDS, NoProxy, egress_of, parse_proxy
 from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
 from taskflow.fetch.interface import FetchRequest
+from taskflow.fetch.tunnel import HOLD_SECONDS, is_accepting
 from taskflow.metrics import Metrics
 from taskflow.metrics.exposition import expose
 from taskflow.model.errors import SettingsError
@@ -351,6 +352,20 @@ async def test_a_proxy_that_dies(serve_tls, start_proxy, through, response):
             await trio.sleep(0.001)
         proxy.die()
     assert is_postponed(outcomes[0], "broke", may_have_been_sent=True)
+
+
+async def test_a_dying_process_accepts_connections(resolver, nursery):
+    """The listening socket of a killed process is the last that is closed."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    proxy = parse_proxy(f"http://localhost:{listener.socket.getsockname()[1]}")
+    assert await is_accepting(proxy, resolver)
+
+    async def die():
+        await trio.sleep(HOLD_SECONDS / 10)
+        await listener.aclose()
+
+    nursery.start_soon(die)
+    assert not await is_accepting(proxy, resolver)
 
 
 async def test_delays_grow(through, mock_clock):
