@@ -174,7 +174,7 @@ class Route(msgspec.Struct, frozen=True):
     def role(self) -> Role | None:
         """The role that a key needs; ``None`` if the route needs no key."""
         is_open = self.access in {AccessPolicy.OPEN, AccessPolicy.NO_KEY}
-        return None if is_open else role_for(self.method)
+        return None if is_open else role_for(self.method, self.access)
 
     @property
     def is_rate_limited(self) -> bool:

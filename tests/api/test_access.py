@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.api.access.api_keys import Keyring, Role
+from taskflow.api.access.api_keys import Keyring, Role, read_keys
 from taskflow.api.access.request_head import RequestHead
-from taskflow.api.access.roles import Access, Caller, PathPolicies
+from taskflow.api.access.roles import Access, AccessPolicy, Caller, PathPolicies
 from taskflow.model.errors import Forbidden
 from taskflow.service import MEMORY_URL
+from taskflow.settings import Settings
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 
@@ -175,3 +176,22 @@ def test_far(server):
         Access(Keyring(), PathPolicies(), allows_anonymous=True).caller_of(head(server))
         == EVERYBODY
     )
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_paths_for_admins(method):
+    """Every method of such a path needs the role ``admin``; other paths need what they did."""
+    keys = read_keys(Settings(api_keys=",".join(f"{r}r:{r}:{key}" for r, key in KEYS.items())))
+    policies = PathPolicies([("/secret/{name}", AccessPolicy.ADMIN_KEY)])
+    access = Access(keys, policies, allows_anonymous=False)
+
+    def caller_of(role: str, path: str) -> Caller:
+        headers = bearing(KEYS[role])
+        return access.caller_of(RequestHead(method, path, "http", None, None, headers))
+
+    for role in ("read", "write"):
+        with pytest.raises(Forbidden, match="needs a key with the role admin") as caught:
+            caller_of(role, "/secret/a")
+        assert caught.value.scope == "admin"
+    assert caller_of("admin", "/secret/a").role is Role.ADMIN
+    assert caller_of("write", "/secrets").role is Role.WRITE

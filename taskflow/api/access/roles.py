@@ -34,6 +34,9 @@ class AccessPolicy(enum.Enum):
     KEY = enum.auto()
     """Callers with a key that has the role of the route."""
 
+    ADMIN_KEY = enum.auto()
+    """Callers with a key that has the role ``admin``."""
+
     KEY_OR_SIGN_IN = enum.auto()
     """The same; without a key the caller is anonymous, and the route leads to the sign-in."""
 
@@ -126,14 +129,18 @@ class Access:
             return Caller(None, None)
         session = self._session_of(head)
         key = session.key if session else self._key_of_bearer(head)
-        # Signing out is not a write: every role may do it.
-        needed = Role.READ if head.path == SIGN_OUT_PATH else role_for(head.method)
+        needed = self._role_for(head)
         if key.role < needed:
             raise Forbidden(
                 f"{head.method} needs a key with the role {needed}; this one has {key.role}",
                 scope=str(needed),
             )
         return Caller(key.name, key.role, session.id if session else None, key)
+
+    def _role_for(self, head: RequestHead) -> Role:
+        if head.path == SIGN_OUT_PATH:  # not a write: every role may do it
+            return Role.READ
+        return role_for(head.method, self._policies.policy_of(head.path))
 
     def _needs_no_key(self, head: RequestHead) -> bool:
         match self._policies.policy_of(head.path):
@@ -188,8 +195,10 @@ def is_open_page(path: str) -> bool:
     return path == SIGN_IN_PATH or path.startswith(ASSETS_PATH)
 
 
-def role_for(method: str) -> Role:
-    """Return the role that a method requires."""
+def role_for(method: str, policy: AccessPolicy = AccessPolicy.KEY) -> Role:
+    """Return the role that a method requires under the policy of its path."""
+    if policy is AccessPolicy.ADMIN_KEY:
+        return Role.ADMIN
     return Role.READ if method in _READING else Role.WRITE
 
 
