@@ -13,9 +13,9 @@ import msgspec
 import trio
 
 from taskflow.model.errors import SettingsError
-from taskflow.model.hostname import Address, canonical_host, is_local_name, unmapped
+from taskflow.model.hostname import Address, canonical_host, unmapped
 from taskflow.model.invalid_url import InvalidUrl
-from taskflow.model.url import Target, parse_target
+from taskflow.model.url import Target, is_loopback, parse_target
 from taskflow.settings import Settings
 
 MAX_PROXY_DELAY_SECONDS: Final = 30.0
@@ -187,7 +187,7 @@ class Egress:
 
     def proxy_for(self, target: Target) -> Proxy | None:
         """Return the proxy for a target; ``None`` to connect directly."""
-        return None if _is_loopback(target) or target in self._no_proxy else self.proxy
+        return None if is_loopback(target) or target in self._no_proxy else self.proxy
 
     @property
     def is_working(self) -> bool:
@@ -241,10 +241,3 @@ def egress_of(settings: Settings) -> Egress | None:
         initial_delay_seconds=settings.backoff_seconds,
         max_delay_seconds=settings.max_backoff_seconds,
     )
-
-
-def _is_loopback(target: Target) -> bool:
-    if target.address is None:
-        return is_local_name(target.host)
-    address = unmapped(target.address)
-    return address.is_loopback or address.is_unspecified

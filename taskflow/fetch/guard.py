@@ -16,7 +16,7 @@ exactly these addresses, and compares the peer with them.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from taskflow.fetch.errors import Blocked, NameNotResolved
@@ -28,9 +28,8 @@ from taskflow.fetch.special_addresses import (
     own_block,
     special_of,
 )
-from taskflow.model.errors import SettingsError
-from taskflow.model.hostname import Address, canonical_host
-from taskflow.model.invalid_url import InvalidUrl
+from taskflow.model.host_patterns import Hosts
+from taskflow.model.hostname import Address
 from taskflow.model.outcome import Refusal
 from taskflow.model.url import Target
 from taskflow.settings import Settings
@@ -43,38 +42,6 @@ INTERNAL_SUFFIXES: Final = (
 
 MAX_ADDRESSES: Final = 64
 """A name with more addresses is an attack, not a service."""
-
-
-class Hosts(Container[str]):
-    """A set of hosts: names, all names under a suffix (``*.example.com``), and addresses.
-
-    Args:
-        patterns: The patterns in the setting.
-        variable: The name of the setting.
-
-    Raises:
-        SettingsError: A pattern is invalid.
-    """
-
-    def __init__(self, patterns: Iterable[str], variable: str) -> None:
-        self._hosts: set[str] = set()
-        self._suffixes: tuple[str, ...] = ()
-        for pattern in patterns:
-            under = pattern.startswith("*.")
-            try:
-                host = canonical_host(pattern.removeprefix("*."))
-            except InvalidUrl as error:
-                raise SettingsError(
-                    f"{variable}: {pattern!r} is not a host: {error.reason}"
-                ) from None
-            if under:
-                self._suffixes += (f".{host}",)
-            else:
-                self._hosts.add(host)
-
-    def __contains__(self, host: object) -> bool:
-        """Return whether a host, normalized as in ``Target.host``, is in the set."""
-        return host in self._hosts or (isinstance(host, str) and host.endswith(self._suffixes))
 
 
 class Guard:

@@ -24,7 +24,7 @@ from taskflow.fetch.errors import (
     is_file_descriptor_shortage,
 )
 from taskflow.fetch.exchange import exchange
-from taskflow.fetch.guard import Guard, Hosts
+from taskflow.fetch.guard import Guard
 from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop
 from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording, status_text
@@ -33,6 +33,7 @@ from taskflow.fetch.response import Bounds, Head, RawResponse, Want, retry_after
 from taskflow.fetch.stream import Connection
 from taskflow.fetch.tunnel import refusal_of
 from taskflow.metrics import Metrics
+from taskflow.model.host_patterns import Hosts
 from taskflow.model.invalid_url import FetchError
 from taskflow.model.masking import Masking
 from taskflow.model.outcome import (

@@ -14,7 +14,14 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from taskflow.model.hostname import Address, bracketed, parse_bracketed, parse_host
+from taskflow.model.hostname import (
+    Address,
+    bracketed,
+    is_local_name,
+    parse_bracketed,
+    parse_host,
+    unmapped,
+)
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.untrusted_text import shortened
 
@@ -123,6 +130,14 @@ def _target_of(url: str, encode: Callable[[str], str]) -> Target:
         path_and_query,
         whole,
     )
+
+
+def is_loopback(target: Target) -> bool:
+    """Return whether a target is on this machine."""
+    if target.address is None:
+        return is_local_name(target.host)
+    address = unmapped(target.address)
+    return address.is_loopback or address.is_unspecified
 
 
 class Place(NamedTuple):

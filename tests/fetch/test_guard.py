@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from taskflow.fetch import connection_pool
 from taskflow.fetch.dialing import dial
 from taskflow.fetch.errors import Blocked, NameNotResolved
-from taskflow.fetch.guard import MAX_ADDRESSES, Guard, Hosts
+from taskflow.fetch.guard import MAX_ADDRESSES, Guard
 from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
 from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.special_addresses import embedded_ipv4, is_own_address, special_of
 from taskflow.fetch.stream import PlainStream
 from taskflow.model.errors import SettingsError
+from taskflow.model.host_patterns import Hosts
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.outcome import ErrorType, Fetched
 from taskflow.model.url import parse_target
