@@ -11,7 +11,8 @@ import trio
 
 from taskflow.engine.context import EngineContext
 from taskflow.engine.load import HeldClaim, Load
-from taskflow.fetch.interface import FetchRequest, Headers, Sign, request_of
+from taskflow.fetch.authentication import Headers
+from taskflow.fetch.interface import FetchRequest, Sign, request_of
 from taskflow.fetch.recording import Recorder
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import Canceled, ErrorType, Failed, Interrupted, Outcome, failed

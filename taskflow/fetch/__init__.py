@@ -11,6 +11,7 @@ From the bottom up::
     connection_pool            connections: opened, kept while idle, reused
     decoding, body             content codings decoded within limits; bodies as JSON, text or base64
     response, recording        responses, and what is kept of them for failed attempts
+    authentication             credentials, added to requests where they may go
     hop                        one request of a redirect chain
     exchange                   sends a request and receives its response over a connection
     interface                  the interface between the engine and this package

@@ -8,9 +8,10 @@ from typing import Final
 
 import msgspec
 
+from taskflow.fetch.authentication import Headers
 from taskflow.fetch.egress import Proxy
 from taskflow.fetch.errors import BadResponse, InvalidRequest, masked_url
-from taskflow.fetch.interface import FetchRequest, Headers, Sign
+from taskflow.fetch.interface import FetchRequest, Sign
 from taskflow.http1.errors import UnsendableError
 from taskflow.http1.writing import request_head
 from taskflow.model.invalid_url import InvalidUrl
@@ -105,6 +106,13 @@ def first_hop(request: FetchRequest) -> Hop:
         raise InvalidRequest(f"the method {request.method} is not supported")
     target = parse_target(request.url)
     return Hop(target, request.method, request.headers, request.body, request.sign)
+
+
+def with_headers(hop: Hop, added: Headers) -> Hop:
+    """Return a request with these headers instead of those of the same names."""
+    names = {name.lower() for name, _ in added}
+    kept = tuple(pair for pair in hop.headers if pair[0].lower() not in names)
+    return msgspec.structs.replace(hop, headers=kept + added)
 
 
 def is_redirect(status: int, locations: Collection[str]) -> bool:

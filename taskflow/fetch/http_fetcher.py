@@ -12,6 +12,7 @@ from typing import Final
 import trio
 from msgspec import UNSET
 
+from taskflow.fetch.authentication import Authenticator
 from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection_pool import IdleConnections, Statistics, Transport
 from taskflow.fetch.egress import Egress, egress_of
@@ -25,7 +26,7 @@ from taskflow.fetch.errors import (
 )
 from taskflow.fetch.exchange import exchange
 from taskflow.fetch.guard import Guard
-from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop
+from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop, with_headers
 from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording, status_text
 from taskflow.fetch.resolver import Resolver, SystemResolver
@@ -157,7 +158,11 @@ class HttpFetcher(Fetcher):
         hop = first_hop(request)
         for number in range(self._max_redirects + 1):
             try:
-                answer = await self._send(hop, request)
+                answer = await (
+                    self._send(hop, request)
+                    if request.authenticator is None
+                    else self._send_authenticated(hop, request, request.authenticator)
+                )
             except Blocked as error:
                 if number == 0:
                     raise
@@ -168,6 +173,20 @@ class HttpFetcher(Fetcher):
                 return hop, answer
             hop = next_hop(hop, answer.status, answer.locations)
         raise TooManyRedirects(f"more than {self._max_redirects} redirects")
+
+    async def _send_authenticated(
+        self, hop: Hop, asked: FetchRequest, authenticator: Authenticator
+    ) -> RawResponse:
+        """Send a request with its credential, and again with a new one if a 401 asks for it."""
+        authenticator.admit(hop.target)
+        added = await authenticator.headers(hop)
+        answer = await self._send(with_headers(hop, added), asked)
+        if answer.status != http.HTTPStatus.UNAUTHORIZED or asked.is_success(answer.status):
+            return answer
+        if not await authenticator.rejected(added):
+            return answer
+        added = await authenticator.headers(hop)
+        return await self._send(with_headers(hop, added), asked)
 
     async def _send(self, hop: Hop, asked: FetchRequest) -> RawResponse:
         """Send a request, and again if a reused connection turns out to be closed.

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from taskflow.fetch.authentication import Authenticator, Headers
 from taskflow.fetch.recording import Recorder
 from taskflow.model.conditional_fetch import NOT_MODIFIED
 from taskflow.model.options import SUCCESS, matches
@@ -16,7 +17,6 @@ from taskflow.model.request import Headers as ValidHeaders
 from taskflow.model.request import StoredPayload, content_of
 from taskflow.model.untrusted_text import MAX_NESTING, is_too_deep
 
-Headers: TypeAlias = tuple[tuple[str, str], ...]
 Sign: TypeAlias = Callable[[bytes], Headers]
 """Returns the headers that sign a body."""
 
@@ -34,6 +34,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
         timeout_seconds: The timeout; ``None`` for the setting.
         is_conditional: True if TaskFlow made it conditional, so that 304 counts as success.
         sign: Signs the request, at most to the origin of the URL; ``None`` for no signature.
+        authenticator: Adds a credential, also after a redirect; ``None`` for no credential.
         recorder: Records the last response, which a failed attempt shows.
     """
 
@@ -46,6 +47,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
     timeout_seconds: float | None = None
     is_conditional: bool = False
     sign: Sign | None = None
+    authenticator: Authenticator | None = None
     recorder: Recorder | None = None
 
     def is_success(self, status: int) -> bool:

@@ -72,9 +72,9 @@ class ErrorType(enum.StrEnum):
     Correct the payload. A URL must be http or https, without credentials.
     """
     BLOCKED = "blocked"
-    """TaskFlow does not fetch from this host or port.
+    """TaskFlow does not fetch from this host or port, or not with the credential of the task.
 
-    ``error`` names the setting that allows it.
+    ``error`` names the setting that allows it, or the hosts of the credential do.
     """
     TOO_LARGE = "too_large"
     """The body is larger than ``TASKFLOW_MAX_RESULT_BYTES``.
@@ -121,6 +121,8 @@ class Refusal(enum.StrEnum):
     """The host name is internal, and only the egress proxy can see its addresses."""
     RESOLVED_ADDRESS = "resolved_address"
     """The host name resolves to an address that is not public."""
+    CREDENTIAL = "credential"
+    """The credential of the task may not be sent to the target."""
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,115 @@
+"""Adds credentials to requests, and only where they may go."""
+
+from __future__ import annotations
+
+import base64
+from typing import Final, Protocol, TypeAlias
+
+from taskflow.fetch.errors import Blocked
+from taskflow.model.credential import Basic, Bearer, Credential, Header, may_go_to
+from taskflow.model.host_patterns import Hosts
+from taskflow.model.outcome import Refusal
+from taskflow.model.url import Target
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+
+class Outgoing(Protocol):
+    """A request before its credential is added."""
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+
+    @property
+    def method(self) -> str:
+        """The method, in upper case."""
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the task."""
+
+    @property
+    def body(self) -> bytes:
+        """The body; empty if there is none."""
+
+
+class Authenticator(Protocol):
+    """Adds a credential to the requests of a fetch. One object may serve any number of them."""
+
+    def admit(self, target: Target) -> None:
+        """Check that the credential may be sent to a target; called before each request.
+
+        Raises:
+            Blocked: It may not.
+        """
+
+    async def headers(self, request: Outgoing, /) -> Headers:
+        """Return the headers to add to a request; they replace headers of the same name.
+
+        Raises:
+            FetchError: They cannot be obtained.
+        """
+
+    async def rejected(self, sent: Headers, /) -> bool:
+        """Record that a target responded 401; return whether another try makes sense now.
+
+        Args:
+            sent: What ``headers`` returned for the request.
+        """
+
+
+class _Admission:
+    """The targets that a credential may be sent to."""
+
+    def __init__(self, credential: Credential) -> None:
+        self._hosts: Final = Hosts(credential.hosts, "hosts")
+
+    def admit(self, target: Target) -> None:
+        """See ``Authenticator``."""
+        if may_go_to(self._hosts, target):
+            return
+        if target.host in self._hosts:
+            reason = f"{target.origin}: credentials are sent over https only"
+        else:
+            reason = f"{target.host} is not one of the hosts of the credential"
+        raise Blocked(reason, Refusal.CREDENTIAL)
+
+
+class Fixed(_Admission):
+    """A credential that is the same header in each request.
+
+    Args:
+        credential: The credential.
+        header: The header.
+    """
+
+    def __init__(self, credential: Credential, header: tuple[str, str]) -> None:
+        super().__init__(credential)
+        self._headers = (header,)
+
+    async def headers(self, _request: Outgoing, /) -> Headers:
+        """See ``Authenticator``."""
+        return self._headers
+
+    async def rejected(self, _sent: Headers, /) -> bool:
+        """See ``Authenticator``."""
+        return False
+
+
+def authenticator_of(credential: Credential) -> Authenticator:
+    """Return what adds a credential to requests.
+
+    Raises:
+        SettingsError: A pattern of its hosts is invalid.
+    """
+    match credential:
+        case Bearer(token=token):
+            return Fixed(credential, ("Authorization", f"Bearer {token}"))
+        case Basic(username=username, password=password):
+            pair = base64.b64encode(f"{username}:{password}".encode()).decode()
+            return Fixed(credential, ("Authorization", f"Basic {pair}"))
+        case Header(name=name, value=value):
+            return Fixed(credential, (name, value))
+        case _:
+            raise NotImplementedError
