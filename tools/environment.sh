@@ -54,16 +54,38 @@ is_ready() {
 }
 
 install_environment() {
-    "$3" -m venv --clear "$1" &&
-        printf '*\n' >"$1/.gitignore" &&
-        "$1/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
-            --no-deps --require-hashes -r "$2" &&
-        "${4:-true}" &&
-        cksum <"$2" >"$1/stamp"
+    local command
+    "$3" -m venv --clear "$1" && printf '*\n' >"$1/.gitignore" || return
+    "${4:-true}" &
+    command=$!
+    install_packages "$1" "$2" && wait "$command" && cksum <"$2" >"$1/stamp"
+}
+
+# install_packages VENV LOCK: with uv, in a tenth of the time, where the lock contains it or the
+# machine has it; else, or if that fails, with pip.
+install_packages() {
+    local uv options=(--quiet --no-deps --require-hashes)
+    local pip=("$1/bin/python" -m pip install --no-input --disable-pip-version-check "${options[@]}")
+    if grep -q '^uv==' "$2"; then
+        "${pip[@]}" -r <(sed -n '/^uv==/,/[^\\]$/p' "$2") || true
+    fi
+    if uv=$(find_uv "$1") &&
+        "$uv" pip install --python "$1/bin/python" --compile-bytecode "${options[@]}" -r "$2"; then
+        return
+    fi
+    "${pip[@]}" -r "$2"
+}
+
+find_uv() {
+    local uv
+    for uv in "$1/bin/uv" .venv-dev/bin/uv uv; do
+        command -v "$uv" && return
+    done
+    return 1
 }
 
 # set_up_environment VENV LOCK [PYTHON [COMMAND]]: makes the virtual environment VENV with the packages
-# of LOCK, unless it is there; COMMAND runs once they are installed.
+# of LOCK, unless it is there; COMMAND runs while they are installed.
 set_up_environment() {
     local python output
     is_ready "$1" "$2" && return
