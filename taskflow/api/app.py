@@ -21,7 +21,7 @@ from taskflow.api import (
     task_actions,
     tasks,
 )
-from taskflow.api.access.api_keys import Keyring
+from taskflow.api.access.api_keys import ApiKeys
 from taskflow.api.access.gate import Gate
 from taskflow.api.access.roles import PathPolicies
 from taskflow.api.access.sessions import Sessions
@@ -63,14 +63,14 @@ ROUTES: Final = (
 
 UNTRACED_PATHS: Final = frozenset(route.path.encode() for route in ROUTES if not route.is_traced)
 _POLICIES: Final = PathPolicies((route.path, route.access) for route in ROUTES)
-_NO_KEYS: Final = Keyring()
+_NO_KEYS: Final = ApiKeys()
 
 
 def create_app(  # noqa: PLR0913 - all that it is made of
     store: TaskStore,
     settings: Settings,
     is_running: Callable[[], bool],
-    keys: Keyring = _NO_KEYS,
+    keys: ApiKeys = _NO_KEYS,
     feed: Feed | None = None,
     sessions: Sessions | None = None,
     *,
@@ -101,7 +101,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
 
 
 def create_metrics_app(
-    store: TaskStore, settings: Settings, keys: Keyring, counters: Metrics
+    store: TaskStore, settings: Settings, keys: ApiKeys, counters: Metrics
 ) -> QuartTrio:
     """Create an app with ``/metrics`` alone, with the same access rules; see ``create_app``."""
     app = _bare_app(settings)

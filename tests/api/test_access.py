@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.api.access.api_keys import Keyring, Role, read_keys
+from taskflow.api.access.api_keys import ApiKeys, Role, read_keys
 from taskflow.api.access.request_head import RequestHead
 from taskflow.api.access.roles import Access, AccessPolicy, Caller, PathPolicies
 from taskflow.model.errors import Forbidden
@@ -162,7 +162,7 @@ def head(server: str | None) -> RequestHead:
 def test_near(server):
     """The loopback in all its forms, and sockets in the file system, need no keys."""
     assert (
-        Access(Keyring(), PathPolicies(), allows_anonymous=False).caller_of(head(server))
+        Access(ApiKeys(), PathPolicies(), allows_anonymous=False).caller_of(head(server))
         == EVERYBODY
     )
 
@@ -171,9 +171,9 @@ def test_near(server):
 def test_far(server):
     """Any other address is refused without keys, unless that is wanted."""
     with pytest.raises(Forbidden, match="TASKFLOW_API_KEYS"):
-        Access(Keyring(), PathPolicies(), allows_anonymous=False).caller_of(head(server))
+        Access(ApiKeys(), PathPolicies(), allows_anonymous=False).caller_of(head(server))
     assert (
-        Access(Keyring(), PathPolicies(), allows_anonymous=True).caller_of(head(server))
+        Access(ApiKeys(), PathPolicies(), allows_anonymous=True).caller_of(head(server))
         == EVERYBODY
     )
 

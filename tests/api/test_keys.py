@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from click.testing import CliRunner
 
-from taskflow.api.access.api_keys import Key, Keyring, Role, digest_of, new_key, read_keys
+from taskflow.api.access.api_keys import ApiKeys, Key, Role, digest_of, new_key, read_keys
 from taskflow.cli import main
 from taskflow.model.errors import SettingsError
 from taskflow.model.queue_scope import QueueScope
@@ -44,11 +44,11 @@ def line(name: str, key: str, role: str = "") -> str:
 
 def test_keys_in_the_environment():
     """name:key may write; name:role:key may what it says; spaces around commas are passed over."""
-    keyring = read_keys(Settings(api_keys=f"ci:{SECRET} , dash.board-1:read:{OTHER}=="))
-    assert len(keyring) == 2
-    assert keyring.find(SECRET) == Key("ci", Role.WRITE, digest_of(SECRET))
-    assert keyring.find(OTHER + "==").role is Role.READ
-    assert keyring.find(OTHER) is None
+    keys = read_keys(Settings(api_keys=f"ci:{SECRET} , dash.board-1:read:{OTHER}=="))
+    assert len(keys) == 2
+    assert keys.find(SECRET) == Key("ci", Role.WRITE, digest_of(SECRET))
+    assert keys.find(OTHER + "==").role is Role.READ
+    assert keys.find(OTHER) is None
 
 
 def test_keys_in_a_file(tmp_path):
@@ -56,16 +56,16 @@ def test_keys_in_a_file(tmp_path):
     path = keys_file(
         tmp_path, "# who may", "", f"  {line('ci', SECRET)}\r", line("x", OTHER, "admin")
     )
-    keyring = read_keys(Settings(api_keys_file=str(path)))
-    assert keyring.find(SECRET).role is Role.WRITE
-    assert keyring.find(OTHER).role is Role.ADMIN
+    keys = read_keys(Settings(api_keys_file=str(path)))
+    assert keys.find(SECRET).role is Role.WRITE
+    assert keys.find(OTHER).role is Role.ADMIN
 
 
 def test_keys_in_both_places(tmp_path):
     """All of them are good; one name may have two keys, so that one can take the other's place."""
     path = keys_file(tmp_path, line("ci", OTHER))
-    keyring = read_keys(Settings(api_keys=f"ci:{SECRET}", api_keys_file=str(path)))
-    assert keyring.find(SECRET).name == keyring.find(OTHER).name == "ci"
+    keys = read_keys(Settings(api_keys=f"ci:{SECRET}", api_keys_file=str(path)))
+    assert keys.find(SECRET).name == keys.find(OTHER).name == "ci"
 
 
 def test_a_new_key_is_valid(tmp_path):
@@ -169,8 +169,8 @@ def test_a_short_key(events):
 def test_nothing_shows_a_key(events):
     """Neither what is logged nor how settings and keys look in a traceback."""
     settings = Settings(api_keys=f"ci:{SECRET}")
-    keyring = read_keys(settings)
-    shown = f"{settings!r} {keyring!r} {keyring.find(SECRET)!r} {events!r}"
+    keys = read_keys(settings)
+    shown = f"{settings!r} {keys!r} {keys.find(SECRET)!r} {events!r}"
     assert SECRET not in shown
     assert digest_of(SECRET).hex() not in shown
     assert repr(settings) == "Settings(api_keys=...)"
@@ -187,8 +187,8 @@ def test_all_keys_are_compared(monkeypatch):
 
     monkeypatch.setattr("taskflow.api.access.api_keys.hmac.compare_digest", compare)
     keys = [Key(str(n), Role.READ, digest_of(str(n))) for n in range(5)]
-    assert Keyring(keys).find("0").name == "0"
-    assert Keyring(keys).find("5") is None
+    assert ApiKeys(keys).find("0").name == "0"
+    assert ApiKeys(keys).find("5") is None
     assert len(compared) == 10
 
 
@@ -196,13 +196,13 @@ def test_queues_of_a_key(tmp_path):
     """In the environment, where commas separate keys, too, and in the file; with any role."""
     scope = QueueScope(("mail",), ("reports-",))
     setting = f"a:queues=mail,reports-*:{SECRET}, b:read:queues=shop:{OTHER} ,c:{SECRET}2"
-    keyring = read_keys(Settings(api_keys=setting))
-    assert [(key.name, key.role, str(key.scope)) for key in keyring] == [
+    keys = read_keys(Settings(api_keys=setting))
+    assert [(key.name, key.role, str(key.scope)) for key in keys] == [
         ("a", Role.WRITE, "mail,reports-*"),
         ("b", Role.READ, "shop"),
         ("c", Role.WRITE, "None"),
     ]
-    assert keyring.find(SECRET).scope == scope
+    assert keys.find(SECRET).scope == scope
     made = CliRunner().invoke(main, ["key", "new", "shop", "--queues", "reports-*, mail"])
     assert made.exit_code == 0, made.output
     assert made.stdout.startswith("shop:write:queues=mail,reports-*:")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from taskflow.api.access.api_keys import Key, Keyring, Role, digest_of
+from taskflow.api.access.api_keys import ApiKeys, Key, Role, digest_of
 from taskflow.api.access.sessions import COOKIE, MAX_SESSION_SECONDS, Sessions
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
@@ -39,8 +39,8 @@ def cookie_of(answer) -> dict[str, str]:
     return {"cookie": value}
 
 
-def ring(name: str = "ada", key: str = KEYS["write"]) -> Keyring:
-    return Keyring([Key(name, Role.WRITE, digest_of(key))])
+def ring(name: str = "ada", key: str = KEYS["write"]) -> ApiKeys:
+    return ApiKeys([Key(name, Role.WRITE, digest_of(key))])
 
 
 class TestSessions:
@@ -50,7 +50,7 @@ class TestSessions:
         assert Sessions(ring(), b"secret").key_of(f"{COOKIE}={value}").name == "ada"
         assert Sessions(ring(), b"another").key_of(f"{COOKIE}={value}") is None
 
-    @pytest.mark.parametrize("keys", [Keyring(), ring("eve"), ring(key=KEYS["read"])])
+    @pytest.mark.parametrize("keys", [ApiKeys(), ring("eve"), ring(key=KEYS["read"])])
     def test_a_session_ends_with_its_key(self, keys):
         """Also if another one has its name since."""
         value = Sessions(ring(), b"secret").begin(KEYS["write"])

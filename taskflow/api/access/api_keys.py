@@ -80,7 +80,7 @@ class Key(msgspec.Struct, frozen=True):
         return str(self.role) if self.scope is None else f"{self.role}, queues {self.scope}"
 
 
-class Keyring:
+class ApiKeys:
     """All valid keys. If there are none, no request needs one."""
 
     def __init__(self, keys: Sequence[Key] = ()) -> None:
@@ -93,7 +93,7 @@ class Keyring:
         return iter(self._keys)
 
     def __repr__(self) -> str:
-        return f"Keyring({', '.join(f'{key.name}: {key.rights}' for key in self._keys)})"
+        return f"ApiKeys({', '.join(f'{key.name}: {key.rights}' for key in self._keys)})"
 
     def replace(self, keys: Iterable[Key]) -> None:
         """Replace all keys; from now on only these are valid."""
@@ -137,7 +137,7 @@ def new_key(name: str, role: Role, scope: QueueScope | None = None) -> tuple[str
     return key, f"{name}:{role}:{queues}{digest_of(key).hex()}"
 
 
-def read_keys(settings: Settings) -> Keyring:
+def read_keys(settings: Settings) -> ApiKeys:
     """Return the keys from the settings; log a warning for unsafe ones.
 
     Raises:
@@ -155,7 +155,7 @@ def read_keys(settings: Settings) -> Keyring:
         keys.append(key)
     if keys:
         emit(Event.KEYS_READ, keys=", ".join(f"{key.name} ({key.rights})" for key in keys))
-    return Keyring(keys)
+    return ApiKeys(keys)
 
 
 def _written(settings: Settings) -> Iterator[tuple[str, Key]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from taskflow.api.access.api_keys import Keyring
+from taskflow.api.access.api_keys import ApiKeys
 from taskflow.api.access.browser import CrossOrigin, RawHeader
 from taskflow.api.access.rate_limit import RateLimiter, client_name, rate_limiter, read_rate_limiter
 from taskflow.api.access.request_head import RequestHead, allowed_hosts
@@ -34,7 +34,7 @@ class Gate:
     def __init__(
         self,
         settings: Settings,
-        keys: Keyring,
+        keys: ApiKeys,
         policies: PathPolicies,
         sessions: Sessions | None = None,
         ended_sessions: EndedSessions | None = None,

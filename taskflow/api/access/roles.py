@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from taskflow.api.access.api_keys import Key, Keyring, Role
+from taskflow.api.access.api_keys import ApiKeys, Key, Role
 from taskflow.api.access.browser import is_own
 from taskflow.api.access.request_head import RequestHead, is_loopback
 from taskflow.api.access.sessions import PATH, Session, Sessions
@@ -104,7 +104,7 @@ class Access:
 
     def __init__(
         self,
-        keys: Keyring,
+        keys: ApiKeys,
         policies: PathPolicies,
         sessions: Sessions | None = None,
         *,

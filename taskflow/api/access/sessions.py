@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug.http import parse_cookie
 
-from taskflow.api.access.api_keys import Key, Keyring
+from taskflow.api.access.api_keys import ApiKeys, Key
 
 COOKIE: Final = "taskflow_session"
 PATH: Final = "/ui"
@@ -56,7 +56,7 @@ class Sessions:
         secret: The same.
     """
 
-    def __init__(self, keys: Keyring, secret: bytes) -> None:
+    def __init__(self, keys: ApiKeys, secret: bytes) -> None:
         self._keys: Final = keys
         self.secret: Final = secret
         self._signer: Final[Any] = URLSafeTimedSerializer(secret, salt="taskflow session")
