@@ -25,9 +25,9 @@ from taskflow.api.app import UNTRACED_PATHS, create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
 from taskflow.api.metrics import gauge_sampler
 from taskflow.api.request_spans import trace_requests
+from taskflow.engine.configured_secrets import read_keyring, read_signer
 from taskflow.engine.context import EngineContext
 from taskflow.engine.node import Engine
-from taskflow.engine.signing_secrets import read_signer
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.metrics import Metrics
 from taskflow.metrics.sharing import shared
@@ -286,6 +286,7 @@ async def open_service(
     reloaded = ReloadedKeys(settings)
     keys = reloaded.keys
     signer = read_signer(settings)
+    keyring = read_keyring(settings)
     telemetry.emit(Event.STARTING, version=__version__)
     metrics = metrics or Metrics()
     async with (
@@ -299,6 +300,7 @@ async def open_service(
                 fetcher=fetcher,
                 settings=settings,
                 signer=signer,
+                keyring=keyring,
                 metrics=metrics,
                 tracing=tracing,
             )
@@ -315,6 +317,7 @@ async def open_service(
                 feed,
                 sessions,
                 metrics=metrics,
+                keyring=keyring,
             )
             trace_requests(app, UNTRACED_PATHS, tracing)
         else:

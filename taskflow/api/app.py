@@ -39,6 +39,7 @@ from taskflow.api.route import register
 from taskflow.api.services import DocumentSource, Services
 from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
+from taskflow.model.keyring import NO_KEYS, Keyring
 from taskflow.model.masking import Masking
 from taskflow.settings import Settings
 from taskflow.store.base.store import TaskStore
@@ -75,6 +76,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     sessions: Sessions | None = None,
     *,
     metrics: Metrics | None = None,
+    keyring: Keyring = NO_KEYS,
 ) -> QuartTrio:
     """Create the app. It does not close the store.
 
@@ -86,11 +88,13 @@ def create_app(  # noqa: PLR0913 - all that it is made of
         feed: Reports events while it runs. Without one, no events are reported.
         sessions: The sessions of the dashboard, if there are keys.
         metrics: The counters that ``/metrics`` reports.
+        keyring: Encrypts and decrypts data at rest.
     """
     app = _bare_app(settings)
     counters = metrics or Metrics()
     feed = feed or Feed(store, settings.poll_seconds)
     services = _services(store, settings, counters, feed, is_running, has_keys=bool(keys))
+    services = msgspec.structs.replace(services, keyring=keyring)
     if sessions is not None:
         services = msgspec.structs.replace(services, secret=sessions.secret)
     register(app, ROUTES, services)

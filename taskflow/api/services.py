@@ -15,6 +15,7 @@ from taskflow.api.live.positions import PLAIN, EncryptedPositions, Positions
 from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
 from taskflow.model.errors import NoDocument
+from taskflow.model.keyring import NO_KEYS, Keyring
 from taskflow.model.masking import Masking
 from taskflow.model.queue_scope import QueueScope
 from taskflow.settings import Settings
@@ -35,6 +36,7 @@ class Services(msgspec.Struct, frozen=True):
         document: The source of ``/openapi.json``.
         is_running: Returns whether workers are running, for ``/readyz``.
         positions: The ids of events as the caller sees them.
+        keyring: Encrypts and decrypts data at rest.
         secret: Encrypts them for callers that see some queues alone; the same on all nodes.
     """
 
@@ -47,6 +49,7 @@ class Services(msgspec.Struct, frozen=True):
     document: DocumentSource
     is_running: Callable[[], bool]
     positions: Positions = PLAIN
+    keyring: Keyring = NO_KEYS
     secret: bytes = b""
 
     def within(self, scope: QueueScope) -> Services:

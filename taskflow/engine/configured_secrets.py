@@ -1,19 +1,64 @@
-"""Reads the secrets that sign requests and callbacks.
+"""Reads the secrets that sign requests and callbacks, and the keys that encrypt data at rest.
 
-They are listed in ``TASKFLOW_WEBHOOK_SECRETS``, or one per line in the file that
-``TASKFLOW_WEBHOOK_SECRETS_FILE`` names.
+Both are listed in a setting, or one per line in the file that another setting names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from taskflow.model.errors import SettingsError
+from taskflow.model.keyring import KEY_SHAPE, Keyring, key_of
 from taskflow.model.signature import SECRET_SHAPE, Signer, secret_of
-from taskflow.settings import Settings
+from taskflow.settings import Settings, variable_of
 from taskflow.settings.loading import read_secret_file
 from taskflow.telemetry import Event, emit
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """A kind of secrets.
+
+    Attributes:
+        name: What one is called, for people.
+        field: The setting that lists them.
+        file_field: The setting that names a file with more.
+        parse: Returns the bytes of one, or raises ``ValueError``.
+        shape: The format of one, in words.
+        command: The command that creates one.
+        is_open: The event that is logged if all users can read the file.
+    """
+
+    name: str
+    field: str
+    file_field: str
+    parse: Callable[[str], bytes]
+    shape: str
+    command: str
+    is_open: Event
+
+
+_SIGNING: Final = _Kind(
+    name="secret",
+    field="webhook_secrets",
+    file_field="webhook_secrets_file",
+    parse=secret_of,
+    shape=SECRET_SHAPE,
+    command="taskflow secret new",
+    is_open=Event.SECRETS_FILE_OPEN,
+)
+_ENCRYPTION: Final = _Kind(
+    name="key",
+    field="encryption_keys",
+    file_field="encryption_keys_file",
+    parse=key_of,
+    shape=KEY_SHAPE,
+    command="taskflow secret new --encryption",
+    is_open=Event.ENCRYPTION_KEYS_FILE_OPEN,
+)
 
 
 def read_signer(settings: Settings) -> Signer:
@@ -22,36 +67,54 @@ def read_signer(settings: Settings) -> Signer:
     Raises:
         SettingsError: A secret is not valid. The message names its position, not the secret.
     """
-    secrets: list[bytes] = []
-    for place, text in _entries(settings):
-        try:
-            secret = secret_of(text)
-        except ValueError as error:
-            raise SettingsError(f"{place}: {error}") from None
-        if secret in secrets:
-            raise SettingsError(f"{place}: this secret is listed twice")
-        secrets.append(secret)
+    secrets = _read(_SIGNING, settings)
     if secrets:
         emit(Event.SECRETS_READ, secrets=len(secrets))
     return Signer(secrets)
 
 
-def _entries(settings: Settings) -> Iterator[tuple[str, str]]:
+def read_keyring(settings: Settings) -> Keyring:
+    """Return the keys that encrypt data at rest.
+
+    Raises:
+        SettingsError: A key is not valid. The message names its position, not the key.
+    """
+    keys = _read(_ENCRYPTION, settings)
+    if keys:
+        emit(Event.ENCRYPTION_KEYS_READ, keys=len(keys))
+    return Keyring(keys)
+
+
+def _read(kind: _Kind, settings: Settings) -> list[bytes]:
+    found: list[bytes] = []
+    for place, text in _entries(kind, settings):
+        try:
+            secret = kind.parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{place}: {error}") from None
+        if secret in found:
+            raise SettingsError(f"{place}: this {kind.name} is listed twice")
+        found.append(secret)
+    return found
+
+
+def _entries(kind: _Kind, settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield the position and the text of each secret."""
-    if settings.webhook_secrets:
-        texts = [text.strip() for text in settings.webhook_secrets.split(",") if text.strip()]
+    variable = variable_of(kind.field)
+    if listed := getattr(settings, kind.field):
+        texts = [text.strip() for text in listed.split(",") if text.strip()]
         if not texts:
-            raise SettingsError(f"TASKFLOW_WEBHOOK_SECRETS is empty; each secret is {SECRET_SHAPE}")
+            raise SettingsError(f"{variable} is empty; each {kind.name} is {kind.shape}")
         for number, text in enumerate(texts, start=1):
-            yield f"TASKFLOW_WEBHOOK_SECRETS, entry {number}", text
-    if settings.webhook_secrets_file:
-        yield from _lines_of(Path(settings.webhook_secrets_file))
+            yield f"{variable}, entry {number}", text
+    if path := getattr(settings, kind.file_field):
+        yield from _lines_of(Path(path), kind)
 
 
-def _lines_of(path: Path) -> Iterator[tuple[str, str]]:
-    entries, is_open = read_secret_file(path, "TASKFLOW_WEBHOOK_SECRETS_FILE")
+def _lines_of(path: Path, kind: _Kind) -> Iterator[tuple[str, str]]:
+    entries, is_open = read_secret_file(path, variable_of(kind.file_field))
     if is_open:
-        emit(Event.SECRETS_FILE_OPEN, path=str(path))
+        emit(kind.is_open, path=str(path))
     if not entries:
-        raise SettingsError(f"{path} contains no secrets; create one with `taskflow secret new`")
+        raise SettingsError(f"{path} contains no {kind.name}s; create one with `{kind.command}`")
     yield from entries

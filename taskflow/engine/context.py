@@ -10,6 +10,7 @@ import trio
 from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
+from taskflow.model.keyring import NO_KEYS, Keyring
 from taskflow.model.signature import NO_SIGNER, Signer
 from taskflow.settings import Settings
 from taskflow.store.base.store import TaskStore
@@ -67,6 +68,7 @@ class EngineContext:
         fetcher: Sends their requests.
         settings: All settings.
         signer: Signs requests and callbacks.
+        keyring: Encrypts and decrypts data at rest.
         metrics: Counts what happens.
         tracing: Creates spans.
         outage: Tracks whether the store can be reached.
@@ -76,6 +78,7 @@ class EngineContext:
     fetcher: Fetcher
     settings: Settings
     signer: Signer = NO_SIGNER
+    keyring: Keyring = NO_KEYS
     metrics: Metrics = dataclasses.field(default_factory=Metrics)
     tracing: Tracing = NO_TRACING
     outage: Outage = dataclasses.field(init=False)

@@ -5,6 +5,8 @@ The tree::
     TaskFlowError
     ├── SettingsError                 a setting is invalid
     ├── CannotListen                  the address to serve on is not available
+    ├── KeyMissing                    the encryption key of data is not set on this node
+    ├── Undecryptable                 encrypted data was changed
     ├── StoreError
     │   ├── StoreUnavailable     503  the store does not answer in time
     │   │   ├── StoreRejectsTasks     it answers, but accepts no new tasks
@@ -72,6 +74,14 @@ class SettingsError(TaskFlowError):
 
 class CannotListen(TaskFlowError):
     """The address to serve on is not available."""
+
+
+class KeyMissing(TaskFlowError):
+    """The key that encrypted this is not among TASKFLOW_ENCRYPTION_KEYS of this node."""
+
+
+class Undecryptable(TaskFlowError):
+    """Encrypted data cannot be decrypted: it was changed, or it belongs to something else."""
 
 
 class StoreError(TaskFlowError):

@@ -24,7 +24,9 @@ Hosts = tuple[
     ...,
 ]
 # Never shown in logs or errors.
-SECRETS: Final = frozenset({"database_url", "api_keys", "webhook_secrets", "egress_proxy"})
+SECRETS: Final = frozenset(
+    {"database_url", "api_keys", "webhook_secrets", "encryption_keys", "egress_proxy"}
+)
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -92,6 +94,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "a task takes precedence"
         ),
     ] = False
+    encryption_keys: Annotated[
+        str,
+        Meta(
+            description="Keys that encrypt credentials at rest, "
+            "as `taskflow secret new --encryption` prints them, separated by commas: the first "
+            "encrypts, all decrypt; the same on all nodes"
+        ),
+    ] = ""
+    encryption_keys_file: Annotated[
+        str, Meta(description="File with more of these keys, one per line")
+    ] = ""
     allow_anonymous: Annotated[
         bool,
         Meta(description="1 to serve without API keys on addresses that other machines can reach"),
@@ -446,6 +459,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def has_webhook_secrets(self) -> bool:
         """True if requests and callbacks can be signed."""
         return bool(self.webhook_secrets or self.webhook_secrets_file)
+
+    @property
+    def has_encryption_keys(self) -> bool:
+        """True if credentials can be stored."""
+        return bool(self.encryption_keys or self.encryption_keys_file)
 
     @property
     def is_tracing(self) -> bool:

@@ -37,6 +37,7 @@ _MEANT_BY: Final = {
         "MAX_ATTEMPTS": "RETRIES MAX_RETRIES",
         "WEBHOOK_SECRETS": "SECRET SECRETS SECRET_KEY",
         "API_KEYS": "KEY KEYS TOKEN TOKENS",
+        "ENCRYPTION_KEYS": "ENCRYPTION_KEY MASTER_KEY",
         "LOG_LEVEL": "DEBUG VERBOSE",
     }.items()
     for other in others.split()

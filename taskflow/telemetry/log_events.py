@@ -35,6 +35,11 @@ class Event(enum.Enum):
         "warning",
         "the webhook secrets file is readable by every user of this machine",
     )
+    ENCRYPTION_KEYS_READ = ("info", "encryption keys loaded")
+    ENCRYPTION_KEYS_FILE_OPEN = (
+        "warning",
+        "the encryption keys file is readable by every user of this machine",
+    )
     ANONYMOUS_ALLOWED = ("warning", "no API keys: every client that can connect has full access")
     STARTING = ("info", "starting")
     POSTGRES_STARTED = ("info", "embedded PostgreSQL started")

@@ -10,6 +10,7 @@ import socket
 import psycopg
 import pytest
 
+from taskflow.model.keyring import new_encryption_key
 from taskflow.settings import Settings
 from taskflow.store.embedded.shared_server import find_server
 from taskflow.store.postgres.inspection import DatabaseReport, examine_database
@@ -100,21 +101,30 @@ class TestHere:
         assert states(found["keys"]) == ["warning"]
         _, found = doctor(tmp_path, TASKFLOW_BIND="0.0.0.0:0")
         assert states(found["keys"]) == ["failed"]
+        (tmp_path / "encryption").write_text(f"{new_encryption_key()}\n")
+        (tmp_path / "encryption").chmod(0o644)
+        _, found = doctor(tmp_path, TASKFLOW_ENCRYPTION_KEYS_FILE="encryption")
+        assert states(found["encryption"]) == ["ok"]
+        assert "chmod 600 encryption" in found["files"][0]["advice"]
+        code, found = doctor(tmp_path, TASKFLOW_ENCRYPTION_KEYS="short")
+        assert (code, states(found["encryption"])) == (1, ["failed"])
         _, found = doctor(tmp_path, TASKFLOW_BIND="0.0.0.0:0", TASKFLOW_ALLOW_ANONYMOUS="1")
         assert states(found["keys"]) == ["warning"]
 
     def test_no_secret_is_shown(self, tmp_path):
+        encryption_key = new_encryption_key()
         environ = {
             "TASKFLOW_API_KEYS": f"ci:{KEY}",
             "TASKFLOW_API_KEY": KEY,
             "TASKFLOW_WEBHOOK_SECRETS": SECRET,
+            "TASKFLOW_ENCRYPTION_KEYS": encryption_key,
             "DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/tasks",
         }
         cli = CommandLine(tmp_path, url="http://me:hunter2@127.0.0.1:1")
         for arguments in (["doctor"], ["doctor", "--json"]):
             ended = cli.run(*arguments, **environ)
             assert ended.code == 1
-            for secret in (KEY, SECRET[6:], "hunter2"):
+            for secret in (KEY, SECRET[6:], encryption_key, "hunter2"):
                 assert secret not in ended.out + ended.err
         broken = cli.run("doctor", **{**environ, "DATABASE_URL": "postgresql://me:hunter2@[x/y"})
         assert "hunter2" not in broken.out + broken.err

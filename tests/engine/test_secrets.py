@@ -1,4 +1,4 @@
-"""Reading of the secrets that sign callbacks, and errors in them."""
+"""Reading of signing secrets and encryption keys, and errors in them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
 from taskflow.cli import main
-from taskflow.engine.signing_secrets import read_signer
+from taskflow.engine.configured_secrets import read_keyring, read_signer
 from taskflow.model.errors import SettingsError
+from taskflow.model.keyring import Keyring, key_of, new_encryption_key
 from taskflow.model.signature import Signer, new_secret, secret_of
 from taskflow.settings import Settings
 from taskflow.telemetry import Event
@@ -107,3 +108,72 @@ def test_secret_new():
     [secret] = made.stdout.splitlines()
     assert len(read_signer(Settings(webhook_secrets=secret))) == 1
     Webhook(secret)
+
+
+KEY = new_encryption_key()
+
+
+def test_encryption_keys_from_both_sources(tmp_path):
+    """The first key of the variable encrypts; a file that all users can read is logged."""
+    other = new_encryption_key()
+    path = file_of(tmp_path, f"# the old one\n{other}\n", mode=0o644)
+    with capture_logs() as logs:
+        ring = read_keyring(Settings(encryption_keys=KEY, encryption_keys_file=path))
+    assert ring.key_ids == Keyring([key_of(KEY), key_of(other)]).key_ids
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        (Event.ENCRYPTION_KEYS_FILE_OPEN.value[1], "warning"),
+        (Event.ENCRYPTION_KEYS_READ.value[1], "info"),
+    ]
+    assert logs[1]["keys"] == 2
+
+
+def test_no_encryption_keys():
+    """Without keys nothing is logged."""
+    with capture_logs() as logs:
+        assert not read_keyring(Settings())
+    assert logs == []
+
+
+@pytest.mark.parametrize("entry", [KEY[:-1], KEY + "=", KEY[4:], f"whsec_{KEY}", f"{KEY} {KEY}"])
+def test_an_invalid_encryption_key(tmp_path, entry):
+    """The error names its position, and no part of the key is in it."""
+    path = file_of(tmp_path, f"#\n{entry}\n")
+    places = {
+        "TASKFLOW_ENCRYPTION_KEYS, entry 2": {"encryption_keys": f"{new_encryption_key()},{entry}"},
+        f"{path}, line 2": {"encryption_keys_file": path},
+    }
+    for place, settings in places.items():
+        with pytest.raises(SettingsError) as caught:
+            read_keyring(Settings(**settings))
+        assert str(caught.value).startswith(f"{place}: must be 32 bytes in base64")
+        assert KEY[5:15] not in str(caught.value)
+
+
+def test_an_encryption_key_that_is_listed_twice(tmp_path):
+    """A duplicate is an error, since it is no rotation."""
+    path = file_of(tmp_path, KEY)
+    with pytest.raises(SettingsError, match=r"line 1: this key is listed twice$"):
+        read_keyring(Settings(encryption_keys=KEY, encryption_keys_file=path))
+
+
+def test_sources_without_encryption_keys(tmp_path):
+    """A source that is set but empty is an error that says how to create one."""
+    settings = Settings(encryption_keys_file=file_of(tmp_path, "# none\n"))
+    with pytest.raises(SettingsError, match="taskflow secret new --encryption"):
+        read_keyring(settings)
+    with pytest.raises(SettingsError, match="TASKFLOW_ENCRYPTION_KEYS is empty"):
+        read_keyring(Settings(encryption_keys=","))
+
+
+def test_settings_do_not_show_encryption_keys():
+    """Neither ``repr`` nor ``str`` contains them."""
+    settings = Settings(encryption_keys=KEY)
+    assert KEY[:20] not in f"{settings!r} {settings}"
+
+
+def test_secret_new_encryption():
+    """It prints a key that the setting accepts, and nothing else."""
+    made = CliRunner().invoke(main, ["secret", "new", "--encryption"])
+    assert (made.exit_code, made.stderr) == (0, "")
+    [key] = made.stdout.splitlines()
+    assert len(read_keyring(Settings(encryption_keys=key))) == 1

@@ -8,6 +8,7 @@ import click
 
 from taskflow.api.access.api_keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
 from taskflow.cli.exit_status import Failure
+from taskflow.model.keyring import new_encryption_key
 from taskflow.model.queue_scope import scope_of
 from taskflow.model.signature import new_secret
 
@@ -65,21 +66,26 @@ def _new_key(name: str, role: str, queues: str | None) -> None:
 
 @click.group("secret")
 def secret_command() -> None:
-    """Create secrets that sign requests and callbacks.
+    """Create secrets that sign requests, and keys that encrypt data at rest.
 
     \b
       (umask 077; taskflow secret new >> secrets)
+      (umask 077; taskflow secret new --encryption >> encryption-keys)
     """
 
 
 @secret_command.command("new")
-def _new_secret() -> None:
-    """Create a secret that signs requests and callbacks.
+@click.option("--encryption", is_flag=True, help="Create a key that encrypts data at rest.")
+def _new_secret(*, encryption: bool) -> None:
+    """Create a secret that signs requests and callbacks, or an encryption key.
 
-    It is printed on standard output. Set it as TASKFLOW_WEBHOOK_SECRETS, or add it to the file that
-    TASKFLOW_WEBHOOK_SECRETS_FILE names, and give it to the targets that verify them.
+    It is printed on standard output. Set a secret as TASKFLOW_WEBHOOK_SECRETS, or add it to the
+    file that TASKFLOW_WEBHOOK_SECRETS_FILE names, and give it to the targets that verify them. Set
+    a key as TASKFLOW_ENCRYPTION_KEYS, or add it to the file that TASKFLOW_ENCRYPTION_KEYS_FILE
+    names, on all nodes, and keep a copy: without the key, what it encrypted is lost.
 
     \b
       (umask 077; taskflow secret new >> secrets)
+      (umask 077; taskflow secret new --encryption >> encryption-keys)
     """
-    click.echo(new_secret())
+    click.echo(new_encryption_key() if encryption else new_secret())

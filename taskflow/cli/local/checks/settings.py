@@ -13,7 +13,7 @@ import msgspec
 from taskflow.api.access.api_keys import MIN_SAFE_KEY_LENGTH, entries_of, read_keys
 from taskflow.api.access.request_head import is_loopback_bind
 from taskflow.cli.local.checks import Finding, failed, ok, warning
-from taskflow.engine.signing_secrets import read_signer
+from taskflow.engine.configured_secrets import read_keyring, read_signer
 from taskflow.model.errors import SettingsError
 from taskflow.settings import Examined, Settings, variable_of
 from taskflow.settings.fields import SECRETS
@@ -67,7 +67,12 @@ def access_findings(settings: Settings) -> Iterator[Finding]:
     """Check keys and secrets, and the permissions of their files."""
     yield from _read("keys", lambda: _keys(settings))
     yield from _read("signatures", lambda: _secrets(settings))
-    for path in (settings.api_keys_file, settings.webhook_secrets_file):
+    yield from _read("encryption", lambda: _encryption_keys(settings))
+    for path in (
+        settings.api_keys_file,
+        settings.webhook_secrets_file,
+        settings.encryption_keys_file,
+    ):
         if path and Path(path).exists():
             yield _permissions_of(Path(path))
     dotenv = Path(".env")
@@ -83,8 +88,8 @@ def _read(check: str, read: Callable[[], Finding]) -> Iterator[Finding]:
 
 
 def _keys(settings: Settings) -> Finding:
-    keyring = read_keys(settings)
-    if len(keyring):
+    keys = read_keys(settings)
+    if len(keys):
         short = any(
             len(one.rpartition(":")[2]) < MIN_SAFE_KEY_LENGTH for one in _listed_keys(settings)
         )
@@ -94,7 +99,7 @@ def _keys(settings: Settings) -> Finding:
                 "a key is short enough to be guessed",
                 "create one with `taskflow key new NAME`",
             )
-        return ok("keys", f"{len(keyring)} keys")
+        return ok("keys", f"{len(keys)} keys")
     if is_loopback_bind(settings.bind):
         return ok(
             "keys", f"none, and none required: {settings.bind} is reachable from this machine only"
@@ -123,6 +128,14 @@ def _secrets(settings: Settings) -> Finding:
             "signatures", "requests and callbacks can be signed; all nodes need the same secrets"
         )
     return ok("signatures", "no secret is set, so callback_url and sign are rejected")
+
+
+def _encryption_keys(settings: Settings) -> Finding:
+    keyring = read_keyring(settings)
+    if not keyring:
+        return ok("encryption", "no key is set, so credentials cannot be stored")
+    first = keyring.key_ids[0]
+    return ok("encryption", f"{len(keyring)} keys, key {first} encrypts; keep a copy of each")
 
 
 def _permissions_of(path: Path) -> Finding:
