@@ -14,7 +14,7 @@ from tests.fetch.scripted import answer, is_failure, response_of
 from tests.fetch.test_fetch_redirects import DONE, redirect
 
 LOCAL = ("localhost",)
-UNAUTHORIZED = answer(b"", "401 Unauthorized")
+UNAUTHORIZED = answer(status="401 Unauthorized")
 
 
 def bearer(*hosts: str):
@@ -138,7 +138,7 @@ async def test_a_renewed_credential(serve, fetch):
 
 async def test_a_renewed_credential_that_is_rejected_again(serve, fetch):
     """There is no third request in one attempt."""
-    server = await serve([UNAUTHORIZED])
+    server = await serve([UNAUTHORIZED] * 3)
     outcome = await fetch(f"http://localhost:{server.port}/", authenticator=Renewed())
     assert is_failure(outcome, ErrorType.HTTP_STATUS, "401")
     assert len(server.requests) == 2
