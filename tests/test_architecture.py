@@ -110,7 +110,17 @@ HOMES = {
 # A subject that several layers have a module for; any other name is one module's own.
 SHARED_NAMES = {
     # What the API shows, layer by layer.
-    *("tasks", "task", "queues", "schedules", "schedule", "events", "stats", "monitoring"),
+    *(
+        "tasks",
+        "task",
+        "queues",
+        "schedules",
+        "schedule",
+        "events",
+        "stats",
+        "monitoring",
+        "credentials",
+    ),
     *("metrics", "problems", "errors", "settings", "database", "guard", "zones"),
     *("interface", "store"),  # what a package offers to the others
     # What is done with it.

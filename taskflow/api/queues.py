@@ -181,6 +181,7 @@ def _shown(name: str, settings: QueueSettings | None, statistics: QueueStatistic
         rate=settings.rate,
         per_host=settings.per_host,
         sign=settings.sign,
+        credential=settings.credential,
         counts=statistics.counts,
         oldest_waiting_seconds=statistics.oldest_waiting_seconds,
         finished=statistics.finished,

@@ -37,6 +37,7 @@ class Options(TypedDict, total=False):
     retry_on: Sequence[int | str] | None
     success_on: Sequence[int | str] | None
     sign: bool | None
+    credential: str | None
     tags: Mapping[str, TagValue] | None
     callback_url: str | None
     retention_seconds: float | None

@@ -224,6 +224,29 @@ class ScheduleExists(RequestError):
     problem = types.SCHEDULE_EXISTS
 
 
+class CredentialNotFound(RequestError):
+    """No credential has this name."""
+
+    problem = types.CREDENTIAL_NOT_FOUND
+
+
+class CredentialInUse(RequestError):
+    """A queue or a schedule uses the credential.
+
+    Args:
+        name: The credential.
+        users: What uses it.
+    """
+
+    problem = types.CREDENTIAL_IN_USE
+
+    def __init__(self, name: str, users: object) -> None:
+        super().__init__(
+            f"the credential {name} is used by {users}; change these first, or delete it with "
+            "force=true: then its tasks fail as credential_missing"
+        )
+
+
 class BodyTooLarge(RequestError):
     """The request body is too large."""
 
@@ -267,6 +290,13 @@ class Unprocessable(RequestError):
     def __init__(self, message: str, *, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(message)
         self.errors = tuple(errors)
+
+
+class TooManyCredentials(Unprocessable):
+    """There are as many credentials as a service can have; delete one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__(inspect.getdoc(type(self)) or "")
 
 
 class IdempotencyKeyReused(Unprocessable):

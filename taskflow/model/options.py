@@ -79,6 +79,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         retry_on: Statuses that are retried; ``None`` for 408, 425, 429 and 5xx.
         success_on: Statuses that count as success; ``None`` for 2xx.
         sign: Whether its requests are signed; ``None`` for what its queue says, or the setting.
+        credential: The name of the credential of its requests; ``None`` for what its queue says.
         callback_url: The URL to which its outcome is sent.
         traceparent: The W3C Trace Context of the request that submitted it.
         tracestate: The ``tracestate`` of the same context.
@@ -96,6 +97,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_on: StatusPatterns | None = None
     success_on: StatusPatterns | None = None
     sign: bool | None = None
+    credential: str | None = None
     callback_url: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
@@ -114,11 +116,17 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
             return Backoff(**msgspec.structs.asdict(self.backoff))
         return self.backoff
 
-    def with_queue_default(self, *, sign: bool | None) -> TaskOptions:
-        """Return the options for an attempt, with the default of the queue for what is not set."""
-        if sign is None or self.sign is not None:
+    def with_queue_defaults(self, *, sign: bool | None, credential: str | None) -> TaskOptions:
+        """Return the options for an attempt, with the defaults of the queue for what is not set.
+
+        No credential of a queue is sent to receivers of callbacks.
+        """
+        sign = sign if self.sign is None else self.sign
+        if self.credential is not None or self.callback_of is not None:
+            credential = self.credential
+        if (sign, credential) == (self.sign, self.credential):
             return self
-        return msgspec.structs.replace(self, sign=sign)
+        return msgspec.structs.replace(self, sign=sign, credential=credential)
 
     def must_sign(self, *, by_default: bool) -> bool:
         """Return whether a request is signed; callbacks always are."""

@@ -127,6 +127,14 @@ SCHEDULE_NOT_FOUND: Final = _declare(
     "Check the name in `GET /schedules`; `PUT` creates a schedule.",
     "No schedule has this name.",
 )
+CREDENTIAL_NOT_FOUND: Final = _declare(
+    "credential-not-found",
+    HTTPStatus.NOT_FOUND,
+    "Credential not found",
+    "No credential has this name.",
+    "Check the name in `GET /credentials`; `PUT` creates a credential.",
+    "No credential has this name.",
+)
 METHOD_NOT_ALLOWED: Final = _declare(
     "method-not-allowed",
     HTTPStatus.METHOD_NOT_ALLOWED,
@@ -159,6 +167,16 @@ TASK_DELETED: Final = _declare(
     "The task that was submitted with this Idempotency-Key was deleted.",
     "Use a new Idempotency-Key to submit the task again.",
     "The task of this Idempotency-Key was deleted; use a new key to submit it again.",
+)
+CREDENTIAL_IN_USE: Final = _declare(
+    "credential-in-use",
+    HTTPStatus.CONFLICT,
+    "Credential in use",
+    "The credential cannot be deleted, because the settings of a queue or a schedule name it.",
+    "Change these first. `force=true` deletes it anyway: then the tasks that use it fail as "
+    "`credential_missing`.",
+    "the credential billing is used by queue mail; change these first, or delete it with "
+    "force=true: then its tasks fail as credential_missing",
 )
 SCHEDULE_EXISTS: Final = _declare(
     "schedule-exists",

@@ -71,6 +71,7 @@ class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
         rate: The rate limit of the queue.
         per_host: Limits for its tasks of each host.
         sign: Whether requests of its tasks are signed; ``None`` for the setting.
+        credential: The name of the credential of their requests, if there is one.
     """
 
     paused: bool = False
@@ -78,6 +79,7 @@ class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     rate: Rate | None = None
     per_host: HostLimits | None = None
     sign: bool | None = None
+    credential: str | None = None
 
     @property
     def host_limits(self) -> HostLimits:

@@ -45,6 +45,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
         rate: The rate limit of the queue.
         per_host: Limits for its tasks of each host.
         sign: Whether requests of its tasks are signed; ``None`` for the setting.
+        credential: The name of the credential of their requests, if there is one.
         counts: Number of its tasks by status.
         oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
             without due tasks.
@@ -57,6 +58,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     rate: Rate | None
     per_host: HostLimits | None
     sign: bool | None
+    credential: str | None
     counts: Mapping[TaskStatus, int]
     oldest_waiting_seconds: float | None
     finished: Mapping[TaskStatus, RecentCounts]

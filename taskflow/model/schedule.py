@@ -112,6 +112,11 @@ class ScheduleDefinition(msgspec.Struct, frozen=True, kw_only=True):
     conditional: bool = False
     paused: bool = False
 
+    @property
+    def credential(self) -> str | None:
+        """The name of the credential of its tasks, if they have one."""
+        return self.template.options.credential
+
     def make_task(self, at: dt.datetime | None, validators: Validators | None) -> NewTask:
         """Return a new task of this schedule.
 

@@ -41,6 +41,7 @@ QueueName: TypeAlias = Annotated[
     ),
 ]
 TagName: TypeAlias = QueueName
+CredentialName: TypeAlias = QueueName
 
 # No control characters, because PostgreSQL rejects some; only integers that every JSON parser
 # represents exactly (RFC 8259, section 6).
@@ -133,6 +134,7 @@ class NewTask(msgspec.Struct, frozen=True):
             retry_on=self.options.retry_on,
             success_on=self.options.success_on,
             sign=self.options.sign,
+            credential=self.options.credential,
             tags=self.tags,
             expires_at=self.expires_at,
             retention_seconds=self.retention_seconds,
@@ -182,6 +184,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         retry_on: Statuses that are retried; ``None`` for 408, 425, 429 and 5xx.
         success_on: Statuses that count as success; ``None`` for 2xx.
         sign: Whether its requests are signed; ``None`` for what its queue says, or the setting.
+        credential: The name of the credential of its requests; ``None`` for what its queue says.
         retention_seconds: How long it is kept after it finishes; ``None`` for the setting.
         callback_url: The URL to which its outcome is sent.
         callback_id: The id of the callback for its outcome, once it is finished.
@@ -212,6 +215,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     retry_on: StatusPatterns | None = None
     success_on: StatusPatterns | None = None
     sign: bool | None = None
+    credential: str | None = None
     retention_seconds: float | None = None
     callback_url: str | None = None
     callback_id: uuid.UUID | None = None

@@ -21,6 +21,7 @@ from taskflow.model.queue_limits import (
 )
 from taskflow.model.queues import Queue
 from taskflow.model.signature import NO_SECRETS
+from taskflow.model.task import CredentialName
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.merge_patch import patch_fields_of, patch_type, patched
 from taskflow.schema.reader import Fields, Reader, check_name
@@ -112,6 +113,14 @@ class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
             examples=[True],
         ),
     ] = None
+    credential: Annotated[
+        CredentialName | None,
+        Meta(
+            description="The name of the credential that TaskFlow adds to each request of its "
+            "tasks, except of tasks with a `credential` of their own.",
+            examples=["billing"],
+        ),
+    ] = None
 
 
 QueuePatch: Final = patch_type(QueueRequest)
@@ -174,6 +183,7 @@ def _settings_of(given: Mapping[str, Any]) -> QueueSettings:
         rate=_rate_of(given.get("rate")),
         per_host=None if limits == HostLimits() else limits,
         sign=given.get("sign"),
+        credential=given.get("credential"),
     )
 
 

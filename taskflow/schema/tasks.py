@@ -14,6 +14,7 @@ from taskflow.model.task import (
     MAX_PRIORITY,
     MAX_RETENTION_SECONDS,
     MIN_PRIORITY,
+    CredentialName,
     Moment,
     QueueName,
     Tags,
@@ -128,6 +129,14 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
             "needs the setting `TASKFLOW_WEBHOOK_SECRETS`. Default: what the queue says, or the "
             "setting `TASKFLOW_SIGN_REQUESTS`.",
             examples=[True],
+        ),
+    ] = None
+    credential: Annotated[
+        CredentialName | None,
+        Meta(
+            description="The name of the credential that TaskFlow adds to each request of the "
+            "task. Default: what the queue says.",
+            examples=["billing"],
         ),
     ] = None
     tags: Annotated[

@@ -37,6 +37,7 @@ TASK_FIELDS = [
     "retry_on",
     "success_on",
     "sign",
+    "credential",
     "retention_seconds",
     "callback_url",
     "callback_id",

@@ -18,7 +18,7 @@ TOO_LONG = "9" * 5000  # digits, of more than Python reads
 FAR = "2999-12-31T23:59:59Z"
 SAID = (
     *("queue", "priority", "max_attempts", "run_at", "expires_at", "backoff", "retry_on"),
-    *("success_on", "sign", "tags", "retention_seconds", "callback_url"),
+    *("success_on", "sign", "credential", "tags", "retention_seconds", "callback_url"),
 )
 LATER = {"delay_seconds": 3600}  # so that nothing runs it meanwhile
 NO_TEXT: list[Any] = [1, True, [], {}]
@@ -65,6 +65,7 @@ class TestTaken:
             "retry_on": None,
             "success_on": None,
             "sign": None,
+            "credential": None,
             "retention_seconds": None,
             "callback_url": None,
             "callback_id": None,
@@ -172,6 +173,7 @@ class TestTaken:
             "retry_on",
             "success_on",
             "sign",
+            "credential",
             "tags",
         )
         task = taken(server, **dict.fromkeys((*names, "callback_url", "retention_seconds")))

@@ -34,6 +34,7 @@ LIMITS = {
     "rate": {"per_second": 50.0, "burst": 10},
     "per_host": {"max_concurrency": 2, "rate": {"per_second": 1.0, "burst": 1}},
     "sign": True,
+    "credential": None,
 }
 SCHEDULE = {
     "cron": "30 6 * * *",

@@ -10,7 +10,14 @@ import pytest
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 
-NOTHING = {"paused": False, "max_concurrency": None, "rate": None, "per_host": None, "sign": None}
+NOTHING = {
+    "paused": False,
+    "max_concurrency": None,
+    "rate": None,
+    "per_host": None,
+    "sign": None,
+    "credential": None,
+}
 
 
 @pytest.fixture
@@ -45,6 +52,7 @@ class TestPut:
             "rate": {"per_second": 25.0, "burst": 2},
             "per_host": {"max_concurrency": None, "rate": {"per_second": 0.5, "burst": 4}},
             "sign": False,
+            "credential": None,
         }
         assert own_server.ask("GET", "/queues/mail").json == answer.json
         assert own_server.ask("GET", "/queues").json == [answer.json]

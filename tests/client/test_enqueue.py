@@ -231,6 +231,7 @@ class TestWhatIsSaid:
             "retry_on": ["5xx", 404],
             "success_on": [200],
             "sign": True,
+            "credential": "billing",
             "tags": {"customer": 42, "paid": True},
             "callback_url": "https://example.com/",
             "retention_seconds": 60.0,

@@ -132,7 +132,7 @@ class CallbacksContract(StoreContract):
                 "retry_on": (404, "5xx"),
             },
             {"backoff": (0.0, 1.5), "sign": True},
-            {"sign": False},
+            {"sign": False, "credential": "billing"},
         ],
     )
     async def test_the_body_has_the_options_of_the_task(self, store, node, options):

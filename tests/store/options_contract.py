@@ -59,6 +59,7 @@ class OptionsContract(StoreContract):
             TaskOptions(success_on=("4xx",)),
             TaskOptions(sign=True),
             TaskOptions(sign=False),
+            TaskOptions(credential="billing"),
         ],
     )
     async def test_options_are_stored(self, store, node, options):
@@ -78,7 +79,7 @@ class OptionsContract(StoreContract):
         assert (added.tags, added.retention_seconds) == (tags, 12.5)
         assert (added.backoff, added.callback_url) == (options.shown_backoff, options.callback_url)
         assert (added.retry_on, added.success_on) == (options.retry_on, options.success_on)
-        assert added.sign == options.sign
+        assert (added.sign, added.credential) == (options.sign, options.credential)
         assert await store.get(added.id) == added
         assert (await store.page(limit=1)).tasks == [added]
         assert (await self.claim_one(store, node)).options == options

@@ -9,11 +9,12 @@ from taskflow.model.task import TaskStatus
 from taskflow.store.memory.store import MemoryStore
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, new_task
+from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
 
 
-class TestMemoryStore(FlowContract, CallbacksContract, MonitoringContract):
+class TestMemoryStore(FlowContract, CallbacksContract, MonitoringContract, CredentialsContract):
     has_virtual_clock = True
 
     @pytest.fixture

@@ -37,13 +37,14 @@ from taskflow.store.postgres.submission import entry_of, size_of
 from taskflow.telemetry import Event
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, failed, new_task, released
+from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
 
 
-class TestPostgresStore(FlowContract, CallbacksContract, MonitoringContract):
+class TestPostgresStore(FlowContract, CallbacksContract, MonitoringContract, CredentialsContract):
     @pytest.fixture
     async def store(self, database_url):
         async with open_postgres(database_url, SETTINGS) as store:

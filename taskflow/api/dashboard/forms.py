@@ -29,10 +29,12 @@ _POINTERS: Final[Mapping[str, str]] = {
     "delay_seconds": "#/delay_seconds",
     "max_attempts": "#/max_attempts",
     "sign": "#/sign",
+    "credential": "#/credential",
     "tags": "#/tags",
     "callback_url": "#/callback_url",
 }
 _NUMBERS: Final = ("priority", "delay_seconds", "max_attempts")
+_TEXTS: Final = ("queue", "credential", "callback_url")
 _CHOICES: Final[Mapping[str, bool]] = {"yes": True, "no": False}
 FIELDS: Final = tuple(_POINTERS)
 _MAX_FIELDS: Final = 50
@@ -92,7 +94,7 @@ def document_of(form: Mapping[str, str]) -> bytes:
     if "url" not in filled:
         raise FormError("url", "enter a URL, such as https://example.com/")
     document: dict[str, Any] = {"payload": _payload(filled)}
-    document |= {name: filled[name] for name in ("queue", "callback_url") if name in filled}
+    document |= {name: filled[name] for name in _TEXTS if name in filled}
     document |= {name: _number(name, filled[name]) for name in _NUMBERS if name in filled}
     if "sign" in filled:
         document["sign"] = _CHOICES.get(filled["sign"], filled["sign"])
@@ -127,6 +129,7 @@ def form_of(task: Task) -> dict[str, str]:
         "priority": task.priority or None,
         "max_attempts": task.max_attempts,
         "sign": YES_OR_NO[task.sign],
+        "credential": task.credential,
         "tags": _lines_of(task.tags),
         "callback_url": task.callback_url,
     }

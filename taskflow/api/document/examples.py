@@ -113,6 +113,7 @@ QUEUE: Final = Queue(
     rate=Rate(5.0, 10),
     per_host=HostLimits(max_concurrency=2),
     sign=None,
+    credential=None,
     counts=queue_of("mail", _LINES, 1.204).counts,
     oldest_waiting_seconds=1.204,
     finished=queue_of("mail", _LINES, 1.204).finished,

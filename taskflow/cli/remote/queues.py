@@ -75,6 +75,8 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 @click.argument("name")
 @declared_option(QueueRequest, "paused", "--paused/--resumed")
 @declared_option(QueueRequest, "sign")
+@declared_option(QueueRequest, "credential", metavar="NAME")
+@click.option("--no-credential", is_flag=True, help="Remove the credential.")
 @declared_option(QueueRequest, "max_concurrency", type=WHOLE_LIMIT)
 @declared_option(RateRequest, "per_second", "--rate", argument="rate", type=LIMIT)
 @declared_option(RateRequest, "burst", type=WHOLE_LIMIT)
@@ -90,11 +92,13 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 @click.option("--no-limits", is_flag=True, help="Remove all limits that are not given.")
 @json_option
 @service_options
-def _put(
+def _put(  # noqa: PLR0913 - each is an option
     *,
     name: str,
     paused: bool | None,
     sign: bool | None,
+    credential: str | None,
+    no_credential: bool,
     no_limits: bool,
     as_json: bool,
     service: RemoteService,
@@ -110,12 +114,15 @@ def _put(
       taskflow queues put mail --rate none
       taskflow queues put mail --no-limits
       taskflow queues put mail --sign
+      taskflow queues put mail --credential billing
     """
     if no_limits:
         limits = {name: NO_LIMIT if value is None else value for name, value in limits.items()}
     change = change_of(limits)
-    others = {"paused": paused, "sign": sign}
+    others = {"paused": paused, "sign": sign, "credential": credential}
     change |= {name: value for name, value in others.items() if value is not None}
+    if no_credential:
+        change["credential"] = None
     queue = service.call(lambda client: client.queues.update(name, **change))
     output.record(queue, pairs_of, as_json=as_json)
 
@@ -219,6 +226,7 @@ def pairs_of(queue: Queue) -> Iterator[tuple[str, object]]:
     yield "state", _state_of(queue)
     yield "limits", limits_text(queue) or "none"
     yield "signed", YES_OR_NO[queue.sign]
+    yield "credential", queue.credential
     yield from ((str(status), queue.counts.get(status, 0)) for status in TaskStatus)
     yield "oldest pending", None if oldest is None else duration(oldest)
 

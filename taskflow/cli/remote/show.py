@@ -121,6 +121,7 @@ def pairs_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
     yield "finished", moment_and_age(task.finished_at, now)
     yield "expires", task.expires_at and moment(task.expires_at)
     yield "signed", YES_OR_NO[task.sign]
+    yield "credential", task.credential
     yield "tags", " ".join(f"{n}={tag_text(v)}" for n, v in task.tags.items()) or None
     yield "callback", task.callback_url
     yield "callback id", task.callback_id

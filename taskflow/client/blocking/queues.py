@@ -38,7 +38,7 @@ class Queues:
         """
         return (self._transport.ask(calls.of_queue("GET", name))).read(Queue)
 
-    def put(
+    def put(  # noqa: PLR0913 - each is a word of its own
         self,
         name: str,
         *,
@@ -47,6 +47,7 @@ class Queues:
         rate: Rate | float | None = None,
         per_host: HostLimits | None = None,
         sign: bool | None = None,
+        credential: str | None = None,
     ) -> Queue:
         """Replace the settings of a queue; settings that are not given are removed.
 
@@ -57,6 +58,7 @@ class Queues:
             rate: Maximum number of starts per second, or a ``Rate`` with a burst.
             per_host: The limits of each host.
             sign: Whether requests of its tasks are signed; ``None`` for the setting of the service.
+            credential: The name of the credential of these requests; ``None`` for none.
 
         Raises:
             Unprocessable: The settings are invalid.
@@ -67,12 +69,13 @@ class Queues:
             "rate": rate,
             "per_host": per_host,
             "sign": sign,
+            "credential": credential,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
         call = calls.of_queue("PUT", name, body=json_of(given))
         return (self._transport.ask(call)).read(Queue)
 
-    def update(
+    def update(  # noqa: PLR0913 - each is a word of its own
         self,
         name: str,
         *,
@@ -81,6 +84,7 @@ class Queues:
         rate: Rate | Mapping[str, float | None] | float | UnsetType | None = UNSET,
         per_host: HostLimits | Mapping[str, Any] | UnsetType | None = UNSET,
         sign: bool | UnsetType | None = UNSET,
+        credential: str | UnsetType | None = UNSET,
     ) -> Queue:
         """Change some settings of a queue; the others stay unchanged.
 
@@ -94,6 +98,7 @@ class Queues:
             per_host: The limits of each host; a mapping, such as ``{"max_concurrency": 2}``,
                 changes some of them, ``None`` removes them.
             sign: Whether requests of its tasks are signed; ``None`` for the setting of the service.
+            credential: The name of the credential of these requests; ``None`` for none.
 
         Raises:
             Unprocessable: The settings are invalid.
@@ -104,6 +109,7 @@ class Queues:
             "rate": rate,
             "per_host": per_host,
             "sign": sign,
+            "credential": credential,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
         call = calls.of_queue("PATCH", name, body=json_of(given))

@@ -36,7 +36,7 @@ class Queues:
         """
         return (await self._transport.ask(calls.of_queue("GET", name))).read(Queue)
 
-    async def put(
+    async def put(  # noqa: PLR0913 - each is a word of its own
         self,
         name: str,
         *,
@@ -45,6 +45,7 @@ class Queues:
         rate: Rate | float | None = None,
         per_host: HostLimits | None = None,
         sign: bool | None = None,
+        credential: str | None = None,
     ) -> Queue:
         """Replace the settings of a queue; settings that are not given are removed.
 
@@ -55,6 +56,7 @@ class Queues:
             rate: Maximum number of starts per second, or a ``Rate`` with a burst.
             per_host: The limits of each host.
             sign: Whether requests of its tasks are signed; ``None`` for the setting of the service.
+            credential: The name of the credential of these requests; ``None`` for none.
 
         Raises:
             Unprocessable: The settings are invalid.
@@ -65,12 +67,13 @@ class Queues:
             "rate": rate,
             "per_host": per_host,
             "sign": sign,
+            "credential": credential,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
         call = calls.of_queue("PUT", name, body=json_of(given))
         return (await self._transport.ask(call)).read(Queue)
 
-    async def update(
+    async def update(  # noqa: PLR0913 - each is a word of its own
         self,
         name: str,
         *,
@@ -79,6 +82,7 @@ class Queues:
         rate: Rate | Mapping[str, float | None] | float | UnsetType | None = UNSET,
         per_host: HostLimits | Mapping[str, Any] | UnsetType | None = UNSET,
         sign: bool | UnsetType | None = UNSET,
+        credential: str | UnsetType | None = UNSET,
     ) -> Queue:
         """Change some settings of a queue; the others stay unchanged.
 
@@ -92,6 +96,7 @@ class Queues:
             per_host: The limits of each host; a mapping, such as ``{"max_concurrency": 2}``,
                 changes some of them, ``None`` removes them.
             sign: Whether requests of its tasks are signed; ``None`` for the setting of the service.
+            credential: The name of the credential of these requests; ``None`` for none.
 
         Raises:
             Unprocessable: The settings are invalid.
@@ -102,6 +107,7 @@ class Queues:
             "rate": rate,
             "per_host": per_host,
             "sign": sign,
+            "credential": credential,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
         call = calls.of_queue("PATCH", name, body=json_of(given))

@@ -1,8 +1,8 @@
 """The store interface: everything that a store of tasks provides. Read this first.
 
-The verbs are divided by subject: submission, listing, claims, leases, task_actions, events; queues
-and schedules are objects of their own, and so is the monitoring in listing. Every store has a
-module for each subject, and every store passes the same tests (``tests/store/contract.py``).
+The verbs are divided by subject: submission, listing, claims, leases, task_actions, events; queues,
+schedules and credentials are objects of their own, and so is the monitoring in listing. Every store
+has a module for each subject, and every store passes the same tests (``tests/store/contract.py``).
 
 Each verb is atomic. The store's clock decides, never a node's. Every verb may raise
 ``StoreUnavailable`` if the store cannot be reached; then it is unknown whether the write was done.
@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from taskflow.store.base.claims import ClaimStore
+from taskflow.store.base.credentials import CredentialStore
 from taskflow.store.base.events import EventStore
 from taskflow.store.base.leases import LeaseStore
 from taskflow.store.base.listing import ListingStore, MonitoringStore
@@ -72,11 +73,13 @@ class TaskStore(
     Attributes:
         queues: Settings of queues, and circuit breakers of hosts.
         schedules: Schedules, which are stored beside the tasks.
+        credentials: Credentials, which tasks name; their values are encrypted.
         monitoring: Nodes, hosts and throughput.
     """
 
     queues: QueueStore
     schedules: ScheduleStore
+    credentials: CredentialStore
     monitoring: MonitoringStore
 
     @abc.abstractmethod

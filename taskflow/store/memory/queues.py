@@ -107,15 +107,18 @@ class MemoryQueues(QueueStore):
         limited = {name: one for name, one in self._settings.items() if one.is_limited}
         return LimiterState(self._now(), limited, running, self._next_starts, self._hosts)
 
-    def sign_of(self, queue: str) -> bool | None:
-        """Return what a queue says about signing the requests of its tasks."""
-        return self._settings.get(queue, NO_SETTINGS).sign
+    def settings_of(self, queue: str) -> QueueSettings:
+        """Return the settings of a queue."""
+        return self._settings.get(queue, NO_SETTINGS)
+
+    def names_with_credential(self, name: str) -> list[str]:
+        """Return the queues whose settings name this credential."""
+        return [queue for queue, one in self._settings.items() if one.credential == name]
 
     def is_free(self, queue_host: QueueHost) -> bool:
         """Return whether the queue has no limits, and the circuit of the host is closed."""
         return (
-            not self._settings.get(queue_host.queue, NO_SETTINGS).is_limited
-            and queue_host.host not in self._hosts
+            not self.settings_of(queue_host.queue).is_limited and queue_host.host not in self._hosts
         )
 
     def keep_rates(self, next_starts: Mapping[str, dt.datetime]) -> None:

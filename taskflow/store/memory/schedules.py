@@ -115,6 +115,10 @@ class MemorySchedules(ScheduleStore):
             del self._firings[firing]
         return len(old[:limit])
 
+    def names_with_credential(self, name: str) -> list[str]:
+        """Return the schedules whose tasks name this credential."""
+        return [one for one, kept in self._schedules.items() if kept.definition.credential == name]
+
     def _in_order(self) -> Iterator[StoredSchedule]:
         """Yield the schedules that are due, the earliest first."""
         now = self._now()

@@ -18,6 +18,7 @@ from taskflow.model.task import TaskStatus
 from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.memory.claims import MemoryClaims
+from taskflow.store.memory.credentials import MemoryCredentials
 from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.leases import MemoryLeases
 from taskflow.store.memory.listing import MemoryListing, MemoryMonitoring, RunningHold
@@ -44,6 +45,11 @@ class MemoryStore(
         self.queues = self._queues
         self.schedules = MemorySchedules(
             add=self._add_at_once, find=self._find_submitted, now=self._now, masking=masking
+        )
+        self.credentials = MemoryCredentials(
+            self._now,
+            queues=self._queues.names_with_credential,
+            schedules=self.schedules.names_with_credential,
         )
         self.monitoring = MemoryMonitoring(
             nodes=self._nodes,

@@ -86,6 +86,7 @@ class PostgresQueues(QueueStore):
             "settings": msgspec.json.encode(settings).decode(),
             "paused": settings.paused,
             "is_limited": settings.is_limited,
+            "credential": settings.credential,
         }
         execute("put_queue", parameters)
         execute("make_room", {"sender": self._announcements.sender})

@@ -111,6 +111,7 @@ def _task_of(
         retry_on=options.retry_on,
         success_on=options.success_on,
         sign=options.sign,
+        credential=options.credential,
         retention_seconds=_finite(retention),
         callback_url=options.callback_url,
         callback_id=callback_id,
@@ -130,7 +131,10 @@ def claim_of(row: Row, token: uuid.UUID, limiter: Limiter | None) -> Claim:
         read = options_of(options)
         _tags_of(tags)
         if settings is not None:
-            read = read.with_queue_default(sign=settings_of(settings).sign)
+            queue_settings = settings_of(settings)
+            read = read.with_queue_defaults(
+                sign=queue_settings.sign, credential=queue_settings.credential
+            )
     except UNREADABLE as error:
         read, fault = NO_OPTIONS, f"its row in the database cannot be read: {error}"
     return Claim(

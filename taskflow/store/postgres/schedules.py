@@ -134,6 +134,7 @@ class PostgresSchedules(ScheduleStore):
                 created_at=kept.created_at,
                 updated_at=kept.updated_at,
                 compared=list(kept.compared),
+                credential=kept.definition.credential,
             )
             return kept if written else None, not rows
 

@@ -23,6 +23,7 @@ from taskflow.store.base.claims import CANCELLATIONS_CHANNEL, Cancellations, Dir
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claims import PostgresClaims
+from taskflow.store.postgres.credentials import CREDENTIALS_CHANNEL, PostgresCredentials
 from taskflow.store.postgres.database import Database, one_line, open_database
 from taskflow.store.postgres.events import PostgresEvents
 from taskflow.store.postgres.leases import PostgresLeases
@@ -54,6 +55,7 @@ class PostgresStore(
         self._statistics = statistics
         announcements = context.announcements
         self.queues = PostgresQueues(context.statements, announcements)
+        self.credentials = PostgresCredentials(context.statements)
         self.monitoring = PostgresMonitoring(context.statements)
         self.schedules = schedules = PostgresSchedules(
             context.statements,
@@ -118,6 +120,7 @@ class PostgresStore(
                 CANCELLATIONS_CHANNEL: self._context.cancellations.receive,
                 EVENTS_CHANNEL: lambda _: self.new_events.notify(),
                 SCHEDULES_CHANNEL: lambda _: self._schedule_changed.notify(),
+                CREDENTIALS_CHANNEL: lambda _: self.credentials.note_change(),
             },
             report=self._set_listening,
         )

@@ -1,11 +1,11 @@
 -- Settings of queues, and circuit breakers of hosts.
 
 -- name: put_queue
-INSERT INTO taskflow_queues AS q (name, settings, paused, is_limited)
-VALUES (%(name)s, %(settings)s::json, %(paused)s, %(is_limited)s)
+INSERT INTO taskflow_queues AS q (name, settings, paused, is_limited, credential)
+VALUES (%(name)s, %(settings)s::json, %(paused)s, %(is_limited)s, %(credential)s)
 ON CONFLICT (name) DO UPDATE
 SET settings = excluded.settings, paused = excluded.paused, is_limited = excluded.is_limited,
-    updated_at = now()
+    credential = excluded.credential, updated_at = now()
 
 -- name: lock_queue
 -- Two concurrent changes are applied one after the other.

@@ -32,9 +32,9 @@ WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s ORDER BY p.name
 -- name: add_schedule_if_new
 WITH added AS (
     INSERT INTO taskflow_schedules (name, definition, size_bytes, anchor_at, next_at, created_at,
-                                    updated_at)
+                                    updated_at, credential)
     VALUES (%(name)s, %(definition)s::text::json, octet_length(%(definition)s::text), %(anchor_at)s,
-            %(next_at)s, %(created_at)s, %(updated_at)s)
+            %(next_at)s, %(created_at)s, %(updated_at)s, %(credential)s)
     ON CONFLICT (name) DO NOTHING
     RETURNING name, next_at
 ), notified AS MATERIALIZED (
@@ -47,7 +47,7 @@ WITH replaced AS (
     UPDATE taskflow_schedules
     SET definition = %(definition)s::text::json, size_bytes = octet_length(%(definition)s::text),
         anchor_at = %(anchor_at)s, next_at = %(next_at)s, updated_at = %(updated_at)s,
-        compared = %(compared)b::uuid[]
+        compared = %(compared)b::uuid[], credential = %(credential)s
     WHERE name = %(name)s
     RETURNING name, next_at
 ), notified AS MATERIALIZED (

@@ -1,0 +1,69 @@
+"""Credentials as they are stored, with encrypted values, and as they are shown, without any."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from taskflow.model.task import Moment
+
+MAX_CREDENTIALS: Final = 1_000
+MAX_SHOWN_USERS: Final = 100
+
+
+class SealedCredential(msgspec.Struct, frozen=True):
+    """A credential as a store keeps it.
+
+    Attributes:
+        name: Its name.
+        kind: Its kind, such as ``bearer``.
+        hosts: The patterns of the hosts to which it may be sent.
+        sealed: All its values, encrypted with its name and kind as associated data.
+    """
+
+    name: str
+    kind: str
+    hosts: tuple[str, ...]
+    sealed: bytes
+
+
+class CredentialUsers(msgspec.Struct, frozen=True):
+    """What uses a credential, at most 100 of each by name.
+
+    Attributes:
+        queues: Queues whose settings name it.
+        schedules: Schedules whose tasks name it.
+    """
+
+    queues: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.queues or self.schedules)
+
+    def __str__(self) -> str:
+        named = {"queue": self.queues, "schedule": self.schedules}
+        return ", ".join(f"{kind} {name}" for kind, names in named.items() for name in names)
+
+
+class CredentialSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A credential as the API shows it: never its values.
+
+    Attributes:
+        name: Its name.
+        kind: Its kind, such as ``bearer``.
+        hosts: The patterns of the hosts to which it may be sent.
+        created_at: When it was created.
+        updated_at: When it was last replaced.
+        last_used_at: When a node last used it, to a minute; ``None`` if none has.
+        used_by: The queues and schedules that use it.
+    """
+
+    name: str
+    kind: str
+    hosts: tuple[str, ...]
+    created_at: Moment
+    updated_at: Moment
+    last_used_at: Moment | None
+    used_by: CredentialUsers

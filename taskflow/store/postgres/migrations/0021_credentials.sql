@@ -1,0 +1,58 @@
+-- Credentials, which tasks use by their names. Their values are stored encrypted only.
+
+CREATE TABLE taskflow_credentials (
+    -- In the order of its bytes on all servers: lists go by it.
+    name         text COLLATE "C" PRIMARY KEY,
+    kind         text        NOT NULL,
+    -- The patterns of the hosts to which it may be sent.
+    hosts        text[]      NOT NULL,
+    -- All its values, encrypted: model/sealed_credential.py.
+    sealed       bytea       NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    updated_at   timestamptz NOT NULL DEFAULT now(),
+    last_used_at timestamptz
+);
+
+-- What uses a credential, for its deletion. Nodes of the version before do not write these columns.
+ALTER TABLE taskflow_queues ADD COLUMN credential text COLLATE "C";
+ALTER TABLE taskflow_schedules ADD COLUMN credential text COLLATE "C";
+CREATE INDEX taskflow_queues_credential ON taskflow_queues (credential, name)
+    WHERE credential IS NOT NULL;
+CREATE INDEX taskflow_schedules_credential ON taskflow_schedules (credential, name)
+    WHERE credential IS NOT NULL;
+
+-- A finished task, as GET shows it from then on.
+CREATE OR REPLACE FUNCTION taskflow_task_as_json(task taskflow_tasks) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT concat(
+        '{"id":"', task.id, '"',
+        ',"payload":', task.payload,
+        ',"status":"', task.status, '"',
+        ',"result":', coalesce(task.result::text, 'null'),
+        ',"error":', taskflow_text_as_json(coalesce(task.error, '')),
+        ',"error_type":', taskflow_text_as_json(task.error_type),
+        ',"created_at":', taskflow_moment_as_json(task.created_at),
+        ',"run_at":', taskflow_moment_as_json(task.run_at),
+        ',"started_at":', taskflow_moment_as_json(task.started_at),
+        ',"finished_at":', taskflow_moment_as_json(task.finished_at),
+        ',"queue":', taskflow_text_as_json(task.queue),
+        ',"priority":', task.priority,
+        ',"attempt":', task.attempt,
+        ',"max_attempts":', task.max_attempts,
+        ',"rescues":', task.rescues,
+        ',"tags":', coalesce(task.tags::text, '{}'),
+        ',"expires_at":', taskflow_moment_as_json(task.expires_at),
+        ',"backoff":', taskflow_backoff_as_json(task.options -> 'backoff'),
+        ',"retry_on":', coalesce((task.options -> 'retry_on')::text, 'null'),
+        ',"success_on":', coalesce((task.options -> 'success_on')::text, 'null'),
+        ',"sign":', coalesce((task.options -> 'sign')::text, 'null'),
+        ',"credential":', coalesce((task.options -> 'credential')::text, 'null'),
+        ',"retention_seconds":', taskflow_seconds_as_json(task.retention_seconds),
+        ',"callback_url":', coalesce((task.options -> 'callback_url')::text, 'null'),
+        ',"callback_id":"', task.callback_id, '"',
+        ',"callback_of":null',
+        ',"schedule":', coalesce((task.options -> 'schedule')::text, 'null'),
+        ',"scheduled_at":', coalesce((task.options -> 'scheduled_at')::text, 'null'),
+        ',"held":null}'
+    )
+$$;
