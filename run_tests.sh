@@ -24,7 +24,7 @@ export PYTHONDONTWRITEBYTECODE=
 
 # Tests of one file share servers, so they run in one process. Many of them wait, rather than compute:
 # more processes than cores.
-at_once=(--numprocesses 4 --dist loadfile --no-loadscope-reorder)
+at_once=(--numprocesses 6 --dist loadfile --no-loadscope-reorder)
 
 # Tools for a few tests (a pooler, a clock, a proxy, promtool), unpacked without being installed: no
 # root is needed. Where that cannot be done these tests are skipped, and say so. Libraries have
@@ -112,8 +112,9 @@ test_heavy() {
     step -m pytest -m heavy --numprocesses 2
 }
 
+# The collection compiles the tests, once for all processes of pytest.
 check_source() {
-    "$venv/bin/python" -m compileall -q taskflow tests &&
+    "$venv/bin/python" -m compileall -q taskflow &&
         step -m ruff format --check . &&
         step -m ruff check . &&
         step -m mypy
@@ -134,8 +135,10 @@ case ${1-} in
     others=$!
     have_browser &
     browser=$!
+    "$venv/bin/python" -m pytest --collect-only --quiet >/dev/null &
+    collection=$!
     failed=
-    check_source && wait "$browser" && test_together || failed=1
+    check_source && { wait "$browser" "$collection" || true; } && test_together || failed=1
     wait "$others" || failed=1
     cat "$output"
     rm "$output"
@@ -156,7 +159,7 @@ case ${1-} in
     ;;
 --fuzz)
     exec "$venv/bin/python" -m pytest tests/fuzz tests/store/test_stateful.py \
-        tests/http1/test_differences.py tests/api/test_event_loop.py -s "$@"
+        tests/http1/test_differences.py tests/api/test_event_loop{,_crowds}.py -s "$@"
     ;;
 --smoke)
     exec "$venv/bin/python" tests/smoke.py "${2:?run_tests.sh: --smoke needs the URL of a server}"

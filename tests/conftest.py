@@ -6,7 +6,7 @@ import gc
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -73,18 +73,26 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Start with what takes longest; leave out what is slow, if that is wanted."""
+    """Start with what takes longest; leave out what is for a scheduled job, or for no --fast."""
     items.sort(key=_place)
+    if not config.getoption("--fuzz", default=False):
+        _leave_out(config, items, lambda item: item.get_closest_marker("long") is not None)
     if config.getoption("--fast"):
-        slow = [item for item in items if _is_slow(item)]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in set(slow)]
+        _leave_out(config, items, _is_slow)
 
 
 def pytest_collection_finish() -> None:
     """Keep the collected tests, and all that they import, out of later garbage collections."""
     gc.collect()
     gc.freeze()
+
+
+def _leave_out(
+    config: pytest.Config, items: list[pytest.Item], is_left_out: Callable[[pytest.Item], bool]
+) -> None:
+    left_out = {item for item in items if is_left_out(item)}
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def _place(item: pytest.Item) -> int:

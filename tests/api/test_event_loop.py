@@ -99,6 +99,9 @@ def measuring(url: str, **settings: object) -> Iterator[Measured]:
             holds[0].close()
 
 
+STORES = [pytest.param("memory", marks=pytest.mark.long), "postgres"]
+
+
 @pytest.fixture(scope="module")
 def measured() -> Iterator[Measured]:
     """A server on the store in memory, where all of the work is done by the event loop."""
@@ -147,7 +150,7 @@ def test_queries_and_heads():
                 measured.check(requested)
 
 
-@pytest.mark.parametrize("kind", ["memory", "postgres"])
+@pytest.mark.parametrize("kind", STORES)
 def test_many_tasks(kind, database_uri):
     """What goes over 20,000 tasks: searches, pages, streams, and what is done to all of them."""
     with measuring(MEMORY_URL if kind == "memory" else database_uri) as measured:

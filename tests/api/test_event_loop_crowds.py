@@ -16,7 +16,7 @@ import pytest
 from taskflow.service import MEMORY_URL
 from tests.api.client import Connection
 from tests.api.target import RawTarget
-from tests.api.test_event_loop import Measured, measuring
+from tests.api.test_event_loop import STORES, Measured, measuring
 from tests.api.worst import Asked
 from tests.api.worst_answers import BODIES, HEADS, MIB, answer
 
@@ -44,7 +44,7 @@ def raw_target() -> Iterator[RawTarget]:
         yield target
 
 
-@pytest.mark.parametrize("kind", ["memory", "postgres"])
+@pytest.mark.parametrize("kind", STORES)
 def test_results(kind, database_uri, raw_target):
     """The worst responses are fetched, stored, sent to callbacks, and shown everywhere."""
     with measuring(MEMORY_URL if kind == "memory" else database_uri) as measured:
@@ -146,7 +146,7 @@ def test_schedules():
         measured.check(Asked("schedules", "GET", "/schedules?limit=1000", None, GZIP))
 
 
-@pytest.mark.parametrize("kind", ["memory", "postgres"])
+@pytest.mark.parametrize("kind", STORES)
 def test_queues(kind, database_uri):
     """Each of ten thousand tasks has a queue of its own, and all are due."""
     tasks = b",".join(

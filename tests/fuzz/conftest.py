@@ -37,7 +37,7 @@ def length(pytestconfig: pytest.Config) -> Length:
     )
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=[pytest.param("memory", marks=pytest.mark.long), "postgres"])
 def idle_server(request: pytest.FixtureRequest) -> Iterator[LiveServer]:
     """A server on each store in turn that fetches nothing, and has a task of every status."""
     if request.param == "memory":

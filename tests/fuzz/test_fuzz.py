@@ -9,10 +9,8 @@ from taskflow.api.document.openapi import document
 from taskflow.model.task import TaskStatus
 from taskflow.service import MEMORY_URL
 from tests.api.live import LiveServer
-from tests.fuzz.fuzzer import MODES, Length, fuzz
+from tests.fuzz.fuzzer import Length, fuzz
 from tests.fuzz.idle import open_idle_app
-
-SHORT_MODES = tuple(mode for mode in MODES if mode != "coverage")
 
 
 def operations():
@@ -30,11 +28,9 @@ def test_the_api_conforms_to_its_document(idle_server, length, tmp_path):
     """Valid requests are accepted, others are rejected, and every response is documented.
 
     This includes examples, the bounds of each schema, random requests, and chains of requests that
-    submit a task and then read it. The bounds of schemas are the same on every store: the short
-    form tests a fifth of them, on one.
+    submit a task and then read it. The short form tests a fifth of the bounds.
     """
-    modes = MODES if length.is_long or idle_server.is_in_memory else SHORT_MODES
-    report = fuzz(idle_server.url, length, tmp_path, modes=modes)
+    report = fuzz(idle_server.url, length, tmp_path)
     print(report.text)
     assert report.code == 0
     assert report.count("Operations: +(\\d+) selected") == len(operations())
