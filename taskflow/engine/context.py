@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from typing import Final
 
 import trio
 
 from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
-from taskflow.model.errors import StoreUnavailable
+from taskflow.model.errors import KeyMissing, StoreUnavailable
 from taskflow.model.keyring import NO_KEYS, Keyring
+from taskflow.model.outcome import ErrorType, Postponed
 from taskflow.model.signature import NO_SIGNER, Signer
 from taskflow.settings import Settings
 from taskflow.store.base.store import TaskStore
 from taskflow.telemetry import Event, emit
 from taskflow.tracing import NO_TRACING, Tracing
 
+MAX_KEY_DELAY_SECONDS: Final = 30.0
+"""Maximum delay of a task that this node cannot decrypt; another node may be able to."""
+_KEY_PAUSE_SECONDS: Final = 0.1
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _MAX_PAUSE_SECONDS: Final = 1.0
 
@@ -47,6 +52,31 @@ class Outage:
             self._since = None
 
 
+class MissingKeys:
+    """What a node does with tasks that it cannot decrypt: it releases them for other nodes.
+
+    Each missing key is logged once: the keys of a process never change.
+
+    Args:
+        initial_delay_seconds: Maximum delay of the first task.
+    """
+
+    def __init__(self, initial_delay_seconds: float) -> None:
+        self._initial_delay_seconds = initial_delay_seconds
+        self._since: dict[str, float] = {}
+
+    async def postponed(self, error: KeyMissing) -> Postponed:
+        """Return the outcome of an attempt, after a pause: a worker must not release them all."""
+        now = trio.current_time()
+        if error.key_id not in self._since:
+            emit(Event.ENCRYPTION_KEY_MISSING, key=error.key_id)
+        missing_seconds = now - self._since.setdefault(error.key_id, now)
+        delay = min(max(self._initial_delay_seconds, missing_seconds), MAX_KEY_DELAY_SECONDS)
+        delay *= 0.5 + random.random() / 2  # noqa: S311 - not for secrets
+        await trio.sleep(_KEY_PAUSE_SECONDS)
+        return Postponed(ErrorType.KEY_MISSING, f"key missing: {error}", delay)
+
+
 class RetryPauses:
     """Growing pauses between attempts to reach the store."""
 
@@ -72,6 +102,7 @@ class EngineContext:
         metrics: Counts what happens.
         tracing: Creates spans.
         outage: Tracks whether the store can be reached.
+        missing_keys: Postpones tasks that this node cannot decrypt.
     """
 
     store: TaskStore
@@ -82,6 +113,9 @@ class EngineContext:
     metrics: Metrics = dataclasses.field(default_factory=Metrics)
     tracing: Tracing = NO_TRACING
     outage: Outage = dataclasses.field(init=False)
+    missing_keys: MissingKeys = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outage", Outage(self.metrics))
+        missing_keys = MissingKeys(self.settings.backoff_seconds)
+        object.__setattr__(self, "missing_keys", missing_keys)

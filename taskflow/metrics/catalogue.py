@@ -108,6 +108,8 @@ def _one_label(values: type[enum.StrEnum] | Labels) -> tuple[Labels, ...]:
 
 
 _FAILURES: Final = (AttemptEnd.FAILED, AttemptEnd.RETRIED)
+POSTPONING: Final = (ErrorType.PROXY, ErrorType.KEY_MISSING)
+"""What postpones a task, without using an attempt."""
 _WITH_ERROR_TYPE: Final = (*_FAILURES, AttemptEnd.POSTPONED)
 
 ACCEPTED: Final = Family(
@@ -131,7 +133,7 @@ ATTEMPTS: Final = Family(
     series=(
         *((str(end), "") for end in AttemptEnd if end not in _WITH_ERROR_TYPE),
         *itertools.product(map(str, _FAILURES), map(str, ErrorType)),
-        (str(AttemptEnd.POSTPONED), str(ErrorType.PROXY)),
+        *((str(AttemptEnd.POSTPONED), str(kind)) for kind in POSTPONING),
     ),
 )
 DROPPED: Final = Family(

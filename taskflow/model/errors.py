@@ -5,7 +5,7 @@ The tree::
     TaskFlowError
     ├── SettingsError                 a setting is invalid
     ├── CannotListen                  the address to serve on is not available
-    ├── KeyMissing                    the encryption key of data is not set on this node
+    ├── KeyMissing           503  the encryption key of data is not set on this node
     ├── Undecryptable                 encrypted data was changed
     ├── StoreError
     │   ├── StoreUnavailable     503  the store does not answer in time
@@ -77,7 +77,18 @@ class CannotListen(TaskFlowError):
 
 
 class KeyMissing(TaskFlowError):
-    """The key that encrypted this is not among TASKFLOW_ENCRYPTION_KEYS of this node."""
+    """A key that is not among TASKFLOW_ENCRYPTION_KEYS of this node is needed.
+
+    Args:
+        key_id: The id of the key; empty if no key is set.
+    """
+
+    problem = types.ENCRYPTION_KEY_MISSING
+
+    def __init__(self, key_id: str) -> None:
+        named = f"the encryption key {key_id}" if key_id else "an encryption key"
+        super().__init__(f"{named} is not among TASKFLOW_ENCRYPTION_KEYS of this node")
+        self.key_id = key_id
 
 
 class Undecryptable(TaskFlowError):

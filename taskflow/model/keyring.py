@@ -18,7 +18,7 @@ from taskflow.model.errors import KeyMissing, Undecryptable
 KEY_BYTES: Final = 32
 KEY_SHAPE: Final = f"{KEY_BYTES} bytes in base64, as created by `taskflow secret new --encryption`"
 _VERSION: Final = b"\x01"
-_ID_BYTES: Final = 4
+_ID_BYTES: Final = 5  # with the version 6 bytes, which are 8 characters of base64
 _NONCE_BYTES: Final = 24
 _ID_END: Final = len(_VERSION) + _ID_BYTES
 _NONCE_END: Final = _ID_END + _NONCE_BYTES
@@ -53,6 +53,11 @@ class Keyring:
         """The ids of the keys, in their order; they reveal nothing of the keys."""
         return [key_id.hex() for key_id in self._keys]
 
+    @property
+    def heads(self) -> list[bytes]:
+        """The first bytes of what each key encrypts, in their order."""
+        return [_VERSION + key_id for key_id in self._keys]
+
     def encrypt(self, data: bytes, associated: bytes) -> bytes:
         """Encrypt data with the first key.
 
@@ -64,7 +69,7 @@ class Keyring:
             KeyMissing: There is no key.
         """
         if not self._keys:
-            raise KeyMissing
+            raise KeyMissing("")
         nonce = secrets.token_bytes(_NONCE_BYTES)
         head = _VERSION + self._first
         return head + nonce + self._xaes.encrypt(self._keys[self._first], nonce, data, associated)
@@ -78,9 +83,10 @@ class Keyring:
         """
         if data[: len(_VERSION)] != _VERSION or len(data) < _NONCE_END:
             raise Undecryptable
-        key = self._keys.get(data[len(_VERSION) : _ID_END])
+        key_id = data[len(_VERSION) : _ID_END]
+        key = self._keys.get(key_id)
         if key is None:
-            raise KeyMissing
+            raise KeyMissing(key_id.hex())
         return self._xaes.decrypt(key, data[_ID_END:_NONCE_END], data[_NONCE_END:], associated)
 
     def is_current(self, data: bytes) -> bool:

@@ -60,6 +60,12 @@ class ErrorType(enum.StrEnum):
     The task is started again later, and the attempt does not count. Check the proxy and
     ``TASKFLOW_EGRESS_PROXY`` with ``taskflow doctor``. ``expires_at`` limits how long a task waits.
     """
+    KEY_MISSING = "key_missing"
+    """The node lacks the key with which the task, or its credential, is encrypted.
+
+    The task is started again later, on any node, and the attempt does not count. Set the same
+    ``TASKFLOW_ENCRYPTION_KEYS`` on all nodes; ``taskflow doctor`` names the missing key.
+    """
     HTTP_STATUS = "http_status"
     """The status of the response does not count as success.
 

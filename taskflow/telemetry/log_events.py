@@ -40,6 +40,10 @@ class Event(enum.Enum):
         "warning",
         "the encryption keys file is readable by every user of this machine",
     )
+    ENCRYPTION_KEY_MISSING = (
+        "error",
+        "tasks wait: this node lacks the key that decrypts them or their credentials",
+    )
     ANONYMOUS_ALLOWED = ("warning", "no API keys: every client that can connect has full access")
     STARTING = ("info", "starting")
     POSTGRES_STARTED = ("info", "embedded PostgreSQL started")

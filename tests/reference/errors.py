@@ -7,6 +7,7 @@ import inspect
 import itertools
 from typing import NamedTuple
 
+from taskflow.metrics.catalogue import POSTPONING
 from taskflow.model import outcome
 from taskflow.model.backoff import is_retryable
 from taskflow.model.options import TaskOptions
@@ -15,7 +16,8 @@ from tests.reference.markdown import code, table
 from tests.reference.markdown import page as page_of
 
 INTRODUCTION = """\
-This page lists every `error_type` of a failed task, and `proxy`, with which a task waits.
+This page lists every `error_type` of a failed task, and `proxy` and `key_missing`, with
+which a task waits.
 `error` describes the error for people, `error_type` for programs. "Retried" applies while the task
 has attempts left (`max_attempts`). Callbacks are also retried after other errors."""
 
@@ -25,8 +27,8 @@ the task's `retry_on`. Callbacks are retried after every status except 410, with
 declines further callbacks.
 
 An attempt that a shutdown or the egress proxy interrupted, or whose node died, did not fail and
-is not counted; `GET /tasks/{id}/attempts` shows it as `INTERRUPTED` or `LOST`. An attempt for which
-the proxy did not send the request is not shown."""
+is not counted; `GET /tasks/{id}/attempts` shows it as `INTERRUPTED` or `LOST`. An attempt that sent
+no request, because the proxy failed or a key is missing, is not shown."""
 
 CALLBACK = TaskOptions(callback_of="a task")
 
@@ -60,7 +62,7 @@ def is_tried_again(error_type: ErrorType) -> str:
     """Whether it is, in a word."""
     if error_type is ErrorType.HTTP_STATUS:
         return "by its status"
-    if error_type is ErrorType.PROXY:
+    if error_type in POSTPONING:
         return "always"
     failure = Failed(error_type, "")
     if is_retryable(failure):
