@@ -134,9 +134,10 @@ def test_no_encryption_keys():
     assert logs == []
 
 
-@pytest.mark.parametrize("entry", [KEY[:-1], KEY + "=", KEY[4:], f"whsec_{KEY}", f"{KEY} {KEY}"])
-def test_an_invalid_encryption_key(tmp_path, entry):
+@pytest.mark.parametrize("form", ["{:.43}", "{}=", "{:.40}", "whsec_{}", "{0} {0}"])
+def test_an_invalid_encryption_key(tmp_path, form):
     """The error names its position, and no part of the key is in it."""
+    entry = form.format(KEY)
     path = file_of(tmp_path, f"#\n{entry}\n")
     places = {
         "TASKFLOW_ENCRYPTION_KEYS, entry 2": {"encryption_keys": f"{new_encryption_key()},{entry}"},
