@@ -121,7 +121,7 @@ SHARED_NAMES = {
         "monitoring",
         "credentials",
     ),
-    *("metrics", "problems", "errors", "settings", "database", "guard", "zones"),
+    *("audit", "metrics", "problems", "errors", "settings", "database", "guard", "zones"),
     *("interface", "store"),  # what a package offers to the others
     # What is done with it.
     *("submission", "listing", "task_actions", "new_tasks", "filters", "options", "keys"),

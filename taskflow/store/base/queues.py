@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from taskflow.model.audit import Actor
 from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
 from taskflow.model.queue_scope import QueueScope
 
@@ -30,22 +31,25 @@ class QueueStore(abc.ABC):
     """
 
     @abc.abstractmethod
-    async def change(self, name: str, change: QueueChange) -> Changed:
+    async def change(self, name: str, change: QueueChange, *, by: Actor | None = None) -> Changed:
         """Change the settings of a queue; concurrent changes are applied one after the other.
 
         Args:
             name: The queue.
             change: A pure function; if it raises, nothing is changed. May run in another thread.
+            by: Who changes them, for the audit log; ``None`` records nothing.
         """
 
     async def put(self, name: str, settings: QueueSettings) -> bool:
         """Replace the settings of a queue; return whether it had none."""
         return (await self.change(name, lambda _: settings)).is_new
 
-    async def set_paused(self, name: str, *, is_paused: bool) -> QueueSettings:
+    async def set_paused(
+        self, name: str, *, is_paused: bool, by: Actor | None = None
+    ) -> QueueSettings:
         """Pause or resume a queue, and return its settings."""
         changed = await self.change(
-            name, lambda settings: msgspec.structs.replace(settings, paused=is_paused)
+            name, lambda settings: msgspec.structs.replace(settings, paused=is_paused), by=by
         )
         return changed.settings
 

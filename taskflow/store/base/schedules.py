@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.audit import Actor
 from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import Task
 
@@ -43,10 +44,15 @@ class Fired(msgspec.Struct, frozen=True):
 
 
 class ScheduleStore(abc.ABC):
-    """Stores schedules, and makes their tasks; a part of ``TaskStore``."""
+    """Stores schedules, and makes their tasks; a part of ``TaskStore``.
+
+    ``by`` is who acts, for the audit log; ``None`` records nothing.
+    """
 
     @abc.abstractmethod
-    async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
+    async def change(
+        self, name: str, change: ScheduleChange, *, by: Actor | None = None
+    ) -> tuple[Schedule, bool]:
         """Create or change a schedule; concurrent changes are applied one after the other.
 
         All nodes that wait for changes are notified.
@@ -55,6 +61,7 @@ class ScheduleStore(abc.ABC):
             name: The schedule.
             change: A pure function; if it raises, nothing is changed. May run in another thread,
                 and more than once.
+            by: Who changes it.
 
         Returns:
             The schedule, and whether it is new.
@@ -78,11 +85,11 @@ class ScheduleStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def delete(self, name: str) -> bool:
+    async def delete(self, name: str, *, by: Actor | None = None) -> bool:
         """Delete a schedule, not its tasks; false if there is none with this name."""
 
     @abc.abstractmethod
-    async def run_now(self, name: str) -> Task | None:
+    async def run_now(self, name: str, *, by: Actor | None = None) -> Task | None:
         """Make a task of a schedule, paused or not, without changing its times.
 
         Returns:

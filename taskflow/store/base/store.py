@@ -1,8 +1,9 @@
 """The store interface: everything that a store of tasks provides. Read this first.
 
 The verbs are divided by subject: submission, listing, claims, leases, task_actions, events; queues,
-schedules and credentials are objects of their own, and so is the monitoring in listing. Every store
-has a module for each subject, and every store passes the same tests (``tests/store/contract.py``).
+schedules and credentials are objects of their own, and so are the audit log, and the monitoring in
+listing. Every store has a module for each subject, and every store passes the same tests
+(``tests/store/contract.py``).
 
 Each verb is atomic. The store's clock decides, never a node's. Every verb may raise
 ``StoreUnavailable`` if the store cannot be reached; then it is unknown whether the write was done.
@@ -17,6 +18,8 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.audit import Actor
+from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
 from taskflow.store.base.credentials import CredentialStore
 from taskflow.store.base.events import EventStore
@@ -75,24 +78,29 @@ class TaskStore(
         schedules: Schedules, which are stored beside the tasks.
         credentials: Credentials, which tasks name; their values are encrypted.
         monitoring: Nodes, hosts and throughput.
+        audit: The audit log.
     """
 
     queues: QueueStore
     schedules: ScheduleStore
     credentials: CredentialStore
     monitoring: MonitoringStore
+    audit: AuditStore
 
     @abc.abstractmethod
     async def shared_secret(self, name: str) -> bytes:
         """Return random bytes that all nodes share under this name; the first call makes them."""
 
     @abc.abstractmethod
-    async def end_session(self, session_id: str, *, seconds: float) -> None:
+    async def end_session(
+        self, session_id: str, *, seconds: float, by: Actor | None = None
+    ) -> None:
         """End a session of the dashboard on all nodes, and delete sessions that ended long ago.
 
         Args:
             session_id: The session.
             seconds: Time to remember it: the maximum for which its cookie could still be valid.
+            by: Who ends it, for the audit log; ``None`` records nothing.
         """
 
     @abc.abstractmethod

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Collection
 from typing import Final
 
+from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.task import Task
 
 # Tasks that one call of ``cancel_many``, ``retry_many`` or ``delete_many`` may name.
@@ -15,10 +16,14 @@ EXPIRED: Final = "expired: it was still waiting at its expires_at"
 
 
 class TaskActionStore(abc.ABC):
-    """Cancels, retries, expires and deletes tasks; a part of ``TaskStore``."""
+    """Cancels, retries, expires and deletes tasks; a part of ``TaskStore``.
+
+    ``by`` is who acts: an entry of the audit log is recorded with the change; ``None`` records
+    none. Actions on many tasks get the whole entry, and several of them share one by its batch.
+    """
 
     @abc.abstractmethod
-    async def cancel(self, task_id: uuid.UUID) -> Task | None:
+    async def cancel(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         """Cancel a PENDING or RUNNING task; ``None`` if there is no such task.
 
         The node that runs it, in any process, is notified (see ``wait_for_cancellations``).
@@ -28,7 +33,7 @@ class TaskActionStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def retry(self, task_id: uuid.UUID) -> Task | None:
+    async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         """Run a FAILED or CANCELED task again from the start; ``None`` if there is no such task.
 
         Raises:
@@ -36,7 +41,7 @@ class TaskActionStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def delete(self, task_id: uuid.UUID) -> bool:
+    async def delete(self, task_id: uuid.UUID, *, by: Actor | None = None) -> bool:
         """Delete a finished task with its attempts; false if there is no such task.
 
         Raises:
@@ -44,15 +49,21 @@ class TaskActionStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def cancel_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
         """Cancel up to ``MAX_PER_ACTION`` tasks; return the ones that were not finished."""
 
     @abc.abstractmethod
-    async def retry_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def retry_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
         """Retry up to ``MAX_PER_ACTION`` tasks; return the ones that were FAILED or CANCELED."""
 
     @abc.abstractmethod
-    async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def delete_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
         """Delete up to ``MAX_PER_ACTION`` tasks; return the ones that were finished."""
 
     @abc.abstractmethod

@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from taskflow.checkpoints import Checkpoints
+from taskflow.model.audit import Actor, queue_entry
 from taskflow.model.queue_limits import (
     NO_SETTINGS,
     HostHold,
@@ -23,6 +24,7 @@ from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import BUCKET_SECONDS, KEPT_SECONDS, WINDOWS_SECONDS, Line, shares
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.queues import MAX_OPEN_SECONDS, MIN_OPEN_SECONDS, Changed, QueueStore
+from taskflow.store.memory.audit import MemoryAudit
 
 _MAX_TIMES: Final = 30
 Kind = tuple[str, TaskStatus]
@@ -35,20 +37,26 @@ class MemoryQueues(QueueStore):
     Args:
         now: The store's clock.
         make_room: Called when held tasks may start.
+        audit: The audit log.
     """
 
-    def __init__(self, now: Callable[[], dt.datetime], make_room: Callable[[], None]) -> None:
+    def __init__(
+        self, now: Callable[[], dt.datetime], make_room: Callable[[], None], audit: MemoryAudit
+    ) -> None:
         self._now = now
         self._make_room = make_room
+        self._audit = audit
         self._settings: dict[str, QueueSettings] = {}
         self._hosts: dict[str, HostHold] = {}
         self._times: dict[str, int] = {}
         self._next_starts: dict[str, dt.datetime] = {}
 
-    async def change(self, name: str, change: QueueChange) -> Changed:
+    async def change(self, name: str, change: QueueChange, *, by: Actor | None = None) -> Changed:
         await trio.lowlevel.checkpoint()
         is_new = name not in self._settings
-        settings = self._settings[name] = change(self._settings.get(name, NO_SETTINGS))
+        before = self._settings.get(name, NO_SETTINGS)
+        settings = self._settings[name] = change(before)
+        self._audit.add(queue_entry(by, name, before, settings, is_new=is_new))
         self._make_room()
         return Changed(settings, is_new)
 

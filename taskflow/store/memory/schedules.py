@@ -12,12 +12,14 @@ import msgspec
 import trio
 
 from taskflow.checkpoints import Checkpoints
+from taskflow.model.audit import Action, Actor, entry_of, run_entry, schedule_entry
 from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
 from taskflow.model.masking import Masking
 from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
 from taskflow.model.schedule_times import apply_definition, compute_due
 from taskflow.model.task import NewTask, Task
 from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS, Fired, SchedulePage, ScheduleStore
+from taskflow.store.memory.audit import MemoryAudit
 from taskflow.wakeup import WakeUp
 
 # Cost of a time that is fired, as amount of work between two checkpoints.
@@ -32,6 +34,7 @@ class MemorySchedules(ScheduleStore):
         find: Returns a task, and how it was submitted.
         now: The store's clock.
         masking: What is masked in schedules that are shown.
+        audit: The audit log.
     """
 
     def __init__(
@@ -41,21 +44,26 @@ class MemorySchedules(ScheduleStore):
         find: Callable[[uuid.UUID], tuple[Task, NewTask] | None],
         now: Callable[[], dt.datetime],
         masking: Masking,
+        audit: MemoryAudit,
     ) -> None:
         self._add = add
         self._find = find
         self._now = now
         self._masking = masking
+        self._audit = audit
         self._schedules: dict[str, StoredSchedule] = {}
         # The times that tasks were made for, with when that was.
         self._firings: dict[tuple[str, dt.datetime], dt.datetime] = {}
         self._change = WakeUp()
 
-    async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
+    async def change(
+        self, name: str, change: ScheduleChange, *, by: Actor | None = None
+    ) -> tuple[Schedule, bool]:
         await trio.lowlevel.checkpoint()
         before = self._schedules.get(name)
         kept = apply_definition(change(before.definition if before else None), before, self._now())
         self._schedules[name] = kept
+        self._audit.add(schedule_entry(by, before, kept))
         self._change.notify()
         return self._shown(kept), before is None
 
@@ -70,19 +78,24 @@ class MemorySchedules(ScheduleStore):
         some = [self._shown(self._schedules[name]) for name in names[:limit]]
         return SchedulePage(some, some[-1].name if len(names) > limit else None)
 
-    async def delete(self, name: str) -> bool:
+    async def delete(self, name: str, *, by: Actor | None = None) -> bool:
         await trio.lowlevel.checkpoint()
+        if name not in self._schedules:
+            return False
         for firing in [firing for firing in self._firings if firing[0] == name]:
             del self._firings[firing]
-        return self._schedules.pop(name, None) is not None
+        del self._schedules[name]
+        self._audit.add(entry_of(Action.SCHEDULE_DELETE, by, name))
+        return True
 
-    async def run_now(self, name: str) -> Task | None:
+    async def run_now(self, name: str, *, by: Actor | None = None) -> Task | None:
         await trio.lowlevel.checkpoint()
         kept = self._schedules.get(name)
         if kept is None:
             return None
         [task] = self._add([kept.definition.make_task(None, self._validators(kept))])
         self._schedules[name] = kept.with_task(task.id, self._now())
+        self._audit.add(run_entry(by, name, task.id))
         return self._masking.task(task)
 
     async def fire_due(self, *, limit: int) -> Fired:

@@ -31,6 +31,7 @@ from taskflow.model.task import (
     TaskStatus,
 )
 from taskflow.store.base.claims import Cancellations, DirectClaims
+from taskflow.store.memory.audit import MemoryAudit
 from taskflow.store.memory.queues import FinishedCounts, MemoryQueues
 from taskflow.wakeup import WakeUp
 
@@ -94,7 +95,8 @@ class MemoryState:
         self._last_event = 0
         self._work = WakeUp()
         self._new_events = WakeUp()
-        self._queues: Final = MemoryQueues(self._now, self._work.notify)
+        self._audit: Final = MemoryAudit(self._now, self._new_id, masking)
+        self._queues: Final = MemoryQueues(self._now, self._work.notify, self._audit)
         self._direct_claims = DirectClaims()
         self._cancellations = Cancellations()
 

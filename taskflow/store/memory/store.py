@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import trio
 
+from taskflow.model.audit import Action, Actor, entry_of
 from taskflow.model.masking import MASKING, Masking
 from taskflow.model.monitoring import FetchedTask
 from taskflow.model.task import TaskStatus
@@ -43,8 +44,13 @@ class MemoryStore(
         self._secrets: dict[str, bytes] = {}
         self._ended_sessions: dict[str, float] = {}
         self.queues = self._queues
+        self.audit = self._audit
         self.schedules = MemorySchedules(
-            add=self._add_at_once, find=self._find_submitted, now=self._now, masking=masking
+            add=self._add_at_once,
+            find=self._find_submitted,
+            now=self._now,
+            masking=masking,
+            audit=self._audit,
         )
         self.credentials = MemoryCredentials(
             self._now,
@@ -80,9 +86,13 @@ class MemoryStore(
         await trio.lowlevel.checkpoint()
         return self._secrets.setdefault(name, secrets.token_bytes(SECRET_BYTES))
 
-    async def end_session(self, session_id: str, *, seconds: float) -> None:
+    async def end_session(
+        self, session_id: str, *, seconds: float, by: Actor | None = None
+    ) -> None:
         await trio.lowlevel.checkpoint()
         now = trio.current_time()
+        if session_id not in self._ended_sessions:
+            self._audit.add(entry_of(Action.SESSION_SIGN_OUT, by))
         kept = {one: until for one, until in self._ended_sessions.items() if until > now}
         self._ended_sessions = {**kept, session_id: now + seconds}
 

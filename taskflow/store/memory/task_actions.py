@@ -10,6 +10,7 @@ import trio
 
 from taskflow.checkpoints import Checkpoints
 from taskflow.model import lifecycle
+from taskflow.model.audit import Action, Actor, NewEntry, entry_of
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import AttemptStatus, ClaimKey, Task, TaskStatus
@@ -20,36 +21,53 @@ from taskflow.store.memory.state import MemoryState
 class MemoryTaskActions(MemoryState, TaskActionStore):
     """Cancels, retries, expires and deletes tasks."""
 
-    async def cancel(self, task_id: uuid.UUID) -> Task | None:
+    async def cancel(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         await trio.lowlevel.checkpoint()
-        return self._masking.task(self._cancel(task_id)) if task_id in self._tasks else None
+        if task_id not in self._tasks:
+            return None
+        canceled = self._cancel(task_id)
+        self._audit.add(entry_of(Action.TASK_CANCEL, by, str(task_id)))
+        return self._masking.task(canceled)
 
-    async def retry(self, task_id: uuid.UUID) -> Task | None:
+    async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         await trio.lowlevel.checkpoint()
-        return self._masking.task(self._retry(task_id)) if task_id in self._tasks else None
+        if task_id not in self._tasks:
+            return None
+        retried = self._retry(task_id)
+        self._audit.add(entry_of(Action.TASK_RETRY, by, str(task_id)))
+        return self._masking.task(retried)
 
-    async def delete(self, task_id: uuid.UUID) -> bool:
+    async def delete(self, task_id: uuid.UUID, *, by: Actor | None = None) -> bool:
         await trio.lowlevel.checkpoint()
         task = self._tasks.get(task_id)
         if task is None:
             return False
         lifecycle.check_deletable(task.status)
         self._delete(task_id)
+        self._audit.add(entry_of(Action.TASK_DELETE, by, str(task_id)))
         return True
 
-    async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def cancel_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
-        return await self._act(Move.CANCEL, self._cancel, task_ids)
+        return await self._act(Move.CANCEL, self._cancel, task_ids, entry)
 
-    async def retry_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def retry_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
-        return await self._act(Move.MANUAL_RETRY, self._retry, task_ids)
+        return await self._act(Move.MANUAL_RETRY, self._retry, task_ids, entry)
 
-    async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def delete_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
         finished = {task.id for task in self._find(task_ids) if task.status.is_final}
         for task_id in finished:
             self._delete(task_id)
+        if entry is not None and finished:
+            self._audit.add(entry.counted(len(finished)))
         return finished
 
     async def expire(self, *, limit: int) -> int:
@@ -78,7 +96,11 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         return deleted
 
     async def _act(
-        self, move: Move, act: Callable[[uuid.UUID], Task], task_ids: Collection[uuid.UUID]
+        self,
+        move: Move,
+        act: Callable[[uuid.UUID], Task],
+        task_ids: Collection[uuid.UUID],
+        entry: NewEntry | None,
     ) -> set[uuid.UUID]:
         """Act on the tasks that the move is allowed for, each when its turn comes."""
         moved, checkpoints = set(), Checkpoints()
@@ -87,6 +109,7 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
             if task is None or not lifecycle.allows(task.status, move):  # it changed meanwhile
                 continue
             act(task_id)
+            self._audit.add(entry)
             moved.add(task_id)
             await checkpoints.after(task.size_bytes)  # it may have a callback
         return moved

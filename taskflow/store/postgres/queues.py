@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from taskflow.model.audit import Actor, queue_entry
 from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
 from taskflow.model.queue_scope import QueueScope
 from taskflow.store.base.queues import MAX_OPEN_SECONDS, MIN_OPEN_SECONDS, Changed, QueueStore
+from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import settings_of
@@ -18,18 +20,24 @@ from taskflow.store.postgres.statements import Statements
 class PostgresQueues(QueueStore):
     """The part of ``PostgresStore`` that says what may keep tasks waiting."""
 
-    def __init__(self, statements: Statements, announcements: Announcements) -> None:
+    def __init__(
+        self, statements: Statements, announcements: Announcements, audit: PostgresAudit
+    ) -> None:
         self._statements = statements
+        self._audit = audit
         self._announcements = announcements
 
-    async def change(self, name: str, change: QueueChange) -> Changed:
+    async def change(self, name: str, change: QueueChange, *, by: Actor | None = None) -> Changed:
         def work(connection: Connection) -> Changed:
             with connection.transaction():
                 [(text, is_new)] = self._statements.execute(
                     connection, "lock_queue", {"name": name}
                 )
-                settings = change(settings_of(text))
+                before = settings_of(text)
+                settings = change(before)
                 self._put(connection, name, settings)
+                entry = queue_entry(by, name, before, settings, is_new=bool(is_new))
+                self._audit.add(connection, entry)
             return Changed(settings, bool(is_new))
 
         changed = await self._statements.database.run(work)

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import trio
 
+from taskflow.model.audit import Action, Actor, entry_of, run_entry, schedule_entry
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.masking import Masking
 from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
@@ -15,6 +16,7 @@ from taskflow.model.schedule_times import apply_definition
 from taskflow.model.task import Task, TaskStatus
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS, Fired, SchedulePage, ScheduleStore
+from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.database import REFUSED, one_line
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
@@ -36,6 +38,7 @@ class PostgresSchedules(ScheduleStore):
         tasks: Stores their tasks.
         has_notifications: False behind a pooler, where LISTEN does not work.
         masking: What is masked in schedules that are shown.
+        audit: The audit log.
 
     Attributes:
         changed: Notified when a schedule may be due earlier.
@@ -48,19 +51,23 @@ class PostgresSchedules(ScheduleStore):
         *,
         has_notifications: bool,
         masking: Masking,
+        audit: PostgresAudit,
     ) -> None:
         self._masking = masking
+        self._audit = audit
         self._statements = statements
         self._tasks = tasks
         self._firing = ScheduleFiring(statements, tasks)
         self.changed: Final = WakeUp()
         self._poll_seconds = math.inf if has_notifications else POLL_SECONDS
 
-    async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
+    async def change(
+        self, name: str, change: ScheduleChange, *, by: Actor | None = None
+    ) -> tuple[Schedule, bool]:
         def work(connection: Connection) -> tuple[Schedule, bool]:
             kept = None
             while kept is None:  # again if another client created or deleted it at this moment
-                kept, is_new = self._apply(connection, name, change)
+                kept, is_new = self._apply(connection, name, change, by)
             shown = kept.as_shown(self._last_status(connection, kept))
             return self._masking.schedule(shown), is_new
 
@@ -77,14 +84,24 @@ class PostgresSchedules(ScheduleStore):
         has_more = bool(rows) and rows[0][-1] > len(rows)
         return SchedulePage(some, some[-1].name if has_more else None)
 
-    async def delete(self, name: str) -> bool:
-        return bool(await self._statements.run("delete_schedule", name=name))
+    async def delete(self, name: str, *, by: Actor | None = None) -> bool:
+        def work(connection: Connection) -> bool:
+            with connection.transaction():
+                rows = self._execute(connection, "delete_schedule", name=name)
+                if rows:
+                    self._audit.add(connection, entry_of(Action.SCHEDULE_DELETE, by, name))
+            return bool(rows)
 
-    async def run_now(self, name: str) -> Task | None:
+        return await self._statements.database.run(work)
+
+    async def run_now(self, name: str, *, by: Actor | None = None) -> Task | None:
         def work(connection: Connection) -> Task | None:
             try:
                 with connection.transaction():
-                    return self._firing.run_now(connection, name)
+                    made = self._firing.run_now(connection, name)
+                    if made is not None:
+                        self._audit.add(connection, run_entry(by, name, made.id))
+                    return made
             except REFUSED as error:
                 raise ScheduleNotFound(unreadable_message(name, one_line(error))) from error
 
@@ -117,7 +134,7 @@ class PostgresSchedules(ScheduleStore):
         return len(await self._statements.run("delete_old_firings", **bounds))
 
     def _apply(
-        self, connection: Connection, name: str, change: ScheduleChange
+        self, connection: Connection, name: str, change: ScheduleChange, by: Actor | None
     ) -> tuple[StoredSchedule | None, bool]:
         with connection.transaction():
             [(now,)] = self._execute(connection, "clock")
@@ -136,6 +153,8 @@ class PostgresSchedules(ScheduleStore):
                 compared=list(kept.compared),
                 credential=kept.definition.credential,
             )
+            if written:
+                self._audit.add(connection, schedule_entry(by, before, kept))
             return kept if written else None, not rows
 
     def _last_status(self, connection: Connection, kept: StoredSchedule) -> TaskStatus | None:

@@ -249,18 +249,12 @@ def statement_for(wanted: TaskFilter) -> str:
 def parameters_for(search: Search) -> dict[str, Any]:
     """Return the parameters of that statement that are the same for each window."""
     wanted = search.wanted
-    before = search.before or _MAX_ID
-    for moment in (wanted.created_before, wanted.finished_before):
-        if moment is not None:
-            before = min(before, _min_id(moment, _SLACK_MILLISECONDS))
-    min_id = _MIN_ID
-    if wanted.created_after is not None:
-        min_id = _min_id(wanted.created_after, -_SLACK_MILLISECONDS)
     first_tag = wanted.tags[0] if wanted.tags else (None, None)
     return {
         **{name: getattr(wanted, name) for name in _PLAIN_CONDITIONS},
-        "before": before,
-        "min_id": min_id,
+        **id_range(
+            search.before, wanted.created_after, wanted.created_before, wanted.finished_before
+        ),
         "statuses": [status.value for status in wanted.statuses],
         "status": wanted.statuses[0].value if wanted.statuses else None,
         "queue": wanted.queue,
@@ -278,6 +272,21 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "parameters": search.masking.parameters,
         "parameter_mask": PARAMETER_MASK,
     }
+
+
+def id_range(
+    before: uuid.UUID | None, after_at: dt.datetime | None, *before_at: dt.datetime | None
+) -> dict[str, uuid.UUID]:
+    """Return the bounds of the ids (UUIDv7) that a page can have, as parameters.
+
+    Args:
+        before: Only ids less than this one.
+        after_at: Only rows of this time or later.
+        before_at: Only rows of before these times.
+    """
+    limits = [_min_id(moment, _SLACK_MILLISECONDS) for moment in before_at if moment is not None]
+    min_id = _MIN_ID if after_at is None else _min_id(after_at, -_SLACK_MILLISECONDS)
+    return {"before": min(before or _MAX_ID, *limits, _MAX_ID), "min_id": min_id}
 
 
 def _find_plain(connection: Connection, sql: Mapping[str, str], search: Search) -> Found:

@@ -15,12 +15,14 @@ import msgspec
 import psycopg
 import trio
 
+from taskflow.model.audit import Action, Actor, entry_of
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.masking import Masking
 from taskflow.model.task import NewTask
 from taskflow.settings import Settings
 from taskflow.store.base.claims import CANCELLATIONS_CHANNEL, Cancellations, DirectClaims
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
+from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claims import PostgresClaims
 from taskflow.store.postgres.credentials import CREDENTIALS_CHANNEL, PostgresCredentials
@@ -54,7 +56,8 @@ class PostgresStore(
         super().__init__(context)
         self._statistics = statistics
         announcements = context.announcements
-        self.queues = PostgresQueues(context.statements, announcements)
+        self.audit = self._audit = PostgresAudit(context.statements, context.masking)
+        self.queues = PostgresQueues(context.statements, announcements, self._audit)
         self.credentials = PostgresCredentials(context.statements)
         self.monitoring = PostgresMonitoring(context.statements)
         self.schedules = schedules = PostgresSchedules(
@@ -62,6 +65,7 @@ class PostgresStore(
             self,
             has_notifications=context.has_notifications,
             masking=context.masking,
+            audit=self._audit,
         )
         self._schedule_changed: Final = schedules.changed
 
@@ -71,8 +75,18 @@ class PostgresStore(
             for (value,) in await self._statements.run("share_secret", name=name, value=made):
                 return bytes(value)
 
-    async def end_session(self, session_id: str, *, seconds: float) -> None:
-        await self._statements.run("end_session", id=session_id, seconds=seconds)
+    async def end_session(
+        self, session_id: str, *, seconds: float, by: Actor | None = None
+    ) -> None:
+        parameters = {"id": session_id, "seconds": seconds}
+
+        def work(connection: Connection) -> None:
+            with connection.transaction():
+                is_ended_now = self._statements.execute(connection, "end_session", parameters)
+                if is_ended_now:
+                    self._audit.add(connection, entry_of(Action.SESSION_SIGN_OUT, by))
+
+        await self._statements.database.run(work)
 
     async def is_session_ended(self, session_id: str) -> bool:
         return bool(await self._statements.run("ended_session", id=session_id))

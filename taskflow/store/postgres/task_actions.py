@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from taskflow.model import lifecycle
+from taskflow.model.audit import Action, Actor, NewEntry, entry_of
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.lifecycle import Move
 from taskflow.model.task import ClaimKey, Task, TaskStatus
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
+from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
 from taskflow.store.postgres.statements import StorePart
@@ -19,19 +21,26 @@ from taskflow.store.postgres.statements import StorePart
 class PostgresTaskActions(StorePart, TaskActionStore):
     """Cancels, retries, expires and deletes tasks."""
 
-    async def cancel(self, task_id: uuid.UUID) -> Task | None:
-        task, rows = await self._move("cancel_if_open", task_id, Move.CANCEL)
+    _audit: PostgresAudit
+
+    async def cancel(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        entry = entry_of(Action.TASK_CANCEL, by, str(task_id))
+        task, rows = await self._move("cancel_if_open", task_id, Move.CANCEL, entry)
         self._notify_canceled(rows)
         return task
 
-    async def retry(self, task_id: uuid.UUID) -> Task | None:
-        task, rows = await self._move("retry_if_finished", task_id, Move.MANUAL_RETRY)
+    async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        entry = entry_of(Action.TASK_RETRY, by, str(task_id))
+        task, rows = await self._move("retry_if_finished", task_id, Move.MANUAL_RETRY, entry)
         self._announcements.announce(rows)
         return task
 
-    async def delete(self, task_id: uuid.UUID) -> bool:
+    async def delete(self, task_id: uuid.UUID, *, by: Actor | None = None) -> bool:
+        entry = entry_of(Action.TASK_DELETE, by, str(task_id))
+
         def work(connection: Connection) -> bool:
-            rows = self._statements.execute(connection, "delete_if_finished", {"ids": [task_id]})
+            with connection.transaction():
+                rows = self._act(connection, "delete_if_finished", {"ids": [task_id]}, entry)
             task = None if rows else self._read_one(connection, task_id)
             if task:
                 lifecycle.check_deletable(task.status)
@@ -40,12 +49,14 @@ class PostgresTaskActions(StorePart, TaskActionStore):
 
         return await self._statements.database.run(work)
 
-    async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def cancel_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
         canceled: set[uuid.UUID] = set()
         remaining = list(task_ids)
         while remaining:
             bounds = {"budget_bytes": self.copied_budget_bytes}
-            rows = await self._statements.run("cancel_if_open", ids=remaining, **bounds)
+            rows = await self._act_on("cancel_if_open", entry, ids=remaining, **bounds)
             self._notify_canceled(rows)
             portion = {row[0] for row in rows}
             canceled |= portion
@@ -53,14 +64,19 @@ class PostgresTaskActions(StorePart, TaskActionStore):
             remaining = [task_id for task_id in remaining if portion and task_id not in portion]
         return canceled
 
-    async def retry_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def retry_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
         sender = self._announcements.sender
-        rows = await self._statements.run("retry_if_finished", ids=list(task_ids), sender=sender)
+        ids = list(task_ids)
+        rows = await self._act_on("retry_if_finished", entry, ids=ids, sender=sender)
         self._announcements.announce(rows)
         return {row[0] for row in rows}
 
-    async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        rows = await self._statements.run("delete_if_finished", ids=list(task_ids))
+    async def delete_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
+        rows = await self._act_on("delete_if_finished", entry, ids=list(task_ids))
         return {row[0] for row in rows}
 
     async def expire(self, *, limit: int) -> int:
@@ -86,8 +102,28 @@ class PostgresTaskActions(StorePart, TaskActionStore):
                 deleted += count
         return deleted
 
+    async def _act_on(self, name: str, entry: NewEntry | None, **parameters: object) -> list[Row]:
+        def work(connection: Connection) -> list[Row]:
+            with connection.transaction():
+                return self._act(connection, name, parameters, entry)
+
+        return await self._statements.database.run(work)
+
+    def _act(
+        self,
+        connection: Connection,
+        name: str,
+        parameters: Mapping[str, object],
+        entry: NewEntry | None,
+    ) -> list[Row]:
+        """Execute a statement and, if it changed tasks, record that in the caller's transaction."""
+        rows = self._statements.execute(connection, name, parameters)
+        if rows and entry is not None:
+            self._audit.add(connection, entry.counted(len(rows)))
+        return rows
+
     async def _move(
-        self, name: str, task_id: uuid.UUID, move: Move
+        self, name: str, task_id: uuid.UUID, move: Move, entry: NewEntry | None
     ) -> tuple[Task | None, list[Row]]:
         def work(connection: Connection) -> tuple[Task | None, list[Row]]:
             parameters = {
@@ -96,7 +132,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
                 "budget_bytes": self.copied_budget_bytes,
             }
             with connection.transaction():  # the task is read before anyone can move it again
-                rows = self._statements.execute(connection, name, parameters)
+                rows = self._act(connection, name, parameters, entry)
                 task = self._read_one(connection, task_id)
             if task and not rows:
                 lifecycle.target_of(task.status, move)

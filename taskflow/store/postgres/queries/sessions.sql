@@ -16,6 +16,7 @@ WITH expired AS (
 INSERT INTO taskflow_ended_sessions (id, forgotten_at)
 VALUES (%(id)s, now() + make_interval(secs => %(seconds)s))
 ON CONFLICT (id) DO NOTHING
+RETURNING id
 
 -- name: ended_session
 SELECT id FROM taskflow_ended_sessions WHERE id = %(id)s

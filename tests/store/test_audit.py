@@ -1,0 +1,98 @@
+"""The audit log of both stores; in PostgreSQL, a change and its entry are one transaction."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from taskflow.model.errors import TaskFlowError
+from taskflow.model.queue_limits import QueueSettings
+from taskflow.model.task import TaskStatus
+from taskflow.settings import Settings
+from taskflow.store.memory import audit as memory_audit
+from taskflow.store.memory.store import MemoryStore
+from taskflow.store.postgres import audit as postgres_audit
+from taskflow.store.postgres.store import open_postgres
+from tests.store.audit_contract import ADA, AuditContract, bulk, schedule
+from tests.store.contract import new_task
+
+
+class TestMemoryAudit(AuditContract):
+    has_virtual_clock = True
+
+    @pytest.fixture
+    async def store(self):
+        return MemoryStore()
+
+    def modules_that_scan(self):
+        return [memory_audit]
+
+
+class TestPostgresAudit(AuditContract):
+    @pytest.fixture
+    async def store(self, database_url):
+        async with open_postgres(database_url, Settings()) as store:
+            yield store
+
+    def modules_that_scan(self):
+        return [postgres_audit]
+
+
+@pytest.fixture
+def connection(database_url):
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+async def test_memory_is_bounded(monkeypatch):
+    """The oldest entries are dropped."""
+    monkeypatch.setattr(memory_audit, "MAX_ENTRIES", 100)
+    store = MemoryStore()
+    for number in range(500):
+        await store.audit.record([bulk(target=str(number))])
+    newest = (await store.audit.page(limit=1000)).entries
+    assert 90 <= len(newest) <= 100
+    assert newest[0].target == "499"
+    assert len(store.audit._batches) == len(newest)
+
+
+async def test_no_change_without_its_entry(database_url, connection):
+    """If an entry cannot be written, the change is not made, whatever it is."""
+    async with open_postgres(database_url, Settings()) as store:
+        [one, other] = await store.add([new_task(), new_task()])
+        await store.cancel(other.id)
+        await store.schedules.put(schedule())
+        connection.execute("ALTER TABLE taskflow_audit ADD CHECK (actor <> 'ada')")
+        changes = [
+            lambda: store.cancel(one.id, by=ADA),
+            lambda: store.retry(other.id, by=ADA),
+            lambda: store.delete(other.id, by=ADA),
+            lambda: store.cancel_many([one.id], entry=bulk()),
+            lambda: store.retry_many([other.id], entry=bulk()),
+            lambda: store.delete_many([other.id], entry=bulk()),
+            lambda: store.queues.change("mail", lambda _: QueueSettings(paused=True), by=ADA),
+            lambda: store.schedules.change("reports", lambda _: schedule(paused=True), by=ADA),
+            lambda: store.schedules.run_now("reports", by=ADA),
+            lambda: store.schedules.delete("reports", by=ADA),
+            lambda: store.end_session("session-1", seconds=60.0, by=ADA),
+        ]
+        for change in changes:
+            with pytest.raises(TaskFlowError):
+                await change()
+        statuses = {task.id: task.status for task in (await store.page(limit=10)).tasks}
+        assert statuses == {one.id: TaskStatus.PENDING, other.id: TaskStatus.CANCELED}
+        assert await store.queues.get("mail") is None
+        kept = await store.schedules.get("reports")
+        assert (kept.paused, kept.last_task_id) == (False, None)
+        assert not await store.is_session_ended("session-1")
+        assert (await store.audit.page(limit=10)).entries == []
+
+
+async def test_actions_of_a_later_version(database_url, connection):
+    """Entries of a newer node are shown as they are, also if their detail cannot be read."""
+    async with open_postgres(database_url, Settings()) as store:
+        connection.execute(
+            "INSERT INTO taskflow_audit (action, count, detail) VALUES ('moon.land', 1, '[1]')"
+        )
+        [entry] = (await store.audit.page(limit=10)).entries
+        assert (entry.action, entry.target_kind, entry.detail) == ("moon.land", "moon", {})
