@@ -16,3 +16,5 @@ OPEN_ENVIRON: Final = {
 
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 """The secret of callbacks: the one in the examples of the Standard Webhooks."""
+
+ENCRYPTION_KEY: Final = "dGhlIGtleSB0aGF0IGVuY3J5cHRzIGluIHRlc3RzLi4="

@@ -10,6 +10,7 @@ from quart_trio import QuartTrio
 
 from taskflow.api import (
     bulk_actions,
+    credentials,
     metrics,
     monitoring,
     post_tasks,
@@ -55,6 +56,7 @@ ROUTES: Final = (
     *monitoring.ROUTES,
     *metrics.ROUTES,
     *schedules.ROUTES,
+    *credentials.ROUTES,
     *monitoring.HEALTH_ROUTES,
     *openapi.ROUTES,
     *docs_page.ROUTES,

@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.credential import Credential, decode_credential, encode_credential, kind_of
+from taskflow.model.keyring import Keyring
 from taskflow.model.task import Moment
 
 MAX_CREDENTIALS: Final = 1_000
@@ -26,6 +28,37 @@ class SealedCredential(msgspec.Struct, frozen=True):
     kind: str
     hosts: tuple[str, ...]
     sealed: bytes
+
+    @property
+    def associated(self) -> bytes:
+        """What the values are encrypted together with: no other credential can have them."""
+        return _associated(self.name, self.kind)
+
+
+def seal(name: str, credential: Credential, keyring: Keyring) -> SealedCredential:
+    """Encrypt the values of a credential.
+
+    Raises:
+        KeyMissing: There is no key.
+    """
+    kind = kind_of(credential)
+    sealed = keyring.encrypt(encode_credential(credential), _associated(name, kind))
+    return SealedCredential(name, kind, credential.hosts, sealed)
+
+
+def unseal(credential: SealedCredential, keyring: Keyring) -> Credential:
+    """Decrypt the values of a credential. Its hosts are among them, so none can be added to it.
+
+    Raises:
+        KeyMissing: Its key is not among these.
+        Undecryptable: It was changed.
+        msgspec.DecodeError: It is of a kind that this version does not know.
+    """
+    return decode_credential(keyring.decrypt(credential.sealed, credential.associated))
+
+
+def _associated(name: str, kind: str) -> bytes:
+    return f"credential {name} {kind}".encode()
 
 
 class CredentialUsers(msgspec.Struct, frozen=True):

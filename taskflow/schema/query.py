@@ -200,6 +200,18 @@ class SchedulesRequest(msgspec.Struct, frozen=True):
     ] = None
 
 
+class DeleteCredentialRequest(msgspec.Struct, frozen=True):
+    """The query of ``DELETE /credentials/{name}``."""
+
+    force: Annotated[
+        bool,
+        Meta(
+            description="Whether to delete it although a queue or a schedule uses it.",
+            examples=[True],
+        ),
+    ] = False
+
+
 class StatisticsRequest(msgspec.Struct, frozen=True):
     """The query of ``GET /stats`` and ``GET /stats/history``."""
 
@@ -248,6 +260,7 @@ STREAM_QUERY: Final = Reader(StreamRequest)
 SHOW_QUERY: Final = Reader(ShowRequest)
 WAIT_QUERY: Final = Reader(WaitRequest)
 SCHEDULES_QUERY: Final = Reader(SchedulesRequest)
+DELETE_CREDENTIAL_QUERY: Final = Reader(DeleteCredentialRequest)
 STATISTICS_QUERY: Final = Reader(StatisticsRequest)
 TASK_EVENTS_QUERY: Final = Reader(TaskEventsRequest)
 EVENTS_QUERY: Final = Reader(EventsRequest)

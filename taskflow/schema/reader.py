@@ -61,6 +61,7 @@ class Field:
         self._decoder: Final = msgspec.json.Decoder(field.type)
         self._expected: Final = expectation_of(info.type)
         self._is_whole: Final = any(isinstance(kind, inspect.IntType) for kind in kinds)
+        self._is_flag: Final = any(isinstance(kind, inspect.BoolType) for kind in kinds)
         self._is_moment: Final = any(isinstance(kind, inspect.DateTimeType) for kind in kinds)
         self._brackets: Final = brackets_of_parts(kinds)
         self._names: Final = [
@@ -126,7 +127,7 @@ class Field:
         if self._is_whole:
             digits = _DIGITS.fullmatch(text)
             return msgspec.convert(int(digits[1]) if digits else text, self._type)
-        value = msgspec.convert(text, self._type)
+        value = msgspec.convert(text, self._type, strict=not self._is_flag)
         return _in_utc(value) if self._is_moment else value
 
     def _with_few_parts(self, text: bytes) -> bytes | None:

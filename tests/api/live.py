@@ -18,7 +18,7 @@ from taskflow.serving.server import listening, serve_http
 from taskflow.serving.shutdown import Shutdown
 from taskflow.settings import Settings
 from tests.api.client import Answer, Connection, ask
-from tests.loopback import OPEN, SECRET
+from tests.loopback import ENCRYPTION_KEY, OPEN, SECRET
 
 START_SECONDS = 120.0
 END_SECONDS = 120.0
@@ -47,8 +47,9 @@ class LiveServer:
         # Most tests care for no Host, and send any.
         settings = {
             "allowed_hosts": ("*",),
-            "api_keys": f"tests:{key}" if key else "",
+            "api_keys": f"tests:admin:{key}" if key else "",
             "webhook_secrets": SECRET,
+            "encryption_keys": ENCRYPTION_KEY,
             "fetch_timeout_seconds": 60.0,
             "database_timeout_seconds": 60.0,
             **settings,

@@ -99,7 +99,7 @@ def world(postgres_server: str, target: Target) -> Iterator[World]:
         LiveServer(
             database_url=url,
             key=KEY,
-            api_keys=f"tests:{KEY},reader:read:{READER}",
+            api_keys=f"tests:admin:{KEY},reader:read:{READER}",
             cors_origins=(ORIGIN,),
             rate_limit=1e4,
             rate_burst=10**4,
@@ -212,8 +212,8 @@ def test_roles(world, method, path):
     security = OPERATIONS[method, path]["security"]
     place = PARAMETER_IN_PATH.sub(UNKNOWN_ID, path)
     answer = world.look(place, {"authorization": f"Bearer {READER}"}, method=method)
-    assert security in ([], [{"key": ["read"]}], [{"key": ["write"]}])
-    assert (answer.status == 403) == (security == [{"key": ["write"]}])
+    assert security in ([], *([{"key": [role]}] for role in ("read", "write", "admin")))
+    assert (answer.status == 403) == (security in ([{"key": ["write"]}], [{"key": ["admin"]}]))
 
 
 UNKNOWN_ID = str(uuid.UUID(int=0))

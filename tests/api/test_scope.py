@@ -157,6 +157,8 @@ BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
 # Tested on their own below.
 OTHERS = {"addTask", "putSchedule", "watchTasks"}
 WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
+# For admins alone: test_credentials.py.
+ADMINS = {"putCredential", "listCredentials", "showCredential", "deleteCredential"}
 # About the service itself, and the same for everybody.
 PUBLIC = {"isAlive", "isReady", "describe", "readDocument", "listProblems", "explainProblem"}
 PAGES = {
@@ -187,8 +189,8 @@ PAGES = {
 def test_every_route_is_classified():
     """A new route is limited to the queues of a key, or says that it shows the whole service."""
     names = {route.name for route in ROUTES}
-    assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *WHOLE, *PUBLIC}
-    assert {route.name for route in ROUTES if route.has_whole_view} == set(WHOLE)
+    assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *WHOLE, *ADMINS, *PUBLIC}
+    assert {route.name for route in ROUTES if route.has_whole_view} == {*WHOLE, *ADMINS}
 
 
 def test_every_page_is_classified(shared):

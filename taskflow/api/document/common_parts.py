@@ -43,6 +43,7 @@ TAGS: Final = [
     {"name": "events", "description": "Watch tasks while they run."},
     {"name": "queues", "description": "Limit and pause outgoing requests."},
     {"name": "schedules", "description": "Submit tasks at fixed times."},
+    {"name": "credentials", "description": "What targets need to accept requests."},
     {"name": "monitoring", "description": "Monitor nodes, target hosts and throughput."},
     {"name": "health", "description": "Health checks for load balancers and supervisors."},
     {"name": "document", "description": "This document, for programs and for people."},

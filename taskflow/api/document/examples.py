@@ -14,6 +14,7 @@ from taskflow.model.outcome import ErrorType, KeptResponse, Response
 from taskflow.model.queue_limits import Hold, HoldReason, HostLimits, Rate
 from taskflow.model.queues import Line, Queue, TaskStatistics, queue_of, total_of
 from taskflow.model.schedule import Missed, Schedule
+from taskflow.model.sealed_credential import CredentialSummary, CredentialUsers
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
 
 TASK_ID: Final = uuid.UUID("01a20c58-b6fd-77bf-9328-1ccde011d8da")
@@ -77,6 +78,15 @@ SCHEDULE: Final = Schedule(
     created_at=_CREATED,
     updated_at=_CREATED,
     next_run_at=dt.datetime(2026, 11, 25, 5, 30, tzinfo=dt.UTC),
+)
+CREDENTIAL: Final = CredentialSummary(
+    name="billing",
+    kind="bearer",
+    hosts=("api.example.com",),
+    created_at=_CREATED,
+    updated_at=_CREATED,
+    last_used_at=_STARTED,
+    used_by=CredentialUsers(queues=("mail",)),
 )
 ATTEMPT: Final = AttemptRecord(
     number=1,

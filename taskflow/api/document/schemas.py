@@ -111,6 +111,9 @@ def _named_types(kinds: Iterable[Any]) -> set[type]:
 
 def _explain(schema: Json, kind: type) -> None:
     schema["description"], meanings = described(kind)
+    config = getattr(kind, "__struct_config__", None)
+    if config is not None and config.tag_field:
+        meanings[config.tag_field] = "The kind."
     for name, meaning in meanings.items():
         schema["properties"][name]["description"] = meaning
 

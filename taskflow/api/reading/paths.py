@@ -6,7 +6,13 @@ import re
 import uuid
 from typing import Final
 
-from taskflow.model.errors import QueueNotFound, ScheduleNotFound, TaskNotFound, Unprocessable
+from taskflow.model.errors import (
+    CredentialNotFound,
+    QueueNotFound,
+    ScheduleNotFound,
+    TaskNotFound,
+    Unprocessable,
+)
 from taskflow.model.task import NAME_RULE, is_name
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -53,4 +59,26 @@ def schedule_name_of(text: str) -> str:
     """
     if not is_name(text):
         raise ScheduleNotFound(f"there is no schedule with this name; a name is {NAME_RULE}")
+    return text
+
+
+def new_credential_name_of(text: str) -> str:
+    """Read the name of a credential that may be new.
+
+    Raises:
+        Unprocessable: It is not a name.
+    """
+    if not is_name(text):
+        raise Unprocessable(f"the name of a credential must be {NAME_RULE}")
+    return text
+
+
+def credential_name_of(text: str) -> str:
+    """Read the name of a credential that exists.
+
+    Raises:
+        CredentialNotFound: It is not a name, so no credential has it.
+    """
+    if not is_name(text):
+        raise CredentialNotFound(f"there is no credential with this name; a name is {NAME_RULE}")
     return text

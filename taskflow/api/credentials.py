@@ -1,0 +1,163 @@
+"""The routes under ``/credentials``, for admins. No response has a value."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+from quart import Response, request
+
+from taskflow.api.access.roles import AccessPolicy
+from taskflow.api.document.common_parts import location
+from taskflow.api.document.examples import CREDENTIAL
+from taskflow.api.problems import store_timeout
+from taskflow.api.reading.bodies import read_json
+from taskflow.api.reading.paths import credential_name_of, new_credential_name_of
+from taskflow.api.responses import as_json, no_content
+from taskflow.api.route import Parameter, Route, RouteResponse
+from taskflow.api.services import Services
+from taskflow.model.errors import CredentialNotFound, Unprocessable
+from taskflow.model.sealed_credential import CredentialSummary, seal
+from taskflow.model.task import CredentialName
+from taskflow.schema.credentials import CredentialRequest, credential_of
+from taskflow.schema.query import DELETE_CREDENTIAL_QUERY, DeleteCredentialRequest
+
+T = TypeVar("T")
+
+NO_ENCRYPTION_KEYS: Final = (
+    "credentials cannot be stored: there is no key to encrypt them with; set "
+    "TASKFLOW_ENCRYPTION_KEYS on all nodes to what `taskflow secret new --encryption` prints"
+)
+_CREDENTIAL: Final = RouteResponse("The credential.", CredentialSummary, CREDENTIAL)
+_FOR_ADMINS: Final[dict[str, Any]] = {
+    "group": "credentials",
+    "access": AccessPolicy.ADMIN_KEY,
+    "has_whole_view": True,
+}
+_ONE_CREDENTIAL: Final[dict[str, Any]] = {
+    **_FOR_ADMINS,
+    "path_parameters": (
+        Parameter("name", "The name of the credential.", CredentialName, CREDENTIAL.name),
+    ),
+}
+
+
+@Route(
+    "PUT",
+    "/credentials/{name}",
+    responses=(
+        _CREDENTIAL,
+        RouteResponse(
+            "The credential, which is new.",
+            CredentialSummary,
+            CREDENTIAL,
+            HTTPStatus.CREATED,
+            headers=(location(f"/credentials/{CREDENTIAL.name}", "The path of the credential."),),
+        ),
+    ),
+    body=CredentialRequest,
+    body_examples={
+        "bearer": {"kind": "bearer", "token": "eyJhbGciOiJFUzI1NiJ9", "hosts": ["api.example.com"]},
+        "basic": {
+            "kind": "basic",
+            "username": "taskflow",
+            "password": "correct horse",
+            "hosts": ["*.example.com"],
+        },
+        "header": {
+            "kind": "header",
+            "name": "X-Api-Key",
+            "value": "4fK2u0",
+            "hosts": ["api.example.com"],
+        },
+        "oauth2": {
+            "kind": "oauth2_client_credentials",
+            "token_url": "https://login.example.com/oauth2/token",
+            "client_id": "taskflow",
+            "client_secret": "bm90IGEgc2VjcmV0",
+            "scope": "invoices:write",
+            "hosts": ["api.example.com"],
+        },
+    },
+    **_ONE_CREDENTIAL,
+)
+async def put_credential(services: Services, name: str) -> Response:
+    """Create or replace a credential.
+
+    Tasks, queues and schedules use it by its name. Its values are encrypted with the first key of
+    ``TASKFLOW_ENCRYPTION_KEYS``, and no response, page, log or export ever shows one: a credential
+    can only be replaced as a whole. Attempts that start within seconds of the response may still
+    use the former values.
+    """
+    name = new_credential_name_of(name)
+    credential = credential_of(await read_json())
+    if not services.keyring:
+        raise Unprocessable(NO_ENCRYPTION_KEYS)
+    with store_timeout():
+        is_new = await services.store.credentials.put(seal(name, credential, services.keyring))
+        shown = _found(await services.store.credentials.get(name))
+    if not is_new:
+        return as_json(shown)
+    return as_json(shown, status=HTTPStatus.CREATED, location=f"/credentials/{name}")
+
+
+@Route(
+    "GET",
+    "/credentials",
+    responses=(RouteResponse("The credentials.", list[CredentialSummary], [CREDENTIAL]),),
+    **_FOR_ADMINS,
+)
+async def list_credentials(services: Services) -> Response:
+    """List credentials by name.
+
+    There are 1,000 at most. Without their values.
+    """
+    with store_timeout():
+        return as_json(await services.store.credentials.all())
+
+
+@Route(
+    "GET",
+    "/credentials/{name}",
+    responses=(_CREDENTIAL,),
+    problems=(HTTPStatus.NOT_FOUND,),
+    **_ONE_CREDENTIAL,
+)
+async def show_credential(services: Services, name: str) -> Response:
+    """Get a credential.
+
+    Without its values, with its last use, and with the queues and schedules that use it.
+    """
+    with store_timeout():
+        return as_json(_found(await services.store.credentials.get(credential_name_of(name))))
+
+
+@Route(
+    "DELETE",
+    "/credentials/{name}",
+    responses=(RouteResponse("The credential was deleted.", status=HTTPStatus.NO_CONTENT),),
+    problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    query=DeleteCredentialRequest,
+    **_ONE_CREDENTIAL,
+)
+async def delete_credential(services: Services, name: str) -> Response:
+    """Delete a credential.
+
+    A credential that a queue or a schedule uses is deleted only with ``force=true``. Tasks that
+    still name it fail as ``credential_missing``, and are retried while they have attempts.
+    """
+    query = DELETE_CREDENTIAL_QUERY.read_query(dict(request.args.lists()))
+    name = credential_name_of(name)
+    with store_timeout():
+        is_deleted = await services.store.credentials.delete(name, even_if_used=query.force)
+    _found(is_deleted or None)
+    return no_content()
+
+
+def _found(one: T | None) -> T:
+    if one is None:
+        raise CredentialNotFound
+    return one
+
+
+ROUTES: Final = (put_credential, list_credentials, show_credential, delete_credential)

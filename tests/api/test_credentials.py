@@ -1,0 +1,198 @@
+"""Credentials over HTTP, on both stores: write-only values, errors, and who may see them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from taskflow.service import MEMORY_URL
+from tests.api.client import check_problem
+from tests.api.live import LiveServer
+
+VALUE = "s3cr3t-value"
+PEM = f"-----BEGIN PRIVATE KEY-----\n{VALUE}\n-----END PRIVATE KEY-----\n"
+HOSTS = {"hosts": ["api.example.com", "*.b.example"]}
+KINDS = {
+    "bearer": {"token": VALUE},
+    "basic": {"username": "me", "password": VALUE},
+    "header": {"name": "X-Api-Key", "value": VALUE},
+    "oauth2_client_credentials": {
+        "token_url": "https://login.example/token",
+        "client_id": "me",
+        "client_secret": VALUE,
+    },
+    "oidc": {"audience": "https://api.example.com"},
+    "aws_sigv4": {
+        "region": "eu-central-1",
+        "service": "sqs",
+        "access_key_id": "AKIA",
+        "secret_access_key": VALUE,
+    },
+}
+OAUTH2 = {"kind": "oauth2_client_credentials", **KINDS["oauth2_client_credentials"], **HOSTS}
+BEARER = {"kind": "bearer", **KINDS["bearer"], **HOSTS}
+KEYS = {role: f"key-that-may-{role}-0123" for role in ("write", "admin")}
+SETTING = (
+    f"w:write:{KEYS['write']},a:admin:{KEYS['admin']},s:admin:queues=mail:key-with-a-scope-012"
+)
+
+
+def put(server, path, document, **headers):
+    return server.ask("PUT", path, json.dumps(document).encode(), headers)
+
+
+def pointers_of(answer) -> dict[str, str]:
+    return {one["pointer"]: one["detail"] for one in check_problem(answer, 422)["errors"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_are_write_only(server, kind):
+    """Each kind is accepted, and shown without its values wherever it is shown."""
+    path = f"/credentials/{kind}"
+    server.ask("DELETE", path)
+    answer = put(server, path, {"kind": kind, **KINDS[kind], **HOSTS})
+    assert (answer.status, answer.header("location")) == (201, path)
+    shown = answer.json
+    assert shown["created_at"] == shown["updated_at"]
+    assert {**shown, "created_at": 0, "updated_at": 0} == {
+        "name": kind,
+        "kind": kind,
+        **HOSTS,
+        "created_at": 0,
+        "updated_at": 0,
+        "last_used_at": None,
+        "used_by": {"queues": [], "schedules": []},
+    }
+    assert server.ask("GET", path).json == shown
+    assert shown in server.ask("GET", "/credentials").json
+    again = put(server, path, {**BEARER, "hosts": ["c.example"]})
+    assert (again.status, again.json["kind"], again.json["hosts"]) == (200, "bearer", ["c.example"])
+    assert again.json["created_at"] == shown["created_at"]
+    assert server.ask("DELETE", path).status == 204
+    check_problem(server.ask("GET", path), 404, "No credential has this name")
+    check_problem(server.ask("DELETE", path), 404, "No credential has this name")
+
+
+@pytest.mark.parametrize(
+    ("document", "pointers"),
+    [
+        ({}, {"#": "kind is missing; it is one of bearer, basic, header"}),
+        ({"kind": VALUE}, {"#/kind": "kind must be one of bearer, basic"}),
+        ({"kind": 5, "token": VALUE}, {"#/kind": "kind must be one of bearer"}),
+        (
+            {"kind": "bearer"},
+            {"#": "hosts is missing; a credential of the kind bearer needs it"},
+        ),
+        (
+            {**BEARER, "token": f"{VALUE} ", "hosts": []},
+            {"#/token": "token must be 1 to 8192 visible", "#/hosts": "hosts must be a list of 1"},
+        ),
+        ({**BEARER, "token": [VALUE]}, {"#/token": "token must be"}),
+        (
+            {**BEARER, "hosts": ["*", "a.b", f"https://{VALUE}/", "*.*.c"]},
+            {"#/hosts/0": "", "#/hosts/2": "", "#/hosts/3": ""},
+        ),
+        ({**BEARER, "hosts": ["a..b"]}, {"#/hosts/0": "hosts must be names"}),
+        ({**BEARER, "pasword": VALUE}, {"#/pasword": "there is no field 'pasword'; known are"}),
+        (
+            {"kind": "basic", "username": "a:b", "password": f"{VALUE}\n", **HOSTS},
+            {"#/username": "without colons", "#/password": "control character"},
+        ),
+        (
+            {"kind": "header", "name": "Host", "value": f"{VALUE}\r\nX: 1", **HOSTS},
+            {"#/name": "none of those that TaskFlow sets", "#/value": "ASCII"},
+        ),
+        (
+            {"kind": "header", "name": "Webhook-Id", "value": VALUE, **HOSTS},
+            {"#/name": "signs requests"},
+        ),
+        (
+            {**OAUTH2, "token_url": f"http://login.example/{VALUE}", "client_secret": None},
+            {"#/token_url": "must begin with https", "#/client_secret": "client_secret must be"},
+        ),
+        ({**OAUTH2, "token_url": VALUE}, {"#/token_url": "token_url must be a URL"}),
+        (
+            {**OAUTH2, "auth": "private_key_jwt", "certificate": PEM},
+            {"#/private_key": "private_key must be given if auth is", "#/certificate": "together"},
+        ),
+        ({**OAUTH2, "auth": VALUE}, {"#/auth": "auth must be"}),
+        (
+            {"kind": "mtls", "certificate": VALUE, "private_key": PEM, **HOSTS},
+            {"#/certificate": "certificate must be text in PEM"},
+        ),
+    ],
+)
+def test_all_errors_without_a_value(memory_server, document, pointers):
+    """Each has its place, says what is allowed, and repeats no value."""
+    answer = put(memory_server, "/credentials/wrong", document)
+    found = pointers_of(answer)
+    assert found.keys() == pointers.keys()
+    for pointer, words in pointers.items():
+        assert words in found[pointer]
+    assert VALUE.encode() not in answer.body
+    assert memory_server.ask("GET", "/credentials/wrong").status == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [f'{{"token": "{VALUE}"'.encode(), f'["{VALUE}"]'.encode(), f'"{VALUE}"'.encode(), b""],
+)
+def test_no_object(memory_server, body):
+    """What cannot be read is not repeated, either."""
+    answer = memory_server.ask("PUT", "/credentials/wrong", body)
+    check_problem(answer, 400, '"kind": "bearer"')
+    assert VALUE.encode() not in answer.body
+
+
+def test_names(memory_server):
+    """As of queues."""
+    check_problem(put(memory_server, "/credentials/-a", BEARER), 422, "the name of a credential")
+    check_problem(memory_server.ask("GET", "/credentials/-a"), 404, "a name is 1 to 64")
+    check_problem(memory_server.ask("DELETE", "/credentials/a?forced=1"), 422, "did you mean force")
+    check_problem(memory_server.ask("DELETE", "/credentials/a?force=x"), 422, "true or false")
+
+
+def test_a_credential_in_use(server):
+    """It is deleted only by force; its queues and schedules are shown with it."""
+    put(server, "/credentials/used", BEARER)
+    assert put(server, "/queues/with", {"credential": "used"}).json["credential"] == "used"
+    schedule = {"cron": "0 0 1 1 *", "task": {"payload": "x", "credential": "used"}}
+    assert put(server, "/schedules/with", schedule).status == 201
+    shown = server.ask("GET", "/credentials/used").json
+    assert shown["used_by"] == {"queues": ["with"], "schedules": ["with"]}
+    for query in ("", "?force=false"):
+        problem = check_problem(server.ask("DELETE", f"/credentials/used{query}"), 409)
+        assert problem["type"].endswith("/credential-in-use")
+        assert "used by queue with, schedule with; change these first" in problem["detail"]
+    assert server.ask("DELETE", "/credentials/used?force=true").status == 204
+    server.ask("DELETE", "/schedules/with")
+    put(server, "/queues/with", {})
+
+
+def test_without_encryption_keys():
+    """Nothing is stored, and the error says what to run."""
+    with LiveServer(database_url=MEMORY_URL, encryption_keys="") as server:
+        answer = put(server, "/credentials/a", BEARER)
+        check_problem(answer, 422, "set TASKFLOW_ENCRYPTION_KEYS", "secret new --encryption`")
+        assert server.ask("GET", "/credentials").json == []
+
+
+def test_for_admins_alone():
+    """Other roles, and keys that are limited to some queues, do not see that there are any."""
+    with LiveServer(database_url=MEMORY_URL, api_keys=SETTING) as server:
+
+        def ask(method: str, path: str, key: str):
+            body = json.dumps(BEARER).encode() if method == "PUT" else None
+            return server.ask(method, path, body, {"authorization": f"Bearer {key}"})
+
+        assert ask("PUT", "/credentials/a", KEYS["admin"]).status == 201
+        for method in ("GET", "PUT", "DELETE"):
+            refused = ask(method, "/credentials/a", KEYS["write"])
+            check_problem(refused, 403, "needs a key with the role admin")
+            scoped = ask(method, "/credentials/a", "key-with-a-scope-012")
+            check_problem(scoped, 403, "needs a key that is not limited")
+        check_problem(ask("GET", "/credentials", KEYS["write"]), 403)
+        check_problem(ask("GET", "/credentials", "key-with-a-scope-012"), 403)
+        [shown] = ask("GET", "/credentials", KEYS["admin"]).json
+        assert shown["name"] == "a"
