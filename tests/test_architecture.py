@@ -97,12 +97,12 @@ HOMES = {
     "prometheus_client": ("metrics",),
     "rich": ("cli",),
     "cronsim": ("model.cron",),
-    "cryptography": ("model.xaes",),
+    "cryptography": ("model.xaes", "model.signing_key"),
     "idna": ("model.hostname",),
     "structlog": ("telemetry",),
     "opentelemetry": ("tracing.otel",),
     "dotenv": ("env_file",),
-    "urllib": ("api", "client", "serving"),
+    "urllib": ("api", "client", "serving", "fetch.token_request"),  # there for the form only
     "httpx": ("client",),
 }
 

@@ -22,7 +22,9 @@ _NO_CONNECTION: Final = frozenset({ErrorType.CONNECT, ErrorType.DNS, ErrorType.T
 # Statuses of an overloaded host (RFC 6585 section 4, RFC 9110 section 15.6.4).
 _OVERLOADED: Final = (429, 503)
 # Errors that say nothing about the host.
-_OF_THE_TASK: Final = frozenset({ErrorType.BLOCKED, ErrorType.INVALID_URL, ErrorType.INTERNAL})
+_OF_THE_TASK: Final = frozenset(
+    {ErrorType.BLOCKED, ErrorType.INVALID_URL, ErrorType.INTERNAL, ErrorType.TOKEN}
+)
 _MAX_HOSTS: Final = 10_000
 
 

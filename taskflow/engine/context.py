@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from taskflow.fetch.authenticators import Authenticators
 from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
 from taskflow.model.errors import KeyMissing, StoreUnavailable
@@ -103,6 +104,7 @@ class EngineContext:
         tracing: Creates spans.
         outage: Tracks whether the store can be reached.
         missing_keys: Postpones tasks that this node cannot decrypt.
+        authenticators: Add credentials to requests.
     """
 
     store: TaskStore
@@ -114,8 +116,10 @@ class EngineContext:
     tracing: Tracing = NO_TRACING
     outage: Outage = dataclasses.field(init=False)
     missing_keys: MissingKeys = dataclasses.field(init=False)
+    authenticators: Authenticators = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outage", Outage(self.metrics))
         missing_keys = MissingKeys(self.settings.backoff_seconds)
         object.__setattr__(self, "missing_keys", missing_keys)
+        object.__setattr__(self, "authenticators", Authenticators(self.fetcher))

@@ -119,6 +119,7 @@ class Node:
             background.start_soon(keep_lease, self._lease, self._context, node_id, self.load)
             background.start_soon(cancel_claims, self.load.claims, self._store, node_id)
             background.start_soon(run_housekeeping, self._context)
+            await background.start(self._context.authenticators.run)
             with self._writing:
                 async with trio.open_nursery() as settling:
                     settler = Settler(self._context, self.load)

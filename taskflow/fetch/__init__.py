@@ -11,9 +11,12 @@ From the bottom up::
     connection_pool            connections: opened, kept while idle, reused
     decoding, body             content codings decoded within limits; bodies as JSON, text or base64
     response, recording        responses, and what is kept of them for failed attempts
-    authentication             credentials, added to requests where they may go
+    authentication             the interface of what adds credentials to requests
     hop                        one request of a redirect chain
     exchange                   sends a request and receives its response over a connection
     interface                  the interface between the engine and this package
     http_fetcher               its implementation
+    token_request              requests to token endpoints of OAuth 2.0, and their responses
+    access_tokens              access tokens, shared by the tasks of a node
+    authenticators             the authenticators of all kinds of credentials
 """

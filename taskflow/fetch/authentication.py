@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Final, Protocol, TypeAlias
 
 from taskflow.fetch.errors import Blocked
-from taskflow.model.credential import Basic, Bearer, Credential, Header, may_go_to
+from taskflow.model.credential import Credential, may_go_to
 from taskflow.model.host_patterns import Hosts
 from taskflow.model.outcome import Refusal
 from taskflow.model.url import Target
@@ -59,7 +58,7 @@ class Authenticator(Protocol):
         """
 
 
-class _Admission:
+class Admission:
     """The targets that a credential may be sent to."""
 
     def __init__(self, credential: Credential) -> None:
@@ -76,7 +75,7 @@ class _Admission:
         raise Blocked(reason, Refusal.CREDENTIAL)
 
 
-class Fixed(_Admission):
+class Fixed(Admission):
     """A credential that is the same header in each request.
 
     Args:
@@ -95,21 +94,3 @@ class Fixed(_Admission):
     async def rejected(self, _sent: Headers, /) -> bool:
         """See ``Authenticator``."""
         return False
-
-
-def authenticator_of(credential: Credential) -> Authenticator:
-    """Return what adds a credential to requests.
-
-    Raises:
-        SettingsError: A pattern of its hosts is invalid.
-    """
-    match credential:
-        case Bearer(token=token):
-            return Fixed(credential, ("Authorization", f"Bearer {token}"))
-        case Basic(username=username, password=password):
-            pair = base64.b64encode(f"{username}:{password}".encode()).decode()
-            return Fixed(credential, ("Authorization", f"Basic {pair}"))
-        case Header(name=name, value=value):
-            return Fixed(credential, (name, value))
-        case _:
-            raise NotImplementedError

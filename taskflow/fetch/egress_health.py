@@ -16,7 +16,13 @@ from taskflow.model.url import Target
 from taskflow.telemetry import Event, emit
 
 PAUSE_SECONDS: Final = 0.1
-"""Pause of a worker after a failure of the proxy: it must not postpone the whole backlog."""
+"""Pause of a worker before it postpones a task: it must not postpone the whole backlog."""
+
+
+async def pause() -> None:
+    """Pause a worker, for less than the remaining time of the fetch."""
+    left = trio.current_effective_deadline() - trio.current_time()
+    await trio.sleep(min(PAUSE_SECONDS, max(0.0, left / 2)))
 
 
 class EgressHealth:
@@ -53,8 +59,7 @@ class EgressHealth:
             self._metrics.proxied(ProxyResult.FAILED)
             delay = self._egress.delay_of_failure()
         text = failed(error.error_type, str(error)).error
-        left = trio.current_effective_deadline() - trio.current_time()
-        await trio.sleep(min(PAUSE_SECONDS, max(0.0, left / 2)))  # before the timeout of the fetch
+        await pause()
         return Postponed(error.error_type, text, delay, error.may_have_been_sent)
 
     def _answered(self) -> None:

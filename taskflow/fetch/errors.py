@@ -11,6 +11,8 @@ The tree::
     │   └── ConnectionLost                     the connection broke before a response
     ├── TlsFailed          tls
     ├── ProxyFailed        proxy               the task is postponed
+    ├── TokenRefused       token               the token endpoint grants no access token
+    ├── TokenUnavailable   token               it does not answer; the task is postponed
     ├── BadResponse        protocol
     ├── TooLarge           too_large
     └── TooManyRedirects   too_many_redirects
@@ -108,6 +110,29 @@ class ProxyFailed(FetchError):
     def __init__(self, reason: str, *, may_have_been_sent: bool = False) -> None:
         super().__init__(reason)
         self.may_have_been_sent = may_have_been_sent
+
+
+class TokenRefused(FetchError):
+    """The token endpoint does not grant an access token."""
+
+    error_type = ErrorType.TOKEN
+    prefix = "token error"
+
+
+class TokenUnavailable(FetchError):
+    """The token endpoint does not answer.
+
+    Args:
+        reason: What happened.
+        delay_seconds: Time after which it makes sense to ask again.
+    """
+
+    error_type = ErrorType.TOKEN
+    prefix = "token error"
+
+    def __init__(self, reason: str, delay_seconds: float) -> None:
+        super().__init__(reason)
+        self.delay_seconds = delay_seconds
 
 
 class BadResponse(FetchError):

@@ -16,11 +16,12 @@ from taskflow.fetch.authentication import Authenticator
 from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection_pool import IdleConnections, Statistics, Transport
 from taskflow.fetch.egress import Egress, egress_of
-from taskflow.fetch.egress_health import EgressHealth
+from taskflow.fetch.egress_health import EgressHealth, pause
 from taskflow.fetch.errors import (
     Blocked,
     ConnectionLost,
     ProxyFailed,
+    TokenUnavailable,
     TooManyRedirects,
     is_file_descriptor_shortage,
 )
@@ -43,6 +44,7 @@ from taskflow.model.outcome import (
     Fetched,
     Interrupted,
     Outcome,
+    Postponed,
     Response,
     failed,
 )
@@ -136,18 +138,25 @@ class HttpFetcher(Fetcher):
                 request.recorder.last = None  # it may contain a large body
             return Fetched(self._response_of(request, hop, answer, started))
         except FetchError as error:
-            if isinstance(error, Blocked):
-                self._metrics.refused(error.rule)
-            if is_file_descriptor_shortage(error):
-                emit_throttled(Event.FILE_DESCRIPTORS_EXHAUSTED)
-                await trio.sleep(FILE_SHORTAGE_PAUSE_SECONDS)
-                return Interrupted()  # the task is released: another node may fetch it
-            if isinstance(error, ProxyFailed) and self._egress is not None:
-                return await self._egress.postponed(error)
-            return failed(error.error_type, str(error))
+            return await self._outcome_of(error)
         except Exception as error:  # noqa: BLE001 - a bug must not end the worker
             emit_throttled(Event.FETCH_ERROR, error=error)
             return failed(ErrorType.INTERNAL, "internal error in TaskFlow; its log has the details")
+
+    async def _outcome_of(self, error: FetchError) -> Outcome:
+        if isinstance(error, Blocked):
+            self._metrics.refused(error.rule)
+        if is_file_descriptor_shortage(error):
+            emit_throttled(Event.FILE_DESCRIPTORS_EXHAUSTED)
+            await trio.sleep(FILE_SHORTAGE_PAUSE_SECONDS)
+            return Interrupted()  # the task is released: another node may fetch it
+        if isinstance(error, ProxyFailed) and self._egress is not None:
+            return await self._egress.postponed(error)
+        failure = failed(error.error_type, str(error))
+        if isinstance(error, TokenUnavailable):
+            await pause()
+            return Postponed(failure.error_type, failure.error, error.delay_seconds)
+        return failure
 
     def statistics(self) -> Statistics:
         """Return the counters of the connection pool."""

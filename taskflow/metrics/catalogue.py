@@ -57,7 +57,7 @@ class AttemptEnd(enum.StrEnum):
     INTERRUPTED = "interrupted"
     """A shutdown or a lost lease canceled the fetch, and the task was released."""
     POSTPONED = "postponed"
-    """The egress proxy failed, and the task was released to start later."""
+    """The egress proxy or a token endpoint failed, and the task was released to start later."""
     UNSTARTED = "unstarted"
     """The task was released before its fetch started."""
     CANCELED = "canceled"
@@ -108,7 +108,7 @@ def _one_label(values: type[enum.StrEnum] | Labels) -> tuple[Labels, ...]:
 
 
 _FAILURES: Final = (AttemptEnd.FAILED, AttemptEnd.RETRIED)
-POSTPONING: Final = (ErrorType.PROXY, ErrorType.KEY_MISSING)
+POSTPONING: Final = (ErrorType.PROXY, ErrorType.KEY_MISSING, ErrorType.TOKEN)
 """What postpones a task, without using an attempt."""
 _WITH_ERROR_TYPE: Final = (*_FAILURES, AttemptEnd.POSTPONED)
 
@@ -166,8 +166,9 @@ REFUSALS: Final = Family(
     name="taskflow_guard_refusals_total",
     kind=Kind.COUNTER,
     help="Fetches that the guard refused, by rule: denied_host, port, address, "
-    "resolved_address (a host name that resolves to an internal address), or internal_name (an "
-    "internal name that only the egress proxy could resolve).",
+    "resolved_address (a host name that resolves to an internal address), internal_name (an "
+    "internal name that only the egress proxy could resolve), or credential (the credential of the "
+    "task may not be sent there).",
     labels=("rule",),
     series=_one_label(Refusal),
 )

@@ -9,7 +9,9 @@ import msgspec
 from taskflow.model.options import NO_OPTIONS, StoredBackoff, TaskOptions, matches
 from taskflow.model.outcome import ErrorType, Failed
 
-_RETRYABLE: Final = frozenset({ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.DNS})
+_RETRYABLE: Final = frozenset(
+    {ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.DNS, ErrorType.TOKEN}
+)
 # Callbacks must be delivered even if their receiver is broken for a while.
 _RETRYABLE_FOR_CALLBACKS: Final = _RETRYABLE | {
     *(ErrorType.TLS, ErrorType.PROTOCOL, ErrorType.INTERNAL)

@@ -149,9 +149,11 @@ def decode_credential(data: bytes) -> Credential:
     return credential
 
 
-def may_go_to(hosts: Hosts, target: Target) -> bool:
-    """Return whether a credential for these hosts may be sent to a target.
+def is_private(target: Target) -> bool:
+    """Return whether nobody on the way to a target can read a request: TLS, or this machine."""
+    return target.scheme == "https" or is_loopback(target)
 
-    Only with TLS, except to this machine: on the way, others could read it.
-    """
-    return target.host in hosts and (target.scheme == "https" or is_loopback(target))
+
+def may_go_to(hosts: Hosts, target: Target) -> bool:
+    """Return whether a credential for these hosts may be sent to a target."""
+    return target.host in hosts and is_private(target)

@@ -66,6 +66,12 @@ class ErrorType(enum.StrEnum):
     The task is started again later, on any node, and the attempt does not count. Set the same
     ``TASKFLOW_ENCRYPTION_KEYS`` on all nodes; ``taskflow doctor`` names the missing key.
     """
+    TOKEN = "token"  # noqa: S105 - the name of an error
+    """The token endpoint of the credential did not grant an access token.
+
+    ``error`` has its response. Check the credential, then retry the task. While the endpoint does
+    not answer, the task is started again later, and the attempt does not count.
+    """
     HTTP_STATUS = "http_status"
     """The status of the response does not count as success.
 

@@ -6,6 +6,7 @@ import functools
 
 import pytest
 
+from taskflow.fetch.authenticators import Authenticators
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.settings import Settings
 from tests.fetch.scripted import FakeResolver, ScriptedServer, fetch_with
@@ -26,6 +27,13 @@ def resolver():
 async def fetcher(settings, resolver):
     async with open_fetcher(settings, resolver=resolver) as opened:
         yield opened
+
+
+@pytest.fixture
+async def authenticators(fetcher, nursery):
+    opened = Authenticators(fetcher)
+    await nursery.start(opened.run)
+    return opened
 
 
 @pytest.fixture

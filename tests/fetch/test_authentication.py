@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from taskflow.fetch.authentication import Headers, Outgoing, authenticator_of
+from taskflow.fetch.authentication import Headers, Outgoing
 from taskflow.model.credential import Basic, Bearer, Header
 from taskflow.model.outcome import ErrorType
 from taskflow.model.url import Target
@@ -17,8 +17,12 @@ LOCAL = ("localhost",)
 UNAUTHORIZED = answer(status="401 Unauthorized")
 
 
-def bearer(*hosts: str):
-    return authenticator_of(Bearer(hosts=hosts or LOCAL, token="the-token"))
+@pytest.fixture
+def bearer(authenticators):
+    def authenticator_for(*hosts: str):
+        return authenticators.of(Bearer(hosts=hosts or LOCAL, token="the-token"))
+
+    return authenticator_for
 
 
 class Renewed:
@@ -51,7 +55,7 @@ class Renewed:
         (Header(hosts=LOCAL, name="X-Api-Key", value="k 1"), "X-Api-Key: k 1"),
     ],
 )
-async def test_each_simple_kind(serve, fetch, credential, line):
+async def test_each_simple_kind(serve, fetch, authenticators, credential, line):
     """The header is sent once, in place of one of the task with the same name."""
     server = await serve([DONE])
     name = line.partition(":")[0]
@@ -59,7 +63,7 @@ async def test_each_simple_kind(serve, fetch, credential, line):
         await fetch(
             f"http://localhost:{server.port}/",
             headers=((name.upper(), "of the task"), ("X-Other", "kept")),
-            authenticator=authenticator_of(credential),
+            authenticator=authenticators.of(credential),
         )
     )
     [lines] = [head.split("\r\n") for head in server.heads]
@@ -67,7 +71,7 @@ async def test_each_simple_kind(serve, fetch, credential, line):
     assert "X-Other: kept" in lines
 
 
-async def test_another_host(serve, fetch):
+async def test_another_host(serve, fetch, bearer):
     """Nothing is sent at all, and the error says why."""
     server = await serve([DONE])
     outcome = await fetch(
@@ -77,13 +81,13 @@ async def test_another_host(serve, fetch):
     assert server.requests == []
 
 
-async def test_without_tls(fetch):
+async def test_without_tls(fetch, bearer):
     """Its own host receives it over https only; its name is not even resolved."""
     outcome = await fetch("http://api.example.com/", authenticator=bearer("api.example.com"))
     assert is_failure(outcome, ErrorType.BLOCKED, "http://api.example.com: ", "https only")
 
 
-async def test_a_redirect_to_another_host(serve, fetch):
+async def test_a_redirect_to_another_host(serve, fetch, bearer):
     """The other host receives no request, whatever the status of the redirect."""
     other = await serve([DONE])
     for status in ("302 Found", "307 Temporary Redirect"):
@@ -95,7 +99,7 @@ async def test_a_redirect_to_another_host(serve, fetch):
     assert other.requests == []
 
 
-async def test_a_redirect_to_a_host_of_the_credential(serve, fetch):
+async def test_a_redirect_to_a_host_of_the_credential(serve, fetch, bearer):
     """It is added again, although the headers of the task are dropped at another origin."""
     other = await serve([DONE])
     first = await serve([redirect(f"http://localhost:{other.port}/")])
@@ -111,7 +115,7 @@ async def test_a_redirect_to_a_host_of_the_credential(serve, fetch):
     assert "X-Own" not in head
 
 
-async def test_a_fixed_credential_that_is_rejected(serve, fetch):
+async def test_a_fixed_credential_that_is_rejected(serve, fetch, bearer):
     """The same again would be rejected again."""
     server = await serve([UNAUTHORIZED])
     outcome = await fetch(f"http://localhost:{server.port}/", authenticator=bearer())

@@ -8,9 +8,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from taskflow.metrics import Metrics
-from taskflow.metrics.catalogue import CATALOGUE, FETCH, TASKS, AttemptEnd, Kind
+from taskflow.metrics.catalogue import CATALOGUE, FETCH, POSTPONING, TASKS, AttemptEnd, Kind
 from taskflow.metrics.exposition import Reading, expose
-from taskflow.model.outcome import Refusal
+from taskflow.model.outcome import ErrorType, Refusal
 from taskflow.version import __version__
 from tests.metrics.scrape import Scrape, promtool
 
@@ -37,7 +37,8 @@ def test_all_series_exist_from_the_start(metrics):
         name = family.name + ("_count" if family.kind is Kind.HISTOGRAM else "")
         assert len(list(reported.samples(name))) == len(family.series), name
     assert reported.sum("taskflow_attempts_total") == 0
-    assert len(list(reported.samples("taskflow_attempts_total"))) == 5 + 2 * 14
+    expected = 4 + len(POSTPONING) + 2 * len(ErrorType)
+    assert len(list(reported.samples("taskflow_attempts_total"))) == expected
     assert reported.value("taskflow_processes") == 1
     assert reported.value("taskflow_build_info", version=__version__) == 1
     assert reported.sum("taskflow_http_requests_total") == 0

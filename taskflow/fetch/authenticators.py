@@ -1,0 +1,46 @@
+"""The authenticators of all kinds of credentials, and what those of a node share."""
+
+from __future__ import annotations
+
+import base64
+
+import trio
+
+from taskflow.fetch.access_tokens import AccessTokenAuthenticator, AccessTokens
+from taskflow.fetch.authentication import Authenticator, Fixed
+from taskflow.fetch.interface import Fetcher
+from taskflow.model.credential import Basic, Bearer, Credential, Header, OAuth2
+
+
+class Authenticators:
+    """Makes authenticators.
+
+    Args:
+        fetcher: Sends token requests.
+    """
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._tokens = AccessTokens(fetcher)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run what authenticators need until it is cancelled; to be started before their use."""
+        await self._tokens.run(task_status=task_status)
+
+    def of(self, credential: Credential) -> Authenticator:
+        """Return what adds a credential to requests.
+
+        Raises:
+            SettingsError: A pattern of its hosts is invalid.
+        """
+        match credential:
+            case Bearer(token=token):
+                return Fixed(credential, ("Authorization", f"Bearer {token}"))
+            case Basic(username=username, password=password):
+                pair = base64.b64encode(f"{username}:{password}".encode()).decode()
+                return Fixed(credential, ("Authorization", f"Basic {pair}"))
+            case Header(name=name, value=value):
+                return Fixed(credential, (name, value))
+            case OAuth2():
+                return AccessTokenAuthenticator(credential, self._tokens)
+            case _:
+                raise NotImplementedError
