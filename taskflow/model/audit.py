@@ -14,6 +14,7 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.masking import Masking
 from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.schedule import ScheduleDefinition, StoredSchedule
+from taskflow.model.sealed_credential import SealedCredential
 from taskflow.model.task import Moment
 
 
@@ -245,6 +246,13 @@ def schedule_entry(
         return None
     pause = Action.SCHEDULE_PAUSE if new.paused else Action.SCHEDULE_RESUME
     return _change_entry(by, new.name, changes, pause, Action.SCHEDULE_PUT)
+
+
+def credential_entry(by: Actor | None, credential: SealedCredential) -> NewEntry | None:
+    """Return the entry for a credential that is created or replaced: never its values."""
+    entry = entry_of(Action.CREDENTIAL_PUT, by, credential.name)
+    detail = {"kind": credential.kind, "hosts": list(credential.hosts)}
+    return entry and msgspec.structs.replace(entry, detail=detail)
 
 
 def run_entry(by: Actor | None, name: str, task_id: uuid.UUID) -> NewEntry | None:

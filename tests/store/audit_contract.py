@@ -18,10 +18,11 @@ from taskflow.model.audit import (
     TargetKind,
     filter_detail,
 )
-from taskflow.model.errors import IllegalMove
+from taskflow.model.errors import CredentialInUse, IllegalMove
 from taskflow.model.filter import TaskFilter
 from taskflow.model.queue_limits import QueueSettings, Rate
 from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
+from taskflow.model.sealed_credential import SealedCredential
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.store import TaskStore
 from tests.store.contract import new_task
@@ -222,6 +223,24 @@ class AuditContract:
         assert changes[4].keys() == {"every_seconds", "cron", "missed", "task"}
         assert entries[5].detail == {"task": str(task.id)}
         assert "secret" not in repr(entries)
+
+    async def test_credentials(self, store):
+        """Put and deleted: with the kind and the hosts, and no values."""
+        sealed = SealedCredential("billing", "bearer", ("api.example.com",), b"the value")
+        for _ in range(2):
+            await store.credentials.put(sealed, by=ADA)
+        await store.queues.put("mail", QueueSettings(credential="billing"))
+        with pytest.raises(CredentialInUse):
+            await store.credentials.delete("billing", by=EVE)
+        assert await store.credentials.delete("billing", even_if_used=True, by=EVE)
+        assert not await store.credentials.delete("billing", by=EVE)
+        entries = await self.entries(store)
+        shown = {"kind": "bearer", "hosts": ["api.example.com"]}
+        assert [(one.actor, one.action, one.target, one.detail) for one in entries] == [
+            ("ada", Action.CREDENTIAL_PUT, "billing", shown),
+            ("ada", Action.CREDENTIAL_PUT, "billing", shown),
+            ("eve", Action.CREDENTIAL_DELETE, "billing", {}),
+        ]
 
     async def test_sessions_that_are_ended(self, store):
         """Signing out is recorded once."""

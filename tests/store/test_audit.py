@@ -7,6 +7,7 @@ import pytest
 
 from taskflow.model.errors import TaskFlowError
 from taskflow.model.queue_limits import QueueSettings
+from taskflow.model.sealed_credential import SealedCredential
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.memory import audit as memory_audit
@@ -36,6 +37,9 @@ class TestPostgresAudit(AuditContract):
 
     def modules_that_scan(self):
         return [postgres_audit]
+
+
+SEALED = SealedCredential("billing", "bearer", (), b"the value")
 
 
 @pytest.fixture
@@ -74,6 +78,7 @@ async def test_no_change_without_its_entry(database_url, connection):
             lambda: store.schedules.change("reports", lambda _: schedule(paused=True), by=ADA),
             lambda: store.schedules.run_now("reports", by=ADA),
             lambda: store.schedules.delete("reports", by=ADA),
+            lambda: store.credentials.put(SEALED, by=ADA),
             lambda: store.end_session("session-1", seconds=60.0, by=ADA),
         ]
         for change in changes:
@@ -84,6 +89,7 @@ async def test_no_change_without_its_entry(database_url, connection):
         assert await store.queues.get("mail") is None
         kept = await store.schedules.get("reports")
         assert (kept.paused, kept.last_task_id) == (False, None)
+        assert await store.credentials.names() == []
         assert not await store.is_session_ended("session-1")
         assert (await store.audit.page(limit=10)).entries == []
 

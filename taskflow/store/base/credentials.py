@@ -10,6 +10,7 @@ import abc
 from collections.abc import Sequence
 from typing import Final
 
+from taskflow.model.audit import Actor
 from taskflow.model.sealed_credential import CredentialSummary, SealedCredential
 
 USED_SECONDS: Final = 60.0
@@ -18,6 +19,8 @@ USED_SECONDS: Final = 60.0
 
 class CredentialStore(abc.ABC):
     """Stores credentials for all nodes; a part of ``TaskStore``.
+
+    ``by`` is who acts, for the audit log; ``None`` records nothing.
 
     Attributes:
         changes: Grows when this process learns that a credential was changed or deleted. A hint:
@@ -32,7 +35,7 @@ class CredentialStore(abc.ABC):
         self.changes += 1
 
     @abc.abstractmethod
-    async def put(self, credential: SealedCredential) -> bool:
+    async def put(self, credential: SealedCredential, *, by: Actor | None = None) -> bool:
         """Create a credential, or replace the one with its name; return whether it is new.
 
         Raises:
@@ -56,7 +59,9 @@ class CredentialStore(abc.ABC):
         """Return all credentials by name, without their values."""
 
     @abc.abstractmethod
-    async def delete(self, name: str, *, even_if_used: bool = False) -> bool:
+    async def delete(
+        self, name: str, *, even_if_used: bool = False, by: Actor | None = None
+    ) -> bool:
         """Delete a credential; false if there is none with this name.
 
         Raises:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import trio
 
+from taskflow.model.audit import Action, Actor, credential_entry, entry_of
 from taskflow.model.errors import CredentialInUse, TooManyCredentials
 from taskflow.model.sealed_credential import (
     MAX_CREDENTIALS,
@@ -18,6 +19,7 @@ from taskflow.model.sealed_credential import (
     SealedCredential,
 )
 from taskflow.store.base.credentials import USED_SECONDS, CredentialStore
+from taskflow.store.memory.audit import MemoryAudit
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -32,6 +34,7 @@ class MemoryCredentials(CredentialStore):
 
     Args:
         now: The store's clock.
+        audit: The audit log.
         queues: Returns the names of the queues that use a credential.
         schedules: Returns the names of the schedules that use a credential.
     """
@@ -39,17 +42,19 @@ class MemoryCredentials(CredentialStore):
     def __init__(
         self,
         now: Callable[[], dt.datetime],
+        audit: MemoryAudit,
         *,
         queues: Callable[[str], Iterable[str]],
         schedules: Callable[[str], Iterable[str]],
     ) -> None:
         super().__init__()
         self._now = now
+        self._audit = audit
         self._queues = queues
         self._schedules = schedules
         self._kept: dict[str, _Kept] = {}
 
-    async def put(self, credential: SealedCredential) -> bool:
+    async def put(self, credential: SealedCredential, *, by: Actor | None = None) -> bool:
         await trio.lowlevel.checkpoint()
         now, before = self._now(), self._kept.get(credential.name)
         if before is None and len(self._kept) >= MAX_CREDENTIALS:
@@ -60,6 +65,7 @@ class MemoryCredentials(CredentialStore):
             now,
             before.last_used_at if before else None,
         )
+        self._audit.add(credential_entry(by, credential))
         self.note_change()
         return before is None
 
@@ -80,12 +86,17 @@ class MemoryCredentials(CredentialStore):
         await trio.lowlevel.checkpoint()
         return [self._shown(self._kept[name]) for name in sorted(self._kept)]
 
-    async def delete(self, name: str, *, even_if_used: bool = False) -> bool:
+    async def delete(
+        self, name: str, *, even_if_used: bool = False, by: Actor | None = None
+    ) -> bool:
         await trio.lowlevel.checkpoint()
         if name in self._kept and not even_if_used and (users := self._users(name)):
             raise CredentialInUse(name, users)
         self.note_change()
-        return self._kept.pop(name, None) is not None
+        if self._kept.pop(name, None) is None:
+            return False
+        self._audit.add(entry_of(Action.CREDENTIAL_DELETE, by, name))
+        return True
 
     async def mark_used(self, name: str) -> None:
         await trio.lowlevel.checkpoint()

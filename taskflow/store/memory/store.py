@@ -54,6 +54,7 @@ class MemoryStore(
         )
         self.credentials = MemoryCredentials(
             self._now,
+            self._audit,
             queues=self._queues.names_with_credential,
             schedules=self.schedules.names_with_credential,
         )

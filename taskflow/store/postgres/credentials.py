@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from taskflow.model.audit import Action, Actor, credential_entry, entry_of
 from taskflow.model.errors import CredentialInUse, TooManyCredentials
 from taskflow.model.sealed_credential import (
     MAX_CREDENTIALS,
@@ -14,6 +15,7 @@ from taskflow.model.sealed_credential import (
     SealedCredential,
 )
 from taskflow.store.base.credentials import USED_SECONDS, CredentialStore
+from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
 from taskflow.store.postgres.statements import Statements
@@ -24,19 +26,28 @@ CREDENTIALS_CHANNEL: Final = "taskflow_credentials"
 class PostgresCredentials(CredentialStore):
     """Credentials beside the tasks of a PostgreSQL store."""
 
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, audit: PostgresAudit) -> None:
         super().__init__()
         self._statements = statements
+        self._audit = audit
 
-    async def put(self, credential: SealedCredential) -> bool:
-        rows = await self._statements.run(
-            "put_credential_if_room",
-            name=credential.name,
-            kind=credential.kind,
-            hosts=list(credential.hosts),
-            sealed=credential.sealed,
-            max_credentials=MAX_CREDENTIALS,
-        )
+    async def put(self, credential: SealedCredential, *, by: Actor | None = None) -> bool:
+        parameters = {
+            "name": credential.name,
+            "kind": credential.kind,
+            "hosts": list(credential.hosts),
+            "sealed": credential.sealed,
+            "max_credentials": MAX_CREDENTIALS,
+        }
+
+        def work(connection: Connection) -> list[Row]:
+            with connection.transaction():
+                rows = self._statements.execute(connection, "put_credential_if_room", parameters)
+                if rows:
+                    self._audit.add(connection, credential_entry(by, credential))
+            return rows
+
+        rows = await self._statements.database.run(work)
         if not rows:
             raise TooManyCredentials
         self.note_change()
@@ -60,12 +71,16 @@ class PostgresCredentials(CredentialStore):
         rows = await self._statements.run("credentials", name=None, max_users=MAX_SHOWN_USERS)
         return [_summary_of(row) for row in rows]
 
-    async def delete(self, name: str, *, even_if_used: bool = False) -> bool:
+    async def delete(
+        self, name: str, *, even_if_used: bool = False, by: Actor | None = None
+    ) -> bool:
         def work(connection: Connection) -> bool:
             execute = self._statements.on(connection)
             wanted = {"name": name, "even_if_used": even_if_used}
-            if execute("delete_credential_if_unused", wanted):
-                return True
+            with connection.transaction():
+                if execute("delete_credential_if_unused", wanted):
+                    self._audit.add(connection, entry_of(Action.CREDENTIAL_DELETE, by, name))
+                    return True
             wanted = {"name": name, "max_users": MAX_SHOWN_USERS}
             for row in execute("credentials", wanted):
                 raise CredentialInUse(name, _summary_of(row).used_by)

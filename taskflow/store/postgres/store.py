@@ -58,7 +58,7 @@ class PostgresStore(
         announcements = context.announcements
         self.audit = self._audit = PostgresAudit(context.statements, context.masking)
         self.queues = PostgresQueues(context.statements, announcements, self._audit)
-        self.credentials = PostgresCredentials(context.statements)
+        self.credentials = PostgresCredentials(context.statements, self._audit)
         self.monitoring = PostgresMonitoring(context.statements)
         self.schedules = schedules = PostgresSchedules(
             context.statements,
