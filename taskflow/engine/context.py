@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from taskflow.engine.credentials import Credentials
 from taskflow.fetch.authenticators import Authenticators
 from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
@@ -105,6 +106,7 @@ class EngineContext:
         outage: Tracks whether the store can be reached.
         missing_keys: Postpones tasks that this node cannot decrypt.
         authenticators: Add credentials to requests.
+        credentials: Finds the credentials of tasks.
     """
 
     store: TaskStore
@@ -117,9 +119,12 @@ class EngineContext:
     outage: Outage = dataclasses.field(init=False)
     missing_keys: MissingKeys = dataclasses.field(init=False)
     authenticators: Authenticators = dataclasses.field(init=False)
+    credentials: Credentials = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outage", Outage(self.metrics))
         missing_keys = MissingKeys(self.settings.backoff_seconds)
         object.__setattr__(self, "missing_keys", missing_keys)
         object.__setattr__(self, "authenticators", Authenticators(self.fetcher))
+        credentials = Credentials(self.store.credentials, self.keyring, self.authenticators.of)
+        object.__setattr__(self, "credentials", credentials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -11,11 +12,20 @@ import trio
 
 from taskflow.engine.context import EngineContext
 from taskflow.engine.load import HeldClaim, Load
-from taskflow.fetch.authentication import Headers
+from taskflow.fetch.authentication import Authenticator, Headers
 from taskflow.fetch.interface import FetchRequest, Sign, request_of
 from taskflow.fetch.recording import Recorder
+from taskflow.model.errors import KeyMissing
 from taskflow.model.options import TaskOptions
-from taskflow.model.outcome import Canceled, ErrorType, Failed, Interrupted, Outcome, failed
+from taskflow.model.outcome import (
+    Canceled,
+    ErrorType,
+    Failed,
+    Interrupted,
+    Outcome,
+    Postponed,
+    failed,
+)
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
 from taskflow.model.signature import Signer
 from taskflow.model.task import Claim
@@ -118,9 +128,25 @@ async def _fetch(
     seconds = request.timeout_seconds or context.settings.fetch_timeout_seconds
     with trio.move_on_after(seconds) as scope:
         held.runs_in(scope)  # one scope for both: each takes a twentieth of a fetch
+        if (credential := claim.options.credential) is not None:
+            scope.deadline = math.inf  # the store does not count
+            found = await _authenticator_of(credential, context)
+            if isinstance(found, Failed | Interrupted | Postponed):
+                return found
+            request = msgspec.structs.replace(request, authenticator=found)
+            scope.deadline = trio.current_time() + seconds
         return recorder.added_to(await context.fetcher.fetch(request))
     timeout = Failed(ErrorType.TIMEOUT, f"timeout: the fetch took longer than {seconds:g} s")
     return recorder.added_to(timeout)
+
+
+async def _authenticator_of(
+    credential: str, context: EngineContext
+) -> Authenticator | Failed | Interrupted | Postponed:
+    try:
+        return await context.credentials.find(credential)
+    except KeyMissing as error:
+        return await context.missing_keys.postponed(error)
 
 
 def _sign_of(claim: Claim, signer: Signer) -> Sign:

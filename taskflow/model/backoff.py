@@ -10,7 +10,8 @@ from taskflow.model.options import NO_OPTIONS, StoredBackoff, TaskOptions, match
 from taskflow.model.outcome import ErrorType, Failed
 
 _RETRYABLE: Final = frozenset(
-    {ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.DNS, ErrorType.TOKEN}
+    {ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.DNS}
+    | {ErrorType.TOKEN, ErrorType.CREDENTIAL_MISSING}
 )
 # Callbacks must be delivered even if their receiver is broken for a while.
 _RETRYABLE_FOR_CALLBACKS: Final = _RETRYABLE | {

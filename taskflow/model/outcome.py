@@ -72,6 +72,11 @@ class ErrorType(enum.StrEnum):
     ``error`` has its response. Check the credential, then retry the task. While the endpoint does
     not answer, the task is started again later, and the attempt does not count.
     """
+    CREDENTIAL_MISSING = "credential_missing"
+    """The credential of the task, or of its queue, does not exist (any more).
+
+    ``error`` has its name. Create it with ``taskflow credentials put``, then retry the task.
+    """
     HTTP_STATUS = "http_status"
     """The status of the response does not count as success.
 

@@ -15,6 +15,7 @@ from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable
+from taskflow.model.keyring import NO_KEYS
 from taskflow.model.masking import Masking
 from taskflow.model.outcome import ErrorType, Fetched, Outcome, Response, failed
 from taskflow.model.signature import NO_SIGNER
@@ -164,6 +165,7 @@ class Bench:
         self.fetcher = ScriptedFetcher()
         self.metrics = Metrics()
         self.signer = NO_SIGNER
+        self.keyring = NO_KEYS
         self.engine = self.new_engine()
 
     def new_engine(self) -> Engine:
@@ -175,6 +177,7 @@ class Bench:
             fetcher=self.fetcher,
             settings=self.settings,
             signer=self.signer,
+            keyring=self.keyring,
             metrics=self.metrics,
         )
 

@@ -1,0 +1,142 @@
+"""Credentials of tasks: found by their names, decrypted, and kept in memory for seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import msgspec
+import trio
+
+from taskflow.fetch.authentication import Authenticator
+from taskflow.model.credential import Credential
+from taskflow.model.errors import SettingsError, StoreUnavailable, Undecryptable
+from taskflow.model.keyring import Keyring
+from taskflow.model.outcome import ErrorType, Failed, Interrupted
+from taskflow.model.sealed_credential import SealedCredential, unseal
+from taskflow.store.base.credentials import USED_SECONDS, CredentialStore
+
+KEPT_SECONDS: Final = 5.0
+"""Maximum age of a credential in memory: a notification of a change can be lost."""
+
+UNUSED_SECONDS: Final = 3600.0
+"""Time after which a credential that no task uses leaves the memory."""
+
+Unusable: TypeAlias = Failed | Interrupted
+"""The outcome of an attempt whose credential cannot be used."""
+
+
+@dataclasses.dataclass
+class _Kept:
+    """A credential in memory.
+
+    Attributes:
+        sealed: As it is stored.
+        credential: Its values.
+        authenticator: Adds it to requests.
+        read_at: When it was read last, on Trio's clock.
+        changes: The changes that were known before it was read.
+        marked_at: When its use was recorded last.
+    """
+
+    sealed: SealedCredential
+    credential: Credential
+    authenticator: Authenticator
+    read_at: float
+    changes: int
+    marked_at: float = -USED_SECONDS
+
+
+class Credentials:
+    """The credentials of a node: any number of attempts share one, and what it has obtained.
+
+    Args:
+        store: Stores them.
+        keyring: Decrypts them.
+        authenticator_of: Returns what adds a credential to requests.
+    """
+
+    def __init__(
+        self,
+        store: CredentialStore,
+        keyring: Keyring,
+        authenticator_of: Callable[[Credential], Authenticator],
+    ) -> None:
+        self._store: Final = store
+        self._keyring: Final = keyring
+        self._authenticator_of: Final = authenticator_of
+        self._kept: dict[str, _Kept] = {}
+        self._reading = trio.Lock()
+
+    async def find(self, name: str) -> Authenticator | Unusable:
+        """Return what adds a credential to requests, or the outcome of the attempt.
+
+        Raises:
+            KeyMissing: Its key is not among those of this node.
+        """
+        if not self._is_fresh(name):
+            async with self._reading:  # one query for all attempts that wait for it
+                if not self._is_fresh(name) and (unusable := await self._read(name)):
+                    return unusable
+        kept = self._kept[name]
+        await self._mark(kept)
+        return kept.authenticator
+
+    def _is_fresh(self, name: str) -> bool:
+        kept = self._kept.get(name)
+        return (
+            kept is not None
+            and kept.changes == self._store.changes
+            and trio.current_time() - kept.read_at < KEPT_SECONDS
+        )
+
+    async def _read(self, name: str) -> Unusable | None:
+        """Read a credential; during an outage the one in memory is used on."""
+        changes, now = self._store.changes, trio.current_time()
+        unused_since = now - UNUSED_SECONDS
+        self._kept = {n: one for n, one in self._kept.items() if one.read_at > unused_since}
+        try:
+            sealed = await self._store.sealed(name)
+        except StoreUnavailable:
+            return None if name in self._kept else Interrupted()
+        before = self._kept.pop(name, None)
+        if sealed is None:
+            return _missing(name)
+        if before is not None and before.sealed == sealed:
+            self._kept[name] = dataclasses.replace(before, read_at=now, changes=changes)
+            return None
+        try:
+            credential = unseal(sealed, self._keyring)
+            # Encrypted anew with another key, it keeps what it has obtained.
+            authenticator = (
+                before.authenticator
+                if before is not None and before.credential == credential
+                else self._authenticator_of(credential)
+            )
+        except Undecryptable:
+            return _unusable(name, "it was changed in the database; put it again")
+        except (msgspec.DecodeError, SettingsError, RecursionError):
+            return _unusable(name, "another version of TaskFlow wrote it")
+        self._kept[name] = _Kept(sealed, credential, authenticator, now, changes)
+        return None
+
+    async def _mark(self, kept: _Kept) -> None:
+        now = trio.current_time()
+        if now - kept.marked_at < USED_SECONDS:
+            return
+        kept.marked_at = now
+        with contextlib.suppress(StoreUnavailable):  # the time is for people only
+            await self._store.mark_used(kept.sealed.name)
+
+
+def _missing(name: str) -> Failed:
+    return Failed(
+        ErrorType.CREDENTIAL_MISSING, f"credential missing: there is no credential {name}"
+    )
+
+
+def _unusable(name: str, reason: str) -> Failed:
+    error = f"internal: the credential {name} cannot be read: {reason}"
+    return Failed(ErrorType.INTERNAL, error, is_of_node=True)
