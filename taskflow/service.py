@@ -31,6 +31,7 @@ from taskflow.engine.node import Engine
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.metrics import Metrics
 from taskflow.metrics.sharing import shared
+from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.errors import SettingsError
 from taskflow.model.masking import Masking
 from taskflow.serving.process_channel import MainProcess, followed_main_process
@@ -41,6 +42,7 @@ from taskflow.serving.shutdown import Shutdown, cancel_slow_start, shutdown_on_s
 from taskflow.settings import Settings, load
 from taskflow.store.base.store import TaskStore
 from taskflow.store.embedded.shared_server import default_data_dir, embedded_postgres
+from taskflow.store.encrypted import encrypted_store
 from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres.migrate import Migrated, migrate_database
 from taskflow.store.postgres.store import open_postgres
@@ -287,11 +289,12 @@ async def open_service(
     keys = reloaded.keys
     signer = read_signer(settings)
     keyring = read_keyring(settings)
+    encryption = Encryption(keyring, settings.encrypt, Masking(settings.masked_headers))
     telemetry.emit(Event.STARTING, version=__version__)
     metrics = metrics or Metrics()
     async with (
         open_tracing(settings) as tracing,
-        open_store(settings) as store,
+        open_store(settings, encryption) as store,
         open_fetcher(settings, metrics=metrics) as fetcher,
     ):
         engine = Engine(
@@ -301,6 +304,7 @@ async def open_service(
                 settings=settings,
                 signer=signer,
                 keyring=keyring,
+                encryption=encryption,
                 metrics=metrics,
                 tracing=tracing,
             )
@@ -335,8 +339,14 @@ async def open_service(
 
 
 @contextlib.asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[TaskStore]:
+async def open_store(
+    settings: Settings, encryption: Encryption = NO_ENCRYPTION
+) -> AsyncIterator[TaskStore]:
     """Open the store that ``DATABASE_URL`` names.
+
+    Args:
+        settings: All settings.
+        encryption: What is encrypted in it.
 
     Raises:
         SettingsError: The URL is not valid.
@@ -347,10 +357,12 @@ async def open_store(settings: Settings) -> AsyncIterator[TaskStore]:
         store: TaskStore
         if conninfo is None:
             store = MemoryStore(
-                max_per_host=settings.max_per_host, masking=Masking(settings.masked_headers)
+                max_per_host=settings.max_per_host,
+                masking=Masking(settings.masked_headers),
+                encryption=encryption,
             )
         else:
-            store = await stack.enter_async_context(open_postgres(conninfo, settings))
+            store = await stack.enter_async_context(open_postgres(conninfo, settings, encryption))
         statistics = store.statistics()
         telemetry.emit(
             Event.STORE_OPENED,
@@ -358,7 +370,7 @@ async def open_store(settings: Settings) -> AsyncIterator[TaskStore]:
             place=statistics.place,
             version=statistics.version,
         )
-        yield store
+        yield encrypted_store(store, encryption)
 
 
 @contextlib.asynccontextmanager

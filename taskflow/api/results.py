@@ -22,6 +22,7 @@ from taskflow.api.reading.paths import task_id_of
 from taskflow.api.route import Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.api.tasks import TASK_ID_IN_PATH
+from taskflow.model.encryption import check_opened
 from taskflow.model.errors import ResultNotFound, TaskNotFound
 from taskflow.model.task import Task, TaskStatus
 
@@ -114,6 +115,7 @@ def attachment_of(task: Task) -> Response:
 
     Raises:
         ResultNotFound: The task has none.
+        KeyMissing: It is encrypted with a key that this node does not have.
     """
     try:
         kept = _kept_of(task)
@@ -137,6 +139,7 @@ def media_type_of(sent: str | None, encoding: Encoding) -> str:
 def _kept_of(task: Task) -> _Kept:
     if task.result is None:
         raise ResultNotFound(f"the task is {task.status} and has no result; {_HINTS[task.status]}")
+    check_opened(task.result)
     return _KEPT.decode(task.result)
 
 

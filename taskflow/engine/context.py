@@ -12,6 +12,7 @@ from taskflow.engine.credentials import Credentials
 from taskflow.fetch.authenticators import Authenticators
 from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
+from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.errors import KeyMissing, StoreUnavailable
 from taskflow.model.keyring import NO_KEYS, Keyring
 from taskflow.model.outcome import ErrorType, Postponed
@@ -100,7 +101,8 @@ class EngineContext:
         fetcher: Sends their requests.
         settings: All settings.
         signer: Signs requests and callbacks.
-        keyring: Encrypts and decrypts data at rest.
+        keyring: Encrypts and decrypts credentials.
+        encryption: Decrypts the payloads of claims.
         metrics: Counts what happens.
         tracing: Creates spans.
         outage: Tracks whether the store can be reached.
@@ -114,6 +116,7 @@ class EngineContext:
     settings: Settings
     signer: Signer = NO_SIGNER
     keyring: Keyring = NO_KEYS
+    encryption: Encryption = NO_ENCRYPTION
     metrics: Metrics = dataclasses.field(default_factory=Metrics)
     tracing: Tracing = NO_TRACING
     outage: Outage = dataclasses.field(init=False)

@@ -15,7 +15,7 @@ from taskflow.engine.load import HeldClaim, Load
 from taskflow.fetch.authentication import Authenticator, Headers
 from taskflow.fetch.interface import FetchRequest, Sign, request_of
 from taskflow.fetch.recording import Recorder
-from taskflow.model.errors import KeyMissing
+from taskflow.model.errors import KeyMissing, Undecryptable
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import (
     Canceled,
@@ -90,7 +90,7 @@ async def _run(
     outcome: Outcome = Interrupted()
     try:
         if not held.is_canceled:
-            outcome = await _fetch(claim, held, trace, context)
+            outcome = await _fetch_decrypted(claim, held, trace, context)
     finally:
         load.finished(claim)
         # Also if the fetch completed, or a shutdown cancelled it at the same moment.
@@ -100,6 +100,18 @@ async def _run(
         elapsed_seconds = round(finished_at - started_at, 6)
         trace.fetched(outcome)
         attempts.send_nowait(Attempt(claim, outcome, finished_at, elapsed_seconds, trace))
+
+
+async def _fetch_decrypted(
+    claim: Claim, held: HeldClaim, trace: AttemptTrace, context: EngineContext
+) -> Outcome:
+    try:
+        opened = context.encryption.open_claim(claim)
+    except KeyMissing as error:
+        return await context.missing_keys.postponed(error)
+    except Undecryptable as error:
+        return failed(ErrorType.INTERNAL, f"internal: {error}")
+    return await _fetch(opened, held, trace, context)
 
 
 async def _fetch(

@@ -97,6 +97,11 @@ class Keyring:
 NO_KEYS: Final = Keyring()
 
 
+def key_id_in(data: bytes) -> str:
+    """Return the id of the key that encrypted data."""
+    return data[len(_VERSION) : _ID_END].hex()
+
+
 def key_id_of(key: bytes) -> bytes:
     """Return the id of a key."""
     return hashlib.sha256(b"TaskFlow encryption key\n" + key).digest()[:_ID_BYTES]

@@ -304,6 +304,7 @@ class Claim(msgspec.Struct, frozen=True):
         is_probe: True if it probes a host whose circuit breaker is half-open.
         waited_seconds: How long the task had been due, by the store's clock.
         fault: Why the task cannot be run, if its row cannot be decoded.
+        queue: The name of its queue.
     """
 
     task_id: uuid.UUID
@@ -317,6 +318,7 @@ class Claim(msgspec.Struct, frozen=True):
     is_probe: bool = False
     waited_seconds: float = 0.0
     fault: str = ""
+    queue: str = DEFAULT_QUEUE
 
     @property
     def key(self) -> ClaimKey:

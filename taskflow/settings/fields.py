@@ -105,6 +105,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     encryption_keys_file: Annotated[
         str, Meta(description="File with more of these keys, one per line")
     ] = ""
+    encrypt: Annotated[
+        tuple[Literal["payloads", "results"], ...],
+        Meta(
+            description="What to encrypt in the database with these keys: payloads, results, or "
+            "both, separated by a comma; empty is neither"
+        ),
+    ] = ()
     allow_anonymous: Annotated[
         bool,
         Meta(description="1 to serve without API keys on addresses that other machines can reach"),
@@ -434,6 +441,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(
                 f"{PREFIX}SIGN_REQUESTS requires {PREFIX}WEBHOOK_SECRETS: set it to what "
                 "`taskflow secret new` prints"
+            )
+        if self.encrypt and not self.has_encryption_keys:
+            raise SettingsError(
+                f"{PREFIX}ENCRYPT requires {PREFIX}ENCRYPTION_KEYS: set it to what "
+                "`taskflow secret new --encryption` prints"
             )
         if self.rate_burst is not None and self.rate_limit is None:
             raise SettingsError(f"{PREFIX}RATE_BURST requires {PREFIX}RATE_LIMIT")

@@ -14,6 +14,7 @@ import trio
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.audit import Action, Actor, entry_of, run_entry, schedule_entry
 from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
+from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.masking import Masking
 from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
 from taskflow.model.schedule_times import apply_definition, compute_due
@@ -35,6 +36,7 @@ class MemorySchedules(ScheduleStore):
         now: The store's clock.
         masking: What is masked in schedules that are shown.
         audit: The audit log.
+        encryption: Decrypts the results that conditional fetches are compared with.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class MemorySchedules(ScheduleStore):
         now: Callable[[], dt.datetime],
         masking: Masking,
         audit: MemoryAudit,
+        encryption: Encryption = NO_ENCRYPTION,
     ) -> None:
+        self._encryption = encryption
         self._add = add
         self._find = find
         self._now = now
@@ -164,7 +168,8 @@ class MemorySchedules(ScheduleStore):
             return None
         task, submitted = one
         assert task.result is not None
-        return validators_of(bytes(task.result), submitted.options)
+        result = self._encryption.opened_result(task.result, task.id)
+        return validators_of(bytes(result), submitted.options)
 
 
 def _next_run_at(kept: StoredSchedule) -> dt.datetime | None:

@@ -280,6 +280,7 @@ class MemoryState:
             is_limited=limiter is not None and limiter.is_limited(queue_host),
             is_probe=limiter is not None and limiter.is_probe(queue_host),
             waited_seconds=(self._now() - task.run_at).total_seconds(),
+            queue=task.queue,
         )
 
     def _is_held(self, key: ClaimKey) -> bool:

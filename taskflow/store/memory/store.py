@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import trio
 
 from taskflow.model.audit import Action, Actor, entry_of
+from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.masking import MASKING, Masking
 from taskflow.model.monitoring import FetchedTask
 from taskflow.model.task import TaskStatus
@@ -39,7 +40,13 @@ class MemoryStore(
 ):
     """Tasks in memory. To be made and used inside one Trio run."""
 
-    def __init__(self, *, max_per_host: int | None = None, masking: Masking = MASKING) -> None:
+    def __init__(
+        self,
+        *,
+        max_per_host: int | None = None,
+        masking: Masking = MASKING,
+        encryption: Encryption = NO_ENCRYPTION,
+    ) -> None:
         super().__init__(max_per_host, masking)
         self._secrets: dict[str, bytes] = {}
         self._ended_sessions: dict[str, float] = {}
@@ -51,6 +58,7 @@ class MemoryStore(
             now=self._now,
             masking=masking,
             audit=self._audit,
+            encryption=encryption,
         )
         self.credentials = MemoryCredentials(
             self._now,

@@ -149,6 +149,7 @@ def claim_of(row: Row, token: uuid.UUID, limiter: Limiter | None) -> Claim:
         is_probe=limiter is not None and limiter.is_probe(lane),
         waited_seconds=waited,
         fault=fault,
+        queue=queue,
     )
 
 

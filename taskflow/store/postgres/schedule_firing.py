@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
+from taskflow.model.encryption import Encryption
 from taskflow.model.schedule import StoredSchedule
 from taskflow.model.schedule_times import MAX_TIMES_PER_STEP, Due, compute_due
 from taskflow.model.task import NewTask, Task, TaskStatus
@@ -23,7 +24,7 @@ from taskflow.store.base.schedules import Fired
 from taskflow.store.postgres.database import REFUSED, one_line
 from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.rows import Row, readable_options_of
+from taskflow.store.postgres.rows import Row, raw, readable_options_of
 from taskflow.store.postgres.schedule_rows import read_all, stored_of
 from taskflow.store.postgres.statements import Statements
 
@@ -52,9 +53,10 @@ class _Firing(msgspec.Struct, frozen=True):
 class ScheduleFiring:
     """Makes the tasks of schedules, on a connection of the caller."""
 
-    def __init__(self, statements: Statements, tasks: TaskWriter) -> None:
+    def __init__(self, statements: Statements, tasks: TaskWriter, encryption: Encryption) -> None:
         self._statements = statements
         self._tasks = tasks
+        self._encryption = encryption
 
     def run_now(self, connection: Connection, name: str) -> Task | None:
         rows = self._execute(connection, "hold_schedule", name=name)
@@ -184,7 +186,8 @@ class ScheduleFiring:
         validators: dict[uuid.UUID | None, Validators | None] = {}
         for ids in _portions(tasks):
             for task_id, result in self._execute(connection, "results", ids=ids):
-                validators[task_id] = validators_of(result.encode(), options[task_id])
+                opened = self._encryption.opened_result(raw(result), task_id)
+                validators[task_id] = validators_of(bytes(opened), options[task_id])
         return validators
 
     def _execute(self, connection: Connection, name: str, /, **parameters: object) -> list[Row]:

@@ -9,6 +9,7 @@ import msgspec
 import trio
 
 from taskflow.model.audit import Action, Actor, entry_of, run_entry, schedule_entry
+from taskflow.model.encryption import Encryption
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.masking import Masking
 from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
@@ -39,6 +40,7 @@ class PostgresSchedules(ScheduleStore):
         has_notifications: False behind a pooler, where LISTEN does not work.
         masking: What is masked in schedules that are shown.
         audit: The audit log.
+        encryption: Decrypts the results that conditional fetches are compared with.
 
     Attributes:
         changed: Notified when a schedule may be due earlier.
@@ -52,12 +54,13 @@ class PostgresSchedules(ScheduleStore):
         has_notifications: bool,
         masking: Masking,
         audit: PostgresAudit,
+        encryption: Encryption,
     ) -> None:
         self._masking = masking
         self._audit = audit
         self._statements = statements
         self._tasks = tasks
-        self._firing = ScheduleFiring(statements, tasks)
+        self._firing = ScheduleFiring(statements, tasks, encryption)
         self.changed: Final = WakeUp()
         self._poll_seconds = math.inf if has_notifications else POLL_SECONDS
 

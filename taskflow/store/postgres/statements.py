@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.masking import Masking
 from taskflow.model.queue_limits import Limiter, QueueHost
 from taskflow.model.task import Task, TaskStatus
@@ -64,6 +65,7 @@ class StoreContext(msgspec.Struct, frozen=True):
         announcements: Of claimable tasks.
         cancellations: Of running tasks of the nodes of this process.
         direct_claims: Of new tasks, by nodes that wait for work.
+        encryption: Decrypts the results that conditional fetches are compared with.
     """
 
     statements: Statements
@@ -74,6 +76,7 @@ class StoreContext(msgspec.Struct, frozen=True):
     announcements: Announcements
     cancellations: Cancellations
     direct_claims: DirectClaims
+    encryption: Encryption = NO_ENCRYPTION
 
 
 class StorePart:

@@ -16,6 +16,7 @@ import psycopg
 import trio
 
 from taskflow.model.audit import Action, Actor, entry_of
+from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.masking import Masking
 from taskflow.model.task import NewTask
@@ -66,6 +67,7 @@ class PostgresStore(
             has_notifications=context.has_notifications,
             masking=context.masking,
             audit=self._audit,
+            encryption=context.encryption,
         )
         self._schedule_changed: Final = schedules.changed
 
@@ -144,7 +146,9 @@ class PostgresStore(
 
 
 @contextlib.asynccontextmanager
-async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[PostgresStore]:
+async def open_postgres(
+    conninfo: str, settings: Settings, encryption: Encryption = NO_ENCRYPTION
+) -> AsyncIterator[PostgresStore]:
     """Migrate the database, and store tasks in it until the block ends.
 
     Raises:
@@ -166,7 +170,7 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
         open_pool(connections=1) as heartbeats,
         trio.open_nursery() as nursery,
     ):
-        store = _make_store(database, heartbeats, migrated, settings)
+        store = _make_store(database, heartbeats, migrated, settings, encryption)
         nursery.start_soon(store.run)
         if pooler == "none":  # LISTEN needs a server connection that stays the same
             nursery.start_soon(store.listen, conninfo, timeout_seconds, migrated.server_version)
@@ -175,7 +179,11 @@ async def open_postgres(conninfo: str, settings: Settings) -> AsyncIterator[Post
 
 
 def _make_store(
-    database: Database, heartbeats: Database, migrated: Migrated, settings: Settings
+    database: Database,
+    heartbeats: Database,
+    migrated: Migrated,
+    settings: Settings,
+    encryption: Encryption,
 ) -> PostgresStore:
     has_notifications = settings.database_pooler == "none"
     context = StoreContext(
@@ -187,6 +195,7 @@ def _make_store(
         announcements=Announcements(),
         cancellations=Cancellations(),
         direct_claims=DirectClaims(),
+        encryption=encryption,
     )
     is_listening = False if has_notifications else None
     return PostgresStore(

@@ -226,4 +226,4 @@ class PostgresSubmission(StorePart, SubmissionStore):
 
 
 def _first_claim(task_id: uuid.UUID, token: uuid.UUID, task: NewTask) -> Claim:
-    return Claim(task_id, token, task.payload, 1, task.max_attempts, task.options)
+    return Claim(task_id, token, task.payload, 1, task.max_attempts, task.options, queue=task.queue)

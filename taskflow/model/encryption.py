@@ -1,0 +1,322 @@
+"""Encryption of payloads and results at rest: what is encrypted, and how it is stored and read.
+
+An encrypted document is the JSON object ``{"$encrypted":"..."}``. It takes the place of a payload,
+which no client can submit like that, because an object needs a URL; and of the body of a response,
+whose headers and URL are then empty, as in no response of a target. So encrypted tasks and plain
+ones are stored side by side, and each is read as what it is.
+
+Each is bound to its place: a payload to its queue, a response to its task. What was copied to
+another place is not decrypted, so whoever can write to the database cannot read with the API what
+lies in queues beyond a key's scope.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import uuid
+from collections.abc import Collection
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from taskflow.model.errors import KeyMissing, Undecryptable
+from taskflow.model.keyring import NO_KEYS, Keyring, key_id_in
+from taskflow.model.masking import MASKING, Masking
+from taskflow.model.outcome import KeptResponse, Response, response_of
+from taskflow.model.schedule import Schedule, ScheduleDefinition
+from taskflow.model.task import AttemptRecord, Claim, NewTask, Task
+
+Part: TypeAlias = Literal["payloads", "results"]
+
+SEALED_START: Final = b'{"$encrypted":"'
+_SEALED_END: Final = b'"}'
+_SEALED_RESULT: Final = b'"result":' + SEALED_START
+# The body follows the message, which is short.
+_MAX_START_BYTES: Final = 256
+_CANNOT: Final = (KeyMissing, Undecryptable)
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _Readable(msgspec.Struct, frozen=True):
+    """The fields of a response that are not encrypted."""
+
+    status: str = ""
+    status_code: int = 0
+    elapsed_seconds: float = 0.0
+    size: int = 0
+    not_modified: Literal[True] | UnsetType = UNSET
+
+
+class _SealedResult(msgspec.Struct, frozen=True):
+    """The fields by which an encrypted result is recognized."""
+
+    result: msgspec.Raw
+    url: str
+
+
+_READABLE: Final = msgspec.json.Decoder(_Readable)
+_SEALED: Final = msgspec.json.Decoder(_SealedResult)
+_IDENTITY: Final = msgspec.json.Decoder(tuple[str, uuid.UUID])
+
+
+class Encryption:
+    """Encrypts what a store keeps, and decrypts what it returns.
+
+    Args:
+        keyring: The keys.
+        parts: What is encrypted from now on; everything that a key is known for is decrypted.
+        masking: What is masked in tasks that are shown or sent.
+    """
+
+    def __init__(
+        self, keyring: Keyring, parts: Collection[Part] = (), masking: Masking = MASKING
+    ) -> None:
+        self.keyring: Final = keyring
+        self.has_payloads: Final = "payloads" in parts
+        self.has_results: Final = "results" in parts
+        self._masking: Final = masking
+
+    # What is stored
+
+    def seal_task(self, task: NewTask) -> NewTask:
+        """Return a new task as it is stored."""
+        if not self.has_payloads:
+            return task
+        sealed = self._sealed(bytes(task.payload), _payload_place(task.queue))
+        return msgspec.structs.replace(task, payload=msgspec.Raw(sealed))
+
+    def seal_result(self, result: bytes | None, task_id: uuid.UUID) -> bytes | None:
+        """Return the result of a task (JSON of a ``Response``) as it is stored."""
+        if result is None or not self.has_results:
+            return result
+        readable = _READABLE.decode(result)
+        return msgspec.json.encode(
+            Response(
+                message="fetched",
+                result=msgspec.Raw(self._sealed(result, _response_place(task_id))),
+                headers={},
+                content_type=None,
+                encoding="json",
+                url="",
+                **msgspec.structs.asdict(readable),
+            )
+        )
+
+    def seal_response(self, response: bytes | None, task_id: uuid.UUID) -> bytes | None:
+        """Return the response of a failed attempt (JSON of a ``KeptResponse``) as it is stored."""
+        kept = response_of(response)
+        if response is None or isinstance(kept, UnsetType) or not self.has_results:
+            return response
+        sealed = msgspec.structs.replace(
+            kept,
+            headers={},
+            content_type=None,
+            body=msgspec.Raw(self._sealed(response, _response_place(task_id))),
+            encoding="json",
+            url="",
+        )
+        return msgspec.json.encode(sealed)
+
+    def seal_schedule(
+        self, after: ScheduleDefinition, before: ScheduleDefinition | None
+    ) -> ScheduleDefinition:
+        """Return a definition as it is stored.
+
+        What did not change stays as it is stored: the next fetch is then still compared with the
+        last one, and no change of the template is recorded.
+
+        Args:
+            after: The definition.
+            before: The definition that is stored, if there is one.
+        """
+        if not self.has_payloads:
+            return after
+        template = after.template
+        payload = self._sealed_again(
+            None if before is None else before.template.payload,
+            template.payload,
+            _payload_place(template.queue),
+        )
+        task = self._sealed_again(
+            None if before is None else before.task, after.task, _schedule_place(after.name)
+        )
+        template = msgspec.structs.replace(template, payload=payload)
+        return msgspec.structs.replace(after, task=task, template=template)
+
+    # What is read; where a key is missing or something was changed, what is shown stays encrypted
+
+    def opened_task(self, task: Task) -> Task:
+        """Return a task with its payload and its result decrypted; not masked."""
+        payload, result = task.payload, task.result
+        with contextlib.suppress(*_CANNOT):
+            payload = self._open_payload(payload, task.queue, callback_of=task.callback_of)
+        if result is not None:
+            result = self.opened_result(result, task.id)
+        if payload is task.payload and result is task.result:
+            return task
+        return msgspec.structs.replace(task, payload=payload, result=result)
+
+    def shown_task(self, task: Task) -> Task:
+        """Return a task with its payload and its result decrypted and masked."""
+        opened = self.opened_task(task)
+        return task if opened is task else self._masking.task(opened)
+
+    def opened_result(self, result: msgspec.Raw, task_id: uuid.UUID) -> msgspec.Raw:
+        """Return the decrypted result of a task."""
+        sealed = sealed_part_of(result)
+        try:
+            return result if sealed is None else self._opened(sealed, _response_place(task_id))
+        except _CANNOT:
+            return result
+
+    def shown_attempt(self, attempt: AttemptRecord, task_id: uuid.UUID) -> AttemptRecord:
+        """Return an attempt with its response decrypted."""
+        kept = attempt.response
+        if not isinstance(kept, KeptResponse) or kept.url or not is_sealed(bytes(kept.body)):
+            return attempt
+        try:
+            opened = response_of(self._opened(kept.body, _response_place(task_id)))
+        except _CANNOT:
+            return attempt
+        return msgspec.structs.replace(attempt, response=opened)
+
+    def shown_schedule(self, schedule: Schedule) -> Schedule:
+        """Return a schedule with its task decrypted and masked."""
+        if not is_sealed(bytes(schedule.task)):
+            return schedule
+        try:
+            task = self._opened(schedule.task, _schedule_place(schedule.name))
+        except _CANNOT:
+            return schedule
+        return self._masking.schedule(msgspec.structs.replace(schedule, task=task))
+
+    # What is needed to act on it
+
+    def open_schedule(self, definition: ScheduleDefinition) -> ScheduleDefinition:
+        """Return a stored definition decrypted.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        if not is_sealed(bytes(definition.task)):
+            return definition
+        task = self._opened(definition.task, _schedule_place(definition.name))
+        template = definition.template
+        payload = self._open_payload(template.payload, template.queue)
+        template = msgspec.structs.replace(template, payload=payload)
+        return msgspec.structs.replace(definition, task=task, template=template)
+
+    def open_claim(self, claim: Claim) -> Claim:
+        """Return a claim with its payload decrypted; in a callback, the task that it sends.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        payload = self._open_payload(
+            claim.payload, claim.queue, callback_of=claim.options.callback_of
+        )
+        if payload is claim.payload:
+            return claim
+        return self._masking.claim(msgspec.structs.replace(claim, payload=payload))
+
+    def _open_payload(
+        self, payload: msgspec.Raw, queue: str, *, callback_of: uuid.UUID | None = None
+    ) -> msgspec.Raw:
+        text = bytes(payload)
+        if is_sealed(text):
+            return self._opened(payload, _payload_place(queue))
+        if callback_of is not None and SEALED_START in text:
+            return self._open_callback(payload)
+        return payload
+
+    def _open_callback(self, callback: msgspec.Raw) -> msgspec.Raw:
+        """Return the payload of a callback with the task in its body decrypted."""
+        try:
+            request = _OBJECT.decode(callback)
+            task = _OBJECT.decode(request["body"])
+            queue, task_id = _IDENTITY.decode(
+                b"[%b,%b]" % (bytes(task["queue"]), bytes(task["id"]))
+            )
+            payload, result = task["payload"], task["result"]
+        except (msgspec.DecodeError, KeyError):  # from no version of TaskFlow
+            return callback
+        task["payload"] = self._open_payload(payload, queue)
+        if (sealed := sealed_part_of(result)) is not None:
+            task["result"] = self._opened(sealed, _response_place(task_id))
+        body = msgspec.Raw(msgspec.json.encode(task))
+        return msgspec.Raw(msgspec.json.encode({**request, "body": body}))
+
+    def _sealed_again(
+        self, stored: msgspec.Raw | None, new: msgspec.Raw, place: bytes
+    ) -> msgspec.Raw:
+        """Return a document encrypted; the stored one if that is the same, by the first key."""
+        if stored is not None and is_sealed(bytes(stored)):
+            with contextlib.suppress(*_CANNOT):
+                is_current = self.keyring.is_current(_data_of(bytes(stored)))
+                if is_current and self._opened(stored, place) == new:
+                    return stored
+        return msgspec.Raw(self._sealed(bytes(new), place))
+
+    def _sealed(self, text: bytes, place: bytes) -> bytes:
+        return sealed_of(self.keyring.encrypt(text, place))
+
+    def _opened(self, sealed: msgspec.Raw, place: bytes) -> msgspec.Raw:
+        return msgspec.Raw(self.keyring.decrypt(_data_of(bytes(sealed)), place))
+
+
+NO_ENCRYPTION: Final = Encryption(NO_KEYS)
+
+
+def is_sealed(document: bytes) -> bool:
+    """Return whether a JSON document is encrypted."""
+    return document.startswith(SEALED_START)
+
+
+def sealed_of(data: bytes) -> bytes:
+    """Return encrypted data as a JSON document."""
+    return SEALED_START + base64.b64encode(data) + _SEALED_END
+
+
+def sealed_part_of(result: bytes | msgspec.Raw) -> msgspec.Raw | None:
+    """Return the encrypted document in a result; ``None`` if the result is not encrypted."""
+    if bytes(result).find(_SEALED_RESULT, 0, _MAX_START_BYTES) < 0:
+        return None
+    try:
+        kept = _SEALED.decode(result)
+    except msgspec.DecodeError:
+        return None
+    return None if kept.url or not is_sealed(bytes(kept.result)) else kept.result
+
+
+def check_opened(result: msgspec.Raw) -> None:
+    """Check that a result, as a store returned it, was decrypted.
+
+    Raises:
+        KeyMissing: It was not.
+    """
+    if (sealed := sealed_part_of(result)) is not None:
+        raise KeyMissing(key_id_in(_data_of(bytes(sealed))))
+
+
+def _data_of(sealed: bytes) -> bytes:
+    try:
+        return base64.b64decode(sealed[len(SEALED_START) : -len(_SEALED_END)], validate=True)
+    except binascii.Error:
+        raise Undecryptable from None
+
+
+def _payload_place(queue: str) -> bytes:
+    return b"payload\n" + queue.encode()
+
+
+def _response_place(task_id: uuid.UUID) -> bytes:
+    return b"response\n" + task_id.bytes
+
+
+def _schedule_place(name: str) -> bytes:
+    return b"schedule\n" + name.encode()

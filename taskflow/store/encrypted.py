@@ -1,0 +1,170 @@
+"""A store whose payloads and results are encrypted, around one of the other stores.
+
+The store inside keeps ciphertext and knows nothing of keys, except to compare conditional fetches.
+Claims stay encrypted: the worker decrypts them, and releases those for which it lacks the key.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, cast
+
+import msgspec
+
+from taskflow.checkpoints import Checkpoints
+from taskflow.model.audit import Actor
+from taskflow.model.encryption import Encryption
+from taskflow.model.errors import FieldError, Unprocessable
+from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
+from taskflow.model.task import AttemptRecord, IdempotencyKey, NewTask, Task
+from taskflow.store.base.claims import Retry, Settlement
+from taskflow.store.base.listing import Page
+from taskflow.store.base.schedules import SchedulePage, ScheduleStore
+from taskflow.store.base.store import TaskStore
+from taskflow.store.base.submission import AddedOnce
+
+_NO_SEARCH: Final = (
+    "url_contains cannot be used: payloads are encrypted (TASKFLOW_ENCRYPT); use host, or tags"
+)
+
+
+def encrypted_store(store: TaskStore, encryption: Encryption) -> TaskStore:
+    """Return a store that encrypts what it keeps; the same store if there are no keys."""
+    if not encryption.keyring:
+        return store
+    return cast("TaskStore", EncryptedStore(store, encryption))
+
+
+class EncryptedStore:
+    """The verbs of ``TaskStore`` that payloads or results pass through; all others are passed on.
+
+    Attributes:
+        schedules: The schedules, whose templates are encrypted like payloads.
+    """
+
+    def __init__(self, store: TaskStore, encryption: Encryption) -> None:
+        self._store: Final = store
+        self._encryption: Final = encryption
+        self.schedules: Final = EncryptedSchedules(store.schedules, encryption)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        return await self._shown(await self._store.add(await self._sealed(tasks)))
+
+    async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
+        return await self._shown_added(await self._store.add_once(await self._sealed(tasks), key))
+
+    async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
+        added = await self._store.find_added(key)
+        return None if added is None else await self._shown_added(added)
+
+    async def get(self, task_id: uuid.UUID) -> Task | None:
+        return self._shown_if_any(await self._store.get(task_id))
+
+    async def get_unmasked(self, task_id: uuid.UUID) -> Task | None:
+        task = await self._store.get_unmasked(task_id)
+        return None if task is None else self._encryption.opened_task(task)
+
+    async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
+        return await self._shown(await self._store.get_many(task_ids))
+
+    async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
+        attempts = await self._store.attempts(task_id)
+        return attempts and [self._encryption.shown_attempt(one, task_id) for one in attempts]
+
+    async def page(
+        self,
+        *,
+        limit: int,
+        before: uuid.UUID | None = None,
+        filter: TaskFilter = NO_FILTER,
+        without: Collection[str] = (),
+    ) -> Page:
+        if filter.url_contains is not None and self._encryption.has_payloads:
+            raise Unprocessable(_NO_SEARCH, errors=[FieldError("#/url_contains", _NO_SEARCH)])
+        page = await self._store.page(limit=limit, before=before, filter=filter, without=without)
+        return msgspec.structs.replace(page, tasks=await self._shown(page.tasks))
+
+    async def cancel(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        return self._shown_if_any(await self._store.cancel(task_id, by=by))
+
+    async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        return self._shown_if_any(await self._store.retry(task_id, by=by))
+
+    async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
+        seal_result, seal_response = self._encryption.seal_result, self._encryption.seal_response
+        sealed = [
+            msgspec.structs.replace(
+                one,
+                result=seal_result(one.result, one.task_id),
+                response=seal_response(one.response, one.task_id),
+            )
+            for one in settlements
+        ]
+        return await self._store.settle(sealed)
+
+    async def schedule_retries(self, retries: Sequence[Retry]) -> set[uuid.UUID]:
+        seal = self._encryption.seal_response
+        sealed = [
+            msgspec.structs.replace(one, response=seal(one.response, one.task_id))
+            for one in retries
+        ]
+        return await self._store.schedule_retries(sealed)
+
+    async def _sealed(self, tasks: Iterable[NewTask]) -> list[NewTask]:
+        sealed, checkpoints = [], Checkpoints()
+        for task in tasks:
+            sealed.append(self._encryption.seal_task(task))
+            await checkpoints.after(len(bytes(task.payload)))
+        return sealed
+
+    async def _shown(self, tasks: Iterable[Task]) -> list[Task]:
+        shown, checkpoints = [], Checkpoints()
+        for task in tasks:
+            shown.append(self._encryption.shown_task(task))
+            await checkpoints.after(task.size_bytes)
+        return shown
+
+    def _shown_if_any(self, task: Task | None) -> Task | None:
+        return None if task is None else self._encryption.shown_task(task)
+
+    async def _shown_added(self, added: AddedOnce) -> AddedOnce:
+        return msgspec.structs.replace(added, tasks=await self._shown(added.tasks))
+
+
+class EncryptedSchedules:
+    """The verbs of ``ScheduleStore`` that templates pass through; all others are passed on."""
+
+    def __init__(self, schedules: ScheduleStore, encryption: Encryption) -> None:
+        self._schedules: Final = schedules
+        self._encryption: Final = encryption
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._schedules, name)
+
+    async def change(
+        self, name: str, change: ScheduleChange, *, by: Actor | None = None
+    ) -> tuple[Schedule, bool]:
+        def sealed(before: ScheduleDefinition | None) -> ScheduleDefinition:
+            after = change(None if before is None else self._encryption.open_schedule(before))
+            return self._encryption.seal_schedule(after, before)
+
+        changed, is_new = await self._schedules.change(name, sealed, by=by)
+        return self._encryption.shown_schedule(changed), is_new
+
+    async def get(self, name: str) -> Schedule | None:
+        schedule = await self._schedules.get(name)
+        return None if schedule is None else self._encryption.shown_schedule(schedule)
+
+    async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:
+        page = await self._schedules.page(limit=limit, after=after)
+        shown = [self._encryption.shown_schedule(one) for one in page.schedules]
+        return msgspec.structs.replace(page, schedules=shown)
+
+    async def run_now(self, name: str, *, by: Actor | None = None) -> Task | None:
+        task = await self._schedules.run_now(name, by=by)
+        return None if task is None else self._encryption.shown_task(task)

@@ -1,0 +1,68 @@
+"""An encrypted store keeps the contract of all stores, and what it keeps cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+import pytest
+
+from taskflow.model.encryption import Encryption
+from taskflow.model.keyring import Keyring
+from taskflow.settings import Settings
+from taskflow.store.base.claims import IdleNode
+from taskflow.store.encrypted import EncryptedStore
+from taskflow.store.memory.store import MemoryStore
+from taskflow.store.postgres.store import open_postgres
+from tests.store.callbacks_contract import CallbacksContract
+from tests.store.flow_contract import FlowContract
+from tests.store.monitoring_contract import MonitoringContract
+
+KEY, OTHER_KEY = b"1" * 32, b"2" * 32
+ALL = ("payloads", "results")
+ENCRYPTION = Encryption(Keyring([KEY]), ALL)
+
+
+class OpeningNode(IdleNode):
+    """A node whose workers decrypt what they are handed."""
+
+    def __init__(self, node):
+        self.node = node
+
+    @contextlib.contextmanager
+    def reserve(self, limit):
+        with self.node.reserve(limit) as room:
+            yield msgspec.structs.replace(room, deliver=lambda some: room.deliver(opened(some)))
+
+
+def opened(claims):
+    return [ENCRYPTION.open_claim(claim) for claim in claims]
+
+
+class OpeningStore(EncryptedStore):
+    """An encrypted store whose claims are decrypted, as workers do it."""
+
+    async def claim(self, *args, **options):
+        return opened(await self._store.claim(*args, **options))
+
+    async def wait_for_work(self, node=None):
+        await self._store.wait_for_work(node and OpeningNode(node))
+
+
+class Contract(FlowContract, CallbacksContract, MonitoringContract):
+    test_a_page_is_bounded_by_bytes = None  # what is encrypted is longer
+
+
+class TestEncryptedMemoryStore(Contract):
+    has_virtual_clock = True
+
+    @pytest.fixture
+    async def store(self):
+        return OpeningStore(MemoryStore(encryption=ENCRYPTION), ENCRYPTION)
+
+
+class TestEncryptedPostgresStore(Contract):
+    @pytest.fixture
+    async def store(self, database_url):
+        async with open_postgres(database_url, Settings(), ENCRYPTION) as store:
+            yield OpeningStore(store, ENCRYPTION)
