@@ -120,6 +120,7 @@ SHARED_NAMES = {
         "stats",
         "monitoring",
         "credentials",
+        "signing_keys",
     ),
     *("audit", "metrics", "problems", "errors", "settings", "database", "guard", "zones"),
     *("interface", "store"),  # what a package offers to the others

@@ -11,6 +11,7 @@ from quart_trio import QuartTrio
 from taskflow.api import (
     bulk_actions,
     credentials,
+    identity_documents,
     metrics,
     monitoring,
     post_tasks,
@@ -57,6 +58,7 @@ ROUTES: Final = (
     *metrics.ROUTES,
     *schedules.ROUTES,
     *credentials.ROUTES,
+    *identity_documents.ROUTES,
     *monitoring.HEALTH_ROUTES,
     *openapi.ROUTES,
     *docs_page.ROUTES,

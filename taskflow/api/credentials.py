@@ -16,6 +16,7 @@ from taskflow.api.reading.paths import credential_name_of, new_credential_name_o
 from taskflow.api.responses import as_json, no_content
 from taskflow.api.route import Parameter, Route, RouteResponse
 from taskflow.api.services import Services
+from taskflow.model.credential import Oidc
 from taskflow.model.errors import CredentialNotFound, Unprocessable
 from taskflow.model.sealed_credential import CredentialSummary, seal
 from taskflow.model.task import CredentialName
@@ -27,6 +28,10 @@ T = TypeVar("T")
 NO_ENCRYPTION_KEYS: Final = (
     "credentials cannot be stored: there is no key to encrypt them with; set "
     "TASKFLOW_ENCRYPTION_KEYS on all nodes to what `taskflow secret new --encryption` prints"
+)
+NO_PUBLIC_URL: Final = (
+    "ID tokens cannot be issued: there is no issuer; set TASKFLOW_PUBLIC_URL on all nodes to the "
+    "URL under which targets reach /.well-known/jwks.json"
 )
 _CREDENTIAL: Final = RouteResponse("The credential.", CredentialSummary, CREDENTIAL)
 _FOR_ADMINS: Final[dict[str, Any]] = {
@@ -70,6 +75,7 @@ _ONE_CREDENTIAL: Final[dict[str, Any]] = {
             "value": "4fK2u0",
             "hosts": ["api.example.com"],
         },
+        "oidc": {"kind": "oidc", "hosts": ["api.example.com"]},
         "oauth2": {
             "kind": "oauth2_client_credentials",
             "token_url": "https://login.example.com/oauth2/token",
@@ -93,6 +99,8 @@ async def put_credential(services: Services, name: str) -> Response:
     credential = credential_of(await read_json())
     if not services.keyring:
         raise Unprocessable(NO_ENCRYPTION_KEYS)
+    if isinstance(credential, Oidc) and not services.settings.public_url:
+        raise Unprocessable(NO_PUBLIC_URL)
     with store_timeout():
         is_new = await services.store.credentials.put(seal(name, credential, services.keyring))
         shown = _found(await services.store.credentials.get(name))

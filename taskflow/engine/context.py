@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from taskflow.engine.credentials import Credentials
+from taskflow.engine.identity import Identity
 from taskflow.fetch.authenticators import Authenticators
 from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
@@ -107,6 +108,7 @@ class EngineContext:
         tracing: Creates spans.
         outage: Tracks whether the store can be reached.
         missing_keys: Postpones tasks that this node cannot decrypt.
+        identity: Signs ID tokens.
         authenticators: Add credentials to requests.
         credentials: Finds the credentials of tasks.
     """
@@ -121,6 +123,7 @@ class EngineContext:
     tracing: Tracing = NO_TRACING
     outage: Outage = dataclasses.field(init=False)
     missing_keys: MissingKeys = dataclasses.field(init=False)
+    identity: Identity = dataclasses.field(init=False)
     authenticators: Authenticators = dataclasses.field(init=False)
     credentials: Credentials = dataclasses.field(init=False)
 
@@ -128,6 +131,9 @@ class EngineContext:
         object.__setattr__(self, "outage", Outage(self.metrics))
         missing_keys = MissingKeys(self.settings.backoff_seconds)
         object.__setattr__(self, "missing_keys", missing_keys)
-        object.__setattr__(self, "authenticators", Authenticators(self.fetcher))
-        credentials = Credentials(self.store.credentials, self.keyring, self.authenticators.of)
+        identity = Identity(self.store.signing_keys, self.keyring, self.settings.public_url)
+        object.__setattr__(self, "identity", identity)
+        authenticators = Authenticators(self.fetcher, identity.issuer)
+        object.__setattr__(self, "authenticators", authenticators)
+        credentials = Credentials(self.store.credentials, self.keyring, authenticators.of)
         object.__setattr__(self, "credentials", credentials)

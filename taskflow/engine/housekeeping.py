@@ -73,6 +73,7 @@ def _jobs(context: EngineContext) -> tuple[Job, ...]:
         Job(partial(rescue_tasks, context), settings.heartbeat_seconds),
         Job(partial(expire_tasks, context), settings.poll_seconds),
         Job(partial(fold_counts, context), settings.heartbeat_seconds),
+        Job(context.identity.rotate, settings.heartbeat_seconds),
         Job(partial(delete_old_rows, context), _delete_pause_seconds(context)),
         Job(ScheduleFiring(schedules).step, settings.poll_seconds, schedules.wait_for_change),
     )

@@ -8,8 +8,9 @@ import trio
 
 from taskflow.fetch.access_tokens import AccessTokenAuthenticator, AccessTokens
 from taskflow.fetch.authentication import Authenticator, Fixed
+from taskflow.fetch.id_tokens import GetIssuer, IdTokenAuthenticator
 from taskflow.fetch.interface import Fetcher
-from taskflow.model.credential import Basic, Bearer, Credential, Header, OAuth2
+from taskflow.model.credential import Basic, Bearer, Credential, Header, OAuth2, Oidc
 
 
 class Authenticators:
@@ -17,10 +18,12 @@ class Authenticators:
 
     Args:
         fetcher: Sends token requests.
+        issuer: Returns who signs ID tokens.
     """
 
-    def __init__(self, fetcher: Fetcher) -> None:
+    def __init__(self, fetcher: Fetcher, issuer: GetIssuer) -> None:
         self._tokens = AccessTokens(fetcher)
+        self._issuer = issuer
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run what authenticators need until it is cancelled; to be started before their use."""
@@ -42,5 +45,7 @@ class Authenticators:
                 return Fixed(credential, (name, value))
             case OAuth2():
                 return AccessTokenAuthenticator(credential, self._tokens)
+            case Oidc():
+                return IdTokenAuthenticator(credential, self._issuer)
             case _:
                 raise NotImplementedError

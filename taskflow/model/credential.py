@@ -86,10 +86,12 @@ class Oidc(_Credential, frozen=True, kw_only=True, tag="oidc"):
     Attributes:
         audience: Its ``aud``; ``None`` for the origin of the target.
         subject: Its ``sub``; ``None`` for ``taskflow``.
+        algorithm: The algorithm of its signature.
     """
 
     audience: str | None = None
     subject: str | None = None
+    algorithm: Literal["RS256", "ES256"] = "RS256"
 
 
 class AwsSigV4(_Credential, frozen=True, kw_only=True, tag="aws_sigv4"):

@@ -26,6 +26,7 @@ The tree::
         ├── ResultNotFound       404
         ├── QueueNotFound        404
         ├── ScheduleNotFound     404
+        ├── NoIssuer             404
         ├── BodyTooSlow          408
         ├── TaskGone             410
         ├── ScheduleExists       412
@@ -239,6 +240,12 @@ class CredentialNotFound(RequestError):
     """No credential has this name."""
 
     problem = types.CREDENTIAL_NOT_FOUND
+
+
+class NoIssuer(RequestError):
+    """This service issues no ID tokens: TASKFLOW_PUBLIC_URL is not set."""
+
+    problem = types.NO_ISSUER
 
 
 class CredentialInUse(RequestError):

@@ -135,6 +135,14 @@ CREDENTIAL_NOT_FOUND: Final = _declare(
     "Check the name in `GET /credentials`; `PUT` creates a credential.",
     "No credential has this name.",
 )
+NO_ISSUER: Final = _declare(
+    "no-issuer",
+    HTTPStatus.NOT_FOUND,
+    "No issuer",
+    "This service issues no ID tokens: it has no public URL.",
+    "Set `TASKFLOW_PUBLIC_URL` on all nodes.",
+    "This service issues no ID tokens: TASKFLOW_PUBLIC_URL is not set.",
+)
 METHOD_NOT_ALLOWED: Final = _declare(
     "method-not-allowed",
     HTTPStatus.METHOD_NOT_ALLOWED,

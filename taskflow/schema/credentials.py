@@ -234,6 +234,10 @@ class OidcRequest(_CredentialRequest, tag="oidc"):
         ShortText | None,
         Meta(description="Its `sub`. Default: `taskflow`.", examples=["billing"]),
     ] = None
+    algorithm: Annotated[
+        Literal["RS256", "ES256"],
+        Meta(description="The algorithm of its signature.", examples=["ES256"]),
+    ] = "RS256"
 
 
 class AwsSigV4Request(_CredentialRequest, tag="aws_sigv4"):

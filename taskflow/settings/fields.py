@@ -55,6 +55,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Address and port of the API, for `taskflow serve`",
         ),
     ] = "127.0.0.1:8080"
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(|https?://[^\s/?#@]+(/[^\s?#]*[^\s?#/])?)$",
+            title="a URL without a slash at its end, such as https://tasks.example.com",
+            description="URL under which others reach the API: the issuer of ID tokens "
+            "(credentials of the kind oidc); the same on all nodes",
+        ),
+    ] = ""
     metrics_bind: Annotated[
         str,
         Meta(

@@ -16,6 +16,7 @@ from tests.api.live import LiveServer
 from tests.api.target import Target
 from tests.databases import new_database
 
+PUBLIC_URL = "https://tasks.example.com"
 FAULTS = {Event.REQUEST_ERROR.value[1], Event.CONNECTION_ERROR.value[1], Event.CRASHED.value[1]}
 
 
@@ -29,14 +30,17 @@ def target() -> Iterator[Target]:
 @pytest.fixture(scope="package")
 def memory_server() -> Iterator[LiveServer]:
     """A server that keeps its tasks in memory, shared by the tests here."""
-    with LiveServer(database_url=MEMORY_URL) as server:
+    with LiveServer(database_url=MEMORY_URL, public_url=PUBLIC_URL) as server:
         yield server
 
 
 @pytest.fixture(scope="package")
 def postgres_api(postgres_server: str) -> Iterator[LiveServer]:
     """A server on a PostgreSQL database, shared by the tests here."""
-    with open_database(postgres_server) as url, LiveServer(database_url=url) as server:
+    with (
+        open_database(postgres_server) as url,
+        LiveServer(database_url=url, public_url=PUBLIC_URL) as server,
+    ):
         yield server
 
 

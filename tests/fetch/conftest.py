@@ -29,9 +29,13 @@ async def fetcher(settings, resolver):
         yield opened
 
 
+async def no_issuer(algorithm):
+    raise AssertionError
+
+
 @pytest.fixture
 async def authenticators(fetcher, nursery):
-    opened = Authenticators(fetcher)
+    opened = Authenticators(fetcher, no_issuer)
     await nursery.start(opened.run)
     return opened
 

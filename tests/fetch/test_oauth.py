@@ -28,6 +28,7 @@ from taskflow.model.outcome import ErrorType, Fetched, Postponed, Response
 from taskflow.settings import Settings
 from tests.authorization_server import CLIENT_ID, CLIENT_SECRET, SCOPE, OAuthServer
 from tests.egress_proxy import EgressProxy
+from tests.fetch.conftest import no_issuer
 from tests.fetch.scripted import fetch_with, is_failure, response_of
 from tests.loopback import OPEN
 
@@ -337,7 +338,7 @@ async def test_a_blocked_endpoint(credential, resolver):
     """The guard applies to token requests, too."""
     settings = Settings(**OPEN | {"allow_ports": ("1-1023",)})
     async with open_fetcher(settings, resolver=resolver) as fetcher, trio.open_nursery() as nursery:
-        authenticators = Authenticators(fetcher)
+        authenticators = Authenticators(fetcher, no_issuer)
         await nursery.start(authenticators.run)
         outcome = await fetch_with(
             fetcher, "http://localhost/", authenticator=authenticators.of(credential)
@@ -370,7 +371,7 @@ async def test_through_the_egress_proxy(nursery, credential, is_trusted):
             credential, hosts=("login.example",), token_url=f"{origin}/token"
         )
         async with open_fetcher(settings, ssl_context=client_context) as fetcher:
-            authenticators = Authenticators(fetcher)
+            authenticators = Authenticators(fetcher, no_issuer)
             await nursery.start(authenticators.run)
             outcome = await fetch_with(
                 fetcher, f"{origin}/resource", authenticator=authenticators.of(credential)

@@ -12,9 +12,12 @@ from tests.store.contract import completed, new_task
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
+from tests.store.signing_keys_contract import SigningKeysContract
 
 
-class TestMemoryStore(FlowContract, CallbacksContract, MonitoringContract, CredentialsContract):
+class TestMemoryStore(
+    FlowContract, CallbacksContract, MonitoringContract, CredentialsContract, SigningKeysContract
+):
     has_virtual_clock = True
 
     @pytest.fixture

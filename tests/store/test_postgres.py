@@ -40,11 +40,14 @@ from tests.store.contract import completed, failed, new_task, released
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
+from tests.store.signing_keys_contract import SigningKeysContract
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
 
 
-class TestPostgresStore(FlowContract, CallbacksContract, MonitoringContract, CredentialsContract):
+class TestPostgresStore(
+    FlowContract, CallbacksContract, MonitoringContract, CredentialsContract, SigningKeysContract
+):
     @pytest.fixture
     async def store(self, database_url):
         async with open_postgres(database_url, SETTINGS) as store:

@@ -44,6 +44,7 @@ TAGS: Final = [
     {"name": "queues", "description": "Limit and pause outgoing requests."},
     {"name": "schedules", "description": "Submit tasks at fixed times."},
     {"name": "credentials", "description": "What targets need to accept requests."},
+    {"name": "identity", "description": "How targets verify the ID tokens of this service."},
     {"name": "monitoring", "description": "Monitor nodes, target hosts and throughput."},
     {"name": "health", "description": "Health checks for load balancers and supervisors."},
     {"name": "document", "description": "This document, for programs and for people."},

@@ -27,6 +27,7 @@ from taskflow.store.base.leases import LeaseStore
 from taskflow.store.base.listing import ListingStore, MonitoringStore
 from taskflow.store.base.queues import QueueStore
 from taskflow.store.base.schedules import ScheduleStore
+from taskflow.store.base.signing_keys import SigningKeyStore
 from taskflow.store.base.submission import SubmissionStore
 from taskflow.store.base.task_actions import TaskActionStore
 
@@ -77,6 +78,7 @@ class TaskStore(
         queues: Settings of queues, and circuit breakers of hosts.
         schedules: Schedules, which are stored beside the tasks.
         credentials: Credentials, which tasks name; their values are encrypted.
+        signing_keys: The keys that sign ID tokens, encrypted.
         monitoring: Nodes, hosts and throughput.
         audit: The audit log.
     """
@@ -84,6 +86,7 @@ class TaskStore(
     queues: QueueStore
     schedules: ScheduleStore
     credentials: CredentialStore
+    signing_keys: SigningKeyStore
     monitoring: MonitoringStore
     audit: AuditStore
 

@@ -25,6 +25,7 @@ from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.leases import MemoryLeases
 from taskflow.store.memory.listing import MemoryListing, MemoryMonitoring, RunningHold
 from taskflow.store.memory.schedules import MemorySchedules
+from taskflow.store.memory.signing_keys import MemorySigningKeys
 from taskflow.store.memory.submission import MemorySubmission
 from taskflow.store.memory.task_actions import MemoryTaskActions
 
@@ -66,6 +67,7 @@ class MemoryStore(
             queues=self._queues.names_with_credential,
             schedules=self.schedules.names_with_credential,
         )
+        self.signing_keys = MemorySigningKeys(self._now)
         self.monitoring = MemoryMonitoring(
             nodes=self._nodes,
             running=self._running,

@@ -1,0 +1,111 @@
+"""The identity of this service: the keys that sign its ID tokens, shared by all nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from taskflow.fetch.errors import TokenRefused, TokenUnavailable
+from taskflow.fetch.id_tokens import Issuer
+from taskflow.model.errors import KeyMissing, StoreUnavailable, Undecryptable
+from taskflow.model.key_generation import (
+    KeyGeneration,
+    ended_before,
+    is_next_due,
+    new_generation,
+    private_pem,
+    resealed,
+    signing_generation,
+)
+from taskflow.model.keyring import Keyring
+from taskflow.store.base.signing_keys import SigningKeyStore
+
+KEPT_SECONDS: Final = 60.0
+"""How long a node uses the keys that it read; much shorter than the times of their rotation."""
+
+ROTATION_PAUSE_SECONDS: Final = 600.0
+"""Interval at which a node checks whether keys must be rotated."""
+
+UNAVAILABLE_SECONDS: Final = 5.0
+"""Delay of a task for which this node cannot sign."""
+
+
+class Identity:
+    """Signs ID tokens, and rotates the keys.
+
+    Args:
+        store: Stores the keys.
+        keyring: Encrypts the private ones.
+        url: The issuer; empty if this node has none.
+    """
+
+    def __init__(self, store: SigningKeyStore, keyring: Keyring, url: str) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._url = url
+        self._issuers: dict[str, Issuer] = {}
+        self._read_at = 0.0
+        self._reading = trio.Lock()
+
+    async def issuer(self, algorithm: str) -> Issuer:
+        """Return who signs tokens with an algorithm now.
+
+        Raises:
+            TokenUnavailable: This node cannot sign, or not now.
+            TokenRefused: The key was changed in the store.
+        """
+        if not self._url:
+            reason = "this node has no TASKFLOW_PUBLIC_URL, which is the issuer of ID tokens"
+            raise TokenUnavailable(reason, UNAVAILABLE_SECONDS)
+        async with self._reading:
+            is_old = trio.current_time() >= self._read_at + KEPT_SECONDS
+            if is_old or algorithm not in self._issuers:
+                await self._read()
+        return self._issuers[algorithm]
+
+    async def rotate(self) -> float:
+        """Publish, encrypt again and remove keys as they are due; return the seconds until then."""
+        if self._url and self._keyring:
+            generations = await self._with_next(await self._store.all())
+            await self._store.delete_before(ended_before(generations))
+            await self._encrypt_again(generations)
+        return ROTATION_PAUSE_SECONDS
+
+    async def _read(self) -> None:
+        from taskflow.model.signing_key import signing_key_of  # noqa: PLC0415 - few nodes need it
+
+        try:
+            generations = await self._with_next(await self._store.all())
+            generation = signing_generation(generations)
+            assert generation is not None
+            for algorithm in ("RS256", "ES256"):
+                pem = private_pem(generation, algorithm, self._keyring)
+                self._issuers[algorithm] = Issuer(self._url, signing_key_of(pem))
+        except StoreUnavailable:
+            if not self._issuers:
+                raise TokenUnavailable("the store is unavailable", UNAVAILABLE_SECONDS) from None
+        except KeyMissing as error:
+            raise TokenUnavailable(f"key missing: {error}", UNAVAILABLE_SECONDS) from None
+        except Undecryptable as error:
+            raise TokenRefused(f"the keys of ID tokens: {error}") from None
+        self._read_at = trio.current_time()
+
+    async def _with_next(self, generations: Sequence[KeyGeneration]) -> Sequence[KeyGeneration]:
+        if not is_next_due(generations):
+            return generations
+        number = generations[-1].number + 1 if generations else 1
+        # In a thread, so that the event loop goes on meanwhile.
+        new = await trio.to_thread.run_sync(new_generation, number, self._keyring)
+        await self._store.add_if_next(new)
+        return await self._store.all()
+
+    async def _encrypt_again(self, generations: Sequence[KeyGeneration]) -> None:
+        for generation in generations:
+            if not self._keyring.is_current(generation.sealed):
+                try:
+                    sealed = resealed(generation, self._keyring)
+                except (KeyMissing, Undecryptable):
+                    continue  # it is reported where it is used
+                await self._store.reseal_if_unchanged(generation, sealed)

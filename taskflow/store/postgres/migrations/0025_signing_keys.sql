@@ -1,0 +1,8 @@
+-- The keys that sign ID tokens. The private keys are stored encrypted only: model/key_generation.py.
+
+CREATE TABLE taskflow_signing_keys (
+    number   integer     PRIMARY KEY,
+    public   text        NOT NULL,
+    sealed   bytea       NOT NULL,
+    added_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);

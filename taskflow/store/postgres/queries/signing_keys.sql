@@ -1,0 +1,20 @@
+-- The keys that sign ID tokens.
+
+-- name: signing_keys
+SELECT number, public, sealed, extract(epoch FROM clock_timestamp() - added_at)::float8
+FROM taskflow_signing_keys ORDER BY number
+
+-- name: add_signing_keys_if_next
+INSERT INTO taskflow_signing_keys (number, public, sealed)
+VALUES (%(number)s, %(public)s, %(sealed)s)
+ON CONFLICT (number) DO NOTHING
+RETURNING number
+
+-- name: reseal_signing_keys_if_unchanged
+UPDATE taskflow_signing_keys SET sealed = %(sealed)s
+WHERE number = %(number)s AND sealed = %(before)s
+RETURNING number
+
+-- name: delete_signing_keys_before
+DELETE FROM taskflow_signing_keys WHERE number < %(number)s
+RETURNING number

@@ -1,0 +1,183 @@
+"""ID tokens: what they say, and the rotation of their keys without a gap."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import trio
+from joserfc import jwk, jwt
+
+from taskflow.engine.identity import KEPT_SECONDS, Identity
+from taskflow.fetch.errors import TokenRefused, TokenUnavailable
+from taskflow.fetch.hop import first_hop
+from taskflow.fetch.id_tokens import REUSED_SECONDS, TOKEN_SECONDS, IdTokenAuthenticator
+from taskflow.fetch.interface import FetchRequest
+from taskflow.model.credential import Oidc
+from taskflow.model.errors import StoreUnavailable
+from taskflow.model.key_generation import MAX_AGE_SECONDS, SIGNING_SECONDS
+from taskflow.model.keyring import NO_KEYS, Keyring
+from taskflow.store.memory.store import MemoryStore
+
+URL = "https://tasks.example.com"
+ONE, TWO = b"1" * 32, b"2" * 32
+HOUR = 3600.0
+
+
+@pytest.fixture(scope="module")
+def pems():
+    """Keys to choose from: to generate RSA keys takes long."""
+    from taskflow.model.signing_key import new_pem
+
+    return [{algorithm: new_pem(algorithm) for algorithm in ("RS256", "ES256")} for _ in range(6)]
+
+
+@pytest.fixture(autouse=True)
+def quick_keys(monkeypatch, pems):
+    """Take the keys from there."""
+    from taskflow.model import signing_key
+
+    left = {algorithm: [each[algorithm] for each in pems] for algorithm in ("RS256", "ES256")}
+    monkeypatch.setattr(signing_key, "new_pem", lambda algorithm: left[algorithm].pop())
+
+
+async def published(store):
+    return {
+        key["kid"]: key
+        for one in await store.signing_keys.all()
+        for key in msgspec.json.decode(one.public)
+    }
+
+
+def verified(token: str, keys) -> dict[str, object]:
+    header = jwt.decode(token, lambda found: jwk.import_key(keys[found.headers()["kid"]])).header
+    key = jwk.import_key(keys[header["kid"]])
+    return jwt.decode(token, key, algorithms=[header["alg"]]).claims
+
+
+async def token_of(authenticator, url: str = "https://api.example.com:8443/path") -> str:
+    [(name, value)] = await authenticator.headers(first_hop(FetchRequest(url)))
+    assert name == "Authorization"
+    return value.removeprefix("Bearer ")
+
+
+async def test_the_claims(autojump_clock):
+    """The audience is the origin of the target, and each token has an id and a short life."""
+    store = MemoryStore()
+    identity = Identity(store.signing_keys, Keyring([ONE]), URL)
+    for algorithm in ("RS256", "ES256"):
+        credential = Oidc(hosts=("*.example.com",), algorithm=algorithm)
+        authenticator = IdTokenAuthenticator(credential, identity.issuer)
+        first = await token_of(authenticator)
+        assert first == await token_of(authenticator)
+        await trio.sleep(REUSED_SECONDS)
+        second = await token_of(authenticator)
+        claims = [verified(one, await published(store)) for one in (first, second)]
+        assert {one["aud"] for one in claims} == {"https://api.example.com:8443"}
+        assert {one["iss"] for one in claims} == {URL}
+        assert {one["sub"] for one in claims} == {"taskflow"}
+        assert all(one["exp"] - one["iat"] == TOKEN_SECONDS for one in claims)
+        assert len({one["jti"] for one in claims}) == 2
+
+
+async def test_a_given_audience_and_subject(autojump_clock):
+    """They are in the token, whatever the target is."""
+    store = MemoryStore()
+    identity = Identity(store.signing_keys, Keyring([ONE]), URL)
+    credential = Oidc(hosts=("api.example.com",), audience="sts", subject="billing")
+    token = await token_of(IdTokenAuthenticator(credential, identity.issuer))
+    claims = verified(token, await published(store))
+    assert (claims["aud"], claims["sub"]) == ("sts", "billing")
+
+
+async def test_rotation_without_a_gap(autojump_clock):
+    """For months, whoever read the keys an hour ago can verify each token until it ends."""
+    store = MemoryStore()
+    nodes = [Identity(store.signing_keys, Keyring([ONE]), URL) for _ in range(2)]
+    for node in nodes:
+        await node.rotate()
+    cached = await published(store)
+    used, seen = set(), set(cached)
+    for _ in range(int(3.5 * SIGNING_SECONDS / HOUR)):
+        tokens = [(await node.issuer("ES256")).token("a", "s") for node in nodes]
+        for token in tokens:
+            verified(token, cached)  # as read an hour ago
+        used.add((await nodes[0].issuer("ES256")).key.key_id)
+        cached = await published(store)
+        seen |= set(cached)
+        await trio.sleep(TOKEN_SECONDS)
+        for token in tokens:
+            verified(token, await published(store))
+        await trio.sleep(HOUR - TOKEN_SECONDS)
+        for node in nodes:
+            await node.rotate()
+    assert MAX_AGE_SECONDS <= HOUR
+    assert len(used) == 4
+    assert len(seen) in (8, 10)  # of each algorithm, and perhaps a next one
+    assert len(await store.signing_keys.all()) <= 2
+
+
+async def test_nodes_that_begin_together(autojump_clock):
+    """They sign with the same key."""
+    store = MemoryStore()
+    nodes = [Identity(store.signing_keys, Keyring([ONE]), URL) for _ in range(4)]
+    async with trio.open_nursery() as nursery:
+        for node in nodes:
+            nursery.start_soon(node.rotate)
+    issuers = [await node.issuer("RS256") for node in nodes]
+    assert len({issuer.key.key_id for issuer in issuers}) == 1
+    assert len(await store.signing_keys.all()) == 1
+
+
+async def test_another_encryption_key(autojump_clock):
+    """Keys are encrypted again with the first key, and the one before is needed no more."""
+    store = MemoryStore()
+    before = Identity(store.signing_keys, Keyring([ONE]), URL)
+    await before.rotate()
+    await Identity(store.signing_keys, Keyring([TWO, ONE]), URL).rotate()
+    after = Identity(store.signing_keys, Keyring([TWO]), URL)
+    both = Identity(store.signing_keys, Keyring([TWO, ONE]), URL)
+    issuers = [await node.issuer("ES256") for node in (after, both)]
+    assert len({issuer.key.key_id for issuer in issuers}) == 1
+    with pytest.raises(TokenUnavailable, match="key missing"):
+        await before.issuer("ES256")
+
+
+@pytest.mark.parametrize(
+    ("keyring", "url", "reason"),
+    [(NO_KEYS, URL, "key missing"), (Keyring([ONE]), "", "TASKFLOW_PUBLIC_URL")],
+)
+async def test_a_node_that_cannot_sign(autojump_clock, keyring, url, reason):
+    """Its tasks are postponed: another node may be able to."""
+    store = MemoryStore()
+    identity = Identity(store.signing_keys, keyring, url)
+    with pytest.raises(TokenUnavailable, match=reason):
+        await identity.issuer("RS256")
+    assert await identity.rotate() > 0
+    assert await store.signing_keys.all() == []
+
+
+async def test_changed_keys(autojump_clock):
+    """Keys that cannot be decrypted sign nothing."""
+    store = MemoryStore()
+    await Identity(store.signing_keys, Keyring([ONE]), URL).rotate()
+    [generation] = await store.signing_keys.all()
+    changed = generation.sealed[:-1] + bytes([generation.sealed[-1] ^ 1])
+    await store.signing_keys.reseal_if_unchanged(generation, changed)
+    with pytest.raises(TokenRefused):
+        await Identity(store.signing_keys, Keyring([ONE]), URL).issuer("RS256")
+
+
+async def test_an_outage(autojump_clock, monkeypatch):
+    """A node that has read the keys signs on; another one postpones its tasks."""
+    store = MemoryStore()
+    one, two = (Identity(store.signing_keys, Keyring([ONE]), URL) for _ in range(2))
+    await one.issuer("RS256")
+
+    async def fail():
+        raise StoreUnavailable
+
+    monkeypatch.setattr(store.signing_keys, "all", fail)
+    await trio.sleep(KEPT_SECONDS)
+    await one.issuer("RS256")
+    with pytest.raises(TokenUnavailable, match="store"):
+        await two.issuer("RS256")
