@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from quart import Response
 
+from taskflow.api.access.api_keys import Role
+from taskflow.api.access.request_scope import role_of_request
 from taskflow.api.bulk_actions import BULK_RESULT, BulkAction, run_bulk_action
 from taskflow.api.document.examples import QUEUE
 from taskflow.api.problems import store_timeout
@@ -17,11 +19,18 @@ from taskflow.api.route import MERGE_PATCH, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.model.errors import QueueNotFound
 from taskflow.model.filter import TaskFilter
+from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import NO_SETTINGS, QueueChange, QueueSettings
 from taskflow.model.queues import Queue, QueueStatistics, queue_of
 from taskflow.model.task import QueueName, TaskStatus
 from taskflow.schema.filters import BulkSelection
-from taskflow.schema.queues import QueuePatch, QueueRequest, patch_of, replacement_of
+from taskflow.schema.queues import (
+    Permissions,
+    QueuePatch,
+    QueueRequest,
+    patch_of,
+    replacement_of,
+)
 from taskflow.store.base.store import TaskStore
 
 MAX_QUEUES: Final = 1000
@@ -71,6 +80,7 @@ async def show_queue(services: Services, name: str) -> Response:
         "in bursts": {"rate": {"per_second": 0.5, "burst": 10}},
         "paused": {"paused": True},
         "signed": {"sign": True},
+        "with a proxy": {"egress_proxy": "http://worker:s3cret@proxy.example:3128"},
         "free": {},
     },
     **_ONE_QUEUE,
@@ -78,12 +88,11 @@ async def show_queue(services: Services, name: str) -> Response:
 async def put_queue(services: Services, name: str) -> Response:
     """Replace the settings of a queue.
 
-    Removes a setting that is absent; ``PATCH`` changes one alone. A paused queue stays paused
-    unless ``paused`` says otherwise. The settings apply to all nodes together, to every task that
+    Removes a setting that is absent, except ``paused`` and ``egress_proxy``, which stay as they
+    are; ``PATCH`` changes one alone. The settings apply to all nodes together, to every task that
     starts after the response; running tasks go on.
     """
-    can_sign = services.settings.has_webhook_secrets
-    change = replacement_of(await read_json(), name, can_sign=can_sign)
+    change = replacement_of(await read_json(), name, _permissions(services))
     return await _changed(services.store, queue_name_of(name), change)
 
 
@@ -103,8 +112,7 @@ async def put_queue(services: Services, name: str) -> Response:
 )
 async def patch_queue(services: Services, name: str) -> Response:
     """Change some settings of a queue."""
-    can_sign = services.settings.has_webhook_secrets
-    change = patch_of(await read_json(), name, can_sign=can_sign)
+    change = patch_of(await read_json(), name, _permissions(services))
     return await _changed(services.store, queue_name_of(name), change)
 
 
@@ -139,6 +147,11 @@ async def purge_queue(services: Services, name: str) -> Response:
         services.store, cancel_pending, BulkSelection(wanted, is_dry_run=False)
     )
     return as_json(moved)
+
+
+def _permissions(services: Services) -> Permissions:
+    role = role_of_request()
+    return Permissions(services.settings.has_webhook_secrets, role is Role.ADMIN)
 
 
 async def _changed(store: TaskStore, name: str, change: QueueChange) -> Response:
@@ -182,6 +195,7 @@ def _shown(name: str, settings: QueueSettings | None, statistics: QueueStatistic
         per_host=settings.per_host,
         sign=settings.sign,
         credential=settings.credential,
+        egress_proxy=masked_proxy(settings.egress_proxy),
         counts=statistics.counts,
         oldest_waiting_seconds=statistics.oldest_waiting_seconds,
         finished=statistics.finished,

@@ -135,6 +135,7 @@ async def _fetch(
         headers=headers,
         is_conditional=claim.options.is_conditional,
         sign=_sign_of(claim, context.signer) if must_sign else None,
+        egress_proxy=claim.egress_proxy,
         recorder=recorder,
     )
     seconds = request.timeout_seconds or context.settings.fetch_timeout_seconds

@@ -9,14 +9,14 @@ import msgspec
 import trio
 
 from taskflow.fetch.dialing import dial, secure
-from taskflow.fetch.egress import Egress, Proxy
 from taskflow.fetch.errors import BadResponse, NotConnected, ProxyFailed, mapped_errors
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.resolver import Resolver
-from taskflow.fetch.stream import Connection, PlainStream, TlsStream
+from taskflow.fetch.stream import Connection, PlainStream, TlsStream, Way, way_to
 from taskflow.fetch.tunnel import connect_to, is_accepting, open_tunnel, secure_through
 from taskflow.model.hostname import Address
 from taskflow.model.invalid_url import FetchError
+from taskflow.model.proxy import Proxy
 from taskflow.model.url import Target
 
 IDLE_SECONDS: Final = 30.0
@@ -45,24 +45,24 @@ class IdleConnections:
     Expired connections are closed whenever one is added or taken, so no background task is needed.
 
     Args:
-        per_origin: Maximum number of idle connections per origin.
+        per_origin: Maximum number of idle connections per origin and proxy.
         overall: Maximum number of idle connections.
     """
 
     def __init__(self, per_origin: int, overall: int) -> None:
         self._per_origin = per_origin
         self._overall = overall
-        self._by_origin: dict[str, list[Connection]] = {}
+        self._by_way: dict[Way, list[Connection]] = {}
         self._idle_since: dict[Connection, float] = {}  # the oldest first
 
     def __len__(self) -> int:
         """Return the number of idle connections."""
         return len(self._idle_since)
 
-    def take(self, origin: str) -> Connection | None:
-        """Return the most recently used connection to an origin that is still usable, if any."""
+    def take(self, way: Way) -> Connection | None:
+        """Return the most recently used connection of a way that is still usable, if any."""
         self._close_expired()
-        while connections := self._by_origin.get(origin):
+        while connections := self._by_way.get(way):
             connection = connections[-1]
             self._forget(connection)
             if connection.is_quiet:
@@ -73,12 +73,12 @@ class IdleConnections:
     def put(self, connection: Connection) -> None:
         """Add a connection; at a limit, close the one that has been idle for the longest."""
         self._close_expired()
-        siblings = self._by_origin.get(connection.origin, [])
+        siblings = self._by_way.get(connection.way, [])
         if len(siblings) >= self._per_origin:
             self._drop(siblings[0])
         elif len(self) >= self._overall:
             self._drop(next(iter(self._idle_since)))
-        self._by_origin.setdefault(connection.origin, []).append(connection)
+        self._by_way.setdefault(connection.way, []).append(connection)
         self._idle_since[connection] = trio.current_time()
 
     def close(self) -> None:
@@ -102,10 +102,10 @@ class IdleConnections:
 
     def _forget(self, connection: Connection) -> None:
         del self._idle_since[connection]
-        siblings = self._by_origin[connection.origin]
+        siblings = self._by_way[connection.way]
         siblings.remove(connection)
         if not siblings:
-            del self._by_origin[connection.origin]
+            del self._by_way[connection.way]
 
 
 class Transport:
@@ -116,7 +116,6 @@ class Transport:
         ssl_context: The TLS configuration; for HTTP/1.1 only.
         guard: Decides which targets are allowed.
         idle: The idle connections.
-        egress: The proxy, and the targets that are reached through it.
     """
 
     def __init__(
@@ -126,33 +125,33 @@ class Transport:
         ssl_context: ssl.SSLContext,
         guard: Guard,
         idle: IdleConnections,
-        egress: Egress | None = None,
     ) -> None:
         self._resolver = resolver
         self._ssl_context = ssl_context
         self._guard = guard
         self._idle = idle
-        self._egress = egress
         self._in_use: set[Connection] = set()
         self._is_closed = False
         self._opened = 0
         self._reused = 0
 
-    async def acquire(self, target: Target, *, fresh: bool = False) -> Connection:
+    async def acquire(
+        self, target: Target, proxy: Proxy | None = None, *, fresh: bool = False
+    ) -> Connection:
         """Return a connection to the target's origin. The caller must release it.
 
         Args:
             target: The target.
+            proxy: The proxy through which it leads; ``None`` for a direct connection.
             fresh: True to open a new connection.
 
         Raises:
             FetchError: The target is blocked, its name does not resolve, the connection fails, or
                 its certificate is not trusted.
         """
-        connection = None if fresh else self._idle.take(target.origin)
+        connection = None if fresh else self._idle.take(way_to(target, proxy))
         if connection is None:
             self._guard.admit(target)  # idle connections lead to admitted origins only
-            proxy = None if self._egress is None else self._egress.proxy_for(target)
             connection = await (
                 self._open(target) if proxy is None else self._open_through(proxy, target)
             )

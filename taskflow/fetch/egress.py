@@ -1,21 +1,20 @@
-"""Which targets go through the egress proxy, and what is known of its failures. No I/O."""
+"""Which targets go through an egress proxy, and what is known of its failures. No I/O."""
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import random
 import re
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-import msgspec
 import trio
 
 from taskflow.model.errors import SettingsError
 from taskflow.model.hostname import Address, canonical_host, unmapped
 from taskflow.model.invalid_url import InvalidUrl
-from taskflow.model.url import Target, is_loopback, parse_target
+from taskflow.model.proxy import Proxy, parse_proxy
+from taskflow.model.url import Target, is_loopback
 from taskflow.settings import Settings
 
 MAX_PROXY_DELAY_SECONDS: Final = 30.0
@@ -24,66 +23,10 @@ MAX_PROXY_DELAY_SECONDS: Final = 30.0
 MAX_REFUSED_ORIGINS: Final = 10_000
 """Number of origins that the proxy did not connect to, of which the time is remembered."""
 
-_PROXY_URL: Final = re.compile(r"(https?)://(?:([^/?#@]*)@)?([^/?#@]+)/?", re.IGNORECASE)
-_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
-_CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _RULE: Final = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+)(?::([1-9][0-9]{0,4}))?")
 _MAX_PORT: Final = 65_535
-_NOT_A_PROXY: Final = (
-    "TASKFLOW_EGRESS_PROXY is not the URL of a proxy, such as "
-    "http://user:password@proxy.example:3128 or https://proxy.example:3129; write special "
-    "characters of the user and the password as %XX"
-)
 
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Proxy(msgspec.Struct, frozen=True):
-    """A proxy.
-
-    Attributes:
-        target: Its scheme, host and port.
-        authorization: The value of ``Proxy-Authorization``; ``None`` without credentials.
-    """
-
-    target: Target
-    authorization: str | None
-
-    def __repr__(self) -> str:
-        """Return its URL without credentials."""
-        return f"<Proxy {self.target.origin}>"
-
-    @property
-    def credentials(self) -> tuple[tuple[str, str], ...]:
-        """The header with its credentials, if it needs any."""
-        return () if self.authorization is None else (("Proxy-Authorization", self.authorization),)
-
-
-def parse_proxy(url: str) -> Proxy:
-    """Parse the URL of a proxy.
-
-    Raises:
-        SettingsError: It is not valid. The message does not contain it, because it has a password.
-    """
-    found = _PROXY_URL.fullmatch(url)
-    if found is None:
-        raise SettingsError(_NOT_A_PROXY)
-    scheme, userinfo, authority = found.groups()
-    try:
-        target = parse_target(f"{scheme}://{authority}/")
-    except InvalidUrl as error:
-        raise SettingsError(f"{_NOT_A_PROXY}: {error.reason}") from None
-    return Proxy(target, userinfo and _authorization(userinfo))
-
-
-def _authorization(userinfo: str) -> str:
-    user, _, password = (
-        _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), part.encode())
-        for part in userinfo.partition(":")
-    )
-    if b":" in user or _CONTROL.search(user + password):  # RFC 7617 section 2
-        raise SettingsError(_NOT_A_PROXY)
-    return f"Basic {base64.b64encode(user + b':' + password).decode()}"
 
 
 class NoProxy:
@@ -159,7 +102,7 @@ def _network_of(text: str) -> _Network | None:
 
 
 class Egress:
-    """The proxy, the targets that go through it, and the delays after its failures.
+    """A proxy, the targets that go through it, and the delays after its failures.
 
     Loopback targets never go through it: there, they would lead to the proxy's own machine.
 
@@ -235,8 +178,20 @@ def egress_of(settings: Settings) -> Egress | None:
     no_proxy = NoProxy(settings.egress_no_proxy)
     if not settings.egress_proxy:
         return None
+    try:
+        return egress_through(settings.egress_proxy, settings, no_proxy)
+    except ValueError as error:
+        raise SettingsError(f"TASKFLOW_EGRESS_PROXY {error}") from None
+
+
+def egress_through(url: str, settings: Settings, no_proxy: NoProxy) -> Egress:
+    """Return the way out through a proxy.
+
+    Raises:
+        ValueError: The URL is invalid. The message does not contain it.
+    """
     return Egress(
-        parse_proxy(settings.egress_proxy),
+        parse_proxy(url),
         no_proxy,
         initial_delay_seconds=settings.backoff_seconds,
         max_delay_seconds=settings.max_backoff_seconds,

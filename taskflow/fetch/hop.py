@@ -9,12 +9,12 @@ from typing import Final
 import msgspec
 
 from taskflow.fetch.authentication import Headers
-from taskflow.fetch.egress import Proxy
 from taskflow.fetch.errors import BadResponse, InvalidRequest, masked_url
 from taskflow.fetch.interface import FetchRequest, Sign
 from taskflow.http1.errors import UnsendableError
 from taskflow.http1.writing import request_head
 from taskflow.model.invalid_url import InvalidUrl
+from taskflow.model.proxy import Proxy
 from taskflow.model.request import HEADERS_OF_THE_CONNECTION, REFUSED_METHODS
 from taskflow.model.signature import SIGNATURE_FIELDS, SIGNED_HEADER
 from taskflow.model.url import Target, parse_location, parse_target

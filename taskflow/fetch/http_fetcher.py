@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http
 import ssl
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Container
 from functools import partial
 from typing import Final
 
@@ -15,8 +15,7 @@ from msgspec import UNSET
 from taskflow.fetch.authentication import Authenticator
 from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection_pool import IdleConnections, Statistics, Transport
-from taskflow.fetch.egress import Egress, egress_of
-from taskflow.fetch.egress_health import EgressHealth, pause
+from taskflow.fetch.egress_health import EgressHealth, EgressRoutes, pause
 from taskflow.fetch.errors import (
     Blocked,
     ConnectionLost,
@@ -35,7 +34,6 @@ from taskflow.fetch.response import Bounds, Head, RawResponse, Want, retry_after
 from taskflow.fetch.stream import Connection
 from taskflow.fetch.tunnel import refusal_of
 from taskflow.metrics import Metrics
-from taskflow.model.host_patterns import Hosts
 from taskflow.model.invalid_url import FetchError
 from taskflow.model.masking import Masking
 from taskflow.model.outcome import (
@@ -75,24 +73,34 @@ async def open_fetcher(
     Raises:
         SettingsError: A rule of the guard is invalid.
     """
+    metrics = metrics or Metrics()
     guard = Guard(settings)
-    egress = egress_of(settings)
-    relative_names = settings.allow_hosts + ((egress.proxy.target.host,) if egress else ())
+    routes = EgressRoutes(settings, metrics)
     transport = Transport(
         resolver=resolver
-        or SystemResolver(settings.resolver_threads, Hosts(relative_names, "TASKFLOW_ALLOW_HOSTS")),
+        or SystemResolver(settings.resolver_threads, _RelativeNames(guard, routes)),
         ssl_context=ssl_context or default_ssl_context(),
         guard=guard,
         idle=IdleConnections(
             per_origin=settings.workers,
             overall=max(MIN_IDLE_CONNECTIONS, 2 * settings.workers),
         ),
-        egress=egress,
     )
     try:
-        yield HttpFetcher(settings, transport, metrics, egress)
+        yield HttpFetcher(settings, transport, metrics, routes)
     finally:
         transport.close()
+
+
+class _RelativeNames(Container[str]):
+    """The names to which the search list of the system applies: an operator set them."""
+
+    def __init__(self, guard: Guard, routes: EgressRoutes) -> None:
+        self._guard = guard
+        self._routes = routes
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._guard.allow_hosts or name in self._routes.proxy_hosts
 
 
 def default_ssl_context() -> ssl.SSLContext:
@@ -108,50 +116,52 @@ class HttpFetcher(Fetcher):
     Args:
         settings: The settings.
         transport: The connection pool.
-        metrics: Counts blocked fetches, and connections through the proxy.
-        egress: The proxy, and the targets that are reached through it.
+        metrics: Counts blocked fetches.
+        routes: The egress proxies.
     """
 
     def __init__(
         self,
         settings: Settings,
         transport: Transport,
-        metrics: Metrics | None = None,
-        egress: Egress | None = None,
+        metrics: Metrics,
+        routes: EgressRoutes,
     ) -> None:
         self._max_redirects = settings.max_redirects
         self._bounds = Bounds(settings.max_result_bytes, settings.failed_body_bytes)
         self._masking = Masking(settings.masked_headers)
         self._keeping = Keeping(self._masking, settings.failed_body_bytes)
         self._transport = transport
-        self._metrics = metrics or Metrics()
-        self._egress = None if egress is None else EgressHealth(egress, self._metrics)
+        self._metrics = metrics
+        self._routes = routes
 
     async def fetch(self, request: FetchRequest) -> Outcome:
         """See ``Fetcher``. A cancellation closes the connection in use at once."""
         started = trio.current_time()
+        route: EgressHealth | None = None
         try:
-            hop, answer = await self._follow(request)
+            route = self._routes.route_of(request.egress_proxy)
+            hop, answer = await self._follow(request, route)
             if not request.is_success(answer.status):
                 return _failure_of(answer)
             if request.recorder is not None:
                 request.recorder.last = None  # it may contain a large body
             return Fetched(self._response_of(request, hop, answer, started))
         except FetchError as error:
-            return await self._outcome_of(error)
+            return await self._outcome_of(error, route)
         except Exception as error:  # noqa: BLE001 - a bug must not end the worker
             emit_throttled(Event.FETCH_ERROR, error=error)
             return failed(ErrorType.INTERNAL, "internal error in TaskFlow; its log has the details")
 
-    async def _outcome_of(self, error: FetchError) -> Outcome:
+    async def _outcome_of(self, error: FetchError, route: EgressHealth | None) -> Outcome:
         if isinstance(error, Blocked):
             self._metrics.refused(error.rule)
         if is_file_descriptor_shortage(error):
             emit_throttled(Event.FILE_DESCRIPTORS_EXHAUSTED)
             await trio.sleep(FILE_SHORTAGE_PAUSE_SECONDS)
             return Interrupted()  # the task is released: another node may fetch it
-        if isinstance(error, ProxyFailed) and self._egress is not None:
-            return await self._egress.postponed(error)
+        if isinstance(error, ProxyFailed) and route is not None:
+            return await route.postponed(error)
         failure = failed(error.error_type, str(error))
         if isinstance(error, TokenUnavailable):
             await pause()
@@ -162,15 +172,17 @@ class HttpFetcher(Fetcher):
         """Return the counters of the connection pool."""
         return self._transport.statistics()
 
-    async def _follow(self, request: FetchRequest) -> tuple[Hop, RawResponse]:
+    async def _follow(
+        self, request: FetchRequest, route: EgressHealth | None
+    ) -> tuple[Hop, RawResponse]:
         """Follow redirects, and return the last request with its response."""
         hop = first_hop(request)
         for number in range(self._max_redirects + 1):
             try:
                 answer = await (
-                    self._send(hop, request)
+                    self._send(hop, request, route)
                     if request.authenticator is None
-                    else self._send_authenticated(hop, request, request.authenticator)
+                    else self._send_authenticated(hop, request, request.authenticator, route)
                 )
             except Blocked as error:
                 if number == 0:
@@ -184,38 +196,49 @@ class HttpFetcher(Fetcher):
         raise TooManyRedirects(f"more than {self._max_redirects} redirects")
 
     async def _send_authenticated(
-        self, hop: Hop, asked: FetchRequest, authenticator: Authenticator
+        self,
+        hop: Hop,
+        asked: FetchRequest,
+        authenticator: Authenticator,
+        route: EgressHealth | None,
     ) -> RawResponse:
         """Send a request with its credential, and again with a new one if a 401 asks for it."""
         authenticator.admit(hop.target)
         added = await authenticator.headers(hop)
-        answer = await self._send(with_headers(hop, added), asked)
+        answer = await self._send(with_headers(hop, added), asked, route)
         if answer.status != http.HTTPStatus.UNAUTHORIZED or asked.is_success(answer.status):
             return answer
         if not await authenticator.rejected(added):
             return answer
         added = await authenticator.headers(hop)
-        return await self._send(with_headers(hop, added), asked)
+        return await self._send(with_headers(hop, added), asked, route)
 
-    async def _send(self, hop: Hop, asked: FetchRequest) -> RawResponse:
+    async def _send(self, hop: Hop, asked: FetchRequest, route: EgressHealth | None) -> RawResponse:
         """Send a request, and again if a reused connection turns out to be closed.
 
         A server may close an idle connection just when it is reused, which is not a failure of the
         target (RFC 9112 section 9.3.1). Requests that must not be sent twice use a new connection.
         """
-        proxy = None if self._egress is None else self._egress.forwarding_proxy_for(hop.target)
-        request = hop.head(proxy)  # rejects invalid requests before a connection is opened
-        connection = await self._transport.acquire(hop.target, fresh=not hop.is_idempotent)
+        target = hop.target
+        proxy = None if route is None else route.proxy_for(target)
+        # It rejects invalid requests before a connection is opened.
+        request = hop.head(proxy if target.scheme == "http" else None)
+        connection = await self._transport.acquire(target, proxy, fresh=not hop.is_idempotent)
         try:
-            return await self._send_over(connection, hop, request, asked)
+            return await self._send_over(connection, hop, request, asked, route)
         except ConnectionLost:
             if not connection.is_reused or connection.received:
                 raise
-        connection = await self._transport.acquire(hop.target, fresh=True)
-        return await self._send_over(connection, hop, request, asked)
+        connection = await self._transport.acquire(target, proxy, fresh=True)
+        return await self._send_over(connection, hop, request, asked, route)
 
     async def _send_over(
-        self, connection: Connection, hop: Hop, request: bytes, asked: FetchRequest
+        self,
+        connection: Connection,
+        hop: Hop,
+        request: bytes,
+        asked: FetchRequest,
+        route: EgressHealth | None,
     ) -> RawResponse:
         is_reusable = False
         try:
@@ -231,8 +254,8 @@ class HttpFetcher(Fetcher):
             raise cause from (error.__cause__ if cause is error else error)
         else:
             is_reusable = answer.is_reusable
-            if self._egress is not None and connection.proxy is not None:
-                self._egress.succeeded(hop.target)
+            if route is not None and connection.proxy is not None:
+                route.succeeded(hop.target)
             if asked.recorder is not None and asked.recorder.last is not None:
                 asked.recorder.last.is_whole = answer.is_whole
             return answer

@@ -35,6 +35,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
         is_conditional: True if TaskFlow made it conditional, so that 304 counts as success.
         sign: Signs the request, at most to the origin of the URL; ``None`` for no signature.
         authenticator: Adds a credential, also after a redirect; ``None`` for no credential.
+        egress_proxy: The URL of the proxy to use, or ``DIRECT`` for none; ``None`` for the setting.
         recorder: Records the last response, which a failed attempt shows.
     """
 
@@ -48,6 +49,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
     is_conditional: bool = False
     sign: Sign | None = None
     authenticator: Authenticator | None = None
+    egress_proxy: str | None = None
     recorder: Recorder | None = None
 
     def is_success(self, status: int) -> bool:

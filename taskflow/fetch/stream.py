@@ -5,12 +5,12 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
-from taskflow.fetch.egress import Proxy
 from taskflow.fetch.errors import ConnectionLost
+from taskflow.model.proxy import Proxy
 from taskflow.model.url import Target
 
 RECEIVE_BYTES: Final = 65_536
@@ -145,6 +145,15 @@ def socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType:
     return stream.socket
 
 
+Way: TypeAlias = str | tuple[str, Proxy]
+"""An origin, and the proxy with its credentials through which a connection leads there."""
+
+
+def way_to(target: Target, proxy: Proxy | None) -> Way:
+    """Return the way to the origin of a target; nobody uses the tunnel of another proxy."""
+    return target.origin if proxy is None else (target.origin, proxy)
+
+
 class Connection:
     """One connection to an origin, used by one fetch at a time.
 
@@ -153,6 +162,7 @@ class Connection:
         received: Number of bytes received since it was last acquired.
         is_reused: True if it served an earlier request.
         proxy: The proxy through which it leads, if any.
+        way: To where and how it leads; connections with the same way may replace each other.
         host: Used by asks.
         port: Used by asks, as text.
     """
@@ -166,6 +176,7 @@ class Connection:
         self.received = 0
         self.is_reused = False
         self.proxy = proxy
+        self.way = way_to(target, proxy)
 
     def __repr__(self) -> str:
         """Return the origin and the state."""

@@ -11,7 +11,6 @@ from typing import Final
 import trio
 
 from taskflow.fetch.dialing import dial, secure, start_tls
-from taskflow.fetch.egress import Proxy
 from taskflow.fetch.errors import (
     MAPPED,
     NotConnected,
@@ -27,6 +26,7 @@ from taskflow.http1.writing import request_head
 from taskflow.model.hostname import Address, bracketed
 from taskflow.model.invalid_url import FetchError
 from taskflow.model.outcome import reason_phrase
+from taskflow.model.proxy import Proxy
 from taskflow.model.url import Target
 
 MAX_PROXY_SECONDS: Final = 30.0

@@ -12,6 +12,7 @@ import msgspec
 
 from taskflow.model.filter import TaskFilter
 from taskflow.model.masking import Masking
+from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.schedule import ScheduleDefinition, StoredSchedule
 from taskflow.model.sealed_credential import SealedCredential
@@ -225,6 +226,8 @@ def queue_entry(
 ) -> NewEntry | None:
     """Return the entry for a change of the settings of a queue; ``None`` if nothing changed."""
     changes = _changes(_fields_of(before), _fields_of(after))
+    if (proxies := changes.get("egress_proxy")) is not None:  # a new password is a change, too
+        changes["egress_proxy"] = {when: masked_proxy(url) for when, url in proxies.items()}
     if by is None or not (changes or is_new):
         return None
     pause = Action.QUEUE_PAUSE if after.paused else Action.QUEUE_RESUME

@@ -57,8 +57,9 @@ class ErrorType(enum.StrEnum):
     PROXY = "proxy"
     """The egress proxy failed, or did not connect to the target.
 
-    The task is started again later, and the attempt does not count. Check the proxy and
-    ``TASKFLOW_EGRESS_PROXY`` with ``taskflow doctor``. ``expires_at`` limits how long a task waits.
+    The task is started again later, and the attempt does not count. Check the proxy,
+    ``TASKFLOW_EGRESS_PROXY`` and the ``egress_proxy`` of the queue with ``taskflow doctor``.
+    ``expires_at`` limits how long a task waits.
     """
     KEY_MISSING = "key_missing"
     """The node lacks the key with which the task, or its credential, is encrypted.

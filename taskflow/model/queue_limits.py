@@ -72,6 +72,8 @@ class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
         per_host: Limits for its tasks of each host.
         sign: Whether requests of its tasks are signed; ``None`` for the setting.
         credential: The name of the credential of their requests, if there is one.
+        egress_proxy: The URL of the proxy that its tasks use, with its credentials, or ``DIRECT``
+            for none; ``None`` for the setting.
     """
 
     paused: bool = False
@@ -80,6 +82,7 @@ class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     per_host: HostLimits | None = None
     sign: bool | None = None
     credential: str | None = None
+    egress_proxy: str | None = None
 
     @property
     def host_limits(self) -> HostLimits:

@@ -46,6 +46,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
         per_host: Limits for its tasks of each host.
         sign: Whether requests of its tasks are signed; ``None`` for the setting.
         credential: The name of the credential of their requests, if there is one.
+        egress_proxy: The URL of the proxy that its tasks use, its credentials masked, or ``direct``
+            for none; ``None`` for the setting.
         counts: Number of its tasks by status.
         oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
             without due tasks.
@@ -59,6 +61,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     per_host: HostLimits | None
     sign: bool | None
     credential: str | None
+    egress_proxy: str | None
     counts: Mapping[TaskStatus, int]
     oldest_waiting_seconds: float | None
     finished: Mapping[TaskStatus, RecentCounts]

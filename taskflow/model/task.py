@@ -299,6 +299,7 @@ class Claim(msgspec.Struct, frozen=True):
         attempt: The number of the attempt, from 1.
         max_attempts: Maximum number of attempts.
         options: Options for the attempt, with what the queue says for tasks that do not.
+        egress_proxy: What its queue says about the proxy of its request (``QueueSettings``).
         authority: The host and port of its URL; empty without a URL.
         is_limited: True if other tasks may be held until this one finishes.
         is_probe: True if it probes a host whose circuit breaker is half-open.
@@ -313,6 +314,7 @@ class Claim(msgspec.Struct, frozen=True):
     attempt: int
     max_attempts: int
     options: TaskOptions = NO_OPTIONS
+    egress_proxy: str | None = None
     authority: str = ""
     is_limited: bool = False
     is_probe: bool = False

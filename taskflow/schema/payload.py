@@ -27,7 +27,7 @@ from taskflow.schema.validation_errors import ValidationErrors, token
 NOWHERE: Final = Place("", "")
 
 MASK_BYTES: Final = MASK.encode()
-_WAS_MASKED: Final = (
+WAS_MASKED: Final = (
     f"has {MASK} in place of a credential that was masked when it was shown; send the real value"
 )
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -54,7 +54,7 @@ def place_in(url: str) -> Place:
 def reject_masked(payload: bytes, callback_url: str | None, errors: ValidationErrors) -> None:
     """Add an error for each mask: a task that was shown has masks in place of its credentials."""
     if callback_url is not None and MASKING.is_masked(callback_url):
-        errors.add("/callback_url", f"callback_url {_WAS_MASKED}")
+        errors.add("/callback_url", f"callback_url {WAS_MASKED}")
     where = "/payload"
     url: Any = None
     headers: Any = None
@@ -64,9 +64,9 @@ def reject_masked(payload: bytes, callback_url: str | None, errors: ValidationEr
         fields = msgspec.json.decode(payload, type=dict[str, Any])
         where, url, headers = "/payload/url", fields.get("url"), fields.get("headers")
     if isinstance(url, str) and MASKING.is_masked(url):
-        errors.add(where, f"the URL {_WAS_MASKED}")
+        errors.add(where, f"the URL {WAS_MASKED}")
     for name in MASKING.masked_headers(headers) if isinstance(headers, dict) else ():
-        errors.add(f"/payload/headers{token(name)}", f"the header {name} {_WAS_MASKED}")
+        errors.add(f"/payload/headers{token(name)}", f"the header {name} {WAS_MASKED}")
 
 
 def reject_signature_fields(payload: bytes, errors: ValidationErrors) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from taskflow.model.errors import FieldError, Forbidden, Unprocessable
+from taskflow.model.proxy import DIRECT, is_masked_proxy, masked_proxy, parse_proxy
 from taskflow.model.queue_limits import (
     MAX_STARTS_PER_SECOND,
     Burst,
@@ -24,9 +26,11 @@ from taskflow.model.signature import NO_SECRETS
 from taskflow.model.task import CredentialName
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.merge_patch import patch_fields_of, patch_type, patched
+from taskflow.schema.payload import WAS_MASKED
 from taskflow.schema.reader import Fields, Reader, check_name
 from taskflow.schema.validation_errors import ValidationErrors
 
+MAX_PROXY_CHARACTERS: Final = 2048
 HOW: Final = 'send a JSON object such as {"max_concurrency": 10}, or {} for no limits'
 
 # Without a burst of its own a rate allows the starts of this time at once: tasks are claimed in
@@ -121,6 +125,16 @@ class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
             examples=["billing"],
         ),
     ] = None
+    egress_proxy: Annotated[
+        Annotated[str, Meta(max_length=MAX_PROXY_CHARACTERS)] | UnsetType | None,
+        Meta(
+            description="URL of the proxy that its tasks use, `http://` or `https://`, with its "
+            f"user and password; `{DIRECT}` for no proxy. Its credentials are shown as `***`; sent "
+            "back so, they stay. A change needs the role `admin`. If it is not given, it stays as "
+            "it is, also in a `PUT`; `null` stands for the setting `TASKFLOW_EGRESS_PROXY`.",
+            examples=["http://worker:s3cret@proxy.example:3128"],
+        ),
+    ] = UNSET
 
 
 QueuePatch: Final = patch_type(QueueRequest)
@@ -131,35 +145,60 @@ _READER: Final = Reader(QueueRequest, ignored=ONLY_SHOWN)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def replacement_of(body: bytes, name: str, *, can_sign: bool) -> QueueChange:
-    """Read new settings of a queue. If they do not say ``paused``, that stays as it is.
+class Permissions(NamedTuple):
+    """What a request may ask for.
+
+    Attributes:
+        can_sign: Whether there are secrets to sign with.
+        may_set_proxy: Whether the caller may change ``egress_proxy``.
+    """
+
+    can_sign: bool
+    may_set_proxy: bool
+
+
+def replacement_of(body: bytes, name: str, permissions: Permissions) -> QueueChange:
+    """Read new settings of a queue.
+
+    What they do not say about ``paused`` and ``egress_proxy`` stays as it is: a client that does
+    not know of them neither starts tasks nor sends them another way.
+
+    The change raises ``Forbidden`` if the caller may not make it.
 
     Raises:
         BadRequest: The body is not a JSON object.
         Unprocessable: Fields are invalid.
     """
     fields = object_fields(body, how=HOW)
-    settings = _settings_in(fields, name, can_sign=can_sign)
-    if "paused" in fields:
-        return lambda _: settings
-    return lambda before: msgspec.structs.replace(settings, paused=before.paused)
+    settings = _settings_in(fields, name, can_sign=permissions.can_sign)
+    kept = {"paused", "egress_proxy"} - fields.keys()
+
+    def change(before: QueueSettings) -> QueueSettings:
+        stay = {name: getattr(before, name) for name in kept}
+        after = msgspec.structs.replace(settings, **stay)
+        return _with_proxy_of(before, after, permissions)
+
+    return change
 
 
-def patch_of(body: bytes, name: str, *, can_sign: bool) -> QueueChange:
+def patch_of(body: bytes, name: str, permissions: Permissions) -> QueueChange:
     """Read a JSON merge patch of the settings of a queue.
 
-    The change raises ``Unprocessable`` if the settings after it are invalid.
+    The change raises ``Unprocessable`` if the settings after it are invalid, and ``Forbidden`` if
+    the caller may not make it.
 
     Raises:
         BadRequest: The body is not a JSON object.
         Unprocessable: It cannot be kept unchanged.
     """
     patch = patch_fields_of(body, how=HOW)
-    can_keep = can_sign or "sign" not in patch  # secrets may have been removed since it was set
+    # Secrets may have been removed since it was set.
+    can_keep = permissions.can_sign or "sign" not in patch
 
     def change(before: QueueSettings) -> QueueSettings:
         fields = patched(_FIELDS.decode(msgspec.json.encode(before)), patch)
-        return _settings_in(fields, name, can_sign=can_keep)
+        after = _settings_in(fields, name, can_sign=can_keep)
+        return _with_proxy_of(before, after, permissions)
 
     return change
 
@@ -170,8 +209,38 @@ def _settings_in(fields: Fields, name: str, *, can_sign: bool) -> QueueSettings:
     given = _READER.read(fields, errors)
     if given.get("sign") and not can_sign:
         errors.add("/sign", NO_SECRETS.format("sign"))
+    if (proxy := given.get("egress_proxy")) and proxy != DIRECT:
+        _check_proxy(proxy, errors)
     errors.raise_if_any()
     return _settings_of(given)
+
+
+def _check_proxy(url: str, errors: ValidationErrors) -> None:
+    try:
+        parse_proxy(url)
+    except ValueError as error:
+        errors.add("/egress_proxy", f"egress_proxy {error}, and it is not {DIRECT}")
+
+
+def _with_proxy_of(
+    before: QueueSettings, after: QueueSettings, permissions: Permissions
+) -> QueueSettings:
+    """Return the settings with a masked proxy as it is stored.
+
+    Raises:
+        Forbidden: The caller may not change the proxy.
+        Unprocessable: It is masked, and not the stored one.
+    """
+    proxy = after.egress_proxy
+    if proxy == masked_proxy(before.egress_proxy):
+        proxy = before.egress_proxy
+    if proxy != before.egress_proxy:
+        if not permissions.may_set_proxy:
+            raise Forbidden("egress_proxy needs a key with the role admin", scope="admin")
+        if proxy is not None and is_masked_proxy(proxy):
+            text = f"egress_proxy {WAS_MASKED}"
+            raise Unprocessable(text, errors=[FieldError("#/egress_proxy", text)])
+    return msgspec.structs.replace(after, egress_proxy=proxy)
 
 
 def _settings_of(given: Mapping[str, Any]) -> QueueSettings:
@@ -184,6 +253,7 @@ def _settings_of(given: Mapping[str, Any]) -> QueueSettings:
         per_host=None if limits == HostLimits() else limits,
         sign=given.get("sign"),
         credential=given.get("credential"),
+        egress_proxy=given.get("egress_proxy") or None,
     )
 
 

@@ -17,6 +17,7 @@ NOTHING = {
     "per_host": None,
     "sign": None,
     "credential": None,
+    "egress_proxy": None,
 }
 
 
@@ -53,6 +54,7 @@ class TestPut:
             "per_host": {"max_concurrency": None, "rate": {"per_second": 0.5, "burst": 4}},
             "sign": False,
             "credential": None,
+            "egress_proxy": None,
         }
         assert own_server.ask("GET", "/queues/mail").json == answer.json
         assert own_server.ask("GET", "/queues").json == [answer.json]

@@ -383,6 +383,27 @@ class TestEgressProxy:
         assert "TASKFLOW_EGRESS" in finding["detail"]
         assert "hidden" not in str(finding)
 
+    def test_proxies_of_queues(self, tmp_path, proxy, database_url):
+        """Each is checked once, whichever queues have it."""
+        own = proxy.url.replace("//", "//me:hidden@")
+        proxies = {"a": own, "b": own, "c": "http://me:hidden@127.0.0.1:1", "d": "direct"}
+        url = url_of(database_url)
+        assert CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=url).code == 0
+        with psycopg.connect(database_url) as connection:
+            for name, value in proxies.items():
+                connection.execute(
+                    "INSERT INTO taskflow_queues (name, settings, paused, is_limited) "
+                    "VALUES (%s, %s::json, false, false)",
+                    (name, json.dumps({"egress_proxy": value})),
+                )
+        _, found = doctor(tmp_path, DATABASE_URL=url)
+        working, dead = found["queue proxy"]
+        assert (working["state"], dead["state"]) == ("ok", "failed")
+        assert working["detail"] == f"2 queues, such as a: {proxy.url} answers"
+        assert dead["detail"].startswith("queue c: http://127.0.0.1:1: ")
+        assert len(proxy.heads) == 1
+        assert "hidden" not in str(found)
+
 
 class Refusing(SocketServer):
     """A proxy that connects to nothing."""

@@ -54,8 +54,33 @@ class TestQueues:
         assert re.search(
             "^signed +yes$", cli_of_each.ok("queues", "show", "kept").out, re.MULTILINE
         )
+        [changed] = cli_of_each.ok(*put, "--unset", "sign").documents
+        assert (changed["sign"], changed["rate"]["per_second"]) == (None, 7.0)
         [changed] = cli_of_each.ok(*put, "--resumed").documents
         assert (changed["paused"], changed["rate"]["per_second"]) == (False, 7.0)
+
+    def test_every_nullable_setting_can_be_unset(self, cli):
+        """What null resets in the API, an option does, too."""
+        put = ("queues", "put", "unset", "--json")
+        cli.ok(*put, "--max-concurrency", 3, "--rate", 5, "--host-rate", 5, "--sign")
+        cli.ok(*put, "--egress-proxy", "direct")
+        names = ("max-concurrency", "rate", "per-host", "sign", "credential", "egress-proxy")
+        unset = [part for name in names for part in ("--unset", name)]
+        [changed] = cli.ok(*put, *unset).documents
+        assert {changed[name.replace("-", "_")] for name in names} == {None}
+        both = cli.run("queues", "put", "unset", "--sign", "--unset", "sign")
+        assert both.code == 2
+        assert both.complaint.startswith("sign is given, and --unset names it")
+
+    def test_the_proxy_of_a_queue(self, cli):
+        """Its password is read from a file, and not shown."""
+        put = ("queues", "put", "proxied")
+        (cli.folder / "proxy.url").write_text("http://worker:s3cret@proxy.example:3128\n")
+        shown = cli.ok(*put, "--egress-proxy", "@proxy.url").out
+        assert re.search(r"^egress proxy +http://\*\*\*@proxy.example:3128$", shown, re.MULTILINE)
+        assert "s3cret" not in shown
+        assert "direct" in cli.ok(*put, "--egress-proxy", "direct").out
+        assert "cannot be read" in cli.run(*put, "--egress-proxy", "@missing").complaint
 
     def test_invalid_values(self, cli):
         assert cli.run("queues", "show", "never-heard-of").code == 4

@@ -50,6 +50,9 @@ class TestQueues:
             sign=True,
         )
         assert made.sign
+        assert made.egress_proxy is None
+        changed = await client.queues.update("asked", egress_proxy="http://me:it@proxy.example")
+        assert changed.egress_proxy == "http://***@proxy.example"
         assert (await client.queues.update("asked", sign=None)).sign is None
         assert (made.max_concurrency, made.rate, made.paused) == (3, Rate(5.0, 10), False)
         assert made.per_host == HostLimits(2, Rate(1.0, 1))

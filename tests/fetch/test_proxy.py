@@ -6,10 +6,13 @@ import functools
 import ssl
 
 import pytest
+import structlog.testing
 import trio
 import trustme
 
-from taskflow.fetch.egress import MAX_PROXY_DELAY_SECONDS, NoProxy, egress_of, parse_proxy
+from taskflow.fetch.egress import MAX_PROXY_DELAY_SECONDS, NoProxy, egress_of
+from taskflow.fetch.egress_health import EgressRoutes
+from taskflow.fetch.errors import ProxyFailed
 from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
 from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.tunnel import HOLD_SECONDS, is_accepting
@@ -17,6 +20,7 @@ from taskflow.metrics import Metrics
 from taskflow.metrics.exposition import expose
 from taskflow.model.errors import SettingsError
 from taskflow.model.outcome import ErrorType, Postponed
+from taskflow.model.proxy import DIRECT, masked_proxy, parse_proxy
 from taskflow.model.url import parse_target
 from taskflow.settings import Settings
 from tests.egress_proxy import AUTHORIZATION, USERINFO, EgressProxy
@@ -184,6 +188,105 @@ class TestRequests:
             for host in ("localhost", "127.0.0.1"):
                 response_of(await fetch_with(fetcher, f"http://{host}:{target.port}/"))
         assert proxy.connections == 0
+
+
+class TestProxiesOfQueues:
+    """A queue can have a proxy of its own, or none."""
+
+    async def test_instead_of_the_setting(self, serve, start_proxy, through, resolver):
+        """Its proxy replaces the one of the setting, and may be the only one."""
+        resolver.table["target.example"] = ["127.0.0.1"]
+        target = await serve(*[[OK]] * 4)
+        url = f"http://target.example:{target.port}/"
+        general, own = await start_proxy(), await start_proxy(has_password=True)
+        own_url = own.url.replace("//", f"//{USERINFO}@")
+        async with through(general.url) as fetcher:
+            for proxy in (None, own_url, DIRECT):
+                response_of(await fetch_with(fetcher, url, egress_proxy=proxy))
+        assert (len(general.requests), len(own.requests)) == (1, 1)
+        assert AUTHORIZATION in own.heads[0]
+        async with through("") as fetcher:
+            response_of(await fetch_with(fetcher, url, egress_proxy=own_url))
+        assert len(own.requests) == 2
+        assert len(target.requests) == 4
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    async def test_no_connection_is_shared(
+        self, serve, serve_tls, start_proxy, through, resolver, scheme
+    ):
+        """A connection is used for its own proxy and credentials only; each is reused."""
+        resolver.table["target.example"] = ["127.0.0.1"]
+        target = await (serve_tls if scheme == "https" else serve)(*[[OK, OK]] * 8)
+        one, two = await start_proxy(), await start_proxy()
+        other = one.url.replace("//", "//other:word@")
+        async with through("") as fetcher:
+            for _ in range(2):
+                for proxy in (one.url, two.url, other, DIRECT):
+                    url = f"{scheme}://target.example:{target.port}/"
+                    response_of(await fetch_with(fetcher, url, egress_proxy=proxy))
+            statistics = fetcher.statistics()
+        assert (one.connections, two.connections) == (2, 1)
+        assert (statistics.opened, statistics.reused) == (4, 4)
+        assert len(target.requests) == 8
+
+    async def test_health(self, autojump_clock):
+        """Each proxy has its own outage: the delay of one does not depend on another."""
+        settings = Settings(egress_proxy="http://a.example", backoff_seconds=1.0)
+        routes = EgressRoutes(settings, Metrics())
+        general, own = routes.route_of(None), routes.route_of("http://b.example")
+        assert routes.route_of("http://a.example") is general
+        with structlog.testing.capture_logs() as events:
+            await general.postponed(ProxyFailed("down"))
+            await trio.sleep(20)
+            late = await general.postponed(ProxyFailed("down"))
+            first = await own.postponed(ProxyFailed("down"))
+            own.succeeded(parse_target("http://target.example/"))
+        assert late.delay_seconds >= 10
+        assert first.delay_seconds <= 1
+        assert [(event["event"], event["proxy"]) for event in events] == [
+            ("egress proxy failed, its tasks wait", "a.example"),
+            ("egress proxy failed, its tasks wait", "b.example"),
+            ("egress proxy works again", "b.example"),
+        ]
+
+    async def test_the_guard(self, start_proxy, through):
+        """The guard judges names before the proxy of a queue hears of them."""
+        proxy = await start_proxy()
+        async with through("", allow_networks=(), allow_ports=()) as fetcher:
+            for url in ("http://billing/", "http://10.0.0.1/", "http://metadata.google.internal/"):
+                outcome = await fetch_with(fetcher, url, egress_proxy=proxy.url)
+                assert is_failure(outcome, ErrorType.BLOCKED)
+        assert proxy.connections == 0
+
+    async def test_what_is_fetched_without_any_proxy(self, serve, start_proxy, through, resolver):
+        """Loopback targets and those of TASKFLOW_EGRESS_NO_PROXY, as with the setting."""
+        resolver.table["direct.example"] = ["127.0.0.1"]
+        target, proxy = await serve([OK], [OK]), await start_proxy()
+        async with through("", egress_no_proxy=("direct.example",)) as fetcher:
+            for host in ("direct.example", "localhost"):
+                url = f"http://{host}:{target.port}/"
+                response_of(await fetch_with(fetcher, url, egress_proxy=proxy.url))
+        assert proxy.connections == 0
+
+    async def test_an_unusable_one(self, serve, through, resolver):
+        """A proxy that an edited row has sends nothing another way, and shows no password."""
+        resolver.table["target.example"] = ["127.0.0.1"]
+        target = await serve([OK])
+        url = f"http://target.example:{target.port}/"
+        with structlog.testing.capture_logs() as events:
+            async with through("") as fetcher:
+                outcome = await fetch_with(fetcher, url, egress_proxy="socks5://a:hidden-one@b")
+        assert is_failure(outcome, ErrorType.INTERNAL)
+        assert target.requests == []
+        assert "hidden-one" not in f"{outcome} {events}"
+
+    async def test_many(self, through, monkeypatch):
+        """The number of proxies that are remembered is limited."""
+        monkeypatch.setattr("taskflow.fetch.egress_health.MAX_PROXIES", 3)
+        routes = EgressRoutes(Settings(), Metrics())
+        for number in range(5):
+            assert routes.route_of(f"http://proxy-{number}.example") is not None
+        assert routes.proxy_hosts == {f"proxy-{number}.example" for number in (2, 3, 4)}
 
 
 BLOCKED = [
@@ -434,7 +537,7 @@ def test_invalid_no_proxy(rule):
 def test_invalid_proxy(url):
     """An invalid URL of a proxy is an error that does not show it."""
     with pytest.raises(SettingsError, match="TASKFLOW_EGRESS_PROXY is not") as caught:
-        parse_proxy(url)
+        egress_of(Settings(egress_proxy=url))
     assert "hidden" not in str(caught.value)
 
 
@@ -443,6 +546,10 @@ def test_a_proxy_hides_its_password():
     url = "http://worker:hidden-one@proxy.example:3128"
     assert "hidden" not in repr(Settings(egress_proxy=url)) + repr(parse_proxy(url))
     assert parse_proxy("https://proxy.example").target.port == 443
+    assert masked_proxy(url) == "http://***@proxy.example:3128"
+    assert masked_proxy("HTTPS://a%40:b%2F@proxy.example/") == "HTTPS://***@proxy.example/"
+    assert masked_proxy("http://proxy.example") == "http://proxy.example"
+    assert masked_proxy("socks5://a:hidden-one@proxy.example") == "***"
 
 
 async def test_metrics(serve, start_proxy, through):

@@ -13,6 +13,8 @@ from tests.fuzz.fuzzer import EDGE_STEP
 
 # No schema says what makes an expression, or a zone.
 VALID = {"cron": "30 6 * * MON-FRI", "timezone": "America/Argentina/Ushuaia"}
+# No schema says what makes the URL of a proxy.
+PROXY = "http://worker:s3cret@proxy.example:3128"
 STEP = int(os.environ[EDGE_STEP])
 SECONDS = {str(seconds) for seconds in range(1, 61)}
 # Longer strings are not drawn from a pattern, which finds none after a second of trying, but made
@@ -49,6 +51,8 @@ def before_call(context, case, kwargs) -> None:
         for name, valid in VALID.items():
             if isinstance(case.body.get(name), str):
                 case.body[name] = valid
+    if is_positive and isinstance(case.body, dict) and case.body.get("egress_proxy"):
+        case.body["egress_proxy"] = PROXY
     if is_positive and case.method.upper() == "PATCH" and isinstance(case.body, dict):
         _make_applicable(case.body)
     if str((case.query or {}).get("wait", "")) in SECONDS:

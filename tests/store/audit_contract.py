@@ -172,6 +172,16 @@ class AuditContract:
             (Action.QUEUE_RESUME, "mail", {}),
         ]
 
+    async def test_the_proxy_of_a_queue(self, store):
+        """Each change of it has an entry, also of the password alone, which is in none."""
+        for password in ("first%2Fhidden", "second%40hidden"):
+            settings = QueueSettings(egress_proxy=f"http://me:{password}@proxy.example")
+            await store.queues.change("mail", lambda _, one=settings: one, by=ADA)
+        first, second = [one.detail["changes"]["egress_proxy"] for one in await self.entries(store)]
+        shown = "http://***@proxy.example"
+        assert first == {"before": None, "after": shown}
+        assert second == {"before": shown, "after": shown}
+
     async def test_a_new_queue_without_settings(self, store):
         """Its first settings are a change, also if they are the defaults."""
         await store.queues.change("mail", lambda _: QueueSettings(), by=ADA)

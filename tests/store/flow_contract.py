@@ -56,6 +56,18 @@ class FlowContract(OptionsContract):
             claims = taker.claims or await store.claim(node, limit=9)
         assert [(claim.options.sign, claim.is_limited) for claim in claims] == [(True, False)]
 
+    @pytest.mark.parametrize("settings", [QueueSettings(), QueueSettings(max_concurrency=9)])
+    async def test_claims_know_the_proxy_of_their_queue(self, store, node, settings):
+        """As it is at that moment; the store shows it as it was put."""
+        for proxy in ("http://worker:s3cret@proxy.example", "direct", None):
+            await store.queues.put("mail", msgspec.structs.replace(settings, egress_proxy=proxy))
+            assert (await store.queues.get("mail")).egress_proxy == proxy
+            await store.add([new_task(queue="mail"), new_task(queue="other")])
+            claims = await store.claim(node, limit=9, by_age=1)
+            claimed = sorted(claims, key=lambda claim: claim.task_id)
+            assert [claim.egress_proxy for claim in claimed] == [proxy, None]
+            await store.settle([completed(claim) for claim in claims])
+
     @pytest.fixture
     async def other_node(self, store: TaskStore) -> uuid.UUID:
         return await store.register("there", lease_seconds=30)

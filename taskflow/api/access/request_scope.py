@@ -1,4 +1,4 @@
-"""The scope of the key of the current request."""
+"""The rights of the key of the current request."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from quart import request
 
+from taskflow.api.access.api_keys import Role
 from taskflow.api.access.roles import CALLER, Caller
 from taskflow.api.access.scoped_store import scoped_store
 from taskflow.api.live.feed import Feed
@@ -16,8 +17,18 @@ from taskflow.store.base.store import TaskStore
 
 def scope_of_request() -> QueueScope | None:
     """Return the queues that the caller may use; ``None`` for all."""
-    caller: Caller | None = cast("Mapping[str, Any]", request.scope).get(CALLER)
+    caller = _caller()
     return None if caller is None else caller.scope
+
+
+def role_of_request() -> Role | None:
+    """Return the role of the caller; ``None`` without one."""
+    caller = _caller()
+    return None if caller is None else caller.role
+
+
+def _caller() -> Caller | None:
+    return cast("Mapping[str, Any]", request.scope).get(CALLER)
 
 
 def store_of_request(store: TaskStore) -> TaskStore:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from taskflow.model import display
+from taskflow.model.proxy import DIRECT, masked_proxy
 from taskflow.model.queue_limits import Hold, HoldReason, QueueSettings
 from taskflow.model.queues import limits_text
 from taskflow.model.task import Task
@@ -72,6 +73,12 @@ def size(number: int) -> str:
 def limits(settings: QueueSettings) -> str:
     """Return the limits of a queue."""
     return limits_text(settings) or NOTHING
+
+
+def way_out(settings: QueueSettings) -> str:
+    """Return the egress proxy of a queue, its credentials masked; "" for the setting."""
+    proxy = masked_proxy(settings.egress_proxy)
+    return "no proxy" if proxy == DIRECT else f"through {proxy}" if proxy else ""
 
 
 def hold(value: Hold) -> str:

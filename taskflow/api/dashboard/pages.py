@@ -76,7 +76,7 @@ def install(routes: Blueprint) -> None:
         name: getattr(formatting, name)
         for name in (
             *("visible", "count", "percent", "seconds", "size", "moment", "iso"),
-            *("short", "target", "limits", "hold"),
+            *("short", "target", "limits", "hold", "way_out"),
         )
     }
 

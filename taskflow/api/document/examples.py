@@ -124,6 +124,7 @@ QUEUE: Final = Queue(
     per_host=HostLimits(max_concurrency=2),
     sign=None,
     credential=None,
+    egress_proxy="http://***@proxy.example:3128",
     counts=queue_of("mail", _LINES, 1.204).counts,
     oldest_waiting_seconds=1.204,
     finished=queue_of("mail", _LINES, 1.204).finished,

@@ -59,6 +59,16 @@ def has_option(kind: type[msgspec.Struct], name: str) -> bool:
     return bool(_value_of(name, _fields_of(kind)[name].type))
 
 
+def nullable_fields(kind: type[msgspec.Struct]) -> list[str]:
+    """Return the names of the fields that null resets to their default."""
+    described = {name: cast("inspect.Metadata", one.type) for name, one in _fields_of(kind).items()}
+    return [
+        name
+        for name, one in described.items()
+        if isinstance(one.type, inspect.UnionType) and one.type.includes_none
+    ]
+
+
 def help_of(kind: type[msgspec.Struct], name: str) -> str:
     """Return the first sentence of a field's description, and its default."""
     info = cast("inspect.Metadata", _fields_of(kind)[name].type)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -10,10 +10,10 @@ import click
 
 from taskflow.cli import output
 from taskflow.cli.output import Column
-from taskflow.cli.remote.options import declared_option
+from taskflow.cli.remote.options import declared_option, nullable_fields
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.task_actions import confirm, total_of
-from taskflow.cli.remote.values import LIMIT, NO_LIMIT, WHOLE_LIMIT
+from taskflow.cli.remote.values import LIMIT, NO_LIMIT, TEXT_OR_FILE, WHOLE_LIMIT
 from taskflow.client.on_trio.client import Client
 from taskflow.model.display import YES_OR_NO, duration
 from taskflow.model.queues import Queue, limits_text
@@ -76,7 +76,6 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 @declared_option(QueueRequest, "paused", "--paused/--resumed")
 @declared_option(QueueRequest, "sign")
 @declared_option(QueueRequest, "credential", metavar="NAME")
-@click.option("--no-credential", is_flag=True, help="Remove the credential.")
 @declared_option(QueueRequest, "max_concurrency", type=WHOLE_LIMIT)
 @declared_option(RateRequest, "per_second", "--rate", argument="rate", type=LIMIT)
 @declared_option(RateRequest, "burst", type=WHOLE_LIMIT)
@@ -90,6 +89,13 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 @declared_option(HostLimitsRequest, "rate", "--host-rate", argument="host_rate", type=LIMIT)
 @click.option("--host-burst", type=WHOLE_LIMIT, help="As --burst, for each host.")
 @click.option("--no-limits", is_flag=True, help="Remove all limits that are not given.")
+@declared_option(QueueRequest, "egress_proxy", type=TEXT_OR_FILE, metavar="URL|direct|@FILE")
+@click.option(
+    "--unset",
+    type=click.Choice([name.replace("_", "-") for name in nullable_fields(QueueRequest)]),
+    multiple=True,
+    help="A setting to reset to its default.",
+)
 @json_option
 @service_options
 def _put(  # noqa: PLR0913 - each is an option
@@ -98,15 +104,17 @@ def _put(  # noqa: PLR0913 - each is an option
     paused: bool | None,
     sign: bool | None,
     credential: str | None,
-    no_credential: bool,
     no_limits: bool,
+    egress_proxy: str | None,
+    unset: Sequence[str],
     as_json: bool,
     service: RemoteService,
     **limits: float | str | None,
 ) -> None:
     """Change the settings of a queue; settings that are not given stay unchanged.
 
-    Limits apply to all nodes together. The value none removes a limit.
+    Limits apply to all nodes together. The value none removes a limit. The password of a proxy is
+    best read from a file, because other users of this machine see the arguments of commands.
 
     \b
       taskflow queues put mail --max-concurrency 10 --rate 5 --burst 10
@@ -115,14 +123,22 @@ def _put(  # noqa: PLR0913 - each is an option
       taskflow queues put mail --no-limits
       taskflow queues put mail --sign
       taskflow queues put mail --credential billing
+      taskflow queues put mail --unset sign
+      taskflow queues put mail --egress-proxy @proxy.url
     """
     if no_limits:
         limits = {name: NO_LIMIT if value is None else value for name, value in limits.items()}
     change = change_of(limits)
-    others = {"paused": paused, "sign": sign, "credential": credential}
+    others = {
+        "paused": paused,
+        "sign": sign,
+        "credential": credential,
+        "egress_proxy": egress_proxy,
+    }
     change |= {name: value for name, value in others.items() if value is not None}
-    if no_credential:
-        change["credential"] = None
+    for flag in unset:
+        if change.setdefault(flag.replace("-", "_"), None) is not None:
+            raise click.UsageError(f"{flag} is given, and --unset names it")
     queue = service.call(lambda client: client.queues.update(name, **change))
     output.record(queue, pairs_of, as_json=as_json)
 
@@ -227,6 +243,7 @@ def pairs_of(queue: Queue) -> Iterator[tuple[str, object]]:
     yield "limits", limits_text(queue) or "none"
     yield "signed", YES_OR_NO[queue.sign]
     yield "credential", queue.credential
+    yield "egress proxy", queue.egress_proxy
     yield from ((str(status), queue.counts.get(status, 0)) for status in TaskStatus)
     yield "oldest pending", None if oldest is None else duration(oldest)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -96,6 +97,22 @@ class HeaderField(_ParamType):
         return name.strip(), text.strip()
 
 
+class TextOrFile(_ParamType):
+    """Text, or ``@FILE`` for the text of a file, without the spaces and lines around it."""
+
+    name = "text or @file"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """Read it."""
+        if not value.startswith("@"):
+            return str(value)
+        try:
+            return Path(value[1:]).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            self.fail(f"{value[1:]} cannot be read: {reason}", param, ctx)
+
+
 class Limit(_ParamType):
     """A number, or ``none`` for no limit."""
 
@@ -120,6 +137,7 @@ WHOLE_LIMIT: Final = Limit(int)
 LIMIT: Final = Limit(float)
 FUTURE: Final = Moment()
 PAST: Final = Moment(may_be_age=True)
+TEXT_OR_FILE: Final = TextOrFile()
 TAG: Final = Tag()
 HEADER_FIELD: Final = HeaderField()
 

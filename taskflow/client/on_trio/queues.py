@@ -46,6 +46,7 @@ class Queues:
         per_host: HostLimits | None = None,
         sign: bool | None = None,
         credential: str | None = None,
+        egress_proxy: str | UnsetType | None = UNSET,
     ) -> Queue:
         """Replace the settings of a queue; settings that are not given are removed.
 
@@ -57,8 +58,12 @@ class Queues:
             per_host: The limits of each host.
             sign: Whether requests of its tasks are signed; ``None`` for the setting of the service.
             credential: The name of the credential of these requests; ``None`` for none.
+            egress_proxy: The URL of the proxy that its tasks use, or ``"direct"`` for none;
+                ``None`` for the setting of the service. If it is not given, it stays unchanged. A
+                change needs the role ``admin``.
 
         Raises:
+            Forbidden: The key may not change the proxy.
             Unprocessable: The settings are invalid.
         """
         wanted = {
@@ -68,6 +73,7 @@ class Queues:
             "per_host": per_host,
             "sign": sign,
             "credential": credential,
+            "egress_proxy": egress_proxy,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
         call = calls.of_queue("PUT", name, body=json_of(given))
@@ -83,6 +89,7 @@ class Queues:
         per_host: HostLimits | Mapping[str, Any] | UnsetType | None = UNSET,
         sign: bool | UnsetType | None = UNSET,
         credential: str | UnsetType | None = UNSET,
+        egress_proxy: str | UnsetType | None = UNSET,
     ) -> Queue:
         """Change some settings of a queue; the others stay unchanged.
 
@@ -97,8 +104,11 @@ class Queues:
                 changes some of them, ``None`` removes them.
             sign: Whether requests of its tasks are signed; ``None`` for the setting of the service.
             credential: The name of the credential of these requests; ``None`` for none.
+            egress_proxy: The URL of the proxy that its tasks use, or ``"direct"`` for none;
+                ``None`` for the setting of the service. A change needs the role ``admin``.
 
         Raises:
+            Forbidden: The key may not change the proxy.
             Unprocessable: The settings are invalid.
         """
         wanted = {
@@ -108,6 +118,7 @@ class Queues:
             "per_host": per_host,
             "sign": sign,
             "credential": credential,
+            "egress_proxy": egress_proxy,
         }
         given = {name: value for name, value in wanted.items() if value is not UNSET}
         call = calls.of_queue("PATCH", name, body=json_of(given))

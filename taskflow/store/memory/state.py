@@ -268,14 +268,17 @@ class MemoryState:
 
     def _claim_of(self, task: Task, token: uuid.UUID, limiter: Limiter | None) -> Claim:
         submitted, queue_host = self._submitted[task.id], self._queue_host(task)
-        queue = self._queues.settings_of(task.queue)
+        of_queue = self._queues.settings_of(task.queue)
         return Claim(
             task.id,
             token,
             task.payload,
             task.attempt,
             task.max_attempts,
-            submitted.options.with_queue_defaults(sign=queue.sign, credential=queue.credential),
+            submitted.options.with_queue_defaults(
+                sign=of_queue.sign, credential=of_queue.credential
+            ),
+            of_queue.egress_proxy,
             submitted.authority,
             is_limited=limiter is not None and limiter.is_limited(queue_host),
             is_probe=limiter is not None and limiter.is_probe(queue_host),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 import psycopg
@@ -24,7 +24,10 @@ from taskflow.store.postgres.requirements import (
     unfit_for_writes,
     unfit_tables,
 )
-from taskflow.store.postgres.rows import load_queries
+from taskflow.store.postgres.rows import load_queries, settings_of
+
+MAX_QUEUES: Final = 10_000
+"""Number of queues of which the proxies are read."""
 
 
 class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +52,7 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
         tz_versions: Versions of their time zone databases, if known.
         is_synchronous: True if a commit is on disk before it is acknowledged.
         unfit: Requirements that are not met.
+        egress_proxies: The proxies of queues by the name of the queue, with their credentials.
     """
 
     place: str
@@ -68,6 +72,7 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
     tz_versions: tuple[str, ...] = ()
     is_synchronous: bool = True
     unfit: tuple[Unfit, ...] = ()
+    egress_proxies: Mapping[str, str] = {}
 
 
 async def examine_database(
@@ -122,6 +127,7 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
     applied = _applied(connection, sql) if has_ledger else []
     known = [step.version for step in migrations()]
     nodes, zones = _nodes(connection, sql) if has_nodes else (None, ())
+    proxies = _egress_proxies(connection, sql) if has_nodes else {}
     values: dict[str, Any] = {
         "place": _place_of(connection),
         "version": "{}.{}".format(*divmod(connection.info.server_version, 10_000)),
@@ -140,6 +146,7 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
         "size_bytes": size,
         "nodes": nodes,
         "tz_versions": tuple(sorted(zones)),
+        "egress_proxies": proxies,
     }
     return DatabaseReport(**values)
 
@@ -147,6 +154,13 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
 def _nodes(connection: Connection, sql: Any) -> tuple[Any, Sequence[str]]:
     [(count, versions)] = connection.execute(sql["living_nodes"]).fetchall()
     return count, versions or ()  # type: ignore[return-value]  # as the statement has it
+
+
+def _egress_proxies(connection: Connection, sql: Any) -> Mapping[str, str]:
+    wanted = {"name": None, "limit": MAX_QUEUES}
+    found = connection.execute(sql["read_queues"], wanted).fetchall()
+    proxies = ((str(name), settings_of(str(text)).egress_proxy) for name, text in found)
+    return {name: proxy for name, proxy in proxies if proxy is not None}
 
 
 def _applied(connection: Connection, sql: Any) -> Sequence[Any]:

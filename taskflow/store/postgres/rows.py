@@ -126,15 +126,14 @@ def claim_of(row: Row, token: uuid.UUID, limiter: Limiter | None) -> Claim:
     task_id, payload, attempt, max_attempts, options, _, _, authority, queue, *rest = row
     waited, tags, settings = rest
     lane = QueueHost(queue, authority)
-    fault = ""
+    fault, egress_proxy = "", None
     try:
         read = options_of(options)
         _tags_of(tags)
         if settings is not None:
-            queue_settings = settings_of(settings)
-            read = read.with_queue_defaults(
-                sign=queue_settings.sign, credential=queue_settings.credential
-            )
+            of_queue = settings_of(settings)
+            read = read.with_queue_defaults(sign=of_queue.sign, credential=of_queue.credential)
+            egress_proxy = of_queue.egress_proxy
     except UNREADABLE as error:
         read, fault = NO_OPTIONS, f"its row in the database cannot be read: {error}"
     return Claim(
@@ -144,6 +143,7 @@ def claim_of(row: Row, token: uuid.UUID, limiter: Limiter | None) -> Claim:
         attempt,
         max_attempts,
         read,
+        egress_proxy,
         authority,
         is_limited=limiter is not None and limiter.is_limited(lane),
         is_probe=limiter is not None and limiter.is_probe(lane),

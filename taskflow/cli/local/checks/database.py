@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from taskflow.cli.local.checks import Finding, failed, ok, skew_text, warning
+from taskflow.cli.local.checks.egress_proxy import queue_proxy_findings
 from taskflow.cli.local.checks.machine import zone_mismatch
 from taskflow.model.display import duration, size
 from taskflow.model.errors import StoreError
@@ -71,7 +72,8 @@ async def _of_server(conninfo: str, settings: Settings) -> list[Finding]:
         if _PGBOUNCER_ERROR in str(error):
             advice = "set TASKFLOW_DATABASE_POOLER=transaction: the server is PgBouncer"
         return [failed("database", str(error), advice)]
-    return list(findings_of(report, settings))
+    of_queues = await queue_proxy_findings(report.egress_proxies, settings)
+    return [*findings_of(report, settings), *of_queues]
 
 
 def findings_of(report: DatabaseReport, settings: Settings) -> Iterator[Finding]:

@@ -1,21 +1,27 @@
-"""Checks of the egress proxy."""
+"""Checks of the egress proxies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+import msgspec
 import trio
 
 from taskflow.cli.local.checks import Finding, failed, ok, warning
-from taskflow.fetch.egress import Egress, egress_of
+from taskflow.fetch.egress import egress_of
 from taskflow.fetch.http_fetcher import default_ssl_context
 from taskflow.fetch.resolver import SystemResolver
 from taskflow.fetch.tunnel import Refused, connect_to, open_tunnel
 from taskflow.model.errors import SettingsError
 from taskflow.model.invalid_url import FetchError
+from taskflow.model.proxy import DIRECT, Proxy, parse_proxy
 from taskflow.model.url import parse_target
 from taskflow.settings import Settings
+
+MAX_QUEUE_PROXIES: Final = 20
+"""Number of proxies of queues that are checked, all at the same time."""
 
 _TIMEOUT_SECONDS: Final = 5.0
 _NOWHERE: Final = "https://doctor.taskflow.invalid/"
@@ -43,20 +49,52 @@ async def proxy_findings(settings: Settings) -> Iterator[Finding]:
         egress = egress_of(settings)
     except SettingsError:
         return iter(())  # egress_findings reports it
-    return iter(()) if egress is None else iter([await _examined(egress)])
+    if egress is None:
+        return iter(())
+    return iter([await _examined("egress proxy", egress.proxy, "TASKFLOW_EGRESS_PROXY")])
 
 
-async def _examined(egress: Egress) -> Finding:
-    proxy, context = egress.proxy, default_ssl_context()
-    advice = "check TASKFLOW_EGRESS_PROXY, and that the proxy runs and this machine can reach it"
+async def queue_proxy_findings(proxies: Mapping[str, str], settings: Settings) -> list[Finding]:
+    """Check the egress proxies of queues, each once.
+
+    Args:
+        proxies: Their URLs by the name of the queue.
+        settings: The settings, whose own proxy has a check of its own.
+    """
+    queues: dict[str, list[str]] = {}
+    for name, url in proxies.items():
+        queues.setdefault(url, []).append(name)
+    for known in (DIRECT, settings.egress_proxy):
+        queues.pop(known, None)
+    found: list[Finding] = []
+    async with trio.open_nursery() as nursery:
+        for url, names in itertools.islice(queues.items(), MAX_QUEUE_PROXIES):
+            nursery.start_soon(_examine_queue_proxy, url, sorted(names), found)
+    return sorted(found, key=lambda finding: finding.detail)
+
+
+async def _examine_queue_proxy(url: str, names: Sequence[str], found: list[Finding]) -> None:
+    what = f"queue {names[0]}" if len(names) == 1 else f"{len(names)} queues, such as {names[0]}"
+    check, of_queue = "queue proxy", "egress_proxy of the queue"
+    try:
+        proxy = parse_proxy(url)
+    except ValueError as error:
+        found.append(failed(check, f"{what}: egress_proxy {error}", f"correct {of_queue}"))
+        return
+    finding = await _examined(check, proxy, of_queue)
+    found.append(msgspec.structs.replace(finding, detail=f"{what}: {finding.detail}"))
+
+
+async def _examined(check: str, proxy: Proxy, setting: str) -> Finding:
+    advice = f"check {setting}, and that the proxy runs and this machine can reach it"
     resolver = SystemResolver(1, relative_names=(proxy.target.host,))
     try:
         with trio.move_on_after(_TIMEOUT_SECONDS):
-            stream = await connect_to(proxy, resolver, context)
+            stream = await connect_to(proxy, resolver, default_ssl_context())
             await open_tunnel(stream, proxy, parse_target(_NOWHERE))
             await trio.aclose_forcefully(stream)
     except Refused:
         pass  # as it should
     except FetchError as error:
-        return failed("egress proxy", f"{proxy.target.origin}: {error}", advice)
-    return ok("egress proxy", f"{proxy.target.origin} answers")
+        return failed(check, f"{proxy.target.origin}: {error}", advice)
+    return ok(check, f"{proxy.target.origin} answers")
