@@ -102,7 +102,7 @@ HOMES = {
     "structlog": ("telemetry",),
     "opentelemetry": ("tracing.otel",),
     "dotenv": ("env_file",),
-    "urllib": ("api", "client", "serving", "fetch.token_request"),  # there for the form only
+    "urllib": ("api", "client", "serving", "fetch.token_request", "fetch.aws_signature"),
     "httpx": ("client",),
 }
 

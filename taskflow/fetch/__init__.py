@@ -19,5 +19,6 @@ From the bottom up::
     token_request              requests to token endpoints of OAuth 2.0, and their responses
     access_tokens              access tokens, shared by the tasks of a node
     id_tokens                  ID tokens that this service signs itself
+    aws_signature              signatures of requests to AWS
     authenticators             the authenticators of all kinds of credentials
 """

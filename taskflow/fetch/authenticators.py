@@ -8,9 +8,10 @@ import trio
 
 from taskflow.fetch.access_tokens import AccessTokenAuthenticator, AccessTokens
 from taskflow.fetch.authentication import Authenticator, Fixed
+from taskflow.fetch.aws_signature import AwsAuthenticator
 from taskflow.fetch.id_tokens import GetIssuer, IdTokenAuthenticator
 from taskflow.fetch.interface import Fetcher
-from taskflow.model.credential import Basic, Bearer, Credential, Header, OAuth2, Oidc
+from taskflow.model.credential import AwsSigV4, Basic, Bearer, Credential, Header, OAuth2, Oidc
 
 
 class Authenticators:
@@ -47,5 +48,7 @@ class Authenticators:
                 return AccessTokenAuthenticator(credential, self._tokens)
             case Oidc():
                 return IdTokenAuthenticator(credential, self._issuer)
+            case AwsSigV4():
+                return AwsAuthenticator(credential)
             case _:
                 raise NotImplementedError

@@ -23,6 +23,7 @@ from taskflow.store.memory.store import MemoryStore
 from taskflow.telemetry import Event
 from tests.engine.conftest import Bench, ScriptedFetcher
 from tests.engine.test_retries import BUSY, Script, run_one
+from tests.fetch.conftest import no_issuer
 
 KEYRING = Keyring([key_of(new_encryption_key())])
 OTHER_KEYRING = Keyring([key_of(new_encryption_key())])
@@ -153,7 +154,7 @@ async def store() -> CountingStore:
 
 @pytest.fixture
 async def credentials(store) -> Credentials:
-    return Credentials(store, KEYRING, Authenticators(ScriptedFetcher()).of)
+    return Credentials(store, KEYRING, Authenticators(ScriptedFetcher(), no_issuer).of)
 
 
 async def headers_of(credentials: Credentials) -> dict[str, str]:
