@@ -28,6 +28,7 @@ from taskflow.api.access.gate import Gate
 from taskflow.api.access.roles import PathPolicies
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.compression import Compressing
+from taskflow.api.credential_names import CredentialNames
 from taskflow.api.dashboard.routes import dashboard_routes
 from taskflow.api.document import openapi
 from taskflow.api.document.openapi import document
@@ -134,6 +135,7 @@ def _services(
         metrics=counters,
         feed=feed,
         submissions=Submissions(store, settings, counters),
+        credentials=CredentialNames(store.credentials),
         masking=Masking(settings.masked_headers),
         document=DocumentSource(lambda: document(ROUTES, has_keys=has_keys)),
         is_running=is_running,

@@ -191,7 +191,7 @@ async def _add(submissions: Submissions, body: bytes, key: IdempotencyKey | None
         if _is_array(body):
             tasks = await submissions.read_array(body, trace.fields)
         else:
-            tasks = [submissions.read(body, trace.fields)]
+            tasks = [await submissions.read(body, trace.fields)]
         added = await submissions.add(tasks, key)
         trace.added(added.tasks)
     return added

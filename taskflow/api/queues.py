@@ -92,7 +92,7 @@ async def put_queue(services: Services, name: str) -> Response:
     are; ``PATCH`` changes one alone. The settings apply to all nodes together, to every task that
     starts after the response; running tasks go on.
     """
-    change = replacement_of(await read_json(), name, _permissions(services))
+    change = replacement_of(await read_json(), name, await _permissions(services))
     return await _changed(services.store, queue_name_of(name), change)
 
 
@@ -112,7 +112,7 @@ async def put_queue(services: Services, name: str) -> Response:
 )
 async def patch_queue(services: Services, name: str) -> Response:
     """Change some settings of a queue."""
-    change = patch_of(await read_json(), name, _permissions(services))
+    change = patch_of(await read_json(), name, await _permissions(services))
     return await _changed(services.store, queue_name_of(name), change)
 
 
@@ -149,9 +149,12 @@ async def purge_queue(services: Services, name: str) -> Response:
     return as_json(moved)
 
 
-def _permissions(services: Services) -> Permissions:
-    role = role_of_request()
-    return Permissions(services.settings.has_webhook_secrets, role is Role.ADMIN)
+async def _permissions(services: Services) -> Permissions:
+    return Permissions(
+        can_sign=services.settings.has_webhook_secrets,
+        may_set_proxy=role_of_request() is Role.ADMIN,
+        credentials=await services.credentials.read(),
+    )
 
 
 async def _changed(store: TaskStore, name: str, change: QueueChange) -> Response:

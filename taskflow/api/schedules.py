@@ -70,7 +70,7 @@ async def put_schedule(services: Services, name: str) -> Response:
     if its URL keeps the scheme, host and port. If the times are the same as before, the next run
     stays the same, and runs that are due already are not lost.
     """
-    reading = _reading(new_schedule_name_of(name), services)
+    reading = await _reading(new_schedule_name_of(name), services)
     is_to_be_new = must_be_new(request.headers.getlist("If-None-Match"))
     change = replacement_of(await read_json(), reading, must_be_new=is_to_be_new)
     with store_timeout():
@@ -97,7 +97,8 @@ async def put_schedule(services: Services, name: str) -> Response:
 )
 async def patch_schedule(services: Services, name: str) -> Response:
     """Change some fields of a schedule."""
-    change = patch_of(await read_json(), _reading(schedule_name_of(name), services))
+    reading = await _reading(schedule_name_of(name), services)
+    change = patch_of(await read_json(), reading)
     with store_timeout():
         changed, _ = await services.store.schedules.change(name, change)
     return as_json(changed)
@@ -190,9 +191,15 @@ async def run_schedule(services: Services, name: str) -> Response:
     return as_json(task, status=HTTPStatus.CREATED, location=f"/tasks/{task.id}")
 
 
-def _reading(name: str, services: Services) -> Reading:
+async def _reading(name: str, services: Services) -> Reading:
     settings = services.settings
-    return Reading(name, settings.max_attempts, settings.has_webhook_secrets, services.masking)
+    return Reading(
+        name,
+        settings.max_attempts,
+        settings.has_webhook_secrets,
+        services.masking,
+        await services.credentials.read(),
+    )
 
 
 def _found(one: T | None) -> T:

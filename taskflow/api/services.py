@@ -10,6 +10,7 @@ import trio
 from markupsafe import Markup
 
 from taskflow.api.access.scoped_store import scoped_store
+from taskflow.api.credential_names import CredentialNames
 from taskflow.api.live.feed import Feed
 from taskflow.api.live.positions import PLAIN, EncryptedPositions, Positions
 from taskflow.api.submission import Submissions
@@ -32,6 +33,7 @@ class Services(msgspec.Struct, frozen=True):
         metrics: The counters that ``/metrics`` reports.
         feed: Reports events to requests that wait or watch.
         submissions: Validates and stores new tasks.
+        credentials: The names of the credentials that exist.
         masking: The rule that masks credentials.
         document: The source of ``/openapi.json``.
         is_running: Returns whether workers are running, for ``/readyz``.
@@ -45,6 +47,7 @@ class Services(msgspec.Struct, frozen=True):
     metrics: Metrics
     feed: Feed
     submissions: Submissions
+    credentials: CredentialNames
     masking: Masking
     document: DocumentSource
     is_running: Callable[[], bool]
@@ -60,6 +63,7 @@ class Services(msgspec.Struct, frozen=True):
             store=store,
             feed=self.feed.within(scope),
             submissions=self.submissions.within(scope, store),
+            credentials=self.credentials.without_suggestions(),
             positions=EncryptedPositions(self.secret),
         )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import trio
 
 from taskflow.api.access.scoped_store import check_queue
 from taskflow.api.backlog import Backlog
+from taskflow.api.credential_names import CredentialNames
 from taskflow.api.inline_requests import Incoming
 from taskflow.api.problems import Problem, problem_of, store_timeout
 from taskflow.api.reading.bodies import TOO_LONG, Lines
@@ -21,9 +22,11 @@ from taskflow.model.errors import (
     BodyTooLarge,
     IdempotencyKeyReused,
     RequestError,
+    StoreUnavailable,
     TaskFlowError,
     TaskGone,
     TooManyRequests,
+    Unprocessable,
 )
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import IdempotencyKey, NewTask
@@ -36,8 +39,11 @@ from taskflow.store.base.submission import AddedOnce
 from taskflow.tracing import AddTrace
 
 MAX_HELD_BYTES: Final = 64 * 2**10
+MAX_ADVISED: Final = 10
+"""Number of unknown credentials for which a similar name is searched."""
 
 _ENCODER: Final = msgspec.json.Encoder()
+K = TypeVar("K")
 
 
 class AcceptedLine(msgspec.Struct, frozen=True):
@@ -89,6 +95,7 @@ class Submissions:
         self._can_sign: Final = settings.has_webhook_secrets
         self._max_task_bytes: Final = settings.max_body_bytes
         self.backlog: Final = Backlog(store, settings.max_pending)
+        self._credentials = CredentialNames(store.credentials)
         self._scope: QueueScope | None = None
 
     def within(self, scope: QueueScope, store: TaskStore) -> Submissions:
@@ -100,17 +107,22 @@ class Submissions:
         """
         view = copy.copy(self)
         view._scope, view._store = scope, store  # noqa: SLF001 - its own class
+        view._credentials = self._credentials.without_suggestions()  # noqa: SLF001 - its own class
         return view
 
-    def read(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
+    async def read(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
         """Read one task.
 
         Raises:
             RequestError: It is invalid.
             Forbidden: The caller may not use its queue.
+            StoreUnavailable: Its credential cannot be looked up.
         """
         task = self._new_task(body, trace)
         self._check_queue(task)
+        if task.options.credential is not None:
+            for error in (await self.unknown_credentials({0: task})).values():
+                raise error
         return task
 
     def _new_task(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
@@ -122,6 +134,27 @@ class Submissions:
         if self._scope is not None:
             check_queue(self._scope, task.queue)
 
+    async def unknown_credentials(self, tasks: Mapping[K, NewTask]) -> dict[K, Unprocessable]:
+        """Return an error, by its place or index, for each task whose credential does not exist.
+
+        Raises:
+            StoreUnavailable: They cannot be looked up.
+        """
+        wanted = {
+            key: name
+            for key, task in tasks.items()
+            if (name := task.options.credential) is not None
+        }
+        if not wanted:
+            return {}
+        known = await self._credentials.known(wanted.values())
+        found: dict[K, Unprocessable] = {}
+        for key, name in wanted.items():
+            if name not in known:
+                await trio.lowlevel.checkpoint()
+                found[key] = known.error_of(name, is_short=len(found) >= MAX_ADVISED)
+        return found
+
     async def read_array(self, body: bytes, trace: Mapping[str, str]) -> list[NewTask]:
         """Read all tasks of a JSON array.
 
@@ -129,24 +162,27 @@ class Submissions:
             BadRequest: It is not JSON.
             Unprocessable: Tasks are invalid; has the errors of each.
             Forbidden: The caller may not use the queue of a task.
+            StoreUnavailable: Their credentials cannot be looked up.
         """
         await trio.lowlevel.checkpoint()
         elements = elements_of(body)
-        tasks: list[NewTask] = []
+        tasks: dict[int, NewTask] = {}
         errors, checkpoints = ValidationErrors(), Checkpoints()
         for index, element in enumerate(elements):
             text = bytes(element)
             await checkpoints.after(len(text))
             try:
-                tasks.append(self._read_element(text, trace))
+                tasks[index] = self._read_element(text, trace)
             except RequestError as error:
                 errors.add_part(token(index), f"[{index}]", error)
             if errors.is_full:
                 break
+        for index, unknown in (await self.unknown_credentials(tasks)).items():
+            errors.add_part(token(index), "", unknown)
         errors.raise_if_any()
-        for task in tasks:
+        for task in tasks.values():
             self._check_queue(task)
-        return tasks
+        return list(tasks.values())
 
     def _read_element(self, text: bytes, trace: Mapping[str, str]) -> NewTask:
         """Read a task of an array, with the size limit of a single body.
@@ -232,7 +268,9 @@ class Submissions:
         """
         if line is TOO_LONG:
             raise BodyTooLarge(f"the line is longer than {self._max_task_bytes} bytes")
-        return self.read(line, trace)
+        task = self._new_task(line, trace)
+        self._check_queue(task)
+        return task
 
 
 class _Stream:
@@ -267,8 +305,15 @@ class _Stream:
             except RequestError as error:
                 outcomes[self._index] = RejectedLine(self._index, problem_of(error))
             self._index += 1
+        unknown: dict[int, Unprocessable] = {}
+        try:
+            unknown = await self._submissions.unknown_credentials(tasks)
+        except StoreUnavailable as error:
+            self.stop(error)
+            tasks = {}
+        outcomes |= {n: RejectedLine(n, problem_of(error)) for n, error in unknown.items()}
         self._rejected += len(outcomes)
-        if tasks:
+        if tasks := {n: task for n, task in tasks.items() if n not in unknown}:
             outcomes |= await self._add(tasks)
         return _ENCODER.encode_lines([outcomes[index] for index in sorted(outcomes)])
 

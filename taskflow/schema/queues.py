@@ -25,6 +25,7 @@ from taskflow.model.queues import Queue
 from taskflow.model.signature import NO_SECRETS
 from taskflow.model.task import CredentialName
 from taskflow.schema.json_text import object_fields
+from taskflow.schema.known_credentials import KnownCredentials
 from taskflow.schema.merge_patch import patch_fields_of, patch_type, patched
 from taskflow.schema.payload import WAS_MASKED
 from taskflow.schema.reader import Fields, Reader, check_name
@@ -151,10 +152,12 @@ class Permissions(NamedTuple):
     Attributes:
         can_sign: Whether there are secrets to sign with.
         may_set_proxy: Whether the caller may change ``egress_proxy``.
+        credentials: The credentials that exist; ``None`` for any.
     """
 
     can_sign: bool
     may_set_proxy: bool
+    credentials: KnownCredentials | None
 
 
 def replacement_of(body: bytes, name: str, permissions: Permissions) -> QueueChange:
@@ -170,7 +173,7 @@ def replacement_of(body: bytes, name: str, permissions: Permissions) -> QueueCha
         Unprocessable: Fields are invalid.
     """
     fields = object_fields(body, how=HOW)
-    settings = _settings_in(fields, name, can_sign=permissions.can_sign)
+    settings = _settings_in(fields, name, permissions)
     kept = {"paused", "egress_proxy"} - fields.keys()
 
     def change(before: QueueSettings) -> QueueSettings:
@@ -192,23 +195,28 @@ def patch_of(body: bytes, name: str, permissions: Permissions) -> QueueChange:
         Unprocessable: It cannot be kept unchanged.
     """
     patch = patch_fields_of(body, how=HOW)
-    # Secrets may have been removed since it was set.
-    can_keep = permissions.can_sign or "sign" not in patch
+    lenient = permissions._replace(
+        # Secrets may have been removed, and credentials deleted, since these were set.
+        can_sign=permissions.can_sign or "sign" not in patch,
+        credentials=permissions.credentials if "credential" in patch else None,
+    )
 
     def change(before: QueueSettings) -> QueueSettings:
         fields = patched(_FIELDS.decode(msgspec.json.encode(before)), patch)
-        after = _settings_in(fields, name, can_sign=can_keep)
+        after = _settings_in(fields, name, lenient)
         return _with_proxy_of(before, after, permissions)
 
     return change
 
 
-def _settings_in(fields: Fields, name: str, *, can_sign: bool) -> QueueSettings:
+def _settings_in(fields: Fields, name: str, permissions: Permissions) -> QueueSettings:
     errors = ValidationErrors()
     check_name(fields, name, errors)
     given = _READER.read(fields, errors)
-    if given.get("sign") and not can_sign:
+    if given.get("sign") and not permissions.can_sign:
         errors.add("/sign", NO_SECRETS.format("sign"))
+    if permissions.credentials is not None:
+        permissions.credentials.check(given.get("credential"), errors)
     if (proxy := given.get("egress_proxy")) and proxy != DIRECT:
         _check_proxy(proxy, errors)
     errors.raise_if_any()

@@ -57,7 +57,7 @@ def add_routes(
             with submission_trace() as trace:
                 whole = await _with_credentials(store_of_request(store), filled, masking)
                 mine = _of_request(submissions, store)
-                added = await mine.add([mine.read(document_of(whole), trace.fields)])
+                added = await mine.add([await mine.read(document_of(whole), trace.fields)])
                 trace.added(added.tasks)
         except FormError as error:
             return await _again(filled, {error.field: str(error)})

@@ -22,6 +22,7 @@ from taskflow.model.schedule import Missed, ScheduleChange, ScheduleDefinition, 
 from taskflow.model.schedule_times import TimingError, check_timing
 from taskflow.model.task import NewTask
 from taskflow.schema.json_text import object_fields
+from taskflow.schema.known_credentials import KnownCredentials
 from taskflow.schema.merge_patch import patch_fields_of, patched
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.reader import Fields, Reader, check_name
@@ -54,12 +55,14 @@ class Reading(msgspec.Struct, frozen=True):
         max_attempts: The number of attempts of tasks that do not say how many they get.
         can_sign: Whether there are secrets to sign with.
         masking: What is masked where a schedule is shown.
+        credentials: The credentials that exist; ``None`` if that does not matter.
     """
 
     name: str
     max_attempts: int
     can_sign: bool
     masking: Masking
+    credentials: KnownCredentials | None
 
     def definition_of(self, fields: Fields) -> ScheduleDefinition:
         """Read a whole schedule.
@@ -106,6 +109,8 @@ class Reading(msgspec.Struct, frozen=True):
         except RequestError as error:
             errors.add_part("/task", "task", error)
             return None
+        if self.credentials is not None:
+            self.credentials.check(template.options.credential, errors, under="/task")
         for name in SINGLE_MOMENTS:
             if getattr(template, name) is not None:
                 errors.add(
@@ -166,7 +171,8 @@ def patch_of(body: bytes, reading: Reading) -> ScheduleChange:
             refuse_moved_credentials(before.task, fields["task"], patch["task"], reading.masking)
             return definition
         # Its options were read when the task was sent; the settings may differ by now.
-        definition = msgspec.structs.replace(reading, can_sign=True).definition_of(fields)
+        lenient = msgspec.structs.replace(reading, can_sign=True, credentials=None)
+        definition = lenient.definition_of(fields)
         return msgspec.structs.replace(definition, template=before.template)
 
     return change
