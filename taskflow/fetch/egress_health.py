@@ -104,6 +104,11 @@ class EgressHealth:
         self._metrics.proxied(ProxyResult.RESPONSE)
         self._answered()
 
+    def could_not_connect(self) -> None:
+        """Record that the proxy answered, and could not connect to a target."""
+        self._metrics.proxied(ProxyResult.REFUSED)
+        self._answered()
+
     async def postponed(self, error: ProxyFailed) -> Postponed:
         """Record a failure, and return the outcome of the attempt after a pause."""
         if isinstance(error, Refused):

@@ -8,7 +8,8 @@ The tree::
     ├── Blocked            blocked
     ├── NameNotResolved    dns
     ├── NotConnected       connect
-    │   └── ConnectionLost                     the connection broke before a response
+    │   ├── ConnectionLost                     the connection broke before a response
+    │   └── Unreachable                        the egress proxy could not connect
     ├── TlsFailed          tls
     ├── ProxyFailed        proxy               the task is postponed
     ├── TokenRefused       token               the token endpoint grants no access token
@@ -97,7 +98,7 @@ class TlsFailed(FetchError):
 
 
 class ProxyFailed(FetchError):
-    """The egress proxy failed, or did not connect to the target.
+    """The egress proxy failed, or refused to connect to the target.
 
     Args:
         reason: What the proxy did.

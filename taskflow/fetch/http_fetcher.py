@@ -32,7 +32,7 @@ from taskflow.fetch.recording import Keeping, Recording, status_text
 from taskflow.fetch.resolver import Resolver, SystemResolver
 from taskflow.fetch.response import Bounds, Head, RawResponse, Want, retry_after_seconds
 from taskflow.fetch.stream import Connection
-from taskflow.fetch.tunnel import refusal_of
+from taskflow.fetch.tunnel import Unreachable, refusal_of
 from taskflow.metrics import Metrics
 from taskflow.model.invalid_url import FetchError
 from taskflow.model.masking import Masking
@@ -162,6 +162,8 @@ class HttpFetcher(Fetcher):
             return Interrupted()  # the task is released: another node may fetch it
         if isinstance(error, ProxyFailed) and route is not None:
             return await route.postponed(error)
+        if isinstance(error, Unreachable) and route is not None:
+            route.could_not_connect()
         failure = failed(error.error_type, str(error))
         if isinstance(error, TokenUnavailable):
             await pause()

@@ -46,6 +46,9 @@ it still accepts connections, and resets them when the listening socket is close
 """
 
 _SUCCESS: Final = range(200, 300)
+_UNREACHABLE: Final = frozenset(
+    (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+)
 
 
 class Refused(ProxyFailed):
@@ -59,6 +62,10 @@ class Refused(ProxyFailed):
     def __init__(self, reason: str, target: Target) -> None:
         super().__init__(reason)
         self.origin = target.origin
+
+
+class Unreachable(NotConnected):
+    """The proxy answers, and could not connect to the target either."""
 
 
 async def connect_to(
@@ -80,6 +87,7 @@ async def open_tunnel(stream: trio.abc.Stream, proxy: Proxy, target: Target) -> 
     """Let the proxy connect a stream to a target; the stream is closed if that fails.
 
     Raises:
+        Unreachable: The proxy could not connect to the target.
         Refused: The proxy did not connect to the target.
         ProxyFailed: The proxy did not answer, or not with valid HTTP.
     """
@@ -157,11 +165,23 @@ async def _receive_consent(stream: trio.abc.Stream, target: Target) -> None:
         raise ProxyFailed("the egress proxy sent data after its response to CONNECT")
 
 
-def refusal_of(status: int, target: Target) -> ProxyFailed:
-    """Return the error for a status with which a proxy refused a request."""
+def refusal_of(status: int, target: Target) -> FetchError:
+    """Return the error for a status with which a proxy refused a request.
+
+    502, 503 and 504 are what RFC 9209 section 2.3 recommends for targets whose name does not
+    resolve, that refuse connections or do not answer. Squid sends 503 for all of these
+    (``ERR_CONNECT_FAIL``, ``ERR_DNS_FAIL``), Envoy 503, nginx with proxy_connect 502 and 504. So
+    the target has failed as if TaskFlow had connected itself. Were it the proxy's failure, a task
+    whose target is gone would start again for ever.
+
+    All other statuses are about the proxy and its rules, and use no attempt: 407, 403, and 500,
+    which means an error within a proxy. tinyproxy also sends 500 for targets that are down.
+    """
     text = f"{status} {reason_phrase(status)}".rstrip()  # its own phrase is not trusted
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return ProxyFailed(f"the egress proxy does not accept its credentials: {text}")
+    if status in _UNREACHABLE:
+        return Unreachable(f"{target.host_header}: the egress proxy could not connect: {text}")
     return Refused(f"the egress proxy did not connect to {target.host_header}: {text}", target)
 
 
@@ -170,13 +190,14 @@ def _failing() -> Iterator[None]:
     """Turn all errors and the timeout of the block into ``ProxyFailed``.
 
     Raises:
+        Unreachable: The block raised it.
         FetchError: This process has no file descriptors left.
     """
     with trio.CancelScope(deadline=_deadline(MAX_PROXY_SECONDS)) as scope:
         try:
             with mapped_errors("the egress proxy"):
                 yield
-        except ProxyFailed:
+        except (ProxyFailed, Unreachable):
             raise
         except FetchError as error:
             if is_file_descriptor_shortage(error):

@@ -47,7 +47,7 @@ class ErrorType(enum.StrEnum):
     CONNECT = "connect"
     """No connection could be opened, or it broke before a response.
 
-    Check that the target is listening and that this machine can reach it.
+    Check that the target is listening and that this machine, or the egress proxy, can reach it.
     """
     TLS = "tls"
     """The TLS handshake failed, or the certificate is not trusted.
@@ -55,7 +55,7 @@ class ErrorType(enum.StrEnum):
     Fix the target's certificate. For a private certificate authority, set ``SSL_CERT_FILE``.
     """
     PROXY = "proxy"
-    """The egress proxy failed, or did not connect to the target.
+    """The egress proxy failed, or refused to connect to the target.
 
     The task is started again later, and the attempt does not count. Check the proxy,
     ``TASKFLOW_EGRESS_PROXY`` and the ``egress_proxy`` of the queue with ``taskflow doctor``.

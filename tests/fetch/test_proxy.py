@@ -18,7 +18,9 @@ from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.tunnel import HOLD_SECONDS, is_accepting
 from taskflow.metrics import Metrics
 from taskflow.metrics.exposition import expose
+from taskflow.model.backoff import is_retryable
 from taskflow.model.errors import SettingsError
+from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import ErrorType, Postponed
 from taskflow.model.proxy import DIRECT, masked_proxy, parse_proxy
 from taskflow.model.url import parse_target
@@ -349,8 +351,14 @@ async def test_an_allowed_name(serve, start_proxy, through):
 REFUSALS = [
     b"HTTP/1.1 403 Forbidden\r\n\r\n",
     b"HTTP/1.1 302 Found\r\nLocation: https://evil.example/\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.0 500 Unable to connect\r\n\r\n<html>",
+    b"HTTP/1.1 429 no\r\nContent-Length: 99999999\r\n\r\n",
+    b"HTTP/1.1 511 Network Authentication Required\r\n\r\n",
+]
+UNREACHABLE = [
     b"HTTP/1.0 502 Bad Gateway\r\n\r\n<html>",
     b"HTTP/1.1 503 no\r\nContent-Length: 99999999\r\n\r\n",
+    b"HTTP/1.1 504 Gateway Timeout\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 ]
 HOSTILE = [
     b"",
@@ -379,6 +387,21 @@ async def test_hostile_proxies(serve, through, words):
         assert fetcher.statistics().idle == fetcher.statistics().in_use == 0
     assert "localhost" not in outcome.error  # clients do not learn which proxy is used
     assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("words", UNREACHABLE, ids=lambda words: repr(words[9:12]))
+async def test_a_target_that_is_down(serve, through, words):
+    """A gateway error to CONNECT is the target's failure to connect; the proxy works."""
+    proxy = await serve([words, Then.CLOSE])
+    metrics = Metrics()
+    async with through(f"http://localhost:{proxy.port}", metrics) as fetcher:
+        outcome = await fetch_with(fetcher, "https://target.example/")
+        assert fetcher.statistics().idle == fetcher.statistics().in_use == 0
+    assert is_failure(outcome, ErrorType.CONNECT, "target.example", words[9:12].decode())
+    assert is_retryable(outcome, TaskOptions())
+    assert "localhost" not in outcome.error
+    scrape = Scrape(expose(metrics.registry, [], "").body.decode())
+    assert scrape.nonzero("taskflow_proxy_requests_total", "result") == {"refused": 1}
 
 
 @pytest.mark.parametrize("words", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 103 Hints\r\n\r\n", None])

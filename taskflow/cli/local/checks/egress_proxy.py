@@ -13,7 +13,7 @@ from taskflow.cli.local.checks import Finding, failed, ok, warning
 from taskflow.fetch.egress import egress_of
 from taskflow.fetch.http_fetcher import default_ssl_context
 from taskflow.fetch.resolver import SystemResolver
-from taskflow.fetch.tunnel import Refused, connect_to, open_tunnel
+from taskflow.fetch.tunnel import Refused, Unreachable, connect_to, open_tunnel
 from taskflow.model.errors import SettingsError
 from taskflow.model.invalid_url import FetchError
 from taskflow.model.proxy import DIRECT, Proxy, parse_proxy
@@ -93,7 +93,7 @@ async def _examined(check: str, proxy: Proxy, setting: str) -> Finding:
             stream = await connect_to(proxy, resolver, default_ssl_context())
             await open_tunnel(stream, proxy, parse_target(_NOWHERE))
             await trio.aclose_forcefully(stream)
-    except Refused:
+    except (Refused, Unreachable):
         pass  # as it should
     except FetchError as error:
         return failed(check, f"{proxy.target.origin}: {error}", advice)
