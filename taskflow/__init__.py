@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from taskflow.model.queue_limits import HostLimits, Rate
     from taskflow.model.queues import Queue
     from taskflow.model.schedule import Missed, Schedule
+    from taskflow.model.sealed_credential import CredentialSummary
     from taskflow.model.task import AttemptRecord, TaskStatus
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Conflict",
+    "CredentialSummary",
     "Download",
     "ErrorType",
     "EventsMissed",
@@ -118,6 +120,7 @@ _HOMES: Final = {
     "Backoff": "model.options",
     "BlockingClient": "client.blocking.client",
     "Client": "client.on_trio.client",
+    "CredentialSummary": "model.sealed_credential",
     "Download": "client.task",
     "ErrorType": "model.outcome",
     "FieldError": "model.errors",

@@ -15,6 +15,7 @@ MODULES = (
     "task_actions.py",
     "queues.py",
     "schedules.py",
+    "credentials.py",
     "client.py",
 )
 NOTE = "# Written by `python -m tools.blocking` from taskflow/client/on_trio/{}: change that.\n\n"

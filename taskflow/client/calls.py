@@ -274,6 +274,21 @@ def of_schedule(
     )
 
 
+@checked_arguments()
+def of_credential(
+    method: str, name: str, body: bytes | None = None, *, is_forced: bool = False
+) -> Call:
+    """Return a request for a credential."""
+    return Call(
+        method,
+        f"/credentials/{_segment(name)}",
+        query=[("force", "true")] if is_forced else [],
+        headers=_JSON,
+        body=body,
+        is_repeatable=method != "DELETE",
+    )
+
+
 def _segment(name: str) -> str:
     """Return a name as a segment of a path; only dots would lead elsewhere."""
     if arguments.text("name", name).strip(".") == "":

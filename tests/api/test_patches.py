@@ -35,6 +35,7 @@ LIMITS = {
     "per_host": {"max_concurrency": 2, "rate": {"per_second": 1.0, "burst": 1}},
     "sign": True,
     "credential": None,
+    "egress_proxy": None,
 }
 SCHEDULE = {
     "cron": "30 6 * * *",

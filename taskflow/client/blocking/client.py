@@ -14,6 +14,7 @@ import httpx
 
 from taskflow.client import arguments, calls
 from taskflow.client.batches import BATCH_TASKS
+from taskflow.client.blocking.credentials import Credentials
 from taskflow.client.blocking.queues import Monitoring, Queues
 from taskflow.client.blocking.schedules import Schedules
 from taskflow.client.blocking.streams import EventStream, LineStream, SubmittedStream, TaskStream
@@ -52,6 +53,7 @@ class BlockingClient(ByHand, Monitoring):
     Attributes:
         queues: The queues of the service: their state and their settings.
         schedules: The schedules of the service.
+        credentials: The credentials of the service, without their values.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -73,6 +75,7 @@ class BlockingClient(ByHand, Monitoring):
         self._transport = Transport(http, timeout_seconds=tried, via=route.via)
         self.queues: Final = Queues(self._transport)
         self.schedules: Final = Schedules(self._transport)
+        self.credentials: Final = Credentials(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:

@@ -14,6 +14,7 @@ from taskflow.client import arguments, calls
 from taskflow.client.batches import BATCH_TASKS
 from taskflow.client.connecting import address_of, route_to
 from taskflow.client.errors import NotFinished, Unreachable
+from taskflow.client.on_trio.credentials import Credentials
 from taskflow.client.on_trio.queues import Monitoring, Queues
 from taskflow.client.on_trio.schedules import Schedules
 from taskflow.client.on_trio.streams import EventStream, LineStream, SubmittedStream, TaskStream
@@ -50,6 +51,7 @@ class Client(ByHand, Monitoring):
     Attributes:
         queues: The queues of the service: their state and their settings.
         schedules: The schedules of the service.
+        credentials: The credentials of the service, without their values.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -71,6 +73,7 @@ class Client(ByHand, Monitoring):
         self._transport = Transport(http, timeout_seconds=tried, via=route.via)
         self.queues: Final = Queues(self._transport)
         self.schedules: Final = Schedules(self._transport)
+        self.credentials: Final = Credentials(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:

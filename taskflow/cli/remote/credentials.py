@@ -1,0 +1,156 @@
+"""``taskflow credentials``. Values come from a file or standard input: arguments are public."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from taskflow.cli import output
+from taskflow.cli.exit_status import ExitStatus, Failure
+from taskflow.cli.output import Column
+from taskflow.cli.remote.input_lines import STANDARD_INPUT
+from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
+from taskflow.cli.text import moment_and_age
+from taskflow.client.on_trio.client import Client
+from taskflow.model.sealed_credential import CredentialSummary
+
+_COLUMNS: Final = (
+    Column("CREDENTIAL", may_shrink=True),
+    Column("KIND"),
+    Column("HOSTS", may_shrink=True),
+    Column("LAST USED"),
+    Column("USED BY", may_shrink=True, drop_order=1),
+)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@click.group("credentials", invoke_without_command=True)
+@click.pass_context
+def credentials_command(ctx: click.Context) -> None:
+    """Create, show and delete credentials; without a subcommand, list them.
+
+    The service adds a credential to the requests of the tasks, queues and schedules that name it.
+    It needs encryption keys, and an API key with the role admin if it has any. Nothing shows the
+    values of a credential again.
+
+    \b
+      taskflow credentials
+      taskflow credentials put billing --file billing.json
+      taskflow submit --credential billing https://api.example.com/invoices
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(_list_credentials)
+
+
+@credentials_command.command("list")
+@json_option
+@service_options
+def _list_credentials(*, as_json: bool, service: RemoteService) -> None:
+    """List all credentials by name, without their values.
+
+    \b
+      taskflow credentials list --json
+    """
+    found = service.call(lambda client: client.credentials.all())
+    output.records(found, _COLUMNS, row_of, as_json=as_json)
+
+
+@credentials_command.command("show")
+@click.argument("name")
+@json_option
+@service_options
+def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
+    """Show a credential without its values, and what uses it.
+
+    \b
+      taskflow credentials show billing
+    """
+    credential = service.call(lambda client: client.credentials.get(name))
+    output.record(credential, pairs_of, as_json=as_json)
+
+
+@credentials_command.command("put")
+@click.argument("name")
+@click.option(
+    "--file",
+    "-f",
+    "path",
+    default=STANDARD_INPUT,
+    help="The JSON file with the credential. Default: standard input.",
+)
+@json_option
+@service_options
+def _put(*, name: str, path: str, as_json: bool, service: RemoteService) -> None:
+    """Create or replace a credential.
+
+    It is read as JSON from a file or standard input, not from arguments, which other users of this
+    machine see. docs/how-to/use-credentials.md has an example of each kind.
+
+    \b
+      taskflow credentials put billing --file billing.json
+      pass show billing.json | taskflow credentials put billing
+    """
+    fields = _fields_of(path)
+    credential = service.call(lambda client: client.credentials.put(name, fields))
+    output.record(credential, pairs_of, as_json=as_json)
+
+
+def _fields_of(path: str) -> dict[str, msgspec.Raw]:
+    """Read a JSON object; no error repeats a value of it."""
+    is_standard_input = path == STANDARD_INPUT
+    place = "standard input" if is_standard_input else path
+    try:
+        text = sys.stdin.buffer.read() if is_standard_input else Path(path).read_bytes()
+        return _FIELDS.decode(text)
+    except OSError as error:
+        raise Failure(f"{place} cannot be read: {error.strerror}", ExitStatus.USAGE) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Failure(f"{place} contains no JSON object", ExitStatus.USAGE) from None
+
+
+@credentials_command.command("delete")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--force", is_flag=True, help="Delete also what a queue or a schedule uses.")
+@service_options
+def _delete(*, names: tuple[str, ...], force: bool, service: RemoteService) -> None:
+    """Delete credentials; tasks that still name one fail as credential_missing.
+
+    \b
+      taskflow credentials delete billing
+    """
+
+    async def work(client: Client) -> None:
+        for name in names:
+            await client.credentials.delete(name, force=force)
+            output.line(name, "deleted")
+
+    service.call(work)
+
+
+def row_of(credential: CredentialSummary) -> tuple[object, ...]:
+    """Return the cells of a credential."""
+    return (
+        credential.name,
+        credential.kind,
+        " ".join(credential.hosts),
+        moment_and_age(credential.last_used_at, dt.datetime.now(dt.UTC)),
+        str(credential.used_by) or None,
+    )
+
+
+def pairs_of(credential: CredentialSummary) -> Iterator[tuple[str, object]]:
+    """Return the names and values that describe a credential."""
+    now = dt.datetime.now(dt.UTC)
+    yield "credential", credential.name
+    yield "kind", credential.kind
+    yield "hosts", " ".join(credential.hosts)
+    yield "created", moment_and_age(credential.created_at, now)
+    yield "updated", moment_and_age(credential.updated_at, now)
+    yield "last used", moment_and_age(credential.last_used_at, now)
+    yield "used by", str(credential.used_by) or None

@@ -1,0 +1,60 @@
+# Written by `python -m tools.blocking` from taskflow/client/on_trio/credentials.py: change that.
+
+"""Credentials: create, list and delete them. The service never returns their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from taskflow.client import calls
+from taskflow.client.arguments import json_of
+from taskflow.client.blocking.transport import Transport
+from taskflow.model.sealed_credential import CredentialSummary
+
+
+class Credentials:
+    """The credentials of a service, for keys with the role ``admin``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def all(self) -> list[CredentialSummary]:
+        """Return the credentials by name, without their values."""
+        answer = self._transport.ask(calls.Call("GET", "/credentials"))
+        return answer.read(list[CredentialSummary])
+
+    def get(self, name: str) -> CredentialSummary:
+        """Return a credential without its values.
+
+        Raises:
+            NotFound: There is no credential with this name.
+        """
+        return (self._transport.ask(calls.of_credential("GET", name))).read(CredentialSummary)
+
+    def put(self, name: str, credential: Mapping[str, Any]) -> CredentialSummary:
+        """Create or replace a credential.
+
+        Args:
+            name: The name of the credential.
+            credential: Its fields, such as ``{"kind": "bearer", "token": token, "hosts":
+                ["api.example.com"]}``; docs/reference/api.md describes those of each kind.
+
+        Raises:
+            Unprocessable: It is invalid, or the service has no encryption keys.
+        """
+        call = calls.of_credential("PUT", name, body=json_of(credential))
+        return (self._transport.ask(call)).read(CredentialSummary)
+
+    def delete(self, name: str, *, force: bool = False) -> None:
+        """Delete a credential.
+
+        Args:
+            name: The name of the credential.
+            force: Whether to delete it although a queue or a schedule uses it.
+
+        Raises:
+            NotFound: There is no credential with this name.
+            Conflict: A queue or a schedule uses it.
+        """
+        self._transport.ask(calls.of_credential("DELETE", name, is_forced=force))
