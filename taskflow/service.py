@@ -44,6 +44,8 @@ from taskflow.store.base.store import TaskStore
 from taskflow.store.embedded.shared_server import default_data_dir, embedded_postgres
 from taskflow.store.encrypted import encrypted_store
 from taskflow.store.memory.store import MemoryStore
+from taskflow.store.postgres.database import open_database
+from taskflow.store.postgres.key_rotation import KeyRotation, Rotated
 from taskflow.store.postgres.migrate import Migrated, migrate_database
 from taskflow.store.postgres.store import open_postgres
 from taskflow.telemetry import Event
@@ -263,6 +265,36 @@ async def migrate(settings: Settings) -> Migrated | None:
             timeout_seconds=settings.database_timeout_seconds,
             pooler=settings.database_pooler,
         )
+
+
+async def rotate_keys(settings: Settings, report: Callable[[Rotated], None]) -> Rotated:
+    """Encrypt again, with the first encryption key, what the other keys encrypt.
+
+    Args:
+        settings: All settings.
+        report: Called with what is done so far.
+
+    Raises:
+        SettingsError: There are no keys, or the tasks are in memory.
+        StoreError: The database is unavailable or unusable; what was done stays done.
+    """
+    encryption = Encryption(read_keyring(settings))
+    if not encryption.keyring:
+        raise SettingsError("there are no keys: set TASKFLOW_ENCRYPTION_KEYS, the new key first")
+    async with _open_conninfo(settings) as conninfo:
+        if conninfo is None:
+            raise SettingsError(f"{MEMORY_URL} is the memory of the service: there is no database")
+        timeout_seconds, pooler = settings.database_timeout_seconds, settings.database_pooler
+        migrated = await migrate_database(conninfo, timeout_seconds=timeout_seconds, pooler=pooler)
+        async with open_database(
+            conninfo,
+            connections=1,
+            timeout_seconds=timeout_seconds,
+            pooler=pooler,
+            schemas=migrated.schemas,
+            server_version=migrated.server_version,
+        ) as database:
+            return await KeyRotation(database, encryption, report).run()
 
 
 @contextlib.asynccontextmanager

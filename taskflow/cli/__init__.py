@@ -80,7 +80,7 @@ main = Sections(
         },
         "Set up": {
             "doctor": Entry(f"{_LOCAL}.doctor", "Check the installation and report problems."),
-            "key": Entry(f"{_LOCAL}.keys", "Create API keys."),
+            "key": Entry(f"{_LOCAL}.keys", "Create API keys, rotate encryption keys."),
             "secret": Entry(f"{_LOCAL}.keys", "Create signing secrets and encryption keys."),
             "completion": Entry("taskflow.cli.sections", "Print a completion script for a shell."),
         },

@@ -33,9 +33,8 @@ Part: TypeAlias = Literal["payloads", "results"]
 
 SEALED_START: Final = b'{"$encrypted":"'
 _SEALED_END: Final = b'"}'
-_SEALED_RESULT: Final = b'"result":' + SEALED_START
-# The body follows the message, which is short.
-_MAX_START_BYTES: Final = 256
+# The body follows a message or a status, which are short.
+_MAX_START_BYTES: Final = 400
 _CANNOT: Final = (KeyMissing, Undecryptable)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -50,15 +49,17 @@ class _Readable(msgspec.Struct, frozen=True):
     not_modified: Literal[True] | UnsetType = UNSET
 
 
-class _SealedResult(msgspec.Struct, frozen=True):
-    """The fields by which an encrypted result is recognized."""
+class _SealedResponse(msgspec.Struct, frozen=True):
+    """The fields by which an encrypted response is recognized; one of them has the body."""
 
-    result: msgspec.Raw
     url: str
+    result: msgspec.Raw = msgspec.Raw()
+    body: msgspec.Raw = msgspec.Raw()
 
 
 _READABLE: Final = msgspec.json.Decoder(_Readable)
-_SEALED: Final = msgspec.json.Decoder(_SealedResult)
+_SEALED: Final = msgspec.json.Decoder(_SealedResponse)
+_DEFINITION: Final = msgspec.json.Decoder(ScheduleDefinition)
 _IDENTITY: Final = msgspec.json.Decoder(tuple[str, uuid.UUID])
 
 
@@ -224,6 +225,60 @@ class Encryption:
             return claim
         return self._masking.claim(msgspec.structs.replace(claim, payload=payload))
 
+    # What is encrypted again with the first key
+
+    def reseal_payload(self, payload: bytes, queue: str, *, is_callback: bool) -> bytes:
+        """Return a stored payload encrypted with the first key; in a callback, its task.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        if is_sealed(payload):
+            return self._resealed(payload, _payload_place(queue))
+        if not is_callback or SEALED_START not in payload:
+            return payload
+        task = _OBJECT.decode(_OBJECT.decode(payload)["body"])
+        queue, task_id = _IDENTITY.decode(b"[%b,%b]" % (bytes(task["queue"]), bytes(task["id"])))
+        inner, result = bytes(task["payload"]), bytes(task["result"])
+        if is_sealed(inner):
+            payload = payload.replace(inner, self._resealed(inner, _payload_place(queue)))
+        return payload.replace(result, self.reseal_response(result, task_id))
+
+    def reseal_response(self, response: bytes, task_id: uuid.UUID) -> bytes:
+        """Return a stored result, or response of an attempt, encrypted with the first key.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        if (sealed := sealed_part_of(response)) is None:
+            return response
+        again = self._resealed(bytes(sealed), _response_place(task_id))
+        return response.replace(bytes(sealed), again)
+
+    def reseal_schedule(self, definition: bytes) -> bytes:
+        """Return a stored definition (JSON) encrypted with the first key.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        known = _DEFINITION.decode(definition)
+        task, template = bytes(known.task), known.template
+        if not is_sealed(task):
+            return definition
+        payload = bytes(template.payload)
+        again = self.reseal_payload(payload, template.queue, is_callback=False)
+        definition = definition.replace(payload, again)
+        return definition.replace(task, self._resealed(task, _schedule_place(known.name)))
+
+    def _resealed(self, sealed: bytes, place: bytes) -> bytes:
+        data = _data_of(sealed)
+        if self.keyring.is_current(data):
+            return sealed
+        return self._sealed(self.keyring.decrypt(data, place), place)
+
     def _open_payload(
         self, payload: msgspec.Raw, queue: str, *, callback_of: uuid.UUID | None = None
     ) -> msgspec.Raw:
@@ -282,15 +337,16 @@ def sealed_of(data: bytes) -> bytes:
     return SEALED_START + base64.b64encode(data) + _SEALED_END
 
 
-def sealed_part_of(result: bytes | msgspec.Raw) -> msgspec.Raw | None:
-    """Return the encrypted document in a result; ``None`` if the result is not encrypted."""
-    if bytes(result).find(_SEALED_RESULT, 0, _MAX_START_BYTES) < 0:
+def sealed_part_of(response: bytes | msgspec.Raw) -> msgspec.Raw | None:
+    """Return the encrypted document in a response; ``None`` if the response is not encrypted."""
+    if bytes(response).find(SEALED_START, 0, _MAX_START_BYTES) < 0:
         return None
     try:
-        kept = _SEALED.decode(result)
+        kept = _SEALED.decode(response)
     except msgspec.DecodeError:
         return None
-    return None if kept.url or not is_sealed(bytes(kept.result)) else kept.result
+    part = msgspec.Raw(bytes(kept.result) or bytes(kept.body))
+    return None if kept.url or not is_sealed(bytes(part)) else part
 
 
 def check_opened(result: msgspec.Raw) -> None:

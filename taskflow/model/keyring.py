@@ -53,11 +53,6 @@ class Keyring:
         """The ids of the keys, in their order; they reveal nothing of the keys."""
         return [key_id.hex() for key_id in self._keys]
 
-    @property
-    def heads(self) -> list[bytes]:
-        """The first bytes of what each key encrypts, in their order."""
-        return [_VERSION + key_id for key_id in self._keys]
-
     def encrypt(self, data: bytes, associated: bytes) -> bytes:
         """Encrypt data with the first key.
 

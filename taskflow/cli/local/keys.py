@@ -1,4 +1,4 @@
-"""``taskflow key new`` and ``taskflow secret new``."""
+"""``taskflow key`` and ``taskflow secret``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from taskflow.model.signature import new_secret
 
 @click.group("key")
 def key_command() -> None:
-    """Create API keys.
+    """Create API keys, and rotate encryption keys.
 
     \b
       (umask 077; taskflow key new ci >> keys)
+      taskflow key rotate
     """
 
 
@@ -62,6 +63,24 @@ def _new_key(name: str, role: str, queues: str | None) -> None:
     except OSError as error:
         raise Failure(f"the line cannot be written: {error.strerror}") from None
     click.echo(f"the key of {name}, shown only once: {made}", err=True)
+
+
+@key_command.command("rotate")
+def _rotate_keys() -> None:
+    """Encrypt everything again with the first encryption key.
+
+    The first key of TASKFLOW_ENCRYPTION_KEYS encrypts the credentials, tasks and schedules again
+    that one of the others encrypts. The service may run meanwhile, if all its nodes have the new
+    key first. Can be stopped, and repeated, at any time. When it succeeds, the other keys can be
+    removed.
+
+    \b
+      TASKFLOW_ENCRYPTION_KEYS=NEW,OLD taskflow key rotate
+    """
+    # Imported here, because nothing else in this module needs the service.
+    from taskflow.cli.local.serve import rotate_keys  # noqa: PLC0415
+
+    rotate_keys()
 
 
 @click.group("secret")

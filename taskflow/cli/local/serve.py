@@ -1,4 +1,4 @@
-"""``taskflow serve``, ``worker`` and ``migrate``."""
+"""``taskflow serve``, ``worker``, ``migrate`` and ``key rotate``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import trio
 
 from taskflow import service, telemetry
 from taskflow.cli.exit_status import ExitStatus, Failure
+from taskflow.cli.remote.progress import meter
 from taskflow.model.errors import CannotListen, SettingsError, expected_message
 from taskflow.serving.process_tuning import raise_file_limit
 from taskflow.settings import Settings, variable_of
+from taskflow.store.postgres.key_rotation import Rotated
 from taskflow.telemetry import Event
 
 T = TypeVar("T")
@@ -92,6 +94,30 @@ def migrate_command() -> None:
     for step in migrated.applied:
         click.echo(f"applied {step.version:04} {step.name}")
     click.echo(f"{migrated.place} is up to date")
+
+
+def rotate_keys() -> None:
+    """Run ``taskflow key rotate``.
+
+    Raises:
+        Failure: Some rows still need another key.
+    """
+    with meter(None) as progress:
+
+        def report(done: Rotated) -> None:
+            progress.show(f"{done.checked:,} rows checked, {done.rotated.total():,} encrypted")
+
+        done = _run(lambda settings: service.rotate_keys(settings, report), {})
+    counts = [f"{count:,} {name}" for name, count in done.rotated.items() if count]
+    click.echo(f"encrypted with the first key: {', '.join(counts) or 'everything was already'}")
+    for key_id, count in done.left.items():
+        click.echo(f"{count:,} rows still need the key {key_id}", err=True)
+    if done.left:
+        raise Failure(
+            "some rows could not be encrypted again: keep these keys, add those that are missing "
+            "to TASKFLOW_ENCRYPTION_KEYS, and run this again"
+        )
+    click.echo("no row needs another key: the others can be removed")
 
 
 def _overrides(**options: object) -> dict[str, str]:

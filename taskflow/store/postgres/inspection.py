@@ -13,6 +13,7 @@ import trio
 
 from taskflow.model.errors import StoreUnavailable
 from taskflow.store.postgres.database import connect, mapped_errors
+from taskflow.store.postgres.key_rotation import key_ids_in_use
 from taskflow.store.postgres.migrate import migrations, of_another_program
 from taskflow.store.postgres.pool import Connection, Pooler
 from taskflow.store.postgres.requirements import (
@@ -28,6 +29,8 @@ from taskflow.store.postgres.rows import load_queries, settings_of
 
 MAX_QUEUES: Final = 10_000
 """Number of queues of which the proxies are read."""
+
+ENCRYPTION_CHECK_SECONDS: Final = 2.0
 
 
 class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +56,8 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
         is_synchronous: True if a commit is on disk before it is acknowledged.
         unfit: Requirements that are not met.
         egress_proxies: The proxies of queues by the name of the queue, with their credentials.
+        encryption_keys: Ids of the keys that data is encrypted with.
+        has_checked_all: Whether all data was checked for them, or there was not enough time.
     """
 
     place: str
@@ -73,6 +78,8 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
     is_synchronous: bool = True
     unfit: tuple[Unfit, ...] = ()
     egress_proxies: Mapping[str, str] = {}
+    encryption_keys: frozenset[str] = frozenset()
+    has_checked_all: bool = True
 
 
 async def examine_database(
@@ -113,7 +120,17 @@ def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseR
             if not report.pending:
                 unfit += unfit_for_writes(connection, place)
                 unfit += unfit_tables(connection, place)
+                report = _with_encryption_keys(report, connection)
         return msgspec.structs.replace(report, unfit=tuple(unfit))
+
+
+def _with_encryption_keys(report: DatabaseReport, connection: Connection) -> DatabaseReport:
+    sql: Any = load_queries()
+    key_ids, is_complete = key_ids_in_use(
+        lambda name, parameters: connection.execute(sql[name], parameters).fetchall(),
+        ENCRYPTION_CHECK_SECONDS,
+    )
+    return msgspec.structs.replace(report, encryption_keys=key_ids, has_checked_all=is_complete)
 
 
 def _report(connection: Connection, sql: Any) -> DatabaseReport:

@@ -9,8 +9,9 @@ from typing import Final
 from taskflow.cli.local.checks import Finding, failed, ok, skew_text, warning
 from taskflow.cli.local.checks.egress_proxy import queue_proxy_findings
 from taskflow.cli.local.checks.machine import zone_mismatch
+from taskflow.engine.configured_secrets import read_keyring
 from taskflow.model.display import duration, size
-from taskflow.model.errors import StoreError
+from taskflow.model.errors import SettingsError, StoreError
 from taskflow.model.zones import zone_database
 from taskflow.service import MEMORY_URL, is_postgres_url
 from taskflow.settings import Settings
@@ -86,6 +87,7 @@ def findings_of(report: DatabaseReport, settings: Settings) -> Iterator[Finding]
     yield _connections(report, settings)
     yield _pooler(report, settings)
     yield from zone_mismatch([*report.tz_versions, zone_database().version])
+    yield from encryption_findings(report, settings)
     longest = report.longest_transaction_seconds
     if longest is not None and longest > LONG_TRANSACTION_SECONDS:
         yield warning(
@@ -93,6 +95,30 @@ def findings_of(report: DatabaseReport, settings: Settings) -> Iterator[Finding]
             f"a transaction has been open for {duration(longest)}; dead rows cannot be vacuumed",
             "find it in pg_stat_activity by xact_start, and end it",
         )
+
+
+def encryption_findings(report: DatabaseReport, settings: Settings) -> Iterator[Finding]:
+    """Compare the keys that data is encrypted with to the keys of this node."""
+    try:
+        here = read_keyring(settings).key_ids
+    except SettingsError:  # reported with the settings
+        return
+    missing = sorted(report.encryption_keys.difference(here))
+    if missing:
+        yield failed(
+            "encryption",
+            f"data is encrypted with keys that are not set here: {', '.join(missing)}",
+            "add them to TASKFLOW_ENCRYPTION_KEYS: this node releases such tasks, and runs none",
+        )
+    if old := sorted(report.encryption_keys.intersection(here[1:])):
+        yield warning(
+            "encryption",
+            f"data still needs keys after the first one: {', '.join(old)}",
+            "run `taskflow key rotate` before you remove them",
+        )
+    elif here[1:]:
+        unknown = "" if report.has_checked_all else ", of the data that was checked in 2 s"
+        yield ok("encryption", f"none of the keys after the first one is needed{unknown}")
 
 
 def _server(report: DatabaseReport) -> Finding:

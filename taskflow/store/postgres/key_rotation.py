@@ -1,0 +1,272 @@
+"""Key rotation: what an older key encrypts is encrypted again with the first key.
+
+It goes over the tables in windows, in the order of their primary keys, and remembers nothing: what
+the first key encrypts is skipped, so a rotation can be stopped and repeated at any time. After each
+write it pauses for as long as the write took, so that others get their share of the database.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import trio
+
+from taskflow.model.encryption import Encryption
+from taskflow.model.errors import KeyMissing, Undecryptable
+from taskflow.model.keyring import key_id_in
+from taskflow.model.sealed_credential import SealedCredential
+from taskflow.store.postgres.database import Database
+from taskflow.store.postgres.pool import Connection
+from taskflow.store.postgres.rows import UNREADABLE, Execute, Row
+from taskflow.store.postgres.statements import Statements
+
+WINDOW_ROWS: Final = 500
+MAX_HELD_ROWS: Final = 100
+MAX_HELD_BYTES: Final = 8 * 2**20
+MAX_PASSES: Final = 10
+_PASS_PAUSE_SECONDS: Final = 0.5
+_FAILURES: Final = (KeyMissing, Undecryptable, KeyError, *UNREADABLE)
+
+
+class Rotated(msgspec.Struct):
+    """What a rotation has done so far.
+
+    Attributes:
+        checked: Number of rows that were checked, in the last pass.
+        rotated: Number of rows that were encrypted again, by the kind of data.
+        left: Number of rows that still need another key than the first, by the id of the key: it
+            is missing, or the row was in use each time, or cannot be decrypted.
+    """
+
+    checked: int = 0
+    rotated: Counter[str] = msgspec.field(default_factory=Counter)
+    left: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+class _Outdated(NamedTuple):
+    """A row that needs other keys than the first: its primary key, its size and the keys."""
+
+    key: object
+    size_bytes: int
+    key_ids: frozenset[str]
+
+
+class _Held(NamedTuple):
+    """The primary keys of rows that were locked, and of those that were encrypted again."""
+
+    locked: set[object]
+    rotated: set[object]
+
+
+class _Table(NamedTuple):
+    """A table with encrypted data.
+
+    Attributes:
+        name: What it contains; its statements are named after it.
+        first: A value before all primary keys.
+        rotate: Encrypts the rows with these primary keys again.
+    """
+
+    name: str
+    first: object
+    rotate: Callable[[Execute, Sequence[object], Encryption], _Held]
+
+
+class KeyRotation:
+    """A rotation of the keys of a database.
+
+    Args:
+        database: The database.
+        encryption: Has the keys.
+        report: Called after each window.
+    """
+
+    def __init__(
+        self, database: Database, encryption: Encryption, report: Callable[[Rotated], None]
+    ) -> None:
+        self._statements: Final = Statements(database)
+        self._encryption: Final = encryption
+        self._report: Final = report
+        self._done: Final = Rotated()
+
+    async def run(self) -> Rotated:
+        """Run it; rows that are in use are tried again a few times.
+
+        Raises:
+            StoreUnavailable: The database does not answer; what was done stays done.
+        """
+        for number in range(MAX_PASSES):
+            await trio.sleep(_PASS_PAUSE_SECONDS * number)
+            self._done.checked = 0
+            self._done.left.clear()
+            if not sum([await self._rotate_table(table) for table in _TABLES]):
+                break
+        return self._done
+
+    async def _rotate_table(self, table: _Table) -> int:
+        """Encrypt the rows of a table again, and return how many were in use."""
+        after, in_use = table.first, 0
+        while True:
+            window = {"after": after, "limit": WINDOW_ROWS}
+            rows = await self._statements.run(f"sealed_{table.name}", **window)
+            for portion in _portions(_outdated(rows, self._encryption.keyring.key_ids[0])):
+                in_use += await self._rotate(table, portion)
+            self._done.checked += len(rows)
+            self._report(self._done)
+            if len(rows) < WINDOW_ROWS:
+                return in_use
+            after = rows[-1][0]
+
+    async def _rotate(self, table: _Table, portion: Sequence[_Outdated]) -> int:
+        """Encrypt some rows again in a transaction, and return how many were in use."""
+        began = time.monotonic()
+        keys = [one.key for one in portion]
+
+        def work(connection: Connection) -> _Held:
+            with connection.transaction():
+                execute = self._statements.on(connection)
+                return table.rotate(execute, keys, self._encryption)
+
+        held = await self._statements.database.run(work)
+        self._done.rotated[table.name] += len(held.rotated)
+        for one in portion:
+            if one.key not in held.rotated:
+                self._done.left.update(one.key_ids)
+        await trio.sleep(time.monotonic() - began)
+        return len(portion) - len(held.locked)
+
+
+def key_ids_in_use(execute: Execute, seconds: float) -> tuple[frozenset[str], bool]:
+    """Return the ids of the keys that data is encrypted with, and whether all data was checked.
+
+    Args:
+        execute: Executes the statements.
+        seconds: Time after which the check ends.
+    """
+    found: set[str] = set()
+    deadline = time.monotonic() + seconds
+    for table in _TABLES:
+        after: object = table.first
+        while rows := execute(f"sealed_{table.name}", {"after": after, "limit": WINDOW_ROWS}):
+            found.update(*(_key_ids_of(heads) for _, _, heads in rows))
+            if time.monotonic() > deadline:
+                return frozenset(found), False
+            after = rows[-1][0]
+    return frozenset(found), True
+
+
+def _key_ids_of(heads: Sequence[str]) -> set[str]:
+    """Return the ids of keys, of which a statement returned the heads."""
+    return {key_id_in(base64.b64decode(head)) for head in heads}
+
+
+def _outdated(rows: Sequence[Row], first: str) -> Iterator[_Outdated]:
+    for key, size_bytes, heads in rows:
+        if key_ids := _key_ids_of(heads) - {first}:
+            yield _Outdated(key, size_bytes, frozenset(key_ids))
+
+
+def _portions(outdated: Iterator[_Outdated]) -> Iterator[list[_Outdated]]:
+    """Yield rows that are locked together."""
+    portion: list[_Outdated] = []
+    room_bytes = MAX_HELD_BYTES
+    for one in outdated:
+        if portion and (one.size_bytes > room_bytes or len(portion) == MAX_HELD_ROWS):
+            yield portion
+            portion, room_bytes = [], MAX_HELD_BYTES
+        portion.append(one)
+        room_bytes -= one.size_bytes
+    if portion:
+        yield portion
+
+
+def _rotate_tasks(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
+    tasks = {row[0]: row for row in execute("hold_sealed_tasks", {"keys": keys})}
+    attempts: dict[object, list[Row]] = {task_id: [] for task_id in tasks}
+    for row in execute("responses_of_attempts", {"keys": list(tasks)}):
+        attempts[row[0]].append(row)
+    new_tasks: list[Row] = []
+    new_attempts: list[Row] = []
+    for task_id, row in tasks.items():
+        try:
+            task = _resealed_task(row, encryption)
+            responses = [
+                (task_id, number, _resealed_response(response, task_id, encryption))
+                for _, number, response in attempts[task_id]
+            ]
+        except _FAILURES:
+            continue
+        new_tasks.append(task)
+        new_attempts += responses
+    _replace(
+        execute, "replace_sealed_tasks", ("ids", "payloads", "results", "responses"), new_tasks
+    )
+    _replace(
+        execute, "replace_responses_of_attempts", ("task_ids", "ids", "responses"), new_attempts
+    )
+    return _Held(set(tasks), {task_id for task_id, *_ in new_tasks})
+
+
+def _resealed_task(row: Row, encryption: Encryption) -> Row:
+    task_id, queue, callback_of, payload, result, response = row
+    is_callback = callback_of is not None
+    return (
+        task_id,
+        encryption.reseal_payload(payload.encode(), queue, is_callback=is_callback).decode(),
+        _resealed_response(result, task_id, encryption),
+        _resealed_response(response, task_id, encryption),
+    )
+
+
+def _resealed_response(
+    response: str | None, task_id: uuid.UUID, encryption: Encryption
+) -> str | None:
+    if response is None:
+        return None
+    return encryption.reseal_response(response.encode(), task_id).decode()
+
+
+def _rotate_schedules(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
+    held = execute("hold_sealed_schedules", {"keys": keys})
+    rotated: list[Row] = []
+    for name, definition in held:
+        with contextlib.suppress(*_FAILURES):
+            rotated.append((name, encryption.reseal_schedule(definition.encode()).decode()))
+    _replace(execute, "replace_sealed_schedules", ("names", "definitions"), rotated)
+    return _Held({name for name, _ in held}, {name for name, _ in rotated})
+
+
+def _rotate_credentials(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
+    held = execute("hold_sealed_credentials", {"keys": keys})
+    rotated: list[Row] = []
+    for name, kind, sealed in held:
+        place = SealedCredential(name, kind, (), sealed).associated
+        with contextlib.suppress(*_FAILURES):
+            values = encryption.keyring.decrypt(bytes(sealed), place)
+            rotated.append((name, encryption.keyring.encrypt(values, place)))
+    _replace(execute, "replace_sealed_credentials", ("names", "sealed"), rotated)
+    return _Held({name for name, *_ in held}, {name for name, _ in rotated})
+
+
+def _replace(execute: Execute, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Execute a statement with an array for each column, if there are rows."""
+    if rows:
+        arrays: Mapping[str, object] = {
+            column: list(values)
+            for column, values in zip(columns, zip(*rows, strict=True), strict=True)
+        }
+        execute(name, arrays)
+
+
+_TABLES: Final = (
+    _Table("credentials", "", _rotate_credentials),
+    _Table("schedules", "", _rotate_schedules),
+    _Table("tasks", uuid.UUID(int=0), _rotate_tasks),
+)

@@ -1,0 +1,85 @@
+-- Encrypted rows, for key rotation. Heads are the version and the id of the key in base64.
+
+-- part: heads
+ARRAY(
+    SELECT DISTINCT found[1]
+    FROM regexp_matches(texts.text, '\{"\$encrypted":"([A-Za-z0-9+/]{8})', 'g') AS found
+)
+
+-- name: sealed_tasks
+-- A task with its attempts: these never change, and are deleted with it. What a target sent may
+-- look like encrypted data, but has a URL: see model/encryption.py.
+SELECT page.id, page.size_bytes,
+-- insert: heads
+FROM (
+    SELECT id, size_bytes FROM taskflow_tasks
+    WHERE id > %(after)s::uuid ORDER BY id LIMIT %(limit)s
+) AS page CROSS JOIN LATERAL (
+    SELECT concat_ws(' ',
+        CASE WHEN t.options ->> 'callback_of' IS NOT NULL THEN t.payload::text
+             WHEN t.payload::text ^@ '{"$encrypted":"' THEN left(t.payload::text, 50) END,
+        (SELECT string_agg(left(one.response::text, 400), ' ')
+         FROM (SELECT t.result UNION ALL SELECT t.response UNION ALL
+               SELECT a.response FROM taskflow_attempts AS a WHERE a.task_id = page.id
+         ) AS one (response)
+         WHERE position('"encoding":"json","url":""' IN right(one.response::text, 200)) > 0)
+    ) AS text
+    FROM taskflow_tasks AS t WHERE t.id = page.id OFFSET 0
+) AS texts
+ORDER BY page.id
+
+-- name: hold_sealed_tasks
+-- Tasks that another transaction holds are left for later: nothing waits, so nothing deadlocks.
+SELECT id, queue, options ->> 'callback_of', payload::text, result::text, response::text
+FROM taskflow_tasks WHERE id = ANY (%(keys)s::uuid[])
+ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_tasks
+UPDATE taskflow_tasks AS t
+SET payload = e.payload::json, result = e.result::json, response = e.response::json
+FROM unnest(
+    %(ids)b::uuid[], %(payloads)b::text[], %(results)b::text[], %(responses)b::text[]
+) AS e (id, payload, result, response)
+WHERE t.id = e.id
+
+-- name: responses_of_attempts
+SELECT task_id, id, response::text FROM taskflow_attempts
+WHERE task_id = ANY (%(keys)s::uuid[]) AND response IS NOT NULL
+
+-- name: replace_responses_of_attempts
+UPDATE taskflow_attempts AS a SET response = e.response::json
+FROM unnest(
+    %(task_ids)b::uuid[], %(ids)b::bigint[], %(responses)b::text[]
+) AS e (task_id, id, response)
+WHERE a.task_id = e.task_id AND a.id = e.id
+
+-- name: sealed_schedules
+SELECT page.name, page.size_bytes,
+-- insert: heads
+FROM (
+    SELECT name, size_bytes, definition::text AS text FROM taskflow_schedules
+    WHERE name > %(after)s ORDER BY name LIMIT %(limit)s
+) AS page CROSS JOIN LATERAL (SELECT page.text) AS texts
+ORDER BY page.name
+
+-- name: hold_sealed_schedules
+SELECT name, definition::text FROM taskflow_schedules WHERE name = ANY (%(keys)s::text[])
+ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_schedules
+UPDATE taskflow_schedules AS s SET definition = e.definition::json
+FROM unnest(%(names)b::text[], %(definitions)b::text[]) AS e (name, definition)
+WHERE s.name = e.name
+
+-- name: sealed_credentials
+SELECT name, octet_length(sealed), ARRAY[encode(substring(sealed FROM 1 FOR 6), 'base64')]
+FROM taskflow_credentials WHERE name > %(after)s ORDER BY name LIMIT %(limit)s
+
+-- name: hold_sealed_credentials
+SELECT name, kind, sealed FROM taskflow_credentials WHERE name = ANY (%(keys)s::text[])
+ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_credentials
+UPDATE taskflow_credentials AS c SET sealed = e.sealed
+FROM unnest(%(names)b::text[], %(sealed)b::bytea[]) AS e (name, sealed)
+WHERE c.name = e.name

@@ -1,0 +1,192 @@
+"""Key rotation: afterwards the first key is enough, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+import psycopg
+import trio
+
+from taskflow.model.credential import Bearer
+from taskflow.model.encryption import Encryption
+from taskflow.model.keyring import Keyring
+from taskflow.model.schedule import ScheduleDefinition, Timing
+from taskflow.model.sealed_credential import seal, unseal
+from taskflow.model.task import NewTask, TaskStatus
+from taskflow.settings import Settings
+from taskflow.store.base.claims import Retry, Settlement
+from taskflow.store.encrypted import EncryptedStore
+from taskflow.store.postgres import key_rotation
+from taskflow.store.postgres.database import open_database
+from taskflow.store.postgres.key_rotation import KeyRotation
+from taskflow.store.postgres.store import open_postgres
+from tests.model.test_encryption import response
+from tests.store.contract import ErrorType
+from tests.store.contract import response as kept_response
+
+OLD, NEW, THIRD = b"1" * 32, b"2" * 32, b"3" * 32
+ALL = ("payloads", "results")
+
+
+@contextlib.asynccontextmanager
+async def open_store(url: str, *keys: bytes):
+    encryption = Encryption(Keyring(keys), ALL)
+    async with open_postgres(url, Settings(), encryption) as store:
+        yield EncryptedStore(store, encryption)
+
+
+async def rotate(url: str, *keys: bytes, report=lambda done: None):
+    async with open_database(url, connections=1, timeout_seconds=30) as database:
+        return await KeyRotation(database, Encryption(Keyring(keys)), report).run()
+
+
+def new_task(number: int, **fields) -> NewTask:
+    return NewTask(msgspec.Raw(b'"http://a.example/%d"' % number), **fields)
+
+
+async def fill(store) -> dict[str, object]:
+    """Store data of every kind, and return what is shown of it."""
+    options = msgspec.structs.replace(new_task(0).options, callback_url="http://b.example/")
+    done, failed, *_ = await store.add(
+        [new_task(0, options=options), new_task(1, max_attempts=2), *map(new_task, range(2, 7))]
+    )
+    node = await store.register("here", lease_seconds=600)
+    for claim in await store.claim(node, limit=2):
+        if claim.task_id == done.id:
+            result = msgspec.json.encode(response({"a": 1}))
+            await store.settle(
+                [Settlement(claim.task_id, claim.token, TaskStatus.COMPLETED, result)]
+            )
+        else:
+            retry = Retry(claim.task_id, claim.token, 0.0, "x", ErrorType.TIMEOUT)
+            retry = msgspec.structs.replace(retry, response=kept_response(b'"b"'))
+            await store.schedule_retries([retry])
+    claims = {claim.task_id: claim for claim in await store.claim(node, limit=20)}
+    last = claims[failed.id]
+    settlement = Settlement(last.task_id, last.token, TaskStatus.FAILED, None, "x")
+    settlement = msgspec.structs.replace(
+        settlement, error_type=ErrorType.TIMEOUT, response=kept_response(b'"c"')
+    )
+    await store.settle([settlement])
+    definition = ScheduleDefinition(
+        name="s",
+        timing=Timing(cron="0 6 * * *"),
+        task=msgspec.Raw(b'{"payload": "http://c.example/"}'),
+        template=NewTask(msgspec.Raw(b'"http://c.example/"')),
+    )
+    await store.schedules.change("s", lambda _: definition)
+    keyring = store._encryption.keyring
+    await store.credentials.put(seal("c", Bearer(token="t", hosts=("a.example",)), keyring))
+    return await shown(store)
+
+
+async def shown(store) -> dict[str, object]:
+    tasks = (await store.page(limit=100)).tasks
+    attempts = {task.id: await store.attempts(task.id) for task in tasks}
+    credential = unseal(await store.credentials.sealed("c"), store._encryption.keyring)
+    return {
+        "tasks": tasks,
+        "attempts": attempts,
+        "schedule": await store.schedules.get("s"),
+        "credential": credential,
+    }
+
+
+def sealed_left(url: str) -> list[str]:
+    """The heads of all that is encrypted, wherever it is."""
+    statement = """
+    SELECT DISTINCT found[1] FROM (
+        SELECT concat_ws(' ', payload, result, response) FROM taskflow_tasks
+        UNION ALL SELECT response::text FROM taskflow_attempts
+        UNION ALL SELECT definition::text FROM taskflow_schedules
+    ) AS every (text),
+    regexp_matches(every.text, '\\{"\\$encrypted":"(.{8})', 'g') AS found
+    """
+    with psycopg.connect(url) as connection:
+        return [head for (head,) in connection.execute(statement)]
+
+
+async def test_the_new_key_is_enough_afterwards(database_url, monkeypatch):
+    """Tasks, attempts, callbacks, schedules and credentials are shown as before, by one key."""
+    monkeypatch.setattr(key_rotation, "WINDOW_ROWS", 3)
+    monkeypatch.setattr(key_rotation, "MAX_HELD_ROWS", 2)
+    async with open_store(database_url, OLD) as store:
+        before = await fill(store)
+    assert len(sealed_left(database_url)) == 1
+    reports = []
+    done = await rotate(database_url, NEW, OLD, report=lambda one: reports.append(one.checked))
+    assert done.rotated == {"tasks": 8, "schedules": 1, "credentials": 1}
+    assert (done.left, reports[-1]) == ({}, 10)
+    assert len(sealed_left(database_url)) == 1
+    async with open_store(database_url, NEW) as store:
+        assert await shown(store) == before
+    again = await rotate(database_url, NEW, OLD)
+    assert (again.rotated.total(), again.left) == (0, {})
+
+
+async def test_a_key_that_is_missing(database_url):
+    """What needs it is left and counted; the rest is encrypted again."""
+    async with open_store(database_url, THIRD) as store:
+        await store.add([new_task(1), new_task(2)])
+    async with open_store(database_url, OLD) as store:
+        await store.add([new_task(3)])
+    done = await rotate(database_url, NEW, OLD)
+    assert done.rotated["tasks"] == 1
+    assert done.left == {Keyring([THIRD]).key_ids[0]: 2}
+    assert not (await rotate(database_url, NEW, OLD, THIRD)).left
+
+
+async def test_what_was_changed_is_left(database_url):
+    """It is counted, and does not stop the rotation."""
+    async with open_store(database_url, OLD) as store:
+        [changed, _] = await store.add([new_task(1), new_task(2)])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE taskflow_tasks SET queue = 'x' WHERE id = %s", [changed.id])
+    done = await rotate(database_url, NEW, OLD)
+    assert (done.rotated["tasks"], done.left.total()) == (1, 1)
+
+
+async def test_what_a_target_sent_is_not_taken_for_encrypted(database_url):
+    """A response of that form is plain: it needs no key."""
+    async with open_postgres(database_url, Settings()) as store:
+        [task] = await store.add([new_task(1)])
+        node = await store.register("here", lease_seconds=600)
+        [claim] = await store.claim(node, limit=1)
+        result = msgspec.json.encode(response({"$encrypted": "AQAAAAAAAAAAAAAAAAAA"}))
+        await store.settle([Settlement(claim.task_id, claim.token, TaskStatus.COMPLETED, result)])
+        done = await rotate(database_url, NEW, OLD)
+        assert (done.rotated.total(), done.left) == (0, {})
+        assert bytes((await store.get_unmasked(task.id)).result) == result
+
+
+async def test_rows_that_are_in_use(database_url):
+    """A row that another transaction holds is encrypted when it is free."""
+    async with open_store(database_url, OLD) as store:
+        [task, _] = await store.add([new_task(1), new_task(2)])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SELECT FROM taskflow_tasks WHERE id = %s FOR UPDATE", [task.id])
+
+        def release(done) -> None:
+            if done.checked and done.rotated["tasks"]:
+                connection.rollback()
+
+        with trio.fail_after(60):
+            done = await rotate(database_url, NEW, OLD, report=release)
+    assert (done.rotated["tasks"], done.left) == (2, {})
+
+
+async def test_a_rotation_changes_nothing_that_is_counted_or_watched(database_url):
+    """No event is recorded, no count changes, and a running task stays claimed."""
+    async with open_store(database_url, OLD, NEW) as store:
+        await store.add([new_task(1)])
+        node = await store.register("here", lease_seconds=600)
+        [claim] = await store.claim(node, limit=1)
+        position = await store.record_events()
+        count = await store.count(limit=10)
+        assert (await rotate(database_url, NEW, OLD)).rotated["tasks"] == 1
+        assert (await store.events_after(position, limit=100)).events == []
+        assert (await store.count(limit=10)).total.counts == count.total.counts
+        result = msgspec.json.encode(response("x"))
+        settlement = Settlement(claim.task_id, claim.token, TaskStatus.COMPLETED, result)
+        assert await store.settle([settlement]) == {claim.task_id}
