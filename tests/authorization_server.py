@@ -49,6 +49,8 @@ class Token(TokenMixin):
         self.values = values
         self.ends_at = time.time() + values["expires_in"]
         self.is_gone = False
+        # Bound to the certificate of the client (RFC 8705 section 3).
+        self.certificate = flask.request.environ.get("SSL_CLIENT_CERT")
 
     def get_scope(self):
         return self.values.get("scope", "")
@@ -128,6 +130,7 @@ class OAuthServer:
         issuer.register_client_auth_method(
             JWTBearerClientAssertion.CLIENT_AUTH_METHOD, _Assertion(self)
         )
+        issuer.register_client_auth_method("tls_client_auth", _by_certificate)
         issuer.register_token_generator("default", self._new_token)
         protected = ResourceProtector()
         protected.register_token_validator(_Validator(self))
@@ -159,6 +162,13 @@ class OAuthServer:
         }
 
 
+def _by_certificate(query_client, request):
+    """RFC 8705 section 2.1: the client is who its certificate says."""
+    if "SSL_CLIENT_CERT" not in flask.request.environ:
+        return None
+    return query_client(request.form.get("client_id"))
+
+
 class _Quiet(WSGIRequestHandler):
     def log(self, *args):
         pass
@@ -169,6 +179,7 @@ class _Grant(grants.ClientCredentialsGrant):
         "client_secret_basic",
         "client_secret_post",
         JWTBearerClientAssertion.CLIENT_AUTH_METHOD,
+        "tls_client_auth",
     ]
 
 
@@ -196,4 +207,6 @@ class _Validator(BearerTokenValidator):
         self._server = server
 
     def authenticate_token(self, token_string):
-        return self._server.tokens.get(token_string) if self._server.accepts else None
+        token = self._server.tokens.get(token_string) if self._server.accepts else None
+        is_bound_to = flask.request.environ.get("SSL_CLIENT_CERT")
+        return token if token and token.certificate == is_bound_to else None

@@ -97,7 +97,7 @@ HOMES = {
     "prometheus_client": ("metrics",),
     "rich": ("cli",),
     "cronsim": ("model.cron",),
-    "cryptography": ("model.xaes", "model.signing_key"),
+    "cryptography": ("model.xaes", "model.signing_key", "model.client_certificate"),
     "idna": ("model.hostname",),
     "structlog": ("telemetry",),
     "opentelemetry": ("tracing.otel",),

@@ -20,5 +20,6 @@ From the bottom up::
     access_tokens              access tokens, shared by the tasks of a node
     id_tokens                  ID tokens that this service signs itself
     aws_signature              signatures of requests to AWS
+    client_tls                 TLS with client certificates
     authenticators             the authenticators of all kinds of credentials
 """

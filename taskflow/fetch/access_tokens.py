@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from taskflow.fetch.authentication import Admission, Headers, Outgoing
+from taskflow.fetch.client_tls import client_tls, identification_of
 from taskflow.fetch.errors import TokenRefused, TokenUnavailable
 from taskflow.fetch.interface import Fetcher
 from taskflow.fetch.token_request import (
@@ -181,12 +182,15 @@ class AccessTokenAuthenticator(Admission):
     """
 
     def __init__(self, credential: OAuth2, tokens: AccessTokens) -> None:
-        super().__init__(credential)
+        super().__init__(credential.hosts)
         self._credential = credential
+        self._identification = identification_of(credential)
         self._tokens = tokens
 
     async def headers(self, _request: Outgoing, /) -> Headers:
-        """See ``Authenticator``."""
+        """See ``Authenticator``. A token may be bound to the certificate (RFC 8705 section 3)."""
+        if self.tls is None and self._identification is not None:
+            self.tls = await client_tls(self._identification)
         return (("Authorization", f"Bearer {await self._tokens.get(self._credential)}"),)
 
     async def rejected(self, sent: Headers, /) -> bool:

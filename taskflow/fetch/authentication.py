@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Final, Protocol, TypeAlias
 
+import msgspec
+
 from taskflow.fetch.errors import Blocked
-from taskflow.model.credential import Credential, may_go_to
+from taskflow.model.credential import may_go_to
 from taskflow.model.host_patterns import Hosts
 from taskflow.model.outcome import Refusal
 from taskflow.model.url import Target
@@ -33,8 +36,26 @@ class Outgoing(Protocol):
         """The body; empty if there is none."""
 
 
+class ClientTls(msgspec.Struct, frozen=True):
+    """A TLS configuration of a credential.
+
+    Attributes:
+        name: Connections with another name are not shared with it.
+        context: The configuration.
+    """
+
+    name: str
+    context: ssl.SSLContext
+
+
 class Authenticator(Protocol):
-    """Adds a credential to the requests of a fetch. One object may serve any number of them."""
+    """Adds a credential to the requests of a fetch. One object may serve any number of them.
+
+    Attributes:
+        tls: What connections need, once ``headers`` was called; ``None`` for nothing special.
+    """
+
+    tls: ClientTls | None
 
     def admit(self, target: Target) -> None:
         """Check that the credential may be sent to a target; called before each request.
@@ -59,10 +80,12 @@ class Authenticator(Protocol):
 
 
 class Admission:
-    """The targets that a credential may be sent to."""
+    """The targets that a credential may be sent to, without TLS of its own."""
 
-    def __init__(self, credential: Credential) -> None:
-        self._hosts: Final = Hosts(credential.hosts, "hosts")
+    tls: ClientTls | None = None
+
+    def __init__(self, hosts: tuple[str, ...]) -> None:
+        self._hosts: Final = Hosts(hosts, "hosts")
 
     def admit(self, target: Target) -> None:
         """See ``Authenticator``."""
@@ -79,12 +102,12 @@ class Fixed(Admission):
     """A credential that is the same header in each request.
 
     Args:
-        credential: The credential.
+        hosts: The hosts that it may be sent to.
         header: The header.
     """
 
-    def __init__(self, credential: Credential, header: tuple[str, str]) -> None:
-        super().__init__(credential)
+    def __init__(self, hosts: tuple[str, ...], header: tuple[str, str]) -> None:
+        super().__init__(hosts)
         self._headers = (header,)
 
     async def headers(self, _request: Outgoing, /) -> Headers:

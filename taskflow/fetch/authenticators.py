@@ -9,9 +9,19 @@ import trio
 from taskflow.fetch.access_tokens import AccessTokenAuthenticator, AccessTokens
 from taskflow.fetch.authentication import Authenticator, Fixed
 from taskflow.fetch.aws_signature import AwsAuthenticator
+from taskflow.fetch.client_tls import CertificateAuthenticator, Identification
 from taskflow.fetch.id_tokens import GetIssuer, IdTokenAuthenticator
 from taskflow.fetch.interface import Fetcher
-from taskflow.model.credential import AwsSigV4, Basic, Bearer, Credential, Header, OAuth2, Oidc
+from taskflow.model.credential import (
+    AwsSigV4,
+    Basic,
+    Bearer,
+    Credential,
+    Header,
+    Mtls,
+    OAuth2,
+    Oidc,
+)
 
 
 class Authenticators:
@@ -37,18 +47,25 @@ class Authenticators:
             SettingsError: A pattern of its hosts is invalid.
         """
         match credential:
-            case Bearer(token=token):
-                return Fixed(credential, ("Authorization", f"Bearer {token}"))
-            case Basic(username=username, password=password):
-                pair = base64.b64encode(f"{username}:{password}".encode()).decode()
-                return Fixed(credential, ("Authorization", f"Basic {pair}"))
-            case Header(name=name, value=value):
-                return Fixed(credential, (name, value))
+            case Bearer() | Basic() | Header():
+                return Fixed(credential.hosts, _header_of(credential))
             case OAuth2():
                 return AccessTokenAuthenticator(credential, self._tokens)
             case Oidc():
                 return IdTokenAuthenticator(credential, self._issuer)
             case AwsSigV4():
                 return AwsAuthenticator(credential)
-            case _:
-                raise NotImplementedError
+            case Mtls(certificate=certificate, private_key=key, ca_bundle=ca_bundle):
+                identification = Identification(certificate, key, ca_bundle)
+                return CertificateAuthenticator(credential.hosts, identification)
+
+
+def _header_of(credential: Bearer | Basic | Header) -> tuple[str, str]:
+    match credential:
+        case Bearer(token=token):
+            return "Authorization", f"Bearer {token}"
+        case Basic(username=username, password=password):
+            pair = base64.b64encode(f"{username}:{password}".encode()).decode()
+            return "Authorization", f"Basic {pair}"
+        case Header(name=name, value=value):
+            return name, value

@@ -28,7 +28,7 @@ class AwsAuthenticator(Admission):
     """
 
     def __init__(self, credential: AwsSigV4) -> None:
-        super().__init__(credential)
+        super().__init__(credential.hosts)
         self._credential = credential
 
     async def headers(self, request: Outgoing, /) -> Headers:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import trio
 
+from taskflow.fetch.authentication import ClientTls
 from taskflow.fetch.dialing import dial, secure
 from taskflow.fetch.errors import BadResponse, NotConnected, ProxyFailed, mapped_errors
 from taskflow.fetch.guard import Guard
@@ -136,7 +137,12 @@ class Transport:
         self._reused = 0
 
     async def acquire(
-        self, target: Target, proxy: Proxy | None = None, *, fresh: bool = False
+        self,
+        target: Target,
+        proxy: Proxy | None = None,
+        *,
+        fresh: bool = False,
+        tls: ClientTls | None = None,
     ) -> Connection:
         """Return a connection to the target's origin. The caller must release it.
 
@@ -144,17 +150,23 @@ class Transport:
             target: The target.
             proxy: The proxy through which it leads; ``None`` for a direct connection.
             fresh: True to open a new connection.
+            tls: The TLS configuration of a credential.
 
         Raises:
             FetchError: The target is blocked, its name does not resolve, the connection fails, or
                 its certificate is not trusted.
         """
-        connection = None if fresh else self._idle.take(way_to(target, proxy))
+        way = way_to(target, proxy, "" if tls is None else tls.name)
+        connection = None if fresh else self._idle.take(way)
         if connection is None:
             self._guard.admit(target)  # idle connections lead to admitted origins only
+            context = self._ssl_context if tls is None else tls.context
             connection = await (
-                self._open(target) if proxy is None else self._open_through(proxy, target)
+                self._open(target, context)
+                if proxy is None
+                else self._open_through(proxy, target, context)
             )
+            connection.way = way
             self._opened += 1
         else:
             connection.reuse()
@@ -203,18 +215,20 @@ class Transport:
             return ProxyFailed(f"{reason}: {error.reason}", may_have_been_sent=True)
         return error
 
-    async def _open_through(self, proxy: Proxy, target: Target) -> Connection:
+    async def _open_through(
+        self, proxy: Proxy, target: Target, context: ssl.SSLContext
+    ) -> Connection:
         self._guard.admit_name(target)
         stream = await connect_to(proxy, self._resolver, self._ssl_context)
         if target.scheme == "https":
             await open_tunnel(stream, proxy, target)
-            secured = await secure_through(stream, target, self._ssl_context)
+            secured = await secure_through(stream, target, context)
             return Connection(secured, target, proxy)
         if isinstance(stream, trio.SSLStream):
             return Connection(TlsStream(stream), target, proxy)
         return Connection(PlainStream(stream), target, proxy)
 
-    async def _open(self, target: Target) -> Connection:
+    async def _open(self, target: Target, context: ssl.SSLContext) -> Connection:
         addresses = await self._resolve(target)
         # Between the only lookup and the connection, so that only checked addresses are used, even
         # if the name resolves differently a moment later (DNS rebinding).
@@ -222,7 +236,7 @@ class Transport:
         with mapped_errors(f"{target.host_header}"):
             stream = await dial(addresses, target.port)
             if target.scheme == "https":
-                return Connection(await secure(stream, target.host, self._ssl_context), target)
+                return Connection(await secure(stream, target.host, context), target)
             return Connection(PlainStream(stream), target)
 
     async def _resolve(self, target: Target) -> tuple[Address, ...]:

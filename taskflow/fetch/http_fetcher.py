@@ -12,7 +12,7 @@ from typing import Final
 import trio
 from msgspec import UNSET
 
-from taskflow.fetch.authentication import Authenticator
+from taskflow.fetch.authentication import Authenticator, ClientTls
 from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection_pool import IdleConnections, Statistics, Transport
 from taskflow.fetch.egress_health import EgressHealth, EgressRoutes, pause
@@ -207,15 +207,21 @@ class HttpFetcher(Fetcher):
         """Send a request with its credential, and again with a new one if a 401 asks for it."""
         authenticator.admit(hop.target)
         added = await authenticator.headers(hop)
-        answer = await self._send(with_headers(hop, added), asked, route)
+        answer = await self._send(with_headers(hop, added), asked, route, authenticator.tls)
         if answer.status != http.HTTPStatus.UNAUTHORIZED or asked.is_success(answer.status):
             return answer
         if not await authenticator.rejected(added):
             return answer
         added = await authenticator.headers(hop)
-        return await self._send(with_headers(hop, added), asked, route)
+        return await self._send(with_headers(hop, added), asked, route, authenticator.tls)
 
-    async def _send(self, hop: Hop, asked: FetchRequest, route: EgressHealth | None) -> RawResponse:
+    async def _send(
+        self,
+        hop: Hop,
+        asked: FetchRequest,
+        route: EgressHealth | None,
+        tls: ClientTls | None = None,
+    ) -> RawResponse:
         """Send a request, and again if a reused connection turns out to be closed.
 
         A server may close an idle connection just when it is reused, which is not a failure of the
@@ -225,13 +231,15 @@ class HttpFetcher(Fetcher):
         proxy = None if route is None else route.proxy_for(target)
         # It rejects invalid requests before a connection is opened.
         request = hop.head(proxy if target.scheme == "http" else None)
-        connection = await self._transport.acquire(target, proxy, fresh=not hop.is_idempotent)
+        connection = await self._transport.acquire(
+            target, proxy, fresh=not hop.is_idempotent, tls=tls
+        )
         try:
             return await self._send_over(connection, hop, request, asked, route)
         except ConnectionLost:
             if not connection.is_reused or connection.received:
                 raise
-        connection = await self._transport.acquire(target, proxy, fresh=True)
+        connection = await self._transport.acquire(target, proxy, fresh=True, tls=tls)
         return await self._send_over(connection, hop, request, asked, route)
 
     async def _send_over(

@@ -64,7 +64,7 @@ class IdTokenAuthenticator(Admission):
     """
 
     def __init__(self, credential: Oidc, issuer: GetIssuer) -> None:
-        super().__init__(credential)
+        super().__init__(credential.hosts)
         self._credential = credential
         self._issuer = issuer
         self._tokens: dict[str, tuple[str, float]] = {}  # by audience

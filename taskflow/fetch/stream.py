@@ -145,13 +145,21 @@ def socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType:
     return stream.socket
 
 
-Way: TypeAlias = str | tuple[str, Proxy]
+Way: TypeAlias = str | tuple[str, Proxy | None, str]
 """An origin, and the proxy with its credentials through which a connection leads there."""
 
 
-def way_to(target: Target, proxy: Proxy | None) -> Way:
-    """Return the way to the origin of a target; nobody uses the tunnel of another proxy."""
-    return target.origin if proxy is None else (target.origin, proxy)
+def way_to(target: Target, proxy: Proxy | None, identity: str = "") -> Way:
+    """Return the way to the origin of a target.
+
+    Nobody uses the tunnel of another proxy, or the connection with another client certificate.
+
+    Args:
+        target: The target.
+        proxy: The proxy through which it leads.
+        identity: The name of the TLS configuration of a credential, if it has one.
+    """
+    return (target.origin, proxy, identity) if proxy or identity else target.origin
 
 
 class Connection:

@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus, urlencode
 
 import msgspec
 
+from taskflow.fetch.client_tls import CertificateAuthenticator, identification_of
 from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.response import retry_after_seconds
 from taskflow.model.credential import OAuth2, is_private
@@ -18,7 +19,7 @@ from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.masking import MASK
 from taskflow.model.outcome import Failed, Fetched, Outcome, Postponed, Response
 from taskflow.model.untrusted_text import printable, shortened
-from taskflow.model.url import parse_target
+from taskflow.model.url import Target, parse_target
 
 ASSERTION_SECONDS: Final = 60
 """Lifetime of the assertion of ``private_key_jwt``."""
@@ -197,10 +198,19 @@ def token_request(credential: OAuth2) -> TokenRequest:
             body=urlencode(form).encode(),
             follows_redirects=False,
             success_on=_ANY_STATUS,
+            authenticator=_certificate_of(credential, target),
         ),
         target.origin,
         tuple(sorted(filter(None, hidden), key=len, reverse=True)),
     )
+
+
+def _certificate_of(credential: OAuth2, target: Target) -> CertificateAuthenticator | None:
+    """Return what identifies the client in TLS (RFC 8705 section 2), if anything does."""
+    identification = identification_of(credential)
+    if identification is None:
+        return None
+    return CertificateAuthenticator((target.host,), identification)
 
 
 def _encoded(text: str) -> str:

@@ -5,7 +5,7 @@ Values are write-only: no error repeats one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -285,6 +285,7 @@ CredentialRequest: TypeAlias = (
     | MtlsRequest
 )
 
+_PEM_FIELDS: Final = ("private_key", "certificate", "ca_bundle")
 _KINDS: Final[Mapping[str, tuple[type[_CredentialRequest], type[Any]]]] = {
     str(request.__struct_config__.tag): (request, kind)
     for request, kind in (
@@ -355,7 +356,32 @@ def _check(kind: str, given: Mapping[str, Any], errors: ValidationErrors) -> Non
         errors.add("/name", "name must not be that of a header with which TaskFlow signs requests")
     if kind == "oauth2_client_credentials":
         _check_token_url(given.get("token_url"), errors)
+    if kind in ("mtls", "oauth2_client_credentials") and not given.keys().isdisjoint(_PEM_FIELDS):
+        _check_keys(kind, given, errors)
         _check_authentication(given, errors)
+
+
+def _check_keys(kind: str, given: Mapping[str, Any], errors: ValidationErrors) -> None:
+    """Add the errors of keys and certificates, where all that belongs together is given."""
+    # Imported here, because few nodes need `cryptography`.
+    from taskflow.model.client_certificate import (  # noqa: PLC0415
+        certificates_of,
+        check_client_certificate,
+    )
+    from taskflow.model.signing_key import signing_key_of  # noqa: PLC0415
+
+    key = "private_key" if kind == "mtls" else "certificate_key"
+    checks: tuple[tuple[Callable[..., object], tuple[str, ...]], ...] = (
+        (check_client_certificate, ("certificate", key)),
+        (certificates_of, ("ca_bundle",)),
+        (signing_key_of, ("private_key",) if kind != "mtls" else ()),
+    )
+    for check, names in checks:
+        if names and all(name in given for name in names):
+            try:
+                check(*(given[name] for name in names))
+            except ValueError as error:
+                errors.add(f"/{names[0]}", f"{names[0]} {error}")
 
 
 def _check_hosts(hosts: tuple[str, ...], errors: ValidationErrors) -> None:

@@ -28,6 +28,8 @@ def bearer(authenticators):
 class Renewed:
     """Has a new value after each 401, and may go anywhere."""
 
+    tls = None
+
     def __init__(self) -> None:
         self.count = 1
         self.rejections: list[Headers] = []
