@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Awaitable, Collection, Mapping
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import trio
 from quart import Response
 from werkzeug.routing import BaseConverter
 
+from taskflow.api.access.request_scope import actor_of_request
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_json
 from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
+from taskflow.model.audit import Action, Actor, NewEntry, filter_detail
 from taskflow.model.errors import PartlyDone, StoreUnavailable, TooManySearches
 from taskflow.model.filter import TaskFilter
 from taskflow.model.lifecycle import Move, sources_of
@@ -28,7 +30,11 @@ BATCH: Final = 500
 # After that a request returns how far it came, and the same request again does the rest.
 MAX_SECONDS: Final = 10.0
 
-_MoveMany: TypeAlias = Callable[[Collection[uuid.UUID]], Awaitable[Collection[uuid.UUID]]]
+
+class _MoveMany(Protocol):
+    def __call__(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None
+    ) -> Awaitable[Collection[uuid.UUID]]: ...
 
 
 class NotABulkAction(BaseConverter):
@@ -54,10 +60,11 @@ class BulkResult(msgspec.Struct, frozen=True):
 
 
 class BulkAction(NamedTuple):
-    """A bulk action: the statuses that it applies to, and the function of the store."""
+    """A bulk action: the statuses that it applies to, the function of the store, and its name."""
 
     statuses: tuple[TaskStatus, ...]
     move: _MoveMany
+    action: Action
 
 
 BULK_RESULT: Final = RouteResponse(
@@ -107,7 +114,9 @@ async def delete_tasks(services: Services) -> Response:
 async def _bulk(services: Services, name: str) -> Response:
     action = bulk_actions_of(services.store)[name]
     return as_json(
-        await run_bulk_action(services.store, action, bulk_selection_of(await read_json()))
+        await run_bulk_action(
+            services.store, action, bulk_selection_of(await read_json()), actor_of_request()
+        )
     )
 
 
@@ -115,16 +124,18 @@ def bulk_actions_of(store: TaskStore) -> Mapping[str, BulkAction]:
     """Return the bulk actions by name."""
     ends = tuple(status for status in TaskStatus if status.is_final)
     return {
-        "cancel": BulkAction(sources_of(Move.CANCEL), store.cancel_many),
-        "retry": BulkAction(sources_of(Move.MANUAL_RETRY), store.retry_many),
-        "delete": BulkAction(ends, store.delete_many),
+        "cancel": BulkAction(sources_of(Move.CANCEL), store.cancel_many, Action.TASKS_CANCEL),
+        "retry": BulkAction(sources_of(Move.MANUAL_RETRY), store.retry_many, Action.TASKS_RETRY),
+        "delete": BulkAction(ends, store.delete_many, Action.TASKS_DELETE),
     }
 
 
 async def run_bulk_action(
-    store: TaskStore, action: BulkAction, selection: BulkSelection
+    store: TaskStore, action: BulkAction, selection: BulkSelection, by: Actor
 ) -> BulkResult:
     """Apply a bulk action to the tasks that exist now, batch by batch.
+
+    All batches have one entry in the audit log, which counts the tasks.
 
     Raises:
         StoreUnavailable: The store is unavailable, and nothing was done.
@@ -132,6 +143,7 @@ async def run_bulk_action(
         PartlyDone: The store became unavailable after the first batches.
     """
     deadline = trio.current_time() + MAX_SECONDS
+    entry = _entry_of(action, selection, by)
     with store_timeout():
         newest = (await store.page(limit=1, without=LARGE_FIELDS)).tasks
     count = 0
@@ -146,7 +158,7 @@ async def run_bulk_action(
                 if trio.current_time() >= deadline:
                     return BulkResult(count, complete=False, dry_run=selection.is_dry_run)
                 ids, before = await _next_batch(store, wanted, before)
-                count += len(ids if selection.is_dry_run else await _moved(action, ids))
+                count += len(ids if selection.is_dry_run else await _moved(action, ids, entry))
     except TooManySearches:
         if selection.is_dry_run or not count:
             raise
@@ -166,10 +178,22 @@ async def _next_batch(
     return [task.id for task in page.tasks], page.next_before
 
 
-async def _moved(action: BulkAction, ids: list[uuid.UUID]) -> Collection[uuid.UUID]:
+async def _moved(
+    action: BulkAction, ids: list[uuid.UUID], entry: NewEntry
+) -> Collection[uuid.UUID]:
     """Return the ids of the tasks that changed: those in another status by now are skipped."""
     with store_timeout():
-        return await action.move(ids) if ids else ()
+        return await action.move(ids, entry=entry) if ids else ()
+
+
+def _entry_of(action: BulkAction, selection: BulkSelection, by: Actor) -> NewEntry:
+    return NewEntry(
+        action=action.action,
+        actor=by,
+        target=selection.filter.queue if action.action is Action.QUEUE_PURGE else None,
+        detail=filter_detail(selection.filter),
+        batch=uuid.uuid4(),
+    )
 
 
 def _after(task_id: uuid.UUID) -> uuid.UUID:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from quart import Response
 
 from taskflow.api.access.api_keys import Role
-from taskflow.api.access.request_scope import role_of_request
+from taskflow.api.access.request_scope import actor_of_request, role_of_request
 from taskflow.api.bulk_actions import BULK_RESULT, BulkAction, run_bulk_action
 from taskflow.api.document.examples import QUEUE
 from taskflow.api.problems import store_timeout
@@ -17,6 +17,7 @@ from taskflow.api.reading.paths import queue_name_of
 from taskflow.api.responses import as_json
 from taskflow.api.route import MERGE_PATCH, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
+from taskflow.model.audit import Action
 from taskflow.model.errors import QueueNotFound
 from taskflow.model.filter import TaskFilter
 from taskflow.model.proxy import masked_proxy
@@ -141,10 +142,15 @@ async def purge_queue(services: Services, name: str) -> Response:
     All of its PENDING tasks become CANCELED.
     """
     await read_body()
-    cancel_pending = BulkAction((TaskStatus.PENDING,), services.store.cancel_many)
+    cancel_pending = BulkAction(
+        (TaskStatus.PENDING,), services.store.cancel_many, Action.QUEUE_PURGE
+    )
     wanted = TaskFilter(queue=queue_name_of(name))
     moved = await run_bulk_action(
-        services.store, cancel_pending, BulkSelection(wanted, is_dry_run=False)
+        services.store,
+        cancel_pending,
+        BulkSelection(wanted, is_dry_run=False),
+        actor_of_request(),
     )
     return as_json(moved)
 
@@ -159,7 +165,7 @@ async def _permissions(services: Services) -> Permissions:
 
 async def _changed(store: TaskStore, name: str, change: QueueChange) -> Response:
     with store_timeout():
-        changed = await store.queues.change(name, change)
+        changed = await store.queues.change(name, change, by=actor_of_request())
     shown = await _found(store, name, is_after_write=True)
     return as_json(shown, status=201 if changed.is_new else 200)
 
@@ -168,7 +174,7 @@ async def _with_pause(store: TaskStore, name: str, *, is_paused: bool) -> Respon
     await read_body()
     name = queue_name_of(name)
     with store_timeout():
-        await store.queues.set_paused(name, is_paused=is_paused)
+        await store.queues.set_paused(name, is_paused=is_paused, by=actor_of_request())
     return as_json(await _found(store, name, is_after_write=True))
 
 

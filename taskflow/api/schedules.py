@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 from quart import Response, request
 
+from taskflow.api.access.request_scope import actor_of_request
 from taskflow.api.document.common_parts import location, next_page_link
 from taskflow.api.document.examples import PENDING, SCHEDULE, TASK_ID, URL
 from taskflow.api.problems import store_timeout
@@ -74,7 +75,7 @@ async def put_schedule(services: Services, name: str) -> Response:
     is_to_be_new = must_be_new(request.headers.getlist("If-None-Match"))
     change = replacement_of(await read_json(), reading, must_be_new=is_to_be_new)
     with store_timeout():
-        kept, is_new = await services.store.schedules.change(name, change)
+        kept, is_new = await services.store.schedules.change(name, change, by=actor_of_request())
     if not is_new:
         return as_json(kept)
     return as_json(kept, status=HTTPStatus.CREATED, location=f"/schedules/{name}")
@@ -100,7 +101,7 @@ async def patch_schedule(services: Services, name: str) -> Response:
     reading = await _reading(schedule_name_of(name), services)
     change = patch_of(await read_json(), reading)
     with store_timeout():
-        changed, _ = await services.store.schedules.change(name, change)
+        changed, _ = await services.store.schedules.change(name, change, by=actor_of_request())
     return as_json(changed)
 
 
@@ -160,7 +161,10 @@ async def delete_schedule(services: Services, name: str) -> Response:
     The tasks that it created stay.
     """
     with store_timeout():
-        _found(await services.store.schedules.delete(schedule_name_of(name)) or None)
+        _found(
+            await services.store.schedules.delete(schedule_name_of(name), by=actor_of_request())
+            or None
+        )
     return no_content()
 
 
@@ -187,7 +191,9 @@ async def run_schedule(services: Services, name: str) -> Response:
     await read_body()
     with store_timeout():
         await services.submissions.backlog.admit(1)
-        task = _found(await services.store.schedules.run_now(schedule_name_of(name)))
+        task = _found(
+            await services.store.schedules.run_now(schedule_name_of(name), by=actor_of_request())
+        )
     return as_json(task, status=HTTPStatus.CREATED, location=f"/tasks/{task.id}")
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from quart import Response
 
+from taskflow.api.access.request_scope import actor_of_request
 from taskflow.api.document.examples import CANCELED, PENDING
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
@@ -37,7 +38,7 @@ async def cancel_task(services: Services, task_id: str) -> Response:
     """
     await read_body()
     with store_timeout():
-        return _shown(await services.store.cancel(task_id_of(task_id)))
+        return _shown(await services.store.cancel(task_id_of(task_id), by=actor_of_request()))
 
 
 @Route(
@@ -55,7 +56,7 @@ async def retry_task(services: Services, task_id: str) -> Response:
     """
     await read_body()
     with store_timeout():
-        return _shown(await services.store.retry(task_id_of(task_id)))
+        return _shown(await services.store.retry(task_id_of(task_id), by=actor_of_request()))
 
 
 @Route(
@@ -72,7 +73,7 @@ async def delete_task(services: Services, task_id: str) -> Response:
     Deletes its attempts, too. Cancel a task that is not finished first.
     """
     with store_timeout():
-        if not await services.store.delete(task_id_of(task_id)):
+        if not await services.store.delete(task_id_of(task_id), by=actor_of_request()):
             raise TaskNotFound
     return no_content()
 

@@ -60,9 +60,14 @@ def request_head_of(scope: Mapping[str, Any], path: str) -> RequestHead:
         path=path,
         scheme=scope.get("scheme", "http"),
         server=_address(scope.get("server")),
-        client=_address(scope.get("client")),
+        client=client_of(scope),
         headers=_headers(scope),
     )
+
+
+def client_of(scope: Mapping[str, Any]) -> str | None:
+    """Return the address of the client; ``None`` for a Unix socket."""
+    return _address(scope.get("client"))
 
 
 def _headers(scope: Mapping[str, Any]) -> dict[str, str]:

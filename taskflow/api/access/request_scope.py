@@ -1,4 +1,4 @@
-"""The rights of the key of the current request."""
+"""The caller of the current request: who acts, and the rights of the key."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from typing import Any, cast
 from quart import request
 
 from taskflow.api.access.api_keys import Role
+from taskflow.api.access.request_head import client_of
 from taskflow.api.access.roles import CALLER, Caller
 from taskflow.api.access.scoped_store import scoped_store
 from taskflow.api.live.feed import Feed
+from taskflow.model.audit import Actor
 from taskflow.model.queue_scope import QueueScope
 from taskflow.store.base.store import TaskStore
+
+
+def actor_of_request() -> Actor:
+    """Return who makes the request, for the audit log."""
+    scope = cast("Mapping[str, Any]", request.scope)
+    caller: Caller = scope.get(CALLER) or Caller(None, None)
+    return Actor(caller.name, caller.session, client_of(scope))
 
 
 def scope_of_request() -> QueueScope | None:

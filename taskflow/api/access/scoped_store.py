@@ -13,6 +13,7 @@ from typing import Final, NoReturn, cast
 
 import msgspec
 
+from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.errors import Forbidden, QueueNotFound
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.filter import NO_FILTER, TaskFilter
@@ -98,23 +99,29 @@ class ScopedStore:
             limit=limit, queue=queue, is_after_write=is_after_write, scope=self._scope
         )
 
-    async def cancel(self, task_id: uuid.UUID) -> Task | None:
-        return await self._store.cancel(task_id) if await self._has(task_id) else None
+    async def cancel(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        return await self._store.cancel(task_id, by=by) if await self._has(task_id) else None
 
-    async def retry(self, task_id: uuid.UUID) -> Task | None:
-        return await self._store.retry(task_id) if await self._has(task_id) else None
+    async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        return await self._store.retry(task_id, by=by) if await self._has(task_id) else None
 
-    async def delete(self, task_id: uuid.UUID) -> bool:
-        return await self._has(task_id) and await self._store.delete(task_id)
+    async def delete(self, task_id: uuid.UUID, *, by: Actor | None = None) -> bool:
+        return await self._has(task_id) and await self._store.delete(task_id, by=by)
 
-    async def cancel_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        return await self._store.cancel_many(await self._ids_of(task_ids))
+    async def cancel_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
+        return await self._store.cancel_many(await self._ids_of(task_ids), entry=entry)
 
-    async def retry_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        return await self._store.retry_many(await self._ids_of(task_ids))
+    async def retry_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
+        return await self._store.retry_many(await self._ids_of(task_ids), entry=entry)
 
-    async def delete_many(self, task_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        return await self._store.delete_many(await self._ids_of(task_ids))
+    async def delete_many(
+        self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
+        return await self._store.delete_many(await self._ids_of(task_ids), entry=entry)
 
     async def events_after(
         self,
@@ -154,13 +161,15 @@ class ScopedQueues:
         self._queues: Final = queues
         self._scope: Final = scope
 
-    async def change(self, name: str, change: QueueChange) -> Changed:
+    async def change(self, name: str, change: QueueChange, *, by: Actor | None = None) -> Changed:
         self._check(name)
-        return await self._queues.change(name, change)
+        return await self._queues.change(name, change, by=by)
 
-    async def set_paused(self, name: str, *, is_paused: bool) -> QueueSettings:
+    async def set_paused(
+        self, name: str, *, is_paused: bool, by: Actor | None = None
+    ) -> QueueSettings:
         self._check(name)
-        return await self._queues.set_paused(name, is_paused=is_paused)
+        return await self._queues.set_paused(name, is_paused=is_paused, by=by)
 
     async def get(self, name: str) -> QueueSettings | None:
         return await self._queues.get(name) if self._scope.allows(name) else None
@@ -190,7 +199,9 @@ class ScopedSchedules:
         self._schedules: Final = store.schedules
         self._scope: Final = scope
 
-    async def change(self, name: str, change: ScheduleChange) -> tuple[Schedule, bool]:
+    async def change(
+        self, name: str, change: ScheduleChange, *, by: Actor | None = None
+    ) -> tuple[Schedule, bool]:
         def scoped(before: ScheduleDefinition | None) -> ScheduleDefinition:
             is_taken = before is not None and not self._scope.allows(before.template.queue)
             after = change(None if is_taken else before)
@@ -199,7 +210,7 @@ class ScopedSchedules:
                 raise Forbidden("this key cannot use this name for a schedule; choose another one")
             return after
 
-        changed, is_new = await self._schedules.change(name, scoped)
+        changed, is_new = await self._schedules.change(name, scoped, by=by)
         [shown] = await self._shown([changed])
         return shown, is_new
 
@@ -218,11 +229,11 @@ class ScopedSchedules:
                 break
         return SchedulePage(mine[:limit], mine[limit - 1].name if len(mine) > limit else None)
 
-    async def delete(self, name: str) -> bool:
-        return await self.get(name) is not None and await self._schedules.delete(name)
+    async def delete(self, name: str, *, by: Actor | None = None) -> bool:
+        return await self.get(name) is not None and await self._schedules.delete(name, by=by)
 
-    async def run_now(self, name: str) -> Task | None:
-        return None if await self.get(name) is None else await self._schedules.run_now(name)
+    async def run_now(self, name: str, *, by: Actor | None = None) -> Task | None:
+        return None if await self.get(name) is None else await self._schedules.run_now(name, by=by)
 
     async def _shown(self, schedules: Sequence[Schedule]) -> list[Schedule]:
         """Return those in the scope; a last task of before they were moved there is hidden."""

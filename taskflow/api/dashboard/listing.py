@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, request
 
-from taskflow.api.access.request_scope import store_of_request
+from taskflow.api.access.request_scope import actor_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.bulk_actions import BulkAction, BulkResult, bulk_actions_of, run_bulk_action
 from taskflow.api.dashboard.live_region import refreshed
@@ -135,4 +135,5 @@ def _bulk_context(name: str) -> dict[str, Any]:
 async def _run(store: TaskStore, name: str, *, is_dry_run: bool) -> BulkResult:
     action = _action_of(bulk_actions_of(store), name)
     wanted = _page_request(_filters(_query_parameters())).filter
-    return await run_bulk_action(store, action, BulkSelection(wanted, is_dry_run=is_dry_run))
+    selection = BulkSelection(wanted, is_dry_run=is_dry_run)
+    return await run_bulk_action(store, action, selection, actor_of_request())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from quart import Blueprint, Response, request
 
-from taskflow.api.access.request_scope import feed_of_request, store_of_request
+from taskflow.api.access.request_scope import actor_of_request, feed_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard import charts, formatting
 from taskflow.api.dashboard.live_region import followed
@@ -20,6 +20,7 @@ from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.results import attachment_of
+from taskflow.model.audit import Actor
 from taskflow.model.errors import IllegalMove, TaskNotFound
 from taskflow.model.event import EventFilter
 from taskflow.model.outcome import KeptResponse, StoredResponse
@@ -38,6 +39,10 @@ class _Body(msgspec.Struct, frozen=True):
 
     text: str
     is_truncated: bool
+
+
+class _Act(Protocol):
+    def __call__(self, task_id: uuid.UUID, *, by: Actor) -> Awaitable[Task | None]: ...
 
 
 _RESULT: Final = msgspec.json.Decoder(StoredResponse)
@@ -82,15 +87,15 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     async def delete(task_id: str) -> Response:
         await read_body()
         with store_timeout():
-            await store_of_request(store).delete(task_id_of(task_id))
+            await store_of_request(store).delete(task_id_of(task_id), by=actor_of_request())
         return redirect_to(f"{PATH}/tasks")
 
 
-async def _acted(task_id: str, act: Callable[[uuid.UUID], Awaitable[Task | None]]) -> Response:
+async def _acted(task_id: str, act: _Act) -> Response:
     await read_body()
     try:
         with store_timeout():
-            task = await act(task_id_of(task_id))
+            task = await act(task_id_of(task_id), by=actor_of_request())
     except IllegalMove:
         return redirect_to(
             f"{PATH}/tasks/{task_id_of(task_id)}"
