@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from taskflow.client.options import Options, Submission
     from taskflow.client.task import BulkResult, Download, Result, Service, Task
     from taskflow.enqueuing import enqueue, enqueue_many
+    from taskflow.model.audit import AuditEntry
     from taskflow.model.errors import FieldError, StoreUnusable
     from taskflow.model.event import TaskEvent
     from taskflow.model.options import Backoff
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttemptRecord",
+    "AuditEntry",
     "Backoff",
     "BadRequest",
     "BlockingClient",
@@ -117,6 +119,7 @@ __all__ = [
 
 _HOMES: Final = {
     "AttemptRecord": "model.task",
+    "AuditEntry": "model.audit",
     "Backoff": "model.options",
     "BlockingClient": "client.blocking.client",
     "Client": "client.on_trio.client",

@@ -19,6 +19,7 @@ from quart_trio import QuartTrio
 
 from taskflow import telemetry
 from taskflow.api.access.key_reload import ReloadedKeys
+from taskflow.api.access.refusals import Refusals
 from taskflow.api.access.request_head import is_loopback_bind
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.app import UNTRACED_PATHS, create_app, create_metrics_app
@@ -343,6 +344,7 @@ async def open_service(
         )
         metrics.samplers.append(gauge_sampler(engine, store, fetcher, settings))
         feed = Feed(store, settings.poll_seconds)
+        refusals = Refusals(store.audit.record)
         if has_api:
             sessions = Sessions(keys, await store.shared_secret("sessions")) if keys else None
             app = create_app(
@@ -354,12 +356,14 @@ async def open_service(
                 sessions,
                 metrics=metrics,
                 keyring=keyring,
+                refusals=refusals,
             )
             trace_requests(app, UNTRACED_PATHS, tracing)
         else:
-            app = create_metrics_app(store, settings, keys, metrics)
+            app = create_metrics_app(store, settings, keys, metrics, refusals)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(telemetry.report_repeats)
+            nursery.start_soon(refusals.run)
             nursery.start_soon(_shut_down_in_order, engine, feed, shutdown, settings)
             nursery.start_soon(reloaded.follow, shutdown.hang_up)
             async with trio.open_nursery() as running:

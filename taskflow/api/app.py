@@ -9,6 +9,7 @@ import msgspec
 from quart_trio import QuartTrio
 
 from taskflow.api import (
+    audit,
     bulk_actions,
     credentials,
     identity_documents,
@@ -25,10 +26,12 @@ from taskflow.api import (
 )
 from taskflow.api.access.api_keys import ApiKeys
 from taskflow.api.access.gate import Gate
-from taskflow.api.access.roles import PathPolicies
+from taskflow.api.access.refusals import Refusals
+from taskflow.api.access.roles import AccessPolicy, PathPolicies
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.compression import Compressing
 from taskflow.api.credential_names import CredentialNames
+from taskflow.api.dashboard.audit_log import AUDIT_PAGE
 from taskflow.api.dashboard.routes import dashboard_routes
 from taskflow.api.document import openapi
 from taskflow.api.document.openapi import document
@@ -58,6 +61,7 @@ ROUTES: Final = (
     *monitoring.ROUTES,
     *metrics.ROUTES,
     *schedules.ROUTES,
+    *audit.ROUTES,
     *credentials.ROUTES,
     *identity_documents.ROUTES,
     *monitoring.HEALTH_ROUTES,
@@ -68,7 +72,9 @@ ROUTES: Final = (
 """All routes of the API, in the order of the document."""
 
 UNTRACED_PATHS: Final = frozenset(route.path.encode() for route in ROUTES if not route.is_traced)
-_POLICIES: Final = PathPolicies((route.path, route.access) for route in ROUTES)
+_POLICIES: Final = PathPolicies(
+    [*((route.path, route.access) for route in ROUTES), (AUDIT_PAGE, AccessPolicy.ADMIN_KEY)]
+)
 _NO_KEYS: Final = ApiKeys()
 
 
@@ -82,6 +88,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     *,
     metrics: Metrics | None = None,
     keyring: Keyring = NO_KEYS,
+    refusals: Refusals | None = None,
 ) -> QuartTrio:
     """Create the app. It does not close the store.
 
@@ -94,6 +101,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
         sessions: The sessions of the dashboard, if there are keys.
         metrics: The counters that ``/metrics`` reports.
         keyring: Encrypts and decrypts data at rest.
+        refusals: Counts refused keys and sign-ins; its owner runs it.
     """
     app = _bare_app(settings)
     counters = metrics or Metrics()
@@ -104,19 +112,20 @@ def create_app(  # noqa: PLR0913 - all that it is made of
         services = msgspec.structs.replace(services, secret=sessions.secret)
     register(app, ROUTES, services)
     app.register_blueprint(docs_page.signed_in_routes(services.document))
-    app.register_blueprint(dashboard_routes(store, settings, feed, sessions, counters))
-    _guard(app, Gate(settings, keys, _POLICIES, sessions, store), counters)
+    refusals = refusals or Refusals(store.audit.record)
+    app.register_blueprint(dashboard_routes(store, settings, feed, sessions, counters, refusals))
+    _guard(app, Gate(settings, keys, _POLICIES, sessions, store, refusals), counters)
     return app
 
 
 def create_metrics_app(
-    store: TaskStore, settings: Settings, keys: ApiKeys, counters: Metrics
+    store: TaskStore, settings: Settings, keys: ApiKeys, counters: Metrics, refusals: Refusals
 ) -> QuartTrio:
     """Create an app with ``/metrics`` alone, with the same access rules; see ``create_app``."""
     app = _bare_app(settings)
     feed = Feed(store, settings.poll_seconds)
     register(app, metrics.ROUTES, _services(store, settings, counters, feed, lambda: False))
-    _guard(app, Gate(settings, keys, _POLICIES), counters)
+    _guard(app, Gate(settings, keys, _POLICIES, refusals=refusals), counters)
     return app
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from quart import Response, request
 
+from taskflow.api.access.request_scope import actor_of_request
 from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.document.common_parts import location
 from taskflow.api.document.examples import CREDENTIAL
@@ -102,7 +103,9 @@ async def put_credential(services: Services, name: str) -> Response:
     if isinstance(credential, Oidc) and not services.settings.public_url:
         raise Unprocessable(NO_PUBLIC_URL)
     with store_timeout():
-        is_new = await services.store.credentials.put(seal(name, credential, services.keyring))
+        is_new = await services.store.credentials.put(
+            seal(name, credential, services.keyring), by=actor_of_request()
+        )
         shown = _found(await services.store.credentials.get(name))
     if not is_new:
         return as_json(shown)
@@ -157,7 +160,9 @@ async def delete_credential(services: Services, name: str) -> Response:
     query = DELETE_CREDENTIAL_QUERY.read_query(dict(request.args.lists()))
     name = credential_name_of(name)
     with store_timeout():
-        is_deleted = await services.store.credentials.delete(name, even_if_used=query.force)
+        is_deleted = await services.store.credentials.delete(
+            name, even_if_used=query.force, by=actor_of_request()
+        )
     _found(is_deleted or None)
     return no_content()
 

@@ -1,25 +1,30 @@
-"""Lists of tasks: pages, or streams of lines; whole tasks, or selected fields."""
+"""Lists: pages, or streams of lines; of tasks whole ones, or selected fields."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 import trio
 from msgspec import UNSET, UnsetType
-from quart import Response
+from quart import Response, request
 
 from taskflow.api.problems import Problem, problem_of, store_timeout
 from taskflow.api.reading.request_headers import LINES
 from taskflow.api.responses import UNBUFFERED
 from taskflow.model.errors import TaskFlowError, TooManySearches
 from taskflow.model.task import Task
-from taskflow.schema.query import FIELDS, PageRequest
+from taskflow.schema.query import FIELDS, AuditRequest, PageRequest, cursor_of
 from taskflow.store.base.listing import LARGE_FIELDS, Page
 from taskflow.store.base.store import TaskStore
+
+Query = TypeVar("Query", PageRequest, AuditRequest)
 
 STREAM_PAGE: Final = 100
 PIECE_BYTES: Final = 64 * 2**10
@@ -40,6 +45,18 @@ class StreamError(msgspec.Struct, frozen=True):
     """
 
     error: Problem
+
+
+class StreamPart(NamedTuple):
+    """A part of a stream of lines.
+
+    Attributes:
+        items: What the lines show.
+        read_next: Reads the next part; ``None`` at the end.
+    """
+
+    items: Sequence[object]
+    read_next: Callable[[], Awaitable[StreamPart]] | None
 
 
 def _some_fields() -> Any:
@@ -68,21 +85,16 @@ async def find_page(store: TaskStore, query: PageRequest) -> Page:
         )
 
 
-async def stream_of(store: TaskStore, query: PageRequest, *, has_body: bool) -> Response:
-    """Return a stream of all tasks that match, one per line, read as fast as the client reads.
-
-    Args:
-        store: Where the tasks are kept.
-        query: The query.
-        has_body: Whether the response has a body; if not, nothing is read.
-    """
-    body = _lines(store, query, await _next_page(store, query)) if has_body else b""
-    response = Response(body, content_type=LINES, headers=UNBUFFERED)
-    if not has_body:
-        del response.headers["Content-Length"]
-    # Quart's timeout is for the whole response. The connection has one for each part.
-    response.timeout = None
-    return response
+async def stream_of(store: TaskStore, query: PageRequest) -> StreamPart:
+    """Return the first part of a stream of all tasks that match."""
+    page = await find_page(store, first_part_of(query))
+    left = query.limit - len(page.tasks)
+    return StreamPart(
+        [selected(task, query.fields) for task in page.tasks],
+        None
+        if page.next_before is None or not left
+        else partial(stream_of, store, query.going_on(page.next_before, limit=left)),
+    )
 
 
 def selected(task: Task, fields: Sequence[str] | None) -> Task | dict[str, object]:
@@ -92,40 +104,66 @@ def selected(task: Task, fields: Sequence[str] | None) -> Task | dict[str, objec
     return {name: getattr(task, name) for name in FIELDS if name in fields}
 
 
-async def _lines(store: TaskStore, query: PageRequest, page: Page) -> AsyncIterator[bytes]:
-    left = query.limit
+def first_part_of(query: Query) -> Query:
+    """Return the query of the first part of a stream."""
+    return msgspec.structs.replace(query, limit=min(query.limit, STREAM_PAGE))
+
+
+async def as_lines(read: Callable[[], Awaitable[StreamPart]]) -> Response:
+    """Return a stream of lines, read as fast as the client reads; for ``HEAD``, its headers only.
+
+    Args:
+        read: Reads its first part.
+    """
+    has_body = request.method != "HEAD"
+    body = _lines(await read()) if has_body else b""
+    response = Response(body, content_type=LINES, headers=UNBUFFERED)
+    if not has_body:
+        del response.headers["Content-Length"]
+    # Quart's timeout is for the whole response. The connection has one for each part.
+    response.timeout = None
+    return response
+
+
+def next_link(path: str, limit: int, next_before: uuid.UUID | None) -> str | None:
+    """Return ``Link`` with the next page of the current request, if there is one."""
+    if next_before is None:
+        return None
+    parameters = [("limit", str(limit)), ("cursor", cursor_of(next_before))]
+    parameters += [
+        (name, text)
+        for name, texts in request.args.lists()
+        for text in texts
+        if name not in ("limit", "cursor")
+    ]
+    return f'<{path}?{urlencode(parameters)}>; rel="next"'
+
+
+async def _lines(part: StreamPart) -> AsyncIterator[bytes]:
     try:
         while True:
-            left -= len(page.tasks)
             piece = bytearray()
-            for task in page.tasks:
-                piece += _line(selected(task, query.fields))
+            for item in part.items:
+                piece += _line(item)
                 if len(piece) >= PIECE_BYTES:
                     yield bytes(piece)
                     piece.clear()
             if piece:
                 yield bytes(piece)
-            if page.next_before is None or not left:
+            if part.read_next is None:
                 return
-            query = query.going_on(page.next_before, limit=left)
-            page = await _later_page(store, query)
+            part = await _later_part(part.read_next)
     except TaskFlowError as error:
         yield _line(StreamError(problem_of(error)))
 
 
-async def _later_page(store: TaskStore, query: PageRequest) -> Page:
-    """Return the next page of a stream; wait while there are too many searches."""
+async def _later_part(read: Callable[[], Awaitable[StreamPart]]) -> StreamPart:
+    """Return the next part of a stream; wait while there are too many searches."""
     for _ in range(TRIES - 1):
         with contextlib.suppress(TooManySearches):
-            return await _next_page(store, query)
+            return await read()
         await trio.sleep(PAUSE_SECONDS)
-    return await _next_page(store, query)
-
-
-async def _next_page(store: TaskStore, query: PageRequest) -> Page:
-    return await find_page(
-        store, msgspec.structs.replace(query, limit=min(query.limit, STREAM_PAGE))
-    )
+    return await read()
 
 
 def _line(document: object) -> bytes:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlencode
 
 from quart import Response, request
 from werkzeug.datastructures import ETags
@@ -20,7 +19,15 @@ from taskflow.api.document.common_parts import (
     next_page_link,
 )
 from taskflow.api.document.examples import ATTEMPT, COMPLETED, TASK_ID
-from taskflow.api.listing import StreamError, TaskFields, find_page, selected, stream_of
+from taskflow.api.listing import (
+    StreamError,
+    TaskFields,
+    as_lines,
+    find_page,
+    next_link,
+    selected,
+    stream_of,
+)
 from taskflow.api.live.snapshot import Snapshot
 from taskflow.api.live.waiting import RequestedWait, requested_wait, wait_for_task
 from taskflow.api.problems import store_timeout
@@ -39,7 +46,6 @@ from taskflow.schema.query import (
     ShowRequest,
     cursor_of,
 )
-from taskflow.store.base.listing import Page
 
 TASK_ID_IN_PATH: Final = Parameter("id", "The id of the task.", uuid.UUID, TASK_ID)
 
@@ -82,10 +88,11 @@ async def list_tasks(services: Services) -> Response:
     is_stream = wants_lines(request.headers.getlist("Accept"))
     query = (STREAM_QUERY if is_stream else PAGE_QUERY).read_query(dict(request.args.lists()))
     if is_stream:
-        return await stream_of(services.store, query, has_body=request.method != "HEAD")
+        return await as_lines(partial(stream_of, services.store, query))
     found = await find_page(services.store, query)
     return as_json(
-        [selected(task, query.fields) for task in found.tasks], link=_next_link(query, found)
+        [selected(task, query.fields) for task in found.tasks],
+        link=next_link("/tasks", query.limit, found.next_before),
     )
 
 
@@ -196,19 +203,6 @@ def _unless_known(response: Response, known: ETags) -> Response:
     unchanged.set_etag(tag)
     del unchanged.headers["Content-Type"], unchanged.headers["Content-Length"]
     return unchanged
-
-
-def _next_link(query: PageRequest, found: Page) -> str | None:
-    if found.next_before is None:
-        return None
-    parameters = [("limit", str(query.limit)), ("cursor", cursor_of(found.next_before))]
-    parameters += [
-        (name, text)
-        for name, texts in request.args.lists()
-        for text in texts
-        if name not in ("limit", "cursor")
-    ]
-    return f'</tasks?{urlencode(parameters)}>; rel="next"'
 
 
 ROUTES: Final = (list_tasks, show_task, list_attempts)

@@ -76,6 +76,7 @@ main = Sections(
             "stats": Entry(f"{_REMOTE}.monitoring", "Count tasks by queue and status."),
             "nodes": Entry(f"{_REMOTE}.monitoring", "List the processes that run tasks."),
             "hosts": Entry(f"{_REMOTE}.monitoring", "Show the state of the hosts that tasks call."),
+            "audit": Entry(f"{_REMOTE}.audit", "Show who did what, newest first."),
             "bench": Entry(f"{_REMOTE}.bench", "Measure submission and processing throughput."),
         },
         "Set up": {

@@ -18,7 +18,7 @@ import msgspec
 from taskflow.client import arguments
 from taskflow.client.arguments import checked_arguments, json_of, shown
 from taskflow.client.errors import InvalidArgument, UnexpectedResponse, Unreachable
-from taskflow.client.options import Filters, query_of, tag_query
+from taskflow.client.options import Filters, moment_text, query_of, tag_query
 from taskflow.client.task import Service
 from taskflow.model.task import TagValue
 
@@ -231,6 +231,18 @@ def task_action(
 def page(limit: int, filters: Filters, fields: Sequence[str] | None = None) -> Call:
     """Return a request for a page of tasks."""
     return Call("GET", "/tasks", query=_query(limit, filters, fields))
+
+
+@checked_arguments()
+def audit_page(limit: int, filters: Mapping[str, str | dt.datetime | None]) -> Call:
+    """Return a request for a page of the audit log."""
+    query = [("limit", str(arguments.whole_number("limit", limit, minimum=1)))]
+    for name, value in filters.items():
+        if isinstance(value, dt.datetime):
+            query.append((name, moment_text(value)))
+        elif value is not None:
+            query.append((name, arguments.text(name, value)))
+    return Call("GET", "/audit", query=query)
 
 
 @checked_arguments()

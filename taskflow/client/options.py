@@ -172,6 +172,11 @@ def tag_query(tags: Mapping[str, TagValue]) -> list[tuple[str, str]]:
     return [("tag", f"{name}:{tag_text(value)}") for name, value in tags.items()]
 
 
+def moment_text(moment: dt.datetime) -> str:
+    """Return a time as text of a query."""
+    return msgspec.json.decode(msgspec.json.encode(moment), type=str)
+
+
 def _parameters(filters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in filters.items():
         if name == "tags":
@@ -179,6 +184,6 @@ def _parameters(filters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         elif isinstance(value, str):
             yield name, text(name, value)
         elif isinstance(value, dt.datetime):
-            yield name, msgspec.json.decode(msgspec.json.encode(value), type=str)
+            yield name, moment_text(value)
         else:
             yield name, ",".join(texts_of(name, value))

@@ -32,6 +32,7 @@ FOLD_BATCH: Final = 5000
 # Deleting this many tasks takes milliseconds, so claims and pages do not wait for it.
 DELETE_BATCH: Final = 500
 DELETE_SMALL_ROWS_BATCH: Final = 5000
+DAY_SECONDS: Final = 86_400.0
 MAX_DELETE_PAUSE_SECONDS: Final = 60.0
 # Pause between two batches, which leaves most of the store's time to other statements.
 DELETE_BATCH_PAUSE_SECONDS: Final = 0.1
@@ -112,7 +113,7 @@ async def fold_counts(context: EngineContext) -> float:
 
 
 async def delete_old_rows(context: EngineContext) -> float:
-    """Delete a batch of tasks whose retention is over, and of old keys, events and firings."""
+    """Delete a batch of tasks whose retention is over, and of old rows of other kinds."""
     store = context.store
     tasks = await store.delete_finished(
         age_seconds=context.settings.retention_seconds, limit=DELETE_BATCH
@@ -121,14 +122,24 @@ async def delete_old_rows(context: EngineContext) -> float:
     queue_rows = await store.queues.delete_stale(limit=DELETE_BATCH)
     events = await store.delete_old_events(limit=DELETE_SMALL_ROWS_BATCH)
     firings = await store.schedules.delete_old_firings(limit=DELETE_SMALL_ROWS_BATCH)
+    audit_entries = await _delete_audit_entries(context)
     if tasks:
         emit(Event.TASKS_DELETED, tasks=tasks)
     has_more = (
         tasks  # a batch of large tasks is smaller than its limit
         or max(keys, queue_rows) >= DELETE_BATCH
-        or max(events, firings) >= DELETE_SMALL_ROWS_BATCH
+        or max(events, firings, audit_entries) >= DELETE_SMALL_ROWS_BATCH
     )
     return DELETE_BATCH_PAUSE_SECONDS if has_more else _delete_pause_seconds(context)
+
+
+async def _delete_audit_entries(context: EngineContext) -> int:
+    days = context.settings.audit_retention_days
+    if days is None:
+        return 0
+    return await context.store.audit.delete_old(
+        age_seconds=days * DAY_SECONDS, limit=DELETE_SMALL_ROWS_BATCH
+    )
 
 
 def _delete_pause_seconds(context: EngineContext) -> float:

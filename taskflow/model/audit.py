@@ -243,7 +243,7 @@ def schedule_entry(
     """
     old, new = None if before is None else before.definition, after.definition
     changes = _changes({} if old is None else _fields_of_schedule(old), _fields_of_schedule(new))
-    if old is not None and bytes(old.task) != bytes(new.task):
+    if old is not None and not _is_same_json(old.task, new.task):
         changes["task"] = {}
     if by is None or not changes:
         return None
@@ -299,6 +299,17 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, A
         for name, value in after.items()
         if before.get(name) != value
     }
+
+
+def _is_same_json(one: msgspec.Raw, other: msgspec.Raw) -> bool:
+    """Return whether two documents say the same: a change of other fields may reformat one."""
+    if bytes(one) == bytes(other):
+        return True
+    try:
+        is_same: bool = msgspec.json.decode(one) == msgspec.json.decode(other)
+    except (ValueError, RecursionError):
+        return False
+    return is_same
 
 
 def _masked(value: Any, masking: Masking) -> Any:

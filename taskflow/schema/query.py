@@ -9,9 +9,10 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from taskflow.model.audit import Action, AuditFilter, TargetKind
 from taskflow.model.filter import TaskFilter
 from taskflow.model.schedule import ScheduleName
-from taskflow.model.task import MAX_TAGS, NAME_RULE, QueueName, Task
+from taskflow.model.task import MAX_TAGS, NAME_RULE, Moment, QueueName, Task
 from taskflow.schema.filters import Statuses, TaskFilters, filter_of
 from taskflow.schema.reader import Reader
 
@@ -80,6 +81,28 @@ AnyQueueName: TypeAlias = Annotated[
         pattern=r"^[^\u0000]+$",
         extra={"expected": f"the name of a queue, of 1 to {LONGEST_QUEUE_NAME} characters"},
     ),
+]
+
+
+KeyName: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)",
+        max_length=64,
+        extra={"expected": "the name of an API key, 1 to 64 of the characters A-Z a-z 0-9 . _ -"},
+    ),
+]
+TargetText: TypeAlias = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^\u0000]+$",
+        extra={"expected": "an id or a name, of 1 to 255 characters"},
+    ),
+]
+AnyNumber: TypeAlias = Annotated[
+    int, Meta(ge=1, le=NO_LIMIT, extra={"expected": "a whole number from 1 on"})
 ]
 
 
@@ -157,9 +180,7 @@ class PageRequest(TaskFilters, frozen=True, kw_only=True):
     @property
     def before(self) -> uuid.UUID | None:
         """The task after which the page begins."""
-        if self.cursor is None:
-            return None
-        return uuid.UUID(bytes=base64.urlsafe_b64decode(f"{self.cursor}=="))
+        return _id_of(self.cursor)
 
     @property
     def filter(self) -> TaskFilter:
@@ -179,9 +200,7 @@ class PageRequest(TaskFilters, frozen=True, kw_only=True):
 class StreamRequest(PageRequest, frozen=True, kw_only=True):
     """The query of ``GET /tasks`` for a stream of lines."""
 
-    limit: Annotated[
-        int, Meta(ge=1, le=NO_LIMIT, extra={"expected": "a whole number from 1 on"})
-    ] = NO_LIMIT
+    limit: AnyNumber = NO_LIMIT
 
 
 class SchedulesRequest(msgspec.Struct, frozen=True):
@@ -210,6 +229,83 @@ class DeleteCredentialRequest(msgspec.Struct, frozen=True):
             examples=[True],
         ),
     ] = False
+
+
+class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The query of ``GET /audit``."""
+
+    limit: Annotated[
+        Limit,
+        Meta(
+            description="Maximum number of entries in the response. A stream of lines takes any "
+            "number, and has all entries without it.",
+            examples=[20],
+        ),
+    ] = DEFAULT_PAGE
+    actor: Annotated[
+        KeyName | None,
+        Meta(description="Only what was done with the API key of this name.", examples=["ops"]),
+    ] = None
+    action: Annotated[
+        Action | None, Meta(description="Only this action.", examples=["queue.pause"])
+    ] = None
+    target_kind: Annotated[
+        TargetKind | None,
+        Meta(description="Only actions on targets of this kind.", examples=["queue"]),
+    ] = None
+    target: Annotated[
+        TargetText | None,
+        Meta(description="Only actions on the target with this id or name.", examples=["mail"]),
+    ] = None
+    at_after: Annotated[
+        Moment | None,
+        Meta(
+            description="Only what was done at this time or later.",
+            examples=["2026-11-24T06:57:50Z"],
+        ),
+    ] = None
+    at_before: Annotated[
+        Moment | None,
+        Meta(
+            description="Only what was done before this time.",
+            examples=["2026-11-24T06:57:50Z"],
+        ),
+    ] = None
+    cursor: Annotated[
+        Cursor | None,
+        Meta(
+            description="The position of the page, from the `Link` header of the previous page. "
+            "Default: the newest entry.",
+            examples=["AZq1kQ0AcACAAAAAAAAAAQ"],
+        ),
+    ] = None
+
+    @property
+    def before(self) -> uuid.UUID | None:
+        """The entry after which the page begins."""
+        return _id_of(self.cursor)
+
+    @property
+    def filter(self) -> AuditFilter:
+        """The filters as the stores search by them."""
+        return AuditFilter(
+            actor=self.actor,
+            action=self.action,
+            target_kind=self.target_kind,
+            target=self.target,
+            after=self.at_after,
+            before=self.at_before,
+        )
+
+    def going_on(self, before: uuid.UUID, *, limit: int) -> AuditRequest:
+        """Return the same request for the entries after this one."""
+        return msgspec.structs.replace(self, cursor=cursor_of(before), limit=limit)
+
+
+class AuditStreamRequest(AuditRequest, frozen=True, kw_only=True):
+    """The query of ``GET /audit`` for a stream of lines."""
+
+    limit: AnyNumber = NO_LIMIT
 
 
 class StatisticsRequest(msgspec.Struct, frozen=True):
@@ -261,6 +357,8 @@ SHOW_QUERY: Final = Reader(ShowRequest)
 WAIT_QUERY: Final = Reader(WaitRequest)
 SCHEDULES_QUERY: Final = Reader(SchedulesRequest)
 DELETE_CREDENTIAL_QUERY: Final = Reader(DeleteCredentialRequest)
+AUDIT_QUERY: Final = Reader(AuditRequest)
+AUDIT_STREAM_QUERY: Final = Reader(AuditStreamRequest)
 STATISTICS_QUERY: Final = Reader(StatisticsRequest)
 TASK_EVENTS_QUERY: Final = Reader(TaskEventsRequest)
 EVENTS_QUERY: Final = Reader(EventsRequest)
@@ -269,3 +367,7 @@ EVENTS_QUERY: Final = Reader(EventsRequest)
 def cursor_of(task_id: uuid.UUID) -> str:
     """Return an opaque text for the position in the list after this task."""
     return base64.urlsafe_b64encode(task_id.bytes).rstrip(b"=").decode()
+
+
+def _id_of(cursor: str | None) -> uuid.UUID | None:
+    return None if cursor is None else uuid.UUID(bytes=base64.urlsafe_b64decode(f"{cursor}=="))

@@ -318,6 +318,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[float, Meta(gt=0, le=10 * 365 * 86_400)] | None,
         Meta(description="How long finished tasks are kept; empty is forever"),
     ] = None
+    audit_retention_days: Annotated[
+        Annotated[int, Meta(ge=1, le=3650)] | None,
+        Meta(description="How long entries of the audit log are kept; empty is forever"),
+    ] = 365
     idempotency_seconds: Annotated[
         float,
         Meta(gt=0, le=31_536_000, description="How long the Idempotency-Key of a POST is stored"),

@@ -248,9 +248,9 @@ async def test_concurrent_changes():
     """Tasks that another client canceled are skipped; later tasks stay unchanged."""
     store = RacedStore()
     added = await store.add([new_task(queue="mail") for _ in range(5)])
-    verb = bulk_actions.BulkAction(("PENDING", "RUNNING"), store.cancel_many)
+    verb = bulk_actions.bulk_actions_of(store)["cancel"]
     many = bulk_actions.bulk_selection_of(b'{"queue": "mail"}')
-    reported = await bulk_actions.run_bulk_action(store, verb, many)
+    reported = await bulk_actions.run_bulk_action(store, verb, many, Actor("ada"))
     assert (reported.count, reported.complete) == (4, True)
     assert {store._tasks[task.id].status for task in added} == {"CANCELED"}
     later = [task for task in store._tasks.values() if task not in added]

@@ -157,8 +157,14 @@ BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
 # Tested on their own below.
 OTHERS = {"addTask", "putSchedule", "watchTasks"}
 WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
-# For admins alone: test_credentials.py.
-ADMINS = {"putCredential", "listCredentials", "showCredential", "deleteCredential"}
+# For admins alone: test_credentials.py, test_audit.py.
+ADMINS = {
+    "listAuditEntries",
+    "putCredential",
+    "listCredentials",
+    "showCredential",
+    "deleteCredential",
+}
 # About the service itself, and the same for everybody.
 PUBLIC = {"isAlive", "isReady", "describe", "readDocument", "listProblems", "explainProblem"}
 PAGES = {
@@ -177,6 +183,7 @@ PAGES = {
     "/ui/queues/<string:name>/resume": "POST",
     "/ui/schedules/<string:name>/run": "POST",
     "/ui/submit": "submit",
+    "/ui/audit": "admin",
     "/ui/sign-in": "public",
     "/ui/sign-out": "public",
     "/ui/docs": "public",

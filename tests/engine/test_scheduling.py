@@ -35,7 +35,11 @@ class CountingSchedules(MemorySchedules):
 
     def __init__(self, store) -> None:
         super().__init__(
-            add=store._add_at_once, find=store._find_submitted, now=store._now, masking=MASKING
+            add=store._add_at_once,
+            find=store._find_submitted,
+            now=store._now,
+            masking=MASKING,
+            audit=store.audit,
         )
         self.looks = 0
         self.is_away = False

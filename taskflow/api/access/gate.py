@@ -8,9 +8,11 @@ from typing import Final, NamedTuple
 from taskflow.api.access.api_keys import ApiKeys
 from taskflow.api.access.browser import CrossOrigin, RawHeader
 from taskflow.api.access.rate_limit import RateLimiter, client_name, rate_limiter, read_rate_limiter
+from taskflow.api.access.refusals import Refusals
 from taskflow.api.access.request_head import RequestHead, allowed_hosts
 from taskflow.api.access.roles import ASSETS_PATH, Access, AccessPolicy, Caller, PathPolicies
 from taskflow.api.access.sessions import EndedSessions, Sessions
+from taskflow.model.audit import Action
 from taskflow.settings import Settings
 
 _ANONYMOUS: Final = Caller(None, None)
@@ -38,8 +40,10 @@ class Gate:
         policies: PathPolicies,
         sessions: Sessions | None = None,
         ended_sessions: EndedSessions | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self.ended_sessions: Final = ended_sessions
+        self._refusals: Final = refusals
         self._hosts: Final = allowed_hosts(
             settings.allowed_hosts, bind=settings.bind, has_keys=bool(keys)
         )
@@ -60,6 +64,11 @@ class Gate:
     def is_admitted(self, caller: Caller) -> bool:
         """Return whether the key of a caller that was admitted is still valid."""
         return caller.key is None or self._keys.is_current(caller.key)
+
+    def note_refused_key(self, head: RequestHead) -> None:
+        """Count a request with an invalid key, for the audit log."""
+        if self._refusals is not None:
+            self._refusals.note(Action.KEY_REFUSED, head.client)
 
     def admit(self, head: RequestHead, now: float) -> Admission:
         """Return who sent a request, and the rate limit headers for its response.

@@ -144,9 +144,15 @@ def client_name(key_name: str | None, address: str | None) -> str:
     """
     if key_name is not None:
         return f"key {key_name}"
+    network = network_of(address)
+    return f"{'network' if '/' in (network or '') else 'address'} {network}"
+
+
+def network_of(address: str | None) -> str | None:
+    """Return the address of a client, or its network if it is an IPv6 address."""
     parsed = address_of(address or "")
     if parsed is None:
-        return f"address {address}"
+        return address
     if parsed.version == 4:  # noqa: PLR2004 - of IP
-        return f"address {parsed}"
-    return f"network {ipaddress.ip_network((int(parsed), _CLIENT_PREFIX), strict=False)}"
+        return str(parsed)
+    return str(ipaddress.ip_network((int(parsed), _CLIENT_PREFIX), strict=False))

@@ -33,7 +33,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(f"{PATH}/tasks")
     async def tasks() -> Response:
-        query = _query_parameters()
+        query = given_parameters()
         try:
             wanted = _page_request(query)
         except Unprocessable as error:
@@ -44,7 +44,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(f"{PATH}/tasks/live")
     async def tasks_live() -> Response:
-        query, user, mine = _query_parameters(), viewer(), store_of_request(store)
+        query, user, mine = given_parameters(), viewer(), store_of_request(store)
         wanted = _page_request(query)
 
         async def load() -> dict[str, Any]:
@@ -64,7 +64,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
         return await page("many.html", **_bulk_context(name), result=result)
 
 
-def _query_parameters() -> dict[str, list[str]]:
+def given_parameters() -> dict[str, list[str]]:
     """Return the query parameters that are not empty; a form also sends its empty fields."""
     filled = {
         name: [text.strip() for text in texts if text.strip()]
@@ -123,7 +123,7 @@ def _action_of(actions: Mapping[str, BulkAction], name: str) -> BulkAction:
 
 
 def _bulk_context(name: str) -> dict[str, Any]:
-    filters = _filters(_query_parameters())
+    filters = _filters(given_parameters())
     return {
         "action": name,
         "participle": _PARTICIPLES[name],
@@ -134,6 +134,6 @@ def _bulk_context(name: str) -> dict[str, Any]:
 
 async def _run(store: TaskStore, name: str, *, is_dry_run: bool) -> BulkResult:
     action = _action_of(bulk_actions_of(store), name)
-    wanted = _page_request(_filters(_query_parameters())).filter
+    wanted = _page_request(_filters(given_parameters())).filter
     selection = BulkSelection(wanted, is_dry_run=is_dry_run)
     return await run_bulk_action(store, action, selection, actor_of_request())

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from quart import Blueprint, Response
 
-from taskflow.api.access.request_scope import scope_of_request, store_of_request
+from taskflow.api.access.request_scope import actor_of_request, scope_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard import charts
 from taskflow.api.dashboard.live_region import refreshed
@@ -57,7 +57,9 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     async def run_schedule(name: str) -> Response:
         await read_body()
         with store_timeout():
-            task = await store_of_request(store).schedules.run_now(schedule_name_of(name))
+            task = await store_of_request(store).schedules.run_now(
+                schedule_name_of(name), by=actor_of_request()
+            )
         if task is None:
             raise ScheduleNotFound
         return redirect_to(f"{PATH}/tasks/{task.id}")
@@ -66,7 +68,9 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 async def _set_paused(store: TaskStore, name: str, *, is_paused: bool) -> Response:
     await read_body()
     with store_timeout():
-        await store_of_request(store).queues.set_paused(queue_name_of(name), is_paused=is_paused)
+        await store_of_request(store).queues.set_paused(
+            queue_name_of(name), is_paused=is_paused, by=actor_of_request()
+        )
     return redirect_to(f"{PATH}#queues")
 
 

@@ -35,11 +35,13 @@ class Viewer(NamedTuple):
         name: The name of the API key they signed in with; ``None`` if no keys are set.
         may_read: Whether they may see the pages.
         may_write: Whether they may submit and change tasks.
+        may_audit: Whether they may see the audit log.
     """
 
     name: str | None
     may_read: bool
     may_write: bool
+    may_audit: bool = False
 
 
 class Assets:
@@ -106,7 +108,12 @@ def viewer() -> Viewer:
     scope = cast("Mapping[str, Any]", request.scope)
     caller: Caller = scope.get(CALLER) or Caller(None, Role.ADMIN)
     role = caller.role
-    return Viewer(caller.name, role is not None, role is not None and role >= Role.WRITE)
+    return Viewer(
+        caller.name,
+        may_read=role is not None,
+        may_write=role is not None and role >= Role.WRITE,
+        may_audit=role is Role.ADMIN and caller.scope is None,
+    )
 
 
 def environment() -> Environment:

@@ -9,9 +9,10 @@ from typing import Any, cast
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
+from taskflow.api.access.refusals import Refusals
 from taskflow.api.access.roles import REJECTED
 from taskflow.api.access.sessions import PATH, Sessions
-from taskflow.api.dashboard import listing, overview, pages, sign_in, submit_form, task
+from taskflow.api.dashboard import audit_log, listing, overview, pages, sign_in, submit_form, task
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import headers_of, problem_of
 from taskflow.api.submission import Submissions
@@ -28,6 +29,7 @@ def dashboard_routes(
     feed: Feed,
     sessions: Sessions | None,
     metrics: Metrics,
+    refusals: Refusals,
 ) -> Blueprint:
     """Return the routes of the dashboard.
 
@@ -37,6 +39,7 @@ def dashboard_routes(
         feed: Reports the events of tasks, and the shutdown.
         sessions: Signs users in; ``None`` if no API keys are set.
         metrics: Count the submitted tasks.
+        refusals: Counts failed sign-ins.
     """
     routes = Blueprint("dashboard", __name__, template_folder="templates")
     pages.install(routes)
@@ -46,7 +49,8 @@ def dashboard_routes(
     submit_form.add_routes(
         routes, store, Submissions(store, settings, metrics), Masking(settings.masked_headers)
     )
-    sign_in.add_routes(routes, sessions, store)
+    sign_in.add_routes(routes, sessions, store, refusals)
+    audit_log.add_routes(routes, store)
 
     @routes.route("/", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def root() -> Response:

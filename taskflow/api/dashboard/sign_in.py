@@ -7,15 +7,21 @@ from typing import Any, cast
 
 from quart import Blueprint, Response, request
 
+from taskflow.api.access.refusals import Refusals
+from taskflow.api.access.request_scope import actor_of_request
 from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, SIGN_OUT_PATH, Caller, is_page
-from taskflow.api.access.sessions import COOKIE, MAX_SESSION_SECONDS, PATH, EndedSessions, Sessions
+from taskflow.api.access.sessions import COOKIE, MAX_SESSION_SECONDS, PATH, Sessions
 from taskflow.api.dashboard.forms import read_form
 from taskflow.api.dashboard.pages import page, redirect_to
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
+from taskflow.model.audit import Action, Actor, NewEntry
+from taskflow.store.base.store import TaskStore
 
 
-def add_routes(routes: Blueprint, sessions: Sessions | None, ended_sessions: EndedSessions) -> None:
+def add_routes(
+    routes: Blueprint, sessions: Sessions | None, store: TaskStore, refusals: Refusals
+) -> None:
     """Add the page and its form; if no API keys are set, they redirect to the overview."""
 
     @routes.get(SIGN_IN_PATH)
@@ -32,7 +38,13 @@ def add_routes(routes: Blueprint, sessions: Sessions | None, ended_sessions: End
             return redirect_to(PATH)
         value = sessions.begin(form.get("key", "").strip())
         if value is None:
+            refusals.note(Action.SESSION_REFUSED, actor_of_request().address)
             return await page("sign_in.html", status=403, next=wanted, error=True)
+        session = sessions.session_of(f"{COOKIE}={value}")
+        assert session is not None
+        actor = Actor(session.key.name, session.id, actor_of_request().address)
+        with store_timeout():
+            await store.audit.record([NewEntry(action=Action.SESSION_SIGN_IN, actor=actor)])
         response = redirect_to(wanted)
         response.set_cookie(
             COOKIE,
@@ -51,7 +63,9 @@ def add_routes(routes: Blueprint, sessions: Sessions | None, ended_sessions: End
         caller: Caller = cast("Mapping[str, Any]", request.scope)[CALLER]
         if caller.session is not None:
             with store_timeout():
-                await ended_sessions.end_session(caller.session, seconds=MAX_SESSION_SECONDS)
+                await store.end_session(
+                    caller.session, seconds=MAX_SESSION_SECONDS, by=actor_of_request()
+                )
         response = redirect_to(SIGN_IN_PATH if sessions else PATH)
         response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Lax")
         return response

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.audit import Action, AuditEntry, TargetKind
 from taskflow.model.event import TaskEvent
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.outcome import ErrorType, KeptResponse, Response
@@ -165,4 +166,17 @@ HOST: Final = HostRecord(
     running=1,
     longest_running_seconds=0.31,
     held=Hold(HoldReason.HOST_FAILING, "http error: status: 503 Service Unavailable", _FINISHED),
+)
+
+AUDIT_ENTRY: Final = AuditEntry(
+    id=uuid.UUID("019ab5a1-4f2c-7b1d-9c0e-6d5f4a3b2c1d"),
+    at=_STARTED,
+    actor="ops",
+    session=None,
+    address="192.0.2.17",
+    action=Action.QUEUE_CHANGE,
+    target_kind=TargetKind.QUEUE,
+    target="mail",
+    count=1,
+    detail={"changes": {"max_concurrency": {"before": 10, "after": 25}}},
 )

@@ -26,6 +26,7 @@ from taskflow.client.on_trio.native import iterator_of
 from taskflow.client.on_trio.transport import Incoming, Transport
 from taskflow.client.sse import Message, Parser
 from taskflow.client.task import Task
+from taskflow.model.audit import AuditEntry
 from taskflow.model.event import TaskEvent
 from taskflow.model.schedule import Schedule
 
@@ -99,6 +100,13 @@ class ScheduleStream(PageStream[Schedule]):
 
     def __init__(self, transport: Transport, call: Call) -> None:
         super().__init__(transport, call, Schedule)
+
+
+class AuditStream(PageStream[AuditEntry]):
+    """Entries of the audit log, newest first, page by page."""
+
+    def __init__(self, transport: Transport, call: Call) -> None:
+        super().__init__(transport, call, AuditEntry)
 
 
 class LineStream(Stream[bytes]):
