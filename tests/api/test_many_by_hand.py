@@ -11,6 +11,7 @@ import pytest
 
 from taskflow.api import bulk_actions
 from taskflow.api.bulk_actions import BATCH
+from taskflow.model.audit import Actor
 from taskflow.store.memory.store import MemoryStore
 from tests.api.client import check_problem
 from tests.api.live import LiveServer

@@ -480,6 +480,9 @@ def test_pages_of_the_dashboard(mail, shop, hidden, rule):
             answer = mail.ask("POST", path, b"", **form)
             answer_text = answer.body.decode()
             assert answer.status == (303 if path.endswith("/delete") else 404)
+        case "admin":
+            answer_text = mail.ask("GET", path).body.decode()
+            assert "needs a key with the role admin" in answer_text
         case _:
             answer = mail.ask("GET", path)
             answer_text = answer.body.decode()
