@@ -166,7 +166,10 @@ ADMINS = {
     "deleteCredential",
 }
 # About the service itself, and the same for everybody.
-PUBLIC = {"isAlive", "isReady", "describe", "readDocument", "listProblems", "explainProblem"}
+PUBLIC = {
+    *("isAlive", "isReady", "describe", "readDocument", "listProblems", "explainProblem"),
+    *("showConfiguration", "listPublicKeys"),
+}
 PAGES = {
     "/ui": "GET",
     "/ui/live": "stream",
