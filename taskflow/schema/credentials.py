@@ -356,9 +356,9 @@ def _check(kind: str, given: Mapping[str, Any], errors: ValidationErrors) -> Non
         errors.add("/name", "name must not be that of a header with which TaskFlow signs requests")
     if kind == "oauth2_client_credentials":
         _check_token_url(given.get("token_url"), errors)
-    if kind in ("mtls", "oauth2_client_credentials") and not given.keys().isdisjoint(_PEM_FIELDS):
-        _check_keys(kind, given, errors)
         _check_authentication(given, errors)
+    if not given.keys().isdisjoint(_PEM_FIELDS):
+        _check_keys(kind, given, errors)
 
 
 def _check_keys(kind: str, given: Mapping[str, Any], errors: ValidationErrors) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import trustme
 
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
@@ -44,6 +45,21 @@ def put(server, path, document, **headers):
 
 def pointers_of(answer) -> dict[str, str]:
     return {one["pointer"]: one["detail"] for one in check_problem(answer, 422)["errors"]}
+
+
+def test_certificates_are_checked(memory_server):
+    """A certificate and its key are accepted, and refused with the key of another one."""
+    one, two = (trustme.CA().issue_cert("taskflow.example") for _ in range(2))
+    document = {
+        "kind": "mtls",
+        "certificate": "".join(part.bytes().decode() for part in one.cert_chain_pems),
+        "private_key": one.private_key_pem.bytes().decode(),
+        **HOSTS,
+    }
+    assert put(memory_server, "/credentials/tls", document).status == 201
+    document["private_key"] = two.private_key_pem.bytes().decode()
+    problem = put(memory_server, "/credentials/tls", document)
+    assert "not another one" in pointers_of(problem)["#/certificate"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,6 +136,14 @@ def test_values_are_write_only(server, kind):
         (
             {"kind": "mtls", "certificate": VALUE, "private_key": PEM, **HOSTS},
             {"#/certificate": "certificate must be text in PEM"},
+        ),
+        (
+            {"kind": "mtls", "certificate": PEM, "private_key": PEM, "ca_bundle": PEM, **HOSTS},
+            {"#/certificate": "must have certificates", "#/ca_bundle": "must have certificates"},
+        ),
+        (
+            {**OAUTH2, "auth": "private_key_jwt", "private_key": PEM},
+            {"#/private_key": "private_key must be a private key in PEM without a password"},
         ),
     ],
 )
