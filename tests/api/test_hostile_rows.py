@@ -15,7 +15,7 @@ from tests.api.sse import EventStream, open_stream
 from tests.cli.command import CommandLine
 
 PATIENCE_SECONDS = 60.0
-COLUMNS_AT_ONCE = 6
+COLUMNS_AT_ONCE = 4
 LINES = {"accept": "application/x-ndjson"}
 PAGES = (
     *("/readyz", "/tasks?limit=1000", "/tasks?limit=3", "/tasks?limit=1000&fields=id,status"),
