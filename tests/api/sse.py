@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import json
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +106,11 @@ class EventStream:
         """All that comes."""
         while message := self.next():
             yield message
+
+    def end(self) -> None:
+        """End the connection, also for a thread that reads it."""
+        with contextlib.suppress(OSError):  # the server has ended it already
+            self._connection.socket.shutdown(socket.SHUT_RDWR)
 
     def take(self, count: int) -> list[Message]:
         """Return the next ``count`` events."""

@@ -15,7 +15,7 @@ from taskflow.model.signature import new_secret
 
 @click.group("key")
 def key_command() -> None:
-    """Create API keys, and rotate encryption keys.
+    """Create API keys, rotate encryption keys.
 
     \b
       (umask 077; taskflow key new ci >> keys)
@@ -85,7 +85,7 @@ def _rotate_keys() -> None:
 
 @click.group("secret")
 def secret_command() -> None:
-    """Create secrets that sign requests, and keys that encrypt data at rest.
+    """Create signing secrets and encryption keys.
 
     \b
       (umask 077; taskflow secret new >> secrets)
