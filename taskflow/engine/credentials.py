@@ -12,11 +12,12 @@ import trio
 
 from taskflow.fetch.authentication import Authenticator
 from taskflow.model.credential import Credential
-from taskflow.model.errors import SettingsError, StoreUnavailable, Undecryptable
+from taskflow.model.errors import KeyMissing, StoreUnavailable, Undecryptable
 from taskflow.model.keyring import Keyring
 from taskflow.model.outcome import ErrorType, Failed, Interrupted
 from taskflow.model.sealed_credential import SealedCredential, unseal
 from taskflow.store.base.credentials import USED_SECONDS, CredentialStore
+from taskflow.telemetry import Event, emit_throttled
 
 KEPT_SECONDS: Final = 5.0
 """Maximum age of a credential in memory: a notification of a change can be lost."""
@@ -107,20 +108,30 @@ class Credentials:
         if before is not None and before.sealed == sealed:
             self._kept[name] = dataclasses.replace(before, read_at=now, changes=changes)
             return None
+        opened = self._opened(sealed, before)
+        if isinstance(opened, Failed):
+            return opened
+        self._kept[name] = _Kept(sealed, *opened, now, changes)
+        return None
+
+    def _opened(
+        self, sealed: SealedCredential, before: _Kept | None
+    ) -> tuple[Credential, Authenticator] | Failed:
+        """Decrypt a credential; one that is encrypted anew keeps what it has obtained."""
         try:
             credential = unseal(sealed, self._keyring)
-            # Encrypted anew with another key, it keeps what it has obtained.
-            authenticator = (
-                before.authenticator
-                if before is not None and before.credential == credential
-                else self._authenticator_of(credential)
-            )
+            if before is not None and before.credential == credential:
+                return credential, before.authenticator
+            return credential, self._authenticator_of(credential)
+        except KeyMissing:
+            raise
         except Undecryptable:
-            return _unusable(name, "it was changed in the database; put it again")
-        except (msgspec.DecodeError, SettingsError, RecursionError):
-            return _unusable(name, "another version of TaskFlow wrote it")
-        self._kept[name] = _Kept(sealed, credential, authenticator, now, changes)
-        return None
+            return _unusable(sealed.name, "it was changed in the database; put it again")
+        except msgspec.DecodeError:
+            return _unusable(sealed.name, "another version of TaskFlow wrote it")
+        except Exception as error:  # noqa: BLE001 - a bug must not end the worker
+            emit_throttled(Event.FETCH_ERROR, error=error)
+            return _unusable(sealed.name, "the log has the reason")
 
     async def _mark(self, kept: _Kept) -> None:
         now = trio.current_time()
