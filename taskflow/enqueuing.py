@@ -12,8 +12,10 @@ from taskflow.client.errors import Gone, Unprocessable
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.task import Task, shown
 from taskflow.model import task as kept
+from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.errors import FieldError, RequestError, TaskGone
 from taskflow.model.errors import Unprocessable as InvalidRequest
+from taskflow.model.keyring import Keyring, key_of
 from taskflow.model.task import MAX_KEY_CHARACTERS, IdempotencyKey, NewTask
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.tasks import MAX_TASKS
@@ -32,6 +34,7 @@ def enqueue(
     payload: Any,
     *,
     idempotency_key: str | None = None,
+    encryption_key: str | None = None,
     **options: Unpack[Options],
 ) -> Task: ...
 
@@ -42,6 +45,7 @@ def enqueue(
     payload: Any,
     *,
     idempotency_key: str | None = None,
+    encryption_key: str | None = None,
     **options: Unpack[Options],
 ) -> Awaitable[Task]: ...
 
@@ -51,6 +55,7 @@ def enqueue(
     payload: Any,
     *,
     idempotency_key: str | None = None,
+    encryption_key: str | None = None,
     **options: Unpack[Options],
 ) -> Task | Awaitable[Task]:
     """Submit a task as part of the transaction of a connection.
@@ -63,6 +68,9 @@ def enqueue(
         payload: The URL to fetch, or a whole request as an object.
         idempotency_key: Calls with the same key enqueue one task, for a day. Concurrent calls with
             it wait for the end of this transaction. Keys of the API are separate.
+        encryption_key: A key of the service, as ``taskflow secret new --encryption`` prints it, by
+            which the payload is encrypted. Without one it is stored as it is, whatever
+            ``TASKFLOW_ENCRYPT`` of the service says, which is not known here.
         options: The options of the task. ``max_attempts`` is 1 by default: the setting of the
             service is not known here. If its nodes have no secrets to sign with,
             ``callback_url`` and ``sign`` are accepted, and the callback or the task fails.
@@ -85,7 +93,8 @@ def enqueue(
     document = document_of(payload, options)
     with _client_errors():
         task = new_task_of(document, max_attempts=MAX_ATTEMPTS, can_sign=True)
-    added = _add(connection, [task], _key_of(idempotency_key, document))
+    key, encryption = _key_of(idempotency_key, document), _encryption_of(encryption_key)
+    added = _add(connection, [task], key, encryption)
     return added[0] if isinstance(added, list) else _first(added)
 
 
@@ -95,6 +104,7 @@ def enqueue_many(
     items: Iterable[Any],
     *,
     idempotency_key: str | None = None,
+    encryption_key: str | None = None,
 ) -> list[Task]: ...
 
 
@@ -104,6 +114,7 @@ def enqueue_many(
     items: Iterable[Any],
     *,
     idempotency_key: str | None = None,
+    encryption_key: str | None = None,
 ) -> Awaitable[list[Task]]: ...
 
 
@@ -112,6 +123,7 @@ def enqueue_many(
     items: Iterable[Any],
     *,
     idempotency_key: str | None = None,
+    encryption_key: str | None = None,
 ) -> list[Task] | Awaitable[list[Task]]:
     """Submit several tasks like ``enqueue``, all or none.
 
@@ -119,6 +131,7 @@ def enqueue_many(
         connection: As for ``enqueue``.
         items: Payloads; a ``Submission`` for a task with options. With a key, at most 10,000.
         idempotency_key: As for ``enqueue``, for all tasks together.
+        encryption_key: As for ``enqueue``.
 
     Raises:
         Unprocessable: Some tasks are invalid; ``errors`` has all reasons.
@@ -133,25 +146,40 @@ def enqueue_many(
         raise _unprocessable(f"with a key up to {MAX_TASKS} tasks are taken, not {len(documents)}")
     with _client_errors():
         tasks = _read_all(documents)
-    return _add(connection, tasks, key)
+    return _add(connection, tasks, key, _encryption_of(encryption_key))
 
 
 def _add(
     connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any],
     tasks: Sequence[NewTask],
     key: IdempotencyKey | None,
+    encryption: Encryption,
 ) -> list[Task] | Awaitable[list[Task]]:
     # A caller with a connection has psycopg; importing this module does not need it.
     from taskflow.store.postgres import caller_transaction  # noqa: PLC0415
 
     with _client_errors():
-        added = caller_transaction.add(connection, tasks, key)
-    return list(map(shown, added)) if isinstance(added, list) else _awaited(added)
+        stored = [encryption.seal_task(task) for task in tasks]
+        added = caller_transaction.add(connection, stored, key)
+    return _shown(added, encryption) if isinstance(added, list) else _awaited(added, encryption)
 
 
-async def _awaited(added: Awaitable[list[kept.Task]]) -> list[Task]:
+async def _awaited(added: Awaitable[list[kept.Task]], encryption: Encryption) -> list[Task]:
     with _client_errors():
-        return list(map(shown, await added))
+        return _shown(await added, encryption)
+
+
+def _shown(added: Iterable[kept.Task], encryption: Encryption) -> list[Task]:
+    return [shown(encryption.opened_task(task)) for task in added]
+
+
+def _encryption_of(key: str | None) -> Encryption:
+    if key is None:
+        return NO_ENCRYPTION
+    try:
+        return Encryption(Keyring([key_of(key)]), ["payloads"])
+    except ValueError as error:
+        raise _unprocessable(f"encryption_key {error}") from None
 
 
 async def _first(tasks: Awaitable[list[Task]]) -> Task:

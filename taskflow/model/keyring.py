@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
-from taskflow.model.errors import KeyMissing, Undecryptable
+from taskflow.model.errors import KeyMissing, SettingsError, Undecryptable
 
 KEY_BYTES: Final = 32
 KEY_SHAPE: Final = f"{KEY_BYTES} bytes in base64, as created by `taskflow secret new --encryption`"
@@ -31,6 +31,9 @@ class Keyring:
 
     Args:
         keys: The keys as bytes; without any, nothing can be encrypted or decrypted.
+
+    Raises:
+        SettingsError: There are keys, and `cryptography` is not installed.
     """
 
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
@@ -38,8 +41,12 @@ class Keyring:
         self._first: Final = next(iter(self._keys), b"")
         if self._keys:
             # Imported here, because a node without keys does not need `cryptography`.
-            from taskflow.model import xaes  # noqa: PLC0415
-
+            try:
+                from taskflow.model import xaes  # noqa: PLC0415
+            except ModuleNotFoundError:
+                raise SettingsError(
+                    "encryption needs the package cryptography: pip install cryptography"
+                ) from None
             self._xaes: Final = xaes
 
     def __len__(self) -> int:

@@ -156,6 +156,9 @@ class EncryptedSchedules:
         changed, is_new = await self._schedules.change(name, sealed, by=by)
         return self._encryption.shown_schedule(changed), is_new
 
+    async def put(self, definition: ScheduleDefinition) -> tuple[Schedule, bool]:
+        return await self.change(definition.name, lambda _: definition)
+
     async def get(self, name: str) -> Schedule | None:
         schedule = await self._schedules.get(name)
         return None if schedule is None else self._encryption.shown_schedule(schedule)

@@ -18,6 +18,7 @@ from taskflow import BlockingClient, Gone, StoreUnusable, Submission, TaskStatus
 from taskflow import enqueue as enqueue_untyped
 from taskflow import enqueue_many as enqueue_many_untyped
 from taskflow.client.options import KNOWN
+from taskflow.model.keyring import new_encryption_key
 from taskflow.schema.tasks import TaskRequest
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer
@@ -51,6 +52,50 @@ def once(target) -> str:
 
 def path_of(url: str, target) -> str:
     return url.removeprefix(target.url)
+
+
+KEY = new_encryption_key()
+
+
+class TestEncryption:
+    """With a key of the service, the payload is encrypted; without one, it is stored as it is."""
+
+    def test_a_task_is_encrypted(self, connection):
+        task = enqueue(connection, "http://xyzzy/", encryption_key=KEY)
+        many = enqueue_many(connection, ["http://xyzzy/"] * 2, encryption_key=KEY)
+        assert {bytes(one.payload) for one in (task, *many)} == {b'"http://xyzzy/"'}
+        statement = "SELECT payload::text FROM taskflow_tasks WHERE id = ANY (%s)"
+        rows = connection.execute(statement, [[task.id, *(one.id for one in many)]]).fetchall()
+        assert len(rows) == 3
+        assert all(text.startswith('{"$encrypted":"') for (text,) in rows)
+
+    def test_a_service_with_the_key_runs_it(self, postgres_server, target):
+        """A plain task of ``enqueue`` runs there, too."""
+        with open_database(postgres_server) as url:
+            settings = {"encryption_keys": KEY, "encrypt": ("payloads", "results")}
+            with (
+                LiveServer(database_url=url, **settings) as server,
+                psycopg.connect(url, autocommit=True) as connection,
+            ):
+                tasks = [
+                    enqueue(connection, f"{target.url}/json?{key is None}", encryption_key=key)
+                    for key in (KEY, None)
+                ]
+                ended = [server.wait(task.id) for task in tasks]
+                assert {task["status"] for task in ended} == {"COMPLETED"}
+                assert [f'"{task["payload"]}"' for task in ended] == [
+                    bytes(task.payload).decode() for task in tasks
+                ]
+
+    def test_known_keys_return_the_task(self, connection):
+        url, keys = "http://xyzzy/", {"idempotency_key": "e", "encryption_key": KEY}
+        first, again = (enqueue(connection, url, **keys) for _ in range(2))
+        assert (first.id, bytes(first.payload)) == (again.id, bytes(again.payload))
+
+    def test_an_invalid_key(self, connection):
+        with pytest.raises(Unprocessable, match="encryption_key must be 32 bytes") as caught:
+            enqueue(connection, "http://xyzzy/", encryption_key=KEY[:-2])
+        assert KEY[:-2] not in str(caught.value)
 
 
 class TestTransactions:
