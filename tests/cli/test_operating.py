@@ -262,3 +262,22 @@ class TestBench:
             terminal.wait_for("submitted")
             assert terminal.interrupt() == 130
         assert "bench-" not in cli.ok("list", "-n", 1000).out
+
+
+class TestAudit:
+    def test_the_audit_log(self, cli_of_each):
+        """Newest first: time, action, target, number, key, address and detail, or JSON."""
+        cli_of_each.ok("queues", "put", "logged", "--max-concurrency", 3)
+        cli_of_each.ok("queues", "pause", "logged")
+        found = ("audit", "--target-kind", "queue", "--target", "logged", "--since", "1h")
+        rows = cli_of_each.ok(*found).rows
+        assert [row[1:4] for row in rows] == [
+            ["queue.pause", "logged", "1"],
+            ["queue.change", "logged", "1"],
+        ]
+        change = {"changes": {"max_concurrency": {"before": None, "after": 3}}}
+        assert json.loads(rows[1][6]) == change
+        [entry] = cli_of_each.ok(*found, "--json", "-n", 1).documents
+        assert (entry["action"], entry["target"]) == ("queue.pause", "logged")
+        assert cli_of_each.ok(*found, "--actor", "nobody").out == ""
+        assert cli_of_each.ok(*found, "--until", "1h").out == ""

@@ -11,6 +11,7 @@ import pytest
 from taskflow import (
     BlockingClient,
     Client,
+    InvalidArgument,
     NotFound,
     Rejected,
     ServerError,
@@ -21,6 +22,7 @@ from taskflow import (
     Unreachable,
     __version__,
 )
+from taskflow.model.audit import Action, TargetKind
 from taskflow.model.queue_limits import HostLimits, Rate
 from taskflow.model.task import TaskStatus
 from tests.api.live import LiveServer
@@ -234,3 +236,35 @@ def test_blocking(memory_server):
         with client.export(queue="blocked", fields=["queue"]) as lines:
             assert list(lines) == [b'{"queue":"blocked"}']
         assert client.check().version == __version__
+
+
+class TestAudit:
+    async def test_the_audit_log(self, client):
+        """Entries come newest first, page by page, and filters select them."""
+        since = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)
+        for name in ("a-log", "b-log"):
+            await client.queues.pause(name)
+            await client.queues.resume(name)
+        found = [one async for one in client.iter_audit(page=1, target="b-log", at_after=since)]
+        assert [one.action for one in found] == [Action.QUEUE_RESUME, Action.QUEUE_PAUSE]
+        assert {(one.target_kind, one.target, one.actor) for one in found} == {
+            (TargetKind.QUEUE, "b-log", None)
+        }
+        pauses = client.iter_audit(action=Action.QUEUE_PAUSE, target_kind="queue")
+        assert {one.action for one in [one async for one in pauses]} == {Action.QUEUE_PAUSE}
+        assert [one async for one in client.iter_audit(actor="nobody")] == []
+        assert [one async for one in client.iter_audit(at_before=since, target="a-log")] == []
+
+    async def test_invalid_filters(self, client):
+        """The service says what is wrong with a filter; the client, with an argument."""
+        with pytest.raises(Unprocessable, match="action must be one of"):
+            await anext(client.iter_audit(action="moon.land"))
+        with pytest.raises(InvalidArgument):
+            client.iter_audit(page=0)
+
+    def test_it_blocks(self, service):
+        """The blocking client returns the same."""
+        with BlockingClient(service.url) as client:
+            client.queues.pause("c-log")
+            [entry] = client.iter_audit(target="c-log")
+        assert entry.action is Action.QUEUE_PAUSE

@@ -11,6 +11,7 @@ import trio
 
 from taskflow.engine.context import EngineContext
 from taskflow.engine.housekeeping import Job, fold_counts, run_housekeeping, run_job
+from taskflow.model.audit import Action, Actor, NewEntry
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.schedule import ScheduleDefinition, Timing
 from taskflow.model.task import NewTask
@@ -41,7 +42,7 @@ class BacklogStore(MemoryStore):
         return folded
 
 
-def context_of(store: MemoryStore, **settings: float) -> EngineContext:
+def context_of(store: MemoryStore, **settings: float | None) -> EngineContext:
     return EngineContext(store=store, fetcher=ScriptedFetcher(), settings=Settings(**settings))
 
 
@@ -111,4 +112,17 @@ async def test_an_outage_is_logged_once(autojump_clock, nursery, monkeypatch):
     assert 5 < len(calls) < 100
     await trio.sleep(5)
     assert (await store.page(limit=9)).tasks
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("days", "kept"), [(2, 1), (None, 3)])
+async def test_old_audit_entries_are_deleted(autojump_clock, nursery, days, kept):
+    """Entries are kept for their own time, whatever the retention of tasks."""
+    store = MemoryStore()
+    context = context_of(store, audit_retention_days=days, retention_seconds=60.0)
+    nursery.start_soon(run_housekeeping, context)
+    for _ in range(3):
+        await store.audit.record([NewEntry(action=Action.QUEUE_PAUSE, actor=Actor("ada"))])
+        await trio.sleep(1.5 * 86_400)
+    assert len((await store.audit.page(limit=10)).entries) == kept
     nursery.cancel_scope.cancel()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import psycopg
 import pytest
 
+from taskflow.model.audit import Action, AuditFilter, NewEntry
 from taskflow.model.errors import TaskFlowError
 from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.sealed_credential import SealedCredential
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
+from taskflow.store.base.audit import MAX_ENTRIES_SCANNED
 from taskflow.store.memory import audit as memory_audit
 from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres import audit as postgres_audit
 from taskflow.store.postgres.store import open_postgres
 from tests.store.audit_contract import ADA, AuditContract, bulk, schedule
 from tests.store.contract import new_task
+from tests.test_costs import explained, nodes_of, statements_told
 
 
 class TestMemoryAudit(AuditContract):
@@ -102,3 +107,41 @@ async def test_actions_of_a_later_version(database_url, connection):
         )
         [entry] = (await store.audit.page(limit=10)).entries
         assert (entry.action, entry.target_kind, entry.detail) == ("moon.land", "moon", {})
+
+
+FILL = """
+INSERT INTO taskflow_audit (action, actor, target, count, detail)
+SELECT 'task.cancel', 'service', 'task-' || n, 1, '{}' FROM generate_series(1, 50000) AS n
+"""
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        AuditFilter(),
+        AuditFilter(actor="ada"),
+        AuditFilter(target="mail"),
+        AuditFilter(action=Action.QUEUE_PAUSE),
+        AuditFilter(before=dt.datetime(2020, 1, 1, tzinfo=dt.UTC)),
+    ],
+)
+async def test_a_page_reads_a_bounded_number_of_entries(database_url, connection, wanted):
+    """However many there are; the ones of an actor or a target are found by an index."""
+    async with open_postgres(database_url, Settings()) as store:
+        pause = NewEntry(action=Action.QUEUE_PAUSE, actor=ADA, target="mail")
+        await store.audit.record([pause])
+        connection.execute(FILL)
+        sent: list = []
+        with statements_told(lambda *statement: sent.append(statement)):
+            page = await store.audit.page(limit=10, filter=wanted)
+        [statement] = sent
+        plan = await store._statements.database.run(lambda c: explained(c, *statement))
+    read = sum(
+        node["Actual Loops"] * node["Actual Rows"]
+        for node in nodes_of(plan)
+        if node.get("Relation Name") == "taskflow_audit"
+    )
+    assert read <= (MAX_ENTRIES_SCANNED if wanted.action else 11)
+    assert not any(node["Node Type"] == "Seq Scan" for node in nodes_of(plan))
+    if wanted.actor or wanted.target:
+        assert [one.target for one in page.entries] == ["mail"]

@@ -56,6 +56,7 @@ class PostgresAudit(AuditStore):
         filter: AuditFilter = NO_AUDIT_FILTER,
     ) -> AuditPage:
         actions = filter.actions
+        window = limit + 1 if _is_indexed(filter) else MAX_ENTRIES_SCANNED
         rows = await self._statements.run_slow_read(
             _statement_for(filter),
             **id_range(before, filter.after, filter.before),
@@ -64,14 +65,14 @@ class PostgresAudit(AuditStore):
             actions=None if actions is None else [action.value for action in actions],
             after_at=filter.after,
             before_at=filter.before,
-            window=MAX_ENTRIES_SCANNED,
+            window=window,
             limit=limit + 1,
         )
         last_scanned, scanned, *_ = rows[0]
         found = [_entry_of(row[2:]) for row in rows if row[2] is not None]
         if len(found) > limit:
             return AuditPage(found[:limit], found[limit - 1].id)
-        return AuditPage(found, last_scanned if scanned == MAX_ENTRIES_SCANNED else None)
+        return AuditPage(found, last_scanned if scanned == window else None)
 
     async def delete_old(self, *, age_seconds: float, limit: int) -> int:
         bounds = {"age_seconds": age_seconds, "limit": limit}
@@ -83,6 +84,11 @@ def _statement_for(wanted: AuditFilter) -> str:
     if wanted.target is not None:
         return "audit_entries_by_target"
     return "audit_entries" if wanted.actor is None else "audit_entries_by_actor"
+
+
+def _is_indexed(wanted: AuditFilter) -> bool:
+    """Return whether every entry that the statement scans matches."""
+    return wanted in (AuditFilter(target=wanted.target), AuditFilter(actor=wanted.actor))
 
 
 def _document_of(entry: NewEntry) -> dict[str, object]:
