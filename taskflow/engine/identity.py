@@ -16,7 +16,6 @@ from taskflow.model.key_generation import (
     is_next_due,
     new_generation,
     private_pem,
-    resealed,
     signing_generation,
 )
 from taskflow.model.keyring import Keyring
@@ -66,11 +65,10 @@ class Identity:
         return self._issuers[algorithm]
 
     async def rotate(self) -> float:
-        """Publish, encrypt again and remove keys as they are due; return the seconds until then."""
+        """Publish and remove keys as they are due; return the seconds until the next check."""
         if self._url and self._keyring:
             generations = await self._with_next(await self._store.all())
             await self._store.delete_before(ended_before(generations))
-            await self._encrypt_again(generations)
         return ROTATION_PAUSE_SECONDS
 
     async def _read(self) -> None:
@@ -100,12 +98,3 @@ class Identity:
         new = await trio.to_thread.run_sync(new_generation, number, self._keyring)
         await self._store.add_if_next(new)
         return await self._store.all()
-
-    async def _encrypt_again(self, generations: Sequence[KeyGeneration]) -> None:
-        for generation in generations:
-            if not self._keyring.is_current(generation.sealed):
-                try:
-                    sealed = resealed(generation, self._keyring)
-                except (KeyMissing, Undecryptable):
-                    continue  # it is reported where it is used
-                await self._store.reseal_if_unchanged(generation, sealed)

@@ -26,14 +26,3 @@ class SigningKeysContract:
         assert without_age(await keys.all()) == generations
         await keys.delete_before(2)
         assert without_age(await keys.all()) == generations[1:]
-
-    async def test_a_generation_is_encrypted_again(self, store):
-        """One node does it; another one that had the same idea changes nothing."""
-        keys = store.signing_keys
-        generation = KeyGeneration(1, "[]", b"before")
-        await keys.add_if_next(generation)
-        assert await keys.reseal_if_unchanged(generation, b"after")
-        assert not await keys.reseal_if_unchanged(generation, b"late")
-        assert not await keys.reseal_if_unchanged(KeyGeneration(2, "[]", b"before"), b"none")
-        [kept] = await keys.all()
-        assert kept.sealed == b"after"

@@ -10,6 +10,7 @@ import trio
 
 from taskflow.model.credential import Bearer
 from taskflow.model.encryption import Encryption
+from taskflow.model.key_generation import new_generation, private_pem
 from taskflow.model.keyring import Keyring
 from taskflow.model.schedule import ScheduleDefinition, Timing
 from taskflow.model.sealed_credential import seal, unseal
@@ -78,18 +79,21 @@ async def fill(store) -> dict[str, object]:
     await store.schedules.change("s", lambda _: definition)
     keyring = store._encryption.keyring
     await store.credentials.put(seal("c", Bearer(token="t", hosts=("a.example",)), keyring))
+    await store.signing_keys.add_if_next(new_generation(1, keyring))
     return await shown(store)
 
 
 async def shown(store) -> dict[str, object]:
     tasks = (await store.page(limit=100)).tasks
     attempts = {task.id: await store.attempts(task.id) for task in tasks}
+    [generation] = await store.signing_keys.all()
     credential = unseal(await store.credentials.sealed("c"), store._encryption.keyring)
     return {
         "tasks": tasks,
         "attempts": attempts,
         "schedule": await store.schedules.get("s"),
         "credential": credential,
+        "signing key": private_pem(generation, "ES256", store._encryption.keyring),
     }
 
 
@@ -108,7 +112,7 @@ def sealed_left(url: str) -> list[str]:
 
 
 async def test_the_new_key_is_enough_afterwards(database_url, monkeypatch):
-    """Tasks, attempts, callbacks, schedules and credentials are shown as before, by one key."""
+    """Tasks, schedules, credentials and keys of ID tokens are shown as before, by one key."""
     monkeypatch.setattr(key_rotation, "WINDOW_ROWS", 3)
     monkeypatch.setattr(key_rotation, "MAX_HELD_ROWS", 2)
     async with open_store(database_url, OLD) as store:
@@ -116,8 +120,8 @@ async def test_the_new_key_is_enough_afterwards(database_url, monkeypatch):
     assert len(sealed_left(database_url)) == 1
     reports = []
     done = await rotate(database_url, NEW, OLD, report=lambda one: reports.append(one.checked))
-    assert done.rotated == {"tasks": 8, "schedules": 1, "credentials": 1}
-    assert (done.left, reports[-1]) == ({}, 10)
+    assert done.rotated == {"tasks": 8, "schedules": 1, "credentials": 1, "signing_keys": 1}
+    assert (done.left, reports[-1]) == ({}, 11)
     assert len(sealed_left(database_url)) == 1
     async with open_store(database_url, NEW) as store:
         assert await shown(store) == before

@@ -108,7 +108,8 @@ def rotate_keys() -> None:
             progress.show(f"{done.checked:,} rows checked, {done.rotated.total():,} encrypted")
 
         done = _run(lambda settings: service.rotate_keys(settings, report), {})
-    counts = [f"{count:,} {name}" for name, count in done.rotated.items() if count]
+    rotated = {name.replace("_", " "): count for name, count in done.rotated.items() if count}
+    counts = [f"{count:,} {name}" for name, count in rotated.items()]
     click.echo(f"encrypted with the first key: {', '.join(counts) or 'everything was already'}")
     for key_id, count in done.left.items():
         click.echo(f"{count:,} rows still need the key {key_id}", err=True)

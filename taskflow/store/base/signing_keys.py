@@ -20,9 +20,5 @@ class SigningKeyStore(abc.ABC):
         """Add a generation, unless another node added one with its number."""
 
     @abc.abstractmethod
-    async def reseal_if_unchanged(self, generation: KeyGeneration, sealed: bytes) -> bool:
-        """Replace the encrypted keys of a generation, unless another node did so."""
-
-    @abc.abstractmethod
     async def delete_before(self, number: int) -> None:
         """Delete all generations with smaller numbers."""

@@ -37,15 +37,6 @@ class MemorySigningKeys(SigningKeyStore):
         self._kept[generation.number] = generation, self._now()
         return True
 
-    async def reseal_if_unchanged(self, generation: KeyGeneration, sealed: bytes) -> bool:
-        await trio.lowlevel.checkpoint()
-        kept, added_at = self._kept.get(generation.number, (None, None))
-        if kept is None or added_at is None or kept.sealed != generation.sealed:
-            return False
-        changed = msgspec.structs.replace(kept, sealed=sealed)
-        self._kept[generation.number] = changed, added_at
-        return True
-
     async def delete_before(self, number: int) -> None:
         await trio.lowlevel.checkpoint()
         self._kept = {key: kept for key, kept in self._kept.items() if key >= number}

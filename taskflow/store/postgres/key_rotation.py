@@ -20,6 +20,7 @@ import trio
 
 from taskflow.model.encryption import Encryption
 from taskflow.model.errors import KeyMissing, Undecryptable
+from taskflow.model.key_generation import KeyGeneration, resealed
 from taskflow.model.keyring import key_id_in
 from taskflow.model.sealed_credential import SealedCredential
 from taskflow.store.postgres.database import Database
@@ -255,6 +256,17 @@ def _rotate_credentials(execute: Execute, keys: Sequence[object], encryption: En
     return _Held({name for name, *_ in held}, {name for name, _ in rotated})
 
 
+def _rotate_signing_keys(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
+    held = execute("hold_sealed_signing_keys", {"keys": keys})
+    rotated: list[Row] = []
+    for number, public, sealed in held:
+        generation = KeyGeneration(number, public, bytes(sealed))
+        with contextlib.suppress(*_FAILURES):
+            rotated.append((number, resealed(generation, encryption.keyring)))
+    _replace(execute, "replace_sealed_signing_keys", ("numbers", "sealed"), rotated)
+    return _Held({number for number, *_ in held}, {number for number, _ in rotated})
+
+
 def _replace(execute: Execute, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Execute a statement with an array for each column, if there are rows."""
     if rows:
@@ -267,6 +279,7 @@ def _replace(execute: Execute, name: str, columns: Sequence[str], rows: Sequence
 
 _TABLES: Final = (
     _Table("credentials", "", _rotate_credentials),
+    _Table("signing_keys", 0, _rotate_signing_keys),
     _Table("schedules", "", _rotate_schedules),
     _Table("tasks", uuid.UUID(int=0), _rotate_tasks),
 )

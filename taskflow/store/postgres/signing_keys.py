@@ -31,15 +31,5 @@ class PostgresSigningKeys(SigningKeyStore):
             )
         )
 
-    async def reseal_if_unchanged(self, generation: KeyGeneration, sealed: bytes) -> bool:
-        return bool(
-            await self._statements.run(
-                "reseal_signing_keys_if_unchanged",
-                number=generation.number,
-                before=generation.sealed,
-                sealed=sealed,
-            )
-        )
-
     async def delete_before(self, number: int) -> None:
         await self._statements.run("delete_signing_keys_before", number=number)

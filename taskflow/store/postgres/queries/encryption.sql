@@ -83,3 +83,16 @@ ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
 UPDATE taskflow_credentials AS c SET sealed = e.sealed
 FROM unnest(%(names)b::text[], %(sealed)b::bytea[]) AS e (name, sealed)
 WHERE c.name = e.name
+
+-- name: sealed_signing_keys
+SELECT number, octet_length(sealed), ARRAY[encode(substring(sealed FROM 1 FOR 6), 'base64')]
+FROM taskflow_signing_keys WHERE number > %(after)s ORDER BY number LIMIT %(limit)s
+
+-- name: hold_sealed_signing_keys
+SELECT number, public, sealed FROM taskflow_signing_keys WHERE number = ANY (%(keys)s::integer[])
+ORDER BY number FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_signing_keys
+UPDATE taskflow_signing_keys AS k SET sealed = e.sealed
+FROM unnest(%(numbers)s::integer[], %(sealed)b::bytea[]) AS e (number, sealed)
+WHERE k.number = e.number

@@ -10,11 +10,6 @@ VALUES (%(number)s, %(public)s, %(sealed)s)
 ON CONFLICT (number) DO NOTHING
 RETURNING number
 
--- name: reseal_signing_keys_if_unchanged
-UPDATE taskflow_signing_keys SET sealed = %(sealed)s
-WHERE number = %(number)s AND sealed = %(before)s
-RETURNING number
-
 -- name: delete_signing_keys_before
 DELETE FROM taskflow_signing_keys WHERE number < %(number)s
 RETURNING number
