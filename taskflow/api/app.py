@@ -32,6 +32,7 @@ from taskflow.api.access.sessions import Sessions
 from taskflow.api.compression import Compressing
 from taskflow.api.credential_names import CredentialNames
 from taskflow.api.dashboard.audit_log import AUDIT_PAGE
+from taskflow.api.dashboard.credentials import CREDENTIALS_PAGE
 from taskflow.api.dashboard.routes import dashboard_routes
 from taskflow.api.document import openapi
 from taskflow.api.document.openapi import document
@@ -73,7 +74,11 @@ ROUTES: Final = (
 
 UNTRACED_PATHS: Final = frozenset(route.path.encode() for route in ROUTES if not route.is_traced)
 _POLICIES: Final = PathPolicies(
-    [*((route.path, route.access) for route in ROUTES), (AUDIT_PAGE, AccessPolicy.ADMIN_KEY)]
+    [
+        *((route.path, route.access) for route in ROUTES),
+        *((path, AccessPolicy.ADMIN_KEY) for path in (AUDIT_PAGE, CREDENTIALS_PAGE)),
+        (f"{CREDENTIALS_PAGE}/{{name}}", AccessPolicy.ADMIN_KEY),
+    ]
 )
 _NO_KEYS: Final = ApiKeys()
 
@@ -113,7 +118,9 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     register(app, ROUTES, services)
     app.register_blueprint(docs_page.signed_in_routes(services.document))
     refusals = refusals or Refusals(store.audit.record)
-    app.register_blueprint(dashboard_routes(store, settings, feed, sessions, counters, refusals))
+    app.register_blueprint(
+        dashboard_routes(store, settings, feed, sessions, counters, refusals, keyring=keyring)
+    )
     _guard(app, Gate(settings, keys, _POLICIES, sessions, store, refusals), counters)
     return app
 

@@ -19,10 +19,12 @@ from taskflow.api.route import Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.model.credential import Oidc
 from taskflow.model.errors import CredentialNotFound, Unprocessable
-from taskflow.model.sealed_credential import CredentialSummary, seal
+from taskflow.model.keyring import Keyring
+from taskflow.model.sealed_credential import CredentialSummary, SealedCredential, seal
 from taskflow.model.task import CredentialName
 from taskflow.schema.credentials import CredentialRequest, credential_of
 from taskflow.schema.query import DELETE_CREDENTIAL_QUERY, DeleteCredentialRequest
+from taskflow.settings import Settings
 
 T = TypeVar("T")
 
@@ -97,15 +99,9 @@ async def put_credential(services: Services, name: str) -> Response:
     use the former values.
     """
     name = new_credential_name_of(name)
-    credential = credential_of(await read_json())
-    if not services.keyring:
-        raise Unprocessable(NO_ENCRYPTION_KEYS)
-    if isinstance(credential, Oidc) and not services.settings.public_url:
-        raise Unprocessable(NO_PUBLIC_URL)
+    sealed = sealed_of(await read_json(), name, services.keyring, services.settings)
     with store_timeout():
-        is_new = await services.store.credentials.put(
-            seal(name, credential, services.keyring), by=actor_of_request()
-        )
+        is_new = await services.store.credentials.put(sealed, by=actor_of_request())
         shown = _found(await services.store.credentials.get(name))
     if not is_new:
         return as_json(shown)
@@ -165,6 +161,21 @@ async def delete_credential(services: Services, name: str) -> Response:
         )
     _found(is_deleted or None)
     return no_content()
+
+
+def sealed_of(body: bytes, name: str, keyring: Keyring, settings: Settings) -> SealedCredential:
+    """Read a credential, and encrypt it.
+
+    Raises:
+        BadRequest: The body is not a JSON object.
+        Unprocessable: It is invalid, or a setting is missing that it needs.
+    """
+    credential = credential_of(body)
+    if not keyring:
+        raise Unprocessable(NO_ENCRYPTION_KEYS)
+    if isinstance(credential, Oidc) and not settings.public_url:
+        raise Unprocessable(NO_PUBLIC_URL)
+    return seal(name, credential, keyring)
 
 
 def _found(one: T | None) -> T:

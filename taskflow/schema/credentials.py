@@ -51,7 +51,7 @@ Token: TypeAlias = Annotated[
     Meta(
         pattern="^[!-~]+$(?!\n)",
         max_length=MAX_HEADER_BYTES,
-        extra={"expected": f"1 to {MAX_HEADER_BYTES} visible ASCII characters"},
+        extra={"is_secret": True, "expected": f"1 to {MAX_HEADER_BYTES} visible ASCII characters"},
     ),
 ]
 SecretText: TypeAlias = Annotated[
@@ -59,7 +59,10 @@ SecretText: TypeAlias = Annotated[
     Meta(
         pattern="^[^\x00-\x1f\x7f]+$(?!\n)",
         max_length=4096,
-        extra={"expected": "1 to 4096 characters, none of them a control character"},
+        extra={
+            "is_secret": True,
+            "expected": "1 to 4096 characters, none of them a control character",
+        },
     ),
 ]
 ShortText: TypeAlias = Annotated[
@@ -84,8 +87,9 @@ SecretValue: TypeAlias = Annotated[
         pattern="^[!-~]([\t !-~]*[!-~])?$(?!\n)",
         max_length=MAX_HEADER_BYTES,
         extra={
+            "is_secret": True,
             "expected": f"1 to {MAX_HEADER_BYTES} ASCII characters, none of them a control "
-            "character, that begin and end with a visible one"
+            "character, that begin and end with a visible one",
         },
     ),
 ]
@@ -94,7 +98,11 @@ Pem: TypeAlias = Annotated[
     Meta(
         pattern="-----BEGIN [A-Z0-9 ]+-----",
         max_length=MAX_PEM_CHARACTERS,
-        extra={"expected": "text in PEM, which begins with -----BEGIN"},
+        extra={
+            "is_secret": True,
+            "is_long": True,
+            "expected": "text in PEM, which begins with -----BEGIN",
+        },
     ),
 ]
 AwsName: TypeAlias = Annotated[
@@ -286,7 +294,7 @@ CredentialRequest: TypeAlias = (
 )
 
 _PEM_FIELDS: Final = ("private_key", "certificate", "ca_bundle")
-_KINDS: Final[Mapping[str, tuple[type[_CredentialRequest], type[Any]]]] = {
+KINDS: Final[Mapping[str, tuple[type[_CredentialRequest], type[Any]]]] = {
     str(request.__struct_config__.tag): (request, kind)
     for request, kind in (
         (BearerRequest, Bearer),
@@ -298,9 +306,8 @@ _KINDS: Final[Mapping[str, tuple[type[_CredentialRequest], type[Any]]]] = {
         (MtlsRequest, Mtls),
     )
 }
-_READERS: Final = {
-    kind: Reader(request, ignored=("kind",)) for kind, (request, _) in _KINDS.items()
-}
+"""By its name, how a client writes a kind, and what it becomes."""
+_READERS: Final = {kind: Reader(request, ignored=("kind",)) for kind, (request, _) in KINDS.items()}
 # What the client authenticates itself with, by how it does.
 _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "client_secret_basic": ("client_secret",),
@@ -321,7 +328,7 @@ def credential_of(body: bytes) -> Credential:
     errors = ValidationErrors()
     kind = _kind_of(fields, errors)
     errors.raise_if_any()
-    request, model = _KINDS[kind]
+    request, model = KINDS[kind]
     read = _READERS[kind].read(fields, errors)
     given = {name: value for name, value in read.items() if value is not None}
     for missing in _missing(request, fields):
@@ -337,9 +344,9 @@ def _kind_of(fields: Fields, errors: ValidationErrors) -> str:
         kind = msgspec.json.decode(fields.get("kind", _NULL), type=str)
     except msgspec.ValidationError:
         kind = ""
-    if kind not in _KINDS:
+    if kind not in KINDS:
         what = "must be one of" if "kind" in fields else "is missing; it is one of"
-        errors.add("/kind" if "kind" in fields else "", f"kind {what} {', '.join(_KINDS)}")
+        errors.add("/kind" if "kind" in fields else "", f"kind {what} {', '.join(KINDS)}")
     return kind
 
 

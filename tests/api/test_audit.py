@@ -223,8 +223,11 @@ PAGES = {
     )[1],
     "/ui/schedules/<string:name>/run": lambda a: (put_schedule(a, "page"), "page")[1],
 }
-# These are tested below, or submit tasks; "/" answers no POST.
-OTHER_PAGES = {"/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"}
+# These are tested below or in test_credentials.py, or submit tasks; "/" answers no POST.
+OTHER_PAGES = {
+    *("/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"),
+    *("/ui/credentials", "/ui/credentials/<name>/delete"),
+}
 
 
 def test_every_page_that_changes_something_is_known():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlencode
 
 import pytest
 import trustme
@@ -33,6 +34,7 @@ KINDS = {
 }
 OAUTH2 = {"kind": "oauth2_client_credentials", **KINDS["oauth2_client_credentials"], **HOSTS}
 BEARER = {"kind": "bearer", **KINDS["bearer"], **HOSTS}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
 KEYS = {role: f"key-that-may-{role}-0123" for role in ("write", "admin")}
 SETTING = (
     f"w:write:{KEYS['write']},a:admin:{KEYS['admin']},s:admin:queues=mail:key-with-a-scope-012"
@@ -220,3 +222,95 @@ def test_for_admins_alone():
         check_problem(ask("GET", "/credentials", "key-with-a-scope-012"), 403)
         [shown] = ask("GET", "/credentials", KEYS["admin"]).json
         assert shown["name"] == "a"
+
+
+class TestPage:
+    """The page of the dashboard."""
+
+    def send(self, server, **fields: str):
+        names = {name.replace("value_", "value-"): value for name, value in fields.items()}
+        return server.ask("POST", "/ui/credentials", urlencode(names).encode(), FORM)
+
+    def test_from_its_making_to_its_end(self, server):
+        """It is created by a form, listed without its value, and deleted."""
+        made = self.send(
+            server,
+            kind="basic",
+            credential="paged",
+            hosts="a.example, *.b.example",
+            value_username="me",
+            value_password=VALUE,
+        )
+        assert (made.status, made.header("location")) == (303, "/ui/credentials")
+        shown = server.ask("GET", "/credentials/paged").json
+        assert (shown["kind"], shown["hosts"]) == ("basic", ["a.example", "*.b.example"])
+        page = server.ask("GET", "/ui/credentials").body.decode()
+        assert ("a.example *.b.example" in page, VALUE in page) == (True, False)
+        put(server, "/queues/with", {"credential": "paged"})
+        assert "queue with" in server.ask("GET", "/ui/credentials").body.decode()
+        path = "/ui/credentials/paged/delete"
+        assert server.ask("POST", path, b"", FORM).status == 409
+        assert server.ask("POST", f"{path}?force=true", b"", FORM).status == 303
+        assert server.ask("POST", path, b"", FORM).status == 404
+        put(server, "/queues/with", {})
+
+    @pytest.mark.parametrize("kind", [*KINDS, "mtls"])
+    def test_a_form_for_each_kind(self, memory_server, kind):
+        """With a field for each declared one; secrets are not shown while they are typed."""
+        page = memory_server.ask("GET", f"/ui/credentials?kind={kind}").body.decode()
+        for name in KINDS.get(kind, {"certificate": 0, "private_key": 0}):
+            assert f'name="value-{name}"' in page
+        for secret in ("password", "token", "client_secret", "secret_access_key"):
+            if f'name="value-{secret}"' in page:
+                assert f'name="value-{secret}" type="password" value=""' in page
+
+    def test_errors_are_beside_their_fields(self, memory_server):
+        """The form has the name and the hosts again, and no value."""
+        answer = self.send(
+            memory_server,
+            kind="bearer",
+            credential="wrong",
+            hosts="* b.example",
+            value_token=f"{VALUE} with space",
+        )
+        page = answer.body.decode()
+        assert (answer.status, VALUE in page) == (422, False)
+        assert 'value="wrong"' in page
+        assert 'value="* b.example"' in page
+        assert "token must be 1 to 8192 visible" in page
+        assert "hosts must be" in page
+        assert self.send(memory_server, kind=VALUE, value_token=VALUE).status == 422
+        assert VALUE not in self.send(memory_server, kind=VALUE, credential="a").body.decode()
+
+    def test_for_admins_alone(self):
+        """Others see neither the page nor a link to it; what admins do is in the audit log."""
+        bearer = {"kind": "bearer", "credential": "a", "hosts": "a.example", "value-token": VALUE}
+        actions = (
+            ("GET", "/ui/credentials", None, 200),
+            ("POST", "/ui/credentials", urlencode(bearer).encode(), 303),
+            ("POST", "/ui/credentials/a/delete", b"", 303),
+        )
+        with LiveServer(database_url=MEMORY_URL, api_keys=SETTING) as server:
+            for role in ("write", "admin"):
+                signed_in = session_of(server, KEYS[role])
+                for method, path, body, status in actions:
+                    answer = server.ask(method, path, body, {**FORM, **signed_in})
+                    assert answer.status == (status if role == "admin" else 403), (method, path)
+                overview = server.ask("GET", "/ui", None, signed_in).body.decode()
+                assert ('href="/ui/credentials"' in overview) == (role == "admin")
+            headers = {"authorization": f"Bearer {KEYS['admin']}"}
+            log = server.ask("GET", "/audit?target=a", None, headers).json
+        assert [entry["action"] for entry in log] == ["credential.delete", "credential.put"]
+        assert all(entry["session"] for entry in log)
+
+    def test_without_encryption_keys(self):
+        """The page says what to set."""
+        with LiveServer(database_url=MEMORY_URL, encryption_keys="") as server:
+            assert b"set TASKFLOW_ENCRYPTION_KEYS" in server.ask("GET", "/ui/credentials").body
+
+
+def session_of(server, key: str) -> dict[str, str]:
+    """The head of a request with a session of the dashboard."""
+    own = {"origin": server.url, "sec-fetch-site": "same-origin"}
+    answer = server.ask("POST", "/ui/sign-in", urlencode({"key": key}).encode(), {**own, **FORM})
+    return {**own, "cookie": answer.header("set-cookie").partition(";")[0]}

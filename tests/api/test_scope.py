@@ -187,6 +187,8 @@ PAGES = {
     "/ui/schedules/<string:name>/run": "POST",
     "/ui/submit": "submit",
     "/ui/audit": "admin",
+    "/ui/credentials": "admin",
+    "/ui/credentials/<name>/delete": "admin",
     "/ui/sign-in": "public",
     "/ui/sign-out": "public",
     "/ui/docs": "public",

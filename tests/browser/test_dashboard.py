@@ -9,7 +9,15 @@ from playwright.sync_api import expect
 
 from tests.browser.target import HOSTILE
 
-PAGES = ("/ui", "/ui/tasks", "/ui/submit", "/ui/many/cancel?queue=empty", "/ui/nothing")
+PAGES = (
+    "/ui",
+    "/ui/tasks",
+    "/ui/submit",
+    "/ui/credentials",
+    "/ui/credentials?kind=oauth2_client_credentials",
+    "/ui/many/cancel?queue=empty",
+    "/ui/nothing",
+)
 
 
 def submitted(server, payload, **options) -> str:

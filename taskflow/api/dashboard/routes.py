@@ -12,24 +12,36 @@ from werkzeug.exceptions import NotFound
 from taskflow.api.access.refusals import Refusals
 from taskflow.api.access.roles import REJECTED
 from taskflow.api.access.sessions import PATH, Sessions
-from taskflow.api.dashboard import audit_log, listing, overview, pages, sign_in, submit_form, task
+from taskflow.api.dashboard import (
+    audit_log,
+    credentials,
+    listing,
+    overview,
+    pages,
+    sign_in,
+    submit_form,
+    task,
+)
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import headers_of, problem_of
 from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
 from taskflow.model.errors import StoreUnavailable, TaskFlowError
+from taskflow.model.keyring import Keyring
 from taskflow.model.masking import Masking
 from taskflow.settings import Settings
 from taskflow.store.base.store import TaskStore
 
 
-def dashboard_routes(
+def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     store: TaskStore,
     settings: Settings,
     feed: Feed,
     sessions: Sessions | None,
     metrics: Metrics,
     refusals: Refusals,
+    *,
+    keyring: Keyring,
 ) -> Blueprint:
     """Return the routes of the dashboard.
 
@@ -40,6 +52,7 @@ def dashboard_routes(
         sessions: Signs users in; ``None`` if no API keys are set.
         metrics: Count the submitted tasks.
         refusals: Counts failed sign-ins.
+        keyring: Encrypts credentials.
     """
     routes = Blueprint("dashboard", __name__, template_folder="templates")
     pages.install(routes)
@@ -51,6 +64,7 @@ def dashboard_routes(
     )
     sign_in.add_routes(routes, sessions, store, refusals)
     audit_log.add_routes(routes, store)
+    credentials.add_routes(routes, store, settings, keyring)
 
     @routes.route("/", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def root() -> Response:

@@ -1,0 +1,161 @@
+"""The page of credentials, for users with the role admin. Values are never rendered."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import inspect
+from quart import Blueprint, Response, request
+
+from taskflow.api.access.request_scope import actor_of_request, scope_of_request
+from taskflow.api.access.scoped_store import refuse_scope
+from taskflow.api.access.sessions import PATH
+from taskflow.api.credentials import sealed_of
+from taskflow.api.dashboard.forms import read_form
+from taskflow.api.dashboard.pages import page, redirect_to
+from taskflow.api.problems import store_timeout
+from taskflow.api.reading.bodies import read_body
+from taskflow.api.reading.paths import credential_name_of, new_credential_name_of
+from taskflow.model.errors import CredentialNotFound, FieldError, Unprocessable
+from taskflow.model.keyring import Keyring
+from taskflow.schema.credentials import KINDS
+from taskflow.schema.query import DELETE_CREDENTIAL_QUERY
+from taskflow.schema.validation_errors import extra_of, kinds_of
+from taskflow.settings import Settings
+from taskflow.store.base.store import TaskStore
+
+CREDENTIALS_PAGE: Final = f"{PATH}/credentials"
+_FIRST_KIND: Final = next(iter(KINDS))
+# The name of the credential and its hosts are shown again after an error, and nothing else.
+_SHOWN_AGAIN: Final = ("credential", "hosts")
+
+
+class Value(NamedTuple):
+    """A field of the form that is never filled in.
+
+    Attributes:
+        name: The name of the field in the document.
+        label: Its label.
+        hint: What it is.
+        type: The type of the input: ``text``, ``password``, ``area`` or ``choice``.
+        choices: The values of a choice.
+    """
+
+    name: str
+    label: str
+    hint: str
+    type: str
+    choices: Sequence[tuple[str, str]] = ()
+
+
+def add_routes(routes: Blueprint, store: TaskStore, settings: Settings, keyring: Keyring) -> None:
+    """Add the page and its actions."""
+
+    @routes.get(CREDENTIALS_PAGE)
+    async def credentials() -> Response:
+        return await _page(store, keyring, {"kind": request.args.get("kind", "")})
+
+    @routes.post(CREDENTIALS_PAGE)
+    async def put_credential() -> Response:
+        _check_scope()
+        form = await read_form(await read_body())
+        try:
+            name = new_credential_name_of(form.get("credential", "").strip())
+            sealed = sealed_of(document_of(form), name, keyring, settings)
+            with store_timeout():
+                await store.credentials.put(sealed, by=actor_of_request())
+        except Unprocessable as error:
+            return await _page(store, keyring, form, error)
+        return redirect_to(CREDENTIALS_PAGE)
+
+    @routes.post(f"{CREDENTIALS_PAGE}/<name>/delete")
+    async def delete_credential(name: str) -> Response:
+        _check_scope()
+        await read_body()
+        query = DELETE_CREDENTIAL_QUERY.read_query(dict(request.args.lists()))
+        with store_timeout():
+            is_deleted = await store.credentials.delete(
+                credential_name_of(name), even_if_used=query.force, by=actor_of_request()
+            )
+        if not is_deleted:
+            raise CredentialNotFound
+        return redirect_to(CREDENTIALS_PAGE)
+
+
+def _check_scope() -> None:
+    if scope_of_request() is not None:
+        refuse_scope()
+
+
+async def _page(
+    store: TaskStore,
+    keyring: Keyring,
+    form: Mapping[str, str],
+    error: Unprocessable | None = None,
+) -> Response:
+    _check_scope()
+    with store_timeout():
+        found = await store.credentials.all()
+    kind = form["kind"] if form.get("kind") in KINDS else _FIRST_KIND
+    return await page(
+        "credentials.html",
+        status=HTTPStatus.UNPROCESSABLE_ENTITY if error else HTTPStatus.OK,
+        credentials=found,
+        kinds=list(KINDS),
+        kind=kind,
+        values=values_of(kind),
+        form={name: form.get(name, "") for name in _SHOWN_AGAIN},
+        error=None if error is None else str(error),
+        errors={} if error is None else _by_field(error.errors),
+        has_keys=bool(keyring),
+    )
+
+
+def document_of(form: Mapping[str, str]) -> bytes:
+    """Return the document for the values of a form, which are not validated here."""
+    values = {
+        name.removeprefix("value-"): value
+        for name, value in form.items()
+        if name.startswith("value-") and value
+    }
+    hosts = form.get("hosts", "").replace(",", " ").split()
+    return msgspec.json.encode({"kind": form.get("kind", ""), **values, "hosts": hosts})
+
+
+def _by_field(found: Sequence[FieldError]) -> dict[str, str]:
+    """Return the errors by the field of the form where they are shown."""
+    errors: dict[str, str] = {}
+    for error in found:
+        name = error.pointer.removeprefix("#/").partition("/")[0]
+        errors["hosts" if name == "hosts" else f"value-{name}"] = error.detail
+    return errors
+
+
+@functools.cache
+def values_of(kind: str) -> tuple[Value, ...]:
+    """Return the fields of a kind, as its declaration has them."""
+    declared, _ = KINDS[kind]
+    info = inspect.type_info(declared)
+    assert isinstance(info, inspect.StructType)
+    properties = msgspec.json.schema_components([declared])[1][declared.__name__]["properties"]
+    return tuple(
+        _value_of(field, properties[field.name]["description"])
+        for field in info.fields
+        if field.name != "hosts"
+    )
+
+
+def _value_of(field: inspect.Field, description: str) -> Value:
+    extra: Mapping[str, Any] = extra_of(field.type)
+    label = field.name.replace("_", " ").capitalize() + ("" if field.required else " (optional)")
+    hint = description.replace("`", "")
+    for one in kinds_of(field.type):
+        if isinstance(one, inspect.LiteralType):
+            choices = [("", "default"), *((str(value), str(value)) for value in one.values)]
+            return Value(field.name, label, hint, "choice", choices)
+    secret = "area" if extra.get("is_long") else "password"
+    return Value(field.name, label, hint, secret if extra.get("is_secret") else "text")
