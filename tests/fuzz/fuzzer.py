@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 KEY = "the-key-of-the-fuzzer"
 EDGE_STEP = "FUZZ_EDGE_STEP"
+AIMS = "FUZZ_AIMS"
 MODES = ("examples", "coverage", "fuzzing", "stateful")
 
 
@@ -50,12 +53,32 @@ class Report(NamedTuple):
         return int(match[1])
 
 
-def fuzz(url: str, length: Length, folder: Path, *, modes: tuple[str, ...] = MODES) -> Report:
-    """Fuzz the server at this address; files that are written on the way go to the folder."""
+def fuzz(
+    url: str,
+    length: Length,
+    folder: Path,
+    *,
+    modes: tuple[str, ...] = MODES,
+    key: str = KEY,
+    checks: str = "all",
+    aims: Mapping[str, Sequence[str]] | None = None,
+) -> Report:
+    """Fuzz the server at this address.
+
+    Args:
+        url: Its address.
+        length: The length of the run.
+        folder: For files that are written on the way.
+        modes: The phases of schemathesis.
+        key: The key that it sends.
+        checks: What it checks of the answers.
+        aims: Values to send instead of those that are made up, in turn: for ``queue`` and ``tag``,
+            and for parameters of paths, of all methods or of one (``PUT schedules.name``).
+    """
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)]
-    command += ["run", f"{url}/openapi.json", "--checks", "all", "--no-color"]
+    command += ["run", f"{url}/openapi.json", "--checks", checks, "--no-color"]
     command += ["--continue-on-failure"]
-    command += ["--header", f"Authorization: Bearer {KEY}"]
+    command += ["--header", f"Authorization: Bearer {key}"]
     command += ["--phases", ",".join(modes), "--max-examples", str(length.examples)]
     is_random = length.seed is not None
     command += ["--seed", str(length.seed)] if is_random else ["--generation-deterministic"]
@@ -73,6 +96,7 @@ def fuzz(url: str, length: Length, folder: Path, *, modes: tuple[str, ...] = MOD
             "no_proxy": "*",
             "PYTHONPATH": str(REPOSITORY),
             EDGE_STEP: str(length.edge_step),
+            AIMS: json.dumps(aims or {}),
             # Tables of characters, which take seconds to make.
             "HYPOTHESIS_STORAGE_DIRECTORY": str(REPOSITORY / ".hypothesis"),
         },

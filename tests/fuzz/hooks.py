@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import uuid
 from collections import Counter
@@ -9,18 +11,21 @@ from collections import Counter
 import schemathesis
 from schemathesis.specs.openapi.coverage import _schema as coverage
 
-from tests.fuzz.fuzzer import EDGE_STEP
+from tests.fuzz.fuzzer import AIMS, EDGE_STEP
 
 # No schema says what makes an expression, or a zone.
 VALID = {"cron": "30 6 * * MON-FRI", "timezone": "America/Argentina/Ushuaia"}
-# No schema says what makes the URL of a proxy.
+# Nor what makes the URL of a proxy, a host and a certificate.
 PROXY = "http://worker:s3cret@proxy.example:3128"
+BEARER = {"kind": "bearer", "token": "t0ken", "hosts": ["api.example.com"]}
 STEP = int(os.environ[EDGE_STEP])
 SECONDS = {str(seconds) for seconds in range(1, 61)}
 # Longer strings are not drawn from a pattern, which finds none after a second of trying, but made
 # without it and compared with it.
 coverage.MAX_GENERATED_PATTERN_LENGTH = 200
 
+# What requests are aimed at instead of names and ids that are made up, if anything: by what it is.
+_AIMS = {name: itertools.cycle(values) for name, values in json.loads(os.environ[AIMS]).items()}
 _edges: Counter[str] = Counter()
 
 
@@ -51,12 +56,46 @@ def before_call(context, case, kwargs) -> None:
         for name, valid in VALID.items():
             if isinstance(case.body.get(name), str):
                 case.body[name] = valid
-    if is_positive and isinstance(case.body, dict) and case.body.get("egress_proxy"):
-        case.body["egress_proxy"] = PROXY
+    if is_positive:
+        _make_acceptable(case)
     if is_positive and case.method.upper() == "PATCH" and isinstance(case.body, dict):
         _make_applicable(case.body)
     if str((case.query or {}).get("wait", "")) in SECONDS:
         case.query["wait"] = 0
+    if _AIMS and is_positive:
+        _aim(case)
+
+
+def _aim(case) -> None:
+    """Aim a request at what exists."""
+    kind = case.path.split("/")[1]
+    for parameter in case.path_parameters or {}:
+        name = f"{kind}.{parameter}"
+        values = _AIMS.get(f"{case.method.upper()} {name}") or _AIMS.get(name)
+        if values is not None:
+            case.path_parameters[parameter] = next(values)
+    for parameter in case.query or {}:
+        if parameter in _AIMS:
+            case.query[parameter] = next(_AIMS[parameter])
+    for body in case.body if isinstance(case.body, list) else [case.body]:
+        if isinstance(body, dict) and kind in ("tasks", "schedules"):
+            part = body.setdefault("task", {}) if kind == "schedules" else body
+            if isinstance(part, dict) and ("payload" in part or "queue" in part):
+                part["queue"] = next(_AIMS["queue"])
+
+
+def _make_acceptable(case) -> None:
+    """Remove or replace what is valid by rules that no schema expresses."""
+    for body in case.body if isinstance(case.body, list) else [case.body]:
+        for part in (body, body.get("task")) if isinstance(body, dict) else ():
+            if isinstance(part, dict):
+                part.pop("credential", None)  # it must exist
+    if isinstance(case.body, dict) and case.body.get("egress_proxy"):
+        case.body["egress_proxy"] = PROXY
+    if case.path == "/credentials/{name}" and isinstance(case.body, dict):
+        case.body["hosts"] = BEARER["hosts"]
+        if case.body.get("kind") in ("mtls", "oauth2_client_credentials", "oidc", "header"):
+            case.body = dict(BEARER)
 
 
 def _make_applicable(patch: dict) -> None:
