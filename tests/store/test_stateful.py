@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
+import operator
 import queue
 import threading
 import uuid
@@ -35,6 +36,7 @@ from hypothesis.stateful import (
 )
 
 from taskflow.model import lifecycle
+from taskflow.model.audit import Action, NewEntry
 from taskflow.model.errors import IllegalMove, LeaseLost
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
@@ -45,6 +47,7 @@ from taskflow.store.base.claims import Release, Retry, Settlement
 from taskflow.store.base.store import TaskStore
 from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres.store import PostgresStore, open_postgres
+from tests.store.audit_contract import ADA
 
 LATER_SECONDS = 3600.0
 EXAMPLES, LONG_EXAMPLES = 60, 2000
@@ -77,7 +80,7 @@ class Stores:
     def clear(self) -> None:
         self.connection.execute(
             "TRUNCATE taskflow_tasks, taskflow_nodes, taskflow_endings, "
-            "taskflow_idempotency_keys CASCADE"
+            "taskflow_idempotency_keys, taskflow_audit CASCADE"
         )
         self.memory = self._in_trio(_made, MemoryStore)
 
@@ -122,7 +125,7 @@ async def _made(make):
 
 async def _answer(store: TaskStore, verb: str, arguments: dict[str, object]) -> object:
     try:
-        return await getattr(store, verb)(**arguments)
+        return await operator.attrgetter(verb)(store)(**arguments)
     except (IllegalMove, LeaseLost) as error:
         return type(error)
 
@@ -183,6 +186,8 @@ class Law(RuleBasedStateMachine):
         self.node_ids: list[tuple[uuid.UUID, uuid.UUID]] = []
         self.made_claims: list[tuple[int, int, object, object]] = []
         self.turns = itertools.count()
+        # What the audit log must have: action, task and count.
+        self.audited: list[tuple[str, int | None, int]] = []
 
     def both(self, verb: str, memory: dict, postgres: dict | None = None) -> list[object]:
         return self.stores.call(verb, memory, memory if postgres is None else postgres)
@@ -470,18 +475,23 @@ class Law(RuleBasedStateMachine):
     def moved_by_hand(self, verb: str, number: int, is_legal) -> bool:
         """Ask both stores, and say whether the move was made."""
         task = self.known[number]
-        answers = self.by_id(verb, number)
+        answers = self.by_id(verb, number, by=ADA)
         if task.is_deleted:
             assert [bool(answer) for answer in answers] == [False, False]
             return False
         for answer in answers:
             assert (answer is IllegalMove) == (not is_legal(task))
             assert answer
+        if is_legal(task):
+            self.audited.append((f"task.{verb}", number, 1))
         return is_legal(task)
 
     def many_moved_by_hand(self, verb: str, numbers: set[int], is_legal) -> list[Known]:
+        action = Action(f"tasks.{verb.removesuffix('_many')}")
+        entry = NewEntry(action=action, actor=ADA, batch=uuid.uuid4())
         requested = [
-            {"task_ids": [self.ids[number][side] for number in numbers]} for side in (0, 1)
+            {"task_ids": [self.ids[number][side] for number in numbers], "entry": entry}
+            for side in (0, 1)
         ]
         expected = {
             number
@@ -489,6 +499,8 @@ class Law(RuleBasedStateMachine):
             if is_legal(self.known[number]) and not self.known[number].is_deleted
         }
         assert self.numbers(self.both(verb, *requested)) == [expected] * 2
+        if expected:
+            self.audited.append((action, None, len(expected)))
         return [self.known[number] for number in sorted(expected)]
 
     def canceled(self, task: Known) -> None:
@@ -603,6 +615,15 @@ class Law(RuleBasedStateMachine):
     def teardown(self):
         for task in self.known:
             self.check_attempts(task)
+        self.check_audit_log()
+
+    def check_audit_log(self) -> None:
+        for side, page in enumerate(self.both("audit.page", {"limit": 1000})):
+            numbers = {str(ids[side]): number for number, ids in enumerate(self.ids)}
+            found = [(one.action, numbers.get(one.target), one.count) for one in page.entries]
+            assert found[::-1] == self.audited
+        if self.audited:
+            self.seen.add("audited")
 
     def check_attempts(self, task: Known) -> None:
         answers = self.by_id("attempts", task.number)
@@ -638,4 +659,4 @@ def test_both_stores_keep_the_law(stores: Stores, is_long: bool) -> None:
         ),
     )
     # The sequences got everywhere, or the test would prove little.
-    assert seen == {*AttemptStatus, "expired", "deleted"}
+    assert seen == {*AttemptStatus, "expired", "deleted", "audited"}
