@@ -73,7 +73,9 @@ def enqueue(
             ``TASKFLOW_ENCRYPT`` of the service says, which is not known here.
         options: The options of the task. ``max_attempts`` is 1 by default: the setting of the
             service is not known here. If its nodes have no secrets to sign with,
-            ``callback_url`` and ``sign`` are accepted, and the callback or the task fails.
+            ``callback_url`` and ``sign`` are accepted, and the callback or the task fails. A
+            ``credential`` that does not exist is accepted, too: the task fails as
+            ``credential_missing``, unless somebody creates it while the task has attempts left.
 
     Returns:
         The task, PENDING, and not visible to others before the commit; if the key is known, the
