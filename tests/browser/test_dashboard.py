@@ -13,6 +13,7 @@ PAGES = (
     "/ui",
     "/ui/tasks",
     "/ui/submit",
+    "/ui/audit",
     "/ui/credentials",
     "/ui/credentials?kind=oauth2_client_credentials",
     "/ui/many/cancel?queue=empty",

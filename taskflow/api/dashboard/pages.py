@@ -35,13 +35,13 @@ class Viewer(NamedTuple):
         name: The name of the API key they signed in with; ``None`` if no keys are set.
         may_read: Whether they may see the pages.
         may_write: Whether they may submit and change tasks.
-        may_audit: Whether they may see the audit log.
+        may_administer: Whether they may see the pages for admins: credentials and the audit log.
     """
 
     name: str | None
     may_read: bool
     may_write: bool
-    may_audit: bool = False
+    may_administer: bool = False
 
 
 class Assets:
@@ -112,7 +112,7 @@ def viewer() -> Viewer:
         caller.name,
         may_read=role is not None,
         may_write=role is not None and role >= Role.WRITE,
-        may_audit=role is Role.ADMIN and caller.scope is None,
+        may_administer=role is Role.ADMIN and caller.scope is None,
     )
 
 
