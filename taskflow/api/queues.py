@@ -160,6 +160,7 @@ async def _permissions(services: Services) -> Permissions:
         can_sign=services.settings.has_webhook_secrets,
         may_set_proxy=role_of_request() is Role.ADMIN,
         credentials=await services.credentials.read(),
+        keyring=services.keyring,
     )
 
 

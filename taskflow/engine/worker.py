@@ -26,6 +26,7 @@ from taskflow.model.outcome import (
     Postponed,
     failed,
 )
+from taskflow.model.proxy import opened_proxy
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
 from taskflow.model.signature import Signer
 from taskflow.model.task import Claim
@@ -107,6 +108,9 @@ async def _fetch_decrypted(
 ) -> Outcome:
     try:
         opened = context.encryption.open_claim(claim)
+        if (proxy := claim.egress_proxy) is not None:
+            proxy = opened_proxy(proxy, claim.queue, context.keyring)
+            opened = msgspec.structs.replace(opened, egress_proxy=proxy)
     except KeyMissing as error:
         return await context.missing_keys.postponed(error)
     except Undecryptable as error:

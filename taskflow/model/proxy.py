@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 from typing import Final
 
 import msgspec
 
+from taskflow.model.errors import Undecryptable
 from taskflow.model.invalid_url import InvalidUrl
+from taskflow.model.keyring import Keyring
 from taskflow.model.masking import MASK
 from taskflow.model.url import Target, parse_target
 
@@ -17,6 +20,7 @@ DIRECT: Final = "direct"
 
 _PROXY_URL: Final = re.compile(r"(https?)://(?:([^/?#@]*)@)?([^/?#@]+)/?", re.IGNORECASE)
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_SEALED: Final = "$encrypted:"
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _NOT_A_PROXY: Final = (
     "is not the URL of a proxy, such as http://user:password@proxy.example:3128 or "
@@ -75,13 +79,59 @@ def masked_proxy(url: str | None) -> str | None:
         return MASK
     if found[2] is None:
         return url
-    return f"{url[: found.start(2)]}{MASK}{url[found.end(2) :]}"
+    return _with_credentials(url, MASK)
 
 
 def is_masked_proxy(url: str) -> bool:
     """Return whether credentials of a proxy are masked."""
     found = _PROXY_URL.fullmatch(url)
     return found is not None and found[2] == MASK
+
+
+def sealed_proxy(url: str, queue: str, keyring: Keyring) -> str:
+    """Return the URL of the proxy of a queue as it is stored: its credentials encrypted.
+
+    They are bound to the queue and the proxy. Without keys, and without credentials, it is the URL.
+    """
+    found = _PROXY_URL.fullmatch(url)
+    if not keyring or found is None or not found[2]:
+        return url
+    sealed = keyring.encrypt(found[2].encode(), _place_of(url, queue))
+    return _with_credentials(url, _SEALED + base64.urlsafe_b64encode(sealed).decode())
+
+
+def opened_proxy(url: str, queue: str, keyring: Keyring) -> str:
+    """Return the URL that ``sealed_proxy`` was called with; any other URL stays the same.
+
+    Raises:
+        KeyMissing: The key is not among these.
+        Undecryptable: It was changed, or belongs to another queue or proxy.
+    """
+    if not is_sealed_proxy(url):
+        return url
+    found = _PROXY_URL.fullmatch(url)
+    assert found is not None
+    try:
+        sealed = base64.urlsafe_b64decode(found[2].removeprefix(_SEALED))
+    except binascii.Error:
+        raise Undecryptable from None
+    return _with_credentials(url, keyring.decrypt(sealed, _place_of(url, queue)).decode())
+
+
+def is_sealed_proxy(url: str) -> bool:
+    """Return whether the credentials of a proxy are encrypted."""
+    found = _PROXY_URL.fullmatch(url)
+    return found is not None and (found[2] or "").startswith(_SEALED)
+
+
+def _place_of(url: str, queue: str) -> bytes:
+    return f"egress_proxy\n{queue}\n{masked_proxy(url)}".encode()
+
+
+def _with_credentials(url: str, userinfo: str) -> str:
+    found = _PROXY_URL.fullmatch(url)
+    assert found is not None
+    return f"{url[: found.start(2)]}{userinfo}{url[found.end(2) :]}"
 
 
 def _authorization(userinfo: str) -> str:

@@ -10,7 +10,15 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model.errors import FieldError, Forbidden, Unprocessable
-from taskflow.model.proxy import DIRECT, is_masked_proxy, masked_proxy, parse_proxy
+from taskflow.model.keyring import Keyring
+from taskflow.model.proxy import (
+    DIRECT,
+    is_masked_proxy,
+    is_sealed_proxy,
+    masked_proxy,
+    parse_proxy,
+    sealed_proxy,
+)
 from taskflow.model.queue_limits import (
     MAX_STARTS_PER_SECOND,
     Burst,
@@ -153,11 +161,13 @@ class Permissions(NamedTuple):
         can_sign: Whether there are secrets to sign with.
         may_set_proxy: Whether the caller may change ``egress_proxy``.
         credentials: The credentials that exist; ``None`` for any.
+        keyring: Encrypts the credentials of ``egress_proxy``.
     """
 
     can_sign: bool
     may_set_proxy: bool
     credentials: KnownCredentials | None
+    keyring: Keyring
 
 
 def replacement_of(body: bytes, name: str, permissions: Permissions) -> QueueChange:
@@ -177,9 +187,9 @@ def replacement_of(body: bytes, name: str, permissions: Permissions) -> QueueCha
     kept = {"paused", "egress_proxy"} - fields.keys()
 
     def change(before: QueueSettings) -> QueueSettings:
-        stay = {name: getattr(before, name) for name in kept}
+        stay = {field: getattr(before, field) for field in kept}
         after = msgspec.structs.replace(settings, **stay)
-        return _with_proxy_of(before, after, permissions)
+        return _with_proxy_of(before, after, name, permissions)
 
     return change
 
@@ -204,7 +214,7 @@ def patch_of(body: bytes, name: str, permissions: Permissions) -> QueueChange:
     def change(before: QueueSettings) -> QueueSettings:
         fields = patched(_FIELDS.decode(msgspec.json.encode(before)), patch)
         after = _settings_in(fields, name, lenient)
-        return _with_proxy_of(before, after, permissions)
+        return _with_proxy_of(before, after, name, permissions)
 
     return change
 
@@ -231,9 +241,9 @@ def _check_proxy(url: str, errors: ValidationErrors) -> None:
 
 
 def _with_proxy_of(
-    before: QueueSettings, after: QueueSettings, permissions: Permissions
+    before: QueueSettings, after: QueueSettings, name: str, permissions: Permissions
 ) -> QueueSettings:
-    """Return the settings with a masked proxy as it is stored.
+    """Return the settings with the proxy as it is stored, also if it was sent masked.
 
     Raises:
         Forbidden: The caller may not change the proxy.
@@ -245,9 +255,10 @@ def _with_proxy_of(
     if proxy != before.egress_proxy:
         if not permissions.may_set_proxy:
             raise Forbidden("egress_proxy needs a key with the role admin", scope="admin")
-        if proxy is not None and is_masked_proxy(proxy):
+        if proxy is not None and (is_masked_proxy(proxy) or is_sealed_proxy(proxy)):
             text = f"egress_proxy {WAS_MASKED}"
             raise Unprocessable(text, errors=[FieldError("#/egress_proxy", text)])
+        proxy = proxy and sealed_proxy(proxy, name, permissions.keyring)
     return msgspec.structs.replace(after, egress_proxy=proxy)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from tests.api.client import check_problem
@@ -127,6 +128,21 @@ def test_nobody_sees_the_password(server, events):
             assert b"hidden-one" not in answer.body
     assert SHOWN.encode() in ask(server, "GET", "/ui").body
     assert "hidden-one" not in str(events)
+
+
+def test_the_password_is_encrypted(empty_url):
+    """In the database, if there are keys; what looks like it is not accepted from clients."""
+    with LiveServer(database_url=empty_url) as server:
+        server.ask("PUT", "/queues/mail", json.dumps({"egress_proxy": URL}).encode())
+        forged = {"egress_proxy": "http://$encrypted:QUJD@proxy.example:3128"}
+        answer = server.ask("PUT", "/queues/mail", json.dumps(forged).encode())
+        check_problem(answer, 422, "send the real value")
+        if server.is_in_memory:
+            return
+        with psycopg.connect(empty_url) as connection:
+            [(stored,)] = connection.execute("SELECT settings::text FROM taskflow_queues")
+        assert "$encrypted:" in stored
+        assert "hidden-one" not in stored
 
 
 def test_tasks_go_through_it(empty_url):

@@ -387,6 +387,7 @@ class TestEgressProxy:
         """Each is checked once, whichever queues have it."""
         own = proxy.url.replace("//", "//me:hidden@")
         proxies = {"a": own, "b": own, "c": "http://me:hidden@127.0.0.1:1", "d": "direct"}
+        proxies["e"] = "http://$encrypted:QUJD@proxy.example"
         url = url_of(database_url)
         assert CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=url).code == 0
         with psycopg.connect(database_url) as connection:
@@ -397,8 +398,9 @@ class TestEgressProxy:
                     (name, json.dumps({"egress_proxy": value})),
                 )
         _, found = doctor(tmp_path, DATABASE_URL=url)
-        working, dead = found["queue proxy"]
-        assert (working["state"], dead["state"]) == ("ok", "failed")
+        working, dead, changed = found["queue proxy"]
+        assert states([working, dead, changed]) == ["ok", "failed", "failed"]
+        assert changed["detail"].startswith("queue e: ")
         assert working["detail"] == f"2 queues, such as a: {proxy.url} answers"
         assert dead["detail"].startswith("queue c: http://127.0.0.1:1: ")
         assert len(proxy.heads) == 1

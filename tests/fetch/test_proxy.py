@@ -19,10 +19,11 @@ from taskflow.fetch.tunnel import HOLD_SECONDS, is_accepting
 from taskflow.metrics import Metrics
 from taskflow.metrics.exposition import expose
 from taskflow.model.backoff import is_retryable
-from taskflow.model.errors import SettingsError
+from taskflow.model.errors import KeyMissing, SettingsError, Undecryptable
+from taskflow.model.keyring import NO_KEYS, Keyring
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import ErrorType, Postponed
-from taskflow.model.proxy import DIRECT, masked_proxy, parse_proxy
+from taskflow.model.proxy import DIRECT, masked_proxy, opened_proxy, parse_proxy, sealed_proxy
 from taskflow.model.url import parse_target
 from taskflow.settings import Settings
 from tests.egress_proxy import AUTHORIZATION, USERINFO, EgressProxy
@@ -573,6 +574,29 @@ def test_a_proxy_hides_its_password():
     assert masked_proxy("HTTPS://a%40:b%2F@proxy.example/") == "HTTPS://***@proxy.example/"
     assert masked_proxy("http://proxy.example") == "http://proxy.example"
     assert masked_proxy("socks5://a:hidden-one@proxy.example") == "***"
+
+
+def test_stored_credentials():
+    """They are encrypted, and bound to their queue and proxy; without keys they are as they are."""
+    url, keyring = "http://worker:s3cret%2F@proxy.example:3128", Keyring([b"1" * 32])
+    sealed = sealed_proxy(url, "mail", keyring)
+    assert "s3cret" not in sealed
+    assert masked_proxy(sealed) == masked_proxy(url)
+    assert parse_proxy(sealed).target == parse_proxy(url).target
+    assert opened_proxy(sealed, "mail", keyring) == url
+    for moved, queue in (
+        (sealed, "post"),
+        (sealed.replace("proxy.example", "evil.example"), "mail"),
+        (f"{sealed[:30]}_{sealed[31:]}", "mail"),
+    ):
+        with pytest.raises(Undecryptable):
+            opened_proxy(moved, queue, keyring)
+    with pytest.raises(KeyMissing):
+        opened_proxy(sealed, "mail", Keyring([b"2" * 32]))
+    for plain in (url, "http://proxy.example", DIRECT):
+        assert sealed_proxy(plain, "mail", NO_KEYS) == plain
+        assert opened_proxy(plain, "mail", keyring) == plain
+    assert sealed_proxy(DIRECT, "mail", keyring) == DIRECT
 
 
 async def test_metrics(serve, start_proxy, through):

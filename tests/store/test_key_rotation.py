@@ -12,6 +12,8 @@ from taskflow.model.credential import Bearer
 from taskflow.model.encryption import Encryption
 from taskflow.model.key_generation import new_generation, private_pem
 from taskflow.model.keyring import Keyring
+from taskflow.model.proxy import opened_proxy, sealed_proxy
+from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.schedule import ScheduleDefinition, Timing
 from taskflow.model.sealed_credential import seal, unseal
 from taskflow.model.task import NewTask, TaskStatus
@@ -28,6 +30,7 @@ from tests.store.contract import response as kept_response
 
 OLD, NEW, THIRD = b"1" * 32, b"2" * 32, b"3" * 32
 ALL = ("payloads", "results")
+PROXY = "http://worker:s3cret@proxy.example"
 
 
 @contextlib.asynccontextmanager
@@ -78,6 +81,7 @@ async def fill(store) -> dict[str, object]:
     )
     await store.schedules.change("s", lambda _: definition)
     keyring = store._encryption.keyring
+    await store.queues.put("q", QueueSettings(egress_proxy=sealed_proxy(PROXY, "q", keyring)))
     await store.credentials.put(seal("c", Bearer(token="t", hosts=("a.example",)), keyring))
     await store.signing_keys.add_if_next(new_generation(1, keyring))
     return await shown(store)
@@ -93,6 +97,9 @@ async def shown(store) -> dict[str, object]:
         "attempts": attempts,
         "schedule": await store.schedules.get("s"),
         "credential": credential,
+        "proxy": opened_proxy(
+            (await store.queues.get("q")).egress_proxy, "q", store._encryption.keyring
+        ),
         "signing key": private_pem(generation, "ES256", store._encryption.keyring),
     }
 
@@ -120,8 +127,14 @@ async def test_the_new_key_is_enough_afterwards(database_url, monkeypatch):
     assert len(sealed_left(database_url)) == 1
     reports = []
     done = await rotate(database_url, NEW, OLD, report=lambda one: reports.append(one.checked))
-    assert done.rotated == {"tasks": 8, "schedules": 1, "credentials": 1, "signing_keys": 1}
-    assert (done.left, reports[-1]) == ({}, 11)
+    assert done.rotated == {
+        "tasks": 8,
+        "schedules": 1,
+        "credentials": 1,
+        "queues": 1,
+        "signing_keys": 1,
+    }
+    assert (done.left, reports[-1]) == ({}, 12)
     assert len(sealed_left(database_url)) == 1
     async with open_store(database_url, NEW) as store:
         assert await shown(store) == before

@@ -22,10 +22,11 @@ from taskflow.model.encryption import Encryption
 from taskflow.model.errors import KeyMissing, Undecryptable
 from taskflow.model.key_generation import KeyGeneration, resealed
 from taskflow.model.keyring import key_id_in
+from taskflow.model.proxy import opened_proxy, sealed_proxy
 from taskflow.model.sealed_credential import SealedCredential
 from taskflow.store.postgres.database import Database
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.rows import UNREADABLE, Execute, Row
+from taskflow.store.postgres.rows import UNREADABLE, Execute, Row, settings_of
 from taskflow.store.postgres.statements import Statements
 
 WINDOW_ROWS: Final = 500
@@ -244,6 +245,19 @@ def _rotate_schedules(execute: Execute, keys: Sequence[object], encryption: Encr
     return _Held({name for name, _ in held}, {name for name, _ in rotated})
 
 
+def _rotate_queues(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
+    held = execute("hold_sealed_queues", {"keys": keys})
+    rotated: list[Row] = []
+    for name, settings in held:
+        stored = settings_of(settings).egress_proxy or ""
+        with contextlib.suppress(*_FAILURES):
+            url = opened_proxy(stored, name, encryption.keyring)
+            again = sealed_proxy(url, name, encryption.keyring)
+            rotated.append((name, settings.replace(stored, again)))
+    _replace(execute, "replace_sealed_queues", ("names", "settings"), rotated)
+    return _Held({name for name, _ in held}, {name for name, _ in rotated})
+
+
 def _rotate_credentials(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
     held = execute("hold_sealed_credentials", {"keys": keys})
     rotated: list[Row] = []
@@ -279,6 +293,7 @@ def _replace(execute: Execute, name: str, columns: Sequence[str], rows: Sequence
 
 _TABLES: Final = (
     _Table("credentials", "", _rotate_credentials),
+    _Table("queues", "", _rotate_queues),
     _Table("signing_keys", 0, _rotate_signing_keys),
     _Table("schedules", "", _rotate_schedules),
     _Table("tasks", uuid.UUID(int=0), _rotate_tasks),

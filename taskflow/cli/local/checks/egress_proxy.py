@@ -10,13 +10,14 @@ import msgspec
 import trio
 
 from taskflow.cli.local.checks import Finding, failed, ok, warning
+from taskflow.engine.configured_secrets import read_keyring
 from taskflow.fetch.egress import egress_of
 from taskflow.fetch.http_fetcher import default_ssl_context
 from taskflow.fetch.resolver import SystemResolver
 from taskflow.fetch.tunnel import Refused, Unreachable, connect_to, open_tunnel
-from taskflow.model.errors import SettingsError
+from taskflow.model.errors import KeyMissing, SettingsError, Undecryptable
 from taskflow.model.invalid_url import FetchError
-from taskflow.model.proxy import DIRECT, Proxy, parse_proxy
+from taskflow.model.proxy import DIRECT, Proxy, opened_proxy, parse_proxy
 from taskflow.model.url import parse_target
 from taskflow.settings import Settings
 
@@ -62,11 +63,21 @@ async def queue_proxy_findings(proxies: Mapping[str, str], settings: Settings) -
         settings: The settings, whose own proxy has a check of its own.
     """
     queues: dict[str, list[str]] = {}
-    for name, url in proxies.items():
-        queues.setdefault(url, []).append(name)
+    found: list[Finding] = []
+    try:
+        keyring = read_keyring(settings)
+    except SettingsError:  # reported with the settings
+        return []
+    for name, stored in proxies.items():
+        try:
+            url = opened_proxy(stored, name, keyring)
+        except (KeyMissing, Undecryptable) as error:
+            advice = "set the same TASKFLOW_ENCRYPTION_KEYS on all nodes"
+            found.append(failed("queue proxy", f"queue {name}: {error}", advice))
+        else:
+            queues.setdefault(url, []).append(name)
     for known in (DIRECT, settings.egress_proxy):
         queues.pop(known, None)
-    found: list[Finding] = []
     async with trio.open_nursery() as nursery:
         for url, names in itertools.islice(queues.items(), MAX_QUEUE_PROXIES):
             nursery.start_soon(_examine_queue_proxy, url, sorted(names), found)

@@ -71,6 +71,23 @@ UPDATE taskflow_schedules AS s SET definition = e.definition::json
 FROM unnest(%(names)b::text[], %(definitions)b::text[]) AS e (name, definition)
 WHERE s.name = e.name
 
+-- name: sealed_queues
+-- The credentials of egress proxies (model/proxy.py), in the base64 of URLs.
+SELECT name, length(settings::text), ARRAY(
+    SELECT translate(found[1], '-_', '+/')
+    FROM regexp_matches(settings::text, '\$encrypted:([A-Za-z0-9_-]{8})') AS found
+)
+FROM taskflow_queues WHERE name > %(after)s ORDER BY name LIMIT %(limit)s
+
+-- name: hold_sealed_queues
+SELECT name, settings::text FROM taskflow_queues WHERE name = ANY (%(keys)s::text[])
+ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_queues
+UPDATE taskflow_queues AS q SET settings = e.settings::json
+FROM unnest(%(names)b::text[], %(settings)b::text[]) AS e (name, settings)
+WHERE q.name = e.name
+
 -- name: sealed_credentials
 SELECT name, octet_length(sealed), ARRAY[encode(substring(sealed FROM 1 FOR 6), 'base64')]
 FROM taskflow_credentials WHERE name > %(after)s ORDER BY name LIMIT %(limit)s
