@@ -43,8 +43,7 @@ REMOTE = OAuth2(
 
 
 @pytest.fixture
-def oauth(monkeypatch):
-    monkeypatch.setenv("AUTHLIB_INSECURE_TRANSPORT", "1")  # Authlib insists on https
+def oauth():
     with OAuthServer().running() as server:
         yield server
 
