@@ -22,7 +22,8 @@ from taskflow.store.base.claims import Retry, Settlement
 from taskflow.store.encrypted import EncryptedStore
 from taskflow.store.postgres import key_rotation
 from taskflow.store.postgres.database import open_database
-from taskflow.store.postgres.key_rotation import KeyRotation
+from taskflow.store.postgres.key_rotation import KeyRotation, key_ids_in_use
+from taskflow.store.postgres.rows import load_queries
 from taskflow.store.postgres.store import open_postgres
 from tests.model.test_encryption import response
 from tests.store.contract import ErrorType
@@ -207,3 +208,28 @@ async def test_a_rotation_changes_nothing_that_is_counted_or_watched(database_ur
         result = msgspec.json.encode(response("x"))
         settlement = Settlement(claim.task_id, claim.token, TaskStatus.COMPLETED, result)
         assert await store.settle([settlement]) == {claim.task_id}
+
+
+def in_use(url: str, seconds: float):
+    with psycopg.connect(url) as connection:
+        sql = load_queries()
+        return key_ids_in_use(
+            lambda name, parameters: connection.execute(sql[name], parameters).fetchall(), seconds
+        )
+
+
+async def test_the_keys_in_use(database_url, monkeypatch):
+    """They are found in all data; in too short a time, those of the newest tasks."""
+    monkeypatch.setattr(key_rotation, "WINDOW_ROWS", 2)
+    async with open_postgres(database_url, Settings()) as store:
+        await store.add([new_task(1)])
+    for key in (OLD, THIRD):
+        async with open_store(database_url, key) as store:
+            await store.add([new_task(1), new_task(2)])
+    async with open_store(database_url, NEW) as store:
+        await store.credentials.put(
+            seal("c", Bearer(token="t", hosts=("a.example",)), store._encryption.keyring)
+        )
+    old, new, third = Keyring([OLD, NEW, THIRD]).key_ids
+    assert in_use(database_url, 60) == ({old, new, third}, True)
+    assert in_use(database_url, 0) == ({third}, False)

@@ -148,15 +148,19 @@ class KeyRotation:
 def key_ids_in_use(execute: Execute, seconds: float) -> tuple[frozenset[str], bool]:
     """Return the ids of the keys that data is encrypted with, and whether all data was checked.
 
+    The newest tasks are checked first: the keys of nodes encrypt these, and must be on all nodes.
+
     Args:
         execute: Executes the statements.
         seconds: Time after which the check ends.
     """
     found: set[str] = set()
     deadline = time.monotonic() + seconds
-    for table in _TABLES:
-        after: object = table.first
-        while rows := execute(f"sealed_{table.name}", {"after": after, "limit": WINDOW_ROWS}):
+    newest = execute("last_task_before_newest", {"newest": WINDOW_ROWS})
+    starts = [("tasks", task_id) for (task_id,) in newest]
+    for name, first in [*starts, *((table.name, table.first) for table in _TABLES)]:
+        after: object = first
+        while rows := execute(f"sealed_{name}", {"after": after, "limit": WINDOW_ROWS}):
             found.update(*(_key_ids_of(heads) for _, _, heads in rows))
             if time.monotonic() > deadline:
                 return frozenset(found), False

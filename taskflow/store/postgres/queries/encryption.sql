@@ -28,6 +28,9 @@ FROM (
 ) AS texts
 ORDER BY page.id
 
+-- name: last_task_before_newest
+SELECT id FROM taskflow_tasks ORDER BY id DESC OFFSET %(newest)s LIMIT 1
+
 -- name: hold_sealed_tasks
 -- Tasks that another transaction holds are left for later: nothing waits, so nothing deadlocks.
 SELECT id, queue, options ->> 'callback_of', payload::text, result::text, response::text
