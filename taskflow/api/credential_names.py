@@ -21,7 +21,7 @@ KEPT_SECONDS: Final = 5.0
 class _Names:
     """The names in memory, when they were read, and the changes that were known then."""
 
-    names: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
     read_at: float = -KEPT_SECONDS
     changes: int = -1
 
@@ -50,7 +50,7 @@ class CredentialNames:
         Raises:
             StoreUnavailable: The store does not answer in time.
         """
-        if self._is_fresh() and set(wanted) <= set(self._last.names):
+        if self._is_fresh() and self._last.names.issuperset(wanted):
             return KnownCredentials(self._last.names, are_suggested=self._are_suggested)
         return await self.read()
 
@@ -62,7 +62,7 @@ class CredentialNames:
         """
         last, changes, now = self._last, self._store.changes, trio.current_time()
         with store_timeout():
-            last.names = tuple(await self._store.names())
+            last.names = frozenset(await self._store.names())
         last.changes, last.read_at = changes, now
         return KnownCredentials(last.names, are_suggested=self._are_suggested)
 

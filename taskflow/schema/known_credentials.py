@@ -19,7 +19,7 @@ class KnownCredentials(msgspec.Struct, frozen=True):
         are_suggested: Whether an error may name the one that was probably meant.
     """
 
-    names: tuple[str, ...]
+    names: frozenset[str]
     are_suggested: bool = True
 
     def __contains__(self, name: object) -> bool:
@@ -48,6 +48,6 @@ class KnownCredentials(msgspec.Struct, frozen=True):
 
     def _advice(self, name: str) -> str:
         if self.are_suggested:
-            for meant in difflib.get_close_matches(name, self.names, 1, MIN_LIKENESS):
+            for meant in difflib.get_close_matches(name, sorted(self.names), 1, MIN_LIKENESS):
                 return f"; did you mean {meant}?"
         return "; PUT /credentials/NAME creates one"

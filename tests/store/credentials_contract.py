@@ -135,11 +135,14 @@ class CredentialsContract:
             assert [claim.options.credential for claim in claimed] == [name, "own", None]
             await store.settle([completed(claim) for claim in claims])
 
-    async def test_callbacks_go_without_the_credential_of_their_queue(self, store, node):
-        """Their receiver is no target of the queue."""
+    @pytest.mark.parametrize("own", [None, "billing"])
+    async def test_callbacks_go_without_a_credential(self, store, node, own):
+        """Neither with that of the queue nor of the task: their receiver is no target of these."""
         await store.queues.put("mail", QueueSettings(credential="billing"))
         options = TaskOptions(
-            callback_url="http://receiver.example/", callback_host="receiver.example"
+            callback_url="http://receiver.example/",
+            callback_host="receiver.example",
+            credential=own,
         )
         await store.add([new_task(queue="mail", options=options)])
         [claim] = await store.claim(node, limit=9)
