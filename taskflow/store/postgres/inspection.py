@@ -120,17 +120,24 @@ def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseR
             if not report.pending:
                 unfit += unfit_for_writes(connection, place)
                 unfit += unfit_tables(connection, place)
-                report = _with_encryption_keys(report, connection)
+            if not unfit and not report.pending:
+                report = _with_contents(report, connection)
         return msgspec.structs.replace(report, unfit=tuple(unfit))
 
 
-def _with_encryption_keys(report: DatabaseReport, connection: Connection) -> DatabaseReport:
+def _with_contents(report: DatabaseReport, connection: Connection) -> DatabaseReport:
+    """Add what can only be read from a complete schema."""
     sql: Any = load_queries()
     key_ids, is_complete = key_ids_in_use(
         lambda name, parameters: connection.execute(sql[name], parameters).fetchall(),
         ENCRYPTION_CHECK_SECONDS,
     )
-    return msgspec.structs.replace(report, encryption_keys=key_ids, has_checked_all=is_complete)
+    return msgspec.structs.replace(
+        report,
+        egress_proxies=_egress_proxies(connection, sql),
+        encryption_keys=key_ids,
+        has_checked_all=is_complete,
+    )
 
 
 def _report(connection: Connection, sql: Any) -> DatabaseReport:
@@ -144,7 +151,6 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
     applied = _applied(connection, sql) if has_ledger else []
     known = [step.version for step in migrations()]
     nodes, zones = _nodes(connection, sql) if has_nodes else (None, ())
-    proxies = _egress_proxies(connection, sql) if has_nodes else {}
     values: dict[str, Any] = {
         "place": _place_of(connection),
         "version": "{}.{}".format(*divmod(connection.info.server_version, 10_000)),
@@ -163,7 +169,6 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
         "size_bytes": size,
         "nodes": nodes,
         "tz_versions": tuple(sorted(zones)),
-        "egress_proxies": proxies,
     }
     return DatabaseReport(**values)
 
