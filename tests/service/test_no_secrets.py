@@ -32,12 +32,21 @@ TOKEN, REPLACED = "tok3n-of-bearer", "tok3n-of-before"
 PASSWORD, API_KEY = "p4ssword of basic", "k3y-of-header"
 AWS_SECRET, AWS_SESSION = "aws/s3cr3t+0123", "aws-s3ssion-0123"
 REJECTED = "r3jected value"
+PROXY_PASSWORD, OLD_PROXY_PASSWORD = "pr0xy-passw0rd", "pr0xy-of-before"
 CERTIFICATE = trustme.CA().issue_cert("localhost")
 PRIVATE_KEY = CERTIFICATE.private_key_pem.bytes().decode()
 HOSTS = {"hosts": ["127.0.0.1", "localhost"]}
 PAGES = (
     *("/tasks", "/stats", "/queues", "/schedules", "/credentials", "/nodes", "/hosts", "/audit"),
-    *("/metrics", "/openapi.json", "/ui", "/ui/tasks", "/ui/submit", "/ui/credentials"),
+    *(
+        "/queues/behind",
+        "/metrics",
+        "/openapi.json",
+        "/ui",
+        "/ui/tasks",
+        "/ui/submit",
+        "/ui/credentials",
+    ),
     *("/ui/audit", "/.well-known/jwks.json"),
 )
 
@@ -107,10 +116,25 @@ def run_all(node: Running, names: Iterable[str], urls: Iterable[str]) -> list[st
     schedule = {"cron": "0 0 1 1 *", "task": {"payload": CANARY, "credential": "basic"}}
     node.ask("PUT", "/schedules/with", schedule)
     assert node.ask("DELETE", "/credentials/bearer").status == 409
+    run_behind_a_proxy(node)
     finished = ("COMPLETED", "FAILED")
     for task in tasks:
         wait_until(lambda task=task: node.ask("GET", f"/tasks/{task}").body["status"] in finished)
     return tasks
+
+
+def run_behind_a_proxy(node: Running) -> None:
+    """Set the proxy of a queue twice, have another one rejected, and run a task that needs it."""
+    for password in (OLD_PROXY_PASSWORD, PROXY_PASSWORD):
+        proxy = {"egress_proxy": f"http://worker:{password}@localhost:1"}
+        assert node.ask("PUT", "/queues/behind", proxy).status in (200, 201)
+    wrong = {"egress_proxy": f"socks5://worker:{PROXY_PASSWORD}@localhost:1"}
+    answer = node.ask("PUT", "/queues/behind", wrong)
+    assert answer.status == 422
+    assert PROXY_PASSWORD not in json.dumps(answer.body)
+    task = {"payload": "https://behind.example/", "queue": "behind"}
+    path = f"/tasks/{node.ask('POST', '/tasks', task).body['id']}"
+    wait_until(lambda: node.ask("GET", path).body["error_type"] == "proxy")
 
 
 def shown_by(node: Running, tasks: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -193,6 +217,7 @@ def test_no_secret_is_anywhere(tmp_path, tasks, issuer):
         places |= {"log": node.log, "other log": stranger.log}
         places["traces"] = repr(collector.spans)
     secrets = {TOKEN, REPLACED, PASSWORD, API_KEY, CLIENT_SECRET, AWS_SECRET, AWS_SESSION, REJECTED}
+    secrets |= {PROXY_PASSWORD, OLD_PROXY_PASSWORD}
     secrets |= set(PRIVATE_KEY.splitlines()[1:-1]) | {KEY, UNKNOWN_KEY}
     secrets |= {base64.b64encode(f"me:{PASSWORD}".encode()).decode()}
     received = received_by(receiver, issuer)
