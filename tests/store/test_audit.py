@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import msgspec
 import psycopg
 import pytest
 
@@ -97,6 +98,24 @@ async def test_no_change_without_its_entry(database_url, connection):
         assert await store.credentials.names() == []
         assert not await store.is_session_ended("session-1")
         assert (await store.audit.page(limit=10)).entries == []
+
+
+HOSTILE = ("[1]", "null", '{"a": "\\ud800", "b": 1}', '{"a": ' + "[" * 5000 + "]" * 5000 + "}")
+
+
+@pytest.mark.parametrize("detail", HOSTILE)
+async def test_details_that_no_version_writes(database_url, connection, detail):
+    """Their entries are shown without them."""
+    async with open_postgres(database_url, Settings()) as store:
+        connection.execute(
+            "INSERT INTO taskflow_audit (action, at, count, detail) "
+            "VALUES ('queue.pause', 'infinity', 1, %s)",
+            [detail],
+        )
+        [entry] = (await store.audit.page(limit=10)).entries
+        assert entry.action is Action.QUEUE_PAUSE
+        assert entry.detail == {}
+        msgspec.json.encode(entry)
 
 
 async def test_actions_of_a_later_version(database_url, connection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final, cast
@@ -19,7 +20,7 @@ from taskflow.model.audit import (
 from taskflow.model.masking import Masking
 from taskflow.store.base.audit import MAX_ENTRIES_SCANNED, AuditPage, AuditStore
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.rows import Row, fields_of, named
+from taskflow.store.postgres.rows import UNREADABLE, Row, fields_of, named
 from taskflow.store.postgres.search import id_range
 from taskflow.store.postgres.statements import Statements
 
@@ -122,4 +123,9 @@ def _entry_of(row: Row) -> AuditEntry:
 
 
 def _detail_of(text: str) -> dict[str, Any]:
-    return {name: _ANY.decode(value) for name, value in fields_of(text).items()}
+    """Return the members of a detail that can be read."""
+    detail: dict[str, Any] = {}
+    for name, value in fields_of(text).items():
+        with contextlib.suppress(*UNREADABLE):
+            detail[name] = _ANY.decode(value)
+    return detail
