@@ -133,7 +133,7 @@ class EngineContext:
         object.__setattr__(self, "missing_keys", missing_keys)
         identity = Identity(self.store.signing_keys, self.keyring, self.settings.public_url)
         object.__setattr__(self, "identity", identity)
-        authenticators = Authenticators(self.fetcher, identity.issuer)
+        authenticators = Authenticators(self.fetcher, identity.issuer, self.metrics)
         object.__setattr__(self, "authenticators", authenticators)
         credentials = Credentials(self.store.credentials, self.keyring, authenticators.of)
         object.__setattr__(self, "credentials", credentials)

@@ -20,6 +20,8 @@ from taskflow.fetch.token_request import (
     TokenFailure,
     token_request,
 )
+from taskflow.metrics import Metrics
+from taskflow.metrics.catalogue import TokenResult
 from taskflow.model.credential import OAuth2
 from taskflow.model.invalid_url import FetchError, InvalidUrl
 from taskflow.telemetry import Event, emit
@@ -88,10 +90,12 @@ class AccessTokens:
 
     Args:
         fetcher: Sends the token requests.
+        metrics: Counts them.
     """
 
-    def __init__(self, fetcher: Fetcher) -> None:
+    def __init__(self, fetcher: Fetcher, metrics: Metrics | None = None) -> None:
         self._fetcher = fetcher
+        self._metrics = metrics or Metrics()
         self._entries: dict[OAuth2, _Entry] = {}  # the least recently used first
         self._nursery: trio.Nursery | None = None
 
@@ -156,6 +160,7 @@ class AccessTokens:
         asked_at = trio.current_time()
         try:
             flight.answer = answer = await self._answer_of(credential)
+            self._metrics.token_requested(_result_of(answer))
             if isinstance(answer, TokenFailure):
                 emit(Event.TOKEN_NOT_OBTAINED, reason=answer.reason)
             entry.record(answer, asked_at)
@@ -197,6 +202,12 @@ class AccessTokenAuthenticator(Admission):
         """See ``Authenticator``."""
         [(_, value)] = sent
         return self._tokens.reject(self._credential, value.removeprefix("Bearer "))
+
+
+def _result_of(answer: AccessToken | TokenFailure) -> TokenResult:
+    if isinstance(answer, AccessToken):
+        return TokenResult.GRANTED
+    return TokenResult.FAILED if answer.is_temporary else TokenResult.REFUSED
 
 
 def _pause_after(failure: TokenFailure, earlier_failures: int) -> float:

@@ -12,6 +12,7 @@ from taskflow.fetch.aws_signature import AwsAuthenticator
 from taskflow.fetch.client_tls import CertificateAuthenticator, Identification
 from taskflow.fetch.id_tokens import GetIssuer, IdTokenAuthenticator
 from taskflow.fetch.interface import Fetcher
+from taskflow.metrics import Metrics
 from taskflow.model.credential import (
     AwsSigV4,
     Basic,
@@ -30,10 +31,11 @@ class Authenticators:
     Args:
         fetcher: Sends token requests.
         issuer: Returns who signs ID tokens.
+        metrics: Counts token requests.
     """
 
-    def __init__(self, fetcher: Fetcher, issuer: GetIssuer) -> None:
-        self._tokens = AccessTokens(fetcher)
+    def __init__(self, fetcher: Fetcher, issuer: GetIssuer, metrics: Metrics | None = None) -> None:
+        self._tokens = AccessTokens(fetcher, metrics)
         self._issuer = issuer
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -75,6 +75,17 @@ class ProxyResult(enum.StrEnum):
     """The proxy failed."""
 
 
+class TokenResult(enum.StrEnum):
+    """The result of a request for an access token."""
+
+    GRANTED = "granted"
+    """The endpoint granted a token."""
+    REFUSED = "refused"
+    """The endpoint refused, or its response is no token."""
+    FAILED = "failed"
+    """The endpoint did not answer, or asks to try again later."""
+
+
 class Family(msgspec.Struct, frozen=True, kw_only=True):
     """A metric.
 
@@ -179,6 +190,14 @@ PROXIED: Final = Family(
     "connect to the target), or failed (the proxy failed).",
     labels=("result",),
     series=_one_label(ProxyResult),
+)
+TOKEN_REQUESTS: Final = Family(
+    name="taskflow_token_requests_total",
+    kind=Kind.COUNTER,
+    help="Requests to token endpoints of OAuth 2.0, by result: granted, refused (an error of the "
+    "credential), or failed (the endpoint did not answer, or not now).",
+    labels=("result",),
+    series=_one_label(TokenResult),
 )
 BREAKER_MOVES: Final = Family(
     name="taskflow_breaker_moves_total",

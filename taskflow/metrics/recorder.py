@@ -9,7 +9,7 @@ from typing import Final
 import trio
 
 from taskflow.metrics import catalogue
-from taskflow.metrics.catalogue import NO_ROUTE, OTHER, AttemptEnd, ProxyResult
+from taskflow.metrics.catalogue import NO_ROUTE, OTHER, AttemptEnd, ProxyResult, TokenResult
 from taskflow.metrics.registry import Histogram, Registry, Scalar
 from taskflow.model.outcome import Refusal
 
@@ -40,6 +40,7 @@ class Metrics:
         self._settle = Histogram(self.registry, catalogue.SETTLE)
         self._refusals = self._scalar(catalogue.REFUSALS)
         self._proxied = self._scalar(catalogue.PROXIED)
+        self._token_requests = self._scalar(catalogue.TOKEN_REQUESTS)
         self._breaker_moves = self._scalar(catalogue.BREAKER_MOVES)
         self._rescued = self._scalar(catalogue.RESCUED)
         self._leases_lost = self._scalar(catalogue.LEASES_LOST)
@@ -96,6 +97,10 @@ class Metrics:
     def proxied(self, result: ProxyResult) -> None:
         """Count a use of the egress proxy."""
         self._proxied.add(result)
+
+    def token_requested(self, result: TokenResult) -> None:
+        """Count a request to a token endpoint."""
+        self._token_requests.add(result)
 
     def breaker_opened(self) -> None:
         """Count a circuit breaker that this node opened."""

@@ -375,13 +375,13 @@ def _check_keys(kind: str, given: Mapping[str, Any], errors: ValidationErrors) -
         certificates_of,
         check_client_certificate,
     )
-    from taskflow.model.signing_key import signing_key_of  # noqa: PLC0415
+    from taskflow.model.signing_key import SigningKey  # noqa: PLC0415
 
     key = "private_key" if kind == "mtls" else "certificate_key"
     checks: tuple[tuple[Callable[..., object], tuple[str, ...]], ...] = (
         (check_client_certificate, ("certificate", key)),
         (certificates_of, ("ca_bundle",)),
-        (signing_key_of, ("private_key",) if kind != "mtls" else ()),
+        (SigningKey, ("private_key",) if kind != "mtls" else ()),
     )
     for check, names in checks:
         if names and all(name in given for name in names):

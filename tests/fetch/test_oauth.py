@@ -23,6 +23,8 @@ from taskflow.fetch.access_tokens import MAX_TOKENS, AccessTokens
 from taskflow.fetch.authenticators import Authenticators
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.fetch.interface import Fetcher
+from taskflow.metrics import Metrics
+from taskflow.metrics.exposition import expose
 from taskflow.model.credential import OAuth2
 from taskflow.model.outcome import ErrorType, Fetched, Postponed, Response
 from taskflow.settings import Settings
@@ -31,6 +33,7 @@ from tests.egress_proxy import EgressProxy
 from tests.fetch.conftest import no_issuer
 from tests.fetch.scripted import fetch_with, is_failure, response_of
 from tests.loopback import OPEN
+from tests.metrics.scrape import Scrape
 
 ENCODED_SECRET = "s3cr3t%20%2B%25%26%3D%3A%2F%C3%BC%20value"
 DEAD_PORT = 1
@@ -384,3 +387,20 @@ async def test_through_the_egress_proxy(nursery, credential, is_trusted):
         assert "the certificate is not trusted" in outcome.error
         assert not server.token_requests
     assert all(line.startswith("CONNECT login.example:") for line in proxy.requests)
+
+
+async def test_requests_are_counted(oauth, credential, fetcher, nursery):
+    """Each by its result; tasks that share one, or wait, count none."""
+    metrics = Metrics()
+    authenticators = Authenticators(fetcher, no_issuer, metrics)
+    await nursery.start(authenticators.run)
+    cases = ((None, "a"), ((500, "", {}), "b"), ((400, '{"error": "invalid_scope"}', {}), "c"))
+    for oauth.broken, scope in cases:
+        asked = msgspec.structs.replace(credential, scope=f"{SCOPE} {scope}")
+        for _ in range(2):
+            await fetch_with(
+                fetcher, f"{oauth.url}/resource", authenticator=authenticators.of(asked)
+            )
+    scrape = Scrape(expose(metrics.registry, [], "").body.decode())
+    counts = scrape.nonzero("taskflow_token_requests_total", "result")
+    assert counts == {"granted": 1, "failed": 1, "refused": 1}
