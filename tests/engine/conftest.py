@@ -14,6 +14,7 @@ from taskflow.engine.node import Engine
 from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording
 from taskflow.metrics import Metrics
+from taskflow.model.encryption import NO_ENCRYPTION
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.keyring import NO_KEYS
 from taskflow.model.masking import Masking
@@ -166,6 +167,7 @@ class Bench:
         self.metrics = Metrics()
         self.signer = NO_SIGNER
         self.keyring = NO_KEYS
+        self.encryption = NO_ENCRYPTION
         self.engine = self.new_engine()
 
     def new_engine(self) -> Engine:
@@ -178,6 +180,7 @@ class Bench:
             settings=self.settings,
             signer=self.signer,
             keyring=self.keyring,
+            encryption=self.encryption,
             metrics=self.metrics,
         )
 
