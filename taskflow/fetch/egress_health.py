@@ -32,7 +32,7 @@ async def pause() -> None:
 
 
 class EgressRoutes:
-    """The proxy of the settings and those of queues, each with its own health.
+    """The proxy of the settings and the proxies of queues, each with its own health.
 
     Args:
         settings: The settings.
