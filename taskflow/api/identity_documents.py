@@ -43,7 +43,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PublicKeys(msgspec.Struct, frozen=True):
-    """The public keys of ID tokens, also of those that sign soon or signed until now (RFC 7517).
+    """The public keys of ID tokens, also keys that sign soon or signed until now (RFC 7517).
 
     Attributes:
         keys: The keys.
@@ -104,7 +104,7 @@ async def list_public_keys(services: Services) -> Response:
         for key in msgspec.json.decode(generation.public, type=list[msgspec.Raw])
     ]
     response = as_json(PublicKeys(keys))
-    return _kept(response) if keys else response  # nobody may keep that there is none yet
+    return _kept(response) if keys else response  # the first keys come at any moment
 
 
 def _issuer_of(services: Services) -> str:

@@ -20,6 +20,7 @@ from taskflow.model.key_generation import (
 )
 from taskflow.model.keyring import Keyring
 from taskflow.store.base.signing_keys import SigningKeyStore
+from taskflow.telemetry import Event, emit_throttled
 
 KEPT_SECONDS: Final = 60.0
 """How long a node uses the keys that it read; much shorter than the times of their rotation."""
@@ -56,8 +57,7 @@ class Identity:
             TokenRefused: The key was changed in the store.
         """
         if not self._url:
-            reason = "this node has no TASKFLOW_PUBLIC_URL, which is the issuer of ID tokens"
-            raise TokenUnavailable(reason, UNAVAILABLE_SECONDS)
+            raise _unavailable("this node has no TASKFLOW_PUBLIC_URL, the issuer of ID tokens")
         async with self._reading:
             is_old = trio.current_time() >= self._read_at + KEPT_SECONDS
             if is_old or algorithm not in self._issuers:
@@ -85,7 +85,7 @@ class Identity:
             if not self._issuers:
                 raise TokenUnavailable("the store is unavailable", UNAVAILABLE_SECONDS) from None
         except KeyMissing as error:
-            raise TokenUnavailable(f"key missing: {error}", UNAVAILABLE_SECONDS) from None
+            raise _unavailable(f"key missing: {error}") from None
         except Undecryptable as error:
             raise TokenRefused(f"the keys of ID tokens: {error}") from None
         self._read_at = trio.current_time()
@@ -98,3 +98,8 @@ class Identity:
         new = await trio.to_thread.run_sync(new_generation, number, self._keyring)
         await self._store.add_if_next(new)
         return await self._store.all()
+
+
+def _unavailable(reason: str) -> TokenUnavailable:
+    emit_throttled(Event.ID_TOKEN_NOT_SIGNED, reason=reason)
+    return TokenUnavailable(reason, UNAVAILABLE_SECONDS)

@@ -1,4 +1,4 @@
-"""The authenticators of all kinds of credentials, and what those of a node share."""
+"""The authenticators of all kinds of credentials, and what the authenticators of a node share."""
 
 from __future__ import annotations
 

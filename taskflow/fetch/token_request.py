@@ -122,7 +122,7 @@ class TokenRequest(msgspec.Struct, frozen=True):
         try:
             granted = msgspec.json.decode(_json_of(response), type=_Granted, strict=False)
         except msgspec.DecodeError:
-            return self.failure("the response is not that of a token endpoint", is_temporary=False)
+            return self.failure("the response has no access token", is_temporary=False)
         if granted.token_type.lower() != "bearer":
             return self.failure("its tokens are not bearer tokens", is_temporary=False)
         if not _TOKEN.fullmatch(granted.access_token):

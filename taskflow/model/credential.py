@@ -152,7 +152,7 @@ def decode_credential(data: bytes) -> Credential:
 
 
 def is_private(target: Target) -> bool:
-    """Return whether nobody on the way to a target can read a request: TLS, or this machine."""
+    """Return whether a request to a target is private: it uses TLS, or stays on this machine."""
     return target.scheme == "https" or is_loopback(target)
 
 

@@ -79,6 +79,7 @@ class Event(enum.Enum):
     TASK_POSTPONED = ("debug", "task postponed, the attempt does not count")
     PROXY_FAILED = ("warning", "egress proxy failed, its tasks wait")
     TOKEN_NOT_OBTAINED = ("warning", "no access token from a token endpoint")
+    ID_TOKEN_NOT_SIGNED = ("error", "this node cannot sign ID tokens, tasks that need one wait")
     PROXY_BACK = ("info", "egress proxy works again")
     TASK_CANCELED = ("debug", "task canceled")
     OUTCOME_TOO_LATE = ("warning", "outcome dropped, the claim was no longer held")

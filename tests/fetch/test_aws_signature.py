@@ -1,4 +1,4 @@
-"""Signature Version 4: the same signatures as those of botocore, over what is sent."""
+"""Signature Version 4: the same signatures as by botocore, over what is sent."""
 
 from __future__ import annotations
 

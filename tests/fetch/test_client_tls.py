@@ -119,7 +119,7 @@ async def test_openssl_verifies_the_certificate(s_server, fetch, authenticators,
 
 
 async def test_openssl_refuses_others(s_server, fetch, authenticators, authority):
-    """Without a certificate, and with that of another authority, there is no response."""
+    """Without a certificate, and with one of another authority, there is no response."""
     other = mtls(trustme.CA(), "taskflow", ca_bundle=pem_of(authority))
     none = OAuth2(
         hosts=("localhost",), token_url=s_server, client_id="x", ca_bundle=pem_of(authority)
@@ -201,7 +201,7 @@ async def test_the_key_on_its_way_to_openssl(
 
 
 async def test_certificates_that_openssl_refuses(fetch, authenticators, authority):
-    """The attempt fails with its reason; nobody is asked for a password on the terminal."""
+    """The attempt fails with its reason; OpenSSL asks for no password on the terminal."""
     one, two = mtls(authority, "one"), mtls(authority, "two")
     mixed = msgspec.structs.replace(one, private_key=two.private_key)
     outcome = await fetch("https://localhost:1/", authenticator=authenticators.of(mixed))

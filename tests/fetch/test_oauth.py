@@ -235,9 +235,9 @@ async def test_an_endpoint_that_hangs(oauth, credential, call):
 @pytest.mark.parametrize(
     ("response", "error"),
     [
-        ("not json", "not that of a token endpoint"),
-        ("[]", "not that of a token endpoint"),
-        ('{"token_type": "Bearer"}', "not that of a token endpoint"),
+        ("not json", "has no access token"),
+        ("[]", "has no access token"),
+        ('{"token_type": "Bearer"}', "has no access token"),
         ('{"access_token": "a\\nb", "token_type": "bearer"}', "cannot be sent"),
         ('{"access_token": "abc", "token_type": "mac"}', "not bearer tokens"),
     ],
