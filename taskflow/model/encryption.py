@@ -25,7 +25,7 @@ from msgspec import UNSET, UnsetType
 from taskflow.model.errors import KeyMissing, Undecryptable
 from taskflow.model.keyring import NO_KEYS, Keyring, key_id_in
 from taskflow.model.masking import MASKING, Masking
-from taskflow.model.outcome import KeptResponse, Response, response_of
+from taskflow.model.outcome import KeptResponse, Response, reason_phrase, response_of
 from taskflow.model.schedule import Schedule, ScheduleDefinition
 from taskflow.model.task import AttemptRecord, Claim, NewTask, Task
 
@@ -42,7 +42,6 @@ _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class _Readable(msgspec.Struct, frozen=True):
     """The fields of a response that are not encrypted."""
 
-    status: str = ""
     status_code: int = 0
     elapsed_seconds: float = 0.0
     size: int = 0
@@ -97,6 +96,7 @@ class Encryption:
         return msgspec.json.encode(
             Response(
                 message="fetched",
+                status=_status_text(readable.status_code),
                 result=msgspec.Raw(self._sealed(result, _response_place(task_id))),
                 headers={},
                 content_type=None,
@@ -113,6 +113,7 @@ class Encryption:
             return response
         sealed = msgspec.structs.replace(
             kept,
+            status=_status_text(kept.status_code),
             headers={},
             content_type=None,
             body=msgspec.Raw(self._sealed(response, _response_place(task_id))),
@@ -359,6 +360,11 @@ def check_opened(result: msgspec.Raw) -> None:
     """
     if (sealed := sealed_part_of(result)) is not None:
         raise KeyMissing(key_id_in(_data_of(bytes(sealed))))
+
+
+def _status_text(code: int) -> str:
+    """Return a status without the reason phrase of the target, which may be long."""
+    return f"{code} {reason_phrase(code)}".rstrip()
 
 
 def _data_of(sealed: bytes) -> bytes:

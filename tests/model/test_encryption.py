@@ -133,8 +133,8 @@ def test_the_response_of_an_attempt():
     """It keeps its shape, and is decrypted as a whole."""
     task_id = uuid.uuid4()
     kept = KeptResponse(
-        status="500 X",
-        status_code=500,
+        status="799 " + "\x85" * 500,  # a reason phrase as long as its target likes
+        status_code=799,
         headers={"a": "hunter2"},
         content_type="text/plain",
         body=raw("hunter2"),
@@ -152,8 +152,17 @@ def test_the_response_of_an_attempt():
         started_at=NOW,
         response=response_of(sealed),
     )
-    assert attempt.response.status_code == 500
+    assert attempt.response.status == "799"
     assert ONE.shown_attempt(attempt, task_id).response == kept
+    assert ONE.reseal_response(sealed, task_id) == sealed  # it is recognized in the database
+    rotated = Encryption(BOTH.keyring).reseal_response(sealed, task_id)
+    assert rotated != sealed
+    assert (
+        BOTH.shown_attempt(
+            msgspec.structs.replace(attempt, response=response_of(rotated)), task_id
+        ).response
+        == kept
+    )
     assert TWO.shown_attempt(attempt, task_id) is attempt
     assert ONE.shown_attempt(attempt, uuid.uuid4()) is attempt
 
