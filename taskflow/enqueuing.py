@@ -75,7 +75,7 @@ def enqueue(
             service is not known here. If its nodes have no secrets to sign with,
             ``callback_url`` and ``sign`` are accepted, and the callback or the task fails. A
             ``credential`` that does not exist is accepted, too: the task fails as
-            ``credential_missing``, unless somebody creates it while the task has attempts left.
+            ``credential_missing``, unless it is created while the task has attempts left.
 
     Returns:
         The task, PENDING, and not visible to others before the commit; if the key is known, the

@@ -172,7 +172,7 @@ def test_no_object(memory_server, body):
 
 
 def test_names(memory_server):
-    """As of queues."""
+    """Names are as those of queues."""
     check_problem(put(memory_server, "/credentials/-a", BEARER), 422, "the name of a credential")
     check_problem(memory_server.ask("GET", "/credentials/-a"), 404, "a name is 1 to 64")
     check_problem(memory_server.ask("DELETE", "/credentials/a?forced=1"), 422, "did you mean force")

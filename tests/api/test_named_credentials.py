@@ -149,7 +149,7 @@ def test_a_queue_keeps_a_deleted_credential(named):
 
 
 def test_a_key_with_a_scope_learns_no_names():
-    """It may use a credential whose name it was told, and errors name no other one."""
+    """It may use a credential by its name, and errors name no other one."""
     keys = {"a": "a-key-without-scope-0", "s": "a-key-with-a-scope-00"}
     setting = f"a:admin:{keys['a']},s:write:queues=mail:{keys['s']}"
     with LiveServer(database_url=MEMORY_URL, api_keys=setting) as server:

@@ -79,7 +79,7 @@ async def test_what_decides(autojump_clock, nursery, task, queue, added):
 
 
 async def test_a_missing_credential(autojump_clock, nursery):
-    """It is retried while attempts last, and works once somebody creates it."""
+    """It is retried while attempts last, and works once it exists."""
     target = Target()
     task, attempts = await run_one(bench_with(), nursery, target, max_attempts=3, options=BILLING)
     assert (task.status, task.error_type) == (TaskStatus.FAILED, ErrorType.CREDENTIAL_MISSING)
@@ -230,7 +230,7 @@ async def test_unused_ones_leave_the_memory(autojump_clock, store, credentials):
 
 @pytest.mark.parametrize("change", ["value", "name", "kind", "hosts"])
 async def test_changed_data(autojump_clock, store, credentials, change):
-    """A row that somebody changed is not used: not its value, its name, its kind or its hosts."""
+    """A row that was changed is not used: not its value, its name, its kind or its hosts."""
     credential: Credential = Basic(username="me", password="s3cret", **HOSTS)
     sealed = seal("other" if change == "name" else "billing", credential, KEYRING)
     if change == "name":

@@ -113,7 +113,7 @@ class CredentialsContract:
         assert (await store.credentials.get("billing")).used_by.queues == ("mail",)
 
     async def test_there_is_a_maximum(self, store, monkeypatch):
-        """Of new ones; those that exist can be replaced."""
+        """Of new ones; existing ones can be replaced."""
         place = module_of(store.credentials)
         for module in (sealed_credential, place):
             monkeypatch.setattr(module, "MAX_CREDENTIALS", 1)
