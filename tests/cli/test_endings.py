@@ -43,13 +43,19 @@ REMOTE = [
     ("schedules", "put", "x", "http://x.invalid/", "--every", "60"),
     ("schedules", "delete", "x"),
     ("schedules", "run", "x"),
+    ("credentials",),
+    ("credentials", "list"),
+    ("credentials", "show", "x"),
+    ("credentials", "put", "x", "-f", "credential.json"),
+    ("credentials", "delete", "x"),
+    ("audit",),
     ("stats",),
     ("stats", "--watch"),
     ("nodes",),
     ("hosts",),
     ("bench", "-n", "1"),
 ]
-WITHOUT_TIMEOUT = {("queues",), ("schedules",)}
+WITHOUT_TIMEOUT = {("queues",), ("schedules",), ("credentials",)}
 
 
 def names(command) -> str:
@@ -58,7 +64,9 @@ def names(command) -> str:
 
 @pytest.fixture(scope="module")
 def _folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("endings")
+    folder = tmp_path_factory.mktemp("endings")
+    (folder / "credential.json").write_text("{}")
+    return folder
 
 
 @pytest.mark.parametrize("command", REMOTE, ids=names)
@@ -186,8 +194,10 @@ def parsed(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("path", [*ALL, ("docs",)], ids=names)
-def test_examples_can_be_used(path):
+def test_examples_can_be_used(path, tmp_path, monkeypatch):
     """Examples in the help texts and in docs/cli.md parse."""
+    (tmp_path / "proxy.url").write_text("http://proxy.example:3128")
+    monkeypatch.chdir(tmp_path)
     page = (REPOSITORY / "docs/cli.md").read_text("utf-8")
     found = list(examples(page if path == ("docs",) else ALL[path].help))
     assert found

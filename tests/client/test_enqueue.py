@@ -285,6 +285,10 @@ class TestWhatIsSaid:
         soon = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
         options["run_at"], options["expires_at"] = soon, soon + dt.timedelta(days=1)
         payload = {"url": "https://example.com/", "method": "PUT", "body": {"a": [1, None]}}
+        connection.execute(
+            "INSERT INTO taskflow_credentials (name, kind, hosts, sealed)"
+            " VALUES ('billing', 'bearer', '{example.com}', '')"
+        )
         task = enqueue(connection, payload, **options)
         connection.commit()
         assert client.get(task.id) == task

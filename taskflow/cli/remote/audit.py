@@ -43,7 +43,9 @@ _FILTERS: Final = ("actor", "action", "target_kind", "target", "at_after", "at_b
 @click.option("--json", "as_json", is_flag=True, help="Print whole entries as JSON, one per line.")
 @service_options
 def audit_command(*, limit: int, as_json: bool, service: RemoteService, **filters: Any) -> None:
-    """Show the audit log: who did what to what, newest first. It needs a key with the role admin.
+    """Show who did what, newest first.
+
+    It needs a key with the role admin.
 
     \b
       taskflow audit --since 7d --action queue.pause
