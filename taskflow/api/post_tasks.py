@@ -188,11 +188,17 @@ async def add_task(services: Services) -> Response:
 
 async def _add(submissions: Submissions, body: bytes, key: IdempotencyKey | None) -> AddedOnce:
     with submission_trace() as trace:
-        if _is_array(body):
-            tasks = await submissions.read_array(body, trace.fields)
+        try:
+            if _is_array(body):
+                tasks = await submissions.read_array(body, trace.fields)
+            else:
+                tasks = [await submissions.read(body, trace.fields)]
+        except Unprocessable:  # it may have been valid when it came first
+            added = None if key is None else await submissions.find_added(key)
+            if added is None:
+                raise
         else:
-            tasks = [await submissions.read(body, trace.fields)]
-        added = await submissions.add(tasks, key)
+            added = await submissions.add(tasks, key)
         trace.added(added.tasks)
     return added
 

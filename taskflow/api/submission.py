@@ -218,6 +218,16 @@ class Submissions:
             self._metrics.accepted(len(tasks))
         return added
 
+    async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
+        """Return the tasks of the same request, if it was stored earlier with this key.
+
+        Raises:
+            StoreUnavailable: The store does not answer in time.
+        """
+        with store_timeout():
+            added = await self._store.find_added(key)
+        return added if added is not None and added.is_same and added.tasks else None
+
     async def _add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
         """Store tasks or return the earlier ones, for which the backlog limit does not matter."""
         try:

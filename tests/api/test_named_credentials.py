@@ -134,6 +134,26 @@ def test_a_deleted_credential(named, receiver):
     put(named, "/queues/without", {})
 
 
+def test_a_repeated_request(named):
+    """With its key it gets its tasks, also after their credential was deleted."""
+    bearer = {"kind": "bearer", "token": TOKEN, "hosts": ["127.0.0.1"]}
+    put(named, "/credentials/repeated", bearer)
+    task = {"payload": "x", "credential": "repeated", "delay_seconds": 3600}
+    bodies = [json.dumps(document).encode() for document in (task, [task, task])]
+    keys = [{"idempotency-key": f'"{named.url} {len(body)}"'} for body in bodies]
+    sent = list(zip(bodies, keys, strict=True))
+    first = [named.ask("POST", "/tasks", body, key) for body, key in sent]
+    assert named.ask("DELETE", "/credentials/repeated").status == 204
+    again = [named.ask("POST", "/tasks", body, key) for body, key in sent]
+    assert [one.status for one in (*first, *again)] == [201, 201, 200, 200]
+    assert [one.json for one in again] == [one.json for one in first]
+    other = {"idempotency-key": f'"{named.url} other"'}
+    assert pointers_of(named.ask("POST", "/tasks", bodies[0], other)).keys() == {"#/credential"}
+    for answer in again:
+        for one in answer.json if isinstance(answer.json, list) else [answer.json]:
+            named.ask("POST", f"/tasks/{one['id']}/cancel")
+
+
 def test_a_queue_keeps_a_deleted_credential(named):
     """Other settings can be changed; a PUT that names it is an error."""
     bearer = {"kind": "bearer", "token": TOKEN, "hosts": ["127.0.0.1"]}
