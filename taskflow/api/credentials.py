@@ -79,6 +79,14 @@ _ONE_CREDENTIAL: Final[dict[str, Any]] = {
             "hosts": ["api.example.com"],
         },
         "oidc": {"kind": "oidc", "hosts": ["api.example.com"]},
+        "aws": {
+            "kind": "aws_sigv4",
+            "region": "eu-central-1",
+            "service": "execute-api",
+            "access_key_id": "AKIAIOSFODNN7EXAMPLE",
+            "secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "hosts": ["*.execute-api.eu-central-1.amazonaws.com"],
+        },
         "oauth2": {
             "kind": "oauth2_client_credentials",
             "token_url": "https://login.example.com/oauth2/token",
