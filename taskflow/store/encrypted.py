@@ -53,6 +53,8 @@ class EncryptedStore:
         return getattr(self._store, name)
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        if not self._encryption.has_payloads:
+            return await self._store.add(tasks)
         return await self._shown(await self._store.add(await self._sealed(tasks)))
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
@@ -96,6 +98,8 @@ class EncryptedStore:
         return self._shown_if_any(await self._store.retry(task_id, by=by))
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
+        if not self._encryption.has_results:
+            return await self._store.settle(settlements)
         seal_result, seal_response = self._encryption.seal_result, self._encryption.seal_response
         sealed = [
             msgspec.structs.replace(
@@ -108,6 +112,8 @@ class EncryptedStore:
         return await self._store.settle(sealed)
 
     async def schedule_retries(self, retries: Sequence[Retry]) -> set[uuid.UUID]:
+        if not self._encryption.has_results:
+            return await self._store.schedule_retries(retries)
         seal = self._encryption.seal_response
         sealed = [
             msgspec.structs.replace(one, response=seal(one.response, one.task_id))

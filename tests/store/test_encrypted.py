@@ -63,6 +63,7 @@ class TestEncryptedMemoryStore(Contract):
         return OpeningStore(MemoryStore(encryption=ENCRYPTION), ENCRYPTION)
 
 
+@pytest.mark.long  # the store inside is the one of the other tests; minutes of waits
 class TestEncryptedPostgresStore(Contract):
     @pytest.fixture
     async def store(self, database_url):
