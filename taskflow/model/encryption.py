@@ -5,9 +5,9 @@ which no client can submit like that, because an object needs a URL; and of the 
 whose headers and URL are then empty, as in no response of a target. So encrypted tasks and plain
 ones are stored side by side, and each is read as what it is.
 
-Each is bound to its place: a payload to its queue, a response to its task. What was copied to
-another place is not decrypted, so whoever can write to the database cannot read with the API what
-lies in queues beyond a key's scope.
+Each document is bound to its place: a payload to its queue, a response to its task. A copy in
+another place is not decrypted. So a client with an API key for some queues, who can also write to
+the database, cannot use the API to read payloads of other queues.
 """
 
 from __future__ import annotations

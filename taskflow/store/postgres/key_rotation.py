@@ -61,7 +61,7 @@ class _Outdated(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """The primary keys of rows that were locked, and of those that were encrypted again."""
+    """The primary keys of the locked rows, and of the rows that were encrypted again."""
 
     locked: set[object]
     rotated: set[object]
