@@ -40,6 +40,7 @@ from taskflow.api.inline_requests import MAX_ARRAY_BYTES, InlineConnection
 from taskflow.api.live import events
 from taskflow.api.live.feed import Feed
 from taskflow.api.middleware import Middleware
+from taskflow.api.published_keys import PublishedKeys
 from taskflow.api.quart_app import QuartApp
 from taskflow.api.reference import docs_page
 from taskflow.api.route import register
@@ -152,6 +153,7 @@ def _services(
         feed=feed,
         submissions=Submissions(store, settings, counters),
         credentials=CredentialNames(store.credentials),
+        published_keys=PublishedKeys(store.signing_keys),
         masking=Masking(settings.masked_headers),
         document=DocumentSource(lambda: document(ROUTES, has_keys=has_keys)),
         is_running=is_running,

@@ -97,12 +97,7 @@ async def list_public_keys(services: Services) -> Response:
     """
     _issuer_of(services)
     with store_timeout():
-        generations = await services.store.signing_keys.all()
-    keys = [
-        key
-        for generation in generations
-        for key in msgspec.json.decode(generation.public, type=list[msgspec.Raw])
-    ]
+        keys = await services.published_keys.get()
     response = as_json(PublicKeys(keys))
     return _kept(response) if keys else response  # the first keys come at any moment
 

@@ -13,6 +13,7 @@ from taskflow.api.access.scoped_store import scoped_store
 from taskflow.api.credential_names import CredentialNames
 from taskflow.api.live.feed import Feed
 from taskflow.api.live.positions import PLAIN, EncryptedPositions, Positions
+from taskflow.api.published_keys import PublishedKeys
 from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
 from taskflow.model.errors import NoDocument
@@ -34,6 +35,7 @@ class Services(msgspec.Struct, frozen=True):
         feed: Reports events to requests that wait or watch.
         submissions: Validates and stores new tasks.
         credentials: The names of the credentials that exist.
+        published_keys: The public keys of ID tokens.
         masking: The rule that masks credentials.
         document: The source of ``/openapi.json``.
         is_running: Returns whether workers are running, for ``/readyz``.
@@ -48,6 +50,7 @@ class Services(msgspec.Struct, frozen=True):
     feed: Feed
     submissions: Submissions
     credentials: CredentialNames
+    published_keys: PublishedKeys
     masking: Masking
     document: DocumentSource
     is_running: Callable[[], bool]

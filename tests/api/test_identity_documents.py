@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import time
 
+import trio
 from authlib.oidc.discovery import OpenIDProviderMetadata
 from joserfc import jwk
 
+from taskflow.api.published_keys import KEPT_SECONDS, PublishedKeys
+from taskflow.model.key_generation import KeyGeneration
 from taskflow.service import MEMORY_URL
+from taskflow.store.memory.store import MemoryStore
 from tests.api.client import check_problem
 from tests.api.conftest import PUBLIC_URL
 from tests.api.live import LiveServer
@@ -45,6 +49,27 @@ def test_without_a_public_url():
         body = json.dumps({"kind": "oidc", "hosts": ["api.example.com"]}).encode()
         problem = check_problem(server.ask("PUT", "/credentials/own", body), 422)
         assert "TASKFLOW_PUBLIC_URL" in problem["detail"]
+
+
+async def test_requests_share_a_query(autojump_clock):
+    """Anyone may ask, at no cost; an empty list is read again, and so is any after a minute."""
+    store, queries = MemoryStore().signing_keys, []
+
+    class Counting:
+        async def all(self):
+            queries.append(trio.current_time())
+            return await store.all()
+
+    keys = PublishedKeys(Counting())
+    assert [await keys.get() for _ in range(2)] == [[], []]
+    await store.add_if_next(KeyGeneration(1, '[{"kid":"a"}]', b""))
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(keys.get)
+    assert ([bytes(key) for key in await keys.get()], len(queries)) == ([b'{"kid":"a"}'], 3)
+    await trio.sleep(KEPT_SECONDS)
+    await store.add_if_next(KeyGeneration(2, '[{"kid":"b"}]', b""))
+    assert len(await keys.get()) == 2
 
 
 def test_they_are_open():

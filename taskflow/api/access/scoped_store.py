@@ -56,7 +56,6 @@ class ScopedStore:
         self._store: Final = store
         self._scope: Final = scope
         self.queues: Final = ScopedQueues(store.queues, scope)
-        self.signing_keys: Final = store.signing_keys  # public
         self.schedules: Final = ScopedSchedules(store, scope)
         self.monitoring: Final = ScopedMonitoring(store.monitoring, scope)
 
