@@ -19,7 +19,7 @@ from quart_trio import QuartTrio
 
 from taskflow import telemetry
 from taskflow.api.access.key_reload import ReloadedKeys
-from taskflow.api.access.refusals import Refusals
+from taskflow.api.access.rejected_keys import RejectedKeys
 from taskflow.api.access.request_head import is_loopback_bind
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.app import UNTRACED_PATHS, create_app, create_metrics_app
@@ -344,7 +344,7 @@ async def open_service(
         )
         metrics.samplers.append(gauge_sampler(engine, store, fetcher, settings))
         feed = Feed(store, settings.poll_seconds)
-        refusals = Refusals(store.audit.record)
+        rejected_keys = RejectedKeys(store.audit.record)
         if has_api:
             sessions = Sessions(keys, await store.shared_secret("sessions")) if keys else None
             app = create_app(
@@ -356,14 +356,14 @@ async def open_service(
                 sessions,
                 metrics=metrics,
                 keyring=keyring,
-                refusals=refusals,
+                rejected_keys=rejected_keys,
             )
             trace_requests(app, UNTRACED_PATHS, tracing)
         else:
-            app = create_metrics_app(store, settings, keys, metrics, refusals)
+            app = create_metrics_app(store, settings, keys, metrics, rejected_keys)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(telemetry.report_repeats)
-            nursery.start_soon(refusals.run)
+            nursery.start_soon(rejected_keys.run)
             nursery.start_soon(_shut_down_in_order, engine, feed, shutdown, settings)
             nursery.start_soon(reloaded.follow, shutdown.hang_up)
             async with trio.open_nursery() as running:

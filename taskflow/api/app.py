@@ -26,7 +26,7 @@ from taskflow.api import (
 )
 from taskflow.api.access.api_keys import ApiKeys
 from taskflow.api.access.gate import Gate
-from taskflow.api.access.refusals import Refusals
+from taskflow.api.access.rejected_keys import RejectedKeys
 from taskflow.api.access.roles import AccessPolicy, PathPolicies
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.compression import Compressing
@@ -94,7 +94,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     *,
     metrics: Metrics | None = None,
     keyring: Keyring = NO_KEYS,
-    refusals: Refusals | None = None,
+    rejected_keys: RejectedKeys | None = None,
 ) -> QuartTrio:
     """Create the app. It does not close the store.
 
@@ -107,7 +107,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
         sessions: The sessions of the dashboard, if there are keys.
         metrics: The counters that ``/metrics`` reports.
         keyring: Encrypts and decrypts data at rest.
-        refusals: Counts refused keys and sign-ins; its owner runs it.
+        rejected_keys: Counts rejected keys and sign-ins; its owner runs it.
     """
     app = _bare_app(settings)
     counters = metrics or Metrics()
@@ -118,22 +118,26 @@ def create_app(  # noqa: PLR0913 - all that it is made of
         services = msgspec.structs.replace(services, secret=sessions.secret)
     register(app, ROUTES, services)
     app.register_blueprint(docs_page.signed_in_routes(services.document))
-    refusals = refusals or Refusals(store.audit.record)
+    rejected_keys = rejected_keys or RejectedKeys(store.audit.record)
     app.register_blueprint(
-        dashboard_routes(store, settings, feed, sessions, counters, refusals, keyring=keyring)
+        dashboard_routes(store, settings, feed, sessions, counters, rejected_keys, keyring=keyring)
     )
-    _guard(app, Gate(settings, keys, _POLICIES, sessions, store, refusals), counters)
+    _guard(app, Gate(settings, keys, _POLICIES, sessions, store, rejected_keys), counters)
     return app
 
 
 def create_metrics_app(
-    store: TaskStore, settings: Settings, keys: ApiKeys, counters: Metrics, refusals: Refusals
+    store: TaskStore,
+    settings: Settings,
+    keys: ApiKeys,
+    counters: Metrics,
+    rejected_keys: RejectedKeys,
 ) -> QuartTrio:
     """Create an app with ``/metrics`` alone, with the same access rules; see ``create_app``."""
     app = _bare_app(settings)
     feed = Feed(store, settings.poll_seconds)
     register(app, metrics.ROUTES, _services(store, settings, counters, feed, lambda: False))
-    _guard(app, Gate(settings, keys, _POLICIES, refusals=refusals), counters)
+    _guard(app, Gate(settings, keys, _POLICIES, rejected_keys=rejected_keys), counters)
     return app
 
 

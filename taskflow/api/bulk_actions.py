@@ -17,7 +17,8 @@ from taskflow.api.reading.bodies import read_json
 from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
-from taskflow.model.audit import Action, Actor, NewEntry, filter_detail
+from taskflow.model.audit import Action, Actor, NewEntry
+from taskflow.model.audit_entries import filter_detail
 from taskflow.model.errors import PartlyDone, StoreUnavailable, TooManySearches
 from taskflow.model.filter import TaskFilter
 from taskflow.model.lifecycle import Move, sources_of

@@ -117,7 +117,7 @@ class _Exchange:
             await self._check_session(admission.caller.session)
         except Unauthorized as error:
             if error.error is not None:  # it has a key
-                self._gate.note_refused_key(self._head)
+                self._gate.count_rejected_key(self._head)
             if self._is_for_browser():
                 await self._respond(_redirect_to_sign_in(self._scope))
             else:

@@ -418,7 +418,7 @@ def test_the_page(audited, some):
 
 def test_refused_keys_share_an_entry(audited):
     """Of one address there is one entry, whose count grows; it does not have the key."""
-    before = [one["count"] for one in audited.entries("action=key.refused")]
+    before = [one["count"] for one in audited.entries("action=key.rejected")]
     server = audited.server
     for number in range(50):
         headers = {"authorization": f"Bearer unknown-{number}-{SECRET}"}
@@ -428,8 +428,8 @@ def test_refused_keys_share_an_entry(audited):
         assert sign_in(server, f"wrong-{SECRET}").status == 403
     deadline = time.monotonic() + 90
     while True:
-        keys = audited.entries("action=key.refused")
-        sign_ins = audited.entries("action=session.refused")
+        keys = audited.entries("action=key.rejected")
+        sign_ins = audited.entries("action=session.rejected")
         counts = [one["count"] for one in keys + sign_ins]
         if counts == [50 + sum(before), 3]:
             break

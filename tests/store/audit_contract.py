@@ -9,15 +9,8 @@ import msgspec
 import pytest
 import trio
 
-from taskflow.model.audit import (
-    Action,
-    Actor,
-    AuditEntry,
-    AuditFilter,
-    NewEntry,
-    TargetKind,
-    filter_detail,
-)
+from taskflow.model.audit import Action, Actor, AuditEntry, AuditFilter, NewEntry, TargetKind
+from taskflow.model.audit_entries import filter_detail
 from taskflow.model.errors import CredentialInUse, IllegalMove
 from taskflow.model.filter import TaskFilter
 from taskflow.model.queue_limits import QueueSettings, Rate
@@ -276,7 +269,7 @@ class AuditContract:
             (Action.QUEUE_RESUME, ADA, "mail"),
             (Action.QUEUE_PAUSE, EVE, "a"),
             (Action.SCHEDULE_PAUSE, EVE, "mail"),
-            (Action.KEY_REFUSED, Actor(address="2001:db8::/64"), None),
+            (Action.KEY_REJECTED, Actor(address="2001:db8::/64"), None),
         ]
         for action, actor, target in kinds:
             await store.audit.record([NewEntry(action=action, actor=actor, target=target)])
@@ -359,7 +352,7 @@ class AuditContract:
         assert [one.action for one in await self.entries(store)] == [
             Action.QUEUE_PAUSE,
             Action.SCHEDULE_PAUSE,
-            Action.KEY_REFUSED,
+            Action.KEY_REJECTED,
         ]
         assert await store.audit.delete_old(age_seconds=-3600.0, limit=10) == 3
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from taskflow.api.access.api_keys import ApiKeys
 from taskflow.api.access.browser import CrossOrigin, RawHeader
 from taskflow.api.access.rate_limit import RateLimiter, client_name, rate_limiter, read_rate_limiter
-from taskflow.api.access.refusals import Refusals
+from taskflow.api.access.rejected_keys import RejectedKeys
 from taskflow.api.access.request_head import RequestHead, allowed_hosts
 from taskflow.api.access.roles import ASSETS_PATH, Access, AccessPolicy, Caller, PathPolicies
 from taskflow.api.access.sessions import EndedSessions, Sessions
@@ -40,10 +40,10 @@ class Gate:
         policies: PathPolicies,
         sessions: Sessions | None = None,
         ended_sessions: EndedSessions | None = None,
-        refusals: Refusals | None = None,
+        rejected_keys: RejectedKeys | None = None,
     ) -> None:
         self.ended_sessions: Final = ended_sessions
-        self._refusals: Final = refusals
+        self._rejected_keys: Final = rejected_keys
         self._hosts: Final = allowed_hosts(
             settings.allowed_hosts, bind=settings.bind, has_keys=bool(keys)
         )
@@ -65,10 +65,10 @@ class Gate:
         """Return whether the key of a caller that was admitted is still valid."""
         return caller.key is None or self._keys.is_current(caller.key)
 
-    def note_refused_key(self, head: RequestHead) -> None:
+    def count_rejected_key(self, head: RequestHead) -> None:
         """Count a request with an invalid key, for the audit log."""
-        if self._refusals is not None:
-            self._refusals.note(Action.KEY_REFUSED, head.client)
+        if self._rejected_keys is not None:
+            self._rejected_keys.count(Action.KEY_REJECTED, head.client)
 
     def admit(self, head: RequestHead, now: float) -> Admission:
         """Return who sent a request, and the rate limit headers for its response.

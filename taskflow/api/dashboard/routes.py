@@ -9,7 +9,7 @@ from typing import Any, cast
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
-from taskflow.api.access.refusals import Refusals
+from taskflow.api.access.rejected_keys import RejectedKeys
 from taskflow.api.access.roles import REJECTED
 from taskflow.api.access.sessions import PATH, Sessions
 from taskflow.api.dashboard import (
@@ -39,7 +39,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     feed: Feed,
     sessions: Sessions | None,
     metrics: Metrics,
-    refusals: Refusals,
+    rejected_keys: RejectedKeys,
     *,
     keyring: Keyring,
 ) -> Blueprint:
@@ -51,7 +51,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
         feed: Reports the events of tasks, and the shutdown.
         sessions: Signs users in; ``None`` if no API keys are set.
         metrics: Count the submitted tasks.
-        refusals: Counts failed sign-ins.
+        rejected_keys: Counts failed sign-ins.
         keyring: Encrypts credentials.
     """
     routes = Blueprint("dashboard", __name__, template_folder="templates")
@@ -62,7 +62,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     submit_form.add_routes(
         routes, store, Submissions(store, settings, metrics), Masking(settings.masked_headers)
     )
-    sign_in.add_routes(routes, sessions, store, refusals)
+    sign_in.add_routes(routes, sessions, store, rejected_keys)
     audit_log.add_routes(routes, store)
     credentials.add_routes(routes, store, settings, keyring)
 

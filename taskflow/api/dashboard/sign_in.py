@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from quart import Blueprint, Response, request
 
-from taskflow.api.access.refusals import Refusals
+from taskflow.api.access.rejected_keys import RejectedKeys
 from taskflow.api.access.request_scope import actor_of_request
 from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, SIGN_OUT_PATH, Caller, is_page
 from taskflow.api.access.sessions import COOKIE, MAX_SESSION_SECONDS, PATH, Sessions
@@ -20,7 +20,7 @@ from taskflow.store.base.store import TaskStore
 
 
 def add_routes(
-    routes: Blueprint, sessions: Sessions | None, store: TaskStore, refusals: Refusals
+    routes: Blueprint, sessions: Sessions | None, store: TaskStore, rejected_keys: RejectedKeys
 ) -> None:
     """Add the page and its form; if no API keys are set, they redirect to the overview."""
 
@@ -38,7 +38,7 @@ def add_routes(
             return redirect_to(PATH)
         value = sessions.begin(form.get("key", "").strip())
         if value is None:
-            refusals.note(Action.SESSION_REFUSED, actor_of_request().address)
+            rejected_keys.count(Action.SESSION_REJECTED, actor_of_request().address)
             return await page("sign_in.html", status=403, next=wanted, error=True)
         session = sessions.session_of(f"{COOKIE}={value}")
         assert session is not None

@@ -1,10 +1,10 @@
 """The audit log: the store interface.
 
-The verbs of actions take who acts (``by``), or the entry of a bulk action, and record the entry in
-the transaction of the change: neither exists without the other. They pass it to ``add`` of their
-store's part (``entry_of(Action.CREDENTIAL_PUT, by, name)``, for example): in memory in the step of
-the change, in PostgreSQL with the connection of its transaction. This interface records what
-changes nothing else, such as a sign-in, and returns the entries.
+The verbs of actions take the actor (``by``), or the entry of a bulk action, and record the entry in
+the transaction of the change: neither exists without the other. They make it with a function of
+``model/audit_entries.py`` and pass it to ``add`` of their store: in memory before the next
+checkpoint, in PostgreSQL with the connection of the transaction. This interface records entries
+without another change, such as a sign-in, and returns entries.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class AuditStore(abc.ABC):
 
         Args:
             limit: Maximum number of entries.
-            before: Only entries older than this id (which need not exist any more).
+            before: Only entries older than this id, which may no longer exist.
             filter: Only entries that match.
         """
 

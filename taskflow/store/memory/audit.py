@@ -15,7 +15,7 @@ from taskflow.model.audit import NO_AUDIT_FILTER, AuditEntry, AuditFilter, NewEn
 from taskflow.model.masking import Masking
 from taskflow.store.base.audit import MAX_ENTRIES_SCANNED, AuditPage, AuditStore
 
-# Beyond that number, the oldest tenth is deleted.
+# Beyond this number, the oldest tenth is deleted.
 MAX_ENTRIES: Final = 100_000
 
 
@@ -44,7 +44,7 @@ class MemoryAudit(AuditStore):
             self.add(entry)
 
     def add(self, entry: NewEntry | None) -> None:
-        """Record an entry, if there is one, in the step of its change."""
+        """Record an entry, if there is one, before the next checkpoint after its change."""
         if entry is None:
             return
         known = entry.batch and self._batches.get(entry.batch)

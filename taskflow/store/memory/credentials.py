@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import trio
 
-from taskflow.model.audit import Action, Actor, credential_entry, entry_of
+from taskflow.model.audit import Action, Actor
+from taskflow.model.audit_entries import credential_entry, entry_of
 from taskflow.model.errors import CredentialInUse, TooManyCredentials
 from taskflow.model.sealed_credential import (
     MAX_CREDENTIALS,

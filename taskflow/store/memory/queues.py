@@ -11,7 +11,8 @@ from typing import Final
 import trio
 
 from taskflow.checkpoints import Checkpoints
-from taskflow.model.audit import Actor, queue_entry
+from taskflow.model.audit import Actor
+from taskflow.model.audit_entries import queue_entry
 from taskflow.model.queue_limits import (
     NO_SETTINGS,
     HostHold,

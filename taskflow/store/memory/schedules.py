@@ -12,7 +12,8 @@ import msgspec
 import trio
 
 from taskflow.checkpoints import Checkpoints
-from taskflow.model.audit import Action, Actor, entry_of, run_entry, schedule_entry
+from taskflow.model.audit import Action, Actor
+from taskflow.model.audit_entries import entry_of, run_entry, schedule_entry
 from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.masking import Masking

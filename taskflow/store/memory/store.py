@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import trio
 
-from taskflow.model.audit import Action, Actor, entry_of
+from taskflow.model.audit import Action, Actor
+from taskflow.model.audit_entries import entry_of
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.masking import MASKING, Masking
 from taskflow.model.monitoring import FetchedTask

@@ -10,7 +10,8 @@ import trio
 
 from taskflow.checkpoints import Checkpoints
 from taskflow.model import lifecycle
-from taskflow.model.audit import Action, Actor, NewEntry, entry_of
+from taskflow.model.audit import Action, Actor, NewEntry
+from taskflow.model.audit_entries import entry_of
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import AttemptStatus, ClaimKey, Task, TaskStatus

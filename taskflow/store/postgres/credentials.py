@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from taskflow.model.audit import Action, Actor, credential_entry, entry_of
+from taskflow.model.audit import Action, Actor
+from taskflow.model.audit_entries import credential_entry, entry_of
 from taskflow.model.errors import CredentialInUse, TooManyCredentials
 from taskflow.model.sealed_credential import (
     MAX_CREDENTIALS,

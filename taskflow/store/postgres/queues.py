@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from taskflow.model.audit import Actor, queue_entry
+from taskflow.model.audit import Actor
+from taskflow.model.audit_entries import queue_entry
 from taskflow.model.queue_limits import HostHold, QueueChange, QueueSettings
 from taskflow.model.queue_scope import QueueScope
 from taskflow.store.base.queues import MAX_OPEN_SECONDS, MIN_OPEN_SECONDS, Changed, QueueStore

@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 import trio
 
-from taskflow.model.audit import Action, Actor, entry_of, run_entry, schedule_entry
+from taskflow.model.audit import Action, Actor
+from taskflow.model.audit_entries import entry_of, run_entry, schedule_entry
 from taskflow.model.encryption import Encryption
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.masking import Masking

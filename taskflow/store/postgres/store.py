@@ -15,7 +15,8 @@ import msgspec
 import psycopg
 import trio
 
-from taskflow.model.audit import Action, Actor, entry_of
+from taskflow.model.audit import Action, Actor
+from taskflow.model.audit_entries import entry_of
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.masking import Masking

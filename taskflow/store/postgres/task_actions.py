@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 
 from taskflow.model import lifecycle
-from taskflow.model.audit import Action, Actor, NewEntry, entry_of
+from taskflow.model.audit import Action, Actor, NewEntry
+from taskflow.model.audit_entries import entry_of
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.lifecycle import Move
 from taskflow.model.task import ClaimKey, Task, TaskStatus

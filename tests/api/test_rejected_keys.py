@@ -1,4 +1,4 @@
-"""Refused keys in the audit log: the number of entries and of writes is bounded."""
+"""Rejected keys in the audit log: the number of entries and of writes is bounded."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import Counter
 
 import trio
 
-from taskflow.api.access.refusals import (
+from taskflow.api.access.rejected_keys import (
     MAX_ADDRESSES,
     PERIOD_SECONDS,
     WRITE_PAUSE_SECONDS,
-    Refusals,
+    RejectedKeys,
 )
 from taskflow.model.audit import Action, NewEntry
 from taskflow.model.errors import StoreUnavailable
@@ -40,12 +40,12 @@ class Log:
 async def test_a_flood_from_many_addresses(autojump_clock):
     """A process writes every few seconds, and at most one entry more than its addresses."""
     log = Log()
-    refusals = Refusals(log.record)
+    rejected_keys = RejectedKeys(log.record)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(refusals.run)
+        nursery.start_soon(rejected_keys.run)
         for second in range(60):
             for number in range(1000):
-                refusals.note(Action.KEY_REFUSED, f"10.0.{second % 7}.{number % 250}")
+                rejected_keys.count(Action.KEY_REJECTED, f"10.0.{second % 7}.{number % 250}")
             await trio.sleep(1)
         nursery.cancel_scope.cancel()
     counts = await log.counts()
@@ -58,12 +58,12 @@ async def test_a_flood_from_many_addresses(autojump_clock):
 async def test_a_period(autojump_clock):
     """Each hour there is another entry; a network of IPv6 is one address."""
     log = Log()
-    refusals = Refusals(log.record)
+    rejected_keys = RejectedKeys(log.record)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(refusals.run)
+        nursery.start_soon(rejected_keys.run)
         for _ in range(3):
             for address in ("2001:db8::1", "2001:db8::2", None):
-                refusals.note(Action.SESSION_REFUSED, address)
+                rejected_keys.count(Action.SESSION_REJECTED, address)
             await trio.sleep(PERIOD_SECONDS)
         nursery.cancel_scope.cancel()
     assert Counter(await log.counts()) == {("2001:db8::/64", 2): 3, (None, 1): 3}
@@ -72,11 +72,11 @@ async def test_a_period(autojump_clock):
 async def test_an_outage(autojump_clock):
     """What cannot be written is written later, and is counted once."""
     log = Log(failures=2)
-    refusals = Refusals(log.record)
+    rejected_keys = RejectedKeys(log.record)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(refusals.run)
+        nursery.start_soon(rejected_keys.run)
         for _ in range(5):
-            refusals.note(Action.KEY_REFUSED, "192.0.2.1")
+            rejected_keys.count(Action.KEY_REJECTED, "192.0.2.1")
             await trio.sleep(WRITE_PAUSE_SECONDS)
         await trio.sleep(WRITE_PAUSE_SECONDS)
         nursery.cancel_scope.cancel()
@@ -86,11 +86,11 @@ async def test_an_outage(autojump_clock):
 async def test_the_end(autojump_clock):
     """What was counted last is written at shutdown."""
     log = Log()
-    refusals = Refusals(log.record)
+    rejected_keys = RejectedKeys(log.record)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(refusals.run)
-        refusals.note(Action.KEY_REFUSED, "192.0.2.1")
+        nursery.start_soon(rejected_keys.run)
+        rejected_keys.count(Action.KEY_REJECTED, "192.0.2.1")
         await trio.sleep(1)
-        refusals.note(Action.KEY_REFUSED, "192.0.2.1")
+        rejected_keys.count(Action.KEY_REJECTED, "192.0.2.1")
         nursery.cancel_scope.cancel()
     assert await log.counts() == [("192.0.2.1", 2)]

@@ -1,9 +1,9 @@
-"""Refused keys and sign-ins in the audit log, at a bounded rate.
+"""Records rejected keys and sign-ins in the audit log, at a bounded rate.
 
-Anybody can send unknown keys, as fast as they like. So refusals are counted in memory, and written
-every few seconds: one entry for each address and hour, whose count grows. Of an IPv6 address it is
-the network, and addresses beyond a maximum number share an entry without an address. A request that
-is refused writes nothing itself.
+Any client can send unknown keys at any rate. So rejections are counted in memory, and written every
+few seconds: one entry for each address and hour, whose count grows. IPv6 addresses are counted by
+their network, and addresses beyond a maximum number share an entry without an address. A rejected
+request itself writes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from taskflow.model.audit import Action, Actor, NewEntry
 from taskflow.model.errors import StoreError
 from taskflow.wakeup import WakeUp
 
-# Maximum number of entries of a process with an address, per period.
+# Maximum number of entries with an address, per process and period.
 MAX_ADDRESSES: Final = 100
 PERIOD_SECONDS: Final = 3600.0
 WRITE_PAUSE_SECONDS: Final = 10.0
@@ -28,11 +28,11 @@ WRITE_PAUSE_SECONDS: Final = 10.0
 LAST_WRITE_SECONDS: Final = 0.25
 
 _Source: TypeAlias = tuple[Action, str | None]
-"""What is refused, and the address."""
+"""What was rejected, and the address of the client."""
 
 
-class Refusals:
-    """Counts refusals by address, and records them.
+class RejectedKeys:
+    """Counts rejections by address, and records them.
 
     Args:
         record: Records entries in the audit log.
@@ -46,8 +46,8 @@ class Refusals:
         self._period_ends_at = 0.0
         self._noted: Final = WakeUp()
 
-    def note(self, action: Action, address: str | None) -> None:
-        """Count a refusal."""
+    def count(self, action: Action, address: str | None) -> None:
+        """Count a rejected key or sign-in from the address of a client."""
         now = trio.current_time()
         if now >= self._period_ends_at:
             self._batches.clear()
@@ -60,7 +60,7 @@ class Refusals:
         self._noted.notify()
 
     async def run(self) -> None:
-        """Write the counts until cancelled, and what is left then."""
+        """Write the counts until canceled, and the remaining counts then."""
         try:
             while True:
                 await self._noted.wait()
@@ -71,7 +71,7 @@ class Refusals:
                 await self._write()
 
     async def _write(self) -> None:
-        """Write what was counted since; if the store is unavailable, it is written later."""
+        """Write the counts; if the store is unavailable, keep them for the next write."""
         counts = self._counts.copy()
         if not counts:
             return
