@@ -17,12 +17,12 @@ from taskflow.api.reading.paths import credential_name_of, new_credential_name_o
 from taskflow.api.responses import as_json, no_content
 from taskflow.api.route import Parameter, Route, RouteResponse
 from taskflow.api.services import Services
-from taskflow.model.credential import Oidc
+from taskflow.model.credential import Credential, Oidc
 from taskflow.model.errors import CredentialNotFound, Unprocessable
 from taskflow.model.keyring import Keyring
 from taskflow.model.sealed_credential import CredentialSummary, SealedCredential, seal
 from taskflow.model.task import CredentialName
-from taskflow.schema.credentials import CredentialRequest, credential_of
+from taskflow.schema.credentials import credential_of
 from taskflow.schema.query import DELETE_CREDENTIAL_QUERY, DeleteCredentialRequest
 from taskflow.settings import Settings
 
@@ -63,7 +63,7 @@ _ONE_CREDENTIAL: Final[dict[str, Any]] = {
             headers=(location(f"/credentials/{CREDENTIAL.name}", "The path of the credential."),),
         ),
     ),
-    body=CredentialRequest,
+    body=Credential,
     body_examples={
         "bearer": {"kind": "bearer", "token": "eyJhbGciOiJFUzI1NiJ9", "hosts": ["api.example.com"]},
         "basic": {

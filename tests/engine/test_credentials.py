@@ -62,16 +62,16 @@ def bearer(token: str) -> dict[str, str]:
     ("task", "queue", "added"),
     [
         (None, None, {}),
-        ("own", None, bearer("of task")),
-        (None, "queue", bearer("of queue")),
-        ("own", "queue", bearer("of task")),
+        ("own", None, bearer("of-task")),
+        (None, "queue", bearer("of-queue")),
+        ("own", "queue", bearer("of-task")),
     ],
 )
 async def test_what_decides(autojump_clock, nursery, task, queue, added):
     """The task, then its queue; each attempt has it."""
     bench, target = bench_with(), Target(BUSY)
-    await put(bench.store, "own", "of task")
-    await put(bench.store, "queue", "of queue")
+    await put(bench.store, "own", "of-task")
+    await put(bench.store, "queue", "of-queue")
     await bench.store.queues.put("mail", QueueSettings(credential=queue))
     options = TaskOptions(credential=task)
     await run_one(bench, nursery, target, queue="mail", options=options, max_attempts=2)

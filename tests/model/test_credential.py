@@ -24,6 +24,7 @@ from taskflow.model.host_patterns import Hosts
 from taskflow.model.url import parse_target
 
 SECRET = "s3cr3t-value"
+PEM = f"-----BEGIN EXAMPLE-----\n{SECRET}\n-----END EXAMPLE-----\n"
 HOSTS = ("api.example.com",)
 EVERY_KIND: tuple[Credential, ...] = (
     Bearer(hosts=HOSTS, token=SECRET),
@@ -43,7 +44,7 @@ EVERY_KIND: tuple[Credential, ...] = (
         access_key_id=SECRET,
         secret_access_key=SECRET,
     ),
-    Mtls(hosts=HOSTS, certificate=SECRET, private_key=SECRET),
+    Mtls(hosts=HOSTS, certificate=PEM, private_key=PEM),
 )
 
 

@@ -138,7 +138,7 @@ def _by_field(found: Sequence[FieldError]) -> dict[str, str]:
 @functools.cache
 def values_of(kind: str) -> tuple[Value, ...]:
     """Return the fields of a kind, as its declaration has them."""
-    declared, _ = KINDS[kind]
+    declared = KINDS[kind]
     info = inspect.type_info(declared)
     assert isinstance(info, inspect.StructType)
     properties = msgspec.json.schema_components([declared])[1][declared.__name__]["properties"]
