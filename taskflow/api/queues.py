@@ -8,7 +8,11 @@ from typing import Any, Final
 from quart import Response
 
 from taskflow.api.access.api_keys import Role
-from taskflow.api.access.request_scope import actor_of_request, role_of_request
+from taskflow.api.access.request_scope import (
+    actor_of_request,
+    role_of_request,
+    scope_of_request,
+)
 from taskflow.api.bulk_actions import BULK_RESULT, BulkAction, run_bulk_action
 from taskflow.api.document.examples import QUEUE
 from taskflow.api.problems import store_timeout
@@ -158,7 +162,7 @@ async def purge_queue(services: Services, name: str) -> Response:
 async def _permissions(services: Services) -> Permissions:
     return Permissions(
         can_sign=services.settings.has_webhook_secrets,
-        may_set_proxy=role_of_request() is Role.ADMIN,
+        may_set_proxy=role_of_request() is Role.ADMIN and scope_of_request() is None,
         credentials=await services.credentials.read(),
         keyring=services.keyring,
     )

@@ -103,7 +103,7 @@ def _client_tls(identification: Identification) -> ClientTls:
 
 
 def _context_of(identification: Identification) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=identification.ca_bundle)
+    context = ssl.create_default_context(cadata=_in_ascii(identification.ca_bundle))
     context.set_alpn_protocols(["http/1.1"])
     if identification.certificate is not None:
         chain = f"{identification.private_key}\n{identification.certificate}\n"
@@ -111,6 +111,11 @@ def _context_of(identification: Identification) -> ssl.SSLContext:
             # Without a password, OpenSSL would ask for one on the terminal.
             context.load_cert_chain(path, password="")
     return context
+
+
+def _in_ascii(bundle: str | None) -> str | None:
+    """Return a bundle as ``ssl`` takes it: names beside the certificates may be in any script."""
+    return bundle and bundle.encode("ascii", "ignore").decode()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import secrets
 import time
@@ -25,7 +26,7 @@ ASSERTION_SECONDS: Final = 60
 """Lifetime of the assertion of ``private_key_jwt``."""
 
 DEFAULT_LIFETIME_SECONDS: Final = 300.0
-"""Lifetime of a token whose response has no ``expires_in``."""
+"""Lifetime of a token whose response has no ``expires_in``, or one that is no number."""
 
 MAX_LIFETIME_SECONDS: Final = 86_400.0
 RENEWED_BEFORE_END_SECONDS: Final = 60.0
@@ -242,6 +243,7 @@ def _json_of(response: Response) -> bytes:
 
 
 def _usable_seconds(expires_in: float | None) -> float:
-    lifetime = DEFAULT_LIFETIME_SECONDS if expires_in is None else expires_in
-    lifetime = min(max(lifetime, 0.0), MAX_LIFETIME_SECONDS)
+    if expires_in is None or math.isnan(expires_in):
+        expires_in = DEFAULT_LIFETIME_SECONDS
+    lifetime = min(max(expires_in, 0.0), MAX_LIFETIME_SECONDS)
     return lifetime - min(RENEWED_BEFORE_END_SECONDS, lifetime / 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, get_args
 
 import msgspec
@@ -51,7 +51,8 @@ def credential_of(body: bytes) -> Credential:
     given = {name: value for name, value in read.items() if value is not None}
     for missing in _missing(KINDS[kind], fields):
         errors.add("", f"{missing} is missing; a credential of the kind {kind} needs it")
-    _check(kind, given, errors)
+    unread = {name for name in fields if name not in given and bytes(fields[name]) != _NULL}
+    _check(kind, given, unread, errors)
     errors.raise_if_any()
     return KINDS[kind](**given)
 
@@ -73,8 +74,17 @@ def _missing(kind: type[Credential], fields: Fields) -> Iterator[str]:
             yield field.name
 
 
-def _check(kind: str, given: Mapping[str, Any], errors: ValidationErrors) -> None:
-    """Add the errors that do not follow from the types of the fields."""
+def _check(
+    kind: str, given: Mapping[str, Any], unread: Collection[str], errors: ValidationErrors
+) -> None:
+    """Add the errors that do not follow from the types of the fields; each field has one at most.
+
+    Args:
+        kind: The kind.
+        given: The values that were read.
+        unread: The fields that have an error by themselves.
+        errors: Where the errors are added.
+    """
     _check_hosts(given.get("hosts", ()), errors)
     if kind == "header" and str(given.get("name")).lower() in SIGNATURE_FIELDS:
         errors.add(
@@ -82,7 +92,7 @@ def _check(kind: str, given: Mapping[str, Any], errors: ValidationErrors) -> Non
         )
     if kind == "oauth2_client_credentials":
         _check_token_url(given.get("token_url"), errors)
-        _check_authentication(given, errors)
+        _check_authentication(given, unread, errors)
     if not given.keys().isdisjoint(_PEM_FIELDS):
         _check_keys(kind, given, errors)
 
@@ -133,10 +143,13 @@ def _check_token_url(text: str | None, errors: ValidationErrors) -> None:
         errors.add("/token_url", "token_url must begin with https, except on this machine")
 
 
-def _check_authentication(given: Mapping[str, Any], errors: ValidationErrors) -> None:
-    auth = given.get("auth") or "client_secret_basic"
+def _check_authentication(
+    given: Mapping[str, Any], unread: Collection[str], errors: ValidationErrors
+) -> None:
+    names = {*given, *unread}
+    auth = given.get("auth") or ("" if "auth" in unread else "client_secret_basic")
     for name in _NEEDED.get(auth, ()):
-        if name not in given:
+        if name not in names:
             errors.add(f"/{name}", f"{name} must be given if auth is {auth}")
-    if ("certificate" in given) != ("certificate_key" in given):
+    if ("certificate" in names) != ("certificate_key" in names):
         errors.add("/certificate", "certificate and certificate_key must be given together")

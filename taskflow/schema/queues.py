@@ -139,8 +139,9 @@ class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(
             description="URL of the proxy that its tasks use, `http://` or `https://`, with its "
             f"user and password; `{DIRECT}` for no proxy. Its credentials are shown as `***`; sent "
-            "back so, they stay. A change needs the role `admin`. If it is not given, it stays as "
-            "it is, also in a `PUT`; `null` stands for the setting `TASKFLOW_EGRESS_PROXY`.",
+            "back so, they stay. A change needs the role `admin`, for all queues. If it is not "
+            "given, it stays as it is, also in a `PUT`; `null` stands for the setting "
+            "`TASKFLOW_EGRESS_PROXY`.",
             examples=["http://worker:s3cret@proxy.example:3128"],
         ),
     ] = UNSET
@@ -150,6 +151,9 @@ QueuePatch: Final = patch_type(QueueRequest)
 ONLY_SHOWN: Final = frozenset(Queue.__struct_fields__) - set(QueueRequest.__struct_fields__)
 """Fields that only TaskFlow sets; they are ignored in a ``QueueRequest``."""
 
+NOT_YOUR_PROXY: Final = (
+    "egress_proxy needs a key with the role admin that is not limited to some queues"
+)
 _READER: Final = Reader(QueueRequest, ignored=ONLY_SHOWN)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -254,7 +258,7 @@ def _with_proxy_of(
         proxy = before.egress_proxy
     if proxy != before.egress_proxy:
         if not permissions.may_set_proxy:
-            raise Forbidden("egress_proxy needs a key with the role admin", scope="admin")
+            raise Forbidden(NOT_YOUR_PROXY, scope="admin")
         if proxy is not None and (is_masked_proxy(proxy) or is_sealed_proxy(proxy)):
             text = f"egress_proxy {WAS_MASKED}"
             raise Unprocessable(text, errors=[FieldError("#/egress_proxy", text)])

@@ -129,6 +129,15 @@ def test_values_are_write_only(server, kind):
             {**OAUTH2, "token_url": f"http://login.example/{VALUE}", "client_secret": None},
             {"#/token_url": "must begin with https", "#/client_secret": "client_secret must be"},
         ),
+        (
+            {**OAUTH2, "client_secret": f"{VALUE}\n"},
+            {"#/client_secret": "client_secret must be 1 to 4096 characters"},
+        ),
+        ({**OAUTH2, "auth": VALUE, "client_secret": None}, {"#/auth": "auth must be"}),
+        (
+            {**OAUTH2, "auth": "tls_client_auth", "certificate": 5, "certificate_key": PEM},
+            {"#/certificate": "certificate must be text in PEM"},
+        ),
         ({**OAUTH2, "token_url": VALUE}, {"#/token_url": "token_url must be a URL"}),
         (
             {**OAUTH2, "auth": "private_key_jwt", "certificate": PEM},

@@ -17,6 +17,7 @@ from tests.smoke import free_port
 
 KEYS = {role: f"key-with-role-{role}" for role in ("read", "write", "admin")}
 SETTING = ",".join(f"{role}:{role}:{key}" for role, key in KEYS.items())
+SCOPED_KEY = "key-of-an-admin-of-mail"
 URL = "http://worker:%40:hidden-one%2F%40hidden-one@proxy.example:3128"
 SHOWN = "http://***@proxy.example:3128"
 PATCH = "application/merge-patch+json"
@@ -60,6 +61,18 @@ class TestWhoSetsIt:
             assert proxy_of(changed) == SHOWN
         ask(server, "POST", "/queues/mail/pause", role="write")
         assert proxy_of(ask(server, "GET", "/queues/mail", role="read")) == SHOWN
+
+    def test_keys_for_all_queues_only(self):
+        """A proxy may be anywhere in the network, also for an admin of some queues."""
+        keys = f"{SETTING},mail:admin:queues=mail:{SCOPED_KEY}"
+        headers = {"authorization": f"Bearer {SCOPED_KEY}"}
+        with LiveServer(api_keys=keys) as server:
+            assert proxy_of(ask(server, "PUT", "/queues/mail", {"egress_proxy": URL})) == SHOWN
+            for proxy in ("http://10.0.0.5:2375", "direct", None):
+                body = json.dumps({"egress_proxy": proxy}).encode()
+                refused = server.ask("PUT", "/queues/mail", body, headers)
+                check_problem(refused, 403, "not limited to some queues")
+            assert proxy_of(server.ask("PUT", "/queues/mail", b'{"rate": 5}', headers)) == SHOWN
 
     def test_without_keys(self, empty_url):
         """Local callers are admins where there are no keys."""

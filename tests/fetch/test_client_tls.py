@@ -146,6 +146,17 @@ async def test_connections_are_not_shared(serve, fetch, authenticators, authorit
     assert len(server.requests) == 5
 
 
+async def test_text_beside_the_certificates(s_server, fetch, authenticators, authority):
+    """Bundles have the names of authorities between the certificates, in any script."""
+    credential = mtls(authority, "one")
+    commented = {
+        name: f"# Főtanúsítvány\n{getattr(credential, name)}\n# 認証局\n"
+        for name in ("certificate", "private_key", "ca_bundle")
+    }
+    authenticator = authenticators.of(msgspec.structs.replace(credential, **commented))
+    response_of(await fetch(s_server, authenticator=authenticator))
+
+
 async def test_redirects(serve, fetch, authenticators, authority):
     """The certificate is shown to hosts of the credential only, and never without TLS."""
     plain = await serve([DONE])

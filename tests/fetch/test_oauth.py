@@ -286,7 +286,10 @@ def response_with(body: bytes) -> Response:
 
 @pytest.mark.parametrize(
     ("expires_in", "usable"),
-    [(3600, 3540), ("3600", 3540), (None, 240), (100, 50), (10**9, 86340)],
+    [
+        *((3600, 3540), ("3600", 3540), (None, 240), (100, 50), (10**9, 86340)),
+        *(("inf", 86340), ("nan", 240)),
+    ],
 )
 async def test_how_long_a_token_is_kept(autojump_clock, nursery, expires_in, usable):
     """Until a minute before its end, or half of a short lifetime; 5 minutes if none is given."""
