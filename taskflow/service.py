@@ -269,15 +269,15 @@ async def migrate(settings: Settings) -> Migrated | None:
 
 
 async def rotate_keys(settings: Settings, report: Callable[[Rotated], None]) -> Rotated:
-    """Encrypt again, with the first encryption key, what the other keys encrypt.
+    """Encrypt data again with the first encryption key, if another key encrypts it.
 
     Args:
         settings: All settings.
-        report: Called with what is done so far.
+        report: Called with the progress.
 
     Raises:
         SettingsError: There are no keys, or the tasks are in memory.
-        StoreError: The database is unavailable or unusable; what was done stays done.
+        StoreError: The database is unavailable or unusable; rotated rows stay rotated.
     """
     encryption = Encryption(read_keyring(settings))
     if not encryption.keyring:
@@ -382,7 +382,7 @@ async def open_store(
 
     Args:
         settings: All settings.
-        encryption: What is encrypted in it.
+        encryption: Encrypts and decrypts payloads and results.
 
     Raises:
         SettingsError: The URL is not valid.

@@ -1,4 +1,4 @@
-"""Lists: pages, or streams of lines; of tasks whole ones, or selected fields."""
+"""Lists of tasks and other objects: pages, or streams of lines; selected fields of tasks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class StreamPart(NamedTuple):
     """A part of a stream of lines.
 
     Attributes:
-        items: What the lines show.
+        items: The objects, one per line.
         read_next: Reads the next part; ``None`` at the end.
     """
 

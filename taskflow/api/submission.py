@@ -40,7 +40,7 @@ from taskflow.tracing import AddTrace
 
 MAX_HELD_BYTES: Final = 64 * 2**10
 MAX_ADVISED: Final = 10
-"""Number of unknown credentials for which a similar name is searched."""
+"""Maximum number of unknown credentials in a request for which a similar name is suggested."""
 
 _ENCODER: Final = msgspec.json.Encoder()
 K = TypeVar("K")

@@ -57,7 +57,7 @@ class Outage:
 
 
 class MissingKeys:
-    """What a node does with tasks that it cannot decrypt: it releases them for other nodes.
+    """Releases tasks that this node cannot decrypt, for other nodes.
 
     Each missing key is logged once: the keys of a process never change.
 
@@ -70,7 +70,7 @@ class MissingKeys:
         self._since: dict[str, float] = {}
 
     async def postponed(self, error: KeyMissing) -> Postponed:
-        """Return the outcome of an attempt, after a pause: a worker must not release them all."""
+        """Return the outcome of an attempt, after a pause that limits the rate of releases."""
         now = trio.current_time()
         if error.key_id not in self._since:
             emit(Event.ENCRYPTION_KEY_MISSING, key=error.key_id)

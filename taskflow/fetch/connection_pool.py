@@ -13,7 +13,7 @@ from taskflow.fetch.dialing import dial, secure
 from taskflow.fetch.errors import BadResponse, NotConnected, ProxyFailed, mapped_errors
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.resolver import Resolver
-from taskflow.fetch.stream import Connection, PlainStream, TlsStream, Way, way_to
+from taskflow.fetch.stream import Connection, PlainStream, PoolKey, TlsStream, pool_key_of
 from taskflow.fetch.tunnel import connect_to, is_accepting, open_tunnel, secure_through
 from taskflow.model.hostname import Address
 from taskflow.model.invalid_url import FetchError
@@ -53,17 +53,17 @@ class IdleConnections:
     def __init__(self, per_origin: int, overall: int) -> None:
         self._per_origin = per_origin
         self._overall = overall
-        self._by_way: dict[Way, list[Connection]] = {}
+        self._by_key: dict[PoolKey, list[Connection]] = {}
         self._idle_since: dict[Connection, float] = {}  # the oldest first
 
     def __len__(self) -> int:
         """Return the number of idle connections."""
         return len(self._idle_since)
 
-    def take(self, way: Way) -> Connection | None:
-        """Return the most recently used connection of a way that is still usable, if any."""
+    def take(self, key: PoolKey) -> Connection | None:
+        """Return the most recently used connection with this key that is still usable, if any."""
         self._close_expired()
-        while connections := self._by_way.get(way):
+        while connections := self._by_key.get(key):
             connection = connections[-1]
             self._forget(connection)
             if connection.is_quiet:
@@ -74,12 +74,12 @@ class IdleConnections:
     def put(self, connection: Connection) -> None:
         """Add a connection; at a limit, close the one that has been idle for the longest."""
         self._close_expired()
-        siblings = self._by_way.get(connection.way, [])
+        siblings = self._by_key.get(connection.pool_key, [])
         if len(siblings) >= self._per_origin:
             self._drop(siblings[0])
         elif len(self) >= self._overall:
             self._drop(next(iter(self._idle_since)))
-        self._by_way.setdefault(connection.way, []).append(connection)
+        self._by_key.setdefault(connection.pool_key, []).append(connection)
         self._idle_since[connection] = trio.current_time()
 
     def close(self) -> None:
@@ -103,10 +103,10 @@ class IdleConnections:
 
     def _forget(self, connection: Connection) -> None:
         del self._idle_since[connection]
-        siblings = self._by_way[connection.way]
+        siblings = self._by_key[connection.pool_key]
         siblings.remove(connection)
         if not siblings:
-            del self._by_way[connection.way]
+            del self._by_key[connection.pool_key]
 
 
 class Transport:
@@ -148,7 +148,7 @@ class Transport:
 
         Args:
             target: The target.
-            proxy: The proxy through which it leads; ``None`` for a direct connection.
+            proxy: The proxy to connect through; ``None`` for a direct connection.
             fresh: True to open a new connection.
             tls: The TLS configuration of a credential.
 
@@ -156,8 +156,8 @@ class Transport:
             FetchError: The target is blocked, its name does not resolve, the connection fails, or
                 its certificate is not trusted.
         """
-        way = way_to(target, proxy, "" if tls is None else tls.name)
-        connection = None if fresh else self._idle.take(way)
+        key = pool_key_of(target, proxy, "" if tls is None else tls.name)
+        connection = None if fresh else self._idle.take(key)
         if connection is None:
             self._guard.admit(target)  # idle connections lead to admitted origins only
             context = self._ssl_context if tls is None else tls.context
@@ -166,7 +166,7 @@ class Transport:
                 if proxy is None
                 else self._open_through(proxy, target, context)
             )
-            connection.way = way
+            connection.pool_key = key
             self._opened += 1
         else:
             connection.reuse()

@@ -185,7 +185,7 @@ def egress_of(settings: Settings) -> Egress | None:
 
 
 def egress_through(url: str, settings: Settings, no_proxy: NoProxy) -> Egress:
-    """Return the way out through a proxy.
+    """Return the egress through the proxy at a URL.
 
     Raises:
         ValueError: The URL is invalid. The message does not contain it.

@@ -1,4 +1,4 @@
-"""The egress proxies, and whether each works: delays, logs and counts their failures."""
+"""The egress proxies and their health: delays, logs and counts their failures."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class EgressRoutes:
         """Return the proxy for a request; ``None`` if it uses none.
 
         Args:
-            url: What the queue of its task says; ``None`` for the setting.
+            url: The ``egress_proxy`` of the queue of its task; ``None`` for the setting.
 
         Raises:
             ValueError: It is invalid.

@@ -109,7 +109,7 @@ def first_hop(request: FetchRequest) -> Hop:
 
 
 def with_headers(hop: Hop, added: Headers) -> Hop:
-    """Return a request with these headers instead of those of the same names."""
+    """Return a request with these headers; they replace headers of the same names."""
     names = {name.lower() for name, _ in added}
     kept = tuple(pair for pair in hop.headers if pair[0].lower() not in names)
     return msgspec.structs.replace(hop, headers=kept + added)

@@ -145,18 +145,18 @@ def socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType:
     return stream.socket
 
 
-Way: TypeAlias = str | tuple[str, Proxy | None, str]
-"""An origin, and the proxy with its credentials through which a connection leads there."""
+PoolKey: TypeAlias = str | tuple[str, Proxy | None, str]
+"""What a connection in the pool is reused for: an origin, a proxy, and a client certificate."""
 
 
-def way_to(target: Target, proxy: Proxy | None, identity: str = "") -> Way:
-    """Return the way to the origin of a target.
+def pool_key_of(target: Target, proxy: Proxy | None, identity: str = "") -> PoolKey:
+    """Return the key of connections to the origin of a target.
 
-    Nobody uses the tunnel of another proxy, or the connection with another client certificate.
+    A connection is never reused through another proxy, or with another client certificate.
 
     Args:
         target: The target.
-        proxy: The proxy through which it leads.
+        proxy: The proxy, with its credentials; ``None`` for a direct connection.
         identity: The name of the TLS configuration of a credential, if it has one.
     """
     return (target.origin, proxy, identity) if proxy or identity else target.origin
@@ -170,7 +170,7 @@ class Connection:
         received: Number of bytes received since it was last acquired.
         is_reused: True if it served an earlier request.
         proxy: The proxy through which it leads, if any.
-        way: To where and how it leads; connections with the same way may replace each other.
+        pool_key: Requests with the same key can reuse it.
         host: Used by asks.
         port: Used by asks, as text.
     """
@@ -184,7 +184,7 @@ class Connection:
         self.received = 0
         self.is_reused = False
         self.proxy = proxy
-        self.way = way_to(target, proxy)
+        self.pool_key = pool_key_of(target, proxy)
 
     def __repr__(self) -> str:
         """Return the origin and the state."""

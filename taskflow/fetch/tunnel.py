@@ -168,14 +168,14 @@ async def _receive_consent(stream: trio.abc.Stream, target: Target) -> None:
 def refusal_of(status: int, target: Target) -> FetchError:
     """Return the error for a status with which a proxy refused a request.
 
-    502, 503 and 504 are what RFC 9209 section 2.3 recommends for targets whose name does not
-    resolve, that refuse connections or do not answer. Squid sends 503 for all of these
-    (``ERR_CONNECT_FAIL``, ``ERR_DNS_FAIL``), Envoy 503, nginx with proxy_connect 502 and 504. So
-    the target has failed as if TaskFlow had connected itself. Were it the proxy's failure, a task
-    whose target is gone would start again for ever.
+    RFC 9209 section 2.3 recommends 502, 503 and 504 for targets whose name does not resolve, that
+    refuse connections or do not answer. Squid sends 503 for all of these (``ERR_CONNECT_FAIL``,
+    ``ERR_DNS_FAIL``), Envoy sends 503, and nginx with proxy_connect 502 and 504. These count as
+    failures of the target, as if TaskFlow had connected directly: otherwise, a task whose target no
+    longer exists would be started again forever.
 
-    All other statuses are about the proxy and its rules, and use no attempt: 407, 403, and 500,
-    which means an error within a proxy. tinyproxy also sends 500 for targets that are down.
+    All other statuses are failures of the proxy, and use no attempt: 407, 403, and 500, an internal
+    error of the proxy. tinyproxy also sends 500 for targets that are down.
     """
     text = f"{status} {reason_phrase(status)}".rstrip()  # its own phrase is not trusted
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:

@@ -81,9 +81,9 @@ class TokenResult(enum.StrEnum):
     GRANTED = "granted"
     """The endpoint granted a token."""
     REFUSED = "refused"
-    """The endpoint refused, or its response is no token."""
+    """The endpoint rejected the request, or its response has no token."""
     FAILED = "failed"
-    """The endpoint did not answer, or asks to try again later."""
+    """The endpoint did not answer, or asked to try again later."""
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +120,7 @@ def _one_label(values: type[enum.StrEnum] | Labels) -> tuple[Labels, ...]:
 
 _FAILURES: Final = (AttemptEnd.FAILED, AttemptEnd.RETRIED)
 POSTPONING: Final = (ErrorType.PROXY, ErrorType.KEY_MISSING, ErrorType.TOKEN)
-"""What postpones a task, without using an attempt."""
+"""The error types that postpone a task without using an attempt."""
 _WITH_ERROR_TYPE: Final = (*_FAILURES, AttemptEnd.POSTPONED)
 
 ACCEPTED: Final = Family(
@@ -194,8 +194,8 @@ PROXIED: Final = Family(
 TOKEN_REQUESTS: Final = Family(
     name="taskflow_token_requests_total",
     kind=Kind.COUNTER,
-    help="Requests to token endpoints of OAuth 2.0, by result: granted, refused (an error of the "
-    "credential), or failed (the endpoint did not answer, or not now).",
+    help="Requests to token endpoints of OAuth 2.0, by result: granted, refused (the endpoint "
+    "rejected the credential), or failed (the endpoint did not answer, or asked to try later).",
     labels=("result",),
     series=_one_label(TokenResult),
 )

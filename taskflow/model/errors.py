@@ -78,7 +78,7 @@ class CannotListen(TaskFlowError):
 
 
 class KeyMissing(TaskFlowError):
-    """A key that is not among TASKFLOW_ENCRYPTION_KEYS of this node is needed.
+    """Data is encrypted with a key that this node does not have.
 
     Args:
         key_id: The id of the key; empty if no key is set.
@@ -93,7 +93,7 @@ class KeyMissing(TaskFlowError):
 
 
 class Undecryptable(TaskFlowError):
-    """Encrypted data cannot be decrypted: it was changed, or it belongs to something else."""
+    """Encrypted data was changed, or copied from another place."""
 
 
 class StoreError(TaskFlowError):

@@ -119,7 +119,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     def with_queue_defaults(self, *, sign: bool | None, credential: str | None) -> TaskOptions:
         """Return the options for an attempt, with the defaults of the queue for what is not set.
 
-        No credential of a queue is sent to receivers of callbacks.
+        The credential of a queue is not sent to receivers of callbacks.
         """
         sign = sign if self.sign is None else self.sign
         if self.credential is not None or self.callback_of is not None:

@@ -74,7 +74,7 @@ class ErrorType(enum.StrEnum):
     not answer, the task is started again later, and the attempt does not count.
     """
     CREDENTIAL_MISSING = "credential_missing"
-    """The credential of the task, or of its queue, does not exist (any more).
+    """The credential of the task, or of its queue, does not exist.
 
     ``error`` has its name. Create it with ``taskflow credentials put``, then retry the task.
     """
@@ -90,9 +90,9 @@ class ErrorType(enum.StrEnum):
     Correct the payload. A URL must be http or https, without credentials.
     """
     BLOCKED = "blocked"
-    """TaskFlow does not fetch from this host or port, or not with the credential of the task.
+    """TaskFlow does not fetch from this host or port, or may not send the credential there.
 
-    ``error`` names the setting that allows it, or the hosts of the credential do.
+    ``error`` names the setting that allows it, or the rule of the credential that forbids it.
     """
     TOO_LARGE = "too_large"
     """The body is larger than ``TASKFLOW_MAX_RESULT_BYTES``.

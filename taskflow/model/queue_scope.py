@@ -21,8 +21,8 @@ class QueueScope(msgspec.Struct, frozen=True):
     """Some queues, by name or by the beginning of their name.
 
     It never has ``default`` and ``callbacks``: tasks of all clients are in these. The index of
-    tasks by queue also leaves out ``default``, and without it the length and the cost of a page
-    would depend on the tasks of other clients.
+    tasks by queue also leaves out ``default``, so the length and the cost of a page would depend on
+    the tasks of other clients.
 
     Attributes:
         names: Names of queues.

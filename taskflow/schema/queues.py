@@ -138,9 +138,9 @@ class QueueRequest(msgspec.Struct, forbid_unknown_fields=True):
         Annotated[str, Meta(max_length=MAX_PROXY_CHARACTERS)] | UnsetType | None,
         Meta(
             description="URL of the proxy that its tasks use, `http://` or `https://`, with its "
-            f"user and password; `{DIRECT}` for no proxy. Its credentials are shown as `***`; sent "
-            "back so, they stay. A change needs the role `admin`, for all queues. If it is not "
-            "given, it stays as it is, also in a `PUT`; `null` stands for the setting "
+            f"user and password; `{DIRECT}` for no proxy. Its credentials are shown as `***`, "
+            "which keeps them if it is sent back. A change needs the role `admin`, for all queues. "
+            "If absent, it stays unchanged, even in a `PUT`; `null` stands for the setting "
             "`TASKFLOW_EGRESS_PROXY`.",
             examples=["http://worker:s3cret@proxy.example:3128"],
         ),
@@ -159,7 +159,7 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Permissions(NamedTuple):
-    """What a request may ask for.
+    """What a request may change, and what it is validated with.
 
     Attributes:
         can_sign: Whether there are secrets to sign with.
@@ -177,8 +177,8 @@ class Permissions(NamedTuple):
 def replacement_of(body: bytes, name: str, permissions: Permissions) -> QueueChange:
     """Read new settings of a queue.
 
-    What they do not say about ``paused`` and ``egress_proxy`` stays as it is: a client that does
-    not know of them neither starts tasks nor sends them another way.
+    If ``paused`` and ``egress_proxy`` are absent, they stay unchanged: a client that does not know
+    these settings neither starts tasks nor changes their proxy.
 
     The change raises ``Forbidden`` if the caller may not make it.
 
@@ -247,7 +247,7 @@ def _check_proxy(url: str, errors: ValidationErrors) -> None:
 def _with_proxy_of(
     before: QueueSettings, after: QueueSettings, name: str, permissions: Permissions
 ) -> QueueSettings:
-    """Return the settings with the proxy as it is stored, also if it was sent masked.
+    """Return the settings with the proxy as it is stored, even if it was sent masked.
 
     Raises:
         Forbidden: The caller may not change the proxy.

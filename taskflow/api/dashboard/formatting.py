@@ -75,8 +75,8 @@ def limits(settings: QueueSettings) -> str:
     return limits_text(settings) or NOTHING
 
 
-def way_out(settings: QueueSettings) -> str:
-    """Return the egress proxy of a queue, its credentials masked; "" for the setting."""
+def egress_label(settings: QueueSettings) -> str:
+    """Return a label for the egress proxy of a queue, credentials masked; "" if not set."""
     proxy = masked_proxy(settings.egress_proxy)
     return "no proxy" if proxy == DIRECT else f"through {proxy}" if proxy else ""
 

@@ -98,7 +98,7 @@ class HeaderField(_ParamType):
 
 
 class TextOrFile(_ParamType):
-    """Text, or ``@FILE`` for the text of a file, without the spaces and lines around it."""
+    """Text, or ``@FILE`` for the text of a file without leading and trailing whitespace."""
 
     name = "text or @file"
 
