@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import html
+import json
 import math
 import re
 import secrets
@@ -93,7 +95,7 @@ class TokenRequest(msgspec.Struct, frozen=True):
     Attributes:
         request: The request.
         place: The origin of the token endpoint, for errors.
-        secrets: What must not be shown if the endpoint sends it back.
+        secrets: What must not be shown if the endpoint sends it back, in any form.
     """
 
     request: FetchRequest
@@ -153,9 +155,9 @@ class TokenRequest(msgspec.Struct, frozen=True):
         return TokenFailure(f"{self.place}: {shown}", is_temporary, retry_after_seconds)
 
     def _masked(self, text: str) -> str:
-        for secret in self.secrets:
-            text = text.replace(secret, MASK)
-        return text
+        forms = sorted({form for secret in self.secrets for form in _forms_of(secret)}, key=len)
+        anywhere = "|".join(re.escape(form) for form in reversed(forms))
+        return re.sub(anywhere, MASK, text, flags=re.IGNORECASE) if forms else text
 
 
 def token_request(credential: OAuth2) -> TokenRequest:
@@ -175,7 +177,7 @@ def token_request(credential: OAuth2) -> TokenRequest:
         ("Accept", "application/json"),
     ]
     secret = credential.client_secret or ""
-    hidden = [secret, _encoded(secret), quote_plus(secret)]
+    hidden = [secret]
     match credential.auth:
         case "client_secret_basic":
             pair = f"{_encoded(credential.client_id)}:{_encoded(secret)}"
@@ -202,7 +204,7 @@ def token_request(credential: OAuth2) -> TokenRequest:
             authenticator=_certificate_of(credential, target),
         ),
         target.origin,
-        tuple(sorted(filter(None, hidden), key=len, reverse=True)),
+        tuple(filter(None, hidden)),
     )
 
 
@@ -212,6 +214,14 @@ def _certificate_of(credential: OAuth2, target: Target) -> CertificateAuthentica
     if identification is None:
         return None
     return CertificateAuthenticator((target.host,), identification)
+
+
+def _forms_of(secret: str) -> tuple[str, ...]:
+    """Return a secret as an endpoint may send it back: as it is, and encoded."""
+    in_base64 = base64.b64encode(secret.encode()).decode()
+    in_json = (msgspec.json.encode(secret).decode()[1:-1], json.dumps(secret)[1:-1])
+    in_html = (html.escape(secret), html.escape(secret, quote=False))
+    return (secret, _encoded(secret), quote_plus(secret), in_base64, *in_json, *in_html)
 
 
 def _encoded(text: str) -> str:

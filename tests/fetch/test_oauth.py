@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import ssl
 
@@ -182,7 +183,13 @@ async def test_invalid_client(oauth, credential, call, auth):
 
 
 @pytest.mark.parametrize(
-    "echo", [CLIENT_SECRET, ENCODED_SECRET, "Basic {basic}"], ids=["plain", "form", "header"]
+    "echo",
+    [
+        *(CLIENT_SECRET, ENCODED_SECRET, "Basic {basic}"),
+        *(ENCODED_SECRET.lower(), html.escape(CLIENT_SECRET), json.dumps(CLIENT_SECRET)[1:-1]),
+        *(CLIENT_SECRET.upper(), base64.b64encode(CLIENT_SECRET.encode()).decode()),
+    ],
+    ids=["plain", "form", "header", "form in small letters", "HTML", "JSON", "capitals", "base64"],
 )
 async def test_an_endpoint_that_sends_the_secret_back(oauth, credential, call, echo):
     """It is masked in the error of the task."""
@@ -192,7 +199,7 @@ async def test_an_endpoint_that_sends_the_secret_back(oauth, credential, call, e
     oauth.broken = (400, body, {"Content-Type": "application/json"})
     outcome = await call(credential)
     assert is_failure(outcome, ErrorType.TOKEN, "invalid_client: no client with", "*** here")
-    assert "s3cr3t" not in outcome.error
+    assert "s3cr3t" not in outcome.error.lower()
     assert basic not in outcome.error
 
 
