@@ -79,10 +79,10 @@ def _headers_to_sign(request: Outgoing, added: list[tuple[str, str]]) -> dict[st
     """Return the signed headers in their order, with the values of each name joined."""
     replaced = {name.lower() for name, _ in added}
     values: dict[str, list[str]] = {"host": [request.target.host_header]}
-    for name, value in (*request.headers, *added):
+    kept = [pair for pair in request.headers if pair[0].lower() not in replaced]
+    for name, value in (*kept, *added):
         lower = name.lower()
-        is_own = (name, value) not in added and lower in replaced
-        if not is_own and (lower == "content-type" or lower.startswith("x-amz-")):
+        if lower == "content-type" or lower.startswith("x-amz-"):
             values.setdefault(lower, []).append(" ".join(value.split()))
     return {name: ",".join(values[name]) for name in sorted(values)}
 

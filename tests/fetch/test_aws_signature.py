@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from urllib.parse import parse_qsl, quote
 
 import botocore.auth
@@ -103,6 +104,19 @@ def test_the_same_signatures_as_botocore(monkeypatch_for_each, credential, asked
 def monkeypatch_for_each():
     with pytest.MonkeyPatch.context() as patch:
         yield patch
+
+
+@pytest.mark.parametrize("value", [hashlib.sha256(b"{}").hexdigest(), "of the task"])
+@pytest.mark.parametrize("name", ["X-Amz-Content-Sha256", "x-amz-content-sha256"])
+def test_a_hash_that_the_task_computed(name, value):
+    """It is replaced, and not signed a second time."""
+    url = "https://abc.amazonaws.com/"
+    plain = FetchRequest(url, method="PUT", body=b"{}")
+    hashed = FetchRequest(url, method="PUT", body=b"{}", headers=((name, value),))
+    ours, theirs = (
+        signed_headers(key_pair("s3"), first_hop(asked), MOMENT) for asked in (plain, hashed)
+    )
+    assert ours == theirs
 
 
 def test_the_example_of_aws():
