@@ -1,4 +1,4 @@
-"""The names of credentials, by which a submission is checked."""
+"""The names of all credentials, for the validation of tasks, queues and schedules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEPT_SECONDS: Final = 5.0
 
 @dataclasses.dataclass
 class _Names:
-    """The names in memory, when they were read, and the changes that were known then."""
+    """The names in memory, the time they were read, and the number of changes known then."""
 
     names: frozenset[str] = frozenset()
     read_at: float = -KEPT_SECONDS
@@ -27,7 +27,7 @@ class _Names:
 
 
 class CredentialNames:
-    """Reads the names once for many submissions.
+    """Caches the names of all credentials.
 
     Args:
         store: Stores the credentials.
@@ -39,13 +39,13 @@ class CredentialNames:
         self._are_suggested = True
 
     def without_suggestions(self) -> CredentialNames:
-        """Return the names for a caller to whom no error may name another credential."""
+        """Return a view for callers whose errors must not reveal the names of credentials."""
         view = copy.copy(self)
         view._are_suggested = False  # noqa: SLF001 - its own class
         return view
 
     async def known(self, wanted: Iterable[str]) -> KnownCredentials:
-        """Return the names: from memory, if they are recent and all wanted ones are among them.
+        """Return the names, from memory if they are recent and contain all wanted names.
 
         Raises:
             StoreUnavailable: The store does not answer in time.
@@ -55,7 +55,7 @@ class CredentialNames:
         return await self.read()
 
     async def read(self) -> KnownCredentials:
-        """Return the names as they are now.
+        """Return the names from the store.
 
         Raises:
             StoreUnavailable: The store does not answer in time.

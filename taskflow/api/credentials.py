@@ -1,4 +1,4 @@
-"""The routes under ``/credentials``, for admins. No response has a value."""
+"""The routes under ``/credentials``, for admins. No response contains a value."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ _ONE_CREDENTIAL: Final[dict[str, Any]] = {
 async def put_credential(services: Services, name: str) -> Response:
     """Create or replace a credential.
 
-    Tasks, queues and schedules use it by its name. Its values are encrypted with the first key of
-    ``TASKFLOW_ENCRYPTION_KEYS``, and no response, page, log or export ever shows one: a credential
-    can only be replaced as a whole. Attempts that start within seconds of the response may still
-    use the former values.
+    Tasks, queues and schedules refer to it by its name. Its values are encrypted with the first key
+    of ``TASKFLOW_ENCRYPTION_KEYS``, and are never shown in a response, page, log or export, so a
+    credential can only be replaced as a whole. Attempts that start within seconds of the response
+    may still use the former values.
     """
     name = new_credential_name_of(name)
     sealed = sealed_of(await read_json(), name, services.keyring, services.settings)
@@ -125,7 +125,7 @@ async def put_credential(services: Services, name: str) -> Response:
 async def list_credentials(services: Services) -> Response:
     """List credentials by name.
 
-    There are 1,000 at most. Without their values.
+    Returns all credentials, at most 1,000, without their values.
     """
     with store_timeout():
         return as_json(await services.store.credentials.all())
@@ -141,7 +141,7 @@ async def list_credentials(services: Services) -> Response:
 async def show_credential(services: Services, name: str) -> Response:
     """Get a credential.
 
-    Without its values, with its last use, and with the queues and schedules that use it.
+    Returns its last use, and the queues and schedules that use it; its values are never returned.
     """
     with store_timeout():
         return as_json(_found(await services.store.credentials.get(credential_name_of(name))))
@@ -172,11 +172,11 @@ async def delete_credential(services: Services, name: str) -> Response:
 
 
 def sealed_of(body: bytes, name: str, keyring: Keyring, settings: Settings) -> SealedCredential:
-    """Read a credential, and encrypt it.
+    """Read and encrypt a credential.
 
     Raises:
         BadRequest: The body is not a JSON object.
-        Unprocessable: It is invalid, or a setting is missing that it needs.
+        Unprocessable: It is invalid, or requires a setting that is not set.
     """
     credential = credential_of(body)
     if not keyring:

@@ -1,6 +1,6 @@
-"""Reads the secrets that sign requests and callbacks, and the keys that encrypt data at rest.
+"""Reads signing secrets and encryption keys from the settings.
 
-Both are listed in a setting, or one per line in the file that another setting names.
+Both are listed in a setting, or in the file that another setting names, one per line.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class _Kind:
     """A kind of secrets.
 
     Attributes:
-        name: What one is called, for people.
-        field: The setting that lists them.
-        file_field: The setting that names a file with more.
-        parse: Returns the bytes of one, or raises ``ValueError``.
-        shape: The format of one, in words.
-        command: The command that creates one.
-        is_open: The event that is logged if all users can read the file.
+        name: The name of the kind in errors.
+        field: The setting that lists the secrets.
+        file_field: The setting that names a file with more secrets.
+        parse: Returns the bytes of a secret, or raises ``ValueError``.
+        shape: The format of a secret, in words.
+        command: The command that creates a secret.
+        is_open: The event to log if all users can read the file.
     """
 
     name: str

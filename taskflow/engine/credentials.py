@@ -1,4 +1,4 @@
-"""Credentials of tasks: found by their names, decrypted, and kept in memory for seconds."""
+"""Finds the credentials of tasks by name, decrypts them, and caches them for seconds."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class _Kept:
 
 
 class Credentials:
-    """The credentials of a node: any number of attempts share one, and what it has obtained.
+    """The credentials of a node. Attempts share the authenticator of a credential, and its tokens.
 
     Args:
         store: Stores them.
         keyring: Decrypts them.
-        authenticator_of: Returns what adds a credential to requests.
+        authenticator_of: Returns the authenticator of a credential.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Credentials:
         self._reading = trio.Lock()
 
     async def find(self, name: str) -> Authenticator | Unusable:
-        """Return what adds a credential to requests, or the outcome of the attempt.
+        """Return the authenticator of a credential, or the outcome of an attempt without one.
 
         Raises:
             KeyMissing: Its key is not among those of this node.
@@ -94,7 +94,7 @@ class Credentials:
         )
 
     async def _read(self, name: str) -> Unusable | None:
-        """Read a credential; during an outage the one in memory is used on."""
+        """Read a credential; during an outage of the store, keep using the one in memory."""
         changes, now = self._store.changes, trio.current_time()
         unused_since = now - UNUSED_SECONDS
         self._kept = {n: one for n, one in self._kept.items() if one.read_at > unused_since}
@@ -117,7 +117,7 @@ class Credentials:
     def _opened(
         self, sealed: SealedCredential, before: _Kept | None
     ) -> tuple[Credential, Authenticator] | Failed:
-        """Decrypt a credential; one that is encrypted anew keeps what it has obtained."""
+        """Decrypt a credential; if its values are the same as before, keep its authenticator."""
         try:
             credential = unseal(sealed, self._keyring)
             if before is not None and before.credential == credential:

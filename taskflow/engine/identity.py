@@ -50,10 +50,10 @@ class Identity:
         self._reading = trio.Lock()
 
     async def issuer(self, algorithm: str) -> Issuer:
-        """Return who signs tokens with an algorithm now.
+        """Return the issuer that signs tokens with an algorithm now.
 
         Raises:
-            TokenUnavailable: This node cannot sign, or not now.
+            TokenUnavailable: This node cannot sign tokens now.
             TokenRefused: The key was changed in the store.
         """
         if not self._url:
@@ -65,7 +65,7 @@ class Identity:
         return self._issuers[algorithm]
 
     async def rotate(self) -> float:
-        """Publish and remove keys as they are due; return the seconds until the next check."""
+        """Publish and delete keys that are due; return the seconds until the next check."""
         if self._url and self._keyring:
             generations = await self._with_next(await self._store.all())
             await self._store.delete_before(ended_before(generations))
@@ -94,7 +94,7 @@ class Identity:
         if not is_next_due(generations):
             return generations
         number = generations[-1].number + 1 if generations else 1
-        # In a thread, so that the event loop goes on meanwhile.
+        # In a thread, because it takes a tenth of a second.
         new = await trio.to_thread.run_sync(new_generation, number, self._keyring)
         await self._store.add_if_next(new)
         return await self._store.all()

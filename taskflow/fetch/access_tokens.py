@@ -1,4 +1,4 @@
-"""Access tokens of OAuth 2.0: requested once for all tasks of a node that wait for one, and kept.
+"""Access tokens of OAuth 2.0: one request for all waiting tasks of a node, and a cache.
 
 A request runs in the nursery of ``AccessTokens.run``, so no task that waits for it can cancel it
 for the others.
@@ -30,21 +30,21 @@ MAX_REQUEST_SECONDS: Final = 30.0
 """Timeout of a token request."""
 
 SHARE_OF_TIME: Final = 0.9
-"""Maximum share of the remaining time of a fetch that it waits, so that it does not time out."""
+"""Share of the remaining time of a fetch to wait for a token, so that the fetch has no timeout."""
 
 MAX_TOKENS: Final = 1_000
 """Number of credentials whose tokens are kept."""
 
 INITIAL_PAUSE_SECONDS: Final = 1.0
 MAX_PAUSE_SECONDS: Final = 30.0
-"""Pauses after requests that the endpoint did not answer; doubled from one to the next."""
+"""Pauses after requests without a response; each is twice as long as the previous one."""
 
 INITIAL_REFUSAL_PAUSE_SECONDS: Final = 5.0
 MAX_REFUSAL_PAUSE_SECONDS: Final = 300.0
-"""Pauses after requests that it refused: the same request will be refused again."""
+"""Pauses after rejected requests, which are longer: the same request will be rejected again."""
 
 RENEWAL_PAUSE_SECONDS: Final = 60.0
-"""Minimum time between two tokens of which a target rejected the first."""
+"""Minimum time between two requests for a new token after a target rejected the current one."""
 
 
 class _Flight:
@@ -56,7 +56,7 @@ class _Flight:
 
 
 class _Entry:
-    """What is known of the token of a credential."""
+    """The token of a credential, or its last failure."""
 
     def __init__(self) -> None:
         self.token: AccessToken | None = None
@@ -68,7 +68,7 @@ class _Entry:
         self.renewable_at = -math.inf
 
     def known(self) -> AccessToken | TokenFailure | None:
-        """Return a token, or a failure after which it is too early to ask again, if any."""
+        """Return the token, or the last failure during its pause; ``None`` if a request is due."""
         now = trio.current_time()
         if self.token is not None and now < self.usable_until:
             return self.token
@@ -104,7 +104,7 @@ class AccessTokens:
         return len(self._entries)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run token requests until it is cancelled; to be started before the first one."""
+        """Run token requests until canceled. Must be started before the first request."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
@@ -129,9 +129,9 @@ class AccessTokens:
         raise _error_of(answer, entry.retry_at)
 
     def reject(self, credential: OAuth2, value: str) -> bool:
-        """Drop a token that a target rejected; return whether there is, or may be, another one.
+        """Drop a token that a target rejected; return whether a new one may be requested.
 
-        A target that rejects each token causes one token request a minute at most.
+        A target that rejects every token causes at most one token request per minute.
         """
         entry = self._entry_of(credential)
         if entry.token is None or entry.token.value != value:

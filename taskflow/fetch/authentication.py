@@ -1,4 +1,4 @@
-"""Adds credentials to requests, and only where they may go."""
+"""Adds credentials to requests, for the hosts of the credential only."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ClientTls(msgspec.Struct, frozen=True):
     """A TLS configuration of a credential.
 
     Attributes:
-        name: Connections with another name are not shared with it.
+        name: Identifies the configuration; connections are reused for the same name only.
         context: The configuration.
     """
 
@@ -52,7 +52,7 @@ class Authenticator(Protocol):
     """Adds a credential to the requests of a fetch. One object may serve any number of them.
 
     Attributes:
-        tls: What connections need, once ``headers`` was called; ``None`` for nothing special.
+        tls: The TLS configuration of connections, set by ``headers``; ``None`` for the default.
     """
 
     tls: ClientTls | None
@@ -72,7 +72,7 @@ class Authenticator(Protocol):
         """
 
     async def rejected(self, sent: Headers, /) -> bool:
-        """Record that a target responded 401; return whether another try makes sense now.
+        """Record that a target responded with 401; return whether to send the request again.
 
         Args:
             sent: What ``headers`` returned for the request.

@@ -1,4 +1,4 @@
-"""The authenticators of all kinds of credentials, and what the authenticators of a node share."""
+"""Makes the authenticators of all kinds of credentials; those of a node share access tokens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Authenticators:
 
     Args:
         fetcher: Sends token requests.
-        issuer: Returns who signs ID tokens.
+        issuer: Returns the issuer of ID tokens.
         metrics: Counts token requests.
     """
 
@@ -39,11 +39,11 @@ class Authenticators:
         self._issuer = issuer
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run what authenticators need until it is cancelled; to be started before their use."""
+        """Run token requests until canceled. Must be started before an authenticator is used."""
         await self._tokens.run(task_status=task_status)
 
     def of(self, credential: Credential) -> Authenticator:
-        """Return what adds a credential to requests.
+        """Return the authenticator of a credential.
 
         Raises:
             SettingsError: A pattern of its hosts is invalid.

@@ -1,4 +1,4 @@
-"""ID tokens that this service signs itself, so that a target needs no secret of it."""
+"""ID tokens that this service signs, so that no secret is shared with targets."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ DEFAULT_SUBJECT: Final = "taskflow"
 
 
 class Issuer(msgspec.Struct, frozen=True):
-    """Who signs tokens, and with what.
+    """An issuer of ID tokens.
 
     Attributes:
-        url: The issuer.
+        url: Its URL, the ``iss`` of its tokens.
         key: The key that signs now.
     """
 

@@ -1,9 +1,9 @@
 """Encryption of payloads and results at rest: what is encrypted, and how it is stored and read.
 
-An encrypted document is the JSON object ``{"$encrypted":"..."}``. It takes the place of a payload,
-which no client can submit like that, because an object needs a URL; and of the body of a response,
-whose headers and URL are then empty, as in no response of a target. So encrypted tasks and plain
-ones are stored side by side, and each is read as what it is.
+An encrypted document is the JSON object ``{"$encrypted":"..."}``. It replaces a payload, or the
+body of a response. No client can submit such a payload, because an object needs a URL, and no
+response of a target looks like this, because an encrypted one has no headers and no URL. So
+encrypted and plain tasks are stored side by side, and each can be recognized.
 
 Each document is bound to its place: a payload to its queue, a response to its task. A copy in
 another place is not decrypted. So a client with an API key for some queues, who can also write to
@@ -49,7 +49,7 @@ class _Readable(msgspec.Struct, frozen=True):
 
 
 class _SealedResponse(msgspec.Struct, frozen=True):
-    """The fields by which an encrypted response is recognized; one of them has the body."""
+    """The fields that identify an encrypted response; its body is in one of the last two."""
 
     url: str
     result: msgspec.Raw = msgspec.Raw()
@@ -67,8 +67,8 @@ class Encryption:
 
     Args:
         keyring: The keys.
-        parts: What is encrypted from now on; everything that a key is known for is decrypted.
-        masking: What is masked in tasks that are shown or sent.
+        parts: The parts of new tasks to encrypt. All data with a known key is decrypted.
+        masking: Masks credentials in tasks that are shown or sent.
     """
 
     def __init__(
@@ -127,8 +127,8 @@ class Encryption:
     ) -> ScheduleDefinition:
         """Return a definition as it is stored.
 
-        What did not change stays as it is stored: the next fetch is then still compared with the
-        last one, and no change of the template is recorded.
+        Unchanged parts keep their ciphertext: the next fetch is then still compared with the last
+        one, and no change of the template is recorded.
 
         Args:
             after: The definition.
@@ -148,7 +148,7 @@ class Encryption:
         template = msgspec.structs.replace(template, payload=payload)
         return msgspec.structs.replace(after, task=task, template=template)
 
-    # What is read; where a key is missing or something was changed, what is shown stays encrypted
+    # What is shown; it stays encrypted if the key is missing or the data was changed
 
     def opened_task(self, task: Task) -> Task:
         """Return a task with its payload and its result decrypted; not masked."""
@@ -213,14 +213,14 @@ class Encryption:
         return msgspec.structs.replace(definition, task=task, template=template)
 
     def open_claim(self, claim: Claim) -> Claim:
-        """Return a claim with its payload decrypted; in a callback, the task that it sends.
+        """Return a claim with its payload decrypted; for a callback, the task in its body.
 
         Raises:
             KeyMissing: It is encrypted with another key.
             Undecryptable: It was changed.
         """
         callback_of = claim.options.callback_of
-        # What nearly all claims are: no further call for these.
+        # Fast path for nearly all claims.
         if callback_of is None and not bytes(claim.payload).startswith(SEALED_START):
             return claim
         payload = self._open_payload(claim.payload, claim.queue, callback_of=callback_of)
@@ -231,7 +231,7 @@ class Encryption:
     # What is encrypted again with the first key
 
     def reseal_payload(self, payload: bytes, queue: str, *, is_callback: bool) -> bytes:
-        """Return a stored payload encrypted with the first key; in a callback, its task.
+        """Return a payload encrypted with the first key; for a callback, the task in its body.
 
         Raises:
             KeyMissing: It is encrypted with another key.
@@ -249,7 +249,7 @@ class Encryption:
         return payload.replace(result, self.reseal_response(result, task_id))
 
     def reseal_response(self, response: bytes, task_id: uuid.UUID) -> bytes:
-        """Return a stored result, or response of an attempt, encrypted with the first key.
+        """Return a stored result, or the response of an attempt, encrypted with the first key.
 
         Raises:
             KeyMissing: It is encrypted with another key.
@@ -312,7 +312,7 @@ class Encryption:
     def _sealed_again(
         self, stored: msgspec.Raw | None, new: msgspec.Raw, place: bytes
     ) -> msgspec.Raw:
-        """Return a document encrypted; the stored one if that is the same, by the first key."""
+        """Return the stored document if its content and key are current, otherwise a new one."""
         if stored is not None and is_sealed(bytes(stored)):
             with contextlib.suppress(*_CANNOT):
                 is_current = self.keyring.is_current(_data_of(bytes(stored)))

@@ -1,7 +1,7 @@
 """Generations of the keys that sign ID tokens, and the times of their rotation: pure rules.
 
-A generation is published for a day before it signs, so that all who verify tokens have it by then,
-and until the last token that it signed has ended.
+A generation is published for a day before it signs, so that all verifiers have it by then, and for
+a day after, until the last token that it signed has expired.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PUBLISHED_AFTER_SECONDS: Final = 86_400.0
 """Time for which a generation is published after it signed; much longer than a token lives."""
 
 MAX_AGE_SECONDS: Final = 3_600
-"""How long receivers may keep the published keys."""
+"""Time for which verifiers may cache the published keys."""
 
 
 class KeyGeneration(msgspec.Struct, frozen=True):
@@ -48,12 +48,12 @@ def signing_generation(generations: Sequence[KeyGeneration]) -> KeyGeneration | 
     """Return the generation that signs now; ``None`` if there is none.
 
     Args:
-        generations: All of them, in their order.
+        generations: All generations, in the order of their numbers.
     """
     for generation in reversed(generations):
         if generation.age_seconds >= PUBLISHED_BEFORE_SECONDS:
             return generation
-    return generations[0] if generations else None  # the first one cannot be awaited
+    return generations[0] if generations else None  # the first generation signs at once
 
 
 def is_next_due(generations: Sequence[KeyGeneration]) -> bool:
@@ -62,7 +62,7 @@ def is_next_due(generations: Sequence[KeyGeneration]) -> bool:
 
 
 def ended_before(generations: Sequence[KeyGeneration]) -> int:
-    """Return the number of the first generation that is still published."""
+    """Return the number of the first generation that must still be published."""
     until = PUBLISHED_BEFORE_SECONDS + PUBLISHED_AFTER_SECONDS
     numbers = [one.number for one in generations if one.age_seconds >= until]
     return max(numbers, default=0)

@@ -25,7 +25,7 @@ _NONCE_END: Final = _ID_END + _NONCE_BYTES
 
 
 class Keyring:
-    """Encrypts with the first key, and decrypts with each.
+    """Encrypts with the first key, and decrypts with any of the keys.
 
     To rotate a key, put a new one before it, run `taskflow key rotate`, and remove the old one.
 
@@ -65,7 +65,7 @@ class Keyring:
 
         Args:
             data: The data.
-            associated: What it belongs to; it can only be decrypted together with the same bytes.
+            associated: What the data belongs to; the same bytes are needed to decrypt it.
 
         Raises:
             KeyMissing: There is no key.
@@ -80,7 +80,7 @@ class Keyring:
         """Return what ``encrypt`` was called with.
 
         Raises:
-            KeyMissing: The key is not among these.
+            KeyMissing: The key of the data is not in the keyring.
             Undecryptable: The data, or what it is associated with, was changed.
         """
         if data[: len(_VERSION)] != _VERSION or len(data) < _NONCE_END:

@@ -16,7 +16,7 @@ from taskflow.model.masking import MASK
 from taskflow.model.url import Target, parse_target
 
 DIRECT: Final = "direct"
-"""What a queue has instead of the URL of a proxy if its tasks use none."""
+"""The ``egress_proxy`` of a queue whose tasks use no proxy."""
 
 _PROXY_URL: Final = re.compile(r"(https?)://(?:([^/?#@]*)@)?([^/?#@]+)/?", re.IGNORECASE)
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -53,8 +53,8 @@ def parse_proxy(url: str) -> Proxy:
     """Parse the URL of a proxy.
 
     Raises:
-        ValueError: It is not valid. The message, which a name goes before, does not contain it,
-            because it has a password.
+        ValueError: It is invalid. The message follows the name of a setting, and does not contain
+            the URL, because it has a password.
     """
     found = _PROXY_URL.fullmatch(url)
     if found is None:
@@ -68,7 +68,7 @@ def parse_proxy(url: str) -> Proxy:
 
 
 def masked_proxy(url: str | None) -> str | None:
-    """Return what a queue says about its proxy with the credentials masked.
+    """Return the ``egress_proxy`` of a queue with the credentials masked.
 
     ``Masking.url`` also masks URLs that cannot be parsed, and guesses where their credentials end.
     """
@@ -104,7 +104,7 @@ def opened_proxy(url: str, queue: str, keyring: Keyring) -> str:
     """Return the URL that ``sealed_proxy`` was called with; any other URL stays the same.
 
     Raises:
-        KeyMissing: The key is not among these.
+        KeyMissing: The key is not in the keyring.
         Undecryptable: It was changed, or belongs to another queue or proxy.
     """
     if not is_sealed_proxy(url):

@@ -31,7 +31,7 @@ class SealedCredential(msgspec.Struct, frozen=True):
 
     @property
     def associated(self) -> bytes:
-        """What the values are encrypted together with: no other credential can have them."""
+        """The associated data of the encryption, which binds the values to this credential."""
         return _associated(self.name, self.kind)
 
 
@@ -47,10 +47,10 @@ def seal(name: str, credential: Credential, keyring: Keyring) -> SealedCredentia
 
 
 def unseal(credential: SealedCredential, keyring: Keyring) -> Credential:
-    """Decrypt the values of a credential. Its hosts are among them, so none can be added to it.
+    """Decrypt the values of a credential, with its hosts: a changed row cannot add a host.
 
     Raises:
-        KeyMissing: Its key is not among these.
+        KeyMissing: Its key is not in the keyring.
         Undecryptable: It was changed.
         msgspec.DecodeError: It is of a kind that this version does not know.
     """
@@ -62,7 +62,7 @@ def _associated(name: str, kind: str) -> bytes:
 
 
 class CredentialUsers(msgspec.Struct, frozen=True):
-    """What uses a credential, at most 100 of each by name.
+    """The queues and schedules that use a credential, at most 100 each, by name.
 
     Attributes:
         queues: Queues whose settings name it.
@@ -89,7 +89,7 @@ class CredentialSummary(msgspec.Struct, frozen=True, kw_only=True):
         hosts: The patterns of the hosts to which it may be sent.
         created_at: When it was created.
         updated_at: When it was last replaced.
-        last_used_at: When a node last used it, to a minute; ``None`` if none has.
+        last_used_at: When a node last used it, to the minute; ``None`` if never.
         used_by: The queues and schedules that use it.
     """
 

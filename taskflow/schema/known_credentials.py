@@ -1,4 +1,4 @@
-"""The check of the name of a credential in a task, a queue or a schedule."""
+"""Validates the name of a credential in a task, a queue or a schedule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class KnownCredentials(msgspec.Struct, frozen=True):
 
     Attributes:
         names: The names.
-        are_suggested: Whether an error may name the one that was probably meant.
+        are_suggested: Whether an error may suggest a similar name.
     """
 
     names: frozenset[str]
@@ -31,7 +31,7 @@ class KnownCredentials(msgspec.Struct, frozen=True):
         Args:
             name: The name; ``None`` if none is given.
             errors: Where the error is added.
-            under: The place of the object that has the field.
+            under: The JSON pointer of the object that has the field.
         """
         if name is not None and name not in self:
             errors.add_part(under, "", self.error_of(name))
@@ -41,7 +41,7 @@ class KnownCredentials(msgspec.Struct, frozen=True):
 
         Args:
             name: The name.
-            is_short: Whether no similar name is searched, which takes milliseconds.
+            is_short: Whether to skip the search for a similar name, which takes milliseconds.
         """
         detail = f"there is no credential {name}{'' if is_short else self._advice(name)}"
         return Unprocessable(detail, errors=[FieldError("#/credential", detail)])

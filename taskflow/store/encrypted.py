@@ -1,6 +1,6 @@
-"""A store whose payloads and results are encrypted, around one of the other stores.
+"""Encrypts payloads and results in front of another store.
 
-The store inside keeps ciphertext and knows nothing of keys, except to compare conditional fetches.
+The wrapped store keeps ciphertext and knows nothing of keys, except to compare conditional fetches.
 Claims stay encrypted: the worker decrypts them, and releases those for which it lacks the key.
 """
 

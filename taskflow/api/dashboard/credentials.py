@@ -40,7 +40,7 @@ class Value(NamedTuple):
     Attributes:
         name: The name of the field in the document.
         label: Its label.
-        hint: What it is.
+        hint: Its description.
         type: The type of the input: ``text``, ``password``, ``area`` or ``choice``.
         choices: The values of a choice.
     """
@@ -116,7 +116,7 @@ async def _page(
 
 
 def document_of(form: Mapping[str, str]) -> bytes:
-    """Return the document for the values of a form, which are not validated here."""
+    """Return the JSON document for the values of a form, without validating them."""
     values = {
         name.removeprefix("value-"): value
         for name, value in form.items()
@@ -127,7 +127,7 @@ def document_of(form: Mapping[str, str]) -> bytes:
 
 
 def _by_field(found: Sequence[FieldError]) -> dict[str, str]:
-    """Return the errors by the field of the form where they are shown."""
+    """Return the errors by the name of the form field that shows them."""
     errors: dict[str, str] = {}
     for error in found:
         name = error.pointer.removeprefix("#/").partition("/")[0]
@@ -137,7 +137,7 @@ def _by_field(found: Sequence[FieldError]) -> dict[str, str]:
 
 @functools.cache
 def values_of(kind: str) -> tuple[Value, ...]:
-    """Return the fields of a kind, as its declaration has them."""
+    """Return the form fields of a kind, derived from its declaration."""
     declared = KINDS[kind]
     info = inspect.type_info(declared)
     assert isinstance(info, inspect.StructType)

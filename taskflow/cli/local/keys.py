@@ -69,10 +69,10 @@ def _new_key(name: str, role: str, queues: str | None) -> None:
 def _rotate_keys() -> None:
     """Encrypt everything again with the first encryption key.
 
-    The first key of TASKFLOW_ENCRYPTION_KEYS encrypts the credentials, tasks and schedules again
-    that one of the others encrypts. The service may run meanwhile, if all its nodes have the new
-    key first. Can be stopped, and repeated, at any time. When it succeeds, the other keys can be
-    removed.
+    Credentials, tasks and schedules that are encrypted with another key of TASKFLOW_ENCRYPTION_KEYS
+    are encrypted again with the first key. The service can keep running, if the new key is the
+    first one on all nodes. The command can be stopped and repeated at any time. When it succeeds,
+    the other keys can be removed.
 
     \b
       TASKFLOW_ENCRYPTION_KEYS=NEW,OLD taskflow key rotate

@@ -45,7 +45,7 @@ _FILTERS: Final = ("actor", "action", "target_kind", "target", "at_after", "at_b
 def audit_command(*, limit: int, as_json: bool, service: RemoteService, **filters: Any) -> None:
     """Show who did what, newest first.
 
-    It needs a key with the role admin.
+    This needs a key with the role admin.
 
     \b
       taskflow audit --since 7d --action queue.pause

@@ -1,4 +1,4 @@
-"""``taskflow credentials``. Values come from a file or standard input: arguments are public."""
+"""``taskflow credentials``. Values are read from files, because other users see arguments."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def credentials_command(ctx: click.Context) -> None:
     """Create, show and delete credentials; without a subcommand, list them.
 
-    The service adds a credential to the requests of the tasks, queues and schedules that name it.
-    It needs encryption keys, and an API key with the role admin if it has any. Nothing shows the
-    values of a credential again.
+    The service adds a credential to the requests of the tasks, queues and schedules that refer to
+    it. It needs encryption keys. If it has API keys, these commands need the role admin. The values
+    of a credential are never shown.
 
     \b
       taskflow credentials
@@ -89,8 +89,8 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 def _put(*, name: str, path: str, as_json: bool, service: RemoteService) -> None:
     """Create or replace a credential.
 
-    It is read as JSON from a file or standard input, not from arguments, which other users of this
-    machine see. docs/how-to/use-credentials.md has an example of each kind.
+    It is read as JSON from a file or standard input, because other users of this machine see the
+    arguments of commands. docs/how-to/use-credentials.md has an example of each kind.
 
     \b
       taskflow credentials put billing --file billing.json
@@ -116,10 +116,12 @@ def _fields_of(path: str) -> dict[str, msgspec.Raw]:
 
 @credentials_command.command("delete")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--force", is_flag=True, help="Delete also what a queue or a schedule uses.")
+@click.option(
+    "--force", is_flag=True, help="Delete credentials even if a queue or a schedule uses them."
+)
 @service_options
 def _delete(*, names: tuple[str, ...], force: bool, service: RemoteService) -> None:
-    """Delete credentials; tasks that still name one fail as credential_missing.
+    """Delete credentials; tasks that still refer to one fail as credential_missing.
 
     \b
       taskflow credentials delete billing

@@ -14,17 +14,17 @@ from taskflow.model.audit import Actor
 from taskflow.model.sealed_credential import CredentialSummary, SealedCredential
 
 USED_SECONDS: Final = 60.0
-"""To what the time of the last use is rounded: within it, further uses write nothing."""
+"""Minimum time between two writes of the last use of a credential."""
 
 
 class CredentialStore(abc.ABC):
     """Stores credentials for all nodes; a part of ``TaskStore``.
 
-    ``by`` is who acts, for the audit log; ``None`` records nothing.
+    ``by`` is the actor, for the audit log; ``None`` records nothing.
 
     Attributes:
-        changes: Grows when this process learns that a credential was changed or deleted. A hint:
-            notifications can be lost.
+        changes: The number of changes and deletions that this process knows of. Only a hint,
+            because notifications can be lost.
     """
 
     def __init__(self) -> None:
@@ -70,4 +70,4 @@ class CredentialStore(abc.ABC):
 
     @abc.abstractmethod
     async def mark_used(self, name: str) -> None:
-        """Record that a credential is used now, unless that was done ``USED_SECONDS`` ago."""
+        """Record that a credential is used now, at most once per ``USED_SECONDS``."""

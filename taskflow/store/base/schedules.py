@@ -46,7 +46,7 @@ class Fired(msgspec.Struct, frozen=True):
 class ScheduleStore(abc.ABC):
     """Stores schedules, and makes their tasks; a part of ``TaskStore``.
 
-    ``by`` is who acts, for the audit log; ``None`` records nothing.
+    ``by`` is the actor, for the audit log; ``None`` records nothing.
     """
 
     @abc.abstractmethod

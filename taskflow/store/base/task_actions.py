@@ -18,8 +18,8 @@ EXPIRED: Final = "expired: it was still waiting at its expires_at"
 class TaskActionStore(abc.ABC):
     """Cancels, retries, expires and deletes tasks; a part of ``TaskStore``.
 
-    ``by`` is who acts: an entry of the audit log is recorded with the change; ``None`` records
-    none. Actions on many tasks get the whole entry, and several of them share one by its batch.
+    ``by`` is the actor, for the audit log; ``None`` records nothing. Actions on many tasks take the
+    entry itself; several calls with the same batch share one entry.
     """
 
     @abc.abstractmethod

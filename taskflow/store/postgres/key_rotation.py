@@ -1,8 +1,8 @@
-"""Key rotation: what an older key encrypts is encrypted again with the first key.
+"""Key rotation: encrypts data again with the first key, if another key encrypts it.
 
-It goes over the tables in windows, in the order of their primary keys, and remembers nothing: what
-the first key encrypts is skipped, so a rotation can be stopped and repeated at any time. After each
-write it pauses for as long as the write took, so that others get their share of the database.
+It scans the tables in windows, in the order of their primary keys, and stores no progress: data
+that the first key encrypts is skipped, so a rotation can be stopped and repeated at any time. After
+each write it pauses for as long as the write took, to leave time of the database to others.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -38,13 +39,13 @@ _FAILURES: Final = (KeyMissing, Undecryptable, KeyError, *UNREADABLE)
 
 
 class Rotated(msgspec.Struct):
-    """What a rotation has done so far.
+    """The progress of a rotation.
 
     Attributes:
-        checked: Number of rows that were checked, in the last pass.
-        rotated: Number of rows that were encrypted again, by the kind of data.
-        left: Number of rows that still need another key than the first, by the id of the key: it
-            is missing, or the row was in use each time, or cannot be decrypted.
+        checked: Number of rows that the last pass has checked.
+        rotated: Number of rows that were encrypted again, by table.
+        left: Number of rows that still need a key other than the first, by the id of the key: the
+            key is missing, the row was locked in each pass, or it cannot be decrypted.
     """
 
     checked: int = 0
@@ -53,7 +54,7 @@ class Rotated(msgspec.Struct):
 
 
 class _Outdated(NamedTuple):
-    """A row that needs other keys than the first: its primary key, its size and the keys."""
+    """A row that needs a key other than the first: its primary key, its size, and the key ids."""
 
     key: object
     size_bytes: int
@@ -99,10 +100,10 @@ class KeyRotation:
         self._done: Final = Rotated()
 
     async def run(self) -> Rotated:
-        """Run it; rows that are in use are tried again a few times.
+        """Rotate all tables; rows that are in use are tried again in further passes.
 
         Raises:
-            StoreUnavailable: The database does not answer; what was done stays done.
+            StoreUnavailable: The database does not answer; rotated rows stay rotated.
         """
         for number in range(MAX_PASSES):
             await trio.sleep(_PASS_PAUSE_SECONDS * number)
@@ -148,7 +149,7 @@ class KeyRotation:
 def key_ids_in_use(execute: Execute, seconds: float) -> tuple[frozenset[str], bool]:
     """Return the ids of the keys that data is encrypted with, and whether all data was checked.
 
-    The newest tasks are checked first: the keys of nodes encrypt these, and must be on all nodes.
+    The newest tasks are checked first, because all nodes need their keys.
 
     Args:
         execute: Executes the statements.
@@ -169,7 +170,7 @@ def key_ids_in_use(execute: Execute, seconds: float) -> tuple[frozenset[str], bo
 
 
 def _key_ids_of(heads: Sequence[str]) -> set[str]:
-    """Return the ids of keys, of which a statement returned the heads."""
+    """Return the key ids in the heads of encrypted data that a statement returned."""
     return {key_id_in(base64.b64decode(head)) for head in heads}
 
 
@@ -180,7 +181,7 @@ def _outdated(rows: Sequence[Row], first: str) -> Iterator[_Outdated]:
 
 
 def _portions(outdated: Iterator[_Outdated]) -> Iterator[list[_Outdated]]:
-    """Yield rows that are locked together."""
+    """Yield the rows of each transaction: limited in number and size."""
     portion: list[_Outdated] = []
     room_bytes = MAX_HELD_BYTES
     for one in outdated:
@@ -239,50 +240,45 @@ def _resealed_response(
     return encryption.reseal_response(response.encode(), task_id).decode()
 
 
-def _rotate_schedules(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
-    held = execute("hold_sealed_schedules", {"keys": keys})
+def _rotate_rows(
+    name: str,
+    reseal: Callable[[Row, Encryption], object],
+    execute: Execute,
+    keys: Sequence[object],
+    encryption: Encryption,
+) -> _Held:
+    """Encrypt rows that have one encrypted column; ``reseal`` returns its new value."""
+    held = execute(f"hold_sealed_{name}", {"keys": keys})
     rotated: list[Row] = []
-    for name, definition in held:
+    for row in held:
         with contextlib.suppress(*_FAILURES):
-            rotated.append((name, encryption.reseal_schedule(definition.encode()).decode()))
-    _replace(execute, "replace_sealed_schedules", ("names", "definitions"), rotated)
-    return _Held({name for name, _ in held}, {name for name, _ in rotated})
+            rotated.append((row[0], reseal(row, encryption)))
+    _replace(execute, f"replace_sealed_{name}", ("keys", "values"), rotated)
+    return _Held({row[0] for row in held}, {key for key, _ in rotated})
 
 
-def _rotate_queues(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
-    held = execute("hold_sealed_queues", {"keys": keys})
-    rotated: list[Row] = []
-    for name, settings in held:
-        stored = settings_of(settings).egress_proxy or ""
-        with contextlib.suppress(*_FAILURES):
-            url = opened_proxy(stored, name, encryption.keyring)
-            again = sealed_proxy(url, name, encryption.keyring)
-            rotated.append((name, settings.replace(stored, again)))
-    _replace(execute, "replace_sealed_queues", ("names", "settings"), rotated)
-    return _Held({name for name, _ in held}, {name for name, _ in rotated})
+def _resealed_schedule(row: Row, encryption: Encryption) -> str:
+    _, definition = row
+    return encryption.reseal_schedule(definition.encode()).decode()
 
 
-def _rotate_credentials(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
-    held = execute("hold_sealed_credentials", {"keys": keys})
-    rotated: list[Row] = []
-    for name, kind, sealed in held:
-        place = SealedCredential(name, kind, (), sealed).associated
-        with contextlib.suppress(*_FAILURES):
-            values = encryption.keyring.decrypt(bytes(sealed), place)
-            rotated.append((name, encryption.keyring.encrypt(values, place)))
-    _replace(execute, "replace_sealed_credentials", ("names", "sealed"), rotated)
-    return _Held({name for name, *_ in held}, {name for name, _ in rotated})
+def _resealed_queue(row: Row, encryption: Encryption) -> str:
+    name, settings = row
+    stored = settings_of(settings).egress_proxy or ""
+    url = opened_proxy(stored, name, encryption.keyring)
+    resealed: str = settings.replace(stored, sealed_proxy(url, name, encryption.keyring))
+    return resealed
 
 
-def _rotate_signing_keys(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
-    held = execute("hold_sealed_signing_keys", {"keys": keys})
-    rotated: list[Row] = []
-    for number, public, sealed in held:
-        generation = KeyGeneration(number, public, bytes(sealed))
-        with contextlib.suppress(*_FAILURES):
-            rotated.append((number, resealed(generation, encryption.keyring)))
-    _replace(execute, "replace_sealed_signing_keys", ("numbers", "sealed"), rotated)
-    return _Held({number for number, *_ in held}, {number for number, _ in rotated})
+def _resealed_credential(row: Row, encryption: Encryption) -> bytes:
+    name, kind, sealed = row
+    place = SealedCredential(name, kind, (), sealed).associated
+    return encryption.keyring.encrypt(encryption.keyring.decrypt(bytes(sealed), place), place)
+
+
+def _resealed_signing_keys(row: Row, encryption: Encryption) -> bytes:
+    number, public, sealed = row
+    return resealed(KeyGeneration(number, public, bytes(sealed)), encryption.keyring)
 
 
 def _replace(execute: Execute, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
@@ -296,9 +292,14 @@ def _replace(execute: Execute, name: str, columns: Sequence[str], rows: Sequence
 
 
 _TABLES: Final = (
-    _Table("credentials", "", _rotate_credentials),
-    _Table("queues", "", _rotate_queues),
-    _Table("signing_keys", 0, _rotate_signing_keys),
-    _Table("schedules", "", _rotate_schedules),
+    *(
+        _Table(name, first, partial(_rotate_rows, name, reseal))
+        for name, first, reseal in (
+            ("credentials", "", _resealed_credential),
+            ("queues", "", _resealed_queue),
+            ("signing_keys", 0, _resealed_signing_keys),
+            ("schedules", "", _resealed_schedule),
+        )
+    ),
     _Table("tasks", uuid.UUID(int=0), _rotate_tasks),
 )

@@ -71,7 +71,7 @@ ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: replace_sealed_schedules
 UPDATE taskflow_schedules AS s SET definition = e.definition::json
-FROM unnest(%(names)b::text[], %(definitions)b::text[]) AS e (name, definition)
+FROM unnest(%(keys)b::text[], %(values)b::text[]) AS e (name, definition)
 WHERE s.name = e.name
 
 -- name: sealed_queues
@@ -88,7 +88,7 @@ ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: replace_sealed_queues
 UPDATE taskflow_queues AS q SET settings = e.settings::json
-FROM unnest(%(names)b::text[], %(settings)b::text[]) AS e (name, settings)
+FROM unnest(%(keys)b::text[], %(values)b::text[]) AS e (name, settings)
 WHERE q.name = e.name
 
 -- name: sealed_credentials
@@ -101,7 +101,7 @@ ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: replace_sealed_credentials
 UPDATE taskflow_credentials AS c SET sealed = e.sealed
-FROM unnest(%(names)b::text[], %(sealed)b::bytea[]) AS e (name, sealed)
+FROM unnest(%(keys)b::text[], %(values)b::bytea[]) AS e (name, sealed)
 WHERE c.name = e.name
 
 -- name: sealed_signing_keys
@@ -114,5 +114,5 @@ ORDER BY number FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: replace_sealed_signing_keys
 UPDATE taskflow_signing_keys AS k SET sealed = e.sealed
-FROM unnest(%(numbers)s::integer[], %(sealed)b::bytea[]) AS e (number, sealed)
+FROM unnest(%(keys)s::integer[], %(values)b::bytea[]) AS e (number, sealed)
 WHERE k.number = e.number
