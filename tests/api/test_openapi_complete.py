@@ -18,7 +18,7 @@ import pytest
 from taskflow.api.document.examples import URL
 from taskflow.model.problem_types import TASK_NOT_FOUND
 from tests.api.client import Answer
-from tests.api.conftest import open_database
+from tests.api.conftest import PUBLIC_URL, open_database
 from tests.api.documented import (
     DOCUMENT,
     FRAMING,
@@ -100,6 +100,7 @@ def world(postgres_server: str, target: Target) -> Iterator[World]:
             database_url=url,
             key=KEY,
             api_keys=f"tests:admin:{KEY},reader:read:{READER}",
+            public_url=PUBLIC_URL,
             cors_origins=(ORIGIN,),
             rate_limit=1e4,
             rate_burst=10**4,
