@@ -22,8 +22,8 @@ from taskflow.api.reading.paths import task_id_of
 from taskflow.api.route import Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.api.tasks import TASK_ID_IN_PATH
-from taskflow.model.encryption import check_opened
 from taskflow.model.errors import ResultNotFound, TaskNotFound
+from taskflow.model.sealed_document import check_opened
 from taskflow.model.task import Task, TaskStatus
 
 Encoding = Literal["json", "text", "base64"]

@@ -1,40 +1,36 @@
 """Encryption of payloads and results at rest: what is encrypted, and how it is stored and read.
 
-An encrypted document is the JSON object ``{"$encrypted":"..."}``. It replaces a payload, or the
-body of a response. No client can submit such a payload, because an object needs a URL, and no
-response of a target looks like this, because an encrypted one has no headers and no URL. So
-encrypted and plain tasks are stored side by side, and each can be recognized.
-
-Each document is bound to its place: a payload to its queue, a response to its task. A copy in
-another place is not decrypted. So a client with an API key for some queues, who can also write to
-the database, cannot use the API to read payloads of other queues.
+An encrypted document (``model/sealed_document.py``) is bound to its place: a payload to its queue,
+a response to its task. A copy in another place is not decrypted. So a client with an API key for
+some queues, who can also write to the database, cannot use the API to read payloads of others.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskflow.model.errors import KeyMissing, Undecryptable
-from taskflow.model.keyring import NO_KEYS, Keyring, key_id_in
+from taskflow.model.keyring import NO_KEYS, Keyring
 from taskflow.model.masking import MASKING, Masking
 from taskflow.model.outcome import KeptResponse, Response, reason_phrase, response_of
 from taskflow.model.schedule import Schedule, ScheduleDefinition
+from taskflow.model.sealed_document import (
+    SEALED_START,
+    data_of,
+    is_sealed,
+    sealed_of,
+    sealed_part_of,
+)
 from taskflow.model.task import AttemptRecord, Claim, NewTask, Task
 
 Part: TypeAlias = Literal["payloads", "results"]
 
-SEALED_START: Final = b'{"$encrypted":"'
-_SEALED_END: Final = b'"}'
-# The body follows a message or a status, which are short.
-_MAX_START_BYTES: Final = 400
 _CANNOT: Final = (KeyMissing, Undecryptable)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -48,16 +44,7 @@ class _Readable(msgspec.Struct, frozen=True):
     not_modified: Literal[True] | UnsetType = UNSET
 
 
-class _SealedResponse(msgspec.Struct, frozen=True):
-    """The fields that identify an encrypted response; its body is in one of the last two."""
-
-    url: str
-    result: msgspec.Raw = msgspec.Raw()
-    body: msgspec.Raw = msgspec.Raw()
-
-
 _READABLE: Final = msgspec.json.Decoder(_Readable)
-_SEALED: Final = msgspec.json.Decoder(_SealedResponse)
 _DEFINITION: Final = msgspec.json.Decoder(ScheduleDefinition)
 _IDENTITY: Final = msgspec.json.Decoder(tuple[str, uuid.UUID])
 
@@ -242,7 +229,7 @@ class Encryption:
         if not is_callback or SEALED_START not in payload:
             return payload
         task = _OBJECT.decode(_OBJECT.decode(payload)["body"])
-        queue, task_id = _IDENTITY.decode(b"[%b,%b]" % (bytes(task["queue"]), bytes(task["id"])))
+        queue, task_id = _identity_of(task)
         inner, result = bytes(task["payload"]), bytes(task["result"])
         if is_sealed(inner):
             payload = payload.replace(inner, self._resealed(inner, _payload_place(queue)))
@@ -277,7 +264,7 @@ class Encryption:
         return definition.replace(task, self._resealed(task, _schedule_place(known.name)))
 
     def _resealed(self, sealed: bytes, place: bytes) -> bytes:
-        data = _data_of(sealed)
+        data = data_of(sealed)
         if self.keyring.is_current(data):
             return sealed
         return self._sealed(self.keyring.decrypt(data, place), place)
@@ -297,9 +284,7 @@ class Encryption:
         try:
             request = _OBJECT.decode(callback)
             task = _OBJECT.decode(request["body"])
-            queue, task_id = _IDENTITY.decode(
-                b"[%b,%b]" % (bytes(task["queue"]), bytes(task["id"]))
-            )
+            queue, task_id = _identity_of(task)
             payload, result = task["payload"], task["result"]
         except (msgspec.DecodeError, KeyError):  # from no version of TaskFlow
             return callback
@@ -315,7 +300,7 @@ class Encryption:
         """Return the stored document if its content and key are current, otherwise a new one."""
         if stored is not None and is_sealed(bytes(stored)):
             with contextlib.suppress(*_CANNOT):
-                is_current = self.keyring.is_current(_data_of(bytes(stored)))
+                is_current = self.keyring.is_current(data_of(bytes(stored)))
                 if is_current and self._opened(stored, place) == new:
                     return stored
         return msgspec.Raw(self._sealed(bytes(new), place))
@@ -324,42 +309,10 @@ class Encryption:
         return sealed_of(self.keyring.encrypt(text, place))
 
     def _opened(self, sealed: msgspec.Raw, place: bytes) -> msgspec.Raw:
-        return msgspec.Raw(self.keyring.decrypt(_data_of(bytes(sealed)), place))
+        return msgspec.Raw(self.keyring.decrypt(data_of(bytes(sealed)), place))
 
 
 NO_ENCRYPTION: Final = Encryption(NO_KEYS)
-
-
-def is_sealed(document: bytes) -> bool:
-    """Return whether a JSON document is encrypted."""
-    return document.startswith(SEALED_START)
-
-
-def sealed_of(data: bytes) -> bytes:
-    """Return encrypted data as a JSON document."""
-    return SEALED_START + base64.b64encode(data) + _SEALED_END
-
-
-def sealed_part_of(response: bytes | msgspec.Raw) -> msgspec.Raw | None:
-    """Return the encrypted document in a response; ``None`` if the response is not encrypted."""
-    if bytes(response).find(SEALED_START, 0, _MAX_START_BYTES) < 0:
-        return None
-    try:
-        kept = _SEALED.decode(response)
-    except msgspec.DecodeError:
-        return None
-    part = msgspec.Raw(bytes(kept.result) or bytes(kept.body))
-    return None if kept.url or not is_sealed(bytes(part)) else part
-
-
-def check_opened(result: msgspec.Raw) -> None:
-    """Check that a result, as a store returned it, was decrypted.
-
-    Raises:
-        KeyMissing: It was not.
-    """
-    if (sealed := sealed_part_of(result)) is not None:
-        raise KeyMissing(key_id_in(_data_of(bytes(sealed))))
 
 
 def _status_text(code: int) -> str:
@@ -367,11 +320,9 @@ def _status_text(code: int) -> str:
     return f"{code} {reason_phrase(code)}".rstrip()
 
 
-def _data_of(sealed: bytes) -> bytes:
-    try:
-        return base64.b64decode(sealed[len(SEALED_START) : -len(_SEALED_END)], validate=True)
-    except binascii.Error:
-        raise Undecryptable from None
+def _identity_of(task: Mapping[str, msgspec.Raw]) -> tuple[str, uuid.UUID]:
+    """Return the queue and the id of the task in a callback."""
+    return _IDENTITY.decode(b"[%b,%b]" % (bytes(task["queue"]), bytes(task["id"])))
 
 
 def _payload_place(queue: str) -> bytes:

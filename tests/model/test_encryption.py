@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskflow.model.encryption import NO_ENCRYPTION, Encryption, check_opened, is_sealed
+from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.errors import KeyMissing, Undecryptable
 from taskflow.model.keyring import Keyring
 from taskflow.model.outcome import KeptResponse, StoredResponse, response_of
 from taskflow.model.schedule import ScheduleDefinition, Timing
+from taskflow.model.sealed_document import check_opened, is_sealed
 from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, NewTask, Task, TaskStatus
 
 ONE = Encryption(Keyring([b"1" * 32]), ("payloads", "results"))

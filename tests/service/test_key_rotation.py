@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import threading
 
-from taskflow.model.encryption import sealed_of
 from taskflow.model.keyring import Keyring, key_of, new_encryption_key
+from taskflow.model.sealed_document import sealed_of
 from tests.cli.command import CommandLine
 from tests.service.processes import running, wait_until
 

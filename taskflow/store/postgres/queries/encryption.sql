@@ -8,7 +8,7 @@ ARRAY(
 
 -- name: sealed_tasks
 -- A task with its attempts: these never change, and are deleted with it. What a target sent may
--- look like encrypted data, but has a URL: see model/encryption.py.
+-- look like encrypted data, but has a URL: see model/sealed_document.py.
 SELECT page.id, page.size_bytes,
 -- insert: heads
 FROM (
