@@ -30,7 +30,6 @@ from taskflow.api.access.rejected_keys import RejectedKeys
 from taskflow.api.access.roles import AccessPolicy, PathPolicies
 from taskflow.api.access.sessions import Sessions
 from taskflow.api.compression import Compressing
-from taskflow.api.credential_names import CredentialNames
 from taskflow.api.dashboard.audit_log import AUDIT_PAGE
 from taskflow.api.dashboard.credentials import CREDENTIALS_PAGE
 from taskflow.api.dashboard.routes import dashboard_routes
@@ -156,7 +155,6 @@ def _services(
         metrics=counters,
         feed=feed,
         submissions=Submissions(store, settings, counters),
-        credentials=CredentialNames(store.credentials),
         published_keys=PublishedKeys(store.signing_keys),
         masking=Masking(settings.masked_headers),
         document=DocumentSource(lambda: document(ROUTES, has_keys=has_keys)),

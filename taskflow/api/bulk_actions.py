@@ -11,7 +11,7 @@ import trio
 from quart import Response
 from werkzeug.routing import BaseConverter
 
-from taskflow.api.access.request_scope import actor_of_request
+from taskflow.api.access.request_caller import actor_of_request
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_json
 from taskflow.api.responses import as_json

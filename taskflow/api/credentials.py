@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from quart import Response, request
 
-from taskflow.api.access.request_scope import actor_of_request
+from taskflow.api.access.request_caller import actor_of_request
 from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.document.common_parts import location
 from taskflow.api.document.examples import CREDENTIAL

@@ -8,7 +8,7 @@ from typing import Any, Final
 from quart import Response
 
 from taskflow.api.access.api_keys import Role
-from taskflow.api.access.request_scope import (
+from taskflow.api.access.request_caller import (
     actor_of_request,
     role_of_request,
     scope_of_request,
@@ -163,7 +163,7 @@ async def _permissions(services: Services) -> Permissions:
     return Permissions(
         can_sign=services.settings.has_webhook_secrets,
         may_set_proxy=role_of_request() is Role.ADMIN and scope_of_request() is None,
-        credentials=await services.credentials.read(),
+        credentials=await services.submissions.credentials.read(),
         keyring=services.keyring,
     )
 

@@ -17,7 +17,7 @@ import msgspec
 from quart import Quart, Response, request
 
 from taskflow.api.access.api_keys import Role
-from taskflow.api.access.request_scope import scope_of_request
+from taskflow.api.access.request_caller import scope_of_request
 from taskflow.api.access.roles import AccessPolicy, role_for
 from taskflow.api.access.scoped_store import refuse_scope
 from taskflow.api.responses import JSON

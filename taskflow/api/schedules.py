@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 from quart import Response, request
 
-from taskflow.api.access.request_scope import actor_of_request
+from taskflow.api.access.request_caller import actor_of_request
 from taskflow.api.document.common_parts import location, next_page_link
 from taskflow.api.document.examples import PENDING, SCHEDULE, TASK_ID, URL
 from taskflow.api.problems import store_timeout
@@ -204,7 +204,7 @@ async def _reading(name: str, services: Services) -> Reading:
         settings.max_attempts,
         settings.has_webhook_secrets,
         services.masking,
-        await services.credentials.read(),
+        await services.submissions.credentials.read(),
     )
 
 

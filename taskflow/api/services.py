@@ -10,7 +10,6 @@ import trio
 from markupsafe import Markup
 
 from taskflow.api.access.scoped_store import scoped_store
-from taskflow.api.credential_names import CredentialNames
 from taskflow.api.live.feed import Feed
 from taskflow.api.live.positions import PLAIN, EncryptedPositions, Positions
 from taskflow.api.published_keys import PublishedKeys
@@ -34,7 +33,6 @@ class Services(msgspec.Struct, frozen=True):
         metrics: The counters that ``/metrics`` reports.
         feed: Reports events to requests that wait or watch.
         submissions: Validates and stores new tasks.
-        credentials: The names of the credentials that exist.
         published_keys: The public keys of ID tokens.
         masking: The rule that masks credentials.
         document: The source of ``/openapi.json``.
@@ -49,7 +47,6 @@ class Services(msgspec.Struct, frozen=True):
     metrics: Metrics
     feed: Feed
     submissions: Submissions
-    credentials: CredentialNames
     published_keys: PublishedKeys
     masking: Masking
     document: DocumentSource
@@ -66,7 +63,6 @@ class Services(msgspec.Struct, frozen=True):
             store=store,
             feed=self.feed.within(scope),
             submissions=self.submissions.within(scope, store),
-            credentials=self.credentials.without_suggestions(),
             positions=EncryptedPositions(self.secret),
         )
 

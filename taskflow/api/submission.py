@@ -86,7 +86,12 @@ class StreamSummary(msgspec.Struct, frozen=True):
 
 
 class Submissions:
-    """Validates and stores new tasks."""
+    """Validates and stores new tasks.
+
+    Attributes:
+        backlog: Limits the number of pending tasks.
+        credentials: The names of the credentials that exist.
+    """
 
     def __init__(self, store: TaskStore, settings: Settings, metrics: Metrics) -> None:
         self._store = store
@@ -95,11 +100,11 @@ class Submissions:
         self._can_sign: Final = settings.has_webhook_secrets
         self._max_task_bytes: Final = settings.max_body_bytes
         self.backlog: Final = Backlog(store, settings.max_pending)
-        self._credentials = CredentialNames(store.credentials)
+        self.credentials = CredentialNames(store.credentials)
         self._scope: QueueScope | None = None
 
     def within(self, scope: QueueScope, store: TaskStore) -> Submissions:
-        """Return these submissions for a caller that may use some queues alone.
+        """Return these submissions for a caller whose key is limited to some queues.
 
         Args:
             scope: The queues.
@@ -107,7 +112,7 @@ class Submissions:
         """
         view = copy.copy(self)
         view._scope, view._store = scope, store  # noqa: SLF001 - its own class
-        view._credentials = self._credentials.without_suggestions()  # noqa: SLF001 - its own class
+        view.credentials = self.credentials.without_suggestions()
         return view
 
     async def read(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
@@ -147,7 +152,7 @@ class Submissions:
         }
         if not wanted:
             return {}
-        known = await self._credentials.known(wanted.values())
+        known = await self.credentials.known(wanted.values())
         found: dict[K, Unprocessable] = {}
         for key, name in wanted.items():
             if name not in known:

@@ -7,7 +7,7 @@ from typing import Final
 
 from quart import Response
 
-from taskflow.api.access.request_scope import actor_of_request
+from taskflow.api.access.request_caller import actor_of_request
 from taskflow.api.document.examples import CANCELED, PENDING
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body

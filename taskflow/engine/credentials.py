@@ -75,7 +75,7 @@ class Credentials:
         """Return the authenticator of a credential, or the outcome of an attempt without one.
 
         Raises:
-            KeyMissing: Its key is not among those of this node.
+            KeyMissing: This node does not have its key.
         """
         if not self._is_fresh(name):
             async with self._reading:  # one query for all attempts that wait for it

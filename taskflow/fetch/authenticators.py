@@ -1,4 +1,4 @@
-"""Makes the authenticators of all kinds of credentials; those of a node share access tokens."""
+"""Makes the authenticators of all kinds of credentials; they share the access tokens of a node."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import msgspec
 from quart import Blueprint, Response
 
-from taskflow.api.access.request_scope import scope_of_request
+from taskflow.api.access.request_caller import scope_of_request
 from taskflow.api.access.scoped_store import refuse_scope
 from taskflow.api.access.sessions import PATH
 from taskflow.api.audit import find_entries

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import inspect
 from quart import Blueprint, Response, request
 
-from taskflow.api.access.request_scope import actor_of_request, scope_of_request
+from taskflow.api.access.request_caller import actor_of_request, scope_of_request
 from taskflow.api.access.scoped_store import refuse_scope
 from taskflow.api.access.sessions import PATH
 from taskflow.api.credentials import sealed_of

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, Response, request
 
-from taskflow.api.access.request_scope import actor_of_request, store_of_request
+from taskflow.api.access.request_caller import actor_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.bulk_actions import BulkAction, BulkResult, bulk_actions_of, run_bulk_action
 from taskflow.api.dashboard.live_region import refreshed

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from quart import Blueprint, Response
 
-from taskflow.api.access.request_scope import actor_of_request, scope_of_request, store_of_request
+from taskflow.api.access.request_caller import actor_of_request, scope_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard import charts
 from taskflow.api.dashboard.live_region import refreshed

@@ -8,7 +8,7 @@ from typing import Any, cast
 from quart import Blueprint, Response, request
 
 from taskflow.api.access.rejected_keys import RejectedKeys
-from taskflow.api.access.request_scope import actor_of_request
+from taskflow.api.access.request_caller import actor_of_request
 from taskflow.api.access.roles import CALLER, SIGN_IN_PATH, SIGN_OUT_PATH, Caller, is_page
 from taskflow.api.access.sessions import COOKIE, MAX_SESSION_SECONDS, PATH, Sessions
 from taskflow.api.dashboard.forms import read_form

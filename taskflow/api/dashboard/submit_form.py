@@ -8,7 +8,7 @@ from typing import Final
 
 from quart import Blueprint, Response, request
 
-from taskflow.api.access.request_scope import scope_of_request, store_of_request
+from taskflow.api.access.request_caller import scope_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard.forms import (
     FormError,

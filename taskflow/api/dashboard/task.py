@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from quart import Blueprint, Response, request
 
-from taskflow.api.access.request_scope import actor_of_request, feed_of_request, store_of_request
+from taskflow.api.access.request_caller import actor_of_request, feed_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard import charts, formatting
 from taskflow.api.dashboard.live_region import followed

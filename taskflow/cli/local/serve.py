@@ -115,7 +115,7 @@ def rotate_keys() -> None:
         click.echo(f"{count:,} rows still need the key {key_id}", err=True)
     if done.left:
         raise Failure(
-            "some rows could not be encrypted again: keep these keys, add those that are missing "
+            "some rows could not be encrypted again: keep these keys, add the missing keys "
             "to TASKFLOW_ENCRYPTION_KEYS, and run this again"
         )
     click.echo("no row needs another key: the others can be removed")

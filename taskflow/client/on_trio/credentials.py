@@ -36,7 +36,7 @@ class Credentials:
         Args:
             name: The name of the credential.
             credential: Its fields, such as ``{"kind": "bearer", "token": token, "hosts":
-                ["api.example.com"]}``; docs/reference/api.md describes those of each kind.
+                ["api.example.com"]}``; docs/reference/api.md describes the fields of each kind.
 
         Raises:
             Unprocessable: It is invalid, or the service has no encryption keys.

@@ -1,4 +1,4 @@
-"""The caller of the current request: who acts, and the rights of the key."""
+"""The caller of the current request: the actor for the audit log, and the rights of the key."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from taskflow.store.base.store import TaskStore
 
 
 def actor_of_request() -> Actor:
-    """Return who makes the request, for the audit log."""
-    scope = cast("Mapping[str, Any]", request.scope)
-    caller: Caller = scope.get(CALLER) or Caller(None, None)
-    return Actor(caller.name, caller.session, client_of(scope))
+    """Return the actor of the request, for the audit log."""
+    caller = _caller() or Caller(None, None)
+    return Actor(caller.name, caller.session, client_of(_asgi_scope()))
 
 
 def scope_of_request() -> QueueScope | None:
@@ -37,7 +36,11 @@ def role_of_request() -> Role | None:
 
 
 def _caller() -> Caller | None:
-    return cast("Mapping[str, Any]", request.scope).get(CALLER)
+    return _asgi_scope().get(CALLER)
+
+
+def _asgi_scope() -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", request.scope)
 
 
 def store_of_request(store: TaskStore) -> TaskStore:
