@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 import trio
 
+from taskflow.api.problems import store_timeout
+from taskflow.model.errors import StoreUnavailable
 from taskflow.store.base.signing_keys import SigningKeyStore
 
 KEPT_SECONDS: Final = 60.0
@@ -27,11 +29,21 @@ class PublishedKeys:
         self._reading = trio.Lock()
 
     async def get(self) -> list[msgspec.Raw]:
-        """Return the keys as JWKs.
+        """Return the keys as JWKs; during an outage of the store those that were read before.
 
         Raises:
             StoreUnavailable: They are not known, and cannot be read.
         """
+        try:
+            with store_timeout():
+                await self._read_if_old()
+        except StoreUnavailable:
+            if not self._keys:
+                raise
+            self._read_at = trio.current_time()
+        return self._keys
+
+    async def _read_if_old(self) -> None:
         async with self._reading:
             # The first keys come at any moment.
             if not self._keys or trio.current_time() >= self._read_at + KEPT_SECONDS:
@@ -41,4 +53,3 @@ class PublishedKeys:
                     for key in msgspec.json.decode(generation.public, type=list[msgspec.Raw])
                 ]
                 self._read_at = trio.current_time()
-        return self._keys

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 import trio
 from authlib.oidc.discovery import OpenIDProviderMetadata
 from joserfc import jwk
 
 from taskflow.api.published_keys import KEPT_SECONDS, PublishedKeys
+from taskflow.model.errors import StoreUnavailable
 from taskflow.model.key_generation import KeyGeneration
 from taskflow.service import MEMORY_URL
 from taskflow.store.memory.store import MemoryStore
@@ -70,6 +72,30 @@ async def test_requests_share_a_query(autojump_clock):
     await trio.sleep(KEPT_SECONDS)
     await store.add_if_next(KeyGeneration(2, '[{"kid":"b"}]', b""))
     assert len(await keys.get()) == 2
+
+
+async def test_an_outage_of_the_store(autojump_clock):
+    """Targets verify tokens meanwhile: known keys are published on, and unknown ones are a 503."""
+
+    class Broken:
+        state = "works"
+
+        async def all(self):
+            if self.state == "hangs":
+                await trio.sleep_forever()
+            if self.state == "is down":
+                raise StoreUnavailable
+            return [KeyGeneration(1, '[{"kid":"a"}]', b"")]
+
+    store = Broken()
+    known = PublishedKeys(store)
+    assert len(await known.get()) == 1
+    for state in ("hangs", "is down"):
+        store.state = state
+        await trio.sleep(KEPT_SECONDS)
+        assert len(await known.get()) == 1
+    with pytest.raises(StoreUnavailable):
+        await PublishedKeys(store).get()
 
 
 def test_they_are_open():
