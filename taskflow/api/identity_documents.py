@@ -91,7 +91,7 @@ async def show_configuration(services: Services) -> Response:
 async def list_public_keys(services: Services) -> Response:
     """List the public keys that verify ID tokens.
 
-    A key is listed a day before it signs, and until its last token has ended. Keys are replaced
+    A key is listed from a day before it signs until its last token has expired. Keys are replaced
     every 30 days.
     """
     _issuer_of(services)

@@ -39,7 +39,8 @@ class Services(msgspec.Struct, frozen=True):
         is_running: Returns whether workers are running, for ``/readyz``.
         positions: The ids of events as the caller sees them.
         keyring: Encrypts and decrypts data at rest.
-        secret: Encrypts them for callers that see some queues alone; the same on all nodes.
+        secret: Encrypts the ids of events for callers whose key is limited to some queues; the same
+            on all nodes.
     """
 
     store: TaskStore

@@ -104,7 +104,7 @@ class AccessTokens:
         return len(self._entries)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run token requests until canceled. Must be started before the first request."""
+        """Run token requests until cancelled. Must be started before the first request."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()

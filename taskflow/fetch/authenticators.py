@@ -39,7 +39,7 @@ class Authenticators:
         self._issuer = issuer
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run token requests until canceled. Must be started before an authenticator is used."""
+        """Run token requests until cancelled. Must be started before an authenticator is used."""
         await self._tokens.run(task_status=task_status)
 
     def of(self, credential: Credential) -> Authenticator:

@@ -295,7 +295,7 @@ ENCRYPTION_KEY_MISSING: Final = _declare(
     "encryption-key-missing",
     HTTPStatus.SERVICE_UNAVAILABLE,
     "Encryption key missing",
-    "What the request needs is encrypted with a key that this node does not have.",
+    "The request needs data that is encrypted with a key that this node does not have.",
     "Operators: set the same `TASKFLOW_ENCRYPTION_KEYS` on all nodes. `taskflow doctor` names the "
     "keys that are missing.",
     "the encryption key 0b5a3c9e41 is not among TASKFLOW_ENCRYPTION_KEYS of this node",

@@ -60,8 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             pattern=r"^(|https?://[^\s/?#@]+(/[^\s?#]*[^\s?#/])?)$",
             title="a URL without a slash at its end, such as https://tasks.example.com",
-            description="URL under which others reach the API: the issuer of ID tokens "
-            "(credentials of the kind oidc); the same on all nodes",
+            description="Public URL of the API, which is the issuer of ID tokens (credentials of "
+            "the kind oidc); the same on all nodes",
         ),
     ] = ""
     metrics_bind: Annotated[
@@ -106,9 +106,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     encryption_keys: Annotated[
         str,
         Meta(
-            description="Keys that encrypt credentials at rest, "
-            "as `taskflow secret new --encryption` prints them, separated by commas: the first "
-            "encrypts, all decrypt; the same on all nodes"
+            description="Keys that encrypt data at rest, created by `taskflow secret new "
+            "--encryption`, separated by commas: the first key encrypts, all keys decrypt; the "
+            "same on all nodes"
         ),
     ] = ""
     encryption_keys_file: Annotated[

@@ -60,7 +60,7 @@ class RejectedKeys:
         self._noted.notify()
 
     async def run(self) -> None:
-        """Write the counts until canceled, and the remaining counts then."""
+        """Write the counts until cancelled, and the remaining counts then."""
         try:
             while True:
                 await self._noted.wait()

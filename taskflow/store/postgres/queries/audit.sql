@@ -1,7 +1,7 @@
 -- The audit log.
 
 -- name: add_audit_entries
--- Entries of a batch that has one already are added to its count.
+-- An entry whose batch exists is added to the count of that entry.
 INSERT INTO taskflow_audit AS a (action, actor, session, address, target, count, detail, batch)
 SELECT action, actor, session, address, target, count, detail, batch
 FROM json_to_recordset(%(entries)s::text::json) AS e (

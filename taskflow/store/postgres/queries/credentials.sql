@@ -21,7 +21,7 @@ SELECT name, kind, hosts, sealed FROM taskflow_credentials WHERE name = %(name)s
 SELECT name FROM taskflow_credentials ORDER BY name
 
 -- name: credentials
--- All of them, or one, without their values, and with the first queues and schedules that use each.
+-- All credentials or one, without values, each with the first queues and schedules that use it.
 SELECT c.name, c.kind, c.hosts, c.created_at, c.updated_at, c.last_used_at,
        ARRAY(SELECT q.name FROM taskflow_queues AS q WHERE q.credential = c.name
              ORDER BY q.name COLLATE "C" LIMIT %(max_users)s),
@@ -47,7 +47,7 @@ WITH deleted AS (
 SELECT name FROM deleted LEFT JOIN notified ON true
 
 -- name: mark_credential_used
--- The time is to a minute: nodes that use a credential together write it once.
+-- At most once per interval for all nodes together.
 UPDATE taskflow_credentials SET last_used_at = now()
 WHERE name = %(name)s
     AND (last_used_at IS NULL OR last_used_at < now() - make_interval(secs => %(seconds)s))
