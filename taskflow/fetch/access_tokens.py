@@ -32,6 +32,9 @@ MAX_REQUEST_SECONDS: Final = 30.0
 SHARE_OF_TIME: Final = 0.9
 """Share of the remaining time of a fetch to wait for a token, so that the fetch has no timeout."""
 
+HANGING_SECONDS: Final = 2.0
+"""Time after which no further task waits for a token request: it would hold up a worker."""
+
 MAX_TOKENS: Final = 1_000
 """Number of credentials whose tokens are kept."""
 
@@ -51,8 +54,20 @@ class _Flight:
     """A token request that tasks wait for."""
 
     def __init__(self) -> None:
+        self._started_at: Final = trio.current_time()
         self.is_done: Final = trio.Event()
         self.answer: AccessToken | TokenFailure | None = None
+
+    @property
+    def age_seconds(self) -> float:
+        """The time since its start."""
+        return trio.current_time() - self._started_at
+
+    async def wait(self) -> None:
+        """Wait for the answer, unless the request hangs already, or the task has no time left."""
+        if self.age_seconds < HANGING_SECONDS:
+            with trio.CancelScope(deadline=_deadline()):
+                await self.is_done.wait()
 
 
 class _Entry:
@@ -121,9 +136,13 @@ class AccessTokens:
         answer = entry.known()
         if answer is None:
             flight = entry.flight or self._start(credential, entry)
-            with trio.CancelScope(deadline=_deadline()):
-                await flight.is_done.wait()
+            await flight.wait()
             answer = flight.answer
+            if answer is None:
+                raise TokenUnavailable(
+                    "no response from the token endpoint yet",
+                    max(INITIAL_PAUSE_SECONDS, flight.age_seconds),
+                )
         if isinstance(answer, AccessToken):
             return answer.value
         raise _error_of(answer, entry.retry_at)
@@ -218,12 +237,10 @@ def _pause_after(failure: TokenFailure, earlier_failures: int) -> float:
     return min(INITIAL_REFUSAL_PAUSE_SECONDS * doubled, MAX_REFUSAL_PAUSE_SECONDS)
 
 
-def _error_of(failure: TokenFailure | None, retry_at: float) -> FetchError:
-    now = trio.current_time()
-    if failure is None:
-        return TokenUnavailable("no response from the token endpoint yet", INITIAL_PAUSE_SECONDS)
+def _error_of(failure: TokenFailure, retry_at: float) -> FetchError:
     if failure.is_temporary:
-        return TokenUnavailable(failure.reason, max(INITIAL_PAUSE_SECONDS, retry_at - now))
+        pause = retry_at - trio.current_time()
+        return TokenUnavailable(failure.reason, max(INITIAL_PAUSE_SECONDS, pause))
     return TokenRefused(failure.reason)
 
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from taskflow.fetch.access_tokens import MAX_TOKENS, AccessTokens
 from taskflow.fetch.authenticators import Authenticators
+from taskflow.fetch.errors import TokenUnavailable
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
@@ -316,6 +317,23 @@ async def test_tokens_that_end_at_once(autojump_clock, nursery):
     tokens = AccessTokens(endpoint)
     await nursery.start(tokens.run)
     assert [await tokens.get(REMOTE) for _ in range(3)] == ["token-1", "token-2", "token-3"]
+
+
+async def test_few_workers_wait_for_an_endpoint_that_hangs(autojump_clock, nursery):
+    """Tasks that come later are postponed at once, for as long as it hangs already."""
+
+    class Hanging(Endpoint):
+        async def fetch(self, request):
+            await trio.sleep_forever()
+
+    tokens = AccessTokens(Hanging(3600))
+    await nursery.start(tokens.run)
+    for seconds, delay in ((9.0, 9.0), (0.0, 9.0), (0.0, 9.0)):
+        began = trio.current_time()
+        with trio.fail_after(10), pytest.raises(TokenUnavailable, match="yet") as caught:
+            await tokens.get(REMOTE)
+        assert trio.current_time() - began == pytest.approx(seconds)
+        assert caught.value.delay_seconds == pytest.approx(delay)
 
 
 async def test_credentials_do_not_share_tokens(autojump_clock, nursery):
