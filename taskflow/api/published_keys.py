@@ -29,7 +29,7 @@ class PublishedKeys:
         self._reading = trio.Lock()
 
     async def get(self) -> list[msgspec.Raw]:
-        """Return the keys as JWKs; during an outage of the store those that were read before.
+        """Return the keys as JWKs; during an outage of the store, the keys that were read before.
 
         Raises:
             StoreUnavailable: They are not known, and cannot be read.

@@ -80,7 +80,7 @@ class Header(_Credential, frozen=True, tag="header"):
             description="The name of the header.",
             examples=["X-Api-Key"],
             extra={
-                "expected": "the name of a header, none of those that TaskFlow sets, such as "
+                "expected": "the name of a header that TaskFlow does not set itself, such as "
                 "X-Api-Key"
             },
         ),

@@ -119,7 +119,7 @@ def test_values_are_write_only(server, kind):
         ),
         (
             {"kind": "header", "name": "Host", "value": f"{VALUE}\r\nX: 1", **HOSTS},
-            {"#/name": "none of those that TaskFlow sets", "#/value": "ASCII"},
+            {"#/name": "a header that TaskFlow does not set itself", "#/value": "ASCII"},
         ),
         (
             {"kind": "header", "name": "Webhook-Id", "value": VALUE, **HOSTS},
