@@ -1,19 +1,20 @@
--- Credentials, which tasks use by their names. Their values are stored encrypted only.
+-- Credentials, which tasks use by name. Their values are stored only encrypted.
 
 CREATE TABLE taskflow_credentials (
-    -- In the order of its bytes on all servers: lists go by it.
+    -- Lists are sorted by the bytes of the name, whatever the collation of the database.
     name         text COLLATE "C" PRIMARY KEY,
     kind         text        NOT NULL,
-    -- The patterns of the hosts to which it may be sent.
+    -- Patterns of the hosts that it may be sent to.
     hosts        text[]      NOT NULL,
-    -- All its values, encrypted: model/sealed_credential.py.
+    -- Its values, encrypted (model/sealed_credential.py).
     sealed       bytea       NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     updated_at   timestamptz NOT NULL DEFAULT now(),
     last_used_at timestamptz
 );
 
--- What uses a credential, for its deletion. Nodes of the version before do not write these columns.
+-- The credential that a queue or schedule uses, to find what uses a credential before it is deleted.
+-- Nodes of earlier versions do not write these columns.
 ALTER TABLE taskflow_queues ADD COLUMN credential text COLLATE "C";
 ALTER TABLE taskflow_schedules ADD COLUMN credential text COLLATE "C";
 CREATE INDEX taskflow_queues_credential ON taskflow_queues (credential, name)
@@ -21,7 +22,7 @@ CREATE INDEX taskflow_queues_credential ON taskflow_queues (credential, name)
 CREATE INDEX taskflow_schedules_credential ON taskflow_schedules (credential, name)
     WHERE credential IS NOT NULL;
 
--- A finished task, as GET shows it from then on.
+-- A finished task, as GET shows it.
 CREATE OR REPLACE FUNCTION taskflow_task_as_json(task taskflow_tasks) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT concat(

@@ -1,5 +1,5 @@
--- The audit log. Entries are written in the transaction of the change, and deleted by their age alone:
--- they do not reference what they are about. Nodes of the version before record none.
+-- The audit log. An entry is written in the transaction of the change, and deleted only because of its
+-- age: it does not reference what it is about. Nodes of earlier versions write no entries.
 
 CREATE TABLE taskflow_audit (
     id      uuid        PRIMARY KEY DEFAULT taskflow_new_id(),
@@ -11,7 +11,7 @@ CREATE TABLE taskflow_audit (
     target  text,
     count   bigint      NOT NULL CHECK (count >= 1),
     detail  json        NOT NULL,
-    -- The portions of a bulk action, and refused keys of one address, share an entry.
+    -- The batches of a bulk action share an entry, and so do rejected keys from one address.
     batch   uuid
 );
 

@@ -1,4 +1,4 @@
--- The keys that sign ID tokens. The private keys are stored encrypted only: model/key_generation.py.
+-- The keys that sign ID tokens. Private keys are stored only encrypted (model/key_generation.py).
 
 CREATE TABLE taskflow_signing_keys (
     number   integer     PRIMARY KEY,
