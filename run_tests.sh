@@ -24,7 +24,7 @@ export PYTHONDONTWRITEBYTECODE=
 
 # Tests of one file share servers, so they run in one process. Many of them wait, rather than compute:
 # more processes than cores.
-at_once=(--numprocesses 6 --dist loadfile --no-loadscope-reorder)
+at_once=(--numprocesses 5 --dist loadfile --no-loadscope-reorder)
 
 # Tools for a few tests (a pooler, a clock, a proxy, promtool), unpacked without being installed: no
 # root is needed. Where that cannot be done these tests are skipped, and say so. Libraries have

@@ -123,7 +123,13 @@ def test_arrays_streams_and_forms(measured):
         measured.check(requested)
 
 
-@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+MOST_USED = {("post", "/tasks"), ("put", "/schedules/{name}"), ("put", "/credentials/{name}")}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [pytest.param(*one, marks=() if one in MOST_USED else pytest.mark.long) for one in OPERATIONS],
+)
 def test_every_field(measured, is_long, method, path):
     """Each field of each operation's body, in all ways in which it can be large."""
     for requested in bodies_of(method, path, is_complete=is_long):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
 from tests.egress_proxy import USERINFO
@@ -66,7 +67,7 @@ class TestWhoSetsIt:
         """A proxy may be anywhere in the network, also for an admin of some queues."""
         keys = f"{SETTING},mail:admin:queues=mail:{SCOPED_KEY}"
         headers = {"authorization": f"Bearer {SCOPED_KEY}"}
-        with LiveServer(api_keys=keys) as server:
+        with LiveServer(database_url=MEMORY_URL, api_keys=keys) as server:
             assert proxy_of(ask(server, "PUT", "/queues/mail", {"egress_proxy": URL})) == SHOWN
             for proxy in ("http://10.0.0.5:2375", "direct", None):
                 body = json.dumps({"egress_proxy": proxy}).encode()

@@ -14,7 +14,7 @@ from tests.api.live import LiveServer
 from tests.fuzz.fuzzer import KEY, Length
 from tests.fuzz.idle import open_idle_app
 
-SHORT = Length(examples=10, edge_step=5)
+SHORT = Length(examples=5, edge_step=10)
 LONG_EXAMPLES = 1500
 
 

@@ -28,11 +28,11 @@ def test_the_api_conforms_to_its_document(idle_server, length, tmp_path):
     """Valid requests are accepted, others are rejected, and every response is documented.
 
     This includes examples, the bounds of each schema, random requests, and chains of requests that
-    submit a task and then read it. The short form tests a fifth of the bounds.
+    submit a task and then read it. The short form tests a tenth of the bounds.
     """
     report = fuzz(idle_server.url, length, tmp_path)
     print(report.text)
-    assert report.code == 0
+    assert report.code == 0, report.text
     assert report.count("Operations: +(\\d+) selected") == len(operations())
     if length.is_long:  # which chains come of it is chance
         assert report.count("API Links: +(\\d+) covered") > 0

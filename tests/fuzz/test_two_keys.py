@@ -65,7 +65,7 @@ async def fill_both(store: TaskStore) -> None:
     await store.queues.put("shop", QueueSettings(paused=True, rate=Rate(9.0)))
 
 
-@pytest.fixture(params=[pytest.param("memory", marks=pytest.mark.long), "postgres"])
+@pytest.fixture(params=["memory", "postgres"])
 def services(request: pytest.FixtureRequest) -> Iterator[tuple[LiveServer, LiveServer]]:
     """A service with the data of both clients, and one with that of one client."""
     with contextlib.ExitStack() as stack:
@@ -105,6 +105,7 @@ def cursor_of(task_id: str) -> str:
     return urlsafe_b64encode(uuid.UUID(task_id).bytes).decode().rstrip("=")
 
 
+@pytest.mark.long
 def test_nothing_of_another_client(services, length, tmp_path):
     """No answer tells whether the data of another client exists, and none of it changes."""
     both, _ = services
@@ -140,7 +141,7 @@ def test_nothing_of_another_client(services, length, tmp_path):
             aims=aims,
         )
     print(report.text, twins.statuses, *twins.differences, sep="\n")
-    assert report.code == 0
+    assert report.code == 0, report.text
     assert twins.differences == []
     assert not [text for text in twins.answers if HIDDEN in text]
     assert held_by_others(both) == before
