@@ -106,13 +106,14 @@ async def test_a_node_without_the_key(autojump_clock, nursery, keyring):
     waiting = NewTask(msgspec.Raw(b'"http://target/"'), options=BILLING)
     tasks = await bench.store.add([waiting] * 3)
     with capture_logs() as logs:
-        await nursery.start(bench.engine.run)
-        await trio.sleep(20)
+        async with trio.open_nursery() as running:  # until the engine has released its tasks
+            await running.start(bench.engine.run)
+            await trio.sleep(20)
+            bench.engine.shut_down(drain_seconds=0)
     [shown] = {(task.status, task.attempt) for task in [await bench.now(one) for one in tasks]}
     assert (shown, target.added) == ((TaskStatus.PENDING, 0), [])
     events = [entry["event"] for entry in logs]
     assert events.count(Event.ENCRYPTION_KEY_MISSING.value[1]) == 1
-    bench.engine.shut_down(drain_seconds=0)
     bench.keyring = KEYRING
     bench.engine = bench.new_engine()
     await nursery.start(bench.engine.run)

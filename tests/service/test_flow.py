@@ -138,6 +138,9 @@ def test_a_slow_host_does_not_take_all_workers(nodes, paced):
     assert len(paced.began["127.0.0.1"]) < len(slow)
 
 
+DEAD = 60
+
+
 def test_the_circuit_breaker_opens_and_closes(tmp_path, tasks, paced):
     """After failures in a row its tasks wait instead of failing; when it is back they are run."""
     with socket.socket() as reserved:
@@ -152,7 +155,7 @@ def test_the_circuit_breaker_opens_and_closes(tmp_path, tasks, paced):
     with contextlib.ExitStack() as stack:
         one = stack.enter_context(running("serve", tmp_path, **settings))
         two = stack.enter_context(running("serve", tmp_path, **settings))
-        dead = add(one, [f"http://127.0.0.1:{port}/1/{n}" for n in range(12)], queue="dead")
+        dead = add(one, [f"http://127.0.0.1:{port}/1/{n}" for n in range(DEAD)], queue="dead")
         wait_until(
             lambda: "circuit breaker opened" in one.log or "circuit breaker opened" in two.log
         )
@@ -164,6 +167,6 @@ def test_the_circuit_breaker_opens_and_closes(tmp_path, tasks, paced):
         stack.enter_context(PacedTarget(port))
         wait_until(lambda: all_ended(two, "dead"))
         counts = one.ask("GET", "/queues/dead").body["counts"]
-        assert counts["COMPLETED"] >= 2
-        assert counts["FAILED"] <= 10
+        # A few open it, and one for each trial until the target is back.
+        assert counts["FAILED"] < counts["COMPLETED"]
         assert "circuit breaker closed" in one.log + two.log
