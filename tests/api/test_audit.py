@@ -374,6 +374,7 @@ def session_of(server: LiveServer, role: str) -> dict[str, str]:
 def test_a_session(audited):
     """Signing in, what is done with the mouse, and signing out have the id of the session."""
     server, task_id = audited.server, audited.new_task()
+    audited.done("POST", "/tasks", {"payload": "http://127.0.0.1:9/", "delay_seconds": 3600})
     audited.news()
     session = session_of(server, "write")
     for target in (f"/ui/tasks/{task_id}/cancel", f"/ui/tasks/{task_id}/retry"):
