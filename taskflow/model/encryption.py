@@ -267,7 +267,7 @@ class Encryption:
         data = data_of(sealed)
         if self.keyring.is_current(data):
             return sealed
-        return self._sealed(self.keyring.decrypt(data, place), place)
+        return sealed_of(self.keyring.reencrypt(data, place))
 
     def _open_payload(
         self, payload: msgspec.Raw, queue: str, *, callback_of: uuid.UUID | None = None

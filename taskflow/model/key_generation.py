@@ -89,8 +89,7 @@ def resealed(generation: KeyGeneration, keyring: Keyring) -> bytes:
         KeyMissing: Its key is not among these.
         Undecryptable: It was changed.
     """
-    associated = _associated(generation.number)
-    return keyring.encrypt(keyring.decrypt(generation.sealed, associated), associated)
+    return keyring.reencrypt(generation.sealed, _associated(generation.number))
 
 
 def private_pem(generation: KeyGeneration, algorithm: Algorithm, keyring: Keyring) -> str:

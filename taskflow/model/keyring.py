@@ -91,6 +91,15 @@ class Keyring:
             raise KeyMissing(key_id.hex())
         return self._xaes.decrypt(key, data[_ID_END:_NONCE_END], data[_NONCE_END:], associated)
 
+    def reencrypt(self, data: bytes, associated: bytes) -> bytes:
+        """Return the same data, encrypted with the first key.
+
+        Raises:
+            KeyMissing: The key is not among these.
+            Undecryptable: The data, or what it is associated with, was changed.
+        """
+        return self.encrypt(self.decrypt(data, associated), associated)
+
     def is_current(self, data: bytes) -> bool:
         """Return whether data is encrypted with the first key."""
         return bool(self._keys) and data.startswith(_VERSION + self._first)

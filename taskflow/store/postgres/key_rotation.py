@@ -272,8 +272,8 @@ def _resealed_queue(row: Row, encryption: Encryption) -> str:
 
 def _resealed_credential(row: Row, encryption: Encryption) -> bytes:
     name, kind, sealed = row
-    place = SealedCredential(name, kind, (), sealed).associated
-    return encryption.keyring.encrypt(encryption.keyring.decrypt(bytes(sealed), place), place)
+    credential = SealedCredential(name, kind, (), bytes(sealed))
+    return encryption.keyring.reencrypt(credential.sealed, credential.associated)
 
 
 def _resealed_signing_keys(row: Row, encryption: Encryption) -> bytes:
