@@ -25,6 +25,7 @@ from taskflow.model.task import CredentialName
 from taskflow.schema.credentials import credential_of
 from taskflow.schema.query import DELETE_CREDENTIAL_QUERY, DeleteCredentialRequest
 from taskflow.settings import Settings
+from taskflow.store.base.store import TaskStore
 
 T = TypeVar("T")
 
@@ -161,14 +162,26 @@ async def delete_credential(services: Services, name: str) -> Response:
     A credential that a queue or a schedule uses is deleted only with ``force=true``. Tasks that
     still name it fail as ``credential_missing``, and are retried while they have attempts.
     """
+    await delete_as_asked(services.store, name)
+    return no_content()
+
+
+async def delete_as_asked(store: TaskStore, name: str) -> None:
+    """Delete a credential as the query of the request says.
+
+    Raises:
+        CredentialNotFound: There is no credential with this name.
+        CredentialInUse: A queue or a schedule uses it, and the query has no ``force=true``.
+        Unprocessable: The query is invalid.
+    """
     query = DELETE_CREDENTIAL_QUERY.read_query(dict(request.args.lists()))
     name = credential_name_of(name)
     with store_timeout():
-        is_deleted = await services.store.credentials.delete(
+        is_deleted = await store.credentials.delete(
             name, even_if_used=query.force, by=actor_of_request()
         )
-    _found(is_deleted or None)
-    return no_content()
+    if not is_deleted:
+        raise CredentialNotFound
 
 
 def sealed_of(body: bytes, name: str, keyring: Keyring, settings: Settings) -> SealedCredential:

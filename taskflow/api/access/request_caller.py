@@ -10,7 +10,7 @@ from quart import request
 from taskflow.api.access.api_keys import Role
 from taskflow.api.access.request_head import client_of
 from taskflow.api.access.roles import CALLER, Caller
-from taskflow.api.access.scoped_store import scoped_store
+from taskflow.api.access.scoped_store import refuse_scope, scoped_store
 from taskflow.api.live.feed import Feed
 from taskflow.model.audit import Actor
 from taskflow.model.queue_scope import QueueScope
@@ -27,6 +27,16 @@ def scope_of_request() -> QueueScope | None:
     """Return the queues that the caller may use; ``None`` for all."""
     caller = _caller()
     return None if caller is None else caller.scope
+
+
+def require_all_queues() -> None:
+    """Reject a caller whose key is limited to some queues.
+
+    Raises:
+        Forbidden: It is.
+    """
+    if scope_of_request() is not None:
+        refuse_scope()
 
 
 def role_of_request() -> Role | None:

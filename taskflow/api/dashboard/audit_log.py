@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import msgspec
 from quart import Blueprint, Response
 
-from taskflow.api.access.request_caller import scope_of_request
-from taskflow.api.access.scoped_store import refuse_scope
+from taskflow.api.access.request_caller import require_all_queues
 from taskflow.api.access.sessions import PATH
 from taskflow.api.audit import find_entries
-from taskflow.api.dashboard.listing import given_parameters
+from taskflow.api.dashboard.listing import given_parameters, query_of
 from taskflow.api.dashboard.pages import page
 from taskflow.model.audit import Action, AuditEntry, TargetKind
 from taskflow.model.errors import Unprocessable
@@ -29,8 +27,7 @@ def add_routes(routes: Blueprint, store: TaskStore) -> None:
 
     @routes.get(AUDIT_PAGE)
     async def audit() -> Response:
-        if scope_of_request() is not None:
-            refuse_scope()
+        require_all_queues()
         given = given_parameters()
         try:
             query = AUDIT_QUERY.read_query({"limit": [str(LIMIT)], **given})
@@ -39,7 +36,7 @@ def add_routes(routes: Blueprint, store: TaskStore) -> None:
         found = await find_entries(store, query)
         next_query = None
         if found.next_before is not None:
-            next_query = _query({**given, "cursor": [cursor_of(found.next_before)]})
+            next_query = query_of({**given, "cursor": [cursor_of(found.next_before)]})
         return await page(
             _TEMPLATE,
             **_form(given),
@@ -55,13 +52,9 @@ def _form(given: dict[str, list[str]]) -> dict[str, Any]:
         "given": {name: ", ".join(texts) for name, texts in given.items()},
         "actions": list(Action),
         "kinds": list(TargetKind),
-        "query": _query(filters),
+        "query": query_of(filters),
         "is_filtered": bool(filters),
     }
-
-
-def _query(given: dict[str, list[str]]) -> str:
-    return urlencode([(name, text) for name, texts in given.items() for text in texts])
 
 
 def _detail_of(entry: AuditEntry) -> str:

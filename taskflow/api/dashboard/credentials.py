@@ -11,19 +11,17 @@ import msgspec
 from msgspec import inspect
 from quart import Blueprint, Response, request
 
-from taskflow.api.access.request_caller import actor_of_request, scope_of_request
-from taskflow.api.access.scoped_store import refuse_scope
+from taskflow.api.access.request_caller import actor_of_request, require_all_queues
 from taskflow.api.access.sessions import PATH
-from taskflow.api.credentials import sealed_of
+from taskflow.api.credentials import delete_as_asked, sealed_of
 from taskflow.api.dashboard.forms import read_form
 from taskflow.api.dashboard.pages import page, redirect_to
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
-from taskflow.api.reading.paths import credential_name_of, new_credential_name_of
-from taskflow.model.errors import CredentialNotFound, FieldError, Unprocessable
+from taskflow.api.reading.paths import new_credential_name_of
+from taskflow.model.errors import FieldError, Unprocessable
 from taskflow.model.keyring import Keyring
 from taskflow.schema.credentials import KINDS
-from taskflow.schema.query import DELETE_CREDENTIAL_QUERY
 from taskflow.schema.validation_errors import extra_of, kinds_of
 from taskflow.settings import Settings
 from taskflow.store.base.store import TaskStore
@@ -61,7 +59,7 @@ def add_routes(routes: Blueprint, store: TaskStore, settings: Settings, keyring:
 
     @routes.post(CREDENTIALS_PAGE)
     async def put_credential() -> Response:
-        _check_scope()
+        require_all_queues()
         form = await read_form(await read_body())
         try:
             name = new_credential_name_of(form.get("credential", "").strip())
@@ -74,21 +72,10 @@ def add_routes(routes: Blueprint, store: TaskStore, settings: Settings, keyring:
 
     @routes.post(f"{CREDENTIALS_PAGE}/<name>/delete")
     async def delete_credential(name: str) -> Response:
-        _check_scope()
+        require_all_queues()
         await read_body()
-        query = DELETE_CREDENTIAL_QUERY.read_query(dict(request.args.lists()))
-        with store_timeout():
-            is_deleted = await store.credentials.delete(
-                credential_name_of(name), even_if_used=query.force, by=actor_of_request()
-            )
-        if not is_deleted:
-            raise CredentialNotFound
+        await delete_as_asked(store, name)
         return redirect_to(CREDENTIALS_PAGE)
-
-
-def _check_scope() -> None:
-    if scope_of_request() is not None:
-        refuse_scope()
 
 
 async def _page(
@@ -97,7 +84,7 @@ async def _page(
     form: Mapping[str, str],
     error: Unprocessable | None = None,
 ) -> Response:
-    _check_scope()
+    require_all_queues()
     with store_timeout():
         found = await store.credentials.all()
     kind = form["kind"] if form.get("kind") in KINDS else _FIRST_KIND

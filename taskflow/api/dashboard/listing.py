@@ -92,7 +92,7 @@ async def _load(
         )
     next_query = None
     if found.next_before is not None:
-        next_query = _query({**given, "cursor": [cursor_of(found.next_before)]})
+        next_query = query_of({**given, "cursor": [cursor_of(found.next_before)]})
     return {"tasks": found.tasks, "next_query": next_query, "is_first": wanted.cursor is None}
 
 
@@ -102,7 +102,7 @@ def _form(given: Mapping[str, list[str]]) -> dict[str, Any]:
         "given": {name: ", ".join(texts) for name, texts in given.items()},
         "statuses": list(TaskStatus),
         "error_types": list(ErrorType),
-        "query": _query(filters),
+        "query": query_of(filters),
         "is_filtered": bool(filters),
         "has_more": bool(filters.keys() - {"status", "queue", "url_contains"}),
     }
@@ -112,7 +112,8 @@ def _filters(given: Mapping[str, list[str]]) -> dict[str, list[str]]:
     return {name: texts for name, texts in given.items() if name not in _OTHER_PARAMETERS}
 
 
-def _query(given: Mapping[str, list[str]]) -> str:
+def query_of(given: Mapping[str, list[str]]) -> str:
+    """Return the query string of a link with these parameters."""
     return urlencode([(name, text) for name, texts in given.items() for text in texts])
 
 
@@ -128,7 +129,7 @@ def _bulk_context(name: str) -> dict[str, Any]:
         "action": name,
         "participle": _PARTICIPLES[name],
         "filters": [(key, text) for key, texts in filters.items() for text in texts],
-        "query": _query(filters),
+        "query": query_of(filters),
     }
 
 
