@@ -14,7 +14,7 @@ from taskflow.api.responses import as_json
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.model.errors import NoIssuer
-from taskflow.model.key_generation import MAX_AGE_SECONDS
+from taskflow.model.key_generation import ALGORITHMS, MAX_AGE_SECONDS
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
 _ISSUER: Final = "https://tasks.example.com"
@@ -37,7 +37,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     jwks_uri: str
     response_types_supported: tuple[str, ...] = ("id_token",)
     subject_types_supported: tuple[str, ...] = ("public",)
-    id_token_signing_alg_values_supported: tuple[str, ...] = ("RS256", "ES256")
+    id_token_signing_alg_values_supported: tuple[str, ...] = ALGORITHMS
     claims_supported: tuple[str, ...] = ("iss", "sub", "aud", "iat", "exp", "jti")
 
 

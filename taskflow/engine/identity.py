@@ -11,6 +11,7 @@ from taskflow.fetch.errors import TokenRefused, TokenUnavailable
 from taskflow.fetch.id_tokens import Issuer
 from taskflow.model.errors import KeyMissing, StoreUnavailable, Undecryptable
 from taskflow.model.key_generation import (
+    ALGORITHMS,
     KeyGeneration,
     ended_before,
     is_next_due,
@@ -78,7 +79,7 @@ class Identity:
             generations = await self._with_next(await self._store.all())
             generation = signing_generation(generations)
             assert generation is not None
-            for algorithm in ("RS256", "ES256"):
+            for algorithm in ALGORITHMS:
                 pem = private_pem(generation, algorithm, self._keyring)
                 self._issuers[algorithm] = Issuer(self._url, signing_key_of(pem))
         except StoreUnavailable:

@@ -7,13 +7,14 @@ a day after, until the last token that it signed has expired.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 from taskflow.model.keyring import Keyring
 
 Algorithm: TypeAlias = Literal["RS256", "ES256"]
+ALGORITHMS: Final[tuple[Algorithm, ...]] = get_args(Algorithm)
 
 SIGNING_SECONDS: Final = 30 * 86_400.0
 """Time for which a generation signs."""
@@ -76,7 +77,7 @@ def new_generation(number: int, keyring: Keyring) -> KeyGeneration:
     """
     from taskflow.model.signing_key import SigningKey, new_pem  # noqa: PLC0415 - few nodes need it
 
-    pems = {algorithm: new_pem(algorithm) for algorithm in ("RS256", "ES256")}
+    pems = {algorithm: new_pem(algorithm) for algorithm in ALGORITHMS}
     public = [SigningKey(pem).public_jwk for pem in pems.values()]
     sealed = keyring.encrypt(msgspec.json.encode(pems), _associated(number))
     return KeyGeneration(number, msgspec.json.encode(public).decode(), sealed)
