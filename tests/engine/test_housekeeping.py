@@ -120,9 +120,10 @@ async def test_old_audit_entries_are_deleted(autojump_clock, nursery, days, kept
     """Entries are kept for their own time, whatever the retention of tasks."""
     store = MemoryStore()
     context = context_of(store, audit_retention_days=days, retention_seconds=60.0)
-    nursery.start_soon(run_housekeeping, context)
     for _ in range(3):
         await store.audit.record([NewEntry(action=Action.QUEUE_PAUSE, actor=Actor("ada"))])
         await trio.sleep(1.5 * 86_400)
+    nursery.start_soon(run_housekeeping, context)
+    await trio.sleep(120)
     assert len((await store.audit.page(limit=10)).entries) == kept
     nursery.cancel_scope.cancel()

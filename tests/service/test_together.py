@@ -148,7 +148,7 @@ def test_a_cancel_reaches_the_node_that_runs_the_task(tmp_path, tasks, target):
             assert serve.ask("POST", f"/tasks/{task_id}/cancel").status == 200
             took.append(target.wait_for_close(path) - began)
             tasks.wait_for(task_id, Row("CANCELED", attempt=1, rescues=0))
-        assert worker.log.count("task canceled") == 12
+        wait_until(lambda: worker.log.count("task canceled") == 12)
         assert "task canceled" not in serve.log
         for process in (worker, serve):
             assert "warning" not in process.log
