@@ -149,9 +149,11 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
         target: Its id or name; ``None`` if the kind has none.
         count: The number of tasks, for ``tasks.*`` and ``queue.purge``; the number of requests, for
             ``*.rejected``; otherwise 1.
-        detail: Details of the action: a ``filter``, the ``changes`` of settings with their values
-            ``before`` and ``after``, or the ``task`` that a schedule created. Never bodies, headers
-            or credentials.
+        detail: Details of the action: a ``filter``; the ``changes`` of settings with their values
+            ``before`` and ``after``, which are left out for most fields of the task of a schedule;
+            the ``task`` that a schedule created; or the ``kind`` and ``hosts`` of a credential,
+            with those ``before``, or what a deleted credential was ``used_by``. Never bodies,
+            headers or values of credentials.
     """
 
     id: uuid.UUID

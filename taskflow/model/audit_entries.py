@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,7 +13,11 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.schedule import ScheduleDefinition, StoredSchedule
-from taskflow.model.sealed_credential import SealedCredential
+from taskflow.model.sealed_credential import CredentialSummary, SealedCredential
+from taskflow.model.task import NewTask
+
+SHOWN_TASK_FIELDS: Final = frozenset(("queue", "credential", "sign", "host", "callback_host"))
+"""Fields of the task of a schedule that are recorded with their values: none can have a secret."""
 
 
 def entry_of(action: Action, by: Actor | None, target: str | None = None) -> NewEntry | None:
@@ -44,22 +48,34 @@ def schedule_entry(
 ) -> NewEntry | None:
     """Return the entry for a change of a schedule; ``None`` if nothing changed.
 
-    A change of the template of its tasks is recorded without the template.
+    Of its task, the fields that changed are recorded, and the values of ``SHOWN_TASK_FIELDS``.
     """
     old, new = None if before is None else before.definition, after.definition
     changes = _changes({} if old is None else _fields_of_schedule(old), _fields_of_schedule(new))
-    if old is not None and not _is_same_json(old.task, new.task):
-        changes["task"] = {}
+    if old is None or not _is_same_json(old.task, new.task):
+        template = None if old is None else old.template
+        changes["task"] = _task_changes(template, new.template)
     if by is None or not changes:
         return None
     pause = Action.SCHEDULE_PAUSE if new.paused else Action.SCHEDULE_RESUME
     return _change_entry(by, new.name, changes, pause, Action.SCHEDULE_PUT)
 
 
-def credential_entry(by: Actor | None, credential: SealedCredential) -> NewEntry | None:
+def put_credential_entry(
+    by: Actor | None,
+    credential: SealedCredential,
+    before: SealedCredential | CredentialSummary | None,
+) -> NewEntry | None:
     """Return the entry for a credential that is created or replaced, without its values."""
     entry = entry_of(Action.CREDENTIAL_PUT, by, credential.name)
-    detail = {"kind": credential.kind, "hosts": list(credential.hosts)}
+    detail = {**_place_of(credential), "before": before and _place_of(before)}
+    return entry and msgspec.structs.replace(entry, detail=detail)
+
+
+def delete_credential_entry(by: Actor | None, deleted: CredentialSummary) -> NewEntry | None:
+    """Return the entry for a credential that is deleted, with what still used it."""
+    entry = entry_of(Action.CREDENTIAL_DELETE, by, deleted.name)
+    detail = {**_place_of(deleted), "used_by": msgspec.to_builtins(deleted.used_by)}
     return entry and msgspec.structs.replace(entry, detail=detail)
 
 
@@ -76,6 +92,10 @@ def filter_detail(wanted: TaskFilter) -> dict[str, Any]:
     if "tags" in given:
         given["tags"] = dict(given["tags"])
     return {"filter": given}
+
+
+def _place_of(credential: SealedCredential | CredentialSummary) -> dict[str, Any]:
+    return {"kind": credential.kind, "hosts": list(credential.hosts)}
 
 
 def _change_entry(
@@ -95,6 +115,25 @@ def _fields_of_schedule(definition: ScheduleDefinition) -> dict[str, Any]:
     timing = msgspec.structs.asdict(definition.timing)
     flags = {name: getattr(definition, name) for name in ("missed", "conditional", "paused")}
     fields: dict[str, Any] = msgspec.to_builtins({**timing, **flags})
+    return fields
+
+
+def _task_changes(old: NewTask | None, new: NewTask) -> dict[str, Any]:
+    """Return the fields of a template that changed; of a new template, only those with values."""
+    changes = _changes({} if old is None else _fields_of_task(old), _fields_of_task(new))
+    shown = {name: change for name, change in changes.items() if name in SHOWN_TASK_FIELDS}
+    if old is None:
+        return shown
+    if _is_same_json(old.payload, new.payload):
+        changes.pop("payload", None)
+    return {name: shown.get(name, {}) for name in changes}
+
+
+def _fields_of_task(template: NewTask) -> dict[str, Any]:
+    fields = {**msgspec.structs.asdict(template), **msgspec.structs.asdict(template.options)}
+    del fields["options"]
+    fields["host"] = fields.pop("authority") or None
+    fields["callback_host"] = fields.pop("callback_authority")
     return fields
 
 

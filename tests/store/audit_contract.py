@@ -13,6 +13,7 @@ from taskflow.model.audit import Action, Actor, AuditEntry, AuditFilter, NewEntr
 from taskflow.model.audit_entries import filter_detail
 from taskflow.model.errors import CredentialInUse, IllegalMove
 from taskflow.model.filter import TaskFilter
+from taskflow.model.options import TaskOptions
 from taskflow.model.queue_limits import QueueSettings, Rate
 from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
 from taskflow.model.sealed_credential import SealedCredential
@@ -34,7 +35,7 @@ def schedule(**fields) -> ScheduleDefinition:
         name="reports",
         timing=fields.pop("timing", Timing(every_seconds=3600.0)),
         task=msgspec.Raw(f'{{"payload": {template}}}'.encode()),
-        template=new_task(template),
+        template=fields.pop("template", None) or new_task(template),
         **fields,
     )
 
@@ -222,27 +223,85 @@ class AuditContract:
         assert {one.target for one in entries} == {"reports"}
         changes = [one.detail.get("changes") for one in entries]
         assert changes[0]["every_seconds"] == {"before": None, "after": 3600.0}
-        assert changes[3] == {"task": {}}
+        assert changes[3] == {"task": {"payload": {}}}
         assert changes[4].keys() == {"every_seconds", "cron", "missed", "task"}
         assert entries[5].detail == {"task": str(task.id)}
         assert "secret" not in repr(entries)
 
+    async def test_the_task_of_a_schedule(self, store):
+        """Which credential, queue and host before and after; of other fields, only the name."""
+
+        async def put(**fields) -> None:
+            template = new_task('"https://example.com/secret"', **fields)
+            text = msgspec.Raw(msgspec.json.encode({"as": repr(template)}))
+            definition = msgspec.structs.replace(schedule(template=template), task=text)
+            await store.schedules.change("reports", lambda _: definition, by=ADA)
+
+        await put(options=TaskOptions(credential="billing", sign=True), authority="example.com")
+        options = TaskOptions(
+            credential="payroll",
+            callback_url="https://example.net/secret",
+            callback_authority="example.net",
+        )
+        await put(options=options, authority="example.com:8443", queue="mail", tags={"a": "secret"})
+        await put(authority="example.com:8443", queue="mail", tags={"a": "secret"})
+        entries = await self.entries(store)
+        changes = [one.detail["changes"]["task"] for one in entries]
+        assert changes == [
+            {
+                "queue": {"before": None, "after": "default"},
+                "credential": {"before": None, "after": "billing"},
+                "sign": {"before": None, "after": True},
+                "host": {"before": None, "after": "example.com"},
+            },
+            {
+                "queue": {"before": "default", "after": "mail"},
+                "credential": {"before": "billing", "after": "payroll"},
+                "sign": {"before": True, "after": None},
+                "host": {"before": "example.com", "after": "example.com:8443"},
+                "callback_host": {"before": None, "after": "example.net"},
+                "callback_url": {},
+                "tags": {},
+            },
+            {
+                "credential": {"before": "payroll", "after": None},
+                "callback_host": {"before": "example.net", "after": None},
+                "callback_url": {},
+            },
+        ]
+        assert "secret" not in repr(entries)
+
+    async def test_the_credential_of_a_queue(self, store):
+        """Its name before and after, also when it is removed."""
+        for name in ("billing", "payroll", None):
+            settings = QueueSettings(credential=name)
+            await store.queues.change("mail", lambda _, one=settings: one, by=ADA)
+        changes = [one.detail["changes"] for one in await self.entries(store)]
+        assert changes == [
+            {"credential": {"before": None, "after": "billing"}},
+            {"credential": {"before": "billing", "after": "payroll"}},
+            {"credential": {"before": "payroll", "after": None}},
+        ]
+
     async def test_credentials(self, store):
-        """Put and deleted: with the kind and the hosts, and no values."""
+        """Put and deleted: with the kind and the hosts before and after, and no values."""
         sealed = SealedCredential("billing", "bearer", ("api.example.com",), b"the value")
-        for _ in range(2):
-            await store.credentials.put(sealed, by=ADA)
+        await store.credentials.put(sealed, by=ADA)
+        sealed = SealedCredential("billing", "basic", ("*.example.com",), b"another value")
+        await store.credentials.put(sealed, by=ADA)
         await store.queues.put("mail", QueueSettings(credential="billing"))
         with pytest.raises(CredentialInUse):
             await store.credentials.delete("billing", by=EVE)
         assert await store.credentials.delete("billing", even_if_used=True, by=EVE)
         assert not await store.credentials.delete("billing", by=EVE)
         entries = await self.entries(store)
-        shown = {"kind": "bearer", "hosts": ["api.example.com"]}
+        first = {"kind": "bearer", "hosts": ["api.example.com"]}
+        second = {"kind": "basic", "hosts": ["*.example.com"]}
+        used_by = {"queues": ["mail"], "schedules": []}
         assert [(one.actor, one.action, one.target, one.detail) for one in entries] == [
-            ("ada", Action.CREDENTIAL_PUT, "billing", shown),
-            ("ada", Action.CREDENTIAL_PUT, "billing", shown),
-            ("eve", Action.CREDENTIAL_DELETE, "billing", {}),
+            ("ada", Action.CREDENTIAL_PUT, "billing", {**first, "before": None}),
+            ("ada", Action.CREDENTIAL_PUT, "billing", {**second, "before": first}),
+            ("eve", Action.CREDENTIAL_DELETE, "billing", {**second, "used_by": used_by}),
         ]
 
     async def test_sessions_that_are_ended(self, store):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import trio
 
-from taskflow.model.audit import Action, Actor
-from taskflow.model.audit_entries import credential_entry, entry_of
+from taskflow.model.audit import Actor
+from taskflow.model.audit_entries import delete_credential_entry, put_credential_entry
 from taskflow.model.errors import CredentialInUse, TooManyCredentials
 from taskflow.model.sealed_credential import (
     MAX_CREDENTIALS,
@@ -66,7 +66,8 @@ class MemoryCredentials(CredentialStore):
             now,
             before.last_used_at if before else None,
         )
-        self._audit.add(credential_entry(by, credential))
+        replaced = before.credential if before else None
+        self._audit.add(put_credential_entry(by, credential, replaced))
         self.note_change()
         return before is None
 
@@ -94,9 +95,10 @@ class MemoryCredentials(CredentialStore):
         if name in self._kept and not even_if_used and (users := self._users(name)):
             raise CredentialInUse(name, users)
         self.note_change()
-        if self._kept.pop(name, None) is None:
+        deleted = self._kept.pop(name, None)
+        if deleted is None:
             return False
-        self._audit.add(entry_of(Action.CREDENTIAL_DELETE, by, name))
+        self._audit.add(delete_credential_entry(by, self._shown(deleted)))
         return True
 
     async def mark_used(self, name: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from taskflow.model.audit import Action, Actor
-from taskflow.model.audit_entries import credential_entry, entry_of
+from taskflow.model.audit import Actor
+from taskflow.model.audit_entries import delete_credential_entry, put_credential_entry
 from taskflow.model.errors import CredentialInUse, TooManyCredentials
 from taskflow.model.sealed_credential import (
     MAX_CREDENTIALS,
@@ -42,10 +42,14 @@ class PostgresCredentials(CredentialStore):
         }
 
         def work(connection: Connection) -> list[Row]:
+            execute = self._statements.on(connection)
             with connection.transaction():
-                rows = self._statements.execute(connection, "put_credential_if_room", parameters)
+                before = execute("hold_credential", {"name": credential.name})
+                rows = execute("put_credential_if_room", parameters)
                 if rows:
-                    self._audit.add(connection, credential_entry(by, credential))
+                    replaced = _sealed_of(before[0]) if before else None
+                    entry = put_credential_entry(by, credential, replaced)
+                    self._audit.add(connection, entry)
             return rows
 
         rows = await self._statements.database.run(work)
@@ -55,11 +59,8 @@ class PostgresCredentials(CredentialStore):
         return bool(rows[0][0])
 
     async def sealed(self, name: str) -> SealedCredential | None:
-        for found, kind, hosts, sealed in await self._statements.run(
-            "sealed_credential", name=name
-        ):
-            return SealedCredential(found, kind, _texts(hosts), bytes(sealed))
-        return None
+        rows = await self._statements.run("sealed_credential", name=name)
+        return _sealed_of(rows[0]) if rows else None
 
     async def names(self) -> Sequence[str]:
         return [name for (name,) in await self._statements.run("credential_names")]
@@ -78,12 +79,15 @@ class PostgresCredentials(CredentialStore):
         def work(connection: Connection) -> bool:
             execute = self._statements.on(connection)
             wanted = {"name": name, "even_if_used": even_if_used}
+            shown = {"name": name, "max_users": MAX_SHOWN_USERS}
             with connection.transaction():
-                if execute("delete_credential_if_unused", wanted):
-                    self._audit.add(connection, entry_of(Action.CREDENTIAL_DELETE, by, name))
+                execute("hold_credential", {"name": name})
+                known = execute("credentials", shown)
+                if known and execute("delete_credential_if_unused", wanted):
+                    entry = delete_credential_entry(by, _summary_of(known[0]))
+                    self._audit.add(connection, entry)
                     return True
-            wanted = {"name": name, "max_users": MAX_SHOWN_USERS}
-            for row in execute("credentials", wanted):
+            for row in execute("credentials", shown):
                 raise CredentialInUse(name, _summary_of(row).used_by)
             return False
 
@@ -93,6 +97,12 @@ class PostgresCredentials(CredentialStore):
 
     async def mark_used(self, name: str) -> None:
         await self._statements.run("mark_credential_used", name=name, seconds=USED_SECONDS)
+
+
+def _sealed_of(row: Row) -> SealedCredential:
+    """Return the credential of a row of ``sealed_credential``."""
+    name, kind, hosts, sealed = row
+    return SealedCredential(name, kind, _texts(hosts), bytes(sealed))
 
 
 def _summary_of(row: Row) -> CredentialSummary:

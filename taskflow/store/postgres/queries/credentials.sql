@@ -17,6 +17,9 @@ SELECT is_new FROM put LEFT JOIN notified ON true
 -- name: sealed_credential
 SELECT name, kind, hosts, sealed FROM taskflow_credentials WHERE name = %(name)s
 
+-- name: hold_credential
+SELECT name, kind, hosts, sealed FROM taskflow_credentials WHERE name = %(name)s FOR UPDATE
+
 -- name: credential_names
 SELECT name FROM taskflow_credentials ORDER BY name
 
