@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import msgspec
 import trio
 
 from taskflow.fetch.authentication import Admission, Headers, Outgoing
@@ -46,6 +47,9 @@ INITIAL_REFUSAL_PAUSE_SECONDS: Final = 5.0
 MAX_REFUSAL_PAUSE_SECONDS: Final = 300.0
 """Pauses after rejected requests, which are longer: the same request will be rejected again."""
 
+MAX_DAMAGED_RESPONSES: Final = 5
+"""Number of damaged responses in a row from which on the endpoint counts as broken, not as down."""
+
 RENEWAL_PAUSE_SECONDS: Final = 60.0
 """Minimum time between two requests for a new token after a target rejected the current one."""
 
@@ -79,6 +83,7 @@ class _Entry:
         self.flight: _Flight | None = None
         self.failure: TokenFailure | None = None
         self.failures = 0
+        self.damaged = 0
         self.retry_at = -math.inf
         self.renewable_at = -math.inf
 
@@ -89,15 +94,22 @@ class _Entry:
             return self.token
         return self.failure if now < self.retry_at else None
 
-    def record(self, answer: AccessToken | TokenFailure, asked_at: float) -> None:
-        """Record the answer to a request."""
+    def record(
+        self, answer: AccessToken | TokenFailure, asked_at: float
+    ) -> AccessToken | TokenFailure:
+        """Record the answer to a request, and return what it is for tasks."""
         if isinstance(answer, AccessToken):
             self.token, self.usable_until = answer, asked_at + answer.usable_seconds
-            self.failure, self.failures, self.retry_at = None, 0, -math.inf
-        else:
-            self.token = None
-            self.retry_at = trio.current_time() + _pause_after(answer, self.failures)
-            self.failure, self.failures = answer, self.failures + 1
+            self.failure, self.failures, self.damaged = None, 0, 0
+            self.retry_at = -math.inf
+            return answer
+        self.damaged = self.damaged + 1 if answer.is_damaged else 0
+        if self.damaged >= MAX_DAMAGED_RESPONSES:
+            answer = msgspec.structs.replace(answer, is_temporary=False)
+        self.token = None
+        self.retry_at = trio.current_time() + _pause_after(answer, self.failures)
+        self.failure, self.failures = answer, self.failures + 1
+        return answer
 
 
 class AccessTokens:
@@ -178,11 +190,10 @@ class AccessTokens:
     async def _request(self, credential: OAuth2, entry: _Entry, flight: _Flight) -> None:
         asked_at = trio.current_time()
         try:
-            flight.answer = answer = await self._answer_of(credential)
+            flight.answer = answer = entry.record(await self._answer_of(credential), asked_at)
             self._metrics.token_requested(_result_of(answer))
             if isinstance(answer, TokenFailure):
                 emit(Event.TOKEN_NOT_OBTAINED, reason=answer.reason)
-            entry.record(answer, asked_at)
         finally:  # also at the end of the node: the next one asks again
             entry.flight = None
             flight.is_done.set()
@@ -194,7 +205,7 @@ class AccessTokens:
             return TokenFailure(str(error), is_temporary=False)
         with trio.move_on_after(MAX_REQUEST_SECONDS):
             return asked.answered(await self._fetcher.fetch(asked.request))
-        return asked.failure(f"no response in {MAX_REQUEST_SECONDS:g} s")
+        return asked.timed_out(MAX_REQUEST_SECONDS)
 
 
 class AccessTokenAuthenticator(Admission):

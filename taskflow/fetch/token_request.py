@@ -16,11 +16,12 @@ import msgspec
 
 from taskflow.fetch.client_tls import CertificateAuthenticator, identification_of
 from taskflow.fetch.interface import FetchRequest
+from taskflow.fetch.recording import Recorder, Recording
 from taskflow.fetch.response import retry_after_seconds
 from taskflow.model.credential import OAuth2, is_private
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.masking import MASK
-from taskflow.model.outcome import Failed, Fetched, Outcome, Postponed, Response
+from taskflow.model.outcome import ErrorType, Failed, Fetched, Outcome, Postponed, Response
 from taskflow.model.untrusted_text import printable, shortened
 from taskflow.model.url import Target, parse_target
 
@@ -40,6 +41,9 @@ _ANY_STATUS: Final = ("2xx", "3xx", "4xx", "5xx")
 _SUCCESS: Final = range(200, 300)
 _SERVER_ERROR: Final = 500
 _TEMPORARY: Final = frozenset((408, 425, 429))
+_BLOCKED: Final = frozenset((ErrorType.BLOCKED, ErrorType.INVALID_URL))
+_UNUSABLE: Final = frozenset((ErrorType.TOO_LARGE, ErrorType.HTTP_STATUS))
+_DAMAGED: Final = frozenset((ErrorType.PROTOCOL, ErrorType.INTERNAL))
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _TOKEN: Final = re.compile(r"[!-~]{1,16384}")
 _ERROR_CODE: Final = re.compile(r"[ !#-\[\]-~]{1,100}")  # RFC 6749 section 5.2
@@ -66,11 +70,14 @@ class TokenFailure(msgspec.Struct, frozen=True):
     Attributes:
         reason: The reason, for people, without any secret.
         is_temporary: True if the endpoint did not answer the question; tasks wait for it.
+        is_damaged: True if its response began, but was invalid or did not end: a restart of the
+            endpoint causes that once, an endpoint that is broken causes it each time.
         retry_after_seconds: How long the endpoint asks to be left alone.
     """
 
     reason: str
     is_temporary: bool
+    is_damaged: bool = False
     retry_after_seconds: float = 0.0
 
 
@@ -112,14 +119,41 @@ class TokenRequest(msgspec.Struct, frozen=True):
                 return self._granted(response)
             case Fetched(response=response):
                 return self._refused(response)
-            case Failed(error_type="blocked" | "invalid_url" as error_type, error=error):
-                return self.failure(f"{error_type}: {error}", is_temporary=False)
-            case Failed(error=error):
-                return self.failure(error)
+            case Failed():
+                return self._failed(outcome)
             case Postponed(error=error, delay_seconds=delay):
                 return self.failure(error, retry_after_seconds=delay)
             case _:
                 return self.failure("the request was interrupted")
+
+    def timed_out(self, seconds: float) -> TokenFailure:
+        """Return the failure of a request without a complete response in this time."""
+        if self._begun is None:
+            return self.failure(f"no response in {seconds:g} s")
+        return self._cut_off(f"no complete response in {seconds:g} s")
+
+    @property
+    def _begun(self) -> Recording | None:
+        """The response whose head arrived, if any did."""
+        return None if self.request.recorder is None else self.request.recorder.last
+
+    def _failed(self, failed: Failed) -> TokenFailure:
+        """Return the failure of a request that has no usable response, or none at all."""
+        if failed.error_type in _BLOCKED:
+            return self.failure(f"{failed.error_type}: {failed.error}", is_temporary=False)
+        if failed.error_type in _DAMAGED:
+            return self._cut_off(failed.error)
+        is_temporary = failed.error_type not in _UNUSABLE or self._is_outage
+        return self.failure(failed.error, is_temporary=is_temporary)
+
+    def _cut_off(self, error: str) -> TokenFailure:
+        failure = self.failure(error)
+        return msgspec.structs.replace(failure, is_damaged=not self._is_outage)
+
+    @property
+    def _is_outage(self) -> bool:
+        """True if the status of the response says so, whatever became of its body."""
+        return self._begun is not None and _is_temporary(self._begun.status_code)
 
     def _granted(self, response: Response) -> AccessToken | TokenFailure:
         try:
@@ -133,8 +167,6 @@ class TokenRequest(msgspec.Struct, frozen=True):
         return AccessToken(granted.access_token, _usable_seconds(granted.expires_in))
 
     def _refused(self, response: Response) -> TokenFailure:
-        status = response.status_code
-        is_temporary = status >= _SERVER_ERROR or status in _TEMPORARY
         try:
             refused = msgspec.json.decode(_json_of(response), type=_Refused)
             code = refused.error if _ERROR_CODE.fullmatch(refused.error) else "unknown error"
@@ -143,7 +175,7 @@ class TokenRequest(msgspec.Struct, frozen=True):
             parts = (response.status, "", "")
         return self.failure(
             ": ".join(part for part in parts if part),
-            is_temporary=is_temporary,
+            is_temporary=_is_temporary(response.status_code),
             retry_after_seconds=retry_after_seconds(response.headers) or 0.0,
         )
 
@@ -152,7 +184,9 @@ class TokenRequest(msgspec.Struct, frozen=True):
     ) -> TokenFailure:
         """Return a failure, of which the text shows no secret."""
         shown = shortened(printable(self._masked(text)), MAX_DESCRIPTION_CHARACTERS)
-        return TokenFailure(f"{self.place}: {shown}", is_temporary, retry_after_seconds)
+        return TokenFailure(
+            f"{self.place}: {shown}", is_temporary, retry_after_seconds=retry_after_seconds
+        )
 
     def _masked(self, text: str) -> str:
         forms = sorted({form for secret in self.secrets for form in _forms_of(secret)}, key=len)
@@ -202,6 +236,7 @@ def token_request(credential: OAuth2) -> TokenRequest:
             follows_redirects=False,
             success_on=_ANY_STATUS,
             authenticator=_certificate_of(credential, target),
+            recorder=Recorder(),
         ),
         target.origin,
         tuple(filter(None, hidden)),
@@ -246,6 +281,10 @@ def _assertion(credential: OAuth2) -> str:
         "jti": secrets.token_urlsafe(16),
     }
     return signing_key_of(credential.private_key or "").signed(claims, credential.key_id)
+
+
+def _is_temporary(status: int) -> bool:
+    return status >= _SERVER_ERROR or status in _TEMPORARY
 
 
 def _json_of(response: Response) -> bytes:

@@ -20,20 +20,27 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from taskflow.fetch.access_tokens import MAX_TOKENS, AccessTokens
+from taskflow.fetch.access_tokens import (
+    MAX_DAMAGED_RESPONSES,
+    MAX_REFUSAL_PAUSE_SECONDS,
+    MAX_TOKENS,
+    AccessTokens,
+)
 from taskflow.fetch.authenticators import Authenticators
-from taskflow.fetch.errors import TokenUnavailable
+from taskflow.fetch.errors import TokenRefused, TokenUnavailable
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.fetch.interface import Fetcher
+from taskflow.fetch.recording import Keeping, Recording
 from taskflow.metrics import Metrics
 from taskflow.metrics.exposition import expose
 from taskflow.model.credential import OAuth2
-from taskflow.model.outcome import ErrorType, Fetched, Postponed, Response
+from taskflow.model.masking import Masking
+from taskflow.model.outcome import ErrorType, Fetched, Postponed, Response, failed
 from taskflow.settings import Settings
 from tests.authorization_server import CLIENT_ID, CLIENT_SECRET, SCOPE, OAuthServer
 from tests.egress_proxy import EgressProxy
 from tests.fetch.conftest import no_issuer
-from tests.fetch.scripted import fetch_with, is_failure, response_of
+from tests.fetch.scripted import Then, fetch_with, is_failure, response_of
 from tests.loopback import OPEN
 from tests.metrics.scrape import Scrape
 
@@ -254,6 +261,90 @@ async def test_a_response_without_a_token(oauth, credential, call, response, err
     """It is an error of the credential."""
     oauth.broken = (200, response, {})
     assert is_failure(await call(credential), ErrorType.TOKEN, oauth.url, error)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        '{"access_token": "abc", "x": "' + "x" * 100_001 + '"}',
+        '{"access_token": "abc", "x": ' + "[" * 20_000 + "]" * 20_000 + "}",
+    ],
+    ids=["too long", "too deep"],
+)
+@pytest.mark.parametrize("status", [200, 400, 503])
+async def test_a_response_that_cannot_be_read(oauth, credential, call, status, response):
+    """It is an error of the credential, unless its status says that it is an outage."""
+    oauth.broken = (status, response, {"Content-Type": "application/json"})
+    outcome = await call(credential)
+    if status == 503:
+        assert isinstance(outcome, Postponed)
+    else:
+        assert is_failure(outcome, ErrorType.TOKEN, oauth.url)
+    assert len(oauth.token_requests) == 1
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"
+NO_HTTP = b"SSH-2.0-OpenSSH_9.2\r\n\r\n"
+
+
+@pytest.mark.parametrize("script", [(NO_HTTP,), (HEAD + b"{", Then.CLOSE)], ids=["SSH", "cut off"])
+async def test_a_damaged_response(serve, fetch, authenticators, credential, script):
+    """A restart of the endpoint can cause one, so the task waits."""
+    server = await serve(script)
+    credential = msgspec.structs.replace(credential, token_url=f"http://localhost:{server.port}/")
+    outcome = await fetch("http://localhost:1/", authenticator=authenticators.of(credential))
+    assert isinstance(outcome, Postponed)
+    assert "protocol" in outcome.error
+
+
+class Broken(Fetcher):
+    """A token endpoint that never has a usable response, on the virtual clock."""
+
+    def __init__(self, manner):
+        self.manner = manner
+
+    async def fetch(self, request):
+        await trio.lowlevel.checkpoint()
+        if self.manner in ("protocol", "connect"):
+            return failed(ErrorType(self.manner), self.manner)
+        if self.manner == "begins":
+            keeping = Keeping(Masking(()), 0)
+            request.recorder.last = Recording("", 200, "OK", {}, bytearray(), keeping)
+        return await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(
+    ("manner", "waits"),
+    [
+        ("protocol", MAX_DAMAGED_RESPONSES - 1),
+        ("begins", MAX_DAMAGED_RESPONSES - 1),
+        ("hangs", 10),
+        ("connect", 10),
+    ],
+)
+async def test_responses_that_are_always_damaged(autojump_clock, nursery, manner, waits):
+    """After some in a row, tasks fail; without any response, they wait for however long."""
+    tokens = AccessTokens(Broken(manner))
+    await nursery.start(tokens.run)
+    errors = []
+    for _ in range(10):
+        with pytest.raises((TokenRefused, TokenUnavailable)) as caught:
+            await tokens.get(REMOTE)
+        errors.append(caught.type)
+        await trio.sleep(MAX_REFUSAL_PAUSE_SECONDS)
+    assert errors == [TokenUnavailable] * waits + [TokenRefused] * (10 - waits)
+
+
+async def test_a_damaged_response_after_an_outage(autojump_clock, nursery):
+    """Only damaged responses in a row count."""
+    endpoint = Broken("connect")
+    tokens = AccessTokens(endpoint)
+    await nursery.start(tokens.run)
+    for manner in ("connect", "protocol") * MAX_DAMAGED_RESPONSES:
+        endpoint.manner = manner
+        with pytest.raises(TokenUnavailable):
+            await tokens.get(REMOTE)
+        await trio.sleep(MAX_REFUSAL_PAUSE_SECONDS)
 
 
 async def test_a_redirect_of_the_endpoint(oauth, credential, call):
