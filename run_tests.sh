@@ -46,13 +46,14 @@ unpack_tools() {
 # A real browser for the tests of the dashboard: of too many parts to be unpacked here, so it is
 # installed where that may be done.
 have_browser() {
-    command -v chromium >/dev/null && return 0
+    command -v chromium-headless-shell >/dev/null && return 0
     if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-        printf 'taskflow: installing chromium\n' >&2
+        printf 'taskflow: installing chromium-headless-shell\n' >&2
         DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null 2>&1 || true
-        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium \
-            >/dev/null 2>&1 && return 0
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+            chromium-headless-shell >/dev/null 2>&1 && return 0
     fi
+    command -v chromium >/dev/null && return 0
     printf 'taskflow: no chromium, and it cannot be installed: tests of the dashboard are skipped\n' >&2
 }
 
