@@ -5,6 +5,8 @@ could reach as well are fetched, unless an operator allows more:
 
 - *ports*: ``ports.py`` lists the ports of services that are not web servers;
 - *hosts*: an operator can deny hosts, and allow hosts to have any address;
+- *loopback names*: ``localhost`` and the names below it are this machine (RFC 6761), whatever a
+  resolver says: they get credentials without TLS, and never go through a proxy;
 - *addresses*: ``special_addresses.py`` knows those that are not global unicast and those of this
   machine. *Every* address of a name must be allowed: a name with one internal address is a trap,
   whichever address is tried first.
@@ -29,16 +31,10 @@ from taskflow.fetch.special_addresses import (
     special_of,
 )
 from taskflow.model.host_patterns import Hosts
-from taskflow.model.hostname import Address
+from taskflow.model.hostname import INTERNAL_SUFFIXES, Address, is_local_name, unmapped
 from taskflow.model.outcome import Refusal
 from taskflow.model.url import Target
 from taskflow.settings import Settings
-
-INTERNAL_SUFFIXES: Final = (
-    *(".localhost", ".local", ".internal", ".home.arpa"),
-    *(".localdomain", ".intranet", ".private", ".corp", ".home", ".lan"),
-)
-"""Suffixes of names that are not public (RFC 6761, RFC 6762 appendix G, RFC 8375, ICANN)."""
 
 MAX_ADDRESSES: Final = 64
 """A name with more addresses is an attack, not a service."""
@@ -115,6 +111,11 @@ class Guard:
             return
         if len(addresses) > MAX_ADDRESSES:
             raise NameNotResolved(f"{target.host}: more than {MAX_ADDRESSES} addresses")
+        if is_local_name(target.host) and not all(map(_is_local, addresses)):
+            raise Blocked(
+                f"{target.host} does not resolve to a loopback address, as it must (RFC 6761)",
+                Refusal.RESOLVED_ADDRESS,
+            )
         for address in addresses:
             if self._closed_block(address, target.host) is not None:
                 raise Blocked(
@@ -164,6 +165,11 @@ class Guard:
     def _is_open_inside(self, address: ipaddress.IPv4Address) -> bool:
         special = self._special_of(address)
         return special is None or self._is_open_network(address, special)
+
+
+def _is_local(address: Address) -> bool:
+    plain = unmapped(address)
+    return plain.is_loopback or plain.is_unspecified
 
 
 def _must_be_named(address: Address, special: Special) -> bool:

@@ -19,6 +19,12 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 MAX_NAME_CHARACTERS: Final = 253
 """RFC 1035 section 2.3.4, written without the trailing dot."""
 
+INTERNAL_SUFFIXES: Final = (
+    *(".localhost", ".local", ".internal", ".home.arpa"),
+    *(".localdomain", ".intranet", ".private", ".corp", ".home", ".lan"),
+)
+"""Suffixes of names that are not public (RFC 6761, RFC 6762 appendix G, RFC 8375, ICANN)."""
+
 _LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
 _ENDS_IN_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.DOTALL)
 _OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"

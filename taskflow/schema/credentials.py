@@ -9,7 +9,7 @@ import msgspec
 
 from taskflow.model.credential import Credential, is_private
 from taskflow.model.errors import SettingsError
-from taskflow.model.host_patterns import Hosts
+from taskflow.model.host_patterns import Hosts, is_for_strangers
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.signature import SIGNATURE_FIELDS
 from taskflow.model.url import parse_target
@@ -128,6 +128,13 @@ def _check_hosts(hosts: tuple[str, ...], errors: ValidationErrors) -> None:
             errors.add(
                 f"/hosts/{index}",
                 "hosts must be names, such as api.example.com or *.example.com, or addresses",
+            )
+            continue
+        if is_for_strangers(pattern):
+            errors.add(
+                f"/hosts/{index}",
+                "hosts must not have a pattern under which anyone can register a name, such as "
+                "*.com or *.co.uk; name your own domain, such as *.example.com",
             )
 
 

@@ -112,6 +112,10 @@ def test_values_are_write_only(server, kind):
             {"#/hosts/0": "", "#/hosts/2": "", "#/hosts/3": ""},
         ),
         ({**BEARER, "hosts": ["a..b"]}, {"#/hosts/0": "hosts must be names"}),
+        (
+            {**BEARER, "hosts": ["*.com", "*.a.com", "*.co.uk"]},
+            {"#/hosts/0": "name your own domain", "#/hosts/2": "anyone can register"},
+        ),
         ({**BEARER, "pasword": VALUE}, {"#/pasword": "there is no field 'pasword'; known are"}),
         (
             {"kind": "basic", "username": "a:b", "password": f"{VALUE}\n", **HOSTS},

@@ -89,6 +89,17 @@ async def test_without_tls(fetch, bearer):
     assert is_failure(outcome, ErrorType.BLOCKED, "http://api.example.com: ", "https only")
 
 
+async def test_a_loopback_name_of_another_machine(serve, fetch, bearer, resolver):
+    """Nothing goes over http to a name below ``.localhost`` that resolves to another machine."""
+    server = await serve([DONE])
+    resolver.table |= {"a.localhost": ["127.0.0.1"], "b.localhost": ["127.0.0.1", "10.0.0.1"]}
+    url, hosts = f"http://{{}}.localhost:{server.port}/", ("*.localhost",)
+    response_of(await fetch(url.format("a"), authenticator=bearer(*hosts)))
+    outcome = await fetch(url.format("b"), authenticator=bearer(*hosts))
+    assert is_failure(outcome, ErrorType.BLOCKED, "b.localhost does not resolve to a loopback")
+    assert len(server.requests) == 1
+
+
 async def test_a_redirect_to_another_host(serve, fetch, bearer):
     """The other host receives no request, whatever the status of the redirect."""
     other = await serve([DONE])

@@ -303,6 +303,18 @@ def test_denied_addresses():
     judge("http://9.9.9.10/", **closed)
 
 
+def test_loopback_names_are_this_machine():
+    """Whatever a resolver says, and whatever is allowed by name (RFC 6761)."""
+    settings = {"allow_hosts": ("localhost", "*.localhost"), "allow_networks": ("10.0.0.0/8",)}
+    for answers in ((PUBLIC,), ("10.0.0.1",), ("127.0.0.1", "10.0.0.1")):
+        for name in ("localhost", "a.LOCALHOST."):
+            output = complaint(f"http://{name}/", *answers, **settings)
+            assert "does not resolve to a loopback address" in output
+            assert answers[-1] not in output
+    judge("http://a.localhost/", "127.0.0.1", "::1", **settings)
+    judge("http://a.localhost.example/", PUBLIC, **settings)
+
+
 def test_hosts_are_read_as_in_urls():
     """In whatever spelling; what is no host is an error at the start."""
     hosts = Hosts(["B\u00fccher.Example.", "[2001:DB8::0:1]", "*.\u00e4.example"], "X")

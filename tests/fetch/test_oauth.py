@@ -476,6 +476,14 @@ async def test_an_endpoint_without_tls(credential, fetch, authenticators, url):
     assert is_failure(outcome, ErrorType.TOKEN, "invalid url")
 
 
+async def test_an_endpoint_with_a_loopback_name(credential, fetch, authenticators, resolver):
+    """No secret goes over http to a name below ``.localhost`` that is another machine."""
+    resolver.table["login.localhost"] = ["10.0.0.1"]
+    credential = msgspec.structs.replace(credential, token_url="http://login.localhost/token")
+    outcome = await fetch("http://localhost:1/", authenticator=authenticators.of(credential))
+    assert is_failure(outcome, ErrorType.TOKEN, "blocked", "does not resolve to a loopback")
+
+
 @pytest.mark.parametrize("is_trusted", [True, False])
 async def test_through_the_egress_proxy(nursery, credential, is_trusted):
     """Token requests use the proxy, and verify the certificate of the endpoint."""

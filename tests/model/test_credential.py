@@ -20,7 +20,7 @@ from taskflow.model.credential import (
     kind_of,
     may_go_to,
 )
-from taskflow.model.host_patterns import Hosts
+from taskflow.model.host_patterns import Hosts, is_for_strangers
 from taskflow.model.url import parse_target
 
 SECRET = "s3cr3t-value"
@@ -85,3 +85,20 @@ def test_where_it_may_go(url, may_go):
     """To its hosts, with TLS unless the host is this machine."""
     patterns = ("api.example.com", "*.corp.example", "2001:db8::1", "localhost", "127.0.0.1")
     assert may_go_to(Hosts(patterns, "hosts"), parse_target(url)) is may_go
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        *(("*.com", True), ("*.COM.", True), ("*.xn--p1ai", True), ("*.\u0440\u0444", True)),
+        *(("*.co.uk", True), ("*.com.au", True), ("*.or.at", True), ("*.Co.Uk.", True)),
+        *(("*.example.com", False), ("*.example.co.uk", False), ("*.co.example", False)),
+        *(("*.internal", False), ("*.localhost", False), ("*.svc.cluster.local", False)),
+        *(("*.a.co.uk", False), ("com", False), ("api.example.com", False), ("127.0.0.1", False)),
+        ("*.example.uk", False),
+    ],
+)
+def test_patterns_under_which_anyone_can_register(pattern, expected):
+    """Top-level domains, and the usual names below those of countries; not internal names."""
+    Hosts([pattern], "hosts")
+    assert is_for_strangers(pattern) is expected
