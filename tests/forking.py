@@ -16,6 +16,7 @@ import atexit
 import contextlib
 import ctypes
 import gc
+import io
 import json
 import multiprocessing.util
 import os
@@ -27,7 +28,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -37,10 +39,12 @@ ARGUMENTS = [sys.executable, "-m", "taskflow"]
 MODULES = ("taskflow", "hypercorn")
 TEMPLATE_NAME = "template"
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
-# An interpreter reads these when it starts: a process with others of them is started anew.
+# An interpreter reads these when it starts: a process with others of them is started anew,
+# except for those that a fork applies itself.
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
+_APPLIED_BY_FORK = ("PYTHONPATH", "PYTHONWARNINGS", "PYTHONUNBUFFERED", "PYTHONIOENCODING")
 _MAX_MESSAGE_BYTES = 2**20
-_MAX_TEMPLATES = 3
+_INPUT: Any = sys.__stdin__  # of the template: with the encoding of its locale
 _spawn = multiprocessing.util.spawnv_passfds
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -111,9 +115,11 @@ def _template_for(arguments: Any, environ: Any) -> Template | None:
     if environ is None or not sys.platform.startswith("linux"):
         return None
     # Another version, or a library such as libfaketime that has to be loaded first.
-    if environ.get("PYTHONPATH") != str(REPOSITORY) or "LD_PRELOAD" in environ:
+    if environ.get("PYTHONPATH") != str(REPOSITORY):
         return None
-    return _template(_start_environ(environ))
+    if _start_environ(environ) != _start_environ(os.environ):
+        return None
+    return _template()
 
 
 def _is_ours(arguments: Any) -> bool:
@@ -123,33 +129,37 @@ def _is_ours(arguments: Any) -> bool:
     return arguments[0] == "-m" and arguments[1] in MODULES
 
 
-def _start_environ(environ: Any) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(item for item in environ.items() if item[0].startswith(_READ_AT_START)))
+def _start_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(_READ_AT_START) and name not in _APPLIED_BY_FORK
+    }
 
 
-_templates: dict[tuple[tuple[str, str], ...], Template] = {}
+_templates: list[Template] = []
 _own: list[Template] = []  # of a process that starts processes of its own
 _lock = threading.Lock()
 
 
-def _template(start_environ: tuple[tuple[str, str], ...]) -> Template | None:
-    """The template for an environment; only the first of them get one."""
+def _template() -> Template:
     with _lock:
-        if start_environ not in _templates and len(_templates) < _MAX_TEMPLATES:
-            _templates[start_environ] = Template(dict(start_environ))
-        return _templates.get(start_environ)
+        if not _templates:
+            _templates.append(Template())
+        return _templates[0]
 
 
 class Template:
     """The process that is forked."""
 
-    def __init__(self, start_environ: dict[str, str]) -> None:
+    def __init__(self) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(theirs.fileno())],
             cwd="/",
-            env={**plain, **start_environ, "PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.DEVNULL,
+            env={**plain, **_start_environ(os.environ), "PYTHONPATH": str(REPOSITORY)},
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
@@ -271,8 +281,8 @@ def _become(wanted: dict[str, Any], files: list[int]) -> None:
         os.chdir(wanted["cwd"])
         os.environ.clear()
         os.environ.update(wanted["environ"])
-        encoding = sys.stdout.encoding  # of the template, which has the same PYTHON* variables
-        sys.stdin, sys.stdout, sys.stderr = (_stream(number, encoding) for number in range(3))
+        _apply_warnings()
+        sys.stdin, sys.stdout, sys.stderr = map(_stream, range(3))
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
         time.tzset()
         sys.path[0] = str(Path.cwd())
@@ -366,15 +376,31 @@ def _take(files: list[int], numbers: list[int]) -> None:
         os.close(file)
 
 
-def _stream(number: int, encoding: str) -> Any:
+def _stream(number: int) -> io.TextIOWrapper | None:
     """Return a standard stream as the interpreter opens it."""
+    try:
+        os.fstat(number)
+    except OSError:  # closed
+        return None
     is_input, is_error = number == 0, number == 2
-    is_terminal = os.isatty(number)
-    return open(
-        number, "r" if is_input else "w", encoding=encoding, closefd=False,
-        errors="backslashreplace" if is_error else "strict",
-        buffering=1 if is_terminal or is_error else -1,
-    )  # fmt: skip
+    is_buffered = is_input or not os.environ.get("PYTHONUNBUFFERED")
+    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
+    if not encoding:
+        encoding, errors = _INPUT.encoding, errors or _INPUT.errors
+    mode = "rb" if is_input else "wb"
+    return io.TextIOWrapper(
+        open(number, mode, buffering=-1 if is_buffered else 0, closefd=False),
+        encoding,
+        "backslashreplace" if is_error else errors or "strict",
+        line_buffering=is_buffered and (is_error or os.isatty(number)),
+        write_through=not is_buffered,
+    )
+
+
+def _apply_warnings() -> None:
+    """Filter warnings by PYTHONWARNINGS, as the interpreter does at its start."""
+    sys.warnoptions[:] = filter(None, os.environ.get("PYTHONWARNINGS", "").split(","))
+    warnings._processoptions(sys.warnoptions)
 
 
 if __name__ == "__main__":
