@@ -241,6 +241,7 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(taskflow.__path__, "taskflow."):
         if module.name not in ("taskflow.__main__", "taskflow.tracing.otel"):
             importlib.import_module(module.name)
+    importlib.import_module("httpcore")
     importlib.import_module("hypercorn.run")
     _compile_rules()
     gc.freeze()
@@ -252,6 +253,7 @@ def _compile_rules() -> None:
     from taskflow.api.app import create_app
     from taskflow.model.masking import Masking
     from taskflow.settings import Settings
+    from taskflow.settings.documentation import catalogue
     from taskflow.store.memory.store import MemoryStore
     from tests.routing import keep_rules
 
@@ -259,6 +261,7 @@ def _compile_rules() -> None:
         store = MemoryStore(max_per_host=1, masking=Masking(()))
         create_app(store, Settings(), lambda: True, None)
 
+    catalogue()
     keep_rules()
     trio.run(create)
 

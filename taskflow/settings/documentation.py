@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -30,9 +32,10 @@ class Setting(msgspec.Struct, frozen=True):
     allowed: str
 
 
-def catalogue() -> list[Setting]:
+@functools.cache
+def catalogue() -> Sequence[Setting]:
     """Return all settings in the order of the documentation."""
-    return [
+    return tuple(
         Setting(
             variable=variable_of(field.name),
             field=field.name,
@@ -41,7 +44,7 @@ def catalogue() -> list[Setting]:
             allowed=_allowed(hint),
         )
         for field, hint in zip(msgspec.structs.fields(Settings), hints().values(), strict=True)
-    ]
+    )
 
 
 def variable_of(field: str) -> str:
@@ -49,7 +52,8 @@ def variable_of(field: str) -> str:
     return "DATABASE_URL" if field == "database_url" else PREFIX + field.upper()
 
 
-def hints() -> dict[str, Any]:
+@functools.cache
+def hints() -> Mapping[str, Any]:
     """Return the types of the fields with their annotations."""
     return typing.get_type_hints(Settings, include_extras=True)
 
