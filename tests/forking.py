@@ -29,7 +29,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,18 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Popen(subprocess.Popen):
     """``subprocess.Popen``, which forks the template where that makes no difference.
 
+    Args:
+        arguments: As there.
+        closed: The standard streams that the process starts without, as after ``>&-`` in a shell.
+        options: As there.
+
     A ``preexec_fn`` together with ``start_new_session`` has to be one that makes the standard input
     the controlling terminal.
     """
+
+    def __init__(self, arguments: Any, *, closed: Sequence[int] = (), **options: Any) -> None:
+        self._closed = closed
+        super().__init__(arguments, **options)
 
     def _execute_child(self, args: Any, executable: Any, preexec_fn: Any, *rest: Any) -> None:
         names = (
@@ -66,6 +75,7 @@ class Popen(subprocess.Popen):
         has_session = bool(given["start_new_session"])
         template = None if preexec_fn and not has_session else _template_for(args, given["env"])
         if template is None:
+            assert not self._closed
             super()._execute_child(args, executable, preexec_fn, *rest)
             return
         start = args.index("-m") + 1
@@ -77,6 +87,7 @@ class Popen(subprocess.Popen):
             "cwd": os.fspath(given["cwd"] or Path.cwd()),
             "environ": dict(os.environ if given["env"] is None else given["env"]),
             "files": [0, 1, 2, *given["pass_fds"]],
+            "closed": self._closed,
             "has_terminal": preexec_fn is not None,
             "has_session": has_session,
         }
@@ -90,15 +101,10 @@ class Popen(subprocess.Popen):
 def run(
     arguments: Any, *, stdin: bytes | None = None, timeout: float, **options: Any
 ) -> subprocess.CompletedProcess[Any]:
-    """``subprocess.run`` with both outputs captured."""
+    """``subprocess.run`` with both outputs captured, unless they go elsewhere."""
     pipe = subprocess.PIPE
-    with Popen(
-        arguments,
-        stdin=subprocess.DEVNULL if stdin is None else pipe,
-        stdout=pipe,
-        stderr=pipe,
-        **options,
-    ) as process:
+    files = {"stdin": subprocess.DEVNULL if stdin is None else pipe, "stdout": pipe, "stderr": pipe}
+    with Popen(arguments, **{**files, **options}) as process:
         try:
             out, err = process.communicate(stdin, timeout)
         except BaseException:
@@ -274,6 +280,8 @@ def _become(wanted: dict[str, Any], files: list[int]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _name_process("python")
         _take(files, wanted["files"])
+        for number in wanted["closed"]:
+            os.close(number)
         if wanted["has_session"]:
             os.setsid()
         if wanted["has_terminal"]:

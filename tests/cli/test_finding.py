@@ -210,18 +210,8 @@ class TestShow:
     def test_a_result_as_it_came(self, cli, memory_server, target):
         task_id = hand_in(memory_server, payload=target.url + "/binary")
         memory_server.wait(task_id)
-        import subprocess
-
-        from tests.cli.command import PROGRAM
-
-        saved = subprocess.run(
-            [*PROGRAM, "show", task_id, "--result"],
-            capture_output=True,
-            check=True,
-            timeout=30,
-            env=cli.environ,
-        )
-        assert saved.stdout == b"\x89PNG\x00\xff"
+        with cli.started("show", task_id, "--result") as process:
+            assert process.communicate()[0] == b"\x89PNG\x00\xff"
         with cli.terminal("show", task_id, "--result") as terminal:
             assert terminal.end() == 0
         assert terminal.text == "\N{REPLACEMENT CHARACTER}PNG\\x00\N{REPLACEMENT CHARACTER}\n"

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.cli.command import PROGRAM
 from tests.service.processes import clean_environ
 
 CLOSED = "standard output is closed"
 NOWHERE = "http://127.0.0.1:1"
+FULL = ">/dev/full"
+STREAMS = {"<&-": 0, ">&-": 1, "2>&-": 2}
 
 
-def shell(folder, command, **environ):
-    """Run a command by a shell, and return its exit status and the lines on standard error."""
-    done = subprocess.run(
-        ["bash", "-c", f"{' '.join(PROGRAM)} {command}"],
-        cwd=folder,
-        env={**clean_environ(), "DATABASE_URL": "memory://", "TASKFLOW_URL": NOWHERE, **environ},
+def outcome(folder, command, **environ):
+    """Run a command, and return its exit status and the lines on standard error."""
+    run = by_shell if command.startswith(("-", "completion")) else by_fork
+    environ = {**clean_environ(), "DATABASE_URL": "memory://", "TASKFLOW_URL": NOWHERE, **environ}
+    done = run(command, cwd=folder, env=environ, timeout=60)
+    text = done.stderr.decode()
+    assert "Traceback" not in text
+    return done.returncode, text.splitlines()
+
+
+def by_shell(command, **options):
+    """Start it as it is typed."""
+    line = f"{' '.join(PROGRAM)} {command}"
+    return subprocess.run(
+        ["bash", "-c", line],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
-        timeout=60,
         check=False,
+        **options,
     )
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stderr.splitlines()
+
+
+def by_fork(command, **options):
+    """Start a command that imports much, with the redirections of a shell."""
+    words = command.split(" ")
+    arguments = [word for word in words if word not in (*STREAMS, FULL)]
+    closed = [STREAMS[word] for word in words if word in STREAMS]
+    with contextlib.ExitStack() as stack:
+        if FULL in words:
+            options["stdout"] = stack.enter_context(Path("/dev/full").open("wb"))
+        return forking.run([*PROGRAM, *arguments], closed=closed, **options)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +68,8 @@ def shell(folder, command, **environ):
         ("doctor >/dev/full", 1, "No space left"),
         ("submit -f - <&-", 2, "standard input cannot be read"),
         ("submit -f - <&- >&-", 2, "standard input cannot be read"),
-        ("list --queue $'\\xff'", 2, "queue must be text"),
-        ("submit $'http://x/\\xff'", 2, "surrogates not allowed"),
+        ("list --queue \udcff", 2, "queue must be text"),
+        ("submit http://x/\udcff", 2, "surrogates not allowed"),
         ("list --timeout nan", 2, "seconds"),
         ("list --url http://me:hunter2@127.0.0.1:1 --timeout 0.1", 3, "http://127.0.0.1:1: "),
         ("list --url ftp://x", 2, "not the address"),
@@ -56,7 +78,7 @@ def shell(folder, command, **environ):
 def test_one_line(tmp_path, command, code, words):
     """Each is one line that says why, with its exit status."""
     assert sys.executable in PROGRAM
-    status, output = shell(tmp_path, command)
+    status, output = outcome(tmp_path, command)
     assert status == code, output
     [line] = output
     assert words in line
@@ -66,7 +88,7 @@ def test_one_line(tmp_path, command, code, words):
 @pytest.mark.parametrize("command", ["list --timeout 0.1 2>&-", "list --timeout 0.1 >&- 2>&- <&-"])
 def test_closed_standard_error(tmp_path, command):
     """Without standard error there is the exit status."""
-    assert shell(tmp_path, command) == (3, [])
+    assert outcome(tmp_path, command) == (3, [])
 
 
 @pytest.mark.parametrize(
@@ -83,6 +105,6 @@ def test_closed_standard_error(tmp_path, command):
 )
 def test_unusual_environments(tmp_path, environ):
     """One line, whatever the environment is like."""
-    status, output = shell(tmp_path, "list --timeout 0.1", **environ)
+    status, output = outcome(tmp_path, "list --timeout 0.1", **environ)
     assert status in (2, 3)
     assert len(output) == 1

@@ -178,7 +178,7 @@ def test_several_first_starts_at_once(tmp_path, empty_database_url):
     """Five processes that migrate the same empty database together: all are up."""
     command = [sys.executable, *OTHERS["migrate"]]
     processes = [
-        subprocess.Popen(
+        forking.Popen(
             command,
             cwd=tmp_path,
             env=clean_environ(DATABASE_URL=url_of(empty_database_url)),
