@@ -16,6 +16,7 @@ from taskflow.api.services import Services
 from taskflow.model.errors import NoIssuer
 from taskflow.model.key_generation import ALGORITHMS, MAX_AGE_SECONDS
 
+CONFIGURATION_PATH: Final = "/.well-known/openid-configuration"
 JWKS_PATH: Final = "/.well-known/jwks.json"
 _ISSUER: Final = "https://tasks.example.com"
 _FOR_TARGETS: Final[dict[str, Any]] = {"group": "identity", "access": AccessPolicy.OPEN}
@@ -60,7 +61,7 @@ _KEY: Final = msgspec.Raw(
 
 @Route(
     "GET",
-    "/.well-known/openid-configuration",
+    CONFIGURATION_PATH,
     responses=(
         RouteResponse(
             "The metadata.",

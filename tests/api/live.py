@@ -50,11 +50,12 @@ class LiveServer:
             "api_keys": f"tests:admin:{key}" if key else "",
             "webhook_secrets": SECRET,
             "encryption_keys": ENCRYPTION_KEY,
+            "bind": "127.0.0.1:0",
             "fetch_timeout_seconds": 60.0,
             "database_timeout_seconds": 60.0,
             **settings,
         }
-        self._settings = Settings(bind="127.0.0.1:0", drain_seconds=0.2, **OPEN, **settings)
+        self._settings = Settings(drain_seconds=0.2, **OPEN, **settings)
         self._credentials = {"authorization": f"Bearer {key}"} if key else {}
         self._configure = configure
         self._open_app = open_app

@@ -21,7 +21,7 @@ from tests.cli.conftest import KEY
 from tests.folders import open_folder
 from tests.service.database import url_of
 from tests.service.processes import running
-from tests.service.targets import SocketServer
+from tests.service.targets import ANSWER, SocketServer
 from tests.store.test_pgbouncer import bouncer  # noqa: F401 - a fixture
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -290,6 +290,69 @@ def test_nodes_with_different_time_zones(tmp_path, database_url):
         code, found = doctor(tmp_path, DATABASE_URL=url)
         assert (code, states(found["time zones"])) == (0, ["ok"])
         assert "; 1 node is alive" in found["connections"][0]["detail"]
+
+
+class Other(SocketServer):
+    """A program that is no issuer."""
+
+    def __init__(self, listener):
+        super().__init__(listener)
+        self.url = "http://{}:{}".format(*listener.getsockname())
+
+    def serve(self, connection):
+        connection.recv(65536)
+        connection.sendall(ANSWER)
+
+
+class TestPublicUrl:
+    """The issuer of ID tokens."""
+
+    def finding(self, folder, url, **environ) -> dict:
+        _, found = doctor(folder, TASKFLOW_PUBLIC_URL=url, **environ)
+        [finding] = found["public url"]
+        return finding
+
+    def test_this_service(self, tmp_path):
+        """It answers as the issuer of its own URL only; the guard is for tasks, not for this."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            bind = "127.0.0.1:{1}".format(*free.getsockname())
+        url = f"http://{bind.replace('127.0.0.1', 'localhost')}"
+        with LiveServer(database_url="memory://", public_url=url, bind=bind):
+            assert self.finding(tmp_path, url)["state"] == "ok"
+            finding = self.finding(tmp_path, f"http://{bind}")
+        assert (finding["state"], url in finding["detail"]) == ("failed", True)
+
+    def test_another_program_or_none(self, tmp_path, memory_server):
+        """What does not answer may not run yet; what answers otherwise is not this service."""
+        for url, state, reason in (
+            (f"{memory_server.url}/elsewhere", "failed", "404"),
+            ("http://localhost:1", "warning", "connect error"),
+        ):
+            finding = self.finding(tmp_path, url)
+            assert (finding["state"], reason in finding["detail"]) == (state, True)
+        with Other(socket.create_server(("127.0.0.1", 0))) as other:
+            finding = self.finding(tmp_path, other.url)
+        assert (finding["state"], "no metadata" in finding["detail"]) == ("failed", True)
+
+    def test_without_tls(self, tmp_path):
+        """Targets require https; a name that does not exist is reported, too."""
+        _, found = doctor(tmp_path, TASKFLOW_PUBLIC_URL="http://tasks.invalid")
+        assert states(found["public url"]) == ["warning", "warning"]
+        assert "https only" in found["public url"][1]["detail"]
+
+    def test_none_although_a_credential_needs_it(self, tmp_path, database_url):
+        """The database knows that ID tokens are issued."""
+        url = url_of(database_url)
+        assert CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=url).code == 0
+        assert "public url" not in doctor(tmp_path, DATABASE_URL=url)[1]
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(
+                "INSERT INTO taskflow_credentials (name, kind, hosts, sealed)"
+                " VALUES ('own', 'oidc', '{a.example}', '')"
+            )
+        code, found = doctor(tmp_path, DATABASE_URL=url)
+        assert (code, states(found["public url"])) == (1, ["failed"])
+        assert "the credential own" in found["public url"][0]["detail"]
 
 
 class TestService:

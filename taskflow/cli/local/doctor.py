@@ -23,6 +23,7 @@ from taskflow.cli.local.checks.machine import (
     version_findings,
     zone_findings,
 )
+from taskflow.cli.local.checks.public_url import public_url_findings
 from taskflow.cli.local.checks.running_service import service_findings
 from taskflow.cli.local.checks.settings import access_findings, settings_findings
 from taskflow.cli.output import STYLES
@@ -40,6 +41,7 @@ _CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (
 _ASYNC_CHECKS: Final[tuple[Callable[[Settings], Awaitable[Iterator[Finding]]], ...]] = (
     resolver_findings,
     proxy_findings,
+    public_url_findings,
     port_findings,
     database_findings,
 )
@@ -55,9 +57,9 @@ def doctor_command(*, as_json: bool, url: str | None) -> int:
 
     The checks cover settings, keys and secrets and the permissions of their files, packages, the
     time zone database, open files, the addresses that tasks may fetch, the resolver, the egress
-    proxy, the port, the database with its clock and connections, and the service at TASKFLOW_URL if
-    that is set. Nothing is started or changed, and no secrets are shown. Exit status 0 means that
-    no check failed.
+    proxy, TASKFLOW_PUBLIC_URL, the port, the database with its clock and connections, and the
+    service at TASKFLOW_URL if that is set. Nothing is started or changed, and no secrets are shown.
+    Exit status 0 means that no check failed.
 
     \b
       taskflow doctor

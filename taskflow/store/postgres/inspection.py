@@ -58,6 +58,7 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
         egress_proxies: The proxies of queues by the name of the queue, with their credentials.
         encryption_keys: Ids of the keys that data is encrypted with.
         has_checked_all: Whether all data was checked for them, or there was not enough time.
+        oidc_credential: The name of a credential of the kind ``oidc``, if there is one.
     """
 
     place: str
@@ -80,6 +81,7 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
     egress_proxies: Mapping[str, str] = {}
     encryption_keys: frozenset[str] = frozenset()
     has_checked_all: bool = True
+    oidc_credential: str | None = None
 
 
 async def examine_database(
@@ -137,6 +139,7 @@ def _with_contents(report: DatabaseReport, connection: Connection) -> DatabaseRe
         egress_proxies=_egress_proxies(connection, sql),
         encryption_keys=key_ids,
         has_checked_all=is_complete,
+        oidc_credential=_oidc_credential(connection, sql),
     )
 
 
@@ -183,6 +186,11 @@ def _egress_proxies(connection: Connection, sql: Any) -> Mapping[str, str]:
     found = connection.execute(sql["read_queues"], wanted).fetchall()
     proxies = ((str(name), settings_of(str(text)).egress_proxy) for name, text in found)
     return {name: proxy for name, proxy in proxies if proxy is not None}
+
+
+def _oidc_credential(connection: Connection, sql: Any) -> str | None:
+    row = connection.execute(sql["oidc_credential"]).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _applied(connection: Connection, sql: Any) -> Sequence[Any]:

@@ -9,6 +9,7 @@ from typing import Final
 from taskflow.cli.local.checks import Finding, failed, ok, skew_text, warning
 from taskflow.cli.local.checks.egress_proxy import queue_proxy_findings
 from taskflow.cli.local.checks.machine import zone_mismatch
+from taskflow.cli.local.checks.public_url import missing_url_findings
 from taskflow.engine.configured_secrets import read_keyring
 from taskflow.model.display import duration, size
 from taskflow.model.errors import SettingsError, StoreError
@@ -88,6 +89,7 @@ def findings_of(report: DatabaseReport, settings: Settings) -> Iterator[Finding]
     yield _pooler(report, settings)
     yield from zone_mismatch([*report.tz_versions, zone_database().version])
     yield from encryption_findings(report, settings)
+    yield from missing_url_findings(report.oidc_credential, settings)
     longest = report.longest_transaction_seconds
     if longest is not None and longest > LONG_TRANSACTION_SECONDS:
         yield warning(

@@ -23,6 +23,9 @@ SELECT name, kind, hosts, sealed FROM taskflow_credentials WHERE name = %(name)s
 -- name: credential_names
 SELECT name FROM taskflow_credentials ORDER BY name
 
+-- name: oidc_credential
+SELECT name FROM taskflow_credentials WHERE kind = 'oidc' ORDER BY name LIMIT 1
+
 -- name: credentials
 -- All credentials or one, without values, each with the first queues and schedules that use it.
 SELECT c.name, c.kind, c.hosts, c.created_at, c.updated_at, c.last_used_at,
