@@ -43,6 +43,7 @@ _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 # except for those that a fork applies itself.
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
 _APPLIED_BY_FORK = ("PYTHONPATH", "PYTHONWARNINGS", "PYTHONUNBUFFERED", "PYTHONIOENCODING")
+_CERTIFICATES = {"SSL_CERT_FILE", "SSL_CERT_DIR"}
 _MAX_MESSAGE_BYTES = 2**20
 _INPUT: Any = sys.__stdin__  # of the template: with the encoding of its locale
 _spawn = multiprocessing.util.spawnv_passfds
@@ -257,6 +258,7 @@ def _compile_rules() -> None:
     import trio
 
     from taskflow.api.app import create_app
+    from taskflow.fetch.dialing import default_ssl_context
     from taskflow.model.masking import Masking
     from taskflow.settings import Settings
     from taskflow.settings.documentation import catalogue
@@ -270,6 +272,7 @@ def _compile_rules() -> None:
     catalogue()
     keep_rules()
     trio.run(create)
+    default_ssl_context()
 
 
 def _become(wanted: dict[str, Any], files: list[int]) -> None:
@@ -296,6 +299,7 @@ def _become(wanted: dict[str, Any], files: list[int]) -> None:
         sys.stdin, sys.stdout, sys.stderr = map(_stream, range(3))
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
         time.tzset()
+        _forget_authorities()
         sys.path[0] = str(Path.cwd())
         sys.argv = ["-m", *wanted["arguments"]]
         _fork_processes(sys.argv)
@@ -304,6 +308,14 @@ def _become(wanted: dict[str, Any], files: list[int]) -> None:
         traceback.print_exc()
         code = 1
     _exit(code)
+
+
+def _forget_authorities() -> None:
+    """Let this process read the certificate authorities again, if its environment names them."""
+    from taskflow.fetch.dialing import default_ssl_context
+
+    if not _CERTIFICATES.isdisjoint(os.environ):
+        default_ssl_context.cache_clear()
 
 
 def _fork_processes(arguments: list[str]) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from taskflow.fetch.authentication import Admission, ClientTls, Headers, Outgoing
+from taskflow.fetch.dialing import new_ssl_context
 from taskflow.fetch.errors import Blocked, TlsFailed
 from taskflow.model.credential import OAuth2
 from taskflow.model.outcome import Refusal
@@ -103,8 +104,7 @@ def _client_tls(identification: Identification) -> ClientTls:
 
 
 def _context_of(identification: Identification) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=_in_ascii(identification.ca_bundle))
-    context.set_alpn_protocols(["http/1.1"])
+    context = new_ssl_context(_in_ascii(identification.ca_bundle))
     if identification.certificate is not None:
         chain = f"{identification.private_key}\n{identification.certificate}\n"
         with _file_with(chain.encode()) as path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import itertools
 import socket
@@ -20,6 +21,26 @@ MAX_ADDRESSES: Final = 8
 
 HEAD_START_SECONDS: Final = 0.25
 """Delay before the next address is tried in parallel (RFC 8305 section 5)."""
+
+
+@functools.cache
+def default_ssl_context() -> ssl.SSLContext:
+    """Return the TLS configuration that trusts the system's certificate authorities.
+
+    They are read once for each process, which takes 20 ms. All callers share it: do not change it.
+    """
+    return new_ssl_context()
+
+
+def new_ssl_context(authorities: str | None = None) -> ssl.SSLContext:
+    """Return a TLS configuration for HTTP/1.1.
+
+    Args:
+        authorities: The certificates to trust, in PEM; by default the system's.
+    """
+    context = ssl.create_default_context(cadata=authorities)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 async def dial(addresses: Sequence[Address], port: int) -> trio.SocketStream:

@@ -15,6 +15,7 @@ from msgspec import UNSET
 from taskflow.fetch.authentication import Authenticator, ClientTls
 from taskflow.fetch.body import kept_form
 from taskflow.fetch.connection_pool import IdleConnections, Statistics, Transport
+from taskflow.fetch.dialing import default_ssl_context
 from taskflow.fetch.egress_health import EgressHealth, EgressRoutes, pause
 from taskflow.fetch.errors import (
     Blocked,
@@ -101,13 +102,6 @@ class _RelativeNames(Container[str]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._guard.allow_hosts or name in self._routes.proxy_hosts
-
-
-def default_ssl_context() -> ssl.SSLContext:
-    """Return a TLS configuration for HTTP/1.1 with the system's certificate authorities."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 class HttpFetcher(Fetcher):

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 
 import trio
+import trustme
 
 from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.resolver import Resolver
@@ -36,6 +37,11 @@ class Unasked(bytes):
 
 
 Step = bytes | Then
+
+
+def pem_of(authority: trustme.CA) -> str:
+    """Return the certificate of an authority as ``new_ssl_context`` takes it."""
+    return authority.cert_pem.bytes().decode()
 
 
 class ScriptedServer:

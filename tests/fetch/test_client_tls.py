@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from taskflow.fetch import client_tls
 from taskflow.fetch.authenticators import Authenticators
+from taskflow.fetch.dialing import new_ssl_context
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.client_certificate import certificates_of, check_client_certificate
 from taskflow.model.credential import Bearer, Mtls, OAuth2
@@ -31,7 +32,7 @@ from taskflow.settings import Settings
 from tests.authorization_server import CLIENT_ID, OAuthServer
 from tests.egress_proxy import EgressProxy
 from tests.fetch.conftest import no_issuer
-from tests.fetch.scripted import answer, fetch_with, is_failure, response_of
+from tests.fetch.scripted import answer, fetch_with, is_failure, pem_of, response_of
 from tests.fetch.test_fetch_redirects import DONE, redirect
 from tests.loopback import OPEN
 
@@ -46,10 +47,6 @@ def authority():
 @pytest.fixture(autouse=True)
 def empty_cache():
     client_tls._client_tls.cache_clear()
-
-
-def pem_of(authority) -> str:
-    return authority.cert_pem.bytes().decode()
 
 
 def mtls(authority, name: str, **fields) -> Mtls:
@@ -175,7 +172,7 @@ async def test_through_the_egress_proxy(nursery, serve, authority):
     proxy_context = server_context(authority)  # it would refuse a client without a certificate
     proxy_context.verify_mode = ssl.CERT_NONE
     proxy = await nursery.start(EgressProxy(ssl_context=proxy_context).run)
-    default = ssl.create_default_context(cadata=pem_of(authority))
+    default = new_ssl_context(pem_of(authority))
     settings = Settings(**OPEN, egress_proxy=proxy.url)
     async with open_fetcher(settings, ssl_context=default) as fetcher:
         authenticators = Authenticators(fetcher, no_issuer)

@@ -10,10 +10,11 @@ import pytest
 import trio
 import trustme
 
-from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
+from taskflow.fetch.dialing import new_ssl_context
+from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.model.outcome import ErrorType
 from taskflow.settings import Settings
-from tests.fetch.scripted import Then, Unasked, answer, fetch_with, is_failure, response_of
+from tests.fetch.scripted import Then, Unasked, answer, fetch_with, is_failure, pem_of, response_of
 from tests.loopback import OPEN
 
 OK = answer(b'"secret"')
@@ -26,8 +27,7 @@ def authority():
 
 @pytest.fixture
 async def secure_fetcher(authority, resolver):
-    context = default_ssl_context()
-    authority.configure_trust(context)
+    context = new_ssl_context(pem_of(authority))
     resolver.table["wrong.example"] = ["127.0.0.1"]
     async with open_fetcher(Settings(**OPEN), resolver=resolver, ssl_context=context) as opened:
         yield opened

@@ -12,13 +12,15 @@ import pytest
 import trio
 
 from taskflow.fetch.decoding import decoder_for
+from taskflow.fetch.dialing import new_ssl_context
 from taskflow.fetch.hop import first_hop
-from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
+from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.recording import Recorder
 from taskflow.model.outcome import ErrorType, Failed, Fetched
 from taskflow.settings import Settings
 from tests.fetch.hostile import ATTACKS, HostileTarget
+from tests.fetch.scripted import pem_of
 from tests.loopback import OPEN
 
 BOUND_SECONDS = 1.0
@@ -44,8 +46,7 @@ async def hostile(nursery):
 @pytest.fixture
 async def fetcher(hostile):
     """As the service has it, but that it trusts the hostile target's authority."""
-    context = default_ssl_context()
-    hostile.authority.configure_trust(context)
+    context = new_ssl_context(pem_of(hostile.authority))
     async with open_fetcher(Settings(**OPEN, workers=1000), ssl_context=context) as opened:
         yield opened
 

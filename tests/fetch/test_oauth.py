@@ -27,6 +27,7 @@ from taskflow.fetch.access_tokens import (
     AccessTokens,
 )
 from taskflow.fetch.authenticators import Authenticators
+from taskflow.fetch.dialing import new_ssl_context
 from taskflow.fetch.errors import TokenRefused, TokenUnavailable
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.fetch.interface import Fetcher
@@ -40,7 +41,7 @@ from taskflow.settings import Settings
 from tests.authorization_server import CLIENT_ID, CLIENT_SECRET, SCOPE, OAuthServer
 from tests.egress_proxy import EgressProxy
 from tests.fetch.conftest import no_issuer
-from tests.fetch.scripted import Then, fetch_with, is_failure, response_of
+from tests.fetch.scripted import Then, fetch_with, is_failure, pem_of, response_of
 from tests.loopback import OPEN
 from tests.metrics.scrape import Scrape
 
@@ -490,8 +491,8 @@ async def test_through_the_egress_proxy(nursery, credential, is_trusted):
     authority = trustme.CA()
     server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("login.example").configure_cert(server_context)
-    client_context = ssl.create_default_context()
-    (authority if is_trusted else trustme.CA()).configure_trust(client_context)
+    trusted = authority if is_trusted else trustme.CA()
+    client_context = new_ssl_context(pem_of(trusted))
     proxy = await nursery.start(EgressProxy().run)
     settings = Settings(**OPEN, egress_proxy=proxy.url)
     with OAuthServer(server_context).running() as server:

@@ -10,10 +10,11 @@ import structlog.testing
 import trio
 import trustme
 
+from taskflow.fetch.dialing import new_ssl_context
 from taskflow.fetch.egress import MAX_PROXY_DELAY_SECONDS, NoProxy, egress_of
 from taskflow.fetch.egress_health import EgressRoutes
 from taskflow.fetch.errors import ProxyFailed
-from taskflow.fetch.http_fetcher import default_ssl_context, open_fetcher
+from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.fetch.interface import FetchRequest
 from taskflow.fetch.tunnel import HOLD_SECONDS, is_accepting
 from taskflow.metrics import Metrics
@@ -27,7 +28,7 @@ from taskflow.model.proxy import DIRECT, masked_proxy, opened_proxy, parse_proxy
 from taskflow.model.url import parse_target
 from taskflow.settings import Settings
 from tests.egress_proxy import AUTHORIZATION, USERINFO, EgressProxy
-from tests.fetch.scripted import Then, answer, fetch_with, is_failure, response_of
+from tests.fetch.scripted import Then, answer, fetch_with, is_failure, pem_of, response_of
 from tests.fetch.test_fetch_connections import closed_port
 from tests.loopback import OPEN
 from tests.metrics.scrape import Scrape
@@ -66,12 +67,10 @@ def through(resolver, authority):
     """Open a fetcher that uses a proxy."""
 
     def opened(url, metrics=None, **settings):
-        context = default_ssl_context()
-        authority.configure_trust(context)
         return open_fetcher(
             Settings(**{**OPEN, "egress_proxy": url, **settings}),
             resolver=resolver,
-            ssl_context=context,
+            ssl_context=new_ssl_context(pem_of(authority)),
             metrics=metrics,
         )
 

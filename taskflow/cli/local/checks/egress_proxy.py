@@ -11,8 +11,8 @@ import trio
 
 from taskflow.cli.local.checks import Finding, failed, ok, warning
 from taskflow.engine.configured_secrets import read_keyring
+from taskflow.fetch.dialing import default_ssl_context
 from taskflow.fetch.egress import egress_of
-from taskflow.fetch.http_fetcher import default_ssl_context
 from taskflow.fetch.resolver import SystemResolver
 from taskflow.fetch.tunnel import Refused, Unreachable, connect_to, open_tunnel
 from taskflow.model.errors import KeyMissing, SettingsError, Undecryptable
