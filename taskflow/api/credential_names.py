@@ -7,23 +7,18 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Final
 
-import trio
-
 from taskflow.api.problems import store_timeout
 from taskflow.schema.known_credentials import KnownCredentials
-from taskflow.store.base.credentials import CredentialStore
-
-KEPT_SECONDS: Final = 5.0
-"""Maximum age of the names in memory: a notification of a deletion can be lost."""
+from taskflow.store.base.changes import Reading
+from taskflow.store.base.credentials import KEPT_SECONDS, CredentialStore
 
 
 @dataclasses.dataclass
 class _Names:
-    """The names in memory, the time they were read, and the number of changes known then."""
+    """The names in memory, and when they were read."""
 
     names: frozenset[str] = frozenset()
-    read_at: float = -KEPT_SECONDS
-    changes: int = -1
+    reading: Reading | None = None
 
 
 class CredentialNames:
@@ -50,7 +45,8 @@ class CredentialNames:
         Raises:
             StoreUnavailable: The store does not answer in time.
         """
-        if self._is_fresh() and self._last.names.issuperset(wanted):
+        is_fresh = self._store.is_fresh(self._last.reading, max_age_seconds=KEPT_SECONDS)
+        if is_fresh and self._last.names.issuperset(wanted):
             return KnownCredentials(self._last.names, are_suggested=self._are_suggested)
         return await self.read()
 
@@ -60,12 +56,8 @@ class CredentialNames:
         Raises:
             StoreUnavailable: The store does not answer in time.
         """
-        last, changes, now = self._last, self._store.changes, trio.current_time()
+        last, reading = self._last, self._store.reading()
         with store_timeout():
             last.names = frozenset(await self._store.names())
-        last.changes, last.read_at = changes, now
+        last.reading = reading
         return KnownCredentials(last.names, are_suggested=self._are_suggested)
-
-    def _is_fresh(self) -> bool:
-        is_recent = trio.current_time() - self._last.read_at < KEPT_SECONDS
-        return is_recent and self._last.changes == self._store.changes

@@ -16,11 +16,9 @@ from taskflow.model.errors import KeyMissing, StoreUnavailable, Undecryptable
 from taskflow.model.keyring import Keyring
 from taskflow.model.outcome import ErrorType, Failed, Interrupted
 from taskflow.model.sealed_credential import SealedCredential, unseal
-from taskflow.store.base.credentials import USED_SECONDS, CredentialStore
+from taskflow.store.base.changes import Reading
+from taskflow.store.base.credentials import KEPT_SECONDS, USED_SECONDS, CredentialStore
 from taskflow.telemetry import Event, emit_throttled
-
-KEPT_SECONDS: Final = 5.0
-"""Maximum age of a credential in memory: a notification of a change can be lost."""
 
 UNUSED_SECONDS: Final = 3600.0
 """Time after which a credential that no task uses leaves the memory."""
@@ -37,16 +35,14 @@ class _Kept:
         sealed: As it is stored.
         credential: Its values.
         authenticator: Adds it to requests.
-        read_at: When it was read last, on Trio's clock.
-        changes: The changes that were known before it was read.
+        reading: When it was read last.
         marked_at: When its use was recorded last.
     """
 
     sealed: SealedCredential
     credential: Credential
     authenticator: Authenticator
-    read_at: float
-    changes: int
+    reading: Reading
     marked_at: float = -USED_SECONDS
 
 
@@ -87,17 +83,14 @@ class Credentials:
 
     def _is_fresh(self, name: str) -> bool:
         kept = self._kept.get(name)
-        return (
-            kept is not None
-            and kept.changes == self._store.changes
-            and trio.current_time() - kept.read_at < KEPT_SECONDS
-        )
+        reading = None if kept is None else kept.reading
+        return self._store.is_fresh(reading, max_age_seconds=KEPT_SECONDS)
 
     async def _read(self, name: str) -> Unusable | None:
         """Read a credential; during an outage of the store, keep using the one in memory."""
-        changes, now = self._store.changes, trio.current_time()
-        unused_since = now - UNUSED_SECONDS
-        self._kept = {n: one for n, one in self._kept.items() if one.read_at > unused_since}
+        reading = self._store.reading()
+        unused_since = reading.at - UNUSED_SECONDS
+        self._kept = {n: one for n, one in self._kept.items() if one.reading.at > unused_since}
         try:
             sealed = await self._store.sealed(name)
         except StoreUnavailable:
@@ -106,12 +99,12 @@ class Credentials:
         if sealed is None:
             return _missing(name)
         if before is not None and before.sealed == sealed:
-            self._kept[name] = dataclasses.replace(before, read_at=now, changes=changes)
+            self._kept[name] = dataclasses.replace(before, reading=reading)
             return None
         opened = self._opened(sealed, before)
         if isinstance(opened, Failed):
             return opened
-        self._kept[name] = _Kept(sealed, *opened, now, changes)
+        self._kept[name] = _Kept(sealed, *opened, reading)
         return None
 
     def _opened(

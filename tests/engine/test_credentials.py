@@ -9,7 +9,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from taskflow.engine.credentials import KEPT_SECONDS, UNUSED_SECONDS, Credentials
+from taskflow.engine.credentials import UNUSED_SECONDS, Credentials
 from taskflow.fetch.authenticators import Authenticators
 from taskflow.model.credential import Basic, Bearer, Credential
 from taskflow.model.errors import StoreUnavailable
@@ -19,6 +19,7 @@ from taskflow.model.outcome import ErrorType, Failed, Interrupted
 from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.sealed_credential import seal
 from taskflow.model.task import NewTask, TaskStatus
+from taskflow.store.base.credentials import KEPT_SECONDS
 from taskflow.store.memory.store import MemoryStore
 from taskflow.telemetry import Event
 from tests.engine.conftest import Bench, ScriptedFetcher
@@ -130,9 +131,11 @@ class CountingStore:
         self.calls: Counter[str] = Counter()
         self.is_away = False
 
-    @property
-    def changes(self) -> int:
-        return self.kept.credentials.changes
+    def reading(self):
+        return self.kept.credentials.reading()
+
+    def is_fresh(self, reading, *, max_age_seconds):
+        return self.kept.credentials.is_fresh(reading, max_age_seconds=max_age_seconds)
 
     async def sealed(self, name: str):
         return await self._call("sealed", name)
@@ -201,7 +204,7 @@ async def test_a_lost_notification(autojump_clock, store, credentials):
     await put(store.kept, "billing", "1")
     await headers_of(credentials)
     await put(store.kept, "billing", "2")
-    store.kept.credentials.changes -= 1
+    store.kept.credentials._changes -= 1
     assert await headers_of(credentials) == bearer("1")
     await trio.sleep(KEPT_SECONDS)
     assert await headers_of(credentials) == bearer("2")

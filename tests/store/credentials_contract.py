@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from types import ModuleType
 
@@ -31,10 +32,10 @@ class CredentialsContract:
 
     async def test_credentials_are_returned(self, store):
         """The encrypted value as it was put; in what is shown, no value at all."""
-        before = store.credentials.changes
+        before = store.credentials.reading()
         assert await store.credentials.put(sealed())
         assert await store.credentials.put(sealed("a", hosts=()))
-        assert store.credentials.changes > before
+        assert not store.credentials.is_fresh(before, max_age_seconds=math.inf)
         assert await store.credentials.sealed("billing") == sealed()
         assert await store.credentials.names() == ["a", "billing"]
         shown = await store.credentials.get("billing")
@@ -97,9 +98,10 @@ class CredentialsContract:
             await store.credentials.delete("billing")
         await store.schedules.put(definition("b"))
         assert not (await store.credentials.get("billing")).used_by
-        changes = store.credentials.changes
+        reading = store.credentials.reading()
+        assert store.credentials.is_fresh(reading, max_age_seconds=math.inf)
         assert await store.credentials.delete("billing")
-        assert store.credentials.changes > changes
+        assert not store.credentials.is_fresh(reading, max_age_seconds=math.inf)
         assert not await store.credentials.delete("billing")
         assert await store.credentials.names() == []
 

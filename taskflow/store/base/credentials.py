@@ -12,27 +12,21 @@ from typing import Final
 
 from taskflow.model.audit import Actor
 from taskflow.model.sealed_credential import CredentialSummary, SealedCredential
+from taskflow.store.base.changes import Changes
 
 USED_SECONDS: Final = 60.0
 """Minimum time between two writes of the last use of a credential."""
 
 
-class CredentialStore(abc.ABC):
+KEPT_SECONDS: Final = 5.0
+"""Maximum age of credentials, and of their names, in the memory of a process."""
+
+
+class CredentialStore(Changes, abc.ABC):
     """Stores credentials for all nodes; a part of ``TaskStore``.
 
     ``by`` is the actor, for the audit log; ``None`` records nothing.
-
-    Attributes:
-        changes: The number of changes and deletions that this process knows of. Only a hint,
-            because notifications can be lost.
     """
-
-    def __init__(self) -> None:
-        self.changes = 0
-
-    def note_change(self) -> None:
-        """Record that a credential was changed or deleted, here or by another process."""
-        self.changes += 1
 
     @abc.abstractmethod
     async def put(self, credential: SealedCredential, *, by: Actor | None = None) -> bool:
