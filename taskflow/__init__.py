@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from taskflow.model.outcome import ErrorType, KeptResponse
     from taskflow.model.queue_limits import HostLimits, Rate
     from taskflow.model.queues import Queue
-    from taskflow.model.schedule import Missed, Schedule
+    from taskflow.model.schedule import Missed, Overlap, Schedule
     from taskflow.model.sealed_credential import CredentialSummary
     from taskflow.model.task import AttemptRecord, TaskStatus
 
@@ -88,6 +88,7 @@ __all__ = [
     "NotFinished",
     "NotFound",
     "Options",
+    "Overlap",
     "Problem",
     "Queue",
     "Rate",
@@ -130,6 +131,7 @@ _HOMES: Final = {
     "HostLimits": "model.queue_limits",
     "KeptResponse": "model.outcome",
     "Missed": "model.schedule",
+    "Overlap": "model.schedule",
     "BulkResult": "client.task",
     "Options": "client.options",
     "Queue": "model.queues",

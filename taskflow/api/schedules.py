@@ -57,6 +57,7 @@ _ONE_SCHEDULE: Final[dict[str, Any]] = {
         "every_seconds": {
             "every_seconds": 300,
             "missed": "skip",
+            "overlap": "skip",
             "task": {"payload": URL, "queue": "mail"},
         },
         "conditional": {"every_seconds": 60, "conditional": True, "task": {"payload": URL}},
@@ -180,13 +181,15 @@ async def delete_schedule(services: Services, name: str) -> Response:
             headers=(location(f"/tasks/{TASK_ID}", "The path of the task."),),
         ),
     ),
-    problems=(HTTPStatus.NOT_FOUND,),
+    problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     **_ONE_SCHEDULE,
 )
 async def run_schedule(services: Services, name: str) -> Response:
     """Create a task of a schedule now.
 
-    Works for paused schedules, too. The next run stays the same.
+    Works for paused schedules, too. The next run stays the same. `overlap` applies: while an
+    earlier task is PENDING or RUNNING, `skip` rejects the request, and `cancel_previous` cancels
+    that task.
     """
     await read_body()
     with store_timeout():

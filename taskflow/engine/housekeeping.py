@@ -156,8 +156,9 @@ class ScheduleFiring:
     async def step(self) -> float:
         """Fire a batch of due schedules, and return the seconds until the next batch."""
         fired = await self._schedules.fire_due(limit=FIRE_BATCH)
-        if fired.tasks:
-            emit(Event.SCHEDULES_FIRED, schedules=fired.schedules, tasks=fired.tasks)
+        if fired.tasks or fired.skipped:
+            schedules, tasks, skipped = fired.schedules, fired.tasks, fired.skipped
+            emit(Event.SCHEDULES_FIRED, schedules=schedules, tasks=tasks, skipped=skipped)
         if fired.schedules and not fired.refused:
             return 0.0
         seconds = await self._schedules.seconds_to_next()

@@ -113,7 +113,9 @@ def _fields_of(settings: QueueSettings) -> dict[str, Any]:
 
 def _fields_of_schedule(definition: ScheduleDefinition) -> dict[str, Any]:
     timing = msgspec.structs.asdict(definition.timing)
-    flags = {name: getattr(definition, name) for name in ("missed", "conditional", "paused")}
+    flags = {
+        name: getattr(definition, name) for name in ("missed", "overlap", "conditional", "paused")
+    }
     fields: dict[str, Any] = msgspec.to_builtins({**timing, **flags})
     return fields
 

@@ -28,6 +28,7 @@ The tree::
         ├── ScheduleNotFound     404
         ├── NoIssuer             404
         ├── BodyTooSlow          408
+        ├── ScheduleOverlap      409
         ├── TaskGone             410
         ├── ScheduleExists       412
         ├── BodyTooLarge         413
@@ -234,6 +235,12 @@ class ScheduleExists(RequestError):
     """A schedule with this name exists; without If-None-Match it would be replaced."""
 
     problem = types.SCHEDULE_EXISTS
+
+
+class ScheduleOverlap(RequestError):
+    """A task of the schedule is PENDING or RUNNING, and the schedule has ``overlap: "skip"``."""
+
+    problem = types.SCHEDULE_OVERLAP
 
 
 class CredentialNotFound(RequestError):

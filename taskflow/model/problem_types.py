@@ -186,6 +186,14 @@ CREDENTIAL_IN_USE: Final = _declare(
     "the credential billing is used by queue mail; change these first, or delete it with "
     "force=true: then its tasks fail as credential_missing",
 )
+SCHEDULE_OVERLAP: Final = _declare(
+    "schedule-overlap",
+    HTTPStatus.CONFLICT,
+    "Schedule overlap",
+    'A task of the schedule is PENDING or RUNNING, and the schedule has `overlap: "skip"`.',
+    "Run the schedule when its task has finished, or cancel the task first.",
+    "a task of the schedule reports is PENDING or RUNNING; wait for it, or cancel it first",
+)
 SCHEDULE_EXISTS: Final = _declare(
     "schedule-exists",
     HTTPStatus.PRECONDITION_FAILED,

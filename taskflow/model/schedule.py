@@ -37,6 +37,17 @@ class Missed(enum.StrEnum):
     """One task is created for each missed time, at most for the last 100."""
 
 
+class Overlap(enum.StrEnum):
+    """What happens at a time while an earlier task of the schedule is PENDING or RUNNING."""
+
+    ALLOW = "allow"
+    """Another task is created."""
+    SKIP = "skip"
+    """The time is skipped."""
+    CANCEL_PREVIOUS = "cancel_previous"
+    """The earlier task is canceled, and another one is created."""
+
+
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule as the API shows it; the field order is the order of the JSON.
 
@@ -48,6 +59,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         timezone: The time zone of ``cron``.
         task: The template of its tasks, as it was submitted.
         missed: What happens to times that were missed.
+        overlap: What happens at a time while an earlier task is PENDING or RUNNING.
         conditional: True if its fetches are conditional on the last response.
         paused: True if it creates no tasks until it is resumed.
         created_at: When it was created.
@@ -56,6 +68,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         last_run_at: When it last created a task.
         last_task_id: The id of that task.
         last_task_status: The status of that task; ``None`` if the task was deleted.
+        skipped_count: Number of times that were skipped because of ``overlap``.
+        last_skipped_at: When a time was last skipped because of ``overlap``.
     """
 
     name: str
@@ -65,6 +79,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
     task: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
     missed: Missed = Missed.ONCE
+    overlap: Overlap = Overlap.ALLOW
     conditional: bool = False
     paused: bool = False
     created_at: Moment
@@ -73,6 +88,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     last_run_at: Moment | None = None
     last_task_id: uuid.UUID | None = None
     last_task_status: TaskStatus | None = None
+    skipped_count: int = 0
+    last_skipped_at: Moment | None = None
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -100,6 +117,7 @@ class ScheduleDefinition(msgspec.Struct, frozen=True, kw_only=True):
         task: The template of its tasks, byte for byte as it was submitted.
         template: The parsed template.
         missed: What happens to times that were missed.
+        overlap: What happens at a time while an earlier task is PENDING or RUNNING.
         conditional: True if its fetches are conditional on the last response.
         paused: True if it creates no tasks until it is resumed.
     """
@@ -109,8 +127,14 @@ class ScheduleDefinition(msgspec.Struct, frozen=True, kw_only=True):
     task: msgspec.Raw
     template: NewTask
     missed: Missed = Missed.ONCE
+    overlap: Overlap = Overlap.ALLOW
     conditional: bool = False
     paused: bool = False
+
+    @property
+    def limits_overlap(self) -> bool:
+        """True if its earlier tasks matter when it is due."""
+        return self.overlap is not Overlap.ALLOW
 
     @property
     def credential(self) -> str | None:
@@ -134,6 +158,11 @@ class ScheduleDefinition(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self.template, options=options)
 
 
+def overlap_message(name: str) -> str:
+    """Return the error message for a schedule that cannot be run now."""
+    return f"a task of the schedule {name} is PENDING or RUNNING; wait for it, or cancel it first"
+
+
 ScheduleChange: TypeAlias = Callable[[ScheduleDefinition | None], ScheduleDefinition]
 """Returns the new definition of a schedule, given the current one if the schedule exists."""
 
@@ -151,6 +180,8 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
         last_run_at: When it last created a task.
         last_task_id: The id of that task.
         compared: The ids of its last tasks, newest first, if it is conditional.
+        skipped_count: Number of times that were skipped because of ``overlap``.
+        last_skipped_at: When a time was last skipped because of ``overlap``.
     """
 
     definition: ScheduleDefinition
@@ -161,6 +192,8 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
     last_run_at: dt.datetime | None = None
     last_task_id: uuid.UUID | None = None
     compared: tuple[uuid.UUID, ...] = ()
+    skipped_count: int = 0
+    last_skipped_at: dt.datetime | None = None
 
     def with_task(self, task_id: uuid.UUID, at: dt.datetime) -> StoredSchedule:
         """Return the schedule with the state after it created a task."""
@@ -172,6 +205,11 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
             compared=compared if self.definition.conditional else (),
         )
 
+    def with_skips(self, count: int, at: dt.datetime) -> StoredSchedule:
+        """Return the schedule with the state after it skipped some of its times."""
+        skipped_count = self.skipped_count + count
+        return msgspec.structs.replace(self, skipped_count=skipped_count, last_skipped_at=at)
+
     def as_shown(self, last_task_status: TaskStatus | None) -> Schedule:
         """Return the schedule as the API shows it."""
         definition = self.definition
@@ -180,6 +218,7 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
             **msgspec.structs.asdict(definition.timing),
             task=definition.task,
             missed=definition.missed,
+            overlap=definition.overlap,
             conditional=definition.conditional,
             paused=definition.paused,
             created_at=self.created_at,
@@ -188,4 +227,6 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
             last_run_at=self.last_run_at,
             last_task_id=self.last_task_id,
             last_task_status=last_task_status,
+            skipped_count=self.skipped_count,
+            last_skipped_at=self.last_skipped_at,
         )

@@ -6,12 +6,13 @@ import datetime as dt
 import functools
 import itertools
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from taskflow.model.cron import CronError, occurrences
-from taskflow.model.schedule import Missed, ScheduleDefinition, StoredSchedule, Timing
+from taskflow.model.schedule import Missed, Overlap, ScheduleDefinition, StoredSchedule, Timing
 from taskflow.model.zones import is_zone, zone
 
 GRACE_SECONDS: Final = 60
@@ -104,6 +105,8 @@ def apply_definition(
         last_run_at=before.last_run_at if before else None,
         last_task_id=before.last_task_id if before else None,
         compared=before.compared if before and is_comparable else (),
+        skipped_count=before.skipped_count if before else 0,
+        last_skipped_at=before.last_skipped_at if before else None,
     )
 
 
@@ -149,6 +152,23 @@ def _times_to_fire(times: list[dt.datetime], missed: Missed, now: dt.datetime) -
     if missed is Missed.ONCE and not on_time:
         return times[-1:]
     return on_time
+
+
+def times_to_run(
+    times: Sequence[dt.datetime], overlap: Overlap, *, has_open_task: bool
+) -> Sequence[dt.datetime]:
+    """Return which of the times that must be fired create a task; the others are skipped.
+
+    Args:
+        times: The times, in order.
+        overlap: What happens while an earlier task is open.
+        has_open_task: True if an earlier task of the schedule is PENDING or RUNNING.
+    """
+    if overlap is Overlap.SKIP:
+        return () if has_open_task else times[:1]
+    if overlap is Overlap.CANCEL_PREVIOUS:  # each would cancel the one before
+        return times[-1:]
+    return times
 
 
 def next_time(timing: Timing, *, anchor_at: dt.datetime, after: dt.datetime) -> dt.datetime | None:

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from taskflow.model.schedule import MAX_EVERY_SECONDS, MIN_EVERY_SECONDS, Missed, Schedule, TimeZone
+from taskflow.model.schedule import (
+    MAX_EVERY_SECONDS,
+    MIN_EVERY_SECONDS,
+    Missed,
+    Overlap,
+    Schedule,
+    TimeZone,
+)
 from taskflow.model.task import Moment
 from taskflow.schema.merge_patch import patch_type
 from taskflow.schema.tasks import TaskTemplate
@@ -85,6 +92,16 @@ class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(
             description="What happens to runs that no node started within a minute. Default: "
             "`once`.",
+            examples=["skip"],
+        ),
+    ] = None
+    overlap: Annotated[
+        Overlap | None,
+        Meta(
+            description="What happens at a time while an earlier task of the schedule is PENDING "
+            "or RUNNING: `allow` creates another task, `skip` creates none, and "
+            "`cancel_previous` cancels the earlier task and creates another one. Default: "
+            "`allow`.",
             examples=["skip"],
         ),
     ] = None

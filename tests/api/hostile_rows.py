@@ -240,10 +240,14 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
         {"name": "odd", "definition": json.dumps(_definition(conditional=True)),
          "size_bytes": "9", "anchor_at": "now", "next_at": _PAST, "created_at": "now",
          "updated_at": "now", "last_task_id": KNOWN, "compared": f"{{{KNOWN}}}"},
+        {"name": "odd", "definition": json.dumps(_definition(overlap="cancel_previous")),
+         "size_bytes": "9", "anchor_at": "now", "next_at": _PAST, "created_at": "now",
+         "updated_at": "now", "overlap": "cancel_previous", "last_skipped_at": "now"},
         {"name": "odd", "definition": json.dumps(
             _definition(timing={"every": 3600.0}, missed="all")), "size_bytes": "9",
          "anchor_at": _PAST, "next_at": "2026-01-01", "created_at": "now", "updated_at": "now"},
     ),
+    "taskflow_schedule_tasks": ({"schedule": "known", "task_id": KNOWN},),
     "taskflow_firings": ({"schedule": "known", "at": "now", "task_id": KNOWN},),
     "taskflow_nodes": (
         {"id": str(uuid.UUID(int=3)), "name": "odd", "lease_seconds": "5", "expires_at": _PAST},

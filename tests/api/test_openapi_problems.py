@@ -59,6 +59,19 @@ def followed(first: tuple, then: Callable[[Answer], tuple], **settings: Any):
     return ask
 
 
+def run_twice(_: pytest.FixtureRequest) -> Answer:
+    """Run a schedule while its task waits."""
+    schedule = {
+        "every_seconds": 3600,
+        "overlap": "skip",
+        "task": {"payload": 1, "delay_seconds": 3600},
+    }
+    with serving() as server:
+        server.ask("PUT", "/schedules/reports", json.dumps(schedule).encode())
+        server.ask("POST", "/schedules/reports/run")
+        return server.ask("POST", "/schedules/reports/run")
+
+
 def done_to(verb: str, body: bytes, *, method: str = "POST"):
     """Submit a task, wait for it, and apply an action to it."""
     path = f"/{verb}" if verb else ""
@@ -175,6 +188,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("409", "cancel"): done_at_its_end("cancel"),
     ("409", "retry"): done_at_its_end("retry"),
     ("409", "delete"): done_to("", WAITING, method="DELETE"),
+    ("409", "overlap"): run_twice,
     ("410", "deleted"): deleted_since,
     ("412", "exists"): followed(
         ("PUT", "/schedules/a", b'{"every_seconds": 3600, "task": {"payload": 1}}'),

@@ -23,10 +23,12 @@ SHOWN = [
         "timezone",
         "task",
         "missed",
+        "overlap",
         "conditional",
         "paused",
     ),
     *("created_at", "updated_at", "next_run_at", "last_run_at", "last_task_id", "last_task_status"),
+    *("skipped_count", "last_skipped_at"),
 ]
 HOUR = {"every_seconds": 3600, "task": {"payload": URL}}
 
@@ -189,6 +191,25 @@ class TestFired:
         made(server, name, {**HOUR, "paused": True})
         assert server.ask("POST", f"/schedules/{name}/run").status == 201
 
+    def test_overlap(self, server, name):
+        """A manual run is rejected while a task is open, or cancels it, as the schedule says."""
+        task = {"payload": URL, "delay_seconds": 3600}
+        assert made(server, name, {**HOUR, "task": task})["overlap"] == "allow"
+        schedule = made(server, name, {**HOUR, "task": task, "overlap": "skip"})
+        assert (schedule["skipped_count"], schedule["last_skipped_at"]) == (0, None)
+        first = server.ask("POST", f"/schedules/{name}/run").json["id"]
+        problem = check_problem(server.ask("POST", f"/schedules/{name}/run"), 409, name)
+        assert problem["type"] == "/problems/schedule-overlap"
+        patch = json.dumps({"overlap": "cancel_previous"}).encode()
+        changed = server.ask("PATCH", f"/schedules/{name}", patch)
+        assert changed.json["overlap"] == "cancel_previous"
+        second = server.ask("POST", f"/schedules/{name}/run")
+        assert second.status == 201
+        assert server.ask("GET", f"/tasks/{first}").json["status"] == "CANCELED"
+        assert server.ask("PATCH", f"/schedules/{name}", b'{"overlap": null}').status == 200
+        assert server.ask("POST", f"/schedules/{name}/run").status == 201
+        assert server.ask("GET", f"/tasks/{second.json['id']}").json["status"] == "PENDING"
+
     def test_only_schedules_set_the_schedule_of_a_task(self, server, name):
         """A POST cannot set the schedule of a task; a task that was read can be resubmitted."""
         body = {"payload": URL, "schedule": name, "scheduled_at": "2026-11-24T06:57:50Z"}
@@ -204,6 +225,7 @@ class TestRefused:
             "cron": "61 * * * *",
             "timezone": "Europe/Utopia",
             "missed": "never",
+            "overlap": "wait",
             "pasued": True,
             "name": "other",
             "start_at": "tomorrow",
@@ -211,12 +233,14 @@ class TestRefused:
         }
         found = faults(put(server, name, body))
         assert set(found) == {
-            *("#/cron", "#/timezone", "#/missed", "#/pasued", "#/name", "#/start_at"),
+            *("#/cron", "#/timezone", "#/missed", "#/overlap"),
+            *("#/pasued", "#/name", "#/start_at"),
             *("#/task/payload/mehtod", "#/task/priority"),
         }
         assert "minute" in found["#/cron"]
         assert "Europe/Berlin" in found["#/timezone"]
         assert "skip, once, all" in found["#/missed"]
+        assert "allow, skip, cancel_previous" in found["#/overlap"]
         assert "did you mean paused?" in found["#/pasued"]
         check_problem(server.ask("GET", f"/schedules/{name}"), 404)
 
@@ -230,6 +254,8 @@ class TestRefused:
             ({**HOUR, "every_seconds": 1e9}, "#/every_seconds", "from 1 to"),
             ({**HOUR, "every_seconds": "60"}, "#/every_seconds", "from 1 to"),
             ({**HOUR, "paused": "no"}, "#/paused", "true or false"),
+            ({**HOUR, "overlap": True}, "#/overlap", "allow, skip, cancel_previous"),
+            ({**HOUR, "overlap": "Skip"}, "#/overlap", "allow, skip, cancel_previous"),
             ({"cron": "0 0 30 2 *", "task": {"payload": 1}}, "#/cron", "day of the month"),
             ({"cron": "0 0 LW * */7", "task": {"payload": 1}}, "#/cron", "never comes"),
             ({"cron": "* * * * * *", "task": {"payload": 1}}, "#/cron", "five fields"),

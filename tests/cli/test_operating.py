@@ -124,7 +124,10 @@ class TestSchedules:
         cli_of_each.ok(
             "schedules", "put", "reports", "-f", "task.json", "--every", "90", "--paused"
         )
-        assert "every 1 min 30 s" in cli_of_each.ok("schedules", "show", "reports").out
+        cli_of_each.ok("schedules", "put", "reports", "--overlap", "skip")
+        shown = cli_of_each.ok("schedules", "show", "reports").out
+        assert "every 1 min 30 s" in shown
+        assert ["overlap", "skip"] in [line.split() for line in shown.splitlines()]
         assert cli_of_each.ok("schedules", "delete", "reports").rows == [["reports", "deleted"]]
         assert cli_of_each.run("schedules", "delete", "reports").code == 4
 

@@ -11,6 +11,7 @@ import pytest
 from taskflow import (
     BlockingClient,
     Client,
+    Conflict,
     InvalidArgument,
     NotFound,
     Rejected,
@@ -24,6 +25,7 @@ from taskflow import (
 )
 from taskflow.model.audit import Action, TargetKind
 from taskflow.model.queue_limits import HostLimits, Rate
+from taskflow.model.schedule import Overlap
 from taskflow.model.task import TaskStatus
 from tests.api.live import LiveServer
 from tests.client.test_client import Always
@@ -82,7 +84,7 @@ class TestQueues:
 
 class TestSchedules:
     async def test_from_its_making_to_its_end(self, client):
-        task = Submission("http://x.invalid/", queue="by-schedule", tags={"a": 1})
+        task = Submission("http://x.invalid/", queue="by-schedule", tags={"a": 1}, delay_seconds=99)
         made = await client.schedules.put(
             "reports", task, cron="30 6 * * MON-FRI", timezone="Europe/Berlin", missed="skip"
         )
@@ -97,6 +99,13 @@ class TestSchedules:
         assert (ran.schedule, ran.queue, ran.tags) == ("reports", "by-schedule", {"a": 1})
         with pytest.raises(Rejected, match="replaced"):
             await client.schedules.put("reports", "x", every_seconds=60, must_be_new=True)
+        changed = await client.schedules.update("reports", overlap=Overlap.CANCEL_PREVIOUS)
+        assert changed.overlap is Overlap.CANCEL_PREVIOUS
+        await client.schedules.run("reports")
+        assert (await client.get(ran.id)).status is TaskStatus.CANCELED
+        await client.schedules.update("reports", overlap="skip")
+        with pytest.raises(Conflict, match="schedule reports is PENDING or RUNNING"):
+            await client.schedules.run("reports")
         other = await client.schedules.put("reports", "x", every_seconds=60, paused=True)
         assert (other.every_seconds, other.cron, other.next_run_at) == (60, None, None)
         await client.schedules.delete("reports")

@@ -14,7 +14,6 @@ from taskflow.model.masking import MASKING
 from taskflow.model.options import TaskOptions
 from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
 from taskflow.model.task import NewTask, TaskStatus
-from taskflow.store.base.schedules import Fired
 from taskflow.store.memory.schedules import MemorySchedules
 
 PERIOD = 600.0
@@ -35,8 +34,7 @@ class CountingSchedules(MemorySchedules):
 
     def __init__(self, store) -> None:
         super().__init__(
-            add=store._add_at_once,
-            find=store._find_submitted,
+            store.schedules._tasks,
             now=store._now,
             masking=MASKING,
             audit=store.audit,
@@ -51,7 +49,7 @@ class CountingSchedules(MemorySchedules):
             await trio.lowlevel.checkpoint()
             raise StoreUnavailable
         fired = await super().fire_due(limit=limit)
-        return Fired(fired.schedules, fired.tasks, self.refused)
+        return msgspec.structs.replace(fired, refused=self.refused)
 
     async def seconds_to_next(self):
         seconds = await super().seconds_to_next()

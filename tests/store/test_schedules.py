@@ -12,13 +12,16 @@ import psycopg
 import pytest
 import trio
 
-from taskflow.model.schedule import Missed, Timing
+from taskflow.model.errors import ScheduleOverlap
+from taskflow.model.schedule import Missed, Overlap, Timing
+from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS
 from taskflow.store.memory.store import MemoryStore
-from taskflow.store.postgres import schedule_firing, schedules
+from taskflow.store.postgres import schedule_firing, schedule_overlap, schedules
 from taskflow.store.postgres.store import open_postgres
 from tests.store.contract import new_task
+from tests.store.overlap_contract import OverlapContract
 from tests.store.schedules_contract import SchedulesContract, definition
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
@@ -37,7 +40,7 @@ async def store(database_url):
         yield store
 
 
-class TestMemorySchedules(SchedulesContract):
+class TestMemorySchedules(SchedulesContract, OverlapContract):
     @pytest.fixture
     async def store(self):
         return MemoryStore()
@@ -59,7 +62,7 @@ class TestMemorySchedules(SchedulesContract):
         assert [await store.schedules.delete_old_firings(limit=2) for _ in range(3)] == [2, 1, 0]
 
 
-class TestPostgresSchedules(SchedulesContract):
+class TestPostgresSchedules(SchedulesContract, OverlapContract):
     @pytest.fixture
     async def node(self, store):
         return await store.register("here", lease_seconds=30)
@@ -118,6 +121,87 @@ async def test_several_nodes_fire_each_time_once(database_url, connection):
     )
     assert row == (200, 200, 200, 200)
     assert connection.execute("SELECT count(*) FROM taskflow_tasks").fetchone() == (200,)
+
+
+async def test_several_nodes_do_not_overlap(database_url, connection):
+    """Of stores that fire times of one schedule at once, and run it, one creates a task."""
+    async with contextlib.AsyncExitStack() as stack:
+        stores = [
+            await stack.enter_async_context(open_postgres(database_url, SETTINGS)) for _ in range(3)
+        ]
+        await put_overdue(stores[0], connection, 5, times=5, overlap=Overlap.SKIP)
+        made = Counter()
+
+        async def fire(number: int) -> None:
+            schedules = stores[number].schedules
+            while (await schedules.seconds_to_next()) <= 0:
+                made[number] += (await schedules.fire_due(limit=1)).tasks
+                with contextlib.suppress(ScheduleOverlap):
+                    await schedules.run_now("s0")
+                    made[number] += 1
+
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(fire, number)
+    assert made.total() == 5
+    rows = connection.execute("SELECT options ->> 'schedule' FROM taskflow_tasks")
+    assert Counter(name for (name,) in rows) == {f"s{number}": 1 for number in range(5)}
+    [row] = connection.execute("SELECT count(*), count(task_id) FROM taskflow_firings")
+    assert row[0] == 25
+    [(skipped,)] = connection.execute("SELECT sum(skipped_count) FROM taskflow_schedules")
+    assert skipped == row[0] - row[1]
+
+
+@pytest.mark.parametrize("is_manual", [False, True])
+async def test_many_earlier_tasks_are_canceled_in_steps(store, connection, monkeypatch, is_manual):
+    """No transaction cancels more than the bound; the new task is created when none is left."""
+    monkeypatch.setattr(schedule_overlap, "MAX_PER_ACTION", 4)
+    await store.schedules.put(definition("s0"))
+    for _ in range(10):
+        await store.schedules.run_now("s0")
+        connection.execute(
+            "INSERT INTO taskflow_firings SELECT 's0', now(), last_task_id FROM taskflow_schedules"
+        )
+    await put_overdue(store, connection, 1, times=1, overlap=Overlap.CANCEL_PREVIOUS)
+
+    def counts() -> dict[str, int]:
+        rows = connection.execute("SELECT status, count(*) FROM taskflow_tasks GROUP BY status")
+        return dict(rows.fetchall())
+
+    if is_manual:
+        assert (await store.schedules.run_now("s0")).status is TaskStatus.PENDING
+        assert counts() == {"CANCELED": 10, "PENDING": 1}
+        return
+    seen = []
+    while (await store.schedules.seconds_to_next()) <= 0:
+        await store.schedules.fire_due(limit=1)
+        seen.append(counts())
+    assert seen[:2] == [{"CANCELED": 4, "PENDING": 6}, {"CANCELED": 8, "PENDING": 2}]
+    assert seen[2:] == [{"CANCELED": 10, "PENDING": 1}]
+
+
+async def test_finished_tasks_are_forgotten_in_steps(store, connection, monkeypatch):
+    """Many tasks that were retried and have finished are passed over a few at a time."""
+    monkeypatch.setattr(schedule_overlap, "MAX_PER_ACTION", 4)
+    await put_overdue(store, connection, 1, times=1, overlap=Overlap.SKIP)
+    connection.execute(
+        "INSERT INTO taskflow_schedule_tasks SELECT 's0', gen_random_uuid()"
+        " FROM generate_series(1, 10)"
+    )
+    fired = [await store.schedules.fire_due(limit=1) for _ in range(3)]
+    assert [one.tasks for one in fired] == [0, 0, 1]
+    [row] = connection.execute("SELECT count(*) FROM taskflow_schedule_tasks").fetchall()
+    assert row == (1,)
+
+
+async def test_schedules_without_a_limit_keep_no_list_of_tasks(store, connection):
+    """What only ``overlap`` needs is not written for others, nor when their tasks are retried."""
+    await put_overdue(store, connection, 2, times=3)
+    await store.schedules.fire_due(limit=9)
+    task = await store.schedules.run_now("s0")
+    await store.cancel(task.id)
+    await store.retry(task.id)
+    assert connection.execute("SELECT * FROM taskflow_schedule_tasks").fetchall() == []
 
 
 async def test_schedules_locked_by_another_node_are_skipped(store, connection):

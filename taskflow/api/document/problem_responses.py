@@ -111,6 +111,7 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
     "delete": ProblemExample(
         types.STATUS_CONFLICT, "cannot delete a task that is PENDING; cancel it first"
     ),
+    "overlap": ProblemExample(types.SCHEDULE_OVERLAP),
     "deleted": ProblemExample(types.TASK_DELETED),
     "exists": ProblemExample(types.SCHEDULE_EXISTS),
     "too large": ProblemExample(types.BODY_TOO_LARGE),

@@ -18,7 +18,7 @@ from taskflow.model.conditional_fetch import CONDITIONAL_FIELDS, CONDITIONAL_MET
 from taskflow.model.errors import RequestError, ScheduleExists, ScheduleNotFound, Unprocessable
 from taskflow.model.masking import Masking
 from taskflow.model.request import RequestPayload, StoredPayload
-from taskflow.model.schedule import Missed, ScheduleChange, ScheduleDefinition, Timing
+from taskflow.model.schedule import Missed, Overlap, ScheduleChange, ScheduleDefinition, Timing
 from taskflow.model.schedule_times import TimingError, check_timing
 from taskflow.model.task import NewTask
 from taskflow.schema.json_text import object_fields
@@ -86,6 +86,7 @@ class Reading(msgspec.Struct, frozen=True):
             task=fields["task"].copy(),
             template=template,
             missed=given.get("missed") or Missed.ONCE,
+            overlap=given.get("overlap") or Overlap.ALLOW,
             conditional=is_conditional,
             paused=bool(given.get("paused")),
         )
@@ -194,6 +195,7 @@ def _fields_of(definition: ScheduleDefinition) -> Fields:
     values = {
         **msgspec.structs.asdict(definition.timing),
         "missed": definition.missed,
+        "overlap": definition.overlap,
         "conditional": definition.conditional,
         "paused": definition.paused,
         "task": with_current_names(definition.task),

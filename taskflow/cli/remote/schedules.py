@@ -101,6 +101,7 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 @declared_option(ScheduleRequest, "start_at")
 @declared_option(ScheduleRequest, "timezone", metavar="NAME")
 @declared_option(ScheduleRequest, "missed")
+@declared_option(ScheduleRequest, "overlap")
 @declared_option(ScheduleRequest, "conditional", "--conditional/--unconditional")
 @declared_option(ScheduleRequest, "paused", "--paused/--resumed")
 @click.option("--new", "must_be_new", is_flag=True, help="Change nothing if it exists already.")
@@ -118,6 +119,7 @@ def _put(  # noqa: PLR0913 - each is an option
     start_at: dt.datetime | None,
     timezone: str | None,
     missed: str | None,
+    overlap: str | None,
     conditional: bool | None,
     paused: bool | None,
     must_be_new: bool,
@@ -142,6 +144,7 @@ def _put(  # noqa: PLR0913 - each is an option
         "start_at": start_at,
         "timezone": timezone,
         "missed": missed,
+        "overlap": overlap,
         "conditional": conditional,
         "paused": paused,
     }
@@ -266,6 +269,9 @@ def pairs_of(schedule: Schedule) -> Iterator[tuple[str, object]]:
     yield "last task", schedule.last_task_id
     yield "last status", schedule.last_task_status
     yield "missed", schedule.missed
+    yield "overlap", schedule.overlap
+    yield "skipped", schedule.skipped_count or None
+    yield "last skipped", moment_and_age(schedule.last_skipped_at, now)
     yield "conditional", "yes" if schedule.conditional else None
     yield "task", bytes(schedule.task).decode("utf-8", "replace")
 

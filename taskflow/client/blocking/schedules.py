@@ -17,7 +17,7 @@ from taskflow.client.blocking.streams import ScheduleStream
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.options import change_of, document_of_item
 from taskflow.client.task import Task
-from taskflow.model.schedule import Missed, Schedule
+from taskflow.model.schedule import Missed, Overlap, Schedule
 
 _PAGE: Final = 100
 
@@ -55,6 +55,7 @@ class Schedules:
         start_at: dt.datetime | None = None,
         timezone: str | None = None,
         missed: Missed | str | None = None,
+        overlap: Overlap | str | None = None,
         conditional: bool = False,
         paused: bool | None = None,
         must_be_new: bool = False,
@@ -69,6 +70,7 @@ class Schedules:
             start_at: The first run of ``every_seconds``; with a time zone.
             timezone: The time zone of ``cron``, such as ``Europe/Berlin``.
             missed: What happens to runs that no node started.
+            overlap: What happens while an earlier task is PENDING or RUNNING.
             conditional: Whether to fetch only what has changed.
             paused: Whether it creates no tasks; ``None`` leaves that unchanged.
             must_be_new: Whether an existing schedule is an error.
@@ -83,6 +85,7 @@ class Schedules:
             "start_at": start_at,
             "timezone": timezone,
             "missed": missed,
+            "overlap": overlap,
             "conditional": conditional,
             "paused": paused,
         }
@@ -101,6 +104,7 @@ class Schedules:
         start_at: dt.datetime | UnsetType | None = UNSET,
         timezone: str | UnsetType | None = UNSET,
         missed: Missed | str | UnsetType | None = UNSET,
+        overlap: Overlap | str | UnsetType | None = UNSET,
         conditional: bool | UnsetType = UNSET,
         paused: bool | UnsetType = UNSET,
         options: Mapping[str, Any] | None = None,
@@ -116,6 +120,7 @@ class Schedules:
             start_at: The first run of ``every_seconds``; with a time zone.
             timezone: The time zone of ``cron``.
             missed: What happens to runs that no node started.
+            overlap: What happens while an earlier task is PENDING or RUNNING.
             conditional: Whether to fetch only what has changed.
             paused: Whether it creates no tasks.
             options: Options of its tasks, such as ``{"queue": "mail"}``; ``None`` removes one.
@@ -131,6 +136,7 @@ class Schedules:
             "start_at": start_at,
             "timezone": timezone,
             "missed": missed,
+            "overlap": overlap,
             "conditional": conditional,
             "paused": paused,
         }

@@ -15,7 +15,7 @@ from taskflow.client.on_trio.streams import ScheduleStream
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.options import change_of, document_of_item
 from taskflow.client.task import Task
-from taskflow.model.schedule import Missed, Schedule
+from taskflow.model.schedule import Missed, Overlap, Schedule
 
 _PAGE: Final = 100
 
@@ -53,6 +53,7 @@ class Schedules:
         start_at: dt.datetime | None = None,
         timezone: str | None = None,
         missed: Missed | str | None = None,
+        overlap: Overlap | str | None = None,
         conditional: bool = False,
         paused: bool | None = None,
         must_be_new: bool = False,
@@ -67,6 +68,7 @@ class Schedules:
             start_at: The first run of ``every_seconds``; with a time zone.
             timezone: The time zone of ``cron``, such as ``Europe/Berlin``.
             missed: What happens to runs that no node started.
+            overlap: What happens while an earlier task is PENDING or RUNNING.
             conditional: Whether to fetch only what has changed.
             paused: Whether it creates no tasks; ``None`` leaves that unchanged.
             must_be_new: Whether an existing schedule is an error.
@@ -81,6 +83,7 @@ class Schedules:
             "start_at": start_at,
             "timezone": timezone,
             "missed": missed,
+            "overlap": overlap,
             "conditional": conditional,
             "paused": paused,
         }
@@ -99,6 +102,7 @@ class Schedules:
         start_at: dt.datetime | UnsetType | None = UNSET,
         timezone: str | UnsetType | None = UNSET,
         missed: Missed | str | UnsetType | None = UNSET,
+        overlap: Overlap | str | UnsetType | None = UNSET,
         conditional: bool | UnsetType = UNSET,
         paused: bool | UnsetType = UNSET,
         options: Mapping[str, Any] | None = None,
@@ -114,6 +118,7 @@ class Schedules:
             start_at: The first run of ``every_seconds``; with a time zone.
             timezone: The time zone of ``cron``.
             missed: What happens to runs that no node started.
+            overlap: What happens while an earlier task is PENDING or RUNNING.
             conditional: Whether to fetch only what has changed.
             paused: Whether it creates no tasks.
             options: Options of its tasks, such as ``{"queue": "mail"}``; ``None`` removes one.
@@ -129,6 +134,7 @@ class Schedules:
             "start_at": start_at,
             "timezone": timezone,
             "missed": missed,
+            "overlap": overlap,
             "conditional": conditional,
             "paused": paused,
         }

@@ -34,12 +34,14 @@ class Fired(msgspec.Struct, frozen=True):
     Attributes:
         schedules: Number of schedules.
         tasks: Number of tasks that they made.
+        skipped: Number of times that were skipped because an earlier task was open.
         refused: Errors by name of the schedules whose times cannot be computed on this node, which
             are left to other nodes.
     """
 
     schedules: int = 0
     tasks: int = 0
+    skipped: int = 0
     refused: Mapping[str, str] = {}
 
 
@@ -92,15 +94,21 @@ class ScheduleStore(abc.ABC):
     async def run_now(self, name: str, *, by: Actor | None = None) -> Task | None:
         """Make a task of a schedule, paused or not, without changing its times.
 
+        Its ``overlap`` applies.
+
         Returns:
             The task; ``None`` if there is no such schedule.
+
+        Raises:
+            ScheduleOverlap: An earlier task is open, and the schedule skips its times then.
         """
 
     @abc.abstractmethod
     async def fire_due(self, *, limit: int) -> Fired:
         """Make the tasks of some due schedules, once for each of their times.
 
-        Schedules that another node is firing are skipped.
+        Schedules that another node is firing are skipped. If an earlier task of a schedule is
+        PENDING or RUNNING, its ``overlap`` decides, in the same transaction.
 
         Args:
             limit: Maximum number of schedules. Fewer are fired if they are large.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -16,9 +16,16 @@ from taskflow.model.audit import Action, Actor
 from taskflow.model.audit_entries import entry_of, run_entry, schedule_entry
 from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
+from taskflow.model.errors import ScheduleOverlap
 from taskflow.model.masking import Masking
-from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
-from taskflow.model.schedule_times import apply_definition, compute_due
+from taskflow.model.schedule import (
+    Overlap,
+    Schedule,
+    ScheduleChange,
+    StoredSchedule,
+    overlap_message,
+)
+from taskflow.model.schedule_times import apply_definition, compute_due, times_to_run
 from taskflow.model.task import NewTask, Task
 from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS, Fired, SchedulePage, ScheduleStore
 from taskflow.store.memory.audit import MemoryAudit
@@ -28,12 +35,27 @@ from taskflow.wakeup import WakeUp
 _FIRED_BYTES: Final = 2 * 2**10
 
 
+class ScheduleTasks(msgspec.Struct, frozen=True):
+    """The tasks beside the schedules.
+
+    Attributes:
+        add: Stores new tasks.
+        find: Returns a task, and how it was submitted.
+        cancel: Cancels an open task.
+        open: Ids by name of the schedules that limit overlaps; retried tasks are added.
+    """
+
+    add: Callable[[Sequence[NewTask]], list[Task]]
+    find: Callable[[uuid.UUID], tuple[Task, NewTask] | None]
+    cancel: Callable[[uuid.UUID], Task]
+    open: dict[str, set[uuid.UUID]]
+
+
 class MemorySchedules(ScheduleStore):
     """Schedules beside the tasks of a store in memory.
 
     Args:
-        add: Stores new tasks.
-        find: Returns a task, and how it was submitted.
+        tasks: The tasks.
         now: The store's clock.
         masking: What is masked in schedules that are shown.
         audit: The audit log.
@@ -42,23 +64,22 @@ class MemorySchedules(ScheduleStore):
 
     def __init__(
         self,
+        tasks: ScheduleTasks,
         *,
-        add: Callable[[Sequence[NewTask]], list[Task]],
-        find: Callable[[uuid.UUID], tuple[Task, NewTask] | None],
         now: Callable[[], dt.datetime],
         masking: Masking,
         audit: MemoryAudit,
         encryption: Encryption = NO_ENCRYPTION,
     ) -> None:
         self._encryption = encryption
-        self._add = add
-        self._find = find
+        self._tasks = tasks
+        self._open_tasks = tasks.open
         self._now = now
         self._masking = masking
         self._audit = audit
         self._schedules: dict[str, StoredSchedule] = {}
-        # The times that tasks were made for, with when that was.
-        self._firings: dict[tuple[str, dt.datetime], dt.datetime] = {}
+        # The times that have fired, with when that was, and their tasks if they were not skipped.
+        self._firings: dict[tuple[str, dt.datetime], tuple[dt.datetime, uuid.UUID | None]] = {}
         self._change = WakeUp()
 
     async def change(
@@ -68,6 +89,7 @@ class MemorySchedules(ScheduleStore):
         before = self._schedules.get(name)
         kept = apply_definition(change(before.definition if before else None), before, self._now())
         self._schedules[name] = kept
+        self._note_overlap(kept)
         self._audit.add(schedule_entry(by, before, kept))
         self._change.notify()
         return self._shown(kept), before is None
@@ -90,6 +112,7 @@ class MemorySchedules(ScheduleStore):
         for firing in [firing for firing in self._firings if firing[0] == name]:
             del self._firings[firing]
         del self._schedules[name]
+        self._open_tasks.pop(name, None)
         self._audit.add(entry_of(Action.SCHEDULE_DELETE, by, name))
         return True
 
@@ -98,22 +121,25 @@ class MemorySchedules(ScheduleStore):
         kept = self._schedules.get(name)
         if kept is None:
             return None
-        [task] = self._add([kept.definition.make_task(None, self._validators(kept))])
+        if self._has_open_task(kept):
+            raise ScheduleOverlap(overlap_message(name))
+        [task] = self._tasks.add([kept.definition.make_task(None, self._validators(kept))])
         self._schedules[name] = kept.with_task(task.id, self._now())
+        self._note_tasks(name, [task])
         self._audit.add(run_entry(by, name, task.id))
         return self._masking.task(task)
 
     async def fire_due(self, *, limit: int) -> Fired:
         await trio.lowlevel.checkpoint()
         some = list(itertools.islice(self._in_order(), limit))
-        tasks, checkpoints = 0, Checkpoints()
+        tasks, skipped, checkpoints = 0, 0, Checkpoints()
         for kept in some:
             if self._schedules.get(kept.definition.name) is not kept:  # changed meanwhile
                 continue
-            made = self._fire(kept)
-            tasks += made
-            await checkpoints.after(made * _FIRED_BYTES)
-        return Fired(len(some), tasks)
+            made, left_out = self._fire(kept)
+            tasks, skipped = tasks + made, skipped + left_out
+            await checkpoints.after((made + left_out) * _FIRED_BYTES)
+        return Fired(len(some), tasks, skipped)
 
     async def seconds_to_next(self) -> float | None:
         await trio.lowlevel.checkpoint()
@@ -128,7 +154,7 @@ class MemorySchedules(ScheduleStore):
     async def delete_old_firings(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         horizon = self._now() - dt.timedelta(seconds=FIRINGS_KEPT_SECONDS)
-        old = [firing for firing, fired_at in self._firings.items() if fired_at < horizon]
+        old = [firing for firing, (at, _) in self._firings.items() if at < horizon]
         for firing in old[:limit]:
             del self._firings[firing]
         return len(old[:limit])
@@ -144,25 +170,58 @@ class MemorySchedules(ScheduleStore):
         found.sort(key=lambda one: one[0])
         return (kept for at, kept in found if at <= now)
 
-    def _fire(self, kept: StoredSchedule) -> int:
-        """Make the tasks of a schedule, and return their number."""
+    def _fire(self, kept: StoredSchedule) -> tuple[int, int]:
+        """Fire a schedule; return the number of its new tasks, and of the times skipped."""
         now, name = self._now(), kept.definition.name
         what = compute_due(kept, now)
         new = [at for at in what.times if (name, at) not in self._firings]
+        has_open_task = bool(new) and self._has_open_task(kept)
+        run = times_to_run(new, kept.definition.overlap, has_open_task=has_open_task)
         validators = self._validators(kept)
         kept = msgspec.structs.replace(kept, next_run_at=what.next_run_at)
-        for task in self._add([kept.definition.make_task(at, validators) for at in new]):
+        tasks = self._tasks.add([kept.definition.make_task(at, validators) for at in run])
+        for task in tasks:
             kept = kept.with_task(task.id, now)
-        self._firings.update(((name, at), now) for at in new)
-        self._schedules[name] = kept
-        return len(new)
+        self._note_tasks(name, tasks)
+        self._firings.update(((name, at), (now, None)) for at in new)
+        self._firings.update(
+            ((name, at), (now, task.id)) for at, task in zip(run, tasks, strict=True)
+        )
+        skipped = len(new) - len(run)
+        self._schedules[name] = kept.with_skips(skipped, now) if skipped else kept
+        return len(run), skipped
+
+    def _has_open_task(self, kept: StoredSchedule) -> bool:
+        """Return whether an earlier task is open, after the schedule canceled what it cancels."""
+        tasks = self._open_tasks.get(kept.definition.name, set())
+        found = [one[0] for task_id in sorted(tasks) if (one := self._tasks.find(task_id))]
+        open_tasks = [task.id for task in found if not task.status.is_final]
+        if kept.definition.overlap is Overlap.CANCEL_PREVIOUS:
+            for task_id in open_tasks:
+                self._tasks.cancel(task_id)
+            open_tasks = []
+        tasks.intersection_update(open_tasks)
+        return bool(open_tasks)
+
+    def _note_tasks(self, name: str, tasks: Iterable[Task]) -> None:
+        if name in self._open_tasks:
+            self._open_tasks[name].update(task.id for task in tasks)
+
+    def _note_overlap(self, kept: StoredSchedule) -> None:
+        """Remember the open tasks of a schedule while it limits overlaps."""
+        name = kept.definition.name
+        if not kept.definition.limits_overlap:
+            self._open_tasks.pop(name, None)
+        elif name not in self._open_tasks:
+            made = [task_id for (one, _), (_, task_id) in self._firings.items() if one == name]
+            self._open_tasks[name] = {one for one in (*made, kept.last_task_id) if one}
 
     def _shown(self, kept: StoredSchedule) -> Schedule:
-        found = kept.last_task_id and self._find(kept.last_task_id)
+        found = kept.last_task_id and self._tasks.find(kept.last_task_id)
         return self._masking.schedule(kept.as_shown(found[0].status if found else None))
 
     def _validators(self, kept: StoredSchedule) -> Validators | None:
-        found = {task_id: self._find(task_id) for task_id in kept.compared}
+        found = {task_id: self._tasks.find(task_id) for task_id in kept.compared}
         statuses = {task_id: one[0].status for task_id, one in found.items() if one}
         task_id = find_compared_task(kept.compared, statuses)
         if task_id is None or (one := found[task_id]) is None:

@@ -85,6 +85,8 @@ class MemoryState:
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
         # The RUNNING tasks.
         self._holds: dict[uuid.UUID, Hold] = {}
+        # Open tasks of the schedules that limit overlaps, and finished ones until that is seen.
+        self._schedule_tasks: dict[str, set[uuid.UUID]] = {}
         # The PENDING tasks, due or not, sorted in the order of claims.
         self._pending: list[Candidate] = []
         self._nodes: dict[uuid.UUID, MemoryNode] = {}

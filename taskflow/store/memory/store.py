@@ -25,7 +25,7 @@ from taskflow.store.memory.credentials import MemoryCredentials
 from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.leases import MemoryLeases
 from taskflow.store.memory.listing import MemoryListing, MemoryMonitoring, RunningHold
-from taskflow.store.memory.schedules import MemorySchedules
+from taskflow.store.memory.schedules import MemorySchedules, ScheduleTasks
 from taskflow.store.memory.signing_keys import MemorySigningKeys
 from taskflow.store.memory.submission import MemorySubmission
 from taskflow.store.memory.task_actions import MemoryTaskActions
@@ -55,8 +55,12 @@ class MemoryStore(
         self.queues = self._queues
         self.audit = self._audit
         self.schedules = MemorySchedules(
-            add=self._add_at_once,
-            find=self._find_submitted,
+            ScheduleTasks(
+                add=self._add_at_once,
+                find=self._find_submitted,
+                cancel=self._cancel,
+                open=self._schedule_tasks,
+            ),
             now=self._now,
             masking=masking,
             audit=self._audit,

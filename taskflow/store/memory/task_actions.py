@@ -129,7 +129,8 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         return self._move(task_id, Move.CANCEL)
 
     def _retry(self, task_id: uuid.UUID) -> Task:
-        return self._move(
+        schedule = self._tasks[task_id].schedule
+        retried = self._move(
             task_id,
             Move.MANUAL_RETRY,
             run_at=self._now(),
@@ -140,6 +141,9 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
             error_type=None,
             expires_at=None,
         )
+        if schedule in self._schedule_tasks:
+            self._schedule_tasks[schedule].add(task_id)
+        return retried
 
     async def _expiries(self) -> list[tuple[dt.datetime, uuid.UUID]]:
         """Return the expiry times of PENDING tasks with their ids, in order."""

@@ -1,23 +1,26 @@
 """Firing of schedules in PostgreSQL.
 
 Due schedules are fired in one transaction: it locks them, computes their times in Python, skips the
-times that have fired before (each has a row), stores the tasks of the others with the statement for
-new tasks, and moves the schedules on. If the node is killed during it, nothing has happened.
+times that have fired before (each has a row), looks at earlier tasks where ``overlap`` demands it,
+stores the tasks with the statement for new tasks, and moves the schedules on. If the node is killed
+during it, nothing has happened.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from taskflow.model.conditional_fetch import Validators, find_compared_task, validators_of
 from taskflow.model.encryption import Encryption
-from taskflow.model.schedule import StoredSchedule
-from taskflow.model.schedule_times import MAX_TIMES_PER_STEP, Due, compute_due
+from taskflow.model.errors import ScheduleOverlap
+from taskflow.model.schedule import StoredSchedule, overlap_message
+from taskflow.model.schedule_times import MAX_TIMES_PER_STEP, Due, compute_due, times_to_run
 from taskflow.model.task import NewTask, Task, TaskStatus
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from taskflow.store.base.schedules import Fired
@@ -25,12 +28,13 @@ from taskflow.store.postgres.database import REFUSED, one_line
 from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, raw, readable_options_of
+from taskflow.store.postgres.schedule_overlap import Earlier, ScheduleOverlaps, TaskCanceler
 from taskflow.store.postgres.schedule_rows import read_all, stored_of
 from taskflow.store.postgres.statements import Statements
 
 
-class TaskWriter(Protocol):
-    """Stores tasks in a transaction of the caller."""
+class TaskWriter(TaskCanceler, Protocol):
+    """Stores and cancels tasks in a transaction of the caller."""
 
     def insert(self, connection: Connection, tasks: Sequence[NewTask]) -> list[Task]:
         """Store tasks, as PENDING."""
@@ -40,7 +44,12 @@ class TaskWriter(Protocol):
 
 
 class _Firing(msgspec.Struct, frozen=True):
-    """A due schedule, and its times."""
+    """A due schedule.
+
+    Attributes:
+        schedule: The schedule.
+        due: Its times.
+    """
 
     schedule: StoredSchedule
     due: Due
@@ -49,41 +58,80 @@ class _Firing(msgspec.Struct, frozen=True):
     def name(self) -> str:
         return self.schedule.definition.name
 
+    def split(self, *, has_open_task: bool) -> tuple[list[dt.datetime], list[dt.datetime]]:
+        """Return the times that create a task, and those that are skipped."""
+        times, overlap = self.due.times, self.schedule.definition.overlap
+        run = times_to_run(times, overlap, has_open_task=has_open_task)
+        return list(run), [at for at in times if at not in run]
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What a transaction did, to be announced once it is committed.
+
+    Attributes:
+        fired: The counts.
+        tasks: The new tasks.
+        canceled: The canceled tasks, as rows of ``cancel_open``.
+    """
+
+    fired: Fired = Fired()
+    tasks: list[Task] = []
+    canceled: list[Row] = []
+
 
 class ScheduleFiring:
     """Makes the tasks of schedules, on a connection of the caller."""
 
-    def __init__(self, statements: Statements, tasks: TaskWriter, encryption: Encryption) -> None:
+    def __init__(
+        self,
+        statements: Statements,
+        tasks: TaskWriter,
+        overlaps: ScheduleOverlaps,
+        encryption: Encryption,
+    ) -> None:
         self._statements = statements
         self._tasks = tasks
+        self._overlaps = overlaps
         self._encryption = encryption
 
-    def run_now(self, connection: Connection, name: str) -> Task | None:
+    def run_now(self, connection: Connection, name: str) -> Changes | None:
+        """Make a task of a schedule; none yet if more earlier tasks must be canceled first.
+
+        Returns:
+            What was done; ``None`` if there is no such schedule.
+
+        Raises:
+            ScheduleOverlap: An earlier task is open, and the schedule skips its times then.
+        """
         rows = self._execute(connection, "hold_schedule", name=name)
         if not rows:
             return None
         kept = stored_of(rows[0])
+        earlier = self._overlaps.check(connection, [kept])
+        match earlier.of(kept):
+            case Earlier.OPEN:
+                raise ScheduleOverlap(overlap_message(name))
+            case Earlier.UNDECIDED:
+                return Changes(canceled=list(earlier.canceled))
         validators = self._validators(connection, [kept])
         wanted = kept.definition.make_task(None, validators.get(name))
         [task] = self._tasks.insert(connection, [wanted])
+        self._overlaps.add(connection, [(kept, task)])
         self._move_on(connection, [kept.with_task(task.id, task.created_at)])
-        return task
+        return Changes(tasks=[task], canceled=list(earlier.canceled))
 
-    def fire_apart(self, connection: Connection, limit: int) -> tuple[Fired, list[Task]]:
+    def fire_apart(self, connection: Connection, limit: int) -> Changes:
         """Fire the schedules one by one, because PostgreSQL refused a task of one of them."""
         with connection.transaction():
             names = [row[0] for row in self._hold_due(connection, limit, None)]
-        count, refused, tasks = 0, dict[str, str](), list[Task]()
+        refused, total = dict[str, str](), Changes()
         for name in names:
             try:
-                fired, made = self.fire(connection, 1, name)
+                total = _sum(total, self.fire(connection, 1, name))
             except REFUSED as error:
                 refused[name] = one_line(error)
-                continue
-            count += fired.schedules
-            refused.update(fired.refused)
-            tasks += made
-        return Fired(count, len(tasks), refused), tasks
+        fired = msgspec.structs.replace(total.fired, refused={**refused, **total.fired.refused})
+        return msgspec.structs.replace(total, fired=fired)
 
     def _hold_due(self, connection: Connection, limit: int, name: str | None) -> list[Row]:
         if name is not None:
@@ -91,46 +139,79 @@ class ScheduleFiring:
         bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}
         return self._execute(connection, "hold_due_schedules", **bounds)
 
-    def fire(
-        self, connection: Connection, limit: int, name: str | None = None
-    ) -> tuple[Fired, list[Task]]:
+    def fire(self, connection: Connection, limit: int, name: str | None = None) -> Changes:
         """Fire some schedules, or the one with this name, in a transaction."""
         with connection.transaction():
             held, unreadable = read_all(self._hold_due(connection, limit, name))
-            if not held:
-                return Fired(len(unreadable), refused=unreadable), []
-            fired, tasks = self._fire_held(connection, held)
-            return msgspec.structs.replace(fired, refused={**fired.refused, **unreadable}), tasks
+            changes = Changes(Fired(len(unreadable), refused=unreadable))
+            if held:
+                made = self._fire_held(connection, held)
+                fired = made.fired
+                refused = {**fired.refused, **unreadable}
+                changes = msgspec.structs.replace(
+                    made, fired=msgspec.structs.replace(fired, refused=refused)
+                )
+            return changes
 
-    def _fire_held(
-        self, connection: Connection, held: Sequence[StoredSchedule]
-    ) -> tuple[Fired, list[Task]]:
+    def _fire_held(self, connection: Connection, held: Sequence[StoredSchedule]) -> Changes:
         [(now,)] = self._execute(connection, "clock")
-        firings, refused = _firings(held, now)
-        old = self._fired_already(connection, firings)
+        found, refused = _firings(held, now)
+        new = self._without_old_times(connection, found)
+        earlier = self._overlaps.check(connection, [one.schedule for one in new if one.due.times])
+        # The others stay due.
+        firings = [one for one in new if earlier.of(one.schedule) is not Earlier.UNDECIDED]
         validators = self._validators(connection, [firing.schedule for firing in firings])
-        wanted = [
-            (firing, at, firing.schedule.definition.make_task(at, validators.get(firing.name)))
-            for firing in firings
-            for at in firing.due.times
-            if (firing.name, at) not in old
-        ]
-        tasks = self._tasks.insert(connection, [task for *_, task in wanted]) if wanted else []
-        self._record(connection, [(firing.name, at) for firing, at, _ in wanted], tasks)
+        wanted, skipped = list[tuple[_Firing, dt.datetime]](), list[tuple[str, dt.datetime]]()
+        for firing in firings:
+            is_open = earlier.of(firing.schedule) is Earlier.OPEN
+            run, left_out = firing.split(has_open_task=is_open)
+            wanted += ((firing, at) for at in run)
+            skipped += ((firing.name, at) for at in left_out)
+        tasks = self._insert(connection, wanted, validators)
+        times = [(firing.name, at) for firing, at in wanted]
+        self._record(connection, [*times, *skipped], tasks)
         made: dict[str, list[Task]] = {}
-        for (firing, *_), task in zip(wanted, tasks, strict=True):
+        for (firing, _), task in zip(wanted, tasks, strict=True):
             made.setdefault(firing.name, []).append(task)
         self._move_on(connection, (_moved_on(one, made.get(one.name, []), now) for one in firings))
-        return Fired(len(held), len(tasks), refused), tasks
+        self._overlaps.record_skips(connection, Counter(name for name, _ in skipped), now)
+        fired = Fired(len(held), len(tasks), len(skipped), refused)
+        return Changes(fired, tasks, list(earlier.canceled))
 
-    def _fired_already(
-        self, connection: Connection, firings: Iterable[_Firing]
-    ) -> set[tuple[str, dt.datetime]]:
-        """Return the times that have fired before."""
+    def _insert(
+        self,
+        connection: Connection,
+        wanted: Sequence[tuple[_Firing, dt.datetime]],
+        validators: Mapping[str, Validators | None],
+    ) -> list[Task]:
+        """Store the tasks for these times."""
+        new = [
+            firing.schedule.definition.make_task(at, validators.get(firing.name))
+            for firing, at in wanted
+        ]
+        tasks = self._tasks.insert(connection, new) if new else []
+        schedules = [firing.schedule for firing, _ in wanted]
+        self._overlaps.add(connection, zip(schedules, tasks, strict=True))
+        return tasks
+
+    def _without_old_times(
+        self, connection: Connection, firings: Sequence[_Firing]
+    ) -> list[_Firing]:
+        """Return the firings without the times that have fired before."""
         times = [(firing.name, at) for firing in firings for at in firing.due.times]
         names, ats = [name for name, _ in times], [at for _, at in times]
         rows = self._execute(connection, "fired_already", names=names, ats=ats)
-        return {(name, at) for name, at in rows}
+        old = {(name, at) for name, at in rows}
+        return [
+            _Firing(
+                one.schedule,
+                Due(
+                    tuple(at for at in one.due.times if (one.name, at) not in old),
+                    one.due.next_run_at,
+                ),
+            )
+            for one in firings
+        ]
 
     def _record(
         self,
@@ -138,13 +219,14 @@ class ScheduleFiring:
         times: Sequence[tuple[str, dt.datetime]],
         tasks: Sequence[Task],
     ) -> None:
-        """Record that these times have fired."""
+        """Record that these times have fired; the last ones without a task."""
+        ids: list[uuid.UUID | None] = [task.id for task in tasks]
         self._execute(
             connection,
             "record_firings",
             names=[name for name, _ in times],
             ats=[at for _, at in times],
-            task_ids=[task.id for task in tasks],
+            task_ids=ids + [None] * (len(times) - len(ids)),
         )
 
     def _move_on(self, connection: Connection, schedules: Iterable[StoredSchedule]) -> None:
@@ -225,6 +307,16 @@ def _due(schedule: StoredSchedule, now: dt.datetime, *, maximum: int) -> Due:
     if not found.times and found.next_run_at is not None and found.next_run_at <= now:
         raise ValueError(f"its next time is {found.next_run_at}, which is over")
     return found
+
+
+def _sum(one: Changes, other: Changes) -> Changes:
+    fired = Fired(
+        one.fired.schedules + other.fired.schedules,
+        one.fired.tasks + other.fired.tasks,
+        one.fired.skipped + other.fired.skipped,
+        {**one.fired.refused, **other.fired.refused},
+    )
+    return Changes(fired, one.tasks + other.tasks, one.canceled + other.canceled)
 
 
 def _moved_on(firing: _Firing, tasks: Iterable[Task], now: dt.datetime) -> StoredSchedule:

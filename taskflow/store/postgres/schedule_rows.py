@@ -58,7 +58,8 @@ def _kept(row: Row) -> StoredSchedule:
 
 
 def _kept_as(row: Row, definition: ScheduleDefinition) -> StoredSchedule:
-    name, _, anchor_at, next_run_at, created_at, updated_at, fired_at, task_id, compared = row
+    name, _, anchor_at, next_run_at, created_at, updated_at, fired_at, task_id, *more = row
+    compared, skipped_count, last_skipped_at = more
     if definition.name != name:  # its row is found by this name
         definition = msgspec.structs.replace(definition, name=name)
     return StoredSchedule(
@@ -70,6 +71,8 @@ def _kept_as(row: Row, definition: ScheduleDefinition) -> StoredSchedule:
         last_run_at=fired_at,
         last_task_id=task_id,
         compared=tuple(one for one in compared if isinstance(one, uuid.UUID)),
+        skipped_count=skipped_count,
+        last_skipped_at=last_skipped_at,
     )
 
 

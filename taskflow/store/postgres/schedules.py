@@ -22,7 +22,8 @@ from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.database import REFUSED, one_line
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
-from taskflow.store.postgres.schedule_firing import ScheduleFiring, TaskWriter
+from taskflow.store.postgres.schedule_firing import Changes, ScheduleFiring, TaskWriter
+from taskflow.store.postgres.schedule_overlap import ScheduleOverlaps
 from taskflow.store.postgres.schedule_rows import schedule_of, stored_or_none, unreadable_message
 from taskflow.store.postgres.statements import Statements
 from taskflow.wakeup import WakeUp
@@ -61,7 +62,8 @@ class PostgresSchedules(ScheduleStore):
         self._audit = audit
         self._statements = statements
         self._tasks = tasks
-        self._firing = ScheduleFiring(statements, tasks, encryption)
+        self._overlaps = ScheduleOverlaps(statements, tasks)
+        self._firing = ScheduleFiring(statements, tasks, self._overlaps, encryption)
         self.changed: Final = WakeUp()
         self._poll_seconds = math.inf if has_notifications else POLL_SECONDS
 
@@ -99,31 +101,32 @@ class PostgresSchedules(ScheduleStore):
         return await self._statements.database.run(work)
 
     async def run_now(self, name: str, *, by: Actor | None = None) -> Task | None:
-        def work(connection: Connection) -> Task | None:
+        def work(connection: Connection) -> Changes | None:
             try:
                 with connection.transaction():
-                    made = self._firing.run_now(connection, name)
-                    if made is not None:
-                        self._audit.add(connection, run_entry(by, name, made.id))
-                    return made
+                    changes = self._firing.run_now(connection, name)
+                    for task in changes.tasks if changes else ():
+                        self._audit.add(connection, run_entry(by, name, task.id))
+                    return changes
             except REFUSED as error:
                 raise ScheduleNotFound(unreadable_message(name, one_line(error))) from error
 
-        task = await self._statements.database.run(work)
-        if task is not None:
-            self._tasks.announce_added([task])
-        return task and self._masking.task(task)
+        while (changes := await self._statements.database.run(work)) is not None:
+            self._announce(changes)
+            for task in changes.tasks:
+                return self._masking.task(task)
+        return None
 
     async def fire_due(self, *, limit: int) -> Fired:
-        def work(connection: Connection) -> tuple[Fired, list[Task]]:
+        def work(connection: Connection) -> Changes:
             try:
                 return self._firing.fire(connection, limit)
             except REFUSED:
                 return self._firing.fire_apart(connection, limit)
 
-        fired, tasks = await self._statements.database.run(work)
-        self._tasks.announce_added(tasks)
-        return fired
+        changes = await self._statements.database.run(work)
+        self._announce(changes)
+        return changes.fired
 
     async def seconds_to_next(self) -> float | None:
         rows = await self._statements.run("next_firing")
@@ -156,10 +159,17 @@ class PostgresSchedules(ScheduleStore):
                 updated_at=kept.updated_at,
                 compared=list(kept.compared),
                 credential=kept.definition.credential,
+                overlap=kept.definition.overlap.value if kept.definition.limits_overlap else None,
             )
             if written:
+                self._overlaps.change(connection, before, kept)
                 self._audit.add(connection, schedule_entry(by, before, kept))
             return kept if written else None, not rows
+
+    def _announce(self, changes: Changes) -> None:
+        """Announce in this process what was committed."""
+        self._tasks.announce_added(changes.tasks)
+        self._tasks.announce_canceled(changes.canceled)
 
     def _last_status(self, connection: Connection, kept: StoredSchedule) -> TaskStatus | None:
         rows = self._execute(connection, "last_tasks", ids=[kept.last_task_id])

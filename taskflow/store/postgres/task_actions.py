@@ -27,8 +27,13 @@ class PostgresTaskActions(StorePart, TaskActionStore):
     async def cancel(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         entry = entry_of(Action.TASK_CANCEL, by, str(task_id))
         task, rows = await self._move("cancel_if_open", task_id, Move.CANCEL, entry)
-        self._notify_canceled(rows)
+        self.announce_canceled(rows)
         return task
+
+    def cancel_open(self, connection: Connection, task_ids: Sequence[uuid.UUID]) -> list[Row]:
+        """Cancel tasks in the transaction that is open; fewer if they are over the budget."""
+        parameters = {"ids": task_ids, "budget_bytes": self.copied_budget_bytes}
+        return self._statements.execute(connection, "cancel_if_open", parameters)
 
     async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         entry = entry_of(Action.TASK_RETRY, by, str(task_id))
@@ -58,7 +63,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
         while remaining:
             bounds = {"budget_bytes": self.copied_budget_bytes}
             rows = await self._act_on("cancel_if_open", entry, ids=remaining, **bounds)
-            self._notify_canceled(rows)
+            self.announce_canceled(rows)
             portion = {row[0] for row in rows}
             canceled |= portion
             # The others were over the budget, or are finished.
@@ -143,7 +148,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
 
         return await self._statements.database.run(work)
 
-    def _notify_canceled(self, rows: Sequence[Row]) -> None:
+    def announce_canceled(self, rows: Sequence[Row]) -> None:
         """Notify the nodes of this process; the notification for all nodes arrives later."""
         for task_id, node_id, token in rows:
             if node_id is not None:

@@ -5,13 +5,13 @@ SELECT now()
 
 -- name: schedule
 SELECT s.name, s.definition::text, s.anchor_at, s.next_at, s.created_at, s.updated_at, s.last_fired_at,
-       s.last_task_id, s.compared, t.status
+       s.last_task_id, s.compared, s.skipped_count, s.last_skipped_at, t.status
 FROM taskflow_schedules AS s LEFT JOIN taskflow_tasks AS t ON t.id = s.last_task_id
 WHERE s.name = %(name)s
 
 -- name: hold_schedule
 SELECT name, definition::text, anchor_at, next_at, created_at, updated_at, last_fired_at,
-       last_task_id, compared
+       last_task_id, compared, skipped_count, last_skipped_at
 FROM taskflow_schedules WHERE name = %(name)s FOR UPDATE
 
 -- name: schedules_after
@@ -25,16 +25,16 @@ WITH next AS (
     FROM next WINDOW later AS (ORDER BY name)
 )
 SELECT p.name, p.definition::text, p.anchor_at, p.next_at, p.created_at, p.updated_at, p.last_fired_at,
-       p.last_task_id, p.compared, t.status, p.found
+       p.last_task_id, p.compared, p.skipped_count, p.last_skipped_at, t.status, p.found
 FROM page AS p LEFT JOIN taskflow_tasks AS t ON t.id = p.last_task_id
 WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s ORDER BY p.name
 
 -- name: add_schedule_if_new
 WITH added AS (
     INSERT INTO taskflow_schedules (name, definition, size_bytes, anchor_at, next_at, created_at,
-                                    updated_at, credential)
+                                    updated_at, credential, overlap)
     VALUES (%(name)s, %(definition)s::text::json, octet_length(%(definition)s::text), %(anchor_at)s,
-            %(next_at)s, %(created_at)s, %(updated_at)s, %(credential)s)
+            %(next_at)s, %(created_at)s, %(updated_at)s, %(credential)s, %(overlap)s)
     ON CONFLICT (name) DO NOTHING
     RETURNING name, next_at
 ), notified AS MATERIALIZED (
@@ -47,7 +47,7 @@ WITH replaced AS (
     UPDATE taskflow_schedules
     SET definition = %(definition)s::text::json, size_bytes = octet_length(%(definition)s::text),
         anchor_at = %(anchor_at)s, next_at = %(next_at)s, updated_at = %(updated_at)s,
-        compared = %(compared)b::uuid[], credential = %(credential)s
+        compared = %(compared)b::uuid[], credential = %(credential)s, overlap = %(overlap)s
     WHERE name = %(name)s
     RETURNING name, next_at
 ), notified AS MATERIALIZED (
@@ -56,6 +56,9 @@ WITH replaced AS (
 SELECT name FROM replaced LEFT JOIN notified ON true
 
 -- name: delete_schedule
+WITH forgotten AS (
+    DELETE FROM taskflow_schedule_tasks WHERE schedule = %(name)s
+)
 DELETE FROM taskflow_schedules WHERE name = %(name)s RETURNING name
 
 -- name: hold_due_schedules
@@ -63,7 +66,7 @@ DELETE FROM taskflow_schedules WHERE name = %(name)s RETURNING name
 -- were before another node fired them.
 WITH due AS MATERIALIZED (
     SELECT name, definition, size_bytes, anchor_at, next_at, created_at, updated_at,
-           last_fired_at, last_task_id, compared
+           last_fired_at, last_task_id, compared, skipped_count, last_skipped_at
     FROM taskflow_schedules
     WHERE next_at <= now() ORDER BY next_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -71,7 +74,7 @@ WITH due AS MATERIALIZED (
     SELECT *, sum(size_bytes) OVER (ORDER BY next_at, name) - size_bytes AS bytes_before FROM due
 )
 SELECT name, definition::text, anchor_at, next_at, created_at, updated_at, last_fired_at,
-       last_task_id, compared
+       last_task_id, compared, skipped_count, last_skipped_at
 FROM few WHERE bytes_before < %(budget_bytes)s ORDER BY next_at, name
 
 -- name: last_tasks
@@ -101,6 +104,43 @@ WHERE s.name = t.name
 
 -- name: compare_with
 UPDATE taskflow_schedules SET compared = %(compared)b::uuid[] WHERE name = %(name)s
+
+-- name: hold_schedule_tasks
+-- Some tasks of each schedule that may be open, the oldest first.
+SELECT held.schedule, held.task_id
+FROM unnest(%(names)b::text[]) AS s (name) CROSS JOIN LATERAL (
+    SELECT schedule, task_id FROM taskflow_schedule_tasks AS t
+    WHERE t.schedule = s.name ORDER BY task_id LIMIT %(limit)s
+    FOR UPDATE
+) AS held
+
+-- name: add_schedule_tasks
+INSERT INTO taskflow_schedule_tasks (schedule, task_id)
+SELECT * FROM unnest(%(names)b::text[], %(ids)b::uuid[])
+
+-- name: forget_schedule_tasks
+DELETE FROM taskflow_schedule_tasks AS s
+USING unnest(%(names)b::text[], %(ids)b::uuid[]) AS t (schedule, task_id)
+WHERE s.schedule = t.schedule AND s.task_id = t.task_id
+
+-- name: adopt_schedule_tasks
+-- The open tasks of a schedule that has not limited overlaps, as far as its firings are kept.
+INSERT INTO taskflow_schedule_tasks (schedule, task_id)
+SELECT %(name)s, id FROM taskflow_tasks
+WHERE id IN (
+    SELECT task_id FROM taskflow_firings WHERE schedule = %(name)s
+    UNION ALL SELECT %(last_task_id)s::uuid
+) AND status IN ('PENDING', 'RUNNING')
+ON CONFLICT DO NOTHING
+
+-- name: forget_tasks_of_schedule
+DELETE FROM taskflow_schedule_tasks WHERE schedule = %(name)s
+
+-- name: record_skips
+UPDATE taskflow_schedules AS s
+SET skipped_count = s.skipped_count + t.count, last_skipped_at = %(now)s
+FROM unnest(%(names)b::text[], %(counts)b::bigint[]) AS t (name, count)
+WHERE s.name = t.name
 
 -- name: next_firing
 -- Seconds until the next schedule is due.

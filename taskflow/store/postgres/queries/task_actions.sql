@@ -59,7 +59,14 @@ WITH finished AS MATERIALIZED (
         started_at = NULL, finished_at = NULL, expires_at = NULL, delete_at = NULL,
         response = NULL
     FROM finished WHERE t.id = finished.id
-    RETURNING t.id, t.priority, t.run_at
+    RETURNING t.id, t.priority, t.run_at, taskflow_field(t.options, 'schedule') AS schedule
+), opened AS (
+    -- Locks the row if there is one: firings delete the rows of finished tasks.
+    INSERT INTO taskflow_schedule_tasks (schedule, task_id)
+    SELECT s.name, retried.id
+    FROM retried JOIN taskflow_schedules AS s ON s.name = retried.schedule
+    WHERE s.overlap IS NOT NULL ORDER BY s.name, retried.id
+    ON CONFLICT (schedule, task_id) DO UPDATE SET task_id = EXCLUDED.task_id
 ), announced AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM retried
 )
