@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -16,8 +15,10 @@ from pathlib import Path
 
 from tests.api.live import LiveServer
 from tests.folders import open_folder
+from tests.forking import MODULES
 from tests.loopback import OPEN_ENVIRON
 from tests.pages import REPOSITORY
+from tests.pages.programs import open_programs, write_program
 from tests.pages.shapes import ID, KEY, SECRET
 from tests.smoke import free_port, local_httpbin
 
@@ -29,7 +30,6 @@ DATABASE = "postgresql://localhost/tasks"
 PORT = re.compile(r"\b80[89]\d\b")
 
 NEEDS = {"service", "httpbin", "database"}
-PROGRAMS = ("taskflow", "hypercorn")
 
 
 class Place:
@@ -130,8 +130,10 @@ def open_place(needs: AbstractSet[str], database_url: str | None = None) -> Iter
         folder = stack.enter_context(open_folder())
         place = Place(folder, database_url)
         stack.callback(_end_postgres, place.data)
-        _make_checkout(place.checkout)
-        _make_programs(folder)
+        programs = folder / "programs"
+        stack.enter_context(open_programs(programs))
+        _make_checkout(place.checkout, programs)
+        _make_programs(folder, programs)
         if "httpbin" in needs:
             place.fetch_from(stack.enter_context(local_httpbin()).rpartition(":")[2])
         if "service" in needs:
@@ -145,7 +147,7 @@ def _is_ours(name: str) -> bool:
     return name.startswith("TASKFLOW_") or name == "DATABASE_URL"
 
 
-def _make_checkout(checkout: Path) -> None:
+def _make_checkout(checkout: Path, programs: Path) -> None:
     """What there is after ``git clone``, and both environments as they are set up later."""
     checkout.mkdir()
     for entry in REPOSITORY.iterdir():
@@ -156,30 +158,25 @@ def _make_checkout(checkout: Path) -> None:
         ("run_tests.sh", ".venv-dev", "requirements-dev.lock"),
     ):
         (checkout / script).symlink_to(REPOSITORY / script)
-        _make_environment(checkout / environment, REPOSITORY / lock)
+        _make_environment(checkout / environment, REPOSITORY / lock, programs)
 
 
-def _make_environment(venv: Path, lock: Path) -> None:
+def _make_environment(venv: Path, lock: Path, programs: Path) -> None:
     """An environment with the stamp of the lock, whose Python is the one of this run."""
     (venv / "bin").mkdir(parents=True)
-    _write_program(venv / "bin" / "python", [sys.executable])
+    write_program(venv / "bin" / "python", programs)
     with lock.open("rb") as locked:
         stamp = subprocess.run(["cksum"], stdin=locked, capture_output=True, check=True).stdout
     (venv / "stamp").write_bytes(stamp)
 
 
-def _make_programs(folder: Path) -> None:
+def _make_programs(folder: Path, programs: Path) -> None:
     """What an installation puts on the PATH, and a curl that shows no progress."""
     (folder / "bin").mkdir()
     (folder / "home").mkdir()
     (folder / ".curlrc").write_text("silent\nshow-error\n", "utf-8")
-    for program in PROGRAMS:
-        _write_program(folder / "bin" / program, [sys.executable, "-m", program])
-
-
-def _write_program(path: Path, command: list[str]) -> None:
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', "utf-8")
-    path.chmod(0o755)
+    for program in MODULES:
+        write_program(folder / "bin" / program, programs, program)
 
 
 def _end_postgres(data: Path) -> None:
