@@ -16,6 +16,7 @@ import atexit
 import contextlib
 import ctypes
 import gc
+import importlib
 import io
 import json
 import multiprocessing.util
@@ -122,7 +123,7 @@ def _template_for(arguments: Any, environ: Any) -> Template | None:
     if environ is None or not sys.platform.startswith("linux"):
         return None
     # Another version, or a library such as libfaketime that has to be loaded first.
-    if environ.get("PYTHONPATH") != str(REPOSITORY):
+    if not environ.get("PYTHONPATH", "").endswith(str(REPOSITORY)):
         return None
     if _start_environ(environ) != _start_environ(os.environ):
         return None
@@ -240,7 +241,6 @@ def _serve(requests: socket.socket) -> None:
 
 
 def _import_all() -> None:
-    import importlib
     import pkgutil
 
     import taskflow
@@ -296,6 +296,7 @@ def _become(wanted: dict[str, Any], files: list[int]) -> None:
         os.environ.clear()
         os.environ.update(wanted["environ"])
         _apply_warnings()
+        _customize()
         sys.stdin, sys.stdout, sys.stderr = map(_stream, range(3))
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
         time.tzset()
@@ -418,6 +419,14 @@ def _stream(number: int) -> io.TextIOWrapper | None:
         line_buffering=is_buffered and (is_error or os.isatty(number)),
         write_through=not is_buffered,
     )
+
+
+def _customize() -> None:
+    """Run the ``sitecustomize`` of a folder before this repository in PYTHONPATH."""
+    if folders := os.environ["PYTHONPATH"].split(os.pathsep)[:-1]:
+        sys.path[1:1] = folders
+        sys.modules.pop("sitecustomize", None)
+        importlib.import_module("sitecustomize")
 
 
 def _apply_warnings() -> None:

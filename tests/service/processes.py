@@ -28,7 +28,7 @@ START_SECONDS = 120.0
 PATIENCE_SECONDS = 90.0
 HOURS_SECONDS = 7200
 """For settings: longer than any test waits."""
-PAUSE_SECONDS = 0.01
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.005, 0.1
 
 HYPERCORN = ["-m", "hypercorn", "-k", "trio", "taskflow.asgi:app"]
 COMMANDS = {
@@ -278,9 +278,11 @@ def is_helper(child: psutil.Process) -> bool:
 
 
 def wait_until(condition: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
-    """Look again and again until it is so, and return what was seen."""
+    """Check until it is so, more rarely with time, and return what was seen."""
     deadline = time.monotonic() + seconds
+    pause = FIRST_PAUSE_SECONDS
     while not (seen := condition()):
         assert time.monotonic() < deadline, f"not so after {seconds:g} s"
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(pause)
+        pause = min(1.25 * pause, MAX_PAUSE_SECONDS)
     return seen

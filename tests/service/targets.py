@@ -74,15 +74,16 @@ class Target(SocketServer):
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.seen: list[tuple[str, float]] = []
         self.closed: list[tuple[str, float]] = []
-        self._released = threading.Event()
+        self._held, self._releasing = socket.socketpair()
 
     def __exit__(self, *exc: object) -> None:
         self.release()
         super().__exit__(*exc)
+        self._held.close()
 
     def release(self) -> None:
         """Answer all that is held back, and hold nothing back any more."""
-        self._released.set()
+        self._releasing.close()
 
     def wait_for(self, path: str, *, times: int = 1) -> list[float]:
         """Wait until this path was requested this many times, and return when."""
@@ -118,11 +119,11 @@ class Target(SocketServer):
     def _hold(self, connection: socket.socket, path: str) -> None:
         """Wait until released, and note when the other side closes meanwhile."""
         poll = select.poll()
+        poll.register(self._held, select.POLLRDHUP)
         poll.register(connection, select.POLLRDHUP)
-        while not self._released.wait(0.002):
-            if poll.poll(0):
-                self.closed.append((path, time.perf_counter()))
-                self._released.wait()
+        while self._held.fileno() not in dict(poll.poll()):
+            self.closed.append((path, time.perf_counter()))
+            poll.unregister(connection)
 
 
 class Way(SocketServer):

@@ -137,7 +137,7 @@ def test_a_collector_that_hangs(tmp_path, target):
 
 
 PROGRAM = """
-import sys
+import os, sys
 import trio
 from taskflow import asgi, cli, service
 from taskflow.serving.shutdown import Shutdown
@@ -147,29 +147,31 @@ async def main():
     async with service.open_service(settings, Shutdown()):
         pass
 
-trio.run(main)
-print([name for name in sys.modules if name.startswith("opentelemetry")][:3])
+for environ in {environs!r}:
+    os.environ |= environ
+    trio.run(main)
+    print([name for name in sys.modules if name.startswith("opentelemetry")][:3])
 """
-
-
-def modules_after(tmp_path, **settings):
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env=clean_environ(DATABASE_URL="memory://", **settings),
-    )
-    return ended.stdout.strip()
+ENVIRONS = [
+    {},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "TASKFLOW_TRACES": "off"},
+    {"TASKFLOW_TRACES": "auto"},
+]
 
 
 def test_off_is_the_default(tmp_path):
     """Nothing of OpenTelemetry is imported, be it installed or not; nor if it is to be off."""
-    assert modules_after(tmp_path) == "[]"
-    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
-    assert modules_after(tmp_path, TASKFLOW_TRACES="off", **endpoint) == "[]"
-    assert modules_after(tmp_path, **endpoint) != "[]"
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(environs=ENVIRONS)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=clean_environ(DATABASE_URL="memory://"),
+    )
+    default, off, on = ended.stdout.splitlines()
+    assert default == off == "[]"
+    assert on != "[]"
 
 
 def test_the_cost_when_off():
