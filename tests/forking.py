@@ -30,6 +30,7 @@ import threading
 import time
 import traceback
 import warnings
+import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -43,7 +44,10 @@ _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 # An interpreter reads these when it starts: a process with others of them is started anew,
 # except for those that a fork applies itself.
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
-_APPLIED_BY_FORK = ("PYTHONPATH", "PYTHONWARNINGS", "PYTHONUNBUFFERED", "PYTHONIOENCODING")
+_APPLIED_BY_FORK = (
+    *("PYTHONPATH", "PYTHONWARNINGS", "PYTHONTZPATH"),
+    *("PYTHONUNBUFFERED", "PYTHONIOENCODING"),
+)
 _CERTIFICATES = {"SSL_CERT_FILE", "SSL_CERT_DIR"}
 _MAX_MESSAGE_BYTES = 2**20
 _INPUT: Any = sys.__stdin__  # of the template: with the encoding of its locale
@@ -300,6 +304,7 @@ def _become(wanted: dict[str, Any], files: list[int]) -> None:
         sys.stdin, sys.stdout, sys.stderr = map(_stream, range(3))
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
         time.tzset()
+        zoneinfo.reset_tzpath()
         _forget_authorities()
         sys.path[0] = str(Path.cwd())
         sys.argv = ["-m", *wanted["arguments"]]

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.api.holds import unit_seconds
+from tests.service.connections import connections_to
 from tests.service.processes import PATIENCE_SECONDS, Running, running, wait_until
 
 SERVERS = ["serve", "hypercorn"]
@@ -277,10 +278,9 @@ def is_cut(client: socket.socket, service: Running) -> bool:
 def clients_of(service: Running) -> set[int]:
     """The ports of all clients that the service has a socket for."""
     return {
-        connection.raddr.port
-        for process in service.node_processes()
-        for connection in process.net_connections("tcp")
-        if connection.raddr and connection.laddr.port == service.port
+        one.client_port
+        for one in connections_to(service.port)
+        if one.inode  # of a process
     }
 
 

@@ -9,11 +9,10 @@ import os
 import pty
 import re
 import socket
-import subprocess
-import sys
 
 import pytest
 
+from tests import forking
 from tests.service.processes import clean_environ, running, wait_until
 from tests.service.targets import SocketServer
 
@@ -90,8 +89,8 @@ def test_a_pipe_gets_json(tmp_path, target):
 def test_a_terminal_gets_lines_for_people(tmp_path):
     """Without being told: colours, and no JSON."""
     reader, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "taskflow", "worker"],
+    process = forking.Popen(
+        [*forking.ARGUMENTS, "worker"],
         stderr=terminal,
         cwd=tmp_path,
         env=clean_environ(DATABASE_URL="memory://", TASKFLOW_LOG_FORMAT="auto"),

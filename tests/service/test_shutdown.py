@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.service.connections import connections_to
 from tests.service.database import COMPLETED, PENDING, url_of
 from tests.service.processes import ProcessResult, Running, running, wait_until
 from tests.service.targets import Way
@@ -209,13 +210,9 @@ def wait_until_stuffed(client, service: Running) -> None:
 
 
 def unsent_bytes(port: int, client_port: int) -> int:
-    """What waits in the server's send buffer, as the kernel tells."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, local, remote, _, queues, *_ = line.split()
-        ports = int(local.split(":")[1], 16), int(remote.split(":")[1], 16)
-        if ports == (port, client_port):
-            return int(queues.split(":")[0], 16)
-    return 0
+    """Return the bytes in the server's send buffer."""
+    connections = connections_to(port)
+    return sum(one.unsent_bytes for one in connections if one.client_port == client_port)
 
 
 @pytest.mark.parametrize("name", SERVERS)
