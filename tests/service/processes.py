@@ -28,7 +28,7 @@ START_SECONDS = 120.0
 PATIENCE_SECONDS = 90.0
 HOURS_SECONDS = 7200
 """For settings: longer than any test waits."""
-FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.005, 0.1
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.005, 0.1
 
 HYPERCORN = ["-m", "hypercorn", "-k", "trio", "taskflow.asgi:app"]
 COMMANDS = {
@@ -279,10 +279,9 @@ def is_helper(child: psutil.Process) -> bool:
 
 def wait_until(condition: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
     """Check until it is so, more rarely with time, and return what was seen."""
-    deadline = time.monotonic() + seconds
-    pause = FIRST_PAUSE_SECONDS
+    began = time.monotonic()
     while not (seen := condition()):
-        assert time.monotonic() < deadline, f"not so after {seconds:g} s"
-        time.sleep(pause)
-        pause = min(1.25 * pause, MAX_PAUSE_SECONDS)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"not so after {seconds:g} s"
+        time.sleep(min(max(waited / 20, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS))
     return seen

@@ -100,5 +100,5 @@ def test_a_killed_proxy_costs_no_attempt(tmp_path, tasks, authority):
         ends = {(task["status"], task["attempt"], task["error"]) for task in page}
         assert ends == {("COMPLETED", 1, "")}
         assert len(page) == TASKS
-        assert "egress proxy works again" in node.log
+        node.wait_for_log("egress proxy works again")
         assert "p%40ss" not in node.log

@@ -169,4 +169,4 @@ def test_the_circuit_breaker_opens_and_closes(tmp_path, tasks, paced):
         counts = one.ask("GET", "/queues/dead").body["counts"]
         # A few open it, and one for each trial until the target is back.
         assert counts["FAILED"] < counts["COMPLETED"]
-        assert "circuit breaker closed" in one.log + two.log
+        wait_until(lambda: "circuit breaker closed" in one.log + two.log)

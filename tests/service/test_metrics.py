@@ -20,6 +20,7 @@ from tests.service.database import COMPLETED, Row
 from tests.service.processes import PATIENCE_SECONDS, Running, running, started, wait_until
 
 ATTEMPTS = "taskflow_attempts_total"
+REQUESTS = "taskflow_http_requests_total"
 KEY = "a-key-for-prometheus-to-read-with"
 NO_HEADERS: Mapping[str, str] = {}
 
@@ -30,11 +31,17 @@ def scrape(service: Running, headers: Mapping[str, str] = NO_HEADERS) -> Scrape:
     return Scrape(answer.body.decode())
 
 
-def scrape_once(service: Running, attempts: int) -> Scrape:
-    """The first scrape with this many attempts, which are counted when they are written."""
-    reported = wait_until(
-        lambda: (one := scrape(service)).sum(ATTEMPTS) >= attempts and one, PATIENCE_SECONDS
-    )
+def scrape_once(service: Running, attempts: int, *, submitted: int = 0) -> Scrape:
+    """The first scrape with these attempts and submissions.
+
+    An attempt is counted after it was written, and a request after its response was sent.
+    """
+
+    def is_complete(reported: Scrape) -> bool:
+        requests = reported.value(REQUESTS, route="/tasks", code="201")
+        return reported.sum(ATTEMPTS) >= attempts and requests >= submitted
+
+    reported = wait_until(lambda: is_complete(one := scrape(service)) and one)
     assert reported.sum(ATTEMPTS) == attempts
     return reported
 
@@ -109,8 +116,8 @@ def test_every_outcome_is_counted(tmp_path, tasks, target, closed_port):
         assert reported.value(f"{name}_seconds_bucket", le="30.0") == 12
     assert reported.value("taskflow_fetch_seconds_bucket", le="0.1") == 11, "all but the timeout"
     assert reported.value("taskflow_fetch_seconds_sum") >= 0.2
-    assert reported.value("taskflow_http_requests_total", route="/tasks", code="201") == 11
-    assert reported.value("taskflow_http_requests_total", route="/tasks/{id}/cancel") == 1
+    assert reported.value(REQUESTS, route="/tasks", code="201") == 11
+    assert reported.value(REQUESTS, route="/tasks/{id}/cancel") == 1
     assert reported.value("taskflow_engines_running") == reported.value("taskflow_processes") == 1
     assert reported.value("taskflow_listeners", state="connected") == 1
     assert promtool("check", "metrics", given=reported.text) == ""
@@ -144,12 +151,12 @@ def test_two_processes_are_reported_together(tmp_path, tasks, target, name):
         ids = [service.post(f"{target.url}/now?{number}") for number in range(40)]
         for task_id in ids:
             tasks.wait_for(task_id, COMPLETED)
-        reported = scrape_once(service, attempts=40)
+        reported = scrape_once(service, attempts=40, submitted=40)
         assert reported.value("taskflow_processes") == 2
         for _ in range(20):  # by either of them
             reported = scrape(service)
             assert reported.value(ATTEMPTS, outcome="completed") == 40
-            assert reported.value("taskflow_http_requests_total", route="/tasks", code="201") == 40
+            assert reported.value(REQUESTS, route="/tasks", code="201") == 40
             assert reported.value("taskflow_fetch_seconds_count") == 40
             assert reported.value("taskflow_tasks", status="COMPLETED", queue="default") == 40
         ran = tasks.execute("SELECT count(DISTINCT node) FROM taskflow_tasks").fetchone()
@@ -160,8 +167,8 @@ def test_two_processes_are_reported_together(tmp_path, tasks, target, name):
         service.wait_for_log("workers started", times=3)
         wait_until(lambda: scrape(service).value("taskflow_processes") == 2)
         tasks.wait_for(service.post(f"{target.url}/now"), COMPLETED)
-        reported = scrape_once(service, attempts=41)
-        assert reported.value("taskflow_http_requests_total", route="/tasks", code="201") == 41
+        reported = scrape_once(service, attempts=41, submitted=41)
+        assert reported.value(REQUESTS, route="/tasks", code="201") == 41
         wait_until(lambda: scrape(service).value("taskflow_workers") == 10)
         assert len(list(folder.glob("taskflow-metrics-*/*"))) == 2
         assert service.end().code == 0
