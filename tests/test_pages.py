@@ -6,6 +6,7 @@ import configparser
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from tests.pages.names import unknown_names
 from tests.pages.reading import READERS
 from tests.pages.running import fault_of, run_page
 from tests.pages.shapes import are_alike, is_begun, shape_of
+from tests.smoke import local_httpbin
 
 OTHERS = ("CHANGELOG.md", "SECURITY.md", "benchmarks/RESULTS.md", "tests/upgrade/README.md")
 HELP = sorted((REPOSITORY / "taskflow" / "cli").rglob("*.py"))
@@ -32,15 +34,22 @@ def test_every_block_is_run_or_excused(page):
     assert errors == []
 
 
+@pytest.fixture(scope="module")
+def httpbin() -> Iterator[str]:
+    """The target of the pages."""
+    with local_httpbin() as url:
+        yield url
+
+
 @pytest.mark.parametrize("page", all_pages(), ids=name_of)
-def test_the_outputs_of_a_page(page, postgres_server):
+def test_the_outputs_of_a_page(page, postgres_server, httpbin):
     """Each command prints what the page shows, except for what differs between runs.
 
     A page that needs a service uses two nodes on one PostgreSQL in turn, so it also proves that
     each node returns what was sent to the other.
     """
     with open_database(postgres_server) as url:
-        assert [str(one) for one in run_page(page, url)] == []
+        assert [str(one) for one in run_page(page, url, httpbin)] == []
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name_of)

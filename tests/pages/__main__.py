@@ -14,13 +14,14 @@ from tests.folders import open_folder
 from tests.pages import all_pages, name_of
 from tests.pages.running import Difference, run_page
 from tests.pages.shapes import ELLIPSIS
+from tests.smoke import local_httpbin
 
 
-def refresh(page: Path, server: str) -> None:
+def refresh(page: Path, server: str, httpbin: str) -> None:
     """Write the outputs of a run into the page, where they differ from what it says."""
     lines = page.read_text("utf-8").splitlines()
     with open_database(server) as url:
-        found = run_page(page, url)
+        found = run_page(page, url, httpbin)
     for difference in sorted(found, key=lambda one: one.first, reverse=True):
         _tell(page, difference)
         if difference.first and ELLIPSIS not in lines[difference.first : difference.last]:
@@ -36,9 +37,13 @@ def _tell(page: Path, difference: Difference) -> None:
 def main() -> None:
     """Write the outputs of all pages, or of the named ones."""
     pages = [Path(name).resolve() for name in sys.argv[1:]] or all_pages()
-    with open_folder() as folder, EmbeddedInThread(folder / "data") as server:
+    with (
+        open_folder() as folder,
+        EmbeddedInThread(folder / "data") as server,
+        local_httpbin() as httpbin,
+    ):
         for page in pages:
-            refresh(page, server)
+            refresh(page, server, httpbin)
 
 
 main()

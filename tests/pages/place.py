@@ -20,7 +20,7 @@ from tests.loopback import OPEN_ENVIRON
 from tests.pages import REPOSITORY
 from tests.pages.programs import open_programs, write_program
 from tests.pages.shapes import ID, KEY, SECRET
-from tests.smoke import free_port, local_httpbin
+from tests.smoke import free_port
 
 # What pages say, and what stands for it in a run.
 SERVICE, HTTPBIN = "8080", "8081"
@@ -117,12 +117,15 @@ class Place:
 
 
 @contextlib.contextmanager
-def open_place(needs: AbstractSet[str], database_url: str | None = None) -> Iterator[Place]:
+def open_place(
+    needs: AbstractSet[str], database_url: str | None = None, httpbin: str = ""
+) -> Iterator[Place]:
     """A place with what a page needs; ended with all that the page started.
 
     Args:
         needs: Of ``NEEDS``.
         database_url: Where the service keeps its tasks, and what pages call ``DATABASE``.
+        httpbin: The URL of a target, if one is needed.
     """
     if unknown := needs - NEEDS:
         raise ValueError(f"a page may not need {unknown}")
@@ -135,7 +138,7 @@ def open_place(needs: AbstractSet[str], database_url: str | None = None) -> Iter
         _make_checkout(place.checkout, programs)
         _make_programs(folder, programs)
         if "httpbin" in needs:
-            place.fetch_from(stack.enter_context(local_httpbin()).rpartition(":")[2])
+            place.fetch_from(httpbin.rpartition(":")[2])
         if "service" in needs:
             servers = [LiveServer(database_url=database_url) for _ in range(2)]
             urls = [stack.enter_context(server).url for server in servers]

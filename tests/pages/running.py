@@ -55,12 +55,13 @@ def fault_of(block: Block) -> str | None:
     return f"{block.language or 'a block without a language'} is neither run nor read"
 
 
-def run_page(page: Path, database_url: str | None) -> list[Difference]:
+def run_page(page: Path, database_url: str | None, httpbin: str = "") -> list[Difference]:
     """Run a page.
 
     Args:
         page: The file.
         database_url: Where its service keeps its tasks.
+        httpbin: The URL of its target.
 
     Returns:
         All that is not as the page says.
@@ -69,7 +70,10 @@ def run_page(page: Path, database_url: str | None) -> list[Difference]:
     parts = [part for part in parts_of(lines) if isinstance(part, Step) or _is_done_here(part)]
     if not parts:
         return []
-    with open_place(needs_of(lines), database_url) as place, open_terminals(place) as terminals:
+    with (
+        open_place(needs_of(lines), database_url, httpbin) as place,
+        open_terminals(place) as terminals,
+    ):
         return list(Reader(page, place, terminals).read(parts))
 
 
