@@ -26,14 +26,17 @@ from taskflow.api.app import UNTRACED_PATHS, create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
 from taskflow.api.metrics import gauge_sampler
 from taskflow.api.request_spans import trace_requests
+from taskflow.engine import identity
 from taskflow.engine.configured_secrets import read_keyring, read_signer
 from taskflow.engine.context import EngineContext
 from taskflow.engine.node import Engine
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.metrics import Metrics
 from taskflow.metrics.sharing import shared
+from taskflow.model.audit import NewEntry
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.errors import SettingsError
+from taskflow.model.keyring import Keyring
 from taskflow.model.masking import Masking
 from taskflow.serving.process_channel import MainProcess, followed_main_process
 from taskflow.serving.process_tuning import tune_process, usable_cpus
@@ -279,12 +282,9 @@ async def rotate_keys(settings: Settings, report: Callable[[Rotated], None]) -> 
         SettingsError: There are no keys, or the tasks are in memory.
         StoreError: The database is unavailable or unusable; rotated rows stay rotated.
     """
-    encryption = Encryption(read_keyring(settings))
-    if not encryption.keyring:
-        raise SettingsError("there are no keys: set TASKFLOW_ENCRYPTION_KEYS, the new key first")
+    encryption = Encryption(_rotation_keyring(settings))
     async with _open_conninfo(settings) as conninfo:
-        if conninfo is None:
-            raise SettingsError(f"{MEMORY_URL} is the memory of the service: there is no database")
+        assert conninfo is not None
         timeout_seconds, pooler = settings.database_timeout_seconds, settings.database_pooler
         migrated = await migrate_database(conninfo, timeout_seconds=timeout_seconds, pooler=pooler)
         async with open_database(
@@ -296,6 +296,44 @@ async def rotate_keys(settings: Settings, report: Callable[[Rotated], None]) -> 
             server_version=migrated.server_version,
         ) as database:
             return await KeyRotation(database, encryption, report).run()
+
+
+async def rotate_signing_keys(settings: Settings, *, user: str, is_leaked: bool) -> NewEntry:
+    """Make new keys that sign ID tokens, and return the entry in the audit log.
+
+    Args:
+        settings: All settings.
+        user: The user of the machine, for the audit log.
+        is_leaked: True to sign with them at once, and to withdraw all others.
+
+    Raises:
+        SettingsError: There are no encryption keys, no signing keys, or the tasks are in memory.
+        StoreError: The database is unavailable or unusable.
+    """
+    keyring = _rotation_keyring(settings)
+    async with open_store(settings) as store:
+        entry = await identity.rotate_signing_keys(
+            store.signing_keys, keyring, user=user, is_leaked=is_leaked
+        )
+    if entry is None:
+        raise SettingsError(
+            "there are no keys of ID tokens yet: the first node with TASKFLOW_PUBLIC_URL makes them"
+        )
+    return entry
+
+
+def _rotation_keyring(settings: Settings) -> Keyring:
+    """Return the encryption keys.
+
+    Raises:
+        SettingsError: There are none, or the tasks are in memory.
+    """
+    keyring = read_keyring(settings)
+    if not keyring:
+        raise SettingsError("there are no keys: set TASKFLOW_ENCRYPTION_KEYS, the new key first")
+    if settings.database_url == MEMORY_URL:
+        raise SettingsError(f"{MEMORY_URL} is the memory of the service: there is no database")
+    return keyring
 
 
 @contextlib.asynccontextmanager

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 import trio
 
 from taskflow.api.problems import store_timeout
 from taskflow.model.errors import StoreUnavailable
-from taskflow.store.base.signing_keys import SigningKeyStore
-
-KEPT_SECONDS: Final = 60.0
-"""How long keys are kept: a key is published a day before it signs."""
+from taskflow.store.base.changes import Reading
+from taskflow.store.base.signing_keys import KEPT_SECONDS, SigningKeyStore
 
 
 class PublishedKeys:
@@ -25,8 +21,8 @@ class PublishedKeys:
     def __init__(self, store: SigningKeyStore) -> None:
         self._store = store
         self._keys: list[msgspec.Raw] = []
-        self._read_at = 0.0
-        self._reading = trio.Lock()
+        self._reading: Reading | None = None
+        self._lock = trio.Lock()
 
     async def get(self) -> list[msgspec.Raw]:
         """Return the keys as JWKs; during an outage of the store, the keys that were read before.
@@ -40,16 +36,18 @@ class PublishedKeys:
         except StoreUnavailable:
             if not self._keys:
                 raise
-            self._read_at = trio.current_time()
+            self._reading = self._store.reading()
         return self._keys
 
     async def _read_if_old(self) -> None:
-        async with self._reading:
+        async with self._lock:
+            is_fresh = self._store.is_fresh(self._reading, max_age_seconds=KEPT_SECONDS)
             # The first keys come at any moment.
-            if not self._keys or trio.current_time() >= self._read_at + KEPT_SECONDS:
+            if not self._keys or not is_fresh:
+                reading = self._store.reading()
                 self._keys = [
                     key
                     for generation in await self._store.all()
                     for key in msgspec.json.decode(generation.public, type=list[msgspec.Raw])
                 ]
-                self._read_at = trio.current_time()
+                self._reading = reading

@@ -9,6 +9,8 @@ import trio
 
 from taskflow.fetch.errors import TokenRefused, TokenUnavailable
 from taskflow.fetch.id_tokens import Issuer
+from taskflow.model.audit import NewEntry
+from taskflow.model.audit_entries import rotation_entry
 from taskflow.model.errors import KeyMissing, StoreUnavailable, Undecryptable
 from taskflow.model.key_generation import (
     ALGORITHMS,
@@ -20,11 +22,9 @@ from taskflow.model.key_generation import (
     signing_generation,
 )
 from taskflow.model.keyring import Keyring
-from taskflow.store.base.signing_keys import SigningKeyStore
+from taskflow.store.base.changes import Reading
+from taskflow.store.base.signing_keys import KEPT_SECONDS, SigningKeyStore
 from taskflow.telemetry import Event, emit_throttled
-
-KEPT_SECONDS: Final = 60.0
-"""How long a node uses the keys that it read; much shorter than the times of their rotation."""
 
 ROTATION_PAUSE_SECONDS: Final = 600.0
 """Interval at which a node checks whether keys must be rotated."""
@@ -47,8 +47,8 @@ class Identity:
         self._keyring = keyring
         self._url = url
         self._issuers: dict[str, Issuer] = {}
-        self._read_at = 0.0
-        self._reading = trio.Lock()
+        self._reading: Reading | None = None
+        self._lock = trio.Lock()
 
     async def issuer(self, algorithm: str) -> Issuer:
         """Return the issuer that signs tokens with an algorithm now.
@@ -59,9 +59,9 @@ class Identity:
         """
         if not self._url:
             raise _unavailable("this node has no TASKFLOW_PUBLIC_URL, the issuer of ID tokens")
-        async with self._reading:
-            is_old = trio.current_time() >= self._read_at + KEPT_SECONDS
-            if is_old or algorithm not in self._issuers:
+        async with self._lock:
+            is_fresh = self._store.is_fresh(self._reading, max_age_seconds=KEPT_SECONDS)
+            if not is_fresh or algorithm not in self._issuers:
                 await self._read()
         return self._issuers[algorithm]
 
@@ -75,6 +75,7 @@ class Identity:
     async def _read(self) -> None:
         from taskflow.model.signing_key import signing_key_of  # noqa: PLC0415 - few nodes need it
 
+        reading = self._store.reading()
         try:
             generations = await self._with_next(await self._store.all())
             generation = signing_generation(generations)
@@ -89,7 +90,7 @@ class Identity:
             raise _unavailable(f"key missing: {error}") from None
         except Undecryptable as error:
             raise TokenRefused(f"the keys of ID tokens: {error}") from None
-        self._read_at = trio.current_time()
+        self._reading = reading
 
     async def _with_next(self, generations: Sequence[KeyGeneration]) -> Sequence[KeyGeneration]:
         if not is_next_due(generations):
@@ -99,6 +100,24 @@ class Identity:
         new = await trio.to_thread.run_sync(new_generation, number, self._keyring)
         await self._store.add_if_next(new)
         return await self._store.all()
+
+
+async def rotate_signing_keys(
+    store: SigningKeyStore, keyring: Keyring, *, user: str, is_leaked: bool
+) -> NewEntry | None:
+    """Add a new generation of keys, and return its entry in the audit log.
+
+    It signs after ``PUBLISHED_BEFORE_SECONDS``; if the keys have leaked, it signs at once, and all
+    others are withdrawn. ``None`` if no node has made keys yet.
+    """
+    while True:  # again if a node adds a generation at this moment
+        numbers = [one.number for one in await store.all()]
+        if not numbers:
+            return None
+        new = await trio.to_thread.run_sync(new_generation, numbers[-1] + 1, keyring)
+        entry = rotation_entry(user, new.number, numbers if is_leaked else ())
+        if await store.add_if_next(new, is_only=is_leaked, entry=entry):
+            return entry
 
 
 def _unavailable(reason: str) -> TokenUnavailable:

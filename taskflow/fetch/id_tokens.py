@@ -67,17 +67,18 @@ class IdTokenAuthenticator(Admission):
         super().__init__(credential.hosts)
         self._credential = credential
         self._issuer = issuer
-        self._tokens: dict[str, tuple[str, float]] = {}  # by audience
+        self._tokens: dict[tuple[str, str], tuple[str, float]] = {}  # by key and audience
 
     async def headers(self, request: Outgoing, /) -> Headers:
         """See ``Authenticator``."""
         audience = self._credential.audience or request.target.origin
-        token, until = self._tokens.pop(audience, ("", 0.0))
+        issuer = await self._issuer(self._credential.algorithm)
+        place = issuer.key.key_id, audience
+        token, until = self._tokens.pop(place, ("", 0.0))
         if not token or trio.current_time() >= until:
-            issuer = await self._issuer(self._credential.algorithm)
             token = issuer.token(audience, self._credential.subject or DEFAULT_SUBJECT)
             until = trio.current_time() + REUSED_SECONDS
-        self._tokens[audience] = token, until
+        self._tokens[place] = token, until
         if len(self._tokens) > MAX_TOKENS:
             del self._tokens[next(iter(self._tokens))]
         return (("Authorization", f"Bearer {token}"),)

@@ -27,6 +27,8 @@ class TargetKind(enum.StrEnum):
     """A schedule: the target is its name."""
     CREDENTIAL = "credential"
     """A credential: the target is its name."""
+    SIGNING_KEYS = "signing_keys"
+    """The keys that sign ID tokens: the target is the number of their generation."""
     SESSION = "session"
     """A session of the dashboard."""
     KEY = "key"
@@ -70,6 +72,8 @@ class Action(enum.StrEnum):
     """A credential was created or replaced."""
     CREDENTIAL_DELETE = "credential.delete"
     """A credential was deleted."""
+    SIGNING_KEYS_ROTATE = "signing_keys.rotate"
+    """A new generation of keys was made by ``taskflow key rotate``."""
     SESSION_SIGN_IN = "session.sign_in"
     """A user signed in to the dashboard."""
     SESSION_SIGN_OUT = "session.sign_out"
@@ -152,8 +156,9 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
         detail: Details of the action: a ``filter``; the ``changes`` of settings with their values
             ``before`` and ``after``, which are left out for most fields of the task of a schedule;
             the ``task`` that a schedule created; or the ``kind`` and ``hosts`` of a credential,
-            with those ``before``, or what a deleted credential was ``used_by``. Never bodies,
-            headers or values of credentials.
+            with those ``before``, or what a deleted credential was ``used_by``; or the generations
+            of keys that were ``withdrawn``, and the ``user`` of the machine. Never bodies, headers
+            or values of credentials.
     """
 
     id: uuid.UUID

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -83,6 +83,19 @@ def run_entry(by: Actor | None, name: str, task_id: uuid.UUID) -> NewEntry | Non
     """Return the entry for a task of a schedule that is created on request."""
     entry = entry_of(Action.SCHEDULE_RUN, by, name)
     return entry and msgspec.structs.replace(entry, detail={"task": str(task_id)})
+
+
+def rotation_entry(user: str, number: int, withdrawn: Sequence[int]) -> NewEntry:
+    """Return the entry for a new generation of the keys that sign ID tokens.
+
+    Args:
+        user: The user of the machine where the command was run.
+        number: The number of the generation.
+        withdrawn: The numbers of the generations that are no longer published.
+    """
+    detail = {"user": user, "withdrawn": list(withdrawn)}
+    action = Action.SIGNING_KEYS_ROTATE
+    return NewEntry(action=action, actor=Actor(), target=str(number), detail=detail)
 
 
 def filter_detail(wanted: TaskFilter) -> dict[str, Any]:

@@ -10,10 +10,12 @@ import trio
 from authlib.oidc.discovery import OpenIDProviderMetadata
 from joserfc import jwk
 
-from taskflow.api.published_keys import KEPT_SECONDS, PublishedKeys
+from taskflow.api.published_keys import PublishedKeys
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.key_generation import KeyGeneration
 from taskflow.service import MEMORY_URL
+from taskflow.store.base.changes import Changes
+from taskflow.store.base.signing_keys import KEPT_SECONDS
 from taskflow.store.memory.store import MemoryStore
 from tests.api.client import check_problem
 from tests.api.conftest import PUBLIC_URL
@@ -57,7 +59,7 @@ async def test_requests_share_a_query(autojump_clock):
     """Anyone may ask, at no cost; an empty list is read again, and so is any after a minute."""
     store, queries = MemoryStore().signing_keys, []
 
-    class Counting:
+    class Counting(Changes):
         async def all(self):
             queries.append(trio.current_time())
             return await store.all()
@@ -77,7 +79,7 @@ async def test_requests_share_a_query(autojump_clock):
 async def test_an_outage_of_the_store(autojump_clock):
     """Targets verify tokens meanwhile: known keys are published on, and unknown ones are a 503."""
 
-    class Broken:
+    class Broken(Changes):
         state = "works"
 
         async def all(self):

@@ -8,15 +8,23 @@ import trio
 from joserfc import jwk, jwt
 from structlog.testing import capture_logs
 
-from taskflow.engine.identity import KEPT_SECONDS, Identity
+from taskflow.api.published_keys import PublishedKeys
+from taskflow.engine.identity import Identity, rotate_signing_keys
 from taskflow.fetch.errors import TokenRefused, TokenUnavailable
 from taskflow.fetch.hop import first_hop
 from taskflow.fetch.id_tokens import REUSED_SECONDS, TOKEN_SECONDS, IdTokenAuthenticator
 from taskflow.fetch.interface import FetchRequest
 from taskflow.model.credential import Oidc
 from taskflow.model.errors import StoreUnavailable
-from taskflow.model.key_generation import MAX_AGE_SECONDS, SIGNING_SECONDS, KeyGeneration
+from taskflow.model.key_generation import (
+    MAX_AGE_SECONDS,
+    PUBLISHED_AFTER_SECONDS,
+    PUBLISHED_BEFORE_SECONDS,
+    SIGNING_SECONDS,
+    KeyGeneration,
+)
 from taskflow.model.keyring import NO_KEYS, Keyring
+from taskflow.store.base.signing_keys import KEPT_SECONDS
 from taskflow.store.memory.store import MemoryStore
 from taskflow.telemetry import Event
 
@@ -116,6 +124,56 @@ async def test_rotation_without_a_gap(autojump_clock):
     assert len(used) == 4
     assert len(seen) in (8, 10)  # of each algorithm, and perhaps a next one
     assert len(await store.signing_keys.all()) <= 2
+
+
+async def test_a_rotation_by_hand(autojump_clock):
+    """The keys are published for a day before they sign, and until then all is as before."""
+    store = MemoryStore()
+    identity = Identity(store.signing_keys, Keyring([ONE]), URL)
+    first = (await identity.issuer("ES256")).key.key_id
+    entry = await rotate_signing_keys(store.signing_keys, Keyring([ONE]), user="a", is_leaked=False)
+    assert (entry.target, entry.detail["withdrawn"]) == ("2", [])
+    assert len(await published(store)) == 4
+    await trio.sleep(PUBLISHED_BEFORE_SECONDS - 1)
+    assert (await identity.issuer("ES256")).key.key_id == first
+    await trio.sleep(1 + KEPT_SECONDS)
+    second = (await identity.issuer("ES256")).key.key_id
+    await identity.rotate()
+    assert second != first
+    assert {first, second} <= set(await published(store))
+    await trio.sleep(PUBLISHED_AFTER_SECONDS)
+    await identity.rotate()
+    assert first not in await published(store)
+
+
+async def test_keys_that_have_leaked(autojump_clock):
+    """From that moment on, no node signs with them or publishes them; kept tokens are dropped."""
+    store = MemoryStore()
+    nodes = [Identity(store.signing_keys, Keyring([ONE]), URL) for _ in range(2)]
+    credential = Oidc(hosts=("*.example.com",), algorithm="ES256")
+    authenticators = [IdTokenAuthenticator(credential, node.issuer) for node in nodes]
+    published_keys = PublishedKeys(store.signing_keys)
+    await rotate_signing_keys(store.signing_keys, Keyring([ONE]), user="a", is_leaked=False)
+    leaked = [await token_of(one) for one in authenticators]
+    before = set(await published(store))
+    assert len(await published_keys.get()) == len(before)
+    entry = await rotate_signing_keys(store.signing_keys, Keyring([ONE]), user="a", is_leaked=True)
+    assert (entry.target, entry.detail["withdrawn"]) == ("2", [1])
+    after = await published(store)
+    assert before.isdisjoint(after)
+    for authenticator, old in zip(authenticators, leaked, strict=True):
+        token = await token_of(authenticator)
+        assert token != old
+        verified(token, after)
+    assert {msgspec.json.decode(key)["kid"] for key in await published_keys.get()} == set(after)
+
+
+async def test_nothing_to_rotate(autojump_clock):
+    """The command does not make the first keys: no node may ever need them."""
+    store = MemoryStore()
+    keys = store.signing_keys
+    assert await rotate_signing_keys(keys, Keyring([ONE]), user="a", is_leaked=True) is None
+    assert await keys.all() == []
 
 
 async def test_nodes_that_begin_together(autojump_clock):

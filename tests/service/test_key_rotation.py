@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import threading
 
 from taskflow.model.keyring import Keyring, key_of, new_encryption_key
@@ -90,3 +92,39 @@ def test_what_cannot_be_rotated(tmp_path, tasks):
     ended = cli.run("key", "rotate", DATABASE_URL=tasks.url, **keys)
     assert ended.code == 1
     assert "1 rows still need the key" in ended.err
+
+
+def test_keys_of_id_tokens(tmp_path, tasks):
+    """New keys are published beside the others; for leaked keys, alone. The audit log says who."""
+    cli = CommandLine(tmp_path, url=None)
+    of_node = settings_of(tasks, NEW) | {"TASKFLOW_PUBLIC_URL": "https://tasks.example.com"}
+    settings = settings_of(tasks, NEW) | {"TASKFLOW_LOG_LEVEL": "warning"}
+    rotate = ("key", "rotate", "--id-tokens")
+    ended = cli.run("key", "rotate", "--now", **settings)
+    assert (ended.code, "--now needs --id-tokens" in ended.err) == (2, True)
+    ended = cli.run(*rotate, **settings)
+    assert (ended.code, "TASKFLOW_PUBLIC_URL" in ended.complaint) == (2, True)
+    with running("serve", tmp_path, **of_node) as node:
+
+        def published() -> set[str]:
+            keys = node.ask("GET", "/.well-known/jwks.json").body["keys"]
+            return {key["kid"] for key in keys}
+
+        wait_until(lambda: len(published()) == 2)
+        first = published()
+        rotated = cli.run(*rotate, **settings)
+        assert rotated.out == "generation 2 is published, and signs ID tokens in 24 hours\n"
+        wait_until(lambda: len(published()) == 4)
+        assert published() > first
+        known = published()
+        rotated = cli.run(*rotate, "--now", **settings)
+        assert rotated.out == "generation 3 signs ID tokens now; withdrawn: 1, 2\n"
+        wait_until(lambda: len(published()) == 2)
+        assert known.isdisjoint(published())
+        entries = node.ask("GET", "/audit").body
+    assert [(one["action"], one["target"]) for one in entries] == [
+        ("signing_keys.rotate", "3"),
+        ("signing_keys.rotate", "2"),
+    ]
+    assert entries[0]["detail"]["withdrawn"] == [1, 2]
+    assert entries[0]["detail"]["user"] == pwd.getpwuid(os.getuid()).pw_name

@@ -15,11 +15,12 @@ from taskflow.model.signature import new_secret
 
 @click.group("key")
 def key_command() -> None:
-    """Create API keys, rotate encryption keys.
+    """Create API keys, rotate encryption keys and the keys that sign ID tokens.
 
     \b
       (umask 077; taskflow key new ci >> keys)
       taskflow key rotate
+      taskflow key rotate --id-tokens
     """
 
 
@@ -66,21 +67,43 @@ def _new_key(name: str, role: str, queues: str | None) -> None:
 
 
 @key_command.command("rotate")
-def _rotate_keys() -> None:
-    """Encrypt everything again with the first encryption key.
+@click.option(
+    "--id-tokens", is_flag=True, help="Replace the keys that sign ID tokens; encrypt nothing again."
+)
+@click.option(
+    "--now",
+    "is_leaked",
+    is_flag=True,
+    help="With --id-tokens, for keys that have leaked: withdraw them, and sign with new keys at "
+    "once. Targets that have cached the published keys may reject tokens for up to an hour.",
+)
+def _rotate_keys(*, id_tokens: bool, is_leaked: bool) -> None:
+    """Encrypt everything again with the first encryption key, or replace keys of ID tokens.
 
     Credentials, tasks and schedules that are encrypted with another key of TASKFLOW_ENCRYPTION_KEYS
     are encrypted again with the first key. The service can keep running, if the new key is the
     first one on all nodes. The command can be stopped and repeated at any time. When it succeeds,
-    the other keys can be removed.
+    the other keys can be removed. The private keys of ID tokens and the passwords of egress proxies
+    are included.
+
+    With --id-tokens, new keys for ID tokens are published, and sign a day later, when all targets
+    have read them. The keys until then stay published for another day. The nodes do the same every
+    30 days by themselves.
 
     \b
       TASKFLOW_ENCRYPTION_KEYS=NEW,OLD taskflow key rotate
+      taskflow key rotate --id-tokens
+      taskflow key rotate --id-tokens --now
     """
+    if is_leaked and not id_tokens:
+        raise click.UsageError("--now needs --id-tokens")
     # Imported here, because nothing else in this module needs the service.
-    from taskflow.cli.local.serve import rotate_keys  # noqa: PLC0415
+    from taskflow.cli.local.serve import rotate_keys, rotate_signing_keys  # noqa: PLC0415
 
-    rotate_keys()
+    if id_tokens:
+        rotate_signing_keys(is_leaked=is_leaked)
+    else:
+        rotate_keys()
 
 
 @click.group("secret")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TypeVar
@@ -13,6 +15,7 @@ from taskflow import service, telemetry
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.remote.progress import meter
 from taskflow.model.errors import CannotListen, SettingsError, expected_message
+from taskflow.model.key_generation import PUBLISHED_BEFORE_SECONDS
 from taskflow.serving.process_tuning import raise_file_limit
 from taskflow.settings import Settings, variable_of
 from taskflow.store.postgres.key_rotation import Rotated
@@ -119,6 +122,26 @@ def rotate_keys() -> None:
             "to TASKFLOW_ENCRYPTION_KEYS, and run this again"
         )
     click.echo("no row needs another key: the others can be removed")
+
+
+def rotate_signing_keys(*, is_leaked: bool) -> None:
+    """Run ``taskflow key rotate --id-tokens``."""
+    rotate = partial(service.rotate_signing_keys, user=_user_name(), is_leaked=is_leaked)
+    entry = _run(rotate, {})
+    if is_leaked:
+        numbers = ", ".join(map(str, entry.detail["withdrawn"]))
+        click.echo(f"generation {entry.target} signs ID tokens now; withdrawn: {numbers}")
+        return
+    hours = PUBLISHED_BEFORE_SECONDS / 3600
+    click.echo(f"generation {entry.target} is published, and signs ID tokens in {hours:g} hours")
+
+
+def _user_name() -> str:
+    """Return the name of the user who runs this, or the number if there is no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in a container
+        return str(os.getuid())
 
 
 def _overrides(**options: object) -> dict[str, str]:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
+from taskflow.model.audit import NewEntry
 from taskflow.model.key_generation import KeyGeneration
 from taskflow.store.base.signing_keys import SigningKeyStore
+from taskflow.store.memory.audit import MemoryAudit
 
 
 class MemorySigningKeys(SigningKeyStore):
@@ -17,10 +19,13 @@ class MemorySigningKeys(SigningKeyStore):
 
     Args:
         now: The store's clock.
+        audit: The audit log.
     """
 
-    def __init__(self, now: Callable[[], dt.datetime]) -> None:
+    def __init__(self, now: Callable[[], dt.datetime], audit: MemoryAudit) -> None:
+        super().__init__()
         self._now = now
+        self._audit = audit
         self._kept: dict[int, tuple[KeyGeneration, dt.datetime]] = {}
 
     async def all(self) -> Sequence[KeyGeneration]:
@@ -30,11 +35,17 @@ class MemorySigningKeys(SigningKeyStore):
             for _, (one, added_at) in sorted(self._kept.items())
         ]
 
-    async def add_if_next(self, generation: KeyGeneration) -> bool:
+    async def add_if_next(
+        self, generation: KeyGeneration, *, is_only: bool = False, entry: NewEntry | None = None
+    ) -> bool:
         await trio.lowlevel.checkpoint()
         if generation.number in self._kept:
             return False
+        if is_only:
+            self._kept.clear()
         self._kept[generation.number] = generation, self._now()
+        self._audit.add(entry)
+        self.note_change()
         return True
 
     async def delete_before(self, number: int) -> None:

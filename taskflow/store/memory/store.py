@@ -72,7 +72,7 @@ class MemoryStore(
             queues=self._queues.names_with_credential,
             schedules=self.schedules.names_with_credential,
         )
-        self.signing_keys = MemorySigningKeys(self._now)
+        self.signing_keys = MemorySigningKeys(self._now, self._audit)
         self.monitoring = MemoryMonitoring(
             nodes=self._nodes,
             running=self._running,

@@ -38,7 +38,7 @@ from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.queues import PostgresQueues
 from taskflow.store.postgres.requirements import refusal_of
 from taskflow.store.postgres.schedules import SCHEDULES_CHANNEL, PostgresSchedules
-from taskflow.store.postgres.signing_keys import PostgresSigningKeys
+from taskflow.store.postgres.signing_keys import SIGNING_KEYS_CHANNEL, PostgresSigningKeys
 from taskflow.store.postgres.statements import Statements, StoreContext
 from taskflow.store.postgres.submission import PostgresSubmission
 from taskflow.store.postgres.task_actions import PostgresTaskActions
@@ -62,7 +62,7 @@ class PostgresStore(
         self.audit = self._audit = PostgresAudit(context.statements, context.masking)
         self.queues = PostgresQueues(context.statements, announcements, self._audit)
         self.credentials = PostgresCredentials(context.statements, self._audit)
-        self.signing_keys = PostgresSigningKeys(context.statements)
+        self.signing_keys = PostgresSigningKeys(context.statements, self._audit)
         self.monitoring = PostgresMonitoring(context.statements)
         self.schedules = schedules = PostgresSchedules(
             context.statements,
@@ -140,6 +140,7 @@ class PostgresStore(
                 EVENTS_CHANNEL: lambda _: self.new_events.notify(),
                 SCHEDULES_CHANNEL: lambda _: self._schedule_changed.notify(),
                 CREDENTIALS_CHANNEL: lambda _: self.credentials.note_change(),
+                SIGNING_KEYS_CHANNEL: lambda _: self.signing_keys.note_change(),
             },
             report=self._set_listening,
         )
