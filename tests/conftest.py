@@ -22,6 +22,7 @@ from taskflow.telemetry.log import Throttle
 from tests.databases import drop_template, new_database, quicken
 from tests.folders import open_folder
 from tests.routing import keep_rules
+from tests.templates import keep_templates
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile(
@@ -112,6 +113,7 @@ def _is_slow(item: pytest.Item) -> bool:
 # Hundreds of clients and the server that they talk to are in one process here.
 raise_file_limit()
 keep_rules()
+keep_templates()
 
 
 @pytest.fixture(scope="session")

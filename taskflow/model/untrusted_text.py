@@ -111,6 +111,8 @@ def foreign_format_of(data: bytes) -> Format | None:
 
 def printable(text: str) -> str:
     """Escape control characters and unpaired surrogates in untrusted text."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

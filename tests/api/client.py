@@ -36,7 +36,10 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.body, parse_int=read_int)
+        try:
+            return json.loads(self.body)
+        except ValueError:  # numbers of very many digits, or no JSON
+            return json.loads(self.body, parse_int=read_int)
 
 
 class Connection:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from tests.api.conftest import open_database
 from tests.api.hostile_rows import GOOD, KNOWN, columns, insert_all, is_data
 from tests.api.live import LiveServer
 from tests.api.sse import open_stream
@@ -58,8 +59,15 @@ NOTIFY = """
 """
 
 
-@pytest.fixture
-def server(database_uri) -> Iterator[LiveServer]:
+@pytest.fixture(scope="module")
+def database_uri(postgres_server: str) -> Iterator[str]:
+    """A database for the tests of the module."""
+    with open_database(postgres_server, is_migrated=True) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def server(database_uri: str) -> Iterator[LiveServer]:
     settings = {"backoff_seconds": 0.001, "max_backoff_seconds": 0.001, "retention_seconds": 1e6}
     with LiveServer(database_url=database_uri, workers=20, **settings) as server:
         yield server
@@ -67,9 +75,10 @@ def server(database_uri) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def database(database_uri, server) -> Iterator[psycopg.Connection]:
-    """A connection to the server's database, beside it."""
+    """A connection to the server's database, beside it; its rows are deleted at the end."""
     with psycopg.connect(database_uri, autocommit=True) as connection:
         yield connection
+        clear(connection)
 
 
 def wait_for_none_open(database: psycopg.Connection) -> None:

@@ -104,7 +104,7 @@ class Stores:
     def let_expire(self, in_memory: uuid.UUID, in_postgres: uuid.UUID) -> None:
         """Let the time of a task that has one be over."""
         task = msgspec.structs.replace(self.memory._tasks[in_memory], expires_at=OVER)
-        self.memory._tasks[in_memory] = task
+        self.memory._put(task)
         self.connection.execute(
             "UPDATE taskflow_tasks SET expires_at = %s WHERE id = %s", [OVER, in_postgres]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, TypeVar
@@ -160,7 +161,7 @@ class MemoryClaims(MemoryState, ClaimStore):
         return {key for key in claims if not self._is_held(key)}
 
     async def wait_for_work(self, node: IdleNode | None = None) -> None:
-        next_due = min(await self._next_due(), self._next_start or _NEVER)
+        next_due = min(self._next_due(), self._next_start or _NEVER)
         if self._work.is_pending:
             node = None  # new tasks must not overtake older ones
         with (
@@ -169,13 +170,16 @@ class MemoryClaims(MemoryState, ClaimStore):
         ):
             await self._work.wait()
 
-    async def _next_due(self) -> dt.datetime:
+    def _next_due(self) -> dt.datetime:
         """Return when the next task becomes due; those due earlier were considered by a claim."""
-        next_due, checkpoints = _NEVER, Checkpoints()
-        for one in list(self._pending):
-            if self._claimed_at < one.run_at < next_due:
-                next_due = one.run_at
-            await checkpoints.after(0)
+        next_due, start, pending = _NEVER, 0, self._pending
+        while start < len(pending):  # of each priority, the first that is due later
+            rank = pending[start].order[0]
+            considered = (rank, self._claimed_at)
+            later = bisect_right(pending, considered, start, key=lambda one: one.order[:2])
+            start = bisect_right(pending, rank, later, key=lambda one: one.order[0])
+            if later < start:
+                next_due = min(next_due, pending[later].run_at)
         return next_due
 
     async def wait_for_cancellations(self, node_id: uuid.UUID) -> set[ClaimKey]:

@@ -89,6 +89,8 @@ class MemoryState:
         self._schedule_tasks: dict[str, set[uuid.UUID]] = {}
         # The PENDING tasks, due or not, sorted in the order of claims.
         self._pending: list[Candidate] = []
+        # When those of them expire that do.
+        self._expiries: dict[uuid.UUID, dt.datetime] = {}
         self._nodes: dict[uuid.UUID, MemoryNode] = {}
         self._keys: dict[str, KnownKey] = {}
         self._finished: Final = FinishedCounts()
@@ -198,6 +200,7 @@ class MemoryState:
             self._pending.extend(map(self._candidate, tasks))
             self._pending.sort(key=lambda one: one.order)
             self._tasks.update((task.id, task) for task in tasks)
+            self._expiries.update((task.id, task.expires_at) for task in tasks if task.expires_at)
         if last_id is not None and tasks and last_id > tasks[0].id:
             # Others were added while these were made.
             self._tasks = dict(sorted(self._tasks.items(), key=lambda one: one[0].int))
@@ -208,8 +211,11 @@ class MemoryState:
         before = self._tasks.get(task.id)
         if before is not None and before.status is TaskStatus.PENDING:
             del self._pending[self._index(before)]
+            self._expiries.pop(task.id, None)
         if task.status is TaskStatus.PENDING:
             self._pending.insert(self._index(task), self._candidate(task))
+            if task.expires_at is not None:
+                self._expiries[task.id] = task.expires_at
         self._tasks[task.id] = task
 
     def _index(self, task: Task) -> int:

@@ -14,7 +14,7 @@ from taskflow.model.audit import Action, Actor, NewEntry
 from taskflow.model.audit_entries import entry_of
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import AttemptStatus, ClaimKey, Task, TaskStatus
+from taskflow.model.task import AttemptStatus, ClaimKey, Task
 from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
 from taskflow.store.memory.state import MemoryState
 
@@ -74,14 +74,14 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
     async def expire(self, *, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         now = self._now()
-        over = [task_id for at, task_id in await self._expiries() if at <= now][:limit]
+        over = [task_id for at, task_id in await self._in_order() if at <= now][:limit]
         for task_id in over:
             self._move(task_id, Move.EXPIRE, error=EXPIRED, error_type=ErrorType.EXPIRED)
         return len(over)
 
     async def seconds_to_expiry(self) -> float | None:
         await trio.lowlevel.checkpoint()
-        first = next(iter(await self._expiries()), None)
+        first = next(iter(await self._in_order()), None)
         return None if first is None else (first[0] - self._now()).total_seconds()
 
     async def delete_finished(self, *, age_seconds: float | None, limit: int) -> int:
@@ -145,18 +145,13 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
             self._schedule_tasks[schedule].add(task_id)
         return retried
 
-    async def _expiries(self) -> list[tuple[dt.datetime, uuid.UUID]]:
+    async def _in_order(self) -> list[tuple[dt.datetime, uuid.UUID]]:
         """Return the expiry times of PENDING tasks with their ids, in order."""
         checkpoints, found = Checkpoints(), []
-        for one in list(self._pending):
-            if (task := self._tasks.get(one.task_id)) and task.expires_at is not None:
-                found.append((task.expires_at, task.id))
+        for task_id, expires_at in list(self._expiries.items()):
+            found.append((expires_at, task_id))
             await checkpoints.after(0)
-        return [one for one in sorted(found) if self._is_pending(one[1])]
-
-    def _is_pending(self, task_id: uuid.UUID) -> bool:
-        task = self._tasks.get(task_id)
-        return task is not None and task.status is TaskStatus.PENDING
+        return [one for one in sorted(found) if one[1] in self._expiries]
 
 
 def _is_over(task: Task, age_seconds: float | None, now: dt.datetime) -> bool:
