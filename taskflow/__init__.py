@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from taskflow.model.outcome import ErrorType, KeptResponse
     from taskflow.model.queue_limits import HostLimits, Rate
     from taskflow.model.queues import Queue
-    from taskflow.model.schedule import Missed, Overlap, Schedule
+    from taskflow.model.schedule import Missed, NextRuns, Overlap, Schedule
     from taskflow.model.sealed_credential import CredentialSummary
     from taskflow.model.task import AttemptRecord, TaskStatus
 
@@ -85,6 +85,7 @@ __all__ = [
     "InvalidEnvironment",
     "KeptResponse",
     "Missed",
+    "NextRuns",
     "NotFinished",
     "NotFound",
     "Options",
@@ -131,6 +132,7 @@ _HOMES: Final = {
     "HostLimits": "model.queue_limits",
     "KeptResponse": "model.outcome",
     "Missed": "model.schedule",
+    "NextRuns": "model.schedule",
     "Overlap": "model.schedule",
     "BulkResult": "client.task",
     "Options": "client.options",

@@ -11,7 +11,7 @@ from quart import Response, request
 
 from taskflow.api.access.request_caller import actor_of_request
 from taskflow.api.document.common_parts import location, next_page_link
-from taskflow.api.document.examples import PENDING, SCHEDULE, TASK_ID, URL
+from taskflow.api.document.examples import NEXT_RUNS, PENDING, SCHEDULE, TASK_ID, URL
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body, read_json
 from taskflow.api.reading.paths import new_schedule_name_of, schedule_name_of
@@ -20,9 +20,14 @@ from taskflow.api.responses import as_json, no_content
 from taskflow.api.route import MERGE_PATCH, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.model.errors import ScheduleNotFound
-from taskflow.model.schedule import Schedule, ScheduleName
+from taskflow.model.schedule import NextRuns, Schedule, ScheduleName
 from taskflow.model.task import Task
-from taskflow.schema.query import SCHEDULES_QUERY, SchedulesRequest
+from taskflow.schema.query import (
+    NEXT_RUNS_QUERY,
+    SCHEDULES_QUERY,
+    NextRunsRequest,
+    SchedulesRequest,
+)
 from taskflow.schema.schedules import SchedulePatch, ScheduleRequest
 
 T = TypeVar("T")
@@ -150,6 +155,26 @@ async def show_schedule(services: Services, name: str) -> Response:
 
 
 @Route(
+    "GET",
+    "/schedules/{name}/next",
+    responses=(RouteResponse("The next runs.", NextRuns, NEXT_RUNS),),
+    problems=(HTTPStatus.NOT_FOUND,),
+    query=NextRunsRequest,
+    **_ONE_SCHEDULE,
+)
+async def show_next_runs(services: Services, name: str) -> Response:
+    """Get the next runs of a schedule.
+
+    As this node computes them, with its time zone database. For a paused schedule, they are the
+    runs after a resume now. A run that is due but has not started yet comes first.
+    """
+    query = NEXT_RUNS_QUERY.read_query(dict(request.args.lists()))
+    schedules = services.store.schedules
+    with store_timeout():
+        return as_json(_found(await schedules.next_runs(schedule_name_of(name), count=query.count)))
+
+
+@Route(
     "DELETE",
     "/schedules/{name}",
     responses=(RouteResponse("The schedule was deleted.", status=HTTPStatus.NO_CONTENT),),
@@ -224,5 +249,5 @@ def _link(query: SchedulesRequest, after: str) -> str:
 
 ROUTES: Final = (
     *(put_schedule, patch_schedule, list_schedules),
-    *(show_schedule, delete_schedule, run_schedule),
+    *(show_schedule, show_next_runs, delete_schedule, run_schedule),
 )

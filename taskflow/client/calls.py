@@ -287,6 +287,12 @@ def of_schedule(
 
 
 @checked_arguments()
+def of_next_runs(name: str, count: int) -> Call:
+    """Return a request for the next runs of a schedule."""
+    return Call("GET", f"/schedules/{_segment(name)}/next", query=[("count", str(count))])
+
+
+@checked_arguments()
 def of_credential(
     method: str, name: str, body: bytes | None = None, *, is_forced: bool = False
 ) -> Call:

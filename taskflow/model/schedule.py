@@ -22,6 +22,10 @@ MAX_EVERY_SECONDS: Final = 31_622_400  # 366 days
 MAX_COMPARED_TASKS: Final = 20
 """Maximum number of recent tasks among which a conditional schedule looks for the last response."""
 
+DEFAULT_NEXT_RUNS: Final = 5
+MAX_NEXT_RUNS: Final = 100
+"""Number of next times that one request returns, by default and at most."""
+
 ScheduleName: TypeAlias = QueueName
 TimeZone: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_+/-]{0,63}$(?!\n)")]
 
@@ -90,6 +94,20 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     last_task_status: TaskStatus | None = None
     skipped_count: int = 0
     last_skipped_at: Moment | None = None
+
+
+class NextRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """The next times of a schedule.
+
+    Attributes:
+        name: The name of the schedule.
+        paused: True if it is paused: then these are its next times if it is resumed now.
+        times: The times in order. A time that is due but has not fired yet comes first.
+    """
+
+    name: str
+    paused: bool
+    times: list[Moment]
 
 
 class Timing(msgspec.Struct, frozen=True):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -177,6 +178,17 @@ def next_time(timing: Timing, *, anchor_at: dt.datetime, after: dt.datetime) -> 
         number = max(0, _intervals_between(timing.every_seconds, anchor_at, after) + 1)
         return _time_of_interval(timing.every_seconds, anchor_at, number)
     return _next_cron_time(timing, after)
+
+
+def upcoming_times(schedule: StoredSchedule, now: dt.datetime) -> Iterator[dt.datetime]:
+    """Yield the next times of a schedule; if it is paused, those after a resume now."""
+    timing, anchor_at, at = schedule.definition.timing, schedule.anchor_at, schedule.next_run_at
+    with contextlib.suppress(OverflowError):  # times after the year 9999
+        if schedule.definition.paused:
+            at = next_time(timing, anchor_at=anchor_at, after=now)
+        while at is not None:
+            yield at
+            at = next_time(timing, anchor_at=anchor_at, after=max(at, now))
 
 
 def last_times(

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from taskflow.model.audit import Action, AuditFilter, TargetKind
 from taskflow.model.filter import TaskFilter
-from taskflow.model.schedule import ScheduleName
+from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, ScheduleName
 from taskflow.model.task import MAX_TAGS, NAME_RULE, Moment, QueueName, Task
 from taskflow.schema.filters import Statuses, TaskFilters, filter_of
 from taskflow.schema.reader import Reader
@@ -219,6 +219,20 @@ class SchedulesRequest(msgspec.Struct, frozen=True):
     ] = None
 
 
+class NextRunsRequest(msgspec.Struct, frozen=True):
+    """The query of ``GET /schedules/{name}/next``."""
+
+    count: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MAX_NEXT_RUNS,
+            description="Maximum number of times in the response.",
+            examples=[5],
+        ),
+    ] = DEFAULT_NEXT_RUNS
+
+
 class DeleteCredentialRequest(msgspec.Struct, frozen=True):
     """The query of ``DELETE /credentials/{name}``."""
 
@@ -356,6 +370,7 @@ STREAM_QUERY: Final = Reader(StreamRequest)
 SHOW_QUERY: Final = Reader(ShowRequest)
 WAIT_QUERY: Final = Reader(WaitRequest)
 SCHEDULES_QUERY: Final = Reader(SchedulesRequest)
+NEXT_RUNS_QUERY: Final = Reader(NextRunsRequest)
 DELETE_CREDENTIAL_QUERY: Final = Reader(DeleteCredentialRequest)
 AUDIT_QUERY: Final = Reader(AuditRequest)
 AUDIT_STREAM_QUERY: Final = Reader(AuditStreamRequest)

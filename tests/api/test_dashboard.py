@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import re
 import subprocess
 import uuid
 from html.parser import HTMLParser
@@ -468,6 +469,24 @@ def test_pausing_a_queue_needs_confirmation(memory_server):
     assert "/ui/queues/asks/pause" in overview.asked
     assert {"/ui/queues/rests/resume", "/ui/schedules/asks-not/run"} <= overview.direct
     assert not any(path.endswith("/pause") for path in overview.direct)
+
+
+def test_the_page_of_a_schedule(memory_server):
+    """It shows the next five runs, also of a paused schedule, and is linked from the overview."""
+    schedule = b'{"cron": "0 0 29 2 *", "overlap": "skip", "task": {"payload": "x"}}'
+    assert memory_server.ask("PUT", "/schedules/leap", schedule).status == 201
+    assert 'href="/ui/schedules/leap"' in memory_server.ask("GET", "/ui").body.decode()
+    page = memory_server.ask("GET", "/ui/schedules/leap").body.decode()
+    assert re.findall(r'<li><time datetime="(\d+)-02-29', page) == [
+        *("2028", "2032", "2036", "2040", "2044"),
+    ]
+    assert "/ui/schedules/leap/run" in forms_of(memory_server, "/ui/schedules/leap").direct
+    assert "is paused" not in page
+    assert memory_server.ask("PATCH", "/schedules/leap", b'{"paused": true}').status == 200
+    page = memory_server.ask("GET", "/ui/schedules/leap").body.decode()
+    assert "The schedule is paused." in page
+    assert page.count("<li>") == 5
+    assert memory_server.ask("GET", "/ui/schedules/none").status == 404
 
 
 @pytest.mark.parametrize(

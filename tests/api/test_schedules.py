@@ -152,6 +152,53 @@ class TestMade:
             server.ask("DELETE", f"/schedules/{one}")
 
 
+class TestNext:
+    def runs(self, server, name: str, query: str = "") -> dict:
+        answer = server.ask("GET", f"/schedules/{name}/next{query}")
+        assert answer.status == 200
+        return answer.json
+
+    def test_next_runs(self, server, name):
+        """Five of them, or as many as are asked for; a paused schedule says that it is paused."""
+        schedule = made(server, name, HOUR)
+        runs = self.runs(server, name)
+        assert list(runs) == ["name", "paused", "times"]
+        assert (runs["name"], runs["paused"], len(runs["times"])) == (name, False, 5)
+        first = moment(schedule["next_run_at"])
+        expected = [first + dt.timedelta(hours=n) for n in range(100)]
+        assert [moment(text) for text in runs["times"]] == expected[:5]
+        many = self.runs(server, name, "?count=100")["times"]
+        assert [moment(text) for text in many] == expected
+        made(server, name, {**HOUR, "paused": True})
+        assert self.runs(server, name) == {**runs, "paused": True}
+        assert self.runs(server, name, "?count=1")["times"] == runs["times"][:1]
+
+    def test_times_of_a_zone(self, server, name):
+        """They are computed in the time zone of the schedule, and shown in UTC."""
+        body = {"cron": "0 0 29 2 *", "timezone": "Asia/Kathmandu", "task": {"payload": URL}}
+        made(server, name, body)
+        times = self.runs(server, name, "?count=100")["times"]
+        assert times[0] == "2028-02-28T18:15:00Z"
+        assert len(times) == 100
+
+    @pytest.mark.parametrize(
+        ("query", "word"),
+        [
+            *((f"count={count}", "from 1 to 100") for count in ("0", "101", "-1", "x", "1.5", "")),
+            ("count=1&count=2", "more than once"),
+            ("limit=5", "no parameter"),
+        ],
+    )
+    def test_invalid_queries(self, server, name, query, word):
+        """Each is rejected with what is accepted, whether the schedule exists or not."""
+        check_problem(server.ask("GET", f"/schedules/{name}/next?{query}"), 422, word)
+
+    def test_unknown_schedules(self, server, name):
+        """There is nothing to compute."""
+        check_problem(server.ask("GET", f"/schedules/{name}/next"), 404, "schedule")
+        check_problem(server.ask("GET", "/schedules/%20/next"), 404, "schedule")
+
+
 class TestFired:
     def test_a_time(self, server, target, name):
         """Its task is run, and says of which schedule it is and for which time."""

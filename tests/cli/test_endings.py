@@ -40,6 +40,7 @@ REMOTE = [
     ("schedules",),
     ("schedules", "list"),
     ("schedules", "show", "x"),
+    ("schedules", "next", "x"),
     ("schedules", "put", "x", "http://x.invalid/", "--every", "60"),
     ("schedules", "delete", "x"),
     ("schedules", "run", "x"),

@@ -124,6 +124,11 @@ class TestSchedules:
         cli_of_each.ok(
             "schedules", "put", "reports", "-f", "task.json", "--every", "90", "--paused"
         )
+        ended = cli_of_each.run("schedules", "next", "reports", "--count", 2)
+        assert [row[1][:8] for row in ended.rows] == ["in 1 min", "in 3 min"]
+        assert "reports is paused" in ended.err
+        [runs] = cli_of_each.ok("schedules", "next", "reports", "--json").documents
+        assert (runs["paused"], len(runs["times"])) == (True, 5)
         cli_of_each.ok("schedules", "put", "reports", "--overlap", "skip")
         shown = cli_of_each.ok("schedules", "show", "reports").out
         assert "every 1 min 30 s" in shown

@@ -95,6 +95,10 @@ class TestSchedules:
         )
         assert made.next_run_at is not None
         assert await client.schedules.get("reports") == made
+        runs = await client.schedules.next("reports", count=2)
+        assert (runs.paused, runs.times[0], len(runs.times)) == (False, made.next_run_at, 2)
+        with pytest.raises(Unprocessable, match="count must be a whole number from 1 to 100"):
+            await client.schedules.next("reports", count=101)
         ran = await client.schedules.run("reports")
         assert (ran.schedule, ran.queue, ran.tags) == ("reports", "by-schedule", {"a": 1})
         with pytest.raises(Rejected, match="replaced"):

@@ -20,6 +20,7 @@ from taskflow.model.schedule_times import (
     compute_due,
     last_times,
     next_time,
+    upcoming_times,
 )
 from taskflow.model.task import NewTask
 from taskflow.model.zones import is_zone
@@ -408,3 +409,66 @@ class TestHandedInAgain:
         )
         kept = apply_definition(definition(every_seconds=100.0, start_at=past), None, NOW)
         assert kept.next_run_at == NOW + dt.timedelta(seconds=50)
+
+
+class TestUpcoming:
+    def upcoming(self, count: int, now: dt.datetime = NOW, **fields) -> list[dt.datetime]:
+        """The next times of a new schedule."""
+        is_paused = fields.pop("paused", False)
+        new = msgspec.structs.replace(definition(**fields), paused=is_paused)
+        stored = apply_definition(new, None, now)
+        return list(itertools.islice(upcoming_times(stored, now), count))
+
+    @pytest.mark.parametrize(
+        ("cron", "day", "expected"),
+        [
+            ("30 2 * * *", GAP, ["27 02:30+01", "28 03:00+02", "29 02:30+02"]),
+            ("*/30 2 * * *", GAP, ["27 02:00+01", "27 02:30+01", "29 02:00+02"]),
+            ("30 2 * * *", OVERLAP, ["30 02:30+02", "31 02:30+02", "01 02:30+01"]),
+            ("30 */2 31 10 *", OVERLAP, ["31 00:30+02", "31 02:30+02", "31 02:30+01"]),
+        ],
+    )
+    @pytest.mark.parametrize("paused", [False, True])
+    def test_clock_changes(self, cron, day, expected, paused):
+        """Times in a gap and in a repeated hour are those that will fire."""
+        zone = zoneinfo.ZoneInfo(BERLIN)
+        now = dt.datetime.combine(day - dt.timedelta(days=1), dt.time(), tzinfo=zone)
+        found = self.upcoming(3, now.astimezone(dt.UTC), cron=cron, timezone=BERLIN, paused=paused)
+        assert [at.astimezone(zone).strftime("%d %H:%M%z")[:11] for at in found] == expected
+
+    @pytest.mark.parametrize("paused", [False, True])
+    def test_a_start_in_the_future(self, paused):
+        """The first run is at the start."""
+        start_at = NOW + dt.timedelta(days=3)
+        found = self.upcoming(2, every_seconds=90.0, start_at=start_at, paused=paused)
+        assert found == [start_at, start_at + dt.timedelta(seconds=90)]
+
+    def test_a_time_that_is_due(self):
+        """It comes first; then those that are still to come, not the ones that were missed."""
+        stored = apply_definition(definition(every_seconds=60.0), None, NOW)
+        later = NOW + dt.timedelta(minutes=10, seconds=1)
+        found = list(itertools.islice(upcoming_times(stored, later), 3))
+        assert found == [NOW + n * MINUTE for n in (1, 11, 12)]
+
+    def test_the_end_of_time(self):
+        """Times after the year 9999 are left out."""
+        last = utc(9999, 12, 31)
+        assert self.upcoming(9, every_seconds=80_000.0, start_at=last) == [
+            last,
+            last + dt.timedelta(seconds=80_000),
+        ]
+
+    @given(
+        st.integers(1, 10**6).map(float),
+        st.integers(-(10**7), 10**7),
+        st.booleans(),
+    )
+    def test_they_are_the_times_that_fire(self, every_seconds, offset, paused):
+        """Each is the next one after the one before."""
+        start_at = NOW + dt.timedelta(seconds=offset)
+        timing = Timing(every_seconds=every_seconds, start_at=start_at)
+        at = NOW
+        timed = {"every_seconds": every_seconds, "start_at": start_at}
+        for found in self.upcoming(5, **timed, paused=paused):
+            at = next_time(timing, anchor_at=start_at, after=at)
+            assert found == at

@@ -68,6 +68,11 @@ def test_tasks_do_not_overlap_through_a_kill(tmp_path, tasks, target):
                 url = f"{target.url}/held-{overlap}"
                 body = {"every_seconds": 1, "overlap": overlap, "task": {"payload": url}}
                 assert node.ask("PUT", f"/schedules/{overlap}-{node.port}", body).status == 201
+        paused = {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "paused": True}
+        body = {**paused, "task": {"payload": target.url}}
+        assert doomed.ask("PUT", "/schedules/paused", body).status == 201
+        runs = [node.ask("GET", "/schedules/paused/next").body for node in (doomed, other)]
+        assert runs[0] == runs[1]
         target.wait_for_close("/held-cancel_previous")
         wait_until(lambda: skipped() > 2)
         doomed.kill()

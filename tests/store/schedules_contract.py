@@ -164,6 +164,22 @@ class SchedulesContract:
         assert await store.get(task.id) is not None
         assert await store.schedules.seconds_to_next() is None
 
+    @pytest.mark.parametrize("paused", [False, True])
+    async def test_next_runs(self, store, paused):
+        """Begin with the next run, or with the first after a resume, and are at most ``count``."""
+        assert await store.schedules.next_runs("one", count=3) is None
+        start_at = await self.clock(store) + dt.timedelta(hours=5)
+        put, _ = await store.schedules.put(definition(start_at=start_at, paused=paused))
+        runs = await store.schedules.next_runs("one", count=3)
+        assert (runs.name, runs.paused) == ("one", paused)
+        assert runs.times == [start_at + dt.timedelta(hours=n) for n in range(3)]
+        assert put.next_run_at == (None if paused else runs.times[0])
+        cron = Timing(cron="30 6 * * MON", timezone="Europe/Berlin")
+        await store.schedules.put(definition(timing=cron, paused=paused))
+        [first] = (await store.schedules.next_runs("one", count=1)).times
+        resumed, _ = await store.schedules.put(definition(timing=cron))
+        assert first == resumed.next_run_at
+
     # By the clock
 
     async def test_a_time_makes_a_task(self, store, node):

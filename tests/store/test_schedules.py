@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import trio
 
-from taskflow.model.errors import ScheduleOverlap
+from taskflow.model.errors import ScheduleNotFound, ScheduleOverlap
 from taskflow.model.schedule import Missed, Overlap, Timing
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
@@ -251,6 +251,8 @@ async def test_unknown_time_zones_are_left_to_other_nodes(store, connection):
     fired = await store.schedules.fire_due(limit=9)
     assert (fired.schedules, fired.tasks, list(fired.refused)) == (2, 1, ["s1"])
     assert "Europe/Utopia" in fired.refused["s1"]
+    with pytest.raises(ScheduleNotFound, match="Europe/Utopia"):
+        await store.schedules.next_runs("s1", count=2)
     [(at,)] = connection.execute("SELECT next_at < now() FROM taskflow_schedules WHERE name = 's1'")
     assert at
 

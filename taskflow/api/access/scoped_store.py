@@ -21,7 +21,7 @@ from taskflow.model.monitoring import Minute
 from taskflow.model.queue_limits import QueueChange, QueueSettings
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
-from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
+from taskflow.model.schedule import NextRuns, Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, IdempotencyKey, NewTask, Task
 from taskflow.store.base.events import EventPage
 from taskflow.store.base.listing import MonitoringStore, Page
@@ -233,6 +233,11 @@ class ScopedSchedules:
 
     async def run_now(self, name: str, *, by: Actor | None = None) -> Task | None:
         return None if await self.get(name) is None else await self._schedules.run_now(name, by=by)
+
+    async def next_runs(self, name: str, *, count: int) -> NextRuns | None:
+        if await self.get(name) is None:
+            return None
+        return await self._schedules.next_runs(name, count=count)
 
     async def _shown(self, schedules: Sequence[Schedule]) -> list[Schedule]:
         """Return those in the scope; a last task of before they were moved there is hidden."""

@@ -14,8 +14,7 @@ from taskflow.api.dashboard.pages import page, redirect_to, viewer
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
-from taskflow.api.reading.paths import queue_name_of, schedule_name_of
-from taskflow.model.errors import ScheduleNotFound
+from taskflow.api.reading.paths import queue_name_of
 from taskflow.model.queue_limits import NO_SETTINGS
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import queue_of
@@ -52,17 +51,6 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     @routes.post(f"{PATH}/queues/<string:name>/resume")
     async def resume(name: str) -> Response:
         return await _set_paused(store, name, is_paused=False)
-
-    @routes.post(f"{PATH}/schedules/<string:name>/run")
-    async def run_schedule(name: str) -> Response:
-        await read_body()
-        with store_timeout():
-            task = await store_of_request(store).schedules.run_now(
-                schedule_name_of(name), by=actor_of_request()
-            )
-        if task is None:
-            raise ScheduleNotFound
-        return redirect_to(f"{PATH}/tasks/{task.id}")
 
 
 async def _set_paused(store: TaskStore, name: str, *, is_paused: bool) -> Response:

@@ -18,6 +18,7 @@ from taskflow.api.dashboard import (
     listing,
     overview,
     pages,
+    schedule,
     sign_in,
     submit_form,
     task,
@@ -59,6 +60,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
     task.add_routes(routes, store, feed)
+    schedule.add_routes(routes, store)
     submit_form.add_routes(
         routes, store, Submissions(store, settings, metrics), Masking(settings.masked_headers)
     )

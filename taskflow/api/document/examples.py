@@ -14,7 +14,7 @@ from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTas
 from taskflow.model.outcome import ErrorType, KeptResponse, Response
 from taskflow.model.queue_limits import Hold, HoldReason, HostLimits, Rate
 from taskflow.model.queues import Line, Queue, TaskStatistics, queue_of, total_of
-from taskflow.model.schedule import Missed, Schedule
+from taskflow.model.schedule import Missed, NextRuns, Schedule
 from taskflow.model.sealed_credential import CredentialSummary, CredentialUsers
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
 
@@ -79,6 +79,14 @@ SCHEDULE: Final = Schedule(
     created_at=_CREATED,
     updated_at=_CREATED,
     next_run_at=dt.datetime(2026, 11, 25, 5, 30, tzinfo=dt.UTC),
+)
+NEXT_RUNS: Final = NextRuns(
+    name=SCHEDULE.name,
+    paused=False,
+    times=[
+        dt.datetime(2026, 11, 25, 5, 30, tzinfo=dt.UTC),
+        dt.datetime(2026, 11, 26, 5, 30, tzinfo=dt.UTC),
+    ],
 )
 CREDENTIAL: Final = CredentialSummary(
     name="billing",

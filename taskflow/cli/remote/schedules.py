@@ -23,12 +23,12 @@ from taskflow.cli.remote.options import (
     template_options,
 )
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.text import moment, moment_and_age
+from taskflow.cli.text import ago, moment, moment_and_age, safe
 from taskflow.client.errors import NotFound
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Submission
 from taskflow.model.display import duration
-from taskflow.model.schedule import Schedule
+from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, Schedule
 from taskflow.schema.schedules import ScheduleRequest
 
 _COLUMNS: Final = (
@@ -39,6 +39,7 @@ _COLUMNS: Final = (
     Column("LAST", drop_order=1),
     Column("STATUS"),
 )
+_NEXT_COLUMNS: Final = (Column("RUN"), Column("IN"))
 # What to remove from a schedule when it gets a cron expression or an interval.
 _REPLACED: Final[Mapping[str | None, dict[str, None]]] = {
     "cron": {"every_seconds": None, "start_at": None},
@@ -88,6 +89,34 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
     """
     schedule = service.call(lambda client: client.schedules.get(name))
     output.record(schedule, pairs_of, as_json=as_json)
+
+
+@schedules_command.command("next")
+@click.argument("name")
+@click.option(
+    "--count",
+    type=click.IntRange(1, MAX_NEXT_RUNS),
+    default=DEFAULT_NEXT_RUNS,
+    show_default=True,
+    help="Number of runs.",
+)
+@json_option
+@service_options
+def _next(*, name: str, count: int, as_json: bool, service: RemoteService) -> None:
+    """Show the next runs of a schedule; if it is paused, those after a resume now.
+
+    \b
+      taskflow schedules next reports
+      taskflow schedules next reports --count 20 --json
+    """
+    runs = service.call(lambda client: client.schedules.next(name, count=count))
+    now = dt.datetime.now(dt.UTC)
+    if as_json:
+        output.json_line(runs)
+        return
+    if runs.paused:
+        click.echo(f"{safe(name)} is paused: these are its runs if it is resumed now", err=True)
+    output.table(_NEXT_COLUMNS, ((moment(at), ago(at, now)) for at in runs.times))
 
 
 @schedules_command.command("put")

@@ -17,7 +17,7 @@ from taskflow.client.blocking.streams import ScheduleStream
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.options import change_of, document_of_item
 from taskflow.client.task import Task
-from taskflow.model.schedule import Missed, Overlap, Schedule
+from taskflow.model.schedule import DEFAULT_NEXT_RUNS, Missed, NextRuns, Overlap, Schedule
 
 _PAGE: Final = 100
 
@@ -44,6 +44,19 @@ class Schedules:
             NotFound: There is no schedule with this name.
         """
         return (self._transport.ask(calls.of_schedule("GET", name))).read(Schedule)
+
+    def next(self, name: str, *, count: int = DEFAULT_NEXT_RUNS) -> NextRuns:
+        """Return the next runs of a schedule; if it is paused, those after a resume now.
+
+        Args:
+            name: The name of the schedule.
+            count: Maximum number of runs, up to 100.
+
+        Raises:
+            NotFound: There is no schedule with this name.
+        """
+        call = calls.of_next_runs(name, whole_number("count", count, minimum=1))
+        return (self._transport.ask(call)).read(NextRuns)
 
     def put(  # noqa: PLR0913 - each is a word of its own
         self,

@@ -15,7 +15,7 @@ from taskflow.client.on_trio.streams import ScheduleStream
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.options import change_of, document_of_item
 from taskflow.client.task import Task
-from taskflow.model.schedule import Missed, Overlap, Schedule
+from taskflow.model.schedule import DEFAULT_NEXT_RUNS, Missed, NextRuns, Overlap, Schedule
 
 _PAGE: Final = 100
 
@@ -42,6 +42,19 @@ class Schedules:
             NotFound: There is no schedule with this name.
         """
         return (await self._transport.ask(calls.of_schedule("GET", name))).read(Schedule)
+
+    async def next(self, name: str, *, count: int = DEFAULT_NEXT_RUNS) -> NextRuns:
+        """Return the next runs of a schedule; if it is paused, those after a resume now.
+
+        Args:
+            name: The name of the schedule.
+            count: Maximum number of runs, up to 100.
+
+        Raises:
+            NotFound: There is no schedule with this name.
+        """
+        call = calls.of_next_runs(name, whole_number("count", count, minimum=1))
+        return (await self._transport.ask(call)).read(NextRuns)
 
     async def put(  # noqa: PLR0913 - each is a word of its own
         self,

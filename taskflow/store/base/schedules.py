@@ -7,13 +7,23 @@ it is unknown whether a write was done.
 from __future__ import annotations
 
 import abc
+import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+import trio
 
 from taskflow.model.audit import Actor
-from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
+from taskflow.model.errors import ScheduleNotFound
+from taskflow.model.schedule import (
+    NextRuns,
+    Schedule,
+    ScheduleChange,
+    ScheduleDefinition,
+    StoredSchedule,
+)
+from taskflow.model.schedule_times import upcoming_times
 from taskflow.model.task import Task
 
 # Time for which a store remembers the times that a schedule has fired for: clocks are set back by
@@ -76,6 +86,38 @@ class ScheduleStore(abc.ABC):
     @abc.abstractmethod
     async def get(self, name: str) -> Schedule | None:
         """Return the schedule; ``None`` if there is none with this name."""
+
+    @abc.abstractmethod
+    async def get_stored(self, name: str) -> tuple[StoredSchedule, dt.datetime] | None:
+        """Return a schedule as it is stored, and the current time; ``None`` if there is none.
+
+        Raises:
+            ScheduleNotFound: It cannot be read.
+        """
+
+    async def next_runs(self, name: str, *, count: int) -> NextRuns | None:
+        """Return the next times of a schedule; ``None`` if there is none with this name.
+
+        Args:
+            name: The schedule.
+            count: Maximum number of times. Fewer are returned if there are no more.
+
+        Raises:
+            ScheduleNotFound: They cannot be computed.
+        """
+        found = await self.get_stored(name)
+        if found is None:
+            return None
+        times, upcoming = list[dt.datetime](), upcoming_times(*found)
+        try:
+            while len(times) < count and (at := next(upcoming, None)) is not None:
+                times.append(at)
+                await trio.lowlevel.checkpoint()
+        except Exception as error:  # a zone that this node does not know, say
+            raise ScheduleNotFound(
+                f"the times of schedule {name} are unknown: {error!r}"
+            ) from error
+        return NextRuns(name=name, paused=found[0].definition.paused, times=times)
 
     @abc.abstractmethod
     async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:

@@ -99,6 +99,11 @@ class MemorySchedules(ScheduleStore):
         kept = self._schedules.get(name)
         return None if kept is None else self._shown(kept)
 
+    async def get_stored(self, name: str) -> tuple[StoredSchedule, dt.datetime] | None:
+        await trio.lowlevel.checkpoint()
+        kept = self._schedules.get(name)
+        return None if kept is None else (kept, self._now())
+
     async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:
         await trio.lowlevel.checkpoint()
         names = sorted(name for name in self._schedules if after is None or name > after)

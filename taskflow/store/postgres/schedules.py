@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import Final
 
@@ -24,7 +25,12 @@ from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
 from taskflow.store.postgres.schedule_firing import Changes, ScheduleFiring, TaskWriter
 from taskflow.store.postgres.schedule_overlap import ScheduleOverlaps
-from taskflow.store.postgres.schedule_rows import schedule_of, stored_or_none, unreadable_message
+from taskflow.store.postgres.schedule_rows import (
+    schedule_of,
+    stored_of,
+    stored_or_none,
+    unreadable_message,
+)
 from taskflow.store.postgres.statements import Statements
 from taskflow.wakeup import WakeUp
 
@@ -82,6 +88,10 @@ class PostgresSchedules(ScheduleStore):
     async def get(self, name: str) -> Schedule | None:
         rows = await self._statements.run("schedule", name=name)
         return self._masking.schedule(schedule_of(rows[0])) if rows else None
+
+    async def get_stored(self, name: str) -> tuple[StoredSchedule, dt.datetime] | None:
+        rows = await self._statements.run("schedule_and_clock", name=name)
+        return (stored_of(rows[0][:-1]), rows[0][-1]) if rows else None
 
     async def page(self, *, limit: int, after: str | None = None) -> SchedulePage:
         bounds = {"limit": limit, "budget_bytes": PAGE_BUDGET_BYTES}

@@ -14,6 +14,11 @@ SELECT name, definition::text, anchor_at, next_at, created_at, updated_at, last_
        last_task_id, compared, skipped_count, last_skipped_at
 FROM taskflow_schedules WHERE name = %(name)s FOR UPDATE
 
+-- name: schedule_and_clock
+SELECT name, definition::text, anchor_at, next_at, created_at, updated_at, last_fired_at,
+       last_task_id, compared, skipped_count, last_skipped_at, now()
+FROM taskflow_schedules WHERE name = %(name)s
+
 -- name: schedules_after
 -- A page by name. The first one is always returned, and more as long as they fit the budget. One
 -- more is read than is returned.
