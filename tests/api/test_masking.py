@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlencode
 
 import psycopg
@@ -16,6 +14,7 @@ import pytest
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
+from tests.cli.command import CommandLine
 from tests.receiver import Receiver
 
 SECRET = "s3cr3t"
@@ -87,17 +86,7 @@ def check_page(server, path: str, headers=None) -> None:
 
 def command(server, *words: str) -> str:
     """What a command prints."""
-    environ = {**os.environ, "TASKFLOW_URL": server.url}
-    ran = subprocess.run(
-        [sys.executable, "-m", "taskflow", *words],
-        capture_output=True,
-        timeout=60,
-        env=environ,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran
-    return ran.stdout + ran.stderr
+    return CommandLine(Path.cwd(), url=server.url).ok(*words).out
 
 
 def test_nowhere(server, echo, receiver, events):
