@@ -9,6 +9,9 @@ import uuid
 from collections import Counter
 
 import schemathesis
+from hypothesis import strategies
+from schemathesis.errors import UnsupportedSchema
+from schemathesis.specs.openapi import negative
 from schemathesis.specs.openapi.coverage import _schema as coverage
 
 from tests.fuzz.fuzzer import AIMS, EDGE_STEP
@@ -27,6 +30,23 @@ coverage.MAX_GENERATED_PATTERN_LENGTH = 200
 # What requests are aimed at instead of names and ids that are made up, if anything: by what it is.
 _AIMS = {name: itertools.cycle(values) for name, values in json.loads(os.environ[AIMS]).items()}
 _edges: Counter[str] = Counter()
+
+_build = negative.build
+
+
+def _build_if_supported(schema, **options) -> strategies.SearchStrategy:
+    """Discard a random mutation of a schema that schemathesis cannot generate values for.
+
+    It makes such mutations of schemas with ``oneOf``, a few in a thousand, and would report the
+    operation as an error.
+    """
+    try:
+        return _build(schema, **options)
+    except UnsupportedSchema:
+        return strategies.nothing()
+
+
+negative.build = _build_if_supported
 
 
 @schemathesis.hook
