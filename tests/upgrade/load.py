@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tests.service.processes import PATIENCE_SECONDS
 
-CLIENTS = 4
+CLIENTS = 3
 PAUSE_SECONDS = 0.1
 MAX_TRIES = 20
 # What one request after the other is for.

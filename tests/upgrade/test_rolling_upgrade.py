@@ -12,6 +12,7 @@ import pytest
 from taskflow.store.postgres.migrate import migrations
 from tests.chaos import audit
 from tests.chaos.fleet import Fleet
+from tests.cli.command import CommandLine
 from tests.loopback import SECRET
 from tests.receiver import Receiver
 from tests.service.database import Tasks
@@ -172,18 +173,19 @@ def test_processes_of_the_previous_version_continue(tmp_path, tasks, before):
     """A node that loses its lease begins anew, and programs hand tasks in by their transactions."""
     quick = {"TASKFLOW_HEARTBEAT_SECONDS": 0.2, "TASKFLOW_LEASE_SECONDS": 2}
     with running("serve", tmp_path, DATABASE_URL=tasks.url, **quick, **before) as node:
-        run_python(tmp_path, "-m", "taskflow", "migrate", DATABASE_URL=tasks.url)
+        migrated = CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=tasks.url)
+        assert migrated.code == 0, migrated
         assert schema_version(tasks) == migrations()[-1].version
         [(first,)] = tasks.execute("UPDATE taskflow_nodes SET expires_at = now() RETURNING id")
         query = "SELECT FROM taskflow_nodes WHERE id <> %s AND expires_at > now()"
         wait_until(lambda: tasks.execute(query, first).rowcount)
-        task_id = run_python(tmp_path, "-c", ENQUEUE, tasks.url, **before)
+        task_id = run_python(tmp_path, ENQUEUE, tasks.url, **before)
         wait_until(lambda: tasks.row(task_id).status == "FAILED")
         assert node.ask("GET", f"/tasks/{task_id}").body["error_type"] == "invalid_url"
 
 
-def run_python(folder: Path, *arguments: str, **settings: object) -> str:
-    command = [sys.executable, *arguments]
+def run_python(folder: Path, program: str, *arguments: str, **settings: object) -> str:
+    command = [sys.executable, "-c", program, *arguments]
     environ = clean_environ(**settings)
     ended = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, env=environ, cwd=folder
