@@ -129,9 +129,11 @@ def postgres_server() -> Iterator[str]:
         yield url
         drop_template(url)
         return
-    with open_folder() as folder, EmbeddedInThread(folder / "data") as conninfo:
-        quicken(conninfo)
-        yield conninfo
+    with open_folder() as folder:
+        with EmbeddedInThread(folder / "data") as conninfo:
+            quicken(conninfo)
+        with EmbeddedInThread(folder / "data") as conninfo:
+            yield conninfo
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ from tests.store.monitoring_contract import MonitoringContract
 from tests.store.signing_keys_contract import SigningKeysContract
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
+# Each connection is a process of PostgreSQL, which takes milliseconds of CPU to start.
+FEW = Settings(database_timeout_seconds=2.0, database_connections=2)
 
 
 class TestPostgresStore(
@@ -50,7 +52,7 @@ class TestPostgresStore(
 ):
     @pytest.fixture
     async def store(self, database_url):
-        async with open_postgres(database_url, SETTINGS) as store:
+        async with open_postgres(database_url, FEW) as store:
             yield store
 
 

@@ -18,7 +18,7 @@ from tests.service.database import url_of
 from tests.service.processes import clean_environ, running, wait_until
 from tests.store.contract import new_task
 
-SETTINGS = Settings(database_timeout_seconds=5.0)
+SETTINGS = Settings(database_timeout_seconds=5.0, database_connections=1)
 HARMLESS = {
     "client_encoding": ["LATIN1", "SQL_ASCII"],
     "datestyle": ["SQL, DMY", "German", "Postgres"],
