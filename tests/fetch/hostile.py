@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import gzip
 import itertools
 import json
@@ -304,20 +305,17 @@ class HostileTarget:
     """
 
     def __init__(self) -> None:
-        self.authority = trustme.CA()
+        self.authority = _authority()
         self.requests = 0
         self._ports: dict[str, int] = {}
 
     async def run(self, *, task_status=trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
         with full_port() as self._ports["full"]:
             async with trio.open_nursery() as nursery:
                 doors = {
                     "plain": self._serve,
-                    "of-another": self._tls(self.authority.issue_cert("another.example")),
-                    "expired": self._tls(self.authority.issue_cert("127.0.0.1", not_after=past)),
-                    "self-signed": self._tls(trustme.CA().issue_cert("127.0.0.1")),
+                    **{door: self._tls(context) for door, context in _tls_contexts().items()},
                     "mute": self._bare(NOTHING),
                     "shut": self._bare(says_and_closes()),
                     "noisy": self._bare(floods(b"", b"\x16\x03\x01 noise")),
@@ -347,10 +345,7 @@ class HostileTarget:
                     if "redirect" not in path:
                         return
 
-    def _tls(self, certificate: trustme.LeafCert) -> Play:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(context)
-
+    def _tls(self, context: ssl.SSLContext) -> Play:
         async def serve(stream: trio.SocketStream) -> None:
             with contextlib.suppress(trio.BrokenResourceError, ssl.SSLError):
                 async with stream:
@@ -368,6 +363,27 @@ class HostileTarget:
                     await _until_left(stream, play)
 
         return serve
+
+
+@functools.cache
+def _authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@functools.cache
+def _tls_contexts() -> dict[str, ssl.SSLContext]:
+    """What each door presents: made once, as keys take more CPU time than most attacks."""
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    certificates = {
+        "of-another": _authority().issue_cert("another.example"),
+        "expired": _authority().issue_cert("127.0.0.1", not_after=past),
+        "self-signed": trustme.CA().issue_cert("127.0.0.1"),
+    }
+    contexts = {}
+    for door, certificate in certificates.items():
+        contexts[door] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(contexts[door])
+    return contexts
 
 
 async def _requested_path(stream: trio.SocketStream) -> str:
