@@ -171,9 +171,10 @@ class MemorySchedules(ScheduleStore):
     def _in_order(self) -> Iterator[StoredSchedule]:
         """Yield the schedules that are due, the earliest first."""
         now = self._now()
-        found = [(at, kept) for kept in self._schedules.values() if (at := kept.next_run_at)]
-        found.sort(key=lambda one: one[0])
-        return (kept for at, kept in found if at <= now)
+        every = self._schedules.values()
+        due = [kept for kept in every if kept.next_run_at and kept.next_run_at <= now]
+        due.sort(key=lambda kept: kept.next_run_at or now)
+        return iter(due)
 
     def _fire(self, kept: StoredSchedule) -> tuple[int, int]:
         """Fire a schedule; return the number of its new tasks, and of the times skipped."""
