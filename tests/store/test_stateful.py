@@ -37,10 +37,11 @@ from hypothesis.stateful import (
 
 from taskflow.model import lifecycle
 from taskflow.model.audit import Action, NewEntry
-from taskflow.model.errors import IllegalMove, LeaseLost
+from taskflow.model.errors import IllegalMove, LeaseLost, ScheduleOverlap
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
 from taskflow.model.queues import RecentCounts
+from taskflow.model.schedule import Overlap, ScheduleDefinition, Timing
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Release, Retry, Settlement
@@ -52,6 +53,7 @@ from tests.store.audit_contract import ADA
 LATER_SECONDS = 3600.0
 EXAMPLES, LONG_EXAMPLES = 60, 2000
 QUEUES = ("default", "mail", "Z")
+OVERLAPS = (Overlap.SKIP, Overlap.CANCEL_PREVIOUS)
 NOW = dt.datetime.now(dt.UTC)
 OVER = NOW - dt.timedelta(hours=1)
 LATER = NOW + dt.timedelta(days=1)
@@ -80,7 +82,8 @@ class Stores:
     def clear(self) -> None:
         self.connection.execute(
             "TRUNCATE taskflow_tasks, taskflow_nodes, taskflow_endings, "
-            "taskflow_idempotency_keys, taskflow_audit CASCADE"
+            "taskflow_idempotency_keys, taskflow_audit, taskflow_schedules, "
+            "taskflow_schedule_tasks CASCADE"
         )
         self.memory = self._in_trio(_made, MemoryStore)
 
@@ -126,7 +129,7 @@ async def _made(make):
 async def _answer(store: TaskStore, verb: str, arguments: dict[str, object]) -> object:
     try:
         return await operator.attrgetter(verb)(store)(**arguments)
-    except (IllegalMove, LeaseLost) as error:
+    except (IllegalMove, LeaseLost, ScheduleOverlap) as error:
         return type(error)
 
 
@@ -146,6 +149,7 @@ class Known:
     expires_at: dt.datetime | None = None
     retention_seconds: float | None = None
     is_deleted: bool = False
+    schedule: str | None = None
     hold: tuple[int, int] | None = None  # which claim, of which node
     attempts: list[tuple[int, str]] = field(default_factory=list)
     ends: list[TaskStatus] = field(default_factory=list)
@@ -264,6 +268,37 @@ class Law(RuleBasedStateMachine):
         known = Known(number, priority, is_due, next(self.turns), queue)
         known.expires_at, known.retention_seconds = expires_at, retention_seconds
         self.known.append(known)
+        return number
+
+    @initialize()
+    def begin_with_schedules(self):
+        for overlap in OVERLAPS:
+            payload = msgspec.Raw(b"1")
+            definition = ScheduleDefinition(
+                name=overlap,
+                timing=Timing(every_seconds=LATER_SECONDS),
+                task=payload,
+                template=NewTask(payload, max_attempts=3),
+                overlap=overlap,
+            )
+            self.both("schedules.put", {"definition": definition})
+
+    @rule(target=tasks, overlap=st.sampled_from(OVERLAPS))
+    def run_schedule(self, overlap):
+        """An earlier task that is open, also one that was retried, is what ``overlap`` is about."""
+        found = self.both("schedules.run_now", {"name": overlap})
+        earlier = [
+            task for task in self.kept() if task.schedule == overlap and not task.status.is_final
+        ]
+        if overlap is Overlap.SKIP and earlier:
+            assert found == [ScheduleOverlap] * 2
+            self.seen.add("overlap")
+            return multiple()
+        for task in earlier:
+            self.canceled(task)
+        number = len(self.known)
+        self.ids.append(tuple(one.id for one in found))
+        self.known.append(Known(number, 0, True, next(self.turns), QUEUES[0], schedule=overlap))
         return number
 
     # Nodes
@@ -659,4 +694,4 @@ def test_both_stores_keep_the_law(stores: Stores, is_long: bool) -> None:
         ),
     )
     # The sequences got everywhere, or the test would prove little.
-    assert seen == {*AttemptStatus, "expired", "deleted", "audited"}
+    assert seen == {*AttemptStatus, "expired", "deleted", "audited", "overlap"}

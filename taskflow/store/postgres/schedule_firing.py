@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -28,7 +28,12 @@ from taskflow.store.postgres.database import REFUSED, one_line
 from taskflow.store.postgres.group_commit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, raw, readable_options_of
-from taskflow.store.postgres.schedule_overlap import Earlier, ScheduleOverlaps, TaskCanceler
+from taskflow.store.postgres.schedule_overlap import (
+    Earlier,
+    EarlierTasks,
+    ScheduleOverlaps,
+    TaskCanceler,
+)
 from taskflow.store.postgres.schedule_rows import read_all, stored_of
 from taskflow.store.postgres.statements import Statements
 
@@ -58,11 +63,21 @@ class _Firing(msgspec.Struct, frozen=True):
     def name(self) -> str:
         return self.schedule.definition.name
 
-    def split(self, *, has_open_task: bool) -> tuple[list[dt.datetime], list[dt.datetime]]:
-        """Return the times that create a task, and those that are skipped."""
-        times, overlap = self.due.times, self.schedule.definition.overlap
-        run = times_to_run(times, overlap, has_open_task=has_open_task)
-        return list(run), [at for at in times if at not in run]
+    def without(self, old: Container[tuple[str, dt.datetime]]) -> _Firing:
+        """Return it without the times that have fired before."""
+        times = tuple(at for at in self.due.times if (self.name, at) not in old)
+        return _Firing(self.schedule, Due(times, self.due.next_run_at))
+
+    @property
+    def limits_overlap(self) -> bool:
+        """True if it has times, and earlier tasks matter."""
+        return bool(self.due.times) and self.schedule.definition.limits_overlap
+
+    def run_times(self, earlier: EarlierTasks) -> Sequence[dt.datetime]:
+        """Return the times that create a task; the others are skipped."""
+        has_open_task = earlier.of(self.schedule) is Earlier.OPEN
+        overlap = self.schedule.definition.overlap
+        return times_to_run(self.due.times, overlap, has_open_task=has_open_task)
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -116,7 +131,7 @@ class ScheduleFiring:
         validators = self._validators(connection, [kept])
         wanted = kept.definition.make_task(None, validators.get(name))
         [task] = self._tasks.insert(connection, [wanted])
-        self._overlaps.add(connection, [(kept, task)])
+        self._overlaps.add(connection, {one: [task] for one in earlier.states})
         self._move_on(connection, [kept.with_task(task.id, task.created_at)])
         return Changes(tasks=[task], canceled=list(earlier.canceled))
 
@@ -157,61 +172,52 @@ class ScheduleFiring:
         [(now,)] = self._execute(connection, "clock")
         found, refused = _firings(held, now)
         new = self._without_old_times(connection, found)
-        earlier = self._overlaps.check(connection, [one.schedule for one in new if one.due.times])
-        # The others stay due.
-        firings = [one for one in new if earlier.of(one.schedule) is not Earlier.UNDECIDED]
+        limiting = [firing for firing in new if firing.limits_overlap]
+        earlier = self._overlaps.check(connection, [firing.schedule for firing in limiting])
+        if earlier.has_undecided:  # these stay due
+            new = [one for one in new if earlier.of(one.schedule) is not Earlier.UNDECIDED]
+        return self._fire_new(connection, new, earlier, now, Fired(len(held), refused=refused))
+
+    def _fire_new(
+        self,
+        connection: Connection,
+        firings: Sequence[_Firing],
+        earlier: EarlierTasks,
+        now: dt.datetime,
+        fired: Fired,
+    ) -> Changes:
+        """Create the tasks for times that have not fired, and move their schedules on."""
         validators = self._validators(connection, [firing.schedule for firing in firings])
         wanted, skipped = list[tuple[_Firing, dt.datetime]](), list[tuple[str, dt.datetime]]()
         for firing in firings:
-            is_open = earlier.of(firing.schedule) is Earlier.OPEN
-            run, left_out = firing.split(has_open_task=is_open)
+            run = firing.run_times(earlier)
             wanted += ((firing, at) for at in run)
-            skipped += ((firing.name, at) for at in left_out)
-        tasks = self._insert(connection, wanted, validators)
-        times = [(firing.name, at) for firing, at in wanted]
-        self._record(connection, [*times, *skipped], tasks)
-        made: dict[str, list[Task]] = {}
-        for (firing, _), task in zip(wanted, tasks, strict=True):
-            made.setdefault(firing.name, []).append(task)
-        self._move_on(connection, (_moved_on(one, made.get(one.name, []), now) for one in firings))
-        self._overlaps.record_skips(connection, Counter(name for name, _ in skipped), now)
-        fired = Fired(len(held), len(tasks), len(skipped), refused)
-        return Changes(fired, tasks, list(earlier.canceled))
-
-    def _insert(
-        self,
-        connection: Connection,
-        wanted: Sequence[tuple[_Firing, dt.datetime]],
-        validators: Mapping[str, Validators | None],
-    ) -> list[Task]:
-        """Store the tasks for these times."""
+            if len(run) < len(firing.due.times):
+                skipped += ((firing.name, at) for at in firing.due.times if at not in run)
         new = [
             firing.schedule.definition.make_task(at, validators.get(firing.name))
             for firing, at in wanted
         ]
         tasks = self._tasks.insert(connection, new) if new else []
-        schedules = [firing.schedule for firing, _ in wanted]
-        self._overlaps.add(connection, zip(schedules, tasks, strict=True))
-        return tasks
+        self._record(connection, [*((one.name, at) for one, at in wanted), *skipped], tasks)
+        made: dict[str, list[Task]] = {}
+        for (firing, _), task in zip(wanted, tasks, strict=True):
+            made.setdefault(firing.name, []).append(task)
+        self._move_on(connection, (_moved_on(one, made.get(one.name, []), now) for one in firings))
+        self._overlaps.add(connection, {name: made.get(name, []) for name in earlier.states})
+        self._overlaps.record_skips(connection, Counter(name for name, _ in skipped), now)
+        counted = msgspec.structs.replace(fired, tasks=len(tasks), skipped=len(skipped))
+        return Changes(counted, tasks, list(earlier.canceled))
 
     def _without_old_times(
         self, connection: Connection, firings: Sequence[_Firing]
-    ) -> list[_Firing]:
+    ) -> Sequence[_Firing]:
         """Return the firings without the times that have fired before."""
         times = [(firing.name, at) for firing in firings for at in firing.due.times]
         names, ats = [name for name, _ in times], [at for _, at in times]
         rows = self._execute(connection, "fired_already", names=names, ats=ats)
         old = {(name, at) for name, at in rows}
-        return [
-            _Firing(
-                one.schedule,
-                Due(
-                    tuple(at for at in one.due.times if (one.name, at) not in old),
-                    one.due.next_run_at,
-                ),
-            )
-            for one in firings
-        ]
+        return [firing.without(old) for firing in firings] if old else firings
 
     def _record(
         self,

@@ -58,6 +58,11 @@ class EarlierTasks(msgspec.Struct, frozen=True):
     states: Mapping[str, Earlier] = {}
     canceled: Sequence[Row] = ()
 
+    @property
+    def has_undecided(self) -> bool:
+        """True if there are schedules that a later transaction must decide on."""
+        return Earlier.UNDECIDED in self.states.values()
+
     def of(self, schedule: StoredSchedule) -> Earlier:
         return self.states.get(schedule.definition.name, Earlier.FINISHED)
 
@@ -106,13 +111,9 @@ class ScheduleOverlaps:
         }
         return EarlierTasks(states, canceled)
 
-    def add(self, connection: Connection, tasks: Iterable[tuple[StoredSchedule, Task]]) -> None:
-        """Remember new tasks of schedules that limit overlaps."""
-        rows = [
-            (schedule.definition.name, task.id)
-            for schedule, task in tasks
-            if schedule.definition.limits_overlap
-        ]
+    def add(self, connection: Connection, tasks: Mapping[str, Sequence[Task]]) -> None:
+        """Remember new tasks of schedules that limit overlaps, by name of the schedule."""
+        rows = [(name, task.id) for name, made in tasks.items() for task in made]
         if rows:
             self._execute(connection, "add_schedule_tasks", **_columns(rows))
 
