@@ -24,7 +24,7 @@ from tests.store.contract import new_task
 from tests.store.overlap_contract import OverlapContract
 from tests.store.schedules_contract import SchedulesContract, definition
 
-SETTINGS = Settings(database_timeout_seconds=2.0)
+SETTINGS = Settings(database_timeout_seconds=2.0, database_connections=2)
 
 
 @pytest.fixture
