@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from taskflow.model.schedule import Missed, NextRuns, Overlap, Schedule
     from taskflow.model.sealed_credential import CredentialSummary
     from taskflow.model.task import AttemptRecord, TaskStatus
+    from taskflow.model.uniqueness import Debounce, Unique
 
 __all__ = [
     "AttemptRecord",
@@ -74,6 +75,7 @@ __all__ = [
     "ClientError",
     "Conflict",
     "CredentialSummary",
+    "Debounce",
     "Download",
     "ErrorType",
     "EventsMissed",
@@ -111,6 +113,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UnexpectedResponse",
+    "Unique",
     "Unprocessable",
     "Unreachable",
     "Unsuccessful",
@@ -126,6 +129,7 @@ _HOMES: Final = {
     "BlockingClient": "client.blocking.client",
     "Client": "client.on_trio.client",
     "CredentialSummary": "model.sealed_credential",
+    "Debounce": "model.uniqueness",
     "Download": "client.task",
     "ErrorType": "model.outcome",
     "FieldError": "model.errors",
@@ -147,6 +151,7 @@ _HOMES: Final = {
     "Task": "client.task",
     "TaskEvent": "model.event",
     "TaskStatus": "model.task",
+    "Unique": "model.uniqueness",
     "enqueue": "enqueuing",
     "enqueue_many": "enqueuing",
 }

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Unpack, overload
 
-from taskflow.client.errors import Gone, Unprocessable
+from taskflow.client.errors import Conflict, Gone, Unprocessable
 from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.task import Task, shown
 from taskflow.model import task as kept
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
-from taskflow.model.errors import FieldError, RequestError, TaskGone
+from taskflow.model.errors import FieldError, NotUnique, RequestError, TaskGone
 from taskflow.model.errors import Unprocessable as InvalidRequest
 from taskflow.model.keyring import Keyring, key_of
 from taskflow.model.task import MAX_KEY_CHARACTERS, IdempotencyKey, NewTask
@@ -71,7 +71,9 @@ def enqueue(
         encryption_key: A key of the service, as ``taskflow secret new --encryption`` prints it, by
             which the payload is encrypted. Without one it is stored as it is, whatever
             ``TASKFLOW_ENCRYPT`` of the service says, which is not known here.
-        options: The options of the task. ``max_attempts`` is 1 by default: the setting of the
+        options: The options of the task. Calls and submissions with its ``unique`` or ``debounce``
+            key wait for the end of this transaction, those of the service for three seconds.
+            ``max_attempts`` is 1 by default: the setting of the
             service is not known here. If its nodes have no secrets to sign with,
             ``callback_url`` and ``sign`` are accepted, and the callback or the task fails. A
             ``credential`` that does not exist is accepted, too: the task fails as
@@ -79,12 +81,15 @@ def enqueue(
 
     Returns:
         The task, PENDING, and not visible to others before the commit; if the key is known, the
-        task of the first call in its current state.
+        task of the first call in its current state. A task that existed and has the ``unique`` or
+        ``debounce`` key has ``existing``.
 
     Raises:
         Unprocessable: The task is invalid; ``errors`` has all reasons. The transaction is
             unchanged.
         Gone: The key is known, and its task has been deleted.
+        Conflict: Another task has the unique key, and ``on_conflict`` is ``reject``. The
+            transaction is unchanged.
         StoreUnusable: The tables are missing or too old, or the role or a setting of the connection
             (an encoding other than UTF8, read-only, replica, search_path) is unsuitable; the
             message says what to do. If a statement failed, so has the transaction.
@@ -138,6 +143,7 @@ def enqueue_many(
     Raises:
         Unprocessable: Some tasks are invalid; ``errors`` has all reasons.
         Gone: The key is known, and some of its tasks have been deleted.
+        Conflict: As for ``enqueue``; no task is stored.
         StoreUnusable: As for ``enqueue``.
         StoreUnavailable: As for ``enqueue``.
         psycopg.Error: As for ``enqueue``.
@@ -224,6 +230,13 @@ def _client_errors() -> Iterator[None]:
         yield
     except TaskGone as error:
         raise Gone(str(error), status_code=HTTPStatus.GONE) from None
+    except NotUnique as error:
+        raise Conflict(
+            str(error),
+            kind=NotUnique.problem.type,
+            status_code=HTTPStatus.CONFLICT,
+            errors=error.errors,
+        ) from None
     except InvalidRequest as error:
         raise _unprocessable(str(error), error.errors) from None
     except RequestError as error:

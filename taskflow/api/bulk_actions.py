@@ -98,7 +98,7 @@ async def cancel_tasks(services: Services) -> Response:
 async def retry_tasks(services: Services) -> Response:
     """Retry many tasks.
 
-    All tasks that match and are FAILED or CANCELED.
+    All tasks that match and are FAILED or CANCELED, except those whose unique key another task has.
     """
     return await _bulk(services, "retry")
 

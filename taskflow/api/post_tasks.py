@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Literal, cast
 
+import msgspec
+from msgspec import UNSET
 from quart import Response, request
 
 from taskflow.api.access.roles import CALLER, Caller
@@ -77,8 +79,9 @@ _CREATED: Final = RouteResponse(
     links=("showTask", "listAttempts", "showResult"),
 )
 _REPLAYED: Final = RouteResponse(
-    "The task or tasks of an earlier request with the same Idempotency-Key. Or, for a stream, "
-    "the outcome of each line, and a summary.",
+    "The task or tasks of an earlier request with the same Idempotency-Key; or tasks that existed "
+    "and have the unique or debounce keys of this request (see `existing`). For a stream, the "
+    "outcome of each line, and a summary.",
     Task | list[Task],
     COMPLETED,
     also=(
@@ -90,7 +93,10 @@ _REPLAYED: Final = RouteResponse(
     ),
     headers=(
         Parameter(
-            "Idempotent-Replayed", "Present if no task was created.", Literal["true"], "true"
+            "Idempotent-Replayed",
+            "Present if an earlier request had the same Idempotency-Key.",
+            Literal["true"],
+            "true",
         ),
         _LOCATION,
         PREFERENCE_APPLIED,
@@ -141,7 +147,7 @@ _CALLBACK: Final = Callback(
     "/tasks",
     "tasks",
     (_CREATED, _REPLAYED),
-    (HTTPStatus.GONE,),
+    (HTTPStatus.CONFLICT, HTTPStatus.GONE),
     headers=_REQUEST_HEADERS,
     query=WaitRequest,
     body=TaskRequest | TaskRequests,
@@ -167,7 +173,9 @@ async def add_task(services: Services) -> Response:
 
     The response is sent when the task is stored durably; it waits for the task only if the request
     asks for that. From then on the task runs to completion, even if nodes or the database crash.
-    An array is stored completely or not at all. The tasks of a stream, one per line, are stored as
+    An array is stored completely or not at all. If a task has a unique or debounce key that another
+    task has, that task is returned, with `existing`; the status is 200 if no task was created. The
+    tasks of a stream, one per line, are stored as
     they arrive, and the outcome of each line is returned meanwhile.
     """
     if request.mimetype in LINE_TYPES:
@@ -181,7 +189,8 @@ async def add_task(services: Services) -> Response:
         return _added(added.tasks, is_replay=added.is_replay)
     [task] = added.tasks
     if wait.seconds:
-        task = await wait_until_finished(services.feed, task, wait.seconds)
+        finished = await wait_until_finished(services.feed, task, wait.seconds)
+        task = msgspec.structs.replace(finished, existing=task.existing)
     path = f"/tasks/{task.id}"
     return wait.confirm(_added(task, is_replay=added.is_replay, path=path))
 
@@ -247,7 +256,9 @@ def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:
 
 
 def _added(tasks: Task | Sequence[Task], *, is_replay: bool, path: str | None = None) -> Response:
-    response = as_json(tasks, status=200 if is_replay else 201, location=path)
+    each = [tasks] if isinstance(tasks, Task) else tasks
+    is_new = not is_replay and any(task.existing is UNSET for task in each)
+    response = as_json(tasks, status=201 if is_new else 200, location=path)
     if is_replay:
         response.headers["Idempotent-Replayed"] = "true"
     return response

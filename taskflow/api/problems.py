@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from taskflow.model.errors import (
     FieldError,
     Forbidden,
+    NotUnique,
     StatementRejected,
     StoreRejectsTasks,
     StoreUnavailable,
@@ -152,7 +153,7 @@ def problem_of(error: TaskFlowError) -> Problem:
     # it rejects writes names neither.
     is_secret = isinstance(error, StoreUnavailable) and not isinstance(error, StoreRejectsTasks)
     shown = type(error)() if is_secret else error
-    errors = error.errors if isinstance(error, Unprocessable) else ()
+    errors = error.errors if isinstance(error, Unprocessable | NotUnique) else ()
     return document(error.problem or INTERNAL_ERROR, str(shown), errors)
 
 

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 import trio
+from msgspec import UNSET, UnsetType
 
 from taskflow.api.access.scoped_store import check_queue
 from taskflow.api.backlog import Backlog
@@ -29,13 +30,14 @@ from taskflow.model.errors import (
     Unprocessable,
 )
 from taskflow.model.queue_scope import QueueScope
-from taskflow.model.task import IdempotencyKey, NewTask
+from taskflow.model.task import IdempotencyKey, NewTask, Task
+from taskflow.model.uniqueness import Existing
 from taskflow.model.untrusted_text import foreign_format_of
 from taskflow.schema.new_task import elements_of, new_task_of
 from taskflow.schema.validation_errors import ValidationErrors, token
 from taskflow.settings import Settings
 from taskflow.store.base.store import TaskStore
-from taskflow.store.base.submission import AddedOnce
+from taskflow.store.base.submission import AddedOnce, NotStored
 from taskflow.tracing import AddTrace
 
 MAX_HELD_BYTES: Final = 64 * 2**10
@@ -52,10 +54,12 @@ class AcceptedLine(msgspec.Struct, frozen=True):
     Attributes:
         index: The index of the line, from 0. Blank lines do not count.
         id: The id of the task.
+        existing: What the line did to the task, if it existed; absent otherwise.
     """
 
     index: int
     id: str
+    existing: Existing | UnsetType = UNSET
 
 
 class RejectedLine(msgspec.Struct, frozen=True):
@@ -74,7 +78,7 @@ class StreamSummary(msgspec.Struct, frozen=True):
     """The last line of the response to a stream.
 
     Attributes:
-        accepted: The number of tasks that were stored.
+        accepted: The number of lines that were accepted: tasks that were stored, or existed.
         rejected: The number of lines that were rejected.
         error: Why the stream was not read to its end. If the status is 503, lines without an
             outcome may have been stored.
@@ -205,6 +209,7 @@ class Submissions:
         Raises:
             TooManyRequests: The backlog limit is reached.
             IdempotencyKeyReused: Another request had the key.
+            NotUnique: Another task has the unique key of a task.
             TaskGone: Some of the tasks were deleted since.
             StoreUnavailable: The store does not answer in time.
         """
@@ -212,7 +217,7 @@ class Submissions:
             if key is None:
                 await self.backlog.admit(len(tasks))
                 added = AddedOnce(await self._store.add(tasks))
-                self._metrics.accepted(len(tasks))
+                self._count(added.tasks)
                 return added
             added = await self._add_once(tasks, key)
         if not added.is_same:
@@ -220,8 +225,26 @@ class Submissions:
         if len(added.tasks) < len(tasks):
             raise TaskGone
         if not added.is_replay:
-            self._metrics.accepted(len(tasks))
+            self._count(added.tasks)
         return added
+
+    async def add_each(self, tasks: Sequence[NewTask]) -> list[Task | NotStored]:
+        """Store tasks, each by itself; return the error of a task in its place.
+
+        Raises:
+            TooManyRequests: The backlog limit is reached.
+            StoreUnavailable: The store does not answer in time.
+        """
+        if not any(task.is_keyed for task in tasks):
+            return [*(await self.add(tasks)).tasks]
+        with store_timeout():
+            await self.backlog.admit(len(tasks))
+            added = await self._store.add_each(tasks)
+        self._count([one for one in added if isinstance(one, Task)])
+        return added
+
+    def _count(self, tasks: Sequence[Task]) -> None:
+        self._metrics.accepted(sum(task.existing is UNSET for task in tasks))
 
     async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
         """Return the tasks of the same request, if it was stored earlier with this key.
@@ -343,17 +366,22 @@ class _Stream:
         """Stop reading, for this reason."""
         self._error = problem_of(error)
 
-    async def _add(self, tasks: Mapping[int, NewTask]) -> dict[int, AcceptedLine]:
+    async def _add(self, tasks: Mapping[int, NewTask]) -> dict[int, AcceptedLine | RejectedLine]:
         try:
-            added = await self._submissions.add(list(tasks.values()))
+            added = await self._submissions.add_each(list(tasks.values()))
         except TaskFlowError as error:
             self.stop(error)
             return {}
-        self._accepted += len(tasks)
-        if self._is_minimal:
-            return {}
-        pairs = zip(tasks, added.tasks, strict=True)
-        return {index: AcceptedLine(index, str(task.id)) for index, task in pairs}
+        lines = {
+            index: AcceptedLine(index, str(one.id), one.existing)
+            if isinstance(one, Task)
+            else RejectedLine(index, problem_of(one))
+            for index, one in zip(tasks, added, strict=True)
+        }
+        rejected = {n: line for n, line in lines.items() if isinstance(line, RejectedLine)}
+        self._rejected += len(rejected)
+        self._accepted += len(lines) - len(rejected)
+        return {**rejected} if self._is_minimal else lines
 
     def summary(self) -> bytes:
         """Return the last line."""

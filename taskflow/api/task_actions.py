@@ -52,7 +52,8 @@ async def cancel_task(services: Services, task_id: str) -> Response:
 async def retry_task(services: Services, task_id: str) -> Response:
     """Retry a FAILED or CANCELED task.
 
-    The task has all its attempts again. Earlier attempts stay listed.
+    The task has all its attempts again. Earlier attempts stay listed. It is not retried if another
+    task has its unique key by now.
     """
     await read_body()
     with store_timeout():

@@ -158,7 +158,7 @@ class NotFound(Rejected):
 
 
 class Conflict(Rejected):
-    """The task's state does not allow this."""
+    """The task's state does not allow this, or another task has its unique key."""
 
 
 class Gone(Rejected):

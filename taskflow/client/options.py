@@ -15,6 +15,7 @@ from taskflow.model.filter import tag_text
 from taskflow.model.options import Backoff
 from taskflow.model.suggestions import Vocabulary
 from taskflow.model.task import TagValue
+from taskflow.model.uniqueness import Debounce, Unique
 from taskflow.model.untrusted_text import BYTE_ORDER_MARK, foreign_format_of
 from taskflow.schema.filters import FILTERS
 from taskflow.schema.tasks import TaskRequest
@@ -38,6 +39,8 @@ class Options(TypedDict, total=False):
     success_on: Sequence[int | str] | None
     sign: bool | None
     credential: str | None
+    unique: Unique | Mapping[str, Any] | None
+    debounce: Debounce | Mapping[str, Any] | None
     tags: Mapping[str, TagValue] | None
     callback_url: str | None
     retention_seconds: float | None

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from taskflow.client.errors import NotFinished, TaskCanceled, TaskFailed
 from taskflow.model import outcome
@@ -117,4 +118,7 @@ class Service(msgspec.Struct, frozen=True):
 
 def shown(task: kept.Task) -> Task:
     """Return a stored task as the client returns it."""
-    return msgspec.convert(msgspec.structs.asdict(task), Task, from_attributes=True)
+    fields = msgspec.structs.asdict(task)
+    if task.existing is UNSET:
+        del fields["existing"]
+    return msgspec.convert(fields, Task, from_attributes=True)

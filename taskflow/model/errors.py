@@ -10,6 +10,7 @@ The tree::
     ├── StoreError
     │   ├── StoreUnavailable     503  the store does not answer in time
     │   │   ├── StoreRejectsTasks     it answers, but accepts no new tasks
+    │   │   ├── KeyIsBusy             an open transaction has a task with the key
     │   │   ├── StatementRejected      it answers, but rejects the statement
     │   │   └── TooManySearches       the limit of slow reads is reached
     │   ├── StoreUnusable             the store answers, but cannot be used
@@ -28,6 +29,7 @@ The tree::
         ├── ScheduleNotFound     404
         ├── NoIssuer             404
         ├── BodyTooSlow          408
+        ├── NotUnique            409
         ├── ScheduleOverlap      409
         ├── TaskGone             410
         ├── ScheduleExists       412
@@ -47,6 +49,7 @@ its status; classes without one never reach a client.
 from __future__ import annotations
 
 import inspect
+import uuid
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -109,6 +112,10 @@ class StoreUnavailable(StoreError):
 
 class StoreRejectsTasks(StoreUnavailable):
     """The task store accepts no new tasks at the moment; try again later."""
+
+
+class KeyIsBusy(StoreUnavailable):
+    """Another transaction, which is still open, has a task with this key; try again shortly."""
 
 
 class TooManySearches(StoreUnavailable):
@@ -300,6 +307,25 @@ class FieldError(msgspec.Struct, frozen=True):
 
     pointer: str
     detail: str
+
+
+class NotUnique(RequestError):
+    """Another task has the unique key.
+
+    Args:
+        task_id: That task; ``None`` if it is an earlier one of the same array.
+        index: The index of the rejected task in an array, if it was in one.
+    """
+
+    problem = types.NOT_UNIQUE
+
+    def __init__(self, task_id: uuid.UUID | None, index: int | None = None) -> None:
+        other = f"the task {task_id}" if task_id else "an earlier task of the array"
+        message = f"{other} has this unique key"
+        super().__init__(message)
+        place = "#/unique" if index is None else f"#/{index}/unique"
+        self.task_id = task_id
+        self.errors = (FieldError(place, message),)
 
 
 class Unprocessable(RequestError):

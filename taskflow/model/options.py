@@ -10,6 +10,8 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from taskflow.model.uniqueness import Debounce, Unique
+
 MAX_BACKOFF_SECONDS: Final = 86_400
 MAX_PAUSES: Final = 100
 
@@ -80,6 +82,8 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         success_on: Statuses that count as success; ``None`` for 2xx.
         sign: Whether its requests are signed; ``None`` for what its queue says, or the setting.
         credential: The name of the credential of its requests; ``None`` for what its queue says.
+        unique: Its unique key.
+        debounce: Its debounce key, and its times.
         callback_url: The URL to which its outcome is sent.
         traceparent: The W3C Trace Context of the request that submitted it.
         tracestate: The ``tracestate`` of the same context.
@@ -98,6 +102,8 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     success_on: StatusPatterns | None = None
     sign: bool | None = None
     credential: str | None = None
+    unique: Unique | None = None
+    debounce: Debounce | None = None
     callback_url: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
@@ -133,6 +139,11 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.callback_of is not None:
             return True
         return by_default if self.sign is None else self.sign
+
+    @property
+    def is_keyed(self) -> bool:
+        """True if its submission may meet another task, because of a key."""
+        return self.unique is not None or self.debounce is not None
 
     @property
     def is_conditional(self) -> bool:

@@ -168,6 +168,15 @@ STATUS_CONFLICT: Final = _declare(
     "CANCELED tasks retried, finished tasks deleted.",
     "cannot cancel a task that is COMPLETED",
 )
+NOT_UNIQUE: Final = _declare(
+    "not-unique",
+    HTTPStatus.CONFLICT,
+    "Unique key is taken",
+    "Another task of the queue has the unique key: a task with `on_conflict` `reject` is not "
+    "stored, and a finished task is not retried.",
+    "`detail` names the other task. Wait until it is finished, or cancel it.",
+    "the task 019abf75-cdd0-7a45-8a3f-6f0bc45a6b6e has this unique key",
+)
 TASK_DELETED: Final = _declare(
     "task-deleted",
     HTTPStatus.GONE,

@@ -10,10 +10,11 @@ from typing import Annotated, Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from taskflow.model import queue_limits
+from taskflow.model import queue_limits, task_status
 from taskflow.model.options import NO_OPTIONS, BackoffOption, StatusPatterns, TaskOptions
 from taskflow.model.outcome import ErrorType, KeptResponse
 from taskflow.model.queue_limits import Hold, Limiter, QueueHost
+from taskflow.model.uniqueness import Debounce, Existing, Unique
 
 DEFAULT_QUEUE: Final = "default"
 MIN_PRIORITY: Final = -100
@@ -29,6 +30,7 @@ Payload: TypeAlias = Annotated[
     Meta(extra_json_schema={"type": ["string", "number", "boolean", "object", "array"]}),
 ]
 Moment: TypeAlias = queue_limits.Moment
+TaskStatus: TypeAlias = task_status.TaskStatus
 NAME_RULE: Final = (
     "1 to 64 letters, digits, dots, hyphens and underscores, the first a letter or a digit"
 )
@@ -68,26 +70,6 @@ def is_name(text: str) -> bool:
     return True
 
 
-class TaskStatus(enum.StrEnum):
-    """The status of a task; the last three are final unless a client retries the task."""
-
-    PENDING = "PENDING"
-    """It is scheduled, retrying, held, or waiting for a worker."""
-    RUNNING = "RUNNING"
-    """A node has claimed it."""
-    COMPLETED = "COMPLETED"
-    """The target returned a response that counts as success."""
-    FAILED = "FAILED"
-    """It failed; ``error_type`` has the reason."""
-    CANCELED = "CANCELED"
-    """A client canceled it."""
-
-    @property
-    def is_final(self) -> bool:
-        """True if the task is finished (a client may still retry it)."""
-        return self not in (TaskStatus.PENDING, TaskStatus.RUNNING)
-
-
 class NewTask(msgspec.Struct, frozen=True):
     """A validated submission.
 
@@ -119,6 +101,11 @@ class NewTask(msgspec.Struct, frozen=True):
     authority: str = ""
     options: TaskOptions = NO_OPTIONS
 
+    @property
+    def is_keyed(self) -> bool:
+        """True if it may meet another task, because it has a unique or debounce key."""
+        return self.options is not NO_OPTIONS and self.options.is_keyed
+
     def as_task(self, task_id: uuid.UUID, *, created_at: dt.datetime, run_at: dt.datetime) -> Task:
         """Return the task once it is stored."""
         return Task(
@@ -135,6 +122,8 @@ class NewTask(msgspec.Struct, frozen=True):
             success_on=self.options.success_on,
             sign=self.options.sign,
             credential=self.options.credential,
+            unique=self.options.unique,
+            debounce=self.options.debounce,
             tags=self.tags,
             expires_at=self.expires_at,
             retention_seconds=self.retention_seconds,
@@ -185,6 +174,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         success_on: Statuses that count as success; ``None`` for 2xx.
         sign: Whether its requests are signed; ``None`` for what its queue says, or the setting.
         credential: The name of the credential of its requests; ``None`` for what its queue says.
+        unique: Its unique key, if it has one.
+        debounce: Its debounce key, if it has one.
+        debounced: Number of later submissions that its debounce key folded into it.
         retention_seconds: How long it is kept after it finishes; ``None`` for the setting.
         callback_url: The URL to which its outcome is sent.
         callback_id: The id of the callback for its outcome, once it is finished.
@@ -192,6 +184,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         schedule: The name of the schedule that created it, if any.
         scheduled_at: The scheduled time; ``None`` if a client ran the schedule.
         held: Why it does not start although it is due, or ``None``.
+        existing: In the response to a submission, what the submission did to this task, which
+            existed; absent otherwise.
     """
 
     id: uuid.UUID
@@ -216,6 +210,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     success_on: StatusPatterns | None = None
     sign: bool | None = None
     credential: str | None = None
+    unique: Unique | None = None
+    debounce: Debounce | None = None
+    debounced: int = 0
     retention_seconds: float | None = None
     callback_url: str | None = None
     callback_id: uuid.UUID | None = None
@@ -223,6 +220,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str | None = None
     scheduled_at: Moment | None = None
     held: Hold | None = None
+    existing: Existing | UnsetType = UNSET
 
     @property
     def size_bytes(self) -> int:

@@ -17,6 +17,7 @@ from taskflow.model.task import NewTask
 from taskflow.model.untrusted_text import is_too_deep
 from taskflow.model.url import Place
 from taskflow.schema.json_text import HOW, decoded, object_fields, refuse_depth
+from taskflow.schema.keyed_tasks import check_keys, read_debounce, read_unique
 from taskflow.schema.payload import (
     MASK_BYTES,
     NOWHERE,
@@ -39,6 +40,7 @@ _READER: Final = Reader(
         (_PAYLOAD_FIELDS, "{} goes inside payload"),
         (_SCHEDULE_FIELDS, "{} is for PUT /schedules/NAME, beside a task"),
     ],
+    custom={"unique": read_unique, "debounce": read_debounce},
 )
 _OPTIONS: Final = frozenset(TaskOptions.__struct_fields__)
 HOW_ARRAY: Final = 'send an array of tasks, such as [{"payload": "https://example.com/"}]'
@@ -109,6 +111,7 @@ def _check_combinations(
 ) -> None:
     if "run_at" in given and "delay_seconds" in given:
         errors.add("/delay_seconds", "delay_seconds must not be given together with run_at")
+    check_keys(given, errors)
     for name in ("callback_url", "sign"):
         if given.get(name) and not can_sign:
             errors.add(f"/{name}", NO_SECRETS.format(name))

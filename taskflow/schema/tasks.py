@@ -20,6 +20,7 @@ from taskflow.model.task import (
     Tags,
     Task,
 )
+from taskflow.model.uniqueness import Debounce, Unique
 
 MAX_TASKS: Final = 10_000
 """How many tasks a JSON array may have."""
@@ -139,6 +140,22 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
             examples=["billing"],
         ),
     ] = None
+    unique: Annotated[
+        Unique | None,
+        Meta(
+            description="A key that one task of the queue can have at a time. If another task has "
+            "it, that task is returned with status 200.",
+            examples=[{"key": "invoice-4711"}],
+        ),
+    ] = None
+    debounce: Annotated[
+        Debounce | None,
+        Meta(
+            description="Folds submissions into one task: each one with the same key replaces the "
+            "task and moves its start. Not together with `unique`, `run_at` and `delay_seconds`.",
+            examples=[{"key": "reindex-customer-42", "delay_seconds": 5, "max_wait_seconds": 60}],
+        ),
+    ] = None
     tags: Annotated[
         Tags | None,
         Meta(
@@ -170,6 +187,8 @@ ONLY_SHOWN: Final = frozenset(Task.__struct_fields__) - set(TaskRequest.__struct
 """Fields that only TaskFlow sets; they are ignored in a ``TaskRequest``."""
 
 SINGLE_MOMENTS: Final = ("run_at", "expires_at")
+KEYS: Final = ("unique", "debounce")
+NOT_IN_TEMPLATES: Final = (*SINGLE_MOMENTS, *KEYS)
 
 
 def _template() -> Any:
@@ -177,9 +196,9 @@ def _template() -> Any:
     fields = [
         (field.name, field.type) if field.required else (field.name, field.type, field.default)
         for field in msgspec.structs.fields(TaskRequest)
-        if field.name not in SINGLE_MOMENTS
+        if field.name not in NOT_IN_TEMPLATES
     ]
-    meaning = "The template of the tasks of a schedule: a task without fixed times."
+    meaning = "The template of the tasks of a schedule: a task without fixed times and keys."
     return msgspec.defstruct(
         "TaskTemplate", fields, namespace={"__doc__": meaning}, forbid_unknown_fields=True
     )

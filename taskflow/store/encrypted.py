@@ -23,7 +23,7 @@ from taskflow.store.base.claims import Retry, Settlement
 from taskflow.store.base.listing import Page
 from taskflow.store.base.schedules import SchedulePage, ScheduleStore
 from taskflow.store.base.store import TaskStore
-from taskflow.store.base.submission import AddedOnce
+from taskflow.store.base.submission import AddedOnce, NotStored
 
 _NO_SEARCH: Final = (
     "url_contains cannot be used: payloads are encrypted (TASKFLOW_ENCRYPT); use host, or tags"
@@ -56,6 +56,11 @@ class EncryptedStore:
         if not self._encryption.has_payloads:
             return await self._store.add(tasks)
         return await self._shown(await self._store.add(await self._sealed(tasks)))
+
+    async def add_each(self, tasks: Sequence[NewTask]) -> list[Task | NotStored]:
+        added = await self._store.add_each(await self._sealed(tasks))
+        shown = iter(await self._shown(one for one in added if isinstance(one, Task)))
+        return [next(shown) if isinstance(one, Task) else one for one in added]
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
         return await self._shown_added(await self._store.add_once(await self._sealed(tasks), key))

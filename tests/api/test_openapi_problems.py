@@ -72,6 +72,15 @@ def run_twice(_: pytest.FixtureRequest) -> Answer:
         return server.ask("POST", "/schedules/reports/run")
 
 
+def submitted_twice(_: pytest.FixtureRequest) -> Answer:
+    """Submit two tasks with one unique key, of which the second must not meet another one."""
+    unique = {"key": "invoice-4711", "on_conflict": "reject"}
+    body = json.dumps({"payload": 1, "delay_seconds": 3600, "unique": unique}).encode()
+    with serving() as server:
+        server.ask("POST", "/tasks", body)
+        return server.ask("POST", "/tasks", body)
+
+
 def done_to(verb: str, body: bytes, *, method: str = "POST"):
     """Submit a task, wait for it, and apply an action to it."""
     path = f"/{verb}" if verb else ""
@@ -189,6 +198,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("409", "retry"): done_at_its_end("retry"),
     ("409", "delete"): done_to("", WAITING, method="DELETE"),
     ("409", "overlap"): run_twice,
+    ("409", "not unique"): submitted_twice,
     ("410", "deleted"): deleted_since,
     ("412", "exists"): followed(
         ("PUT", "/schedules/a", b'{"every_seconds": 3600, "task": {"payload": 1}}'),

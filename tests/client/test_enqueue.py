@@ -14,7 +14,14 @@ import pytest
 from psycopg.adapt import Loader
 from psycopg.rows import dict_row
 
-from taskflow import BlockingClient, Gone, StoreUnusable, Submission, TaskStatus, Unprocessable
+from taskflow import (
+    BlockingClient,
+    Gone,
+    StoreUnusable,
+    Submission,
+    TaskStatus,
+    Unprocessable,
+)
 from taskflow import enqueue as enqueue_untyped
 from taskflow import enqueue_many as enqueue_many_untyped
 from taskflow.client.options import KNOWN

@@ -13,10 +13,16 @@ from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.signing_keys_contract import SigningKeysContract
+from tests.store.uniqueness_contract import UniquenessContract
 
 
 class TestMemoryStore(
-    FlowContract, CallbacksContract, MonitoringContract, CredentialsContract, SigningKeysContract
+    FlowContract,
+    CallbacksContract,
+    MonitoringContract,
+    CredentialsContract,
+    SigningKeysContract,
+    UniquenessContract,
 ):
     has_virtual_clock = True
 

@@ -41,6 +41,7 @@ from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.signing_keys_contract import SigningKeysContract
+from tests.store.uniqueness_contract import UniquenessContract
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
 # Each connection is a process of PostgreSQL, which takes milliseconds of CPU to start.
@@ -48,7 +49,12 @@ FEW = Settings(database_timeout_seconds=2.0, database_connections=2)
 
 
 class TestPostgresStore(
-    FlowContract, CallbacksContract, MonitoringContract, CredentialsContract, SigningKeysContract
+    FlowContract,
+    CallbacksContract,
+    MonitoringContract,
+    CredentialsContract,
+    SigningKeysContract,
+    UniquenessContract,
 ):
     @pytest.fixture
     async def store(self, database_url):

@@ -28,7 +28,7 @@ from taskflow.store.base.listing import MonitoringStore, Page
 from taskflow.store.base.queues import Changed, QueueStore
 from taskflow.store.base.schedules import SchedulePage
 from taskflow.store.base.store import TaskStore
-from taskflow.store.base.submission import AddedOnce
+from taskflow.store.base.submission import AddedOnce, NotStored
 
 
 def scoped_store(store: TaskStore, scope: QueueScope) -> TaskStore:
@@ -62,6 +62,10 @@ class ScopedStore:
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         self._check(tasks)
         return await self._store.add(tasks)
+
+    async def add_each(self, tasks: Sequence[NewTask]) -> list[Task | NotStored]:
+        self._check(tasks)
+        return await self._store.add_each(tasks)
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
         self._check(tasks)

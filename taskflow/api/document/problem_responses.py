@@ -112,6 +112,9 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
         types.STATUS_CONFLICT, "cannot delete a task that is PENDING; cancel it first"
     ),
     "overlap": ProblemExample(types.SCHEDULE_OVERLAP),
+    "not unique": ProblemExample(
+        types.NOT_UNIQUE, errors=(FieldError("#/unique", types.NOT_UNIQUE.example_detail),)
+    ),
     "deleted": ProblemExample(types.TASK_DELETED),
     "exists": ProblemExample(types.SCHEDULE_EXISTS),
     "too large": ProblemExample(types.BODY_TOO_LARGE),

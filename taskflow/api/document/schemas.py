@@ -39,7 +39,8 @@ def schemas(routes: Iterable[Route]) -> Json:
     every = list(routes)
     sent = _named_types(_kinds_sent(every))
     shown = _named_types(_kinds_shown(every)) - sent
-    _, components = msgspec.json.schema_components((*sent, *shown), ref_template=_SCHEMAS)
+    _, found = msgspec.json.schema_components((*sent, *shown), ref_template=_SCHEMAS)
+    components: Json = plain(found)  # defaults that are tuples become arrays
     for schema in components.values():
         schema["description"] = prose(schema["description"])
     for kind in sent | shown:

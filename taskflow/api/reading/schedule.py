@@ -27,7 +27,7 @@ from taskflow.schema.merge_patch import patch_fields_of, patched
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.reader import Fields, Reader, check_name
 from taskflow.schema.schedules import ONLY_SHOWN, ScheduleRequest, with_current_names
-from taskflow.schema.tasks import SINGLE_MOMENTS, TaskRequest
+from taskflow.schema.tasks import KEYS, SINGLE_MOMENTS, TaskRequest
 from taskflow.schema.validation_errors import ValidationErrors, token
 
 HOW: Final = (
@@ -117,6 +117,12 @@ class Reading(msgspec.Struct, frozen=True):
                 errors.add(
                     f"/task/{name}",
                     f"task.{name} is a fixed time, which a template cannot have; leave it out",
+                )
+        for name in KEYS:
+            if getattr(template.options, name) is not None:
+                errors.add(
+                    f"/task/{name}",
+                    f"task.{name} is for POST /tasks: the tasks of a schedule have no key",
                 )
         return template
 

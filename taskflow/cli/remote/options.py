@@ -15,7 +15,7 @@ from taskflow.cli.remote.values import DURATION, FUTURE, HEADER_FIELD, PAST, TAG
 from taskflow.client.options import Filters, Options
 from taskflow.model.request import RequestPayload
 from taskflow.schema.filters import FILTERS, BulkRequest
-from taskflow.schema.tasks import SINGLE_MOMENTS, TaskRequest
+from taskflow.schema.tasks import NOT_IN_TEMPLATES, TaskRequest
 from taskflow.schema.validation_errors import extra_of, is_list, kinds_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -160,7 +160,7 @@ def task_options(function: F) -> F:
 
 def template_options(function: F) -> F:
     """Add the options of the template of a schedule, which has no fixed times."""
-    return _options(name for name in OPTION_NAMES if name not in SINGLE_MOMENTS)(function)
+    return _options(name for name in OPTION_NAMES if name not in NOT_IN_TEMPLATES)(function)
 
 
 def request_options(function: F) -> F:

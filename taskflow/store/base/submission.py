@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 
+from taskflow.model.errors import KeyIsBusy, NotUnique
 from taskflow.model.task import IdempotencyKey, NewTask, Task
+
+NotStored: TypeAlias = NotUnique | KeyIsBusy
+"""Why a task is not stored, while others are."""
 
 
 class AddedOnce(msgspec.Struct, frozen=True):
@@ -35,7 +40,19 @@ class SubmissionStore(abc.ABC):
         An idle node may have claimed them already (see ``wait_for_work``). When this returns, the
         tasks survive a crash of any process (if the store is durable at all), and the nodes that
         wait for work are notified.
+
+        A task whose unique or debounce key another task has is not stored: the other one is
+        returned, and its ``existing`` says what was done to it.
+
+        Raises:
+            NotUnique: Another task has the unique key of a task that says so; nothing is stored.
+            KeyIsBusy: A transaction that is still open has a task with one of the keys; nothing is
+                stored.
         """
+
+    @abc.abstractmethod
+    async def add_each(self, tasks: Sequence[NewTask]) -> list[Task | NotStored]:
+        """Store new tasks like ``add``, each by itself; return the error of a task in its place."""
 
     @abc.abstractmethod
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:

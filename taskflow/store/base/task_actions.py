@@ -38,6 +38,8 @@ class TaskActionStore(abc.ABC):
 
         Raises:
             IllegalMove: The task has another status.
+            NotUnique: Another task has its unique key.
+            KeyIsBusy: That is not known, because a transaction is still open.
         """
 
     @abc.abstractmethod
@@ -58,7 +60,10 @@ class TaskActionStore(abc.ABC):
     async def retry_many(
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
     ) -> set[uuid.UUID]:
-        """Retry up to ``MAX_PER_ACTION`` tasks; return the ones that were FAILED or CANCELED."""
+        """Retry up to ``MAX_PER_ACTION`` tasks; return the ones that were FAILED or CANCELED.
+
+        A task whose unique key another one has is skipped.
+        """
 
     @abc.abstractmethod
     async def delete_many(

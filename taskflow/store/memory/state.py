@@ -8,7 +8,7 @@ import secrets
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import trio
@@ -38,6 +38,7 @@ from taskflow.wakeup import WakeUp
 MAX_EVENTS: Final = 100_000
 # From this number on, new tasks are merged with those that are pending, and not inserted.
 MANY_TASKS: Final = 100
+_NO_TASK: Final = uuid.UUID(int=0)
 
 
 class MemoryNode(msgspec.Struct):
@@ -68,6 +69,14 @@ class KnownKey(msgspec.Struct, frozen=True):
     expires_at: float
 
 
+class TaskKey(NamedTuple):
+    """The unique or debounce key of a task, within its queue."""
+
+    queue: str
+    key: str
+    is_debounce: bool
+
+
 class MemoryState:
     """The base of the parts of the store: dicts by task id, and the moves of the lifecycle.
 
@@ -93,6 +102,10 @@ class MemoryState:
         self._expiries: dict[uuid.UUID, dt.datetime] = {}
         self._nodes: dict[uuid.UUID, MemoryNode] = {}
         self._keys: dict[str, KnownKey] = {}
+        # The last task with each unique or debounce key of a queue.
+        self._keyed: dict[TaskKey, uuid.UUID] = {}
+        # When debounced tasks are due at the latest, if that is limited.
+        self._debounced_until: dict[uuid.UUID, dt.datetime] = {}
         self._finished: Final = FinishedCounts()
         # The last ones, without a gap.
         self._events: deque[TaskEvent] = deque(maxlen=MAX_EVENTS)
@@ -120,6 +133,21 @@ class MemoryState:
 
     def _find(self, task_ids: Iterable[uuid.UUID]) -> list[Task]:
         return [self._tasks[task_id] for task_id in task_ids if task_id in self._tasks]
+
+    def _key_of(self, new: NewTask) -> TaskKey | None:
+        key = new.options.unique or new.options.debounce
+        if key is None:
+            return None
+        return TaskKey(new.queue, key.key, is_debounce=new.options.unique is None)
+
+    def _holder(self, key: TaskKey) -> Task | None:
+        """Return the task that has a unique key, or that a debounced submission would replace."""
+        task = self._tasks.get(self._keyed.get(key, _NO_TASK))
+        if task is None:
+            return None
+        if key.is_debounce:
+            return task if has_not_started(task) else None
+        return task if task.unique and task.status in task.unique.statuses else None
 
     def _find_submitted(self, task_id: uuid.UUID) -> tuple[Task, NewTask] | None:
         """Return a task, and how it was submitted."""
@@ -176,7 +204,7 @@ class MemoryState:
         return tasks
 
     def _made(self, new: NewTask, now: dt.datetime) -> Task:
-        return new.as_task(self._new_id(), created_at=now, run_at=_due_at(new, now))
+        return new.as_task(self._new_id(), created_at=now, run_at=due_at(new, now))
 
     def _enter_new(self, tasks: Sequence[Task], new_tasks: Sequence[NewTask]) -> None:
         """Store new tasks; an idle node may claim them at once."""
@@ -225,8 +253,15 @@ class MemoryState:
         return bisect.bisect_left(self._pending, order, key=lambda one: one.order)
 
     def _delete(self, task_id: uuid.UUID) -> None:
+        self._forget_key(task_id)
         del self._tasks[task_id], self._submitted[task_id]
         self._attempts.pop(task_id, None)
+        self._debounced_until.pop(task_id, None)
+
+    def _forget_key(self, task_id: uuid.UUID) -> None:
+        key = self._key_of(self._submitted[task_id])
+        if key is not None and self._keyed.get(key) == task_id:
+            del self._keyed[key]
 
     def _move(self, task_id: uuid.UUID, move: Move, *, counted: int = 0, **changes: object) -> Task:
         """Make a move of the lifecycle; ``counted`` is added to the attempts."""
@@ -336,7 +371,15 @@ class MemoryState:
         self._new_events.notify()
 
 
-def _due_at(task: NewTask, now: dt.datetime) -> dt.datetime:
+def has_not_started(task: Task) -> bool:
+    """Return whether no attempt of a task has begun."""
+    return task.status is TaskStatus.PENDING and task.attempt == 0 and task.started_at is None
+
+
+def due_at(task: NewTask, now: dt.datetime) -> dt.datetime:
+    """Return when a new task is due; a debounced one may be moved later."""
+    if task.options.debounce is not None:
+        return now + dt.timedelta(seconds=task.options.debounce.delay_seconds)
     if task.run_at is not None:
         return max(task.run_at, now)
     return now + dt.timedelta(seconds=task.delay_seconds)

@@ -12,6 +12,7 @@ from taskflow.checkpoints import Checkpoints
 from taskflow.model import lifecycle
 from taskflow.model.audit import Action, Actor, NewEntry
 from taskflow.model.audit_entries import entry_of
+from taskflow.model.errors import NotUnique
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import AttemptStatus, ClaimKey, Task
@@ -109,7 +110,10 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
             task = self._tasks.get(task_id)
             if task is None or not lifecycle.allows(task.status, move):  # it changed meanwhile
                 continue
-            act(task_id)
+            try:
+                act(task_id)
+            except NotUnique:
+                continue
             self._audit.add(entry)
             moved.add(task_id)
             await checkpoints.after(task.size_bytes)  # it may have a callback
@@ -129,6 +133,8 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         return self._move(task_id, Move.CANCEL)
 
     def _retry(self, task_id: uuid.UUID) -> Task:
+        lifecycle.target_of(self._tasks[task_id].status, Move.MANUAL_RETRY)
+        self._take_key(task_id)
         schedule = self._tasks[task_id].schedule
         retried = self._move(
             task_id,
@@ -144,6 +150,22 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         if schedule in self._schedule_tasks:
             self._schedule_tasks[schedule].add(task_id)
         return retried
+
+    def _take_key(self, task_id: uuid.UUID) -> None:
+        """Give a finished task its unique key again; its debounce key is not used any more.
+
+        Raises:
+            NotUnique: Another task has it.
+        """
+        key = self._key_of(self._submitted[task_id])
+        if key is None:
+            return
+        self._forget_key(task_id)
+        if key.is_debounce:
+            return
+        if (other := self._holder(key)) is not None:
+            raise NotUnique(other.id)
+        self._keyed[key] = task_id
 
     async def _in_order(self) -> list[tuple[dt.datetime, uuid.UUID]]:
         """Return the expiry times of PENDING tasks with their ids, in order."""

@@ -17,8 +17,9 @@ from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.uuid import UUIDBinaryLoader
 
-from taskflow.model.errors import IdempotencyKeyReused, StoreUnusable, TaskGone
+from taskflow.model.errors import IdempotencyKeyReused, NotUnique, StoreUnusable, TaskGone
 from taskflow.model.task import IdempotencyKey, NewTask, Task
+from taskflow.store.postgres.keyed_submission import existing_ids, request_of, results_of
 from taskflow.store.postgres.rows import Row, load_queries, task_of
 from taskflow.store.postgres.session import ENCODING, CommitWatch, UtcBinaryLoader
 from taskflow.store.postgres.submission import entry_of, parameters_of
@@ -67,6 +68,7 @@ def add(
         TypeError: This is no connection of psycopg.
         StoreUnusable: TaskFlow's tables do not exist, or are too old.
         IdempotencyKeyReused: The key was used for other tasks.
+        NotUnique: Another task has the unique key of a task; nothing is stored.
         TaskGone: The key is known, and some of its tasks were deleted.
         psycopg.Error: Any other error of a statement.
     """
@@ -84,8 +86,10 @@ def _steps(
     connection: Connection | AsyncConnection, tasks: Sequence[NewTask], key: IdempotencyKey | None
 ) -> Steps:
     _refuse_encodings(connection)
-    is_one = key is not None or (connection.autocommit and _is_idle(connection))
-    # In one statement if there is no transaction to make it all or none.
+    is_keyed = any(task.is_keyed for task in tasks)
+    is_one = is_keyed or key is not None or (connection.autocommit and _is_idle(connection))
+    # In one statement if there is no transaction to make it all or none; or if a task may be
+    # rejected, which leaves the transaction as it is.
     return _add(tasks, key, len(tasks) or 1 if is_one else STATEMENT_TASKS)
 
 
@@ -128,7 +132,9 @@ def _add(tasks: Sequence[NewTask], key: IdempotencyKey | None, at_once: int) -> 
     for begin in range(0, len(tasks), at_once):
         [(_, replication_role, read_only)] = yield _COMMIT_LATER, {}
         _refuse_session(replication_role, read_only)
-        added += yield from _add_at_once(tasks[begin : begin + at_once], key)
+        portion = tasks[begin : begin + at_once]
+        is_keyed = any(task.is_keyed for task in portion)
+        added += yield from (_add_keyed if is_keyed else _add_at_once)(portion, key)
     return added
 
 
@@ -148,16 +154,42 @@ def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
                 tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
                 for place, task_id, _, run_at, created_at, _ in rows
             ]
-        assert key is not None, "only a request that is known adds nothing"
-        known = yield _SQL["known_keys"], {"keys": [key.text]}
-        for _, fingerprint, task_ids in known:
-            if fingerprint != key.fingerprint:
-                raise IdempotencyKeyReused
-            found = {row[0]: task_of(row) for row in (yield _SQL["read"], {"ids": task_ids})}
-            if len(found) < len(tasks):
-                raise TaskGone
-            return [found[task_id] for task_id in task_ids]
-        # The key was deleted at this moment: so the request is a new one.
+        if (known := (yield from _known(key))) is not None:
+            return known
+
+
+def _add_keyed(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
+    """Store tasks with unique or debounce keys; waits for other transactions that have the keys."""
+    request = request_of(tasks, key)
+    parameters = {"requests": [request.document], "wait_ms": None, "sender": "", "own_nodes": []}
+    while True:
+        rows = yield _SQL["add_keyed"], parameters
+        found = {}
+        if ids := existing_ids(rows):
+            found = {row[0]: task_of(row) for row in (yield _SQL["read"], {"ids": ids})}
+        [result] = results_of([request], rows, found)
+        if isinstance(result, list):
+            return result
+        if isinstance(result, NotUnique):
+            raise result
+        if result is None and (known := (yield from _known(key))) is not None:
+            return known
+
+
+def _known(
+    key: IdempotencyKey | None,
+) -> Generator[tuple[str, Mapping[str, object]], list[Row], list[Task] | None]:
+    """Return the tasks of the earlier request; ``None`` if its key was deleted at this moment."""
+    assert key is not None, "only a request that is known adds nothing"
+    known = yield _SQL["known_keys"], {"keys": [key.text]}
+    for _, fingerprint, task_ids in known:
+        if fingerprint != key.fingerprint:
+            raise IdempotencyKeyReused
+        found = {row[0]: task_of(row) for row in (yield _SQL["read"], {"ids": task_ids})}
+        if len(found) < len(set(task_ids)):
+            raise TaskGone
+        return [found[task_id] for task_id in task_ids]
+    return None
 
 
 def _with_own_types(cursor: AnyCursor) -> AnyCursor:

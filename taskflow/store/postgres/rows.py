@@ -88,7 +88,7 @@ def _task_of(
 ) -> Task:
     (task_id, payload, status, result, error, _, *rest) = row
     created_at, run_at, started_at, finished_at, queue, priority, *counts = rest
-    attempt, max_attempts, rescues, _, expires_at, retention, _, callback_id = counts
+    attempt, max_attempts, rescues, _, expires_at, retention, _, callback_id, debounced = counts
     return Task(
         id=task_id,
         payload=_shown(payload),
@@ -112,6 +112,9 @@ def _task_of(
         success_on=options.success_on,
         sign=options.sign,
         credential=options.credential,
+        unique=options.unique,
+        debounce=options.debounce,
+        debounced=debounced or 0,
         retention_seconds=_finite(retention),
         callback_url=options.callback_url,
         callback_id=callback_id,

@@ -127,6 +127,7 @@ class PostgresStore(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.additions.run)
             nursery.start_soon(self.large_additions.run)
+            nursery.start_soon(self.keyed_additions.run)
 
     async def listen(self, conninfo: str, timeout_seconds: float, server_version: int) -> None:
         """Process the notifications of other nodes until cancelled."""

@@ -13,19 +13,26 @@ from typing import Final
 
 import msgspec
 import psycopg
+import trio
 
 from taskflow.checkpoints import Checkpoints
-from taskflow.model.errors import StoreUnavailable
+from taskflow.model.errors import KeyIsBusy, NotUnique, StoreUnavailable
 from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.task import Claim, IdempotencyKey, NewTask, TagValue, Task
-from taskflow.store.base.submission import AddedOnce, SubmissionStore
+from taskflow.store.base.submission import AddedOnce, NotStored, SubmissionStore
+from taskflow.store.postgres import keyed_submission
 from taskflow.store.postgres.group_commit import GroupCommit
+from taskflow.store.postgres.keyed_submission import KeyedRequest, KeyedResult, request_of
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
 from taskflow.store.postgres.statements import StoreContext, StorePart
 
 # A submission of more tasks than this does not share a statement with single tasks.
 MAX_SMALL_SUBMISSION: Final = 100
+# A request whose key another transaction has is repeated for this time, with growing pauses.
+MAX_KEY_WAIT_SECONDS: Final = 3.0
+MIN_PAUSE_SECONDS: Final = 0.01
+MAX_PAUSE_SECONDS: Final = 0.25
 
 _NO_NODE: Final = uuid.UUID(int=0)
 
@@ -116,6 +123,7 @@ class PostgresSubmission(StorePart, SubmissionStore):
     Attributes:
         additions: Writes the tasks of small submissions; run by the owner of the store.
         large_additions: The same for large ones, so that single tasks need not wait for them.
+        keyed_additions: The same for requests whose tasks have unique or debounce keys.
         is_refused: True if the database refused new tasks the last time.
     """
 
@@ -125,16 +133,35 @@ class PostgresSubmission(StorePart, SubmissionStore):
         self.is_refused = False
         self.additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
         self.large_additions: Final = GroupCommit[Entry, Task | None](self._add, size_of)
+        self.keyed_additions: Final = GroupCommit[KeyedRequest, KeyedResult](
+            self._add_keyed, keyed_submission.size_of
+        )
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
+        if any(task.is_keyed for task in tasks):
+            return await self._submit_keyed(tasks, None) or []
         return [task for task in await self._submit(tasks, None) if task is not None]
 
+    async def add_each(self, tasks: Sequence[NewTask]) -> list[Task | NotStored]:
+        keyed = [index for index, task in enumerate(tasks) if task.is_keyed]
+        plain = [index for index, task in enumerate(tasks) if not task.is_keyed]
+        added: dict[int, Task | NotStored] = {}
+        if plain:
+            stored = await self.add([tasks[index] for index in plain])
+            added |= zip(plain, stored, strict=True)
+        requests = [request_of([tasks[index]], None) for index in keyed]
+        results = await self._wait_for_keys(requests) if requests else []
+        added |= zip(keyed, map(_only, results), strict=True)
+        return [added[index] for index in range(len(tasks))]
+
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
+        is_keyed = any(task.is_keyed for task in tasks)
+        submit = self._submit_keyed if is_keyed else self._submit_once
         known = None
         while known is None:  # again if the key was deleted meanwhile: the request is a new one
-            added = await self._submit(tasks, key)
-            if None not in added:
-                return AddedOnce([task for task in added if task is not None])
+            added = await submit(tasks, key)
+            if added is not None:
+                return AddedOnce(added)
             known = await self.find_added(key)
         return known
 
@@ -164,6 +191,70 @@ class PostgresSubmission(StorePart, SubmissionStore):
         entries = [entry_of(task, key, request) for task in tasks]
         is_large = len(entries) > MAX_SMALL_SUBMISSION
         return await (self.large_additions if is_large else self.additions).submit(entries)
+
+    async def _submit_once(
+        self, tasks: Sequence[NewTask], key: IdempotencyKey
+    ) -> list[Task] | None:
+        """Store tasks; ``None`` if a request with their key came earlier."""
+        added = [task for task in await self._submit(tasks, key) if task is not None]
+        return added if len(added) == len(tasks) else None
+
+    async def _submit_keyed(
+        self, tasks: Sequence[NewTask], key: IdempotencyKey | None
+    ) -> list[Task] | None:
+        """Store tasks with unique or debounce keys; ``None`` as in ``_submit_once``."""
+        [result] = await self._wait_for_keys([request_of(tasks, key)])
+        if isinstance(result, NotUnique | KeyIsBusy):
+            raise result
+        return result
+
+    async def _wait_for_keys(self, requests: Sequence[KeyedRequest]) -> list[KeyedResult]:
+        """Store requests, and repeat those whose keys other transactions have, for some time."""
+        results: dict[int, KeyedResult] = {}
+        busy = list(range(len(requests)))
+        deadline, pause = trio.current_time() + MAX_KEY_WAIT_SECONDS, MIN_PAUSE_SECONDS
+        while busy:
+            again = [requests[index] for index in busy]
+            results |= zip(busy, await self._submit_requests(again), strict=True)
+            busy = [index for index in busy if isinstance(results[index], KeyIsBusy)]
+            if not busy or trio.current_time() > deadline:
+                break
+            await trio.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
+        return [results[index] for index in range(len(requests))]
+
+    async def _submit_requests(self, requests: Sequence[KeyedRequest]) -> list[KeyedResult]:
+        if any(len(request.tasks) > MAX_SMALL_SUBMISSION for request in requests):
+            return await self._add_keyed(requests)  # single requests need not wait for it
+        return await self.keyed_additions.submit(requests)
+
+    async def _add_keyed(self, requests: Sequence[KeyedRequest]) -> list[KeyedResult]:
+        in_order = sorted(range(len(requests)), key=lambda index: requests[index].order)
+        sorted_requests = [requests[index] for index in in_order]
+        rows, results = await self._statements.database.run(
+            lambda connection: self._store_keyed(connection, sorted_requests)
+        )
+        self._announcements.announce(
+            [row[2:5] for row in rows if row[4] is not None and row[2] is not None]
+        )
+        by_index = dict(zip(in_order, results, strict=True))
+        return [by_index[index] for index in range(len(requests))]
+
+    def _store_keyed(
+        self, connection: Connection, requests: Sequence[KeyedRequest]
+    ) -> tuple[list[Row], list[KeyedResult]]:
+        parameters = {
+            "requests": [request.document for request in requests],
+            "wait_ms": keyed_submission.WAIT_MILLISECONDS,
+            **self._notified(),
+        }
+        rows = self._statements.execute(connection, "add_keyed", parameters)
+        ids = keyed_submission.existing_ids(rows)
+        found = {task.id: task for task in self._read(connection, ids)} if ids else {}
+        results = keyed_submission.results_of(requests, rows, found)
+        return rows, [
+            self._masked(result) if isinstance(result, list) else result for result in results
+        ]
 
     async def _add(self, entries: Sequence[Entry]) -> list[Task | None]:
         tasks = [entry.task for entry in entries]
@@ -222,7 +313,15 @@ class PostgresSubmission(StorePart, SubmissionStore):
         [(_, fingerprint, task_ids)] = rows
         if fingerprint != key.fingerprint:
             return AddedOnce([], is_replay=True, is_same=False)
-        return AddedOnce(self._read(connection, task_ids)[::-1], is_replay=True)
+        found = {task.id: task for task in self._read(connection, task_ids)}
+        tasks = [found[task_id] for task_id in task_ids if task_id in found]
+        return AddedOnce(tasks, is_replay=True)
+
+
+def _only(result: KeyedResult) -> Task | NotStored:
+    """Return the task of a request without an idempotency key, or why there is none."""
+    assert result is not None
+    return result[0] if isinstance(result, list) else result
 
 
 def _first_claim(task_id: uuid.UUID, token: uuid.UUID, task: NewTask) -> Claim:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final
+
+import psycopg
 
 from taskflow.model import lifecycle
 from taskflow.model.audit import Action, Actor, NewEntry
 from taskflow.model.audit_entries import entry_of
-from taskflow.model.errors import StoreUnavailable
+from taskflow.model.errors import KeyIsBusy, NotUnique, StoreUnavailable
 from taskflow.model.lifecycle import Move
 from taskflow.model.task import ClaimKey, Task, TaskStatus
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
@@ -17,6 +21,14 @@ from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
 from taskflow.store.postgres.statements import StorePart
+
+# Another transaction takes the unique key of a task at this moment, or has it and is still open.
+_KEY_ERRORS: Final = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+)
+_KEY_WAIT: Final = {"key_wait_ms": 200}
 
 
 class PostgresTaskActions(StorePart, TaskActionStore):
@@ -73,11 +85,31 @@ class PostgresTaskActions(StorePart, TaskActionStore):
     async def retry_many(
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
     ) -> set[uuid.UUID]:
-        sender = self._announcements.sender
         ids = list(task_ids)
-        rows = await self._act_on("retry_if_finished", entry, ids=ids, sender=sender)
+
+        def work(connection: Connection) -> list[Row]:
+            try:
+                return self._retry(connection, ids, entry)
+            except _KEY_ERRORS:  # of one task: the others do not depend on it
+                return list(self._retry_apart(connection, ids, entry))
+
+        rows = await self._statements.database.run(work)
         self._announcements.announce(rows)
         return {row[0] for row in rows}
+
+    def _retry(
+        self, connection: Connection, ids: Sequence[uuid.UUID], entry: NewEntry | None
+    ) -> list[Row]:
+        parameters = {"ids": ids, "sender": self._announcements.sender, **_KEY_WAIT}
+        with connection.transaction():
+            return self._act(connection, "retry_if_finished", parameters, entry)
+
+    def _retry_apart(
+        self, connection: Connection, ids: Sequence[uuid.UUID], entry: NewEntry | None
+    ) -> Iterator[Row]:
+        for task_id in ids:
+            with contextlib.suppress(*_KEY_ERRORS):
+                yield from self._retry(connection, [task_id], entry)
 
     async def delete_many(
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
@@ -136,12 +168,20 @@ class PostgresTaskActions(StorePart, TaskActionStore):
                 "ids": [task_id],
                 "sender": self._announcements.sender,
                 "budget_bytes": self.copied_budget_bytes,
+                **_KEY_WAIT,
             }
-            with connection.transaction():  # the task is read before anyone can move it again
-                rows = self._act(connection, name, parameters, entry)
-                task = self._read_one(connection, task_id)
+            try:
+                with connection.transaction():  # the task is read before anyone can move it again
+                    rows = self._act(connection, name, parameters, entry)
+                    task = self._read_one(connection, task_id)
+            except _KEY_ERRORS:
+                raise KeyIsBusy from None
             if task and not rows:
                 lifecycle.target_of(task.status, move)
+                for (other,) in self._statements.execute(
+                    connection, "task_with_key_of", {"id": task_id}
+                ):
+                    raise NotUnique(other)
                 # It entered the right status a moment ago: like an answer that was too late.
                 raise StoreUnavailable
             return task, rows

@@ -3,7 +3,7 @@
 -- name: read
 SELECT id, payload::text, status, result::text, error, error_type, created_at, run_at,
        started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
-       expires_at, retention_seconds, options::text, callback_id
+       expires_at, retention_seconds, options::text, callback_id, debounced
 FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC
@@ -13,7 +13,7 @@ ORDER BY id DESC
 SELECT id, CASE WHEN %(has_payload)s THEN payload::text ELSE 'null' END, status,
        CASE WHEN %(has_result)s THEN result::text END, error, error_type, created_at, run_at,
        started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
-       expires_at, retention_seconds, options::text, callback_id
+       expires_at, retention_seconds, options::text, callback_id, debounced
 FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC

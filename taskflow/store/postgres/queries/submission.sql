@@ -121,5 +121,17 @@ FROM submitted CROSS JOIN announced ORDER BY place
 SELECT place - 1, id, priority, run_at, now(), node IS NOT NULL
 FROM submitted CROSS JOIN announced
 
+-- name: add_keyed
+-- Store requests with tasks that have a unique or debounce key (migration 0025).
+WITH added AS MATERIALIZED (
+    SELECT * FROM taskflow_add_keyed(%(requests)b::text[], %(wait_ms)s::integer)
+), submitted AS MATERIALIZED (
+    SELECT task_priority AS priority, task_run_at AS run_at, NULL::uuid AS node
+    FROM added WHERE outcome IN ('created', 'replaced', 'debounced')
+),
+-- insert: announced
+SELECT request - 1, place - 1, task_id, task_priority, task_run_at, now(), outcome
+FROM added CROSS JOIN announced ORDER BY request, place
+
 -- name: known_keys
 SELECT key, fingerprint, task_ids FROM taskflow_idempotency_keys WHERE key = ANY (%(keys)b::text[])

@@ -38,13 +38,31 @@ SELECT id, node_id, claim_token FROM canceled JOIN open USING (id) CROSS JOIN no
 
 -- name: retry_if_finished
 -- From the start: earlier attempts no longer count, but are kept. expires_at is cleared, because
--- a client that retries a task accepts that it is late.
-WITH finished AS MATERIALIZED (
+-- a client that retries a task accepts that it is late. A task is skipped if another one has its
+-- unique key, or an older one in this statement. If there are tasks with such keys, locks are waited
+-- for only shortly: a transaction of another program may hold the key for minutes.
+WITH retryable AS MATERIALIZED (
     SELECT id, status, attempt, node, started_at, finished_at, error, error_type, status_code,
-           elapsed_ms, response
-    FROM taskflow_tasks
-    WHERE id = ANY (%(ids)b::uuid[]) AND status IN ('FAILED', 'CANCELED')
+           elapsed_ms, response, queue, unique_key
+    FROM taskflow_tasks AS t
+    WHERE id = ANY (%(ids)b::uuid[]) AND status IN ('FAILED', 'CANCELED') AND (
+        unique_key IS NULL OR NOT EXISTS (
+            SELECT FROM taskflow_tasks AS other
+            WHERE other.queue = t.queue AND other.unique_key = t.unique_key
+              AND other.unique_key IS NOT NULL AND other.status = ANY (other.unique_while)
+              AND other.id <> t.id
+        )
+    )
     ORDER BY id FOR UPDATE
+), bounded AS MATERIALIZED (
+    SELECT set_config('lock_timeout', %(key_wait_ms)s::text, true)
+    FROM retryable WHERE unique_key IS NOT NULL LIMIT 1
+), finished AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT *, row_number() OVER (PARTITION BY queue, unique_key ORDER BY id) AS place
+        FROM retryable
+    ) AS numbered
+    WHERE (unique_key IS NULL OR place = 1) AND (SELECT count(*) FROM bounded) >= 0
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
                                    error, error_type, status_code, elapsed_ms, response)
@@ -57,7 +75,7 @@ WITH finished AS MATERIALIZED (
     SET status = 'PENDING', run_at = now(), attempt = 0, rescues = 0, error = NULL,
         error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,
         started_at = NULL, finished_at = NULL, expires_at = NULL, delete_at = NULL,
-        response = NULL
+        response = NULL, debounce_key = NULL
     FROM finished WHERE t.id = finished.id
     RETURNING t.id, t.priority, t.run_at, taskflow_field(t.options, 'schedule') AS schedule
 ), opened AS (
@@ -71,6 +89,13 @@ WITH finished AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM retried
 )
 SELECT id, priority, run_at FROM retried CROSS JOIN announced
+
+-- name: task_with_key_of
+-- The other task that has the unique key of this one.
+SELECT other.id FROM taskflow_tasks AS t JOIN taskflow_tasks AS other
+    ON other.queue = t.queue AND other.unique_key = t.unique_key
+       AND other.unique_key IS NOT NULL AND other.status = ANY (other.unique_while)
+WHERE t.id = %(id)s AND other.id <> t.id
 
 -- name: delete_if_finished
 -- The attempts are deleted with the tasks.
