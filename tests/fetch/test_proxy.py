@@ -583,10 +583,11 @@ def test_stored_credentials():
     assert masked_proxy(sealed) == masked_proxy(url)
     assert parse_proxy(sealed).target == parse_proxy(url).target
     assert opened_proxy(sealed, "mail", keyring) == url
+    other = "A" if sealed[30] == "_" else "_"
     for moved, queue in (
         (sealed, "post"),
         (sealed.replace("proxy.example", "evil.example"), "mail"),
-        (f"{sealed[:30]}_{sealed[31:]}", "mail"),
+        (f"{sealed[:30]}{other}{sealed[31:]}", "mail"),
     ):
         with pytest.raises(Undecryptable):
             opened_proxy(moved, queue, keyring)
