@@ -69,7 +69,7 @@ class OverlapContract:
         assert (shown.last_task_status, shown.skipped_count) == (TaskStatus.PENDING, 0)
 
     async def test_only_tasks_of_the_schedule_count(self, store):
-        """Not those of other schedules, nor those of an earlier schedule with its name."""
+        """Tasks of other schedules do not, nor tasks of an earlier schedule with its name."""
         await self.put_due(store, "other")
         await store.schedules.fire_due(limit=10)
         await self.fire_once(store, Overlap.SKIP)

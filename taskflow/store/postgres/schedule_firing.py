@@ -1,7 +1,7 @@
 """Firing of schedules in PostgreSQL.
 
 Due schedules are fired in one transaction: it locks them, computes their times in Python, skips the
-times that have fired before (each has a row), looks at earlier tasks where ``overlap`` demands it,
+times that have fired before (each has a row), checks earlier tasks where ``overlap`` demands it,
 stores the tasks with the statement for new tasks, and moves the schedules on. If the node is killed
 during it, nothing has happened.
 """

@@ -1,7 +1,7 @@
 """Keeps the tasks of a schedule from overlapping, in the transaction that fires it.
 
 Tasks of schedules that limit overlaps have a row in ``taskflow_schedule_tasks`` until they are seen
-to be finished. One transaction looks at a limited number of rows. If it cannot decide by these, it
+to be finished. One transaction reads a limited number of rows. If it cannot decide by these, it
 deletes the rows of finished tasks, and a later one goes on.
 """
 
@@ -44,7 +44,7 @@ class Earlier(enum.Enum):
     OPEN = enum.auto()
     """At least one is, and the schedule does not cancel it."""
     UNDECIDED = enum.auto()
-    """There may be more of them than one transaction looks at."""
+    """There may be more of them than one transaction reads."""
 
 
 class EarlierTasks(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class EarlierTasks(msgspec.Struct, frozen=True):
 
 
 class ScheduleOverlaps:
-    """Looks at earlier tasks of schedules that the transaction of the caller has locked."""
+    """Checks earlier tasks of schedules that the transaction of the caller has locked."""
 
     def __init__(self, statements: Statements, tasks: TaskCanceler) -> None:
         self._statements = statements
