@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from taskflow.client.calls import Call, submission
-from taskflow.client.errors import BadRequest, Rejected, TooLarge, Unprocessable
+from taskflow.client.errors import BadRequest, Conflict, Rejected, TooLarge, Unprocessable
 from taskflow.client.options import document_of_item
 from taskflow.client.task import Task
 from taskflow.model.errors import FieldError
@@ -24,7 +24,7 @@ BATCH_TASKS: Final = 500
 BATCH_BYTES: Final = 256 * 2**10
 
 _PLACE: Final = re.compile(r"#/([0-9]+)(.*)", re.DOTALL)
-_OF_ONE: Final = (BadRequest, TooLarge, Unprocessable)
+_OF_ONE: Final = (BadRequest, Conflict, TooLarge, Unprocessable)
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -120,4 +120,4 @@ def _by_place(error: Rejected) -> dict[int, list[FieldError]]:
 
 def _alone(error: Rejected, errors: list[FieldError]) -> Rejected:
     detail = "; ".join(one.detail for one in errors) or error.detail
-    return type(error)(detail, status_code=error.status_code, errors=errors)
+    return type(error)(detail, kind=error.type, status_code=error.status_code, errors=errors)

@@ -51,7 +51,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -309,23 +309,37 @@ class FieldError(msgspec.Struct, frozen=True):
     detail: str
 
 
+MAX_NAMED_CONFLICTS: Final = 100
+"""Number of rejected tasks of an array that an error lists."""
+
+
+def _taken_by(task_id: uuid.UUID | None) -> str:
+    other = f"the task {task_id}" if task_id else "an earlier task of the array"
+    return f"{other} has this unique key"
+
+
 class NotUnique(RequestError):
     """Another task has the unique key.
 
     Args:
         task_id: That task; ``None`` if it is an earlier one of the same array.
-        index: The index of the rejected task in an array, if it was in one.
+        in_array: For an array: the index of each rejected task, and the task that has its key.
     """
 
     problem = types.NOT_UNIQUE
 
-    def __init__(self, task_id: uuid.UUID | None, index: int | None = None) -> None:
-        other = f"the task {task_id}" if task_id else "an earlier task of the array"
-        message = f"{other} has this unique key"
-        super().__init__(message)
-        place = "#/unique" if index is None else f"#/{index}/unique"
+    def __init__(
+        self,
+        task_id: uuid.UUID | None,
+        in_array: Sequence[tuple[int, uuid.UUID | None]] = (),
+    ) -> None:
+        more = f"; and so on, {len(in_array)} in all" if len(in_array) > 1 else ""
+        super().__init__(_taken_by(task_id) + more)
         self.task_id = task_id
-        self.errors = (FieldError(place, message),)
+        self.errors = tuple(
+            FieldError(f"#/{index}/unique", _taken_by(other))
+            for index, other in in_array[:MAX_NAMED_CONFLICTS]
+        ) or (FieldError("#/unique", _taken_by(task_id)),)
 
 
 class Unprocessable(RequestError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,7 @@ EXAMPLES = {
     for name, told in PROBLEMS.items()
     for short, example in told["content"]["application/problem+json"]["examples"].items()
 }
+_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TASK = json.dumps({"payload": 1}).encode()
 WAITING = json.dumps({"payload": 1, "delay_seconds": 3600}).encode()
 UNKNOWN_ID = str(uuid.UUID(int=0))
@@ -243,7 +245,10 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
 def test_examples_are_exact(request, status, name):
     """Each example of a problem, to the letter, with a head that is as told."""
     answer = PROVOKED[status, name](request)
-    assert answer.json == EXAMPLES[status, name]
+    assert (
+        json.loads(_UUID.sub("019abf75-cdd0-7a45-8a3f-6f0bc45a6b6e", answer.body.decode()))
+        == EXAMPLES[status, name]
+    )
     assert answer.status == int(status)
     check_response(answer, PROBLEMS[f"Problem{status}"])
 

@@ -11,7 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from taskflow import BlockingClient, Conflict, Debounce, Submission, Unique, Unprocessable
 from taskflow.model.keyring import new_encryption_key
+from taskflow.model.uniqueness import Existing
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
 from tests.api.conftest import open_database
@@ -308,3 +310,55 @@ class TestEncryption:
             with psycopg.connect(url) as connection:
                 [(text,)] = connection.execute("SELECT payload::text FROM taskflow_tasks")
         assert text.startswith('{"$encrypted":"')
+
+
+class TestDashboard:
+    def test_the_page_of_a_task(self, server, name):
+        """It shows the keys, escaped, and how many submissions were folded."""
+        first = post(server, unique(f"<b>{name}")).json
+        page = server.ask("GET", f"/ui/tasks/{first['id']}").body.decode()
+        assert f"Unique key<dd>&lt;b&gt;{name}, while PENDING, RUNNING" in page
+        debounce = {"key": name, "delay_seconds": 3600}
+        for _ in range(3):
+            task = post(server, {"payload": 1, "debounce": debounce}).json
+        page = server.ask("GET", f"/ui/tasks/{task['id']}").body.decode()
+        assert f"Debounce key<dd>{name}, 2 later submissions folded into this task" in page
+
+    def test_a_retry_of_a_task_whose_key_is_taken(self, server, name):
+        """The page says which task has the key."""
+        first = post(server, unique(name)).json["id"]
+        server.ask("POST", f"/tasks/{first}/cancel", b"")
+        second = post(server, unique(name)).json["id"]
+        answer = server.ask("POST", f"/ui/tasks/{first}/retry", b"", {"origin": server.url})
+        assert answer.status == 409
+        assert f"the task {second} has this unique key" in answer.body.decode()
+
+
+class TestClient:
+    def test_many_tasks(self, server, name):
+        """Of a batch, the rejected tasks are reported, and all others are stored."""
+        queue = {"queue": f"q{name[:30]}"}
+        with BlockingClient(server.url) as client:
+            first = client.submit(URL, unique=Unique(name), delay_seconds=3600, **queue)
+            again = client.submit(URL, unique={"key": name}, **queue)
+            assert (again.id, again.existing) == (first.id, Existing.RETURNED)
+            reject = {"on_conflict": "reject"}
+            items = [
+                Submission(number, unique={"key": key, **reject}, delay_seconds=3600, **queue)
+                for number, key in enumerate([name, "a", name, "b", "a"])
+            ]
+            found = list(client.submit_many(items))
+            assert [one.index for one in found if one.task] == [1, 3]
+            errors = {one.index: one.error for one in found if one.error}
+            assert {type(error) for error in errors.values()} == {Conflict}
+            assert {error.type for error in errors.values()} == {"/problems/not-unique"}
+            assert str(first.id) in str(errors[0])
+            with pytest.raises(Conflict):
+                client.submit(URL, unique={"key": name, **reject}, **queue)
+            debounce = Debounce(name, 3600)
+            tasks = [client.submit(number, debounce=debounce, **queue) for number in range(2)]
+            assert (tasks[1].id, tasks[1].debounced) == (tasks[0].id, 1)
+            with pytest.raises(Unprocessable) as caught:
+                client.submit(URL, debounce={"key": name, "delay_seconds": 0})
+            [error] = caught.value.errors
+            assert error.pointer == "#/debounce/delay_seconds"

@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import threading
+import uuid
 
 import pytest
 
@@ -37,6 +38,41 @@ class TestUrls:
             ["FAILED", "http_status"],
         ]
         assert cli_of_each.ok("submit", target.url + "/json", "-w").rows[0][1] == "COMPLETED"
+
+    def test_keys(self, cli_of_each, service):
+        """A second submission prints the id of the first task."""
+        key, url = uuid.uuid4().hex, "http://127.0.0.1:9/"
+        unique = ("--unique-key", key, "--delay", "1h", "--unique-while", "running")
+        unique += ("--unique-while", "PENDING")
+        first = cli_of_each.ok("submit", url, *unique).lines
+        [task] = cli_of_each.ok(
+            "submit", url, *unique, "--on-conflict", "replace", "--json"
+        ).documents
+        assert ([task["id"]], task["existing"]) == (first, "replaced")
+        assert task["unique"]["while"] == ["RUNNING", "PENDING"]
+        rejected = cli_of_each.run("submit", url, *unique, "--on-conflict", "reject")
+        assert rejected.code == 1
+        assert f"the task {first[0]} has this unique key" in rejected.err
+        debounce = ("--debounce-key", key, "--debounce-delay", "1h", "--debounce-max-wait", "2h")
+        ids = {cli_of_each.ok("submit", url, *debounce).lines[0] for _ in range(3)}
+        assert len(ids) == 1
+        shown = service.show(ids.pop())
+        assert shown["debounced"] == 2
+        assert shown["debounce"]["max_wait_seconds"] == 7200
+        text = cli_of_each.ok("show", shown["id"]).out
+        assert f"debounce key  {key}" in text
+
+    @pytest.mark.parametrize(
+        ("options", "needed"),
+        [
+            (("--on-conflict", "return"), "--on-conflict needs --unique-key"),
+            (("--unique-while", "pending"), "--unique-while needs --unique-key"),
+            (("--debounce-delay", "5s"), "--debounce-delay needs --debounce-key"),
+        ],
+    )
+    def test_options_of_keys_without_a_key(self, cli, options, needed):
+        refused = cli.run("submit", "http://127.0.0.1:9/", *options)
+        assert (refused.code, needed in refused.err) == (2, True)
 
     def test_all_options(self, cli, target, memory_server):
         [task] = cli.ok(

@@ -223,6 +223,10 @@ class UniquenessContract(StoreContract):
         assert caught.value.task_id == first.id
         assert [one.pointer for one in caught.value.errors] == ["#/3/unique"]
         assert await all_tasks(store) == [second, first]
+        with pytest.raises(NotUnique, match="and so on, 2 in all") as caught:
+            await store.add([rejecting(1, name="b"), rejecting(2), rejecting(3, name="b")])
+        assert [one.pointer for one in caught.value.errors] == ["#/1/unique", "#/2/unique"]
+        assert await all_tasks(store) == [second, first]
         found = await store.page(limit=5, filter=TaskFilter(tags=(("a", "1"),)))
         assert found.tasks == [second]
 

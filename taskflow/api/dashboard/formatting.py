@@ -28,7 +28,9 @@ _JSON_TOKEN: Final = re.compile(
 )
 _SPACED: Final = {":": ": "}
 _OPTIONS: Final = ("queue", "priority", "max_attempts", "backoff", "retry_on", "success_on")
-_MORE_OPTIONS: Final = ("sign", "credential", "tags", "retention_seconds", "callback_url")
+_MORE_OPTIONS: Final = (
+    *("sign", "credential", "unique", "debounce", "tags", "retention_seconds", "callback_url"),
+)
 _HOLDS: Final[Mapping[HoldReason, str]] = {
     HoldReason.QUEUE_PAUSED: "queue paused",
     HoldReason.QUEUE_CONCURRENCY: "queue concurrency limit",

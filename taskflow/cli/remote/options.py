@@ -14,6 +14,8 @@ from msgspec import inspect
 from taskflow.cli.remote.values import DURATION, FUTURE, HEADER_FIELD, PAST, TAG, dict_of
 from taskflow.client.options import Filters, Options
 from taskflow.model.request import RequestPayload
+from taskflow.model.task import TaskStatus
+from taskflow.model.uniqueness import Debounce, Unique
 from taskflow.schema.filters import FILTERS, BulkRequest
 from taskflow.schema.tasks import NOT_IN_TEMPLATES, TaskRequest
 from taskflow.schema.validation_errors import extra_of, is_list, kinds_of
@@ -155,7 +157,7 @@ REQUEST_NAMES: Final = ("method", "header", "data", "fetch_timeout")
 
 def task_options(function: F) -> F:
     """Add the options of a task to a command; ``options_of`` reads them."""
-    return _options(OPTION_NAMES)(function)
+    return _options(OPTION_NAMES)(_KEYS(function))
 
 
 def template_options(function: F) -> F:
@@ -172,11 +174,32 @@ def options_of(arguments: Mapping[str, Any]) -> Options:
     """Return the options of a task that were given.
 
     Raises:
-        click.UsageError: A tag is given twice.
+        click.UsageError: A tag is given twice, or options of a key without the key.
     """
     found = {name: arguments.get(name) for name in OPTION_NAMES}
     found["tags"] = dict_of(arguments["tags"], "--tag")
+    found["unique"] = _key_of(arguments, _UNIQUE)
+    found["debounce"] = _key_of(arguments, _DEBOUNCE)
     return cast("Options", {name: value for name, value in found.items() if value is not None})
+
+
+def _key_of(
+    arguments: Mapping[str, Any], flags: Mapping[str, tuple[str, str]]
+) -> dict[str, Any] | None:
+    """Return a unique or debounce key; ``None`` if no option of it was given.
+
+    Raises:
+        click.UsageError: Some were given, without the key.
+    """
+    given = {
+        name: value
+        for name, (_, argument) in flags.items()
+        if (value := arguments.get(argument)) not in (None, ())
+    }
+    if given and "key" not in given:
+        flag, _ = flags["key"]
+        raise click.UsageError(f"{flags[next(iter(given))][0]} needs {flag}")
+    return given or None
 
 
 def payload_of(url: str, arguments: Mapping[str, Any]) -> Any:
@@ -228,6 +251,28 @@ def _options(names: Iterable[str]) -> Callable[[F], F]:
     )
 
 
+# The flag and the argument of the command for each member.
+_UNIQUE: Final[Mapping[str, tuple[str, str]]] = {
+    "key": ("--unique-key", "unique_key"),
+    "while": ("--unique-while", "unique_while"),
+    "on_conflict": ("--on-conflict", "on_conflict"),
+}
+_DEBOUNCE: Final[Mapping[str, tuple[str, str]]] = {
+    "key": ("--debounce-key", "debounce_key"),
+    "delay_seconds": ("--debounce-delay", "debounce_delay"),
+    "max_wait_seconds": ("--debounce-max-wait", "debounce_max_wait"),
+}
+_STATUSES: Final = click.Choice([status.value for status in TaskStatus], case_sensitive=False)
+_KEY_SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
+    "--unique-key": {"metavar": "KEY", "help": help_of(TaskRequest, "unique")},
+    "--unique-while": {"type": _STATUSES, "multiple": True},
+    "--debounce-key": {"metavar": "KEY", "help": help_of(TaskRequest, "debounce")},
+}
+_KEYS: Final = declared_options(
+    declared_option(kind, name, flag, argument=argument, **_KEY_SETTINGS.get(flag, {}))
+    for kind, flags in ((Unique, _UNIQUE), (Debounce, _DEBOUNCE))
+    for name, (flag, argument) in flags.items()
+)
 _FLAGS: Final[Mapping[str, tuple[str, ...]]] = {"tags": ("--tag",)}
 _SETTINGS: Final[Mapping[str, dict[str, str]]] = {
     "queue": {"metavar": "NAME"},

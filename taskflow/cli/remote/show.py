@@ -122,6 +122,9 @@ def pairs_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
     yield "expires", task.expires_at and moment(task.expires_at)
     yield "signed", YES_OR_NO[task.sign]
     yield "credential", task.credential
+    yield "unique key", task.unique and task.unique.key
+    yield "debounce key", task.debounce and task.debounce.key
+    yield "debounced", task.debounced or None
     yield "tags", " ".join(f"{n}={tag_text(v)}" for n, v in task.tags.items()) or None
     yield "callback", task.callback_url
     yield "callback id", task.callback_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import uuid
 from collections.abc import Sequence
 
 import msgspec
@@ -88,6 +89,7 @@ class MemorySubmission(MemoryState, SubmissionStore):
             NotUnique: Another task has it, or will: one before it in this request.
         """
         before: set[TaskKey] = set()
+        taken: list[tuple[int, uuid.UUID | None]] = []
         for index, task in enumerate(tasks):
             key = self._key_of(task)
             if key is None:
@@ -96,9 +98,10 @@ class MemorySubmission(MemoryState, SubmissionStore):
             if unique is not None and unique.on_conflict is OnConflict.REJECT:
                 holder = self._holder(key)
                 if holder is not None or key in before:
-                    place = index if len(tasks) > 1 else None
-                    raise NotUnique(holder.id if holder else None, place)
+                    taken.append((index, holder.id if holder else None))
             before.add(key)
+        if taken:
+            raise NotUnique(taken[0][1], taken if len(tasks) > 1 else ())
 
     def _add_or_meet(self, new: NewTask) -> Task:
         """Store a task; or, if another task has its key, do what the new one says."""

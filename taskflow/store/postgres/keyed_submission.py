@@ -125,11 +125,12 @@ def results_of(
 def _result_of(
     request: KeyedRequest, rows: Sequence[Row], found: Mapping[uuid.UUID, Task]
 ) -> KeyedResult:
-    _, place, task_id, *_, outcome = rows[0]
+    _, _, task_id, *_, outcome = rows[0]
     if outcome == _KNOWN:
         return None
     if outcome == _REJECTED:
-        return NotUnique(task_id, place if len(request.tasks) > 1 else None)
+        taken = [(row[1], row[2]) for row in rows]
+        return NotUnique(task_id, taken if len(request.tasks) > 1 else ())
     tasks: list[Task] = []
     for _, place, task_id, _, run_at, created_at, outcome in rows:
         if outcome == _CREATED:

@@ -22,8 +22,8 @@ CREATE UNIQUE INDEX taskflow_tasks_debounced ON taskflow_tasks (queue, debounce_
 
 -- Store the tasks of one request: all, or none. The outcome of each is created, returned, replaced
 -- or debounced; or known, if the request has an idempotency key that an earlier request had.
--- Raises TF001 for a task that is rejected: the detail is its place, the message the id of the other
--- task, or "-" for one of the same request. Keys are taken in order, so that two requests cannot deadlock.
+-- Raises TF001 if tasks are rejected; the detail lists the place of each and the id of the other task,
+-- which is null for a task of the same request. Keys are taken in order, so that two requests cannot deadlock.
 CREATE FUNCTION taskflow_add_request(request json)
 RETURNS TABLE (place integer, task_id uuid, task_priority smallint, task_run_at timestamptz,
                outcome text) LANGUAGE plpgsql AS $$
@@ -32,6 +32,7 @@ DECLARE
     holder uuid;
     met_ids uuid[];
     created_ids uuid[] := '{}';
+    rejected jsonb := '[]';
 BEGIN
     IF request ->> 'key' IS NOT NULL THEN
         INSERT INTO taskflow_idempotency_keys AS known (key, fingerprint, task_ids, expires_at)
@@ -112,8 +113,10 @@ BEGIN
             -- It started or finished at this moment: the key is free.
             CONTINUE WHEN holder IS NULL;
             IF new.policy = 'reject' THEN
-                RAISE EXCEPTION USING ERRCODE = 'TF001', DETAIL = new.place,
-                    MESSAGE = CASE WHEN holder = ANY (created_ids) THEN '-' ELSE holder::text END;
+                rejected := rejected || jsonb_build_object('place', new.place, 'task_id',
+                    CASE WHEN holder <> ALL (created_ids) THEN holder END);
+                outcome := 'rejected';
+                EXIT;
             ELSIF new.policy = 'return' THEN
                 outcome := 'returned';
                 EXIT;
@@ -146,6 +149,7 @@ BEGIN
         IF outcome IS NULL THEN
             RAISE lock_not_available;
         END IF;
+        CONTINUE WHEN outcome = 'rejected';
         IF outcome <> 'returned' AND new.tags IS NOT NULL THEN
             INSERT INTO taskflow_tags (name, value, task_id)
             SELECT tag.key, tag.value, holder FROM json_each_text(new.tags) AS tag;
@@ -155,6 +159,9 @@ BEGIN
         met_ids[place] := holder;
         RETURN NEXT;
     END LOOP;
+    IF jsonb_array_length(rejected) > 0 THEN
+        RAISE EXCEPTION 'unique keys are taken' USING ERRCODE = 'TF001', DETAIL = rejected::text;
+    END IF;
     UPDATE taskflow_idempotency_keys AS known SET task_ids = met_ids
     WHERE known.key = request ->> 'key';
 END
@@ -162,8 +169,8 @@ $$;
 
 -- Store the tasks of several requests, each by itself. A request that has to wait for another
 -- transaction is undone after at most that many milliseconds for all requests together, and its
--- outcome is busy; without a number it waits. A request that is rejected is undone, too; its row has
--- the place of the rejected task and the id of the other one.
+-- outcome is busy; without a number it waits. A request with rejected tasks is undone, too; its rows
+-- have their places and the ids of the other tasks.
 CREATE FUNCTION taskflow_add_keyed(requests text[], wait_ms integer)
 RETURNS TABLE (request integer, place integer, task_id uuid, task_priority smallint,
                task_run_at timestamptz, outcome text) LANGUAGE plpgsql AS $$
@@ -173,7 +180,6 @@ DECLARE
     document json;
     key text;
     busy_keys text[] := '{}';
-    other text;
     rejected text;
 BEGIN
     -- Events are recorded at the commit: rows are still to be locked (0010).
@@ -200,9 +206,10 @@ BEGIN
                 RETURN QUERY SELECT request, n, NULL::uuid, NULL::smallint, NULL::timestamptz, 'busy'
                 FROM generate_series(1, json_array_length(document -> 'tasks')) AS n;
             WHEN SQLSTATE 'TF001' THEN
-                GET STACKED DIAGNOSTICS other = MESSAGE_TEXT, rejected = PG_EXCEPTION_DETAIL;
-                RETURN QUERY SELECT request, rejected::integer, nullif(other, '-')::uuid, NULL::smallint,
-                                    NULL::timestamptz, 'rejected';
+                GET STACKED DIAGNOSTICS rejected = PG_EXCEPTION_DETAIL;
+                RETURN QUERY
+                SELECT request, taken.place, taken.task_id, NULL::smallint, NULL::timestamptz, 'rejected'
+                FROM jsonb_to_recordset(rejected::jsonb) AS taken (place integer, task_id uuid);
         END;
     END LOOP;
     PERFORM set_config('lock_timeout', former_timeout, true);

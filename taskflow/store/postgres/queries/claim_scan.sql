@@ -112,7 +112,7 @@ GROUP BY queue, authority
 
 -- name: claim_chosen_if_alive
 -- Claim the tasks that the scan chose. With the clock of this moment, because the scan may have
--- waited for another one.
+-- waited for another one. A later submission may have moved the times of tasks meanwhile.
 WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > clock_timestamp()
 ), paced AS (
@@ -122,7 +122,8 @@ WITH alive AS MATERIALIZED (
     ON CONFLICT (key) DO UPDATE SET next_at = excluded.next_at
 ), chosen AS MATERIALIZED (
     SELECT id FROM taskflow_tasks
-    WHERE id = ANY (%(ids)b::uuid[]) AND status = 'PENDING' AND EXISTS (SELECT FROM alive)
+    WHERE id = ANY (%(ids)b::uuid[]) AND status = 'PENDING' AND run_at <= clock_timestamp()
+      AND EXISTS (SELECT FROM alive)
     FOR UPDATE SKIP LOCKED
 )
 UPDATE taskflow_tasks AS t

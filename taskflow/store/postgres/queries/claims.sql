@@ -39,7 +39,8 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.p
 
 -- name: claim_by_age_if_alive
 -- Claim the tasks that have been due longest, whatever their priority: the oldest of each
--- priority, and of these the oldest.
+-- priority, and of these the oldest. Their times are compared once more under the lock, because a
+-- later submission may have moved them meanwhile.
 WITH alive AS MATERIALIZED (
     SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > now()
       AND NOT EXISTS (SELECT FROM taskflow_queues WHERE is_limited)
@@ -57,7 +58,8 @@ WITH alive AS MATERIALIZED (
     ORDER BY one.run_at, one.id LIMIT %(limit)s
 ), due AS MATERIALIZED (
     SELECT id FROM taskflow_tasks
-    WHERE id IN (SELECT id FROM oldest) AND status = 'PENDING' AND EXISTS (SELECT FROM alive)
+    WHERE id IN (SELECT id FROM oldest) AND status = 'PENDING' AND run_at <= now()
+      AND EXISTS (SELECT FROM alive)
     FOR UPDATE SKIP LOCKED
 )
 UPDATE taskflow_tasks AS t
