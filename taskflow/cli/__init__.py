@@ -66,6 +66,9 @@ main = Sections(
             "show": Entry(f"{_REMOTE}.show", "Show a task, its attempts or its result."),
             "cancel": Entry(f"{_REMOTE}.task_actions", "Cancel tasks."),
             "retry": Entry(f"{_REMOTE}.task_actions", "Retry FAILED and CANCELED tasks."),
+            "skip": Entry(
+                f"{_REMOTE}.task_actions", "Skip FAILED tasks that hold their order key."
+            ),
             "delete": Entry(f"{_REMOTE}.task_actions", "Delete finished tasks."),
             "export": Entry(f"{_REMOTE}.listing", "Write all matching tasks as NDJSON."),
         },

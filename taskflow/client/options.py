@@ -44,6 +44,8 @@ class Options(TypedDict, total=False):
     tags: Mapping[str, TagValue] | None
     callback_url: str | None
     retention_seconds: float | None
+    order_key: str | None
+    on_failure: str | None
 
 
 KNOWN: Final = frozenset(TaskRequest.__struct_fields__) - {"payload"}
@@ -147,6 +149,7 @@ class Filters(TypedDict, total=False):
     finished_after: dt.datetime
     finished_before: dt.datetime
     url_contains: str
+    order_key: str
 
 
 @checked_arguments()

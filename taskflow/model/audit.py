@@ -42,6 +42,8 @@ class Action(enum.StrEnum):
     """A task was canceled."""
     TASK_RETRY = "task.retry"
     """A task was retried."""
+    TASK_SKIP = "task.skip"
+    """A FAILED task was skipped, so that it no longer holds its order key."""
     TASK_DELETE = "task.delete"
     """A task was deleted."""
     TASKS_CANCEL = "tasks.cancel"

@@ -27,6 +27,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
         finished_after: Finished at this time or later.
         finished_before: Finished before this time.
         url_contains: The submitted URL contains this text (case-sensitive).
+        order_key: The order key.
         scope: The queue is one of these.
     """
 
@@ -40,6 +41,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
     finished_after: dt.datetime | None = None
     finished_before: dt.datetime | None = None
     url_contains: str | None = None
+    order_key: str | None = None
     scope: QueueScope | None = None
 
 
@@ -63,6 +65,7 @@ def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
         and all(has_tag(task.tags, name, value) for name, value in wanted.tags)
         and wanted.host in (None, host)
         and wanted.error_type in (None, task.error_type)
+        and wanted.order_key in (None, task.order_key)
         and _is_within(task.created_at, wanted.created_after, wanted.created_before)
         and _is_within(task.finished_at, wanted.finished_after, wanted.finished_before)
         and (wanted.url_contains is None or wanted.url_contains in url_of(task.payload))

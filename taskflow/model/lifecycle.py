@@ -40,11 +40,19 @@ class Move(enum.StrEnum):
 
 
 class Transition(NamedTuple):
-    """A legal move between two statuses."""
+    """A legal move between two statuses.
+
+    Attributes:
+        source: The status before.
+        move: The move.
+        target: The status after.
+        is_for_holders: True if only a task that holds its order key can make the move.
+    """
 
     source: TaskStatus
     move: Move
     target: TaskStatus
+    is_for_holders: bool = False
 
 
 # A new task is PENDING, unless an idle node claims it in the statement that stores it.
@@ -61,27 +69,34 @@ TRANSITIONS: Final = (
     Transition(TaskStatus.RUNNING, Move.POISON, TaskStatus.FAILED),
     Transition(TaskStatus.RUNNING, Move.CANCEL, TaskStatus.CANCELED),
     Transition(TaskStatus.FAILED, Move.MANUAL_RETRY, TaskStatus.PENDING),
+    Transition(TaskStatus.FAILED, Move.CANCEL, TaskStatus.CANCELED, is_for_holders=True),
     Transition(TaskStatus.CANCELED, Move.MANUAL_RETRY, TaskStatus.PENDING),
 )
 
-_TARGETS: Final = {(row.source, row.move): row.target for row in TRANSITIONS}
+_TARGETS: Final = {(row.source, row.move): row for row in TRANSITIONS}
 
 
-def allows(status: TaskStatus, move: Move) -> bool:
-    """Return whether a task with this status can make a move."""
-    return (status, move) in _TARGETS
+def allows(status: TaskStatus, move: Move, *, holds_key: bool = False) -> bool:
+    """Return whether a task with this status can make a move.
+
+    Args:
+        status: The status.
+        move: The move.
+        holds_key: Whether the task FAILED and holds its order key.
+    """
+    row = _TARGETS.get((status, move))
+    return row is not None and (holds_key or not row.is_for_holders)
 
 
-def target_of(status: TaskStatus, move: Move) -> TaskStatus:
-    """Return the status after a move.
+def target_of(status: TaskStatus, move: Move, *, holds_key: bool = False) -> TaskStatus:
+    """Return the status after a move; the arguments are those of ``allows``.
 
     Raises:
         IllegalMove: The move is not allowed from this status.
     """
-    try:
-        return _TARGETS[status, move]
-    except KeyError:
-        raise IllegalMove(_rejection(status, move)) from None
+    if not allows(status, move, holds_key=holds_key):
+        raise IllegalMove(_rejection(status, move))
+    return _TARGETS[status, move].target
 
 
 def _rejection(status: TaskStatus, move: Move) -> str:
@@ -102,15 +117,33 @@ def check_deletable(status: TaskStatus) -> None:
         raise IllegalMove(f"cannot delete a task that is {status}; cancel it first")
 
 
+def check_skippable(status: TaskStatus, *, holds_key: bool) -> None:
+    """Check that a task may be skipped. That is not a move: the task stays FAILED.
+
+    Raises:
+        IllegalMove: It does not hold its order key.
+    """
+    if not holds_key:
+        what = "does not hold an order key" if status is TaskStatus.FAILED else f"is {status}"
+        raise IllegalMove(
+            f"cannot skip a task that {what}; only a task that FAILED with on_failure hold can be "
+            "skipped"
+        )
+
+
 def sources_of(move: Move) -> tuple[TaskStatus, ...]:
-    """Return the statuses from which a move is allowed."""
-    return tuple(row.source for row in TRANSITIONS if row.move is move)
+    """Return the statuses from which a move is allowed to any task."""
+    return tuple(row.source for row in TRANSITIONS if row.move is move and not row.is_for_holders)
 
 
 def diagram() -> str:
     """Return the table as the Mermaid state diagram that the docs show."""
     lines = ["stateDiagram-v2"]
     lines += [f"    [*] --> {status}: {how}" for status, how in INITIAL_STATUSES.items()]
-    lines += [f"    {row.source} --> {row.target}: {row.move}" for row in TRANSITIONS]
+    lines += [f"    {row.source} --> {row.target}: {_label(row)}" for row in TRANSITIONS]
     lines += [f"    {status} --> [*]" for status in TaskStatus if status.is_final]
     return "\n".join(lines)
+
+
+def _label(row: Transition) -> str:
+    return f"{row.move} (holds its order key)" if row.is_for_holders else str(row.move)

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model import queue_limits, task_status
 from taskflow.model.options import NO_OPTIONS, BackoffOption, StatusPatterns, TaskOptions
+from taskflow.model.order_keys import IN_LINE, OnFailure, OrderKey, WaitingFor
 from taskflow.model.outcome import ErrorType, KeptResponse
 from taskflow.model.queue_limits import Hold, Limiter, QueueHost
 from taskflow.model.uniqueness import Debounce, Existing, Unique
@@ -85,6 +86,8 @@ class NewTask(msgspec.Struct, frozen=True):
         tags: Tags for filters.
         host: The host of its URL, if it has one.
         authority: The host with its port, unless that is the default port; empty without a host.
+        order_key: Tasks of its queue with the same key run one at a time, in order.
+        on_failure: What happens to the key when the task fails; ``None`` without a key.
         options: Options for its attempts.
     """
 
@@ -99,6 +102,8 @@ class NewTask(msgspec.Struct, frozen=True):
     tags: dict[str, TagValue] = {}
     host: str | None = None
     authority: str = ""
+    order_key: str | None = None
+    on_failure: OnFailure | None = None
     options: TaskOptions = NO_OPTIONS
 
     @property
@@ -106,7 +111,9 @@ class NewTask(msgspec.Struct, frozen=True):
         """True if it may meet another task, because it has a unique or debounce key."""
         return self.options is not NO_OPTIONS and self.options.is_keyed
 
-    def as_task(self, task_id: uuid.UUID, *, created_at: dt.datetime, run_at: dt.datetime) -> Task:
+    def as_task(
+        self, task_id: uuid.UUID, *, created_at: dt.datetime, run_at: dt.datetime | None
+    ) -> Task:
         """Return the task once it is stored."""
         return Task(
             id=task_id,
@@ -131,6 +138,9 @@ class NewTask(msgspec.Struct, frozen=True):
             callback_of=self.options.callback_of,
             schedule=self.options.schedule,
             scheduled_at=self.options.scheduled_at,
+            order_key=self.order_key,
+            on_failure=self.on_failure,
+            waiting_for=None if self.order_key is None else IN_LINE,
         )
 
 
@@ -159,7 +169,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         error: Why the last attempt failed, for people; empty if it did not fail.
         error_type: Why the last attempt failed, for programs.
         created_at: When it was stored.
-        run_at: When it is due at the earliest.
+        run_at: When it is due at the earliest; ``None`` while it waits for other tasks.
         started_at: When the last attempt started.
         finished_at: When it finished, or ``None``.
         queue: The name of its queue.
@@ -183,7 +193,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         callback_of: In a callback, the id of the task whose outcome it sends.
         schedule: The name of the schedule that created it, if any.
         scheduled_at: The scheduled time; ``None`` if a client ran the schedule.
+        order_key: Tasks of its queue with the same key run one at a time, in order.
+        on_failure: What happens to the key when the task fails; ``None`` without a key. A FAILED
+            task with ``hold`` holds its key.
         held: Why it does not start although it is due, or ``None``.
+        waiting_for: The task that must finish before it is due, or ``None``.
         existing: In the response to a submission, what the submission did to this task, which
             existed; absent otherwise.
     """
@@ -195,7 +209,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     error_type: ErrorType | None = None
     created_at: Moment
-    run_at: Moment
+    run_at: Moment | None
     started_at: Moment | None = None
     finished_at: Moment | None = None
     queue: str = DEFAULT_QUEUE
@@ -219,7 +233,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     callback_of: uuid.UUID | None = None
     schedule: str | None = None
     scheduled_at: Moment | None = None
+    order_key: OrderKey | None = None
+    on_failure: OnFailure | None = None
     held: Hold | None = None
+    waiting_for: WaitingFor | None = None
     existing: Existing | UnsetType = UNSET
 
     @property
@@ -229,9 +246,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     def with_hold(self, limiter: Limiter, queue_host: QueueHost, now: dt.datetime) -> Task:
         """Return the task with what keeps it from starting, if it is due and held."""
-        if self.status is not TaskStatus.PENDING or self.run_at > now:
+        if self.status is not TaskStatus.PENDING or self.run_at is None or self.run_at > now:
             return self
         return msgspec.structs.replace(self, held=limiter.hold_of(queue_host))
+
+    @property
+    def holds_key(self) -> bool:
+        """True if it FAILED and no task with its order key starts until a client decides."""
+        return self.status is TaskStatus.FAILED and self.on_failure is OnFailure.HOLD
 
 
 class AttemptStatus(enum.StrEnum):

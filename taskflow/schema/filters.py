@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model.filter import TaskFilter, tag_text
 from taskflow.model.invalid_url import InvalidUrl
+from taskflow.model.order_keys import OrderKey
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import (
     MAX_TAGS,
@@ -104,6 +105,10 @@ class TaskFilters(msgspec.Struct, frozen=True, kw_only=True):
             "case-sensitive.",
             examples=["/reports"],
         ),
+    ] = UNSET
+    order_key: Annotated[
+        OrderKey | UnsetType,
+        Meta(description="Only tasks with this order key.", examples=["customer-42"]),
     ] = UNSET
 
 

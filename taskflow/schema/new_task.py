@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,6 +12,7 @@ from msgspec import UNSET
 
 from taskflow.model.errors import BadRequest, Unprocessable
 from taskflow.model.options import NO_OPTIONS, Backoff, StoredBackoff, TaskOptions
+from taskflow.model.order_keys import OnFailure
 from taskflow.model.request import RequestPayload
 from taskflow.model.signature import NO_SECRETS
 from taskflow.model.task import NewTask
@@ -42,6 +44,9 @@ _READER: Final = Reader(
     ],
     custom={"unique": read_unique, "debounce": read_debounce},
 )
+_REORDERING: Final = ("priority", "delay_seconds")
+_KEYS: Final = {"unique", "debounce"}
+_LONG_AGO: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 _OPTIONS: Final = frozenset(TaskOptions.__struct_fields__)
 HOW_ARRAY: Final = 'send an array of tasks, such as [{"payload": "https://example.com/"}]'
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -112,6 +117,17 @@ def _check_combinations(
     if "run_at" in given and "delay_seconds" in given:
         errors.add("/delay_seconds", "delay_seconds must not be given together with run_at")
     check_keys(given, errors)
+    if "order_key" in given:
+        for name in _REORDERING:
+            if given.get(name):  # 0 changes nothing
+                errors.add(f"/{name}", f"{name} must not be given together with order_key")
+        for name in sorted(_KEYS & given.keys()):
+            errors.add(f"/{name}", f"{name} must not be given together with order_key")
+        # A time that is over changes nothing: a task can be submitted again as it was shown.
+        if given.get("run_at", _LONG_AGO) > dt.datetime.now(dt.UTC):
+            errors.add("/run_at", "run_at must not be in the future together with order_key")
+    elif "on_failure" in given:
+        errors.add("/on_failure", "on_failure needs order_key")
     for name in ("callback_url", "sign"):
         if given.get(name) and not can_sign:
             errors.add(f"/{name}", NO_SECRETS.format(name))
@@ -138,6 +154,8 @@ def _new_task(
         tracestate=trace.get("tracestate"),
     )
     stored = {name: given[name] for name in given.keys() - _OPTIONS}
+    if "order_key" in stored:
+        stored.setdefault("on_failure", OnFailure.CONTINUE)
     return NewTask(
         payload,
         **{"max_attempts": max_attempts, **stored},

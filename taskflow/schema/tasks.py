@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model.options import BackoffOption, StatusPatterns
+from taskflow.model.order_keys import OnFailure, OrderKey
 from taskflow.model.task import (
     MAX_ATTEMPTS,
     MAX_DELAY_SECONDS,
@@ -178,6 +179,24 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
             description="How long the finished task is kept. Default: the setting "
             "`TASKFLOW_RETENTION_SECONDS`.",
             examples=[86400],
+        ),
+    ] = None
+    order_key: Annotated[
+        OrderKey | None,
+        Meta(
+            description="Tasks of a queue with the same order key run one at a time, in the order "
+            "in which they were accepted. Not together with `priority`, `delay_seconds` or a "
+            "`run_at` in the future.",
+            examples=["customer-42"],
+        ),
+    ] = None
+    on_failure: Annotated[
+        OnFailure | None,
+        Meta(
+            description="What happens to the order key when the task fails: `continue` starts the "
+            "next task, `hold` waits until a client retries, cancels, skips or deletes the failed "
+            "one. Needs `order_key`. Default: `continue`.",
+            examples=["hold"],
         ),
     ] = None
 

@@ -102,6 +102,9 @@ class EncryptedStore:
     async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         return self._shown_if_any(await self._store.retry(task_id, by=by))
 
+    async def skip(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        return self._shown_if_any(await self._store.skip(task_id, by=by))
+
     async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
         if not self._encryption.has_results:
             return await self._store.settle(settlements)

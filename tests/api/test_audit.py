@@ -56,6 +56,13 @@ class Audited:
         self.done("POST", f"/tasks/{task_id}/cancel")
         return task_id
 
+    def holder(self, key: str) -> str:
+        """A task that FAILED and holds its order key."""
+        task_id = self.new_task(order_key=key, on_failure="hold", delay_seconds=None)
+        while self.done("GET", f"/tasks/{task_id}?wait=20")["status"] != "FAILED":
+            pass
+        return task_id
+
     def entries(self, query: str = "limit=1000") -> list[dict[str, Any]]:
         """The oldest first."""
         found: list[dict[str, Any]] = self.done("GET", f"/audit?{query}", role="admin")
@@ -101,6 +108,7 @@ def put_credential(audited: Audited, name: str) -> None:
 REQUESTS = {
     "POST /tasks/{id}/cancel": (lambda a: a.new_task(), None, Action.TASK_CANCEL),
     "POST /tasks/{id}/retry": (lambda a: a.canceled_task(), None, Action.TASK_RETRY),
+    "POST /tasks/{id}/skip": (lambda a: a.holder("api"), None, Action.TASK_SKIP),
     "DELETE /tasks/{id}": (lambda a: a.canceled_task(), None, Action.TASK_DELETE),
     "POST /tasks/cancel": (
         lambda a: a.new_task(queue="bulk"),
@@ -214,6 +222,7 @@ def test_a_bulk_action(audited):
 PAGES = {
     "/ui/tasks/<task_id>/cancel": lambda a: a.new_task(),
     "/ui/tasks/<task_id>/retry": lambda a: a.canceled_task(),
+    "/ui/tasks/<task_id>/skip": lambda a: a.holder("page"),
     "/ui/tasks/<task_id>/delete": lambda a: a.canceled_task(),
     "/ui/many/<string:name>": lambda a: (a.new_task(), "cancel")[1],
     "/ui/queues/<string:name>/pause": lambda _: "page-paused",

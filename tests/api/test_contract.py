@@ -47,7 +47,10 @@ TASK_FIELDS = [
     "callback_of",
     "schedule",
     "scheduled_at",
+    "order_key",
+    "on_failure",
     "held",
+    "waiting_for",
 ]
 RESULT_FIELDS = {
     "message": str,

@@ -40,7 +40,7 @@ JSON = "application/json"
 JSON_TYPES = (JSON, "application/merge-patch+json")
 LINES = "application/x-ndjson"
 # What has to be so that an operation on one task can be carried out; others take what has ended.
-STANDING = {"cancelTask": "PENDING", "retryTask": "CANCELED"}
+STANDING = {"skipTask": "FAILED", "cancelTask": "PENDING", "retryTask": "CANCELED"}
 
 
 class World(NamedTuple):
@@ -69,7 +69,10 @@ class World(NamedTuple):
         """The id of a new task that stands so."""
         made: dict[str, Any] = {"payload": URL}
         head = WAIT if standing == "COMPLETED" else {}
-        if standing != "COMPLETED":
+        if standing == "FAILED":
+            made = {"payload": "x:", "order_key": str(uuid.uuid4()), "on_failure": "hold"}
+            head = WAIT
+        elif standing != "COMPLETED":
             made["delay_seconds"] = 3600
         task = self.ask("post", "/tasks", made, head).json
         if standing == "CANCELED":

@@ -19,6 +19,7 @@ FAR = "2999-12-31T23:59:59Z"
 SAID = (
     *("queue", "priority", "max_attempts", "run_at", "expires_at", "backoff", "retry_on"),
     *("success_on", "sign", "credential", "tags", "retention_seconds", "callback_url"),
+    *("order_key", "on_failure"),
 )
 LATER = {"delay_seconds": 3600}  # so that nothing runs it meanwhile
 NO_TEXT: list[Any] = [1, True, [], {}]
@@ -70,6 +71,9 @@ class TestTaken:
             "callback_url": None,
             "callback_id": None,
             "callback_of": None,
+            "order_key": None,
+            "on_failure": None,
+            "waiting_for": None,
         }
         assert {name: task[name] for name in shown} == shown
 
@@ -110,6 +114,25 @@ class TestTaken:
     def test_each_field(self, server, name, value):
         """It is shown as it was said, at once and later."""
         assert taken(server, **LATER, **{name: value})[name] == value
+
+    @pytest.mark.parametrize("key", ["a", "x" * 255, "é\U0001f600 /~'\"\\"])
+    @pytest.mark.parametrize("on_failure", ["continue", "hold", None])
+    def test_an_order_key(self, server, key, on_failure):
+        """It is shown as it was said; without a due time, since it waits for its turn."""
+        fields = {"order_key": key, "on_failure": on_failure, "queue": "ordered"}
+        task = post(server, **fields, priority=0, run_at="2020-01-01T00:00:00Z").json
+        assert task["run_at"] is None
+        assert task["waiting_for"].keys() == {"reason", "task_id", "detail"}
+        assert (task["waiting_for"]["reason"], task["waiting_for"]["task_id"]) == (
+            "order_key",
+            None,
+        )
+        shown = server.show(task["id"])
+        for one in (task, shown):
+            assert (one["order_key"], one["on_failure"]) == (key, on_failure or "continue")
+        again = server.post(server.ask("GET", f"/tasks/{task['id']}").body)
+        assert again.status == 201, again
+        assert again.json["order_key"] == key
 
     @pytest.mark.parametrize("name", ["priority", "max_attempts"])
     def test_whole_numbers(self, server, name):
@@ -248,6 +271,11 @@ class TestRefused:
             ),
             ("sign", [*NO_NUMBER[1:], 0, 1], "true or false"),
             (
+                "order_key",
+                [*NO_TEXT, "", "a\n", "\0", "a\x1fb", "\x7f", "x" * 256],
+                "text of 1 to 255",
+            ),
+            (
                 "callback_url",
                 [*NO_TEXT, "", "a", "ftp://a.example/", "http://", "http://a b/", "http://é/"],
                 "an http or https URL",
@@ -312,6 +340,27 @@ class TestRefused:
             "#/queue",
             "#/backoff/0",
         ]
+
+    def test_an_order_key_and_what_reorders(self, server):
+        """Each field that would reorder the tasks of a key has its place in the answer."""
+        keyed = [("unique", {"key": "a"}), ("debounce", {"key": "a", "delay_seconds": 1})]
+        for name, value in (*keyed, ("priority", 1), ("delay_seconds", 0.1), ("run_at", FAR)):
+            found = refused(server, order_key="a", **{name: value})
+            assert list(found) == [f"#/{name}"]
+            assert found[f"#/{name}"].endswith("together with order_key")
+        assert list(refused(server, order_key="a", priority=-1, run_at=FAR)) == [
+            "#/priority",
+            "#/run_at",
+        ]
+
+    def test_on_failure(self, server):
+        """It is about an order key, and one of two words."""
+        for value in ("continue", "hold"):
+            assert refused(server, on_failure=value) == {
+                "#/on_failure": "on_failure needs order_key"
+            }
+        for value in ("stop", "", 1, []):
+            assert list(refused(server, order_key="a", on_failure=value)) == ["#/on_failure"]
 
     def test_a_moment_and_a_delay(self, server):
         """There is one due time: the two are not taken together, but null is none."""

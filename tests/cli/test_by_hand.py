@@ -26,6 +26,18 @@ class TestById:
         assert cli_of_each.ok("delete", *ids).rows == [[one, "deleted"] for one in ids]
         assert cli_of_each.run("show", ids[0]).code == 4
 
+    def test_skip(self, cli_of_each, service, queue):
+        """The next task starts; a task that holds no key is an error, and stops no others."""
+        key = {"order_key": "a", "on_failure": "hold", "queue": queue}
+        first, second = (hand_in(service, payload="x:", **key) for _ in range(2))
+        service.wait(first)
+        shown = cli_of_each.ok("show", second).out
+        assert first in shown
+        reported = cli_of_each.run("skip", NOBODYS, first)
+        assert (reported.code, reported.rows) == (4, [[first, "FAILED"]])
+        service.wait(second)
+        assert "only a task that FAILED" in cli_of_each.run("skip", first).complaint
+
     def test_an_invalid_task_does_not_stop_the_others(self, cli, memory_server):
         ended, waiting = (hand_in(memory_server, payload="x", delay_seconds=d) for d in (0, 3600))
         memory_server.wait(ended)

@@ -27,6 +27,7 @@ REMOTE = [
     ("show", ID, "--watch"),
     ("cancel", ID),
     ("retry", ID),
+    ("skip", ID),
     ("delete", ID),
     ("delete", "--all", "--yes"),
     ("export",),
@@ -223,7 +224,7 @@ def test_every_command_has_an_example(path):
 def test_no_option_accepts_a_key():
     """Other users of the machine can see command lines."""
     names = {name for command in ALL.values() for option in command.params for name in option.opts}
-    assert {name for name in names if "key" in name} == {"--idempotency-key"}
+    assert {name for name in names if "key" in name} == {"--idempotency-key", "--order-key"}
 
 
 def test_every_remote_command_is_tested():
@@ -288,7 +289,7 @@ def test_bash_completes_by_the_script(cli):
     )
     assert output.stderr == ""
     first, second, third = output.stdout.splitlines()
-    assert set(first.split()) == {"serve", "submit", "show", "schedules", "stats", "secret"}
+    assert set(first.split()) == {"serve", "submit", "show", "schedules", "stats", "secret", "skip"}
     assert set(second.split()) == {"put", "pause", "purge"}
     assert third == "--status"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import threading
 import time
 import uuid
@@ -163,6 +164,19 @@ class TestTransactions:
             time.sleep(0.02)  # so that it is due for longer than what was claimed before
             connection.commit()
             assert target.wait_for(path_of(url, target))
+
+    def test_an_order_key(self, node, client, connection, target):
+        """The tasks of a transaction run in their order, before those that were submitted later."""
+        key = {"order_key": str(uuid.uuid4()), "queue": "ordered"}
+        first = enqueue(connection, target.url + "/text", **key)
+        others = enqueue_many(connection, [Submission(target.url + "/text", **key)] * 2)
+        assert first.run_at is None
+        connection.commit()
+        last = client.submit(target.url + "/text", **key)
+        tasks = [client.wait(one.id, SOON_SECONDS) for one in (first, *others, last)]
+        assert {task.status for task in tasks} == {TaskStatus.COMPLETED}
+        for task, following in itertools.pairwise(tasks):
+            assert task.finished_at <= following.started_at
 
     def test_an_open_transaction_blocks_no_stream(self, node, client, connection, target):
         """An open transaction blocks no streams, which get its events at the commit."""

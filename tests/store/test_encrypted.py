@@ -73,7 +73,7 @@ class TestEncryptedPostgresStore(Contract):
 
 # They neither take nor return payloads, templates or results.
 PASSED_ON = {
-    *("queues_of", "count_pending", "count", "fold_counts", "delete_expired_keys"),
+    *("queues_of", "count_pending", "count", "fold_counts", "delete_expired_keys", "promote"),
     *("release", "lost_claims", "wait_for_work", "wait_for_cancellations"),
     *("register", "renew", "retire", "rescue", "reconcile"),
     *("delete", "cancel_many", "retry_many", "delete_many", "expire", "seconds_to_expiry"),

@@ -12,12 +12,14 @@ from tests.store.contract import completed, new_task
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
+from tests.store.order_keys_contract import OrderContract
 from tests.store.signing_keys_contract import SigningKeysContract
 from tests.store.uniqueness_contract import UniquenessContract
 
 
 class TestMemoryStore(
     FlowContract,
+    OrderContract,
     CallbacksContract,
     MonitoringContract,
     CredentialsContract,

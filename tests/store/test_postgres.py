@@ -40,6 +40,7 @@ from tests.store.contract import completed, failed, new_task, released
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
+from tests.store.order_keys_contract import OrderContract
 from tests.store.signing_keys_contract import SigningKeysContract
 from tests.store.uniqueness_contract import UniquenessContract
 
@@ -50,6 +51,7 @@ FEW = Settings(database_timeout_seconds=2.0, database_connections=2)
 
 class TestPostgresStore(
     FlowContract,
+    OrderContract,
     CallbacksContract,
     MonitoringContract,
     CredentialsContract,

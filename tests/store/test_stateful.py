@@ -39,10 +39,11 @@ from taskflow.model import lifecycle
 from taskflow.model.audit import Action, NewEntry
 from taskflow.model.errors import IllegalMove, LeaseLost, ScheduleOverlap
 from taskflow.model.lifecycle import Move
+from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType
 from taskflow.model.queues import RecentCounts
 from taskflow.model.schedule import Overlap, ScheduleDefinition, Timing
-from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
+from taskflow.model.task import AttemptStatus, NewTask, Task, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Release, Retry, Settlement
 from taskflow.store.base.store import TaskStore
@@ -54,6 +55,7 @@ LATER_SECONDS = 3600.0
 EXAMPLES, LONG_EXAMPLES = 60, 2000
 QUEUES = ("default", "mail", "Z")
 OVERLAPS = (Overlap.SKIP, Overlap.CANCEL_PREVIOUS)
+KEY = "a"
 NOW = dt.datetime.now(dt.UTC)
 OVER = NOW - dt.timedelta(hours=1)
 LATER = NOW + dt.timedelta(days=1)
@@ -150,6 +152,9 @@ class Known:
     retention_seconds: float | None = None
     is_deleted: bool = False
     schedule: str | None = None
+    order_key: str | None = None
+    on_failure: OnFailure | None = None
+    is_waiting: bool = False  # for its turn
     hold: tuple[int, int] | None = None  # which claim, of which node
     attempts: list[tuple[int, str]] = field(default_factory=list)
     ends: list[TaskStatus] = field(default_factory=list)
@@ -158,11 +163,24 @@ class Known:
     def is_over(self) -> bool:
         return self.expires_at == OVER
 
+    @property
+    def holds_key(self) -> bool:
+        return self.status is TaskStatus.FAILED and self.on_failure is OnFailure.HOLD
+
+    @property
+    def is_in_line(self) -> bool:
+        return not self.is_deleted and (not self.status.is_final or self.holds_key)
+
+    @property
+    def is_started(self) -> bool:
+        return self.is_in_line and not self.status.is_final and not self.is_waiting
+
     def move(self, move: Move) -> None:
-        self.status = lifecycle.target_of(self.status, move)
+        self.status = lifecycle.target_of(self.status, move, holds_key=self.holds_key)
         if self.status is not TaskStatus.RUNNING:
             self.hold = None
         if self.status.is_final:
+            self.is_waiting = False
             self.ends.append(self.status)
 
     def give_back(self, move: Move, ended: str | None) -> None:
@@ -218,14 +236,70 @@ class Law(RuleBasedStateMachine):
             *[
                 self.add_one(priority, is_due=True, expires_at=LATER, retention_seconds=0.0)
                 for priority in priorities
-            ]
+            ],
+            # Few other steps lead to a task that holds the key.
+            self.add_in_line(OnFailure.HOLD, OVER),
         )
 
     @initialize(target=nodes)
     def begin_with_nodes(self):
         return multiple(*[self.add_node() for _ in range(3)])
 
+    # Order keys
+
+    @invariant()
+    def a_line_goes_on(self):
+        """Start the first task of the line, as both stores do; this is the first invariant."""
+        line = self.line()
+        if line and line[0].is_waiting and not any(task.is_started for task in line):
+            line[0].is_waiting, line[0].is_due = False, True
+            line[0].turn = next(self.turns)
+            self.seen.add("promoted")
+        self.both("promote", {})
+
+    def line(self) -> list[Known]:
+        """The tasks in line, of the only order key."""
+        return [task for task in self.known if task.order_key is not None and task.is_in_line]
+
+    def check_line(self, task: Known, shown: Task, side: int) -> None:
+        assert (shown.order_key, shown.on_failure) == (task.order_key, task.on_failure)
+        assert (shown.waiting_for is not None) == task.is_waiting
+        if shown.waiting_for is not None:
+            line = self.line()
+            started = [other for other in line if other.is_started]
+            ahead = line[: line.index(task)][-1:] or started
+            assert shown.run_at is None
+            assert shown.waiting_for.task_id == self.ids[ahead[0].number][side]
+
+    @rule(number=tasks, is_first=st.booleans())
+    def skip(self, number, is_first):
+        if is_first and self.line():
+            number = self.line()[0].number  # few other tasks hold the key
+        task = self.known[number]
+        if self.moved_by_hand("skip", number, lambda task: task.holds_key):
+            task.on_failure = OnFailure.CONTINUE
+            self.seen.add("skipped")
+
     # Submission
+
+    @rule(
+        target=tasks,
+        on_failure=st.sampled_from(OnFailure),
+        expires_at=st.sampled_from([None, LATER, OVER]),
+    )
+    def add_in_order(self, on_failure, expires_at):
+        """All of one queue, so that one at most starts in a step."""
+        return self.add_in_line(on_failure, expires_at)
+
+    def add_in_line(self, on_failure: OnFailure, expires_at: dt.datetime | None) -> int:
+        return self.add_one(
+            0,
+            is_due=True,
+            queue=QUEUES[1],
+            expires_at=expires_at,
+            order_key=KEY,
+            on_failure=on_failure,
+        )
 
     @rule(
         target=tasks,
@@ -252,6 +326,8 @@ class Law(RuleBasedStateMachine):
         queue: str = QUEUES[0],
         expires_at: dt.datetime | None = None,
         retention_seconds: float | None = None,
+        order_key: str | None = None,
+        on_failure: OnFailure | None = None,
     ) -> int:
         new = NewTask(
             msgspec.Raw(b"1"),
@@ -261,12 +337,17 @@ class Law(RuleBasedStateMachine):
             max_attempts=3,
             expires_at=expires_at,
             retention_seconds=retention_seconds,
+            order_key=order_key,
+            on_failure=on_failure,
         )
         [[in_memory], [in_postgres]] = self.both("add", {"tasks": [new]})
         number = len(self.known)
         self.ids.append((in_memory.id, in_postgres.id))
         known = Known(number, priority, is_due, next(self.turns), queue)
         known.expires_at, known.retention_seconds = expires_at, retention_seconds
+        known.order_key, known.on_failure = order_key, on_failure
+        if order_key is not None:
+            known.is_waiting, known.is_due = True, False
         self.known.append(known)
         return number
 
@@ -329,7 +410,9 @@ class Law(RuleBasedStateMachine):
     def die_at_work(self, chosen, max_rescues):
         """The node that holds this claim dies, which other steps seldom lead to."""
         hold = self.known[self.made_claims[chosen][0]].hold
-        if hold and hold[0] == chosen:
+        if hold is None or hold[0] != chosen:  # then another one: of all claims few are held
+            hold = next((task.hold for task in self.known if task.hold), None)
+        if hold is not None:
             self.die(hold[1], max_rescues)
 
     @rule(node=consumes(nodes))
@@ -468,14 +551,16 @@ class Law(RuleBasedStateMachine):
 
     # Actions of clients
 
-    @rule(number=tasks)
-    def cancel(self, number):
+    @rule(number=tasks, is_running=st.booleans())
+    def cancel(self, number, is_running):
+        if is_running:  # of all tasks few are
+            number = next((task.number for task in self.known if task.hold), number)
         if self.moved_by_hand("cancel", number, self.can_be_canceled):
             self.canceled(self.known[number])
 
     @rule(numbers=st.sets(tasks, max_size=3))
     def cancel_many(self, numbers):
-        for task in self.many_moved_by_hand("cancel_many", numbers, self.can_be_canceled):
+        for task in self.many_moved_by_hand("cancel_many", numbers, self.is_not_finished):
             self.canceled(task)
 
     @rule(number=tasks)
@@ -485,6 +570,9 @@ class Law(RuleBasedStateMachine):
 
     @rule(numbers=st.sets(tasks, max_size=3))
     def retry_many(self, numbers):
+        # One that starts in its turn and one that starts at once do so in no known order.
+        if any(self.known[number].order_key for number in numbers):
+            numbers = {number for number in numbers if self.known[number].order_key}
         self.retried(self.many_moved_by_hand("retry_many", numbers, self.can_be_retried))
 
     @rule(number=tasks)
@@ -499,7 +587,10 @@ class Law(RuleBasedStateMachine):
             self.deleted(task)
 
     def can_be_canceled(self, task: Known) -> bool:
-        return lifecycle.allows(task.status, Move.CANCEL)
+        return lifecycle.allows(task.status, Move.CANCEL, holds_key=task.holds_key)
+
+    def is_not_finished(self, task: Known) -> bool:
+        return not task.status.is_final
 
     def can_be_retried(self, task: Known) -> bool:
         return lifecycle.allows(task.status, Move.MANUAL_RETRY)
@@ -555,6 +646,8 @@ class Law(RuleBasedStateMachine):
             task.attempt = task.rescues = 0
             task.error_type, task.is_due, task.turn = None, True, next(self.turns)
             task.expires_at = None
+            if task.order_key is not None:
+                task.is_waiting, task.is_due = True, False
 
     # By the clock
 
@@ -589,7 +682,9 @@ class Law(RuleBasedStateMachine):
         # A negative age: also what ended within this millisecond.
         is_old = {0.0: True, None: age_seconds is not None, LATER_SECONDS: False}
         old = [
-            task for task in self.kept() if task.status.is_final and is_old[task.retention_seconds]
+            task
+            for task in self.kept()
+            if task.status.is_final and not task.holds_key and is_old[task.retention_seconds]
         ]
         answers = self.both("delete_finished", {"age_seconds": age_seconds, "limit": 1000})
         assert answers == [len(old)] * 2
@@ -632,7 +727,7 @@ class Law(RuleBasedStateMachine):
 
     @invariant()
     def stores_agree_with_the_law(self):
-        for page in self.both("page", {"limit": 1000}):
+        for side, page in enumerate(self.both("page", {"limit": 1000})):
             for task, shown in zip(reversed(self.kept()), page.tasks, strict=True):
                 assert (shown.status, shown.attempt, shown.rescues, shown.error_type) == (
                     task.status,
@@ -646,6 +741,7 @@ class Law(RuleBasedStateMachine):
                 )
                 assert (shown.finished_at is not None) == task.status.is_final
                 assert (shown.result is not None) == (task.status is TaskStatus.COMPLETED)
+                self.check_line(task, shown, side)
 
     def teardown(self):
         for task in self.known:
@@ -694,4 +790,5 @@ def test_both_stores_keep_the_law(stores: Stores, is_long: bool) -> None:
         ),
     )
     # The sequences got everywhere, or the test would prove little.
-    assert seen == {*AttemptStatus, "expired", "deleted", "audited", "overlap"}
+    places = ("expired", "deleted", "audited", "overlap", "promoted", "skipped")
+    assert seen == {*AttemptStatus, *places}

@@ -108,6 +108,9 @@ class ScopedStore:
     async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         return await self._store.retry(task_id, by=by) if await self._has(task_id) else None
 
+    async def skip(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        return await self._store.skip(task_id, by=by) if await self._has(task_id) else None
+
     async def delete(self, task_id: uuid.UUID, *, by: Actor | None = None) -> bool:
         return await self._has(task_id) and await self._store.delete(task_id, by=by)
 

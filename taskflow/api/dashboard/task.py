@@ -20,9 +20,11 @@ from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.results import attachment_of
+from taskflow.model import lifecycle
 from taskflow.model.audit import Actor
 from taskflow.model.errors import IllegalMove, TaskNotFound
 from taskflow.model.event import EventFilter
+from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import KeptResponse, StoredResponse
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
 from taskflow.store.base.store import TaskStore
@@ -83,6 +85,10 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     async def retry(task_id: str) -> Response:
         return await _acted(task_id, store_of_request(store).retry)
 
+    @routes.post(f"{_TASK}/skip")
+    async def skip(task_id: str) -> Response:
+        return await _acted(task_id, store_of_request(store).skip)
+
     @routes.post(f"{_TASK}/delete")
     async def delete(task_id: str) -> Response:
         await read_body()
@@ -136,7 +142,8 @@ async def _load(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
         "body": _body_of(result) if result else None,
         "curl_of_task": _if_usable(task, lambda: formatting.curl_of_task(task, url)),
         "curl_of_request": _if_usable(task, lambda: formatting.curl_of_request(task)),
-        "may_cancel": not task.status.is_final,
+        "may_cancel": lifecycle.allows(task.status, Move.CANCEL, holds_key=task.holds_key),
+        "may_skip": task.holds_key,
         "may_retry": task.status in (TaskStatus.FAILED, TaskStatus.CANCELED),
         "is_final": task.status.is_final,
     }

@@ -11,6 +11,7 @@ import msgspec
 from taskflow.model.audit import Action, AuditEntry, TargetKind
 from taskflow.model.event import TaskEvent
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
+from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType, KeptResponse, Response
 from taskflow.model.queue_limits import Hold, HoldReason, HostLimits, Rate
 from taskflow.model.queues import Line, Queue, TaskStatistics, queue_of, total_of
@@ -35,6 +36,14 @@ PENDING: Final = Task(
 )
 CANCELED: Final = msgspec.structs.replace(
     PENDING, status=TaskStatus.CANCELED, started_at=_STARTED, finished_at=_FINISHED, attempt=1
+)
+SKIPPED: Final = msgspec.structs.replace(
+    CANCELED,
+    status=TaskStatus.FAILED,
+    error="http error: status: 503 Service Unavailable",
+    error_type=ErrorType.HTTP_STATUS,
+    order_key="customer-42",
+    on_failure=OnFailure.CONTINUE,
 )
 COMPLETED: Final = msgspec.structs.replace(
     PENDING,

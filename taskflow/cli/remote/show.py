@@ -109,9 +109,12 @@ def pairs_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
     yield "status", task.status
     yield "error", _error_of(task)
     yield "held", task.held and task.held.detail
+    yield "waiting for", _waiting_for(task)
     yield "payload", _payload_of(task)
     yield "result", _result_of(task)
     yield "queue", task.queue
+    yield "order key", task.order_key
+    yield "on failure", task.on_failure
     yield "priority", task.priority or None
     yield "attempt", f"{task.attempt} of {task.max_attempts}"
     yield "rescues", task.rescues or None
@@ -184,9 +187,15 @@ def _error_of(task: Task) -> str | None:
 
 
 def _if_later(task: Task, now: dt.datetime) -> str | None:
-    if task.status.is_final or task.run_at <= now:
+    if task.status.is_final or task.run_at is None or task.run_at <= now:
         return None
     return moment_and_age(task.run_at, now)
+
+
+def _waiting_for(task: Task) -> str | None:
+    if (waiting := task.waiting_for) is None:
+        return None
+    return waiting.detail if waiting.task_id is None else f"{waiting.task_id}: {waiting.detail}"
 
 
 def _payload_of(task: Task) -> str:

@@ -1,4 +1,4 @@
-"""``taskflow cancel``, ``retry`` and ``delete``: by ids, or by filters."""
+"""``taskflow cancel``, ``retry`` and ``delete``: by ids, or by filters; ``skip``: by ids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol, Unpack
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, Unpack
 
 import click
 
@@ -23,6 +23,8 @@ from taskflow.client.errors import Conflict, NotFound
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Filters
 from taskflow.client.task import BulkResult, Task
+
+_Act: TypeAlias = Callable[[Client, uuid.UUID], Awaitable[Task | None]]
 
 
 class BulkMethod(Protocol):
@@ -46,7 +48,7 @@ class Action(NamedTuple):
 
     name: str
     past: str
-    one: Callable[[Client, uuid.UUID], Awaitable[Task | None]]
+    one: _Act
     many: Callable[[Client], BulkMethod]
 
 
@@ -79,7 +81,7 @@ def _command(action: Action, text: str) -> click.Command:
 
         async def work(client: Client) -> ExitStatus:
             if ids:
-                return await _each(client, action, ids)
+                return await _each(client, action.one, ids, action.past)
             return await _all(client, action, filters, dry_run=dry_run, is_confirmed=yes)
 
         return service.call(work)
@@ -98,17 +100,17 @@ def _check(
         raise click.UsageError("give either filters or --all")
 
 
-async def _each(client: Client, action: Action, ids: Sequence[uuid.UUID]) -> ExitStatus:
+async def _each(client: Client, act: _Act, ids: Sequence[uuid.UUID], past: str) -> ExitStatus:
     """Perform an action on each of these tasks; go on after an error."""
     status = ExitStatus.OK
     for task_id in ids:
         try:
-            task = await action.one(client, task_id)
+            task = await act(client, task_id)
         except (Conflict, NotFound) as error:
             complain(f"{task_id}: {error}")
             status = max(status, failure_of(error).status)
             continue
-        output.line(task_id, task.status if task else action.past)
+        output.line(task_id, task.status if task else past)
     return status
 
 
@@ -188,3 +190,20 @@ delete_command: Final = _command(
       taskflow delete --status COMPLETED --finished-before 30d --dry-run
     """,
 )
+
+
+@click.command(
+    "skip",
+    help="""Skip FAILED tasks that hold their order key, so that the next task of the key starts.
+
+    The tasks stay FAILED.
+
+    \b
+      taskflow skip 01a20c58-b6fd-77bf-9328-1ccde011d8da
+    """,
+)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, type=click.UUID)
+@service_options
+def skip_command(*, ids: Sequence[uuid.UUID], service: RemoteService) -> int:
+    """Skip tasks."""
+    return service.call(lambda client: _each(client, Client.skip, ids, "skipped"))

@@ -36,6 +36,16 @@ class ByHand:
         call = calls.of_task("POST", task_id, "/retry", is_repeatable=False)
         return (await self._transport.ask(call)).read(Task)
 
+    async def skip(self, task_id: uuid.UUID | str) -> Task:
+        """Skip a FAILED task that holds its order key, so that the next task of the key starts.
+
+        Raises:
+            Conflict: The task does not hold its order key.
+            NotFound: There is no task with this id.
+        """
+        call = calls.of_task("POST", task_id, "/skip", is_repeatable=False)
+        return (await self._transport.ask(call)).read(Task)
+
     async def delete(self, task_id: uuid.UUID | str) -> None:
         """Delete a finished task.
 

@@ -176,7 +176,12 @@ async def masked_claims(masking: Masking, claims: Iterable[Claim]) -> list[Claim
 
 
 def _is_due(task: NewTask) -> bool:
-    """Return whether a task may run at once; times are for the store's clock to compare."""
+    """Return whether a task may run at once; times are for the store's clock to compare.
+
+    A task with an order key has to wait for its turn.
+    """
+    if task.order_key is not None:
+        return False
     return task.delay_seconds <= 0 and task.run_at is None and task.expires_at is None
 
 

@@ -111,6 +111,14 @@ class TaskStore(
         """Return whether a session was ended by ``end_session``."""
 
     @abc.abstractmethod
+    async def promote(self) -> int:
+        """Start the next task of each order key that is free; return the number of these tasks.
+
+        The store does this by itself, in a moment. When this returns, it is done for all changes
+        that were made before the call.
+        """
+
+    @abc.abstractmethod
     async def check(self) -> None:
         """Return if the store can be read and written.
 

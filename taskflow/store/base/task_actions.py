@@ -26,7 +26,8 @@ class TaskActionStore(abc.ABC):
     async def cancel(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         """Cancel a PENDING or RUNNING task; ``None`` if there is no such task.
 
-        The node that runs it, in any process, is notified (see ``wait_for_cancellations``).
+        So is a FAILED task that holds its order key, which frees the key. The node that runs it, in
+        any process, is notified (see ``wait_for_cancellations``).
 
         Raises:
             IllegalMove: The task is finished.
@@ -40,6 +41,16 @@ class TaskActionStore(abc.ABC):
             IllegalMove: The task has another status.
             NotUnique: Another task has its unique key.
             KeyIsBusy: That is not known, because a transaction is still open.
+        """
+
+    @abc.abstractmethod
+    async def skip(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        """Let a FAILED task no longer hold its order key; ``None`` if there is no such task.
+
+        Its ``on_failure`` is ``continue`` from then on, and the next task of the key starts.
+
+        Raises:
+            IllegalMove: The task does not hold its order key.
         """
 
     @abc.abstractmethod

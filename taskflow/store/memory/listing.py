@@ -132,7 +132,8 @@ class MemoryListing(MemoryState, ListingStore):
             if scope is not None and not scope.allows(task.queue):
                 continue
             counts[task.queue, task.status] += 1
-            if task.status is TaskStatus.PENDING and task.run_at <= now:
+            is_pending = task.status is TaskStatus.PENDING
+            if is_pending and task.run_at is not None and task.run_at <= now:
                 first[task.queue] = min(first.get(task.queue, now), task.run_at)
             await checkpoints.after(0)
         lines = await lines_of(counts, finished)

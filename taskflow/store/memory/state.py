@@ -20,6 +20,7 @@ from taskflow.model.claim_selection import Candidate
 from taskflow.model.event import TaskEvent
 from taskflow.model.lifecycle import Move
 from taskflow.model.masking import Masking
+from taskflow.model.order_keys import behind
 from taskflow.model.queue_limits import Limiter, QueueHost
 from taskflow.model.task import (
     AttemptRecord,
@@ -36,6 +37,8 @@ from taskflow.store.memory.queues import FinishedCounts, MemoryQueues
 from taskflow.wakeup import WakeUp
 
 MAX_EVENTS: Final = 100_000
+# The due time of tasks that wait for others: these have none.
+_NEVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 # From this number on, new tasks are merged with those that are pending, and not inserted.
 MANY_TASKS: Final = 100
 _NO_TASK: Final = uuid.UUID(int=0)
@@ -100,6 +103,10 @@ class MemoryState:
         self._pending: list[Candidate] = []
         # When those of them expire that do.
         self._expiries: dict[uuid.UUID, dt.datetime] = {}
+        # By queue and order key the tasks in line, sorted by id.
+        self._lines: dict[tuple[str, str], list[uuid.UUID]] = {}
+        # The one of them that was started and has not finished, if there is one.
+        self._started: dict[tuple[str, str], uuid.UUID] = {}
         self._nodes: dict[uuid.UUID, MemoryNode] = {}
         self._keys: dict[str, KnownKey] = {}
         # The last task with each unique or debounce key of a queue.
@@ -158,21 +165,38 @@ class MemoryState:
         return QueueHost(task.queue, self._submitted[task.id].authority)
 
     def _candidate(self, task: Task) -> Candidate:
-        return Candidate(task.priority, task.run_at, task.id, self._queue_host(task))
+        return Candidate(task.priority, task.run_at or _NEVER, task.id, self._queue_host(task))
 
     def _limiter(self) -> Limiter:
         running = Counter(self._queue_host(self._tasks[task_id]) for task_id in self._holds)
         return Limiter(self._queues.state(running), max_per_host=self._max_per_host)
 
-    async def _shown(self, tasks: Iterable[Task]) -> list[Task]:
-        """Return tasks as they are shown: masked, and with why they are held, if they are."""
+    async def _shown(self, tasks: Iterable[Task], *, are_new: bool = False) -> list[Task]:
+        """Return tasks as they are shown: masked, and with why they do not start.
+
+        Of new tasks that wait, the task ahead is not looked up.
+        """
         now, checkpoints, shown = self._now(), Checkpoints(), []
         limiter = None if self._is_unlimited() else self._limiter()
         for task in tasks:
             await checkpoints.after(task.size_bytes)
             held = task if limiter is None else self._with_hold(task, limiter, now)
-            shown.append(self._masking.task(held))
+            shown.append(self._masking.task(held if are_new else self._with_task_ahead(held)))
         return shown
+
+    def _with_task_ahead(self, task: Task) -> Task:
+        """Return the task with the one directly ahead in line, if it waits for one."""
+        if task.waiting_for is None or task.order_key is None:
+            return task
+        key = (task.queue, task.order_key)
+        line = self._lines.get(key, [])
+        index = bisect.bisect_left(line, task.id)
+        # A task that was retried while a later one is started waits for that one.
+        ahead = line[index - 1] if index else self._started.get(key)
+        if ahead is None:
+            return task
+        waiting_for = behind(ahead, is_holding=self._tasks[ahead].holds_key)
+        return msgspec.structs.replace(task, waiting_for=waiting_for)
 
     def _with_hold(self, task: Task, limiter: Limiter, now: dt.datetime) -> Task:
         is_kept = task.id in self._submitted  # it may have been deleted meanwhile
@@ -204,7 +228,8 @@ class MemoryState:
         return tasks
 
     def _made(self, new: NewTask, now: dt.datetime) -> Task:
-        return new.as_task(self._new_id(), created_at=now, run_at=due_at(new, now))
+        run_at = None if new.order_key is not None else due_at(new, now)
+        return new.as_task(self._new_id(), created_at=now, run_at=run_at)
 
     def _enter_new(self, tasks: Sequence[Task], new_tasks: Sequence[NewTask]) -> None:
         """Store new tasks; an idle node may claim them at once."""
@@ -233,6 +258,8 @@ class MemoryState:
             # Others were added while these were made.
             self._tasks = dict(sorted(self._tasks.items(), key=lambda one: one[0].int))
         self._record_events(tasks)
+        for task in tasks:
+            self._line_up(task)
 
     def _put(self, task: Task) -> None:
         """Store a task in place of what it was before, if it was."""
@@ -254,35 +281,75 @@ class MemoryState:
 
     def _delete(self, task_id: uuid.UUID) -> None:
         self._forget_key(task_id)
-        del self._tasks[task_id], self._submitted[task_id]
+        task = self._tasks.pop(task_id)
+        del self._submitted[task_id]
         self._attempts.pop(task_id, None)
         self._debounced_until.pop(task_id, None)
+        self._leave_line(task)
 
     def _forget_key(self, task_id: uuid.UUID) -> None:
         key = self._key_of(self._submitted[task_id])
         if key is not None and self._keyed.get(key) == task_id:
             del self._keyed[key]
 
+    # Order keys
+
+    def _line_up(self, task: Task) -> None:
+        """Put a task that is not finished, or holds its key, in its line; others leave it."""
+        if task.order_key is None:
+            return
+        key = (task.queue, task.order_key)
+        line = self._lines.setdefault(key, [])
+        index = bisect.bisect_left(line, task.id)
+        is_in_line = line[index : index + 1] == [task.id]
+        if task.status.is_final and self._started.get(key) == task.id:
+            del self._started[key]
+        if task.status.is_final and not task.holds_key:
+            del line[index : index + is_in_line]
+        elif not is_in_line:
+            line.insert(index, task.id)
+        self._promote(key)
+
+    def _leave_line(self, task: Task) -> None:
+        """Remove a deleted task from its line, if it held its key."""
+        if task.holds_key:
+            self._line_up(msgspec.structs.replace(task, on_failure=None))
+
+    def _promote(self, key: tuple[str, str]) -> None:
+        """Start the first task in line, unless another one is started, or the first one FAILED."""
+        line = self._lines[key]
+        if not line:
+            del self._lines[key]
+            return
+        first = self._tasks[line[0]]
+        if first.waiting_for is not None and key not in self._started:
+            self._started[key] = first.id
+            self._put(msgspec.structs.replace(first, waiting_for=None, run_at=self._now()))
+            self._work.notify()
+
     def _move(self, task_id: uuid.UUID, move: Move, *, counted: int = 0, **changes: object) -> Task:
         """Make a move of the lifecycle; ``counted`` is added to the attempts."""
         task = self._tasks[task_id]
-        status = lifecycle.target_of(task.status, move)
+        status = lifecycle.target_of(task.status, move, holds_key=task.holds_key)
         if status is not TaskStatus.RUNNING:
             self._holds.pop(task_id, None)
         changes = {
             "status": status,
             "attempt": task.attempt + counted,
             "finished_at": self._now() if status.is_final else None,
+            "waiting_for": None if status.is_final else task.waiting_for,
             **changes,
         }
         moved = msgspec.structs.replace(task, **changes)
         if status.is_final:
-            moved = self._with_callback(moved)
+            if not task.status.is_final:
+                moved = self._with_callback(moved)
             self._finished.record(moved.queue, status, self._now().timestamp())
         self._put(moved)
         if status is TaskStatus.PENDING:
             self._work.notify()
         self._record_events([moved])
+        self._line_up(moved)
         return moved
 
     def _with_callback(self, finished: Task) -> Task:
@@ -310,6 +377,7 @@ class MemoryState:
         return claims
 
     def _claim_of(self, task: Task, token: uuid.UUID, limiter: Limiter | None) -> Claim:
+        assert task.run_at is not None
         submitted, queue_host = self._submitted[task.id], self._queue_host(task)
         of_queue = self._queues.settings_of(task.queue)
         return Claim(

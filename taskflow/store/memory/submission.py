@@ -28,7 +28,7 @@ class MemorySubmission(MemoryState, SubmissionStore):
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await trio.lowlevel.checkpoint()
-        return await self._shown(await self._add_any(tasks))
+        return await self._shown(await self._add_any(tasks), are_new=True)
 
     async def add_each(self, tasks: Sequence[NewTask]) -> list[Task | NotStored]:
         await trio.lowlevel.checkpoint()
@@ -37,7 +37,7 @@ class MemorySubmission(MemoryState, SubmissionStore):
             added.append(self._added_or_error(task))
             await checkpoints.after(0)
         stored = [one for one in added if isinstance(one, Task)]
-        shown = iter(await self._shown(stored))
+        shown = iter(await self._shown(stored, are_new=True))
         return [next(shown) if isinstance(one, Task) else one for one in added]
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
@@ -48,7 +48,7 @@ class MemorySubmission(MemoryState, SubmissionStore):
             expires_at = trio.current_time() + key.seconds
             ids = [task.id for task in added]
             self._keys[key.text] = KnownKey(key.fingerprint, ids, expires_at)
-        return AddedOnce(await self._shown(added))
+        return AddedOnce(await self._shown(added, are_new=True))
 
     async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
         await trio.lowlevel.checkpoint()

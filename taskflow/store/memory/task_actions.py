@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Collection
 
+import msgspec
 import trio
 
 from taskflow.checkpoints import Checkpoints
@@ -14,6 +15,7 @@ from taskflow.model.audit import Action, Actor, NewEntry
 from taskflow.model.audit_entries import entry_of
 from taskflow.model.errors import NotUnique
 from taskflow.model.lifecycle import Move
+from taskflow.model.order_keys import IN_LINE, OnFailure
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import AttemptStatus, ClaimKey, Task
 from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
@@ -37,7 +39,19 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
             return None
         retried = self._retry(task_id)
         self._audit.add(entry_of(Action.TASK_RETRY, by, str(task_id)))
-        return self._masking.task(retried)
+        return self._masking.task(self._with_task_ahead(retried))
+
+    async def skip(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        await trio.lowlevel.checkpoint()
+        task = self._tasks.get(task_id)
+        if task is None:
+            return None
+        lifecycle.check_skippable(task.status, holds_key=task.holds_key)
+        skipped = msgspec.structs.replace(task, on_failure=OnFailure.CONTINUE)
+        self._put(skipped)
+        self._line_up(skipped)
+        self._audit.add(entry_of(Action.TASK_SKIP, by, str(task_id)))
+        return self._masking.task(skipped)
 
     async def delete(self, task_id: uuid.UUID, *, by: Actor | None = None) -> bool:
         await trio.lowlevel.checkpoint()
@@ -133,13 +147,15 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         return self._move(task_id, Move.CANCEL)
 
     def _retry(self, task_id: uuid.UUID) -> Task:
-        lifecycle.target_of(self._tasks[task_id].status, Move.MANUAL_RETRY)
+        task = self._tasks[task_id]
+        lifecycle.target_of(task.status, Move.MANUAL_RETRY)
         self._take_key(task_id)
-        schedule = self._tasks[task_id].schedule
-        retried = self._move(
+        schedule, is_ordered = task.schedule, task.order_key is not None
+        self._move(
             task_id,
             Move.MANUAL_RETRY,
-            run_at=self._now(),
+            run_at=None if is_ordered else self._now(),
+            waiting_for=IN_LINE if is_ordered else None,
             started_at=None,
             attempt=0,
             rescues=0,
@@ -149,7 +165,7 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         )
         if schedule in self._schedule_tasks:
             self._schedule_tasks[schedule].add(task_id)
-        return retried
+        return self._tasks[task_id]  # the next one in line may be this one
 
     def _take_key(self, task_id: uuid.UUID) -> None:
         """Give a finished task its unique key again; its debounce key is not used any more.
@@ -179,6 +195,6 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
 def _is_over(task: Task, age_seconds: float | None, now: dt.datetime) -> bool:
     """Return whether a task was kept long enough after its end."""
     seconds = age_seconds if task.retention_seconds is None else task.retention_seconds
-    if task.finished_at is None or seconds is None:
+    if task.finished_at is None or seconds is None or task.holds_key:
         return False
     return task.finished_at + dt.timedelta(seconds=seconds) <= now

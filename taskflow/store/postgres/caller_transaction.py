@@ -135,6 +135,8 @@ def _add(tasks: Sequence[NewTask], key: IdempotencyKey | None, at_once: int) -> 
         portion = tasks[begin : begin + at_once]
         is_keyed = any(task.is_keyed for task in portion)
         added += yield from (_add_keyed if is_keyed else _add_at_once)(portion, key)
+        if any(task.order_key is not None for task in portion):
+            yield _SQL["note_enqueued"], {}
     return added
 
 

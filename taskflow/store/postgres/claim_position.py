@@ -35,6 +35,8 @@ MAX_PAUSE_SECONDS: Final = 30.0
 
 # Notification that there are no new tasks, but that held ones may start.
 ROOM: Final = "room"
+# Notification that a task with an order key was enqueued.
+ORDER: Final = "order"
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -119,6 +121,7 @@ class Announcements:
         nodes: Nodes of this process, which need no notifications of it.
         position: Where claims begin.
         work: Notified when there is something to claim.
+        order_steps: Notified when the next task of an order key may have to be started.
     """
 
     def __init__(self) -> None:
@@ -126,6 +129,7 @@ class Announcements:
         self.nodes: Final[set[uuid.UUID]] = set()
         self.position: Final = ClaimPosition()
         self.work: Final = WakeUp()
+        self.order_steps: Final = WakeUp()
 
     def announce(self, rows: Sequence[Row]) -> None:
         """Announce, in this process, tasks that are PENDING now.
@@ -142,6 +146,10 @@ class Announcements:
         sender, points = parse(payload)
         if sender == self.sender:
             return
+        if payload == f"{sender} {ORDER}" or not payload:
+            self.order_steps.notify()
+            if payload:
+                return
         if payload == f"{sender} {ROOM}":
             pass  # no new tasks
         elif points:

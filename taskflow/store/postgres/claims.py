@@ -81,7 +81,7 @@ class PostgresClaims(StorePart, ClaimStore):
             status_codes=[one.status_code for one in settlements],
             elapsed=_elapsed_ms(settlements),
         )
-        return {row[0] for row in rows}
+        return {row[0] for row in self._noted(rows)}
 
     async def schedule_retries(self, retries: Sequence[Retry]) -> set[uuid.UUID]:
         rows = await self._write(

@@ -12,6 +12,7 @@ import msgspec
 
 from taskflow.model.errors import KeyIsBusy, NotUnique
 from taskflow.model.options import TaskOptions
+from taskflow.model.order_keys import OnFailure
 from taskflow.model.task import IdempotencyKey, NewTask, TagValue, Task
 from taskflow.model.uniqueness import Existing
 from taskflow.store.postgres.rows import Row
@@ -43,6 +44,8 @@ class _Task(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_at: dt.datetime | None = None
     retention_seconds: float | None = None
     tags: dict[str, TagValue] | None = None
+    order_key: str | None = None
+    on_failure: OnFailure | None = None
 
 
 class _Document(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,6 +98,8 @@ def _task_of(task: NewTask) -> _Task:
         expires_at=task.expires_at,
         retention_seconds=task.retention_seconds,
         tags=task.tags or None,
+        order_key=task.order_key,
+        on_failure=OnFailure.HOLD if task.on_failure is OnFailure.HOLD else None,
     )
 
 

@@ -26,6 +26,7 @@ import msgspec
 
 from taskflow.model.event import TaskEvent
 from taskflow.model.options import NO_OPTIONS, TaskOptions
+from taskflow.model.order_keys import IN_LINE, OnFailure
 from taskflow.model.outcome import ErrorType, response_of
 from taskflow.model.queue_limits import Limiter, QueueHost, QueueSettings
 from taskflow.model.queues import Line
@@ -88,7 +89,10 @@ def _task_of(
 ) -> Task:
     (task_id, payload, status, result, error, _, *rest) = row
     created_at, run_at, started_at, finished_at, queue, priority, *counts = rest
-    attempt, max_attempts, rescues, _, expires_at, retention, _, callback_id, debounced = counts
+    attempt, max_attempts, rescues, _, expires_at, retention, _, callback_id, debounced, *order = (
+        counts
+    )
+    order_key, on_failure, is_waiting = order
     return Task(
         id=task_id,
         payload=_shown(payload),
@@ -121,6 +125,9 @@ def _task_of(
         callback_of=options.callback_of,
         schedule=options.schedule,
         scheduled_at=options.scheduled_at,
+        order_key=order_key,
+        on_failure=None if order_key is None else OnFailure(on_failure or OnFailure.CONTINUE),
+        waiting_for=IN_LINE if is_waiting and status == TaskStatus.PENDING else None,
     )
 
 

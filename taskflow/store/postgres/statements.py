@@ -10,6 +10,7 @@ import msgspec
 
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.masking import Masking
+from taskflow.model.order_keys import behind
 from taskflow.model.queue_limits import Limiter, QueueHost
 from taskflow.model.task import Task, TaskStatus
 from taskflow.store.base.claims import Cancellations, DirectClaims
@@ -91,6 +92,15 @@ class StorePart:
         self._heartbeats: Final = context.heartbeats
         self._announcements: Final = context.announcements
 
+    def _noted(self, rows: list[Row]) -> list[Row]:
+        """Return rows of a statement that may have freed order keys.
+
+        The second column says whether the task has one: then the next task may have to be started.
+        """
+        if any(row[1] for row in rows):
+            self._announcements.order_steps.notify()
+        return rows
+
     def _read_one(self, connection: Connection, task_id: UUID) -> Task | None:
         return next(iter(self._read(connection, [task_id])), None)
 
@@ -102,8 +112,28 @@ class StorePart:
         return [self._context.masking.task(task) for task in tasks]
 
     def _explained(self, connection: Connection, tasks: list[Task]) -> list[Task]:
-        """Add to the tasks why they are held, if they are."""
-        ids = [task.id for task in tasks if task.status is TaskStatus.PENDING]
+        """Add to the tasks why they are held, or which task they wait for."""
+        return self._with_holds(connection, self._with_tasks_ahead(connection, tasks))
+
+    def _with_tasks_ahead(self, connection: Connection, tasks: list[Task]) -> list[Task]:
+        ids = [task.id for task in tasks if task.waiting_for is not None]
+        if not ids:
+            return tasks
+        rows = self._statements.execute(connection, "ahead_in_line", {"ids": ids})
+        waiting = {
+            task_id: behind(ahead, is_holding=status == TaskStatus.FAILED)
+            for task_id, ahead, status in rows
+            if ahead is not None and status is not None
+        }
+        return [
+            msgspec.structs.replace(task, waiting_for=waiting[task.id])
+            if task.id in waiting
+            else task
+            for task in tasks
+        ]
+
+    def _with_holds(self, connection: Connection, tasks: list[Task]) -> list[Task]:
+        ids = [task.id for task in tasks if task.status is TaskStatus.PENDING and task.run_at]
         execute = self._statements.on(connection)
         max_per_host = self._context.max_per_host
         if not ids or not (max_per_host or execute("are_there_limits", {})[0][0]):

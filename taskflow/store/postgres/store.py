@@ -35,6 +35,7 @@ from taskflow.store.postgres.listener import EVENTS_CHANNEL, WORK_CHANNEL, liste
 from taskflow.store.postgres.listing import PostgresListing, PostgresMonitoring
 from taskflow.store.postgres.migrate import Migrated, migrate_database
 from taskflow.store.postgres.pool import Connection
+from taskflow.store.postgres.promoter import Promoter
 from taskflow.store.postgres.queues import PostgresQueues
 from taskflow.store.postgres.requirements import refusal_of
 from taskflow.store.postgres.schedules import SCHEDULES_CHANNEL, PostgresSchedules
@@ -72,6 +73,7 @@ class PostgresStore(
             audit=self._audit,
             encryption=context.encryption,
         )
+        self._promoter: Final = Promoter(context.statements, announcements)
         self._schedule_changed: Final = schedules.changed
 
     async def shared_secret(self, name: str) -> bytes:
@@ -95,6 +97,9 @@ class PostgresStore(
 
     async def is_session_ended(self, session_id: str) -> bool:
         return bool(await self._statements.run("ended_session", id=session_id))
+
+    async def promote(self) -> int:
+        return await self._promoter.promote()
 
     async def check(self) -> None:
         await self._statements.database.run(self._check)
@@ -123,8 +128,9 @@ class PostgresStore(
         return msgspec.structs.replace(self._statistics, pools=pools)
 
     async def run(self) -> None:
-        """Write submissions until cancelled."""
+        """Write submissions, and start tasks with order keys in their order, until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._promoter.run)
             nursery.start_soon(self.additions.run)
             nursery.start_soon(self.large_additions.run)
             nursery.start_soon(self.keyed_additions.run)

@@ -18,6 +18,7 @@ import trio
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.errors import KeyIsBusy, NotUnique, StoreUnavailable
 from taskflow.model.options import NO_OPTIONS, TaskOptions
+from taskflow.model.order_keys import OnFailure
 from taskflow.model.task import Claim, IdempotencyKey, NewTask, TagValue, Task
 from taskflow.store.base.submission import AddedOnce, NotStored, SubmissionStore
 from taskflow.store.postgres import keyed_submission
@@ -57,6 +58,8 @@ class _Extra(msgspec.Struct, frozen=True, omit_defaults=True):
     retention_seconds: float | None = None
     tags: dict[str, TagValue] | None = None
     options: TaskOptions | None = None
+    order_key: str | None = None
+    on_failure: OnFailure | None = None
     key: str | None = None
     fingerprint: str | None = None
     key_seconds: float | None = None
@@ -83,6 +86,8 @@ def entry_of(task: NewTask, key: IdempotencyKey | None, request: int) -> Entry:
         retention_seconds=task.retention_seconds,
         tags=task.tags or None,
         options=None if task.options == NO_OPTIONS else task.options,
+        order_key=task.order_key,
+        on_failure=OnFailure.HOLD if task.on_failure is OnFailure.HOLD else None,
         key=text,
         fingerprint=fingerprint,
         key_seconds=key_seconds,
@@ -181,7 +186,14 @@ class PostgresSubmission(StorePart, SubmissionStore):
 
     def announce_added(self, tasks: Sequence[Task]) -> None:
         """Announce tasks that ``insert`` stored, once they are committed."""
-        self._announcements.announce([(task.id, task.priority, task.run_at) for task in tasks])
+        self._announce([(task.id, task.priority, task.run_at) for task in tasks])
+
+    def _announce(self, rows: Sequence[Row]) -> None:
+        """Announce new tasks; those with an order key have no due time, and wait for their turn."""
+        due = [row for row in rows if row[2] is not None]
+        self._announcements.announce(due)
+        if len(due) < len(rows):
+            self._announcements.order_steps.notify()
 
     async def _submit(
         self, tasks: Sequence[NewTask], key: IdempotencyKey | None
@@ -237,6 +249,8 @@ class PostgresSubmission(StorePart, SubmissionStore):
         self._announcements.announce(
             [row[2:5] for row in rows if row[4] is not None and row[2] is not None]
         )
+        if any(task.order_key for request in requests for task in request.tasks):
+            self._announcements.order_steps.notify()
         by_index = dict(zip(in_order, results, strict=True))
         return [by_index[index] for index in range(len(requests))]
 
@@ -273,7 +287,7 @@ class PostgresSubmission(StorePart, SubmissionStore):
                     if index in rows and rows[index][-1]
                 ]
             )
-        self._announcements.announce([tuple(row) for row in rows.values() if not row[-1]])
+        self._announce([tuple(row) for row in rows.values() if not row[-1]])
         added: list[Task | None] = [None] * len(tasks)
         checkpoints = Checkpoints()
         for index, (task_id, _, run_at, created_at, _) in rows.items():

@@ -44,28 +44,46 @@ class PostgresTaskActions(StorePart, TaskActionStore):
 
     def cancel_open(self, connection: Connection, task_ids: Sequence[uuid.UUID]) -> list[Row]:
         """Cancel tasks in the transaction that is open; fewer if they are over the budget."""
-        parameters = {"ids": task_ids, "budget_bytes": self.copied_budget_bytes}
+        bounds = {"budget_bytes": self.copied_budget_bytes, "with_holders": False}
+        parameters = {"ids": task_ids, **bounds}
         return self._statements.execute(connection, "cancel_if_open", parameters)
 
     async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         entry = entry_of(Action.TASK_RETRY, by, str(task_id))
         task, rows = await self._move("retry_if_finished", task_id, Move.MANUAL_RETRY, entry)
-        self._announcements.announce(rows)
+        self._announce_retried(rows)
+        return task
+
+    async def skip(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
+        entry = entry_of(Action.TASK_SKIP, by, str(task_id))
+
+        def work(connection: Connection) -> Task | None:
+            with connection.transaction():
+                rows = self._act(connection, "skip_if_holding", {"ids": [task_id]}, entry)
+                task = self._read_one(connection, task_id)
+            if task and not rows:
+                lifecycle.check_skippable(task.status, holds_key=task.holds_key)
+                raise StoreUnavailable  # as in _move
+            return task
+
+        task = await self._statements.database.run(work)
+        if task is not None:
+            self._announcements.order_steps.notify()
         return task
 
     async def delete(self, task_id: uuid.UUID, *, by: Actor | None = None) -> bool:
         entry = entry_of(Action.TASK_DELETE, by, str(task_id))
 
-        def work(connection: Connection) -> bool:
+        def work(connection: Connection) -> list[Row]:
             with connection.transaction():
                 rows = self._act(connection, "delete_if_finished", {"ids": [task_id]}, entry)
             task = None if rows else self._read_one(connection, task_id)
             if task:
                 lifecycle.check_deletable(task.status)
                 raise StoreUnavailable  # as in _move
-            return bool(rows)
+            return rows
 
-        return await self._statements.database.run(work)
+        return bool(self._noted(await self._statements.database.run(work)))
 
     async def cancel_many(
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
@@ -73,7 +91,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
         canceled: set[uuid.UUID] = set()
         remaining = list(task_ids)
         while remaining:
-            bounds = {"budget_bytes": self.copied_budget_bytes}
+            bounds = {"budget_bytes": self.copied_budget_bytes, "with_holders": False}
             rows = await self._act_on("cancel_if_open", entry, ids=remaining, **bounds)
             self.announce_canceled(rows)
             portion = {row[0] for row in rows}
@@ -94,7 +112,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
                 return list(self._retry_apart(connection, ids, entry))
 
         rows = await self._statements.database.run(work)
-        self._announcements.announce(rows)
+        self._announce_retried(rows)
         return {row[0] for row in rows}
 
     def _retry(
@@ -115,11 +133,12 @@ class PostgresTaskActions(StorePart, TaskActionStore):
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
     ) -> set[uuid.UUID]:
         rows = await self._act_on("delete_if_finished", entry, ids=list(task_ids))
-        return {row[0] for row in rows}
+        return {row[0] for row in self._noted(rows)}
 
     async def expire(self, *, limit: int) -> int:
         bounds = {"limit": limit, "budget_bytes": self.copied_budget_bytes}
-        return len(await self._statements.run("expire_if_over", error=EXPIRED, **bounds))
+        rows = await self._statements.run("expire_if_over", error=EXPIRED, **bounds)
+        return len(self._noted(rows))
 
     async def seconds_to_expiry(self) -> float | None:
         rows = await self._statements.run("next_expiry")
@@ -168,6 +187,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
                 "ids": [task_id],
                 "sender": self._announcements.sender,
                 "budget_bytes": self.copied_budget_bytes,
+                "with_holders": True,
                 **_KEY_WAIT,
             }
             try:
@@ -177,7 +197,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
             except _KEY_ERRORS:
                 raise KeyIsBusy from None
             if task and not rows:
-                lifecycle.target_of(task.status, move)
+                lifecycle.target_of(task.status, move, holds_key=task.holds_key)
                 for (other,) in self._statements.execute(
                     connection, "task_with_key_of", {"id": task_id}
                 ):
@@ -190,7 +210,14 @@ class PostgresTaskActions(StorePart, TaskActionStore):
 
     def announce_canceled(self, rows: Sequence[Row]) -> None:
         """Notify the nodes of this process; the notification for all nodes arrives later."""
-        for task_id, node_id, token in rows:
+        for task_id, _, node_id, token in self._noted(list(rows)):
             if node_id is not None:
                 self._context.cancellations.notify(node_id, ClaimKey(task_id, token))
                 self._announcements.work.notify()  # there is room where it ran
+
+    def _announce_retried(self, rows: list[Row]) -> None:
+        """Announce retried tasks; those with an order key wait for their turn again."""
+        retried = self._noted(rows)
+        self._announcements.announce(
+            [(task_id, *point) for task_id, is_ordered, *point in retried if not is_ordered]
+        )

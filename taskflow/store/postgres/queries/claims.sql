@@ -73,11 +73,13 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.p
           THEN (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue) END
 
 -- name: next_due
--- Seconds until the next task becomes due that is not due yet.
+-- Seconds until the next task becomes due that is not due yet. Tasks that wait for others have no due
+-- time, which is infinity: entries of these are not read.
 SELECT extract(epoch FROM taskflow_bounded(min(one.run_at)) - now())::float8
 FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
     SELECT t.run_at FROM taskflow_tasks AS t
-    WHERE t.status = 'PENDING' AND t.priority = known.priority AND t.run_at > now()
+    WHERE t.status = 'PENDING' AND t.priority = known.priority
+      AND t.run_at > now() AND t.run_at < 'infinity'
     ORDER BY t.run_at LIMIT 1
 ) AS one
 
@@ -101,7 +103,7 @@ FROM unnest(
     %(elapsed)b::float8[]
 ) AS e (id, token, status, result, error, error_type, status_code, elapsed_ms)
 WHERE t.id = e.id AND t.claim_token = e.token
-RETURNING t.id
+RETURNING t.id, t.order_key IS NOT NULL
 
 -- name: retry_if_held
 WITH held AS MATERIALIZED (

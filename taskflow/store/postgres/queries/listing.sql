@@ -1,9 +1,11 @@
 -- Reading of tasks, their attempts and their counts.
 
 -- name: read
-SELECT id, payload::text, status, result::text, error, error_type, created_at, run_at,
+SELECT id, payload::text, status, result::text, error, error_type, created_at,
+       CASE WHEN order_key IS NULL OR run_at < 'infinity' THEN run_at END,
        started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
-       expires_at, retention_seconds, options::text, callback_id, debounced
+       expires_at, retention_seconds, options::text, callback_id, debounced,
+       order_key, on_failure, waiting_for IS NOT NULL
 FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC
@@ -11,9 +13,11 @@ ORDER BY id DESC
 -- name: read_some
 -- The same without large fields that are not requested: these are not even decompressed.
 SELECT id, CASE WHEN %(has_payload)s THEN payload::text ELSE 'null' END, status,
-       CASE WHEN %(has_result)s THEN result::text END, error, error_type, created_at, run_at,
+       CASE WHEN %(has_result)s THEN result::text END, error, error_type, created_at,
+       CASE WHEN order_key IS NULL OR run_at < 'infinity' THEN run_at END,
        started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
-       expires_at, retention_seconds, options::text, callback_id, debounced
+       expires_at, retention_seconds, options::text, callback_id, debounced,
+       order_key, on_failure, waiting_for IS NOT NULL
 FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC

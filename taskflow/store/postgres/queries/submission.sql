@@ -19,7 +19,7 @@ WITH claim AS MATERIALIZED (
 -- Notify other nodes, if there are any, of the tasks that are not claimed.
 announced AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
-    FROM submitted WHERE node IS NULL AND (
+    FROM submitted WHERE node IS NULL AND run_at < 'infinity' AND (
         cardinality(%(own_nodes)b::uuid[]) = 0
         OR EXISTS (SELECT FROM taskflow_nodes AS n WHERE n.id <> ALL (%(own_nodes)b::uuid[]))
     )
@@ -31,14 +31,16 @@ announced AS MATERIALIZED (
 -- are claimed as they are stored, by a node that is alive, are not announced; where a limit or
 -- an open circuit may hold them, or their queue says how they are sent, an ordinary claim follows.
 -- Fields that hardly any
--- task has come as JSON. A request whose key is known adds nothing; of several at once the first
+-- task has come as JSON. Tasks with an order key wait for `promote`, and are not announced. A request whose key is known adds nothing; of several at once the first
 -- one wins, and all statements take keys in the same order, so that there is no deadlock.
 -- insert: claim_and_ids
 , numbered AS MATERIALIZED (
     SELECT (ids.time || to_hex(8388608 + t.place) || ids.random)::uuid AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host, t.authority,
            t.is_claimed, t.place, extra.expires_at, extra.retention_seconds, extra.tags,
            extra.options, extra.key, extra.fingerprint, extra.key_seconds, extra.request,
-           CASE WHEN extra.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
+           extra.order_key, extra.on_failure,
+           CASE WHEN extra.order_key IS NOT NULL THEN 'infinity'
+           WHEN extra.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
            ELSE greatest(extra.run_at, now()) END AS run_at
     FROM ids CROSS JOIN unnest(
         %(payloads)b::text[], %(queues)b::text[], %(priorities)b::smallint[],
@@ -48,7 +50,8 @@ announced AS MATERIALIZED (
                             extra, is_claimed, place)
     LEFT JOIN LATERAL json_to_record(t.extra::json) AS extra (
         run_at timestamptz, expires_at timestamptz, retention_seconds float8, tags json,
-        options json, key text, fingerprint text, key_seconds float8, request bigint
+        options json, key text, fingerprint text, key_seconds float8, request bigint,
+        order_key text, on_failure text
     ) ON t.extra IS NOT NULL
 ), requests AS (
     SELECT key, request, min(fingerprint) AS fingerprint, min(key_seconds) AS key_seconds,
@@ -75,9 +78,11 @@ announced AS MATERIALIZED (
 ), kept AS (
     INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts,
                                 host, authority, expires_at, retention_seconds, tags,
-                                options, status, attempt, node_id, node, claim_token, started_at)
+                                options, order_key, on_failure, waiting_for,
+                                status, attempt, node_id, node, claim_token, started_at)
     SELECT id, payload::json, octet_length(concat(payload, tags, options)), queue, priority, run_at, max_attempts,
            host, authority, expires_at, retention_seconds, tags, options,
+           order_key, on_failure, CASE WHEN order_key IS NOT NULL THEN 'order_key' END,
            CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, (node IS NOT NULL)::integer,
            node_id, node, claim_token, started_at
     FROM submitted ORDER BY place
@@ -86,9 +91,15 @@ announced AS MATERIALIZED (
     SELECT tag.key, tag.value, submitted.id
     FROM submitted CROSS JOIN LATERAL json_each_text(tags) AS tag
     WHERE tags IS NOT NULL
+), ordered AS (
+    INSERT INTO taskflow_ordered (task_id, queue, order_key)
+    SELECT id, queue, order_key FROM submitted WHERE order_key IS NOT NULL ORDER BY place
+), stepped AS (
+    INSERT INTO taskflow_order_steps (queue, order_key)
+    SELECT DISTINCT queue, order_key FROM submitted WHERE order_key IS NOT NULL
 ),
 -- insert: announced
-SELECT place - 1, id, priority, run_at, now(), node IS NOT NULL
+SELECT place - 1, id, priority, CASE WHEN order_key IS NULL THEN run_at END, now(), node IS NOT NULL
 FROM submitted CROSS JOIN announced ORDER BY place
 
 -- name: add_plain

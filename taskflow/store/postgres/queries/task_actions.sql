@@ -4,12 +4,17 @@
 -- The nodes that run the tasks are notified of the canceled claims (base/claims.py): 111
 -- bytes each, and a notification has room for 8,000. Rows are locked in the order of ids, as in
 -- all actions on many tasks, so that two of them cannot deadlock. Tasks with a callback_url are
--- copied into their callbacks: no more of them at once than the budget allows.
+-- copied into their callbacks: no more of them at once than the budget allows. A FAILED task that
+-- holds its order key can be canceled, too, if it is named; its last attempt is kept.
 WITH locked AS MATERIALIZED (
-    SELECT id, status, attempt, node, started_at, node_id, claim_token,
+    SELECT id, status, attempt, node, started_at, node_id, claim_token, finished_at, error,
+           error_type, status_code, elapsed_ms, response,
            CASE WHEN taskflow_field(options, 'callback_url') IS NULL THEN 0 ELSE size_bytes END AS copied_bytes
     FROM taskflow_tasks
-    WHERE id = ANY (%(ids)b::uuid[]) AND status IN ('PENDING', 'RUNNING')
+    WHERE id = ANY (%(ids)b::uuid[]) AND (
+        status IN ('PENDING', 'RUNNING')
+        OR %(with_holders)s AND status = 'FAILED' AND on_failure = 'hold'
+    )
     ORDER BY id FOR UPDATE
 ), portion AS (
     SELECT *, sum(copied_bytes) OVER (ORDER BY id) - copied_bytes AS bytes_before FROM locked
@@ -18,13 +23,20 @@ WITH locked AS MATERIALIZED (
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
     SELECT id, greatest(attempt, 1), 'CANCELED', node, coalesce(started_at, now()), now() FROM open WHERE status = 'RUNNING'
+), recorded_failures AS (
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
+                                   error, error_type, status_code, elapsed_ms, response)
+    SELECT id, attempt, status, node, coalesce(started_at, finished_at), finished_at, error,
+           error_type, status_code, elapsed_ms, response
+    FROM open
+    WHERE status = 'FAILED' AND error_type NOT IN ('poison', 'expired') AND attempt > 0
 ), canceled AS (
     UPDATE taskflow_tasks AS t
     SET status = 'CANCELED', finished_at = now(),
         delete_at = taskflow_delete_at(retention_seconds),
         node_id = NULL, claim_token = NULL
     FROM open WHERE t.id = open.id
-    RETURNING t.id
+    RETURNING t.id, t.order_key IS NOT NULL AS is_ordered
 ), portions AS (
     SELECT string_agg(word, ' ') AS words FROM (
         SELECT format('%%s:%%s:%%s', node_id, claim_token, id) AS word,
@@ -34,13 +46,14 @@ WITH locked AS MATERIALIZED (
 ), notified AS MATERIALIZED (
     SELECT count(pg_notify('taskflow_canceled', words)) FROM portions
 )
-SELECT id, node_id, claim_token FROM canceled JOIN open USING (id) CROSS JOIN notified
+SELECT id, is_ordered, node_id, claim_token FROM canceled JOIN open USING (id) CROSS JOIN notified
 
 -- name: retry_if_finished
 -- From the start: earlier attempts no longer count, but are kept. expires_at is cleared, because
 -- a client that retries a task accepts that it is late. A task is skipped if another one has its
 -- unique key, or an older one in this statement. If there are tasks with such keys, locks are waited
--- for only shortly: a transaction of another program may hold the key for minutes.
+-- for only shortly: a transaction of another program may hold the key for minutes. A task with an
+-- order key waits for its turn again, at its old position.
 WITH retryable AS MATERIALIZED (
     SELECT id, status, attempt, node, started_at, finished_at, error, error_type, status_code,
            elapsed_ms, response, queue, unique_key
@@ -72,12 +85,15 @@ WITH retryable AS MATERIALIZED (
     WHERE status = 'FAILED' AND error_type NOT IN ('poison', 'expired') AND attempt > 0
 ), retried AS (
     UPDATE taskflow_tasks AS t
-    SET status = 'PENDING', run_at = now(), attempt = 0, rescues = 0, error = NULL,
+    SET status = 'PENDING', attempt = 0,
+        run_at = CASE WHEN order_key IS NULL THEN now() ELSE 'infinity' END,
+        waiting_for = CASE WHEN order_key IS NOT NULL THEN 'order_key' END, rescues = 0, error = NULL,
         error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,
         started_at = NULL, finished_at = NULL, expires_at = NULL, delete_at = NULL,
         response = NULL, debounce_key = NULL
     FROM finished WHERE t.id = finished.id
-    RETURNING t.id, t.priority, t.run_at, taskflow_field(t.options, 'schedule') AS schedule
+    RETURNING t.id, t.order_key IS NOT NULL AS is_ordered, t.priority, t.run_at,
+               taskflow_field(t.options, 'schedule') AS schedule
 ), opened AS (
     -- Locks the row if there is one: firings delete the rows of finished tasks.
     INSERT INTO taskflow_schedule_tasks (schedule, task_id)
@@ -87,8 +103,10 @@ WITH retryable AS MATERIALIZED (
     ON CONFLICT (schedule, task_id) DO UPDATE SET task_id = EXCLUDED.task_id
 ), announced AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM retried
+    WHERE NOT is_ordered
 )
-SELECT id, priority, run_at FROM retried CROSS JOIN announced
+SELECT id, is_ordered, priority, CASE WHEN NOT is_ordered THEN run_at END
+FROM retried CROSS JOIN announced
 
 -- name: task_with_key_of
 -- The other task that has the unique key of this one.
@@ -105,4 +123,4 @@ WITH finished AS MATERIALIZED (
     ORDER BY id FOR UPDATE
 )
 DELETE FROM taskflow_tasks AS t USING finished WHERE t.id = finished.id
-RETURNING t.id
+RETURNING t.id, t.order_key IS NOT NULL
