@@ -34,8 +34,9 @@ FINAL = {status for status in TaskStatus if status.is_final}
 
 
 class Step(NamedTuple):
-    """One recorded move of a task."""
+    """One recorded move of a task; of all moves, later ones have greater numbers."""
 
+    number: int
     task_id: str
     source: str | None
     target: str
@@ -61,10 +62,11 @@ def steps_of(tasks: Tasks) -> dict[str, list[Step]]:
     """What every task went through, in order."""
     found: defaultdict[str, list[Step]] = defaultdict(list)
     query = (
-        "SELECT task_id::text, source, target, node_id::text, at FROM chaos_moves ORDER BY number"
+        "SELECT number, task_id::text, source, target, node_id::text, at FROM chaos_moves "
+        "ORDER BY number"
     )
     for row in tasks.execute(query):
-        found[row[0]].append(Step(*row))
+        found[row[1]].append(Step(*row))
     return found
 
 

@@ -17,6 +17,7 @@ from tests.service.processes import PATIENCE_SECONDS, wait_until
 CLIENTS = 64  # enough that clients of a frozen node do not delay the others
 ANSWER_SECONDS = 5.5  # 503 is promised within 5
 SHARE_MISSING, SHARE_SLOW = 0.04, 0.35
+SHARE_ORDERED, ORDER_KEYS = 0.25, 12
 
 
 class Load:
@@ -24,6 +25,8 @@ class Load:
 
     Attributes:
         posted: The id of each key that was answered with a 201.
+        sent: When the request of each key with an order key was sent.
+        answered: When it was answered with a 201.
         unknown: Keys of which nothing is known: their task may exist.
         reasons: Why nothing is known: a 503, or what became of the connection.
         odd: Answers that are neither a 201 nor a 503.
@@ -31,6 +34,8 @@ class Load:
 
     def __init__(self, shape: Shape, fleet: Fleet, target: str) -> None:
         self.posted: dict[str, str] = {}
+        self.sent: dict[str, float] = {}
+        self.answered: dict[str, float] = {}
         self.unknown: set[str] = set()
         self.reasons: Counter[str] = Counter()
         self.odd: Counter[int] = Counter()
@@ -69,7 +74,11 @@ class Load:
             path = f"/missing/{key}"
         elif dice < SHARE_MISSING + SHARE_SLOW:
             path = f"/slow/{rng.randint(20, 300)}/{key}"
-        return key, json.dumps({"payload": self._target + path}).encode()
+        task = {"payload": self._target + path}
+        if rng.random() < SHARE_ORDERED:
+            task["order_key"] = f"order {rng.randrange(ORDER_KEYS)}"
+            self.sent[key] = time.monotonic()
+        return key, json.dumps(task).encode()
 
     def _run(self, number: int) -> None:
         rng, pause = self._shape.random(number), CLIENTS / self._shape.rate
@@ -88,6 +97,7 @@ class Load:
             self.reasons[type(error).__name__] += 1
             return
         if status == 201:
+            self.answered[key] = time.monotonic()
             self.posted[key] = json.loads(output)["id"]
             self.unknown.discard(key)
             return

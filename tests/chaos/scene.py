@@ -106,6 +106,7 @@ class Scene:
         assert not self.fleet.gone()
         assert not verdict.lost()
         assert not verdict.contradictions()
+        assert verdict.ordered() >= self.shape.rate * self.shape.seconds / 50, "hardly any order"
         assert len(verdict.ends) >= self.shape.rate * self.shape.seconds / 10, "hardly any load"
         self._assert_recovery(verdict)
         return verdict
@@ -127,6 +128,7 @@ class Scene:
             "posted": len(self.load.posted),
             "unknown": f"{len(self.load.unknown)} {dict(self.load.reasons) or ''}",
             "ended": len(verdict.ends),
+            "ordered": verdict.ordered(),
             "twice": len(verdict.twice()),
             "gap": f"{verdict.longest_gap():.2f}s",
             "taken over": _seconds(self._take_overs(verdict)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from tests.chaos.audit import Step, steps_of, unlawful
@@ -11,7 +11,9 @@ from tests.chaos.counting import CountingTarget
 from tests.chaos.load import Load
 from tests.service.database import Tasks
 
-ROWS = "SELECT id::text, payload #>> '{}', status, error_type, rescues FROM taskflow_tasks"
+ROWS = (
+    "SELECT id::text, payload #>> '{}', status, error_type, rescues, order_key FROM taskflow_tasks"
+)
 
 
 class Record(NamedTuple):
@@ -22,6 +24,7 @@ class Record(NamedTuple):
     status: str
     error_type: str | None
     rescues: int
+    order_key: str | None
 
     @property
     def key(self) -> str:
@@ -55,7 +58,38 @@ class Verdict:
             why = unlawful(self.steps[record.task_id]) or self._unexplained(record)
             if why:
                 found.append(f"{why}: {record}, {self.steps[record.task_id]}")
+        return found + self.disorder()
+
+    def disorder(self) -> list[str]:
+        """Return what contradicts the order keys.
+
+        A task of a key starts when the one that started before it has finished; and it does not
+        start before another one that was accepted before its request was sent.
+        """
+        found: list[str] = []
+        by_key: defaultdict[str, list[Record]] = defaultdict(list)
+        for record in self.records:
+            has_started = any(step.target == "RUNNING" for step in self.steps[record.task_id])
+            if record.order_key is not None and has_started:
+                by_key[record.order_key].append(record)
+        for records in by_key.values():
+            records.sort(key=lambda record: self._first_claim(record).number)
+            for one, following in itertools.pairwise(records):
+                if self.steps[one.task_id][-1].number > self._first_claim(following).number:
+                    found.append(f"at the same time: {one}, {following}")
+            last_sent = 0.0
+            for record in records:
+                if self.load.answered.get(record.key, float("inf")) < last_sent:
+                    found.append(f"too late: {record}")
+                last_sent = max(last_sent, self.load.sent[record.key])
         return found
+
+    def ordered(self) -> int:
+        """Return the number of tasks with an order key."""
+        return sum(record.order_key is not None for record in self.records)
+
+    def _first_claim(self, record: Record) -> Step:
+        return next(step for step in self.steps[record.task_id] if step.target == "RUNNING")
 
     def open(self) -> int:
         """Return the number of tasks that are not finished."""
