@@ -101,6 +101,7 @@ DECLARE
     holder uuid;
     met_ids uuid[];
     created_ids uuid[] := '{}';
+    rejected jsonb := '[]';
 BEGIN
     IF request ->> 'key' IS NOT NULL THEN
         INSERT INTO taskflow_idempotency_keys AS known (key, fingerprint, task_ids, expires_at)
@@ -193,8 +194,10 @@ BEGIN
             -- It started or finished at this moment: the key is free.
             CONTINUE WHEN holder IS NULL;
             IF new.policy = 'reject' THEN
-                RAISE EXCEPTION USING ERRCODE = 'TF001', DETAIL = new.place,
-                    MESSAGE = CASE WHEN holder = ANY (created_ids) THEN '-' ELSE holder::text END;
+                rejected := rejected || jsonb_build_object('place', new.place, 'task_id',
+                    CASE WHEN holder <> ALL (created_ids) THEN holder END);
+                outcome := 'rejected';
+                EXIT;
             ELSIF new.policy = 'return' THEN
                 outcome := 'returned';
                 EXIT;
@@ -227,6 +230,7 @@ BEGIN
         IF outcome IS NULL THEN
             RAISE lock_not_available;
         END IF;
+        CONTINUE WHEN outcome = 'rejected';
         IF outcome <> 'returned' AND new.tags IS NOT NULL THEN
             INSERT INTO taskflow_tags (name, value, task_id)
             SELECT tag.key, tag.value, holder FROM json_each_text(new.tags) AS tag;
@@ -236,6 +240,9 @@ BEGIN
         met_ids[place] := holder;
         RETURN NEXT;
     END LOOP;
+    IF jsonb_array_length(rejected) > 0 THEN
+        RAISE EXCEPTION 'unique keys are taken' USING ERRCODE = 'TF001', DETAIL = rejected::text;
+    END IF;
     UPDATE taskflow_idempotency_keys AS known SET task_ids = met_ids
     WHERE known.key = request ->> 'key';
 END
