@@ -310,6 +310,8 @@ async def count_statements(url: str) -> list:
             pass
         with statements_told(lambda *statement: sent.append(statement)):
             reported = await store.count(limit=1000)
+    # The store also looks for order keys that are free, now and then.
+    sent = [statement for statement in sent if "taskflow_order_steps" not in statement[0]]
     assert reported.total.counts[TaskStatus.PENDING] >= 0.9 * WAITING
     assert reported.total.oldest_waiting_seconds is not None
     return sent
