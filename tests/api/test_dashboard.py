@@ -459,6 +459,27 @@ def test_cancel_and_delete_need_confirmation(memory_server):
     assert (canceled.asked, canceled.direct) == ({f"{path}/delete"}, {f"{path}/retry"})
 
 
+def test_a_task_that_holds_its_order_key(memory_server):
+    """It can be skipped and canceled; the task behind it links to it, until it is skipped."""
+    body = b'{"payload": "x:", "order_key": "a <b>", "on_failure": "hold", "queue": "ordered"}'
+    holder, waiting = (memory_server.post(body).json["id"] for _ in range(2))
+    memory_server.wait(holder)
+    path = f"/ui/tasks/{holder}"
+    assert forms_of(memory_server, path).direct == {f"{path}/retry", f"{path}/skip"}
+    assert forms_of(memory_server, path).asked == {f"{path}/cancel", f"{path}/delete"}
+    assert b"a &lt;b&gt;</a>, held until" in memory_server.ask("GET", path).body
+    behind = memory_server.ask("GET", f"/ui/tasks/{waiting}").body.decode()
+    assert (
+        f'Waits for<dd><a href="/ui/tasks/{holder}">{holder}</a>: the task ahead failed' in behind
+    )
+    listed = memory_server.ask("GET", "/ui/tasks?queue=ordered&order_key=a+%3Cb%3E").body.decode()
+    assert "waits for its turn" in listed
+    assert "holds its order key" in listed
+    assert memory_server.ask("POST", f"{path}/skip", b"").status == 303
+    memory_server.wait(waiting)
+    assert forms_of(memory_server, path).direct == {f"{path}/retry"}
+
+
 def test_pausing_a_queue_needs_confirmation(memory_server):
     """Resuming a queue and running a schedule need none."""
     assert memory_server.ask("PUT", "/queues/asks", b'{"rate": 5}').status in (200, 201)

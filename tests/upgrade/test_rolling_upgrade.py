@@ -7,9 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+import trio
 
+from taskflow import Submission, enqueue_many
+from taskflow.settings import Settings
 from taskflow.store.postgres.migrate import migrations
+from taskflow.store.postgres.store import open_postgres
 from tests.chaos import audit
 from tests.chaos.fleet import Fleet
 from tests.cli.command import CommandLine
@@ -182,6 +187,27 @@ def test_processes_of_the_previous_version_continue(tmp_path, tasks, before):
         task_id = run_python(tmp_path, ENQUEUE, tasks.url, **before)
         wait_until(lambda: tasks.row(task_id).status == "FAILED")
         assert node.ask("GET", f"/tasks/{task_id}").body["error_type"] == "invalid_url"
+
+
+def test_tasks_with_an_order_key_beside_the_version_before(tmp_path, tasks, before):
+    """A node of that version runs each in its turn, and frees its key for the next one."""
+    with running("serve", tmp_path, DATABASE_URL=tasks.url, **before) as node:
+        migrated = CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=tasks.url)
+        assert migrated.code == 0, migrated
+        with psycopg.connect(tasks.url) as connection:
+            made = enqueue_many(connection, [Submission("no url", order_key="a")] * 3)
+        ids = [str(task.id) for task in made]
+        for number, task_id in enumerate(ids):
+            assert {tasks.row(later).status for later in ids[number:]} == {"PENDING"}
+            trio.run(promote, tasks.url)
+            wait_until(lambda task_id=task_id: tasks.row(task_id).status == "FAILED")
+        assert node.ask("GET", f"/tasks/{ids[-1]}").body["error_type"] == "invalid_url"
+
+
+async def promote(url: str) -> None:
+    """Start what a node of this version starts."""
+    async with open_postgres(url, Settings()) as store:
+        await store.promote()
 
 
 def run_python(folder: Path, program: str, *arguments: str, **settings: object) -> str:

@@ -6,6 +6,10 @@
 -- adds a row to taskflow_order_steps, in its transaction; `promote` takes these rows, and starts the
 -- first task of each key that is free. Nodes of earlier versions never claim a waiting task.
 
+-- The due time of tasks that have none. Not infinity, which earlier versions cannot read as a due time.
+CREATE FUNCTION taskflow_never() RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT timestamptz '9000-01-01 00:00:00+00' $$;
+
 ALTER TABLE taskflow_tasks
     ADD COLUMN order_key   text,
     -- NULL for `continue`. A FAILED task with `hold` holds its key.
@@ -52,7 +56,7 @@ BEGIN
     WHERE task_id = NEW.id;
     -- Nodes of earlier versions retry a task without letting it wait for its turn.
     IF NEW.status = 'PENDING' AND NEW.waiting_for IS NULL THEN
-        UPDATE taskflow_tasks SET waiting_for = 'order_key', run_at = 'infinity' WHERE id = NEW.id;
+        UPDATE taskflow_tasks SET waiting_for = 'order_key', run_at = taskflow_never() WHERE id = NEW.id;
     END IF;
     INSERT INTO taskflow_order_steps (queue, order_key) VALUES (NEW.queue, NEW.order_key);
     RETURN NULL;
@@ -122,7 +126,7 @@ BEGIN
                t.authority, t.expires_at, t.retention_seconds, t.tags, t.options,
                octet_length(concat(t.payload, t.tags, t.options)) AS size_bytes,
                t.order_key, t.on_failure,
-               CASE WHEN t.order_key IS NOT NULL THEN 'infinity'
+               CASE WHEN t.order_key IS NOT NULL THEN taskflow_never()
                     WHEN key.debounce_seconds IS NOT NULL
                     THEN now() + make_interval(secs => key.debounce_seconds)
                     WHEN t.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
@@ -261,7 +265,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         ',"created_at":', taskflow_moment_as_json(task.created_at),
         -- A task that never left its line was never due.
         ',"run_at":', taskflow_moment_as_json(
-            CASE WHEN task.order_key IS NULL OR task.run_at < 'infinity' THEN task.run_at END),
+            CASE WHEN task.order_key IS NULL OR task.run_at < taskflow_never() THEN task.run_at END),
         ',"started_at":', taskflow_moment_as_json(task.started_at),
         ',"finished_at":', taskflow_moment_as_json(task.finished_at),
         ',"queue":', taskflow_text_as_json(task.queue),

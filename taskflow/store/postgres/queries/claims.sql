@@ -74,12 +74,12 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.p
 
 -- name: next_due
 -- Seconds until the next task becomes due that is not due yet. Tasks that wait for others have no due
--- time, which is infinity: entries of these are not read.
+-- time, and their entries are not read.
 SELECT extract(epoch FROM taskflow_bounded(min(one.run_at)) - now())::float8
 FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
     SELECT t.run_at FROM taskflow_tasks AS t
     WHERE t.status = 'PENDING' AND t.priority = known.priority
-      AND t.run_at > now() AND t.run_at < 'infinity'
+      AND t.run_at > now() AND t.run_at < taskflow_never()
     ORDER BY t.run_at LIMIT 1
 ) AS one
 

@@ -19,7 +19,7 @@ WITH claim AS MATERIALIZED (
 -- Notify other nodes, if there are any, of the tasks that are not claimed.
 announced AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at))
-    FROM submitted WHERE node IS NULL AND run_at < 'infinity' AND (
+    FROM submitted WHERE node IS NULL AND run_at < taskflow_never() AND (
         cardinality(%(own_nodes)b::uuid[]) = 0
         OR EXISTS (SELECT FROM taskflow_nodes AS n WHERE n.id <> ALL (%(own_nodes)b::uuid[]))
     )
@@ -39,7 +39,7 @@ announced AS MATERIALIZED (
            t.is_claimed, t.place, extra.expires_at, extra.retention_seconds, extra.tags,
            extra.options, extra.key, extra.fingerprint, extra.key_seconds, extra.request,
            extra.order_key, extra.on_failure,
-           CASE WHEN extra.order_key IS NOT NULL THEN 'infinity'
+           CASE WHEN extra.order_key IS NOT NULL THEN taskflow_never()
            WHEN extra.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
            ELSE greatest(extra.run_at, now()) END AS run_at
     FROM ids CROSS JOIN unnest(

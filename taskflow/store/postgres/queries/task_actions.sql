@@ -86,7 +86,7 @@ WITH retryable AS MATERIALIZED (
 ), retried AS (
     UPDATE taskflow_tasks AS t
     SET status = 'PENDING', attempt = 0,
-        run_at = CASE WHEN order_key IS NULL THEN now() ELSE 'infinity' END,
+        run_at = CASE WHEN order_key IS NULL THEN now() ELSE taskflow_never() END,
         waiting_for = CASE WHEN order_key IS NOT NULL THEN 'order_key' END, rescues = 0, error = NULL,
         error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,
         started_at = NULL, finished_at = NULL, expires_at = NULL, delete_at = NULL,
