@@ -24,6 +24,7 @@ CREATE UNIQUE INDEX taskflow_tasks_debounced ON taskflow_tasks (queue, debounce_
 -- or debounced; or known, if the request has an idempotency key that an earlier request had.
 -- Raises TF001 if tasks are rejected; the detail lists the place of each and the id of the other task,
 -- which is null for a task of the same request. Keys are taken in order, so that two requests cannot deadlock.
+-- Migration 0026 has what tasks with order keys need.
 CREATE FUNCTION taskflow_add_request(request json)
 RETURNS TABLE (place integer, task_id uuid, task_priority smallint, task_run_at timestamptz,
                outcome text) LANGUAGE plpgsql AS $$
@@ -52,7 +53,9 @@ BEGIN
         SELECT t.place::integer AS place, t.payload, t.queue, t.priority, t.max_attempts, t.host,
                t.authority, t.expires_at, t.retention_seconds, t.tags, t.options,
                octet_length(concat(t.payload, t.tags, t.options)) AS size_bytes,
-               CASE WHEN key.debounce_seconds IS NOT NULL
+               t.order_key, t.on_failure,
+               CASE WHEN t.order_key IS NOT NULL THEN taskflow_never()
+                    WHEN key.debounce_seconds IS NOT NULL
                     THEN now() + make_interval(secs => key.debounce_seconds)
                     WHEN t.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
                     ELSE greatest(t.run_at, now()) END AS run_at,
@@ -61,10 +64,11 @@ BEGIN
         FROM ROWS FROM (json_to_recordset(request -> 'tasks') AS (
             payload text, queue text, priority smallint, delay_seconds float8,
             max_attempts integer, host text, authority text, run_at timestamptz,
-            expires_at timestamptz, retention_seconds float8, tags json, options json
+            expires_at timestamptz, retention_seconds float8, tags json, options json,
+            order_key text, on_failure text
         )) WITH ORDINALITY AS t (payload, queue, priority, delay_seconds, max_attempts, host,
                                  authority, run_at, expires_at, retention_seconds, tags, options,
-                                 place)
+                                 order_key, on_failure, place)
         CROSS JOIN LATERAL (
             SELECT t.options #>> '{unique,key}' AS unique_key,
                    CASE WHEN t.options #> '{unique,while}' IS NOT NULL THEN ARRAY(
@@ -87,17 +91,26 @@ BEGIN
             INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at,
                                         max_attempts, host, authority, expires_at,
                                         retention_seconds, tags, options, unique_key, unique_while,
-                                        debounce_key, debounce_until)
+                                        debounce_key, debounce_until,
+                                        order_key, on_failure, waiting_for)
             VALUES (task_id, new.payload::json, new.size_bytes, new.queue, new.priority, new.run_at,
                     new.max_attempts, new.host, new.authority, new.expires_at,
                     new.retention_seconds, new.tags, new.options, new.unique_key, new.unique_while,
-                    new.debounce_key, new.debounce_until)
+                    new.debounce_key, new.debounce_until, new.order_key, new.on_failure,
+                    CASE WHEN new.order_key IS NOT NULL THEN 'order_key' END)
             ON CONFLICT DO NOTHING;
             IF FOUND THEN
                 outcome := 'created';
                 holder := task_id;
                 created_ids := created_ids || holder;
-                task_run_at := new.run_at;
+                IF new.order_key IS NULL THEN
+                    task_run_at := new.run_at;
+                ELSE  -- it has no unique key, and so comes in the order of its place
+                    INSERT INTO taskflow_ordered (task_id, queue, order_key)
+                    VALUES (holder, new.queue, new.order_key);
+                    INSERT INTO taskflow_order_steps (queue, order_key)
+                    VALUES (new.queue, new.order_key);
+                END IF;
                 EXIT;
             END IF;
             IF new.policy = 'debounce' THEN
